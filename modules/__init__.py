@@ -1,0 +1,1 @@
+"""The WebUI. README.md in this folder is the floor plan."""

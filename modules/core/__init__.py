@@ -1,0 +1,1 @@
+"""Ground floor: flags, paths, registries, errors and events. Standard library only."""

@@ -1,0 +1,72 @@
+"""Errors the user can act on: one sentence on what happened, one hint on what to do."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class WebUIError(Exception):
+    """What happened and what to do about it, in words for the page, the API and the log alike.
+
+    Args:
+        text: One sentence with the offending value.
+        hint: What the user can do; empty when the text already says it.
+    """
+
+    status: ClassVar[int] = 500
+
+    def __init__(self, text: str, hint: str = "") -> None:
+        super().__init__(text)
+        self.text = text
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.text} {self.hint}".strip()
+
+
+class UserError(WebUIError):
+    """The request cannot be carried out as it stands."""
+
+    status = 422
+
+
+class NotFound(WebUIError):
+    """A name that nothing here answers to."""
+
+    status = 404
+
+
+class Unsupported(WebUIError):
+    """The thing is understood, but this version has no way to do it."""
+
+    status = 422
+
+
+class BadFile(WebUIError):
+    """A file that is incomplete, of another kind, or unsafe to read."""
+
+    status = 422
+
+
+class StorageError(WebUIError):
+    """A result could not be written: the disk is full, read-only or out of reach."""
+
+    status = 507
+
+
+class OutOfMemory(WebUIError):
+    """The device has too little memory for the request."""
+
+    status = 507
+
+
+class NotFinite(WebUIError):
+    """The network produced NaN or infinity even at the highest precision."""
+
+    status = 500
+
+
+class Cancelled(WebUIError):
+    """The job was stopped before it had a result."""
+
+    status = 409

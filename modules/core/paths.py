@@ -1,0 +1,52 @@
+"""Every folder the program reads or writes, derived from two roots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where things lie. Folders are made by whoever first writes to them.
+
+    Args:
+        root: The cloned repository: code, configs and the demo checkpoint.
+        data: What the user owns: models, outputs, settings, caches (`--data-dir`; the root by default).
+        ckpt_dir: A further folder with checkpoints (`--ckpt-dir`).
+    """
+
+    root: Path
+    data: Path
+    ckpt_dir: Path | None = None
+
+    @property
+    def configs(self) -> Path:
+        """LDM .yaml files and the tokenizer's vocabulary."""
+        return self.root / "configs"
+
+    @property
+    def checkpoint_folders(self) -> tuple[Path, ...]:
+        """Folders scanned for checkpoints: the user's first, the box's demo folder last."""
+        folders = [self.data / "models" / "Stable-diffusion"]
+        if self.ckpt_dir is not None:
+            folders.insert(0, self.ckpt_dir)
+        shipped = self.root / "models" / "Stable-diffusion"
+        if shipped not in folders:
+            folders.append(shipped)
+        return tuple(folders)
+
+    @property
+    def outputs(self) -> Path:
+        """Finished images, one folder per task and day."""
+        return self.data / "outputs"
+
+    @property
+    def cache(self) -> Path:
+        """What can be computed again, such as hashes."""
+        return self.data / "cache"
+
+    @property
+    def temp(self) -> Path:
+        """Gradio's uploads and copies; emptied at start."""
+        return self.data / "tmp" / "gradio"
