@@ -1,0 +1,383 @@
+"""The command line: one frozen `Flags` from which the parser, its help and its errors are made."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from modules.core.errors import UserError
+
+HIDDEN: dict[str, Any] = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+GROUPS = ("Server", "Folders", "Models", "Page", "Setting up")
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One flag as `--help` shows it; its name and default are those of the field it stands on."""
+
+    group: str
+    help: str
+    kind: Callable[[str], object] | None = None
+    choices: tuple[str, ...] | None = None
+    nargs: str | None = None
+    metavar: str | None = None
+
+
+# Any: a dataclass field stands where the declared type is expected, as in dataclasses.field().
+def flag(default: object, group: str, help: str, *, secret: bool = False, **details: Any) -> Any:
+    """Declare one flag: a switch when `default` is False, else a flag that takes a value.
+
+    Args:
+        default: The value without the flag.
+        group: One of GROUPS.
+        help: What the flag does, for `--help`.
+        secret: Whether the value is kept out of logs.
+        details: Further fields of `Flag`.
+    """
+    row = Flag(group, help, **details)
+    return field(default=default, repr=not secret, metadata={"flag": row})
+
+
+def _folder(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a port; ports go from 1 to 65535")
+    return int(text)
+
+
+def _gpu_number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not the number of a GPU; the first is 0")
+    return int(text)
+
+
+@dataclass(frozen=True)
+class Credential:
+    """A name and a password that open the door."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What the command line asked for. Names and meanings are those of A1111's WebUI."""
+
+    port: int | None = flag(
+        None, "Server", "port to serve on; without it 7860 or the next free one", kind=_port
+    )
+    listen: bool = flag(False, "Server", "serve the whole network; a password is then required")
+    server_name: str | None = flag(None, "Server", "address to serve on", metavar="ADDRESS")
+    gradio_auth: str | None = flag(
+        None,
+        "Server",
+        "who may enter; several with commas between",
+        metavar="USER:PASSWORD",
+        secret=True,
+    )
+    gradio_auth_path: Path | None = flag(  # noqa: RUF009  flag() is field()
+        None, "Server", "file with lines of USER:PASSWORD", kind=_folder, metavar="FILE"
+    )
+    api_auth: str | None = flag(
+        None, "Server", "who else may use the HTTP API", metavar="USER:PASSWORD", secret=True
+    )
+    api: bool = flag(False, "Server", "serve the HTTP API beside the page")
+    nowebui: bool = flag(False, "Server", "serve the HTTP API alone, without the page")
+    api_log: bool = flag(False, "Server", "log every request to the HTTP API")
+    api_server_stop: bool = flag(False, "Server", "let the HTTP API stop the server")
+    loglevel: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = flag(
+        "INFO",
+        "Server",
+        "how much the log tells",
+        kind=str.upper,
+        choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+    )
+
+    data_dir: Path | None = flag(  # noqa: RUF009  flag() is field()
+        None, "Folders", "where models, outputs and settings lie", kind=_folder, metavar="FOLDER"
+    )
+    ckpt_dir: Path | None = flag(  # noqa: RUF009  flag() is field()
+        None, "Folders", "a further folder with checkpoints", kind=_folder, metavar="FOLDER"
+    )
+
+    ckpt: str | None = flag(
+        None, "Models", "checkpoint to load at start: a file or a listed name", metavar="NAME"
+    )
+    device_id: int | None = flag(
+        None, "Models", "number of the GPU to use", kind=_gpu_number, metavar="NUMBER"
+    )
+    use_cpu: bool = flag(
+        False, "Models", "work on the CPU; any value means the same", nargs="*", metavar="all"
+    )
+    no_half: bool = flag(False, "Models", "work in 32-bit floats")
+    precision: Literal["full", "half", "autocast"] = flag(
+        "autocast",
+        "Models",
+        "full is the same as --no-half; the others let the device decide",
+        choices=("full", "half", "autocast"),
+    )
+
+    theme: Literal["light", "dark"] | None = flag(
+        None,
+        "Page",
+        "colours of the page; without it those of the browser",
+        choices=("light", "dark"),
+    )
+    autolaunch: bool = flag(False, "Page", "open the page in the browser when it is up")
+
+    exit: bool = flag(False, "Setting up", "end after the set-up")
+    skip_prepare_environment: bool = flag(False, "Setting up", "start without checking any package")
+    skip_install: bool = flag(False, "Setting up", "install nothing; check the rest")
+    skip_python_version_check: bool = flag(False, "Setting up", "accept any Python")
+    skip_torch_cuda_test: bool = flag(False, "Setting up", "do not try the GPU after installing")
+    reinstall_torch: bool = flag(
+        False, "Setting up", "choose and install PyTorch again, as after a change of GPU"
+    )
+    run_tests: tuple[str, ...] | None = flag(
+        None,
+        "Setting up",
+        "run the tests; all that follows goes to pytest",
+        nargs=argparse.REMAINDER,
+        metavar="...",
+    )
+
+    notes: tuple[str, ...] = ()
+
+    @property
+    def host(self) -> str:
+        """The address to bind."""
+        return self.server_name or ("0.0.0.0" if self.listen else "127.0.0.1")
+
+    @property
+    def full_precision(self) -> bool:
+        """Whether 32-bit floats were asked for."""
+        return self.no_half or self.precision == "full"
+
+    def credentials(self) -> tuple[Credential, ...]:
+        """Return who may enter, from `--gradio-auth` and the file of `--gradio-auth-path`.
+
+        Raises:
+            UserError: an entry is not USER:PASSWORD, or the file cannot be read.
+        """
+        given = parse_credentials(self.gradio_auth or "", "--gradio-auth")
+        if self.gradio_auth_path is None:
+            return given
+        try:
+            text = self.gradio_auth_path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"The file of --gradio-auth-path, {self.gradio_auth_path}, cannot be read: {error}."
+            ) from error
+        return given + parse_credentials(text.replace("\n", ","), "--gradio-auth-path")
+
+    def api_credentials(self) -> tuple[Credential, ...]:
+        """Return who else may use the HTTP API, from `--api-auth`."""
+        return parse_credentials(self.api_auth or "", "--api-auth")
+
+
+@dataclass(frozen=True)
+class Moot:
+    """Flags of A1111's WebUI that are accepted, and what this version does instead."""
+
+    names: str
+    instead: str
+    takes_value: bool = False
+
+
+MOOT = (
+    Moot(
+        "--xformers --force-enable-xformers --xformers-flash-attention --opt-split-attention "
+        "--opt-split-attention-invokeai --opt-split-attention-v1 --opt-sub-quad-attention "
+        "--opt-sdp-attention --opt-sdp-no-mem-attention --disable-opt-split-attention",
+        "PyTorch's own fast attention is always used",
+    ),
+    Moot(
+        "--sub-quad-q-chunk-size --sub-quad-kv-chunk-size --sub-quad-chunk-threshold",
+        "PyTorch's own fast attention is always used",
+        takes_value=True,
+    ),
+    Moot("--reinstall-xformers", "xformers is not used"),
+    Moot(
+        "--no-half-vae --upcast-sampling --opt-channelslast",
+        "precision is chosen for the device, and raised when a picture comes out broken",
+    ),
+    Moot("--disable-nan-check", "every picture is checked; the check costs nothing worth saving"),
+    Moot(
+        "--medvram --medvram-sdxl --lowvram --lowram --always-batch-cond-uncond",
+        "memory is not tuned by a flag",
+    ),
+    Moot(
+        "--disable-safe-unpickle --weights-only",
+        "files that could run code are refused always, and no flag disables that",
+    ),
+    Moot("--no-hashing", "checkpoints are hashed in the background, where it delays nothing"),
+    Moot("--disable-model-loading-ram-optimization", "weights are read straight from the file"),
+    Moot(
+        "--skip-version-check --skip-load-model-at-start --update-check --update-all-extensions "
+        "--no-download-sd-model --do-not-download-clip --dump-sysinfo",
+        "nothing is checked for or downloaded at start, and the page does not wait for a model",
+    ),
+    Moot(
+        "--no-gradio-queue --gradio-queue --gradio-debug --ui-debug-mode --no-progressbar-hiding "
+        "--show-negative-prompt --use-textbox-seed --disable-console-progressbars "
+        "--enable-console-prompts --hide-ui-dir-config --freeze-settings "
+        "--disable-gpu-warning --unload-gfpgan --deepdanbooru --webui-is-non-local",
+        "this page has no such switch",
+    ),
+    Moot(
+        "--gradio-img2img-tool --gradio-inpaint-tool --gradio-allowed-path --max-batch-count "
+        "--ui-config-file --ui-settings-file --styles-file --timeout-keep-alive --localizations-dir",
+        "this page has no such setting",
+        takes_value=True,
+    ),
+    Moot(
+        "--disable-all-extensions --disable-extra-extensions --enable-insecure-extension-access "
+        "--allow-code --administrator -f",
+        "no extension is installed and no code is run from the page",
+    ),
+    Moot(
+        "--config --vae-dir --vae-path --embeddings-dir --textual-inversion-templates-dir "
+        "--lora-dir --lyco-dir --hypernetwork-dir --gfpgan-dir --gfpgan-model "
+        "--codeformer-models-path --gfpgan-models-path --esrgan-models-path "
+        "--bsrgan-models-path --realesrgan-models-path --swinir-models-path --scunet-models-path "
+        "--ldsr-models-path --dat-models-path --clip-models-path --models-dir",
+        "files are looked for in the folders under models/",
+        takes_value=True,
+    ),
+    Moot("--test-server --no-tests --log-startup --disable-tls-verify", "it has no use here"),
+)
+
+REFUSED = {
+    "--share": "would hand this server to strangers through somebody else's machine, so it is not "
+    "offered: use --listen, which asks for a password, or a tunnel of your own",
+    "--ngrok": "would hand this server to strangers, so it is not offered: use --listen or a tunnel "
+    "of your own",
+    "--tls-keyfile": "is not offered: put a reverse proxy that speaks TLS in front of the server",
+    "--tls-certfile": "is not offered: put a reverse proxy that speaks TLS in front of the server",
+    "--subpath": "is not offered: give the server a host name of its own in the reverse proxy",
+    "--cors-allow-origins": "is not offered: only the server's own page may call it from a browser",
+    "--cors-allow-origins-regex": "is not offered: only the server's own page may call it",
+}
+
+
+def parse_flags(argv: Sequence[str]) -> Flags:
+    """Return the flags of a command line without the program's name.
+
+    Raises:
+        UserError: a flag is unknown, refused, or has a value it cannot take.
+        SystemExit: `--help` was asked for and has been printed.
+    """
+    own, tests = _split_at_run_tests(argv)
+    parsed, unknown = _make_parser().parse_known_args(own)
+    if unknown:
+        raise _unknown(unknown[0])
+    # Any: argparse types nothing; each flag's `kind` and `choices` have seen to the values.
+    given: dict[str, Any] = vars(parsed)
+    for name, why in REFUSED.items():
+        if name in given:
+            raise UserError(f"{name} {why}.")
+    values = {row.name: given[row.name] for row in fields(Flags) if row.name in given}
+    values.update(run_tests=tests, use_cpu=given["use_cpu"] is not None, notes=_notes(given))
+    flags = Flags(**values)
+    parse_credentials(flags.gradio_auth or "", "--gradio-auth")
+    flags.api_credentials()
+    return flags
+
+
+def parse_credentials(text: str, source: str) -> tuple[Credential, ...]:
+    """Return the credentials in `user:password,user2:password2`; a password may hold colons."""
+    entries = [entry.strip() for entry in text.split(",") if entry.strip()]
+    found: list[Credential] = []
+    for entry in entries:
+        user, _, password = entry.partition(":")
+        if not user or not password:
+            raise UserError(
+                f"An entry of {source} is not of the form USER:PASSWORD.",
+                "Write it like --gradio-auth me:secret, several with commas between.",
+            )
+        found.append(Credential(user, password))
+    return tuple(found)
+
+
+# argparse.REMAINDER would read `--` and flags of our own inside what belongs to pytest.
+def _split_at_run_tests(argv: Sequence[str]) -> tuple[list[str], tuple[str, ...] | None]:
+    if "--run-tests" not in argv:
+        return list(argv), None
+    at = list(argv).index("--run-tests")
+    return list(argv[:at]), tuple(argv[at + 1 :])
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print, so that the caller decides how to end."""
+        raise UserError(f"The command line cannot be read: {message}.", "--help lists every flag.")
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        usage="./webui.sh [flags]",
+        description="Stable Diffusion WebUI. Flags may also stand in COMMANDLINE_ARGS.",
+        epilog="Further flags of A1111's WebUI are accepted where this version needs none.",
+        allow_abbrev=False,
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=98),
+    )
+    groups = {name: parser.add_argument_group(name) for name in GROUPS}
+    for declared in fields(Flags):
+        if "flag" in declared.metadata:
+            _add(groups[declared.metadata["flag"].group], declared)
+    for row in MOOT:
+        for name in row.names.split():
+            _add_hidden(parser, name, row.takes_value)
+    for name in REFUSED:
+        parser.add_argument(name, dest=name, nargs="?", const="", **HIDDEN)
+    return parser
+
+
+def _add(group: Any, declared: Field[Any]) -> None:
+    row: Flag = declared.metadata["flag"]
+    details: dict[str, Any] = {"default": declared.default, "help": row.help}
+    if declared.default is False and row.nargs is None:
+        details.update(action="store_true")
+    else:
+        details.update(type=row.kind, choices=row.choices, nargs=row.nargs, metavar=row.metavar)
+    if row.nargs:
+        details["default"] = None
+    group.add_argument(_flag_name(declared.name), dest=declared.name, **details)
+
+
+def _add_hidden(parser: argparse.ArgumentParser, name: str, takes_value: bool) -> None:
+    """Add a flag that only leaves its own name behind when it is given."""
+    if takes_value:
+        parser.add_argument(name, dest=name, **HIDDEN)
+    else:
+        parser.add_argument(name, dest=name, action="store_true", **HIDDEN)
+
+
+def _notes(given: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(
+        f"{name} is accepted, but has no effect: {row.instead}."
+        for row in MOOT
+        for name in row.names.split()
+        if name in given
+    )
+
+
+def _flag_name(field_name: str) -> str:
+    return "--" + field_name.replace("_", "-")
+
+
+def _unknown(token: str) -> UserError:
+    name = token.partition("=")[0]
+    if not name.startswith("-"):
+        return UserError(f"'{token}' stands alone on the command line.", "--help lists every flag.")
+    known = [_flag_name(one.name) for one in fields(Flags) if "flag" in one.metadata]
+    nearest = difflib.get_close_matches(name, known, n=1)
+    guess = f" Did you mean {nearest[0]}?" if nearest else ""
+    return UserError(f"There is no flag {name}.{guess}", "--help lists every flag.")

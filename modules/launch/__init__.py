@@ -1,0 +1,1 @@
+"""What runs before anything is installed: checks, set-up and the start. Standard library only."""

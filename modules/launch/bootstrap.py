@@ -1,0 +1,82 @@
+"""From `./webui.sh` to the running server: check, set up, hand over."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from modules.core.errors import WebUIError
+from modules.core.flags import Flags, parse_flags
+from modules.launch import interpreter, venv
+from modules.launch.environment import apply_environment
+from modules.launch.say import say
+from modules.launch.setup import Setup
+from modules.launch.venv import Environment
+
+
+def main(argv: Sequence[str], root: Path) -> int:
+    """Set up and start; return the exit status unless the server's process takes this one's place.
+
+    Args:
+        argv: The command line without the program's name; COMMANDLINE_ARGS stands before it.
+        root: The repository.
+    """
+    try:
+        arguments = [*split_arguments(os.environ.get("COMMANDLINE_ARGS", "")), *argv]
+        return _run(arguments, parse_flags(arguments), root)
+    except WebUIError as error:
+        print(f"\n{error.text}\n{error.hint}".rstrip(), file=sys.stderr, flush=True)
+        return 1
+    except KeyboardInterrupt:
+        say("\nStopped. The next start goes on from here.")
+        return 130
+
+
+def split_arguments(text: str, *, windows: bool = os.name == "nt") -> list[str]:
+    """Return the words of COMMANDLINE_ARGS; on Windows a backslash is part of a path."""
+    return shlex.split(text.replace("\\", "\\\\") if windows else text)
+
+
+def _run(arguments: list[str], flags: Flags, root: Path) -> int:
+    for note in flags.notes:
+        say(note)
+    interpreter.check(interpreter.this_interpreter(), any_version=flags.skip_python_version_check)
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        say("Note: running as root; the files that are made will belong to root.")
+    environment = venv.locate(root, os.environ)
+    if not flags.skip_prepare_environment:
+        _prepare(environment, flags, root)
+    apply_environment(os.environ)
+    if flags.run_tests is not None:
+        return _become(environment, ["-m", "pytest", *flags.run_tests], root)
+    if flags.exit:
+        say("Set up. Start without --exit to serve the page.")
+        return 0
+    return _become(environment, ["-m", "modules", *arguments], root)
+
+
+def _prepare(environment: Environment, flags: Flags, root: Path) -> None:
+    setup = Setup(root, environment, flags, os.environ)
+    if not setup.is_current():
+        setup.run()
+    if flags.run_tests is not None:
+        setup.run_for_tests()
+
+
+def _become(environment: Environment, arguments: list[str], root: Path) -> int:
+    """Run the environment's Python in place of this process, so that Ctrl-C reaches it alone."""
+    known = environment.python if environment.python.exists() else Path(sys.executable)
+    command = [str(known), *arguments]
+    os.chdir(root)
+    if os.name != "nt":
+        os.execv(command[0], command)
+    child = subprocess.Popen(command)
+    while child.poll() is None:
+        with contextlib.suppress(KeyboardInterrupt):
+            child.wait()
+    return child.returncode

@@ -1,0 +1,134 @@
+"""Installing: PyTorch in the chosen build, then the locked requirements. Wheels only, through pip."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from modules.core.errors import UserError
+from modules.launch.say import say
+from modules.launch.wheels import TORCH_VERSION, Build
+
+AGAIN = "The lines above say why. What is already installed is kept: run the same command again."
+# PyTorch's index is a second server that may be out of reach: do not wait for it as for the first.
+PATIENCE = ("--timeout", "20", "--retries", "2")
+
+
+@dataclass(frozen=True)
+class Installer:
+    """Runs pip in one environment.
+
+    Args:
+        python: The environment's interpreter.
+        folder: The environment's folder, where adapted requirement files are written.
+        constraints: The lock; None to install without one.
+    """
+
+    python: Path
+    folder: Path
+    constraints: Path | None
+
+    def pip(self, *arguments: str) -> bool:
+        """Run `pip install` with output to the terminal; return whether it succeeded."""
+        command = [str(self.python), "-m", "pip", "install", "--no-input"]
+        command += ["--disable-pip-version-check", "--only-binary=:all:", *arguments]
+        return subprocess.run(command, check=False).returncode == 0
+
+    def torch_by_command(self, command: str) -> None:
+        """Run the user's TORCH_COMMAND, such as `pip install torch==2.13.0 --index-url ...`."""
+        words = shlex.split(command)
+        if words and words[0] == "pip3":
+            words[0] = "pip"
+        if subprocess.run([str(self.python), "-m", *words], check=False).returncode != 0:
+            raise UserError(f"TORCH_COMMAND failed: {command}", AGAIN)
+
+    def torch(self, build: Build, present: str, *, force: bool) -> None:
+        """Install a build of PyTorch, unless `present` is that build already.
+
+        Args:
+            build: The build.
+            present: Version of PyTorch that the environment has, empty for none.
+            force: Whether to install it even if it is there.
+        """
+        if force or not is_build(present, build):
+            self._torch_wheel(build, ("--force-reinstall",) if force else ())
+        # What a GPU build needs beside the wheel; nothing is downloaded when all of it is there.
+        if build.brings_own and not self.pip(
+            build.requirement, "--extra-index-url", build.index, *PATIENCE, *self._lock()
+        ):
+            raise UserError(f"The packages that {build.requirement} needs are missing.", AGAIN)
+
+    def requirements(self, file: Path, torch: str) -> None:
+        """Install what a requirements file names, and leave the installed PyTorch alone.
+
+        Args:
+            file: The file.
+            torch: Version of PyTorch that the environment has, empty for none.
+        """
+        adapted = self
+        if torch and torch.partition("+")[0] != TORCH_VERSION:
+            say(f"PyTorch {torch} stays, in place of {TORCH_VERSION}.")
+            file = self._with_torch(file, "")
+            lock = self._with_torch(self.constraints, torch) if self.constraints else None
+            adapted = Installer(self.python, self.folder, lock)
+        if not adapted.pip("-r", str(file), *adapted._lock()):
+            raise UserError(f"The packages of {file.name} could not be installed.", AGAIN)
+
+    def _torch_wheel(self, build: Build, force: tuple[str, ...]) -> None:
+        asked = ("--no-deps", *force, build.requirement)
+        if build.device == "cpu" and build.index:
+            # A wheel in a folder that pip was told of (find-links) spares the download.
+            say(f"Looking for a local wheel of {build.requirement}")
+            if self._quietly(*asked, "--no-index"):
+                return
+        place = ("--index-url", build.index, *PATIENCE) if build.index else ()
+        if not self.pip(*asked, *place):
+            where = build.index or "PyPI"
+            raise UserError(
+                f"{build.requirement} could not be installed from {where}.",
+                "The lines above say why. Without a way to that server set TORCH_INDEX_URL to a "
+                "mirror of it, or TORCH_COMMAND to a command that installs PyTorch.",
+            )
+
+    def _quietly(self, *arguments: str) -> bool:
+        command = [str(self.python), "-m", "pip", "install", "--quiet", "--quiet", "--no-input"]
+        command += ["--disable-pip-version-check", "--only-binary=:all:", *arguments]
+        return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+    def _lock(self) -> tuple[str, ...]:
+        return ("-c", str(self.constraints)) if self.constraints else ()
+
+    def _with_torch(self, file: Path, version: str) -> Path:
+        """Return a copy of a requirements file that names another PyTorch, or none."""
+        kept = [line for line in file.read_text("utf-8").splitlines() if not _names_torch(line)]
+        copy = self.folder / f"webui-{file.name}"
+        copy.write_text("\n".join([*kept, f"torch=={version}" if version else ""]), "utf-8")
+        return copy
+
+
+def custom_build(index: str) -> Build:
+    """Return the build that the user's TORCH_INDEX_URL stands for."""
+    return Build("", f"TORCH_INDEX_URL {index}", "auto", (), index=index, brings_own=True)
+
+
+def is_build(version: str, build: Build) -> bool:
+    """Return whether an installed version of PyTorch is a build; one without a name fits any."""
+    return f"torch=={version}" == build.requirement or (
+        not build.name and version.partition("+")[0] == TORCH_VERSION
+    )
+
+
+def variables(env: Mapping[str, str]) -> tuple[str, str, str]:
+    """Return TORCH_COMMAND, TORCH_INDEX_URL and REQS_FILE, empty where they are not set."""
+    return (
+        env.get("TORCH_COMMAND", "").strip(),
+        env.get("TORCH_INDEX_URL", "").strip(),
+        env.get("REQS_FILE", "").strip(),
+    )
+
+
+def _names_torch(line: str) -> bool:
+    return line.replace(" ", "").startswith("torch==")

@@ -1,0 +1,84 @@
+"""Which Python can run the program, and how to get one."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import sys
+from dataclasses import dataclass
+
+from modules.core.errors import UserError
+
+OLDEST = (3, 10)
+NEWEST = (3, 13)
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """What matters about a Python.
+
+    Args:
+        version: Major and minor version.
+        is_64bit: Whether its addresses have 64 bits.
+        can_make_venv: Whether `python -m venv` has all it needs; Debian ships it apart.
+        path: Where it lies.
+    """
+
+    version: tuple[int, int]
+    is_64bit: bool
+    can_make_venv: bool
+    path: str
+
+    @property
+    def name(self) -> str:
+        """Its version as people write it."""
+        return f"{self.version[0]}.{self.version[1]}"
+
+
+def this_interpreter() -> Interpreter:
+    """Return the Python this runs on."""
+    return Interpreter(
+        version=(sys.version_info[0], sys.version_info[1]),
+        is_64bit=sys.maxsize > 2**32,
+        can_make_venv=all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")),
+        path=sys.executable,
+    )
+
+
+def check(python: Interpreter, *, any_version: bool = False) -> None:
+    """Raise a UserError that says what to install, unless `python` can run the program."""
+    if not python.is_64bit:
+        raise UserError(
+            f"{python.path} is a 32-bit Python, for which there is no PyTorch.", how_to_install()
+        )
+    if not any_version and not OLDEST <= python.version <= NEWEST:
+        raise UserError(
+            f"{python.path} is Python {python.name}, but the WebUI runs on Python 3.10 to 3.13.",
+            how_to_install(),
+        )
+
+
+def check_venv(python: Interpreter, system: str = "") -> None:
+    """Raise a UserError with the command to run, unless `python` can make a venv."""
+    if python.can_make_venv:
+        return
+    hint = how_to_install(system)
+    if (system or platform.system()) == "Linux":
+        hint = (
+            f"On Debian and Ubuntu run: sudo apt install python{python.name}-venv. "
+            "Elsewhere install your system's package for Python's venv."
+        )
+    raise UserError(f"{python.path} cannot make virtual environments.", hint)
+
+
+def how_to_install(system: str = "") -> str:
+    """Return the sentence that says how to get a Python on this system."""
+    return {
+        "Darwin": "Install one with: brew install python@3.12",
+        "Windows": "Install the 64-bit Python 3.12 from https://www.python.org/downloads/windows/ "
+        "and tick 'Add python.exe to PATH'.",
+    }.get(
+        system or platform.system(),
+        "Install one with: sudo apt install python3 python3-venv (Debian, Ubuntu), "
+        "sudo dnf install python3.12 (Fedora) or your system's own command.",
+    )

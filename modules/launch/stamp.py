@@ -1,0 +1,65 @@
+"""The stamp: what a finished set-up leaves in its environment, so that the next start can trust it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+STAMP_NAME = "webui-stamp.json"
+TEST_STAMP_NAME = "webui-test-stamp.json"
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What was set up.
+
+    Args:
+        fingerprint: Hash of all that the set-up depends on.
+        python: Version of the environment's Python, such as "3.12".
+        torch: Version of PyTorch with its build, such as "2.13.0+cu130".
+        device: What the smoke test ran on: "cuda", "xpu", "mps" or "cpu".
+        reason: Why this build was chosen.
+        warning: What the user should know, such as why the GPU is not used; empty when all is well.
+    """
+
+    fingerprint: str
+    python: str
+    torch: str = ""
+    device: str = ""
+    reason: str = ""
+    warning: str = ""
+
+
+def fingerprint(files: Iterable[Path], *facts: str) -> str:
+    """Return a hash over the content of files and further facts; a missing file counts as empty."""
+    digest = hashlib.sha256()
+    parts = [path.read_bytes() if path.is_file() else b"" for path in files]
+    for part in [*parts, *(fact.encode() for fact in facts)]:
+        # Line ends differ between checkouts of the same commit.
+        digest.update(hashlib.sha256(part.replace(b"\r\n", b"\n")).digest())
+    return digest.hexdigest()
+
+
+def read_stamp(folder: Path, name: str = STAMP_NAME) -> Stamp | None:
+    """Return the stamp in an environment's folder, or None when there is no whole one."""
+    try:
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
+        return Stamp(**{field.name: str(content[field.name]) for field in fields(Stamp)})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def write_stamp(folder: Path, stamp: Stamp, name: str = STAMP_NAME) -> None:
+    """Write the stamp so that it is whole or not there."""
+    partial = folder / f"{name}.{os.getpid()}.part"
+    partial.write_text(json.dumps(asdict(stamp), indent=2) + "\n", encoding="utf-8")
+    partial.replace(folder / name)
+
+
+def remove_stamp(folder: Path, name: str = STAMP_NAME) -> None:
+    """Take the stamp away before anything it vouches for is changed."""
+    (folder / name).unlink(missing_ok=True)

@@ -1,0 +1,133 @@
+"""The Python environment the program lives in: found, made, and made again when it is broken."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from modules.core.errors import UserError
+from modules.launch import interpreter
+from modules.launch.say import say
+
+# Lies in every environment made here, from before anything else does.
+MARKER = "made-by-webui"
+INSPECT = (
+    "import importlib.util as u, importlib.metadata as m, sys\n"
+    "print('%d.%d' % sys.version_info[:2])\n"
+    "print(bool(u.find_spec('pip')))\n"
+    "print(m.version('torch') if u.find_spec('torch') else '')\n"
+)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where packages are installed.
+
+    Args:
+        folder: Its `sys.prefix`, where the stamps lie.
+        python: Its interpreter.
+        is_own: Whether it was made here and may be deleted here.
+    """
+
+    folder: Path
+    python: Path
+    is_own: bool
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What an environment's own Python says of it.
+
+    Args:
+        python: Its version, such as "3.12".
+        has_pip: Whether packages can be installed.
+        torch: Version of PyTorch with its build, empty when there is none.
+    """
+
+    python: str
+    has_pip: bool
+    torch: str
+
+
+def locate(root: Path, env: Mapping[str, str]) -> Environment:
+    """Return the environment that `venv_dir` names: `venv` by default, "-" for the running Python."""
+    name = env.get("venv_dir") or env.get("VENV_DIR") or "venv"
+    if name == "-":
+        return Environment(Path(sys.prefix), Path(sys.executable), is_own=False)
+    folder = root / Path(name).expanduser()
+    return Environment(
+        folder,
+        folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python"),
+        is_own=folder == root / "venv" or (folder / MARKER).is_file(),
+    )
+
+
+def inspect(environment: Environment) -> Contents | None:
+    """Return what is in an environment, or None when its Python does not run."""
+    try:
+        done = subprocess.run(
+            [str(environment.python), "-I", "-c", INSPECT],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    lines = done.stdout.splitlines()
+    if done.returncode != 0 or len(lines) < 3:
+        return None
+    return Contents(lines[0], lines[1] == "True", lines[2])
+
+
+def ensure(environment: Environment) -> Contents:
+    """Make the environment if there is none, make it again if it is broken and ours.
+
+    Raises:
+        UserError: this Python cannot make one, or what is there is broken and not ours to delete.
+    """
+    folder = environment.folder
+    if not folder.exists() or not any(folder.iterdir()):
+        return _make(environment)
+    contents = inspect(environment)
+    if contents and contents.has_pip:
+        return contents
+    if not environment.is_own or not _may_delete(folder):
+        raise UserError(
+            f"{folder} is not a working Python environment, and it was not made by the WebUI.",
+            "Repair or rename it, or name another folder with venv_dir.",
+        )
+    say(f"{folder} is broken or half made: making it again.")
+    interpreter.check_venv(interpreter.this_interpreter())
+    shutil.rmtree(folder)
+    return _make(environment)
+
+
+def _make(environment: Environment) -> Contents:
+    interpreter.check_venv(interpreter.this_interpreter())
+    folder = environment.folder
+    say(f"Making a Python environment in {folder}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MARKER).write_text("Deleting this folder makes the next start set it up anew.\n")
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error}.") from error
+    made = subprocess.run([sys.executable, "-m", "venv", str(folder)], check=False)
+    contents = inspect(environment) if made.returncode == 0 else None
+    if contents is None or not contents.has_pip:
+        raise UserError(
+            f"{sys.executable} could not make a virtual environment in {folder}.",
+            "The lines above say why. " + interpreter.how_to_install(),
+        )
+    return contents
+
+
+def _may_delete(folder: Path) -> bool:
+    known = {"bin", "include", "lib", "lib64", "share", "scripts", "pyvenv.cfg", MARKER}
+    has_sign = (folder / MARKER).is_file() or (folder / "pyvenv.cfg").is_file()
+    return has_sign or all(entry.name.lower() in known for entry in folder.iterdir())
