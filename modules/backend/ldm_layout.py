@@ -1,0 +1,97 @@
+"""Names of parameters in diffusers and transformers, to the names LDM's files carry them under."""
+
+from __future__ import annotations
+
+from modules.models.configs import UNetConfig
+from modules.models.families import TEXT, UNET, VAE
+
+UNET_TOP = {
+    "conv_in": "input_blocks.0.0",
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "conv_norm_out": "out.0",
+    "conv_out": "out.2",
+}
+UNET_RESNET = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
+VAE_ATTENTION = {
+    "group_norm": "norm",
+    "to_q": "q",
+    "to_k": "k",
+    "to_v": "v",
+    "to_out.0": "proj_out",
+}
+
+
+def unet_name(name: str, config: UNetConfig) -> str:
+    """Return LDM's name of a parameter of UNet2DConditionModel."""
+    block, _, rest = name.partition(".")
+    if block in ("down_blocks", "up_blocks"):
+        level, part, index, leaf = rest.split(".", 3)
+        locate = _down if block == "down_blocks" else _up
+        return UNET + locate(int(level), part, int(index), leaf, config)
+    if block == "mid_block":
+        part, index, leaf = rest.split(".", 2)
+        if part == "attentions":
+            return f"{UNET}middle_block.1.{leaf}"
+        return f"{UNET}middle_block.{2 * int(index)}.{_renamed(leaf, UNET_RESNET)}"
+    return UNET + _renamed(name, UNET_TOP)
+
+
+def vae_name(name: str, level_count: int) -> str:
+    """Return LDM's name of a parameter of AutoencoderKL.
+
+    Args:
+        level_count: Resolutions of the autoencoder; LDM counts the decoder's from the other end.
+    """
+    half, _, rest = name.partition(".")
+    block, _, tail = rest.partition(".")
+    if block == "mid_block":
+        part, index, leaf = tail.split(".", 2)
+        if part == "attentions":
+            return f"{VAE}{half}.mid.attn_1.{_renamed(leaf, VAE_ATTENTION)}"
+        return f"{VAE}{half}.mid.block_{int(index) + 1}.{leaf}"
+    if block in ("down_blocks", "up_blocks"):
+        number, part, index, leaf = tail.split(".", 3)
+        down = block == "down_blocks"
+        level = int(number) if down else level_count - 1 - int(number)
+        direction = "down" if down else "up"
+        leaf = leaf.replace("conv_shortcut", "nin_shortcut")
+        inner = f"block.{index}" if part == "resnets" else f"{direction}sample"
+        return f"{VAE}{half}.{direction}.{level}.{inner}.{leaf}"
+    return VAE + name.replace("conv_norm_out", "norm_out")
+
+
+def text_name(name: str) -> str:
+    """Return LDM's name of a parameter of CLIPTextModel."""
+    return TEXT + name.removeprefix("text_model.")
+
+
+def _down(level: int, part: str, index: int, leaf: str, config: UNetConfig) -> str:
+    first = 1 + level * (config.num_res_blocks + 1)
+    if part == "downsamplers":
+        return f"input_blocks.{first + config.num_res_blocks}.0.{leaf.replace('conv', 'op')}"
+    return f"input_blocks.{first + index}.{_resnet_or_attention(part, leaf)}"
+
+
+def _up(level: int, part: str, index: int, leaf: str, config: UNetConfig) -> str:
+    first = level * (config.num_res_blocks + 1)
+    if part == "upsamplers":
+        position = 2 if config.attention[-1 - level] else 1
+        return f"output_blocks.{first + config.num_res_blocks}.{position}.{leaf}"
+    return f"output_blocks.{first + index}.{_resnet_or_attention(part, leaf)}"
+
+
+def _resnet_or_attention(part: str, leaf: str) -> str:
+    return f"0.{_renamed(leaf, UNET_RESNET)}" if part == "resnets" else f"1.{leaf}"
+
+
+def _renamed(name: str, table: dict[str, str]) -> str:
+    module, _, parameter = name.rpartition(".")
+    return f"{table.get(module, module)}.{parameter}"

@@ -1,0 +1,1 @@
+"""What lies in the models folder: found, named, recognised and hashed. Nothing is loaded here."""

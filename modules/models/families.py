@@ -1,0 +1,252 @@
+"""FAMILIES: how each kind of model file is recognised by its tensors, and what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from modules.core.registry import Registry
+from modules.models.header import Header, TensorInfo
+
+UNET = "model.diffusion_model."
+VAE = "first_stage_model."
+TEXT = "cond_stage_model.transformer.text_model."
+UNET_INPUT = UNET + "input_blocks.0.0.weight"
+UNET_CONTEXT = UNET + "middle_block.1.transformer_blocks.0.attn2.to_k.weight"
+
+
+@dataclass(frozen=True)
+class KeyCondition:
+    """What must hold of a file's tensor names and shapes; all of it.
+
+    Args:
+        has: Names that must exist; a "*" at the end or the start stands for any text.
+        lacks: Names that must not exist; likewise.
+        sizes: Name and axis to the size that axis must have.
+    """
+
+    has: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
+    sizes: Mapping[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+
+    def holds(self, tensors: Mapping[str, TensorInfo]) -> bool:
+        """Return whether the tensors meet the condition."""
+        return (
+            all(_size_of(tensors, name, axis) == size for (name, axis), size in self.sizes.items())
+            and all(_exists(tensors, name) for name in self.has)
+            and not any(_exists(tensors, name) for name in self.lacks)
+        )
+
+
+@dataclass(frozen=True)
+class Family:
+    """One architecture line, or one kind of file that does not belong among the checkpoints.
+
+    Args:
+        name: Identity, as the page shows it.
+        detect: The file is of the family when one of these holds.
+        fault: Why such a file cannot be used here, as the rest of a sentence that begins with its name;
+            empty for a family that runs.
+        config: The file in configs/ that describes a checkpoint without a .yaml of its own.
+        parts: Component to a tensor that shows the file to carry it, for a family that runs.
+        native_size: Width and height in pixels the models were trained for.
+    """
+
+    name: str
+    detect: tuple[KeyCondition, ...]
+    fault: str = ""
+    config: str = ""
+    parts: Mapping[str, str] = field(default_factory=dict[str, str])
+    native_size: int = 512
+    aliases: tuple[str, ...] = ()
+
+
+def families() -> Registry[Family]:
+    """Return a new table of all known families; the first that fits a file is its family."""
+    return Registry("model family", FAMILIES)
+
+
+def detect(header: Header, table: Registry[Family]) -> Family | None:
+    """Return the family of a file, or None when no row fits."""
+    return next((f for f in table if any(c.holds(header.tensors) for c in f.detect)), None)
+
+
+def fault_of(header: Header, family: Family | None) -> str:
+    """Return why a file of that family cannot be used, as the rest of a sentence, or ""."""
+    if family is None:
+        return "is of no known kind. The models folder's other subfolders are for other kinds."
+    missing = [part for part, name in family.parts.items() if not actual_name(header.tensors, name)]
+    if missing:
+        return (
+            f"lacks its {' and '.join(missing)}. Get the full checkpoint, with everything baked in."
+        )
+    return family.fault
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """Return the names under which files carry a tensor of LDM's layout, best first."""
+    if name.startswith(TEXT):  # some merges were written without "text_model."
+        return name, name.replace("text_model.", "", 1)
+    if name.startswith(
+        UNET
+    ):  # LitEma's buffers have no dots; read when the file has no other weights
+        return name, "model_ema." + name.removeprefix("model.").replace(".", "")
+    return (name,)
+
+
+def actual_name(tensors: Mapping[str, object], name: str) -> str | None:
+    """Return the name under which the file carries a tensor of LDM's layout, or None."""
+    return next((spelling for spelling in spellings(name) if spelling in tensors), None)
+
+
+def _exists(tensors: Mapping[str, TensorInfo], name: str) -> bool:
+    if name.endswith("*"):
+        return any(key.startswith(name[:-1]) for key in tensors)
+    if name.startswith("*"):
+        return any(key.endswith(name[1:]) for key in tensors)
+    return actual_name(tensors, name) is not None
+
+
+def _size_of(tensors: Mapping[str, TensorInfo], name: str, axis: int) -> int | None:
+    actual = actual_name(tensors, name)
+    shape = tensors[actual].shape if actual else ()
+    return shape[axis] if axis < len(shape) else None
+
+
+NOT_YET = "This version runs SD 1.x."
+FAMILIES = (
+    Family(
+        "ControlNet",
+        (
+            KeyCondition(has=("control_model.*",)),
+            KeyCondition(has=("controlnet_cond_embedding.*",)),
+            KeyCondition(has=("input_hint_block.*",)),
+        ),
+        fault="is a ControlNet, not a checkpoint. This version has no use for it.",
+    ),
+    Family(
+        "LoRA",
+        (
+            KeyCondition(has=("*.lora_down.weight",)),
+            KeyCondition(has=("*.lora_A.weight",)),
+            KeyCondition(has=("*.hada_w1_a",)),
+            KeyCondition(has=("lora_*",)),
+            KeyCondition(has=("*.lokr_w1",)),
+        ),
+        fault="is a LoRA, not a checkpoint. It belongs in models/Lora.",
+    ),
+    Family(
+        "Embedding",
+        (
+            KeyCondition(has=("emb_params",)),
+            KeyCondition(has=("string_to_param.*",)),
+            KeyCondition(has=("clip_l", "clip_g")),
+        ),
+        fault="is a textual-inversion embedding, not a checkpoint. It belongs in embeddings.",
+    ),
+    Family(
+        "SDXL",
+        (
+            KeyCondition(has=("conditioner.embedders.1.*", UNET_INPUT)),
+            KeyCondition(sizes={(UNET_CONTEXT, 1): 2048}),
+        ),
+        fault=f"is an SDXL checkpoint. {NOT_YET}",
+        native_size=1024,
+    ),
+    Family(
+        "SDXL refiner",
+        (KeyCondition(has=(UNET + "label_emb.0.0.weight",), sizes={(UNET_CONTEXT, 1): 1280}),),
+        fault=f"is an SDXL refiner. {NOT_YET}",
+        native_size=1024,
+    ),
+    Family(
+        "SD 3",
+        (
+            KeyCondition(has=(UNET + "joint_blocks.0.x_block.attn.qkv.weight",)),
+            KeyCondition(has=("joint_blocks.0.x_block.attn.qkv.weight",)),
+        ),
+        fault=f"is an SD 3 checkpoint. {NOT_YET}",
+        native_size=1024,
+    ),
+    Family(
+        "Flux",
+        (
+            KeyCondition(has=(UNET + "double_blocks.0.img_attn.qkv.weight",)),
+            KeyCondition(has=("double_blocks.0.img_attn.qkv.weight",)),
+        ),
+        fault=f"is a Flux checkpoint. {NOT_YET}",
+        native_size=1024,
+    ),
+    Family(
+        "SD 2.x depth",
+        (KeyCondition(sizes={(UNET_INPUT, 1): 5}),),
+        fault=f"is an SD 2 depth checkpoint. {NOT_YET}",
+    ),
+    Family(
+        "SD 2.x inpainting",
+        (
+            KeyCondition(has=("cond_stage_model.model.*",), sizes={(UNET_INPUT, 1): 9}),
+            KeyCondition(sizes={(UNET_INPUT, 1): 9, (UNET_CONTEXT, 1): 1024}),
+        ),
+        fault=f"is an SD 2.x inpainting checkpoint. {NOT_YET}",
+    ),
+    Family(
+        "SD 1.x inpainting",
+        (KeyCondition(has=(UNET_CONTEXT,), sizes={(UNET_INPUT, 1): 9}),),
+        fault=f"is an SD 1.x inpainting checkpoint. {NOT_YET}",
+    ),
+    Family(
+        "InstructPix2Pix",
+        (KeyCondition(has=(UNET_CONTEXT,), sizes={(UNET_INPUT, 1): 8}),),
+        fault=f"is an InstructPix2Pix checkpoint. {NOT_YET}",
+    ),
+    Family(
+        "SD 2.x",
+        (
+            KeyCondition(has=("cond_stage_model.model.*",), sizes={(UNET_INPUT, 1): 4}),
+            KeyCondition(
+                lacks=(TEXT + "embeddings.token_embedding.weight",), sizes={(UNET_CONTEXT, 1): 1024}
+            ),
+        ),
+        fault=f"is an SD 2.x checkpoint. {NOT_YET}",
+    ),
+    Family(
+        "SD 1.x",
+        (KeyCondition(has=(UNET_CONTEXT,), sizes={(UNET_INPUT, 1): 4}),),
+        config="v1-inference.yaml",
+        parts={
+            "UNet": UNET_INPUT,
+            "VAE": VAE + "decoder.conv_in.weight",
+            "text encoder": TEXT + "embeddings.token_embedding.weight",
+        },
+    ),
+    Family(
+        "VAE",
+        (
+            KeyCondition(has=("encoder.conv_in.weight", "decoder.conv_in.weight")),
+            KeyCondition(has=(VAE + "decoder.conv_in.weight",), lacks=(UNET + "*",)),
+        ),
+        fault="is a VAE, not a checkpoint. It belongs in models/VAE.",
+    ),
+    Family(
+        "Upscaler",
+        (
+            KeyCondition(has=("model.0.weight", "model.1.sub.*")),
+            KeyCondition(has=("conv_first.weight",)),
+        ),
+        fault="is an upscaler, not a checkpoint. It belongs in models/ESRGAN.",
+    ),
+    Family(
+        "Text encoder",
+        (
+            KeyCondition(has=("text_model.encoder.*",)),
+            KeyCondition(has=("encoder.block.0.layer.0.SelfAttention.q.weight",)),
+        ),
+        fault="is a text encoder alone, not a whole checkpoint.",
+    ),
+    Family(
+        "Diffusers UNet",
+        (KeyCondition(has=("conv_in.weight", "down_blocks.0.resnets.0.conv1.weight")),),
+        fault="is a UNet alone in the layout of diffusers. Get the checkpoint as a single file.",
+    ),
+)

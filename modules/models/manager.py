@@ -1,0 +1,224 @@
+"""Which checkpoints there are, under which names they are found, and what is wrong with them."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from modules.core.errors import BadFile, NotFound, UserError, WebUIError
+from modules.core.registry import Registry, did_you_mean
+from modules.models.families import Family, detect, families, fault_of
+from modules.models.hashing import FileStamp, Hashes
+from modules.models.header import read_header
+from modules.models.scan import FoundFile, scan
+
+SHORT_HASH_LENGTH = 10
+TITLE = re.compile(r"(?P<name>.+?)\s*\[[0-9a-f]{8,64}\]", re.IGNORECASE)
+HASH = re.compile(r"[0-9a-f]{8,64}")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint file as the page lists it.
+
+    Args:
+        name: Path relative to its folder, with forward slashes; its identity.
+        path: Absolute, links not resolved.
+        config: The .yaml of the same name beside it.
+        modified_ns: Time of its last change.
+        family: Name of the row of FAMILIES, "" when none fits.
+        fault: What is wrong with the file, in a sentence; "" when it can be loaded.
+        sha256: Of the whole file, "" until it is known.
+    """
+
+    name: str
+    path: Path
+    config: Path | None
+    size_bytes: int
+    modified_ns: int
+    family: str
+    fault: str
+    sha256: str
+
+    @property
+    def title(self) -> str:
+        """Name and, once known, short hash: "sub/name.safetensors [0123456789]"."""
+        return f"{self.name} [{self.short_hash}]" if self.sha256 else self.name
+
+    @property
+    def short_hash(self) -> str:
+        """First ten digits of the hash, "" until it is known."""
+        return self.sha256[:SHORT_HASH_LENGTH]
+
+    @property
+    def model_name(self) -> str:
+        """File name without folder and extension."""
+        return self.path.stem
+
+    @property
+    def stamp(self) -> FileStamp:
+        """What the file was when it was listed."""
+        return FileStamp(str(self.path), self.size_bytes, self.modified_ns)
+
+
+class ModelManager:
+    """Lists checkpoints from their headers, finds them by any name in use, hashes them in the background.
+
+    Args:
+        folders: Scanned in order; of two files with one name the first folder's is listed.
+        configs: Folder with a .yaml for each family.
+        cache: Folder in which hashes are remembered.
+    """
+
+    def __init__(self, folders: Sequence[Path], configs: Path, cache: Path) -> None:
+        self._folders = tuple(folders)
+        self._configs = configs
+        self._families: Registry[Family] = families()
+        self._hashes = Hashes(cache / "hashes.json", self._adopt)
+        self._on_change: Callable[[], None] | None = None
+        self._lock = threading.RLock()
+        self._checkpoints: tuple[Checkpoint, ...] | None = None
+        self._verdicts: dict[FileStamp, tuple[str, str]] = {}
+
+    def refresh(self) -> None:
+        """Scan the folders again; only new and changed files are opened."""
+        with self._lock:
+            found: dict[str, FoundFile] = {}
+            for folder in self._folders:
+                for file in scan(folder):
+                    found.setdefault(file.name, file)
+            files = sorted(found.values(), key=lambda file: (file.name.casefold(), file.name))
+            checkpoints = tuple(self._describe(file) for file in files)
+            self._verdicts = {c.stamp: (c.family, c.fault) for c in checkpoints}
+            self._checkpoints = checkpoints
+
+    def checkpoints(self) -> tuple[Checkpoint, ...]:
+        """Return every checkpoint file, sorted by name; faulty ones too."""
+        with self._lock:
+            if self._checkpoints is None:
+                self.refresh()
+            return self._checkpoints or ()
+
+    def find(self, name: str) -> Checkpoint:
+        """Return the one checkpoint of that title, name, file name or hash, without regard to case.
+
+        Raises:
+            NotFound: there is none, or its file is gone.
+            UserError: there are several.
+            BadFile: the file cannot be loaded.
+        """
+        found = self._match(name)
+        if not found.path.is_file():
+            text = f"The checkpoint '{found.name}' is no longer at '{found.path}'."
+            raise NotFound(text, "Put the file back, or refresh the list and choose another.")
+        if found.fault:
+            raise BadFile(found.fault)
+        return found
+
+    def config_of(self, checkpoint: Checkpoint) -> Path:
+        """Return the .yaml beside the checkpoint, or else its family's."""
+        if checkpoint.config is not None:
+            return checkpoint.config
+        return self._configs / self._families.get(checkpoint.family).config
+
+    def start_hashing(self, on_change: Callable[[], None] | None = None) -> None:
+        """Hash every sound checkpoint in the background, in the order of the list.
+
+        Args:
+            on_change: Called on the hashing thread whenever a title has changed.
+        """
+        self._on_change = on_change
+        self._hashes.compute([c.stamp for c in self.checkpoints() if not c.fault])
+
+    def sha256(self, checkpoint: Checkpoint, timeout_s: float | None = None) -> str:
+        """Return the hash of a checkpoint, computed before all others; "" if it takes too long.
+
+        Raises:
+            BadFile: the file cannot be read.
+        """
+        return checkpoint.sha256 or self._hashes.wait(checkpoint.stamp, timeout_s)
+
+    def stop(self) -> None:
+        """End background work."""
+        self._hashes.stop()
+
+    def _describe(self, file: FoundFile) -> Checkpoint:
+        stamp = FileStamp(str(file.path), file.size_bytes, file.modified_ns)
+        family, fault = self._verdicts.get(stamp) or self._judge(file)
+        return Checkpoint(
+            name=file.name,
+            path=file.path,
+            config=file.config,
+            size_bytes=file.size_bytes,
+            modified_ns=file.modified_ns,
+            family=family,
+            fault=fault,
+            sha256="" if fault else self._hashes.known(stamp),
+        )
+
+    def _judge(self, file: FoundFile) -> tuple[str, str]:
+        """Return family and fault of a file, from its header."""
+        try:
+            header = read_header(file.path)
+        except WebUIError as error:
+            return "", str(error)
+        family = detect(header, self._families)
+        fault = fault_of(header, family)
+        return family.name if family else "", f"'{file.path.name}' {fault}" if fault else ""
+
+    def _adopt(self, stamp: FileStamp, digest: str) -> None:
+        with self._lock:
+            self._checkpoints = tuple(
+                dataclasses.replace(c, sha256=digest) if c.stamp == stamp else c
+                for c in self._checkpoints or ()
+            )
+        if self._on_change:
+            self._on_change()
+
+    def _match(self, name: str) -> Checkpoint:
+        listed = self.checkpoints()
+        titled = TITLE.fullmatch(name.strip())
+        wanted = (titled["name"] if titled else name).strip().replace("\\", "/").casefold()
+        for spelling in (_by_name, _by_stem, _by_file_name, _by_model_name):
+            found = [c for c in listed if spelling(c) == wanted]
+            if len(found) > 1:
+                raise UserError(
+                    f"'{name}' may mean {_listing(found)}.",
+                    "Give the checkpoint's full name, with folder and extension.",
+                )
+            if found:
+                return found[0]
+        if HASH.fullmatch(wanted):
+            found = [c for c in listed if c.sha256.startswith(wanted)]
+            if found:  # files of one hash are one and the same model
+                return found[0]
+        folders = " and ".join(str(folder) for folder in self._folders)
+        hint = did_you_mean(name, (c.name for c in listed))
+        raise NotFound(
+            f"There is no checkpoint named '{name}'.",
+            f"{hint} Checkpoints are read from {folders}.".strip(),
+        )
+
+
+def _by_name(checkpoint: Checkpoint) -> str:
+    return checkpoint.name.casefold()
+
+
+def _by_stem(checkpoint: Checkpoint) -> str:
+    return checkpoint.name.rpartition(".")[0].casefold()
+
+
+def _by_file_name(checkpoint: Checkpoint) -> str:
+    return checkpoint.path.name.casefold()
+
+
+def _by_model_name(checkpoint: Checkpoint) -> str:
+    return checkpoint.model_name.casefold()
+
+
+def _listing(checkpoints: Iterable[Checkpoint]) -> str:
+    return " or ".join(f"'{checkpoint.name}'" for checkpoint in checkpoints)

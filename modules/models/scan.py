@@ -1,0 +1,81 @@
+"""Walks a folder for checkpoint files: links followed, loops not, hidden ones skipped."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+EXTENSIONS = (".safetensors", ".ckpt")
+VAE_EXTENSIONS = (".vae.safetensors", ".vae.ckpt")  # A1111's name for the VAE beside a checkpoint
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A checkpoint file in a scanned folder.
+
+    Args:
+        name: Path relative to that folder, with forward slashes.
+        size_bytes: 0 for a link that leads nowhere.
+        config: The .yaml beside it, if there is one.
+    """
+
+    name: str
+    path: Path
+    size_bytes: int
+    modified_ns: int
+    config: Path | None
+
+
+def scan(folder: Path) -> Iterator[FoundFile]:
+    """Yield every checkpoint file in the folder and below, in no particular order."""
+    folder = folder.absolute()
+    waiting = deque([folder])
+    linked: deque[Path] = deque()
+    seen: set[tuple[int, int]] = set()
+    while waiting or linked:  # real folders first: a link to one must not take its name
+        current = waiting.popleft() if waiting else linked.popleft()
+        try:
+            status = current.stat()
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(current) as listing:
+                entries = [entry for entry in listing if not entry.name.startswith(".")]
+        except OSError as error:
+            if current != folder or folder.exists():
+                logger.warning("'%s' cannot be listed: %s", current, error)
+            continue
+        files: list[os.DirEntry[str]] = []
+        for entry in entries:
+            if entry.is_dir():
+                (linked if entry.is_symlink() else waiting).append(Path(entry.path))
+            else:
+                files.append(entry)
+        yield from _checkpoints(files, folder)
+
+
+def _checkpoints(entries: list[os.DirEntry[str]], folder: Path) -> Iterator[FoundFile]:
+    names = {entry.name for entry in entries}
+    for entry in entries:
+        lowered = entry.name.lower()
+        if not lowered.endswith(EXTENSIONS) or lowered.endswith(VAE_EXTENSIONS):
+            continue
+        path = Path(entry.path)
+        config = path.with_suffix(".yaml")
+        try:
+            status = entry.stat()
+            size, modified = status.st_size, status.st_mtime_ns
+        except OSError:
+            size, modified = 0, 0
+        yield FoundFile(
+            name=path.relative_to(folder).as_posix(),
+            path=path,
+            size_bytes=size,
+            modified_ns=modified,
+            config=config if config.name in names else None,
+        )

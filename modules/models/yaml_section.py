@@ -1,0 +1,132 @@
+"""Reads a .yaml file as typed values; what is missing or of another type is told by file and key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from modules.core.errors import NotFound, UserError
+
+LARGEST_FILE_BYTES = 200_000
+MOST_ALIASES = 50  # a few hundred nested ones are enough to fill any memory
+
+
+@dataclass(frozen=True)
+class Section:
+    """One mapping of a .yaml file.
+
+    Args:
+        values: Plain dicts, lists, numbers and strings.
+        file: Where it was read.
+        key: The dotted way to this mapping, empty at the top.
+    """
+
+    values: Mapping[str, Any]  # YAML: anything, checked when read
+    file: Path
+    key: str = ""
+
+    def section(self, name: str) -> Section:
+        """Return the mapping of that name, an empty one when it is absent."""
+        value = self.values.get(name)
+        if value is not None and not isinstance(value, dict):
+            raise self.wrong(name, "a mapping")
+        return Section(cast("dict[str, Any]", value or {}), self.file, self._at(name))
+
+    def integer(self, name: str, default: int | None = None) -> int:
+        """Return a whole number."""
+        value = self._value(name, default)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self.wrong(name, "a whole number")
+        return value
+
+    def integers(self, name: str, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
+        """Return a list of whole numbers; a bare number is a list of one."""
+        value = self._value(name, default)
+        values = cast("list[Any]", list(value) if isinstance(value, (list, tuple)) else [value])  # pyright: ignore[reportUnknownArgumentType]
+        if not all(isinstance(item, int) and not isinstance(item, bool) for item in values):
+            raise self.wrong(name, "a list of whole numbers")
+        return tuple(values)
+
+    def number(self, name: str, default: float | None = None) -> float:
+        """Return a number."""
+        value = self._value(name, default)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise self.wrong(name, "a number")
+        return float(value)
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """Return a string."""
+        value = self._value(name, default)
+        if not isinstance(value, str):
+            raise self.wrong(name, "a text")
+        return value
+
+    def flag(self, name: str, default: bool) -> bool:
+        """Return true or false."""
+        value = self._value(name, default)
+        if not isinstance(value, bool):
+            raise self.wrong(name, "true or false")
+        return value
+
+    def wrong(self, name: str, wanted: str) -> UserError:
+        """Return the error for a value that is not what it should be."""
+        found = repr(self.values.get(name))
+        return UserError(
+            f"In '{self.file}', {self._at(name)} should be {wanted}, not {found[:60]}."
+        )
+
+    def _value(self, name: str, default: Any) -> Any:
+        value = self.values.get(name)
+        if value is None:
+            value = default
+        if value is None:
+            raise UserError(f"'{self.file}' lacks {self._at(name)}.")
+        return value
+
+    def _at(self, name: str) -> str:
+        return f"{self.key}.{name}" if self.key else name
+
+
+def read_section(file: Path) -> Section:
+    """Return the whole of a .yaml file.
+
+    Raises:
+        NotFound: there is no such file.
+        UserError: it is no YAML, not a mapping, or built to fill the memory.
+    """
+    import yaml  # here, because listing checkpoints must not wait for it
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    text = _read_text(file)
+    try:
+        events = yaml.parse(text, Loader=yaml.SafeLoader)
+        if sum(isinstance(event, yaml.AliasEvent) for event in events) > MOST_ALIASES:
+            raise UserError(
+                f"'{file}' refers back to itself too often to be a model's description."
+            )
+        config = OmegaConf.create(text)
+        values = OmegaConf.to_container(config, resolve=True)
+    except yaml.MarkedYAMLError as error:
+        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"'{file}' is broken{line}: {error.problem}.") from error
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
+        raise UserError(f"'{file}' is broken: {str(error).splitlines()[0]}") from error
+    if not isinstance(config, DictConfig) or not isinstance(values, dict):
+        raise UserError(f"'{file}' is not the description of a model.")
+    return Section(cast("dict[str, Any]", values), file)
+
+
+def _read_text(file: Path) -> str:
+    try:
+        if file.stat().st_size > LARGEST_FILE_BYTES:
+            raise UserError(f"'{file}' is too large to be a model's description.")
+        return file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise NotFound(f"'{file}' does not exist.") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"'{file}' is not a text file.") from error
+    except OSError as error:
+        raise UserError(f"'{file}' cannot be read: {error.strerror or error}.") from error
