@@ -1,0 +1,102 @@
+"""The one door: password, host and origin are checked here for every route, the page's included."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hmac
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from modules.core.flags import Credential
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+# Slows the guessing of passwords without holding a thread.
+_WRONG_PASSWORD_DELAY_S = 0.5
+
+
+class Guard:
+    """ASGI middleware that lets a call through or answers 401 or 403.
+
+    Args:
+        app: What is guarded.
+        credentials: Who may use everything; empty when no password is needed.
+        api_credentials: Who may use paths below /sdapi.
+        hosts: Names by which the server may be called; None when any name will do. On loopback this
+            stops a web page elsewhere from reaching the server under a name of its own (DNS rebinding).
+    """
+
+    def __init__(
+        self,
+        app: App,
+        credentials: Sequence[Credential] = (),
+        api_credentials: Sequence[Credential] = (),
+        hosts: Iterable[str] | None = LOOPBACK_NAMES,
+    ) -> None:
+        self._app = app
+        self._credentials = tuple(credentials)
+        self._api_credentials = tuple(api_credentials)
+        self._hosts = None if hosts is None else frozenset(hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check one call and pass it on."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        refusal = self._place_refusal(headers)
+        if refusal:
+            await _refuse(scope, send, 403, refusal)
+        elif not self._may_enter(scope["path"], headers.get("authorization", "")):
+            if "authorization" in headers:
+                await asyncio.sleep(_WRONG_PASSWORD_DELAY_S)
+            await _refuse(scope, send, 401, "A user name and a password are needed.")
+        else:
+            await self._app(scope, receive, send)
+
+    def _place_refusal(self, headers: MutableMapping[str, str]) -> str:
+        host = headers.get("host", "")
+        if self._hosts is not None and (urlsplit(f"//{host}").hostname or "") not in self._hosts:
+            return f"This server does not answer to the name '{host}'; use 127.0.0.1 or --server-name."
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            return f"A page from '{origin}' may not call this server."
+        return ""
+
+    def _may_enter(self, path: str, authorization: str) -> bool:
+        wanted = self._credentials
+        if path.startswith("/sdapi/"):
+            wanted += self._api_credentials
+        if not wanted:
+            return True
+        given = _basic(authorization)
+        # Every pair is compared, so that the time taken tells nothing.
+        return any([hmac.compare_digest(given, f"{one.user}:{one.password}".encode()) for one in wanted])
+
+
+def _basic(authorization: str) -> bytes:
+    scheme, _, coded = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return b""
+    try:
+        return base64.b64decode(coded, validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+async def _refuse(scope: Scope, send: Send, status: int, sentence: str) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008, "reason": sentence[:100]})
+        return
+    headers = [(b"content-type", b"text/plain; charset=utf-8")]
+    if status == 401:
+        headers.append((b"www-authenticate", b'Basic realm="Stable Diffusion WebUI", charset="UTF-8"'))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": sentence.encode()})

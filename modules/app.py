@@ -1,0 +1,217 @@
+"""The roof: flags to engine to page and API, served until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import sys
+import threading
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from modules.api.guard import LOOPBACK_NAMES, Guard
+from modules.api.routes import add_routes
+from modules.core.errors import UserError, WebUIError
+from modules.core.flags import Credential, Flags, parse_flags
+from modules.core.paths import Paths
+from modules.engine.engine import Engine
+from modules.engine.executors.local import LocalDevice, LocalExecutor
+from modules.launch.environment import apply_environment
+from modules.launch.stamp import read_stamp
+from modules.prompt.tokens import ClipTokenizer
+
+logger = logging.getLogger(__name__)
+
+ROOT = Path(__file__).resolve().parent.parent
+DEFAULT_PORT = 7860
+_PORTS_TO_TRY = 100
+_OPEN_STREAMS_TIMEOUT_S = 1
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serve until stopped and return the exit status."""
+    try:
+        flags = parse_flags(argv)
+        logging.basicConfig(level=flags.loglevel, format="%(asctime)s %(levelname)s %(message)s")
+        for name in ("httpx", "PIL", "gradio", "multipart"):
+            logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+        return serve(flags)
+    except WebUIError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+def serve(flags: Flags) -> int:
+    """Build everything, serve, and take everything down in order."""
+    credentials = entry_credentials(flags)
+    sock = open_socket(flags)
+    paths = make_paths(flags)
+    prepare_environment(paths)
+    engine = make_engine(flags, paths)
+    app = make_app(engine, flags)
+    guard = Guard(
+        app, credentials, flags.api_credentials(), LOOPBACK_NAMES if is_loopback(flags.host) else None
+    )
+    server = _Server(guard, engine, sock, flags)
+    try:
+        server.run(sockets=[sock])
+    except KeyboardInterrupt:
+        pass  # uvicorn raises the signal again after it has shut down
+    logger.info("Stopped.")
+    if not server.came_to_rest:
+        # The device is inside a step or a load that cannot be interrupted; nothing finished is lost.
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
+    return 0
+
+
+def make_paths(flags: Flags) -> Paths:
+    """Return where things lie."""
+    data = flags.data_dir.resolve() if flags.data_dir else ROOT
+    return Paths(ROOT, data, flags.ckpt_dir.resolve() if flags.ckpt_dir else None)
+
+
+def prepare_environment(paths: Paths) -> None:
+    """Set what libraries read when they are imported."""
+    apply_environment(os.environ)
+    os.environ["GRADIO_TEMP_DIR"] = str(paths.temp)
+
+
+def make_engine(flags: Flags, paths: Paths) -> Engine:
+    """Return the engine, not yet started."""
+    tokenizer = ClipTokenizer(paths.configs / "clip" / "bpe_simple_vocab_16e6.txt.gz")
+    stamp = read_stamp(Path(sys.prefix))
+    device = LocalDevice(
+        use_cpu=flags.use_cpu,
+        full_precision=flags.full_precision,
+        index=flags.device_id or 0,
+        fallback=stamp.warning if stamp is not None and stamp.device == "cpu" else "",
+    )
+    return Engine(paths, LocalExecutor(device, tokenizer), tokenizer, flags.ckpt or "")
+
+
+def make_app(engine: Engine, flags: Flags) -> FastAPI:
+    """Return the web application: live routes, the API if asked, the page unless refused."""
+    # FastAPI's own documentation pages load scripts from other hosts.
+    app = FastAPI(title="Stable Diffusion WebUI", docs_url=None, redoc_url=None)
+    add_routes(app, engine, with_api=flags.api or flags.nowebui)
+    if flags.nowebui:
+        return app
+    import gradio as gr
+
+    from modules.ui import page
+
+    blocks = page.build_page(engine)
+    app = gr.mount_gradio_app(
+        app,
+        blocks,
+        path="/",
+        allowed_paths=[str(engine.paths.outputs), str(engine.spare_outputs)],
+        max_file_size="64mb",
+        ssr_mode=False,
+        show_error=True,
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        pwa=False,
+        theme=page.theme(),
+        css_paths=[page.ASSETS / "style.css"],
+        head=page.head(flags.theme),
+    )
+    # A mounted page counts as not launched, and Gradio then trusts any file path in a call.
+    blocks.has_launched = True
+    return app
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach the address."""
+    return host in LOOPBACK_NAMES or host.startswith("127.")
+
+
+def entry_credentials(flags: Flags) -> tuple[Credential, ...]:
+    """Return who may enter; on an open address a password is made up when none is given."""
+    given = flags.credentials()
+    if given or is_loopback(flags.host):
+        return given
+    made = Credential("webui", secrets.token_urlsafe(9))
+    sys.stdout.write(
+        f"{flags.host} can be reached by others, so a password is needed. For this run it is\n"
+        f"    user: {made.user}    password: {made.password}\n"
+        "Choose your own with --gradio-auth user:password.\n"
+    )
+    return (made,)
+
+
+def open_socket(flags: Flags) -> socket.socket:
+    """Return a bound socket: the port asked for, else 7860 or the next free one.
+
+    Raises:
+        UserError: the port asked for, or every port tried, is taken, or the address is not ours.
+    """
+    ports = [flags.port] if flags.port else range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TO_TRY)
+    reason = ""
+    for port in ports:
+        family = socket.AF_INET6 if ":" in flags.host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        if os.name == "posix":  # on Windows the option would let two servers share a port
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((flags.host, port))
+            sock.listen(128)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            sock.close()
+            continue
+        if port != ports[0]:
+            sys.stdout.write(f"Port {ports[0]} is in use, so this is port {port}.\n")
+        return sock
+    tried = f"Port {flags.port}" if flags.port else f"Every port from {DEFAULT_PORT} to {ports[-1]}"
+    raise UserError(
+        f"{tried} on {flags.host} cannot be used: {reason}.",
+        "Stop the other program or choose another with --port.",
+    )
+
+
+class _Server(uvicorn.Server):
+    """Starts the engine once the page answers, and stops it before the connections are closed."""
+
+    def __init__(self, app: Guard, engine: Engine, sock: socket.socket, flags: Flags) -> None:
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            log_level="warning",
+            access_log=flags.api_log,
+            timeout_graceful_shutdown=_OPEN_STREAMS_TIMEOUT_S,
+            lifespan="on",
+        )
+        super().__init__(config)
+        self._engine = engine
+        self._flags = flags
+        host, port = sock.getsockname()[:2]
+        name = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+        self._url = f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+        self.came_to_rest = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve, then open the device in the background."""
+        await super().startup(sockets)
+        sys.stdout.write(f"Running on {self._url}  (Ctrl-C stops)\n")
+        sys.stdout.flush()
+        threading.Thread(target=self._engine.start, name="start", daemon=True).start()
+        if self._flags.autolaunch and not self._flags.nowebui:
+            threading.Thread(target=webbrowser.open, args=(self._url,), daemon=True).start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop the running job, then close."""
+        sys.stdout.write("Stopping.\n")
+        self.came_to_rest = await asyncio.to_thread(self._engine.stop)
+        await super().shutdown(sockets)

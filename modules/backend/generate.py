@@ -1,0 +1,111 @@
+"""Plan to pictures: the whole road, stage by stage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from modules.backend import pipelines, vae
+from modules.backend.cache import LoadedModel
+from modules.backend.guidance import GuidedUNet
+from modules.backend.noise import ImageNoise
+from modules.backend.scheduler import SamplerScheduler, StepState
+from modules.core.errors import Cancelled, NotFinite
+from modules.params.result import Listener, Progress
+from modules.plan import ImagePlan, Plan
+
+
+class Stepper:
+    """Follows the steps of one batch: interrupt, progress, preview. No wait for the device but for a preview.
+
+    Args:
+        model: For the preview.
+        listener: Whoever follows the job.
+        batch_index: Number of the batch, from 0.
+        batch_count: How many batches the job has.
+    """
+
+    def __init__(
+        self, model: LoadedModel, listener: Listener, batch_index: int, batch_count: int
+    ) -> None:
+        self._model = model
+        self._listener = listener
+        self._batch_index = batch_index
+        self._batch_count = batch_count
+        self._began = time.perf_counter()
+
+    def __call__(self, state: StepState) -> None:
+        """Take note of one step.
+
+        Raises:
+            Cancelled: the job was interrupted.
+        """
+        stop_if_interrupted(self._listener)
+        done = state.index + 1
+        speed = done / max(time.perf_counter() - self._began, 1e-6)
+        total = state.total
+        self._listener.on_progress(
+            Progress(self._batch_index * total + done, self._batch_count * total, speed)
+        )
+        if self._listener.wants_preview():
+            self._listener.on_preview(self._model.preview(state.denoised))
+
+
+def generate_batch(
+    model: LoadedModel, plan: Plan, batch_index: int, listener: Listener, device: torch.device
+) -> None:
+    """Make one batch and hand each picture to the listener as it is finished.
+
+    Raises:
+        Cancelled: the job was interrupted; pictures handed over before stay.
+        NotFinite: the network or the VAE produced invalid numbers.
+    """
+    request = plan.request
+    batch = plan.batches[batch_index]
+    components = model.components
+    # 1. Words
+    listener.on_phase("Reading the prompt")
+    cond, uncond = model.encode(request.prompt), model.encode(request.negative_prompt)
+    # 2. Noise, from each picture's own seed
+    channels = components.vae.config.latent_channels
+    shape = (channels, request.height // 8, request.width // 8)
+    noise = ImageNoise([image.seed for image in batch], shape, device)
+    # 3. Levels
+    chosen = plan.sampler.own_sigmas or plan.schedule.sigmas
+    assert chosen is not None, "make_plan has replaced Automatic"
+    sigmas = chosen(request.steps, model.levels)
+    # 4. Steps
+    listener.on_phase("Sampling")
+    stepper = Stepper(model, listener, batch_index, len(plan.batches))
+    scheduler = SamplerScheduler(
+        plan.sampler, sigmas, model.levels, noise, components.prediction_type, stepper
+    )
+    unet = GuidedUNet(components.unet, cond, uncond, request.cfg_scale)
+    latents = pipelines.txt2img(components, unet, scheduler, request, noise())
+    if not bool(torch.isfinite(latents).all()):
+        raise NotFinite(
+            "The UNet produced invalid numbers, so there is no picture to show.",
+            "Try another checkpoint or start with --no-half.",
+        )
+    # 5. Pictures, one by one
+    _decode_each(components.vae, latents, batch, listener)
+
+
+def _decode_each(
+    autoencoder: torch.nn.Module, latents: Tensor, batch: tuple[ImagePlan, ...], listener: Listener
+) -> None:
+    for row, image in enumerate(batch):
+        stop_if_interrupted(listener)
+        listener.on_phase("Decoding")
+        listener.on_image(image.index, vae.decode(autoencoder, latents[row : row + 1]))
+
+
+def stop_if_interrupted(listener: Listener) -> None:
+    """Raise Cancelled when the job should stop."""
+    if listener.is_interrupted():
+        raise Cancelled("The job was interrupted.")
+
+

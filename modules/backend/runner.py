@@ -1,0 +1,92 @@
+"""The backend's one door: work in, pictures out through the listener."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+from diffusers.utils import logging as diffusers_logging
+
+from modules.backend import generate
+from modules.backend.cache import LoadedModel, ModelCache
+from modules.backend.device import Device, DeviceOptions, choose
+from modules.core.errors import NotFinite, OutOfMemory
+from modules.models.manager import Checkpoint
+from modules.params.result import Listener
+from modules.plan import Plan
+from modules.prompt.tokens import ClipTokenizer
+
+logger = logging.getLogger(__name__)
+
+
+class Runner:
+    """Owns the device and what is loaded on it. Used by one thread.
+
+    Args:
+        options: What the command line says about the device.
+        tokenizer: Splits prompts.
+    """
+
+    def __init__(self, options: DeviceOptions, tokenizer: ClipTokenizer) -> None:
+        diffusers_logging.set_verbosity_error()
+        self.device: Device = choose(options)
+        self._cache = ModelCache(self.device.torch_device, tokenizer)
+        self._tiers: dict[Path, int] = {}  # the precision that each checkpoint was found to need
+
+    @torch.inference_mode()
+    def load(self, checkpoint: Checkpoint, config: Path) -> None:
+        """Load a checkpoint ahead of its first job."""
+        self._acquire(checkpoint, config)
+
+    @torch.inference_mode()
+    def run(self, plan: Plan, listener: Listener) -> None:
+        """Carry out a plan.
+
+        Raises:
+            Cancelled: the listener was interrupted.
+            OutOfMemory: the device has too little memory.
+            NotFinite: even the highest precision gave invalid numbers.
+            BadFile: the checkpoint cannot be loaded.
+        """
+        for batch_index in range(len(plan.batches)):
+            try:
+                self._run_batch(plan, batch_index, listener)
+            except torch.OutOfMemoryError as error:
+                message = str(error)
+            else:
+                continue
+            # Outside the except block: a traceback would keep the tensors alive.
+            self._cache.clear()
+            raise OutOfMemory(
+                f"{self.device.label} has too little memory for {plan.request.batch_size} picture(s) of "
+                f"{plan.request.width}x{plan.request.height}: {message.splitlines()[0]}",
+                "Use a smaller size or batch size.",
+            )
+
+    def _run_batch(self, plan: Plan, batch_index: int, listener: Listener) -> None:
+        """Make one batch, a precision higher each time that numbers overflow."""
+        while True:
+            listener.on_phase(f"Loading {plan.checkpoint.name}")
+            model = self._acquire(plan.checkpoint, plan.config)
+            generate.stop_if_interrupted(listener)
+            try:
+                generate.generate_batch(
+                    model, plan, batch_index, listener, self.device.torch_device
+                )
+            except NotFinite:
+                tier = self._tier(plan.checkpoint) + 1
+                if tier >= len(self.device.tiers):
+                    raise
+                self._tiers[plan.checkpoint.path] = tier
+                note = f"{plan.checkpoint.name} overflowed in half precision; made again in {self.device.tiers[tier].unet}."
+                logger.warning(note)
+                listener.on_note(note)
+            else:
+                return
+
+    def _tier(self, checkpoint: Checkpoint) -> int:
+        return self._tiers.get(checkpoint.path, 0)
+
+    def _acquire(self, checkpoint: Checkpoint, config: Path) -> LoadedModel:
+        return self._cache.acquire(checkpoint, config, self.device.tiers[self._tier(checkpoint)])

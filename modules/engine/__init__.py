@@ -1,0 +1,1 @@
+"""Jobs: taken in, carried out in order, saved, and told of."""

@@ -1,0 +1,249 @@
+"""The engine: owns everything that changes, and no more than that."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from PIL import Image
+
+from modules import infotext
+from modules.core.errors import Cancelled, NotFound, StorageError, WebUIError
+from modules.core.paths import Paths
+from modules.engine.executors import DeviceFacts, Executor, LoadCheckpoint
+from modules.engine.job import Job
+from modules.engine.settings_file import SettingsFile
+from modules.engine.state import EngineState
+from modules.images.save import ImageStore
+from modules.models.manager import Checkpoint, ModelManager
+from modules.params.request import GenerationRequest
+from modules.params.result import GeneratedImage
+from modules.params.settings import Settings
+from modules.plan import Plan, make_plan
+from modules.prompt.tokens import ClipTokenizer
+from modules.sampling.samplers import SAMPLERS
+from modules.sampling.schedules import SCHEDULES
+
+logger = logging.getLogger(__name__)
+
+# Ended jobs are remembered for reloads of the page; their pictures lie on disk.
+_REMEMBERED_JOBS = 200
+_STOP_TIMEOUT_S = 1.5
+
+
+class Engine:
+    """Takes requests in, has them carried out in order, saves and remembers what came of them.
+
+    Args:
+        paths: Where things lie.
+        executor: Carries out the work.
+        tokenizer: Counts and splits prompts.
+        checkpoint: The checkpoint to start with (`--ckpt`); empty takes the one chosen last.
+    """
+
+    def __init__(
+        self, paths: Paths, executor: Executor, tokenizer: ClipTokenizer, checkpoint: str = ""
+    ) -> None:
+        self.paths = paths
+        self.executor = executor
+        self.tokenizer = tokenizer
+        self.models = ModelManager(paths.checkpoint_folders, paths.configs, paths.cache)
+        self.samplers = SAMPLERS.copy()
+        self.schedules = SCHEDULES.copy()
+        self.state = EngineState("starting", "Starting")
+        # Where a picture goes that the outputs folder refuses.
+        self.spare_outputs = Path(tempfile.gettempdir()) / "stable-diffusion-webui-unsaved"
+        self._settings_file = SettingsFile(paths.data / "config.json")
+        self.settings = Settings()
+        self._start_checkpoint = checkpoint
+        self._images = ImageStore(paths.outputs)
+        self._jobs: dict[str, Job] = {}
+        self._lock = threading.Lock()
+
+    # Life
+
+    def start(self) -> None:
+        """Read the settings, list the checkpoints, open the device and load the chosen checkpoint."""
+        self.settings = self._settings_file.read()
+        if self._start_checkpoint:
+            self.settings = self.settings.replace(sd_model_checkpoint=self._start_checkpoint)
+        self.models.refresh()
+        self.models.start_hashing()
+        self.state = replace(self.state, text="Starting the device")
+        self.executor.start(self._on_device)
+
+    def stop(self) -> bool:
+        """Stop the running job, forget the waiting ones, and return whether the device came to rest."""
+        for job in self.jobs():
+            job.interrupt()
+        self.models.stop()
+        return self.executor.stop(_STOP_TIMEOUT_S)
+
+    # Jobs
+
+    def submit(self, request: GenerationRequest) -> Job:
+        """Put a request in the queue.
+
+        Raises:
+            NotFound: a name in the request answers to nothing.
+            BadFile: the checkpoint cannot be used.
+            UserError: the request cannot be carried out as it stands.
+        """
+        checkpoint = self.checkpoint(request.sd_model_checkpoint)
+        plan = make_plan(request, self.models, checkpoint, self.samplers, self.schedules)
+        job = Job(plan, self._keep_image)
+        with self._lock:
+            self._jobs[job.id] = job
+            self._forget_old_jobs()
+        future = self.executor.run(plan, job)
+        job.on_interrupt = future.cancel  # ends it at once while it still waits
+        future.add_done_callback(partial(self._on_end, job))
+        return job
+
+    def job(self, job_id: str) -> Job:
+        """Return a job.
+
+        Raises:
+            NotFound: it never was, or is long past.
+        """
+        with self._lock:
+            found = self._jobs.get(job_id)
+        if found is None:
+            raise NotFound("This job is no longer known.", "Its pictures are in the outputs folder.")
+        return found
+
+    def jobs(self) -> list[Job]:
+        """Return the remembered jobs, oldest first."""
+        with self._lock:
+            return list(self._jobs.values())
+
+    def running_job(self) -> Job | None:
+        """Return the job that the device works on."""
+        return next((job for job in self.jobs() if job.status().state == "running"), None)
+
+    def interrupt(self, job_id: str | None = None) -> None:
+        """Stop a job, or the running one, at its next step."""
+        job = self.job(job_id) if job_id else self.running_job()
+        if job is not None:
+            job.interrupt()
+
+    # Checkpoints
+
+    def checkpoint(self, name: str = "") -> Checkpoint:
+        """Return the named checkpoint, or the chosen one.
+
+        Raises:
+            NotFound: there is no such file, or none at all.
+            BadFile: the file cannot be used.
+        """
+        wanted = name or self.settings.sd_model_checkpoint
+        if wanted:
+            return self.models.find(wanted)
+        usable = [found for found in self.models.checkpoints() if not found.fault]
+        if not usable:
+            folder = self.paths.checkpoint_folders[0]
+            raise NotFound("There is no usable checkpoint.", f"Put a .safetensors file into {folder}.")
+        return next((found for found in usable if not self.is_demo(found)), usable[0])
+
+    def is_demo(self, checkpoint: Checkpoint) -> bool:
+        """Return whether the checkpoint is one of those that come with the program."""
+        demo = self.paths.root / "models" / "Stable-diffusion" / "demo"
+        return demo in checkpoint.path.parents
+
+    def shows_demo(self) -> bool:
+        """Return whether new jobs use a demo checkpoint."""
+        try:
+            return self.is_demo(self.checkpoint())
+        except WebUIError:
+            return False
+
+    def select_checkpoint(self, name: str) -> Checkpoint:
+        """Make a checkpoint the one for new jobs, remember it, and begin to load it."""
+        found = self.models.find(name)
+        self.settings = self.settings.replace(sd_model_checkpoint=found.name)
+        self._settings_file.write(self.settings)
+        self._load(found)
+        return found
+
+    def choices(self, name: str) -> list[str]:
+        """Return what a field with `choices=name` offers."""
+        lists: dict[str, Callable[[], list[str]]] = {
+            "samplers": self.samplers.names,
+            "schedules": self.schedules.names,
+            "checkpoints": lambda: [found.title for found in self.models.checkpoints()],
+        }
+        return lists[name]()
+
+    # What the executor reports
+
+    def _on_device(self, facts: DeviceFacts | None, failure: str) -> None:
+        if facts is None:
+            self.state = EngineState("failed", failure)
+            return
+        logger.info("Device: %s.", facts.label)
+        self.state = EngineState("ready", "Ready", device=facts.label, warning=facts.warning)
+        try:
+            self._load(self.checkpoint())
+        except WebUIError as error:
+            logger.warning("%s", error)
+            self.state = replace(self.state, phase="failed", text=str(error))
+
+    def _load(self, checkpoint: Checkpoint) -> None:
+        self.state = replace(self.state, phase="loading", text=f"Loading {checkpoint.name}")
+        work = LoadCheckpoint(checkpoint, self.models.config_of(checkpoint))
+        self.executor.load(work).add_done_callback(partial(self._on_loaded, checkpoint))
+
+    def _on_loaded(self, checkpoint: Checkpoint, future: Future[None]) -> None:
+        if future.cancelled():
+            return
+        error = future.exception()
+        if error is None:
+            self.state = replace(
+                self.state, phase="ready", text="Ready", checkpoint=checkpoint.name
+            )
+        else:
+            logger.warning("%s", error)
+            self.state = replace(self.state, phase="failed", text=str(error), checkpoint="")
+
+    def _on_end(self, job: Job, future: Future[None]) -> None:
+        error = Cancelled("") if future.cancelled() else future.exception()
+        status = job.status()
+        made = f"{len(status.images)} of {status.image_count} pictures"
+        if error is None:
+            job.end("done")
+            logger.info("Made %s with %s.", made, job.plan.checkpoint.name)
+        elif isinstance(error, Cancelled):
+            job.end("cancelled", f"Interrupted: {made} were finished.")
+            logger.info("Interrupted: %s were finished.", made)
+        else:
+            job.end("failed", str(error))
+            logger.warning("A job failed with %s finished: %s", made, error)
+
+    # Pictures
+
+    def _keep_image(self, plan: Plan, index: int, image: Image.Image) -> GeneratedImage:
+        """Save one picture; when the outputs folder refuses it, keep it in the system's temporary folder."""
+        one = plan.images[index]
+        request = plan.request_of(one)
+        sha256 = self.models.sha256(plan.checkpoint)
+        text = infotext.write(
+            request, {"Model hash": sha256[:10], "Model": plan.checkpoint.model_name}
+        )
+        try:
+            path = self._images.save(image, text, request.task, one.seed)
+        except StorageError as error:
+            logger.warning("%s", error)
+            path = ImageStore(self.spare_outputs).save(image, text, request.task, one.seed)
+            return GeneratedImage(index, one.seed, text, path, f"{error} It is kept as {path}.")
+        return GeneratedImage(index, one.seed, text, path)
+
+    def _forget_old_jobs(self) -> None:
+        ended = [job_id for job_id, job in self._jobs.items() if job.status().has_ended]
+        for job_id in ended[: max(0, len(self._jobs) - _REMEMBERED_JOBS)]:
+            del self._jobs[job_id]

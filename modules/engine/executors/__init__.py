@@ -1,0 +1,54 @@
+"""Where work is carried out: the one door to the backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from modules.models.manager import Checkpoint
+from modules.params.result import Listener
+from modules.plan import Plan
+
+
+@dataclass(frozen=True)
+class LoadCheckpoint:
+    """Load a checkpoint ahead of its first job."""
+
+    checkpoint: Checkpoint
+    config: Path
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """What an executor knows of its device once it runs.
+
+    Args:
+        label: The device's name for people.
+        warning: A lasting remark for the page, or an empty string.
+    """
+
+    label: str
+    warning: str
+
+
+class Executor(Protocol):
+    """Carries out work in order of submission."""
+
+    def start(self, on_ready: Callable[[DeviceFacts | None, str], None]) -> None:
+        """Begin in the background; `on_ready` gets the facts, or None and the reason of a failure."""
+        ...
+
+    def run(self, plan: Plan, listener: Listener) -> Future[None]:
+        """Put a plan in the queue; the future ends with the job or carries its error."""
+        ...
+
+    def load(self, work: LoadCheckpoint) -> Future[None]:
+        """Put the loading of a checkpoint in the queue."""
+        ...
+
+    def stop(self, timeout_s: float) -> bool:
+        """Take no more work and return whether the running one ended in time."""
+        ...

@@ -1,0 +1,127 @@
+"""One device of this process, served by one thread."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from modules.core.errors import WebUIError
+from modules.engine.executors import DeviceFacts, LoadCheckpoint
+from modules.params.result import Listener
+from modules.plan import Plan
+from modules.prompt.tokens import ClipTokenizer
+
+if TYPE_CHECKING:
+    from modules.backend.runner import Runner
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LocalDevice:
+    """What the command line says about the device, in words that need no torch; see DeviceOptions."""
+
+    use_cpu: bool = False
+    full_precision: bool = False
+    index: int = 0
+    fallback: str = ""
+
+
+@dataclass(frozen=True)
+class _Item:
+    future: Future[None]
+    work: Callable[[Runner], None]
+
+
+class LocalExecutor:
+    """Imports the backend on its own thread, then carries out work one piece at a time.
+
+    Args:
+        device: Which device to take.
+        tokenizer: Splits prompts.
+    """
+
+    def __init__(self, device: LocalDevice, tokenizer: ClipTokenizer) -> None:
+        self._device = device
+        self._tokenizer = tokenizer
+        self._items: queue.Queue[_Item | None] = queue.Queue()
+        self._thread: threading.Thread | None = None
+        self._failure = ""
+
+    def start(self, on_ready: Callable[[DeviceFacts | None, str], None]) -> None:
+        """Begin in the background."""
+        # A daemon: a step that takes minutes must not hold up the end of the program.
+        self._thread = threading.Thread(
+            target=self._serve, args=(on_ready,), name="device", daemon=True
+        )
+        self._thread.start()
+
+    def run(self, plan: Plan, listener: Listener) -> Future[None]:
+        """Put a plan in the queue."""
+        return self._put(lambda runner: runner.run(plan, listener))
+
+    def load(self, work: LoadCheckpoint) -> Future[None]:
+        """Put the loading of a checkpoint in the queue."""
+        return self._put(lambda runner: runner.load(work.checkpoint, work.config))
+
+    def stop(self, timeout_s: float) -> bool:
+        """Take no more work and return whether the running one ended in time."""
+        self._items.put(None)
+        if self._thread is None:
+            return True
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _put(self, work: Callable[[Runner], None]) -> Future[None]:
+        future: Future[None] = Future()
+        self._items.put(_Item(future, work))
+        return future
+
+    def _serve(self, on_ready: Callable[[DeviceFacts | None, str], None]) -> None:
+        runner = self._open(on_ready)
+        while (item := self._items.get()) is not None:
+            if not item.future.set_running_or_notify_cancel():
+                continue
+            if runner is None:
+                item.future.set_exception(WebUIError(self._failure))
+                continue
+            _carry_out(item, runner)
+
+    def _open(self, on_ready: Callable[[DeviceFacts | None, str], None]) -> Runner | None:
+        try:
+            from modules.backend.device import DeviceOptions
+            from modules.backend.runner import Runner
+
+            options = DeviceOptions(
+                self._device.use_cpu,
+                self._device.full_precision,
+                self._device.index,
+                self._device.fallback,
+            )
+            runner = Runner(options, self._tokenizer)
+        except Exception as error:  # noqa: BLE001 - the worker's border: a broken torch must not end the server
+            logger.exception("The device could not be opened.")
+            self._failure = f"The device could not be opened: {error}. The log has the details; ./webui.sh repairs the installation."
+            on_ready(None, self._failure)
+            return None
+        on_ready(DeviceFacts(runner.device.label, runner.device.warning), "")
+        return runner
+
+
+def _carry_out(item: _Item, runner: Runner) -> None:
+    try:
+        item.work(runner)
+    except WebUIError as error:
+        item.future.set_exception(error)
+    except Exception as error:  # noqa: BLE001 - the worker's border: a fault of ours ends one job, not the server
+        logger.exception("A job met a fault of the program.")
+        item.future.set_exception(
+            WebUIError(f"The program made a mistake: {type(error).__name__}: {error}.", "The log has the details.")
+        )
+    else:
+        item.future.set_result(None)

@@ -1,0 +1,174 @@
+"""One job: what was asked, how far it has come, what came of it."""
+
+from __future__ import annotations
+
+import io
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from PIL import Image
+
+from modules.params.result import GeneratedImage, Progress
+from modules.plan import Plan
+
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+ENDED: tuple[JobState, ...] = ("done", "failed", "cancelled")
+
+# A preview is made at most twice a second, and only while someone has asked for the job lately.
+_PREVIEW_INTERVAL_S = 0.5
+_WATCHER_LASTS_S = 3.0
+_PREVIEW_SIDE = 512
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """What can be told of a job at one moment.
+
+    Args:
+        id: The job's name, not to be guessed.
+        state: Where it is in its life.
+        phase: What is being done, in words.
+        progress: Steps done and their speed.
+        images: Finished pictures in order.
+        image_count: How many pictures were asked for.
+        notes: What a user should know of the result.
+        error: One sentence when it failed or was cancelled.
+        preview_number: Rises with each new preview; 0 when there is none.
+    """
+
+    id: str
+    state: JobState
+    phase: str
+    progress: Progress
+    images: tuple[GeneratedImage, ...]
+    image_count: int
+    notes: tuple[str, ...]
+    error: str
+    preview_number: int
+
+    @property
+    def has_ended(self) -> bool:
+        """Return whether nothing more will happen."""
+        return self.state in ENDED
+
+
+class Job:
+    """A plan on its way, and the Listener of its run.
+
+    Thread-safe: the device's thread writes, the page and the API read.
+
+    Args:
+        plan: What to do.
+        keep: Saves one finished picture and returns what is known of it.
+    """
+
+    def __init__(self, plan: Plan, keep: Callable[[Plan, int, Image.Image], GeneratedImage]) -> None:
+        self.id = secrets.token_urlsafe(16)
+        self.plan = plan
+        self.on_interrupt: Callable[[], object] = lambda: None
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._interrupted = threading.Event()
+        self._ended = threading.Event()
+        self._state: JobState = "queued"
+        self._phase = "Waiting"
+        self._progress = Progress(0, 0)
+        self._images: list[GeneratedImage] = []
+        self._notes: list[str] = []
+        self._error = ""
+        self._preview = b""
+        self._preview_number = 0
+        self._preview_at = 0.0
+        self._watched_at = 0.0
+
+    def status(self) -> JobStatus:
+        """Return a snapshot."""
+        with self._lock:
+            return JobStatus(
+                self.id,
+                self._state,
+                self._phase,
+                self._progress,
+                tuple(self._images),
+                len(self.plan.images),
+                tuple(self._notes),
+                self._error,
+                self._preview_number,
+            )
+
+    def watch(self) -> None:
+        """Say that someone is looking, so that previews are worth making."""
+        self._watched_at = time.monotonic()
+
+    def preview(self) -> bytes:
+        """Return the latest preview as JPEG, or nothing."""
+        return self._preview
+
+    def interrupt(self) -> None:
+        """Ask the job to stop at its next step, or at once when it still waits."""
+        self._interrupted.set()
+        self.on_interrupt()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Return whether the job has ended, waiting for it at most so long."""
+        return self._ended.wait(timeout_s)
+
+    # What the engine and the device's thread report.
+
+    def end(self, state: JobState, error: str = "") -> None:
+        """Note how the job ended."""
+        with self._lock:
+            self._state = state
+            self._phase = ""
+            self._error = error
+        self._ended.set()
+
+    def on_image(self, index: int, image: Image.Image) -> None:
+        """Save a finished picture at once."""
+        kept = self._keep(self.plan, index, image)
+        with self._lock:
+            self._images.append(kept)
+            if kept.remark and kept.remark not in self._notes:
+                self._notes.append(kept.remark)
+
+    def on_phase(self, text: str) -> None:
+        """Note what is being done; the first phase is the beginning of the run."""
+        with self._lock:
+            self._state = "running"
+            self._phase = text
+
+    def on_progress(self, progress: Progress) -> None:
+        """Note the steps done."""
+        with self._lock:
+            self._progress = progress
+
+    def on_note(self, text: str) -> None:
+        """Note something a user should know; the same words only once."""
+        with self._lock:
+            if text not in self._notes:
+                self._notes.append(text)
+
+    def is_interrupted(self) -> bool:
+        """Return whether the job should stop."""
+        return self._interrupted.is_set()
+
+    def wants_preview(self) -> bool:
+        """Return whether someone watches and the last preview is old enough."""
+        now = time.monotonic()
+        watched = now - self._watched_at < _WATCHER_LASTS_S
+        return watched and now - self._preview_at >= _PREVIEW_INTERVAL_S
+
+    def on_preview(self, preview: Image.Image) -> None:
+        """Keep a preview, enlarged to be looked at."""
+        factor = max(1, _PREVIEW_SIDE // max(preview.size))
+        large = preview.resize((preview.width * factor, preview.height * factor), Image.Resampling.BICUBIC)
+        buffer = io.BytesIO()
+        large.save(buffer, format="JPEG", quality=80)
+        with self._lock:
+            self._preview = buffer.getvalue()
+            self._preview_number += 1
+            self._preview_at = time.monotonic()

@@ -1,0 +1,1 @@
+"""Pictures as files: names, metadata, saving. Pillow only."""

@@ -1,0 +1,27 @@
+"""Where a picture goes: `00000-<seed>.png`, counted per folder, as in A1111."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from pathlib import Path
+
+_COUNTED = re.compile(r"^(\d{5,})[-.]")
+
+
+def day_folder(outputs: Path, task: str, day: date) -> Path:
+    """Return the folder of a task's pictures of one day, such as `txt2img-images/2026-01-31`."""
+    return outputs / f"{task}-images" / day.isoformat()
+
+
+def next_number(folder: Path) -> int:
+    """Return one more than the largest number that a file in the folder begins with; 0 at first."""
+    if not folder.is_dir():
+        return 0
+    numbers = [int(match[1]) for entry in folder.iterdir() if (match := _COUNTED.match(entry.name))]
+    return max(numbers, default=-1) + 1
+
+
+def file_name(number: int, seed: int, extension: str) -> str:
+    """Return the file's name; five digits as long as they suffice."""
+    return f"{number:05d}-{seed}.{extension}"

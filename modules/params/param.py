@@ -1,0 +1,113 @@
+"""The one declaration of a field: page, HTTP schema, infotext and messages are derived from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError
+
+from modules.core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Param:
+    """What is known of a field beyond its type and default.
+
+    Args:
+        label: The field's name on the page and in messages.
+        help: One sentence saying what a larger or another value does.
+        infotext: Its key in the infotext; None when it is not written as a pair.
+        ge: Smallest valid value.
+        le: Largest valid value.
+        multiple_of: Valid values are multiples of this.
+        slider: Smallest value, largest value and step that the page offers.
+        choices: Name of the engine's list that the page offers, such as "samplers".
+        section: The group on the page.
+        lines: Height of a text box in lines.
+    """
+
+    label: str
+    help: str
+    infotext: str | None = None
+    ge: float | None = None
+    le: float | None = None
+    multiple_of: int | None = None
+    slider: tuple[float, float, float] | None = None
+    choices: str | None = None
+    section: str = "main"
+    lines: int = 1
+
+    def complaint(self, value: object) -> str:
+        """Return one sentence that says why the value is not valid and what is."""
+        said = f"{self.label} is {value!r}"
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return f"{said}; a number is needed."
+        if self.ge is not None and value < self.ge:
+            return f"{said}; the smallest valid value is {self.ge:g}."
+        if self.le is not None and value > self.le:
+            return f"{said}; the largest valid value is {_plain(self.le)}."
+        if self.multiple_of and value % self.multiple_of:
+            below = int(value // self.multiple_of) * self.multiple_of
+            return f"{said}, not a multiple of {self.multiple_of}; use {below} or {below + self.multiple_of}."
+        return f"{said}; a whole number is needed."
+
+
+def param(default: Any, label: str, **known: Any) -> Any:
+    """Declare a field of a request or of the settings; see Param for the keywords."""
+    row = Param(label, **known)
+    bounds = {"ge": row.ge, "le": row.le, "multiple_of": row.multiple_of}
+    field = Field(
+        default,
+        title=label,
+        description=row.help,
+        **{key: value for key, value in bounds.items() if value is not None},
+    )
+    field.metadata.append(row)
+    return field
+
+
+def params_of(model: type[BaseModel]) -> Mapping[str, Param]:
+    """Return the declared fields of a model by name, in order."""
+    found: dict[str, Param] = {}
+    for name, field in model.model_fields.items():
+        for item in field.metadata:
+            if isinstance(item, Param):
+                found[name] = item
+    return found
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def validated(model: type[M], values: Mapping[str, Any]) -> M:
+    """Return an instance of the model.
+
+    Raises:
+        UserError: a field is unknown or its value is not valid; the text names each.
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        raise UserError(explain(model, error)) from None
+
+
+def explain(model: type[BaseModel], error: ValidationError) -> str:
+    """Return pydantic's findings as sentences for a user."""
+    declared = params_of(model)
+    sentences: list[str] = []
+    for finding in error.errors():
+        name = str(finding["loc"][0]) if finding["loc"] else ""
+        row = declared.get(name)
+        if row is None:
+            sentences.append(f"There is no field '{name}'.")
+        elif finding["type"].startswith(("string", "bool", "model", "list")):
+            sentences.append(f"{row.label} is {finding['input']!r}; {finding['msg'].lower()}.")
+        else:
+            sentences.append(row.complaint(finding["input"]))
+    return " ".join(sentences)
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if float(number).is_integer() else str(number)

@@ -1,0 +1,128 @@
+"""What one generation is asked to do, in the names of the A1111 API."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+from typing_extensions import Self
+
+from modules.params.param import param, validated
+
+Task = Literal["txt2img"]
+# A seed passes through JavaScript on the page, which holds whole numbers exactly only up to 2^53.
+LARGEST_SEED = 2**53 - 1
+
+
+class GenerationRequest(BaseModel):
+    """The fields that every task has. Frozen: `replace` makes a changed copy."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: str = param("", "Prompt", help="What the picture shows.", section="prompt", lines=3)
+    negative_prompt: str = param(
+        "", "Negative prompt", help="What the picture should not show.", section="prompt", lines=2
+    )
+    sampler_name: str = param(
+        "DPM++ 2M",
+        "Sampling method",
+        help="How the picture is walked out of the noise.",
+        infotext="Sampler",
+        choices="samplers",
+        section="sampling",
+    )
+    scheduler: str = param(
+        "Automatic",
+        "Schedule type",
+        help="How the noise levels are spread over the steps; Automatic takes the sampler's own.",
+        infotext="Schedule type",
+        choices="schedules",
+        section="sampling",
+    )
+    steps: int = param(
+        20,
+        "Sampling steps",
+        help="More steps take longer and refine the picture.",
+        infotext="Steps",
+        ge=1,
+        le=1000,
+        slider=(1, 150, 1),
+        section="sampling",
+    )
+    width: int = param(
+        512,
+        "Width",
+        help="Picture width in pixels, a multiple of 8.",
+        ge=64,
+        le=8192,
+        multiple_of=8,
+        slider=(64, 2048, 8),
+        section="size",
+    )
+    height: int = param(
+        512,
+        "Height",
+        help="Picture height in pixels, a multiple of 8.",
+        ge=64,
+        le=8192,
+        multiple_of=8,
+        slider=(64, 2048, 8),
+        section="size",
+    )
+    n_iter: int = param(
+        1,
+        "Batch count",
+        help="How many batches are made one after another.",
+        ge=1,
+        le=1000,
+        slider=(1, 100, 1),
+        section="batch",
+    )
+    batch_size: int = param(
+        1,
+        "Batch size",
+        help="How many pictures are made at once; more need more memory.",
+        ge=1,
+        le=64,
+        slider=(1, 8, 1),
+        section="batch",
+    )
+    cfg_scale: float = param(
+        7.0,
+        "CFG Scale",
+        help="How strictly the picture follows the prompt; 1 turns guidance off.",
+        infotext="CFG scale",
+        ge=0,
+        le=100,
+        slider=(1, 30, 0.5),
+        section="guidance",
+    )
+    seed: int = param(
+        -1,
+        "Seed",
+        help="The same seed and settings give the same picture; -1 draws a new one.",
+        infotext="Seed",
+        ge=-1,
+        le=LARGEST_SEED,
+        section="seed",
+    )
+    sd_model_checkpoint: str = param(
+        "",
+        "Stable Diffusion checkpoint",
+        help="Name, title or hash of the checkpoint; empty takes the one chosen on the page.",
+        choices="checkpoints",
+        section="model",
+    )
+
+    @property
+    def task(self) -> Task:
+        """Return what kind of generation this is."""
+        return "txt2img"
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a validated copy with some fields changed."""
+        return validated(type(self), {**self.model_dump(), **changes})
+
+
+class Txt2ImgRequest(GenerationRequest):
+    """A picture from words alone."""

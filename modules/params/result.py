@@ -1,0 +1,87 @@
+"""What a job answers, and how it is told while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class GeneratedImage:
+    """One finished picture.
+
+    Args:
+        index: Its place among all pictures of the job, from 0.
+        seed: The seed that makes it again.
+        infotext: A1111's description of how it was made.
+        path: Where it was saved.
+        remark: What went wrong on the way, such as "the disk is full"; empty when nothing did.
+    """
+
+    index: int
+    seed: int
+    infotext: str
+    path: Path
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job has come.
+
+    Args:
+        step: Steps done over all batches.
+        steps: Steps of all batches.
+        steps_per_second: Speed of the running batch; 0 until it is known.
+    """
+
+    step: int
+    steps: int
+    steps_per_second: float = 0.0
+
+    @property
+    def fraction(self) -> float:
+        """Return the share done, 0 to 1."""
+        return min(1.0, self.step / self.steps) if self.steps else 0.0
+
+    @property
+    def eta_s(self) -> float | None:
+        """Return the seconds left, or None while the speed is not known."""
+        if self.steps_per_second <= 0:
+            return None
+        return max(0, self.steps - self.step) / self.steps_per_second
+
+
+class Listener(Protocol):
+    """Whoever follows a job. Called on the device's thread; must be quick."""
+
+    def on_phase(self, text: str) -> None:
+        """Tell what is being done, such as "Loading the checkpoint"."""
+        ...
+
+    def on_progress(self, progress: Progress) -> None:
+        """Tell how many steps are done."""
+        ...
+
+    def wants_preview(self) -> bool:
+        """Return whether a preview is welcome now: someone watches and the last one is old enough."""
+        ...
+
+    def on_preview(self, preview: Image.Image) -> None:
+        """Hand over an approximate picture of the running batch."""
+        ...
+
+    def on_image(self, index: int, image: Image.Image) -> None:
+        """Hand over a finished picture; `index` counts over all batches."""
+        ...
+
+    def on_note(self, text: str) -> None:
+        """Tell what a user should know of the result, such as a retry at a higher precision."""
+        ...
+
+    def is_interrupted(self) -> bool:
+        """Return whether the job should stop now."""
+        ...

@@ -1,0 +1,110 @@
+"""A request with everything it needs, frozen at submission: deaf to whatever changes later."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from modules.core.errors import UserError
+from modules.core.registry import Registry
+from modules.models.manager import Checkpoint, ModelManager
+from modules.params.request import LARGEST_SEED, GenerationRequest
+from modules.sampling.samplers import Sampler
+from modules.sampling.schedules import Schedule
+
+# A1111 draws random seeds below this.
+_RANDOM_SEEDS = 4294967294
+
+
+@dataclass(frozen=True)
+class ImagePlan:
+    """One picture of a job.
+
+    Args:
+        index: Its place among all pictures of the job.
+        seed: The seed of its own noise generator.
+    """
+
+    index: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that the backend needs for one job.
+
+    Args:
+        request: The request, with its seed drawn and its names spelled as in the tables.
+        checkpoint: The file to use.
+        config: The LDM .yaml that describes it.
+        sampler: The chosen sampler's row.
+        schedule: The schedule's row, "Automatic" already replaced by what it stands for.
+        batches: The pictures, batch by batch.
+    """
+
+    request: GenerationRequest
+    checkpoint: Checkpoint
+    config: Path
+    sampler: Sampler
+    schedule: Schedule
+    batches: tuple[tuple[ImagePlan, ...], ...]
+
+    @property
+    def images(self) -> tuple[ImagePlan, ...]:
+        """Return all pictures in order."""
+        return tuple(image for batch in self.batches for image in batch)
+
+    def request_of(self, image: ImagePlan) -> GenerationRequest:
+        """Return the request that makes this one picture alone, for its infotext."""
+        return self.request.replace(
+            seed=image.seed, n_iter=1, batch_size=1, scheduler=self.schedule_label
+        )
+
+    @property
+    def schedule_label(self) -> str:
+        """Return the schedule's name as A1111 writes it: "Automatic" stays where it means the model's own."""
+        if self.request.scheduler == "Automatic" and self.sampler.automatic == "Uniform":
+            return "Automatic"
+        return self.schedule.name
+
+
+def make_plan(
+    request: GenerationRequest,
+    models: ModelManager,
+    checkpoint: Checkpoint,
+    samplers: Registry[Sampler],
+    schedules: Registry[Schedule],
+) -> Plan:
+    """Return the plan of a request.
+
+    Raises:
+        NotFound: the sampler or the schedule does not exist.
+        UserError: the sampler cannot work with so few steps, or the seeds run out of range.
+    """
+    sampler = samplers.get(request.sampler_name)
+    chosen = schedules.get(request.scheduler)
+    if request.steps < sampler.least_steps:
+        raise UserError(
+            f"{sampler.name} with {request.steps} step makes no update.",
+            f"Use at least {sampler.least_steps} steps.",
+        )
+    seed = random.SystemRandom().randrange(_RANDOM_SEEDS) if request.seed == -1 else request.seed
+    count = request.n_iter * request.batch_size
+    if seed + count - 1 > LARGEST_SEED:
+        raise UserError(
+            f"Seed {seed} leaves no room for {count} pictures.",
+            f"Use a seed of at most {LARGEST_SEED - count + 1}.",
+        )
+    # Picture i is the picture of seed + i alone, whatever the batch size.
+    images = iter([ImagePlan(index, seed + index) for index in range(count)])
+    batches = tuple(tuple(islice(images, request.batch_size)) for _ in range(request.n_iter))
+    return Plan(
+        request=request.replace(seed=seed, sampler_name=sampler.name, scheduler=chosen.name),
+        checkpoint=checkpoint,
+        config=models.config_of(checkpoint),
+        sampler=sampler,
+        schedule=schedules.get(sampler.automatic) if chosen.sigmas is None else chosen,
+        batches=batches,
+    )

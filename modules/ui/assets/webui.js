@@ -1,0 +1,134 @@
+// The page is a viewer: jobs live on the server, and everything shown here follows from their state.
+window.webui = (() => {
+  const jobs = {};     // prefix -> id of the job that the tab follows
+  const streams = {};  // prefix -> EventSource
+  const collected = {};  // prefix -> how many pictures of it are shown
+
+  const byId = (id) => document.getElementById(id);
+  const key = (prefix) => `webui-job-${prefix}`;
+
+  function remember(prefix, id) {
+    // Per tab first, so that two tabs of one browser do not take each other's job.
+    sessionStorage.setItem(key(prefix), id);
+    localStorage.setItem(key(prefix), id);
+  }
+
+  function forget(prefix) {
+    sessionStorage.removeItem(key(prefix));
+    localStorage.removeItem(key(prefix));
+  }
+
+  function words(status) {
+    if (status.state === "queued") return "Waiting for the device";
+    if (!status.step) return status.phase;
+    const parts = [`${status.phase}: step ${status.step} of ${status.steps}`];
+    const speed = status.steps_per_second;
+    if (speed) parts.push(speed >= 1 ? `${speed.toFixed(1)} it/s` : `${(1 / speed).toFixed(1)} s/it`);
+    if (status.eta_s !== null) parts.push(`${Math.ceil(status.eta_s)} s left`);
+    if (status.image_count > 1) parts.push(`${status.images} of ${status.image_count} pictures`);
+    return parts.join(" · ");
+  }
+
+  function show(prefix, status) {
+    const ended = ["done", "failed", "cancelled"].includes(status.state);
+    const panel = byId(`${prefix}_progress`).querySelector(".progress");
+    panel.hidden = ended;
+    byId(`${prefix}_generate`).classList.toggle("away", !ended);
+    byId(`${prefix}_interrupt`).classList.toggle("away", ended);
+    if (ended) byId(`${prefix}_interrupt`).disabled = false;
+    panel.querySelector(".done").style.width = `${Math.round(status.fraction * 100)}%`;
+    panel.querySelector(".words").textContent = words(status);
+    const preview = panel.querySelector(".preview");
+    preview.hidden = !status.preview;
+    if (status.preview) preview.src = `/internal/jobs/${status.id}/preview?n=${status.preview}`;
+    document.title = ended ? "Stable Diffusion WebUI" : `${Math.round(status.fraction * 100)}% · Stable Diffusion WebUI`;
+    if (ended || status.images > (collected[prefix] ?? 0)) {
+      collected[prefix] = status.images;
+      byId(`${prefix}_collect`).click();
+    }
+    return ended;
+  }
+
+  function follow(prefix, id) {
+    if (!id) return;
+    streams[prefix]?.close();
+    jobs[prefix] = id;
+    collected[prefix] = 0;
+    remember(prefix, id);
+    const stream = new EventSource(`/internal/jobs/${id}/events`);
+    streams[prefix] = stream;
+    stream.onmessage = (event) => {
+      if (show(prefix, JSON.parse(event.data))) stream.close();
+    };
+  }
+
+  async function reattach(prefix) {
+    const id = sessionStorage.getItem(key(prefix)) ?? localStorage.getItem(key(prefix));
+    if (!id) return;
+    const answer = await fetch(`/internal/jobs/${id}`);
+    if (answer.ok) follow(prefix, id);
+    else if (answer.status === 404) forget(prefix);
+  }
+
+  async function interrupt(prefix) {
+    const button = byId(`${prefix}_interrupt`);
+    button.disabled = true;
+    const words = byId(`${prefix}_progress`).querySelector(".words");
+    words.textContent = "Stopping";
+    await fetch(`/internal/jobs/${jobs[prefix]}/interrupt`, {method: "POST"});
+  }
+
+  async function showState() {
+    let wait = 1000;
+    try {
+      const state = await (await fetch("/internal/state")).json();
+      const box = byId("engine_state").querySelector(".state");
+      const device = state.device ? ` · ${state.device}` : "";
+      box.textContent = state.phase === "ready" ? `Ready${device}` : state.text;
+      box.dataset.phase = state.phase;
+      const banner = byId("banner").querySelector(".banner");
+      const lines = [state.warning, state.demo].filter(Boolean);
+      if (banner.dataset.lines !== lines.join("\n")) {
+        banner.dataset.lines = lines.join("\n");
+        banner.replaceChildren(...lines.map((line) => Object.assign(document.createElement("p"), {textContent: line})));
+      }
+      banner.hidden = !lines.length;
+      if (state.phase === "ready") wait = 4000;
+    } catch {
+      const box = byId("engine_state")?.querySelector(".state");
+      if (box) {
+        box.textContent = "The server does not answer";
+        box.dataset.phase = "failed";
+      }
+    }
+    setTimeout(showState, wait);
+  }
+
+  function onKey(event) {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    const buttons = [...document.querySelectorAll(".generate")];
+    const visible = buttons.find((button) => button.offsetParent !== null);
+    if (visible) {
+      event.preventDefault();
+      // The text box hands its last word to the server when it loses the focus.
+      document.activeElement?.dispatchEvent(new Event("change", {bubbles: true}));
+      setTimeout(() => visible.click(), 50);
+    }
+  }
+
+  function start(helps) {
+    for (const [id, help] of Object.entries(helps)) byId(id)?.setAttribute("title", help);
+    document.addEventListener("keydown", onKey, true);
+    showState();
+    document.querySelectorAll(".interrupt").forEach((button) => button.classList.add("away"));
+    document.querySelectorAll(".generate").forEach((button) => reattach(button.id.replace("_generate", "")));
+  }
+
+  if (window.webuiColours) {
+    document.addEventListener("DOMContentLoaded", () => {
+      document.body.classList.toggle("dark", window.webuiColours === "dark");
+    });
+  }
+
+  return {start, follow, interrupt, job: (prefix) => jobs[prefix] ?? ""};
+})();

@@ -1,0 +1,191 @@
+"""The output side of a tab: Generate and Interrupt, progress, gallery and infotext.
+
+The browser follows the job by itself (assets/webui.js) and asks for the pictures when there are new ones.
+"""
+
+from __future__ import annotations
+
+import html
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+from pydantic import BaseModel
+
+from modules.core.errors import WebUIError
+from modules.engine.engine import Engine
+from modules.params.param import validated
+from modules.params.request import GenerationRequest
+from modules.params.result import GeneratedImage
+from modules.ui.form import Form
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class GenerateButtons:
+    """Starts and stops a tab's job."""
+
+    generate: gr.Button
+    interrupt: gr.Button
+
+
+def build_buttons(prefix: str) -> GenerateButtons:
+    """Make the two buttons; the page shows one at a time, as the job's state says."""
+    return GenerateButtons(
+        gr.Button("Generate", variant="primary", elem_id=f"{prefix}_generate", elem_classes="generate"),
+        gr.Button("Interrupt", variant="stop", elem_id=f"{prefix}_interrupt", elem_classes="interrupt"),
+    )
+
+
+@dataclass(frozen=True)
+class OutputPanel:
+    """What a tab shows of its job."""
+
+    prefix: str
+    progress: gr.HTML
+    gallery: gr.Gallery
+    infotext: gr.HTML
+    message: gr.HTML
+    job_id: gr.Textbox
+    collect: gr.Button
+    images: gr.State  # the job's GeneratedImages in the gallery's order
+    selected: gr.State  # index of the picture that is looked at
+
+
+def build_output(prefix: str) -> OutputPanel:
+    """Make the panel where the page stands."""
+    progress = gr.HTML(_PROGRESS, elem_id=f"{prefix}_progress", padding=False)
+    message = gr.HTML("", elem_id=f"{prefix}_message", padding=False)
+    gallery = gr.Gallery(
+        label="Output",
+        show_label=False,
+        format="png",
+        columns=2,
+        object_fit="contain",
+        preview=True,
+        interactive=False,
+        buttons=["download", "fullscreen"],
+        elem_id=f"{prefix}_gallery",
+        elem_classes="gallery",
+    )
+    infotext = gr.HTML("", elem_id=f"{prefix}_infotext", padding=False)
+    return OutputPanel(
+        prefix,
+        progress,
+        gallery,
+        infotext,
+        message,
+        gr.Textbox(visible="hidden", elem_id=f"{prefix}_job"),
+        gr.Button("Collect", visible="hidden", elem_id=f"{prefix}_collect"),
+        gr.State(()),
+        gr.State(0),
+    )
+
+
+def connect(
+    engine: Engine, model: type[GenerationRequest], form: Form, buttons: GenerateButtons, panel: OutputPanel
+) -> None:
+    """Wire a tab: submit, follow, collect, select."""
+    inputs: set[Component] = set(form.components.values())
+    buttons.generate.click(
+        _submitter(engine, model, form),
+        inputs=inputs,
+        outputs=[panel.job_id, panel.message],
+        show_progress="hidden",
+        api_visibility="private",
+    ).then(None, inputs=panel.job_id, js=f"(id) => {{ webui.follow('{panel.prefix}', id) }}")
+    buttons.interrupt.click(None, js=f"() => {{ webui.interrupt('{panel.prefix}') }}")
+    panel.collect.click(
+        _collector(engine),
+        inputs=panel.job_id,
+        outputs=[panel.gallery, panel.images, panel.selected, panel.infotext, panel.message],
+        js=f"() => webui.job('{panel.prefix}')",
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    panel.gallery.select(
+        _select,
+        inputs=panel.images,
+        outputs=[panel.selected, panel.infotext],
+        show_progress="hidden",
+        api_visibility="private",
+    )
+
+
+def _submitter(
+    engine: Engine, model: type[GenerationRequest], form: Form
+) -> Callable[[Mapping[Component, Any]], tuple[str, str]]:
+    def submit(values: Mapping[Component, Any]) -> tuple[str, str]:
+        try:
+            return engine.submit(validated(model, _stated(model, form.read(values)))).id, ""
+        except WebUIError as error:
+            logger.info("Refused: %s", error)
+            return "", _notice("error", str(error))
+
+    return submit
+
+
+def _stated(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with whole floats as integers where the field is one: sliders send 20.0."""
+    fields = model.model_fields
+    return {
+        name: int(value)
+        if fields[name].annotation is int and isinstance(value, float) and value.is_integer()
+        else value
+        for name, value in values.items()
+    }
+
+
+def _collector(engine: Engine) -> Callable[[str], tuple[Any, ...]]:
+    def collect(job_id: str) -> tuple[Any, ...]:
+        try:
+            status = engine.job(job_id).status()
+        except WebUIError as error:
+            return gr.skip(), gr.skip(), gr.skip(), gr.skip(), _notice("error", str(error))
+        notices = [_notice("note", note) for note in status.notes]
+        if status.error:
+            kind = "error" if status.state == "failed" else "note"
+            notices.append(_notice(kind, status.error))
+        message = "".join(notices)
+        if not status.images:
+            return gr.skip(), gr.skip(), gr.skip(), gr.skip(), message
+        pictures = gr.Gallery(
+            value=[(str(image.path), None) for image in status.images],
+            selected_index=0 if len(status.images) == 1 else None,
+            preview=len(status.images) == 1,
+        )
+        return pictures, status.images, 0, _infotext(status.images[0]), message
+
+    return collect
+
+
+def _select(images: tuple[GeneratedImage, ...], event: gr.SelectData) -> tuple[int, str]:
+    index = event.index if isinstance(event.index, int) else 0
+    if index >= len(images):
+        return 0, ""
+    return index, _infotext(images[index])
+
+
+def _infotext(image: GeneratedImage) -> str:
+    place = "/".join(image.path.parts[-3:])
+    return (
+        f'<pre class="infotext">{html.escape(image.infotext)}</pre>'
+        f'<p class="saved">Saved: {html.escape(place)}</p>'
+    )
+
+
+def _notice(kind: str, text: str) -> str:
+    return f'<p class="notice {kind}" role="status">{html.escape(text)}</p>'
+
+
+_PROGRESS = """
+<div class="progress" hidden>
+  <div class="bar"><div class="done"></div></div>
+  <div class="words" aria-live="polite"></div>
+  <img class="preview" alt="Preview of the running picture" hidden>
+</div>
+"""
