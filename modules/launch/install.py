@@ -39,6 +39,7 @@ class Installer:
 
     def torch_by_command(self, command: str) -> None:
         """Run the user's TORCH_COMMAND, such as `pip install torch==2.13.0 --index-url ...`."""
+        say(f"Installing PyTorch with {command}")
         words = shlex.split(command)
         if words and words[0] == "pip3":
             words[0] = "pip"
@@ -78,12 +79,12 @@ class Installer:
             raise UserError(f"The packages of {file.name} could not be installed.", AGAIN)
 
     def _torch_wheel(self, build: Build, force: tuple[str, ...]) -> None:
+        say(f"Installing {build.requirement}")
         asked = ("--no-deps", *force, build.requirement)
-        if build.device == "cpu" and build.index:
-            # A wheel in a folder that pip was told of (find-links) spares the download.
-            say(f"Looking for a local wheel of {build.requirement}")
-            if self._quietly(*asked, "--no-index"):
-                return
+        # A wheel in a folder that pip was told of (find-links) spares the download.
+        may_be_local = build.device == "cpu" and bool(build.index)
+        if may_be_local and self._quietly(*asked, "--no-index"):
+            return
         place = ("--index-url", build.index, *PATIENCE) if build.index else ()
         if not self.pip(*asked, *place):
             where = build.index or "PyPI"

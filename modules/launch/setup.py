@@ -113,12 +113,11 @@ class Setup:
     def _install(self, choice: Choice, contents: Contents) -> None:
         installer = Installer(self.environment.python, self.environment.folder, self.constraints)
         command, force = variables(self.env)[0], self.flags.reinstall_torch
-        say("Installing PyTorch")
         if command:
             installer.torch_by_command(command)
         else:
             installer.torch(choice.build, contents.torch, force=force)
-        say("Installing what else is needed")
+        say(f"Installing what {self.requirements.name} names")
         installer.requirements(self.requirements, self._contents().torch)
 
     def _verify(self, choice: Choice) -> smoke.Report:

@@ -95,14 +95,18 @@ def ensure(environment: Environment) -> Contents:
     if not folder.exists() or not any(folder.iterdir()):
         return _make(environment)
     contents = inspect(environment)
-    if contents and contents.has_pip:
+    if contents and contents.has_pip and _is_supported(contents.python):
         return contents
     if not environment.is_own or not _may_delete(folder):
         raise UserError(
-            f"{folder} is not a working Python environment, and it was not made by the WebUI.",
+            f"{folder} is not an environment of a Python 3.10 to 3.13 that works, "
+            "and it was not made by the WebUI.",
             "Repair or rename it, or name another folder with venv_dir.",
         )
-    say(f"{folder} is broken or half made: making it again.")
+    what = "broken or half made"
+    if contents and contents.has_pip:
+        what = f"of Python {contents.python}"
+    say(f"{folder} is {what}: making it again.")
     interpreter.check_venv(interpreter.this_interpreter())
     shutil.rmtree(folder)
     return _make(environment)
@@ -125,6 +129,13 @@ def _make(environment: Environment) -> Contents:
             "The lines above say why. " + interpreter.how_to_install(),
         )
     return contents
+
+
+def _is_supported(version: str) -> bool:
+    """Return whether a version is in the range, or the one that the user runs this with."""
+    major, minor = (int(part) for part in version.split("."))
+    in_range = interpreter.OLDEST <= (major, minor) <= interpreter.NEWEST
+    return in_range or (major, minor) == interpreter.this_interpreter().version
 
 
 def _may_delete(folder: Path) -> bool:

@@ -1,0 +1,170 @@
+"""The command line as people write it, A1111's flags among them."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+
+import pytest
+
+from modules.core.errors import UserError
+from modules.core.flags import GROUPS, MOOT, REFUSED, Credential, Flags, parse_flags
+
+MOOT_NAMES = [(name, row.takes_value) for row in MOOT for name in row.names.split()]
+
+
+def declared():
+    return [row for row in fields(Flags) if "flag" in row.metadata]
+
+
+def test_an_empty_command_line_serves_loopback_only():
+    flags = parse_flags([])
+    assert flags == Flags()
+    assert (flags.host, flags.port, flags.full_precision) == ("127.0.0.1", None, False)
+
+
+def test_flags_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        parse_flags([]).port = 1  # type: ignore[misc]
+
+
+def test_values_arrive_typed():
+    flags = parse_flags(
+        ["--port=7861", "--ckpt-dir", "/a b", "--device-id", "1", "--theme", "dark"]
+    )
+    assert (flags.port, flags.ckpt_dir, flags.device_id, flags.theme) == (
+        7861,
+        Path("/a b"),
+        1,
+        "dark",
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "host"),
+    [
+        (["--listen"], "0.0.0.0"),
+        (["--server-name", "10.0.0.2"], "10.0.0.2"),
+        (["--listen", "--server-name", "::"], "::"),
+    ],
+)
+def test_host_follows_listen_and_server_name(argv, host):
+    assert parse_flags(argv).host == host
+
+
+@pytest.mark.parametrize(
+    "argv", [["--use-cpu"], ["--use-cpu", "all"], ["--use-cpu", "unet", "vae"]]
+)
+def test_use_cpu_means_the_whole_program(argv):
+    assert parse_flags(argv).use_cpu
+    assert parse_flags([*argv, "--api"]).api
+
+
+@pytest.mark.parametrize("argv", [["--no-half"], ["--precision", "full"]])
+def test_full_precision_has_two_names(argv):
+    assert parse_flags(argv).full_precision
+
+
+@pytest.mark.parametrize(
+    ("argv", "guess"),
+    [(["--prot", "1"], "--port"), (["--ckpt-dri=x"], "--ckpt-dir"), (["--listn"], "--listen")],
+)
+def test_an_unknown_flag_names_the_nearest(argv, guess):
+    with pytest.raises(UserError, match=f"There is no flag .*Did you mean {guess}"):
+        parse_flags(argv)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--zzzz"], "There is no flag --zzzz"),
+        (["picture"], "'picture' stands alone"),
+        (["--port", "99999"], "'99999' is not a port"),
+        (["--port", "x"], "'x' is not a port"),
+        (["--port"], "expected one argument"),
+        (["--theme", "blue"], "invalid choice: 'blue'"),
+        (["--device-id", "-1"], "'-1' is not the number of a GPU"),
+        (["--gradio-auth", "me"], "USER:PASSWORD"),
+        (["--api-auth", "me:"], "USER:PASSWORD"),
+        (["--share"], "--share would hand this server to strangers"),
+        (["--li"], "There is no flag --li"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(argv, words):
+    with pytest.raises(UserError, match=words):
+        parse_flags(argv)
+
+
+def test_credentials_come_from_flag_and_file(tmp_path):
+    file = tmp_path / "auth.txt"
+    file.write_text("c:3\n\nd:4,e:5\n", encoding="utf-8")
+    flags = parse_flags(["--gradio-auth", "a:1, b:x:y", "--gradio-auth-path", str(file)])
+    assert [(one.user, one.password) for one in flags.credentials()] == [
+        ("a", "1"),
+        ("b", "x:y"),
+        ("c", "3"),
+        ("d", "4"),
+        ("e", "5"),
+    ]
+
+
+def test_a_missing_credentials_file_is_named(tmp_path):
+    flags = parse_flags(["--gradio-auth-path", str(tmp_path / "none")])
+    with pytest.raises(UserError, match="none, cannot be read"):
+        flags.credentials()
+
+
+def test_api_credentials_are_their_own():
+    flags = parse_flags(["--api-auth", "bot:secret"])
+    assert flags.api_credentials() == (Credential("bot", "secret"),)
+    assert flags.credentials() == ()
+
+
+def test_no_password_shows_in_a_log():
+    flags = parse_flags(["--gradio-auth", "me:hunter2", "--api-auth", "bot:hunter2"])
+    assert "hunter2" not in f"{flags} {flags.credentials()} {flags.api_credentials()}"
+
+
+def test_all_after_run_tests_goes_to_pytest():
+    flags = parse_flags(["--use-cpu", "all", "--run-tests", "-k", "flags", "--exit", "--", "x"])
+    assert flags.run_tests == ("-k", "flags", "--exit", "--", "x")
+    assert not flags.exit
+    assert parse_flags(["--run-tests"]).run_tests == ()
+
+
+@pytest.mark.parametrize(("name", "takes_value"), MOOT_NAMES)
+def test_a_moot_flag_is_accepted_with_one_line(name, takes_value):
+    flags = parse_flags([name, *(["512"] if takes_value else []), "--api"])
+    assert flags.api
+    assert len(flags.notes) == 1
+    assert flags.notes[0].startswith(f"{name} is accepted, but has no effect: ")
+
+
+def test_the_safe_unpickler_cannot_be_disabled():
+    flags = parse_flags(["--disable-safe-unpickle"])
+    assert "refused always" in flags.notes[0]
+    assert flags == Flags(notes=flags.notes)
+
+
+def test_a_usual_a1111_command_line_starts():
+    usual = "--xformers --medvram --no-half-vae --api --listen --theme dark --skip-version-check"
+    flags = parse_flags(usual.split())
+    assert (flags.api, flags.listen, flags.theme, len(flags.notes)) == (True, True, "dark", 4)
+
+
+def test_every_flag_has_one_meaning():
+    names = ["--" + row.name.replace("_", "-") for row in declared()]
+    names += [name for name, _ in MOOT_NAMES] + list(REFUSED)
+    assert len(names) == len(set(names))
+
+
+def test_help_lists_every_flag_in_its_group(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse_flags(["--help"])
+    shown = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert all(f"\n{group}:" in shown for group in GROUPS)
+    assert all(row.metadata["flag"].help.split()[0] in shown for row in declared())
+    assert all("--" + row.name.replace("_", "-") in shown for row in declared())
+    assert "--xformers" not in shown
+    assert max(map(len, shown.splitlines())) <= 100

@@ -1,0 +1,27 @@
+"""The variables that the server's process gets."""
+
+from __future__ import annotations
+
+from modules.launch.environment import DEFAULTS, apply_environment
+
+
+def test_nothing_calls_home_by_default():
+    env: dict[str, str] = {}
+    apply_environment(env)
+    assert DEFAULTS.items() <= env.items()
+    assert env["NO_PROXY"] == env["no_proxy"] == "localhost,127.0.0.1,::1"
+
+
+def test_what_the_user_set_stays():
+    env = {"HF_HUB_OFFLINE": "0", "no_proxy": "intranet, localhost"}
+    apply_environment(env)
+    assert env["HF_HUB_OFFLINE"] == "0"
+    assert env["NO_PROXY"] == env["no_proxy"] == "intranet,localhost,127.0.0.1,::1"
+
+
+def test_applying_twice_changes_nothing():
+    env = {"NO_PROXY": "intranet"}
+    apply_environment(env)
+    once = dict(env)
+    apply_environment(env)
+    assert env == once

@@ -1,0 +1,175 @@
+"""webui.sh run on machines with all kinds of Pythons, made of shell scripts in an otherwise bare PATH."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from modules.launch.interpreter import NEWEST, OLDEST
+
+ROOT = Path(__file__).parents[2]
+BASH = shutil.which("bash") or ""
+LAUNCH = """import json, os, sys
+names = ("venv_dir", "COMMANDLINE_ARGS", "TORCH_COMMAND", "REQS_FILE")
+print(json.dumps([os.getcwd(), sys.argv[1:], {n: os.environ.get(n) for n in names}]))
+"""
+pytestmark = pytest.mark.skipif(os.name == "nt" or not BASH, reason="a bash script")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A clone and a PATH of its own."""
+
+    clone: Path
+    path: Path
+
+    def add(self, name: str, body: str) -> None:
+        file = self.path / name
+        file.write_text(f"#!{BASH}\n{body}\n")
+        file.chmod(0o755)
+
+    def add_python(self, name: str) -> None:
+        self.add(name, f'exec "{sys.executable}" "$@"')
+
+    def settle(self, text: str) -> None:
+        (self.clone / "webui-user.sh").write_text(text)
+
+    def run(self, *flags: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [BASH, str(self.clone / "webui.sh"), *flags],
+            env={"PATH": str(self.path)},
+            cwd="/",
+            capture_output=True,
+            text=True,
+        )
+
+    def started(self, *flags: str) -> tuple[str, list[str], dict[str, str | None]]:
+        done = self.run(*flags)
+        assert done.returncode == 0, done.stderr
+        return tuple(json.loads(done.stdout))
+
+
+@pytest.fixture
+def machine(tmp_path):
+    clone, path = tmp_path / "my clone", tmp_path / "bin"
+    clone.mkdir()
+    path.mkdir()
+    shutil.copy(ROOT / "webui.sh", clone)
+    (clone / "launch.py").write_text(LAUNCH)
+    machine = Machine(clone, path)
+    for tool in ("dirname", "uname"):
+        (path / tool).symlink_to(shutil.which(tool))
+    return machine
+
+
+def test_without_a_python_it_says_how_to_get_one_and_makes_nothing(machine):
+    machine.add("apt-get", "exit 1")
+    done = machine.run()
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.strip().splitlines() == [
+        "The WebUI needs a 64-bit Python 3.10 to 3.13 and found none on PATH; "
+        "install one with: sudo apt install python3 python3-venv"
+    ]
+    assert sorted(path.name for path in machine.clone.iterdir()) == ["launch.py", "webui.sh"]
+
+
+def test_on_a_mac_homebrew_is_named(machine):
+    (machine.path / "uname").unlink()
+    machine.add("uname", "echo Darwin")
+    assert machine.run().stderr.strip().endswith("brew install python@3.12")
+
+
+def test_a_python_that_is_too_old_is_named(machine):
+    machine.add("python3", "printf 3.8; exit 1")
+    done = machine.run()
+    assert done.returncode == 1
+    assert "python3 is Python 3.8;" in done.stderr
+
+
+def test_a_shim_that_fails_is_passed_over(machine):
+    machine.add("python3", 'echo "pyenv: python3: command not found" >&2; exit 127')
+    machine.add_python("python3.11")
+    assert machine.started("--api")[1] == ["--api"]
+
+
+def test_a_python_without_venv_names_the_package(machine):
+    machine.add("apt-get", "exit 1")
+    machine.add("python3", 'case "$2" in *ensurepip*) exit 1;; *) printf 3.11;; esac')
+    done = machine.run()
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith(
+        "install what is missing with: sudo apt install python3.11-venv"
+    )
+    assert sorted(path.name for path in machine.clone.iterdir()) == ["launch.py", "webui.sh"]
+
+
+def test_another_python_is_preferred_to_one_without_venv(machine):
+    machine.add("python3", 'case "$2" in *ensurepip*) exit 1;; *) printf 3.11;; esac')
+    machine.add_python("python3.12")
+    assert machine.started()[1] == []
+
+
+def test_no_venv_needs_no_venv_module(machine):
+    machine.settle('venv_dir="-"\n')
+    machine.add(
+        "python3", f'case "$2" in *ensurepip*) exit 1;; *) exec "{sys.executable}" "$@";; esac'
+    )
+    assert machine.started()[2]["venv_dir"] == "-"
+
+
+def test_it_runs_in_its_own_folder_and_keeps_arguments_whole(machine):
+    machine.add_python("python3")
+    folder, arguments, _ = machine.started("--ckpt-dir", "my models", "--run-tests", "-k", "a or b")
+    assert folder == str(machine.clone)
+    assert arguments == ["--ckpt-dir", "my models", "--run-tests", "-k", "a or b"]
+
+
+def test_webui_user_sh_is_honoured(machine):
+    machine.add_python("my-python")
+    machine.settle(
+        "python_cmd=my-python\nvenv_dir='other venv'\nCOMMANDLINE_ARGS='--api'\n"
+        "export REQS_FILE=mine.txt\n"
+    )
+    assert machine.started()[2] == {
+        "venv_dir": "other venv",
+        "COMMANDLINE_ARGS": "--api",
+        "TORCH_COMMAND": None,
+        "REQS_FILE": "mine.txt",
+    }
+
+
+def test_a_python_cmd_that_does_not_work_is_an_error(machine):
+    machine.add_python("python3")
+    machine.settle("python_cmd=python3.99\n")
+    done = machine.run()
+    assert done.returncode == 1
+    assert "python_cmd names 'python3.99'" in done.stderr
+
+
+def test_the_python_of_the_environment_is_the_last_resort(machine):
+    environment = machine.clone / "venv" / "bin"
+    environment.mkdir(parents=True)
+    (environment / "python").symlink_to(sys.executable)
+    assert machine.started()[1] == []
+
+
+def test_the_templates_of_webui_user_change_nothing(machine):
+    machine.add_python("python3")
+    shutil.copy(ROOT / "webui-user.sh.template", machine.clone / "webui-user.sh")
+    assert set(machine.started()[2].values()) == {None}
+
+
+@pytest.mark.parametrize("name", ["webui.sh", "webui.bat"])
+def test_every_launcher_accepts_the_same_versions(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    found = re.findall(r"\((3, \d+)\) <= sys\.version_info\[:2\] <= \((3, \d+)\)", text)
+    assert found == [(f"{OLDEST[0]}, {OLDEST[1]}", f"{NEWEST[0]}, {NEWEST[1]}")]

@@ -1,0 +1,116 @@
+"""The build of PyTorch that each kind of machine gets."""
+
+from __future__ import annotations
+
+import pytest
+
+from modules.core.errors import Unsupported
+from modules.launch.hardware import Hardware, parse_nvidia_smi
+from modules.launch.wheels import BUILDS, TORCH_VERSION, choose, cpu_build
+
+LINUX = ("Linux", "x86_64")
+WINDOWS = ("Windows", "x86_64")
+
+
+def with_nvidia(system, smi):
+    return Hardware(*system, nvidia=parse_nvidia_smi(smi))
+
+
+@pytest.mark.parametrize(
+    ("system", "smi", "requirement"),
+    [
+        (LINUX, "NVIDIA GeForce RTX 4090, 581.57, 8.9", "torch==2.13.0+cu130"),
+        (LINUX, "NVIDIA GeForce RTX 5090, 580.95.05, 12.0", "torch==2.13.0+cu130"),
+        (LINUX, "NVIDIA GeForce RTX 3060, 535.183.01, 8.6", "torch==2.13.0+cu126"),
+        (LINUX, "Tesla T4, 580.65.06, 7.5", "torch==2.13.0+cu130"),
+        (LINUX, "Tesla V100-SXM2-16GB, 580.65.06, 7.0", "torch==2.13.0+cu126"),
+        (LINUX, "NVIDIA GeForce GTX 1080 Ti, 560.35.03, 6.1", "torch==2.13.0+cu126"),
+        (LINUX, "NVIDIA H200, 570.133.20, 9.0", "torch==2.13.0+cu126"),
+        (("Linux", "arm64"), "NVIDIA GB10, 580.95.05, 12.1", "torch==2.13.0+cu130"),
+        (WINDOWS, "NVIDIA GeForce GTX 970, 566.36, 5.2", "torch==2.13.0+cu126"),
+        (WINDOWS, "NVIDIA GeForce RTX 4070, 581.80, 8.9", "torch==2.13.0+cu130"),
+    ],
+)
+def test_nvidia_cards_get_the_newest_cuda_that_suits_card_and_driver(system, smi, requirement):
+    choice = choose(with_nvidia(system, smi))
+    assert choice.build.requirement == requirement
+    assert choice.build.index.endswith(choice.build.name)
+    assert choice.reason.startswith(smi.split(",")[0])
+    assert choice.warning == ""
+
+
+@pytest.mark.parametrize(
+    ("smi", "words"),
+    [
+        ("NVIDIA GeForce RTX 5090, 575.64, 12.0", "needs NVIDIA driver 580 or newer"),
+        ("NVIDIA GeForce RTX 3060, 470.256.02, 8.6", "needs NVIDIA driver 525 or newer"),
+        ("NVIDIA GeForce GTX 1080, 418.67", "needs NVIDIA driver 525 or newer"),
+        ("Tesla K80, 550.54, 3.7", "compute capability 3.7"),
+    ],
+)
+def test_a_card_that_cannot_be_used_means_the_cpu_and_says_why(smi, words):
+    choice = choose(with_nvidia(LINUX, smi))
+    assert choice.build.requirement == "torch==2.13.0+cpu"
+    assert words in choice.warning
+
+
+def test_two_cards_get_the_build_that_runs_both():
+    both = "NVIDIA GeForce RTX 4090, 581.57, 8.9\nNVIDIA GeForce GTX 1080 Ti, 581.57, 6.1"
+    assert choose(with_nvidia(LINUX, both)).build.name == "cu126"
+
+
+def test_two_cards_without_a_common_build_say_which_is_left_out():
+    both = "NVIDIA GeForce GTX 1080 Ti, 581.57, 6.1\nNVIDIA GeForce RTX 5090, 581.57, 12.0"
+    choice = choose(with_nvidia(LINUX, both))
+    assert choice.build.name == "cu130"
+    assert choice.warning == "NVIDIA GeForce GTX 1080 Ti cannot be used by this build."
+
+
+@pytest.mark.parametrize(
+    ("hardware", "label", "requirement"),
+    [
+        (Hardware(*LINUX, amd=("gfx1100",)), "ROCm 7.2", "torch==2.13.0+rocm7.2"),
+        (Hardware(*LINUX, amd=("gfx1036", "gfx1201")), "ROCm 7.2", "torch==2.13.0+rocm7.2"),
+        (Hardware(*LINUX, intel="Intel GPU 0x56a0"), "Intel XPU", "torch==2.13.0+xpu"),
+        (Hardware(*WINDOWS, intel="Intel(R) Arc(TM) A770"), "Intel XPU", "torch==2.13.0+xpu"),
+        (Hardware("Darwin", "arm64", macos=(15, 1)), "Apple MPS", "torch==2.13.0"),
+        (Hardware(*LINUX), "CPU", "torch==2.13.0+cpu"),
+        (Hardware("Linux", "arm64"), "CPU", "torch==2.13.0+cpu"),
+        (Hardware(*WINDOWS), "CPU", "torch==2.13.0"),
+        (Hardware("Windows", "arm64"), "CPU", "torch==2.13.0+cpu"),
+        (Hardware(*LINUX, amd=("gfx1036",)), "CPU", "torch==2.13.0+cpu"),
+    ],
+)
+def test_every_other_machine_gets_its_build(hardware, label, requirement):
+    choice = choose(hardware)
+    assert (choice.build.label, choice.build.requirement) == (label, requirement)
+    assert bool(choice.warning) == (label == "CPU")
+
+
+def test_nothing_open_to_cuda_is_asked_for_on_a_linux_cpu():
+    assert cpu_build(Hardware(*LINUX)).requirement == f"torch=={TORCH_VERSION}+cpu"
+
+
+@pytest.mark.parametrize(
+    ("hardware", "words"),
+    [
+        (Hardware("Darwin", "x86_64", macos=(14, 0)), "Macs with Intel processors"),
+        (Hardware("Darwin", "arm64", macos=(13, 6)), "needs macOS 14; this is macOS 13"),
+        (Hardware("Linux", "riscv64"), "Linux on riscv64"),
+        (Hardware("FreeBSD", "x86_64"), "FreeBSD on x86_64"),
+    ],
+)
+def test_a_system_without_pytorch_is_refused_in_a_sentence(hardware, words):
+    with pytest.raises(Unsupported, match=words):
+        choose(hardware)
+
+
+def test_a_complaint_of_the_driver_reaches_the_user():
+    hardware = Hardware(*LINUX, trouble="nvidia-smi lists no card: Driver/library version mismatch")
+    assert "Driver/library version mismatch" in choose(hardware).warning
+
+
+def test_every_gpu_build_names_its_index_and_every_system_has_a_cpu():
+    assert all(row.index for row in BUILDS if row.device in ("cuda", "xpu"))
+    for system in {one for row in BUILDS for one in row.systems}:
+        assert cpu_build(Hardware(*system.split("/"))).device in ("cpu", "mps")
