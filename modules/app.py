@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
@@ -57,13 +58,14 @@ def serve(flags: Flags) -> int:
     engine = make_engine(flags, paths)
     app = make_app(engine, flags)
     guard = Guard(
-        app, credentials, flags.api_credentials(), LOOPBACK_NAMES if is_loopback(flags.host) else None
+        app,
+        credentials,
+        flags.api_credentials(),
+        LOOPBACK_NAMES if is_loopback(flags.host) else None,
     )
     server = _Server(guard, engine, sock, flags)
-    try:
+    with contextlib.suppress(KeyboardInterrupt):  # raised again by uvicorn after its shutdown
         server.run(sockets=[sock])
-    except KeyboardInterrupt:
-        pass  # uvicorn raises the signal again after it has shut down
     logger.info("Stopped.")
     if not server.came_to_rest:
         # The device is inside a step or a load that cannot be interrupted; nothing finished is lost.

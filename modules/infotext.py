@@ -28,7 +28,9 @@ def write(request: GenerationRequest, extra: Mapping[str, object]) -> str:
     pairs.update(extra)
     ordered = {key: pairs[key] for key in (*_ORDER, *pairs) if key in pairs}
     line = ", ".join(
-        f"{key}: {quote(value)}" for key, value in ordered.items() if value is not None and value != ""
+        f"{key}: {quote(value)}"
+        for key, value in ordered.items()
+        if value is not None and value != ""
     )
     lines = [request.prompt]
     if request.negative_prompt:

@@ -49,7 +49,9 @@ def read_request(body: Mapping[str, Any]) -> tuple[Txt2ImgRequest, list[str]]:
     if sampler and not values.get("sampler_name"):
         values["sampler_name"] = sampler
     known = {key: value for key, value in values.items() if key in Txt2ImgRequest.model_fields}
-    unknown = [key for key, value in values.items() if key not in known and value not in ("", [], {})]
+    unknown = [
+        key for key, value in values.items() if key not in known and value not in ("", [], {})
+    ]
     warnings = [f"The field '{key}' has no effect in this version." for key in sorted(unknown)]
     return validated(Txt2ImgRequest, {**_API_DEFAULTS, **known}), warnings
 

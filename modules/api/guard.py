@@ -50,7 +50,10 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = {
+            name.decode("latin-1").lower(): value.decode("latin-1")
+            for name, value in scope["headers"]
+        }
         refusal = self._place_refusal(headers)
         if refusal:
             await _refuse(scope, send, 403, refusal)
@@ -64,7 +67,9 @@ class Guard:
     def _place_refusal(self, headers: MutableMapping[str, str]) -> str:
         host = headers.get("host", "")
         if self._hosts is not None and (urlsplit(f"//{host}").hostname or "") not in self._hosts:
-            return f"This server does not answer to the name '{host}'; use 127.0.0.1 or --server-name."
+            return (
+                f"This server does not answer to the name '{host}'; use 127.0.0.1 or --server-name."
+            )
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:
             return f"A page from '{origin}' may not call this server."
@@ -78,7 +83,8 @@ class Guard:
             return True
         given = _basic(authorization)
         # Every pair is compared, so that the time taken tells nothing.
-        return any([hmac.compare_digest(given, f"{one.user}:{one.password}".encode()) for one in wanted])
+        pairs = [f"{one.user}:{one.password}".encode() for one in wanted]
+        return sum(hmac.compare_digest(given, pair) for pair in pairs) > 0
 
 
 def _basic(authorization: str) -> bytes:
@@ -97,6 +103,8 @@ async def _refuse(scope: Scope, send: Send, status: int, sentence: str) -> None:
         return
     headers = [(b"content-type", b"text/plain; charset=utf-8")]
     if status == 401:
-        headers.append((b"www-authenticate", b'Basic realm="Stable Diffusion WebUI", charset="UTF-8"'))
+        headers.append(
+            (b"www-authenticate", b'Basic realm="Stable Diffusion WebUI", charset="UTF-8"')
+        )
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": sentence.encode()})

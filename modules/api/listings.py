@@ -19,7 +19,11 @@ def listings_router(engine: Engine) -> APIRouter:
     @router.get("/samplers")
     def samplers() -> list[dict[str, Any]]:
         return [
-            {"name": row.name, "aliases": list(row.aliases), "options": {"scheduler": row.automatic.lower()}}
+            {
+                "name": row.name,
+                "aliases": list(row.aliases),
+                "options": {"scheduler": row.automatic.lower()},
+            }
             for row in engine.samplers
         ]
 
@@ -58,7 +62,9 @@ def listings_router(engine: Engine) -> APIRouter:
     def set_options(body: Annotated[dict[str, Any], Body()]) -> None:
         for key in body:
             if key not in Settings.model_fields:
-                raise UserError(f"There is no option '{key}'.", did_you_mean(key, Settings.model_fields))
+                raise UserError(
+                    f"There is no option '{key}'.", did_you_mean(key, Settings.model_fields)
+                )
         if "sd_model_checkpoint" in body:
             engine.select_checkpoint(str(body["sd_model_checkpoint"]))
 

@@ -93,7 +93,11 @@ def choose(options: DeviceOptions) -> Device:
         row = DEVICES[-1]
     else:
         row = next(row for row in DEVICES if row.is_there())
-    place = torch.device(row.kind, options.index) if row.kind in ("cuda", "xpu") else torch.device(row.kind)
+    place = (
+        torch.device(row.kind, options.index)
+        if row.kind in ("cuda", "xpu")
+        else torch.device(row.kind)
+    )
     tiers = (FP32,) if options.full_precision else row.tiers(options.index)
     return Device(place, row.label(options.index), tiers, _warning(row.kind, options))
 

@@ -107,5 +107,3 @@ def stop_if_interrupted(listener: Listener) -> None:
     """Raise Cancelled when the job should stop."""
     if listener.is_interrupted():
         raise Cancelled("The job was interrupted.")
-
-

@@ -57,7 +57,9 @@ class SamplerScheduler:
         prediction_type: str,
         on_step: Callable[[StepState], None],
     ) -> None:
-        self.config = FrozenDict(steps_offset=1, clip_sample=False)  # the two keys pipelines ask for
+        self.config = FrozenDict(
+            steps_offset=1, clip_sample=False
+        )  # the two keys pipelines ask for
         self.timesteps = torch.empty(0)
         self._sampler = sampler
         self._sigmas = list(sigmas)

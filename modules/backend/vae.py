@@ -23,7 +23,10 @@ def decode(vae: AutoencoderKL, latents: Tensor) -> Image.Image:
     scaled = latents.to(vae.device, vae.dtype) / vae.config.scaling_factor
     decoded = vae.decode(scaled, return_dict=False)[0][0].float()
     if not bool(torch.isfinite(decoded).all()):
-        raise NotFinite("The VAE produced invalid numbers, so there is no picture to show.", "Try another checkpoint.")
+        raise NotFinite(
+            "The VAE produced invalid numbers, so there is no picture to show.",
+            "Try another checkpoint.",
+        )
     # A1111 truncates to whole levels, it does not round.
     pixels = (((decoded + 1) / 2).clamp(0, 1) * 255).to(torch.uint8)
     return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())

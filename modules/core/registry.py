@@ -62,7 +62,9 @@ class Registry(Generic[R]):
         """
         key = self._keys.get(name.strip().casefold())
         if key is None:
-            raise NotFound(f"There is no {self.noun} named '{name}'.", did_you_mean(name, self.names()))
+            raise NotFound(
+                f"There is no {self.noun} named '{name}'.", did_you_mean(name, self.names())
+            )
         return self._rows[key]
 
     def names(self) -> list[str]:

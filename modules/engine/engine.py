@@ -115,7 +115,9 @@ class Engine:
         with self._lock:
             found = self._jobs.get(job_id)
         if found is None:
-            raise NotFound("This job is no longer known.", "Its pictures are in the outputs folder.")
+            raise NotFound(
+                "This job is no longer known.", "Its pictures are in the outputs folder."
+            )
         return found
 
     def jobs(self) -> list[Job]:
@@ -148,7 +150,9 @@ class Engine:
         usable = [found for found in self.models.checkpoints() if not found.fault]
         if not usable:
             folder = self.paths.checkpoint_folders[0]
-            raise NotFound("There is no usable checkpoint.", f"Put a .safetensors file into {folder}.")
+            raise NotFound(
+                "There is no usable checkpoint.", f"Put a .safetensors file into {folder}."
+            )
         return next((found for found in usable if not self.is_demo(found)), usable[0])
 
     def is_demo(self, checkpoint: Checkpoint) -> bool:

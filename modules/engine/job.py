@@ -66,7 +66,9 @@ class Job:
         keep: Saves one finished picture and returns what is known of it.
     """
 
-    def __init__(self, plan: Plan, keep: Callable[[Plan, int, Image.Image], GeneratedImage]) -> None:
+    def __init__(
+        self, plan: Plan, keep: Callable[[Plan, int, Image.Image], GeneratedImage]
+    ) -> None:
         self.id = secrets.token_urlsafe(16)
         self.plan = plan
         self.on_interrupt: Callable[[], object] = lambda: None
@@ -165,7 +167,9 @@ class Job:
     def on_preview(self, preview: Image.Image) -> None:
         """Keep a preview, enlarged to be looked at."""
         factor = max(1, _PREVIEW_SIDE // max(preview.size))
-        large = preview.resize((preview.width * factor, preview.height * factor), Image.Resampling.BICUBIC)
+        large = preview.resize(
+            (preview.width * factor, preview.height * factor), Image.Resampling.BICUBIC
+        )
         buffer = io.BytesIO()
         large.save(buffer, format="JPEG", quality=80)
         with self._lock:

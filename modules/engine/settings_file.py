@@ -38,7 +38,12 @@ class SettingsFile:
             return Settings()
         except (OSError, ValueError, ValidationError) as error:
             aside = self.path.with_suffix(".json.unreadable")
-            logger.warning("%s is unreadable (%s); starting with defaults, it is kept as %s.", self.path, error, aside.name)
+            logger.warning(
+                "%s is unreadable (%s); starting with defaults, it is kept as %s.",
+                self.path,
+                error,
+                aside.name,
+            )
             try:
                 self.path.replace(aside)
             except OSError:

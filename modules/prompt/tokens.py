@@ -76,7 +76,9 @@ def split_at_commas(tokens: Sequence[int], comma: int) -> list[list[int]]:
     while len(rest) > CHUNK_TOKENS:
         cut = CHUNK_TOKENS
         if rest[cut] != comma:
-            near = [i for i in range(CHUNK_TOKENS - COMMA_BACKTRACK, CHUNK_TOKENS) if rest[i] == comma]
+            near = [
+                i for i in range(CHUNK_TOKENS - COMMA_BACKTRACK, CHUNK_TOKENS) if rest[i] == comma
+            ]
             cut = near[-1] + 1 if near else CHUNK_TOKENS
         rows.append(rest[:cut])
         rest = rest[cut:]
@@ -93,7 +95,13 @@ def _build(vocabulary: Path) -> Tokenizer:
         lines = file.read().split("\n")
     merges = [(pair[0], pair[1]) for pair in (line.split() for line in lines[1 : _MERGE_COUNT + 1])]
     letters = _byte_letters()
-    tokens = [*letters, *(letter + "</w>" for letter in letters), *(a + b for a, b in merges), _BEGIN, _END]
+    tokens = [
+        *letters,
+        *(letter + "</w>" for letter in letters),
+        *(a + b for a, b in merges),
+        _BEGIN,
+        _END,
+    ]
     bpe = Tokenizer(
         BPE(
             vocab={token: number for number, token in enumerate(tokens)},

@@ -24,23 +24,23 @@ class Form:
 
     def __init__(self, model: type[BaseModel], engine: Engine, prefix: str) -> None:
         self.components: dict[str, Component] = {}
-        self._model = model
+        self.model = model
+        self.prefix = prefix
         self._engine = engine
-        self._prefix = prefix
 
     def field(self, name: str, **layout: Any) -> Component:
         """Make the component of one field where the page stands; `layout` goes to Gradio."""
-        param = params_of(self._model)[name]
-        default = self._model.model_fields[name].default
-        layout = {"label": param.label, "elem_id": f"{self._prefix}_{name}", **layout}
+        param = params_of(self.model)[name]
+        default = self.model.model_fields[name].default
+        layout = {"label": param.label, "elem_id": f"{self.prefix}_{name}", **layout}
         component = self._component(param, default, layout)
         self.components[name] = component
         return component
 
     def helps(self) -> dict[str, str]:
         """Return the help sentence of each component by element id."""
-        params = params_of(self._model)
-        return {f"{self._prefix}_{name}": params[name].help for name in self.components}
+        params = params_of(self.model)
+        return {f"{self.prefix}_{name}": params[name].help for name in self.components}
 
     def read(self, values: Mapping[Component, Any]) -> dict[str, Any]:
         """Return field values from what an event with these components as its set of inputs delivers."""

@@ -21,6 +21,7 @@ from modules.params.param import validated
 from modules.params.request import GenerationRequest
 from modules.params.result import GeneratedImage
 from modules.ui.form import Form
+from modules.ui.words import notice
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +37,12 @@ class GenerateButtons:
 def build_buttons(prefix: str) -> GenerateButtons:
     """Make the two buttons; the page shows one at a time, as the job's state says."""
     return GenerateButtons(
-        gr.Button("Generate", variant="primary", elem_id=f"{prefix}_generate", elem_classes="generate"),
-        gr.Button("Interrupt", variant="stop", elem_id=f"{prefix}_interrupt", elem_classes="interrupt"),
+        gr.Button(
+            "Generate", variant="primary", elem_id=f"{prefix}_generate", elem_classes="generate"
+        ),
+        gr.Button(
+            "Interrupt", variant="stop", elem_id=f"{prefix}_interrupt", elem_classes="interrupt"
+        ),
     )
 
 
@@ -87,7 +92,11 @@ def build_output(prefix: str) -> OutputPanel:
 
 
 def connect(
-    engine: Engine, model: type[GenerationRequest], form: Form, buttons: GenerateButtons, panel: OutputPanel
+    engine: Engine,
+    model: type[GenerationRequest],
+    form: Form,
+    buttons: GenerateButtons,
+    panel: OutputPanel,
 ) -> None:
     """Wire a tab: submit, follow, collect, select."""
     inputs: set[Component] = set(form.components.values())
@@ -124,7 +133,7 @@ def _submitter(
             return engine.submit(validated(model, _stated(model, form.read(values)))).id, ""
         except WebUIError as error:
             logger.info("Refused: %s", error)
-            return "", _notice("error", str(error))
+            return "", notice("error", str(error))
 
     return submit
 
@@ -145,11 +154,11 @@ def _collector(engine: Engine) -> Callable[[str], tuple[Any, ...]]:
         try:
             status = engine.job(job_id).status()
         except WebUIError as error:
-            return gr.skip(), gr.skip(), gr.skip(), gr.skip(), _notice("error", str(error))
-        notices = [_notice("note", note) for note in status.notes]
+            return gr.skip(), gr.skip(), gr.skip(), gr.skip(), notice("error", str(error))
+        notices = [notice("note", note) for note in status.notes]
         if status.error:
             kind = "error" if status.state == "failed" else "note"
-            notices.append(_notice(kind, status.error))
+            notices.append(notice(kind, status.error))
         message = "".join(notices)
         if not status.images:
             return gr.skip(), gr.skip(), gr.skip(), gr.skip(), message
@@ -176,10 +185,6 @@ def _infotext(image: GeneratedImage) -> str:
         f'<pre class="infotext">{html.escape(image.infotext)}</pre>'
         f'<p class="saved">Saved: {html.escape(place)}</p>'
     )
-
-
-def _notice(kind: str, text: str) -> str:
-    return f'<p class="notice {kind}" role="status">{html.escape(text)}</p>'
 
 
 _PROGRESS = """

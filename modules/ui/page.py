@@ -12,7 +12,9 @@ import gradio as gr
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.ui.form import Form
+from modules.ui.memory import remember
 from modules.ui.tabs import txt2img
+from modules.ui.words import notice
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -31,13 +33,17 @@ TABS: tuple[Tab, ...] = (Tab("txt2img", txt2img.build),)
 def build_page(engine: Engine) -> gr.Blocks:
     """Return the page; nothing is served yet."""
     gr.set_static_paths([engine.paths.outputs, engine.spare_outputs])  # shown by path, not by copy
-    with gr.Blocks(title="Stable Diffusion WebUI", analytics_enabled=False, fill_width=True) as page:
+    with gr.Blocks(
+        title="Stable Diffusion WebUI", analytics_enabled=False, fill_width=True
+    ) as page:
         _checkpoint_bar(engine, page)
         helps: dict[str, str] = {}
         with gr.Tabs():
             for tab in TABS:
                 with gr.Tab(tab.title, id=tab.title, elem_id=f"tab_{tab.title}"):
-                    helps |= tab.build(engine).helps()
+                    form = tab.build(engine)
+                    remember(form, page)
+                    helps |= form.helps()
         page.load(None, js=f"() => {{ webui.start({json.dumps(helps)}) }}")
     return page
 
@@ -71,7 +77,9 @@ def _checkpoint_bar(engine: Engine, page: gr.Blocks) -> None:
             scale=3,
             min_width=240,
         )
-        refresh = gr.Button("↻", elem_id="refresh_checkpoints", elem_classes="tool", min_width=44, scale=0)
+        refresh = gr.Button(
+            "↻", elem_id="refresh_checkpoints", elem_classes="tool", min_width=44, scale=0
+        )
         gr.HTML('<div class="state" role="status"></div>', elem_id="engine_state", padding=False)
     message = gr.HTML("", elem_id="checkpoint_message", padding=False)
     gr.HTML('<div class="banner" hidden></div>', elem_id="banner", padding=False)
@@ -80,7 +88,7 @@ def _checkpoint_bar(engine: Engine, page: gr.Blocks) -> None:
         try:
             engine.select_checkpoint(name)
         except WebUIError as error:
-            return f'<p class="notice error" role="status">{error}</p>'
+            return notice("error", str(error))
         return ""
 
     def rescan() -> gr.Dropdown:

@@ -104,7 +104,7 @@ class LocalExecutor:
                 self._device.fallback,
             )
             runner = Runner(options, self._tokenizer)
-        except Exception as error:  # noqa: BLE001 - the worker's border: a broken torch must not end the server
+        except Exception as error:
             logger.exception("The device could not be opened.")
             self._failure = f"The device could not be opened: {error}. The log has the details; ./webui.sh repairs the installation."
             on_ready(None, self._failure)
@@ -118,10 +118,13 @@ def _carry_out(item: _Item, runner: Runner) -> None:
         item.work(runner)
     except WebUIError as error:
         item.future.set_exception(error)
-    except Exception as error:  # noqa: BLE001 - the worker's border: a fault of ours ends one job, not the server
+    except Exception as error:
         logger.exception("A job met a fault of the program.")
         item.future.set_exception(
-            WebUIError(f"The program made a mistake: {type(error).__name__}: {error}.", "The log has the details.")
+            WebUIError(
+                f"The program made a mistake: {type(error).__name__}: {error}.",
+                "The log has the details.",
+            )
         )
     else:
         item.future.set_result(None)

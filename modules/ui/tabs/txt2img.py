@@ -20,7 +20,9 @@ def build(engine: Engine) -> Form:
     with gr.Row(elem_classes="prompts"):
         with gr.Column(scale=6, min_width=280):
             _prompt(engine, form, "prompt", "Prompt (Ctrl+Enter generates)")
-            _prompt(engine, form, "negative_prompt", "Negative prompt: what the picture should not show")
+            _prompt(
+                engine, form, "negative_prompt", "Negative prompt: what the picture should not show"
+            )
         with gr.Column(scale=1, min_width=160):
             buttons = build_buttons(PREFIX)
     with gr.Row(elem_classes="workbench"):
@@ -30,7 +32,9 @@ def build(engine: Engine) -> Form:
         with gr.Column(elem_classes="output", min_width=320):
             panel = build_output(PREFIX)
     connect(engine, Txt2ImgRequest, form, buttons, panel)
-    new_seed.click(lambda: RANDOM_SEED, outputs=seed, show_progress="hidden", api_visibility="private")
+    new_seed.click(
+        lambda: RANDOM_SEED, outputs=seed, show_progress="hidden", api_visibility="private"
+    )
     last_seed.click(
         _seed_of,
         inputs=[panel.images, panel.selected, seed],
@@ -86,8 +90,12 @@ def _settings(form: Form) -> None:
 def _seed_row(form: Form) -> tuple[gr.components.Component, gr.Button, gr.Button]:
     with gr.Row(elem_classes="seed"):
         seed = form.field("seed", scale=8, min_width=160)
-        new_seed = gr.Button("⚂", elem_id=f"{PREFIX}_random_seed", elem_classes="tool", min_width=44, scale=0)
-        last_seed = gr.Button("♻", elem_id=f"{PREFIX}_reuse_seed", elem_classes="tool", min_width=44, scale=0)
+        new_seed = gr.Button(
+            "⚂", elem_id=f"{PREFIX}_random_seed", elem_classes="tool", min_width=44, scale=0
+        )
+        last_seed = gr.Button(
+            "♻", elem_id=f"{PREFIX}_reuse_seed", elem_classes="tool", min_width=44, scale=0
+        )
     return seed, last_seed, new_seed
 
 

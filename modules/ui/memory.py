@@ -1,0 +1,51 @@
+"""A tab's settings survive a reload: the browser keeps what stood in the form at the last change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+from pydantic import ValidationError
+
+from modules.ui.form import Form
+
+
+def remember(form: Form, page: gr.Blocks) -> None:
+    """Store the form in the browser whenever a field changes, and fill it from there on load."""
+    components = list(form.components.values())
+    stored = gr.BrowserState({}, storage_key=f"webui-form-{form.prefix}", secret="webui")
+    page.load(
+        lambda values: restored(form, values),
+        inputs=stored,
+        outputs=components,
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    gr.on(
+        [component.change for component in components],  # pyright: ignore[reportAttributeAccessIssue]
+        form.read,
+        inputs=set(components),
+        outputs=stored,
+        show_progress="hidden",
+        trigger_mode="always_last",
+        queue=False,
+        api_visibility="private",
+    )
+
+
+def restored(form: Form, values: Any) -> list[Any]:
+    """Return each field's stored value where it is still valid, else its default."""
+    stored: dict[str, Any] = values if isinstance(values, dict) else {}
+    defaults = form.model()
+    return [
+        _valid(form, name, stored.get(name), getattr(defaults, name)) for name in form.components
+    ]
+
+
+def _valid(form: Form, name: str, value: Any, default: Any) -> Any:
+    if value is None:
+        return default
+    try:
+        return getattr(form.model.model_validate({name: value}), name)
+    except ValidationError:
+        return default

@@ -1,0 +1,184 @@
+"""Benchmarks: what this program costs over the bare libraries, as ratios taken in one run.
+
+python tools/benchmark.py startup     process start to the page's first answer, over `import gradio`
+python tools/benchmark.py txt2img     20 steps on the demo model, over the bare stock pipeline
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from modules.launch.environment import apply_environment  # noqa: E402 - found through the line above
+
+_SIDE = 256
+_STEPS = 20
+_PROMPT = "a red circle on a blue background"
+
+
+def main() -> None:
+    """Run one benchmark and print its ratio."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("startup", "txt2img"))
+    parser.add_argument("--rounds", type=int, default=7, help="how often each side is timed")
+    asked = parser.parse_args()
+    apply_environment(os.environ)
+    ours, bare, label = {"startup": startup, "txt2img": txt2img}[asked.what]()
+    ratios, our_times, bare_times = compare(ours, bare, asked.rounds)
+    print(
+        f"{asked.what}: {statistics.median(our_times):.3f} s; {label}: {statistics.median(bare_times):.3f} s"
+    )
+    print(
+        f"ratio, median of {len(ratios)} pairs: {statistics.median(ratios):.3f}"
+        f" (from {min(ratios):.3f} to {max(ratios):.3f})"
+    )
+
+
+def compare(
+    ours: Callable[[], float], bare: Callable[[], float], rounds: int
+) -> tuple[list[float], list[float], list[float]]:
+    """Return the ratio of each pair and the times; the order within a pair alternates."""
+    ours()
+    bare()
+    pairs: list[tuple[float, float]] = []
+    for number in range(rounds):
+        if number % 2:
+            second, first = bare(), ours()
+        else:
+            first, second = ours(), bare()
+        pairs.append((first, second))
+    return [a / b for a, b in pairs], [a for a, _ in pairs], [b for _, b in pairs]
+
+
+def startup() -> tuple[Callable[[], float], Callable[[], float], str]:
+    """Return the two sides of the start-up benchmark."""
+    return _page_answers, _gradio_imported, "import gradio"
+
+
+def _page_answers() -> float:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory() as data:
+        began = time.perf_counter()
+        command = [sys.executable, "-m", "modules", "--port", str(port), "--data-dir", data]
+        server = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            while not _answers(f"http://127.0.0.1:{port}/"):
+                if time.perf_counter() - began > 120:
+                    raise SystemExit("The page did not answer within two minutes.")
+                time.sleep(0.01)
+            return time.perf_counter() - began
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.wait(10)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200 and b"gradio" in answer.read())
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return False
+
+
+def _gradio_imported() -> float:
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import gradio"], cwd=ROOT, check=True)
+    return time.perf_counter() - began
+
+
+def txt2img() -> tuple[Callable[[], float], Callable[[], float], str]:
+    """Return the two sides of the generation benchmark; both hold the same components."""
+    import torch
+    from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
+
+    from modules.app import make_engine, make_paths
+    from modules.backend.device import DeviceOptions
+    from modules.backend.runner import Runner
+    from modules.core.flags import parse_flags
+    from modules.engine.job import Job
+    from modules.params.request import Txt2ImgRequest
+    from modules.params.result import GeneratedImage
+    from modules.plan import make_plan
+
+    data = tempfile.mkdtemp()
+    flags = parse_flags(["--data-dir", data])
+    engine = make_engine(flags, make_paths(flags))
+    runner = Runner(DeviceOptions(), engine.tokenizer)
+    checkpoint = engine.models.find("demo/demo.safetensors")
+    request = Txt2ImgRequest(
+        prompt=_PROMPT, width=_SIDE, height=_SIDE, steps=_STEPS, sampler_name="Euler", seed=1
+    )
+    plan = make_plan(request, engine.models, checkpoint, engine.samplers, engine.schedules)
+    runner.load(checkpoint, plan.config)
+
+    def keep(_plan: Any, index: int, _image: Any) -> GeneratedImage:
+        return GeneratedImage(index, request.seed, "", Path(data))
+
+    model = runner._acquire(checkpoint, plan.config)
+    parts = model.components
+    with torch.inference_mode():
+        cond, uncond = model.encode(_PROMPT), model.encode("")
+    latents = torch.randn(
+        (1, 4, _SIDE // 8, _SIDE // 8), generator=torch.Generator().manual_seed(1)
+    )
+    pipeline = StableDiffusionPipeline(
+        vae=parts.vae,
+        text_encoder=parts.text_encoder,
+        tokenizer=None,
+        unet=parts.unet,
+        scheduler=EulerDiscreteScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            prediction_type=parts.prediction_type,
+        ),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+
+    def ours() -> float:
+        began = time.perf_counter()
+        runner.run(plan, Job(plan, keep))
+        return time.perf_counter() - began
+
+    def bare() -> float:
+        began = time.perf_counter()
+        pipeline(
+            prompt_embeds=cond,
+            negative_prompt_embeds=uncond,
+            latents=latents,
+            width=_SIDE,
+            height=_SIDE,
+            num_inference_steps=_STEPS,
+            guidance_scale=7.0,
+        )
+        return time.perf_counter() - began
+
+    return ours, bare, "bare StableDiffusionPipeline with the same components"
+
+
+if __name__ == "__main__":
+    main()
