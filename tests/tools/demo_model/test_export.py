@@ -1,0 +1,70 @@
+"""A file in LDM layout gives the same weights back through diffusers' own converters."""
+
+import random
+
+import pytest
+import torch
+
+from tools.demo_model.architecture import make_unet
+from tools.demo_model.checkpoint import load_parts
+from tools.demo_model.drawing import draw
+from tools.demo_model.export import full_text_weights, ldm_weights, model_config, write
+from tools.demo_model.latents import latents_of, to_tensor
+from tools.demo_model.scenes import sample_landscape
+from tools.demo_model.text_encoder import make_text_encoder
+from tools.demo_model.tokens import BOS, EOS, Tokenizer
+from tools.demo_model.vae import built_vae
+
+
+@pytest.fixture(scope="module")
+def models():
+    torch.manual_seed(0)
+    clip_ids = sorted(set(Tokenizer().encode("a red star on blue")))
+    text = {
+        "text_encoder": make_text_encoder(len(clip_ids) + 3).state_dict(),
+        "clip_ids": clip_ids,
+    }
+    return make_unet(), built_vae(), text
+
+
+@pytest.fixture(scope="module")
+def read_back(models, tmp_path_factory):
+    unet, vae, text = models
+    file = tmp_path_factory.mktemp("export") / "tiny.safetensors"
+    weights = ldm_weights(unet.state_dict(), vae.state_dict(), full_text_weights(text))
+    write(file, weights, model_config(4))
+    return load_parts(file)
+
+
+def largest_difference(model, other):
+    pairs = zip(model.state_dict().values(), other.state_dict().values(), strict=True)
+    return max((a - b).abs().max().item() for a, b in pairs)
+
+
+def test_the_unet_comes_back(models, read_back):
+    assert largest_difference(models[0], read_back.unet) < 1e-3
+
+
+def test_the_vae_comes_back(models, read_back):
+    assert largest_difference(models[1], read_back.vae) < 0.05  # constants of 80 in half precision
+
+
+def test_the_text_encoder_comes_back(models, read_back):
+    encoder = make_text_encoder(len(models[2]["clip_ids"]) + 3)
+    encoder.load_state_dict(models[2]["text_encoder"])
+    assert read_back.text.vocabulary.clip_ids == models[2]["clip_ids"]
+    assert largest_difference(encoder, read_back.text.encoder) < 1e-3
+
+
+def test_unknown_words_have_zero_rows(models):
+    table = full_text_weights(models[2])["embeddings.token_embedding.weight"]
+    used = {*models[2]["clip_ids"], BOS, EOS}
+    assert set(table.abs().sum(1).nonzero()[:, 0].tolist()) == used
+
+
+def test_the_built_encoder_computes_the_latents(models):
+    scene = sample_landscape(random.Random(1))
+    images = to_tensor(torch.from_numpy(draw(scene, 64, 64)[0])[None])
+    with torch.no_grad():
+        encoded = models[1].encode(images).latent_dist.mean
+    assert torch.allclose(encoded, latents_of(images), atol=0.05)

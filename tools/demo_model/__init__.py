@@ -1,0 +1,1 @@
+"""Draws, trains, exports and judges the small demo checkpoints of the WebUI."""

@@ -1,0 +1,196 @@
+"""Measures how well pictures follow prompts, on combinations that training never showed.
+
+A small classifier that has only seen true pictures (`judge.py`) names what each picture shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from tools.demo_model.attributes import attributes_of
+from tools.demo_model.captions import GROUND_PREPOSITIONS, GROUND_WORDS, TIME_PHRASES, with_article
+from tools.demo_model.checkpoint import Parts, load_parts
+from tools.demo_model.drawing import draw
+from tools.demo_model.judge import Judge
+from tools.demo_model.latents import to_tensor
+from tools.demo_model.sampling import sample
+from tools.demo_model.scenes import (
+    Landscape,
+    Scene,
+    ShapeScene,
+    is_held_out,
+    sample_landscape,
+    sample_shapes,
+)
+
+GROUPS = {
+    "one shape": ("background", "color", "shape", "position", "size"),
+    "two or three equal shapes": ("background", "color", "shape", "count"),
+    "two different shapes": ("background", "color", "shape", "second_color", "second_shape"),
+    "landscape": ("time", "ground", "subject", "subject_color", "has_body", "has_stars"),
+}
+SIDES = {"left": "on the left", "right": "on the right", "center": "in the center"}
+PLACES = {**SIDES, "center": "", "top": "at the top", "bottom": "at the bottom"}
+
+
+def plain_caption(scene: Scene) -> str:
+    """Return the plainest caption that tells everything that is judged."""
+    if isinstance(scene, Landscape):
+        return _plain_landscape(scene)
+    first = scene.things[0]
+    size = "" if scene.size == "medium" else scene.size + " "
+    if scene.is_single:
+        words = f"{with_article(f'{size}{first.color} {first.shape}')} {PLACES[scene.position]}"
+    elif scene.is_pair:
+        second = scene.things[1]
+        words = f"{with_article(f'{first.color} {first.shape}')} and "
+        words += with_article(f"{second.color} {second.shape}")
+    else:
+        words = f"{({2: 'two', 3: 'three'})[len(scene.things)]} {first.color} {first.shape}s"
+    return f"{words.strip()} on a {scene.background} background"
+
+
+def _plain_landscape(scene: Landscape) -> str:
+    color = with_article(scene.subject_color)
+    subject = {
+        "none": "",
+        "house": f"a house with {color} roof",
+        "tree": "a tree",
+        "trees": "trees",
+        "boat": f"{color} boat",
+    }[scene.subject]
+    ground = GROUND_WORDS[scene.ground][0]
+    if subject:
+        ground = f"{subject} {GROUND_PREPOSITIONS[scene.ground][0]} {ground}"
+    text = f"{ground} {TIME_PHRASES[scene.time][0]}"
+    extras = [("the moon" if scene.time == "night" else "the sun")] if scene.has_body else []
+    extras += ["stars"] if scene.has_stars else []
+    return f"{text} with {' and '.join(extras)}" if extras else text
+
+
+def held_out_scenes(count: int, seed: int) -> dict[str, list[Scene]]:
+    """Return scenes per group; single shapes and landscapes with a subject are held out ones."""
+    rng = random.Random(seed)
+    groups: dict[str, list[Scene]] = {name: [] for name in GROUPS}
+    while any(len(scenes) < count for scenes in groups.values()):
+        scene = sample_landscape(rng) if rng.random() < 0.5 else sample_shapes(rng)
+        name = _group_of(scene)
+        counts = not isinstance(scene, ShapeScene) or scene.is_single
+        subject = isinstance(scene, ShapeScene) or scene.subject != "none"
+        if len(groups[name]) < count and (is_held_out(scene) or not (counts and subject)):
+            groups[name].append(scene)
+    return groups
+
+
+def _group_of(scene: Scene) -> str:
+    if isinstance(scene, Landscape):
+        return "landscape"
+    if scene.is_single:
+        return "one shape"
+    return "two different shapes" if scene.is_pair else "two or three equal shapes"
+
+
+@torch.no_grad()
+def generate(
+    parts: Parts, texts: list[str], size: tuple[int, int], cfg_scale: float, seed: int
+) -> torch.Tensor:
+    """Return pictures [count, 3, height, width] from -1 to 1."""
+    generator = torch.Generator().manual_seed(seed)
+    width, height = size
+    empty = parts.text.states([""])
+    pictures = []
+    for start in range(0, len(texts), 10):
+        states = parts.text.states(texts[start : start + 10])
+        shape = (len(states), 4, height // 8, width // 8)
+        noise = torch.randn(shape, generator=generator).to(states.device)
+        z = sample(parts.unet, states, empty, noise, cfg_scale=cfg_scale)
+        pictures.append(parts.vae.decode(z).sample.clamp(-1, 1).cpu())
+    return torch.cat(pictures)
+
+
+def scores(judge: Judge, pictures: torch.Tensor, scenes: list[Scene], group: str) -> dict:
+    """Return the share of pictures per attribute on which the judge reads what was asked."""
+    right: dict[str, list[bool]] = {name: [] for name in (*GROUPS[group], "all of these")}
+    for found, scene in zip(judge.attributes(pictures), scenes, strict=True):
+        wanted = attributes_of(scene)
+        hits = {name: found[name] == wanted[name] for name in GROUPS[group] if name in wanted}
+        if scene_is_interchangeable(scene, found):
+            hits = dict.fromkeys(hits, True)
+        for name, hit in hits.items():
+            right[name].append(hit)
+        right["all of these"].append(all(hits.values()))
+    return {name: float(np.mean(values)) for name, values in right.items() if values}
+
+
+def scene_is_interchangeable(scene: Scene, found: dict[str, object]) -> bool:
+    """Return whether a pair is right but for the order of its two shapes ("a and b")."""
+    if not (isinstance(scene, ShapeScene) and scene.is_pair):
+        return False
+    swapped = ShapeScene(scene.seed, scene.background, scene.things[::-1])
+    wanted = attributes_of(swapped)
+    return all(found[name] == wanted[name] for name in GROUPS["two different shapes"])
+
+
+def sheet(rows: list[torch.Tensor], file: Path) -> None:
+    """Save rows of pictures as one contact sheet."""
+    strips = [torch.cat(list(row), 2) for row in rows]
+    pixels = ((torch.cat(strips, 1) + 1) * 127.5).permute(1, 2, 0).byte().numpy()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(file)
+
+
+def true_pictures(scenes: list[Scene], size: tuple[int, int]) -> torch.Tensor:
+    """Return the pictures as the generator paints them."""
+    return to_tensor(torch.from_numpy(np.stack([draw(scene, *size)[0] for scene in scenes])))
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Print the scores of a checkpoint beside the judge's scores on true pictures."""
+    torch.set_num_threads(arguments.threads)
+    parts = load_parts(arguments.file)
+    judge = Judge.load(arguments.work_dir / "judge.pt")
+    size = (arguments.width, arguments.height)
+    rows = []
+    print(
+        f"{arguments.file.name} at {size[0]}x{size[1]}, CFG {arguments.cfg_scale}, 20 Euler steps"
+    )
+    for group, scenes in held_out_scenes(arguments.count, arguments.seed).items():
+        texts = [plain_caption(scene) for scene in scenes]
+        start = time.process_time()
+        pictures = generate(parts, texts, size, arguments.cfg_scale, arguments.seed)
+        spent = (time.process_time() - start) / len(texts)
+        truth = true_pictures(scenes, size)
+        real, got = (scores(judge, p, scenes, group) for p in (truth, pictures))
+        print(f"{group} (n={len(scenes)}, {spent:.2f} cpu s each)")
+        for name, share in got.items():
+            print(f"  {name:14} {share:6.1%}   true pictures {real[name]:6.1%}")
+        rows += [pictures[:8], truth[:8]]
+    if arguments.sheet:
+        sheet(rows, arguments.sheet)
+
+
+def main() -> None:
+    """Read the command line and evaluate."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("file", type=Path, help="a checkpoint, e.g. models/Stable-diffusion/demo/demo.safetensors")
+    add("--work-dir", type=Path, default=Path("tools/demo_model/work"), help="holds judge.pt")
+    add("--count", type=int, default=40, help="pictures per group")
+    add("--width", type=int, default=256)
+    add("--height", type=int, default=256)
+    add("--cfg-scale", type=float, default=5.0)
+    add("--seed", type=int, default=0)
+    add("--sheet", type=Path, help="save pictures above true ones")
+    add("--threads", type=int, default=1)
+    evaluate(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,248 @@
+"""Trains the UNet on freshly drawn scenes: v-prediction, mixed sizes, the text encoder fixed.
+
+Resumable: the work folder keeps weights and optimizer state. Training sleeps while a file named
+PAUSE lies there. Start it with torchrun to share every batch among several processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import UNet2DConditionModel
+from PIL import Image
+from safetensors.torch import load_file
+from torch import distributed
+from tqdm import tqdm
+
+from tools.demo_model.architecture import make_unet
+from tools.demo_model.captions import caption
+from tools.demo_model.checkpoint import unet_weights
+from tools.demo_model.diffusion import DiffusionProcess
+from tools.demo_model.drawing import draw
+from tools.demo_model.latents import latents_of, thumbnails, to_tensor
+from tools.demo_model.optimizer import Trainer
+from tools.demo_model.sampling import sample
+from tools.demo_model.scenes import sample_scene
+from tools.demo_model.text_side import TextSide
+
+EMPTY_SHARE = 0.1  # captions dropped for classifier-free guidance
+NEAR = 0.6  # depth from which a pixel belongs to the subject
+PREVIEW_PROMPTS = (
+    *("a red circle on a blue background", "a yellow star on a purple background"),
+    *("a small green heart on the left on a white background", "a large pink square on black"),
+    *("a blue triangle on an orange background", "two red hearts on a yellow background"),
+    *(
+        "a green diamond and a white star on a black background",
+        "masterpiece, a photo of a yellow star",
+    ),
+    *("a house with a red roof on hills under a blue sky", "mountains at sunset"),
+    *("a boat on the sea at night with the moon", "a tree in a desert at dusk"),
+    *("a house with a blue roof in the snow under a cloudy sky", "mountains at night with stars"),
+    *(
+        "trees in a meadow on a sunny day with the sun",
+        "a red boat on the sea at sunrise with the sun",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Size:
+    """One picture size of the mix, and how often it is drawn."""
+
+    width: int
+    height: int
+    share: float
+
+    @classmethod
+    def parse(cls, text: str) -> list[Size]:
+        """Return the sizes of "128x128:3,192x128:1"."""
+        sizes = []
+        for item in text.split(","):
+            pixels, _, share = item.partition(":")
+            width, height = pixels.split("x")
+            sizes.append(cls(int(width), int(height), float(share or 1)))
+        return sizes
+
+
+def batch_of_scenes(
+    count: int, size: Size, rng: random.Random
+) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+    """Return pictures [count, 3, h, w], depth [count, 1, h, w] and captions of new scenes."""
+    scenes = [sample_scene(rng) for _ in range(count)]
+    supersampling = 2 if size.width * size.height < 300 * 300 else 1
+    drawn = [draw(scene, size.width, size.height, supersampling) for scene in scenes]
+    images = to_tensor(torch.from_numpy(np.stack([image for image, _ in drawn])))
+    depth = torch.from_numpy(np.stack([depth for _, depth in drawn]))[:, None]
+    texts = ["" if rng.random() < EMPTY_SHARE else caption(scene, rng) for scene in scenes]
+    return images, depth, texts
+
+
+def weighted_loss(
+    prediction: torch.Tensor, target: torch.Tensor, depth: torch.Tensor, subject_weight: float
+) -> torch.Tensor:
+    """Return the squared error, counting latents of the subject more than its surroundings."""
+    near = torch.nn.functional.avg_pool2d((depth > NEAR).float(), 8)
+    weight = 1 + subject_weight * near
+    error = ((prediction - target) ** 2).mean(1, keepdim=True)
+    return (error * weight).sum() / weight.sum()
+
+
+def share_gradients(model: torch.nn.Module, world: int) -> None:
+    """Replace gradients by their mean over all processes."""
+    if world == 1:
+        return
+    gradients = [p.grad for p in model.parameters()]
+    flat = torch.cat([g.reshape(-1) for g in gradients])
+    distributed.all_reduce(flat)
+    flat /= world
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def preview(unet: UNet2DConditionModel, text: TextSide, side: int, file: Path) -> None:
+    """Save a contact sheet of the preview prompts, in block colors."""
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.randn(len(PREVIEW_PROMPTS), 4, side, side, generator=generator).to(text.device)
+    x = sample(unet, text.states(list(PREVIEW_PROMPTS)), text.states([""]), noise)
+    tiles = ((thumbnails(x).cpu().clamp(-1, 1) + 1) * 127.5).permute(0, 2, 3, 1).byte().numpy()
+    sheet = Image.new("RGB", (8 * 130, 2 * 130))
+    for k, tile in enumerate(tiles):
+        tile = Image.fromarray(tile).resize((128, 128), Image.Resampling.BICUBIC)
+        sheet.paste(tile, (k % 8 * 130, k // 8 * 130))
+    sheet.save(file)
+
+
+def learning_rate(progress: float, step: int, decay_share: float) -> float:
+    """Return the share of the base rate: short warm-up, constant, linear to zero at the end."""
+    return min(1.0, (step + 1) / 30) * min(1.0, max(0.01, (1 - progress) / decay_share))
+
+
+def _state_of(file: Path, device: str) -> dict[str, object]:
+    """Return a trainer state; one from an exported checkpoint has weights only."""
+    if file.suffix == ".safetensors":
+        weights = {key: value.float() for key, value in unet_weights(load_file(file)).items()}
+        return {"model": weights, "average": weights}
+    return torch.load(file, map_location=device)
+
+
+class Run:
+    """One training run: model, data and the clock."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        """Build or resume everything from the work folder."""
+        self.arguments = arguments
+        self.world, self.rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+        if self.world > 1:
+            distributed.init_process_group("gloo" if arguments.device == "cpu" else "nccl")
+        torch.set_num_threads(arguments.threads)
+        torch.manual_seed(arguments.seed)
+        work = arguments.work_dir
+        self.text = TextSide.load(work / "text.pt", arguments.device)
+        unet, average = make_unet(), make_unet()
+        with torch.no_grad():
+            unet.conv_out.weight.zero_()
+            unet.conv_out.bias.zero_()
+        layout = {"device": arguments.device, "memory_format": torch.channels_last}
+        unet, average = unet.to(**layout), average.to(**layout)
+        self.trainer = Trainer(
+            unet, average, arguments.muon_lr, arguments.adam_lr, arguments.average_decay
+        )
+        self.file = work / f"{arguments.name}.pt"
+        start = self.file if self.file.exists() else arguments.start
+        if start:
+            self.trainer.restore(_state_of(start, arguments.device))
+        seed = arguments.seed + self.trainer.step_count * 97
+        self.shared_rng = random.Random(seed)  # equal in all processes: the size of each step
+        self.rng = random.Random(seed * 31 + self.rank)
+        self.generator = torch.Generator().manual_seed(seed * 31 + self.rank)
+        self.process = DiffusionProcess(arguments.device)
+        self.sizes = Size.parse(arguments.sizes)
+
+    def step(self, rate: float) -> float:
+        """Train on one batch and return its loss."""
+        size = self.shared_rng.choices(self.sizes, [s.share for s in self.sizes])[0]
+        pixels = size.width * size.height
+        count = max(8, self.arguments.batch_size * 128 * 128 // pixels)
+        images, depth, texts = batch_of_scenes(count, size, self.rng)
+        device = self.arguments.device
+        x0 = latents_of(images.to(device)).contiguous(memory_format=torch.channels_last)
+        x, t, velocity = self.process.training_pair(x0, self.generator)
+        states = self.text.states(texts, distract=self.rng)
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            prediction = self.trainer.model(x, t, states).sample
+        loss = weighted_loss(
+            prediction.float(), velocity, depth.to(device), self.arguments.subject_weight
+        )
+        loss.backward()
+        share_gradients(self.trainer.model, self.world)
+        self.trainer.step(rate)
+        return loss.item()
+
+    def save(self) -> None:
+        """Write weights, optimizer state and a preview."""
+        if self.rank == 0:
+            part = self.file.with_suffix(".part")
+            torch.save(self.trainer.state(), part)
+            part.replace(self.file)
+            side = max(s.width for s in self.sizes) // 8
+            preview(self.trainer.average, self.text, min(side, 32), self.file.with_suffix(".png"))
+
+    def wait_while_paused(self) -> float:
+        """Sleep while the pause file exists; return the seconds slept."""
+        start = time.monotonic()
+        while (self.arguments.work_dir / "PAUSE").exists():
+            time.sleep(1)
+        return time.monotonic() - start
+
+    def train(self) -> None:
+        """Train until the steps are done."""
+        arguments = self.arguments
+        bar = tqdm(
+            range(arguments.steps), desc=arguments.name, disable=self.rank > 0, mininterval=20
+        )
+        losses, saved = [], time.monotonic()
+        for step in bar:
+            self.wait_while_paused()
+            rate = learning_rate(step / arguments.steps, step, arguments.decay_share)
+            losses = [*losses[-199:], self.step(rate)]
+            if step % 20 == 0:
+                bar.set_postfix(
+                    loss=f"{sum(losses) / len(losses):.4f}", cpu=int(time.process_time())
+                )
+            if time.monotonic() - saved > 60 * arguments.save_minutes:
+                self.save()
+                saved = time.monotonic()
+        self.save()
+
+
+def main() -> None:
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--work-dir", type=Path, default=Path("tools/demo_model/work"))
+    add("--name", default="unet", help="name of this stage's file in the work folder")
+    add("--start", type=Path, help="file of an earlier stage to start from")
+    add("--device", choices=("cpu", "cuda"), default="cpu")
+    add("--steps", type=int, default=10000)
+    add("--batch-size", type=int, default=64, help="at 128x128; larger pictures get fewer")
+    add("--sizes", default="128x128", help="picture sizes and shares, as 128x128:3,192x128:1")
+    add("--muon-lr", type=float, default=0.015)
+    add("--adam-lr", type=float, default=2e-3)
+    add("--average-decay", type=float, default=0.998)
+    add("--decay-share", type=float, default=0.3, help="last part of the run with falling rate")
+    add("--subject-weight", type=float, default=1.5)
+    add("--save-minutes", type=float, default=4)
+    add("--threads", type=int, default=1)
+    add("--seed", type=int, default=0)
+    Run(parser.parse_args()).train()
+
+
+if __name__ == "__main__":
+    main()
