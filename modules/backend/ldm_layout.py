@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from modules.models.configs import UNetConfig
-from modules.models.families import TEXT, UNET, VAE
+from modules.models.ldm_names import TEXT, UNET, VAE
+from modules.models.unet_config import UNetConfig
 
 UNET_TOP = {
     "conv_in": "input_blocks.0.0",
@@ -48,6 +48,7 @@ def vae_name(name: str, level_count: int) -> str:
     """Return LDM's name of a parameter of AutoencoderKL.
 
     Args:
+        name: As in its state dict.
         level_count: Resolutions of the autoencoder; LDM counts the decoder's from the other end.
     """
     half, _, rest = name.partition(".")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from accelerate import init_empty_weights
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -21,10 +21,13 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from modules.backend.ldm_layout import text_name, unet_name, vae_name
 from modules.backend.unpickle import read_tensors
 from modules.core.errors import BadFile, Unsupported, UserError
-from modules.models.configs import ModelConfig, UNetConfig, VaeConfig, read_config
-from modules.models.families import TEXT, UNET, VAE, actual_name, detect, families, fault_of
+from modules.models.configs import OTHER_MODEL, ModelConfig, read_config
+from modules.models.families import detect, families, fault_of
 from modules.models.header import Header, read_header
+from modules.models.ldm_names import TEXT, UNET, VAE, actual_name
 from modules.models.text_config import TextConfig
+from modules.models.unet_config import UNetConfig
+from modules.models.vae_config import VaeConfig
 
 M = TypeVar("M", bound=nn.Module)
 logger = logging.getLogger(__name__)
@@ -75,6 +78,7 @@ def load(path: Path, config: Path, precision: Precision) -> Components:
     Args:
         path: A .safetensors or .ckpt file in LDM's layout; its content decides, not its extension.
         config: The .yaml that describes it.
+        precision: Dtype of each component; rather than loaded and then converted, weights are converted as read.
 
     Raises:
         NotFound: one of the files is gone.
@@ -99,7 +103,10 @@ def assemble(
 
     Args:
         weights: On any device, `meta` included; tensors already in the wanted dtype are not copied.
+        config: What the .yaml says of them.
+        precision: Dtype of each component.
         name: The checkpoint's, for messages.
+        family: Name of its row of FAMILIES.
 
     Raises:
         BadFile: weights are missing.
@@ -172,9 +179,7 @@ class _Filler:
         within = [name for name in left if name.startswith(PARTS)]
         if within:
             text = f"'{self._checkpoint}' has {len(within)} weights that '{self._config}' does not speak of: {_few(within)}."
-            raise UserError(
-                text, "The .yaml belongs to another model: remove it or get the right one."
-            )
+            raise UserError(text, OTHER_MODEL)
         if left:
             logger.warning(
                 "'%s' has %d weights that are not used: %s", self._checkpoint, len(left), _few(left)
@@ -183,18 +188,16 @@ class _Filler:
     def _fitted(self, name: str, shape: torch.Size) -> Tensor:
         """Return a weight in the shape wanted; a 1x1 convolution and a linear layer are the same."""
         weight = self._weights[name]
-        trimmed = [
-            tuple(itertools.dropwhile(lambda size: size == 1, reversed(s)))
-            for s in (weight.shape, shape)
-        ]
-        if weight.shape != shape and trimmed[0] == trimmed[1]:
+        if _without_kernel(weight.shape) == _without_kernel(shape):
             weight = weight.reshape(shape)
         if weight.shape != shape:
             text = f"'{self._config}' makes {name} {list(shape)}, but '{self._checkpoint}' has {list(weight.shape)}."
-            raise UserError(
-                text, "The .yaml belongs to another model: remove it or get the right one."
-            )
+            raise UserError(text, OTHER_MODEL)
         return weight
+
+
+def _without_kernel(shape: torch.Size) -> torch.Size:
+    return shape[:2] if shape[2:] == (1, 1) else shape
 
 
 def _few(names: Iterable[str]) -> str:
@@ -203,42 +206,40 @@ def _few(names: Iterable[str]) -> str:
 
 
 def _make_unet(config: UNetConfig) -> UNet2DConditionModel:
-    def block(level: int, plain: str) -> str:
-        return f"CrossAttn{plain}" if config.attention[level] else plain
-
-    levels = range(len(config.channel_mult))
+    kinds = ["CrossAttn" if attends else "" for attends in config.attention]
+    options = {
+        "sample_size": config.image_size,
+        "in_channels": config.in_channels,
+        "out_channels": config.out_channels,
+        "down_block_types": [f"{kind}DownBlock2D" for kind in kinds],
+        "up_block_types": [f"{kind}UpBlock2D" for kind in reversed(kinds)],
+        "block_out_channels": [config.model_channels * mult for mult in config.channel_mult],
+        "layers_per_block": config.num_res_blocks,
+        "cross_attention_dim": config.context_dim,
+        "attention_head_dim": config.num_heads,  # its name notwithstanding, diffusers takes it as a count
+        "transformer_layers_per_block": config.transformer_depth,
+        "use_linear_projection": config.use_linear,
+        "norm_num_groups": config.norm_num_groups,
+    }
     with init_empty_weights(include_buffers=False):
-        return UNet2DConditionModel(
-            sample_size=config.image_size,
-            in_channels=config.in_channels,
-            out_channels=config.out_channels,
-            down_block_types=tuple(block(level, "DownBlock2D") for level in levels),
-            up_block_types=tuple(block(level, "UpBlock2D") for level in reversed(levels)),
-            block_out_channels=tuple(config.model_channels * mult for mult in config.channel_mult),
-            layers_per_block=config.num_res_blocks,
-            cross_attention_dim=config.context_dim,
-            attention_head_dim=config.num_heads,  # its name notwithstanding, diffusers takes it as a count
-            transformer_layers_per_block=config.transformer_depth,
-            use_linear_projection=config.use_linear,
-            norm_num_groups=config.norm_num_groups,
-        )
+        return cast("UNet2DConditionModel", UNet2DConditionModel.from_config(options))  # no tuple
 
 
 def _make_vae(config: VaeConfig) -> AutoencoderKL:
-    level_count = len(config.ch_mult)
+    options = {
+        "in_channels": config.in_channels,
+        "out_channels": config.out_channels,
+        "down_block_types": ["DownEncoderBlock2D"] * len(config.ch_mult),
+        "up_block_types": ["UpDecoderBlock2D"] * len(config.ch_mult),
+        "block_out_channels": [config.ch * mult for mult in config.ch_mult],
+        "layers_per_block": config.num_res_blocks,
+        "latent_channels": config.z_channels,
+        "norm_num_groups": config.norm_num_groups,
+        "sample_size": config.resolution,
+        "scaling_factor": config.scale_factor,
+    }
     with init_empty_weights(include_buffers=False):
-        return AutoencoderKL(
-            in_channels=config.in_channels,
-            out_channels=config.out_channels,
-            down_block_types=("DownEncoderBlock2D",) * level_count,
-            up_block_types=("UpDecoderBlock2D",) * level_count,
-            block_out_channels=tuple(config.ch * mult for mult in config.ch_mult),
-            layers_per_block=config.num_res_blocks,
-            latent_channels=config.z_channels,
-            norm_num_groups=config.norm_num_groups,
-            sample_size=config.resolution,
-            scaling_factor=config.scale_factor,
-        )
+        return cast("AutoencoderKL", AutoencoderKL.from_config(options))  # no tuple
 
 
 def _make_text_encoder(config: TextConfig) -> CLIPTextModel:
@@ -253,14 +254,10 @@ def _alphas_cumprod(weights: Mapping[str, Tensor], config: ModelConfig) -> Tenso
     LDM's "linear" is linear in the square root of beta (make_beta_schedule), diffusers' "scaled_linear".
     """
     own = weights.get("alphas_cumprod")
-    if own is not None and not own.is_meta and own.shape == (config.timesteps,):
+    if own is not None and own.shape == (config.timesteps,):
         own = own.double()
         if bool((own[1:] < own[:-1]).all()) and own[-1] > 0 and own[0] < 1:
             return own.clone()
-    betas = (
-        torch.linspace(
-            config.linear_start**0.5, config.linear_end**0.5, config.timesteps, dtype=torch.float64
-        )
-        ** 2
-    )
+    start, end = config.linear_start**0.5, config.linear_end**0.5
+    betas = torch.linspace(start, end, config.timesteps, dtype=torch.float64) ** 2
     return torch.cumprod(1 - betas, dim=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zipfile
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, UntypedStorage
@@ -29,6 +30,8 @@ DTYPES = {
 }
 LOCAL_HEADER = struct.Struct("<26xHH")  # zip: only the lengths of name and extra field are of use
 COUNT = struct.Struct("<q")
+DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, struct.error, KeyError, ValueError, RuntimeError)
+MOST_INFLATION = 10  # weights hardly compress: an archive that grows more than so many times is a bomb
 ALIGNMENT = 8  # of the widest dtype; torch must not be given an odd address
 
 
@@ -36,6 +39,7 @@ def read_tensors(path: Path, *, zipped: bool) -> dict[str, Tensor]:
     """Return the tensors of a .ckpt, on the CPU, in the file's dtypes, mapped rather than read.
 
     Args:
+        path: The file.
         zipped: Whether the file is a zip archive, as all are that PyTorch 1.6 or later wrote.
 
     Raises:
@@ -43,16 +47,20 @@ def read_tensors(path: Path, *, zipped: bool) -> dict[str, Tensor]:
     """
     content = pickled.read(path, zipped=zipped)
     try:
-        size = path.stat().st_size
-        file = UntypedStorage.from_file(str(path), shared=False, nbytes=size)
         load = _load_zipped if zipped else _load_legacy
-        loaded = load(path, content, file)
+        loaded = load(path, content, _mapped(path))
         return {
             name: _view(tensor, loaded[tensor.storage.key])
             for name, tensor in content.tensors.items()
         }
-    except (OSError, zipfile.BadZipFile, struct.error, KeyError, ValueError, RuntimeError) as error:
+    except DAMAGE as error:
         raise BadFile(f"'{path.name}' is incomplete or damaged.", "Download it again.") from error
+
+
+def _mapped(path: Path) -> UntypedStorage:
+    """Return the file's bytes as memory; what is written into it is not written to the file."""
+    mapped = UntypedStorage.from_file(str(path), shared=False, nbytes=path.stat().st_size)
+    return cast("UntypedStorage", mapped)  # torch annotates its base class
 
 
 def _view(record: TensorRecord, storage: UntypedStorage) -> Tensor:
@@ -63,13 +71,14 @@ def _view(record: TensorRecord, storage: UntypedStorage) -> Tensor:
 def _load_zipped(path: Path, content: Pickled, file: UntypedStorage) -> dict[str, UntypedStorage]:
     loaded: dict[str, UntypedStorage] = {}
     with zipfile.ZipFile(path) as archive, path.open("rb") as raw:
-        if f"{content.prefix}byteorder" in archive.namelist():
-            if archive.read(f"{content.prefix}byteorder") != b"little":
-                raise BadFile(
-                    f"'{path.name}' was written on a big-endian machine, which is not supported."
-                )
+        members = {info.filename: info for info in archive.infolist()}
+        if sum(info.file_size for info in members.values()) > MOST_INFLATION * file.nbytes():
+            raise ValueError("a zip bomb")
+        order = members.get(f"{content.prefix}byteorder")
+        if order and archive.read(order) != b"little":
+            raise BadFile(f"'{path.name}' comes from a big-endian machine, which is not supported.")
         for key, record in content.storages.items():
-            info = archive.getinfo(f"{content.prefix}data/{key}")
+            info = members[f"{content.prefix}data/{key}"]
             if info.file_size != record.byte_count:
                 raise ValueError("a storage of another size than its record")
             if info.compress_type != zipfile.ZIP_STORED:

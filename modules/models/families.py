@@ -7,12 +7,7 @@ from dataclasses import dataclass, field
 
 from modules.core.registry import Registry
 from modules.models.header import Header, TensorInfo
-
-UNET = "model.diffusion_model."
-VAE = "first_stage_model."
-TEXT = "cond_stage_model.transformer.text_model."
-UNET_INPUT = UNET + "input_blocks.0.0.weight"
-UNET_CONTEXT = UNET + "middle_block.1.transformer_blocks.0.attn2.to_k.weight"
+from modules.models.ldm_names import UNET, UNET_CONTEXT, UNET_INPUT, VAE, VOCABULARY, actual_name
 
 
 @dataclass(frozen=True)
@@ -74,29 +69,13 @@ def detect(header: Header, table: Registry[Family]) -> Family | None:
 def fault_of(header: Header, family: Family | None) -> str:
     """Return why a file of that family cannot be used, as the rest of a sentence, or ""."""
     if family is None:
-        return "is of no known kind. The models folder's other subfolders are for other kinds."
+        return "holds tensors, but no model of a known kind."
     missing = [part for part, name in family.parts.items() if not actual_name(header.tensors, name)]
     if missing:
         return (
             f"lacks its {' and '.join(missing)}. Get the full checkpoint, with everything baked in."
         )
     return family.fault
-
-
-def spellings(name: str) -> tuple[str, ...]:
-    """Return the names under which files carry a tensor of LDM's layout, best first."""
-    if name.startswith(TEXT):  # some merges were written without "text_model."
-        return name, name.replace("text_model.", "", 1)
-    if name.startswith(
-        UNET
-    ):  # LitEma's buffers have no dots; read when the file has no other weights
-        return name, "model_ema." + name.removeprefix("model.").replace(".", "")
-    return (name,)
-
-
-def actual_name(tensors: Mapping[str, object], name: str) -> str | None:
-    """Return the name under which the file carries a tensor of LDM's layout, or None."""
-    return next((spelling for spelling in spellings(name) if spelling in tensors), None)
 
 
 def _exists(tensors: Mapping[str, TensorInfo], name: str) -> bool:
@@ -204,9 +183,7 @@ FAMILIES = (
         "SD 2.x",
         (
             KeyCondition(has=("cond_stage_model.model.*",), sizes={(UNET_INPUT, 1): 4}),
-            KeyCondition(
-                lacks=(TEXT + "embeddings.token_embedding.weight",), sizes={(UNET_CONTEXT, 1): 1024}
-            ),
+            KeyCondition(lacks=(VOCABULARY,), sizes={(UNET_CONTEXT, 1): 1024}),
         ),
         fault=f"is an SD 2.x checkpoint. {NOT_YET}",
     ),
@@ -217,7 +194,7 @@ FAMILIES = (
         parts={
             "UNet": UNET_INPUT,
             "VAE": VAE + "decoder.conv_in.weight",
-            "text encoder": TEXT + "embeddings.token_embedding.weight",
+            "text encoder": VOCABULARY,
         },
     ),
     Family(

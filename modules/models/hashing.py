@@ -67,6 +67,8 @@ class Hashes:
         with self._changed:
             waiting = {job.stamp: job for job in self._jobs}
             wanted = [s for s in stamps if not self.known(s) and (urgent or s not in waiting)]
+            for stamp in wanted:
+                self._failed.pop(stamp, None)
             jobs = [waiting.get(stamp, _Job(stamp)) for stamp in reversed(wanted)]
             others = [job for job in self._jobs if job not in jobs]
             self._jobs = others + jobs if urgent else jobs + others

@@ -7,38 +7,19 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, BinaryIO, Literal, NamedTuple, cast
 
 from modules.core.errors import BadFile, NotFound
 from modules.models import pickled
+from modules.models.dtypes import BITS
 
 Kind = Literal["safetensors", "zip", "pickle"]
 
 # The limit of the safetensors format itself.
 LARGEST_HEADER_BYTES = 100_000_000
-ITEM_BITS = {
-    "F64": 64,
-    "F32": 32,
-    "F16": 16,
-    "BF16": 16,
-    "I64": 64,
-    "U64": 64,
-    "I32": 32,
-    "U32": 32,
-    "I16": 16,
-    "U16": 16,
-    "I8": 8,
-    "U8": 8,
-    "BOOL": 8,
-    "F8_E4M3": 8,
-    "F8_E5M2": 8,
-    "F8_E8M0": 8,
-    "F4": 4,
-}
 
 
-@dataclass(frozen=True)
-class TensorInfo:
+class TensorInfo(NamedTuple):
     """Shape and dtype of one tensor; dtypes are spelled as safetensors does, such as "F16"."""
 
     shape: tuple[int, ...]
@@ -128,20 +109,21 @@ def _read_safetensors(path: Path, file: BinaryIO, size: int) -> Header:
     if not isinstance(content, dict):
         raise BadFile(f"'{path.name}' has a damaged list of tensors.")
     entries = cast("dict[str, Any]", content)  # JSON: anything, checked entry by entry
-    metadata = entries.pop("__metadata__", None)
+    metadata: dict[str, str] = entries.pop("__metadata__", None) or {}
     try:
         tensors = {name: TensorInfo(tuple(e["shape"]), e["dtype"]) for name, e in entries.items()}
         ends = [_checked_end(tensors[name], *e["data_offsets"]) for name, e in entries.items()]
     except (KeyError, TypeError, ValueError) as error:
         raise BadFile(f"'{path.name}' has a damaged list of tensors.") from error
     _check_size(path, expected=8 + length + max(ends, default=0), size=size)
-    return Header(tensors, metadata if isinstance(metadata, dict) else {}, "safetensors")
+    return Header(tensors, metadata, "safetensors")
 
 
 def _checked_end(info: TensorInfo, start: int, end: int) -> int:
     if min(info.shape, default=0) < 0 or start < 0:
         raise ValueError("negative size")
-    if (end - start) * 8 != math.prod(info.shape) * ITEM_BITS[info.dtype]:
+    bits = BITS.get(info.dtype)  # a dtype of tomorrow is judged by who loads it
+    if bits is not None and (end - start) * 8 != math.prod(info.shape) * bits:
         raise ValueError("size does not fit the shape")
     return end
 

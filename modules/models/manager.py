@@ -93,7 +93,8 @@ class ModelManager:
                     found.setdefault(file.name, file)
             files = sorted(found.values(), key=lambda file: (file.name.casefold(), file.name))
             checkpoints = tuple(self._describe(file) for file in files)
-            self._verdicts = {c.stamp: (c.family, c.fault) for c in checkpoints}
+            # What could not be recognised is read again: it may have been out of reach for a while.
+            self._verdicts = {c.stamp: (c.family, c.fault) for c in checkpoints if c.family}
             self._checkpoints = checkpoints
 
     def checkpoints(self) -> tuple[Checkpoint, ...]:
@@ -120,7 +121,13 @@ class ModelManager:
         return found
 
     def config_of(self, checkpoint: Checkpoint) -> Path:
-        """Return the .yaml beside the checkpoint, or else its family's."""
+        """Return the .yaml beside the checkpoint, or else its family's.
+
+        Raises:
+            BadFile: the checkpoint cannot be loaded.
+        """
+        if checkpoint.fault:
+            raise BadFile(checkpoint.fault)
         if checkpoint.config is not None:
             return checkpoint.config
         return self._configs / self._families.get(checkpoint.family).config

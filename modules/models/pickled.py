@@ -8,49 +8,22 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
 from modules.core.errors import BadFile
+from modules.models.dtypes import STORAGES, TORCH_NAMES, byte_count
 
 # The list of tensors of the largest known checkpoints has 2 MB; more is a bomb.
 LARGEST_PICKLE_BYTES = 64_000_000
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER, before PyTorch 1.6
 
-STORAGES = {
-    "DoubleStorage": "F64",
-    "FloatStorage": "F32",
-    "HalfStorage": "F16",
-    "BFloat16Storage": "BF16",
-    "LongStorage": "I64",
-    "IntStorage": "I32",
-    "ShortStorage": "I16",
-    "CharStorage": "I8",
-    "ByteStorage": "U8",
-    "BoolStorage": "BOOL",
-    "UntypedStorage": "U8",
-}
-DTYPES = {
-    "float64": "F64",
-    "float32": "F32",
-    "float16": "F16",
-    "bfloat16": "BF16",
-    "int64": "I64",
-    "int32": "I32",
-    "int16": "I16",
-    "int8": "I8",
-    "uint8": "U8",
-    "bool": "BOOL",
-    "float8_e4m3fn": "F8_E4M3",
-    "float8_e5m2": "F8_E5M2",
-}
-ITEM_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}  # else 1
-
 # Training frameworks leave their own objects in a checkpoint. They carry no weights and become stand-ins.
 HARMLESS_PACKAGES = frozenset(
-    (
+    [
         "pytorch_lightning",
         "lightning",
         "lightning_fabric",
@@ -59,26 +32,24 @@ HARMLESS_PACKAGES = frozenset(
         "argparse",
         "typing",
         "pathlib",
-    )
+    ]
 )
 HARMLESS_NAMES = frozenset(
-    (
-        *(
-            f"builtins.{name}"
-            for name in [
-                "list",
-                "dict",
-                "set",
-                "frozenset",
-                "tuple",
-                "int",
-                "float",
-                "str",
-                "bytes",
-                "bytearray",
-            ]
-        ),
-        *(f"builtins.{name}" for name in ["bool", "complex", "slice", "object"]),
+    [
+        "builtins.list",
+        "builtins.dict",
+        "builtins.set",
+        "builtins.frozenset",
+        "builtins.tuple",
+        "builtins.slice",
+        "builtins.object",
+        "builtins.int",
+        "builtins.float",
+        "builtins.complex",
+        "builtins.bool",
+        "builtins.str",
+        "builtins.bytes",
+        "builtins.bytearray",
         "collections.defaultdict",
         "collections.Counter",
         "copyreg._reconstructor",
@@ -86,7 +57,7 @@ HARMLESS_NAMES = frozenset(
         "torch.device",
         "torch.nn.modules.container.ParameterDict",
         "torch.nn.parameter.Parameter",
-    )
+    ]
 )
 PYTHON_2_NAMES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
@@ -100,7 +71,8 @@ UNPICKLING_ERRORS = (
     AttributeError,
     OverflowError,
     MemoryError,
-    RecursionError,
+    RuntimeError,
+    zlib.error,
 )
 
 
@@ -115,7 +87,7 @@ class StorageRecord(NamedTuple):
     @property
     def byte_count(self) -> int:
         """Bytes in the file."""
-        return self.item_count * ITEM_BYTES.get(self.dtype, 1)
+        return byte_count(self.dtype, self.item_count)
 
 
 class TensorRecord(NamedTuple):
@@ -196,12 +168,10 @@ class _Inert(dict[Any, Any]):
         """Take a set's item."""
 
 
-class _Mapping(_Inert):
+class _Mapping(dict[Any, Any]):
     """Stands in for an OrderedDict and keeps its items."""
 
-    def __init__(self, items: Any = ()) -> None:
-        super().__init__()
-        self.update(items)
+    def __setstate__(self, _state: object) -> None: ...
 
 
 class _StorageType(NamedTuple):
@@ -231,8 +201,8 @@ class _Unpickler(pickle.Unpickler):
             return REBUILDERS[global_name]
         if module in ("torch", "torch.storage", "torch.cuda") and global_name in STORAGES:
             return _StorageType(STORAGES[global_name])
-        if module == "torch" and global_name in DTYPES:
-            return _Dtype(DTYPES[global_name])
+        if module == "torch" and global_name in TORCH_NAMES:
+            return _Dtype(TORCH_NAMES[global_name])
         if full in HARMLESS_NAMES or module.split(".")[0] in HARMLESS_PACKAGES:
             return type("_Inert", (_Inert,), {})  # its own class: a pickle may write to it
         raise _Refused(full)
@@ -268,7 +238,7 @@ def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *rest: Any) -> T
     dtype = next((value.name for value in rest if isinstance(value, _Dtype)), storage.dtype)
     shape, stride, (offset,) = _sizes(shape), _sizes(stride), _sizes((offset,))
     last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
-    if 0 not in shape and (last + 1) * ITEM_BYTES.get(dtype, 1) > storage.byte_count:
+    if 0 not in shape and byte_count(dtype, last + 1) > storage.byte_count:
         raise pickle.UnpicklingError("a tensor larger than its storage")
     return TensorRecord(storage, dtype, offset, shape, stride)
 

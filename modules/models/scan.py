@@ -52,11 +52,18 @@ def scan(folder: Path) -> Iterator[FoundFile]:
             continue
         files: list[os.DirEntry[str]] = []
         for entry in entries:
-            if entry.is_dir():
+            if _is_folder(entry):
                 (linked if entry.is_symlink() else waiting).append(Path(entry.path))
             else:
                 files.append(entry)
         yield from _checkpoints(files, folder)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to where we may not look
+        return False
 
 
 def _checkpoints(entries: list[os.DirEntry[str]], folder: Path) -> Iterator[FoundFile]:

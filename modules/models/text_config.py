@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from modules.core.errors import UserError
-from modules.models.families import TEXT, actual_name
 from modules.models.header import Header
+from modules.models.ldm_names import TEXT, actual_name, count_below
 from modules.models.yaml_section import Section
 
 HEAD_WIDTH = 64  # of every CLIP text encoder from OpenAI; the tensors do not tell it
+ACTIVATIONS = ("quick_gelu", "gelu")
 
 
 @dataclass(frozen=True)
@@ -31,56 +31,43 @@ class TextConfig:
     layer_norm_eps: float = 1e-5
 
 
-def read_text_config(cond_stage: Section, header: Header) -> TextConfig:
+def read_text_config(model: Section, header: Header) -> TextConfig:
     """Return the sizes of the text encoder.
 
     Args:
-        cond_stage: `cond_stage_config` of the .yaml. Its params may hold `text_config`, or a `version` that
-            names a local folder with a config.json; other names, such as those of a hub, are not looked up.
+        model: `model.params` of the .yaml. The params of its `cond_stage_config` may hold `text_config`, or a
+            `version` that names a local folder with a config.json; names of a hub are not looked up.
         header: The checkpoint's tensors, which say what the .yaml does not.
 
     Raises:
-        UserError: the .yaml names a folder that is not there, or sizes that cannot be.
+        UserError: the .yaml names a folder that is not there, or values that cannot be.
     """
-    target = cond_stage.text("target", "").rsplit(".", 1)[-1]
-    if target == "FrozenOpenCLIPEmbedder":
-        raise UserError(
-            f"'{cond_stage.file}' describes an OpenCLIP text encoder, but the checkpoint has OpenAI's CLIP.",
-            "The .yaml belongs to another model: remove it or get the right one.",
-        )
-    params = cond_stage.section("params")
+    params = model.section("cond_stage_config").section("params")
     given = params.section("text_config")
     if not given.values:
         given = _local_folder(params) or given
-    inferred = _from_tensors(header)
-    config = TextConfig(
-        **{
-            name: given.integer(name, default)
-            for name, default in inferred.items()
-            if name != "num_attention_heads"
-        },
-        num_attention_heads=given.integer(
-            "num_attention_heads", max(1, inferred["hidden_size"] // HEAD_WIDTH)
-        ),
-        hidden_act=given.text("hidden_act", "quick_gelu"),
+    sizes = {name: given.integer(name, size) for name, size in _from_tensors(header).items()}
+    heads = given.integer("num_attention_heads", max(1, sizes["hidden_size"] // HEAD_WIDTH))
+    if heads < 1 or sizes["hidden_size"] % heads:
+        raise given.wrong("num_attention_heads", f"a divisor of hidden_size {sizes['hidden_size']}")
+    activation = given.text("hidden_act", "quick_gelu")
+    if activation not in ACTIVATIONS:
+        raise given.wrong("hidden_act", " or ".join(ACTIVATIONS))
+    return TextConfig(
+        **sizes,
+        num_attention_heads=heads,
+        hidden_act=activation,
         layer_norm_eps=given.number("layer_norm_eps", 1e-5),
     )
-    if config.num_attention_heads < 1 or config.hidden_size % config.num_attention_heads:
-        raise given.wrong("num_attention_heads", f"a divisor of hidden_size {config.hidden_size}")
-    return config
 
 
 def _from_tensors(header: Header) -> dict[str, int]:
     vocab, width = _shape(header, "embeddings.token_embedding.weight")
-    layer = re.compile(
-        re.escape(TEXT).replace(r"text_model\.", r"(?:text_model\.)?") + r"encoder\.layers\.(\d+)\."
-    )
-    found = (layer.match(name) for name in header.tensors)
     return {
         "vocab_size": vocab,
         "hidden_size": width,
         "intermediate_size": _shape(header, "encoder.layers.0.mlp.fc1.weight")[0],
-        "num_hidden_layers": 1 + max((int(match[1]) for match in found if match), default=0),
+        "num_hidden_layers": count_below(header.tensors, TEXT + "encoder.layers."),
         "max_position_embeddings": _shape(header, "embeddings.position_embedding.weight")[0],
         "projection_dim": width,
     }

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from modules.core.errors import NotFound, UserError
+from modules.core.errors import NotFound, Unsupported, UserError
 
 LARGEST_FILE_BYTES = 200_000
+DEEPEST_NESTING = 30
 MOST_ALIASES = 50  # a few hundred nested ones are enough to fill any memory
 
 
@@ -70,6 +71,36 @@ class Section:
             raise self.wrong(name, "true or false")
         return value
 
+    def groups(self, width_key: str, width: int, mult: tuple[int, ...]) -> int:
+        """Return norm_num_groups, 32 unless given, which must divide the channels of every level.
+
+        Args:
+            width_key: What the .yaml calls the channels of the first level.
+            width: Those channels.
+            mult: Channels of each level, as multiples of width.
+        """
+        count = self.integer("norm_num_groups", 32)
+        if (
+            not mult
+            or min(width, count, *mult) < 1
+            or any(width * factor % count for factor in mult)
+        ):
+            key = "norm_num_groups" if "norm_num_groups" in self.values else width_key
+            raise self.wrong(key, f"such that {count} groups divide the channels of every level")
+        return count
+
+    def require(self, fixed: Mapping[str, tuple[object, ...]]) -> None:
+        """Check keys of which only some values are supported; an absent key is fine.
+
+        Raises:
+            Unsupported: a key has another value.
+        """
+        for key, accepted in fixed.items():
+            value = self.values.get(key)
+            if value is not None and value not in accepted:
+                text = f"'{self.file}' gives {self._at(key)} as {value!r}, which is not supported."
+                raise Unsupported(text)
+
     def wrong(self, name: str, wanted: str) -> UserError:
         """Return the error for a value that is not what it should be."""
         found = repr(self.values.get(name))
@@ -102,11 +133,7 @@ def read_section(file: Path) -> Section:
 
     text = _read_text(file)
     try:
-        events = yaml.parse(text, Loader=yaml.SafeLoader)
-        if sum(isinstance(event, yaml.AliasEvent) for event in events) > MOST_ALIASES:
-            raise UserError(
-                f"'{file}' refers back to itself too often to be a model's description."
-            )
+        _check_bounds(file, cast("Iterable[object]", yaml.parse(text, Loader=yaml.SafeLoader)))  # pyright: ignore[reportUnknownMemberType]
         config = OmegaConf.create(text)
         values = OmegaConf.to_container(config, resolve=True)
     except yaml.MarkedYAMLError as error:
@@ -117,6 +144,19 @@ def read_section(file: Path) -> Section:
     if not isinstance(config, DictConfig) or not isinstance(values, dict):
         raise UserError(f"'{file}' is not the description of a model.")
     return Section(cast("dict[str, Any]", values), file)
+
+
+def _check_bounds(file: Path, events: Iterable[object]) -> None:
+    """Read as far as the first sign that the file would fill the memory or take minutes to read."""
+    import yaml
+
+    depth = alias_count = 0
+    for event in events:
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        alias_count += isinstance(event, yaml.AliasEvent)
+        if depth > DEEPEST_NESTING or alias_count > MOST_ALIASES:
+            raise UserError(f"'{file}' is too entangled to be a model's description.")
 
 
 def _read_text(file: Path) -> str:

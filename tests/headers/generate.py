@@ -1,0 +1,200 @@
+"""Writes the *.json of this folder: names and shapes of model files, without weights.
+
+Run as `python -m tests.headers.generate` after a change here. The names of the checkpoints are those of the full-size
+models of diffusers and transformers, made on the meta device, in LDM's spelling.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from modules.backend import ldm_layout
+from modules.models.unet_config import UNetConfig
+
+FOLDER = Path(__file__).parent
+Shapes = dict[str, list[int]]
+CROSS, UP_CROSS = "CrossAttnDownBlock2D", "CrossAttnUpBlock2D"
+
+
+def unet(config: UNetConfig, **options: Any) -> Shapes:
+    kinds = ["CrossAttn" if attends else "" for attends in config.attention]
+    with torch.device("meta"):
+        model = UNet2DConditionModel(
+            in_channels=config.in_channels,
+            down_block_types=tuple(f"{kind}DownBlock2D" for kind in kinds),
+            up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)),
+            block_out_channels=tuple(320 * mult for mult in config.channel_mult),
+            cross_attention_dim=config.context_dim,
+            attention_head_dim=config.num_heads,
+            transformer_layers_per_block=config.transformer_depth,
+            use_linear_projection=config.use_linear,
+            **options,
+        )
+    names = {"add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2"}
+    shapes: Shapes = {}
+    for key, value in model.state_dict().items():
+        module, _, leaf = key.rpartition(".")
+        own = names.get(module)
+        name = f"model.diffusion_model.{own}.{leaf}" if own else ldm_layout.unet_name(key, config)
+        shapes[name] = list(value.shape)
+    return shapes
+
+
+def sd_unet(in_channels: int, context_dim: int, *, linear: bool) -> Shapes:
+    config = UNetConfig(
+        in_channels=in_channels,
+        out_channels=4,
+        model_channels=320,
+        channel_mult=(1, 2, 4, 4),
+        num_res_blocks=2,
+        attention=(True, True, True, False),
+        num_heads=(5, 10, 20, 20) if linear else (8, 8, 8, 8),
+        transformer_depth=(1, 1, 1, 1),
+        context_dim=context_dim,
+        use_linear=linear,
+        norm_num_groups=32,
+        image_size=64,
+    )
+    return unet(config)
+
+
+def sdxl_unet() -> Shapes:
+    config = UNetConfig(
+        in_channels=4,
+        out_channels=4,
+        model_channels=320,
+        channel_mult=(1, 2, 4),
+        num_res_blocks=2,
+        attention=(False, True, True),
+        num_heads=(5, 10, 20),
+        transformer_depth=(1, 2, 10),
+        context_dim=2048,
+        use_linear=True,
+        norm_num_groups=32,
+        image_size=128,
+    )
+    added = {"addition_embed_type": "text_time", "addition_time_embed_dim": 256}
+    return unet(config, projection_class_embeddings_input_dim=2816, **added)
+
+
+def vae() -> Shapes:
+    with torch.device("meta"):
+        model = AutoencoderKL(
+            block_out_channels=(128, 256, 512, 512),
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            layers_per_block=2,
+            latent_channels=4,
+        )
+    shapes: Shapes = {}
+    for key, value in model.state_dict().items():
+        kernel = [1, 1] if "attentions" in key and value.ndim == 2 else []
+        shapes[ldm_layout.vae_name(key, 4)] = [*value.shape, *kernel]
+    return shapes
+
+
+def clip() -> Shapes:
+    config = CLIPTextConfig(
+        hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12
+    )
+    with torch.device("meta"):
+        model = CLIPTextModel(config)
+    shapes = {
+        ldm_layout.text_name(key): list(value.shape) for key, value in model.state_dict().items()
+    }
+    prefix = "cond_stage_model.transformer.text_model."
+    return shapes | {f"{prefix}embeddings.position_ids": [1, 77]}
+
+
+def open_clip(prefix: str, width: int, layers: int) -> Shapes:
+    shapes: Shapes = {
+        "token_embedding.weight": [49408, width],
+        "positional_embedding": [77, width],
+        "ln_final.weight": [width],
+        "ln_final.bias": [width],
+        "text_projection": [width, width],
+        "logit_scale": [],
+    }
+    for layer in range(layers):
+        block = f"transformer.resblocks.{layer}."
+        for name in ("ln_1.weight", "ln_1.bias", "ln_2.weight", "ln_2.bias", "attn.out_proj.bias"):
+            shapes[block + name] = [width]
+        shapes |= {
+            f"{block}attn.in_proj_weight": [3 * width, width],
+            f"{block}attn.in_proj_bias": [3 * width],
+            f"{block}attn.out_proj.weight": [width, width],
+            f"{block}mlp.c_fc.weight": [4 * width, width],
+            f"{block}mlp.c_fc.bias": [4 * width],
+            f"{block}mlp.c_proj.weight": [width, 4 * width],
+            f"{block}mlp.c_proj.bias": [width],
+        }
+    return {prefix + name: shape for name, shape in shapes.items()}
+
+
+def noise() -> Shapes:
+    names = (
+        "betas alphas_cumprod alphas_cumprod_prev sqrt_alphas_cumprod sqrt_one_minus_alphas_cumprod "
+        "log_one_minus_alphas_cumprod sqrt_recip_alphas_cumprod sqrt_recipm1_alphas_cumprod "
+        "posterior_variance posterior_log_variance_clipped posterior_mean_coef1 posterior_mean_coef2"
+    )
+    return {name: [1000] for name in names.split()} | {
+        "model_ema.decay": [],
+        "model_ema.num_updates": [],
+    }
+
+
+def lora() -> Shapes:
+    shapes: Shapes = {}
+    for name, shape in sd_unet(4, 768, linear=False).items():
+        if ".attn" in name and name.endswith(".weight"):
+            module = (
+                name.removeprefix("model.diffusion_model.")
+                .removesuffix(".weight")
+                .replace(".", "_")
+            )
+            shapes |= {
+                f"lora_unet_{module}.alpha": [],
+                f"lora_unet_{module}.lora_down.weight": [8, shape[1]],
+                f"lora_unet_{module}.lora_up.weight": [shape[0], 8],
+            }
+    return shapes
+
+
+def sdxl_text() -> Shapes:
+    first = {
+        name.replace("cond_stage_model.", "conditioner.embedders.0."): shape
+        for name, shape in clip().items()
+    }
+    return first | open_clip("conditioner.embedders.1.model.", 1280, 32)
+
+
+def all_headers() -> dict[str, Shapes]:
+    sd1 = sd_unet(4, 768, linear=False) | vae() | clip() | noise()
+    sd2_text = open_clip("cond_stage_model.model.", 1024, 24)
+    return {
+        "sd1": sd1,
+        "sd1-inpainting": sd_unet(9, 768, linear=False) | vae() | clip(),
+        "sd1-unet-alone": sd_unet(4, 768, linear=False),
+        "sd2": sd_unet(4, 1024, linear=True) | vae() | sd2_text,
+        "sd2-inpainting": sd_unet(9, 1024, linear=True) | vae() | sd2_text,
+        "sd2-depth": sd_unet(5, 1024, linear=True) | vae() | sd2_text,
+        "sdxl": sdxl_unet() | vae() | sdxl_text(),
+        "vae": {name.removeprefix("first_stage_model."): shape for name, shape in vae().items()},
+        "lora": lora(),
+    }
+
+
+def main() -> None:
+    for name, shapes in all_headers().items():
+        text = json.dumps(shapes, separators=(",", ":"), sort_keys=True)
+        (FOLDER / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+import pytest
+
+from modules.models.families import detect, families, fault_of
+from modules.models.header import Header, TensorInfo
+from tests.models.files import CONFIGS, header_of
+
+
+def header(**shapes):
+    infos = {name.replace("__", "."): TensorInfo(shape, "F16") for name, shape in shapes.items()}
+    return Header(infos, {}, "safetensors")
+
+
+@pytest.mark.parametrize(
+    ("file", "family"),
+    [
+        ("sd1", "SD 1.x"),
+        ("sd1-inpainting", "SD 1.x inpainting"),
+        ("sd2", "SD 2.x"),
+        ("sd2-inpainting", "SD 2.x inpainting"),
+        ("sd2-depth", "SD 2.x depth"),
+        ("sdxl", "SDXL"),
+        ("vae", "VAE"),
+        ("lora", "LoRA"),
+    ],
+)
+def test_a_family_is_recognised_by_names_and_shapes(file, family):
+    found = detect(header_of(file), families())
+    assert found is not None
+    assert found.name == family
+    assert bool(fault_of(header_of(file), found)) == (family != "SD 1.x")
+
+
+@pytest.mark.parametrize(
+    ("shapes", "family"),
+    [
+        ({"emb_params": (4, 768)}, "Embedding"),
+        ({"string_to_param__*": (4, 768)}, "Embedding"),
+        ({"control_model__input_hint_block__0__weight": (16, 3, 3, 3)}, "ControlNet"),
+        ({"joint_blocks__0__x_block__attn__qkv__weight": (1,)}, "SD 3"),
+        ({"double_blocks__0__img_attn__qkv__weight": (1,)}, "Flux"),
+        ({"unet__x__lora_A__weight": (8, 320)}, "LoRA"),
+        ({"conv_first__weight": (64, 3, 3, 3)}, "Upscaler"),
+    ],
+)
+def test_what_is_dropped_in_by_mistake_is_told_where_it_belongs(shapes, family):
+    found = detect(header(**shapes), families())
+    assert found is not None
+    assert found.name == family
+    assert fault_of(header(**shapes), found).startswith("is a")
+
+
+def test_a_checkpoint_without_its_other_parts_says_which():
+    alone = header_of("sd1-unet-alone")
+    assert "lacks its VAE and text encoder" in fault_of(alone, detect(alone, families()))
+
+
+def test_tensors_of_no_known_kind_are_no_family():
+    assert detect(header(a=(1,)), families()) is None
+    assert "no model of a known kind" in fault_of(header(a=(1,)), None)
+
+
+def test_old_spellings_are_the_same_family():
+    tensors = {
+        name.replace("text_model.", ""): info for name, info in header_of("sd1").tensors.items()
+    }
+    found = detect(Header(tensors, {}, "zip"), families())
+    assert found is not None
+    assert found.name == "SD 1.x"
+    assert fault_of(Header(tensors, {}, "zip"), found) == ""
+
+
+def test_every_family_that_runs_has_its_config():
+    assert all((CONFIGS / row.config).is_file() for row in families() if not row.fault)
+    assert all(row.fault or row.parts for row in families())

@@ -1,0 +1,180 @@
+import hashlib
+import threading
+import time
+
+import pytest
+
+from modules.core.errors import BadFile, NotFound, UserError
+from modules.models.manager import ModelManager
+from tests.models.files import CONFIGS, shapes_of, write_safetensors
+
+TINY = {
+    name: [1 if size > 9 else size for size in shape] for name, shape in shapes_of("sd1").items()
+}
+
+
+def write(path):
+    return write_safetensors(path, TINY)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "models"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def manager(folder, tmp_path):
+    made = ModelManager([folder, tmp_path / "more"], CONFIGS, tmp_path / "cache")
+    yield made
+    made.stop()
+
+
+def test_making_a_manager_touches_no_disk(tmp_path):
+    ModelManager([tmp_path / "absent"], CONFIGS, tmp_path / "cache")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_checkpoints_are_listed_by_name_without_regard_to_case(manager, folder):
+    for name in ("b.safetensors", "A.safetensors", "sub/c.safetensors"):
+        write(folder / name)
+    listed = manager.checkpoints()
+    assert [c.name for c in listed] == ["A.safetensors", "b.safetensors", "sub/c.safetensors"]
+    assert {c.family for c in listed} == {"SD 1.x"}
+    assert {c.fault for c in listed} == {""}
+    assert listed[2].path == folder / "sub" / "c.safetensors"
+    assert listed[2].model_name == "c"
+
+
+def test_of_two_files_with_one_name_the_first_folders_is_listed(manager, folder, tmp_path):
+    write(folder / "a.safetensors")
+    write(tmp_path / "more" / "a.safetensors")
+    write(tmp_path / "more" / "b.safetensors")
+    assert [c.path.parent.name for c in manager.checkpoints()] == ["models", "more"]
+
+
+def test_a_new_and_a_deleted_file_are_noticed_on_refresh(manager, folder):
+    write(folder / "a.safetensors")
+    assert len(manager.checkpoints()) == 1
+    (folder / "a.safetensors").unlink()
+    write(folder / "b.safetensors")
+    assert [c.name for c in manager.checkpoints()] == ["a.safetensors"]
+    manager.refresh()
+    assert [c.name for c in manager.checkpoints()] == ["b.safetensors"]
+
+
+def test_faulty_files_are_listed_with_what_is_wrong(manager, folder):
+    (folder / "page.safetensors").write_bytes(b"<html>404</html>")
+    (folder / "gone.safetensors").symlink_to(folder / "nowhere")
+    write_safetensors(folder / "xl.safetensors", shapes_of("sdxl"))
+    faults = {c.name: c.fault for c in manager.checkpoints()}
+    assert "web page" in faults["page.safetensors"]
+    assert "does not exist" in faults["gone.safetensors"]
+    assert faults["xl.safetensors"].startswith("'xl.safetensors' is an SDXL checkpoint.")
+    with pytest.raises(BadFile, match="SDXL"):
+        manager.find("xl")
+    with pytest.raises(BadFile, match="web page"):
+        manager.config_of(manager.checkpoints()[1])
+
+
+def test_a_finished_download_is_sound_after_a_refresh(manager, folder):
+    whole = write(folder / "a.safetensors").read_bytes()
+    (folder / "a.safetensors").write_bytes(whole[:-100])
+    assert "incomplete" in manager.checkpoints()[0].fault
+    (folder / "a.safetensors").write_bytes(whole)
+    manager.refresh()
+    assert manager.checkpoints()[0].fault == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sub/Dream-v8.safetensors",
+        "SUB\\dream-V8.SAFETENSORS",
+        "sub/Dream-v8",
+        "Dream-v8.safetensors",
+        "dream-v8",
+        " Dream-v8 ",
+        "sub/Dream-v8.safetensors [0123456789]",
+        "Dream-v8.safetensors [deadbeef]",
+    ],
+)
+def test_a_checkpoint_is_found_by_every_name_in_use(manager, folder, name):
+    write(folder / "sub" / "Dream-v8.safetensors")
+    write(folder / "other.safetensors")
+    assert manager.find(name).name == "sub/Dream-v8.safetensors"
+
+
+def test_a_checkpoint_is_found_by_its_hash(manager, folder):
+    path = write(folder / "a.safetensors")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert manager.sha256(manager.find("a")) == digest
+    assert manager.find(digest).name == "a.safetensors"
+    assert manager.find(digest[:10].upper()).name == "a.safetensors"
+    assert manager.find("a").title == f"a.safetensors [{digest[:10]}]"
+
+
+def test_a_missing_checkpoint_is_never_another_one(manager, folder):
+    write(folder / "dream-v8.safetensors")
+    with pytest.raises(NotFound) as caught:
+        manager.find("dream-v7")
+    assert "no checkpoint named 'dream-v7'" in caught.value.text
+    assert "Did you mean 'dream-v8.safetensors'?" in caught.value.hint
+    assert str(folder) in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["", "[]", "../../etc/passwd", "0123456789", "x" * 10_000])
+def test_nonsense_is_not_found(manager, folder, name):
+    write(folder / "a.safetensors")
+    with pytest.raises(NotFound):
+        manager.find(name)
+
+
+def test_a_name_that_two_checkpoints_have_is_asked_back(manager, folder):
+    write(folder / "one" / "a.safetensors")
+    write(folder / "two" / "a.safetensors")
+    with pytest.raises(UserError, match="'one/a.safetensors' or 'two/a.safetensors'"):
+        manager.find("a")
+    assert manager.find("one/a").name == "one/a.safetensors"
+
+
+def test_a_file_deleted_while_listed_is_not_found(manager, folder):
+    write(folder / "a.safetensors")
+    manager.refresh()
+    (folder / "a.safetensors").unlink()
+    with pytest.raises(NotFound, match="no longer at"):
+        manager.find("a")
+
+
+def test_the_yaml_beside_a_checkpoint_wins_over_its_familys(manager, folder):
+    write(folder / "a.safetensors")
+    write(folder / "b.safetensors")
+    (folder / "b.yaml").write_text("model: {}", encoding="utf-8")
+    assert manager.config_of(manager.find("a")) == CONFIGS / "v1-inference.yaml"
+    assert manager.config_of(manager.find("b")) == folder / "b.yaml"
+
+
+def test_hashes_come_in_the_background_and_change_the_titles(manager, folder):
+    write(folder / "a.safetensors")
+    write(folder / "b.safetensors")
+    (folder / "bad.safetensors").write_bytes(b"")
+    done = threading.Semaphore(0)
+    manager.start_hashing(done.release)
+    assert done.acquire(timeout=10)
+    assert done.acquire(timeout=10)
+    listed = manager.checkpoints()
+    assert [bool(c.sha256) for c in listed] == [True, True, False]
+    manager.refresh()
+    assert manager.checkpoints() == listed
+
+
+def test_a_thousand_checkpoints_are_listed_again_in_no_time(manager, folder):
+    first = write(folder / "0.safetensors")
+    for number in range(1, 1000):
+        (folder / f"{number}.safetensors").symlink_to(first)
+    manager.refresh()
+    started = time.perf_counter()
+    manager.refresh()
+    assert time.perf_counter() - started < 1.0
+    assert len(manager.checkpoints()) == 1000

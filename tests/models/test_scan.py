@@ -1,0 +1,67 @@
+from modules.models.scan import scan
+
+
+def touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+    return path
+
+
+def names(folder):
+    return sorted(file.name for file in scan(folder))
+
+
+def test_checkpoints_are_found_at_any_depth_and_in_any_case(tmp_path):
+    for name in ("a.safetensors", "sub/B.CKPT", "sub/deep/c.SafeTensors"):
+        touch(tmp_path / name)
+    assert names(tmp_path) == ["a.safetensors", "sub/B.CKPT", "sub/deep/c.SafeTensors"]
+
+
+def test_other_files_hidden_ones_and_unfinished_downloads_are_not_listed(tmp_path):
+    for name in (
+        "a.txt",
+        "a.safetensors.part",
+        ".hidden.safetensors",
+        ".git/x.safetensors",
+        "a.vae.safetensors",
+        "b.vae.ckpt",
+        "a.yaml",
+    ):
+        touch(tmp_path / name)
+    assert names(tmp_path) == []
+
+
+def test_a_yaml_of_the_same_name_belongs_to_the_checkpoint(tmp_path):
+    touch(tmp_path / "a.safetensors")
+    touch(tmp_path / "b.v2.ckpt")
+    config = touch(tmp_path / "b.v2.yaml")
+    found = {file.name: file.config for file in scan(tmp_path)}
+    assert found == {"a.safetensors": None, "b.v2.ckpt": config}
+
+
+def test_links_are_followed_and_loops_are_not(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    touch(elsewhere / "x.safetensors")
+    (elsewhere / "back").symlink_to(elsewhere)
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "linked").symlink_to(elsewhere)
+    (folder / "file.safetensors").symlink_to(elsewhere / "x.safetensors")
+    (folder / "up").symlink_to(folder)
+    assert names(folder) == ["file.safetensors", "linked/x.safetensors"]
+
+
+def test_a_real_folder_keeps_its_name_beside_a_link_to_it(tmp_path):
+    touch(tmp_path / "real" / "x.safetensors")
+    (tmp_path / "a_link").symlink_to(tmp_path / "real")
+    assert names(tmp_path) == ["real/x.safetensors"]
+
+
+def test_a_link_to_nowhere_is_found_with_no_size(tmp_path):
+    (tmp_path / "gone.safetensors").symlink_to(tmp_path / "nowhere")
+    (file,) = scan(tmp_path)
+    assert (file.name, file.size_bytes) == ("gone.safetensors", 0)
+
+
+def test_a_folder_that_is_not_there_holds_nothing(tmp_path):
+    assert names(tmp_path / "absent") == []
