@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -42,7 +43,7 @@ class Param:
     def complaint(self, value: object) -> str:
         """Return one sentence that says why the value is not valid and what is."""
         said = f"{self.label} is {value!r}"
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
             return f"{said}; a number is needed."
         if self.ge is not None and value < self.ge:
             return f"{said}; the smallest valid value is {self.ge:g}."
@@ -57,7 +58,9 @@ class Param:
 def param(default: Any, label: str, **known: Any) -> Any:
     """Declare a field of a request or of the settings; see Param for the keywords."""
     row = Param(label, **known)
-    bounds = {"ge": row.ge, "le": row.le, "multiple_of": row.multiple_of}
+    bounds: dict[str, Any] = {"ge": row.ge, "le": row.le, "multiple_of": row.multiple_of}
+    if isinstance(default, str):
+        bounds["min_length"] = 0  # any bound makes pydantic refuse halves of characters, which no file can hold
     field = Field(
         default,
         title=label,
@@ -102,6 +105,8 @@ def explain(model: type[BaseModel], error: ValidationError) -> str:
         row = declared.get(name)
         if row is None:
             sentences.append(f"There is no field '{name}'.")
+        elif finding["type"] == "string_unicode":
+            sentences.append(f"{row.label} holds half a character; type it again.")
         elif finding["type"].startswith(("string", "bool", "model", "list")):
             sentences.append(f"{row.label} is {finding['input']!r}; {finding['msg'].lower()}.")
         else:
