@@ -1,0 +1,91 @@
+"""What many tests stand on: the tokenizer, folders with checkpoints, and an engine without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modules.core.paths import Paths
+from modules.engine.engine import Engine
+from modules.models.manager import Checkpoint
+from modules.prompt.tokens import ClipTokenizer
+from tests.engine.fake_executor import FakeExecutor
+
+ROOT = Path(__file__).resolve().parents[1]
+# Just enough to be recognised as an SD 1.x checkpoint by its header.
+SD1_SHAPES = {
+    "model.diffusion_model.input_blocks.0.0.weight": [4, 4, 1, 1],
+    "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": [4, 4],
+    "first_stage_model.decoder.conv_in.weight": [4, 4, 1, 1],
+    "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": [4, 4],
+}
+
+
+def write_listed_checkpoint(path: Path, note: str = "") -> Path:
+    """Write a small file that is listed as an SD 1.x checkpoint; the note makes its hash another."""
+    header: dict[str, object] = {"__metadata__": {"note": note}}
+    for place, (name, shape) in enumerate(SD1_SHAPES.items()):
+        size = 2 * shape[0] * shape[1]
+        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [place * size, (place + 1) * size]}
+    text = json.dumps(header).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(len(SD1_SHAPES) * 32))
+    return path
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> ClipTokenizer:
+    """CLIP's tokenizer from the vocabulary in the repository."""
+    return ClipTokenizer(ROOT / "configs" / "clip" / "bpe_simple_vocab_16e6.txt.gz")
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    """A data folder with two checkpoints, `first` and `sub/second`, apart from the repository."""
+    home = tmp_path / "webui"
+    folder = home / "models" / "Stable-diffusion"
+    write_listed_checkpoint(folder / "first.safetensors", "first")
+    write_listed_checkpoint(folder / "sub" / "second.safetensors", "second")
+    (home / "configs").symlink_to(ROOT / "configs")
+    return Paths(home, home)
+
+
+@pytest.fixture
+def executor() -> FakeExecutor:
+    """A device that draws plain pictures."""
+    return FakeExecutor()
+
+
+@pytest.fixture
+def idle_engine(
+    paths: Paths, executor: FakeExecutor, tokenizer: ClipTokenizer, tmp_path: Path
+) -> Iterator[Engine]:
+    """An engine that has not been started."""
+    engine = Engine(paths, executor, tokenizer)
+    engine.spare_outputs = tmp_path / "spare"
+    yield engine
+    executor.release()
+    engine.stop()
+
+
+@pytest.fixture
+def engine(idle_engine: Engine, executor: FakeExecutor) -> Engine:
+    """An engine whose device is ready and whose first checkpoint is loaded."""
+    idle_engine.start()
+    executor.wait_until_idle()
+    return idle_engine
+
+
+@pytest.fixture
+def checkpoint(engine: Engine) -> Checkpoint:
+    """The checkpoint that the engine has chosen."""
+    return engine.checkpoint()

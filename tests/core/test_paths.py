@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from modules.core.paths import Paths
+
+ROOT = Path("/program")
+DATA = Path("/data")
+
+
+def test_by_default_the_repository_holds_everything():
+    paths = Paths(ROOT, ROOT)
+    assert paths.checkpoint_folders == (ROOT / "models" / "Stable-diffusion",)
+    assert paths.outputs == ROOT / "outputs"
+    assert paths.configs == ROOT / "configs"
+
+
+def test_what_the_user_owns_lies_in_the_data_folder():
+    paths = Paths(ROOT, DATA)
+    assert paths.outputs == DATA / "outputs"
+    assert paths.cache == DATA / "cache"
+    assert paths.temp == DATA / "tmp" / "gradio"
+    assert paths.configs == ROOT / "configs"
+
+
+def test_the_users_checkpoints_come_before_the_shipped_ones():
+    paths = Paths(ROOT, DATA, Path("/more"))
+    assert paths.checkpoint_folders == (
+        Path("/more"),
+        DATA / "models" / "Stable-diffusion",
+        ROOT / "models" / "Stable-diffusion",
+    )
+
+
+def test_naming_the_folders_makes_none(tmp_path: Path):
+    paths = Paths(tmp_path / "program", tmp_path / "data")
+    assert paths.outputs and paths.cache and paths.temp and paths.checkpoint_folders
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,130 @@
+"""An executor without torch: one thread that draws plain pictures step by step."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from PIL import Image
+
+from modules.core.errors import Cancelled
+from modules.engine.executors import DeviceFacts, LoadCheckpoint
+from modules.params.result import Listener, Progress
+from modules.plan import ImagePlan, Plan
+
+PATIENCE_S = 30
+
+
+class FakeExecutor:
+    """Carries out plans one after another; each picture is one colour, taken from its seed.
+
+    Args:
+        facts: What `on_ready` is told; None for a device that cannot be opened.
+    """
+
+    def __init__(self, facts: DeviceFacts | None = DeviceFacts("Test device", "")) -> None:
+        self.loaded: list[str] = []
+        self.seen: list[str] = []
+        self.failures: list[Exception] = []
+        self.load_failures: list[Exception] = []
+        self.held = threading.Event()
+        self._facts = facts
+        self._hold_step = 0
+        self._gate = threading.Event()
+        self._gate.set()
+        self._items: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._serve, name="fake device", daemon=True)
+
+    # Executor
+
+    def start(self, on_ready: Callable[[DeviceFacts | None, str], None]) -> None:
+        self._items.put(lambda: on_ready(self._facts, "" if self._facts else "No device here."))
+        self._thread.start()
+
+    def run(self, plan: Plan, listener: Listener) -> Future[None]:
+        return self._put(lambda: self._draw(plan, listener))
+
+    def load(self, work: LoadCheckpoint) -> Future[None]:
+        return self._put(lambda: self._load(work))
+
+    def stop(self, timeout_s: float) -> bool:
+        self._items.put(None)
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    # For tests
+
+    def hold_at(self, step: int) -> None:
+        """Stand still before that step of every job until `release`; `held` tells when it does."""
+        self._hold_step = step
+        self.held.clear()
+        self._gate.clear()
+
+    def release(self) -> None:
+        """Go on, and hold no more."""
+        self._hold_step = 0
+        self._gate.set()
+
+    def wait_until_idle(self) -> None:
+        """Return when all that was put in so far is done, and what that put in, too."""
+        for _ in range(3):
+            done = threading.Event()
+            self._items.put(done.set)
+            assert done.wait(PATIENCE_S)
+
+    # Its thread
+
+    def _put(self, work: Callable[[], None]) -> Future[None]:
+        future: Future[None] = Future()
+        self._items.put(lambda: _carry_out(future, work))
+        return future
+
+    def _serve(self) -> None:
+        while (item := self._items.get()) is not None:
+            item()
+
+    def _load(self, work: LoadCheckpoint) -> None:
+        if self.load_failures:
+            raise self.load_failures.pop(0)
+        self.loaded.append(work.checkpoint.name)
+
+    def _draw(self, plan: Plan, listener: Listener) -> None:
+        listener.on_phase("Sampling")
+        self.seen.append(plan.request.prompt)
+        if self.failures:
+            raise self.failures.pop(0)
+        steps = plan.request.steps
+        for number, batch in enumerate(plan.batches):
+            for step in range(1, steps + 1):
+                self._pause(step)
+                if listener.is_interrupted():
+                    raise Cancelled("The job was interrupted.")
+                listener.on_progress(Progress(number * steps + step, len(plan.batches) * steps, 10.0))
+                if listener.wants_preview():
+                    listener.on_preview(Image.new("RGB", (8, 8), "red"))
+            for image in batch:
+                listener.on_image(image.index, _picture(plan, image))
+
+    def _pause(self, step: int) -> None:
+        if step == self._hold_step:
+            self.held.set()
+            assert self._gate.wait(PATIENCE_S)
+
+
+def _picture(plan: Plan, image: ImagePlan) -> Image.Image:
+    size = plan.request.width, plan.request.height
+    return Image.new("RGB", size, (image.seed % 256, image.seed // 256 % 256, 0))
+
+
+def _carry_out(future: Future[None], work: Callable[[], None]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        work()
+    except Exception as error:
+        future.set_exception(error)
+    else:
+        future.set_result(None)

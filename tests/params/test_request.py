@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from modules.core.errors import UserError
+from modules.params.param import params_of, validated
+from modules.params.request import LARGEST_SEED, Txt2ImgRequest
+
+
+def test_a_request_starts_from_a_sensible_picture():
+    request = Txt2ImgRequest()
+    assert (request.width, request.height, request.steps) == (512, 512, 20)
+    assert (request.sampler_name, request.scheduler, request.cfg_scale) == ("DPM++ 2M", "Automatic", 7)
+    assert (request.seed, request.n_iter, request.batch_size) == (-1, 1, 1)
+    assert request.task == "txt2img"
+
+
+def test_a_request_cannot_be_changed_in_place():
+    with pytest.raises(ValidationError):
+        Txt2ImgRequest().steps = 3  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_replace_makes_a_changed_copy_of_the_same_type():
+    request = Txt2ImgRequest(prompt="a cat")
+    changed = request.replace(steps=3, seed=5)
+    assert isinstance(changed, Txt2ImgRequest)
+    assert (changed.prompt, changed.steps, changed.seed) == ("a cat", 3, 5)
+    assert request.steps == 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"steps": 0}, "Sampling steps is 0; the smallest valid value is 1."),
+        ({"width": 513}, "Width is 513, not a multiple of 8; use 512 or 520."),
+        ({"height": 8200}, "Height is 8200; the largest valid value is 8192."),
+        ({"cfg_scale": 101}, "CFG Scale is 101; the largest valid value is 100."),
+        ({"seed": -2}, "Seed is -2; the smallest valid value is -1."),
+        ({"seed": 2**53}, f"Seed is {2**53}; the largest valid value is {LARGEST_SEED}."),
+        ({"batch_size": 65}, "Batch size is 65; the largest valid value is 64."),
+        ({"n_iter": "two"}, "Batch count is 'two'; a number is needed."),
+        ({"stepps": 3}, "There is no field 'stepps'."),
+    ],
+)
+def test_replace_refuses_what_a_request_cannot_hold(changes: dict[str, object], sentence: str):
+    with pytest.raises(UserError) as caught:
+        Txt2ImgRequest().replace(**changes)
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize("name", ["steps", "width", "height", "n_iter", "batch_size", "cfg_scale"])
+def test_what_a_slider_offers_is_valid(name: str):
+    low, high, _ = params_of(Txt2ImgRequest)[name].slider or (0, 0, 0)
+    request = Txt2ImgRequest()
+    assert request.replace(**{name: low})
+    assert request.replace(**{name: high})
+
+
+@pytest.mark.parametrize("prompt", ["", "红色的圆", "👩‍🚀🌕", "a\nb\tc", "x" * 100_000, 'say "hi", now: go'])
+def test_a_prompt_may_be_of_any_length_and_script(prompt: str):
+    assert validated(Txt2ImgRequest, {"prompt": prompt}).prompt == prompt
