@@ -16,12 +16,16 @@ from modules.launch.say import say
 
 # Lies in every environment made here, from before anything else does.
 MARKER = "made-by-webui"
-INSPECT = (
-    "import importlib.util as u, importlib.metadata as m, sys\n"
-    "print('%d.%d' % sys.version_info[:2])\n"
-    "print(bool(u.find_spec('pip')))\n"
-    "print(m.version('torch') if u.find_spec('torch') else '')\n"
-)
+# A wheel's own record is unpacked last: a PyTorch without one was cut off in the middle.
+INSPECT = """
+import importlib.metadata, importlib.util, sys
+print('%d.%d' % sys.version_info[:2])
+print(bool(importlib.util.find_spec('pip')))
+try:
+    print(importlib.metadata.version('torch'))
+except importlib.metadata.PackageNotFoundError:
+    print()
+"""
 
 
 @dataclass(frozen=True)

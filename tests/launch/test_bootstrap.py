@@ -115,6 +115,17 @@ def test_a_half_made_environment_is_completed(place):
     assert place.has("tinyone")
 
 
+def test_a_pytorch_cut_off_while_unpacking_counts_as_none(place):
+    [pip] = place.environment.rglob("site-packages/pip")
+    torch = pip.parent / "torch"
+    torch.mkdir()
+    (torch / "__init__.py").touch()
+    contents = venv.inspect(venv.locate(ROOT, {"venv_dir": str(place.environment)}))
+    shutil.rmtree(torch)
+    assert contents is not None
+    assert (contents.has_pip, contents.torch) == (True, "")
+
+
 def test_a_failed_change_leaves_no_stamp_and_says_what_to_do(place):
     place.require("tinyone", "missing")
     done = place.start()
