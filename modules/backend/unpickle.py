@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import cast
 
@@ -31,7 +32,9 @@ DTYPES = {
 LOCAL_HEADER = struct.Struct("<26xHH")  # zip: only the lengths of name and extra field are of use
 COUNT = struct.Struct("<q")
 DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, struct.error, KeyError, ValueError, RuntimeError)
-MOST_INFLATION = 10  # weights hardly compress: an archive that grows more than so many times is a bomb
+MOST_INFLATION = (
+    10  # weights hardly compress: an archive that grows more than so many times is a bomb
+)
 ALIGNMENT = 8  # of the widest dtype; torch must not be given an odd address
 
 

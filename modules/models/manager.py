@@ -17,7 +17,6 @@ from modules.models.header import read_header
 from modules.models.scan import FoundFile, scan
 
 SHORT_HASH_LENGTH = 10
-TITLE = re.compile(r"(?P<name>.+?)\s*\[[0-9a-f]{8,64}\]", re.IGNORECASE)
 HASH = re.compile(r"[0-9a-f]{8,64}")
 
 
@@ -188,8 +187,7 @@ class ModelManager:
 
     def _match(self, name: str) -> Checkpoint:
         listed = self.checkpoints()
-        titled = TITLE.fullmatch(name.strip())
-        wanted = (titled["name"] if titled else name).strip().replace("\\", "/").casefold()
+        wanted = _without_hash(name.strip()).replace("\\", "/").casefold()
         for spelling in (_by_name, _by_stem, _by_file_name, _by_model_name):
             found = [c for c in listed if spelling(c) == wanted]
             if len(found) > 1:
@@ -209,6 +207,11 @@ class ModelManager:
             f"There is no checkpoint named '{name}'.",
             f"{hint} Checkpoints are read from {folders}.".strip(),
         )
+
+
+def _without_hash(title: str) -> str:
+    name, _, rest = title.rpartition("[")
+    return name.rstrip() if HASH.fullmatch(rest.removesuffix("]").casefold()) and name else title
 
 
 def _by_name(checkpoint: Checkpoint) -> str:

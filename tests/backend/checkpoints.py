@@ -6,6 +6,7 @@ path = write_checkpoint(tmp_path / "tiny.safetensors")     # and tiny.yaml besid
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -101,8 +102,9 @@ UNET = UNetConfig(
 )
 
 
+@functools.cache
 def tiny_modules(seed: int = 0) -> tuple[UNet2DConditionModel, AutoencoderKL, CLIPTextModel]:
-    """Return a tiny SD 1.x model with random weights, made without the loader."""
+    """Return a tiny SD 1.x model with random weights, made without the loader; not to be altered."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         unet = UNet2DConditionModel(

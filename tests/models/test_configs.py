@@ -142,7 +142,7 @@ def test_a_text_encoder_that_does_not_fit_the_unet_is_refused(changed):
         else info
         for name, info in header_of("sd1").tensors.items()
     }
-    with pytest.raises(UserError, match="text encoder of 'x.safetensors' gives 512"):
+    with pytest.raises(UserError, match=r"text encoder of 'x\.safetensors' gives 512"):
         changed("timesteps", 1000, Header(tensors, {}, "safetensors"))
 
 
