@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def serve(flags: Flags) -> int:
-    """Build everything, serve, and take everything down in order."""
+    """Build everything, serve, and end the process; return only when serving could not begin."""
     credentials = entry_credentials(flags)
     sock = open_socket(flags)
     paths = make_paths(flags)
@@ -66,13 +66,14 @@ def serve(flags: Flags) -> int:
     server = _Server(guard, engine, sock, flags)
     with contextlib.suppress(KeyboardInterrupt):  # raised again by uvicorn after its shutdown
         server.run(sockets=[sock])
+    if not server.started:
+        return 1
     logger.info("Stopped.")
-    if not server.came_to_rest:
-        # The device is inside a step or a load that cannot be interrupted; nothing finished is lost.
-        logging.shutdown()
-        sys.stdout.flush()
-        os._exit(0)
-    return 0
+    # Everything finished is on the disk. Taking down torch's threads by the book would cost seconds, and a
+    # step or a load that cannot be interrupted would cost minutes.
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def make_paths(flags: Flags) -> Paths:
@@ -201,7 +202,6 @@ class _Server(uvicorn.Server):
         host, port = sock.getsockname()[:2]
         name = "127.0.0.1" if host in ("0.0.0.0", "::") else host
         self._url = f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
-        self.came_to_rest = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to serve, then open the device in the background."""
@@ -215,5 +215,5 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop the running job, then close."""
         sys.stdout.write("Stopping.\n")
-        self.came_to_rest = await asyncio.to_thread(self._engine.stop)
+        await asyncio.to_thread(self._engine.stop)
         await super().shutdown(sockets)

@@ -78,12 +78,13 @@ class Engine:
         self.state = replace(self.state, text="Starting the device")
         self.executor.start(self._on_device)
 
-    def stop(self) -> bool:
-        """Stop the running job, forget the waiting ones, and return whether the device came to rest."""
+    def stop(self) -> None:
+        """Stop the running job at its next step and forget the waiting ones; wait a moment for the device."""
         for job in self.jobs():
             job.interrupt()
         self.models.stop()
-        return self.executor.stop(_STOP_TIMEOUT_S)
+        if not self.executor.stop(_STOP_TIMEOUT_S):
+            logger.info("The device is still busy; its unfinished picture is dropped.")
 
     # Jobs
 

@@ -35,10 +35,11 @@ def remember(form: Form, page: gr.Blocks) -> None:
 
 def restored(form: Form, values: Any) -> list[Any]:
     """Return each field's stored value where it is still valid, else its default."""
-    stored: dict[str, Any] = values if isinstance(values, dict) else {}
+    if not values or not isinstance(values, dict):
+        return [gr.skip() for _ in form.components]  # a first visit: nothing typed meanwhile is lost
     defaults = form.model()
     return [
-        _valid(form, name, stored.get(name), getattr(defaults, name)) for name in form.components
+        _valid(form, name, values.get(name), getattr(defaults, name)) for name in form.components
     ]
 
 

@@ -1,0 +1,243 @@
+"""The real server in its own process, the real page in Chromium."""
+
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM_ARGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt install chromium)"),
+]
+
+
+class Server:
+    def __init__(self, data: Path, *args: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/"
+        self.data = data
+        self.log = data / "server.log"
+        command = [sys.executable, "-m", "modules", "--port", str(self.port), "--data-dir", str(data)]
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [*command, *args], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
+            )
+        self.wait_until(lambda: "Running on" in self.log.read_text())
+
+    def wait_until(self, condition, timeout_s=90) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+
+    def state(self) -> str:
+        with urllib.request.urlopen(f"{self.url}internal/state", timeout=10) as answer:
+            return answer.read().decode()
+
+    def stop(self) -> tuple[int, float]:
+        began = time.monotonic()
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(15), time.monotonic() - began
+
+    def pictures(self) -> list[Path]:
+        return sorted(self.data.glob("outputs/txt2img-images/*/*.png"))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    running = Server(tmp_path_factory.mktemp("data"))
+    running.wait_until(lambda: '"ready"' in running.state())
+    yield running
+    if running.process.poll() is None:
+        running.stop()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch_persistent_context(
+            str(tmp_path_factory.mktemp("profile")),
+            executable_path=CHROMIUM,
+            args=CHROMIUM_ARGS,
+            viewport={"width": 1280, "height": 900},
+        )
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(server, browser):
+    opened = browser.new_page()
+    opened.set_default_timeout(60_000)
+    opened.goto(server.url)
+    opened.wait_for_selector("#txt2img_generate")
+    opened.wait_for_function("document.querySelector('#engine_state .state').dataset.phase === 'ready'")
+    yield opened
+    opened.close()
+
+
+def fill_number(page, name: str, value: int) -> None:
+    page.fill(f"#txt2img_{name} input[type=number]", str(value))
+    page.keyboard.press("Tab")
+
+
+def fill_form(page, prompt: str, *, steps: int = 20, side: int = 128, count: int = 1) -> None:
+    page.fill("#txt2img_prompt textarea", prompt)
+    fill_number(page, "width", side)
+    fill_number(page, "height", side)
+    fill_number(page, "steps", steps)
+    fill_number(page, "n_iter", count)
+    page.wait_for_timeout(300)
+
+
+def mean_colour(image: Image.Image, box: tuple[float, float, float, float]) -> np.ndarray:
+    width, height = image.size
+    part = image.crop((int(box[0] * width), int(box[1] * height), int(box[2] * width), int(box[3] * height)))
+    return np.asarray(part.convert("RGB"), dtype=float).mean(axis=(0, 1))
+
+
+def test_a_prompt_becomes_a_saved_picture_with_its_infotext(server, page):
+    fill_form(page, "a red circle on a blue background")
+    fill_number(page, "seed", 3)
+    before = len(server.pictures())
+
+    page.click("#txt2img_generate")
+    page.wait_for_selector("#txt2img_gallery img")
+    page.wait_for_selector("#txt2img_infotext pre")
+
+    assert len(server.pictures()) == before + 1
+    with Image.open(server.pictures()[-1]) as image:
+        assert image.size == (128, 128)
+        assert image.info["parameters"] == page.inner_text("#txt2img_infotext pre")
+        red, _, blue = mean_colour(image, (0.42, 0.42, 0.58, 0.58))
+        assert red > 120 > blue
+        red, _, blue = mean_colour(image, (0, 0, 1, 0.08))
+        assert blue > 120 > red
+
+
+def test_the_gallery_shows_the_very_file_that_was_saved(server, page):
+    fill_form(page, "mountains at sunset", steps=4)
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("#txt2img_infotext pre:has-text('mountains at sunset')")
+
+    shown = page.get_attribute("#txt2img_gallery img", "src")
+    with urllib.request.urlopen(shown, timeout=10) as answer:
+        assert answer.read() == server.pictures()[-1].read_bytes()
+
+
+def test_a_reload_finds_the_running_job_and_the_form_again(page):
+    fill_form(page, "a yellow star on a purple background", steps=150, count=50)
+    page.click("#txt2img_generate")
+    page.wait_for_selector("#txt2img_progress .words:has-text('step')")
+
+    page.reload()
+    page.wait_for_selector("#txt2img_interrupt:visible")
+    page.wait_for_selector("#txt2img_progress .words:has-text('of 7500')")
+
+    assert page.input_value("#txt2img_prompt textarea") == "a yellow star on a purple background"
+    page.click("#txt2img_interrupt")
+    page.wait_for_selector("#txt2img_message p:has-text('Interrupted')")
+    page.wait_for_selector("#txt2img_generate:visible")
+
+
+def test_a_preview_is_shown_while_the_job_runs(page):
+    fill_form(page, "a green heart on a white background", steps=150, count=50)
+    page.click("#txt2img_generate")
+
+    page.wait_for_selector("#txt2img_progress img.preview:visible")
+
+    page.click("#txt2img_interrupt")
+    page.wait_for_selector("#txt2img_generate:visible")
+
+
+def test_a_size_that_is_no_multiple_of_8_is_told_in_one_sentence(page):
+    fill_form(page, "a red circle", steps=2, side=130)
+
+    page.click("#txt2img_generate")
+
+    page.wait_for_selector("#txt2img_message p:has-text('Width is 130, not a multiple of 8; use 128 or 136.')")
+
+
+def test_seed_buttons_reuse_and_forget_the_seed(page):
+    fill_form(page, "a red circle", steps=2, side=64)
+    page.click("#txt2img_random_seed")
+    page.wait_for_function("document.querySelector('#txt2img_seed input').value === '-1'")
+    page.click("#txt2img_generate")
+    page.wait_for_selector("#txt2img_infotext pre:has-text('Size: 64x64')")
+    seed = re.search(r"Seed: (\d+)", page.inner_text("#txt2img_infotext pre"))[1]
+
+    page.click("#txt2img_reuse_seed")
+
+    page.wait_for_function(f"document.querySelector('#txt2img_seed input').value === '{seed}'")
+
+
+def test_tokens_are_counted_while_typing(page):
+    page.fill("#txt2img_prompt textarea", "a photo of a cat, " * 20)
+
+    page.wait_for_selector("#txt2img_prompt_counter span:has-text('120/150')")
+
+
+def test_nothing_is_fetched_from_another_host(server, browser):
+    asked = []
+    page = browser.new_page()
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(server.url)
+    page.wait_for_selector("#txt2img_generate")
+    page.wait_for_timeout(1000)
+    page.close()
+
+    own = (server.url, "data:", "blob:")
+    assert [url for url in asked if not url.startswith(own)] == []
+
+
+def test_a_phone_shows_generate_and_picture_before_the_settings(page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    tops = {
+        name: page.locator(f"#txt2img_{name}").bounding_box()["y"]
+        for name in ("prompt", "generate", "gallery", "steps")
+    }
+
+    assert sorted(tops, key=tops.get) == ["prompt", "generate", "gallery", "steps"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_ctrl_c_stops_a_running_job_at_once_and_without_complaint(tmp_path, browser):
+    server = Server(tmp_path)
+    server.wait_until(lambda: '"ready"' in server.state())
+    page = browser.new_page()
+    page.goto(server.url)
+    page.wait_for_selector("#txt2img_generate")
+    fill_form(page, "mountains at night", steps=20, count=100)
+    page.click("#txt2img_generate")
+    server.wait_until(lambda: len(server.pictures()) >= 2)
+
+    status, took_s = server.stop()
+
+    page.close()
+    log = server.log.read_text()
+    assert status == 0
+    assert took_s < 3
+    assert "Traceback" not in log
+    for path in server.pictures():
+        with Image.open(path) as image:
+            image.load()
