@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Just enough to be recognised as an SD 1.x checkpoint by its header.
 SD1_SHAPES = {
     "model.diffusion_model.input_blocks.0.0.weight": [4, 4, 1, 1],
-    "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": [4, 4],
+    "model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight": [4, 4],
     "first_stage_model.decoder.conv_in.weight": [4, 4, 1, 1],
     "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": [4, 4],
 }

@@ -15,6 +15,7 @@ from modules.params.result import Listener, Progress
 from modules.plan import ImagePlan, Plan
 
 PATIENCE_S = 30
+READY = DeviceFacts("Test device", "")
 
 
 class FakeExecutor:
@@ -24,7 +25,7 @@ class FakeExecutor:
         facts: What `on_ready` is told; None for a device that cannot be opened.
     """
 
-    def __init__(self, facts: DeviceFacts | None = DeviceFacts("Test device", "")) -> None:
+    def __init__(self, facts: DeviceFacts | None = READY) -> None:
         self.loaded: list[str] = []
         self.seen: list[str] = []
         self.failures: list[Exception] = []
@@ -124,7 +125,7 @@ def _carry_out(future: Future[None], work: Callable[[], None]) -> None:
         return
     try:
         work()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - as the real executor, it outlives every failure
         future.set_exception(error)
     else:
         future.set_result(None)

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from modules.sampling.noise_levels import NoiseLevels
+from tests.sampling.levels import sd1_levels
+
+
+def test_sd1_levels_run_over_the_published_range():
+    levels = sd1_levels()
+    assert levels.timestep_count == 1000
+    assert levels.smallest == pytest.approx(0.0291675, abs=1e-6)
+    assert levels.largest == pytest.approx(14.614643, abs=1e-4)
+
+
+def test_sigma_is_noise_over_signal():
+    levels = NoiseLevels([0.8, 0.5, 0.2])
+    assert levels.sigmas == pytest.approx([0.5, 1.0, 2.0])
+
+
+def test_between_two_timesteps_log_sigma_is_interpolated():
+    levels = NoiseLevels([0.8, 0.5, 0.2])
+    assert levels.sigma_at(0.5) == pytest.approx(np.sqrt(0.5 * 1.0))
+    assert levels.sigma_at(1) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("timestep", [0, 0.25, 1, 500.5, 998.9, 999])
+def test_timestep_at_is_the_inverse_of_sigma_at(timestep: float):
+    levels = sd1_levels()
+    assert levels.timestep_at(levels.sigma_at(timestep)) == pytest.approx(timestep, abs=1e-6)
+
+
+def test_sigmas_out_of_range_are_clipped_to_the_trained_timesteps():
+    levels = sd1_levels()
+    assert levels.timestep_at(100) == 999
+    assert levels.timestep_at(0) == 0

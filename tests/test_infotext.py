@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modules import infotext
+from modules.params.request import Txt2ImgRequest
+
+GOLDENS = json.loads((Path(__file__).parent / "goldens" / "infotext.json").read_text(encoding="utf-8"))
+# Control characters other than new lines are none that a prompt box delivers.
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=80)
+LINES = st.lists(TEXT, max_size=4).map("\n".join)
+
+
+def read(text: str) -> dict[str, str]:
+    """Read an infotext by the rules that A1111's readers share."""
+    *lines, last = text.strip().split("\n")
+    pairs = re.findall(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)', last)
+    if len(pairs) < 3:
+        lines, pairs = [*lines, last], []
+    prompts: dict[str, list[str]] = {"Prompt": [], "Negative prompt": []}
+    place = "Prompt"
+    for line in lines:
+        line = line.strip()
+        if line.startswith("Negative prompt:"):
+            place, line = "Negative prompt", line.removeprefix("Negative prompt:").strip()
+        prompts[place].append(line)
+    values = {key: json.loads(value) if value.startswith('"') else value for key, value in pairs}
+    return {**{key: "\n".join(found) for key, found in prompts.items()}, **values}
+
+
+@pytest.mark.parametrize("golden", GOLDENS, ids=lambda golden: golden["name"])
+def test_infotext_is_written_as_a1111_writes_it(golden: dict[str, Any]):
+    assert infotext.write(Txt2ImgRequest(**golden["request"]), golden["extra"]) == golden["text"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (7.0, "7"),
+        (7.5, "7.5"),
+        (0.1, "0.1"),
+        (20, "20"),
+        ("plain words", "plain words"),
+        ("a,b", '"a,b"'),
+        ("a:b", '"a:b"'),
+        ("a\nb", '"a\\nb"'),
+        ('say "a"', 'say "a"'),
+        ('"a", b', '"\\"a\\", b"'),
+        ("ü, ö", '"ü, ö"'),
+    ],
+)
+def test_values_are_quoted_when_they_hold_a_mark(value: object, text: str):
+    assert infotext.quote(value) == text
+
+
+@given(prompt=LINES, negative=LINES, model=TEXT, seed=st.integers(0, 2**53 - 1), cfg=st.floats(0, 100))
+def test_a_reader_gets_every_value_back(prompt: str, negative: str, model: str, seed: int, cfg: float):
+    stripped = "\n".join(line.strip() for line in prompt.strip().split("\n"))
+    refused = "\n".join(line.strip() for line in negative.strip().split("\n"))
+    model = model.strip().strip('"')
+    request = Txt2ImgRequest(prompt=stripped, negative_prompt=refused, seed=seed, cfg_scale=cfg, width=64)
+    found = read(infotext.write(request, {"Model hash": "0123456789", "Model": model}))
+    assert found["Prompt"] == stripped.strip()
+    assert found["Negative prompt"] == refused.strip()
+    assert found["Steps"] == "20"
+    assert found["Sampler"] == "DPM++ 2M"
+    assert found["Schedule type"] == "Automatic"
+    assert float(found["CFG scale"]) == cfg
+    assert found["Seed"] == str(seed)
+    assert found["Size"] == "64x512"
+    assert found["Model hash"] == "0123456789"
+    assert found.get("Model", "") == model

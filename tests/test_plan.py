@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+
+from modules.core.errors import NotFound, UserError
+from modules.engine.engine import Engine
+from modules.params.request import LARGEST_SEED, Txt2ImgRequest
+from modules.plan import Plan, make_plan
+
+
+@pytest.fixture
+def plan_of(idle_engine: Engine):
+    def plan_of(**values: Any) -> Plan:
+        request = Txt2ImgRequest(**{"seed": 100, **values})
+        checkpoint = idle_engine.models.find("first")
+        return make_plan(
+            request, idle_engine.models, checkpoint, idle_engine.samplers, idle_engine.schedules
+        )
+
+    return plan_of
+
+
+def test_every_picture_has_the_next_seed(plan_of):
+    plan = plan_of(n_iter=2, batch_size=3)
+    assert [[image.seed for image in batch] for batch in plan.batches] == [[100, 101, 102], [103, 104, 105]]
+    assert [image.index for image in plan.images] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_random_seed_is_drawn_once(plan_of):
+    plan = plan_of(seed=-1, n_iter=2)
+    assert 0 <= plan.request.seed < 2**32
+    assert [image.seed for image in plan.images] == [plan.request.seed, plan.request.seed + 1]
+    assert plan_of(seed=-1).request.seed != plan.request.seed
+
+
+def test_the_largest_seed_can_be_used(plan_of):
+    assert plan_of(seed=LARGEST_SEED).images[0].seed == LARGEST_SEED
+
+
+def test_seeds_that_run_out_are_refused(plan_of):
+    with pytest.raises(UserError) as caught:
+        plan_of(seed=LARGEST_SEED, batch_size=2)
+    assert str(caught.value) == (
+        f"Seed {LARGEST_SEED} leaves no room for 2 pictures. Use a seed of at most {LARGEST_SEED - 1}."
+    )
+
+
+def test_an_unknown_sampler_is_answered_with_the_nearest(plan_of):
+    with pytest.raises(NotFound) as caught:
+        plan_of(sampler_name="Eular a")
+    assert str(caught.value).startswith("There is no sampler named 'Eular a'. Did you mean 'Euler a'")
+
+
+def test_an_unknown_schedule_is_answered_with_the_nearest(plan_of):
+    with pytest.raises(NotFound) as caught:
+        plan_of(scheduler="Karas")
+    assert "There is no schedule type named 'Karas'. Did you mean 'Karras'?" in str(caught.value)
+
+
+def test_names_are_spelled_as_in_the_tables(plan_of):
+    request = plan_of(sampler_name="k_euler_a", scheduler="karras").request
+    assert (request.sampler_name, request.scheduler) == ("Euler a", "Karras")
+
+
+@pytest.mark.parametrize(
+    ("sampler", "chosen", "used", "label"),
+    [
+        ("DPM++ 2M", "Automatic", "Karras", "Karras"),
+        ("DPM++ 2M", "Uniform", "Uniform", "Uniform"),
+        ("Euler a", "Automatic", "Uniform", "Automatic"),
+        ("Euler a", "Karras", "Karras", "Karras"),
+        ("Euler", "Uniform", "Uniform", "Uniform"),
+        ("DDIM", "Automatic", "Uniform", "Automatic"),
+        ("DDIM", "Karras", "Karras", "Karras"),
+    ],
+)
+def test_automatic_stands_for_the_samplers_own_schedule(plan_of, sampler, chosen, used, label):
+    plan = plan_of(sampler_name=sampler, scheduler=chosen)
+    assert plan.schedule.name == used
+    assert plan.schedule_label == label
+    assert plan.request_of(plan.images[0]).scheduler == label
+
+
+def test_one_step_of_ddim_is_refused(plan_of):
+    with pytest.raises(UserError) as caught:
+        plan_of(sampler_name="DDIM", steps=1)
+    assert str(caught.value) == "DDIM with 1 step makes no update. Use at least 2 steps."
+
+
+@pytest.mark.parametrize("sampler", ["DPM++ 2M", "Euler a", "Euler"])
+def test_one_step_of_the_others_is_a_picture(plan_of, sampler: str):
+    assert plan_of(sampler_name=sampler, steps=1).sampler.name == sampler
+
+
+def test_each_picture_has_a_request_that_makes_it_alone(plan_of):
+    plan = plan_of(n_iter=2, batch_size=2, prompt="a cat")
+    alone = plan.request_of(plan.images[3])
+    assert (alone.seed, alone.n_iter, alone.batch_size, alone.prompt) == (103, 1, 1, "a cat")
+
+
+def test_a_checkpoint_without_yaml_gets_its_familys(plan_of):
+    assert plan_of().config.name == "v1-inference.yaml"
+
+
+def test_a_plan_travels_between_processes(plan_of):
+    plan = plan_of(n_iter=2)
+    assert pickle.loads(pickle.dumps(plan)) == plan
