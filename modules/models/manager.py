@@ -79,29 +79,34 @@ class ModelManager:
         self._families: Registry[Family] = families()
         self._hashes = Hashes(cache / "hashes.json", self._adopt)
         self._on_change: Callable[[], None] | None = None
-        self._lock = threading.RLock()
+        self._hashes_wanted = False
+        self._scanning = threading.Lock()
+        self._swapping = threading.Lock()  # held briefly, never during a scan
         self._checkpoints: tuple[Checkpoint, ...] | None = None
         self._verdicts: dict[FileStamp, tuple[str, str]] = {}
 
     def refresh(self) -> None:
         """Scan the folders again; only new and changed files are opened."""
-        with self._lock:
+        with self._scanning:
             found: dict[str, FoundFile] = {}
             for folder in self._folders:
                 for file in scan(folder):
                     found.setdefault(file.name, file)
             files = sorted(found.values(), key=lambda file: (file.name.casefold(), file.name))
-            checkpoints = tuple(self._describe(file) for file in files)
+            verdicts = [self._verdicts.get(file.stamp) or self._judge(file) for file in files]
             # What could not be recognised is read again: it may have been out of reach for a while.
-            self._verdicts = {c.stamp: (c.family, c.fault) for c in checkpoints if c.family}
-            self._checkpoints = checkpoints
+            recognised = ((f.stamp, v) for f, v in zip(files, verdicts, strict=True) if v[0])
+            self._verdicts = dict(recognised)
+            with self._swapping:
+                self._checkpoints = tuple(map(self._describe, files, verdicts))
+        if self._hashes_wanted:
+            self._hash_all()
 
     def checkpoints(self) -> tuple[Checkpoint, ...]:
         """Return every checkpoint file, sorted by name; faulty ones too."""
-        with self._lock:
-            if self._checkpoints is None:
-                self.refresh()
-            return self._checkpoints or ()
+        if self._checkpoints is None:
+            self.refresh()
+        return self._checkpoints or ()
 
     def find(self, name: str) -> Checkpoint:
         """Return the one checkpoint of that title, name, file name or hash, without regard to case.
@@ -132,13 +137,14 @@ class ModelManager:
         return self._configs / self._families.get(checkpoint.family).config
 
     def start_hashing(self, on_change: Callable[[], None] | None = None) -> None:
-        """Hash every sound checkpoint in the background, in the order of the list.
+        """Hash every sound checkpoint in the background, in the order of the list, and those of later refreshes.
 
         Args:
             on_change: Called on the hashing thread whenever a title has changed.
         """
         self._on_change = on_change
-        self._hashes.compute([c.stamp for c in self.checkpoints() if not c.fault])
+        self._hashes_wanted = True
+        self._hash_all()
 
     def sha256(self, checkpoint: Checkpoint, timeout_s: float | None = None) -> str:
         """Return the hash of a checkpoint, computed before all others; "" if it takes too long.
@@ -150,11 +156,14 @@ class ModelManager:
 
     def stop(self) -> None:
         """End background work."""
+        self._hashes_wanted = False
         self._hashes.stop()
 
-    def _describe(self, file: FoundFile) -> Checkpoint:
-        stamp = FileStamp(str(file.path), file.size_bytes, file.modified_ns)
-        family, fault = self._verdicts.get(stamp) or self._judge(file)
+    def _hash_all(self) -> None:
+        self._hashes.compute([c.stamp for c in self.checkpoints() if not c.fault])
+
+    def _describe(self, file: FoundFile, verdict: tuple[str, str]) -> Checkpoint:
+        family, fault = verdict
         return Checkpoint(
             name=file.name,
             path=file.path,
@@ -163,7 +172,7 @@ class ModelManager:
             modified_ns=file.modified_ns,
             family=family,
             fault=fault,
-            sha256="" if fault else self._hashes.known(stamp),
+            sha256="" if fault else self._hashes.known(file.stamp),
         )
 
     def _judge(self, file: FoundFile) -> tuple[str, str]:
@@ -177,7 +186,7 @@ class ModelManager:
         return family.name if family else "", f"'{file.path.name}' {fault}" if fault else ""
 
     def _adopt(self, stamp: FileStamp, digest: str) -> None:
-        with self._lock:
+        with self._swapping:
             self._checkpoints = tuple(
                 dataclasses.replace(c, sha256=digest) if c.stamp == stamp else c
                 for c in self._checkpoints or ()

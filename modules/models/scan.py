@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from modules.models.hashing import FileStamp
 
 EXTENSIONS = (".safetensors", ".ckpt")
 VAE_EXTENSIONS = (".vae.safetensors", ".vae.ckpt")  # A1111's name for the VAE beside a checkpoint
@@ -29,6 +32,11 @@ class FoundFile:
     size_bytes: int
     modified_ns: int
     config: Path | None
+
+    @property
+    def stamp(self) -> FileStamp:
+        """What the file is now, to be compared with what it was."""
+        return FileStamp(str(self.path), self.size_bytes, self.modified_ns)
 
 
 def scan(folder: Path) -> Iterator[FoundFile]:
@@ -76,6 +84,8 @@ def _checkpoints(entries: list[os.DirEntry[str]], folder: Path) -> Iterator[Foun
         config = path.with_suffix(".yaml")
         try:
             status = entry.stat()
+            if not stat.S_ISREG(status.st_mode):
+                continue  # opening a pipe would wait for ever
             size, modified = status.st_size, status.st_mtime_ns
         except OSError:
             size, modified = 0, 0

@@ -171,6 +171,15 @@ def test_hashes_come_in_the_background_and_change_the_titles(manager, folder):
     assert manager.checkpoints() == listed
 
 
+def test_a_checkpoint_added_later_is_hashed_too(manager, folder):
+    done = threading.Event()
+    manager.start_hashing(done.set)
+    write(folder / "a.safetensors")
+    manager.refresh()
+    assert done.wait(10)
+    assert manager.checkpoints()[0].sha256
+
+
 def test_a_thousand_checkpoints_are_listed_again_in_no_time(manager, folder):
     telling = {name: TINY[name] for part in families() for name in part.parts.values()}
     first = write_safetensors(folder / "0.safetensors", telling | {UNET_CONTEXT: [1, 1]})

@@ -1,3 +1,5 @@
+import os
+
 from modules.models.scan import scan
 
 
@@ -61,6 +63,11 @@ def test_a_link_to_nowhere_is_found_with_no_size(tmp_path):
     (tmp_path / "gone.safetensors").symlink_to(tmp_path / "nowhere")
     (file,) = scan(tmp_path)
     assert (file.name, file.size_bytes) == ("gone.safetensors", 0)
+
+
+def test_a_pipe_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    assert names(tmp_path) == []
 
 
 def test_a_folder_that_is_not_there_holds_nothing(tmp_path):
