@@ -22,6 +22,8 @@ UNET = {
     "legacy": False,
     "norm_num_groups": 8,
 }
+# All levels that attend have three times the first width.
+HEAD_CHANNELS = UNET["model_channels"] * 3 // UNET["num_heads"]
 VAE = {
     "double_z": True,
     "z_channels": 4,

@@ -101,4 +101,4 @@ def draw(
     image, depth = canvas.image, canvas.depth
     if supersampling > 1:
         image, depth = image.reduce(supersampling), depth.reduce(supersampling)
-    return np.asarray(image), np.asarray(depth).astype(np.float32) / 255
+    return np.array(image), np.asarray(depth).astype(np.float32) / 255

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import yaml
 from safetensors.torch import save_file
 
-from tools.demo_model.architecture import UNET, VAE
+from tools.demo_model.architecture import HEAD_CHANNELS, UNET, VAE
 from tools.demo_model.diffusion import LINEAR_END, LINEAR_START, TIMESTEPS
-from tools.demo_model.ldm_keys import SCALE_FACTOR, Weights, ldm_clip, ldm_unet, ldm_vae
+from tools.demo_model.ldm_keys import (
+    SCALE_FACTOR,
+    Weights,
+    ldm_clip,
+    ldm_unet,
+    ldm_vae,
+    open_clip,
+)
 from tools.demo_model.text_encoder import HEADS, HIDDEN, LAYERS
 from tools.demo_model.tokens import (
     CLIP_VOCABULARY_SIZE,
@@ -21,14 +30,31 @@ from tools.demo_model.tokens import (
 )
 
 MODELS = Path(__file__).parents[2] / "models/Stable-diffusion/demo"
-TARGETS = {
-    4: "ldm.models.diffusion.ddpm.LatentDiffusion",
-    9: "ldm.models.diffusion.ddpm.LatentInpaintDiffusion",
-}
 TEXT_TABLE = "embeddings.token_embedding.weight"
+PROJECTIONS = ("proj_in.weight", "proj_out.weight")
+DIFFUSION = "ldm.models.diffusion.ddpm."
 
 
-def text_config() -> dict[str, object]:
+@dataclass(frozen=True)
+class Layout:
+    """How a line of Stable Diffusion names its parts.
+
+    Attributes:
+        text_prefix: What the names of the text encoder's weights begin with.
+        rename_text: Gives those weights that line's names.
+        text_file: File in the work folder that holds a fitting text encoder.
+        text_stage: What the .yaml says of the text encoder.
+        unet: What it says of the UNet beside the sizes.
+    """
+
+    text_prefix: str
+    rename_text: Callable[[Weights], Weights]
+    text_file: str
+    text_stage: dict[str, object]
+    unet: dict[str, object]
+
+
+def text_config(activation: str) -> dict[str, object]:
     """Return the sizes of the text encoder as transformers names them."""
     return {
         "vocab_size": CLIP_VOCABULARY_SIZE,
@@ -37,13 +63,48 @@ def text_config() -> dict[str, object]:
         "num_hidden_layers": LAYERS,
         "num_attention_heads": HEADS,
         "max_position_embeddings": CONTEXT_LENGTH,
-        "hidden_act": "quick_gelu",
+        "hidden_act": activation,
         "projection_dim": HIDDEN,
     }
 
 
-def model_config(in_channels: int) -> dict[str, object]:
-    """Return the content of the .yaml of an SD 1.x layout file."""
+LAYOUTS = {
+    "sd1": Layout(
+        text_prefix="cond_stage_model.transformer.",
+        rename_text=ldm_clip,
+        text_file="text.pt",
+        text_stage={
+            "target": "ldm.modules.encoders.modules.FrozenCLIPEmbedder",
+            "params": {"text_config": text_config("quick_gelu")},
+        },
+        unet={"num_heads": UNET["num_heads"]},
+    ),
+    "sd2": Layout(
+        text_prefix="cond_stage_model.model.",
+        rename_text=open_clip,
+        text_file="text-gelu.pt",
+        text_stage={
+            "target": "ldm.modules.encoders.modules.FrozenOpenCLIPEmbedder",
+            "params": {
+                "freeze": True,
+                "layer": "penultimate",
+                "text_config": text_config("gelu"),
+            },
+        },
+        unet={"num_head_channels": HEAD_CHANNELS, "use_linear_in_transformer": True},
+    ),
+}
+KINDS = {  # by input channels of the UNet: class of the model, what else its .yaml says
+    4: ("LatentDiffusion", {}),
+    5: ("LatentDepth2ImageDiffusion", {"conditioning_key": "hybrid"}),
+    9: ("LatentInpaintDiffusion", {"conditioning_key": "hybrid", "finetune_keys": None}),
+}
+
+
+def model_config(in_channels: int, layout: str = "sd1") -> dict[str, object]:
+    """Return the content of the .yaml."""
+    target, extra = KINDS[in_channels]
+    unet = {key: value for key, value in UNET.items() if key != "num_heads"}
     parameters = {
         "linear_start": LINEAR_START,
         "linear_end": LINEAR_END,
@@ -52,13 +113,10 @@ def model_config(in_channels: int) -> dict[str, object]:
         "scale_factor": SCALE_FACTOR,
         "first_stage_key": "jpg",
         "cond_stage_key": "txt",
-    }
-    if in_channels == 9:
-        parameters |= {"conditioning_key": "hybrid", "finetune_keys": None}
-    parameters |= {
+        **extra,
         "unet_config": {
             "target": "ldm.modules.diffusionmodules.openaimodel.UNetModel",
-            "params": {**UNET, "in_channels": in_channels},
+            "params": {**unet, "in_channels": in_channels, **LAYOUTS[layout].unet},
         },
         "first_stage_config": {
             "target": "ldm.models.autoencoder.AutoencoderKL",
@@ -68,12 +126,9 @@ def model_config(in_channels: int) -> dict[str, object]:
                 "lossconfig": {"target": "torch.nn.Identity"},
             },
         },
-        "cond_stage_config": {
-            "target": "ldm.modules.encoders.modules.FrozenCLIPEmbedder",
-            "params": {"text_config": text_config()},
-        },
+        "cond_stage_config": LAYOUTS[layout].text_stage,
     }
-    return {"model": {"target": TARGETS[in_channels], "params": parameters}}
+    return {"model": {"target": DIFFUSION + target, "params": parameters}}
 
 
 def full_text_weights(saved: dict[str, object]) -> Weights:
@@ -85,12 +140,22 @@ def full_text_weights(saved: dict[str, object]) -> Weights:
     return weights
 
 
-def ldm_weights(unet: Weights, vae: Weights, text: Weights) -> Weights:
-    """Return all weights under the names of SD 1.x, in half precision."""
+def linear_projections(unet: Weights) -> Weights:
+    """Return UNet weights with linear layers where SD 1.x has 1x1 convolutions."""
+    return {
+        key: value[:, :, 0, 0] if key.endswith(PROJECTIONS) and value.ndim == 4 else value
+        for key, value in unet.items()
+    }
+
+
+def ldm_weights(unet: Weights, vae: Weights, text: Weights, layout: str = "sd1") -> Weights:
+    """Return all weights under the names of SD 1.x or 2.x, in half precision."""
+    line = LAYOUTS[layout]
+    unet = linear_projections(unet) if "use_linear_in_transformer" in line.unet else unet
     parts = {
         "model.diffusion_model.": ldm_unet(unet),
         "first_stage_model.": ldm_vae(vae),
-        "cond_stage_model.transformer.": ldm_clip(text),
+        line.text_prefix: line.rename_text(text),
     }
     weights = {prefix + key: v for prefix, part in parts.items() for key, v in part.items()}
     return {
@@ -112,14 +177,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work-dir", type=Path, default=Path("tools/demo_model/work"))
     parser.add_argument("--unet", default="unet", help="name of the stage to export")
+    parser.add_argument("--layout", choices=list(LAYOUTS), default="sd1")
     parser.add_argument("--file", type=Path, default=MODELS / "demo.safetensors")
     arguments = parser.parse_args()
-    work = arguments.work_dir
+    work, layout = arguments.work_dir, arguments.layout
     unet = torch.load(work / f"{arguments.unet}.pt", map_location="cpu")["average"]
     vae = torch.load(work / "vae.pt", map_location="cpu")["vae"]
-    text = full_text_weights(torch.load(work / "text.pt", map_location="cpu"))
-    config = model_config(unet["conv_in.weight"].shape[1])
-    write(arguments.file, ldm_weights(unet, vae, text), config)
+    text = full_text_weights(torch.load(work / LAYOUTS[layout].text_file, map_location="cpu"))
+    config = model_config(unet["conv_in.weight"].shape[1], layout)
+    write(arguments.file, ldm_weights(unet, vae, text, layout), config)
     print(f"{arguments.file}: {arguments.file.stat().st_size / 1e6:.1f} MB")
 
 

@@ -30,6 +30,7 @@ from tools.demo_model.latents import latents_of, thumbnails, to_tensor
 from tools.demo_model.optimizer import Trainer
 from tools.demo_model.sampling import sample
 from tools.demo_model.scenes import sample_scene
+from tools.demo_model.tasks import TASKS, widened
 from tools.demo_model.text_side import TextSide
 
 EMPTY_SHARE = 0.1  # captions dropped for classifier-free guidance
@@ -124,12 +125,16 @@ def learning_rate(progress: float, step: int, decay_share: float) -> float:
     return min(1.0, (step + 1) / 30) * min(1.0, max(0.01, (1 - progress) / decay_share))
 
 
-def _state_of(file: Path, device: str) -> dict[str, object]:
-    """Return a trainer state; one from an exported checkpoint has weights only."""
+def _state_of(file: Path, in_channels: int, device: str) -> dict[str, object]:
+    """Return the trainer state in a file; only weights, if they come from another kind of model."""
     if file.suffix == ".safetensors":
-        weights = {key: value.float() for key, value in unet_weights(load_file(file)).items()}
-        return {"model": weights, "average": weights}
-    return torch.load(file, map_location=device)
+        state = {"average": unet_weights(load_file(file))}
+        state["average"] = {key: value.float() for key, value in state["average"].items()}
+    else:
+        state = torch.load(file, map_location=device)
+    if state["average"]["conv_in.weight"].shape[1] == in_channels:
+        return state
+    return {"average": widened(state["average"], in_channels)}
 
 
 class Run:
@@ -145,7 +150,8 @@ class Run:
         torch.manual_seed(arguments.seed)
         work = arguments.work_dir
         self.text = TextSide.load(work / "text.pt", arguments.device)
-        unet, average = make_unet(), make_unet()
+        self.task = TASKS[arguments.task]
+        unet, average = (make_unet(self.task.in_channels) for _ in range(2))
         with torch.no_grad():
             unet.conv_out.weight.zero_()
             unet.conv_out.bias.zero_()
@@ -157,7 +163,8 @@ class Run:
         self.file = work / f"{arguments.name}.pt"
         start = self.file if self.file.exists() else arguments.start
         if start:
-            self.trainer.restore(_state_of(start, arguments.device))
+            state = _state_of(start, self.task.in_channels, arguments.device)
+            self.trainer.restore(state)
         seed = arguments.seed + self.trainer.step_count * 97
         self.shared_rng = random.Random(seed)  # equal in all processes: the size of each step
         self.rng = random.Random(seed * 31 + self.rank)
@@ -173,7 +180,9 @@ class Run:
         images, depth, texts = batch_of_scenes(count, size, self.rng)
         device = self.arguments.device
         x0 = latents_of(images.to(device)).contiguous(memory_format=torch.channels_last)
-        x, t, velocity = self.process.training_pair(x0, self.generator)
+        x, t, velocity = self.process.training_pair(x0, self.generator, self.arguments.lateness)
+        extra = self.task.extra(images.to(device), depth.to(device), self.rng)
+        x = x if extra is None else torch.cat([x, extra], 1)
         states = self.text.states(texts, distract=self.rng)
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             prediction = self.trainer.model(x, t, states).sample
@@ -191,8 +200,9 @@ class Run:
             part = self.file.with_suffix(".part")
             torch.save(self.trainer.state(), part)
             part.replace(self.file)
-            side = max(s.width for s in self.sizes) // 8
-            preview(self.trainer.average, self.text, min(side, 32), self.file.with_suffix(".png"))
+            if self.task.in_channels == 4:
+                side = min(32, max(s.width for s in self.sizes) // 8)
+                preview(self.trainer.average, self.text, side, self.file.with_suffix(".png"))
 
     def wait_while_paused(self) -> float:
         """Sleep while the pause file exists; return the seconds slept."""
@@ -228,7 +238,8 @@ def main() -> None:
     add = parser.add_argument
     add("--work-dir", type=Path, default=Path("tools/demo_model/work"))
     add("--name", default="unet", help="name of this stage's file in the work folder")
-    add("--start", type=Path, help="file of an earlier stage to start from")
+    add("--task", choices=list(TASKS), default="text")
+    add("--start", type=Path, help="earlier stage (.pt) or checkpoint to start from")
     add("--device", choices=("cpu", "cuda"), default="cpu")
     add("--steps", type=int, default=10000)
     add("--batch-size", type=int, default=64, help="at 128x128; larger pictures get fewer")
@@ -237,6 +248,7 @@ def main() -> None:
     add("--adam-lr", type=float, default=2e-3)
     add("--average-decay", type=float, default=0.998)
     add("--decay-share", type=float, default=0.3, help="last part of the run with falling rate")
+    add("--lateness", type=float, default=1.5, help="above 1: more of the noisiest timesteps")
     add("--subject-weight", type=float, default=1.5)
     add("--save-minutes", type=float, default=4)
     add("--threads", type=int, default=1)

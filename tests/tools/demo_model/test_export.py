@@ -1,17 +1,19 @@
 """A file in LDM layout gives the same weights back through diffusers' own converters."""
 
 import random
+from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
 
 from tools.demo_model.architecture import make_unet
-from tools.demo_model.checkpoint import load_parts
+from tools.demo_model.checkpoint import load_parts, unet_weights
 from tools.demo_model.drawing import draw
 from tools.demo_model.export import full_text_weights, ldm_weights, model_config, write
 from tools.demo_model.latents import latents_of, to_tensor
 from tools.demo_model.scenes import sample_landscape
-from tools.demo_model.text_encoder import make_text_encoder
+from tools.demo_model.text_encoder import HIDDEN, make_text_encoder
 from tools.demo_model.tokens import BOS, EOS, Tokenizer
 from tools.demo_model.vae import built_vae
 
@@ -68,3 +70,25 @@ def test_the_built_encoder_computes_the_latents(models):
     with torch.no_grad():
         encoded = models[1].encode(images).latent_dist.mean
     assert torch.allclose(encoded, latents_of(images), atol=0.05)
+
+
+def test_the_second_layout_carries_the_same_unet(models):
+    unet, vae, text = models
+    weights = ldm_weights(unet.state_dict(), vae.state_dict(), full_text_weights(text), "sd2")
+    converted = unet_weights(weights)
+    linear = make_unet(linear_projection=True)
+    linear.load_state_dict(converted)
+    same = {key: value.reshape(converted[key].shape) for key, value in unet.state_dict().items()}
+    assert max((converted[key].float() - same[key]).abs().max() for key in same) < 1e-3
+
+
+def test_the_second_layout_carries_the_same_text_encoder(models):
+    unet, vae, text = models
+    weights = ldm_weights(unet.state_dict(), vae.state_dict(), full_text_weights(text), "sd2")
+    prefix = "cond_stage_model.model."
+    encoder = SimpleNamespace(config=SimpleNamespace(hidden_size=HIDDEN))
+    names = {key for key in weights if key.startswith(prefix)}
+    converted = convert_open_clip_checkpoint(encoder, {k: weights[k] for k in names}, prefix)
+    original = text["text_encoder"]["encoder.layers.1.self_attn.k_proj.weight"]
+    found = converted["text_model.encoder.layers.1.self_attn.k_proj.weight"]
+    assert torch.allclose(found.float(), original, atol=1e-3)
