@@ -21,7 +21,7 @@ from modules.engine.job import Job
 from modules.engine.settings_file import SettingsFile
 from modules.engine.state import EngineState
 from modules.images.save import ImageStore
-from modules.models.manager import Checkpoint, ModelManager
+from modules.models.manager import SHORT_HASH_LENGTH, Checkpoint, ModelManager
 from modules.params.request import GenerationRequest
 from modules.params.result import GeneratedImage
 from modules.params.settings import Settings
@@ -64,6 +64,7 @@ class Engine:
         self._start_checkpoint = checkpoint
         self._images = ImageStore(paths.outputs)
         self._jobs: dict[str, Job] = {}
+        self._stopping = False
         self._lock = threading.Lock()
 
     # Life
@@ -80,11 +81,15 @@ class Engine:
 
     def stop(self) -> None:
         """Stop the running job at its next step and forget the waiting ones; wait a moment for the device."""
+        with self._lock:
+            self._stopping = True
         for job in self.jobs():
             job.interrupt()
         self.models.stop()
         if not self.executor.stop(_STOP_TIMEOUT_S):
             logger.info("The device is still busy; its unfinished picture is dropped.")
+        for job in self.jobs():  # wakes whoever waits for a job that the device will not bring back
+            job.end("cancelled", "The server was stopped.")
 
     # Jobs
 
@@ -95,11 +100,14 @@ class Engine:
             NotFound: a name in the request answers to nothing.
             BadFile: the checkpoint cannot be used.
             UserError: the request cannot be carried out as it stands.
+            Cancelled: the engine stops.
         """
         checkpoint = self.checkpoint(request.sd_model_checkpoint)
         plan = make_plan(request, self.models, checkpoint, self.samplers, self.schedules)
         job = Job(plan, self._keep_image)
         with self._lock:
+            if self._stopping:
+                raise Cancelled("The server is stopping.")
             self._jobs[job.id] = job
             self._forget_old_jobs()
         future = self.executor.run(plan, job)
@@ -236,9 +244,9 @@ class Engine:
         """Save one picture; when the outputs folder refuses it, keep it in the system's temporary folder."""
         one = plan.images[index]
         request = plan.request_of(one)
-        sha256 = self.models.sha256(plan.checkpoint)
         text = infotext.write(
-            request, {"Model hash": sha256[:10], "Model": plan.checkpoint.model_name}
+            request,
+            {"Model hash": self._short_hash(plan.checkpoint), "Model": plan.checkpoint.model_name},
         )
         try:
             path = self._images.save(image, text, request.task, one.seed)
@@ -247,6 +255,13 @@ class Engine:
             path = ImageStore(self.spare_outputs).save(image, text, request.task, one.seed)
             return GeneratedImage(index, one.seed, text, path, f"{error} It is kept as {path}.")
         return GeneratedImage(index, one.seed, text, path)
+
+    def _short_hash(self, checkpoint: Checkpoint) -> str:
+        try:
+            return self.models.sha256(checkpoint)[:SHORT_HASH_LENGTH]
+        except WebUIError as error:  # the file went away after it was loaded; the picture is there
+            logger.warning("%s", error)
+            return ""
 
     def _forget_old_jobs(self) -> None:
         ended = [job_id for job_id, job in self._jobs.items() if job.status().has_ended]

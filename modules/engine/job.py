@@ -122,12 +122,14 @@ class Job:
     # What the engine and the device's thread report.
 
     def end(self, state: JobState, error: str = "") -> None:
-        """Note how the job ended."""
+        """Note how the job ended; the first word counts."""
         with self._lock:
+            if self._ended.is_set():
+                return
             self._state = state
             self._phase = ""
             self._error = error
-        self._ended.set()
+            self._ended.set()
 
     def on_image(self, index: int, image: Image.Image) -> None:
         """Save a finished picture at once."""

@@ -32,7 +32,11 @@ class SettingsFile:
             if not isinstance(stored, dict):
                 raise ValueError("it holds no JSON object")
             values = cast("dict[str, Any]", stored)
-            known = {key: value for key, value in values.items() if key in Settings.model_fields}
+            known = {  # A1111 writes null for what was never chosen
+                key: value
+                for key, value in values.items()
+                if key in Settings.model_fields and value is not None
+            }
             return Settings.model_validate(known)
         except FileNotFoundError:
             return Settings()
