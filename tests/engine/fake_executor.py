@@ -64,6 +64,13 @@ class FakeExecutor:
         self.held.clear()
         self._gate.clear()
 
+    def hold_at_next(self, step: int) -> None:
+        """Go on from where it stands, and stand still when that step comes again."""
+        passing, self._gate = self._gate, threading.Event()
+        self._hold_step = step
+        self.held.clear()
+        passing.set()
+
     def release(self) -> None:
         """Go on, and hold no more."""
         self._hold_step = 0

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from modules.engine.settings_file import SettingsFile
+from modules.params.settings import Settings
+
+CHOSEN = Settings(sd_model_checkpoint="a.safetensors")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> SettingsFile:
+    return SettingsFile(tmp_path / "data" / "config.json")
+
+
+def test_without_a_file_the_defaults_are_taken(file: SettingsFile):
+    assert file.read() == Settings()
+    assert not file.path.parent.exists()
+
+
+def test_what_was_written_is_read_again(file: SettingsFile):
+    file.write(CHOSEN)
+    assert file.read() == CHOSEN
+
+
+def test_only_what_differs_from_the_defaults_is_written(file: SettingsFile):
+    file.write(Settings())
+    assert json.loads(file.path.read_text(encoding="utf-8")) == {}
+
+
+def test_keys_of_other_programs_are_kept(file: SettingsFile):
+    file.path.parent.mkdir()
+    file.path.write_text('{"samples_format": "png", "sd_model_checkpoint": "old", "ключ": ["ü"]}', encoding="utf-8")
+    file.write(CHOSEN)
+    assert json.loads(file.path.read_text(encoding="utf-8")) == {
+        "samples_format": "png",
+        "ключ": ["ü"],
+        "sd_model_checkpoint": "a.safetensors",
+    }
+
+
+def test_a_null_of_a1111_means_the_default(file: SettingsFile):
+    file.path.parent.mkdir()
+    file.path.write_text('{"sd_model_checkpoint": null, "samples_format": "png"}', encoding="utf-8")
+    assert file.read() == Settings()
+    assert file.path.exists()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[1, 2]", b"\xff\xfe\x00", b'{"sd_model_checkpoint": 3}', b"\x00" * 100]
+)
+def test_an_unreadable_file_is_put_aside(file: SettingsFile, content: bytes, caplog: pytest.LogCaptureFixture):
+    file.path.parent.mkdir()
+    file.path.write_bytes(content)
+    assert file.read() == Settings()
+    aside = file.path.with_name("config.json.unreadable")
+    assert aside.read_bytes() == content
+    assert not file.path.exists()
+    assert "is unreadable" in caplog.text
+
+
+def test_a_file_that_cannot_be_written_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "file").write_text("not a folder")
+    SettingsFile(tmp_path / "file" / "config.json").write(CHOSEN)
+    assert "could not be stored" in caplog.text
+
+
+def test_no_partial_file_stays_behind(file: SettingsFile):
+    file.write(CHOSEN)
+    assert [path.name for path in file.path.parent.iterdir()] == ["config.json"]
