@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         flags = parse_flags(argv)
         logging.basicConfig(level=flags.loglevel, format="%(asctime)s %(levelname)s %(message)s")
-        for name in ("httpx", "PIL", "gradio", "multipart"):
+        for name in ("httpx", "PIL", "gradio", "multipart", "uvicorn.error"):
             logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
         return serve(flags)
     except WebUIError as error:
@@ -105,7 +105,7 @@ def make_app(engine: Engine, flags: Flags) -> FastAPI:
     """Return the web application: live routes, the API if asked, the page unless refused."""
     # FastAPI's own documentation pages load scripts from other hosts.
     app = FastAPI(title="Stable Diffusion WebUI", docs_url=None, redoc_url=None)
-    add_routes(app, engine, with_api=flags.api or flags.nowebui)
+    add_routes(app, engine, with_api=flags.api or flags.nowebui, with_stop=flags.api_server_stop)
     if flags.nowebui:
         return app
     import gradio as gr
@@ -191,7 +191,6 @@ class _Server(uvicorn.Server):
         config = uvicorn.Config(
             app,
             log_config=None,
-            log_level="warning",
             access_log=flags.api_log,
             timeout_graceful_shutdown=_OPEN_STREAMS_TIMEOUT_S,
             lifespan="on",

@@ -42,8 +42,8 @@ def read_request(body: Mapping[str, Any]) -> tuple[Txt2ImgRequest, list[str]]:
         UserError: a value is not valid.
     """
     values = {key: value for key, value in body.items() if value is not None}
-    overrides = values.pop("override_settings", None)
-    if isinstance(overrides, dict) and "sd_model_checkpoint" in overrides:
+    overrides: Mapping[str, Any] = values.pop("override_settings", {})
+    if isinstance(overrides, Mapping) and "sd_model_checkpoint" in overrides:  # pyright: ignore[reportUnnecessaryIsInstance] - a client may send anything
         values.setdefault("sd_model_checkpoint", overrides["sd_model_checkpoint"])
     sampler = values.pop("sampler_index", None)
     if sampler and not values.get("sampler_name"):

@@ -12,6 +12,7 @@ from modules.api.generation import generation_router
 from modules.api.listings import listings_router
 from modules.api.live import live_router
 from modules.api.progress import progress_router
+from modules.api.server import server_router
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 
@@ -25,12 +26,16 @@ ROUTERS: tuple[Callable[[Engine], APIRouter], ...] = (
 )
 
 
-def add_routes(app: FastAPI, engine: Engine, with_api: bool) -> None:
-    """Add the page's live routes and, if asked, the HTTP API."""
+def add_routes(
+    app: FastAPI, engine: Engine, with_api: bool = False, with_stop: bool = False
+) -> None:
+    """Add the page's live routes and, if asked, the HTTP API and its way to stop the server."""
     app.include_router(live_router(engine))
     if with_api:
         for router in ROUTERS:
             app.include_router(router(engine))
+        if with_stop:
+            app.include_router(server_router())
     app.add_exception_handler(WebUIError, _on_error)
 
 

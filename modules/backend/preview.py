@@ -26,10 +26,10 @@ class PreviewMap:
     def fit(cls, vae: AutoencoderKL) -> PreviewMap:
         """Return the least-squares map from flat latents to the mean colour the VAE decodes them to."""
         generator = torch.Generator("cpu").manual_seed(0)
-        channels = vae.config.latent_channels
+        channels = vae.config["latent_channels"]
         flat = torch.randn((_PATCHES, channels, 1, 1), generator=generator)
         latents = flat.expand(-1, -1, _PATCH_SIZE, _PATCH_SIZE).to(vae.device, vae.dtype)
-        decoded = vae.decode(latents / vae.config.scaling_factor, return_dict=False)[0]
+        decoded = vae.decode(latents / vae.config["scaling_factor"], return_dict=False)[0]
         colours = decoded.float().mean(dim=(2, 3)).cpu()  # [patches, 3]
         inputs = torch.cat([flat[:, :, 0, 0], torch.ones(_PATCHES, 1)], dim=1)
         return cls(torch.linalg.lstsq(inputs, colours).solution)

@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 
 import torch
-from diffusers.utils import logging as diffusers_logging
 
 from modules.backend import generate
 from modules.backend.cache import LoadedModel, ModelCache
@@ -29,7 +28,6 @@ class Runner:
     """
 
     def __init__(self, options: DeviceOptions, tokenizer: ClipTokenizer) -> None:
-        diffusers_logging.set_verbosity_error()
         self.device: Device = choose(options)
         self._cache = ModelCache(self.device.torch_device, tokenizer)
         self._tiers: dict[Path, int] = {}  # the precision that each checkpoint was found to need

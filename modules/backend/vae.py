@@ -20,7 +20,7 @@ def decode(vae: AutoencoderKL, latents: Tensor) -> Image.Image:
     Raises:
         NotFinite: the VAE produced NaN or infinity.
     """
-    scaled = latents.to(vae.device, vae.dtype) / vae.config.scaling_factor
+    scaled = latents.to(vae.device, vae.dtype) / vae.config["scaling_factor"]
     decoded = vae.decode(scaled, return_dict=False)[0][0].float()
     if not bool(torch.isfinite(decoded).all()):
         raise NotFinite(

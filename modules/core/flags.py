@@ -90,7 +90,7 @@ class Flags:
     )
     api: bool = flag(False, "Server", "serve the HTTP API beside the page")
     nowebui: bool = flag(False, "Server", "serve the HTTP API alone, without the page")
-    api_log: bool = flag(False, "Server", "log every request to the HTTP API")
+    api_log: bool = flag(False, "Server", "log every request")
     api_server_stop: bool = flag(False, "Server", "let the HTTP API stop the server")
     loglevel: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = flag(
         "INFO",

@@ -11,6 +11,9 @@ DEFAULTS = {
     "TRANSFORMERS_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
+    # Their warnings are about choices made here on purpose, such as doing without torchvision.
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
     # Threads that spin while they wait steal time from the page on small machines.
     "OMP_WAIT_POLICY": "PASSIVE",
     # What Apple's GPU cannot do runs on the CPU instead of failing.

@@ -46,8 +46,8 @@ class ClipTokenizer:
 
     @functools.cached_property
     def _marks(self) -> tuple[int, int, int]:
-        ids = [self._bpe.token_to_id(token) for token in (_BEGIN, _END, ",</w>")]
-        return ids[0], ids[1], ids[2]
+        vocabulary = self._bpe.get_vocab()
+        return vocabulary[_BEGIN], vocabulary[_END], vocabulary[",</w>"]
 
     def encode(self, text: str) -> list[int]:
         """Return the token numbers of the text, without begin and end marks."""

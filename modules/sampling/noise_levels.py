@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,9 +39,9 @@ class NoiseLevels:
     def sigma_at(self, timestep: float) -> float:
         """Return the sigma of a timestep; between two, log sigma is interpolated."""
         timesteps = np.arange(self.timestep_count)
-        return float(np.exp(np.interp(timestep, timesteps, self._log_sigmas)))
+        return math.exp(np.interp(timestep, timesteps, self._log_sigmas))
 
     def timestep_at(self, sigma: float) -> float:
         """Return the timestep of a sigma, clipped to the trained range; the inverse of `sigma_at`."""
         timesteps = np.arange(self.timestep_count, dtype=np.float64)
-        return float(np.interp(np.log(max(sigma, 1e-10)), self._log_sigmas, timesteps))
+        return float(np.interp(math.log(max(sigma, 1e-10)), self._log_sigmas, timesteps))

@@ -47,9 +47,9 @@ def ddim_timesteps(steps: int, levels: NoiseLevels) -> list[float]:
     visit 20 levels with 19 updates between them, and 30 steps visit 31.
     """
     stride = max(1, levels.timestep_count // steps)
-    timesteps = np.arange(0, levels.timestep_count, stride) + 1
-    timesteps = np.clip(timesteps, 0, levels.timestep_count - 1)
-    return [levels.sigma_at(t) for t in timesteps[::-1]]
+    last = levels.timestep_count - 1
+    timesteps = [min(t + 1, last) for t in range(0, levels.timestep_count, stride)]
+    return [levels.sigma_at(t) for t in reversed(timesteps)]
 
 
 SCHEDULES: Registry[Schedule] = Registry(

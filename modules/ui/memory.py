@@ -36,7 +36,9 @@ def remember(form: Form, page: gr.Blocks) -> None:
 def restored(form: Form, values: Any) -> list[Any]:
     """Return each field's stored value where it is still valid, else its default."""
     if not values or not isinstance(values, dict):
-        return [gr.skip() for _ in form.components]  # a first visit: nothing typed meanwhile is lost
+        return [
+            gr.skip() for _ in form.components
+        ]  # a first visit: nothing typed meanwhile is lost
     defaults = form.model()
     return [
         _valid(form, name, values.get(name), getattr(defaults, name)) for name in form.components

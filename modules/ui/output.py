@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.components import Component
 from pydantic import BaseModel
 
@@ -99,7 +100,7 @@ def connect(
     panel: OutputPanel,
 ) -> None:
     """Wire a tab: submit, follow, collect, select."""
-    inputs: set[Component] = set(form.components.values())
+    inputs: set[Block] = set(form.components.values())
     buttons.generate.click(
         _submitter(engine, model, form),
         inputs=inputs,

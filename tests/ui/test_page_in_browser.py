@@ -16,10 +16,16 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-CHROMIUM_ARGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+CHROMIUM_ARGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 pytestmark = [
     pytest.mark.browser,
@@ -35,7 +41,15 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}/"
         self.data = data
         self.log = data / "server.log"
-        command = [sys.executable, "-m", "modules", "--port", str(self.port), "--data-dir", str(data)]
+        command = [
+            sys.executable,
+            "-m",
+            "modules",
+            "--port",
+            str(self.port),
+            "--data-dir",
+            str(data),
+        ]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [*command, *args], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
@@ -91,7 +105,9 @@ def page(server, browser):
     opened.set_default_timeout(60_000)
     opened.goto(server.url)
     opened.wait_for_selector("#txt2img_generate")
-    opened.wait_for_function("document.querySelector('#engine_state .state').dataset.phase === 'ready'")
+    opened.wait_for_function(
+        "document.querySelector('#engine_state .state').dataset.phase === 'ready'"
+    )
     yield opened
     opened.close()
 
@@ -112,7 +128,9 @@ def fill_form(page, prompt: str, *, steps: int = 20, side: int = 128, count: int
 
 def mean_colour(image: Image.Image, box: tuple[float, float, float, float]) -> np.ndarray:
     width, height = image.size
-    part = image.crop((int(box[0] * width), int(box[1] * height), int(box[2] * width), int(box[3] * height)))
+    part = image.crop(
+        (int(box[0] * width), int(box[1] * height), int(box[2] * width), int(box[3] * height))
+    )
     return np.asarray(part.convert("RGB"), dtype=float).mean(axis=(0, 1))
 
 
@@ -175,7 +193,9 @@ def test_a_size_that_is_no_multiple_of_8_is_told_in_one_sentence(page):
 
     page.click("#txt2img_generate")
 
-    page.wait_for_selector("#txt2img_message p:has-text('Width is 130, not a multiple of 8; use 128 or 136.')")
+    page.wait_for_selector(
+        "#txt2img_message p:has-text('Width is 130, not a multiple of 8; use 128 or 136.')"
+    )
 
 
 def test_seed_buttons_reuse_and_forget_the_seed(page):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gradio as gr
+from gradio.components import Component
 
 from modules.engine.engine import Engine
 from modules.params.request import Txt2ImgRequest
@@ -87,7 +88,7 @@ def _settings(form: Form) -> None:
     form.field("cfg_scale")
 
 
-def _seed_row(form: Form) -> tuple[gr.components.Component, gr.Button, gr.Button]:
+def _seed_row(form: Form) -> tuple[Component, gr.Button, gr.Button]:
     with gr.Row(elem_classes="seed"):
         seed = form.field("seed", scale=8, min_width=160)
         new_seed = gr.Button(
