@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 from modules.core.errors import UserError
 from modules.core.registry import Registry
 from modules.models.manager import Checkpoint, ModelManager
+from modules.models.model_plan import ModelPlan, plan_model
 from modules.params.request import LARGEST_SEED, GenerationRequest
+from modules.params.settings import Settings
 from modules.sampling.samplers import Sampler
 from modules.sampling.schedules import Schedule
 
@@ -37,19 +38,24 @@ class Plan:
 
     Args:
         request: The request, with its seed drawn and its names spelled as in the tables.
-        checkpoint: The file to use.
-        config: The LDM .yaml that describes it.
+        model: The checkpoint and what is chosen about it.
         sampler: The chosen sampler's row.
         schedule: The schedule's row, "Automatic" already replaced by what it stands for.
         batches: The pictures, batch by batch.
+        notes: What the user should know before the pictures are made.
     """
 
     request: GenerationRequest
-    checkpoint: Checkpoint
-    config: Path
+    model: ModelPlan
     sampler: Sampler
     schedule: Schedule
     batches: tuple[tuple[ImagePlan, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """Return the file to use."""
+        return self.model.checkpoint
 
     @property
     def images(self) -> tuple[ImagePlan, ...]:
@@ -76,13 +82,23 @@ def make_plan(
     checkpoint: Checkpoint,
     samplers: Registry[Sampler],
     schedules: Registry[Schedule],
+    settings: Settings,
 ) -> Plan:
     """Return the plan of a request.
 
     Raises:
-        NotFound: the sampler or the schedule does not exist.
-        UserError: the sampler cannot work with so few steps, or the seeds run out of range.
+        NotFound: the sampler, the schedule or the VAE does not exist.
+        UserError: the checkpoint cannot do the task, the sampler cannot work with so few steps, or the seeds run out of range.
     """
+    if request.sd_vae:
+        settings = settings.replace(sd_vae=request.sd_vae)
+    model = plan_model(models, checkpoint, settings)
+    family = models.family_of(checkpoint)
+    if family.extra_input == "depth":
+        raise UserError(
+            f"'{checkpoint.name}' repaints a picture by its depth and makes none from words alone.",
+            "Choose another checkpoint for txt2img.",
+        )
     sampler = samplers.get(request.sampler_name)
     chosen = schedules.get(request.scheduler)
     if request.steps < sampler.least_steps:
@@ -102,8 +118,7 @@ def make_plan(
     batches = tuple(tuple(islice(images, request.batch_size)) for _ in range(request.n_iter))
     return Plan(
         request=request.replace(seed=seed, sampler_name=sampler.name, scheduler=chosen.name),
-        checkpoint=checkpoint,
-        config=models.config_of(checkpoint),
+        model=model,
         sampler=sampler,
         schedule=schedules.get(sampler.automatic) if chosen.sigmas is None else chosen,
         batches=batches,

@@ -1,4 +1,4 @@
-"""The loaded checkpoint. Its only owner: what is dropped here is gone from memory."""
+"""The loaded checkpoints. Their only owner: what is dropped here is gone from memory."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from modules.backend import conditioning, loader
-from modules.backend.loader import Components, Precision
+from modules.backend.loader import Choices, Components, Precision
 from modules.backend.preview import PreviewMap
-from modules.models.manager import Checkpoint
+from modules.core.errors import NotFound
+from modules.models.hashing import FileStamp
+from modules.models.model_plan import ModelPlan
+from modules.models.predictions import remember, remembered
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.noise_levels import NoiseLevels
 
@@ -53,7 +56,9 @@ class LoadedModel:
         """Return the conditioning of a prompt, from memory when it was asked for lately."""
         known = self._prompts.pop(text, None)
         if known is None:
-            known = conditioning.encode(self.components.text_encoder, self._tokenizer, text)
+            known = conditioning.encode(
+                self.components.text_encoder, self._tokenizer, text, self.components.padding
+            )
         self._prompts[text] = known  # the newest last
         if len(self._prompts) > _REMEMBERED_PROMPTS:
             del self._prompts[next(iter(self._prompts))]
@@ -62,15 +67,17 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class _Key:
-    path: Path
-    modified_ns: int
+    stamp: FileStamp
     config: Path
     config_modified_ns: int
+    vae: FileStamp | None
+    prediction: str | None
+    averaged: bool
     precision: Precision
 
 
 class ModelCache:
-    """Keeps one checkpoint loaded; the old one is freed before the new one is read.
+    """Keeps the checkpoints used last; what must go is freed before a new one is read.
 
     Args:
         device: Where components are put.
@@ -80,35 +87,52 @@ class ModelCache:
     def __init__(self, device: torch.device, tokenizer: ClipTokenizer) -> None:
         self._device = device
         self._tokenizer = tokenizer
-        self._key: _Key | None = None
-        self._model: LoadedModel | None = None
+        self._models: dict[_Key, LoadedModel] = {}  # the one used last at the end
 
-    def acquire(self, checkpoint: Checkpoint, config: Path, precision: Precision) -> LoadedModel:
-        """Return the checkpoint, loading it when it or its .yaml is not the one in memory.
+    def acquire(self, plan: ModelPlan, precision: Precision) -> LoadedModel:
+        """Return the model of a plan, loading it when it is not the one in memory.
 
         Raises:
             BadFile: the file cannot be used.
             UserError: the .yaml and the file contradict each other.
         """
-        key = _Key(
-            checkpoint.path, checkpoint.modified_ns, config, config.stat().st_mtime_ns, precision
+        checkpoint = plan.checkpoint
+        prediction = plan.prediction
+        if prediction == "probe":  # a job before may have found it out since the plan was made
+            prediction = remembered(plan.memory, checkpoint.stamp) or "probe"
+        key = _key(plan, prediction, precision)
+        known = self._models.pop(key, None)
+        if known is not None:
+            self._models[key] = known
+            self._keep(plan.limit)
+            return known
+        choices = Choices(
+            prediction, plan.vae.path if plan.vae else None, plan.averaged, self._device
         )
-        if self._model is not None and key == self._key:
-            return self._model
-        self.clear()
+        loader.check(checkpoint.path, plan.config, choices)  # before anything is given up
+        self._keep(plan.limit - 1)
         began = time.perf_counter()
-        components = loader.load(checkpoint.path, config, precision)
-        for part in (components.unet, components.vae, components.text_encoder):
-            _place(part, self._device)
-        self._model = LoadedModel(components, self._tokenizer)
-        self._key = key
+        components = loader.load(checkpoint.path, plan.config, precision, choices)
+        if prediction == "probe":
+            prediction = components.prediction_type
+            remember(plan.memory, checkpoint.stamp, prediction)
+            key = _key(plan, prediction, precision)
+        model = LoadedModel(components, self._tokenizer)
+        self._models[key] = model
         logger.info("Loaded %s in %.1f s.", checkpoint.name, time.perf_counter() - began)
-        return self._model
+        return model
 
     def clear(self) -> None:
-        """Drop the loaded checkpoint and give its memory back."""
-        self._model = None
-        self._key = None
+        """Drop every loaded checkpoint and give the memory back."""
+        self._keep(0)
+
+    def _keep(self, count: int) -> None:
+        """Drop the checkpoints used longest ago until so many are left."""
+        superfluous = list(self._models)[: max(0, len(self._models) - count)]
+        if not superfluous:
+            return
+        for key in superfluous:
+            del self._models[key]
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -116,11 +140,22 @@ class ModelCache:
             _trim_heap()
 
 
-def _place(part: nn.Module, device: torch.device) -> None:
-    """Move a component to the device, in the memory format that is fastest there."""
-    part.to(device)
-    if device.type == "cpu":  # convolutions are a twentieth faster with channels last
-        part.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch's stubs lack it
+def _key(plan: ModelPlan, prediction: str | None, precision: Precision) -> _Key:
+    try:
+        config_modified_ns = plan.config.stat().st_mtime_ns
+    except OSError:
+        raise NotFound(
+            f"'{plan.config}' is no longer there.", "Put it back, or refresh the list."
+        ) from None
+    return _Key(
+        plan.checkpoint.stamp,
+        plan.config,
+        config_modified_ns,
+        plan.vae.stamp if plan.vae else None,
+        prediction,
+        plan.averaged,
+        precision,
+    )
 
 
 def _trim_heap() -> None:

@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from modules.backend import pipelines, vae
+from modules.backend import masked, pipelines, vae
 from modules.backend.cache import LoadedModel
 from modules.backend.guidance import GuidedUNet
 from modules.backend.noise import ImageNoise
@@ -83,7 +83,8 @@ def generate_batch(
     scheduler = SamplerScheduler(
         plan.sampler, sigmas, model.levels, noise, components.prediction_type, stepper
     )
-    unet = GuidedUNet(components.unet, cond, uncond, request.cfg_scale)
+    extra = masked.nothing_kept(components, request.width, request.height)
+    unet = GuidedUNet(components.unet, cond, uncond, request.cfg_scale, extra)
     latents = pipelines.txt2img(components, unet, scheduler, request, noise())
     if not bool(torch.isfinite(latents).all()):
         raise NotFinite(

@@ -19,16 +19,23 @@ class GuidedUNet(nn.Module):
         cond: Conditioning of the prompt, [1, tokens, hidden].
         uncond: Conditioning of the negative prompt; its token count may differ.
         cfg_scale: Weight of the prompt against the negative prompt; 1 skips the negative prompt.
+        extra: What the network sees beside the latents, [1, channels, height / 8, width / 8].
     """
 
     def __init__(
-        self, unet: UNet2DConditionModel, cond: Tensor, uncond: Tensor, cfg_scale: float
+        self,
+        unet: UNet2DConditionModel,
+        cond: Tensor,
+        uncond: Tensor,
+        cfg_scale: float,
+        extra: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.unet = unet
         self.cond = cond
         self.uncond = uncond
         self.cfg_scale = cfg_scale
+        self.extra = extra
 
     @property
     def config(self) -> Any:  # diffusers' FrozenDict
@@ -61,6 +68,9 @@ class GuidedUNet(nn.Module):
         return (without + self.cfg_scale * (with_prompt - without),)
 
     def _predict(self, sample: Tensor, timestep: Tensor, cond: Tensor, batch: int) -> Tensor:
+        if self.extra is not None:
+            extra = self.extra.to(sample.dtype).expand(sample.shape[0], -1, -1, -1)
+            sample = torch.cat([sample, extra], dim=1)
         return self.unet(
             sample, timestep, encoder_hidden_states=cond.expand(batch, -1, -1), return_dict=False
         )[0]

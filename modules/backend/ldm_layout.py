@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from modules.models.ldm_names import TEXT, UNET, VAE
+import re
+from typing import NamedTuple
+
+from modules.models.ldm_names import OPEN_CLIP, TEXT, UNET, VAE
 from modules.models.unet_config import UNetConfig
 
 UNET_TOP = {
@@ -27,6 +30,27 @@ VAE_ATTENTION = {
     "to_v": "v",
     "to_out.0": "proj_out",
 }
+OPEN_CLIP_TOP = {
+    "embeddings.token_embedding.weight": "token_embedding.weight",
+    "embeddings.position_embedding.weight": "positional_embedding",
+    "final_layer_norm.weight": "ln_final.weight",
+    "final_layer_norm.bias": "ln_final.bias",
+}
+OPEN_CLIP_LAYER = {
+    "layer_norm1": "ln_1",
+    "layer_norm2": "ln_2",
+    "mlp.fc1": "mlp.c_fc",
+    "mlp.fc2": "mlp.c_proj",
+    "self_attn.out_proj": "attn.out_proj",
+}
+QUERY_KEY_VALUE = ("q_proj", "k_proj", "v_proj")
+
+
+class Third(NamedTuple):
+    """A third, from 0, of the rows of a tensor that holds query, key and value at once."""
+
+    name: str
+    index: int
 
 
 def unet_name(name: str, config: UNetConfig) -> str:
@@ -72,6 +96,22 @@ def vae_name(name: str, level_count: int) -> str:
 def text_name(name: str) -> str:
     """Return LDM's name of a parameter of CLIPTextModel."""
     return TEXT + name.removeprefix("text_model.")
+
+
+def open_clip_name(name: str) -> str | Third:
+    """Return OpenCLIP's name of a parameter of CLIPTextModel."""
+    name = name.removeprefix("text_model.")
+    if name in OPEN_CLIP_TOP:
+        return OPEN_CLIP + OPEN_CLIP_TOP[name]
+    match = re.fullmatch(r"encoder\.layers\.(\d+)\.(.+)\.(weight|bias)", name)
+    assert match is not None, name
+    number, module, leaf = match.groups()
+    block = f"{OPEN_CLIP}transformer.resblocks.{number}."
+    if module in OPEN_CLIP_LAYER:
+        return f"{block}{OPEN_CLIP_LAYER[module]}.{leaf}"
+    return Third(
+        f"{block}attn.in_proj_{leaf}", QUERY_KEY_VALUE.index(module.removeprefix("self_attn."))
+    )
 
 
 def _down(level: int, part: str, index: int, leaf: str, config: UNetConfig) -> str:

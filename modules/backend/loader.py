@@ -1,51 +1,60 @@
-"""Checkpoint file and .yaml to UNet, VAE and text encoder. Never asks a hub, never runs a pickle."""
+"""Checkpoint file and .yaml to UNet, VAE, text encoder and depth estimator. Never asks a hub, never runs a pickle."""
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Literal
 
 import torch
-from accelerate import init_empty_weights
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel
+from torch import Tensor
+from transformers import CLIPTextModel, DPTForDepthEstimation
 
-from modules.backend.ldm_layout import text_name, unet_name, vae_name
-from modules.backend.unpickle import read_tensors
+from modules.backend import blank
+from modules.backend.depth_layout import UNUSED, VIT, depth_name
+from modules.backend.filler import Filler, Source
+from modules.backend.ldm_layout import open_clip_name, text_name, unet_name, vae_name
+from modules.backend.prediction import probe
+from modules.backend.weights import read_weights
 from modules.core.errors import BadFile, Unsupported, UserError
-from modules.models.configs import OTHER_MODEL, ModelConfig, read_config
+from modules.models.configs import ModelConfig, read_config
 from modules.models.families import detect, families, fault_of
 from modules.models.header import Header, read_header
-from modules.models.ldm_names import TEXT, UNET, VAE, actual_name
+from modules.models.ldm_names import (
+    CLIP_LAYOUT,
+    DEPTH,
+    OPEN_CLIP,
+    OPEN_CLIP_LAYOUT,
+    TEXT,
+    UNET,
+    VAE,
+    VAE_OUTPUT,
+    actual_name,
+)
+from modules.models.predictions import Prediction
 from modules.models.text_config import TextConfig
-from modules.models.unet_config import UNetConfig
-from modules.models.vae_config import VaeConfig
 
-M = TypeVar("M", bound=nn.Module)
-logger = logging.getLogger(__name__)
-
+CPU = torch.device("cpu")
 # Left in checkpoints by training or by other programs; nothing in them is needed to make a picture.
-HARMLESS = re.compile(
+HARMLESS = (
     r"model_ema\..*|.*\.position_ids|.*\.loss\..*|loss\..*|logvar|scale_factor|lvlb_weights|betas|alphas_cumprod.*"
     r"|sqrt_.*|log_one_minus_.*|posterior_.*|.*logit_scale|.*text_projection.*|.*visual_projection.*"
     r"|.*vision_model\..*|embedding_manager\..*|denoiser\..*|global_step|.*\.model_ema\..*"
+    rf"|{re.escape(OPEN_CLIP)}attn_mask|{UNUSED}"
 )
-PARTS = (UNET, VAE, TEXT.removesuffix("text_model."))
-PREDICTIONS = {"eps": "epsilon", "v": "v_prediction"}  # LDM's words to diffusers'
-NAMES_SHOWN = 3
+PARTS = (UNET, VAE, TEXT.removesuffix("text_model."), OPEN_CLIP, DEPTH)
+VAE_FAMILY = "VAE"  # its row of FAMILIES
+PREDICTIONS: dict[str, Prediction] = {"eps": "epsilon", "v": "v_prediction"}  # LDM's words to ours
+TEXT_NAMES = {CLIP_LAYOUT.name: text_name, OPEN_CLIP_LAYOUT.name: open_clip_name}
 
 
 @dataclass(frozen=True)
 class Precision:
-    """The dtype each component is loaded in."""
+    """The dtype each component is loaded in; the depth estimator follows the VAE."""
 
     unet: torch.dtype
     vae: torch.dtype
@@ -53,24 +62,50 @@ class Precision:
 
 
 @dataclass(frozen=True)
+class Choices:
+    """What is chosen of a checkpoint, beyond the file and its .yaml.
+
+    Args:
+        prediction: Rather than what the .yaml says; "probe" finds it out by a step of the network.
+        vae: Another VAE's file; None takes the one in the checkpoint.
+        averaged: Whether the training's moving average is wanted where the file has it.
+        device: Where the components will compute.
+    """
+
+    prediction: Prediction | Literal["probe"] | None = None
+    vae: Path | None = None
+    averaged: bool = False
+    device: torch.device = CPU
+
+
+AS_IT_IS = Choices()
+
+
+@dataclass(frozen=True)
 class Components:
-    """A loaded model on the CPU, in evaluation mode, without gradients.
+    """A loaded model, in evaluation mode, without gradients.
 
     Args:
         alphas_cumprod: float64 [timesteps], falling; the share of signal left at each timestep.
         prediction_type: "epsilon" or "v_prediction".
         family: Name of its row of FAMILIES.
+        padding: The token after a prompt's end mark; None repeats the end mark.
+        depth_estimator: Of a depth checkpoint that carries one.
     """
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL
     text_encoder: CLIPTextModel
     alphas_cumprod: Tensor
-    prediction_type: str
+    prediction_type: Prediction
     family: str
+    padding: int | None = None
+    depth_estimator: DPTForDepthEstimation | None = None
 
 
-def load(path: Path, config: Path, precision: Precision) -> Components:
+def load(
+    path: Path, config: Path, precision: Precision, choices: Choices = AS_IT_IS
+) -> Components:
     """Return the model of a checkpoint file.
 
     Weights whose dtype is already right stay mapped: the file must not be overwritten in place while in use.
@@ -79,6 +114,7 @@ def load(path: Path, config: Path, precision: Precision) -> Components:
         path: A .safetensors or .ckpt file in LDM's layout; its content decides, not its extension.
         config: The .yaml that describes it.
         precision: Dtype of each component; rather than loaded and then converted, weights are converted as read.
+        choices: What is chosen beyond the two files.
 
     Raises:
         NotFound: one of the files is gone.
@@ -86,18 +122,64 @@ def load(path: Path, config: Path, precision: Precision) -> Components:
         Unsupported: it is of a kind that does not run here.
         UserError: the .yaml is broken or speaks of another model.
     """
+    checked = check(path, config, choices)
+    weights = read_weights(path, checked.header)
+    if choices.vae is not None:
+        weights = weights.without(VAE)
+    loaded = assemble(
+        weights, checked.model, precision, path.name, checked.family, choices
+    )
+    if choices.prediction == "probe":
+        loaded = replace(loaded, prediction_type=probe(loaded.unet))
+    return loaded
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A checkpoint whose header and .yaml fit each other.
+
+    Args:
+        header: The file's.
+        family: Name of its row of FAMILIES.
+        model: What the .yaml says.
+    """
+
+    header: Header
+    family: str
+    model: ModelConfig
+
+
+def check(path: Path, config: Path, choices: Choices = AS_IT_IS) -> Checked:
+    """Return what the headers and the .yaml tell, before any weight is read.
+
+    Raises:
+        NotFound: one of the files is gone.
+        BadFile: the checkpoint is damaged, unsafe, or lacks a component.
+        Unsupported: it is of a kind that does not run here.
+        UserError: the .yaml is broken or speaks of another model, or the VAE is none.
+    """
     header = read_header(path)
     family = detect(header, families())
     fault = fault_of(header, family)
     if fault or family is None:
         kind = Unsupported if family is None or family.fault else BadFile
         raise kind(f"'{path.name}' {fault}")
-    model = read_config(config, header, path.name)
-    return assemble(_read_weights(path, header), model, precision, path.name, family.name)
+    if choices.vae is not None:
+        _vae_header(choices.vae)
+    elif actual_name(header.tensors, VAE_OUTPUT) is None:
+        raise BadFile(
+            f"'{path.name}' lacks its VAE.", "Put one into models/VAE and choose it on the page."
+        )
+    return Checked(header, family.name, read_config(config, header, path.name))
 
 
 def assemble(
-    weights: Mapping[str, Tensor], config: ModelConfig, precision: Precision, name: str, family: str
+    weights: Mapping[str, Tensor],
+    config: ModelConfig,
+    precision: Precision,
+    name: str,
+    family: str,
+    choices: Choices = AS_IT_IS,
 ) -> Components:
     """Return the model made of tensors in LDM's layout.
 
@@ -107,145 +189,76 @@ def assemble(
         precision: Dtype of each component.
         name: The checkpoint's, for messages.
         family: Name of its row of FAMILIES.
+        choices: What is chosen beyond the file.
 
     Raises:
         BadFile: weights are missing.
         UserError: the .yaml speaks of other weights.
     """
-    fill = _Filler(weights, name, config.file)
-    unet = fill(_make_unet(config.unet), lambda key: unet_name(key, config.unet), precision.unet)
-    vae = fill(
-        _make_vae(config.vae), lambda key: vae_name(key, len(config.vae.ch_mult)), precision.vae
+    fill = Filler(Source(weights, name, config.file, choices.averaged), choices.device)
+    text = config.text
+    half = precision.unet == torch.float16
+    unet = fill(
+        blank.blank_unet(config.unet, upcast_attention=half and text.layout is OPEN_CLIP_LAYOUT),
+        lambda key: unet_name(key, config.unet),
+        precision.unet,
     )
-    text_encoder = fill(_make_text_encoder(config.text), text_name, precision.text_encoder)
-    fill.check_leftovers()
+    fill_vae = fill if choices.vae is None else _vae_filler(choices.vae, config, choices.device)
+    vae = fill_vae(
+        blank.blank_vae(config.vae),
+        lambda key: vae_name(key, len(config.vae.ch_mult)),
+        precision.vae,
+    )
+    text_encoder = fill(
+        blank.blank_text_encoder(text), TEXT_NAMES[text.layout.name], precision.text_encoder
+    )
+    depth_estimator = None
+    if VIT + "cls_token" in weights:
+        depth_estimator = fill(_blank_depth(weights, name), depth_name, precision.vae)
+    fill.check_leftovers(PARTS, re.compile("|".join([HARMLESS, *_skipped(text)])))
     return Components(
         unet=unet,
         vae=vae,
         text_encoder=text_encoder,
         alphas_cumprod=_alphas_cumprod(weights, config),
-        prediction_type=PREDICTIONS[config.parameterization],
+        prediction_type=PREDICTIONS[config.parameterization]
+        if choices.prediction in (None, "probe")
+        else choices.prediction,
         family=family,
+        padding=text.layout.padding,
+        depth_estimator=depth_estimator,
     )
 
 
-def _read_weights(path: Path, header: Header) -> Mapping[str, Tensor]:
-    if header.kind != "safetensors":
-        return read_tensors(path, zipped=header.kind == "zip")
+def _blank_depth(weights: Mapping[str, Tensor], name: str) -> DPTForDepthEstimation:
     try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise BadFile(f"'{path.name}' cannot be read: {error}.", "Download it again.") from error
+        return blank.blank_depth_estimator(weights)
+    except KeyError as error:
+        raise BadFile(f"The depth estimator of '{name}' lacks {error}.", "Get the full file.") from error
 
 
-class _Filler:
-    """Fills modules made without memory with a checkpoint's weights, and keeps account of every name."""
-
-    def __init__(self, weights: Mapping[str, Tensor], checkpoint: str, config: Path) -> None:
-        self._weights = weights
-        self._checkpoint = checkpoint
-        self._config = config
-        self._used: set[str] = set()
-
-    def __call__(self, module: M, ldm_name: Callable[[str], str], dtype: torch.dtype) -> M:
-        """Return the module with its weights, in that dtype."""
-        state: dict[str, Tensor] = {}
-        missing: list[str] = []
-        for key, parameter in module.state_dict().items():
-            name = ldm_name(key)
-            actual = actual_name(self._weights, name)
-            if actual is None:
-                missing.append(name)
-                continue
-            self._used.add(actual)
-            state[key] = self._fitted(actual, parameter.shape).to(dtype)
-        if missing:
-            text = f"'{self._checkpoint}' lacks {len(missing)} weights that '{self._config}' asks for: {_few(missing)}."
-            raise BadFile(text, "The file is incomplete, or the .yaml belongs to another model.")
-        module.load_state_dict(state, assign=True)
-        return module.eval().requires_grad_(requires_grad=False)
-
-    def check_leftovers(self) -> None:
-        """Report what the file has beyond its components.
-
-        Raises:
-            UserError: some of it belongs to a component, which then is another than the .yaml describes.
-        """
-        left = [
-            name
-            for name in self._weights
-            if name not in self._used and not HARMLESS.fullmatch(name)
-        ]
-        within = [name for name in left if name.startswith(PARTS)]
-        if within:
-            text = f"'{self._checkpoint}' has {len(within)} weights that '{self._config}' does not speak of: {_few(within)}."
-            raise UserError(text, OTHER_MODEL)
-        if left:
-            logger.warning(
-                "'%s' has %d weights that are not used: %s", self._checkpoint, len(left), _few(left)
-            )
-
-    def _fitted(self, name: str, shape: torch.Size) -> Tensor:
-        """Return a weight in the shape wanted; a 1x1 convolution and a linear layer are the same."""
-        weight = self._weights[name]
-        if _without_kernel(weight.shape) == _without_kernel(shape):
-            weight = weight.reshape(shape)
-        if weight.shape != shape:
-            text = f"'{self._config}' makes {name} {list(shape)}, but '{self._checkpoint}' has {list(weight.shape)}."
-            raise UserError(text, OTHER_MODEL)
-        return weight
+def _vae_filler(path: Path, config: ModelConfig, device: torch.device) -> Filler:
+    """Return what fills a VAE from its own file."""
+    weights = read_weights(path, _vae_header(path))
+    return Filler(Source(weights, path.name, config.file), device)
 
 
-def _without_kernel(shape: torch.Size) -> torch.Size:
-    return shape[:2] if shape[2:] == (1, 1) else shape
+def _vae_header(path: Path) -> Header:
+    header = read_header(path)
+    family = detect(header, families())
+    if family is None or family.name != VAE_FAMILY:
+        kind = f"but of the kind {family.name}" if family else "nor any other model known here"
+        raise UserError(f"'{path.name}' is no VAE, {kind}.", "Choose another VAE, or None.")
+    return header
 
 
-def _few(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
-
-
-def _make_unet(config: UNetConfig) -> UNet2DConditionModel:
-    kinds = ["CrossAttn" if attends else "" for attends in config.attention]
-    options = {
-        "sample_size": config.image_size,
-        "in_channels": config.in_channels,
-        "out_channels": config.out_channels,
-        "down_block_types": [f"{kind}DownBlock2D" for kind in kinds],
-        "up_block_types": [f"{kind}UpBlock2D" for kind in reversed(kinds)],
-        "block_out_channels": [config.model_channels * mult for mult in config.channel_mult],
-        "layers_per_block": config.num_res_blocks,
-        "cross_attention_dim": config.context_dim,
-        "attention_head_dim": config.num_heads,  # its name notwithstanding, diffusers takes it as a count
-        "transformer_layers_per_block": config.transformer_depth,
-        "use_linear_projection": config.use_linear,
-        "norm_num_groups": config.norm_num_groups,
-    }
-    with init_empty_weights(include_buffers=False):
-        return cast("UNet2DConditionModel", UNet2DConditionModel.from_config(options))  # no tuple
-
-
-def _make_vae(config: VaeConfig) -> AutoencoderKL:
-    options = {
-        "in_channels": config.in_channels,
-        "out_channels": config.out_channels,
-        "down_block_types": ["DownEncoderBlock2D"] * len(config.ch_mult),
-        "up_block_types": ["UpDecoderBlock2D"] * len(config.ch_mult),
-        "block_out_channels": [config.ch * mult for mult in config.ch_mult],
-        "layers_per_block": config.num_res_blocks,
-        "latent_channels": config.z_channels,
-        "norm_num_groups": config.norm_num_groups,
-        "sample_size": config.resolution,
-        "scaling_factor": config.scale_factor,
-    }
-    with init_empty_weights(include_buffers=False):
-        return cast("AutoencoderKL", AutoencoderKL.from_config(options))  # no tuple
-
-
-def _make_text_encoder(config: TextConfig) -> CLIPTextModel:
-    # Buffers stay real: position_ids on the meta device would make every embedding NaN.
-    with init_empty_weights(include_buffers=False):
-        return CLIPTextModel(CLIPTextConfig(**vars(config)))
+def _skipped(text: TextConfig) -> list[str]:
+    """Return a pattern for each layer of the text encoder that the file has beyond those computed."""
+    first = text.num_hidden_layers
+    return [
+        rf"{re.escape(text.layout.layers)}{first + number}\..*"
+        for number in range(text.skipped_layers)
+    ]
 
 
 def _alphas_cumprod(weights: Mapping[str, Tensor], config: ModelConfig) -> Tensor:

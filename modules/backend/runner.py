@@ -12,6 +12,7 @@ from modules.backend.cache import LoadedModel, ModelCache
 from modules.backend.device import Device, DeviceOptions, choose
 from modules.core.errors import NotFinite, OutOfMemory
 from modules.models.manager import Checkpoint
+from modules.models.model_plan import ModelPlan
 from modules.params.result import Listener
 from modules.plan import Plan
 from modules.prompt.tokens import ClipTokenizer
@@ -33,9 +34,9 @@ class Runner:
         self._tiers: dict[Path, int] = {}  # the precision that each checkpoint was found to need
 
     @torch.inference_mode()
-    def load(self, checkpoint: Checkpoint, config: Path) -> None:
+    def load(self, model: ModelPlan) -> None:
         """Load a checkpoint ahead of its first job."""
-        self._acquire(checkpoint, config)
+        self._acquire(model)
 
     @torch.inference_mode()
     def run(self, plan: Plan, listener: Listener) -> None:
@@ -47,6 +48,8 @@ class Runner:
             NotFinite: even the highest precision gave invalid numbers.
             BadFile: the checkpoint cannot be loaded.
         """
+        for note in plan.notes:
+            listener.on_note(note)
         for batch_index in range(len(plan.batches)):
             try:
                 self._run_batch(plan, batch_index, listener)
@@ -66,7 +69,7 @@ class Runner:
         """Make one batch, a precision higher each time that numbers overflow."""
         while True:
             listener.on_phase(f"Loading {plan.checkpoint.name}")
-            model = self._acquire(plan.checkpoint, plan.config)
+            model = self._acquire(plan.model)
             generate.stop_if_interrupted(listener)
             try:
                 generate.generate_batch(
@@ -86,5 +89,5 @@ class Runner:
     def _tier(self, checkpoint: Checkpoint) -> int:
         return self._tiers.get(checkpoint.path, 0)
 
-    def _acquire(self, checkpoint: Checkpoint, config: Path) -> LoadedModel:
-        return self._cache.acquire(checkpoint, config, self.device.tiers[self._tier(checkpoint)])
+    def _acquire(self, model: ModelPlan) -> LoadedModel:
+        return self._cache.acquire(model, self.device.tiers[self._tier(model.checkpoint)])

@@ -6,7 +6,6 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor, UntypedStorage
@@ -38,11 +37,12 @@ MOST_INFLATION = (
 ALIGNMENT = 8  # of the widest dtype; torch must not be given an odd address
 
 
-def read_tensors(path: Path, *, zipped: bool) -> dict[str, Tensor]:
+def read_tensors(path: Path, file: UntypedStorage, *, zipped: bool) -> dict[str, Tensor]:
     """Return the tensors of a .ckpt, on the CPU, in the file's dtypes, mapped rather than read.
 
     Args:
         path: The file.
+        file: Its bytes, mapped.
         zipped: Whether the file is a zip archive, as all are that PyTorch 1.6 or later wrote.
 
     Raises:
@@ -51,19 +51,13 @@ def read_tensors(path: Path, *, zipped: bool) -> dict[str, Tensor]:
     content = pickled.read(path, zipped=zipped)
     try:
         load = _load_zipped if zipped else _load_legacy
-        loaded = load(path, content, _mapped(path))
+        loaded = load(path, content, file)
         return {
             name: _view(tensor, loaded[tensor.storage.key])
             for name, tensor in content.tensors.items()
         }
     except DAMAGE as error:
         raise BadFile(f"'{path.name}' is incomplete or damaged.", "Download it again.") from error
-
-
-def _mapped(path: Path) -> UntypedStorage:
-    """Return the file's bytes as memory; what is written into it is not written to the file."""
-    mapped = UntypedStorage.from_file(str(path), shared=False, nbytes=path.stat().st_size)
-    return cast("UntypedStorage", mapped)  # torch annotates its base class
 
 
 def _view(record: TensorRecord, storage: UntypedStorage) -> Tensor:

@@ -37,6 +37,11 @@ class Paths:
         return tuple(folders)
 
     @property
+    def vae_folders(self) -> tuple[Path, ...]:
+        """Folders scanned for VAEs in files of their own."""
+        return (self.data / "models" / "VAE",)
+
+    @property
     def outputs(self) -> Path:
         """Finished images, one folder per task and day."""
         return self.data / "outputs"

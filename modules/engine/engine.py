@@ -22,6 +22,7 @@ from modules.engine.settings_file import SettingsFile
 from modules.engine.state import EngineState
 from modules.images.save import ImageStore
 from modules.models.manager import SHORT_HASH_LENGTH, Checkpoint, ModelManager
+from modules.models.model_plan import plan_model
 from modules.params.request import GenerationRequest
 from modules.params.result import GeneratedImage
 from modules.params.settings import Settings
@@ -53,7 +54,9 @@ class Engine:
         self.paths = paths
         self.executor = executor
         self.tokenizer = tokenizer
-        self.models = ModelManager(paths.checkpoint_folders, paths.configs, paths.cache)
+        self.models = ModelManager(
+            paths.checkpoint_folders, paths.configs, paths.cache, paths.vae_folders
+        )
         self.samplers = SAMPLERS.copy()
         self.schedules = SCHEDULES.copy()
         self.state = EngineState("starting", "Starting")
@@ -103,7 +106,9 @@ class Engine:
             Cancelled: the engine stops.
         """
         checkpoint = self.checkpoint(request.sd_model_checkpoint)
-        plan = make_plan(request, self.models, checkpoint, self.samplers, self.schedules)
+        plan = make_plan(
+            request, self.models, checkpoint, self.samplers, self.schedules, self.settings
+        )
         job = Job(plan, self._keep_image)
         with self._lock:
             if self._stopping:
@@ -190,6 +195,7 @@ class Engine:
             "samplers": self.samplers.names,
             "schedules": self.schedules.names,
             "checkpoints": lambda: [found.title for found in self.models.checkpoints()],
+            "vaes": self.models.vaes.names,
         }
         return lists[name]()
 
@@ -209,7 +215,7 @@ class Engine:
 
     def _load(self, checkpoint: Checkpoint) -> None:
         self.state = replace(self.state, phase="loading", text=f"Loading {checkpoint.name}")
-        work = LoadCheckpoint(checkpoint, self.models.config_of(checkpoint))
+        work = LoadCheckpoint(plan_model(self.models, checkpoint, self.settings))
         self.executor.load(work).add_done_callback(partial(self._on_loaded, checkpoint))
 
     def _on_loaded(self, checkpoint: Checkpoint, future: Future[None]) -> None:

@@ -8,14 +8,16 @@ from pathlib import Path
 from modules.core.errors import UserError
 from modules.models.header import Header
 from modules.models.ldm_names import (
-    TEXT,
+    TEXT_LAYOUTS,
     UNET,
     UNET_CONTEXT,
     UNET_INPUT,
     VAE,
-    VOCABULARY,
+    VAE_INPUT,
+    VAE_OUTPUT,
     actual_name,
     count_below,
+    text_layout,
 )
 from modules.models.text_config import TextConfig, read_text_config
 from modules.models.unet_config import UNetConfig, read_unet_config
@@ -63,7 +65,7 @@ def read_config(file: Path, header: Header, checkpoint: str) -> ModelConfig:
             f"'{file}' lacks model.params: it is not the description of an LDM checkpoint."
         )
     params.require({"beta_schedule": ("linear",), "parameterization": ("eps", "v")})
-    _check_text_encoder(params, checkpoint)
+    _check_text_encoder(params, header, checkpoint)
     config = ModelConfig(
         unet=read_unet_config(params),
         vae=read_vae_config(params),
@@ -80,10 +82,12 @@ def read_config(file: Path, header: Header, checkpoint: str) -> ModelConfig:
     return config
 
 
-def _check_text_encoder(params: Section, checkpoint: str) -> None:
-    target = params.section("cond_stage_config").text("target", "")
-    if target.endswith("FrozenOpenCLIPEmbedder"):
-        text = f"'{params.file}' describes an OpenCLIP text encoder, but '{checkpoint}' has OpenAI's CLIP."
+def _check_text_encoder(params: Section, header: Header, checkpoint: str) -> None:
+    target = params.section("cond_stage_config").text("target", "").rpartition(".")[2]
+    described = next((row for row in TEXT_LAYOUTS if row.embedder == target), None)
+    actual = text_layout(header.tensors)
+    if described is not None and described is not actual:
+        text = f"'{params.file}' describes the text encoder {described.name}, but '{checkpoint}' has {actual.name}."
         raise UserError(text, OTHER_MODEL)
 
 
@@ -107,12 +111,12 @@ def _check_sizes(config: ModelConfig, header: Header, checkpoint: str) -> None:
         ("model_channels", unet.model_channels, UNET_INPUT, 0),
         ("out_channels", unet.out_channels, UNET + "out.2.weight", 0),
         ("context_dim", unet.context_dim, UNET_CONTEXT, 1),
-        ("ddconfig.z_channels", vae.z_channels, VAE + "decoder.conv_in.weight", 1),
-        ("ddconfig.ch", vae.ch, VAE + "encoder.conv_in.weight", 0),
-        ("ddconfig.in_channels", vae.in_channels, VAE + "encoder.conv_in.weight", 1),
+        ("ddconfig.z_channels", vae.z_channels, VAE_OUTPUT, 1),
+        ("ddconfig.ch", vae.ch, VAE_INPUT, 0),
+        ("ddconfig.in_channels", vae.in_channels, VAE_INPUT, 1),
         ("ddconfig.out_ch", vae.out_channels, VAE + "decoder.conv_out.weight", 0),
-        ("text_config.hidden_size", text.hidden_size, VOCABULARY, 1),
-        ("text_config.vocab_size", text.vocab_size, VOCABULARY, 0),
+        ("text_config.hidden_size", text.hidden_size, text.layout.vocabulary, 1),
+        ("text_config.vocab_size", text.vocab_size, text.layout.vocabulary, 0),
     )
     for key, value, name, axis in expected:
         actual = actual_name(header.tensors, name)
@@ -137,7 +141,11 @@ def _check_counts(config: ModelConfig, header: Header, checkpoint: str) -> None:
         ),
         ("ddconfig.ch_mult of length", len(vae.ch_mult), VAE + "decoder.up."),
         ("ddconfig.num_res_blocks", vae.num_res_blocks, VAE + "encoder.down.0.block."),
-        ("text_config.num_hidden_layers", config.text.num_hidden_layers, TEXT + "encoder.layers."),
+        (
+            "text_config.num_hidden_layers",
+            config.text.num_hidden_layers + config.text.skipped_layers,
+            config.text.layout.layers,
+        ),
     )
     for key, value, prefix in expected:
         found = count_below(header.tensors, prefix)

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from modules.core.registry import Registry
 from modules.models.header import Header, TensorInfo
-from modules.models.ldm_names import UNET, UNET_CONTEXT, UNET_INPUT, VAE, VOCABULARY, actual_name
+from modules.models.ldm_names import (
+    OPEN_CLIP,
+    OPEN_CLIP_VOCABULARY,
+    UNET,
+    UNET_CONTEXT,
+    UNET_INPUT,
+    VAE_OUTPUT,
+    VOCABULARY,
+    actual_name,
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,8 @@ class Family:
         config: The file in configs/ that describes a checkpoint without a .yaml of its own.
         parts: Component to a tensor that shows the file to carry it, for a family that runs.
         native_size: Width and height in pixels the models were trained for.
+        undecided: Whether the tensors leave open what the UNet predicts, the noise or v.
+        extra_input: What the UNet sees beside the latents: nothing, a masked picture, or depth.
     """
 
     name: str
@@ -53,6 +65,8 @@ class Family:
     config: str = ""
     parts: Mapping[str, str] = field(default_factory=dict[str, str])
     native_size: int = 512
+    undecided: bool = False
+    extra_input: Literal["", "masked picture", "depth"] = ""
     aliases: tuple[str, ...] = ()
 
 
@@ -92,7 +106,10 @@ def _size_of(tensors: Mapping[str, TensorInfo], name: str, axis: int) -> int | N
     return shape[axis] if axis < len(shape) else None
 
 
-NOT_YET = "This version runs SD 1.x."
+NOT_YET = "This version runs SD 1.x and 2.x."
+# A VAE can come from a file of its own, so its absence is no fault.
+SD1_PARTS = {"UNet": UNET_INPUT, "text encoder": VOCABULARY}
+SD2_PARTS = {"UNet": UNET_INPUT, "text encoder": OPEN_CLIP_VOCABULARY}
 FAMILIES = (
     Family(
         "ControlNet",
@@ -159,20 +176,26 @@ FAMILIES = (
     Family(
         "SD 2.x depth",
         (KeyCondition(sizes={(UNET_INPUT, 1): 5}),),
-        fault=f"is an SD 2 depth checkpoint. {NOT_YET}",
+        config="v2-midas-inference.yaml",
+        parts=SD2_PARTS,
+        extra_input="depth",
     ),
     Family(
         "SD 2.x inpainting",
         (
-            KeyCondition(has=("cond_stage_model.model.*",), sizes={(UNET_INPUT, 1): 9}),
+            KeyCondition(has=(OPEN_CLIP + "*",), sizes={(UNET_INPUT, 1): 9}),
             KeyCondition(sizes={(UNET_INPUT, 1): 9, (UNET_CONTEXT, 1): 1024}),
         ),
-        fault=f"is an SD 2.x inpainting checkpoint. {NOT_YET}",
+        config="v2-inpainting-inference.yaml",
+        parts=SD2_PARTS,
+        extra_input="masked picture",
     ),
     Family(
         "SD 1.x inpainting",
         (KeyCondition(has=(UNET_CONTEXT,), sizes={(UNET_INPUT, 1): 9}),),
-        fault=f"is an SD 1.x inpainting checkpoint. {NOT_YET}",
+        config="v1-inpainting-inference.yaml",
+        parts=SD1_PARTS,
+        extra_input="masked picture",
     ),
     Family(
         "InstructPix2Pix",
@@ -182,26 +205,24 @@ FAMILIES = (
     Family(
         "SD 2.x",
         (
-            KeyCondition(has=("cond_stage_model.model.*",), sizes={(UNET_INPUT, 1): 4}),
+            KeyCondition(has=(OPEN_CLIP + "*",), sizes={(UNET_INPUT, 1): 4}),
             KeyCondition(lacks=(VOCABULARY,), sizes={(UNET_CONTEXT, 1): 1024}),
         ),
-        fault=f"is an SD 2.x checkpoint. {NOT_YET}",
+        config="v2-inference.yaml",
+        parts=SD2_PARTS,
+        undecided=True,
     ),
     Family(
         "SD 1.x",
         (KeyCondition(has=(UNET_CONTEXT,), sizes={(UNET_INPUT, 1): 4}),),
         config="v1-inference.yaml",
-        parts={
-            "UNet": UNET_INPUT,
-            "VAE": VAE + "decoder.conv_in.weight",
-            "text encoder": VOCABULARY,
-        },
+        parts=SD1_PARTS,
     ),
     Family(
         "VAE",
         (
             KeyCondition(has=("encoder.conv_in.weight", "decoder.conv_in.weight")),
-            KeyCondition(has=(VAE + "decoder.conv_in.weight",), lacks=(UNET + "*",)),
+            KeyCondition(has=(VAE_OUTPUT,), lacks=(UNET + "*",)),
         ),
         fault="is a VAE, not a checkpoint. It belongs in models/VAE.",
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple, cast
 
@@ -34,11 +34,13 @@ class Header:
         tensors: Name to shape and dtype, free of any enclosing `state_dict`.
         metadata: The free text of a .safetensors file.
         kind: The container as its content tells it, whatever the extension.
+        positions: Byte at which each tensor begins, in a .safetensors file.
     """
 
     tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, str]
     kind: Kind
+    positions: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 def read_header(path: Path) -> Header:
@@ -116,7 +118,8 @@ def _read_safetensors(path: Path, file: BinaryIO, size: int) -> Header:
     except (KeyError, TypeError, ValueError) as error:
         raise BadFile(f"'{path.name}' has a damaged list of tensors.") from error
     _check_size(path, expected=8 + length + max(ends, default=0), size=size)
-    return Header(tensors, metadata, "safetensors")
+    positions = {name: 8 + length + e["data_offsets"][0] for name, e in entries.items()}
+    return Header(tensors, metadata, "safetensors", positions)
 
 
 def _checked_end(info: TensorInfo, start: int, end: int) -> int:

@@ -15,6 +15,7 @@ from modules.models.families import Family, detect, families, fault_of
 from modules.models.hashing import FileStamp, Hashes
 from modules.models.header import read_header
 from modules.models.scan import FoundFile, scan
+from modules.models.vaes import VaeFile, VaeFiles
 
 SHORT_HASH_LENGTH = 10
 HASH = re.compile(r"[0-9a-f]{8,64}")
@@ -70,10 +71,19 @@ class ModelManager:
     Args:
         folders: Scanned in order; of two files with one name the first folder's is listed.
         configs: Folder with a .yaml for each family.
-        cache: Folder in which hashes are remembered.
+        cache: Folder in which hashes and the like are remembered.
+        vae_folders: Hold VAEs alone.
     """
 
-    def __init__(self, folders: Sequence[Path], configs: Path, cache: Path) -> None:
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        configs: Path,
+        cache: Path,
+        vae_folders: Sequence[Path] = (),
+    ) -> None:
+        self.memory = cache
+        self.vaes = VaeFiles(vae_folders, folders)
         self._folders = tuple(folders)
         self._configs = configs
         self._families: Registry[Family] = families()
@@ -87,6 +97,7 @@ class ModelManager:
 
     def refresh(self) -> None:
         """Scan the folders again; only new and changed files are opened."""
+        self.vaes.refresh()
         with self._scanning:
             found: dict[str, FoundFile] = {}
             for folder in self._folders:
@@ -134,7 +145,11 @@ class ModelManager:
             raise BadFile(checkpoint.fault)
         if checkpoint.config is not None:
             return checkpoint.config
-        return self._configs / self._families.get(checkpoint.family).config
+        return self._configs / self.family_of(checkpoint).config
+
+    def family_of(self, checkpoint: Checkpoint) -> Family:
+        """Return the row of the families' table that a checkpoint without fault fits."""
+        return self._families.get(checkpoint.family)
 
     def start_hashing(self, on_change: Callable[[], None] | None = None) -> None:
         """Hash every sound checkpoint in the background, in the order of the list, and those of later refreshes.
@@ -153,6 +168,14 @@ class ModelManager:
             BadFile: the file cannot be read.
         """
         return checkpoint.sha256 or self._hashes.wait(checkpoint.stamp, timeout_s)
+
+    def vae_sha256(self, vae: VaeFile) -> str:
+        """Return the hash of a VAE's file, computed before all others.
+
+        Raises:
+            BadFile: the file cannot be read.
+        """
+        return self._hashes.known(vae.stamp) or self._hashes.wait(vae.stamp)
 
     def stop(self) -> None:
         """End background work."""

@@ -13,7 +13,8 @@ from pathlib import Path
 from modules.models.hashing import FileStamp
 
 EXTENSIONS = (".safetensors", ".ckpt")
-VAE_EXTENSIONS = (".vae.safetensors", ".vae.ckpt")  # A1111's name for the VAE beside a checkpoint
+# A1111's names for the VAE beside a checkpoint, best first
+VAE_EXTENSIONS = (".vae.safetensors", ".vae.pt", ".vae.ckpt")
 logger = logging.getLogger(__name__)
 
 
@@ -39,8 +40,18 @@ class FoundFile:
         return FileStamp(str(self.path), self.size_bytes, self.modified_ns)
 
 
-def scan(folder: Path) -> Iterator[FoundFile]:
-    """Yield every checkpoint file in the folder and below, in no particular order."""
+def scan(
+    folder: Path,
+    endings: tuple[str, ...] = EXTENSIONS,
+    but_not: tuple[str, ...] = VAE_EXTENSIONS,
+) -> Iterator[FoundFile]:
+    """Yield every file with one of the endings in the folder and below, in no particular order.
+
+    Args:
+        folder: Where to begin.
+        endings: In lower case; those of checkpoints unless given.
+        but_not: Endings of files that are not meant all the same.
+    """
     folder = folder.absolute()
     waiting = deque([folder])
     linked: deque[Path] = deque()
@@ -64,7 +75,8 @@ def scan(folder: Path) -> Iterator[FoundFile]:
                 (linked if entry.is_symlink() else waiting).append(Path(entry.path))
             else:
                 files.append(entry)
-        yield from _checkpoints(files, folder)
+        wanted = [file for file in files if _ends(file.name, endings, but_not)]
+        yield from _described(wanted, {file.name for file in files}, folder)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -74,12 +86,15 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _checkpoints(entries: list[os.DirEntry[str]], folder: Path) -> Iterator[FoundFile]:
-    names = {entry.name for entry in entries}
+def _ends(name: str, endings: tuple[str, ...], but_not: tuple[str, ...]) -> bool:
+    lowered = name.lower()
+    return lowered.endswith(endings) and not lowered.endswith(but_not)
+
+
+def _described(
+    entries: list[os.DirEntry[str]], names: set[str], folder: Path
+) -> Iterator[FoundFile]:
     for entry in entries:
-        lowered = entry.name.lower()
-        if not lowered.endswith(EXTENSIONS) or lowered.endswith(VAE_EXTENSIONS):
-            continue
         path = Path(entry.path)
         config = path.with_suffix(".yaml")
         try:

@@ -9,17 +9,24 @@ from typing import Any, cast
 
 from modules.core.errors import UserError
 from modules.models.header import Header
-from modules.models.ldm_names import TEXT, actual_name, count_below
+from modules.models.ldm_names import OPEN_CLIP_LAYOUT, TextLayout, actual_name, count_below, text_layout
 from modules.models.yaml_section import Section
 
-HEAD_WIDTH = 64  # of every CLIP text encoder from OpenAI; the tensors do not tell it
+HEAD_WIDTH = 64  # of CLIP ViT-L and OpenCLIP ViT-H; the tensors do not tell it
 ACTIVATIONS = ("quick_gelu", "gelu")
 
 
 @dataclass(frozen=True)
 class TextConfig:
-    """A CLIP text encoder, in the words of transformers' CLIPTextConfig."""
+    """A CLIP text encoder, mostly in the words of transformers' CLIPTextConfig.
 
+    Args:
+        layout: How the file spells its tensors.
+        num_hidden_layers: Those that are computed.
+        skipped_layers: How many more the file has.
+    """
+
+    layout: TextLayout
     vocab_size: int
     hidden_size: int
     intermediate_size: int
@@ -27,8 +34,9 @@ class TextConfig:
     num_attention_heads: int
     max_position_embeddings: int
     projection_dim: int
-    hidden_act: str = "quick_gelu"
-    layer_norm_eps: float = 1e-5
+    hidden_act: str
+    layer_norm_eps: float
+    skipped_layers: int
 
 
 def read_text_config(model: Section, header: Header) -> TextConfig:
@@ -43,38 +51,51 @@ def read_text_config(model: Section, header: Header) -> TextConfig:
         UserError: the .yaml names a folder that is not there, or values that cannot be.
     """
     params = model.section("cond_stage_config").section("params")
+    params.require({"layer": ("last", "penultimate")})
     given = params.section("text_config")
     if not given.values:
         given = _local_folder(params) or given
-    sizes = {name: given.integer(name, size) for name, size in _from_tensors(header).items()}
+    layout = text_layout(header.tensors)
+    skipped = _skipped_layers(params, layout)
+    found = _from_tensors(header, layout)
+    found["num_hidden_layers"] -= skipped
+    sizes = {name: given.integer(name, size) for name, size in found.items()}
     heads = given.integer("num_attention_heads", max(1, sizes["hidden_size"] // HEAD_WIDTH))
     if heads < 1 or sizes["hidden_size"] % heads:
         raise given.wrong("num_attention_heads", f"a divisor of hidden_size {sizes['hidden_size']}")
-    activation = given.text("hidden_act", "quick_gelu")
+    activation = given.text("hidden_act", layout.activation)
     if activation not in ACTIVATIONS:
         raise given.wrong("hidden_act", " or ".join(ACTIVATIONS))
     return TextConfig(
         **sizes,
+        layout=layout,
+        skipped_layers=skipped,
         num_attention_heads=heads,
         hidden_act=activation,
         layer_norm_eps=given.number("layer_norm_eps", 1e-5),
     )
 
 
-def _from_tensors(header: Header) -> dict[str, int]:
-    vocab, width = _shape(header, "embeddings.token_embedding.weight")
+def _skipped_layers(params: Section, layout: TextLayout) -> int:
+    """Return how many of the file's layers are not computed: SD 2.x ends before the last one."""
+    default = "penultimate" if layout is OPEN_CLIP_LAYOUT else "last"
+    return int(params.text("layer", default) == "penultimate")
+
+
+def _from_tensors(header: Header, layout: TextLayout) -> dict[str, int]:
+    vocab, width = _shape(header, layout.vocabulary)
     return {
         "vocab_size": vocab,
         "hidden_size": width,
-        "intermediate_size": _shape(header, "encoder.layers.0.mlp.fc1.weight")[0],
-        "num_hidden_layers": count_below(header.tensors, TEXT + "encoder.layers."),
-        "max_position_embeddings": _shape(header, "embeddings.position_embedding.weight")[0],
+        "intermediate_size": _shape(header, layout.widest)[0],
+        "num_hidden_layers": count_below(header.tensors, layout.layers),
+        "max_position_embeddings": _shape(header, layout.positions)[0],
         "projection_dim": width,
     }
 
 
 def _shape(header: Header, name: str) -> tuple[int, int]:
-    actual = actual_name(header.tensors, TEXT + name)
+    actual = actual_name(header.tensors, name)
     shape = header.tensors[actual].shape if actual else ()
     if len(shape) != 2:
         raise UserError(f"The checkpoint's text encoder lacks {name}.", "Get the full checkpoint.")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from modules.core.errors import Unsupported
 from modules.models.yaml_section import Section
 
-FIXED = {"double_z": (True,), "resamp_with_conv": (True,), "attn_type": ("vanilla",)}
+FIXED = {"double_z": (True,), "resamp_with_conv": (True,), "attn_type": ("vanilla", "vanilla-xformers")}
 
 
 @dataclass(frozen=True)

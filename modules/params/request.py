@@ -114,6 +114,14 @@ class GenerationRequest(BaseModel):
         section="model",
     )
 
+    sd_vae: str = param(
+        "",
+        "SD VAE",
+        help="Automatic, None or a file's name; empty takes what is chosen on the page.",
+        choices="vaes",
+        section="model",
+    )
+
     @property
     def task(self) -> Task:
         """Return what kind of generation this is."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,6 +19,35 @@ class Settings(BaseModel):
         "Stable Diffusion checkpoint",
         help="Name of the checkpoint that new jobs use; empty takes the first one found.",
         choices="checkpoints",
+        section="model",
+    )
+
+    sd_vae: str = param(
+        "Automatic",
+        "SD VAE",
+        help="Automatic takes the VAE named like the checkpoint, None the one inside it; else a file's name.",
+        choices="vaes",
+        section="model",
+    )
+    sd_checkpoints_limit: int = param(
+        1,
+        "Checkpoints kept loaded",
+        help="More make a change between checkpoints faster and need more memory.",
+        ge=1,
+        le=10,
+        slider=(1, 10, 1),
+        section="model",
+    )
+    sd_use_ema: bool = param(
+        False,
+        "Use EMA weights",
+        help="Takes the training's moving average where a checkpoint holds both.",
+        section="model",
+    )
+    sd_predictions: dict[str, Literal["epsilon", "v_prediction"]] = param(
+        {},
+        "Predictions",
+        help="What the networks of single checkpoints predict, by name, where it is not found out by itself.",
         section="model",
     )
 

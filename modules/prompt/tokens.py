@@ -59,14 +59,19 @@ class ClipTokenizer:
         chunk_count = len(self.chunks(text))
         return TokenCount(tokens, chunk_count * CHUNK_TOKENS)
 
-    def chunks(self, text: str) -> list[list[int]]:
-        """Return one or more rows of 77 token numbers, begun, ended and padded as SD 1.x reads them.
+    def chunks(self, text: str, padding: int | None = None) -> list[list[int]]:
+        """Return one or more rows of 77 token numbers, begun, ended and padded.
 
         A full chunk ends at its last comma when that is at most 20 tokens back, as in A1111.
+
+        Args:
+            text: Of any length.
+            padding: What follows the end mark, such as 0 for SD 2.x; None repeats the mark, as SD 1.x does.
         """
         begin, end, comma = self._marks
         rows = split_at_commas(self.encode(text), comma) or [[]]
-        return [[begin, *row, *[end] * (CHUNK_TOKENS + 1 - len(row))] for row in rows]
+        filler = end if padding is None else padding
+        return [[begin, *row, end, *[filler] * (CHUNK_TOKENS - len(row))] for row in rows]
 
 
 def split_at_commas(tokens: Sequence[int], comma: int) -> list[list[int]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from modules.models.manager import Checkpoint
+from modules.models.model_plan import ModelPlan
 from modules.params.result import Listener
 from modules.plan import Plan
 
@@ -17,8 +17,12 @@ from modules.plan import Plan
 class LoadCheckpoint:
     """Load a checkpoint ahead of its first job."""
 
-    checkpoint: Checkpoint
-    config: Path
+    model: ModelPlan
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """Return its file."""
+        return self.model.checkpoint
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class LocalExecutor:
 
     def load(self, work: LoadCheckpoint) -> Future[None]:
         """Put the loading of a checkpoint in the queue."""
-        return self._put(lambda runner: runner.load(work.checkpoint, work.config))
+        return self._put(lambda runner: runner.load(work.model))
 
     def stop(self, timeout_s: float) -> bool:
         """Take no more work and return whether the running one ended in time."""

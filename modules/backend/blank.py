@@ -1,0 +1,84 @@
+"""Networks of the right shape without memory: what a .yaml describes, as diffusers' and transformers' classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+from accelerate import init_empty_weights
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel, DPTForDepthEstimation
+
+from modules.backend.depth_layout import depth_config
+from modules.models.text_config import TextConfig
+from modules.models.unet_config import UNetConfig
+from modules.models.vae_config import VaeConfig
+
+
+def blank_unet(config: UNetConfig, *, upcast_attention: bool) -> UNet2DConditionModel:
+    """Return the denoising network without weights.
+
+    Args:
+        config: Its sizes.
+        upcast_attention: Whether attention's scores need 32-bit floats.
+    """
+    kinds = ["CrossAttn" if attends else "" for attends in config.attention]
+    options = {
+        "sample_size": config.image_size,
+        "in_channels": config.in_channels,
+        "out_channels": config.out_channels,
+        "down_block_types": [f"{kind}DownBlock2D" for kind in kinds],
+        "up_block_types": [f"{kind}UpBlock2D" for kind in reversed(kinds)],
+        "block_out_channels": [config.model_channels * mult for mult in config.channel_mult],
+        "layers_per_block": config.num_res_blocks,
+        "cross_attention_dim": config.context_dim,
+        "attention_head_dim": config.num_heads,  # its name notwithstanding, diffusers takes it as a count
+        "transformer_layers_per_block": config.transformer_depth,
+        "use_linear_projection": config.use_linear,
+        "norm_num_groups": config.norm_num_groups,
+        "upcast_attention": upcast_attention,
+    }
+    with init_empty_weights(include_buffers=False):
+        return cast("UNet2DConditionModel", UNet2DConditionModel.from_config(options))  # no tuple
+
+
+def blank_vae(config: VaeConfig) -> AutoencoderKL:
+    """Return the autoencoder without weights."""
+    options = {
+        "in_channels": config.in_channels,
+        "out_channels": config.out_channels,
+        "down_block_types": ["DownEncoderBlock2D"] * len(config.ch_mult),
+        "up_block_types": ["UpDecoderBlock2D"] * len(config.ch_mult),
+        "block_out_channels": [config.ch * mult for mult in config.ch_mult],
+        "layers_per_block": config.num_res_blocks,
+        "latent_channels": config.z_channels,
+        "norm_num_groups": config.norm_num_groups,
+        "sample_size": config.resolution,
+        "scaling_factor": config.scale_factor,
+    }
+    with init_empty_weights(include_buffers=False):
+        return cast("AutoencoderKL", AutoencoderKL.from_config(options))  # no tuple
+
+
+def blank_text_encoder(config: TextConfig) -> CLIPTextModel:
+    """Return the text encoder without weights."""
+    options = {
+        key: value
+        for key, value in vars(config).items()
+        if key not in ("layout", "skipped_layers")  # the file's, not the network's
+    }
+    # Buffers stay real: position_ids on the meta device would make every embedding NaN.
+    with init_empty_weights(include_buffers=False):
+        return CLIPTextModel(CLIPTextConfig(**options))
+
+
+def blank_depth_estimator(weights: Mapping[str, Tensor]) -> DPTForDepthEstimation:
+    """Return the depth estimator without weights, of the sizes that its tensors tell.
+
+    Raises:
+        KeyError: tensors that tell the sizes are missing.
+    """
+    with init_empty_weights(include_buffers=False):
+        return DPTForDepthEstimation(depth_config(weights))

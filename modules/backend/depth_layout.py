@@ -1,0 +1,134 @@
+"""MiDaS's depth estimator (DPT hybrid) as SD 2 depth checkpoints carry it, to transformers' DPT.
+
+Names on MiDaS's side are those of github.com/isl-org/MiDaS, dpt_depth.py, with timm's
+vit_base_r50_s16_384 inside (Ranftl et al. 2021).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+from transformers import BitConfig, DPTConfig
+
+from modules.backend.ldm_layout import Third
+from modules.models.ldm_names import DEPTH, count_below
+
+VIT = DEPTH + "pretrained.model."
+SCRATCH = DEPTH + "scratch."
+PATCH_PIXELS = 16
+HEAD_WIDTH = 64  # of every ViT; the tensors do not tell it
+UNUSED = re.escape(VIT) + r"head\..*"  # ImageNet's classes
+LAYER = {
+    "layernorm_before": "norm1",
+    "layernorm_after": "norm2",
+    "attention.output.dense": "attn.proj",
+    "intermediate.dense": "mlp.fc1",
+    "output.dense": "mlp.fc2",
+}
+QUERY_KEY_VALUE = ("query", "key", "value")
+# transformers' names from their beginning, and how MiDaS's follow from the match.
+RULES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
+    (r"dpt\.embeddings\.cls_token", lambda _: VIT + "cls_token"),
+    (r"dpt\.embeddings\.position_embeddings", lambda _: VIT + "pos_embed"),
+    (r"dpt\.embeddings\.projection\.", lambda _: VIT + "patch_embed.proj."),
+    (
+        r"dpt\.embeddings\.backbone\.bit\.embedder\.convolution\.",
+        lambda _: VIT + "patch_embed.backbone.stem.conv.",
+    ),
+    (
+        r"dpt\.embeddings\.backbone\.bit\.embedder\.norm\.",
+        lambda _: VIT + "patch_embed.backbone.stem.norm.",
+    ),
+    (
+        r"dpt\.embeddings\.backbone\.bit\.encoder\.stages\.(\d+)\.layers\.(\d+)\.",
+        lambda m: f"{VIT}patch_embed.backbone.stages.{m[1]}.blocks.{m[2]}.",
+    ),
+    (r"dpt\.layernorm\.", lambda _: VIT + "norm."),
+    (
+        r"neck\.reassemble_stage\.readout_projects\.(\d)\.0\.",
+        lambda m: f"{DEPTH}pretrained.act_postprocess{int(m[1]) + 1}.0.project.0.",
+    ),
+    (
+        r"neck\.reassemble_stage\.layers\.(\d)\.projection\.",
+        lambda m: f"{DEPTH}pretrained.act_postprocess{int(m[1]) + 1}.3.",
+    ),
+    (
+        r"neck\.reassemble_stage\.layers\.(\d)\.resize\.",
+        lambda m: f"{DEPTH}pretrained.act_postprocess{int(m[1]) + 1}.4.",
+    ),
+    (r"neck\.convs\.(\d)\.", lambda m: f"{SCRATCH}layer{int(m[1]) + 1}_rn."),
+    (
+        r"neck\.fusion_stage\.layers\.(\d)\.projection\.",
+        lambda m: f"{SCRATCH}refinenet{4 - int(m[1])}.out_conv.",
+    ),
+    (
+        r"neck\.fusion_stage\.layers\.(\d)\.residual_layer(\d)\.convolution(\d)\.",
+        lambda m: f"{SCRATCH}refinenet{4 - int(m[1])}.resConfUnit{m[2]}.conv{m[3]}.",
+    ),
+    (r"head\.head\.", lambda _: SCRATCH + "output_conv."),
+)
+
+
+def depth_name(name: str) -> str | Third:
+    """Return MiDaS's name of a parameter of DPTForDepthEstimation."""
+    inner = re.fullmatch(r"dpt\.encoder\.layer\.(\d+)\.(.+)\.(weight|bias)", name)
+    if inner is not None:
+        number, module, leaf = inner.groups()
+        block = f"{VIT}blocks.{number}."
+        if module in LAYER:
+            return f"{block}{LAYER[module]}.{leaf}"
+        part = QUERY_KEY_VALUE.index(module.removeprefix("attention.attention."))
+        return Third(f"{block}attn.qkv.{leaf}", part)
+    for pattern, renamed in RULES:
+        match = re.match(pattern, name)
+        if match is not None:
+            return renamed(match) + name[match.end() :]
+    raise KeyError(name)
+
+
+def depth_config(weights: Mapping[str, Tensor]) -> DPTConfig:
+    """Return the sizes of the estimator, all told by its tensors but the width of a head.
+
+    Raises:
+        KeyError: tensors that tell the sizes are missing.
+    """
+    width = weights[VIT + "cls_token"].shape[-1]
+    layers = count_below(weights, VIT + "blocks.")
+    tokens = weights[VIT + "pos_embed"].shape[1] - 1
+    side = round(tokens**0.5)
+    stages = VIT + "patch_embed.backbone.stages."
+    stage_count = count_below(weights, stages)
+    neck = [weights[f"{SCRATCH}layer{level}_rn.weight"] for level in (1, 2, 3, 4)]
+    last = [f"{stages}{stage}.blocks.0.conv3.weight" for stage in range(stage_count)]
+    backbone = BitConfig(
+        global_padding="same",
+        layer_type="bottleneck",
+        depths=[count_below(weights, f"{stages}{stage}.blocks.") for stage in range(stage_count)],
+        hidden_sizes=[weights[name].shape[0] for name in last],
+        embedding_size=weights[VIT + "patch_embed.backbone.stem.conv.weight"].shape[0],
+        out_features=[f"stage{stage + 1}" for stage in range(stage_count)],
+        embedding_dynamic_padding=True,
+    )
+    return DPTConfig(
+        is_hybrid=True,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=max(1, width // HEAD_WIDTH),
+        intermediate_size=weights[VIT + "blocks.0.mlp.fc1.weight"].shape[0],
+        hidden_act="gelu",
+        layer_norm_eps=1e-6,  # timm's; transformers' own default for DPT differs in the fifth digit
+        image_size=side * PATCH_PIXELS,
+        patch_size=PATCH_PIXELS,
+        qkv_bias=True,
+        backbone_config=backbone,
+        # 8 and 11 of the published 12 layers
+        backbone_out_indices=[0, 1, layers * 2 // 3, layers - 1],
+        backbone_featmap_shape=[1, weights[VIT + "patch_embed.proj.weight"].shape[1], side, side],
+        neck_ignore_stages=[0, 1],
+        neck_hidden_sizes=[weight.shape[1] for weight in neck],
+        readout_type="project",
+        reassemble_factors=[1, 1, 1, 0.5],
+        fusion_hidden_size=neck[0].shape[0],
+    )

@@ -1,0 +1,65 @@
+"""The model of a job: a checkpoint and everything that is chosen about it, frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from modules.models.manager import Checkpoint, ModelManager
+from modules.models.predictions import Prediction, remembered
+from modules.models.vaes import VaeFile
+from modules.params.settings import Settings
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """What is loaded, and how.
+
+    Args:
+        checkpoint: The file.
+        config: The LDM .yaml that describes it.
+        prediction: What the UNet predicts; None as the .yaml says, "probe" when nobody knows yet.
+        vae: Another VAE than the checkpoint's own.
+        averaged: Whether the training's moving average is wanted where the file has it.
+        limit: How many checkpoints may stay loaded.
+        memory: Folder in which what is found out is remembered.
+    """
+
+    checkpoint: Checkpoint
+    config: Path
+    prediction: Prediction | Literal["probe"] | None
+    vae: VaeFile | None
+    averaged: bool
+    limit: int
+    memory: Path
+
+
+def plan_model(models: ModelManager, checkpoint: Checkpoint, settings: Settings) -> ModelPlan:
+    """Return the model that a checkpoint and the settings make.
+
+    Raises:
+        BadFile: the checkpoint or the VAE cannot be loaded.
+        NotFound: there is no VAE of that name.
+    """
+    return ModelPlan(
+        checkpoint=checkpoint,
+        config=models.config_of(checkpoint),
+        prediction=prediction_of(models, checkpoint, settings),
+        vae=models.vaes.choose(settings.sd_vae, checkpoint.path),
+        averaged=settings.sd_use_ema,
+        limit=settings.sd_checkpoints_limit,
+        memory=models.memory,
+    )
+
+
+def prediction_of(
+    models: ModelManager, checkpoint: Checkpoint, settings: Settings
+) -> Prediction | Literal["probe"] | None:
+    """Return what the UNet predicts: the user's choice, else the .yaml's, else what was found out."""
+    chosen = settings.sd_predictions.get(checkpoint.name)
+    if chosen is not None:
+        return chosen
+    if checkpoint.config is not None or not models.family_of(checkpoint).undecided:
+        return None
+    return remembered(models.memory, checkpoint.stamp) or "probe"
