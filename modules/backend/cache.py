@@ -87,11 +87,12 @@ class ModelCache:
         """Return the checkpoint, loading it when it or its .yaml is not the one in memory.
 
         Raises:
+            NotFound: one of the files is gone.
             BadFile: the file cannot be used.
             UserError: the .yaml and the file contradict each other.
         """
         key = _Key(
-            checkpoint.path, checkpoint.modified_ns, config, config.stat().st_mtime_ns, precision
+            checkpoint.path, checkpoint.modified_ns, config, _modified_ns(config), precision
         )
         if self._model is not None and key == self._key:
             return self._model
@@ -121,6 +122,13 @@ def _place(part: nn.Module, device: torch.device) -> None:
     part.to(device)
     if device.type == "cpu":  # convolutions are a twentieth faster with channels last
         part.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch's stubs lack it
+
+
+def _modified_ns(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0  # the loader says what is wrong with it
 
 
 def _trim_heap() -> None:
