@@ -66,7 +66,7 @@ def answer(
         WebUIError: the job failed; an interrupted one answers with the pictures it has.
     """
     if status.state == "failed":
-        raise WebUIError(status.error)
+        raise status.failure or WebUIError(status.error)
     images = status.images
     info = {
         **request.model_dump(exclude={"n_iter", "sd_model_checkpoint", "scheduler"}),
