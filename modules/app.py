@@ -104,8 +104,14 @@ def make_engine(flags: Flags, paths: Paths) -> Engine:
 def make_app(engine: Engine, flags: Flags) -> FastAPI:
     """Return the web application: live routes, the API if asked, the page unless refused."""
     # FastAPI's own documentation pages load scripts from other hosts.
-    app = FastAPI(title="Stable Diffusion WebUI", docs_url=None, redoc_url=None)
-    add_routes(app, engine, with_api=flags.api or flags.nowebui, with_stop=flags.api_server_stop)
+    with_api = flags.api or flags.nowebui
+    app = FastAPI(
+        title="Stable Diffusion WebUI",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json" if with_api else None,
+    )
+    add_routes(app, engine, with_api=with_api, with_stop=flags.api_server_stop)
     if flags.nowebui:
         return app
     import gradio as gr

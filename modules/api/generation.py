@@ -43,10 +43,11 @@ def read_request(body: Mapping[str, Any]) -> tuple[Txt2ImgRequest, list[str]]:
     """
     values = {key: value for key, value in body.items() if value is not None}
     overrides: Mapping[str, Any] = values.pop("override_settings", {})
-    if isinstance(overrides, Mapping) and "sd_model_checkpoint" in overrides:  # pyright: ignore[reportUnnecessaryIsInstance] - a client may send anything
+    if isinstance(overrides, Mapping) and overrides.get("sd_model_checkpoint"):  # pyright: ignore[reportUnnecessaryIsInstance] - a client may send anything
         values.setdefault("sd_model_checkpoint", overrides["sd_model_checkpoint"])
-    sampler = values.pop("sampler_index", None)
-    if sampler and not values.get("sampler_name"):
+    older = values.pop("sampler_index", "")
+    sampler = values.pop("sampler_name", "") or older
+    if sampler:
         values["sampler_name"] = sampler
     known = {key: value for key, value in values.items() if key in Txt2ImgRequest.model_fields}
     unknown = [
@@ -65,7 +66,7 @@ def answer(
         WebUIError: the job failed; an interrupted one answers with the pictures it has.
     """
     if status.state == "failed":
-        raise WebUIError(status.error)
+        raise status.failure or WebUIError(status.error)
     images = status.images
     info = {
         **request.model_dump(exclude={"n_iter", "sd_model_checkpoint", "scheduler"}),

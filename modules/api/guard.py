@@ -66,12 +66,12 @@ class Guard:
 
     def _place_refusal(self, headers: MutableMapping[str, str]) -> str:
         host = headers.get("host", "")
-        if self._hosts is not None and (urlsplit(f"//{host}").hostname or "") not in self._hosts:
+        if self._hosts is not None and _parts(f"//{host}")[1] not in self._hosts:
             return (
                 f"This server does not answer to the name '{host}'; use 127.0.0.1 or --server-name."
             )
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _parts(origin)[0] != host:
             return f"A page from '{origin}' may not call this server."
         return ""
 
@@ -85,6 +85,15 @@ class Guard:
         # Every pair is compared, so that the time taken tells nothing.
         pairs = [f"{one.user}:{one.password}".encode() for one in wanted]
         return sum(hmac.compare_digest(given, pair) for pair in pairs) > 0
+
+
+def _parts(url: str) -> tuple[str, str]:
+    """Return name and port as written, and the name alone; both empty when the address is malformed."""
+    try:
+        split = urlsplit(url)
+        return split.netloc, split.hostname or ""
+    except ValueError:
+        return "", ""
 
 
 def _basic(authorization: str) -> bytes:

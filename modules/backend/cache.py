@@ -17,7 +17,6 @@ from torch import Tensor
 from modules.backend import conditioning, loader
 from modules.backend.loader import Choices, Components, Precision
 from modules.backend.preview import PreviewMap
-from modules.core.errors import NotFound
 from modules.models.hashing import FileStamp
 from modules.models.model_plan import ModelPlan
 from modules.models.predictions import remember, remembered
@@ -93,6 +92,7 @@ class ModelCache:
         """Return the model of a plan, loading it when it is not the one in memory.
 
         Raises:
+            NotFound: one of the files is gone.
             BadFile: the file cannot be used.
             UserError: the .yaml and the file contradict each other.
         """
@@ -141,21 +141,22 @@ class ModelCache:
 
 
 def _key(plan: ModelPlan, prediction: str | None, precision: Precision) -> _Key:
-    try:
-        config_modified_ns = plan.config.stat().st_mtime_ns
-    except OSError:
-        raise NotFound(
-            f"'{plan.config}' is no longer there.", "Put it back, or refresh the list."
-        ) from None
     return _Key(
         plan.checkpoint.stamp,
         plan.config,
-        config_modified_ns,
+        _modified_ns(plan.config),
         plan.vae.stamp if plan.vae else None,
         prediction,
         plan.averaged,
         precision,
     )
+
+
+def _modified_ns(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0  # the loader says what is wrong with it
 
 
 def _trim_heap() -> None:

@@ -108,9 +108,9 @@ def depth_config(weights: Mapping[str, Tensor]) -> DPTConfig:
         depths=[count_below(weights, f"{stages}{stage}.blocks.") for stage in range(stage_count)],
         hidden_sizes=[weights[name].shape[0] for name in last],
         embedding_size=weights[VIT + "patch_embed.backbone.stem.conv.weight"].shape[0],
-        out_features=[f"stage{stage + 1}" for stage in range(stage_count)],
         embedding_dynamic_padding=True,
     )
+    backbone.out_features = [f"stage{stage + 1}" for stage in range(stage_count)]
     return DPTConfig(
         is_hybrid=True,
         hidden_size=width,

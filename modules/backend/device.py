@@ -24,7 +24,7 @@ class DeviceOptions:
         use_cpu: Compute on the CPU even if a graphics card is there.
         full_precision: Use float32 throughout.
         index: Number of the graphics card.
-        fallback: Why the set-up chose the CPU although a card is there; empty when it did not.
+        fallback: The set-up's sentence on why it chose the CPU; empty when it chose a graphics card.
     """
 
     use_cpu: bool = False
@@ -105,9 +105,7 @@ def choose(options: DeviceOptions) -> Device:
 def _warning(kind: str, options: DeviceOptions) -> str:
     if kind != "cpu" or options.use_cpu:
         return ""
-    if options.fallback:
-        return f"Pictures are made on the processor, which is slow: {options.fallback}"
-    return "No supported graphics card was found, so pictures are made on the processor; full-size models are slow there."
+    return options.fallback or "Pictures are made on the CPU, slowly: no supported GPU was found."
 
 
 def _cpu_label() -> str:

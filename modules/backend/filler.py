@@ -75,7 +75,7 @@ class Filler:
             self._used.add(actual)
             weight = source.weights[actual]
             if isinstance(wanted, Third):
-                weight = _third(weight, wanted.index)
+                weight = _third(weight, wanted.number)
             weight = self._fitted(weight, actual, parameter.shape)
             state[key] = _placed(weight, dtype, self._device)
             if isinstance(source.weights, Weights) and state[key].data_ptr() != weight.data_ptr():

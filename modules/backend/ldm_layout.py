@@ -50,7 +50,7 @@ class Third(NamedTuple):
     """A third, from 0, of the rows of a tensor that holds query, key and value at once."""
 
     name: str
-    index: int
+    number: int
 
 
 def unet_name(name: str, config: UNetConfig) -> str:

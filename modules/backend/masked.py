@@ -27,5 +27,5 @@ def nothing_kept(components: Components, width: int, height: int) -> Tensor | No
     if unet.config["in_channels"] != 2 * channels + 1:
         return None
     grey = torch.zeros((1, 3, height, width), device=vae.device, dtype=vae.dtype)
-    latents = vae.encode(grey).latent_dist.mode() * vae.config["scaling_factor"]
+    latents = vae.encode(grey, return_dict=False)[0].mode() * vae.config["scaling_factor"]
     return torch.cat([torch.ones_like(latents[:, :1]), latents], dim=1)

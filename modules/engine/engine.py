@@ -161,7 +161,8 @@ class Engine:
         wanted = name or self.settings.sd_model_checkpoint
         if wanted:
             return self.models.find(wanted)
-        usable = [found for found in self.models.checkpoints() if not found.fault]
+        listed = self.models.checkpoints()
+        usable = [found for found in listed if not found.fault and found.path.exists()]
         if not usable:
             folder = self.paths.checkpoint_folders[0]
             raise NotFound(
@@ -241,7 +242,7 @@ class Engine:
             job.end("cancelled", f"Interrupted: {made} were finished.")
             logger.info("Interrupted: %s were finished.", made)
         else:
-            job.end("failed", str(error))
+            job.end("failed", str(error), error if isinstance(error, WebUIError) else None)
             logger.warning("A job failed with %s finished: %s", made, error)
 
     # Pictures

@@ -12,6 +12,7 @@ from typing import Literal
 
 from PIL import Image
 
+from modules.core.errors import WebUIError
 from modules.params.result import GeneratedImage, Progress
 from modules.plan import Plan
 
@@ -37,6 +38,7 @@ class JobStatus:
         image_count: How many pictures were asked for.
         notes: What a user should know of the result.
         error: One sentence when it failed or was cancelled.
+        failure: The error itself when it failed for a reason that the user can act on.
         preview_number: Rises with each new preview; 0 when there is none.
     """
 
@@ -48,6 +50,7 @@ class JobStatus:
     image_count: int
     notes: tuple[str, ...]
     error: str
+    failure: WebUIError | None
     preview_number: int
 
     @property
@@ -82,6 +85,7 @@ class Job:
         self._images: list[GeneratedImage] = []
         self._notes: list[str] = []
         self._error = ""
+        self._failure: WebUIError | None = None
         self._preview = b""
         self._preview_number = 0
         self._preview_at = 0.0
@@ -99,6 +103,7 @@ class Job:
                 len(self.plan.images),
                 tuple(self._notes),
                 self._error,
+                self._failure,
                 self._preview_number,
             )
 
@@ -121,7 +126,7 @@ class Job:
 
     # What the engine and the device's thread report.
 
-    def end(self, state: JobState, error: str = "") -> None:
+    def end(self, state: JobState, error: str = "", failure: WebUIError | None = None) -> None:
         """Note how the job ended; the first word counts."""
         with self._lock:
             if self._ended.is_set():
@@ -129,6 +134,7 @@ class Job:
             self._state = state
             self._phase = ""
             self._error = error
+            self._failure = failure
             self._ended.set()
 
     def on_image(self, index: int, image: Image.Image) -> None:

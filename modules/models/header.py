@@ -58,7 +58,9 @@ def read_header(path: Path) -> Header:
                 return _read_safetensors(path, file, size)
         tensors = pickled.read(path, zipped=kind == "zip").tensors
     except FileNotFoundError:
-        raise NotFound(f"'{path}' does not exist.") from None
+        raise NotFound(
+            f"'{path}' does not exist.", "Put the file back, or refresh the list and choose another."
+        ) from None
     except OSError as error:
         raise BadFile(f"'{path.name}' cannot be read: {error.strerror or error}.") from error
     infos = {name: TensorInfo(tensor.shape, tensor.dtype) for name, tensor in tensors.items()}

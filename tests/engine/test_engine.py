@@ -245,7 +245,7 @@ def test_the_command_line_chooses_before_what_is_remembered(
 
 
 def test_a_checkpoint_that_does_not_exist_is_an_error_and_never_another(engine: Engine, executor: FakeExecutor):
-    with pytest.raises(NotFound, match="There is no checkpoint named 'secnd'."):
+    with pytest.raises(NotFound, match="There is no checkpoint named 'secnd'"):
         engine.submit(SMALL.replace(sd_model_checkpoint="secnd"))
     with pytest.raises(NotFound):
         engine.select_checkpoint("secnd")

@@ -7,6 +7,7 @@ from tools.demo_model.scenes import (
     GROUNDS,
     POSITIONS,
     SHAPES,
+    SIDED_SUBJECTS,
     SIDES,
     SIZES,
     SUBJECT_COLORS,
@@ -62,7 +63,7 @@ def attributes_of(scene: Scene) -> dict[str, object]:
     facts |= {"has_stars": scene.has_stars, "has_clouds": scene.has_clouds}
     if scene.subject in ("house", "boat"):
         facts["subject_color"] = scene.subject_color
-    if scene.subject in ("house", "boat", "tree"):
+    if scene.subject in SIDED_SUBJECTS:
         facts["side"] = scene.side
     return facts
 

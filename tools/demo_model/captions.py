@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tools.demo_model.scenes import Landscape, Scene, ShapeScene
+from tools.demo_model.scenes import SIDED_SUBJECTS, Landscape, Scene, ShapeScene
 
 if TYPE_CHECKING:
     import random
@@ -164,6 +164,12 @@ def _subject(scene: Landscape, rng: random.Random) -> str:
     return rng.choice(words)
 
 
+def _side(scene: Landscape, rng: random.Random) -> str:
+    """Return where the subject stands; the center is the default and often left out."""
+    words = rng.choice(SIDE_WORDS[scene.side])
+    return words if scene.side != "center" or rng.random() < 0.25 else ""
+
+
 def _sky_extras(scene: Landscape, rng: random.Random) -> list[str]:
     extras = []
     if scene.has_body:
@@ -178,17 +184,16 @@ def _sky_extras(scene: Landscape, rng: random.Random) -> list[str]:
             rng.choice(("clouds", "white clouds") if scene.time == "day" else ("clouds",))
         )
     rng.shuffle(extras)
-    return extras if rng.random() < 0.9 else []
+    return extras
 
 
 def caption_landscape(scene: Landscape, rng: random.Random) -> str:
     """Return a caption of a landscape, without decoration."""
     ground = rng.choice(GROUND_WORDS[scene.ground])
     subject, extras = _subject(scene, rng), _sky_extras(scene, rng)
-    side = rng.choice(SIDE_WORDS[scene.side]) if scene.subject in ("house", "tree", "boat") else ""
-    placed = _join(subject, side if rng.random() < 0.4 else "")
+    placed = _join(subject, _side(scene, rng) if scene.subject in SIDED_SUBJECTS else "")
     if rng.random() < 0.2:
-        tags = [subject, ground.removeprefix("a ").removeprefix("the "), *extras]
+        tags = [placed, ground.removeprefix("a ").removeprefix("the "), *extras]
         tags.append(rng.choice(TIME_TAGS[scene.time]))
         rng.shuffle(tags)
         return ", ".join(tag for tag in tags if tag)

@@ -34,10 +34,15 @@ GROUPS = {
     "one shape": ("background", "color", "shape", "position", "size"),
     "two or three equal shapes": ("background", "color", "shape", "count"),
     "two different shapes": ("background", "color", "shape", "second_color", "second_shape"),
-    "landscape": ("time", "ground", "subject", "subject_color", "has_body", "has_stars"),
+    "landscape": ("time", "ground", "subject", "subject_color", "side", "has_body", "has_stars"),
 }
-SIDES = {"left": "on the left", "right": "on the right", "center": "in the center"}
-PLACES = {**SIDES, "center": "", "top": "at the top", "bottom": "at the bottom"}
+PLACES = {
+    "center": "",
+    "left": " on the left",
+    "right": " on the right",
+    "top": " at the top",
+    "bottom": " at the bottom",
+}
 
 
 def plain_caption(scene: Scene) -> str:
@@ -47,14 +52,14 @@ def plain_caption(scene: Scene) -> str:
     first = scene.things[0]
     size = "" if scene.size == "medium" else scene.size + " "
     if scene.is_single:
-        words = f"{with_article(f'{size}{first.color} {first.shape}')} {PLACES[scene.position]}"
+        words = f"{with_article(f'{size}{first.color} {first.shape}')}{PLACES[scene.position]}"
     elif scene.is_pair:
         second = scene.things[1]
         words = f"{with_article(f'{first.color} {first.shape}')} and "
         words += with_article(f"{second.color} {second.shape}")
     else:
         words = f"{({2: 'two', 3: 'three'})[len(scene.things)]} {first.color} {first.shape}s"
-    return f"{words.strip()} on a {scene.background} background"
+    return f"{words} on a {scene.background} background"
 
 
 def _plain_landscape(scene: Landscape) -> str:
@@ -68,7 +73,7 @@ def _plain_landscape(scene: Landscape) -> str:
     }[scene.subject]
     ground = GROUND_WORDS[scene.ground][0]
     if subject:
-        ground = f"{subject} {GROUND_PREPOSITIONS[scene.ground][0]} {ground}"
+        ground = f"{subject}{PLACES[scene.side]} {GROUND_PREPOSITIONS[scene.ground][0]} {ground}"
     text = f"{ground} {TIME_PHRASES[scene.time][0]}"
     extras = [("the moon" if scene.time == "night" else "the sun")] if scene.has_body else []
     extras += ["stars"] if scene.has_stars else []

@@ -32,6 +32,7 @@ POSITIONS = ("center", "left", "right", "top", "bottom")
 TIMES = ("day", "sunset", "night", "sunrise", "cloudy")
 GROUNDS = ("mountains", "hills", "sea", "desert", "snow", "meadow")
 SUBJECTS = ("none", "house", "tree", "trees", "boat")
+SIDED_SUBJECTS = ("house", "tree", "boat")  # the others fill the width
 SUBJECT_COLORS = ("red", "blue", "green", "orange", "purple", "brown", "yellow", "white")
 SIDES = ("left", "center", "right")
 HELD_OUT_SHARE = 10  # one combination in ten is never trained on
@@ -133,7 +134,7 @@ def sample_landscape(rng: random.Random) -> Landscape:
         ground=ground,
         subject=subject,
         subject_color=rng.choice(SUBJECT_COLORS),
-        side=rng.choice(SIDES),
+        side=rng.choice(SIDES) if subject in SIDED_SUBJECTS else "center",
         has_body=time != "cloudy" and rng.random() < 0.55,
         has_stars=is_night and rng.random() < 0.5,
         has_clouds=time == "cloudy" or (time == "day" and rng.random() < 0.4),

@@ -19,6 +19,7 @@ from diffusers import UNet2DConditionModel
 from PIL import Image
 from safetensors.torch import load_file
 from torch import distributed
+from torch.nn import functional
 from tqdm import tqdm
 
 from tools.demo_model.architecture import make_unet
@@ -35,6 +36,7 @@ from tools.demo_model.text_side import TextSide
 
 EMPTY_SHARE = 0.1  # captions dropped for classifier-free guidance
 NEAR = 0.6  # depth from which a pixel belongs to the subject
+EDGE = 0.5  # outline channel above which a latent holds an edge
 PREVIEW_PROMPTS = (
     *("a red circle on a blue background", "a yellow star on a purple background"),
     *("a small green heart on the left on a white background", "a large pink square on black"),
@@ -73,10 +75,10 @@ class Size:
 
 
 def batch_of_scenes(
-    count: int, size: Size, rng: random.Random
+    count: int, size: Size, rng: random.Random, landscape_share: float = 0.5
 ) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
     """Return pictures [count, 3, h, w], depth [count, 1, h, w] and captions of new scenes."""
-    scenes = [sample_scene(rng) for _ in range(count)]
+    scenes = [sample_scene(rng, landscape_share) for _ in range(count)]
     supersampling = 2 if size.width * size.height < 300 * 300 else 1
     drawn = [draw(scene, size.width, size.height, supersampling) for scene in scenes]
     images = to_tensor(torch.from_numpy(np.stack([image for image, _ in drawn])))
@@ -85,14 +87,31 @@ def batch_of_scenes(
     return images, depth, texts
 
 
-def weighted_loss(
-    prediction: torch.Tensor, target: torch.Tensor, depth: torch.Tensor, subject_weight: float
+def loss_weights(
+    x0: torch.Tensor, depth: torch.Tensor, subject: float, outline: float
 ) -> torch.Tensor:
-    """Return the squared error, counting latents of the subject more than its surroundings."""
-    near = torch.nn.functional.avg_pool2d((depth > NEAR).float(), 8)
-    weight = 1 + subject_weight * near
+    """Return how much each latent counts, [batch, 1, h / 8, w / 8].
+
+    Args:
+        x0: Clean latents; the last channel is the outline.
+        depth: Depth of the pictures, [batch, 1, h, w].
+        subject: Added where the subject is.
+        outline: Added where the picture has an edge, for there shapes differ. The last row and
+            column have an edge in every picture (see latents.py) and are left out.
+    """
+    near = functional.avg_pool2d((depth > NEAR).float(), 8)
+    edge = (x0[:, 3:] > EDGE).float()
+    edge[..., -1:, :] = 0
+    edge[..., -1:] = 0
+    return 1 + subject * near + outline * edge
+
+
+def weighted_loss(
+    prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """Return the squared error, averaged with weights."""
     error = ((prediction - target) ** 2).mean(1, keepdim=True)
-    return (error * weight).sum() / weight.sum()
+    return (error * weights).sum() / weights.sum()
 
 
 def share_gradients(model: torch.nn.Module, world: int) -> None:
@@ -177,7 +196,9 @@ class Run:
         size = self.shared_rng.choices(self.sizes, [s.share for s in self.sizes])[0]
         pixels = size.width * size.height
         count = max(8, self.arguments.batch_size * 128 * 128 // pixels)
-        images, depth, texts = batch_of_scenes(count, size, self.rng)
+        images, depth, texts = batch_of_scenes(
+            count, size, self.rng, self.arguments.landscape_share
+        )
         device = self.arguments.device
         x0 = latents_of(images.to(device)).contiguous(memory_format=torch.channels_last)
         x, t, velocity = self.process.training_pair(x0, self.generator, self.arguments.lateness)
@@ -186,9 +207,10 @@ class Run:
         states = self.text.states(texts, distract=self.rng)
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             prediction = self.trainer.model(x, t, states).sample
-        loss = weighted_loss(
-            prediction.float(), velocity, depth.to(device), self.arguments.subject_weight
+        weights = loss_weights(
+            x0, depth.to(device), self.arguments.subject_weight, self.arguments.outline_weight
         )
+        loss = weighted_loss(prediction.float(), velocity, weights)
         loss.backward()
         share_gradients(self.trainer.model, self.world)
         self.trainer.step(rate)
@@ -204,28 +226,37 @@ class Run:
                 side = min(32, max(s.width for s in self.sizes) // 8)
                 preview(self.trainer.average, self.text, side, self.file.with_suffix(".png"))
 
-    def wait_while_paused(self) -> float:
-        """Sleep while the pause file exists; return the seconds slept."""
-        start = time.monotonic()
+    def wait_while_paused(self) -> None:
+        """Sleep while the pause file exists."""
         while (self.arguments.work_dir / "PAUSE").exists():
             time.sleep(1)
-        return time.monotonic() - start
+
+    def progress(self, step: int, start: float) -> float:
+        """Return how much of the run is done, the same in all processes; 1 or more is the end."""
+        share = step / self.arguments.steps
+        if self.arguments.minutes:
+            share = max(share, (time.monotonic() - start) / 60 / self.arguments.minutes)
+        shared = torch.tensor([share])
+        if self.world > 1:
+            distributed.broadcast(shared, 0)
+        return shared.item()
 
     def train(self) -> None:
-        """Train until the steps are done."""
+        """Train until the steps or the minutes are done."""
         arguments = self.arguments
-        bar = tqdm(
-            range(arguments.steps), desc=arguments.name, disable=self.rank > 0, mininterval=20
-        )
-        losses, saved = [], time.monotonic()
+        hidden = self.rank > 0
+        bar = tqdm(range(arguments.steps), desc=arguments.name, disable=hidden, mininterval=20)
+        losses, saved, start = [], time.monotonic(), time.monotonic()
         for step in bar:
             self.wait_while_paused()
-            rate = learning_rate(step / arguments.steps, step, arguments.decay_share)
+            progress = self.progress(step, start)
+            if progress >= 1:
+                break
+            rate = learning_rate(progress, step, arguments.decay_share)
             losses = [*losses[-199:], self.step(rate)]
             if step % 20 == 0:
-                bar.set_postfix(
-                    loss=f"{sum(losses) / len(losses):.4f}", cpu=int(time.process_time())
-                )
+                mean = sum(losses) / len(losses)
+                bar.set_postfix(loss=f"{mean:.4f}", cpu=int(time.process_time()))
             if time.monotonic() - saved > 60 * arguments.save_minutes:
                 self.save()
                 saved = time.monotonic()
@@ -250,6 +281,9 @@ def main() -> None:
     add("--decay-share", type=float, default=0.3, help="last part of the run with falling rate")
     add("--lateness", type=float, default=1.5, help="above 1: more of the noisiest timesteps")
     add("--subject-weight", type=float, default=1.5)
+    add("--outline-weight", type=float, default=2.0)
+    add("--landscape-share", type=float, default=0.5)
+    add("--minutes", type=float, help="stop after so long, even if steps are left")
     add("--save-minutes", type=float, default=4)
     add("--threads", type=int, default=1)
     add("--seed", type=int, default=0)

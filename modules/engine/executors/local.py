@@ -117,7 +117,9 @@ def _carry_out(item: _Item, runner: Runner) -> None:
     try:
         item.work(runner)
     except WebUIError as error:
-        item.future.set_exception(error)
+        # The job is remembered with its error; a traceback would keep the frames, and with them the weights.
+        error.__context__ = error.__cause__ = None
+        item.future.set_exception(error.with_traceback(None))
     except Exception as error:
         logger.exception("A job met a fault of the program.")
         item.future.set_exception(

@@ -1,0 +1,21 @@
+"""The HTTP API on an engine that draws plain pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from modules.api.routes import add_routes
+from modules.engine.engine import Engine
+
+
+@pytest.fixture
+def client(engine: Engine) -> Iterator[TestClient]:
+    """A caller of the API and the live routes."""
+    app = FastAPI()
+    add_routes(app, engine, with_api=True)
+    with TestClient(app) as client:
+        yield client

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from fastapi.testclient import TestClient
+
+from modules.engine.engine import Engine
+from tests.conftest import write_listed_checkpoint
+from tests.engine.fake_executor import FakeExecutor
+
+
+def test_samplers_are_listed_in_order_with_their_aliases(client: TestClient, engine: Engine):
+    listed = client.get("/sdapi/v1/samplers").json()
+    assert [row["name"] for row in listed] == engine.samplers.names()
+    assert listed[0] == {
+        "name": "DPM++ 2M",
+        "aliases": ["k_dpmpp_2m"],
+        "options": {"scheduler": "karras"},
+    }
+    assert all(isinstance(value, str) for row in listed for value in row["options"].values())
+
+
+def test_schedules_are_listed_with_name_and_label(client: TestClient):
+    listed = client.get("/sdapi/v1/schedulers").json()
+    assert [(row["name"], row["label"]) for row in listed] == [
+        ("automatic", "Automatic"),
+        ("uniform", "Uniform"),
+        ("karras", "Karras"),
+    ]
+
+
+def test_checkpoints_are_listed_with_a1111s_keys(client: TestClient, engine: Engine):
+    sha256 = engine.models.sha256(engine.models.find("second"))
+    listed = client.get("/sdapi/v1/sd-models").json()
+    assert listed[1] == {
+        "title": f"sub/second.safetensors [{sha256[:10]}]",
+        "model_name": "second",
+        "hash": sha256[:10],
+        "sha256": sha256,
+        "filename": str(engine.paths.checkpoint_folders[0] / "sub" / "second.safetensors"),
+        "config": None,
+    }
+
+
+def test_a_checkpoint_that_cannot_be_used_is_not_offered_to_clients(client: TestClient, engine: Engine):
+    (engine.paths.checkpoint_folders[0] / "broken.safetensors").write_bytes(b"")
+    client.post("/sdapi/v1/refresh-checkpoints")
+    names = [row["model_name"] for row in client.get("/sdapi/v1/sd-models").json()]
+    assert names == ["first", "second"]
+
+
+def test_refresh_finds_a_new_file(client: TestClient, engine: Engine):
+    write_listed_checkpoint(engine.paths.checkpoint_folders[0] / "third.safetensors", "third")
+    response = client.post("/sdapi/v1/refresh-checkpoints")
+    assert (response.status_code, response.json()) == (200, None)
+    assert len(client.get("/sdapi/v1/sd-models").json()) == 3
+
+
+def test_options_are_read_and_written(client: TestClient, executor: FakeExecutor):
+    assert client.get("/sdapi/v1/options").json() == {"sd_model_checkpoint": ""}
+    response = client.post("/sdapi/v1/options", json={"sd_model_checkpoint": "second"})
+    assert (response.status_code, response.json()) == (200, None)
+    executor.wait_until_idle()
+    assert client.get("/sdapi/v1/options").json() == {"sd_model_checkpoint": "sub/second.safetensors"}
+    assert executor.loaded[-1] == "sub/second.safetensors"
+
+
+def test_a_checkpoint_can_be_chosen_by_title(client: TestClient, engine: Engine):
+    engine.models.sha256(engine.models.find("second"))
+    title = client.get("/sdapi/v1/sd-models").json()[1]["title"]
+    assert client.post("/sdapi/v1/options", json={"sd_model_checkpoint": title}).status_code == 200
+    assert engine.checkpoint().model_name == "second"
+
+
+def test_an_unknown_option_is_refused_with_the_nearest(client: TestClient):
+    response = client.post("/sdapi/v1/options", json={"sd_model_chekpoint": "second"})
+    assert response.status_code == 422
+    assert response.json()["detail"] == (
+        "There is no option 'sd_model_chekpoint'. Did you mean 'sd_model_checkpoint'?"
+    )
+
+
+def test_an_unknown_checkpoint_is_refused_and_nothing_changes(client: TestClient, engine: Engine):
+    response = client.post("/sdapi/v1/options", json={"sd_model_checkpoint": "thrd"})
+    assert response.status_code == 404
+    assert response.json()["error"] == "NotFound"
+    assert engine.settings.sd_model_checkpoint == ""

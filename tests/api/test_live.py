@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from modules.engine.engine import Engine
+from modules.params.request import Txt2ImgRequest
+from tests.conftest import write_listed_checkpoint
+from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
+
+SMALL = Txt2ImgRequest(width=64, height=64, steps=4, seed=7)
+
+
+def events(client: TestClient, job_id: str) -> list[dict[str, Any]]:
+    """Return every message of the stream; it must end by itself."""
+    with client.stream("GET", f"/internal/jobs/{job_id}/events") as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        return [json.loads(line[6:]) for line in response.iter_lines() if line.startswith("data: ")]
+
+
+def test_ping_answers(client: TestClient):
+    assert client.get("/internal/ping").json() == {}
+
+
+def test_the_state_tells_device_and_checkpoint(client: TestClient):
+    state = client.get("/internal/state").json()
+    assert (state["phase"], state["device"], state["checkpoint"]) == (
+        "ready",
+        "Test device",
+        "first.safetensors",
+    )
+    assert state["demo"] == ""
+
+
+def test_the_state_explains_the_demo_model(client: TestClient, engine: Engine):
+    demo = engine.paths.root / "models" / "Stable-diffusion" / "demo"
+    write_listed_checkpoint(demo / "demo.safetensors", "demo")
+    engine.models.refresh()
+    engine.select_checkpoint("demo")
+    assert "models/Stable-diffusion" in client.get("/internal/state").json()["demo"]
+
+
+def test_a_job_is_found_again_after_a_reload(client: TestClient, engine: Engine, executor: FakeExecutor):
+    executor.hold_at(3)
+    job = engine.submit(SMALL)
+    assert executor.held.wait(PATIENCE_S)
+    described = client.get(f"/internal/jobs/{job.id}").json()
+    assert (described["state"], described["step"], described["steps"]) == ("running", 2, 4)
+    assert (described["fraction"], described["images"], described["image_count"]) == (0.5, 0, 1)
+    executor.release()
+    assert job.wait(PATIENCE_S)
+    assert client.get(f"/internal/jobs/{job.id}").json()["images"] == 1
+
+
+def test_an_unknown_job_is_a_404_in_words(client: TestClient):
+    for response in (
+        client.get("/internal/jobs/x"),
+        client.get("/internal/jobs/x/events"),
+        client.get("/internal/jobs/x/preview"),
+        client.post("/internal/jobs/x/interrupt"),
+    ):
+        assert response.status_code == 404
+        assert "no longer known" in response.json()["detail"]
+
+
+def test_the_events_of_an_ended_job_are_its_last_state(client: TestClient, engine: Engine):
+    job = engine.submit(SMALL)
+    assert job.wait(PATIENCE_S)
+    told = events(client, job.id)
+    assert [message["state"] for message in told] == ["done"]
+    assert told[0]["fraction"] == 1
+
+
+def test_the_events_end_with_the_job(client: TestClient, engine: Engine, executor: FakeExecutor):
+    executor.hold_at(2)
+    job = engine.submit(SMALL)
+    assert executor.held.wait(PATIENCE_S)
+    job.on_note("A note.")
+    executor.release()
+    told = events(client, job.id)
+    assert told[-1]["state"] == "done"
+    assert told[-1]["notes"] == ["A note."]
+
+
+def test_a_failed_job_tells_why(client: TestClient, engine: Engine, executor: FakeExecutor):
+    executor.failures = [ValueError("a bug")]
+    job = engine.submit(SMALL)
+    assert job.wait(PATIENCE_S)
+    assert events(client, job.id)[-1]["error"] == "a bug"
+
+
+def test_interrupting_a_job_by_id_stops_it(client: TestClient, engine: Engine, executor: FakeExecutor):
+    executor.hold_at(2)
+    job = engine.submit(SMALL)
+    assert executor.held.wait(PATIENCE_S)
+    assert client.post(f"/internal/jobs/{job.id}/interrupt").json() == {}
+    executor.release()
+    assert job.wait(PATIENCE_S)
+    assert job.status().state == "cancelled"
+
+
+def test_no_preview_is_made_while_nobody_watches(client: TestClient, engine: Engine):
+    job = engine.submit(SMALL)
+    assert job.wait(PATIENCE_S)
+    assert client.get(f"/internal/jobs/{job.id}").json()["preview"] == 0
+    assert client.get(f"/internal/jobs/{job.id}/preview").content == b""
+
+
+def test_a_watched_job_has_a_preview(client: TestClient, engine: Engine, executor: FakeExecutor):
+    executor.hold_at(2)
+    job = engine.submit(SMALL)
+    assert executor.held.wait(PATIENCE_S)
+    job.watch()  # as the stream of events does
+    executor.release()
+    assert job.wait(PATIENCE_S)
+    response = client.get(f"/internal/jobs/{job.id}/preview")
+    assert response.headers["content-type"] == "image/jpeg"
+    with Image.open(io.BytesIO(response.content)) as image:
+        assert image.format == "JPEG"
+
+
+def test_the_live_routes_are_no_part_of_the_documented_api(client: TestClient):
+    assert not any(path.startswith("/internal") for path in client.get("/openapi.json").json()["paths"])

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import base64
+
+from fastapi.testclient import TestClient
+
+from modules.engine.engine import Engine
+from modules.params.request import Txt2ImgRequest
+from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
+
+SMALL = Txt2ImgRequest(width=64, height=64, steps=4, seed=7)
+URL = "/sdapi/v1/progress"
+STATE_KEYS = {
+    "skipped",
+    "interrupted",
+    "stopping_generation",
+    "job",
+    "job_count",
+    "job_no",
+    "sampling_step",
+    "sampling_steps",
+}
+
+
+def test_an_idle_server_reports_zero(client: TestClient):
+    answer = client.get(URL).json()
+    assert (answer["progress"], answer["eta_relative"], answer["state"]["job_count"]) == (0, 0, 0)
+    assert answer["current_image"] is None
+    assert set(answer["state"]) >= STATE_KEYS
+
+
+def test_a_running_job_reports_its_share(client: TestClient, engine: Engine, executor: FakeExecutor):
+    executor.hold_at(3)
+    engine.submit(SMALL.replace(n_iter=2))
+    assert executor.held.wait(PATIENCE_S)
+    answer = client.get(URL).json()
+    assert answer["progress"] == 0.25
+    assert answer["eta_relative"] == 0.6
+    assert answer["state"]["job_count"] == 2
+    assert (answer["state"]["sampling_step"], answer["state"]["sampling_steps"]) == (2, 8)
+    assert not answer["state"]["interrupted"]
+    assert answer["textinfo"] == "Sampling"
+
+
+def test_the_first_percent_says_that_a_job_runs(client: TestClient, engine: Engine, executor: FakeExecutor):
+    executor.hold_at(1)
+    engine.submit(SMALL)
+    assert executor.held.wait(PATIENCE_S)
+    assert client.get(URL).json()["progress"] == 0.01
+
+
+def test_asking_brings_a_preview_unless_refused(client: TestClient, engine: Engine, executor: FakeExecutor):
+    executor.hold_at(2)
+    engine.submit(SMALL)
+    assert executor.held.wait(PATIENCE_S)
+    assert client.get(URL).json()["current_image"] is None
+    executor.hold_at_next(4)
+    assert executor.held.wait(PATIENCE_S)
+    picture = client.get(URL).json()["current_image"]
+    assert base64.b64decode(picture)[:2] == b"\xff\xd8"
+    assert client.get(URL, params={"skip_current_image": True}).json()["current_image"] is None
+
+
+def test_interrupt_stops_the_running_job(client: TestClient, engine: Engine, executor: FakeExecutor):
+    executor.hold_at(2)
+    job = engine.submit(SMALL)
+    assert executor.held.wait(PATIENCE_S)
+    response = client.post("/sdapi/v1/interrupt")
+    assert (response.status_code, response.json()) == (200, {})
+    assert client.get(URL).json()["state"]["interrupted"]
+    executor.release()
+    assert job.wait(PATIENCE_S)
+    assert job.status().state == "cancelled"
+
+
+def test_interrupt_with_nothing_running_is_fine(client: TestClient):
+    assert client.post("/sdapi/v1/interrupt").json() == {}

@@ -1,0 +1,179 @@
+"""Through the unmodified StableDiffusionPipeline with a tiny real UNet."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor
+
+from modules.backend import pipelines
+from modules.backend.guidance import GuidedUNet
+from modules.backend.loader import Components
+from modules.backend.noise import ImageNoise
+from modules.backend.scheduler import SamplerScheduler, StepState
+from modules.core.errors import Cancelled
+from modules.params.request import Txt2ImgRequest
+from modules.sampling.samplers import SAMPLERS, ancestral_step
+from modules.sampling.schedules import karras, uniform
+from tests.backend.tiny import AsV, Counting, conditioning, sd1_levels, tiny_components
+
+LEVELS = sd1_levels()
+COND, UNCOND = conditioning(1), conditioning(2)
+CFG, STEPS, SEEDS = 5.0, 5, [11, 12]
+
+
+@pytest.fixture(scope="module")
+def components() -> Components:
+    return tiny_components()
+
+
+def sigmas_of(name: str) -> list[float]:
+    return (SAMPLERS.get(name).own_sigmas or karras)(STEPS, LEVELS)
+
+
+@torch.inference_mode()
+def piped(
+    components: Components, name: str, *, unet: Any = None, cfg: float = CFG, on_step: Any = None, steps=STEPS
+) -> Tensor:
+    """Return the latents of a run through the stock pipeline."""
+    noise = ImageNoise(SEEDS, (4, 8, 8), torch.device("cpu"))
+    scheduler = SamplerScheduler(
+        SAMPLERS.get(name),
+        (SAMPLERS.get(name).own_sigmas or karras)(steps, LEVELS),
+        LEVELS,
+        noise,
+        components.prediction_type,
+        on_step or (lambda state: None),
+    )
+    guided = GuidedUNet(unet or components.unet, COND, UNCOND, cfg)
+    request = Txt2ImgRequest(width=64, height=64, steps=steps)
+    return pipelines.txt2img(components, guided, scheduler, request, noise())
+
+
+def predicted(components: Components, x: Tensor, sigma: float) -> Tensor:
+    """Return the denoised sample by the formula: x - sigma epsilon, guided."""
+    t = torch.tensor(LEVELS.timestep_at(sigma))
+    x_in = torch.cat([x, x]) / (1 + sigma**2) ** 0.5
+    both = torch.cat([UNCOND.expand(2, -1, -1), COND.expand(2, -1, -1)])
+    without, with_prompt = components.unet(x_in, t, encoder_hidden_states=both)[0].chunk(2)
+    return x - sigma * (without + CFG * (with_prompt - without))
+
+
+@torch.inference_mode()
+def test_euler_through_the_pipeline_is_its_plain_loop(components: Components):
+    sigmas = sigmas_of("Euler")
+    x = ImageNoise(SEEDS, (4, 8, 8), torch.device("cpu"))() * sigmas[0]
+    for sigma, sigma_next in itertools.pairwise(sigmas):
+        x = x + (x - predicted(components, x, sigma)) / sigma * (sigma_next - sigma)
+    assert torch.allclose(piped(components, "Euler"), x, rtol=1e-4, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_euler_a_through_the_pipeline_is_its_plain_loop(components: Components):
+    sigmas = sigmas_of("Euler a")
+    noise = ImageNoise(SEEDS, (4, 8, 8), torch.device("cpu"))
+    x = noise() * sigmas[0]
+    for sigma, sigma_next in itertools.pairwise(sigmas):
+        down, up = ancestral_step(sigma, sigma_next)
+        x = x + (x - predicted(components, x, sigma)) / sigma * (down - sigma)
+        x = x + noise() * up if sigma_next > 0 else x
+    assert torch.allclose(piped(components, "Euler a"), x, rtol=1e-4, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_ddim_through_the_pipeline_is_diffusers_own(components: Components):
+    stock = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False
+    )
+    stock.set_timesteps(STEPS)
+    both = torch.cat([UNCOND.expand(2, -1, -1), COND.expand(2, -1, -1)])
+    x = ImageNoise(SEEDS, (4, 8, 8), torch.device("cpu"))()
+    for t in (801, 601, 401, 201):
+        answers = components.unet(torch.cat([x, x]), t, encoder_hidden_states=both)[0]
+        without, with_prompt = answers.chunk(2)
+        x = stock.step(without + CFG * (with_prompt - without), t, x).prev_sample
+    assert torch.allclose(piped(components, "DDIM"), x, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["Euler", "DDIM"])
+def test_a_v_network_that_means_the_same_makes_the_same_picture(components: Components, name: str):
+    as_v = Components(
+        components.unet,
+        components.vae,
+        components.text_encoder,
+        components.alphas_cumprod,
+        "v_prediction",
+        components.family,
+    )
+    epsilon = piped(components, name, cfg=1.0)
+    v = piped(as_v, name, cfg=1.0, unet=AsV(components.unet, LEVELS))
+    assert torch.allclose(epsilon, v, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "calls"), [("Euler", 5), ("DPM++ 2M", 5), ("DDIM", 4)])
+def test_the_network_is_called_once_a_step(components: Components, name: str, calls: int):
+    counting = Counting(components.unet)
+    piped(components, name, unet=counting)
+    assert counting.batches == [4] * calls
+
+
+def test_a_scale_of_one_halves_the_work(components: Components):
+    counting = Counting(components.unet)
+    piped(components, "Euler", unet=counting, cfg=1.0)
+    assert counting.batches == [2] * STEPS
+
+
+def test_twenty_steps_of_ddim_are_nineteen_calls(components: Components):
+    counting = Counting(components.unet)
+    piped(components, "DDIM", unet=counting, steps=20)
+    assert len(counting.batches) == 19
+    assert counting.timesteps[0] == pytest.approx(951)
+    assert counting.timesteps[-1] == pytest.approx(51)
+
+
+def test_the_network_hears_the_timesteps_of_the_levels(components: Components):
+    counting = Counting(components.unet)
+    piped(components, "Euler", unet=counting)
+    expected = [LEVELS.timestep_at(sigma) for sigma in sigmas_of("Euler")[:-1]]
+    assert counting.timesteps == pytest.approx(expected, abs=1e-3)
+
+
+def test_every_step_is_told_with_what_is_known(components: Components):
+    states: list[StepState] = []
+    piped(components, "DPM++ 2M", on_step=states.append)
+    assert [state.index for state in states] == list(range(STEPS))
+    assert {state.total for state in states} == {STEPS}
+    assert [state.sigma for state in states] == sigmas_of("DPM++ 2M")[:-1]
+    assert all(state.denoised.shape == (2, 4, 8, 8) for state in states)
+
+
+def test_an_interrupt_ends_the_run_within_a_step(components: Components):
+    counting = Counting(components.unet)
+
+    def interrupt(state: StepState) -> None:
+        if state.index == 2:
+            raise Cancelled("The job was interrupted.")
+
+    with pytest.raises(Cancelled):
+        piped(components, "Euler", unet=counting, on_step=interrupt)
+    assert len(counting.batches) == 3
+
+
+def test_the_last_step_returns_the_prediction(components: Components):
+    states: list[StepState] = []
+    latents = piped(components, "Euler", on_step=states.append)
+    assert torch.allclose(latents, states[-1].denoised, atol=1e-5)
+
+
+def test_other_schedules_are_walked_as_they_are(components: Components):
+    noise = ImageNoise(SEEDS, (4, 8, 8), torch.device("cpu"))
+    scheduler = SamplerScheduler(
+        SAMPLERS.get("Euler"), uniform(4, LEVELS), LEVELS, noise, "epsilon", lambda state: None
+    )
+    scheduler.set_timesteps(4)
+    assert scheduler.timesteps.tolist() == pytest.approx([999, 666, 333, 0], abs=1e-3)
+    assert scheduler.init_noise_sigma == pytest.approx(14.614643, abs=1e-4)

@@ -1,0 +1,116 @@
+"""A tiny real model in memory, and ways to watch it work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from modules.backend.loader import Components
+from modules.params.result import Progress
+from modules.sampling.noise_levels import NoiseLevels
+from tests.backend.checkpoints import tiny_modules
+
+
+def sd1_alphas() -> Tensor:
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    return torch.cumprod(1 - betas, dim=0)
+
+
+def sd1_levels() -> NoiseLevels:
+    return NoiseLevels(np.asarray(sd1_alphas()))
+
+
+def tiny_components(prediction_type: str = "epsilon", seed: int = 0) -> Components:
+    unet, vae, text_encoder = (module.requires_grad_(False) for module in tiny_modules(seed))
+    return Components(unet, vae, text_encoder, sd1_alphas(), prediction_type, "SD 1.x")
+
+
+def conditioning(seed: int, tokens: int = 77) -> Tensor:
+    """Return random conditioning of the tiny text encoder's width."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn((1, tokens, 32), generator=generator)
+
+
+class Counting(nn.Module):
+    """A network that notes what it is asked."""
+
+    def __init__(self, unet: nn.Module) -> None:
+        super().__init__()
+        self.unet = unet
+        self.batches: list[int] = []
+        self.timesteps: list[float] = []
+
+    @property
+    def config(self) -> Any:
+        return self.unet.config
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float32
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    def forward(self, sample: Tensor, timestep: Any, *args: Any, **named: Any) -> Any:
+        self.batches.append(sample.shape[0])
+        self.timesteps.append(float(timestep))
+        return self.unet(sample, timestep, *args, **named)
+
+
+class AsV(nn.Module):
+    """An epsilon network as the v network that means the same: v = (epsilon - sigma x_in) ... / c_in^2.
+
+    With x_in = x / sqrt(1 + sigma^2) and denoised = x - sigma epsilon, Salimans and Ho's
+    v = sqrt(alpha) epsilon - sqrt(1 - alpha) denoised.
+    """
+
+    def __init__(self, unet: Any, levels: NoiseLevels) -> None:
+        super().__init__()
+        self.unet = unet
+        self.levels = levels
+        self.config, self.dtype, self.device = unet.config, unet.dtype, unet.device
+
+    def forward(self, sample: Tensor, timestep: Any, *args: Any, **named: Any) -> tuple[Tensor]:
+        sigma = self.levels.sigma_at(float(timestep))
+        scale = (1 + sigma**2) ** 0.5
+        epsilon = self.unet(sample, timestep, *args, **named)[0]
+        denoised = sample * scale - sigma * epsilon
+        return ((epsilon - sigma * denoised) / scale,)
+
+
+class Recorder:
+    """A listener that keeps all it is told; it interrupts after a number of steps."""
+
+    def __init__(self, stop_after: int | None = None, watches: bool = False) -> None:
+        self.phases: list[str] = []
+        self.progress: list[Progress] = []
+        self.images: list[tuple[int, Any]] = []
+        self.previews: list[Any] = []
+        self.notes: list[str] = []
+        self._stop_after = stop_after
+        self._watches = watches
+
+    def on_phase(self, text: str) -> None:
+        self.phases.append(text)
+
+    def on_progress(self, progress: Progress) -> None:
+        self.progress.append(progress)
+
+    def wants_preview(self) -> bool:
+        return self._watches
+
+    def on_preview(self, preview: Any) -> None:
+        self.previews.append(preview)
+
+    def on_image(self, index: int, image: Any) -> None:
+        self.images.append((index, image))
+
+    def on_note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def is_interrupted(self) -> bool:
+        return self._stop_after is not None and len(self.progress) >= self._stop_after

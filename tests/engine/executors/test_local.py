@@ -1,0 +1,133 @@
+"""The real executor with the real backend on the CPU and a tiny random checkpoint."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from modules.core.errors import Cancelled
+from modules.core.paths import Paths
+from modules.engine.engine import Engine
+from modules.engine.executors import DeviceFacts, LoadCheckpoint
+from modules.engine.executors.local import LocalDevice, LocalExecutor
+from modules.params.request import Txt2ImgRequest
+from modules.prompt.tokens import ClipTokenizer
+from tests.backend.checkpoints import write_checkpoint
+
+SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=2, seed=7)
+PATIENCE_S = 120
+
+
+@pytest.fixture
+def engine(tmp_path: Path, tokenizer: ClipTokenizer) -> Iterator[Engine]:
+    write_checkpoint(tmp_path / "models" / "Stable-diffusion" / "tiny.safetensors")
+    paths = Paths(tmp_path, tmp_path)
+    engine = Engine(paths, LocalExecutor(LocalDevice(use_cpu=True), tokenizer), tokenizer)
+    yield engine
+    engine.stop()
+
+
+def test_a_request_becomes_a_picture(engine: Engine):
+    engine.start()
+    job = engine.submit(SMALL)
+    assert job.wait(PATIENCE_S)
+    status = job.status()
+    assert (status.state, status.error) == ("done", "")
+    with Image.open(status.images[0].path) as image:
+        assert image.size == (64, 64)
+    assert engine.state.device.startswith("CPU")
+
+
+def test_a_checkpoint_that_cannot_be_loaded_fails_the_job_alone(engine: Engine):
+    engine.start()
+    folder = engine.paths.checkpoint_folders[0]
+    write_checkpoint(folder / "other.safetensors", changes={"unet_config.params.model_channels": 64})
+    engine.models.refresh()
+    bad = engine.submit(SMALL.replace(sd_model_checkpoint="other"))
+    assert bad.wait(PATIENCE_S)
+    assert bad.status().state == "failed"
+    assert "The .yaml belongs to another model" in bad.status().error
+    good = engine.submit(SMALL.replace(sd_model_checkpoint="tiny"))
+    assert good.wait(PATIENCE_S)
+    assert good.status().state == "done"
+
+
+def test_a_yaml_that_is_gone_is_a_sentence(engine: Engine):
+    engine.start()
+    engine.models.refresh()
+    (engine.paths.checkpoint_folders[0] / "tiny.yaml").unlink()
+    job = engine.submit(SMALL.replace(sd_model_checkpoint="tiny"))
+    assert job.wait(PATIENCE_S)
+    assert job.status().state == "failed"
+    assert "tiny.yaml" in job.status().error
+    assert "The program made a mistake" not in job.status().error
+
+
+class Interrupted:
+    """Remembers an object of the run and interrupts at the second step."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def on_phase(self, text: str) -> None: ...
+    def on_note(self, text: str) -> None: ...
+    def on_preview(self, preview: Image.Image) -> None: ...
+    def on_image(self, index: int, image: Image.Image) -> None: ...
+    def wants_preview(self) -> bool:
+        return False
+
+    def on_progress(self, progress: object) -> None:
+        self.steps += 1
+
+    def is_interrupted(self) -> bool:
+        return self.steps >= 1
+
+
+def networks() -> list[object]:
+    return [found for found in gc.get_objects() if type(found).__name__ == "UNet2DConditionModel"]
+
+
+def test_an_ended_job_keeps_nothing_of_the_model_alive(engine: Engine):
+    """A job is remembered with its error; the error's traceback must not hold the weights."""
+    others = networks()
+    engine.start()
+    job = engine.submit(SMALL)
+    assert job.wait(PATIENCE_S)
+    executor = engine.executor
+    future = executor.run(job.plan, Interrupted())
+    assert isinstance(future.exception(PATIENCE_S), Cancelled)
+    ours = [weakref.ref(found) for found in networks() if id(found) not in map(id, others)]
+    assert len(ours) == 1
+    write_checkpoint(engine.paths.checkpoint_folders[0] / "next.safetensors", seed=1)
+    engine.models.refresh()
+    found = engine.models.find("next")
+    executor.load(LoadCheckpoint(found, engine.models.config_of(found))).result(PATIENCE_S)
+    gc.collect()
+    assert ours[0]() is None
+    assert isinstance(future.exception(), Cancelled)
+
+
+def test_the_device_is_opened_in_the_background(tokenizer: ClipTokenizer):
+    ready = threading.Event()
+    told: list[DeviceFacts | None] = []
+
+    def on_ready(facts: DeviceFacts | None, failure: str) -> None:
+        told.append(facts)
+        ready.set()
+
+    executor = LocalExecutor(LocalDevice(use_cpu=True), tokenizer)
+    executor.start(on_ready)
+    assert ready.wait(PATIENCE_S)
+    assert told[0] is not None
+    assert told[0].warning == ""
+    assert executor.stop(10)
+
+
+def test_an_executor_that_never_started_stops_at_once(tokenizer: ClipTokenizer):
+    assert LocalExecutor(LocalDevice(), tokenizer).stop(10)
