@@ -16,8 +16,9 @@ def plan_of(idle_engine: Engine):
     def plan_of(**values: Any) -> Plan:
         request = Txt2ImgRequest(**{"seed": 100, **values})
         checkpoint = idle_engine.models.find("first")
+        engine = idle_engine
         return make_plan(
-            request, idle_engine.models, checkpoint, idle_engine.samplers, idle_engine.schedules
+            request, engine.models, checkpoint, engine.samplers, engine.schedules, engine.settings
         )
 
     return plan_of
@@ -102,7 +103,7 @@ def test_each_picture_has_a_request_that_makes_it_alone(plan_of):
 
 
 def test_a_checkpoint_without_yaml_gets_its_familys(plan_of):
-    assert plan_of().config.name == "v1-inference.yaml"
+    assert plan_of().model.config.name == "v1-inference.yaml"
 
 
 def test_a_plan_travels_between_processes(plan_of):

@@ -129,13 +129,15 @@ def txt2img() -> tuple[Callable[[], float], Callable[[], float], str]:
     request = Txt2ImgRequest(
         prompt=_PROMPT, width=_SIDE, height=_SIDE, steps=_STEPS, sampler_name="Euler", seed=1
     )
-    plan = make_plan(request, engine.models, checkpoint, engine.samplers, engine.schedules)
-    runner.load(checkpoint, plan.config)
+    plan = make_plan(
+        request, engine.models, checkpoint, engine.samplers, engine.schedules, engine.settings
+    )
+    runner.load(plan.model)
 
     def keep(_plan: Any, index: int, _image: Any) -> GeneratedImage:
         return GeneratedImage(index, request.seed, "", Path(data))
 
-    model = runner._acquire(checkpoint, plan.config)
+    model = runner._acquire(plan.model)
     parts = model.components
     with torch.inference_mode():
         cond, uncond = model.encode(_PROMPT), model.encode("")

@@ -53,9 +53,7 @@ class Filler:
         self._device = device
         self._used: set[str] = set()
 
-    def __call__(
-        self, module: M, ldm_name: Callable[[str], str | Third], dtype: torch.dtype
-    ) -> M:
+    def __call__(self, module: M, ldm_name: Callable[[str], str | Third], dtype: torch.dtype) -> M:
         """Return the network with its weights, in that dtype, on the device, in evaluation mode.
 
         Raises:
@@ -136,9 +134,7 @@ def _placed(weight: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
     is_kernel = weight.ndim == 4 and weight.shape[2:] != (1, 1)
     if device.type != "cpu" or weight.is_meta or not is_kernel or dtype != torch.float32:
         return weight.to(device if not weight.is_meta else weight.device, dtype)
-    return torch.empty(
-        weight.shape, dtype=dtype, memory_format=torch.channels_last
-    ).copy_(weight)
+    return torch.empty(weight.shape, dtype=dtype, memory_format=torch.channels_last).copy_(weight)
 
 
 def _third(weight: Tensor, index: int) -> Tensor:

@@ -103,9 +103,7 @@ class Components:
     depth_estimator: DPTForDepthEstimation | None = None
 
 
-def load(
-    path: Path, config: Path, precision: Precision, choices: Choices = AS_IT_IS
-) -> Components:
+def load(path: Path, config: Path, precision: Precision, choices: Choices = AS_IT_IS) -> Components:
     """Return the model of a checkpoint file.
 
     Weights whose dtype is already right stay mapped: the file must not be overwritten in place while in use.
@@ -126,9 +124,7 @@ def load(
     weights = read_weights(path, checked.header)
     if choices.vae is not None:
         weights = weights.without(VAE)
-    loaded = assemble(
-        weights, checked.model, precision, path.name, checked.family, choices
-    )
+    loaded = assemble(weights, checked.model, precision, path.name, checked.family, choices)
     if choices.prediction == "probe":
         loaded = replace(loaded, prediction_type=probe(loaded.unet))
     return loaded
@@ -234,7 +230,9 @@ def _blank_depth(weights: Mapping[str, Tensor], name: str) -> DPTForDepthEstimat
     try:
         return blank.blank_depth_estimator(weights)
     except KeyError as error:
-        raise BadFile(f"The depth estimator of '{name}' lacks {error}.", "Get the full file.") from error
+        raise BadFile(
+            f"The depth estimator of '{name}' lacks {error}.", "Get the full file."
+        ) from error
 
 
 def _vae_filler(path: Path, config: ModelConfig, device: torch.device) -> Filler:

@@ -95,9 +95,7 @@ def spellings(name: str, *, averaged: bool = False) -> tuple[str, ...]:
     return (name,)
 
 
-def actual_name(
-    tensors: Mapping[str, object], name: str, *, averaged: bool = False
-) -> str | None:
+def actual_name(tensors: Mapping[str, object], name: str, *, averaged: bool = False) -> str | None:
     """Return the name under which the file carries a tensor of LDM's layout, or None."""
     return next((s for s in spellings(name, averaged=averaged) if s in tensors), None)
 

@@ -9,7 +9,13 @@ from typing import Any, cast
 
 from modules.core.errors import UserError
 from modules.models.header import Header
-from modules.models.ldm_names import OPEN_CLIP_LAYOUT, TextLayout, actual_name, count_below, text_layout
+from modules.models.ldm_names import (
+    OPEN_CLIP_LAYOUT,
+    TextLayout,
+    actual_name,
+    count_below,
+    text_layout,
+)
 from modules.models.yaml_section import Section
 
 HEAD_WIDTH = 64  # of CLIP ViT-L and OpenCLIP ViT-H; the tensors do not tell it

@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from modules.core.errors import Unsupported
 from modules.models.yaml_section import Section
 
-FIXED = {"double_z": (True,), "resamp_with_conv": (True,), "attn_type": ("vanilla", "vanilla-xformers")}
+FIXED = {
+    "double_z": (True,),
+    "resamp_with_conv": (True,),
+    "attn_type": ("vanilla", "vanilla-xformers"),
+}
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ class VaeFiles:
         if not matching:
             raise NotFound(
                 f"There is no VAE named '{name}'.",
-                f"{did_you_mean(name, self.names())} VAEs are read from {self._folders[0]}.",
+                f"{did_you_mean(name, self.names()[2:])} VAEs are read from {self._folders[0]}.",
             )
         return _as_now(matching[0])
 

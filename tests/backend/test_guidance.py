@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
@@ -64,7 +66,7 @@ def test_a_scale_of_zero_is_the_negative_prompt(unet):
 
 @torch.inference_mode()
 def test_the_prediction_comes_in_the_samples_own_dtype(unet):
-    half = tiny_modules()[0].to(torch.bfloat16)
+    half = copy.deepcopy(tiny_modules()[0]).to(torch.bfloat16)
     guided = GuidedUNet(half, COND.bfloat16(), UNCOND.bfloat16(), 3.0)(X, T)[0]
     assert guided.dtype == torch.float32
     assert guided.shape == X.shape

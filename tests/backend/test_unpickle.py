@@ -4,11 +4,16 @@ import zipfile
 import pytest
 import torch
 
-from modules.backend.unpickle import read_tensors
+from modules.backend import unpickle
+from modules.backend.weights import map_file
 from modules.core.errors import BadFile
 from modules.models.header import read_header
 
 ZIPPED = pytest.mark.parametrize("zipped", [True, False])
+
+
+def read_tensors(path, *, zipped):
+    return unpickle.read_tensors(path, map_file(path), zipped=zipped)
 
 
 def save(path, content, *, zipped):

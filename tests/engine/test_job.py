@@ -24,7 +24,7 @@ def keep(plan: Plan, index: int, image: Image.Image) -> GeneratedImage:
 def job(idle_engine: Engine) -> Job:
     engine = idle_engine
     request = Txt2ImgRequest(n_iter=2, seed=1)
-    plan = make_plan(request, engine.models, engine.models.find("first"), engine.samplers, engine.schedules)
+    plan = make_plan(request, engine.models, engine.models.find("first"), engine.samplers, engine.schedules, engine.settings)
     return Job(plan, keep)
 
 

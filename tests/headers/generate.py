@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, DPTConfig, DPTForDepthEstimation
 
-from modules.backend import ldm_layout
+from modules.backend import depth_layout, ldm_layout
 from modules.models.unet_config import UNetConfig
 
 FOLDER = Path(__file__).parent
@@ -137,6 +137,27 @@ def open_clip(prefix: str, width: int, layers: int) -> Shapes:
     return {prefix + name: shape for name, shape in shapes.items()}
 
 
+def depth_estimator() -> Shapes:
+    config = DPTConfig(
+        is_hybrid=True,
+        image_size=384,
+        neck_ignore_stages=[0, 1],
+        neck_hidden_sizes=[256, 512, 768, 768],
+        reassemble_factors=[1, 1, 1, 0.5],
+        backbone_out_indices=[0, 1, 8, 11],
+    )
+    with torch.device("meta"):
+        model = DPTForDepthEstimation(config)
+    shapes: Shapes = {}
+    for key, value in model.state_dict().items():
+        name = depth_layout.depth_name(key)
+        whole = isinstance(name, str)
+        rows, *rest = value.shape
+        shapes[name if whole else name.name] = [rows if whole else 3 * rows, *rest]
+    head = {"weight": [1000, 768], "bias": [1000]}
+    return shapes | {f"{depth_layout.VIT}head.{leaf}": shape for leaf, shape in head.items()}
+
+
 def noise() -> Shapes:
     names = (
         "betas alphas_cumprod alphas_cumprod_prev sqrt_alphas_cumprod sqrt_one_minus_alphas_cumprod "
@@ -183,7 +204,7 @@ def all_headers() -> dict[str, Shapes]:
         "sd1-unet-alone": sd_unet(4, 768, linear=False),
         "sd2": sd_unet(4, 1024, linear=True) | vae() | sd2_text,
         "sd2-inpainting": sd_unet(9, 1024, linear=True) | vae() | sd2_text,
-        "sd2-depth": sd_unet(5, 1024, linear=True) | vae() | sd2_text,
+        "sd2-depth": sd_unet(5, 1024, linear=True) | vae() | sd2_text | depth_estimator(),
         "sdxl": sdxl_unet() | vae() | sdxl_text(),
         "vae": {name.removeprefix("first_stage_model."): shape for name, shape in vae().items()},
         "lora": lora(),

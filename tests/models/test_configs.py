@@ -79,7 +79,7 @@ def test_v_prediction_comes_from_the_yaml(changed):
         ("first_stage_config.params.ddconfig.ch", 64, r"ddconfig\.ch 64, but"),
         ("first_stage_config.params.ddconfig.ch_mult", [1, 2, 4], "of length 3, but"),
         ("cond_stage_config.params.text_config", {"hidden_size": 512}, "hidden_size 512, but"),
-        ("cond_stage_config.target", "ldm.x.FrozenOpenCLIPEmbedder", "describes an OpenCLIP"),
+        ("cond_stage_config.target", "ldm.x.FrozenOpenCLIPEmbedder", "describes the text encoder OpenCLIP"),
         ("unet_config.params.norm_num_group", 8, "unknown key .*Did you mean 'norm_num_groups'"),
         ("unet_config.params.norm_num_groups", 7, "7 groups divide"),
         ("unet_config.params.num_heads", 7, "num_heads should be a divisor"),

@@ -16,6 +16,7 @@ from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.engine.executors import DeviceFacts, LoadCheckpoint
 from modules.engine.executors.local import LocalDevice, LocalExecutor
+from modules.models.model_plan import plan_model
 from modules.params.request import Txt2ImgRequest
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints import write_checkpoint
@@ -107,7 +108,7 @@ def test_an_ended_job_keeps_nothing_of_the_model_alive(engine: Engine):
     write_checkpoint(engine.paths.checkpoint_folders[0] / "next.safetensors", seed=1)
     engine.models.refresh()
     found = engine.models.find("next")
-    executor.load(LoadCheckpoint(found, engine.models.config_of(found))).result(PATIENCE_S)
+    executor.load(LoadCheckpoint(plan_model(engine.models, found, engine.settings))).result(PATIENCE_S)
     gc.collect()
     assert ours[0]() is None
     assert isinstance(future.exception(), Cancelled)

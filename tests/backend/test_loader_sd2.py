@@ -1,0 +1,149 @@
+import pytest
+import torch
+from diffusers.loaders import single_file_utils
+from torch.testing import assert_close
+
+from modules.backend import ldm_layout
+from modules.backend.loader import Choices, Precision, assemble, load
+from modules.core.errors import UserError
+from modules.models.configs import read_config
+from modules.models.header import Header
+from tests.backend.checkpoints import same, write_checkpoint
+from tests.backend.checkpoints_sd2 import tiny_sd2_modules, tiny_sd2_weights, write_sd2
+from tests.models.files import CONFIGS, header_of
+
+FULL = Precision(torch.float32, torch.float32, torch.float32)
+HALF = Precision(torch.float16, torch.float32, torch.float16)
+
+
+def load_tiny(path, choices=None, precision=FULL):
+    return load(path, path.with_suffix(".yaml"), precision, choices or Choices())
+
+
+@pytest.mark.parametrize("in_channels", [4, 9])
+@pytest.mark.parametrize("extension", ["safetensors", "ckpt"])
+def test_unet_and_text_encoder_compute_what_the_definition_says(tmp_path, in_channels, extension):
+    components = load_tiny(write_sd2(tmp_path / f"tiny.{extension}", in_channels))
+    unet, text = tiny_sd2_modules(in_channels)
+    ids = torch.tensor([[49406, 320, 2368, 49407, *[0] * 73]])
+    x = torch.randn(1, in_channels, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        words = text(ids)
+        assert_close(components.text_encoder(ids).last_hidden_state, words, atol=1e-5, rtol=1e-4)
+        assert_close(
+            components.unet(x, 500, words).sample, unet(x, 500, words).sample, atol=1e-5, rtol=1e-4
+        )
+    assert same(components.unet, unet)
+    assert components.padding == 0
+
+
+def test_open_clip_names_agree_with_diffusers():
+    weights = tiny_sd2_weights()
+    encoder = load_text_encoder(weights)
+    config = type("Model", (), {"config": encoder.config})
+    converted = single_file_utils.convert_open_clip_checkpoint(config, weights)
+    ours = encoder.state_dict()
+    theirs = {key.removeprefix("text_model."): value for key, value in converted.items()}
+    assert ours.keys() <= theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def load_text_encoder(weights):
+    from modules.backend import blank
+    from modules.models.header import TensorInfo
+    from modules.models.text_config import read_text_config
+    from modules.models.yaml_section import Section
+
+    infos = {name: TensorInfo(tuple(v.shape), "F32") for name, v in weights.items()}
+    config = read_text_config(Section({}, CONFIGS), Header(infos, {}, "safetensors"))
+    encoder = blank.blank_text_encoder(config)
+    state = {}
+    for key in encoder.state_dict():
+        name = ldm_layout.open_clip_name(key)
+        if isinstance(name, ldm_layout.Third):
+            state[key] = weights[name.name].chunk(3)[name.number]
+        else:
+            state[key] = weights[name]
+    encoder.load_state_dict(state, assign=True)
+    return encoder
+
+
+@pytest.mark.parametrize(
+    ("file", "config", "channels", "parameters"),
+    [
+        ("sd2", "v2-inference.yaml", 4, 865_910_724),  # as in the model card
+        ("sd2", "v2-inference-v.yaml", 4, 865_910_724),
+        ("sd2-inpainting", "v2-inpainting-inference.yaml", 9, 865_925_124),
+        ("sd2-depth", "v2-midas-inference.yaml", 5, 865_913_604),
+        ("sd1-inpainting", "v1-inpainting-inference.yaml", 9, 859_535_364),
+    ],
+)
+def test_published_names_and_shapes_are_all_accounted_for(file, config, channels, parameters):
+    header = header_of(file)
+    model = read_config(CONFIGS / config, header, file)
+    weights = {name: torch.empty(t.shape, device="meta") for name, t in header.tensors.items()}
+    components = assemble(weights, model, FULL, file, "any")
+    assert sum(p.numel() for p in components.unet.parameters()) == parameters
+    assert components.unet.config.in_channels == channels
+    assert components.unet.down_blocks[0].attentions[0].transformer_blocks[0].attn1.heads in (5, 8)
+    assert len(components.text_encoder.state_dict()) == (196 if file.startswith("sd1") else 372)
+
+
+def test_the_yaml_chooses_the_last_layer_too(tmp_path):
+    changes = {"cond_stage_config.params.layer": "last"}
+    components = load_tiny(write_sd2(tmp_path / "tiny.safetensors", changes=changes))
+    assert components.text_encoder.config.num_hidden_layers == 3
+
+
+def test_a_yaml_for_the_other_text_encoder_is_refused_with_both_names(tmp_path):
+    path = write_sd2(
+        tmp_path / "tiny.safetensors",
+        changes={"cond_stage_config.target": "ldm.modules.encoders.modules.FrozenCLIPEmbedder"},
+    )
+    with pytest.raises(UserError, match=r"tiny\.yaml' describes .* CLIP, but .* has OpenCLIP"):
+        load_tiny(path)
+    path = write_checkpoint(
+        tmp_path / "one.safetensors", changes={"cond_stage_config.target": "x.FrozenOpenCLIPEmbedder"}
+    )
+    with pytest.raises(UserError, match=r"describes .* OpenCLIP, but .* has CLIP"):
+        load_tiny(path)
+
+
+def test_attention_stays_finite_where_half_precision_would_overflow(tmp_path):
+    unet = load_tiny(write_sd2(tmp_path / "tiny.safetensors"), precision=HALF).unet
+    attention = unet.mid_block.attentions[0].transformer_blocks[0].attn1
+    assert unet.config.upcast_attention
+    for layer in (attention.to_q, attention.to_k):
+        layer.weight.fill_(1.0)
+    seen = torch.full((1, 4, 64), 2.0, dtype=torch.float16)
+    with torch.inference_mode():
+        scores = attention.to_q(seen) @ attention.to_k(seen).transpose(1, 2)
+        assert scores.isinf().all()
+        assert attention(seen).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "parameterization", "gives"),
+    [
+        ("v_prediction", "eps", "v_prediction"),
+        ("epsilon", "v", "epsilon"),
+        (None, "v", "v_prediction"),
+        (None, "eps", "epsilon"),
+    ],
+)
+def test_a_chosen_prediction_wins_over_the_yaml(tmp_path, chosen, parameterization, gives):
+    path = write_sd2(
+        tmp_path / "tiny.safetensors", changes={"parameterization": parameterization}
+    )
+    assert load_tiny(path, Choices(prediction=chosen)).prediction_type == gives
+
+
+@pytest.mark.parametrize(
+    ("bias", "predicts"), [(0.5, "epsilon"), (-0.4, "epsilon"), (-0.6, "v_prediction")]
+)
+def test_the_probe_tells_v_by_an_answer_far_below_what_it_saw(tmp_path, bias, predicts):
+    weights = tiny_sd2_weights()
+    weights["model.diffusion_model.out.2.weight"].zero_()
+    weights["model.diffusion_model.out.2.bias"].fill_(bias)
+    path = write_sd2(tmp_path / "tiny.safetensors", weights=weights)
+    assert load_tiny(path, Choices(prediction="probe")).prediction_type == predicts
