@@ -98,7 +98,10 @@ def make_engine(flags: Flags, paths: Paths) -> Engine:
         index=flags.device_id or 0,
         fallback=stamp.warning if stamp is not None and stamp.device == "cpu" else "",
     )
-    return Engine(paths, LocalExecutor(device, tokenizer), tokenizer, flags.ckpt or "")
+    checkpoint = flags.ckpt or ""
+    if checkpoint and Path(checkpoint).is_file():
+        checkpoint = str(Path(checkpoint).absolute())
+    return Engine(paths, LocalExecutor(device, tokenizer), tokenizer, checkpoint)
 
 
 def make_app(engine: Engine, flags: Flags) -> FastAPI:

@@ -91,9 +91,7 @@ class ModelCache:
             BadFile: the file cannot be used.
             UserError: the .yaml and the file contradict each other.
         """
-        key = _Key(
-            checkpoint.path, checkpoint.modified_ns, config, _modified_ns(config), precision
-        )
+        key = _Key(checkpoint.path, checkpoint.modified_ns, config, _modified_ns(config), precision)
         if self._model is not None and key == self._key:
             return self._model
         self.clear()

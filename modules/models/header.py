@@ -57,7 +57,8 @@ def read_header(path: Path) -> Header:
         tensors = pickled.read(path, zipped=kind == "zip").tensors
     except FileNotFoundError:
         raise NotFound(
-            f"'{path}' does not exist.", "Put the file back, or refresh the list and choose another."
+            f"'{path}' does not exist.",
+            "Put the file back, or refresh the list and choose another.",
         ) from None
     except OSError as error:
         raise BadFile(f"'{path.name}' cannot be read: {error.strerror or error}.") from error
