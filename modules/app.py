@@ -57,12 +57,7 @@ def serve(flags: Flags) -> int:
     prepare_environment(paths)
     engine = make_engine(flags, paths)
     app = make_app(engine, flags)
-    guard = Guard(
-        app,
-        credentials,
-        flags.api_credentials(),
-        LOOPBACK_NAMES if is_loopback(flags.host) else None,
-    )
+    guard = Guard(app, credentials, flags.api_credentials(), names_of(flags.host))
     server = _Server(guard, engine, sock, flags)
     with contextlib.suppress(KeyboardInterrupt):  # raised again by uvicorn after its shutdown
         server.run(sockets=[sock])
@@ -147,6 +142,11 @@ def make_app(engine: Engine, flags: Flags) -> FastAPI:
 def is_loopback(host: str) -> bool:
     """Return whether only this machine can reach the address."""
     return host in LOOPBACK_NAMES or host.startswith("127.")
+
+
+def names_of(host: str) -> frozenset[str] | None:
+    """Return the names by which a server on that address may be called; None where a password guards."""
+    return LOOPBACK_NAMES | {host} if is_loopback(host) else None
 
 
 def entry_credentials(flags: Flags) -> tuple[Credential, ...]:

@@ -84,6 +84,11 @@ def test_loopback_needs_no_password(host: str):
     assert app.entry_credentials(Flags(server_name=host)) == ()
 
 
+def test_a_server_on_loopback_answers_to_its_own_address_and_no_other_name():
+    assert app.names_of("127.0.0.2") == {"127.0.0.2", "127.0.0.1", "localhost", "::1"}
+    assert app.names_of("0.0.0.0") is None
+
+
 @pytest.mark.parametrize("flags", [Flags(listen=True), Flags(server_name="0.0.0.0"), Flags(server_name="::")])
 def test_an_open_address_makes_up_a_password(flags: Flags, capsys: pytest.CaptureFixture[str]):
     (made,) = app.entry_credentials(flags)
