@@ -57,12 +57,7 @@ def serve(flags: Flags) -> int:
     prepare_environment(paths)
     engine = make_engine(flags, paths)
     app = make_app(engine, flags)
-    guard = Guard(
-        app,
-        credentials,
-        flags.api_credentials(),
-        LOOPBACK_NAMES if is_loopback(flags.host) else None,
-    )
+    guard = Guard(app, credentials, flags.api_credentials(), names_of(flags.host))
     server = _Server(guard, engine, sock, flags)
     with contextlib.suppress(KeyboardInterrupt):  # raised again by uvicorn after its shutdown
         server.run(sockets=[sock])
@@ -98,7 +93,10 @@ def make_engine(flags: Flags, paths: Paths) -> Engine:
         index=flags.device_id or 0,
         fallback=stamp.warning if stamp is not None and stamp.device == "cpu" else "",
     )
-    return Engine(paths, LocalExecutor(device, tokenizer), tokenizer, flags.ckpt or "")
+    checkpoint = flags.ckpt or ""
+    if checkpoint and Path(checkpoint).is_file():
+        checkpoint = str(Path(checkpoint).absolute())
+    return Engine(paths, LocalExecutor(device, tokenizer), tokenizer, checkpoint)
 
 
 def make_app(engine: Engine, flags: Flags) -> FastAPI:
@@ -144,6 +142,11 @@ def make_app(engine: Engine, flags: Flags) -> FastAPI:
 def is_loopback(host: str) -> bool:
     """Return whether only this machine can reach the address."""
     return host in LOOPBACK_NAMES or host.startswith("127.")
+
+
+def names_of(host: str) -> frozenset[str] | None:
+    """Return the names by which a server on that address may be called; None where a password guards."""
+    return LOOPBACK_NAMES | {host} if is_loopback(host) else None
 
 
 def entry_credentials(flags: Flags) -> tuple[Credential, ...]:

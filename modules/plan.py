@@ -17,6 +17,7 @@ from modules.sampling.schedules import Schedule
 
 # A1111 draws random seeds below this.
 _RANDOM_SEEDS = 4294967294
+DEFAULTS = Settings()
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def make_plan(
     checkpoint: Checkpoint,
     samplers: Registry[Sampler],
     schedules: Registry[Schedule],
-    settings: Settings,
+    settings: Settings = DEFAULTS,
 ) -> Plan:
     """Return the plan of a request.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +11,14 @@ import pytest
 
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
+from modules.launch.environment import apply_environment
 from modules.models.manager import Checkpoint
 from modules.prompt.tokens import ClipTokenizer
 from tests.engine.fake_executor import FakeExecutor
+
+# As the program does before it imports anything; on models this small a second thread only costs time.
+apply_environment(os.environ)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 # Just enough to be recognised as an SD 1.x checkpoint by its header.

@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from modules.backend import masked, pipelines, vae
+from modules.backend import masked, memory, pipelines, vae
 from modules.backend.cache import LoadedModel
 from modules.backend.guidance import GuidedUNet
 from modules.backend.noise import ImageNoise
@@ -62,10 +62,12 @@ def generate_batch(
     Raises:
         Cancelled: the job was interrupted; pictures handed over before stay.
         NotFinite: the network or the VAE produced invalid numbers.
+        OutOfMemory: the batch does not fit.
     """
     request = plan.request
     batch = plan.batches[batch_index]
     components = model.components
+    memory.check(components, request, device)
     # 1. Words
     listener.on_phase("Reading the prompt")
     cond, uncond = model.encode(request.prompt), model.encode(request.negative_prompt)

@@ -53,15 +53,17 @@ class Runner:
         for batch_index in range(len(plan.batches)):
             try:
                 self._run_batch(plan, batch_index, listener)
-            except torch.OutOfMemoryError as error:
-                message = str(error)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                logger.warning("Out of memory: %s", error)
             else:
                 continue
             # Outside the except block: a traceback would keep the tensors alive.
             self._cache.clear()
             raise OutOfMemory(
-                f"{self.device.label} has too little memory for {plan.request.batch_size} picture(s) of "
-                f"{plan.request.width}x{plan.request.height}: {message.splitlines()[0]}",
+                f"{self.device.label} has too little memory for {plan.request.batch_size} at once of "
+                f"{plan.request.width}x{plan.request.height}.",
                 "Use a smaller size or batch size.",
             )
 
@@ -91,3 +93,10 @@ class Runner:
 
     def _acquire(self, model: ModelPlan) -> LoadedModel:
         return self._cache.acquire(model, self.device.tiers[self._tier(model.checkpoint)])
+
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether the error means that memory ran out; the CPU and MPS have no class for it."""
+    words = ("can't allocate memory", "out of memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)

@@ -108,7 +108,10 @@ class Flags:
     )
 
     ckpt: str | None = flag(
-        None, "Models", "checkpoint to load at start: a file or a listed name", metavar="NAME"
+        None,
+        "Models",
+        "checkpoint to load at start: its name in the list, or its path in one of the folders",
+        metavar="NAME",
     )
     device_id: int | None = flag(
         None, "Models", "number of the GPU to use", kind=_gpu_number, metavar="NUMBER"

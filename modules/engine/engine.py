@@ -237,6 +237,9 @@ class Engine:
         made = f"{len(status.images)} of {status.image_count} pictures"
         if error is None:
             job.end("done")
+            if self.state.phase != "loading":  # whatever failed before, this checkpoint works
+                name = job.plan.checkpoint.name
+                self.state = replace(self.state, phase="ready", text="Ready", checkpoint=name)
             logger.info("Made %s with %s.", made, job.plan.checkpoint.name)
         elif isinstance(error, Cancelled):
             job.end("cancelled", f"Interrupted: {made} were finished.")

@@ -120,7 +120,7 @@ class ModelManager:
         return self._checkpoints or ()
 
     def find(self, name: str) -> Checkpoint:
-        """Return the one checkpoint of that title, name, file name or hash, without regard to case.
+        """Return the one checkpoint of that title, name, file name, path or hash, whatever the case.
 
         Raises:
             NotFound: there is none, or its file is gone.
@@ -220,7 +220,7 @@ class ModelManager:
     def _match(self, name: str) -> Checkpoint:
         listed = self.checkpoints()
         wanted = _without_hash(name.strip()).replace("\\", "/").casefold()
-        for spelling in (_by_name, _by_stem, _by_file_name, _by_model_name):
+        for spelling in (_by_name, _by_stem, _by_file_name, _by_model_name, _by_path):
             found = [c for c in listed if spelling(c) == wanted]
             if len(found) > 1:
                 raise UserError(
@@ -260,6 +260,10 @@ def _by_file_name(checkpoint: Checkpoint) -> str:
 
 def _by_model_name(checkpoint: Checkpoint) -> str:
     return checkpoint.model_name.casefold()
+
+
+def _by_path(checkpoint: Checkpoint) -> str:
+    return checkpoint.path.as_posix().casefold()
 
 
 def _listing(checkpoints: Iterable[Checkpoint]) -> str:

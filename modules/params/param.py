@@ -60,9 +60,8 @@ def param(default: Any, label: str, **known: Any) -> Any:
     row = Param(label, **known)
     bounds: dict[str, Any] = {"ge": row.ge, "le": row.le, "multiple_of": row.multiple_of}
     if isinstance(default, str):
-        bounds["min_length"] = (
-            0  # any bound makes pydantic refuse halves of characters, which no file can hold
-        )
+        # Any bound makes pydantic refuse halves of characters, which no file can hold.
+        bounds["min_length"] = 0
     field = Field(
         default,
         title=label,

@@ -187,10 +187,10 @@ def test_half_a_character_is_refused(client: TestClient):
     assert response.json()["detail"] == "Prompt holds half a character; type it again."
 
 
-def test_a_failed_job_is_an_error_of_the_server(client: TestClient, executor: FakeExecutor):
+def test_a_failed_job_answers_with_its_own_error(client: TestClient, executor: FakeExecutor):
     executor.failures = [OutOfMemory("Too little memory.", "Use a smaller size.")]
     response = client.post(URL, json=SMALL)
-    assert response.status_code == 500
+    assert (response.status_code, response.json()["error"]) == (507, "OutOfMemory")
     assert response.json()["detail"] == "Too little memory. Use a smaller size."
     assert client.post(URL, json=SMALL).status_code == 200
 

@@ -244,6 +244,15 @@ def test_the_command_line_chooses_before_what_is_remembered(
     assert executor.loaded == ["sub/second.safetensors"]
 
 
+def test_the_command_line_may_name_a_file(paths: Paths, executor: FakeExecutor, tokenizer: ClipTokenizer):
+    file = paths.checkpoint_folders[0] / "sub" / "second.safetensors"
+    engine = Engine(paths, executor, tokenizer, checkpoint=str(file))
+    engine.start()
+    executor.wait_until_idle()
+    engine.stop()
+    assert executor.loaded == ["sub/second.safetensors"]
+
+
 def test_a_checkpoint_that_does_not_exist_is_an_error_and_never_another(engine: Engine, executor: FakeExecutor):
     with pytest.raises(NotFound, match="There is no checkpoint named 'secnd'"):
         engine.submit(SMALL.replace(sd_model_checkpoint="secnd"))

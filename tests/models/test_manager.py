@@ -5,7 +5,7 @@ import time
 import pytest
 
 from modules.core.errors import BadFile, NotFound, UserError
-from modules.models.families import families
+from modules.models.families import SD1_PARTS
 from modules.models.ldm_names import UNET_CONTEXT
 from modules.models.manager import ModelManager
 from tests.models.files import CONFIGS, shapes_of, write_safetensors

@@ -195,7 +195,7 @@ class Run:
         """Train on one batch and return its loss."""
         size = self.shared_rng.choices(self.sizes, [s.share for s in self.sizes])[0]
         pixels = size.width * size.height
-        count = max(8, self.arguments.batch_size * 128 * 128 // pixels)
+        count = max(3, self.arguments.batch_size * 128 * 128 // pixels)
         images, depth, texts = batch_of_scenes(
             count, size, self.rng, self.arguments.landscape_share
         )
@@ -205,7 +205,7 @@ class Run:
         extra = self.task.extra(images.to(device), depth.to(device), self.rng)
         x = x if extra is None else torch.cat([x, extra], 1)
         states = self.text.states(texts, distract=self.rng)
-        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+        with torch.autocast(device, torch.bfloat16, enabled=self.arguments.bfloat16):
             prediction = self.trainer.model(x, t, states).sample
         weights = loss_weights(
             x0, depth.to(device), self.arguments.subject_weight, self.arguments.outline_weight
@@ -283,6 +283,7 @@ def main() -> None:
     add("--subject-weight", type=float, default=1.5)
     add("--outline-weight", type=float, default=2.0)
     add("--landscape-share", type=float, default=0.5)
+    add("--bfloat16", action="store_true", help="compute in bfloat16, for processors that can")
     add("--minutes", type=float, help="stop after so long, even if steps are left")
     add("--save-minutes", type=float, default=4)
     add("--threads", type=int, default=1)

@@ -56,10 +56,9 @@ class LocalExecutor:
     def start(self, on_ready: Callable[[DeviceFacts | None, str], None]) -> None:
         """Begin in the background."""
         # A daemon: a step that takes minutes must not hold up the end of the program.
-        self._thread = threading.Thread(
-            target=self._serve, args=(on_ready,), name="device", daemon=True
-        )
-        self._thread.start()
+        thread = threading.Thread(target=self._serve, args=(on_ready,), name="device", daemon=True)
+        thread.start()
+        self._thread = thread  # only now: Ctrl-C may come at any moment, and `stop` joins it
 
     def run(self, plan: Plan, listener: Listener) -> Future[None]:
         """Put a plan in the queue."""

@@ -110,24 +110,21 @@ window.webui = (() => {
     const visible = buttons.find((button) => button.offsetParent !== null);
     if (visible) {
       event.preventDefault();
-      // The text box hands its last word to the server when it loses the focus.
-      document.activeElement?.dispatchEvent(new Event("change", {bubbles: true}));
+      // A box hands its last word to the server when it loses the focus.
+      const box = document.activeElement;
+      box?.blur();
+      box?.focus();
       setTimeout(() => visible.click(), 50);
     }
   }
 
   function start(helps) {
+    if (window.webuiColours) document.body.classList.toggle("dark", window.webuiColours === "dark");
     for (const [id, help] of Object.entries(helps)) byId(id)?.setAttribute("title", help);
     document.addEventListener("keydown", onKey, true);
     showState();
     document.querySelectorAll(".interrupt").forEach((button) => button.classList.add("away"));
     document.querySelectorAll(".generate").forEach((button) => reattach(button.id.replace("_generate", "")));
-  }
-
-  if (window.webuiColours) {
-    document.addEventListener("DOMContentLoaded", () => {
-      document.body.classList.toggle("dark", window.webuiColours === "dark");
-    });
   }
 
   return {start, follow, interrupt, job: (prefix) => jobs[prefix] ?? ""};

@@ -1,0 +1,43 @@
+"""How much memory a batch needs on the CPU, where taking too much ends the whole program."""
+
+from __future__ import annotations
+
+import psutil
+import torch
+
+from modules.backend.loader import Components
+from modules.core.errors import OutOfMemory
+from modules.params.request import GenerationRequest
+
+# Peak bytes measured on full-size SD 1.x networks in float32, per value of the widest feature map.
+_UNET_BYTES = 40 * 4
+_VAE_BYTES = 8 * 4
+
+
+def needed_bytes(components: Components, request: GenerationRequest) -> int:
+    """Return roughly what one batch takes beside the weights: the larger of UNet and VAE."""
+    pixels = request.width * request.height
+    unet_width: int = components.unet.config["block_out_channels"][0]
+    vae_width: int = components.vae.config["block_out_channels"][0]
+    unet = (
+        _UNET_BYTES * unet_width * (pixels // 64) * 2 * request.batch_size
+    )  # both prompts at once
+    vae = _VAE_BYTES * vae_width * pixels  # one picture at a time
+    return max(unet, vae)
+
+
+def check(components: Components, request: GenerationRequest, device: torch.device) -> None:
+    """Refuse a batch that the CPU's memory cannot hold; other devices refuse by themselves.
+
+    Raises:
+        OutOfMemory: naming what is needed and what is free.
+    """
+    if device.type != "cpu":
+        return
+    needed, free = needed_bytes(components, request), psutil.virtual_memory().available
+    if needed > free:
+        raise OutOfMemory(
+            f"{request.batch_size} at once of {request.width}x{request.height} need about "
+            f"{needed / 1e9:.0f} GB of memory, and {free / 1e9:.0f} GB are free.",
+            "Use a smaller size or batch size.",
+        )

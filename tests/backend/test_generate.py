@@ -1,0 +1,175 @@
+"""The whole road, on a tiny random model and on the demo checkpoint that comes with the program."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from modules.backend.cache import LoadedModel
+from modules.backend.device import DeviceOptions
+from modules.backend.generate import generate_batch
+from modules.backend.runner import Runner
+from modules.core.errors import Cancelled
+from modules.models.manager import ModelManager
+from modules.params.request import Txt2ImgRequest
+from modules.plan import Plan, make_plan
+from modules.prompt.tokens import ClipTokenizer
+from modules.sampling.samplers import SAMPLERS
+from modules.sampling.schedules import SCHEDULES
+from tests.backend.tiny import Recorder, tiny_components
+from tests.conftest import ROOT, write_listed_checkpoint
+
+SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=3, seed=7)
+CIRCLE = Txt2ImgRequest(
+    prompt="a red circle on a blue background", width=128, height=128, steps=20, cfg_scale=5, seed=1
+)
+
+
+def plan_of(folder: Path, cache: Path, request: Txt2ImgRequest) -> Plan:
+    manager = ModelManager([folder], ROOT / "configs", cache)
+    found = next(found for found in manager.checkpoints() if not found.fault)
+    return make_plan(request, manager, found, SAMPLERS, SCHEDULES)
+
+
+# A tiny random model
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer: ClipTokenizer) -> LoadedModel:
+    return LoadedModel(tiny_components(), tokenizer)
+
+
+@pytest.fixture
+def made(model: LoadedModel, tmp_path: Path):
+    write_listed_checkpoint(tmp_path / "any.safetensors")  # to plan with; the model is in memory
+
+    def made(listener: Recorder, batch: int = 0, **changes: Any) -> list[Image.Image]:
+        plan = plan_of(tmp_path, tmp_path, SMALL.replace(**changes))
+        with torch.inference_mode():
+            generate_batch(model, plan, batch, listener, torch.device("cpu"))
+        return [image for _, image in listener.images]
+
+    return made
+
+
+def levels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image, dtype=np.int16)
+
+
+def test_a_batch_becomes_pictures_one_by_one(made):
+    recorder = Recorder()
+    images = made(recorder, batch=1, n_iter=2, batch_size=2, height=128)
+    assert [index for index, _ in recorder.images] == [2, 3]
+    assert {image.size for image in images} == {(64, 128)}
+    assert recorder.phases == ["Reading the prompt", "Sampling", "Decoding", "Decoding"]
+
+
+def test_progress_counts_over_all_batches(made):
+    recorder = Recorder()
+    made(recorder, batch=1, n_iter=2)
+    assert [(told.step, told.steps) for told in recorder.progress] == [(4, 6), (5, 6), (6, 6)]
+    assert all(told.steps_per_second > 0 for told in recorder.progress)
+
+
+@pytest.mark.parametrize("sampler", ["DPM++ 2M", "Euler a"])
+def test_a_picture_of_a_batch_is_the_picture_of_its_seed_alone(made, sampler: str):
+    batch = made(Recorder(), batch_size=2, sampler_name=sampler)
+    alone = made(Recorder(), seed=8, sampler_name=sampler)
+    assert np.abs(levels(batch[1]) - levels(alone[0])).max() <= 2
+    assert np.abs(levels(batch[0]) - levels(batch[1])).max() > 2
+
+
+def test_a_prompt_longer_than_its_negative_is_no_obstacle(made):
+    assert len(made(Recorder(), prompt="cat " * 200, negative_prompt="dog")) == 1
+
+
+def test_an_interrupt_ends_the_batch_within_a_step(made):
+    recorder = Recorder(stop_after=2)
+    with pytest.raises(Cancelled):
+        made(recorder, steps=50)
+    assert len(recorder.progress) == 2
+    assert recorder.images == []
+
+
+def test_previews_are_made_for_a_watcher_alone(made):
+    watched, unwatched = Recorder(watches=True), Recorder()
+    made(watched, batch_size=2)
+    made(unwatched)
+    assert [preview.size for preview in watched.previews] == [(16, 8)] * 3
+    assert unwatched.previews == []
+
+
+@pytest.mark.parametrize("size", [(64, 72), (88, 64), (200, 104)])
+def test_any_multiple_of_eight_is_a_size(made, size: tuple[int, int]):
+    assert made(Recorder(), width=size[0], height=size[1], steps=1)[0].size == size
+
+
+# The demo checkpoint
+
+
+@pytest.fixture(scope="module")
+def demo(tokenizer: ClipTokenizer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Draw with the demo checkpoint; nothing may be asked of the network."""
+    folder = ROOT / "models" / "Stable-diffusion" / "demo"
+    cache = tmp_path_factory.mktemp("cache")
+    patch = pytest.MonkeyPatch()
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("loading and generating need no network")
+
+    for name in ("connect", "connect_ex", "sendto"):
+        patch.setattr(socket.socket, name, refuse)
+    patch.setattr(socket, "getaddrinfo", refuse)
+    runner = Runner(DeviceOptions(use_cpu=True), tokenizer)
+
+    def draw(**changes: Any) -> list[Image.Image]:
+        recorder = Recorder()
+        runner.run(plan_of(folder, cache, CIRCLE.replace(**changes)), recorder)
+        return [image for _, image in recorder.images]
+
+    yield draw
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def circle(demo) -> Image.Image:
+    return demo()[0]
+
+
+def test_a_red_circle_on_a_blue_background_is_red_on_blue(circle: Image.Image):
+    pixels = levels(circle)
+    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
+    is_red = (red > blue + 40) & (red > green + 40)
+    is_blue = (blue > red + 40) & (blue > green)
+    border = np.ones((128, 128), dtype=bool)
+    border[12:-12, 12:-12] = False
+    assert is_red[48:80, 48:80].mean() > 0.6
+    assert is_blue[border].mean() > 0.6
+
+
+def test_the_same_seed_gives_the_same_bytes(demo, circle: Image.Image):
+    assert demo()[0].tobytes() == circle.tobytes()
+
+
+def test_another_seed_gives_another_picture(demo, circle: Image.Image):
+    assert demo(seed=2, steps=5)[0].tobytes() != demo(seed=3, steps=5)[0].tobytes()
+
+
+def test_a_negative_prompt_changes_the_picture(demo):
+    plain = demo(steps=5)[0]
+    refused = demo(steps=5, negative_prompt="green")[0]
+    assert np.abs(levels(plain) - levels(refused)).max() > 2
+
+
+def test_a_batch_of_two_equals_two_singles(demo):
+    batch = demo(batch_size=2, steps=5)
+    singles = demo(steps=5)[0], demo(seed=2, steps=5)[0]
+    for one, single in zip(batch, singles, strict=True):
+        assert np.abs(levels(one) - levels(single)).max() <= 2

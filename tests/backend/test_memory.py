@@ -1,0 +1,31 @@
+import pytest
+import torch
+
+from modules.backend import memory
+from modules.backend.loader import Components
+from modules.core.errors import OutOfMemory
+from modules.params.request import Txt2ImgRequest
+from tests.backend.checkpoints import tiny_modules
+
+
+@pytest.fixture(scope="module")
+def components():
+    unet, vae, text_encoder = tiny_modules()
+    return Components(unet, vae, text_encoder, torch.ones(1000), "epsilon", "SD 1.x")
+
+
+def test_a_batch_that_cannot_fit_is_refused_with_numbers(components):
+    huge = Txt2ImgRequest(width=8192, height=8192, batch_size=64)
+
+    with pytest.raises(OutOfMemory, match=r"64 at once of 8192x8192 need about .* GB"):
+        memory.check(components, huge, torch.device("cpu"))
+
+
+def test_an_ordinary_batch_is_let_through(components):
+    memory.check(components, Txt2ImgRequest(), torch.device("cpu"))
+
+
+def test_more_pictures_at_once_need_more_memory(components):
+    one, eight = Txt2ImgRequest(), Txt2ImgRequest(batch_size=8)
+
+    assert memory.needed_bytes(components, eight) > memory.needed_bytes(components, one)

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from modules.backend.device import FP16, FP32, DeviceOptions
+from modules.backend.runner import Runner
+from modules.core.errors import Cancelled, NotFinite
+from modules.models.manager import ModelManager
+from modules.params.request import Txt2ImgRequest
+from modules.plan import Plan, make_plan
+from modules.prompt.tokens import ClipTokenizer
+from modules.sampling.samplers import SAMPLERS
+from modules.sampling.schedules import SCHEDULES
+from tests.backend.checkpoints import tiny_weights, write_checkpoint
+from tests.backend.tiny import Recorder
+from tests.conftest import ROOT
+
+SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=2, seed=7)
+CONV_IN = "model.diffusion_model.input_blocks.0.0.weight"
+# More pictures than the memory that the process may have.
+TOO_LARGE = """
+import resource, sys
+from pathlib import Path
+from modules.backend.device import DeviceOptions
+from modules.backend.runner import Runner
+from modules.core.errors import OutOfMemory
+from modules.prompt.tokens import ClipTokenizer
+from tests.backend.test_runner import SMALL, plan_of
+from tests.backend.tiny import Recorder
+folder, vocabulary = Path(sys.argv[1]), Path(sys.argv[2])
+runner = Runner(DeviceOptions(use_cpu=True), ClipTokenizer(vocabulary))
+runner.run(plan_of(folder, SMALL), Recorder())
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 500_000_000, used + 500_000_000))
+try:
+    runner.run(plan_of(folder, SMALL.replace(width=2048, height=2048, batch_size=8)), Recorder())
+except OutOfMemory as error:
+    print(error)
+recorder = Recorder()
+runner.run(plan_of(folder, SMALL), recorder)
+print(len(recorder.images), "picture afterwards")
+"""
+
+
+def plan_of(folder: Path, request: Txt2ImgRequest, name: str = "tiny") -> Plan:
+    manager = ModelManager([folder], ROOT / "configs", folder / "cache")
+    return make_plan(request, manager, manager.find(name), SAMPLERS, SCHEDULES)
+
+
+@pytest.fixture
+def runner(tokenizer: ClipTokenizer) -> Runner:
+    return Runner(DeviceOptions(use_cpu=True), tokenizer)
+
+
+def scaled(factor: float) -> Mapping[str, Any]:
+    """Return weights whose first convolution answers with numbers beyond half precision."""
+    weights: dict[str, Tensor] = tiny_weights()
+    weights[CONV_IN] = weights[CONV_IN] * factor
+    return weights
+
+
+def test_a_plan_becomes_all_its_pictures(runner: Runner, tmp_path: Path):
+    write_checkpoint(tmp_path / "tiny.safetensors")
+    recorder = Recorder()
+    runner.run(plan_of(tmp_path, SMALL.replace(n_iter=2, batch_size=2)), recorder)
+    assert [index for index, _ in recorder.images] == [0, 1, 2, 3]
+    assert recorder.phases[0] == "Loading tiny.safetensors"
+    assert recorder.notes == []
+
+
+def test_a_loaded_checkpoint_is_not_read_again(runner: Runner, tmp_path: Path):
+    path = write_checkpoint(tmp_path / "tiny.safetensors")
+    plan = plan_of(tmp_path, SMALL)
+    runner.load(plan.model)
+    path.rename(tmp_path / "elsewhere")
+    recorder = Recorder()
+    runner.run(plan, recorder)
+    assert len(recorder.images) == 1
+
+
+def test_a_changed_yaml_is_read_again(runner: Runner, tmp_path: Path):
+    write_checkpoint(tmp_path / "tiny.safetensors")
+    first, second = Recorder(), Recorder()
+    runner.run(plan_of(tmp_path, SMALL), first)
+    write_checkpoint(tmp_path / "tiny.safetensors", changes={"parameterization": "v"})
+    runner.run(plan_of(tmp_path, SMALL), second)
+    assert first.images[0][1].tobytes() != second.images[0][1].tobytes()
+
+
+def test_numbers_that_overflow_are_made_again_one_precision_up(runner: Runner, tmp_path: Path):
+    write_checkpoint(tmp_path / "tiny.safetensors", weights=scaled(1e6))
+    runner.device = replace(runner.device, tiers=(FP16, FP32))
+    first, second = Recorder(), Recorder()
+    runner.run(plan_of(tmp_path, SMALL), first)
+    runner.run(plan_of(tmp_path, SMALL), second)
+    assert len(first.images) == 1
+    assert len(first.notes) == 1
+    assert "tiny.safetensors" in first.notes[0]
+    assert "float32" in first.notes[0]
+    assert second.notes == [], "the precision that it needs is remembered"
+    assert first.images[0][1].tobytes() == second.images[0][1].tobytes()
+
+
+def test_the_picture_made_again_is_that_of_full_precision(
+    runner: Runner, tmp_path: Path, tokenizer: ClipTokenizer
+):
+    write_checkpoint(tmp_path / "tiny.safetensors", weights=scaled(1e6))
+    full, again = Recorder(), Recorder()
+    runner.run(plan_of(tmp_path, SMALL), full)
+    runner.device = replace(runner.device, tiers=(FP16, FP32))
+    runner.run(plan_of(tmp_path, SMALL), again)
+    assert full.images[0][1].tobytes() == again.images[0][1].tobytes()
+
+
+def test_another_checkpoint_begins_at_the_first_precision_again(runner: Runner, tmp_path: Path):
+    write_checkpoint(tmp_path / "wild.safetensors", weights=scaled(1e6))
+    write_checkpoint(tmp_path / "tame.safetensors")
+    runner.device = replace(runner.device, tiers=(FP16, FP32))
+    wild, tame = Recorder(), Recorder()
+    runner.run(plan_of(tmp_path, SMALL, "wild"), wild)
+    runner.run(plan_of(tmp_path, SMALL, "tame"), tame)
+    assert (len(wild.notes), len(tame.notes)) == (1, 0)
+
+
+@pytest.mark.parametrize("place", [CONV_IN, "first_stage_model.decoder.conv_out.weight"])
+def test_at_the_highest_precision_there_is_no_picture(runner: Runner, tmp_path: Path, place: str):
+    weights = tiny_weights()
+    weights[place] = torch.full_like(weights[place], torch.nan)
+    write_checkpoint(tmp_path / "tiny.safetensors", weights=weights)
+    recorder = Recorder()
+    with pytest.raises(NotFinite, match="produced invalid numbers"):
+        runner.run(plan_of(tmp_path, SMALL), recorder)
+    assert recorder.images == []
+
+
+def test_an_interrupt_before_the_first_step_makes_nothing(runner: Runner, tmp_path: Path):
+    write_checkpoint(tmp_path / "tiny.safetensors")
+    recorder = Recorder(stop_after=0)
+    with pytest.raises(Cancelled):
+        runner.run(plan_of(tmp_path, SMALL), recorder)
+    assert recorder.progress == []
+
+
+def test_an_interrupt_keeps_finished_batches(runner: Runner, tmp_path: Path):
+    write_checkpoint(tmp_path / "tiny.safetensors")
+    recorder = Recorder(stop_after=3)
+    with pytest.raises(Cancelled):
+        runner.run(plan_of(tmp_path, SMALL.replace(n_iter=3)), recorder)
+    assert [index for index, _ in recorder.images] == [0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on memory")
+def test_too_little_memory_is_a_sentence_and_the_next_job_runs(tmp_path: Path, root: Path):
+    write_checkpoint(tmp_path / "tiny.safetensors")
+    vocabulary = root / "configs" / "clip" / "bpe_simple_vocab_16e6.txt.gz"
+    done = subprocess.run(
+        [sys.executable, "-c", TOO_LARGE, str(tmp_path), str(vocabulary)],
+        cwd=root,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "too little memory for 8 at once of 2048x2048" in done.stdout
+    assert "1 picture afterwards" in done.stdout

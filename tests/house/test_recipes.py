@@ -1,0 +1,115 @@
+"""The recipes of modules/README.md: add it, see it in the page, the API and the infotext."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import gradio as gr
+import pytest
+from fastapi import APIRouter, FastAPI
+from fastapi.testclient import TestClient
+
+from modules import infotext
+from modules.api import routes
+from modules.engine.engine import Engine
+from modules.params.param import param, params_of, validated
+from modules.params.request import Txt2ImgRequest
+from modules.sampling.noise_levels import NoiseLevels
+from modules.sampling.samplers import SAMPLERS, Noise, Sampler, Steps, Tensor
+from modules.sampling.schedules import SCHEDULES, Schedule
+from modules.ui import page
+from modules.ui.form import Form
+from tests.engine.fake_executor import PATIENCE_S
+
+SMALL = Txt2ImgRequest(width=64, height=64, steps=2, seed=1)
+
+
+def client_of(engine: Engine) -> TestClient:
+    app = FastAPI()
+    routes.add_routes(app, engine, with_api=True)
+    return TestClient(app)
+
+
+def jump(x: Tensor, sigmas: Sequence[float], noise: Noise) -> Steps:
+    """Jump to the prediction at once."""
+    return (yield x, sigmas[0])
+
+
+def straight(steps: int, levels: NoiseLevels) -> list[float]:
+    """Return sigmas on a straight line."""
+    return [levels.largest * (steps - i) / steps for i in range(steps + 1)]
+
+
+def test_a_sampler_is_a_generator_and_a_row(engine: Engine):
+    engine.samplers.add(Sampler("Jump", jump, aliases=("k_jump",)))
+    assert engine.choices("samplers")[-1] == "Jump"
+    assert client_of(engine).get("/sdapi/v1/samplers").json()[-1]["name"] == "Jump"
+    job = engine.submit(SMALL.replace(sampler_name="k_jump"))
+    assert job.wait(PATIENCE_S)
+    assert "Sampler: Jump" in job.status().images[0].infotext
+    assert "Jump" not in SAMPLERS.names(), "each engine has tables of its own"
+
+
+def test_a_schedule_is_a_function_and_a_row(engine: Engine):
+    engine.schedules.add(Schedule("Straight", straight))
+    assert engine.choices("schedules")[-1] == "Straight"
+    assert client_of(engine).get("/sdapi/v1/schedulers").json()[-1]["label"] == "Straight"
+    job = engine.submit(SMALL.replace(scheduler="straight"))
+    assert job.wait(PATIENCE_S)
+    assert "Schedule type: Straight" in job.status().images[0].infotext
+    assert "Straight" not in SCHEDULES.names()
+
+
+class LouderRequest(Txt2ImgRequest):
+    """A request with one more parameter."""
+
+    volume: int = param(
+        3, "Volume", help="More is louder.", infotext="Volume", ge=0, le=11, slider=(0, 11, 1)
+    )
+
+
+def test_a_request_parameter_is_one_line(engine: Engine):
+    request = validated(LouderRequest, {"volume": 7, "seed": 1})
+    assert infotext.write(request, {}).endswith("Size: 512x512, Volume: 7")
+    assert LouderRequest.model_json_schema()["properties"]["volume"]["maximum"] == 11
+    with gr.Blocks():
+        form = Form(LouderRequest, engine, "louder")
+        slider = form.field("volume")
+    assert isinstance(slider, gr.Slider)
+    assert (slider.label, slider.minimum, slider.maximum, slider.value) == ("Volume", 0, 11, 3)
+    assert form.helps() == {"louder_volume": "More is louder."}
+    assert list(params_of(LouderRequest))[-1] == "volume"
+
+
+def test_a_tab_is_a_function_and_a_row(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    def build(engine: Engine) -> Form:
+        form = Form(LouderRequest, engine, "louder")
+        form.field("volume")
+        return form
+
+    monkeypatch.setattr(page, "TABS", (*page.TABS, page.Tab("Louder", build)))
+    config = page.build_page(engine).get_config_file()
+    tabs = [one["props"]["label"] for one in config["components"] if one["type"] == "tabitem"]
+    assert tabs == ["txt2img", "Louder"]
+
+
+def test_an_endpoint_is_a_function_in_a_router(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    def shout_router(engine: Engine) -> APIRouter:
+        router = APIRouter(prefix="/sdapi/v1")
+
+        @router.get("/shout")
+        def shout() -> list[str]:
+            return engine.samplers.names()
+
+        return router
+
+    monkeypatch.setattr(routes, "ROUTERS", (*routes.ROUTERS, shout_router))
+    assert client_of(engine).get("/sdapi/v1/shout").json() == engine.samplers.names()
+
+
+def test_a_page_offers_every_field_of_its_request(engine: Engine):
+    config = page.build_page(engine).get_config_file()
+    ids = {one["props"].get("elem_id") for one in config["components"]}
+    fields_of_the_bar = {"sd_model_checkpoint"}
+    expected = {f"txt2img_{name}" for name in params_of(Txt2ImgRequest) if name not in fields_of_the_bar}
+    assert expected - ids == set()

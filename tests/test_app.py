@@ -1,0 +1,285 @@
+"""The roof: sockets, passwords, and the real page mounted on an engine that draws plain pictures."""
+
+from __future__ import annotations
+
+import base64
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from modules import app
+from modules.api.guard import Guard
+from modules.core.errors import UserError
+from modules.core.flags import Credential, Flags, parse_flags
+from modules.core.paths import Paths
+from modules.engine.engine import Engine
+from modules.prompt.tokens import ClipTokenizer
+from tests.conftest import ROOT, write_listed_checkpoint
+from tests.engine.fake_executor import FakeExecutor
+
+HOST = "http://127.0.0.1:7860"
+SECRET = "not for everyone"
+
+
+# Sockets
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that another program listens on."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        yield other.getsockname()[1]
+
+
+def test_a_busy_default_port_means_the_next_free_one(
+    taken: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(app, "DEFAULT_PORT", taken)
+    with app.open_socket(Flags()) as sock:
+        port = sock.getsockname()[1]
+    assert taken < port < taken + 100
+    assert capsys.readouterr().out == f"Port {taken} is in use, so this is port {port}.\n"
+
+
+def test_a_busy_port_that_was_asked_for_is_an_error(taken: int):
+    with pytest.raises(UserError) as caught:
+        app.open_socket(Flags(port=taken))
+    assert caught.value.text.startswith(f"Port {taken} on 127.0.0.1 cannot be used: ")
+    assert "--port" in caught.value.hint
+
+
+def test_a_free_port_that_was_asked_for_is_taken(taken: int, capsys: pytest.CaptureFixture[str]):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free = probe.getsockname()[1]
+    with app.open_socket(Flags(port=free)) as sock:
+        assert sock.getsockname() == ("127.0.0.1", free)
+    assert capsys.readouterr().out == ""
+
+
+def test_an_address_that_is_not_ours_is_an_error():
+    with pytest.raises(UserError, match=r"192\.0\.2\.1"):
+        app.open_socket(Flags(server_name="192.0.2.1", port=7860))
+
+
+# Passwords
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.2"])
+def test_loopback_needs_no_password(host: str):
+    assert app.is_loopback(host)
+    assert app.entry_credentials(Flags(server_name=host)) == ()
+
+
+def test_a_server_on_loopback_answers_to_its_own_address_and_no_other_name():
+    assert app.names_of("127.0.0.2") == {"127.0.0.2", "127.0.0.1", "localhost", "::1"}
+    assert app.names_of("0.0.0.0") is None
+
+
+@pytest.mark.parametrize("flags", [Flags(listen=True), Flags(server_name="0.0.0.0"), Flags(server_name="::")])
+def test_an_open_address_makes_up_a_password(flags: Flags, capsys: pytest.CaptureFixture[str]):
+    (made,) = app.entry_credentials(flags)
+    told = capsys.readouterr().out
+    assert made.user in told and made.password in told
+    assert len(made.password) >= 12
+    assert app.entry_credentials(flags)[0].password != made.password
+
+
+def test_a_password_that_was_given_is_kept_and_not_printed(capsys: pytest.CaptureFixture[str]):
+    flags = parse_flags(["--listen", "--gradio-auth", "me:s3cret"])
+    assert app.entry_credentials(flags) == (Credential("me", "s3cret"),)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_bad_command_line_is_a_sentence(capsys: pytest.CaptureFixture[str]):
+    assert app.main(["--prot", "7860"]) == 1
+    assert "Did you mean --port?" in capsys.readouterr().err
+
+
+# Folders
+
+
+def test_folders_of_the_command_line_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    paths = app.make_paths(Flags(data_dir=Path("data"), ckpt_dir=Path("more")))
+    assert (paths.root, paths.data, paths.ckpt_dir) == (ROOT, tmp_path / "data", tmp_path / "more")
+    assert app.make_paths(Flags()).data == ROOT
+
+
+# The application
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("webui")
+    write_listed_checkpoint(folder / "models" / "Stable-diffusion" / "first.safetensors")
+    (folder / "config.json").write_text("{}")
+    (folder / "secret.txt").write_text(SECRET)
+    (folder / "configs").symlink_to(ROOT / "configs")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(place: Path, tokenizer: ClipTokenizer) -> Iterator[tuple[FastAPI, Engine]]:
+    """The application as it is served, with page and API."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("GRADIO_TEMP_DIR", str(place / "tmp" / "gradio"))
+    executor = FakeExecutor()
+    engine = Engine(Paths(place, place), executor, tokenizer)
+    engine.spare_outputs = place / "spare"
+    engine.start()
+    executor.wait_until_idle()
+    yield app.make_app(engine, Flags(api=True)), engine
+    engine.stop()
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def page(whole: tuple[FastAPI, Engine]) -> Iterator[TestClient]:
+    with TestClient(Guard(whole[0]), base_url=HOST) as client:
+        yield client
+
+
+def test_page_api_and_live_routes_are_served_together(page: TestClient):
+    assert page.get("/").status_code == 200
+    assert "gradio" in page.get("/").text
+    assert page.get("/sdapi/v1/samplers").status_code == 200
+    assert page.get("/internal/state").json()["phase"] == "ready"
+    assert page.get("/config").status_code == 200
+
+
+def test_the_page_names_no_other_host(page: TestClient):
+    html = page.get("/").text
+    for host in ("fonts.googleapis.com", "fonts.gstatic.com", "cdnjs", "jsdelivr", "huggingface.co"):
+        assert host not in html
+
+
+def test_without_the_page_there_is_only_the_api(engine: Engine):
+    bare = TestClient(app.make_app(engine, Flags(nowebui=True)))
+    assert bare.get("/").status_code == 404
+    assert bare.get("/sdapi/v1/samplers").status_code == 200
+
+
+def test_documentation_that_loads_scripts_from_elsewhere_is_off(page: TestClient, engine: Engine):
+    bare = TestClient(app.make_app(engine, Flags(nowebui=True)))
+    assert bare.get("/docs").status_code == 404
+    assert bare.get("/redoc").status_code == 404
+    assert bare.get("/openapi.json").status_code == 200
+
+
+def paths_of(application: FastAPI) -> list[str]:
+    """Return a path for every route, those of the mounted page included."""
+    found: list[str] = []
+    waiting: list[Any] = list(application.routes)
+    while waiting:
+        route = waiting.pop()
+        waiting += getattr(getattr(route, "app", None), "routes", None) or []
+        waiting += getattr(getattr(route, "original_router", None), "routes", None) or []
+        if isinstance(route, APIRoute) or hasattr(route, "methods"):
+            found.append(route.path.replace("{", "").replace("}", "").replace(":path", ""))
+    return found
+
+
+def test_the_password_guards_every_route(whole: tuple[FastAPI, Engine]):
+    guarded = TestClient(Guard(whole[0], [Credential("me", "s3cret")]), base_url=HOST)
+    routes = paths_of(whole[0])
+    assert len(routes) > 20
+    assert any("gradio_api" in path for path in routes)
+    for path in [*routes, "/", "/static/x", "/assets/x", "/theme.css", "/manifest.json", "/favicon.ico"]:
+        for method in ("GET", "POST"):
+            assert guarded.request(method, path).status_code == 401, path
+    for path in ("/ws", "/queue/join", "/gradio_api/queue/data"):
+        with pytest.raises(WebSocketDisconnect), guarded.websocket_connect(f"ws://127.0.0.1:7860{path}"):
+            pass
+    coded = base64.b64encode(b"me:s3cret").decode()
+    assert guarded.get("/", headers={"authorization": f"Basic {coded}"}).status_code == 200
+
+
+# The page gives away no files
+
+
+def functions_of(page: TestClient) -> list[dict[str, Any]]:
+    return page.get("/config").json()["dependencies"]
+
+
+def call(page: TestClient, number: int, data: list[Any]) -> str:
+    """Call a function of the page as the browser does, and return all that it answers."""
+    joined = page.post(
+        "/gradio_api/queue/join", json={"fn_index": number, "data": data, "session_hash": "crafted"}
+    )
+    if joined.status_code != 200:
+        return joined.text
+    return page.get("/gradio_api/queue/data", params={"session_hash": "crafted"}).text
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "secret.txt", "config.json"])
+def test_a_file_outside_the_outputs_is_not_served(page: TestClient, place: Path, name: str):
+    for address in (place / name, f"{place}/outputs/../{name}"):
+        response = page.get(f"/gradio_api/file={address}")
+        assert response.status_code in (403, 404)
+        assert SECRET not in response.text
+    assert page.get(f"/gradio_api/file={ROOT}/modules/app.py").status_code in (403, 404)
+
+
+def test_a_picture_in_the_outputs_is_served(page: TestClient, place: Path):
+    picture = place / "outputs" / "txt2img-images" / "00000-1.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.write_bytes(b"\x89PNG\r\n")
+    assert page.get(f"/gradio_api/file={picture}").content == b"\x89PNG\r\n"
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "secret.txt"])
+def test_a_crafted_file_in_a_call_is_not_read(page: TestClient, place: Path, name: str):
+    target = str(place / name)
+    crafted = {"path": target, "meta": {"_type": "gradio.FileData"}}
+    functions = [function for function in functions_of(page) if function["inputs"]]
+    answers = [call(page, one["id"], [crafted] * len(one["inputs"])) for one in functions]
+    assert sum("was not uploaded by a user" in answer for answer in answers) > 5
+    assert not any(SECRET in answer or "root:" in answer for answer in answers)
+    assert [path for path in (place / "tmp").rglob("*") if path.is_file()] == []
+
+
+def test_a_mounted_page_counts_as_launched(whole: tuple[FastAPI, Engine]):
+    """Gradio trusts any path in a call to a page that has not been launched."""
+    mounted = [route.app for route in whole[0].routes if hasattr(getattr(route, "app", None), "get_blocks")]
+    assert [blocks.get_blocks().has_launched for blocks in mounted] == [True]
+
+
+# The program
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
+def test_ctrl_c_ends_the_program_quietly_and_soon(tmp_path: Path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "modules", "--nowebui", "--use-cpu", "--port", str(port)]
+    process = subprocess.Popen(
+        [*command, "--data-dir", str(tmp_path)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    while "Running on" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    rest = process.communicate(timeout=30)[0]
+    assert time.monotonic() - began < 10
+    assert process.returncode == 0
+    assert "Traceback" not in rest
