@@ -9,7 +9,18 @@ from modules.params.param import params_of
 from modules.params.request import GenerationRequest
 
 # The order of A1111's `create_infotext`; keys that are not listed follow in the order given.
-_ORDER = ("Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model hash", "Model")
+_ORDER = (
+    "Steps",
+    "Sampler",
+    "Schedule type",
+    "CFG scale",
+    "Seed",
+    "Size",
+    "Model hash",
+    "Model",
+    "VAE hash",
+    "VAE",
+)
 
 
 def write(request: GenerationRequest, extra: Mapping[str, object]) -> str:

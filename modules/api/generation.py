@@ -45,6 +45,8 @@ def read_request(body: Mapping[str, Any]) -> tuple[Txt2ImgRequest, list[str]]:
     overrides: Mapping[str, Any] = values.pop("override_settings", {})
     if isinstance(overrides, Mapping) and overrides.get("sd_model_checkpoint"):  # pyright: ignore[reportUnnecessaryIsInstance] - a client may send anything
         values.setdefault("sd_model_checkpoint", overrides["sd_model_checkpoint"])
+    if isinstance(overrides, Mapping) and overrides.get("sd_vae"):  # pyright: ignore[reportUnnecessaryIsInstance]
+        values.setdefault("sd_vae", overrides["sd_vae"])
     older = values.pop("sampler_index", "")
     sampler = values.pop("sampler_name", "") or older
     if sampler:

@@ -1,19 +1,16 @@
-"""What there is: samplers, schedules and checkpoints, and the choice among the latter."""
+"""What there is: samplers, schedules, checkpoints and VAEs."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter
 
-from modules.core.errors import UserError
-from modules.core.registry import did_you_mean
 from modules.engine.engine import Engine
-from modules.params.settings import Settings
 
 
 def listings_router(engine: Engine) -> APIRouter:
-    """Return the routes that list, and the options."""
+    """Return the routes that list."""
     router = APIRouter(prefix="/sdapi/v1")
 
     @router.get("/samplers")
@@ -49,23 +46,20 @@ def listings_router(engine: Engine) -> APIRouter:
             if not found.fault
         ]
 
+    @router.get("/sd-vae")
+    def sd_vae() -> list[dict[str, Any]]:
+        return [
+            {"model_name": found.name, "filename": str(found.path)}
+            for found in engine.models.vaes.files()
+        ]
+
+    @router.post("/refresh-vae")
+    def refresh_vae() -> None:
+        engine.models.vaes.refresh()
+
     @router.post("/refresh-checkpoints")
     def refresh_checkpoints() -> None:
         engine.models.refresh()
         engine.models.start_hashing()
-
-    @router.get("/options")
-    def options() -> dict[str, Any]:
-        return engine.settings.model_dump()
-
-    @router.post("/options")
-    def set_options(body: Annotated[dict[str, Any], Body()]) -> None:
-        for key in body:
-            if key not in Settings.model_fields:
-                raise UserError(
-                    f"There is no option '{key}'.", did_you_mean(key, Settings.model_fields)
-                )
-        if "sd_model_checkpoint" in body:
-            engine.select_checkpoint(str(body["sd_model_checkpoint"]))
 
     return router

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from modules.api.generation import generation_router
 from modules.api.listings import listings_router
 from modules.api.live import live_router
+from modules.api.options import options_router
 from modules.api.progress import progress_router
 from modules.api.server import server_router
 from modules.core.errors import WebUIError
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 ROUTERS: tuple[Callable[[Engine], APIRouter], ...] = (
     generation_router,
     listings_router,
+    options_router,
     progress_router,
 )
 

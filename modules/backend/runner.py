@@ -80,6 +80,7 @@ class Runner:
             except NotFinite:
                 tier = self._tier(plan.checkpoint) + 1
                 if tier >= len(self.device.tiers):
+                    _blame_weights(model, plan.checkpoint.name)
                     raise
                 self._tiers[plan.checkpoint.path] = tier
                 note = f"{plan.checkpoint.name} overflowed in half precision; made again in {self.device.tiers[tier].unet}."
@@ -94,6 +95,17 @@ class Runner:
     def _acquire(self, model: ModelPlan) -> LoadedModel:
         return self._cache.acquire(model, self.device.tiers[self._tier(model.checkpoint)])
 
+
+def _blame_weights(model: LoadedModel, name: str) -> None:
+    """Raise NotFinite with the first weight that is no number, if there is one."""
+    parts = model.components
+    for part in (parts.unet, parts.vae, parts.text_encoder):
+        for key, weight in part.state_dict().items():
+            if not bool(torch.isfinite(weight).all()):
+                raise NotFinite(
+                    f"'{name}' is damaged: its {type(part).__name__} has invalid numbers (NaN) in {key}.",
+                    "Get the file again from its source, or choose another checkpoint.",
+                )
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

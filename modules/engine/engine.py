@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from PIL import Image
 
@@ -21,8 +22,9 @@ from modules.engine.job import Job
 from modules.engine.settings_file import SettingsFile
 from modules.engine.state import EngineState
 from modules.images.save import ImageStore
+from modules.models.convert import convert
 from modules.models.manager import SHORT_HASH_LENGTH, Checkpoint, ModelManager
-from modules.models.model_plan import plan_model
+from modules.models.model_plan import ModelPlan, plan_model
 from modules.params.request import GenerationRequest
 from modules.params.result import GeneratedImage
 from modules.params.settings import Settings
@@ -184,11 +186,67 @@ class Engine:
 
     def select_checkpoint(self, name: str) -> Checkpoint:
         """Make a checkpoint the one for new jobs, remember it, and begin to load it."""
-        found = self.models.find(name)
-        self.settings = self.settings.replace(sd_model_checkpoint=found.name)
-        self._settings_file.write(self.settings)
-        self._load(found)
-        return found
+        self.change_settings({"sd_model_checkpoint": name})
+        return self.checkpoint()
+
+    def change_settings(self, changes: Mapping[str, Any]) -> None:
+        """Change options, remember them, and load the chosen checkpoint as they say; all or nothing.
+
+        Raises:
+            NotFound: there is no such checkpoint or VAE.
+            BadFile: the checkpoint cannot be used.
+            UserError: an option is unknown or its value is not valid.
+        """
+        settings = self.settings.replace(**changes)
+        if "sd_model_checkpoint" in changes:
+            found = self.models.find(settings.sd_model_checkpoint)
+            settings = settings.replace(sd_model_checkpoint=found.name)
+        else:
+            found = self.checkpoint()
+        plan = plan_model(self.models, found, settings)
+        self.settings = settings
+        self._settings_file.write(settings)
+        self._load(plan)
+
+    def choose_prediction(self, prediction: str) -> None:
+        """Say what the chosen checkpoint's network predicts; "" leaves it to the .yaml and the network.
+
+        Raises:
+            UserError: there is no such prediction.
+        """
+        name = self.checkpoint().name
+        others = {k: v for k, v in self.settings.sd_predictions.items() if k != name}
+        self.change_settings(
+            {"sd_predictions": {**others, name: prediction} if prediction else others}
+        )
+
+    def predicts_either(self) -> bool:
+        """Return whether the chosen checkpoint is of a family whose tensors leave open what it predicts."""
+        try:
+            return self.models.family_of(self.checkpoint()).undecided
+        except WebUIError:
+            return False
+
+    def can_convert(self) -> bool:
+        """Return whether the chosen checkpoint is a .ckpt that has no .safetensors beside it yet."""
+        try:
+            path = self.checkpoint().path
+        except WebUIError:
+            return False
+        return path.suffix.lower() == ".ckpt" and not path.with_suffix(".safetensors").exists()
+
+    def convert_checkpoint(self) -> Checkpoint:
+        """Write the chosen .ckpt as .safetensors, choose that file and return it.
+
+        Raises:
+            UserError: there is nothing to convert, or the new file's name is taken.
+            BadFile: the .ckpt cannot be read.
+            StorageError: the new file cannot be written.
+        """
+        old = self.checkpoint()
+        written = convert(old.path)
+        self.models.refresh()
+        return self.select_checkpoint(str(PurePosixPath(old.name).with_suffix(written.suffix)))
 
     def choices(self, name: str) -> list[str]:
         """Return what a field with `choices=name` offers."""
@@ -209,15 +267,16 @@ class Engine:
         logger.info("Device: %s.", facts.label)
         self.state = EngineState("ready", "Ready", device=facts.label, warning=facts.warning)
         try:
-            self._load(self.checkpoint())
+            self._load(plan_model(self.models, self.checkpoint(), self.settings))
         except WebUIError as error:
             logger.warning("%s", error)
             self.state = replace(self.state, phase="failed", text=str(error))
 
-    def _load(self, checkpoint: Checkpoint) -> None:
+    def _load(self, plan: ModelPlan) -> None:
+        checkpoint = plan.checkpoint
         self.state = replace(self.state, phase="loading", text=f"Loading {checkpoint.name}")
-        work = LoadCheckpoint(plan_model(self.models, checkpoint, self.settings))
-        self.executor.load(work).add_done_callback(partial(self._on_loaded, checkpoint))
+        future = self.executor.load(LoadCheckpoint(plan))
+        future.add_done_callback(partial(self._on_loaded, checkpoint))
 
     def _on_loaded(self, checkpoint: Checkpoint, future: Future[None]) -> None:
         if future.cancelled():
@@ -254,10 +313,7 @@ class Engine:
         """Save one picture; when the outputs folder refuses it, keep it in the system's temporary folder."""
         one = plan.images[index]
         request = plan.request_of(one)
-        text = infotext.write(
-            request,
-            {"Model hash": self._short_hash(plan.checkpoint), "Model": plan.checkpoint.model_name},
-        )
+        text = infotext.write(request, self._model_pairs(plan.model))
         try:
             path = self._images.save(image, text, request.task, one.seed)
         except StorageError as error:
@@ -266,9 +322,21 @@ class Engine:
             return GeneratedImage(index, one.seed, text, path, f"{error} It is kept as {path}.")
         return GeneratedImage(index, one.seed, text, path)
 
-    def _short_hash(self, checkpoint: Checkpoint) -> str:
+    def _model_pairs(self, model: ModelPlan) -> dict[str, str]:
+        """Return what the infotext tells of the model; a VAE only when it is not the checkpoint's own."""
+        pairs = {
+            "Model hash": self._short_hash(lambda: self.models.sha256(model.checkpoint)),
+            "Model": model.checkpoint.model_name,
+        }
+        vae = model.vae
+        if vae is not None:
+            pairs["VAE hash"] = self._short_hash(lambda: self.models.vae_sha256(vae))
+            pairs["VAE"] = vae.path.name
+        return pairs
+
+    def _short_hash(self, digest: Callable[[], str]) -> str:
         try:
-            return self.models.sha256(checkpoint)[:SHORT_HASH_LENGTH]
+            return digest()[:SHORT_HASH_LENGTH]
         except WebUIError as error:  # the file went away after it was loaded; the picture is there
             logger.warning("%s", error)
             return ""

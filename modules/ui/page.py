@@ -9,12 +9,11 @@ from pathlib import Path
 
 import gradio as gr
 
-from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
+from modules.ui.checkpoint_bar import build_checkpoint_bar
 from modules.ui.form import Form
 from modules.ui.memory import remember
 from modules.ui.tabs import txt2img
-from modules.ui.words import notice
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -36,7 +35,7 @@ def build_page(engine: Engine) -> gr.Blocks:
     with gr.Blocks(
         title="Stable Diffusion WebUI", analytics_enabled=False, fill_width=True
     ) as page:
-        _checkpoint_bar(engine, page)
+        build_checkpoint_bar(engine, page)
         helps: dict[str, str] = {}
         with gr.Tabs():
             for tab in TABS:
@@ -65,57 +64,3 @@ def head(colours: str | None) -> str:
     """Return what goes into the page's head: our script, and the colours if the command line chose them."""
     script = (ASSETS / "webui.js").read_text(encoding="utf-8")
     return f"<script>window.webuiColours = {json.dumps(colours)};\n{script}</script>"
-
-
-def _checkpoint_bar(engine: Engine, page: gr.Blocks) -> None:
-    with gr.Row(elem_id="checkpoint_bar"):
-        chosen = gr.Dropdown(
-            label="Stable Diffusion checkpoint",
-            choices=_choices(engine),
-            value=_current(engine),
-            elem_id="setting_sd_model_checkpoint",
-            scale=3,
-            min_width=240,
-        )
-        refresh = gr.Button(
-            "↻", elem_id="refresh_checkpoints", elem_classes="tool", min_width=44, scale=0
-        )
-        gr.HTML('<div class="state" role="status"></div>', elem_id="engine_state", padding=False)
-    message = gr.HTML("", elem_id="checkpoint_message", padding=False)
-    gr.HTML('<div class="banner" hidden></div>', elem_id="banner", padding=False)
-
-    def select(name: str) -> str:
-        try:
-            engine.select_checkpoint(name)
-        except WebUIError as error:
-            return notice("error", str(error))
-        return ""
-
-    def rescan() -> gr.Dropdown:
-        engine.models.refresh()
-        engine.models.start_hashing()
-        return gr.Dropdown(choices=_choices(engine), value=_current(engine))
-
-    chosen.input(select, chosen, message, show_progress="hidden", api_visibility="private")
-    refresh.click(rescan, outputs=chosen, show_progress="hidden", api_visibility="private")
-    page.load(
-        lambda: gr.Dropdown(choices=_choices(engine), value=_current(engine)),
-        outputs=chosen,
-        show_progress="hidden",
-        api_visibility="private",
-    )
-
-
-def _choices(engine: Engine) -> list[tuple[str, str]]:
-    """Return title and name of every checkpoint; one that cannot be used carries its fault as a badge."""
-    return [
-        (f"⚠ {found.name}: {found.fault}" if found.fault else found.title, found.name)
-        for found in engine.models.checkpoints()
-    ]
-
-
-def _current(engine: Engine) -> str | None:
-    try:
-        return engine.checkpoint().name
-    except WebUIError:
-        return None

@@ -55,11 +55,11 @@ def test_refresh_finds_a_new_file(client: TestClient, engine: Engine):
 
 
 def test_options_are_read_and_written(client: TestClient, executor: FakeExecutor):
-    assert client.get("/sdapi/v1/options").json() == {"sd_model_checkpoint": ""}
+    assert client.get("/sdapi/v1/options").json()["sd_model_checkpoint"] == ""
     response = client.post("/sdapi/v1/options", json={"sd_model_checkpoint": "second"})
     assert (response.status_code, response.json()) == (200, None)
     executor.wait_until_idle()
-    assert client.get("/sdapi/v1/options").json() == {"sd_model_checkpoint": "sub/second.safetensors"}
+    assert client.get("/sdapi/v1/options").json()["sd_model_checkpoint"] == "sub/second.safetensors"
     assert executor.loaded[-1] == "sub/second.safetensors"
 
 
@@ -74,7 +74,7 @@ def test_an_unknown_option_is_refused_with_the_nearest(client: TestClient):
     response = client.post("/sdapi/v1/options", json={"sd_model_chekpoint": "second"})
     assert response.status_code == 422
     assert response.json()["detail"] == (
-        "There is no option 'sd_model_chekpoint'. Did you mean 'sd_model_checkpoint'?"
+        "There is no option 'sd_model_chekpoint'. Did you mean 'sd_model_checkpoint' or 'sd_checkpoints_limit'?"
     )
 
 

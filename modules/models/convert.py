@@ -1,0 +1,113 @@
+"""A .ckpt as .safetensors: the same numbers under the same names, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+from modules.core.errors import StorageError, UserError
+from modules.models import pickled
+from modules.models.dtypes import BITS, byte_count
+from modules.models.header import read_header
+from modules.models.pickled import Pickled, TensorRecord
+from modules.models.storages import Place, find_storages
+
+
+def convert(path: Path) -> Path:
+    """Write a .ckpt's tensors to a .safetensors file beside it and return that file's path.
+
+    The .ckpt and its .yaml stay; a .yaml of the same name serves both.
+
+    Raises:
+        UserError: it is a .safetensors file inside, or the new file's name is taken.
+        BadFile: it is damaged, incomplete, or asks for code.
+        StorageError: the new file cannot be written.
+    """
+    target = path.with_suffix(".safetensors")
+    header = read_header(path)
+    if header.kind == "safetensors":
+        raise UserError(
+            f"'{path.name}' is a .safetensors file already; rename it if it is not called so."
+        )
+    if target.exists():
+        raise UserError(
+            f"'{target.name}' is there already and is not overwritten.", "Move it away first."
+        )
+    zipped = header.kind == "zip"
+    content = pickled.read(path, zipped=zipped)
+    places = find_storages(path, content, zipped=zipped)
+    part = target.with_name(f".{target.name}.part")
+    try:
+        with part.open("wb") as out:
+            _write(out, path, content, places)
+            out.flush()
+            os.fsync(out.fileno())
+        _settle(part, target)
+    except FileExistsError:
+        raise UserError(f"'{target.name}' appeared meanwhile and is not overwritten.") from None
+    except OSError as error:
+        text = f"'{target}' cannot be written: {error.strerror or error}."
+        raise StorageError(text, "Make room or allow writing to the folder.") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def _settle(part: Path, target: Path) -> None:
+    """Give the finished file its name, unless something else has it."""
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        raise
+    except OSError:  # no links on this file system
+        if target.exists():
+            raise FileExistsError from None
+        part.rename(target)
+
+
+def _write(out: IO[bytes], path: Path, content: Pickled, places: Mapping[str, Place]) -> None:
+    entries: dict[str, Any] = {"__metadata__": {"format": "pt", "converted_from": path.name}}
+    end = 0
+    # Wide numbers first, so that every tensor begins at an address its dtype may have.
+    tensors = sorted(content.tensors.items(), key=lambda item: (-BITS[item[1].dtype], item[0]))
+    for name, tensor in tensors:
+        start, end = end, end + byte_count(tensor.dtype, int(np.prod(tensor.shape, dtype=np.int64)))
+        entries[name] = {
+            "dtype": tensor.dtype,
+            "shape": list(tensor.shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    out.write(len(text).to_bytes(8, "little") + text)
+    mapped = np.memmap(path, dtype=np.uint8, mode="r")
+    for _, tensor in tensors:
+        place = places[tensor.storage.key]
+        out.write(_numbers(tensor, _storage(path, mapped, place)).data)
+
+
+def _storage(path: Path, mapped: NDArray[np.uint8], place: Place) -> NDArray[np.uint8]:
+    if not place.packed:
+        return mapped[place.start : place.start + place.byte_count]
+    with zipfile.ZipFile(path) as archive:
+        return np.frombuffer(archive.read(place.packed), dtype=np.uint8)
+
+
+def _numbers(tensor: TensorRecord, storage: NDArray[np.uint8]) -> NDArray[Any]:
+    """Return the tensor's items in order, as plain integers of their width."""
+    width = BITS[tensor.dtype] // 8
+    dtype = np.dtype(f"u{width}")
+    items = np.frombuffer(storage, dtype, count=len(storage) // width)
+    if 0 in tensor.shape:
+        return np.empty(0, dtype)
+    strides = [step * width for step in tensor.stride]
+    view = as_strided(items[tensor.offset :], tensor.shape, strides, writeable=False)
+    return np.ascontiguousarray(view)

@@ -1,0 +1,132 @@
+"""The bar above the tabs: checkpoint, VAE, what the network predicts, and a .ckpt's way to .safetensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from modules.core.errors import WebUIError
+from modules.engine.engine import Engine
+from modules.ui.words import notice
+
+# What the page offers for what a network predicts; "" leaves it to the .yaml or the network itself.
+PREDICTIONS = [("Automatic", ""), ("noise (epsilon)", "epsilon"), ("v", "v_prediction")]
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+
+def build_checkpoint_bar(engine: Engine, page: gr.Blocks) -> gr.Dropdown:
+    """Make the bar where the page stands and return the list of checkpoints."""
+    with gr.Row(elem_id="checkpoint_bar"):
+        checkpoint = gr.Dropdown(
+            label="Stable Diffusion checkpoint",
+            choices=_checkpoints(engine),
+            value=_current(engine),
+            elem_id="setting_sd_model_checkpoint",
+            scale=3,
+            min_width=240,
+        )
+        refresh = gr.Button(
+            "↻", elem_id="refresh_checkpoints", elem_classes="tool", min_width=44, scale=0
+        )
+        vae = gr.Dropdown(
+            label="SD VAE",
+            choices=engine.choices("vaes"),
+            value=engine.settings.sd_vae,
+            elem_id="setting_sd_vae",
+            min_width=140,
+        )
+        prediction = gr.Dropdown(
+            label="Predicts",
+            choices=PREDICTIONS,
+            value="",
+            visible=False,
+            elem_id="setting_prediction",
+            min_width=120,
+        )
+        convert = gr.Button(
+            "Convert to .safetensors",
+            visible=False,
+            elem_id="convert_checkpoint",
+            min_width=120,
+            scale=0,
+        )
+        gr.HTML('<div class="state" role="status"></div>', elem_id="engine_state", padding=False)
+    message = gr.HTML("", elem_id="checkpoint_message", padding=False)
+    gr.HTML('<div class="banner" hidden></div>', elem_id="banner", padding=False)
+    outputs = [checkpoint, vae, prediction, convert]
+
+    def shown() -> tuple[gr.Dropdown, gr.Dropdown, gr.Dropdown, gr.Button]:
+        """Return the bar as the engine now has it."""
+        return (
+            gr.Dropdown(choices=_checkpoints(engine), value=_current(engine)),
+            gr.Dropdown(choices=engine.choices("vaes"), value=engine.settings.sd_vae),
+            _prediction(engine),
+            gr.Button(visible=engine.can_convert()),
+        )
+
+    def tried(work: Callable[..., str]) -> Callable[..., tuple[Any, ...]]:
+        """Return a handler that does the work and answers with its words and the whole bar."""
+
+        def handler(*values: Any) -> tuple[Any, ...]:
+            try:
+                said = work(*values)
+            except WebUIError as error:
+                return (notice("error", str(error)), *shown())
+            return (notice("note", said) if said else "", *shown())
+
+        return handler
+
+    def select(name: str) -> str:
+        engine.select_checkpoint(name)
+        return ""
+
+    def select_vae(name: str) -> str:
+        engine.change_settings({"sd_vae": name})
+        return ""
+
+    def select_prediction(value: str) -> str:
+        engine.choose_prediction(value)
+        return ""
+
+    def rescan() -> str:
+        engine.models.refresh()
+        engine.models.start_hashing()
+        return ""
+
+    def make_safetensors() -> str:
+        return f"Written: {engine.convert_checkpoint().name}. The .ckpt is still there."
+
+    said = [message, *outputs]
+    checkpoint.input(tried(select), checkpoint, said, **QUIET)
+    vae.input(tried(select_vae), vae, said, **QUIET)
+    prediction.input(tried(select_prediction), prediction, said, **QUIET)
+    refresh.click(tried(rescan), outputs=said, **QUIET)
+    convert.click(
+        tried(make_safetensors), outputs=said, show_progress="full", api_visibility="private"
+    )
+    page.load(shown, outputs=outputs, **QUIET)
+    return checkpoint
+
+
+def _prediction(engine: Engine) -> gr.Dropdown:
+    """Return the list with the choice for the chosen checkpoint; hidden where there is nothing to choose."""
+    name = _current(engine) or ""
+    value = engine.settings.sd_predictions.get(name, "")
+    return gr.Dropdown(value=value, visible=bool(value) or engine.predicts_either())
+
+
+def _checkpoints(engine: Engine) -> list[tuple[str, str]]:
+    """Return title and name of every checkpoint; one that cannot be used carries its fault as a badge."""
+    return [
+        (f"⚠ {found.name}: {found.fault}" if found.fault else found.title, found.name)
+        for found in engine.models.checkpoints()
+    ]
+
+
+def _current(engine: Engine) -> str | None:
+    try:
+        return engine.checkpoint().name
+    except WebUIError:
+        return None

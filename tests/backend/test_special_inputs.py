@@ -1,0 +1,57 @@
+"""Inpainting and depth checkpoints, and SD 2.x, on the ordinary road from words to picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from modules.backend.device import DeviceOptions
+from modules.backend.loader import Precision, load
+from modules.backend.masked import nothing_kept
+from modules.backend.runner import Runner
+from modules.core.errors import UserError
+from modules.params.request import Txt2ImgRequest
+from modules.prompt.tokens import ClipTokenizer
+from tests.backend.checkpoints import write_checkpoint
+from tests.backend.checkpoints_sd2 import write_sd2
+from tests.backend.test_runner import plan_of
+from tests.backend.tiny import Recorder
+
+FULL = Precision(torch.float32, torch.float32, torch.float32)
+SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=128, steps=2, seed=7, batch_size=2)
+
+
+@pytest.mark.parametrize("in_channels", [4, 9])
+@pytest.mark.parametrize("cfg_scale", [1.0, 7.0])
+def test_a_picture_comes_from_words(
+    tokenizer: ClipTokenizer, tmp_path: Path, in_channels: int, cfg_scale: float
+):
+    write_sd2(tmp_path / "tiny.safetensors", in_channels)
+    recorder = Recorder()
+    request = SMALL.replace(cfg_scale=cfg_scale, negative_prompt="a dog, " * 60)
+    Runner(DeviceOptions(use_cpu=True), tokenizer).run(plan_of(tmp_path, request), recorder)
+    assert [(index, image.size) for index, image in recorder.images] == [(0, (64, 128)), (1, (64, 128))]
+
+
+def test_an_inpainting_network_is_told_to_paint_everything(tmp_path: Path):
+    path = write_sd2(tmp_path / "tiny.safetensors", 9)
+    components = load(path, path.with_suffix(".yaml"), FULL)
+    with torch.inference_mode():
+        extra = nothing_kept(components, 64, 128)
+        grey = components.vae.encode(torch.zeros(1, 3, 128, 64)).latent_dist.mean
+    assert extra.shape == (1, 5, 16, 8)
+    assert (extra[:, :1] == 1).all()
+    assert torch.equal(extra[:, 1:], grey * 0.18215)
+
+
+def test_an_ordinary_network_is_told_nothing(tmp_path: Path):
+    path = write_checkpoint(tmp_path / "tiny.safetensors")
+    assert nothing_kept(load(path, path.with_suffix(".yaml"), FULL), 64, 64) is None
+
+
+def test_a_depth_checkpoint_has_no_picture_to_repaint_in_txt2img(tmp_path: Path):
+    write_sd2(tmp_path / "tiny.safetensors", 5)
+    with pytest.raises(UserError, match=r"'tiny\.safetensors' repaints a picture by its depth"):
+        plan_of(tmp_path, SMALL)
