@@ -9,7 +9,7 @@ from itertools import islice
 from modules.core.errors import UserError
 from modules.core.registry import Registry
 from modules.models.manager import Checkpoint, ModelManager
-from modules.models.model_plan import ModelPlan, plan_model
+from modules.models.model_plan import ModelPlan, native_size, plan_model
 from modules.params.request import LARGEST_SEED, GenerationRequest
 from modules.params.settings import Settings
 from modules.sampling.samplers import Sampler
@@ -100,6 +100,8 @@ def make_plan(
             f"'{checkpoint.name}' repaints a picture by its depth and makes none from words alone.",
             "Choose another checkpoint for txt2img.",
         )
+    size = native_size(model, family)
+    notes = (too_small(checkpoint.name, size),) if min(request.width, request.height) < size else ()
     sampler = samplers.get(request.sampler_name)
     chosen = schedules.get(request.scheduler)
     if request.steps < sampler.least_steps:
@@ -123,4 +125,12 @@ def make_plan(
         sampler=sampler,
         schedule=schedules.get(sampler.automatic) if chosen.sigmas is None else chosen,
         batches=batches,
+        notes=notes,
+    )
+
+
+def too_small(name: str, native_size: int) -> str:
+    """Return the sentence for a size below what a checkpoint was made for."""
+    return (
+        f"{name} was made for {native_size}x{native_size} pixels; smaller pictures come out worse."
     )

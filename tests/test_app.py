@@ -28,6 +28,7 @@ from modules.prompt.tokens import ClipTokenizer
 from tests.conftest import ROOT, write_listed_checkpoint
 from tests.engine.fake_executor import FakeExecutor
 
+pytestmark = pytest.mark.filterwarnings("ignore:::gradio")  # Gradio's own calls of pandas
 HOST = "http://127.0.0.1:7860"
 SECRET = "not for everyone"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
+from fastapi.concurrency import run_in_threadpool
 
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
@@ -18,6 +20,7 @@ from modules.params.request import Txt2ImgRequest
 
 # What A1111's API assumes where its page assumes something else.
 _API_DEFAULTS: Mapping[str, Any] = {"steps": 50, "sampler_name": "Euler"}
+_POLL_S = 0.02
 
 
 def generation_router(engine: Engine) -> APIRouter:
@@ -25,12 +28,13 @@ def generation_router(engine: Engine) -> APIRouter:
     router = APIRouter(prefix="/sdapi/v1")
 
     @router.post("/txt2img")
-    def txt2img(body: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:
+    async def txt2img(body: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:
         """Make pictures and answer when all are finished."""
         request, warnings = read_request(body)
-        job = engine.submit(request)
-        job.wait()
-        return answer(job.status(), request, body, warnings)
+        job = await run_in_threadpool(engine.submit, request)
+        while not job.wait(0):  # holds none of the 40 threads that all other routes share
+            await asyncio.sleep(_POLL_S)
+        return await run_in_threadpool(answer, job.status(), request, body, warnings)
 
     return router
 

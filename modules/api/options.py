@@ -11,6 +11,8 @@ from modules.core.registry import did_you_mean
 from modules.engine.engine import Engine
 from modules.params.settings import Settings
 
+CHECKPOINT = "sd_model_checkpoint"
+
 
 def options_router(engine: Engine) -> APIRouter:
     """Return the routes that read and change the options."""
@@ -27,7 +29,9 @@ def options_router(engine: Engine) -> APIRouter:
                 raise UserError(
                     f"There is no option '{key}'.", did_you_mean(key, Settings.model_fields)
                 )
-        if body:
-            engine.change_settings({k: v for k, v in body.items() if v is not None})
+        # A1111's clients send back null and "" for what was never chosen.
+        chosen = {k: v for k, v in body.items() if v is not None and (v or k != CHECKPOINT)}
+        if chosen:
+            engine.change_settings(chosen)
 
     return router

@@ -18,6 +18,10 @@ from modules.params.result import Listener, Progress
 from modules.plan import ImagePlan, Plan
 
 
+class Overflow(NotFinite):
+    """The UNet's numbers left its precision; a higher one may hold them."""
+
+
 class Stepper:
     """Follows the steps of one batch: interrupt, progress, preview. No wait for the device but for a preview.
 
@@ -61,7 +65,8 @@ def generate_batch(
 
     Raises:
         Cancelled: the job was interrupted; pictures handed over before stay.
-        NotFinite: the network or the VAE produced invalid numbers.
+        Overflow: the UNet produced invalid numbers; no picture of the batch was handed over.
+        NotFinite: the VAE did, in 32-bit floats.
         OutOfMemory: the batch does not fit.
     """
     request = plan.request
@@ -89,7 +94,7 @@ def generate_batch(
     unet = GuidedUNet(components.unet, cond, uncond, request.cfg_scale, extra)
     latents = pipelines.txt2img(components, unet, scheduler, request, noise())
     if not bool(torch.isfinite(latents).all()):
-        raise NotFinite(
+        raise Overflow(
             "The UNet produced invalid numbers, so there is no picture to show.",
             "Try another checkpoint or start with --no-half.",
         )

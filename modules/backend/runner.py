@@ -77,7 +77,9 @@ class Runner:
                 generate.generate_batch(
                     model, plan, batch_index, listener, self.device.torch_device
                 )
-            except NotFinite:
+            except (
+                generate.Overflow
+            ):  # not the VAE's: it has no higher precision, and pictures may be out
                 tier = self._tier(plan.checkpoint) + 1
                 if tier >= len(self.device.tiers):
                     _blame_weights(model, plan.checkpoint.name)

@@ -24,7 +24,7 @@ from modules.engine.state import EngineState
 from modules.images.save import ImageStore
 from modules.models.convert import convert
 from modules.models.manager import SHORT_HASH_LENGTH, Checkpoint, ModelManager
-from modules.models.model_plan import ModelPlan, plan_model
+from modules.models.model_plan import ModelPlan, native_size, plan_model
 from modules.params.request import GenerationRequest
 from modules.params.result import GeneratedImage
 from modules.params.settings import Settings
@@ -219,6 +219,15 @@ class Engine:
         self.change_settings(
             {"sd_predictions": {**others, name: prediction} if prediction else others}
         )
+
+    def native_size(self) -> int:
+        """Return the width and height that the chosen checkpoint was made for; 0 when there is none."""
+        try:
+            found = self.checkpoint()
+            plan = plan_model(self.models, found, self.settings)
+            return native_size(plan, self.models.family_of(found))
+        except WebUIError:
+            return 0
 
     def predicts_either(self) -> bool:
         """Return whether the chosen checkpoint is of a family whose tensors leave open what it predicts."""

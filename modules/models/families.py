@@ -55,6 +55,7 @@ class Family:
         config: The file in configs/ that describes a checkpoint without a .yaml of its own.
         parts: Component to a tensor that shows the file to carry it, for a family that runs.
         native_size: Width and height in pixels the models were trained for.
+        v_native_size: Likewise for those that predict v, where these are larger.
         undecided: Whether the tensors leave open what the UNet predicts, the noise or v.
         extra_input: What the UNet sees beside the latents: nothing, a masked picture, or depth.
     """
@@ -66,6 +67,7 @@ class Family:
     parts: Mapping[str, str] = field(default_factory=dict[str, str])
     native_size: int = 512
     undecided: bool = False
+    v_native_size: int = 0
     extra_input: Literal["", "masked picture", "depth"] = ""
     aliases: tuple[str, ...] = ()
 
@@ -211,6 +213,7 @@ FAMILIES = (
         config="v2-inference.yaml",
         parts=SD2_PARTS,
         undecided=True,
+        v_native_size=768,
     ),
     Family(
         "SD 1.x",

@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from modules.models.families import Family
 from modules.models.manager import Checkpoint, ModelManager
 from modules.models.predictions import Prediction, remembered
 from modules.models.vaes import VaeFile
+from modules.models.yaml_section import read_section
 from modules.params.settings import Settings
+
+PIXELS_PER_LATENT = 8
+USUAL_LATENT_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,28 @@ def plan_model(models: ModelManager, checkpoint: Checkpoint, settings: Settings)
         limit=settings.sd_checkpoints_limit,
         memory=models.memory,
     )
+
+
+def native_size(plan: ModelPlan, family: Family) -> int:
+    """Return the width and height in pixels that a model was made for.
+
+    Args:
+        plan: The model.
+        family: Its row of the families' table.
+
+    Raises:
+        UserError: its .yaml cannot be read.
+    """
+    params = read_section(plan.config).section("model").section("params")
+    unet = params.section("unet_config").section("params")
+    latent_size = params.integer("image_size", unet.integer("image_size", USUAL_LATENT_SIZE))
+    if (
+        latent_size != USUAL_LATENT_SIZE
+    ):  # the published .yaml files all say 64, even for 768 pixels
+        return PIXELS_PER_LATENT * latent_size
+    said = "v_prediction" if params.text("parameterization", "eps") == "v" else "epsilon"
+    predicts_v = (plan.prediction or said) == "v_prediction"
+    return family.v_native_size if predicts_v and family.v_native_size else family.native_size
 
 
 def prediction_of(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
@@ -16,8 +17,8 @@ PREDICTIONS = [("Automatic", ""), ("noise (epsilon)", "epsilon"), ("v", "v_predi
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
-def build_checkpoint_bar(engine: Engine, page: gr.Blocks) -> gr.Dropdown:
-    """Make the bar where the page stands and return the list of checkpoints."""
+def build_checkpoint_bar(engine: Engine, page: gr.Blocks) -> list[Dependency]:
+    """Make the bar where the page stands and return the events after which another model may be chosen."""
     with gr.Row(elem_id="checkpoint_bar"):
         checkpoint = gr.Dropdown(
             label="Stable Diffusion checkpoint",
@@ -99,15 +100,16 @@ def build_checkpoint_bar(engine: Engine, page: gr.Blocks) -> gr.Dropdown:
         return f"Written: {engine.convert_checkpoint().name}. The .ckpt is still there."
 
     said = [message, *outputs]
-    checkpoint.input(tried(select), checkpoint, said, **QUIET)
     vae.input(tried(select_vae), vae, said, **QUIET)
-    prediction.input(tried(select_prediction), prediction, said, **QUIET)
     refresh.click(tried(rescan), outputs=said, **QUIET)
     convert.click(
         tried(make_safetensors), outputs=said, show_progress="full", api_visibility="private"
     )
     page.load(shown, outputs=outputs, **QUIET)
-    return checkpoint
+    return [
+        checkpoint.input(tried(select), checkpoint, said, **QUIET),
+        prediction.input(tried(select_prediction), prediction, said, **QUIET),
+    ]
 
 
 def _prediction(engine: Engine) -> gr.Dropdown:

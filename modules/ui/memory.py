@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 from pydantic import ValidationError
 
 from modules.ui.form import Form
 
 
-def remember(form: Form, page: gr.Blocks) -> None:
-    """Store the form in the browser whenever a field changes, and fill it from there on load."""
+def remember(form: Form, page: gr.Blocks) -> Dependency:
+    """Store the form in the browser whenever a field changes; fill it from there on load, which is returned."""
     components = list(form.components.values())
     stored = gr.BrowserState({}, storage_key=f"webui-form-{form.prefix}", secret="webui")
-    page.load(
+    loaded = page.load(
         lambda values: restored(form, values),
         inputs=stored,
         outputs=components,
@@ -31,6 +32,7 @@ def remember(form: Form, page: gr.Blocks) -> None:
         queue=False,
         api_visibility="private",
     )
+    return loaded
 
 
 def restored(form: Form, values: Any) -> list[Any]:

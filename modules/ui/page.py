@@ -13,6 +13,7 @@ from modules.engine.engine import Engine
 from modules.ui.checkpoint_bar import build_checkpoint_bar
 from modules.ui.form import Form
 from modules.ui.memory import remember
+from modules.ui.native_size import follow_native_size
 from modules.ui.tabs import txt2img
 
 ASSETS = Path(__file__).parent / "assets"
@@ -35,13 +36,14 @@ def build_page(engine: Engine) -> gr.Blocks:
     with gr.Blocks(
         title="Stable Diffusion WebUI", analytics_enabled=False, fill_width=True
     ) as page:
-        build_checkpoint_bar(engine, page)
+        chosen = build_checkpoint_bar(engine, page)
         helps: dict[str, str] = {}
         with gr.Tabs():
             for tab in TABS:
                 with gr.Tab(tab.title, id=tab.title, elem_id=f"tab_{tab.title}"):
                     form = tab.build(engine)
-                    remember(form, page)
+                    filled = remember(form, page)
+                    follow_native_size(engine, form, [filled, *chosen])
                     helps |= form.helps()
         page.load(None, js=f"() => {{ webui.start({json.dumps(helps)}) }}")
     return page

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
@@ -229,3 +230,17 @@ def test_the_engine_keeps_no_job_of_a_refused_request(client: TestClient, engine
     assert engine.jobs() == []
     with pytest.raises(NotFound):
         engine.job("x")
+
+
+def test_many_waiting_callers_do_not_block_the_other_routes(
+    client: TestClient, engine: Engine, executor: FakeExecutor
+):
+    executor.hold_at(1)
+    with ThreadPoolExecutor(50) as pool:
+        answers = [pool.submit(post, client) for _ in range(50)]
+        assert executor.held.wait(PATIENCE_S)
+        asked = ThreadPoolExecutor(1).submit(client.get, "/sdapi/v1/progress")
+        done = wait([asked], timeout=10).done
+        executor.release()
+    assert done, "progress was not answered while fifty callers waited"
+    assert all(len(answer.result()["images"]) == 1 for answer in answers)

@@ -10,12 +10,18 @@ from fastapi import FastAPI, WebSocket
 from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
+from modules.api import guard
 from modules.api.guard import LOOPBACK_NAMES, Guard
 from modules.core.flags import Credential
 
 ME = Credential("me", "s3cret:with:colons")
 SOCKET = "ws://127.0.0.1:7860/ws"  # the test client otherwise calls another host
 ROBOT = Credential("robot", "beep")
+
+
+@pytest.fixture(autouse=True)
+def _no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "_WRONG_PASSWORD_DELAY_S", 0)
 
 
 def client_of(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from fastapi.testclient import TestClient
 
 from modules.engine.engine import Engine
@@ -82,4 +83,10 @@ def test_an_unknown_checkpoint_is_refused_and_nothing_changes(client: TestClient
     response = client.post("/sdapi/v1/options", json={"sd_model_checkpoint": "thrd"})
     assert response.status_code == 404
     assert response.json()["error"] == "NotFound"
+    assert engine.settings.sd_model_checkpoint == ""
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_checkpoint_that_was_never_chosen_is_no_choice(client: TestClient, engine: Engine, value: str | None):
+    assert client.post("/sdapi/v1/options", json={"sd_model_checkpoint": value}).status_code == 200
     assert engine.settings.sd_model_checkpoint == ""

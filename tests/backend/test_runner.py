@@ -142,6 +142,19 @@ def test_at_the_highest_precision_there_is_no_picture(runner: Runner, tmp_path: 
     assert recorder.images == []
 
 
+def test_a_broken_vae_is_not_tried_again(runner: Runner, tmp_path: Path):
+    """It computes in single precision from the start, and earlier pictures of the batch are already out."""
+    weights = tiny_weights()
+    place = "first_stage_model.decoder.conv_out.weight"
+    weights[place] = torch.full_like(weights[place], torch.nan)
+    write_checkpoint(tmp_path / "tiny.safetensors", weights=weights)
+    runner.device = replace(runner.device, tiers=(FP16, FP32))
+    recorder = Recorder()
+    with pytest.raises(NotFinite, match="The VAE"):
+        runner.run(plan_of(tmp_path, SMALL), recorder)
+    assert recorder.notes == []
+
+
 def test_an_interrupt_before_the_first_step_makes_nothing(runner: Runner, tmp_path: Path):
     write_checkpoint(tmp_path / "tiny.safetensors")
     recorder = Recorder(stop_after=0)

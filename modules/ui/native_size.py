@@ -1,0 +1,54 @@
+"""The size a model was made for: the page starts there, and says so in words below it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import gradio as gr
+from gradio.events import Dependency
+
+from modules.engine.engine import Engine
+from modules.plan import too_small
+from modules.ui.form import Form
+from modules.ui.words import notice
+
+SMALLEST_START = 512  # the form's own default; demo models are made for less
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+
+def follow_native_size(engine: Engine, form: Form, events: Iterable[Dependency]) -> None:
+    """Keep a form at the chosen model's own size until the user takes another.
+
+    Args:
+        engine: Knows the model.
+        form: Has width and height.
+        events: After these another model may be chosen.
+    """
+    width, height = form.components["width"], form.components["height"]
+    last = gr.State(SMALLEST_START)
+    hint = gr.HTML("", elem_id=f"{form.prefix}_size_message", padding=False)
+
+    def fit(native: int, wide: int, high: int) -> tuple[Any, Any, Any, str]:
+        size = max(engine.native_size(), SMALLEST_START)
+        if wide == high == native != size:
+            return size, size, size, ""
+        return size, gr.skip(), gr.skip(), said(wide, high)
+
+    def said(wide: int, high: int) -> str:
+        size = engine.native_size()
+        if min(wide, high) >= size:
+            return ""
+        return notice("note", too_small(engine.checkpoint().name, size))
+
+    sizes = [last, width, height]
+    for event in events:
+        event.then(fit, sizes, [*sizes, hint], **QUIET)
+    gr.on(
+        [width.change, height.change],  # pyright: ignore[reportAttributeAccessIssue] - Gradio adds events at run time
+        said,
+        [width, height],
+        hint,
+        trigger_mode="always_last",
+        **QUIET,
+    )
