@@ -16,6 +16,7 @@ from modules.models.hashing import FileStamp, Hashes
 from modules.models.header import read_header
 from modules.models.scan import FoundFile, scan
 from modules.models.vaes import VaeFile, VaeFiles
+from modules.models.verdicts import Verdicts
 
 SHORT_HASH_LENGTH = 10
 HASH = re.compile(r"[0-9a-f]{8,64}")
@@ -93,7 +94,7 @@ class ModelManager:
         self._scanning = threading.Lock()
         self._swapping = threading.Lock()  # held briefly, never during a scan
         self._checkpoints: tuple[Checkpoint, ...] | None = None
-        self._verdicts: dict[FileStamp, tuple[str, str]] = {}
+        self._verdicts = Verdicts(cache / "verdicts.json")
 
     def refresh(self) -> None:
         """Scan the folders again; only new and changed files are opened."""
@@ -104,10 +105,11 @@ class ModelManager:
                 for file in scan(folder):
                     found.setdefault(file.name, file)
             files = sorted(found.values(), key=lambda file: (file.name.casefold(), file.name))
-            verdicts = [self._verdicts.get(file.stamp) or self._judge(file) for file in files]
+            known = self._verdicts.read()
+            verdicts = [known.get(file.stamp) or self._judge(file) for file in files]
             # What could not be recognised is read again: it may have been out of reach for a while.
             recognised = ((f.stamp, v) for f, v in zip(files, verdicts, strict=True) if v[0])
-            self._verdicts = dict(recognised)
+            self._verdicts.write(dict(recognised))
             with self._swapping:
                 self._checkpoints = tuple(map(self._describe, files, verdicts))
         if self._hashes_wanted:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from modules.core.errors import WebUIError
 from modules.models.families import Family
 from modules.models.manager import Checkpoint, ModelManager
 from modules.models.predictions import Prediction, remembered
 from modules.models.vaes import VaeFile
-from modules.models.yaml_section import read_section
+from modules.models.yaml_section import Section, read_section
 from modules.params.settings import Settings
 
 PIXELS_PER_LATENT = 8
@@ -64,11 +65,15 @@ def native_size(plan: ModelPlan, family: Family) -> int:
     Args:
         plan: The model.
         family: Its row of the families' table.
-
-    Raises:
-        UserError: its .yaml cannot be read.
     """
-    params = read_section(plan.config).section("model").section("params")
+    try:
+        params = read_section(plan.config).section("model").section("params")
+        return _size_of(params, plan, family)
+    except WebUIError:  # what is wrong with it is told when it is loaded
+        return family.native_size
+
+
+def _size_of(params: Section, plan: ModelPlan, family: Family) -> int:
     unet = params.section("unet_config").section("params")
     latent_size = params.integer("image_size", unet.integer("image_size", USUAL_LATENT_SIZE))
     if (

@@ -1,0 +1,47 @@
+import time
+
+import pytest
+
+from modules.models import verdicts
+from modules.models.families import SD1_PARTS
+from modules.models.hashing import FileStamp
+from modules.models.ldm_names import UNET_CONTEXT
+from modules.models.manager import ModelManager
+from modules.models.verdicts import Verdicts
+from tests.models.files import CONFIGS, write_safetensors
+
+ROW = {FileStamp("/a", 1, 2): ("SD 1.x", "")}
+
+
+def test_what_was_found_is_known_after_a_restart(tmp_path):
+    Verdicts(tmp_path / "cache" / "v.json").write(ROW)
+    assert Verdicts(tmp_path / "cache" / "v.json").read() == ROW
+
+
+def test_another_table_of_families_judges_anew(tmp_path, monkeypatch):
+    Verdicts(tmp_path / "v.json").write(ROW)
+    monkeypatch.setattr(verdicts, "FAMILIES", ())
+    assert Verdicts(tmp_path / "v.json").read() == {}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"table": 1, "files": 3}'])
+def test_a_damaged_file_is_begun_anew(tmp_path, text):
+    (tmp_path / "v.json").write_text(text, encoding="utf-8")
+    assert Verdicts(tmp_path / "v.json").read() == {}
+    Verdicts(tmp_path / "v.json").write(ROW)
+    assert Verdicts(tmp_path / "v.json").read() == ROW
+
+
+def test_two_thousand_checkpoints_are_listed_within_a_second_after_a_restart(tmp_path):
+    shapes = dict.fromkeys(SD1_PARTS.values(), [4, 4]) | {UNET_CONTEXT: [1, 1]}
+    folder = tmp_path / "models"
+    first = write_safetensors(folder / "0.safetensors", shapes)
+    for number in range(1, 2000):
+        (folder / f"{number}.safetensors").write_bytes(first.read_bytes())
+    ModelManager([folder], CONFIGS, tmp_path / "cache").refresh()
+    restarted = ModelManager([folder], CONFIGS, tmp_path / "cache")
+    began = time.perf_counter()
+    restarted.refresh()
+    assert time.perf_counter() - began < 1.0
+    assert [c.fault for c in restarted.checkpoints()] == [""] * 2000
+    print(f"2,000 checkpoints: {time.perf_counter() - began:.3f} s")
