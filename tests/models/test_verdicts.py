@@ -33,7 +33,7 @@ def test_a_damaged_file_is_begun_anew(tmp_path, text):
 
 
 def test_two_thousand_checkpoints_are_listed_within_a_second_after_a_restart(tmp_path):
-    shapes = dict.fromkeys(SD1_PARTS.values(), [4, 4]) | {UNET_CONTEXT: [1, 1]}
+    shapes = {key: [4, 4] for key in SD1_PARTS.values()} | {UNET_CONTEXT: [1, 1]}
     folder = tmp_path / "models"
     first = write_safetensors(folder / "0.safetensors", shapes)
     for number in range(1, 2000):

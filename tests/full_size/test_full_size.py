@@ -1,0 +1,64 @@
+"""Every family at its true size: names, shapes and dtypes of the published files, random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from modules.backend.loader import Choices, Components, Precision, load
+from modules.models.convert import convert
+from modules.models.header import read_header
+from tests.models.files import CONFIGS
+from tools import full_size
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+FULL = Precision(torch.float32, torch.float32, torch.float32)
+STORED = Precision(torch.float16, torch.float16, torch.float16)
+FAMILIES = {
+    "sd1": "v1-inference.yaml",
+    "sd1-inpainting": "v1-inpainting-inference.yaml",
+    "sd2": "v2-inference-v.yaml",
+    "sd2-inpainting": "v2-inpainting-inference.yaml",
+    "sd2-depth": "v2-midas-inference.yaml",
+}
+SIDE = 8
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_loads_takes_a_step_and_decodes(tmp_path: Path, family: str):
+    path = full_size.write(family, tmp_path / f"{family}.safetensors")
+    components = load(path, CONFIGS / FAMILIES[family], FULL)
+    path.unlink()  # what was converted needs the file no more
+    prediction, picture = step_and_decode(components)
+    assert prediction.shape == (1, 4, SIDE, SIDE)
+    assert picture.shape == (1, 3, 8 * SIDE, 8 * SIDE)
+    assert prediction.isfinite().all()
+    assert picture.isfinite().all()
+    assert (components.depth_estimator is not None) == (family == "sd2-depth")
+    if components.depth_estimator is not None:
+        with torch.inference_mode():
+            depth = components.depth_estimator(torch.zeros(1, 3, 384, 384)).predicted_depth
+        assert depth.shape == (1, 384, 384)
+        assert depth.isfinite().all()
+
+
+def step_and_decode(components: Components) -> tuple[torch.Tensor, torch.Tensor]:
+    unet, vae = components.unet, components.vae
+    ids = torch.tensor([[49406, 320, 2368, 49407, *[0] * 73]])
+    x = torch.randn(1, unet.config["in_channels"], SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        words = components.text_encoder(ids).last_hidden_state
+        prediction = unet(x, torch.tensor(500), words).sample
+        return prediction, vae.decode(x[:, :4] / vae.config["scaling_factor"]).sample
+
+
+def test_a_ckpt_gives_the_same_model_and_converts(tmp_path: Path):
+    path = full_size.write("sd1", tmp_path / "sd1.ckpt")
+    pickled = load(path, CONFIGS / FAMILIES["sd1"], STORED)
+    converted = load(convert(path), CONFIGS / FAMILIES["sd1"], STORED, Choices())
+    assert read_header(path.with_suffix(".safetensors")).kind == "safetensors"
+    for part in ("unet", "vae", "text_encoder"):
+        mine, theirs = (getattr(model, part).state_dict() for model in (pickled, converted))
+        assert all(torch.equal(mine[key], theirs[key]) for key in mine)

@@ -1,0 +1,202 @@
+"""How long a full-size checkpoint takes to load, and how much memory; each measurement in a process of its own.
+
+A model counts as loaded when every page of its weights has been touched: mapped files are not read before.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tools import full_size
+
+ROOT = full_size.ROOT
+CONFIG = ROOT / "configs" / "v1-inference.yaml"
+PAGE_BYTES = 4096
+SWITCHES = 10
+
+
+def run(rounds: int) -> None:
+    """Write two checkpoints, measure each side in turn, print the ratios."""
+    with tempfile.TemporaryDirectory() as folder:
+        first = full_size.write("sd1", Path(folder) / "a.safetensors")
+        full_size.write("sd1", Path(folder) / "b.safetensors")
+        _measured("config", first)
+        for dtype in ("float16", "float32"):
+            sides = {side: [] for side in ("ours", "diffusers", "read")}
+            for number in range(rounds):
+                for side in sorted(sides, reverse=bool(number % 2)):
+                    sides[side].append(_measured(side, first, dtype))
+            _report(dtype, sides, _weight_bytes(first, dtype))
+        grown = _measured("switch", first, "float32")
+        print(
+            f"{SWITCHES} switches A-B-A: memory {grown['before'] / 1e9:.2f} to {grown['after'] / 1e9:.2f} GB,"
+            f" {100 * (grown['after'] / grown['before'] - 1):+.1f} %"
+        )
+
+
+def _report(dtype: str, sides: dict[str, list[dict[str, float]]], weights: float) -> None:
+    seconds = {
+        side: statistics.median(row["seconds"] for row in rows) for side, rows in sides.items()
+    }
+    peak = max(row["peak"] for row in sides["ours"])
+    print(
+        f"load to {dtype}: {seconds['ours']:.2f} s; diffusers {seconds['diffusers']:.2f} s"
+        f" (ratio {seconds['ours'] / seconds['diffusers']:.2f}); plain read {seconds['read']:.2f} s"
+        f" (ratio {seconds['ours'] / seconds['read']:.2f})"
+    )
+    bare = max(row["peak"] for row in sides["diffusers"])
+    print(
+        f"  peak memory over the start: {peak / 1e9:.2f} GB, {peak / weights:.2f} of the weights;"
+        f" diffusers {bare / 1e9:.2f} GB, {bare / weights:.2f}"
+    )
+
+
+def _weight_bytes(path: Path, dtype: str) -> float:
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    items = sum(math.prod(e["shape"]) for k, e in header.items() if k != "__metadata__")
+    return items * {"float16": 2, "float32": 4}[dtype]
+
+
+def _measured(side: str, path: Path, dtype: str = "float32") -> dict[str, float]:
+    command = [sys.executable, "-m", "tools.load_benchmark", side, str(path), dtype]
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _memory(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024
+
+
+def _timed(work: Callable[[], Any]) -> dict[str, float]:
+    before = _memory("VmRSS:")
+    began = time.perf_counter()
+    kept = work()
+    seconds = time.perf_counter() - began
+    del kept
+    return {"seconds": seconds, "peak": _memory("VmHWM:") - before}
+
+
+def _touch(*modules: Any) -> tuple[Any, ...]:
+    for module in modules:
+        for weight in module.state_dict().values():
+            step = PAGE_BYTES // weight.itemsize
+            weight.as_strided((-(-weight.numel() // step),), (step,)).float().sum()
+    return modules
+
+
+def _ours(path: Path, dtype: Any) -> Callable[[], Any]:
+    from modules.backend.loader import Precision, load
+
+    def work() -> Any:
+        parts = load(path, CONFIG, Precision(dtype, dtype, dtype))
+        return _touch(parts.unet, parts.vae, parts.text_encoder)
+
+    return work
+
+
+def _diffusers(path: Path, dtype: Any) -> Callable[[], Any]:
+    from diffusers import StableDiffusionPipeline
+
+    def work() -> Any:
+        parts = StableDiffusionPipeline.from_single_file(
+            str(path), config=str(path.parent / "config"), torch_dtype=dtype, local_files_only=True,
+            safety_checker=None, feature_extractor=None,
+        )  # fmt: skip
+        return _touch(parts.unet, parts.vae, parts.text_encoder)
+
+    return work
+
+
+def _read(path: Path, _: Any) -> Callable[[], Any]:
+    return path.read_bytes
+
+
+def _write_config(path: Path) -> None:
+    """Write the folder of .json files that diffusers needs in place of a hub."""
+    import gzip
+
+    from diffusers import DDIMScheduler
+    from transformers import CLIPTokenizer
+
+    from modules.backend import blank
+    from modules.models.configs import read_config
+    from modules.models.header import read_header
+    from modules.prompt.tokens import ClipTokenizer
+
+    folder = path.parent / "config"
+    model = read_config(CONFIG, read_header(path), path.name)
+    blank.blank_unet(model.unet, upcast_attention=False).save_config(folder / "unet")
+    blank.blank_vae(model.vae).save_config(folder / "vae")
+    blank.blank_text_encoder(model.text).config.save_pretrained(folder / "text_encoder")
+    DDIMScheduler().save_config(folder / "scheduler")
+    bpe = ROOT / "configs" / "clip" / "bpe_simple_vocab_16e6.txt.gz"
+    lines = gzip.decompress(bpe.read_bytes()).decode().split("\n")
+    merges = [tuple(line.split()) for line in lines[1 : 49152 - 256 - 2 + 1]]
+    vocabulary = ClipTokenizer(bpe)._bpe.get_vocab()
+    CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77).save_pretrained(
+        folder / "tokenizer"
+    )
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+        "safety_checker": [None, None],
+        "feature_extractor": [None, None],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index))
+
+
+def _switch(path: Path) -> dict[str, float]:
+    """Load two checkpoints in turn in one process; the first round is the warm-up."""
+    import torch
+
+    from modules.backend.cache import ModelCache
+    from modules.backend.device import FP32
+    from modules.models.manager import ModelManager
+    from modules.models.model_plan import plan_model
+    from modules.params.settings import Settings
+    from modules.prompt.tokens import ClipTokenizer
+
+    bpe = ROOT / "configs" / "clip" / "bpe_simple_vocab_16e6.txt.gz"
+    cache = ModelCache(torch.device("cpu"), ClipTokenizer(bpe))
+    manager = ModelManager([path.parent], ROOT / "configs", path.parent / "cache")
+    plans = [plan_model(manager, manager.find(name), Settings()) for name in ("a", "b")]
+    sizes: list[int] = []
+    for number in range(SWITCHES + 2):
+        cache.acquire(plans[number % 2], FP32)
+        sizes.append(_memory("VmRSS:"))
+    return {"before": sizes[1], "after": sizes[-1]}
+
+
+def main() -> None:
+    """Measure one side in this process and print it as JSON."""
+    side, path = sys.argv[1], Path(sys.argv[2])
+    if side == "config":
+        _write_config(path)
+        print("{}")
+        return
+    if side == "switch":
+        print(json.dumps(_switch(path)))
+        return
+    import torch
+
+    sides = {"ours": _ours, "diffusers": _diffusers, "read": _read}
+    print(json.dumps(_timed(sides[side](path, getattr(torch, sys.argv[3])))))
+
+
+if __name__ == "__main__":
+    main()
