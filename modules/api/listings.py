@@ -65,7 +65,9 @@ def listings_router(engine: Engine) -> APIRouter:
                 raise UserError(
                     f"There is no option '{key}'.", did_you_mean(key, Settings.model_fields)
                 )
-        if body.get("sd_model_checkpoint"):  # A1111's clients send back null for what was never chosen
+        if body.get(
+            "sd_model_checkpoint"
+        ):  # A1111's clients send back null for what was never chosen
             engine.select_checkpoint(str(body["sd_model_checkpoint"]))
 
     return router

@@ -9,9 +9,10 @@ import torch
 
 from modules.backend import generate
 from modules.backend.cache import LoadedModel, ModelCache
-from modules.backend.device import Device, DeviceOptions, choose
+from modules.backend.device import Device, choose
 from modules.core.errors import OutOfMemory
 from modules.models.manager import Checkpoint
+from modules.params.device import DeviceOptions
 from modules.params.result import Listener
 from modules.plan import Plan
 from modules.prompt.tokens import ClipTokenizer
@@ -74,7 +75,9 @@ class Runner:
                 generate.generate_batch(
                     model, plan, batch_index, listener, self.device.torch_device
                 )
-            except generate.Overflow:  # not the VAE's: it has no higher precision, and pictures may be out
+            except (
+                generate.Overflow
+            ):  # not the VAE's: it has no higher precision, and pictures may be out
                 tier = self._tier(plan.checkpoint) + 1
                 if tier >= len(self.device.tiers):
                     raise

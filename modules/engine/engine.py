@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 # Ended jobs are remembered for reloads of the page; their pictures lie on disk.
 _REMEMBERED_JOBS = 200
 _STOP_TIMEOUT_S = 1.5
+# A slow disk may take minutes to hash a file; the picture then goes without the hash in its infotext.
+_HASH_TIMEOUT_S = 30
 
 
 class Engine:
@@ -262,7 +264,7 @@ class Engine:
 
     def _short_hash(self, checkpoint: Checkpoint) -> str:
         try:
-            return self.models.sha256(checkpoint)[:SHORT_HASH_LENGTH]
+            return self.models.sha256(checkpoint, _HASH_TIMEOUT_S)[:SHORT_HASH_LENGTH]
         except WebUIError as error:  # the file went away after it was loaded; the picture is there
             logger.warning("%s", error)
             return ""
