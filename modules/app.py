@@ -231,4 +231,6 @@ class _Server(uvicorn.Server):
         """Stop the running job, then close."""
         sys.stdout.write("Stopping.\n")
         await asyncio.to_thread(self._engine.stop)
+        # The streams of open pages are cut on purpose; uvicorn would tell of each as an error.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         await super().shutdown(sockets)

@@ -205,7 +205,10 @@ class Engine:
         logger.info("Device: %s.", facts.label)
         self.state = EngineState("ready", "Ready", device=facts.label, warning=facts.warning)
         try:
-            self._load(self.checkpoint())
+            found = self.checkpoint()
+            # For this run only: a file that comes later does not take the place of the one in use.
+            self.settings = self.settings.replace(sd_model_checkpoint=found.name)
+            self._load(found)
         except WebUIError as error:
             logger.warning("%s", error)
             self.state = replace(self.state, phase="failed", text=str(error))

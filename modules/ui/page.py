@@ -84,19 +84,21 @@ def _checkpoint_bar(engine: Engine, page: gr.Blocks) -> None:
     message = gr.HTML("", elem_id="checkpoint_message", padding=False)
     gr.HTML('<div class="banner" hidden></div>', elem_id="banner", padding=False)
 
-    def select(name: str) -> str:
+    def select(name: str) -> tuple[str, gr.Dropdown]:
         try:
             engine.select_checkpoint(name)
         except WebUIError as error:
-            return notice("error", str(error))
-        return ""
+            return notice("error", str(error)), gr.Dropdown(value=_current(engine))
+        return "", gr.skip()
 
     def rescan() -> gr.Dropdown:
         engine.models.refresh()
         engine.models.start_hashing()
         return gr.Dropdown(choices=_choices(engine), value=_current(engine))
 
-    chosen.input(select, chosen, message, show_progress="hidden", api_visibility="private")
+    chosen.input(
+        select, chosen, [message, chosen], show_progress="hidden", api_visibility="private"
+    )
     refresh.click(rescan, outputs=chosen, show_progress="hidden", api_visibility="private")
     page.load(
         lambda: gr.Dropdown(choices=_choices(engine), value=_current(engine)),
