@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import secrets
@@ -23,9 +24,10 @@ from modules.core.errors import UserError, WebUIError
 from modules.core.flags import Credential, Flags, parse_flags
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
-from modules.engine.executors.local import LocalDevice, LocalExecutor
+from modules.engine.executors.local import LocalExecutor
 from modules.launch.environment import apply_environment
 from modules.launch.stamp import read_stamp
+from modules.params.device import DeviceOptions
 from modules.prompt.tokens import ClipTokenizer
 
 logger = logging.getLogger(__name__)
@@ -87,7 +89,7 @@ def make_engine(flags: Flags, paths: Paths) -> Engine:
     """Return the engine, not yet started."""
     tokenizer = ClipTokenizer(paths.configs / "clip" / "bpe_simple_vocab_16e6.txt.gz")
     stamp = read_stamp(Path(sys.prefix))
-    device = LocalDevice(
+    device = DeviceOptions(
         use_cpu=flags.use_cpu,
         full_precision=flags.full_precision,
         index=flags.device_id or 0,
@@ -182,7 +184,12 @@ def open_socket(flags: Flags) -> socket.socket:
         except OSError as error:
             reason = error.strerror or str(error)
             sock.close()
-            continue
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):  # taken, or kept by the system
+                continue
+            raise UserError(
+                f"{flags.host}:{port} cannot be served: {reason}.",
+                "--server-name takes an address of this machine.",
+            ) from None
         if port != ports[0]:
             sys.stdout.write(f"Port {ports[0]} is in use, so this is port {port}.\n")
         return sock
@@ -224,4 +231,6 @@ class _Server(uvicorn.Server):
         """Stop the running job, then close."""
         sys.stdout.write("Stopping.\n")
         await asyncio.to_thread(self._engine.stop)
+        # The streams of open pages are cut on purpose; uvicorn would tell of each as an error.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         await super().shutdown(sockets)

@@ -118,10 +118,10 @@ def txt2img() -> tuple[Callable[[], float], Callable[[], float], str]:
     from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
 
     from modules.app import make_engine, make_paths
-    from modules.backend.device import DeviceOptions
     from modules.backend.runner import Runner
     from modules.core.flags import parse_flags
     from modules.engine.job import Job
+    from modules.params.device import DeviceOptions
     from modules.params.request import Txt2ImgRequest
     from modules.params.result import GeneratedImage
     from modules.plan import make_plan

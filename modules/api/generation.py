@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body
 from fastapi.concurrency import run_in_threadpool
 
-from modules.core.errors import WebUIError
+from modules.core.errors import UserError, WebUIError
 from modules.engine.engine import Engine
 from modules.engine.job import JobStatus
 from modules.params.param import validated
@@ -45,12 +45,13 @@ def read_request(body: Mapping[str, Any]) -> tuple[Txt2ImgRequest, list[str]]:
     Raises:
         UserError: a value is not valid.
     """
+    _check_json(body)
     values = {key: value for key, value in body.items() if value is not None}
-    overrides: Mapping[str, Any] = values.pop("override_settings", {})
-    if isinstance(overrides, Mapping) and overrides.get("sd_model_checkpoint"):  # pyright: ignore[reportUnnecessaryIsInstance] - a client may send anything
-        values.setdefault("sd_model_checkpoint", overrides["sd_model_checkpoint"])
-    if isinstance(overrides, Mapping) and overrides.get("sd_vae"):  # pyright: ignore[reportUnnecessaryIsInstance]
-        values.setdefault("sd_vae", overrides["sd_vae"])
+    overrides: dict[str, Any] = dict(values.pop("override_settings", {}))
+    for name in ("sd_model_checkpoint", "sd_vae"):
+        chosen = overrides.pop(name, None)
+        if chosen:
+            values.setdefault(name, chosen)
     older = values.pop("sampler_index", "")
     sampler = values.pop("sampler_name", "") or older
     if sampler:
@@ -59,8 +60,21 @@ def read_request(body: Mapping[str, Any]) -> tuple[Txt2ImgRequest, list[str]]:
     unknown = [
         key for key, value in values.items() if key not in known and value not in ("", [], {})
     ]
-    warnings = [f"The field '{key}' has no effect in this version." for key in sorted(unknown)]
+    warnings = [
+        f"The field '{key}' has no effect in this version."
+        for key in sorted([*unknown, *overrides])
+    ]
     return validated(Txt2ImgRequest, {**_API_DEFAULTS, **known}), warnings
+
+
+def _check_json(body: Mapping[str, Any]) -> None:
+    """Refuse what the answer's echo could not say."""
+    try:
+        json.dumps(body, allow_nan=False)
+    except ValueError:
+        raise UserError("The request holds NaN or Infinity, which JSON does not know.") from None
+    if not isinstance(body.get("override_settings") or {}, Mapping):
+        raise UserError(f"override_settings is {body['override_settings']!r}; an object is needed.")
 
 
 def answer(

@@ -9,28 +9,12 @@ from dataclasses import dataclass
 import torch
 
 from modules.backend.loader import Precision
+from modules.params.device import DeviceOptions
 
 # The text encoder is small and the VAE overflows in half precision on some files, so the VAE is always float32.
 FP32 = Precision(torch.float32, torch.float32, torch.float32)
 FP16 = Precision(torch.float16, torch.float32, torch.float16)
 BF16 = Precision(torch.bfloat16, torch.float32, torch.bfloat16)
-
-
-@dataclass(frozen=True)
-class DeviceOptions:
-    """What the command line says about the device.
-
-    Args:
-        use_cpu: Compute on the CPU even if a graphics card is there.
-        full_precision: Use float32 throughout.
-        index: Number of the graphics card.
-        fallback: The set-up's sentence on why it chose the CPU; empty when it chose a graphics card.
-    """
-
-    use_cpu: bool = False
-    full_precision: bool = False
-    index: int = 0
-    fallback: str = ""
 
 
 @dataclass(frozen=True)

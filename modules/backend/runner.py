@@ -9,10 +9,11 @@ import torch
 
 from modules.backend import generate
 from modules.backend.cache import LoadedModel, ModelCache
-from modules.backend.device import Device, DeviceOptions, choose
+from modules.backend.device import Device, choose
 from modules.core.errors import NotFinite, OutOfMemory
 from modules.models.manager import Checkpoint
 from modules.models.model_plan import ModelPlan
+from modules.params.device import DeviceOptions
 from modules.params.result import Listener
 from modules.plan import Plan
 from modules.prompt.tokens import ClipTokenizer

@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 # Ended jobs are remembered for reloads of the page; their pictures lie on disk.
 _REMEMBERED_JOBS = 200
 _STOP_TIMEOUT_S = 1.5
+# A slow disk may take minutes to hash a file; the picture then goes without the hash in its infotext.
+_HASH_TIMEOUT_S = 30
 
 
 class Engine:
@@ -276,7 +278,10 @@ class Engine:
         logger.info("Device: %s.", facts.label)
         self.state = EngineState("ready", "Ready", device=facts.label, warning=facts.warning)
         try:
-            self._load(plan_model(self.models, self.checkpoint(), self.settings))
+            found = self.checkpoint()
+            # For this run only: a file that comes later does not take the place of the one in use.
+            self.settings = self.settings.replace(sd_model_checkpoint=found.name)
+            self._load(plan_model(self.models, found, self.settings))
         except WebUIError as error:
             logger.warning("%s", error)
             self.state = replace(self.state, phase="failed", text=str(error))
@@ -334,12 +339,12 @@ class Engine:
     def _model_pairs(self, model: ModelPlan) -> dict[str, str]:
         """Return what the infotext tells of the model; a VAE only when it is not the checkpoint's own."""
         pairs = {
-            "Model hash": self._short_hash(lambda: self.models.sha256(model.checkpoint)),
+            "Model hash": self._short_hash(lambda: self.models.sha256(model.checkpoint, _HASH_TIMEOUT_S)),
             "Model": model.checkpoint.model_name,
         }
         vae = model.vae
         if vae is not None:
-            pairs["VAE hash"] = self._short_hash(lambda: self.models.vae_sha256(vae))
+            pairs["VAE hash"] = self._short_hash(lambda: self.models.vae_sha256(vae, _HASH_TIMEOUT_S))
             pairs["VAE"] = vae.path.name
         return pairs
 

@@ -171,13 +171,13 @@ class ModelManager:
         """
         return checkpoint.sha256 or self._hashes.wait(checkpoint.stamp, timeout_s)
 
-    def vae_sha256(self, vae: VaeFile) -> str:
-        """Return the hash of a VAE's file, computed before all others.
+    def vae_sha256(self, vae: VaeFile, timeout_s: float | None = None) -> str:
+        """Return the hash of a VAE's file, computed before all others; "" if it takes too long.
 
         Raises:
             BadFile: the file cannot be read.
         """
-        return self._hashes.known(vae.stamp) or self._hashes.wait(vae.stamp)
+        return self._hashes.known(vae.stamp) or self._hashes.wait(vae.stamp, timeout_s)
 
     def stop(self) -> None:
         """End background work."""

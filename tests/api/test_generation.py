@@ -149,9 +149,16 @@ def test_override_settings_choose_the_checkpoint(client: TestClient, engine: Eng
     assert engine.checkpoint().model_name == "first"
 
 
-@pytest.mark.parametrize("overrides", ["words", [], 3, {"sd_model_checkpoint": None}])
-def test_strange_override_settings_are_no_crash(client: TestClient, overrides: Any):
+@pytest.mark.parametrize("overrides", [[], {}, {"sd_model_checkpoint": None}])
+def test_empty_override_settings_change_nothing(client: TestClient, overrides: Any):
     assert len(post(client, override_settings=overrides)["images"]) == 1
+
+
+@pytest.mark.parametrize("overrides", ["words", 3])
+def test_override_settings_that_are_no_object_are_refused(client: TestClient, overrides: Any):
+    response = client.post(URL, json={**SMALL, "override_settings": overrides})
+    assert response.status_code == 422
+    assert response.json()["detail"] == f"override_settings is {overrides!r}; an object is needed."
 
 
 @pytest.mark.parametrize(
@@ -244,3 +251,14 @@ def test_many_waiting_callers_do_not_block_the_other_routes(
         executor.release()
     assert done, "progress was not answered while fifty callers waited"
     assert all(len(answer.result()["images"]) == 1 for answer in answers)
+
+
+def test_an_override_that_has_no_effect_is_named_in_the_warnings(client: TestClient):
+    answer = client.post(URL, json={**SMALL, "override_settings": {"CLIP_stop_at_last_layers": 2}}).json()
+    assert answer["warnings"] == ["The field 'CLIP_stop_at_last_layers' has no effect in this version."]
+
+
+def test_nan_in_a_request_is_refused_before_a_picture_is_made(client: TestClient):
+    response = client.post(URL, content=b'{"eta": NaN}', headers={"content-type": "application/json"})
+    assert response.status_code == 422
+    assert response.json()["detail"] == "The request holds NaN or Infinity, which JSON does not know."

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from modules.backend.device import DeviceOptions
 from modules.backend.runner import Runner
 from modules.core.errors import WebUIError
 from modules.models import pickled
 from modules.models.manager import ModelManager
 from modules.models.model_plan import plan_model
+from modules.params.device import DeviceOptions
 from modules.params.request import Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.plan import make_plan

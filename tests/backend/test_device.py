@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from modules.backend.device import BF16, DEVICES, FP16, FP32, DeviceOptions, choose
+from modules.backend.device import BF16, DEVICES, FP16, FP32, choose
+from modules.params.device import DeviceOptions
 
 
 def test_the_cpu_computes_in_single_precision():

@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 
 from modules.backend.cache import LoadedModel
-from modules.backend.device import DeviceOptions
 from modules.backend.generate import generate_batch
 from modules.backend.runner import Runner
 from modules.core.errors import Cancelled
 from modules.models.manager import ModelManager
+from modules.params.device import DeviceOptions
 from modules.params.request import Txt2ImgRequest
 from modules.plan import Plan, make_plan
 from modules.prompt.tokens import ClipTokenizer

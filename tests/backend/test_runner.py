@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from modules.backend.device import FP16, FP32, DeviceOptions
+from modules.backend.device import FP16, FP32
 from modules.backend.runner import Runner
 from modules.core.errors import Cancelled, NotFinite
 from modules.models.manager import ModelManager
+from modules.params.device import DeviceOptions
 from modules.params.request import Txt2ImgRequest
 from modules.plan import Plan, make_plan
 from modules.prompt.tokens import ClipTokenizer
@@ -30,7 +31,7 @@ CONV_IN = "model.diffusion_model.input_blocks.0.0.weight"
 TOO_LARGE = """
 import resource, sys
 from pathlib import Path
-from modules.backend.device import DeviceOptions
+from modules.params.device import DeviceOptions
 from modules.backend.runner import Runner
 from modules.core.errors import OutOfMemory
 from modules.prompt.tokens import ClipTokenizer

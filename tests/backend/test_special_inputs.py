@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from modules.backend.device import DeviceOptions
 from modules.backend.loader import Precision, load
 from modules.backend.masked import nothing_kept
 from modules.backend.runner import Runner
 from modules.core.errors import UserError
+from modules.params.device import DeviceOptions
 from modules.params.request import Txt2ImgRequest
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints import write_checkpoint

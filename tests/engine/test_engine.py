@@ -258,7 +258,7 @@ def test_a_checkpoint_that_does_not_exist_is_an_error_and_never_another(engine: 
         engine.submit(SMALL.replace(sd_model_checkpoint="secnd"))
     with pytest.raises(NotFound):
         engine.select_checkpoint("secnd")
-    assert engine.settings.sd_model_checkpoint == ""
+    assert engine.settings.sd_model_checkpoint == "first.safetensors"
     assert executor.loaded == ["first.safetensors"]
     assert not (engine.paths.data / "config.json").exists()
 

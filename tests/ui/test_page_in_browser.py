@@ -261,3 +261,29 @@ def test_ctrl_c_stops_a_running_job_at_once_and_without_complaint(tmp_path, brow
     for path in server.pictures():
         with Image.open(path) as image:
             image.load()
+
+
+def test_a_file_put_into_the_folder_is_found_by_refresh_and_a_broken_one_says_why(server, page):
+    folder = server.data / "models" / "Stable-diffusion"
+    folder.mkdir(parents=True, exist_ok=True)
+    demo = ROOT / "models" / "Stable-diffusion" / "demo"
+    (folder / "mine.safetensors").write_bytes((demo / "demo.safetensors").read_bytes())
+    (folder / "mine.yaml").write_bytes((demo / "demo.yaml").read_bytes())
+    (folder / "cut.safetensors").write_bytes((demo / "demo.safetensors").read_bytes()[:1_000_000])
+
+    page.click("#refresh_checkpoints")
+    page.wait_for_timeout(1000)
+    page.click("#setting_sd_model_checkpoint input")
+    page.locator("[role=option]", has_text="cut.safetensors").click()
+    page.wait_for_selector("#checkpoint_message p:has-text('is incomplete: 1.0 of')")
+    page.click("#setting_sd_model_checkpoint input")
+    page.locator("[role=option]", has_text="mine.safetensors").click()
+
+    server.wait_until(lambda: '"checkpoint":"mine.safetensors"' in server.state())
+    assert page.locator("#checkpoint_message p").count() == 0
+
+
+def test_the_page_fills_the_window_whatever_it_has_to_say(page):
+    page.set_viewport_size({"width": 1280, "height": 900})
+
+    assert page.locator("#checkpoint_bar").bounding_box()["width"] > 1200

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from modules.core.errors import WebUIError
 from modules.engine.executors import DeviceFacts, LoadCheckpoint
+from modules.params.device import DeviceOptions
 from modules.params.result import Listener
 from modules.plan import Plan
 from modules.prompt.tokens import ClipTokenizer
@@ -20,16 +21,6 @@ if TYPE_CHECKING:
     from modules.backend.runner import Runner
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class LocalDevice:
-    """What the command line says about the device, in words that need no torch; see DeviceOptions."""
-
-    use_cpu: bool = False
-    full_precision: bool = False
-    index: int = 0
-    fallback: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,7 +37,7 @@ class LocalExecutor:
         tokenizer: Splits prompts.
     """
 
-    def __init__(self, device: LocalDevice, tokenizer: ClipTokenizer) -> None:
+    def __init__(self, device: DeviceOptions, tokenizer: ClipTokenizer) -> None:
         self._device = device
         self._tokenizer = tokenizer
         self._items: queue.Queue[_Item | None] = queue.Queue()
@@ -93,16 +84,9 @@ class LocalExecutor:
 
     def _open(self, on_ready: Callable[[DeviceFacts | None, str], None]) -> Runner | None:
         try:
-            from modules.backend.device import DeviceOptions
             from modules.backend.runner import Runner
 
-            options = DeviceOptions(
-                self._device.use_cpu,
-                self._device.full_precision,
-                self._device.index,
-                self._device.fallback,
-            )
-            runner = Runner(options, self._tokenizer)
+            runner = Runner(self._device, self._tokenizer)
         except Exception as error:
             logger.exception("The device could not be opened.")
             self._failure = f"The device could not be opened: {error}. The log has the details; ./webui.sh repairs the installation."

@@ -15,8 +15,10 @@ from modules.core.errors import Cancelled
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.engine.executors import DeviceFacts, LoadCheckpoint
-from modules.engine.executors.local import LocalDevice, LocalExecutor
+from modules.engine.executors import DeviceFacts, LoadCheckpoint
+from modules.engine.executors.local import LocalExecutor
 from modules.models.model_plan import plan_model
+from modules.params.device import DeviceOptions
 from modules.params.request import Txt2ImgRequest
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints import write_checkpoint
@@ -29,7 +31,7 @@ PATIENCE_S = 120
 def engine(tmp_path: Path, tokenizer: ClipTokenizer) -> Iterator[Engine]:
     write_checkpoint(tmp_path / "models" / "Stable-diffusion" / "tiny.safetensors")
     paths = Paths(tmp_path, tmp_path)
-    engine = Engine(paths, LocalExecutor(LocalDevice(use_cpu=True), tokenizer), tokenizer)
+    engine = Engine(paths, LocalExecutor(DeviceOptions(use_cpu=True), tokenizer), tokenizer)
     yield engine
     engine.stop()
 
@@ -122,7 +124,7 @@ def test_the_device_is_opened_in_the_background(tokenizer: ClipTokenizer):
         told.append(facts)
         ready.set()
 
-    executor = LocalExecutor(LocalDevice(use_cpu=True), tokenizer)
+    executor = LocalExecutor(DeviceOptions(use_cpu=True), tokenizer)
     executor.start(on_ready)
     assert ready.wait(PATIENCE_S)
     assert told[0] is not None
@@ -131,4 +133,4 @@ def test_the_device_is_opened_in_the_background(tokenizer: ClipTokenizer):
 
 
 def test_an_executor_that_never_started_stops_at_once(tokenizer: ClipTokenizer):
-    assert LocalExecutor(LocalDevice(), tokenizer).stop(10)
+    assert LocalExecutor(DeviceOptions(), tokenizer).stop(10)
