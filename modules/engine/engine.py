@@ -339,12 +339,16 @@ class Engine:
     def _model_pairs(self, model: ModelPlan) -> dict[str, str]:
         """Return what the infotext tells of the model; a VAE only when it is not the checkpoint's own."""
         pairs = {
-            "Model hash": self._short_hash(lambda: self.models.sha256(model.checkpoint, _HASH_TIMEOUT_S)),
+            "Model hash": self._short_hash(
+                lambda: self.models.sha256(model.checkpoint, _HASH_TIMEOUT_S)
+            ),
             "Model": model.checkpoint.model_name,
         }
         vae = model.vae
         if vae is not None:
-            pairs["VAE hash"] = self._short_hash(lambda: self.models.vae_sha256(vae, _HASH_TIMEOUT_S))
+            pairs["VAE hash"] = self._short_hash(
+                lambda: self.models.vae_sha256(vae, _HASH_TIMEOUT_S)
+            )
             pairs["VAE"] = vae.path.name
         return pairs
 

@@ -179,7 +179,9 @@ FAMILIES = (
         "SD 2.x depth",
         (KeyCondition(sizes={(UNET_INPUT, 1): 5}),),
         config="v2-midas-inference.yaml",
-        parts={"UNet": UNET_INPUT},  # with either text encoder: a .yaml may describe a depth model on SD 1.x
+        parts={
+            "UNet": UNET_INPUT
+        },  # with either text encoder: a .yaml may describe a depth model on SD 1.x
         extra_input="depth",
     ),
     Family(

@@ -22,9 +22,11 @@ def follow_native_size(engine: Engine, form: Form, events: Iterable[Dependency])
 
     Args:
         engine: Knows the model.
-        form: Has width and height.
+        form: One without width and height is left alone.
         events: After these another model may be chosen.
     """
+    if not {"width", "height"} <= form.components.keys():
+        return
     width, height = form.components["width"], form.components["height"]
     last = gr.State(SMALLEST_START)
     hint = gr.HTML("", elem_id=f"{form.prefix}_size_message", padding=False)

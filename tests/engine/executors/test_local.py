@@ -15,7 +15,6 @@ from modules.core.errors import Cancelled
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.engine.executors import DeviceFacts, LoadCheckpoint
-from modules.engine.executors import DeviceFacts, LoadCheckpoint
 from modules.engine.executors.local import LocalExecutor
 from modules.models.model_plan import plan_model
 from modules.params.device import DeviceOptions

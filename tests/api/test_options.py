@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from fastapi.testclient import TestClient
+
+from modules.engine.engine import Engine
+
+
+def write_vae(engine: Engine) -> None:
+    folder = engine.paths.vae_folders[0]
+    folder.mkdir(parents=True)
+    (folder / "mse.pt").write_bytes(b"a VAE")
+
+
+def test_vaes_are_listed_after_a_refresh(client: TestClient, engine: Engine):
+    assert client.get("/sdapi/v1/sd-vae").json() == []
+    write_vae(engine)
+    assert client.post("/sdapi/v1/refresh-vae").status_code == 200
+    path = engine.paths.vae_folders[0] / "mse.pt"
+    assert client.get("/sdapi/v1/sd-vae").json() == [{"model_name": "mse.pt", "filename": str(path)}]
+
+
+def test_model_options_are_set_and_null_leaves_them(client: TestClient, engine: Engine):
+    write_vae(engine)
+    client.post("/sdapi/v1/refresh-vae")
+    body = {"sd_vae": "mse.pt", "sd_checkpoints_limit": 2, "sd_use_ema": None}
+    assert client.post("/sdapi/v1/options", json=body).status_code == 200
+    options = client.get("/sdapi/v1/options").json()
+    assert (options["sd_vae"], options["sd_checkpoints_limit"], options["sd_use_ema"]) == ("mse.pt", 2, False)
+
+
+def test_a_vae_that_is_not_there_is_refused(client: TestClient):
+    response = client.post("/sdapi/v1/options", json={"sd_vae": "gone.pt"})
+    assert response.status_code == 404
+    assert "no VAE named 'gone.pt'" in response.json()["detail"]

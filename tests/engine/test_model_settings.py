@@ -1,0 +1,101 @@
+"""What is chosen of the model: VAE, prediction, conversion, size."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from modules.core.errors import NotFound, UserError
+from modules.engine.engine import Engine
+from modules.params.request import Txt2ImgRequest
+from tests.conftest import SD1_SHAPES
+from tests.engine.fake_executor import FakeExecutor
+from tests.models.files import shapes_of, write_safetensors
+
+
+@pytest.fixture
+def vae(engine: Engine) -> str:
+    folder = engine.paths.vae_folders[0]
+    folder.mkdir(parents=True)
+    (folder / "mse.safetensors").write_bytes(b"a VAE")
+    engine.models.refresh()
+    return "mse.safetensors"
+
+
+def test_a_chosen_vae_is_loaded_remembered_and_told_in_the_infotext(
+    engine: Engine, executor: FakeExecutor, vae: str
+):
+    engine.change_settings({"sd_vae": vae})
+    executor.wait_until_idle()
+    assert executor.loaded[-1] == "first.safetensors"
+    job = engine.submit(Txt2ImgRequest(width=64, height=64, steps=1))
+    job.wait()
+    text = job.status().images[0].infotext
+    digest = engine.models.vae_sha256(engine.models.vaes.files()[0])
+    assert text.endswith(f"Model: first, VAE hash: {digest[:10]}, VAE: mse.safetensors")
+
+
+def test_a_requests_own_vae_counts_for_it_alone(engine: Engine, vae: str):
+    asked = Txt2ImgRequest(width=64, height=64, steps=1)
+    own, plain = engine.submit(asked.replace(sd_vae=vae)), engine.submit(asked)
+    own.wait()
+    plain.wait()
+    assert "VAE: mse" in own.status().images[0].infotext
+    assert "VAE" not in plain.status().images[0].infotext
+
+
+def test_a_missing_vae_changes_nothing(engine: Engine, vae: str):
+    with pytest.raises(NotFound, match=r"no VAE named 'msee\.pt'"):
+        engine.change_settings({"sd_vae": "msee.pt"})
+    assert engine.settings.sd_vae == "Automatic"
+
+
+def test_an_option_that_cannot_be_changes_nothing(engine: Engine):
+    with pytest.raises(UserError, match="the largest valid value is 10"):
+        engine.change_settings({"sd_vae": "None", "sd_checkpoints_limit": 11})
+    assert engine.settings.sd_vae == "Automatic"
+
+
+@pytest.fixture
+def two(engine: Engine) -> Engine:
+    write_safetensors(engine.paths.checkpoint_folders[0] / "two.safetensors", shapes_of("sd2"))
+    engine.models.refresh()
+    engine.select_checkpoint("two")
+    return engine
+
+
+def test_what_a_network_predicts_can_be_said_and_unsaid(two: Engine):
+    assert two.predicts_either()
+    two.choose_prediction("v_prediction")
+    assert two.settings.sd_predictions == {"two.safetensors": "v_prediction"}
+    assert two.native_size() == 768
+    two.choose_prediction("")
+    assert two.settings.sd_predictions == {}
+    assert two.native_size() == 512
+
+
+def test_a_picture_below_the_models_own_size_comes_with_a_note(two: Engine):
+    two.choose_prediction("v_prediction")
+    asked = Txt2ImgRequest(width=512, height=768, steps=1)
+    plan = two.submit(asked).plan
+    assert plan.notes == (
+        "two.safetensors was made for 768x768 pixels; smaller pictures come out worse.",
+    )
+    assert two.submit(asked.replace(width=768)).plan.notes == ()
+
+
+def test_a_ckpt_becomes_the_chosen_safetensors(engine: Engine):
+    assert not engine.can_convert()
+    folder = engine.paths.checkpoint_folders[0]
+    weights = {name: torch.ones(shape) for name, shape in SD1_SHAPES.items()}
+    torch.save({"state_dict": weights}, folder / "sub" / "old.ckpt")
+    engine.models.refresh()
+    engine.select_checkpoint("old")
+    assert engine.can_convert()
+    assert engine.convert_checkpoint().name == "sub/old.safetensors"
+    assert engine.settings.sd_model_checkpoint == "sub/old.safetensors"
+    assert (folder / "sub" / "old.ckpt").exists()
+    engine.select_checkpoint("sub/old.ckpt")
+    assert not engine.can_convert()
+    with pytest.raises(UserError, match="is there already"):
+        engine.convert_checkpoint()
