@@ -27,6 +27,8 @@ COLORS = {
     "cyan": (64, 204, 224),
 }
 SHAPES = ("circle", "square", "triangle", "star", "heart", "diamond")
+# Circles and squares differ least, so both are drawn more often than the others.
+SHAPE_SHARES = (2.5, 2.0, 1.0, 1.5, 1.0, 1.0)
 SIZES = ("small", "medium", "large")
 POSITIONS = ("center", "left", "right", "top", "bottom")
 TIMES = ("day", "sunset", "night", "sunrise", "cloudy")
@@ -99,11 +101,15 @@ def is_held_out(scene: Scene) -> bool:
     return scene.subject != "none" and zlib.crc32(key.encode()) % HELD_OUT_SHARE == 0
 
 
+def _shape(rng: random.Random) -> str:
+    return rng.choices(SHAPES, SHAPE_SHARES)[0]
+
+
 def sample_shapes(rng: random.Random) -> ShapeScene:
     """Return a random scene of one to three shapes; single ones are the most common."""
     background = rng.choice(list(COLORS))
     others = [color for color in COLORS if color != background]
-    thing = Thing(rng.choice(SHAPES), rng.choice(others))
+    thing = Thing(_shape(rng), rng.choice(others))
     seed = rng.randrange(1 << 30)
     roll = rng.random()
     if roll < 0.7:
@@ -113,7 +119,7 @@ def sample_shapes(rng: random.Random) -> ShapeScene:
         return ShapeScene(seed, background, (thing,) * 2)
     if roll < 0.88:
         return ShapeScene(seed, background, (thing,) * 3)
-    other = Thing(rng.choice(SHAPES), rng.choice(others))
+    other = Thing(_shape(rng), rng.choice(others))
     return ShapeScene(seed, background, (thing, other))
 
 
