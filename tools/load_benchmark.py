@@ -69,7 +69,9 @@ def _weight_bytes(path: Path, dtype: str) -> float:
 
 def _measured(side: str, path: Path, dtype: str = "float32") -> dict[str, float]:
     command = [sys.executable, "-m", "tools.load_benchmark", side, str(path), dtype]
-    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    done = subprocess.run(
+        command, cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
