@@ -56,7 +56,7 @@ def test_refresh_finds_a_new_file(client: TestClient, engine: Engine):
 
 
 def test_options_are_read_and_written(client: TestClient, executor: FakeExecutor):
-    assert client.get("/sdapi/v1/options").json()["sd_model_checkpoint"] == ""
+    assert client.get("/sdapi/v1/options").json()["sd_model_checkpoint"] == "first.safetensors"
     response = client.post("/sdapi/v1/options", json={"sd_model_checkpoint": "second"})
     assert (response.status_code, response.json()) == (200, None)
     executor.wait_until_idle()
@@ -83,10 +83,10 @@ def test_an_unknown_checkpoint_is_refused_and_nothing_changes(client: TestClient
     response = client.post("/sdapi/v1/options", json={"sd_model_checkpoint": "thrd"})
     assert response.status_code == 404
     assert response.json()["error"] == "NotFound"
-    assert engine.settings.sd_model_checkpoint == ""
+    assert engine.settings.sd_model_checkpoint == "first.safetensors"
 
 
 @pytest.mark.parametrize("value", [None, ""])
 def test_a_checkpoint_that_was_never_chosen_is_no_choice(client: TestClient, engine: Engine, value: str | None):
     assert client.post("/sdapi/v1/options", json={"sd_model_checkpoint": value}).status_code == 200
-    assert engine.settings.sd_model_checkpoint == ""
+    assert engine.settings.sd_model_checkpoint == "first.safetensors"
