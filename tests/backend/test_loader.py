@@ -57,7 +57,7 @@ def test_the_demo_checkpoint_loads_offline_and_denoises():
         x = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1))
         noise_pred = components.unet(x, torch.tensor(500), text).sample
         image = components.vae.decode(x / components.vae.config.scaling_factor).sample
-    assert text.shape == (1, 77, 64)
+    assert text.shape == (1, 77, 32)
     assert noise_pred.shape == x.shape
     assert image.shape == (1, 3, 128, 128)
     assert all(value.isfinite().all() for value in (text, noise_pred, image))
