@@ -13,12 +13,16 @@ from modules.plan import too_small
 from modules.ui.form import Form
 from modules.ui.words import notice
 
-SMALLEST_START = 512  # the form's own default; demo models are made for less
+USUAL_SIZE = 512  # the form's own default
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
-def follow_native_size(engine: Engine, form: Form, events: Iterable[Dependency]) -> None:
+def follow_native_size(
+    engine: Engine, form: Form, events: Iterable[Dependency]
+) -> list[Dependency]:
     """Keep a form at the chosen model's own size until the user takes another.
+
+    The events after which that is done are returned.
 
     Args:
         engine: Knows the model.
@@ -26,13 +30,14 @@ def follow_native_size(engine: Engine, form: Form, events: Iterable[Dependency])
         events: After these another model may be chosen.
     """
     if not {"width", "height"} <= form.components.keys():
-        return
+        return list(events)
     width, height = form.components["width"], form.components["height"]
-    last = gr.State(SMALLEST_START)
+    # In the browser, so that a reload takes a size that was chosen on purpose for what it is.
+    last = gr.BrowserState(USUAL_SIZE, storage_key=f"webui-size-{form.prefix}", secret="webui")
     hint = gr.HTML("", elem_id=f"{form.prefix}_size_message", padding=False)
 
     def fit(native: int, wide: int, high: int) -> tuple[Any, Any, Any, str]:
-        size = max(engine.native_size(), SMALLEST_START)
+        size = engine.native_size() or USUAL_SIZE
         if wide == high == native != size:
             return size, size, size, ""
         return size, gr.skip(), gr.skip(), said(wide, high)
@@ -44,8 +49,6 @@ def follow_native_size(engine: Engine, form: Form, events: Iterable[Dependency])
         return notice("note", too_small(engine.checkpoint().name, size))
 
     sizes = [last, width, height]
-    for event in events:
-        event.then(fit, sizes, [*sizes, hint], **QUIET)
     gr.on(
         [width.change, height.change],  # pyright: ignore[reportAttributeAccessIssue] - Gradio adds events at run time
         said,
@@ -54,3 +57,4 @@ def follow_native_size(engine: Engine, form: Form, events: Iterable[Dependency])
         trigger_mode="always_last",
         **QUIET,
     )
+    return [event.then(fit, sizes, [*sizes, hint], **QUIET) for event in events]

@@ -42,8 +42,8 @@ def build_page(engine: Engine) -> gr.Blocks:
             for tab in TABS:
                 with gr.Tab(tab.title, id=tab.title, elem_id=f"tab_{tab.title}"):
                     form = tab.build(engine)
-                    filled = remember(form, page)
-                    follow_native_size(engine, form, [filled, *chosen])
+                    filled, *_ = follow_native_size(engine, form, [remember(form, page), *chosen])
+                    filled.then(None, js=f"() => {{ webui.filled('{form.prefix}') }}")
                     helps |= form.helps()
         page.load(None, js=f"() => {{ webui.start({json.dumps(helps)}) }}")
     return page

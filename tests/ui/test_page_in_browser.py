@@ -104,12 +104,16 @@ def page(server, browser):
     opened = browser.new_page()
     opened.set_default_timeout(60_000)
     opened.goto(server.url)
-    opened.wait_for_selector("#txt2img_generate")
+    wait_until_filled(opened)
     opened.wait_for_function(
         "document.querySelector('#engine_state .state').dataset.phase === 'ready'"
     )
     yield opened
     opened.close()
+
+
+def wait_until_filled(page) -> None:
+    page.wait_for_selector("#txt2img_generate[data-filled]", state="attached")
 
 
 def fill_number(page, name: str, value: int) -> None:
@@ -246,7 +250,7 @@ def test_ctrl_c_stops_a_running_job_at_once_and_without_complaint(tmp_path, brow
     server.wait_until(lambda: '"ready"' in server.state())
     page = browser.new_page()
     page.goto(server.url)
-    page.wait_for_selector("#txt2img_generate")
+    wait_until_filled(page)
     fill_form(page, "mountains at night", steps=20, count=100)
     page.click("#txt2img_generate")
     server.wait_until(lambda: len(server.pictures()) >= 2)
@@ -287,3 +291,17 @@ def test_the_page_fills_the_window_whatever_it_has_to_say(page):
     page.set_viewport_size({"width": 1280, "height": 900})
 
     assert page.locator("#checkpoint_bar").bounding_box()["width"] > 1200
+
+
+def test_a_first_visit_starts_at_the_models_own_size_and_a_reload_keeps_the_users(page):
+    page.evaluate("localStorage.clear(); sessionStorage.clear()")
+    page.reload()
+    page.wait_for_function("document.querySelector('#txt2img_width input')?.value === '256'")
+
+    fill_number(page, "width", 512)
+    fill_number(page, "height", 512)
+    page.wait_for_timeout(1000)
+    page.reload()
+    wait_until_filled(page)
+
+    assert page.input_value("#txt2img_width input[type=number]") == "512"

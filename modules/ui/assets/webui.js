@@ -127,5 +127,10 @@ window.webui = (() => {
     document.querySelectorAll(".generate").forEach((button) => reattach(button.id.replace("_generate", "")));
   }
 
-  return {start, follow, interrupt, job: (prefix) => jobs[prefix] ?? ""};
+  // The form now holds what the browser had kept: from here on nothing overwrites what is typed.
+  function filled(prefix) {
+    byId(`${prefix}_generate`).dataset.filled = "yes";
+  }
+
+  return {start, filled, follow, interrupt, job: (prefix) => jobs[prefix] ?? ""};
 })();
