@@ -293,9 +293,10 @@ def test_the_page_fills_the_window_whatever_it_has_to_say(page):
     assert page.locator("#checkpoint_bar").bounding_box()["width"] > 1200
 
 
-def test_a_first_visit_starts_at_the_models_own_size_and_a_reload_keeps_the_users(page):
+def test_a_first_visit_starts_at_the_models_own_size_and_a_reload_keeps_the_users(server, page):
+    page.goto(f"{server.url}internal/ping")  # the same origin, without a page that stores anything
     page.evaluate("localStorage.clear(); sessionStorage.clear()")
-    page.reload()
+    page.goto(server.url)
     page.wait_for_function("document.querySelector('#txt2img_width input')?.value === '256'")
 
     fill_number(page, "width", 512)
