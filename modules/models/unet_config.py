@@ -56,7 +56,7 @@ class UNetConfig:
     Args:
         channel_mult: Channels of each level, as multiples of model_channels.
         attention: Whether each level attends.
-        num_heads: Attention heads of each level.
+        num_heads: Attention heads of each level; 1 where it does not attend.
         transformer_depth: Transformer blocks of each level.
         use_linear: Whether the transformers' projections are linear layers, not 1x1 convolutions.
         image_size: Width and height of the latents it was trained on.
@@ -95,14 +95,20 @@ def read_unet_config(model: Section) -> UNetConfig:
     depth = params.integers("transformer_depth", (1,))
     if len(depth) not in (1, len(mult)):
         raise params.wrong("transformer_depth", f"one number or {len(mult)}")
+    attention = tuple(2**level in resolutions for level in range(len(mult)))
+    # The middle block, as wide as the last level, attends always.
+    attends = (*attention[:-1], True)[: len(mult)]
     return UNetConfig(
         in_channels=params.integer("in_channels"),
         out_channels=params.integer("out_channels"),
         model_channels=width,
         channel_mult=mult,
         num_res_blocks=params.integer("num_res_blocks"),
-        attention=tuple(2**level in resolutions for level in range(len(mult))),
-        num_heads=tuple(_head_count(params, width * m) for m in mult),
+        attention=attention,
+        num_heads=tuple(
+            _head_count(params, width * m) if has else 1
+            for m, has in zip(mult, attends, strict=True)
+        ),
         transformer_depth=depth * len(mult) if len(depth) == 1 else depth,
         context_dim=params.integers("context_dim", (768,))[0],
         use_linear=params.flag("use_linear_in_transformer", default=False),
