@@ -172,7 +172,13 @@ class Engine:
             raise NotFound(
                 "There is no usable checkpoint.", f"Put a .safetensors file into {folder}."
             )
-        return next((found for found in usable if not self.is_demo(found)), usable[0])
+        return min(usable, key=self._default_order)
+
+    def _default_order(self, checkpoint: Checkpoint) -> tuple[bool, bool, str]:
+        """Put the user's own before the demo, and what makes pictures from words alone before the rest."""
+        special = bool(self.models.family_of(checkpoint).extra_input)
+        stem = checkpoint.name.rpartition(".")[0].casefold()
+        return self.is_demo(checkpoint), special, stem
 
     def is_demo(self, checkpoint: Checkpoint) -> bool:
         """Return whether the checkpoint is one of those that come with the program."""

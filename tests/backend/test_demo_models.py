@@ -55,3 +55,7 @@ def test_a_red_circle_on_blue_is_red_on_blue(engine, file):
 
 def test_the_box_holds_three_models_of_different_kinds():
     assert {file.stem for file in MODELS} == {"demo", "demo-inpainting", "demo-v2"}
+
+
+def test_a_newcomer_starts_with_the_plain_demo_model(engine):
+    assert engine.checkpoint().name == "demo/demo.safetensors"
