@@ -114,6 +114,7 @@ def page(server, browser):
 
 def wait_until_filled(page) -> None:
     page.wait_for_selector("#txt2img_generate[data-filled]", state="attached")
+    page.wait_for_timeout(500)  # Gradio paints what it was told a moment later
 
 
 def fill_number(page, name: str, value: int) -> None:

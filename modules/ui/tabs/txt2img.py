@@ -50,13 +50,13 @@ def _prompt(engine: Engine, form: Form, name: str, placeholder: str) -> None:
     with gr.Column(elem_classes="prompt"):
         box = form.field(name, placeholder=placeholder, show_label=False, container=False)
         counter = gr.HTML(_count(engine, ""), elem_id=f"{PREFIX}_{name}_counter", padding=False)
-    gr.on(
-        [box.input, box.change],  # pyright: ignore[reportAttributeAccessIssue] - Gradio adds events at run time
+    box.change(  # pyright: ignore[reportAttributeAccessIssue] - Gradio adds events at run time
         lambda text: _count(engine, text),
         inputs=box,
         outputs=counter,
         show_progress="hidden",
         trigger_mode="always_last",
+        queue=False,
         api_visibility="private",
     )
 
