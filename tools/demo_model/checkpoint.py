@@ -1,4 +1,4 @@
-"""Reads an exported checkpoint back: to use it, or to go on training from the committed file.
+"""Reads an exported checkpoint back, to go on training from the committed file.
 
 As a command it fills a work folder from a checkpoint, so that the trainers resume from it.
 """
@@ -28,7 +28,7 @@ TEXT_TABLE = "embeddings.token_embedding.weight"
 
 
 @dataclass(frozen=True)
-class Parts:
+class Unpacked:
     """The models inside a checkpoint, in float32; the VAE works on latents of unit variance."""
 
     unet: UNet2DConditionModel
@@ -76,7 +76,7 @@ def text_parts(weights: Weights) -> dict[str, object]:
     return {"text_encoder": full, "clip_ids": clip_ids}
 
 
-def load_parts(file: Path, device: str = "cpu") -> Parts:
+def read(file: Path, device: str = "cpu") -> Unpacked:
     """Return the models of an exported checkpoint in SD 1.x layout."""
     weights = load_file(file)
     converted = {key: value.float() for key, value in unet_weights(weights).items()}
@@ -86,12 +86,12 @@ def load_parts(file: Path, device: str = "cpu") -> Parts:
     vae.load_state_dict(vae_weights(weights))
     layout = {"device": device, "memory_format": torch.channels_last}
     text = TextSide.build(text_parts(weights), device)
-    return Parts(unet.to(**layout).eval(), vae.to(**layout).eval(), text)
+    return Unpacked(unet.to(**layout).eval(), vae.to(**layout).eval(), text)
 
 
 def unpack(file: Path, work_dir: Path) -> None:
     """Write text.pt, vae.pt and unet.pt; optimizers start anew."""
-    parts = load_parts(file)
+    parts = read(file)
     work_dir.mkdir(parents=True, exist_ok=True)
     torch.save(text_parts(load_file(file)), work_dir / "text.pt")
     torch.save({"vae": parts.vae.state_dict()}, work_dir / "vae.pt")

@@ -1,4 +1,4 @@
-"""The mathematics of diffusion, written out: Ho et al. 2020 (arXiv:2006.11239) with v-prediction.
+"""The mathematics of diffusion, written out: Ho et al. 2020 (arXiv:2006.11239), and v-prediction.
 
 `x0` is a clean latent, `x` the latent at timestep t, `noise` a standard normal draw. Timesteps
 count from 0 to 999; all functions take a tensor of timesteps, one per sample.
@@ -7,6 +7,7 @@ count from 0 to 999; all functions take a tensor of timesteps, one per sample.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 
@@ -24,6 +25,23 @@ def scaled_linear_betas() -> torch.Tensor:
         math.sqrt(LINEAR_START), math.sqrt(LINEAR_END), TIMESTEPS, dtype=torch.float64
     )
     return roots**2
+
+
+@dataclass(frozen=True)
+class NoisySample:
+    """A batch to train on.
+
+    Attributes:
+        x0: Clean latents, [batch, 4, h, w].
+        x: The same with noise.
+        t: Timesteps, [batch].
+        noise: The unit noise in x.
+    """
+
+    x0: torch.Tensor
+    x: torch.Tensor
+    t: torch.Tensor
+    noise: torch.Tensor
 
 
 class DiffusionProcess:
@@ -65,6 +83,18 @@ class DiffusionProcess:
         kept = self._at(self.alphas_cumprod, t)
         return kept.sqrt() * x - (1 - kept).sqrt() * velocity
 
+    def noise_between(self, x0: torch.Tensor, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """Return the noise that lies between a clean latent and a noisy one: forward_jump solved."""
+        kept = self._at(self.alphas_cumprod, t)
+        return (x - kept.sqrt() * x0) / (1 - kept).sqrt()
+
+    def denoised_by_noise(
+        self, x: torch.Tensor, t: torch.Tensor, noise: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the clean latent that x and a predicted noise imply: forward_jump solved."""
+        kept = self._at(self.alphas_cumprod, t)
+        return (x - (1 - kept).sqrt() * noise) / kept.sqrt()
+
     def reverse_step(
         self, x: torch.Tensor, t: torch.Tensor, x0: torch.Tensor, noise: torch.Tensor
     ) -> torch.Tensor:
@@ -81,10 +111,10 @@ class DiffusionProcess:
         variance = beta * (1 - before) / (1 - kept)
         return mean + variance.sqrt() * noise
 
-    def training_pair(
+    def noisy_sample(
         self, x0: torch.Tensor, generator: torch.Generator, lateness: float = 1.0
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return (x_t, t, the velocity to predict) for a batch.
+    ) -> NoisySample:
+        """Return clean latents with noise of every strength.
 
         Args:
             x0: Clean latents.
@@ -100,4 +130,4 @@ class DiffusionProcess:
         x = self.forward_jump(x0, t, noise)
         blank = (t >= PURE_NOISE_FROM) & (torch.rand(count, generator=generator) < 0.5).to(t.device)
         x = torch.where(blank.view(-1, 1, 1, 1), noise, x)
-        return x, t, self.velocity(x0, t, noise)
+        return NoisySample(x0, x, t, noise)

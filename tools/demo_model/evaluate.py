@@ -16,11 +16,10 @@ from PIL import Image
 
 from tools.demo_model.attributes import attributes_of
 from tools.demo_model.captions import GROUND_PREPOSITIONS, GROUND_WORDS, TIME_PHRASES, with_article
-from tools.demo_model.checkpoint import Parts, load_parts
 from tools.demo_model.drawing import draw
 from tools.demo_model.judge import Judge
 from tools.demo_model.latents import to_tensor
-from tools.demo_model.sampling import sample
+from tools.demo_model.parts import Parts
 from tools.demo_model.scenes import (
     Landscape,
     Scene,
@@ -112,24 +111,6 @@ def _group_of(scene: Scene) -> str:
     return "two different shapes" if scene.is_pair else "two or three equal shapes"
 
 
-@torch.no_grad()
-def generate(
-    parts: Parts, texts: list[str], size: tuple[int, int], cfg_scale: float, seed: int
-) -> torch.Tensor:
-    """Return pictures [count, 3, height, width] from -1 to 1."""
-    generator = torch.Generator().manual_seed(seed)
-    width, height = size
-    empty = parts.text.states([""])
-    pictures = []
-    for start in range(0, len(texts), 10):
-        states = parts.text.states(texts[start : start + 10])
-        shape = (len(states), 4, height // 8, width // 8)
-        noise = torch.randn(shape, generator=generator).to(states.device)
-        z = sample(parts.unet, states, empty, noise, cfg_scale=cfg_scale)
-        pictures.append(parts.vae.decode(z).sample.clamp(-1, 1).cpu())
-    return torch.cat(pictures)
-
-
 def scores(judge: Judge, pictures: torch.Tensor, scenes: list[Scene], group: str) -> dict:
     """Return the share of pictures per attribute on which the judge reads what was asked."""
     right: dict[str, list[bool]] = {name: [] for name in (*GROUPS[group], "all of these")}
@@ -169,7 +150,7 @@ def true_pictures(scenes: list[Scene], size: tuple[int, int]) -> torch.Tensor:
 def evaluate(arguments: argparse.Namespace) -> None:
     """Print the scores of a checkpoint beside the judge's scores on true pictures."""
     torch.set_num_threads(arguments.threads)
-    parts = load_parts(arguments.file)
+    parts = Parts.load(arguments.file, arguments.device)
     judge = Judge.load(arguments.work_dir / "judge.pt")
     size = (arguments.width, arguments.height)
     rows = []
@@ -179,7 +160,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     for group, scenes in held_out_scenes(arguments.count, arguments.seed).items():
         texts = [plain_caption(scene) for scene in scenes]
         start = time.process_time()
-        pictures = generate(parts, texts, size, arguments.cfg_scale, arguments.seed)
+        pictures = parts.draw(texts, size, arguments.cfg_scale, arguments.seed)
         spent = (time.process_time() - start) / len(texts)
         truth = true_pictures(scenes, size)
         real, got = (scores(judge, p, scenes, group) for p in (truth, pictures))
@@ -197,6 +178,7 @@ def main() -> None:
     add = parser.add_argument
     add("file", type=Path, help="a checkpoint, e.g. models/Stable-diffusion/demo/demo.safetensors")
     add("--work-dir", type=Path, default=Path("tools/demo_model/work"), help="holds judge.pt")
+    add("--device", choices=("cpu", "cuda"), default="cpu")
     add("--count", type=int, default=40, help="pictures per group")
     add("--width", type=int, default=256)
     add("--height", type=int, default=256)

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import torch
 
-from tools.demo_model.checkpoint import Parts, load_parts
 from tools.demo_model.evaluate import plain_caption, scores, sheet, true_pictures
 from tools.demo_model.judge import Judge
-from tools.demo_model.sampling import sample
+from tools.demo_model.parts import Parts
 from tools.demo_model.scenes import COLORS, SHAPES, ShapeScene, Thing, sample_shapes
 from tools.demo_model.tasks import inpaint_channels
 
@@ -37,27 +36,13 @@ def pairs_of_scenes(count: int, seed: int) -> list[tuple[ShapeScene, ShapeScene]
     return pairs
 
 
-@torch.no_grad()
-def inpaint(
-    parts: Parts, images: torch.Tensor, masks: torch.Tensor, texts: list[str], seed: int
-) -> torch.Tensor:
-    """Return pictures [batch, 3, height, width], unpainted parts as the model left them."""
-    generator = torch.Generator().manual_seed(seed)
-    shape = (len(images), 4, images.shape[2] // 8, images.shape[3] // 8)
-    x = sample(
-        parts.unet,
-        parts.text.states(texts),
-        parts.text.states([""]),
-        torch.randn(shape, generator=generator),
-        extra=inpaint_channels(images, masks),
-    )
-    return parts.vae.decode(x).sample.clamp(-1, 1)
-
-
 def evaluate(arguments: argparse.Namespace) -> None:
     """Print how often the prompt is followed and how much the rest moved."""
     torch.set_num_threads(arguments.threads)
-    parts, judge = load_parts(arguments.file), Judge.load(arguments.work_dir / "judge.pt")
+    parts, judge = (
+        Parts.load(arguments.file, arguments.device),
+        Judge.load(arguments.work_dir / "judge.pt"),
+    )
     pairs = pairs_of_scenes(arguments.count, arguments.seed)
     side = arguments.size
     images = true_pictures([before for before, _ in pairs], (side, side))
@@ -66,11 +51,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
     low, high = round(MASK_FROM * side / 8) * 8, round(MASK_TO * side / 8) * 8
     masks[:, :, low:high, low:high] = 1
     texts = [plain_caption(scene) for scene in wanted]
-    parts_done = [
-        inpaint(parts, images[k : k + 10], masks[k : k + 10], texts[k : k + 10], k)
-        for k in range(0, len(pairs), 10)
-    ]
-    pictures = torch.cat(parts_done)
+    beside = inpaint_channels(images, masks)
+    pictures = parts.draw(texts, (side, side), arguments.cfg_scale, arguments.seed, beside)
     for name, share in scores(judge, pictures, wanted, "one shape").items():
         print(f"{name:14} {share:6.1%}")
     outside = ((pictures - images).abs() * (1 - masks)).sum() / (1 - masks).sum() / 3
@@ -85,7 +67,9 @@ def main() -> None:
     add = parser.add_argument
     add("file", type=Path)
     add("--work-dir", type=Path, default=Path("tools/demo_model/work"), help="holds judge.pt")
+    add("--device", choices=("cpu", "cuda"), default="cpu")
     add("--count", type=int, default=40)
+    add("--cfg-scale", type=float, default=5.0)
     add("--size", type=int, default=256)
     add("--seed", type=int, default=0)
     add("--sheet", type=Path)

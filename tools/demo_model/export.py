@@ -11,7 +11,9 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from tools.demo_model import depth_estimator
 from tools.demo_model.architecture import HEAD_CHANNELS, UNET, VAE
+from tools.demo_model.depth_estimator import ldm_depth
 from tools.demo_model.diffusion import LINEAR_END, LINEAR_START, TIMESTEPS
 from tools.demo_model.ldm_keys import (
     SCALE_FACTOR,
@@ -21,12 +23,12 @@ from tools.demo_model.ldm_keys import (
     ldm_vae,
     open_clip,
 )
+from tools.demo_model.objectives import OBJECTIVES
 from tools.demo_model.text_encoder import HEADS, HIDDEN, LAYERS
 from tools.demo_model.tokens import (
     CLIP_VOCABULARY_SIZE,
     CONTEXT_LENGTH,
     CompactVocabulary,
-    Tokenizer,
 )
 
 MODELS = Path(__file__).parents[2] / "models/Stable-diffusion/demo"
@@ -94,14 +96,27 @@ LAYOUTS = {
         unet={"num_head_channels": HEAD_CHANNELS, "use_linear_in_transformer": True},
     ),
 }
+DEPTH_STAGE = {
+    "target": "ldm.modules.midas.api.MiDaSInference",
+    "params": {
+        "model_type": "dpt_hybrid",
+        "num_attention_heads": depth_estimator.HEADS,
+        "backbone_num_groups": depth_estimator.NORM_GROUPS,
+    },
+}
 KINDS = {  # by input channels of the UNet: class of the model, what else its .yaml says
     4: ("LatentDiffusion", {}),
-    5: ("LatentDepth2ImageDiffusion", {"conditioning_key": "hybrid"}),
+    5: (
+        "LatentDepth2ImageDiffusion",
+        {"conditioning_key": "hybrid", "depth_stage_config": DEPTH_STAGE},
+    ),
     9: ("LatentInpaintDiffusion", {"conditioning_key": "hybrid", "finetune_keys": None}),
 }
 
 
-def model_config(in_channels: int, layout: str = "sd1") -> dict[str, object]:
+def model_config(
+    in_channels: int, layout: str = "sd1", parameterization: str = "v"
+) -> dict[str, object]:
     """Return the content of the .yaml."""
     target, extra = KINDS[in_channels]
     unet = {key: value for key, value in UNET.items() if key != "num_heads"}
@@ -109,7 +124,7 @@ def model_config(in_channels: int, layout: str = "sd1") -> dict[str, object]:
         "linear_start": LINEAR_START,
         "linear_end": LINEAR_END,
         "timesteps": TIMESTEPS,
-        "parameterization": "v",
+        "parameterization": parameterization,
         "scale_factor": SCALE_FACTOR,
         "first_stage_key": "jpg",
         "cond_stage_key": "txt",
@@ -133,7 +148,7 @@ def model_config(in_channels: int, layout: str = "sd1") -> dict[str, object]:
 
 def full_text_weights(saved: dict[str, object]) -> Weights:
     """Return the text encoder's weights with the table over all CLIP tokens."""
-    vocabulary = CompactVocabulary(Tokenizer(), saved["clip_ids"])
+    vocabulary = CompactVocabulary(saved["clip_ids"])
     weights = dict(saved["text_encoder"])
     key = next(k for k in weights if k.endswith(TEXT_TABLE))
     weights[key] = vocabulary.table(weights[key])
@@ -177,6 +192,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work-dir", type=Path, default=Path("tools/demo_model/work"))
     parser.add_argument("--unet", default="unet", help="name of the stage to export")
+    parser.add_argument(
+        "--objective", choices=list(OBJECTIVES), default="v", help="what it predicts"
+    )
     parser.add_argument("--layout", choices=list(LAYOUTS), default="sd1")
     parser.add_argument("--file", type=Path, default=MODELS / "demo.safetensors")
     arguments = parser.parse_args()
@@ -184,8 +202,12 @@ def main() -> None:
     unet = torch.load(work / f"{arguments.unet}.pt", map_location="cpu")["average"]
     vae = torch.load(work / "vae.pt", map_location="cpu")["vae"]
     text = full_text_weights(torch.load(work / LAYOUTS[layout].text_file, map_location="cpu"))
-    config = model_config(unet["conv_in.weight"].shape[1], layout)
-    write(arguments.file, ldm_weights(unet, vae, text, layout), config)
+    config = model_config(unet["conv_in.weight"].shape[1], layout, arguments.objective)
+    weights = ldm_weights(unet, vae, text, layout)
+    if "depth_stage_config" in config["model"]["params"]:
+        estimator = torch.load(work / "depth-estimator.pt", map_location="cpu")["average"]
+        weights |= {k: v.half().contiguous() for k, v in ldm_depth(estimator).items()}
+    write(arguments.file, weights, config)
     print(f"{arguments.file}: {arguments.file.stat().st_size / 1e6:.1f} MB")
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from tools.demo_model.checkpoint import load_parts
-from tools.demo_model.evaluate import generate
+from tools.demo_model.parts import Parts
 
 PROMPTS = (
     *("a red circle on a blue background", "masterpiece, a photo of a yellow star"),
@@ -52,8 +51,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     size = (arguments.width, arguments.height)
     prompts = list(PROMPTS[:: len(PROMPTS) // arguments.count])
-    parts = load_parts(arguments.file)
-    pictures = generate(parts, prompts, size, arguments.cfg_scale, arguments.seed)
+    parts = Parts.load(arguments.file)
+    pictures = parts.draw(prompts, size, arguments.cfg_scale, arguments.seed)
     pixels = ((pictures + 1) * 127.5).permute(0, 2, 3, 1).round().byte().numpy()
     wide, high = arguments.tile, arguments.tile * size[1] // size[0]
     rows = -(-len(prompts) // arguments.columns)

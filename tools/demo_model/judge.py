@@ -16,6 +16,7 @@ from tqdm import tqdm
 from tools.demo_model.attributes import ATTRIBUTES, class_numbers
 from tools.demo_model.drawing import draw
 from tools.demo_model.latents import to_tensor
+from tools.demo_model.resume import Resume
 from tools.demo_model.scenes import Scene, sample_landscape, sample_shapes
 from tools.demo_model.train_text import AttributeReader
 
@@ -64,32 +65,37 @@ def random_scene(rng: random.Random) -> Scene:
     return sample_landscape(rng) if rng.random() < 0.45 else sample_shapes(rng)
 
 
-def _degraded(images: torch.Tensor, rng: random.Random) -> torch.Tensor:
+def degraded(images: torch.Tensor, rng: random.Random) -> torch.Tensor:
     """Return the pictures a little noisy or soft, as decoded latents are."""
     if rng.random() < 0.4:
         small = functional.interpolate(images, scale_factor=0.5, mode="area")
         images = functional.interpolate(small, images.shape[-2:], mode="bilinear")
-    return images + rng.random() * 0.08 * torch.randn(images.shape)
+    return images + rng.random() * 0.08 * torch.randn(images.shape, device=images.device)
 
 
 def train(arguments: argparse.Namespace) -> None:
     """Train the judge and print its accuracy on new pictures."""
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
-    rng = random.Random(arguments.seed)
-    judge = Judge()
+    device = arguments.device
+    judge = Judge().to(device)
     optimizer = torch.optim.AdamW(judge.parameters(), 2e-3, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, arguments.steps, pct_start=0.1)
+
+    resume = Resume(arguments.work_dir / "judge-training.pt", judge, optimizer, schedule)
+    first = resume.begin()
+    rng = random.Random(arguments.seed + first)
 
     def batch(count: int) -> tuple[torch.Tensor, torch.Tensor]:
         scenes, (width, height) = [random_scene(rng) for _ in range(count)], rng.choice(SIZES)
         pictures = np.stack([draw(scene, width, height)[0] for scene in scenes])
         classes = torch.tensor([class_numbers(scene) for scene in scenes])
-        return to_tensor(torch.from_numpy(pictures)), classes
+        return to_tensor(torch.from_numpy(pictures)).to(device), classes.to(device)
 
-    for step in (bar := tqdm(range(arguments.steps), desc="judge", mininterval=10)):
+    for step in (bar := tqdm(range(first, arguments.steps), desc="judge", mininterval=10)):
+        resume.keep(step)
         images, classes = batch(64)
-        loss = judge.reader.loss(judge(_degraded(images, rng)), classes)
+        loss = judge.reader.loss(judge(degraded(images, rng)), classes)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -102,6 +108,7 @@ def train(arguments: argparse.Namespace) -> None:
         features = torch.cat([judge(part) for part in images])
     for name, share in judge.reader.accuracy(features, torch.cat(classes)).items():
         print(f"{name:14} {share:6.1%} of true pictures")
+    resume.done()
     torch.save(judge.state_dict(), arguments.work_dir / "judge.pt")
 
 
@@ -109,6 +116,7 @@ def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work-dir", type=Path, default=Path("tools/demo_model/work"))
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=5)

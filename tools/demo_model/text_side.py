@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from tools.demo_model.text_encoder import make_text_encoder, text_states
-from tools.demo_model.tokens import CompactVocabulary, Tokenizer
+from tools.demo_model.tokens import CompactVocabulary
 
 if TYPE_CHECKING:
     import random
@@ -27,7 +27,7 @@ class TextSide:
     @classmethod
     def build(cls, saved: Mapping[str, object], device: str) -> TextSide:
         """Return the encoder of saved weights and CLIP ids."""
-        vocabulary = CompactVocabulary(Tokenizer(), saved["clip_ids"])
+        vocabulary = CompactVocabulary(saved["clip_ids"])
         encoder = make_text_encoder(len(vocabulary))
         encoder.load_state_dict(saved["text_encoder"])
         return cls(encoder.to(device).eval(), vocabulary, device)

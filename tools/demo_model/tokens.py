@@ -7,15 +7,12 @@ neutral.
 
 from __future__ import annotations
 
-import gzip
 import random
-import re
-from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 
 import torch
 
+from modules.prompt.tokens import ClipTokenizer
 from tools.demo_model.captions import caption
 from tools.demo_model.scenes import sample_scene
 
@@ -26,59 +23,29 @@ CONTEXT_LENGTH = 77
 UNKNOWN, COMPACT_BOS, COMPACT_EOS = 0, 1, 2
 
 
-def _byte_symbols() -> list[str]:
-    """Return the printable stand-in of each byte, in CLIP's order."""
-    visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    hidden = [b for b in range(256) if b not in visible]
-    return [chr(b) for b in visible] + [chr(256 + n) for n in range(len(hidden))]
-
-
-class Tokenizer:
-    """CLIP's byte pair encoding, for the lower-case words of captions."""
-
-    def __init__(self, file: Path = VOCABULARY_FILE) -> None:
-        """Read the merges from CLIP's own vocabulary file."""
-        lines = gzip.decompress(file.read_bytes()).decode().split("\n")
-        merges = [tuple(line.split()) for line in lines[1 : 49152 - 256 - 2 + 1]]
-        symbols = _byte_symbols()
-        words = [*symbols, *(s + "</w>" for s in symbols), *("".join(m) for m in merges)]
-        self._ids = {word: k for k, word in enumerate(words)}
-        self._ranks = {merge: k for k, merge in enumerate(merges)}
-        self.word_ids = lru_cache(maxsize=None)(self._word_ids)
-
-    def _word_ids(self, word: str) -> tuple[int, ...]:
-        parts = [*word[:-1], word[-1] + "</w>"]
-        while len(parts) > 1:
-            ranked = [self._ranks.get(pair, len(self._ranks)) for pair in pairwise(parts)]
-            best = min(range(len(ranked)), key=ranked.__getitem__)
-            if ranked[best] == len(self._ranks):
-                break
-            parts[best : best + 2] = [parts[best] + parts[best + 1]]
-        return tuple(self._ids[part] for part in parts)
-
-    def encode(self, text: str) -> list[int]:
-        """Return the CLIP ids of an ASCII text, without start and end tokens."""
-        words = re.findall(r"[a-z]+|[0-9]|[^\sa-z0-9]+", text.lower())
-        return [k for word in words for k in self.word_ids(word)]
+def clip_tokenizer() -> ClipTokenizer:
+    """Return the program's own tokenizer."""
+    return ClipTokenizer(VOCABULARY_FILE)
 
 
 class CompactVocabulary:
     """The CLIP ids that captions can contain, renumbered from 3; 0 stands for all others."""
 
-    def __init__(self, tokenizer: Tokenizer, clip_ids: list[int]) -> None:
-        """Take the tokenizer and the CLIP ids of rows 3 and up."""
-        self.tokenizer = tokenizer
+    def __init__(self, clip_ids: list[int]) -> None:
+        """Take the CLIP ids of rows 3 and up."""
+        self.tokenizer = clip_tokenizer()
         self.clip_ids = clip_ids
         self._rows = {k: row for row, k in enumerate(clip_ids, 3)}
 
     @classmethod
-    def collect(cls, tokenizer: Tokenizer, sample_count: int = 30000) -> CompactVocabulary:
+    def collect(cls, sample_count: int = 30000) -> CompactVocabulary:
         """Return the vocabulary of many random captions (the same at every call)."""
+        tokenizer = clip_tokenizer()
         rng = random.Random(7)
         found: set[int] = set()
         for _ in range(sample_count):
             found.update(tokenizer.encode(caption(sample_scene(rng), rng)))
-        return cls(tokenizer, sorted(found))
+        return cls(sorted(found))
 
     def __len__(self) -> int:
         """Return the number of rows, with unknown, start and end."""

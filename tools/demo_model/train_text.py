@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from tools.demo_model.attributes import ATTRIBUTES, UNTOLD, class_numbers
 from tools.demo_model.captions import caption
+from tools.demo_model.resume import Resume
 from tools.demo_model.scenes import Scene, sample_scene
 from tools.demo_model.text_encoder import HIDDEN, make_text_encoder, text_states
 from tools.demo_model.tokens import (
@@ -25,7 +26,6 @@ from tools.demo_model.tokens import (
     CONTEXT_LENGTH,
     UNKNOWN,
     CompactVocabulary,
-    Tokenizer,
 )
 
 
@@ -70,8 +70,7 @@ def train(arguments: argparse.Namespace) -> None:
     """Train and save the text encoder."""
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
-    rng = random.Random(arguments.seed)
-    vocabulary = CompactVocabulary.collect(Tokenizer())
+    vocabulary = CompactVocabulary.collect()
     model = make_text_encoder(len(vocabulary)).to(arguments.device)
     reader = AttributeReader().to(arguments.device)
     parameters = [*model.parameters(), *reader.parameters()]
@@ -84,8 +83,12 @@ def train(arguments: argparse.Namespace) -> None:
         classes = torch.tensor([class_numbers(scene) for scene in scenes])
         return scenes, ids.to(arguments.device), classes.to(arguments.device)
 
-    bar = tqdm(range(arguments.steps), desc="text encoder")
+    resume = Resume(arguments.work_dir / "text-training.pt", model, reader, optimizer, schedule)
+    first = resume.begin()
+    rng = random.Random(arguments.seed + first)
+    bar = tqdm(range(first, arguments.steps), desc="text encoder", mininterval=10)
     for step in bar:
+        resume.keep(step)
         _, ids, classes = batch(arguments.batch_size)
         states = _summary_states(text_states(model, ids), ids, rng)
         loss = reader.loss(states, classes.repeat(2, 1))
@@ -105,6 +108,7 @@ def train(arguments: argparse.Namespace) -> None:
     for name, share in reader.accuracy(states, classes.repeat(2, 1)).items():
         tqdm.write(f"{name:14} {share:6.1%}")
     arguments.work_dir.mkdir(parents=True, exist_ok=True)
+    resume.done()
     state = {"text_encoder": model.state_dict(), "reader": reader.state_dict()}
     torch.save({**state, "clip_ids": vocabulary.clip_ids}, arguments.work_dir / "text.pt")
 

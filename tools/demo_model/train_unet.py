@@ -1,4 +1,4 @@
-"""Trains the UNet on freshly drawn scenes: v-prediction, mixed sizes, the text encoder fixed.
+"""Trains the UNet on freshly drawn scenes: mixed sizes, the text encoder fixed.
 
 Resumable: the work folder keeps weights and optimizer state. Training sleeps while a file named
 PAUSE lies there. Start it with torchrun to share every batch among several processes.
@@ -28,6 +28,7 @@ from tools.demo_model.checkpoint import unet_weights
 from tools.demo_model.diffusion import DiffusionProcess
 from tools.demo_model.drawing import draw
 from tools.demo_model.latents import latents_of, thumbnails, to_tensor
+from tools.demo_model.objectives import OBJECTIVES, Objective
 from tools.demo_model.optimizer import Trainer
 from tools.demo_model.sampling import sample
 from tools.demo_model.scenes import sample_scene
@@ -126,11 +127,14 @@ def share_gradients(model: torch.nn.Module, world: int) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
-def preview(unet: UNet2DConditionModel, text: TextSide, side: int, file: Path) -> None:
+def preview(
+    unet: UNet2DConditionModel, text: TextSide, objective: Objective, side: int, file: Path
+) -> None:
     """Save a contact sheet of the preview prompts, in block colors."""
     generator = torch.Generator().manual_seed(1)
     noise = torch.randn(len(PREVIEW_PROMPTS), 4, side, side, generator=generator).to(text.device)
-    x = sample(unet, text.states(list(PREVIEW_PROMPTS)), text.states([""]), noise)
+    states = text.states(list(PREVIEW_PROMPTS))
+    x = sample(unet, states, text.states([""]), noise, objective=objective)
     tiles = ((thumbnails(x).cpu().clamp(-1, 1) + 1) * 127.5).permute(0, 2, 3, 1).byte().numpy()
     sheet = Image.new("RGB", (8 * 130, 2 * 130))
     for k, tile in enumerate(tiles):
@@ -170,6 +174,7 @@ class Run:
         work = arguments.work_dir
         self.text = TextSide.load(work / "text.pt", arguments.device)
         self.task = TASKS[arguments.task]
+        self.objective = OBJECTIVES[arguments.objective]
         unet, average = (make_unet(self.task.in_channels) for _ in range(2))
         with torch.no_grad():
             unet.conv_out.weight.zero_()
@@ -201,16 +206,18 @@ class Run:
         )
         device = self.arguments.device
         x0 = latents_of(images.to(device)).contiguous(memory_format=torch.channels_last)
-        x, t, velocity = self.process.training_pair(x0, self.generator, self.arguments.lateness)
+        sample = self.process.noisy_sample(x0, self.generator, self.arguments.lateness)
         extra = self.task.extra(images.to(device), depth.to(device), self.rng)
-        x = x if extra is None else torch.cat([x, extra], 1)
+        x = sample.x if extra is None else torch.cat([sample.x, extra], 1)
         states = self.text.states(texts, distract=self.rng)
         with torch.autocast(device, torch.bfloat16, enabled=self.arguments.bfloat16):
-            prediction = self.trainer.model(x, t, states).sample
+            prediction = self.trainer.model(x, sample.t, states).sample
         weights = loss_weights(
             x0, depth.to(device), self.arguments.subject_weight, self.arguments.outline_weight
         )
-        loss = weighted_loss(prediction.float(), velocity, weights)
+        scale = self.objective.scale(self.process, sample.t)
+        target = self.objective.target(self.process, sample)
+        loss = weighted_loss(prediction.float() * scale, target * scale, weights)
         loss.backward()
         share_gradients(self.trainer.model, self.world)
         self.trainer.step(rate)
@@ -224,7 +231,8 @@ class Run:
             part.replace(self.file)
             if self.task.in_channels == 4:
                 side = min(32, max(s.width for s in self.sizes) // 8)
-                preview(self.trainer.average, self.text, side, self.file.with_suffix(".png"))
+                file = self.file.with_suffix(".png")
+                preview(self.trainer.average, self.text, self.objective, side, file)
 
     def wait_while_paused(self) -> None:
         """Sleep while the pause file exists."""
@@ -270,6 +278,7 @@ def main() -> None:
     add("--work-dir", type=Path, default=Path("tools/demo_model/work"))
     add("--name", default="unet", help="name of this stage's file in the work folder")
     add("--task", choices=list(TASKS), default="text")
+    add("--objective", choices=list(OBJECTIVES), default="v", help="what the UNet predicts")
     add("--start", type=Path, help="earlier stage (.pt) or checkpoint to start from")
     add("--device", choices=("cpu", "cuda"), default="cpu")
     add("--steps", type=int, default=10000)

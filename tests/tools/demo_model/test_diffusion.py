@@ -1,8 +1,10 @@
 """The equations agree with each other."""
 
+import pytest
 import torch
 
-from tools.demo_model.diffusion import DiffusionProcess
+from tools.demo_model.diffusion import PURE_NOISE_FROM, DiffusionProcess
+from tools.demo_model.objectives import OBJECTIVES
 
 
 def noise(seed, count=4):
@@ -42,5 +44,25 @@ def test_a_reverse_step_has_the_variance_of_the_forward_process():
 
 def test_training_pairs_spread_their_timesteps_evenly():
     process = DiffusionProcess()
-    _, t, _ = process.training_pair(noise(0, 10), torch.Generator().manual_seed(0))
-    assert sorted((t // 100).tolist()) == list(range(10))
+    sample = process.noisy_sample(noise(0, 10), torch.Generator().manual_seed(0))
+    assert sorted((sample.t // 100).tolist()) == list(range(10))
+
+
+@pytest.mark.parametrize("name", list(OBJECTIVES))
+def test_a_right_answer_gives_the_clean_latent_back(name):
+    process, objective = DiffusionProcess(), OBJECTIVES[name]
+    sample = process.noisy_sample(noise(0, 10), torch.Generator().manual_seed(0))
+    known = sample.t < PURE_NOISE_FROM  # beyond, half of the samples hide the clean latent
+    answer = objective.target(process, sample)
+    x0 = objective.denoised(process, sample.x, sample.t, answer)
+    assert torch.allclose(x0[known], sample.x0[known], atol=1e-4)
+
+
+def test_a_scaled_error_of_the_noise_is_the_error_of_the_velocity():
+    process, t = DiffusionProcess(), torch.tensor([0, 300, 700])
+    x0, x, wrong = noise(0, 3), noise(1, 3), 0.1 * noise(2, 3)
+    by_noise = process.noise_between(x0, x, t)
+    x0_wrong = process.denoised_by_noise(x, t, by_noise + wrong)
+    velocity, velocity_wrong = (process.velocity(clean, t, process.noise_between(clean, x, t)) for clean in (x0, x0_wrong))
+    scaled = wrong * OBJECTIVES["eps"].scale(process, t)
+    assert torch.allclose(velocity_wrong - velocity, scaled, rtol=1e-3, atol=1e-4)

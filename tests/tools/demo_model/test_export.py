@@ -8,20 +8,20 @@ import torch
 from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
 
 from tools.demo_model.architecture import make_unet
-from tools.demo_model.checkpoint import load_parts, unet_weights
+from tools.demo_model.checkpoint import read, unet_weights
 from tools.demo_model.drawing import draw
 from tools.demo_model.export import full_text_weights, ldm_weights, model_config, write
 from tools.demo_model.latents import latents_of, to_tensor
 from tools.demo_model.scenes import sample_landscape
 from tools.demo_model.text_encoder import HIDDEN, make_text_encoder
-from tools.demo_model.tokens import BOS, EOS, Tokenizer
+from tools.demo_model.tokens import BOS, EOS, clip_tokenizer
 from tools.demo_model.vae import built_vae
 
 
 @pytest.fixture(scope="module")
 def models():
     torch.manual_seed(0)
-    clip_ids = sorted(set(Tokenizer().encode("a red star on blue")))
+    clip_ids = sorted(set(clip_tokenizer().encode("a red star on blue")))
     text = {
         "text_encoder": make_text_encoder(len(clip_ids) + 3).state_dict(),
         "clip_ids": clip_ids,
@@ -35,7 +35,7 @@ def read_back(models, tmp_path_factory):
     file = tmp_path_factory.mktemp("export") / "tiny.safetensors"
     weights = ldm_weights(unet.state_dict(), vae.state_dict(), full_text_weights(text))
     write(file, weights, model_config(4))
-    return load_parts(file)
+    return read(file)
 
 
 def largest_difference(model, other):

@@ -1,0 +1,111 @@
+"""Measures the depth model: its pictures have to follow the given depth, and the prompt.
+
+Given is the true depth of scenes that training never showed, so the prompt may ask for just what
+stands there; and, as users do it, the depth that the model's own estimator sees in a true picture,
+with a prompt that asks for other colors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from tools.demo_model.depth_estimator import estimate
+from tools.demo_model.drawing import draw
+from tools.demo_model.evaluate import held_out_scenes, plain_caption, scores, sheet, true_pictures
+from tools.demo_model.judge import Judge
+from tools.demo_model.parts import Parts
+from tools.demo_model.scenes import COLORS, Scene, ShapeScene, Thing
+from tools.demo_model.tasks import depth_channel
+from tools.demo_model.train_depth import relative_error
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def true_depth(scenes: Sequence[Scene], size: tuple[int, int]) -> torch.Tensor:
+    """Return the depth of scenes, [count, 1, height, width] from 0 (far) to 1 (near)."""
+    return torch.from_numpy(np.stack([draw(scene, *size)[1] for scene in scenes]))[:, None]
+
+
+def correlation(found: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
+    """Return Pearson's correlation of two depths [batch, 1, h, w], one per picture."""
+    x, y = (depth.flatten(1) - depth.flatten(1).mean(1, keepdim=True) for depth in (found, given))
+    return (x * y).sum(1) / (x.norm(dim=1) * y.norm(dim=1)).clamp(min=1e-8)
+
+
+def recolored(scenes: Sequence[ShapeScene], rng: random.Random) -> list[ShapeScene]:
+    """Return the scenes with other colors of shape and background."""
+    result = []
+    for scene in scenes:
+        taken = {scene.background, scene.things[0].color}
+        background, color = rng.sample([c for c in COLORS if c not in taken], 2)
+        things = (Thing(scene.things[0].shape, color),)
+        result.append(replace(scene, background=background, things=things))
+    return result
+
+
+@torch.no_grad()
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Print the figures and save a sheet: depth given, picture, its depth."""
+    torch.set_num_threads(arguments.threads)
+    parts, judge = Parts.load(arguments.file), Judge.load(arguments.work_dir / "judge.pt")
+    estimator, size = parts.components.depth_estimator, (arguments.side, arguments.side)
+    groups, rows = held_out_scenes(arguments.count, arguments.seed), []
+    for group, scenes in groups.items():
+        truth, images = true_depth(scenes, size), true_pictures(scenes, size)
+        error = relative_error(estimate(estimator, images), truth)
+        texts = [plain_caption(scene) for scene in scenes]
+        pictures = parts.draw(
+            texts, size, arguments.cfg_scale, arguments.seed, depth_channel(truth)
+        )
+        found = estimate(estimator, pictures)
+        print(f"{group} (n={len(scenes)})")
+        print(f"  estimator's error on true pictures {error.mean():.1%} of the range")
+        print(
+            f"  correlation of the picture's depth with the given {correlation(found, truth).mean():.3f}"
+        )
+        for name, share in scores(judge, pictures, scenes, group).items():
+            print(f"  {name:14} {share:6.1%}")
+        rows += [_gray(truth[:8]), pictures[:8], _gray(found[:8])]
+    shapes = [scene for scene in groups["one shape"] if isinstance(scene, ShapeScene)]
+    wanted = recolored(shapes, random.Random(arguments.seed))
+    seen = estimate(estimator, true_pictures(shapes, size))
+    texts = [plain_caption(scene) for scene in wanted]
+    pictures = parts.draw(texts, size, arguments.cfg_scale, arguments.seed, depth_channel(seen))
+    print(f"other colors over the estimated depth of a true picture (n={len(wanted)})")
+    print(f"  correlation {correlation(estimate(estimator, pictures), seen).mean():.3f}")
+    for name, share in scores(judge, pictures, wanted, "one shape").items():
+        print(f"  {name:14} {share:6.1%}")
+    if arguments.sheet:
+        sheet([*rows, true_pictures(shapes[:8], size), pictures[:8]], arguments.sheet)
+
+
+def _gray(depth: torch.Tensor) -> torch.Tensor:
+    """Return depth [count, 1, h, w] as pictures from -1 to 1."""
+    return (depth.clamp(0, 1) * 2 - 1).expand(-1, 3, -1, -1)
+
+
+def main() -> None:
+    """Read the command line and evaluate."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("file", type=Path)
+    add("--work-dir", type=Path, default=Path("tools/demo_model/work"), help="holds judge.pt")
+    add("--count", type=int, default=40, help="pictures per group")
+    add("--side", type=int, default=256)
+    add("--cfg-scale", type=float, default=5.0)
+    add("--seed", type=int, default=0)
+    add("--sheet", type=Path)
+    add("--threads", type=int, default=1)
+    evaluate(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Lets a short training go on where it was stopped."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+INTERVAL_S = 60
+
+
+class Stateful(Protocol):
+    """A model, an optimizer or a schedule."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything needed to go on."""
+        ...
+
+    def load_state_dict(
+        self, state: dict[str, Any]
+    ) -> Any:  # torch's own return nothing or a report
+        """Take it up again."""
+        ...
+
+
+class Resume:
+    """The state of a running training in one file, which is gone when the training is done.
+
+    Args:
+        file: Where it lies.
+        parts: What has a state, in an order of the caller's.
+    """
+
+    def __init__(self, file: Path, *parts: Stateful) -> None:
+        self._file, self._parts = file, parts
+        self._saved = time.monotonic()
+
+    def begin(self) -> int:
+        """Return the first step to do, with the parts as they were then; 0 in a new training."""
+        if not self._file.exists():
+            return 0
+        state = torch.load(self._file)
+        for part, saved in zip(self._parts, state["parts"], strict=True):
+            part.load_state_dict(saved)
+        return state["step"]
+
+    def keep(self, step: int) -> None:
+        """Save once a minute, so that `step` is the next to do."""
+        if time.monotonic() - self._saved < INTERVAL_S:
+            return
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        part = self._file.with_suffix(".part")
+        torch.save({"step": step, "parts": [p.state_dict() for p in self._parts]}, part)
+        part.replace(self._file)
+        self._saved = time.monotonic()
+
+    def done(self) -> None:
+        """Forget the state."""
+        self._file.unlink(missing_ok=True)
