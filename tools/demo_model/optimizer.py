@@ -42,6 +42,8 @@ class Muon(torch.optim.Optimizer):
         """Move every weight by the learning rate along its orthogonalized momentum."""
         for group in self.param_groups:
             for weight in group["params"]:
+                if weight.grad is None:  # part of a layout, but not used by this model
+                    continue
                 state = self.state[weight]
                 if "momentum" not in state:
                     state["momentum"] = torch.zeros_like(weight)
