@@ -77,7 +77,8 @@ def train(arguments: argparse.Namespace) -> None:
         part.replace(file)
 
     saved = time.monotonic()
-    for step in (bar := tqdm(range(arguments.steps), desc="depth estimator", mininterval=10)):
+    steps = range(trainer.step_count, arguments.steps)
+    for step in (bar := tqdm(steps, desc="depth estimator", mininterval=10)):
         while (arguments.work_dir / "PAUSE").exists():
             time.sleep(1)
         size = rng.choices(SIZES, [s.share for s in SIZES])[0]

@@ -185,10 +185,13 @@ class Run:
             unet, average, arguments.muon_lr, arguments.adam_lr, arguments.average_decay
         )
         self.file = work / f"{arguments.name}.pt"
+        self.first_step = 0
         start = self.file if self.file.exists() else arguments.start
         if start:
             state = _state_of(start, self.task.in_channels, arguments.device)
             self.trainer.restore(state)
+        if start == self.file:  # stopped within this stage
+            self.first_step = state.get("stage_step", 0)
         seed = arguments.seed + self.trainer.step_count * 97
         self.shared_rng = random.Random(seed)  # equal in all processes: the size of each step
         self.rng = random.Random(seed * 31 + self.rank)
@@ -223,11 +226,11 @@ class Run:
         self.trainer.step(rate)
         return loss.item()
 
-    def save(self) -> None:
-        """Write weights, optimizer state and a preview."""
+    def save(self, stage_step: int) -> None:
+        """Write weights, optimizer state and a preview; `stage_step` is the next to do."""
         if self.rank == 0:
             part = self.file.with_suffix(".part")
-            torch.save(self.trainer.state(), part)
+            torch.save({**self.trainer.state(), "stage_step": stage_step}, part)
             part.replace(self.file)
             if self.task.in_channels == 4:
                 side = min(32, max(s.width for s in self.sizes) // 8)
@@ -253,7 +256,8 @@ class Run:
         """Train until the steps or the minutes are done."""
         arguments = self.arguments
         hidden = self.rank > 0
-        bar = tqdm(range(arguments.steps), desc=arguments.name, disable=hidden, mininterval=20)
+        steps = range(self.first_step, arguments.steps)
+        bar = tqdm(steps, desc=arguments.name, disable=hidden, mininterval=20)
         losses, saved, start = [], time.monotonic(), time.monotonic()
         for step in bar:
             self.wait_while_paused()
@@ -266,9 +270,9 @@ class Run:
                 mean = sum(losses) / len(losses)
                 bar.set_postfix(loss=f"{mean:.4f}", cpu=int(time.process_time()))
             if time.monotonic() - saved > 60 * arguments.save_minutes:
-                self.save()
+                self.save(step + 1)
                 saved = time.monotonic()
-        self.save()
+        self.save(arguments.steps)
 
 
 def main() -> None:

@@ -115,7 +115,8 @@ def train(arguments: argparse.Namespace) -> None:
 
     save()
     saved = time.monotonic()
-    for step in (bar := tqdm(range(arguments.steps), desc="vae", mininterval=20)):
+    steps = range(trainer.step_count, arguments.steps)
+    for step in (bar := tqdm(steps, desc="vae", mininterval=20)):
         while (arguments.work_dir / "PAUSE").exists():
             time.sleep(1)
         crops = pool.crops(arguments.batch_size).to(arguments.device)

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Makes the four demo checkpoints from nothing, with the commands and seeds of the committed ones.
+# Stopped and started again, it goes on where it was. WORK names the work folder, DEVICE is cpu or cuda.
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.."
+
+python="${PYTHON:-venv/bin/python}"
+work="${WORK:-tools/demo_model/work}"
+out="${OUT:-models/Stable-diffusion/demo}"
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+
+# Runs a trainer whose result is the work folder's file $1, unless it was finished before.
+train() {
+    local result="$1" module="$2"
+    shift 2
+    [ -f "$work/$result.done" ] && return
+    "$python" -m "tools.demo_model.$module" --work-dir "$work" --device "${DEVICE:-cpu}" "$@"
+    touch "$work/$result.done"
+}
+
+unet() {
+    local name="$1"
+    shift
+    train "$name" train_unet --name "$name" --adam-lr 1e-3 --bfloat16 "$@"
+}
+
+mkdir -p "$work"
+train text train_text
+train text-gelu adapt_text
+train vae train_vae --steps 4500
+train depth-estimator train_depth
+train judge judge
+
+# Small pictures first: the words are learned there at a fraction of the cost.
+unet small --steps 1800 --sizes 128x128 --muon-lr 0.008
+unet middle --start "$work/small.pt" --steps 2300 --muon-lr 0.007 \
+    --sizes 128x128:25,192x192:20,256x256:45,256x192:5,192x256:5
+unet unet --start "$work/middle.pt" --steps 4700 --muon-lr 0.006 --decay-share 1 \
+    --sizes 128x128:8,192x192:8,256x256:56,256x192:5,192x256:5,384x384:6,512x512:12
+unet inpaint --task inpaint --objective eps --start "$work/unet.pt" --steps 2200 --muon-lr 0.005 --decay-share 1 \
+    --sizes 128x128:30,256x256:70
+unet depth --task depth --start "$work/unet.pt" --steps 1500 --muon-lr 0.005 --decay-share 1 \
+    --sizes 128x128:15,192x192:10,256x256:70,512x512:5
+
+export_as() {
+    "$python" -m tools.demo_model.export --work-dir "$work" --file "$out/$1.safetensors" "${@:2}"
+}
+
+export_as demo --unet unet
+export_as demo-inpainting --unet inpaint --objective eps
+export_as demo-v2 --unet unet --layout sd2
+export_as demo-depth --unet depth --layout sd2
