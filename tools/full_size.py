@@ -66,10 +66,10 @@ def _numbers(shapes: dict[str, list[int]], dtype: str) -> Iterator[np.ndarray]:
     for name, shape in shapes.items():
         count = math.prod(shape)
         start = (start + 7919) % POOL_ITEMS
-        numbers = np.resize(pool[start:], count)
-        # Norms scale by about one, or everything fades.
-        is_scale = len(shape) == 1 and name.endswith(".weight")
-        yield np.ascontiguousarray(numbers + (1 if is_scale else 0), dtype=DTYPES[dtype])
+        numbers = np.resize(pool[start : start + count], count)
+        if len(shape) == 1 and name.endswith(".weight"):
+            numbers += 1  # norms scale by about one, or everything fades
+        yield numbers
 
 
 def _repack(source: Path, target: Path) -> None:

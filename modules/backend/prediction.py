@@ -7,8 +7,9 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from modules.models.predictions import Prediction
 
-# The rule that A1111's WebUI goes by, found on the published models: shown a constant at the noisiest step, a network
-# that predicts the noise answers about what it sees; one that predicts v answers far below it.
+# The rule of github.com/leejet/stable-diffusion.cpp, src/stable-diffusion.cpp, is_using_v_parameterization_for_sd2:
+# shown a constant at the noisiest step, a network that predicts the noise answers about what it sees; one that
+# predicts v answers far below it.
 CONSTANT = 0.5
 NOISIEST_TIMESTEP = 999
 V_IS_BELOW = -1.0

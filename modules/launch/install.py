@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from modules.launch.say import say
 from modules.launch.wheels import TORCH_VERSION, Build
 
 AGAIN = "The lines above say why. What is already installed is kept: run the same command again."
-# PyTorch's index is a second server that may be out of reach: do not wait for it as for the first.
+# For what can be done without, or comes from a second server (PyTorch's): do not wait as for the first.
 PATIENCE = ("--timeout", "20", "--retries", "2")
 
 
@@ -77,6 +78,22 @@ class Installer:
             adapted = Installer(self.python, self.folder, lock)
         if not adapted.pip("-r", str(file), *adapted._lock()):
             raise UserError(f"The packages of {file.name} could not be installed.", AGAIN)
+
+    def apart(self, file: Path, folder: Path) -> bool:
+        """Fill a folder with what a requirements file names, and with nothing that those packages ask for.
+
+        Args:
+            file: The file.
+            folder: Made anew; the environment's Python does not look into it.
+
+        Returns:
+            Whether it succeeded; if not, there is no such folder.
+        """
+        shutil.rmtree(folder, ignore_errors=True)
+        if self.pip("--no-deps", "--target", str(folder), *PATIENCE, "-r", str(file)):
+            return True
+        shutil.rmtree(folder, ignore_errors=True)
+        return False
 
     def _torch_wheel(self, build: Build, force: tuple[str, ...]) -> None:
         say(f"Installing {build.requirement}")

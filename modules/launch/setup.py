@@ -15,6 +15,9 @@ from modules.launch.stamp import Stamp
 from modules.launch.venv import Contents, Environment
 from modules.launch.wheels import Choice
 
+# In the environment's folder, but not on its path: only tests/reference looks into it.
+REFERENCE_FOLDER = "webui-reference"
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -84,20 +87,44 @@ class Setup:
         )
         if left.warning:
             say(f"Note: {left.warning}")
-        self._leave(left, stamp.STAMP_NAME)
+        self._leave(left, self.environment.folder)
         return left
 
     def run_for_tests(self) -> None:
-        """Install the test tools, unless they are there."""
+        """Install the test tools and the code that the tests compare with, unless they are there.
+
+        Raises:
+            UserError: the test tools could not be installed. Without the other code its tests are skipped.
+        """
+        if self.flags.skip_install:
+            return
+        python = self._contents().python
+        self._install_test_tools(python)
+        self._install_reference(python)
+
+    def _install_test_tools(self, python: str) -> None:
         folder, tools = self.environment.folder, self.root / "requirements-dev.txt"
         lock = self.root / "constraints.txt"
-        wanted = Stamp(stamp.fingerprint([tools, lock]), self._contents().python)
-        if self.flags.skip_install or stamp.read_stamp(folder, stamp.TEST_STAMP_NAME) == wanted:
+        wanted = Stamp(stamp.fingerprint([tools, lock]), python)
+        if stamp.read_stamp(folder, stamp.TEST_STAMP_NAME) == wanted:
             return
         say("Installing the test tools")
         stamp.remove_stamp(folder, stamp.TEST_STAMP_NAME)
         Installer(self.environment.python, folder, lock).requirements(tools, "")
-        self._leave(wanted, stamp.TEST_STAMP_NAME)
+        self._leave(wanted, folder, stamp.TEST_STAMP_NAME)
+
+    def _install_reference(self, python: str) -> None:
+        folder = self.environment.folder / REFERENCE_FOLDER
+        packages = self.root / "requirements-reference.txt"
+        wanted = Stamp(stamp.fingerprint([packages]), python)
+        if stamp.read_stamp(folder) == wanted:
+            return
+        say("Installing the original code that tests/reference compares with")
+        installer = Installer(self.environment.python, self.environment.folder, None)
+        if installer.apart(packages, folder):
+            self._leave(wanted, folder)
+        else:
+            say("Note: it cannot be had, the lines above say why. Its tests are skipped.")
 
     def _choose(self) -> Choice:
         command, index, _ = variables(self.env)
@@ -149,9 +176,9 @@ class Setup:
     def _contents(self) -> Contents:
         return venv.inspect(self.environment) or Contents("", has_pip=False, torch="")
 
-    def _leave(self, left: Stamp, name: str) -> None:
+    def _leave(self, left: Stamp, folder: Path, name: str = stamp.STAMP_NAME) -> None:
         try:
-            stamp.write_stamp(self.environment.folder, left, name)
+            stamp.write_stamp(folder, left, name)
         except OSError as error:
             say(f"The next start will check everything again: {error}.")
 

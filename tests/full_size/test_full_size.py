@@ -13,7 +13,7 @@ from modules.models.header import read_header
 from tests.models.files import CONFIGS
 from tools import full_size
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 FULL = Precision(torch.float32, torch.float32, torch.float32)
 STORED = Precision(torch.float16, torch.float16, torch.float16)
 FAMILIES = {
@@ -26,9 +26,20 @@ FAMILIES = {
 SIDE = 8
 
 
+def test_sd_1_5_as_published_loads_takes_a_step_and_decodes(folder: Path):
+    """In the file's own 16 bits, so that it costs seconds and runs in every run of the tests."""
+    path = full_size.write("sd1", folder / "sd1.safetensors")
+    prediction, picture = step_and_decode(load(path, CONFIGS / FAMILIES["sd1"], STORED))
+    assert prediction.shape == (1, 4, SIDE, SIDE)
+    assert picture.shape == (1, 3, 8 * SIDE, 8 * SIDE)
+    assert prediction.isfinite().all()
+    assert picture.isfinite().all()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_family_loads_takes_a_step_and_decodes(tmp_path: Path, family: str):
-    path = full_size.write(family, tmp_path / f"{family}.safetensors")
+def test_a_family_loads_takes_a_step_and_decodes(folder: Path, family: str):
+    path = full_size.write(family, folder / f"{family}.safetensors")
     components = load(path, CONFIGS / FAMILIES[family], FULL)
     path.unlink()  # what was converted needs the file no more
     prediction, picture = step_and_decode(components)
@@ -48,14 +59,16 @@ def step_and_decode(components: Components) -> tuple[torch.Tensor, torch.Tensor]
     unet, vae = components.unet, components.vae
     ids = torch.tensor([[49406, 320, 2368, 49407, *[0] * 73]])
     x = torch.randn(1, unet.config["in_channels"], SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    x = x.to(unet.dtype)
     with torch.inference_mode():
         words = components.text_encoder(ids).last_hidden_state
         prediction = unet(x, torch.tensor(500), words).sample
         return prediction, vae.decode(x[:, :4] / vae.config["scaling_factor"]).sample
 
 
-def test_a_ckpt_gives_the_same_model_and_converts(tmp_path: Path):
-    path = full_size.write("sd1", tmp_path / "sd1.ckpt")
+@pytest.mark.slow
+def test_a_ckpt_gives_the_same_model_and_converts(folder: Path):
+    path = full_size.write("sd1", folder / "sd1.ckpt")
     pickled = load(path, CONFIGS / FAMILIES["sd1"], STORED)
     converted = load(convert(path), CONFIGS / FAMILIES["sd1"], STORED, Choices())
     assert read_header(path.with_suffix(".safetensors")).kind == "safetensors"

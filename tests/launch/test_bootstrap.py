@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from modules.core.flags import parse_flags
 from modules.launch import venv
 from modules.launch.bootstrap import split_arguments
+from modules.launch.setup import REFERENCE_FOLDER, Setup
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,6 +76,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("launch")
     make_wheel(folder, "tinyone")
     make_wheel(folder, "tinytwo")
+    make_wheel(folder, "original")
     place = Place(folder)
     place.require("tinyone")
     done = place.start()
@@ -134,6 +137,48 @@ def test_a_failed_change_leaves_no_stamp_and_says_what_to_do(place):
     assert "Traceback" not in done.stderr
     assert not (place.environment / "webui-stamp.json").exists()
     place.require("tinyone")
+
+
+@pytest.fixture
+def for_tests(place, tmp_path, monkeypatch):
+    """The set-up of a repository whose tests compare with the package `original`."""
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(place.folder))
+    (tmp_path / "requirements-dev.txt").write_text("tinyone==1.0\n")
+    (tmp_path / "constraints.txt").touch()
+    (tmp_path / "requirements-reference.txt").write_text("original==1.0\n")
+    environment = venv.locate(tmp_path, {"venv_dir": str(place.environment)})
+    return Setup(tmp_path, environment, parse_flags([]), {})
+
+
+def test_the_original_code_is_installed_once_and_out_of_the_programs_sight(place, for_tests, capsys):
+    for_tests.run_for_tests()
+    assert (place.environment / REFERENCE_FOLDER / "original.py").is_file()
+    assert not place.has("original")
+    capsys.readouterr()
+    for_tests.run_for_tests()
+    assert capsys.readouterr().out == ""
+
+
+def test_changed_original_code_takes_the_place_of_the_old(place, for_tests):
+    for_tests.run_for_tests()
+    (for_tests.root / "requirements-reference.txt").write_text("tinytwo==1.0\n")
+    for_tests.run_for_tests()
+    folder = place.environment / REFERENCE_FOLDER
+    assert sorted(file.name for file in folder.glob("*.py")) == ["tinytwo.py"]
+
+
+def test_original_code_that_cannot_be_had_stops_nothing_and_is_asked_for_again(
+    place, for_tests, capsys
+):
+    (for_tests.root / "requirements-reference.txt").write_text("missing==1.0\n")
+    for _ in range(2):
+        for_tests.run_for_tests()
+        assert "Its tests are skipped" in capsys.readouterr().out
+        assert not (place.environment / REFERENCE_FOLDER).exists()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="replaces a link to Python")

@@ -24,7 +24,10 @@ def pins(name):
     return {(found[1], found[2]) for line in lines(name) if (found := PIN.match(line))}
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "constraints.txt"])
+@pytest.mark.parametrize(
+    "name",
+    ["requirements.txt", "requirements-dev.txt", "requirements-reference.txt", "constraints.txt"],
+)
 def test_every_line_pins_one_version(name):
     assert [line for line in lines(name) if not PIN.match(line)] == []
 

@@ -1,0 +1,79 @@
+"""Random weights for the original networks, the loader's answer to them, and how close two answers are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import yaml
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from modules.backend.loader import Components, Precision, assemble
+from modules.backend.weights import read_weights
+from modules.models.configs import read_config
+from modules.models.header import read_header
+
+Module = TypeVar("Module", bound=nn.Module)
+FULL = Precision(torch.float32, torch.float32, torch.float32)
+CLOSE = 1e-4
+
+
+class Autoencoder(nn.Module):
+    """The original encoder and decoder, joined as ldm.models.autoencoder does."""
+
+    def __init__(self, model: Any, ddconfig: dict[str, Any], embed_dim: int) -> None:
+        super().__init__()
+        channels = ddconfig["z_channels"]
+        self.encoder, self.decoder = model.Encoder(**ddconfig), model.Decoder(**ddconfig)
+        self.quant_conv = nn.Conv2d(2 * channels, 2 * embed_dim, 1)
+        self.post_quant_conv = nn.Conv2d(embed_dim, channels, 1)
+
+
+def randomized(module: Module) -> Module:
+    """Give every weight a value: the original begins some layers with zeros, which hide what comes before."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            fan_in = parameter[0].numel() if parameter.ndim > 1 else 100
+            parameter.normal_(std=1 / math.sqrt(fan_in), generator=generator)
+            if parameter.ndim == 1 and name.endswith("weight"):  # of a norm
+                parameter += 1
+    return module.eval().requires_grad_(False)
+
+
+def load_original(folder: Path, weights: Mapping[str, Tensor], description: Mapping[str, Any]) -> Components:
+    """Return what the loader makes of a file with these tensors; its family is not asked for.
+
+    Args:
+        folder: Where the file and its .yaml are written.
+        weights: A whole checkpoint in LDM's layout.
+        description: The content of the .yaml.
+    """
+    file, config = folder / "original.safetensors", folder / "original.yaml"
+    save_file({name: value.contiguous() for name, value in weights.items()}, file)
+    config.write_text(yaml.safe_dump(description), encoding="utf-8")
+    header = read_header(file)
+    model = read_config(config, header, file.name)
+    return assemble(read_weights(file, header), model, FULL, file.name, "")
+
+
+def prefixed(prefix: str, module: nn.Module) -> dict[str, Tensor]:
+    """Return a module's tensors under the names they have in a checkpoint."""
+    return {prefix + name: value for name, value in module.state_dict().items()}
+
+
+def difference(ours: Tensor, theirs: Tensor) -> float:
+    """Return the largest difference, relative to the largest number."""
+    assert ours.shape == theirs.shape
+    return float((ours - theirs).abs().max() / theirs.abs().max())
+
+
+def agree(ours: Tensor, theirs: Tensor) -> None:
+    """Hold two answers to four digits."""
+    found = difference(ours, theirs)
+    print(f"relative difference {found:.1e}")  # shown by -rP
+    assert found < CLOSE

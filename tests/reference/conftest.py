@@ -1,0 +1,84 @@
+"""The original code, for these tests alone: what one of their files imports of it is gone again after that file.
+
+`./webui.sh --run-tests` puts it into a folder of its own (requirements-reference.txt), which is not on the path of
+the program: diffusers and transformers would find packages there and behave otherwise.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+# Before the folder is on the path: both note for good, at their import, which packages there are.
+import modules.backend.loader  # noqa: F401
+from modules.launch.setup import REFERENCE_FOLDER
+
+FOLDER = Path(sys.prefix) / REFERENCE_FOLDER
+# Imported by the original code on the way, for parts that are not compared. There is no torchvision for this torch.
+ABSENT = ("torchvision", "scipy", "torchdiffeq", "torchsde")
+# Their own __init__ imports far more than the files that are compared.
+BARE = ("open_clip", "k_diffusion")
+
+
+class Empty(type):
+    """A class without content; whatever is asked of it is another one."""
+
+    def __getattr__(cls, name: str) -> Empty:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Empty(name, (), {})
+
+
+class StandIn(ModuleType):
+    """Stands for a package that is not there: everything in it is an empty class."""
+
+    def __getattr__(self, name: str) -> Empty:
+        return getattr(Empty("module", (), {}), name)
+
+
+class StandIns(MetaPathFinder, Loader):
+    """Finds the absent packages, and the bare ones without their __init__."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if fullname not in BARE and fullname.partition(".")[0] not in ABSENT:
+            return None
+        spec = ModuleSpec(fullname, self, is_package=True)
+        spec.submodule_search_locations = [str(FOLDER / fullname)]
+        return spec
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return None if spec.name in BARE else StandIn(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """There is nothing to run."""
+
+
+@pytest.fixture(scope="module")
+def original() -> Iterator[Callable[[str], Any]]:
+    """Imports a module of the original code by its name."""
+    if not FOLDER.is_dir():
+        pytest.skip(f"the original code is not in {FOLDER}: ./webui.sh --run-tests installs it, with a network")
+    before, stand_ins = set(sys.modules), StandIns()
+    sys.path.insert(0, str(FOLDER))
+    sys.meta_path.insert(0, stand_ins)
+    yield importlib.import_module
+    sys.meta_path.remove(stand_ins)
+    sys.path.remove(str(FOLDER))
+    for name in set(sys.modules) - before:
+        if is_theirs(sys.modules[name]):
+            del sys.modules[name]
+
+
+def is_theirs(module: ModuleType) -> bool:
+    spec = getattr(module, "__spec__", None)
+    if spec is None:
+        return False
+    return isinstance(spec.loader, StandIns) or FOLDER in Path(spec.origin or "").parents

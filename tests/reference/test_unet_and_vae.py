@@ -1,0 +1,82 @@
+"""Every .yaml in configs/, made narrow: the original LDM's networks, and what the loader makes of their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from tests.backend.checkpoints import TEXT_SIZES, tiny_weights
+from tests.backend.checkpoints_sd2 import HEADS, OpenClipText
+from tests.models.files import CONFIGS
+from tests.reference.compare import (
+    Autoencoder,
+    agree,
+    difference,
+    load_original,
+    prefixed,
+    randomized,
+)
+
+WIDTH = 32  # the least that a norm of 32 groups allows
+NETWORKS = [(file.name, None) for file in sorted(CONFIGS.glob("*.yaml"))]
+NETWORKS += [("v1-inference.yaml", 8)]  # InstructPix2Pix
+
+
+def narrowed(file: str, in_channels: int | None = None) -> dict[str, Any]:
+    """Return a published .yaml with all its layers, but few channels."""
+    description = yaml.safe_load((CONFIGS / file).read_text(encoding="utf-8"))
+    params = description["model"]["params"]
+    unet, text = params["unet_config"]["params"], params["cond_stage_config"]
+    unet |= {"model_channels": WIDTH, "context_dim": WIDTH}
+    unet |= {"in_channels": in_channels or unet["in_channels"]}
+    unet |= {"num_head_channels": WIDTH // 2} if "num_head_channels" in unet else {}
+    params["first_stage_config"]["params"]["ddconfig"]["ch"] = WIDTH
+    is_open = text["target"].endswith("OpenCLIPEmbedder")
+    sizes = {"num_attention_heads": HEADS} if is_open else TEXT_SIZES
+    text["params"] = {**text.get("params", {}), "text_config": sizes}
+    return description
+
+
+def text_tensors(file: str) -> dict[str, Tensor]:
+    if file.startswith("v2"):
+        return prefixed("cond_stage_model.model.", randomized(OpenClipText(WIDTH, HEADS, 3)))
+    return {name: value for name, value in tiny_weights().items() if name.startswith("cond_stage")}
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("file", "in_channels"), NETWORKS)
+def test_unet_and_vae_agree_with_the_original_ldm(
+    tmp_path: Path, original: Callable[[str], Any], file: str, in_channels: int | None
+):
+    description = narrowed(file, in_channels)
+    params = description["model"]["params"]
+    sizes, vae_params = params["unet_config"]["params"], params["first_stage_config"]["params"]
+    unet = randomized(original("ldm.modules.diffusionmodules.openaimodel").UNetModel(**sizes))
+    model = original("ldm.modules.diffusionmodules.model")
+    vae = randomized(Autoencoder(model, vae_params["ddconfig"], vae_params["embed_dim"]))
+    weights = prefixed("model.diffusion_model.", unet) | prefixed("first_stage_model.", vae)
+    components = load_original(tmp_path, weights | text_tensors(file), description)
+
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(2, sizes["in_channels"], 16, 8, generator=generator)
+    t, words = torch.tensor([10, 900]), torch.randn(2, 77, WIDTH, generator=generator)
+    expected = unet(x, t, context=words)
+    agree(components.unet(x, t, words).sample, expected)
+    # Unless each input tells, the comparison says nothing of it.
+    others = unet(-x, t, context=words), unet(x, t.flip(0), context=words), unet(x, t, context=-words)
+    assert min(difference(other, expected) for other in others) > 0.01
+
+    picture = torch.rand(1, 3, 32, 64, generator=generator) * 2 - 1
+    moments = vae.quant_conv(vae.encoder(picture))
+    agree(components.vae.encode(picture).latent_dist.parameters, moments)
+    assert difference(vae.quant_conv(vae.encoder(-picture)), moments) > 0.01
+    latents = x[:1, :4]
+    decoded = vae.decoder(vae.post_quant_conv(latents))
+    agree(components.vae.decode(latents).sample, decoded)
+    assert difference(vae.decoder(vae.post_quant_conv(-latents)), decoded) > 0.01
