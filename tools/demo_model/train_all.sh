@@ -33,9 +33,9 @@ train judge judge
 
 # Small pictures first: the words are learned there at a fraction of the cost.
 unet small --steps 1800 --sizes 128x128 --muon-lr 0.008
-unet middle --start "$work/small.pt" --steps 2300 --muon-lr 0.007 \
+unet middle --start "$work/small.pt" --steps 2000 --muon-lr 0.007 \
     --sizes 128x128:25,192x192:20,256x256:45,256x192:5,192x256:5
-unet unet --start "$work/middle.pt" --steps 4700 --muon-lr 0.006 --decay-share 1 \
+unet unet --start "$work/middle.pt" --steps 3600 --muon-lr 0.006 --decay-share 1 \
     --sizes 128x128:8,192x192:8,256x256:56,256x192:5,192x256:5,384x384:6,512x512:12
 unet inpaint --task inpaint --objective eps --start "$work/unet.pt" --steps 2200 --muon-lr 0.005 --decay-share 1 \
     --sizes 128x128:30,256x256:70
