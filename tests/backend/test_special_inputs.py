@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from modules.backend.image_conditioning import without_picture
 from modules.backend.loader import Precision, load
-from modules.backend.masked import nothing_kept
 from modules.backend.runner import Runner
 from modules.core.errors import UserError
 from modules.params.device import DeviceOptions
@@ -39,7 +39,7 @@ def test_an_inpainting_network_is_told_to_paint_everything(tmp_path: Path):
     path = write_sd2(tmp_path / "tiny.safetensors", 9)
     components = load(path, path.with_suffix(".yaml"), FULL)
     with torch.inference_mode():
-        extra = nothing_kept(components, 64, 128)
+        extra = without_picture(components, 64, 128)
         grey = components.vae.encode(torch.zeros(1, 3, 128, 64)).latent_dist.mean
     assert extra.shape == (1, 5, 16, 8)
     assert (extra[:, :1] == 1).all()
@@ -48,7 +48,7 @@ def test_an_inpainting_network_is_told_to_paint_everything(tmp_path: Path):
 
 def test_an_ordinary_network_is_told_nothing(tmp_path: Path):
     path = write_checkpoint(tmp_path / "tiny.safetensors")
-    assert nothing_kept(load(path, path.with_suffix(".yaml"), FULL), 64, 64) is None
+    assert without_picture(load(path, path.with_suffix(".yaml"), FULL), 64, 64) is None
 
 
 def test_a_depth_checkpoint_has_no_picture_to_repaint_in_txt2img(tmp_path: Path):

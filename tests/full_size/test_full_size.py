@@ -19,6 +19,7 @@ STORED = Precision(torch.float16, torch.float16, torch.float16)
 FAMILIES = {
     "sd1": "v1-inference.yaml",
     "sd1-inpainting": "v1-inpainting-inference.yaml",
+    "instruct-pix2pix": "instruct-pix2pix.yaml",
     "sd2": "v2-inference-v.yaml",
     "sd2-inpainting": "v2-inpainting-inference.yaml",
     "sd2-depth": "v2-midas-inference.yaml",
