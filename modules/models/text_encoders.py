@@ -48,7 +48,8 @@ class TextSide(NamedTuple):
 
     def __str__(self) -> str:
         """Return it in words."""
-        return f"a {self.kind} of width {self.width}"
+        article = "an" if self.kind.startswith("O") else "a"
+        return f"{article} {self.kind} of width {self.width}"
 
 
 def text_side(header: Header) -> TextSide:

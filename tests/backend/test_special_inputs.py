@@ -1,4 +1,4 @@
-"""Inpainting and depth checkpoints, and SD 2.x, on the ordinary road from words to picture."""
+"""Inpainting, InstructPix2Pix and depth checkpoints, and SD 2.x, on the ordinary road from words to picture."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FULL = Precision(torch.float32, torch.float32, torch.float32)
 SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=128, steps=2, seed=7, batch_size=2)
 
 
-@pytest.mark.parametrize("in_channels", [4, 9])
+@pytest.mark.parametrize("in_channels", [4, 8, 9])
 @pytest.mark.parametrize("cfg_scale", [1.0, 7.0])
 def test_a_picture_comes_from_words(
     tokenizer: ClipTokenizer, tmp_path: Path, in_channels: int, cfg_scale: float
@@ -44,6 +44,14 @@ def test_an_inpainting_network_is_told_to_paint_everything(tmp_path: Path):
     assert extra.shape == (1, 5, 16, 8)
     assert (extra[:, :1] == 1).all()
     assert torch.equal(extra[:, 1:], grey * 0.18215)
+
+
+def test_instruct_pix2pix_sees_no_picture(tmp_path: Path):
+    path = write_sd2(tmp_path / "tiny.safetensors", 8)
+    components = load(path, path.with_suffix(".yaml"), FULL)
+    extra = without_picture(components, 64, 128)
+    assert components.family == "InstructPix2Pix"
+    assert torch.equal(extra, torch.zeros(1, 4, 16, 8))
 
 
 def test_an_ordinary_network_is_told_nothing(tmp_path: Path):
