@@ -27,6 +27,7 @@ def build_clip_skip(engine: Engine) -> gr.Slider:
         label=declared.label,
         elem_id=f"setting_{OPTION}",
         min_width=140,
+        buttons=[],  # a reset would go to what the option was when the server started, and tell nobody
     )
 
 
