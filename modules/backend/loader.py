@@ -30,7 +30,7 @@ from modules.models.ldm_names import (
     OPEN_CLIP,
     OPEN_CLIP_KIND,
     OPEN_CLIP_LAYOUT,
-    TEXT_SIDE,
+    TEXT_STAGE,
     UNET,
     VAE,
     VAE_OUTPUT,
@@ -48,7 +48,7 @@ HARMLESS = (
     r"|.*vision_model\..*|embedding_manager\..*|denoiser\..*|global_step|.*\.model_ema\..*"
     rf"|{re.escape(OPEN_CLIP)}attn_mask|{UNUSED}"
 )
-PARTS = (UNET, VAE, TEXT_SIDE + "transformer.", OPEN_CLIP, DEPTH)
+PARTS = (UNET, VAE, TEXT_STAGE + "transformer.", OPEN_CLIP, DEPTH)
 VAE_FAMILY = "VAE"  # its row of FAMILIES
 PREDICTIONS: dict[str, Prediction] = {"eps": "epsilon", "v": "v_prediction"}  # LDM's words to ours
 TEXT_NAMES = {CLIP_LAYOUT.prefix: text_name, OPEN_CLIP_LAYOUT.prefix: open_clip_name}
@@ -129,7 +129,7 @@ def load(path: Path, config: Path, precision: Precision, choices: Choices = AS_I
     if choices.vae is not None:
         weights = weights.without(VAE)
     if choices.text_encoder is not None:
-        weights = weights.without(TEXT_SIDE)
+        weights = weights.without(TEXT_STAGE)
     loaded = assemble(weights, checked.model, precision, path.name, checked.family, choices)
     if choices.prediction == "probe":
         loaded = replace(loaded, prediction_type=probe(loaded.unet))

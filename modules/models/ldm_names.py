@@ -9,9 +9,9 @@ from typing import Protocol
 
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."
-TEXT_SIDE = "cond_stage_model."
-TEXT = TEXT_SIDE + "transformer.text_model."
-OPEN_CLIP = TEXT_SIDE + "model."
+TEXT_STAGE = "cond_stage_model."
+TEXT = TEXT_STAGE + "transformer.text_model."
+OPEN_CLIP = TEXT_STAGE + "model."
 DEPTH = "depth_model.model."
 AVERAGE = "model_ema."
 TEXT_STARTS = ("transformer.text_model.", "text_model.", "")
@@ -124,7 +124,7 @@ def spellings(name: str, *, averaged: bool = False) -> tuple[str, ...]:
     if name.startswith(TEXT):
         rest = name.removeprefix(TEXT)
         # Some merges were written without "text_model."; a text encoder's own file may begin with any part of it.
-        return name, f"{TEXT_SIDE}transformer.{rest}", *(start + rest for start in TEXT_STARTS)
+        return name, f"{TEXT_STAGE}transformer.{rest}", *(start + rest for start in TEXT_STARTS)
     if name.startswith(OPEN_CLIP):
         return name, name.removeprefix(OPEN_CLIP)
     if name.startswith(UNET):  # LitEma's names have no dots

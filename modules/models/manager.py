@@ -119,10 +119,11 @@ class ModelManager:
             recognised = ((f.stamp, v) for f, v in zip(files, verdicts, strict=True) if v.family)
             self._verdicts.write(dict(recognised))
             described = list(map(self._describe, files, verdicts))
-            self._donors = self._donors_among(described)
-            complete = tuple(map(self._with_text_encoder, described))
+            if not all(found.text.is_there or found.fault for found in described):
+                self._donors = self._donors_among(described)
+                described = list(map(self._with_text_encoder, described))
             with self._swapping:
-                self._checkpoints = complete
+                self._checkpoints = tuple(described)
         if self._hashes_wanted:
             self._hash_all()
 

@@ -12,16 +12,22 @@ from modules.models.families import detect, families, fault_of
 from modules.models.header import Header, TensorInfo, read_header
 from modules.models.manager import Checkpoint, ModelManager
 from modules.models.text_encoders import TextSide, text_side
-from tests.models.files import CONFIGS, header_of, shapes_of, write_safetensors
+from tests.models.files import (
+    CONFIGS,
+    header_of,
+    shapes_of,
+    text_shapes,
+    vit_h_shapes,
+    write_safetensors,
+)
 
-CLIP, OPEN_CLIP = "cond_stage_model.transformer.text_model.", "cond_stage_model.model."
 SPELLINGS = [
-    ("sd1", CLIP, "text_model."),
-    ("sd1", CLIP, "transformer.text_model."),
-    ("sd1", CLIP, CLIP),
-    ("sd1", CLIP, ""),
-    ("sd2", OPEN_CLIP, OPEN_CLIP),
-    ("sd2", OPEN_CLIP, ""),
+    ("sd1", "text_model."),
+    ("sd1", "transformer.text_model."),
+    ("sd1", "cond_stage_model.transformer.text_model."),
+    ("sd1", ""),
+    ("sd2", "cond_stage_model.model."),
+    ("sd2", ""),
 ]
 
 
@@ -29,13 +35,8 @@ def without_text(name: str) -> dict[str, list[int]]:
     return {k: v for k, v in shapes_of(name).items() if not k.startswith("cond_stage_model.")}
 
 
-def text_alone(name: str, prefix: str, spelled: str) -> dict[str, list[int]]:
-    found = shapes_of(name).items()
-    return {spelled + k.removeprefix(prefix): v for k, v in found if k.startswith(prefix)}
-
-
-def of_width(shapes: dict[str, list[int]], width: int, instead_of: int = 768) -> dict[str, list[int]]:
-    return {k: [width if size == instead_of else size for size in v] for k, v in shapes.items()}
+def of_width(shapes: dict[str, list[int]], width: int) -> dict[str, list[int]]:
+    return {k: [width if size == 768 else size for size in v] for k, v in shapes.items()}
 
 
 def header(shapes: dict[str, list[int]]) -> Header:
@@ -96,9 +97,9 @@ def test_a_small_model_is_told_by_its_unet_alike(name: str):
     assert text_side(bare) == text_side(whole)._replace(is_there=False)
 
 
-@pytest.mark.parametrize(("file", "prefix", "spelled"), SPELLINGS)
-def test_every_usual_spelling_of_a_text_encoder_is_one(file: str, prefix: str, spelled: str):
-    alone = header(text_alone(file, prefix, spelled))
+@pytest.mark.parametrize(("file", "spelled"), SPELLINGS)
+def test_every_usual_spelling_of_a_text_encoder_is_one(file: str, spelled: str):
+    alone = header(text_shapes(file, spelled))
     family = detect(alone, families())
     assert family is not None
     assert family.name == "Text encoder"
@@ -107,13 +108,12 @@ def test_every_usual_spelling_of_a_text_encoder_is_one(file: str, prefix: str, s
 
 
 def test_open_clip_in_transformers_layout_is_told_by_its_width():
-    alone = header(of_width(text_alone("sd1", CLIP, "text_model."), 1024))
-    assert text_side(alone) == TextSide("OpenCLIP", 1024, is_there=True)
+    assert text_side(header(vit_h_shapes(23))) == TextSide("OpenCLIP", 1024, is_there=True)
 
 
-@pytest.mark.parametrize(("file", "prefix", "spelled"), SPELLINGS)
-def test_a_file_in_the_folder_serves(bare, manager: ModelManager, file: str, prefix: str, spelled: str):
-    found = bare(file, text_words=text_alone(file, prefix, spelled), whole=shapes_of(file))
+@pytest.mark.parametrize(("file", "spelled"), SPELLINGS)
+def test_a_file_in_the_folder_serves(bare, manager: ModelManager, file: str, spelled: str):
+    found = bare(file, text_words=text_shapes(file, spelled), whole=shapes_of(file))
     assert found.fault == ""
     chosen = manager.text_encoder_of(found)
     assert chosen is not None
@@ -121,7 +121,7 @@ def test_a_file_in_the_folder_serves(bare, manager: ModelManager, file: str, pre
 
 
 def test_the_file_named_like_the_checkpoint_comes_first_then_the_first_by_name(bare, manager: ModelManager, tmp_path: Path):
-    words = text_alone("sd1", CLIP, "text_model.")
+    words = text_shapes("sd1", "text_model.")
     found = bare(text_a=words, text_bare=words, text_c=words)
     assert manager.text_encoder_of(found).name == "bare.safetensors"
     (tmp_path / "text_encoder" / "bare.safetensors").unlink()
@@ -146,7 +146,7 @@ def test_sd_2_takes_the_text_encoder_of_sd_2(bare, manager: ModelManager):
 
 
 def test_a_checkpoint_with_its_own_takes_no_other(bare, manager: ModelManager):
-    bare(whole=shapes_of("sd1"), text_words=text_alone("sd1", CLIP, ""))
+    bare(whole=shapes_of("sd1"), text_words=text_shapes("sd1", ""))
     assert manager.text_encoder_of(manager.find("whole")) is None
 
 
@@ -166,7 +166,7 @@ def test_without_any_the_fault_says_what_to_put_where(bare, manager: ModelManage
 def test_what_lies_there_and_does_not_serve_is_named(bare, manager: ModelManager, tmp_path: Path):
     (tmp_path / "text_encoder").mkdir()
     (tmp_path / "text_encoder" / "cut.safetensors").write_bytes(b"")
-    narrow = of_width(text_alone("sd1", CLIP, "text_model."), 512)
+    narrow = of_width(text_shapes("sd1", "text_model."), 512)
     found = bare(text_narrow=narrow, text_vae=shapes_of("vae"))
     assert found.fault.endswith(
         "'cut.safetensors' there cannot be read. 'narrow.safetensors' there is a CLIP of width 512. "
@@ -176,7 +176,7 @@ def test_what_lies_there_and_does_not_serve_is_named(bare, manager: ModelManager
 
 def test_a_refresh_finds_what_was_put_there(bare, manager: ModelManager, tmp_path: Path):
     assert bare().fault
-    write_safetensors(tmp_path / "text_encoder" / "sub" / "l.safetensors", text_alone("sd1", CLIP, "text_model."))
+    write_safetensors(tmp_path / "text_encoder" / "sub" / "l.safetensors", text_shapes("sd1", "text_model."))
     manager.refresh()
     assert manager.find("bare").fault == ""
     assert manager.text_encoder_of(manager.find("bare")).name == "sub/l.safetensors"
