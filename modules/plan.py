@@ -8,6 +8,8 @@ from itertools import islice
 
 from modules.core.errors import UserError
 from modules.core.registry import Registry
+from modules.models.families import Family
+from modules.models.ldm_names import CLIP
 from modules.models.manager import Checkpoint, ModelManager
 from modules.models.model_plan import ModelPlan, native_size, plan_model
 from modules.params.request import LARGEST_SEED, GenerationRequest
@@ -38,7 +40,8 @@ class Plan:
     """All that the backend needs for one job.
 
     Args:
-        request: The request, with its seed drawn and its names spelled as in the tables.
+        request: The request, with its seed drawn, its names spelled as in the tables, and a clip skip only where it
+            has an effect.
         model: The checkpoint and what is chosen about it.
         sampler: The chosen sampler's row.
         schedule: The schedule's row, "Automatic" already replaced by what it stands for.
@@ -57,6 +60,11 @@ class Plan:
     def checkpoint(self) -> Checkpoint:
         """Return the file to use."""
         return self.model.checkpoint
+
+    @property
+    def clip_skip(self) -> int:
+        """Return at which of the text encoder's layers, counted from the last, the prompt is read."""
+        return self.request.CLIP_stop_at_last_layers or 1
 
     @property
     def images(self) -> tuple[ImagePlan, ...]:
@@ -100,8 +108,6 @@ def make_plan(
             f"'{checkpoint.name}' repaints a picture by its depth and makes none from words alone.",
             "Choose another checkpoint for txt2img.",
         )
-    size = native_size(model, family)
-    notes = (too_small(checkpoint.name, size),) if min(request.width, request.height) < size else ()
     sampler = samplers.get(request.sampler_name)
     chosen = schedules.get(request.scheduler)
     if request.steps < sampler.least_steps:
@@ -119,14 +125,37 @@ def make_plan(
     # Picture i is the picture of seed + i alone, whatever the batch size.
     images = iter([ImagePlan(index, seed + index) for index in range(count)])
     batches = tuple(tuple(islice(images, request.batch_size)) for _ in range(request.n_iter))
+    skip = request.CLIP_stop_at_last_layers or settings.CLIP_stop_at_last_layers
     return Plan(
-        request=request.replace(seed=seed, sampler_name=sampler.name, scheduler=chosen.name),
+        request=request.replace(
+            seed=seed,
+            sampler_name=sampler.name,
+            scheduler=chosen.name,
+            CLIP_stop_at_last_layers=skip if skip > 1 and skips_layers(checkpoint) else None,
+        ),
         model=model,
         sampler=sampler,
         schedule=schedules.get(sampler.automatic) if chosen.sigmas is None else chosen,
         batches=batches,
-        notes=notes,
+        notes=_notes(request, model, family),
     )
+
+
+def _notes(request: GenerationRequest, model: ModelPlan, family: Family) -> tuple[str, ...]:
+    checkpoint, size = model.checkpoint, native_size(model, family)
+    notes: list[str] = []
+    if min(request.width, request.height) < size:
+        notes.append(too_small(checkpoint.name, size))
+    if model.text_encoder is not None and model.text_encoder.is_checkpoint:
+        notes.append(model.borrows)
+    if (request.CLIP_stop_at_last_layers or 1) > 1 and not skips_layers(checkpoint):
+        notes.append(f"Clip skip has no effect on {checkpoint.name}: its text encoder is OpenCLIP.")
+    return tuple(notes)
+
+
+def skips_layers(checkpoint: Checkpoint) -> bool:
+    """Return whether clip skip has an effect: A1111 lets it do nothing to OpenCLIP."""
+    return checkpoint.text.kind == CLIP
 
 
 def too_small(name: str, native_size: int) -> str:

@@ -19,7 +19,15 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADERS = ROOT / "tests" / "headers"
-FAMILIES = ("sd1", "sd1-inpainting", "sd2", "sd2-inpainting", "sd2-depth", "vae")
+FAMILIES = (
+    "sd1",
+    "sd1-inpainting",
+    "instruct-pix2pix",
+    "sd2",
+    "sd2-inpainting",
+    "sd2-depth",
+    "vae",
+)
 DTYPES = {"F16": np.float16, "F32": np.float32}
 # Random numbers are dear: tensors take theirs from one pool, each from another place in it.
 POOL_ITEMS = 4_000_037

@@ -17,6 +17,7 @@ from modules.engine.engine import Engine
 from modules.engine.job import JobStatus
 from modules.params.param import validated
 from modules.params.request import Txt2ImgRequest
+from modules.params.settings import Settings
 
 # What A1111's API assumes where its page assumes something else.
 _API_DEFAULTS: Mapping[str, Any] = {"steps": 50, "sampler_name": "Euler"}
@@ -48,9 +49,9 @@ def read_request(body: Mapping[str, Any]) -> tuple[Txt2ImgRequest, list[str]]:
     _check_json(body)
     values = {key: value for key, value in body.items() if value is not None}
     overrides: dict[str, Any] = dict(values.pop("override_settings", {}))
-    for name in ("sd_model_checkpoint", "sd_vae"):
+    for name in Settings.model_fields.keys() & Txt2ImgRequest.model_fields.keys():
         chosen = overrides.pop(name, None)
-        if chosen:
+        if chosen not in (None, ""):
             values.setdefault(name, chosen)
     older = values.pop("sampler_index", "")
     sampler = values.pop("sampler_name", "") or older

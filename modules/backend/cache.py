@@ -39,7 +39,7 @@ class LoadedModel:
     def __init__(self, components: Components, tokenizer: ClipTokenizer) -> None:
         self.components = components
         self._tokenizer = tokenizer
-        self._prompts: dict[str, Tensor] = {}
+        self._prompts: dict[tuple[str, int], Tensor] = {}
 
     @cached_property
     def levels(self) -> NoiseLevels:
@@ -51,14 +51,15 @@ class LoadedModel:
         """Return the cheap map from latents to colours."""
         return PreviewMap.fit(self.components.vae)
 
-    def encode(self, text: str) -> Tensor:
+    def encode(self, text: str, clip_skip: int = 1) -> Tensor:
         """Return the conditioning of a prompt, from memory when it was asked for lately."""
-        known = self._prompts.pop(text, None)
+        parts = self.components
+        known = self._prompts.pop((text, clip_skip), None)
         if known is None:
             known = conditioning.encode(
-                self.components.text_encoder, self._tokenizer, text, self.components.padding
+                parts.text_encoder, self._tokenizer, text, parts.padding, clip_skip
             )
-        self._prompts[text] = known  # the newest last
+        self._prompts[text, clip_skip] = known  # the newest last
         if len(self._prompts) > _REMEMBERED_PROMPTS:
             del self._prompts[next(iter(self._prompts))]
         return known
@@ -70,6 +71,7 @@ class _Key:
     config: Path
     config_modified_ns: int
     vae: FileStamp | None
+    text_encoder: FileStamp | None
     prediction: str | None
     averaged: bool
     precision: Precision
@@ -107,7 +109,11 @@ class ModelCache:
             self._keep(plan.limit)
             return known
         choices = Choices(
-            prediction, plan.vae.path if plan.vae else None, plan.averaged, self._device
+            prediction,
+            plan.vae.path if plan.vae else None,
+            plan.text_encoder.path if plan.text_encoder else None,
+            plan.averaged,
+            self._device,
         )
         loader.check(checkpoint.path, plan.config, choices)  # before anything is given up
         self._keep(plan.limit - 1)
@@ -120,6 +126,8 @@ class ModelCache:
         model = LoadedModel(components, self._tokenizer)
         self._models[key] = model
         logger.info("Loaded %s in %.1f s.", checkpoint.name, time.perf_counter() - began)
+        if plan.borrows:
+            logger.info("%s", plan.borrows)
         return model
 
     def clear(self) -> None:
@@ -146,6 +154,7 @@ def _key(plan: ModelPlan, prediction: str | None, precision: Precision) -> _Key:
         plan.config,
         _modified_ns(plan.config),
         plan.vae.stamp if plan.vae else None,
+        plan.text_encoder.stamp if plan.text_encoder else None,
         prediction,
         plan.averaged,
         precision,

@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from modules.backend import masked, memory, pipelines, vae
+from modules.backend import image_conditioning, memory, pipelines, vae
 from modules.backend.cache import LoadedModel
 from modules.backend.guidance import GuidedUNet
 from modules.backend.noise import ImageNoise
@@ -75,7 +75,8 @@ def generate_batch(
     memory.check(components, request, device)
     # 1. Words
     listener.on_phase("Reading the prompt")
-    cond, uncond = model.encode(request.prompt), model.encode(request.negative_prompt)
+    cond = model.encode(request.prompt, plan.clip_skip)
+    uncond = model.encode(request.negative_prompt, plan.clip_skip)
     # 2. Noise, from each picture's own seed
     channels = components.vae.config["latent_channels"]
     shape = (channels, request.height // 8, request.width // 8)
@@ -90,7 +91,7 @@ def generate_batch(
     scheduler = SamplerScheduler(
         plan.sampler, sigmas, model.levels, noise, components.prediction_type, stepper
     )
-    extra = masked.nothing_kept(components, request.width, request.height)
+    extra = image_conditioning.without_picture(components, request.width, request.height)
     unet = GuidedUNet(components.unet, cond, uncond, request.cfg_scale, extra)
     latents = pipelines.txt2img(components, unet, scheduler, request, noise())
     if not bool(torch.isfinite(latents).all()):

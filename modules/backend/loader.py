@@ -21,19 +21,21 @@ from modules.backend.ldm_layout import open_clip_name, text_name, unet_name, vae
 from modules.backend.prediction import probe
 from modules.backend.weights import read_weights
 from modules.core.errors import BadFile, Unsupported, UserError
-from modules.models.configs import ModelConfig, read_config
+from modules.models.configs import ModelConfig, TextSource, read_config
 from modules.models.families import detect, families, fault_of
 from modules.models.header import Header, read_header
 from modules.models.ldm_names import (
     CLIP_LAYOUT,
     DEPTH,
     OPEN_CLIP,
+    OPEN_CLIP_KIND,
     OPEN_CLIP_LAYOUT,
-    TEXT,
+    TEXT_STAGE,
     UNET,
     VAE,
     VAE_OUTPUT,
     actual_name,
+    text_layout,
 )
 from modules.models.predictions import Prediction
 from modules.models.text_config import TextConfig
@@ -46,10 +48,10 @@ HARMLESS = (
     r"|.*vision_model\..*|embedding_manager\..*|denoiser\..*|global_step|.*\.model_ema\..*"
     rf"|{re.escape(OPEN_CLIP)}attn_mask|{UNUSED}"
 )
-PARTS = (UNET, VAE, TEXT.removesuffix("text_model."), OPEN_CLIP, DEPTH)
+PARTS = (UNET, VAE, TEXT_STAGE + "transformer.", OPEN_CLIP, DEPTH)
 VAE_FAMILY = "VAE"  # its row of FAMILIES
 PREDICTIONS: dict[str, Prediction] = {"eps": "epsilon", "v": "v_prediction"}  # LDM's words to ours
-TEXT_NAMES = {CLIP_LAYOUT.name: text_name, OPEN_CLIP_LAYOUT.name: open_clip_name}
+TEXT_NAMES = {CLIP_LAYOUT.prefix: text_name, OPEN_CLIP_LAYOUT.prefix: open_clip_name}
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,14 @@ class Choices:
     Args:
         prediction: Rather than what the .yaml says; "probe" finds it out by a step of the network.
         vae: Another VAE's file; None takes the one in the checkpoint.
+        text_encoder: Likewise another file, for itself or a whole checkpoint, that has a text encoder.
         averaged: Whether the training's moving average is wanted where the file has it.
         device: Where the components will compute.
     """
 
     prediction: Prediction | Literal["probe"] | None = None
     vae: Path | None = None
+    text_encoder: Path | None = None
     averaged: bool = False
     device: torch.device = CPU
 
@@ -124,6 +128,8 @@ def load(path: Path, config: Path, precision: Precision, choices: Choices = AS_I
     weights = read_weights(path, checked.header)
     if choices.vae is not None:
         weights = weights.without(VAE)
+    if choices.text_encoder is not None:
+        weights = weights.without(TEXT_STAGE)
     loaded = assemble(weights, checked.model, precision, path.name, checked.family, choices)
     if choices.prediction == "probe":
         loaded = replace(loaded, prediction_type=probe(loaded.unet))
@@ -152,7 +158,7 @@ def check(path: Path, config: Path, choices: Choices = AS_IT_IS) -> Checked:
         NotFound: one of the files is gone.
         BadFile: the checkpoint is damaged, unsafe, or lacks a component.
         Unsupported: it is of a kind that does not run here.
-        UserError: the .yaml is broken or speaks of another model, or the VAE is none.
+        UserError: the .yaml is broken or speaks of another model, or the VAE or the text encoder is none.
     """
     header = read_header(path)
     family = detect(header, families())
@@ -161,12 +167,17 @@ def check(path: Path, config: Path, choices: Choices = AS_IT_IS) -> Checked:
         kind = Unsupported if family is None or family.fault else BadFile
         raise kind(f"'{path.name}' {fault}")
     if choices.vae is not None:
-        _vae_header(choices.vae)
+        _check_vae(choices.vae)
     elif actual_name(header.tensors, VAE_OUTPUT) is None:
         raise BadFile(
             f"'{path.name}' lacks its VAE.", "Put one into models/VAE and choose it on the page."
         )
-    return Checked(header, family.name, read_config(config, header, path.name))
+    text = None
+    if choices.text_encoder is not None:
+        text = _text_source(choices.text_encoder)
+    elif text_layout(header.tensors) is None:
+        raise BadFile(f"'{path.name}' lacks its text encoder.", "Put one into models/text_encoder.")
+    return Checked(header, family.name, read_config(config, header, path.name, text))
 
 
 def assemble(
@@ -195,18 +206,21 @@ def assemble(
     text = config.text
     half = precision.unet == torch.float16
     unet = fill(
-        blank.blank_unet(config.unet, upcast_attention=half and text.layout is OPEN_CLIP_LAYOUT),
+        blank.blank_unet(config.unet, upcast_attention=half and text.layout.kind == OPEN_CLIP_KIND),
         lambda key: unet_name(key, config.unet),
         precision.unet,
     )
-    fill_vae = fill if choices.vae is None else _vae_filler(choices.vae, config, choices.device)
+    fill_vae = fill if choices.vae is None else _filler(choices.vae, config, choices.device)
     vae = fill_vae(
         blank.blank_vae(config.vae),
         lambda key: vae_name(key, len(config.vae.ch_mult)),
         precision.vae,
     )
-    text_encoder = fill(
-        blank.blank_text_encoder(text), TEXT_NAMES[text.layout.name], precision.text_encoder
+    fill_text = fill
+    if choices.text_encoder is not None:
+        fill_text = _filler(choices.text_encoder, config, choices.device)
+    text_encoder = fill_text(
+        blank.blank_text_encoder(text), TEXT_NAMES[text.layout.prefix], precision.text_encoder
     )
     depth_estimator = None
     if VIT + "cls_token" in weights:
@@ -235,19 +249,35 @@ def _blank_depth(weights: Mapping[str, Tensor], name: str) -> DPTForDepthEstimat
         ) from error
 
 
-def _vae_filler(path: Path, config: ModelConfig, device: torch.device) -> Filler:
-    """Return what fills a VAE from its own file."""
-    weights = read_weights(path, _vae_header(path))
-    return Filler(Source(weights, path.name, config.file), device)
+def _filler(path: Path, config: ModelConfig, device: torch.device) -> Filler:
+    """Return what fills a component from a file of its own."""
+    return Filler(Source(read_weights(path, read_header(path)), path.name, config.file), device)
 
 
-def _vae_header(path: Path) -> Header:
+def _text_source(path: Path) -> TextSource:
+    """Return another file that a checkpoint's text encoder comes from."""
+    header = read_header(path)
+    if text_layout(header.tensors) is None:
+        raise UserError(
+            f"'{path.name}' is no text encoder{_instead(header)}.",
+            "Take it out of models/text_encoder.",
+        )
+    return TextSource(header, path.name)
+
+
+def _check_vae(path: Path) -> None:
     header = read_header(path)
     family = detect(header, families())
     if family is None or family.name != VAE_FAMILY:
-        kind = f"but of the kind {family.name}" if family else "nor any other model known here"
-        raise UserError(f"'{path.name}' is no VAE, {kind}.", "Choose another VAE, or None.")
-    return header
+        raise UserError(
+            f"'{path.name}' is no VAE{_instead(header)}.", "Choose another VAE, or None."
+        )
+
+
+def _instead(header: Header) -> str:
+    """Return what a file is that is not what it should be, as the rest of a sentence."""
+    family = detect(header, families())
+    return f", but of the kind {family.name}" if family else ", nor any other model known here"
 
 
 def _skipped(text: TextConfig) -> list[str]:

@@ -42,6 +42,12 @@ class Paths:
         return (self.data / "models" / "VAE",)
 
     @property
+    def text_encoder_folders(self) -> tuple[Path, ...]:
+        """Folders scanned for text encoders in files of their own, under Forge's and ComfyUI's names."""
+        names = ("text_encoder", "text_encoders", "clip")
+        return tuple(self.data / "models" / name for name in names)
+
+    @property
     def outputs(self) -> Path:
         """Finished images, one folder per task and day."""
         return self.data / "outputs"

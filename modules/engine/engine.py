@@ -59,7 +59,11 @@ class Engine:
         self.executor = executor
         self.tokenizer = tokenizer
         self.models = ModelManager(
-            paths.checkpoint_folders, paths.configs, paths.cache, paths.vae_folders
+            paths.checkpoint_folders,
+            paths.configs,
+            paths.cache,
+            paths.vae_folders,
+            paths.text_encoder_folders,
         )
         self.samplers = SAMPLERS.copy()
         self.schedules = SCHEDULES.copy()
@@ -71,6 +75,7 @@ class Engine:
         self._start_checkpoint = checkpoint
         self._images = ImageStore(paths.outputs)
         self._jobs: dict[str, Job] = {}
+        self._wanted: ModelPlan | None = None  # what the device was last told to load
         self._stopping = False
         self._lock = threading.Lock()
 
@@ -214,7 +219,8 @@ class Engine:
         plan = plan_model(self.models, found, settings)
         self.settings = settings
         self._settings_file.write(settings)
-        self._load(plan)
+        if "sd_model_checkpoint" in changes or plan != self._wanted or self.state.phase == "failed":
+            self._load(plan)
 
     def choose_prediction(self, prediction: str) -> None:
         """Say what the chosen checkpoint's network predicts; "" leaves it to the .yaml and the network.
@@ -293,6 +299,7 @@ class Engine:
             self.state = replace(self.state, phase="failed", text=str(error))
 
     def _load(self, plan: ModelPlan) -> None:
+        self._wanted = plan
         checkpoint = plan.checkpoint
         self.state = replace(self.state, phase="loading", text=f"Loading {checkpoint.name}")
         future = self.executor.load(LoadCheckpoint(plan))

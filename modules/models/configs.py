@@ -46,13 +46,29 @@ class ModelConfig:
     file: Path
 
 
-def read_config(file: Path, header: Header, checkpoint: str) -> ModelConfig:
+@dataclass(frozen=True)
+class TextSource:
+    """The file that carries the text encoder.
+
+    Args:
+        header: Its tensors.
+        name: Its name, for messages.
+    """
+
+    header: Header
+    name: str
+
+
+def read_config(
+    file: Path, header: Header, checkpoint: str, text: TextSource | None = None
+) -> ModelConfig:
     """Return what a .yaml says about a checkpoint.
 
     Args:
         file: The checkpoint's own .yaml or the one of its family.
         header: The checkpoint's tensors.
         checkpoint: Its name, for messages.
+        text: Another file that its text encoder comes from; None when it carries its own.
 
     Raises:
         NotFound: there is no such .yaml.
@@ -65,11 +81,12 @@ def read_config(file: Path, header: Header, checkpoint: str) -> ModelConfig:
             f"'{file}' lacks model.params: it is not the description of an LDM checkpoint."
         )
     params.require({"beta_schedule": ("linear",), "parameterization": ("eps", "v")})
-    _check_text_encoder(params, header, checkpoint)
+    text = text or TextSource(header, checkpoint)
+    _check_text_encoder(params, text)
     config = ModelConfig(
         unet=read_unet_config(params),
         vae=read_vae_config(params),
-        text=read_text_config(params, header),
+        text=read_text_config(params, text.header),
         linear_start=params.number("linear_start", 1e-4),
         linear_end=params.number("linear_end", 2e-2),
         timesteps=params.integer("timesteps", 1000),
@@ -78,16 +95,17 @@ def read_config(file: Path, header: Header, checkpoint: str) -> ModelConfig:
     )
     _check_noise(config)
     _check_sizes(config, header, checkpoint)
+    _check_text_sizes(config, text)
     _check_counts(config, header, checkpoint)
     return config
 
 
-def _check_text_encoder(params: Section, header: Header, checkpoint: str) -> None:
+def _check_text_encoder(params: Section, source: TextSource) -> None:
     target = params.section("cond_stage_config").text("target", "").rpartition(".")[2]
     described = next((row for row in TEXT_LAYOUTS if row.embedder == target), None)
-    actual = text_layout(header.tensors)
-    if described is not None and described is not actual:
-        text = f"'{params.file}' describes the text encoder {described.name}, but '{checkpoint}' has {actual.name}."
+    actual = text_layout(source.header.tensors)
+    if described is not None and actual is not None and described.kind != actual.kind:
+        text = f"'{params.file}' describes the text encoder {described.kind}, but '{source.name}' has {actual.kind}."
         raise UserError(text, OTHER_MODEL)
 
 
@@ -105,7 +123,7 @@ def _check_noise(config: ModelConfig) -> None:
 
 def _check_sizes(config: ModelConfig, header: Header, checkpoint: str) -> None:
     """Compare the sizes a user would name; the loader compares every tensor later."""
-    unet, vae, text = config.unet, config.vae, config.text
+    unet, vae = config.unet, config.vae
     expected = (
         ("in_channels", unet.in_channels, UNET_INPUT, 1),
         ("model_channels", unet.model_channels, UNET_INPUT, 0),
@@ -115,17 +133,29 @@ def _check_sizes(config: ModelConfig, header: Header, checkpoint: str) -> None:
         ("ddconfig.ch", vae.ch, VAE_INPUT, 0),
         ("ddconfig.in_channels", vae.in_channels, VAE_INPUT, 1),
         ("ddconfig.out_ch", vae.out_channels, VAE + "decoder.conv_out.weight", 0),
-        ("text_config.hidden_size", text.hidden_size, text.layout.vocabulary, 1),
-        ("text_config.vocab_size", text.vocab_size, text.layout.vocabulary, 0),
     )
     for key, value, name, axis in expected:
         actual = actual_name(header.tensors, name)
         shape = header.tensors[actual].shape if actual else ()
         if axis < len(shape):
             _check(config, checkpoint, key, value, shape[axis])
-    if unet.context_dim != text.hidden_size:
-        said = f"'{config.file}' says context_dim {unet.context_dim}"
-        raise UserError(f"{said}, but the text encoder of '{checkpoint}' gives {text.hidden_size}.")
+
+
+def _check_text_sizes(config: ModelConfig, source: TextSource) -> None:
+    text, tensors = config.text, source.header.tensors
+    vocabulary = actual_name(tensors, text.layout.vocabulary)
+    tokens, width = tensors[vocabulary].shape if vocabulary else (0, 0)
+    layers = text.num_hidden_layers + text.skipped_layers
+    _check(config, source.name, "text_config.hidden_size", text.hidden_size, width)
+    _check(config, source.name, "text_config.vocab_size", text.vocab_size, tokens)
+    found = count_below(tensors, text.layout.layers)
+    _check(config, source.name, "text_config.num_hidden_layers", layers, found)
+    context = config.unet.context_dim
+    if context != text.hidden_size:
+        said = f"'{config.file}' says context_dim {context}"
+        raise UserError(
+            f"{said}, but the text encoder of '{source.name}' gives {text.hidden_size}."
+        )
 
 
 def _check_counts(config: ModelConfig, header: Header, checkpoint: str) -> None:
@@ -141,11 +171,6 @@ def _check_counts(config: ModelConfig, header: Header, checkpoint: str) -> None:
         ),
         ("ddconfig.ch_mult of length", len(vae.ch_mult), VAE + "decoder.up."),
         ("ddconfig.num_res_blocks", vae.num_res_blocks, VAE + "encoder.down.0.block."),
-        (
-            "text_config.num_hidden_layers",
-            config.text.num_hidden_layers + config.text.skipped_layers,
-            config.text.layout.layers,
-        ),
     )
     for key, value, prefix in expected:
         found = count_below(header.tensors, prefix)

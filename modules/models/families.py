@@ -14,6 +14,7 @@ from modules.models.ldm_names import (
     UNET,
     UNET_CONTEXT,
     UNET_INPUT,
+    UNET_PROJECTION,
     VAE_OUTPUT,
     VOCABULARY,
     actual_name,
@@ -28,16 +29,19 @@ class KeyCondition:
         has: Names that must exist; a "*" at the end or the start stands for any text.
         lacks: Names that must not exist; likewise.
         sizes: Name and axis to the size that axis must have.
+        axes: Name to the number of axes: a linear layer has 2, a convolution 4.
     """
 
     has: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
     sizes: Mapping[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+    axes: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def holds(self, tensors: Mapping[str, TensorInfo]) -> bool:
         """Return whether the tensors meet the condition."""
         return (
             all(_size_of(tensors, name, axis) == size for (name, axis), size in self.sizes.items())
+            and all(len(_shape_of(tensors, name)) == count for name, count in self.axes.items())
             and all(_exists(tensors, name) for name in self.has)
             and not any(_exists(tensors, name) for name in self.lacks)
         )
@@ -57,7 +61,7 @@ class Family:
         native_size: Width and height in pixels the models were trained for.
         v_native_size: Likewise for those that predict v, where these are larger.
         undecided: Whether the tensors leave open what the UNet predicts, the noise or v.
-        extra_input: What the UNet sees beside the latents: nothing, a masked picture, or depth.
+        extra_input: What the UNet sees beside the latents: nothing, a picture, a masked one, or depth.
     """
 
     name: str
@@ -68,7 +72,7 @@ class Family:
     native_size: int = 512
     undecided: bool = False
     v_native_size: int = 0
-    extra_input: Literal["", "masked picture", "depth"] = ""
+    extra_input: Literal["", "picture", "masked picture", "depth"] = ""
     aliases: tuple[str, ...] = ()
 
 
@@ -103,15 +107,20 @@ def _exists(tensors: Mapping[str, TensorInfo], name: str) -> bool:
 
 
 def _size_of(tensors: Mapping[str, TensorInfo], name: str, axis: int) -> int | None:
-    actual = actual_name(tensors, name)
-    shape = tensors[actual].shape if actual else ()
+    shape = _shape_of(tensors, name)
     return shape[axis] if axis < len(shape) else None
 
 
+def _shape_of(tensors: Mapping[str, TensorInfo], name: str) -> tuple[int, ...]:
+    actual = actual_name(tensors, name)
+    return tensors[actual].shape if actual else ()
+
+
 NOT_YET = "This version runs SD 1.x and 2.x."
-# A VAE can come from a file of its own, so its absence is no fault.
-SD1_PARTS = {"UNet": UNET_INPUT, "text encoder": VOCABULARY}
-SD2_PARTS = {"UNet": UNET_INPUT, "text encoder": OPEN_CLIP_VOCABULARY}
+# VAE and text encoder can come from files of their own, so their absence is no fault.
+PARTS = {"UNet": UNET_INPUT}
+# Of SD 2.x; told by it is a checkpoint without its text encoder.
+LINEAR = {UNET_PROJECTION: 2}
 FAMILIES = (
     Family(
         "ControlNet",
@@ -179,9 +188,7 @@ FAMILIES = (
         "SD 2.x depth",
         (KeyCondition(sizes={(UNET_INPUT, 1): 5}),),
         config="v2-midas-inference.yaml",
-        parts={
-            "UNet": UNET_INPUT
-        },  # with either text encoder: a .yaml may describe a depth model on SD 1.x
+        parts=PARTS,
         extra_input="depth",
     ),
     Family(
@@ -189,31 +196,35 @@ FAMILIES = (
         (
             KeyCondition(has=(OPEN_CLIP + "*",), sizes={(UNET_INPUT, 1): 9}),
             KeyCondition(sizes={(UNET_INPUT, 1): 9, (UNET_CONTEXT, 1): 1024}),
+            KeyCondition(lacks=(VOCABULARY,), sizes={(UNET_INPUT, 1): 9}, axes=LINEAR),
         ),
         config="v2-inpainting-inference.yaml",
-        parts=SD2_PARTS,
+        parts=PARTS,
         extra_input="masked picture",
     ),
     Family(
         "SD 1.x inpainting",
         (KeyCondition(has=(UNET_CONTEXT,), sizes={(UNET_INPUT, 1): 9}),),
         config="v1-inpainting-inference.yaml",
-        parts=SD1_PARTS,
+        parts=PARTS,
         extra_input="masked picture",
     ),
     Family(
         "InstructPix2Pix",
         (KeyCondition(has=(UNET_CONTEXT,), sizes={(UNET_INPUT, 1): 8}),),
-        fault=f"is an InstructPix2Pix checkpoint. {NOT_YET}",
+        config="instruct-pix2pix.yaml",
+        parts=PARTS,
+        extra_input="picture",
     ),
     Family(
         "SD 2.x",
         (
             KeyCondition(has=(OPEN_CLIP + "*",), sizes={(UNET_INPUT, 1): 4}),
-            KeyCondition(lacks=(VOCABULARY,), sizes={(UNET_CONTEXT, 1): 1024}),
+            KeyCondition(sizes={(UNET_CONTEXT, 1): 1024}),
+            KeyCondition(lacks=(VOCABULARY,), sizes={(UNET_INPUT, 1): 4}, axes=LINEAR),
         ),
         config="v2-inference.yaml",
-        parts=SD2_PARTS,
+        parts=PARTS,
         undecided=True,
         v_native_size=768,
     ),
@@ -221,7 +232,7 @@ FAMILIES = (
         "SD 1.x",
         (KeyCondition(has=(UNET_CONTEXT,), sizes={(UNET_INPUT, 1): 4}),),
         config="v1-inference.yaml",
-        parts=SD1_PARTS,
+        parts=PARTS,
     ),
     Family(
         "VAE",
@@ -242,10 +253,11 @@ FAMILIES = (
     Family(
         "Text encoder",
         (
-            KeyCondition(has=("text_model.encoder.*",)),
+            KeyCondition(has=(VOCABULARY,), lacks=(UNET + "*",)),
+            KeyCondition(has=(OPEN_CLIP_VOCABULARY,), lacks=(UNET + "*",)),
             KeyCondition(has=("encoder.block.0.layer.0.SelfAttention.q.weight",)),
         ),
-        fault="is a text encoder alone, not a whole checkpoint.",
+        fault="is a text encoder alone, not a checkpoint. It belongs in models/text_encoder.",
     ),
     Family(
         "Diffusers UNet",

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."
-TEXT = "cond_stage_model.transformer.text_model."
-OPEN_CLIP = "cond_stage_model.model."
+TEXT_STAGE = "cond_stage_model."
+TEXT = TEXT_STAGE + "transformer.text_model."
+OPEN_CLIP = TEXT_STAGE + "model."
 DEPTH = "depth_model.model."
 AVERAGE = "model_ema."
+TEXT_STARTS = ("transformer.text_model.", "text_model.", "")
 UNET_INPUT = UNET + "input_blocks.0.0.weight"
 UNET_CONTEXT = UNET + "middle_block.1.transformer_blocks.0.attn2.to_k.weight"
+UNET_PROJECTION = UNET + "middle_block.1.proj_in.weight"
 VAE_INPUT = VAE + "encoder.conv_in.weight"
 VAE_OUTPUT = VAE + "decoder.conv_in.weight"
 VOCABULARY = TEXT + "embeddings.token_embedding.weight"
@@ -26,6 +30,7 @@ class TextLayout:
 
     Args:
         name: Identity.
+        kind: Whose it is, "CLIP" or "OpenCLIP".
         embedder: How LDM calls its class, the last part of `target` in a .yaml.
         prefix: Begins every name.
         vocabulary, positions, widest: Tensors that tell the sizes: tokens x width, positions x width,
@@ -33,9 +38,11 @@ class TextLayout:
         layers: Begins the names of the layers, up to their number.
         activation: Unless the .yaml says otherwise.
         padding: The token after the end mark; None repeats the end mark.
+        full_layers: With fewer layers than these, the one that is not computed has been left out already.
     """
 
     name: str
+    kind: str
     embedder: str
     prefix: str
     vocabulary: str
@@ -44,10 +51,13 @@ class TextLayout:
     layers: str
     activation: str
     padding: int | None
+    full_layers: int = 0
 
 
+CLIP, OPEN_CLIP_KIND = "CLIP", "OpenCLIP"
 CLIP_LAYOUT = TextLayout(
-    "CLIP",
+    CLIP,
+    CLIP,
     "FrozenCLIPEmbedder",
     TEXT,
     VOCABULARY,
@@ -59,7 +69,8 @@ CLIP_LAYOUT = TextLayout(
 )
 # LDM calls open_clip.tokenize for it, which pads with zeros.
 OPEN_CLIP_LAYOUT = TextLayout(
-    "OpenCLIP",
+    OPEN_CLIP_KIND,
+    OPEN_CLIP_KIND,
     "FrozenOpenCLIPEmbedder",
     OPEN_CLIP,
     OPEN_CLIP_VOCABULARY,
@@ -69,13 +80,38 @@ OPEN_CLIP_LAYOUT = TextLayout(
     "gelu",
     padding=0,
 )
-TEXT_LAYOUTS = (CLIP_LAYOUT, OPEN_CLIP_LAYOUT)
+# ViT-H has 24 layers; the copy that goes with SD 2.x in transformers' layout ends with the 23rd.
+CONVERTED_LAYOUT = replace(
+    CLIP_LAYOUT,
+    name="OpenCLIP as transformers saves it",
+    kind=OPEN_CLIP_KIND,
+    embedder=OPEN_CLIP_LAYOUT.embedder,
+    activation=OPEN_CLIP_LAYOUT.activation,
+    padding=OPEN_CLIP_LAYOUT.padding,
+    full_layers=24,
+)
+TEXT_LAYOUTS = (CLIP_LAYOUT, OPEN_CLIP_LAYOUT, CONVERTED_LAYOUT)
+OPEN_CLIP_WIDTH = 1024  # of ViT-H; no encoder that is spelled as CLIP and used with SD is so wide
 
 
-def text_layout(tensors: Mapping[str, object]) -> TextLayout:
-    """Return how a file carries its text encoder; CLIP's way when it has none."""
-    found = (row for row in TEXT_LAYOUTS if actual_name(tensors, row.vocabulary))
-    return next(found, CLIP_LAYOUT)
+class HasShape(Protocol):
+    """A tensor or what a header tells of one."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Return the size of each axis."""
+        ...
+
+
+def text_layout(tensors: Mapping[str, HasShape]) -> TextLayout | None:
+    """Return how a file carries its text encoder, None when it has none."""
+    if actual_name(tensors, OPEN_CLIP_VOCABULARY):
+        return OPEN_CLIP_LAYOUT
+    vocabulary = actual_name(tensors, VOCABULARY)
+    if vocabulary is None:
+        return None
+    is_converted = tuple(tensors[vocabulary].shape[1:]) == (OPEN_CLIP_WIDTH,)
+    return CONVERTED_LAYOUT if is_converted else CLIP_LAYOUT
 
 
 def spellings(name: str, *, averaged: bool = False) -> tuple[str, ...]:
@@ -85,8 +121,12 @@ def spellings(name: str, *, averaged: bool = False) -> tuple[str, ...]:
         name: In LDM's layout.
         averaged: Whether the training's moving average is better than the last weights.
     """
-    if name.startswith(TEXT):  # some merges were written without "text_model."
-        return name, name.replace("text_model.", "", 1)
+    if name.startswith(TEXT):
+        rest = name.removeprefix(TEXT)
+        # Some merges were written without "text_model."; a text encoder's own file may begin with any part of it.
+        return name, f"{TEXT_STAGE}transformer.{rest}", *(start + rest for start in TEXT_STARTS)
+    if name.startswith(OPEN_CLIP):
+        return name, name.removeprefix(OPEN_CLIP)
     if name.startswith(UNET):  # LitEma's names have no dots
         average = AVERAGE + name.removeprefix("model.").replace(".", "")
         return (average, name) if averaged else (name, average)

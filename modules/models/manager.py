@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from modules.models.families import Family, detect, families, fault_of
 from modules.models.hashing import FileStamp, Hashes
 from modules.models.header import read_header
 from modules.models.scan import FoundFile, scan
+from modules.models.text_encoders import TextEncoderFile, TextEncoderFiles, TextSide, text_side
 from modules.models.vaes import VaeFile, VaeFiles
-from modules.models.verdicts import Verdicts
+from modules.models.verdicts import Verdict, Verdicts
 
 SHORT_HASH_LENGTH = 10
 HASH = re.compile(r"[0-9a-f]{8,64}")
@@ -34,6 +35,7 @@ class Checkpoint:
         family: Name of the row of FAMILIES, "" when none fits.
         fault: What is wrong with the file, in a sentence; "" when it can be loaded.
         sha256: Of the whole file, "" until it is known.
+        text: Its text encoder, or the one it needs.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Checkpoint:
     family: str
     fault: str
     sha256: str
+    text: TextSide
 
     @property
     def title(self) -> str:
@@ -74,6 +77,7 @@ class ModelManager:
         configs: Folder with a .yaml for each family.
         cache: Folder in which hashes and the like are remembered.
         vae_folders: Hold VAEs alone.
+        text_folders: Hold text encoders alone.
     """
 
     def __init__(
@@ -82,9 +86,12 @@ class ModelManager:
         configs: Path,
         cache: Path,
         vae_folders: Sequence[Path] = (),
+        text_folders: Sequence[Path] = (),
     ) -> None:
         self.memory = cache
         self.vaes = VaeFiles(vae_folders, folders)
+        self._text_encoders = TextEncoderFiles(text_folders)
+        self._donors: Mapping[TextSide, Sequence[TextEncoderFile]] = {}
         self._folders = tuple(folders)
         self._configs = configs
         self._families: Registry[Family] = families()
@@ -100,6 +107,7 @@ class ModelManager:
         """Scan the folders again; only new and changed files are opened."""
         self.vaes.refresh()
         with self._scanning:
+            self._text_encoders.refresh()
             found: dict[str, FoundFile] = {}
             for folder in self._folders:
                 for file in scan(folder):
@@ -108,10 +116,14 @@ class ModelManager:
             known = self._verdicts.read()
             verdicts = [known.get(file.stamp) or self._judge(file) for file in files]
             # What could not be recognised is read again: it may have been out of reach for a while.
-            recognised = ((f.stamp, v) for f, v in zip(files, verdicts, strict=True) if v[0])
+            recognised = ((f.stamp, v) for f, v in zip(files, verdicts, strict=True) if v.family)
             self._verdicts.write(dict(recognised))
+            described = list(map(self._describe, files, verdicts))
+            if not all(found.text.is_there or found.fault for found in described):
+                self._donors = self._donors_among(described)
+                described = list(map(self._with_text_encoder, described))
             with self._swapping:
-                self._checkpoints = tuple(map(self._describe, files, verdicts))
+                self._checkpoints = tuple(described)
         if self._hashes_wanted:
             self._hash_all()
 
@@ -148,6 +160,19 @@ class ModelManager:
         if checkpoint.config is not None:
             return checkpoint.config
         return self._configs / self.family_of(checkpoint).config
+
+    def text_encoder_of(self, checkpoint: Checkpoint) -> TextEncoderFile | None:
+        """Return the file that serves a checkpoint without a text encoder; None for one that has its own.
+
+        Raises:
+            BadFile: there is no such file.
+        """
+        if checkpoint.text.is_there:
+            return None
+        found = self._choose_text_encoder(checkpoint)
+        if found is None:
+            raise BadFile(self._lacks_text_encoder(checkpoint))
+        return found
 
     def family_of(self, checkpoint: Checkpoint) -> Family:
         """Return the row of the families' table that a checkpoint without fault fits."""
@@ -187,28 +212,55 @@ class ModelManager:
     def _hash_all(self) -> None:
         self._hashes.compute([c.stamp for c in self.checkpoints() if not c.fault])
 
-    def _describe(self, file: FoundFile, verdict: tuple[str, str]) -> Checkpoint:
-        family, fault = verdict
+    def _describe(self, file: FoundFile, verdict: Verdict) -> Checkpoint:
         return Checkpoint(
             name=file.name,
             path=file.path,
             config=file.config,
             size_bytes=file.size_bytes,
             modified_ns=file.modified_ns,
-            family=family,
-            fault=fault,
-            sha256="" if fault else self._hashes.known(file.stamp),
+            family=verdict.family,
+            fault=verdict.fault,
+            sha256="" if verdict.fault else self._hashes.known(file.stamp),
+            text=verdict.text,
         )
 
-    def _judge(self, file: FoundFile) -> tuple[str, str]:
-        """Return family and fault of a file, from its header."""
+    def _with_text_encoder(self, found: Checkpoint) -> Checkpoint:
+        """Return a checkpoint as it is when a text encoder is there for it, else with that fault."""
+        if found.fault or found.text.is_there or self._choose_text_encoder(found):
+            return found
+        return dataclasses.replace(found, fault=self._lacks_text_encoder(found), sha256="")
+
+    def _lacks_text_encoder(self, checkpoint: Checkpoint) -> str:
+        advice = self._text_encoders.advice(checkpoint.text)
+        return f"'{checkpoint.path.name}' lacks its text encoder. {advice}"
+
+    def _choose_text_encoder(self, checkpoint: Checkpoint) -> TextEncoderFile | None:
+        donors = self._donors.get(checkpoint.text.wanted, ())
+        return self._text_encoders.choose(checkpoint.text, checkpoint.path, donors)
+
+    def _donors_among(
+        self, listed: Iterable[Checkpoint]
+    ) -> Mapping[TextSide, Sequence[TextEncoderFile]]:
+        """Return the checkpoints whose text encoder can serve others, by what it is."""
+        found: dict[TextSide, list[TextEncoderFile]] = {}
+        whole = (c for c in listed if c.text.is_there and not c.fault)
+        # Plain ones first: what was trained for another input may have bent its words to it.
+        for c in sorted(whole, key=lambda c: bool(self.family_of(c).extra_input)):
+            file = TextEncoderFile(c.name, c.path, c.stamp, c.text, is_checkpoint=True)
+            found.setdefault(c.text, []).append(file)
+        return found
+
+    def _judge(self, file: FoundFile) -> Verdict:
+        """Return what a file's header tells."""
         try:
             header = read_header(file.path)
         except WebUIError as error:
-            return "", str(error)
+            return Verdict("", str(error))
         family = detect(header, self._families)
         fault = fault_of(header, family)
-        return family.name if family else "", f"'{file.path.name}' {fault}" if fault else ""
+        said = f"'{file.path.name}' {fault}" if fault else ""
+        return Verdict(family.name if family else "", said, text_side(header))
 
     def _adopt(self, stamp: FileStamp, digest: str) -> None:
         with self._swapping:

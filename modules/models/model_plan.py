@@ -10,6 +10,7 @@ from modules.core.errors import WebUIError
 from modules.models.families import Family
 from modules.models.manager import Checkpoint, ModelManager
 from modules.models.predictions import Prediction, remembered
+from modules.models.text_encoders import TextEncoderFile
 from modules.models.vaes import VaeFile
 from modules.models.yaml_section import Section, read_section
 from modules.params.settings import Settings
@@ -27,6 +28,7 @@ class ModelPlan:
         config: The LDM .yaml that describes it.
         prediction: What the UNet predicts; None as the .yaml says, "probe" when nobody knows yet.
         vae: Another VAE than the checkpoint's own.
+        text_encoder: Where the text encoder comes from; None when the checkpoint has its own.
         averaged: Whether the training's moving average is wanted where the file has it.
         limit: How many checkpoints may stay loaded.
         memory: Folder in which what is found out is remembered.
@@ -36,16 +38,25 @@ class ModelPlan:
     config: Path
     prediction: Prediction | Literal["probe"] | None
     vae: VaeFile | None
+    text_encoder: TextEncoderFile | None
     averaged: bool
     limit: int
     memory: Path
+
+    @property
+    def borrows(self) -> str:
+        """Return the sentence that says where a missing text encoder comes from, or ""."""
+        if self.text_encoder is None:
+            return ""
+        name = self.checkpoint.name
+        return f"'{name}' has no text encoder; the one of '{self.text_encoder.name}' is used."
 
 
 def plan_model(models: ModelManager, checkpoint: Checkpoint, settings: Settings) -> ModelPlan:
     """Return the model that a checkpoint and the settings make.
 
     Raises:
-        BadFile: the checkpoint or the VAE cannot be loaded.
+        BadFile: the checkpoint or the VAE cannot be loaded, or there is no text encoder for it.
         NotFound: there is no VAE of that name.
     """
     return ModelPlan(
@@ -53,6 +64,7 @@ def plan_model(models: ModelManager, checkpoint: Checkpoint, settings: Settings)
         config=models.config_of(checkpoint),
         prediction=prediction_of(models, checkpoint, settings),
         vae=models.vaes.choose(settings.sd_vae, checkpoint.path),
+        text_encoder=models.text_encoder_of(checkpoint),
         averaged=settings.sd_use_ema,
         limit=settings.sd_checkpoints_limit,
         memory=models.memory,

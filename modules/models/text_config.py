@@ -10,7 +10,8 @@ from typing import Any, cast
 from modules.core.errors import UserError
 from modules.models.header import Header
 from modules.models.ldm_names import (
-    OPEN_CLIP_LAYOUT,
+    CLIP_LAYOUT,
+    OPEN_CLIP_KIND,
     TextLayout,
     actual_name,
     count_below,
@@ -51,7 +52,7 @@ def read_text_config(model: Section, header: Header) -> TextConfig:
     Args:
         model: `model.params` of the .yaml. The params of its `cond_stage_config` may hold `text_config`, or a
             `version` that names a local folder with a config.json; names of a hub are not looked up.
-        header: The checkpoint's tensors, which say what the .yaml does not.
+        header: Of the file that carries the text encoder; its tensors say what the .yaml does not.
 
     Raises:
         UserError: the .yaml names a folder that is not there, or values that cannot be.
@@ -61,9 +62,9 @@ def read_text_config(model: Section, header: Header) -> TextConfig:
     given = params.section("text_config")
     if not given.values:
         given = _local_folder(params) or given
-    layout = text_layout(header.tensors)
-    skipped = _skipped_layers(params, layout)
+    layout = text_layout(header.tensors) or CLIP_LAYOUT
     found = _from_tensors(header, layout)
+    skipped = _skipped_layers(params, layout, found["num_hidden_layers"])
     found["num_hidden_layers"] -= skipped
     sizes = {name: given.integer(name, size) for name, size in found.items()}
     heads = given.integer("num_attention_heads", max(1, sizes["hidden_size"] // HEAD_WIDTH))
@@ -82,10 +83,11 @@ def read_text_config(model: Section, header: Header) -> TextConfig:
     )
 
 
-def _skipped_layers(params: Section, layout: TextLayout) -> int:
+def _skipped_layers(params: Section, layout: TextLayout, layer_count: int) -> int:
     """Return how many of the file's layers are not computed: SD 2.x ends before the last one."""
-    default = "penultimate" if layout is OPEN_CLIP_LAYOUT else "last"
-    return int(params.text("layer", default) == "penultimate")
+    default = "penultimate" if layout.kind == OPEN_CLIP_KIND else "last"
+    ends_early = params.text("layer", default) == "penultimate"
+    return int(ends_early and layer_count >= layout.full_layers)
 
 
 def _from_tensors(header: Header, layout: TextLayout) -> dict[str, int]:
@@ -104,7 +106,7 @@ def _shape(header: Header, name: str) -> tuple[int, int]:
     actual = actual_name(header.tensors, name)
     shape = header.tensors[actual].shape if actual else ()
     if len(shape) != 2:
-        raise UserError(f"The checkpoint's text encoder lacks {name}.", "Get the full checkpoint.")
+        raise UserError(f"The text encoder lacks {name}.", "Get its full file.")
     return shape[0], shape[1]
 
 

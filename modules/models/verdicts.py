@@ -7,17 +7,31 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from modules.models.families import FAMILIES
 from modules.models.hashing import FileStamp
+from modules.models.text_encoders import TextSide
 
-Verdict = tuple[str, str]  # family and fault
 logger = logging.getLogger(__name__)
 
 
+class Verdict(NamedTuple):
+    """What a file's header tells.
+
+    Args:
+        family: Name of its row of FAMILIES, "" when none fits.
+        fault: Why it cannot be loaded, in a sentence, or "".
+        text: Its text encoder, or the one it needs.
+    """
+
+    family: str
+    fault: str
+    text: TextSide = TextSide()
+
+
 class Verdicts:
-    """Family and fault of known files.
+    """What the headers of known files tell.
 
     Args:
         file: Where they are remembered; made on the first write.
@@ -38,7 +52,7 @@ class Verdicts:
         if verdicts == self._known:
             return
         self._known = dict(verdicts)
-        rows = [[*stamp, *verdict] for stamp, verdict in verdicts.items()]
+        rows = [[*stamp, v.family, v.fault, *v.text] for stamp, v in verdicts.items()]
         part = self._file.with_suffix(".part")
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -59,8 +73,10 @@ def _read(file: Path) -> dict[FileStamp, Verdict]:
         if content["table"] != _table():
             return {}
         return {
-            FileStamp(str(path), int(size), int(modified)): (str(family), str(fault))
-            for path, size, modified, family, fault in content["files"]
+            FileStamp(str(path), int(size), int(modified)): Verdict(
+                str(family), str(fault), TextSide(str(kind), int(width), bool(is_there))
+            )
+            for path, size, modified, family, fault, kind, width, is_there in content["files"]
         }
     except FileNotFoundError:
         return {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -69,6 +70,13 @@ def param(default: Any, label: str, **known: Any) -> Any:
         **{key: value for key, value in bounds.items() if value is not None},
     )
     field.metadata.append(row)
+    return field
+
+
+def override(options: type[BaseModel], name: str) -> Any:
+    """Declare a request's own value for an option, all else as the option says; None takes the option's value."""
+    field = copy(options.model_fields[name])
+    field.default = None
     return field
 
 

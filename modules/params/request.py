@@ -7,7 +7,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import Self
 
-from modules.params.param import param, validated
+from modules.params.param import override, param, validated
+from modules.params.settings import Settings
 
 Task = Literal["txt2img"]
 # A seed passes through JavaScript on the page, which holds whole numbers exactly only up to 2^53.
@@ -121,6 +122,7 @@ class GenerationRequest(BaseModel):
         choices="vaes",
         section="model",
     )
+    CLIP_stop_at_last_layers: int | None = override(Settings, "CLIP_stop_at_last_layers")
 
     @property
     def task(self) -> Task:

@@ -29,6 +29,16 @@ class Settings(BaseModel):
         choices="vaes",
         section="model",
     )
+    CLIP_stop_at_last_layers: int = param(
+        1,
+        "Clip skip",
+        help="2 reads the prompt at the text encoder's layer before the last; without effect on SD 2.x.",
+        infotext="Clip skip",
+        ge=1,
+        le=12,
+        slider=(1, 12, 1),
+        section="model",
+    )
     sd_checkpoints_limit: int = param(
         1,
         "Checkpoints kept loaded",

@@ -1,4 +1,4 @@
-"""The bar above the tabs: checkpoint, VAE, what the network predicts, and a .ckpt's way to .safetensors."""
+"""The bar above the tabs: checkpoint, VAE, clip skip, what the network predicts, and a .ckpt's way to .safetensors."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from gradio.events import Dependency
 
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
+from modules.ui.clip_skip import build_clip_skip, clip_skip_now, connect_clip_skip
 from modules.ui.words import notice
 
 # What the page offers for what a network predicts; "" leaves it to the .yaml or the network itself.
@@ -38,6 +39,7 @@ def build_checkpoint_bar(engine: Engine, page: gr.Blocks) -> list[Dependency]:
             elem_id="setting_sd_vae",
             min_width=140,
         )
+        clip_skip = build_clip_skip(engine)
         prediction = gr.Dropdown(
             label="Predicts",
             choices=PREDICTIONS,
@@ -56,13 +58,14 @@ def build_checkpoint_bar(engine: Engine, page: gr.Blocks) -> list[Dependency]:
         gr.HTML('<div class="state" role="status"></div>', elem_id="engine_state", padding=False)
     message = gr.HTML("", elem_id="checkpoint_message", padding=False)
     gr.HTML('<div class="banner" hidden></div>', elem_id="banner", padding=False)
-    outputs = [checkpoint, vae, prediction, convert]
+    outputs = [checkpoint, vae, clip_skip, prediction, convert]
 
-    def shown() -> tuple[gr.Dropdown, gr.Dropdown, gr.Dropdown, gr.Button]:
+    def shown() -> tuple[gr.Dropdown, gr.Dropdown, gr.Slider, gr.Dropdown, gr.Button]:
         """Return the bar as the engine now has it."""
         return (
             gr.Dropdown(choices=_checkpoints(engine), value=_current(engine)),
             gr.Dropdown(choices=engine.choices("vaes"), value=engine.settings.sd_vae),
+            clip_skip_now(engine),
             _prediction(engine),
             gr.Button(visible=engine.can_convert()),
         )
@@ -101,6 +104,7 @@ def build_checkpoint_bar(engine: Engine, page: gr.Blocks) -> list[Dependency]:
 
     said = [message, *outputs]
     vae.input(tried(select_vae), vae, said, **QUIET)
+    connect_clip_skip(engine, clip_skip, message)
     refresh.click(tried(rescan), outputs=said, **QUIET)
     convert.click(
         tried(make_safetensors), outputs=said, show_progress="full", api_visibility="private"

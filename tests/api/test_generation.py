@@ -254,8 +254,26 @@ def test_many_waiting_callers_do_not_block_the_other_routes(
 
 
 def test_an_override_that_has_no_effect_is_named_in_the_warnings(client: TestClient):
-    answer = client.post(URL, json={**SMALL, "override_settings": {"CLIP_stop_at_last_layers": 2}}).json()
-    assert answer["warnings"] == ["The field 'CLIP_stop_at_last_layers' has no effect in this version."]
+    answer = client.post(URL, json={**SMALL, "override_settings": {"eta_noise_seed_delta": 2}}).json()
+    assert answer["warnings"] == ["The field 'eta_noise_seed_delta' has no effect in this version."]
+
+
+@pytest.mark.parametrize("value", [2, 2.0])
+def test_clip_skip_can_be_set_for_one_request(client: TestClient, engine: Engine, value: float):
+    first = post(client, override_settings={"CLIP_stop_at_last_layers": value})
+    second = post(client)
+    assert first["warnings"] == []
+    assert json.loads(first["info"])["infotexts"][0].endswith("Clip skip: 2")
+    assert "Clip skip" not in json.loads(second["info"])["infotexts"][0]
+    assert engine.settings.CLIP_stop_at_last_layers == 1
+
+
+@pytest.mark.parametrize(("value", "bound"), [(0, "smallest valid value is 1"), (13, "largest valid value is 12")])
+def test_a_clip_skip_that_cannot_be_is_refused(client: TestClient, value: int, bound: str):
+    body = {**SMALL, "override_settings": {"CLIP_stop_at_last_layers": value}}
+    response = client.post(URL, json=body)
+    assert response.status_code == 422
+    assert response.json()["detail"] == f"Clip skip is {value}; the {bound}."
 
 
 def test_nan_in_a_request_is_refused_before_a_picture_is_made(client: TestClient):

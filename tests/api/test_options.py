@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
+
 from fastapi.testclient import TestClient
 
 from modules.engine.engine import Engine
+from tests.engine.fake_executor import FakeExecutor
 
 
 def write_vae(engine: Engine) -> None:
@@ -32,3 +35,20 @@ def test_a_vae_that_is_not_there_is_refused(client: TestClient):
     response = client.post("/sdapi/v1/options", json={"sd_vae": "gone.pt"})
     assert response.status_code == 404
     assert "no VAE named 'gone.pt'" in response.json()["detail"]
+
+
+def test_clip_skip_is_an_option_that_loads_nothing_anew(client: TestClient, engine: Engine, executor: FakeExecutor):
+    loaded = list(executor.loaded)
+    body = {"CLIP_stop_at_last_layers": 2}
+    assert client.post("/sdapi/v1/options", json=body).status_code == 200
+    executor.wait_until_idle()
+    assert client.get("/sdapi/v1/options").json()["CLIP_stop_at_last_layers"] == 2
+    assert executor.loaded == loaded
+    answer = client.post("/sdapi/v1/txt2img", json={"width": 64, "height": 64, "steps": 1}).json()
+    assert json.loads(answer["info"])["infotexts"][0].endswith("Clip skip: 2")
+
+
+def test_a_clip_skip_of_no_layer_is_refused(client: TestClient):
+    response = client.post("/sdapi/v1/options", json={"CLIP_stop_at_last_layers": 13})
+    assert response.status_code == 422
+    assert "Clip skip is 13; the largest valid value is 12." in response.json()["detail"]

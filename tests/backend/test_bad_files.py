@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from modules.backend.runner import Runner
-from modules.core.errors import WebUIError
+from modules.core.errors import NotFound, WebUIError
 from modules.models import pickled
 from modules.models.manager import ModelManager
 from modules.models.model_plan import plan_model
@@ -64,7 +64,7 @@ def with_yaml_of_another_family(path: Path) -> None:
     path.with_suffix(".yaml").write_bytes(other.with_suffix(".yaml").read_bytes())
 
 
-def deleted(path: Path) -> None:
+def link_to_nowhere(path: Path) -> None:
     path.symlink_to(path.with_name("nowhere"))
 
 
@@ -79,6 +79,26 @@ def a_vae(path: Path) -> None:
     write_checkpoint(path, weights=vae)
 
 
+def a_text_encoder(path: Path) -> None:
+    prefix = "cond_stage_model.transformer."
+    words = {k.removeprefix(prefix): v for k, v in tiny_weights().items() if k.startswith(prefix)}
+    write_checkpoint(path, weights=words)
+
+
+def without_text_encoder(others: Callable[[Path], object] | None = None) -> Callable[[Path], None]:
+    """Write a checkpoint that needs another width than the good one's, and what lies where it is looked for."""
+
+    def write(path: Path) -> None:
+        weights = {k: v for k, v in tiny_weights().items() if not k.startswith("cond_stage_model.")}
+        for name in [k for k in weights if k.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))]:
+            weights[name] = torch.ones(weights[name].shape[0], 48)
+        write_checkpoint(path, weights=weights)
+        if others is not None:
+            others(path.parents[1] / "text_encoder" / "words.safetensors")
+
+    return write
+
+
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4265380512\n"
 ANCHORS = "a: &a [1]\n" + "".join(f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join([f'*{chr(97 + n)}'] * 9)}]\n" for n in range(20))
 CASES: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -91,42 +111,89 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "yaml of 10 MB": (with_yaml("a: 1\n" * 2_000_000), r"bad\.yaml' is too large"),
     "yaml of anchors": (with_yaml(ANCHORS), r"bad\.yaml' is too entangled"),
     "yaml of another family": (with_yaml_of_another_family, r"bad\.yaml' describes the text encoder OpenCLIP, but 'bad\.safetensors' has CLIP"),
-    "deleted": (deleted, r"is no longer at .*bad\.safetensors"),
+    "link to nowhere": (link_to_nowhere, r"is no longer at .*bad\.safetensors"),
     "two of one name": (two_of_one_name, r"'one/bad\.safetensors' or 'two/bad\.safetensors'"),
-    "a VAE": (a_vae, "is a VAE, not a checkpoint"),
+    "a VAE": (a_vae, r"is a VAE, not a checkpoint\. It belongs in models/VAE"),
+    "a text encoder": (a_text_encoder, r"is a text encoder alone, not a checkpoint\. It belongs in models/text_encoder"),
+    "no text encoder": (without_text_encoder(), r"'bad\.safetensors' lacks its text encoder\. Put a CLIP of width 48 into models/text_encoder"),
+    "a text encoder of another width": (without_text_encoder(a_text_encoder), r"'words\.safetensors' there is a CLIP of width 32"),
+    "a VAE among the text encoders": (without_text_encoder(a_vae), r"'words\.safetensors' there is of the kind VAE"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_a_bad_file_is_one_sentence_and_the_loaded_model_stays(
-    case: str, tokenizer: ClipTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelManager:
     monkeypatch.chdir(tmp_path)
-    make, said = CASES[case]
-    folder = tmp_path / "models"
-    write_checkpoint(folder / "good.safetensors")
-    make(folder / "bad.safetensors")
-    manager = ModelManager([folder], ROOT / "configs", tmp_path / "cache")
+    write_checkpoint(tmp_path / "models" / "good.safetensors")
+    folders = [tmp_path / "models"], ROOT / "configs", tmp_path / "cache"
+    return ModelManager(*folders, [tmp_path / "VAE"], [tmp_path / "text_encoder"])
+
+
+@pytest.fixture
+def runner(manager: ModelManager, tokenizer: ClipTokenizer) -> Iterator[Runner]:
+    """Return a runner with the good model loaded, which must be there and usable in the end."""
     runner = Runner(DeviceOptions(use_cpu=True), tokenizer)
     good = make_plan(SMALL, manager, manager.find("good"), SAMPLERS, SCHEDULES)
     runner.load(good.model)
     loaded = list(runner._cache._models.values())
-    with pytest.raises(WebUIError, match=said) as caught:
-        runner.load(plan_model(manager, manager.find("bad"), Settings()))
-    assert "\n" not in str(caught.value)
+    yield runner
     assert list(runner._cache._models.values()) == loaded
     recorder = Recorder()
     runner.run(good, recorder)
     assert len(recorder.images) == 1
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_bad_file_is_one_sentence_and_the_loaded_model_stays(
+    case: str, manager: ModelManager, runner: Runner, tmp_path: Path
+):
+    make, said = CASES[case]
+    make(tmp_path / "models" / "bad.safetensors")
+    manager.refresh()
+    with pytest.raises(WebUIError, match=said) as caught:
+        runner.load(plan_model(manager, manager.find("bad"), Settings()))
+    assert "\n" not in str(caught.value)
     assert not (tmp_path / "attacked").exists()
 
 
-def test_weights_that_are_no_numbers_are_named(tokenizer: ClipTokenizer, tmp_path: Path):
+def test_a_checkpoint_deleted_while_listed(manager: ModelManager, runner: Runner, tmp_path: Path):
+    path = write_checkpoint(tmp_path / "models" / "bad.safetensors")
+    manager.refresh()
+    plan = plan_model(manager, manager.find("bad"), Settings())
+    path.unlink()
+    with pytest.raises(NotFound, match=r"bad\.safetensors' does not exist\. Put the file back"):
+        runner.load(plan)
+    with pytest.raises(NotFound, match=r"'bad\.safetensors' is no longer at"):
+        manager.find("bad")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (write_checkpoint, r"'wrong\.safetensors' is no VAE, but of the kind SD 1\.x"),
+        (a_text_encoder, r"'wrong\.safetensors' is no VAE, but of the kind Text encoder"),
+        (lambda path: path.write_bytes(POINTER), r"'wrong\.safetensors' is a Git LFS pointer"),
+    ],
+)
+def test_what_is_no_vae_among_the_vaes(
+    make: Callable[[Path], object], said: str, manager: ModelManager, runner: Runner, tmp_path: Path
+):
+    (tmp_path / "VAE").mkdir()
+    make(tmp_path / "VAE" / "wrong.safetensors")
+    manager.refresh()
+    with pytest.raises(WebUIError, match=said):
+        runner.load(plan_model(manager, manager.find("good"), Settings(sd_vae="wrong.safetensors")))
+
+
+def test_weights_that_are_no_numbers_are_named(tokenizer: ClipTokenizer, manager: ModelManager, tmp_path: Path):
     weights = tiny_weights()
     weights["model.diffusion_model.out.2.bias"] = torch.full((4,), float("nan"))
-    write_checkpoint(tmp_path / "bad.safetensors", weights=weights)
-    manager = ModelManager([tmp_path], ROOT / "configs", tmp_path / "cache")
-    plan = make_plan(SMALL, manager, manager.find("bad"), SAMPLERS, SCHEDULES)
-    runner = Runner(DeviceOptions(use_cpu=True), tokenizer)
+    write_checkpoint(tmp_path / "models" / "bad.safetensors", weights=weights)
+    good, bad = (make_plan(SMALL, manager, manager.find(n), SAMPLERS, SCHEDULES) for n in ("good", "bad"))
+    runner, recorder = Runner(DeviceOptions(use_cpu=True), tokenizer), Recorder()
+    runner.load(good.model)
     with pytest.raises(WebUIError, match=r"'bad\.safetensors' is damaged: .* \(NaN\) in conv_out\.bias"):
-        runner.run(plan, Recorder())
+        runner.run(bad, recorder)
+    assert recorder.images == []
+    runner.run(good, recorder)
+    assert len(recorder.images) == 1

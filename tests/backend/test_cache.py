@@ -142,3 +142,12 @@ def test_what_a_network_predicts_is_found_out_once(cache: ModelCache, unknown: M
     assert cache.acquire(replace(unknown, prediction="v_prediction"), FP32) is model
     other = cache.acquire(replace(unknown, prediction="epsilon"), FP32)
     assert other.components.prediction_type == "epsilon"
+
+
+def test_a_remembered_prompt_is_that_of_its_clip_skip(acquire):
+    model = acquire("a")
+    with torch.inference_mode():
+        last, before = model.encode("a cat"), model.encode("a cat", 2)
+        assert model.encode("a cat", 1) is last
+        assert model.encode("a cat", 2) is before
+    assert not torch.equal(last, before)

@@ -76,6 +76,7 @@ def load_text_encoder(weights):
         ("sd2-inpainting", "v2-inpainting-inference.yaml", 9, 865_925_124),
         ("sd2-depth", "v2-midas-inference.yaml", 5, 865_913_604),
         ("sd1-inpainting", "v1-inpainting-inference.yaml", 9, 859_535_364),
+        ("instruct-pix2pix", "instruct-pix2pix.yaml", 8, 859_532_484),
     ],
 )
 def test_published_names_and_shapes_are_all_accounted_for(file, config, channels, parameters):
@@ -86,7 +87,7 @@ def test_published_names_and_shapes_are_all_accounted_for(file, config, channels
     assert sum(p.numel() for p in components.unet.parameters()) == parameters
     assert components.unet.config.in_channels == channels
     assert components.unet.down_blocks[0].attentions[0].transformer_blocks[0].attn1.heads in (5, 8)
-    assert len(components.text_encoder.state_dict()) == (196 if file.startswith("sd1") else 372)
+    assert len(components.text_encoder.state_dict()) == (372 if file.startswith("sd2") else 196)
 
 
 def test_the_yaml_chooses_the_last_layer_too(tmp_path):
@@ -120,6 +121,14 @@ def test_attention_stays_finite_where_half_precision_would_overflow(tmp_path):
         scores = attention.to_q(seen) @ attention.to_k(seen).transpose(1, 2)
         assert scores.isinf().all()
         assert attention(seen).isfinite().all()
+
+
+def test_only_sd_2_in_half_precision_has_its_attention_upcast(tmp_path):
+    two = write_sd2(tmp_path / "two.safetensors")
+    one = write_checkpoint(tmp_path / "one.safetensors")
+    assert load_tiny(two, precision=HALF).unet.config.upcast_attention
+    assert not load_tiny(two, precision=FULL).unet.config.upcast_attention
+    assert not load_tiny(one, precision=HALF).unet.config.upcast_attention
 
 
 @pytest.mark.parametrize(

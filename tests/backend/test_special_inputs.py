@@ -1,4 +1,4 @@
-"""Inpainting and depth checkpoints, and SD 2.x, on the ordinary road from words to picture."""
+"""Inpainting, InstructPix2Pix and depth checkpoints, and SD 2.x, on the ordinary road from words to picture."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from modules.backend.image_conditioning import without_picture
 from modules.backend.loader import Precision, load
-from modules.backend.masked import nothing_kept
 from modules.backend.runner import Runner
 from modules.core.errors import UserError
 from modules.params.device import DeviceOptions
@@ -23,7 +23,7 @@ FULL = Precision(torch.float32, torch.float32, torch.float32)
 SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=128, steps=2, seed=7, batch_size=2)
 
 
-@pytest.mark.parametrize("in_channels", [4, 9])
+@pytest.mark.parametrize("in_channels", [4, 8, 9])
 @pytest.mark.parametrize("cfg_scale", [1.0, 7.0])
 def test_a_picture_comes_from_words(
     tokenizer: ClipTokenizer, tmp_path: Path, in_channels: int, cfg_scale: float
@@ -39,16 +39,24 @@ def test_an_inpainting_network_is_told_to_paint_everything(tmp_path: Path):
     path = write_sd2(tmp_path / "tiny.safetensors", 9)
     components = load(path, path.with_suffix(".yaml"), FULL)
     with torch.inference_mode():
-        extra = nothing_kept(components, 64, 128)
+        extra = without_picture(components, 64, 128)
         grey = components.vae.encode(torch.zeros(1, 3, 128, 64)).latent_dist.mean
     assert extra.shape == (1, 5, 16, 8)
     assert (extra[:, :1] == 1).all()
     assert torch.equal(extra[:, 1:], grey * 0.18215)
 
 
+def test_instruct_pix2pix_sees_no_picture(tmp_path: Path):
+    path = write_sd2(tmp_path / "tiny.safetensors", 8)
+    components = load(path, path.with_suffix(".yaml"), FULL)
+    extra = without_picture(components, 64, 128)
+    assert components.family == "InstructPix2Pix"
+    assert torch.equal(extra, torch.zeros(1, 4, 16, 8))
+
+
 def test_an_ordinary_network_is_told_nothing(tmp_path: Path):
     path = write_checkpoint(tmp_path / "tiny.safetensors")
-    assert nothing_kept(load(path, path.with_suffix(".yaml"), FULL), 64, 64) is None
+    assert without_picture(load(path, path.with_suffix(".yaml"), FULL), 64, 64) is None
 
 
 def test_a_depth_checkpoint_has_no_picture_to_repaint_in_txt2img(tmp_path: Path):

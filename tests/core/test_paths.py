@@ -32,6 +32,11 @@ def test_the_users_checkpoints_come_before_the_shipped_ones():
     )
 
 
+def test_text_encoders_may_lie_where_forge_or_comfyui_keep_them():
+    folders = [folder.relative_to(DATA).as_posix() for folder in Paths(ROOT, DATA).text_encoder_folders]
+    assert folders == ["models/text_encoder", "models/text_encoders", "models/clip"]
+
+
 def test_naming_the_folders_makes_none(tmp_path: Path):
     paths = Paths(tmp_path / "program", tmp_path / "data")
     assert paths.outputs and paths.cache and paths.temp and paths.checkpoint_folders

@@ -10,7 +10,7 @@ import torch
 from modules.backend.loader import Choices, Components, Precision, load
 from modules.models.convert import convert
 from modules.models.header import read_header
-from tests.models.files import CONFIGS
+from tests.models.files import CONFIGS, shapes_of, text_shapes, vit_h_shapes, write_safetensors
 from tools import full_size
 
 pytestmark = pytest.mark.timeout(900)
@@ -19,6 +19,7 @@ STORED = Precision(torch.float16, torch.float16, torch.float16)
 FAMILIES = {
     "sd1": "v1-inference.yaml",
     "sd1-inpainting": "v1-inpainting-inference.yaml",
+    "instruct-pix2pix": "instruct-pix2pix.yaml",
     "sd2": "v2-inference-v.yaml",
     "sd2-inpainting": "v2-inpainting-inference.yaml",
     "sd2-depth": "v2-midas-inference.yaml",
@@ -75,3 +76,23 @@ def test_a_ckpt_gives_the_same_model_and_converts(folder: Path):
     for part in ("unet", "vae", "text_encoder"):
         mine, theirs = (getattr(model, part).state_dict() for model in (pickled, converted))
         assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+
+
+@pytest.mark.parametrize(
+    ("family", "config", "words", "layers", "parameters"),
+    [
+        ("sd1", "v1-inference.yaml", text_shapes("sd1", "text_model."), 12, 123_060_480),
+        ("sd2", "v2-inference.yaml", text_shapes("sd2", ""), 23, 340_387_840),
+        ("sd2", "v2-inference.yaml", vit_h_shapes(23), 23, 340_387_840),
+        ("sd2", "v2-inference.yaml", vit_h_shapes(24), 23, 340_387_840),
+    ],
+)
+def test_a_text_encoder_of_its_own_serves_a_checkpoint_without(
+    tmp_path: Path, family: str, config: str, words: dict[str, list[int]], layers: int, parameters: int
+):
+    bare = {k: v for k, v in shapes_of(family).items() if not k.startswith("cond_stage_model.")}
+    path = write_safetensors(tmp_path / "bare.safetensors", bare)
+    file = write_safetensors(tmp_path / "words.safetensors", words)
+    encoder = load(path, CONFIGS / config, STORED, Choices(text_encoder=file)).text_encoder
+    assert encoder.config.num_hidden_layers == layers
+    assert sum(weight.numel() for weight in encoder.parameters()) == parameters

@@ -201,6 +201,7 @@ def all_headers() -> dict[str, Shapes]:
     return {
         "sd1": sd1,
         "sd1-inpainting": sd_unet(9, 768, linear=False) | vae() | clip(),
+        "instruct-pix2pix": sd_unet(8, 768, linear=False) | vae() | clip(),
         "sd1-unet-alone": sd_unet(4, 768, linear=False),
         "sd2": sd_unet(4, 1024, linear=True) | vae() | sd2_text,
         "sd2-inpainting": sd_unet(9, 1024, linear=True) | vae() | sd2_text,

@@ -110,6 +110,6 @@ def test_an_endpoint_is_a_function_in_a_router(engine: Engine, monkeypatch: pyte
 def test_a_page_offers_every_field_of_its_request(engine: Engine):
     config = page.build_page(engine).get_config_file()
     ids = {one["props"].get("elem_id") for one in config["components"]}
-    fields_of_the_bar = {"sd_model_checkpoint", "sd_vae"}
+    fields_of_the_bar = {"sd_model_checkpoint", "sd_vae", "CLIP_stop_at_last_layers"}
     expected = {f"txt2img_{name}" for name in params_of(Txt2ImgRequest) if name not in fields_of_the_bar}
     assert expected - ids == set()

@@ -20,6 +20,23 @@ def shapes_of(name: str) -> dict[str, list[int]]:
     return json.loads((HEADERS / f"{name}.json").read_text(encoding="utf-8"))
 
 
+def text_shapes(name: str, spelled: str) -> dict[str, list[int]]:
+    """Return the text encoder alone of a file in tests/headers, its names beginning otherwise."""
+    starts = ("cond_stage_model.transformer.text_model.", "cond_stage_model.model.")
+    found = shapes_of(name).items()
+    return {spelled + k.removeprefix(start): v for start in starts for k, v in found if k.startswith(start)}
+
+
+def vit_h_shapes(layer_count: int) -> dict[str, list[int]]:
+    """Return names and shapes of OpenCLIP ViT-H as transformers saves it, from those of CLIP ViT-L."""
+    first, sizes = "text_model.encoder.layers.0.", {768: 1024, 3072: 4096}
+    wide = {k: [sizes.get(n, n) for n in v] for k, v in text_shapes("sd1", "text_model.").items()}
+    outer = {k: v for k, v in wide.items() if "encoder.layers." not in k}
+    one = {k.removeprefix(first): v for k, v in wide.items() if k.startswith(first)}
+    layers = range(layer_count)
+    return outer | {f"text_model.encoder.layers.{n}.{k}": v for n in layers for k, v in one.items()}
+
+
 def header_of(name: str) -> Header:
     """Return a file in tests/headers as the header of a .safetensors file."""
     infos = {key: TensorInfo(tuple(shape), "F16") for key, shape in shapes_of(name).items()}
@@ -37,6 +54,7 @@ def write_safetensors(path: Path, shapes: Mapping[str, list[int]]) -> Path:
         end = start + 2 * count
         entries[name] = {"dtype": "F16", "shape": shape, "data_offsets": [start, end]}
     header = json.dumps(entries).encode()
+    header += b" " * (-len(header) % 8)  # as published files are: what is mapped lies at an even address
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)

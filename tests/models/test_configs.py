@@ -4,9 +4,9 @@ import pytest
 import yaml
 
 from modules.core.errors import Unsupported, UserError
-from modules.models.configs import read_config
+from modules.models.configs import TextSource, read_config
 from modules.models.header import Header, TensorInfo
-from tests.models.files import CONFIGS, header_of
+from tests.models.files import CONFIGS, header_of, vit_h_shapes
 
 SD1 = CONFIGS / "v1-inference.yaml"
 
@@ -151,3 +151,16 @@ def test_a_yaml_that_describes_no_checkpoint_is_refused(tmp_path):
     file.write_text("name: something else\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"lacks model\.params"):
         read_config(file, header_of("sd1"), "x.safetensors")
+
+
+@pytest.mark.parametrize(("layer_count", "computed", "skipped"), [(23, 23, 0), (24, 23, 1)])
+def test_of_open_clip_as_transformers_saves_it_23_layers_are_computed(layer_count, computed, skipped):
+    shapes = vit_h_shapes(layer_count).items()
+    tensors = {name: TensorInfo(tuple(shape), "F16") for name, shape in shapes}
+    words = TextSource(Header(tensors, {}, "safetensors"), "h.safetensors")
+    bare = {k: v for k, v in header_of("sd2").tensors.items() if not k.startswith("cond_stage")}
+    text = read_config(
+        CONFIGS / "v2-inference.yaml", Header(bare, {}, "safetensors"), "x.safetensors", words
+    ).text
+    assert (text.num_hidden_layers, text.skipped_layers) == (computed, skipped)
+    assert (text.hidden_act, text.num_attention_heads, text.layout.padding) == ("gelu", 16, 0)

@@ -2,6 +2,7 @@ import pytest
 
 from modules.models.families import detect, families, fault_of
 from modules.models.header import Header, TensorInfo
+from modules.models.ldm_names import UNET_CONTEXT
 from tests.models.files import CONFIGS, header_of
 
 
@@ -15,6 +16,7 @@ def header(**shapes):
     [
         ("sd1", "SD 1.x"),
         ("sd1-inpainting", "SD 1.x inpainting"),
+        ("instruct-pix2pix", "InstructPix2Pix"),
         ("sd2", "SD 2.x"),
         ("sd2-inpainting", "SD 2.x inpainting"),
         ("sd2-depth", "SD 2.x depth"),
@@ -27,7 +29,7 @@ def test_a_family_is_recognised_by_names_and_shapes(file, family):
     found = detect(header_of(file), families())
     assert found is not None
     assert found.name == family
-    assert bool(fault_of(header_of(file), found)) == (not family.startswith("SD "))
+    assert bool(fault_of(header_of(file), found)) == (family in ("SDXL", "VAE", "LoRA"))
 
 
 @pytest.mark.parametrize(
@@ -49,9 +51,16 @@ def test_what_is_dropped_in_by_mistake_is_told_where_it_belongs(shapes, family):
     assert fault_of(header(**shapes), found).startswith("is a")
 
 
-def test_a_checkpoint_without_its_other_parts_says_which():
+def test_a_unet_alone_is_a_checkpoint_whose_other_parts_come_from_elsewhere():
     alone = header_of("sd1-unet-alone")
-    assert "lacks its text encoder" in fault_of(alone, detect(alone, families()))
+    assert fault_of(alone, detect(alone, families())) == ""
+
+
+def test_a_checkpoint_without_its_unet_says_so():
+    tensors = header_of("sd2").tensors
+    kept = {k: v for k, v in tensors.items() if k == UNET_CONTEXT or k.startswith("cond_stage")}
+    without = Header(kept, {}, "safetensors")
+    assert fault_of(without, detect(without, families())).startswith("lacks its UNet.")
 
 
 def test_tensors_of_no_known_kind_are_no_family():

@@ -3,14 +3,14 @@ import time
 import pytest
 
 from modules.models import verdicts
-from modules.models.families import SD1_PARTS
 from modules.models.hashing import FileStamp
-from modules.models.ldm_names import UNET_CONTEXT
+from modules.models.ldm_names import UNET_CONTEXT, UNET_INPUT, VOCABULARY
 from modules.models.manager import ModelManager
-from modules.models.verdicts import Verdicts
+from modules.models.text_encoders import TextSide
+from modules.models.verdicts import Verdict, Verdicts
 from tests.models.files import CONFIGS, write_safetensors
 
-ROW = {FileStamp("/a", 1, 2): ("SD 1.x", "")}
+ROW = {FileStamp("/a", 1, 2): Verdict("SD 1.x", "", TextSide("CLIP", 768, is_there=True))}
 
 
 def test_what_was_found_is_known_after_a_restart(tmp_path):
@@ -33,7 +33,7 @@ def test_a_damaged_file_is_begun_anew(tmp_path, text):
 
 
 def test_two_thousand_checkpoints_are_listed_within_a_second_after_a_restart(tmp_path):
-    shapes = {key: [4, 4] for key in SD1_PARTS.values()} | {UNET_CONTEXT: [1, 1]}
+    shapes = {key: [4, 4] for key in (UNET_INPUT, VOCABULARY)} | {UNET_CONTEXT: [1, 1]}
     folder = tmp_path / "models"
     first = write_safetensors(folder / "0.safetensors", shapes)
     for number in range(1, 2000):

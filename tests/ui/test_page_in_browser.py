@@ -216,6 +216,22 @@ def test_seed_buttons_reuse_and_forget_the_seed(page):
     page.wait_for_function(f"document.querySelector('#txt2img_seed input').value === '{seed}'")
 
 
+def test_clip_skip_counts_from_the_next_picture_on(page):
+    slider = "#setting_CLIP_stop_at_last_layers input[type=number]"
+    page.fill(slider, "2")
+    page.wait_for_timeout(1000)
+    fill_form(page, "a red circle", steps=2, side=64)
+
+    page.click("#txt2img_generate")
+
+    page.wait_for_selector("#txt2img_infotext pre:has-text('Clip skip: 2')")
+    page.fill(slider, "1")
+    page.wait_for_timeout(1000)
+    page.reload()
+    wait_until_filled(page)
+    assert page.input_value(slider) == "1"
+
+
 def test_tokens_are_counted_while_typing(page):
     page.fill("#txt2img_prompt textarea", "a photo of a cat, " * 20)
 

@@ -1,0 +1,215 @@
+"""A checkpoint whose text encoder comes from elsewhere, from file to picture."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from modules.backend.cache import LoadedModel, ModelCache
+from modules.backend.device import FP32
+from modules.backend.loader import Choices, Precision, load
+from modules.backend.runner import Runner
+from modules.core.errors import BadFile, UserError
+from modules.models.manager import ModelManager
+from modules.models.model_plan import plan_model
+from modules.params.device import DeviceOptions
+from modules.params.request import Txt2ImgRequest
+from modules.params.settings import Settings
+from modules.plan import make_plan
+from modules.prompt.tokens import ClipTokenizer
+from modules.sampling.samplers import SAMPLERS
+from modules.sampling.schedules import SCHEDULES
+from tests.backend.checkpoints import same, tiny_modules, tiny_weights, write_checkpoint
+from tests.backend.checkpoints_sd2 import tiny_sd2_modules, tiny_sd2_weights, write_sd2
+from tests.backend.tiny import Recorder
+from tests.conftest import ROOT
+
+FULL = Precision(torch.float32, torch.float32, torch.float32)
+CLIP, OPEN_CLIP = "cond_stage_model.transformer.text_model.", "cond_stage_model.model."
+SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=2, seed=7)
+
+
+def without_text(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {k: v for k, v in weights.items() if not k.startswith("cond_stage_model.")}
+
+
+def text_alone(weights: Mapping[str, Tensor], prefix: str, spelled: str) -> dict[str, Tensor]:
+    return {spelled + k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> ModelManager:
+    write_checkpoint(tmp_path / "models" / "bare.safetensors", weights=without_text(tiny_weights(0)))
+    return ModelManager(
+        [tmp_path / "models"], ROOT / "configs", tmp_path / "cache", [tmp_path / "VAE"], [tmp_path / "text"]
+    )
+
+
+@pytest.fixture
+def acquire(manager: ModelManager, tokenizer: ClipTokenizer):
+    cache = ModelCache(torch.device("cpu"), tokenizer)
+
+    def acquire(name: str = "bare", **settings: Any) -> LoadedModel:
+        manager.refresh()
+        return cache.acquire(plan_model(manager, manager.find(name), Settings(**settings)), FP32)
+
+    return acquire
+
+
+@pytest.mark.parametrize("spelled", ["text_model.", "transformer.text_model.", CLIP, ""])
+@pytest.mark.parametrize("extension", ["safetensors", "ckpt"])
+def test_a_clip_file_gives_the_text_encoder(acquire, tmp_path: Path, spelled: str, extension: str):
+    left = {"text_projection.weight": torch.ones(32, 32), "logit_scale": torch.ones(())}
+    words = text_alone(tiny_weights(1), CLIP, spelled) | left
+    write_checkpoint(tmp_path / "text" / f"clip_l.{extension}", weights=words)
+    components = acquire().components
+    assert same(components.text_encoder, tiny_modules(1)[2])
+    assert same(components.unet, tiny_modules(0)[0])
+    assert same(components.vae, tiny_modules(0)[1])
+
+
+@pytest.mark.parametrize("spelled", [OPEN_CLIP, ""])
+def test_an_open_clip_file_gives_the_text_encoder(tmp_path: Path, spelled: str):
+    path = write_sd2(tmp_path / "bare.safetensors", weights=without_text(tiny_sd2_weights()))
+    words = text_alone(tiny_sd2_weights(), OPEN_CLIP, spelled)
+    visual = {"visual.conv1.weight": torch.ones(2, 3, 2, 2)}
+    file = write_checkpoint(tmp_path / "text" / "h.safetensors", weights=words | visual)
+    components = load(path, path.with_suffix(".yaml"), FULL, Choices(text_encoder=file))
+    whole = write_sd2(tmp_path / "whole.safetensors")
+    assert same(components.text_encoder, load(whole, whole.with_suffix(".yaml"), FULL).text_encoder)
+    assert same(components.unet, tiny_sd2_modules()[0])
+    assert components.padding == 0
+
+
+@pytest.mark.parametrize(("layers", "computed"), [(2, 2), (24, 23)])
+def test_open_clip_as_transformers_saves_it_serves_sd_2(tmp_path: Path, layers: int, computed: int):
+    weights = without_text(tiny_sd2_weights())
+    for name in [k for k in weights if k.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))]:
+        weights[name] = torch.zeros(weights[name].shape[0], 1024)
+    changes = {
+        "unet_config.params.context_dim": 1024,
+        "cond_stage_config.params": {"freeze": True, "layer": "penultimate"},
+    }
+    path = write_sd2(tmp_path / "bare.safetensors", weights=weights, changes=changes)
+    sizes = {"hidden_size": 1024, "intermediate_size": 8, "num_hidden_layers": layers, "num_attention_heads": 16}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = CLIPTextModel(CLIPTextConfig(vocab_size=49408, hidden_act="gelu", **sizes)).eval().half()
+    words = {f"text_model.{name}": value for name, value in encoder.state_dict().items()}
+    file = write_checkpoint(tmp_path / "text" / "h.safetensors", weights=words)
+    half = Precision(torch.float32, torch.float32, torch.float16)
+    components = load(path, path.with_suffix(".yaml"), half, Choices(text_encoder=file))
+    loaded = components.text_encoder
+    assert loaded.config.num_hidden_layers == computed
+    assert (loaded.config.hidden_act, components.padding) == ("gelu", 0)
+    mine = loaded.state_dict()
+    assert all(torch.equal(mine[key], encoder.state_dict()[key]) for key in mine)
+
+
+def test_another_checkpoint_gives_its_text_encoder_and_no_more(acquire, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    write_checkpoint(tmp_path / "models" / "whole.safetensors", seed=1)
+    with caplog.at_level(logging.INFO):
+        components = acquire().components
+    assert same(components.text_encoder, tiny_modules(1)[2])
+    assert same(components.unet, tiny_modules(0)[0])
+    assert same(components.vae, tiny_modules(0)[1])
+    said = "'bare.safetensors' has no text encoder; the one of 'whole.safetensors' is used."
+    assert said in caplog.text
+
+
+def test_the_job_tells_whose_words_it_borrowed(manager: ModelManager, tokenizer: ClipTokenizer, tmp_path: Path):
+    write_checkpoint(tmp_path / "models" / "whole.safetensors", seed=1)
+    recorder = Recorder()
+    plan = make_plan(SMALL, manager, manager.find("bare"), SAMPLERS, SCHEDULES)
+    Runner(DeviceOptions(use_cpu=True), tokenizer).run(plan, recorder)
+    assert len(recorder.images) == 1
+    assert recorder.notes == ["'bare.safetensors' has no text encoder; the one of 'whole.safetensors' is used."]
+
+
+def test_a_file_that_was_put_there_for_it_needs_no_remark(manager: ModelManager, tmp_path: Path):
+    write_checkpoint(tmp_path / "text" / "l.safetensors", weights=text_alone(tiny_weights(1), CLIP, "text_model."))
+    assert make_plan(SMALL, manager, manager.find("bare"), SAMPLERS, SCHEDULES).notes == ()
+
+
+def test_the_model_is_loaded_anew_when_the_other_file_changes(acquire, tmp_path: Path):
+    file = tmp_path / "text" / "l.safetensors"
+    write_checkpoint(file, weights=text_alone(tiny_weights(1), CLIP, "text_model."))
+    first = acquire()
+    assert acquire() is first
+    write_checkpoint(file, weights=text_alone(tiny_weights(2), CLIP, "text_model."))
+    os.utime(file, ns=(1, 1))
+    assert same(acquire().components.text_encoder, tiny_modules(2)[2])
+    write_checkpoint(tmp_path / "text" / "bare.safetensors", weights=text_alone(tiny_weights(1), CLIP, ""))
+    assert same(acquire().components.text_encoder, tiny_modules(1)[2])
+
+
+def test_without_any_the_loader_says_where_to_put_one(tmp_path: Path):
+    path = write_checkpoint(tmp_path / "bare.safetensors", weights=without_text(tiny_weights()))
+    with pytest.raises(BadFile, match=r"'bare\.safetensors' lacks its text encoder\. Put one into models/text_encoder"):
+        load(path, path.with_suffix(".yaml"), FULL)
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        (text_alone(tiny_weights(), "first_stage_model.", ""), r"'words\.safetensors' is no text encoder, but of the kind VAE\."),
+        ({"a": torch.ones(1)}, r"'words\.safetensors' is no text encoder, nor any other model known here\."),
+        (
+            {k: v.repeat_interleave(2, dim=-1) for k, v in text_alone(tiny_weights(), CLIP, "text_model.").items()},
+            r"hidden_size 32, but 'words\.safetensors' has 64",
+        ),
+        (text_alone(tiny_sd2_weights(), OPEN_CLIP, ""), "'words.safetensors' has OpenCLIP"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_told_by_name(tmp_path: Path, weights: dict[str, Tensor], said: str):
+    changes = {"cond_stage_config.target": "ldm.modules.encoders.modules.FrozenCLIPEmbedder"}
+    path = write_checkpoint(tmp_path / "bare.safetensors", weights=without_text(tiny_weights()), changes=changes)
+    file = write_checkpoint(tmp_path / "words.safetensors", weights=weights)
+    with pytest.raises(UserError, match=said):
+        load(path, path.with_suffix(".yaml"), FULL, Choices(text_encoder=file))
+
+
+def test_a_text_encoder_of_another_width_than_the_unet_asks_for_is_refused(tmp_path: Path):
+    changes = {"cond_stage_config.params": {}}
+    path = write_checkpoint(tmp_path / "bare.safetensors", weights=without_text(tiny_weights()), changes=changes)
+    wide = {k: v.repeat_interleave(2, dim=-1) for k, v in text_alone(tiny_weights(), CLIP, "text_model.").items()}
+    file = write_checkpoint(tmp_path / "words.safetensors", weights=wide)
+    with pytest.raises(UserError, match=r"says context_dim 32, but the text encoder of 'words\.safetensors' gives 64"):
+        load(path, path.with_suffix(".yaml"), FULL, Choices(text_encoder=file))
+
+
+def test_remains_of_a_text_encoder_are_passed_over(acquire, tmp_path: Path):
+    remains = {f"{CLIP}final_layer_norm.weight": torch.ones(32)}
+    write_checkpoint(tmp_path / "models" / "bare.safetensors", weights=without_text(tiny_weights(0)) | remains)
+    write_checkpoint(tmp_path / "models" / "whole.safetensors", seed=1)
+    assert same(acquire().components.text_encoder, tiny_modules(1)[2])
+
+
+@pytest.mark.parametrize("name", ["demo", "demo-v2"])
+def test_a_demo_without_its_text_encoder_draws_what_the_whole_one_draws(
+    tokenizer: ClipTokenizer, tmp_path: Path, name: str
+):
+    demo = ROOT / "models" / "Stable-diffusion" / "demo" / f"{name}.safetensors"
+    weights = load_file(demo)
+    own = {k: v for k, v in weights.items() if k.startswith("cond_stage_model.")}
+    models = tmp_path / "models"
+    write_checkpoint(models / "bare.safetensors", weights=without_text(weights))
+    write_checkpoint(tmp_path / "text" / "words.safetensors", weights=own)
+    for copy in ("bare.yaml", "whole.yaml"):
+        (models / copy).write_bytes(demo.with_suffix(".yaml").read_bytes())
+    (models / "whole.safetensors").symlink_to(demo)
+    manager = ModelManager([models], ROOT / "configs", tmp_path / "cache", [], [tmp_path / "text"])
+    runner = Runner(DeviceOptions(use_cpu=True), tokenizer)
+    whole, bare = Recorder(), Recorder()
+    runner.run(make_plan(SMALL, manager, manager.find("whole"), SAMPLERS, SCHEDULES), whole)
+    runner.run(make_plan(SMALL, manager, manager.find("bare"), SAMPLERS, SCHEDULES), bare)
+    assert whole.images[0][1].tobytes() == bare.images[0][1].tobytes()

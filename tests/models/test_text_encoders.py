@@ -1,0 +1,190 @@
+"""Which text encoder serves a checkpoint that has none: true headers, no weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from modules.core.errors import BadFile
+from modules.models.families import detect, families, fault_of
+from modules.models.header import Header, TensorInfo, read_header
+from modules.models.manager import Checkpoint, ModelManager
+from modules.models.text_encoders import TextSide, text_side
+from tests.models.files import (
+    CONFIGS,
+    header_of,
+    shapes_of,
+    text_shapes,
+    vit_h_shapes,
+    write_safetensors,
+)
+
+SPELLINGS = [
+    ("sd1", "text_model."),
+    ("sd1", "transformer.text_model."),
+    ("sd1", "cond_stage_model.transformer.text_model."),
+    ("sd1", ""),
+    ("sd2", "cond_stage_model.model."),
+    ("sd2", ""),
+]
+
+
+def without_text(name: str) -> dict[str, list[int]]:
+    return {k: v for k, v in shapes_of(name).items() if not k.startswith("cond_stage_model.")}
+
+
+def of_width(shapes: dict[str, list[int]], width: int) -> dict[str, list[int]]:
+    return {k: [width if size == 768 else size for size in v] for k, v in shapes.items()}
+
+
+def header(shapes: dict[str, list[int]]) -> Header:
+    infos = {name: TensorInfo(tuple(shape), "F16") for name, shape in shapes.items()}
+    return Header(infos, {}, "safetensors")
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> ModelManager:
+    return ModelManager(
+        [tmp_path / "models"], CONFIGS, tmp_path / "cache", [], [tmp_path / "text_encoder"]
+    )
+
+
+@pytest.fixture
+def bare(manager: ModelManager, tmp_path: Path):
+    """Return a function that lists a checkpoint without a text encoder among what else is there."""
+
+    def bare(family: str = "sd1", **others: dict[str, list[int]]) -> Checkpoint:
+        write_safetensors(tmp_path / "models" / "bare.safetensors", without_text(family))
+        for name, shapes in others.items():
+            folder = tmp_path / ("text_encoder" if name.startswith("text_") else "models")
+            write_safetensors(folder / f"{name.removeprefix('text_')}.safetensors", shapes)
+        manager.refresh()
+        return next(c for c in manager.checkpoints() if c.name == "bare.safetensors")
+
+    return bare
+
+
+@pytest.mark.parametrize(
+    ("file", "side"),
+    [
+        ("sd1", TextSide("CLIP", 768, is_there=True)),
+        ("sd1-unet-alone", TextSide("CLIP", 768)),
+        ("sd2-depth", TextSide("OpenCLIP", 1024, is_there=True)),
+        ("vae", TextSide()),
+    ],
+)
+def test_a_file_tells_which_text_encoder_it_has_or_needs(file: str, side: TextSide):
+    assert text_side(header_of(file)) == side
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd1-inpainting", "instruct-pix2pix", "sd2", "sd2-inpainting", "sd2-depth"])
+def test_the_family_is_told_without_the_text_encoder(family: str):
+    whole, bare = header_of(family), header(without_text(family))
+    assert detect(bare, families()) == detect(whole, families())
+    assert fault_of(bare, detect(bare, families())) == ""
+    assert text_side(bare) == text_side(whole)._replace(is_there=False)
+
+
+@pytest.mark.parametrize("name", ["demo", "demo-v2", "demo-inpainting"])
+def test_a_small_model_is_told_by_its_unet_alike(name: str):
+    demo = CONFIGS.parent / "models" / "Stable-diffusion" / "demo" / f"{name}.safetensors"
+    whole = read_header(demo)
+    tensors = {k: v for k, v in whole.tensors.items() if not k.startswith("cond_stage_model.")}
+    bare = Header(tensors, {}, "safetensors")
+    assert detect(bare, families()) == detect(whole, families())
+    assert text_side(bare) == text_side(whole)._replace(is_there=False)
+
+
+@pytest.mark.parametrize(("file", "spelled"), SPELLINGS)
+def test_every_usual_spelling_of_a_text_encoder_is_one(file: str, spelled: str):
+    alone = header(text_shapes(file, spelled))
+    family = detect(alone, families())
+    assert family is not None
+    assert family.name == "Text encoder"
+    assert fault_of(alone, family).endswith("It belongs in models/text_encoder.")
+    assert text_side(alone) == text_side(header_of(file))
+
+
+def test_open_clip_in_transformers_layout_is_told_by_its_width():
+    assert text_side(header(vit_h_shapes(23))) == TextSide("OpenCLIP", 1024, is_there=True)
+
+
+@pytest.mark.parametrize(("file", "spelled"), SPELLINGS)
+def test_a_file_in_the_folder_serves(bare, manager: ModelManager, file: str, spelled: str):
+    found = bare(file, text_words=text_shapes(file, spelled), whole=shapes_of(file))
+    assert found.fault == ""
+    chosen = manager.text_encoder_of(found)
+    assert chosen is not None
+    assert (chosen.name, chosen.is_checkpoint) == ("words.safetensors", False)
+
+
+def test_the_file_named_like_the_checkpoint_comes_first_then_the_first_by_name(bare, manager: ModelManager, tmp_path: Path):
+    words = text_shapes("sd1", "text_model.")
+    found = bare(text_a=words, text_bare=words, text_c=words)
+    assert manager.text_encoder_of(found).name == "bare.safetensors"
+    (tmp_path / "text_encoder" / "bare.safetensors").unlink()
+    assert manager.text_encoder_of(found).name == "a.safetensors"
+
+
+def test_another_checkpoint_of_the_kind_serves_the_plain_one_first(bare, manager: ModelManager, tmp_path: Path):
+    others = {"a": shapes_of("sd1-inpainting"), "b": shapes_of("sd2"), "c": shapes_of("sd1"), "d": shapes_of("sd1")}
+    found = bare(**others)
+    chosen = manager.text_encoder_of(found)
+    assert (chosen.name, chosen.is_checkpoint) == ("c.safetensors", True)
+    (tmp_path / "models" / "c.safetensors").unlink()
+    assert manager.text_encoder_of(found).name == "d.safetensors"
+    (tmp_path / "models" / "d.safetensors").unlink()
+    manager.refresh()
+    assert manager.text_encoder_of(found).name == "a.safetensors"
+
+
+def test_sd_2_takes_the_text_encoder_of_sd_2(bare, manager: ModelManager):
+    found = bare("sd2", a=shapes_of("sd1"), b=shapes_of("sd2"))
+    assert manager.text_encoder_of(found).name == "b.safetensors"
+
+
+def test_a_checkpoint_with_its_own_takes_no_other(bare, manager: ModelManager):
+    bare(whole=shapes_of("sd1"), text_words=text_shapes("sd1", ""))
+    assert manager.text_encoder_of(manager.find("whole")) is None
+
+
+@pytest.mark.parametrize(
+    ("family", "needed"), [("sd1", "a CLIP of width 768"), ("sd2", "an OpenCLIP of width 1024")]
+)
+def test_without_any_the_fault_says_what_to_put_where(bare, manager: ModelManager, family: str, needed: str):
+    other = "sd2" if family == "sd1" else "sd1"
+    found = bare(family, other=shapes_of(other))
+    assert found.fault == (
+        f"'bare.safetensors' lacks its text encoder. Put {needed} into models/text_encoder."
+    )
+    with pytest.raises(BadFile, match="lacks its text encoder"):
+        manager.find("bare")
+
+
+def test_what_lies_there_and_does_not_serve_is_named(bare, manager: ModelManager, tmp_path: Path):
+    (tmp_path / "text_encoder").mkdir()
+    (tmp_path / "text_encoder" / "cut.safetensors").write_bytes(b"")
+    narrow = of_width(text_shapes("sd1", "text_model."), 512)
+    found = bare(text_narrow=narrow, text_vae=shapes_of("vae"))
+    assert found.fault.endswith(
+        "'cut.safetensors' there cannot be read. 'narrow.safetensors' there is a CLIP of width 512. "
+        "'vae.safetensors' there is of the kind VAE."
+    )
+
+
+def test_a_refresh_finds_what_was_put_there(bare, manager: ModelManager, tmp_path: Path):
+    assert bare().fault
+    write_safetensors(tmp_path / "text_encoder" / "sub" / "l.safetensors", text_shapes("sd1", "text_model."))
+    manager.refresh()
+    assert manager.find("bare").fault == ""
+    assert manager.text_encoder_of(manager.find("bare")).name == "sub/l.safetensors"
+
+
+def test_a_restart_remembers_who_has_a_text_encoder(bare, manager: ModelManager, tmp_path: Path):
+    bare(whole=shapes_of("sd1"))
+    rows = json.loads((tmp_path / "cache" / "verdicts.json").read_text())["files"]
+    assert sorted(row[5:] for row in rows) == [["CLIP", 768, False], ["CLIP", 768, True]]
+    again = ModelManager([tmp_path / "models"], CONFIGS, tmp_path / "cache")
+    assert again.text_encoder_of(again.find("bare")).name == "whole.safetensors"
