@@ -79,7 +79,7 @@ def read_weights(path: Path, header: Header) -> Weights:
         if start + size > file.nbytes():
             raise BadFile(f"'{path.name}' changed while it was read.", "Try again.")
         # Sliced, since a tensor's place in a storage is counted in items, and the file's need not be whole.
-        tensors[name] = torch.empty(0, dtype=dtype).set_(file[start : start + size], 0, info.shape)  # pyright: ignore[reportArgumentType]
+        tensors[name] = torch.empty(0, dtype=dtype).set_(file[start : start + size], 0, info.shape)  # pyright: ignore[reportArgumentType, reportCallIssue]
     return Weights(tensors, file)
 
 
