@@ -1,4 +1,4 @@
-"""Memory for many tensors in one stretch, in large pages where the system has them."""
+"""Memory for many tensors in one stretch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, UntypedStorage
-
-from modules.backend import pages
 
 ALIGNMENT = 64  # bytes, as torch's own allocator has it
 
@@ -32,7 +30,7 @@ def allocate(forms: Iterable[Form]) -> list[Tensor]:
         starts.append(end)
         end += -(-form.shape.numel() * form.dtype.itemsize // ALIGNMENT) * ALIGNMENT
     stretch = torch.empty(end, dtype=torch.uint8).untyped_storage()
-    pages.prefer_large(stretch.data_ptr(), stretch.data_ptr() + end)
+    # No MADV_HUGEPAGE: where memory is in pieces, the kernel moves others' pages about first, and that took longer.
     return [_within(stretch, start, form) for start, form in zip(starts, forms, strict=True)]
 
 

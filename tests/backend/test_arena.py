@@ -1,10 +1,7 @@
 import gc
-import sys
 
-import pytest
 import torch
 
-from modules.backend import pages
 from modules.backend.arena import ALIGNMENT, Form, allocate
 from tests.backend.residence import resident_bytes
 
@@ -54,15 +51,3 @@ def test_the_memory_goes_back_with_the_last_tensor():
     del last
     gc.collect()
     assert resident_bytes() < filled - (96 << 20)
-
-
-@pytest.mark.parametrize("missing", ["platform", "advice"])
-def test_without_large_pages_it_works_all_the_same(monkeypatch, missing):
-    if missing == "platform":
-        monkeypatch.setattr(sys, "platform", "win32")
-    else:
-        monkeypatch.delattr("mmap.MADV_HUGEPAGE", raising=False)
-    pages._madvise.cache_clear()
-    (tensor,) = allocate([BIG])
-    pages._madvise.cache_clear()
-    assert tensor.fill_(2).sum() == 2 * tensor.numel()
