@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 from accelerate import init_empty_weights
@@ -10,6 +11,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, DPTForDepthEstimation
+from transformers.initialization import no_init_weights
 
 from modules.backend.depth_layout import depth_config
 from modules.models.text_config import TextConfig
@@ -40,7 +42,7 @@ def blank_unet(config: UNetConfig, *, upcast_attention: bool) -> UNet2DCondition
         "norm_num_groups": config.norm_num_groups,
         "upcast_attention": upcast_attention,
     }
-    with init_empty_weights(include_buffers=False):
+    with _without_memory():
         return cast("UNet2DConditionModel", UNet2DConditionModel.from_config(options))  # no tuple
 
 
@@ -58,7 +60,7 @@ def blank_vae(config: VaeConfig) -> AutoencoderKL:
         "sample_size": config.resolution,
         "scaling_factor": config.scale_factor,
     }
-    with init_empty_weights(include_buffers=False):
+    with _without_memory():
         return cast("AutoencoderKL", AutoencoderKL.from_config(options))  # no tuple
 
 
@@ -69,8 +71,7 @@ def blank_text_encoder(config: TextConfig) -> CLIPTextModel:
         for key, value in vars(config).items()
         if key not in ("layout", "skipped_layers")  # the file's, not the network's
     }
-    # Buffers stay real: position_ids on the meta device would make every embedding NaN.
-    with init_empty_weights(include_buffers=False):
+    with _without_memory():
         return CLIPTextModel(CLIPTextConfig(**options))
 
 
@@ -80,5 +81,15 @@ def blank_depth_estimator(weights: Mapping[str, Tensor]) -> DPTForDepthEstimatio
     Raises:
         KeyError: tensors that tell the sizes are missing.
     """
-    with init_empty_weights(include_buffers=False):
+    with _without_memory():
         return DPTForDepthEstimation(depth_config(weights))
+
+
+@contextlib.contextmanager
+def _without_memory() -> Iterator[None]:
+    """Make parameters without memory and without the random numbers that would be drawn for them.
+
+    Buffers stay real: position_ids on the meta device would make every embedding NaN.
+    """
+    with init_empty_weights(include_buffers=False), no_init_weights():
+        yield

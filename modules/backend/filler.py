@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from modules.backend.ldm_layout import Third
+from modules.backend.placement import placed
 from modules.backend.weights import Weights
 from modules.core.errors import BadFile, UserError
 from modules.models.configs import OTHER_MODEL
@@ -40,6 +41,14 @@ class Source:
     averaged: bool = False
 
 
+class _Weight(NamedTuple):
+    """A parameter's tensor as the file has it: its key in the module, its name in the file."""
+
+    key: str
+    name: str
+    tensor: Tensor
+
+
 class Filler:
     """Gives networks their weights, tensor by tensor; no two copies of all of them exist at any time.
 
@@ -60,8 +69,23 @@ class Filler:
             BadFile: weights are missing.
             UserError: the .yaml speaks of other weights.
         """
+        found = self._found(module, ldm_name)
+        tensors = placed(
+            [weight.tensor for weight in found],
+            dtype,
+            self._device,
+            lambda number: self._release(found[number].name),
+        )
+        state = {weight.key: tensor for weight, tensor in zip(found, tensors, strict=True)}
+        module.load_state_dict(state, assign=True)
+        if self._device.type != "cpu":
+            module.to(self._device)  # buffers; the weights are there
+        return module.eval().requires_grad_(requires_grad=False)
+
+    def _found(self, module: nn.Module, ldm_name: Callable[[str], str | Third]) -> list[_Weight]:
+        """Return the file's tensor of each parameter, in the shape wanted."""
         source = self._source
-        state: dict[str, Tensor] = {}
+        found: list[_Weight] = []
         missing: list[str] = []
         for key, parameter in module.state_dict().items():
             wanted = ldm_name(key)
@@ -74,17 +98,15 @@ class Filler:
             weight = source.weights[actual]
             if isinstance(wanted, Third):
                 weight = _third(weight, wanted.number)
-            weight = self._fitted(weight, actual, parameter.shape)
-            state[key] = _placed(weight, dtype, self._device)
-            if isinstance(source.weights, Weights) and state[key].data_ptr() != weight.data_ptr():
-                source.weights.release(actual)
+            found.append(_Weight(key, actual, self._fitted(weight, actual, parameter.shape)))
         if missing:
             text = f"'{source.name}' lacks {len(missing)} weights that '{source.config}' asks for: {_few(missing)}."
             raise BadFile(text, "The file is incomplete, or the .yaml belongs to another model.")
-        module.load_state_dict(state, assign=True)
-        if self._device.type != "cpu":
-            module.to(self._device)  # buffers; the weights are there
-        return module.eval().requires_grad_(requires_grad=False)
+        return found
+
+    def _release(self, name: str) -> None:
+        if isinstance(self._source.weights, Weights):
+            self._source.weights.release(name)
 
     def check_leftovers(self, parts: tuple[str, ...], harmless: re.Pattern[str]) -> None:
         """Report what the file has beyond its components.
@@ -126,15 +148,6 @@ class Filler:
             text = f"'{source.config}' makes {name} {list(shape)}, but '{source.name}' has {list(weight.shape)}."
             raise UserError(text, OTHER_MODEL)
         return weight
-
-
-def _placed(weight: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return the weight itself when it is right as it is, else a copy: converted, moved, laid out, in one go."""
-    # On the processor convolutions are a twentieth faster with channels last.
-    is_kernel = weight.ndim == 4 and weight.shape[2:] != (1, 1)
-    if device.type != "cpu" or weight.is_meta or not is_kernel or dtype != torch.float32:
-        return weight.to(device if not weight.is_meta else weight.device, dtype)
-    return torch.empty(weight.shape, dtype=dtype, memory_format=torch.channels_last).copy_(weight)
 
 
 def _third(weight: Tensor, index: int) -> Tensor:

@@ -19,7 +19,7 @@ from modules.backend.depth_layout import UNUSED, VIT, depth_name
 from modules.backend.filler import Filler, Source
 from modules.backend.ldm_layout import open_clip_name, text_name, unet_name, vae_name
 from modules.backend.prediction import probe
-from modules.backend.weights import read_weights
+from modules.backend.weights import aligned, read_weights
 from modules.core.errors import BadFile, Unsupported, UserError
 from modules.models.configs import ModelConfig, TextSource, read_config
 from modules.models.families import detect, families, fault_of
@@ -296,7 +296,7 @@ def _alphas_cumprod(weights: Mapping[str, Tensor], config: ModelConfig) -> Tenso
     """
     own = weights.get("alphas_cumprod")
     if own is not None and own.shape == (config.timesteps,):
-        own = own.double()
+        own = aligned(own).double()
         if bool((own[1:] < own[:-1]).all()) and own[-1] > 0 and own[0] < 1:
             return own.clone()
     start, end = config.linear_start**0.5, config.linear_end**0.5

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
-import mmap
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
 import torch
 from torch import Tensor, UntypedStorage
 
+from modules.backend import pages
 from modules.backend.unpickle import DTYPES, read_tensors
 from modules.core.errors import BadFile, Unsupported
 from modules.models.header import Header
 
-ALIGNMENT = 8  # of the widest dtype; torch must not be given an odd address
-
 
 class Weights(Mapping[str, Tensor]):
     """Tensors by name, and the memory they are mapped to.
+
+    A file whose header has an odd length puts them at odd addresses: `aligned` gives one to compute with.
 
     Args:
         tensors: On the CPU, in the file's dtypes.
@@ -31,7 +29,6 @@ class Weights(Mapping[str, Tensor]):
     def __init__(self, tensors: Mapping[str, Tensor], file: UntypedStorage) -> None:
         self._tensors = tensors
         self._file = file
-        self._advise = _madvise()
 
     def __getitem__(self, name: str) -> Tensor:
         return self._tensors[name]
@@ -52,12 +49,8 @@ class Weights(Mapping[str, Tensor]):
         tensor = self._tensors[name]
         begin, end = tensor.data_ptr(), tensor.data_ptr() + tensor.nbytes
         first = self._file.data_ptr()
-        if self._advise is None or not first <= begin <= end <= first + self._file.nbytes():
-            return
-        begin = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE  # whole pages: neighbours stay
-        end = end // mmap.PAGESIZE * mmap.PAGESIZE
-        if begin < end:
-            self._advise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_DONTNEED)
+        if first <= begin <= end <= first + self._file.nbytes():
+            pages.give_back(begin, end)
 
 
 def read_weights(path: Path, header: Header) -> Weights:
@@ -85,23 +78,24 @@ def read_weights(path: Path, header: Header) -> Weights:
         start, size = header.positions[name], math.prod(info.shape) * dtype.itemsize
         if start + size > file.nbytes():
             raise BadFile(f"'{path.name}' changed while it was read.", "Try again.")
-        bytes_of_it = torch.empty(0, dtype=torch.uint8).set_(file, start, (size,), (1,))  # pyright: ignore[reportArgumentType, reportCallIssue]
-        aligned = bytes_of_it if start % ALIGNMENT == 0 else bytes_of_it.clone()
-        tensors[name] = aligned.view(dtype).view(info.shape)
+        # Sliced, since a tensor's place in a storage is counted in items, and the file's need not be whole.
+        tensors[name] = torch.empty(0, dtype=dtype).set_(file[start : start + size], 0, info.shape)  # pyright: ignore[reportArgumentType, reportCallIssue]
     return Weights(tensors, file)
+
+
+def is_aligned(tensor: Tensor) -> bool:
+    """Return whether a tensor lies where its dtype may lie."""
+    return tensor.data_ptr() % tensor.itemsize == 0
+
+
+def aligned(tensor: Tensor) -> Tensor:
+    """Return the tensor, or a copy of a contiguous one that lies where its dtype must not lie."""
+    if is_aligned(tensor):
+        return tensor
+    return tensor.view(-1).view(torch.uint8).clone().view(tensor.dtype).view(tensor.shape)
 
 
 def map_file(path: Path) -> UntypedStorage:
     """Return a file's bytes as memory; what is written into it is not written to the file."""
     mapped = UntypedStorage.from_file(str(path), shared=False, nbytes=path.stat().st_size)
     return cast("UntypedStorage", mapped)  # torch annotates its base class
-
-
-def _madvise() -> Callable[..., int] | None:
-    """Return the system's madvise, or None where private pages cannot be given back with it."""
-    if sys.platform != "linux":
-        return None
-    try:
-        return ctypes.CDLL(None, use_errno=True).madvise
-    except (OSError, AttributeError):
-        return None
