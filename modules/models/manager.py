@@ -6,7 +6,7 @@ import dataclasses
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from modules.core.errors import BadFile, NotFound, UserError, WebUIError
@@ -45,7 +45,7 @@ class Checkpoint:
     modified_ns: int
     family: str
     fault: str
-    sha256: str
+    sha256: str = field(compare=False)  # comes later, and makes it no other checkpoint
     text: TextSide
 
     @property
