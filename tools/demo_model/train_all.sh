@@ -21,7 +21,7 @@ train() {
 unet() {
     local name="$1"
     shift
-    train "$name" train_unet --name "$name" --adam-lr 1e-3 --bfloat16 "$@"
+    train "$name" train_unet --name "$name" --adam-lr 1e-3 "$@"
 }
 
 mkdir -p "$work"
@@ -32,14 +32,15 @@ train depth-estimator train_depth
 train judge judge
 
 # Small pictures first: the words are learned there at a fraction of the cost.
-unet small --steps 1800 --sizes 128x128 --muon-lr 0.008
-unet middle --start "$work/small.pt" --steps 2000 --muon-lr 0.007 \
+unet small --bfloat16 --steps 1800 --sizes 128x128 --muon-lr 0.008
+unet middle --bfloat16 --start "$work/small.pt" --steps 2000 --muon-lr 0.007 \
     --sizes 128x128:25,192x192:20,256x256:45,256x192:5,192x256:5
-unet unet --start "$work/middle.pt" --steps 3600 --muon-lr 0.006 --decay-share 1 \
+unet unet --bfloat16 --start "$work/middle.pt" --steps 3600 --muon-lr 0.006 --decay-share 1 \
     --sizes 128x128:8,192x192:8,256x256:56,256x192:5,192x256:5,384x384:6,512x512:12
-unet inpaint --task inpaint --objective eps --start "$work/unet.pt" --steps 2200 --muon-lr 0.005 --decay-share 1 \
-    --sizes 128x128:30,256x256:70
-unet depth --task depth --start "$work/unet.pt" --steps 1500 --muon-lr 0.005 --decay-share 1 \
+# Noise has to be told to a hundredth where a picture begins: in 32-bit floats.
+unet inpaint --task inpaint --objective eps --start "$work/unet.pt" --steps 1500 --muon-lr 0.006 --decay-share 1 \
+    --sizes 128x128:25,256x256:75
+unet depth --bfloat16 --task depth --start "$work/unet.pt" --steps 1200 --muon-lr 0.005 --decay-share 1 \
     --sizes 128x128:15,192x192:10,256x256:70,512x512:5
 
 export_as() {
