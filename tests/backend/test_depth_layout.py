@@ -14,6 +14,7 @@ from modules.backend import blank
 from modules.backend.depth_layout import UNUSED, depth_name
 from modules.backend.loader import Precision, load
 from modules.core.errors import BadFile
+from modules.models.depth_config import DepthConfig
 from tests.backend.checkpoints_sd2 import tiny_sd2_weights, write_sd2
 from tests.models.files import shapes_of
 
@@ -72,7 +73,7 @@ def from_midas(weights):
     return converted
 
 
-def tiny_config() -> DPTConfig:
+def tiny_config(heads: int = 2, groups: int = 32) -> DPTConfig:
     backbone = BitConfig(
         global_padding="same",
         layer_type="bottleneck",
@@ -81,13 +82,14 @@ def tiny_config() -> DPTConfig:
         embedding_size=32,
         out_features=["stage1", "stage2", "stage3"],
         embedding_dynamic_padding=True,
+        num_groups=groups,
     )
     return DPTConfig(
         is_hybrid=True,
         backbone_config=backbone,
         hidden_size=128,
         num_hidden_layers=4,
-        num_attention_heads=2,
+        num_attention_heads=heads,
         intermediate_size=256,
         layer_norm_eps=1e-6,
         image_size=64,
@@ -122,8 +124,8 @@ def tiny_weights():
     return weights | {head + "weight": torch.ones(10, 128), head + "bias": torch.ones(10)}
 
 
-@pytest.mark.parametrize("which", ["published", "tiny"])
-def test_every_name_of_midas_is_accounted_for(which):
+@pytest.mark.parametrize(("which", "heads"), [("published", 12), ("tiny", 2)])
+def test_every_name_of_midas_is_accounted_for(which, heads):
     if which == "published":
         shapes = {k: v for k, v in shapes_of("sd2-depth").items() if k.startswith(PREFIX)}
         assert len(shapes) == 368  # as in 512-depth-ema.ckpt
@@ -133,7 +135,7 @@ def test_every_name_of_midas_is_accounted_for(which):
     used = {name: value for name, value in weights.items() if not re.fullmatch(UNUSED, name)}
     assert len(used) == len(weights) - 2
     theirs = from_midas(used)
-    ours = blank.blank_depth_estimator(weights).state_dict()
+    ours = blank.blank_depth_estimator(weights, DepthConfig(heads)).state_dict()
     assert ours.keys() == theirs.keys()
     for key, value in ours.items():
         assert value.numel() == theirs[key].numel(), key
@@ -150,6 +152,25 @@ def test_a_depth_checkpoint_computes_the_same_depth(tmp_path):
     with torch.inference_mode():
         ours = estimator(picture).predicted_depth
         assert_close(ours, tiny_estimator()(picture).predicted_depth, atol=1e-5, rtol=1e-4)
+
+
+def test_heads_and_groups_come_from_the_yaml(tmp_path):
+    told = {"num_attention_heads": 4, "backbone_num_groups": 8}
+    path = write_sd2(
+        tmp_path / "d.safetensors",
+        5,
+        weights=tiny_sd2_weights(5) | tiny_weights(),
+        changes={"depth_stage_config": {"params": told}},
+    )
+    estimator = load(path, path.with_suffix(".yaml"), FULL).depth_estimator
+    assert estimator is not None
+    theirs = DPTForDepthEstimation(tiny_config(heads=4, groups=8)).eval()
+    theirs.load_state_dict(tiny_estimator().state_dict())
+    picture = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        ours = estimator(picture).predicted_depth
+        assert_close(ours, theirs(picture).predicted_depth, atol=1e-5, rtol=1e-4)
+        assert not torch.allclose(ours, tiny_estimator()(picture).predicted_depth, rtol=1e-3)
 
 
 def test_a_depth_checkpoint_without_its_estimator_loads(tmp_path):
