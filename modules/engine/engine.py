@@ -335,10 +335,10 @@ class Engine:
         request = plan.request_of(one)
         text = infotext.write(request, self._model_pairs(plan.model))
         try:
-            path = self._images.save(image, text, request.task, one.seed)
+            path = self._images.save(image, text, request.saved_as, one.seed)
         except StorageError as error:
             logger.warning("%s", error)
-            path = ImageStore(self.spare_outputs).save(image, text, request.task, one.seed)
+            path = ImageStore(self.spare_outputs).save(image, text, request.saved_as, one.seed)
             return GeneratedImage(index, one.seed, text, path, f"{error} It is kept as {path}.")
         return GeneratedImage(index, one.seed, text, path)
 
