@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import re
 
 import pytest
 import torch
 from torch.testing import assert_close
-from transformers import BitConfig, DPTConfig, DPTForDepthEstimation
+from transformers import DPTForDepthEstimation
 
 from modules.backend import blank
 from modules.backend.depth_layout import UNUSED, depth_name
 from modules.backend.loader import Precision, load
 from modules.core.errors import BadFile
 from modules.models.depth_config import DepthConfig
+from tests.backend.checkpoints_depth import tiny_config, tiny_estimator, tiny_weights, write_depth
 from tests.backend.checkpoints_sd2 import tiny_sd2_weights, write_sd2
 from tests.models.files import shapes_of
 
@@ -73,57 +73,6 @@ def from_midas(weights):
     return converted
 
 
-def tiny_config(heads: int = 2, groups: int = 32) -> DPTConfig:
-    backbone = BitConfig(
-        global_padding="same",
-        layer_type="bottleneck",
-        depths=[1, 1, 2],
-        hidden_sizes=[128, 256, 256],
-        embedding_size=32,
-        out_features=["stage1", "stage2", "stage3"],
-        embedding_dynamic_padding=True,
-        num_groups=groups,
-    )
-    return DPTConfig(
-        is_hybrid=True,
-        backbone_config=backbone,
-        hidden_size=128,
-        num_hidden_layers=4,
-        num_attention_heads=heads,
-        intermediate_size=256,
-        layer_norm_eps=1e-6,
-        image_size=64,
-        backbone_out_indices=[0, 1, 2, 3],
-        backbone_featmap_shape=[1, 256, 4, 4],
-        neck_ignore_stages=[0, 1],
-        neck_hidden_sizes=[128, 256, 128, 128],
-        readout_type="project",
-        reassemble_factors=[1, 1, 1, 0.5],
-        fusion_hidden_size=32,
-    )
-
-
-@functools.cache
-def tiny_estimator() -> DPTForDepthEstimation:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return DPTForDepthEstimation(tiny_config()).eval()
-
-
-def tiny_weights():
-    """Return the tiny estimator as MiDaS's tensors, ImageNet's classes included."""
-    weights, fused = {}, {}
-    for key, value in tiny_estimator().state_dict().items():
-        name = depth_name(key)
-        if isinstance(name, str):
-            weights[name] = value
-        else:
-            fused.setdefault(name.name, {})[name.number] = value
-    weights |= {name: torch.cat([parts[n] for n in range(3)]) for name, parts in fused.items()}
-    head = PREFIX + "pretrained.model.head."
-    return weights | {head + "weight": torch.ones(10, 128), head + "bias": torch.ones(10)}
-
-
 @pytest.mark.parametrize(("which", "heads"), [("published", 12), ("tiny", 2)])
 def test_every_name_of_midas_is_accounted_for(which, heads):
     if which == "published":
@@ -144,7 +93,7 @@ def test_every_name_of_midas_is_accounted_for(which, heads):
 
 
 def test_a_depth_checkpoint_computes_the_same_depth(tmp_path):
-    path = write_sd2(tmp_path / "d.safetensors", 5, weights=tiny_sd2_weights(5) | tiny_weights())
+    path = write_depth(tmp_path / "d.safetensors")
     estimator = load(path, path.with_suffix(".yaml"), FULL).depth_estimator
     assert estimator is not None
     assert not any(t.is_meta for t in (*estimator.parameters(), *estimator.buffers()))
@@ -156,12 +105,8 @@ def test_a_depth_checkpoint_computes_the_same_depth(tmp_path):
 
 def test_heads_and_groups_come_from_the_yaml(tmp_path):
     told = {"num_attention_heads": 4, "backbone_num_groups": 8}
-    path = write_sd2(
-        tmp_path / "d.safetensors",
-        5,
-        weights=tiny_sd2_weights(5) | tiny_weights(),
-        changes={"depth_stage_config": {"params": told}},
-    )
+    changes = {"depth_stage_config": {"params": told}}
+    path = write_depth(tmp_path / "d.safetensors", changes=changes)
     estimator = load(path, path.with_suffix(".yaml"), FULL).depth_estimator
     assert estimator is not None
     theirs = DPTForDepthEstimation(tiny_config(heads=4, groups=8)).eval()
