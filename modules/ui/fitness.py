@@ -17,7 +17,7 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 def build_fitness(title: str) -> gr.HTML:
     """Make the place of the line where the page stands; without a line it takes no room."""
-    return gr.HTML("", elem_id=f"{title}_model_message", padding=False)
+    return gr.HTML("", elem_id=f"{title.lower()}_model_message", padding=False)
 
 
 def follow_fitness(
