@@ -28,6 +28,8 @@ class Form:
     def __init__(self, model: type[GenerationRequest], engine: Engine, prefix: str) -> None:
         self.components: dict[str, Component] = {}
         self.pictures: set[str] = set()  # names of the fields that hold one
+        # What the browser keeps. To be rendered outside the tab: Gradio reads it only where it is in the page.
+        self.states: list[gr.BrowserState] = []
         self.model = model
         self.prefix = prefix
         self._engine = engine
@@ -38,7 +40,6 @@ class Form:
         field = self.model.model_fields[name]
         layout = {"label": param.label, "elem_id": f"{self.prefix}_{name}", **layout}
         if is_picture(field):
-            # As a file rather than decoded: what it may hold is checked before a pixel is unpacked.
             component = gr.Image(
                 type="filepath", image_mode=None, sources=["upload", "clipboard"], **layout
             )
@@ -61,13 +62,16 @@ class Form:
     def read(self, values: Mapping[Component, Any]) -> dict[str, Any]:
         """Return field values from what an event with these components as its set of inputs delivers.
 
+        The event has to be one with `preprocess=False`: pictures then come as what the browser says of an upload
+        rather than decoded, so that they are checked before a pixel is unpacked, and errors are told in our words.
+
         Raises:
             UserError: a picture is no longer there.
         """
         read = self.read_settings(values)
         for name in self.pictures:
-            path = values[self.components[name]]
-            read[name] = None if path is None else _bytes(Path(path))
+            file = values[self.components[name]]
+            read[name] = None if file is None else _bytes(file)
         return read
 
     def read_settings(self, values: Mapping[Component, Any]) -> dict[str, Any]:
@@ -85,8 +89,9 @@ class Form:
         return gr.Textbox(value=default, lines=param.lines, max_lines=12, **layout)
 
 
-def _bytes(file: Path) -> bytes:
+def _bytes(file: Mapping[str, Any]) -> bytes:
+    """Return the content of an upload, which Gradio has checked to be one."""
     try:
-        return file.read_bytes()
+        return Path(file["path"] or "").read_bytes()
     except OSError:
         raise UserError("The picture is no longer on the server.", "Put it in again.") from None

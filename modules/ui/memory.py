@@ -17,7 +17,9 @@ def remember(form: Form, page: gr.Blocks) -> Dependency:
     Pictures are not stored: a browser keeps five megabytes, and the server forgets uploads when it starts.
     """
     components = list(form.settings.values())
-    stored = gr.BrowserState({}, storage_key=f"webui-form-{form.prefix}", secret="webui")
+    key = f"webui-form-{form.prefix}"
+    stored = gr.BrowserState({}, storage_key=key, secret="webui", render=False)
+    form.states.append(stored)
     loaded = page.load(
         lambda values: restored(form, values),
         inputs=stored,

@@ -103,6 +103,7 @@ def connect(
         _submitter(engine, form),
         inputs=inputs,
         outputs=[panel.job_id, panel.message],
+        preprocess=False,  # see Form.read; whether a file was uploaded is checked all the same
         show_progress="hidden",
         api_visibility="private",
     ).then(None, inputs=panel.job_id, js=f"(id) => {{ webui.follow('{panel.prefix}', id) }}")

@@ -38,7 +38,7 @@ def build_page(engine: Engine) -> gr.Blocks:
         title="Stable Diffusion WebUI", analytics_enabled=False, fill_width=True
     ) as page:
         chosen = build_checkpoint_bar(engine, page)
-        helps: dict[str, str] = {}
+        forms: list[Form] = []
         with gr.Tabs():
             for tab in TABS:
                 with gr.Tab(tab.title, id=tab.title, elem_id=f"tab_{tab.title}"):
@@ -48,7 +48,10 @@ def build_page(engine: Engine) -> gr.Blocks:
                     follow_fitness(engine, form, line, events)
                     filled, *_ = follow_native_size(engine, form, events)
                     filled.then(None, js=f"() => {{ webui.filled('{form.prefix}') }}")
-                    helps |= form.helps()
+                    forms.append(form)
+        for state in [state for form in forms for state in form.states]:
+            state.render()
+        helps = {element: text for form in forms for element, text in form.helps().items()}
         page.load(None, js=f"() => {{ webui.start({json.dumps(helps)}) }}")
     return page
 

@@ -48,7 +48,7 @@ def test_a_picture_is_put_in_from_a_file_or_the_clipboard_and_comes_as_a_file(fo
 def test_an_uploaded_picture_becomes_the_requests(form: Form, tmp_path: Path):
     picture = Image.linear_gradient("L").convert("RGB")
     picture.save(tmp_path / "upload.png")
-    read = form.read(values_of(form, init_image=str(tmp_path / "upload.png")))
+    read = form.read(values_of(form, init_image={"path": str(tmp_path / "upload.png"), "url": None}))
     request = validated(DepthRequest, read)
     assert request.init_image == ImageField.from_pil(picture)
     assert (request.depth_map, request.denoising_strength) == (None, 0.5)
@@ -56,11 +56,16 @@ def test_an_uploaded_picture_becomes_the_requests(form: Form, tmp_path: Path):
 
 def test_an_upload_that_is_gone_is_told(form: Form, tmp_path: Path):
     with pytest.raises(UserError, match="The picture is no longer on the server. Put it in again."):
-        form.read(values_of(form, depth_map=str(tmp_path / "gone.png")))
+        form.read(values_of(form, depth_map={"path": str(tmp_path / "gone.png")}))
+
+
+def test_a_file_without_a_place_is_no_picture(form: Form):
+    with pytest.raises(UserError, match="no longer on the server"):
+        form.read(values_of(form, init_image={"path": None, "url": "data:image/png;base64,AAAA"}))
 
 
 def test_the_browser_is_given_no_picture_to_keep(form: Form, tmp_path: Path):
-    values = values_of(form, init_image=str(tmp_path / "upload.png"))
+    values = values_of(form, init_image={"path": str(tmp_path / "upload.png"), "url": None})
     assert form.read_settings(values) == {"prompt": "a cat", "denoising_strength": 0.5}
     assert restored(form, {"prompt": "a dog", "init_image": "x", "denoising_strength": 7}) == ["a dog", 0.75]
 
