@@ -127,9 +127,7 @@ def make_plan(
     )
 
 
-def _check_task(
-    request: GenerationRequest, models: ModelManager, checkpoint: Checkpoint
-) -> None:
+def _check_task(request: GenerationRequest, models: ModelManager, checkpoint: Checkpoint) -> None:
     has_depth_map = False
     if isinstance(request, DepthRequest):
         has_depth_map = request.depth_map is not None

@@ -63,7 +63,9 @@ def read_picture_request(body: Mapping[str, Any]) -> tuple[DepthRequest, list[st
     values = {key: value for key, value in body.items() if key != "include_init_images"}
     pictures = values.pop("init_images", None)
     if not pictures:
-        raise NotFound("Init image not found: init_images is empty.", "Put a picture in base64 into it.")
+        raise NotFound(
+            "Init image not found: init_images is empty.", "Put a picture in base64 into it."
+        )
     if not isinstance(pictures, list):
         raise UserError("init_images is no list.", "Put the picture into a list.")
     given = cast("list[Any]", pictures)  # JSON: anything; the request checks it

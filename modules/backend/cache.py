@@ -67,7 +67,6 @@ class LoadedModel:
             del self._prompts[next(iter(self._prompts))]
         return known
 
-
     def see(self, request: DepthRequest, name: str) -> Seen:
         """Return what is seen of a request's picture, from memory when it is the last one again.
 

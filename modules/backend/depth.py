@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -33,7 +33,8 @@ def estimate(estimator: DPTForDepthEstimation, image: Image.Image) -> Tensor:
     """
     pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None]
     pixels = pixels.to(estimator.device, torch.float32) / 255
-    width, height = estimated_size(image.width, image.height, int(estimator.config.image_size))
+    side = cast("int", estimator.config.image_size)  # as depth_layout gives it
+    width, height = estimated_size(image.width, image.height, side)
     scaled = functional.interpolate(pixels, size=(height, width), mode="bicubic")
     with _of_size(estimator, height, width):
         answer = estimator(((scaled - 0.5) / 0.5).to(estimator.dtype))
@@ -102,7 +103,9 @@ def _of_size(estimator: DPTForDepthEstimation, height: int, width: int) -> Itera
     transformers' hybrid DPT insists on its configured size and takes the patches for a square, although everything
     between is made for any size, position embeddings included.
     """
-    embeddings, stage = estimator.dpt.embeddings, estimator.neck.reassemble_stage
+    # Any: transformers types the parts of every DPT at once, those without patches included.
+    embeddings: Any = estimator.dpt.embeddings
+    stage: Any = estimator.neck.reassemble_stage
     own = embeddings.image_size
 
     def with_patches(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:

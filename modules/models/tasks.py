@@ -37,15 +37,18 @@ def misfit(
             f"'{checkpoint.name}' is no depth checkpoint, and this version repaints pictures with those alone.",
             _advice(models),
         )
-    if task == "depth2img" and not has_depth_map:
-        if DEPTH_CLASS_TOKEN not in read_header(checkpoint.path).tensors:
-            return no_estimator(checkpoint.name)
+    if task == "depth2img" and not has_depth_map and not _estimates(checkpoint):
+        return no_estimator(checkpoint.name)
     return None
 
 
 def no_estimator(name: str) -> UserError:
     """Return the error for a picture without a depth map and a checkpoint that cannot estimate one."""
     return UserError(f"'{name}' carries no depth estimator.", "Give a depth map.")
+
+
+def _estimates(checkpoint: Checkpoint) -> bool:
+    return DEPTH_CLASS_TOKEN in read_header(checkpoint.path).tensors
 
 
 def _advice(models: ModelManager) -> str:

@@ -39,7 +39,9 @@ class ImageField:
     def from_pil(cls, image: Image.Image) -> ImageField:
         """Return a picture as it is to be seen: turned as its EXIF data say, on white where it is transparent."""
         upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I"):  # 16 bits of grey, as programs write depth; RGB would cut them off
+        if upright.mode.startswith(
+            "I"
+        ):  # 16 bits of grey, as programs write depth; RGB would cut them off
             upright = upright.convert("I").point(lambda value: value * (1 / 256))
             upright = upright.convert("L")
         if upright.has_transparency_data:
@@ -55,7 +57,9 @@ class ImageField:
             UserError: they are no PNG, JPEG or WebP, are damaged, or hold too many pixels.
         """
         if len(data) > LARGEST_FILE_BYTES:
-            raise UserError(f"The picture has {len(data)} bytes; at most {LARGEST_FILE_BYTES} are read.")
+            raise UserError(
+                f"The picture has {len(data)} bytes; at most {LARGEST_FILE_BYTES} are read."
+            )
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 width, height = image.size  # from the header; nothing is unpacked yet
@@ -77,7 +81,9 @@ class ImageField:
             UserError: the text is no base64, or no picture comes of it.
         """
         if text.startswith(("http://", "https://")):
-            raise UserError("The picture is a web address, and nothing is fetched.", "Send it in base64.")
+            raise UserError(
+                "The picture is a web address, and nothing is fetched.", "Send it in base64."
+            )
         coded = text.partition(",")[2] if text.startswith("data:") else text
         try:
             data = base64.b64decode("".join(coded.split()), validate=True)
@@ -134,4 +140,6 @@ def _validate(value: Any) -> ImageField:  # whatever a form or a JSON body holds
 
 
 def _too_large(found: str) -> UserError:
-    return UserError(f"The picture has {found}; at most {MOST_PIXELS} are read.", "Make it smaller.")
+    return UserError(
+        f"The picture has {found}; at most {MOST_PIXELS} are read.", "Make it smaller."
+    )

@@ -20,9 +20,7 @@ def build_fitness(title: str) -> gr.HTML:
     return gr.HTML("", elem_id=f"{title.lower()}_model_message", padding=False)
 
 
-def follow_fitness(
-    engine: Engine, form: Form, line: gr.HTML, events: Iterable[Dependency]
-) -> None:
+def follow_fitness(engine: Engine, form: Form, line: gr.HTML, events: Iterable[Dependency]) -> None:
     """Keep the line true.
 
     Args:

@@ -77,7 +77,11 @@ class SeedRow:
         with gr.Row(elem_classes="seed"):
             self._seed = form.field("seed", scale=8, min_width=160)
             self._new = gr.Button(
-                "⚂", elem_id=f"{form.prefix}_random_seed", elem_classes="tool", min_width=44, scale=0
+                "⚂",
+                elem_id=f"{form.prefix}_random_seed",
+                elem_classes="tool",
+                min_width=44,
+                scale=0,
             )
             self._last = gr.Button(
                 "♻", elem_id=f"{form.prefix}_reuse_seed", elem_classes="tool", min_width=44, scale=0

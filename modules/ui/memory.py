@@ -43,13 +43,9 @@ def remember(form: Form, page: gr.Blocks) -> Dependency:
 def restored(form: Form, values: Any) -> list[Any]:
     """Return each field's stored value where it is still valid, else its default."""
     if not values or not isinstance(values, dict):
-        return [
-            gr.skip() for _ in form.settings
-        ]  # a first visit: nothing typed meanwhile is lost
+        return [gr.skip() for _ in form.settings]  # a first visit: nothing typed meanwhile is lost
     defaults = form.model()
-    return [
-        _valid(form, name, values.get(name), getattr(defaults, name)) for name in form.settings
-    ]
+    return [_valid(form, name, values.get(name), getattr(defaults, name)) for name in form.settings]
 
 
 def _valid(form: Form, name: str, value: Any, default: Any) -> Any:

@@ -94,9 +94,7 @@ def build_output(prefix: str) -> OutputPanel:
     )
 
 
-def connect(
-    engine: Engine, form: Form, buttons: GenerateButtons, panel: OutputPanel
-) -> None:
+def connect(engine: Engine, form: Form, buttons: GenerateButtons, panel: OutputPanel) -> None:
     """Wire a tab: submit, follow, collect, select."""
     inputs: set[Block] = set(form.components.values())
     buttons.generate.click(
@@ -125,9 +123,7 @@ def connect(
     )
 
 
-def _submitter(
-    engine: Engine, form: Form
-) -> Callable[[Mapping[Component, Any]], tuple[str, str]]:
+def _submitter(engine: Engine, form: Form) -> Callable[[Mapping[Component, Any]], tuple[str, str]]:
     def submit(values: Mapping[Component, Any]) -> tuple[str, str]:
         try:
             read = _stated(form.model, form.read(values))

@@ -73,7 +73,7 @@ def test_a_given_map_is_taken_rather_than_an_estimate(
 
 @torch.inference_mode()
 def test_without_map_and_estimator_there_is_no_depth(without_estimator: Components):
-    with pytest.raises(UserError, match="'d' carries no depth estimator. Give a depth map."):
+    with pytest.raises(UserError, match=r"'d' carries no depth estimator\. Give a depth map\."):
         look(without_estimator, request_of(), "d")
 
 

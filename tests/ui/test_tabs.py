@@ -55,7 +55,7 @@ def test_an_uploaded_picture_becomes_the_requests(form: Form, tmp_path: Path):
 
 
 def test_an_upload_that_is_gone_is_told(form: Form, tmp_path: Path):
-    with pytest.raises(UserError, match="The picture is no longer on the server. Put it in again."):
+    with pytest.raises(UserError, match=r"no longer on the server\. Put it in again\."):
         form.read(values_of(form, depth_map={"path": str(tmp_path / "gone.png")}))
 
 
