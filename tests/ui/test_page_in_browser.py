@@ -254,10 +254,17 @@ def choose_checkpoint(server, page, name: str) -> None:
     server.wait_until(lambda: f'"checkpoint":"{name}"' in server.state())
 
 
-def test_the_depth_tab_repaints_an_uploaded_picture(server, page):
+@pytest.fixture
+def deep(server, page):
+    """A depth checkpoint in the list, not chosen; afterwards the demo is chosen again."""
     folder = server.data / "models" / "Stable-diffusion"
     folder.mkdir(parents=True, exist_ok=True)
-    write_depth(folder / "deep.safetensors")
+    yield write_depth(folder / "deep.safetensors").name
+    page.set_viewport_size({"width": 1280, "height": 900})
+    choose_checkpoint(server, page, "demo/demo.safetensors")
+
+
+def test_the_depth_tab_repaints_an_uploaded_picture(server, page, deep):
     picture = server.data / "photo.jpg"
     Image.linear_gradient("L").save(picture)
     page.click("#refresh_checkpoints")
@@ -267,7 +274,7 @@ def test_the_depth_tab_repaints_an_uploaded_picture(server, page):
     page.wait_for_selector("#depth_model_message p:has-text('is no depth checkpoint')")
     assert not page.is_visible("#depth_interrupt")
 
-    choose_checkpoint(server, page, "deep.safetensors")
+    choose_checkpoint(server, page, deep)
     page.wait_for_function("!document.querySelector('#depth_model_message p')")
     page.set_input_files("#depth_init_image input[type=file]", picture)
     page.wait_for_selector("#depth_init_image img")
@@ -282,15 +289,14 @@ def test_the_depth_tab_repaints_an_uploaded_picture(server, page):
     with Image.open(saved) as image:
         assert image.size == (128, 64)
         assert image.info["parameters"] == page.inner_text("#depth_infotext pre")
-    assert page.locator("#depth_gallery .thumbnail-item").count() == 2  # the depth map, too
+    # Picture and depth map, in the strip and in the grid behind it.
+    assert page.locator("#depth_gallery .thumbnail-item").count() == 4
 
     page.set_viewport_size({"width": 390, "height": 844})
     names = ("generate", "init_image", "gallery", "steps")
     tops = {name: page.locator(f"#depth_{name}").bounding_box()["y"] for name in names}
     assert sorted(tops, key=tops.get) == list(names)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.set_viewport_size({"width": 1280, "height": 900})
-    choose_checkpoint(server, page, "demo/demo.safetensors")
 
 
 def test_ctrl_c_stops_a_running_job_at_once_and_without_complaint(tmp_path, browser):
