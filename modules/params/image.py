@@ -7,12 +7,11 @@ import binascii
 import hashlib
 import io
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 from PIL import Image, ImageOps
-from pydantic import GetCoreSchemaHandler
+from pydantic import BeforeValidator, PlainSerializer
 from pydantic.fields import FieldInfo
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from modules.core.errors import UserError
 
@@ -106,29 +105,15 @@ class ImageField:
         digest = hashlib.sha256(self.pixels).hexdigest()[:8]
         return f"<{self.size[0]}x{self.size[1]} picture {digest}>"
 
-    @classmethod
-    def __get_pydantic_core_schema__(
-        cls, source: object, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        """Let a field of a request take a picture, a file's bytes or base64; dumps hold base64."""
-        del source, handler
-        return core_schema.no_info_plain_validator_function(
-            _validate,
-            json_schema_input_schema=core_schema.str_schema(),
-            serialization=core_schema.plain_serializer_function_ser_schema(
-                cls.to_base64, return_schema=core_schema.str_schema()
-            ),
-        )
-
 
 def is_picture(field: FieldInfo) -> bool:
     """Return whether a request's field holds a picture."""
     return ImageField in (field.annotation, *get_args(field.annotation))
 
 
-def _validate(value: Any) -> ImageField:  # whatever a form or a JSON body holds
+def _read(value: Any) -> ImageField | None:  # whatever a form or a JSON body holds
     try:
-        if isinstance(value, ImageField):
+        if value is None or isinstance(value, ImageField):
             return value
         if isinstance(value, bytes):
             return ImageField.from_bytes(value)
@@ -136,10 +121,22 @@ def _validate(value: Any) -> ImageField:  # whatever a form or a JSON body holds
             return ImageField.from_base64(value)
         raise UserError(f"A picture in base64 is needed, not {type(value).__name__}.")
     except UserError as error:
-        raise PydanticCustomError("picture", "{said}", {"said": str(error)}) from error
+        raise ValueError(str(error)) from error
+
+
+def _coded(picture: ImageField | None) -> str | None:
+    return None if picture is None else picture.to_base64()
 
 
 def _too_large(found: str) -> UserError:
     return UserError(
         f"The picture has {found}; at most {MOST_PIXELS} are read.", "Make it smaller."
     )
+
+
+# The type of a request's field: it takes a picture, a file's bytes or base64; JSON holds base64.
+Picture = Annotated[
+    ImageField | None,
+    BeforeValidator(_read),
+    PlainSerializer(_coded, return_type=str | None, when_used="json"),
+]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import Self
 
-from modules.params.image import ImageField, is_picture
+from modules.params.image import Picture, is_picture
 from modules.params.param import param, validated
 
 Task = Literal["txt2img", "depth2img"]
@@ -150,13 +150,13 @@ class Txt2ImgRequest(GenerationRequest):
 class DepthRequest(GenerationRequest):
     """A picture repainted by words, its depth kept. One that is not of the asked size is cropped to it."""
 
-    init_image: ImageField | None = param(
+    init_image: Picture = param(
         None,
         "Picture",
         help="What is repainted; its middle is cut to the proportions of Width and Height.",
         section="picture",
     )
-    depth_map: ImageField | None = param(
+    depth_map: Picture = param(
         None,
         "Depth map (optional)",
         help="White is near, black is far; without one the checkpoint estimates the depth of the picture.",
