@@ -20,6 +20,7 @@ _ORDER = (
     "Model",
     "VAE hash",
     "VAE",
+    "Denoising strength",
     "Clip skip",
 )
 

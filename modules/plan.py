@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
-from modules.core.errors import UserError
+from modules.core.errors import NotFound, UserError
 from modules.core.registry import Registry
 from modules.models.families import Family
 from modules.models.ldm_names import CLIP
 from modules.models.manager import Checkpoint, ModelManager
 from modules.models.model_plan import ModelPlan, native_size, plan_model
-from modules.params.request import LARGEST_SEED, GenerationRequest
+from modules.models.tasks import misfit
+from modules.params.request import LARGEST_SEED, DepthRequest, GenerationRequest
 from modules.params.settings import Settings
 from modules.sampling.samplers import Sampler
 from modules.sampling.schedules import Schedule
@@ -77,6 +78,10 @@ class Plan:
             seed=image.seed, n_iter=1, batch_size=1, scheduler=self.schedule_label
         )
 
+    def without_pictures(self) -> Plan:
+        """Return what is left to be remembered of a plan that has been carried out."""
+        return replace(self, request=self.request.without_pictures())
+
     @property
     def schedule_label(self) -> str:
         """Return the schedule's name as A1111 writes it: "Automatic" stays where it means the model's own."""
@@ -96,25 +101,18 @@ def make_plan(
     """Return the plan of a request.
 
     Raises:
-        NotFound: the sampler, the schedule or the VAE does not exist.
-        UserError: the checkpoint cannot do the task, the sampler cannot work with so few steps, or the seeds run out of range.
+        NotFound: the sampler, the schedule or the VAE does not exist, or there is no picture to repaint.
+        UserError: the checkpoint cannot do the task, the sampler cannot work with so few steps or so small a
+            denoising strength, or the seeds run out of range.
     """
     if request.sd_vae:
         settings = settings.replace(sd_vae=request.sd_vae)
     model = plan_model(models, checkpoint, settings)
     family = models.family_of(checkpoint)
-    if family.extra_input == "depth":
-        raise UserError(
-            f"'{checkpoint.name}' repaints a picture by its depth and makes none from words alone.",
-            "Choose another checkpoint for txt2img.",
-        )
+    _check_task(request, models, checkpoint)
     sampler = samplers.get(request.sampler_name)
     chosen = schedules.get(request.scheduler)
-    if request.steps < sampler.least_steps:
-        raise UserError(
-            f"{sampler.name} with {request.steps} step makes no update.",
-            f"Use at least {sampler.least_steps} steps.",
-        )
+    _check_steps(request, sampler)
     seed = random.SystemRandom().randrange(_RANDOM_SEEDS) if request.seed == -1 else request.seed
     count = request.n_iter * request.batch_size
     if seed + count - 1 > LARGEST_SEED:
@@ -156,6 +154,34 @@ def _notes(request: GenerationRequest, model: ModelPlan, family: Family) -> tupl
 def skips_layers(checkpoint: Checkpoint) -> bool:
     """Return whether clip skip has an effect: A1111 lets it do nothing to OpenCLIP."""
     return checkpoint.text.kind == CLIP
+
+
+def _check_task(request: GenerationRequest, models: ModelManager, checkpoint: Checkpoint) -> None:
+    has_depth_map = False
+    if isinstance(request, DepthRequest):
+        has_depth_map = request.depth_map is not None
+    fault = misfit(request.task, models, checkpoint, has_depth_map)
+    if fault is not None:
+        raise fault
+    if isinstance(request, DepthRequest) and request.init_image is None:
+        raise NotFound("There is no picture to repaint.", "Give one.")
+
+
+def _check_steps(request: GenerationRequest, sampler: Sampler) -> None:
+    if request.steps < sampler.least_steps:
+        raise UserError(
+            f"{sampler.name} with {request.steps} step makes no update.",
+            f"Use at least {sampler.least_steps} steps.",
+        )
+    if isinstance(request, DepthRequest):
+        levels = [0.0] * (request.steps + 1)  # how many are left does not depend on what they are
+        start = sampler.begin(levels, request.steps, request.denoising_strength)
+        if not start.update_count:
+            raise UserError(
+                f"{sampler.name} with {request.steps} steps makes no update at a denoising strength of "
+                f"{request.denoising_strength:g}.",
+                "Use a larger one, more steps, or another sampler.",
+            )
 
 
 def too_small(name: str, native_size: int) -> str:

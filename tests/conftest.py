@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -30,15 +30,28 @@ SD1_SHAPES = {
 }
 
 
-def write_listed_checkpoint(path: Path, note: str = "") -> Path:
+DEPTH_SHAPES = {**SD1_SHAPES, "model.diffusion_model.input_blocks.0.0.weight": [4, 5, 1, 1]}
+ESTIMATOR_SHAPES = {"depth_model.model.pretrained.model.cls_token": [1, 4]}
+
+
+def write_listed_depth(path: Path, *, with_estimator: bool = True) -> Path:
+    """Write a small file that is listed as a depth checkpoint."""
+    shapes = DEPTH_SHAPES | (ESTIMATOR_SHAPES if with_estimator else {})
+    return write_listed_checkpoint(path, path.name, shapes)
+
+
+def write_listed_checkpoint(
+    path: Path, note: str = "", shapes: Mapping[str, list[int]] = SD1_SHAPES
+) -> Path:
     """Write a small file that is listed as an SD 1.x checkpoint; the note makes its hash another."""
     header: dict[str, object] = {"__metadata__": {"note": note}}
-    for place, (name, shape) in enumerate(SD1_SHAPES.items()):
-        size = 2 * shape[0] * shape[1]
-        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [place * size, (place + 1) * size]}
+    end = 0
+    for name, shape in shapes.items():
+        start, end = end, end + 2 * shape[0] * shape[1]
+        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(len(SD1_SHAPES) * 32))
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(end))
     return path
 
 

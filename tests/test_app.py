@@ -16,6 +16,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
+from PIL import Image
 from starlette.websockets import WebSocketDisconnect
 
 from modules import app
@@ -251,6 +252,45 @@ def test_a_crafted_file_in_a_call_is_not_read(page: TestClient, place: Path, nam
     assert sum("was not uploaded by a user" in answer for answer in answers) > 5
     assert not any(SECRET in answer or "root:" in answer for answer in answers)
     assert [path for path in (place / "tmp").rglob("*") if path.is_file()] == []
+
+
+def repaint(page: TestClient, **pictures: dict[str, Any]) -> str:
+    """Press the Depth tab's Generate with these pictures, all else as the page sends it."""
+    components = {one["id"]: one["props"] for one in page.get("/config").json()["components"]}
+    ids = {props.get("elem_id"): number for number, props in components.items()}
+    generate = next(
+        one for one in functions_of(page) if [ids["depth_generate"], "click"] in one["targets"]
+    )
+    values = {number: components[number].get("value") for number in generate["inputs"]}
+    values |= {ids[f"depth_{name}"]: file for name, file in pictures.items()}
+    assert len(values) == len(generate["inputs"])
+    return call(page, generate["id"], list(values.values()))
+
+
+@pytest.mark.parametrize("field", ["init_image", "depth_map"])
+def test_a_picture_elsewhere_on_the_disk_is_not_repainted(page: TestClient, place: Path, field: str):
+    Image.new("RGB", (8, 8)).save(place / "secret.png")
+    crafted = {"path": str(place / "secret.png"), "meta": {"_type": "gradio.FileData"}}
+    assert "was not uploaded by a user" in repaint(page, **{field: crafted})
+    assert [path for path in (place / "tmp").rglob("*") if path.is_file()] == []
+
+
+def test_an_uploaded_picture_reaches_the_engine(page: TestClient, place: Path):
+    Image.new("RGB", (8, 8)).save(place / "photo.png")
+    files = {"files": ("photo.png", (place / "photo.png").read_bytes(), "image/png")}
+    (path,) = page.post("/gradio_api/upload", files=files).json()
+    uploaded = {"path": path, "orig_name": "photo.png", "meta": {"_type": "gradio.FileData"}}
+    answer = repaint(page, init_image=uploaded)
+    assert "was not uploaded" not in answer
+    assert "is no depth checkpoint" in answer
+
+
+def test_an_upload_that_is_no_picture_is_told_in_our_words(page: TestClient):
+    files = {"files": ("photo.png", b"nothing", "image/png")}
+    (path,) = page.post("/gradio_api/upload", files=files).json()
+    answer = repaint(page, init_image={"path": path, "meta": {"_type": "gradio.FileData"}})
+    assert "Picture: The picture is no PNG, JPEG or WebP file." in answer
+    assert path not in answer
 
 
 def test_a_mounted_page_counts_as_launched(whole: tuple[FastAPI, Engine]):

@@ -4,11 +4,14 @@ import pickle
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from modules.core.errors import NotFound, UserError
+from modules.core.errors import NotFound, UserError, WebUIError
 from modules.engine.engine import Engine
-from modules.params.request import LARGEST_SEED, Txt2ImgRequest
+from modules.params.image import ImageField
+from modules.params.request import LARGEST_SEED, DepthRequest, Txt2ImgRequest
 from modules.plan import Plan, make_plan
+from tests.conftest import write_listed_depth
 from tests.models.files import shapes_of, write_safetensors
 
 
@@ -137,3 +140,57 @@ def test_open_clip_skips_no_layers(idle_engine: Engine, asked, said):
 def test_a_plan_travels_between_processes(plan_of):
     plan = plan_of(n_iter=2)
     assert pickle.loads(pickle.dumps(plan)) == plan
+
+
+PICTURE = ImageField.from_pil(Image.new("RGB", (8, 8), "red"))
+
+
+@pytest.fixture
+def depth_plan_of(idle_engine: Engine):
+    engine, folder = idle_engine, idle_engine.paths.checkpoint_folders[0]
+    write_listed_depth(folder / "depth.safetensors")
+    write_listed_depth(folder / "pruned.safetensors", with_estimator=False)
+    engine.models.refresh()
+
+    def depth_plan_of(name: str = "depth", **values: Any) -> Plan:
+        request = DepthRequest(**{"init_image": PICTURE, "seed": 100, **values})
+        found = engine.models.find(name)
+        return make_plan(
+            request, engine.models, found, engine.samplers, engine.schedules, engine.settings
+        )
+
+    return depth_plan_of
+
+
+def test_a_depth_request_has_a_plan_like_any_other(depth_plan_of):
+    plan = depth_plan_of(n_iter=2, batch_size=2)
+    assert [image.seed for image in plan.images] == [100, 101, 102, 103]
+    assert plan.request_of(plan.images[3]).init_image == PICTURE
+    assert plan.without_pictures().request == plan.request.replace(init_image=None)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"init_image": None}, "There is no picture to repaint. Give one."),
+        ({"name": "first"}, "'first.safetensors' is no depth checkpoint"),
+        ({"name": "pruned"}, "'pruned.safetensors' carries no depth estimator. Give a depth map."),
+        (
+            {"sampler_name": "DDIM", "denoising_strength": 0.05},
+            "DDIM with 20 steps makes no update at a denoising strength of 0.05.",
+        ),
+    ],
+)
+def test_what_a_depth_request_lacks_is_told(depth_plan_of, values: dict[str, Any], said: str):
+    with pytest.raises(WebUIError) as caught:
+        depth_plan_of(**values)
+    assert str(caught.value).startswith(said)
+
+
+def test_a_depth_map_stands_in_for_the_estimator(depth_plan_of):
+    assert depth_plan_of("pruned", depth_map=PICTURE).checkpoint.name == "pruned.safetensors"
+
+
+@pytest.mark.parametrize(("sampler", "strength"), [("Euler", 0.0), ("DDIM", 0.1), ("DPM++ 2M", 1.0)])
+def test_a_strength_that_makes_an_update_is_planned(depth_plan_of, sampler: str, strength: float):
+    assert depth_plan_of(sampler_name=sampler, denoising_strength=strength).sampler.name == sampler

@@ -1,4 +1,4 @@
-"""POST /sdapi/v1/txt2img, as A1111's clients send it."""
+"""POST /sdapi/v1/txt2img and img2img, as A1111's clients send them."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ import base64
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import APIRouter, Body
 from fastapi.concurrency import run_in_threadpool
 
-from modules.core.errors import UserError, WebUIError
+from modules.core.errors import NotFound, UserError, WebUIError
 from modules.engine.engine import Engine
 from modules.engine.job import JobStatus
 from modules.params.param import validated
-from modules.params.request import Txt2ImgRequest
+from modules.params.request import DepthRequest, GenerationRequest, Txt2ImgRequest
 from modules.params.settings import Settings
 
 # What A1111's API assumes where its page assumes something else.
 _API_DEFAULTS: Mapping[str, Any] = {"steps": 50, "sampler_name": "Euler"}
 _POLL_S = 0.02
+_NOT_IN_INFO = {"n_iter", "sd_model_checkpoint", "scheduler", "init_image", "depth_map"}
+R = TypeVar("R", bound=GenerationRequest)
 
 
 def generation_router(engine: Engine) -> APIRouter:
@@ -31,17 +33,55 @@ def generation_router(engine: Engine) -> APIRouter:
     @router.post("/txt2img")
     async def txt2img(body: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:
         """Make pictures and answer when all are finished."""
-        request, warnings = read_request(body)
+        request, warnings = read_request(body, Txt2ImgRequest)
+        return await carried_out(request, body, warnings)
+
+    @router.post("/img2img")
+    async def img2img(body: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:
+        """Repaint a picture with a depth checkpoint and answer when all are finished."""
+        request, warnings = await run_in_threadpool(read_picture_request, body)
+        echoed = body if body.get("include_init_images") else {**body, **_nulled(body)}
+        return await carried_out(request, echoed, warnings)
+
+    async def carried_out(
+        request: GenerationRequest, echoed: Mapping[str, Any], warnings: list[str]
+    ) -> dict[str, Any]:
         job = await run_in_threadpool(engine.submit, request)
         while not job.wait(0):  # holds none of the 40 threads that all other routes share
             await asyncio.sleep(_POLL_S)
-        return await run_in_threadpool(answer, job.status(), request, body, warnings)
+        return await run_in_threadpool(answer, job.status(), request, echoed, warnings)
 
     return router
 
 
-def read_request(body: Mapping[str, Any]) -> tuple[Txt2ImgRequest, list[str]]:
+def read_picture_request(body: Mapping[str, Any]) -> tuple[DepthRequest, list[str]]:
+    """Return the request in a body for img2img, as `read_request` does; its first picture is the one repainted.
+
+    Raises:
+        UserError: a value is not valid.
+        NotFound: there is no picture.
+    """
+    values = {key: value for key, value in body.items() if key != "include_init_images"}
+    pictures = values.pop("init_images", None)
+    if not pictures:
+        raise NotFound(
+            "Init image not found: init_images is empty.", "Put a picture in base64 into it."
+        )
+    if not isinstance(pictures, list):
+        raise UserError("init_images is no list.", "Put the picture into a list.")
+    given = cast("list[Any]", pictures)  # JSON: anything; the request checks it
+    request, warnings = read_request({**values, "init_image": given[0]}, DepthRequest)
+    if len(given) > 1:
+        warnings.append(f"Of {len(given)} init_images only the first is used.")
+    return request, warnings
+
+
+def read_request(body: Mapping[str, Any], model: type[R]) -> tuple[R, list[str]]:
     """Return the request in a body of A1111's form and a sentence for each field that has no effect.
+
+    Args:
+        body: JSON.
+        model: The request's type.
 
     Raises:
         UserError: a value is not valid.
@@ -49,7 +89,7 @@ def read_request(body: Mapping[str, Any]) -> tuple[Txt2ImgRequest, list[str]]:
     _check_json(body)
     values = {key: value for key, value in body.items() if value is not None}
     overrides: dict[str, Any] = dict(values.pop("override_settings", {}))
-    for name in Settings.model_fields.keys() & Txt2ImgRequest.model_fields.keys():
+    for name in Settings.model_fields.keys() & model.model_fields.keys():
         chosen = overrides.pop(name, None)
         if chosen not in (None, ""):
             values.setdefault(name, chosen)
@@ -57,7 +97,7 @@ def read_request(body: Mapping[str, Any]) -> tuple[Txt2ImgRequest, list[str]]:
     sampler = values.pop("sampler_name", "") or older
     if sampler:
         values["sampler_name"] = sampler
-    known = {key: value for key, value in values.items() if key in Txt2ImgRequest.model_fields}
+    known = {key: value for key, value in values.items() if key in model.model_fields}
     unknown = [
         key for key, value in values.items() if key not in known and value not in ("", [], {})
     ]
@@ -65,7 +105,12 @@ def read_request(body: Mapping[str, Any]) -> tuple[Txt2ImgRequest, list[str]]:
         f"The field '{key}' has no effect in this version."
         for key in sorted([*unknown, *overrides])
     ]
-    return validated(Txt2ImgRequest, {**_API_DEFAULTS, **known}), warnings
+    return validated(model, {**_API_DEFAULTS, **known}), warnings
+
+
+def _nulled(body: Mapping[str, Any]) -> dict[str, None]:
+    """Return the fields of the echo that would repeat the pictures sent, as nulls."""
+    return dict.fromkeys({"init_images", "mask"} | ({"depth_map"} & body.keys()))
 
 
 def _check_json(body: Mapping[str, Any]) -> None:
@@ -79,7 +124,7 @@ def _check_json(body: Mapping[str, Any]) -> None:
 
 
 def answer(
-    status: JobStatus, request: Txt2ImgRequest, body: Mapping[str, Any], warnings: list[str]
+    status: JobStatus, request: GenerationRequest, body: Mapping[str, Any], warnings: list[str]
 ) -> dict[str, Any]:
     """Return A1111's answer: pictures in base64, the request's echo and `info` as a JSON string.
 
@@ -90,7 +135,7 @@ def answer(
         raise status.failure or WebUIError(status.error)
     images = status.images
     info = {
-        **request.model_dump(exclude={"n_iter", "sd_model_checkpoint", "scheduler"}),
+        **request.model_dump(exclude=_NOT_IN_INFO),
         "seed": images[0].seed if images else request.seed,
         "all_seeds": [image.seed for image in images],
         "all_prompts": [request.prompt for _ in images],

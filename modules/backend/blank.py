@@ -14,6 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, DPTForDepthEstimation
 from transformers.initialization import no_init_weights
 
 from modules.backend.depth_layout import depth_config
+from modules.models.depth_config import DepthConfig
 from modules.models.text_config import TextConfig
 from modules.models.unet_config import UNetConfig
 from modules.models.vae_config import VaeConfig
@@ -75,14 +76,20 @@ def blank_text_encoder(config: TextConfig) -> CLIPTextModel:
         return CLIPTextModel(CLIPTextConfig(**options))
 
 
-def blank_depth_estimator(weights: Mapping[str, Tensor]) -> DPTForDepthEstimation:
-    """Return the depth estimator without weights, of the sizes that its tensors tell.
+def blank_depth_estimator(
+    weights: Mapping[str, Tensor], config: DepthConfig
+) -> DPTForDepthEstimation:
+    """Return the depth estimator without weights.
+
+    Args:
+        weights: Its tensors in MiDaS's layout, which tell the sizes.
+        config: What they do not tell.
 
     Raises:
         KeyError: tensors that tell the sizes are missing.
     """
     with _without_memory():
-        return DPTForDepthEstimation(depth_config(weights))
+        return DPTForDepthEstimation(depth_config(weights, config))
 
 
 @contextlib.contextmanager

@@ -16,10 +16,13 @@ from torch import Tensor
 
 from modules.backend import conditioning, loader
 from modules.backend.loader import Choices, Components, Precision
+from modules.backend.picture import Seen, look
 from modules.backend.preview import PreviewMap
 from modules.models.hashing import FileStamp
 from modules.models.model_plan import ModelPlan
 from modules.models.predictions import remember, remembered
+from modules.params.image import ImageField
+from modules.params.request import DepthRequest
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.noise_levels import NoiseLevels
 
@@ -40,6 +43,7 @@ class LoadedModel:
         self.components = components
         self._tokenizer = tokenizer
         self._prompts: dict[tuple[str, int], Tensor] = {}
+        self._picture: tuple[_PictureKey, Seen] | None = None
 
     @cached_property
     def levels(self) -> NoiseLevels:
@@ -63,6 +67,26 @@ class LoadedModel:
         if len(self._prompts) > _REMEMBERED_PROMPTS:
             del self._prompts[next(iter(self._prompts))]
         return known
+
+    def see(self, request: DepthRequest, name: str) -> Seen:
+        """Return what is seen of a request's picture, from memory when it is the last one again.
+
+        Args:
+            request: With a picture.
+            name: The checkpoint's, for messages.
+        """
+        key = _PictureKey(request.init_image, request.depth_map, request.width, request.height)
+        if self._picture is None or self._picture[0] != key:
+            self._picture = key, look(self.components, request, name)
+        return self._picture[1]
+
+
+@dataclass(frozen=True)
+class _PictureKey:
+    picture: ImageField | None
+    depth_map: ImageField | None
+    width: int
+    height: int
 
 
 @dataclass(frozen=True)

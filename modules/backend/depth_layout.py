@@ -13,12 +13,12 @@ from torch import Tensor
 from transformers import BitConfig, DPTConfig
 
 from modules.backend.ldm_layout import Third
+from modules.models.depth_config import DEPTH_VIT as VIT
+from modules.models.depth_config import DepthConfig
 from modules.models.ldm_names import DEPTH, count_below
 
-VIT = DEPTH + "pretrained.model."
 SCRATCH = DEPTH + "scratch."
 PATCH_PIXELS = 16
-HEAD_WIDTH = 64  # of every ViT; the tensors do not tell it
 UNUSED = re.escape(VIT) + r"head\..*"  # ImageNet's classes
 LAYER = {
     "layernorm_before": "norm1",
@@ -88,8 +88,12 @@ def depth_name(name: str) -> str | Third:
     raise KeyError(name)
 
 
-def depth_config(weights: Mapping[str, Tensor]) -> DPTConfig:
-    """Return the sizes of the estimator, all told by its tensors but the width of a head.
+def depth_config(weights: Mapping[str, Tensor], config: DepthConfig) -> DPTConfig:
+    """Return the sizes of the estimator.
+
+    Args:
+        weights: Tensors in MiDaS's layout, which tell nearly all.
+        config: What they do not tell.
 
     Raises:
         KeyError: tensors that tell the sizes are missing.
@@ -109,13 +113,14 @@ def depth_config(weights: Mapping[str, Tensor]) -> DPTConfig:
         hidden_sizes=[weights[name].shape[0] for name in last],
         embedding_size=weights[VIT + "patch_embed.backbone.stem.conv.weight"].shape[0],
         embedding_dynamic_padding=True,
+        num_groups=config.backbone_num_groups,
     )
     backbone.out_features = [f"stage{stage + 1}" for stage in range(stage_count)]
     return DPTConfig(
         is_hybrid=True,
         hidden_size=width,
         num_hidden_layers=layers,
-        num_attention_heads=max(1, width // HEAD_WIDTH),
+        num_attention_heads=config.num_attention_heads,
         intermediate_size=weights[VIT + "blocks.0.mlp.fc1.weight"].shape[0],
         hidden_act="gelu",
         layer_norm_eps=1e-6,  # timm's; transformers' own default for DPT differs in the fifth digit

@@ -12,10 +12,13 @@ from modules.backend import image_conditioning, memory, pipelines, vae
 from modules.backend.cache import LoadedModel
 from modules.backend.guidance import GuidedUNet
 from modules.backend.noise import ImageNoise
+from modules.backend.picture import Seen
 from modules.backend.scheduler import SamplerScheduler, StepState
 from modules.core.errors import Cancelled, NotFinite
+from modules.params.request import DepthRequest
 from modules.params.result import Listener, Progress
 from modules.plan import ImagePlan, Plan
+from modules.sampling.part_way import whole
 
 
 class Overflow(NotFinite):
@@ -68,6 +71,7 @@ def generate_batch(
         Overflow: the UNet produced invalid numbers; no picture of the batch was handed over.
         NotFinite: the VAE did, in 32-bit floats.
         OutOfMemory: the batch does not fit.
+        UserError: a picture is to be repainted without a depth map, and the checkpoint cannot estimate one.
     """
     request = plan.request
     batch = plan.batches[batch_index]
@@ -77,30 +81,49 @@ def generate_batch(
     listener.on_phase("Reading the prompt")
     cond = model.encode(request.prompt, plan.clip_skip)
     uncond = model.encode(request.negative_prompt, plan.clip_skip)
-    # 2. Noise, from each picture's own seed
+    # 2. The picture that is repainted, if there is one
+    seen = _look(model, plan, listener)
+    # 3. Noise, from each picture's own seed
     channels = components.vae.config["latent_channels"]
     shape = (channels, request.height // 8, request.width // 8)
     noise = ImageNoise([image.seed for image in batch], shape, device)
-    # 3. Levels
+    # 4. Levels
     chosen = plan.sampler.own_sigmas or plan.schedule.sigmas
     assert chosen is not None, "make_plan has replaced Automatic"
     sigmas = chosen(request.steps, model.levels)
-    # 4. Steps
+    start = whole(sigmas)
+    if isinstance(request, DepthRequest):
+        start = plan.sampler.begin(sigmas, request.steps, request.denoising_strength)
+    # 5. Steps
     listener.on_phase("Sampling")
     stepper = Stepper(model, listener, batch_index, len(plan.batches))
     scheduler = SamplerScheduler(
-        plan.sampler, sigmas, model.levels, noise, components.prediction_type, stepper
+        plan.sampler, start, model.levels, noise, components.prediction_type, stepper
     )
-    extra = image_conditioning.without_picture(components, request.width, request.height)
-    unet = GuidedUNet(components.unet, cond, uncond, request.cfg_scale, extra)
-    latents = pipelines.txt2img(components, unet, scheduler, request, noise())
+    unet = GuidedUNet(components.unet, cond, uncond, request.cfg_scale)
+    if seen is None:
+        unet.extra = image_conditioning.without_picture(components, request.width, request.height)
+        latents = pipelines.txt2img(components, unet, scheduler, request, noise())
+    else:
+        unet.extra = seen.depth
+        latents = pipelines.img2img(components, unet, scheduler, request, seen.latents, noise)
     if not bool(torch.isfinite(latents).all()):
         raise Overflow(
             "The UNet produced invalid numbers, so there is no picture to show.",
             "Try another checkpoint or start with --no-half.",
         )
-    # 5. Pictures, one by one
+    # 6. Pictures, one by one
     _decode_each(components.vae, latents, batch, listener)
+
+
+def _look(model: LoadedModel, plan: Plan, listener: Listener) -> Seen | None:
+    """Return what is seen of the picture that is repainted, None when there is none."""
+    if not isinstance(plan.request, DepthRequest):
+        return None
+    listener.on_phase("Reading the picture")
+    seen = model.see(plan.request, plan.checkpoint.name)
+    listener.on_depth_map(seen.depth_map)
+    return seen
 
 
 def _decode_each(

@@ -15,13 +15,14 @@ from torch import Tensor
 from transformers import CLIPTextModel, DPTForDepthEstimation
 
 from modules.backend import blank
-from modules.backend.depth_layout import UNUSED, VIT, depth_name
+from modules.backend.depth_layout import UNUSED, depth_name
 from modules.backend.filler import Filler, Source
 from modules.backend.ldm_layout import open_clip_name, text_name, unet_name, vae_name
 from modules.backend.prediction import probe
 from modules.backend.weights import aligned, read_weights
 from modules.core.errors import BadFile, Unsupported, UserError
 from modules.models.configs import ModelConfig, TextSource, read_config
+from modules.models.depth_config import DepthConfig
 from modules.models.families import detect, families, fault_of
 from modules.models.header import Header, read_header
 from modules.models.ldm_names import (
@@ -223,8 +224,9 @@ def assemble(
         blank.blank_text_encoder(text), TEXT_NAMES[text.layout.prefix], precision.text_encoder
     )
     depth_estimator = None
-    if VIT + "cls_token" in weights:
-        depth_estimator = fill(_blank_depth(weights, name), depth_name, precision.vae)
+    if config.depth is not None:
+        blank_depth = _blank_depth(weights, config.depth, name)
+        depth_estimator = fill(blank_depth, depth_name, precision.vae)
     fill.check_leftovers(PARTS, re.compile("|".join([HARMLESS, *_skipped(text)])))
     return Components(
         unet=unet,
@@ -240,9 +242,11 @@ def assemble(
     )
 
 
-def _blank_depth(weights: Mapping[str, Tensor], name: str) -> DPTForDepthEstimation:
+def _blank_depth(
+    weights: Mapping[str, Tensor], config: DepthConfig, name: str
+) -> DPTForDepthEstimation:
     try:
-        return blank.blank_depth_estimator(weights)
+        return blank.blank_depth_estimator(weights, config)
     except KeyError as error:
         raise BadFile(
             f"The depth estimator of '{name}' lacks {error}.", "Get the full file."

@@ -17,16 +17,19 @@ class ImageNoise:
         seeds: One seed per picture.
         shape: Shape of one picture's latents: (channels, height / 8, width / 8).
         device: Where the noise is used.
+
+    Attributes:
+        generators: One per picture, for what draws the noise by itself: float32 on the CPU, picture by picture.
     """
 
     def __init__(
         self, seeds: Sequence[int], shape: tuple[int, int, int], device: torch.device
     ) -> None:
-        self._generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        self.generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         self._shape = shape
         self._device = device
 
     def __call__(self) -> Tensor:
         """Return the next unit noise of the batch: float32 [pictures, channels, height / 8, width / 8]."""
-        draws = [torch.randn(self._shape, generator=generator) for generator in self._generators]
+        draws = [torch.randn(self._shape, generator=generator) for generator in self.generators]
         return torch.stack(draws).to(self._device)

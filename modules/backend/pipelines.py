@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from torch import Tensor
 
 from modules.backend.guidance import GuidedUNet
 from modules.backend.loader import Components
+from modules.backend.noise import ImageNoise
 from modules.backend.scheduler import SamplerScheduler
 from modules.params.request import GenerationRequest
 
@@ -29,17 +30,7 @@ def txt2img(
         request: Size and number of steps.
         noise: Unit noise, [batch, channels, height / 8, width / 8].
     """
-    # Any: ours stand where the pipeline's signature names the stock classes.
-    parts: dict[str, Any] = {
-        "vae": components.vae,
-        "text_encoder": components.text_encoder,
-        "tokenizer": None,
-        "unet": unet,
-        "scheduler": scheduler,
-        "safety_checker": None,
-        "feature_extractor": None,
-    }
-    pipeline = StableDiffusionPipeline(**parts, requires_safety_checker=False)
+    pipeline = StableDiffusionPipeline(**_parts(components, unet, scheduler))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline(
         prompt_embeds=unet.cond.expand(noise.shape[0], -1, -1),
@@ -51,3 +42,52 @@ def txt2img(
         output_type="latent",
         return_dict=False,
     )[0]
+
+
+def img2img(
+    components: Components,
+    unet: GuidedUNet,
+    scheduler: SamplerScheduler,
+    request: GenerationRequest,
+    picture: Tensor,
+    noise: ImageNoise,
+) -> Tensor:
+    """Return the final latents of one batch that repaints a picture.
+
+    Args:
+        components: The checkpoint's parts.
+        unet: The network with both prompts inside, and with what it sees beside the latents.
+        scheduler: The sampler, at its start within the schedule: the pipeline cuts nothing off itself.
+        request: Number of steps.
+        picture: Its latents, [1, channels, height / 8, width / 8], scaled.
+        noise: Not drawn from yet; its generators tell how many pictures are made.
+    """
+    pipeline = StableDiffusionImg2ImgPipeline(**_parts(components, unet, scheduler))
+    pipeline.set_progress_bar_config(disable=True)
+    count = len(noise.generators)
+    return pipeline(
+        # The pipeline draws its noise in this dtype, and all seeds mean noise drawn in 32 bits.
+        prompt_embeds=unet.cond.float().expand(count, -1, -1),
+        image=picture.float().expand(count, -1, -1, -1),
+        strength=1.0,
+        num_inference_steps=request.steps,
+        guidance_scale=1.0,
+        generator=noise.generators,
+        output_type="latent",
+        return_dict=False,
+    )[0]
+
+
+def _parts(
+    components: Components, unet: GuidedUNet, scheduler: SamplerScheduler
+) -> dict[str, Any]:  # Any: ours stand where a pipeline's signature names the stock classes
+    return {
+        "vae": components.vae,
+        "text_encoder": components.text_encoder,
+        "tokenizer": None,
+        "unet": unet,
+        "scheduler": scheduler,
+        "safety_checker": None,
+        "feature_extractor": None,
+        "requires_safety_checker": False,
+    }

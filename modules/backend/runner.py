@@ -102,7 +102,9 @@ class Runner:
 def _blame_weights(model: LoadedModel, name: str) -> None:
     """Raise NotFinite with the first weight that is no number, if there is one."""
     parts = model.components
-    for part in (parts.unet, parts.vae, parts.text_encoder):
+    for part in (parts.unet, parts.vae, parts.text_encoder, parts.depth_estimator):
+        if part is None:
+            continue
         for key, weight in part.state_dict().items():
             if not bool(torch.isfinite(weight).all()):
                 raise NotFinite(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from diffusers.schedulers.scheduling_utils import SchedulerOutput
 from torch import Tensor
 
 from modules.sampling.noise_levels import NoiseLevels
+from modules.sampling.part_way import Start
 from modules.sampling.samplers import Noise, Sampler, Steps, visited_levels
 
 
@@ -39,7 +40,7 @@ class SamplerScheduler:
 
     Args:
         sampler: The sampler's row.
-        sigmas: The noise levels to visit, falling.
+        start: The noise levels to visit, and to which of them a picture is noised that is repainted.
         levels: The model's trained noise levels.
         noise: Draws unit noise for ancestral steps.
         prediction_type: What the network predicts: "epsilon" or "v_prediction".
@@ -51,7 +52,7 @@ class SamplerScheduler:
     def __init__(
         self,
         sampler: Sampler,
-        sigmas: Sequence[float],
+        start: Start,
         levels: NoiseLevels,
         noise: Noise,
         prediction_type: str,
@@ -62,8 +63,8 @@ class SamplerScheduler:
         )  # the two keys pipelines ask for
         self.timesteps = torch.empty(0)
         self._sampler = sampler
-        self._sigmas = list(sigmas)
-        self._visited = visited_levels(sampler.run, sigmas)
+        self._start = start
+        self._visited = visited_levels(sampler.run, start.sigmas)
         self._levels = levels
         self._noise = noise
         self._prediction_type = prediction_type
@@ -74,13 +75,18 @@ class SamplerScheduler:
     @property
     def init_noise_sigma(self) -> float:
         """Return what the pipeline multiplies the unit noise with."""
-        return self._sampler.first_scale(self._sigmas[0])
+        return self._sampler.first_scale(self._start.sigmas[0])
 
     def set_timesteps(self, num_inference_steps: int, device: torch.device | str = "cpu") -> None:
         """Put the model's timestep of every evaluation into `timesteps`; their count is the sampler's."""
         del num_inference_steps
         timesteps = [self._levels.timestep_at(sigma) for sigma in self._visited]
         self.timesteps = torch.tensor(timesteps, dtype=torch.float32, device=device)
+
+    def add_noise(self, original: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Return the sample at the first level, from clean latents and unit noise of the same shape."""
+        del timesteps
+        return (original + noise * self._start.noised_to) * self._start.scale
 
     def scale_model_input(self, sample: Tensor, timestep: Tensor | None = None) -> Tensor:
         """Return the sample as the network knows it: divided by sqrt(1 + sigma^2)."""
@@ -95,7 +101,7 @@ class SamplerScheduler:
         sigma = self._visited[self._index]
         denoised = self._denoised(model_output, sample, sigma)
         if self._walk is None:
-            self._walk = self._sampler.run(sample, self._sigmas, self._noise)
+            self._walk = self._sampler.run(sample, self._start.sigmas, self._noise)
             next(self._walk)
         self._on_step(StepState(self._index, len(self._visited), sample, sigma, denoised))
         self._index += 1

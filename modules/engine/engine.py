@@ -25,7 +25,8 @@ from modules.images.save import ImageStore
 from modules.models.convert import convert
 from modules.models.manager import SHORT_HASH_LENGTH, Checkpoint, ModelManager
 from modules.models.model_plan import ModelPlan, native_size, plan_model
-from modules.params.request import GenerationRequest
+from modules.models.tasks import misfit
+from modules.params.request import GenerationRequest, Task
 from modules.params.result import GeneratedImage
 from modules.params.settings import Settings
 from modules.plan import Plan, make_plan
@@ -243,6 +244,14 @@ class Engine:
         except WebUIError:
             return 0
 
+    def misfit(self, task: Task) -> str:
+        """Return why the chosen checkpoint cannot do a task, as a sentence; "" when it can, or there is none."""
+        try:
+            fault = misfit(task, self.models, self.checkpoint())
+        except WebUIError:
+            return ""
+        return str(fault or "")
+
     def predicts_either(self) -> bool:
         """Return whether the chosen checkpoint is of a family whose tensors leave open what it predicts."""
         try:
@@ -342,10 +351,10 @@ class Engine:
         request = plan.request_of(one)
         text = infotext.write(request, self._model_pairs(plan.model))
         try:
-            path = self._images.save(image, text, request.task, one.seed)
+            path = self._images.save(image, text, request.saved_as, one.seed)
         except StorageError as error:
             logger.warning("%s", error)
-            path = ImageStore(self.spare_outputs).save(image, text, request.task, one.seed)
+            path = ImageStore(self.spare_outputs).save(image, text, request.saved_as, one.seed)
             return GeneratedImage(index, one.seed, text, path, f"{error} It is kept as {path}.")
         return GeneratedImage(index, one.seed, text, path)
 

@@ -87,6 +87,7 @@ class Job:
         self._error = ""
         self._failure: WebUIError | None = None
         self._preview = b""
+        self._depth_map = b""
         self._preview_number = 0
         self._preview_at = 0.0
         self._watched_at = 0.0
@@ -115,6 +116,10 @@ class Job:
         """Return the latest preview as JPEG, or nothing."""
         return self._preview
 
+    def depth_map(self) -> bytes:
+        """Return the depth by which a picture was repainted as PNG, or nothing."""
+        return self._depth_map
+
     def interrupt(self) -> None:
         """Ask the job to stop at its next step, or at once when it still waits."""
         self._interrupted.set()
@@ -135,6 +140,7 @@ class Job:
             self._phase = ""
             self._error = error
             self._failure = failure
+            self.plan = self.plan.without_pictures()  # hundreds of ended jobs are remembered
             self._ended.set()
 
     def on_image(self, index: int, image: Image.Image) -> None:
@@ -155,6 +161,12 @@ class Job:
         """Note the steps done."""
         with self._lock:
             self._progress = progress
+
+    def on_depth_map(self, depth: Image.Image) -> None:
+        """Keep the depth by which a picture is repainted."""
+        buffer = io.BytesIO()
+        depth.save(buffer, format="PNG")
+        self._depth_map = buffer.getvalue()
 
     def on_note(self, text: str) -> None:
         """Note something a user should know; the same words only once."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modules.core.errors import UserError
+from modules.models.depth_config import DepthConfig, read_depth_config
 from modules.models.header import Header
 from modules.models.ldm_names import (
     TEXT_LAYOUTS,
@@ -34,6 +35,7 @@ class ModelConfig:
     Args:
         parameterization: "eps" or "v", as LDM spells it.
         file: The .yaml it was read from.
+        depth: None for a checkpoint without a depth estimator.
     """
 
     unet: UNetConfig
@@ -44,6 +46,7 @@ class ModelConfig:
     timesteps: int
     parameterization: str
     file: Path
+    depth: DepthConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ def read_config(
         timesteps=params.integer("timesteps", 1000),
         parameterization=params.text("parameterization", "eps"),
         file=file,
+        depth=read_depth_config(params, header),
     )
     _check_noise(config)
     _check_sizes(config, header, checkpoint)

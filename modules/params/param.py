@@ -114,6 +114,8 @@ def explain(model: type[BaseModel], error: ValidationError) -> str:
         row = declared.get(name)
         if row is None:
             sentences.append(f"There is no field '{name}'.")
+        elif finding["type"] == "value_error":  # a field's own reader has said it in a sentence
+            sentences.append(f"{row.label}: {finding.get('ctx', {}).get('error')}")
         elif finding["type"] == "string_unicode":
             sentences.append(f"{row.label} holds half a character; type it again.")
         elif finding["type"].startswith(("string", "bool", "model", "list")):

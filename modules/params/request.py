@@ -7,10 +7,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import Self
 
+from modules.params.image import Picture, is_picture
 from modules.params.param import override, param, validated
 from modules.params.settings import Settings
 
-Task = Literal["txt2img"]
+Task = Literal["txt2img", "depth2img"]
 # A seed passes through JavaScript on the page, which holds whole numbers exactly only up to 2^53.
 LARGEST_SEED = 2**53 - 1
 
@@ -129,10 +130,57 @@ class GenerationRequest(BaseModel):
         """Return what kind of generation this is."""
         return "txt2img"
 
+    @property
+    def saved_as(self) -> str:
+        """Return A1111's word for the kind of picture, which names its folder in outputs."""
+        return "txt2img"
+
+    def without_pictures(self) -> Self:
+        """Return what is left to be remembered of a request that has been carried out."""
+        fields = type(self).model_fields
+        return self.model_copy(update={k: None for k, field in fields.items() if is_picture(field)})
+
     def replace(self, **changes: Any) -> Self:
         """Return a validated copy with some fields changed."""
-        return validated(type(self), {**self.model_dump(), **changes})
+        return validated(type(self), {**dict(self), **changes})
 
 
 class Txt2ImgRequest(GenerationRequest):
     """A picture from words alone."""
+
+
+class DepthRequest(GenerationRequest):
+    """A picture repainted by words, its depth kept. One that is not of the asked size is cropped to it."""
+
+    init_image: Picture = param(
+        None,
+        "Picture",
+        help="What is repainted; its middle is cut to the proportions of Width and Height.",
+        section="picture",
+    )
+    depth_map: Picture = param(
+        None,
+        "Depth map (optional)",
+        help="White is near, black is far; without one the checkpoint estimates the depth of the picture.",
+        section="picture",
+    )
+    denoising_strength: float = param(
+        0.75,
+        "Denoising strength",
+        help="0 keeps the picture nearly as it is; 1 keeps its depth alone.",
+        infotext="Denoising strength",
+        ge=0,
+        le=1,
+        slider=(0, 1, 0.01),
+        section="picture",
+    )
+
+    @property
+    def task(self) -> Task:
+        """Return what kind of generation this is."""
+        return "depth2img"
+
+    @property
+    def saved_as(self) -> str:
+        """Return A1111's word for the kind of picture, which names its folder in outputs."""
+        return "img2img"

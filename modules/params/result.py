@@ -78,6 +78,10 @@ class Listener(Protocol):
         """Hand over a finished picture; `index` counts over all batches."""
         ...
 
+    def on_depth_map(self, depth: Image.Image) -> None:
+        """Hand over the depth by which a picture is repainted, white for near; none of the job's pictures."""
+        ...
+
     def on_note(self, text: str) -> None:
         """Tell what a user should know of the result, such as a retry at a higher precision."""
         ...

@@ -15,6 +15,7 @@ from typing import Any
 
 from modules.core.registry import Registry
 from modules.sampling.noise_levels import NoiseLevels
+from modules.sampling.part_way import Start, begin, begin_ddim
 from modules.sampling.schedules import ddim_timesteps
 
 Tensor = Any  # a torch tensor, or a float in a dry run; this floor does not know torch
@@ -36,6 +37,8 @@ class Sampler:
         starts_scaled: Whether the first `x` is unit noise divided by sqrt(alphas_cumprod) of the first
             level, as in the variance-preserving samplers, rather than noise times sigma.
         least_steps: Fewer steps than this would make no update at all.
+        begin: From the levels of a whole run, its steps and a denoising strength to where a run begins that
+            repaints a picture.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Sampler:
     own_sigmas: Callable[[int, NoiseLevels], list[float]] | None = None
     starts_scaled: bool = False
     least_steps: int = 1
+    begin: Callable[[Sequence[float], int, float], Start] = begin
 
     def first_scale(self, sigma: float) -> float:
         """Return what unit noise is multiplied with to make the first `x`."""
@@ -118,7 +122,14 @@ SAMPLERS: Registry[Sampler] = Registry(
         Sampler("DPM++ 2M", dpmpp_2m, aliases=("k_dpmpp_2m",), automatic="Karras"),
         Sampler("Euler a", euler_ancestral, aliases=("k_euler_a", "k_euler_ancestral")),
         Sampler("Euler", euler, aliases=("k_euler",)),
-        Sampler("DDIM", ddim, own_sigmas=ddim_timesteps, starts_scaled=True, least_steps=2),
+        Sampler(
+            "DDIM",
+            ddim,
+            own_sigmas=ddim_timesteps,
+            starts_scaled=True,
+            least_steps=2,
+            begin=begin_ddim,
+        ),
     ],
 )
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
-from pydantic import BaseModel
 
+from modules.core.errors import UserError
 from modules.engine.engine import Engine
+from modules.params.image import is_picture
 from modules.params.param import Param, params_of
+from modules.params.request import GenerationRequest
 
 
 class Form:
@@ -22,8 +25,11 @@ class Form:
         prefix: Begins every element's id, such as "txt2img".
     """
 
-    def __init__(self, model: type[BaseModel], engine: Engine, prefix: str) -> None:
+    def __init__(self, model: type[GenerationRequest], engine: Engine, prefix: str) -> None:
         self.components: dict[str, Component] = {}
+        self.pictures: set[str] = set()  # names of the fields that hold one
+        # What the browser keeps. To be rendered outside the tab: Gradio reads it only where it is in the page.
+        self.states: list[gr.BrowserState] = []
         self.model = model
         self.prefix = prefix
         self._engine = engine
@@ -31,9 +37,15 @@ class Form:
     def field(self, name: str, **layout: Any) -> Component:
         """Make the component of one field where the page stands; `layout` goes to Gradio."""
         param = params_of(self.model)[name]
-        default = self.model.model_fields[name].default
+        field = self.model.model_fields[name]
         layout = {"label": param.label, "elem_id": f"{self.prefix}_{name}", **layout}
-        component = self._component(param, default, layout)
+        if is_picture(field):
+            component = gr.Image(
+                type="filepath", image_mode=None, sources=["upload", "clipboard"], **layout
+            )
+            self.pictures.add(name)
+        else:
+            component = self._component(param, field.default, layout)
         self.components[name] = component
         return component
 
@@ -42,9 +54,29 @@ class Form:
         params = params_of(self.model)
         return {f"{self.prefix}_{name}": params[name].help for name in self.components}
 
+    @property
+    def settings(self) -> dict[str, Component]:
+        """Return the components that are no pictures, by field name."""
+        return {k: one for k, one in self.components.items() if k not in self.pictures}
+
     def read(self, values: Mapping[Component, Any]) -> dict[str, Any]:
-        """Return field values from what an event with these components as its set of inputs delivers."""
-        return {name: values[component] for name, component in self.components.items()}
+        """Return field values from what an event with these components as its set of inputs delivers.
+
+        The event has to be one with `preprocess=False`: pictures then come as what the browser says of an upload
+        rather than decoded, so that they are checked before a pixel is unpacked, and errors are told in our words.
+
+        Raises:
+            UserError: a picture is no longer there.
+        """
+        read = self.read_settings(values)
+        for name in self.pictures:
+            file = values[self.components[name]]
+            read[name] = None if file is None else _bytes(file)
+        return read
+
+    def read_settings(self, values: Mapping[Component, Any]) -> dict[str, Any]:
+        """Return the values of the fields that hold no picture."""
+        return {name: values[component] for name, component in self.settings.items()}
 
     def _component(self, param: Param, default: Any, layout: dict[str, Any]) -> Component:
         if param.choices is not None:
@@ -55,3 +87,11 @@ class Form:
         if isinstance(default, int):
             return gr.Number(value=default, precision=0, **layout)
         return gr.Textbox(value=default, lines=param.lines, max_lines=12, **layout)
+
+
+def _bytes(file: Mapping[str, Any]) -> bytes:
+    """Return the content of an upload, which Gradio has checked to be one."""
+    try:
+        return Path(file["path"] or "").read_bytes()
+    except OSError:
+        raise UserError("The picture is no longer on the server.", "Put it in again.") from None

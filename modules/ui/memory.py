@@ -12,9 +12,14 @@ from modules.ui.form import Form
 
 
 def remember(form: Form, page: gr.Blocks) -> Dependency:
-    """Store the form in the browser whenever a field changes; fill it from there on load, which is returned."""
-    components = list(form.components.values())
-    stored = gr.BrowserState({}, storage_key=f"webui-form-{form.prefix}", secret="webui")
+    """Store the form in the browser whenever a field changes; fill it from there on load, which is returned.
+
+    Pictures are not stored: a browser keeps five megabytes, and the server forgets uploads when it starts.
+    """
+    components = list(form.settings.values())
+    key = f"webui-form-{form.prefix}"
+    stored = gr.BrowserState({}, storage_key=key, secret="webui", render=False)
+    form.states.append(stored)
     loaded = page.load(
         lambda values: restored(form, values),
         inputs=stored,
@@ -24,7 +29,7 @@ def remember(form: Form, page: gr.Blocks) -> Dependency:
     )
     gr.on(
         [component.change for component in components],  # pyright: ignore[reportAttributeAccessIssue]
-        form.read,
+        form.read_settings,
         inputs=set(components),
         outputs=stored,
         show_progress="hidden",
@@ -38,13 +43,9 @@ def remember(form: Form, page: gr.Blocks) -> Dependency:
 def restored(form: Form, values: Any) -> list[Any]:
     """Return each field's stored value where it is still valid, else its default."""
     if not values or not isinstance(values, dict):
-        return [
-            gr.skip() for _ in form.components
-        ]  # a first visit: nothing typed meanwhile is lost
+        return [gr.skip() for _ in form.settings]  # a first visit: nothing typed meanwhile is lost
     defaults = form.model()
-    return [
-        _valid(form, name, values.get(name), getattr(defaults, name)) for name in form.components
-    ]
+    return [_valid(form, name, values.get(name), getattr(defaults, name)) for name in form.settings]
 
 
 def _valid(form: Form, name: str, value: Any, default: Any) -> Any:

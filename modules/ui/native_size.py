@@ -33,7 +33,9 @@ def follow_native_size(
         return list(events)
     width, height = form.components["width"], form.components["height"]
     # In the browser, so that a reload takes a size that was chosen on purpose for what it is.
-    last = gr.BrowserState(USUAL_SIZE, storage_key=f"webui-size-{form.prefix}", secret="webui")
+    key = f"webui-size-{form.prefix}"
+    last = gr.BrowserState(USUAL_SIZE, storage_key=key, secret="webui", render=False)
+    form.states.append(last)
     hint = gr.HTML("", elem_id=f"{form.prefix}_size_message", padding=False)
 
     def fit(native: int, wide: int, high: int) -> tuple[Any, Any, Any, str]:

@@ -6,6 +6,7 @@ The browser follows the job by itself (assets/webui.js) and asks for the picture
 from __future__ import annotations
 
 import html
+import io
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
+from PIL import Image
 from pydantic import BaseModel
 
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
+from modules.engine.job import Job
 from modules.params.param import validated
-from modules.params.request import GenerationRequest
 from modules.params.result import GeneratedImage
 from modules.ui.form import Form
 from modules.ui.words import notice
@@ -92,19 +94,14 @@ def build_output(prefix: str) -> OutputPanel:
     )
 
 
-def connect(
-    engine: Engine,
-    model: type[GenerationRequest],
-    form: Form,
-    buttons: GenerateButtons,
-    panel: OutputPanel,
-) -> None:
+def connect(engine: Engine, form: Form, buttons: GenerateButtons, panel: OutputPanel) -> None:
     """Wire a tab: submit, follow, collect, select."""
     inputs: set[Block] = set(form.components.values())
     buttons.generate.click(
-        _submitter(engine, model, form),
+        _submitter(engine, form),
         inputs=inputs,
         outputs=[panel.job_id, panel.message],
+        preprocess=False,  # see Form.read; whether a file was uploaded is checked all the same
         show_progress="hidden",
         api_visibility="private",
     ).then(None, inputs=panel.job_id, js=f"(id) => {{ webui.follow('{panel.prefix}', id) }}")
@@ -126,12 +123,11 @@ def connect(
     )
 
 
-def _submitter(
-    engine: Engine, model: type[GenerationRequest], form: Form
-) -> Callable[[Mapping[Component, Any]], tuple[str, str]]:
+def _submitter(engine: Engine, form: Form) -> Callable[[Mapping[Component, Any]], tuple[str, str]]:
     def submit(values: Mapping[Component, Any]) -> tuple[str, str]:
         try:
-            return engine.submit(validated(model, _stated(model, form.read(values)))).id, ""
+            read = _stated(form.model, form.read(values))
+            return engine.submit(validated(form.model, read)).id, ""
         except WebUIError as error:
             logger.info("Refused: %s", error)
             return "", notice("error", str(error))
@@ -153,7 +149,8 @@ def _stated(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]
 def _collector(engine: Engine) -> Callable[[str], tuple[Any, ...]]:
     def collect(job_id: str) -> tuple[Any, ...]:
         try:
-            status = engine.job(job_id).status()
+            job = engine.job(job_id)
+            status = job.status()
         except WebUIError as error:
             return gr.skip(), gr.skip(), gr.skip(), gr.skip(), notice("error", str(error))
         notices = [notice("note", note) for note in status.notes]
@@ -164,13 +161,19 @@ def _collector(engine: Engine) -> Callable[[str], tuple[Any, ...]]:
         if not status.images:
             return gr.skip(), gr.skip(), gr.skip(), gr.skip(), message
         pictures = gr.Gallery(
-            value=[(str(image.path), None) for image in status.images],
+            value=[*((str(image.path), None) for image in status.images), *_depth_of(job)],
             selected_index=0 if len(status.images) == 1 else None,
             preview=len(status.images) == 1,
         )
         return pictures, status.images, 0, _infotext(status.images[0]), message
 
     return collect
+
+
+def _depth_of(job: Job) -> list[tuple[Image.Image, str]]:
+    """Return the depth by which the job repainted a picture: shown behind its pictures, not saved among them."""
+    data = job.depth_map()
+    return [(Image.open(io.BytesIO(data)), "Depth map")] if data else []
 
 
 def _select(images: tuple[GeneratedImage, ...], event: gr.SelectData) -> tuple[int, str]:

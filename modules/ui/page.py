@@ -11,10 +11,11 @@ import gradio as gr
 
 from modules.engine.engine import Engine
 from modules.ui.checkpoint_bar import build_checkpoint_bar
+from modules.ui.fitness import build_fitness, follow_fitness
 from modules.ui.form import Form
 from modules.ui.memory import remember
 from modules.ui.native_size import follow_native_size
-from modules.ui.tabs import txt2img
+from modules.ui.tabs import depth, txt2img
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -27,7 +28,7 @@ class Tab:
     build: Callable[[Engine], Form]
 
 
-TABS: tuple[Tab, ...] = (Tab("txt2img", txt2img.build),)
+TABS: tuple[Tab, ...] = (Tab("txt2img", txt2img.build), Tab("Depth", depth.build))
 
 
 def build_page(engine: Engine) -> gr.Blocks:
@@ -37,14 +38,20 @@ def build_page(engine: Engine) -> gr.Blocks:
         title="Stable Diffusion WebUI", analytics_enabled=False, fill_width=True
     ) as page:
         chosen = build_checkpoint_bar(engine, page)
-        helps: dict[str, str] = {}
+        forms: list[Form] = []
         with gr.Tabs():
             for tab in TABS:
                 with gr.Tab(tab.title, id=tab.title, elem_id=f"tab_{tab.title}"):
+                    line = build_fitness(tab.title)
                     form = tab.build(engine)
-                    filled, *_ = follow_native_size(engine, form, [remember(form, page), *chosen])
+                    events = [remember(form, page), *chosen]
+                    follow_fitness(engine, form, line, events)
+                    filled, *_ = follow_native_size(engine, form, events)
                     filled.then(None, js=f"() => {{ webui.filled('{form.prefix}') }}")
-                    helps |= form.helps()
+                    forms.append(form)
+        for state in [state for form in forms for state in form.states]:
+            state.render()
+        helps = {element: text for form in forms for element, text in form.helps().items()}
         page.load(None, js=f"() => {{ webui.start({json.dumps(helps)}) }}")
     return page
 

@@ -14,6 +14,7 @@ from PIL import Image
 from modules.api.generation import read_request
 from modules.core.errors import NotFound, OutOfMemory, UserError
 from modules.engine.engine import Engine
+from modules.params.request import Txt2ImgRequest
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
 URL = "/sdapi/v1/txt2img"
@@ -96,7 +97,7 @@ def test_the_request_is_echoed(client: TestClient):
 
 
 def test_missing_fields_get_the_apis_own_defaults():
-    request, warnings = read_request({})
+    request, warnings = read_request({}, Txt2ImgRequest)
     assert (request.steps, request.sampler_name, request.cfg_scale, request.seed) == (50, "Euler", 7, -1)
     assert warnings == []
 
@@ -113,7 +114,7 @@ def test_missing_fields_get_the_apis_own_defaults():
     ],
 )
 def test_sampler_name_comes_before_sampler_index(body: dict[str, Any], sampler: str):
-    assert read_request(body)[0].sampler_name == sampler
+    assert read_request(body, Txt2ImgRequest)[0].sampler_name == sampler
 
 
 def test_nulls_mean_the_default(client: TestClient):
@@ -139,7 +140,7 @@ def test_the_body_of_a_known_client_is_understood(client: TestClient):
 
 
 def test_numbers_as_floats_and_bools_are_understood():
-    request, _ = read_request({"steps": 20.0, "width": "512", "batch_size": True})
+    request, _ = read_request({"steps": 20.0, "width": "512", "batch_size": True}, Txt2ImgRequest)
     assert (request.steps, request.width, request.batch_size) == (20, 512, 1)
 
 
@@ -229,7 +230,7 @@ def test_a_note_of_the_job_is_a_warning(client: TestClient, engine: Engine):
 
 def test_read_request_raises_before_anything_is_queued():
     with pytest.raises(UserError, match="Batch size is 0"):
-        read_request({"batch_size": 0})
+        read_request({"batch_size": 0}, Txt2ImgRequest)
 
 
 def test_the_engine_keeps_no_job_of_a_refused_request(client: TestClient, engine: Engine):

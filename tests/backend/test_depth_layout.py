@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import re
 
 import pytest
 import torch
 from torch.testing import assert_close
-from transformers import BitConfig, DPTConfig, DPTForDepthEstimation
+from transformers import DPTForDepthEstimation
 
 from modules.backend import blank
 from modules.backend.depth_layout import UNUSED, depth_name
 from modules.backend.loader import Precision, load
 from modules.core.errors import BadFile
+from modules.models.depth_config import DepthConfig
+from tests.backend.checkpoints_depth import tiny_config, tiny_estimator, tiny_weights, write_depth
 from tests.backend.checkpoints_sd2 import tiny_sd2_weights, write_sd2
 from tests.models.files import shapes_of
 
@@ -72,58 +73,8 @@ def from_midas(weights):
     return converted
 
 
-def tiny_config() -> DPTConfig:
-    backbone = BitConfig(
-        global_padding="same",
-        layer_type="bottleneck",
-        depths=[1, 1, 2],
-        hidden_sizes=[128, 256, 256],
-        embedding_size=32,
-        out_features=["stage1", "stage2", "stage3"],
-        embedding_dynamic_padding=True,
-    )
-    return DPTConfig(
-        is_hybrid=True,
-        backbone_config=backbone,
-        hidden_size=128,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        intermediate_size=256,
-        layer_norm_eps=1e-6,
-        image_size=64,
-        backbone_out_indices=[0, 1, 2, 3],
-        backbone_featmap_shape=[1, 256, 4, 4],
-        neck_ignore_stages=[0, 1],
-        neck_hidden_sizes=[128, 256, 128, 128],
-        readout_type="project",
-        reassemble_factors=[1, 1, 1, 0.5],
-        fusion_hidden_size=32,
-    )
-
-
-@functools.cache
-def tiny_estimator() -> DPTForDepthEstimation:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return DPTForDepthEstimation(tiny_config()).eval()
-
-
-def tiny_weights():
-    """Return the tiny estimator as MiDaS's tensors, ImageNet's classes included."""
-    weights, fused = {}, {}
-    for key, value in tiny_estimator().state_dict().items():
-        name = depth_name(key)
-        if isinstance(name, str):
-            weights[name] = value
-        else:
-            fused.setdefault(name.name, {})[name.number] = value
-    weights |= {name: torch.cat([parts[n] for n in range(3)]) for name, parts in fused.items()}
-    head = PREFIX + "pretrained.model.head."
-    return weights | {head + "weight": torch.ones(10, 128), head + "bias": torch.ones(10)}
-
-
-@pytest.mark.parametrize("which", ["published", "tiny"])
-def test_every_name_of_midas_is_accounted_for(which):
+@pytest.mark.parametrize(("which", "heads"), [("published", 12), ("tiny", 2)])
+def test_every_name_of_midas_is_accounted_for(which, heads):
     if which == "published":
         shapes = {k: v for k, v in shapes_of("sd2-depth").items() if k.startswith(PREFIX)}
         assert len(shapes) == 368  # as in 512-depth-ema.ckpt
@@ -133,7 +84,7 @@ def test_every_name_of_midas_is_accounted_for(which):
     used = {name: value for name, value in weights.items() if not re.fullmatch(UNUSED, name)}
     assert len(used) == len(weights) - 2
     theirs = from_midas(used)
-    ours = blank.blank_depth_estimator(weights).state_dict()
+    ours = blank.blank_depth_estimator(weights, DepthConfig(heads)).state_dict()
     assert ours.keys() == theirs.keys()
     for key, value in ours.items():
         assert value.numel() == theirs[key].numel(), key
@@ -142,7 +93,7 @@ def test_every_name_of_midas_is_accounted_for(which):
 
 
 def test_a_depth_checkpoint_computes_the_same_depth(tmp_path):
-    path = write_sd2(tmp_path / "d.safetensors", 5, weights=tiny_sd2_weights(5) | tiny_weights())
+    path = write_depth(tmp_path / "d.safetensors")
     estimator = load(path, path.with_suffix(".yaml"), FULL).depth_estimator
     assert estimator is not None
     assert not any(t.is_meta for t in (*estimator.parameters(), *estimator.buffers()))
@@ -150,6 +101,21 @@ def test_a_depth_checkpoint_computes_the_same_depth(tmp_path):
     with torch.inference_mode():
         ours = estimator(picture).predicted_depth
         assert_close(ours, tiny_estimator()(picture).predicted_depth, atol=1e-5, rtol=1e-4)
+
+
+def test_heads_and_groups_come_from_the_yaml(tmp_path):
+    told = {"num_attention_heads": 4, "backbone_num_groups": 8}
+    changes = {"depth_stage_config": {"params": told}}
+    path = write_depth(tmp_path / "d.safetensors", changes=changes)
+    estimator = load(path, path.with_suffix(".yaml"), FULL).depth_estimator
+    assert estimator is not None
+    theirs = DPTForDepthEstimation(tiny_config(heads=4, groups=8)).eval()
+    theirs.load_state_dict(tiny_estimator().state_dict())
+    picture = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        ours = estimator(picture).predicted_depth
+        assert_close(ours, theirs(picture).predicted_depth, atol=1e-5, rtol=1e-4)
+        assert not torch.allclose(ours, tiny_estimator()(picture).predicted_depth, rtol=1e-3)
 
 
 def test_a_depth_checkpoint_without_its_estimator_loads(tmp_path):

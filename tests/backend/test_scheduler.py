@@ -17,6 +17,7 @@ from modules.backend.noise import ImageNoise
 from modules.backend.scheduler import SamplerScheduler, StepState
 from modules.core.errors import Cancelled
 from modules.params.request import Txt2ImgRequest
+from modules.sampling.part_way import whole
 from modules.sampling.samplers import SAMPLERS, ancestral_step
 from modules.sampling.schedules import karras, uniform
 from tests.backend.tiny import AsV, Counting, conditioning, sd1_levels, tiny_components
@@ -43,7 +44,7 @@ def piped(
     noise = ImageNoise(SEEDS, (4, 8, 8), torch.device("cpu"))
     scheduler = SamplerScheduler(
         SAMPLERS.get(name),
-        (SAMPLERS.get(name).own_sigmas or karras)(steps, LEVELS),
+        whole((SAMPLERS.get(name).own_sigmas or karras)(steps, LEVELS)),
         LEVELS,
         noise,
         components.prediction_type,
@@ -172,7 +173,7 @@ def test_the_last_step_returns_the_prediction(components: Components):
 def test_other_schedules_are_walked_as_they_are(components: Components):
     noise = ImageNoise(SEEDS, (4, 8, 8), torch.device("cpu"))
     scheduler = SamplerScheduler(
-        SAMPLERS.get("Euler"), uniform(4, LEVELS), LEVELS, noise, "epsilon", lambda state: None
+        SAMPLERS.get("Euler"), whole(uniform(4, LEVELS)), LEVELS, noise, "epsilon", lambda state: None
     )
     scheduler.set_timesteps(4)
     assert scheduler.timesteps.tolist() == pytest.approx([999, 666, 333, 0], abs=1e-3)

@@ -91,6 +91,7 @@ class Recorder:
         self.images: list[tuple[int, Any]] = []
         self.previews: list[Any] = []
         self.notes: list[str] = []
+        self.depth_maps: list[Any] = []
         self._stop_after = stop_after
         self._watches = watches
 
@@ -108,6 +109,9 @@ class Recorder:
 
     def on_image(self, index: int, image: Any) -> None:
         self.images.append((index, image))
+
+    def on_depth_map(self, depth: Any) -> None:
+        self.depth_maps.append(depth)
 
     def on_note(self, text: str) -> None:
         self.notes.append(text)

@@ -104,6 +104,8 @@ class FakeExecutor:
         self.seen.append(plan.request.prompt)
         if self.failures:
             raise self.failures.pop(0)
+        if plan.request.task == "depth2img":
+            listener.on_depth_map(Image.linear_gradient("L"))
         steps = plan.request.steps
         for number, batch in enumerate(plan.batches):
             for step in range(1, steps + 1):

@@ -9,9 +9,11 @@ from PIL import Image
 
 from modules.engine.engine import Engine
 from modules.engine.job import Job
-from modules.params.request import Txt2ImgRequest
+from modules.params.image import ImageField
+from modules.params.request import DepthRequest, Txt2ImgRequest
 from modules.params.result import GeneratedImage, Progress
 from modules.plan import Plan, make_plan
+from tests.conftest import write_listed_depth
 
 REMARK = "The disk is full."
 
@@ -93,3 +95,24 @@ def test_a_preview_is_enlarged(job: Job):
 
 def test_each_job_has_an_id_of_its_own(job: Job):
     assert Job(job.plan, keep).id != job.id
+
+
+def test_an_ended_job_has_let_go_of_its_pictures(idle_engine: Engine):
+    engine, folder = idle_engine, idle_engine.paths.checkpoint_folders[0]
+    write_listed_depth(folder / "depth.safetensors")
+    engine.models.refresh()
+    picture = ImageField.from_pil(Image.new("RGB", (8, 8)))
+    request = DepthRequest(init_image=picture, depth_map=picture, seed=1)
+    plan = make_plan(request, engine.models, engine.models.find("depth"), engine.samplers, engine.schedules)
+    job = Job(plan, keep)
+    assert job.plan.request == plan.request
+    job.end("done")
+    assert job.plan.request == plan.request.replace(init_image=None, depth_map=None)
+    assert job.plan.images == plan.images
+
+
+def test_the_depth_of_a_job_is_kept_as_a_picture(job: Job):
+    assert job.depth_map() == b""
+    job.on_depth_map(Image.new("L", (8, 8), 255))
+    with Image.open(io.BytesIO(job.depth_map())) as shown:
+        assert (shown.format, shown.mode, shown.size) == ("PNG", "L", (8, 8))

@@ -12,7 +12,7 @@ import pytest
 
 from modules.core.flags import MOOT, Flags, parse_flags
 from modules.params.param import params_of
-from modules.params.request import Txt2ImgRequest
+from modules.params.request import DepthRequest, Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FLOORS = (ROOT / "modules" / "README.md").read_text(encoding="utf-8")
 MODULES = sorted((ROOT / "modules").rglob("*.py"))
-PARAMS = {**params_of(Txt2ImgRequest), **params_of(Settings)}
+PARAMS = {**params_of(Txt2ImgRequest), **params_of(DepthRequest), **params_of(Settings)}
 
 
 @pytest.mark.parametrize("file", MODULES, ids=lambda file: "/".join(file.parts[-2:]))
@@ -41,7 +41,7 @@ def test_every_parameter_has_a_label_and_a_sentence_of_help(name: str):
 
 
 def test_every_field_is_declared_with_param():
-    for model in (Txt2ImgRequest, Settings):
+    for model in (Txt2ImgRequest, DepthRequest, Settings):
         assert set(model.model_fields) == set(params_of(model))
 
 

@@ -13,7 +13,7 @@ from modules import infotext
 from modules.api import routes
 from modules.engine.engine import Engine
 from modules.params.param import param, params_of, validated
-from modules.params.request import Txt2ImgRequest
+from modules.params.request import DepthRequest, Txt2ImgRequest
 from modules.sampling.noise_levels import NoiseLevels
 from modules.sampling.samplers import SAMPLERS, Noise, Sampler, Steps, Tensor
 from modules.sampling.schedules import SCHEDULES, Schedule
@@ -90,7 +90,7 @@ def test_a_tab_is_a_function_and_a_row(engine: Engine, monkeypatch: pytest.Monke
     monkeypatch.setattr(page, "TABS", (*page.TABS, page.Tab("Louder", build)))
     config = page.build_page(engine).get_config_file()
     tabs = [one["props"]["label"] for one in config["components"] if one["type"] == "tabitem"]
-    assert tabs == ["txt2img", "Louder"]
+    assert tabs == ["txt2img", "Depth", "Louder"]
 
 
 def test_an_endpoint_is_a_function_in_a_router(engine: Engine, monkeypatch: pytest.MonkeyPatch):
@@ -111,5 +111,6 @@ def test_a_page_offers_every_field_of_its_request(engine: Engine):
     config = page.build_page(engine).get_config_file()
     ids = {one["props"].get("elem_id") for one in config["components"]}
     fields_of_the_bar = {"sd_model_checkpoint", "sd_vae", "CLIP_stop_at_last_layers"}
-    expected = {f"txt2img_{name}" for name in params_of(Txt2ImgRequest) if name not in fields_of_the_bar}
-    assert expected - ids == set()
+    forms = {"txt2img": Txt2ImgRequest, "depth": DepthRequest}
+    names = {f"{prefix}_{name}" for prefix, model in forms.items() for name in params_of(model)}
+    assert names - ids == {f"{prefix}_{name}" for prefix in forms for name in fields_of_the_bar}

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import pytest
+from PIL import Image
 from pydantic import ValidationError
 
 from modules.core.errors import UserError
+from modules.params.image import ImageField
 from modules.params.param import params_of, validated
-from modules.params.request import LARGEST_SEED, Txt2ImgRequest
+from modules.params.request import LARGEST_SEED, DepthRequest, Txt2ImgRequest
 
 
 def test_a_request_starts_from_a_sensible_picture():
@@ -60,3 +62,24 @@ def test_what_a_slider_offers_is_valid(name: str):
 @pytest.mark.parametrize("prompt", ["", "红色的圆", "👩‍🚀🌕", "a\nb\tc", "x" * 100_000, 'say "hi", now: go'])
 def test_a_prompt_may_be_of_any_length_and_script(prompt: str):
     assert validated(Txt2ImgRequest, {"prompt": prompt}).prompt == prompt
+
+
+def test_a_depth_request_starts_as_in_a1111():
+    request = DepthRequest()
+    assert (request.init_image, request.depth_map, request.denoising_strength) == (None, None, 0.75)
+    assert (request.task, request.saved_as) == ("depth2img", "img2img")
+    assert Txt2ImgRequest().saved_as == "txt2img"
+
+
+@pytest.mark.parametrize("strength", [-0.01, 1.01, "much"])
+def test_a_denoising_strength_beyond_its_range_is_refused(strength):
+    with pytest.raises(UserError, match="Denoising strength is"):
+        validated(DepthRequest, {"denoising_strength": strength})
+
+
+def test_a_request_can_be_remembered_without_its_pictures():
+    picture = ImageField.from_pil(Image.new("RGB", (8, 8)))
+    request = DepthRequest(prompt="a cat", init_image=picture, depth_map=picture)
+    assert request.without_pictures() == DepthRequest(prompt="a cat")
+    assert request.init_image == picture
+    assert Txt2ImgRequest(prompt="a cat").without_pictures() == Txt2ImgRequest(prompt="a cat")

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.backend.checkpoints_depth import write_depth
+
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 CHROMIUM_ARGS = [
@@ -259,6 +261,57 @@ def test_a_phone_shows_generate_and_picture_before_the_settings(page):
     }
 
     assert sorted(tops, key=tops.get) == ["prompt", "generate", "gallery", "steps"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def choose_checkpoint(server, page, name: str) -> None:
+    page.click("#setting_sd_model_checkpoint input")
+    page.locator("[role=option]", has_text=name).click()
+    server.wait_until(lambda: f'"checkpoint":"{name}"' in server.state())
+
+
+@pytest.fixture
+def deep(server, page):
+    """A depth checkpoint in the list, not chosen; afterwards the demo is chosen again."""
+    folder = server.data / "models" / "Stable-diffusion"
+    folder.mkdir(parents=True, exist_ok=True)
+    yield write_depth(folder / "deep.safetensors").name
+    page.set_viewport_size({"width": 1280, "height": 900})
+    choose_checkpoint(server, page, "demo/demo.safetensors")
+
+
+def test_the_depth_tab_repaints_an_uploaded_picture(server, page, deep):
+    picture = server.data / "photo.jpg"
+    Image.linear_gradient("L").save(picture)
+    page.click("#refresh_checkpoints")
+    page.wait_for_timeout(1000)
+    page.click("button[role=tab]:has-text('Depth')")
+    page.wait_for_selector("#depth_generate[data-filled]")
+    page.wait_for_selector("#depth_model_message p:has-text('is no depth checkpoint')")
+    assert not page.is_visible("#depth_interrupt")
+
+    choose_checkpoint(server, page, deep)
+    page.wait_for_function("!document.querySelector('#depth_model_message p')")
+    page.set_input_files("#depth_init_image input[type=file]", picture)
+    page.wait_for_selector("#depth_init_image img")
+    for name, value in {"width": 128, "height": 64, "steps": 4}.items():
+        page.fill(f"#depth_{name} input[type=number]", str(value))
+        page.keyboard.press("Tab")
+    page.wait_for_timeout(300)
+    page.click("#depth_generate")
+    page.wait_for_selector("#depth_infotext pre:has-text('Denoising strength: 0.75')")
+
+    (saved,) = server.data.glob("outputs/img2img-images/*/*.png")
+    with Image.open(saved) as image:
+        assert image.size == (128, 64)
+        assert image.info["parameters"] == page.inner_text("#depth_infotext pre")
+    # Picture and depth map, in the strip and in the grid behind it.
+    assert page.locator("#depth_gallery .thumbnail-item").count() == 4
+
+    page.set_viewport_size({"width": 390, "height": 844})
+    names = ("generate", "init_image", "gallery", "steps")
+    tops = {name: page.locator(f"#depth_{name}").bounding_box()["y"] for name in names}
+    assert sorted(tops, key=tops.get) == list(names)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 

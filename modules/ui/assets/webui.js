@@ -3,6 +3,9 @@ window.webui = (() => {
   const jobs = {};     // prefix -> id of the job that the tab follows
   const streams = {};  // prefix -> EventSource
   const collected = {};  // prefix -> how many pictures of it are shown
+  const entered = new Set();  // prefixes of the tabs that are in the page
+  const full = new Set();  // prefixes of the tabs whose form holds what the browser had kept
+  let helps = {};  // element id -> sentence
 
   const byId = (id) => document.getElementById(id);
   const key = (prefix) => `webui-job-${prefix}`;
@@ -118,18 +121,37 @@ window.webui = (() => {
     }
   }
 
-  function start(helps) {
+  // Gradio puts a tab into the page when it is first opened.
+  function enterTabs() {
+    for (const button of document.querySelectorAll(".generate")) {
+      const prefix = button.id.replace("_generate", "");
+      if (entered.has(prefix)) continue;
+      entered.add(prefix);
+      for (const [id, help] of Object.entries(helps)) byId(id)?.setAttribute("title", help);
+      byId(`${prefix}_interrupt`).classList.add("away");
+      markFilled(prefix);
+      reattach(prefix);
+    }
+  }
+
+  function start(sentences) {
+    helps = sentences;
     if (window.webuiColours) document.body.classList.toggle("dark", window.webuiColours === "dark");
-    for (const [id, help] of Object.entries(helps)) byId(id)?.setAttribute("title", help);
     document.addEventListener("keydown", onKey, true);
     showState();
-    document.querySelectorAll(".interrupt").forEach((button) => button.classList.add("away"));
-    document.querySelectorAll(".generate").forEach((button) => reattach(button.id.replace("_generate", "")));
+    enterTabs();
+    new MutationObserver(enterTabs).observe(document.body, {childList: true, subtree: true});
+  }
+
+  function markFilled(prefix) {
+    const button = byId(`${prefix}_generate`);
+    if (button && full.has(prefix)) button.dataset.filled = "yes";
   }
 
   // The form now holds what the browser had kept: from here on nothing overwrites what is typed.
   function filled(prefix) {
-    byId(`${prefix}_generate`).dataset.filled = "yes";
+    full.add(prefix);
+    markFilled(prefix);
   }
 
   return {start, filled, follow, interrupt, job: (prefix) => jobs[prefix] ?? ""};
