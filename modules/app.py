@@ -98,7 +98,12 @@ def make_engine(flags: Flags, paths: Paths) -> Engine:
     checkpoint = flags.ckpt or ""
     if checkpoint and Path(checkpoint).is_file():
         checkpoint = str(Path(checkpoint).absolute())
-    return Engine(paths, LocalExecutor(device, tokenizer), tokenizer, checkpoint)
+    options = {
+        "sd_model_checkpoint": checkpoint,
+        "sd_checkpoints_limit": flags.sd_checkpoints_limit,
+    }
+    chosen = {name: value for name, value in options.items() if value}
+    return Engine(paths, LocalExecutor(device, tokenizer), tokenizer, chosen)
 
 
 def make_app(engine: Engine, flags: Flags) -> FastAPI:

@@ -12,6 +12,7 @@ from typing import Any, Literal, NoReturn
 from modules.core.errors import UserError
 
 HIDDEN: dict[str, Any] = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+MOST_CHECKPOINTS = 10  # that may stay loaded
 GROUPS = ("Server", "Folders", "Models", "Page", "Setting up")
 
 
@@ -49,6 +50,14 @@ def _folder(text: str) -> Path:
 def _port(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise argparse.ArgumentTypeError(f"'{text}' is not a port; ports go from 1 to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= MOST_CHECKPOINTS:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a number of checkpoints; 1 to {MOST_CHECKPOINTS} may stay loaded"
+        )
     return int(text)
 
 
@@ -112,6 +121,9 @@ class Flags:
         "Models",
         "checkpoint to load at start: its name in the list, or its path in one of the folders",
         metavar="NAME",
+    )
+    sd_checkpoints_limit: int | None = flag(
+        None, "Models", "how many checkpoints may stay loaded", kind=_count, metavar="NUMBER"
     )
     device_id: int | None = flag(
         None, "Models", "number of the GPU to use", kind=_gpu_number, metavar="NUMBER"

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 from PIL import Image
@@ -50,11 +51,15 @@ class Engine:
         paths: Where things lie.
         executor: Carries out the work.
         tokenizer: Counts and splits prompts.
-        checkpoint: The checkpoint to start with (`--ckpt`); empty takes the one chosen last.
+        chosen: Options of the command line, which come before the remembered ones and are not remembered.
     """
 
     def __init__(
-        self, paths: Paths, executor: Executor, tokenizer: ClipTokenizer, checkpoint: str = ""
+        self,
+        paths: Paths,
+        executor: Executor,
+        tokenizer: ClipTokenizer,
+        chosen: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self.paths = paths
         self.executor = executor
@@ -72,8 +77,8 @@ class Engine:
         # Where a picture goes that the outputs folder refuses.
         self.spare_outputs = Path(tempfile.gettempdir()) / "stable-diffusion-webui-unsaved"
         self._settings_file = SettingsFile(paths.data / "config.json")
-        self.settings = Settings()
-        self._start_checkpoint = checkpoint
+        self.settings = Settings().replace(**chosen)
+        self._chosen = chosen
         self._images = ImageStore(paths.outputs)
         self._jobs: dict[str, Job] = {}
         self._wanted: ModelPlan | None = None  # what the device was last told to load
@@ -84,9 +89,7 @@ class Engine:
 
     def start(self) -> None:
         """Read the settings, list the checkpoints, open the device and load the chosen checkpoint."""
-        self.settings = self._settings_file.read()
-        if self._start_checkpoint:
-            self.settings = self.settings.replace(sd_model_checkpoint=self._start_checkpoint)
+        self.settings = self._settings_file.read().replace(**self._chosen)
         self.models.refresh()
         self.models.start_hashing()
         self.state = replace(self.state, text="Starting the device")
@@ -214,12 +217,13 @@ class Engine:
         settings = self.settings.replace(**changes)
         if "sd_model_checkpoint" in changes:
             found = self.models.find(settings.sd_model_checkpoint)
-            settings = settings.replace(sd_model_checkpoint=found.name)
+            changes = {**changes, "sd_model_checkpoint": found.name}
         else:
             found = self.checkpoint()
+        settings = settings.replace(**changes)
         plan = plan_model(self.models, found, settings)
         self.settings = settings
-        self._settings_file.write(settings)
+        self._settings_file.change(changes)
         if "sd_model_checkpoint" in changes or plan != self._wanted or self.state.phase == "failed":
             self._load(plan)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -53,6 +54,10 @@ class SettingsFile:
             except OSError:
                 logger.warning("%s could not be renamed.", self.path)
             return Settings()
+
+    def change(self, changes: Mapping[str, Any]) -> None:
+        """Store changed options beside the remembered ones: what holds for this run alone is not stored."""
+        self.write(self.read().replace(**changes))
 
     def write(self, settings: Settings) -> None:
         """Store what differs from the defaults; other programs' keys in the file are kept."""

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from modules.core.flags import MOST_CHECKPOINTS
 from modules.params.param import param, validated
 
 
@@ -44,8 +45,8 @@ class Settings(BaseModel):
         "Checkpoints kept loaded",
         help="More make a change between checkpoints faster and need more memory.",
         ge=1,
-        le=10,
-        slider=(1, 10, 1),
+        le=MOST_CHECKPOINTS,
+        slider=(1, MOST_CHECKPOINTS, 1),
         section="model",
     )
     sd_use_ema: bool = param(

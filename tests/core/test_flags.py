@@ -17,6 +17,12 @@ def declared():
     return [row for row in fields(Flags) if "flag" in row.metadata]
 
 
+def test_a_number_of_checkpoints_is_kept_within_what_settings_allow():
+    assert parse_flags(["--sd-checkpoints-limit", "3"]).sd_checkpoints_limit == 3
+    with pytest.raises(UserError, match="'11' is not a number of checkpoints; 1 to 10"):
+        parse_flags(["--sd-checkpoints-limit", "11"])
+
+
 def test_an_empty_command_line_serves_loopback_only():
     flags = parse_flags([])
     assert flags == Flags()

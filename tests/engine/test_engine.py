@@ -237,16 +237,26 @@ def test_the_command_line_chooses_before_what_is_remembered(
     paths: Paths, executor: FakeExecutor, tokenizer: ClipTokenizer
 ):
     (paths.data / "config.json").write_text('{"sd_model_checkpoint": "first"}', encoding="utf-8")
-    engine = Engine(paths, executor, tokenizer, checkpoint="second")
+    engine = Engine(paths, executor, tokenizer, {"sd_model_checkpoint": "second"})
     engine.start()
     executor.wait_until_idle()
     engine.stop()
     assert executor.loaded == ["sub/second.safetensors"]
 
 
+def test_what_holds_for_this_run_alone_is_not_remembered(paths: Paths, executor: FakeExecutor, tokenizer: ClipTokenizer):
+    engine = Engine(paths, executor, tokenizer, {"sd_model_checkpoint": "second", "sd_checkpoints_limit": 3})
+    engine.start()
+    executor.wait_until_idle()
+    engine.change_settings({"sd_use_ema": True})
+    engine.stop()
+    assert engine.settings.sd_checkpoints_limit == 3
+    assert json.loads((paths.data / "config.json").read_text(encoding="utf-8")) == {"sd_use_ema": True}
+
+
 def test_the_command_line_may_name_a_file(paths: Paths, executor: FakeExecutor, tokenizer: ClipTokenizer):
     file = paths.checkpoint_folders[0] / "sub" / "second.safetensors"
-    engine = Engine(paths, executor, tokenizer, checkpoint=str(file))
+    engine = Engine(paths, executor, tokenizer, {"sd_model_checkpoint": str(file)})
     engine.start()
     executor.wait_until_idle()
     engine.stop()
