@@ -1,8 +1,7 @@
-"""Fits the text encoder to what SD 2.x does, so that its layout can carry it.
+"""Fits the text encoder to OpenCLIP's GELU, so that SD 2.x layouts can carry it.
 
-SD 1.x computes the quick GELU and repeats the end token up to 77; SD 2.x computes the exact GELU
-and fills up with token 0. The copy learns to give the same text states as the original, so that a
-UNet trained on those serves both layouts.
+SD 1.x computes the quick GELU, SD 2.x the exact one. The copy learns to give the same text states
+as the original, so that a UNet trained on those serves both layouts.
 """
 
 from __future__ import annotations
@@ -19,13 +18,7 @@ from tools.demo_model.resume import Resume
 from tools.demo_model.scenes import sample_scene
 from tools.demo_model.text_encoder import make_text_encoder, text_states
 from tools.demo_model.text_side import TextSide
-from tools.demo_model.tokens import COMPACT_EOS, UNKNOWN
-
-
-def padded_with_zeros(ids: torch.Tensor) -> torch.Tensor:
-    """Return token rows [batch, 77] with token 0, an unknown word's, after the first end token."""
-    has_ended = (ids == COMPACT_EOS).int().cumsum(1) > 1
-    return ids.masked_fill(has_ended, UNKNOWN)
+from tools.demo_model.tokens import UNKNOWN
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -41,14 +34,14 @@ def train(arguments: argparse.Namespace) -> None:
     resume = Resume(arguments.work_dir / "text-gelu-training.pt", copy, optimizer, schedule)
     first = resume.begin()
     rng = random.Random(arguments.seed + first)
-    bar = tqdm(range(first, arguments.steps), desc="text encoder, SD 2.x", mininterval=10)
+    bar = tqdm(range(first, arguments.steps), desc="text encoder, GELU", mininterval=10)
     for step in bar:
         resume.keep(step)
         texts = [caption(sample_scene(rng), rng) for _ in range(31)]
         ids = original.vocabulary.batch([*texts, ""], distract=rng).to(device)
         with torch.no_grad():
             wanted = text_states(original.encoder, ids)
-        loss = ((text_states(copy, padded_with_zeros(ids)) - wanted) ** 2).mean()
+        loss = ((text_states(copy, ids) - wanted) ** 2).mean()
         optimizer.zero_grad()
         loss.backward()
         copy.get_input_embeddings().weight.grad[UNKNOWN] = 0
@@ -67,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work-dir", type=Path, default=Path("tools/demo_model/work"))
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=3)
     train(parser.parse_args())

@@ -35,6 +35,7 @@ GROUPS = {
     "two different shapes": ("background", "color", "shape", "second_color", "second_shape"),
     "landscape": ("time", "ground", "subject", "subject_color", "side", "has_body", "has_stars"),
 }
+TILE = 128  # width of a picture on a sheet
 PLACES = {
     "center": "",
     "left": " on the left",
@@ -135,11 +136,13 @@ def scene_is_interchangeable(scene: Scene, found: dict[str, object]) -> bool:
 
 
 def sheet(rows: list[torch.Tensor], file: Path) -> None:
-    """Save rows of pictures as one contact sheet."""
+    """Save rows of pictures [count, 3, h, w] from -1 to 1 as one contact sheet, each 128 pixels wide."""
     strips = [torch.cat(list(row), 2) for row in rows]
-    pixels = ((torch.cat(strips, 1) + 1) * 127.5).permute(1, 2, 0).byte().numpy()
+    pixels = ((torch.cat(strips, 1) + 1) * 127.5).permute(1, 2, 0).round().byte().numpy()
+    scale = TILE / rows[0].shape[-1]
+    size = round(pixels.shape[1] * scale), round(pixels.shape[0] * scale)
     file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(file)
+    Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS).save(file, quality=88)
 
 
 def true_pictures(scenes: list[Scene], size: tuple[int, int]) -> torch.Tensor:

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from PIL import Image
+from torch.nn import functional
 
-from tools.demo_model.depth_estimator import estimate
+from modules.backend import depth
 from tools.demo_model.drawing import draw
 from tools.demo_model.evaluate import held_out_scenes, plain_caption, scores, sheet, true_pictures
 from tools.demo_model.judge import Judge
@@ -34,9 +36,20 @@ def true_depth(scenes: Sequence[Scene], size: tuple[int, int]) -> torch.Tensor:
     return torch.from_numpy(np.stack([draw(scene, *size)[1] for scene in scenes]))[:, None]
 
 
+@torch.no_grad()
+def seen_depth(parts: Parts, images: torch.Tensor) -> torch.Tensor:
+    """Return depth [count, 1, h, w] as the program estimates it in pictures [count, 3, h, w], -1 to 1."""
+    estimator = parts.components.depth_estimator
+    if estimator is None:
+        raise SystemExit("The checkpoint carries no depth estimator.")
+    pixels = ((images + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    depths = [depth.estimate(estimator, Image.fromarray(picture)) for picture in pixels]
+    return functional.interpolate(torch.stack(depths), images.shape[-2:], mode="bicubic")
+
+
 def correlation(found: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
     """Return Pearson's correlation of two depths [batch, 1, h, w], one per picture."""
-    x, y = (depth.flatten(1) - depth.flatten(1).mean(1, keepdim=True) for depth in (found, given))
+    x, y = (one.flatten(1) - one.flatten(1).mean(1, keepdim=True) for one in (found, given))
     return (x * y).sum(1) / (x.norm(dim=1) * y.norm(dim=1)).clamp(min=1e-8)
 
 
@@ -56,16 +69,16 @@ def evaluate(arguments: argparse.Namespace) -> None:
     """Print the figures and save a sheet: depth given, picture, its depth."""
     torch.set_num_threads(arguments.threads)
     parts, judge = Parts.load(arguments.file), Judge.load(arguments.work_dir / "judge.pt")
-    estimator, size = parts.components.depth_estimator, (arguments.side, arguments.side)
+    size = (arguments.width, arguments.height)
     groups, rows = held_out_scenes(arguments.count, arguments.seed), []
     for group, scenes in groups.items():
         truth, images = true_depth(scenes, size), true_pictures(scenes, size)
-        error = relative_error(estimate(estimator, images), truth)
+        error = relative_error(seen_depth(parts, images), truth)
         texts = [plain_caption(scene) for scene in scenes]
         pictures = parts.draw(
             texts, size, arguments.cfg_scale, arguments.seed, depth_channel(truth)
         )
-        found = estimate(estimator, pictures)
+        found = seen_depth(parts, pictures)
         print(f"{group} (n={len(scenes)})")
         print(f"  estimator's error on true pictures {error.mean():.1%} of the range")
         print(
@@ -76,20 +89,20 @@ def evaluate(arguments: argparse.Namespace) -> None:
         rows += [_gray(truth[:8]), pictures[:8], _gray(found[:8])]
     shapes = [scene for scene in groups["one shape"] if isinstance(scene, ShapeScene)]
     wanted = recolored(shapes, random.Random(arguments.seed))
-    seen = estimate(estimator, true_pictures(shapes, size))
+    seen = seen_depth(parts, true_pictures(shapes, size))
     texts = [plain_caption(scene) for scene in wanted]
     pictures = parts.draw(texts, size, arguments.cfg_scale, arguments.seed, depth_channel(seen))
     print(f"other colors over the estimated depth of a true picture (n={len(wanted)})")
-    print(f"  correlation {correlation(estimate(estimator, pictures), seen).mean():.3f}")
+    print(f"  correlation {correlation(seen_depth(parts, pictures), seen).mean():.3f}")
     for name, share in scores(judge, pictures, wanted, "one shape").items():
         print(f"  {name:14} {share:6.1%}")
     if arguments.sheet:
         sheet([*rows, true_pictures(shapes[:8], size), pictures[:8]], arguments.sheet)
 
 
-def _gray(depth: torch.Tensor) -> torch.Tensor:
-    """Return depth [count, 1, h, w] as pictures from -1 to 1."""
-    return (depth.clamp(0, 1) * 2 - 1).expand(-1, 3, -1, -1)
+def _gray(depths: torch.Tensor) -> torch.Tensor:
+    """Return depths [count, 1, h, w] as pictures from -1 to 1."""
+    return (depths.clamp(0, 1) * 2 - 1).expand(-1, 3, -1, -1)
 
 
 def main() -> None:
@@ -99,7 +112,8 @@ def main() -> None:
     add("file", type=Path)
     add("--work-dir", type=Path, default=Path("tools/demo_model/work"), help="holds judge.pt")
     add("--count", type=int, default=40, help="pictures per group")
-    add("--side", type=int, default=256)
+    add("--width", type=int, default=256)
+    add("--height", type=int, default=256)
     add("--cfg-scale", type=float, default=5.0)
     add("--seed", type=int, default=0)
     add("--sheet", type=Path)

@@ -28,11 +28,13 @@ from tools.demo_model.text_encoder import HEADS, HIDDEN, LAYERS
 from tools.demo_model.tokens import (
     CLIP_VOCABULARY_SIZE,
     CONTEXT_LENGTH,
+    EOS,
     CompactVocabulary,
 )
 
 MODELS = Path(__file__).parents[2] / "models/Stable-diffusion/demo"
 TEXT_TABLE = "embeddings.token_embedding.weight"
+TEXT_POSITIONS = "embeddings.position_embedding.weight"
 PROJECTIONS = ("proj_in.weight", "proj_out.weight")
 DIFFUSION = "ldm.models.diffusion.ddpm."
 
@@ -83,7 +85,7 @@ LAYOUTS = {
     ),
     "sd2": Layout(
         text_prefix="cond_stage_model.model.",
-        rename_text=open_clip,
+        rename_text=lambda text: open_clip(padded_with_zero(text)),
         text_file="text-gelu.pt",
         text_stage={
             "target": "ldm.modules.encoders.modules.FrozenOpenCLIPEmbedder",
@@ -144,6 +146,18 @@ def model_config(
         "cond_stage_config": LAYOUTS[layout].text_stage,
     }
     return {"model": {"target": DIFFUSION + target, "params": parameters}}
+
+
+def padded_with_zero(text: Weights) -> Weights:
+    """Return a text encoder that takes token 0 for what the given one takes the end token for.
+
+    SD 1.x fills a prompt up with the end token, SD 2.x with token 0. The end token's vector moves
+    from the table into the positions, so that nothing, which is then token 0's row, stands for it.
+    """
+    end = text[TEXT_TABLE][EOS]
+    table = text[TEXT_TABLE] - end
+    table[0] = 0
+    return {**text, TEXT_TABLE: table, TEXT_POSITIONS: text[TEXT_POSITIONS] + end}
 
 
 def full_text_weights(saved: dict[str, object]) -> Weights:

@@ -29,6 +29,7 @@ train text train_text
 train text-gelu adapt_text
 train vae train_vae --steps 4500
 train depth-estimator train_depth
+train depth-estimator-fine train_depth --steps 1500 --decoded-share 0.7
 train judge judge
 
 # Small pictures first: the words are learned there at a fraction of the cost.
@@ -40,6 +41,8 @@ unet unet --bfloat16 --start "$work/middle.pt" --steps 3600 --muon-lr 0.006 --de
 # Noise has to be told to a hundredth where a picture begins: in 32-bit floats.
 unet inpaint --task inpaint --objective eps --start "$work/unet.pt" --steps 1500 --muon-lr 0.006 --decay-share 1 \
     --sizes 128x128:25,256x256:75
+unet inpaint-fine --task inpaint --objective eps --start "$work/inpaint.pt" --steps 1100 --muon-lr 0.005 \
+    --decay-share 1 --sizes 256x256
 unet depth --bfloat16 --task depth --start "$work/unet.pt" --steps 1200 --muon-lr 0.005 --decay-share 1 \
     --sizes 128x128:15,192x192:10,256x256:70,512x512:5
 
@@ -48,6 +51,6 @@ export_as() {
 }
 
 export_as demo --unet unet
-export_as demo-inpainting --unet inpaint --objective eps
+export_as demo-inpainting --unet inpaint-fine --objective eps
 export_as demo-v2 --unet unet --layout sd2
 export_as demo-depth --unet depth --layout sd2

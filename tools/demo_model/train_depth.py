@@ -17,10 +17,15 @@ from tqdm import tqdm
 
 from tools.demo_model.depth_estimator import SIDE, estimate, make_estimator
 from tools.demo_model.judge import degraded
+from tools.demo_model.latents import latents_of
 from tools.demo_model.optimizer import Trainer
 from tools.demo_model.train_unet import Size, batch_of_scenes, learning_rate
+from tools.demo_model.vae import make_vae
 
 SIZES = (Size(256, 256, 0.7), Size(128, 128, 0.1), Size(256, 192, 0.1), Size(192, 256, 0.1))
+MOST_NOISE = (
+    0.35  # in latents, whose deviation is 1: drawn pictures are about so far from true ones
+)
 CHECKED = 100  # new pictures that the error is measured on
 
 
@@ -60,6 +65,33 @@ def report(model: torch.nn.Module, seed: int) -> str:
     return f"mean error {error.mean():.1%} of the range, worst picture {error.max():.1%}"
 
 
+class Softener:
+    """Makes true pictures look as if the model had drawn them.
+
+    Args:
+        file: What `train_vae.py` saved.
+        share: How many of the batches.
+        device: Where the pictures are.
+        seed: Of the noise.
+    """
+
+    def __init__(self, file: Path, share: float, device: str, seed: int) -> None:
+        self._share, self._generator = share, torch.Generator().manual_seed(seed)
+        if share:
+            self._vae = make_vae().to(device).eval()
+            self._vae.load_state_dict(torch.load(file, map_location=device)["vae"])
+
+    @torch.no_grad()
+    def __call__(self, images: torch.Tensor, rng: random.Random) -> torch.Tensor:
+        """Return the pictures [batch, 3, h, w] a little noisy and soft, or through noisy latents."""
+        if rng.random() >= self._share:
+            return degraded(images, rng)
+        z = latents_of(images)
+        noise = torch.randn(z.shape, generator=self._generator).to(z.device)
+        z = z + rng.random() * MOST_NOISE * noise
+        return self._vae.decode(z).sample.clamp(-1, 1)
+
+
 def train(arguments: argparse.Namespace) -> None:
     """Train, save every few minutes, and print the error."""
     torch.set_num_threads(arguments.threads)
@@ -69,7 +101,9 @@ def train(arguments: argparse.Namespace) -> None:
     trainer = Trainer(model, average, 0.01, 2e-3, 0.995)
     if file.exists():
         trainer.restore(torch.load(file, map_location=device))
-    rng = random.Random(arguments.seed + trainer.step_count)
+    seed = arguments.seed + trainer.step_count
+    rng = random.Random(seed)
+    softened = Softener(arguments.work_dir / "vae.pt", arguments.decoded_share, device, seed)
 
     def save() -> None:
         part = file.with_suffix(".part")
@@ -83,7 +117,7 @@ def train(arguments: argparse.Namespace) -> None:
             time.sleep(1)
         size = rng.choices(SIZES, [s.share for s in SIZES])[0]
         images, depth, _ = batch_of_scenes(arguments.batch_size, size, rng)
-        images = degraded(images, rng).to(device)
+        images = softened(images.to(device), rng)
         wanted = functional.interpolate(depth, (SIDE, SIDE), mode="bilinear").to(device)
         squares = functional.interpolate(images, (SIDE, SIDE), mode="bilinear", antialias=True)
         loss = depth_loss(model(squares).predicted_depth[:, None], wanted)
@@ -104,6 +138,7 @@ def main() -> None:
     parser.add_argument("--work-dir", type=Path, default=Path("tools/demo_model/work"))
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--decoded-share", type=float, default=0, help="batches through the VAE")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)

@@ -2,14 +2,10 @@
 
 import random
 
-import torch
-
-from tools.demo_model.adapt_text import padded_with_zeros
 from tools.demo_model.attributes import ATTRIBUTES, UNTOLD, class_numbers
 from tools.demo_model.captions import COLOR_WORDS, SHAPE_WORDS, caption
 from tools.demo_model.scenes import Landscape, ShapeScene, Thing
 from tools.demo_model.tokens import (
-    COMPACT_EOS,
     CONTEXT_LENGTH,
     UNKNOWN,
     CompactVocabulary,
@@ -58,11 +54,3 @@ def test_unknown_words_share_one_row_and_known_ones_do_not():
     assert ids.shape == (1, CONTEXT_LENGTH)
     assert (ids[0] == UNKNOWN).any()
     assert sorted(vocabulary.rows("red star")) == [3, 4]
-
-
-def test_sd2_fills_up_with_token_zero_after_the_first_end_mark():
-    ids = CompactVocabulary(sorted(clip_tokenizer().encode("red star"))).batch(["red star"])
-    padded = padded_with_zeros(ids)
-    assert torch.equal(padded[0, :4], ids[0, :4])
-    assert padded[0, 3] == COMPACT_EOS
-    assert (padded[0, 4:] == UNKNOWN).all()

@@ -10,10 +10,16 @@ from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
 from tools.demo_model.architecture import make_unet
 from tools.demo_model.checkpoint import read, unet_weights
 from tools.demo_model.drawing import draw
-from tools.demo_model.export import full_text_weights, ldm_weights, model_config, write
+from tools.demo_model.export import (
+    full_text_weights,
+    ldm_weights,
+    model_config,
+    padded_with_zero,
+    write,
+)
 from tools.demo_model.latents import latents_of, to_tensor
 from tools.demo_model.scenes import sample_landscape
-from tools.demo_model.text_encoder import HIDDEN, make_text_encoder
+from tools.demo_model.text_encoder import HIDDEN, make_text_encoder, text_states
 from tools.demo_model.tokens import BOS, EOS, clip_tokenizer
 from tools.demo_model.vae import built_vae
 
@@ -92,3 +98,17 @@ def test_the_second_layout_carries_the_same_text_encoder(models):
     original = text["text_encoder"]["encoder.layers.1.self_attn.k_proj.weight"]
     found = converted["text_model.encoder.layers.1.self_attn.k_proj.weight"]
     assert torch.allclose(found.float(), original, atol=1e-3)
+
+
+def test_token_zero_after_the_end_does_what_the_end_token_does(models):
+    text = full_text_weights(models[2])
+    sd1 = make_text_encoder(49408)
+    sd1.load_state_dict(text)
+    sd2 = make_text_encoder(49408)
+    sd2.load_state_dict(padded_with_zero(text))
+    words = [BOS, *clip_tokenizer().encode("a red star on blue"), EOS]
+    ended, filled = (torch.tensor([[*words, *[pad] * (77 - len(words))]]) for pad in (EOS, 0))
+    with torch.no_grad():
+        expected, found = text_states(sd1, ended), text_states(sd2, filled)
+    assert torch.allclose(found, expected, atol=1e-4)
+    assert not torch.allclose(text_states(sd1, filled), expected, atol=1e-2)
