@@ -30,6 +30,7 @@ train text-gelu adapt_text
 train vae train_vae --steps 4500
 train depth-estimator train_depth
 train depth-estimator-fine train_depth --steps 1500 --decoded-share 0.7
+train depth-estimator-finest train_depth --steps 2300 --decoded-share 0.7
 train judge judge
 
 # Small pictures first: the words are learned there at a fraction of the cost.
