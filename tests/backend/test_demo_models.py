@@ -4,17 +4,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.engine.executors.local import LocalExecutor
+from modules.models.yaml_section import read_section
 from modules.params.device import DeviceOptions
-from modules.params.request import Txt2ImgRequest
+from modules.params.image import ImageField
+from modules.params.request import DepthRequest, Txt2ImgRequest
 from modules.prompt.tokens import ClipTokenizer
+from tools.demo_model.drawing import draw
+from tools.demo_model.scenes import ShapeScene, Thing
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = sorted((ROOT / "models" / "Stable-diffusion" / "demo").glob("*.safetensors"))
+FROM_WORDS = [file for file in MODELS if file.stem != "demo-depth"]
+DEPTH = "demo/demo-depth.safetensors"
+MEGABYTE = 1_000_000
+SIDE = 256
 
 
 @pytest.fixture(scope="module")
@@ -31,30 +39,69 @@ def colour(image: Image.Image, box: tuple[int, int, int, int]) -> np.ndarray:
     return np.asarray(image.crop(box).convert("RGB"), dtype=float).mean(axis=(0, 1))
 
 
-@pytest.mark.parametrize("file", MODELS, ids=lambda file: file.stem)
-def test_a_red_circle_on_blue_is_red_on_blue(engine, file):
-    request = Txt2ImgRequest(
-        prompt="a red circle on a blue background",
-        sd_model_checkpoint=f"demo/{file.name}",
-        width=256,
-        height=256,
-        seed=1,
-        cfg_scale=5,
-    )
-
+def picture_of(engine, request):
     job = engine.submit(request)
     job.wait(120)
-
-    (made,) = job.status().images
-    with Image.open(made.path) as image:
-        red, green, blue = colour(image, (108, 108, 148, 148))
-        assert red > 150 > 80 > max(green, blue)
-        red, green, blue = colour(image, (0, 0, 256, 24))
-        assert blue > 180 and blue - max(red, green) > 50
+    assert job.status().state == "done", job.status().error
+    with Image.open(job.status().images[0].path) as image:
+        return image.convert("RGB")
 
 
-def test_the_box_holds_three_models_of_different_kinds():
-    assert {file.stem for file in MODELS} == {"demo", "demo-inpainting", "demo-v2"}
+def common(prompt, checkpoint):
+    size = {"width": SIDE, "height": SIDE}
+    return {"prompt": prompt, "sd_model_checkpoint": checkpoint, **size, "seed": 1, "cfg_scale": 5}
+
+
+@pytest.mark.parametrize("file", FROM_WORDS, ids=lambda file: file.stem)
+def test_a_red_circle_on_blue_is_red_on_blue(engine, file):
+    fields = common("a red circle on a blue background", f"demo/{file.name}")
+    image = picture_of(engine, Txt2ImgRequest(**fields))
+
+    red, green, blue = colour(image, (108, 108, 148, 148))
+    assert red > 150 > 80 > max(green, blue)
+    red, green, blue = colour(image, (0, 0, 256, 24))
+    assert blue > 180 and blue - max(red, green) > 50
+
+
+@pytest.fixture(scope="module")
+def white_star() -> tuple[Image.Image, Image.Image]:
+    """A true picture with a star on the right, and its true depth."""
+    scene = ShapeScene(3, "gray", (Thing("star", "white"),), "large", "right")
+    pixels, depth = draw(scene, SIDE, SIDE)
+    return Image.fromarray(pixels), Image.fromarray((depth * 255).round().astype(np.uint8))
+
+
+@pytest.mark.parametrize("gives_depth", [False, True], ids=["estimated", "given"])
+def test_the_depth_model_repaints_a_picture_and_keeps_its_shape(engine, white_star, gives_depth):
+    picture, depth = white_star
+    fields = common("a yellow star on a purple background on the right", DEPTH)
+    fields |= {"init_image": ImageField.from_pil(picture), "denoising_strength": 1}
+    if gives_depth:
+        fields["depth_map"] = ImageField.from_pil(depth)
+    image = np.asarray(picture_of(engine, DepthRequest(**fields)), dtype=float)
+
+    inside = np.asarray(depth) > 128
+    edge = np.asarray(depth.filter(ImageFilter.FIND_EDGES)) > 0
+    near = np.asarray(Image.fromarray(edge).resize((64, 64), Image.Resampling.BOX).resize((SIDE, SIDE))) > 0
+    red, green, blue = image[inside & ~near].mean(0)
+    assert min(red, green) > 150 > 110 > blue
+    red, green, blue = image[~inside & ~near].mean(0)
+    assert min(red, blue) > green + 20
+
+
+def test_the_box_holds_four_models_of_different_kinds():
+    assert {file.stem for file in MODELS} == {"demo", "demo-depth", "demo-inpainting", "demo-v2"}
+    parameterizations = {
+        file.stem: read_section(file.with_suffix(".yaml")).section("model").section("params").text("parameterization")
+        for file in MODELS
+    }
+    assert parameterizations == {"demo": "v", "demo-depth": "v", "demo-inpainting": "eps", "demo-v2": "v"}
+
+
+def test_the_box_is_small():
+    sizes = [file.stat().st_size for file in MODELS]
+    assert max(sizes) <= 16 * MEGABYTE
+    assert sum(sizes) <= 48 * MEGABYTE
 
 
 def test_a_newcomer_starts_with_the_plain_demo_model(engine):
