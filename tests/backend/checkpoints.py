@@ -152,7 +152,7 @@ def tiny_description(changes: Mapping[str, Any] | None = None) -> dict[str, Any]
         if value is None:
             place.pop(key, None)
         else:
-            place[key] = value
+            place[key] = copy.deepcopy(value)  # a later change may go into it
     return description
 
 

@@ -32,10 +32,9 @@ CIRCLE = Txt2ImgRequest(
 )
 
 
-def plan_of(folder: Path, cache: Path, request: Txt2ImgRequest) -> Plan:
+def plan_of(folder: Path, cache: Path, request: Txt2ImgRequest, name: str) -> Plan:
     manager = ModelManager([folder], ROOT / "configs", cache)
-    found = next(found for found in manager.checkpoints() if not found.fault)
-    return make_plan(request, manager, found, SAMPLERS, SCHEDULES)
+    return make_plan(request, manager, manager.find(name), SAMPLERS, SCHEDULES)
 
 
 # A tiny random model
@@ -51,7 +50,7 @@ def made(model: LoadedModel, tmp_path: Path):
     write_listed_checkpoint(tmp_path / "any.safetensors")  # to plan with; the model is in memory
 
     def made(listener: Recorder, batch: int = 0, **changes: Any) -> list[Image.Image]:
-        plan = plan_of(tmp_path, tmp_path, SMALL.replace(**changes))
+        plan = plan_of(tmp_path, tmp_path, SMALL.replace(**changes), "any")
         with torch.inference_mode():
             generate_batch(model, plan, batch, listener, torch.device("cpu"))
         return [image for _, image in listener.images]
@@ -131,7 +130,7 @@ def demo(tokenizer: ClipTokenizer, tmp_path_factory: pytest.TempPathFactory) -> 
 
     def draw(**changes: Any) -> list[Image.Image]:
         recorder = Recorder()
-        runner.run(plan_of(folder, cache, CIRCLE.replace(**changes)), recorder)
+        runner.run(plan_of(folder, cache, CIRCLE.replace(**changes), "demo"), recorder)
         return [image for _, image in recorder.images]
 
     yield draw

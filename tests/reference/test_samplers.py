@@ -15,6 +15,7 @@ from torch import Tensor
 from modules.backend.guidance import GuidedUNet
 from modules.backend.noise import ImageNoise
 from modules.backend.scheduler import SamplerScheduler
+from modules.sampling.part_way import whole
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
 from tests.backend.checkpoints import tiny_description, tiny_weights
@@ -35,7 +36,7 @@ def sampled(name: str, sigmas: list[float], prediction_type: str) -> Tensor:
     """Return our sampler's latents."""
     components, draw = tiny_components(prediction_type), noise()
     scheduler = SamplerScheduler(
-        SAMPLERS.get(name), sigmas, LEVELS, draw, prediction_type, lambda state: None
+        SAMPLERS.get(name), whole(sigmas), LEVELS, draw, prediction_type, lambda state: None
     )
     guided = GuidedUNet(components.unet, COND[:1], UNCOND[:1], CFG)
     x = draw() * scheduler.init_noise_sigma
