@@ -77,7 +77,7 @@ class Engine:
         # Where a picture goes that the outputs folder refuses.
         self.spare_outputs = Path(tempfile.gettempdir()) / "stable-diffusion-webui-unsaved"
         self._settings_file = SettingsFile(paths.data / "config.json")
-        self.settings = Settings().replace(**chosen)
+        self.settings = Settings()
         self._chosen = chosen
         self._images = ImageStore(paths.outputs)
         self._jobs: dict[str, Job] = {}
@@ -218,9 +218,9 @@ class Engine:
         if "sd_model_checkpoint" in changes:
             found = self.models.find(settings.sd_model_checkpoint)
             changes = {**changes, "sd_model_checkpoint": found.name}
+            settings = settings.replace(sd_model_checkpoint=found.name)
         else:
             found = self.checkpoint()
-        settings = settings.replace(**changes)
         plan = plan_model(self.models, found, settings)
         self.settings = settings
         self._settings_file.change(changes)

@@ -11,11 +11,11 @@ from gradio.events import Dependency
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.ui.clip_skip import build_clip_skip, clip_skip_now, connect_clip_skip
+from modules.ui.events import QUIET
 from modules.ui.words import notice
 
 # What the page offers for what a network predicts; "" leaves it to the .yaml or the network itself.
 PREDICTIONS = [("Automatic", ""), ("noise (epsilon)", "epsilon"), ("v", "v_prediction")]
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def build_checkpoint_bar(engine: Engine, page: gr.Blocks) -> list[Dependency]:

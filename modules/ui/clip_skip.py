@@ -9,6 +9,7 @@ from modules.engine.engine import Engine
 from modules.params.param import params_of
 from modules.params.settings import Settings
 from modules.plan import skips_layers
+from modules.ui.events import QUIET
 from modules.ui.words import notice
 
 OPTION = "CLIP_stop_at_last_layers"
@@ -46,8 +47,7 @@ def connect_clip_skip(engine: Engine, slider: gr.Slider, message: gr.HTML) -> No
         slider,
         message,
         trigger_mode="always_last",
-        show_progress="hidden",
-        api_visibility="private",
+        **QUIET,
     )
 
 

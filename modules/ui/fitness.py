@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import gradio as gr
 from gradio.events import Dependency
 
 from modules.engine.engine import Engine
+from modules.ui.events import QUIET
 from modules.ui.form import Form
 from modules.ui.words import notice
-
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def build_fitness(title: str) -> gr.HTML:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import gradio as gr
 
 from modules.engine.engine import Engine
 from modules.params.result import GeneratedImage
+from modules.ui.events import QUIET
 from modules.ui.form import Form
 from modules.ui.output import GenerateButtons, OutputPanel, build_buttons
 
 RANDOM_SEED = -1
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def build_prompts(engine: Engine, form: Form) -> GenerateButtons:

@@ -8,6 +8,7 @@ import gradio as gr
 from gradio.events import Dependency
 from pydantic import ValidationError
 
+from modules.ui.events import QUIET
 from modules.ui.form import Form
 
 
@@ -24,18 +25,16 @@ def remember(form: Form, page: gr.Blocks) -> Dependency:
         lambda values: restored(form, values),
         inputs=stored,
         outputs=components,
-        show_progress="hidden",
-        api_visibility="private",
+        **QUIET,
     )
     gr.on(
         [component.change for component in components],  # pyright: ignore[reportAttributeAccessIssue]
         form.read_settings,
         inputs=set(components),
         outputs=stored,
-        show_progress="hidden",
         trigger_mode="always_last",
         queue=False,
-        api_visibility="private",
+        **QUIET,
     )
     return loaded
 

@@ -10,11 +10,11 @@ from gradio.events import Dependency
 
 from modules.engine.engine import Engine
 from modules.plan import too_small
+from modules.ui.events import QUIET
 from modules.ui.form import Form
 from modules.ui.words import notice
 
 USUAL_SIZE = 512  # the form's own default
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def follow_native_size(

@@ -23,6 +23,7 @@ from modules.engine.engine import Engine
 from modules.engine.job import Job
 from modules.params.param import validated
 from modules.params.result import GeneratedImage
+from modules.ui.events import QUIET
 from modules.ui.form import Form
 from modules.ui.words import notice
 
@@ -102,8 +103,7 @@ def connect(engine: Engine, form: Form, buttons: GenerateButtons, panel: OutputP
         inputs=inputs,
         outputs=[panel.job_id, panel.message],
         preprocess=False,  # see Form.read; whether a file was uploaded is checked all the same
-        show_progress="hidden",
-        api_visibility="private",
+        **QUIET,
     ).then(None, inputs=panel.job_id, js=f"(id) => {{ webui.follow('{panel.prefix}', id) }}")
     buttons.interrupt.click(None, js=f"() => {{ webui.interrupt('{panel.prefix}') }}")
     panel.collect.click(
@@ -111,15 +111,13 @@ def connect(engine: Engine, form: Form, buttons: GenerateButtons, panel: OutputP
         inputs=panel.job_id,
         outputs=[panel.gallery, panel.images, panel.selected, panel.infotext, panel.message],
         js=f"() => webui.job('{panel.prefix}')",
-        show_progress="hidden",
-        api_visibility="private",
+        **QUIET,
     )
     panel.gallery.select(
         _select,
         inputs=panel.images,
         outputs=[panel.selected, panel.infotext],
-        show_progress="hidden",
-        api_visibility="private",
+        **QUIET,
     )
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import random
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 from tools.demo_model.captions import caption
+from tools.demo_model.commands import training_parser
 from tools.demo_model.resume import Resume
 from tools.demo_model.scenes import sample_scene
 from tools.demo_model.text_encoder import make_text_encoder, text_states
@@ -57,13 +57,7 @@ def train(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Read the command line and fit."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work-dir", type=Path, default=Path("tools/demo_model/work"))
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--steps", type=int, default=1200)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=3)
-    train(parser.parse_args())
+    train(training_parser(__doc__, steps=1200, seed=3).parse_args())
 
 
 if __name__ == "__main__":

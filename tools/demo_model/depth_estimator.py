@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch.nn import functional
 from transformers import BitConfig, DPTConfig, DPTForDepthEstimation
 
-from modules.backend.depth_layout import PATCH_PIXELS, depth_name
-from modules.backend.ldm_layout import Third
+from modules.backend.depth_layout import PATCH_PIXELS
 
 SIDE = 256  # of the square it sees
 PATCHES = SIDE // PATCH_PIXELS
@@ -54,28 +52,3 @@ def make_estimator() -> DPTForDepthEstimation:
     with torch.no_grad():  # the head ends in a ReLU, which learns nothing from where it is zero
         model.head.head[-2].bias.fill_(0.5)
     return model
-
-
-def estimate(model: DPTForDepthEstimation, images: torch.Tensor) -> torch.Tensor:
-    """Return depth [batch, 1, h, w], about 0 (far) to 1 (near), of pictures [batch, 3, h, w].
-
-    Pictures of another size are squeezed into the estimator's square, the depth is stretched back.
-    """
-    square = functional.interpolate(images, (SIDE, SIDE), mode="bilinear", antialias=True)
-    depth = model(square).predicted_depth[:, None]
-    return functional.interpolate(depth, images.shape[-2:], mode="bilinear")
-
-
-def ldm_depth(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the estimator's weights under the names of SD 2 depth checkpoints."""
-    result: dict[str, torch.Tensor] = {}
-    thirds: dict[str, dict[int, torch.Tensor]] = {}
-    for key, value in weights.items():
-        name = depth_name(key)
-        if isinstance(name, Third):
-            thirds.setdefault(name.name, {})[name.number] = value
-        else:
-            result[name] = value
-    for name, parts in thirds.items():
-        result[name] = torch.cat([parts[k] for k in range(3)])
-    return result

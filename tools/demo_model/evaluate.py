@@ -16,6 +16,7 @@ from PIL import Image
 
 from tools.demo_model.attributes import attributes_of
 from tools.demo_model.captions import GROUND_PREPOSITIONS, GROUND_WORDS, TIME_PHRASES, with_article
+from tools.demo_model.commands import evaluation_parser
 from tools.demo_model.drawing import draw
 from tools.demo_model.judge import Judge
 from tools.demo_model.latents import to_tensor
@@ -177,19 +178,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Read the command line and evaluate."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    add = parser.add_argument
-    add("file", type=Path, help="a checkpoint, e.g. models/Stable-diffusion/demo/demo.safetensors")
-    add("--work-dir", type=Path, default=Path("tools/demo_model/work"), help="holds judge.pt")
-    add("--device", choices=("cpu", "cuda"), default="cpu")
-    add("--count", type=int, default=40, help="pictures per group")
-    add("--width", type=int, default=256)
-    add("--height", type=int, default=256)
-    add("--cfg-scale", type=float, default=5.0)
-    add("--seed", type=int, default=0)
-    add("--sheet", type=Path, help="save pictures above true ones")
-    add("--threads", type=int, default=1)
-    evaluate(parser.parse_args())
+    evaluate(evaluation_parser(__doc__).parse_args())
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import random
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +18,7 @@ from PIL import Image
 from torch.nn import functional
 
 from modules.backend import depth
+from tools.demo_model.commands import evaluation_parser
 from tools.demo_model.drawing import draw
 from tools.demo_model.evaluate import held_out_scenes, plain_caption, scores, sheet, true_pictures
 from tools.demo_model.judge import Judge
@@ -44,7 +44,7 @@ def seen_depth(parts: Parts, images: torch.Tensor) -> torch.Tensor:
         raise SystemExit("The checkpoint carries no depth estimator.")
     pixels = ((images + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
     depths = [depth.estimate(estimator, Image.fromarray(picture)) for picture in pixels]
-    return functional.interpolate(torch.stack(depths), images.shape[-2:], mode="bicubic")
+    return functional.interpolate(torch.stack(depths), images.shape[-2:], mode="bicubic").cpu()
 
 
 def correlation(found: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
@@ -68,7 +68,10 @@ def recolored(scenes: Sequence[ShapeScene], rng: random.Random) -> list[ShapeSce
 def evaluate(arguments: argparse.Namespace) -> None:
     """Print the figures and save a sheet: depth given, picture, its depth."""
     torch.set_num_threads(arguments.threads)
-    parts, judge = Parts.load(arguments.file), Judge.load(arguments.work_dir / "judge.pt")
+    parts, judge = (
+        Parts.load(arguments.file, arguments.device),
+        Judge.load(arguments.work_dir / "judge.pt"),
+    )
     size = (arguments.width, arguments.height)
     groups, rows = held_out_scenes(arguments.count, arguments.seed), []
     for group, scenes in groups.items():
@@ -107,18 +110,7 @@ def _gray(depths: torch.Tensor) -> torch.Tensor:
 
 def main() -> None:
     """Read the command line and evaluate."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    add = parser.add_argument
-    add("file", type=Path)
-    add("--work-dir", type=Path, default=Path("tools/demo_model/work"), help="holds judge.pt")
-    add("--count", type=int, default=40, help="pictures per group")
-    add("--width", type=int, default=256)
-    add("--height", type=int, default=256)
-    add("--cfg-scale", type=float, default=5.0)
-    add("--seed", type=int, default=0)
-    add("--sheet", type=Path)
-    add("--threads", type=int, default=1)
-    evaluate(parser.parse_args())
+    evaluate(evaluation_parser(__doc__).parse_args())
 
 
 if __name__ == "__main__":

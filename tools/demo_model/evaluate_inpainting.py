@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import random
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
+from tools.demo_model.commands import evaluation_parser
 from tools.demo_model.evaluate import plain_caption, scores, sheet, true_pictures
 from tools.demo_model.judge import Judge
+from tools.demo_model.latents import BLOCK
 from tools.demo_model.parts import Parts
 from tools.demo_model.scenes import COLORS, SHAPES, ShapeScene, Thing, sample_shapes
 from tools.demo_model.tasks import inpaint_channels
@@ -44,15 +45,17 @@ def evaluate(arguments: argparse.Namespace) -> None:
         Judge.load(arguments.work_dir / "judge.pt"),
     )
     pairs = pairs_of_scenes(arguments.count, arguments.seed)
-    side = arguments.size
-    images = true_pictures([before for before, _ in pairs], (side, side))
+    size = width, height = arguments.width, arguments.height
+    images = true_pictures([before for before, _ in pairs], size)
     wanted = [after for _, after in pairs]
-    masks = torch.zeros(len(pairs), 1, side, side)
-    low, high = round(MASK_FROM * side / 8) * 8, round(MASK_TO * side / 8) * 8
-    masks[:, :, low:high, low:high] = 1
+    masks = torch.zeros(len(pairs), 1, height, width)
+    left, right, top, bottom = (
+        round(share * side / BLOCK) * BLOCK for side in size for share in (MASK_FROM, MASK_TO)
+    )
+    masks[:, :, top:bottom, left:right] = 1
     texts = [plain_caption(scene) for scene in wanted]
     beside = inpaint_channels(images, masks)
-    pictures = parts.draw(texts, (side, side), arguments.cfg_scale, arguments.seed, beside)
+    pictures = parts.draw(texts, size, arguments.cfg_scale, arguments.seed, beside)
     for name, share in scores(judge, pictures, wanted, "one shape").items():
         print(f"{name:14} {share:6.1%}")
     outside = ((pictures - images).abs() * (1 - masks)).sum() / (1 - masks).sum() / 3
@@ -63,18 +66,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Read the command line and evaluate."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    add = parser.add_argument
-    add("file", type=Path)
-    add("--work-dir", type=Path, default=Path("tools/demo_model/work"), help="holds judge.pt")
-    add("--device", choices=("cpu", "cuda"), default="cpu")
-    add("--count", type=int, default=40)
-    add("--cfg-scale", type=float, default=5.0)
-    add("--size", type=int, default=256)
-    add("--seed", type=int, default=0)
-    add("--sheet", type=Path)
-    add("--threads", type=int, default=1)
-    evaluate(parser.parse_args())
+    evaluate(evaluation_parser(__doc__).parse_args())
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 import yaml
@@ -13,12 +14,12 @@ from safetensors.torch import save_file
 
 from tools.demo_model import depth_estimator
 from tools.demo_model.architecture import HEAD_CHANNELS, UNET, VAE
-from tools.demo_model.depth_estimator import ldm_depth
 from tools.demo_model.diffusion import LINEAR_END, LINEAR_START, TIMESTEPS
 from tools.demo_model.ldm_keys import (
     SCALE_FACTOR,
     Weights,
     ldm_clip,
+    ldm_depth,
     ldm_unet,
     ldm_vae,
     open_clip,
@@ -44,14 +45,12 @@ class Layout:
     """How a line of Stable Diffusion names its parts.
 
     Attributes:
-        text_prefix: What the names of the text encoder's weights begin with.
-        rename_text: Gives those weights that line's names.
+        rename_text: Gives the text encoder's weights that line's names.
         text_file: File in the work folder that holds a fitting text encoder.
         text_stage: What the .yaml says of the text encoder.
         unet: What it says of the UNet beside the sizes.
     """
 
-    text_prefix: str
     rename_text: Callable[[Weights], Weights]
     text_file: str
     text_stage: dict[str, object]
@@ -74,7 +73,6 @@ def text_config(activation: str) -> dict[str, object]:
 
 LAYOUTS = {
     "sd1": Layout(
-        text_prefix="cond_stage_model.transformer.",
         rename_text=ldm_clip,
         text_file="text.pt",
         text_stage={
@@ -84,7 +82,6 @@ LAYOUTS = {
         unet={"num_heads": UNET["num_heads"]},
     ),
     "sd2": Layout(
-        text_prefix="cond_stage_model.model.",
         rename_text=lambda text: open_clip(padded_with_zero(text)),
         text_file="text-gelu.pt",
         text_stage={
@@ -177,16 +174,17 @@ def linear_projections(unet: Weights) -> Weights:
     }
 
 
-def ldm_weights(unet: Weights, vae: Weights, text: Weights, layout: str = "sd1") -> Weights:
+def ldm_weights(
+    unet: Weights,
+    vae: Weights,
+    text: Weights,
+    layout: str = "sd1",
+    estimator: Mapping[str, torch.Tensor] = MappingProxyType({}),
+) -> Weights:
     """Return all weights under the names of SD 1.x or 2.x, in half precision."""
     line = LAYOUTS[layout]
     unet = linear_projections(unet) if "use_linear_in_transformer" in line.unet else unet
-    parts = {
-        "model.diffusion_model.": ldm_unet(unet),
-        "first_stage_model.": ldm_vae(vae),
-        line.text_prefix: line.rename_text(text),
-    }
-    weights = {prefix + key: v for prefix, part in parts.items() for key, v in part.items()}
+    weights = ldm_unet(unet) | ldm_vae(vae) | line.rename_text(text) | ldm_depth(estimator)
     return {
         key: (value.half() if value.is_floating_point() else value).contiguous().clone()
         for key, value in weights.items()
@@ -217,11 +215,10 @@ def main() -> None:
     vae = torch.load(work / "vae.pt", map_location="cpu")["vae"]
     text = full_text_weights(torch.load(work / LAYOUTS[layout].text_file, map_location="cpu"))
     config = model_config(unet["conv_in.weight"].shape[1], layout, arguments.objective)
-    weights = ldm_weights(unet, vae, text, layout)
+    estimator: Weights = {}
     if "depth_stage_config" in config["model"]["params"]:
         estimator = torch.load(work / "depth-estimator.pt", map_location="cpu")["average"]
-        weights |= {k: v.half().contiguous() for k, v in ldm_depth(estimator).items()}
-    write(arguments.file, weights, config)
+    write(arguments.file, ldm_weights(unet, vae, text, layout, estimator), config)
     print(f"{arguments.file}: {arguments.file.stat().st_size / 1e6:.1f} MB")
 
 

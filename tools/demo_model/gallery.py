@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import torch
 from PIL import Image
 
+from tools.demo_model.commands import drawing_parser
 from tools.demo_model.parts import Parts
 
 PROMPTS = (
@@ -35,23 +35,16 @@ PROMPTS = (
 
 def main() -> None:
     """Read the command line, make the pictures and save the sheet."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = drawing_parser(__doc__, count=len(PROMPTS))
     add = parser.add_argument
-    add("file", type=Path, help="a checkpoint")
     add("sheet", type=Path, help="the picture to write")
-    add("--width", type=int, default=256)
-    add("--height", type=int, default=256)
-    add("--cfg-scale", type=float, default=5.0)
-    add("--seed", type=int, default=0)
     add("--columns", type=int, default=5)
     add("--tile", type=int, default=160, help="width of a picture on the sheet")
-    add("--count", type=int, default=len(PROMPTS))
-    add("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     size = (arguments.width, arguments.height)
     prompts = list(PROMPTS[:: len(PROMPTS) // arguments.count])
-    parts = Parts.load(arguments.file)
+    parts = Parts.load(arguments.file, arguments.device)
     pictures = parts.draw(prompts, size, arguments.cfg_scale, arguments.seed)
     pixels = ((pictures + 1) * 127.5).permute(0, 2, 3, 1).round().byte().numpy()
     wide, high = arguments.tile, arguments.tile * size[1] // size[0]

@@ -14,6 +14,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from tools.demo_model.attributes import ATTRIBUTES, class_numbers
+from tools.demo_model.commands import training_parser
 from tools.demo_model.drawing import draw
 from tools.demo_model.latents import to_tensor
 from tools.demo_model.resume import Resume
@@ -114,13 +115,7 @@ def train(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Read the command line and train."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work-dir", type=Path, default=Path("tools/demo_model/work"))
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--steps", type=int, default=2500)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=5)
-    train(parser.parse_args())
+    train(training_parser(__doc__, steps=2500, seed=5).parse_args())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Lets a short training go on where it was stopped."""
+"""Lets a training sleep, and go on where it was stopped."""
 
 from __future__ import annotations
 
@@ -11,6 +11,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 INTERVAL_S = 60
+
+
+def wait_while_paused(work_dir: Path) -> None:
+    """Sleep while the work folder holds a file named PAUSE."""
+    while (work_dir / "PAUSE").exists():
+        time.sleep(1)
+
+
+def save(state: dict[str, Any], file: Path) -> None:
+    """Write a state whole, or leave the file as it was."""
+    part = file.with_suffix(".part")
+    torch.save(state, part)
+    part.replace(file)
 
 
 class Stateful(Protocol):
@@ -53,9 +66,7 @@ class Resume:
         if time.monotonic() - self._saved < INTERVAL_S:
             return
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        part = self._file.with_suffix(".part")
-        torch.save({"step": step, "parts": [p.state_dict() for p in self._parts]}, part)
-        part.replace(self._file)
+        save({"step": step, "parts": [p.state_dict() for p in self._parts]}, self._file)
         self._saved = time.monotonic()
 
     def done(self) -> None:

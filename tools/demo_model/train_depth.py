@@ -15,14 +15,16 @@ import torch
 from torch.nn import functional
 from tqdm import tqdm
 
-from tools.demo_model.depth_estimator import SIDE, estimate, make_estimator
+from tools.demo_model.commands import training_parser
+from tools.demo_model.depth_estimator import SIDE, make_estimator
 from tools.demo_model.judge import degraded
 from tools.demo_model.latents import latents_of
 from tools.demo_model.optimizer import Trainer
+from tools.demo_model.resume import save, wait_while_paused
 from tools.demo_model.train_unet import Size, batch_of_scenes, learning_rate
 from tools.demo_model.vae import make_vae
 
-SIZES = (Size(256, 256, 0.7), Size(128, 128, 0.1), Size(256, 192, 0.1), Size(192, 256, 0.1))
+SIZES = (Size(SIDE, SIDE, 0.7), Size(128, 128, 0.1), Size(256, 192, 0.1), Size(192, 256, 0.1))
 MOST_NOISE = (
     0.35  # in latents, whose deviation is 1: drawn pictures are about so far from true ones
 )
@@ -60,7 +62,7 @@ def report(model: torch.nn.Module, seed: int) -> str:
     rng, errors = random.Random(seed), []
     for _ in range(CHECKED // 10):
         images, depth, _ = batch_of_scenes(10, SIZES[0], rng)
-        errors.append(relative_error(estimate(model, images), depth))
+        errors.append(relative_error(model(images).predicted_depth[:, None], depth))
     error = torch.cat(errors)
     return f"mean error {error.mean():.1%} of the range, worst picture {error.max():.1%}"
 
@@ -105,16 +107,10 @@ def train(arguments: argparse.Namespace) -> None:
     rng = random.Random(seed)
     softened = Softener(arguments.work_dir / "vae.pt", arguments.decoded_share, device, seed)
 
-    def save() -> None:
-        part = file.with_suffix(".part")
-        torch.save(trainer.state(), part)
-        part.replace(file)
-
     saved = time.monotonic()
     steps = range(trainer.step_count, arguments.steps)
     for step in (bar := tqdm(steps, desc="depth estimator", mininterval=10)):
-        while (arguments.work_dir / "PAUSE").exists():
-            time.sleep(1)
+        wait_while_paused(arguments.work_dir)
         size = rng.choices(SIZES, [s.share for s in SIZES])[0]
         images, depth, _ = batch_of_scenes(arguments.batch_size, size, rng)
         images = softened(images.to(device), rng)
@@ -126,22 +122,17 @@ def train(arguments: argparse.Namespace) -> None:
         if step % 20 == 0:
             bar.set_postfix(loss=f"{loss.item():.4f}", cpu=int(time.process_time()))
         if time.monotonic() - saved > 120:
-            save()
+            save(trainer.state(), file)
             saved = time.monotonic()
-    save()
+    save(trainer.state(), file)
     print(report(average.cpu().eval(), arguments.seed + 1))
 
 
 def main() -> None:
     """Read the command line and train."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work-dir", type=Path, default=Path("tools/demo_model/work"))
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--steps", type=int, default=1000)
+    parser = training_parser(__doc__, steps=1000)
     parser.add_argument("--decoded-share", type=float, default=0, help="batches through the VAE")
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=0)
     train(parser.parse_args())
 
 

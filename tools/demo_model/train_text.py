@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import random
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -18,6 +17,7 @@ from tqdm import tqdm
 
 from tools.demo_model.attributes import ATTRIBUTES, UNTOLD, class_numbers
 from tools.demo_model.captions import caption
+from tools.demo_model.commands import training_parser
 from tools.demo_model.resume import Resume
 from tools.demo_model.scenes import Scene, sample_scene
 from tools.demo_model.text_encoder import HIDDEN, make_text_encoder, text_states
@@ -115,13 +115,8 @@ def train(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Read the command line and train."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work-dir", type=Path, default=Path("tools/demo_model/work"))
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--steps", type=int, default=3000)
+    parser = training_parser(__doc__, steps=3000)
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=0)
     train(parser.parse_args())
 
 

@@ -25,11 +25,13 @@ from tqdm import tqdm
 from tools.demo_model.architecture import make_unet
 from tools.demo_model.captions import caption
 from tools.demo_model.checkpoint import unet_weights
+from tools.demo_model.commands import training_parser
 from tools.demo_model.diffusion import DiffusionProcess
 from tools.demo_model.drawing import draw
 from tools.demo_model.latents import latents_of, thumbnails, to_tensor
 from tools.demo_model.objectives import OBJECTIVES, Objective
 from tools.demo_model.optimizer import Trainer
+from tools.demo_model.resume import save, wait_while_paused
 from tools.demo_model.sampling import sample
 from tools.demo_model.scenes import sample_scene
 from tools.demo_model.tasks import TASKS, widened
@@ -229,18 +231,11 @@ class Run:
     def save(self, stage_step: int) -> None:
         """Write weights, optimizer state and a preview; `stage_step` is the next to do."""
         if self.rank == 0:
-            part = self.file.with_suffix(".part")
-            torch.save({**self.trainer.state(), "stage_step": stage_step}, part)
-            part.replace(self.file)
+            save({**self.trainer.state(), "stage_step": stage_step}, self.file)
             if self.task.in_channels == 4:
                 side = min(32, max(s.width for s in self.sizes) // 8)
                 file = self.file.with_suffix(".png")
                 preview(self.trainer.average, self.text, self.objective, side, file)
-
-    def wait_while_paused(self) -> None:
-        """Sleep while the pause file exists."""
-        while (self.arguments.work_dir / "PAUSE").exists():
-            time.sleep(1)
 
     def progress(self, step: int, start: float) -> float:
         """Return how much of the run is done, the same in all processes; 1 or more is the end."""
@@ -260,7 +255,7 @@ class Run:
         bar = tqdm(steps, desc=arguments.name, disable=hidden, mininterval=20)
         losses, saved, start = [], time.monotonic(), time.monotonic()
         for step in bar:
-            self.wait_while_paused()
+            wait_while_paused(arguments.work_dir)
             progress = self.progress(step, start)
             if progress >= 1:
                 break
@@ -277,15 +272,12 @@ class Run:
 
 def main() -> None:
     """Read the command line and train."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = training_parser(__doc__, steps=10000)
     add = parser.add_argument
-    add("--work-dir", type=Path, default=Path("tools/demo_model/work"))
     add("--name", default="unet", help="name of this stage's file in the work folder")
     add("--task", choices=list(TASKS), default="text")
     add("--objective", choices=list(OBJECTIVES), default="v", help="what the UNet predicts")
     add("--start", type=Path, help="earlier stage (.pt) or checkpoint to start from")
-    add("--device", choices=("cpu", "cuda"), default="cpu")
-    add("--steps", type=int, default=10000)
     add("--batch-size", type=int, default=64, help="at 128x128; larger pictures get fewer")
     add("--sizes", default="128x128", help="picture sizes and shares, as 128x128:3,192x128:1")
     add("--muon-lr", type=float, default=0.015)
@@ -299,8 +291,6 @@ def main() -> None:
     add("--bfloat16", action="store_true", help="compute in bfloat16, for processors that can")
     add("--minutes", type=float, help="stop after so long, even if steps are left")
     add("--save-minutes", type=float, default=4)
-    add("--threads", type=int, default=1)
-    add("--seed", type=int, default=0)
     Run(parser.parse_args()).train()
 
 

@@ -17,9 +17,11 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from tqdm import tqdm
 
+from tools.demo_model.commands import training_parser
 from tools.demo_model.drawing import draw
 from tools.demo_model.latents import latents_of, to_tensor
 from tools.demo_model.optimizer import Trainer
+from tools.demo_model.resume import save, wait_while_paused
 from tools.demo_model.scenes import sample_scene
 from tools.demo_model.train_unet import learning_rate
 from tools.demo_model.vae import built_vae, frozen_rows
@@ -107,18 +109,17 @@ def train(arguments: argparse.Namespace) -> None:
     generator = torch.Generator().manual_seed(arguments.seed + trainer.step_count)
     pool, frozen = CropPool(rng, POOL_SIZE), frozen_rows(vae)
 
-    def save() -> None:
+    def keep() -> None:
         cpu = average.cpu()
         tqdm.write(report(cpu, images, file.with_suffix(".png")))
-        torch.save({"vae": cpu.state_dict(), "trainer": trainer.state()}, file)
+        save({"vae": cpu.state_dict(), "trainer": trainer.state()}, file)
         average.to(arguments.device)
 
-    save()
+    keep()
     saved = time.monotonic()
     steps = range(trainer.step_count, arguments.steps)
     for step in (bar := tqdm(steps, desc="vae", mininterval=20)):
-        while (arguments.work_dir / "PAUSE").exists():
-            time.sleep(1)
+        wait_while_paused(arguments.work_dir)
         crops = pool.crops(arguments.batch_size).to(arguments.device)
         z = latents_of(crops)
         strength = MOST_NOISE * torch.rand(len(z), 1, 1, 1, generator=generator)
@@ -133,20 +134,15 @@ def train(arguments: argparse.Namespace) -> None:
         if step % 20 == 0:
             bar.set_postfix(loss=f"{loss.item():.4f}", cpu=int(time.process_time()))
         if time.monotonic() - saved > 120:
-            save()
+            keep()
             saved = time.monotonic()
-    save()
+    keep()
 
 
 def main() -> None:
     """Read the command line and train."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work-dir", type=Path, default=Path("tools/demo_model/work"))
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--steps", type=int, default=3000)
+    parser = training_parser(__doc__, steps=3000)
     parser.add_argument("--batch-size", type=int, default=10)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=0)
     train(parser.parse_args())
 
 

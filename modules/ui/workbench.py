@@ -1,0 +1,35 @@
+"""What all tabs that make pictures look like: prompts above, settings on one side, pictures on the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import gradio as gr
+
+from modules.engine.engine import Engine
+from modules.ui.form import Form
+from modules.ui.inputs import SeedRow, build_prompts, build_settings
+from modules.ui.output import build_output, connect
+
+
+def build_workbench(
+    engine: Engine, form: Form, own_fields: Callable[[Form], None] = lambda _: None
+) -> Form:
+    """Make a tab where the page stands and return its form.
+
+    Args:
+        engine: Carries out what is asked.
+        form: Empty yet; its request type is what the tab asks for.
+        own_fields: Makes the fields that this tab alone has, above the other settings.
+    """
+    buttons = build_prompts(engine, form)
+    with gr.Row(elem_classes="workbench"):
+        with gr.Column(elem_classes="settings", min_width=320):
+            own_fields(form)
+            build_settings(form)
+            seed = SeedRow(form)
+        with gr.Column(elem_classes="output", min_width=320):
+            panel = build_output(form.prefix)
+    connect(engine, form, buttons, panel)
+    seed.connect(panel)
+    return form
