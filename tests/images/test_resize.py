@@ -1,9 +1,17 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from modules.images.resize import crop_and_resize
+from modules.images.resize import (
+    RESIZE_MODES,
+    crop_and_resize,
+    extend,
+    resize_and_fill,
+    stretch,
+    whole_cells,
+)
 
 
 def striped(size: tuple[int, int]) -> Image.Image:
@@ -21,6 +29,46 @@ def test_the_middle_is_kept_in_its_proportions(size: tuple[int, int]):
     assert square.getextrema()[0] > 200  # Lanczos looks beyond the edges
 
 
-def test_a_picture_of_the_right_size_is_left_as_it_is():
+@pytest.mark.parametrize("mode", RESIZE_MODES, ids=lambda mode: mode.label)
+def test_a_picture_of_the_right_size_is_left_as_it_is(mode):
     image = striped((40, 24))
-    assert crop_and_resize(image, 40, 24).tobytes() == image.tobytes()
+    assert mode.resize(image, 40, 24).tobytes() == image.tobytes()
+
+
+def test_just_resize_stretches():
+    squeezed = np.asarray(stretch(striped((96, 32)), 32, 32))
+    assert squeezed[:, :6].max() < 10 < 240 < squeezed[:, 14:18].min()
+
+
+def test_resize_and_fill_draws_the_edges_out():
+    image = Image.new("RGB", (32, 32), "red")
+    image.paste((0, 0, 255), (16, 0, 32, 32))
+    filled = resize_and_fill(image, 128, 64)
+    assert filled.size == (128, 64)
+    assert filled.getpixel((0, 30)) == (255, 0, 0) and filled.getpixel((127, 30)) == (0, 0, 255)
+    assert filled.crop((0, 0, 58, 64)).getcolors() == [(58 * 64, (255, 0, 0))]
+
+
+def test_a_picture_is_extended_by_its_outermost_pixels():
+    image = Image.fromarray(np.array([[10, 20], [30, 40]], dtype=np.uint8))
+    assert np.asarray(extend(image, (1, 0, 2, 1))).tolist() == [
+        [10, 10, 20, 20, 20],
+        [30, 30, 40, 40, 40],
+        [30, 30, 40, 40, 40],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "made"), [((512, 512), (512, 512)), ((515, 517), (512, 520)), ((3, 70), (64, 72))]
+)
+def test_sizes_become_multiples_of_8(asked: tuple[int, int], made: tuple[int, int]):
+    assert whole_cells(*asked) == made
+
+
+def test_the_modes_have_the_numbers_of_a1111():
+    assert [mode.label for mode in RESIZE_MODES] == [
+        "Just resize",
+        "Crop and resize",
+        "Resize and fill",
+        "Just resize (latent upscale)",
+    ]
