@@ -128,7 +128,7 @@ def make_app(engine: Engine, flags: Flags) -> FastAPI:
         app,
         blocks,
         path="/",
-        allowed_paths=[str(engine.paths.outputs), str(engine.spare_outputs)],
+        allowed_paths=[str(engine.paths.outputs), str(engine.keeper.spare_outputs)],
         max_file_size="64mb",
         ssr_mode=False,
         show_error=True,

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 
 from modules.params.param import params_of
 from modules.params.request import GenerationRequest
+from modules.params.settings import Settings
 
+DEFAULTS = Settings()
 # The order of A1111's `create_infotext`; keys that are not listed follow in the order given.
 _ORDER = (
     "Steps",
@@ -20,23 +22,34 @@ _ORDER = (
     "Model",
     "VAE hash",
     "VAE",
+    "Variation seed",
+    "Variation seed strength",
+    "Seed resize from",
     "Denoising strength",
+    "Conditional mask weight",
     "Clip skip",
+    "ENSD",
+    "RNG",
+    "Tiling",
 )
 
 
-def write(request: GenerationRequest, extra: Mapping[str, object]) -> str:
+def write(
+    request: GenerationRequest, extra: Mapping[str, object], settings: Settings = DEFAULTS
+) -> str:
     """Return prompt, negative prompt and one line of `Key: value` pairs.
 
     Args:
         request: The request of this one picture; its seed is the picture's own.
         extra: Pairs that the request does not know, such as "Model hash"; None or "" leaves a key out.
+        settings: The options in force; those that differ from the defaults are told.
     """
     pairs: dict[str, object] = {
         row.infotext: getattr(request, name)
         for name, row in params_of(type(request)).items()
-        if row.infotext is not None
+        if row.infotext is not None and row.when(request)
     }
+    pairs.update(_changed(settings))
     pairs["Size"] = f"{request.width}x{request.height}"
     pairs.update(extra)
     ordered = {key: pairs[key] for key in (*_ORDER, *pairs) if key in pairs}
@@ -49,6 +62,14 @@ def write(request: GenerationRequest, extra: Mapping[str, object]) -> str:
     if request.negative_prompt:
         lines.append(f"Negative prompt: {request.negative_prompt}")
     return "\n".join([*lines, line]).strip()
+
+
+def _changed(settings: Settings) -> dict[str, object]:
+    return {
+        row.infotext: getattr(settings, name)
+        for name, row in params_of(Settings).items()
+        if row.infotext is not None and getattr(settings, name) != getattr(DEFAULTS, name)
+    }
 
 
 def quote(value: object) -> str:

@@ -13,7 +13,8 @@ from modules.models.ldm_names import CLIP
 from modules.models.manager import Checkpoint, ModelManager
 from modules.models.model_plan import ModelPlan, native_size, plan_model
 from modules.models.tasks import misfit
-from modules.params.request import LARGEST_SEED, DepthRequest, GenerationRequest
+from modules.params.depth import DepthRequest
+from modules.params.request import LARGEST_SEED, GenerationRequest
 from modules.params.settings import Settings
 from modules.sampling.samplers import Sampler
 from modules.sampling.schedules import Schedule
@@ -30,10 +31,12 @@ class ImagePlan:
     Args:
         index: Its place among all pictures of the job.
         seed: The seed of its own noise generator.
+        subseed: The seed of the noise that its variation leads to.
     """
 
     index: int
     seed: int
+    subseed: int = 0
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,12 @@ class Plan:
     """All that the backend needs for one job.
 
     Args:
-        request: The request, with its seed drawn, its names spelled as in the tables, and a clip skip only where it
-            has an effect.
+        request: The request, with its seeds drawn and its names spelled as in the tables.
         model: The checkpoint and what is chosen about it.
         sampler: The chosen sampler's row.
         schedule: The schedule's row, "Automatic" already replaced by what it stands for.
         batches: The pictures, batch by batch.
+        settings: The options of this job; those without an effect on it stand at their defaults.
         notes: What the user should know before the pictures are made.
     """
 
@@ -55,17 +58,13 @@ class Plan:
     sampler: Sampler
     schedule: Schedule
     batches: tuple[tuple[ImagePlan, ...], ...]
+    settings: Settings = DEFAULTS
     notes: tuple[str, ...] = ()
 
     @property
     def checkpoint(self) -> Checkpoint:
         """Return the file to use."""
         return self.model.checkpoint
-
-    @property
-    def clip_skip(self) -> int:
-        """Return at which of the text encoder's layers, counted from the last, the prompt is read."""
-        return self.request.CLIP_stop_at_last_layers or 1
 
     @property
     def images(self) -> tuple[ImagePlan, ...]:
@@ -75,7 +74,11 @@ class Plan:
     def request_of(self, image: ImagePlan) -> GenerationRequest:
         """Return the request that makes this one picture alone, for its infotext."""
         return self.request.replace(
-            seed=image.seed, n_iter=1, batch_size=1, scheduler=self.schedule_label
+            seed=image.seed,
+            subseed=image.subseed,
+            n_iter=1,
+            batch_size=1,
+            scheduler=self.schedule_label,
         )
 
     def without_pictures(self) -> Plan:
@@ -105,6 +108,7 @@ def make_plan(
         UserError: the checkpoint cannot do the task, the sampler cannot work with so few steps or so small a
             denoising strength, or the seeds run out of range.
     """
+    settings = settings.replace(**request.override_settings)
     if request.sd_vae:
         settings = settings.replace(sd_vae=request.sd_vae)
     model = plan_model(models, checkpoint, settings)
@@ -113,30 +117,53 @@ def make_plan(
     sampler = samplers.get(request.sampler_name)
     chosen = schedules.get(request.scheduler)
     _check_steps(request, sampler)
-    seed = random.SystemRandom().randrange(_RANDOM_SEEDS) if request.seed == -1 else request.seed
-    count = request.n_iter * request.batch_size
-    if seed + count - 1 > LARGEST_SEED:
-        raise UserError(
-            f"Seed {seed} leaves no room for {count} pictures.",
-            f"Use a seed of at most {LARGEST_SEED - count + 1}.",
-        )
-    # Picture i is the picture of seed + i alone, whatever the batch size.
-    images = iter([ImagePlan(index, seed + index) for index in range(count)])
-    batches = tuple(tuple(islice(images, request.batch_size)) for _ in range(request.n_iter))
-    skip = request.CLIP_stop_at_last_layers or settings.CLIP_stop_at_last_layers
+    seed = request.seed if request.seed != -1 else _random_seed()
+    subseed = request.subseed if request.subseed != -1 else _random_seed()
     return Plan(
         request=request.replace(
             seed=seed,
+            subseed=subseed,
             sampler_name=sampler.name,
             scheduler=chosen.name,
-            CLIP_stop_at_last_layers=skip if skip > 1 and skips_layers(checkpoint) else None,
         ),
         model=model,
         sampler=sampler,
         schedule=schedules.get(sampler.automatic) if chosen.sigmas is None else chosen,
-        batches=batches,
+        batches=_batches(request, seed, subseed),
+        settings=_effective(settings, checkpoint),
         notes=_notes(request, model, family),
     )
+
+
+def _random_seed() -> int:
+    return random.SystemRandom().randrange(_RANDOM_SEEDS)
+
+
+def _batches(
+    request: GenerationRequest, seed: int, subseed: int
+) -> tuple[tuple[ImagePlan, ...], ...]:
+    """Return the pictures, batch by batch; picture i is the picture of seed + i alone, whatever the batch size.
+
+    With a variation, as in A1111, only the variation seed counts up.
+    """
+    count = request.n_iter * request.batch_size
+    step = 0 if request.subseed_strength else 1
+    if max(seed + step * (count - 1), subseed + count - 1) > LARGEST_SEED:
+        raise UserError(
+            f"Seed {max(seed, subseed)} leaves no room for {count} pictures.",
+            f"Use a seed of at most {LARGEST_SEED - count + 1}.",
+        )
+    images = iter(
+        [ImagePlan(index, seed + step * index, subseed + index) for index in range(count)]
+    )
+    return tuple(tuple(islice(images, request.batch_size)) for _ in range(request.n_iter))
+
+
+def _effective(settings: Settings, checkpoint: Checkpoint) -> Settings:
+    """Return the options with those at their defaults that have no effect, so that the infotext tells what counted."""
+    if not skips_layers(checkpoint):
+        settings = settings.replace(CLIP_stop_at_last_layers=1)
+    return settings
 
 
 def _notes(request: GenerationRequest, model: ModelPlan, family: Family) -> tuple[str, ...]:
@@ -146,7 +173,8 @@ def _notes(request: GenerationRequest, model: ModelPlan, family: Family) -> tupl
         notes.append(too_small(checkpoint.name, size))
     if model.text_encoder is not None and model.text_encoder.is_checkpoint:
         notes.append(model.borrows)
-    if (request.CLIP_stop_at_last_layers or 1) > 1 and not skips_layers(checkpoint):
+    skip = request.override_settings.get("CLIP_stop_at_last_layers", 1)
+    if skip > 1 and not skips_layers(checkpoint):
         notes.append(f"Clip skip has no effect on {checkpoint.name}: its text encoder is OpenCLIP.")
     return tuple(notes)
 

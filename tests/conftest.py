@@ -90,7 +90,7 @@ def idle_engine(
 ) -> Iterator[Engine]:
     """An engine that has not been started."""
     engine = Engine(paths, executor, tokenizer)
-    engine.spare_outputs = tmp_path / "spare"
+    engine.keeper.spare_outputs = tmp_path / "spare"
     yield engine
     executor.release()
     engine.stop()

@@ -141,7 +141,7 @@ def whole(place: Path, tokenizer: ClipTokenizer) -> Iterator[tuple[FastAPI, Engi
     patch.setenv("GRADIO_TEMP_DIR", str(place / "tmp" / "gradio"))
     executor = FakeExecutor()
     engine = Engine(Paths(place, place), executor, tokenizer)
-    engine.spare_outputs = place / "spare"
+    engine.keeper.spare_outputs = place / "spare"
     engine.start()
     executor.wait_until_idle()
     yield app.make_app(engine, Flags(api=True)), engine

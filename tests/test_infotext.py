@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modules import infotext
-from modules.params.request import Txt2ImgRequest
+from modules.params.settings import Settings
+from modules.params.txt2img import Txt2ImgRequest
 
 GOLDENS = json.loads((Path(__file__).parent / "goldens" / "infotext.json").read_text(encoding="utf-8"))
 # Control characters other than new lines are none that a prompt box delivers.
@@ -37,7 +38,9 @@ def read(text: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("golden", GOLDENS, ids=lambda golden: golden["name"])
 def test_infotext_is_written_as_a1111_writes_it(golden: dict[str, Any]):
-    assert infotext.write(Txt2ImgRequest(**golden["request"]), golden["extra"]) == golden["text"]
+    assert infotext.write(
+        Txt2ImgRequest(**golden["request"]), golden["extra"], Settings(**golden.get("settings", {}))
+    ) == golden["text"]
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,15 @@ from PIL import Image
 
 from modules.core.errors import NotFound, UserError, WebUIError
 from modules.engine.engine import Engine
+from modules.params.depth import DepthRequest
 from modules.params.image import ImageField
-from modules.params.request import LARGEST_SEED, DepthRequest, Txt2ImgRequest
+from modules.params.request import LARGEST_SEED
+from modules.params.txt2img import Txt2ImgRequest
 from modules.plan import Plan, make_plan
 from tests.conftest import write_listed_depth
 from tests.models.files import shapes_of, write_safetensors
+
+SKIP = "CLIP_stop_at_last_layers"
 
 
 @pytest.fixture
@@ -111,29 +115,27 @@ def test_a_checkpoint_without_yaml_gets_its_familys(plan_of):
 
 
 @pytest.mark.parametrize(
-    ("chosen", "asked", "skip", "written"),
-    [(1, None, 1, None), (2, None, 2, 2), (2, 1, 1, None), (1, 12, 12, 12), (3, 2, 2, 2)],
+    ("chosen", "asked", "skip"),
+    [(1, {}, 1), (2, {}, 2), (2, {SKIP: 1}, 1), (1, {SKIP: 12}, 12), (3, {SKIP: 2}, 2)],
 )
-def test_clip_skip_is_the_requests_or_else_the_option(idle_engine: Engine, plan_of, chosen, asked, skip, written):
+def test_clip_skip_is_the_requests_or_else_the_option(idle_engine: Engine, plan_of, chosen, asked, skip):
     idle_engine.settings = idle_engine.settings.replace(CLIP_stop_at_last_layers=chosen)
-    plan = plan_of(CLIP_stop_at_last_layers=asked)
-    assert plan.clip_skip == skip
-    assert plan.request_of(plan.images[0]).CLIP_stop_at_last_layers == written
+    plan = plan_of(override_settings=asked)
+    assert plan.settings.CLIP_stop_at_last_layers == skip
     assert plan.notes == ()
 
 
 @pytest.mark.parametrize(
     ("asked", "said"),
-    [(None, ()), (1, ()), (2, ("Clip skip has no effect on two.safetensors: its text encoder is OpenCLIP.",))],
+    [({}, ()), ({SKIP: 1}, ()), ({SKIP: 2}, ("Clip skip has no effect on two.safetensors: its text encoder is OpenCLIP.",))],
 )
 def test_open_clip_skips_no_layers(idle_engine: Engine, asked, said):
     engine = idle_engine
     write_safetensors(engine.paths.checkpoint_folders[0] / "two.safetensors", shapes_of("sd2"))
-    request = Txt2ImgRequest(CLIP_stop_at_last_layers=asked)
+    request = Txt2ImgRequest(override_settings=asked)
     settings = engine.settings.replace(CLIP_stop_at_last_layers=3)
     plan = make_plan(request, engine.models, engine.models.find("two"), engine.samplers, engine.schedules, settings)
-    assert plan.clip_skip == 1
-    assert plan.request.CLIP_stop_at_last_layers is None
+    assert plan.settings.CLIP_stop_at_last_layers == 1
     assert plan.notes == said
 
 

@@ -122,8 +122,8 @@ def txt2img() -> tuple[Callable[[], float], Callable[[], float], str]:
     from modules.core.flags import parse_flags
     from modules.engine.job import Job
     from modules.params.device import DeviceOptions
-    from modules.params.request import Txt2ImgRequest
     from modules.params.result import GeneratedImage
+    from modules.params.txt2img import Txt2ImgRequest
     from modules.plan import make_plan
 
     data = tempfile.mkdtemp()

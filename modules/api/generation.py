@@ -15,12 +15,25 @@ from fastapi.concurrency import run_in_threadpool
 from modules.core.errors import NotFound, UserError, WebUIError
 from modules.engine.engine import Engine
 from modules.engine.job import JobStatus
+from modules.params.depth import DepthRequest
+from modules.params.overrides import overridable
 from modules.params.param import validated
-from modules.params.request import DepthRequest, GenerationRequest, Txt2ImgRequest
-from modules.params.settings import Settings
+from modules.params.request import GenerationRequest
+from modules.params.txt2img import Txt2ImgRequest
 
 # What A1111's API assumes where its page assumes something else.
 _API_DEFAULTS: Mapping[str, Any] = {"steps": 50, "sampler_name": "Euler"}
+# Fields of A1111's API that stand for options.
+_FIELDS_OF_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "eta": ("eta_ancestral", "eta_ddim"),
+    "s_churn": ("s_churn",),
+    "s_tmin": ("s_tmin",),
+    "s_tmax": ("s_tmax",),
+    "s_noise": ("s_noise",),
+    "s_min_uncond": ("s_min_uncond",),
+    "tiling": ("tiling",),
+    "initial_noise_multiplier": ("initial_noise_multiplier",),
+}
 _POLL_S = 0.02
 _NOT_IN_INFO = {"n_iter", "sd_model_checkpoint", "scheduler", "init_image", "depth_map"}
 R = TypeVar("R", bound=GenerationRequest)
@@ -89,10 +102,16 @@ def read_request(body: Mapping[str, Any], model: type[R]) -> tuple[R, list[str]]
     _check_json(body)
     values = {key: value for key, value in body.items() if value is not None}
     overrides: dict[str, Any] = dict(values.pop("override_settings", {}))
-    for name in Settings.model_fields.keys() & model.model_fields.keys():
+    for name in ("sd_model_checkpoint", "sd_vae"):  # options of A1111, fields of ours
         chosen = overrides.pop(name, None)
         if chosen not in (None, ""):
             values.setdefault(name, chosen)
+    overrides = {key: value for key, value in overrides.items() if value is not None}
+    without_effect = overrides.keys() - overridable()
+    values["override_settings"] = {
+        **{key: value for key, value in overrides.items() if key not in without_effect},
+        **_options_among(values),
+    }
     older = values.pop("sampler_index", "")
     sampler = values.pop("sampler_name", "") or older
     if sampler:
@@ -103,9 +122,19 @@ def read_request(body: Mapping[str, Any], model: type[R]) -> tuple[R, list[str]]
     ]
     warnings = [
         f"The field '{key}' has no effect in this version."
-        for key in sorted([*unknown, *overrides])
+        for key in sorted([*unknown, *without_effect])
     ]
     return validated(model, {**_API_DEFAULTS, **known}), warnings
+
+
+def _options_among(values: dict[str, Any]) -> dict[str, Any]:
+    """Take out and return, as options, the fields of a body that A1111 names beside its options."""
+    found: dict[str, Any] = {}
+    for field, options in _FIELDS_OF_OPTIONS.items():
+        if field in values:
+            value = values.pop(field)
+            found.update(dict.fromkeys(options, value))
+    return found
 
 
 def _nulled(body: Mapping[str, Any]) -> dict[str, None]:

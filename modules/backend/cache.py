@@ -21,8 +21,8 @@ from modules.backend.preview import PreviewMap
 from modules.models.hashing import FileStamp
 from modules.models.model_plan import ModelPlan
 from modules.models.predictions import remember, remembered
+from modules.params.depth import DepthRequest
 from modules.params.image import ImageField
-from modules.params.request import DepthRequest
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.noise_levels import NoiseLevels
 

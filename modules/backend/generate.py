@@ -8,17 +8,16 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from modules.backend import image_conditioning, memory, pipelines, vae
+from modules.backend import memory, sample, vae
 from modules.backend.cache import LoadedModel
-from modules.backend.guidance import GuidedUNet
 from modules.backend.noise import ImageNoise
 from modules.backend.picture import Seen
-from modules.backend.scheduler import SamplerScheduler, StepState
+from modules.backend.sample import Steering
+from modules.backend.scheduler import StepState
 from modules.core.errors import Cancelled, NotFinite
-from modules.params.request import DepthRequest
+from modules.params.depth import DepthRequest
 from modules.params.result import Listener, Progress
 from modules.plan import ImagePlan, Plan
-from modules.sampling.part_way import whole
 
 
 class Overflow(NotFinite):
@@ -79,40 +78,24 @@ def generate_batch(
     memory.check(components, request, device)
     # 1. Words
     listener.on_phase("Reading the prompt")
-    cond = model.encode(request.prompt, plan.clip_skip)
-    uncond = model.encode(request.negative_prompt, plan.clip_skip)
+    cond = model.encode(request.prompt, plan.settings.CLIP_stop_at_last_layers)
+    uncond = model.encode(request.negative_prompt, plan.settings.CLIP_stop_at_last_layers)
     # 2. The picture that is repainted, if there is one
     seen = _look(model, plan, listener)
     # 3. Noise, from each picture's own seed
     channels = components.vae.config["latent_channels"]
     shape = (channels, request.height // 8, request.width // 8)
     noise = ImageNoise([image.seed for image in batch], shape, device)
-    # 4. Levels
-    chosen = plan.sampler.own_sigmas or plan.schedule.sigmas
-    assert chosen is not None, "make_plan has replaced Automatic"
-    sigmas = chosen(request.steps, model.levels)
-    start = whole(sigmas)
-    if isinstance(request, DepthRequest):
-        start = plan.sampler.begin(sigmas, request.steps, request.denoising_strength)
-    # 5. Steps
+    # 4. Steps
     listener.on_phase("Sampling")
     stepper = Stepper(model, listener, batch_index, len(plan.batches))
-    scheduler = SamplerScheduler(
-        plan.sampler, start, model.levels, noise, components.prediction_type, stepper
-    )
-    unet = GuidedUNet(components.unet, cond, uncond, request.cfg_scale)
-    if seen is None:
-        unet.extra = image_conditioning.without_picture(components, request.width, request.height)
-        latents = pipelines.txt2img(components, unet, scheduler, request, noise())
-    else:
-        unet.extra = seen.depth
-        latents = pipelines.img2img(components, unet, scheduler, request, seen.latents, noise)
+    latents = sample.run(model, plan, Steering(cond, uncond), seen, noise, stepper)
     if not bool(torch.isfinite(latents).all()):
         raise Overflow(
             "The UNet produced invalid numbers, so there is no picture to show.",
             "Try another checkpoint or start with --no-half.",
         )
-    # 6. Pictures, one by one
+    # 5. Pictures, one by one
     _decode_each(components.vae, latents, batch, listener)
 
 

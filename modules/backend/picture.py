@@ -11,7 +11,7 @@ from modules.backend import depth, vae
 from modules.backend.loader import Components
 from modules.images.resize import crop_and_resize
 from modules.models.tasks import no_estimator
-from modules.params.request import DepthRequest
+from modules.params.depth import DepthRequest
 
 
 @dataclass(frozen=True)

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
-from PIL import Image
-
-from modules import infotext
-from modules.core.errors import Cancelled, NotFound, StorageError, WebUIError
+from modules.core.errors import Cancelled, NotFound, WebUIError
 from modules.core.paths import Paths
 from modules.engine.executors import DeviceFacts, Executor, LoadCheckpoint
 from modules.engine.job import Job
+from modules.engine.keeper import Keeper
 from modules.engine.settings_file import SettingsFile
 from modules.engine.state import EngineState
-from modules.images.save import ImageStore
 from modules.models.convert import convert
-from modules.models.manager import SHORT_HASH_LENGTH, Checkpoint, ModelManager
+from modules.models.manager import Checkpoint, ModelManager
 from modules.models.model_plan import ModelPlan, native_size, plan_model
 from modules.models.tasks import misfit
 from modules.params.request import GenerationRequest, Task
-from modules.params.result import GeneratedImage
 from modules.params.settings import Settings
-from modules.plan import Plan, make_plan
+from modules.plan import make_plan
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
@@ -40,8 +35,6 @@ logger = logging.getLogger(__name__)
 # Ended jobs are remembered for reloads of the page; their pictures lie on disk.
 _REMEMBERED_JOBS = 200
 _STOP_TIMEOUT_S = 1.5
-# A slow disk may take minutes to hash a file; the picture then goes without the hash in its infotext.
-_HASH_TIMEOUT_S = 30
 
 
 class Engine:
@@ -74,12 +67,10 @@ class Engine:
         self.samplers = SAMPLERS.copy()
         self.schedules = SCHEDULES.copy()
         self.state = EngineState("starting", "Starting")
-        # Where a picture goes that the outputs folder refuses.
-        self.spare_outputs = Path(tempfile.gettempdir()) / "stable-diffusion-webui-unsaved"
+        self.keeper = Keeper(self.models, paths.outputs)
         self._settings_file = SettingsFile(paths.data / "config.json")
         self.settings = Settings()
         self._chosen = chosen
-        self._images = ImageStore(paths.outputs)
         self._jobs: dict[str, Job] = {}
         self._wanted: ModelPlan | None = None  # what the device was last told to load
         self._stopping = False
@@ -122,7 +113,7 @@ class Engine:
         plan = make_plan(
             request, self.models, checkpoint, self.samplers, self.schedules, self.settings
         )
-        job = Job(plan, self._keep_image)
+        job = Job(plan, self.keeper.keep)
         with self._lock:
             if self._stopping:
                 raise Cancelled("The server is stopping.")
@@ -291,6 +282,8 @@ class Engine:
             "schedules": self.schedules.names,
             "checkpoints": lambda: [found.title for found in self.models.checkpoints()],
             "vaes": self.models.vaes.names,
+            "styles": list,
+            "hires upscalers": lambda: ["Latent"],
         }
         return lists[name]()
 
@@ -347,43 +340,7 @@ class Engine:
             job.end("failed", str(error), error if isinstance(error, WebUIError) else None)
             logger.warning("A job failed with %s finished: %s", made, error)
 
-    # Pictures
-
-    def _keep_image(self, plan: Plan, index: int, image: Image.Image) -> GeneratedImage:
-        """Save one picture; when the outputs folder refuses it, keep it in the system's temporary folder."""
-        one = plan.images[index]
-        request = plan.request_of(one)
-        text = infotext.write(request, self._model_pairs(plan.model))
-        try:
-            path = self._images.save(image, text, request.saved_as, one.seed)
-        except StorageError as error:
-            logger.warning("%s", error)
-            path = ImageStore(self.spare_outputs).save(image, text, request.saved_as, one.seed)
-            return GeneratedImage(index, one.seed, text, path, f"{error} It is kept as {path}.")
-        return GeneratedImage(index, one.seed, text, path)
-
-    def _model_pairs(self, model: ModelPlan) -> dict[str, str]:
-        """Return what the infotext tells of the model; a VAE only when it is not the checkpoint's own."""
-        pairs = {
-            "Model hash": self._short_hash(
-                lambda: self.models.sha256(model.checkpoint, _HASH_TIMEOUT_S)
-            ),
-            "Model": model.checkpoint.model_name,
-        }
-        vae = model.vae
-        if vae is not None:
-            pairs["VAE hash"] = self._short_hash(
-                lambda: self.models.vae_sha256(vae, _HASH_TIMEOUT_S)
-            )
-            pairs["VAE"] = vae.path.name
-        return pairs
-
-    def _short_hash(self, digest: Callable[[], str]) -> str:
-        try:
-            return digest()[:SHORT_HASH_LENGTH]
-        except WebUIError as error:  # the file went away after it was loaded; the picture is there
-            logger.warning("%s", error)
-            return ""
+    # What is remembered
 
     def _forget_old_jobs(self) -> None:
         ended = [job_id for job_id, job in self._jobs.items() if job.status().has_ended]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from copy import copy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
 from modules.core.errors import UserError
+
+
+def _always(request: object) -> bool:
+    del request
+    return True
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Param:
         label: The field's name on the page and in messages.
         help: One sentence saying what a larger or another value does.
         infotext: Its key in the infotext; None when it is not written as a pair.
+        when: The pair is written only when this holds of the request.
         ge: Smallest valid value.
         le: Largest valid value.
         multiple_of: Valid values are multiples of this.
@@ -33,6 +38,7 @@ class Param:
     label: str
     help: str
     infotext: str | None = None
+    when: Callable[[Any], bool] = _always
     ge: float | None = None
     le: float | None = None
     multiple_of: int | None = None
@@ -70,13 +76,6 @@ def param(default: Any, label: str, **known: Any) -> Any:
         **{key: value for key, value in bounds.items() if value is not None},
     )
     field.metadata.append(row)
-    return field
-
-
-def override(options: type[BaseModel], name: str) -> Any:
-    """Declare a request's own value for an option, all else as the option says; None takes the option's value."""
-    field = copy(options.model_fields[name])
-    field.default = None
     return field
 
 
@@ -118,7 +117,11 @@ def explain(model: type[BaseModel], error: ValidationError) -> str:
             sentences.append(f"{row.label}: {finding.get('ctx', {}).get('error')}")
         elif finding["type"] == "string_unicode":
             sentences.append(f"{row.label} holds half a character; type it again.")
-        elif finding["type"].startswith(("string", "bool", "model", "list")):
+        elif finding["type"] == "literal_error":
+            sentences.append(
+                f"{row.label} is {finding['input']!r}; use {finding['ctx']['expected']}."  # pyright: ignore[reportTypedDictNotRequiredAccess]
+            )
+        elif finding["type"].startswith(("string", "bool", "model", "list", "tuple")):
             sentences.append(f"{row.label} is {finding['input']!r}; {finding['msg'].lower()}.")
         else:
             sentences.append(row.complaint(finding["input"]))

@@ -7,13 +7,17 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import Self
 
-from modules.params.image import Picture, is_picture
-from modules.params.param import override, param, validated
-from modules.params.settings import Settings
+from modules.params.image import is_picture
+from modules.params.overrides import Overrides
+from modules.params.param import param, validated
 
-Task = Literal["txt2img", "depth2img"]
+Task = Literal["txt2img", "img2img", "inpaint", "depth2img"]
 # A seed passes through JavaScript on the page, which holds whole numbers exactly only up to 2^53.
 LARGEST_SEED = 2**53 - 1
+
+
+def _varies(request: GenerationRequest) -> bool:
+    return request.subseed_strength > 0
 
 
 class GenerationRequest(BaseModel):
@@ -108,6 +112,52 @@ class GenerationRequest(BaseModel):
         le=LARGEST_SEED,
         section="seed",
     )
+    subseed: int = param(
+        -1,
+        "Variation seed",
+        help="The seed of the picture that variations lead to; -1 draws a new one.",
+        infotext="Variation seed",
+        when=_varies,
+        ge=-1,
+        le=LARGEST_SEED,
+        section="variation",
+    )
+    subseed_strength: float = param(
+        0.0,
+        "Variation strength",
+        help="How far the noise goes from the seed's to the variation seed's.",
+        infotext="Variation seed strength",
+        when=_varies,
+        ge=0,
+        le=1,
+        slider=(0, 1, 0.01),
+        section="variation",
+    )
+    seed_resize_from_w: int = param(
+        0,
+        "Resize seed from width",
+        help="Keeps the composition of the seed's picture of this width; 0 turns it off.",
+        ge=0,
+        le=8192,
+        slider=(0, 2048, 8),
+        section="variation",
+    )
+    seed_resize_from_h: int = param(
+        0,
+        "Resize seed from height",
+        help="Keeps the composition of the seed's picture of this height; 0 turns it off.",
+        ge=0,
+        le=8192,
+        slider=(0, 2048, 8),
+        section="variation",
+    )
+    styles: tuple[str, ...] = param(
+        (),
+        "Styles",
+        help="Names of saved prompts that are added to the prompt.",
+        choices="styles",
+        section="prompt",
+    )
     sd_model_checkpoint: str = param(
         "",
         "Stable Diffusion checkpoint",
@@ -123,7 +173,12 @@ class GenerationRequest(BaseModel):
         choices="vaes",
         section="model",
     )
-    CLIP_stop_at_last_layers: int | None = override(Settings, "CLIP_stop_at_last_layers")
+    override_settings: Overrides = param(
+        {},
+        "Override settings",
+        help="Options of this job alone, whatever the settings say.",
+        section="model",
+    )
 
     @property
     def task(self) -> Task:
@@ -143,44 +198,3 @@ class GenerationRequest(BaseModel):
     def replace(self, **changes: Any) -> Self:
         """Return a validated copy with some fields changed."""
         return validated(type(self), {**dict(self), **changes})
-
-
-class Txt2ImgRequest(GenerationRequest):
-    """A picture from words alone."""
-
-
-class DepthRequest(GenerationRequest):
-    """A picture repainted by words, its depth kept. One that is not of the asked size is cropped to it."""
-
-    init_image: Picture = param(
-        None,
-        "Picture",
-        help="What is repainted; its middle is cut to the proportions of Width and Height.",
-        section="picture",
-    )
-    depth_map: Picture = param(
-        None,
-        "Depth map (optional)",
-        help="White is near, black is far; without one the checkpoint estimates the depth of the picture.",
-        section="picture",
-    )
-    denoising_strength: float = param(
-        0.75,
-        "Denoising strength",
-        help="0 keeps the picture nearly as it is; 1 keeps its depth alone.",
-        infotext="Denoising strength",
-        ge=0,
-        le=1,
-        slider=(0, 1, 0.01),
-        section="picture",
-    )
-
-    @property
-    def task(self) -> Task:
-        """Return what kind of generation this is."""
-        return "depth2img"
-
-    @property
-    def saved_as(self) -> str:
-        """Return A1111's word for the kind of picture, which names its folder in outputs."""
-        return "img2img"

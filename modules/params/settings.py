@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from modules.core.flags import MOST_CHECKPOINTS
 from modules.params.param import param, validated
+from modules.params.settings_guidance import GuidanceSettings
+from modules.params.settings_img2img import Img2ImgSettings
+from modules.params.settings_sampling import SamplingSettings
+
+# Options that a job cannot have of its own: they are fields of the request, or of the server.
+NOT_OF_A_JOB = frozenset(
+    ("sd_model_checkpoint", "sd_vae", "sd_checkpoints_limit", "sd_predictions", "sd_use_ema")
+)
 
 
-class Settings(BaseModel):
+class Settings(Img2ImgSettings, GuidanceSettings, SamplingSettings):
     """Every option. Frozen: the engine swaps the whole object."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,16 +36,6 @@ class Settings(BaseModel):
         "SD VAE",
         help="Automatic takes the VAE named like the checkpoint, None the one inside it; else a file's name.",
         choices="vaes",
-        section="model",
-    )
-    CLIP_stop_at_last_layers: int = param(
-        1,
-        "Clip skip",
-        help="2 reads the prompt at the text encoder's layer before the last; without effect on SD 2.x.",
-        infotext="Clip skip",
-        ge=1,
-        le=12,
-        slider=(1, 12, 1),
         section="model",
     )
     sd_checkpoints_limit: int = param(

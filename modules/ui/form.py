@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import gradio as gr
 from gradio.components import Component
+from pydantic.fields import FieldInfo
 
 from modules.core.errors import UserError
 from modules.engine.engine import Engine
 from modules.params.image import is_picture
 from modules.params.param import Param, params_of
 from modules.params.request import GenerationRequest
+
+# Fields of every request that are chosen once for the whole page, or made by a tab in its own way.
+SHARED = frozenset(("sd_model_checkpoint", "sd_vae", "override_settings"))
 
 
 class Form:
@@ -45,7 +49,7 @@ class Form:
             )
             self.pictures.add(name)
         else:
-            component = self._component(param, field.default, layout)
+            component = self._component(param, field, layout)
         self.components[name] = component
         return component
 
@@ -78,9 +82,27 @@ class Form:
         """Return the values of the fields that hold no picture."""
         return {name: values[component] for name, component in self.settings.items()}
 
-    def _component(self, param: Param, default: Any, layout: dict[str, Any]) -> Component:
+    def remaining(self) -> None:
+        """Make the components of all fields that have none yet, but for those that the whole page shares."""
+        for name in params_of(self.model):
+            if name not in self.components and name not in SHARED:
+                self.field(name)
+
+    def _component(self, param: Param, field: FieldInfo, layout: dict[str, Any]) -> Component:
+        default = field.default
         if param.choices is not None:
-            return gr.Dropdown(self._engine.choices(param.choices), value=default, **layout)
+            several = isinstance(default, tuple)
+            same = [("The same", "")] if default == "" else []
+            return gr.Dropdown(
+                [*same, *self._engine.choices(param.choices)],
+                value=list(default) if several else default,
+                multiselect=several,
+                **layout,
+            )
+        if get_origin(field.annotation) is Literal:
+            return gr.Dropdown(list(get_args(field.annotation)), value=default, **layout)
+        if isinstance(default, bool):
+            return gr.Checkbox(value=default, **layout)
         if param.slider is not None:
             low, high, step = param.slider
             return gr.Slider(low, high, value=default, step=step, **layout)

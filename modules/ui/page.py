@@ -33,7 +33,9 @@ TABS: tuple[Tab, ...] = (Tab("txt2img", txt2img.build), Tab("Depth", depth.build
 
 def build_page(engine: Engine) -> gr.Blocks:
     """Return the page; nothing is served yet."""
-    gr.set_static_paths([engine.paths.outputs, engine.spare_outputs])  # shown by path, not by copy
+    gr.set_static_paths(
+        [engine.paths.outputs, engine.keeper.spare_outputs]
+    )  # shown by path, not by copy
     with gr.Blocks(
         title="Stable Diffusion WebUI", analytics_enabled=False, fill_width=True
     ) as page:

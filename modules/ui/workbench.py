@@ -28,6 +28,8 @@ def build_workbench(
             own_fields(form)
             build_settings(form)
             seed = SeedRow(form)
+            with gr.Accordion("More", open=False):
+                form.remaining()
         with gr.Column(elem_classes="output", min_width=320):
             panel = build_output(form.prefix)
     connect(engine, form, buttons, panel)

@@ -14,7 +14,7 @@ from PIL import Image
 from modules.api.generation import read_request
 from modules.core.errors import NotFound, OutOfMemory, UserError
 from modules.engine.engine import Engine
-from modules.params.request import Txt2ImgRequest
+from modules.params.txt2img import Txt2ImgRequest
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
 URL = "/sdapi/v1/txt2img"
@@ -124,10 +124,10 @@ def test_nulls_mean_the_default(client: TestClient):
 
 
 def test_a_field_without_effect_is_named_in_a_warning(client: TestClient):
-    answer = post(client, enable_hr=True, tiling=True, styles=[], script_name="")
+    answer = post(client, firstpass_image="x", comments="y", styles=[], script_name="")
     assert answer["warnings"] == [
-        "The field 'enable_hr' has no effect in this version.",
-        "The field 'tiling' has no effect in this version.",
+        "The field 'comments' has no effect in this version.",
+        "The field 'firstpass_image' has no effect in this version.",
     ]
 
 
@@ -255,8 +255,8 @@ def test_many_waiting_callers_do_not_block_the_other_routes(
 
 
 def test_an_override_that_has_no_effect_is_named_in_the_warnings(client: TestClient):
-    answer = client.post(URL, json={**SMALL, "override_settings": {"eta_noise_seed_delta": 2}}).json()
-    assert answer["warnings"] == ["The field 'eta_noise_seed_delta' has no effect in this version."]
+    answer = client.post(URL, json={**SMALL, "override_settings": {"samples_save": 2}}).json()
+    assert answer["warnings"] == ["The field 'samples_save' has no effect in this version."]
 
 
 @pytest.mark.parametrize("value", [2, 2.0])
@@ -274,7 +274,7 @@ def test_a_clip_skip_that_cannot_be_is_refused(client: TestClient, value: int, b
     body = {**SMALL, "override_settings": {"CLIP_stop_at_last_layers": value}}
     response = client.post(URL, json=body)
     assert response.status_code == 422
-    assert response.json()["detail"] == f"Clip skip is {value}; the {bound}."
+    assert response.json()["detail"] == f"Override settings: Clip skip is {value}; the {bound}."
 
 
 def test_nan_in_a_request_is_refused_before_a_picture_is_made(client: TestClient):

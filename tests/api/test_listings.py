@@ -75,7 +75,7 @@ def test_an_unknown_option_is_refused_with_the_nearest(client: TestClient):
     response = client.post("/sdapi/v1/options", json={"sd_model_chekpoint": "second"})
     assert response.status_code == 422
     assert response.json()["detail"] == (
-        "There is no option 'sd_model_chekpoint'. Did you mean 'sd_model_checkpoint' or 'sd_checkpoints_limit'?"
+        "There is no option 'sd_model_chekpoint'. Did you mean 'sd_model_checkpoint' or 'sd_checkpoints_limit' or 'sd_noise_schedule'?"
     )
 
 

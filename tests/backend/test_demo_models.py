@@ -10,9 +10,10 @@ from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.engine.executors.local import LocalExecutor
 from modules.models.yaml_section import read_section
+from modules.params.depth import DepthRequest
 from modules.params.device import DeviceOptions
 from modules.params.image import ImageField
-from modules.params.request import DepthRequest, Txt2ImgRequest
+from modules.params.txt2img import Txt2ImgRequest
 from modules.prompt.tokens import ClipTokenizer
 from tools.demo_model.drawing import draw
 from tools.demo_model.scenes import ShapeScene, Thing

@@ -18,7 +18,7 @@ from modules.backend.runner import Runner
 from modules.core.errors import Cancelled
 from modules.models.manager import ModelManager
 from modules.params.device import DeviceOptions
-from modules.params.request import Txt2ImgRequest
+from modules.params.txt2img import Txt2ImgRequest
 from modules.plan import Plan, make_plan
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.samplers import SAMPLERS

@@ -15,7 +15,7 @@ from modules.backend.loader import Components
 from modules.backend.noise import ImageNoise
 from modules.backend.scheduler import SamplerScheduler, StepState
 from modules.core.errors import Cancelled
-from modules.params.request import DepthRequest
+from modules.params.depth import DepthRequest
 from modules.sampling.part_way import Start
 from modules.sampling.samplers import SAMPLERS, ancestral_step
 from modules.sampling.schedules import karras

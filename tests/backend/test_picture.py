@@ -14,8 +14,8 @@ from modules.backend.picture import look
 from modules.backend.vae import encode
 from modules.core.errors import NotFinite, UserError
 from modules.images.resize import crop_and_resize
+from modules.params.depth import DepthRequest
 from modules.params.image import ImageField
-from modules.params.request import DepthRequest
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints_depth import tiny_estimator, write_depth
 from tests.backend.tiny import tiny_components

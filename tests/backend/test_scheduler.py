@@ -16,7 +16,7 @@ from modules.backend.loader import Components
 from modules.backend.noise import ImageNoise
 from modules.backend.scheduler import SamplerScheduler, StepState
 from modules.core.errors import Cancelled
-from modules.params.request import Txt2ImgRequest
+from modules.params.txt2img import Txt2ImgRequest
 from modules.sampling.part_way import whole
 from modules.sampling.samplers import SAMPLERS, ancestral_step
 from modules.sampling.schedules import karras, uniform

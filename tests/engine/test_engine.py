@@ -12,7 +12,7 @@ from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.engine.job import Job
 from modules.images.save import read_infotext
-from modules.params.request import Txt2ImgRequest
+from modules.params.txt2img import Txt2ImgRequest
 from modules.prompt.tokens import ClipTokenizer
 from tests.conftest import write_listed_checkpoint
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
@@ -174,7 +174,7 @@ def test_a_picture_that_cannot_be_saved_is_kept_elsewhere(engine: Engine):
     status = finish(engine.submit(SMALL)).status()
     assert status.state == "done"
     image = status.images[0]
-    assert image.path.is_relative_to(engine.spare_outputs)
+    assert image.path.is_relative_to(engine.keeper.spare_outputs)
     assert read_infotext(image.path) == image.infotext
     assert image.remark in status.notes
     assert "could not be saved" in image.remark
@@ -183,7 +183,7 @@ def test_a_picture_that_cannot_be_saved_is_kept_elsewhere(engine: Engine):
 
 def test_a_picture_that_can_be_kept_nowhere_fails_the_job_alone(engine: Engine):
     engine.paths.outputs.write_text("a file")
-    engine.spare_outputs.write_text("a file")
+    engine.keeper.spare_outputs.write_text("a file")
     assert finish(engine.submit(SMALL)).status().state == "failed"
     engine.paths.outputs.unlink()
     assert finish(engine.submit(SMALL)).status().state == "done"

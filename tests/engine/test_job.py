@@ -9,9 +9,10 @@ from PIL import Image
 
 from modules.engine.engine import Engine
 from modules.engine.job import Job
+from modules.params.depth import DepthRequest
 from modules.params.image import ImageField
-from modules.params.request import DepthRequest, Txt2ImgRequest
 from modules.params.result import GeneratedImage, Progress
+from modules.params.txt2img import Txt2ImgRequest
 from modules.plan import Plan, make_plan
 from tests.conftest import write_listed_depth
 

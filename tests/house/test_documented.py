@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from modules.core.flags import MOOT, Flags, parse_flags
+from modules.params.depth import DepthRequest
 from modules.params.param import params_of
-from modules.params.request import DepthRequest, Txt2ImgRequest
 from modules.params.settings import Settings
+from modules.params.txt2img import Txt2ImgRequest
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
 

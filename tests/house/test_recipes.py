@@ -12,8 +12,9 @@ from fastapi.testclient import TestClient
 from modules import infotext
 from modules.api import routes
 from modules.engine.engine import Engine
+from modules.params.depth import DepthRequest
 from modules.params.param import param, params_of, validated
-from modules.params.request import DepthRequest, Txt2ImgRequest
+from modules.params.txt2img import Txt2ImgRequest
 from modules.sampling.noise_levels import NoiseLevels
 from modules.sampling.samplers import SAMPLERS, Noise, Sampler, Steps, Tensor
 from modules.sampling.schedules import SCHEDULES, Schedule
@@ -110,7 +111,7 @@ def test_an_endpoint_is_a_function_in_a_router(engine: Engine, monkeypatch: pyte
 def test_a_page_offers_every_field_of_its_request(engine: Engine):
     config = page.build_page(engine).get_config_file()
     ids = {one["props"].get("elem_id") for one in config["components"]}
-    fields_of_the_bar = {"sd_model_checkpoint", "sd_vae", "CLIP_stop_at_last_layers"}
+    fields_of_the_bar = {"sd_model_checkpoint", "sd_vae", "override_settings"}
     forms = {"txt2img": Txt2ImgRequest, "depth": DepthRequest}
     names = {f"{prefix}_{name}" for prefix, model in forms.items() for name in params_of(model)}
     assert names - ids == {f"{prefix}_{name}" for prefix in forms for name in fields_of_the_bar}

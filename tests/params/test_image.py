@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from modules.core.errors import UserError
+from modules.params.depth import DepthRequest
 from modules.params.image import MOST_PIXELS, ImageField, is_picture
 from modules.params.param import validated
-from modules.params.request import DepthRequest
 
 
 def picture(size: tuple[int, int] = (3, 2), mode: str = "RGB") -> Image.Image:

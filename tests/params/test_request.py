@@ -5,9 +5,11 @@ from PIL import Image
 from pydantic import ValidationError
 
 from modules.core.errors import UserError
+from modules.params.depth import DepthRequest
 from modules.params.image import ImageField
 from modules.params.param import params_of, validated
-from modules.params.request import LARGEST_SEED, DepthRequest, Txt2ImgRequest
+from modules.params.request import LARGEST_SEED
+from modules.params.txt2img import Txt2ImgRequest
 
 
 def test_a_request_starts_from_a_sensible_picture():

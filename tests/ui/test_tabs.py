@@ -11,9 +11,10 @@ from PIL import Image
 
 from modules.core.errors import UserError
 from modules.engine.engine import Engine
+from modules.params.depth import DepthRequest
 from modules.params.image import ImageField
 from modules.params.param import validated
-from modules.params.request import DepthRequest, Txt2ImgRequest
+from modules.params.txt2img import Txt2ImgRequest
 from modules.ui import page
 from modules.ui.form import Form
 from modules.ui.memory import restored

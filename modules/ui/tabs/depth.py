@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from modules.engine.engine import Engine
-from modules.params.request import DepthRequest
+from modules.params.depth import DepthRequest
 from modules.ui.form import Form
 from modules.ui.workbench import build_workbench
 

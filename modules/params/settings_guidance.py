@@ -1,0 +1,118 @@
+"""The options of how prompts are read and how strictly they are followed, under A1111's names."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+from modules.params.param import param
+
+
+class GuidanceSettings(BaseModel):
+    """What decides, beside prompts and CFG scale, how the network is steered."""
+
+    emphasis: Literal["None", "Ignore", "Original", "No norm"] = param(
+        "Original",
+        "Emphasis mode",
+        help="None reads parentheses as text, Ignore drops them, No norm leaves the mean of the prompt as it comes.",
+        infotext="Emphasis",
+        section="prompt",
+    )
+    use_old_emphasis_implementation: bool = param(
+        False,
+        "Old emphasis",
+        help="Weighs words as A1111 did in 2022.",
+        infotext="Old emphasis",
+        section="prompt",
+    )
+    use_old_scheduling: bool = param(
+        False,
+        "Old prompt editing timelines",
+        help="Counts whole numbers in [from:to:when] as A1111 did before 1.6, in the hires pass, too.",
+        infotext="Old prompt editing timelines",
+        section="prompt",
+    )
+    comma_padding_backtrack: int = param(
+        20,
+        "Prompt word wrap length limit",
+        help="How many tokens back a full chunk of 75 may end at a comma.",
+        infotext="Word wrap limit",
+        ge=0,
+        le=74,
+        slider=(0, 74, 1),
+        section="prompt",
+    )
+    enable_prompt_comments: bool = param(
+        True,
+        "Comments in prompts",
+        help="Leaves out what follows a # up to the end of the line.",
+        section="prompt",
+    )
+    CLIP_stop_at_last_layers: int = param(
+        1,
+        "Clip skip",
+        help="2 reads the prompt at the text encoder's layer before the last; without effect on SD 2.x.",
+        infotext="Clip skip",
+        ge=1,
+        le=12,
+        slider=(1, 12, 1),
+        section="prompt",
+    )
+    s_min_uncond: float = param(
+        0.0,
+        "Negative guidance minimum sigma",
+        help="Below this noise level every second step skips the negative prompt: faster, a little different.",
+        infotext="NGMS",
+        ge=0,
+        le=15,
+        slider=(0, 15, 0.01),
+        section="guidance",
+    )
+    s_min_uncond_all: bool = param(
+        False,
+        "Negative guidance minimum sigma for all steps",
+        help="Skips the negative prompt in every step below it, not in every second one.",
+        infotext="NGMS all steps",
+        section="guidance",
+    )
+    skip_early_cond: float = param(
+        0.0,
+        "Ignore negative prompt during early sampling",
+        help="Share of the steps, from the first, without the negative prompt.",
+        infotext="Skip Early CFG",
+        ge=0,
+        le=1,
+        slider=(0, 1, 0.01),
+        section="guidance",
+    )
+    cfg_rescale: float = param(
+        0.0,
+        "CFG rescale",
+        help="Brings the contrast of strong guidance back to the prompt's own (Lin et al. 2023); 0.7 suits v-prediction.",
+        infotext="CFG rescale",
+        ge=0,
+        le=1,
+        slider=(0, 1, 0.05),
+        section="guidance",
+    )
+    batch_cond_uncond: bool = param(
+        True,
+        "Batch cond/uncond",
+        help="Asks the network for both prompts at once: faster, needs more memory.",
+        section="guidance",
+    )
+    pad_cond_uncond: bool = param(
+        False,
+        "Pad prompt and negative prompt to the same length",
+        help="Fills the shorter one up with the empty prompt, so that both can be asked at once.",
+        infotext="Pad conds",
+        section="guidance",
+    )
+    pad_cond_uncond_v0: bool = param(
+        False,
+        "Pad prompt and negative prompt to the same length (old)",
+        help="Repeats the shorter negative prompt's last vector or cuts the longer one, as A1111 did before 1.6 for DDIM.",
+        infotext="Pad conds v0",
+        section="guidance",
+    )

@@ -1,0 +1,56 @@
+"""The options of repainting a picture, under A1111's names."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from modules.params.param import param
+
+
+class Img2ImgSettings(BaseModel):
+    """What decides, beside the request's own fields, how a picture is repainted."""
+
+    img2img_fix_steps: bool = param(
+        False,
+        "Exact steps",
+        help="Makes as many steps as the slider says; normally a smaller denoising strength makes fewer.",
+        infotext="Exact steps",
+        section="img2img",
+    )
+    img2img_color_correction: bool = param(
+        False,
+        "Color correction",
+        help="Gives the result the colours of the picture that was repainted.",
+        infotext="Color correction",
+        section="img2img",
+    )
+    initial_noise_multiplier: float = param(
+        1.0,
+        "Noise multiplier for img2img",
+        help="Below 1 the result is smoother, above 1 it has more detail.",
+        infotext="Noise multiplier",
+        ge=0,
+        le=1.5,
+        slider=(0, 1.5, 0.001),
+        section="img2img",
+    )
+    img2img_extra_noise: float = param(
+        0.0,
+        "Extra noise",
+        help="Noise added on top in img2img and hires fix; more invents more detail.",
+        infotext="Extra noise",
+        ge=0,
+        le=1,
+        slider=(0, 1, 0.01),
+        section="img2img",
+    )
+    inpainting_mask_weight: float = param(
+        1.0,
+        "Inpainting conditioning mask strength",
+        help="How strictly an inpainting checkpoint leaves out what lies under the mask; 0 shows it everything.",
+        infotext="Conditional mask weight",
+        ge=0,
+        le=1,
+        slider=(0, 1, 0.01),
+        section="img2img",
+    )

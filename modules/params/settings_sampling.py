@@ -1,0 +1,224 @@
+"""The options of samplers, schedules, seeds and guidance, under A1111's names."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+from modules.params.param import param
+
+
+class SamplingSettings(BaseModel):
+    """What decides, beside the request's own fields, which way the noise is walked."""
+
+    randn_source: Literal["GPU", "CPU", "NV"] = param(
+        "GPU",
+        "Random number generator",
+        help="Where noise is drawn; NV gives an NVIDIA card's noise everywhere, and so does GPU without such a card.",
+        infotext="RNG",
+        section="sampling",
+    )
+    eta_noise_seed_delta: int = param(
+        0,
+        "Eta noise seed delta",
+        help="Is added to the seed for all noise after the first; 31337 gives NovelAI's pictures.",
+        infotext="ENSD",
+        ge=0,
+        le=2**32 - 1,
+        section="sampling",
+    )
+    eta_ancestral: float = param(
+        1.0,
+        "Eta for k-diffusion samplers",
+        help="Share of fresh noise in each step of ancestral and SDE samplers; 0 adds none.",
+        infotext="Eta",
+        ge=0,
+        le=1,
+        slider=(0, 1, 0.01),
+        section="sampling",
+    )
+    eta_ddim: float = param(
+        0.0,
+        "Eta for DDIM",
+        help="Share of fresh noise in each step of DDIM; 0 adds none.",
+        infotext="Eta DDIM",
+        ge=0,
+        le=1,
+        slider=(0, 1, 0.01),
+        section="sampling",
+    )
+    ddim_discretize: Literal["uniform", "quad"] = param(
+        "uniform",
+        "DDIM's timesteps in img2img",
+        help="Spreads the timesteps evenly or by squares.",
+        infotext="DDIM discretize",
+        section="sampling",
+    )
+    s_churn: float = param(
+        0.0,
+        "Sigma churn",
+        help="Noise that Euler, Heun and DPM2 add before a step; 0 adds none.",
+        infotext="Sigma churn",
+        ge=0,
+        le=100,
+        slider=(0, 100, 0.01),
+        section="sampling",
+    )
+    s_tmin: float = param(
+        0.0,
+        "Sigma tmin",
+        help="Below this noise level nothing is churned.",
+        infotext="Sigma tmin",
+        ge=0,
+        le=10,
+        slider=(0, 10, 0.01),
+        section="sampling",
+    )
+    s_tmax: float = param(
+        0.0,
+        "Sigma tmax",
+        help="Above this noise level nothing is churned; 0 sets no bound.",
+        infotext="Sigma tmax",
+        ge=0,
+        le=999,
+        slider=(0, 999, 0.01),
+        section="sampling",
+    )
+    s_noise: float = param(
+        1.0,
+        "Sigma noise",
+        help="Strength of the fresh noise; a little above 1 keeps more detail.",
+        infotext="Sigma noise",
+        ge=0,
+        le=1.1,
+        slider=(0, 1.1, 0.001),
+        section="sampling",
+    )
+    sigma_min: float = param(
+        0.0,
+        "Sigma min",
+        help="The schedule's smallest noise level; 0 takes the model's.",
+        infotext="Schedule min sigma",
+        ge=0,
+        le=100,
+        section="sampling",
+    )
+    sigma_max: float = param(
+        0.0,
+        "Sigma max",
+        help="The schedule's largest noise level; 0 takes the model's.",
+        infotext="Schedule max sigma",
+        ge=0,
+        le=1000,
+        section="sampling",
+    )
+    rho: float = param(
+        0.0,
+        "Rho",
+        help="More spends more steps on small noise levels (Karras, Polyexponential); 0 takes the schedule's own.",
+        infotext="Schedule rho",
+        ge=0,
+        le=100,
+        section="sampling",
+    )
+    beta_dist_alpha: float = param(
+        0.6,
+        "Beta schedule's alpha",
+        help="Smaller spends more steps at the beginning.",
+        infotext="Beta schedule alpha",
+        ge=0.01,
+        le=5,
+        slider=(0.01, 5, 0.01),
+        section="sampling",
+    )
+    beta_dist_beta: float = param(
+        0.6,
+        "Beta schedule's beta",
+        help="Smaller spends more steps at the end.",
+        infotext="Beta schedule beta",
+        ge=0.01,
+        le=5,
+        slider=(0.01, 5, 0.01),
+        section="sampling",
+    )
+    use_old_karras_scheduler_sigmas: bool = param(
+        False,
+        "Old Karras sigmas",
+        help="Lets Karras run from 10 to 0.1, as A1111 did at first.",
+        infotext="Old Karras sigmas",
+        section="sampling",
+    )
+    always_discard_next_to_last_sigma: bool = param(
+        False,
+        "Always discard the next-to-last sigma",
+        help="Leaves out the last small step of every schedule.",
+        infotext="Discard penultimate sigma",
+        section="sampling",
+    )
+    sgm_noise_multiplier: bool = param(
+        False,
+        "SGM noise multiplier",
+        help="Scales the first noise as SDXL's own code does.",
+        infotext="SGM noise multiplier",
+        section="sampling",
+    )
+    sd_noise_schedule: Literal["Default", "Zero Terminal SNR"] = param(
+        "Default",
+        "Noise schedule",
+        help="Zero Terminal SNR lets sampling begin at noise alone; for models trained so.",
+        infotext="Noise Schedule",
+        section="sampling",
+    )
+    use_downcasted_alpha_bar: bool = param(
+        False,
+        "Downcast alphas_cumprod",
+        help="Rounds the model's noise levels to half precision, as A1111 did before 1.7.",
+        infotext="Downcast alphas_cumprod",
+        section="sampling",
+    )
+    enable_quantization: bool = param(
+        False,
+        "Quantize timesteps",
+        help="Shows the network whole timesteps alone.",
+        infotext="Quantized timesteps",
+        section="sampling",
+    )
+    uni_pc_variant: Literal["bh1", "bh2", "vary_coeff"] = param(
+        "bh1",
+        "UniPC variant",
+        help="Which form of UniPC's update is used.",
+        infotext="UniPC variant",
+        section="sampling",
+    )
+    uni_pc_skip_type: Literal["time_uniform", "time_quadratic", "logSNR"] = param(
+        "time_uniform",
+        "UniPC skip type",
+        help="How UniPC spreads its timesteps.",
+        infotext="UniPC skip type",
+        section="sampling",
+    )
+    uni_pc_order: int = param(
+        3,
+        "UniPC order",
+        help="How many former steps UniPC looks back at, below the number of steps.",
+        infotext="UniPC order",
+        ge=1,
+        le=50,
+        slider=(1, 50, 1),
+        section="sampling",
+    )
+    uni_pc_lower_order_final: bool = param(
+        True,
+        "UniPC lower order final",
+        help="Lets UniPC look back less in its last steps.",
+        infotext="UniPC lower order final",
+        section="sampling",
+    )
+    tiling: bool = param(
+        False,
+        "Tiling",
+        help="Makes pictures whose edges fit together.",
+        infotext="Tiling",
+        section="sampling",
+    )
