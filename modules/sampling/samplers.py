@@ -1,27 +1,17 @@
-"""Samplers: each one is a generator, a few lines long, and one row of SAMPLERS.
-
-A sampler yields `(x, sigma)`, is sent the network's `denoised` prediction for it, and returns the final
-`x`. `x` is the picture plus sigma times unit noise (Karras et al. 2022); sigmas are plain floats. Run
-with plain floats for `x`, too, a sampler tells which levels it will visit.
-"""
+"""Samplers: each one is a generator (`walk`), a few lines long, and one row of SAMPLERS."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from modules.core.registry import Registry
 from modules.sampling.noise_levels import NoiseLevels
 from modules.sampling.part_way import Start, begin, begin_ddim
 from modules.sampling.schedules import ddim_timesteps
-
-Tensor = Any  # a torch tensor, or a float in a dry run; this floor does not know torch
-Noise = Callable[[], Tensor]  # draws the next unit noise, from each image's own generator
-Steps = Generator[tuple[Tensor, float], Tensor, Tensor]
-SamplerFn = Callable[[Tensor, Sequence[float], Noise], Steps]
+from modules.sampling.walk import Noise, SamplerFn, Steps, Tensor
 
 
 @dataclass(frozen=True)
@@ -39,6 +29,9 @@ class Sampler:
         least_steps: Fewer steps than this would make no update at all.
         begin: From the levels of a whole run, its steps and a denoising strength to where a run begins that
             repaints a picture.
+        calls_per_step: How many evaluations of the network count as one step where a prompt changes at a step.
+        masks_before: Whether the kept part of a picture is put back before the network sees it (A1111's
+            timestep samplers) rather than into what it predicts.
     """
 
     name: str
@@ -49,6 +42,8 @@ class Sampler:
     starts_scaled: bool = False
     least_steps: int = 1
     begin: Callable[[Sequence[float], int, float], Start] = begin
+    calls_per_step: int = 1
+    masks_before: bool = False
 
     def first_scale(self, sigma: float) -> float:
         """Return what unit noise is multiplied with to make the first `x`."""
@@ -129,19 +124,7 @@ SAMPLERS: Registry[Sampler] = Registry(
             starts_scaled=True,
             least_steps=2,
             begin=begin_ddim,
+            masks_before=True,
         ),
     ],
 )
-
-
-def visited_levels(run: SamplerFn, sigmas: Sequence[float]) -> list[float]:
-    """Return the sigma of each network evaluation, by running the sampler on the number 0."""
-    walk = run(0.0, sigmas, lambda: 0.0)
-    visited: list[float] = []
-    try:
-        _, sigma = next(walk)
-        while True:
-            visited.append(sigma)
-            _, sigma = walk.send(0.0)
-    except StopIteration:
-        return visited

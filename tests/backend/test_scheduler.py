@@ -178,3 +178,55 @@ def test_other_schedules_are_walked_as_they_are(components: Components):
     scheduler.set_timesteps(4)
     assert scheduler.timesteps.tolist() == pytest.approx([999, 666, 333, 0], abs=1e-3)
     assert scheduler.init_noise_sigma == pytest.approx(14.614643, abs=1e-4)
+
+
+class HalfKept:
+    """A mask that keeps the left half of a picture of ones."""
+
+    def __init__(self) -> None:
+        self.called: list[str] = []
+
+    def before(self, x: Tensor, sigma: float) -> Tensor:
+        self.called.append("before")
+        return self._kept(x)
+
+    def denoised(self, denoised: Tensor, sigma: float) -> Tensor:
+        self.called.append("denoised")
+        return self._kept(denoised)
+
+    @staticmethod
+    def _kept(x: Tensor) -> Tensor:
+        return torch.cat([torch.ones_like(x[..., :4]), x[..., 4:]], dim=-1)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("name", "called", "calls"), [("Euler", "denoised", 5), ("DDIM", "before", 4)])
+def test_a_mask_keeps_its_part_of_the_picture(components: Components, name: str, called: str, calls: int):
+    noise, mask = ImageNoise(SEEDS, (4, 8, 8), torch.device("cpu")), HalfKept()
+    scheduler = SamplerScheduler(
+        SAMPLERS.get(name), whole(sigmas_of(name)), LEVELS, noise, "epsilon", lambda state: None
+    )
+    scheduler.mask = mask
+    guided = GuidedUNet(components.unet, COND, UNCOND, 1.0)
+    latents = pipelines.txt2img(components, guided, scheduler, Txt2ImgRequest(width=64, height=64), noise())
+    assert mask.called == [called] * calls
+    if name == "Euler":
+        assert torch.allclose(latents[..., :4], torch.ones(2, 4, 8, 4), atol=1e-5)
+
+
+@torch.inference_mode()
+def test_the_network_sees_the_kept_part_but_the_sampler_goes_on_with_its_own(components: Components):
+    """A1111's timestep samplers: the network's noise, predicted of the blended sample, is taken off the unblended."""
+    state: list[StepState] = []
+    noise = ImageNoise(SEEDS, (4, 8, 8), torch.device("cpu"))
+    sampler, sigmas = SAMPLERS.get("DDIM"), sigmas_of("DDIM")
+    scheduler = SamplerScheduler(sampler, whole(sigmas), LEVELS, noise, "v_prediction", state.append)
+    scheduler.mask, mask = HalfKept(), HalfKept()
+    x, t = noise() * scheduler.init_noise_sigma, torch.tensor(901.0)
+    shown = scheduler.scale_model_input(x, t)
+    scale = (1 + sigmas[0] ** 2) ** 0.5
+    assert torch.allclose(shown, mask.before(x / scale, sigmas[0]))
+    v = components.unet(shown, t, encoder_hidden_states=COND.expand(2, -1, -1))[0]
+    scheduler.step(v, t, x)
+    epsilon = v / scale + shown * (sigmas[0] / scale)
+    assert torch.allclose(state[0].denoised, x - sigmas[0] * epsilon, atol=1e-4)

@@ -16,8 +16,9 @@ from modules.params.depth import DepthRequest
 from modules.params.param import param, params_of, validated
 from modules.params.txt2img import Txt2ImgRequest
 from modules.sampling.noise_levels import NoiseLevels
-from modules.sampling.samplers import SAMPLERS, Noise, Sampler, Steps, Tensor
+from modules.sampling.samplers import SAMPLERS, Sampler
 from modules.sampling.schedules import SCHEDULES, Schedule
+from modules.sampling.walk import Noise, Steps, Tensor
 from modules.ui import page
 from modules.ui.form import Form
 from tests.engine.fake_executor import PATIENCE_S

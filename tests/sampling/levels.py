@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from modules.sampling.noise_levels import NoiseLevels
-from modules.sampling.samplers import SamplerFn
+from modules.sampling.walk import Noise, SamplerFn
 
 
 def sd1_levels() -> NoiseLevels:
@@ -47,7 +47,7 @@ def drive(
     x: Any,
     sigmas: Sequence[float],
     denoiser: Callable[[Any, float], Any],
-    noise: Callable[[], Any] = no_noise,
+    noise: Noise = no_noise,
 ) -> Any:
     """Return what a sampler makes of `x` with the denoiser."""
     walk = run(x, sigmas, noise)

@@ -3,8 +3,9 @@ import math
 import pytest
 
 from modules.sampling.part_way import begin, begin_ddim
-from modules.sampling.samplers import SAMPLERS, visited_levels
+from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import ddim_timesteps, karras
+from modules.sampling.walk import visited_levels
 from tests.sampling.levels import sd1_levels
 
 SD1 = sd1_levels()

@@ -8,15 +8,14 @@ import pytest
 from modules.sampling.samplers import (
     SAMPLERS,
     Sampler,
-    SamplerFn,
     ancestral_step,
     ddim,
     dpmpp_2m,
     euler,
     euler_ancestral,
-    visited_levels,
 )
 from modules.sampling.schedules import SCHEDULES, ddim_timesteps, karras
+from modules.sampling.walk import SamplerFn, visited_levels
 from tests.sampling.levels import Gaussian, drive, sd1_levels
 
 DATA = Gaussian(mean=0.3, spread=0.7)
