@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args
 
@@ -14,66 +15,45 @@ from pydantic import BeforeValidator, PlainSerializer
 from pydantic.fields import FieldInfo
 
 from modules.core.errors import UserError
-
-FORMATS = ("PNG", "JPEG", "WEBP")
-LARGEST_FILE_BYTES = 64 * 2**20  # as much as the page lets through
-# As many as the largest picture that can be made. A few kilobytes can unpack to any number.
-MOST_PIXELS = 8192 * 8192
-PAPER = (255, 255, 255)  # behind what is transparent, as in A1111
+from modules.params.image_files import open_image
+from modules.params.image_kinds import DEPTH, MASK, PICTURE, ImageKind
 
 
 @dataclass(frozen=True, repr=False)
 class ImageField:
-    """A picture as its pixels: upright, opaque, in 8-bit RGB. Equal pixels are equal pictures.
+    """A picture as its pixels, upright. Equal pixels are equal pictures.
 
     Args:
         size: Width and height.
-        pixels: Rows from the top, three bytes a pixel.
+        pixels: Rows from the top.
+        mode: Pillow's: "RGB" for a picture, "L" for a mask, "I;16" for depth.
     """
 
     size: tuple[int, int]
     pixels: bytes
+    mode: str = PICTURE.mode
 
     @classmethod
-    def from_pil(cls, image: Image.Image) -> ImageField:
-        """Return a picture as it is to be seen: turned as its EXIF data say, on white where it is transparent."""
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith(
-            "I"
-        ):  # 16 bits of grey, as programs write depth; RGB would cut them off
-            upright = upright.convert("I").point(lambda value: value * (1 / 256))
-            upright = upright.convert("L")
-        if upright.has_transparency_data:
-            upright = upright.convert("RGBA")
-            upright = Image.alpha_composite(Image.new("RGBA", upright.size, PAPER), upright)
-        return cls(upright.size, upright.convert("RGB").tobytes())
+    def from_pil(cls, image: Image.Image, kind: ImageKind = PICTURE) -> ImageField:
+        """Return a picture as it is to be seen: turned as its EXIF data say, in the mode of its kind."""
+        read = kind.read(ImageOps.exif_transpose(image))
+        return cls(read.size, read.tobytes(), kind.mode)
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> ImageField:
+    def from_bytes(cls, data: bytes, kind: ImageKind = PICTURE) -> ImageField:
         """Return the picture in the bytes of a file.
 
         Raises:
-            UserError: they are no PNG, JPEG or WebP, are damaged, or hold too many pixels.
+            UserError: no picture comes of them; see `open_image`.
         """
-        if len(data) > LARGEST_FILE_BYTES:
-            raise UserError(
-                f"The picture has {len(data)} bytes; at most {LARGEST_FILE_BYTES} are read."
-            )
-        try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                width, height = image.size  # from the header; nothing is unpacked yet
-                if width * height > MOST_PIXELS:
-                    raise _too_large(f"{width}x{height} pixels")
-                return cls.from_pil(image)
-        except Image.UnidentifiedImageError:
-            raise UserError("The picture is no PNG, JPEG or WebP file.") from None
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-            raise _too_large("too many pixels") from None
-        except (OSError, ValueError, SyntaxError) as error:  # what Pillow says of damage
-            raise UserError(f"The picture is damaged: {error}.", "Save it again.") from error
+        with open_image(data) as image:
+            try:
+                return cls.from_pil(image, kind)
+            except ValueError as error:  # a mode that Pillow cannot convert
+                raise UserError(f"The picture cannot be read: {error}.", "Save it as PNG.") from error
 
     @classmethod
-    def from_base64(cls, text: str) -> ImageField:
+    def from_base64(cls, text: str, kind: ImageKind = PICTURE) -> ImageField:
         """Return the picture in base64, with or without "data:image/png;base64," before it.
 
         Raises:
@@ -88,11 +68,11 @@ class ImageField:
             data = base64.b64decode("".join(coded.split()), validate=True)
         except (binascii.Error, ValueError):
             raise UserError("The picture is no base64 text.") from None
-        return cls.from_bytes(data)
+        return cls.from_bytes(data, kind)
 
     def to_pil(self) -> Image.Image:
-        """Return a new picture in RGB."""
-        return Image.frombytes("RGB", self.size, self.pixels)
+        """Return a new picture in its mode."""
+        return Image.frombytes(self.mode, self.size, self.pixels)
 
     def to_base64(self) -> str:
         """Return the picture as a PNG in base64, without a prefix."""
@@ -107,36 +87,34 @@ class ImageField:
 
 
 def is_picture(field: FieldInfo) -> bool:
-    """Return whether a request's field holds a picture."""
+    """Return whether a request's field holds a picture, a mask or depth."""
     return ImageField in (field.annotation, *get_args(field.annotation))
 
 
-def _read(value: Any) -> ImageField | None:  # whatever a form or a JSON body holds
-    try:
-        if value is None or isinstance(value, ImageField):
-            return value
-        if isinstance(value, bytes):
-            return ImageField.from_bytes(value)
-        if isinstance(value, str):
-            return ImageField.from_base64(value)
-        raise UserError(f"A picture in base64 is needed, not {type(value).__name__}.")
-    except UserError as error:
-        raise ValueError(str(error)) from error
+def _reader(kind: ImageKind) -> Callable[[Any], ImageField | None]:
+    def read(value: Any) -> ImageField | None:  # whatever a form or a JSON body holds
+        try:
+            if isinstance(value, ImageField) and value.mode != kind.mode:
+                return ImageField.from_pil(value.to_pil(), kind)
+            if value is None or isinstance(value, ImageField):
+                return value
+            if isinstance(value, bytes):
+                return ImageField.from_bytes(value, kind)
+            if isinstance(value, str):
+                return ImageField.from_base64(value, kind)
+            raise UserError(f"A picture in base64 is needed, not {type(value).__name__}.")
+        except UserError as error:
+            raise ValueError(str(error)) from error
+
+    return read
 
 
 def _coded(picture: ImageField | None) -> str | None:
     return None if picture is None else picture.to_base64()
 
 
-def _too_large(found: str) -> UserError:
-    return UserError(
-        f"The picture has {found}; at most {MOST_PIXELS} are read.", "Make it smaller."
-    )
-
-
-# The type of a request's field: it takes a picture, a file's bytes or base64; JSON holds base64.
-Picture = Annotated[
-    ImageField | None,
-    BeforeValidator(_read),
-    PlainSerializer(_coded, return_type=str | None, when_used="json"),
-]
+_AS_BASE64 = PlainSerializer(_coded, return_type=str | None, when_used="json")
+# The types of a request's fields: each takes a picture, a file's bytes or base64; JSON holds base64.
+Picture = Annotated[ImageField | None, BeforeValidator(_reader(PICTURE)), _AS_BASE64]
+Mask = Annotated[ImageField | None, BeforeValidator(_reader(MASK)), _AS_BASE64]
+DepthMap = Annotated[ImageField | None, BeforeValidator(_reader(DEPTH)), _AS_BASE64]
