@@ -45,9 +45,9 @@ def write(
         settings: The options in force; those that differ from the defaults are told.
     """
     pairs: dict[str, object] = {
-        row.infotext: getattr(request, name)
+        row.infotext: row.told(request, name)
         for name, row in params_of(type(request)).items()
-        if row.infotext is not None and row.when(request)
+        if row.infotext is not None
     }
     pairs.update(_changed(settings))
     pairs["Size"] = f"{request.width}x{request.height}"

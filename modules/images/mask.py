@@ -9,20 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom; the last two are the first outside
-_OPAQUE = 128  # from more than this on, a pixel of a brush's layer counts as painted
 _STRIP_ROWS = 64  # few enough to stay in a processor's cache
-
-
-def to_mask(image: Image.Image) -> Image.Image:
-    """Return a picture as a mask in L, as A1111 reads it.
-
-    Where it is transparent anywhere, it is a brush's layer and what is opaque is masked; else its grey is the mask.
-    """
-    if image.has_transparency_data:
-        alpha = image.convert("RGBA").getchannel("A")
-        if alpha.getextrema() != (255, 255):
-            return alpha.point([255 if level > _OPAQUE else 0 for level in range(256)])
-    return image.convert("L")
 
 
 def from_alpha(image: Image.Image) -> Image.Image | None:

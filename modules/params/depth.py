@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modules.params.image import Picture
+from modules.params.image import DepthMap, Picture
 from modules.params.param import param
 from modules.params.request import GenerationRequest, Task
 
@@ -16,7 +16,7 @@ class DepthRequest(GenerationRequest):
         help="What is repainted; its middle is cut to the proportions of Width and Height.",
         section="picture",
     )
-    depth_map: Picture = param(
+    depth_map: DepthMap = param(
         None,
         "Depth map (optional)",
         help="White is near, black is far; without one the checkpoint estimates the depth of the picture.",
@@ -31,6 +31,48 @@ class DepthRequest(GenerationRequest):
         le=1,
         slider=(0, 1, 0.01),
         section="picture",
+    )
+
+    depth_contrast: float = param(
+        1.0,
+        "Depth contrast",
+        help="Above 1 near and far are drawn apart, below 1 they come together.",
+        infotext="Depth contrast",
+        only_changed=True,
+        ge=0,
+        le=4,
+        slider=(0, 4, 0.05),
+        section="depth",
+    )
+    depth_near: float = param(
+        1.0,
+        "Depth near",
+        help="What is at least as near counts as the nearest; 1 is the nearest of the picture.",
+        infotext="Depth near",
+        only_changed=True,
+        ge=0,
+        le=1,
+        slider=(0, 1, 0.01),
+        section="depth",
+    )
+    depth_far: float = param(
+        0.0,
+        "Depth far",
+        help="What is at most as near counts as the farthest; 0 is the farthest of the picture.",
+        infotext="Depth far",
+        only_changed=True,
+        ge=0,
+        le=1,
+        slider=(0, 1, 0.01),
+        section="depth",
+    )
+    depth_invert: bool = param(
+        False,
+        "Invert depth",
+        help="Takes what is white for far and what is black for near.",
+        infotext="Depth inverted",
+        only_changed=True,
+        section="depth",
     )
 
     @property

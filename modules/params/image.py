@@ -50,7 +50,9 @@ class ImageField:
             try:
                 return cls.from_pil(image, kind)
             except ValueError as error:  # a mode that Pillow cannot convert
-                raise UserError(f"The picture cannot be read: {error}.", "Save it as PNG.") from error
+                raise UserError(
+                    f"The picture cannot be read: {error}.", "Save it as PNG."
+                ) from error
 
     @classmethod
     def from_base64(cls, text: str, kind: ImageKind = PICTURE) -> ImageField:

@@ -19,8 +19,7 @@ _DEEPEST = 65535
 def is_transparent(image: Image.Image) -> bool:
     """Return whether any pixel is not opaque."""
     return (
-        image.has_transparency_data
-        and image.convert("RGBA").getchannel("A").getextrema()[0] != 255
+        image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] != 255
     )
 
 

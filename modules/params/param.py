@@ -26,6 +26,9 @@ class Param:
         help: One sentence saying what a larger or another value does.
         infotext: Its key in the infotext; None when it is not written as a pair.
         when: The pair is written only when this holds of the request.
+        only_changed: The pair is written only when the value is not the default.
+        words: What the values are called on the page and in the infotext, from False or 0 on; none for a value that is
+            called by itself.
         ge: Smallest valid value.
         le: Largest valid value.
         multiple_of: Valid values are multiples of this.
@@ -39,6 +42,8 @@ class Param:
     help: str
     infotext: str | None = None
     when: Callable[[Any], bool] = _always
+    only_changed: bool = False
+    words: tuple[str, ...] = ()
     ge: float | None = None
     le: float | None = None
     multiple_of: int | None = None
@@ -46,6 +51,15 @@ class Param:
     choices: str | None = None
     section: str = "main"
     lines: int = 1
+
+    def told(self, request: BaseModel, name: str) -> object:
+        """Return a request's value as the infotext tells it; None when it does not."""
+        value = getattr(request, name)
+        if self.infotext is None or not self.when(request):
+            return None
+        if self.only_changed and value == type(request).model_fields[name].default:
+            return None
+        return self.words[int(value)] if self.words else value
 
     def complaint(self, value: object) -> str:
         """Return one sentence that says why the value is not valid and what is."""

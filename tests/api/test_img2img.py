@@ -93,7 +93,7 @@ def test_without_a_picture_nothing_is_found(client: TestClient, pictures: Any):
         ({"init_images": [{"path": "/etc/passwd"}]}, "Picture: A picture in base64 is needed, not dict."),
         ({"init_images": ["http://127.0.0.1/x.png"]}, "Picture: The picture is a web address"),
         ({"init_images": ["/etc/passwd"]}, "Picture: The picture is no"),
-        ({"depth_map": "AAAA"}, "Depth map (optional): The picture is no PNG, JPEG or WebP file."),
+        ({"depth_map": "AAAA"}, "Depth map (optional): The picture is no PNG, JPEG, WEBP, AVIF, GIF, BMP or TIFF file."),
         ({"denoising_strength": 1.5}, "Denoising strength is 1.5; the largest valid value is 1."),
         ({"override_settings": {"sd_model_checkpoint": "first"}}, "'first.safetensors' is no depth checkpoint"),
         ({"override_settings": {"sd_model_checkpoint": "pruned"}}, "'pruned.safetensors' carries no depth estimator"),

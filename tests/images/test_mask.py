@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modules.images.mask import blurred, crop_box, from_alpha, gaussian, is_full, to_mask
+from modules.images.mask import blurred, crop_box, from_alpha, gaussian, is_full
 
 
 def boxed(size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Image:
@@ -23,20 +23,6 @@ def blurred_plainly(levels: np.ndarray, sigma: float) -> np.ndarray:
         windows = np.lib.stride_tricks.sliding_window_view(padded, len(reach), axis=axis)
         levels = np.rint(windows @ (taps / taps.sum()))
     return levels
-
-
-def test_a_brushs_layer_is_read_by_its_opacity():
-    layer = Image.new("RGBA", (3, 1), (0, 0, 0, 128))
-    layer.putpixel((1, 0), (0, 0, 0, 129))
-    layer.putpixel((2, 0), (255, 255, 255, 0))
-    assert to_mask(layer).tobytes() == bytes([0, 255, 0])
-
-
-def test_an_opaque_mask_is_read_by_its_grey():
-    opaque = Image.new("RGBA", (2, 1), (255, 255, 255, 255))
-    opaque.putpixel((1, 0), (100, 100, 100, 255))
-    assert to_mask(opaque).tobytes() == bytes([255, 100])
-    assert to_mask(opaque.convert("RGB")).tobytes() == bytes([255, 100])
 
 
 def test_what_is_transparent_in_a_picture_can_be_its_mask():

@@ -5,12 +5,16 @@ import io
 import struct
 import zlib
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from modules.core.errors import UserError
 from modules.params.depth import DepthRequest
-from modules.params.image import MOST_PIXELS, ImageField, is_picture
+from modules.params.image import ImageField, is_picture
+from modules.params.image_files import MOST_PIXELS
+from modules.params.image_kinds import DEPTH, MASK
+from modules.params.img2img import Img2ImgRequest
 from modules.params.param import validated
 
 
@@ -75,18 +79,45 @@ def test_what_is_transparent_lies_on_white():
     assert ImageField.from_bytes(file_of(palette, transparency=0)).pixels == bytes([255] * 3)
 
 
-def test_depth_in_16_bits_keeps_its_range():
-    image = Image.new("I;16", (3, 1))
-    image.putdata([0, 32768, 65535])
-    assert ImageField.from_bytes(file_of(image)).pixels == bytes([0] * 3 + [128] * 3 + [255] * 3)
+@pytest.mark.parametrize("format", ["GIF", "BMP", "TIFF", "AVIF", "WEBP", "JPEG", "PNG"])
+def test_every_format_that_people_send_is_read(format: str):
+    read = ImageField.from_bytes(file_of(Image.new("RGB", (32, 16), (200, 100, 50)), format))
+    assert read.size == (32, 16)
+    assert max(abs(a - b) for a, b in zip(read.pixels[:3], (200, 100, 50), strict=True)) <= 4
+
+
+def test_of_an_animation_the_first_picture_is_read():
+    data = file_of(Image.new("RGB", (8, 8), "red"), "GIF", save_all=True, append_images=[Image.new("RGB", (8, 8), "blue")])
+    assert ImageField.from_bytes(data) == ImageField.from_pil(Image.new("RGB", (8, 8), "red"))
+
+
+def test_a_printers_jpeg_is_read():
+    read = ImageField.from_bytes(file_of(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG"))
+    red, green, blue = read.pixels[:3]
+    assert red > 200 > 60 > max(green, blue)
+
+
+def test_a_mask_and_depth_are_kept_in_their_own_modes():
+    field = ImageField.from_pil(picture(), MASK)
+    assert (field.mode, field.to_pil().tobytes()) == ("L", picture().convert("L").tobytes())
+    deep = Image.new("I;16", (3, 1))
+    deep.putdata([0, 4711, 65535])
+    kept = ImageField.from_bytes(file_of(deep), DEPTH)
+    assert kept == ImageField.from_base64(kept.to_base64(), DEPTH)
+    assert np.asarray(kept.to_pil())[0].tolist() == [0, 4711, 65535]
+    assert DepthRequest(depth_map=ImageField.from_pil(picture())).depth_map == ImageField.from_pil(picture(), DEPTH)
+    assert Img2ImgRequest(mask=ImageField.from_pil(picture())).mask == field
 
 
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "is no PNG, JPEG or WebP file"),
-        (b"GIF89a", "is no PNG, JPEG or WebP file"),
-        (file_of(picture(), "GIF"), "is no PNG, JPEG or WebP file"),
+        (b"", "file is empty"),
+        (b"GIF89a", "is no PNG, JPEG, WEBP, AVIF, GIF, BMP or TIFF file"),
+        (b"a text file named .png", "is no PNG, JPEG"),
+        (file_of(picture(), "PPM"), "is no PNG, JPEG"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is a HEIC file, and Pillow's plugin"),
+        (bomb(20000, 20000), f"too many pixels; at most {MOST_PIXELS} are read"),
         (file_of(picture((64, 64)))[:-40], "is damaged"),
         (file_of(picture((64, 64)), "JPEG")[:200], "is damaged"),
         (bomb(8192, 8200), f"8192x8200 pixels; at most {MOST_PIXELS} are read"),
