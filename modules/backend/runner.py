@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from modules.backend import generate
+from modules.backend.answers import ANSWERS
 from modules.backend.cache import LoadedModel, ModelCache
 from modules.backend.device import Device, choose
 from modules.core.errors import NotFinite, OutOfMemory
@@ -17,6 +19,7 @@ from modules.params.device import DeviceOptions
 from modules.params.result import Listener
 from modules.plan import Plan
 from modules.prompt.tokens import ClipTokenizer
+from modules.questions import Question
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +41,15 @@ class Runner:
     def load(self, model: ModelPlan) -> None:
         """Load a checkpoint ahead of its first job."""
         self._acquire(model)
+
+    @torch.inference_mode()
+    def answer(self, question: Question) -> Any:  # what ANSWERS says of the kind of question
+        """Return the answer to a question.
+
+        Raises:
+            WebUIError: it has none, or the checkpoint cannot be loaded.
+        """
+        return ANSWERS[type(question)](self._acquire(question.model), question)
 
     @torch.inference_mode()
     def run(self, plan: Plan, listener: Listener) -> None:

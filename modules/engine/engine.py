@@ -12,6 +12,8 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
+from PIL import Image
+
 from modules.core.errors import Cancelled, NotFound, WebUIError
 from modules.core.paths import Paths
 from modules.engine.executors import DeviceFacts, Executor, LoadCheckpoint
@@ -23,10 +25,13 @@ from modules.models.convert import convert
 from modules.models.manager import Checkpoint, ModelManager
 from modules.models.model_plan import ModelPlan, native_size, plan_model
 from modules.models.tasks import misfit
+from modules.params.image import ImageField
+from modules.params.recording import ForwardRecording
 from modules.params.request import GenerationRequest, Task
 from modules.params.settings import Settings
 from modules.plan import make_plan
 from modules.prompt.tokens import ClipTokenizer
+from modules.questions import EstimateDepth, Question, ShowForward
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
 
@@ -152,6 +157,33 @@ class Engine:
         job = self.job(job_id) if job_id else self.running_job()
         if job is not None:
             job.interrupt()
+
+    def estimate_depth(self, image: ImageField, size: tuple[int, int]) -> Image.Image:
+        """Return the depth of a picture as the chosen checkpoint estimates it, in grey, white for near; waits for it.
+
+        Raises:
+            UserError: the checkpoint has no estimator.
+        """
+        return self._ask(EstimateDepth(self._model(), image, size))
+
+    def show_forward(
+        self, image: ImageField, size: tuple[int, int], count: int, seed: int, in_pixels: bool
+    ) -> ForwardRecording:
+        """Return how a picture becomes noise under the chosen checkpoint's noise levels; waits for it.
+
+        Raises:
+            UserError: so many moments cannot be shown.
+        """
+        return self._ask(ShowForward(self._model(), image, size, count, seed, in_pixels))
+
+    def _model(self) -> ModelPlan:
+        return plan_model(self.models, self.checkpoint(), self.settings)
+
+    def _ask(self, question: Question) -> Any:  # what the kind of question says
+        with self._lock:
+            if self._stopping:
+                raise Cancelled("The server is stopping.")
+        return self.executor.ask(question).result()
 
     # Checkpoints
 

@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any
 
 from PIL import Image
 
@@ -13,6 +14,7 @@ from modules.core.errors import Cancelled
 from modules.engine.executors import DeviceFacts, LoadCheckpoint
 from modules.params.result import Listener, Progress
 from modules.plan import ImagePlan, Plan
+from modules.questions import Question
 
 PATIENCE_S = 30
 READY = DeviceFacts("Test device", "")
@@ -28,6 +30,7 @@ class FakeExecutor:
     def __init__(self, facts: DeviceFacts | None = READY) -> None:
         self.loaded: list[str] = []
         self.seen: list[str] = []
+        self.answers: dict[type, Any] = {}  # by the kind of question
         self.failures: list[Exception] = []
         self.load_failures: list[Exception] = []
         self.held = threading.Event()
@@ -49,6 +52,9 @@ class FakeExecutor:
 
     def load(self, work: LoadCheckpoint) -> Future[None]:
         return self._put(lambda: self._load(work))
+
+    def ask(self, question: Question) -> Future[Any]:
+        return self._put(lambda: self.answers[type(question)])
 
     def stop(self, timeout_s: float) -> bool:
         self._items.put(None)
@@ -85,8 +91,8 @@ class FakeExecutor:
 
     # Its thread
 
-    def _put(self, work: Callable[[], None]) -> Future[None]:
-        future: Future[None] = Future()
+    def _put(self, work: Callable[[], Any]) -> Future[Any]:
+        future: Future[Any] = Future()
         self._items.put(lambda: _carry_out(future, work))
         return future
 
@@ -129,12 +135,12 @@ def _picture(plan: Plan, image: ImagePlan) -> Image.Image:
     return Image.new("RGB", size, (image.seed % 256, image.seed // 256 % 256, 0))
 
 
-def _carry_out(future: Future[None], work: Callable[[], None]) -> None:
+def _carry_out(future: Future[Any], work: Callable[[], Any]) -> None:
     if not future.set_running_or_notify_cancel():
         return
     try:
-        work()
+        answer = work()
     except Exception as error:  # noqa: BLE001 - as the real executor, it outlives every failure
         future.set_exception(error)
     else:
-        future.set_result(None)
+        future.set_result(answer)

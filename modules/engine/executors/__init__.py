@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from modules.models.manager import Checkpoint
 from modules.models.model_plan import ModelPlan
 from modules.params.result import Listener
 from modules.plan import Plan
+from modules.questions import Question
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,10 @@ class Executor(Protocol):
 
     def load(self, work: LoadCheckpoint) -> Future[None]:
         """Put the loading of a checkpoint in the queue."""
+        ...
+
+    def ask(self, question: Question) -> Future[Any]:
+        """Put a question in the queue; the future carries the answer that its kind says, or the error."""
         ...
 
     def stop(self, timeout_s: float) -> bool:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modules.core.errors import WebUIError
 from modules.engine.executors import DeviceFacts, LoadCheckpoint
@@ -16,6 +16,7 @@ from modules.params.device import DeviceOptions
 from modules.params.result import Listener
 from modules.plan import Plan
 from modules.prompt.tokens import ClipTokenizer
+from modules.questions import Question
 
 if TYPE_CHECKING:
     from modules.backend.runner import Runner
@@ -25,8 +26,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Item:
-    future: Future[None]
-    work: Callable[[Runner], None]
+    future: Future[Any]  # with whatever the work returns
+    work: Callable[[Runner], Any]
 
 
 class LocalExecutor:
@@ -59,6 +60,10 @@ class LocalExecutor:
         """Put the loading of a checkpoint in the queue."""
         return self._put(lambda runner: runner.load(work.model))
 
+    def ask(self, question: Question) -> Future[Any]:
+        """Put a question in the queue."""
+        return self._put(lambda runner: runner.answer(question))
+
     def stop(self, timeout_s: float) -> bool:
         """Take no more work and return whether the running one ended in time."""
         self._items.put(None)
@@ -67,8 +72,8 @@ class LocalExecutor:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def _put(self, work: Callable[[Runner], None]) -> Future[None]:
-        future: Future[None] = Future()
+    def _put(self, work: Callable[[Runner], Any]) -> Future[Any]:
+        future: Future[Any] = Future()
         self._items.put(_Item(future, work))
         return future
 
@@ -98,7 +103,7 @@ class LocalExecutor:
 
 def _carry_out(item: _Item, runner: Runner) -> None:
     try:
-        item.work(runner)
+        answer = item.work(runner)
     except WebUIError as error:
         # The job is remembered with its error; a traceback would keep the frames, and with them the weights.
         error.__context__ = error.__cause__ = None
@@ -112,4 +117,4 @@ def _carry_out(item: _Item, runner: Runner) -> None:
             )
         )
     else:
-        item.future.set_result(None)
+        item.future.set_result(answer)

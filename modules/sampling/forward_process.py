@@ -1,0 +1,86 @@
+"""The forward process of diffusion: how a picture becomes noise, step by step and at once.
+
+Ho et al. 2020 (arXiv 2006.11239), equations 2 and 4. Time t counts the steps taken, from 0, the picture itself, to T.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modules.core.errors import UserError
+from modules.sampling.noise_levels import NoiseLevels
+
+Tensor = Any  # a torch tensor or a numpy array: this floor does not know torch
+
+
+class ForwardProcess:
+    """The trained variances of a model, beta_1 to beta_T.
+
+    Args:
+        levels: The model's trained noise levels.
+    """
+
+    def __init__(self, levels: NoiseLevels) -> None:
+        self.alphas_cumprod: NDArray[np.float64] = 1 / (1 + levels.sigmas**2)
+        before = np.concatenate([[1.0], self.alphas_cumprod[:-1]])
+        self.betas: NDArray[np.float64] = 1 - self.alphas_cumprod / before
+
+    @property
+    def step_count(self) -> int:
+        """Return T, 1000 for every Stable Diffusion."""
+        return len(self.betas)
+
+    def alpha_bar(self, time: int) -> float:
+        """Return the share of the picture's variance that is left after so many steps; 1 at time 0."""
+        return float(self.alphas_cumprod[time - 1]) if time else 1.0
+
+    def beta(self, time: int) -> float:
+        """Return the variance of the noise that the step to this time adds; 0 at time 0."""
+        return float(self.betas[time - 1]) if time else 0.0
+
+    def snr(self, time: int) -> float:
+        """Return the ratio of signal to noise; infinite at time 0."""
+        left = self.alpha_bar(time)
+        return left / (1 - left) if left < 1 else math.inf
+
+    def at_once(self, x0: Tensor, noise: Tensor, time: int) -> Tensor:
+        """Return a draw of q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I).
+
+        Args:
+            x0: The clean sample.
+            noise: Unit noise of the same shape.
+            time: 0 to T.
+        """
+        left = self.alpha_bar(time)
+        return x0 * math.sqrt(left) + noise * math.sqrt(1 - left)
+
+    def chain(self, x0: Tensor, noise: Callable[[], Tensor], last: int) -> Iterator[Tensor]:
+        """Yield x_1 to x_last, each a draw of q(x_t | x_{t-1}) = N(sqrt(1 - beta_t) x_{t-1}, beta_t I).
+
+        Args:
+            x0: The clean sample.
+            noise: Draws unit noise of the same shape, anew for each step.
+            last: 0 to T.
+        """
+        x = x0
+        for beta in self.betas[:last].tolist():
+            x = x * math.sqrt(1 - beta) + noise() * math.sqrt(beta)
+            yield x
+
+    def times(self, count: int) -> list[int]:
+        """Return so many times from 0 to T, spread evenly, both ends among them.
+
+        Raises:
+            UserError: the count is below 2 or above T + 1.
+        """
+        if not 2 <= count <= self.step_count + 1:
+            raise UserError(
+                f"{count} timesteps cannot be shown; this model was trained on {self.step_count}.",
+                f"Choose from 2 to {self.step_count + 1}, both ends counted.",
+            )
+        return [round(time) for time in np.linspace(0, self.step_count, count).tolist()]
