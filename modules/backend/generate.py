@@ -10,7 +10,7 @@ from torch import Tensor
 
 from modules.backend import memory, sample, vae
 from modules.backend.cache import LoadedModel
-from modules.backend.noise import ImageNoise
+from modules.backend.noise import ImageNoise, options_of
 from modules.backend.picture import Seen
 from modules.backend.sample import Steering
 from modules.backend.scheduler import StepState
@@ -85,7 +85,7 @@ def generate_batch(
     # 3. Noise, from each picture's own seed
     channels = components.vae.config["latent_channels"]
     shape = (channels, request.height // 8, request.width // 8)
-    noise = ImageNoise([image.seed for image in batch], shape, device)
+    noise = ImageNoise(batch, shape, device, options_of(plan))
     # 4. Steps
     listener.on_phase("Sampling")
     stepper = Stepper(model, listener, batch_index, len(plan.batches))

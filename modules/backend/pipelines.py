@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from torch import Tensor
 
@@ -60,19 +61,20 @@ def img2img(
         scheduler: The sampler, at its start within the schedule: the pipeline cuts nothing off itself.
         request: Number of steps.
         picture: Its latents, [1, channels, height / 8, width / 8], scaled.
-        noise: Not drawn from yet; its generators tell how many pictures are made.
+        noise: Tells how many pictures are made; the scheduler draws from it.
     """
     pipeline = StableDiffusionImg2ImgPipeline(**_parts(components, unet, scheduler))
     pipeline.set_progress_bar_config(disable=True)
-    count = len(noise.generators)
+    count = len(noise.images)
     return pipeline(
-        # The pipeline draws its noise in this dtype, and all seeds mean noise drawn in 32 bits.
+        # The pipeline takes the latents' dtype from here; they stay in 32 bits.
         prompt_embeds=unet.cond.float().expand(count, -1, -1),
         image=picture.float().expand(count, -1, -1, -1),
         strength=1.0,
         num_inference_steps=request.steps,
         guidance_scale=1.0,
-        generator=noise.generators,
+        # What it draws is thrown away (SamplerScheduler.add_noise), but must not move the global generator.
+        generator=torch.Generator("cpu").manual_seed(0),
         output_type="latent",
         return_dict=False,
     )[0]

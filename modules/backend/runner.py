@@ -12,6 +12,7 @@ from modules.backend import generate
 from modules.backend.answers import ANSWERS
 from modules.backend.cache import LoadedModel, ModelCache
 from modules.backend.device import Device, choose
+from modules.backend.tiling import seamless
 from modules.core.errors import NotFinite, OutOfMemory
 from modules.models.manager import Checkpoint
 from modules.models.model_plan import ModelPlan
@@ -87,9 +88,12 @@ class Runner:
             model = self._acquire(plan.model)
             generate.stop_if_interrupted(listener)
             try:
-                generate.generate_batch(
-                    model, plan, batch_index, listener, self.device.torch_device
-                )
+                with seamless(
+                    model.components.unet, model.components.vae, wanted=plan.settings.tiling
+                ):
+                    generate.generate_batch(
+                        model, plan, batch_index, listener, self.device.torch_device
+                    )
             except (
                 generate.Overflow
             ):  # not the VAE's: it has no higher precision, and pictures may be out

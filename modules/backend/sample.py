@@ -54,6 +54,7 @@ def run(
     chosen = plan.sampler.own_sigmas or plan.schedule.sigmas
     assert chosen is not None, "make_plan has replaced Automatic"
     sigmas = chosen(request.steps, model.levels)
+    noise.sigmas = sigmas
     start = whole(sigmas)
     if isinstance(request, DepthRequest):
         start = plan.sampler.begin(sigmas, request.steps, request.denoising_strength)

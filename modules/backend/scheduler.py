@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from diffusers.configuration_utils import FrozenDict
@@ -15,7 +15,7 @@ from torch import Tensor
 from modules.sampling.noise_levels import NoiseLevels
 from modules.sampling.part_way import Start
 from modules.sampling.samplers import Sampler
-from modules.sampling.walk import Steps, visited_levels
+from modules.sampling.walk import Noise, Steps, visited_levels
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class SamplerScheduler:
         sampler: Sampler,
         start: Start,
         levels: NoiseLevels,
-        noise: Any,  # a Noise, as soon as ImageNoise has its Brownian motion
+        noise: Noise,
         prediction_type: str,
         on_step: Callable[[StepState], None],
     ) -> None:
@@ -111,9 +111,9 @@ class SamplerScheduler:
         self.timesteps = torch.tensor(timesteps, dtype=torch.float32, device=device)
 
     def add_noise(self, original: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """Return the sample at the first level, from clean latents and unit noise of the same shape."""
-        del timesteps
-        return (original + noise * self._start.noised_to) * self._start.scale
+        """Return the sample at the first level, from clean latents and our own noise, not the pipeline's."""
+        del timesteps, noise
+        return (original + self._noise() * self._start.noised_to) * self._start.scale
 
     def scale_model_input(self, sample: Tensor, timestep: Tensor | None = None) -> Tensor:
         """Return the sample as the network knows it: divided by sqrt(1 + sigma^2)."""

@@ -19,7 +19,7 @@ from modules.params.depth import DepthRequest
 from modules.sampling.part_way import Start
 from modules.sampling.samplers import SAMPLERS, ancestral_step
 from modules.sampling.schedules import karras
-from tests.backend.tiny import Counting, conditioning, sd1_levels, tiny_components
+from tests.backend.tiny import Counting, conditioning, noise_of, sd1_levels, tiny_components
 
 LEVELS = sd1_levels()
 COND, UNCOND = conditioning(1), conditioning(2)
@@ -38,7 +38,7 @@ def start_of(name: str, strength: float) -> Start:
 
 
 def seeded() -> ImageNoise:
-    return ImageNoise(SEEDS, (4, 8, 8), torch.device("cpu"))
+    return noise_of(SEEDS)
 
 
 @torch.inference_mode()

@@ -13,14 +13,13 @@ from torch import Tensor
 from modules.backend import pipelines
 from modules.backend.guidance import GuidedUNet
 from modules.backend.loader import Components
-from modules.backend.noise import ImageNoise
 from modules.backend.scheduler import SamplerScheduler, StepState
 from modules.core.errors import Cancelled
 from modules.params.txt2img import Txt2ImgRequest
 from modules.sampling.part_way import whole
 from modules.sampling.samplers import SAMPLERS, ancestral_step
 from modules.sampling.schedules import karras, uniform
-from tests.backend.tiny import AsV, Counting, conditioning, sd1_levels, tiny_components
+from tests.backend.tiny import AsV, Counting, conditioning, noise_of, sd1_levels, tiny_components
 
 LEVELS = sd1_levels()
 COND, UNCOND = conditioning(1), conditioning(2)
@@ -41,7 +40,7 @@ def piped(
     components: Components, name: str, *, unet: Any = None, cfg: float = CFG, on_step: Any = None, steps=STEPS
 ) -> Tensor:
     """Return the latents of a run through the stock pipeline."""
-    noise = ImageNoise(SEEDS, (4, 8, 8), torch.device("cpu"))
+    noise = noise_of(SEEDS)
     scheduler = SamplerScheduler(
         SAMPLERS.get(name),
         whole((SAMPLERS.get(name).own_sigmas or karras)(steps, LEVELS)),
@@ -67,7 +66,7 @@ def predicted(components: Components, x: Tensor, sigma: float) -> Tensor:
 @torch.inference_mode()
 def test_euler_through_the_pipeline_is_its_plain_loop(components: Components):
     sigmas = sigmas_of("Euler")
-    x = ImageNoise(SEEDS, (4, 8, 8), torch.device("cpu"))() * sigmas[0]
+    x = noise_of(SEEDS)() * sigmas[0]
     for sigma, sigma_next in itertools.pairwise(sigmas):
         x = x + (x - predicted(components, x, sigma)) / sigma * (sigma_next - sigma)
     assert torch.allclose(piped(components, "Euler"), x, rtol=1e-4, atol=1e-4)
@@ -76,7 +75,7 @@ def test_euler_through_the_pipeline_is_its_plain_loop(components: Components):
 @torch.inference_mode()
 def test_euler_a_through_the_pipeline_is_its_plain_loop(components: Components):
     sigmas = sigmas_of("Euler a")
-    noise = ImageNoise(SEEDS, (4, 8, 8), torch.device("cpu"))
+    noise = noise_of(SEEDS)
     x = noise() * sigmas[0]
     for sigma, sigma_next in itertools.pairwise(sigmas):
         down, up = ancestral_step(sigma, sigma_next)
@@ -92,7 +91,7 @@ def test_ddim_through_the_pipeline_is_diffusers_own(components: Components):
     )
     stock.set_timesteps(STEPS)
     both = torch.cat([UNCOND.expand(2, -1, -1), COND.expand(2, -1, -1)])
-    x = ImageNoise(SEEDS, (4, 8, 8), torch.device("cpu"))()
+    x = noise_of(SEEDS)()
     for t in (801, 601, 401, 201):
         answers = components.unet(torch.cat([x, x]), t, encoder_hidden_states=both)[0]
         without, with_prompt = answers.chunk(2)
@@ -171,7 +170,7 @@ def test_the_last_step_returns_the_prediction(components: Components):
 
 
 def test_other_schedules_are_walked_as_they_are(components: Components):
-    noise = ImageNoise(SEEDS, (4, 8, 8), torch.device("cpu"))
+    noise = noise_of(SEEDS)
     scheduler = SamplerScheduler(
         SAMPLERS.get("Euler"), whole(uniform(4, LEVELS)), LEVELS, noise, "epsilon", lambda state: None
     )
@@ -202,7 +201,7 @@ class HalfKept:
 @torch.inference_mode()
 @pytest.mark.parametrize(("name", "called", "calls"), [("Euler", "denoised", 5), ("DDIM", "before", 4)])
 def test_a_mask_keeps_its_part_of_the_picture(components: Components, name: str, called: str, calls: int):
-    noise, mask = ImageNoise(SEEDS, (4, 8, 8), torch.device("cpu")), HalfKept()
+    noise, mask = noise_of(SEEDS), HalfKept()
     scheduler = SamplerScheduler(
         SAMPLERS.get(name), whole(sigmas_of(name)), LEVELS, noise, "epsilon", lambda state: None
     )
@@ -218,7 +217,7 @@ def test_a_mask_keeps_its_part_of_the_picture(components: Components, name: str,
 def test_the_network_sees_the_kept_part_but_the_sampler_goes_on_with_its_own(components: Components):
     """A1111's timestep samplers: the network's noise, predicted of the blended sample, is taken off the unblended."""
     state: list[StepState] = []
-    noise = ImageNoise(SEEDS, (4, 8, 8), torch.device("cpu"))
+    noise = noise_of(SEEDS)
     sampler, sigmas = SAMPLERS.get("DDIM"), sigmas_of("DDIM")
     scheduler = SamplerScheduler(sampler, whole(sigmas), LEVELS, noise, "v_prediction", state.append)
     scheduler.mask, mask = HalfKept(), HalfKept()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from modules.backend.loader import Components
+from modules.backend.noise import ImageNoise, NoiseOptions
 from modules.params.result import Progress
+from modules.plan import ImagePlan
 from modules.sampling.noise_levels import NoiseLevels
 from tests.backend.checkpoints import tiny_modules
 
@@ -32,6 +35,12 @@ def conditioning(seed: int, tokens: int = 77) -> Tensor:
     """Return random conditioning of the tiny text encoder's width."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn((1, tokens, 32), generator=generator)
+
+
+def noise_of(seeds: Sequence[int], shape: tuple[int, int, int] = (4, 8, 8)) -> ImageNoise:
+    """Return CPU noise of some seeds, as tests draw it by hand."""
+    images = [ImagePlan(index, seed, 0) for index, seed in enumerate(seeds)]
+    return ImageNoise(images, shape, torch.device("cpu"), NoiseOptions("CPU"))
 
 
 class Counting(nn.Module):

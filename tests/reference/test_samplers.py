@@ -19,7 +19,7 @@ from modules.sampling.part_way import whole
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
 from tests.backend.checkpoints import tiny_description, tiny_weights
-from tests.backend.tiny import conditioning, sd1_alphas, sd1_levels, tiny_components
+from tests.backend.tiny import conditioning, noise_of, sd1_alphas, sd1_levels, tiny_components
 from tests.reference.compare import agree, load_original
 
 LEVELS = sd1_levels()
@@ -29,7 +29,7 @@ K_DIFFUSION = {"Euler": "sample_euler", "Euler a": "sample_euler_ancestral", "DP
 
 
 def noise() -> ImageNoise:
-    return ImageNoise([11, 12], (4, 8, 8), torch.device("cpu"))
+    return noise_of([11, 12])
 
 
 def sampled(name: str, sigmas: list[float], prediction_type: str) -> Tensor:
