@@ -22,10 +22,13 @@ ASSETS = Path(__file__).parent / "assets"
 
 @dataclass(frozen=True)
 class Tab:
-    """One row of TABS: its title and the function that builds it."""
+    """One row of TABS: its title and the function that builds it.
+
+    It returns the form of a tab that makes pictures, None for any other.
+    """
 
     title: str
-    build: Callable[[Engine], Form]
+    build: Callable[[Engine], Form | None]
 
 
 TABS: tuple[Tab, ...] = (Tab("txt2img", txt2img.build), Tab("Depth", depth.build))
@@ -46,6 +49,8 @@ def build_page(engine: Engine) -> gr.Blocks:
                 with gr.Tab(tab.title, id=tab.title, elem_id=f"tab_{tab.title}"):
                     line = build_fitness(tab.title)
                     form = tab.build(engine)
+                    if form is None:
+                        continue
                     events = [remember(form, page), *chosen]
                     follow_fitness(engine, form, line, events)
                     filled, *_ = follow_native_size(engine, form, events)
