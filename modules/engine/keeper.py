@@ -11,6 +11,7 @@ from PIL import Image
 
 from modules import infotext
 from modules.core.errors import StorageError, WebUIError
+from modules.core.version import NAME, VERSION
 from modules.images.save import ImageStore
 from modules.models.manager import SHORT_HASH_LENGTH, ModelManager
 from modules.models.model_plan import ModelPlan
@@ -43,7 +44,8 @@ class Keeper:
         """Save one picture; when the outputs folder refuses it, keep it in the system's temporary folder."""
         one = plan.images[index]
         request = plan.request_of(one)
-        text = infotext.write(request, self._model_pairs(plan.model), plan.settings)
+        extra = {**self._model_pairs(plan.model), "App": f"{NAME} {VERSION}"}
+        text = infotext.write(request, extra, plan.settings)
         try:
             path = self._images.save(image, text, request.saved_as, one.seed)
         except StorageError as error:

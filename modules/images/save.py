@@ -12,6 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from modules.core.errors import StorageError
 from modules.images.filename import day_folder, file_name, next_number
+from modules.images.metadata import png_info
 
 _PARTIAL = ".part"
 
@@ -34,8 +35,7 @@ class ImageStore:
             StorageError: the disk is full, read-only or out of reach.
         """
         folder = day_folder(self.outputs, task, date.today())
-        info = PngInfo()
-        info.add_text("parameters", infotext)  # Pillow takes iTXt for what Latin-1 cannot say
+        info = png_info(infotext)
         try:
             with self._lock:
                 folder.mkdir(parents=True, exist_ok=True)

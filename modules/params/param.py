@@ -52,6 +52,11 @@ class Param:
     section: str = "main"
     lines: int = 1
 
+    @property
+    def is_written_at_times(self) -> bool:
+        """Return whether an infotext may lack its key because the field has no effect or its default."""
+        return self.only_changed or self.when is not _always
+
     def told(self, request: BaseModel, name: str) -> object:
         """Return a request's value as the infotext tells it; None when it does not."""
         value = getattr(request, name)

@@ -45,7 +45,7 @@ def test_clip_skip_is_an_option_that_loads_nothing_anew(client: TestClient, engi
     assert client.get("/sdapi/v1/options").json()["CLIP_stop_at_last_layers"] == 2
     assert executor.loaded == loaded
     answer = client.post("/sdapi/v1/txt2img", json={"width": 64, "height": 64, "steps": 1}).json()
-    assert json.loads(answer["info"])["infotexts"][0].endswith("Clip skip: 2")
+    assert "Clip skip: 2" in json.loads(answer["info"])["infotexts"][0]
 
 
 def test_a_clip_skip_of_no_layer_is_refused(client: TestClient):

@@ -9,6 +9,7 @@ import pytest
 
 from modules.core.errors import BadFile, NotFound, OutOfMemory, UserError, WebUIError
 from modules.core.paths import Paths
+from modules.core.version import NAME, VERSION
 from modules.engine.engine import Engine
 from modules.engine.job import Job
 from modules.images.save import read_infotext
@@ -47,7 +48,7 @@ def test_the_infotext_tells_the_picture_and_its_checkpoint(engine: Engine):
     sha256 = engine.models.sha256(engine.models.find("first"))
     assert image.infotext == (
         "a cat\nSteps: 4, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 8, "
-        f"Size: 64x64, Model hash: {sha256[:10]}, Model: first"
+        f"Size: 64x64, Model hash: {sha256[:10]}, Model: first, App: {NAME} {VERSION}"
     )
 
 
@@ -200,7 +201,7 @@ def test_a_checkpoint_deleted_during_its_job_loses_no_picture(engine: Engine, ex
     executor.release()
     status = finish(job).status()
     assert (status.state, len(status.images)) == ("done", 1)
-    assert status.images[0].infotext.endswith("Size: 64x64, Model: third")
+    assert status.images[0].infotext.endswith(f"Size: 64x64, Model: third, App: {NAME} {VERSION}")
 
 
 # Checkpoints

@@ -13,7 +13,7 @@ from modules import infotext
 from modules.params.settings import Settings
 from modules.params.txt2img import Txt2ImgRequest
 
-GOLDENS = json.loads((Path(__file__).parent / "goldens" / "infotext.json").read_text(encoding="utf-8"))
+GOLDENS = json.loads((Path(__file__).parents[1] / "goldens" / "infotext" / "write.json").read_text(encoding="utf-8"))
 # Control characters other than new lines are none that a prompt box delivers.
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=80)
 LINES = st.lists(TEXT, max_size=4).map("\n".join)

@@ -1,0 +1,6 @@
+"""The program's name and version, as pyproject.toml has them."""
+
+from __future__ import annotations
+
+NAME = "stable-diffusion-webui"
+VERSION = "0.1.0"

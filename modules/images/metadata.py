@@ -1,0 +1,112 @@
+"""The words inside picture files: PNG's text chunks, EXIF's user comment, a GIF's comment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from modules.core.errors import UserError
+from modules.params.image_files import open_image
+
+PARAMETERS = "parameters"  # the chunk that holds A1111's infotext
+_MOST_ITEM_BYTES = 4 * 2**20  # a large ComfyUI workflow has a few hundred kilobytes
+_EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
+# ComfyUI writes "prompt:{...}" and "workflow:{...}" into the camera's tags of a WebP.
+_CAMERA_TAGS = (0x010F, 0x0110)
+_UNICODE, _ASCII = b"UNICODE\0", b"ASCII\0\0\0"
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a picture's file tells beside its pixels.
+
+    Args:
+        format: Pillow's name of the file's format.
+        size: Width and height of the picture as it is stored.
+        items: Texts by name; an infotext is named "parameters" wherever the file holds it.
+    """
+
+    format: str
+    size: tuple[int, int]
+    items: Mapping[str, str]
+
+
+def read_metadata(data: bytes) -> Metadata:
+    """Return the texts in a picture's file.
+
+    Raises:
+        UserError: the file is no picture, too large or damaged.
+    """
+    with open_image(data) as image:
+        try:
+            items = {**_texts(image), **_from_exif(image)}
+        except (OSError, ValueError, SyntaxError, KeyError, IndexError, TypeError) as error:
+            # Whatever Pillow says of damage in EXIF data.
+            raise UserError(f"The picture's EXIF data are damaged: {error}.") from error
+        return Metadata(image.format or "", image.size, items)
+
+
+def png_info(infotext: str) -> PngInfo:
+    """Return the chunks of a PNG that carry an infotext, as A1111 writes it."""
+    info = PngInfo()
+    info.add_text(PARAMETERS, infotext)  # Pillow takes iTXt for what Latin-1 cannot say
+    return info
+
+
+def exif_bytes(infotext: str) -> bytes:
+    """Return EXIF data that carry an infotext, as A1111 writes it into JPEG, WebP and AVIF."""
+    exif = Image.Exif()
+    exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = _UNICODE + infotext.encode("utf-16-be")
+    return exif.tobytes()
+
+
+def decode_comment(comment: bytes | str) -> str:
+    """Return the text of an EXIF user comment, whichever way it was coded."""
+    if isinstance(comment, str):
+        return comment.strip("\0")
+    head, body = comment[:8], comment[8:]
+    if head == _UNICODE:
+        return body.decode(_utf16(body), errors="replace").strip("\0")
+    rest = body if head in (_ASCII, bytes(8)) else comment
+    return rest.decode("utf-8", errors="replace").strip("\0")
+
+
+def _utf16(body: bytes) -> str:
+    """Return the order of bytes: A1111's is big-endian; Latin letters show the other by where their zeros lie."""
+    if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    return "utf-16-le" if body[1::2].count(0) > body[0::2].count(0) else "utf-16-be"
+
+
+def _texts(image: Image.Image) -> dict[str, str]:
+    """Return the PNG's chunks or the GIF's comment."""
+    found: dict[str, str] = {}
+    for name, value in image.info.items():
+        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        if not isinstance(text, str) or name in ("exif", "icc_profile", "photoshop"):
+            continue
+        if len(text) > _MOST_ITEM_BYTES:
+            raise UserError(f"The picture's text '{name}' is longer than {_MOST_ITEM_BYTES} letters.")
+        found[str(name)] = text
+    if image.format == "GIF" and "comment" in found:
+        found[PARAMETERS] = found.pop("comment")
+    return found
+
+
+def _from_exif(image: Image.Image) -> dict[str, str]:
+    exif: Any = image.getexif()  # tags of any type
+    found: dict[str, str] = {}
+    for tag in _CAMERA_TAGS:
+        name, colon, text = str(exif.get(tag, "")).strip("\0").partition(":")
+        if colon and text.lstrip().startswith("{"):
+            found[name] = text
+    comment: Any = exif.get_ifd(_EXIF_IFD).get(_USER_COMMENT) or exif.get(_USER_COMMENT)
+    if isinstance(comment, bytes | str) and comment and len(comment) <= _MOST_ITEM_BYTES:
+        text = decode_comment(comment)
+        if text.strip():
+            found[PARAMETERS] = text
+    return found

@@ -1,0 +1,157 @@
+"""Keys that stand for several fields at once, or fields for several keys: one row each, both ways."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
+_SAME = ("Use same checkpoint", "Use same sampler", "Use same scheduler", "Use same schedule type")
+# Any of these says that there was a second pass; a denoising strength alone is img2img's.
+HIRES_SIGNS = ("Hires upscale", "Hires resize", "Hires upscaler")
+_HIRES = {
+    "hr_checkpoint_name": "Hires checkpoint",
+    "hr_sampler_name": "Hires sampler",
+    "hr_scheduler": "Hires schedule type",
+    "hr_prompt": "Hires prompt",
+    "hr_negative_prompt": "Hires negative prompt",
+}
+Values = Mapping[str, Any]  # a request's fields, of any type
+Pairs = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Codec:
+    """One row of CODECS.
+
+    Args:
+        name: Its identity.
+        fields: The request's fields that it reads and writes; a request without them is left to the other rows.
+        keys: The infotext's keys that it reads and writes.
+        write: Field values to pairs; None leaves a key out.
+        read: Pairs to field values; keys that are missing mean A1111's defaults. Raises ValueError with a sentence.
+        signs: Without any of these keys the others are not this row's; none when each stands for itself.
+    """
+
+    name: str
+    fields: tuple[str, ...]
+    keys: tuple[str, ...]
+    write: Callable[[Values], Mapping[str, object]]
+    read: Callable[[Pairs], dict[str, Any]]
+    signs: tuple[str, ...] = ()
+
+    def told(self, pairs: Pairs) -> list[str]:
+        """Return its keys among the pairs."""
+        if self.signs and not any(key in pairs for key in self.signs):
+            return []
+        return [key for key in self.keys if key in pairs]
+
+
+def has_hires(pairs: Pairs) -> bool:
+    """Return whether the pairs tell of a second pass."""
+    return any(key in pairs for key in HIRES_SIGNS)
+
+
+def read_size(text: str) -> tuple[int, int]:
+    """Return width and height of "512x768".
+
+    Raises:
+        ValueError: it is none.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("a size such as 512x768 is needed.")
+    return int(match[1]), int(match[2])
+
+
+def _write_size(values: Values) -> Mapping[str, object]:
+    return {"Size": f"{values['width']}x{values['height']}"}
+
+
+def _read_size(pairs: Pairs) -> dict[str, Any]:
+    if "Size" not in pairs:
+        return {}
+    width, height = read_size(pairs["Size"])
+    return {"width": width, "height": height}
+
+
+def _write_seed_resize(values: Values) -> Mapping[str, object]:
+    width, height = values["seed_resize_from_w"], values["seed_resize_from_h"]
+    return {"Seed resize from": f"{width}x{height}" if width > 0 and height > 0 else None}
+
+
+def _read_seed_resize(pairs: Pairs) -> dict[str, Any]:
+    width, height = read_size(pairs.get("Seed resize from", "0x0"))
+    return {"seed_resize_from_w": width, "seed_resize_from_h": height}
+
+
+def _write_hires(values: Values) -> Mapping[str, object]:
+    if not values["enable_hr"]:
+        return {}
+    width, height = values["hr_resize_x"], values["hr_resize_y"]
+    fixed = bool(width or height)
+    pairs: dict[str, object] = {
+        "Denoising strength": values["denoising_strength"],
+        "Hires upscale": None if fixed else values["hr_scale"],
+        "Hires resize": f"{width}x{height}" if fixed else None,
+        "Hires steps": values["hr_second_pass_steps"] or None,
+        "Hires upscaler": values["hr_upscaler"],
+    }
+    for name, key in _HIRES.items():
+        pairs[key] = values[name] or None
+    return pairs
+
+
+def _read_hires(pairs: Pairs) -> dict[str, Any]:
+    if not has_hires(pairs):
+        return {"enable_hr": False}
+    width, height = read_size(pairs.get("Hires resize", "0x0"))
+    values: dict[str, Any] = {
+        "enable_hr": True,
+        "hr_resize_x": width,
+        "hr_resize_y": height,
+        "hr_second_pass_steps": pairs.get("Hires steps", "0"),
+        "hr_upscaler": pairs.get("Hires upscaler", "Latent"),
+    }
+    told = {"denoising_strength": "Denoising strength", "hr_scale": "Hires upscale"}
+    values |= {name: pairs[key] for name, key in told.items() if key in pairs}
+    for name, key in _HIRES.items():
+        chosen = pairs.get(key, "")
+        values[name] = "" if chosen in _SAME else chosen
+    return values
+
+
+CODECS: tuple[Codec, ...] = (
+    Codec("size", ("width", "height"), ("Size",), _write_size, _read_size),
+    Codec(
+        "resized seed",
+        ("seed_resize_from_w", "seed_resize_from_h"),
+        ("Seed resize from",),
+        _write_seed_resize,
+        _read_seed_resize,
+    ),
+    Codec(
+        "hires fix",
+        (
+            "enable_hr",
+            "denoising_strength",
+            "hr_scale",
+            "hr_resize_x",
+            "hr_resize_y",
+            "hr_second_pass_steps",
+            "hr_upscaler",
+            *_HIRES,
+        ),
+        ("Denoising strength", *HIRES_SIGNS, "Hires steps", *_HIRES.values()),
+        _write_hires,
+        _read_hires,
+        HIRES_SIGNS,
+    ),
+)
+
+
+def codecs_of(fields: Mapping[str, object]) -> tuple[Codec, ...]:
+    """Return the rows whose fields a request has."""
+    return tuple(row for row in CODECS if all(name in fields for name in row.fields))

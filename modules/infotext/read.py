@@ -1,0 +1,285 @@
+"""An infotext to a request, and a report of how far it could be followed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from modules.core.errors import NotFound, UserError, WebUIError
+from modules.core.registry import Registry, did_you_mean
+from modules.infotext.codecs import CODECS, Codec, Pairs, codecs_of, has_hires
+from modules.infotext.dialects import dialect_of, in_a1111_words, origin_of
+from modules.infotext.elsewhere import is_telling, without_effect
+from modules.infotext.files import FoundFile, find_checkpoint, find_vae, takes_foreign_vae
+from modules.infotext.old_versions import Version, version_of
+from modules.infotext.report import Finding, Report
+from modules.infotext.words import Words
+from modules.models.manager import ModelManager
+from modules.models.vaes import NONE
+from modules.params.depth import DepthRequest
+from modules.params.img2img import Img2ImgRequest
+from modules.params.param import Param, params_of, validated
+from modules.params.request import GenerationRequest
+from modules.params.settings import Settings
+from modules.params.txt2img import Txt2ImgRequest
+from modules.sampling.samplers import Sampler
+from modules.sampling.schedules import Schedule
+
+# From here on A1111 names a VAE whenever there is one.
+_NAMES_VAE: Version = (1, 6, 0, 0)
+_LONGEST_NUMBER = 40
+_REQUESTS = (Txt2ImgRequest, Img2ImgRequest, DepthRequest)
+_MASK_SIGNS = ("Mask blur", "Mask mode", "Inpaint area")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What names can mean where an infotext is read.
+
+    Args:
+        samplers: The samplers' table.
+        schedules: The schedules' table.
+        models: The files that are there.
+        settings: The options that hold now; an infotext's override them where they differ.
+        choices: Returns what a field with `choices=name` offers.
+    """
+
+    samplers: Registry[Sampler]
+    schedules: Registry[Schedule]
+    models: ModelManager
+    settings: Settings
+    choices: Callable[[str], Collection[str]]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What an infotext asks for.
+
+    Args:
+        words: Its words, in A1111's.
+        model: The type of the request.
+        values: The request's fields that it tells or implies, valid each on its own.
+        overrides: Options that it tells or takes for granted, where those that hold now are others.
+        report: How far it could be followed.
+    """
+
+    words: Words
+    model: type[GenerationRequest]
+    values: Mapping[str, Any]
+    overrides: Mapping[str, Any]
+    report: Report
+
+    @property
+    def is_from_picture(self) -> bool:
+        """Return whether the picture was made from another one, which no infotext holds."""
+        pairs = self.words.pairs
+        repainted = "Denoising strength" in pairs and not has_hires(pairs)
+        return repainted or any(key in pairs for key in _MASK_SIGNS)
+
+    def request(self) -> GenerationRequest:
+        """Return the request; what the text leaves open is as the request's type has it.
+
+        Raises:
+            UserError: values that are valid each on its own are not together.
+        """
+        overrides = {"override_settings": dict(self.overrides)} if self.overrides else {}
+        return validated(self.model, {**self.values, **overrides})
+
+
+@dataclass
+class _Work:
+    """One reading on its way: what was found so far."""
+
+    pairs: Pairs
+    known: Known
+    model: type[GenerationRequest]
+    values: dict[str, Any] = field(default_factory=dict[str, Any])
+    overrides: dict[str, Any] = field(default_factory=dict[str, Any])
+    used: set[str] = field(default_factory=set[str])
+    not_applied: list[Finding] = field(default_factory=list[Finding])
+
+    def take(self, name: str, value: Any, key: str) -> None:
+        """Set a field, or note why the value cannot be had."""
+        row = params_of(self.model)[name]
+        try:
+            named = _named(row, _typed(self.model, name, value), self.known)
+            self.values[name] = getattr(validated(self.model, {name: named}), name)
+        except WebUIError as error:
+            self.refuse(key, str(error))
+
+    def refuse(self, key: str, reason: str) -> None:
+        """Note a key that cannot be followed."""
+        self.not_applied.append(Finding(key, self.pairs.get(key, ""), reason))
+
+
+def interpret(words: Words, known: Known, model: type[GenerationRequest]) -> Reading:
+    """Return what the words of an infotext ask for.
+
+    Args:
+        words: As `parse` or a translator of another form has them.
+        known: What names can mean.
+        model: The type of request that is wanted, such as that of the tab.
+    """
+    told = in_a1111_words(words, known.samplers, known.schedules)
+    work = _Work(told.pairs, known, model)
+    if told.prompt or told.pairs:
+        work.values["prompt"] = told.prompt
+    if told.pairs:  # else the text is a prompt alone, and says nothing of anything else
+        work.values["negative_prompt"] = told.negative_prompt
+        _read_plain(work)
+        for row in codecs_of(model.model_fields):
+            _read_codec(work, row)
+        _read_settings(work)
+    missing, differs = _read_files(work, words)
+    unknown = _leftover(work, model)
+    report = Report(
+        origin_of(words),
+        tuple(unknown),
+        tuple(work.not_applied),
+        tuple(missing),
+        (*told.remarks, *differs),
+    )
+    return Reading(told, model, work.values, work.overrides, report)
+
+
+def _read_plain(work: _Work) -> None:
+    """Read the fields that have a key of their own; one that is written only at times has its default without."""
+    together = {name for row in codecs_of(work.model.model_fields) for name in row.fields}
+    for name, row in params_of(work.model).items():
+        if row.infotext is None or name in together:
+            continue
+        if row.infotext in work.pairs:
+            work.used.add(row.infotext)
+            work.take(name, work.pairs[row.infotext], row.infotext)
+        elif row.is_written_at_times:
+            work.values[name] = work.model.model_fields[name].default
+
+
+def _read_codec(work: _Work, row: Codec) -> None:
+    told = row.told(work.pairs)
+    work.used.update(told)
+    try:
+        values = row.read(work.pairs)
+    except ValueError as error:
+        for key in told:
+            work.refuse(key, str(error))
+        return
+    rows = params_of(work.model)
+    for name, value in values.items():
+        key = next((key for key in told if work.pairs[key] == value), told[0] if told else "")
+        work.take(name, value, rows[name].infotext or key)
+
+
+def _read_settings(work: _Work) -> None:
+    """Read the options; one that is not told has A1111's default, which is ours, too."""
+    for name, row in params_of(Settings).items():
+        if row.infotext is None:
+            continue
+        value = Settings.model_fields[name].default
+        if row.infotext in work.pairs:
+            work.used.add(row.infotext)
+            try:
+                told = _typed(Settings, name, work.pairs[row.infotext])
+                value = getattr(validated(Settings, {name: told}), name)
+            except UserError as error:
+                work.refuse(row.infotext, str(error))
+                continue
+        if value != getattr(work.known.settings, name):
+            work.overrides[name] = value
+
+
+def _read_files(work: _Work, words: Words) -> tuple[list[str], list[str]]:
+    """Read checkpoint and VAE; return what is missing and what differs."""
+    models = work.known.models
+    found = [find_checkpoint(work.pairs, models)]
+    if found[0].name:
+        work.values["sd_model_checkpoint"] = found[0].name
+    if "VAE" in work.pairs:
+        found.append(find_vae(work.pairs["VAE"], models))
+        if found[1].name:
+            work.values["sd_vae"] = found[1].name
+    elif found[0].name and _has_no_vae(words):
+        checkpoint = models.find(found[0].name)
+        if takes_foreign_vae(work.known.settings.sd_vae, checkpoint, models):
+            work.values["sd_vae"] = NONE
+    return _said(found, "missing"), _said(found, "differs")
+
+
+def _said(found: list[FoundFile], name: str) -> list[str]:
+    return [sentence for file in found if (sentence := getattr(file, name))]
+
+
+def _has_no_vae(words: Words) -> bool:
+    """Return whether a text that names no VAE says that there was none but the checkpoint's own."""
+    if dialect_of(words).name == "this WebUI":
+        return True
+    version = version_of(words.pairs.get("Version", ""))
+    return version is not None and version >= _NAMES_VAE
+
+
+def _leftover(work: _Work, model: type[GenerationRequest]) -> list[Finding]:
+    """Return the keys that nobody knows, and note those that are known and have no effect."""
+    elsewhere = {key for row in CODECS for key in row.keys}
+    elsewhere |= {row.infotext for one in _REQUESTS for row in params_of(one).values() if row.infotext}
+    unknown: list[Finding] = []
+    for key, value in work.pairs.items():
+        if key in work.used or is_telling(key, value):
+            continue
+        reason = without_effect(key)
+        if key in elsewhere:
+            reason = f"{model().task} has no such field."
+        if reason:
+            work.refuse(key, reason)
+        else:
+            unknown.append(Finding(key, value))
+    return unknown
+
+
+def _typed(model: type[BaseModel], name: str, value: Any) -> Any:
+    """Return the number that a text is where the field holds one, so that messages speak of numbers."""
+    kind: object = model.model_fields[name].annotation
+    is_number = kind is int or kind is float
+    if not is_number or not isinstance(value, str) or len(value) > _LONGEST_NUMBER:
+        return value
+    with suppress(ValueError):
+        return int(value)
+    with suppress(ValueError):
+        return float(value)
+    return value
+
+
+def _named(row: Param, value: Any, known: Known) -> Any:
+    """Return a name as the tables spell it, any other value as it is.
+
+    Raises:
+        NotFound: there is no such name.
+    """
+    if not value or not isinstance(value, str):
+        return value
+    if row.words:
+        return _place(value, row)
+    if row.choices is None:
+        return value
+    if row.choices == "samplers":
+        return known.samplers.get(value).name
+    if row.choices == "schedules":
+        return known.schedules.get(value).name
+    if row.choices == "checkpoints":
+        return known.models.find(value).name
+    offered = known.choices(row.choices)
+    for name in offered:
+        if name.casefold() == value.casefold():
+            return name
+    raise NotFound(f"There is no {row.label.lower()} named '{value}'.", did_you_mean(value, offered))
+
+
+def _place(word: str, row: Param) -> int:
+    """Return which of a field's words it is."""
+    for place, known in enumerate(row.words):
+        if known.casefold() == word.casefold():
+            return place
+    raise UserError(f"{row.label} is '{word}'.", did_you_mean(word, row.words))

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modules import infotext
+from modules.images.metadata import Metadata
+from modules.params.img2img import Img2ImgRequest
+from modules.params.txt2img import Txt2ImgRequest
+from tests.infotext.known import known
+
+FOLDER = Path(__file__).parents[1] / "goldens" / "infotext"
+TEXTS = json.loads((FOLDER / "texts.json").read_text(encoding="utf-8"))
+PICTURES = json.loads((FOLDER / "pictures.json").read_text(encoding="utf-8"))
+MODELS: Any = {"txt2img": Txt2ImgRequest, "img2img": Img2ImgRequest}
+
+
+def told(golden: dict[str, Any]) -> dict[str, Any]:
+    """Return what is read of a golden's text, or of the texts in its picture."""
+    if "text" in golden:
+        words = infotext.parse(golden["text"])
+    else:
+        words = infotext.words_of(Metadata("PNG", (64, 64), golden["items"]))
+    model = MODELS[golden["model"]]
+    reading = infotext.interpret(words, known(), model)
+    defaults = dict(model())
+    return {
+        "origin": reading.report.origin,
+        "values": {name: value for name, value in reading.values.items() if value != defaults[name]},
+        "overrides": reading.overrides,
+        "from a picture": reading.is_from_picture,
+        "report": reading.report.sentences(),
+    }
+
+
+@pytest.mark.parametrize("golden", [*TEXTS, *PICTURES], ids=lambda golden: golden["name"])
+def test_every_program_is_understood(golden: dict[str, Any]):
+    expected = {key: golden[key] for key in ("origin", "values", "overrides", "from a picture", "report")}
+    assert told(golden) == expected
