@@ -76,7 +76,8 @@ def serve(flags: Flags) -> int:
 def make_paths(flags: Flags) -> Paths:
     """Return where things lie."""
     data = flags.data_dir.resolve() if flags.data_dir else ROOT
-    return Paths(ROOT, data, flags.ckpt_dir.resolve() if flags.ckpt_dir else None)
+    allowed = tuple(folder.resolve() for folder in flags.gradio_allowed_path)
+    return Paths(ROOT, data, flags.ckpt_dir.resolve() if flags.ckpt_dir else None, allowed)
 
 
 def prepare_environment(paths: Paths) -> None:

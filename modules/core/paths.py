@@ -14,11 +14,13 @@ class Paths:
         root: The cloned repository: code, configs and the demo checkpoint.
         data: What the user owns: models, outputs, settings, caches (`--data-dir`; the root by default).
         ckpt_dir: A further folder with checkpoints (`--ckpt-dir`).
+        allowed: Further folders whose pictures a batch may read (`--gradio-allowed-path`).
     """
 
     root: Path
     data: Path
     ckpt_dir: Path | None = None
+    allowed: tuple[Path, ...] = ()
 
     @property
     def configs(self) -> Path:
@@ -51,6 +53,11 @@ class Paths:
     def outputs(self) -> Path:
         """Finished images, one folder per task and day."""
         return self.data / "outputs"
+
+    @property
+    def input_folders(self) -> tuple[Path, ...]:
+        """Folders whose pictures the page may have read, with all that lies below them."""
+        return (self.data / "inputs", self.outputs, *self.allowed)
 
     @property
     def cache(self) -> Path:

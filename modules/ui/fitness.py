@@ -23,14 +23,13 @@ def follow_fitness(engine: Engine, form: Form, line: gr.HTML, events: Iterable[D
 
     Args:
         engine: Knows the checkpoint.
-        form: Its request's task is what has to be done.
+        form: Its task is what has to be done.
         line: Where the sentence stands.
         events: After these another checkpoint may be chosen.
     """
-    task = form.model().task
 
     def said() -> str:
-        fault = engine.misfit(task)
+        fault = engine.misfit(form.task)
         return notice("note", fault) if fault else ""
 
     for event in events:

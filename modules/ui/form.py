@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -14,7 +14,9 @@ from modules.core.errors import UserError
 from modules.engine.engine import Engine
 from modules.params.image import is_picture
 from modules.params.param import Param, params_of
-from modules.params.request import GenerationRequest
+from modules.params.request import GenerationRequest, Task
+from modules.params.settings import Settings
+from modules.ui.panel import OutputPanel
 
 # Fields of every request that are chosen once for the whole page, or made by a tab in its own way.
 SHARED = frozenset(("sd_model_checkpoint", "sd_vae", "override_settings"))
@@ -27,16 +29,33 @@ class Form:
         model: The request type.
         engine: Fills the drop-down lists.
         prefix: Begins every element's id, such as "txt2img".
+        without: Sections of the request that this form leaves at their defaults.
     """
 
-    def __init__(self, model: type[GenerationRequest], engine: Engine, prefix: str) -> None:
+    def __init__(
+        self,
+        model: type[GenerationRequest],
+        engine: Engine,
+        prefix: str,
+        without: Iterable[str] = (),
+    ) -> None:
         self.components: dict[str, Component] = {}
         self.pictures: set[str] = set()  # names of the fields that hold one
+        self.extras: dict[
+            str, Component
+        ] = {}  # what stands in the form beside the request's fields
+        self.passing: dict[str, Component] = {}  # extras that are not kept for a reload
+        self.options: dict[str, Component] = {}  # settings that a request takes with it as its own
+        # Makes the request's values of what was read, extras and all.
+        self.finish: Callable[[dict[str, Any]], dict[str, Any]] = lambda values: values
+        self.output: OutputPanel | None = None  # where a tab that makes pictures shows them
         # What the browser keeps. To be rendered outside the tab: Gradio reads it only where it is in the page.
         self.states: list[gr.BrowserState] = []
         self.model = model
+        self.task: Task = model().task  # what the chosen checkpoint has to be able to do
         self.prefix = prefix
         self._engine = engine
+        self._without = frozenset(without)
 
     def field(self, name: str, **layout: Any) -> Component:
         """Make the component of one field where the page stands; `layout` goes to Gradio."""
@@ -53,10 +72,20 @@ class Form:
         self.components[name] = component
         return component
 
+    def option(self, name: str, **layout: Any) -> Component:
+        """Make the component of one option, which then counts for this form's requests alone."""
+        param = params_of(Settings)[name]
+        layout = {"label": param.label, "elem_id": f"{self.prefix}_{name}", **layout}
+        component = self._component(param, Settings.model_fields[name], layout)
+        component.value = getattr(self._engine.settings, name)
+        self.options[name] = component
+        return component
+
     def helps(self) -> dict[str, str]:
         """Return the help sentence of each component by element id."""
-        params = params_of(self.model)
-        return {f"{self.prefix}_{name}": params[name].help for name in self.components}
+        params = {**params_of(Settings), **params_of(self.model)}
+        names = [*self.components, *self.options]
+        return {f"{self.prefix}_{name}": params[name].help for name in names}
 
     @property
     def settings(self) -> dict[str, Component]:
@@ -75,17 +104,47 @@ class Form:
         read = self.read_settings(values)
         for name in self.pictures:
             file = values[self.components[name]]
-            read[name] = None if file is None else _bytes(file)
-        return read
+            read[name] = None if file is None else upload_bytes(file)
+        extras = {**self.extras, **self.passing}
+        read.update({name: values[component] for name, component in extras.items()})
+        overrides = {name: values[component] for name, component in self.options.items()}
+        if overrides:
+            read["override_settings"] = {**read.get("override_settings", {}), **overrides}
+        return self.finish(read)
 
     def read_settings(self, values: Mapping[Component, Any]) -> dict[str, Any]:
         """Return the values of the fields that hold no picture."""
         return {name: values[component] for name, component in self.settings.items()}
 
+    def read_kept(self, values: Mapping[Component, Any]) -> dict[str, Any]:
+        """Return what the browser is to keep."""
+        return {name: values[component] for name, component in self.kept.items()}
+
+    @property
+    def all_components(self) -> list[Component]:
+        """Return every component whose value `read` takes."""
+        kinds = (self.components, self.extras, self.passing, self.options)
+        return [component for kind in kinds for component in kind.values()]
+
+    @property
+    def kept(self) -> dict[str, Component]:
+        """Return the components whose values the browser keeps, by name."""
+        return {**self.settings, **self.options, **self.extras}
+
+    def section(self, name: str, **layout: Any) -> None:
+        """Make the components of all fields of a section that have none yet."""
+        for field, param in params_of(self.model).items():
+            if param.section == name and field not in self.components:
+                self.field(field, **layout)
+
     def remaining(self) -> None:
         """Make the components of all fields that have none yet, but for those that the whole page shares."""
-        for name in params_of(self.model):
-            if name not in self.components and name not in SHARED:
+        for name, param in params_of(self.model).items():
+            if (
+                name not in self.components
+                and name not in SHARED
+                and param.section not in self._without
+            ):
                 self.field(name)
 
     def _component(self, param: Param, field: FieldInfo, layout: dict[str, Any]) -> Component:
@@ -95,10 +154,13 @@ class Form:
             same = [("The same", "")] if default == "" else []
             return gr.Dropdown(
                 [*same, *self._engine.choices(param.choices)],
-                value=list(default) if several else default,
+                value=shown(default),
                 multiselect=several,
                 **layout,
             )
+        if param.words:
+            choices = [(word, type(default)(value)) for value, word in enumerate(param.words)]
+            return gr.Radio(choices, value=default, **layout)
         if get_origin(field.annotation) is Literal:
             return gr.Dropdown(list(get_args(field.annotation)), value=default, **layout)
         if isinstance(default, bool):
@@ -111,9 +173,18 @@ class Form:
         return gr.Textbox(value=default, lines=param.lines, max_lines=12, **layout)
 
 
-def _bytes(file: Mapping[str, Any]) -> bytes:
-    """Return the content of an upload, which Gradio has checked to be one."""
+def upload_bytes(file: Mapping[str, Any]) -> bytes:
+    """Return the content of an upload, which Gradio has checked to be one.
+
+    Raises:
+        UserError: it is no longer there.
+    """
     try:
         return Path(file["path"] or "").read_bytes()
     except OSError:
         raise UserError("The picture is no longer on the server.", "Put it in again.") from None
+
+
+def shown(value: Any) -> Any:
+    """Return a field's value as its component takes it: Gradio would take a tuple for a single choice."""
+    return list(value) if isinstance(value, tuple) else value

@@ -8,7 +8,9 @@ from modules.engine.engine import Engine
 from modules.params.result import GeneratedImage
 from modules.ui.events import QUIET
 from modules.ui.form import Form
-from modules.ui.output import GenerateButtons, OutputPanel, build_buttons
+from modules.ui.output import build_buttons
+from modules.ui.panel import GenerateButtons, OutputPanel
+from modules.ui.picture_size import build_picture_size
 
 RANDOM_SEED = -1
 
@@ -61,6 +63,8 @@ def build_settings(form: Form) -> None:
         swap = gr.Button(
             "⇅", elem_id=f"{form.prefix}_swap", elem_classes="tool", min_width=44, scale=0
         )
+    if "init_image" in form.components:
+        build_picture_size(form)
     swap.click(lambda w, h: (h, w), [width, height], [width, height], **QUIET)
     with gr.Row():
         form.field("n_iter", min_width=140)

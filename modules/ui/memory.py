@@ -5,19 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 from gradio.events import Dependency
 from pydantic import ValidationError
 
+from modules.params.settings import Settings
 from modules.ui.events import QUIET
-from modules.ui.form import Form
+from modules.ui.form import Form, shown
 
 
 def remember(form: Form, page: gr.Blocks) -> Dependency:
     """Store the form in the browser whenever a field changes; fill it from there on load, which is returned.
 
-    Pictures are not stored: a browser keeps five megabytes, and the server forgets uploads when it starts.
+    Pictures are too large for that; kept_pictures sees to them.
     """
-    components = list(form.settings.values())
+    components = list(form.kept.values())
     key = f"webui-form-{form.prefix}"
     stored = gr.BrowserState({}, storage_key=key, secret="webui", render=False)
     form.states.append(stored)
@@ -29,28 +31,44 @@ def remember(form: Form, page: gr.Blocks) -> Dependency:
     )
     gr.on(
         [component.change for component in components],  # pyright: ignore[reportAttributeAccessIssue]
-        form.read_settings,
+        form.read_kept,
         inputs=set(components),
         outputs=stored,
         trigger_mode="always_last",
         queue=False,
+        preprocess=False,  # kept as it stands; what is not valid is found when it is read again
         **QUIET,
     )
     return loaded
 
 
 def restored(form: Form, values: Any) -> list[Any]:
-    """Return each field's stored value where it is still valid, else its default."""
+    """Return each kept component's stored value where it is still valid, else its default."""
     if not values or not isinstance(values, dict):
-        return [gr.skip() for _ in form.settings]  # a first visit: nothing typed meanwhile is lost
-    defaults = form.model()
-    return [_valid(form, name, values.get(name), getattr(defaults, name)) for name in form.settings]
+        return [gr.skip() for _ in form.kept]  # a first visit: nothing typed meanwhile is lost
+    return [_valid(form, name, values.get(name)) for name in form.kept]
 
 
-def _valid(form: Form, name: str, value: Any, default: Any) -> Any:
+def _valid(form: Form, name: str, value: Any) -> Any:
+    component = form.kept[name]
+    if name in form.extras:
+        return value if _is_offered(component, value) else component.value
+    model, default = form.model, component.value
+    if name in form.options:
+        model = Settings
+    else:
+        default = getattr(form.model(), name)
     if value is None:
-        return default
+        return shown(default)
     try:
-        return getattr(form.model.model_validate({name: value}), name)
+        return shown(getattr(model.model_validate({name: value}), name))
     except ValidationError:
-        return default
+        return shown(default)
+
+
+def _is_offered(component: Component, value: Any) -> bool:
+    if isinstance(component, gr.Radio):
+        return value in [choice for _, choice in component.choices]
+    if isinstance(component, gr.Slider):
+        return isinstance(value, int | float) and component.minimum <= value <= component.maximum
+    return isinstance(value, type(component.value))

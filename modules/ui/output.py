@@ -9,7 +9,6 @@ import html
 import io
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -25,21 +24,15 @@ from modules.params.param import validated
 from modules.params.result import GeneratedImage
 from modules.ui.events import QUIET
 from modules.ui.form import Form
+from modules.ui.panel import GenerateButtons, OutputPanel
+from modules.ui.send import build_send_buttons
 from modules.ui.words import notice
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class GenerateButtons:
-    """Starts and stops a tab's job."""
-
-    generate: gr.Button
-    interrupt: gr.Button
-
-
 def build_buttons(prefix: str) -> GenerateButtons:
-    """Make the two buttons; the page shows one at a time, as the job's state says."""
+    """Make the buttons; the page shows those that the job's state has a use for."""
     return GenerateButtons(
         gr.Button(
             "Generate", variant="primary", elem_id=f"{prefix}_generate", elem_classes="generate"
@@ -47,22 +40,8 @@ def build_buttons(prefix: str) -> GenerateButtons:
         gr.Button(
             "Interrupt", variant="stop", elem_id=f"{prefix}_interrupt", elem_classes="interrupt"
         ),
+        gr.Button("Skip this picture", elem_id=f"{prefix}_skip", elem_classes="skip"),
     )
-
-
-@dataclass(frozen=True)
-class OutputPanel:
-    """What a tab shows of its job."""
-
-    prefix: str
-    progress: gr.HTML
-    gallery: gr.Gallery
-    infotext: gr.HTML
-    message: gr.HTML
-    job_id: gr.Textbox
-    collect: gr.Button
-    images: gr.State  # the job's GeneratedImages in the gallery's order
-    selected: gr.State  # index of the picture that is looked at
 
 
 def build_output(prefix: str) -> OutputPanel:
@@ -81,6 +60,7 @@ def build_output(prefix: str) -> OutputPanel:
         elem_id=f"{prefix}_gallery",
         elem_classes="gallery",
     )
+    send = build_send_buttons(prefix)
     infotext = gr.HTML("", elem_id=f"{prefix}_infotext", padding=False)
     return OutputPanel(
         prefix,
@@ -92,12 +72,13 @@ def build_output(prefix: str) -> OutputPanel:
         gr.Button("Collect", visible="hidden", elem_id=f"{prefix}_collect"),
         gr.State(()),
         gr.State(0),
+        send,
     )
 
 
 def connect(engine: Engine, form: Form, buttons: GenerateButtons, panel: OutputPanel) -> None:
     """Wire a tab: submit, follow, collect, select."""
-    inputs: set[Block] = set(form.components.values())
+    inputs: set[Block] = set(form.all_components)
     buttons.generate.click(
         _submitter(engine, form),
         inputs=inputs,
@@ -106,6 +87,7 @@ def connect(engine: Engine, form: Form, buttons: GenerateButtons, panel: OutputP
         **QUIET,
     ).then(None, inputs=panel.job_id, js=f"(id) => {{ webui.follow('{panel.prefix}', id) }}")
     buttons.interrupt.click(None, js=f"() => {{ webui.interrupt('{panel.prefix}') }}")
+    buttons.skip.click(None, js=f"() => {{ webui.skip('{panel.prefix}') }}")
     panel.collect.click(
         _collector(engine),
         inputs=panel.job_id,

@@ -13,11 +13,14 @@ from modules.engine.engine import Engine
 from modules.ui.checkpoint_bar import build_checkpoint_bar
 from modules.ui.fitness import build_fitness, follow_fitness
 from modules.ui.form import Form
+from modules.ui.kept_pictures import remember_pictures
 from modules.ui.memory import remember
 from modules.ui.native_size import follow_native_size
-from modules.ui.tabs import depth, txt2img
+from modules.ui.send import connect_send_buttons
+from modules.ui.tabs import depth, img2img, inpaint, txt2img
 
 ASSETS = Path(__file__).parent / "assets"
+SCRIPTS = ("canvas.js", "webui.js")
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,12 @@ class Tab:
     build: Callable[[Engine], Form | None]
 
 
-TABS: tuple[Tab, ...] = (Tab("txt2img", txt2img.build), Tab("Depth", depth.build))
+TABS: tuple[Tab, ...] = (
+    Tab("txt2img", txt2img.build),
+    Tab("img2img", img2img.build),
+    Tab("Inpaint", inpaint.build),
+    Tab("Depth", depth.build),
+)
 
 
 def build_page(engine: Engine) -> gr.Blocks:
@@ -43,7 +51,7 @@ def build_page(engine: Engine) -> gr.Blocks:
         title="Stable Diffusion WebUI", analytics_enabled=False, fill_width=True
     ) as page:
         chosen = build_checkpoint_bar(engine, page)
-        forms: list[Form] = []
+        forms: dict[str, Form] = {}
         with gr.Tabs():
             for tab in TABS:
                 with gr.Tab(tab.title, id=tab.title, elem_id=f"tab_{tab.title}"):
@@ -55,10 +63,13 @@ def build_page(engine: Engine) -> gr.Blocks:
                     follow_fitness(engine, form, line, events)
                     filled, *_ = follow_native_size(engine, form, events)
                     filled.then(None, js=f"() => {{ webui.filled('{form.prefix}') }}")
-                    forms.append(form)
-        for state in [state for form in forms for state in form.states]:
+                    remember_pictures(engine, form, page)
+                    forms[tab.title] = form
+        for form in forms.values():
+            connect_send_buttons(engine, form, forms)
+        for state in [state for form in forms.values() for state in form.states]:
             state.render()
-        helps = {element: text for form in forms for element, text in form.helps().items()}
+        helps = {element: text for form in forms.values() for element, text in form.helps().items()}
         page.load(None, js=f"() => {{ webui.start({json.dumps(helps)}) }}")
     return page
 
@@ -78,5 +89,5 @@ def theme() -> gr.themes.Base:
 
 def head(colours: str | None) -> str:
     """Return what goes into the page's head: our script, and the colours if the command line chose them."""
-    script = (ASSETS / "webui.js").read_text(encoding="utf-8")
-    return f"<script>window.webuiColours = {json.dumps(colours)};\n{script}</script>"
+    scripts = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    return f"<script>window.webuiColours = {json.dumps(colours)};\n{scripts}</script>"

@@ -32,6 +32,7 @@ def build_workbench(
                 form.remaining()
         with gr.Column(elem_classes="output", min_width=320):
             panel = build_output(form.prefix)
+    form.output = panel
     connect(engine, form, buttons, panel)
     seed.connect(panel)
     return form

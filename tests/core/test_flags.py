@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from modules.core.errors import UserError
-from modules.core.flags import GROUPS, MOOT, REFUSED, Credential, Flags, parse_flags
+from modules.core.flags import GROUPS, Credential, Flags, parse_flags
+from modules.core.foreign_flags import MOOT, REFUSED
 
 MOOT_NAMES = [(name, row.takes_value) for row in MOOT for name in row.names.split()]
 

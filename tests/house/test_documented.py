@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from modules.core.flags import MOOT, Flags, parse_flags
+from modules.core.flags import Flags, parse_flags
+from modules.core.foreign_flags import MOOT
 from modules.params.depth import DepthRequest
 from modules.params.param import params_of
 from modules.params.settings import Settings
@@ -60,7 +61,9 @@ def test_help_lists_every_flag(capsys: pytest.CaptureFixture[str]):
 
 
 def test_every_floor_is_on_the_plan():
-    floors = [path.stem for path in (ROOT / "modules").iterdir() if path.suffix == ".py" or path.is_dir()]
+    floors = [
+        path.stem for path in (ROOT / "modules").iterdir() if path.suffix == ".py" or path.is_dir()
+    ]
     expected = {name for name in floors if name not in ("__init__", "__pycache__")}
     assert {name for name in expected if f"`{name}`" not in FLOORS} == set()
 

@@ -13,6 +13,7 @@ from modules import infotext
 from modules.api import routes
 from modules.engine.engine import Engine
 from modules.params.depth import DepthRequest
+from modules.params.img2img import Img2ImgRequest
 from modules.params.param import param, params_of, validated
 from modules.params.txt2img import Txt2ImgRequest
 from modules.sampling.noise_levels import NoiseLevels
@@ -21,6 +22,7 @@ from modules.sampling.schedules import SCHEDULES, Schedule
 from modules.sampling.walk import Noise, Steps, Tensor
 from modules.ui import page
 from modules.ui.form import Form
+from modules.ui.tabs.img2img import MASK_SECTIONS
 from tests.engine.fake_executor import PATIENCE_S
 
 SMALL = Txt2ImgRequest(width=64, height=64, steps=2, seed=1)
@@ -92,7 +94,7 @@ def test_a_tab_is_a_function_and_a_row(engine: Engine, monkeypatch: pytest.Monke
     monkeypatch.setattr(page, "TABS", (*page.TABS, page.Tab("Louder", build)))
     config = page.build_page(engine).get_config_file()
     tabs = [one["props"]["label"] for one in config["components"] if one["type"] == "tabitem"]
-    assert tabs == ["txt2img", "Depth", "Louder"]
+    assert tabs == ["txt2img", "img2img", "Inpaint", "Depth", "Louder"]
 
 
 def test_an_endpoint_is_a_function_in_a_router(engine: Engine, monkeypatch: pytest.MonkeyPatch):
@@ -113,6 +115,16 @@ def test_a_page_offers_every_field_of_its_request(engine: Engine):
     config = page.build_page(engine).get_config_file()
     ids = {one["props"].get("elem_id") for one in config["components"]}
     fields_of_the_bar = {"sd_model_checkpoint", "sd_vae", "override_settings"}
-    forms = {"txt2img": Txt2ImgRequest, "depth": DepthRequest}
-    names = {f"{prefix}_{name}" for prefix, model in forms.items() for name in params_of(model)}
+    forms = {
+        "txt2img": Txt2ImgRequest,
+        "img2img": Img2ImgRequest,
+        "inpaint": Img2ImgRequest,
+        "depth": DepthRequest,
+    }
+    names = {
+        f"{prefix}_{name}"
+        for prefix, model in forms.items()
+        for name, row in params_of(model).items()
+        if prefix != "img2img" or row.section not in MASK_SECTIONS
+    }
     assert names - ids == {f"{prefix}_{name}" for prefix in forms for name in fields_of_the_bar}

@@ -38,6 +38,7 @@ window.webui = (() => {
     panel.hidden = ended;
     byId(`${prefix}_generate`).classList.toggle("away", !ended);
     byId(`${prefix}_interrupt`).classList.toggle("away", ended);
+    byId(`${prefix}_skip`).classList.toggle("away", ended || status.image_count < 2);
     if (ended) byId(`${prefix}_interrupt`).disabled = false;
     panel.querySelector(".done").style.width = `${Math.round(status.fraction * 100)}%`;
     panel.querySelector(".words").textContent = words(status);
@@ -79,6 +80,15 @@ window.webui = (() => {
     const words = byId(`${prefix}_progress`).querySelector(".words");
     words.textContent = "Stopping";
     await fetch(`/internal/jobs/${jobs[prefix]}/interrupt`, {method: "POST"});
+  }
+
+  function skip(prefix) {
+    fetch(`/internal/jobs/${jobs[prefix]}/skip`, {method: "POST"});
+  }
+
+  // Shows the tab of that title.
+  function open(title) {
+    [...document.querySelectorAll("button[role=tab]")].find((tab) => tab.textContent.trim() === title)?.click();
   }
 
   async function showState() {
@@ -123,12 +133,13 @@ window.webui = (() => {
 
   // Gradio puts a tab into the page when it is first opened.
   function enterTabs() {
+    webuiCanvas.enter();
     for (const button of document.querySelectorAll(".generate")) {
       const prefix = button.id.replace("_generate", "");
       if (entered.has(prefix)) continue;
       entered.add(prefix);
       for (const [id, help] of Object.entries(helps)) byId(id)?.setAttribute("title", help);
-      byId(`${prefix}_interrupt`).classList.add("away");
+      for (const name of ["interrupt", "skip"]) byId(`${prefix}_${name}`).classList.add("away");
       markFilled(prefix);
       reattach(prefix);
     }
@@ -154,5 +165,5 @@ window.webui = (() => {
     markFilled(prefix);
   }
 
-  return {start, filled, follow, interrupt, job: (prefix) => jobs[prefix] ?? ""};
+  return {start, filled, follow, interrupt, skip, open, job: (prefix) => jobs[prefix] ?? ""};
 })();

@@ -1,0 +1,90 @@
+"""Flags of A1111's WebUI that have no effect here, or none on purpose, and what is said of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Moot:
+    """Flags of A1111's WebUI that are accepted, and what this version does instead."""
+
+    names: str
+    instead: str
+    takes_value: bool = False
+
+
+MOOT = (
+    Moot(
+        "--xformers --force-enable-xformers --xformers-flash-attention --opt-split-attention "
+        "--opt-split-attention-invokeai --opt-split-attention-v1 --opt-sub-quad-attention "
+        "--opt-sdp-attention --opt-sdp-no-mem-attention --disable-opt-split-attention",
+        "PyTorch's own fast attention is always used",
+    ),
+    Moot(
+        "--sub-quad-q-chunk-size --sub-quad-kv-chunk-size --sub-quad-chunk-threshold",
+        "PyTorch's own fast attention is always used",
+        takes_value=True,
+    ),
+    Moot("--reinstall-xformers", "xformers is not used"),
+    Moot(
+        "--no-half-vae --upcast-sampling --opt-channelslast",
+        "precision is chosen for the device, and raised when a picture comes out broken",
+    ),
+    Moot("--disable-nan-check", "every picture is checked; the check costs nothing worth saving"),
+    Moot(
+        "--medvram --medvram-sdxl --lowvram --lowram --always-batch-cond-uncond",
+        "memory is not tuned by a flag",
+    ),
+    Moot(
+        "--disable-safe-unpickle --weights-only",
+        "files that could run code are refused always, and no flag disables that",
+    ),
+    Moot("--no-hashing", "checkpoints are hashed in the background, where it delays nothing"),
+    Moot("--disable-model-loading-ram-optimization", "weights are read straight from the file"),
+    Moot(
+        "--skip-version-check --skip-load-model-at-start --update-check --update-all-extensions "
+        "--no-download-sd-model --do-not-download-clip --dump-sysinfo",
+        "nothing is checked for or downloaded at start, and the page does not wait for a model",
+    ),
+    Moot(
+        "--no-gradio-queue --gradio-queue --gradio-debug --ui-debug-mode --no-progressbar-hiding "
+        "--show-negative-prompt --use-textbox-seed --disable-console-progressbars "
+        "--enable-console-prompts --hide-ui-dir-config --freeze-settings "
+        "--disable-gpu-warning --unload-gfpgan --deepdanbooru --webui-is-non-local",
+        "this page has no such switch",
+    ),
+    Moot(
+        "--gradio-img2img-tool --gradio-inpaint-tool --max-batch-count "
+        "--ui-config-file --ui-settings-file --styles-file --timeout-keep-alive --localizations-dir",
+        "this page has no such setting",
+        takes_value=True,
+    ),
+    Moot(
+        "--disable-all-extensions --disable-extra-extensions --enable-insecure-extension-access "
+        "--allow-code --administrator -f",
+        "no extension is installed and no code is run from the page",
+    ),
+    Moot(
+        "--config --vae-dir --vae-path --embeddings-dir --textual-inversion-templates-dir "
+        "--lora-dir --lyco-dir --hypernetwork-dir --gfpgan-dir --gfpgan-model "
+        "--codeformer-models-path --gfpgan-models-path --esrgan-models-path "
+        "--bsrgan-models-path --realesrgan-models-path --swinir-models-path --scunet-models-path "
+        "--ldsr-models-path --dat-models-path --clip-models-path --models-dir",
+        "files are looked for in the folders under models/",
+        takes_value=True,
+    ),
+    Moot("--test-server --no-tests --log-startup --disable-tls-verify", "it has no use here"),
+)
+
+REFUSED = {
+    "--share": "would hand this server to strangers through somebody else's machine, so it is not "
+    "offered: use --listen, which asks for a password, or a tunnel of your own",
+    "--ngrok": "would hand this server to strangers, so it is not offered: use --listen or a tunnel "
+    "of your own",
+    "--tls-keyfile": "is not offered: put a reverse proxy that speaks TLS in front of the server",
+    "--tls-certfile": "is not offered: put a reverse proxy that speaks TLS in front of the server",
+    "--subpath": "is not offered: give the server a host name of its own in the reverse proxy",
+    "--cors-allow-origins": "is not offered: only the server's own page may call it from a browser",
+    "--cors-allow-origins-regex": "is not offered: only the server's own page may call it",
+}

@@ -1,0 +1,32 @@
+"""The parts of a tab's output side, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+
+@dataclass(frozen=True)
+class GenerateButtons:
+    """Starts and stops a tab's job."""
+
+    generate: gr.Button
+    interrupt: gr.Button
+    skip: gr.Button
+
+
+@dataclass(frozen=True)
+class OutputPanel:
+    """What a tab shows of its job."""
+
+    prefix: str
+    progress: gr.HTML
+    gallery: gr.Gallery
+    infotext: gr.HTML
+    message: gr.HTML
+    job_id: gr.Textbox
+    collect: gr.Button
+    images: gr.State  # the job's GeneratedImages in the gallery's order
+    selected: gr.State  # index of the picture that is looked at
+    send: dict[str, gr.Button]  # by the title of the tab that the picture is sent to

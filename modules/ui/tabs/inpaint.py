@@ -1,0 +1,107 @@
+"""The Inpaint tab: what lies under a mask is repainted, the rest is the original's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+from PIL import ImageOps
+
+from modules.core.errors import UserError
+from modules.engine.engine import Engine
+from modules.images.mask import from_alpha
+from modules.images.strokes import read_strokes
+from modules.params.image import ImageField
+from modules.params.image_files import open_image
+from modules.params.image_kinds import MASK
+from modules.params.img2img import Img2ImgRequest
+from modules.params.outpainting import OutpaintingFields
+from modules.ui.canvas import build_canvas
+from modules.ui.form import Form
+from modules.ui.picture_size import FACTOR
+from modules.ui.workbench import build_workbench
+
+SOURCE = "mask_source"
+BRUSH, FILE, TRANSPARENCY = "Brush", "A file", "What is transparent"
+SHOWN = (
+    "mask_blur",
+    "inpainting_mask_invert",
+    "inpainting_fill",
+    "inpaint_full_res",
+    "inpaint_full_res_padding",
+    "denoising_strength",
+)
+FOLDED = {"outpainting": "Outpainting", "soft inpainting": "Soft inpainting"}  # sections and titles
+EMPTY = "The mask is empty: paint over what shall change, or use img2img."
+
+
+def build(engine: Engine) -> Form:
+    """Make the tab where the page stands and return its form."""
+    form = Form(Img2ImgRequest, engine, "inpaint")
+    form.task = "inpaint"
+    form.finish = _finish
+    return build_workbench(engine, form, _own_fields)
+
+
+def _own_fields(form: Form) -> None:
+    build_canvas(
+        form, "init_image", "mask", label="Picture (paste, drop or choose one; then paint on it)"
+    )
+    form.extras[SOURCE] = source = gr.Radio(
+        [BRUSH, FILE, TRANSPARENCY], value=BRUSH, label="Mask", elem_id=f"{form.prefix}_{SOURCE}"
+    )
+    with gr.Column(visible=False) as file:
+        form.field("mask", label="Mask: white is repainted", height=200)
+    source.change(
+        None, source, file, js=f"(source) => ({{visible: source === '{FILE}', __type__: 'update'}})"
+    )
+    for name in SHOWN:
+        form.field(name)
+    form.field("resize_mode")
+    form.option("img2img_fix_steps")
+    form.option("inpainting_mask_weight")
+    for section, title in FOLDED.items():
+        with gr.Accordion(title, open=False):
+            form.section(section)
+
+
+def _finish(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the request's values with the mask from where it was chosen to come.
+
+    Raises:
+        UserError: there is no picture, no mask, or nothing in it.
+    """
+    values.pop(FACTOR)
+    strokes, source = values.pop("init_image_strokes"), values.pop(SOURCE)
+    if values["init_image"] is None:
+        raise UserError("There is no picture to repaint.", "Put one in, or use txt2img.")
+    data = values["init_image"]
+    values["init_image"] = picture = ImageField.from_bytes(data)
+    sources: dict[str, Callable[[], ImageField]] = {
+        BRUSH: lambda: ImageField.from_pil(read_strokes(strokes, picture.size).mask(), MASK),
+        FILE: lambda: _of_file(values["mask"]),
+        TRANSPARENCY: lambda: _of_transparency(data),
+    }
+    if source not in sources:
+        raise UserError(f"The mask's source is {source!r}.", f"Use one of {', '.join(sources)}.")
+    values["mask"] = mask = sources[source]()
+    dark, light = mask.to_pil().getextrema()
+    extends = any(values[name] for name in OutpaintingFields.model_fields)
+    nothing = dark == 255 if values["inpainting_mask_invert"] else light == 0
+    if nothing and not extends:
+        raise UserError(EMPTY)
+    return values
+
+
+def _of_file(data: bytes | None) -> ImageField:
+    if data is None:
+        raise UserError("There is no file with a mask.", "Put one in, or paint with the brush.")
+    return ImageField.from_bytes(data, MASK)
+
+
+def _of_transparency(data: bytes) -> ImageField:
+    mask = from_alpha(ImageOps.exif_transpose(open_image(data)))
+    if mask is None:
+        raise UserError("Nothing in the picture is transparent.", "Paint the mask with the brush.")
+    return ImageField.from_pil(mask, MASK)
