@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar, cast
 from fastapi import APIRouter, Body
 from fastapi.concurrency import run_in_threadpool
 
+from modules.api.infotext_field import with_infotext
 from modules.core.errors import NotFound, UserError, WebUIError
 from modules.engine.engine import Engine
 from modules.engine.job import JobStatus
@@ -46,15 +47,17 @@ def generation_router(engine: Engine) -> APIRouter:
     @router.post("/txt2img")
     async def txt2img(body: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:
         """Make pictures and answer when all are finished."""
-        request, warnings = read_request(body, Txt2ImgRequest)
-        return await carried_out(request, body, warnings)
+        filled, unfollowed = await run_in_threadpool(with_infotext, engine, body, Txt2ImgRequest)
+        request, warnings = read_request(filled, Txt2ImgRequest)
+        return await carried_out(request, body, [*unfollowed, *warnings])
 
     @router.post("/img2img")
     async def img2img(body: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:
         """Repaint a picture with a depth checkpoint and answer when all are finished."""
-        request, warnings = await run_in_threadpool(read_picture_request, body)
+        filled, unfollowed = await run_in_threadpool(with_infotext, engine, body, DepthRequest)
+        request, warnings = await run_in_threadpool(read_picture_request, filled)
         echoed = body if body.get("include_init_images") else {**body, **_nulled(body)}
-        return await carried_out(request, echoed, warnings)
+        return await carried_out(request, echoed, [*unfollowed, *warnings])
 
     async def carried_out(
         request: GenerationRequest, echoed: Mapping[str, Any], warnings: list[str]

@@ -12,6 +12,7 @@ from modules.api.generation import generation_router
 from modules.api.listings import listings_router
 from modules.api.live import live_router
 from modules.api.options import options_router
+from modules.api.png_info import png_info_router
 from modules.api.progress import progress_router
 from modules.api.server import server_router
 from modules.core.errors import WebUIError
@@ -24,6 +25,7 @@ ROUTERS: tuple[Callable[[Engine], APIRouter], ...] = (
     generation_router,
     listings_router,
     options_router,
+    png_info_router,
     progress_router,
 )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import io
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from pydantic import BeforeValidator, PlainSerializer
 from pydantic.fields import FieldInfo
 
 from modules.core.errors import UserError
-from modules.params.image_files import open_image
+from modules.params.image_files import decode_base64, open_image
 from modules.params.image_kinds import DEPTH, MASK, PICTURE, ImageKind
 
 
@@ -61,16 +60,7 @@ class ImageField:
         Raises:
             UserError: the text is no base64, or no picture comes of it.
         """
-        if text.startswith(("http://", "https://")):
-            raise UserError(
-                "The picture is a web address, and nothing is fetched.", "Send it in base64."
-            )
-        coded = text.partition(",")[2] if text.startswith("data:") else text
-        try:
-            data = base64.b64decode("".join(coded.split()), validate=True)
-        except (binascii.Error, ValueError):
-            raise UserError("The picture is no base64 text.") from None
-        return cls.from_bytes(data, kind)
+        return cls.from_bytes(decode_base64(text), kind)
 
     def to_pil(self) -> Image.Image:
         """Return a new picture in its mode."""

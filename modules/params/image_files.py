@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import importlib
 import io
 from typing import Any
@@ -45,6 +47,23 @@ def open_image(data: bytes) -> Image.Image:
         raise _too_large("too many pixels") from None
     except (OSError, ValueError, SyntaxError) as error:  # what Pillow says of damage
         raise UserError(f"The picture is damaged: {error}.", "Save it again.") from error
+
+
+def decode_base64(text: str) -> bytes:
+    """Return the file in base64, with or without "data:image/png;base64," before it.
+
+    Raises:
+        UserError: the text is no base64.
+    """
+    if text.startswith(("http://", "https://")):
+        raise UserError(
+            "The picture is a web address, and nothing is fetched.", "Send it in base64."
+        )
+    coded = text.partition(",")[2] if text.startswith("data:") else text
+    try:
+        return base64.b64decode("".join(coded.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise UserError("The picture is no base64 text.") from None
 
 
 def _open_heic(data: bytes) -> Image.Image | None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modules import infotext
@@ -75,6 +75,7 @@ def changed(overrides: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in overrides.items() if value != getattr(Settings(), name)}
 
 
+@settings(deadline=None)
 @given(
     fields=some([VARIATION, SEED_RESIZE, HIRES | {"hr_scale": st.floats(1, 8)}, OVERRIDES]),
 )
@@ -87,6 +88,7 @@ def test_what_is_written_is_read_again(fields: dict[str, Any]):
     assert reading.report.sentences() == []
 
 
+@settings(deadline=None)
 @given(fields=some([HIRES | {"hr_resize_x": SIZES, "hr_resize_y": SIZES}]))
 def test_a_second_pass_to_a_size_is_read_again(fields: dict[str, Any]):
     request = Txt2ImgRequest(**fields)
@@ -97,6 +99,7 @@ def test_a_second_pass_to_a_size_is_read_again(fields: dict[str, Any]):
 PICTURE = ImageField((8, 8), bytes(8 * 8 * 3))
 
 
+@settings(deadline=None)
 @given(fields=some([MASK]), strength=SHARES, mode=st.integers(0, 3), padding=st.integers(0, 1024))
 def test_a_repainted_picture_is_read_again_without_the_pictures(
     fields: dict[str, Any], strength: float, mode: int, padding: int

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modules import infotext
@@ -63,6 +63,7 @@ def test_values_are_quoted_when_they_hold_a_mark(value: object, text: str):
     assert infotext.quote(value) == text
 
 
+@settings(deadline=None)
 @given(prompt=LINES, negative=LINES, model=TEXT, seed=st.integers(0, 2**53 - 1), cfg=st.floats(0, 100))
 def test_a_reader_gets_every_value_back(prompt: str, negative: str, model: str, seed: int, cfg: float):
     stripped = "\n".join(line.strip() for line in prompt.strip().split("\n"))

@@ -1,0 +1,120 @@
+"""A picture made again from its own metadata, and the verdict on how alike the two are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+from modules.core.errors import UserError
+from modules.core.version import VERSION
+from modules.images.compare import Comparison, compare
+from modules.images.metadata import Metadata
+from modules.infotext import Known, Reading, Words, interpret, parse, words_of
+from modules.params.txt2img import Txt2ImgRequest
+
+# What decides most of a picture: without any of these there is nothing to compare.
+_NEEDED = ("Steps", "Sampler", "Schedule type", "Seed", "Size", "CFG scale")
+_HASHES = ("Model hash", "VAE hash")
+_LOSSY = ("JPEG", "WEBP", "AVIF", "GIF")
+# Levels of 255: what another device's rounding changes; what a look does not tell apart.
+_ROUNDING, _LOOK = 2, 4.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How alike a picture and its reproduction are.
+
+    Args:
+        sentence: The verdict.
+        unmatched: What could not be done as it was done then, as sentences.
+        comparison: The pictures pixel by pixel; None when they differ in size.
+    """
+
+    sentence: str
+    unmatched: tuple[str, ...]
+    comparison: Comparison | None
+
+
+def reading_to_reproduce(metadata: Metadata, known: Known) -> Reading:
+    """Return what a picture's metadata ask for, if it is enough to make it again.
+
+    Raises:
+        UserError: it is not; the sentence says what is missing.
+    """
+    words = words_of(metadata)
+    if not words.pairs:
+        raise UserError(
+            "The picture's file does not tell how it was made.",
+            "Many websites take that out; use the file as it was saved.",
+        )
+    reading = interpret(words, known, Txt2ImgRequest)
+    if reading.is_from_picture:
+        raise UserError(
+            "The picture was made from another picture, which is not in its file.",
+            "Send its settings to img2img or Inpaint, and put that picture in there.",
+        )
+    refused = [one for one in reading.report.not_applied if one.key in _NEEDED]
+    if refused:
+        raise UserError(f"The picture cannot be made again here. {refused[0]}")
+    missing = [key for key in _NEEDED if key not in reading.words.pairs]
+    if missing:
+        raise UserError(
+            f"The picture's file does not tell enough to make it again: {', '.join(missing)}."
+        )
+    return reading
+
+
+def judge(
+    original: Image.Image, metadata: Metadata, reading: Reading, again: Image.Image, text: str
+) -> Verdict:
+    """Return how alike a picture and its reproduction are.
+
+    Args:
+        original: The picture, in RGB.
+        metadata: Of its file.
+        reading: What was read of it.
+        again: The reproduction.
+        text: The infotext of the reproduction.
+    """
+    unmatched = [*reading.report.sentences(), *_other_files(reading.words, parse(text))]
+    version = metadata_version(reading)
+    if version not in ("", VERSION):
+        unmatched.append(f"It was made with version {version}; this is {VERSION}.")
+    if original.size != again.size:
+        sizes = [f"{picture.width}x{picture.height}" for picture in (original, again)]
+        said = f"Not the same: the picture has {sizes[0]} pixels and the new one {sizes[1]}; it was resized after it was made."
+        return Verdict(said, tuple(unmatched), None)
+    found = compare(original, again)
+    return Verdict(_sentence(found, metadata.format), tuple(unmatched), found)
+
+
+def metadata_version(reading: Reading) -> str:
+    """Return the version of this program that wrote an infotext; "" when it was another program."""
+    origin, _, version = reading.report.origin.rpartition(" ")
+    return version if origin == "this WebUI" else ""
+
+
+def _other_files(told: Words, now: Words) -> list[str]:
+    """Return where a file that was used is another than the one that was told."""
+    return [
+        f"{key} is {now.pairs[key]} here and was {told.pairs[key]}."
+        for key in _HASHES
+        if told.pairs.get(key) and now.pairs.get(key) and told.pairs[key] != now.pairs[key]
+    ]
+
+
+def _sentence(found: Comparison, format: str) -> str:
+    if found.is_identical:
+        return f"Identical: all {found.pixels} pixels are the same."
+    numbers = (
+        f"the largest difference is {found.largest} of 255, the mean {found.mean:.2f}, and {found.share:.1%} of the "
+        "pixels differ"
+    )
+    if found.largest <= _ROUNDING:
+        return f"The same but for rounding: {numbers}."
+    if format in _LOSSY and found.mean < _LOOK:
+        return f"As alike as a {format} file can tell, which keeps no exact pixels: {numbers}."
+    if found.mean < _LOOK:
+        return f"Nearly the same: {numbers}."
+    return f"Not the same: {numbers}."
