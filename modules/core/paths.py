@@ -60,6 +60,11 @@ class Paths:
         return (self.data / "inputs", self.outputs, *self.allowed)
 
     @property
+    def queue(self) -> Path:
+        """Jobs of this and earlier runs, and the pictures that waiting ones were given."""
+        return self.data / "queue"
+
+    @property
     def cache(self) -> Path:
         """What can be computed again, such as hashes."""
         return self.data / "cache"

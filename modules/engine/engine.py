@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
@@ -14,13 +13,15 @@ from typing import Any
 
 from PIL import Image
 
-from modules.core.errors import Cancelled, NotFound, WebUIError
+from modules.core.errors import NotFound, WebUIError
 from modules.core.paths import Paths
 from modules.engine.executors import DeviceFacts, Executor, LoadCheckpoint
 from modules.engine.job import Job
 from modules.engine.keeper import Keeper
+from modules.engine.queue import JobQueue
 from modules.engine.settings_file import SettingsFile
 from modules.engine.state import EngineState
+from modules.engine.store import Store
 from modules.models.convert import convert
 from modules.models.manager import Checkpoint, ModelManager
 from modules.models.model_plan import ModelPlan, native_size, plan_model
@@ -28,8 +29,9 @@ from modules.models.tasks import misfit
 from modules.params.image import ImageField
 from modules.params.recording import ForwardRecording
 from modules.params.request import GenerationRequest, Task
+from modules.params.result import GeneratedImage
 from modules.params.settings import Settings
-from modules.plan import make_plan
+from modules.plan import Plan, make_plan
 from modules.prompt.tokens import ClipTokenizer
 from modules.questions import EstimateDepth, Question, ShowForward
 from modules.sampling.samplers import SAMPLERS
@@ -37,8 +39,6 @@ from modules.sampling.schedules import SCHEDULES
 
 logger = logging.getLogger(__name__)
 
-# Ended jobs are remembered for reloads of the page; their pictures lie on disk.
-_REMEMBERED_JOBS = 200
 _STOP_TIMEOUT_S = 1.5
 
 
@@ -76,10 +76,8 @@ class Engine:
         self._settings_file = SettingsFile(paths.data / "config.json")
         self.settings = Settings()
         self._chosen = chosen
-        self._jobs: dict[str, Job] = {}
         self._wanted: ModelPlan | None = None  # what the device was last told to load
-        self._stopping = False
-        self._lock = threading.Lock()
+        self.queue = JobQueue(executor, Store(paths.queue), self)
 
     # Life
 
@@ -92,21 +90,21 @@ class Engine:
         self.executor.start(self._on_device)
 
     def stop(self) -> None:
-        """Stop the running job at its next step and forget the waiting ones; wait a moment for the device."""
-        with self._lock:
-            self._stopping = True
-        for job in self.jobs():
-            job.interrupt()
+        """Stop the running job at its next step, leave the waiting ones for the next start; wait a moment."""
+        self.queue.stop()
         self.models.stop()
         if not self.executor.stop(_STOP_TIMEOUT_S):
             logger.info("The device is still busy; its unfinished picture is dropped.")
-        for job in self.jobs():  # wakes whoever waits for a job that the device will not bring back
-            job.end("cancelled", "The server was stopped.")
+        self.queue.close()
 
     # Jobs
 
-    def submit(self, request: GenerationRequest) -> Job:
+    def submit(self, request: GenerationRequest, source: str = "api") -> Job:
         """Put a request in the queue.
+
+        Args:
+            request: What to make.
+            source: Who asks: sources take turns.
 
         Raises:
             NotFound: a name in the request answers to nothing.
@@ -114,43 +112,23 @@ class Engine:
             UserError: the request cannot be carried out as it stands.
             Cancelled: the engine stops.
         """
-        checkpoint = self.checkpoint(request.sd_model_checkpoint)
-        plan = make_plan(
-            request, self.models, checkpoint, self.samplers, self.schedules, self.settings
-        )
-        job = Job(plan, self.keeper.keep)
-        with self._lock:
-            if self._stopping:
-                raise Cancelled("The server is stopping.")
-            self._jobs[job.id] = job
-            self._forget_old_jobs()
-        future = self.executor.run(plan, job)
-        job.on_interrupt = future.cancel  # ends it at once while it still waits
-        future.add_done_callback(partial(self._on_end, job))
-        return job
+        return self.queue.submit(request, self.settings, source)
 
     def job(self, job_id: str) -> Job:
-        """Return a job.
+        """Return a waiting, running or lately ended job.
 
         Raises:
             NotFound: it never was, or is long past.
         """
-        with self._lock:
-            found = self._jobs.get(job_id)
-        if found is None:
-            raise NotFound(
-                "This job is no longer known.", "Its pictures are in the outputs folder."
-            )
-        return found
+        return self.queue.job(job_id)
 
     def jobs(self) -> list[Job]:
         """Return the remembered jobs, oldest first."""
-        with self._lock:
-            return list(self._jobs.values())
+        return self.queue.jobs()
 
     def running_job(self) -> Job | None:
         """Return the job that the device works on."""
-        return next((job for job in self.jobs() if job.status().state == "running"), None)
+        return self.queue.running_job()
 
     def interrupt(self, job_id: str | None = None) -> None:
         """Stop a job, or the running one, at its next step."""
@@ -180,10 +158,25 @@ class Engine:
         return plan_model(self.models, self.checkpoint(), self.settings)
 
     def _ask(self, question: Question) -> Any:  # what the kind of question says
-        with self._lock:
-            if self._stopping:
-                raise Cancelled("The server is stopping.")
+        self.queue.refuse_if_stopping()
         return self.executor.ask(question).result()
+
+    # What the queue needs, see engine/queue.Owner
+
+    def plan(self, request: GenerationRequest, settings: Settings) -> Plan:
+        """Return the plan of a request under these options."""
+        checkpoint = self.checkpoint(request.sd_model_checkpoint)
+        return make_plan(request, self.models, checkpoint, self.samplers, self.schedules, settings)
+
+    def keep(self, plan: Plan, index: int, image: Image.Image) -> GeneratedImage:
+        """Save one picture."""
+        return self.keeper.keep(plan, index, image)
+
+    def on_done(self, job: Job) -> None:
+        """Note that the job's checkpoint works, whatever failed before."""
+        if self.state.phase != "loading":
+            name = job.plan.checkpoint.name
+            self.state = replace(self.state, phase="ready", text="Ready", checkpoint=name)
 
     # Checkpoints
 
@@ -335,13 +328,13 @@ class Engine:
         except WebUIError as error:
             logger.warning("%s", error)
             self.state = replace(self.state, phase="failed", text=str(error))
+        self.queue.restore(self.settings.queue_after_restart == "resumed")
 
     def _load(self, plan: ModelPlan) -> None:
         self._wanted = plan
         checkpoint = plan.checkpoint
         self.state = replace(self.state, phase="loading", text=f"Loading {checkpoint.name}")
-        future = self.executor.load(LoadCheckpoint(plan))
-        future.add_done_callback(partial(self._on_loaded, checkpoint))
+        self.queue.load(LoadCheckpoint(plan), partial(self._on_loaded, checkpoint))
 
     def _on_loaded(self, checkpoint: Checkpoint, future: Future[None]) -> None:
         if future.cancelled():
@@ -354,27 +347,3 @@ class Engine:
         else:
             logger.warning("%s", error)
             self.state = replace(self.state, phase="failed", text=str(error), checkpoint="")
-
-    def _on_end(self, job: Job, future: Future[None]) -> None:
-        error = Cancelled("") if future.cancelled() else future.exception()
-        status = job.status()
-        made = f"{len(status.images)} of {status.image_count} pictures"
-        if error is None:
-            job.end("done")
-            if self.state.phase != "loading":  # whatever failed before, this checkpoint works
-                name = job.plan.checkpoint.name
-                self.state = replace(self.state, phase="ready", text="Ready", checkpoint=name)
-            logger.info("Made %s with %s.", made, job.plan.checkpoint.name)
-        elif isinstance(error, Cancelled):
-            job.end("cancelled", f"Interrupted: {made} were finished.")
-            logger.info("Interrupted: %s were finished.", made)
-        else:
-            job.end("failed", str(error), error if isinstance(error, WebUIError) else None)
-            logger.warning("A job failed with %s finished: %s", made, error)
-
-    # What is remembered
-
-    def _forget_old_jobs(self) -> None:
-        ended = [job_id for job_id, job in self._jobs.items() if job.status().has_ended]
-        for job_id in ended[: max(0, len(self._jobs) - _REMEMBERED_JOBS)]:
-            del self._jobs[job_id]

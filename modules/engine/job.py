@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from PIL import Image
 
@@ -59,6 +59,22 @@ class JobStatus:
         return self.state in ENDED
 
 
+class JobLog(Protocol):
+    """Whoever writes down what becomes of jobs."""
+
+    def started(self, job_id: str) -> None:
+        """Note that the device has begun."""
+        ...
+
+    def kept(self, job_id: str, position: int, image: GeneratedImage) -> None:
+        """Note a finished picture and its place among them."""
+        ...
+
+    def ended(self, status: JobStatus) -> None:
+        """Note how a job ended."""
+        ...
+
+
 class Job:
     """A plan on its way, and the Listener of its run.
 
@@ -67,17 +83,26 @@ class Job:
     Args:
         plan: What to do.
         keep: Saves one finished picture and returns what is known of it.
+        log: Is told what becomes of the job.
+        job_id: The name of a job that is known from before; else a new one is made up.
     """
 
     def __init__(
-        self, plan: Plan, keep: Callable[[Plan, int, Image.Image], GeneratedImage]
+        self,
+        plan: Plan,
+        keep: Callable[[Plan, int, Image.Image], GeneratedImage],
+        log: JobLog | None = None,
+        job_id: str = "",
     ) -> None:
-        self.id = secrets.token_urlsafe(16)
+        self.id = job_id or secrets.token_urlsafe(16)
         self.plan = plan
         self.on_interrupt: Callable[[], object] = lambda: None
         self._keep = keep
+        self._log = log
+        self._batch_ends = {batch[-1].index for batch in plan.batches[:-1]}
         self._lock = threading.Lock()
         self._interrupted = threading.Event()
+        self._is_last_batch = False
         self._ended = threading.Event()
         self._state: JobState = "queued"
         self._phase = "Waiting"
@@ -125,6 +150,10 @@ class Job:
         self._interrupted.set()
         self.on_interrupt()
 
+    def stop_after_picture(self) -> None:
+        """Ask the job to stop when the pictures it is at are finished."""
+        self._is_last_batch = True
+
     def wait(self, timeout_s: float | None = None) -> bool:
         """Return whether the job has ended, waiting for it at most so long."""
         return self._ended.wait(timeout_s)
@@ -133,29 +162,52 @@ class Job:
 
     def end(self, state: JobState, error: str = "", failure: WebUIError | None = None) -> None:
         """Note how the job ended; the first word counts."""
+        if not self._settle(state, error, failure):
+            return
+        if self._log is not None:
+            self._log.ended(self.status())
+        self._ended.set()
+
+    def leave(self, error: str) -> None:
+        """End a waiting job for this run alone: the log keeps it for the next start."""
+        self._interrupted.set()
+        if self._settle("cancelled", error, None):
+            self._ended.set()
+
+    def _settle(self, state: JobState, error: str, failure: WebUIError | None) -> bool:
         with self._lock:
-            if self._ended.is_set():
-                return
+            if self._state in ENDED:
+                return False
             self._state = state
             self._phase = ""
             self._error = error
             self._failure = failure
             self.plan = self.plan.without_pictures()  # hundreds of ended jobs are remembered
-            self._ended.set()
+            return True
 
     def on_image(self, index: int, image: Image.Image) -> None:
         """Save a finished picture at once."""
         kept = self._keep(self.plan, index, image)
         with self._lock:
+            position = len(self._images)
             self._images.append(kept)
             if kept.remark and kept.remark not in self._notes:
                 self._notes.append(kept.remark)
+        if self._log is not None:
+            self._log.kept(self.id, position, kept)
+        if self._is_last_batch and index in self._batch_ends:
+            self._interrupted.set()
 
     def on_phase(self, text: str) -> None:
         """Note what is being done; the first phase is the beginning of the run."""
         with self._lock:
+            if self._state in ENDED:
+                return
+            begins = self._state == "queued"
             self._state = "running"
             self._phase = text
+        if begins and self._log is not None:
+            self._log.started(self.id)
 
     def on_progress(self, progress: Progress) -> None:
         """Note the steps done."""

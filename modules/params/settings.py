@@ -10,15 +10,23 @@ from modules.core.flags import MOST_CHECKPOINTS
 from modules.params.param import param, validated
 from modules.params.settings_guidance import GuidanceSettings
 from modules.params.settings_img2img import Img2ImgSettings
+from modules.params.settings_queue import QueueSettings
 from modules.params.settings_sampling import SamplingSettings
 
 # Options that a job cannot have of its own: they are fields of the request, or of the server.
 NOT_OF_A_JOB = frozenset(
-    ("sd_model_checkpoint", "sd_vae", "sd_checkpoints_limit", "sd_predictions", "sd_use_ema")
+    (
+        "sd_model_checkpoint",
+        "sd_vae",
+        "sd_checkpoints_limit",
+        "sd_predictions",
+        "sd_use_ema",
+        "queue_after_restart",
+    )
 )
 
 
-class Settings(Img2ImgSettings, GuidanceSettings, SamplingSettings):
+class Settings(Img2ImgSettings, GuidanceSettings, SamplingSettings, QueueSettings):
     """Every option. Frozen: the engine swaps the whole object."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -107,7 +107,7 @@ def _submitter(engine: Engine, form: Form) -> Callable[[Mapping[Component, Any]]
     def submit(values: Mapping[Component, Any]) -> tuple[str, str]:
         try:
             read = _stated(form.model, form.read(values))
-            return engine.submit(validated(form.model, read)).id, ""
+            return engine.submit(validated(form.model, read), "page").id, ""
         except WebUIError as error:
             logger.info("Refused: %s", error)
             return "", notice("error", str(error))

@@ -1,0 +1,80 @@
+"""A request with everything it needs as JSON, and back: what a job is made of again after a restart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast, get_args
+
+from modules.core.errors import UserError
+from modules.params.image import ImageField, is_picture
+from modules.params.param import validated
+from modules.params.request import GenerationRequest, Task
+from modules.params.settings import Settings
+from modules.params.tasks import REQUESTS
+from modules.plan import Plan
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A request without its pictures, and the options at its submission.
+
+    Args:
+        task: Its kind.
+        request: JSON of its fields, seeds drawn and checkpoint named.
+        settings: JSON of the options that were not at their defaults.
+        pictures: The names of its pictures' files by field.
+    """
+
+    task: str
+    request: str
+    settings: str
+    pictures: Mapping[str, str]
+
+
+def pinned(request: GenerationRequest, plan: Plan) -> GenerationRequest:
+    """Return a request that makes the same pictures whenever it is planned again."""
+    return request.replace(
+        seed=plan.request.seed,
+        subseed=plan.request.subseed,
+        sd_model_checkpoint=plan.checkpoint.name,
+    )
+
+
+def pictures_of(request: GenerationRequest) -> dict[str, ImageField]:
+    """Return the pictures of a request by field."""
+    fields = type(request).model_fields
+    found = {name: getattr(request, name) for name, field in fields.items() if is_picture(field)}
+    return {name: picture for name, picture in found.items() if picture is not None}
+
+
+def freeze(request: GenerationRequest, settings: Settings, pictures: Mapping[str, str]) -> Frozen:
+    """Return what is stored of a pinned request whose pictures lie in files of these names."""
+    plain = request.model_dump(mode="json", exclude=set(pictures_of(request)))
+    options = settings.model_dump(mode="json", exclude_defaults=True)
+    return Frozen(request.task, _json(plain), _json(options), pictures)
+
+
+def thaw(frozen: Frozen, read: Callable[[str], ImageField]) -> tuple[GenerationRequest, Settings]:
+    """Return the request and the options again.
+
+    Args:
+        frozen: What was stored.
+        read: Returns the picture of a file's name.
+
+    Raises:
+        NotFound: a picture is no longer kept.
+        UserError: it was stored by a version that knows other fields.
+    """
+    if frozen.task not in get_args(Task):
+        raise UserError(f"This version knows no task '{frozen.task}'.")
+    pictures = {field: read(name) for field, name in frozen.pictures.items()}
+    fields = cast("dict[str, Any]", json.loads(frozen.request))
+    options = cast("dict[str, Any]", json.loads(frozen.settings))
+    model = REQUESTS[cast("Task", frozen.task)]
+    return validated(model, {**fields, **pictures}), validated(Settings, options)
+
+
+def _json(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, ensure_ascii=False, allow_nan=False)

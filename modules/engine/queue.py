@@ -1,0 +1,344 @@
+"""The queue: takes requests in, hands them to the device one at a time, and remembers what came of them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
+from typing import Protocol
+
+from PIL import Image
+
+from modules.core.errors import Cancelled, NotFound, UserError, WebUIError
+from modules.engine.executors import Executor, LoadCheckpoint
+from modules.engine.frozen import pinned, thaw
+from modules.engine.job import ENDED, Job, JobStatus
+from modules.engine.line import Line, Move
+from modules.engine.row import JobRow
+from modules.engine.store import Store
+from modules.params.request import GenerationRequest
+from modules.params.result import GeneratedImage
+from modules.params.settings import Settings
+from modules.plan import Plan
+
+logger = logging.getLogger(__name__)
+
+# Ended jobs whose previews and errors are still at hand; the store knows many more.
+_REMEMBERED_JOBS = 200
+_LEFT = "The server was stopped; the job waits for its next start."
+
+
+class Owner(Protocol):
+    """What the queue needs of the engine."""
+
+    def plan(self, request: GenerationRequest, settings: Settings) -> Plan:
+        """Return the plan of a request under these options."""
+        ...
+
+    def keep(self, plan: Plan, index: int, image: Image.Image) -> GeneratedImage:
+        """Save one picture."""
+        ...
+
+    def on_done(self, job: Job) -> None:
+        """Hear of a job that went well."""
+        ...
+
+
+class JobQueue:
+    """Waiting, running and ended jobs of one device. Thread-safe.
+
+    Args:
+        executor: The device; it has one job at a time, so that the order can change until the last moment.
+        store: Where jobs outlive the server.
+        owner: Plans requests and saves pictures.
+    """
+
+    def __init__(self, executor: Executor, store: Store, owner: Owner) -> None:
+        self.store = store
+        self._executor = executor
+        self._owner = owner
+        self._lock = threading.RLock()
+        self._line = Line()
+        self._jobs: dict[str, Job] = {}
+        self._ended: deque[str] = deque()
+        self._pictures: dict[str, Mapping[str, str]] = {}  # of waiting jobs; they lie in the store
+        self._current: Job | None = None
+        self._is_busy = False
+        self._is_paused = False
+        self._is_stopping = False
+        self._load: tuple[LoadCheckpoint, Callable[[Future[None]], None]] | None = None
+
+    # In
+
+    def submit(self, request: GenerationRequest, settings: Settings, source: str) -> Job:
+        """Put a request in the queue.
+
+        Raises:
+            WebUIError: it cannot be planned, or the server stops.
+        """
+        plan = self._owner.plan(request, settings)
+        job = self._new_job(plan)
+        with self.store.frozen(pinned(request, plan), settings) as frozen:
+            with self._lock:
+                self.refuse_if_stopping()
+                place = self._line.add(job.id, source)
+                self._jobs[job.id] = job
+                if self.store.add(place, frozen, len(plan.images)):
+                    self._leave_pictures(job, frozen.pictures)
+        self._advance()
+        return job
+
+    def restore(self, resume: bool) -> None:
+        """Take in what waited when the last server stopped."""
+        rows = self.store.left_over()
+        jobs = [(row, job) for row in rows if (job := self._made_again(row)) is not None]
+        with self._lock:
+            places = self._line.put_back([row.place for row, _ in jobs])
+            for _, job in jobs:
+                self._jobs[job.id] = job
+            self._is_paused = self._is_paused or (bool(jobs) and not resume)
+        self.store.moved(places)
+        if jobs:
+            state = "paused" if self._is_paused else "resumed"
+            logger.info("%s waiting jobs of the last run: %s.", len(jobs), state)
+        self._advance()
+
+    def retry(self, job_id: str) -> Job:
+        """Put an ended job in the queue again, as a new one with the same seeds, and return that.
+
+        Raises:
+            NotFound: it is not known, or a picture of it is no longer kept.
+            UserError: it has not ended.
+        """
+        row = self.store.row(job_id)
+        if row.state not in ENDED:
+            raise UserError(f"This job is {row.state}.", "Only an ended one can be tried again.")
+        request, settings = thaw(row.frozen, self.store.picture)
+        return self.submit(request, settings, row.place.source)
+
+    def load(self, work: LoadCheckpoint, on_loaded: Callable[[Future[None]], None]) -> None:
+        """Load a checkpoint once no job waits: each brings its own. The last one asked for counts."""
+        with self._lock:
+            self._load = work, on_loaded
+        self._advance()
+
+    # Order
+
+    def move(self, job_id: str, where: Move) -> None:
+        """Let a waiting job come earlier or later."""
+        with self._lock:
+            self.job(job_id)
+            places = self._line.move(job_id, where)
+            self.store.moved(places.values())
+
+    def cancel(self, job_id: str, after_picture: bool = False) -> None:
+        """Stop a job at its next step or after the picture it is at; a waiting one never begins."""
+        job = self.job(job_id)
+        if after_picture and job.status().state == "running":
+            job.stop_after_picture()
+        else:
+            job.interrupt()
+
+    def cancel_all(self) -> None:
+        """Stop the running job and all that wait."""
+        for job in reversed(self.jobs()):
+            job.interrupt()
+
+    def pause(self) -> None:
+        """Begin no further job."""
+        self._is_paused = True
+
+    def resume(self) -> None:
+        """Go on."""
+        self._is_paused = False
+        self._advance()
+
+    @property
+    def is_paused(self) -> bool:
+        """Return whether no further job begins."""
+        return self._is_paused
+
+    # Asked
+
+    def job(self, job_id: str) -> Job:
+        """Return a waiting, running or lately ended job.
+
+        Raises:
+            NotFound: it never was, or is long past.
+        """
+        with self._lock:
+            found = self._jobs.get(job_id)
+        if found is None:
+            raise NotFound(
+                "This job is no longer known.", "Its pictures are in the outputs folder."
+            )
+        return found
+
+    def jobs(self) -> list[Job]:
+        """Return the remembered jobs, oldest first."""
+        with self._lock:
+            return list(self._jobs.values())
+
+    def status(self, job_id: str) -> JobStatus:
+        """Return what is known of a job, however long past.
+
+        Raises:
+            NotFound: it never was.
+        """
+        with self._lock:
+            found = self._jobs.get(job_id)
+        return found.status() if found is not None else self.store.row(job_id).status()
+
+    def running_job(self) -> Job | None:
+        """Return the job that the device works on."""
+        job = self._current
+        return job if job is not None and job.status().state == "running" else None
+
+    def ahead_of(self, job_id: str) -> int | None:
+        """Return how many waiting jobs come before a waiting one; None when it does not wait."""
+        with self._lock:
+            ids = self._line.ids()
+        return ids.index(job_id) if job_id in ids else None
+
+    # Out
+
+    def refuse_if_stopping(self) -> None:
+        """Raise Cancelled once the server stops."""
+        if self._is_stopping:
+            raise Cancelled("The server is stopping.")
+
+    def stop(self) -> None:
+        """Stop the running job at its next step; the waiting ones are left for the next start."""
+        with self._lock:
+            self._is_stopping = True
+            self._load = None
+        for job in self.jobs():
+            if job.status().state == "queued":
+                job.leave(_LEFT)
+            job.interrupt()
+
+    def close(self) -> None:
+        """Wake whoever waits for a job that the device will not bring back, and let go of the store."""
+        for job in self.jobs():
+            job.end("cancelled", "The server was stopped.")
+        self.store.close()
+
+    def _advance(self) -> None:
+        """Give the device its next piece of work, if it has none."""
+        while (job := self._next()) is not None:
+            try:
+                plan = self._whole(job)
+            except WebUIError as error:
+                self._finish(job, error)
+                continue
+            job.plan = plan
+            future = self._executor.run(plan, job)
+            job.on_interrupt = future.cancel  # ends it at once while the device is not open yet
+            if job.is_interrupted():
+                future.cancel()
+            future.add_done_callback(partial(self._on_end, job))
+            return
+        self._load_if_idle()
+
+    def _next(self) -> Job | None:
+        with self._lock:
+            if self._is_busy or self._is_paused or self._is_stopping:
+                return None
+            job_id = self._line.take()
+            if job_id is None:
+                return None
+            self._is_busy = True
+            self._current = self._jobs[job_id]
+            return self._current
+
+    def _load_if_idle(self) -> None:
+        with self._lock:
+            if self._is_busy or self._load is None:
+                return
+            (work, on_loaded), self._load = self._load, None
+            self._is_busy = True
+        future = self._executor.load(work)
+        future.add_done_callback(on_loaded)
+        future.add_done_callback(self._on_loaded)
+
+    def _on_loaded(self, future: Future[None]) -> None:
+        del future
+        self._is_busy = False
+        self._advance()
+
+    def _on_end(self, job: Job, future: Future[None]) -> None:
+        self._finish(job, Cancelled("") if future.cancelled() else future.exception())
+        self._advance()
+
+    def _finish(self, job: Job, error: BaseException | None) -> None:
+        status = job.status()
+        made = f"{len(status.images)} of {status.image_count} pictures"
+        name = job.plan.checkpoint.name
+        if error is None:
+            job.end("done")
+            self._owner.on_done(job)
+            logger.info("Made %s with %s.", made, name)
+        elif isinstance(error, Cancelled):
+            job.end("cancelled", f"Interrupted: {made} were finished.")
+            logger.info("Interrupted: %s were finished.", made)
+        else:
+            job.end("failed", str(error), error if isinstance(error, WebUIError) else None)
+            logger.warning("A job failed with %s finished: %s", made, error)
+        self._forget_older(job)
+        self._current, self._is_busy = None, False
+
+    def _withdraw(self, job: Job) -> None:
+        """End a job that still waits."""
+        with self._lock:
+            waited = self._line.remove(job.id)
+        if waited:
+            made = f"0 of {len(job.plan.images)} pictures"
+            job.end("cancelled", f"Interrupted: {made} were finished.")
+            self._forget_older(job)
+
+    def _forget_older(self, job: Job) -> None:
+        with self._lock:
+            self._pictures.pop(job.id, None)
+            self._ended.append(job.id)
+            if len(self._ended) > _REMEMBERED_JOBS:
+                self._jobs.pop(self._ended.popleft(), None)
+
+    # Jobs and their pictures
+
+    def _new_job(self, plan: Plan, job_id: str = "") -> Job:
+        job = Job(plan, self._owner.keep, self.store, job_id)
+        job.on_interrupt = partial(self._withdraw, job)
+        return job
+
+    def _made_again(self, row: JobRow) -> Job | None:
+        """Return the job of an earlier run, or None when it cannot be planned any more; the store is told why."""
+        try:
+            request, settings = thaw(row.frozen, self.store.picture)
+            job = self._new_job(self._owner.plan(request, settings), row.id)
+        except WebUIError as error:
+            logger.warning("A waiting job of the last run is lost: %s", error)
+            self.store.ended(replace(row.status(), state="failed", error=str(error)))
+            return None
+        self._leave_pictures(job, row.frozen.pictures)
+        return job
+
+    def _leave_pictures(self, job: Job, names: Mapping[str, str]) -> None:
+        """Keep the pictures of a waiting job on the disk alone: hundreds may wait."""
+        if names:
+            self._pictures[job.id] = names
+            job.plan = job.plan.without_pictures()
+
+    def _whole(self, job: Job) -> Plan:
+        """Return the plan of a job with its pictures.
+
+        Raises:
+            NotFound: a file is gone.
+        """
+        names = self._pictures.get(job.id, {})
+        pictures = {field: self.store.picture(name) for field, name in names.items()}
+        request = job.plan.request.model_copy(update=pictures)
+        return replace(job.plan, request=request)
