@@ -16,6 +16,7 @@ from modules.models.tasks import misfit
 from modules.params.depth import DepthRequest
 from modules.params.request import LARGEST_SEED, GenerationRequest
 from modules.params.settings import Settings
+from modules.sampling.course import check_steps
 from modules.sampling.samplers import Sampler
 from modules.sampling.schedules import Schedule
 
@@ -116,7 +117,8 @@ def make_plan(
     _check_task(request, models, checkpoint)
     sampler = samplers.get(request.sampler_name)
     chosen = schedules.get(request.scheduler)
-    _check_steps(request, sampler)
+    strength = request.denoising_strength if isinstance(request, DepthRequest) else None
+    check_steps(sampler, request.steps, strength, settings.img2img_fix_steps)
     seed = request.seed if request.seed != -1 else _random_seed()
     subseed = request.subseed if request.subseed != -1 else _random_seed()
     return Plan(
@@ -193,23 +195,6 @@ def _check_task(request: GenerationRequest, models: ModelManager, checkpoint: Ch
         raise fault
     if isinstance(request, DepthRequest) and request.init_image is None:
         raise NotFound("There is no picture to repaint.", "Give one.")
-
-
-def _check_steps(request: GenerationRequest, sampler: Sampler) -> None:
-    if request.steps < sampler.least_steps:
-        raise UserError(
-            f"{sampler.name} with {request.steps} step makes no update.",
-            f"Use at least {sampler.least_steps} steps.",
-        )
-    if isinstance(request, DepthRequest):
-        levels = [0.0] * (request.steps + 1)  # how many are left does not depend on what they are
-        start = sampler.begin(levels, request.steps, request.denoising_strength)
-        if not start.update_count:
-            raise UserError(
-                f"{sampler.name} with {request.steps} steps makes no update at a denoising strength of "
-                f"{request.denoising_strength:g}.",
-                "Use a larger one, more steps, or another sampler.",
-            )
 
 
 def too_small(name: str, native_size: int) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from modules.engine.engine import Engine
+from modules.sampling.samplers import Sampler
 
 
 def listings_router(engine: Engine) -> APIRouter:
@@ -19,7 +20,7 @@ def listings_router(engine: Engine) -> APIRouter:
             {
                 "name": row.name,
                 "aliases": list(row.aliases),
-                "options": {"scheduler": row.automatic.lower()},
+                "options": _a1111s_options(row),
             }
             for row in engine.samplers
         ]
@@ -27,7 +28,13 @@ def listings_router(engine: Engine) -> APIRouter:
     @router.get("/schedulers")
     def schedulers() -> list[dict[str, Any]]:
         return [
-            {"name": row.name.lower(), "label": row.name, "aliases": list(row.aliases)}
+            {
+                "name": row.api_name,
+                "label": row.name,
+                "aliases": [alias for alias in row.aliases if alias != row.api_name] or None,
+                "default_rho": -1.0 if row.default_rho is None else row.default_rho,
+                "need_inner_model": row.needs_model,
+            }
             for row in engine.schedules
         ]
 
@@ -63,3 +70,15 @@ def listings_router(engine: Engine) -> APIRouter:
         engine.models.start_hashing()
 
     return router
+
+
+def _a1111s_options(row: Sampler) -> dict[str, str]:
+    """Return what A1111 tells of a sampler, in its words; all values are strings."""
+    told = {
+        "scheduler": row.automatic.lower() if row.automatic != "Uniform" else "",
+        "discard_next_to_last_sigma": "True" if row.discards_next_to_last else "",
+        "brownian_noise": "True" if row.is_brownian else "",
+        "uses_ensd": "True" if {"eta_ancestral", "eta_noise_seed_delta"} <= {*row.options} else "",
+        "second_order": "True" if row.calls_per_step == 2 else "",
+    }
+    return {name: value for name, value in told.items() if value}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -36,6 +37,13 @@ class GuidedUNet(nn.Module):
         self.uncond = uncond
         self.cfg_scale = cfg_scale
         self.extra = extra
+        self._keeps_unguided = False
+        self._unguided = torch.empty(0)
+
+    def keep_unguided(self) -> Callable[[], Tensor]:
+        """Ask for both prompts at any scale, and return what tells the last answer to the negative one alone."""
+        self._keeps_unguided = True
+        return lambda: self._unguided
 
     @property
     def config(self) -> Any:  # diffusers' FrozenDict
@@ -56,7 +64,7 @@ class GuidedUNet(nn.Module):
         """Return the guided prediction in the sample's own dtype, same shape as the sample."""
         scaled = sample.to(self.unet.dtype)
         batch = sample.shape[0]
-        if self.cfg_scale == 1:
+        if self.cfg_scale == 1 and not self._keeps_unguided:
             return (self._predict(scaled, timestep, self.cond, batch).to(sample.dtype),)
         if self.cond.shape == self.uncond.shape:
             both = torch.cat([self.uncond.expand(batch, -1, -1), self.cond.expand(batch, -1, -1)])
@@ -65,6 +73,7 @@ class GuidedUNet(nn.Module):
         else:  # as A1111: prompts of different length are asked one after the other, nothing is padded
             without = self._predict(scaled, timestep, self.uncond, batch).to(sample.dtype)
             with_prompt = self._predict(scaled, timestep, self.cond, batch).to(sample.dtype)
+        self._unguided = without
         return (without + self.cfg_scale * (with_prompt - without),)
 
     def _predict(self, sample: Tensor, timestep: Tensor, cond: Tensor, batch: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -14,8 +14,10 @@ from modules.backend.noise import ImageNoise
 from modules.backend.picture import Seen
 from modules.backend.scheduler import SamplerScheduler, StepState
 from modules.params.depth import DepthRequest
+from modules.params.settings import Settings
 from modules.plan import Plan
-from modules.sampling.part_way import whole
+from modules.sampling.course import Course
+from modules.sampling.part_way import Start
 
 
 @dataclass(frozen=True)
@@ -51,21 +53,49 @@ def run(
     """
     request, components = plan.request, model.components
     # 1. Levels
-    chosen = plan.sampler.own_sigmas or plan.schedule.sigmas
-    assert chosen is not None, "make_plan has replaced Automatic"
-    sigmas = chosen(request.steps, model.levels)
-    noise.sigmas = sigmas
-    start = whole(sigmas)
+    course = course_of(model, plan)
+    start = course.whole()
+    noise.sigmas = course.stretch()
     if isinstance(request, DepthRequest):
-        start = plan.sampler.begin(sigmas, request.steps, request.denoising_strength)
+        repainting = request.denoising_strength, plan.settings.img2img_fix_steps
+        noise.sigmas = course.stretch(*repainting)
+        start = with_more_noise(course.part_way(*repainting), plan.settings)
     # 2. The two parts of ours in the stock pipeline
     scheduler = SamplerScheduler(
-        plan.sampler, start, model.levels, noise, components.prediction_type, on_step
+        plan.sampler,
+        start,
+        course.levels,
+        noise,
+        components.prediction_type,
+        on_step,
+        plan.settings,
     )
-    unet = GuidedUNet(components.unet, steering.cond, steering.uncond, request.cfg_scale)
+    unet = GuidedUNet(
+        components.unet,
+        steering.cond,
+        steering.uncond,
+        request.cfg_scale / plan.sampler.cfg_divisor,
+    )
+    if plan.sampler.needs_unguided:
+        scheduler.unguided = unet.keep_unguided()
     # 3. Steps
     if seen is None:
         unet.extra = image_conditioning.without_picture(components, request.width, request.height)
         return pipelines.txt2img(components, unet, scheduler, request, noise())
     unet.extra = seen.depth
     return pipelines.img2img(components, unet, scheduler, request, seen.latents, noise)
+
+
+def course_of(model: LoadedModel, plan: Plan) -> Course:
+    """Return the way through the model's noise levels that a plan asks for."""
+    return Course(plan.sampler, plan.schedule, plan.request.steps, model.levels, plan.settings)
+
+
+def with_more_noise(start: Start | None, settings: Settings) -> Start:
+    """Return the start of a run from a picture with the noise that the options put on top.
+
+    A1111 multiplies the noise before it is added, and adds img2img_extra_noise times the noise besides.
+    """
+    assert start is not None, "make_plan refuses a run that would change nothing"
+    noised_to = start.noised_to + settings.img2img_extra_noise
+    return replace(start, noised_to=noised_to * settings.initial_noise_multiplier)

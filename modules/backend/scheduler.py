@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,10 +12,11 @@ from diffusers.configuration_utils import FrozenDict
 from diffusers.schedulers.scheduling_utils import SchedulerOutput
 from torch import Tensor
 
+from modules.params.settings_sampling import SamplingSettings
 from modules.sampling.noise_levels import NoiseLevels
 from modules.sampling.part_way import Start
 from modules.sampling.samplers import Sampler
-from modules.sampling.walk import Noise, Steps, visited_levels
+from modules.sampling.walk import DEFAULTS, Noise, Steps, visited_levels
 
 
 @dataclass(frozen=True)
@@ -54,16 +55,19 @@ class SamplerScheduler:
 
     Args:
         sampler: The sampler's row.
-        start: The noise levels to visit, and to which of them a picture is noised that is repainted.
-        levels: The model's trained noise levels.
-        noise: Draws unit noise for ancestral steps.
+        start: The noise levels to visit, and how the first sample is made.
+        levels: The model's noise levels, as the options and the sampler leave them.
+        noise: What the sampler draws from.
         prediction_type: What the network predicts: "epsilon" or "v_prediction".
         on_step: Called after every evaluation; may raise to stop the run.
+        settings: The sampler's options.
 
     Attributes:
-        timesteps: The model's timestep of every evaluation; their count is the sampler's.
+        timesteps: The model's timestep of every evaluation; how many they are is the sampler's choice.
         index: Number of the evaluation that is due, from 0: the step of A1111's prompt editing.
         mask: What keeps a part of the picture; set it before the run.
+        unguided: Returns the network's last answer to the negative prompt alone; set it before the run of a sampler
+            that needs it.
     """
 
     order = 1
@@ -76,39 +80,59 @@ class SamplerScheduler:
         noise: Noise,
         prediction_type: str,
         on_step: Callable[[StepState], None],
+        settings: SamplingSettings = DEFAULTS,
     ) -> None:
         self.config = FrozenDict(
             steps_offset=1, clip_sample=False
         )  # the two keys pipelines ask for
-        self.timesteps = torch.empty(0)
+        self.timesteps: Tensor | Unfolding = torch.empty(0)
         self.index = 0
         self.mask: Mask | None = None
+        self.unguided: Callable[[], Tensor] | None = None
         self._sampler = sampler
         self._start = start
-        self._visited = visited_levels(sampler.run, start.sigmas)
         self._levels = levels
         self._noise = noise
         self._prediction_type = prediction_type
         self._on_step = on_step
+        self._settings = settings
+        self._visited = self._known_levels()
         self._walk: Steps | None = None
         self._x = torch.empty(0)  # what the sampler holds
         self._seen = torch.empty(0)  # what the network sees of it: the same unless masked
+        self.has_ended = False
 
     @property
     def init_noise_sigma(self) -> float:
         """Return what the pipeline multiplies the unit noise with."""
-        return self._sampler.first_scale(self._start.sigmas[0])
+        return self._start.noised_to * self._start.scale
 
     @property
     def sigma(self) -> float:
         """Return the noise level of the evaluation that is due."""
         return self._visited[self.index]
 
+    @property
+    def total(self) -> int:
+        """Return how many evaluations the run needs; of an adaptive sampler it is an estimate until the end."""
+        if not self._sampler.is_adaptive:
+            return len(self._visited)
+        if self.has_ended:
+            return self.index
+        first, last = self._start.sigmas[0], self._start.sigmas[-1]
+        walked = math.log(first / self.sigma) / math.log(first / last)
+        return self.index + 1 + math.ceil((1 - walked) * (self.index + 1) / max(walked, 0.05))
+
     def set_timesteps(self, num_inference_steps: int, device: torch.device | str = "cpu") -> None:
         """Put the model's timestep of every evaluation into `timesteps`."""
         del num_inference_steps
         timesteps = [self._levels.timestep_at(sigma) for sigma in self._visited]
-        self.timesteps = torch.tensor(timesteps, dtype=torch.float32, device=device)
+        known = torch.tensor(timesteps, dtype=torch.float32, device=device)
+        self.timesteps = Unfolding(self, known) if self._sampler.is_adaptive else known
+
+    def timestep_due(self) -> float:
+        """Return the model's timestep of the evaluation that is due."""
+        return self._levels.timestep_at(self.sigma)
 
     def add_noise(self, original: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Return the sample at the first level, from clean latents and our own noise, not the pipeline's."""
@@ -119,12 +143,12 @@ class SamplerScheduler:
         """Return the sample as the network knows it: divided by sqrt(1 + sigma^2)."""
         del timestep
         if self._walk is None:
-            self._walk = self._sampler.run(sample, self._start.sigmas, self._noise)
+            self._walk = self._sampler.run(sample, self._start.sigmas, self._noise, self._settings)
             self._x, _ = next(self._walk)
         scale = math.sqrt(1 + self.sigma**2)
         shown = self._x / scale
         self._seen = self._x
-        if self.mask is not None and self._sampler.masks_before:
+        if self.mask is not None and self._sampler.kind.masks_before:
             shown = self.mask.before(shown, self.sigma)
             self._seen = shown * scale
         return shown
@@ -135,24 +159,71 @@ class SamplerScheduler:
         """Return the sample that the network evaluates next, or the final one."""
         del timestep, sample
         assert self._walk is not None, "scale_model_input comes first"
-        x, sigma, denoised = self._x, self.sigma, self._denoised(model_output)
-        self._on_step(StepState(self.index, len(self._visited), x, sigma, denoised))
+        denoised = self._masked(self._denoised(model_output))
+        self._on_step(StepState(self.index, self.total, self._x, self.sigma, denoised))
+        answer = denoised
+        if self._sampler.needs_unguided:
+            assert self.unguided is not None, "who runs such a sampler sets it"
+            answer = denoised, self._masked(self._denoised(self.unguided()))
+        self._go_on(self._walk, answer)
+        return SchedulerOutput(self._x) if return_dict else (self._x,)
+
+    def _go_on(self, walk: Steps, answer: Tensor | tuple[Tensor, Tensor]) -> None:
         self.index += 1
         try:
-            self._x, _ = self._walk.send(denoised)
+            self._x, sigma = walk.send(answer)
         except StopIteration as end:
             self._x = end.value
-        return SchedulerOutput(self._x) if return_dict else (self._x,)
+            self.has_ended = True
+            return
+        if self._sampler.is_adaptive:
+            self._visited.append(sigma)
+
+    def _known_levels(self) -> list[float]:
+        """Return the level of every evaluation, of an adaptive sampler's first alone."""
+        if self._sampler.is_adaptive:
+            return [self._start.sigmas[0]]
+        reply = (0.0, 0.0) if self._sampler.needs_unguided else 0.0
+        return visited_levels(self._sampler.run, self._start.sigmas, self._settings, reply)
 
     def _denoised(self, model_output: Tensor) -> Tensor:
         """Return the clean sample that the network's output means (Salimans and Ho 2022 for v)."""
-        seen, sigma = self._seen, self.sigma
+        sigma = self.sigma
         if self._prediction_type == "v_prediction":
-            denoised = seen / (sigma**2 + 1) - model_output * (sigma / math.sqrt(sigma**2 + 1))
-        else:
-            denoised = seen - model_output * sigma
+            return self._seen / (sigma**2 + 1) - model_output * (sigma / math.sqrt(sigma**2 + 1))
+        return self._seen - model_output * sigma
+
+    def _masked(self, denoised: Tensor) -> Tensor:
         if self.mask is None:
             return denoised
-        if self._sampler.masks_before:  # the noise is what was predicted: it is taken off the whole
-            return denoised + (self._x - seen)
-        return self.mask.denoised(denoised, sigma)
+        if (
+            self._sampler.kind.masks_before
+        ):  # the predicted noise is taken off what the sampler holds
+            return denoised + (self._x - self._seen)
+        return self.mask.denoised(denoised, self.sigma)
+
+
+class Unfolding:
+    """The timesteps of a run that decides on the way how many it needs, where a pipeline expects a tensor of them.
+
+    Args:
+        scheduler: Knows which is due.
+        first: The first one, [1], on the device.
+    """
+
+    def __init__(self, scheduler: SamplerScheduler, first: Tensor) -> None:
+        self._scheduler = scheduler
+        self._first = first
+
+    def __len__(self) -> int:
+        """Return how many there are, or may be."""
+        return self._scheduler.total
+
+    def __getitem__(self, part: slice) -> Unfolding | Tensor:
+        """Return all of them, or the first alone: pipelines ask for no other part."""
+        return self if part.stop is None else self._first[part]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Yield the timestep that is due until the run has ended."""
+        while not self._scheduler.has_ended:
+            yield self._first.new_tensor(self._scheduler.timestep_due())

@@ -90,7 +90,9 @@ def _texts(image: Image.Image) -> dict[str, str]:
         if not isinstance(text, str) or name in ("exif", "icc_profile", "photoshop"):
             continue
         if len(text) > _MOST_ITEM_BYTES:
-            raise UserError(f"The picture's text '{name}' is longer than {_MOST_ITEM_BYTES} letters.")
+            raise UserError(
+                f"The picture's text '{name}' is longer than {_MOST_ITEM_BYTES} letters."
+            )
         found[str(name)] = text
     if image.format == "GIF" and "comment" in found:
         found[PARAMETERS] = found.pop("comment")

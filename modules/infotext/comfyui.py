@@ -9,7 +9,9 @@ from typing import Any
 from modules.infotext.json_values import Object, as_list, as_object, json_object, scalar
 from modules.infotext.words import Words, tidy
 
-Node = Mapping[str, Any]  # {"class_type": name, "inputs": {name: a value, or [another node's id, its output]}}
+Node = Mapping[
+    str, Any
+]  # {"class_type": name, "inputs": {name: a value, or [another node's id, its output]}}
 Graph = Mapping[str, Node]
 
 _SAMPLERS = ("KSampler", "KSamplerAdvanced")

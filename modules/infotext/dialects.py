@@ -122,7 +122,10 @@ def in_a1111_words(
         remarks.append(f"First pass size ({pairs['First pass size']}) is no size; it is left out.")
     pairs.pop("First pass size", None)
     pairs = {**row.assumes, **pairs}
-    for sampler, schedule in (("Sampler", "Schedule type"), ("Hires sampler", "Hires schedule type")):
+    for sampler, schedule in (
+        ("Sampler", "Schedule type"),
+        ("Hires sampler", "Hires schedule type"),
+    ):
         pairs |= _sampling(pairs, (sampler, schedule), samplers.names(), schedules.names())
     if "Sampler" in pairs:
         pairs.setdefault("Schedule type", "Automatic")

@@ -10,8 +10,14 @@ from modules.infotext.codecs import Pairs
 from modules.models.manager import HASH, Checkpoint, ModelManager
 from modules.models.vaes import NONE
 
-_OWN_VAE = ("none", "default (model)", "baked vae")  # other programs' words for the one in the checkpoint
-_OLD_HASH_LENGTH = 8  # A1111's until January 2023: of a part of the file, and no beginning of its sha256
+_OWN_VAE = (
+    "none",
+    "default (model)",
+    "baked vae",
+)  # other programs' words for the one in the checkpoint
+_OLD_HASH_LENGTH = (
+    8  # A1111's until January 2023: of a part of the file, and no beginning of its sha256
+)
 
 
 @dataclass(frozen=True)

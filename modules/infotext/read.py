@@ -224,7 +224,9 @@ def _has_no_vae(words: Words) -> bool:
 def _leftover(work: _Work, model: type[GenerationRequest]) -> list[Finding]:
     """Return the keys that nobody knows, and note those that are known and have no effect."""
     elsewhere = {key for row in CODECS for key in row.keys}
-    elsewhere |= {row.infotext for one in _REQUESTS for row in params_of(one).values() if row.infotext}
+    elsewhere |= {
+        row.infotext for one in _REQUESTS for row in params_of(one).values() if row.infotext
+    }
     unknown: list[Finding] = []
     for key, value in work.pairs.items():
         if key in work.used or is_telling(key, value):
@@ -274,7 +276,9 @@ def _named(row: Param, value: Any, known: Known) -> Any:
     for name in offered:
         if name.casefold() == value.casefold():
             return name
-    raise NotFound(f"There is no {row.label.lower()} named '{value}'.", did_you_mean(value, offered))
+    raise NotFound(
+        f"There is no {row.label.lower()} named '{value}'.", did_you_mean(value, offered)
+    )
 
 
 def _place(word: str, row: Param) -> int:

@@ -51,7 +51,7 @@ class SamplingSettings(BaseModel):
     ddim_discretize: Literal["uniform", "quad"] = param(
         "uniform",
         "DDIM's timesteps in img2img",
-        help="Spreads the timesteps evenly or by squares.",
+        help="Kept for old clients: the timestep samplers spread their steps evenly whatever is chosen, as in A1111 since 1.6.",
         infotext="DDIM discretize",
         section="sampling",
     )

@@ -4,9 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+# Zero at the last timestep would be an infinite sigma; A1111 takes this share of signal instead.
+_NEARLY_ZERO = 4.8973451890853435e-08
+
+
+@dataclass(frozen=True)
+class Grain:
+    """How finely timesteps are told apart.
+
+    Args:
+        stride: How many of the model's timesteps one level stands for, the last of each.
+        snaps: Whether the network is only shown timesteps that a level stands for, never one between.
+    """
+
+    stride: int = 1
+    snaps: bool = False
 
 
 class NoiseLevels:
@@ -14,34 +31,68 @@ class NoiseLevels:
 
     Args:
         alphas_cumprod: The model's cumulative alphas, [timesteps], falling from near 1 to near 0.
+        grain: Which of them count.
+
+    Attributes:
+        sigmas: Of the levels that count, rising; a level's place among them is its index.
     """
 
-    def __init__(self, alphas_cumprod: Sequence[float] | NDArray[np.float64]) -> None:
-        alphas = np.asarray(alphas_cumprod, dtype=np.float64)
+    def __init__(
+        self, alphas_cumprod: Sequence[float] | NDArray[np.float64], grain: Grain | None = None
+    ) -> None:
+        self._alphas = np.asarray(alphas_cumprod, dtype=np.float64)
+        self._grain = grain or Grain()
+        alphas = self._alphas[::-1][:: self._grain.stride][::-1]
         self.sigmas: NDArray[np.float64] = np.sqrt((1 - alphas) / alphas)
         self._log_sigmas = np.log(self.sigmas)
 
     @property
     def smallest(self) -> float:
-        """Return the sigma of timestep 0."""
+        """Return the sigma of the first level."""
         return float(self.sigmas[0])
 
     @property
     def largest(self) -> float:
-        """Return the sigma of the last timestep."""
+        """Return the sigma of the last level."""
         return float(self.sigmas[-1])
 
     @property
-    def timestep_count(self) -> int:
-        """Return how many timesteps the model was trained on."""
+    def count(self) -> int:
+        """Return how many levels there are: the training's timesteps, unless they are strided."""
         return len(self.sigmas)
 
-    def sigma_at(self, timestep: float) -> float:
-        """Return the sigma of a timestep; between two, log sigma is interpolated."""
-        timesteps = np.arange(self.timestep_count)
-        return math.exp(np.interp(timestep, timesteps, self._log_sigmas))
+    def sigma_at(self, index: float) -> float:
+        """Return the sigma of an index; between two, log sigma is interpolated."""
+        return math.exp(np.interp(index, np.arange(self.count), self._log_sigmas))
+
+    def index_at(self, sigma: float) -> float:
+        """Return the index of a sigma, clipped to the trained range; the inverse of `sigma_at`."""
+        log_sigma = math.log(max(sigma, 1e-10))
+        if self._grain.snaps:
+            return float(np.abs(self._log_sigmas - log_sigma).argmin())
+        return float(np.interp(log_sigma, self._log_sigmas, np.arange(self.count)))
 
     def timestep_at(self, sigma: float) -> float:
-        """Return the timestep of a sigma, clipped to the trained range; the inverse of `sigma_at`."""
-        timesteps = np.arange(self.timestep_count, dtype=np.float64)
-        return float(np.interp(math.log(max(sigma, 1e-10)), self._log_sigmas, timesteps))
+        """Return the model's timestep of a sigma, which the network is shown."""
+        return (self.index_at(sigma) + 1) * self._grain.stride - 1
+
+    def log_alpha_at(self, timestep: float) -> float:
+        """Return log sqrt(alphas_cumprod); between two timesteps it is interpolated (DPM-Solver's discrete time)."""
+        steps = np.arange(len(self._alphas))
+        return float(np.interp(timestep, steps, 0.5 * np.log(self._alphas)))
+
+    def snapped(self, stride: int = 1) -> NoiseLevels:
+        """Return every stride-th level, counted from the last, with a network that is shown no timestep between."""
+        return NoiseLevels(self._alphas, Grain(stride, snaps=True))
+
+    def in_half_precision(self) -> NoiseLevels:
+        """Return the levels of alphas rounded to 16 bits, as A1111 had them before 1.7."""
+        return NoiseLevels(self._alphas.astype(np.float16).astype(np.float64), self._grain)
+
+    def with_zero_terminal_snr(self) -> NoiseLevels:
+        """Return the levels shifted and scaled so that the last is noise alone (Lin et al. 2023, algorithm 1)."""
+        roots = np.sqrt(self._alphas)
+        first, last = roots[0], roots[-1]
+        alphas = ((roots - last) * first / (first - last)) ** 2
+        alphas[-1] = _NEARLY_ZERO
+        return NoiseLevels(alphas, self._grain)

@@ -1,14 +1,20 @@
 """What a sampler is: a generator that walks down noise levels and asks for a prediction at each.
 
-It yields `(x, sigma)`, is sent the network's `denoised` prediction for it, and returns the final `x`. `x` is the
-picture plus sigma times unit noise (Karras et al. 2022); sigmas are plain floats. Run with plain floats for `x`, too,
-and without noise, a sampler tells which levels it will visit.
+It is given the first `x`, the levels (falling, plain floats), where noise comes from and the options. It yields
+`(x, sigma)`, is sent the network's `denoised` prediction for it, and returns the final `x`. `x` is the picture plus
+sigma times unit noise (Karras et al. 2022). Run with plain floats for `x`, too, and without noise, a sampler tells
+which levels it will visit.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol
+
+from modules.params.settings_sampling import SamplingSettings
+
+DEFAULTS = SamplingSettings()
 
 Tensor = Any  # a torch tensor, or a float in a dry run; this floor does not know torch
 
@@ -46,17 +52,39 @@ class Silence:
 
 
 Steps = Generator[tuple[Tensor, float], Tensor, Tensor]
-SamplerFn = Callable[[Tensor, Sequence[float], Noise], Steps]
+SamplerFn = Callable[[Tensor, Sequence[float], Noise, SamplingSettings], Steps]
 
 
-def visited_levels(run: SamplerFn, sigmas: Sequence[float]) -> list[float]:
-    """Return the sigma of each network evaluation, by running the sampler on the number 0."""
-    walk = run(0.0, sigmas, Silence())
+def ancestral_step(sigma: float, sigma_next: float, eta: float = 1.0) -> tuple[float, float]:
+    """Return the level to step down to and the noise to add so that the sum lies at `sigma_next`.
+
+    Karras et al. 2022, section 4: the share of noise that an ancestral step renews; eta 0 renews none.
+    """
+    up = eta * math.sqrt(max(0.0, sigma_next**2 * (sigma**2 - sigma_next**2) / sigma**2))
+    up = min(sigma_next, up)
+    return math.sqrt(sigma_next**2 - up**2), up
+
+
+def visited_levels(
+    run: SamplerFn,
+    sigmas: Sequence[float],
+    settings: SamplingSettings = DEFAULTS,
+    reply: Tensor = 0.0,
+) -> list[float]:
+    """Return the sigma of each network evaluation, by running the sampler on the number 0.
+
+    Args:
+        run: The sampler; not one that decides on the way how many evaluations it needs.
+        sigmas: The levels that it is given.
+        settings: Its options.
+        reply: What the sampler is sent for a prediction.
+    """
+    walk = run(0.0, sigmas, Silence(), settings)
     visited: list[float] = []
     try:
         _, sigma = next(walk)
         while True:
             visited.append(sigma)
-            _, sigma = walk.send(0.0)
+            _, sigma = walk.send(reply)
     except StopIteration:
         return visited

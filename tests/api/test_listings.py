@@ -19,12 +19,30 @@ def test_samplers_are_listed_in_order_with_their_aliases(client: TestClient, eng
     assert all(isinstance(value, str) for row in listed for value in row["options"].values())
 
 
-def test_schedules_are_listed_with_name_and_label(client: TestClient):
-    listed = client.get("/sdapi/v1/schedulers").json()
-    assert [(row["name"], row["label"]) for row in listed] == [
-        ("automatic", "Automatic"),
-        ("uniform", "Uniform"),
-        ("karras", "Karras"),
+def test_a_sampler_tells_what_a1111_tells_of_it(client: TestClient):
+    options = {row["name"]: row["options"] for row in client.get("/sdapi/v1/samplers").json()}
+    assert options["Euler"] == options["DDIM"] == {}
+    assert options["Euler a"] == {"uses_ensd": "True"}
+    assert options["DPM++ SDE"] == {"scheduler": "karras", "brownian_noise": "True", "second_order": "True"}
+    assert {name for name, said in options.items() if "uses_ensd" in said} == {
+        *("Euler a", "DPM2 a", "DPM++ 2S a", "DPM fast", "DPM adaptive"),
+    }
+
+
+def test_schedules_are_listed_as_a1111_lists_them(client: TestClient, engine: Engine):
+    listed = {row["name"]: row for row in client.get("/sdapi/v1/schedulers").json()}
+    assert [row["label"] for row in listed.values()] == engine.schedules.names()
+    assert listed["karras"] == {
+        "name": "karras",
+        "label": "Karras",
+        "aliases": None,
+        "default_rho": 7.0,
+        "need_inner_model": False,
+    }
+    assert listed["sgm_uniform"]["aliases"] == ["SGMUniform"]
+    assert listed["sgm_uniform"]["default_rho"] == -1
+    assert [name for name, row in listed.items() if row["need_inner_model"]] == [
+        *("uniform", "sgm_uniform", "simple", "normal", "ddim", "beta"),
     ]
 
 

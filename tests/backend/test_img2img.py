@@ -16,9 +16,11 @@ from modules.backend.noise import ImageNoise
 from modules.backend.scheduler import SamplerScheduler, StepState
 from modules.core.errors import Cancelled
 from modules.params.depth import DepthRequest
+from modules.sampling.course import Course
 from modules.sampling.part_way import Start
-from modules.sampling.samplers import SAMPLERS, ancestral_step
-from modules.sampling.schedules import karras
+from modules.sampling.samplers import SAMPLERS
+from modules.sampling.schedules import SCHEDULES
+from modules.sampling.walk import DEFAULTS, ancestral_step
 from tests.backend.tiny import Counting, conditioning, noise_of, sd1_levels, tiny_components
 
 LEVELS = sd1_levels()
@@ -33,8 +35,7 @@ def components() -> Components:
 
 
 def start_of(name: str, strength: float) -> Start:
-    sampler = SAMPLERS.get(name)
-    return sampler.begin((sampler.own_sigmas or karras)(STEPS, LEVELS), STEPS, strength)
+    return Course(SAMPLERS.get(name), SCHEDULES.get("Karras"), STEPS, LEVELS, DEFAULTS).part_way(strength)
 
 
 def seeded() -> ImageNoise:

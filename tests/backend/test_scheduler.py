@@ -16,9 +16,11 @@ from modules.backend.loader import Components
 from modules.backend.scheduler import SamplerScheduler, StepState
 from modules.core.errors import Cancelled
 from modules.params.txt2img import Txt2ImgRequest
-from modules.sampling.part_way import whole
-from modules.sampling.samplers import SAMPLERS, ancestral_step
-from modules.sampling.schedules import karras, uniform
+from modules.sampling.course import Course
+from modules.sampling.part_way import Start
+from modules.sampling.samplers import SAMPLERS
+from modules.sampling.schedules import SCHEDULES
+from modules.sampling.walk import DEFAULTS, ancestral_step
 from tests.backend.tiny import AsV, Counting, conditioning, noise_of, sd1_levels, tiny_components
 
 LEVELS = sd1_levels()
@@ -31,8 +33,12 @@ def components() -> Components:
     return tiny_components()
 
 
+def start_of(name: str, steps: int = STEPS, schedule: str = "Karras") -> Start:
+    return Course(SAMPLERS.get(name), SCHEDULES.get(schedule), steps, LEVELS, DEFAULTS).whole()
+
+
 def sigmas_of(name: str) -> list[float]:
-    return (SAMPLERS.get(name).own_sigmas or karras)(STEPS, LEVELS)
+    return list(start_of(name).sigmas)
 
 
 @torch.inference_mode()
@@ -43,7 +49,7 @@ def piped(
     noise = noise_of(SEEDS)
     scheduler = SamplerScheduler(
         SAMPLERS.get(name),
-        whole((SAMPLERS.get(name).own_sigmas or karras)(steps, LEVELS)),
+        start_of(name, steps),
         LEVELS,
         noise,
         components.prediction_type,
@@ -172,7 +178,7 @@ def test_the_last_step_returns_the_prediction(components: Components):
 def test_other_schedules_are_walked_as_they_are(components: Components):
     noise = noise_of(SEEDS)
     scheduler = SamplerScheduler(
-        SAMPLERS.get("Euler"), whole(uniform(4, LEVELS)), LEVELS, noise, "epsilon", lambda state: None
+        SAMPLERS.get("Euler"), start_of("Euler", 4, "Uniform"), LEVELS, noise, "epsilon", lambda state: None
     )
     scheduler.set_timesteps(4)
     assert scheduler.timesteps.tolist() == pytest.approx([999, 666, 333, 0], abs=1e-3)
@@ -203,7 +209,7 @@ class HalfKept:
 def test_a_mask_keeps_its_part_of_the_picture(components: Components, name: str, called: str, calls: int):
     noise, mask = noise_of(SEEDS), HalfKept()
     scheduler = SamplerScheduler(
-        SAMPLERS.get(name), whole(sigmas_of(name)), LEVELS, noise, "epsilon", lambda state: None
+        SAMPLERS.get(name), start_of(name), LEVELS, noise, "epsilon", lambda state: None
     )
     scheduler.mask = mask
     guided = GuidedUNet(components.unet, COND, UNCOND, 1.0)
@@ -219,7 +225,7 @@ def test_the_network_sees_the_kept_part_but_the_sampler_goes_on_with_its_own(com
     state: list[StepState] = []
     noise = noise_of(SEEDS)
     sampler, sigmas = SAMPLERS.get("DDIM"), sigmas_of("DDIM")
-    scheduler = SamplerScheduler(sampler, whole(sigmas), LEVELS, noise, "v_prediction", state.append)
+    scheduler = SamplerScheduler(sampler, start_of("DDIM"), LEVELS, noise, "v_prediction", state.append)
     scheduler.mask, mask = HalfKept(), HalfKept()
     x, t = noise() * scheduler.init_noise_sigma, torch.tensor(901.0)
     shown = scheduler.scale_model_input(x, t)

@@ -15,6 +15,7 @@ from modules.engine.engine import Engine
 from modules.params.depth import DepthRequest
 from modules.params.img2img import Img2ImgRequest
 from modules.params.param import param, params_of, validated
+from modules.params.settings_sampling import SamplingSettings
 from modules.params.txt2img import Txt2ImgRequest
 from modules.sampling.noise_levels import NoiseLevels
 from modules.sampling.samplers import SAMPLERS, Sampler
@@ -34,12 +35,12 @@ def client_of(engine: Engine) -> TestClient:
     return TestClient(app)
 
 
-def jump(x: Tensor, sigmas: Sequence[float], noise: Noise) -> Steps:
+def jump(x: Tensor, sigmas: Sequence[float], noise: Noise, settings: SamplingSettings) -> Steps:
     """Jump to the prediction at once."""
     return (yield x, sigmas[0])
 
 
-def straight(steps: int, levels: NoiseLevels) -> list[float]:
+def straight(steps: int, levels: NoiseLevels, settings: SamplingSettings) -> list[float]:
     """Return sigmas on a straight line."""
     return [levels.largest * (steps - i) / steps for i in range(steps + 1)]
 

@@ -1,7 +1,8 @@
-"""k-diffusion's samplers, LDM's DDIM and its noise schedule, beside ours on one tiny network with both prompts."""
+"""k-diffusion's samplers and schedules, LDM's DDIM and its noise schedule, beside ours on the same network."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,92 +13,180 @@ import pytest
 import torch
 from torch import Tensor
 
-from modules.backend.guidance import GuidedUNet
-from modules.backend.noise import ImageNoise
-from modules.backend.scheduler import SamplerScheduler
-from modules.sampling.part_way import whole
+from modules.params.settings_sampling import SamplingSettings
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
+from modules.sampling.walk import DEFAULTS
 from tests.backend.checkpoints import tiny_description, tiny_weights
-from tests.backend.tiny import conditioning, noise_of, sd1_alphas, sd1_levels, tiny_components
+from tests.backend.tiny import sd1_alphas
+from tests.backend.walks import LEVELS, Drawn, Network, course_of, formula, tiny_network, walked
 from tests.reference.compare import agree, load_original
 
-LEVELS = sd1_levels()
-COND, UNCOND = (conditioning(seed).expand(2, -1, -1) for seed in (1, 2))
-CFG, STEPS = 5.0, 6
-K_DIFFUSION = {"Euler": "sample_euler", "Euler a": "sample_euler_ancestral", "DPM++ 2M": "sample_dpmpp_2m"}
+STEPS = 6
+# Ours to theirs, with what they are asked for besides. The rest of A1111's samplers is not k-diffusion's.
+K_DIFFUSION: dict[str, tuple[str, dict[str, Any]]] = {
+    "DPM++ 2M": ("sample_dpmpp_2m", {}),
+    "DPM++ SDE": ("sample_dpmpp_sde", {}),
+    "DPM++ 2M SDE": ("sample_dpmpp_2m_sde", {}),
+    "DPM++ 2M SDE Heun": ("sample_dpmpp_2m_sde", {"solver_type": "heun"}),
+    "DPM++ 2S a": ("sample_dpmpp_2s_ancestral", {}),
+    "DPM++ 3M SDE": ("sample_dpmpp_3m_sde", {}),
+    "Euler a": ("sample_euler_ancestral", {}),
+    "Euler": ("sample_euler", {}),
+    "LMS": ("sample_lms", {}),
+    "Heun": ("sample_heun", {}),
+    "DPM2": ("sample_dpm_2", {}),
+    "DPM2 a": ("sample_dpm_2_ancestral", {}),
+    "DPM fast": ("sample_dpm_fast", {"eta": 1.0}),
+    "DPM adaptive": ("sample_dpm_adaptive", {"eta": 1.0}),
+}
+WALKED = [row.name for row in SCHEDULES if row.sigmas]
 
 
-def noise() -> ImageNoise:
-    return noise_of([11, 12])
+def integral(function: Callable[[float], float], begin: float, end: float, **_: Any) -> tuple[float, float]:
+    """Stand for scipy's quad, which k-diffusion integrates polynomials with."""
+    points, weights = np.polynomial.legendre.leggauss(5)
+    middle, half = (float(begin) + float(end)) / 2, (float(end) - float(begin)) / 2
+    return half * sum(w * function(middle + half * p) for p, w in zip(points, weights, strict=True)), 0.0
 
 
-def sampled(name: str, sigmas: list[float], prediction_type: str) -> Tensor:
-    """Return our sampler's latents."""
-    components, draw = tiny_components(prediction_type), noise()
-    scheduler = SamplerScheduler(
-        SAMPLERS.get(name), whole(sigmas), LEVELS, draw, prediction_type, lambda state: None
+@pytest.fixture
+def k(original: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    sampling = original("k_diffusion.sampling")
+    monkeypatch.setattr(sampling, "integrate", SimpleNamespace(quad=integral))
+    return sampling
+
+
+def denoiser_of(original: Callable[[str], Any], network: Network, prediction_type: str) -> Any:
+    """Return k-diffusion's wrapper of an LDM model."""
+    model = SimpleNamespace(
+        apply_model=lambda x, t, cond: network(x, t),
+        alphas_cumprod=sd1_alphas().float(),
+        parameterization="v" if prediction_type == "v_prediction" else "eps",
     )
-    guided = GuidedUNet(components.unet, COND[:1], UNCOND[:1], CFG)
-    x = draw() * scheduler.init_noise_sigma
-    scheduler.set_timesteps(STEPS)
-    for t in scheduler.timesteps:
-        answer = guided(scheduler.scale_model_input(x, t), t)[0]
-        x = scheduler.step(answer, t, x, return_dict=False)[0]
-    return x
+    external = original("k_diffusion.external")
+    wrapper = {"epsilon": external.CompVisDenoiser, "v_prediction": external.CompVisVDenoiser}[prediction_type]
+    wrapped = wrapper(model)
+    return lambda x, sigma: wrapped(x, sigma, cond=None)
 
 
-def latent_diffusion() -> Any:
-    """Return the tiny network as LDM's samplers and k-diffusion's wrappers want it."""
-    alphas, unet = sd1_alphas(), tiny_components().unet
-    return SimpleNamespace(
-        apply_model=lambda x, t, cond: unet(x, t, cond).sample,
-        num_timesteps=1000,
-        alphas_cumprod=alphas.float(),
-        alphas_cumprod_prev=torch.cat([torch.ones(1), alphas[:-1]]).float(),
-        betas=(1 - alphas / torch.cat([torch.ones(1), alphas[:-1]])).float(),
-        device=torch.device("cpu"),
-        parameterization="eps",
-    )
+def theirs(
+    k: Any, denoiser: Any, name: str, sigmas: list[float], noise: Drawn, **named: Any
+) -> Tensor:
+    """Return what k-diffusion's function makes of the same noise and the same levels."""
+    function, besides = K_DIFFUSION[name]
+    run = getattr(k, function)
+    x = noise() * sigmas[0]
+    named = {**besides, **named, "disable": True}
+    if "noise_sampler" in inspect.signature(run).parameters:
+        named["noise_sampler"] = noise.between
+    if name in ("DPM fast", "DPM adaptive"):
+        named |= {"sigma_min": LEVELS.smallest, "sigma_max": LEVELS.largest}
+        if name == "DPM fast":
+            named["n"] = len(sigmas) - 1
+        return run(denoiser, x, **named)
+    return run(denoiser, x, torch.tensor(sigmas), **named)
 
 
-@torch.inference_mode()
-@pytest.mark.parametrize("schedule", ["Uniform", "Karras"])
-@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("name", K_DIFFUSION)
-def test_a_sampler_agrees_with_k_diffusion(
-    original: Callable[[str], Any], name: str, prediction_type: str, schedule: str
+@torch.inference_mode()
+def test_a_sampler_agrees_with_k_diffusion_on_every_schedule(original: Callable[[str], Any], k: Any, name: str):
+    for prediction_type in ("epsilon", "v_prediction"):
+        denoiser = denoiser_of(original, formula, prediction_type)
+        for schedule in WALKED:
+            course = course_of(name, schedule, STEPS)
+            ours = walked(course, prediction_type=prediction_type)
+            agree(ours, theirs(k, denoiser, name, course.sigmas(STEPS), Drawn()))
+
+
+@pytest.mark.parametrize("name", K_DIFFUSION)
+@torch.inference_mode()
+def test_a_sampler_agrees_with_k_diffusion_on_a_real_network(original: Callable[[str], Any], k: Any, name: str):
+    prediction_type = "v_prediction" if SAMPLERS.get(name).calls_per_step == 2 else "epsilon"
+    network = tiny_network(prediction_type)
+    course = course_of(name, SAMPLERS.get(name).automatic, 4)
+    denoiser = denoiser_of(original, network, prediction_type)
+    agree(walked(course, network, prediction_type), theirs(k, denoiser, name, course.sigmas(4), Drawn()))
+
+
+@pytest.mark.parametrize("name", [name for name in K_DIFFUSION if "eta_ancestral" in SAMPLERS.get(name).options])
+@pytest.mark.parametrize("eta", [0.0, 0.6])
+@torch.inference_mode()
+def test_a_share_of_noise_means_what_it_means_to_k_diffusion(
+    original: Callable[[str], Any], k: Any, name: str, eta: float
 ):
-    k, external = original("k_diffusion.sampling"), original("k_diffusion.external")
-    wrapper = {"epsilon": external.CompVisDenoiser, "v_prediction": external.CompVisVDenoiser}
-    denoiser = wrapper[prediction_type](latent_diffusion())
-    if schedule == "Karras":
-        sigmas = k.get_sigmas_karras(STEPS, denoiser.sigma_min, denoiser.sigma_max)
-    else:
-        sigmas = denoiser.get_sigmas(STEPS)
-    ours = SCHEDULES.get(schedule).sigmas(STEPS, LEVELS)
-    agree(torch.tensor(ours), sigmas)
+    strength = 0.9 if "s_noise" in SAMPLERS.get(name).options else 1.0
+    course = course_of(name, "Karras", STEPS, SamplingSettings(eta_ancestral=eta, s_noise=0.9))
+    expected = theirs(
+        k, denoiser_of(original, formula, "epsilon"), name, course.sigmas(STEPS), Drawn(), eta=eta, s_noise=strength
+    )
+    agree(walked(course), expected)
 
-    def guided(x: Tensor, sigma: Tensor) -> Tensor:
-        without, cond = denoiser(x, sigma, cond=UNCOND), denoiser(x, sigma, cond=COND)
-        return without + CFG * (cond - without)
 
-    draw = noise()
-    named = {"noise_sampler": lambda *_: draw()} if name == "Euler a" else {}
-    theirs = getattr(k, K_DIFFUSION[name])(guided, draw() * sigmas[0], sigmas, disable=True, **named)
-    agree(sampled(name, ours, prediction_type), theirs)
+@pytest.mark.parametrize("name", ["Euler", "Heun", "DPM2"])
+@torch.inference_mode()
+def test_churn_means_what_it_means_to_k_diffusion(
+    original: Callable[[str], Any], k: Any, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    churn = {"s_churn": 3.0, "s_tmin": 0.2, "s_tmax": 5.0, "s_noise": 1.05}
+    course, noise = course_of(name, "Karras", STEPS, SamplingSettings(**churn)), Drawn()
+    monkeypatch.setattr(torch, "randn_like", lambda x: noise())
+    denoiser = denoiser_of(original, formula, "epsilon")
+    expected = theirs(k, denoiser, name, course.sigmas(STEPS), noise, **churn)
+    agree(walked(course), expected)
+
+
+@pytest.mark.parametrize("name", ["DPM++ SDE", "DPM++ 2M SDE", "DPM++ 3M SDE"])
+@torch.inference_mode()
+def test_the_motion_is_asked_for_between_the_same_levels(original: Callable[[str], Any], k: Any, name: str):
+    course, asked, ours = course_of(name, "Exponential", STEPS), Drawn(), Drawn()
+    theirs(k, denoiser_of(original, formula, "epsilon"), name, course.sigmas(STEPS), asked)
+    walk = course.sampler.run(torch.zeros(1), course.whole().sigmas, ours, DEFAULTS)
+    x, _ = next(walk)
+    with pytest.raises(StopIteration):
+        while True:
+            x, _ = walk.send(x * 0)
+    assert np.allclose(ours.steps, asked.steps, rtol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10, 33])
+def test_schedules_agree_with_k_diffusion(original: Callable[[str], Any], k: Any, steps: int):
+    denoiser = original("k_diffusion.external").CompVisDenoiser(SimpleNamespace(alphas_cumprod=sd1_alphas().float()))
+    ends = float(denoiser.sigma_min), float(denoiser.sigma_max)
+    expected = {
+        "Uniform": denoiser.get_sigmas(steps),
+        "Karras": k.get_sigmas_karras(steps, *ends),
+        "Exponential": k.get_sigmas_exponential(steps, *ends),
+        "Polyexponential": k.get_sigmas_polyexponential(steps, *ends),
+    }
+    for name, sigmas in expected.items():
+        agree(torch.tensor(SCHEDULES.get(name).sigmas(steps, LEVELS, DEFAULTS)), sigmas)
 
 
 @pytest.mark.filterwarnings("ignore:__array_wrap__ must accept")  # the original with NumPy 2
+@pytest.mark.parametrize("eta", [0.0, 0.7])
 @torch.inference_mode()
-def test_ddim_agrees_with_ldm_up_to_its_last_step(original: Callable[[str], Any]):
+def test_ddim_agrees_with_ldm_up_to_its_last_step(
+    original: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, eta: float
+):
     """The last step of LDM's, from timestep 1 to 0, is not taken, as in A1111."""
-    ddim = original("ldm.models.diffusion.ddim").DDIMSampler(latent_diffusion())
-    guidance = {"unconditional_guidance_scale": CFG, "unconditional_conditioning": UNCOND}
-    walk = {"S": STEPS, "batch_size": 2, "shape": (4, 8, 8), "x_T": noise()(), "log_every_t": 1}
-    _, steps = ddim.sample(conditioning=COND, verbose=False, **walk, **guidance)
-    levels = SAMPLERS.get("DDIM").own_sigmas(STEPS, LEVELS)
-    agree(sampled("DDIM", levels, "epsilon"), steps["x_inter"][-2])
+    alphas, noise = sd1_alphas(), Drawn()
+    before = torch.cat([torch.ones(1), alphas[:-1]])
+    model = SimpleNamespace(
+        apply_model=lambda x, t, cond: formula(x, t.float()),
+        num_timesteps=1000,
+        alphas_cumprod=alphas.float(),
+        alphas_cumprod_prev=before.float(),
+        betas=(1 - alphas / before).float(),
+        device=torch.device("cpu"),
+        parameterization="eps",
+    )
+    first, module = noise(), original("ldm.models.diffusion.ddim")
+    monkeypatch.setattr(module, "noise_like", lambda *_: noise())
+    ddim = module.DDIMSampler(model)
+    walk = {"S": STEPS, "batch_size": 2, "shape": (4, 8, 8), "x_T": first, "log_every_t": 1, "eta": eta}
+    _, steps = ddim.sample(conditioning=None, verbose=False, **walk)
+    agree(walked(course_of("DDIM", "Uniform", STEPS, SamplingSettings(eta_ddim=eta))), steps["x_inter"][-2])
 
 
 @pytest.mark.parametrize("noise_range", [(0.00085, 0.012, 1000), (0.001, 0.02, 500)])

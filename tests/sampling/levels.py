@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from modules.params.settings_sampling import SamplingSettings
 from modules.sampling.noise_levels import NoiseLevels
-from modules.sampling.walk import Noise, SamplerFn
+from modules.sampling.walk import DEFAULTS, Noise, SamplerFn
 
 
 def sd1_levels() -> NoiseLevels:
@@ -48,9 +49,10 @@ def drive(
     sigmas: Sequence[float],
     denoiser: Callable[[Any, float], Any],
     noise: Noise = no_noise,
+    settings: SamplingSettings = DEFAULTS,
 ) -> Any:
     """Return what a sampler makes of `x` with the denoiser."""
-    walk = run(x, sigmas, noise)
+    walk = run(x, sigmas, noise, settings)
     x, sigma = next(walk)
     try:
         while True:

@@ -9,7 +9,7 @@ from tests.sampling.levels import sd1_levels
 
 def test_sd1_levels_run_over_the_published_range():
     levels = sd1_levels()
-    assert levels.timestep_count == 1000
+    assert levels.count == 1000
     assert levels.smallest == pytest.approx(0.0291675, abs=1e-6)
     assert levels.largest == pytest.approx(14.614643, abs=1e-4)
 
@@ -35,3 +35,34 @@ def test_sigmas_out_of_range_are_clipped_to_the_trained_timesteps():
     levels = sd1_levels()
     assert levels.timestep_at(100) == 999
     assert levels.timestep_at(0) == 0
+
+
+def test_strided_levels_are_counted_from_the_last():
+    levels = sd1_levels().snapped(20)
+    assert levels.count == 50
+    assert levels.sigmas[[0, -1]] == pytest.approx([sd1_levels().sigma_at(19), sd1_levels().largest])
+    assert [levels.timestep_at(sigma) for sigma in levels.sigmas[[0, 1, -1]]] == [19, 39, 999]
+
+
+def test_snapped_levels_show_whole_timesteps_alone():
+    levels = sd1_levels()
+    assert levels.snapped().timestep_at(levels.sigma_at(500.4)) == 500
+    assert levels.snapped().sigma_at(500.4) == levels.sigma_at(500.4)
+
+
+def test_zero_terminal_snr_keeps_the_first_level_and_ends_in_noise_alone():
+    levels, zero = sd1_levels(), sd1_levels().with_zero_terminal_snr()
+    assert zero.smallest == pytest.approx(levels.smallest)
+    assert zero.largest == pytest.approx(4518.76, abs=0.01)
+    assert (zero.sigmas[1:-1] > levels.sigmas[1:-1]).all()
+
+
+def test_half_precision_rounds_the_alphas():
+    halved = sd1_levels().in_half_precision()
+    assert halved.sigmas != pytest.approx(sd1_levels().sigmas, rel=1e-6)
+    assert halved.sigmas == pytest.approx(sd1_levels().sigmas, rel=0.1)
+
+
+def test_log_alpha_is_interpolated_between_timesteps():
+    levels = NoiseLevels([0.8, 0.5, 0.2])
+    assert levels.log_alpha_at(0.5) == pytest.approx(0.25 * np.log(0.8 * 0.5))

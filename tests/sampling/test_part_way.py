@@ -1,60 +1,150 @@
+"""Counts of A1111 1.10.1: t_enc = int(min(d, 0.999) steps), and what each family of samplers makes of it."""
+
+from __future__ import annotations
+
 import math
 
 import pytest
 
-from modules.sampling.part_way import begin, begin_ddim
+from modules.core.errors import UserError
+from modules.params.settings_sampling import SamplingSettings
+from modules.sampling.course import Course, check_steps
+from modules.sampling.part_way import Start
 from modules.sampling.samplers import SAMPLERS
-from modules.sampling.schedules import ddim_timesteps, karras
-from modules.sampling.walk import visited_levels
+from modules.sampling.schedules import SCHEDULES
+from modules.sampling.walk import DEFAULTS
 from tests.sampling.levels import sd1_levels
 
 SD1 = sd1_levels()
-WHOLE = karras(20, SD1)
-DDIM = ddim_timesteps(20, SD1)
+
+
+def course_of(name: str, steps: int = 20, schedule: str = "Karras", **options) -> Course:
+    return Course(SAMPLERS.get(name), SCHEDULES.get(schedule), steps, SD1, SamplingSettings(**options))
+
+
+def begun(name: str, strength: float, steps: int = 20, exact: bool = False) -> Start:
+    start = course_of(name, steps).part_way(strength, exact)
+    assert start is not None
+    return start
+
+
+def timesteps_of(start: Start) -> list[float]:
+    return [SD1.timestep_at(sigma) for sigma in start.sigmas]
 
 
 @pytest.mark.parametrize(
     ("strength", "updates"), [(0.75, 16), (0.5, 11), (0.3, 7), (1.0, 20), (0.0, 1), (0.04, 1), (0.05, 2)]
 )
-def test_twenty_steps_are_cut_as_in_a1111(strength: float, updates: int):
-    start = begin(WHOLE, 20, strength)
-    assert start.update_count == updates
-    assert len(visited_levels(SAMPLERS.get("Euler").run, start.sigmas)) == updates
-    assert start.sigmas == tuple(WHOLE[-updates - 1 :])
-    assert start.noised_to == start.sigmas[0]
-    assert start.scale == 1
+@pytest.mark.parametrize("name", ["Euler", "DPM++ 3M SDE"])
+def test_twenty_steps_are_cut_as_in_a1111(name: str, strength: float, updates: int):
+    start, sigmas = begun(name, strength), course_of(name).sigmas(20)
+    assert start.sigmas == tuple(sigmas[-updates - 1 :])
+    assert len(start.sigmas) == updates + 1
+    assert (start.noised_to, start.scale) == (start.sigmas[0], 1)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 50, 1000])
 def test_a_full_strength_keeps_every_step(steps: int):
-    assert begin(karras(steps, SD1), steps, 1.0).sigmas == tuple(karras(steps, SD1))
+    assert begun("Euler", 1.0, steps).sigmas == course_of("Euler", steps).whole().sigmas
+
+
+@pytest.mark.parametrize(("strength", "steps", "of"), [(0.75, 20, 26), (0.5, 7, 14), (1.0, 20, 20), (0.1, 150, 1500)])
+def test_exact_steps_are_the_last_of_a_longer_schedule(strength: float, steps: int, of: int):
+    start = begun("Euler", strength, steps, exact=True)
+    assert start.sigmas == tuple(course_of("Euler", of).sigmas(of)[-steps - 1 :])
+    assert len(start.sigmas) == steps + 1
+
+
+@pytest.mark.parametrize("name", ["Euler", "DDIM", "UniPC", "DPM fast"])
+def test_exact_steps_at_no_strength_are_none(name: str):
+    assert course_of(name).part_way(0, exact=True) is None
 
 
 @pytest.mark.parametrize(
     ("strength", "noised_to", "first", "updates"),
     [(0.75, 751, 701, 14), (0.5, 501, 451, 9), (1.0, 951, 901, 18), (0.1, 101, 51, 1)],
 )
-def test_ddim_noises_to_the_timestep_before_its_first(strength, noised_to, first, updates):
-    start = begin_ddim(DDIM, 20, strength)
+@pytest.mark.parametrize("name", ["DDIM", "DDIM CFG++", "PLMS"])
+def test_ddim_noises_to_the_timestep_before_its_first(name: str, strength, noised_to, first, updates):
+    start = begun(name, strength)
     assert SD1.timestep_at(start.noised_to) == pytest.approx(noised_to)
-    assert SD1.timestep_at(start.sigmas[0]) == pytest.approx(first)
-    assert SD1.timestep_at(start.sigmas[-1]) == pytest.approx(1)
-    assert start.update_count == updates
+    assert timesteps_of(start)[0] == pytest.approx(first)
+    assert timesteps_of(start)[-1] == pytest.approx(1)
+    assert len(start.sigmas) == updates + 1
 
 
-@pytest.mark.parametrize("strength", [0.0, 0.05])
-def test_ddim_makes_no_update_at_a_small_strength(strength: float):
-    assert begin_ddim(DDIM, 20, strength).update_count == 0
+def test_exact_steps_of_ddim_are_one_less_again():
+    """int(20 / 0.5) = 40 timesteps, 25 apart, of which the first 19 are walked and the twentieth is noised to."""
+    start = begun("DDIM", 0.5, exact=True)
+    assert timesteps_of(start) == pytest.approx([25 * place + 1 for place in reversed(range(19))])
+    assert SD1.timestep_at(start.noised_to) == pytest.approx(25 * 19 + 1)
 
 
 def test_ddim_takes_the_noised_picture_for_one_of_its_first_level():
     """In its variance-preserving form: sqrt(a) x + sqrt(1 - a) noise with a of the level noised to."""
-    start = begin_ddim(DDIM, 20, 0.75)
+    start = begun("DDIM", 0.75)
     share = 1 / (1 + start.noised_to**2)
     first_share = 1 / (1 + start.sigmas[0] ** 2)
     assert start.scale * math.sqrt(first_share) == pytest.approx(math.sqrt(share))
 
 
-def test_only_ddim_begins_in_its_own_way():
-    assert {row.name for row in SAMPLERS if row.begin is begin_ddim} == {"DDIM"}
-    assert {row.begin for row in SAMPLERS if row.own_sigmas is None} == {begin}
+def test_unipc_spreads_as_many_steps_as_ddim_keeps_timesteps():
+    """Of 20 timesteps 15 are kept, the last of them 701; UniPC goes from there to 0 in 15 even steps."""
+    start = begun("UniPC", 0.75)
+    assert timesteps_of(start) == pytest.approx([701 - 701 * n / 15 for n in range(16)], abs=0.05)
+    assert SD1.timestep_at(start.noised_to) == pytest.approx(751)
+
+
+@pytest.mark.parametrize("name", ["DPM fast", "DPM adaptive"])
+def test_the_dpm_solver_goes_from_the_first_level_to_the_next_to_last(name: str):
+    start, sigmas = begun(name, 0.75), course_of(name).sigmas(20)[-17:]
+    assert (start.sigmas[0], start.sigmas[-1]) == (sigmas[0], sigmas[-2])
+    assert len(start.sigmas) - 1 == 16
+
+
+@pytest.mark.parametrize("name", ["DPM fast", "DPM adaptive"])
+def test_a_whole_run_of_the_dpm_solver_spans_the_model_and_begins_with_the_schedules_noise(name: str):
+    start = course_of(name, schedule="DDIM").whole()
+    assert (start.sigmas[0], start.sigmas[-1]) == (SD1.largest, SD1.smallest)
+    assert start.noised_to == course_of(name, schedule="DDIM").sigmas(20)[0] == pytest.approx(11.0, abs=0.2)
+
+
+@pytest.mark.parametrize(("name", "strength"), [("DDIM", 0.0), ("PLMS", 0.05), ("UniPC", 0.05)])
+def test_a_run_without_an_update_is_refused(name: str, strength: float):
+    assert course_of(name).part_way(strength) is None
+    with pytest.raises(UserError, match=f"{name} with 20 steps makes no update"):
+        check_steps(SAMPLERS.get(name), 20, strength)
+
+
+@pytest.mark.parametrize("name", ["DDIM", "UniPC"])
+def test_one_step_of_a_timestep_sampler_is_refused(name: str):
+    with pytest.raises(UserError, match="with 1 step makes no update") as error:
+        check_steps(SAMPLERS.get(name), 1)
+    assert error.value.hint == "Use at least 2 steps."
+    check_steps(SAMPLERS.get("Euler"), 1)
+
+
+def test_the_first_noise_is_scaled_as_the_option_says():
+    first = course_of("Euler").whole().sigmas[0]
+    assert course_of("Euler").whole().noised_to == first
+    assert course_of("Euler", sgm_noise_multiplier=True).whole().noised_to == pytest.approx(math.hypot(1, first))
+    assert course_of("DDIM").whole().noised_to == pytest.approx(math.hypot(1, SD1.sigma_at(951)))
+
+
+def test_a_discarded_level_is_the_next_to_last_of_a_schedule_with_one_more():
+    longer = SCHEDULES.get("Karras").sigmas(21, SD1, DEFAULTS)
+    expected = (*longer[:-2], longer[-1])
+    assert course_of("DPM2").whole().sigmas == expected
+    assert course_of("Euler", always_discard_next_to_last_sigma=True).whole().sigmas == expected
+    assert course_of("DPM2", always_discard_next_to_last_sigma=True).whole().sigmas == expected
+
+
+def test_to_discard_a_level_of_ddim_is_a_step_more():
+    start = course_of("DDIM", always_discard_next_to_last_sigma=True).whole()
+    assert timesteps_of(start) == pytest.approx([47 * n + 1 for n in reversed(range(22))])
+
+
+def test_the_motion_goes_over_the_whole_schedule():
+    course = course_of("DPM++ 2M SDE")
+    assert course.stretch() == course.stretch(0.3) == course.sigmas(20)
+    assert course.stretch(0.5, exact=True) == course.sigmas(40)

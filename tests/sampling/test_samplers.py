@@ -1,32 +1,47 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 
-from modules.sampling.samplers import (
-    SAMPLERS,
-    Sampler,
-    ancestral_step,
-    ddim,
-    dpmpp_2m,
-    euler,
-    euler_ancestral,
-)
-from modules.sampling.schedules import SCHEDULES, ddim_timesteps, karras
-from modules.sampling.walk import SamplerFn, visited_levels
+from modules.params.settings_sampling import SamplingSettings
+from modules.sampling.course import Course
+from modules.sampling.dpmpp import dpmpp_2m
+from modules.sampling.euler import euler, euler_ancestral, restart_steps
+from modules.sampling.part_way import K_DIFFUSION, TIMESTEPS
+from modules.sampling.samplers import SAMPLERS, Sampler
+from modules.sampling.schedules import SCHEDULES, karras_between
+from modules.sampling.walk import DEFAULTS, SamplerFn, Silence, ancestral_step, visited_levels
 from tests.sampling.levels import Gaussian, drive, sd1_levels
 
 DATA = Gaussian(mean=0.3, spread=0.7)
 STARTS = np.array([-21.0, -3.0, 0.5, 14.0])
+NAMES = (
+    "DPM++ 2M, DPM++ SDE, DPM++ 2M SDE, DPM++ 2M SDE Heun, DPM++ 2S a, DPM++ 3M SDE, Euler a, Euler, LMS, Heun, DPM2, "
+    "DPM2 a, DPM fast, DPM adaptive, Restart, DDIM, DDIM CFG++, PLMS, UniPC, LCM"
+)
+COUNTED = [row for row in SAMPLERS if not row.is_adaptive]
 
 
-def error_of(run: SamplerFn, steps: int) -> float:
+def karras(steps: int) -> list[float]:
+    return SCHEDULES.get("Karras").sigmas(steps, sd1_levels(), DEFAULTS)
+
+
+def course_of(row: Sampler, steps: int, **options) -> Course:
+    return Course(row, SCHEDULES.get(row.automatic), steps, sd1_levels(), SamplingSettings(**options))
+
+
+def answer(row: Sampler, value: float) -> float | tuple[float, float]:
+    return (value, value) if row.needs_unguided else value
+
+
+def error_of(run: SamplerFn, steps: int, settings: SamplingSettings = DEFAULTS) -> float:
     """Return the largest distance to the exact walk, down to the smallest trained level."""
-    sigmas = karras(steps, sd1_levels())[:-1]
+    sigmas = karras(steps)[:-1]
     exact = DATA.walked(STARTS, sigmas[0], sigmas[-1])
-    return float(np.abs(drive(run, STARTS, sigmas, DATA.denoised) - exact).max())
+    return float(np.abs(drive(run, STARTS, sigmas, DATA.denoised, Silence(), settings) - exact).max())
 
 
 def test_euler_follows_its_formula():
@@ -69,9 +84,10 @@ def test_dpmpp_2m_follows_the_published_recursion():
     assert drive(dpmpp_2m, 5.0, sigmas, DATA.denoised) == pytest.approx(x, rel=1e-12)
 
 
-@pytest.mark.parametrize("run", [euler, dpmpp_2m])
-def test_a_walk_to_zero_ends_on_the_prediction(run: SamplerFn):
-    assert drive(run, 9.0, [14.0, 2.0, 0.0], lambda x, sigma: 1.25) == pytest.approx(1.25)
+@pytest.mark.parametrize("row", [row for row in COUNTED if row.kind is K_DIFFUSION and not row.own_levels], ids=lambda row: row.name)
+def test_a_walk_to_zero_ends_on_the_prediction(row: Sampler):
+    result = drive(row.run, 9.0, [14.0, 2.0, 0.0], lambda x, sigma: 1.25, Silence())
+    assert result == pytest.approx(1.25, abs=0.6 if row.name == "LMS" else 1e-9)
 
 
 def test_euler_a_follows_its_formula():
@@ -91,7 +107,7 @@ def test_euler_a_follows_its_formula():
 
 def test_euler_a_keeps_the_distribution_of_the_data():
     draw = np.random.default_rng(3)
-    sigmas = karras(150, sd1_levels())
+    sigmas = karras(150)
     count = 100_000
     start = DATA.mean + math.hypot(sigmas[0], DATA.spread) * draw.standard_normal(count)
     result = drive(euler_ancestral, start, sigmas, DATA.denoised, lambda: draw.standard_normal(count))
@@ -106,43 +122,135 @@ def test_an_ancestral_step_renews_noise_without_changing_its_amount(sigma: float
     assert up == pytest.approx(sigma_next * math.sqrt(1 - sigma_next**2 / sigma**2))
 
 
-def test_ddim_is_the_textbook_update_in_variance_preserving_form():
-    levels = sd1_levels()
-    sigmas = ddim_timesteps(20, levels)
-    alphas = [1 / (1 + sigma**2) for sigma in sigmas]
-    unit = np.array([-1.3, 0.2, 2.0])
-    x = unit  # sqrt(alpha) data + sqrt(1 - alpha) noise
-    for sigma, alpha, alpha_next in zip(sigmas, alphas, alphas[1:], strict=False):
-        data = DATA.denoised(x / math.sqrt(alpha), sigma)
-        noise = (x - math.sqrt(alpha) * data) / math.sqrt(1 - alpha)
-        x = math.sqrt(alpha_next) * data + math.sqrt(1 - alpha_next) * noise
-    start = unit * SAMPLERS.get("DDIM").first_scale(sigmas[0])
-    assert drive(ddim, start, sigmas, DATA.denoised) == pytest.approx(x, rel=1e-9)
+@pytest.mark.parametrize("name", ["Heun", "DPM2", "DPM++ 2S a", "DPM++ SDE", "DPM++ 2M SDE", "DPM++ 2M SDE Heun", "LMS"])
+def test_a_sampler_without_noise_converges_with_second_order(name: str):
+    run = SAMPLERS.get(name).run
+    errors = [error_of(run, steps, SamplingSettings(eta_ancestral=0)) for steps in (40, 80)]
+    assert errors[0] / errors[1] > 3
 
 
-def test_twenty_steps_of_ddim_are_nineteen_evaluations():
-    sigmas = ddim_timesteps(20, sd1_levels())
-    assert visited_levels(ddim, sigmas) == sigmas[:-1]
-    assert len(visited_levels(ddim, sigmas)) == 19
+def test_a_third_former_prediction_brings_dpmpp_3m_sde_nearer():
+    without_noise = SamplingSettings(eta_ancestral=0)
+    third, second = (error_of(SAMPLERS.get(f"DPM++ {n}M SDE").run, 40, without_noise) for n in (3, 2))
+    assert third < second / 2
 
 
-@pytest.mark.parametrize("row", [row for row in SAMPLERS if not row.own_sigmas], ids=lambda row: row.name)
-def test_a_sampler_of_one_evaluation_a_step_visits_each_level_but_the_end(row: Sampler):
-    sigmas = karras(12, sd1_levels())
-    assert visited_levels(row.run, sigmas) == sigmas[:-1]
+@pytest.mark.parametrize("name", ["DPM fast", "UniPC", "DPM adaptive"])
+def test_a_sampler_with_levels_of_its_own_is_near_the_exact_walk(name: str):
+    row = SAMPLERS.get(name)
+    start = course_of(row, 30).whole()
+    result = drive(row.run, STARTS, start.sigmas, DATA.denoised, Silence(), SamplingSettings(eta_ancestral=0))
+    if row.kind is TIMESTEPS:
+        result = result * math.hypot(1, start.sigmas[-1])
+    exact = DATA.walked(STARTS, start.sigmas[0], start.sigmas[-1])
+    assert np.abs(result - exact).max() < 0.05
 
 
-@pytest.mark.parametrize("row", list(SAMPLERS), ids=lambda row: row.name)
+@pytest.mark.parametrize(
+    ("name", "steps", "calls"),
+    [
+        ("Euler", 20, 20),
+        ("LCM", 8, 8),
+        ("Heun", 20, 39),
+        ("DPM2", 20, 39),
+        ("DPM++ 2S a", 20, 39),
+        ("DPM++ SDE", 20, 39),
+        ("DPM fast", 20, 20),
+        ("DPM fast", 7, 7),
+        ("DPM fast", 3, 3),
+        ("DPM fast", 1, 1),
+        ("Restart", 10, 19),
+        ("Restart", 20, 39),
+        ("Restart", 40, 79),
+        ("DDIM", 20, 19),
+        ("DDIM", 30, 30),
+        ("DDIM CFG++", 20, 19),
+        ("PLMS", 20, 20),
+        ("UniPC", 20, 20),
+        ("UniPC", 30, 31),
+        ("UniPC", 2, 2),
+    ],
+)
+def test_a_run_asks_the_network_as_often_as_in_a1111(name: str, steps: int, calls: int):
+    row = SAMPLERS.get(name)
+    assert len(visited_levels(row.run, course_of(row, steps).whole().sigmas, reply=answer(row, 0.0))) == calls
+
+
+@pytest.mark.parametrize("row", COUNTED, ids=lambda row: row.name)
 def test_the_dry_run_visits_what_the_run_visits(row: Sampler):
-    sigmas = (row.own_sigmas or karras)(7, sd1_levels())
+    course = course_of(row, 7, s_churn=2.0, eta_ddim=0.5)
     seen: list[float] = []
 
-    def denoiser(x: float, sigma: float) -> float:
+    def denoiser(x: float, sigma: float) -> float | tuple[float, float]:
         seen.append(sigma)
-        return 0.1 * x
+        return answer(row, 0.1 * x)
 
-    drive(row.run, 3.0, sigmas, denoiser, lambda: 0.5)
-    assert seen == visited_levels(row.run, sigmas)
+    drive(row.run, 3.0, course.whole().sigmas, denoiser, Fresh(), course.settings)
+    assert seen == visited_levels(row.run, course.whole().sigmas, course.settings, answer(row, 0.0))
+
+
+class Fresh:
+    """Noise that counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.count = self.between_count = 0
+
+    def __call__(self) -> float:
+        self.count += 1
+        return 0.5
+
+    def between(self, sigma: float, sigma_next: float) -> float:
+        assert sigma > sigma_next > 0
+        self.between_count += 1
+        return 0.5
+
+
+@pytest.mark.parametrize("row", COUNTED, ids=lambda row: row.name)
+def test_a_sampler_listens_to_the_options_that_it_names_and_to_no_other(row: Sampler):
+    def result(**options: float) -> tuple[float, int, int]:
+        course, noise = course_of(row, 20, **options), Fresh()
+        x = drive(row.run, 3.0, course.whole().sigmas, lambda x, _: answer(row, math.tanh(x)), noise, course.settings)
+        return x, noise.count, noise.between_count
+
+    changes = {
+        "eta_ancestral": {"eta_ancestral": 0.5},
+        "eta_ddim": {"eta_ddim": 0.5},
+        "s_churn": {"s_churn": 5.0},
+        "uni_pc_variant": {"uni_pc_variant": "bh2"},
+        "uni_pc_skip_type": {"uni_pc_skip_type": "logSNR"},
+        "uni_pc_order": {"uni_pc_order": 2},
+        "uni_pc_lower_order_final": {"uni_pc_lower_order_final": False},
+    }
+    heard = {name for name, change in changes.items() if result(**change) != result()}
+    assert heard == {*row.options} & {*changes}
+    assert (result(s_churn=5.0, s_noise=0.9) != result(s_churn=5.0)) == ("s_noise" in row.options)
+    draws = result(s_churn=5.0, eta_ddim=0.5)[1] > 0
+    assert draws == ("eta_noise_seed_delta" in row.options) or row.name == "Restart"
+    assert (result()[2] > 0) == row.is_brownian
+
+
+def test_churn_uses_up_a_draw_at_every_step():
+    noise = Fresh()
+    drive(euler, 3.0, karras(10), DATA.denoised, noise, SamplingSettings(s_churn=1, s_tmin=1, s_tmax=2))
+    assert noise.count == 10
+    drive(euler, 3.0, karras(10), DATA.denoised, noise, SamplingSettings(s_tmin=1, s_tmax=2))
+    assert noise.count == 10, "without churn there is nothing that draws"
+
+
+def test_restart_goes_back_up_as_in_a1111():
+    assert restart_steps(karras(19)) == list(itertools.pairwise(karras(19)))
+    steps = restart_steps(karras(20))
+    assert len(steps) == 20
+    assert [steps[0][0], steps[-1][1]] == [karras(20)[0], 0]
+    jumps = [(before[1], after[0]) for before, after in itertools.pairwise(steps) if after[0] > before[1]]
+    walked = karras_between(11, karras(20)[-2], karras(20)[0])
+    assert jumps == [(min(walked, key=lambda s: abs(s - 0.1)), min(walked, key=lambda s: abs(s - 2)))]
+    assert len(restart_steps(karras(40))) == 40
+    assert sum(after[0] > before[1] for before, after in itertools.pairwise(restart_steps(karras(40)))) == 2
+
+
+def test_the_samplers_are_a1111s_in_its_order():
+    assert ", ".join(row.name for row in SAMPLERS) == NAMES
 
 
 @pytest.mark.parametrize("row", list(SAMPLERS), ids=lambda row: row.name)
@@ -150,22 +258,35 @@ def test_automatic_stands_for_a_schedule_with_levels(row: Sampler):
     assert SCHEDULES.get(row.automatic).sigmas is not None
 
 
-@pytest.mark.parametrize(
-    ("name", "automatic"),
-    [("DPM++ 2M", "Karras"), ("Euler a", "Uniform"), ("Euler", "Uniform"), ("DDIM", "Uniform")],
-)
-def test_automatic_means_what_it_means_in_a1111(name: str, automatic: str):
-    assert SAMPLERS.get(name).automatic == automatic
+def test_automatic_means_what_it_means_in_a1111():
+    by_schedule = {
+        schedule: {row.name for row in SAMPLERS if row.automatic == schedule} for schedule in ("Karras", "Exponential")
+    }
+    assert by_schedule == {
+        "Karras": {"DPM++ 2M", "DPM++ SDE", "DPM++ 2S a", "DPM2", "DPM2 a", "Restart"},
+        "Exponential": {"DPM++ 2M SDE", "DPM++ 2M SDE Heun", "DPM++ 3M SDE"},
+    }
 
 
-def test_k_diffusion_samplers_start_from_noise_times_sigma():
-    assert SAMPLERS.get("Euler").first_scale(14.6) == 14.6
-    assert SAMPLERS.get("DDIM").first_scale(2.0) == pytest.approx(math.sqrt(5))
+def test_what_a1111_says_of_its_samplers():
+    assert {row.name for row in SAMPLERS if row.calls_per_step == 2} == {
+        *("DPM++ SDE", "DPM++ 2S a", "Heun", "DPM2", "DPM2 a", "Restart"),
+    }
+    assert {row.name for row in SAMPLERS if row.discards_next_to_last} == {"DPM++ 3M SDE", "DPM2", "DPM2 a"}
+    assert {row.name for row in SAMPLERS if row.kind is TIMESTEPS} == {"DDIM", "DDIM CFG++", "PLMS", "UniPC"}
 
 
 @pytest.mark.parametrize(
     ("alias", "name"),
-    [("k_euler", "Euler"), ("k_euler_a", "Euler a"), ("k_euler_ancestral", "Euler a"), ("k_dpmpp_2m", "DPM++ 2M")],
+    [
+        ("k_euler", "Euler"),
+        ("k_euler_a", "Euler a"),
+        ("k_euler_ancestral", "Euler a"),
+        ("k_dpmpp_2m", "DPM++ 2M"),
+        ("k_dpm_ad", "DPM adaptive"),
+        ("unipc", "UniPC"),
+        ("k_dpm_2_a", "DPM2 a"),
+    ],
 )
 def test_a_sampler_answers_to_a1111s_aliases(alias: str, name: str):
     assert SAMPLERS.get(alias).name == name

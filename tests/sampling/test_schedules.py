@@ -3,56 +3,118 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from modules.sampling.schedules import SCHEDULES, Schedule, ddim_timesteps, karras, uniform
+from modules.params.settings_sampling import SamplingSettings
+from modules.sampling.schedules import SCHEDULES, Schedule
+from modules.sampling.walk import DEFAULTS
 from tests.sampling.levels import sd1_levels
 
-UNIFORM = [14.6146, 7.8399, 4.6092, 2.9183, 1.9502, 1.3449, 0.9324, 0.6250, 0.3687, 0.0292, 0]
-KARRAS = [14.6146, 9.1029, 5.4784, 3.1686, 1.7494, 0.9141, 0.4469, 0.2014, 0.0819, 0.0292, 0]
-DDIM = [8.3907, 5.1344, 3.3478, 2.2929, 1.6237, 1.1682, 0.8357, 0.5741, 0.3462, 0.0413]
-WALKED = [row for row in SCHEDULES if row.sigmas is not None]
+SD1 = sd1_levels()
+UNIFORM = "14.6146 7.8399 4.6092 2.9183 1.9502 1.3449 0.9324 0.6250 0.3687 0.0292 0"
+EXPONENTIAL = "14.6146 7.3249 3.6712 1.8400 0.9222 0.4622 0.2317 0.1161 0.0582 0.0292 0"
+MEASURED = {
+    "Uniform": UNIFORM,
+    "Normal": UNIFORM,
+    "Karras": "14.6146 9.1029 5.4784 3.1686 1.7494 0.9141 0.4469 0.2014 0.0819 0.0292 0",
+    "Exponential": EXPONENTIAL,
+    "Polyexponential": EXPONENTIAL,
+    "SGM Uniform": "14.6146 8.3072 5.0924 3.3251 2.2797 1.6156 1.1629 0.8319 0.5712 0.3437 0",
+    "Simple": "14.6146 8.3028 5.0878 3.3211 2.2765 1.6129 1.1606 0.8299 0.5693 0.3417 0",
+    "DDIM": "8.3907 5.1344 3.3478 2.2929 1.6237 1.1682 0.8357 0.5741 0.3462 0.0413 0",
+    "KL Optimal": "14.6146 4.5650 2.6329 1.7864 1.2948 0.9616 0.7116 0.5094 0.3356 0.1783 0.0292",
+    "Align Your Steps": "14.6150 6.1135 3.5651 2.3939 1.6500 1.1358 0.7425 0.4450 0.1692 0.0290 0",
+    "Beta": "14.6146 13.9278 12.4910 10.5976 8.4424 6.2014 4.0462 2.1528 0.7160 0.0292 0",
+}
+WALKED = [row for row in SCHEDULES if row.sigmas]
 
 
-def test_uniform_is_spread_evenly_over_timesteps():
-    assert uniform(10, sd1_levels()) == pytest.approx(UNIFORM, abs=6e-5)
+def sigmas_of(name: str, steps: int = 10, **options) -> list[float]:
+    row = SCHEDULES.get(name)
+    assert row.sigmas is not None
+    return row.sigmas(steps, SD1, SamplingSettings(**options))
 
 
-def test_karras_is_the_published_curve():
-    assert karras(10, sd1_levels()) == pytest.approx(KARRAS, abs=6e-5)
+def test_schedules_stand_in_a1111s_order_with_its_names():
+    names = "automatic uniform karras exponential polyexponential sgm_uniform kl_optimal align_your_steps"
+    assert [row.api_name for row in SCHEDULES] == [*names.split(), "simple", "normal", "ddim", "beta"]
+    assert all(SCHEDULES.get(row.api_name) is row for row in SCHEDULES)
+    assert SCHEDULES.get("SGMUniform").name == "SGM Uniform"
+    assert [row.name for row in SCHEDULES if row.sigmas is None] == ["Automatic"]
 
 
-def test_ddim_takes_every_hundredth_timestep_plus_one_for_ten_steps():
-    levels = sd1_levels()
-    assert ddim_timesteps(10, levels) == pytest.approx(DDIM, abs=6e-5)
-    timesteps = [levels.timestep_at(sigma) for sigma in ddim_timesteps(10, levels)]
-    assert timesteps == pytest.approx([901, 801, 701, 601, 501, 401, 301, 201, 101, 1])
+@pytest.mark.parametrize("name", MEASURED)
+def test_a_schedule_of_ten_steps_is_a1111s(name: str):
+    assert sigmas_of(name) == pytest.approx([float(number) for number in MEASURED[name].split()], abs=6e-5)
 
 
-@pytest.mark.parametrize(
-    ("steps", "levels"), [(2, 2), (10, 10), (20, 20), (30, 31), (150, 167), (600, 1000), (1000, 1000)]
-)
+def test_every_schedule_is_measured():
+    assert {*MEASURED} == {row.name for row in WALKED}
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps=st.integers(1, 400), row=st.sampled_from(WALKED))
+def test_a_schedule_falls_within_the_models_range(steps: int, row: Schedule):
+    assert row.sigmas is not None
+    sigmas = row.sigmas(steps, SD1, DEFAULTS)
+    assert len(sigmas) == steps + 1 or row.name == "DDIM"
+    assert all(type(sigma) is float for sigma in sigmas)
+    assert all(sigma > below for sigma, below in itertools.pairwise(sigmas))
+    assert sigmas[0] <= SD1.largest * 1.0001
+    assert sigmas[-1] == (pytest.approx(SD1.smallest) if row.name == "KL Optimal" else 0)
+
+
+@pytest.mark.parametrize(("steps", "levels"), [(2, 2), (10, 10), (20, 20), (30, 31), (150, 167), (600, 999)])
 def test_ddim_visits_as_many_levels_as_its_stride_leaves(steps: int, levels: int):
-    assert len(ddim_timesteps(steps, sd1_levels())) == levels
+    assert len(sigmas_of("DDIM", steps)) == levels + 1
+
+
+def test_eleven_steps_are_the_published_levels_of_align_your_steps():
+    assert sigmas_of("Align Your Steps", 11)[:3] == pytest.approx([14.615, 6.475, 3.861])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    low=st.floats(0.03, 1),
+    high=st.floats(1.5, 14),
+    name=st.sampled_from(["Karras", "Exponential", "Polyexponential", "SGM Uniform", "KL Optimal", "Normal", "Beta"]),
+)
+def test_a_range_of_ones_own_is_spanned(low: float, high: float, name: str):
+    sigmas = sigmas_of(name, sigma_min=low, sigma_max=high)
+    assert sigmas[0] == pytest.approx(high, rel=1e-6)
+    smallest = sigmas[-1] or sigmas[-2]
+    assert smallest == pytest.approx(low, rel=1e-6) or (name == "SGM Uniform" and smallest > low)
 
 
 @pytest.mark.parametrize("row", WALKED, ids=lambda row: row.name)
-@pytest.mark.parametrize("steps", [1, 2, 20, 150, 1000])
-def test_a_schedule_falls_from_the_largest_level_to_zero(row: Schedule, steps: int):
-    levels = sd1_levels()
-    sigmas = row.sigmas(steps, levels) if row.sigmas else []
-    assert len(sigmas) == steps + 1
-    assert sigmas[0] == pytest.approx(levels.largest)
-    assert sigmas[-1] == 0
-    assert all(sigma > below for sigma, below in itertools.pairwise(sigmas))
-    assert all(type(sigma) is float for sigma in sigmas)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sigma_min": 0.5},
+        {"sigma_max": 5.0},
+        {"rho": 3.0},
+        {"use_old_karras_scheduler_sigmas": True},
+        {"beta_dist_alpha": 2.0},
+        {"beta_dist_beta": 2.0},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_schedule_listens_to_the_options_that_it_names_and_to_no_other(row: Schedule, change: dict):
+    changed = sigmas_of(row.name, **change) != sigmas_of(row.name)
+    assert changed == (next(iter(change)) in row.options)
 
 
-@pytest.mark.parametrize("name", ["automatic", "uniform", "karras"])
-def test_a_schedule_answers_to_the_name_in_the_api(name: str):
-    assert SCHEDULES.get(name).name.lower() == name
+def test_rho_bends_the_curve():
+    assert sigmas_of("Karras", rho=7) == sigmas_of("Karras")
+    assert sigmas_of("Polyexponential", rho=1) == sigmas_of("Polyexponential")
+    middle = math.exp((1 / 4) * math.log(SD1.largest / SD1.smallest) + math.log(SD1.smallest))
+    assert sigmas_of("Polyexponential", 3, rho=2)[1] == pytest.approx(middle)
 
 
-def test_only_automatic_has_no_levels_of_its_own():
-    assert [row.name for row in SCHEDULES if row.sigmas is None] == ["Automatic"]
+def test_the_old_range_of_karras():
+    sigmas = sigmas_of("Karras", use_old_karras_scheduler_sigmas=True)
+    assert (sigmas[0], sigmas[-2]) == pytest.approx((10, 0.1))
