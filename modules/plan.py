@@ -16,6 +16,7 @@ from modules.models.tasks import misfit
 from modules.params.depth import DepthRequest
 from modules.params.request import LARGEST_SEED, GenerationRequest
 from modules.params.settings import Settings
+from modules.prompt.schedule import Timeline
 from modules.sampling.course import check_steps
 from modules.sampling.samplers import Sampler
 from modules.sampling.schedules import Schedule
@@ -68,6 +69,11 @@ class Plan:
         return self.model.checkpoint
 
     @property
+    def timeline(self) -> Timeline:
+        """Return the evaluations in which prompt editing counts the steps."""
+        return timeline(self.request, self.sampler, self.settings)
+
+    @property
     def images(self) -> tuple[ImagePlan, ...]:
         """Return all pictures in order."""
         return tuple(image for batch in self.batches for image in batch)
@@ -92,6 +98,11 @@ class Plan:
         if self.request.scheduler == "Automatic" and self.sampler.automatic == "Uniform":
             return "Automatic"
         return self.schedule.name
+
+
+def timeline(request: GenerationRequest, sampler: Sampler, settings: Settings) -> Timeline:
+    """Return in how many evaluations of the first pass prompt editing counts its steps."""
+    return Timeline(request.steps * sampler.calls_per_step, old=settings.use_old_scheduling)
 
 
 def make_plan(

@@ -12,9 +12,10 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from modules.backend import conditioning, loader
+from modules.backend.conditioning import Conditioning
+from modules.backend.guidance import Steering
 from modules.backend.loader import Choices, Components, Precision
 from modules.backend.picture import Seen, look
 from modules.backend.preview import PreviewMap
@@ -23,6 +24,10 @@ from modules.models.model_plan import ModelPlan
 from modules.models.predictions import remember, remembered
 from modules.params.depth import DepthRequest
 from modules.params.image import ImageField
+from modules.params.settings import Settings
+from modules.prompt.chunks import Chunker
+from modules.prompt.reading import read_negative, read_prompt
+from modules.prompt.schedule import Span, Timeline
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.noise_levels import NoiseLevels
 
@@ -42,7 +47,7 @@ class LoadedModel:
     def __init__(self, components: Components, tokenizer: ClipTokenizer) -> None:
         self.components = components
         self._tokenizer = tokenizer
-        self._prompts: dict[tuple[str, int], Tensor] = {}
+        self._prompts: dict[tuple[tuple[Span, ...], Chunker, int], Conditioning] = {}
         self._picture: tuple[_PictureKey, Seen] | None = None
 
     @cached_property
@@ -55,15 +60,36 @@ class LoadedModel:
         """Return the cheap map from latents to colours."""
         return PreviewMap.fit(self.components.vae)
 
-    def encode(self, text: str, clip_skip: int = 1) -> Tensor:
-        """Return the conditioning of a prompt, from memory when it was asked for lately."""
-        parts = self.components
-        known = self._prompts.pop((text, clip_skip), None)
+    def steering(
+        self, prompt: str, negative_prompt: str, timeline: Timeline, settings: Settings
+    ) -> Steering:
+        """Return what a pass's prompts become, from memory when they were asked for lately.
+
+        Args:
+            prompt: As the request has it, with networks still in it.
+            negative_prompt: Likewise.
+            timeline: The evaluations that the pass is planned to have.
+            settings: Emphasis, clip skip and the like.
+        """
+        chunker = Chunker.of(self._tokenizer, settings, self.components.padding)
+        skip = settings.CLIP_stop_at_last_layers
+        strands = read_prompt(prompt, timeline)
+        needs_empty = settings.pad_cond_uncond and not settings.pad_cond_uncond_v0
+        return Steering(
+            tuple(self._encode(strand.spans, chunker, skip) for strand in strands),
+            self._encode(read_negative(negative_prompt, timeline).spans, chunker, skip),
+            tuple(strand.weight for strand in strands),
+            self._encode((Span(1, ""),), chunker, skip).variants[0] if needs_empty else None,
+        )
+
+    def _encode(self, spans: tuple[Span, ...], chunker: Chunker, clip_skip: int) -> Conditioning:
+        key = (spans, chunker, clip_skip)
+        known = self._prompts.pop(key, None)
         if known is None:
-            known = conditioning.encode(
-                parts.text_encoder, self._tokenizer, text, parts.padding, clip_skip
-            )
-        self._prompts[text, clip_skip] = known  # the newest last
+            texts = [span.text for span in spans]
+            variants = conditioning.encode(self.components.text_encoder, chunker, texts, clip_skip)
+            known = Conditioning(variants, tuple(span.until for span in spans))
+        self._prompts[key] = known  # the newest last
         if len(self._prompts) > _REMEMBERED_PROMPTS:
             del self._prompts[next(iter(self._prompts))]
         return known

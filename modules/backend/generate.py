@@ -12,7 +12,6 @@ from modules.backend import memory, sample, vae
 from modules.backend.cache import LoadedModel
 from modules.backend.noise import ImageNoise, options_of
 from modules.backend.picture import Seen
-from modules.backend.sample import Steering
 from modules.backend.scheduler import StepState
 from modules.core.errors import Cancelled, NotFinite
 from modules.params.depth import DepthRequest
@@ -78,8 +77,7 @@ def generate_batch(
     memory.check(components, request, device)
     # 1. Words
     listener.on_phase("Reading the prompt")
-    cond = model.encode(request.prompt, plan.settings.CLIP_stop_at_last_layers)
-    uncond = model.encode(request.negative_prompt, plan.settings.CLIP_stop_at_last_layers)
+    steering = model.steering(request.prompt, request.negative_prompt, plan.timeline, plan.settings)
     # 2. The picture that is repainted, if there is one
     seen = _look(model, plan, listener)
     # 3. Noise, from each picture's own seed
@@ -89,7 +87,7 @@ def generate_batch(
     # 4. Steps
     listener.on_phase("Sampling")
     stepper = Stepper(model, listener, batch_index, len(plan.batches))
-    latents = sample.run(model, plan, Steering(cond, uncond), seen, noise, stepper)
+    latents = sample.run(model, plan, steering, seen, noise, stepper)
     if not bool(torch.isfinite(latents).all()):
         raise Overflow(
             "The UNet produced invalid numbers, so there is no picture to show.",

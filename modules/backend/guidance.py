@@ -1,41 +1,104 @@
-"""Prompt and negative prompt to one prediction: classifier-free guidance where a pipeline expects its UNet."""
+"""Prompts to one prediction: classifier-free guidance where a pipeline expects its UNet."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
+from modules.backend.conditioning import Conditioning
+from modules.params.settings_guidance import GuidanceSettings
+
+_DEFAULTS = GuidanceSettings()
+
+
+@dataclass(frozen=True)
+class Steering:
+    """What the prompts have become.
+
+    Args:
+        conds: The prompts that steer together.
+        uncond: The negative prompt; its token count may differ.
+        weights: How much each of the prompts counts.
+        empty: The empty prompt, [1, 77, hidden], for filling up the shorter side.
+    """
+
+    conds: tuple[Conditioning, ...]
+    uncond: Conditioning
+    weights: tuple[float, ...] = (1.0,)
+    empty: Tensor | None = None
+
+
+class Place(Protocol):
+    """Where in its run a sampler is; SamplerScheduler tells it."""
+
+    index: int  # number of the evaluation that is due, from 0
+
+    @property
+    def sigma(self) -> float:
+        """Return the noise level of that evaluation."""
+        ...
+
+    def timestep_due(self) -> float:
+        """Return the same as the model's timestep."""
+        ...
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Tells which evaluation of a run is due.
+
+    Args:
+        place: The sampler's place in its run.
+        planned: How many evaluations A1111 plans for the run.
+        in_timesteps: Whether "Negative guidance minimum sigma" is held against timesteps, as A1111 does for DDIM and
+            its like.
+    """
+
+    place: Place
+    planned: int
+    in_timesteps: bool = False
+
+    @property
+    def level(self) -> float:
+        """Return the noise level that is due."""
+        return self.place.timestep_due() if self.in_timesteps else self.place.sigma
+
 
 class GuidedUNet(nn.Module):
-    """Calls the network for both prompts and joins the answers (Ho and Salimans 2022).
+    """Calls the network for all prompts and joins the answers (Ho and Salimans 2022; AND: Liu et al. 2022).
 
-    The pipeline runs with its own guidance off and sees one prediction per sample.
+    The pipeline runs with its own guidance off and sees one prediction per sample:
+    uncond + sum of weight * cfg_scale * (cond - uncond).
 
     Args:
         unet: The network.
-        cond: Conditioning of the prompt, [1, tokens, hidden].
-        uncond: Conditioning of the negative prompt; its token count may differ.
+        steering: The prompts.
         cfg_scale: Weight of the prompt against the negative prompt; 1 skips the negative prompt.
+        settings: How prompts of different length meet, and when the negative prompt is skipped.
+        clock: Tells which evaluation is due; None stands at the first.
         extra: What the network sees beside the latents, [1, channels, height / 8, width / 8].
     """
 
     def __init__(
         self,
         unet: UNet2DConditionModel,
-        cond: Tensor,
-        uncond: Tensor,
+        steering: Steering,
         cfg_scale: float,
+        settings: GuidanceSettings = _DEFAULTS,
+        clock: Clock | None = None,
         extra: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.unet = unet
-        self.cond = cond
-        self.uncond = uncond
+        self.steering = steering
         self.cfg_scale = cfg_scale
+        self.settings = settings
+        self.clock = clock
         self.extra = extra
         self._keeps_unguided = False
         self._unguided = torch.empty(0)
@@ -60,26 +123,99 @@ class GuidedUNet(nn.Module):
         """Return where the network lives."""
         return self.unet.device
 
+    @property
+    def prompt_embeds(self) -> Tensor:
+        """Return a conditioning for the pipeline, which reads nothing but its dtype and batch size."""
+        return self.steering.conds[0].variants[0]
+
     def forward(self, sample: Tensor, timestep: Tensor, **_: Any) -> tuple[Tensor]:
         """Return the guided prediction in the sample's own dtype, same shape as the sample."""
-        scaled = sample.to(self.unet.dtype)
-        batch = sample.shape[0]
-        if self.cfg_scale == 1 and not self._keeps_unguided:
-            return (self._predict(scaled, timestep, self.cond, batch).to(sample.dtype),)
-        if self.cond.shape == self.uncond.shape:
-            both = torch.cat([self.uncond.expand(batch, -1, -1), self.cond.expand(batch, -1, -1)])
-            answers = self._predict(torch.cat([scaled, scaled]), timestep, both, 2 * batch)
-            without, with_prompt = answers.to(sample.dtype).chunk(2)
-        else:  # as A1111: prompts of different length are asked one after the other, nothing is padded
-            without = self._predict(scaled, timestep, self.uncond, batch).to(sample.dtype)
-            with_prompt = self._predict(scaled, timestep, self.cond, batch).to(sample.dtype)
-        self._unguided = without
-        return (without + self.cfg_scale * (with_prompt - without),)
+        call = 0 if self.clock is None else self.clock.place.index
+        conds = _to_one_length([cond.at(call) for cond in self.steering.conds])
+        conds, uncond = self._padded(conds, self.steering.uncond.at(call))
+        if self._skips_uncond():
+            answers = self._answers(sample, timestep, [conds])
+            self._unguided = answers[0]
+            return (self._joined(answers, answers[0]),)
+        together = self.settings.batch_cond_uncond and conds[0].shape == uncond.shape
+        groups = [[uncond, *conds]] if together else [[uncond], conds]
+        base, *answers = self._answers(sample, timestep, groups)
+        self._unguided = base
+        return (self._rescaled(self._joined(answers, base), answers, base),)
 
-    def _predict(self, sample: Tensor, timestep: Tensor, cond: Tensor, batch: int) -> Tensor:
+    def _skips_uncond(self) -> bool:
+        """Return whether this evaluation goes without the negative prompt; its place takes the first prompt."""
+        if self.cfg_scale * sum(self.steering.weights) == 1 and not self._keeps_unguided:
+            return True  # its share is 0
+        if self.clock is None:
+            return False
+        settings, index = self.settings, self.clock.place.index
+        if settings.skip_early_cond > 0 and index / self.clock.planned <= settings.skip_early_cond:
+            return True
+        due = settings.s_min_uncond_all or index % 2 == 1
+        return due and settings.s_min_uncond > 0 and self.clock.level < settings.s_min_uncond
+
+    def _padded(self, conds: list[Tensor], uncond: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return both sides at the same length where the options ask for it."""
+        missing = conds[0].shape[1] - uncond.shape[1]
+        if missing and self.settings.pad_cond_uncond_v0:
+            return conds, _to_length(uncond, conds[0].shape[1])
+        if missing and self.settings.pad_cond_uncond and self.steering.empty is not None:
+            empty = self.steering.empty
+            filling = empty.repeat(1, abs(missing) // empty.shape[1], 1)
+            if missing > 0:
+                return conds, torch.cat([uncond, filling], dim=1)
+            return [torch.cat([cond, filling], dim=1) for cond in conds], uncond
+        return conds, uncond
+
+    def _answers(
+        self, sample: Tensor, timestep: Tensor, groups: Sequence[Sequence[Tensor]]
+    ) -> list[Tensor]:
+        """Return the network's answer to each conditioning; those of a group are asked at once."""
+        if not self.settings.batch_cond_uncond:
+            groups = [[cond] for group in groups for cond in group]
+        return [answer for group in groups for answer in self._ask(sample, timestep, group)]
+
+    def _ask(self, sample: Tensor, timestep: Tensor, conds: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        batch = sample.shape[0]
+        seen = sample.to(self.unet.dtype)
         if self.extra is not None:
-            extra = self.extra.to(sample.dtype).expand(sample.shape[0], -1, -1, -1)
-            sample = torch.cat([sample, extra], dim=1)
-        return self.unet(
-            sample, timestep, encoder_hidden_states=cond.expand(batch, -1, -1), return_dict=False
+            seen = torch.cat([seen, self.extra.to(seen.dtype).expand(batch, -1, -1, -1)], dim=1)
+        answers = self.unet(
+            torch.cat([seen] * len(conds)),
+            timestep,
+            encoder_hidden_states=torch.cat([cond.expand(batch, -1, -1) for cond in conds]),
+            return_dict=False,
         )[0]
+        return answers.to(sample.dtype).chunk(len(conds))
+
+    def _joined(self, answers: Sequence[Tensor], base: Tensor) -> Tensor:
+        """Return base + sum of weight * cfg_scale * (answer - base)."""
+        joined = base
+        for weight, answer in zip(self.steering.weights, answers, strict=True):
+            if answer is not base:
+                joined = joined + weight * self.cfg_scale * (answer - base)
+        return joined
+
+    def _rescaled(self, guided: Tensor, answers: Sequence[Tensor], base: Tensor) -> Tensor:
+        """Return the prediction at the contrast of the unguided one, mixed in (Lin et al. 2023, equations 14 to 16)."""
+        share = self.settings.cfg_rescale
+        if not share:
+            return guided
+        plain = base
+        for weight, answer in zip(self.steering.weights, answers, strict=True):
+            plain = plain + weight * (answer - base)
+        ratio = plain.std((1, 2, 3), keepdim=True) / guided.std((1, 2, 3), keepdim=True)
+        return guided * (share * ratio + (1 - share))
+
+
+def _to_length(cond: Tensor, tokens: int) -> Tensor:
+    """Return the conditioning cut to a length, or with its last vector repeated up to it."""
+    missing = max(0, tokens - cond.shape[1])
+    return torch.cat([cond[:, :tokens], cond[:, -1:].expand(-1, missing, -1)], dim=1)
+
+
+def _to_one_length(conds: list[Tensor]) -> list[Tensor]:
+    """Return the parts that AND joins at the length of the longest, as A1111 brings them to it."""
+    longest = max(cond.shape[1] for cond in conds)
+    return [cond if cond.shape[1] == longest else _to_length(cond, longest) for cond in conds]

@@ -34,7 +34,7 @@ def txt2img(
     pipeline = StableDiffusionPipeline(**_parts(components, unet, scheduler))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline(
-        prompt_embeds=unet.cond.expand(noise.shape[0], -1, -1),
+        prompt_embeds=unet.prompt_embeds.expand(noise.shape[0], -1, -1),
         width=request.width,
         height=request.height,
         num_inference_steps=request.steps,
@@ -68,7 +68,7 @@ def img2img(
     count = len(noise.images)
     return pipeline(
         # The pipeline takes the latents' dtype from here; they stay in 32 bits.
-        prompt_embeds=unet.cond.float().expand(count, -1, -1),
+        prompt_embeds=unet.prompt_embeds.float().expand(count, -1, -1),
         image=picture.float().expand(count, -1, -1, -1),
         strength=1.0,
         num_inference_steps=request.steps,

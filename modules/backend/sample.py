@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from torch import Tensor
 
 from modules.backend import image_conditioning, pipelines
 from modules.backend.cache import LoadedModel
-from modules.backend.guidance import GuidedUNet
+from modules.backend.guidance import Clock, GuidedUNet, Steering
 from modules.backend.noise import ImageNoise
 from modules.backend.picture import Seen
 from modules.backend.scheduler import SamplerScheduler, StepState
@@ -17,20 +17,7 @@ from modules.params.depth import DepthRequest
 from modules.params.settings import Settings
 from modules.plan import Plan
 from modules.sampling.course import Course
-from modules.sampling.part_way import Start
-
-
-@dataclass(frozen=True)
-class Steering:
-    """What the prompts have become.
-
-    Args:
-        cond: Conditioning of the prompt, [1, tokens, hidden].
-        uncond: Of the negative prompt; its token count may differ.
-    """
-
-    cond: Tensor
-    uncond: Tensor
+from modules.sampling.part_way import Start, count
 
 
 def run(
@@ -46,7 +33,7 @@ def run(
     Args:
         model: The loaded checkpoint.
         plan: Sampler, schedule, steps and options.
-        steering: Both prompts.
+        steering: What the prompts have become.
         seen: What is seen of the picture that is repainted; None begins with noise alone.
         noise: One generator per picture, not drawn from yet.
         on_step: Called after every evaluation of the network; may raise to stop the run.
@@ -56,6 +43,7 @@ def run(
     course = course_of(model, plan)
     start = course.whole()
     noise.sigmas = course.stretch()
+    repainting = None
     if isinstance(request, DepthRequest):
         repainting = request.denoising_strength, plan.settings.img2img_fix_steps
         noise.sigmas = course.stretch(*repainting)
@@ -70,11 +58,14 @@ def run(
         on_step,
         plan.settings,
     )
+    kept = count(request.steps, *repainting) if repainting else None
+    planned = (kept.kept + 1 if kept else request.steps) * plan.sampler.calls_per_step
     unet = GuidedUNet(
         components.unet,
-        steering.cond,
-        steering.uncond,
+        steering,
         request.cfg_scale / plan.sampler.cfg_divisor,
+        plan.settings,
+        Clock(scheduler, planned, plan.sampler.kind.masks_before),
     )
     if plan.sampler.needs_unguided:
         scheduler.unguided = unet.keep_unguided()

@@ -1,33 +1,20 @@
-"""Text to CLIP token numbers, and token numbers to the chunks of 75 that the text encoder reads."""
+"""Text to CLIP token numbers. Knows nothing of weights."""
 
 from __future__ import annotations
 
 import functools
 import gzip
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-CHUNK_TOKENS = 75
-# A1111's default for "comma_padding_backtrack": how far back a chunk may end at a comma.
-COMMA_BACKTRACK = 20
 # The vocabulary file lists merges after one header line; the last ones belong to 512 byte tokens and 2 marks.
 _MERGE_COUNT = 49152 - 256 - 2
 _BEGIN, _END = "<|startoftext|>", "<|endoftext|>"
 # Words, numbers and punctuation as CLIP's own tokenizer splits them (Radford et al. 2021).
 _WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-
-
-@dataclass(frozen=True)
-class TokenCount:
-    """How many tokens a prompt has and how many fit before another chunk begins."""
-
-    tokens: int
-    limit: int
 
 
 class ClipTokenizer:
@@ -53,43 +40,24 @@ class ClipTokenizer:
         """Return the token numbers of the text, without begin and end marks."""
         return self._bpe.encode(text, add_special_tokens=False).ids
 
-    def count(self, text: str) -> TokenCount:
-        """Return the number of tokens and the room in the chunks they take."""
-        tokens = len(self.encode(text))
-        chunk_count = len(self.chunks(text))
-        return TokenCount(tokens, chunk_count * CHUNK_TOKENS)
+    def spelling(self, token: int) -> str:
+        """Return how the vocabulary spells a token."""
+        return str(self._bpe.id_to_token(token))
 
-    def chunks(self, text: str, padding: int | None = None) -> list[list[int]]:
-        """Return one or more rows of 77 token numbers, begun, ended and padded.
+    @property
+    def begin(self) -> int:
+        """Return the mark that every chunk begins with."""
+        return self._marks[0]
 
-        A full chunk ends at its last comma when that is at most 20 tokens back, as in A1111.
+    @property
+    def end(self) -> int:
+        """Return the mark that ends a chunk's words."""
+        return self._marks[1]
 
-        Args:
-            text: Of any length.
-            padding: What follows the end mark, such as 0 for SD 2.x; None repeats the mark, as SD 1.x does.
-        """
-        begin, end, comma = self._marks
-        rows = split_at_commas(self.encode(text), comma) or [[]]
-        filler = end if padding is None else padding
-        return [[begin, *row, end, *[filler] * (CHUNK_TOKENS - len(row))] for row in rows]
-
-
-def split_at_commas(tokens: Sequence[int], comma: int) -> list[list[int]]:
-    """Return the tokens in rows of at most 75, broken after a comma where one is near the end."""
-    rows: list[list[int]] = []
-    rest = list(tokens)
-    while len(rest) > CHUNK_TOKENS:
-        cut = CHUNK_TOKENS
-        if rest[cut] != comma:
-            near = [
-                i for i in range(CHUNK_TOKENS - COMMA_BACKTRACK, CHUNK_TOKENS) if rest[i] == comma
-            ]
-            cut = near[-1] + 1 if near else CHUNK_TOKENS
-        rows.append(rest[:cut])
-        rest = rest[cut:]
-    if rest:
-        rows.append(rest)
-    return rows
+    @property
+    def comma(self) -> int:
+        """Return the token of a comma that ends a word."""
+        return self._marks[2]
 
 
 def _build(vocabulary: Path) -> Tokenizer:

@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from modules.backend.cache import LoadedModel, ModelCache
+from modules.backend.conditioning import Conditioning
 from modules.backend.device import FP32
 from modules.core.errors import UserError, WebUIError
 from modules.models.manager import ModelManager
 from modules.models.model_plan import ModelPlan, plan_model
 from modules.models.predictions import remembered
 from modules.params.settings import Settings
+from modules.prompt.schedule import Timeline
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints import same, tiny_modules, tiny_weights, write_checkpoint
 from tests.backend.checkpoints_sd2 import tiny_sd2_weights, write_sd2
@@ -144,10 +146,31 @@ def test_what_a_network_predicts_is_found_out_once(cache: ModelCache, unknown: M
     assert other.components.prediction_type == "epsilon"
 
 
-def test_a_remembered_prompt_is_that_of_its_clip_skip(acquire):
+@torch.inference_mode()
+def test_a_remembered_prompt_is_that_of_its_clip_skip_and_steps(acquire):
     model = acquire("a")
-    with torch.inference_mode():
-        last, before = model.encode("a cat"), model.encode("a cat", 2)
-        assert model.encode("a cat", 1) is last
-        assert model.encode("a cat", 2) is before
-    assert not torch.equal(last, before)
+    first = Settings()
+    before = Settings(CLIP_stop_at_last_layers=2)
+
+    def cond(steps: int, settings: Settings) -> Conditioning:
+        return model.steering("a [cat:dog:0.5]", "", Timeline(steps), settings).conds[0]
+
+    last = cond(10, first)
+    assert cond(10, first) is last
+    assert cond(10, before) is cond(10, before) is not last
+    assert not torch.equal(cond(10, before).at(0), last.at(0))
+    assert [cond(10, first).ends, cond(20, first).ends] == [(5, 10), (10, 20)]
+
+
+@torch.inference_mode()
+def test_a_prompt_becomes_its_parts_and_the_negative_prompt_one(acquire):
+    model = acquire("a")
+    steering = model.steering("cat AND [cat|dog] :0.5", "cat AND cat", Timeline(4), Settings())
+    cat, changing = steering.conds
+    assert steering.weights == (1.0, 0.5)
+    assert len(steering.uncond.variants) == 1
+    assert [changing.at(call) is changing.variants[0] for call in range(4)] == [True, True, False, True]
+    assert torch.equal(changing.at(0), cat.at(0))
+    assert steering.empty is None
+    padded = model.steering("cat", "", Timeline(4), Settings(pad_cond_uncond=True))
+    assert torch.equal(padded.empty, padded.uncond.at(0))

@@ -3,63 +3,133 @@ from __future__ import annotations
 import pytest
 import torch
 
-from modules.backend import conditioning
+from modules.backend.conditioning import Conditioning, encode
 from modules.core.errors import UserError
+from modules.prompt.chunks import Chunker
+from modules.prompt.emphasis import EMPHASES
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints import tiny_modules
 
 
 @pytest.fixture(scope="module")
 def text_encoder():
-    return tiny_modules()[2]
+    """A tiny text encoder whose last norm was trained: an untrained one leaves no mean to keep."""
+    encoder = tiny_modules()[2]
+    norm = encoder.final_layer_norm
+    norm.bias.data = torch.rand(norm.bias.shape, generator=torch.Generator().manual_seed(1))
+    return encoder
 
 
-@torch.inference_mode()
-def test_a_prompt_is_what_the_text_encoder_makes_of_its_tokens(text_encoder, tokenizer: ClipTokenizer):
-    cond = conditioning.encode(text_encoder, tokenizer, "a red circle")
-    ids = torch.tensor(tokenizer.chunks("a red circle"))
+@pytest.fixture(scope="module")
+def chunker(tokenizer: ClipTokenizer) -> Chunker:
+    return Chunker(tokenizer)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _inference():
+    with torch.inference_mode():
+        yield
+
+
+def plain(text_encoder, chunker: Chunker, text: str) -> torch.Tensor:
+    """Return what the text encoder says of each chunk, before any weight, [chunks, 77, hidden]."""
+    ids = torch.tensor([chunk.tokens for chunk in chunker.chunks(text)])
+    return text_encoder(input_ids=ids).last_hidden_state
+
+
+def test_a_prompt_is_what_the_text_encoder_makes_of_its_tokens(text_encoder, chunker: Chunker):
+    (cond,) = encode(text_encoder, chunker, ["a red circle"])
     assert cond.shape == (1, 77, 32)
-    assert torch.equal(cond, text_encoder(input_ids=ids).last_hidden_state)
+    assert torch.equal(cond, plain(text_encoder, chunker, "a red circle"))
 
 
-@torch.inference_mode()
-def test_a_long_prompt_is_encoded_chunk_by_chunk(text_encoder, tokenizer: ClipTokenizer):
-    text = "cat " * 75 + "dog"
-    cond = conditioning.encode(text_encoder, tokenizer, text)
+def test_a_long_prompt_is_encoded_chunk_by_chunk(text_encoder, chunker: Chunker):
+    (cond,) = encode(text_encoder, chunker, ["cat " * 75 + "dog"])
     assert cond.shape == (1, 154, 32)
-    alone = conditioning.encode(text_encoder, tokenizer, "dog")
-    assert torch.allclose(cond[:, 77:], alone, atol=1e-5)
+    assert torch.allclose(cond[:, 77:], encode(text_encoder, chunker, ["dog"])[0], atol=1e-5)
 
 
-@torch.inference_mode()
-def test_different_words_steer_differently(text_encoder, tokenizer: ClipTokenizer):
-    red = conditioning.encode(text_encoder, tokenizer, "red")
-    blue = conditioning.encode(text_encoder, tokenizer, "blue")
-    assert not torch.allclose(red, blue)
+def test_break_puts_what_follows_into_a_chunk_of_its_own(text_encoder, chunker: Chunker):
+    (cond,) = encode(text_encoder, chunker, ["a red circle BREAK dog"])
+    assert torch.allclose(cond[:, 77:], encode(text_encoder, chunker, ["dog"])[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("text", ["", "红色的圆", "👩‍🚀", "\n", "x" * 20_000])
-@torch.inference_mode()
-def test_any_text_gives_finite_conditioning(text_encoder, tokenizer: ClipTokenizer, text: str):
-    assert torch.isfinite(conditioning.encode(text_encoder, tokenizer, text)).all()
+def test_any_text_gives_finite_conditioning(text_encoder, chunker: Chunker, text: str):
+    assert torch.isfinite(encode(text_encoder, chunker, [text])[0]).all()
 
 
-@torch.inference_mode()
-def test_clip_skip_2_is_the_layer_before_the_last_with_the_final_norm(text_encoder, tokenizer: ClipTokenizer):
-    cond = conditioning.encode(text_encoder, tokenizer, "a red circle", clip_skip=2)
+def test_weights_multiply_and_the_mean_stays_as_it_was(text_encoder, chunker: Chunker):
+    (cond,) = encode(text_encoder, chunker, ["a (red:1.5) circle"])
+    z = plain(text_encoder, chunker, "a red circle")
+    weighted = z.clone()
+    weighted[:, 2] *= 1.5  # the begin mark, a, red
+    assert torch.allclose(cond, weighted * (z.mean() / weighted.mean()), atol=1e-6)
+    assert not torch.allclose(cond, z, atol=1e-3)
+
+
+def test_without_norm_the_mean_moves(text_encoder, tokenizer: ClipTokenizer, chunker: Chunker):
+    (cond,) = encode(text_encoder, Chunker(tokenizer, EMPHASES.get("No norm")), ["a (red:1.5) circle"])
+    weighted = plain(text_encoder, chunker, "a red circle").clone()
+    weighted[:, 2] *= 1.5
+    assert torch.equal(cond, weighted)
+
+
+def test_ignored_emphasis_is_the_prompt_without_brackets(text_encoder, tokenizer: ClipTokenizer, chunker: Chunker):
+    (cond,) = encode(text_encoder, Chunker(tokenizer, EMPHASES.get("Ignore")), ["a (red:1.5) circle"])
+    assert torch.allclose(cond, plain(text_encoder, chunker, "a red circle"), atol=1e-6)
+
+
+def test_a_weight_of_one_changes_no_bit(text_encoder, chunker: Chunker):
+    (with_brackets,) = encode(text_encoder, chunker, ["(a red circle:1.0) on a blue background"])
+    (without,) = encode(text_encoder, chunker, ["a red circle on a blue background"])
+    assert torch.equal(with_brackets, without)
+
+
+def test_all_texts_of_a_prompt_share_one_mean_and_count_as_often_as_they_come(text_encoder, chunker: Chunker):
+    texts = ["a cat", "a (dog:1.6)", "a cat"]
+    cat, dog, again = encode(text_encoder, chunker, texts)
+    z = torch.cat([plain(text_encoder, chunker, text) for text in ("a cat", "a dog", "a cat")])
+    weighted = z.clone()
+    weighted[1, 2] *= 1.6
+    expected = weighted * (z.mean() / weighted.mean())
+    assert torch.allclose(torch.cat([cat, dog, again]), expected, atol=1e-5)
+    assert cat is again
+
+
+def test_each_chunk_has_a_mean_of_its_own(text_encoder, chunker: Chunker):
+    (cond,) = encode(text_encoder, chunker, ["a cat BREAK a (dog:1.6)"])
+    assert torch.equal(cond[:, :77], encode(text_encoder, chunker, ["a cat BREAK a dog"])[0][:, :77])
+    assert torch.allclose(cond[:, 77:], encode(text_encoder, chunker, ["a (dog:1.6)"])[0], atol=1e-5)
+
+
+def test_texts_of_one_prompt_have_the_length_of_the_longest(text_encoder, chunker: Chunker):
+    short, long = encode(text_encoder, chunker, ["dog", "dog BREAK cat"])
+    assert short.shape == long.shape == (1, 154, 32)
+    assert torch.allclose(short[:, 77:], encode(text_encoder, chunker, [""])[0], atol=1e-5)
+
+
+def test_clip_skip_2_is_the_layer_before_the_last_with_the_final_norm(text_encoder, chunker: Chunker):
+    (cond,) = encode(text_encoder, chunker, ["a red circle"], clip_skip=2)
     seen: list[torch.Tensor] = []
     hook = text_encoder.encoder.layers[-2].register_forward_hook(lambda _m, _i, out: seen.append(out))
-    text_encoder(input_ids=torch.tensor(tokenizer.chunks("a red circle")))
+    plain(text_encoder, chunker, "a red circle")
     hook.remove()
     before_last = seen[0][0] if isinstance(seen[0], tuple) else seen[0]
     expected = text_encoder.final_layer_norm(before_last.reshape(1, 77, 32))
     assert torch.allclose(cond, expected, atol=1e-6)
-    assert not torch.allclose(cond, conditioning.encode(text_encoder, tokenizer, "a red circle"))
+    assert not torch.allclose(cond, plain(text_encoder, chunker, "a red circle"))
 
 
-def test_a_clip_skip_beyond_the_layers_is_refused_with_their_number(text_encoder, tokenizer: ClipTokenizer):
+def test_a_clip_skip_beyond_the_layers_is_refused_with_their_number(text_encoder, chunker: Chunker):
     with pytest.raises(UserError) as caught:
-        conditioning.encode(text_encoder, tokenizer, "a red circle", clip_skip=3)
+        encode(text_encoder, chunker, ["a red circle"], clip_skip=3)
     assert str(caught.value) == (
         "Clip skip is 3, but this checkpoint's text encoder has 2 layers. Use at most 2."
     )
+
+
+def test_a_conditioning_changes_with_the_evaluations():
+    first, second = torch.zeros(1), torch.ones(1)
+    timeline = Conditioning((first, second), (2, 4))
+    assert [timeline.at(call) is second for call in range(5)] == [False, False, False, True, True]

@@ -21,7 +21,14 @@ from modules.sampling.part_way import Start
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
 from modules.sampling.walk import DEFAULTS, ancestral_step
-from tests.backend.tiny import Counting, conditioning, noise_of, sd1_levels, tiny_components
+from tests.backend.tiny import (
+    Counting,
+    conditioning,
+    noise_of,
+    sd1_levels,
+    steering,
+    tiny_components,
+)
 
 LEVELS = sd1_levels()
 COND, UNCOND = conditioning(1), conditioning(2)
@@ -50,7 +57,7 @@ def piped(components: Components, name: str, strength: float, *, unet: Any = Non
     scheduler = SamplerScheduler(
         SAMPLERS.get(name), start, LEVELS, noise, "epsilon", on_step or (lambda state: None)
     )
-    guided = GuidedUNet(unet or components.unet, COND, UNCOND, CFG)
+    guided = GuidedUNet(unet or components.unet, steering(COND, UNCOND), CFG)
     return pipelines.img2img(components, guided, scheduler, DepthRequest(steps=STEPS), PICTURE, noise)
 
 
@@ -135,9 +142,9 @@ def test_the_noise_is_drawn_in_32_bits_whatever_the_prompts_precision(components
     scheduler = SamplerScheduler(
         SAMPLERS.get("Euler"), start_of("Euler", 0.5), LEVELS, noise, "epsilon", lambda state: None
     )
-    guided = GuidedUNet(components.unet, COND, UNCOND, CFG)
-    guided.cond = COND.half()
+    guided = GuidedUNet(components.unet, steering(COND, UNCOND), CFG)
+    guided.steering = steering(COND.half(), UNCOND)
     with torch.inference_mode():
-        guided.forward = GuidedUNet(components.unet, COND, UNCOND, CFG).forward
+        guided.forward = GuidedUNet(components.unet, steering(COND, UNCOND), CFG).forward
         again = pipelines.img2img(components, guided, scheduler, DepthRequest(steps=STEPS), PICTURE, noise)
     assert torch.equal(again, whole)

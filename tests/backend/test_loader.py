@@ -11,6 +11,7 @@ from modules.backend.loader import Precision, assemble, load
 from modules.core.errors import BadFile, NotFound, Unsupported, UserError
 from modules.models.configs import read_config
 from modules.models.header import Header, TensorInfo
+from modules.prompt.chunks import Chunker
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints import (
     same,
@@ -51,9 +52,9 @@ def assert_is_tiny(components, seed=0):
 def test_the_demo_checkpoint_loads_offline_and_denoises():
     components = load(DEMO, DEMO.with_suffix(".yaml"), FULL)
     bpe = ROOT / "configs" / "clip" / "bpe_simple_vocab_16e6.txt.gz"
-    (ids,) = ClipTokenizer(bpe).chunks("a red circle")
+    (chunk,) = Chunker(ClipTokenizer(bpe)).chunks("a red circle")
     with torch.inference_mode():
-        text = components.text_encoder(torch.tensor([ids])).last_hidden_state
+        text = components.text_encoder(torch.tensor([chunk.tokens])).last_hidden_state
         x = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1))
         noise_pred = components.unet(x, torch.tensor(500), text).sample
         image = components.vae.decode(x / components.vae.config.scaling_factor).sample

@@ -21,7 +21,15 @@ from modules.sampling.part_way import Start
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
 from modules.sampling.walk import DEFAULTS, ancestral_step
-from tests.backend.tiny import AsV, Counting, conditioning, noise_of, sd1_levels, tiny_components
+from tests.backend.tiny import (
+    AsV,
+    Counting,
+    conditioning,
+    noise_of,
+    sd1_levels,
+    steering,
+    tiny_components,
+)
 
 LEVELS = sd1_levels()
 COND, UNCOND = conditioning(1), conditioning(2)
@@ -55,7 +63,7 @@ def piped(
         components.prediction_type,
         on_step or (lambda state: None),
     )
-    guided = GuidedUNet(unet or components.unet, COND, UNCOND, cfg)
+    guided = GuidedUNet(unet or components.unet, steering(COND, UNCOND), cfg)
     request = Txt2ImgRequest(width=64, height=64, steps=steps)
     return pipelines.txt2img(components, guided, scheduler, request, noise())
 
@@ -212,7 +220,7 @@ def test_a_mask_keeps_its_part_of_the_picture(components: Components, name: str,
         SAMPLERS.get(name), start_of(name), LEVELS, noise, "epsilon", lambda state: None
     )
     scheduler.mask = mask
-    guided = GuidedUNet(components.unet, COND, UNCOND, 1.0)
+    guided = GuidedUNet(components.unet, steering(COND, UNCOND), 1.0)
     latents = pipelines.txt2img(components, guided, scheduler, Txt2ImgRequest(width=64, height=64), noise())
     assert mask.called == [called] * calls
     if name == "Euler":

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from modules.backend.conditioning import Conditioning
+from modules.backend.guidance import Steering
 from modules.backend.loader import Components
 from modules.backend.noise import ImageNoise, NoiseOptions
 from modules.params.result import Progress
@@ -41,6 +43,11 @@ def noise_of(seeds: Sequence[int], shape: tuple[int, int, int] = (4, 8, 8)) -> I
     """Return CPU noise of some seeds, as tests draw it by hand."""
     images = [ImagePlan(index, seed, 0) for index, seed in enumerate(seeds)]
     return ImageNoise(images, shape, torch.device("cpu"), NoiseOptions("CPU"))
+
+
+def steering(cond: Tensor, uncond: Tensor) -> Steering:
+    """Return the steering of one prompt and one negative prompt that stay the same all along."""
+    return Steering((Conditioning((cond,)),), Conditioning((uncond,)))
 
 
 class Counting(nn.Module):

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from modules.prompt.tokens import CHUNK_TOKENS, ClipTokenizer, TokenCount, split_at_commas
+from modules.prompt.tokens import ClipTokenizer
 
 BEGIN, END, COMMA = 49406, 49407, 267
 PICKED = [
@@ -62,73 +60,3 @@ def test_random_texts_get_the_tokens_of_the_stock_tokenizer(tokenizer: ClipToken
 
 def test_a_known_prompt_has_its_published_numbers(tokenizer: ClipTokenizer):
     assert tokenizer.encode("a photo of a cat") == [320, 1125, 539, 320, 2368]
-
-
-@settings(max_examples=150, deadline=None)
-@given(text=st.text(max_size=400))
-def test_any_text_gives_whole_chunks(tokenizer: ClipTokenizer, text: str):
-    rows = tokenizer.chunks(text)
-    assert rows
-    assert all(len(row) == CHUNK_TOKENS + 2 for row in rows)
-    assert all(row[0] == BEGIN and row[-1] == END for row in rows)
-
-
-def test_an_empty_prompt_is_one_chunk_of_marks(tokenizer: ClipTokenizer):
-    assert tokenizer.chunks("") == [[BEGIN, *[END] * 76]]
-
-
-def test_a_short_prompt_is_padded_with_end_marks(tokenizer: ClipTokenizer):
-    assert tokenizer.chunks("a cat") == [[BEGIN, 320, 2368, *[END] * 74]]
-
-
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [
-        ("", TokenCount(0, 75)),
-        ("a cat", TokenCount(2, 75)),
-        ("cat " * 75, TokenCount(75, 75)),
-        ("cat " * 76, TokenCount(76, 150)),
-        ("cat " * 60 + ", " + "cat " * 20, TokenCount(81, 150)),
-    ],
-)
-def test_the_count_tells_tokens_and_room(tokenizer: ClipTokenizer, text: str, count: TokenCount):
-    assert tokenizer.count(text) == count
-
-
-def test_seventy_five_tokens_fit_one_row():
-    assert split_at_commas([1] * 75, COMMA) == [[1] * 75]
-    assert split_at_commas([1] * 76, COMMA) == [[1] * 75, [1]]
-
-
-@pytest.mark.parametrize("position", [55, 60, 74])
-def test_a_full_row_ends_after_a_comma_at_most_twenty_tokens_back(position: int):
-    tokens = [1] * 100
-    tokens[position] = COMMA
-    rows = split_at_commas(tokens, COMMA)
-    assert [len(row) for row in rows] == [position + 1, 99 - position]
-    assert rows[0][-1] == COMMA
-
-
-def test_a_comma_further_back_does_not_break_the_row():
-    tokens = [1] * 100
-    tokens[54] = COMMA
-    assert [len(row) for row in split_at_commas(tokens, COMMA)] == [75, 25]
-
-
-def test_the_last_of_several_commas_breaks_the_row():
-    tokens = [1] * 100
-    tokens[58] = tokens[70] = COMMA
-    assert [len(row) for row in split_at_commas(tokens, COMMA)] == [71, 29]
-
-
-def test_a_comma_just_behind_a_full_row_begins_the_next():
-    tokens = [1] * 100
-    tokens[60] = tokens[75] = COMMA
-    rows = split_at_commas(tokens, COMMA)
-    assert [len(row) for row in rows] == [75, 25]
-    assert rows[1][0] == COMMA
-
-
-def test_no_token_is_lost_in_a_long_prompt():
-    tokens = [COMMA if i % 17 == 0 else i for i in range(1000)]
-    assert [token for row in split_at_commas(tokens, COMMA) for token in row] == tokens

@@ -9,6 +9,7 @@ import torch
 
 from modules.backend import conditioning
 from modules.backend.loader import Choices, Components, Precision, load
+from modules.prompt.chunks import Chunker
 from modules.prompt.tokens import ClipTokenizer
 from tools.demo_model.objectives import OBJECTIVES, Objective
 from tools.demo_model.sampling import sample
@@ -52,11 +53,8 @@ class Parts:
     def states(self, texts: list[str]) -> torch.Tensor:
         """Return text states [batch, 77, hidden]."""
         parts = self.components
-        encoded = [
-            conditioning.encode(parts.text_encoder, self.tokenizer, text, parts.padding)
-            for text in texts
-        ]
-        return torch.cat(encoded)
+        chunker = Chunker(self.tokenizer, padding=parts.padding)
+        return torch.cat(conditioning.encode(parts.text_encoder, chunker, texts))
 
     @torch.no_grad()
     def draw(

@@ -1,0 +1,121 @@
+"""Text with brackets to pieces of text with weights: `(a)`, `(a:1.3)`, `[a]`, BREAK. Knows nothing of tokens."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from modules.core.registry import Registry
+
+_ROUND, _SQUARE = 1.1, 1 / 1.1
+# A bracket within more brackets than these is text: 1.1 to this power is beyond all sense.
+_DEEPEST = 200
+_PIECES = re.compile(
+    r"\\(?P<escaped>[()\[\]\\]?)"
+    r"|:\s*(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+))\s*\)"
+    r"|(?P<mark>[()\[\]])"
+    r"|[^\\()\[\]:]+|:"
+)
+_BREAK = re.compile(r"\bBREAK\b")
+
+
+@dataclass(frozen=True)
+class Emphasis:
+    """One way to read brackets and to apply their weights; A1111's option "emphasis" names it.
+
+    Args:
+        name: What the option says.
+        reads_brackets: Whether brackets and BREAK are marks; otherwise they are words.
+        weighs: Whether what the text encoder says of a token is multiplied with its weight.
+        keeps_mean: Whether the multiplied numbers are scaled back to the mean they had.
+    """
+
+    name: str
+    reads_brackets: bool = True
+    weighs: bool = True
+    keeps_mean: bool = False
+    aliases: tuple[str, ...] = ()
+
+
+EMPHASES: Registry[Emphasis] = Registry(
+    "emphasis mode",
+    [
+        Emphasis("None", reads_brackets=False, weighs=False),
+        Emphasis("Ignore", weighs=False),
+        Emphasis("Original", keeps_mean=True),
+        Emphasis("No norm"),
+    ],
+)
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A piece of text and how much it weighs."""
+
+    text: str
+    weight: float = 1.0
+
+
+@dataclass
+class _Piece:
+    text: str
+    weight: float = 1.0
+    ends_section: bool = False  # a BREAK stands behind it
+
+
+def sections(text: str) -> tuple[tuple[Weighted, ...], ...]:
+    """Return the pieces of any text, in the sections that BREAK divides it into.
+
+    Weights multiply when brackets nest; neighbours of the same weight are one piece. A bracket that is not closed
+    reaches to the end; one that was not opened is text. A BREAK within parentheses divides, too; A1111 1.10.1
+    takes it for a word there.
+    """
+    pieces: list[_Piece] = []
+    opened: dict[str, list[int]] = {"(": [], "[": []}
+    for match in _PIECES.finditer(text):
+        escaped, weight, mark = match["escaped"], match["weight"], match["mark"]
+        if escaped is not None:
+            pieces.append(_Piece(escaped))
+        elif weight is not None and opened["("]:
+            _multiply(pieces, opened["("].pop(), float(weight))
+        elif mark in opened and len(opened[mark]) < _DEEPEST:
+            opened[mark].append(len(pieces))
+        elif mark == ")" and opened["("]:
+            _multiply(pieces, opened["("].pop(), _ROUND)
+        elif mark == "]" and opened["["]:
+            _multiply(pieces, opened["["].pop(), _SQUARE)
+        else:
+            pieces.extend(_broken(match[0]))
+    for start in opened["("]:
+        _multiply(pieces, start, _ROUND)
+    for start in opened["["]:
+        _multiply(pieces, start, _SQUARE)
+    return _joined(pieces)
+
+
+def _multiply(pieces: list[_Piece], start: int, factor: float) -> None:
+    for piece in pieces[start:]:
+        piece.weight *= factor
+
+
+def _broken(text: str) -> list[_Piece]:
+    parts = _BREAK.split(text)
+    if len(parts) == 1:
+        return [_Piece(text)]
+    return [_Piece(part.strip(), ends_section=True) for part in parts[:-1]] + [
+        _Piece(parts[-1].lstrip())
+    ]
+
+
+def _joined(pieces: list[_Piece]) -> tuple[tuple[Weighted, ...], ...]:
+    """Return the sections, neighbours of the same weight as one."""
+    done: list[list[Weighted]] = [[]]
+    for piece in pieces:
+        section = done[-1]
+        if section and section[-1].weight == piece.weight:
+            section[-1] = Weighted(section[-1].text + piece.text, piece.weight)
+        elif piece.text:
+            section.append(Weighted(piece.text, piece.weight))
+        if piece.ends_section:
+            done.append([])
+    return tuple(tuple(section) for section in done)

@@ -1,0 +1,127 @@
+"""Prompts to use again, in A1111's `styles.csv`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from modules.core.errors import NotFound, StorageError, UserError
+from modules.core.registry import did_you_mean
+
+_COLUMNS = ("name", "prompt", "negative_prompt")
+
+
+@dataclass(frozen=True)
+class Style:
+    """A named pair of prompts."""
+
+    name: str
+    prompt: str = ""
+    negative_prompt: str = ""
+
+
+class Styles:
+    """The styles in one file, read anew whenever they are asked for: users edit it by hand.
+
+    Args:
+        path: The file, which need not be there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def all(self) -> list[Style]:
+        """Return the styles in the file's order; lines that hold none are passed over.
+
+        Raises:
+            StorageError: the file is there and cannot be read.
+        """
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StorageError(f"{self.path} cannot be read: {error}.") from None
+        return list({style.name: style for style in _read(data)}.values())
+
+    def names(self) -> list[str]:
+        """Return the names in the file's order."""
+        return [style.name for style in self.all()]
+
+    def get(self, name: str) -> Style:
+        """Return the style of that name.
+
+        Raises:
+            NotFound: there is none; the message names the nearest ones.
+            StorageError: the file cannot be read.
+        """
+        known = {style.name: style for style in self.all()}
+        if name not in known:
+            raise NotFound(f"There is no style named '{name}'.", did_you_mean(name, known))
+        return known[name]
+
+    def save(self, style: Style) -> None:
+        """Add a style, or put it in the place of the one of its name.
+
+        Raises:
+            UserError: it has no name.
+            StorageError: the file cannot be written; it is then as it was.
+        """
+        if not style.name.strip():
+            raise UserError("A style needs a name.", "Type one and save again.")
+        self._write({**{known.name: known for known in self.all()}, style.name: style})
+
+    def delete(self, name: str) -> None:
+        """Take a style out of the file.
+
+        Raises:
+            NotFound: there is none of that name.
+            StorageError: the file cannot be written; it is then as it was.
+        """
+        self.get(name)
+        self._write({known.name: known for known in self.all() if known.name != name})
+
+    def _write(self, styles: dict[str, Style]) -> None:
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        writer.writerow(_COLUMNS)
+        writer.writerows((one.name, one.prompt, one.negative_prompt) for one in styles.values())
+        partial = self.path.with_name(f"{self.path.name}.part")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                file.write(text.getvalue().encode("utf-8-sig"))
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self.path)
+        except OSError as error:
+            raise StorageError(f"The styles could not be stored: {error}.") from None
+
+
+def apply_style(prompt: str, style_prompt: str) -> str:
+    """Return the prompt within a style's: where it says `{prompt}`, or else before it with a comma between."""
+    if "{prompt}" in style_prompt:
+        return style_prompt.replace("{prompt}", prompt)
+    return ", ".join(part for part in (prompt.strip(), style_prompt.strip()) if part)
+
+
+def _read(data: bytes) -> list[Style]:
+    """Return what a file holds, in whatever encoding; A1111's oldest files call the prompt "text"."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("cp1252", errors="replace")  # spreadsheets save in it
+    lines = io.StringIO(text.replace("\0", ""), newline="")
+    styles: list[Style] = []
+    try:
+        for row in csv.DictReader(lines):
+            name = row.get("name") or ""
+            prompt = row.get("prompt") or row.get("text") or ""
+            if name:
+                styles.append(Style(name, prompt, row.get("negative_prompt") or ""))
+    except csv.Error:
+        pass  # the styles before the line that is none
+    return styles

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modules.prompt.chunks import CHUNK_TOKENS, Chunker, TokenCount, split_at_commas
+from modules.prompt.emphasis import EMPHASES
+from modules.prompt.tokens import ClipTokenizer
+from tests.prompt.test_grammar import MARKS
+
+BEGIN, END, COMMA = 49406, 49407, 267
+CAT = 2368
+
+
+@pytest.fixture(scope="module")
+def chunker(tokenizer: ClipTokenizer) -> Chunker:
+    return Chunker(tokenizer)
+
+
+def words(chunker: Chunker, text: str) -> list[list[int]]:
+    """Return the tokens between the marks, chunk by chunk."""
+    return [[t for t in chunk.tokens if t not in (BEGIN, END)] for chunk in chunker.chunks(text)]
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=st.one_of(st.text(max_size=400), MARKS), name=st.sampled_from(EMPHASES.names()))
+def test_any_text_gives_whole_chunks(tokenizer: ClipTokenizer, text: str, name: str):
+    chunks = Chunker(tokenizer, EMPHASES.get(name)).chunks(text)
+    assert chunks
+    assert all(len(one.tokens) == len(one.weights) == CHUNK_TOKENS + 2 for one in chunks)
+    assert all(one.tokens[0] == BEGIN and one.tokens[-1] == END for one in chunks)
+
+
+def test_an_empty_prompt_is_one_chunk_of_marks(chunker: Chunker):
+    (chunk,) = chunker.chunks("")
+    assert chunk.tokens == (BEGIN, *[END] * 76)
+    assert set(chunk.weights) == {1.0}
+
+
+def test_a_short_prompt_is_padded_with_end_marks(chunker: Chunker):
+    (chunk,) = chunker.chunks("a cat")
+    assert chunk.tokens == (BEGIN, 320, CAT, *[END] * 74)
+
+
+def test_sd_2_pads_with_zeros_behind_the_end_mark(tokenizer: ClipTokenizer):
+    (chunk,) = Chunker(tokenizer, padding=0).chunks("a cat")
+    assert chunk.tokens == (BEGIN, 320, CAT, END, *[0] * 73)
+
+
+def test_each_token_has_the_weight_of_its_piece(chunker: Chunker):
+    (chunk,) = chunker.chunks("a (cat:1.5) cat")
+    assert chunk.tokens[:4] == (BEGIN, 320, CAT, CAT)
+    assert chunk.weights == (1.0, 1.0, 1.5, *[1.0] * 74)
+
+
+def test_brackets_are_words_where_emphasis_is_off(tokenizer: ClipTokenizer):
+    (chunk,) = Chunker(tokenizer, EMPHASES.get("None")).chunks("(cat) BREAK")
+    assert chunk.tokens[1:5] == (263, CAT, 264, tokenizer.encode("BREAK")[0])
+    assert set(chunk.weights) == {1.0}
+
+
+def test_break_fills_the_rest_of_the_chunk(chunker: Chunker):
+    assert words(chunker, "cat BREAK a cat") == [[CAT], [320, CAT]]
+    assert words(chunker, "cat BREAK") == [[CAT]]
+    assert words(chunker, "BREAK cat") == [[], [CAT]]
+    assert words(chunker, "cat BREAK BREAK cat") == [[CAT], [], [CAT]]
+    assert words(chunker, "cat " * 75 + "BREAK cat") == [[CAT] * 75, [CAT]]
+
+
+def test_a_chunk_that_is_broken_at_a_comma_keeps_weights_with_their_tokens(chunker: Chunker):
+    first, second = chunker.chunks("cat " * 60 + ", (" + "cat " * 20 + ":1.5)")
+    assert first.tokens[61] == COMMA
+    assert first.tokens[62:] == (END,) * 15
+    assert set(first.weights) == {1.0}
+    assert second.weights == (1.0, *[1.5] * 20, *[1.0] * 56)
+
+
+def test_how_far_back_a_chunk_may_end_is_an_option(tokenizer: ClipTokenizer):
+    text = "cat " * 60 + ", " + "cat " * 20
+    lengths = [[len(w) for w in words(Chunker(tokenizer, backtrack=n), text)] for n in (0, 14, 15, 74)]
+    assert lengths == [[75, 6], [75, 6], [61, 20], [61, 20]]
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("", TokenCount(0, 75)),
+        ("a cat", TokenCount(2, 75)),
+        ("(a:1.3) [cat]", TokenCount(2, 75)),
+        ("cat " * 75, TokenCount(75, 75)),
+        ("cat " * 76, TokenCount(76, 150)),
+        ("cat " * 60 + ", " + "cat " * 20, TokenCount(95, 150)),
+        ("a cat BREAK a cat", TokenCount(77, 150)),
+    ],
+)
+def test_the_count_tells_tokens_and_room(chunker: Chunker, text: str, count: TokenCount):
+    assert chunker.count(text) == count
+
+
+def test_seventy_five_tokens_fit_one_row():
+    assert split_at_commas([1] * 75, COMMA) == [[1] * 75]
+    assert split_at_commas([1] * 76, COMMA) == [[1] * 75, [1]]
+
+
+@pytest.mark.parametrize("position", [55, 60, 74])
+def test_a_full_row_ends_after_a_comma_at_most_twenty_tokens_back(position: int):
+    tokens = [1] * 100
+    tokens[position] = COMMA
+    rows = split_at_commas(tokens, COMMA)
+    assert [len(row) for row in rows] == [position + 1, 99 - position]
+    assert rows[0][-1] == COMMA
+
+
+def test_a_comma_further_back_does_not_break_the_row():
+    tokens = [1] * 100
+    tokens[54] = COMMA
+    assert [len(row) for row in split_at_commas(tokens, COMMA)] == [75, 25]
+
+
+def test_the_last_of_several_commas_breaks_the_row():
+    tokens = [1] * 100
+    tokens[58] = tokens[70] = COMMA
+    assert [len(row) for row in split_at_commas(tokens, COMMA)] == [71, 29]
+
+
+def test_a_comma_just_behind_a_full_row_begins_the_next():
+    tokens = [1] * 100
+    tokens[60] = tokens[75] = COMMA
+    rows = split_at_commas(tokens, COMMA)
+    assert [len(row) for row in rows] == [75, 25]
+    assert rows[1][0] == COMMA
+
+
+def test_no_token_is_lost_in_a_long_prompt():
+    tokens = [COMMA if i % 17 == 0 else i for i in range(1000)]
+    assert [token for row in split_at_commas(tokens, COMMA) for token in row] == tokens

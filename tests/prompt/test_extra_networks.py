@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+import pytest
+
+from modules.prompt.extra_networks import ExtraNetwork, extract
+from tests.prompt.goldens import goldens
+
+
+@pytest.mark.parametrize(("prompt", "rest", "labels"), goldens("networks"))
+def test_networks_are_taken_out_of_a_prompt(prompt: str, rest: str, labels: list[str]):
+    text, networks = extract(prompt)
+    assert (text, [network.label for network in networks]) == (rest, labels)
+
+
+def test_a_network_knows_its_kind_and_arguments():
+    assert extract("<lora:x:0.8:te=1>")[1] == (ExtraNetwork("lora", ("x", "0.8", "te=1")),)
