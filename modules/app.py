@@ -18,10 +18,13 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
+from modules.api.asgi import App
 from modules.api.guard import LOOPBACK_NAMES, Guard
+from modules.api.origins import Origins
 from modules.api.routes import add_routes
+from modules.api.subpath import Subpath
 from modules.core.errors import UserError, WebUIError
-from modules.core.flags import Credential, Flags, parse_flags
+from modules.core.flags import Credential, Flags, parse_flags, split_list
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.engine.executors.local import LocalExecutor
@@ -58,9 +61,9 @@ def serve(flags: Flags) -> int:
     paths = make_paths(flags)
     prepare_environment(paths)
     engine = make_engine(flags, paths)
-    app = make_app(engine, flags)
-    guard = Guard(app, credentials, flags.api_credentials(), names_of(flags.host))
-    server = _Server(guard, engine, sock, flags)
+    again = threading.Event()
+    app = make_app(engine, flags, again)
+    server = _Server(make_door(app, flags, credentials), engine, sock, flags)
     with contextlib.suppress(KeyboardInterrupt):  # raised again by uvicorn after its shutdown
         server.run(sockets=[sock])
     if not server.started:
@@ -70,7 +73,17 @@ def serve(flags: Flags) -> int:
     # step or a load that cannot be interrupted would cost minutes.
     logging.shutdown()
     sys.stdout.flush()
+    if again.is_set():
+        sock.close()
+        os.execv(sys.executable, [sys.executable, "-m", "modules", *sys.argv[1:]])
     os._exit(0)
+
+
+def make_door(app: App, flags: Flags, credentials: Sequence[Credential]) -> App:
+    """Return the application behind its guard, and below its path if it has one."""
+    origins = Origins(split_list(flags.cors_allow_origins), flags.cors_allow_origins_regex or "")
+    door: App = Guard(app, credentials, flags.api_credentials(), names_of(flags.host), origins)
+    return Subpath(door, flags.root_path) if flags.root_path else door
 
 
 def make_paths(flags: Flags) -> Paths:
@@ -99,25 +112,28 @@ def make_engine(flags: Flags, paths: Paths) -> Engine:
     checkpoint = flags.ckpt or ""
     if checkpoint and Path(checkpoint).is_file():
         checkpoint = str(Path(checkpoint).absolute())
-    options = {
-        "sd_model_checkpoint": checkpoint,
-        "sd_checkpoints_limit": flags.sd_checkpoints_limit,
-    }
-    chosen = {name: value for name, value in options.items() if value}
+    chosen = flags.options()
+    if checkpoint:
+        chosen["sd_model_checkpoint"] = checkpoint
     return Engine(paths, LocalExecutor(device, tokenizer), tokenizer, chosen)
 
 
-def make_app(engine: Engine, flags: Flags) -> FastAPI:
-    """Return the web application: live routes, the API if asked, the page unless refused."""
+def make_app(engine: Engine, flags: Flags, again: threading.Event | None = None) -> FastAPI:
+    """Return the web application: live routes, API and page unless refused.
+
+    Args:
+        engine: Does what is asked.
+        flags: Say what is served.
+        again: Set when the API asks for a new start.
+    """
     # FastAPI's own documentation pages load scripts from other hosts.
-    with_api = flags.api or flags.nowebui
     app = FastAPI(
         title="Stable Diffusion WebUI",
         docs_url=None,
         redoc_url=None,
-        openapi_url="/openapi.json" if with_api else None,
+        openapi_url="/openapi.json" if flags.serves_api else None,
     )
-    add_routes(app, engine, with_api=with_api, with_stop=flags.api_server_stop)
+    add_routes(app, engine, flags, again)
     if flags.nowebui:
         return app
     import gradio as gr
@@ -140,7 +156,8 @@ def make_app(engine: Engine, flags: Flags) -> FastAPI:
         pwa=False,
         theme=page.theme(),
         css_paths=[page.ASSETS / "style.css"],
-        head=page.head(flags.theme),
+        head=page.head(flags.theme, flags.root_path),
+        root_path=flags.root_path or None,
     )
     # A mounted page counts as not launched, and Gradio then trusts any file path in a call.
     blocks.has_launched = True
@@ -209,7 +226,7 @@ def open_socket(flags: Flags) -> socket.socket:
 class _Server(uvicorn.Server):
     """Starts the engine once the page answers, and stops it before the connections are closed."""
 
-    def __init__(self, app: Guard, engine: Engine, sock: socket.socket, flags: Flags) -> None:
+    def __init__(self, app: App, engine: Engine, sock: socket.socket, flags: Flags) -> None:
         config = uvicorn.Config(
             app,
             log_config=None,

@@ -175,11 +175,27 @@ def test_without_the_page_there_is_only_the_api(engine: Engine):
     assert bare.get("/sdapi/v1/samplers").status_code == 200
 
 
-def test_documentation_that_loads_scripts_from_elsewhere_is_off(page: TestClient, engine: Engine):
+def test_documentation_loads_nothing_from_elsewhere(engine: Engine):
     bare = TestClient(app.make_app(engine, Flags(nowebui=True)))
-    assert bare.get("/docs").status_code == 404
+    assert "://" not in bare.get("/docs").text
     assert bare.get("/redoc").status_code == 404
     assert bare.get("/openapi.json").status_code == 200
+
+
+def test_the_api_is_there_unless_refused(engine: Engine):
+    closed = TestClient(app.make_app(engine, Flags(no_api=True, nowebui=True)))
+    for path in ("/sdapi/v1/samplers", "/docs", "/openapi.json"):
+        assert closed.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("prefix", ["/sd", ""])
+def test_page_and_api_are_served_below_a_path(engine: Engine, prefix: str):
+    flags = Flags(subpath="sd")
+    door = TestClient(app.make_door(app.make_app(engine, flags), flags, ()), base_url=HOST)
+    assert 'window.webuiRoot = "/sd"' in door.get(f"{prefix}/config").json()["head"]
+    assert door.get(f"{prefix}/").status_code == 200
+    assert door.get(f"{prefix}/config").json()["root"] == f"{HOST}/sd"
+    assert door.get(f"{prefix}/sdapi/v1/samplers").status_code == 200
 
 
 def paths_of(application: FastAPI) -> list[str]:

@@ -6,16 +6,13 @@ import asyncio
 import base64
 import binascii
 import hmac
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
+from modules.api.asgi import App, Receive, Scope, Send, header_of
+from modules.api.body_limit import BodyLimit
+from modules.api.origins import NOBODY_ELSE, Origins
 from modules.core.flags import Credential
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 # Slows the guessing of passwords without holding a thread.
@@ -23,7 +20,7 @@ _WRONG_PASSWORD_DELAY_S = 0.5
 
 
 class Guard:
-    """ASGI middleware that lets a call through or answers 401 or 403.
+    """ASGI middleware that lets a call through or answers 401, 403 or 413.
 
     Args:
         app: What is guarded.
@@ -31,6 +28,7 @@ class Guard:
         api_credentials: Who may use paths below /sdapi.
         hosts: Names by which the server may be called; None when any name will do. On loopback this
             stops a web page elsewhere from reaching the server under a name of its own (DNS rebinding).
+        origins: Web pages of other hosts that may call all the same.
     """
 
     def __init__(
@@ -39,39 +37,47 @@ class Guard:
         credentials: Sequence[Credential] = (),
         api_credentials: Sequence[Credential] = (),
         hosts: Iterable[str] | None = LOOPBACK_NAMES,
+        origins: Origins = NOBODY_ELSE,
     ) -> None:
-        self._app = app
+        self._app = BodyLimit(app)
         self._credentials = tuple(credentials)
         self._api_credentials = tuple(api_credentials)
-        self._hosts = None if hosts is None else frozenset(hosts)
+        self._hosts = None if hosts is None else frozenset(hosts) | origins.names()
+        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check one call and pass it on."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        headers = {
-            name.decode("latin-1").lower(): value.decode("latin-1")
-            for name, value in scope["headers"]
-        }
-        refusal = self._place_refusal(headers)
+        host, origin = header_of(scope, "host"), header_of(scope, "origin")
+        refusal = self._place_refusal(host, origin if _has_origin(scope) else None)
         if refusal:
             await _refuse(scope, send, 403, refusal)
-        elif not self._may_enter(scope["path"], headers.get("authorization", "")):
-            if "authorization" in headers:
+            return
+        if origin and _parts(origin)[0] != host and scope["type"] == "http":
+            # A browser asks beforehand without a password, and reads only answers that name its page.
+            if _is_preflight(scope):
+                asked = header_of(scope, "access-control-request-headers")
+                await self._origins.answer_preflight(origin, asked, send)
+                return
+            send = self._origins.letting(origin, send)
+        given = header_of(scope, "authorization")
+        if not self._may_enter(scope["path"], given):
+            if given:
                 await asyncio.sleep(_WRONG_PASSWORD_DELAY_S)
             await _refuse(scope, send, 401, "A user name and a password are needed.")
         else:
             await self._app(scope, receive, send)
 
-    def _place_refusal(self, headers: MutableMapping[str, str]) -> str:
-        host = headers.get("host", "")
+    def _place_refusal(self, host: str, origin: str | None) -> str:
         if self._hosts is not None and _parts(f"//{host}")[1] not in self._hosts:
             return (
                 f"This server does not answer to the name '{host}'; use 127.0.0.1 or --server-name."
             )
-        origin = headers.get("origin")
-        if origin is not None and _parts(origin)[0] != host:
+        if origin is None or _parts(origin)[0] == host:
+            return ""
+        if not self._origins.allows(origin):
             return f"A page from '{origin}' may not call this server."
         return ""
 
@@ -85,6 +91,15 @@ class Guard:
         # Every pair is compared, so that the time taken tells nothing.
         pairs = [f"{one.user}:{one.password}".encode() for one in wanted]
         return sum(hmac.compare_digest(given, pair) for pair in pairs) > 0
+
+
+def _has_origin(scope: Scope) -> bool:
+    return any(name.lower() == b"origin" for name, _ in scope["headers"])
+
+
+def _is_preflight(scope: Scope) -> bool:
+    asks = header_of(scope, "access-control-request-method")
+    return scope["method"] == "OPTIONS" and asks != ""
 
 
 def _parts(url: str) -> tuple[str, str]:

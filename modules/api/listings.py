@@ -1,13 +1,29 @@
-"""What there is: samplers, schedules, checkpoints and VAEs."""
+"""What there is: samplers, schedules, checkpoints and VAEs; and empty lists of what there is not yet."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from copy import deepcopy
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
 
 from modules.engine.engine import Engine
 from modules.sampling.samplers import Sampler
+
+# What A1111 lists and this version does not have; clients expect a list all the same.
+_NONE_YET: Mapping[str, Any] = {
+    "/hypernetworks": [],
+    "/face-restorers": [],
+    "/realesrgan-models": [],
+    "/prompt-styles": [],
+    "/embeddings": {"loaded": {}, "skipped": {}},
+    "/loras": [],
+    "/scripts": {"txt2img": [], "img2img": []},
+    "/script-info": [],
+    "/extensions": [],
+}
 
 
 def listings_router(engine: Engine) -> APIRouter:
@@ -59,6 +75,14 @@ def listings_router(engine: Engine) -> APIRouter:
             {"model_name": found.name, "filename": str(found.path)}
             for found in engine.models.vaes.files()
         ]
+
+    for path, empty in _NONE_YET.items():
+        router.add_api_route(path, partial(deepcopy, empty), methods=["GET"], name=path[1:])
+
+    @router.post("/refresh-embeddings")
+    @router.post("/refresh-loras")
+    def nothing_to_refresh() -> None:
+        pass
 
     @router.post("/refresh-vae")
     def refresh_vae() -> None:

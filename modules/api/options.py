@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter
+from fastapi.concurrency import run_in_threadpool
 
+from modules.api.body import OptionsBody
+from modules.api.models import until_loaded
 from modules.core.errors import UserError
 from modules.core.registry import did_you_mean
 from modules.engine.engine import Engine
@@ -23,15 +26,17 @@ def options_router(engine: Engine) -> APIRouter:
         return engine.settings.model_dump()
 
     @router.post("/options")
-    def set_options(body: Annotated[dict[str, Any], Body()]) -> None:
-        for key in body:
+    async def set_options(body: OptionsBody) -> None:
+        for key in body.root:
             if key not in Settings.model_fields:
                 raise UserError(
                     f"There is no option '{key}'.", did_you_mean(key, Settings.model_fields)
                 )
         # A1111's clients send back null and "" for what was never chosen.
-        chosen = {k: v for k, v in body.items() if v is not None and (v or k != CHECKPOINT)}
+        chosen = {k: v for k, v in body.root.items() if v is not None and (v or k != CHECKPOINT)}
         if chosen:
-            engine.change_settings(chosen)
+            await run_in_threadpool(engine.change_settings, chosen)
+        if CHECKPOINT in chosen:  # clients go on as if it were there
+            await until_loaded(engine)
 
     return router

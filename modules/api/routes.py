@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable
 
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
+from modules.api.asgi import App, Receive, Scope, Send
+from modules.api.docs import docs_router
 from modules.api.generation import generation_router
 from modules.api.listings import listings_router
 from modules.api.live import live_router
+from modules.api.models import models_router
 from modules.api.options import options_router
 from modules.api.png_info import png_info_router
 from modules.api.progress import progress_router
 from modules.api.server import server_router
-from modules.core.errors import WebUIError
+from modules.api.system import system_router
+from modules.core.errors import UserError, WebUIError
+from modules.core.flags import Flags
 from modules.engine.engine import Engine
 
 logger = logging.getLogger(__name__)
 
-# The routers of /sdapi/v1, present with --api.
+_DEFAULTS = Flags()
+# The routers of /sdapi/v1, present unless --no-api.
 ROUTERS: tuple[Callable[[Engine], APIRouter], ...] = (
     generation_router,
     listings_router,
+    models_router,
     options_router,
     png_info_router,
     progress_router,
@@ -31,20 +41,72 @@ ROUTERS: tuple[Callable[[Engine], APIRouter], ...] = (
 
 
 def add_routes(
-    app: FastAPI, engine: Engine, with_api: bool = False, with_stop: bool = False
+    app: FastAPI, engine: Engine, flags: Flags = _DEFAULTS, again: threading.Event | None = None
 ) -> None:
-    """Add the page's live routes and, if asked, the HTTP API and its way to stop the server."""
+    """Add the page's live routes and, unless refused, the HTTP API.
+
+    Args:
+        app: Gets the routes.
+        engine: Does what is asked.
+        flags: Say whether the API is there, and whether it may stop the server.
+        again: Set when the server is to be started once more.
+    """
     app.include_router(live_router(engine))
-    if with_api:
+    if flags.serves_api:
         for router in ROUTERS:
             app.include_router(router(engine))
-        if with_stop:
-            app.include_router(server_router())
+        app.include_router(system_router(engine, flags))
+        app.include_router(docs_router())
+        if flags.api_server_stop:
+            app.include_router(server_router(again or threading.Event()))
     app.add_exception_handler(WebUIError, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_malformed)
+    app.add_exception_handler(Exception, _on_fault)
+    app.add_middleware(ProcessTime)
+
+
+class ProcessTime:
+    """ASGI middleware that says in `X-Process-Time` how many seconds an answer took, as A1111 does."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a call on and add the header to what comes back."""
+        began = time.monotonic()
+
+        async def timed(message: Scope) -> None:
+            if message["type"] == "http.response.start":
+                took = f"{time.monotonic() - began:.4f}".encode()
+                message["headers"] = [*message.get("headers", ()), (b"x-process-time", took)]
+            await send(message)
+
+        await self._app(scope, receive, timed if scope["type"] == "http" else send)
+
+
+def _answer(name: str, sentence: str, status: int) -> JSONResponse:
+    body = {"error": name, "detail": sentence, "body": "", "errors": sentence}
+    return JSONResponse(body, status_code=status)
 
 
 def _on_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, WebUIError)
     logger.info("%s %s: %s", request.method, request.url.path, error)
-    body = {"error": type(error).__name__, "detail": str(error), "body": "", "errors": str(error)}
-    return JSONResponse(body, status_code=error.status)
+    return _answer(type(error).__name__, str(error), error.status)
+
+
+def _on_malformed(request: Request, error: Exception) -> JSONResponse:
+    """Say what of a call could not be read at all; FastAPI's own answer repeats what JSON cannot hold."""
+    assert isinstance(error, RequestValidationError)
+    findings = [
+        f"{'.'.join(str(part) for part in found['loc'])}: {found['msg']}"
+        for found in error.errors()
+    ]
+    return _on_error(request, UserError(f"The call cannot be read: {'; '.join(findings)}."))
+
+
+def _on_fault(request: Request, error: Exception) -> JSONResponse:
+    """Answer a fault of the program; the server logs the error itself."""
+    del request
+    sentence = f"The program made a mistake: {type(error).__name__}. The log has the details."
+    return _answer(type(error).__name__, sentence, 500)

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 
 from fastapi import APIRouter, BackgroundTasks
 
+from modules.core.errors import WebUIError
 
-def server_router() -> APIRouter:
-    """Return the routes that stop the server as Ctrl-C does, once the answer is sent."""
+
+class NoLauncher(WebUIError):
+    """The server cannot start itself again on this system."""
+
+    status = 501
+
+
+def server_router(again: threading.Event) -> APIRouter:
+    """Return the routes that stop the server as Ctrl-C does, once the answer is sent.
+
+    Args:
+        again: Set when the server is to be started once more after it has stopped.
+    """
     router = APIRouter(prefix="/sdapi/v1")
 
     @router.post("/server-stop")
@@ -16,5 +30,13 @@ def server_router() -> APIRouter:
     def stop(tasks: BackgroundTasks) -> str:
         tasks.add_task(signal.raise_signal, signal.SIGINT)
         return "Stopping."
+
+    @router.post("/server-restart")
+    def restart(tasks: BackgroundTasks) -> str:
+        if os.name == "nt":  # a program cannot take its own place there
+            raise NoLauncher("The server cannot start itself again on Windows.", "Start it anew.")
+        again.set()
+        tasks.add_task(signal.raise_signal, signal.SIGINT)
+        return "Restarting."
 
     return router

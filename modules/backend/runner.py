@@ -12,6 +12,7 @@ from modules.backend import generate
 from modules.backend.answers import ANSWERS
 from modules.backend.cache import LoadedModel, ModelCache
 from modules.backend.device import Device, choose
+from modules.backend.device_memory import device_memory
 from modules.backend.tiling import seamless
 from modules.core.errors import NotFinite, OutOfMemory
 from modules.models.manager import Checkpoint
@@ -42,6 +43,14 @@ class Runner:
     def load(self, model: ModelPlan) -> None:
         """Load a checkpoint ahead of its first job."""
         self._acquire(model)
+
+    def unload(self) -> None:
+        """Let go of every checkpoint."""
+        self._cache.clear()
+
+    def memory(self) -> dict[str, Any]:
+        """Return the device's bytes of memory in A1111's form; may be called from any thread."""
+        return device_memory(self.device.torch_device)
 
     @torch.inference_mode()
     def answer(self, question: Question) -> Any:  # what ANSWERS says of the kind of question

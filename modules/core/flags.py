@@ -9,11 +9,13 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from modules.core import flag_kinds as kinds
 from modules.core.errors import UserError
 from modules.core.foreign_flags import MOOT, REFUSED
 
 HIDDEN: dict[str, Any] = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
-MOST_CHECKPOINTS = 10  # that may stay loaded
+# Options that a flag chooses for one run: the option's name and the flag's field.
+OPTION_FLAGS = {"sd_model_checkpoint": "ckpt", "sd_checkpoints_limit": "sd_checkpoints_limit"}
 GROUPS = ("Server", "Folders", "Models", "Page", "Setting up")
 
 
@@ -45,30 +47,6 @@ def flag(default: object, group: str, help: str, *, secret: bool = False, **deta
     return field(default=default, repr=not secret, metadata={"flag": row})
 
 
-def _folder(text: str) -> Path:
-    return Path(text).expanduser()
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) < 65536:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a port; ports go from 1 to 65535")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) <= MOST_CHECKPOINTS:
-        raise argparse.ArgumentTypeError(
-            f"'{text}' is not a number of checkpoints; 1 to {MOST_CHECKPOINTS} may stay loaded"
-        )
-    return int(text)
-
-
-def _gpu_number(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"'{text}' is not the number of a GPU; the first is 0")
-    return int(text)
-
-
 @dataclass(frozen=True)
 class Credential:
     """A name and a password that open the door."""
@@ -82,7 +60,7 @@ class Flags:
     """What the command line asked for. Names and meanings are those of A1111's WebUI."""
 
     port: int | None = flag(
-        None, "Server", "port to serve on; without it 7860 or the next free one", kind=_port
+        None, "Server", "port to serve on; without it 7860 or the next free one", kind=kinds.port
     )
     listen: bool = flag(False, "Server", "serve the whole network; a password is then required")
     server_name: str | None = flag(None, "Server", "address to serve on", metavar="ADDRESS")
@@ -94,13 +72,35 @@ class Flags:
         secret=True,
     )
     gradio_auth_path: Path | None = flag(  # noqa: RUF009  flag() is field()
-        None, "Server", "file with lines of USER:PASSWORD", kind=_folder, metavar="FILE"
+        None,
+        "Server",
+        "file with lines of USER:PASSWORD",
+        kind=kinds.folder,
+        metavar="FILE",
+        secret=True,
     )
     api_auth: str | None = flag(
         None, "Server", "who else may use the HTTP API", metavar="USER:PASSWORD", secret=True
     )
-    api: bool = flag(False, "Server", "serve the HTTP API beside the page")
+    api: bool = flag(False, "Server", "serve the HTTP API beside the page, which is the default")
+    no_api: bool = flag(False, "Server", "serve the page alone, without the HTTP API")
     nowebui: bool = flag(False, "Server", "serve the HTTP API alone, without the page")
+    cors_allow_origins: str | None = flag(
+        None,
+        "Server",
+        "web pages that may call the HTTP API from a browser; several with commas between",
+        metavar="ORIGINS",
+    )
+    cors_allow_origins_regex: str | None = flag(
+        None, "Server", "the same as one regular expression", kind=kinds.pattern, metavar="PATTERN"
+    )
+    subpath: str | None = flag(
+        None,
+        "Server",
+        "path below which a reverse proxy shows the server",
+        kind=kinds.subpath,
+        metavar="PATH",
+    )
     api_log: bool = flag(False, "Server", "log every request")
     api_server_stop: bool = flag(False, "Server", "let the HTTP API stop the server")
     loglevel: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = flag(
@@ -112,16 +112,20 @@ class Flags:
     )
 
     data_dir: Path | None = flag(  # noqa: RUF009  flag() is field()
-        None, "Folders", "where models, outputs and settings lie", kind=_folder, metavar="FOLDER"
+        None,
+        "Folders",
+        "where models, outputs and settings lie",
+        kind=kinds.folder,
+        metavar="FOLDER",
     )
     ckpt_dir: Path | None = flag(  # noqa: RUF009  flag() is field()
-        None, "Folders", "a further folder with checkpoints", kind=_folder, metavar="FOLDER"
+        None, "Folders", "a further folder with checkpoints", kind=kinds.folder, metavar="FOLDER"
     )
     gradio_allowed_path: tuple[Path, ...] = flag(
         (),
         "Folders",
         "a further folder whose pictures a batch may read; may be given more than once",
-        kind=_folder,
+        kind=kinds.folder,
         metavar="FOLDER",
         action="append",
     )
@@ -133,10 +137,10 @@ class Flags:
         metavar="NAME",
     )
     sd_checkpoints_limit: int | None = flag(
-        None, "Models", "how many checkpoints may stay loaded", kind=_count, metavar="NUMBER"
+        None, "Models", "how many checkpoints may stay loaded", kind=kinds.count, metavar="NUMBER"
     )
     device_id: int | None = flag(
-        None, "Models", "number of the GPU to use", kind=_gpu_number, metavar="NUMBER"
+        None, "Models", "number of the GPU to use", kind=kinds.gpu_number, metavar="NUMBER"
     )
     use_cpu: bool = flag(
         False, "Models", "work on the CPU; any value means the same", nargs="*", metavar="all"
@@ -181,9 +185,35 @@ class Flags:
         return self.server_name or ("0.0.0.0" if self.listen else "127.0.0.1")
 
     @property
+    def root_path(self) -> str:
+        """The path of `--subpath` with a slash before it, or nothing."""
+        return f"/{self.subpath}" if self.subpath else ""
+
+    @property
+    def serves_api(self) -> bool:
+        """Whether the HTTP API is served."""
+        return not self.no_api
+
+    @property
     def full_precision(self) -> bool:
         """Whether 32-bit floats were asked for."""
         return self.no_half or self.precision == "full"
+
+    def shown(self) -> dict[str, Any]:
+        """Return every flag by name, as JSON can hold it; of a secret only whether it was given."""
+        found: dict[str, Any] = {}
+        for row in fields(self):
+            if "flag" in row.metadata:
+                value = getattr(self, row.name)
+                if not row.repr:
+                    value = None if value is None else "given"
+                found[row.name] = str(value) if isinstance(value, Path) else value
+        return found
+
+    def options(self) -> dict[str, Any]:
+        """Return the options that the command line chooses for this run, by name."""
+        values = {name: getattr(self, flag) for name, flag in OPTION_FLAGS.items()}
+        return {name: value for name, value in values.items() if value}
 
     def credentials(self) -> tuple[Credential, ...]:
         """Return who may enter, from `--gradio-auth` and the file of `--gradio-auth-path`.
@@ -231,6 +261,9 @@ def parse_flags(argv: Sequence[str]) -> Flags:
         notes=_notes(given),
     )
     flags = Flags(**values)
+    if flags.no_api and (flags.api or flags.nowebui):
+        other = "--nowebui" if flags.nowebui else "--api"
+        raise UserError(f"--no-api and {other} contradict each other.", "Leave one of them out.")
     parse_credentials(flags.gradio_auth or "", "--gradio-auth")
     flags.api_credentials()
     return flags
@@ -238,9 +271,8 @@ def parse_flags(argv: Sequence[str]) -> Flags:
 
 def parse_credentials(text: str, source: str) -> tuple[Credential, ...]:
     """Return the credentials in `user:password,user2:password2`; a password may hold colons."""
-    entries = [entry.strip() for entry in text.split(",") if entry.strip()]
     found: list[Credential] = []
-    for entry in entries:
+    for entry in split_list(text):
         user, _, password = entry.partition(":")
         if not user or not password:
             raise UserError(
@@ -249,6 +281,11 @@ def parse_credentials(text: str, source: str) -> tuple[Credential, ...]:
             )
         found.append(Credential(user, password))
     return tuple(found)
+
+
+def split_list(text: str | None) -> tuple[str, ...]:
+    """Return the words between the commas."""
+    return tuple(entry.strip() for entry in (text or "").split(",") if entry.strip())
 
 
 # argparse.REMAINDER would read `--` and flags of our own inside what belongs to pytest.

@@ -84,7 +84,4 @@ REFUSED = {
     "of your own",
     "--tls-keyfile": "is not offered: put a reverse proxy that speaks TLS in front of the server",
     "--tls-certfile": "is not offered: put a reverse proxy that speaks TLS in front of the server",
-    "--subpath": "is not offered: give the server a host name of its own in the reverse proxy",
-    "--cors-allow-origins": "is not offered: only the server's own page may call it from a browser",
-    "--cors-allow-origins-regex": "is not offered: only the server's own page may call it",
 }

@@ -77,6 +77,7 @@ class Engine:
         self.settings = Settings()
         self._chosen = chosen
         self._wanted: ModelPlan | None = None  # what the device was last told to load
+        self._unloaded = False
         self.queue = JobQueue(executor, Store(paths.queue), self)
 
     # Life
@@ -243,6 +244,24 @@ class Engine:
         if "sd_model_checkpoint" in changes or plan != self._wanted or self.state.phase == "failed":
             self._load(plan)
 
+    def unload(self) -> Future[None]:
+        """Let go of the loaded checkpoint once the jobs before it are done; the next job loads it again."""
+        self._unloaded = True
+        future = self.executor.unload()
+        future.add_done_callback(lambda _: self._on_unloaded())
+        return future
+
+    def reload(self) -> None:
+        """Begin to load the chosen checkpoint unless it is loaded.
+
+        Raises:
+            NotFound: there is no checkpoint.
+            BadFile: the checkpoint cannot be used.
+        """
+        plan = self._model()
+        if self._unloaded or plan != self._wanted:
+            self._load(plan)
+
     def choose_prediction(self, prediction: str) -> None:
         """Say what the chosen checkpoint's network predicts; "" leaves it to the .yaml and the network.
 
@@ -331,10 +350,13 @@ class Engine:
         self.queue.restore(self.settings.queue_after_restart == "resumed")
 
     def _load(self, plan: ModelPlan) -> None:
-        self._wanted = plan
+        self._wanted, self._unloaded = plan, False
         checkpoint = plan.checkpoint
         self.state = replace(self.state, phase="loading", text=f"Loading {checkpoint.name}")
         self.queue.load(LoadCheckpoint(plan), partial(self._on_loaded, checkpoint))
+
+    def _on_unloaded(self) -> None:
+        self.state = replace(self.state, phase="ready", text="Ready", checkpoint="")
 
     def _on_loaded(self, checkpoint: Checkpoint, future: Future[None]) -> None:
         if future.cancelled():

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict
 
-from modules.core.flags import MOST_CHECKPOINTS
+from modules.core.flag_kinds import MOST_CHECKPOINTS
 from modules.params.param import param, validated
 from modules.params.settings_guidance import GuidanceSettings
 from modules.params.settings_img2img import Img2ImgSettings

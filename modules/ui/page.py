@@ -87,7 +87,13 @@ def theme() -> gr.themes.Base:
     )
 
 
-def head(colours: str | None) -> str:
-    """Return what goes into the page's head: our script, and the colours if the command line chose them."""
+def head(colours: str | None, root: str = "") -> str:
+    """Return what goes into the page's head: our script, and what it has to know.
+
+    Args:
+        colours: "light" or "dark" if the command line chose them.
+        root: The path below which a reverse proxy shows the page, without a slash behind it.
+    """
     scripts = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    return f"<script>window.webuiColours = {json.dumps(colours)};\n{scripts}</script>"
+    known = f"window.webuiColours = {json.dumps(colours)};\nwindow.webuiRoot = {json.dumps(root)};"
+    return f"<script>{known}\n{scripts}</script>"

@@ -15,7 +15,7 @@ from modules.engine.engine import Engine
 @pytest.fixture
 def client(engine: Engine) -> Iterator[TestClient]:
     """A caller of the API and the live routes."""
-    app = FastAPI()
-    add_routes(app, engine, with_api=True)
+    app = FastAPI(docs_url=None)
+    add_routes(app, engine)
     with TestClient(app) as client:
         yield client

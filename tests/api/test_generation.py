@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from modules.api.generation import read_request
+from modules.api.reading import read_request
 from modules.core.errors import NotFound, OutOfMemory, UserError
 from modules.engine.engine import Engine
 from modules.params.txt2img import Txt2ImgRequest

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from modules.api.generation import read_picture_request
+from modules.api.reading import read_picture_request
 from modules.api.routes import add_routes
 from modules.core.errors import NotFound
 from modules.engine.engine import Engine
@@ -31,7 +31,7 @@ def client(idle_engine: Engine, executor) -> TestClient:
     idle_engine.start()
     executor.wait_until_idle()
     app = FastAPI()
-    add_routes(app, idle_engine, with_api=True)
+    add_routes(app, idle_engine)
     return TestClient(app)
 
 

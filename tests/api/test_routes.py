@@ -1,38 +1,73 @@
 from __future__ import annotations
 
+import os
 import signal
+import threading
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from modules.api.routes import add_routes
+from modules.core.flags import Flags
 from modules.engine.engine import Engine
 
 
-def test_the_api_is_there_only_when_asked_for(engine: Engine):
+def client_of(engine: Engine, flags: Flags, again: threading.Event | None = None) -> TestClient:
     app = FastAPI()
-    add_routes(app, engine)
-    client = TestClient(app)
-    assert client.get("/sdapi/v1/samplers").status_code == 404
-    assert client.get("/internal/state").status_code == 200
+    add_routes(app, engine, flags, again)
+    return TestClient(app, raise_server_exceptions=False)
+
+
+def test_the_api_is_there_unless_refused(engine: Engine):
+    without = client_of(engine, Flags(no_api=True))
+    assert client_of(engine, Flags()).get("/sdapi/v1/samplers").status_code == 200
+    assert without.get("/sdapi/v1/samplers").status_code == 404
+    assert without.get("/internal/state").status_code == 200
 
 
 def test_errors_of_the_live_routes_have_a1111s_form_without_the_api(engine: Engine):
-    app = FastAPI()
-    add_routes(app, engine)
-    answer = TestClient(app).get("/internal/jobs/x").json()
+    answer = client_of(engine, Flags(no_api=True)).get("/internal/jobs/x").json()
     assert answer["error"] == "NotFound"
     assert answer["errors"] == answer["detail"]
+
+
+@pytest.mark.parametrize("content", [b"[NaN]", b"{", b'"words"', b"\xff", b"[" * 100_000])
+def test_a_body_that_is_no_object_is_refused_in_a1111s_form(client: TestClient, content: bytes):
+    response = client.post("/sdapi/v1/txt2img", content=content, headers={"content-type": "application/json"})
+    assert 400 <= response.status_code < 500
+    assert "detail" in response.json()
+
+
+def test_a_fault_of_the_program_is_answered_with_500_in_a1111s_form(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    client = client_of(engine, Flags())
+    monkeypatch.delattr(engine, "samplers")
+    response = client.get("/sdapi/v1/samplers")
+    assert response.status_code == 500
+    assert response.json()["error"] == "AttributeError"
+    assert response.json()["detail"] == "The program made a mistake: AttributeError. The log has the details."
+
+
+def test_every_answer_says_how_long_it_took(client: TestClient):
+    for path in ("/sdapi/v1/samplers", "/sdapi/v1/nothing", "/internal/ping"):
+        assert float(client.get(path).headers["x-process-time"]) >= 0
 
 
 def test_the_api_stops_the_server_only_when_allowed(engine: Engine, monkeypatch: pytest.MonkeyPatch):
     raised: list[signal.Signals] = []
     monkeypatch.setattr("signal.raise_signal", raised.append)
-    app = FastAPI()
-    add_routes(app, engine, with_api=True)
-    assert TestClient(app).post("/sdapi/v1/server-stop").status_code == 404
-    allowed = FastAPI()
-    add_routes(allowed, engine, with_api=True, with_stop=True)
-    assert TestClient(allowed).post("/sdapi/v1/server-stop").status_code == 200
+    assert client_of(engine, Flags()).post("/sdapi/v1/server-stop").status_code == 404
+    allowed = client_of(engine, Flags(api_server_stop=True))
+    assert allowed.post("/sdapi/v1/server-stop").json() == "Stopping."
+    assert raised == [signal.SIGINT]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a program cannot take its own place there")
+def test_a_restart_is_a_stop_that_is_followed_by_a_start(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    raised: list[signal.Signals] = []
+    monkeypatch.setattr("signal.raise_signal", raised.append)
+    again = threading.Event()
+    client = client_of(engine, Flags(api_server_stop=True), again)
+    assert client.post("/sdapi/v1/server-restart").status_code == 200
+    assert again.is_set()
     assert raised == [signal.SIGINT]

@@ -93,6 +93,9 @@ def test_an_unknown_flag_names_the_nearest(argv, guess):
         (["--device-id", "-1"], "'-1' is not the number of a GPU"),
         (["--gradio-auth", "me"], "USER:PASSWORD"),
         (["--api-auth", "me:"], "USER:PASSWORD"),
+        (["--subpath", "a b"], "'a b' is not a path"),
+        (["--cors-allow-origins-regex", "("], "is no regular expression"),
+        (["--no-api", "--nowebui"], "--no-api and --nowebui contradict each other"),
         (["--share"], "--share would hand this server to strangers"),
         (["--li"], "There is no flag --li"),
     ],
@@ -125,6 +128,17 @@ def test_api_credentials_are_their_own():
     flags = parse_flags(["--api-auth", "bot:secret"])
     assert flags.api_credentials() == (Credential("bot", "secret"),)
     assert flags.credentials() == ()
+
+
+def test_a_path_has_one_slash_before_it_and_none_behind():
+    assert parse_flags(["--subpath", "/tools/sd/"]).root_path == "/tools/sd"
+    assert parse_flags([]).root_path == ""
+
+
+def test_options_of_the_command_line_are_those_that_were_given():
+    flags = parse_flags(["--ckpt", "first", "--sd-checkpoints-limit", "2"])
+    assert flags.options() == {"sd_model_checkpoint": "first", "sd_checkpoints_limit": 2}
+    assert parse_flags([]).options() == {}
 
 
 def test_no_password_shows_in_a_log():

@@ -56,6 +56,12 @@ class FakeExecutor:
     def ask(self, question: Question) -> Future[Any]:
         return self._put(lambda: self.answers[type(question)])
 
+    def unload(self) -> Future[None]:
+        return self._put(self.loaded.clear)
+
+    def memory(self) -> dict[str, Any]:
+        return {"error": "There is no device."}
+
     def stop(self, timeout_s: float) -> bool:
         self._items.put(None)
         if self._thread.is_alive():

@@ -31,7 +31,7 @@ SMALL = Txt2ImgRequest(width=64, height=64, steps=2, seed=1)
 
 def client_of(engine: Engine) -> TestClient:
     app = FastAPI()
-    routes.add_routes(app, engine, with_api=True)
+    routes.add_routes(app, engine)
     return TestClient(app)
 
 

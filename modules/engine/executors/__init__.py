@@ -58,6 +58,14 @@ class Executor(Protocol):
         """Put a question in the queue; the future carries the answer that its kind says, or the error."""
         ...
 
+    def unload(self) -> Future[None]:
+        """Put in the queue that all checkpoints are let go of."""
+        ...
+
+    def memory(self) -> dict[str, Any]:
+        """Return the device's bytes of memory in A1111's form, or `error` with why there are none to tell."""
+        ...
+
     def stop(self, timeout_s: float) -> bool:
         """Take no more work and return whether the running one ended in time."""
         ...

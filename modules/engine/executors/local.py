@@ -44,6 +44,7 @@ class LocalExecutor:
         self._items: queue.Queue[_Item | None] = queue.Queue()
         self._thread: threading.Thread | None = None
         self._failure = ""
+        self._memory: Callable[[], dict[str, Any]] = lambda: {"error": "The device is not open."}
 
     def start(self, on_ready: Callable[[DeviceFacts | None, str], None]) -> None:
         """Begin in the background."""
@@ -63,6 +64,14 @@ class LocalExecutor:
     def ask(self, question: Question) -> Future[Any]:
         """Put a question in the queue."""
         return self._put(lambda runner: runner.answer(question))
+
+    def unload(self) -> Future[None]:
+        """Put in the queue that all checkpoints are let go of."""
+        return self._put(lambda runner: runner.unload())
+
+    def memory(self) -> dict[str, Any]:
+        """Return the device's bytes of memory, from any thread."""
+        return self._memory()
 
     def stop(self, timeout_s: float) -> bool:
         """Take no more work and return whether the running one ended in time."""
@@ -97,6 +106,7 @@ class LocalExecutor:
             self._failure = f"The device could not be opened: {error}. The log has the details; ./webui.sh repairs the installation."
             on_ready(None, self._failure)
             return None
+        self._memory = runner.memory
         on_ready(DeviceFacts(runner.device.label, runner.device.warning), "")
         return runner
 

@@ -44,7 +44,7 @@ window.webui = (() => {
     panel.querySelector(".words").textContent = words(status);
     const preview = panel.querySelector(".preview");
     preview.hidden = !status.preview;
-    if (status.preview) preview.src = `/internal/jobs/${status.id}/preview?n=${status.preview}`;
+    if (status.preview) preview.src = `${window.webuiRoot}/internal/jobs/${status.id}/preview?n=${status.preview}`;
     document.title = ended ? "Stable Diffusion WebUI" : `${Math.round(status.fraction * 100)}% · Stable Diffusion WebUI`;
     if (ended || status.images > (collected[prefix] ?? 0)) {
       collected[prefix] = status.images;
@@ -59,7 +59,7 @@ window.webui = (() => {
     jobs[prefix] = id;
     collected[prefix] = 0;
     remember(prefix, id);
-    const stream = new EventSource(`/internal/jobs/${id}/events`);
+    const stream = new EventSource(`${window.webuiRoot}/internal/jobs/${id}/events`);
     streams[prefix] = stream;
     stream.onmessage = (event) => {
       if (show(prefix, JSON.parse(event.data))) stream.close();
@@ -69,7 +69,7 @@ window.webui = (() => {
   async function reattach(prefix) {
     const id = sessionStorage.getItem(key(prefix)) ?? localStorage.getItem(key(prefix));
     if (!id) return;
-    const answer = await fetch(`/internal/jobs/${id}`);
+    const answer = await fetch(`${window.webuiRoot}/internal/jobs/${id}`);
     if (answer.ok) follow(prefix, id);
     else if (answer.status === 404) forget(prefix);
   }
@@ -79,11 +79,11 @@ window.webui = (() => {
     button.disabled = true;
     const words = byId(`${prefix}_progress`).querySelector(".words");
     words.textContent = "Stopping";
-    await fetch(`/internal/jobs/${jobs[prefix]}/interrupt`, {method: "POST"});
+    await fetch(`${window.webuiRoot}/internal/jobs/${jobs[prefix]}/interrupt`, {method: "POST"});
   }
 
   function skip(prefix) {
-    fetch(`/internal/jobs/${jobs[prefix]}/skip`, {method: "POST"});
+    fetch(`${window.webuiRoot}/internal/jobs/${jobs[prefix]}/skip`, {method: "POST"});
   }
 
   // Shows the tab of that title.
@@ -94,7 +94,7 @@ window.webui = (() => {
   async function showState() {
     let wait = 1000;
     try {
-      const state = await (await fetch("/internal/state")).json();
+      const state = await (await fetch(`${window.webuiRoot}/internal/state`)).json();
       const box = byId("engine_state").querySelector(".state");
       const device = state.device ? ` · ${state.device}` : "";
       box.textContent = state.phase === "ready" ? `Ready${device}` : state.text;

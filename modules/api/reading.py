@@ -1,0 +1,133 @@
+"""A body of A1111's form to a request: what clients send, in all its spellings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from modules.api.body import API_DEFAULTS, FIELDS_OF_OPTIONS
+from modules.core.errors import NotFound, UserError
+from modules.params.depth import DepthRequest
+from modules.params.overrides import overridable
+from modules.params.param import validated
+from modules.params.request import GenerationRequest
+from modules.sampling.names import split_name
+
+R = TypeVar("R", bound=GenerationRequest)
+# Fields that ask for what happens anyway, or that the answer alone knows.
+_OF_THE_ANSWER = frozenset(("send_images", "override_settings_restore_afterwards"))
+# A1111 takes any number below 1 for "no"; here it is 0.
+_NOT_SET_BELOW_ZERO = ("seed_resize_from_w", "seed_resize_from_h")
+
+
+@dataclass(frozen=True)
+class Names:
+    """The known samplers and schedules, to tell "DPM++ 2M Karras" apart."""
+
+    samplers: Iterable[str] = ()
+    schedules: Iterable[str] = ()
+
+
+def read_picture_request(
+    body: Mapping[str, Any], names: Names = Names()
+) -> tuple[DepthRequest, list[str]]:
+    """Return the request in a body for img2img, as `read_request` does; its first picture is the one repainted.
+
+    Raises:
+        UserError: a value is not valid.
+        NotFound: there is no picture.
+    """
+    values = {key: value for key, value in body.items() if key != "include_init_images"}
+    pictures = values.pop("init_images", None)
+    if not pictures:
+        raise NotFound(
+            "Init image not found: init_images is empty.", "Put a picture in base64 into it."
+        )
+    if not isinstance(pictures, list):
+        raise UserError("init_images is no list.", "Put the picture into a list.")
+    given = cast("list[Any]", pictures)  # JSON: anything; the request checks it
+    request, warnings = read_request({**values, "init_image": given[0]}, DepthRequest, names)
+    if len(given) > 1:
+        warnings.append(f"Of {len(given)} init_images only the first is used.")
+    return request, warnings
+
+
+def read_request(
+    body: Mapping[str, Any], model: type[R], names: Names = Names()
+) -> tuple[R, list[str]]:
+    """Return the request in a body of A1111's form and a sentence for each field that has no effect.
+
+    Args:
+        body: JSON.
+        model: The request's type.
+        names: What a sampler's name of old may be made of.
+
+    Raises:
+        UserError: a value is not valid.
+    """
+    check_json(body)
+    values = {
+        key: value for key, value in body.items() if value is not None and key not in _OF_THE_ANSWER
+    }
+    overrides: dict[str, Any] = dict(values.pop("override_settings", {}))
+    for name in ("sd_model_checkpoint", "sd_vae"):  # options of A1111, fields of ours
+        chosen = overrides.pop(name, None)
+        if chosen not in (None, ""):
+            values.setdefault(name, chosen)
+    overrides = {key: value for key, value in overrides.items() if value is not None}
+    without_effect = overrides.keys() - overridable()
+    values["override_settings"] = {
+        **{key: value for key, value in overrides.items() if key not in without_effect},
+        **_options_among(values),
+    }
+    _settle_sampler(values, names)
+    for name in _NOT_SET_BELOW_ZERO:
+        if values.get(name) == -1:
+            values[name] = 0
+    known = {key: value for key, value in values.items() if key in model.model_fields}
+    unknown = [
+        key for key, value in values.items() if key not in known and value not in ("", [], {})
+    ]
+    warnings = [
+        f"The field '{key}' has no effect in this version."
+        for key in sorted([*unknown, *without_effect])
+    ]
+    return validated(model, {**API_DEFAULTS, **known}), warnings
+
+
+def check_json(body: Mapping[str, Any]) -> None:
+    """Refuse what the answer's echo could not say.
+
+    Raises:
+        UserError: the body holds NaN or Infinity, or overrides that are no object.
+    """
+    try:
+        json.dumps(body, allow_nan=False)
+    except ValueError:
+        raise UserError("The request holds NaN or Infinity, which JSON does not know.") from None
+    if not isinstance(body.get("override_settings") or {}, Mapping):
+        raise UserError(f"override_settings is {body['override_settings']!r}; an object is needed.")
+
+
+def _settle_sampler(values: dict[str, Any], names: Names) -> None:
+    """Leave one sampler and one schedule of sampler_name, sampler_index and scheduler."""
+    older = values.pop("sampler_index", "")
+    sampler = values.pop("sampler_name", "") or older or API_DEFAULTS["sampler_name"]
+    schedule = values.pop("scheduler", "")
+    if isinstance(sampler, str) and isinstance(schedule, str):
+        sampler, schedule = split_name(sampler, schedule, names.samplers, names.schedules)
+    values["sampler_name"] = sampler
+    if schedule:
+        values["scheduler"] = schedule
+
+
+def _options_among(values: dict[str, Any]) -> dict[str, Any]:
+    """Take out and return, as options, the fields of a body that A1111 names beside its options."""
+    found: dict[str, Any] = {}
+    for field, options in FIELDS_OF_OPTIONS.items():
+        if field in values:
+            value = values.pop(field)
+            found.update(dict.fromkeys(options, value))
+    return found
