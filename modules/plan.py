@@ -6,14 +6,16 @@ import random
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from modules.core.errors import NotFound, UserError
+from modules.core.errors import UserError
 from modules.core.registry import Registry
+from modules.images.given import look_over
 from modules.models.families import Family
 from modules.models.ldm_names import CLIP
 from modules.models.manager import Checkpoint, ModelManager
 from modules.models.model_plan import ModelPlan, native_size, plan_model
 from modules.models.tasks import misfit
 from modules.params.depth import DepthRequest
+from modules.params.repainting import RepaintingRequest
 from modules.params.request import LARGEST_SEED, GenerationRequest
 from modules.params.settings import Settings
 from modules.prompt.schedule import Timeline
@@ -24,6 +26,8 @@ from modules.sampling.schedules import Schedule
 # A1111 draws random seeds below this.
 _RANDOM_SEEDS = 4294967294
 DEFAULTS = Settings()
+# Options that have an effect only where a picture is repainted.
+_OF_REPAINTING = ("img2img_fix_steps", "img2img_color_correction", "initial_noise_multiplier")
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ def make_plan(
     _check_task(request, models, checkpoint)
     sampler = samplers.get(request.sampler_name)
     chosen = schedules.get(request.scheduler)
-    strength = request.denoising_strength if isinstance(request, DepthRequest) else None
+    strength = request.denoising_strength if isinstance(request, RepaintingRequest) else None
     check_steps(sampler, request.steps, strength, settings.img2img_fix_steps)
     seed = request.seed if request.seed != -1 else _random_seed()
     subseed = request.subseed if request.subseed != -1 else _random_seed()
@@ -143,8 +147,8 @@ def make_plan(
         sampler=sampler,
         schedule=schedules.get(sampler.automatic) if chosen.sigmas is None else chosen,
         batches=_batches(request, seed, subseed),
-        settings=_effective(settings, checkpoint),
-        notes=_notes(request, model, family),
+        settings=_effective(settings, request, checkpoint, family),
+        notes=(*_notes(request, model, family), *look_over(request)),
     )
 
 
@@ -172,11 +176,18 @@ def _batches(
     return tuple(tuple(islice(images, request.batch_size)) for _ in range(request.n_iter))
 
 
-def _effective(settings: Settings, checkpoint: Checkpoint) -> Settings:
+def _effective(
+    settings: Settings, request: GenerationRequest, checkpoint: Checkpoint, family: Family
+) -> Settings:
     """Return the options with those at their defaults that have no effect, so that the infotext tells what counted."""
     if not skips_layers(checkpoint):
         settings = settings.replace(CLIP_stop_at_last_layers=1)
-    return settings
+    without_effect: set[str] = set()
+    if not isinstance(request, RepaintingRequest):
+        without_effect.update(_OF_REPAINTING)
+    if family.extra_input != "masked picture" or request.task != "inpaint":
+        without_effect.add("inpainting_mask_weight")
+    return settings.replace(**{name: getattr(DEFAULTS, name) for name in without_effect})
 
 
 def _notes(request: GenerationRequest, model: ModelPlan, family: Family) -> tuple[str, ...]:
@@ -204,8 +215,6 @@ def _check_task(request: GenerationRequest, models: ModelManager, checkpoint: Ch
     fault = misfit(request.task, models, checkpoint, has_depth_map)
     if fault is not None:
         raise fault
-    if isinstance(request, DepthRequest) and request.init_image is None:
-        raise NotFound("There is no picture to repaint.", "Give one.")
 
 
 def too_small(name: str, native_size: int) -> str:

@@ -10,9 +10,11 @@ from modules.core.errors import NotFound, UserError, WebUIError
 from modules.engine.engine import Engine
 from modules.params.depth import DepthRequest
 from modules.params.image import ImageField
+from modules.params.image_kinds import MASK
+from modules.params.img2img import Img2ImgRequest
 from modules.params.request import LARGEST_SEED
 from modules.params.txt2img import Txt2ImgRequest
-from modules.plan import Plan, make_plan
+from modules.plan import DEFAULTS, Plan, make_plan
 from tests.conftest import write_listed_depth
 from tests.models.files import shapes_of, write_safetensors
 
@@ -145,6 +147,7 @@ def test_a_plan_travels_between_processes(plan_of):
 
 
 PICTURE = ImageField.from_pil(Image.new("RGB", (8, 8), "red"))
+RAMP = ImageField.from_pil(Image.linear_gradient("L"))
 
 
 @pytest.fixture
@@ -190,9 +193,45 @@ def test_what_a_depth_request_lacks_is_told(depth_plan_of, values: dict[str, Any
 
 
 def test_a_depth_map_stands_in_for_the_estimator(depth_plan_of):
-    assert depth_plan_of("pruned", depth_map=PICTURE).checkpoint.name == "pruned.safetensors"
+    assert depth_plan_of("pruned", depth_map=RAMP).checkpoint.name == "pruned.safetensors"
 
 
 @pytest.mark.parametrize(("sampler", "strength"), [("Euler", 0.0), ("DDIM", 0.1), ("DPM++ 2M", 1.0)])
 def test_a_strength_that_makes_an_update_is_planned(depth_plan_of, sampler: str, strength: float):
     assert depth_plan_of(sampler_name=sampler, denoising_strength=strength).sampler.name == sampler
+
+
+@pytest.fixture
+def repainting_plan_of(idle_engine: Engine):
+    engine = idle_engine
+    engine.models.refresh()
+
+    def repainting_plan_of(**values: Any) -> Plan:
+        request = Img2ImgRequest(**{"init_image": PICTURE, "seed": 1, **values})
+        found = engine.models.find("first")
+        return make_plan(
+            request, engine.models, found, engine.samplers, engine.schedules, engine.settings
+        )
+
+    return repainting_plan_of
+
+
+def test_options_of_repainting_count_only_there(plan_of, repainting_plan_of):
+    options = {"initial_noise_multiplier": 0.9, "img2img_color_correction": True, "inpainting_mask_weight": 0.5}
+    painted = repainting_plan_of(override_settings=options).settings
+    assert (painted.initial_noise_multiplier, painted.img2img_color_correction) == (0.9, True)
+    assert painted.inpainting_mask_weight == 1, "a checkpoint of 4 channels is not told what is masked"
+    assert plan_of(override_settings=options).settings == DEFAULTS
+
+
+def test_exact_steps_make_small_strengths_possible(repainting_plan_of):
+    little = {"sampler_name": "DDIM", "denoising_strength": 0.05}
+    with pytest.raises(UserError, match="makes no update"):
+        repainting_plan_of(**little)
+    exact = repainting_plan_of(**little, override_settings={"img2img_fix_steps": True})
+    assert exact.settings.img2img_fix_steps
+
+
+def test_what_is_to_be_known_of_the_pictures_is_noted(repainting_plan_of):
+    white = ImageField.from_pil(Image.new("L", (8, 8), 255), MASK)
+    assert "The mask covers the whole picture; all of it is repainted." in repainting_plan_of(mask=white).notes

@@ -22,8 +22,8 @@ from modules.backend.preview import PreviewMap
 from modules.models.hashing import FileStamp
 from modules.models.model_plan import ModelPlan
 from modules.models.predictions import remember, remembered
-from modules.params.depth import DepthRequest
-from modules.params.image import ImageField
+from modules.params.repainting import RepaintingRequest
+from modules.params.request import GenerationRequest
 from modules.params.settings import Settings
 from modules.prompt.chunks import Chunker
 from modules.prompt.reading import read_negative, read_prompt
@@ -48,7 +48,7 @@ class LoadedModel:
         self.components = components
         self._tokenizer = tokenizer
         self._prompts: dict[tuple[tuple[Span, ...], Chunker, int], Conditioning] = {}
-        self._picture: tuple[_PictureKey, Seen] | None = None
+        self._picture: tuple[tuple[object, ...], Seen] | None = None
 
     @cached_property
     def levels(self) -> NoiseLevels:
@@ -94,25 +94,26 @@ class LoadedModel:
             del self._prompts[next(iter(self._prompts))]
         return known
 
-    def see(self, request: DepthRequest, name: str) -> Seen:
+    def see(self, request: RepaintingRequest, settings: Settings, name: str) -> Seen:
         """Return what is seen of a request's picture, from memory when it is the last one again.
 
         Args:
             request: With a picture.
+            settings: Of the job.
             name: The checkpoint's, for messages.
         """
-        key = _PictureKey(request.init_image, request.depth_map, request.width, request.height)
+        key = _picture_key(request, settings)
         if self._picture is None or self._picture[0] != key:
-            self._picture = key, look(self.components, request, name)
+            self._picture = None  # both at once would be twice the memory
+            self._picture = key, look(self.components, request, settings, name)
         return self._picture[1]
 
 
-@dataclass(frozen=True)
-class _PictureKey:
-    picture: ImageField | None
-    depth_map: ImageField | None
-    width: int
-    height: int
+def _picture_key(request: RepaintingRequest, settings: Settings) -> tuple[object, ...]:
+    """Return all that what is seen of a picture depends on, and a little more."""
+    own = type(request).model_fields.keys() - GenerationRequest.model_fields.keys()
+    names = sorted((own - {"denoising_strength"}) | {"width", "height"})
+    return (*(getattr(request, name) for name in names), settings.inpainting_mask_weight)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,10 @@ from torch.nn import functional
 from transformers import DPTForDepthEstimation
 
 from modules.backend.depth_layout import PATCH_PIXELS
+from modules.images.depth_levels import AS_IT_IS, DepthLevels
+from modules.images.resize import crop_and_resize
 
+_DEEPEST = 65535  # the nearest level of a depth map
 _MULTIPLE = 32  # the sides that the estimator's convolutions halve without a rest
 
 
@@ -57,7 +60,7 @@ def estimated_size(width: int, height: int, side: int) -> tuple[int, int]:
     return next(scaled), next(scaled)
 
 
-def as_channel(depth: Tensor, width: int, height: int) -> Tensor:
+def as_channel(depth: Tensor, width: int, height: int, levels: DepthLevels = AS_IT_IS) -> Tensor:
     """Return what a depth checkpoint sees beside the latents.
 
     As in LDM (LatentDepth2ImageDiffusion, ddpm.py): bicubic, then stretched so that the nearest becomes 1 and the
@@ -67,24 +70,32 @@ def as_channel(depth: Tensor, width: int, height: int) -> Tensor:
         depth: Inverse depth or a depth map, [1, any, any].
         width: Of the picture in pixels.
         height: Likewise.
+        levels: How it is adjusted once it is stretched.
 
     Returns:
         float32 [1, 1, height / 8, width / 8].
     """
     size = (height // 8, width // 8)
     small = functional.interpolate(depth[:, None].float(), size=size, mode="bicubic")
-    return _stretched(small) * 2 - 1 if _span(small) else torch.zeros_like(small)
+    return levels(_stretched(small)) * 2 - 1 if _span(small) else torch.zeros_like(small)
 
 
-def as_map(depth: Tensor, width: int, height: int) -> Image.Image:
-    """Return estimated depth as a picture in grey: white is near. It can be given back as a depth map."""
-    levels = (_stretched(depth[0]) * 255).round().to(torch.uint8).cpu().numpy()
-    return Image.fromarray(levels).resize((width, height), Image.Resampling.BICUBIC)
+def as_map(depth: Tensor, width: int, height: int, levels: DepthLevels = AS_IT_IS) -> Image.Image:
+    """Return depth as a picture in grey: white is near. It can be given back as a depth map."""
+    grey = (levels(_stretched(depth[0])) * 255).round().to(torch.uint8).cpu().numpy()
+    return Image.fromarray(grey).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def from_map(image: Image.Image) -> Tensor:
-    """Return a depth map, white for near, as depth: float32 [1, height, width], 0 to 1."""
-    return torch.from_numpy(np.array(image.convert("L")))[None].float() / 255
+def from_map(image: Image.Image, width: int, height: int) -> Tensor:
+    """Return a depth map, cut to a size, as depth: float32 [1, height, width], 0 (far) to 1 (near).
+
+    Args:
+        image: 16 bits of grey, white for near.
+        width: Of the picture.
+        height: Likewise.
+    """
+    deep = Image.fromarray(np.asarray(image).astype(np.float32) / _DEEPEST)
+    return torch.from_numpy(np.array(crop_and_resize(deep, width, height)))[None]
 
 
 def _span(values: Tensor) -> float:

@@ -14,9 +14,9 @@ from modules.backend.noise import ImageNoise, options_of
 from modules.backend.picture import Seen
 from modules.backend.scheduler import StepState
 from modules.core.errors import Cancelled, NotFinite
-from modules.params.depth import DepthRequest
+from modules.params.repainting import RepaintingRequest
 from modules.params.result import Listener, Progress
-from modules.plan import ImagePlan, Plan
+from modules.plan import Plan
 
 
 class Overflow(NotFinite):
@@ -84,36 +84,48 @@ def generate_batch(
     channels = components.vae.config["latent_channels"]
     shape = (channels, request.height // 8, request.width // 8)
     noise = ImageNoise(batch, shape, device, options_of(plan))
+    begun = None if seen is None else seen.begun(ImageNoise(batch, shape, device, options_of(plan)))
     # 4. Steps
     listener.on_phase("Sampling")
     stepper = Stepper(model, listener, batch_index, len(plan.batches))
-    latents = sample.run(model, plan, steering, seen, noise, stepper)
+    latents = sample.run(model, plan, steering, begun, noise, stepper)
     if not bool(torch.isfinite(latents).all()):
         raise Overflow(
             "The UNet produced invalid numbers, so there is no picture to show.",
             "Try another checkpoint or start with --no-half.",
         )
     # 5. Pictures, one by one
-    _decode_each(components.vae, latents, batch, listener)
+    _decode_each(components.vae, latents, plan, batch_index, seen, listener)
 
 
 def _look(model: LoadedModel, plan: Plan, listener: Listener) -> Seen | None:
     """Return what is seen of the picture that is repainted, None when there is none."""
-    if not isinstance(plan.request, DepthRequest):
+    if not isinstance(plan.request, RepaintingRequest):
         return None
     listener.on_phase("Reading the picture")
-    seen = model.see(plan.request, plan.checkpoint.name)
-    listener.on_depth_map(seen.depth_map)
+    seen = model.see(plan.request, plan.settings, plan.checkpoint.name)
+    if seen.depth_map is not None:
+        listener.on_depth_map(seen.depth_map)
     return seen
 
 
 def _decode_each(
-    autoencoder: AutoencoderKL, latents: Tensor, batch: tuple[ImagePlan, ...], listener: Listener
+    autoencoder: AutoencoderKL,
+    latents: Tensor,
+    plan: Plan,
+    batch_index: int,
+    seen: Seen | None,
+    listener: Listener,
 ) -> None:
-    for row, image in enumerate(batch):
+    for row, image in enumerate(plan.batches[batch_index]):
         stop_if_interrupted(listener)
         listener.on_phase("Decoding")
-        listener.on_image(image.index, vae.decode(autoencoder, latents[row : row + 1]))
+        own = latents[row : row + 1]
+        result = vae.decode(autoencoder, own)
+        if seen is not None:
+            assert isinstance(plan.request, RepaintingRequest)
+            result = seen.finished(plan.request, plan.settings, own, result)
+        listener.on_image(image.index, result)
 
 
 def stop_if_interrupted(listener: Listener) -> None:

@@ -1,10 +1,13 @@
-"""What some UNets see beside the latents, in a picture made from words alone: that there is no other picture."""
+"""What some UNets see beside the latents: the picture under its mask, or that there is no picture."""
 
 from __future__ import annotations
 
 import torch
+from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
+from modules.backend import vae as autoencoder
 from modules.backend.loader import Components
 
 
@@ -33,3 +36,29 @@ def without_picture(components: Components, width: int, height: int) -> Tensor |
         latents = vae.encode(grey, return_dict=False)[0].mode() * vae.config["scaling_factor"]
         return torch.cat([torch.ones_like(latents[:, :1]), latents], dim=1)
     return None
+
+
+def beside_picture(
+    components: Components, image: Image.Image, share: Tensor | None, weight: float
+) -> Tensor | None:
+    """Return the channels that tell an inpainting UNet what is repainted; None for one that sees the latents alone.
+
+    As A1111 (inpainting_image_conditioning): the mask, and the latents of the picture, grey where it is masked.
+
+    Args:
+        components: The checkpoint's parts.
+        image: RGB; the sides are multiples of 8.
+        share: The mask, float32 [1, 1, height, width], 1 where it is repainted; None repaints all.
+        weight: How grey the masked part is; 0 shows the picture, 1 nothing of it.
+
+    Returns:
+        [1, 1 + channels, height / 8, width / 8], the mask first, on the VAE's device.
+    """
+    vae, unet = components.vae, components.unet
+    if int(unet.config["in_channels"]) != 2 * int(vae.config["latent_channels"]) + 1:
+        return None
+    pixels = autoencoder.pixels_of(image)
+    share = torch.ones_like(pixels[:, :1]) if share is None else share
+    latents = autoencoder.encode_pixels(vae, pixels * (1 - share * weight))
+    mask = functional.interpolate(share.to(latents), size=latents.shape[2:])  # nearest
+    return torch.cat([mask, latents], dim=1)

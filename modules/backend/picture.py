@@ -1,17 +1,28 @@
-"""What the network is shown of a picture that is repainted: its latents and its depth."""
+"""What the network is shown of a picture that is repainted, and how a result goes back into it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-from PIL import Image
+import numpy as np
+import torch
+from PIL import Image, ImageChops
 from torch import Tensor
+from torch.nn import functional
 
-from modules.backend import depth, vae
+from modules.backend import depth, image_conditioning, vae
+from modules.backend.inpainting import CONTENTS, LatentMask, SoftMask, latent_share
 from modules.backend.loader import Components
+from modules.images.colour_correction import correct_colours
+from modules.images.depth_levels import DepthLevels
+from modules.images.repaint import Canvas, lay_out
 from modules.images.resize import crop_and_resize
 from modules.models.tasks import no_estimator
 from modules.params.depth import DepthRequest
+from modules.params.img2img import Img2ImgRequest
+from modules.params.repainting import RepaintingRequest
+from modules.params.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -19,38 +30,116 @@ class Seen:
     """A picture as the network sees it.
 
     Args:
-        latents: [1, channels, height / 8, width / 8], scaled.
-        depth: float32 [1, 1, height / 8, width / 8], from -1 (far) to 1 (near), on the UNet's device.
-        depth_map: The same for people, in grey, of the picture's size; white is near.
+        latents: [1 or pictures, channels, height / 8, width / 8], scaled.
+        canvas: The picture that they are of, and its way back.
+        beside: What the network sees beside the latents, [1, more channels, height / 8, width / 8]; None for nothing.
+        depth_map: The depth for people, in grey, of the picture's size; white is near. None without depth.
+        share: What is repainted, float32 [1, 1, height / 8, width / 8]; None repaints all.
+        content: The masked content, by A1111's number.
     """
 
     latents: Tensor
-    depth: Tensor
-    depth_map: Image.Image
+    canvas: Canvas
+    beside: Tensor | None = None
+    depth_map: Image.Image | None = None
+    share: Tensor | None = None
+    content: int = 1
+
+    def begun(self, noise: Callable[[], Tensor]) -> Seen:
+        """Return it with its masked content where that is made of latents.
+
+        Args:
+            noise: Returns the first noise of each picture.
+        """
+        make = CONTENTS.get(self.content)
+        if make is None or self.share is None:
+            return self
+        return replace(self, latents=make(self.latents.float(), self.share, noise))
+
+    def mask(self, request: RepaintingRequest) -> LatentMask | None:
+        """Return what keeps a part of the picture; None when all is repainted."""
+        if self.share is None or not isinstance(request, Img2ImgRequest):
+            return None
+        if request.soft_inpainting_enabled:
+            return SoftMask(self.latents.float(), self.share, request)
+        return LatentMask(self.latents.float(), self.share)
+
+    def finished(
+        self, request: RepaintingRequest, settings: Settings, latents: Tensor, result: Image.Image
+    ) -> Image.Image:
+        """Return a result with the picture's colours, if asked, and in its place in the picture.
+
+        Args:
+            request: Says how the mask is meant.
+            settings: Of the job.
+            latents: Of the result, [1, channels, height / 8, width / 8].
+            result: Decoded.
+        """
+        if settings.img2img_color_correction:
+            result = correct_colours(result, self.canvas.image)
+        overlay, mask = self.canvas.overlay, self.mask(request)
+        if overlay is None or mask is None:
+            return result
+        share = mask.composite(latents, overlay.share.size)
+        if share is not None:  # the composite may not reach beyond the mask
+            reach = overlay.share.point([0, *[255] * 255])
+            share = ImageChops.darker(share, reach)
+        return overlay.over(result, share)
 
 
-def look(components: Components, request: DepthRequest, name: str) -> Seen:
-    """Return what is seen of the request's picture, cut to the request's size.
+def look(components: Components, request: RepaintingRequest, settings: Settings, name: str) -> Seen:
+    """Return what is seen of the request's picture.
 
     Args:
         components: The checkpoint's parts.
         request: With a picture.
+        settings: Of the job.
         name: The checkpoint's, for messages.
 
     Raises:
-        UserError: there is neither a depth map nor an estimator.
+        UserError: there is neither a depth map nor an estimator, or the mask is empty.
         NotFinite: the VAE produced invalid numbers.
     """
+    if isinstance(request, DepthRequest):
+        return _look_by_depth(components, request, name)
+    assert isinstance(request, Img2ImgRequest), "these two repaint pictures"
+    return _look_by_mask(components, request, settings.inpainting_mask_weight)
+
+
+def _look_by_depth(components: Components, request: DepthRequest, name: str) -> Seen:
     assert request.init_image is not None, "make_plan refuses a request without a picture"
     size = request.width, request.height
     image = crop_and_resize(request.init_image.to_pil(), *size)
     if request.depth_map is not None:
-        depth_map = crop_and_resize(request.depth_map.to_pil().convert("L"), *size)
-        values = depth.from_map(depth_map)
+        values = depth.from_map(request.depth_map.to_pil(), *size)
     elif components.depth_estimator is not None:
         values = depth.estimate(components.depth_estimator, image)
-        depth_map = depth.as_map(values, *size)
     else:
         raise no_estimator(name)
-    channel = depth.as_channel(values, *size).to(components.unet.device)
-    return Seen(vae.encode(components.vae, image), channel, depth_map)
+    levels = DepthLevels.of(request)
+    channel = depth.as_channel(values, *size, levels).to(components.unet.device)
+    depth_map = depth.as_map(values, *size, levels)
+    return Seen(vae.encode(components.vae, image), Canvas(image), channel, depth_map)
+
+
+def _look_by_mask(components: Components, request: Img2ImgRequest, weight: float) -> Seen:
+    canvas = lay_out(request)
+    size = request.width, request.height
+    latents = vae.encode(components.vae, canvas.image)
+    if canvas.image.size != size:  # A1111's resize mode "latent upscale"
+        cells = request.height // 8, request.width // 8
+        latents = functional.interpolate(latents, size=cells, mode="bilinear")
+        canvas = replace(canvas, image=canvas.image.resize(size, Image.Resampling.BICUBIC))
+    rounded = request.mask_round and not request.soft_inpainting_enabled
+    pixels = None if canvas.mask is None else _pixel_share(canvas.mask, rounded=rounded)
+    beside = image_conditioning.beside_picture(components, canvas.image, pixels, weight)
+    share = None
+    if canvas.latent_mask is not None:
+        share = latent_share(canvas.latent_mask, *size, rounded=rounded).to(latents.device)
+    content = request.inpainting_fill if share is not None else 1
+    return Seen(latents, canvas, beside, None, share, content)
+
+
+def _pixel_share(mask: Image.Image, *, rounded: bool) -> Tensor:
+    share = torch.from_numpy(np.array(mask))[None, None].float() / 255
+    return share.round() if rounded else share

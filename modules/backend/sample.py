@@ -13,7 +13,7 @@ from modules.backend.guidance import Clock, GuidedUNet, Steering
 from modules.backend.noise import ImageNoise
 from modules.backend.picture import Seen
 from modules.backend.scheduler import SamplerScheduler, StepState
-from modules.params.depth import DepthRequest
+from modules.params.repainting import RepaintingRequest
 from modules.params.settings import Settings
 from modules.plan import Plan
 from modules.sampling.course import Course
@@ -44,7 +44,7 @@ def run(
     start = course.whole()
     noise.sigmas = course.stretch()
     repainting = None
-    if isinstance(request, DepthRequest):
+    if isinstance(request, RepaintingRequest):
         repainting = request.denoising_strength, plan.settings.img2img_fix_steps
         noise.sigmas = course.stretch(*repainting)
         start = with_more_noise(course.part_way(*repainting), plan.settings)
@@ -73,8 +73,11 @@ def run(
     if seen is None:
         unet.extra = image_conditioning.without_picture(components, request.width, request.height)
         return pipelines.txt2img(components, unet, scheduler, request, noise())
-    unet.extra = seen.depth
-    return pipelines.img2img(components, unet, scheduler, request, seen.latents, noise)
+    assert isinstance(request, RepaintingRequest), "only those have a picture to be seen"
+    unet.extra = seen.beside
+    mask = scheduler.mask = seen.mask(request)
+    latents = pipelines.img2img(components, unet, scheduler, request, seen.latents, noise)
+    return latents if mask is None else mask.after(latents)
 
 
 def course_of(model: LoadedModel, plan: Plan) -> Course:

@@ -12,13 +12,31 @@ from modules.core.errors import NotFinite
 
 
 def encode(vae: AutoencoderKL, image: Image.Image) -> Tensor:
+    """Return the latents of one picture; see `encode_pixels`.
+
+    Args:
+        vae: The checkpoint's VAE.
+        image: RGB; width and height are multiples of 8.
+
+    Raises:
+        NotFinite: the VAE produced NaN or infinity.
+    """
+    return encode_pixels(vae, pixels_of(image))
+
+
+def pixels_of(image: Image.Image) -> Tensor:
+    """Return a picture in RGB as the VAE sees it: float32 [1, 3, height, width], -1 to 1."""
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None] / 127.5 - 1
+
+
+def encode_pixels(vae: AutoencoderKL, pixels: Tensor) -> Tensor:
     """Return the latents of one picture: the posterior's mode, so that no chance comes in.
 
     A1111 draws from the posterior without a seed; its spread is far below what can be seen.
 
     Args:
         vae: The checkpoint's VAE.
-        image: RGB; width and height are multiples of 8.
+        pixels: [1, 3, height, width], -1 to 1; the sides are multiples of 8.
 
     Returns:
         [1, channels, height / 8, width / 8] in the VAE's dtype, scaled as the UNet knows them.
@@ -26,9 +44,8 @@ def encode(vae: AutoencoderKL, image: Image.Image) -> Tensor:
     Raises:
         NotFinite: the VAE produced NaN or infinity.
     """
-    pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None]
-    scaled = pixels.to(vae.device, vae.dtype) / 127.5 - 1
-    latents = vae.encode(scaled, return_dict=False)[0].mode() * vae.config["scaling_factor"]
+    seen = pixels.to(vae.device, vae.dtype)
+    latents = vae.encode(seen, return_dict=False)[0].mode() * vae.config["scaling_factor"]
     if not bool(torch.isfinite(latents).all()):
         raise NotFinite(
             "The VAE produced invalid numbers, so the picture cannot be repainted.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from modules.core.errors import UserError
 from modules.models.depth_config import DEPTH_CLASS_TOKEN
 from modules.models.header import read_header
@@ -9,6 +11,27 @@ from modules.models.manager import Checkpoint, ModelManager
 from modules.params.request import Task
 
 _MOST_NAMES = 5
+# What is said of a checkpoint that cannot do a task, by what its network sees beside the latents.
+_NO_DEPTH = "is no depth checkpoint, and the Depth tab needs one"
+_REFUSALS: Mapping[Task, Mapping[str, str]] = {
+    "txt2img": {"depth": "repaints a picture by its depth and makes none from words alone"},
+    "img2img": {
+        "depth": "repaints a picture by its depth, not by its colours",
+        "picture": "follows instructions (InstructPix2Pix), which is not built yet",
+    },
+    "inpaint": {
+        "depth": "repaints whole pictures by their depth and knows no masks",
+        "picture": "repaints whole pictures (InstructPix2Pix) and knows no masks",
+    },
+    "depth2img": {"": _NO_DEPTH, "masked picture": _NO_DEPTH, "picture": _NO_DEPTH},
+}
+# A file that can, for who has none.
+_EXAMPLES: Mapping[Task, str] = {
+    "txt2img": "v1-5-pruned-emaonly.safetensors",
+    "img2img": "v1-5-pruned-emaonly.safetensors",
+    "inpaint": "sd-v1-5-inpainting.ckpt",
+    "depth2img": "512-depth-ema.ckpt",
+}
 
 
 def misfit(
@@ -26,16 +49,14 @@ def misfit(
         BadFile: the checkpoint cannot be read any more.
         NotFound: it is gone.
     """
-    sees_depth = models.family_of(checkpoint).extra_input == "depth"
-    if task == "txt2img" and sees_depth:
+    sees = models.family_of(checkpoint).extra_input
+    refusal = _REFUSALS[task].get(sees)
+    if refusal is not None:
+        tab = "Use it in the Depth tab, or " if sees == "depth" else ""
+        advice = _advice(task, models)
         return UserError(
-            f"'{checkpoint.name}' repaints a picture by its depth and makes none from words alone.",
-            "Use it in the Depth tab, or choose another checkpoint.",
-        )
-    if task == "depth2img" and not sees_depth:
-        return UserError(
-            f"'{checkpoint.name}' is no depth checkpoint, and this version repaints pictures with those alone.",
-            _advice(models),
+            f"'{checkpoint.name}' {refusal}.",
+            tab + (advice if tab else advice[0].upper() + advice[1:]),
         )
     if task == "depth2img" and not has_depth_map and not _estimates(checkpoint):
         return no_estimator(checkpoint.name)
@@ -51,13 +72,13 @@ def _estimates(checkpoint: Checkpoint) -> bool:
     return DEPTH_CLASS_TOKEN in read_header(checkpoint.path).tensors
 
 
-def _advice(models: ModelManager) -> str:
+def _advice(task: Task, models: ModelManager) -> str:
     names = [
         f"'{found.name}'"
         for found in models.checkpoints()
-        if not found.fault and models.family_of(found).extra_input == "depth"
+        if not found.fault and models.family_of(found).extra_input not in _REFUSALS[task]
     ]
     if not names:
-        return "Put one, such as 512-depth-ema.ckpt, into models/Stable-diffusion and choose it."
+        return f"put one, such as {_EXAMPLES[task]}, into models/Stable-diffusion and choose it."
     more = " or another" if len(names) > _MOST_NAMES else ""
-    return f"Choose {' or '.join(names[:_MOST_NAMES])}{more}."
+    return f"choose {' or '.join(names[:_MOST_NAMES])}{more}."

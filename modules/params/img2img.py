@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from modules.params.image import Mask, Picture
+from modules.params.image import Mask
 from modules.params.outpainting import OutpaintingFields
 from modules.params.param import param
-from modules.params.request import GenerationRequest, Task
+from modules.params.repainting import RepaintingRequest
+from modules.params.request import Task
 from modules.params.soft_inpainting import SoftInpaintingFields
 
 EDIT_CFG_SCALE = 1.5  # A1111's page; its API has none
@@ -23,24 +24,13 @@ def _only_masked(request: Img2ImgRequest) -> bool:
     return _masked(request) and request.inpaint_full_res
 
 
-class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, GenerationRequest):
+class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, RepaintingRequest):
     """A picture repainted by words; with a mask, or room at its sides, only what lies there."""
 
-    init_image: Picture = param(None, "Picture", help="What is repainted.", section="picture")
     mask: Mask = param(
         None,
         "Mask",
         help="White is repainted, black is kept; it is as large as the picture.",
-        section="picture",
-    )
-    denoising_strength: float = param(
-        0.75,
-        "Denoising strength",
-        help="0 keeps the picture nearly as it is; 1 keeps nothing.",
-        infotext="Denoising strength",
-        ge=0,
-        le=1,
-        slider=(0, 1, 0.01),
         section="picture",
     )
     resize_mode: int = param(
@@ -149,11 +139,6 @@ class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, GenerationRequest)
     def task(self) -> Task:
         """Return what kind of generation this is."""
         return "img2img" if self.mask is None and not any(self.sides) else "inpaint"
-
-    @property
-    def saved_as(self) -> str:
-        """Return A1111's word for the kind of picture, which names its folder in outputs."""
-        return "img2img"
 
     @property
     def blurs(self) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from tests.conftest import write_listed_depth
 
 URL = "/sdapi/v1/img2img"
 PICTURE = ImageField.from_pil(Image.new("RGB", (48, 32), "red")).to_base64()
+RAMP = ImageField.from_pil(Image.linear_gradient("L")).to_base64()
 SMALL = {"prompt": "a cat", "width": 64, "height": 64, "steps": 3, "seed": 5}
 DEPTH = {"override_settings": {"sd_model_checkpoint": "depth"}}
 
@@ -62,7 +63,7 @@ def test_info_tells_the_strength_and_no_picture(client: TestClient):
 
 
 def test_the_echo_nulls_the_pictures_unless_asked(client: TestClient):
-    echo = post(client, depth_map=PICTURE)["parameters"]
+    echo = post(client, depth_map=RAMP)["parameters"]
     assert (echo["init_images"], echo["mask"], echo["depth_map"]) == (None, None, None)
     assert echo["prompt"] == "a cat"
     whole = post(client, include_init_images=True)["parameters"]
@@ -107,7 +108,7 @@ def test_what_cannot_be_done_is_told_in_a_sentence(client: TestClient, body: dic
 
 def test_a_depth_map_stands_in_for_the_estimator(client: TestClient):
     pruned = {"override_settings": {"sd_model_checkpoint": "pruned"}}
-    assert len(post(client, depth_map=PICTURE, **pruned)["images"]) == 1
+    assert len(post(client, depth_map=RAMP, **pruned)["images"]) == 1
 
 
 def test_fields_without_effect_and_further_pictures_are_told(client: TestClient):

@@ -102,7 +102,7 @@ def test_every_part_of_the_request_counts(draw, change: dict[str, Any]):
 
 def test_a_flat_picture_is_repainted(draw):
     flat = ImageField.from_pil(Image.new("RGB", (64, 64), "grey"))
-    assert len(draw(init_image=flat, depth_map=flat)) == 1
+    assert len(draw(init_image=flat)) == 1
 
 
 def test_progress_counts_the_steps_that_are_made(draw):

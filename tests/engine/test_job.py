@@ -102,7 +102,7 @@ def test_an_ended_job_has_let_go_of_its_pictures(idle_engine: Engine):
     engine, folder = idle_engine, idle_engine.paths.checkpoint_folders[0]
     write_listed_depth(folder / "depth.safetensors")
     engine.models.refresh()
-    picture = ImageField.from_pil(Image.new("RGB", (8, 8)))
+    picture = ImageField.from_pil(Image.linear_gradient("L"))
     request = DepthRequest(init_image=picture, depth_map=picture, seed=1)
     plan = make_plan(request, engine.models, engine.models.find("depth"), engine.samplers, engine.schedules)
     job = Job(plan, keep)

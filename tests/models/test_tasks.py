@@ -6,7 +6,7 @@ import pytest
 
 from modules.models.manager import ModelManager
 from modules.models.tasks import misfit
-from tests.conftest import write_listed_checkpoint, write_listed_depth
+from tests.conftest import SD1_SHAPES, write_listed_checkpoint, write_listed_depth
 from tests.models.files import CONFIGS
 
 
@@ -39,7 +39,40 @@ def test_words_alone_are_too_little_for_a_depth_checkpoint(folder: Path):
     write_listed_depth(folder / "depth.safetensors")
     assert said(folder, "txt2img", "depth") == (
         "'depth.safetensors' repaints a picture by its depth and makes none from words alone. "
-        "Use it in the Depth tab, or choose another checkpoint."
+        "Use it in the Depth tab, or choose 'plain.safetensors'."
+    )
+
+
+SEES = {"inpainting": 9, "instruct": 8, "depth": 5, "plain": 4}
+
+
+@pytest.fixture
+def all_kinds(folder: Path) -> Path:
+    for name, channels in SEES.items():
+        first = {"model.diffusion_model.input_blocks.0.0.weight": [4, channels, 1, 1]}
+        write_listed_checkpoint(folder / f"{name}.safetensors", name, SD1_SHAPES | first)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("task", "able"),
+    [
+        ("txt2img", ["inpainting", "instruct", "plain"]),
+        ("img2img", ["inpainting", "plain"]),
+        ("inpaint", ["inpainting", "plain"]),
+        ("depth2img", ["depth"]),
+    ],
+)
+def test_each_task_says_which_checkpoints_can(all_kinds: Path, task, able: list[str]):
+    refusals = {name: said(all_kinds, task, name, has_depth_map=True) for name in SEES}
+    assert sorted(name for name, refusal in refusals.items() if not refusal) == able
+    named = " or ".join(f"'{name}.safetensors'" for name in able)
+    assert all(refusal.endswith(f"hoose {named}.") for refusal in refusals.values() if refusal)
+
+
+def test_a_mask_is_nothing_for_a_depth_checkpoint(all_kinds: Path):
+    assert said(all_kinds, "inpaint", "depth").startswith(
+        "'depth.safetensors' repaints whole pictures by their depth and knows no masks. Use it in the Depth tab, or choose "
     )
 
 
@@ -48,7 +81,7 @@ def test_depth_checkpoints_are_named_where_another_was_chosen(folder: Path):
     write_listed_depth(folder / "sub" / "b.safetensors")
     (folder / "broken.safetensors").write_bytes(b"nothing")
     assert said(folder, "depth2img", "plain") == (
-        "'plain.safetensors' is no depth checkpoint, and this version repaints pictures with those alone. "
+        "'plain.safetensors' is no depth checkpoint, and the Depth tab needs one. "
         "Choose 'a.safetensors' or 'sub/b.safetensors'."
     )
 

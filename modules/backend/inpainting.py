@@ -1,0 +1,122 @@
+"""Masks in the latents: what is kept of a picture while the rest is repainted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from modules.images.soft import Compositing, new_share
+from modules.params.soft_inpainting import SoftInpaintingFields
+
+
+@dataclass(frozen=True)
+class LatentMask:
+    """A1111's masked latents (sd_samplers_cfg_denoiser): the kept part is put back at every step and once at the end.
+
+    Args:
+        kept: The picture's latents, [1 or pictures, channels, height / 8, width / 8], scaled.
+        share: [1, 1, height / 8, width / 8], on their device: 1 where it is repainted, 0 where it is kept.
+    """
+
+    kept: Tensor
+    share: Tensor
+
+    def before(self, x: Tensor, sigma: float) -> Tensor:
+        """Return the noisy sample with the kept part free of noise, as A1111's DDIM family shows it."""
+        return self._blended(x, sigma)
+
+    def denoised(self, denoised: Tensor, sigma: float) -> Tensor:
+        """Return the prediction with the picture in its kept part."""
+        return self._blended(denoised, sigma)
+
+    def after(self, latents: Tensor) -> Tensor:
+        """Return the final latents with the picture in their kept part."""
+        return self._blended(latents, 0.0)
+
+    def composite(self, latents: Tensor, size: tuple[int, int]) -> Image.Image | None:
+        """Return how much of each pixel of a result is new; None when the mask alone says it."""
+        del latents, size
+        return None
+
+    def _blended(self, new: Tensor, sigma: float) -> Tensor:
+        del sigma
+        return self.kept * (1 - self.share) + new * self.share
+
+
+@dataclass(frozen=True)
+class SoftMask(LatentMask):
+    """A1111's soft inpainting: greys of the mask keep much while there is much noise, and less and less of it.
+
+    Args:
+        asked: Its fields.
+    """
+
+    asked: SoftInpaintingFields
+
+    def after(self, latents: Tensor) -> Tensor:
+        """Return the final latents: the composite of the pictures alone brings the original back."""
+        return latents
+
+    def composite(self, latents: Tensor, size: tuple[int, int]) -> Image.Image:
+        """Return how much of each pixel of a result is new, by how far its latents are from the picture's.
+
+        Args:
+            latents: Of one result, [1, channels, height / 8, width / 8].
+            size: Width and height of the answer.
+        """
+        change = torch.norm((latents - self.kept).float(), dim=1)[0].cpu().numpy()
+        asked = Compositing(
+            self.asked.soft_inpainting_mask_influence,
+            self.asked.soft_inpainting_difference_threshold,
+            self.asked.soft_inpainting_difference_contrast,
+        )
+        return new_share(change, self.share[0, 0].float().cpu().numpy(), asked, size)
+
+    def _blended(self, new: Tensor, sigma: float) -> Tensor:
+        """Return both mixed, with the contrast that averaging would take away."""
+        bias = self.asked.soft_inpainting_schedule_bias
+        exponent = sigma**bias * self.asked.soft_inpainting_preservation_strength
+        share = torch.where(self.share > 0, self.share**exponent, 0.0)
+        power = self.asked.soft_inpainting_transition_contrast_boost
+        mixed = self.kept * (1 - share) + new * share
+        old_size, new_size, size = (
+            torch.norm(one, dim=1, keepdim=True) for one in (self.kept, new, mixed)
+        )
+        wanted = (old_size**power * (1 - share) + new_size**power * share) ** (1 / power)
+        return mixed * (wanted / size.clamp(min=1e-6))
+
+
+def latent_share(mask: Image.Image, width: int, height: int, *, rounded: bool) -> Tensor:
+    """Return a mask in the size of the latents: float32 [1, 1, height / 8, width / 8], 0 to 1.
+
+    Args:
+        mask: L.
+        width: Of the picture.
+        height: Likewise.
+        rounded: Whether a cell is repainted wholly or not at all, as in A1111.
+    """
+    # A1111 takes Pillow's default filter for colours, which is bicubic.
+    small = mask.resize((width // 8, height // 8), Image.Resampling.BICUBIC)
+    share = torch.from_numpy(np.array(small))[None, None].float() / 255
+    return share.round() if rounded else share
+
+
+def _noise(latents: Tensor, share: Tensor, noise: Callable[[], Tensor]) -> Tensor:
+    return latents * (1 - share) + noise() * share
+
+
+def _nothing(latents: Tensor, share: Tensor, noise: Callable[[], Tensor]) -> Tensor:
+    del noise
+    return latents * (1 - share)
+
+
+# What lies under the mask at first, by A1111's numbers; fill and original are made of pixels (images/repaint).
+CONTENTS: Mapping[int, Callable[[Tensor, Tensor, Callable[[], Tensor]], Tensor]] = {
+    2: _noise,
+    3: _nothing,
+}
