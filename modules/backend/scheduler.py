@@ -18,6 +18,9 @@ from modules.sampling.part_way import Start
 from modules.sampling.samplers import Sampler
 from modules.sampling.walk import DEFAULTS, Noise, Steps, visited_levels
 
+# A timestep that lies nearer to the whole one above than this is that one.
+_WHOLE = 1e-3
+
 
 @dataclass(frozen=True)
 class StepState:
@@ -189,9 +192,13 @@ class SamplerScheduler:
     def _denoised(self, model_output: Tensor) -> Tensor:
         """Return the clean sample that the network's output means (Salimans and Ho 2022 for v)."""
         sigma = self.sigma
-        if self._prediction_type == "v_prediction":
-            return self._seen / (sigma**2 + 1) - model_output * (sigma / math.sqrt(sigma**2 + 1))
-        return self._seen - model_output * sigma
+        if self._prediction_type != "v_prediction":
+            return self._seen - model_output * sigma
+        turned = sigma  # the level by which v is turned into noise
+        if self._sampler.kind.floors_timesteps:
+            turned = self._levels.sigma_at(math.floor(self.timestep_due() + _WHOLE))
+        to_noise = sigma / math.hypot(1, turned)
+        return self._seen * (1 - to_noise * turned / math.hypot(1, sigma)) - model_output * to_noise
 
     def _masked(self, denoised: Tensor) -> Tensor:
         if self.mask is None:

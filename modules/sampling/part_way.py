@@ -71,6 +71,8 @@ class Kind:
         least_kept: A run from a picture that keeps fewer would make none.
         masks_before: Whether the kept part of a picture is put back before the network sees it rather than into
             what it predicts.
+        floors_timesteps: Whether v is turned into noise by the level of the whole timestep below, as A1111 does;
+            UniPC visits levels between them.
     """
 
     sigmas: Callable[[int, Schedule, NoiseLevels, SamplingSettings], list[float]]
@@ -79,6 +81,7 @@ class Kind:
     least_steps: int = 1
     least_kept: int = 0
     masks_before: bool = False
+    floors_timesteps: bool = False
 
 
 def _scheduled(
@@ -140,4 +143,5 @@ TIMESTEPS = Kind(
     least_steps=2,
     least_kept=2,
     masks_before=True,
+    floors_timesteps=True,
 )

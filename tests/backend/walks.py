@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ def formula(x: Tensor, t: Tensor) -> Tensor:
     return 0.9 * torch.tanh(1.3 * x + 0.4 * t) + 0.2 * torch.sin(3 * x.roll(1, -1) + 5 * t)
 
 
+@cache
 def tiny_network(prediction_type: str = "epsilon") -> Network:
     """Return the tiny real network with one prompt."""
     unet, cond = tiny_components(prediction_type).unet, conditioning(1)
