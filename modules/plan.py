@@ -20,6 +20,8 @@ from modules.params.request import LARGEST_SEED, GenerationRequest
 from modules.params.settings import Settings
 from modules.prompt.schedule import Timeline
 from modules.sampling.course import check_steps
+from modules.sampling.hearing import HEARD_BY_SOME, heard
+from modules.sampling.names import look_up
 from modules.sampling.samplers import Sampler
 from modules.sampling.schedules import Schedule
 
@@ -130,8 +132,8 @@ def make_plan(
     model = plan_model(models, checkpoint, settings)
     family = models.family_of(checkpoint)
     _check_task(request, models, checkpoint)
-    sampler = samplers.get(request.sampler_name)
-    chosen = schedules.get(request.scheduler)
+    sampler, chosen = look_up(request.sampler_name, request.scheduler, samplers, schedules)
+    schedule = schedules.get(sampler.automatic) if chosen.sigmas is None else chosen
     strength = request.denoising_strength if isinstance(request, RepaintingRequest) else None
     check_steps(sampler, request.steps, strength, settings.img2img_fix_steps)
     seed = request.seed if request.seed != -1 else _random_seed()
@@ -145,9 +147,15 @@ def make_plan(
         ),
         model=model,
         sampler=sampler,
-        schedule=schedules.get(sampler.automatic) if chosen.sigmas is None else chosen,
+        schedule=schedule,
         batches=_batches(request, seed, subseed),
-        settings=_effective(settings, request, checkpoint, family),
+        settings=_effective(
+            settings,
+            request,
+            checkpoint,
+            family,
+            heard(sampler, schedule, settings, strength is None),
+        ),
         notes=(*_notes(request, model, family), *look_over(request)),
     )
 
@@ -177,12 +185,16 @@ def _batches(
 
 
 def _effective(
-    settings: Settings, request: GenerationRequest, checkpoint: Checkpoint, family: Family
+    settings: Settings,
+    request: GenerationRequest,
+    checkpoint: Checkpoint,
+    family: Family,
+    heard_options: frozenset[str],
 ) -> Settings:
     """Return the options with those at their defaults that have no effect, so that the infotext tells what counted."""
+    without_effect = {*(HEARD_BY_SOME - heard_options)}
     if not skips_layers(checkpoint):
-        settings = settings.replace(CLIP_stop_at_last_layers=1)
-    without_effect: set[str] = set()
+        without_effect.add("CLIP_stop_at_last_layers")
     if not isinstance(request, RepaintingRequest):
         without_effect.update(_OF_REPAINTING)
     if family.extra_input != "masked picture" or request.task != "inpaint":

@@ -235,3 +235,28 @@ def test_exact_steps_make_small_strengths_possible(repainting_plan_of):
 def test_what_is_to_be_known_of_the_pictures_is_noted(repainting_plan_of):
     white = ImageField.from_pil(Image.new("L", (8, 8), 255), MASK)
     assert "The mask covers the whole picture; all of it is repainted." in repainting_plan_of(mask=white).notes
+
+
+def test_a_samplers_name_of_old_holds_its_schedule(plan_of):
+    plan = plan_of(sampler_name="DPM++ 2M SDE Karras")
+    assert (plan.request.sampler_name, plan.request.scheduler) == ("DPM++ 2M SDE", "Karras")
+    assert plan.schedule.name == "Karras"
+
+
+def test_options_that_the_sampler_does_not_hear_are_left_at_their_defaults(plan_of):
+    asked = {"s_churn": 2.0, "uni_pc_order": 2, "rho": 5.0, "sigma_min": 0.1, "eta_noise_seed_delta": 31337}
+    names = [*asked]
+    kept = {
+        name: [getattr(plan_of(sampler_name=name, scheduler="Karras", override_settings=asked).settings, option) for option in names]
+        for name in ("Euler", "UniPC", "DPM++ 2M")
+    }
+    assert kept == {
+        "Euler": [2.0, 3, 5.0, 0.1, 31337],
+        "UniPC": [0.0, 2, 0.0, 0.0, 0],
+        "DPM++ 2M": [0.0, 3, 5.0, 0.1, 0],
+    }
+
+
+def test_karras_with_ddim_is_written_though_it_has_no_effect(plan_of):
+    plan = plan_of(sampler_name="DDIM", scheduler="Karras")
+    assert plan.request_of(plan.images[0]).scheduler == "Karras"

@@ -10,6 +10,7 @@ from modules.core.version import NAME
 from modules.infotext.names import sampler_of, schedule_of
 from modules.infotext.old_versions import first_pass, old_ways
 from modules.infotext.words import Words
+from modules.sampling.names import split_name
 from modules.sampling.samplers import Sampler
 from modules.sampling.schedules import Schedule
 
@@ -147,11 +148,8 @@ def _sampling(
         return found
     name, schedule = sampler_of(pairs[sampler_key])
     if name not in samplers:
-        for label in schedules:
-            bare = name.removesuffix(f" {label}")
-            if bare != name and bare in samplers:
-                name, schedule = bare, label
-                break
+        name, held = split_name(name, samplers, schedules)
+        schedule = held or schedule
     found[sampler_key] = name
     if schedule and found.get(schedule_key, "Automatic") == "Automatic":
         found[schedule_key] = schedule

@@ -52,7 +52,10 @@ def dpm_adaptive(
         t_down, up = _renewal(t, t_next, end, eta)
         epsilon = (x - (yield x, math.exp(-t))) * math.exp(t)
         low, high = yield from _third_order(x, epsilon, t, t_down)
-        if controller.accepts(_disagreement(low, high, former)):
+        error = _disagreement(low, high, former)
+        if not math.isfinite(error):
+            return high  # smaller steps would not help; who runs the sampler tells of it
+        if controller.accepts(error):
             former, x, t = low, high, t_next
             if up > 0:
                 x = x + noise() * up

@@ -1,33 +1,41 @@
-"""Sampler names of old: until A1111 1.9 a name carried its schedule, as "DPM++ 2M Karras" does."""
+"""What names of samplers and schedules stand for. Until A1111 1.9 one name held both, as "DPM++ 2M Karras" does."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-_AUTOMATIC = "Automatic"
+from modules.core.registry import Registry
+from modules.sampling.samplers import Sampler
+from modules.sampling.schedules import Schedule
 
 
-def split_name(
-    name: str, scheduler: str, samplers: Iterable[str], schedules: Iterable[str]
-) -> tuple[str, str]:
-    """Return the sampler's and the schedule's name that a name and a chosen schedule stand for.
+def split_name(name: str, samplers: Iterable[str], schedules: Iterable[str]) -> tuple[str, str]:
+    """Return the sampler's name and the schedule's that stands at its end, "" when none does.
 
     Args:
-        name: A sampler's name, perhaps with a schedule's at its end. One that is known stays as it is.
-        scheduler: The schedule that is chosen beside it; it counts only when the name carries none.
-        samplers: The known samplers' names, as the table spells them.
+        name: As it is found. One that is known whole, or in which nothing is known, stays as it is.
+        samplers: The known samplers' names.
         schedules: The known schedules' names.
-
-    Returns:
-        The name as it came if nothing in it is known: who looks it up then says so.
     """
     known = {one.casefold(): one for one in samplers}
-    words = name.strip()
-    if words.casefold() in known:
-        return known[words.casefold()], scheduler or _AUTOMATIC
+    words = name.strip().casefold()
+    if words in known:
+        return known[words], ""
     for schedule in schedules:
-        ending = f" {schedule}".casefold()
-        stem = words.casefold().removesuffix(ending)
-        if words.casefold().endswith(ending) and stem in known:
+        stem = words.removesuffix(f" {schedule}".casefold())
+        if stem != words and stem in known:
             return known[stem], schedule
-    return name, scheduler or _AUTOMATIC
+    return name, ""
+
+
+def look_up(
+    name: str, scheduler: str, samplers: Registry[Sampler], schedules: Registry[Schedule]
+) -> tuple[Sampler, Schedule]:
+    """Return the rows of a sampler and a schedule; one that the sampler's name holds goes before the other.
+
+    Raises:
+        NotFound: there is no such row; the message names the nearest ones.
+    """
+    spellings = [spelling for row in schedules for spelling in (row.name, *row.aliases)]
+    sampler, held = split_name(name, samplers.names(), spellings)
+    return samplers.get(sampler), schedules.get(held or scheduler)

@@ -281,3 +281,21 @@ def test_nan_in_a_request_is_refused_before_a_picture_is_made(client: TestClient
     response = client.post(URL, content=b'{"eta": NaN}', headers={"content-type": "application/json"})
     assert response.status_code == 422
     assert response.json()["detail"] == "The request holds NaN or Infinity, which JSON does not know."
+
+
+def test_a_samplers_name_of_old_holds_its_schedule(client: TestClient):
+    answer = client.post(URL, json={**SMALL, "sampler_name": "DPM++ SDE Karras", "scheduler": "automatic"}).json()
+    assert "Sampler: DPM++ SDE, Schedule type: Karras" in json.loads(answer["info"])["infotexts"][0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"sampler_name": "DPM++ 2N"}, "There is no sampler named 'DPM++ 2N'. Did you mean 'DPM++ 2M'"),
+        ({"scheduler": "karas"}, "There is no schedule type named 'karas'. Did you mean 'Karras'?"),
+    ],
+)
+def test_an_unknown_sampler_or_schedule_is_answered_with_the_nearest(client: TestClient, asked: dict, said: str):
+    response = client.post(URL, json={**SMALL, **asked})
+    assert response.status_code == 404
+    assert said in response.json()["detail"]

@@ -20,13 +20,21 @@ from modules.params.settings_sampling import SamplingSettings
 from modules.params.txt2img import Txt2ImgRequest
 from modules.sampling.euler import restart_steps
 from modules.sampling.samplers import SAMPLERS
-from tests.backend.tiny import Counting, conditioning, noise_of, sd1_alphas, tiny_components
+from tests.backend.tiny import (
+    Counting,
+    conditioning,
+    noise_of,
+    sd1_alphas,
+    steering,
+    tiny_components,
+)
 from tests.backend.walks import (
     LEVELS,
     SHAPE,
     Drawn,
     Network,
     course_of,
+    formula,
     tiny_network,
     walked,
 )
@@ -246,7 +254,7 @@ def test_dpm_adaptive_decides_through_the_stock_pipeline_how_many_steps_it_makes
     scheduler = SamplerScheduler(
         course.sampler, course.whole(), course.levels, noise, "epsilon", states.append, course.settings
     )
-    guided = GuidedUNet(counting, conditioning(1), conditioning(2), 5.0)
+    guided = GuidedUNet(counting, steering(conditioning(1), conditioning(2)), 5.0)
     latents = pipelines.txt2img(components, guided, scheduler, Txt2ImgRequest(width=64, height=64), noise())
     assert latents.isfinite().all()
     assert len(states) == len(counting.timesteps) > 20

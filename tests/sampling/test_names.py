@@ -2,29 +2,53 @@ from __future__ import annotations
 
 import pytest
 
-from modules.sampling.names import split_name
+from modules.core.errors import NotFound
+from modules.sampling.names import look_up, split_name
+from modules.sampling.samplers import SAMPLERS
+from modules.sampling.schedules import SCHEDULES
 
-SAMPLERS = ["DPM++ 2M", "DPM++ 2M SDE", "Euler a", "DDIM"]
-SCHEDULES = ["Automatic", "Karras", "SGM Uniform", "Exponential"]
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("DPM++ 2M Karras", ("DPM++ 2M", "Karras")),
+        ("dpm++ 2m sde exponential", ("DPM++ 2M SDE", "Exponential")),
+        ("DPM++ 2M SDE Heun Karras", ("DPM++ 2M SDE Heun", "Karras")),
+        ("DPM++ 2M SGM Uniform", ("DPM++ 2M", "SGM Uniform")),
+        ("DPM2 a Karras", ("DPM2 a", "Karras")),
+        ("DPM++ 2M", ("DPM++ 2M", "")),
+        (" euler a ", ("Euler a", "")),
+    ],
+)
+def test_a_name_of_old_is_a_sampler_and_a_schedule(name: str, expected: tuple[str, str]):
+    assert split_name(name, SAMPLERS.names(), SCHEDULES.names()) == expected
+
+
+@pytest.mark.parametrize("name", ["Euler b", "Eulr Karras", "Karras", "k_euler_a", ""])
+def test_what_is_not_known_stays_as_it_came(name: str):
+    assert split_name(name, SAMPLERS.names(), SCHEDULES.names()) == (name, "")
 
 
 @pytest.mark.parametrize(
     ("name", "scheduler", "expected"),
     [
         ("DPM++ 2M Karras", "Automatic", ("DPM++ 2M", "Karras")),
-        ("dpm++ 2m sde exponential", "", ("DPM++ 2M SDE", "Exponential")),
-        ("DPM++ 2M SGM Uniform", "Karras", ("DPM++ 2M", "SGM Uniform")),
-        ("DPM++ 2M", "Karras", ("DPM++ 2M", "Karras")),
-        ("euler a", "", ("Euler a", "Automatic")),
-        (" DDIM ", "Karras", ("DDIM", "Karras")),
+        ("DPM++ 2M Karras", "Exponential", ("DPM++ 2M", "Karras")),
+        ("DPM++ 2M sgm_uniform", "Automatic", ("DPM++ 2M", "SGM Uniform")),
+        ("k_dpmpp_2m", "align_your_steps", ("DPM++ 2M", "Align Your Steps")),
+        ("DDIM", "karras", ("DDIM", "Karras")),
     ],
 )
-def test_a_name_of_old_is_a_sampler_and_a_schedule(
-    name: str, scheduler: str, expected: tuple[str, str]
-):
-    assert split_name(name, scheduler, SAMPLERS, SCHEDULES) == expected
+def test_rows_are_found_as_a1111_finds_them(name: str, scheduler: str, expected: tuple[str, str]):
+    sampler, schedule = look_up(name, scheduler, SAMPLERS, SCHEDULES)
+    assert (sampler.name, schedule.name) == expected
 
 
-@pytest.mark.parametrize("name", ["Euler b", "Eulr Karras", "Karras", "k_euler_a", ""])
-def test_what_is_not_known_stays_as_it_came(name: str):
-    assert split_name(name, "Karras", SAMPLERS, SCHEDULES) == (name, "Karras")
+def test_an_unknown_name_is_answered_with_the_nearest():
+    with pytest.raises(NotFound) as error:
+        look_up("DPM++ 2N Karras", "Automatic", SAMPLERS, SCHEDULES)
+    assert error.value.text == "There is no sampler named 'DPM++ 2N Karras'."
+    assert "'DPM++ 2M'" in error.value.hint
+    with pytest.raises(NotFound, match="no schedule type named 'Karas'") as error:
+        look_up("Euler", "Karas", SAMPLERS, SCHEDULES)
+    assert error.value.hint == "Did you mean 'Karras'?"

@@ -290,3 +290,9 @@ def test_what_a1111_says_of_its_samplers():
 )
 def test_a_sampler_answers_to_a1111s_aliases(alias: str, name: str):
     assert SAMPLERS.get(alias).name == name
+
+
+def test_dpm_adaptive_ends_when_the_network_overflows():
+    row = SAMPLERS.get("DPM adaptive")
+    result = drive(row.run, STARTS, course_of(row, 10).whole().sigmas, lambda x, sigma: x * math.nan, Silence())
+    assert np.isnan(result).all()
