@@ -117,7 +117,8 @@ def _settle_sampler(values: dict[str, Any], names: Names) -> None:
     sampler = values.pop("sampler_name", "") or older or API_DEFAULTS["sampler_name"]
     schedule = values.pop("scheduler", "")
     if isinstance(sampler, str) and isinstance(schedule, str):
-        sampler, schedule = split_name(sampler, schedule, names.samplers, names.schedules)
+        sampler, held = split_name(sampler, names.samplers, names.schedules)
+        schedule = held or schedule
     values["sampler_name"] = sampler
     if schedule:
         values["scheduler"] = schedule
