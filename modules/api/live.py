@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
+from modules.engine.batch import Batch
 from modules.engine.engine import Engine
 from modules.engine.job import Job, JobStatus
 
@@ -75,7 +76,7 @@ def describe(status: JobStatus) -> dict[str, Any]:
     }
 
 
-async def _events(job: Job) -> AsyncIterator[str]:
+async def _events(job: Job | Batch) -> AsyncIterator[str]:
     """Yield the job's description whenever it has changed, until it has ended."""
     told: dict[str, Any] = {}
     silent_polls = 0

@@ -14,10 +14,12 @@ from typing import Literal, Protocol
 from PIL import Image
 
 from modules.core.errors import WebUIError
+from modules.params.request import GenerationRequest
 from modules.params.result import GeneratedImage, Progress
 from modules.plan import Plan
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+Keep = Callable[[Plan, int, Image.Image], GeneratedImage]  # saves one finished picture
 ENDED: tuple[JobState, ...] = ("done", "failed", "cancelled")
 
 # A preview is made at most twice a second, and only while someone has asked for the job lately.
@@ -91,7 +93,7 @@ class Job:
     def __init__(
         self,
         plan: Plan,
-        keep: Callable[[Plan, int, Image.Image], GeneratedImage],
+        keep: Keep,
         log: JobLog | None = None,
         job_id: str = "",
     ) -> None:
@@ -118,6 +120,11 @@ class Job:
         self._preview_number = 0
         self._preview_at = 0.0
         self._watched_at = 0.0
+
+    @property
+    def request(self) -> GenerationRequest:
+        """Return what was asked; once it has ended, without its pictures."""
+        return self.plan.request
 
     def status(self) -> JobStatus:
         """Return a snapshot."""

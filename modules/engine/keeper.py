@@ -12,6 +12,7 @@ from PIL import Image
 from modules import infotext
 from modules.core.errors import StorageError, WebUIError
 from modules.core.version import NAME, VERSION
+from modules.images.filename import Destination
 from modules.images.save import ImageStore
 from modules.models.manager import SHORT_HASH_LENGTH, ModelManager
 from modules.models.model_plan import ModelPlan
@@ -40,14 +41,23 @@ class Keeper:
         self._models = models
         self._images = ImageStore(outputs)
 
-    def keep(self, plan: Plan, index: int, image: Image.Image) -> GeneratedImage:
-        """Save one picture; when the outputs folder refuses it, keep it in the system's temporary folder."""
+    def keep(
+        self, plan: Plan, index: int, image: Image.Image, destination: Destination | None = None
+    ) -> GeneratedImage:
+        """Save one picture; when the outputs folder refuses it, keep it in the system's temporary folder.
+
+        Args:
+            plan: What it comes of.
+            index: Which of the plan's pictures it is.
+            image: The picture.
+            destination: Where it goes, if not into the task's folder of the day.
+        """
         one = plan.images[index]
         request = plan.request_of(one)
         extra = {**self._model_pairs(plan.model), "App": f"{NAME} {VERSION}"}
         text = infotext.write(request, extra, plan.settings)
         try:
-            path = self._images.save(image, text, request.saved_as, one.seed)
+            path = self._images.save(image, text, request.saved_as, one.seed, destination)
         except StorageError as error:
             logger.warning("%s", error)
             path = ImageStore(self.spare_outputs).save(image, text, request.saved_as, one.seed)

@@ -16,7 +16,7 @@ from PIL import Image
 from modules.core.errors import Cancelled, NotFound, UserError, WebUIError
 from modules.engine.executors import Executor, LoadCheckpoint
 from modules.engine.frozen import pinned, thaw
-from modules.engine.job import ENDED, Job, JobStatus
+from modules.engine.job import ENDED, Job, JobStatus, Keep
 from modules.engine.line import Line, Move
 from modules.engine.row import JobRow
 from modules.engine.store import Store
@@ -74,14 +74,26 @@ class JobQueue:
 
     # In
 
-    def submit(self, request: GenerationRequest, settings: Settings, source: str) -> Job:
+    def submit(
+        self,
+        request: GenerationRequest,
+        settings: Settings,
+        source: str,
+        keep: Keep | None = None,
+    ) -> Job:
         """Put a request in the queue.
+
+        Args:
+            request: What to make.
+            settings: The options in force.
+            source: Who asks: sources take turns.
+            keep: Saves its pictures in this run, if not the owner.
 
         Raises:
             WebUIError: it cannot be planned, or the server stops.
         """
         plan = self._owner.plan(request, settings)
-        job = self._new_job(plan)
+        job = self._new_job(plan, keep=keep)
         with self.store.frozen(pinned(request, plan), settings) as frozen:
             with self._lock:
                 self.refuse_if_stopping()
@@ -309,8 +321,8 @@ class JobQueue:
 
     # Jobs and their pictures
 
-    def _new_job(self, plan: Plan, job_id: str = "") -> Job:
-        job = Job(plan, self._owner.keep, self.store, job_id)
+    def _new_job(self, plan: Plan, job_id: str = "", keep: Keep | None = None) -> Job:
+        job = Job(plan, keep or self._owner.keep, self.store, job_id)
         job.on_interrupt = partial(self._withdraw, job)
         return job
 

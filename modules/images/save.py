@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from modules.core.errors import StorageError
-from modules.images.filename import day_folder, file_name, next_number
+from modules.images.filename import Destination, counted_names, day_folder, next_number
 from modules.images.metadata import png_info
 
 _PARTIAL = ".part"
@@ -28,18 +30,41 @@ class ImageStore:
         self.outputs = outputs
         self._lock = threading.Lock()
 
-    def save(self, image: Image.Image, infotext: str, task: str, seed: int) -> Path:
+    def save(
+        self,
+        image: Image.Image,
+        infotext: str,
+        task: str,
+        seed: int,
+        destination: Destination | None = None,
+    ) -> Path:
         """Write a PNG with the infotext in its `parameters` chunk and return its path.
+
+        Args:
+            image: The picture.
+            infotext: How it was made.
+            task: Names the folder, below it one for the day.
+            seed: Part of the file's name.
+            destination: Another folder and name.
 
         Raises:
             StorageError: the disk is full, read-only or out of reach.
         """
-        folder = day_folder(self.outputs, task, date.today())
+        folder = (
+            self.outputs / destination.folder
+            if destination
+            else day_folder(self.outputs, task, date.today())
+        )
         info = png_info(infotext)
         try:
             with self._lock:
                 folder.mkdir(parents=True, exist_ok=True)
-                return _write_new(image, info, folder, seed)
+                names = (
+                    destination.names("png")
+                    if destination
+                    else counted_names(next_number(folder), seed, "png")
+                )
+                return _write_new(image, info, folder, names)
         except OSError as error:
             raise StorageError(
                 f"The picture could not be saved in {folder}: {error.strerror or error}.",
@@ -47,23 +72,19 @@ class ImageStore:
             ) from error
 
 
-def _write_new(image: Image.Image, info: PngInfo, folder: Path, seed: int) -> Path:
-    """Write beside the goal, flush to the disk, then link to the first free number."""
-    number = next_number(folder)
+def _write_new(image: Image.Image, info: PngInfo, folder: Path, names: Iterator[str]) -> Path:
+    """Write beside the goal, flush to the disk, then link to the first free name."""
     partial = folder / f".{os.getpid()}-{threading.get_ident()}{_PARTIAL}"
     try:
         with partial.open("wb") as file:
             image.save(file, format="PNG", pnginfo=info)
             file.flush()
             os.fsync(file.fileno())
-        while True:
-            path = folder / file_name(number, seed, "png")
-            try:
-                _move_new(partial, path)
-            except FileExistsError:
-                number += 1
-            else:
-                return path
+        for name in names:
+            with contextlib.suppress(FileExistsError):
+                _move_new(partial, folder / name)
+                return folder / name
+        raise FileExistsError("every name is taken")
     finally:
         partial.unlink(missing_ok=True)
 

@@ -18,6 +18,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from modules.core.errors import WebUIError
+from modules.engine.batch import Batch
 from modules.engine.engine import Engine
 from modules.engine.job import Job
 from modules.params.param import validated
@@ -150,7 +151,7 @@ def _collector(engine: Engine) -> Callable[[str], tuple[Any, ...]]:
     return collect
 
 
-def _depth_of(job: Job) -> list[tuple[Image.Image, str]]:
+def _depth_of(job: Job | Batch) -> list[tuple[Image.Image, str]]:
     """Return the depth by which the job repainted a picture: shown behind its pictures, not saved among them."""
     data = job.depth_map()
     return [(Image.open(io.BytesIO(data)), "Depth map")] if data else []

@@ -89,7 +89,7 @@ def _sender(
             return fill(form, {})
         image = images[selected]
         try:
-            request = engine.job(job_id).plan.request
+            request = engine.job(job_id).request
             words = {name: getattr(request, name) for name in _WORDS}
         except WebUIError:  # long past; the picture is still there
             words = {}
