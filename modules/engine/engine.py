@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +16,7 @@ from PIL import Image
 from modules.core.errors import NotFound, WebUIError
 from modules.core.paths import Paths
 from modules.engine.batch import Batch
+from modules.engine.batches import Batches
 from modules.engine.executors import DeviceFacts, Executor, LoadCheckpoint
 from modules.engine.job import Job
 from modules.engine.keeper import Keeper
@@ -23,7 +24,6 @@ from modules.engine.queue import JobQueue
 from modules.engine.settings_file import SettingsFile
 from modules.engine.state import EngineState
 from modules.engine.store import Store
-from modules.images.filename import Destination
 from modules.models.convert import convert
 from modules.models.manager import Checkpoint, ModelManager
 from modules.models.model_plan import ModelPlan, native_size, plan_model
@@ -42,7 +42,6 @@ from modules.sampling.schedules import SCHEDULES
 logger = logging.getLogger(__name__)
 
 _STOP_TIMEOUT_S = 1.5
-_REMEMBERED_BATCHES = 50
 
 
 class Engine:
@@ -82,7 +81,10 @@ class Engine:
         self._wanted: ModelPlan | None = None  # what the device was last told to load
         self._unloaded = False
         self.queue = JobQueue(executor, Store(paths.queue), self)
-        self._batches: dict[str, Batch] = {}
+        self.batches = Batches(
+            lambda request, keep: self.queue.submit(request, self.settings, "page", keep),
+            self.keeper,
+        )
 
     # Life
 
@@ -96,8 +98,7 @@ class Engine:
 
     def stop(self) -> None:
         """Stop the running job at its next step, leave the waiting ones for the next start; wait a moment."""
-        for batch in list(self._batches.values()):
-            batch.interrupt()
+        self.batches.interrupt()
         self.queue.stop()
         self.models.stop()
         if not self.executor.stop(_STOP_TIMEOUT_S):
@@ -121,43 +122,13 @@ class Engine:
         """
         return self.queue.submit(request, self.settings, source)
 
-    def run_batch(
-        self,
-        files: Sequence[Path],
-        request_for: Callable[[Path], GenerationRequest],
-        folder: str = "",
-    ) -> Batch:
-        """Begin to carry out a request for each file, one after another.
-
-        Args:
-            files: Pictures on the server.
-            request_for: See Batch.
-            folder: Name of a folder below outputs, where pictures are named like their files; "" saves as always.
-
-        Raises:
-            Cancelled: the engine stops.
-        """
-
-        def submit(request: GenerationRequest, file: Path) -> Job:
-            destination = Destination(folder, file.stem) if folder else None
-            keep = partial(self.keeper.keep, destination=destination)
-            return self.queue.submit(request, self.settings, "page", keep)
-
-        self.queue.refuse_if_stopping()
-        batch = Batch(files, request_for, submit)
-        self._batches[batch.id] = batch
-        for old in list(self._batches)[:-_REMEMBERED_BATCHES]:
-            self._batches.pop(old, None)
-        batch.start()
-        return batch
-
     def job(self, job_id: str) -> Job | Batch:
         """Return a waiting, running or lately ended job, or a batch of them.
 
         Raises:
             NotFound: it never was, or is long past.
         """
-        return self._batches.get(job_id) or self.queue.job(job_id)
+        return self.batches.find(job_id) or self.queue.job(job_id)
 
     def jobs(self) -> list[Job]:
         """Return the remembered jobs, oldest first."""

@@ -93,24 +93,39 @@ class Form:
         return {k: one for k, one in self.components.items() if k not in self.pictures}
 
     def read(self, values: Mapping[Component, Any]) -> dict[str, Any]:
-        """Return field values from what an event with these components as its set of inputs delivers.
+        """Return the request's values from what an event with these components as its set of inputs delivers.
 
         The event has to be one with `preprocess=False`: pictures then come as what the browser says of an upload
         rather than decoded, so that they are checked before a pixel is unpacked, and errors are told in our words.
 
         Raises:
+            UserError: a picture is no longer there, or the tab cannot make a request of what stands in it.
+        """
+        return self.finished(self.raw(values))
+
+    def raw(self, values: Mapping[Component, Any]) -> dict[str, Any]:
+        """Return all that stands in the form, extras too, pictures as the bytes of their files.
+
+        Raises:
             UserError: a picture is no longer there.
         """
-        read = self.read_settings(values)
+        raw = {**self.read_kept(values), **{k: values[one] for k, one in self.passing.items()}}
         for name in self.pictures:
             file = values[self.components[name]]
-            read[name] = None if file is None else upload_bytes(file)
-        extras = {**self.extras, **self.passing}
-        read.update({name: values[component] for name, component in extras.items()})
-        overrides = {name: values[component] for name, component in self.options.items()}
+            raw[name] = None if file is None else upload_bytes(file)
+        overrides = {name: raw.pop(name) for name in self.options}
         if overrides:
-            read["override_settings"] = {**read.get("override_settings", {}), **overrides}
-        return self.finish(read)
+            raw["override_settings"] = {**raw.get("override_settings", {}), **overrides}
+        return raw
+
+    def finished(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the request's values from what stands in the form, as the tab makes them.
+
+        Raises:
+            UserError: it cannot.
+        """
+        known = self.model.model_fields
+        return {name: value for name, value in self.finish(dict(raw)).items() if name in known}
 
     def read_settings(self, values: Mapping[Component, Any]) -> dict[str, Any]:
         """Return the values of the fields that hold no picture."""

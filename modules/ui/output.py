@@ -107,7 +107,7 @@ def connect(engine: Engine, form: Form, buttons: GenerateButtons, panel: OutputP
 def _submitter(engine: Engine, form: Form) -> Callable[[Mapping[Component, Any]], tuple[str, str]]:
     def submit(values: Mapping[Component, Any]) -> tuple[str, str]:
         try:
-            read = _stated(form.model, form.read(values))
+            read = stated(form.model, form.read(values))
             return engine.submit(validated(form.model, read), "page").id, ""
         except WebUIError as error:
             logger.info("Refused: %s", error)
@@ -116,7 +116,7 @@ def _submitter(engine: Engine, form: Form) -> Callable[[Mapping[Component, Any]]
     return submit
 
 
-def _stated(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+def stated(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values with whole floats as integers where the field is one: sliders send 20.0."""
     fields = model.model_fields
     return {

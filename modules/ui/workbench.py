@@ -7,13 +7,18 @@ from collections.abc import Callable
 import gradio as gr
 
 from modules.engine.engine import Engine
+from modules.ui.batch import build_batch, connect_batch
 from modules.ui.form import Form
 from modules.ui.inputs import SeedRow, build_prompts, build_settings
 from modules.ui.output import build_output, connect
 
 
 def build_workbench(
-    engine: Engine, form: Form, own_fields: Callable[[Form], None] = lambda _: None
+    engine: Engine,
+    form: Form,
+    own_fields: Callable[[Form], None] = lambda _: None,
+    *,
+    in_batches: bool = False,
 ) -> Form:
     """Make a tab where the page stands and return its form.
 
@@ -21,6 +26,7 @@ def build_workbench(
         engine: Carries out what is asked.
         form: Empty yet; its request type is what the tab asks for.
         own_fields: Makes the fields that this tab alone has, above the other settings.
+        in_batches: Whether it repaints many files, too.
     """
     buttons = build_prompts(engine, form)
     with gr.Row(elem_classes="workbench"):
@@ -30,9 +36,12 @@ def build_workbench(
             seed = SeedRow(form)
             with gr.Accordion("More", open=False):
                 form.remaining()
+            batch = build_batch(form) if in_batches else None
         with gr.Column(elem_classes="output", min_width=320):
             panel = build_output(form.prefix)
     form.output = panel
     connect(engine, form, buttons, panel)
+    if batch is not None:
+        connect_batch(engine, form, batch)
     seed.connect(panel)
     return form

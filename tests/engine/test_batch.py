@@ -27,7 +27,7 @@ def finished(batch: Batch) -> Batch:
 
 
 def test_each_file_becomes_a_picture_named_like_it_and_a_failing_one_is_told(engine: Engine):
-    status = finished(engine.run_batch(FILES, ask, "zoo")).status()
+    status = finished(engine.batches.run(FILES, ask, "zoo")).status()
     assert status.state == "done"
     assert status.notes == ("bee.png: The picture is damaged.",)
     assert [one.path for one in status.images] == [engine.paths.outputs / "zoo" / name for name in ("ant.png", "cat.png")]
@@ -37,31 +37,31 @@ def test_each_file_becomes_a_picture_named_like_it_and_a_failing_one_is_told(eng
 
 
 def test_a_name_that_is_taken_is_not_written_over(engine: Engine):
-    finished(engine.run_batch(FILES[:1], ask, "zoo"))
-    again = finished(engine.run_batch(FILES[:1], ask, "zoo")).status()
+    finished(engine.batches.run(FILES[:1], ask, "zoo"))
+    again = finished(engine.batches.run(FILES[:1], ask, "zoo")).status()
     assert [one.path.name for one in again.images] == ["ant-1.png"]
     assert len(list((engine.paths.outputs / "zoo").iterdir())) == 2
 
 
 def test_without_a_folder_pictures_go_where_they_always_go(engine: Engine):
-    status = finished(engine.run_batch(FILES[:1], ask)).status()
+    status = finished(engine.batches.run(FILES[:1], ask)).status()
     assert status.images[0].path.parts[-3] == "txt2img-images"
 
 
 def test_a_failing_job_is_told_and_the_rest_go_on(engine: Engine, executor: FakeExecutor):
     executor.failures.append(UserError("Too large."))
-    status = finished(engine.run_batch([FILES[0], FILES[2]], ask)).status()
+    status = finished(engine.batches.run([FILES[0], FILES[2]], ask)).status()
     assert (status.state, status.notes, len(status.images)) == ("done", ("ant.png: Too large.",), 1)
 
 
 def test_a_batch_of_which_nothing_comes_has_failed(engine: Engine):
-    status = finished(engine.run_batch(FILES[1:2], ask)).status()
+    status = finished(engine.batches.run(FILES[1:2], ask)).status()
     assert (status.state, status.images) == ("failed", ())
 
 
 def test_it_is_found_and_followed_like_a_job(engine: Engine, executor: FakeExecutor):
     executor.hold_at(2)
-    batch = engine.run_batch(FILES, ask)
+    batch = engine.batches.run(FILES, ask)
     assert executor.held.wait(PATIENCE_S)
     status = engine.job(batch.id).status()
     assert (status.state, status.image_count) == ("running", 3)
@@ -74,7 +74,7 @@ def test_it_is_found_and_followed_like_a_job(engine: Engine, executor: FakeExecu
 
 def test_an_interrupt_leaves_out_what_follows(engine: Engine, executor: FakeExecutor):
     executor.hold_at(2)
-    batch = engine.run_batch(FILES, ask)
+    batch = engine.batches.run(FILES, ask)
     assert executor.held.wait(PATIENCE_S)
     engine.interrupt(batch.id)
     executor.release()
@@ -85,7 +85,7 @@ def test_an_interrupt_leaves_out_what_follows(engine: Engine, executor: FakeExec
 
 def test_a_skip_goes_on_with_the_next_file(engine: Engine, executor: FakeExecutor):
     executor.hold_at(2)
-    batch = engine.run_batch(FILES, ask)
+    batch = engine.batches.run(FILES, ask)
     assert executor.held.wait(PATIENCE_S)
     batch.skip()
     executor.release()
@@ -96,7 +96,7 @@ def test_a_skip_goes_on_with_the_next_file(engine: Engine, executor: FakeExecuto
 @pytest.mark.parametrize("running", [True, False])
 def test_a_stopping_engine_ends_the_batch(engine: Engine, executor: FakeExecutor, running: bool):
     executor.hold_at(1)
-    batch = engine.run_batch(FILES, ask)
+    batch = engine.batches.run(FILES, ask)
     if running:
         assert executor.held.wait(PATIENCE_S)
     executor.release()

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import gradio as gr
 
 from modules.engine.engine import Engine
 from modules.params.depth import DepthRequest
 from modules.ui.form import Form
-from modules.ui.picture_size import FACTOR
 from modules.ui.workbench import build_workbench
 
 PICTURE_HEIGHT = 240
@@ -18,7 +15,6 @@ PICTURE_HEIGHT = 240
 def build(engine: Engine) -> Form:
     """Make the tab where the page stands and return its form."""
     form = Form(DepthRequest, engine, "depth")
-    form.finish = _finish
     return build_workbench(engine, form, _own_fields)
 
 
@@ -27,9 +23,3 @@ def _own_fields(form: Form) -> None:
         form.field("init_image", height=PICTURE_HEIGHT, min_width=150)
         form.field("depth_map", height=PICTURE_HEIGHT, min_width=150)
     form.field("denoising_strength")
-
-
-def _finish(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the request's values."""
-    values.pop(FACTOR)
-    return values

@@ -11,7 +11,6 @@ from modules.params.image import ImageField
 from modules.params.img2img import Img2ImgRequest
 from modules.ui.canvas import build_canvas
 from modules.ui.form import Form
-from modules.ui.picture_size import FACTOR
 from modules.ui.workbench import build_workbench
 
 MASK_SECTIONS = ("mask", "outpainting", "soft inpainting")
@@ -21,7 +20,7 @@ def build(engine: Engine) -> Form:
     """Make the tab where the page stands and return its form."""
     form = Form(Img2ImgRequest, engine, "img2img", without=MASK_SECTIONS)
     form.finish = _finish
-    return build_workbench(engine, form, _own_fields)
+    return build_workbench(engine, form, _own_fields, in_batches=True)
 
 
 def _own_fields(form: Form) -> None:
@@ -35,8 +34,7 @@ def _own_fields(form: Form) -> None:
 
 def _finish(values: dict[str, Any]) -> dict[str, Any]:
     """Return the request's values: the picture with the sketch on it."""
-    values.pop(FACTOR)
-    strokes = values.pop("init_image_strokes")
+    strokes = values["init_image_strokes"]
     if values["init_image"] is None:
         raise UserError("There is no picture to repaint.", "Put one in, or use txt2img.")
     values["init_image"] = picture = ImageField.from_bytes(values["init_image"])

@@ -19,7 +19,6 @@ from modules.params.img2img import Img2ImgRequest
 from modules.params.outpainting import OutpaintingFields
 from modules.ui.canvas import build_canvas
 from modules.ui.form import Form
-from modules.ui.picture_size import FACTOR
 from modules.ui.workbench import build_workbench
 
 SOURCE = "mask_source"
@@ -41,7 +40,7 @@ def build(engine: Engine) -> Form:
     form = Form(Img2ImgRequest, engine, "inpaint")
     form.task = "inpaint"
     form.finish = _finish
-    return build_workbench(engine, form, _own_fields)
+    return build_workbench(engine, form, _own_fields, in_batches=True)
 
 
 def _own_fields(form: Form) -> None:
@@ -72,8 +71,7 @@ def _finish(values: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: there is no picture, no mask, or nothing in it.
     """
-    values.pop(FACTOR)
-    strokes, source = values.pop("init_image_strokes"), values.pop(SOURCE)
+    strokes, source = values["init_image_strokes"], values[SOURCE]
     if values["init_image"] is None:
         raise UserError("There is no picture to repaint.", "Put one in, or use txt2img.")
     data = values["init_image"]

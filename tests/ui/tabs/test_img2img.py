@@ -29,7 +29,6 @@ def finished(picture: Image.Image | None, strokes: str) -> dict[str, object]:
 def test_a_sketch_is_painted_on_the_picture():
     sketch = {"size": [32, 24], "strokes": [{"radius": 4, "points": [16, 12], "colour": "#ff0000"}]}
     values = finished(BLUE, json.dumps(sketch))
-    assert sorted(values) == ["init_image", "steps"]
     picture = values["init_image"]
     assert isinstance(picture, ImageField)
     assert picture.to_pil().getpixel((16, 12)) == (255, 0, 0)

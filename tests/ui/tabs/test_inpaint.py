@@ -33,7 +33,8 @@ def finished(**values: Any) -> Img2ImgRequest:
         "scale_by": 1,
         **values,
     }
-    return validated(Img2ImgRequest, inpaint._finish(given))
+    finished = {k: v for k, v in inpaint._finish(given).items() if k in Img2ImgRequest.model_fields}
+    return validated(Img2ImgRequest, finished)
 
 
 def test_strokes_become_a_mask_of_the_pictures_size():
