@@ -1,9 +1,10 @@
-"""What there is: samplers, schedules, checkpoints and VAEs; and empty lists of what there is not yet."""
+"""What there is: samplers, schedules, checkpoints, VAEs and styles; and empty lists of what there is not yet."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,6 @@ _NONE_YET: Mapping[str, Any] = {
     "/hypernetworks": [],
     "/face-restorers": [],
     "/realesrgan-models": [],
-    "/prompt-styles": [],
     "/embeddings": {"loaded": {}, "skipped": {}},
     "/loras": [],
     "/scripts": {"txt2img": [], "img2img": []},
@@ -83,6 +83,10 @@ def listings_router(engine: Engine) -> APIRouter:
     @router.post("/refresh-loras")
     def nothing_to_refresh() -> None:
         pass
+
+    @router.get("/prompt-styles")
+    def prompt_styles() -> list[dict[str, str]]:
+        return [asdict(style) for style in engine.styles.all()]
 
     @router.post("/refresh-vae")
     def refresh_vae() -> None:

@@ -50,6 +50,11 @@ class Paths:
         return tuple(self.data / "models" / name for name in names)
 
     @property
+    def styles(self) -> Path:
+        """Saved prompts, in A1111's file."""
+        return self.data / "styles.csv"
+
+    @property
     def outputs(self) -> Path:
         """Finished images, one folder per task and day."""
         return self.data / "outputs"

@@ -24,6 +24,7 @@ from modules.engine.queue import JobQueue
 from modules.engine.settings_file import SettingsFile
 from modules.engine.state import EngineState
 from modules.engine.store import Store
+from modules.engine.words import prepared, settled
 from modules.models.convert import convert
 from modules.models.manager import Checkpoint, ModelManager
 from modules.models.model_plan import ModelPlan, native_size, plan_model
@@ -34,6 +35,7 @@ from modules.params.request import GenerationRequest, Task
 from modules.params.result import GeneratedImage
 from modules.params.settings import Settings
 from modules.plan import Plan, make_plan
+from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
 from modules.questions import EstimateDepth, Question, ShowForward
 from modules.sampling.samplers import SAMPLERS
@@ -71,6 +73,7 @@ class Engine:
             paths.vae_folders,
             paths.text_encoder_folders,
         )
+        self.styles = Styles(paths.styles)
         self.samplers = SAMPLERS.copy()
         self.schedules = SCHEDULES.copy()
         self.state = EngineState("starting", "Starting")
@@ -174,7 +177,9 @@ class Engine:
     def plan(self, request: GenerationRequest, settings: Settings) -> Plan:
         """Return the plan of a request under these options."""
         checkpoint = self.checkpoint(request.sd_model_checkpoint)
-        return make_plan(request, self.models, checkpoint, self.samplers, self.schedules, settings)
+        request = prepared(request, [self.styles.get(name) for name in request.styles], settings)
+        plan = make_plan(request, self.models, checkpoint, self.samplers, self.schedules, settings)
+        return settled(plan, self.tokenizer)
 
     def keep(self, plan: Plan, index: int, image: Image.Image) -> GeneratedImage:
         """Save one picture."""
@@ -333,7 +338,7 @@ class Engine:
             "schedules": self.schedules.names,
             "checkpoints": lambda: [found.title for found in self.models.checkpoints()],
             "vaes": self.models.vaes.names,
-            "styles": list,
+            "styles": self.styles.names,
             "hires upscalers": lambda: ["Latent"],
         }
         return lists[name]()

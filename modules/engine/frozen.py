@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast, get_args
 
 from modules.core.errors import UserError
+from modules.engine.words import prompts_of
 from modules.params.image import ImageField, is_picture
 from modules.params.param import validated
 from modules.params.request import GenerationRequest, Task
@@ -39,6 +40,8 @@ def pinned(request: GenerationRequest, plan: Plan) -> GenerationRequest:
         seed=plan.request.seed,
         subseed=plan.request.subseed,
         sd_model_checkpoint=plan.checkpoint.name,
+        **{name: getattr(plan.request, name) for name in prompts_of(request)},
+        styles=(),
     )
 
 

@@ -67,9 +67,17 @@ def sections(text: str) -> tuple[tuple[Weighted, ...], ...]:
     """Return the pieces of any text, in the sections that BREAK divides it into.
 
     Weights multiply when brackets nest; neighbours of the same weight are one piece. A bracket that is not closed
-    reaches to the end; one that was not opened is text. A BREAK within parentheses divides, too; A1111 1.10.1
-    takes it for a word there.
+    reaches to the end; one that was not opened is text. A BREAK within brackets divides, too.
     """
+    return _joined(_pieces(text))
+
+
+def breaks_within_brackets(text: str) -> bool:
+    """Return whether a BREAK stands where A1111 1.10.1 takes it for a word: where brackets weigh it."""
+    return any(piece.ends_section and piece.weight != 1 for piece in _pieces(text))
+
+
+def _pieces(text: str) -> list[_Piece]:
     pieces: list[_Piece] = []
     opened: dict[str, list[int]] = {"(": [], "[": []}
     for match in _PIECES.finditer(text):
@@ -90,7 +98,7 @@ def sections(text: str) -> tuple[tuple[Weighted, ...], ...]:
         _multiply(pieces, start, _ROUND)
     for start in opened["["]:
         _multiply(pieces, start, _SQUARE)
-    return _joined(pieces)
+    return pieces
 
 
 def _multiply(pieces: list[_Piece], start: int, factor: float) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from modules.core.errors import NotFound, StorageError, UserError
 from modules.core.registry import did_you_mean
+
+logger = logging.getLogger(__name__)
 
 _COLUMNS = ("name", "prompt", "negative_prompt")
 
@@ -48,8 +51,12 @@ class Styles:
         return list({style.name: style for style in _read(data)}.values())
 
     def names(self) -> list[str]:
-        """Return the names in the file's order."""
-        return [style.name for style in self.all()]
+        """Return the names in the file's order; none when it cannot be read, of which the log tells."""
+        try:
+            return [style.name for style in self.all()]
+        except StorageError as error:
+            logger.warning("%s", error)
+            return []
 
     def get(self, name: str) -> Style:
         """Return the style of that name.

@@ -16,7 +16,7 @@ from modules.params.image import is_picture
 from modules.params.param import Param, params_of
 from modules.params.request import GenerationRequest, Task
 from modules.params.settings import Settings
-from modules.ui.panel import OutputPanel
+from modules.ui.panel import OutputPanel, StyleEditor
 
 # Fields of every request that are chosen once for the whole page, or made by a tab in its own way.
 SHARED = frozenset(("sd_model_checkpoint", "sd_vae", "override_settings"))
@@ -49,6 +49,8 @@ class Form:
         # Makes the request's values of what was read, extras and all.
         self.finish: Callable[[dict[str, Any]], dict[str, Any]] = lambda values: values
         self.output: OutputPanel | None = None  # where a tab that makes pictures shows them
+        self.counters: dict[str, gr.HTML] = {}  # how long each prompt is
+        self.style_editor: StyleEditor | None = None
         # What the browser keeps. To be rendered outside the tab: Gradio reads it only where it is in the page.
         self.states: list[gr.BrowserState] = []
         self.model = model

@@ -1,60 +1,16 @@
-"""The input side that tabs have in common: prompts and buttons, the sampler's settings, the seed."""
+"""The input side that tabs have in common: the sampler's settings, the seed."""
 
 from __future__ import annotations
 
 import gradio as gr
 
-from modules.engine.engine import Engine
 from modules.params.result import GeneratedImage
-from modules.prompt.chunks import Chunker
-from modules.prompt.reading import count_tokens, read_negative, read_prompt
-from modules.prompt.schedule import Timeline
 from modules.ui.events import QUIET
 from modules.ui.form import Form
-from modules.ui.output import build_buttons
-from modules.ui.panel import GenerateButtons, OutputPanel
+from modules.ui.panel import OutputPanel
 from modules.ui.picture_size import build_picture_size
 
 RANDOM_SEED = -1
-# So many steps that none of a prompt's changes is left out of the count.
-_STEPS = 1000
-
-
-def build_prompts(engine: Engine, form: Form) -> GenerateButtons:
-    """Make both prompt boxes and, beside them, the two buttons."""
-    with gr.Row(elem_classes="prompts"):
-        with gr.Column(scale=6, min_width=280):
-            _prompt(engine, form, "prompt", "Prompt (Ctrl+Enter generates)")
-            _prompt(
-                engine, form, "negative_prompt", "Negative prompt: what the picture should not show"
-            )
-        with gr.Column(scale=1, min_width=160):
-            return build_buttons(form.prefix)
-
-
-def _prompt(engine: Engine, form: Form, name: str, placeholder: str) -> None:
-    with gr.Column(elem_classes="prompt"):
-        box = form.field(name, placeholder=placeholder, show_label=False, container=False)
-        counter = gr.HTML(
-            _count(engine, name, ""), elem_id=f"{form.prefix}_{name}_counter", padding=False
-        )
-    box.change(  # pyright: ignore[reportAttributeAccessIssue] - Gradio adds events at run time
-        lambda text: _count(engine, name, text),
-        inputs=box,
-        outputs=counter,
-        trigger_mode="always_last",
-        queue=False,
-        **QUIET,
-    )
-
-
-def _count(engine: Engine, name: str, text: str) -> str:
-    if not text:
-        return '<span class="counter">0/75</span>'  # the vocabulary is read when it is needed
-    timeline = Timeline(_STEPS)
-    strands = read_prompt(text, timeline) if name == "prompt" else (read_negative(text, timeline),)
-    count = count_tokens(strands, Chunker.of(engine.tokenizer, engine.settings))
-    return f'<span class="counter">{count.tokens}/{count.limit}</span>'
 
 
 def build_settings(form: Form) -> None:

@@ -17,6 +17,7 @@ from modules.ui.kept_pictures import remember_pictures
 from modules.ui.memory import remember
 from modules.ui.native_size import follow_native_size
 from modules.ui.send import connect_send_buttons
+from modules.ui.styles import connect_styles
 from modules.ui.tabs import depth, img2img, inpaint, txt2img
 
 ASSETS = Path(__file__).parent / "assets"
@@ -67,6 +68,7 @@ def build_page(engine: Engine) -> gr.Blocks:
                     forms[tab.title] = form
         for form in forms.values():
             connect_send_buttons(engine, form, forms)
+        connect_styles(engine, list(forms.values()), page)
         for state in [state for form in forms.values() for state in form.states]:
             state.render()
         helps = {element: text for form in forms.values() for element, text in form.helps().items()}

@@ -1,4 +1,4 @@
-"""The parts of a tab's output side, by name."""
+"""The parts of a tab that others wire, by name."""
 
 from __future__ import annotations
 
@@ -30,3 +30,14 @@ class OutputPanel:
     images: gr.State  # the job's GeneratedImages in the gallery's order
     selected: gr.State  # index of the picture that is looked at
     send: dict[str, gr.Button]  # by the title of the tab that the picture is sent to
+
+
+@dataclass(frozen=True)
+class StyleEditor:
+    """What changes a tab's styles."""
+
+    apply: gr.Button
+    name: gr.Dropdown
+    save: gr.Button
+    delete: gr.Button
+    message: gr.HTML

@@ -9,8 +9,9 @@ import gradio as gr
 from modules.engine.engine import Engine
 from modules.ui.batch import build_batch, connect_batch
 from modules.ui.form import Form
-from modules.ui.inputs import SeedRow, build_prompts, build_settings
+from modules.ui.inputs import SeedRow, build_settings
 from modules.ui.output import build_output, connect
+from modules.ui.prompts import build_prompts, connect_counters
 
 
 def build_workbench(
@@ -44,4 +45,5 @@ def build_workbench(
     if batch is not None:
         connect_batch(engine, form, batch)
     seed.connect(panel)
+    connect_counters(engine, form)
     return form

@@ -4,6 +4,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from modules.engine.engine import Engine
+from modules.prompt.styles import Style
 from tests.conftest import write_listed_checkpoint
 from tests.engine.fake_executor import FakeExecutor
 
@@ -108,3 +109,11 @@ def test_an_unknown_checkpoint_is_refused_and_nothing_changes(client: TestClient
 def test_a_checkpoint_that_was_never_chosen_is_no_choice(client: TestClient, engine: Engine, value: str | None):
     assert client.post("/sdapi/v1/options", json={"sd_model_checkpoint": value}).status_code == 200
     assert engine.settings.sd_model_checkpoint == "first.safetensors"
+
+
+def test_styles_are_listed_as_they_stand_in_the_file(client: TestClient, engine: Engine):
+    assert client.get("/sdapi/v1/prompt-styles").json() == []
+    engine.styles.save(Style("ink", "{prompt}, ink", "photo"))
+    assert client.get("/sdapi/v1/prompt-styles").json() == [
+        {"name": "ink", "prompt": "{prompt}, ink", "negative_prompt": "photo"}
+    ]

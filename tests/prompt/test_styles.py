@@ -103,3 +103,4 @@ def test_a_folder_that_refuses_the_file_is_told(tmp_path: Path):
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path):
     with pytest.raises(StorageError, match="cannot be read"):
         Styles(tmp_path).all()
+    assert Styles(tmp_path).names() == []

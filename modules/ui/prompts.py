@@ -1,0 +1,77 @@
+"""The words of a tab: prompt, negative prompt, how long they are, and the buttons beside them."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from modules.core.errors import WebUIError
+from modules.engine.engine import Engine
+from modules.engine.words import prepared
+from modules.params.param import validated
+from modules.params.request import GenerationRequest
+from modules.prompt.chunks import Chunker
+from modules.prompt.reading import count_tokens, read_negative, read_prompt
+from modules.prompt.schedule import Timeline
+from modules.ui.events import QUIET
+from modules.ui.form import Form
+from modules.ui.output import build_buttons
+from modules.ui.panel import GenerateButtons
+from modules.ui.styles import build_styles
+
+
+def build_prompts(engine: Engine, form: Form) -> GenerateButtons:
+    """Make both prompt boxes and the styles and, beside them, the buttons."""
+    with gr.Row(elem_classes="prompts"):
+        with gr.Column(scale=6, min_width=280):
+            _prompt(form, "prompt", "Prompt (Ctrl+Enter generates)")
+            _prompt(form, "negative_prompt", "Negative prompt: what the picture should not show")
+            build_styles(engine, form)
+        with gr.Column(scale=1, min_width=160):
+            return build_buttons(form.prefix)
+
+
+def _prompt(form: Form, name: str, placeholder: str) -> None:
+    with gr.Column(elem_classes="prompt"):
+        form.field(name, placeholder=placeholder, show_label=False, container=False)
+        form.counters[name] = gr.HTML(
+            _shown(0, 75), elem_id=f"{form.prefix}_{name}_counter", padding=False
+        )
+
+
+def connect_counters(engine: Engine, form: Form) -> None:
+    """Let the counters tell what is encoded, once all fields that decide it are there."""
+    for name, counter in form.counters.items():
+        sources = [form.components[field] for field in (name, "styles", "steps")]
+        gr.on(
+            [source.change for source in sources],  # pyright: ignore[reportAttributeAccessIssue]
+            lambda text, styles, steps, name=name: count(engine, name, text, styles, steps),
+            inputs=sources,
+            outputs=counter,
+            trigger_mode="always_last",
+            queue=False,
+            preprocess=False,
+            **QUIET,
+        )
+
+
+def count(engine: Engine, name: str, text: str, styles: list[str], steps: float) -> str:
+    """Return how many tokens the longest text has that is encoded, and how many have room."""
+    if not text and not styles:
+        return _shown(0, 75)  # the vocabulary is read when it is needed
+    try:
+        named = [engine.styles.get(style) for style in styles or ()]
+        request = validated(GenerationRequest, {name: text or "", "steps": int(steps or 1)})
+        request = prepared(request, named, engine.settings)
+    except WebUIError:
+        return '<span class="counter">?</span>'  # Generate says what is wrong
+    timeline = Timeline(request.steps)
+    if name == "prompt":
+        strands = read_prompt(request.prompt, timeline)
+    else:
+        strands = (read_negative(request.negative_prompt, timeline),)
+    tokens = count_tokens(strands, Chunker.of(engine.tokenizer, engine.settings))
+    return _shown(tokens.tokens, tokens.limit)
+
+
+def _shown(tokens: int, limit: int) -> str:
+    return f'<span class="counter">{tokens}/{limit}</span>'
