@@ -9,7 +9,7 @@ from modules.core.errors import UserError
 from modules.params.settings_sampling import SamplingSettings
 from modules.sampling import part_way
 from modules.sampling.noise_levels import NoiseLevels
-from modules.sampling.part_way import K_DIFFUSION, Count, Start
+from modules.sampling.part_way import Count, Start
 from modules.sampling.samplers import Sampler
 from modules.sampling.schedules import Schedule
 
@@ -42,7 +42,7 @@ class Course:
             levels = levels.with_zero_terminal_snr()
         if self.sampler.stride > 1:
             return levels.snapped(self.sampler.stride)
-        if self.settings.enable_quantization and self.sampler.kind is K_DIFFUSION:
+        if self.settings.enable_quantization and self.sampler.kind.hears_schedule:
             return levels.snapped()
         return levels
 
@@ -81,7 +81,7 @@ class Course:
     def sigmas(self, steps: int) -> list[float]:
         """Return the levels of a whole run of so many steps."""
         kind = self.sampler.kind
-        if kind is not K_DIFFUSION or not self._discards:
+        if not (kind.hears_schedule and self._discards):
             return kind.sigmas(steps, self.schedule, self.levels, self.settings)
         sigmas = kind.sigmas(steps + 1, self.schedule, self.levels, self.settings)
         return [*sigmas[:-2], sigmas[-1]]

@@ -23,8 +23,6 @@ def dpm_fast(x: Tensor, sigmas: Sequence[float], noise: Noise, settings: Samplin
     """Walk by DPM-Solver-fast: third-order steps, the last of lower order, one evaluation for each level but the last."""
     count = len(sigmas) - 1
     begin, end = -math.log(sigmas[0]), -math.log(sigmas[-1])
-    if not begin < end:
-        return x
     orders = [3] * (count // 3 - 1) + [2, 1] if count % 3 == 0 else [3] * (count // 3) + [count % 3]
     times: list[float] = np.linspace(begin, end, count // 3 + 2).tolist()
     for order, t, t_next in zip(orders, times[:-1], times[1:], strict=False):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from modules.params.settings_sampling import SamplingSettings
-from modules.sampling.part_way import K_DIFFUSION
 from modules.sampling.samplers import SAMPLERS, Sampler
 from modules.sampling.schedules import SCHEDULES, Schedule
 
@@ -28,7 +27,7 @@ def heard(
         from_noise: Whether the run begins with noise alone.
     """
     names = {*sampler.options, "always_discard_next_to_last_sigma"}
-    if sampler.kind is K_DIFFUSION:
+    if sampler.kind.hears_schedule:
         names |= {*schedule.options, "enable_quantization"}
         if from_noise:
             names.add("sgm_noise_multiplier")

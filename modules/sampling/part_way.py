@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modules.params.settings_sampling import SamplingSettings
 from modules.sampling.noise_levels import NoiseLevels
@@ -67,6 +67,7 @@ class Kind:
         sigmas: From the number of steps, the schedule, the model's levels and the options to the whole run's levels.
         whole: From these and the options to the start of a run from noise alone.
         part_way: From these and a count to the start of a run from a picture.
+        hears_schedule: Whether a chosen schedule counts.
         least_steps: A run from noise with fewer would make no update.
         least_kept: A run from a picture that keeps fewer would make none.
         masks_before: Whether the kept part of a picture is put back before the network sees it rather than into
@@ -78,6 +79,7 @@ class Kind:
     sigmas: Callable[[int, Schedule, NoiseLevels, SamplingSettings], list[float]]
     whole: Callable[[Sequence[float], SamplingSettings], Start]
     part_way: Callable[[Sequence[float], Count], Start]
+    hears_schedule: bool = True
     least_steps: int = 1
     least_kept: int = 0
     masks_before: bool = False
@@ -136,10 +138,13 @@ def _from_level_before(sigmas: Sequence[float], counted: Count) -> Start:
 
 
 K_DIFFUSION = Kind(_scheduled, _from_noise, _from_picture)
+# Who walks from the first level to the next-to-last needs two of them.
+OF_A_RANGE = replace(K_DIFFUSION, least_kept=1)
 TIMESTEPS = Kind(
     ddim_timesteps,
     _from_unit_noise,
     _from_level_before,
+    hears_schedule=False,
     least_steps=2,
     least_kept=2,
     masks_before=True,

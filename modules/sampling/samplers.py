@@ -9,7 +9,7 @@ from modules.core.registry import Registry
 from modules.params.settings_sampling import SamplingSettings
 from modules.sampling import ddim, dpm2, dpm_solver, dpmpp, euler, lcm, lms, own_levels, unipc
 from modules.sampling.noise_levels import NoiseLevels
-from modules.sampling.part_way import K_DIFFUSION, TIMESTEPS, Kind, Start
+from modules.sampling.part_way import K_DIFFUSION, OF_A_RANGE, TIMESTEPS, Kind, Start
 from modules.sampling.walk import SamplerFn
 
 _ANCESTRAL = ("eta_ancestral", "eta_noise_seed_delta")
@@ -133,6 +133,7 @@ SAMPLERS: Registry[Sampler] = Registry(
             dpm_solver.dpm_fast,
             aliases=("k_dpm_fast",),
             options=(*_ANCESTRAL, "s_noise"),
+            kind=OF_A_RANGE,
             own_levels=own_levels.of_the_range,
         ),
         Sampler(
@@ -140,6 +141,7 @@ SAMPLERS: Registry[Sampler] = Registry(
             dpm_solver.dpm_adaptive,
             aliases=("k_dpm_ad",),
             options=_ANCESTRAL,
+            kind=OF_A_RANGE,
             own_levels=own_levels.of_the_range,
             is_adaptive=True,
         ),

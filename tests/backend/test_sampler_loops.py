@@ -263,3 +263,30 @@ def test_dpm_adaptive_decides_through_the_stock_pipeline_how_many_steps_it_makes
     assert [state.index for state in states] == list(range(len(states)))
     assert all(state.total > state.index for state in states)
     assert counting.timesteps == pytest.approx([LEVELS.timestep_at(state.sigma) for state in states], abs=1e-2)
+
+
+class Absent:
+    """Noise without numbers."""
+
+    def __call__(self) -> Tensor:
+        return torch.empty(SHAPE, device="meta")
+
+    def between(self, sigma: float, sigma_next: float) -> Tensor:
+        return self()
+
+
+@pytest.mark.parametrize("row", [row for row in SAMPLERS if not row.is_adaptive], ids=lambda row: row.name)
+def test_no_step_looks_at_a_number_that_the_device_has_yet_to_compute(row):
+    """On the device "meta" there are no numbers to look at: to ask for one raises."""
+    course = course_of(row.name, row.automatic, 4, SamplingSettings(s_churn=1, eta_ddim=1))
+    for prediction_type in PREDICTIONS:
+        scheduler = SamplerScheduler(
+            row, course.whole(), course.levels, Absent(), prediction_type, lambda state: None, course.settings
+        )
+        x = torch.empty(SHAPE, device="meta")
+        scheduler.unguided = lambda: torch.empty(SHAPE, device="meta")
+        scheduler.set_timesteps(4, "meta")
+        for t in scheduler.timesteps:
+            x = scheduler.step(scheduler.scale_model_input(x, t), t, x, return_dict=False)[0]
+        assert x.shape == SHAPE
+        assert scheduler.has_ended

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from modules.backend.loader import load
 from modules.params.settings_sampling import SamplingSettings
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
@@ -20,9 +21,10 @@ from modules.sampling.walk import DEFAULTS
 from tests.backend.checkpoints import tiny_description, tiny_weights
 from tests.backend.tiny import sd1_alphas
 from tests.backend.walks import LEVELS, Drawn, Network, course_of, formula, tiny_network, walked
-from tests.reference.compare import agree, load_original
+from tests.reference.compare import FULL, agree, load_original
 
 STEPS = 6
+DEMO = Path(__file__).resolve().parents[2] / "models" / "Stable-diffusion" / "demo"
 # Ours to theirs, with what they are asked for besides. The rest of A1111's samplers is not k-diffusion's.
 K_DIFFUSION: dict[str, tuple[str, dict[str, Any]]] = {
     "DPM++ 2M": ("sample_dpmpp_2m", {}),
@@ -107,6 +109,27 @@ def test_a_sampler_agrees_with_k_diffusion_on_a_real_network(original: Callable[
     course = course_of(name, SAMPLERS.get(name).automatic, 4)
     denoiser = denoiser_of(original, network, prediction_type)
     agree(walked(course, network, prediction_type), theirs(k, denoiser, name, course.sigmas(4), Drawn()))
+
+
+@pytest.fixture(scope="module", params=["demo", "demo-v2"])
+def demo(request: pytest.FixtureRequest) -> tuple[Network, str]:
+    """The network of a checkpoint in the box, with one prompt, and what it predicts."""
+    file = DEMO / f"{request.param}.safetensors"
+    components = load(file, file.with_suffix(".yaml"), FULL)
+    width = components.unet.config["cross_attention_dim"]
+    cond = torch.randn((1, 77, width), generator=torch.Generator().manual_seed(1)).expand(2, -1, -1)
+    return lambda x, t: components.unet(x, t, encoder_hidden_states=cond)[0], components.prediction_type
+
+
+@pytest.mark.parametrize(("name", "schedule"), [("DPM++ 2M", "Karras"), ("Euler a", "Uniform"), ("DPM++ SDE", "Beta")])
+@torch.inference_mode()
+def test_a_sampler_agrees_with_k_diffusion_on_the_demo_checkpoints(
+    original: Callable[[str], Any], k: Any, demo: tuple[Network, str], name: str, schedule: str
+):
+    network, prediction_type = demo
+    course = course_of(name, schedule, 3)
+    denoiser = denoiser_of(original, network, prediction_type)
+    agree(walked(course, network, prediction_type), theirs(k, denoiser, name, course.sigmas(3), Drawn()))
 
 
 @pytest.mark.parametrize("name", [name for name in K_DIFFUSION if "eta_ancestral" in SAMPLERS.get(name).options])

@@ -109,7 +109,7 @@ def test_a_whole_run_of_the_dpm_solver_spans_the_model_and_begins_with_the_sched
     assert start.noised_to == course_of(name, schedule="DDIM").sigmas(20)[0] == pytest.approx(11.0, abs=0.2)
 
 
-@pytest.mark.parametrize(("name", "strength"), [("DDIM", 0.0), ("PLMS", 0.05), ("UniPC", 0.05)])
+@pytest.mark.parametrize(("name", "strength"), [("DDIM", 0.0), ("PLMS", 0.05), ("UniPC", 0.05), ("DPM fast", 0.0)])
 def test_a_run_without_an_update_is_refused(name: str, strength: float):
     assert course_of(name).part_way(strength) is None
     with pytest.raises(UserError, match=f"{name} with 20 steps makes no update"):

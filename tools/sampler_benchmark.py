@@ -1,0 +1,170 @@
+"""What a step costs beside the network: our scheduler, guidance and noise, over diffusers' scheduler of the same name.
+
+A stand-in for the UNet answers at once, so that all that is left is ours, or diffusers' with the guidance of its stock
+pipeline. A step here is one evaluation of the network. Noise is drawn as by default: of a CPU or a CUDA device the
+same numbers, which on a CPU are computed in numpy.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from modules.backend.conditioning import Conditioning
+from modules.backend.guidance import GuidedUNet, Steering
+from modules.backend.noise import ImageNoise, NoiseOptions
+from modules.backend.scheduler import SamplerScheduler
+from modules.plan import ImagePlan
+from modules.sampling.course import Course
+from modules.sampling.noise_levels import NoiseLevels
+from modules.sampling.samplers import SAMPLERS, Sampler
+from modules.sampling.schedules import SCHEDULES
+from modules.sampling.walk import DEFAULTS
+
+SHAPE = (4, 64, 64)
+STEPS = 20
+CFG = 7.0
+_TRAINED = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+# Of ours to diffusers' class and options. DPM++ SDE and LMS of diffusers need packages that are not pinned here.
+_DIFFUSERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "DPM++ 2M": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
+    "DPM++ 2M SDE": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
+    "DPM++ 2M SDE Heun": (
+        "DPMSolverMultistepScheduler",
+        {"algorithm_type": "sde-dpmsolver++", "solver_type": "heun"},
+    ),
+    "DPM++ 3M SDE": (
+        "DPMSolverMultistepScheduler",
+        {"algorithm_type": "sde-dpmsolver++", "solver_order": 3},
+    ),
+    "Euler a": ("EulerAncestralDiscreteScheduler", {}),
+    "Euler": ("EulerDiscreteScheduler", {}),
+    "Heun": ("HeunDiscreteScheduler", {}),
+    "DPM2": ("KDPM2DiscreteScheduler", {}),
+    "DPM2 a": ("KDPM2AncestralDiscreteScheduler", {}),
+    "DDIM": ("DDIMScheduler", {"clip_sample": False}),
+    "PLMS": ("PNDMScheduler", {"skip_prk_steps": True}),
+    "UniPC": ("UniPCMultistepScheduler", {}),
+    "LCM": ("LCMScheduler", {}),
+}
+
+
+class StandIn(nn.Module):
+    """Answers at once, with the same numbers."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self._answer = torch.randn((2, *SHAPE), generator=generator).to(device)
+        self.dtype, self.device, self.config = torch.float32, device, None
+
+    def forward(self, sample: Tensor, *_: Any, **__: Any) -> tuple[Tensor]:
+        """Return the answer for one prompt or for both."""
+        return (self._answer[: sample.shape[0]],)
+
+
+def run(rounds: int) -> None:
+    """Print the milliseconds per step of every sampler, the median over the rounds."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    unet = StandIn(device)
+    print(f"{SHAPE[0]}x{SHAPE[1]}x{SHAPE[2]} latents, one picture, {STEPS} steps, on {device}")
+    print(f"{'sampler':18} {'calls':>5} {'ours ms':>8} {'of it noise':>11} {'diffusers ms':>12}")
+    slowest = 0.0
+    with torch.inference_mode():
+        for sampler in SAMPLERS:
+            times = [_ours(sampler, unet) for _ in range(rounds + 1)][1:]
+            calls = times[0][2]
+            total, noise = (statistics.median(one[n] for one in times) for n in (0, 1))
+            slowest = max(slowest, total - noise)
+            print(
+                f"{sampler.name:18} {calls:5} {total:8.3f} {noise:11.3f} {_theirs(sampler, unet, rounds):>12}"
+            )
+    print(f"slowest without its noise: {slowest:.3f} ms")
+
+
+def _ours(sampler: Sampler, unet: StandIn) -> tuple[float, float, int]:
+    """Return the milliseconds per step, those of it that draw noise, and how many steps there were."""
+    schedule = SCHEDULES.get(sampler.automatic)
+    course = Course(sampler, schedule, STEPS, _levels(), DEFAULTS)
+    noise = TimedNoise([ImagePlan(0, 1)], SHAPE, unet.device, NoiseOptions())
+    noise.sigmas = course.stretch()
+    start = course.whole()
+    scheduler = SamplerScheduler(
+        sampler, start, course.levels, noise, "epsilon", lambda _: None, DEFAULTS
+    )
+    cond = torch.zeros((1, 77, 8), device=unet.device)
+    steering = Steering((Conditioning((cond,)),), Conditioning((cond,)))
+    guided: Any = GuidedUNet(unet, steering, CFG / sampler.cfg_divisor)  # type: ignore[arg-type] - a stand-in
+    if sampler.needs_unguided:
+        scheduler.unguided = guided.keep_unguided()
+    scheduler.set_timesteps(STEPS, unet.device)
+    x = noise() * scheduler.init_noise_sigma
+    noise.seconds = 0.0
+    began = _now(unet.device)
+    for t in scheduler.timesteps:
+        answer = guided(scheduler.scale_model_input(x, t), t)[0]
+        x = scheduler.step(answer, t, x, return_dict=False)[0]
+    calls = scheduler.index
+    return (
+        1000 * (_now(unet.device) - began) / calls,
+        1000 * noise.seconds / calls,
+        calls,
+    )
+
+
+class TimedNoise(ImageNoise):
+    """Noise that adds up how long it is drawn."""
+
+    seconds = 0.0
+
+    def __call__(self) -> Tensor:
+        """Return the next unit noise."""
+        return self._timed(super().__call__)
+
+    def between(self, sigma: float, sigma_next: float) -> Tensor:
+        """Return the unit noise of a step."""
+        draw = super().between
+        return self._timed(lambda: draw(sigma, sigma_next))
+
+    def _timed(self, draw: Callable[[], Tensor]) -> Tensor:
+        began = time.perf_counter()
+        drawn = draw()
+        self.seconds += time.perf_counter() - began
+        return drawn
+
+
+def _theirs(sampler: Sampler, unet: StandIn, rounds: int) -> str:
+    """Return the milliseconds per step of diffusers' scheduler, with the guidance of its stock pipeline."""
+    if sampler.name not in _DIFFUSERS:
+        return "-"
+    name, options = _DIFFUSERS[sampler.name]
+    times: list[float] = []
+    for _ in range(rounds + 1):
+        scheduler = getattr(diffusers, name)(**_TRAINED, **options)
+        scheduler.set_timesteps(STEPS, device=unet.device)
+        x = torch.randn((1, *SHAPE), device=unet.device) * scheduler.init_noise_sigma
+        began = _now(unet.device)
+        for t in scheduler.timesteps:
+            both = scheduler.scale_model_input(torch.cat([x] * 2), t)
+            without, cond = unet(both, t)[0].chunk(2)
+            x = scheduler.step(without + CFG * (cond - without), t, x, return_dict=False)[0]
+        times.append(1000 * (_now(unet.device) - began) / len(scheduler.timesteps))
+    return f"{statistics.median(times[1:]):.3f}"
+
+
+def _levels() -> NoiseLevels:
+    betas = np.linspace(_TRAINED["beta_start"] ** 0.5, _TRAINED["beta_end"] ** 0.5, 1000) ** 2
+    return NoiseLevels(np.cumprod(1 - betas))
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
