@@ -77,7 +77,7 @@ def test_progress_counts_over_all_batches(made):
     assert all(told.steps_per_second > 0 for told in recorder.progress)
 
 
-@pytest.mark.parametrize("sampler", ["DPM++ 2M", "Euler a"])
+@pytest.mark.parametrize("sampler", ["DPM++ 2M", "Euler a", "DPM++ 2M SDE"])
 def test_a_picture_of_a_batch_is_the_picture_of_its_seed_alone(made, sampler: str):
     batch = made(Recorder(), batch_size=2, sampler_name=sampler)
     alone = made(Recorder(), seed=8, sampler_name=sampler)
@@ -103,6 +103,37 @@ def test_previews_are_made_for_a_watcher_alone(made):
     made(unwatched)
     assert [preview.size for preview in watched.previews] == [(16, 8)] * 3
     assert unwatched.previews == []
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS.names())
+def test_every_sampler_makes_a_picture_in_three_steps(made, sampler: str):
+    recorder = Recorder()
+    assert len(made(recorder, sampler_name=sampler, override_settings={"s_churn": 1.0, "eta_ddim": 1.0})) == 1
+    assert recorder.progress[-1].step == recorder.progress[-1].steps or sampler == "DPM adaptive"
+
+
+@pytest.mark.parametrize("sampler", ["DPM++ 3M SDE", "DPM adaptive", "Restart"])
+def test_the_same_request_makes_the_same_bytes(made, sampler: str):
+    first, second = (made(Recorder(), sampler_name=sampler, steps=20 if sampler == "Restart" else 4) for _ in range(2))
+    assert first[0].tobytes() == second[0].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("sampler", "options"),
+    [
+        ("Euler", {"sd_noise_schedule": "Zero Terminal SNR"}),
+        ("DDIM", {"use_downcasted_alpha_bar": True}),
+        ("Euler", {"sgm_noise_multiplier": True}),
+        ("Euler", {"always_discard_next_to_last_sigma": True}),
+        ("Euler a", {"eta_ancestral": 0.5}),
+        ("UniPC", {"uni_pc_variant": "bh2"}),
+        ("DPM++ 2M", {"rho": 3.0}),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else value,
+)
+def test_an_option_of_a_request_changes_its_picture(made, sampler: str, options: dict[str, Any]):
+    plain, changed = (made(Recorder(), sampler_name=sampler, steps=4, override_settings=one) for one in ({}, options))
+    assert np.abs(levels(plain[0]) - levels(changed[0])).max() > 0
 
 
 @pytest.mark.parametrize("size", [(64, 72), (88, 64), (200, 104)])

@@ -148,3 +148,12 @@ def test_the_motion_goes_over_the_whole_schedule():
     course = course_of("DPM++ 2M SDE")
     assert course.stretch() == course.stretch(0.3) == course.sigmas(20)
     assert course.stretch(0.5, exact=True) == course.sigmas(40)
+
+
+def test_options_and_samplers_change_the_models_levels():
+    assert course_of("Euler").levels is SD1
+    assert course_of("Euler", enable_quantization=True).levels.timestep_at(SD1.sigma_at(500.4)) == 500
+    assert course_of("DDIM", enable_quantization=True).levels is SD1
+    assert course_of("LCM", enable_quantization=True).levels.count == 50
+    assert course_of("DDIM", sd_noise_schedule="Zero Terminal SNR").levels.largest > 4000
+    assert course_of("LCM", sd_noise_schedule="Zero Terminal SNR", use_downcasted_alpha_bar=True).levels.largest > 4000
