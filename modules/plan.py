@@ -14,10 +14,13 @@ from modules.models.ldm_names import CLIP
 from modules.models.manager import Checkpoint, ModelManager
 from modules.models.model_plan import ModelPlan, native_size, plan_model
 from modules.models.tasks import misfit
+from modules.models.upscalers import UPSCALERS, Upscaler
 from modules.params.depth import DepthRequest
+from modules.params.hires import HiresSize, hires_size, second_request
 from modules.params.repainting import RepaintingRequest
 from modules.params.request import LARGEST_SEED, GenerationRequest
 from modules.params.settings import Settings
+from modules.params.txt2img import Txt2ImgRequest
 from modules.prompt.schedule import Timeline
 from modules.sampling.course import check_steps
 from modules.sampling.hearing import HEARD_BY_SOME, heard
@@ -48,6 +51,21 @@ class ImagePlan:
 
 
 @dataclass(frozen=True)
+class HiresPlan:
+    """The second pass of a job.
+
+    Args:
+        size: To what the pictures of the first pass are enlarged.
+        upscaler: By which row.
+        plan: Of the pass itself, which repaints them: its size, words, sampler, schedule, checkpoint and options.
+    """
+
+    size: HiresSize
+    upscaler: Upscaler
+    plan: Plan
+
+
+@dataclass(frozen=True)
 class Plan:
     """All that the backend needs for one job.
 
@@ -59,6 +77,8 @@ class Plan:
         batches: The pictures, batch by batch.
         settings: The options of this job; those without an effect on it stand at their defaults.
         notes: What the user should know before the pictures are made.
+        hires: The second pass, if there is one.
+        evaluations_before: Those of the first pass, in the plan of a second one; None in a first.
     """
 
     request: GenerationRequest
@@ -68,6 +88,8 @@ class Plan:
     batches: tuple[tuple[ImagePlan, ...], ...]
     settings: Settings = DEFAULTS
     notes: tuple[str, ...] = ()
+    hires: HiresPlan | None = None
+    evaluations_before: int | None = None
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -77,7 +99,8 @@ class Plan:
     @property
     def timeline(self) -> Timeline:
         """Return the evaluations in which prompt editing counts the steps."""
-        return timeline(self.request, self.sampler, self.settings)
+        counted = timeline(self.request, self.sampler, self.settings)
+        return replace(counted, before=self.evaluations_before)
 
     @property
     def images(self) -> tuple[ImagePlan, ...]:
@@ -118,11 +141,12 @@ def make_plan(
     samplers: Registry[Sampler],
     schedules: Registry[Schedule],
     settings: Settings = DEFAULTS,
+    upscalers: Registry[Upscaler] = UPSCALERS,
 ) -> Plan:
     """Return the plan of a request.
 
     Raises:
-        NotFound: the sampler, the schedule or the VAE does not exist, or there is no picture to repaint.
+        NotFound: the sampler, the schedule, the upscaler or the VAE does not exist, or there is no picture to repaint.
         UserError: the checkpoint cannot do the task, the sampler cannot work with so few steps or so small a
             denoising strength, or the seeds run out of range.
     """
@@ -138,7 +162,7 @@ def make_plan(
     check_steps(sampler, request.steps, strength, settings.img2img_fix_steps)
     seed = request.seed if request.seed != -1 else _random_seed()
     subseed = request.subseed if request.subseed != -1 else _random_seed()
-    return Plan(
+    plan = Plan(
         request=request.replace(
             seed=seed,
             subseed=subseed,
@@ -157,6 +181,57 @@ def make_plan(
             heard(sampler, schedule, settings, strength is None),
         ),
         notes=(*_notes(request, model, family), *look_over(request)),
+    )
+    if not isinstance(plan.request, Txt2ImgRequest) or not plan.request.enable_hr:
+        return plan
+    second = _second_pass(plan, plan.request, models, samplers, schedules)
+    upscaler = upscalers.get(plan.request.hr_upscaler)
+    return replace(
+        plan,
+        request=_told(plan, second, upscaler),
+        hires=HiresPlan(hires_size(plan.request), upscaler, second),
+    )
+
+
+def _second_pass(
+    plan: Plan,
+    request: Txt2ImgRequest,
+    models: ModelManager,
+    samplers: Registry[Sampler],
+    schedules: Registry[Schedule],
+) -> Plan:
+    """Return the plan of the second pass, which repaints what the first one made, in exactly its steps."""
+    asked = second_request(request)
+    model = plan.model
+    if asked.sd_model_checkpoint != request.sd_model_checkpoint:
+        checkpoint = models.find(asked.sd_model_checkpoint)
+        _check_task(request, models, checkpoint)
+        model = plan_model(models, checkpoint, plan.settings)
+    sampler, chosen = samplers.get(asked.sampler_name), schedules.get(asked.scheduler)
+    return replace(
+        plan,
+        request=asked,
+        model=model,
+        sampler=sampler,
+        schedule=schedules.get(sampler.automatic) if chosen.sigmas is None else chosen,
+        settings=plan.settings.replace(img2img_fix_steps=True),
+        evaluations_before=plan.timeline.steps,
+    )
+
+
+def _told(plan: Plan, second: Plan, upscaler: Upscaler) -> GenerationRequest:
+    """Return the request as its infotext tells it: of the second pass only what is not as in the first."""
+    first, again = plan.request, second.request
+    same_model = second.model == plan.model
+    return first.replace(
+        hr_upscaler=upscaler.name,
+        hr_checkpoint_name="" if same_model else second.checkpoint.model_name,
+        hr_sampler_name="" if second.sampler == plan.sampler else second.sampler.name,
+        hr_scheduler="" if second.schedule_label == plan.schedule_label else second.schedule_label,
+        hr_prompt="" if again.prompt == first.prompt else again.prompt,
+        hr_negative_prompt=""
+        if again.negative_prompt == first.negative_prompt
+        else again.negative_prompt,
     )
 
 

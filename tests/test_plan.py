@@ -260,3 +260,76 @@ def test_options_that_the_sampler_does_not_hear_are_left_at_their_defaults(plan_
 def test_karras_with_ddim_is_written_though_it_has_no_effect(plan_of):
     plan = plan_of(sampler_name="DDIM", scheduler="Karras")
     assert plan.request_of(plan.images[0]).scheduler == "Karras"
+
+
+# The second pass
+
+
+def test_without_hires_fix_there_is_no_second_pass(plan_of):
+    plan = plan_of(hr_scale=4.0)
+    assert (plan.hires, plan.evaluations_before) == (None, None)
+
+
+def test_the_second_pass_takes_after_the_first(plan_of):
+    plan = plan_of(enable_hr=True, steps=12, prompt="a cat", seed=7, batch_size=2)
+    second = plan.hires.plan
+    assert (second.request.width, second.request.height) == (1024, 1024)
+    assert (second.request.steps, second.request.prompt) == (12, "a cat")
+    assert (second.sampler, second.schedule, second.model) == (plan.sampler, plan.schedule, plan.model)
+    assert second.batches == plan.batches
+    assert (second.settings.img2img_fix_steps, second.evaluations_before) == (True, 12)
+    assert plan.hires.upscaler.name == "Latent"
+
+
+def test_the_second_pass_has_what_is_its_own(plan_of):
+    plan = plan_of(
+        enable_hr=True,
+        hr_second_pass_steps=5,
+        hr_sampler_name="euler A",
+        hr_scheduler="karras",
+        hr_prompt="a dog",
+        hr_negative_prompt="a fish",
+        hr_upscaler="lanczos",
+        hr_checkpoint_name="second",
+    )
+    second = plan.hires.plan
+    assert (second.sampler.name, second.schedule.name, second.request.steps) == ("Euler a", "Karras", 5)
+    assert (second.request.prompt, second.request.negative_prompt) == ("a dog", "a fish")
+    assert second.checkpoint.model_name == "second"
+    assert plan.hires.upscaler.name == "Lanczos"
+
+
+def test_a1111s_words_for_the_same_are_understood(plan_of):
+    plan = plan_of(
+        enable_hr=True,
+        hr_sampler_name="Use same sampler",
+        hr_scheduler="Use same scheduler",
+        hr_checkpoint_name="Use same checkpoint",
+    )
+    second = plan.hires.plan
+    assert (second.sampler, second.schedule, second.model) == (plan.sampler, plan.schedule, plan.model)
+
+
+def test_what_is_as_in_the_first_pass_is_not_told(plan_of):
+    plan = plan_of(
+        enable_hr=True,
+        prompt="a cat",
+        hr_prompt="a cat",
+        hr_sampler_name="DPM++ 2M",
+        hr_scheduler="Karras",
+        hr_checkpoint_name="first",
+    )
+    told = plan.request_of(plan.images[0])
+    names = ("hr_prompt", "hr_sampler_name", "hr_scheduler", "hr_checkpoint_name")
+    assert [getattr(told, name) for name in names] == ["", "", "", ""]
+
+
+def test_automatic_is_told_by_what_it_stands_for_with_the_second_sampler(plan_of):
+    plan = plan_of(enable_hr=True, hr_sampler_name="Euler")
+    told = plan.request_of(plan.images[0])
+    assert (told.scheduler, told.hr_sampler_name, told.hr_scheduler) == ("Karras", "Euler", "Automatic")
+
+
+def test_an_unknown_upscaler_is_answered_with_the_nearest(plan_of):
+    with pytest.raises(NotFound, match=r"There is no upscaler named 'Latnt'\. Did you mean 'Latent'"):
+        plan_of(enable_hr=True, hr_upscaler="Latnt")

@@ -86,6 +86,7 @@ def read_request(
     for name in _NOT_SET_BELOW_ZERO:
         if values.get(name) == -1:
             values[name] = 0
+    _read_older_hires(values)
     known = {key: value for key, value in values.items() if key in model.model_fields}
     unknown = [
         key for key, value in values.items() if key not in known and value not in ("", [], {})
@@ -122,6 +123,17 @@ def _settle_sampler(values: dict[str, Any], names: Names) -> None:
     values["sampler_name"] = sampler
     if schedule:
         values["scheduler"] = schedule
+
+
+def _read_older_hires(values: dict[str, Any]) -> None:
+    """Take A1111's older fields of hires fix for what they were: the first pass's size, beside the finished one's."""
+    width, height = values.pop("firstphase_width", 0), values.pop("firstphase_height", 0)
+    if values.get("enable_hr") and width and height:
+        finished = {
+            "hr_resize_x": values.get("width", 512),
+            "hr_resize_y": values.get("height", 512),
+        }
+        values.update(finished, width=width, height=height)
 
 
 def _options_among(values: dict[str, Any]) -> dict[str, Any]:

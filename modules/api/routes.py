@@ -22,6 +22,7 @@ from modules.api.png_info import png_info_router
 from modules.api.progress import progress_router
 from modules.api.server import server_router
 from modules.api.system import system_router
+from modules.api.upscalers import upscalers_router
 from modules.core.errors import UserError, WebUIError
 from modules.core.flags import Flags
 from modules.engine.engine import Engine
@@ -33,6 +34,7 @@ _DEFAULTS = Flags()
 ROUTERS: tuple[Callable[[Engine], APIRouter], ...] = (
     generation_router,
     listings_router,
+    upscalers_router,
     models_router,
     options_router,
     png_info_router,

@@ -2,100 +2,117 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor
 
-from modules.backend import memory, sample, vae
+from modules.backend import hires, memory, sample, vae
 from modules.backend.cache import LoadedModel
 from modules.backend.noise import ImageNoise, options_of
 from modules.backend.picture import Seen
-from modules.backend.scheduler import StepState
-from modules.core.errors import Cancelled, NotFinite
+from modules.backend.stepper import Stepper, stop_if_interrupted
+from modules.backend.tiling import seamless
+from modules.core.errors import NotFinite
+from modules.models.manager import Checkpoint
+from modules.models.model_plan import ModelPlan
 from modules.params.repainting import RepaintingRequest
-from modules.params.result import Listener, Progress
+from modules.params.result import Listener
 from modules.plan import Plan
+
+Acquire = Callable[[ModelPlan], LoadedModel]  # loads a checkpoint that is not loaded yet
 
 
 class Overflow(NotFinite):
-    """The UNet's numbers left its precision; a higher one may hold them."""
-
-
-class Stepper:
-    """Follows the steps of one batch: interrupt, progress, preview. No wait for the device but for a preview.
+    """The UNet's numbers left its precision; a higher one may hold them.
 
     Args:
-        model: For the preview.
-        listener: Whoever follows the job.
-        batch_index: Number of the batch, from 0.
-        batch_count: How many batches the job has.
+        checkpoint: Whose UNet it is.
     """
 
-    def __init__(
-        self, model: LoadedModel, listener: Listener, batch_index: int, batch_count: int
-    ) -> None:
-        self._model = model
-        self._listener = listener
-        self._batch_index = batch_index
-        self._batch_count = batch_count
-        self._began = time.perf_counter()
-
-    def __call__(self, state: StepState) -> None:
-        """Take note of one step.
-
-        Raises:
-            Cancelled: the job was interrupted.
-        """
-        stop_if_interrupted(self._listener)
-        done = state.index + 1
-        speed = done / max(time.perf_counter() - self._began, 1e-6)
-        total = state.total
-        self._listener.on_progress(
-            Progress(self._batch_index * total + done, self._batch_count * total, speed)
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__(
+            "The UNet produced invalid numbers, so there is no picture to show.",
+            "Try another checkpoint or start with --no-half.",
         )
-        if self._listener.wants_preview():
-            self._listener.on_preview(self._model.preview(state.denoised))
+        self.checkpoint = checkpoint
 
 
 def generate_batch(
-    model: LoadedModel, plan: Plan, batch_index: int, listener: Listener, device: torch.device
+    acquire: Acquire, plan: Plan, batch_index: int, listener: Listener, device: torch.device
 ) -> None:
     """Make one batch and hand each picture to the listener as it is finished.
 
     Raises:
         Cancelled: the job was interrupted; pictures handed over before stay.
-        Overflow: the UNet produced invalid numbers; no picture of the batch was handed over.
+        Overflow: a UNet produced invalid numbers; no picture of the batch was handed over.
         NotFinite: the VAE did, in 32-bit floats.
         OutOfMemory: the batch does not fit.
         UserError: a picture is to be repainted without a depth map, and the checkpoint cannot estimate one.
     """
-    request = plan.request
-    batch = plan.batches[batch_index]
-    components = model.components
-    memory.check(components, request, device)
+    model, second = acquire(plan.model), plan.hires
+    memory.check(model.components, plan.request, device)
+    stepper = Stepper(listener, plan, batch_index)
+    if second is None:
+        with _edges(model, plan):
+            latents, seen = _pass(model, plan, batch_index, listener, stepper)
+            return _decode_each(model, latents, plan, batch_index, seen, listener)
+    memory.check(model.components, second.plan.request, device)
+    with _edges(model, plan):
+        latents, _ = _pass(model, plan, batch_index, listener, stepper)
+        listener.on_phase("Enlarging")
+        latents = hires.enlarge(model.components.vae, latents, second.upscaler, second.size)
+    if second.plan.model != plan.model:
+        del model  # two may not fit
+        listener.on_phase(f"Loading {second.plan.checkpoint.name}")
+    model = acquire(second.plan.model)
+    with _edges(model, plan):
+        latents, _ = _pass(model, second.plan, batch_index, listener, stepper, latents)
+        return _decode_each(model, latents, plan, batch_index, None, listener)
+
+
+def _edges(model: LoadedModel, plan: Plan) -> AbstractContextManager[None]:
+    parts = model.components
+    return seamless(parts.unet, parts.vae, wanted=plan.settings.tiling)
+
+
+def _pass(
+    model: LoadedModel,
+    plan: Plan,
+    batch_index: int,
+    listener: Listener,
+    stepper: Stepper,
+    enlarged: Tensor | None = None,
+) -> tuple[Tensor, Seen | None]:
+    """Return the latents that a pass ends with, and what it saw of a picture.
+
+    Args:
+        model: The loaded checkpoint.
+        plan: Of this pass.
+        batch_index: Number of the batch, from 0.
+        listener: Told what is done.
+        stepper: Told of each step.
+        enlarged: What a second pass repaints: latents, [pictures, channels, height / 8, width / 8].
+    """
+    request, components, batch = plan.request, model.components, plan.batches[batch_index]
+    stepper.begin(model)
     # 1. Words
     listener.on_phase("Reading the prompt")
     steering = model.steering(request.prompt, request.negative_prompt, plan.timeline, plan.settings)
     # 2. The picture that is repainted, if there is one
-    seen = _look(model, plan, listener)
+    seen = _look(model, plan, listener) if enlarged is None else hires.look(components, enlarged)
     # 3. Noise, from each picture's own seed
-    channels = components.vae.config["latent_channels"]
+    channels, device = components.vae.config["latent_channels"], components.unet.device
     shape = (channels, request.height // 8, request.width // 8)
     noise = ImageNoise(batch, shape, device, options_of(plan))
     begun = None if seen is None else seen.begun(ImageNoise(batch, shape, device, options_of(plan)))
     # 4. Steps
-    listener.on_phase("Sampling")
-    stepper = Stepper(model, listener, batch_index, len(plan.batches))
+    listener.on_phase("Sampling" if enlarged is None else "Sampling the larger picture")
     latents = sample.run(model, plan, steering, begun, noise, stepper)
     if not bool(torch.isfinite(latents).all()):
-        raise Overflow(
-            "The UNet produced invalid numbers, so there is no picture to show.",
-            "Try another checkpoint or start with --no-half.",
-        )
-    # 5. Pictures, one by one
-    _decode_each(components.vae, latents, plan, batch_index, seen, listener)
+        raise Overflow(plan.checkpoint)
+    return latents, seen
 
 
 def _look(model: LoadedModel, plan: Plan, listener: Listener) -> Seen | None:
@@ -110,7 +127,7 @@ def _look(model: LoadedModel, plan: Plan, listener: Listener) -> Seen | None:
 
 
 def _decode_each(
-    autoencoder: AutoencoderKL,
+    model: LoadedModel,
     latents: Tensor,
     plan: Plan,
     batch_index: int,
@@ -121,14 +138,8 @@ def _decode_each(
         stop_if_interrupted(listener)
         listener.on_phase("Decoding")
         own = latents[row : row + 1]
-        result = vae.decode(autoencoder, own)
+        result = vae.decode(model.components.vae, own)
         if seen is not None:
             assert isinstance(plan.request, RepaintingRequest)
             result = seen.finished(plan.request, plan.settings, own, result)
         listener.on_image(image.index, result)
-
-
-def stop_if_interrupted(listener: Listener) -> None:
-    """Raise Cancelled when the job should stop."""
-    if listener.is_interrupted():
-        raise Cancelled("The job was interrupted.")

@@ -31,7 +31,7 @@ class Seen:
 
     Args:
         latents: [1 or pictures, channels, height / 8, width / 8], scaled.
-        canvas: The picture that they are of, and its way back.
+        canvas: The picture that they are of, and its way back; None in a second pass, which has latents alone.
         beside: What the network sees beside the latents, [1, more channels, height / 8, width / 8]; None for nothing.
         depth_map: The depth for people, in grey, of the picture's size; white is near. None without depth.
         share: What is repainted, float32 [1, 1, height / 8, width / 8]; None repaints all.
@@ -39,7 +39,7 @@ class Seen:
     """
 
     latents: Tensor
-    canvas: Canvas
+    canvas: Canvas | None
     beside: Tensor | None = None
     depth_map: Image.Image | None = None
     share: Tensor | None = None
@@ -75,6 +75,7 @@ class Seen:
             latents: Of the result, [1, channels, height / 8, width / 8].
             result: Decoded.
         """
+        assert self.canvas is not None, "a second pass has no picture to go back into"
         if settings.img2img_color_correction:
             result = correct_colours(result, self.canvas.image)
         overlay, mask = self.canvas.overlay, self.mask(request)

@@ -13,7 +13,7 @@ from modules.backend.answers import ANSWERS
 from modules.backend.cache import LoadedModel, ModelCache
 from modules.backend.device import Device, choose
 from modules.backend.device_memory import device_memory
-from modules.backend.tiling import seamless
+from modules.backend.stepper import stop_if_interrupted
 from modules.core.errors import NotFinite, OutOfMemory
 from modules.models.manager import Checkpoint
 from modules.models.model_plan import ModelPlan
@@ -94,24 +94,23 @@ class Runner:
         """Make one batch, a precision higher each time that numbers overflow."""
         while True:
             listener.on_phase(f"Loading {plan.checkpoint.name}")
-            model = self._acquire(plan.model)
-            generate.stop_if_interrupted(listener)
+            self._acquire(plan.model)
+            stop_if_interrupted(listener)
             try:
-                with seamless(
-                    model.components.unet, model.components.vae, wanted=plan.settings.tiling
-                ):
-                    generate.generate_batch(
-                        model, plan, batch_index, listener, self.device.torch_device
-                    )
-            except (
-                generate.Overflow
-            ):  # not the VAE's: it has no higher precision, and pictures may be out
-                tier = self._tier(plan.checkpoint) + 1
+                generate.generate_batch(
+                    self._acquire, plan, batch_index, listener, self.device.torch_device
+                )
+            # Not the VAE's overflow: it has no higher precision, and pictures may be out.
+            except generate.Overflow as error:
+                checkpoint = error.checkpoint
+                tier = self._tier(checkpoint) + 1
                 if tier >= len(self.device.tiers):
-                    _blame_weights(model, plan.checkpoint.name)
+                    second = plan.hires.plan if plan.hires else plan
+                    guilty = plan if checkpoint == plan.checkpoint else second
+                    _blame_weights(self._acquire(guilty.model), checkpoint.name)
                     raise
-                self._tiers[plan.checkpoint.path] = tier
-                note = f"{plan.checkpoint.name} overflowed in half precision; made again in {self.device.tiers[tier].unet}."
+                self._tiers[checkpoint.path] = tier
+                note = f"{checkpoint.name} overflowed in half precision; made again in {self.device.tiers[tier].unet}."
                 logger.warning(note)
                 listener.on_note(note)
             else:

@@ -47,7 +47,10 @@ def run(
     if isinstance(request, RepaintingRequest):
         repainting = request.denoising_strength, plan.settings.img2img_fix_steps
         noise.sigmas = course.stretch(*repainting)
-        start = with_more_noise(course.part_way(*repainting), plan.settings)
+        part_way = course.part_way(*repainting)
+        if part_way is None and seen is not None:  # a second pass of strength 0
+            return seen.latents.float().expand(len(noise.images), -1, -1, -1)
+        start = with_more_noise(part_way, plan.settings)
     # 2. The two parts of ours in the stock pipeline
     scheduler = SamplerScheduler(
         plan.sampler,

@@ -29,6 +29,7 @@ from modules.models.convert import convert
 from modules.models.manager import Checkpoint, ModelManager
 from modules.models.model_plan import ModelPlan, native_size, plan_model
 from modules.models.tasks import misfit
+from modules.models.upscalers import UPSCALERS
 from modules.params.image import ImageField
 from modules.params.recording import ForwardRecording
 from modules.params.request import GenerationRequest, Task
@@ -76,6 +77,7 @@ class Engine:
         self.styles = Styles(paths.styles)
         self.samplers = SAMPLERS.copy()
         self.schedules = SCHEDULES.copy()
+        self.upscalers = UPSCALERS.copy()
         self.state = EngineState("starting", "Starting")
         self.keeper = Keeper(self.models, paths.outputs)
         self._settings_file = SettingsFile(paths.data / "config.json")
@@ -178,8 +180,8 @@ class Engine:
         """Return the plan of a request under these options."""
         checkpoint = self.checkpoint(request.sd_model_checkpoint)
         request = prepared(request, [self.styles.get(name) for name in request.styles], settings)
-        plan = make_plan(request, self.models, checkpoint, self.samplers, self.schedules, settings)
-        return settled(plan, self.tokenizer)
+        tables = self.samplers, self.schedules, settings, self.upscalers
+        return settled(make_plan(request, self.models, checkpoint, *tables), self.tokenizer)
 
     def keep(self, plan: Plan, index: int, image: Image.Image) -> GeneratedImage:
         """Save one picture."""
@@ -339,7 +341,7 @@ class Engine:
             "checkpoints": lambda: [found.title for found in self.models.checkpoints()],
             "vaes": self.models.vaes.names,
             "styles": self.styles.names,
-            "hires upscalers": lambda: ["Latent"],
+            "hires upscalers": self.upscalers.names,
         }
         return lists[name]()
 

@@ -36,7 +36,7 @@ def build_settings(form: Form) -> None:
 
 
 class SeedRow:
-    """The seed, a button for a random one, and a button for that of the picture that is looked at."""
+    """The seed with its variation, a button for a random one, and one for that of the picture that is looked at."""
 
     def __init__(self, form: Form) -> None:
         with gr.Row(elem_classes="seed"):
@@ -51,6 +51,13 @@ class SeedRow:
             self._last = gr.Button(
                 "♻", elem_id=f"{form.prefix}_reuse_seed", elem_classes="tool", min_width=44, scale=0
             )
+        with gr.Accordion("Extra", open=False, elem_id=f"{form.prefix}_extra_seed"):
+            with gr.Row():
+                form.field("subseed", min_width=140)
+                form.field("subseed_strength", min_width=140)
+            with gr.Row():
+                form.field("seed_resize_from_w", min_width=140)
+                form.field("seed_resize_from_h", min_width=140)
 
     def connect(self, panel: OutputPanel) -> None:
         """Wire the buttons, once the output side is there."""

@@ -19,6 +19,7 @@ def build_workbench(
     form: Form,
     own_fields: Callable[[Form], None] = lambda _: None,
     *,
+    later_fields: Callable[[Form], None] = lambda _: None,
     in_batches: bool = False,
 ) -> Form:
     """Make a tab where the page stands and return its form.
@@ -27,6 +28,7 @@ def build_workbench(
         engine: Carries out what is asked.
         form: Empty yet; its request type is what the tab asks for.
         own_fields: Makes the fields that this tab alone has, above the other settings.
+        later_fields: Likewise, below them.
         in_batches: Whether it repaints many files, too.
     """
     buttons = build_prompts(engine, form)
@@ -35,6 +37,7 @@ def build_workbench(
             own_fields(form)
             build_settings(form)
             seed = SeedRow(form)
+            later_fields(form)
             with gr.Accordion("More", open=False):
                 form.remaining()
             batch = build_batch(form) if in_batches else None

@@ -299,3 +299,28 @@ def test_an_unknown_sampler_or_schedule_is_answered_with_the_nearest(client: Tes
     response = client.post(URL, json={**SMALL, **asked})
     assert response.status_code == 404
     assert said in response.json()["detail"]
+
+
+def test_hires_fix_without_denoising_is_carried_out(client: TestClient, engine: Engine):
+    answer = post(client, enable_hr=True, denoising_strength=0, seed_resize_from_h=-1, seed_resize_from_w=-1)
+    assert len(answer["images"]) == 1
+    assert engine.jobs()[-1].plan.hires is not None
+
+
+def test_the_older_fields_of_hires_fix_mean_the_first_passs_size():
+    body = {"enable_hr": True, "width": 1024, "height": 768, "firstphase_width": 512, "firstphase_height": 384}
+    request, warnings = read_request(body, Txt2ImgRequest)
+    assert (request.width, request.height, request.hr_resize_x, request.hr_resize_y) == (512, 384, 1024, 768)
+    assert warnings == []
+
+
+def test_older_fields_of_hires_fix_with_zeros_mean_nothing():
+    request, warnings = read_request({"firstphase_width": 0, "firstphase_height": 0}, Txt2ImgRequest)
+    assert (request.width, request.hr_resize_x, warnings) == (512, 0, [])
+
+
+def test_info_tells_the_seeds_of_variations(client: TestClient):
+    answer = post(client, seed=5, subseed=9, subseed_strength=0.5, batch_size=2)
+    info = json.loads(answer["info"])
+    assert (info["all_seeds"], info["all_subseeds"]) == ([5, 5], [9, 10])
+    assert (info["subseed"], info["subseed_strength"]) == (9, 0.5)

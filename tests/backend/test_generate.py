@@ -52,7 +52,7 @@ def made(model: LoadedModel, tmp_path: Path):
     def made(listener: Recorder, batch: int = 0, **changes: Any) -> list[Image.Image]:
         plan = plan_of(tmp_path, tmp_path, SMALL.replace(**changes), "any")
         with torch.inference_mode():
-            generate_batch(model, plan, batch, listener, torch.device("cpu"))
+            generate_batch(lambda _: model, plan, batch, listener, torch.device("cpu"))
         return [image for _, image in listener.images]
 
     return made

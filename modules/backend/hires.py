@@ -1,0 +1,59 @@
+"""Between the two passes of hires fix: the first one's latents become those of a larger picture."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from modules.backend import image_conditioning, vae
+from modules.backend.loader import Components
+from modules.backend.picture import Seen
+from modules.models.upscalers import LatentFilter, Upscaler
+from modules.params.hires import CELL, HiresSize
+
+
+def enlarge(
+    autoencoder: AutoencoderKL, latents: Tensor, upscaler: Upscaler, size: HiresSize
+) -> Tensor:
+    """Return the latents that the second pass begins with.
+
+    Args:
+        autoencoder: The first pass's VAE, for upscalers of pixels.
+        latents: Of the first pass, [pictures, channels, height / 8, width / 8], scaled.
+        upscaler: How they are enlarged.
+        size: To what, and how much is then cut off.
+
+    Returns:
+        float32 of the same form at the new size.
+
+    Raises:
+        NotFinite: the VAE produced invalid numbers.
+    """
+    how = upscaler.how
+    if isinstance(how, LatentFilter):
+        cells = size.enlarged_height // CELL, size.enlarged_width // CELL
+        larger = torch.nn.functional.interpolate(
+            latents.float(), size=cells, mode=how.mode, antialias=how.antialias
+        )
+        return _cut(larger, size)
+    enlarged = []
+    for row in range(latents.shape[0]):  # one by one, as all decoding: it takes the most memory
+        picture = vae.decode(autoencoder, latents[row : row + 1])
+        target = size.enlarged_width, size.enlarged_height
+        enlarged.append(vae.encode(autoencoder, picture.resize(target, how)).float())
+    return _cut(torch.cat(enlarged), size)
+
+
+def look(components: Components, latents: Tensor) -> Seen:
+    """Return what the network sees of the enlarged pictures; a UNet with a mask sees one that hides nothing."""
+    height, width = latents.shape[2] * CELL, latents.shape[3] * CELL
+    return Seen(latents, None, image_conditioning.without_picture(components, width, height))
+
+
+def _cut(latents: Tensor, size: HiresSize) -> Tensor:
+    """Return the middle; of an odd number of rows or columns the one more is cut off at the end."""
+    rows, columns = size.cut_rows, size.cut_columns
+    bottom = latents.shape[2] - (rows + 1) // 2
+    right = latents.shape[3] - (columns + 1) // 2
+    return latents[:, :, rows // 2 : bottom, columns // 2 : right]

@@ -1,0 +1,65 @@
+"""The fields of the second pass: an accordion that says how large it makes the picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from modules.core.errors import WebUIError
+from modules.params.hires import hires_size
+from modules.params.param import validated
+from modules.params.txt2img import Txt2ImgRequest
+from modules.ui.events import QUIET
+from modules.ui.form import Form
+
+TITLE = "Hires. fix"
+_SIZES = ("enable_hr", "width", "height", "hr_scale", "hr_resize_x", "hr_resize_y")
+
+
+def build_hires(form: Form) -> None:
+    """Make the accordion where the page stands; width and height are made before it."""
+    with gr.Accordion(TITLE, open=False, elem_id=f"{form.prefix}_hires") as accordion:
+        with gr.Row():
+            form.field("enable_hr", min_width=140)
+            said = gr.HTML(elem_id=f"{form.prefix}_hires_size", min_width=140, padding=False)
+        with gr.Row():
+            form.field("hr_upscaler", min_width=140)
+            form.field("hr_second_pass_steps", min_width=140)
+        with gr.Row():
+            form.field("denoising_strength", min_width=140)
+            form.field("hr_scale", min_width=140)
+        with gr.Row():
+            form.field("hr_resize_x", min_width=140)
+            form.field("hr_resize_y", min_width=140)
+        with gr.Row():
+            form.field("hr_sampler_name", min_width=140)
+            form.field("hr_scheduler", min_width=140)
+        form.field("hr_checkpoint_name")
+        form.field("hr_prompt")
+        form.field("hr_negative_prompt")
+    sizes = [form.components[name] for name in _SIZES]
+    gr.on(
+        [one.change for one in sizes],  # pyright: ignore[reportAttributeAccessIssue] - Gradio adds events at run time
+        _told,
+        sizes,
+        [accordion, said],
+        trigger_mode="always_last",
+        **QUIET,
+    )
+
+
+def _told(enabled: bool, *sizes: Any) -> tuple[Any, str]:
+    text = growth(dict(zip(_SIZES[1:], sizes, strict=True)))
+    label = f"{TITLE}: {text}" if enabled and text else TITLE
+    return gr.Accordion(label=label), f'<p class="hires_size">{text}</p>'
+
+
+def growth(sizes: dict[str, Any]) -> str:
+    """Return "from 512x512 to 1024x1024"; "" while a size is not valid."""
+    try:
+        request = validated(Txt2ImgRequest, sizes)
+        size = hires_size(request)
+    except WebUIError:
+        return ""
+    return f"from {request.width}x{request.height} to {size.width}x{size.height}"
