@@ -145,7 +145,7 @@ def make_app(engine: Engine, flags: Flags, again: threading.Event | None = None)
         app,
         blocks,
         path="/",
-        allowed_paths=[str(engine.paths.outputs), str(engine.keeper.spare_outputs)],
+        allowed_paths=[str(folder) for folder in engine.keeper.folders],
         max_file_size="64mb",
         ssr_mode=False,
         show_error=True,

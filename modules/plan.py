@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import islice
 
 from modules.core.errors import UserError
@@ -79,6 +80,7 @@ class Plan:
         notes: What the user should know before the pictures are made.
         hires: The second pass, if there is one.
         evaluations_before: Those of the first pass, in the plan of a second one; None in a first.
+        made_at: When it was asked for.
     """
 
     request: GenerationRequest
@@ -90,6 +92,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     hires: HiresPlan | None = None
     evaluations_before: int | None = None
+    made_at: datetime = field(default_factory=datetime.now, compare=False)
 
     @property
     def checkpoint(self) -> Checkpoint:

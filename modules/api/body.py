@@ -46,6 +46,11 @@ A1111_FIELDS: Mapping[str, Mapping[str, Any]] = {
         "default": True,
         "description": "Whether the answer holds the pictures.",
     },
+    "save_images": {
+        "type": "boolean",
+        "default": False,
+        "description": "Whether the pictures are saved among the outputs; else they are kept for a day.",
+    },
     "override_settings_restore_afterwards": {
         "type": "boolean",
         "default": True,

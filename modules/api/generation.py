@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 
 from modules.api.body import Img2ImgBody, Txt2ImgBody
-from modules.api.info import info_of
+from modules.api.info import info_of, shows_grid
 from modules.api.infotext_field import with_infotext
 from modules.api.reading import Names, read_picture_request, read_request
 from modules.core.errors import WebUIError
@@ -78,9 +78,11 @@ def answer(job: Job, body: Mapping[str, Any], warnings: list[str]) -> dict[str, 
     status = job.status()
     if status.state == "failed":
         raise status.failure or WebUIError(status.error)
-    sent = status.images if body.get("send_images") is not False else ()
+    paths = [image.path for image in status.images]
+    paths = [job.grid, *paths] if shows_grid(job) and job.grid else paths
+    sent = paths if body.get("send_images") is not False else ()
     return {
-        "images": [_base64(image.path) for image in sent],
+        "images": [_base64(path) for path in sent],
         "parameters": dict(body),
         "info": info_of(job),
         "warnings": [*warnings, *status.notes],

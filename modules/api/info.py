@@ -11,12 +11,18 @@ from modules.params.image import is_picture
 _NOT_IN_INFO = {"n_iter", "sd_model_checkpoint", "sd_vae", "scheduler", "override_settings"}
 
 
+def shows_grid(job: Job) -> bool:
+    """Return whether the answer begins with all pictures in one."""
+    return job.grid is not None and job.plan.settings.return_grid
+
+
 def info_of(job: Job) -> str:
     """Return A1111's `info` of a job that has ended."""
     plan, images = job.plan, job.status().images
     request = plan.request
     pictures = {name for name, one in type(request).model_fields.items() if is_picture(one)}
     planned = {one.index: one for one in plan.images}
+    grid = shows_grid(job)
     first = planned[images[0].index] if images else plan.images[0]
     info: dict[str, Any] = {
         **request.model_dump(exclude=_NOT_IN_INFO | pictures),
@@ -26,8 +32,8 @@ def info_of(job: Job) -> str:
         "all_subseeds": [planned[image.index].subseed for image in images],
         "all_prompts": [request.prompt for _ in images],
         "all_negative_prompts": [request.negative_prompt for _ in images],
-        "infotexts": [image.infotext for image in images],
-        "index_of_first_image": 0,
+        "infotexts": [image.infotext for image in (*images[: int(grid)], *images)],
+        "index_of_first_image": int(grid),
         "restore_faces": False,
         "face_restoration_model": None,
         "sd_model_name": plan.checkpoint.model_name,
@@ -35,7 +41,7 @@ def info_of(job: Job) -> str:
         "sd_vae_name": plan.model.vae.name if plan.model.vae else None,
         "sd_vae_hash": None,
         "extra_generation_params": {},
-        "job_timestamp": job.submitted_at.strftime("%Y%m%d%H%M%S"),
+        "job_timestamp": plan.made_at.strftime("%Y%m%d%H%M%S"),
         "clip_skip": plan.settings.CLIP_stop_at_last_layers,
         "is_using_inpainting_conditioning": request.task == "inpaint",
         "version": "",

@@ -17,7 +17,17 @@ from modules.sampling.names import split_name
 
 R = TypeVar("R", bound=GenerationRequest)
 # Fields that ask for what happens anyway, or that the answer alone knows.
-_OF_THE_ANSWER = frozenset(("send_images", "override_settings_restore_afterwards"))
+_OF_THE_ANSWER = frozenset(
+    (
+        "send_images",
+        "override_settings_restore_afterwards",
+        "do_not_save_samples",
+        "do_not_save_grid",
+        "save_images",
+    )
+)
+# A1111's API saves nothing unless `save_images` asks for it, whatever the options say.
+_UNSAVED = {"samples_save": False, "grid_save": False, "return_grid": False}
 # A1111 takes any number below 1 for "no"; here it is 0.
 _NOT_SET_BELOW_ZERO = ("seed_resize_from_w", "seed_resize_from_h")
 
@@ -81,6 +91,7 @@ def read_request(
     values["override_settings"] = {
         **{key: value for key, value in overrides.items() if key not in without_effect},
         **_options_among(values),
+        **({} if body.get("save_images") else _UNSAVED),
     }
     _settle_sampler(values, names)
     for name in _NOT_SET_BELOW_ZERO:

@@ -75,6 +75,11 @@ class Paths:
         return self.data / "cache"
 
     @property
+    def unsaved(self) -> Path:
+        """Pictures that nobody asked to save; each stays for a day."""
+        return self.data / "tmp" / "unsaved"
+
+    @property
     def temp(self) -> Path:
         """Gradio's uploads and copies; emptied at start."""
         return self.data / "tmp" / "gradio"

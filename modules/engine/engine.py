@@ -31,6 +31,7 @@ from modules.models.model_plan import ModelPlan, native_size, plan_model
 from modules.models.tasks import misfit
 from modules.models.upscalers import UPSCALERS
 from modules.params.image import ImageField
+from modules.params.param import params_of
 from modules.params.recording import ForwardRecording
 from modules.params.request import GenerationRequest, Task
 from modules.params.result import GeneratedImage
@@ -79,10 +80,10 @@ class Engine:
         self.schedules = SCHEDULES.copy()
         self.upscalers = UPSCALERS.copy()
         self.state = EngineState("starting", "Starting")
-        self.keeper = Keeper(self.models, paths.outputs)
+        self.keeper = Keeper(self.models, paths.outputs, paths.unsaved)
         self._settings_file = SettingsFile(paths.data / "config.json")
         self.settings = Settings()
-        self._chosen = chosen
+        self.chosen = chosen
         self._wanted: ModelPlan | None = None  # what the device was last told to load
         self._unloaded = False
         self.queue = JobQueue(executor, Store(paths.queue), self)
@@ -95,7 +96,7 @@ class Engine:
 
     def start(self) -> None:
         """Read the settings, list the checkpoints, open the device and load the chosen checkpoint."""
-        self.settings = self._settings_file.read().replace(**self._chosen)
+        self.settings = self._settings_file.read().replace(**self.chosen)
         self.models.refresh()
         self.models.start_hashing()
         self.state = replace(self.state, text="Starting the device")
@@ -187,6 +188,10 @@ class Engine:
         """Save one picture."""
         return self.keeper.keep(plan, index, image)
 
+    def on_made(self, job: Job) -> None:
+        """Put the pictures of a job into a grid, before it ends."""
+        job.grid = self.keeper.keep_grid(job.plan, job.status().images, job.on_note)
+
     def on_done(self, job: Job) -> None:
         """Note that the job's checkpoint works, whatever failed before."""
         if self.state.phase != "loading":
@@ -246,6 +251,11 @@ class Engine:
             UserError: an option is unknown or its value is not valid.
         """
         settings = self.settings.replace(**changes)
+        declared = params_of(Settings)
+        if all(declared[name].section != "model" for name in changes):
+            self.settings = settings
+            self._settings_file.change(changes)
+            return
         if "sd_model_checkpoint" in changes:
             found = self.models.find(settings.sd_model_checkpoint)
             changes = {**changes, "sd_model_checkpoint": found.name}
@@ -352,7 +362,8 @@ class Engine:
             self.state = EngineState("failed", failure)
             return
         logger.info("Device: %s.", facts.label)
-        self.state = EngineState("ready", "Ready", device=facts.label, warning=facts.warning)
+        warning = " ".join(filter(None, (facts.warning, self._settings_file.remark)))
+        self.state = EngineState("ready", "Ready", device=facts.label, warning=warning)
         try:
             found = self.checkpoint()
             # For this run only: a file that comes later does not take the place of the one in use.

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from pathlib import Path
 from typing import Literal, Protocol
 
 from PIL import Image
@@ -99,7 +99,7 @@ class Job:
     ) -> None:
         self.id = job_id or secrets.token_urlsafe(16)
         self.plan = plan
-        self.submitted_at = datetime.now()
+        self.grid: Path | None = None  # all its pictures in one
         self.on_interrupt: Callable[[], object] = lambda: None
         self._keep = keep
         self._log = log

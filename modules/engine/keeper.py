@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -12,8 +12,10 @@ from PIL import Image
 from modules import infotext
 from modules.core.errors import StorageError, WebUIError
 from modules.core.version import NAME, VERSION
+from modules.engine.naming import naming_of
 from modules.images.filename import Destination
-from modules.images.save import ImageStore
+from modules.images.grid import make_grid
+from modules.images.save import ImageStore, forget_older, read_picture
 from modules.models.manager import SHORT_HASH_LENGTH, ModelManager
 from modules.models.model_plan import ModelPlan
 from modules.params.result import GeneratedImage
@@ -23,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 # A slow disk may take minutes to hash a file; the picture then goes without the hash in its infotext.
 _HASH_TIMEOUT_S = 30
+_UNSAVED_LASTS_S = 24 * 3600
 
 
 class Keeper:
@@ -31,15 +34,22 @@ class Keeper:
     Args:
         models: Knows the hashes of files.
         outputs: Where pictures go.
+        unsaved: Where a picture goes that is not to be saved.
 
     Attributes:
         spare_outputs: Where a picture goes that the outputs folder refuses.
     """
 
-    def __init__(self, models: ModelManager, outputs: Path) -> None:
+    def __init__(self, models: ModelManager, outputs: Path, unsaved: Path) -> None:
         self.spare_outputs = Path(tempfile.gettempdir()) / "stable-diffusion-webui-unsaved"
+        self.unsaved = unsaved
         self._models = models
         self._images = ImageStore(outputs)
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Return every folder that may hold a picture."""
+        return self._images.outputs, self.spare_outputs, self.unsaved
 
     def keep(
         self, plan: Plan, index: int, image: Image.Image, destination: Destination | None = None
@@ -50,19 +60,53 @@ class Keeper:
             plan: What it comes of.
             index: Which of the plan's pictures it is.
             image: The picture.
-            destination: Where it goes, if not into the task's folder of the day.
+            destination: Where it goes, if not where the options say.
         """
         one = plan.images[index]
         request = plan.request_of(one)
         extra = {**self._model_pairs(plan.model), "App": f"{NAME} {VERSION}"}
         text = infotext.write(request, extra, plan.settings)
+        naming = naming_of(plan, one)
+        images = self._images if plan.settings.samples_save else self._passing()
         try:
-            path = self._images.save(image, text, request.saved_as, one.seed, destination)
+            path = images.save(image, text, naming, plan.settings, destination)
         except StorageError as error:
             logger.warning("%s", error)
-            path = ImageStore(self.spare_outputs).save(image, text, request.saved_as, one.seed)
+            path = ImageStore(self.spare_outputs).save(image, text, naming, plan.settings)
             return GeneratedImage(index, one.seed, text, path, f"{error} It is kept as {path}.")
         return GeneratedImage(index, one.seed, text, path)
+
+    def keep_grid(
+        self, plan: Plan, images: Sequence[GeneratedImage], on_note: Callable[[str], None]
+    ) -> Path | None:
+        """Save all pictures of a job in one, if the settings ask for that; None when there is no grid.
+
+        Args:
+            plan: What they come of.
+            images: As they were saved.
+            on_note: Hears of it when the disk refuses.
+        """
+        settings = plan.settings
+        wanted = settings.grid_save or settings.return_grid
+        if not wanted or not images or (len(images) < 2 and settings.grid_only_if_multiple):
+            return None
+        saves = settings.grid_save and settings.samples_save
+        store = self._images if saves else self._passing()
+        naming = naming_of(plan, plan.images[images[0].index])
+        try:
+            opened = [read_picture(image.path) for image in images]
+            grid = make_grid(opened, plan.request.batch_size, settings)
+            if grid is not None:
+                return store.save_grid(grid, images[0].infotext, naming, settings, settings)
+        except StorageError as error:
+            on_note(str(error))
+        return None
+
+    def _passing(self) -> ImageStore:
+        """Return the place of pictures that are not to be saved, those of former days removed."""
+        if self.unsaved.is_dir():
+            forget_older(self.unsaved, _UNSAVED_LASTS_S)
+        return ImageStore(self.unsaved)
 
     def _model_pairs(self, model: ModelPlan) -> dict[str, str]:
         """Return what the infotext tells of the model; a VAE only when it is not the checkpoint's own."""

@@ -43,6 +43,10 @@ class Owner(Protocol):
         """Save one picture."""
         ...
 
+    def on_made(self, job: Job) -> None:
+        """Hear of a job whose pictures are all that will be, before it ends."""
+        ...
+
     def on_done(self, job: Job) -> None:
         """Hear of a job that went well."""
         ...
@@ -290,6 +294,7 @@ class JobQueue:
         status = job.status()
         made = f"{len(status.images)} of {status.image_count} pictures"
         name = job.plan.checkpoint.name
+        self._owner.on_made(job)
         if error is None:
             job.end("done")
             self._owner.on_done(job)

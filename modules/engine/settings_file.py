@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -15,53 +16,82 @@ from modules.params.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+# Rises when an option's meaning changes, so that a later version can tell how old a file is.
+SCHEMA_VERSION = 1
+_VERSION_KEY = "webui_settings_version"
+
 
 class SettingsFile:
     """`config.json` in the data folder.
 
     Args:
         path: The file.
+
+    Attributes:
+        remark: What a user should know of the last reading; empty when all was well.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = threading.Lock()
+        self.remark = ""
 
     def read(self) -> Settings:
-        """Return the stored settings; an unreadable file is put aside and the defaults are taken."""
+        """Return the stored settings.
+
+        An unreadable file is put aside and the defaults are taken; so is the default of a single option whose value
+        is not valid here. `remark` then says so.
+        """
+        self.remark = ""
         try:
             stored: Any = json.loads(self.path.read_text(encoding="utf-8"))
             if not isinstance(stored, dict):
                 raise ValueError("it holds no JSON object")
-            values = cast("dict[str, Any]", stored)
-            known = {  # A1111 writes null for what was never chosen
-                key: value
-                for key, value in values.items()
-                if key in Settings.model_fields and value is not None
-            }
-            return Settings.model_validate(known)
         except FileNotFoundError:
             return Settings()
-        except (OSError, ValueError, ValidationError) as error:
-            aside = self.path.with_suffix(".json.unreadable")
-            logger.warning(
-                "%s is unreadable (%s); starting with defaults, it is kept as %s.",
-                self.path,
-                error,
-                aside.name,
-            )
-            try:
-                self.path.replace(aside)
-            except OSError:
-                logger.warning("%s could not be renamed.", self.path)
+        except (OSError, ValueError, RecursionError) as error:
+            self._put_aside(error)
             return Settings()
+        values = cast("dict[str, Any]", stored)
+        known = {  # A1111 writes null for what was never chosen
+            key: value
+            for key, value in values.items()
+            if key in Settings.model_fields and value is not None
+        }
+        try:
+            return Settings.model_validate(known)
+        except ValidationError as error:
+            wrong = {str(found["loc"][0]) for found in error.errors()}
+            self._say(
+                f"{self.path.name} holds values that are not valid here; these options stand at their defaults: "
+                f"{', '.join(sorted(wrong))}."
+            )
+            return Settings.model_validate({k: v for k, v in known.items() if k not in wrong})
+
+    def _put_aside(self, error: Exception) -> None:
+        aside = self.path.with_suffix(".json.unreadable")
+        kept = f"it is kept as {aside.name}"
+        try:
+            self.path.replace(aside)
+        except OSError:
+            kept = "it could not be renamed"
+        self._say(
+            f"{self.path.name} could not be read ({error}); {kept}, and all options stand at their defaults."
+        )
+
+    def _say(self, remark: str) -> None:
+        self.remark = remark
+        logger.warning("%s", remark)
 
     def change(self, changes: Mapping[str, Any]) -> None:
         """Store changed options beside the remembered ones: what holds for this run alone is not stored."""
-        self.write(self.read().replace(**changes))
+        with self._lock:
+            self.write(self.read().replace(**changes))
 
     def write(self, settings: Settings) -> None:
         """Store what differs from the defaults; other programs' keys in the file are kept."""
-        values = {**self._foreign(), **settings.model_dump(exclude_defaults=True)}
+        changed = settings.model_dump(exclude_defaults=True)
+        values = {**self._foreign(), _VERSION_KEY: SCHEMA_VERSION, **changed}
         partial = self.path.with_suffix(".json.part")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,17 +5,29 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
-from datetime import date
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from typing import IO
 
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from modules.core.errors import StorageError
-from modules.images.filename import Destination, counted_names, day_folder, next_number
-from modules.images.metadata import png_info
+from modules.images.filename import (
+    DEFAULT_PATTERN,
+    Destination,
+    Naming,
+    filled,
+    folder_of,
+    next_number,
+)
+from modules.images.files import FORMATS, format_for
+from modules.images.metadata import PARAMETERS, read_metadata
+from modules.params.settings_saving import Format, GridSettings, SavingSettings
 
+DEFAULTS = SavingSettings()
 _PARTIAL = ".part"
 
 
@@ -23,7 +35,7 @@ class ImageStore:
     """The outputs folder. One per process; safe to call from several threads.
 
     Args:
-        outputs: The folder that holds one folder per task.
+        outputs: The folder that holds one folder per kind of picture.
     """
 
     def __init__(self, outputs: Path) -> None:
@@ -34,59 +46,114 @@ class ImageStore:
         self,
         image: Image.Image,
         infotext: str,
-        task: str,
-        seed: int,
+        naming: Naming,
+        settings: SavingSettings = DEFAULTS,
         destination: Destination | None = None,
     ) -> Path:
-        """Write a PNG with the infotext in its `parameters` chunk and return its path.
+        """Write a picture with its infotext, under a name that was free, and return its path.
 
         Args:
             image: The picture.
             infotext: How it was made.
-            task: Names the folder, below it one for the day.
-            seed: Part of the file's name.
-            destination: Another folder and name.
+            naming: Fills the patterns of names.
+            settings: Patterns and format.
+            destination: Another folder and name than the patterns say.
 
         Raises:
             StorageError: the disk is full, read-only or out of reach.
         """
-        folder = (
-            self.outputs / destination.folder
-            if destination
-            else day_folder(self.outputs, task, date.today())
+        if destination is not None:
+            place = _Place(self.outputs / destination.folder, destination.stem, is_counted=False)
+            return self._save(image, infotext, place, settings, settings.samples_format)
+        pattern = settings.directories_filename_pattern if settings.save_to_dirs else ""
+        folder = folder_of(self.outputs, pattern, naming)
+        stem = filled(settings.samples_filename_pattern or DEFAULT_PATTERN, naming)
+        place = _Place(folder, stem, is_counted=settings.save_images_add_number)
+        return self._save(image, infotext, place, settings, settings.samples_format)
+
+    def save_grid(
+        self,
+        image: Image.Image,
+        infotext: str,
+        naming: Naming,
+        settings: SavingSettings,
+        grids: GridSettings,
+    ) -> Path:
+        """Write all pictures of a job in one, as `grid-0000.png` in a folder of grids, and return its path.
+
+        Raises:
+            StorageError: the disk is full, read-only or out of reach.
+        """
+        pattern = settings.directories_filename_pattern if settings.save_to_dirs else ""
+        inside = folder_of(self.outputs, pattern, naming).relative_to(self.outputs)
+        folder = self.outputs.joinpath(f"{naming.kind}-grids", *inside.parts[1:])
+        stem = filled("[seed]-[prompt_spaces]", naming) if grids.grid_extended_filename else ""
+        return self._save(
+            image, infotext, _Place(folder, stem, True, "grid-", 4), settings, grids.grid_format
         )
-        info = png_info(infotext)
+
+    def _save(
+        self,
+        image: Image.Image,
+        infotext: str,
+        place: _Place,
+        settings: SavingSettings,
+        wanted: Format,
+    ) -> Path:
+        text = infotext if settings.enable_pnginfo else ""
+        ending = format_for(wanted, image, text)
+
+        def write(file: IO[bytes]) -> None:
+            FORMATS[ending].write(file, image, text, settings)
+
         try:
             with self._lock:
-                folder.mkdir(parents=True, exist_ok=True)
-                names = (
-                    destination.names("png")
-                    if destination
-                    else counted_names(next_number(folder), seed, "png")
-                )
-                return _write_new(image, info, folder, names)
+                place.folder.mkdir(parents=True, exist_ok=True)
+                path = _write_new(write, place, ending)
+            if settings.save_txt:
+                path.with_suffix(".txt").write_text(infotext, encoding="utf-8")
+            return path
         except OSError as error:
             raise StorageError(
-                f"The picture could not be saved in {folder}: {error.strerror or error}.",
+                f"The picture could not be saved in {place.folder}: {error.strerror or error}.",
                 "Free some space or check the folder's permissions; --data-dir names another place.",
             ) from error
 
 
-def _write_new(image: Image.Image, info: PngInfo, folder: Path, names: Iterator[str]) -> Path:
-    """Write beside the goal, flush to the disk, then link to the first free name."""
-    partial = folder / f".{os.getpid()}-{threading.get_ident()}{_PARTIAL}"
+@dataclass(frozen=True)
+class _Place:
+    folder: Path
+    stem: str
+    is_counted: bool
+    prefix: str = ""
+    digits: int = 5
+
+    def names(self, ending: str) -> Iterator[str]:
+        """Yield names, the first one wanted first: counted from the folder's largest number, or by themselves."""
+        if self.is_counted or not self.stem:
+            for number in count(next_number(self.folder)):
+                name = f"{self.prefix}{number:0{self.digits}d}"
+                yield f"{name}-{self.stem}.{ending}" if self.stem else f"{name}.{ending}"
+        yield f"{self.prefix}{self.stem}.{ending}"
+        for number in count(1):
+            yield f"{self.prefix}{self.stem}-{number}.{ending}"
+
+
+def _write_new(write: Callable[[IO[bytes]], None], place: _Place, ending: str) -> Path:
+    """Write beside the goal, flush to the disk, then link to the first name that is free."""
+    partial = place.folder / f".{os.getpid()}-{threading.get_ident()}{_PARTIAL}"
     try:
         with partial.open("wb") as file:
-            image.save(file, format="PNG", pnginfo=info)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
-        for name in names:
+        for name in place.names(ending):
             with contextlib.suppress(FileExistsError):
-                _move_new(partial, folder / name)
-                return folder / name
-        raise FileExistsError("every name is taken")
+                _move_new(partial, place.folder / name)
+                return place.folder / name
     finally:
         partial.unlink(missing_ok=True)
+    raise AssertionError("names never end")
 
 
 def _move_new(source: Path, path: Path) -> None:
@@ -105,6 +172,29 @@ def _move_new(source: Path, path: Path) -> None:
 
 
 def read_infotext(path: Path) -> str:
-    """Return the `parameters` text of a PNG, or an empty string."""
-    with Image.open(path) as image:
-        return str(image.info.get("parameters", ""))
+    """Return the infotext in a saved picture, or an empty string."""
+    return read_metadata(path.read_bytes()).items.get(PARAMETERS, "")
+
+
+def read_picture(path: Path) -> Image.Image:
+    """Return a saved picture as it is seen, in RGB.
+
+    Raises:
+        StorageError: it is no longer there.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except OSError as error:
+        raise StorageError(
+            f"The picture {path} cannot be read: {error.strerror or error}."
+        ) from error
+
+
+def forget_older(folder: Path, seconds: float) -> None:
+    """Remove the files below a folder that were written longer ago."""
+    oldest = time.time() - seconds
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # another thread was first
+            if path.is_file() and path.stat().st_mtime < oldest:
+                path.unlink()

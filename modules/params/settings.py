@@ -12,6 +12,7 @@ from modules.params.settings_guidance import GuidanceSettings
 from modules.params.settings_img2img import Img2ImgSettings
 from modules.params.settings_queue import QueueSettings
 from modules.params.settings_sampling import SamplingSettings
+from modules.params.settings_saving import GridSettings, SavingSettings, ServerSettings
 
 # Options that a job cannot have of its own: they are fields of the request, or of the server.
 NOT_OF_A_JOB = frozenset(
@@ -22,11 +23,20 @@ NOT_OF_A_JOB = frozenset(
         "sd_predictions",
         "sd_use_ema",
         "queue_after_restart",
+        *ServerSettings.model_fields,
     )
 )
 
 
-class Settings(Img2ImgSettings, GuidanceSettings, SamplingSettings, QueueSettings):
+class Settings(
+    ServerSettings,
+    GridSettings,
+    SavingSettings,
+    QueueSettings,
+    Img2ImgSettings,
+    GuidanceSettings,
+    SamplingSettings,
+):
     """Every option. Frozen: the engine swaps the whole object."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -223,7 +223,7 @@ def test_an_interrupted_job_answers_with_the_pictures_it_has(
 
 def test_a_note_of_the_job_is_a_warning(client: TestClient, engine: Engine):
     engine.paths.outputs.write_text("a file where the folder should be")
-    answer = post(client)
+    answer = post(client, save_images=True)
     assert len(answer["images"]) == 1
     assert "could not be saved" in answer["warnings"][0]
 
@@ -255,8 +255,8 @@ def test_many_waiting_callers_do_not_block_the_other_routes(
 
 
 def test_an_override_that_has_no_effect_is_named_in_the_warnings(client: TestClient):
-    answer = client.post(URL, json={**SMALL, "override_settings": {"samples_save": 2}}).json()
-    assert answer["warnings"] == ["The field 'samples_save' has no effect in this version."]
+    answer = client.post(URL, json={**SMALL, "override_settings": {"hide_samplers": 2}}).json()
+    assert answer["warnings"] == ["The field 'hide_samplers' has no effect in this version."]
 
 
 @pytest.mark.parametrize("value", [2, 2.0])

@@ -1,19 +1,93 @@
 from __future__ import annotations
 
-from datetime import date
+from datetime import datetime
 from pathlib import Path
 
-from modules.images.filename import day_folder, file_name, next_number
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modules.images.filename import Naming, filled, folder_of, next_number
+
+VALUES = {
+    "prompt": "a cat, red",
+    "negative_prompt": "dog",
+    "width": "64",
+    "height": "32",
+    "steps": "20",
+    "cfg": "7.5",
+    "sampler": "DPM++ 2M",
+    "model_name": "dream",
+    "model_hash": "0123456789",
+    "batch_number": "2",
+    "generation_number": "5",
+    "job_timestamp": "20260131120000",
+}
+NAMING = Naming("txt2img", 42, VALUES, datetime(2026, 1, 31, 12, 30, 5))
 
 
-def test_a_name_is_number_and_seed():
-    assert file_name(0, 42, "png") == "00000-42.png"
-    assert file_name(123456, 2**53 - 1, "png") == "123456-9007199254740991.png"
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("[seed]", "42"),
+        ("[seed]-[prompt_spaces]", "42-a cat, red"),
+        ("[prompt]", "a_cat,_red"),
+        ("[prompt_words]", "a cat red"),
+        ("[width]x[height] [steps] [cfg] [sampler]", "64x32 20 7.5 DPM++ 2M"),
+        ("[model_name]-[model_hash]", "dream-0123456789"),
+        ("[date]", "2026-01-31"),
+        ("[datetime]", "20260131123005"),
+        ("[datetime<%H.%M>]", "12.30"),
+        ("[datetime<%Y/%m>]", "2026_01"),
+        ("[job_timestamp]-[batch_number]-[generation_number]", "20260131120000-2-5"),
+        ("[SEED]", "42"),
+        ("[hasprompt<cat|><dog|nodog>]", "catnodog"),
+        ("[none]", ""),
+        ("[nonsense]", "[nonsense]"),
+        ("plain words", "plain words"),
+    ],
+)
+def test_tokens_are_replaced(pattern: str, name: str):
+    assert filled(pattern, NAMING) == name
 
 
-def test_there_is_a_folder_for_each_task_and_day():
-    folder = day_folder(Path("outputs"), "txt2img", date(2026, 1, 31))
-    assert folder == Path("outputs/txt2img-images/2026-01-31")
+def test_a_hash_is_as_long_as_asked():
+    assert len(filled("[prompt_hash]", NAMING)) == 8
+    assert len(filled("[prompt_hash<12>]", NAMING)) == 12
+
+
+@pytest.mark.parametrize("pattern", ["../../etc/passwd", "/etc/passwd", "..\\..\\x", "[prompt]/../..", "...", "C:\\x"])
+def test_no_pattern_names_another_folder(pattern: str):
+    name = filled(pattern, Naming("txt2img", 1, {"prompt": "../../../evil\0"}))
+    assert not set(name) & set('/\\:\0')
+    assert not name.startswith(".")
+
+
+@pytest.mark.parametrize("name", ["con", "NUL", "com1.png", "lpt9"])
+def test_no_name_is_a_device(name: str):
+    assert filled(name, NAMING) == f"_{name}"
+
+
+@given(st.text(max_size=400), st.text(max_size=400))
+def test_every_name_can_be_a_files_and_stays_in_the_outputs(pattern: str, prompt: str):
+    naming = Naming("txt2img", 1, {"prompt": prompt})
+    name = filled(pattern + "[prompt]", naming)
+    assert len(name.encode()) <= 200
+    assert not set(name) & set('<>:"/\\|?*\0\n')
+    outputs = Path("/outputs")
+    folder = folder_of(outputs, pattern + "/[prompt]", naming)
+    assert outputs / "txt2img-images" in (folder, *folder.parents)
+    assert ".." not in folder.parts
+
+
+def test_there_is_a_folder_for_each_kind_of_picture_and_day():
+    assert folder_of(Path("outputs"), "[date]", NAMING) == Path("outputs/txt2img-images/2026-01-31")
+    assert folder_of(Path("outputs"), "", NAMING) == Path("outputs/txt2img-images")
+
+
+def test_a_slash_begins_a_folder_within():
+    folder = folder_of(Path("outputs"), "[model_name]/[date]\\x", NAMING)
+    assert folder == Path("outputs/txt2img-images/dream/2026-01-31/x")
 
 
 def test_counting_begins_at_zero(tmp_path: Path):
@@ -22,7 +96,7 @@ def test_counting_begins_at_zero(tmp_path: Path):
 
 
 def test_counting_goes_on_after_the_largest_number(tmp_path: Path):
-    for name in ("00000-1.png", "00007-1.jpg", "100000-5.png", "notes.txt", "9-1.png", ".00200-1.png"):
+    for name in ("00000-1.png", "00007-1.jpg", "100000-5.png", "notes.txt", "9-1.png", ".00200-1.png", "2026-01.png"):
         (tmp_path / name).touch()
     assert next_number(tmp_path) == 100001
 

@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from typing import get_args
+
+from PIL import Image
+
+from modules.images.files import FORMATS, format_for
+from modules.params.settings_saving import Format
+
+
+def test_every_format_that_can_be_chosen_can_be_written():
+    assert set(FORMATS) == set(get_args(Format))
+
+
+def test_a_format_is_kept_where_it_can_hold_the_picture():
+    assert format_for("jpg", Image.new("L", (8, 8)), "text") == "jpg"
+    assert format_for("jpg", Image.new("L", (65536, 1)), "text") == "png"

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from modules.images import grid
+from modules.images.grid import make_grid, row_count
+from modules.params.settings_saving import GridSettings
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "settings", "rows"),
+    [
+        (4, 1, {}, 2),
+        (5, 1, {}, 2),
+        (7, 1, {}, 3),
+        (1, 1, {}, 1),
+        (6, 3, {"n_rows": 0}, 3),
+        (6, 1, {"n_rows": 1}, 1),
+        (3, 1, {"n_rows": 16}, 3),
+        (7, 1, {"grid_prevent_empty_spots": True}, 1),
+        (6, 1, {"grid_prevent_empty_spots": True}, 2),
+    ],
+)
+def test_rows_are_counted_as_in_a1111(count: int, batch_size: int, settings: dict[str, int], rows: int):
+    assert row_count(count, batch_size, GridSettings(**settings)) == rows
+
+
+def test_pictures_stand_row_by_row_on_the_background():
+    images = [Image.new("RGB", (8, 4), colour) for colour in ("red", "green", "blue")]
+    made = make_grid(images, 1, GridSettings(grid_background_color="#123456"))
+    assert made is not None and made.size == (16, 8)
+    places = [made.getpixel(place) for place in ((0, 0), (8, 0), (0, 4), (8, 4))]
+    assert places == [(255, 0, 0), (0, 128, 0), (0, 0, 255), (0x12, 0x34, 0x56)]
+
+
+def test_a_grid_of_too_many_pixels_is_not_made(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(grid, "MOST_PIXELS", 100)
+    assert make_grid([Image.new("RGB", (8, 8))] * 2, 1, GridSettings()) is None
