@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
-
-from pydantic import BaseModel
 
 from modules.core.errors import NotFound, UserError, WebUIError
 from modules.core.registry import Registry, did_you_mean
@@ -16,6 +13,7 @@ from modules.infotext.dialects import dialect_of, in_a1111_words, origin_of
 from modules.infotext.elsewhere import is_telling, without_effect
 from modules.infotext.files import FoundFile, find_checkpoint, find_vae, takes_foreign_vae
 from modules.infotext.old_versions import Version, version_of
+from modules.infotext.options import read_option, typed
 from modules.infotext.report import Finding, Report
 from modules.infotext.words import Words
 from modules.models.manager import ModelManager
@@ -31,7 +29,6 @@ from modules.sampling.schedules import Schedule
 
 # From here on A1111 names a VAE whenever there is one.
 _NAMES_VAE: Version = (1, 6, 0, 0)
-_LONGEST_NUMBER = 40
 _REQUESTS = (Txt2ImgRequest, Img2ImgRequest, DepthRequest)
 _MASK_SIGNS = ("Mask blur", "Mask mode", "Inpaint area")
 
@@ -106,7 +103,7 @@ class _Work:
         """Set a field, or note why the value cannot be had."""
         row = params_of(self.model)[name]
         try:
-            named = _named(row, _typed(self.model, name, value), self.known)
+            named = _named(row, typed(self.model, name, value), self.known)
             self.values[name] = getattr(validated(self.model, {name: named}), name)
         except WebUIError as error:
             self.refuse(key, str(error))
@@ -130,6 +127,7 @@ def interpret(words: Words, known: Known, model: type[GenerationRequest]) -> Rea
         work.values["prompt"] = told.prompt
     if told.pairs:  # else the text is a prompt alone, and says nothing of anything else
         work.values["negative_prompt"] = told.negative_prompt
+        work.values["styles"] = ()  # the prompts hold them already
         _read_plain(work)
         for row in codecs_of(model.model_fields):
             _read_codec(work, row)
@@ -183,8 +181,7 @@ def _read_settings(work: _Work) -> None:
         if row.infotext in work.pairs:
             work.used.add(row.infotext)
             try:
-                told = _typed(Settings, name, work.pairs[row.infotext])
-                value = getattr(validated(Settings, {name: told}), name)
+                value = read_option(name, work.pairs[row.infotext])
             except UserError as error:
                 work.refuse(row.infotext, str(error))
                 continue
@@ -239,19 +236,6 @@ def _leftover(work: _Work, model: type[GenerationRequest]) -> list[Finding]:
         else:
             unknown.append(Finding(key, value))
     return unknown
-
-
-def _typed(model: type[BaseModel], name: str, value: Any) -> Any:
-    """Return the number that a text is where the field holds one, so that messages speak of numbers."""
-    kind: object = model.model_fields[name].annotation
-    is_number = kind is int or kind is float
-    if not is_number or not isinstance(value, str) or len(value) > _LONGEST_NUMBER:
-        return value
-    with suppress(ValueError):
-        return int(value)
-    with suppress(ValueError):
-        return float(value)
-    return value
 
 
 def _named(row: Param, value: Any, known: Known) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -69,7 +68,8 @@ class Param:
     def complaint(self, value: object) -> str:
         """Return one sentence that says why the value is not valid and what is."""
         said = f"{self.label} is {value!r}"
-        if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        # Only NaN is not itself; math.isnan would turn an int into a float, which a long one is too large for.
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
             return f"{said}; a number is needed."
         if self.ge is not None and value < self.ge:
             return f"{said}; the smallest valid value is {self.ge:g}."

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from contextlib import suppress
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 from typing_extensions import Self
 
 from modules.params.image import is_picture
@@ -18,6 +19,21 @@ LARGEST_SEED = 2**53 - 1
 
 def _varies(request: GenerationRequest) -> bool:
     return request.subseed_strength > 0
+
+
+def _read_seed(value: Any) -> Any:  # whatever a form or a JSON body holds
+    if not isinstance(value, str):
+        return value
+    if not value.strip():
+        return -1
+    for kind in (int, float):  # as numbers, so that messages speak of numbers
+        with suppress(ValueError):
+            return kind(value)
+    return value
+
+
+# A whole number; an empty text stands for -1, as in A1111.
+SeedNumber = Annotated[int, BeforeValidator(_read_seed)]
 
 
 class GenerationRequest(BaseModel):
@@ -103,16 +119,16 @@ class GenerationRequest(BaseModel):
         slider=(1, 30, 0.5),
         section="guidance",
     )
-    seed: int = param(
+    seed: SeedNumber = param(
         -1,
         "Seed",
-        help="The same seed and settings give the same picture; -1 draws a new one.",
+        help="The same seed and settings give the same picture; -1, or nothing, draws a new one.",
         infotext="Seed",
         ge=-1,
         le=LARGEST_SEED,
         section="seed",
     )
-    subseed: int = param(
+    subseed: SeedNumber = param(
         -1,
         "Variation seed",
         help="The seed of the picture that variations lead to; -1 draws a new one.",

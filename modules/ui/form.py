@@ -14,8 +14,9 @@ from modules.core.errors import UserError
 from modules.engine.engine import Engine
 from modules.params.image import is_picture
 from modules.params.param import Param, params_of
-from modules.params.request import GenerationRequest, Task
+from modules.params.request import LARGEST_SEED, GenerationRequest, Task
 from modules.params.settings import Settings
+from modules.ui.chips import CHIPS, read_chips
 from modules.ui.panel import OutputPanel, StyleEditor
 
 # Fields of every request that are chosen once for the whole page, or made by a tab in its own way.
@@ -109,13 +110,16 @@ class Form:
         """Return all that stands in the form, extras too, pictures as the bytes of their files.
 
         Raises:
-            UserError: a picture is no longer there.
+            UserError: a picture is no longer there, or a chip stands for nothing.
         """
         raw = {**self.read_kept(values), **{k: values[one] for k, one in self.passing.items()}}
         for name in self.pictures:
             file = values[self.components[name]]
             raw[name] = None if file is None else upload_bytes(file)
         overrides = {name: raw.pop(name) for name in self.options}
+        files, others = read_chips(raw.pop(CHIPS, None) or ())
+        raw.update(files)
+        overrides |= others
         if overrides:
             raw["override_settings"] = {**raw.get("override_settings", {}), **overrides}
         return raw
@@ -185,6 +189,9 @@ class Form:
         if param.slider is not None:
             low, high, step = param.slider
             return gr.Slider(low, high, value=default, step=step, **layout)
+        if isinstance(default, int) and (param.le or 0) >= LARGEST_SEED:
+            # A number box would round what is typed beyond 2^53 before anybody could say so.
+            return gr.Textbox(value=str(default), lines=1, max_lines=1, **layout)
         if isinstance(default, int):
             return gr.Number(value=default, precision=0, **layout)
         return gr.Textbox(value=default, lines=param.lines, max_lines=12, **layout)

@@ -42,12 +42,13 @@ def build_buttons(prefix: str) -> GenerateButtons:
             "Interrupt", variant="stop", elem_id=f"{prefix}_interrupt", elem_classes="interrupt"
         ),
         gr.Button("Skip this picture", elem_id=f"{prefix}_skip", elem_classes="skip"),
+        gr.Button("↙ Read the prompt's infotext", elem_id=f"{prefix}_paste", size="sm"),
     )
 
 
 def build_output(prefix: str) -> OutputPanel:
     """Make the panel where the page stands."""
-    progress = gr.HTML(_PROGRESS, elem_id=f"{prefix}_progress", padding=False)
+    progress = build_progress(prefix)
     message = gr.HTML("", elem_id=f"{prefix}_message", padding=False)
     gallery = gr.Gallery(
         label="Output",
@@ -75,6 +76,11 @@ def build_output(prefix: str) -> OutputPanel:
         gr.State(0),
         send,
     )
+
+
+def build_progress(prefix: str) -> gr.HTML:
+    """Make the bar, the words and the preview of a running job where the page stands."""
+    return gr.HTML(_PROGRESS, elem_id=f"{prefix}_progress", padding=False)
 
 
 def connect(engine: Engine, form: Form, buttons: GenerateButtons, panel: OutputPanel) -> None:

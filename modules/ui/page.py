@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from modules.ui.memory import remember
 from modules.ui.native_size import follow_native_size
 from modules.ui.send import connect_send_buttons
 from modules.ui.styles import connect_styles
-from modules.ui.tabs import depth, img2img, inpaint, txt2img
+from modules.ui.tabs import depth, img2img, inpaint, png_info, txt2img
 
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = ("canvas.js", "webui.js")
@@ -28,11 +28,12 @@ SCRIPTS = ("canvas.js", "webui.js")
 class Tab:
     """One row of TABS: its title and the function that builds it.
 
-    It returns the form of a tab that makes pictures, None for any other.
+    It returns the form of a tab that makes pictures; for any other None, or what wires it to the forms, which are
+    handed over by their tabs' titles once all are there.
     """
 
     title: str
-    build: Callable[[Engine], Form | None]
+    build: Callable[[Engine], Form | Callable[[Mapping[str, Form]], None] | None]
 
 
 TABS: tuple[Tab, ...] = (
@@ -40,6 +41,7 @@ TABS: tuple[Tab, ...] = (
     Tab("img2img", img2img.build),
     Tab("Inpaint", inpaint.build),
     Tab("Depth", depth.build),
+    Tab("PNG Info", png_info.build),
 )
 
 
@@ -51,12 +53,14 @@ def build_page(engine: Engine) -> gr.Blocks:
     ) as page:
         chosen = build_checkpoint_bar(engine, page)
         forms: dict[str, Form] = {}
+        connects: list[Callable[[Mapping[str, Form]], None]] = []
         with gr.Tabs():
             for tab in TABS:
-                with gr.Tab(tab.title, id=tab.title, elem_id=f"tab_{tab.title}"):
+                with gr.Tab(tab.title, id=tab.title, elem_id=f"tab_{tab.title.replace(' ', '_')}"):
                     line = build_fitness(tab.title)
                     form = tab.build(engine)
-                    if form is None:
+                    if not isinstance(form, Form):
+                        connects += [form] if form else []
                         continue
                     events = [remember(form, page), *chosen]
                     follow_fitness(engine, form, line, events)
@@ -67,6 +71,8 @@ def build_page(engine: Engine) -> gr.Blocks:
         for form in forms.values():
             connect_send_buttons(engine, form, forms)
         connect_styles(engine, list(forms.values()), page)
+        for connect in connects:
+            connect(forms)
         for state in [state for form in forms.values() for state in form.states]:
             state.render()
         helps = {element: text for form in forms.values() for element, text in form.helps().items()}

@@ -9,11 +9,12 @@ import gradio as gr
 
 @dataclass(frozen=True)
 class GenerateButtons:
-    """Starts and stops a tab's job."""
+    """Starts and stops a tab's job, and fills its form."""
 
     generate: gr.Button
     interrupt: gr.Button
     skip: gr.Button
+    paste: gr.Button  # the infotext in the prompt box
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,11 @@ import gradio as gr
 
 from modules.engine.engine import Engine
 from modules.ui.batch import build_batch, connect_batch
+from modules.ui.chips import CHIPS, build_chips
 from modules.ui.form import Form
 from modules.ui.inputs import SeedRow, build_settings
 from modules.ui.output import build_output, connect
+from modules.ui.paste import connect_paste
 from modules.ui.prompts import build_prompts, connect_counters
 
 
@@ -38,6 +40,7 @@ def build_workbench(
             build_settings(form)
             seed = SeedRow(form)
             later_fields(form)
+            form.extras[CHIPS] = build_chips(form.prefix)
             with gr.Accordion("More", open=False):
                 form.remaining()
             batch = build_batch(form) if in_batches else None
@@ -49,4 +52,5 @@ def build_workbench(
         connect_batch(engine, form, batch)
     seed.connect(panel)
     connect_counters(engine, form)
+    connect_paste(engine, form, buttons.paste, panel.message)
     return form

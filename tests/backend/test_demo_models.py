@@ -9,6 +9,9 @@ from PIL import Image, ImageFilter
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.engine.executors.local import LocalExecutor
+from modules.engine.reading import known
+from modules.engine.reproduce import reading_to_reproduce
+from modules.images.metadata import read_metadata
 from modules.models.yaml_section import read_section
 from modules.params.depth import DepthRequest
 from modules.params.device import DeviceOptions
@@ -107,3 +110,33 @@ def test_the_box_is_small():
 
 def test_a_newcomer_starts_with_the_plain_demo_model(engine):
     assert engine.checkpoint().name == "demo/demo.safetensors"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"prompt": "a red circle", "sampler_name": "Euler a", "cfg_scale": 1.5, "scheduler": "Karras"},
+        {
+            "prompt": 'two\nlines, "quoted": (colon:1.2)',
+            "negative_prompt": "Negative prompt: green",
+            "subseed": 3,
+            "subseed_strength": 0.4,
+            "seed_resize_from_w": 128,
+            "seed_resize_from_h": 64,
+            "override_settings": {"CLIP_stop_at_last_layers": 2, "randn_source": "CPU"},
+        },
+    ],
+    ids=["plain", "with much to tell"],
+)
+def test_a_picture_is_made_again_byte_for_byte_from_its_own_metadata(engine, fields):
+    request = Txt2ImgRequest(width=64, height=64, steps=3, **fields)
+    made = engine.submit(request)
+    assert made.wait(120)
+    first = made.status().images[0].path.read_bytes()
+    engine.settings = engine.settings.replace(CLIP_stop_at_last_layers=3, randn_source="NV")
+    reading = reading_to_reproduce(read_metadata(first), known(engine))
+    again = engine.submit(reading.request())
+    assert again.wait(120)
+    engine.settings = engine.settings.replace(CLIP_stop_at_last_layers=1, randn_source="GPU")
+    assert again.status().images[0].path.read_bytes() == first
+    assert reading.report.sentences() == []

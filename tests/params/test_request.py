@@ -85,3 +85,27 @@ def test_a_request_can_be_remembered_without_its_pictures():
     assert request.without_pictures() == DepthRequest(prompt="a cat")
     assert request.init_image == picture
     assert Txt2ImgRequest(prompt="a cat").without_pictures() == Txt2ImgRequest(prompt="a cat")
+
+
+@pytest.mark.parametrize(("given", "seed"), [("", -1), (" ", -1), ("3", 3), (" 4 ", 4), (5.0, 5), ("-1", -1)])
+def test_a_seed_is_read_from_a_box_of_text_and_nothing_means_any(given: object, seed: int):
+    request = validated(Txt2ImgRequest, {"seed": given, "subseed": given})
+    assert (request.seed, request.subseed) == (seed, seed)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("abc", "Seed is 'abc'; a number is needed."),
+        ("1.5", "Seed is 1.5; a whole number is needed."),
+        (1.5, "Seed is 1.5; a whole number is needed."),
+        ("9007199254740993", "Seed is 9007199254740993; the largest valid value is 9007199254740991."),
+        (2**63 + 1, "Seed is 9223372036854775809; the largest valid value is 9007199254740991."),
+        (10**400, f"Seed is {10**400}; the largest valid value is 9007199254740991."),
+        ("-2", "Seed is -2; the smallest valid value is -1."),
+    ],
+)
+def test_a_seed_that_is_none_is_told_and_never_rounded(given: object, sentence: str):
+    with pytest.raises(UserError) as caught:
+        validated(Txt2ImgRequest, {"seed": given})
+    assert str(caught.value) == sentence

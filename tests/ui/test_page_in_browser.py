@@ -143,7 +143,7 @@ def mean_colour(image: Image.Image, box: tuple[float, float, float, float]) -> n
 
 def test_a_prompt_becomes_a_saved_picture_with_its_infotext(server, page):
     fill_form(page, "a red circle on a blue background")
-    fill_number(page, "seed", 3)
+    page.fill("#txt2img_seed input", "3")
     before = len(server.pictures())
 
     page.click("#txt2img_generate")
@@ -313,6 +313,45 @@ def test_the_depth_tab_repaints_an_uploaded_picture(server, page, deep):
     tops = {name: page.locator(f"#depth_{name}").bounding_box()["y"] for name in names}
     assert sorted(tops, key=tops.get) == list(names)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_the_largest_seed_is_never_rounded_and_its_picture_is_made_again_by_png_info(server, page):
+    fill_form(page, "a red circle", steps=3, side=64)
+    page.fill("#txt2img_seed input", "9007199254740993")
+    page.click("#txt2img_generate")
+    page.wait_for_selector("#txt2img_message p:has-text('Seed is 9007199254740993; the largest valid')")
+    page.fill("#txt2img_seed input", "9007199254740991")
+    page.click("#txt2img_generate")
+    page.wait_for_selector("#txt2img_infotext pre:has-text('Seed: 9007199254740991')")
+    made = server.pictures()[-1]
+
+    page.click("button[role=tab]:has-text('PNG Info')")
+    page.set_input_files("#png_info_image input[type=file]", made)
+    page.wait_for_selector("#png_info_fields td:has-text('9007199254740991')")
+    assert page.inner_text("#png_info_infotext pre").startswith("a red circle")
+    page.click("#png_info_generate")
+    page.wait_for_selector("#png_info_verdict p:has-text('Identical: all 4096 pixels are the same.')")
+    page.wait_for_selector("#png_info_gallery img")
+
+    page.click("#png_info_to_txt2img")
+    page.wait_for_function("document.querySelector('#txt2img_seed input').value === '9007199254740991'")
+
+
+def test_an_infotext_pasted_into_the_prompt_box_fills_the_form_and_its_chip_can_be_taken_away(page):
+    text = "a green star\nNegative prompt: red\nSteps: 3, Sampler: DDIM, CFG scale: 3, Seed: 11, Size: 64x64, Clip skip: 2, Odd: 1"
+    page.fill("#txt2img_prompt textarea", text)
+    page.click("#txt2img_paste")
+    page.wait_for_selector("#txt2img_chips .token:has-text('Clip skip: 2')")
+    page.wait_for_selector("#txt2img_message p:has-text('Odd (1): nothing here knows this key.')")
+    assert page.input_value("#txt2img_prompt textarea") == "a green star"
+    assert page.input_value("#txt2img_steps input[type=number]") == "3"
+    page.click("#txt2img_generate")
+    page.wait_for_selector("#txt2img_infotext pre:has-text('Seed: 11, Size: 64x64'):has-text('Clip skip: 2')")
+
+    page.click("#txt2img_chips .token-remove")
+    page.wait_for_selector("#txt2img_chips", state="hidden")
+    page.click("#txt2img_generate")
+    page.wait_for_selector("#txt2img_infotext pre:has-text('Seed: 11, Size: 64x64'):not(:has-text('Clip skip'))")
 
 
 def test_ctrl_c_stops_a_running_job_at_once_and_without_complaint(tmp_path, browser):

@@ -1,0 +1,253 @@
+"""The PNG Info tab: what a picture's file tells, sent to a form or carried out again and compared."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.blocks import Block
+from PIL import Image
+
+from modules.core.errors import WebUIError
+from modules.engine.engine import Engine
+from modules.engine.job import JobStatus
+from modules.engine.reading import known
+from modules.engine.reproduce import judge, reading_to_reproduce
+from modules.images.metadata import Metadata, read_metadata
+from modules.infotext import Reading, interpret, words_of
+from modules.params.image import ImageField
+from modules.params.img2img import Img2ImgRequest
+from modules.params.request import GenerationRequest
+from modules.params.txt2img import Txt2ImgRequest
+from modules.ui.events import QUIET
+from modules.ui.form import Form, upload_bytes
+from modules.ui.output import build_progress
+from modules.ui.paste import filled
+from modules.ui.told import NOTHING, fields_of, report_of, text_of, verdict_of
+from modules.ui.words import notice
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "png_info"
+PICTURE = "init_image"  # the field of a form that takes the picture, too
+Upload = Mapping[str, Any] | None  # what the browser says of the picture; see Form.read
+Asked = tuple[str, Mapping[str, Any]]  # a job and the upload that it makes again
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The tab's components."""
+
+    image: gr.Image
+    text: gr.HTML
+    fields: gr.HTML
+    report: gr.HTML
+    send: Mapping[str, gr.Button]  # by the title of the tab that is sent to
+    reproduce: gr.Button
+    interrupt: gr.Button
+    skip: gr.Button
+    message: gr.HTML
+    verdict: gr.HTML
+    gallery: gr.Gallery
+    job_id: gr.Textbox
+    collect: gr.Button
+    asked: gr.State  # the last Asked
+
+
+def build(engine: Engine) -> Callable[[Mapping[str, Form]], None]:
+    """Make the tab where the page stands; what is returned wires it to the forms, by their tabs' titles."""
+    parts = _build()
+    parts.image.change(
+        _shower(engine),
+        parts.image,
+        [parts.text, parts.fields, parts.report, parts.verdict, parts.gallery, parts.message],
+        preprocess=False,
+        **QUIET,
+    )
+    parts.reproduce.click(
+        _submitter(engine),
+        parts.image,
+        [parts.asked, parts.job_id, parts.message, parts.verdict],
+        preprocess=False,
+        **QUIET,
+    ).then(None, inputs=parts.job_id, js=f"(id) => {{ webui.follow('{PREFIX}', id) }}")
+    parts.interrupt.click(None, js=f"() => {{ webui.interrupt('{PREFIX}') }}")
+    parts.collect.click(
+        _collector(engine),
+        [parts.job_id, parts.asked],
+        [parts.message, parts.verdict, parts.gallery],
+        js=f"(id, asked) => [webui.job('{PREFIX}'), asked]",
+        **QUIET,
+    )
+    return lambda forms: _connect_send(engine, parts, forms)
+
+
+def _build() -> _Parts:
+    with gr.Row(elem_classes="workbench"):
+        with gr.Column(min_width=320):
+            image = gr.Image(
+                type="filepath",
+                image_mode=None,
+                sources=["upload", "clipboard"],
+                height=360,
+                label="Picture (PNG, JPEG, WebP, AVIF or GIF, as it was saved)",
+                elem_id=f"{PREFIX}_image",
+            )
+            with gr.Row(elem_classes="send"):
+                send = {
+                    title: gr.Button(
+                        f"→ {title}", elem_id=f"{PREFIX}_to_{title.lower()}", min_width=90, size="sm"
+                    )
+                    for title in ("txt2img", "img2img", "Inpaint", "Depth")
+                }
+            reproduce = gr.Button(
+                "Reproduce", variant="primary", elem_id=f"{PREFIX}_generate", elem_classes="generate"
+            )
+            interrupt = gr.Button(
+                "Interrupt", variant="stop", elem_id=f"{PREFIX}_interrupt", elem_classes="interrupt"
+            )
+            skip = gr.Button("Skip", visible="hidden", elem_id=f"{PREFIX}_skip")
+            message = gr.HTML("", elem_id=f"{PREFIX}_message", padding=False)
+            build_progress(PREFIX)
+            verdict = gr.HTML("", elem_id=f"{PREFIX}_verdict", padding=False)
+            gallery = gr.Gallery(
+                label="The picture, made again, the difference",
+                columns=3,
+                format="png",
+                visible=False,
+                interactive=False,
+                elem_id=f"{PREFIX}_gallery",
+            )
+        with gr.Column(min_width=320):
+            report = gr.HTML("", elem_id=f"{PREFIX}_report", padding=False)
+            text = gr.HTML("", elem_id=f"{PREFIX}_infotext", padding=False)
+            fields = gr.HTML("", elem_id=f"{PREFIX}_fields", padding=False)
+    return _Parts(
+        image,
+        text,
+        fields,
+        report,
+        send,
+        reproduce,
+        interrupt,
+        skip,
+        message,
+        verdict,
+        gallery,
+        gr.Textbox(visible="hidden", elem_id=f"{PREFIX}_job"),
+        gr.Button("Collect", visible="hidden", elem_id=f"{PREFIX}_collect"),
+        gr.State(None),
+    )
+
+
+def read_upload(engine: Engine, upload: Mapping[str, Any]) -> tuple[Metadata, Reading]:
+    """Return what an upload's file tells, as a request of the kind that made the picture.
+
+    Raises:
+        UserError: it is no picture, damaged, or gone.
+    """
+    metadata = read_metadata(upload_bytes(upload))
+    words = words_of(metadata)
+    reading = interpret(words, known(engine), Txt2ImgRequest)
+    if reading.is_from_picture:
+        reading = interpret(words, known(engine), Img2ImgRequest)
+    return metadata, reading
+
+
+def _shower(engine: Engine) -> Callable[[Upload], tuple[Any, ...]]:
+    def show(upload: Upload) -> tuple[Any, ...]:
+        emptied = ("", gr.Gallery([], visible=False))
+        if upload is None:
+            return ("", "", "", *emptied, "")
+        try:
+            metadata, reading = read_upload(engine, upload)
+        except WebUIError as error:
+            return ("", "", "", *emptied, notice("error", str(error)))
+        words = words_of(metadata)
+        if not words.prompt and not words.pairs:
+            return ("", "", NOTHING, *emptied, "")
+        return (text_of(words), fields_of(words, reading), report_of(reading), *emptied, "")
+
+    return show
+
+
+def _connect_send(engine: Engine, parts: _Parts, forms: Mapping[str, Form]) -> None:
+    for title, button in parts.send.items():
+        form = forms[title]
+        button.click(
+            _sender(engine, form, parts.message),
+            parts.image,
+            [*form.all_components, parts.message],
+            preprocess=False,
+            **QUIET,
+        ).then(None, js=f"() => {{ webui.open('{title}') }}")
+
+
+def _sender(
+    engine: Engine, form: Form, message: gr.HTML
+) -> Callable[[Upload], Mapping[Block, Any]]:
+    model: type[GenerationRequest] = form.model
+
+    def send(upload: Upload) -> Mapping[Block, Any]:
+        if upload is None:
+            return {message: notice("note", "Put a picture in first.")}
+        try:
+            metadata = read_metadata(upload_bytes(upload))
+        except WebUIError as error:
+            return {message: notice("error", str(error))}
+        answer: dict[Block, Any] = {message: ""}
+        answer |= filled(engine, form, interpret(words_of(metadata), known(engine), model))
+        if PICTURE in form.pictures:
+            answer[form.components[PICTURE]] = upload["path"]
+        return answer
+
+    return send
+
+
+def _submitter(engine: Engine) -> Callable[[Upload], tuple[Asked | None, str, str, str]]:
+    def submit(upload: Upload) -> tuple[Asked | None, str, str, str]:
+        if upload is None:
+            return None, "", notice("note", "Put a picture in first."), ""
+        try:
+            reading = reading_to_reproduce(read_metadata(upload_bytes(upload)), known(engine))
+            job = engine.submit(reading.request())
+        except WebUIError as error:
+            logger.info("Refused: %s", error)
+            return None, "", notice("error", str(error)), ""
+        return (job.id, dict(upload)), job.id, "", ""
+
+    return submit
+
+
+def _collector(engine: Engine) -> Callable[[str, Asked | None], tuple[Any, ...]]:
+    def collect(job_id: str, asked: Asked | None) -> tuple[Any, ...]:
+        try:
+            status = engine.job(job_id).status()
+            if not status.images:
+                return notice("error", status.error) if status.error else "", "", gr.skip()
+            if asked is None or asked[0] != job_id:
+                said = "The page was loaded anew; press Reproduce again to compare."
+                return notice("note", said), gr.skip(), gr.skip()
+            return _compared(engine, status, asked[1])
+        except WebUIError as error:
+            return notice("error", str(error)), gr.skip(), gr.skip()
+
+    return collect
+
+
+def _compared(engine: Engine, status: JobStatus, upload: Mapping[str, Any]) -> tuple[Any, ...]:
+    data = upload_bytes(upload)
+    metadata = read_metadata(data)
+    reading = reading_to_reproduce(metadata, known(engine))
+    (made,) = status.images
+    original = ImageField.from_bytes(data).to_pil()
+    with Image.open(made.path) as again:
+        verdict = judge(original, metadata, reading, again.convert("RGB"), made.infotext)
+    pictures: list[Any] = [(upload["path"], "The picture"), (str(made.path), "Made again")]
+    if verdict.comparison is not None:
+        pictures.append((verdict.comparison.picture, "The difference"))
+    notes = "".join(notice("note", note) for note in status.notes)
+    return notes, verdict_of(verdict), gr.Gallery(pictures, visible=True)

@@ -1,0 +1,68 @@
+"""What is known of a picture and of its reproduction, as HTML. Any text is safe in it."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+
+from modules.engine.reproduce import Verdict
+from modules.infotext import Reading, Words, render
+from modules.ui.words import notice
+
+NOTHING = notice("note", "This picture's file does not tell how it was made.")
+
+
+def text_of(words: Words) -> str:
+    """Return the infotext as it would stand in the prompt box."""
+    text = render(words)
+    return f'<pre class="infotext">{html.escape(text)}</pre>' if text else ""
+
+
+def fields_of(words: Words, reading: Reading) -> str:
+    """Return a table of the fields: what each is, and what becomes of it here."""
+    reasons = {one.key: one.reason for one in reading.report.not_applied}
+    unknown = {one.key for one in reading.report.unknown}
+    rows = [
+        (key, value, reasons.get(key, "nothing here knows this key." if key in unknown else ""))
+        for key, value in _all_of(words)
+    ]
+    body = "".join(_row(cells, bool(cells[2])) for cells in rows)
+    head = f"<caption>Written by {html.escape(reading.report.origin)}</caption>"
+    return f'<table class="fields">{head}{body}</table>' if rows else ""
+
+
+def report_of(reading: Reading) -> str:
+    """Return what is missing and what will differ; single keys stand in the table."""
+    report = reading.report
+    sentences = [notice("error", text) for text in report.missing]
+    return "".join([*sentences, *(notice("note", text) for text in report.differs)])
+
+
+def verdict_of(verdict: Verdict) -> str:
+    """Return the verdict, and the list of what could not be matched."""
+    said = f'<p class="verdict">{html.escape(verdict.sentence)}</p>'
+    found = verdict.comparison
+    if found is not None and not found.is_identical:
+        said += (
+            f"<p>Third picture: where they differ, brightened {found.gain} times; "
+            f"{found.differing} of {found.pixels} pixels do.</p>"
+        )
+    return said + _listed("What could not be matched:", verdict.unmatched)
+
+
+def _all_of(words: Words) -> Iterable[tuple[str, str]]:
+    if words.prompt:
+        yield "Prompt", words.prompt
+    if words.negative_prompt:
+        yield "Negative prompt", words.negative_prompt
+    yield from words.pairs.items()
+
+
+def _row(cells: Iterable[str], refused: bool) -> str:
+    inner = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
+    return f'<tr class="refused">{inner}</tr>' if refused else f"<tr>{inner}</tr>"
+
+
+def _listed(title: str, sentences: Iterable[str]) -> str:
+    items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences)
+    return f"<p>{title}</p><ul>{items}</ul>" if items else ""
