@@ -101,12 +101,13 @@ def listings_router(engine: Engine) -> APIRouter:
 
 
 def _a1111s_options(row: Sampler) -> dict[str, str]:
-    """Return what A1111 tells of a sampler, in its words; all values are strings."""
+    """Return what A1111 tells of a sampler, in its words, and which settings it listens to; all values are strings."""
     told = {
         "scheduler": row.automatic.lower() if row.automatic != "Uniform" else "",
         "discard_next_to_last_sigma": "True" if row.discards_next_to_last else "",
         "brownian_noise": "True" if row.is_brownian else "",
         "uses_ensd": "True" if {"eta_ancestral", "eta_noise_seed_delta"} <= {*row.options} else "",
         "second_order": "True" if row.calls_per_step == 2 else "",
+        "settings": ", ".join(row.options),
     }
     return {name: value for name, value in told.items() if value}

@@ -22,9 +22,14 @@ def test_samplers_are_listed_in_order_with_their_aliases(client: TestClient, eng
 
 def test_a_sampler_tells_what_a1111_tells_of_it(client: TestClient):
     options = {row["name"]: row["options"] for row in client.get("/sdapi/v1/samplers").json()}
-    assert options["Euler"] == options["DDIM"] == {}
-    assert options["Euler a"] == {"uses_ensd": "True"}
-    assert options["DPM++ SDE"] == {"scheduler": "karras", "brownian_noise": "True", "second_order": "True"}
+    assert options["LMS"] == options["PLMS"] == {}
+    assert options["Euler a"] == {"uses_ensd": "True", "settings": "eta_ancestral, eta_noise_seed_delta"}
+    assert options["DPM++ SDE"] == {
+        "scheduler": "karras",
+        "brownian_noise": "True",
+        "second_order": "True",
+        "settings": "eta_ancestral, s_noise",
+    }
     assert {name for name, said in options.items() if "uses_ensd" in said} == {
         *("Euler a", "DPM2 a", "DPM++ 2S a", "DPM fast", "DPM adaptive"),
     }

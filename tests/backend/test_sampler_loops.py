@@ -265,6 +265,20 @@ def test_dpm_adaptive_decides_through_the_stock_pipeline_how_many_steps_it_makes
     assert counting.timesteps == pytest.approx([LEVELS.timestep_at(state.sigma) for state in states], abs=1e-2)
 
 
+@torch.inference_mode()
+def test_dpm_adaptive_repaints_a_picture_through_the_stock_pipeline():
+    components, noise = tiny_components(), noise_of([11, 12])
+    course = course_of("DPM adaptive", "Uniform", 20)
+    scheduler = SamplerScheduler(
+        course.sampler, course.part_way(0.5), course.levels, noise, "epsilon", lambda state: None, course.settings
+    )
+    guided = GuidedUNet(components.unet, steering(conditioning(1), conditioning(2)), 5.0)
+    latents = pipelines.img2img(components, guided, scheduler, Txt2ImgRequest(), PICTURE[:1], noise)
+    assert latents.shape == SHAPE
+    assert scheduler.has_ended
+    assert scheduler.total == scheduler.index > 3
+
+
 class Absent:
     """Noise without numbers."""
 
