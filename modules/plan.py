@@ -159,10 +159,13 @@ def make_plan(
     model = plan_model(models, checkpoint, settings)
     family = models.family_of(checkpoint)
     _check_task(request, models, checkpoint)
-    sampler, chosen = look_up(request.sampler_name, request.scheduler, samplers, schedules)
-    schedule = schedules.get(sampler.automatic) if chosen.sigmas is None else chosen
+    sampler, chosen, schedule = _chosen(request, samplers, schedules)
     strength = request.denoising_strength if isinstance(request, RepaintingRequest) else None
     check_steps(sampler, request.steps, strength, settings.img2img_fix_steps)
+    heard_options = heard(sampler, schedule, settings, from_noise=strength is None)
+    if isinstance(request, Txt2ImgRequest) and request.enable_hr:
+        again, _, again_schedule = _chosen(second_request(request), samplers, schedules)
+        heard_options |= heard(again, again_schedule, settings, from_noise=False)
     seed = request.seed if request.seed != -1 else _random_seed()
     subseed = request.subseed if request.subseed != -1 else _random_seed()
     plan = Plan(
@@ -176,13 +179,7 @@ def make_plan(
         sampler=sampler,
         schedule=schedule,
         batches=_batches(request, seed, subseed),
-        settings=_effective(
-            settings,
-            request,
-            checkpoint,
-            family,
-            heard(sampler, schedule, settings, strength is None),
-        ),
+        settings=_effective(settings, request, checkpoint, family, heard_options),
         notes=(*_notes(request, model, family), *look_over(request)),
     )
     if not isinstance(plan.request, Txt2ImgRequest) or not plan.request.enable_hr:
@@ -194,6 +191,14 @@ def make_plan(
         request=_told(plan, second, upscaler),
         hires=HiresPlan(hires_size(plan.request), upscaler, second),
     )
+
+
+def _chosen(
+    request: GenerationRequest, samplers: Registry[Sampler], schedules: Registry[Schedule]
+) -> tuple[Sampler, Schedule, Schedule]:
+    """Return the sampler, the schedule as it was chosen, and the one that "Automatic" stands for."""
+    sampler, chosen = look_up(request.sampler_name, request.scheduler, samplers, schedules)
+    return sampler, chosen, schedules.get(sampler.automatic) if chosen.sigmas is None else chosen
 
 
 def _second_pass(
@@ -210,13 +215,13 @@ def _second_pass(
         checkpoint = models.find(asked.sd_model_checkpoint)
         _check_task(request, models, checkpoint)
         model = plan_model(models, checkpoint, plan.settings)
-    sampler, chosen = samplers.get(asked.sampler_name), schedules.get(asked.scheduler)
+    sampler, chosen, schedule = _chosen(asked, samplers, schedules)
     return replace(
         plan,
-        request=asked,
+        request=asked.replace(sampler_name=sampler.name, scheduler=chosen.name),
         model=model,
         sampler=sampler,
-        schedule=schedules.get(sampler.automatic) if chosen.sigmas is None else chosen,
+        schedule=schedule,
         settings=plan.settings.replace(img2img_fix_steps=True),
         evaluations_before=plan.timeline.steps,
     )

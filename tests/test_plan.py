@@ -333,3 +333,13 @@ def test_automatic_is_told_by_what_it_stands_for_with_the_second_sampler(plan_of
 def test_an_unknown_upscaler_is_answered_with_the_nearest(plan_of):
     with pytest.raises(NotFound, match=r"There is no upscaler named 'Latnt'\. Did you mean 'Latent'"):
         plan_of(enable_hr=True, hr_upscaler="Latnt")
+
+
+def test_an_option_that_the_second_pass_alone_hears_is_kept(plan_of):
+    asked = {"eta_ancestral": 0.5, "uni_pc_order": 2}
+    hires = {"enable_hr": True, "sampler_name": "DPM++ 2M", "hr_sampler_name": "Euler a Karras"}
+    plan = plan_of(**hires, override_settings=asked)
+    assert (plan.settings.eta_ancestral, plan.settings.uni_pc_order) == (0.5, 3)
+    assert plan.hires is not None
+    assert (plan.hires.plan.sampler.name, plan.hires.plan.schedule.name) == ("Euler a", "Karras")
+    assert plan_of(sampler_name="DPM++ 2M", override_settings=asked).settings.eta_ancestral == 1
