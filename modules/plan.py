@@ -102,8 +102,8 @@ class Plan:
     @property
     def timeline(self) -> Timeline:
         """Return the evaluations in which prompt editing counts the steps."""
-        counted = timeline(self.request, self.sampler, self.settings)
-        return replace(counted, before=self.evaluations_before)
+        evaluations = self.request.steps * self.sampler.calls_per_step
+        return Timeline(evaluations, self.evaluations_before, self.settings.use_old_scheduling)
 
     @property
     def images(self) -> tuple[ImagePlan, ...]:
@@ -130,11 +130,6 @@ class Plan:
         if self.request.scheduler == "Automatic" and self.sampler.automatic == "Uniform":
             return "Automatic"
         return self.schedule.name
-
-
-def timeline(request: GenerationRequest, sampler: Sampler, settings: Settings) -> Timeline:
-    """Return in how many evaluations of the first pass prompt editing counts its steps."""
-    return Timeline(request.steps * sampler.calls_per_step, old=settings.use_old_scheduling)
 
 
 def make_plan(

@@ -149,7 +149,8 @@ def txt2img() -> tuple[Callable[[], float], Callable[[], float], str]:
     model = runner._acquire(plan.model)
     parts = model.components
     with torch.inference_mode():
-        cond, uncond = model.encode(_PROMPT), model.encode("")
+        steering = model.steering(_PROMPT, "", plan.timeline, plan.settings)
+    cond, uncond = steering.conds[0].at(0), steering.uncond.at(0)
     latents = torch.randn(
         (1, 4, _SIDE // 8, _SIDE // 8), generator=torch.Generator().manual_seed(1)
     )

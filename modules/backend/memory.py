@@ -8,6 +8,7 @@ import torch
 from modules.backend.loader import Components
 from modules.core.errors import OutOfMemory
 from modules.params.request import GenerationRequest
+from modules.prompt.composition import parts
 
 # Peak bytes measured on full-size SD 1.x networks in float32, per value of the widest feature map.
 _UNET_BYTES = 40 * 4
@@ -19,9 +20,8 @@ def needed_bytes(components: Components, request: GenerationRequest) -> int:
     pixels = request.width * request.height
     unet_width: int = components.unet.config["block_out_channels"][0]
     vae_width: int = components.vae.config["block_out_channels"][0]
-    unet = (
-        _UNET_BYTES * unet_width * (pixels // 64) * 2 * request.batch_size
-    )  # both prompts at once
+    prompts = 1 + len(parts(request.prompt))  # all of them and the negative one at once
+    unet = _UNET_BYTES * unet_width * (pixels // 64) * prompts * request.batch_size
     vae = _VAE_BYTES * vae_width * pixels  # one picture at a time
     return max(unet, vae)
 

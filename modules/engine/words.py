@@ -51,10 +51,17 @@ def prepared(request: R, styles: Sequence[Style], settings: Settings) -> R:
 
 def settled(plan: Plan, tokenizer: ClipTokenizer) -> Plan:
     """Return the plan with the prompts' options that change nothing at their defaults, and with notes on its prompts."""
-    passes = [_pass(plan)]
+    second = plan.hires
+    passes = [_pass(plan), *([_pass(second.plan)] if second else [])]
     idle = without_effect(plan.settings, passes, tokenizer)
+    if second is not None:
+        again = second.plan
+        second = replace(second, plan=replace(again, settings=again.settings.replace(**idle)))
     return replace(
-        plan, settings=plan.settings.replace(**idle), notes=(*plan.notes, *notes(passes))
+        plan,
+        settings=plan.settings.replace(**idle),
+        hires=second,
+        notes=(*plan.notes, *notes(passes)),
     )
 
 

@@ -20,13 +20,9 @@ def build_styles(engine: Engine, form: Form) -> None:
     """Make the list of styles and, hidden behind a button, what changes them."""
     prefix = form.prefix
     with gr.Row(elem_classes="styles"):
-        form.field("styles", scale=8, min_width=160, show_label=False, container=False)
-        apply = gr.Button(
-            "📋", elem_id=f"{prefix}_apply_styles", elem_classes="tool", min_width=44, scale=0
-        )
-        edit = gr.Button(
-            "🖌", elem_id=f"{prefix}_edit_styles", elem_classes="tool", min_width=44, scale=0
-        )
+        form.field("styles", scale=8, min_width=160)
+        apply = gr.Button("Apply", elem_id=f"{prefix}_apply_styles", min_width=70, scale=0)
+        edit = gr.Button("Edit", elem_id=f"{prefix}_edit_styles", min_width=70, scale=0)
     with gr.Row(visible=False, elem_id=f"{prefix}_style_editor", elem_classes="styles") as editor:
         name = gr.Dropdown(
             engine.styles.names(),

@@ -9,15 +9,12 @@ from modules.prompt.chunks import Chunker
 from modules.prompt.emphasis import EMPHASES
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints import tiny_modules
+from tests.backend.tiny import with_trained_norm
 
 
 @pytest.fixture(scope="module")
 def text_encoder():
-    """A tiny text encoder whose last norm was trained: an untrained one leaves no mean to keep."""
-    encoder = tiny_modules()[2]
-    norm = encoder.final_layer_norm
-    norm.bias.data = torch.rand(norm.bias.shape, generator=torch.Generator().manual_seed(1))
-    return encoder
+    return with_trained_norm(tiny_modules()[2])
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,13 @@ def tiny_components(prediction_type: str = "epsilon", seed: int = 0) -> Componen
     return Components(unet, vae, text_encoder, sd1_alphas(), prediction_type, "SD 1.x")
 
 
+def with_trained_norm(text_encoder: Any) -> Any:
+    """Return the text encoder with a last norm as training leaves it: an untrained one leaves no mean to keep."""
+    bias = text_encoder.final_layer_norm.bias
+    bias.data = torch.rand(bias.shape, generator=torch.Generator().manual_seed(1))
+    return text_encoder
+
+
 def conditioning(seed: int, tokens: int = 77) -> Tensor:
     """Return random conditioning of the tiny text encoder's width."""
     generator = torch.Generator().manual_seed(seed)

@@ -77,3 +77,15 @@ def test_a_waiting_job_keeps_its_words_when_a_style_changes(engine: Engine):
     kept = pinned(asked, engine.plan(asked, engine.settings))
     engine.styles.delete("ink")
     assert engine.plan(kept, engine.settings).request.prompt == "ink drawing of a cat"
+
+
+@pytest.mark.parametrize(("prompt", "again"), [("[a:b:0.5]", ""), ("a", "[b:c:1.5]"), ("a", "(b) <lora:x:1>")])
+def test_both_passes_of_hires_fix_decide_which_options_count(engine: Engine, prompt: str, again: str):
+    overrides = {"use_old_scheduling": True, "emphasis": "No norm"}
+    asked = Txt2ImgRequest(prompt=prompt, hr_prompt=again, enable_hr=True, override_settings=overrides)
+    plan = engine.plan(asked, engine.settings)
+    assert plan.hires is not None
+    for settings in (plan.settings, plan.hires.plan.settings):
+        assert settings.use_old_scheduling is ("[" in prompt + again)
+        assert (settings.emphasis == "No norm") is ("(" in again)
+    assert ("There is no lora 'x'; the picture is made without it." in plan.notes) is ("lora" in again)
