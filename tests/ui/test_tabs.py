@@ -84,7 +84,7 @@ def test_the_depth_is_shown_behind_the_pictures_and_not_saved_among_them(
     shown = gallery.constructor_args["value"]
     assert [caption for _, caption in shown] == [None, None, "Depth map"]
     assert [path.parts[-3] for path in (image.path for image in images)] == ["img2img-images"] * 2
-    assert len(images) == len(list(idle_engine.paths.outputs.rglob("*.png"))) == 2
+    assert len(images) == len(list(idle_engine.paths.outputs.glob("img2img-images/*/*.png"))) == 2
 
 
 def test_a_picture_from_words_alone_has_no_depth_to_show(engine: Engine):

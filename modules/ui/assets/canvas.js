@@ -17,7 +17,7 @@ window.webuiCanvas = (() => {
       <button data-do="larger" title="Larger; so does the wheel">+</button>
       <button data-do="fit" title="Show the whole picture">Fit</button>
       <button data-do="move" title="Drag the picture; so does the right mouse button">Move</button>
-      <button data-do="remove" title="Take the picture out">Remove picture</button>
+      <button data-do="remove" title="Take the picture out">Remove</button>
     </div>
     <canvas tabindex="0" aria-label="The picture to paint on"></canvas>
     <p class="size"></p>`;

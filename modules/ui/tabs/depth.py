@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import gradio as gr
 
 from modules.engine.engine import Engine
 from modules.params.depth import DepthRequest
+from modules.ui.depth_preview import build_depth_preview
 from modules.ui.form import Form
 from modules.ui.workbench import build_workbench
 
@@ -15,11 +18,12 @@ PICTURE_HEIGHT = 240
 def build(engine: Engine) -> Form:
     """Make the tab where the page stands and return its form."""
     form = Form(DepthRequest, engine, "depth")
-    return build_workbench(engine, form, _own_fields)
+    return build_workbench(engine, form, partial(_own_fields, engine))
 
 
-def _own_fields(form: Form) -> None:
+def _own_fields(engine: Engine, form: Form) -> None:
     with gr.Row(elem_classes="pictures"):
         form.field("init_image", height=PICTURE_HEIGHT, min_width=150)
         form.field("depth_map", height=PICTURE_HEIGHT, min_width=150)
+    build_depth_preview(engine, form, PICTURE_HEIGHT)
     form.field("denoising_strength")

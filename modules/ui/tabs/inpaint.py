@@ -16,7 +16,6 @@ from modules.params.image import ImageField
 from modules.params.image_files import open_image
 from modules.params.image_kinds import MASK
 from modules.params.img2img import Img2ImgRequest
-from modules.params.outpainting import OutpaintingFields
 from modules.ui.canvas import build_canvas
 from modules.ui.form import Form
 from modules.ui.workbench import build_workbench
@@ -32,7 +31,6 @@ SHOWN = (
     "denoising_strength",
 )
 FOLDED = {"outpainting": "Outpainting", "soft inpainting": "Soft inpainting"}  # sections and titles
-EMPTY = "The mask is empty: paint over what shall change, or use img2img."
 
 
 def build(engine: Engine) -> Form:
@@ -69,7 +67,7 @@ def _finish(values: dict[str, Any]) -> dict[str, Any]:
     """Return the request's values with the mask from where it was chosen to come.
 
     Raises:
-        UserError: there is no picture, no mask, or nothing in it.
+        UserError: there is no picture or no mask; an empty one is the engine's to tell.
     """
     strokes, source = values["init_image_strokes"], values[SOURCE]
     if values["init_image"] is None:
@@ -83,12 +81,7 @@ def _finish(values: dict[str, Any]) -> dict[str, Any]:
     }
     if source not in sources:
         raise UserError(f"The mask's source is {source!r}.", f"Use one of {', '.join(sources)}.")
-    values["mask"] = mask = sources[source]()
-    dark, light = mask.to_pil().getextrema()
-    extends = any(values[name] for name in OutpaintingFields.model_fields)
-    nothing = dark == 255 if values["inpainting_mask_invert"] else light == 0
-    if nothing and not extends:
-        raise UserError(EMPTY)
+    values["mask"] = sources[source]()
     return values
 
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from modules.core.errors import UserError
+from modules.engine.engine import Engine
 from modules.params.image import ImageField
 from modules.params.image_kinds import MASK
 from modules.params.img2img import Img2ImgRequest
@@ -72,11 +73,9 @@ def test_what_is_transparent_is_masked():
     ],
     ids=["nothing painted", "a black mask", "a white mask, turned round"],
 )
-def test_an_empty_mask_is_a_question(values: dict[str, Any]):
-    with pytest.raises(
-        UserError, match="The mask is empty: paint over what shall change, or use img2img"
-    ):
-        finished(**values)
+def test_an_empty_mask_is_a_question(engine: Engine, values: dict[str, Any]):
+    with pytest.raises(UserError, match="The mask is empty: nothing would be repainted"):
+        engine.submit(finished(**values))
 
 
 def test_outpainting_needs_no_mask():
