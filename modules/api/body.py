@@ -159,6 +159,8 @@ class Img2ImgBody(Body):
             "default": False,
             "description": "Whether the answer repeats the pictures sent.",
         },
+        "mask_blur_x": {"type": "integer", "default": 4, "minimum": 0, "maximum": 256},
+        "depth_map": {**PICTURE, "description": "For a depth checkpoint: white is near."},
     }
 
 

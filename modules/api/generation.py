@@ -6,7 +6,7 @@ import asyncio
 import base64
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
@@ -14,11 +14,11 @@ from fastapi.concurrency import run_in_threadpool
 from modules.api.body import Img2ImgBody, Txt2ImgBody
 from modules.api.info import info_of, shows_grid
 from modules.api.infotext_field import with_infotext
-from modules.api.reading import Names, read_picture_request, read_request
+from modules.api.reading import Names, read_request
+from modules.api.repainting import kind_of, read_picture_request
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.engine.job import Job
-from modules.params.depth import DepthRequest
 from modules.params.request import GenerationRequest
 from modules.params.txt2img import Txt2ImgRequest
 
@@ -49,8 +49,9 @@ def generation_router(engine: Engine) -> APIRouter:
         return request, [*unfollowed, *warnings]
 
     def read_picture(body: Mapping[str, Any]) -> tuple[GenerationRequest, list[str]]:
-        filled, unfollowed = with_infotext(engine, body, DepthRequest)
-        request, warnings = read_picture_request(filled, names_of(engine))
+        kind = kind_of(body, sees_depth=_sees_depth(engine, body))
+        filled, unfollowed = with_infotext(engine, body, kind)
+        request, warnings = read_picture_request(filled, kind, names_of(engine))
         return request, [*unfollowed, *warnings]
 
     async def carried_out(
@@ -62,6 +63,19 @@ def generation_router(engine: Engine) -> APIRouter:
         return await run_in_threadpool(answer, job, echoed, warnings)
 
     return router
+
+
+def _sees_depth(engine: Engine, body: Mapping[str, Any]) -> bool:
+    """Return whether the checkpoint of a body repaints by depth; what is wrong with it is told on submission."""
+    overrides: Any = body.get("override_settings")  # JSON: anything
+    name: Any = body.get("sd_model_checkpoint")
+    if not name and isinstance(overrides, Mapping):
+        name = cast("Mapping[str, Any]", overrides).get("sd_model_checkpoint")
+    try:
+        found = engine.checkpoint(str(name or ""))
+        return engine.models.family_of(found).extra_input == "depth"
+    except WebUIError:
+        return False
 
 
 def names_of(engine: Engine) -> Names:
@@ -91,7 +105,7 @@ def answer(job: Job, body: Mapping[str, Any], warnings: list[str]) -> dict[str, 
 
 def _nulled(body: Mapping[str, Any]) -> dict[str, None]:
     """Return the fields of the echo that would repeat the pictures sent, as nulls."""
-    return dict.fromkeys({"init_images", "mask"} | ({"depth_map"} & body.keys()))
+    return dict.fromkeys({"init_images", "mask"} | ({"depth_map", "latent_mask"} & body.keys()))
 
 
 def _base64(path: Path) -> str:

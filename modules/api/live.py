@@ -46,6 +46,11 @@ def live_router(engine: Engine) -> APIRouter:
         engine.interrupt(job_id)
         return {}
 
+    @router.post("/jobs/{job_id}/skip")
+    def skip(job_id: str) -> dict[str, Any]:
+        engine.job(job_id).skip()
+        return {}
+
     @router.get("/jobs/{job_id}/preview")
     def preview(job_id: str) -> Response:
         return Response(engine.job(job_id).preview(), media_type="image/jpeg")

@@ -38,6 +38,7 @@ def progress_router(engine: Engine) -> APIRouter:
                 status.progress.step,
                 job.is_interrupted(),
                 status.progress.steps,
+                skipped=job.is_skipped(),
             ),
             "current_image": base64.b64encode(preview).decode("ascii") if preview else None,
             "textinfo": status.phase,
@@ -48,14 +49,27 @@ def progress_router(engine: Engine) -> APIRouter:
         engine.interrupt()
         return {}
 
+    @router.post("/skip")
+    def skip() -> None:
+        job = engine.running_job()
+        if job is not None:
+            job.skip()
+
     return router
 
 
 def _state(
-    job: str, count: int, number: int, step: int, interrupted: bool, steps: int = 0
+    job: str,
+    count: int,
+    number: int,
+    step: int,
+    interrupted: bool,
+    steps: int = 0,
+    *,
+    skipped: bool = False,
 ) -> dict[str, Any]:
     return {
-        "skipped": False,
+        "skipped": skipped,
         "interrupted": interrupted,
         "stopping_generation": interrupted,
         "job": job,

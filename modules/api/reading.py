@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from modules.api.body import API_DEFAULTS, FIELDS_OF_OPTIONS
-from modules.core.errors import NotFound, UserError
-from modules.params.depth import DepthRequest
+from modules.core.errors import UserError
 from modules.params.overrides import overridable
 from modules.params.param import validated
 from modules.params.request import GenerationRequest
@@ -40,32 +39,11 @@ class Names:
     schedules: Iterable[str] = ()
 
 
-def read_picture_request(
-    body: Mapping[str, Any], names: Names = Names()
-) -> tuple[DepthRequest, list[str]]:
-    """Return the request in a body for img2img, as `read_request` does; its first picture is the one repainted.
-
-    Raises:
-        UserError: a value is not valid.
-        NotFound: there is no picture.
-    """
-    values = {key: value for key, value in body.items() if key != "include_init_images"}
-    pictures = values.pop("init_images", None)
-    if not pictures:
-        raise NotFound(
-            "Init image not found: init_images is empty.", "Put a picture in base64 into it."
-        )
-    if not isinstance(pictures, list):
-        raise UserError("init_images is no list.", "Put the picture into a list.")
-    given = cast("list[Any]", pictures)  # JSON: anything; the request checks it
-    request, warnings = read_request({**values, "init_image": given[0]}, DepthRequest, names)
-    if len(given) > 1:
-        warnings.append(f"Of {len(given)} init_images only the first is used.")
-    return request, warnings
+NAMELESS = Names()
 
 
 def read_request(
-    body: Mapping[str, Any], model: type[R], names: Names = Names()
+    body: Mapping[str, Any], model: type[R], names: Names = NAMELESS
 ) -> tuple[R, list[str]]:
     """Return the request in a body of A1111's form and a sentence for each field that has no effect.
 

@@ -46,6 +46,7 @@ def generate_batch(
 
     Raises:
         Cancelled: the job was interrupted; pictures handed over before stay.
+        Skipped: the batch was; likewise.
         Overflow: a UNet produced invalid numbers; no picture of the batch was handed over.
         NotFinite: the VAE did, in 32-bit floats.
         OutOfMemory: the batch does not fit.

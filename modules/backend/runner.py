@@ -13,7 +13,7 @@ from modules.backend.answers import ANSWERS
 from modules.backend.cache import LoadedModel, ModelCache
 from modules.backend.device import Device, choose
 from modules.backend.device_memory import device_memory
-from modules.backend.stepper import stop_if_interrupted
+from modules.backend.stepper import Skipped, stop_if_interrupted
 from modules.core.errors import NotFinite, OutOfMemory
 from modules.models.manager import Checkpoint
 from modules.models.model_plan import ModelPlan
@@ -74,8 +74,12 @@ class Runner:
         for note in plan.notes:
             listener.on_note(note)
         for batch_index in range(len(plan.batches)):
+            listener.on_batch(batch_index)
             try:
                 self._run_batch(plan, batch_index, listener)
+            except Skipped:
+                listener.on_note(f"Batch {batch_index + 1} of {len(plan.batches)} was skipped.")
+                continue
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise

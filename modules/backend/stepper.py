@@ -59,7 +59,13 @@ def _evaluation_count(second: Plan) -> int:
     return second.request.steps * second.sampler.calls_per_step
 
 
+class Skipped(Exception):
+    """The running batch is not wanted any more; the next one is."""
+
+
 def stop_if_interrupted(listener: Listener) -> None:
-    """Raise Cancelled when the job should stop."""
+    """Raise Cancelled when the job should stop, and Skipped when its batch should."""
     if listener.is_interrupted():
         raise Cancelled("The job was interrupted.")
+    if listener.is_skipped():
+        raise Skipped

@@ -106,6 +106,7 @@ class Job:
         self._batch_ends = {batch[-1].index for batch in plan.batches[:-1]}
         self._lock = threading.Lock()
         self._interrupted = threading.Event()
+        self._skipped = threading.Event()
         self._is_last_batch = False
         self._ended = threading.Event()
         self._state: JobState = "queued"
@@ -158,6 +159,12 @@ class Job:
         """Ask the job to stop at its next step, or at once when it still waits."""
         self._interrupted.set()
         self.on_interrupt()
+
+    def skip(self) -> None:
+        """Ask the job to leave the batch that is being made and go on with the next."""
+        with self._lock:
+            if self._state == "running":
+                self._skipped.set()
 
     def stop_after_picture(self) -> None:
         """Ask the job to stop when the pictures it is at are finished."""
@@ -218,6 +225,12 @@ class Job:
         if begins and self._log is not None:
             self._log.started(self.id)
 
+    def on_batch(self, index: int) -> None:
+        """Note that a batch begins: the wish to skip was for the one before."""
+        self._skipped.clear()
+        if index and self._is_last_batch:
+            self._interrupted.set()
+
     def on_progress(self, progress: Progress) -> None:
         """Note the steps done."""
         with self._lock:
@@ -234,6 +247,10 @@ class Job:
         with self._lock:
             if text not in self._notes:
                 self._notes.append(text)
+
+    def is_skipped(self) -> bool:
+        """Return whether the running batch should end."""
+        return self._skipped.is_set()
 
     def is_interrupted(self) -> bool:
         """Return whether the job should stop."""

@@ -86,6 +86,14 @@ class Listener(Protocol):
         """Tell what a user should know of the result, such as a retry at a higher precision."""
         ...
 
+    def on_batch(self, index: int) -> None:
+        """Tell that a batch begins, counted from 0: a wish to skip the one before is over."""
+        ...
+
+    def is_skipped(self) -> bool:
+        """Return whether the running batch should end now and the next one begin."""
+        ...
+
     def is_interrupted(self) -> bool:
         """Return whether the job should stop now."""
         ...

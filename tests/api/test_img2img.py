@@ -10,11 +10,13 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from modules.api.reading import read_picture_request
+from modules.api.repainting import read_picture_request
 from modules.api.routes import add_routes
 from modules.core.errors import NotFound
 from modules.engine.engine import Engine
+from modules.params.depth import DepthRequest
 from modules.params.image import ImageField
+from modules.params.img2img import Img2ImgRequest
 from tests.conftest import write_listed_depth
 
 URL = "/sdapi/v1/img2img"
@@ -71,7 +73,7 @@ def test_the_echo_nulls_the_pictures_unless_asked(client: TestClient):
 
 
 def test_the_apis_own_defaults_are_a1111s():
-    request, warnings = read_picture_request({"init_images": [f"data:image/png;base64,{PICTURE}"]})
+    request, warnings = read_picture_request({"init_images": [f"data:image/png;base64,{PICTURE}"]}, DepthRequest)
     assert (request.steps, request.denoising_strength, request.sampler_name) == (50, 0.75, "Euler")
     assert request.init_image == ImageField.from_base64(PICTURE)
     assert warnings == []
@@ -83,7 +85,7 @@ def test_without_a_picture_nothing_is_found(client: TestClient, pictures: Any):
     assert status == 404
     assert said.startswith("Init image not found")
     with pytest.raises(NotFound):
-        read_picture_request({"init_images": pictures})
+        read_picture_request({"init_images": pictures}, Img2ImgRequest)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,10 @@ def test_without_a_picture_nothing_is_found(client: TestClient, pictures: Any):
         ({"init_images": ["/etc/passwd"]}, "Picture: The picture is no"),
         ({"depth_map": "AAAA"}, "Depth map (optional): The picture is no PNG, JPEG, WEBP, AVIF, GIF, BMP or TIFF file."),
         ({"denoising_strength": 1.5}, "Denoising strength is 1.5; the largest valid value is 1."),
-        ({"override_settings": {"sd_model_checkpoint": "first"}}, "'first.safetensors' is no depth checkpoint"),
+        (
+            {"override_settings": {"sd_model_checkpoint": "first"}, "depth_map": RAMP},
+            "'first.safetensors' is no depth checkpoint",
+        ),
         ({"override_settings": {"sd_model_checkpoint": "pruned"}}, "'pruned.safetensors' carries no depth estimator"),
     ],
 )

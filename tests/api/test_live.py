@@ -125,3 +125,13 @@ def test_a_watched_job_has_a_preview(client: TestClient, engine: Engine, executo
 
 def test_the_live_routes_are_no_part_of_the_documented_api(client: TestClient):
     assert not any(path.startswith("/internal") for path in client.get("/openapi.json").json()["paths"])
+
+
+def test_skipping_a_batch_of_a_job_by_id(client: TestClient, engine: Engine, executor: FakeExecutor):
+    executor.hold_at(1)
+    job = engine.submit(SMALL.replace(n_iter=2))
+    assert executor.held.wait(PATIENCE_S)
+    assert client.post(f"/internal/jobs/{job.id}/skip").json() == {}
+    executor.release()
+    assert job.wait(PATIENCE_S)
+    assert [image.index for image in job.status().images] == [1]

@@ -75,3 +75,20 @@ def test_interrupt_stops_the_running_job(client: TestClient, engine: Engine, exe
 
 def test_interrupt_with_nothing_running_is_fine(client: TestClient):
     assert client.post("/sdapi/v1/interrupt").json() == {}
+
+
+def test_skip_goes_on_with_the_next_batch(client: TestClient, engine: Engine, executor: FakeExecutor):
+    executor.hold_at(2)
+    job = engine.submit(SMALL.replace(n_iter=3))
+    assert executor.held.wait(PATIENCE_S)
+    response = client.post("/sdapi/v1/skip")
+    assert (response.status_code, response.json()) == (200, None)
+    assert client.get(URL).json()["state"]["skipped"]
+    executor.release()
+    assert job.wait(PATIENCE_S)
+    assert [image.index for image in job.status().images] == [1, 2]
+    assert job.status().state == "done"
+
+
+def test_skip_with_nothing_running_is_fine(client: TestClient):
+    assert client.post("/sdapi/v1/skip").json() is None

@@ -185,3 +185,12 @@ def test_too_little_memory_is_a_sentence_and_the_next_job_runs(tmp_path: Path, r
     assert done.returncode == 0, done.stderr
     assert "too little memory for 8 at once of 2048x2048" in done.stdout
     assert "1 picture afterwards" in done.stdout
+
+
+def test_a_skip_drops_one_batch_within_a_step(runner: Runner, tmp_path: Path):
+    write_checkpoint(tmp_path / "tiny.safetensors")
+    recorder = Recorder(skips=2)
+    runner.run(plan_of(tmp_path, SMALL.replace(steps=5, n_iter=2, seed=7)), recorder)
+    assert [index for index, _ in recorder.images] == [1]
+    assert len(recorder.progress) == 2 + 5
+    assert "Batch 1 of 2 was skipped." in recorder.notes

@@ -106,17 +106,19 @@ class AsV(nn.Module):
 
 
 class Recorder:
-    """A listener that keeps all it is told; it interrupts after a number of steps."""
+    """A listener that keeps all it is told; it interrupts, or skips the first batch, after a number of steps."""
 
-    def __init__(self, stop_after: int | None = None, watches: bool = False) -> None:
+    def __init__(self, stop_after: int | None = None, watches: bool = False, skips: int = 0) -> None:
         self.phases: list[str] = []
         self.progress: list[Progress] = []
         self.images: list[tuple[int, Any]] = []
         self.previews: list[Any] = []
         self.notes: list[str] = []
         self.depth_maps: list[Any] = []
+        self.batches: list[int] = []
         self._stop_after = stop_after
         self._watches = watches
+        self._skips = skips
 
     def on_phase(self, text: str) -> None:
         self.phases.append(text)
@@ -138,6 +140,12 @@ class Recorder:
 
     def on_note(self, text: str) -> None:
         self.notes.append(text)
+
+    def on_batch(self, index: int) -> None:
+        self.batches.append(index)
+
+    def is_skipped(self) -> bool:
+        return self._skips and len(self.progress) == self._skips and len(self.batches) == 1
 
     def is_interrupted(self) -> bool:
         return self._stop_after is not None and len(self.progress) >= self._stop_after

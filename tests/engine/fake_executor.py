@@ -120,14 +120,17 @@ class FakeExecutor:
             listener.on_depth_map(Image.linear_gradient("L"))
         steps = plan.request.steps
         for number, batch in enumerate(plan.batches):
+            listener.on_batch(number)
             for step in range(1, steps + 1):
                 self._pause(step)
                 if listener.is_interrupted():
                     raise Cancelled("The job was interrupted.")
+                if listener.is_skipped():
+                    break
                 listener.on_progress(Progress(number * steps + step, len(plan.batches) * steps, 10.0))
                 if listener.wants_preview():
                     listener.on_preview(Image.new("RGB", (8, 8), "red"))
-            for image in batch:
+            for image in () if listener.is_skipped() else batch:
                 listener.on_image(image.index, _picture(plan, image))
 
     def _pause(self, step: int) -> None:

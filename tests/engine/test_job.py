@@ -117,3 +117,22 @@ def test_the_depth_of_a_job_is_kept_as_a_picture(job: Job):
     job.on_depth_map(Image.new("L", (8, 8), 255))
     with Image.open(io.BytesIO(job.depth_map())) as shown:
         assert (shown.format, shown.mode, shown.size) == ("PNG", "L", (8, 8))
+
+
+def test_a_skip_is_of_the_running_batch_alone(job: Job):
+    job.skip()
+    assert not job.is_skipped(), "nothing is being made yet"
+    job.on_phase("Sampling")
+    job.on_batch(0)
+    job.skip()
+    assert job.is_skipped()
+    job.on_batch(1)
+    assert not job.is_skipped()
+
+
+def test_a_job_that_shall_stop_after_its_picture_stops_after_a_skipped_one(job: Job):
+    job.on_batch(0)
+    job.stop_after_picture()
+    assert not job.is_interrupted()
+    job.on_batch(1)
+    assert job.is_interrupted()

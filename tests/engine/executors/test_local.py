@@ -87,6 +87,12 @@ class Interrupted:
     def on_progress(self, progress: object) -> None:
         self.steps += 1
 
+    def on_batch(self, index: int) -> None:
+        pass
+
+    def is_skipped(self) -> bool:
+        return False
+
     def is_interrupted(self) -> bool:
         return self.steps >= 1
 
