@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
-from modules.engine.batch import Batch
+from modules.api.events import stream
+from modules.api.job_view import describe
 from modules.engine.engine import Engine
-from modules.engine.job import Job, JobStatus
 
 DEMO_WORDS = (
     "Demo model: it draws coloured shapes (“a red circle on a blue background”) and simple landscapes "
     "(“mountains at sunset”). To add a real one, put a checkpoint into models/Stable-diffusion and press ↻; "
     "the README names the official ones."
 )
-_POLL_S = 0.2
-# A sign of life, so that proxies keep a silent stream open.
-_HEARTBEAT_POLLS = 50
 
 
 def live_router(engine: Engine) -> APIRouter:
@@ -39,7 +33,7 @@ def live_router(engine: Engine) -> APIRouter:
 
     @router.get("/jobs/{job_id}")
     def job(job_id: str) -> dict[str, Any]:
-        return describe(engine.job(job_id).status())
+        return describe(engine.queue.status(job_id), engine.queue)
 
     @router.post("/jobs/{job_id}/interrupt")
     def interrupt(job_id: str) -> dict[str, Any]:
@@ -57,43 +51,6 @@ def live_router(engine: Engine) -> APIRouter:
 
     @router.get("/jobs/{job_id}/events")
     def events(job_id: str) -> StreamingResponse:
-        return StreamingResponse(_events(engine.job(job_id)), media_type="text/event-stream")
+        return stream(engine.queue, job_id)
 
     return router
-
-
-def describe(status: JobStatus) -> dict[str, Any]:
-    """Return what the page shows of a job."""
-    return {
-        "id": status.id,
-        "state": status.state,
-        "phase": status.phase,
-        "fraction": status.progress.fraction,
-        "step": status.progress.step,
-        "steps": status.progress.steps,
-        "steps_per_second": status.progress.steps_per_second,
-        "eta_s": status.progress.eta_s,
-        "images": len(status.images),
-        "image_count": status.image_count,
-        "notes": status.notes,
-        "error": status.error,
-        "preview": status.preview_number,
-    }
-
-
-async def _events(job: Job | Batch) -> AsyncIterator[str]:
-    """Yield the job's description whenever it has changed, until it has ended."""
-    told: dict[str, Any] = {}
-    silent_polls = 0
-    while True:
-        job.watch()
-        status = job.status()
-        now = describe(status)
-        if now != told:
-            yield f"data: {json.dumps(now)}\n\n"
-            told, silent_polls = now, 0
-        elif (silent_polls := silent_polls + 1) % _HEARTBEAT_POLLS == 0:
-            yield ": still here\n\n"
-        if status.has_ended:
-            return
-        await asyncio.sleep(_POLL_S)

@@ -14,12 +14,14 @@ from fastapi.responses import JSONResponse
 from modules.api.asgi import App, Receive, Scope, Send
 from modules.api.docs import docs_router
 from modules.api.generation import generation_router
+from modules.api.jobs import jobs_router
 from modules.api.listings import listings_router
 from modules.api.live import live_router
 from modules.api.models import models_router
 from modules.api.options import options_router
 from modules.api.png_info import png_info_router
 from modules.api.progress import progress_router
+from modules.api.queue import queue_router
 from modules.api.server import server_router
 from modules.api.system import system_router
 from modules.api.upscalers import upscalers_router
@@ -33,6 +35,7 @@ _DEFAULTS = Flags()
 # The routers of /sdapi/v1, present unless --no-api.
 ROUTERS: tuple[Callable[[Engine], APIRouter], ...] = (
     generation_router,
+    jobs_router,
     listings_router,
     upscalers_router,
     models_router,
@@ -54,6 +57,7 @@ def add_routes(
         again: Set when the server is to be started once more.
     """
     app.include_router(live_router(engine))
+    app.include_router(queue_router(engine))
     if flags.serves_api:
         for router in ROUTERS:
             app.include_router(router(engine))

@@ -18,7 +18,7 @@ from modules.engine.executors import Executor, LoadCheckpoint
 from modules.engine.frozen import pinned, thaw
 from modules.engine.job import ENDED, Job, JobStatus, Keep
 from modules.engine.line import Line, Move
-from modules.engine.row import JobRow
+from modules.engine.row import JobRow, row_of
 from modules.engine.store import Store
 from modules.params.request import GenerationRequest
 from modules.params.result import GeneratedImage
@@ -130,7 +130,7 @@ class JobQueue:
             NotFound: it is not known, or a picture of it is no longer kept.
             UserError: it has not ended.
         """
-        row = self.store.row(job_id)
+        row = self.row(job_id)
         if row.state not in ENDED:
             raise UserError(f"This job is {row.state}.", "Only an ended one can be tried again.")
         request, settings = thaw(row.frozen, self.store.picture)
@@ -208,6 +208,23 @@ class JobQueue:
         with self._lock:
             found = self._jobs.get(job_id)
         return found.status() if found is not None else self.store.row(job_id).status()
+
+    def row(self, job_id: str) -> JobRow:
+        """Return what is stored of a job.
+
+        Raises:
+            NotFound: it never was.
+        """
+        try:
+            return self.store.row(job_id)
+        except NotFound:
+            return row_of(self.job(job_id))
+
+    def live_status(self, row: JobRow) -> JobStatus:
+        """Return what is known of a stored job at this moment."""
+        with self._lock:
+            found = self._jobs.get(row.id)
+        return row.status() if found is None else found.status()
 
     def running_job(self) -> Job | None:
         """Return the job that the device works on."""

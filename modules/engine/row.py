@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
-from modules.engine.frozen import Frozen
-from modules.engine.job import JobState, JobStatus
+from modules.engine.frozen import Frozen, freeze
+from modules.engine.job import Job, JobState, JobStatus
 from modules.engine.line import Place
 from modules.params.result import GeneratedImage, Progress
 
@@ -67,6 +67,23 @@ class JobRow:
             failure=None,
             preview_number=0,
         )
+
+
+def row_of(job: Job) -> JobRow:
+    """Return the row of a job that the disk refused to store."""
+    status = job.status()
+    return JobRow(
+        place=Place(0, 0, job.id, ""),
+        state=status.state,
+        frozen=freeze(job.plan.request, job.plan.settings, {}),
+        image_count=status.image_count,
+        created=0.0,
+        started=None,
+        ended=None,
+        error=status.error,
+        notes=status.notes,
+        images=status.images,
+    )
 
 
 def notes_of(text: str) -> tuple[str, ...]:

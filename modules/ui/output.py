@@ -18,9 +18,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from modules.core.errors import WebUIError
-from modules.engine.batch import Batch
 from modules.engine.engine import Engine
-from modules.engine.job import Job
 from modules.params.param import validated
 from modules.params.result import GeneratedImage
 from modules.ui.events import QUIET
@@ -136,8 +134,7 @@ def stated(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
 def _collector(engine: Engine) -> Callable[[str], tuple[Any, ...]]:
     def collect(job_id: str) -> tuple[Any, ...]:
         try:
-            job = engine.job(job_id)
-            status = job.status()
+            status = engine.queue.status(job_id)
         except WebUIError as error:
             return gr.skip(), gr.skip(), gr.skip(), gr.skip(), notice("error", str(error))
         notices = [notice("note", note) for note in status.notes]
@@ -145,21 +142,25 @@ def _collector(engine: Engine) -> Callable[[str], tuple[Any, ...]]:
             kind = "error" if status.state == "failed" else "note"
             notices.append(notice(kind, status.error))
         message = "".join(notices)
-        if not status.images:
+        images = tuple(image for image in status.images if image.path.is_file())
+        if not images:
             return gr.skip(), gr.skip(), gr.skip(), gr.skip(), message
         pictures = gr.Gallery(
-            value=[*((str(image.path), None) for image in status.images), *_depth_of(job)],
-            selected_index=0 if len(status.images) == 1 else None,
-            preview=len(status.images) == 1,
+            value=[*((str(image.path), None) for image in images), *_depth_of(engine, job_id)],
+            selected_index=0 if len(images) == 1 else None,
+            preview=len(images) == 1,
         )
-        return pictures, status.images, 0, _infotext(status.images[0]), message
+        return pictures, images, 0, _infotext(images[0]), message
 
     return collect
 
 
-def _depth_of(job: Job | Batch) -> list[tuple[Image.Image, str]]:
-    """Return the depth by which the job repainted a picture: shown behind its pictures, not saved among them."""
-    data = job.depth_map()
+def _depth_of(engine: Engine, job_id: str) -> list[tuple[Image.Image, str]]:
+    """Return the depth by which a job of this run repainted a picture: shown behind its pictures, not saved."""
+    try:
+        data = engine.job(job_id).depth_map()
+    except WebUIError:
+        return []
     return [(Image.open(io.BytesIO(data)), "Depth map")] if data else []
 
 

@@ -22,7 +22,6 @@ window.webui = (() => {
   }
 
   function words(status) {
-    if (status.state === "queued") return "Waiting for the device";
     if (!status.step) return status.phase;
     const parts = [`${status.phase}: step ${status.step} of ${status.steps}`];
     const speed = status.steps_per_second;

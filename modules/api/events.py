@@ -1,0 +1,69 @@
+"""A job as a stream of server-sent events, until it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi.responses import StreamingResponse
+
+from modules.api.job_view import describe
+from modules.core.errors import NotFound
+from modules.engine.job import Job
+from modules.engine.queue import JobQueue
+
+_POLL_S = 0.2
+# A sign of life, so that proxies keep a silent stream open.
+_HEARTBEAT_POLLS = 50
+
+
+def stream(queue: JobQueue, job_id: str, with_preview: bool = False) -> StreamingResponse:
+    """Return the stream of a job; one that is long past has one event.
+
+    Args:
+        queue: Knows the job.
+        job_id: The job.
+        with_preview: Whether events carry the preview itself, whenever there is a new one.
+
+    Raises:
+        NotFound: it is not known.
+    """
+    try:
+        events = _events(queue.job(job_id), queue, with_preview)
+    except NotFound:
+        events = _last_event(describe(queue.status(job_id), queue))
+    return StreamingResponse(events, media_type="text/event-stream")
+
+
+async def _last_event(told: dict[str, Any]) -> AsyncIterator[str]:
+    yield _event(told)
+
+
+async def _events(job: Job, queue: JobQueue, with_preview: bool) -> AsyncIterator[str]:
+    """Yield the job's description whenever it has changed, until it has ended."""
+    told: dict[str, Any] = {}
+    silent_polls = 0
+    while True:
+        job.watch()
+        status = job.status()
+        now = describe(status, queue)
+        if now != told:
+            is_new = with_preview and status.preview_number > told.get("preview", 0)
+            yield _event({**now, "image": _data_uri(job.preview())} if is_new else now)
+            told, silent_polls = now, 0
+        elif (silent_polls := silent_polls + 1) % _HEARTBEAT_POLLS == 0:
+            yield ": still here\n\n"
+        if status.has_ended:
+            return
+        await asyncio.sleep(_POLL_S)
+
+
+def _event(told: dict[str, Any]) -> str:
+    return f"data: {json.dumps(told)}\n\n"
+
+
+def _data_uri(jpeg: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"
