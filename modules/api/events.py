@@ -11,8 +11,6 @@ from typing import Any
 from fastapi.responses import StreamingResponse
 
 from modules.api.job_view import describe
-from modules.core.errors import NotFound
-from modules.engine.job import Job
 from modules.engine.queue import JobQueue
 
 _POLL_S = 0.2
@@ -31,28 +29,22 @@ def stream(queue: JobQueue, job_id: str, with_preview: bool = False) -> Streamin
     Raises:
         NotFound: it is not known.
     """
-    try:
-        events = _events(queue.job(job_id), queue, with_preview)
-    except NotFound:
-        events = _last_event(describe(queue.status(job_id), queue))
-    return StreamingResponse(events, media_type="text/event-stream")
+    queue.status(job_id)
+    return StreamingResponse(_events(queue, job_id, with_preview), media_type="text/event-stream")
 
 
-async def _last_event(told: dict[str, Any]) -> AsyncIterator[str]:
-    yield _event(told)
-
-
-async def _events(job: Job, queue: JobQueue, with_preview: bool) -> AsyncIterator[str]:
+async def _events(queue: JobQueue, job_id: str, with_preview: bool) -> AsyncIterator[str]:
     """Yield the job's description whenever it has changed, until it has ended."""
     told: dict[str, Any] = {}
     silent_polls = 0
     while True:
-        job.watch()
-        status = job.status()
+        status = queue.watched(job_id)
         now = describe(status, queue)
         if now != told:
             is_new = with_preview and status.preview_number > told.get("preview", 0)
-            yield _event({**now, "image": _data_uri(job.preview())} if is_new else now)
+            yield _event(
+                {**now, "image": _data_uri(queue.job(job_id).preview())} if is_new else now
+            )
             told, silent_polls = now, 0
         elif (silent_polls := silent_polls + 1) % _HEARTBEAT_POLLS == 0:
             yield ": still here\n\n"

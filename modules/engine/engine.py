@@ -99,6 +99,7 @@ class Engine:
         self.settings = self._settings_file.read().replace(**self.chosen)
         self.models.refresh()
         self.models.start_hashing()
+        self.queue.restore(self.settings.queue_after_restart == "resumed")
         self.state = replace(self.state, text="Starting the device")
         self.executor.start(self._on_device)
 
@@ -360,6 +361,7 @@ class Engine:
     def _on_device(self, facts: DeviceFacts | None, failure: str) -> None:
         if facts is None:
             self.state = EngineState("failed", failure)
+            self.queue.open(has_device=False)
             return
         logger.info("Device: %s.", facts.label)
         warning = " ".join(filter(None, (facts.warning, self._settings_file.remark)))
@@ -372,7 +374,7 @@ class Engine:
         except WebUIError as error:
             logger.warning("%s", error)
             self.state = replace(self.state, phase="failed", text=str(error))
-        self.queue.restore(self.settings.queue_after_restart == "resumed")
+        self.queue.open(has_device=True)
 
     def _load(self, plan: ModelPlan) -> None:
         self._wanted, self._unloaded = plan, False

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 # Ended jobs whose previews and errors are still at hand; the store knows many more.
 _REMEMBERED_JOBS = 200
 _LEFT = "The server was stopped; the job waits for its next start."
+_NO_DEVICE = "The device could not be opened; the job waits for the server's next start."
 
 
 class Owner(Protocol):
@@ -71,6 +72,8 @@ class JobQueue:
         self._ended: deque[str] = deque()
         self._pictures: dict[str, Mapping[str, str]] = {}  # of waiting jobs; they lie in the store
         self._current: Job | None = None
+        self._restored: list[Job] = []
+        self._is_open = False
         self._is_busy = False
         self._is_paused = False
         self._is_stopping = False
@@ -108,20 +111,29 @@ class JobQueue:
         self._advance()
         return job
 
+    def open(self, has_device: bool) -> None:
+        """Begin to work. Without a device new jobs fail, and those of the last run go on waiting."""
+        if not has_device:
+            for job in self._restored:
+                job.leave(_NO_DEVICE)
+                job.interrupt()
+        self._is_open = True
+        self._advance()
+
     def restore(self, resume: bool) -> None:
-        """Take in what waited when the last server stopped."""
+        """Take in what waited when the last server stopped; it goes on once the queue is open."""
         rows = self.store.left_over()
         jobs = [(row, job) for row in rows if (job := self._made_again(row)) is not None]
         with self._lock:
             places = self._line.put_back([row.place for row, _ in jobs])
             for _, job in jobs:
                 self._jobs[job.id] = job
+            self._restored += [job for _, job in jobs]
             self._is_paused = self._is_paused or (bool(jobs) and not resume)
         self.store.moved(places)
         if jobs:
             state = "paused" if self._is_paused else "resumed"
             logger.info("%s waiting jobs of the last run: %s.", len(jobs), state)
-        self._advance()
 
     def retry(self, job_id: str) -> Job:
         """Put an ended job in the queue again, as a new one with the same seeds, and return that.
@@ -205,9 +217,18 @@ class JobQueue:
         Raises:
             NotFound: it never was.
         """
-        with self._lock:
-            found = self._jobs.get(job_id)
+        found = self._jobs.get(job_id)
         return found.status() if found is not None else self.store.row(job_id).status()
+
+    def watched(self, job_id: str) -> JobStatus:
+        """Return what is known of a job and let it know that someone looks.
+
+        Raises:
+            NotFound: it never was.
+        """
+        if (found := self._jobs.get(job_id)) is not None:
+            found.watch()
+        return self.status(job_id)
 
     def row(self, job_id: str) -> JobRow:
         """Return what is stored of a job.
@@ -222,8 +243,7 @@ class JobQueue:
 
     def live_status(self, row: JobRow) -> JobStatus:
         """Return what is known of a stored job at this moment."""
-        with self._lock:
-            found = self._jobs.get(row.id)
+        found = self._jobs.get(row.id)
         return row.status() if found is None else found.status()
 
     def running_job(self) -> Job | None:
@@ -279,7 +299,7 @@ class JobQueue:
 
     def _next(self) -> Job | None:
         with self._lock:
-            if self._is_busy or self._is_paused or self._is_stopping:
+            if self._is_busy or self._is_paused or self._is_stopping or not self._is_open:
                 return None
             job_id = self._line.take()
             if job_id is None:
@@ -290,7 +310,7 @@ class JobQueue:
 
     def _load_if_idle(self) -> None:
         with self._lock:
-            if self._is_busy or self._load is None:
+            if self._is_busy or self._load is None or not self._is_open:
                 return
             (work, on_loaded), self._load = self._load, None
             self._is_busy = True

@@ -252,6 +252,23 @@ def test_a_waiting_job_that_can_no_longer_be_done_has_failed_after_a_restart(sta
     assert finish(engine.job(jobs[1].id)).status().state == "done"
 
 
+def test_waiting_jobs_are_known_before_the_device_is(start, paths: Paths, tokenizer: ClipTokenizer):
+    engine, _ = start()
+    engine.queue.pause()
+    job = engine.submit(SMALL)
+    engine.stop()
+    broken = FakeExecutor(facts=None)
+    engine = Engine(paths, broken, tokenizer)
+    engine.queue.restore(resume=True)
+    assert engine.job(job.id).status().state == "queued"
+    engine.start()
+    broken.wait_until_idle()
+    assert "could not be opened" in engine.queue.status(job.id).error
+    engine.stop()
+    engine, _ = start()
+    assert finish(engine.job(job.id)).status().state == "done"
+
+
 def test_an_ended_job_is_known_after_a_restart(start):
     engine, _ = start()
     before = finish(engine.submit(SMALL.replace(n_iter=2))).status()

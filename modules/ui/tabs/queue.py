@@ -1,0 +1,28 @@
+"""The Queue tab: all jobs of the page and the API, live. The browser draws it by itself (assets/queue.js)."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from modules.engine.engine import Engine
+
+_PLACE = """
+<div id="queue" class="queue">
+  <div class="queue-head">
+    <span class="queue-words" role="status"></span>
+    <button type="button" data-queue="pause">Pause</button>
+    <button type="button" data-queue="resume" hidden>Resume</button>
+    <button type="button" data-queue="cancel">Cancel all</button>
+  </div>
+  <p class="notice queue-remark" hidden></p>
+  <ol class="queue-jobs" aria-label="Running and waiting jobs"></ol>
+  <h3 class="queue-title" hidden>Ended</h3>
+  <ol class="queue-past" aria-label="Ended jobs"></ol>
+</div>
+"""
+
+
+def build(engine: Engine) -> None:
+    """Make the tab where the page stands."""
+    del engine  # the browser asks the server's routes
+    gr.HTML(_PLACE, padding=False, elem_id="queue_panel")

@@ -1,0 +1,95 @@
+"""The program killed in the middle of its work, and started again."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.conftest import ROOT
+
+JOB = {"task": "txt2img", "prompt": "a red circle", "width": 64, "height": 64, "steps": 60, "sampler_name": "Euler"}
+
+
+class Server:
+    def __init__(self, data: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}/api/v1"
+        command = [sys.executable, "-m", "modules", "--nowebui", "--use-cpu", "--port", str(port)]
+        self.process = subprocess.Popen(
+            [*command, "--data-dir", str(data)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert self.process.stdout is not None
+        while "Running on" not in self.process.stdout.readline():
+            assert self.process.poll() is None
+
+    def call(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, {"content-type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+    def follow_until(self, job_id: str, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Read the job's events until one is as wanted."""
+        with urllib.request.urlopen(f"{self.url}/jobs/{job_id}/events", timeout=60) as events:
+            for line in events:
+                if line.startswith(b"data: ") and holds(told := json.loads(line[6:])):
+                    return told
+        raise AssertionError("The events ended.")
+
+    def end(self, by: signal.Signals) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(by)
+        self.process.communicate(timeout=30)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[[], Server]]:
+    servers: list[Server] = []
+
+    def started() -> Server:
+        servers.append(Server(tmp_path))
+        return servers[-1]
+
+    yield started
+    for server in servers:
+        server.end(signal.SIGINT)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
+def test_a_killed_server_loses_no_finished_picture_and_the_queue_goes_on(start: Callable[[], Server], tmp_path: Path):
+    server = start()
+    killed = server.call("/jobs", {**JOB, "n_iter": 5})["id"]
+    waiting = server.call("/jobs", {**JOB, "steps": 2, "seed": 7})["id"]
+    server.follow_until(killed, lambda told: told["images"] >= 2)
+    server.end(signal.SIGKILL)
+    saved = {path: path.read_bytes() for path in tmp_path.glob("outputs/txt2img-images/*/*.png")}
+    assert 2 <= len(saved) < 5
+
+    server = start()
+    server.follow_until(waiting, lambda told: told["state"] == "done")
+    job = server.call(f"/jobs/{killed}")
+    count = len(job["images"])
+    assert (job["state"], job["error"]) == ("failed", f"The server was stopped while it ran; {count} pictures were finished.")
+    assert len(saved) - 1 <= count <= len(saved)  # one may be on the disk and not yet told
+    for image in job["images"]:
+        with urllib.request.urlopen(server.url + image["url"].removeprefix("/api/v1"), timeout=60) as answer:
+            assert answer.read() in saved.values()
+    for path, content in saved.items():
+        assert path.read_bytes() == content
+        with Image.open(path) as picture:
+            assert picture.info["parameters"].startswith("a red circle\nSteps: 60")
+    assert server.call(f"/jobs/{waiting}")["images"][0]["seed"] == 7
+    again = server.call(f"/jobs/{killed}/retry", {})
+    assert again["request"]["seed"] == job["request"]["seed"]
