@@ -25,7 +25,7 @@ class Guard:
     Args:
         app: What is guarded.
         credentials: Who may use everything; empty when no password is needed.
-        api_credentials: Who may use paths below /sdapi.
+        api_credentials: Who may use paths below /sdapi and /api.
         hosts: Names by which the server may be called; None when any name will do. On loopback this
             stops a web page elsewhere from reaching the server under a name of its own (DNS rebinding).
         origins: Web pages of other hosts that may call all the same.
@@ -83,7 +83,7 @@ class Guard:
 
     def _may_enter(self, path: str, authorization: str) -> bool:
         wanted = self._credentials
-        if path.startswith("/sdapi/"):
+        if path.startswith(("/sdapi/", "/api/")):
             wanted += self._api_credentials
         if not wanted:
             return True

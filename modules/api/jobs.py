@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
+from pydantic import GetJsonSchemaHandler, RootModel
 
+from modules.api.body import schema_of
 from modules.api.events import stream
 from modules.api.job_view import tell
 from modules.api.pictures import picture
@@ -20,17 +22,32 @@ from modules.params.request import GenerationRequest, Task
 from modules.params.tasks import REQUESTS
 
 
+class JobBody(RootModel[dict[str, Any]]):
+    """Any JSON object, described as a task with the fields of all tasks; `read_job` says which belong to which."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: Any, handler: GetJsonSchemaHandler, /
+    ) -> dict[str, Any]:
+        """Return the schema of the fields, not that of any object."""
+        del core_schema, handler
+        properties: dict[str, Any] = {
+            "task": {"enum": list(REQUESTS), "default": "txt2img", "description": "What to do."}
+        }
+        for model in dict.fromkeys(REQUESTS.values()):
+            properties |= schema_of(model, {}, {})["properties"]
+        return {"title": cls.__name__, "type": "object", "properties": properties}
+
+
 def jobs_router(engine: Engine) -> APIRouter:
     """Return the routes below /api/v1."""
     router = APIRouter(prefix="/api/v1", tags=["jobs"])
     queue = engine.queue
 
     @router.post("/jobs", status_code=202)
-    def submit(
-        body: Annotated[dict[str, Any], Body(examples=[{"task": "txt2img"}])],
-    ) -> dict[str, Any]:
+    def submit(body: JobBody) -> dict[str, Any]:
         """Put a request in the queue. The body has a `task` and the fields of its request; unknown ones are refused."""
-        return told(engine.submit(read_job(body), "api").id)
+        return told(engine.submit(read_job(body.root), "api").id)
 
     @router.get("/jobs")
     def listed(
@@ -106,7 +123,7 @@ def read_job(body: Mapping[str, Any]) -> GenerationRequest:
     Raises:
         UserError: the task is unknown, or a field is unknown or not valid.
     """
-    fields = dict(body)
+    fields = {name: value for name, value in body.items() if value is not None}
     task = fields.pop("task", "txt2img")
     if not isinstance(task, str) or task not in REQUESTS:
         raise UserError(f"There is no task {task!r}.", did_you_mean(str(task), REQUESTS))

@@ -92,6 +92,7 @@ def test_api_credentials_open_the_api_alone():
     client = client_of([ME], [ROBOT])
     robot = basic("robot", "beep")
     assert client.get("/sdapi/v1/options", headers=robot).status_code == 200
+    assert client.get("/api/v1/jobs", headers=robot).status_code == 200
     assert client.get("/sdapi/v1/options", headers=basic("me", "s3cret:with:colons")).status_code == 200
     assert client.get("/", headers=robot).status_code == 401
     assert client.get("/internal/state", headers=robot).status_code == 401

@@ -13,7 +13,7 @@ from modules.engine.engine import Engine
 from tests.conftest import write_listed_depth
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
-SMALL: dict[str, Any] = {"task": "txt2img", "prompt": "a cat", "width": 64, "height": 64, "steps": 4, "seed": 7}
+SMALL: dict[str, Any] = {"task": "txt2img", "prompt": "a cat", "width": 64, "height": 64, "steps": 4, "seed": 7, "styles": None}
 
 
 def sent(client: TestClient, **fields: Any) -> dict[str, Any]:
@@ -44,6 +44,14 @@ def test_a_job_is_answered_at_once_and_told_by_its_id(client: TestClient, engine
     told = ended(client, engine, job["id"])
     assert (told["state"], [image["seed"] for image in told["images"]]) == ("done", [7, 8])
     assert "Seed: 8" in told["images"][1]["infotext"]
+
+
+def test_the_body_is_described_by_the_declared_fields(client: TestClient):
+    told = client.get("/openapi.json").json()
+    fields = told["components"]["schemas"]["JobBody"]["properties"]
+    assert fields["task"]["enum"] == ["txt2img", "img2img", "inpaint", "depth2img"]
+    assert fields["steps"]["anyOf"][0]["maximum"] == 1000 and fields["depth_map"]["description"]
+    assert "/api/v1/images/{image_id}" in told["paths"]
 
 
 def test_a_picture_is_served_by_its_id(client: TestClient, engine: Engine):
