@@ -154,7 +154,7 @@ def test_a_waiting_job_has_no_picture_to_finish(busy: Engine):
 
 def test_a_retried_job_makes_the_same_pictures(engine: Engine, executor: FakeExecutor):
     executor.failures = [ValueError("a bug")]
-    failed = finish(engine.submit(SMALL.replace(seed=-1, override_settings={"s_churn": 2.0}), "page"))
+    failed = finish(engine.submit(SMALL.replace(seed=-1, override_settings={"CLIP_stop_at_last_layers": 2}), "page"))
     engine.select_checkpoint("second")
     again = finish(engine.queue.retry(failed.id))
     assert (again.status().state, again.id == failed.id) == ("done", False)
@@ -210,9 +210,9 @@ def test_waiting_jobs_go_on_after_a_restart_with_the_options_of_their_submission
     executor.hold_at(2)
     running = engine.submit(SMALL)
     assert executor.held.wait(PATIENCE_S)
-    engine.change_settings({"s_churn": 3.0})
+    engine.change_settings({"CLIP_stop_at_last_layers": 2})
     waiting = [engine.submit(named(word), source) for word, source in (("one", "api"), ("two", "page"))]
-    engine.change_settings({"s_churn": 0.0, "sd_model_checkpoint": "second"})
+    engine.change_settings({"CLIP_stop_at_last_layers": 1, "sd_model_checkpoint": "second"})
     stop_while_held(engine, executor)
     assert [job.status().state for job in (running, *waiting)] == ["cancelled"] * 3
     assert waiting[0].status().error == "The server was stopped; the job waits for its next start."
@@ -222,7 +222,7 @@ def test_waiting_jobs_go_on_after_a_restart_with_the_options_of_their_submission
     assert [job.status().state for job in again] == ["done", "done"]
     assert executor.seen == ["two", "one"]
     assert {job.plan.checkpoint.name for job in again} == {"first.safetensors"}
-    assert {job.plan.settings.s_churn for job in again} == {3.0}
+    assert {job.plan.settings.CLIP_stop_at_last_layers for job in again} == {2}
     assert engine.queue.status(running.id).error == "Interrupted: 0 of 1 pictures were finished."
 
 
