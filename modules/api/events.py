@@ -11,39 +11,39 @@ from typing import Any
 from fastapi.responses import StreamingResponse
 
 from modules.api.job_view import describe
-from modules.engine.queue import JobQueue
+from modules.engine.engine import Engine
 
 _POLL_S = 0.2
 # A sign of life, so that proxies keep a silent stream open.
 _HEARTBEAT_POLLS = 50
 
 
-def stream(queue: JobQueue, job_id: str, with_preview: bool = False) -> StreamingResponse:
+def stream(engine: Engine, job_id: str, with_preview: bool = False) -> StreamingResponse:
     """Return the stream of a job; one that is long past has one event.
 
     Args:
-        queue: Knows the job.
+        engine: Knows the job.
         job_id: The job.
         with_preview: Whether events carry the preview itself, whenever there is a new one.
 
     Raises:
         NotFound: it is not known.
     """
-    queue.status(job_id)
-    return StreamingResponse(_events(queue, job_id, with_preview), media_type="text/event-stream")
+    engine.status(job_id)
+    return StreamingResponse(_events(engine, job_id, with_preview), media_type="text/event-stream")
 
 
-async def _events(queue: JobQueue, job_id: str, with_preview: bool) -> AsyncIterator[str]:
+async def _events(engine: Engine, job_id: str, with_preview: bool) -> AsyncIterator[str]:
     """Yield the job's description whenever it has changed, until it has ended."""
     told: dict[str, Any] = {}
     silent_polls = 0
     while True:
-        status = queue.watched(job_id)
-        now = describe(status, queue)
+        status = engine.status(job_id, watched=True)
+        now = describe(status, engine.queue)
         if now != told:
             is_new = with_preview and status.preview_number > told.get("preview", 0)
             yield _event(
-                {**now, "image": _data_uri(queue.job(job_id).preview())} if is_new else now
+                {**now, "image": _data_uri(engine.job(job_id).preview())} if is_new else now
             )
             told, silent_polls = now, 0
         elif (silent_polls := silent_polls + 1) % _HEARTBEAT_POLLS == 0:

@@ -78,7 +78,7 @@ def jobs_router(engine: Engine) -> APIRouter:
     @router.get("/jobs/{job_id}/events", response_class=StreamingResponse)
     def events(job_id: str) -> StreamingResponse:
         """Follow a job as server-sent events: its progress, and a preview in `image` whenever there is a new one."""
-        return stream(queue, job_id, with_preview=True)
+        return stream(engine, job_id, with_preview=True)
 
     @router.get("/images/{image_id}", response_class=Response)
     def image(image_id: str) -> Response:

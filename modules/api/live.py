@@ -33,7 +33,7 @@ def live_router(engine: Engine) -> APIRouter:
 
     @router.get("/jobs/{job_id}")
     def job(job_id: str) -> dict[str, Any]:
-        return describe(engine.queue.status(job_id), engine.queue)
+        return describe(engine.status(job_id), engine.queue)
 
     @router.post("/jobs/{job_id}/interrupt")
     def interrupt(job_id: str) -> dict[str, Any]:
@@ -51,6 +51,6 @@ def live_router(engine: Engine) -> APIRouter:
 
     @router.get("/jobs/{job_id}/events")
     def events(job_id: str) -> StreamingResponse:
-        return stream(engine.queue, job_id)
+        return stream(engine, job_id)
 
     return router

@@ -18,7 +18,7 @@ from modules.core.paths import Paths
 from modules.engine.batch import Batch
 from modules.engine.batches import Batches
 from modules.engine.executors import DeviceFacts, Executor, LoadCheckpoint
-from modules.engine.job import Job
+from modules.engine.job import Job, JobStatus
 from modules.engine.keeper import Keeper
 from modules.engine.queue import JobQueue
 from modules.engine.settings_file import SettingsFile
@@ -136,6 +136,24 @@ class Engine:
             NotFound: it never was, or is long past.
         """
         return self.batches.find(job_id) or self.queue.job(job_id)
+
+    def status(self, job_id: str, watched: bool = False) -> JobStatus:
+        """Return what is known of a job or a batch, however long past.
+
+        Args:
+            job_id: The job.
+            watched: Whether someone looks, so that previews are worth making.
+
+        Raises:
+            NotFound: it never was.
+        """
+        try:
+            job = self.job(job_id)
+        except NotFound:
+            return self.queue.status(job_id)
+        if watched:
+            job.watch()
+        return job.status()
 
     def jobs(self) -> list[Job]:
         """Return the remembered jobs, oldest first."""

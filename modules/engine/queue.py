@@ -220,16 +220,6 @@ class JobQueue:
         found = self._jobs.get(job_id)
         return found.status() if found is not None else self.store.row(job_id).status()
 
-    def watched(self, job_id: str) -> JobStatus:
-        """Return what is known of a job and let it know that someone looks.
-
-        Raises:
-            NotFound: it never was.
-        """
-        if (found := self._jobs.get(job_id)) is not None:
-            found.watch()
-        return self.status(job_id)
-
     def row(self, job_id: str) -> JobRow:
         """Return what is stored of a job.
 

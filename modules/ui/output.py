@@ -134,7 +134,7 @@ def stated(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
 def _collector(engine: Engine) -> Callable[[str], tuple[Any, ...]]:
     def collect(job_id: str) -> tuple[Any, ...]:
         try:
-            status = engine.queue.status(job_id)
+            status = engine.status(job_id)
         except WebUIError as error:
             return gr.skip(), gr.skip(), gr.skip(), gr.skip(), notice("error", str(error))
         notices = [notice("note", note) for note in status.notes]
