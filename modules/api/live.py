@@ -29,7 +29,10 @@ def live_router(engine: Engine) -> APIRouter:
 
     @router.get("/state")
     def state() -> dict[str, Any]:
-        return {**asdict(engine.state), "demo": DEMO_WORDS if engine.shows_demo() else ""}
+        return {
+            **asdict(engine.state),
+            "demo": DEMO_WORDS if engine.checkpoints.shows_demo() else "",
+        }
 
     @router.get("/jobs/{job_id}")
     def job(job_id: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from modules.core.errors import NotFound, WebUIError
 from modules.core.paths import Paths
 from modules.engine.batch import Batch
 from modules.engine.batches import Batches
+from modules.engine.checkpoints import Checkpoints
 from modules.engine.executors import DeviceFacts, Executor, LoadCheckpoint
 from modules.engine.job import Job, JobStatus
 from modules.engine.keeper import Keeper
@@ -27,13 +28,12 @@ from modules.engine.store import Store
 from modules.engine.words import prepared, settled
 from modules.models.convert import convert
 from modules.models.manager import Checkpoint, ModelManager
-from modules.models.model_plan import ModelPlan, native_size, plan_model
-from modules.models.tasks import misfit
+from modules.models.model_plan import ModelPlan, plan_model
 from modules.models.upscalers import UPSCALERS
 from modules.params.image import ImageField
 from modules.params.param import params_of
 from modules.params.recording import ForwardRecording
-from modules.params.request import GenerationRequest, Task
+from modules.params.request import GenerationRequest
 from modules.params.result import GeneratedImage
 from modules.params.settings import Settings
 from modules.plan import Plan, make_plan
@@ -75,6 +75,7 @@ class Engine:
             paths.vae_folders,
             paths.text_encoder_folders,
         )
+        self.checkpoints = Checkpoints(self.models, paths, lambda: self.settings)
         self.styles = Styles(paths.styles)
         self.samplers = SAMPLERS.copy()
         self.schedules = SCHEDULES.copy()
@@ -226,35 +227,7 @@ class Engine:
             NotFound: there is no such file, or none at all.
             BadFile: the file cannot be used.
         """
-        wanted = name or self.settings.sd_model_checkpoint
-        if wanted:
-            return self.models.find(wanted)
-        listed = self.models.checkpoints()
-        usable = [found for found in listed if not found.fault and found.path.exists()]
-        if not usable:
-            folder = self.paths.checkpoint_folders[0]
-            raise NotFound(
-                "There is no usable checkpoint.", f"Put a .safetensors file into {folder}."
-            )
-        return min(usable, key=self._default_order)
-
-    def _default_order(self, checkpoint: Checkpoint) -> tuple[bool, bool, str]:
-        """Put the user's own before the demo, and what makes pictures from words alone before the rest."""
-        special = bool(self.models.family_of(checkpoint).extra_input)
-        stem = checkpoint.name.rpartition(".")[0].casefold()
-        return self.is_demo(checkpoint), special, stem
-
-    def is_demo(self, checkpoint: Checkpoint) -> bool:
-        """Return whether the checkpoint is one of those that come with the program."""
-        demo = self.paths.root / "models" / "Stable-diffusion" / "demo"
-        return demo in checkpoint.path.parents
-
-    def shows_demo(self) -> bool:
-        """Return whether new jobs use a demo checkpoint."""
-        try:
-            return self.is_demo(self.checkpoint())
-        except WebUIError:
-            return False
+        return self.checkpoints.find(name)
 
     def select_checkpoint(self, name: str) -> Checkpoint:
         """Make a checkpoint the one for new jobs, remember it, and begin to load it."""
@@ -316,38 +289,6 @@ class Engine:
         self.change_settings(
             {"sd_predictions": {**others, name: prediction} if prediction else others}
         )
-
-    def native_size(self) -> int:
-        """Return the width and height that the chosen checkpoint was made for; 0 when there is none."""
-        try:
-            found = self.checkpoint()
-            plan = plan_model(self.models, found, self.settings)
-            return native_size(plan, self.models.family_of(found))
-        except WebUIError:
-            return 0
-
-    def misfit(self, task: Task) -> str:
-        """Return why the chosen checkpoint cannot do a task, as a sentence; "" when it can, or there is none."""
-        try:
-            fault = misfit(task, self.models, self.checkpoint())
-        except WebUIError:
-            return ""
-        return str(fault or "")
-
-    def predicts_either(self) -> bool:
-        """Return whether the chosen checkpoint is of a family whose tensors leave open what it predicts."""
-        try:
-            return self.models.family_of(self.checkpoint()).undecided
-        except WebUIError:
-            return False
-
-    def can_convert(self) -> bool:
-        """Return whether the chosen checkpoint is a .ckpt that has no .safetensors beside it yet."""
-        try:
-            path = self.checkpoint().path
-        except WebUIError:
-            return False
-        return path.suffix.lower() == ".ckpt" and not path.with_suffix(".safetensors").exists()
 
     def convert_checkpoint(self) -> Checkpoint:
         """Write the chosen .ckpt as .safetensors, choose that file and return it.

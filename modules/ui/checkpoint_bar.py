@@ -67,7 +67,7 @@ def build_checkpoint_bar(engine: Engine, page: gr.Blocks) -> list[Dependency]:
             gr.Dropdown(choices=engine.choices("vaes"), value=engine.settings.sd_vae),
             clip_skip_now(engine),
             _prediction(engine),
-            gr.Button(visible=engine.can_convert()),
+            gr.Button(visible=engine.checkpoints.can_convert()),
         )
 
     def tried(work: Callable[..., str]) -> Callable[..., tuple[Any, ...]]:
@@ -120,7 +120,7 @@ def _prediction(engine: Engine) -> gr.Dropdown:
     """Return the list with the choice for the chosen checkpoint; hidden where there is nothing to choose."""
     name = _current(engine) or ""
     value = engine.settings.sd_predictions.get(name, "")
-    return gr.Dropdown(value=value, visible=bool(value) or engine.predicts_either())
+    return gr.Dropdown(value=value, visible=bool(value) or engine.checkpoints.predicts_either())
 
 
 def _checkpoints(engine: Engine) -> list[tuple[str, str]]:

@@ -39,13 +39,13 @@ def follow_native_size(
     hint = gr.HTML("", elem_id=f"{form.prefix}_size_message", padding=False)
 
     def fit(native: int, wide: int, high: int) -> tuple[Any, Any, Any, str]:
-        size = engine.native_size() or USUAL_SIZE
+        size = engine.checkpoints.native_size() or USUAL_SIZE
         if wide == high == native != size:
             return size, size, size, ""
         return size, gr.skip(), gr.skip(), said(wide, high)
 
     def said(wide: int, high: int) -> str:
-        size = engine.native_size()
+        size = engine.checkpoints.native_size()
         if min(wide, high) >= size:
             return ""
         return notice("note", too_small(engine.checkpoint().name, size))

@@ -329,16 +329,6 @@ def test_without_any_checkpoint_the_folder_is_named(tmp_path: Path, executor: Fa
     assert engine.state.phase == "failed"
 
 
-def test_the_users_checkpoint_comes_before_the_demo(engine: Engine):
-    demo = engine.paths.root / "models" / "Stable-diffusion" / "demo"
-    write_listed_checkpoint(demo / "a-demo.safetensors", "demo")
-    engine.models.refresh()
-    assert engine.checkpoint().name == "first.safetensors"
-    assert not engine.shows_demo()
-    engine.select_checkpoint("demo/a-demo.safetensors")
-    assert engine.shows_demo()
-
-
 def test_choices_are_the_tables_and_the_titles(engine: Engine):
     assert engine.choices("samplers") == engine.samplers.names()
     assert engine.choices("schedules") == engine.schedules.names()
