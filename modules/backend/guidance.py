@@ -133,27 +133,31 @@ class GuidedUNet(nn.Module):
         call = 0 if self.clock is None else self.clock.place.index
         conds = _to_one_length([cond.at(call) for cond in self.steering.conds])
         conds, uncond = self._padded(conds, self.steering.uncond.at(call))
-        if self._skips_uncond():
+        scale = self._scale_without_uncond()
+        if scale is not None:
             answers = self._answers(sample, timestep, [conds])
             self._unguided = answers[0]
-            return (self._joined(answers, answers[0]),)
+            return (self._joined(answers, answers[0], scale),)
         together = self.settings.batch_cond_uncond and conds[0].shape == uncond.shape
         groups = [[uncond, *conds]] if together else [[uncond], conds]
         base, *answers = self._answers(sample, timestep, groups)
         self._unguided = base
-        return (self._rescaled(self._joined(answers, base), answers, base),)
+        return (self._rescaled(self._joined(answers, base, self.cfg_scale), answers, base),)
 
-    def _skips_uncond(self) -> bool:
-        """Return whether this evaluation goes without the negative prompt; its place takes the first prompt."""
+    def _scale_without_uncond(self) -> float | None:
+        """Return the scale of an evaluation that goes without the negative prompt, None of one with it.
+
+        The first prompt then takes the negative one's place, as in A1111.
+        """
         if self.cfg_scale * sum(self.steering.weights) == 1 and not self._keeps_unguided:
-            return True  # its share is 0
+            return self.cfg_scale  # the negative prompt's share is 0
         if self.clock is None:
-            return False
+            return None
         settings, index = self.settings, self.clock.place.index
         if settings.skip_early_cond > 0 and index / self.clock.planned <= settings.skip_early_cond:
-            return True
+            return 1.0
         due = settings.s_min_uncond_all or index % 2 == 1
-        return due and settings.s_min_uncond > 0 and self.clock.level < settings.s_min_uncond
+        return 1.0 if due and self.clock.level < settings.s_min_uncond else None
 
     def _padded(self, conds: list[Tensor], uncond: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return both sides at the same length where the options ask for it."""
@@ -189,12 +193,12 @@ class GuidedUNet(nn.Module):
         )[0]
         return answers.to(sample.dtype).chunk(len(conds))
 
-    def _joined(self, answers: Sequence[Tensor], base: Tensor) -> Tensor:
-        """Return base + sum of weight * cfg_scale * (answer - base)."""
+    def _joined(self, answers: Sequence[Tensor], base: Tensor, scale: float) -> Tensor:
+        """Return base + sum of weight * scale * (answer - base)."""
         joined = base
         for weight, answer in zip(self.steering.weights, answers, strict=True):
             if answer is not base:
-                joined = joined + weight * self.cfg_scale * (answer - base)
+                joined = joined + weight * scale * (answer - base)
         return joined
 
     def _rescaled(self, guided: Tensor, answers: Sequence[Tensor], base: Tensor) -> Tensor:
@@ -202,9 +206,7 @@ class GuidedUNet(nn.Module):
         share = self.settings.cfg_rescale
         if not share:
             return guided
-        plain = base
-        for weight, answer in zip(self.steering.weights, answers, strict=True):
-            plain = plain + weight * (answer - base)
+        plain = self._joined(answers, base, 1.0)
         ratio = plain.std((1, 2, 3), keepdim=True) / guided.std((1, 2, 3), keepdim=True)
         return guided * (share * ratio + (1 - share))
 

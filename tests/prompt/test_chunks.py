@@ -135,3 +135,25 @@ def test_a_comma_just_behind_a_full_row_begins_the_next():
 def test_no_token_is_lost_in_a_long_prompt():
     tokens = [COMMA if i % 17 == 0 else i for i in range(1000)]
     assert [token for row in split_at_commas(tokens, COMMA) for token in row] == tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "weights"),
+    [
+        ("a (cat) cat", [320, CAT, CAT], [1, 1.1, 1]),
+        ("[cat] ((cat))", [CAT, CAT], [1 / 1.1, 1.21]),
+        ("a cat", [320, CAT], [1, 1]),
+        ("cat " * 80, [CAT] * 75, [1] * 75),
+    ],
+)
+def test_the_first_way_of_emphasis_weighs_by_brackets_alone_and_knows_one_chunk(
+    tokenizer: ClipTokenizer, text: str, tokens: list[int], weights: list[float]
+):
+    (chunk,) = Chunker(tokenizer, old=True).chunks(text)
+    assert list(chunk.tokens[1 : len(tokens) + 1]) == tokens
+    assert list(chunk.weights[1 : len(tokens) + 1]) == pytest.approx(weights)
+
+
+def test_the_first_way_of_emphasis_takes_brackets_for_words_where_emphasis_is_off(tokenizer: ClipTokenizer):
+    off = EMPHASES.get("None")
+    assert Chunker(tokenizer, off, old=True).chunks("(cat)") == Chunker(tokenizer, off).chunks("(cat)")

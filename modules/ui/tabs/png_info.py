@@ -99,12 +99,18 @@ def _build() -> _Parts:
             with gr.Row(elem_classes="send"):
                 send = {
                     title: gr.Button(
-                        f"→ {title}", elem_id=f"{PREFIX}_to_{title.lower()}", min_width=90, size="sm"
+                        f"→ {title}",
+                        elem_id=f"{PREFIX}_to_{title.lower()}",
+                        min_width=90,
+                        size="sm",
                     )
                     for title in ("txt2img", "img2img", "Inpaint", "Depth")
                 }
             reproduce = gr.Button(
-                "Reproduce", variant="primary", elem_id=f"{PREFIX}_generate", elem_classes="generate"
+                "Reproduce",
+                variant="primary",
+                elem_id=f"{PREFIX}_generate",
+                elem_classes="generate",
             )
             interrupt = gr.Button(
                 "Interrupt", variant="stop", elem_id=f"{PREFIX}_interrupt", elem_classes="interrupt"
