@@ -86,6 +86,8 @@ def judge(
         said = f"Not the same: the picture has {sizes[0]} pixels and the new one {sizes[1]}; it was resized after it was made."
         return Verdict(said, tuple(unmatched), None)
     found = compare(original, again)
+    if not found.is_identical and reading.words.pairs.get("RNG", "GPU") == "GPU":
+        unmatched.append("The noise was drawn on a graphics card; an NVIDIA card's is assumed.")
     return Verdict(_sentence(found, metadata.format), tuple(unmatched), found)
 
 

@@ -43,10 +43,8 @@ def verdict_of(verdict: Verdict) -> str:
     said = f'<p class="verdict">{html.escape(verdict.sentence)}</p>'
     found = verdict.comparison
     if found is not None and not found.is_identical:
-        said += (
-            f"<p>Third picture: where they differ, brightened {found.gain} times; "
-            f"{found.differing} of {found.pixels} pixels do.</p>"
-        )
+        brightened = f", brightened {found.gain} times" if found.gain > 1 else ""
+        said += f"<p>The third picture shows where they differ{brightened}.</p>"
     return said + _listed("What could not be matched:", verdict.unmatched)
 
 

@@ -77,6 +77,14 @@ def test_the_verdict_says_how_alike_they_are(engine: Engine, level: int, format:
     assert verdict.comparison is not None
 
 
+def test_where_the_noise_was_drawn_is_listed_when_it_may_have_mattered(engine: Engine):
+    other = Image.new("RGB", (64, 64))
+    said = "The noise was drawn on a graphics card; an NVIDIA card's is assumed."
+    assert said in verdict_on(engine, other).unmatched
+    assert said not in verdict_on(engine, PICTURE).unmatched
+    assert said not in verdict_on(engine, other, TEXT + ", RNG: CPU").unmatched
+
+
 def test_a_picture_that_was_resized_is_told(engine: Engine):
     verdict = verdict_on(engine, Image.new("RGB", (128, 64)))
     assert verdict.sentence.startswith("Not the same: the picture has 64x64 pixels and the new one 128x64;")

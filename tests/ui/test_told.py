@@ -34,6 +34,6 @@ def test_a_verdict_tells_the_difference_and_what_could_not_be_matched():
     found = compare(grey, Image.new("RGB", (8, 8), (19, 9, 9)))
     told = verdict_of(Verdict("Not the same.", ("One <thing>.",), found))
     assert '<p class="verdict">Not the same.</p>' in told
-    assert "brightened 25 times; 64 of 64 pixels do." in told
+    assert "shows where they differ, brightened 25 times.</p>" in told
     assert "<li>One &lt;thing&gt;.</li>" in told
     assert verdict_of(Verdict("Identical.", (), compare(grey, grey))) == '<p class="verdict">Identical.</p>'

@@ -122,6 +122,7 @@ def _build() -> _Parts:
             gallery = gr.Gallery(
                 label="The picture, made again, the difference",
                 columns=3,
+                height=260,
                 format="png",
                 visible=False,
                 interactive=False,
