@@ -211,13 +211,16 @@ def _second_pass(
         _check_task(request, models, checkpoint)
         model = plan_model(models, checkpoint, plan.settings)
     sampler, chosen, schedule = _chosen(asked, samplers, schedules)
+    own_options: dict[str, bool | int] = {"img2img_fix_steps": True}
+    if not skips_layers(model.checkpoint):
+        own_options["CLIP_stop_at_last_layers"] = 1
     return replace(
         plan,
         request=asked.replace(sampler_name=sampler.name, scheduler=chosen.name),
         model=model,
         sampler=sampler,
         schedule=schedule,
-        settings=plan.settings.replace(img2img_fix_steps=True),
+        settings=plan.settings.replace(**own_options),
         evaluations_before=plan.timeline.steps,
     )
 
@@ -275,6 +278,8 @@ def _effective(
         without_effect.add("CLIP_stop_at_last_layers")
     if not isinstance(request, RepaintingRequest):
         without_effect.update(_OF_REPAINTING)
+        if not isinstance(request, Txt2ImgRequest) or not request.enable_hr:
+            without_effect.add("img2img_extra_noise")
     if family.extra_input != "masked picture" or request.task != "inpaint":
         without_effect.add("inpainting_mask_weight")
     return settings.replace(**{name: getattr(DEFAULTS, name) for name in without_effect})

@@ -343,3 +343,13 @@ def test_an_option_that_the_second_pass_alone_hears_is_kept(plan_of):
     assert plan.hires is not None
     assert (plan.hires.plan.sampler.name, plan.hires.plan.schedule.name) == ("Euler a", "Karras")
     assert plan_of(sampler_name="DPM++ 2M", override_settings=asked).settings.eta_ancestral == 1
+
+
+def test_each_pass_hears_its_own_options_and_the_infotext_tells_both(plan_of):
+    options = {"eta_ancestral": 0.5, "img2img_extra_noise": 0.1, "initial_noise_multiplier": 0.9}
+    plan = plan_of(enable_hr=True, hr_sampler_name="Euler a", override_settings=options)
+    second = plan.hires.plan.settings
+    assert (second.eta_ancestral, second.img2img_extra_noise, second.initial_noise_multiplier) == (0.5, 0.1, 1)
+    assert (plan.settings.eta_ancestral, plan.settings.img2img_extra_noise) == (0.5, 0.1)
+    assert plan.settings.img2img_fix_steps is False
+    assert plan_of(override_settings=options).settings == DEFAULTS
