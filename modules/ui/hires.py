@@ -38,6 +38,7 @@ def build_hires(form: Form) -> None:
         form.field("hr_checkpoint_name")
         form.field("hr_prompt")
         form.field("hr_negative_prompt")
+    said.value = _line(growth({}))
     sizes = [form.components[name] for name in _SIZES]
     gr.on(
         [one.change for one in sizes],  # pyright: ignore[reportAttributeAccessIssue] - Gradio adds events at run time
@@ -52,11 +53,15 @@ def build_hires(form: Form) -> None:
 def _told(enabled: bool, *sizes: Any) -> tuple[Any, str]:
     text = growth(dict(zip(_SIZES[1:], sizes, strict=True)))
     label = f"{TITLE}: {text}" if enabled and text else TITLE
-    return gr.Accordion(label=label), f'<p class="hires_size">{text}</p>'
+    return gr.Accordion(label=label), _line(text)
+
+
+def _line(text: str) -> str:
+    return f'<p class="hires_size">{text}</p>'
 
 
 def growth(sizes: dict[str, Any]) -> str:
-    """Return "from 512x512 to 1024x1024"; "" while a size is not valid."""
+    """Return "from 512x512 to 1024x1024"; "" while a size is not valid, and with the defaults where none is given."""
     try:
         request = validated(Txt2ImgRequest, sizes)
         size = hires_size(request)

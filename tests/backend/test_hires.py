@@ -172,6 +172,14 @@ def test_every_field_of_the_second_pass_counts(studio: Studio, change: dict[str,
     assert difference(studio.draw(steps=4, **change)[0], studio.draw(steps=4)[0]) > 3
 
 
+def test_a_prompt_can_change_between_the_passes(studio: Studio):
+    red, green = "a red circle on a blue background", "a green square on a blue background"
+    edited = studio.draw(steps=4, prompt=f"[{red}:{green}:1.0]", denoising_strength=0.8)[0]
+    apart = studio.draw(steps=4, prompt=red, hr_prompt=green, denoising_strength=0.8)[0]
+    assert edited.tobytes() == apart.tobytes()
+    assert difference(edited, studio.draw(steps=4, prompt=red, denoising_strength=0.8)[0]) > 20
+
+
 def test_another_checkpoint_refines_the_picture(studio: Studio):
     change = {"hr_checkpoint_name": "demo-inpainting", "hr_upscaler": "Lanczos"}
     recorder = Recorder()
