@@ -12,6 +12,7 @@ from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 
 from modules.api.body import Img2ImgBody, Txt2ImgBody
+from modules.api.given import with_fetched
 from modules.api.info import info_of, shows_grid
 from modules.api.infotext_field import with_infotext
 from modules.api.reading import Names, read_request
@@ -50,7 +51,7 @@ def generation_router(engine: Engine) -> APIRouter:
 
     def read_picture(body: Mapping[str, Any]) -> tuple[GenerationRequest, list[str]]:
         kind = kind_of(body, sees_depth=_sees_depth(engine, body))
-        filled, unfollowed = with_infotext(engine, body, kind)
+        filled, unfollowed = with_infotext(engine, with_fetched(body, engine.settings), kind)
         request, warnings = read_picture_request(filled, kind, names_of(engine))
         return request, [*unfollowed, *warnings]
 

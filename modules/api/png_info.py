@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
 
+from modules.api.given import with_fetched
 from modules.core.errors import NotFound
 from modules.engine.engine import Engine
 from modules.engine.reading import known
@@ -27,7 +28,7 @@ def png_info_router(engine: Engine) -> APIRouter:
     @router.post("/png-info")
     def png_info(body: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:
         """Return the infotext, all texts in the file, the pairs, and what of them cannot be followed here."""
-        coded = body.get("image")
+        coded = with_fetched(body, engine.settings).get("image")
         if not isinstance(coded, str) or not coded:
             raise NotFound("Image not found: image is empty.", "Put a picture in base64 into it.")
         metadata = read_metadata(decode_base64(coded))

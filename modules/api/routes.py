@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 
 from modules.api.asgi import App, Receive, Scope, Send
 from modules.api.docs import docs_router
+from modules.api.extras import extras_router
 from modules.api.generation import generation_router
 from modules.api.jobs import jobs_router
 from modules.api.listings import listings_router
@@ -24,6 +25,7 @@ from modules.api.progress import progress_router
 from modules.api.queue import queue_router
 from modules.api.server import server_router
 from modules.api.system import system_router
+from modules.api.tasks import tasks_router
 from modules.api.upscalers import upscalers_router
 from modules.core.errors import UserError, WebUIError
 from modules.core.flags import Flags
@@ -36,12 +38,14 @@ _DEFAULTS = Flags()
 ROUTERS: tuple[Callable[[Engine], APIRouter], ...] = (
     generation_router,
     jobs_router,
+    extras_router,
     listings_router,
     upscalers_router,
     models_router,
     options_router,
     png_info_router,
     progress_router,
+    tasks_router,
 )
 
 

@@ -57,7 +57,8 @@ def decode_base64(text: str) -> bytes:
     """
     if text.startswith(("http://", "https://")):
         raise UserError(
-            "The picture is a web address, and nothing is fetched.", "Send it in base64."
+            "The picture is a web address, and nothing is fetched.",
+            "Send it in base64, or switch on the option api_enable_requests.",
         )
     coded = text.partition(",")[2] if text.startswith("data:") else text
     try:

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from fastapi.testclient import TestClient
+
+from modules.engine.engine import Engine
+from modules.params.settings import Settings
+from modules.params.txt2img import Txt2ImgRequest
+from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
+
+SMALL = Txt2ImgRequest(width=64, height=64, steps=4)
+
+
+def test_a_job_is_followed_from_the_queue_to_its_end(client: TestClient, engine: Engine, executor: FakeExecutor):
+    executor.hold_at(3)
+    first, second = engine.submit(SMALL), engine.submit(SMALL)
+    assert executor.held.wait(PATIENCE_S)
+    running = client.post("/internal/progress", json={"id_task": first.id}).json()
+    waiting = client.post("/internal/progress", json={"id_task": second.id}).json()
+    assert (running["active"], running["progress"], running["textinfo"]) == (True, 0.5, "Sampling")
+    assert (waiting["active"], waiting["queued"]) == (False, True)
+    assert client.get("/internal/pending-tasks").json() == {"size": 2, "tasks": [first.id, second.id]}
+    executor.release()
+    assert second.wait(PATIENCE_S)
+    assert client.post("/internal/progress", json={"id_task": first.id}).json()["completed"]
+
+
+def test_a_preview_comes_once_as_a_data_uri(client: TestClient, engine: Engine, executor: FakeExecutor):
+    executor.hold_at(2)
+    job = engine.submit(SMALL)
+    assert executor.held.wait(PATIENCE_S)
+    job.watch()
+    executor.hold_at_next(3)
+    assert executor.held.wait(PATIENCE_S)
+    shown = client.post("/internal/progress", json={"id_task": job.id}).json()
+    assert shown["live_preview"].startswith("data:image/jpeg;base64,")
+    again = {"id_task": job.id, "id_live_preview": shown["id_live_preview"]}
+    assert client.post("/internal/progress", json=again).json()["live_preview"] is None
+
+
+def test_a_job_that_nobody_knows_has_completed(client: TestClient):
+    assert client.post("/internal/progress", json={"id_task": "x"}).json()["completed"]
+
+
+def test_every_option_is_hinted_at(client: TestClient):
+    hints = client.get("/internal/quicksettings-hint").json()
+    assert [one["name"] for one in hints] == list(Settings.model_fields)
