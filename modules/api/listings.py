@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from copy import deepcopy
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
@@ -77,7 +75,7 @@ def listings_router(engine: Engine) -> APIRouter:
         ]
 
     for path, empty in _NONE_YET.items():
-        router.add_api_route(path, partial(deepcopy, empty), methods=["GET"], name=path[1:])
+        router.add_api_route(path, _answering(empty), methods=["GET"], name=path[1:])
 
     @router.post("/refresh-embeddings")
     @router.post("/refresh-loras")
@@ -111,3 +109,10 @@ def _a1111s_options(row: Sampler) -> dict[str, str]:
         "settings": ", ".join(row.options),
     }
     return {name: value for name, value in told.items() if value}
+
+
+def _answering(empty: Any) -> Callable[[], Any]:
+    def answer() -> Any:  # a list or an object
+        return empty
+
+    return answer

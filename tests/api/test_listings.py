@@ -80,11 +80,11 @@ def test_refresh_finds_a_new_file(client: TestClient, engine: Engine):
 
 
 def test_options_are_read_and_written(client: TestClient, executor: FakeExecutor):
-    assert client.get("/sdapi/v1/options").json()["sd_model_checkpoint"] == "first.safetensors"
+    assert client.get("/sdapi/v1/options").json()["sd_model_checkpoint"].startswith("first.safetensors")
     response = client.post("/sdapi/v1/options", json={"sd_model_checkpoint": "second"})
     assert (response.status_code, response.json()) == (200, None)
     executor.wait_until_idle()
-    assert client.get("/sdapi/v1/options").json()["sd_model_checkpoint"] == "sub/second.safetensors"
+    assert client.get("/sdapi/v1/options").json()["sd_model_checkpoint"].startswith("sub/second.safetensors")
     assert executor.loaded[-1] == "sub/second.safetensors"
 
 
@@ -122,3 +122,16 @@ def test_styles_are_listed_as_they_stand_in_the_file(client: TestClient, engine:
     assert client.get("/sdapi/v1/prompt-styles").json() == [
         {"name": "ink", "prompt": "{prompt}, ink", "negative_prompt": "photo"}
     ]
+
+
+def test_the_chosen_checkpoint_is_found_among_the_models_by_title_and_hash(client: TestClient, engine: Engine):
+    engine.models.sha256(engine.models.find("first"))
+    options, (first, _) = client.get("/sdapi/v1/options").json(), client.get("/sdapi/v1/sd-models").json()
+    assert options["sd_model_checkpoint"] == first["title"]
+    assert options["sd_checkpoint_hash"] == first["sha256"]
+
+
+def test_all_options_can_be_sent_back_as_they_came(client: TestClient, engine: Engine):
+    before = engine.settings
+    assert client.post("/sdapi/v1/options", json=client.get("/sdapi/v1/options").json()).status_code == 200
+    assert engine.settings == before
