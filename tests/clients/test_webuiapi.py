@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 
 webuiapi = pytest.importorskip("webuiapi")
 
@@ -32,6 +32,30 @@ def test_txt2img(api):
 def test_txt2img_with_hires_fix(api):
     result = api.txt2img(prompt="a red circle", enable_hr=True, hr_scale=2, denoising_strength=0.5, **SMALL)
     assert result.image.size == (128, 128)
+
+
+def test_img2img(api, picture: Image.Image):
+    result = api.img2img(images=[picture], prompt="a blue circle", denoising_strength=0.5, **SMALL)
+    assert result.image.size == (64, 64)
+    assert ImageChops.difference(result.image.convert("RGB"), picture.convert("RGB")).getbbox()
+
+
+def test_inpainting(api, picture: Image.Image):
+    mask = Image.new("L", picture.size)
+    mask.paste(255, (0, 0, 32, 64))
+    result = api.img2img(
+        images=[picture],
+        mask_image=mask,
+        prompt="green",
+        inpainting_fill=1,
+        mask_blur=0,
+        inpaint_full_res=False,
+        denoising_strength=0.75,
+        **SMALL,
+    )
+    difference = ImageChops.difference(result.image.convert("RGB"), picture.convert("RGB"))
+    box = difference.getbbox()
+    assert box is not None and box[2] <= 32, "what is not masked stays as it was"
 
 
 def test_extras(api, picture: Image.Image):
