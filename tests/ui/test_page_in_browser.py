@@ -1,122 +1,16 @@
-"""The real server in its own process, the real page in Chromium."""
+"""The whole page in Chromium: from words to a picture, reloads, phones, stopping."""
 
 import re
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
 import urllib.request
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.backend.checkpoints_depth import write_depth
+from tests.ui.browsing import ROOT, Server, needs_browser, wait_until_filled
 
-ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-CHROMIUM_ARGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt install chromium)"),
-]
-
-
-class Server:
-    def __init__(self, data: Path, *args: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}/"
-        self.data = data
-        self.log = data / "server.log"
-        command = [
-            sys.executable,
-            "-m",
-            "modules",
-            "--port",
-            str(self.port),
-            "--data-dir",
-            str(data),
-        ]
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [*command, *args], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
-            )
-        self.wait_until(lambda: "Running on" in self.log.read_text())
-
-    def wait_until(self, condition, timeout_s=90) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.05)
-
-    def state(self) -> str:
-        with urllib.request.urlopen(f"{self.url}internal/state", timeout=10) as answer:
-            return answer.read().decode()
-
-    def stop(self) -> tuple[int, float]:
-        began = time.monotonic()
-        self.process.send_signal(signal.SIGINT)
-        return self.process.wait(15), time.monotonic() - began
-
-    def pictures(self) -> list[Path]:
-        return sorted(self.data.glob("outputs/txt2img-images/*/*.png"))
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    running = Server(tmp_path_factory.mktemp("data"))
-    running.wait_until(lambda: '"ready"' in running.state())
-    yield running
-    if running.process.poll() is None:
-        running.stop()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("profile")),
-            executable_path=CHROMIUM,
-            args=CHROMIUM_ARGS,
-            viewport={"width": 1280, "height": 900},
-        )
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def page(server, browser):
-    opened = browser.new_page()
-    opened.set_default_timeout(60_000)
-    opened.goto(server.url)
-    wait_until_filled(opened)
-    opened.wait_for_function(
-        "document.querySelector('#engine_state .state').dataset.phase === 'ready'"
-    )
-    yield opened
-    opened.close()
-
-
-def wait_until_filled(page) -> None:
-    page.wait_for_selector("#txt2img_generate[data-filled]", state="attached")
-    page.wait_for_timeout(500)  # Gradio paints what it was told a moment later
+pytestmark = needs_browser
 
 
 def fill_number(page, name: str, value: int) -> None:
@@ -281,6 +175,7 @@ def deep(server, page):
 
 
 def test_the_depth_tab_repaints_an_uploaded_picture(server, page, deep):
+    before = set(server.data.glob("outputs/img2img-images/*/*.png"))
     picture = server.data / "photo.jpg"
     Image.linear_gradient("L").save(picture)
     page.click("#refresh_checkpoints")
@@ -294,6 +189,8 @@ def test_the_depth_tab_repaints_an_uploaded_picture(server, page, deep):
     page.wait_for_function("!document.querySelector('#depth_model_message p')")
     page.set_input_files("#depth_init_image input[type=file]", picture)
     page.wait_for_selector("#depth_init_image img")
+    page.click("#depth_estimate")
+    page.wait_for_selector("#depth_preview img")
     for name, value in {"width": 128, "height": 64, "steps": 4}.items():
         page.fill(f"#depth_{name} input[type=number]", str(value))
         page.keyboard.press("Tab")
@@ -301,7 +198,7 @@ def test_the_depth_tab_repaints_an_uploaded_picture(server, page, deep):
     page.click("#depth_generate")
     page.wait_for_selector("#depth_infotext pre:has-text('Denoising strength: 0.75')")
 
-    (saved,) = server.data.glob("outputs/img2img-images/*/*.png")
+    (saved,) = set(server.data.glob("outputs/img2img-images/*/*.png")) - before
     with Image.open(saved) as image:
         assert image.size == (128, 64)
         assert image.info["parameters"] == page.inner_text("#depth_infotext pre")

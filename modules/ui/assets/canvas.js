@@ -86,7 +86,10 @@ window.webuiCanvas = (() => {
 
     say(text) { this.root.querySelector(".size").textContent = text; }
 
-    remove() { this.source.querySelector("button[aria-label='Remove Image'], button[aria-label='Clear']")?.click(); }
+    remove() {
+      localStorage.removeItem(this.key);
+      this.source.querySelector("button[aria-label='Remove Image']")?.click();
+    }
 
     async put(file) {
       const input = () => this.source.querySelector("input[type=file]");

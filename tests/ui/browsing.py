@@ -1,0 +1,80 @@
+"""The real server in its own process, and Chromium to look at its page."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM_ARGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+needs_browser = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt install chromium)"),
+]
+
+
+class Server:
+    def __init__(self, data: Path, *args: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/"
+        self.data = data
+        self.log = data / "server.log"
+        command = [
+            sys.executable,
+            "-m",
+            "modules",
+            "--port",
+            str(self.port),
+            "--data-dir",
+            str(data),
+        ]
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [*command, *args], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
+            )
+        self.wait_until(lambda: "Running on" in self.log.read_text())
+
+    def wait_until(self, condition, timeout_s=90) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+
+    def state(self) -> str:
+        with urllib.request.urlopen(f"{self.url}internal/state", timeout=10) as answer:
+            return answer.read().decode()
+
+    def stop(self) -> tuple[int, float]:
+        began = time.monotonic()
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(15), time.monotonic() - began
+
+    def pictures(self) -> list[Path]:
+        return sorted(self.data.glob("outputs/txt2img-images/*/*.png"))
+
+
+def wait_until_filled(page) -> None:
+    page.wait_for_selector("#txt2img_generate[data-filled]", state="attached")
+    page.wait_for_timeout(500)  # Gradio paints what it was told a moment later

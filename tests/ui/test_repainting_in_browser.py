@@ -1,0 +1,179 @@
+"""img2img and Inpaint in Chromium: uploads, brush strokes, sending on, reloads, batches."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.ui.browsing import needs_browser, wait_until_filled
+
+pytestmark = needs_browser
+
+TITLES = {"img2img": "img2img", "inpaint": "Inpaint"}
+
+
+@pytest.fixture
+def photo(server) -> Path:
+    levels = np.zeros((64, 96, 3), np.uint8)
+    levels[..., 2] = np.linspace(60, 250, 96)[None]
+    levels[..., 1] = np.linspace(0, 120, 64)[:, None]
+    Image.fromarray(levels).save(server.data / "photo.png")
+    return server.data / "photo.png"
+
+
+def open_tab(page, prefix: str) -> None:
+    page.click(f"button[role=tab]:has-text('{TITLES[prefix]}')")
+    page.wait_for_selector(f"#{prefix}_generate[data-filled]")
+    page.wait_for_timeout(500)
+
+
+def put_in(page, prefix: str, picture: Path) -> None:
+    page.set_input_files(f"#{prefix}_init_image input[type=file]", picture)
+    page.wait_for_selector(f"#{prefix}_init_image_board canvas:visible")
+    page.wait_for_selector(f"#{prefix}_init_image_board .size:has-text('96')")
+
+
+def take_out(page, prefix: str) -> None:
+    if page.is_visible(f"#{prefix}_init_image_board canvas"):
+        tool(page, prefix, "remove")
+        page.wait_for_selector(f"#{prefix}_init_image_board canvas", state="hidden")
+
+
+def tool(page, prefix: str, name: str) -> None:
+    page.click(f"#{prefix}_init_image_board [data-do={name}]")
+
+
+def stroke(page, prefix: str, *points: tuple[float, float]) -> None:
+    """Draw with the mouse; the points are shares of the canvas."""
+    canvas = page.locator(f"#{prefix}_init_image_board canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    ways = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    page.mouse.move(*ways[0])
+    page.mouse.down()
+    for way in ways[1:]:
+        page.mouse.move(*way, steps=4)
+    page.mouse.up()
+
+
+def strokes(page, prefix: str) -> list[dict]:
+    text = page.input_value(f"#{prefix}_init_image_strokes textarea")
+    return json.loads(text)["strokes"] if text else []
+
+
+def fill(page, prefix: str, prompt: str, steps: int = 2, **numbers: float) -> None:
+    page.fill(f"#{prefix}_prompt textarea", prompt)
+    for name, value in {"steps": steps, **numbers}.items():
+        page.fill(f"#{prefix}_{name} input[type=number]", str(value))
+        page.keyboard.press("Tab")
+    page.wait_for_timeout(300)
+
+
+def generated(server, page, prefix: str, prompt: str) -> np.ndarray:
+    page.click(f"#{prefix}_generate")
+    page.wait_for_selector(f"#{prefix}_infotext pre:has-text('{prompt}')")
+    place = re.search(r"Saved: (.+)", page.inner_text(f"#{prefix}_infotext"))
+    assert place is not None
+    with Image.open(server.data / "outputs" / place[1]) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def test_a_sketched_picture_is_repainted_and_a_reload_keeps_picture_and_strokes(server, page, photo: Path):
+    open_tab(page, "img2img")
+    take_out(page, "img2img")
+    put_in(page, "img2img", photo)
+    page.click("#img2img_take_size")
+    page.wait_for_function("document.querySelector('#img2img_width input').value === '96'")
+    stroke(page, "img2img", (0.2, 0.5), (0.8, 0.5))
+    stroke(page, "img2img", (0.2, 0.2), (0.4, 0.2))
+    tool(page, "img2img", "undo")
+    (kept,) = strokes(page, "img2img")
+    assert kept["colour"] == "#e02020"
+    fill(page, "img2img", "a red circle, sketched", denoising_strength=0.05)
+    picture = generated(server, page, "img2img", "a red circle, sketched")
+    assert picture.shape == (64, 96, 3)
+    assert picture[32, 48, 0] > 80 > picture[4, 48, 0], "the sketch is in the picture that was repainted"
+
+    page.reload()
+    wait_until_filled(page)
+    open_tab(page, "img2img")
+    page.wait_for_selector("#img2img_init_image_board canvas:visible")
+    page.wait_for_function("document.querySelector('#img2img_init_image_strokes textarea').value")
+    assert strokes(page, "img2img") == [kept]
+    tool(page, "img2img", "clear")
+    assert strokes(page, "img2img") == []
+    tool(page, "img2img", "undo")
+    assert strokes(page, "img2img") == [kept]
+
+    page.click("#img2img_to_inpaint")
+    page.wait_for_selector("#inpaint_init_image_board canvas:visible")
+    assert "/outputs/img2img-images/" in page.get_attribute("#inpaint_init_image img", "src")
+    assert page.input_value("#inpaint_prompt textarea") == "a red circle, sketched"
+    assert page.input_value("#inpaint_width input[type=number]") == "96"
+
+
+def test_what_is_painted_over_is_repainted_and_the_rest_is_the_originals(server, page, photo: Path):
+    open_tab(page, "inpaint")
+    take_out(page, "inpaint")
+    put_in(page, "inpaint", photo)
+    page.click("#inpaint_take_size")
+    fill(page, "inpaint", "a red house, inpainted", mask_blur=2)
+    page.click("#inpaint_generate")
+    page.wait_for_selector("#inpaint_message p:has-text('The mask is empty')")
+    assert page.input_value("#inpaint_prompt textarea") == "a red house, inpainted"
+
+    stroke(page, "inpaint", (0.2, 0.5), (0.5, 0.5))
+    picture = generated(server, page, "inpaint", "a red house, inpainted")
+    with Image.open(photo) as image:
+        original = np.asarray(image).astype(int)
+    changed = np.abs(picture - original).max(axis=2) > 0
+    assert changed[32, 24:44].any()
+    assert not changed[:, 66:].any() and not changed[:8].any() and not changed[56:].any()
+
+
+def test_the_brush_is_finer_when_zoomed_in_the_eraser_erases_and_a_phone_has_room(server, page, photo: Path):
+    open_tab(page, "inpaint")
+    take_out(page, "inpaint")
+    put_in(page, "inpaint", photo)
+    stroke(page, "inpaint", (0.5, 0.5), (0.6, 0.5))
+    page.mouse.wheel(0, -400)
+    page.wait_for_timeout(200)
+    tool(page, "inpaint", "eraser")
+    stroke(page, "inpaint", (0.5, 0.5), (0.6, 0.5))
+    painted, erased = strokes(page, "inpaint")
+    assert erased["erase"] and "erase" not in painted
+    assert erased["radius"] < painted["radius"] / 2
+    tool(page, "inpaint", "move")
+    stroke(page, "inpaint", (0.5, 0.5), (0.2, 0.2))
+    assert len(strokes(page, "inpaint")) == 2, "the picture was moved, not painted on"
+
+    page.set_viewport_size({"width": 390, "height": 844})
+    tops = {
+        name: page.locator(f"#inpaint_{name}").bounding_box()["y"]
+        for name in ("generate", "init_image_board", "gallery", "steps")
+    }
+    assert sorted(tops, key=tops.get) == list(tops)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_a_batch_of_uploads_goes_into_a_folder_of_its_own(server, page, photo: Path):
+    files = [server.data / name for name in ("ant.png", "bee.png", "cat.png")]
+    for file in files:
+        file.write_bytes(photo.read_bytes())
+    files[1].write_bytes(b"no picture")
+    open_tab(page, "img2img")
+    fill(page, "img2img", "a red circle, many", width=64, height=64)
+    page.click("#tab_img2img button:has-text('Batch: many pictures')")
+    page.set_input_files("#img2img_batch_files input[type=file]", files)
+    page.fill("#img2img_batch_output textarea, #img2img_batch_output input", "pets")
+    page.wait_for_timeout(800)
+    page.click("#img2img_batch")
+    page.wait_for_selector("#img2img_message p:has-text('bee.png:')")
+    page.wait_for_selector("#img2img_generate:visible")
+    assert sorted(path.name for path in server.data.glob("outputs/pets/*")) == ["ant.png", "cat.png"]
