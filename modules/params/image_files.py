@@ -45,7 +45,7 @@ def open_image(data: bytes) -> Image.Image:
         ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large("too many pixels") from None
-    except (OSError, ValueError, SyntaxError) as error:  # what Pillow says of damage
+    except (OSError, ValueError, SyntaxError, RuntimeError) as error:  # Pillow's words for damage
         raise UserError(f"The picture is damaged: {error}.", "Save it again.") from error
 
 

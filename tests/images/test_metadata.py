@@ -91,6 +91,11 @@ def test_what_is_no_picture_or_damaged_is_told_in_one_sentence(data: bytes, sent
     assert str(caught.value).startswith(sentence)
 
 
+def test_a_damaged_avif_is_told_too():
+    with pytest.raises(UserError, match="The picture is damaged: "):
+        read_metadata(saved("AVIF").replace(b"iloc", b"lost"))
+
+
 def test_a_picture_that_unpacks_to_too_much_is_refused_before_it_is_unpacked():
     header = saved("PNG")
     wide = (100_000).to_bytes(4, "big") * 2 + header[24:29]
