@@ -81,6 +81,7 @@ class Plan:
         hires: The second pass, if there is one.
         evaluations_before: Those of the first pass, in the plan of a second one; None in a first.
         made_at: When it was asked for.
+        recorded: Whether the way to the first picture is written down to be looked at, of two passes the first.
     """
 
     request: GenerationRequest
@@ -93,6 +94,7 @@ class Plan:
     hires: HiresPlan | None = None
     evaluations_before: int | None = None
     made_at: datetime = field(default_factory=datetime.now, compare=False)
+    recorded: bool = False
 
     @property
     def checkpoint(self) -> Checkpoint:

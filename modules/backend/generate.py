@@ -12,6 +12,7 @@ from modules.backend import hires, memory, sample, vae
 from modules.backend.cache import LoadedModel
 from modules.backend.noise import ImageNoise, options_of
 from modules.backend.picture import Seen
+from modules.backend.recorder import Recorder
 from modules.backend.stepper import Stepper, stop_if_interrupted
 from modules.backend.tiling import seamless
 from modules.core.errors import NotFinite
@@ -110,9 +111,13 @@ def _pass(
     begun = None if seen is None else seen.begun(ImageNoise(batch, shape, device, options_of(plan)))
     # 4. Steps
     listener.on_phase("Sampling" if enlarged is None else "Sampling the larger picture")
-    latents = sample.run(model, plan, steering, begun, noise, stepper)
+    recorder = Recorder(stepper) if plan.recorded and batch_index == 0 else None
+    latents = sample.run(model, plan, steering, begun, noise, recorder or stepper)
     if not bool(torch.isfinite(latents).all()):
         raise Overflow(plan.checkpoint)
+    if recorder is not None:
+        listener.on_phase("Drawing the figures")
+        listener.on_recording(recorder.finish(model, latents))
     return latents, seen
 
 

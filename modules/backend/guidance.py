@@ -82,6 +82,10 @@ class GuidedUNet(nn.Module):
         settings: How prompts of different length meet, and when the negative prompt is skipped.
         clock: Tells which evaluation is due; None stands at the first.
         extra: What the network sees beside the latents, [1, channels, height / 8, width / 8].
+
+    Attributes:
+        keeps_difference: Whether `difference` is kept.
+        difference: What the prompts have added to the last answer before they were scaled; None where none was asked.
     """
 
     def __init__(
@@ -100,6 +104,8 @@ class GuidedUNet(nn.Module):
         self.settings = settings
         self.clock = clock
         self.extra = extra
+        self.keeps_difference = False
+        self.difference: Tensor | None = None
         self._keeps_unguided = False
         self._unguided = torch.empty(0)
 
@@ -136,12 +142,14 @@ class GuidedUNet(nn.Module):
         scale = self._scale_without_uncond()
         if scale is not None:
             answers = self._answers(sample, timestep, [conds])
-            self._unguided = answers[0]
+            self._unguided, self.difference = answers[0], None
             return (self._joined(answers, answers[0], scale),)
         together = self.settings.batch_cond_uncond and conds[0].shape == uncond.shape
         groups = [[uncond, *conds]] if together else [[uncond], conds]
         base, *answers = self._answers(sample, timestep, groups)
         self._unguided = base
+        if self.keeps_difference:
+            self.difference = self._joined(answers, base, 1.0) - base
         return (self._rescaled(self._joined(answers, base, self.cfg_scale), answers, base),)
 
     def _scale_without_uncond(self) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from modules.backend import vae
 from modules.backend.cache import LoadedModel
+from modules.backend.guidance import GuidedUNet
 from modules.backend.scheduler import StepState
 from modules.params.recording import RecordedStep, Recording
 
@@ -21,7 +23,6 @@ MOST_STEPS = 60
 
 @dataclass(frozen=True)
 class _Look:
-    index: int
     sigma: float
     x: Tensor
     denoised: Tensor
@@ -29,31 +30,36 @@ class _Look:
 
 
 class Recorder:
-    """Keeps what a run passes by. Nothing of it exists unless a job asks to be recorded.
+    """Keeps what a run passes by, on its way to whoever follows the steps. It is made only for a job that asks for it.
 
     Args:
-        total: Evaluations that the run will make.
+        follower: Is told of every step, as without a recorder.
     """
 
-    def __init__(self, total: int) -> None:
-        kept = np.linspace(0, total - 1, min(total, MOST_STEPS)).round().astype(int)
-        self._kept = set(kept.tolist())
+    def __init__(self, follower: Callable[[StepState], None]) -> None:
+        self._follower = follower
         self._looks: list[_Look] = []
+        self._unet: GuidedUNet | None = None
 
-    def __call__(self, state: StepState, difference: Tensor | None) -> None:
-        """Take note of one evaluation.
+    def watch(self, unet: GuidedUNet) -> None:
+        """Have the network of the coming run keep how its answers to both prompts differ."""
+        unet.keeps_difference = True
+        self._unet = unet
 
-        Args:
-            state: Of the whole batch; the first picture is kept.
-            difference: Between the answers to prompt and negative prompt, of the sample's shape; None without guidance.
-        """
-        if state.index in self._kept:
-            apart = None if difference is None else difference[:1].clone()
-            self._looks.append(
-                _Look(
-                    state.index, state.sigma, state.x[:1].clone(), state.denoised[:1].clone(), apart
-                )
+    def __call__(self, state: StepState) -> None:
+        """Take note of one evaluation; of a batch, the first picture is kept."""
+        self._follower(state)
+        if state.index not in _kept(state.total):
+            return
+        apart = None if self._unet is None else self._unet.difference
+        self._looks.append(
+            _Look(
+                state.sigma,
+                state.x[:1].clone(),
+                state.denoised[:1].clone(),
+                None if apart is None else apart[:1].clone(),
             )
+        )
 
     def finish(self, model: LoadedModel, latents: Tensor) -> Recording:
         """Return the recording.
@@ -62,30 +68,34 @@ class Recorder:
             model: Decodes what was kept.
             latents: What the run ended with, [batch, channels, height / 8, width / 8].
         """
-        final = latents[:1]
-        most = max(
-            (
-                float(look.difference.abs().max())
-                for look in self._looks
-                if look.difference is not None
-            ),
-            default=1.0,
-        )
+        lengths = [
+            float(_length(look.difference).max())
+            for look in self._looks
+            if look.difference is not None
+        ]
         first = self._looks[0]
         unit = first.x / math.sqrt(1 + first.sigma**2)
         return Recording(
-            steps=tuple(_step(model, look, final, most) for look in self._looks),
+            steps=tuple(
+                _step(model, number, look, latents[:1], max(lengths, default=1.0))
+                for number, look in enumerate(self._looks)
+            ),
             first=unit.flatten().float().cpu().numpy(),
             levels=model.levels.sigmas,
         )
 
 
-def _step(model: LoadedModel, look: _Look, final: Tensor, most: float) -> RecordedStep:
+def _kept(total: int) -> set[int]:
+    """Return which of a run's evaluations are kept, the first and the last among them."""
+    return set(np.linspace(0, total - 1, min(total, MOST_STEPS)).round().astype(int).tolist())
+
+
+def _step(model: LoadedModel, number: int, look: _Look, final: Tensor, most: float) -> RecordedStep:
     autoencoder = model.components.vae
     seen = look.x / math.sqrt(1 + look.sigma**2)
     predicted_noise = (look.x - look.denoised) / look.sigma
     return RecordedStep(
-        index=look.index,
+        index=number,
         sigma=look.sigma,
         timestep=model.levels.timestep_at(look.sigma),
         x=vae.decode(autoencoder, seen),
@@ -98,8 +108,13 @@ def _step(model: LoadedModel, look: _Look, final: Tensor, most: float) -> Record
 
 def _heat(difference: Tensor, most: float) -> Image.Image:
     """Return the length of the difference in every cell in grey, white for the largest of the run."""
-    length = difference[0].float().square().mean(dim=0).sqrt() / (most or 1.0)
+    length = _length(difference) / (most or 1.0)
     return Image.fromarray((length.clamp(0, 1) * 255).to(torch.uint8).cpu().numpy())
+
+
+def _length(difference: Tensor) -> Tensor:
+    """Return [height / 8, width / 8]."""
+    return difference[0].float().square().mean(dim=0).sqrt()
 
 
 def enlarged(image: Image.Image) -> Image.Image:

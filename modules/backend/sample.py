@@ -12,6 +12,7 @@ from modules.backend.cache import LoadedModel
 from modules.backend.guidance import Clock, GuidedUNet, Steering
 from modules.backend.noise import ImageNoise
 from modules.backend.picture import Seen
+from modules.backend.recorder import Recorder
 from modules.backend.scheduler import SamplerScheduler, StepState
 from modules.params.repainting import RepaintingRequest
 from modules.params.settings import Settings
@@ -70,6 +71,8 @@ def run(
         plan.settings,
         Clock(scheduler, planned, plan.sampler.kind.masks_before),
     )
+    if isinstance(on_step, Recorder):
+        on_step.watch(unet)
     if plan.sampler.needs_unguided:
         scheduler.unguided = unet.keep_unguided()
     # 3. Steps

@@ -115,12 +115,15 @@ class Engine:
 
     # Jobs
 
-    def submit(self, request: GenerationRequest, source: str = "api") -> Job:
+    def submit(
+        self, request: GenerationRequest, source: str = "api", recorded: bool = False
+    ) -> Job:
         """Put a request in the queue.
 
         Args:
             request: What to make.
             source: Who asks: sources take turns.
+            recorded: Whether the way to the first picture is written down, see `Job.take_recording`.
 
         Raises:
             NotFound: a name in the request answers to nothing.
@@ -128,7 +131,7 @@ class Engine:
             UserError: the request cannot be carried out as it stands.
             Cancelled: the engine stops.
         """
-        return self.queue.submit(request, self.settings, source)
+        return self.queue.submit(request, self.settings, source, recorded=recorded)
 
     def job(self, job_id: str) -> Job | Batch:
         """Return a waiting, running or lately ended job, or a batch of them.

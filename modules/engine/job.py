@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 from PIL import Image
 
 from modules.core.errors import WebUIError
+from modules.params.recording import Recording
 from modules.params.request import GenerationRequest
 from modules.params.result import GeneratedImage, Progress
 from modules.plan import Plan
@@ -118,6 +119,7 @@ class Job:
         self._failure: WebUIError | None = None
         self._preview = b""
         self._depth_map = b""
+        self._recording: Recording | None = None
         self._preview_number = 0
         self._preview_at = 0.0
         self._watched_at = 0.0
@@ -154,6 +156,11 @@ class Job:
     def depth_map(self) -> bytes:
         """Return the depth by which a picture was repainted as PNG, or nothing."""
         return self._depth_map
+
+    def take_recording(self) -> Recording | None:
+        """Return how the first picture came to be and let go of it: a hundred pictures are too much to remember."""
+        recording, self._recording = self._recording, None
+        return recording
 
     def interrupt(self) -> None:
         """Ask the job to stop at its next step, or at once when it still waits."""
@@ -241,6 +248,10 @@ class Job:
         buffer = io.BytesIO()
         depth.save(buffer, format="PNG")
         self._depth_map = buffer.getvalue()
+
+    def on_recording(self, recording: Recording) -> None:
+        """Keep how the first picture came to be until it is taken."""
+        self._recording = recording
 
     def on_note(self, text: str) -> None:
         """Note something a user should know; the same words only once."""

@@ -87,6 +87,7 @@ class JobQueue:
         settings: Settings,
         source: str,
         keep: Keep | None = None,
+        recorded: bool = False,
     ) -> Job:
         """Put a request in the queue.
 
@@ -95,11 +96,12 @@ class JobQueue:
             settings: The options in force.
             source: Who asks: sources take turns.
             keep: Saves its pictures in this run, if not the owner.
+            recorded: Whether the way to the first picture is written down, see `Job.take_recording`.
 
         Raises:
             WebUIError: it cannot be planned, or the server stops.
         """
-        plan = self._owner.plan(request, settings)
+        plan = replace(self._owner.plan(request, settings), recorded=recorded)
         job = self._new_job(plan, keep=keep)
         with self.store.frozen(pinned(request, plan), settings) as frozen:
             with self._lock:

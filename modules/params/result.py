@@ -8,6 +8,8 @@ from typing import Protocol
 
 from PIL import Image
 
+from modules.params.recording import Recording
+
 
 @dataclass(frozen=True)
 class GeneratedImage:
@@ -80,6 +82,10 @@ class Listener(Protocol):
 
     def on_depth_map(self, depth: Image.Image) -> None:
         """Hand over the depth by which a picture is repainted, white for near; none of the job's pictures."""
+        ...
+
+    def on_recording(self, recording: Recording) -> None:
+        """Hand over how the first picture came to be, for a plan that asks for it."""
         ...
 
     def on_note(self, text: str) -> None:

@@ -60,7 +60,9 @@ def build_output(prefix: str) -> OutputPanel:
         elem_id=f"{prefix}_gallery",
         elem_classes="gallery",
     )
-    send = build_send_buttons(prefix)
+    with gr.Row(elem_classes="send"):
+        send = build_send_buttons(prefix)
+        how = gr.Button("How it was made", elem_id=f"{prefix}_how", min_width=120, size="sm")
     infotext = gr.HTML("", elem_id=f"{prefix}_infotext", padding=False)
     return OutputPanel(
         prefix,
@@ -72,6 +74,7 @@ def build_output(prefix: str) -> OutputPanel:
         gr.Button("Collect", visible="hidden", elem_id=f"{prefix}_collect"),
         gr.State(()),
         gr.State(0),
+        how,
         send,
     )
 

@@ -18,7 +18,15 @@ from modules.ui.memory import remember
 from modules.ui.native_size import follow_native_size
 from modules.ui.send import connect_send_buttons
 from modules.ui.styles import connect_styles
-from modules.ui.tabs import depth, img2img, inpaint, png_info, queue, txt2img
+from modules.ui.tabs import (
+    depth,
+    diffusion_process,
+    img2img,
+    inpaint,
+    png_info,
+    queue,
+    txt2img,
+)
 
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = ("canvas.js", "queue.js", "webui.js")
@@ -42,6 +50,7 @@ TABS: tuple[Tab, ...] = (
     Tab("Inpaint", inpaint.build),
     Tab("Depth", depth.build),
     Tab("PNG Info", png_info.build),
+    Tab("Diffusion process", diffusion_process.build),
     Tab("Queue", queue.build),
 )
 

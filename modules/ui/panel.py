@@ -30,6 +30,7 @@ class OutputPanel:
     collect: gr.Button
     images: gr.State  # the job's GeneratedImages in the gallery's order
     selected: gr.State  # index of the picture that is looked at
+    how: gr.Button  # shows how that picture was made
     send: dict[str, gr.Button]  # by the title of the tab that the picture is sent to
 
 

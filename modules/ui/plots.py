@@ -24,11 +24,15 @@ _HEIGHT = 300
 _BINS = 60
 
 
-def trained_levels(levels: NoiseLevels) -> Figure:
-    """Return beta, alpha bar and the logarithm of the signal-to-noise ratio over the trained timesteps."""
+def trained_levels(sigmas: NDArray[np.float64]) -> Figure:
+    """Return beta, alpha bar and the logarithm of the signal-to-noise ratio over the trained timesteps.
+
+    Args:
+        sigmas: Of every trained timestep.
+    """
     from plotly.subplots import make_subplots
 
-    process = ForwardProcess(levels)
+    process = ForwardProcess(NoiseLevels(1 / (1 + sigmas**2)))
     timesteps = np.arange(1, process.step_count + 1)
     alphas = process.alphas_cumprod
     figure = make_subplots(

@@ -48,13 +48,12 @@ def _is_valid(form: Form, name: str, value: Any) -> bool:
 
 def build_send_buttons(prefix: str) -> dict[str, gr.Button]:
     """Make the buttons where the page stands; by the title of the tab they send to."""
-    with gr.Row(elem_classes="send"):
-        return {
-            title: gr.Button(
-                f"→ {title}", elem_id=f"{prefix}_to_{title.lower()}", min_width=90, size="sm"
-            )
-            for title in TARGETS
-        }
+    return {
+        title: gr.Button(
+            f"→ {title}", elem_id=f"{prefix}_to_{title.lower()}", min_width=90, size="sm"
+        )
+        for title in TARGETS
+    }
 
 
 def connect_send_buttons(engine: Engine, sender: Form, forms: Mapping[str, Form]) -> None:

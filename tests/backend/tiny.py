@@ -116,6 +116,7 @@ class Recorder:
         self.notes: list[str] = []
         self.depth_maps: list[Any] = []
         self.batches: list[int] = []
+        self.recordings: list[Any] = []
         self._stop_after = stop_after
         self._watches = watches
         self._skips = skips
@@ -134,6 +135,9 @@ class Recorder:
 
     def on_image(self, index: int, image: Any) -> None:
         self.images.append((index, image))
+
+    def on_recording(self, recording: Any) -> None:
+        self.recordings.append(recording)
 
     def on_depth_map(self, depth: Any) -> None:
         self.depth_maps.append(depth)

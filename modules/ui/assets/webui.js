@@ -85,9 +85,13 @@ window.webui = (() => {
     fetch(`${window.webuiRoot}/internal/jobs/${jobs[prefix]}/skip`, {method: "POST"});
   }
 
-  // Shows the tab of that title.
-  function open(title) {
-    [...document.querySelectorAll("button[role=tab]")].find((tab) => tab.textContent.trim() === title)?.click();
+  // Shows the tab of that title; one within a tab comes into the page a moment after it.
+  function open(title, tries = 30) {
+    // A narrow page keeps the last tabs in a menu.
+    const tab = [...document.querySelectorAll("button[role=tab], .overflow-dropdown button")]
+      .find((one) => one.textContent.trim() === title);
+    if (tab) tab.click();
+    else if (tries) setTimeout(() => open(title, tries - 1), 100);
   }
 
   async function showState() {

@@ -1,0 +1,316 @@
+"""The reverse half of the Diffusion process tab: noise becomes a picture, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import gradio as gr
+from gradio.components import Component
+
+from modules.core.errors import WebUIError
+from modules.engine.again import make_again
+from modules.engine.engine import Engine
+from modules.engine.job import Job
+from modules.images.animation import format_names
+from modules.params.param import validated
+from modules.params.recording import Recording
+from modules.params.txt2img import Txt2ImgRequest
+from modules.plan import Plan
+from modules.sampling.noise_levels import NoiseLevels
+from modules.ui import plots, process_frames, process_words
+from modules.ui.events import QUIET
+from modules.ui.form import Form
+from modules.ui.output import stated
+from modules.ui.panel import OutputPanel
+from modules.ui.process_forward import explained
+from modules.ui.words import notice
+
+_POLL_S = 0.3
+_FIGURE_COUNT = 10  # all outputs but the sentence and the running jobs
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the half shows of a run."""
+
+    message: gr.HTML
+    step: gr.Slider
+    caption: gr.HTML
+    views: dict[str, gr.Image]
+    distances: gr.Plot
+    schedules: gr.Plot
+    histogram: gr.Plot
+    frames: gr.State
+
+    @property
+    def outputs(self) -> list[Component]:
+        """Return all of them in order."""
+        return [
+            self.message, self.step, self.caption, *self.views.values(), self.distances, self.schedules,
+            self.histogram, self.frames,
+        ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reverse:
+    """The half, for what fills it from elsewhere."""
+
+    figures: Figures
+    running: gr.State  # names of the jobs on their way
+
+    @property
+    def outputs(self) -> list[Component]:
+        """Return what `follow` yields values for."""
+        return [*self.figures.outputs, self.running]
+
+
+def build_reverse(engine: Engine, form: Form) -> Reverse:
+    """Make the half where the page stands.
+
+    Args:
+        engine: Carries out what is asked.
+        form: Empty yet.
+    """
+    with gr.Row(elem_classes="process"):
+        with gr.Column(min_width=300):
+            form.field("prompt")
+            form.field("negative_prompt")
+            with gr.Row():
+                form.field("sampler_name", min_width=140)
+                form.field("scheduler", min_width=140)
+            other = gr.Dropdown(
+                [("None", ""), *engine.choices("samplers")],
+                value="",
+                label="Beside it, another sampler",
+                elem_id="process_other_sampler",
+            )
+            form.field("steps")
+            form.field("cfg_scale")
+            with gr.Row():
+                form.field("width", min_width=140)
+                form.field("height", min_width=140)
+            form.field("seed")
+            with gr.Row():
+                show = gr.Button(
+                    "Show the reverse process", variant="primary", elem_id="process_reverse"
+                )
+                stop = gr.Button("Interrupt", variant="stop", elem_id="process_interrupt")
+        with gr.Column(min_width=300):
+            message = gr.HTML("", elem_id="process_reverse_message", padding=False)
+            explained(process_words.REVERSE)
+            views = _build_views(message)
+    figures = _build_plots(views)
+    reverse = Reverse(figures, gr.State(()))
+    show.click(
+        _shower(engine, form, other),
+        inputs={*form.components.values(), other},
+        outputs=reverse.outputs,
+        concurrency_limit=1,
+        **QUIET,
+    )
+    stop.click(_interrupter(engine), reverse.running, None, **QUIET)
+    return reverse
+
+
+def connect_how(engine: Engine, panel: OutputPanel, reverse: Reverse) -> None:
+    """Have the button under a tab's pictures show here how the one that is looked at was made."""
+
+    def show(job_id: str, selected: int) -> Iterator[Any]:
+        try:
+            job = make_again(engine.queue, job_id, selected)
+        except WebUIError as error:
+            yield _said("error", str(error))
+            return
+        yield from follow(engine, {job.plan.sampler.name: job})
+
+    panel.how.click(
+        None,
+        js="() => { webui.open('Diffusion process'); webui.open('Reverse: noise to picture'); }",
+    )
+    panel.how.click(
+        show,
+        [panel.job_id, panel.selected],
+        reverse.outputs,
+        js=f"(id, selected) => [webui.job('{panel.prefix}'), selected]",
+        concurrency_limit=1,
+        **QUIET,
+    )
+
+
+def _interrupter(engine: Engine) -> Callable[[tuple[str, ...]], None]:
+    def interrupt(ids: tuple[str, ...]) -> None:
+        for one in ids:
+            engine.interrupt(one)
+
+    return interrupt
+
+
+@dataclass(frozen=True)
+class _Views:
+    message: gr.HTML
+    step: gr.Slider
+    caption: gr.HTML
+    pictures: dict[str, gr.Image]
+    frames: gr.State
+
+
+def _build_views(message: gr.HTML) -> _Views:
+    step = gr.Slider(
+        1, 2, value=1, step=1, label="Step", elem_id="process_step", interactive=True, buttons=[]
+    )
+    caption = gr.HTML("", elem_id="process_caption", padding=False)
+    pictures: dict[str, gr.Image] = {}
+    names = list(process_frames.VIEWS.items())
+    for pair in (names[:2], names[2:]):
+        with gr.Row(elem_classes="views"):
+            for view, label in pair:
+                pictures[view] = gr.Image(
+                    label=label,
+                    interactive=False,
+                    min_width=140,
+                    buttons=["fullscreen"],
+                    elem_id=f"process_view_{view}",
+                )
+    frames = gr.State(None)
+    _build_saver(frames, message)
+    step.input(
+        _look, [step, frames], [caption, *pictures.values()], trigger_mode="always_last", **QUIET
+    )
+    return _Views(message, step, caption, pictures, frames)
+
+
+def _build_plots(views: _Views) -> Figures:
+    plots_by_name: list[gr.Plot] = []
+    rows = (
+        ("distances", process_words.DISTANCES),
+        ("schedules", process_words.SCHEDULES),
+        ("histogram", process_words.HISTOGRAM),
+    )
+    with gr.Row():
+        for name, words in rows:
+            with gr.Column(min_width=300):
+                explained(words)
+                plots_by_name.append(gr.Plot(show_label=False, elem_id=f"process_{name}"))
+    distances, schedules, histogram = plots_by_name
+    return Figures(
+        views.message, views.step, views.caption, views.pictures, distances, schedules, histogram,
+        views.frames,
+    )  # fmt: skip
+
+
+def _build_saver(frames: gr.State, message: gr.HTML) -> None:
+    with gr.Row():
+        what = gr.Dropdown(list(process_frames.ANIMATED), label="Animation of the", min_width=140)
+        kind = gr.Dropdown(format_names(), label="Format", min_width=100, elem_id="process_format")
+        save = gr.Button("Make the animation", elem_id="process_animate", min_width=140)
+    file = gr.File(label="Animation", interactive=False, visible=False, elem_id="process_animation")
+
+    def animate(kept: process_frames.Frames | None, view: str, name: str) -> tuple[Any, Any]:
+        if kept is None:
+            return notice("error", "There is nothing to save yet. Press Show first."), gr.skip()
+        try:
+            path = kept.animation(process_frames.ANIMATED[view], name)
+        except WebUIError as error:
+            return notice("error", str(error)), gr.skip()
+        return "", gr.File(value=str(path), visible=True)
+
+    save.click(animate, [frames, what, kind], [message, file], **QUIET)
+
+
+def _look(step: float, kept: process_frames.Frames | None) -> tuple[Any, ...]:
+    """Return caption and pictures of a step, counted from 1."""
+    if kept is None:
+        return ("", *[None] * len(process_frames.VIEWS))
+    number = max(0, min(int(step), kept.count) - 1)
+    caption = f'<p class="numbers">{kept.captions[number]}</p>'
+    return (caption, *[kept.path(number, view) for view in process_frames.VIEWS])
+
+
+def _shower(engine: Engine, form: Form, other: Component) -> Callable[..., Iterator[Any]]:
+    def show(values: Mapping[Component, Any]) -> Iterator[Any]:
+        try:
+            request = validated(Txt2ImgRequest, stated(Txt2ImgRequest, form.read_settings(values)))
+            jobs = submit(engine, request, values[other])
+        except WebUIError as error:
+            yield _said("error", str(error))
+            return
+        yield from follow(engine, jobs)
+
+    return show
+
+
+def submit(engine: Engine, request: Txt2ImgRequest, other: str = "") -> dict[str, Job]:
+    """Return recorded jobs by what the page calls them; the second differs by its sampler alone.
+
+    Raises:
+        WebUIError: one of them is refused.
+    """
+    alone = request.replace(n_iter=1, batch_size=1)
+    first = engine.submit(alone, "page", recorded=True)
+    jobs = {first.plan.sampler.name: first}
+    if other and other not in jobs:
+        seeds = {"seed": first.plan.request.seed, "subseed": first.plan.request.subseed}
+        jobs[other] = engine.submit(
+            alone.replace(sampler_name=other, **seeds), "page", recorded=True
+        )
+    return jobs
+
+
+def follow(engine: Engine, jobs: Mapping[str, Job]) -> Iterator[Any]:
+    """Yield what the page shows while the jobs run, and at the end their figures; until then what is drawn stays."""
+    ids = tuple(job.id for job in jobs.values())
+    while not all(job.wait(_POLL_S) for job in jobs.values()):
+        yield _said("note", _progress(list(jobs.values())), ids)
+    recordings: dict[str, Recording] = {}
+    for name, job in jobs.items():
+        recording = job.take_recording()
+        if recording is None:
+            yield _said("error", job.status().error or "Nothing was recorded of this run.")
+            return
+        recordings[name] = recording
+    yield _figures(engine, jobs, recordings)
+
+
+def _figures(
+    engine: Engine, jobs: Mapping[str, Job], recordings: Mapping[str, Recording]
+) -> tuple[Any, ...]:
+    name, recording = next(iter(recordings.items()))
+    plan = jobs[name].plan
+    kept = process_frames.keep(recording, engine.paths.temp)
+    last = kept.count
+    runs = {other: one.steps for other, one in recordings.items()}
+    return (
+        "",
+        gr.Slider(minimum=1, maximum=max(2, last), value=last),
+        *_look(last, kept),
+        plots.distances(runs),
+        plots.schedules(_curves(engine, plan, recording), plan.schedule.name),
+        plots.noise_histogram(recording.first),
+        kept,
+        (),
+    )
+
+
+def _curves(engine: Engine, plan: Plan, recording: Recording) -> dict[str, list[float]]:
+    """Return the sigmas of every schedule for the run's number of steps."""
+    levels = NoiseLevels(1 / (1 + recording.levels**2))
+    steps = plan.request.steps
+    return {
+        row.name: row.sigmas(steps, levels, plan.settings)
+        for row in engine.schedules
+        if row.sigmas is not None
+    }
+
+
+def _said(kind: Literal["note", "error"], text: str, ids: tuple[str, ...] = ()) -> tuple[Any, ...]:
+    """Return a sentence; all figures stay as they are."""
+    return (notice(kind, text), *[gr.skip()] * _FIGURE_COUNT, ids)
+
+
+def _progress(jobs: list[Job]) -> str:
+    statuses = [job.status() for job in jobs]
+    done = sum(status.progress.fraction for status in statuses) / len(statuses)
+    phase = next((status.phase for status in statuses if not status.has_ended), "Drawing")
+    return f"{phase}: {done:.0%}"
