@@ -1,0 +1,207 @@
+"""What the demo checkpoints make of a picture: kept and changed, masked, filled, continued, and by its depth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from modules.core.paths import Paths
+from modules.engine.engine import Engine
+from modules.engine.executors.local import LocalExecutor
+from modules.images.mask import blurred
+from modules.params.depth import DepthRequest
+from modules.params.device import DeviceOptions
+from modules.params.image import ImageField
+from modules.params.image_kinds import MASK
+from modules.params.img2img import Img2ImgRequest
+from modules.prompt.tokens import ClipTokenizer
+from tools.demo_model.drawing import draw
+from tools.demo_model.scenes import Landscape, ShapeScene, Thing
+
+ROOT = Path(__file__).resolve().parents[2]
+SIDE = 256
+BOX = (16, 64, 120, 200)
+RED_CIRCLE = "a red circle on the left on a gray background"
+PLAIN, INPAINTING, DEPTH = (f"demo/demo{kind}.safetensors" for kind in ("", "-inpainting", "-depth"))
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    paths = Paths(ROOT, tmp_path_factory.mktemp("data"))
+    tokenizer = ClipTokenizer(paths.configs / "clip" / "bpe_simple_vocab_16e6.txt.gz")
+    made = Engine(paths, LocalExecutor(DeviceOptions(use_cpu=True), tokenizer), tokenizer)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def star() -> Image.Image:
+    """A white star on grey, whose left arm reaches under the mask."""
+    pixels, _ = draw(ShapeScene(3, "gray", (Thing("star", "white"),), "large", "right"), SIDE, SIDE)
+    return Image.fromarray(pixels)
+
+
+def mask_of(size: tuple[int, int] = (SIDE, SIDE), box: tuple[int, int, int, int] = BOX) -> Image.Image:
+    mask = Image.new("L", size)
+    mask.paste(255, box)
+    return mask
+
+
+def made(engine: Engine, request: Any) -> Image.Image:
+    job = engine.submit(request)
+    job.wait(120)
+    assert job.status().state == "done", job.status().error
+    with Image.open(job.status().images[0].path) as image:
+        return image.convert("RGB")
+
+
+def repainted(engine: Engine, picture: Image.Image, mask: Image.Image | None = None, **fields: Any) -> np.ndarray:
+    given = {
+        "init_image": ImageField.from_pil(picture),
+        "mask": None if mask is None else ImageField.from_pil(mask, MASK),
+        "sd_model_checkpoint": PLAIN,
+        "prompt": RED_CIRCLE,
+        "sampler_name": "Euler",
+        "width": SIDE,
+        "height": SIDE,
+        "steps": 12,
+        "seed": 1,
+        "cfg_scale": 5,
+        "denoising_strength": 1,
+    }
+    return np.asarray(made(engine, Img2ImgRequest(**{**given, **fields})))
+
+
+def within(pixels: np.ndarray, box: tuple[int, int, int, int] = BOX) -> np.ndarray:
+    left, top, right, bottom = box
+    return pixels[top:bottom, left:right].astype(float)
+
+
+def red_share(pixels: np.ndarray) -> float:
+    """Return how many of the pixels are clearly red."""
+    red, green, blue = np.moveaxis(pixels.astype(int), -1, 0)
+    return float((red - np.maximum(green, blue) > 80).mean())
+
+
+def outside(mask: Image.Image, blur: float = 4) -> np.ndarray:
+    """Return which pixels lie outside the blurred mask."""
+    return np.asarray(blurred(mask, blur, blur)) == 0
+
+
+def test_little_strength_keeps_the_picture_and_much_changes_it(engine: Engine, star: Image.Image):
+    prompt = "a red circle on a blue background"
+    little, much = (
+        repainted(engine, star, prompt=prompt, denoising_strength=strength) for strength in (0.05, 0.9)
+    )
+    original = np.asarray(star).astype(int)
+    assert np.abs(little - original).mean() < 12 < 60 < np.abs(much - original).mean()
+    assert red_share(little) == 0 and red_share(much) > 0.05
+
+
+@pytest.mark.parametrize("checkpoint", [PLAIN, INPAINTING])
+@pytest.mark.parametrize("sampler", ["Euler", "DDIM"])
+def test_what_is_asked_for_appears_under_the_mask_and_no_other_byte_changes(
+    engine: Engine, star: Image.Image, checkpoint: str, sampler: str
+):
+    mask = mask_of()
+    pixels = repainted(engine, star, mask, sd_model_checkpoint=checkpoint, sampler_name=sampler)
+    kept = outside(mask)
+    assert np.array_equal(pixels[kept], np.asarray(star)[kept])
+    assert red_share(within(pixels)) > 0.3
+
+
+def test_what_is_not_masked_is_repainted_when_asked(engine: Engine, star: Image.Image):
+    mask = mask_of()
+    pixels = repainted(engine, star, mask, inpainting_mask_invert=True, steps=2)
+    kept = outside(Image.fromarray(255 - np.asarray(mask)))
+    assert np.array_equal(pixels[kept], np.asarray(star)[kept])
+    assert np.abs(pixels[:, 200:].astype(int) - np.asarray(star)[:, 200:]).mean() > 10
+
+
+def test_the_masked_contents_are_what_they_are_called(engine: Engine):
+    """Strength 0 makes one step at the last level, so that what lay under the mask is seen."""
+    picture = Image.new("RGB", (SIDE, SIDE), (60, 90, 200))
+    picture.paste((250, 250, 250), (40, 88, 96, 176))
+    seen = {
+        content: within(
+            repainted(engine, picture, mask_of(), denoising_strength=0, prompt="", inpainting_fill=content)
+        )[40:-40, 30:-30]
+        for content in range(4)
+    }
+    fill, original, noise, nothing = (seen[content] for content in range(4))
+    assert np.abs(original - 250).mean() < 25
+    assert np.abs(fill - (60, 90, 200)).mean() < 35, "the colour around"
+    assert noise.std(axis=(0, 1)).mean() > 2 * max(fill.std(axis=(0, 1)).mean(), nothing.std(axis=(0, 1)).mean())
+    assert np.abs(nothing - fill).mean() > 15 < np.abs(nothing - original).mean()
+
+
+def test_only_the_masked_part_of_a_photo_is_made_and_the_rest_keeps_its_resolution(engine: Engine, star: Image.Image):
+    grain = np.random.default_rng(0).integers(-20, 20, (800, 1000, 3))
+    photo = Image.fromarray((np.asarray(star.resize((1000, 800))) + grain).clip(0, 255).astype(np.uint8))
+    mask = mask_of(photo.size, (60, 200, 460, 600))
+    pixels = repainted(engine, photo, mask, inpaint_full_res=True, prompt="a red circle", inpainting_fill=0)
+    kept = outside(mask)
+    assert pixels.shape == (800, 1000, 3)
+    assert np.array_equal(pixels[kept], np.asarray(photo)[kept])
+    assert red_share(within(pixels, (60, 200, 460, 600))) > 0.1
+
+
+def test_soft_inpainting_blends_within_the_mask_and_changes_no_byte_outside(engine: Engine, star: Image.Image):
+    mask = mask_of()
+    soft = {"soft_inpainting_enabled": True, "mask_blur": 16, "inpainting_fill": 0}
+    pixels = repainted(engine, star, mask, **soft)
+    kept = outside(mask, 16)
+    assert np.array_equal(pixels[kept], np.asarray(star)[kept])
+    assert red_share(within(pixels)) > 0.2
+
+
+@pytest.mark.parametrize("checkpoint", [PLAIN, INPAINTING])
+def test_a_picture_is_continued_beyond_its_side(engine: Engine, star: Image.Image, checkpoint: str):
+    pixels = repainted(
+        engine,
+        star,
+        prompt="a white star on a gray background",
+        width=SIDE + 128,
+        outpaint_left=128,
+        inpainting_fill=0,
+        sd_model_checkpoint=checkpoint,
+    )
+    assert pixels.shape == (SIDE, SIDE + 128, 3)
+    assert np.array_equal(pixels[:, 128 + 20 :], np.asarray(star)[:, 20:]), "eight pixels and their blur are repainted"
+    new = pixels[:, :110].astype(float)
+    assert np.ptp(new.mean(axis=(0, 1))) < 40 and 80 < new.mean() < 235, "grey, and perhaps a piece of a star"
+
+
+def test_latents_can_be_enlarged(engine: Engine, star: Image.Image):
+    pixels = repainted(engine, star.resize((128, 128)), resize_mode=3, steps=2, denoising_strength=0.3)
+    assert pixels.shape == (SIDE, SIDE, 3)
+
+
+def test_corrected_colours_are_those_of_the_picture(engine: Engine, star: Image.Image):
+    prompt = "a red circle on a blue background"
+    pixels = repainted(engine, star, prompt=prompt, override_settings={"img2img_color_correction": True})
+    assert red_share(pixels) < 0.02
+    assert np.ptp(pixels.reshape(-1, 3).mean(axis=0)) < 15
+
+
+def test_the_scene_stays_where_it_is_while_night_falls(engine: Engine):
+    pixels, depth = draw(Landscape(5, "day", "hills", "house", "red", "left"), SIDE, SIDE)
+    fields = {"width": SIDE, "height": SIDE, "steps": 12, "seed": 1, "cfg_scale": 5, "sampler_name": "Euler"}
+    request = DepthRequest(
+        prompt="a house with a red roof on the left on hills at night",
+        sd_model_checkpoint=DEPTH,
+        init_image=ImageField.from_pil(Image.fromarray(pixels)),
+        denoising_strength=0.95,
+        **fields,
+    )
+    night = made(engine, request)
+    sky = (96, 0, SIDE, 48)
+    assert within(np.asarray(night), sky).mean() < 100 < within(pixels, sky).mean()
+    engine.select_checkpoint(DEPTH)
+    again = engine.estimate_depth(ImageField.from_pil(night), (SIDE, SIDE))
+    assert np.corrcoef(np.asarray(again).ravel(), depth.ravel())[0, 1] > 0.9
