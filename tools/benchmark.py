@@ -2,6 +2,7 @@
 
 python tools/benchmark.py startup     process start to the page's first answer, over `import gradio`
 python tools/benchmark.py txt2img     20 steps on the demo model, over the bare stock pipeline
+python tools/benchmark.py img2img     img2img, inpainting and depth, over their bare stock pipelines; a photo's way
 python tools/benchmark.py load        a full-size SD 1.5 checkpoint, over diffusers' own loading and a plain read
 python tools/benchmark.py samplers    each sampler's own milliseconds per step, beside diffusers' scheduler of that name
 """
@@ -27,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from modules.launch.environment import apply_environment  # noqa: E402 - found through the line above
-from tools import load_benchmark, sampler_benchmark  # noqa: E402
+from tools import img2img_benchmark, load_benchmark, sampler_benchmark  # noqa: E402
 
 _SIDE = 256
 _STEPS = 20
@@ -39,12 +40,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("startup", "txt2img", "load", "samplers"))
+    parser.add_argument("what", choices=("startup", "txt2img", "img2img", "load", "samplers"))
     parser.add_argument("--rounds", type=int, default=7, help="how often each side is timed")
     asked = parser.parse_args()
     apply_environment(os.environ)
     if asked.what == "load":
         load_benchmark.run(min(asked.rounds, 3))
+        return
+    if asked.what == "img2img":
+        img2img_benchmark.run(asked.rounds, compare)
         return
     if asked.what == "samplers":
         sampler_benchmark.run(asked.rounds)

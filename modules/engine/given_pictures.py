@@ -90,7 +90,8 @@ class GivenPictures:
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f"{name}.{os.getpid()}-{threading.get_ident()}.part"
         try:
-            picture.to_pil().save(partial, format="PNG", compress_level=1)
+            # Not packed: of a photo that would take a second between Generate and the device.
+            picture.to_pil().save(partial, format="TIFF")
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
@@ -99,7 +100,7 @@ class GivenPictures:
 def _name(picture: ImageField) -> str:
     digest = hashlib.sha256(f"{picture.mode} {picture.size} ".encode())
     digest.update(picture.pixels)
-    return f"{digest.hexdigest()}.png"
+    return f"{digest.hexdigest()}.tiff"
 
 
 def _delete(path: Path) -> None:
