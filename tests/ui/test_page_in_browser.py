@@ -131,7 +131,7 @@ def test_clip_skip_counts_from_the_next_picture_on(page):
 def test_tokens_are_counted_while_typing(page):
     page.fill("#txt2img_prompt textarea", "a photo of a cat, " * 20)
 
-    page.wait_for_selector("#txt2img_prompt_counter span:has-text('120/150')")
+    page.wait_for_selector("#txt2img_prompt_counter span:has-text('123/150')")
 
 
 def test_nothing_is_fetched_from_another_host(server, browser):
