@@ -36,16 +36,17 @@ def build_depth_preview(engine: Engine, form: Form, height: int) -> None:
         form: Has its picture and depth map already, and gets the fields of the adjustment.
         height: Of the depth's picture.
     """
-    estimate = gr.Button("Estimate depth", elem_id=f"{form.prefix}_estimate", size="sm")
-    message = gr.HTML("", elem_id=f"{form.prefix}_estimate_message", padding=False)
-    preview = gr.Image(
-        label="Depth as it is used: white is near",
-        format="png",
-        interactive=False,
-        buttons=["download", "fullscreen"],
-        height=height,
-        elem_id=f"{form.prefix}_preview",
-    )
+    with gr.Column(elem_classes="pictures"):
+        estimate = gr.Button("Estimate depth", elem_id=f"{form.prefix}_estimate", size="sm")
+        message = gr.HTML("", elem_id=f"{form.prefix}_estimate_message", padding=False)
+        preview = gr.Image(
+            label="Depth as it is used: white is near",
+            format="png",
+            interactive=False,
+            buttons=["download", "fullscreen"],
+            height=height,
+            elem_id=f"{form.prefix}_preview",
+        )
     for name in ADJUSTMENTS:
         form.field(name)
     picture, given = form.components["init_image"], form.components["depth_map"]

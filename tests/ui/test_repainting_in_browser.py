@@ -159,6 +159,8 @@ def test_the_brush_is_finer_when_zoomed_in_the_eraser_erases_and_a_phone_has_roo
     }
     assert sorted(tops, key=tops.get) == list(tops)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.evaluate("webui.open('Depth')")
+    page.wait_for_selector("#depth_generate:visible")
     page.set_viewport_size({"width": 1280, "height": 900})
 
 
