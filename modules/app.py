@@ -198,7 +198,8 @@ def open_socket(flags: Flags) -> socket.socket:
     reason = ""
     for port in ports:
         family = socket.AF_INET6 if ":" in flags.host else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        # Named, or asyncio leaves Nagle's algorithm on, and every answer takes 40 ms longer.
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         if os.name == "posix":  # on Windows the option would let two servers share a port
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

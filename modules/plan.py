@@ -177,7 +177,7 @@ def make_plan(
         schedule=schedule,
         batches=_batches(request, seed, subseed),
         settings=_effective(settings, request, checkpoint, family, heard_options),
-        notes=(*_notes(request, model, family), *look_over(request)),
+        notes=(*_notes(request, model, models), *look_over(request)),
     )
     if not isinstance(plan.request, Txt2ImgRequest) or not plan.request.enable_hr:
         return plan
@@ -287,8 +287,8 @@ def _effective(
     return settings.replace(**{name: getattr(DEFAULTS, name) for name in without_effect})
 
 
-def _notes(request: GenerationRequest, model: ModelPlan, family: Family) -> tuple[str, ...]:
-    checkpoint, size = model.checkpoint, native_size(model, family)
+def _notes(request: GenerationRequest, model: ModelPlan, models: ModelManager) -> tuple[str, ...]:
+    checkpoint, size = model.checkpoint, native_size(model, models)
     notes: list[str] = []
     if min(request.width, request.height) < size:
         notes.append(too_small(checkpoint.name, size))

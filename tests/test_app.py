@@ -69,6 +69,7 @@ def test_a_free_port_that_was_asked_for_is_taken(taken: int, capsys: pytest.Capt
         free = probe.getsockname()[1]
     with app.open_socket(Flags(port=free)) as sock:
         assert sock.getsockname() == ("127.0.0.1", free)
+        assert sock.proto == socket.IPPROTO_TCP, "what asyncio turns Nagle's algorithm off by"
     assert capsys.readouterr().out == ""
 
 

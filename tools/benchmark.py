@@ -4,6 +4,7 @@ python tools/benchmark.py startup     process start to the page's first answer, 
 python tools/benchmark.py txt2img     20 steps on the demo model, over the bare stock pipeline
 python tools/benchmark.py img2img     img2img, inpainting and depth, over their bare stock pipelines; a photo's way
 python tools/benchmark.py load        a full-size SD 1.5 checkpoint, over diffusers' own loading and a plain read
+python tools/benchmark.py api         the queue and the HTTP API: round trip, answers while generating, load, restart
 python tools/benchmark.py samplers    each sampler's own milliseconds per step, beside diffusers' scheduler of that name
 """
 
@@ -28,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from modules.launch.environment import apply_environment  # noqa: E402 - found through the line above
-from tools import img2img_benchmark, load_benchmark, sampler_benchmark  # noqa: E402
+from tools import api_benchmark, img2img_benchmark, load_benchmark, sampler_benchmark  # noqa: E402
 
 _SIDE = 256
 _STEPS = 20
@@ -40,7 +41,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("startup", "txt2img", "img2img", "load", "samplers"))
+    names = ("startup", "txt2img", "img2img", "load", "api", "samplers")
+    parser.add_argument("what", choices=names)
     parser.add_argument("--rounds", type=int, default=7, help="how often each side is timed")
     asked = parser.parse_args()
     apply_environment(os.environ)
@@ -49,6 +51,9 @@ def main() -> None:
         return
     if asked.what == "img2img":
         img2img_benchmark.run(asked.rounds, compare)
+        return
+    if asked.what == "api":
+        api_benchmark.run(asked.rounds)
         return
     if asked.what == "samplers":
         sampler_benchmark.run(asked.rounds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -22,8 +23,6 @@ from modules.engine.engine import Engine
 from modules.engine.job import Job
 from modules.params.request import GenerationRequest
 from modules.params.txt2img import Txt2ImgRequest
-
-_POLL_S = 0.02
 
 
 def generation_router(engine: Engine) -> APIRouter:
@@ -59,11 +58,22 @@ def generation_router(engine: Engine) -> APIRouter:
         request: GenerationRequest, echoed: Mapping[str, Any], warnings: list[str]
     ) -> dict[str, Any]:
         job = await run_in_threadpool(engine.submit, request)
-        while not job.wait(0):  # holds none of the 40 threads that all other routes share
-            await asyncio.sleep(_POLL_S)
+        await _until_ended(job)
         return await run_in_threadpool(answer, job, echoed, warnings)
 
     return router
+
+
+async def _until_ended(job: Job) -> None:
+    """Wait without any of the 40 threads that all other routes share."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+    def wake() -> None:
+        with contextlib.suppress(RuntimeError):  # the caller went away, and the loop with it
+            loop.call_soon_threadsafe(ended.set)
+
+    job.when_ended(wake)
+    await ended.wait()
 
 
 def _sees_depth(engine: Engine, body: Mapping[str, Any]) -> bool:

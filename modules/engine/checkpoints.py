@@ -71,7 +71,7 @@ class Checkpoints:
         try:
             found = self.find()
             plan = plan_model(self._models, found, self._settings())
-            return native_size(plan, self._models.family_of(found))
+            return native_size(plan, self._models)
         except WebUIError:
             return 0
 

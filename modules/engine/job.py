@@ -110,6 +110,7 @@ class Job:
         self._skipped = threading.Event()
         self._is_last_batch = False
         self._ended = threading.Event()
+        self._waiting: list[Callable[[], object]] = []
         self._state: JobState = "queued"
         self._phase = "Waiting"
         self._progress = Progress(0, 0)
@@ -181,6 +182,14 @@ class Job:
         """Return whether the job has ended, waiting for it at most so long."""
         return self._ended.wait(timeout_s)
 
+    def when_ended(self, callback: Callable[[], object]) -> None:
+        """Call back once the job has ended, on whichever thread ends it; at once when it has."""
+        with self._lock:
+            if not self._ended.is_set():
+                self._waiting.append(callback)
+                return
+        callback()
+
     # What the engine and the device's thread report.
 
     def end(self, state: JobState, error: str = "", failure: WebUIError | None = None) -> None:
@@ -189,13 +198,20 @@ class Job:
             return
         if self._log is not None:
             self._log.ended(self.status())
-        self._ended.set()
+        self._wake()
 
     def leave(self, error: str) -> None:
         """End a waiting job for this run alone: the log keeps it for the next start."""
         self._interrupted.set()
         if self._settle("cancelled", error, None):
+            self._wake()
+
+    def _wake(self) -> None:
+        with self._lock:
             self._ended.set()
+            waiting, self._waiting = self._waiting, []
+        for callback in waiting:
+            callback()
 
     def _settle(self, state: JobState, error: str, failure: WebUIError | None) -> bool:
         with self._lock:

@@ -18,6 +18,7 @@ from modules.models.scan import FoundFile, scan
 from modules.models.text_encoders import TextEncoderFile, TextEncoderFiles, TextSide, text_side
 from modules.models.vaes import VaeFile, VaeFiles
 from modules.models.verdicts import Verdict, Verdicts
+from modules.models.yaml_section import Sections
 
 SHORT_HASH_LENGTH = 10
 HASH = re.compile(r"[0-9a-f]{8,64}")
@@ -89,6 +90,7 @@ class ModelManager:
         text_folders: Sequence[Path] = (),
     ) -> None:
         self.memory = cache
+        self.sections = Sections()
         self.vaes = VaeFiles(vae_folders, folders)
         self._text_encoders = TextEncoderFiles(text_folders)
         self._donors: Mapping[TextSide, Sequence[TextEncoderFile]] = {}

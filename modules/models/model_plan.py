@@ -12,7 +12,7 @@ from modules.models.manager import Checkpoint, ModelManager
 from modules.models.predictions import Prediction, remembered
 from modules.models.text_encoders import TextEncoderFile
 from modules.models.vaes import VaeFile
-from modules.models.yaml_section import Section, read_section
+from modules.models.yaml_section import Section
 from modules.params.settings import Settings
 
 PIXELS_PER_LATENT = 8
@@ -71,15 +71,16 @@ def plan_model(models: ModelManager, checkpoint: Checkpoint, settings: Settings)
     )
 
 
-def native_size(plan: ModelPlan, family: Family) -> int:
+def native_size(plan: ModelPlan, models: ModelManager) -> int:
     """Return the width and height in pixels that a model was made for.
 
     Args:
         plan: The model.
-        family: Its row of the families' table.
+        models: Knows its family and has read its .yaml.
     """
+    family = models.family_of(plan.checkpoint)
     try:
-        params = read_section(plan.config).section("model").section("params")
+        params = models.sections.read(plan.config).section("model").section("params")
         return _size_of(params, plan, family)
     except WebUIError:  # what is wrong with it is told when it is loaded
         return family.native_size

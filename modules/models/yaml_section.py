@@ -146,6 +146,25 @@ def read_section(file: Path) -> Section:
     return Section(cast("dict[str, Any]", values), file)
 
 
+class Sections:
+    """Reads .yaml files, each once for as long as it stays as it is: parsing one takes longer than the smallest step."""
+
+    def __init__(self) -> None:
+        self._read: dict[Path, tuple[int, int, Section]] = {}
+
+    def read(self, file: Path) -> Section:
+        """Return the whole of a .yaml file; see `read_section`."""
+        try:
+            found = file.stat()
+        except OSError:
+            return read_section(file)  # says why not
+        size, modified, section = self._read.get(file, (-1, 0, None))
+        if section is None or (size, modified) != (found.st_size, found.st_mtime_ns):
+            section = read_section(file)
+            self._read[file] = found.st_size, found.st_mtime_ns, section
+        return section
+
+
 def _check_bounds(file: Path, events: Iterable[object]) -> None:
     """Read as far as the first sign that the file would fill the memory or take minutes to read."""
     import yaml

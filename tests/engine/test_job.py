@@ -53,6 +53,15 @@ def test_an_ended_job_wakes_who_waits(job: Job, state: Any):
     assert job.status().has_ended
 
 
+def test_who_waits_is_called_once_even_when_too_late(job: Job):
+    called: list[str] = []
+    job.when_ended(lambda: called.append("before"))
+    job.end("done")
+    job.end("failed")
+    job.when_ended(lambda: called.append("after"))
+    assert called == ["before", "after"]
+
+
 def test_pictures_are_kept_in_order_and_a_remark_is_told_once(job: Job):
     for index in range(2):
         job.on_image(index, Image.new("RGB", (8, 8)))

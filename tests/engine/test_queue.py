@@ -277,23 +277,3 @@ def test_an_ended_job_is_known_after_a_restart(start):
     after = engine.queue.status(before.id)
     assert (after.state, after.images, after.progress.fraction) == ("done", before.images, 1.0)
     assert finish(engine.queue.retry(before.id)).status().images[1].seed == 8
-
-
-# Load
-
-
-def test_two_hundred_jobs_from_fifty_threads_are_all_done(engine: Engine):
-    done: list[str] = []
-
-    def call(number: int) -> None:
-        for turn in range(4):
-            status = finish(engine.submit(SMALL.replace(seed=number * 4 + turn, steps=1))).status()
-            done.append(f"{status.state} {status.images[0].seed}")
-
-    threads = [threading.Thread(target=call, args=(number,)) for number in range(50)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE_S)
-    assert sorted(done) == sorted(f"done {seed}" for seed in range(200))
-    assert engine.queue.store.waiting_count() == 0

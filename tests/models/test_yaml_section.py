@@ -1,7 +1,7 @@
 import pytest
 
 from modules.core.errors import NotFound, UserError
-from modules.models.yaml_section import read_section
+from modules.models.yaml_section import Sections, read_section
 
 
 def read(tmp_path, text):
@@ -64,3 +64,15 @@ def test_a_broken_file_is_told_in_words(tmp_path, text, said):
 def test_a_missing_file_is_not_found(tmp_path):
     with pytest.raises(NotFound):
         read_section(tmp_path / "gone.yaml")
+
+
+def test_a_file_is_read_anew_only_when_it_has_changed(tmp_path):
+    file, sections = tmp_path / "model.yaml", Sections()
+    file.write_text("model: {params: {image_size: 64}}")
+    first = sections.read(file)
+    assert sections.read(file) is first
+    file.write_text("model: {params: {image_size: 96}}  # longer")
+    assert sections.read(file).section("model").section("params").integer("image_size") == 96
+    file.unlink()
+    with pytest.raises(NotFound):
+        sections.read(file)

@@ -1,0 +1,271 @@
+"""What the queue and the HTTP API cost: in round trips, in answers while generating, under load, and at a restart."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+ONE_STEP = {
+    "prompt": "a red circle",
+    "width": 64,
+    "height": 64,
+    "steps": 1,
+    "sampler_name": "Euler",
+    "seed": 1,
+}
+LONG = {**ONE_STEP, "width": 512, "height": 512, "steps": 200}
+FINISHED_JOBS = 10_000
+SUBMITTED = 500
+CALLS, THREADS = 200, 50
+
+
+def run(rounds: int) -> None:
+    """Print every measure.
+
+    Args:
+        rounds: How many times ten round trips are timed.
+    """
+    print(f"store with {FINISHED_JOBS} finished jobs: ", end="", flush=True)
+    with tempfile.TemporaryDirectory() as empty, tempfile.TemporaryDirectory() as full:
+        fill_store(Path(full), FINISHED_JOBS)
+        size = (Path(full) / "queue" / "jobs.sqlite").stat().st_size / 2**20
+        opened = min(open_store(Path(full)) for _ in range(3))
+        started = [
+            statistics.median(start_time(Path(place)) for _ in range(3)) for place in (empty, full)
+        ]
+        print(
+            f"{size:.0f} MiB, opened in {opened * 1000:.0f} ms; server start to the queue's first answer "
+            f"{started[1]:.2f} s, without jobs {started[0]:.2f} s"
+        )
+    with tempfile.TemporaryDirectory() as data, serving(Path(data), ready=True) as server:
+        measure_round_trip(server, 10 * rounds)
+        measure_submission(server)
+        measure_progress(server)
+        measure_load(server)
+
+
+# A restart
+
+
+def fill_store(data: Path, count: int) -> None:
+    """Store so many finished jobs of one picture."""
+    from modules.engine.line import Place
+    from modules.engine.store import Store
+    from modules.params.result import GeneratedImage
+    from modules.params.settings import Settings
+    from modules.params.txt2img import Txt2ImgRequest
+
+    store = Store(data / "queue")
+    request, settings = Txt2ImgRequest(prompt="mountains at sunset, " * 10), Settings()
+    for number in range(count):
+        with store.frozen(request, settings) as frozen:
+            store.add(Place(0, number, f"job-{number}", "api"), frozen, 1)
+        store.started(f"job-{number}")
+        store.kept(
+            f"job-{number}", 0, GeneratedImage(0, number, request.prompt * 3, data / "x.png")
+        )
+    with store._lock:
+        connection = store._open().connection
+        with connection:
+            connection.execute("UPDATE jobs SET state = 'done', ended = created")
+    store.close()
+
+
+def open_store(data: Path) -> float:
+    """Return the seconds from nothing to the newest jobs of the store."""
+    from modules.engine.store import Store
+
+    began = time.perf_counter()
+    store = Store(data / "queue")
+    assert len(store.left_over()) == 0 and len(store.past(40)) == 40
+    took = time.perf_counter() - began
+    store.close()
+    return took
+
+
+def start_time(data: Path) -> float:
+    """Return the seconds from the start of the process to the queue's first answer."""
+    began = time.perf_counter()
+    with serving(data) as server:
+        server.get("/internal/queue")
+        return time.perf_counter() - began
+
+
+# A running server
+
+
+class Server:
+    """A server of its own process, called over connections that stay open, one a thread."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+        self.process = process
+        self._port = port
+        self._kept = threading.local()
+
+    def get(self, path: str) -> Any:
+        """Return the JSON, or the text, that a path answers."""
+        return self._call("GET", path, None)
+
+    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Return the JSON that a path answers to a body."""
+        return self._call("POST", path, json.dumps(body or {}))
+
+    def delete(self, path: str) -> Any:
+        """Return the JSON that a path answers to its deletion."""
+        return self._call("DELETE", path, None)
+
+    def resident_mib(self) -> float:
+        """Return the memory of the process."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def _call(self, method: str, path: str, body: str | None) -> Any:
+        try:
+            status, kind, text = self._exchange(method, path, body)
+        except http.client.RemoteDisconnected:  # the connection has been idle for too long
+            del self._kept.connection
+            status, kind, text = self._exchange(method, path, body)
+        if status >= 400:
+            raise SystemExit(f"{method} {path}: {status} {text[:300]!r}")
+        return json.loads(text) if "json" in kind else text
+
+    def _exchange(self, method: str, path: str, body: str | None) -> tuple[int, str, bytes]:
+        if not hasattr(self._kept, "connection"):
+            self._kept.connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=300)
+            self._kept.connection.connect()
+            self._kept.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._kept.connection.request(method, path, body, {"Content-Type": "application/json"})
+        answer = self._kept.connection.getresponse()
+        return answer.status, answer.headers["content-type"], answer.read()
+
+
+@contextmanager
+def serving(data: Path, ready: bool = False) -> Iterator[Server]:
+    """Start a server with the page and the API; wait for its checkpoint if asked."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "modules",
+        "--use-cpu",
+        "--port",
+        str(port),
+        "--data-dir",
+        str(data),
+    ]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    try:
+        while "Running on" not in process.stdout.readline():
+            if process.poll() is not None:
+                raise SystemExit("The server did not start.")
+        server = Server(process, port)
+        while ready and server.get("/internal/state")["phase"] != "ready":
+            time.sleep(0.1)
+        yield server
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+
+
+def timed(call: Callable[[], Any]) -> float:
+    """Return the milliseconds of a call."""
+    began = time.perf_counter()
+    call()
+    return (time.perf_counter() - began) * 1000
+
+
+def spread(times: list[float]) -> str:
+    """Return median, 95th percentile and largest of times in milliseconds."""
+    times = sorted(times)
+    return f"median {statistics.median(times):.0f} ms, 95 % within {times[int(len(times) * 0.95)]:.0f} ms, longest {times[-1]:.0f} ms"
+
+
+def measure_round_trip(server: Server, count: int) -> None:
+    """Print what the API adds to the engine's own time for the smallest picture."""
+    call = lambda: server.post("/sdapi/v1/txt2img", ONE_STEP)  # noqa: E731
+    for _ in range(3):
+        call()
+    whole = [timed(call) for _ in range(count)]
+    jobs = server.get(f"/api/v1/jobs?state=ended&limit={count}")["jobs"]
+    own = [(job["ended"] - job["started"]) * 1000 for job in reversed(jobs)]
+    added = [a - b for a, b in zip(whole, own, strict=True)]
+    print(
+        f"round trip, 1 step at 64x64: {statistics.median(whole):.1f} ms, the engine's own time "
+        f"{statistics.median(own):.1f} ms, added {statistics.median(added):.1f} ms"
+    )
+
+
+def measure_submission(server: Server) -> None:
+    """Print how many jobs a second the queue takes, one after another and from eight threads."""
+    server.post("/api/v1/queue/pause")
+    began = time.perf_counter()
+    for _ in range(SUBMITTED):
+        server.post("/api/v1/jobs", ONE_STEP)
+    alone = SUBMITTED / (time.perf_counter() - began)
+    began = time.perf_counter()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: server.post("/api/v1/jobs", ONE_STEP), range(SUBMITTED)))
+    together = SUBMITTED / (time.perf_counter() - began)
+    listed = [timed(lambda: server.get("/internal/queue")) for _ in range(20)]
+    server.post("/internal/queue/cancel")
+    server.post("/api/v1/queue/resume")
+    print(
+        f"jobs submitted a second: {alone:.0f} by one caller, {together:.0f} by eight; "
+        f"the Queue tab's answer with {2 * SUBMITTED} waiting: {spread(listed)}"
+    )
+
+
+def measure_progress(server: Server) -> None:
+    """Print how soon /sdapi/v1/progress answers while a picture is made."""
+    job = server.post("/api/v1/jobs", LONG)["id"]
+    while server.get(f"/api/v1/jobs/{job}")["state"] != "running":
+        time.sleep(0.05)
+    times: list[float] = []
+    for _ in range(100):
+        times.append(timed(lambda: server.get("/sdapi/v1/progress")))
+        time.sleep(0.02)
+    assert server.get(f"/api/v1/jobs/{job}")["state"] == "running"
+    server.delete(f"/api/v1/jobs/{job}")
+    print(f"/sdapi/v1/progress while generating: {spread(times)}")
+
+
+def measure_load(server: Server) -> None:
+    """Print what others see while many callers wait, and what it costs in memory."""
+    before = server.resident_mib()
+    times: dict[str, list[float]] = {"/sdapi/v1/progress": [], "/": []}
+    largest = before
+    began = time.perf_counter()
+    with ThreadPoolExecutor(THREADS) as pool:
+        answers = [pool.submit(server.post, "/sdapi/v1/txt2img", ONE_STEP) for _ in range(CALLS)]
+        while not all(answer.done() for answer in answers):
+            for path, taken in times.items():
+                taken.append(timed(lambda path=path: server.get(path)))
+            largest = max(largest, server.resident_mib())
+            time.sleep(0.05)
+        assert all(len(answer.result()["images"]) == 1 for answer in answers)
+    print(
+        f"{CALLS} calls from {THREADS} threads: all answered in {time.perf_counter() - began:.1f} s, memory "
+        f"{before:.0f} MiB before, at most {largest:.0f} MiB"
+    )
+    for path, taken in times.items():
+        print(f"  {path} meanwhile: {spread(taken)} ({len(taken)} calls)")
