@@ -252,6 +252,10 @@ def measure_progress(server: Server) -> None:
 def measure_load(server: Server) -> None:
     """Print what others see while many callers wait, and what it costs in memory."""
     before = server.resident_mib()
+    idle = {
+        path: [timed(lambda path=path: server.get(path)) for _ in range(30)]
+        for path in ("/sdapi/v1/progress", "/")
+    }
     times: dict[str, list[float]] = {"/sdapi/v1/progress": [], "/": []}
     largest = before
     began = time.perf_counter()
@@ -268,4 +272,6 @@ def measure_load(server: Server) -> None:
         f"{before:.0f} MiB before, at most {largest:.0f} MiB"
     )
     for path, taken in times.items():
-        print(f"  {path} meanwhile: {spread(taken)} ({len(taken)} calls)")
+        print(
+            f"  {path} meanwhile: {spread(taken)}; before, when nothing ran: {spread(idle[path])}"
+        )

@@ -1,5 +1,6 @@
 """The whole page in Chromium: from words to a picture, reloads, phones, stopping."""
 
+import json
 import re
 import urllib.request
 
@@ -87,6 +88,29 @@ def test_a_preview_is_shown_while_the_job_runs(page):
 
     page.click("#txt2img_interrupt")
     page.wait_for_selector("#txt2img_generate:visible")
+
+
+def test_the_queue_tab_shows_a_job_and_stops_retries_and_pauses(server, page):
+    body = {"task": "txt2img", "prompt": "a queue of hearts", "steps": 20, "width": 64, "height": 64, "n_iter": 500}
+    headers = {"content-type": "application/json"}
+    url = f"{server.url}api/v1/jobs"
+    urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=10).close()
+    page.click("button[role=tab]:has-text('Queue')")
+    running = ".queue-jobs .queue-job[data-state=running]"
+    page.wait_for_selector(f"{running} .queue-prompt:has-text('a queue of hearts')")
+    page.wait_for_selector(f"{running} .queue-thumbnails img")
+
+    page.click(f"{running} [data-queue=finish]")
+    page.wait_for_selector(".queue-past .queue-job:first-child .queue-state:has-text('of 500 pictures were finished')")
+
+    page.click("#queue [data-queue=pause]")
+    page.wait_for_selector(".queue-words:has-text('Paused')")
+    page.click(".queue-past .queue-job:first-child [data-queue=retry]")
+    page.wait_for_selector(".queue-jobs .queue-state:has-text('Waiting, number 1')")
+    page.click("#queue [data-queue=cancel]")
+    page.wait_for_selector(".queue-jobs .queue-job", state="detached")
+    page.click("#queue [data-queue=resume]")
+    page.wait_for_selector(".queue-words:has-text('Nothing runs')")
 
 
 def test_a_size_that_is_no_multiple_of_8_is_told_in_one_sentence(page):
