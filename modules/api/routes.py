@@ -24,6 +24,7 @@ from modules.api.png_info import png_info_router
 from modules.api.progress import progress_router
 from modules.api.queue import queue_router
 from modules.api.server import server_router
+from modules.api.settings import settings_router
 from modules.api.system import system_router
 from modules.api.tasks import tasks_router
 from modules.api.upscalers import upscalers_router
@@ -62,6 +63,7 @@ def add_routes(
     """
     app.include_router(live_router(engine))
     app.include_router(queue_router(engine))
+    app.include_router(settings_router(engine))
     if flags.serves_api:
         for router in ROUTERS:
             app.include_router(router(engine))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
@@ -103,6 +103,16 @@ class Engine:
         self.queue.restore(self.settings.queue_after_restart == "resumed")
         self.state = replace(self.state, text="Starting the device")
         self.executor.start(self._on_device)
+
+    @property
+    def settings_path(self) -> Path:
+        """Where the options are kept."""
+        return self._settings_file.path
+
+    @property
+    def settings_remark(self) -> str:
+        """What a user should know of that file; empty when all is well."""
+        return self._settings_file.remark
 
     def stop(self) -> None:
         """Stop the running job at its next step, leave the waiting ones for the next start; wait a moment."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import ConfigDict
@@ -81,3 +82,9 @@ class Settings(
     def replace(self, **changes: Any) -> Settings:
         """Return a validated copy with some options changed."""
         return validated(Settings, {**self.model_dump(), **changes})
+
+
+def defaults_of(names: Iterable[str]) -> dict[str, Any]:
+    """Return the defaults of these options; a name that is none is left to whoever sets them to refuse."""
+    defaults = Settings()
+    return {name: getattr(defaults, name, None) for name in names}

@@ -25,11 +25,12 @@ from modules.ui.tabs import (
     inpaint,
     png_info,
     queue,
+    settings,
     txt2img,
 )
 
 ASSETS = Path(__file__).parent / "assets"
-SCRIPTS = ("canvas.js", "queue.js", "webui.js")
+SCRIPTS = ("canvas.js", "queue.js", "settings.js", "webui.js")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ TABS: tuple[Tab, ...] = (
     Tab("PNG Info", png_info.build),
     Tab("Diffusion process", diffusion_process.build),
     Tab("Queue", queue.build),
+    Tab("Settings", settings.build),
 )
 
 

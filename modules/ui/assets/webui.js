@@ -136,6 +136,7 @@ window.webui = (() => {
 
   // Gradio puts a tab into the page when it is first opened.
   function enterTabs() {
+    window.webuiSettings.enter();
     webuiCanvas.enter();
     for (const button of document.querySelectorAll(".generate")) {
       const prefix = button.id.replace("_generate", "");

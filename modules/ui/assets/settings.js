@@ -1,0 +1,137 @@
+// The Settings tab: draws the options as the server declares them; a change is saved as it is made.
+window.webuiSettings = (() => {
+  const at = (path = "") => `${window.webuiRoot ?? ""}/internal/settings${path}`;
+  const rows = {};  // option name -> its element
+  let panel = null;
+
+  function make(name, className, text = "") {
+    const made = document.createElement(name);
+    if (className) made.className = className;
+    made.textContent = text;
+    return made;
+  }
+
+  const plain = (value) => value === true ? "on" : value === false ? "off" : value === "" ? "empty" : String(value);
+
+  function control(option) {
+    if (option.kind === "choice") {
+      const list = make("select");
+      for (const choice of option.choices) list.append(new Option(choice, choice));
+      return list;
+    }
+    const box = make("input");
+    box.type = option.kind === "switch" ? "checkbox" : option.kind === "text" ? "text" : "number";
+    if (box.type === "number") {
+      box.step = option.kind === "integer" ? "1" : "any";
+      if (option.min !== null) box.min = option.min;
+      if (option.max !== null) box.max = option.max;
+    }
+    return box;
+  }
+
+  function read(option, box) {
+    if (option.kind === "switch") return box.checked;
+    if (option.kind === "integer" || option.kind === "number") return box.value === "" ? option.default : Number(box.value);
+    return box.value;
+  }
+
+  async function send(path, body, row) {
+    const answer = await fetch(at(path), {
+      method: "POST", body: JSON.stringify(body), headers: {"content-type": "application/json"},
+    }).catch(() => null);
+    const told = await answer?.json().catch(() => null);
+    const words = panel.querySelector(".settings-words");
+    const problem = row?.querySelector(".settings-problem");
+    if (!answer?.ok) {
+      const said = told?.detail ?? "The server does not answer.";
+      if (problem) problem.textContent = said;
+      else words.textContent = said;
+      return;
+    }
+    if (problem) problem.textContent = "";
+    words.textContent = `Saved in ${told.file}.`;
+    show(told);
+  }
+
+  function newRow(option) {
+    const row = make("div", "settings-option");
+    row.dataset.words = `${option.label} ${option.help} ${option.name}`.toLowerCase();
+    const label = make("label", "settings-label", option.label);
+    const box = control(option);
+    box.id = label.htmlFor = `option_${option.name}`;
+    box.title = option.name;
+    box.onchange = () => send("", {changes: {[option.name]: read(option, box)}}, row);
+    const back = make("button", "settings-back", "↺");
+    back.type = "button";
+    back.title = `Back to the default: ${plain(option.default)}`;
+    back.setAttribute("aria-label", back.title);
+    back.onclick = () => send("/reset", {names: [option.name]}, row);
+    const problem = make("div", "settings-problem");
+    problem.setAttribute("role", "alert");
+    row.append(label, box, back, make("div", "settings-help", option.help), make("div", "settings-flag"), problem);
+    return row;
+  }
+
+  function put(option) {
+    const row = rows[option.name], box = row.querySelector("input, select");
+    if (option.kind === "switch") box.checked = option.value;
+    else if (document.activeElement !== box || box.value !== String(option.value)) box.value = option.value;
+    const changed = option.value !== option.default;
+    row.classList.toggle("changed", changed);
+    row.querySelector(".settings-back").disabled = !changed;
+    row.querySelector(".settings-flag").textContent = option.flag ? `For this run ${option.flag} decides.` : "";
+  }
+
+  function show(told) {
+    const list = panel.querySelector(".settings-list"), links = panel.querySelector(".settings-sections");
+    for (const section of told.sections) {
+      const id = `settings_${section.name}`;
+      let block = document.getElementById(id);
+      if (!block) {
+        block = make("section", "settings-section");
+        block.id = id;
+        block.append(make("h3", "", section.title));
+        list.append(block);
+        const link = make("button", "", section.title);
+        link.type = "button";
+        link.onclick = () => block.scrollIntoView({behavior: "smooth", block: "start"});
+        links.append(link);
+      }
+      for (const option of section.options) {
+        if (!rows[option.name]) block.append(rows[option.name] = newRow(option));
+        put(option);
+      }
+    }
+    const remark = panel.querySelector(".settings-remark");
+    const flags = told.flags.map((one) => `${one.flag} ${one.value} decides “${one.label}” for this run.`);
+    remark.textContent = [told.remark, ...flags].filter(Boolean).join(" ");
+    remark.hidden = !remark.textContent;
+  }
+
+  function find(word) {
+    for (const block of panel.querySelectorAll(".settings-section")) {
+      const options = [...block.querySelectorAll(".settings-option")];
+      for (const row of options) row.hidden = !word.split(/\s+/).every((part) => row.dataset.words.includes(part));
+      block.hidden = options.every((row) => row.hidden);
+    }
+    const nothing = [...panel.querySelectorAll(".settings-section")].every((block) => block.hidden);
+    panel.querySelector(".settings-words").textContent = nothing ? `No option says “${word}”.` : "";
+  }
+
+  // Called whenever something new is in the page.
+  async function enter() {
+    const found = document.getElementById("settings");
+    if (!found || found === panel) return;
+    panel = found;
+    for (const name of Object.keys(rows)) delete rows[name];
+    panel.querySelector(".settings-find").oninput = (event) => find(event.target.value.trim().toLowerCase());
+    panel.querySelector(".settings-reset").onclick = () => {
+      if (window.confirm("Put every option back to its default?")) send("/reset", {}, null);
+    };
+    const answer = await fetch(at()).catch(() => null);
+    if (answer?.ok) show(await answer.json());
+    else panel.querySelector(".settings-words").textContent = "The server does not answer.";
+  }
+
+  return {enter};
+})();

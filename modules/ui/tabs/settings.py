@@ -1,0 +1,26 @@
+"""The Settings tab: every option, searchable. The browser draws it by itself (assets/settings.js)."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from modules.engine.engine import Engine
+
+_PLACE = """
+<div id="settings" class="settings-tab">
+  <div class="settings-head">
+    <input class="settings-find" type="search" placeholder="Search options" aria-label="Search options">
+    <button type="button" class="settings-reset">Reset all to defaults</button>
+  </div>
+  <p class="notice settings-remark" hidden></p>
+  <p class="settings-words" role="status"></p>
+  <nav class="settings-sections" aria-label="Sections"></nav>
+  <div class="settings-list"></div>
+</div>
+"""
+
+
+def build(engine: Engine) -> None:
+    """Make the tab where the page stands."""
+    del engine  # the browser asks the server's routes
+    gr.HTML(_PLACE, padding=False, elem_id="settings_panel")
