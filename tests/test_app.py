@@ -310,6 +310,30 @@ def test_an_upload_that_is_no_picture_is_told_in_our_words(page: TestClient):
     assert path not in answer
 
 
+@pytest.mark.parametrize("name", ["evil.html", "evil.svg"])
+def test_an_upload_that_could_run_in_the_browser_is_not_shown_there(page: TestClient, name: str):
+    content = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
+    (path,) = page.post("/gradio_api/upload", files={"files": (name, content, "image/svg+xml")}).json()
+    response = page.get(f"/gradio_api/file={path}")
+    assert response.headers["content-disposition"].startswith("attachment")
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
+def test_no_call_of_the_page_makes_the_server_fetch(page: TestClient):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.settimeout(0.2)
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/x.png"
+        crafted = {"path": address, "url": address, "meta": {"_type": "gradio.FileData"}}
+        for one in [function for function in functions_of(page) if function["inputs"]][:10]:
+            answer = call(page, one["id"], [crafted] * len(one["inputs"]))
+            assert "not a web address" in answer
+        assert page.get(f"/gradio_api/file={address}").status_code == 403
+        with pytest.raises(TimeoutError):
+            listener.accept()
+
+
 def test_a_mounted_page_counts_as_launched(whole: tuple[FastAPI, Engine]):
     """Gradio trusts any path in a call to a page that has not been launched."""
     mounted = [route.app for route in whole[0].routes if hasattr(getattr(route, "app", None), "get_blocks")]

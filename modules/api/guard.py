@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from modules.api.asgi import App, Receive, Scope, Send, header_of
 from modules.api.body_limit import BodyLimit
 from modules.api.origins import NOBODY_ELSE, Origins
+from modules.api.page_gate import PageGate
 from modules.core.flags import Credential
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -39,7 +40,7 @@ class Guard:
         hosts: Iterable[str] | None = LOOPBACK_NAMES,
         origins: Origins = NOBODY_ELSE,
     ) -> None:
-        self._app = BodyLimit(app)
+        self._app = BodyLimit(PageGate(app))
         self._credentials = tuple(credentials)
         self._api_credentials = tuple(api_credentials)
         self._hosts = None if hosts is None else frozenset(hosts) | origins.names()
@@ -68,7 +69,7 @@ class Guard:
                 await asyncio.sleep(_WRONG_PASSWORD_DELAY_S)
             await _refuse(scope, send, 401, "A user name and a password are needed.")
         else:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, _unsniffed(send))
 
     def _place_refusal(self, host: str, origin: str | None) -> str:
         if self._hosts is not None and _parts(f"//{host}")[1] not in self._hosts:
@@ -91,6 +92,18 @@ class Guard:
         # Every pair is compared, so that the time taken tells nothing.
         pairs = [f"{one.user}:{one.password}".encode() for one in wanted]
         return sum(hmac.compare_digest(given, pair) for pair in pairs) > 0
+
+
+def _unsniffed(send: Send) -> Send:
+    """Return a `send` that tells browsers to take an answer for what it says it is."""
+
+    async def with_header(message: Scope) -> None:
+        if message["type"] == "http.response.start":
+            header = (b"x-content-type-options", b"nosniff")
+            message["headers"] = [*message.get("headers", ()), header]
+        await send(message)
+
+    return with_header
 
 
 def _has_origin(scope: Scope) -> bool:

@@ -111,8 +111,12 @@ def _kind(engine: Engine, param: Param, field: FieldInfo) -> tuple[str, list[str
         return "choice", [str(choice) for choice in get_args(field.annotation)]
     if param.choices is not None:
         return "choice", engine.choices(param.choices)
-    kinds = {bool: "switch", int: "integer", float: "number"}
-    return kinds.get(type(field.default), "text"), []
+    default: object = field.default
+    if isinstance(default, bool):
+        return "switch", []
+    if isinstance(default, int):
+        return "integer", []
+    return "number" if isinstance(default, float) else "text", []
 
 
 def _flag(name: str) -> str:

@@ -149,13 +149,27 @@ def _collector(engine: Engine) -> Callable[[str], tuple[Any, ...]]:
         if not images:
             return gr.skip(), gr.skip(), gr.skip(), gr.skip(), message
         pictures = gr.Gallery(
-            value=[*((str(image.path), None) for image in images), *_depth_of(engine, job_id)],
+            value=[
+                *((str(image.path), None) for image in images),
+                *_grid_of(engine, job_id),
+                *_depth_of(engine, job_id),
+            ],
             selected_index=0 if len(images) == 1 else None,
             preview=len(images) == 1,
         )
         return pictures, images, 0, _infotext(images[0]), message
 
     return collect
+
+
+def _grid_of(engine: Engine, job_id: str) -> list[tuple[str, str]]:
+    """Return all pictures of a job of this run in one, shown behind them."""
+    try:
+        grid = engine.queue.job(job_id).grid
+    except WebUIError:
+        return []
+    shown = grid is not None and engine.settings.return_grid and grid.is_file()
+    return [(str(grid), "Grid")] if shown else []
 
 
 def _depth_of(engine: Engine, job_id: str) -> list[tuple[Image.Image, str]]:

@@ -94,6 +94,8 @@ def _sender(
             words = {}
         with Image.open(image.path) as picture:
             width, height = picture.size
-        return fill(form, {**words, "width": width, "height": height, "init_image": image.path})
+        size = {"width": width, "height": height} if engine.settings.send_size else {}
+        seed = {"seed": image.seed} if engine.settings.send_seed else {}
+        return fill(form, {**words, **size, **seed, "init_image": image.path})
 
     return send

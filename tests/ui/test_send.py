@@ -60,6 +60,20 @@ def test_a_result_is_sent_on_as_the_saved_file_with_its_words_and_size(engine: E
     }
 
 
+def test_seed_and_size_are_sent_only_where_the_options_say_so(engine: Engine):
+    with gr.Blocks():
+        form = Form(Img2ImgRequest, engine, "img2img")
+        for name in ("seed", "width", "height", "init_image"):
+            form.field(name)
+    job = engine.submit(Txt2ImgRequest(width=64, height=96, steps=2, seed=5))
+    assert job.wait(PATIENCE_S)
+    images = job.status().images
+    sent = filled(form, _sender(engine, form)(job.id, images, 0))
+    assert (sent["seed"], sent["width"], sent["height"]) == (5, 64, 96)
+    engine.change_settings({"send_seed": False, "send_size": False})
+    assert list(filled(form, _sender(engine, form)(job.id, images, 0))) == ["init_image"]
+
+
 def test_a_result_of_a_forgotten_job_is_sent_without_words(engine: Engine, form: Form):
     job = engine.submit(Txt2ImgRequest(prompt="a red circle", width=64, height=64, steps=2))
     assert job.wait(PATIENCE_S)
