@@ -5,25 +5,21 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
-
-from PIL import Image
 
 from modules.core.errors import Cancelled, NotFound, UserError, WebUIError
 from modules.engine.executors import Executor, LoadCheckpoint
 from modules.engine.frozen import pinned, thaw
 from modules.engine.job import ENDED, Job, JobStatus, Keep
+from modules.engine.job_maker import JobMaker, Owner
 from modules.engine.line import Line, Move
 from modules.engine.row import JobRow, row_of
 from modules.engine.store import Store
 from modules.params.request import GenerationRequest
-from modules.params.result import GeneratedImage
 from modules.params.settings import Settings
-from modules.plan import Plan
 
 logger = logging.getLogger(__name__)
 
@@ -31,26 +27,6 @@ logger = logging.getLogger(__name__)
 _REMEMBERED_JOBS = 200
 _LEFT = "The server was stopped; the job waits for its next start."
 _NO_DEVICE = "The device could not be opened; the job waits for the server's next start."
-
-
-class Owner(Protocol):
-    """What the queue needs of the engine."""
-
-    def plan(self, request: GenerationRequest, settings: Settings) -> Plan:
-        """Return the plan of a request under these options."""
-        ...
-
-    def keep(self, plan: Plan, index: int, image: Image.Image) -> GeneratedImage:
-        """Save one picture."""
-        ...
-
-    def on_made(self, job: Job) -> None:
-        """Hear of a job whose pictures are all that will be, before it ends."""
-        ...
-
-    def on_done(self, job: Job) -> None:
-        """Hear of a job that went well."""
-        ...
 
 
 class JobQueue:
@@ -70,7 +46,7 @@ class JobQueue:
         self._line = Line()
         self._jobs: dict[str, Job] = {}
         self._ended: deque[str] = deque()
-        self._pictures: dict[str, Mapping[str, str]] = {}  # of waiting jobs; they lie in the store
+        self._maker = JobMaker(store, owner)
         self._current: Job | None = None
         self._restored: list[Job] = []
         self._is_open = False
@@ -102,14 +78,14 @@ class JobQueue:
             WebUIError: it cannot be planned, or the server stops.
         """
         plan = replace(self._owner.plan(request, settings), recorded=recorded)
-        job = self._new_job(plan, keep=keep)
+        job = self._maker.new(plan, keep)
         with self.store.frozen(pinned(request, plan), settings) as frozen:
             with self._lock:
                 self.refuse_if_stopping()
                 place = self._line.add(job.id, source)
-                self._jobs[job.id] = job
+                self._take_in(job)
                 if self.store.add(place, frozen, len(plan.images)):
-                    self._leave_pictures(job, frozen.pictures)
+                    self._maker.leave_pictures(job, frozen.pictures)
         self._advance()
         return job
 
@@ -125,11 +101,11 @@ class JobQueue:
     def restore(self, resume: bool) -> None:
         """Take in what waited when the last server stopped; it goes on once the queue is open."""
         rows = self.store.left_over()
-        jobs = [(row, job) for row in rows if (job := self._made_again(row)) is not None]
+        jobs = [(row, job) for row in rows if (job := self._maker.again(row)) is not None]
         with self._lock:
             places = self._line.put_back([row.place for row, _ in jobs])
             for _, job in jobs:
-                self._jobs[job.id] = job
+                self._take_in(job)
             self._restored += [job for _, job in jobs]
             self._is_paused = self._is_paused or (bool(jobs) and not resume)
         self.store.moved(places)
@@ -276,7 +252,7 @@ class JobQueue:
         """Give the device its next piece of work, if it has none."""
         while (job := self._next()) is not None:
             try:
-                plan = self._whole(job)
+                plan = self._maker.whole(job)
             except WebUIError as error:
                 self._finish(job, error)
                 continue
@@ -323,7 +299,11 @@ class JobQueue:
         status = job.status()
         made = f"{len(status.images)} of {status.image_count} pictures"
         name = job.plan.checkpoint.name
-        self._owner.on_made(job)
+        try:
+            self._owner.on_made(job)
+        except Exception:  # whatever it is, the queue goes on
+            logger.exception("A fault of the program after the pictures were made.")
+            job.on_note("Not all could be done with the pictures; the log has the details.")
         if error is None:
             job.end("done")
             self._owner.on_done(job)
@@ -337,6 +317,10 @@ class JobQueue:
         self._forget_older(job)
         self._current, self._is_busy = None, False
 
+    def _take_in(self, job: Job) -> None:
+        self._jobs[job.id] = job
+        job.on_interrupt = partial(self._withdraw, job)
+
     def _withdraw(self, job: Job) -> None:
         """End a job that still waits."""
         with self._lock:
@@ -348,43 +332,7 @@ class JobQueue:
 
     def _forget_older(self, job: Job) -> None:
         with self._lock:
-            self._pictures.pop(job.id, None)
+            self._maker.forget(job)
             self._ended.append(job.id)
             if len(self._ended) > _REMEMBERED_JOBS:
                 self._jobs.pop(self._ended.popleft(), None)
-
-    # Jobs and their pictures
-
-    def _new_job(self, plan: Plan, job_id: str = "", keep: Keep | None = None) -> Job:
-        job = Job(plan, keep or self._owner.keep, self.store, job_id)
-        job.on_interrupt = partial(self._withdraw, job)
-        return job
-
-    def _made_again(self, row: JobRow) -> Job | None:
-        """Return the job of an earlier run, or None when it cannot be planned any more; the store is told why."""
-        try:
-            request, settings = thaw(row.frozen, self.store.picture)
-            job = self._new_job(self._owner.plan(request, settings), row.id)
-        except WebUIError as error:
-            logger.warning("A waiting job of the last run is lost: %s", error)
-            self.store.ended(replace(row.status(), state="failed", error=str(error)))
-            return None
-        self._leave_pictures(job, row.frozen.pictures)
-        return job
-
-    def _leave_pictures(self, job: Job, names: Mapping[str, str]) -> None:
-        """Keep the pictures of a waiting job on the disk alone: hundreds may wait."""
-        if names:
-            self._pictures[job.id] = names
-            job.plan = job.plan.without_pictures()
-
-    def _whole(self, job: Job) -> Plan:
-        """Return the plan of a job with its pictures.
-
-        Raises:
-            NotFound: a file is gone.
-        """
-        names = self._pictures.get(job.id, {})
-        pictures = {field: self.store.picture(name) for field, name in names.items()}
-        request = job.plan.request.model_copy(update=pictures)
-        return replace(job.plan, request=request)

@@ -169,6 +169,16 @@ def test_a_waiting_job_is_not_retried(busy: Engine):
         busy.queue.retry(busy.submit(SMALL).id)
 
 
+def test_a_fault_after_the_pictures_does_not_stop_the_queue(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    def fail(job: Job) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(engine, "on_made", fail)
+    first, second = (finish(engine.submit(SMALL)).status() for _ in range(2))
+    assert (first.state, second.state) == ("done", "done")
+    assert "the log has the details" in first.notes[0]
+
+
 # Pictures that jobs are given
 
 
