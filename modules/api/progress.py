@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from modules.engine.engine import Engine
+from modules.engine.job import Job
 
 
 def progress_router(engine: Engine) -> APIRouter:
@@ -21,7 +22,7 @@ def progress_router(engine: Engine) -> APIRouter:
             return {
                 "progress": 0.0,
                 "eta_relative": 0.0,
-                "state": _state("", 0, 0, 0, False),
+                "state": _state(None),
                 "current_image": None,
                 "textinfo": None,
             }
@@ -31,15 +32,7 @@ def progress_router(engine: Engine) -> APIRouter:
         return {
             "progress": max(0.01, status.progress.fraction),
             "eta_relative": status.progress.eta_s or 0.0,
-            "state": _state(
-                status.id,
-                status.image_count,
-                len(status.images),
-                status.progress.step,
-                job.is_interrupted(),
-                status.progress.steps,
-                skipped=job.is_skipped(),
-            ),
+            "state": _state(job),
             "current_image": base64.b64encode(preview).decode("ascii") if preview else None,
             "textinfo": status.phase,
         }
@@ -58,22 +51,22 @@ def progress_router(engine: Engine) -> APIRouter:
     return router
 
 
-def _state(
-    job: str,
-    count: int,
-    number: int,
-    step: int,
-    interrupted: bool,
-    steps: int = 0,
-    *,
-    skipped: bool = False,
-) -> dict[str, Any]:
+def _state(job: Job | None) -> dict[str, Any]:
+    if job is None:
+        told = "", 0, "0", 0, 0, 0
+    else:
+        status, made_at = job.status(), job.plan.made_at.strftime("%Y%m%d%H%M%S")
+        done = status.progress
+        told = status.id, status.image_count, made_at, len(status.images), done.step, done.steps
+    name, count, timestamp, number, step, steps = told
+    interrupted = job is not None and job.is_interrupted()
     return {
-        "skipped": skipped,
+        "skipped": job is not None and job.is_skipped(),
         "interrupted": interrupted,
         "stopping_generation": interrupted,
-        "job": job,
+        "job": name,
         "job_count": count,
+        "job_timestamp": timestamp,
         "job_no": number,
         "sampling_step": step,
         "sampling_steps": steps,

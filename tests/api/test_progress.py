@@ -16,6 +16,7 @@ STATE_KEYS = {
     "stopping_generation",
     "job",
     "job_count",
+    "job_timestamp",
     "job_no",
     "sampling_step",
     "sampling_steps",
@@ -40,6 +41,7 @@ def test_a_running_job_reports_its_share(client: TestClient, engine: Engine, exe
     assert (answer["state"]["sampling_step"], answer["state"]["sampling_steps"]) == (2, 8)
     assert not answer["state"]["interrupted"]
     assert answer["textinfo"] == "Sampling"
+    assert len(answer["state"]["job_timestamp"]) == 14
 
 
 def test_the_first_percent_says_that_a_job_runs(client: TestClient, engine: Engine, executor: FakeExecutor):
