@@ -35,8 +35,8 @@ def explained(text: str) -> gr.Markdown:
     return gr.Markdown(text, latex_delimiters=_MATHS, elem_classes="explained")
 
 
-def build_forward(engine: Engine) -> None:
-    """Make the half where the page stands."""
+def build_forward(engine: Engine) -> gr.Image:
+    """Make the half where the page stands and return its picture."""
     with gr.Row(elem_classes="process"):
         with gr.Column(min_width=300):
             picture = gr.Image(
@@ -88,6 +88,7 @@ def build_forward(engine: Engine) -> None:
         show_progress="minimal",
         api_visibility=QUIET["api_visibility"],
     )
+    return picture
 
 
 def _shower(engine: Engine) -> Callable[..., tuple[Any, ...]]:

@@ -114,8 +114,15 @@ def build_reverse(engine: Engine, form: Form) -> Reverse:
     return reverse
 
 
-def connect_how(engine: Engine, panel: OutputPanel, reverse: Reverse) -> None:
-    """Have the button under a tab's pictures show here how the one that is looked at was made."""
+def connect_how(engine: Engine, panel: OutputPanel, reverse: Reverse, picture: gr.Image) -> None:
+    """Have the button under a tab's pictures show here how the one that is looked at was made.
+
+    Args:
+        engine: Makes it again.
+        panel: The tab's output side.
+        reverse: Where it is shown.
+        picture: The forward half's, which gets the finished picture.
+    """
 
     def show(job_id: str, selected: int) -> Iterator[Any]:
         try:
@@ -128,6 +135,12 @@ def connect_how(engine: Engine, panel: OutputPanel, reverse: Reverse) -> None:
     panel.how.click(
         None,
         js="() => { webui.open('Diffusion process'); webui.open('Reverse: noise to picture'); }",
+    )
+    panel.how.click(
+        lambda images, index: str(images[index].path) if index < len(images) else gr.skip(),
+        [panel.images, panel.selected],
+        picture,
+        **QUIET,
     )
     panel.how.click(
         show,

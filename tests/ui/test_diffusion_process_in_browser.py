@@ -93,3 +93,5 @@ def test_a_finished_picture_shows_how_it_was_made(page):
 
     page.wait_for_selector("#process_caption:has-text('Evaluation 3')")
     page.wait_for_selector("#process_view_denoised img")
+    page.evaluate("webui.open('Forward: picture to noise')")
+    page.wait_for_selector("#process_picture img")

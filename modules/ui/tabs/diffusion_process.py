@@ -17,13 +17,13 @@ def build(engine: Engine) -> Callable[[Mapping[str, Form]], None]:
     """Make the tab where the page stands and return what connects it to the tabs that make pictures."""
     with gr.Tabs(elem_id="process_halves"):
         with gr.Tab("Forward: picture to noise", id="forward"):
-            build_forward(engine)
+            picture = build_forward(engine)
         with gr.Tab("Reverse: noise to picture", id="reverse"):
             reverse = build_reverse(engine, Form(Txt2ImgRequest, engine, "process"))
 
     def connect(forms: Mapping[str, Form]) -> None:
         for form in forms.values():
             if form.output is not None:
-                connect_how(engine, form.output, reverse)
+                connect_how(engine, form.output, reverse, picture)
 
     return connect
