@@ -28,10 +28,17 @@ SD1_SHAPES = {
     "first_stage_model.decoder.conv_in.weight": [4, 4, 1, 1],
     "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": [4, 4],
 }
-
-
 DEPTH_SHAPES = {**SD1_SHAPES, "model.diffusion_model.input_blocks.0.0.weight": [4, 5, 1, 1]}
 ESTIMATOR_SHAPES = {"depth_model.model.pretrained.model.cls_token": [1, 4]}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes minutes or writes gigabytes, unless `-m slow` asks for it."""
+    if "slow" in config.getoption("-m"):
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if item not in slow]
 
 
 def write_listed_depth(path: Path, *, with_estimator: bool = True) -> Path:

@@ -1,4 +1,4 @@
-"""Those of these tests that are marked slow write many gigabytes, so they run only when `-m slow` asks for them."""
+"""Room for gigabytes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-HERE = Path(__file__).parent
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if "slow" in config.getoption("-m"):
-        return
-    for item in items:
-        if HERE in item.path.parents and item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.skip(reason="writes gigabytes; run with -m slow"))
 
 
 @pytest.fixture

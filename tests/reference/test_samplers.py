@@ -111,14 +111,19 @@ def test_a_sampler_agrees_with_k_diffusion_on_a_real_network(original: Callable[
     agree(walked(course, network, prediction_type), theirs(k, denoiser, name, course.sigmas(4), Drawn()))
 
 
-@pytest.fixture(scope="module", params=["demo", "demo-v2"])
+@pytest.fixture(scope="module", params=["demo", "demo-v2", "demo-inpainting"])
 def demo(request: pytest.FixtureRequest) -> tuple[Network, str]:
     """The network of a checkpoint in the box, with one prompt, and what it predicts."""
     file = DEMO / f"{request.param}.safetensors"
     components = load(file, file.with_suffix(".yaml"), FULL)
     width = components.unet.config["cross_attention_dim"]
     cond = torch.randn((1, 77, width), generator=torch.Generator().manual_seed(1)).expand(2, -1, -1)
-    return lambda x, t: components.unet(x, t, encoder_hidden_states=cond)[0], components.prediction_type
+    more = torch.zeros((2, components.unet.config["in_channels"] - 4, 8, 8))  # what an inpainting network sees besides
+
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        return components.unet(torch.cat([x, more], dim=1), t, encoder_hidden_states=cond)[0]
+
+    return network, components.prediction_type
 
 
 @pytest.mark.parametrize(("name", "schedule"), [("DPM++ 2M", "Karras"), ("Euler a", "Uniform"), ("DPM++ SDE", "Beta")])
@@ -130,6 +135,19 @@ def test_a_sampler_agrees_with_k_diffusion_on_the_demo_checkpoints(
     course = course_of(name, schedule, 3)
     denoiser = denoiser_of(original, network, prediction_type)
     agree(walked(course, network, prediction_type), theirs(k, denoiser, name, course.sigmas(3), Drawn()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", WALKED)
+@pytest.mark.parametrize("name", K_DIFFUSION)
+@torch.inference_mode()
+def test_every_sampler_agrees_on_every_schedule_on_the_demo_checkpoints(
+    original: Callable[[str], Any], k: Any, demo: tuple[Network, str], name: str, schedule: str
+):
+    network, prediction_type = demo
+    course = course_of(name, schedule, 4)
+    denoiser = denoiser_of(original, network, prediction_type)
+    agree(walked(course, network, prediction_type), theirs(k, denoiser, name, course.sigmas(4), Drawn()))
 
 
 @pytest.mark.parametrize("name", [name for name in K_DIFFUSION if "eta_ancestral" in SAMPLERS.get(name).options])

@@ -32,10 +32,8 @@ class Answers(NamedTuple):
 @torch.inference_mode()
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_of_true_size_agrees_with_the_original_ldm(
-    tmp_path: Path, original: Callable[[str], Any], pytestconfig: pytest.Config, family: str
+    tmp_path: Path, original: Callable[[str], Any], family: str
 ):
-    if "slow" not in pytestconfig.getoption("-m"):
-        pytest.skip("writes gigabytes; run with -m slow")
     config = CONFIGS / FAMILIES[family]
     params = yaml.safe_load(config.read_text(encoding="utf-8"))["model"]["params"]
     generator = torch.Generator().manual_seed(1)
