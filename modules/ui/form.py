@@ -49,6 +49,8 @@ class Form:
         self.options: dict[str, Component] = {}  # settings that a request takes with it as its own
         # Makes the request's values of what was read, extras and all.
         self.finish: Callable[[dict[str, Any]], dict[str, Any]] = lambda values: values
+        # Further handlers of a new width or height, with their inputs and output: see `follow_native_size`.
+        self.on_size: list[tuple[Callable[..., str], list[Component], Component]] = []
         self.output: OutputPanel | None = None  # where a tab that makes pictures shows them
         self.counters: dict[str, gr.HTML] = {}  # how long each prompt is
         self.style_editor: StyleEditor | None = None

@@ -14,12 +14,12 @@ from modules.ui.events import QUIET
 from modules.ui.form import Form
 
 TITLE = "Hires. fix"
-_SIZES = ("enable_hr", "width", "height", "hr_scale", "hr_resize_x", "hr_resize_y")
+_SIZES = ("width", "height", "hr_scale", "hr_resize_x", "hr_resize_y")
 
 
 def build_hires(form: Form) -> None:
     """Make the accordion where the page stands; width and height are made before it."""
-    with gr.Accordion(TITLE, open=False, elem_id=f"{form.prefix}_hires") as accordion:
+    with gr.Accordion(TITLE, open=False, elem_id=f"{form.prefix}_hires"):
         with gr.Row():
             form.field("enable_hr", min_width=140)
             said = gr.HTML(elem_id=f"{form.prefix}_hires_size", min_width=140, padding=False)
@@ -40,20 +40,19 @@ def build_hires(form: Form) -> None:
         form.field("hr_negative_prompt")
     said.value = _line(growth({}))
     sizes = [form.components[name] for name in _SIZES]
+    form.on_size.append((_told, sizes, said))
     gr.on(
-        [one.change for one in sizes],  # pyright: ignore[reportAttributeAccessIssue] - Gradio adds events at run time
+        [one.change for one in sizes[2:]],  # pyright: ignore[reportAttributeAccessIssue] - Gradio adds events at run time
         _told,
         sizes,
-        [accordion, said],
+        said,
         trigger_mode="always_last",
         **QUIET,
     )
 
 
-def _told(enabled: bool, *sizes: Any) -> tuple[Any, str]:
-    text = growth(dict(zip(_SIZES[1:], sizes, strict=True)))
-    label = f"{TITLE}: {text}" if enabled and text else TITLE
-    return gr.Accordion(label=label), _line(text)
+def _told(*sizes: Any) -> str:
+    return _line(growth(dict(zip(_SIZES, sizes, strict=True))))
 
 
 def _line(text: str) -> str:

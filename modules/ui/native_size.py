@@ -51,7 +51,8 @@ def follow_native_size(
         return notice("note", too_small(engine.checkpoint().name, size))
 
     sizes = [last, width, height]
-    gr.on(
+    # One event for all: a second one on the same slider makes Gradio call both again and again.
+    resized = gr.on(
         [width.change, height.change],  # pyright: ignore[reportAttributeAccessIssue] - Gradio adds events at run time
         said,
         [width, height],
@@ -59,4 +60,6 @@ def follow_native_size(
         trigger_mode="always_last",
         **QUIET,
     )
+    for handler, inputs, output in form.on_size:
+        resized.then(handler, inputs, output, **QUIET)
     return [event.then(fit, sizes, [*sizes, hint], **QUIET) for event in events]

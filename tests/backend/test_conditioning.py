@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ from tests.backend.tiny import with_trained_norm
 
 @pytest.fixture(scope="module")
 def text_encoder():
-    return with_trained_norm(tiny_modules()[2])
+    return with_trained_norm(copy.deepcopy(tiny_modules()[2]))
 
 
 @pytest.fixture(scope="module")

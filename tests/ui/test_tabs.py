@@ -82,7 +82,7 @@ def test_the_depth_is_shown_behind_the_pictures_and_not_saved_among_them(
     assert job.wait(PATIENCE_S)
     gallery, images, *_ = _collector(idle_engine)(job.id)
     shown = gallery.constructor_args["value"]
-    assert [caption for _, caption in shown] == [None, None, "Depth map"]
+    assert [caption for _, caption in shown] == [None, None, "Grid", "Depth map"]
     assert [path.parts[-3] for path in (image.path for image in images)] == ["img2img-images"] * 2
     assert len(images) == len(list(idle_engine.paths.outputs.glob("img2img-images/*/*.png"))) == 2
 
