@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -42,7 +43,9 @@ def _webp(frames: Sequence[Image.Image], path: Path) -> None:
     _pillow(frames, path, quality=90, method=4)
 
 
-def _pillow(frames: Sequence[Image.Image], path: Path, **options: int | bool) -> None:
+def _pillow(
+    frames: Sequence[Image.Image], path: Path, **options: Any
+) -> None:  # of Pillow's writers
     durations = [_FRAME_MS] * (len(frames) - 1) + [_LAST_MS]
     first, *others = frames
     first.save(path, save_all=True, append_images=others, duration=durations, loop=0, **options)

@@ -10,7 +10,7 @@ from gradio.events import Dependency
 from pydantic import ValidationError
 
 from modules.params.settings import Settings
-from modules.ui.events import QUIET
+from modules.ui.events import QUIET, new_value
 from modules.ui.form import Form, shown
 
 
@@ -30,7 +30,7 @@ def remember(form: Form, page: gr.Blocks) -> Dependency:
         **QUIET,
     )
     gr.on(
-        [component.change for component in components],  # pyright: ignore[reportAttributeAccessIssue]
+        [new_value(component) for component in components],
         form.read_kept,
         inputs=set(components),
         outputs=stored,

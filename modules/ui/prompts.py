@@ -12,7 +12,7 @@ from modules.params.request import GenerationRequest
 from modules.prompt.chunks import Chunker
 from modules.prompt.reading import count_tokens, read_negative, read_prompt
 from modules.prompt.schedule import Timeline
-from modules.ui.events import QUIET
+from modules.ui.events import QUIET, new_value
 from modules.ui.form import Form
 from modules.ui.output import build_buttons
 from modules.ui.panel import GenerateButtons
@@ -43,7 +43,7 @@ def connect_counters(engine: Engine, form: Form) -> None:
     for name, counter in form.counters.items():
         sources = [form.components[field] for field in (name, "styles", "steps")]
         gr.on(
-            [source.change for source in sources],  # pyright: ignore[reportAttributeAccessIssue]
+            [new_value(source) for source in sources],
             lambda text, styles, steps, name=name: count(engine, name, text, styles, steps),
             inputs=sources,
             outputs=counter,

@@ -152,6 +152,17 @@ def test_clip_skip_counts_from_the_next_picture_on(page):
     assert page.input_value(slider) == "1"
 
 
+def test_a_page_left_alone_asks_for_nothing_but_the_state(page):
+    fill_form(page, "a red circle", steps=2, side=64)
+    page.reload()
+    wait_until_filled(page)
+    page.wait_for_timeout(3000)  # what the restored form sets off comes to an end
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(2000)
+    assert [url for url in asked if not url.endswith("/internal/state")] == []
+
+
 def test_tokens_are_counted_while_typing(page):
     page.fill("#txt2img_prompt textarea", "a photo of a cat, " * 20)
 
