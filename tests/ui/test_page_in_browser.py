@@ -42,8 +42,8 @@ def test_a_prompt_becomes_a_saved_picture_with_its_infotext(server, page):
     before = len(server.pictures())
 
     page.click("#txt2img_generate")
+    page.wait_for_selector("#txt2img_infotext pre:has-text('Seed: 3,')")
     page.wait_for_selector("#txt2img_gallery img")
-    page.wait_for_selector("#txt2img_infotext pre")
 
     assert len(server.pictures()) == before + 1
     with Image.open(server.pictures()[-1]) as image:
