@@ -9,8 +9,6 @@ from modules.params.repainting import RepaintingRequest
 from modules.params.request import Task
 from modules.params.soft_inpainting import SoftInpaintingFields
 
-EDIT_CFG_SCALE = 1.5  # A1111's page; its API has none
-
 
 def _masked(request: Img2ImgRequest) -> bool:
     return request.task == "inpaint"
@@ -44,17 +42,6 @@ class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, RepaintingRequest)
         le=3,
         slider=(0, 3, 1),
         section="picture",
-    )
-    image_cfg_scale: float = param(
-        EDIT_CFG_SCALE,
-        "Image CFG Scale",
-        help="How strictly an InstructPix2Pix checkpoint keeps to the picture; others know nothing of it.",
-        infotext="Image CFG scale",
-        only_changed=True,
-        ge=0,
-        le=30,
-        slider=(0, 3, 0.05),
-        section="guidance",
     )
     mask_blur: int = param(
         4,
