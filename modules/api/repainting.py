@@ -23,7 +23,9 @@ def kind_of(body: Mapping[str, Any], *, sees_depth: bool) -> type[RepaintingRequ
         body: JSON.
         sees_depth: Whether the checkpoint is one that repaints by depth.
     """
-    return DepthRequest if sees_depth or body.get("depth_map") else Img2ImgRequest
+    # A mask asks for inpainting, which a depth checkpoint then refuses with words.
+    by_depth = body.get("depth_map") or (sees_depth and not body.get("mask"))
+    return DepthRequest if by_depth else Img2ImgRequest
 
 
 def read_picture_request(

@@ -20,11 +20,6 @@ def from_alpha(image: Image.Image) -> Image.Image | None:
     return mask if mask.getbbox() else None
 
 
-def is_full(mask: Image.Image) -> bool:
-    """Return whether every pixel is white."""
-    return mask.getextrema() == (255, 255)
-
-
 def blurred(mask: Image.Image, blur_x: float, blur_y: float) -> Image.Image:
     """Return a mask with soft edges.
 

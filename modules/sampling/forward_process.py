@@ -76,11 +76,11 @@ class ForwardProcess:
         """Return so many times from 0 to T, spread evenly, both ends among them.
 
         Raises:
-            UserError: the count is below 2 or above T + 1.
+            UserError: the count is below 2 or above T.
         """
-        if not 2 <= count <= self.step_count + 1:
+        if not 2 <= count <= self.step_count:
             raise UserError(
                 f"{count} timesteps cannot be shown; this model was trained on {self.step_count}.",
-                f"Choose from 2 to {self.step_count + 1}, both ends counted.",
+                f"Choose from 2 to {self.step_count}, both ends counted.",
             )
         return [round(time) for time in np.linspace(0, self.step_count, count).tolist()]

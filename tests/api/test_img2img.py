@@ -127,3 +127,10 @@ def test_fields_without_effect_and_further_pictures_are_told(client: TestClient)
 def test_txt2img_takes_no_picture(client: TestClient):
     answer = client.post("/sdapi/v1/txt2img", json={**SMALL, "init_images": [PICTURE]}).json()
     assert answer["warnings"] == ["The field 'init_images' has no effect in this version."]
+
+
+def test_a_mask_on_a_depth_checkpoint_is_refused_with_words(client: TestClient):
+    white = ImageField.from_pil(Image.new("RGB", (48, 32), "white")).to_base64()
+    status, detail = refused(client, mask=white)
+    assert status == 422
+    assert "'depth.safetensors'" in detail

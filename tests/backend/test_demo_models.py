@@ -6,18 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from modules.core.paths import Paths
-from modules.engine.engine import Engine
-from modules.engine.executors.local import LocalExecutor
 from modules.engine.reading import known
 from modules.engine.reproduce import reading_to_reproduce
 from modules.images.metadata import read_metadata
 from modules.models.yaml_section import read_section
 from modules.params.depth import DepthRequest
-from modules.params.device import DeviceOptions
 from modules.params.image import ImageField
 from modules.params.txt2img import Txt2ImgRequest
-from modules.prompt.tokens import ClipTokenizer
+from tests.backend.demo import demo_engine
 from tools.demo_model.drawing import draw
 from tools.demo_model.scenes import ShapeScene, Thing
 
@@ -31,9 +27,7 @@ SIDE = 256
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
-    paths = Paths(ROOT, tmp_path_factory.mktemp("data"))
-    tokenizer = ClipTokenizer(paths.configs / "clip" / "bpe_simple_vocab_16e6.txt.gz")
-    made = Engine(paths, LocalExecutor(DeviceOptions(use_cpu=True), tokenizer), tokenizer)
+    made = demo_engine(tmp_path_factory.mktemp("data"))
     made.start()
     yield made
     made.stop()

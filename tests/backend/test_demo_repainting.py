@@ -9,16 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modules.core.paths import Paths
 from modules.engine.engine import Engine
-from modules.engine.executors.local import LocalExecutor
 from modules.images.mask import blurred
 from modules.params.depth import DepthRequest
-from modules.params.device import DeviceOptions
 from modules.params.image import ImageField
 from modules.params.image_kinds import MASK
 from modules.params.img2img import Img2ImgRequest
-from modules.prompt.tokens import ClipTokenizer
+from tests.backend.demo import demo_engine
 from tools.demo_model.drawing import draw
 from tools.demo_model.scenes import Landscape, ShapeScene, Thing
 
@@ -31,9 +28,7 @@ PLAIN, INPAINTING, DEPTH = (f"demo/demo{kind}.safetensors" for kind in ("", "-in
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
-    paths = Paths(ROOT, tmp_path_factory.mktemp("data"))
-    tokenizer = ClipTokenizer(paths.configs / "clip" / "bpe_simple_vocab_16e6.txt.gz")
-    made = Engine(paths, LocalExecutor(DeviceOptions(use_cpu=True), tokenizer), tokenizer)
+    made = demo_engine(tmp_path_factory.mktemp("data"))
     made.start()
     yield made
     made.stop()

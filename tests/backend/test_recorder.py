@@ -11,14 +11,12 @@ import pytest
 
 from modules.backend import recorder
 from modules.backend.runner import Runner
-from modules.core.paths import Paths
-from modules.engine.engine import Engine
-from modules.engine.executors.local import LocalExecutor
 from modules.params.device import DeviceOptions
 from modules.params.recording import Recording
 from modules.params.txt2img import Txt2ImgRequest
 from modules.plan import Plan, make_plan
 from modules.prompt.tokens import ClipTokenizer
+from tests.backend.demo import demo_engine
 from tests.backend.tiny import Recorder as Listening
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,9 +28,7 @@ SMALL = Txt2ImgRequest(
 
 @pytest.fixture(scope="module")
 def plan_of(tmp_path_factory):
-    paths = Paths(ROOT, tmp_path_factory.mktemp("data"))
-    tokenizer = ClipTokenizer(paths.configs / "clip" / "bpe_simple_vocab_16e6.txt.gz")
-    engine = Engine(paths, LocalExecutor(DeviceOptions(use_cpu=True), tokenizer), tokenizer)
+    engine = demo_engine(tmp_path_factory.mktemp("data"))
     engine.models.refresh()
 
     def plan_of(recorded: bool = True, **changes) -> Plan:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modules.images.mask import blurred, crop_box, from_alpha, gaussian, is_full
+from modules.images.mask import blurred, crop_box, from_alpha, gaussian
 
 
 def boxed(size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Image:
@@ -66,7 +66,6 @@ def test_the_taps_are_as_many_as_a1111_takes():
 def test_an_even_mask_stays_even():
     for level in (0, 255):
         assert blurred(Image.new("L", (30, 30), level), 4, 4).getextrema() == (level, level)
-    assert is_full(Image.new("L", (3, 3), 255)) and not is_full(boxed((3, 3), (0, 0, 2, 3)))
 
 
 @pytest.mark.parametrize(

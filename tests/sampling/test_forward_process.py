@@ -62,14 +62,14 @@ def test_at_time_0_the_picture_is_untouched(process: ForwardProcess, draw):
     assert list(process.chain(x0, draw, 0)) == []
 
 
-@pytest.mark.parametrize(("count", "first", "last"), [(2, 0, 1000), (9, 0, 1000), (1001, 0, 1000)])
+@pytest.mark.parametrize(("count", "first", "last"), [(2, 0, 1000), (9, 0, 1000), (1000, 0, 1000)])
 def test_times_are_spread_from_the_picture_to_noise(process: ForwardProcess, count: int, first: int, last: int):
     times = process.times(count)
     assert (len(times), times[0], times[-1]) == (count, first, last)
     assert times == sorted(set(times))
 
 
-@pytest.mark.parametrize("count", [-1, 0, 1, 1002])
+@pytest.mark.parametrize("count", [-1, 0, 1, 1001])
 def test_a_count_of_times_that_cannot_be_is_refused(process: ForwardProcess, count: int):
     with pytest.raises(UserError, match=f"{count} timesteps cannot be shown"):
         process.times(count)

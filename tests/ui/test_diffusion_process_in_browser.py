@@ -53,8 +53,8 @@ def test_a_picture_becomes_noise_before_ones_eyes(process, picture: Path):
     process.wait_for_selector("#process_trained .main-svg")
     process.wait_for_selector("#process_forward_histogram .main-svg")
 
-    show_forward(process, 1001 + 1)
-    process.wait_for_selector("#process_forward_message p:has-text('1002 timesteps cannot be shown')")
+    show_forward(process, 1001)
+    process.wait_for_selector("#process_forward_message p:has-text('1001 timesteps cannot be shown')")
     assert process.locator("#process_strip figure").count() == 5, "what was drawn stays"
 
 
