@@ -92,7 +92,9 @@ def test_a_server_on_loopback_answers_to_its_own_address_and_no_other_name():
     assert app.names_of("0.0.0.0") is None
 
 
-@pytest.mark.parametrize("flags", [Flags(listen=True), Flags(server_name="0.0.0.0"), Flags(server_name="::")])
+@pytest.mark.parametrize(
+    "flags", [Flags(listen=True), Flags(server_name="0.0.0.0"), Flags(server_name="::")]
+)
 def test_an_open_address_makes_up_a_password(flags: Flags, capsys: pytest.CaptureFixture[str]):
     (made,) = app.entry_credentials(flags)
     told = capsys.readouterr().out
@@ -166,7 +168,13 @@ def test_page_api_and_live_routes_are_served_together(page: TestClient):
 
 def test_the_page_names_no_other_host(page: TestClient):
     html = page.get("/").text
-    for host in ("fonts.googleapis.com", "fonts.gstatic.com", "cdnjs", "jsdelivr", "huggingface.co"):
+    for host in (
+        "fonts.googleapis.com",
+        "fonts.gstatic.com",
+        "cdnjs",
+        "jsdelivr",
+        "huggingface.co",
+    ):
         assert host not in html
 
 
@@ -217,11 +225,22 @@ def test_the_password_guards_every_route(whole: tuple[FastAPI, Engine]):
     routes = paths_of(whole[0])
     assert len(routes) > 20
     assert any("gradio_api" in path for path in routes)
-    for path in [*routes, "/", "/static/x", "/assets/x", "/theme.css", "/manifest.json", "/favicon.ico"]:
+    for path in [
+        *routes,
+        "/",
+        "/static/x",
+        "/assets/x",
+        "/theme.css",
+        "/manifest.json",
+        "/favicon.ico",
+    ]:
         for method in ("GET", "POST"):
             assert guarded.request(method, path).status_code == 401, path
     for path in ("/ws", "/queue/join", "/gradio_api/queue/data"):
-        with pytest.raises(WebSocketDisconnect), guarded.websocket_connect(f"ws://127.0.0.1:7860{path}"):
+        with (
+            pytest.raises(WebSocketDisconnect),
+            guarded.websocket_connect(f"ws://127.0.0.1:7860{path}"),
+        ):
             pass
     coded = base64.b64encode(b"me:s3cret").decode()
     assert guarded.get("/", headers={"authorization": f"Basic {coded}"}).status_code == 200
@@ -285,7 +304,9 @@ def repaint(page: TestClient, **pictures: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("field", ["init_image", "depth_map"])
-def test_a_picture_elsewhere_on_the_disk_is_not_repainted(page: TestClient, place: Path, field: str):
+def test_a_picture_elsewhere_on_the_disk_is_not_repainted(
+    page: TestClient, place: Path, field: str
+):
     Image.new("RGB", (8, 8)).save(place / "secret.png")
     crafted = {"path": str(place / "secret.png"), "meta": {"_type": "gradio.FileData"}}
     assert "was not uploaded by a user" in repaint(page, **{field: crafted})
@@ -313,7 +334,9 @@ def test_an_upload_that_is_no_picture_is_told_in_our_words(page: TestClient):
 @pytest.mark.parametrize("name", ["evil.html", "evil.svg"])
 def test_an_upload_that_could_run_in_the_browser_is_not_shown_there(page: TestClient, name: str):
     content = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
-    (path,) = page.post("/gradio_api/upload", files={"files": (name, content, "image/svg+xml")}).json()
+    (path,) = page.post(
+        "/gradio_api/upload", files={"files": (name, content, "image/svg+xml")}
+    ).json()
     response = page.get(f"/gradio_api/file={path}")
     assert response.headers["content-disposition"].startswith("attachment")
     assert response.headers["x-content-type-options"] == "nosniff"
@@ -336,7 +359,9 @@ def test_no_call_of_the_page_makes_the_server_fetch(page: TestClient):
 
 def test_a_mounted_page_counts_as_launched(whole: tuple[FastAPI, Engine]):
     """Gradio trusts any path in a call to a page that has not been launched."""
-    mounted = [route.app for route in whole[0].routes if hasattr(getattr(route, "app", None), "get_blocks")]
+    mounted = [
+        route.app for route in whole[0].routes if hasattr(getattr(route, "app", None), "get_blocks")
+    ]
     assert [blocks.get_blocks().has_launched for blocks in mounted] == [True]
 
 

@@ -17,7 +17,14 @@ from PIL import Image
 
 from tests.conftest import ROOT
 
-JOB = {"task": "txt2img", "prompt": "a red circle", "width": 64, "height": 64, "steps": 60, "sampler_name": "Euler"}
+JOB = {
+    "task": "txt2img",
+    "prompt": "a red circle",
+    "width": 64,
+    "height": 64,
+    "steps": 60,
+    "sampler_name": "Euler",
+}
 
 
 class Server:
@@ -28,7 +35,11 @@ class Server:
         self.url = f"http://127.0.0.1:{port}/api/v1"
         command = [sys.executable, "-m", "modules", "--nowebui", "--use-cpu", "--port", str(port)]
         self.process = subprocess.Popen(
-            [*command, "--data-dir", str(data)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [*command, "--data-dir", str(data)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         assert self.process.stdout is not None
         while "Running on" not in self.process.stdout.readline():
@@ -36,7 +47,9 @@ class Server:
 
     def call(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, {"content-type": "application/json"})
+        request = urllib.request.Request(
+            self.url + path, data, {"content-type": "application/json"}
+        )
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
@@ -68,7 +81,9 @@ def start(tmp_path: Path) -> Iterator[Callable[[], Server]]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
-def test_a_killed_server_loses_no_finished_picture_and_the_queue_goes_on(start: Callable[[], Server], tmp_path: Path):
+def test_a_killed_server_loses_no_finished_picture_and_the_queue_goes_on(
+    start: Callable[[], Server], tmp_path: Path
+):
     server = start()
     killed = server.call("/jobs", {**JOB, "n_iter": 5})["id"]
     waiting = server.call("/jobs", {**JOB, "steps": 2, "seed": 7})["id"]
@@ -81,10 +96,15 @@ def test_a_killed_server_loses_no_finished_picture_and_the_queue_goes_on(start: 
     server.follow_until(waiting, lambda told: told["state"] == "done")
     job = server.call(f"/jobs/{killed}")
     count = len(job["images"])
-    assert (job["state"], job["error"]) == ("failed", f"The server was stopped while it ran; {count} pictures were finished.")
+    assert (job["state"], job["error"]) == (
+        "failed",
+        f"The server was stopped while it ran; {count} pictures were finished.",
+    )
     assert len(saved) - 1 <= count <= len(saved)  # one may be on the disk and not yet told
     for image in job["images"]:
-        with urllib.request.urlopen(server.url + image["url"].removeprefix("/api/v1"), timeout=60) as answer:
+        with urllib.request.urlopen(
+            server.url + image["url"].removeprefix("/api/v1"), timeout=60
+        ) as answer:
             assert answer.read() in saved.values()
     for path, content in saved.items():
         assert path.read_bytes() == content

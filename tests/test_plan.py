@@ -36,7 +36,10 @@ def plan_of(idle_engine: Engine):
 
 def test_every_picture_has_the_next_seed(plan_of):
     plan = plan_of(n_iter=2, batch_size=3)
-    assert [[image.seed for image in batch] for batch in plan.batches] == [[100, 101, 102], [103, 104, 105]]
+    assert [[image.seed for image in batch] for batch in plan.batches] == [
+        [100, 101, 102],
+        [103, 104, 105],
+    ]
     assert [image.index for image in plan.images] == [0, 1, 2, 3, 4, 5]
 
 
@@ -62,7 +65,9 @@ def test_seeds_that_run_out_are_refused(plan_of):
 def test_an_unknown_sampler_is_answered_with_the_nearest(plan_of):
     with pytest.raises(NotFound) as caught:
         plan_of(sampler_name="Eular a")
-    assert str(caught.value).startswith("There is no sampler named 'Eular a'. Did you mean 'Euler a'")
+    assert str(caught.value).startswith(
+        "There is no sampler named 'Eular a'. Did you mean 'Euler a'"
+    )
 
 
 def test_an_unknown_schedule_is_answered_with_the_nearest(plan_of):
@@ -120,7 +125,9 @@ def test_a_checkpoint_without_yaml_gets_its_familys(plan_of):
     ("chosen", "asked", "skip"),
     [(1, {}, 1), (2, {}, 2), (2, {SKIP: 1}, 1), (1, {SKIP: 12}, 12), (3, {SKIP: 2}, 2)],
 )
-def test_clip_skip_is_the_requests_or_else_the_option(idle_engine: Engine, plan_of, chosen, asked, skip):
+def test_clip_skip_is_the_requests_or_else_the_option(
+    idle_engine: Engine, plan_of, chosen, asked, skip
+):
     idle_engine.settings = idle_engine.settings.replace(CLIP_stop_at_last_layers=chosen)
     plan = plan_of(override_settings=asked)
     assert plan.settings.CLIP_stop_at_last_layers == skip
@@ -129,14 +136,25 @@ def test_clip_skip_is_the_requests_or_else_the_option(idle_engine: Engine, plan_
 
 @pytest.mark.parametrize(
     ("asked", "said"),
-    [({}, ()), ({SKIP: 1}, ()), ({SKIP: 2}, ("Clip skip has no effect on two.safetensors: its text encoder is OpenCLIP.",))],
+    [
+        ({}, ()),
+        ({SKIP: 1}, ()),
+        ({SKIP: 2}, ("Clip skip has no effect on two.safetensors: its text encoder is OpenCLIP.",)),
+    ],
 )
 def test_open_clip_skips_no_layers(idle_engine: Engine, asked, said):
     engine = idle_engine
     write_safetensors(engine.paths.checkpoint_folders[0] / "two.safetensors", shapes_of("sd2"))
     request = Txt2ImgRequest(override_settings=asked)
     settings = engine.settings.replace(CLIP_stop_at_last_layers=3)
-    plan = make_plan(request, engine.models, engine.models.find("two"), engine.samplers, engine.schedules, settings)
+    plan = make_plan(
+        request,
+        engine.models,
+        engine.models.find("two"),
+        engine.samplers,
+        engine.schedules,
+        settings,
+    )
     assert plan.settings.CLIP_stop_at_last_layers == 1
     assert plan.notes == said
 
@@ -196,7 +214,9 @@ def test_a_depth_map_stands_in_for_the_estimator(depth_plan_of):
     assert depth_plan_of("pruned", depth_map=RAMP).checkpoint.name == "pruned.safetensors"
 
 
-@pytest.mark.parametrize(("sampler", "strength"), [("Euler", 0.0), ("DDIM", 0.1), ("DPM++ 2M", 1.0)])
+@pytest.mark.parametrize(
+    ("sampler", "strength"), [("Euler", 0.0), ("DDIM", 0.1), ("DPM++ 2M", 1.0)]
+)
 def test_a_strength_that_makes_an_update_is_planned(depth_plan_of, sampler: str, strength: float):
     assert depth_plan_of(sampler_name=sampler, denoising_strength=strength).sampler.name == sampler
 
@@ -217,10 +237,16 @@ def repainting_plan_of(idle_engine: Engine):
 
 
 def test_options_of_repainting_count_only_there(plan_of, repainting_plan_of):
-    options = {"initial_noise_multiplier": 0.9, "img2img_color_correction": True, "inpainting_mask_weight": 0.5}
+    options = {
+        "initial_noise_multiplier": 0.9,
+        "img2img_color_correction": True,
+        "inpainting_mask_weight": 0.5,
+    }
     painted = repainting_plan_of(override_settings=options).settings
     assert (painted.initial_noise_multiplier, painted.img2img_color_correction) == (0.9, True)
-    assert painted.inpainting_mask_weight == 1, "a checkpoint of 4 channels is not told what is masked"
+    assert painted.inpainting_mask_weight == 1, (
+        "a checkpoint of 4 channels is not told what is masked"
+    )
     assert plan_of(override_settings=options).settings == DEFAULTS
 
 
@@ -234,7 +260,10 @@ def test_exact_steps_make_small_strengths_possible(repainting_plan_of):
 
 def test_what_is_to_be_known_of_the_pictures_is_noted(repainting_plan_of):
     white = ImageField.from_pil(Image.new("L", (8, 8), 255), MASK)
-    assert "The mask covers the whole picture; all of it is repainted." in repainting_plan_of(mask=white).notes
+    assert (
+        "The mask covers the whole picture; all of it is repainted."
+        in repainting_plan_of(mask=white).notes
+    )
 
 
 def test_a_samplers_name_of_old_holds_its_schedule(plan_of):
@@ -244,10 +273,22 @@ def test_a_samplers_name_of_old_holds_its_schedule(plan_of):
 
 
 def test_options_that_the_sampler_does_not_hear_are_left_at_their_defaults(plan_of):
-    asked = {"s_churn": 2.0, "uni_pc_order": 2, "rho": 5.0, "sigma_min": 0.1, "eta_noise_seed_delta": 31337}
+    asked = {
+        "s_churn": 2.0,
+        "uni_pc_order": 2,
+        "rho": 5.0,
+        "sigma_min": 0.1,
+        "eta_noise_seed_delta": 31337,
+    }
     names = [*asked]
     kept = {
-        name: [getattr(plan_of(sampler_name=name, scheduler="Karras", override_settings=asked).settings, option) for option in names]
+        name: [
+            getattr(
+                plan_of(sampler_name=name, scheduler="Karras", override_settings=asked).settings,
+                option,
+            )
+            for option in names
+        ]
         for name in ("Euler", "UniPC", "DPM++ 2M")
     }
     assert kept == {
@@ -275,7 +316,11 @@ def test_the_second_pass_takes_after_the_first(plan_of):
     second = plan.hires.plan
     assert (second.request.width, second.request.height) == (1024, 1024)
     assert (second.request.steps, second.request.prompt) == (12, "a cat")
-    assert (second.sampler, second.schedule, second.model) == (plan.sampler, plan.schedule, plan.model)
+    assert (second.sampler, second.schedule, second.model) == (
+        plan.sampler,
+        plan.schedule,
+        plan.model,
+    )
     assert second.batches == plan.batches
     assert (second.settings.img2img_fix_steps, second.evaluations_before) == (True, 12)
     assert plan.hires.upscaler.name == "Latent"
@@ -293,7 +338,11 @@ def test_the_second_pass_has_what_is_its_own(plan_of):
         hr_checkpoint_name="second",
     )
     second = plan.hires.plan
-    assert (second.sampler.name, second.schedule.name, second.request.steps) == ("Euler a", "Karras", 5)
+    assert (second.sampler.name, second.schedule.name, second.request.steps) == (
+        "Euler a",
+        "Karras",
+        5,
+    )
     assert (second.request.prompt, second.request.negative_prompt) == ("a dog", "a fish")
     assert second.checkpoint.model_name == "second"
     assert plan.hires.upscaler.name == "Lanczos"
@@ -307,7 +356,11 @@ def test_a1111s_words_for_the_same_are_understood(plan_of):
         hr_checkpoint_name="Use same checkpoint",
     )
     second = plan.hires.plan
-    assert (second.sampler, second.schedule, second.model) == (plan.sampler, plan.schedule, plan.model)
+    assert (second.sampler, second.schedule, second.model) == (
+        plan.sampler,
+        plan.schedule,
+        plan.model,
+    )
 
 
 def test_what_is_as_in_the_first_pass_is_not_told(plan_of):
@@ -327,11 +380,17 @@ def test_what_is_as_in_the_first_pass_is_not_told(plan_of):
 def test_automatic_is_told_by_what_it_stands_for_with_the_second_sampler(plan_of):
     plan = plan_of(enable_hr=True, hr_sampler_name="Euler")
     told = plan.request_of(plan.images[0])
-    assert (told.scheduler, told.hr_sampler_name, told.hr_scheduler) == ("Karras", "Euler", "Automatic")
+    assert (told.scheduler, told.hr_sampler_name, told.hr_scheduler) == (
+        "Karras",
+        "Euler",
+        "Automatic",
+    )
 
 
 def test_an_unknown_upscaler_is_answered_with_the_nearest(plan_of):
-    with pytest.raises(NotFound, match=r"There is no upscaler named 'Latnt'\. Did you mean 'Latent'"):
+    with pytest.raises(
+        NotFound, match=r"There is no upscaler named 'Latnt'\. Did you mean 'Latent'"
+    ):
         plan_of(enable_hr=True, hr_upscaler="Latnt")
 
 
@@ -349,7 +408,11 @@ def test_each_pass_hears_its_own_options_and_the_infotext_tells_both(plan_of):
     options = {"eta_ancestral": 0.5, "img2img_extra_noise": 0.1, "initial_noise_multiplier": 0.9}
     plan = plan_of(enable_hr=True, hr_sampler_name="Euler a", override_settings=options)
     second = plan.hires.plan.settings
-    assert (second.eta_ancestral, second.img2img_extra_noise, second.initial_noise_multiplier) == (0.5, 0.1, 1)
+    assert (second.eta_ancestral, second.img2img_extra_noise, second.initial_noise_multiplier) == (
+        0.5,
+        0.1,
+        1,
+    )
     assert (plan.settings.eta_ancestral, plan.settings.img2img_extra_noise) == (0.5, 0.1)
     assert plan.settings.img2img_fix_steps is False
     assert plan_of(override_settings=options).settings == DEFAULTS

@@ -37,7 +37,9 @@ def test_a_larger_body_is_refused_with_words(client: TestClient):
     for content in (b"x" * (2**21 + 1), pieces(3)):
         response = client.post("/sdapi/v1/img2img", content=content)
         assert response.status_code == 413
-        assert response.json()["detail"].startswith("The request is too large; at most 2 MiB are taken.")
+        assert response.json()["detail"].startswith(
+            "The request is too large; at most 2 MiB are taken."
+        )
 
 
 def test_uploads_to_the_page_have_a_limit_of_their_own(client: TestClient):

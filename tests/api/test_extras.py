@@ -24,12 +24,18 @@ def opened(text: str) -> Image.Image:
 
 
 def test_one_picture_is_enlarged_and_keeps_its_infotext(client: TestClient):
-    body = {"image": f"data:image/png;base64,{coded(text='a cat')}", "upscaler_1": "Lanczos", "model": "clip"}
+    body = {
+        "image": f"data:image/png;base64,{coded(text='a cat')}",
+        "upscaler_1": "Lanczos",
+        "model": "clip",
+    }
     answer = client.post("/sdapi/v1/extra-single-image", json=body).json()
     picture = opened(answer["image"])
     assert picture.size == (16, 8)
     assert picture.info["parameters"] == "a cat"
-    assert picture.info["postprocessing"] == "Postprocess upscale by: 2, Postprocess upscaler: Lanczos"
+    assert (
+        picture.info["postprocessing"] == "Postprocess upscale by: 2, Postprocess upscaler: Lanczos"
+    )
     assert "Lanczos" in answer["html_info"]
     assert answer["warnings"] == []
 
@@ -49,18 +55,27 @@ def test_many_pictures_are_enlarged_alike(client: TestClient):
         ("single-image", {"image": 3}, 422, "A picture in base64 is needed, not int."),
         ("single-image", {"image": "http://127.0.0.1/x.png"}, 422, "nothing is fetched"),
         ("single-image", {"image": coded(), "upscaling_resize": 0}, 422, "Resize is 0"),
-        ("single-image", {"image": coded(), "upscaler_1": "ESRGAN_4x"}, 404, "no upscaler named 'ESRGAN_4x'"),
+        (
+            "single-image",
+            {"image": coded(), "upscaler_1": "ESRGAN_4x"},
+            404,
+            "no upscaler named 'ESRGAN_4x'",
+        ),
         ("batch-images", {}, 422, "imageList is missing"),
         ("batch-images", {"imageList": [3]}, 422, "A picture in base64 is needed"),
         ("batch-images", {"imageList": [{}] * 257}, 422, "at most 256"),
     ],
 )
-def test_what_cannot_be_done_is_said(client: TestClient, path: str, body: dict[str, Any], status: int, words: str):
+def test_what_cannot_be_done_is_said(
+    client: TestClient, path: str, body: dict[str, Any], status: int, words: str
+):
     response = client.post(f"/sdapi/v1/extra-{path}", json=body)
     assert response.status_code == status
     assert words in response.json()["detail"]
 
 
 def test_a_field_that_nobody_knows_is_a_warning(client: TestClient):
-    answer = client.post("/sdapi/v1/extra-single-image", json={"image": coded(), "sharpness": 3}).json()
+    answer = client.post(
+        "/sdapi/v1/extra-single-image", json={"image": coded(), "sharpness": 3}
+    ).json()
     assert answer["warnings"] == ["The field 'sharpness' has no effect in this version."]

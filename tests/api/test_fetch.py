@@ -94,7 +94,9 @@ def test_what_takes_too_long_is_given_up(server: str):
         fetch(f"{server}/slow", only_this, timeout_s=0.1)
 
 
-def test_a_name_that_stands_for_one_inner_address_among_others_is_not_called(monkeypatch: pytest.MonkeyPatch):
+def test_a_name_that_stands_for_one_inner_address_among_others_is_not_called(
+    monkeypatch: pytest.MonkeyPatch,
+):
     entry = socket.AF_INET, socket.SOCK_STREAM, 6, ""
     both = [(*entry, ("93.184.216.34", 80)), (*entry, ("10.0.0.1", 80))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
@@ -102,7 +104,9 @@ def test_a_name_that_stands_for_one_inner_address_among_others_is_not_called(mon
         fetch("http://rebinding.example/x.png")
 
 
-@pytest.mark.parametrize("url", ["http://", "ftp://a.example", "http://me:pw@a.example/", "http://a:99999/", "http://["])
+@pytest.mark.parametrize(
+    "url", ["http://", "ftp://a.example", "http://me:pw@a.example/", "http://a:99999/", "http://["]
+)
 def test_what_is_no_address_is_refused(url: str):
     with pytest.raises(UserError):
         fetch(url)

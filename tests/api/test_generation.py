@@ -98,7 +98,12 @@ def test_the_request_is_echoed(client: TestClient):
 
 def test_missing_fields_get_the_apis_own_defaults():
     request, warnings = read_request({}, Txt2ImgRequest)
-    assert (request.steps, request.sampler_name, request.cfg_scale, request.seed) == (50, "Euler", 7, -1)
+    assert (request.steps, request.sampler_name, request.cfg_scale, request.seed) == (
+        50,
+        "Euler",
+        7,
+        -1,
+    )
     assert warnings == []
 
 
@@ -118,7 +123,9 @@ def test_sampler_name_comes_before_sampler_index(body: dict[str, Any], sampler: 
 
 
 def test_nulls_mean_the_default(client: TestClient):
-    nulls = dict.fromkeys(("negative_prompt", "scheduler", "sampler_name", "styles", "eta", "script_name"))
+    nulls = dict.fromkeys(
+        ("negative_prompt", "scheduler", "sampler_name", "styles", "eta", "script_name")
+    )
     answer = post(client, **nulls)
     assert answer["warnings"] == []
 
@@ -191,7 +198,9 @@ def test_a_body_that_is_no_object_is_refused(client: TestClient):
 
 
 def test_half_a_character_is_refused(client: TestClient):
-    response = client.post(URL, content=b'{"prompt": "\\ud83d"}', headers={"content-type": "application/json"})
+    response = client.post(
+        URL, content=b'{"prompt": "\\ud83d"}', headers={"content-type": "application/json"}
+    )
     assert response.status_code == 422
     assert response.json()["detail"] == "Prompt holds half a character; type it again."
 
@@ -269,7 +278,9 @@ def test_clip_skip_can_be_set_for_one_request(client: TestClient, engine: Engine
     assert engine.settings.CLIP_stop_at_last_layers == 1
 
 
-@pytest.mark.parametrize(("value", "bound"), [(0, "smallest valid value is 1"), (13, "largest valid value is 12")])
+@pytest.mark.parametrize(
+    ("value", "bound"), [(0, "smallest valid value is 1"), (13, "largest valid value is 12")]
+)
 def test_a_clip_skip_that_cannot_be_is_refused(client: TestClient, value: int, bound: str):
     body = {**SMALL, "override_settings": {"CLIP_stop_at_last_layers": value}}
     response = client.post(URL, json=body)
@@ -278,44 +289,70 @@ def test_a_clip_skip_that_cannot_be_is_refused(client: TestClient, value: int, b
 
 
 def test_nan_in_a_request_is_refused_before_a_picture_is_made(client: TestClient):
-    response = client.post(URL, content=b'{"eta": NaN}', headers={"content-type": "application/json"})
+    response = client.post(
+        URL, content=b'{"eta": NaN}', headers={"content-type": "application/json"}
+    )
     assert response.status_code == 422
-    assert response.json()["detail"] == "The request holds NaN or Infinity, which JSON does not know."
+    assert (
+        response.json()["detail"] == "The request holds NaN or Infinity, which JSON does not know."
+    )
 
 
 def test_a_samplers_name_of_old_holds_its_schedule(client: TestClient):
-    answer = client.post(URL, json={**SMALL, "sampler_name": "DPM++ SDE Karras", "scheduler": "automatic"}).json()
+    answer = client.post(
+        URL, json={**SMALL, "sampler_name": "DPM++ SDE Karras", "scheduler": "automatic"}
+    ).json()
     assert "Sampler: DPM++ SDE, Schedule type: Karras" in json.loads(answer["info"])["infotexts"][0]
 
 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"sampler_name": "DPM++ 2N"}, "There is no sampler named 'DPM++ 2N'. Did you mean 'DPM++ 2M'"),
+        (
+            {"sampler_name": "DPM++ 2N"},
+            "There is no sampler named 'DPM++ 2N'. Did you mean 'DPM++ 2M'",
+        ),
         ({"scheduler": "karas"}, "There is no schedule type named 'karas'. Did you mean 'Karras'?"),
     ],
 )
-def test_an_unknown_sampler_or_schedule_is_answered_with_the_nearest(client: TestClient, asked: dict, said: str):
+def test_an_unknown_sampler_or_schedule_is_answered_with_the_nearest(
+    client: TestClient, asked: dict, said: str
+):
     response = client.post(URL, json={**SMALL, **asked})
     assert response.status_code == 404
     assert said in response.json()["detail"]
 
 
 def test_hires_fix_without_denoising_is_carried_out(client: TestClient, engine: Engine):
-    answer = post(client, enable_hr=True, denoising_strength=0, seed_resize_from_h=-1, seed_resize_from_w=-1)
+    answer = post(
+        client, enable_hr=True, denoising_strength=0, seed_resize_from_h=-1, seed_resize_from_w=-1
+    )
     assert len(answer["images"]) == 1
     assert engine.jobs()[-1].plan.hires is not None
 
 
 def test_the_older_fields_of_hires_fix_mean_the_first_passs_size():
-    body = {"enable_hr": True, "width": 1024, "height": 768, "firstphase_width": 512, "firstphase_height": 384}
+    body = {
+        "enable_hr": True,
+        "width": 1024,
+        "height": 768,
+        "firstphase_width": 512,
+        "firstphase_height": 384,
+    }
     request, warnings = read_request(body, Txt2ImgRequest)
-    assert (request.width, request.height, request.hr_resize_x, request.hr_resize_y) == (512, 384, 1024, 768)
+    assert (request.width, request.height, request.hr_resize_x, request.hr_resize_y) == (
+        512,
+        384,
+        1024,
+        768,
+    )
     assert warnings == []
 
 
 def test_older_fields_of_hires_fix_with_zeros_mean_nothing():
-    request, warnings = read_request({"firstphase_width": 0, "firstphase_height": 0}, Txt2ImgRequest)
+    request, warnings = read_request(
+        {"firstphase_width": 0, "firstphase_height": 0}, Txt2ImgRequest
+    )
     assert (request.width, request.hr_resize_x, warnings) == (512, 0, [])
 
 

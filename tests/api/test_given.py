@@ -9,7 +9,12 @@ from modules.engine.engine import Engine
 from modules.params.settings import Settings
 
 URL = "https://a.example/x.png"
-BODY = {"init_images": [URL, "abcd"], "mask": URL, "prompt": URL, "imageList": [{"data": URL, "name": URL}]}
+BODY = {
+    "init_images": [URL, "abcd"],
+    "mask": URL,
+    "prompt": URL,
+    "imageList": [{"data": URL, "name": URL}],
+}
 
 
 def test_addresses_stay_while_fetching_is_off():
@@ -27,8 +32,12 @@ def test_addresses_in_the_places_of_pictures_are_fetched(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("path", ["extra-single-image", "png-info"])
-def test_an_inner_address_is_refused_even_when_fetching_is_on(client: TestClient, engine: Engine, path: str):
+def test_an_inner_address_is_refused_even_when_fetching_is_on(
+    client: TestClient, engine: Engine, path: str
+):
     engine.change_settings({"api_enable_requests": True})
-    response = client.post(f"/sdapi/v1/{path}", json={"image": "http://169.254.169.254/latest/meta-data"})
+    response = client.post(
+        f"/sdapi/v1/{path}", json={"image": "http://169.254.169.254/latest/meta-data"}
+    )
     assert response.status_code == 422
     assert "nothing is fetched from there" in response.json()["detail"]

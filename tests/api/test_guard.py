@@ -93,7 +93,10 @@ def test_api_credentials_open_the_api_alone():
     robot = basic("robot", "beep")
     assert client.get("/sdapi/v1/options", headers=robot).status_code == 200
     assert client.get("/api/v1/jobs", headers=robot).status_code == 200
-    assert client.get("/sdapi/v1/options", headers=basic("me", "s3cret:with:colons")).status_code == 200
+    assert (
+        client.get("/sdapi/v1/options", headers=basic("me", "s3cret:with:colons")).status_code
+        == 200
+    )
     assert client.get("/", headers=robot).status_code == 401
     assert client.get("/internal/state", headers=robot).status_code == 401
     assert client.get("/sdapi", headers=robot).status_code == 401
@@ -114,7 +117,9 @@ def test_a_websocket_is_guarded_like_the_rest():
 
 
 def test_a_websocket_of_the_page_itself_is_let_through():
-    with client_of().websocket_connect(SOCKET, headers={"origin": "http://127.0.0.1:7860"}) as socket:
+    with client_of().websocket_connect(
+        SOCKET, headers={"origin": "http://127.0.0.1:7860"}
+    ) as socket:
         assert socket.receive_text() == "hello"
 
 
@@ -126,13 +131,25 @@ def test_a_websocket_of_another_page_is_refused():
         pass
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost:7860", "[::1]:7860", "localhost", "LOCALHOST:7860"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:7860", "localhost:7860", "[::1]:7860", "localhost", "LOCALHOST:7860"]
+)
 def test_the_machines_own_names_are_answered(host: str):
     assert client_of().get("/", headers={"host": host}).status_code == 200
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:7860", "127.0.0.1.evil.example", "", "[", "[::1", "localhost.", "::1"]
+    "host",
+    [
+        "evil.example",
+        "evil.example:7860",
+        "127.0.0.1.evil.example",
+        "",
+        "[",
+        "[::1",
+        "localhost.",
+        "::1",
+    ],
 )
 def test_other_names_are_refused_against_dns_rebinding(host: str):
     response = client_of().get("/", headers={"host": host})
@@ -165,7 +182,8 @@ def test_the_page_itself_may_call():
 
 
 @pytest.mark.parametrize(
-    "origin", ["http://evil.example", "http://127.0.0.1:8000", "http://127.0.0.1", "null", "", "http://["]
+    "origin",
+    ["http://evil.example", "http://127.0.0.1:8000", "http://127.0.0.1", "null", "", "http://["],
 )
 def test_a_page_from_elsewhere_may_not(origin: str):
     response = client_of().get("/", headers={"origin": origin})

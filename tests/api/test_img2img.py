@@ -73,7 +73,9 @@ def test_the_echo_nulls_the_pictures_unless_asked(client: TestClient):
 
 
 def test_the_apis_own_defaults_are_a1111s():
-    request, warnings = read_picture_request({"init_images": [f"data:image/png;base64,{PICTURE}"]}, DepthRequest)
+    request, warnings = read_picture_request(
+        {"init_images": [f"data:image/png;base64,{PICTURE}"]}, DepthRequest
+    )
     assert (request.steps, request.denoising_strength, request.sampler_name) == (50, 0.75, "Euler")
     assert request.init_image == ImageField.from_base64(PICTURE)
     assert warnings == []
@@ -93,19 +95,30 @@ def test_without_a_picture_nothing_is_found(client: TestClient, pictures: Any):
     [
         ({"init_images": ["no picture"]}, "Picture: The picture is no base64 text."),
         ({"init_images": PICTURE}, "init_images is no list."),
-        ({"init_images": [{"path": "/etc/passwd"}]}, "Picture: A picture in base64 is needed, not dict."),
+        (
+            {"init_images": [{"path": "/etc/passwd"}]},
+            "Picture: A picture in base64 is needed, not dict.",
+        ),
         ({"init_images": ["http://127.0.0.1/x.png"]}, "Picture: The picture is a web address"),
         ({"init_images": ["/etc/passwd"]}, "Picture: The picture is no"),
-        ({"depth_map": "AAAA"}, "Depth map (optional): The picture is no PNG, JPEG, WEBP, AVIF, GIF, BMP or TIFF file."),
+        (
+            {"depth_map": "AAAA"},
+            "Depth map (optional): The picture is no PNG, JPEG, WEBP, AVIF, GIF, BMP or TIFF file.",
+        ),
         ({"denoising_strength": 1.5}, "Denoising strength is 1.5; the largest valid value is 1."),
         (
             {"override_settings": {"sd_model_checkpoint": "first"}, "depth_map": RAMP},
             "'first.safetensors' is no depth checkpoint",
         ),
-        ({"override_settings": {"sd_model_checkpoint": "pruned"}}, "'pruned.safetensors' carries no depth estimator"),
+        (
+            {"override_settings": {"sd_model_checkpoint": "pruned"}},
+            "'pruned.safetensors' carries no depth estimator",
+        ),
     ],
 )
-def test_what_cannot_be_done_is_told_in_a_sentence(client: TestClient, body: dict[str, Any], said: str):
+def test_what_cannot_be_done_is_told_in_a_sentence(
+    client: TestClient, body: dict[str, Any], said: str
+):
     status, told = refused(client, **body)
     assert status == 422
     assert told.startswith(said)

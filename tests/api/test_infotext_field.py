@@ -21,7 +21,14 @@ def made(client: TestClient, **body: object) -> tuple[str, list[str]]:
 def test_an_infotext_fills_what_a_request_leaves_open(client: TestClient):
     text, warnings = made(client, infotext=TEXT)
     assert text.startswith("a cat\nNegative prompt: a dog\nSteps: 7, Sampler: DDIM, ")
-    for pair in ("CFG scale: 3,", "Seed: 3,", "Size: 64x128,", "Model: second,", "Clip skip: 2,", "RNG: CPU,"):
+    for pair in (
+        "CFG scale: 3,",
+        "Seed: 3,",
+        "Size: 64x128,",
+        "Model: second,",
+        "Clip skip: 2,",
+        "RNG: CPU,",
+    ):
         assert pair in text
     assert warnings == ["Odd key (1): nothing here knows this key."]
 
@@ -35,7 +42,14 @@ def test_what_a_request_gives_comes_first(client: TestClient):
         seed=None,
         override_settings={"CLIP_stop_at_last_layers": 3, "sd_model_checkpoint": "first"},
     )
-    for pair in ("Steps: 4,", "Sampler: Euler a,", "Seed: 3,", "Clip skip: 3,", "RNG: CPU,", "Model: first,"):
+    for pair in (
+        "Steps: 4,",
+        "Sampler: Euler a,",
+        "Seed: 3,",
+        "Clip skip: 3,",
+        "RNG: CPU,",
+        "Model: first,",
+    ):
         assert pair in text
 
 
@@ -53,4 +67,7 @@ def test_an_empty_one_changes_nothing(client: TestClient, infotext: object):
 
 def test_one_that_is_no_text_is_told(client: TestClient):
     answer = client.post(URL, json={"infotext": {"a": 1}})
-    assert (answer.status_code, answer.json()["detail"]) == (422, "infotext is {'a': 1}; a text is needed.")
+    assert (answer.status_code, answer.json()["detail"]) == (
+        422,
+        "infotext is {'a': 1}; a text is needed.",
+    )

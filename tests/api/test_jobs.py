@@ -13,7 +13,15 @@ from modules.engine.engine import Engine
 from tests.conftest import write_listed_depth
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
-SMALL: dict[str, Any] = {"task": "txt2img", "prompt": "a cat", "width": 64, "height": 64, "steps": 4, "seed": 7, "styles": None}
+SMALL: dict[str, Any] = {
+    "task": "txt2img",
+    "prompt": "a cat",
+    "width": 64,
+    "height": 64,
+    "steps": 4,
+    "seed": 7,
+    "styles": None,
+}
 
 
 def sent(client: TestClient, **fields: Any) -> dict[str, Any]:
@@ -33,12 +41,19 @@ def events(client: TestClient, job_id: str) -> list[dict[str, Any]]:
         return [json.loads(line[6:]) for line in response.iter_lines() if line.startswith("data: ")]
 
 
-def test_a_job_is_answered_at_once_and_told_by_its_id(client: TestClient, engine: Engine, executor: FakeExecutor):
+def test_a_job_is_answered_at_once_and_told_by_its_id(
+    client: TestClient, engine: Engine, executor: FakeExecutor
+):
     executor.hold_at(3)
     job = sent(client, n_iter=2)
     assert executor.held.wait(PATIENCE_S)
     told = client.get(f"/api/v1/jobs/{job['id']}").json()
-    assert (told["state"], told["source"], told["task"], told["progress"]) == ("running", "api", "txt2img", 0.25)
+    assert (told["state"], told["source"], told["task"], told["progress"]) == (
+        "running",
+        "api",
+        "txt2img",
+        0.25,
+    )
     assert told["request"]["prompt"] == "a cat" and told["checkpoint"] == "first.safetensors"
     executor.release()
     told = ended(client, engine, job["id"])
@@ -57,7 +72,10 @@ def test_the_body_is_described_by_the_declared_fields(client: TestClient):
 def test_a_picture_is_served_by_its_id(client: TestClient, engine: Engine):
     image = ended(client, engine, sent(client)["id"])["images"][0]
     answer = client.get(image["url"])
-    assert (answer.headers["content-type"], "immutable" in answer.headers["cache-control"]) == ("image/png", True)
+    assert (answer.headers["content-type"], "immutable" in answer.headers["cache-control"]) == (
+        "image/png",
+        True,
+    )
     with Image.open(io.BytesIO(answer.content)) as picture:
         assert (picture.size, picture.getpixel((0, 0))) == ((64, 64), (7, 0, 0))
     small = client.get(f"/internal/images/{image['id']}/thumbnail")
@@ -65,7 +83,10 @@ def test_a_picture_is_served_by_its_id(client: TestClient, engine: Engine):
         assert (picture.format, picture.size) == ("JPEG", (64, 64))
 
 
-@pytest.mark.parametrize("name", ["x", "x.0", "{id}.1", "{id}.-1", "{id}.²", "{id}", "..%2f..%2fconfig.json", "{id}.99999999"])
+@pytest.mark.parametrize(
+    "name",
+    ["x", "x.0", "{id}.1", "{id}.-1", "{id}.²", "{id}", "..%2f..%2fconfig.json", "{id}.99999999"],
+)
 def test_what_is_no_picture_is_a_404_in_words(client: TestClient, engine: Engine, name: str):
     job_id = sent(client)["id"]
     ended(client, engine, job_id)
@@ -93,11 +114,21 @@ def test_a_damaged_picture_has_no_thumbnail(client: TestClient, engine: Engine):
 def test_an_unknown_field_task_or_sampler_is_refused_with_the_nearest_names(client: TestClient):
     answers = [
         client.post("/api/v1/jobs", json={**SMALL, **wrong})
-        for wrong in ({"stepps": 3}, {"task": "txt2imgs"}, {"task": ["txt2img"]}, {"sampler_name": "Eulr"}, {"steps": 0})
+        for wrong in (
+            {"stepps": 3},
+            {"task": "txt2imgs"},
+            {"task": ["txt2img"]},
+            {"sampler_name": "Eulr"},
+            {"steps": 0},
+        )
     ]
     assert [answer.status_code for answer in answers] == [422, 422, 422, 404, 422]
     told = " ".join(answer.json()["detail"] for answer in answers)
-    assert "There is no field 'stepps'." in told and "Did you mean 'txt2img'" in told and "'Euler'" in told
+    assert (
+        "There is no field 'stepps'." in told
+        and "Did you mean 'txt2img'" in told
+        and "'Euler'" in told
+    )
 
 
 def test_a_job_may_bring_a_picture(client: TestClient, engine: Engine):
@@ -111,7 +142,9 @@ def test_a_job_may_bring_a_picture(client: TestClient, engine: Engine):
     assert ended(client, engine, job["id"])["state"] == "done"
 
 
-def test_jobs_are_listed_running_then_waiting_then_ended(client: TestClient, engine: Engine, executor: FakeExecutor):
+def test_jobs_are_listed_running_then_waiting_then_ended(
+    client: TestClient, engine: Engine, executor: FakeExecutor
+):
     done = sent(client)["id"]
     ended(client, engine, done)
     executor.hold_at(2)
@@ -122,10 +155,14 @@ def test_jobs_are_listed_running_then_waiting_then_ended(client: TestClient, eng
     assert [job["id"] for job in listed["jobs"]] == [running, *waiting, done]
     assert (listed["paused"], listed["waiting_count"]) == (False, 2)
     assert [job["id"] for job in client.get("/api/v1/jobs?state=ended").json()["jobs"]] == [done]
-    assert [job["id"] for job in client.get("/api/v1/jobs?state=waiting&limit=1").json()["jobs"]] == [running, waiting[0]]
+    assert [
+        job["id"] for job in client.get("/api/v1/jobs?state=waiting&limit=1").json()["jobs"]
+    ] == [running, waiting[0]]
 
 
-def test_a_job_is_cancelled_moved_and_tried_again(client: TestClient, engine: Engine, executor: FakeExecutor):
+def test_a_job_is_cancelled_moved_and_tried_again(
+    client: TestClient, engine: Engine, executor: FakeExecutor
+):
     executor.hold_at(2)
     running = sent(client)["id"]
     assert executor.held.wait(PATIENCE_S)
@@ -142,7 +179,9 @@ def test_a_job_is_cancelled_moved_and_tried_again(client: TestClient, engine: En
     assert executor.seen == ["a cat", "second", "first"]
 
 
-def test_a_job_is_stopped_after_the_picture_it_is_at(client: TestClient, engine: Engine, executor: FakeExecutor):
+def test_a_job_is_stopped_after_the_picture_it_is_at(
+    client: TestClient, engine: Engine, executor: FakeExecutor
+):
     executor.hold_at(2)
     job_id = sent(client, n_iter=3)["id"]
     assert executor.held.wait(PATIENCE_S)
@@ -172,7 +211,9 @@ def test_an_unknown_job_is_a_404_in_words(client: TestClient):
         assert "no longer known" in answer.json()["detail"]
 
 
-def test_events_carry_progress_and_previews(client: TestClient, engine: Engine, executor: FakeExecutor):
+def test_events_carry_progress_and_previews(
+    client: TestClient, engine: Engine, executor: FakeExecutor
+):
     executor.hold_at(2)
     job = engine.job(sent(client)["id"])
     assert executor.held.wait(PATIENCE_S)

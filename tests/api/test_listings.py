@@ -23,7 +23,10 @@ def test_samplers_are_listed_in_order_with_their_aliases(client: TestClient, eng
 def test_a_sampler_tells_what_a1111_tells_of_it(client: TestClient):
     options = {row["name"]: row["options"] for row in client.get("/sdapi/v1/samplers").json()}
     assert options["LMS"] == options["PLMS"] == {}
-    assert options["Euler a"] == {"uses_ensd": "True", "settings": "eta_ancestral, eta_noise_seed_delta"}
+    assert options["Euler a"] == {
+        "uses_ensd": "True",
+        "settings": "eta_ancestral, eta_noise_seed_delta",
+    }
     assert options["DPM++ SDE"] == {
         "scheduler": "karras",
         "brownian_noise": "True",
@@ -65,7 +68,9 @@ def test_checkpoints_are_listed_with_a1111s_keys(client: TestClient, engine: Eng
     }
 
 
-def test_a_checkpoint_that_cannot_be_used_is_not_offered_to_clients(client: TestClient, engine: Engine):
+def test_a_checkpoint_that_cannot_be_used_is_not_offered_to_clients(
+    client: TestClient, engine: Engine
+):
     (engine.paths.checkpoint_folders[0] / "broken.safetensors").write_bytes(b"")
     client.post("/sdapi/v1/refresh-checkpoints")
     names = [row["model_name"] for row in client.get("/sdapi/v1/sd-models").json()]
@@ -80,11 +85,19 @@ def test_refresh_finds_a_new_file(client: TestClient, engine: Engine):
 
 
 def test_options_are_read_and_written(client: TestClient, executor: FakeExecutor):
-    assert client.get("/sdapi/v1/options").json()["sd_model_checkpoint"].startswith("first.safetensors")
+    assert (
+        client.get("/sdapi/v1/options")
+        .json()["sd_model_checkpoint"]
+        .startswith("first.safetensors")
+    )
     response = client.post("/sdapi/v1/options", json={"sd_model_checkpoint": "second"})
     assert (response.status_code, response.json()) == (200, None)
     executor.wait_until_idle()
-    assert client.get("/sdapi/v1/options").json()["sd_model_checkpoint"].startswith("sub/second.safetensors")
+    assert (
+        client.get("/sdapi/v1/options")
+        .json()["sd_model_checkpoint"]
+        .startswith("sub/second.safetensors")
+    )
     assert executor.loaded[-1] == "sub/second.safetensors"
 
 
@@ -111,7 +124,9 @@ def test_an_unknown_checkpoint_is_refused_and_nothing_changes(client: TestClient
 
 
 @pytest.mark.parametrize("value", [None, ""])
-def test_a_checkpoint_that_was_never_chosen_is_no_choice(client: TestClient, engine: Engine, value: str | None):
+def test_a_checkpoint_that_was_never_chosen_is_no_choice(
+    client: TestClient, engine: Engine, value: str | None
+):
     assert client.post("/sdapi/v1/options", json={"sd_model_checkpoint": value}).status_code == 200
     assert engine.settings.sd_model_checkpoint == "first.safetensors"
 
@@ -124,14 +139,22 @@ def test_styles_are_listed_as_they_stand_in_the_file(client: TestClient, engine:
     ]
 
 
-def test_the_chosen_checkpoint_is_found_among_the_models_by_title_and_hash(client: TestClient, engine: Engine):
+def test_the_chosen_checkpoint_is_found_among_the_models_by_title_and_hash(
+    client: TestClient, engine: Engine
+):
     engine.models.sha256(engine.models.find("first"))
-    options, (first, _) = client.get("/sdapi/v1/options").json(), client.get("/sdapi/v1/sd-models").json()
+    options, (first, _) = (
+        client.get("/sdapi/v1/options").json(),
+        client.get("/sdapi/v1/sd-models").json(),
+    )
     assert options["sd_model_checkpoint"] == first["title"]
     assert options["sd_checkpoint_hash"] == first["sha256"]
 
 
 def test_all_options_can_be_sent_back_as_they_came(client: TestClient, engine: Engine):
     before = engine.settings
-    assert client.post("/sdapi/v1/options", json=client.get("/sdapi/v1/options").json()).status_code == 200
+    assert (
+        client.post("/sdapi/v1/options", json=client.get("/sdapi/v1/options").json()).status_code
+        == 200
+    )
     assert engine.settings == before

@@ -44,7 +44,9 @@ def test_the_state_explains_the_demo_model(client: TestClient, engine: Engine):
     assert "models/Stable-diffusion" in client.get("/internal/state").json()["demo"]
 
 
-def test_a_job_is_found_again_after_a_reload(client: TestClient, engine: Engine, executor: FakeExecutor):
+def test_a_job_is_found_again_after_a_reload(
+    client: TestClient, engine: Engine, executor: FakeExecutor
+):
     executor.hold_at(3)
     job = engine.submit(SMALL)
     assert executor.held.wait(PATIENCE_S)
@@ -93,7 +95,9 @@ def test_a_failed_job_tells_why(client: TestClient, engine: Engine, executor: Fa
     assert events(client, job.id)[-1]["error"] == "a bug"
 
 
-def test_interrupting_a_job_by_id_stops_it(client: TestClient, engine: Engine, executor: FakeExecutor):
+def test_interrupting_a_job_by_id_stops_it(
+    client: TestClient, engine: Engine, executor: FakeExecutor
+):
     executor.hold_at(2)
     job = engine.submit(SMALL)
     assert executor.held.wait(PATIENCE_S)
@@ -124,10 +128,14 @@ def test_a_watched_job_has_a_preview(client: TestClient, engine: Engine, executo
 
 
 def test_the_live_routes_are_no_part_of_the_documented_api(client: TestClient):
-    assert not any(path.startswith("/internal") for path in client.get("/openapi.json").json()["paths"])
+    assert not any(
+        path.startswith("/internal") for path in client.get("/openapi.json").json()["paths"]
+    )
 
 
-def test_skipping_a_batch_of_a_job_by_id(client: TestClient, engine: Engine, executor: FakeExecutor):
+def test_skipping_a_batch_of_a_job_by_id(
+    client: TestClient, engine: Engine, executor: FakeExecutor
+):
     executor.hold_at(1)
     job = engine.submit(SMALL.replace(n_iter=2))
     assert executor.held.wait(PATIENCE_S)

@@ -13,13 +13,20 @@ from modules.engine.engine import Engine
 THREADS, TURNS = 50, 4
 
 
-def test_two_hundred_calls_from_fifty_threads_are_all_answered_while_others_look(client: TestClient, engine: Engine):
+def test_two_hundred_calls_from_fifty_threads_are_all_answered_while_others_look(
+    client: TestClient, engine: Engine
+):
     seeds: list[int] = []
     codes: set[int] = set()
 
     def call(number: int) -> None:
         for turn in range(TURNS):
-            body: dict[str, Any] = {"width": 64, "height": 64, "steps": 1, "seed": number * TURNS + turn}
+            body: dict[str, Any] = {
+                "width": 64,
+                "height": 64,
+                "steps": 1,
+                "seed": number * TURNS + turn,
+            }
             answer = client.post("/sdapi/v1/txt2img", json=body)
             codes.add(answer.status_code)
             seeds.append(json.loads(answer.json()["info"])["seed"])

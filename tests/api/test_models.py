@@ -7,7 +7,9 @@ from modules.params.txt2img import Txt2ImgRequest
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
 
-def test_a_checkpoint_is_let_go_of_and_loaded_again(client: TestClient, engine: Engine, executor: FakeExecutor):
+def test_a_checkpoint_is_let_go_of_and_loaded_again(
+    client: TestClient, engine: Engine, executor: FakeExecutor
+):
     assert executor.loaded == ["first.safetensors"]
     assert client.post("/sdapi/v1/unload-checkpoint").json() == {}
     assert executor.loaded == []

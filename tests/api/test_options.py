@@ -19,7 +19,9 @@ def test_vaes_are_listed_after_a_refresh(client: TestClient, engine: Engine):
     write_vae(engine)
     assert client.post("/sdapi/v1/refresh-vae").status_code == 200
     path = engine.paths.vae_folders[0] / "mse.pt"
-    assert client.get("/sdapi/v1/sd-vae").json() == [{"model_name": "mse.pt", "filename": str(path)}]
+    assert client.get("/sdapi/v1/sd-vae").json() == [
+        {"model_name": "mse.pt", "filename": str(path)}
+    ]
 
 
 def test_model_options_are_set_and_null_leaves_them(client: TestClient, engine: Engine):
@@ -28,7 +30,11 @@ def test_model_options_are_set_and_null_leaves_them(client: TestClient, engine: 
     body = {"sd_vae": "mse.pt", "sd_checkpoints_limit": 2, "sd_use_ema": None}
     assert client.post("/sdapi/v1/options", json=body).status_code == 200
     options = client.get("/sdapi/v1/options").json()
-    assert (options["sd_vae"], options["sd_checkpoints_limit"], options["sd_use_ema"]) == ("mse.pt", 2, False)
+    assert (options["sd_vae"], options["sd_checkpoints_limit"], options["sd_use_ema"]) == (
+        "mse.pt",
+        2,
+        False,
+    )
 
 
 def test_a_vae_that_is_not_there_is_refused(client: TestClient):
@@ -37,7 +43,9 @@ def test_a_vae_that_is_not_there_is_refused(client: TestClient):
     assert "no VAE named 'gone.pt'" in response.json()["detail"]
 
 
-def test_clip_skip_is_an_option_that_loads_nothing_anew(client: TestClient, engine: Engine, executor: FakeExecutor):
+def test_clip_skip_is_an_option_that_loads_nothing_anew(
+    client: TestClient, engine: Engine, executor: FakeExecutor
+):
     loaded = list(executor.loaded)
     body = {"CLIP_stop_at_last_layers": 2}
     assert client.post("/sdapi/v1/options", json=body).status_code == 200

@@ -22,7 +22,8 @@ def client_of(origins: Origins, *credentials: Credential) -> TestClient:
 
 
 @pytest.mark.parametrize(
-    "origins", [Origins((FRIEND,)), Origins(("*",)), Origins(pattern=r"https://(friend|other)\.example")]
+    "origins",
+    [Origins((FRIEND,)), Origins(("*",)), Origins(pattern=r"https://(friend|other)\.example")],
 )
 def test_an_allowed_page_may_call_and_read(origins: Origins):
     response = client_of(origins).post("/sdapi/v1/txt2img", headers={"origin": FRIEND})
@@ -40,13 +41,21 @@ def test_any_other_page_may_not(origin: str):
 
 def test_a_browser_may_ask_beforehand_without_a_password_but_not_call():
     client = client_of(Origins((FRIEND,)), Credential("me", "s3cret"))
-    asking = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+    asking = {
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization",
+    }
     asked = client.options("/sdapi/v1/txt2img", headers={"origin": FRIEND, **asking})
     assert (asked.status_code, asked.content) == (204, b"")
     assert asked.headers["access-control-allow-headers"] == "authorization"
     assert asked.headers["access-control-allow-credentials"] == "true"
     assert client.post("/sdapi/v1/txt2img", headers={"origin": FRIEND}).status_code == 401
-    assert client.options("/sdapi/v1/txt2img", headers={"origin": "https://evil.example", **asking}).status_code == 403
+    assert (
+        client.options(
+            "/sdapi/v1/txt2img", headers={"origin": "https://evil.example", **asking}
+        ).status_code
+        == 403
+    )
 
 
 def test_just_any_page_gets_no_password_of_the_browsers():
@@ -56,6 +65,8 @@ def test_just_any_page_gets_no_password_of_the_browsers():
 
 def test_a_proxy_may_hand_on_the_name_of_an_allowed_page():
     client = client_of(Origins((FRIEND,)))
-    response = client.post("/sdapi/v1/txt2img", headers={"host": "friend.example", "origin": FRIEND})
+    response = client.post(
+        "/sdapi/v1/txt2img", headers={"host": "friend.example", "origin": FRIEND}
+    )
     assert response.status_code == 200
     assert client.post("/sdapi/v1/txt2img", headers={"host": "evil.example"}).status_code == 403

@@ -29,7 +29,9 @@ def file(path: str) -> dict[str, Any]:
     return {"path": path, "meta": {"_type": "gradio.FileData"}}
 
 
-@pytest.mark.parametrize("path", ["http://10.0.0.1/x", "HTTPS://a.example", " http://a.example", "http:a", "http://["])
+@pytest.mark.parametrize(
+    "path", ["http://10.0.0.1/x", "HTTPS://a.example", " http://a.example", "http:a", "http://["]
+)
 def test_a_call_that_names_an_address_is_refused(client: TestClient, path: str):
     for data in ([file(path)], [[{"image": file(path)}]], {"a": {"b": file(path)}}):
         response = client.post(JOIN, json={"fn_index": 1, "data": data})
@@ -39,11 +41,15 @@ def test_a_call_that_names_an_address_is_refused(client: TestClient, path: str):
 
 @pytest.mark.parametrize("path", ["/tmp/gradio/abc/photo.png", "C:\\photo.png", "photo.png", ""])
 def test_a_call_that_names_a_file_arrives_whole(client: TestClient, path: str):
-    body = {"data": [file(path), "a prompt with http://a.example/ in it", {"url": "http://127.0.0.1/x"}]}
+    body = {
+        "data": [file(path), "a prompt with http://a.example/ in it", {"url": "http://127.0.0.1/x"}]
+    }
     assert client.post(JOIN, json=body).json() == body
 
 
-@pytest.mark.parametrize("address", ["file=http://a.example/x.html", "file=HTTPS://a.example", "proxy=https://a.example"])
+@pytest.mark.parametrize(
+    "address", ["file=http://a.example/x.html", "file=HTTPS://a.example", "proxy=https://a.example"]
+)
 def test_nothing_of_other_servers_is_handed_on(client: TestClient, address: str):
     assert client.get(f"/gradio_api/{address}").status_code == 403
     assert client.head(f"/{address}").status_code == 403

@@ -36,13 +36,17 @@ def test_a_jpegs_infotext_is_read_with_a_prefix_before_its_base64(client: TestCl
 
 
 def test_another_programs_object_is_told_as_an_infotext(client: TestClient):
-    comment = json.dumps({"steps": 28, "sampler": "k_euler", "seed": 1, "scale": 5, "width": 64, "height": 64})
+    comment = json.dumps(
+        {"steps": 28, "sampler": "k_euler", "seed": 1, "scale": 5, "width": 64, "height": 64}
+    )
     info = png_info("")
     info.add_text("Software", "NovelAI")
     info.add_text("Description", "a girl")
     info.add_text("Comment", comment)
     answer = client.post(URL, json={"image": coded(pnginfo=info)}).json()
-    assert answer["info"] == "a girl\nSteps: 28, Sampler: k_euler, CFG scale: 5, Seed: 1, Size: 64x64"
+    assert (
+        answer["info"] == "a girl\nSteps: 28, Sampler: k_euler, CFG scale: 5, Seed: 1, Size: 64x64"
+    )
     assert answer["items"]["Software"] == "NovelAI"
 
 

@@ -30,7 +30,9 @@ def test_an_idle_server_reports_zero(client: TestClient):
     assert set(answer["state"]) >= STATE_KEYS
 
 
-def test_a_running_job_reports_its_share(client: TestClient, engine: Engine, executor: FakeExecutor):
+def test_a_running_job_reports_its_share(
+    client: TestClient, engine: Engine, executor: FakeExecutor
+):
     executor.hold_at(3)
     engine.submit(SMALL.replace(n_iter=2))
     assert executor.held.wait(PATIENCE_S)
@@ -44,14 +46,18 @@ def test_a_running_job_reports_its_share(client: TestClient, engine: Engine, exe
     assert len(answer["state"]["job_timestamp"]) == 14
 
 
-def test_the_first_percent_says_that_a_job_runs(client: TestClient, engine: Engine, executor: FakeExecutor):
+def test_the_first_percent_says_that_a_job_runs(
+    client: TestClient, engine: Engine, executor: FakeExecutor
+):
     executor.hold_at(1)
     engine.submit(SMALL)
     assert executor.held.wait(PATIENCE_S)
     assert client.get(URL).json()["progress"] == 0.01
 
 
-def test_asking_brings_a_preview_unless_refused(client: TestClient, engine: Engine, executor: FakeExecutor):
+def test_asking_brings_a_preview_unless_refused(
+    client: TestClient, engine: Engine, executor: FakeExecutor
+):
     executor.hold_at(2)
     engine.submit(SMALL)
     assert executor.held.wait(PATIENCE_S)
@@ -63,7 +69,9 @@ def test_asking_brings_a_preview_unless_refused(client: TestClient, engine: Engi
     assert client.get(URL, params={"skip_current_image": True}).json()["current_image"] is None
 
 
-def test_interrupt_stops_the_running_job(client: TestClient, engine: Engine, executor: FakeExecutor):
+def test_interrupt_stops_the_running_job(
+    client: TestClient, engine: Engine, executor: FakeExecutor
+):
     executor.hold_at(2)
     job = engine.submit(SMALL)
     assert executor.held.wait(PATIENCE_S)
@@ -79,7 +87,9 @@ def test_interrupt_with_nothing_running_is_fine(client: TestClient):
     assert client.post("/sdapi/v1/interrupt").json() == {}
 
 
-def test_skip_goes_on_with_the_next_batch(client: TestClient, engine: Engine, executor: FakeExecutor):
+def test_skip_goes_on_with_the_next_batch(
+    client: TestClient, engine: Engine, executor: FakeExecutor
+):
     executor.hold_at(2)
     job = engine.submit(SMALL.replace(n_iter=3))
     assert executor.held.wait(PATIENCE_S)

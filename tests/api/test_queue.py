@@ -23,13 +23,20 @@ def test_the_overview_tells_what_runs_what_waits_and_what_is_past(
     waiting = engine.submit(SMALL.replace(prompt="next"))
     told = overview(client)
     running, queued = told["jobs"]
-    assert (running["state"], running["step"], running["steps"], running["source"]) == ("running", 2, 4, "page")
+    assert (running["state"], running["step"], running["steps"], running["source"]) == (
+        "running",
+        2,
+        4,
+        "page",
+    )
     assert (queued["id"], queued["prompt"], queued["width"]) == (waiting.id, "next", 64)
     assert (told["waiting"], told["paused"], told["remark"]) == (1, False, "")
     assert [len(past["images"]) for past in told["past"]] == [1]
 
 
-def test_who_looks_at_the_queue_gets_a_preview(client: TestClient, engine: Engine, executor: FakeExecutor):
+def test_who_looks_at_the_queue_gets_a_preview(
+    client: TestClient, engine: Engine, executor: FakeExecutor
+):
     executor.hold_at(2)
     job = engine.submit(SMALL)
     assert executor.held.wait(PATIENCE_S)
@@ -39,11 +46,15 @@ def test_who_looks_at_the_queue_gets_a_preview(client: TestClient, engine: Engin
     assert client.get(f"/internal/jobs/{job.id}/preview").content
 
 
-def test_everything_that_the_tab_does_is_done(client: TestClient, engine: Engine, executor: FakeExecutor):
+def test_everything_that_the_tab_does_is_done(
+    client: TestClient, engine: Engine, executor: FakeExecutor
+):
     executor.hold_at(2)
     running = engine.submit(SMALL.replace(n_iter=2))
     assert executor.held.wait(PATIENCE_S)
-    one, two, three = (engine.submit(SMALL.replace(prompt=word)) for word in ("one", "two", "three"))
+    one, two, three = (
+        engine.submit(SMALL.replace(prompt=word)) for word in ("one", "two", "three")
+    )
     client.post(f"/internal/jobs/{three.id}/move/front")
     assert client.get(f"/internal/jobs/{three.id}").json()["phase"] == "Waiting: 1 job comes first"
     assert client.get(f"/internal/jobs/{two.id}").json()["phase"] == "Waiting: 3 jobs come first"
@@ -61,7 +72,9 @@ def test_everything_that_the_tab_does_is_done(client: TestClient, engine: Engine
     assert len(running.status().images) == 1
 
 
-def test_everything_is_cancelled_by_one_call(client: TestClient, engine: Engine, executor: FakeExecutor):
+def test_everything_is_cancelled_by_one_call(
+    client: TestClient, engine: Engine, executor: FakeExecutor
+):
     executor.hold_at(2)
     jobs = [engine.submit(SMALL) for _ in range(3)]
     assert executor.held.wait(PATIENCE_S)

@@ -32,7 +32,9 @@ def boxed() -> Image.Image:
     return mask
 
 
-PICTURE = coded(Image.fromarray(np.arange(64 * 64 * 4, dtype=np.uint32).astype(np.uint8).reshape(64, 64, 4)))
+PICTURE = coded(
+    Image.fromarray(np.arange(64 * 64 * 4, dtype=np.uint32).astype(np.uint8).reshape(64, 64, 4))
+)
 MASKED = coded(boxed())
 # What A1111's own tests send (its test/test_img2img.py).
 A1111 = {
@@ -90,7 +92,11 @@ def test_what_a1111s_tests_send_is_carried_out(client: TestClient, change: dict[
 
 def test_the_apis_own_defaults_of_inpainting_are_a1111s():
     request, warnings = read(mask=MASKED)
-    assert (request.inpainting_fill, request.inpaint_full_res, request.inpaint_full_res_padding) == (0, True, 0)
+    assert (
+        request.inpainting_fill,
+        request.inpaint_full_res,
+        request.inpaint_full_res_padding,
+    ) == (0, True, 0)
     assert (request.mask_blur, request.mask_blur_y, request.mask_round) == (4, -1, True)
     assert (request.task, request.mask) == ("inpaint", ImageField.from_pil(boxed(), MASK))
     assert warnings == []
@@ -111,7 +117,9 @@ def test_one_blur_goes_before_two(fields: dict[str, Any], blurs: tuple[int, int]
 
 def test_numbers_stand_for_yes_and_no():
     assert read(mask=MASKED, inpainting_mask_invert=1)[0].inpainting_mask_invert is True
-    assert read(mask=MASKED, inpainting_mask_invert=0, inpaint_full_res=0)[0].inpaint_full_res is False
+    assert (
+        read(mask=MASKED, inpainting_mask_invert=0, inpaint_full_res=0)[0].inpaint_full_res is False
+    )
 
 
 def test_a_size_that_is_no_multiple_of_8_is_made_one_and_told(client: TestClient):
@@ -135,7 +143,9 @@ def test_soft_inpainting_comes_as_a1111s_script_or_as_fields():
 
 @pytest.mark.parametrize("script", [{"args": "yes"}, {"args": [True] * 9}, None, {}])
 def test_arguments_that_soft_inpainting_does_not_know_are_told(script: Any):
-    with pytest.raises(UserError, match=r"The arguments of Soft inpainting are .* a list of at most 7 is needed"):
+    with pytest.raises(
+        UserError, match=r"The arguments of Soft inpainting are .* a list of at most 7 is needed"
+    ):
         read(mask=MASKED, alwayson_scripts={"soft inpainting": script})
 
 

@@ -34,18 +34,25 @@ def test_errors_of_the_live_routes_have_a1111s_form_without_the_api(engine: Engi
 
 @pytest.mark.parametrize("content", [b"[NaN]", b"{", b'"words"', b"\xff", b"[" * 100_000])
 def test_a_body_that_is_no_object_is_refused_in_a1111s_form(client: TestClient, content: bytes):
-    response = client.post("/sdapi/v1/txt2img", content=content, headers={"content-type": "application/json"})
+    response = client.post(
+        "/sdapi/v1/txt2img", content=content, headers={"content-type": "application/json"}
+    )
     assert 400 <= response.status_code < 500
     assert "detail" in response.json()
 
 
-def test_a_fault_of_the_program_is_answered_with_500_in_a1111s_form(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+def test_a_fault_of_the_program_is_answered_with_500_in_a1111s_form(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
     client = client_of(engine, Flags())
     monkeypatch.delattr(engine, "samplers")
     response = client.get("/sdapi/v1/samplers")
     assert response.status_code == 500
     assert response.json()["error"] == "AttributeError"
-    assert response.json()["detail"] == "The program made a mistake: AttributeError. The log has the details."
+    assert (
+        response.json()["detail"]
+        == "The program made a mistake: AttributeError. The log has the details."
+    )
 
 
 def test_every_answer_says_how_long_it_took(client: TestClient):
@@ -53,7 +60,9 @@ def test_every_answer_says_how_long_it_took(client: TestClient):
         assert float(client.get(path).headers["x-process-time"]) >= 0
 
 
-def test_the_api_stops_the_server_only_when_allowed(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+def test_the_api_stops_the_server_only_when_allowed(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
     raised: list[signal.Signals] = []
     monkeypatch.setattr("signal.raise_signal", raised.append)
     assert client_of(engine, Flags()).post("/sdapi/v1/server-stop").status_code == 404
@@ -63,7 +72,9 @@ def test_the_api_stops_the_server_only_when_allowed(engine: Engine, monkeypatch:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a program cannot take its own place there")
-def test_a_restart_is_a_stop_that_is_followed_by_a_start(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+def test_a_restart_is_a_stop_that_is_followed_by_a_start(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
     raised: list[signal.Signals] = []
     monkeypatch.setattr("signal.raise_signal", raised.append)
     again = threading.Event()

@@ -45,7 +45,9 @@ def test_an_option_is_told_as_it_is_declared(client: TestClient):
         "flag": "",
     }
     assert found["samples_format"]["choices"] == ["png", "jpg", "webp"]
-    assert [found[name]["kind"] for name in ("grid_save", "eta_ddim", "samples_filename_pattern")] == [
+    assert [
+        found[name]["kind"] for name in ("grid_save", "eta_ddim", "samples_filename_pattern")
+    ] == [
         "switch",
         "number",
         "text",
@@ -66,7 +68,9 @@ def test_a_change_is_kept_and_told(client: TestClient, engine: Engine):
         ({"grid_background_color": "red"}, "'red' is no colour"),
     ],
 )
-def test_what_is_not_valid_is_said_and_nothing_changes(client: TestClient, engine: Engine, changes: Any, words: str):
+def test_what_is_not_valid_is_said_and_nothing_changes(
+    client: TestClient, engine: Engine, changes: Any, words: str
+):
     response = client.post(URL, json={"changes": {"send_seed": False, **changes}})
     assert response.status_code == 422
     assert words in response.json()["detail"]
@@ -84,18 +88,24 @@ def test_one_option_and_all_go_back_to_their_defaults(client: TestClient, engine
 
 
 def test_what_a_flag_decides_is_told(paths: Paths, executor: FakeExecutor, tokenizer):
-    engine = Engine(paths, executor, tokenizer, {"sd_checkpoints_limit": 2, "sd_model_checkpoint": "second"})
+    engine = Engine(
+        paths, executor, tokenizer, {"sd_checkpoints_limit": 2, "sd_model_checkpoint": "second"}
+    )
     engine.start()
     executor.wait_until_idle()
     app = FastAPI()
     add_routes(app, engine, Flags(no_api=True))
     told = TestClient(app).get(URL).json()
     assert options(told)["sd_checkpoints_limit"]["flag"] == "--sd-checkpoints-limit"
-    assert {"flag": "--ckpt", "label": "Stable Diffusion checkpoint", "value": "second"} in told["flags"]
+    assert {"flag": "--ckpt", "label": "Stable Diffusion checkpoint", "value": "second"} in told[
+        "flags"
+    ]
     engine.stop()
 
 
-def test_a_damaged_file_is_told_of_in_the_tab_and_in_the_banner(paths: Paths, executor: FakeExecutor, tokenizer):
+def test_a_damaged_file_is_told_of_in_the_tab_and_in_the_banner(
+    paths: Paths, executor: FakeExecutor, tokenizer
+):
     (paths.data / "config.json").write_text("{")
     engine = Engine(paths, executor, tokenizer)
     engine.start()

@@ -9,7 +9,14 @@ from modules.api.routes import add_routes
 from modules.core.flags import Flags, parse_flags
 from modules.engine.engine import Engine
 
-SECRETS = ["--gradio-auth", "me:hunter2", "--api-auth", "bot:hunter2", "--gradio-auth-path", "/home/me/hunter2"]
+SECRETS = [
+    "--gradio-auth",
+    "me:hunter2",
+    "--api-auth",
+    "bot:hunter2",
+    "--gradio-auth-path",
+    "/home/me/hunter2",
+]
 
 
 def client_of(engine: Engine) -> TestClient:
@@ -21,7 +28,12 @@ def client_of(engine: Engine) -> TestClient:
 def test_flags_are_told_but_no_secret(engine: Engine):
     response = client_of(engine).get("/sdapi/v1/cmd-flags")
     told = response.json()
-    assert (told["ckpt"], told["data_dir"], told["listen"], told["port"]) == ("first", "/data", False, None)
+    assert (told["ckpt"], told["data_dir"], told["listen"], told["port"]) == (
+        "first",
+        "/data",
+        False,
+        None,
+    )
     assert told["api_auth"] == "given"
     assert "hunter2" not in response.text
 

@@ -10,7 +10,9 @@ from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 SMALL = Txt2ImgRequest(width=64, height=64, steps=4)
 
 
-def test_a_job_is_followed_from_the_queue_to_its_end(client: TestClient, engine: Engine, executor: FakeExecutor):
+def test_a_job_is_followed_from_the_queue_to_its_end(
+    client: TestClient, engine: Engine, executor: FakeExecutor
+):
     executor.hold_at(3)
     first, second = engine.submit(SMALL), engine.submit(SMALL)
     assert executor.held.wait(PATIENCE_S)
@@ -18,13 +20,18 @@ def test_a_job_is_followed_from_the_queue_to_its_end(client: TestClient, engine:
     waiting = client.post("/internal/progress", json={"id_task": second.id}).json()
     assert (running["active"], running["progress"], running["textinfo"]) == (True, 0.5, "Sampling")
     assert (waiting["active"], waiting["queued"]) == (False, True)
-    assert client.get("/internal/pending-tasks").json() == {"size": 2, "tasks": [first.id, second.id]}
+    assert client.get("/internal/pending-tasks").json() == {
+        "size": 2,
+        "tasks": [first.id, second.id],
+    }
     executor.release()
     assert second.wait(PATIENCE_S)
     assert client.post("/internal/progress", json={"id_task": first.id}).json()["completed"]
 
 
-def test_a_preview_comes_once_as_a_data_uri(client: TestClient, engine: Engine, executor: FakeExecutor):
+def test_a_preview_comes_once_as_a_data_uri(
+    client: TestClient, engine: Engine, executor: FakeExecutor
+):
     executor.hold_at(2)
     job = engine.submit(SMALL)
     assert executor.held.wait(PATIENCE_S)

@@ -28,7 +28,9 @@ SIZE = (64, 64)
 def model_of(tmp_path_factory):
     engine = demo_engine(tmp_path_factory.mktemp("data"))
     engine.models.refresh()
-    return lambda name: plan_model(engine.models, engine.models.find(f"demo/{name}.safetensors"), engine.settings)
+    return lambda name: plan_model(
+        engine.models, engine.models.find(f"demo/{name}.safetensors"), engine.settings
+    )
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +80,10 @@ def test_latents_are_48_times_fewer_numbers(runner: Runner, model_of):
 
 def test_the_first_frame_is_the_picture_itself(runner: Runner, model_of):
     shown = runner.answer(ShowForward(model_of("demo"), SLOPE, SIZE, 2, 3, True))
-    assert np.array_equal(np.asarray(shown.frames[0].picture), np.asarray(SLOPE.to_pil().resize(SIZE, Image.Resampling.LANCZOS)))
+    assert np.array_equal(
+        np.asarray(shown.frames[0].picture),
+        np.asarray(SLOPE.to_pil().resize(SIZE, Image.Resampling.LANCZOS)),
+    )
 
 
 @pytest.mark.parametrize("count", [0, 1, 1001])

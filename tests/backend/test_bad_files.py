@@ -100,7 +100,9 @@ def without_text_encoder(others: Callable[[Path], object] | None = None) -> Call
 
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4265380512\n"
-ANCHORS = "a: &a [1]\n" + "".join(f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join([f'*{chr(97 + n)}'] * 9)}]\n" for n in range(20))
+ANCHORS = "a: &a [1]\n" + "".join(
+    f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join([f'*{chr(97 + n)}'] * 9)}]\n" for n in range(20)
+)
 CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated": (truncated, r"'bad\.safetensors' is incomplete: .* of .*\. Download it again"),
     "zeros": (lambda path: path.write_bytes(bytes(5000)), "begins with zeros"),
@@ -185,14 +187,20 @@ def test_what_is_no_vae_among_the_vaes(
         runner.load(plan_model(manager, manager.find("good"), Settings(sd_vae="wrong.safetensors")))
 
 
-def test_weights_that_are_no_numbers_are_named(tokenizer: ClipTokenizer, manager: ModelManager, tmp_path: Path):
+def test_weights_that_are_no_numbers_are_named(
+    tokenizer: ClipTokenizer, manager: ModelManager, tmp_path: Path
+):
     weights = tiny_weights()
     weights["model.diffusion_model.out.2.bias"] = torch.full((4,), float("nan"))
     write_checkpoint(tmp_path / "models" / "bad.safetensors", weights=weights)
-    good, bad = (make_plan(SMALL, manager, manager.find(n), SAMPLERS, SCHEDULES) for n in ("good", "bad"))
+    good, bad = (
+        make_plan(SMALL, manager, manager.find(n), SAMPLERS, SCHEDULES) for n in ("good", "bad")
+    )
     runner, recorder = Runner(DeviceOptions(use_cpu=True), tokenizer), Recorder()
     runner.load(good.model)
-    with pytest.raises(WebUIError, match=r"'bad\.safetensors' is damaged: .* \(NaN\) in conv_out\.bias"):
+    with pytest.raises(
+        WebUIError, match=r"'bad\.safetensors' is damaged: .* \(NaN\) in conv_out\.bias"
+    ):
         runner.run(bad, recorder)
     assert recorder.images == []
     runner.run(good, recorder)

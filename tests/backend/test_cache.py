@@ -31,7 +31,9 @@ def cache(tokenizer: ClipTokenizer) -> ModelCache:
 def acquire(cache: ModelCache, tmp_path: Path):
     for number, name in enumerate(("a", "b", "c")):
         write_checkpoint(tmp_path / "models" / f"{name}.safetensors", seed=number)
-    manager = ModelManager([tmp_path / "models"], ROOT / "configs", tmp_path / "cache", [tmp_path / "VAE"])
+    manager = ModelManager(
+        [tmp_path / "models"], ROOT / "configs", tmp_path / "cache", [tmp_path / "VAE"]
+    )
 
     def acquire(name: str, **settings: Any) -> LoadedModel:
         manager.vaes.refresh()
@@ -72,14 +74,20 @@ def test_a_checkpoint_that_cannot_be_loaded_costs_nothing(acquire, tmp_path: Pat
 
 def vae_weights(seed: int):
     prefix = "first_stage_model."
-    return {k.removeprefix(prefix): v for k, v in tiny_weights(seed).items() if k.startswith(prefix)}
+    return {
+        k.removeprefix(prefix): v for k, v in tiny_weights(seed).items() if k.startswith(prefix)
+    }
 
 
 @pytest.mark.parametrize("file", ["models/a.vae.pt", "VAE/a.safetensors", "VAE/a.vae.ckpt"])
 def test_a_vae_of_its_own_is_used_instead(acquire, tmp_path: Path, file: str):
     path = tmp_path / file
     loss = {"loss.discriminator.main.0.weight": torch.ones(3)}
-    write_checkpoint(path, weights=vae_weights(1) | loss, container="safetensors" if file.endswith("s") else "zip")
+    write_checkpoint(
+        path,
+        weights=vae_weights(1) | loss,
+        container="safetensors" if file.endswith("s") else "zip",
+    )
     _, other, _ = tiny_modules(1)
     unet, own, _ = tiny_modules(0)
     assert same(acquire("a").components.vae, other)
@@ -169,7 +177,12 @@ def test_a_prompt_becomes_its_parts_and_the_negative_prompt_one(acquire):
     cat, changing = steering.conds
     assert steering.weights == (1.0, 0.5)
     assert len(steering.uncond.variants) == 1
-    assert [changing.at(call) is changing.variants[0] for call in range(4)] == [True, True, False, True]
+    assert [changing.at(call) is changing.variants[0] for call in range(4)] == [
+        True,
+        True,
+        False,
+        True,
+    ]
     assert torch.equal(changing.at(0), cat.at(0))
     assert steering.empty is None
     padded = model.steering("cat", "", Timeline(4), Settings(pad_cond_uncond=True))

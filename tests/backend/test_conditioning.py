@@ -68,14 +68,20 @@ def test_weights_multiply_and_the_mean_stays_as_it_was(text_encoder, chunker: Ch
 
 
 def test_without_norm_the_mean_moves(text_encoder, tokenizer: ClipTokenizer, chunker: Chunker):
-    (cond,) = encode(text_encoder, Chunker(tokenizer, EMPHASES.get("No norm")), ["a (red:1.5) circle"])
+    (cond,) = encode(
+        text_encoder, Chunker(tokenizer, EMPHASES.get("No norm")), ["a (red:1.5) circle"]
+    )
     weighted = plain(text_encoder, chunker, "a red circle").clone()
     weighted[:, 2] *= 1.5
     assert torch.equal(cond, weighted)
 
 
-def test_ignored_emphasis_is_the_prompt_without_brackets(text_encoder, tokenizer: ClipTokenizer, chunker: Chunker):
-    (cond,) = encode(text_encoder, Chunker(tokenizer, EMPHASES.get("Ignore")), ["a (red:1.5) circle"])
+def test_ignored_emphasis_is_the_prompt_without_brackets(
+    text_encoder, tokenizer: ClipTokenizer, chunker: Chunker
+):
+    (cond,) = encode(
+        text_encoder, Chunker(tokenizer, EMPHASES.get("Ignore")), ["a (red:1.5) circle"]
+    )
     assert torch.allclose(cond, plain(text_encoder, chunker, "a red circle"), atol=1e-6)
 
 
@@ -85,7 +91,9 @@ def test_a_weight_of_one_changes_no_bit(text_encoder, chunker: Chunker):
     assert torch.equal(with_brackets, without)
 
 
-def test_all_texts_of_a_prompt_share_one_mean_and_count_as_often_as_they_come(text_encoder, chunker: Chunker):
+def test_all_texts_of_a_prompt_share_one_mean_and_count_as_often_as_they_come(
+    text_encoder, chunker: Chunker
+):
     texts = ["a cat", "a (dog:1.6)", "a cat"]
     cat, dog, again = encode(text_encoder, chunker, texts)
     z = torch.cat([plain(text_encoder, chunker, text) for text in ("a cat", "a dog", "a cat")])
@@ -98,8 +106,12 @@ def test_all_texts_of_a_prompt_share_one_mean_and_count_as_often_as_they_come(te
 
 def test_each_chunk_has_a_mean_of_its_own(text_encoder, chunker: Chunker):
     (cond,) = encode(text_encoder, chunker, ["a cat BREAK a (dog:1.6)"])
-    assert torch.equal(cond[:, :77], encode(text_encoder, chunker, ["a cat BREAK a dog"])[0][:, :77])
-    assert torch.allclose(cond[:, 77:], encode(text_encoder, chunker, ["a (dog:1.6)"])[0], atol=1e-5)
+    assert torch.equal(
+        cond[:, :77], encode(text_encoder, chunker, ["a cat BREAK a dog"])[0][:, :77]
+    )
+    assert torch.allclose(
+        cond[:, 77:], encode(text_encoder, chunker, ["a (dog:1.6)"])[0], atol=1e-5
+    )
 
 
 def test_texts_of_one_prompt_have_the_length_of_the_longest(text_encoder, chunker: Chunker):
@@ -108,10 +120,14 @@ def test_texts_of_one_prompt_have_the_length_of_the_longest(text_encoder, chunke
     assert torch.allclose(short[:, 77:], encode(text_encoder, chunker, [""])[0], atol=1e-5)
 
 
-def test_clip_skip_2_is_the_layer_before_the_last_with_the_final_norm(text_encoder, chunker: Chunker):
+def test_clip_skip_2_is_the_layer_before_the_last_with_the_final_norm(
+    text_encoder, chunker: Chunker
+):
     (cond,) = encode(text_encoder, chunker, ["a red circle"], clip_skip=2)
     seen: list[torch.Tensor] = []
-    hook = text_encoder.encoder.layers[-2].register_forward_hook(lambda _m, _i, out: seen.append(out))
+    hook = text_encoder.encoder.layers[-2].register_forward_hook(
+        lambda _m, _i, out: seen.append(out)
+    )
     plain(text_encoder, chunker, "a red circle")
     hook.remove()
     before_last = seen[0][0] if isinstance(seen[0], tuple) else seen[0]

@@ -80,7 +80,12 @@ def test_the_depth_model_repaints_a_picture_and_keeps_its_shape(engine, white_st
 
     inside = np.asarray(depth) > 128
     edge = np.asarray(depth.filter(ImageFilter.FIND_EDGES)) > 0
-    near = np.asarray(Image.fromarray(edge).resize((64, 64), Image.Resampling.BOX).resize((SIDE, SIDE))) > 0
+    near = (
+        np.asarray(
+            Image.fromarray(edge).resize((64, 64), Image.Resampling.BOX).resize((SIDE, SIDE))
+        )
+        > 0
+    )
     red, green, blue = image[inside & ~near].mean(0)
     assert min(red, green) > 150 > 110 > blue
     red, green, blue = image[~inside & ~near].mean(0)
@@ -90,10 +95,18 @@ def test_the_depth_model_repaints_a_picture_and_keeps_its_shape(engine, white_st
 def test_the_box_holds_four_models_of_different_kinds():
     assert {file.stem for file in MODELS} == {"demo", "demo-depth", "demo-inpainting", "demo-v2"}
     parameterizations = {
-        file.stem: read_section(file.with_suffix(".yaml")).section("model").section("params").text("parameterization")
+        file.stem: read_section(file.with_suffix(".yaml"))
+        .section("model")
+        .section("params")
+        .text("parameterization")
         for file in MODELS
     }
-    assert parameterizations == {"demo": "v", "demo-depth": "v", "demo-inpainting": "eps", "demo-v2": "v"}
+    assert parameterizations == {
+        "demo": "v",
+        "demo-depth": "v",
+        "demo-inpainting": "eps",
+        "demo-v2": "v",
+    }
 
 
 def test_the_box_is_small():
@@ -109,7 +122,12 @@ def test_a_newcomer_starts_with_the_plain_demo_model(engine):
 @pytest.mark.parametrize(
     "fields",
     [
-        {"prompt": "a red circle", "sampler_name": "Euler a", "cfg_scale": 1.5, "scheduler": "Karras"},
+        {
+            "prompt": "a red circle",
+            "sampler_name": "Euler a",
+            "cfg_scale": 1.5,
+            "scheduler": "Karras",
+        },
         {
             "prompt": 'two\nlines, "quoted": (colon:1.2)',
             "negative_prompt": "Negative prompt: green",
@@ -131,7 +149,11 @@ def test_a_newcomer_starts_with_the_plain_demo_model(engine):
             "hr_scheduler": "Simple",
             "hr_prompt": "a green: circle, large",
             "denoising_strength": 0.6,
-            "override_settings": {"eta_noise_seed_delta": 31337, "s_noise": 1.01, "img2img_extra_noise": 0.1},
+            "override_settings": {
+                "eta_noise_seed_delta": 31337,
+                "s_noise": 1.01,
+                "img2img_extra_noise": 0.1,
+            },
         },
     ],
     ids=["plain", "with much to tell", "the second of two passes and of two pictures"],

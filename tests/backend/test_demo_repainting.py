@@ -23,7 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 SIDE = 256
 BOX = (16, 64, 120, 200)
 RED_CIRCLE = "a red circle on the left on a gray background"
-PLAIN, INPAINTING, DEPTH = (f"demo/demo{kind}.safetensors" for kind in ("", "-inpainting", "-depth"))
+PLAIN, INPAINTING, DEPTH = (
+    f"demo/demo{kind}.safetensors" for kind in ("", "-inpainting", "-depth")
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,9 @@ def star() -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def mask_of(size: tuple[int, int] = (SIDE, SIDE), box: tuple[int, int, int, int] = BOX) -> Image.Image:
+def mask_of(
+    size: tuple[int, int] = (SIDE, SIDE), box: tuple[int, int, int, int] = BOX
+) -> Image.Image:
     mask = Image.new("L", size)
     mask.paste(255, box)
     return mask
@@ -55,7 +59,9 @@ def made(engine: Engine, request: Any) -> Image.Image:
         return image.convert("RGB")
 
 
-def repainted(engine: Engine, picture: Image.Image, mask: Image.Image | None = None, **fields: Any) -> np.ndarray:
+def repainted(
+    engine: Engine, picture: Image.Image, mask: Image.Image | None = None, **fields: Any
+) -> np.ndarray:
     given = {
         "init_image": ImageField.from_pil(picture),
         "mask": None if mask is None else ImageField.from_pil(mask, MASK),
@@ -91,7 +97,8 @@ def outside(mask: Image.Image, blur: float = 4) -> np.ndarray:
 def test_little_strength_keeps_the_picture_and_much_changes_it(engine: Engine, star: Image.Image):
     prompt = "a red circle on a blue background"
     little, much = (
-        repainted(engine, star, prompt=prompt, denoising_strength=strength) for strength in (0.05, 0.9)
+        repainted(engine, star, prompt=prompt, denoising_strength=strength)
+        for strength in (0.05, 0.9)
     )
     original = np.asarray(star).astype(int)
     assert np.abs(little - original).mean() < 12 < 60 < np.abs(much - original).mean()
@@ -124,29 +131,41 @@ def test_the_masked_contents_are_what_they_are_called(engine: Engine):
     picture.paste((250, 250, 250), (40, 88, 96, 176))
     seen = {
         content: within(
-            repainted(engine, picture, mask_of(), denoising_strength=0, prompt="", inpainting_fill=content)
+            repainted(
+                engine, picture, mask_of(), denoising_strength=0, prompt="", inpainting_fill=content
+            )
         )[40:-40, 30:-30]
         for content in range(4)
     }
     fill, original, noise, nothing = (seen[content] for content in range(4))
     assert np.abs(original - 250).mean() < 25
     assert np.abs(fill - (60, 90, 200)).mean() < 35, "the colour around"
-    assert noise.std(axis=(0, 1)).mean() > 2 * max(fill.std(axis=(0, 1)).mean(), nothing.std(axis=(0, 1)).mean())
+    assert noise.std(axis=(0, 1)).mean() > 2 * max(
+        fill.std(axis=(0, 1)).mean(), nothing.std(axis=(0, 1)).mean()
+    )
     assert np.abs(nothing - fill).mean() > 15 < np.abs(nothing - original).mean()
 
 
-def test_only_the_masked_part_of_a_photo_is_made_and_the_rest_keeps_its_resolution(engine: Engine, star: Image.Image):
+def test_only_the_masked_part_of_a_photo_is_made_and_the_rest_keeps_its_resolution(
+    engine: Engine, star: Image.Image
+):
     grain = np.random.default_rng(0).integers(-20, 20, (800, 1000, 3))
-    photo = Image.fromarray((np.asarray(star.resize((1000, 800))) + grain).clip(0, 255).astype(np.uint8))
+    photo = Image.fromarray(
+        (np.asarray(star.resize((1000, 800))) + grain).clip(0, 255).astype(np.uint8)
+    )
     mask = mask_of(photo.size, (60, 200, 460, 600))
-    pixels = repainted(engine, photo, mask, inpaint_full_res=True, prompt="a red circle", inpainting_fill=0)
+    pixels = repainted(
+        engine, photo, mask, inpaint_full_res=True, prompt="a red circle", inpainting_fill=0
+    )
     kept = outside(mask)
     assert pixels.shape == (800, 1000, 3)
     assert np.array_equal(pixels[kept], np.asarray(photo)[kept])
     assert red_share(within(pixels, (60, 200, 460, 600))) > 0.1
 
 
-def test_soft_inpainting_blends_within_the_mask_and_changes_no_byte_outside(engine: Engine, star: Image.Image):
+def test_soft_inpainting_blends_within_the_mask_and_changes_no_byte_outside(
+    engine: Engine, star: Image.Image
+):
     mask = mask_of()
     soft = {"soft_inpainting_enabled": True, "mask_blur": 16, "inpainting_fill": 0}
     pixels = repainted(engine, star, mask, **soft)
@@ -167,26 +186,41 @@ def test_a_picture_is_continued_beyond_its_side(engine: Engine, star: Image.Imag
         sd_model_checkpoint=checkpoint,
     )
     assert pixels.shape == (SIDE, SIDE + 128, 3)
-    assert np.array_equal(pixels[:, 128 + 20 :], np.asarray(star)[:, 20:]), "eight pixels and their blur are repainted"
+    assert np.array_equal(pixels[:, 128 + 20 :], np.asarray(star)[:, 20:]), (
+        "eight pixels and their blur are repainted"
+    )
     new = pixels[:, :110].astype(float)
-    assert np.ptp(new.mean(axis=(0, 1))) < 40 and 80 < new.mean() < 235, "grey, and perhaps a piece of a star"
+    assert np.ptp(new.mean(axis=(0, 1))) < 40 and 80 < new.mean() < 235, (
+        "grey, and perhaps a piece of a star"
+    )
 
 
 def test_latents_can_be_enlarged(engine: Engine, star: Image.Image):
-    pixels = repainted(engine, star.resize((128, 128)), resize_mode=3, steps=2, denoising_strength=0.3)
+    pixels = repainted(
+        engine, star.resize((128, 128)), resize_mode=3, steps=2, denoising_strength=0.3
+    )
     assert pixels.shape == (SIDE, SIDE, 3)
 
 
 def test_corrected_colours_are_those_of_the_picture(engine: Engine, star: Image.Image):
     prompt = "a red circle on a blue background"
-    pixels = repainted(engine, star, prompt=prompt, override_settings={"img2img_color_correction": True})
+    pixels = repainted(
+        engine, star, prompt=prompt, override_settings={"img2img_color_correction": True}
+    )
     assert red_share(pixels) < 0.02
     assert np.ptp(pixels.reshape(-1, 3).mean(axis=0)) < 15
 
 
 def test_the_scene_stays_where_it_is_while_night_falls(engine: Engine):
     pixels, depth = draw(Landscape(5, "day", "hills", "house", "red", "left"), SIDE, SIDE)
-    fields = {"width": SIDE, "height": SIDE, "steps": 12, "seed": 1, "cfg_scale": 5, "sampler_name": "Euler"}
+    fields = {
+        "width": SIDE,
+        "height": SIDE,
+        "steps": 12,
+        "seed": 1,
+        "cfg_scale": 5,
+        "sampler_name": "Euler",
+    }
     request = DepthRequest(
         prompt="a house with a red roof on the left on hills at night",
         sd_model_checkpoint=DEPTH,

@@ -52,7 +52,9 @@ def test_proportions_are_kept_as_in_midas(picture: tuple[int, int], seen: tuple[
     ("picture", "seen"), [((64, 64), (64, 64)), ((160, 80), (128, 64)), ((70, 200), (64, 192))]
 )
 @torch.inference_mode()
-def test_the_estimate_is_that_of_a_plain_calculation(picture: tuple[int, int], seen: tuple[int, int]):
+def test_the_estimate_is_that_of_a_plain_calculation(
+    picture: tuple[int, int], seen: tuple[int, int]
+):
     estimated = depth.estimate(tiny_estimator(), noisy(*picture))
     assert estimated.shape == (1, seen[1], seen[0])
     assert_close(estimated, plain(noisy(*picture), *seen), atol=1e-5, rtol=1e-4)
@@ -106,4 +108,6 @@ def test_a_map_shows_the_near_in_white_and_can_be_given_back():
 
 
 def test_a_map_keeps_the_proportions_of_the_picture():
-    assert depth.as_map(torch.rand(1, 64, 128, generator=torch.Generator().manual_seed(0)), 200, 104).size == (200, 104)
+    assert depth.as_map(
+        torch.rand(1, 64, 128, generator=torch.Generator().manual_seed(0)), 200, 104
+    ).size == (200, 104)

@@ -25,7 +25,10 @@ FROM_MIDAS = [
     (VIT + r"(cls_token)$", r"dpt.embeddings.\1"),
     (VIT + r"pos_embed$", "dpt.embeddings.position_embeddings"),
     (VIT + r"patch_embed\.proj\.", "dpt.embeddings.projection."),
-    (VIT + r"patch_embed\.backbone\.stem\.conv\.", "dpt.embeddings.backbone.bit.embedder.convolution."),
+    (
+        VIT + r"patch_embed\.backbone\.stem\.conv\.",
+        "dpt.embeddings.backbone.bit.embedder.convolution.",
+    ),
     (VIT + r"patch_embed\.backbone\.stem\.norm\.", "dpt.embeddings.backbone.bit.embedder.norm."),
     (
         VIT + r"patch_embed\.backbone\.stages\.(\d)\.blocks\.(\d)\.",
@@ -66,7 +69,9 @@ def from_midas(weights):
         fused = re.fullmatch(r"pretrained\.model\.blocks\.(\d+)\.attn\.qkv\.(weight|bias)", short)
         if fused:
             for part, third in zip(("query", "key", "value"), value.chunk(3), strict=True):
-                converted[f"dpt.encoder.layer.{fused[1]}.attention.attention.{part}.{fused[2]}"] = third
+                converted[f"dpt.encoder.layer.{fused[1]}.attention.attention.{part}.{fused[2]}"] = (
+                    third
+                )
             continue
         (new,) = [re.sub(old, to, short) for old, to in FROM_MIDAS if re.match(old, short)]
         converted[new] = value
@@ -89,7 +94,13 @@ def test_every_name_of_midas_is_accounted_for(which, heads):
     for key, value in ours.items():
         assert value.numel() == theirs[key].numel(), key
         name = depth_name(key)
-        assert key in from_midas({name if isinstance(name, str) else name.name: used[name if isinstance(name, str) else name.name]})
+        assert key in from_midas(
+            {
+                name if isinstance(name, str) else name.name: used[
+                    name if isinstance(name, str) else name.name
+                ]
+            }
+        )
 
 
 def test_a_depth_checkpoint_computes_the_same_depth(tmp_path):

@@ -24,7 +24,9 @@ from tests.backend.tiny import Recorder
 HILL = Image.linear_gradient("L").rotate(180).resize((96, 80))
 PICTURE = ImageField.from_pil(Image.merge("RGB", (HILL, HILL.rotate(180), HILL)))
 MAP = ImageField.from_pil(HILL)
-SMALL = DepthRequest(prompt="a cat", init_image=PICTURE, width=64, height=64, steps=4, seed=7, denoising_strength=0.5)
+SMALL = DepthRequest(
+    prompt="a cat", init_image=PICTURE, width=64, height=64, steps=4, seed=7, denoising_strength=0.5
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,9 @@ def draw(folder: Path, tokenizer: ClipTokenizer) -> Iterator[Any]:
     patch.setattr(socket, "getaddrinfo", refuse)
     runner = Runner(DeviceOptions(use_cpu=True), tokenizer)
 
-    def draw(recorder: Recorder | None = None, name: str = "tiny", **changes: Any) -> list[Image.Image]:
+    def draw(
+        recorder: Recorder | None = None, name: str = "tiny", **changes: Any
+    ) -> list[Image.Image]:
         recorder = recorder or Recorder()
         runner.run(plan_of(folder, SMALL.replace(**changes), name), recorder)
         return [image for _, image in recorder.images]
@@ -69,7 +73,9 @@ def test_a_picture_comes_of_a_picture_and_the_same_again(draw, sampler: str):
     assert first.tobytes() == again.tobytes()
 
 
-def test_a_runner_that_has_seen_nothing_makes_the_same_bytes(draw, folder: Path, tokenizer: ClipTokenizer):
+def test_a_runner_that_has_seen_nothing_makes_the_same_bytes(
+    draw, folder: Path, tokenizer: ClipTokenizer
+):
     recorder = Recorder()
     Runner(DeviceOptions(use_cpu=True), tokenizer).run(plan_of(folder, SMALL), recorder)
     assert recorder.images[0][1].tobytes() == draw()[0].tobytes()
@@ -108,7 +114,9 @@ def test_a_flat_picture_is_repainted(draw):
 def test_progress_counts_the_steps_that_are_made(draw):
     recorder = Recorder(watches=True)
     draw(recorder, n_iter=2, steps=20, denoising_strength=0.3)
-    assert [(told.step, told.steps) for told in recorder.progress] == [(n, 14) for n in range(1, 15)]
+    assert [(told.step, told.steps) for told in recorder.progress] == [
+        (n, 14) for n in range(1, 15)
+    ]
     assert len(recorder.previews) == 14
     assert "Reading the picture" in recorder.phases
 
@@ -127,6 +135,8 @@ def test_an_interrupt_ends_it_within_a_step(draw):
 
 
 def test_a_checkpoint_without_its_estimator_needs_a_depth_map(draw):
-    with pytest.raises(UserError, match=r"'pruned\.safetensors' carries no depth estimator\. Give a depth map\."):
+    with pytest.raises(
+        UserError, match=r"'pruned\.safetensors' carries no depth estimator\. Give a depth map\."
+    ):
         draw(name="pruned")
     assert draw(name="pruned", depth_map=MAP)[0].size == (64, 64)

@@ -24,7 +24,9 @@ def test_a_card_that_could_not_be_used_is_a_lasting_warning():
     assert device.warning.endswith("the driver is too old.")
 
 
-@pytest.mark.skipif(any(row.is_there() for row in DEVICES[:-1]), reason="there is a graphics card here")
+@pytest.mark.skipif(
+    any(row.is_there() for row in DEVICES[:-1]), reason="there is a graphics card here"
+)
 def test_a_machine_without_a_card_says_so():
     device = choose(DeviceOptions())
     assert device.torch_device.type == "cpu"

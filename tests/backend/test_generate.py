@@ -108,13 +108,23 @@ def test_previews_are_made_for_a_watcher_alone(made):
 @pytest.mark.parametrize("sampler", SAMPLERS.names())
 def test_every_sampler_makes_a_picture_in_three_steps(made, sampler: str):
     recorder = Recorder()
-    assert len(made(recorder, sampler_name=sampler, override_settings={"s_churn": 1.0, "eta_ddim": 1.0})) == 1
+    assert (
+        len(
+            made(
+                recorder, sampler_name=sampler, override_settings={"s_churn": 1.0, "eta_ddim": 1.0}
+            )
+        )
+        == 1
+    )
     assert recorder.progress[-1].step == recorder.progress[-1].steps or sampler == "DPM adaptive"
 
 
 @pytest.mark.parametrize("sampler", ["DPM++ 3M SDE", "DPM adaptive", "Restart"])
 def test_the_same_request_makes_the_same_bytes(made, sampler: str):
-    first, second = (made(Recorder(), sampler_name=sampler, steps=20 if sampler == "Restart" else 4) for _ in range(2))
+    first, second = (
+        made(Recorder(), sampler_name=sampler, steps=20 if sampler == "Restart" else 4)
+        for _ in range(2)
+    )
     assert first[0].tobytes() == second[0].tobytes()
 
 
@@ -132,7 +142,10 @@ def test_the_same_request_makes_the_same_bytes(made, sampler: str):
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else value,
 )
 def test_an_option_of_a_request_changes_its_picture(made, sampler: str, options: dict[str, Any]):
-    plain, changed = (made(Recorder(), sampler_name=sampler, steps=4, override_settings=one) for one in ({}, options))
+    plain, changed = (
+        made(Recorder(), sampler_name=sampler, steps=4, override_settings=one)
+        for one in ({}, options)
+    )
     assert np.abs(levels(plain[0]) - levels(changed[0])).max() > 0
 
 

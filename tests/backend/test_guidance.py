@@ -185,7 +185,9 @@ def test_the_old_padding_repeats_the_negative_prompts_last_vector_or_cuts_it(une
     ids=["NGMS", "NGMS all steps", "Skip Early CFG", "neither"],
 )
 @torch.inference_mode()
-def test_the_negative_prompt_is_skipped_where_the_options_say(unet, settings: GuidanceSettings, asked: list[int]):
+def test_the_negative_prompt_is_skipped_where_the_options_say(
+    unet, settings: GuidanceSettings, asked: list[int]
+):
     counting = Counting(unet)
     place = At(0)
     guided = GuidedUNet(counting, steering(COND, UNCOND), 7.0, settings, Clock(place, 6))

@@ -56,7 +56,10 @@ def test_a_size_that_is_no_multiple_of_8_is_rounded_down(upscaler: str):
 
 
 def test_the_middle_is_kept_and_the_odd_row_is_cut_at_the_end():
-    whole, cut = enlarged("Latent", HiresSize(128, 128)), enlarged("Latent", HiresSize(128, 128, 4, 3))
+    whole, cut = (
+        enlarged("Latent", HiresSize(128, 128)),
+        enlarged("Latent", HiresSize(128, 128, 4, 3)),
+    )
     assert torch.equal(cut, whole[:, :, 1:14, 2:14])
 
 
@@ -109,7 +112,10 @@ def test_the_larger_picture_keeps_the_composition(studio: Studio, upscaler: str)
 
 
 def test_latent_upscalers_give_pictures_of_their_own(studio: Studio):
-    pictures = [studio.draw(hr_upscaler=name, steps=4)[0].tobytes() for name in ("Latent", *LATENT[2::2], "Nearest")]
+    pictures = [
+        studio.draw(hr_upscaler=name, steps=4)[0].tobytes()
+        for name in ("Latent", *LATENT[2::2], "Nearest")
+    ]
     assert len(set(pictures)) == 4
 
 
@@ -136,8 +142,17 @@ def test_a_strength_of_0_only_enlarges(studio: Studio):
 
 def test_the_second_pass_makes_exactly_its_steps_and_progress_counts_both(studio: Studio):
     recorder = Recorder(watches=True)
-    studio.draw(recorder, steps=4, hr_second_pass_steps=3, n_iter=2, denoising_strength=0.3, sampler_name="Euler")
-    assert [(told.step, told.steps) for told in recorder.progress] == [(step, 14) for step in range(1, 15)]
+    studio.draw(
+        recorder,
+        steps=4,
+        hr_second_pass_steps=3,
+        n_iter=2,
+        denoising_strength=0.3,
+        sampler_name="Euler",
+    )
+    assert [(told.step, told.steps) for told in recorder.progress] == [
+        (step, 14) for step in range(1, 15)
+    ]
     assert [preview.size for preview in recorder.previews[:7]] == [(8, 8)] * 4 + [(16, 16)] * 3
     assert recorder.phases[1:6] == [
         "Reading the prompt",

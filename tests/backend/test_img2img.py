@@ -42,7 +42,9 @@ def components() -> Components:
 
 
 def start_of(name: str, strength: float) -> Start:
-    return Course(SAMPLERS.get(name), SCHEDULES.get("Karras"), STEPS, LEVELS, DEFAULTS).part_way(strength)
+    return Course(SAMPLERS.get(name), SCHEDULES.get("Karras"), STEPS, LEVELS, DEFAULTS).part_way(
+        strength
+    )
 
 
 def seeded() -> ImageNoise:
@@ -50,7 +52,9 @@ def seeded() -> ImageNoise:
 
 
 @torch.inference_mode()
-def piped(components: Components, name: str, strength: float, *, unet: Any = None, on_step: Any = None) -> Tensor:
+def piped(
+    components: Components, name: str, strength: float, *, unet: Any = None, on_step: Any = None
+) -> Tensor:
     """Return the latents of a run through the stock pipeline."""
     noise = seeded()
     start = start_of(name, strength)
@@ -58,7 +62,9 @@ def piped(components: Components, name: str, strength: float, *, unet: Any = Non
         SAMPLERS.get(name), start, LEVELS, noise, "epsilon", on_step or (lambda state: None)
     )
     guided = GuidedUNet(unet or components.unet, steering(COND, UNCOND), CFG)
-    return pipelines.img2img(components, guided, scheduler, DepthRequest(steps=STEPS), PICTURE, noise)
+    return pipelines.img2img(
+        components, guided, scheduler, DepthRequest(steps=STEPS), PICTURE, noise
+    )
 
 
 def predicted(components: Components, x: Tensor, sigma: float) -> Tensor:
@@ -115,7 +121,9 @@ def test_each_update_asks_once(components: Components, strength: float, updates:
     counting, states = Counting(components.unet), list[StepState]()
     piped(components, "DPM++ 2M", strength, unet=counting, on_step=states.append)
     assert counting.batches == [4] * updates
-    assert [(state.index, state.total) for state in states] == [(n, updates) for n in range(updates)]
+    assert [(state.index, state.total) for state in states] == [
+        (n, updates) for n in range(updates)
+    ]
 
 
 def test_a_picture_that_stays_is_the_picture(components: Components):
@@ -146,5 +154,7 @@ def test_the_noise_is_drawn_in_32_bits_whatever_the_prompts_precision(components
     guided.steering = steering(COND.half(), UNCOND)
     with torch.inference_mode():
         guided.forward = GuidedUNet(components.unet, steering(COND, UNCOND), CFG).forward
-        again = pipelines.img2img(components, guided, scheduler, DepthRequest(steps=STEPS), PICTURE, noise)
+        again = pipelines.img2img(
+            components, guided, scheduler, DepthRequest(steps=STEPS), PICTURE, noise
+        )
     assert torch.equal(again, whole)

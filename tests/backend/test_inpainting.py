@@ -61,10 +61,14 @@ def test_what_lies_under_the_mask_can_be_noise_or_nothing():
 
 
 def test_a_soft_mask_keeps_more_the_more_noise_there_is():
-    distance = [(soft().denoised(NEW, sigma)[0] - KEPT[0]).abs().mean() for sigma in (10.0, 1.0, 0.1)]
+    distance = [
+        (soft().denoised(NEW, sigma)[0] - KEPT[0]).abs().mean() for sigma in (10.0, 1.0, 0.1)
+    ]
     assert distance[0] < distance[1] < distance[2]
     made = soft().denoised(NEW, 0.001)
-    assert torch.allclose(made[..., 0], KEPT.expand(2, -1, -1, -1)[..., 0], atol=1e-5), "black is kept to the end"
+    assert torch.allclose(made[..., 0], KEPT.expand(2, -1, -1, -1)[..., 0], atol=1e-5), (
+        "black is kept to the end"
+    )
 
 
 def test_more_preservation_keeps_more():
@@ -79,7 +83,11 @@ def test_a_soft_transition_keeps_the_contrast_that_averaging_takes():
     made = mask.denoised(NEW, 1.0)
     sizes = [torch.norm(one, dim=1).mean() for one in (plain, made)]
     assert sizes[1] > 1.2 * sizes[0]
-    assert torch.allclose(made / torch.norm(made, dim=1, keepdim=True), plain / torch.norm(plain, dim=1, keepdim=True), atol=1e-4)
+    assert torch.allclose(
+        made / torch.norm(made, dim=1, keepdim=True),
+        plain / torch.norm(plain, dim=1, keepdim=True),
+        atol=1e-4,
+    )
 
 
 def test_a_soft_mask_leaves_the_end_to_the_composite_of_pictures():

@@ -104,7 +104,8 @@ def test_a_yaml_for_the_other_text_encoder_is_refused_with_both_names(tmp_path):
     with pytest.raises(UserError, match=r"tiny\.yaml' describes .* CLIP, but .* has OpenCLIP"):
         load_tiny(path)
     path = write_checkpoint(
-        tmp_path / "one.safetensors", changes={"cond_stage_config.target": "x.FrozenOpenCLIPEmbedder"}
+        tmp_path / "one.safetensors",
+        changes={"cond_stage_config.target": "x.FrozenOpenCLIPEmbedder"},
     )
     with pytest.raises(UserError, match=r"describes .* OpenCLIP, but .* has CLIP"):
         load_tiny(path)
@@ -141,9 +142,7 @@ def test_only_sd_2_in_half_precision_has_its_attention_upcast(tmp_path):
     ],
 )
 def test_a_chosen_prediction_wins_over_the_yaml(tmp_path, chosen, parameterization, gives):
-    path = write_sd2(
-        tmp_path / "tiny.safetensors", changes={"parameterization": parameterization}
-    )
+    path = write_sd2(tmp_path / "tiny.safetensors", changes={"parameterization": parameterization})
     assert load_tiny(path, Choices(prediction=chosen)).prediction_type == gives
 
 

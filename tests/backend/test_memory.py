@@ -32,6 +32,9 @@ def test_more_pictures_at_once_need_more_memory(components):
 
 
 def test_prompts_that_and_joins_need_memory_of_their_own(components):
-    three, seven = Txt2ImgRequest(prompt="a AND b AND c"), Txt2ImgRequest(prompt="a AND b" + " AND c" * 5)
+    three, seven = (
+        Txt2ImgRequest(prompt="a AND b AND c"),
+        Txt2ImgRequest(prompt="a AND b" + " AND c" * 5),
+    )
 
     assert memory.needed_bytes(components, seven) == 2 * memory.needed_bytes(components, three)

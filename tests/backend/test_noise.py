@@ -27,7 +27,9 @@ def test_cpu_noise_of_seed_42_is_that_of_a1111():
     noise = first_of(42, source="CPU")
     assert noise.shape == (1, 4, 8, 8)
     assert noise.dtype == torch.float32
-    assert noise.flatten()[:4].tolist() == pytest.approx([1.92692, 1.48728, 0.90072, -2.10552], abs=1e-4)
+    assert noise.flatten()[:4].tolist() == pytest.approx(
+        [1.92692, 1.48728, 0.90072, -2.10552], abs=1e-4
+    )
 
 
 def test_nv_noise_of_seed_0_is_that_of_a1111():
@@ -42,8 +44,12 @@ def test_without_an_nvidia_card_gpu_noise_is_nv_noise():
 
 
 @pytest.mark.parametrize("source", ["CPU", "NV"])
-@pytest.mark.parametrize("options", [{}, {"variation": 0.3}, {"resized_from": (5, 11)}, {"later_seed_delta": 31337}])
-def test_a_picture_of_a_batch_has_the_noise_of_its_seeds_alone(source: str, options: dict[str, object]):
+@pytest.mark.parametrize(
+    "options", [{}, {"variation": 0.3}, {"resized_from": (5, 11)}, {"later_seed_delta": 31337}]
+)
+def test_a_picture_of_a_batch_has_the_noise_of_its_seeds_alone(
+    source: str, options: dict[str, object]
+):
     batch = noise_of(7, 8, 9, source=source, **options)  # type: ignore[arg-type]
     alone = ImageNoise([ImagePlan(0, 8, 1001)], SHAPE, CPU, NoiseOptions(source, **options))  # type: ignore[arg-type]
     alone.sigmas = SIGMAS

@@ -84,7 +84,9 @@ def test_every_source_of_noise_gives_its_own_picture_and_the_default_is_an_nvidi
 def test_ensd_changes_what_comes_after_the_first_noise_alone(drawn):
     ensd = {"override_settings": {"eta_noise_seed_delta": 31337}}
     assert drawn(**ensd)[0].tobytes() == drawn()[0].tobytes()  # DPM++ 2M draws once
-    assert difference(drawn(sampler_name="Euler a", **ensd)[0], drawn(sampler_name="Euler a")[0]) > 10
+    assert (
+        difference(drawn(sampler_name="Euler a", **ensd)[0], drawn(sampler_name="Euler a")[0]) > 10
+    )
 
 
 def test_a_resized_seed_makes_another_picture_that_comes_back(drawn):

@@ -68,7 +68,10 @@ def test_a_given_map_is_taken_rather_than_an_estimate(
 ):
     ramp = Image.linear_gradient("L").rotate(90)
     request = request_of(depth_map=ImageField.from_pil(ramp))
-    first, second = look(components, request, SETTINGS, "d"), look(without_estimator, request, SETTINGS, "d")
+    first, second = (
+        look(components, request, SETTINGS, "d"),
+        look(without_estimator, request, SETTINGS, "d"),
+    )
     assert torch.equal(first.beside, second.beside)
     assert np.array_equal(np.asarray(first.depth_map)[0] // 8, np.arange(64) * 255 // 63 // 8)
     assert (first.beside.min(), first.beside.max()) == (-1, 1)
@@ -85,7 +88,9 @@ def test_depth_of_16_bits_is_finer_than_256_levels(without_estimator: Components
 
 @torch.inference_mode()
 def test_depth_is_adjusted_as_asked(without_estimator: Components):
-    request = request_of(depth_map=ImageField.from_pil(Image.linear_gradient("L").rotate(90)), height=64)
+    request = request_of(
+        depth_map=ImageField.from_pil(Image.linear_gradient("L").rotate(90)), height=64
+    )
 
     def row(**changes: object) -> torch.Tensor:
         return look(without_estimator, request.replace(**changes), SETTINGS, "d").beside[0, 0, 0]

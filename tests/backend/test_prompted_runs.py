@@ -109,6 +109,8 @@ def test_a_weight_changes_the_picture(made):
     assert made(prompt="a (cat:1.5)").tobytes() != made(prompt="a cat").tobytes()
 
 
-@pytest.mark.parametrize("prompt", ["[[(a|b:0.5]] AND (:1.2 BREAK BREAK", "\\", "((((", ":::]", "AND AND", "[|]"])
+@pytest.mark.parametrize(
+    "prompt", ["[[(a|b:0.5]] AND (:1.2 BREAK BREAK", "\\", "((((", ":::]", "AND AND", "[|]"]
+)
 def test_a_malformed_prompt_makes_a_picture(made, prompt: str):
     assert made(prompt=prompt, negative_prompt=prompt).size == (64, 64)

@@ -34,7 +34,11 @@ def plan_of(tmp_path_factory):
     def plan_of(recorded: bool = True, **changes) -> Plan:
         request = SMALL.replace(**changes)
         plan = make_plan(
-            request, engine.models, engine.checkpoint(request.sd_model_checkpoint), engine.samplers, engine.schedules
+            request,
+            engine.models,
+            engine.checkpoint(request.sd_model_checkpoint),
+            engine.samplers,
+            engine.schedules,
         )
         return replace(plan, recorded=recorded)
 
@@ -89,7 +93,9 @@ def test_without_guidance_there_is_no_difference_to_show(run, plan_of):
     assert [step.difference for step in recording.steps] == [None, None]
 
 
-def test_a_recorded_picture_is_the_same_to_the_byte_and_a_plain_run_writes_nothing_down(run, plan_of, recorded):
+def test_a_recorded_picture_is_the_same_to_the_byte_and_a_plain_run_writes_nothing_down(
+    run, plan_of, recorded
+):
     plain = run(plan_of(recorded=False))
     assert plain.recordings == []
     assert np.array_equal(np.asarray(plain.images[0][1]), recorded[1])

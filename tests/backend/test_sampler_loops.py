@@ -50,12 +50,16 @@ def close(ours: Tensor, plain: Tensor) -> bool:
     return float((ours - plain).norm() / plain.norm()) < 1e-4
 
 
-def epsilon_of(network: Network, prediction_type: str, alpha_at: Callable[[float], Tensor]) -> Epsilon:
+def epsilon_of(
+    network: Network, prediction_type: str, alpha_at: Callable[[float], Tensor]
+) -> Epsilon:
     """Return what predicts the noise of a sample; Salimans and Ho 2022 for v."""
 
     def epsilon(x: Tensor, t: float) -> Tensor:
         answer, a = network(x, torch.tensor(t)), alpha_at(t)
-        return a.sqrt() * answer + (1 - a).sqrt() * x if prediction_type == "v_prediction" else answer
+        return (
+            a.sqrt() * answer + (1 - a).sqrt() * x if prediction_type == "v_prediction" else answer
+        )
 
     return epsilon
 
@@ -68,7 +72,9 @@ def ddim_timesteps(steps: int) -> list[int]:
     return [min(t + 1, 999) for t in range(0, 1000, 1000 // steps)]
 
 
-def ddim_step(x: Tensor, clean_noise: Tensor, onward: Tensor, t: int, t_next: int, eta: float, noise: Drawn) -> Tensor:
+def ddim_step(
+    x: Tensor, clean_noise: Tensor, onward: Tensor, t: int, t_next: int, eta: float, noise: Drawn
+) -> Tensor:
     """Equation 12 of Song et al. 2021 with the sigma of equation 16."""
     a, after = ALPHAS[t], ALPHAS[t_next]
     sigma = eta * ((1 - after) / (1 - a) * (1 - a / after)).sqrt()
@@ -89,7 +95,11 @@ def test_ddim_is_its_paper(name: str, eta: float, prediction_type: str):
         if name == "DDIM CFG++":  # the stand-in for the negative prompt, see walks.py
             a = ALPHAS[t]
             answer = network(x, torch.tensor(t + 100.0))
-            onward = a.sqrt() * answer + (1 - a).sqrt() * x if prediction_type == "v_prediction" else answer
+            onward = (
+                a.sqrt() * answer + (1 - a).sqrt() * x
+                if prediction_type == "v_prediction"
+                else answer
+            )
         x = ddim_step(x, guided, onward, t, t_next, eta, noise)
     course = course_of(name, "Uniform", STEPS, SamplingSettings(eta_ddim=eta))
     assert close(walked(course, network, prediction_type), x)
@@ -128,7 +138,12 @@ def snr(time: float) -> float:
 
 
 def unipc_update(
-    x: Tensor, past: list[Tensor], times: list[float], time: float, data: Callable[[Tensor], Tensor] | None, variant: str
+    x: Tensor,
+    past: list[Tensor],
+    times: list[float],
+    time: float,
+    data: Callable[[Tensor], Tensor] | None,
+    variant: str,
 ) -> tuple[Tensor, Tensor | None]:
     """Algorithms 5 and 6 of Zhao et al. 2023 with B(h) = h (bh1) or e^h - 1 (bh2), h the negative step."""
     order, step = len(past), -(snr(time) - snr(times[-1]))
@@ -145,14 +160,22 @@ def unipc_update(
     alpha, deviation = math.exp(log_alpha(time)), math.exp(log_alpha(time) - snr(time))
     before = math.exp(log_alpha(times[-1]) - snr(times[-1]))
     straight = deviation / before * x - alpha * math.expm1(step) * past[-1]
-    weights = [0.5] if order == 2 else torch.linalg.solve(powers[:-1, :-1], right[:-1]).tolist() if order > 2 else []
+    weights = (
+        [0.5]
+        if order == 2
+        else torch.linalg.solve(powers[:-1, :-1], right[:-1]).tolist()
+        if order > 2
+        else []
+    )
     x = straight - alpha * size * sum(w * d for w, d in zip(weights, differences, strict=True))
     if data is None:
         return x, None
     newest = data(x)
     weights = [0.5] if order == 1 else torch.linalg.solve(powers, right).tolist()
     differences = [*differences, newest - past[-1]]
-    return straight - alpha * size * sum(w * d for w, d in zip(weights, differences, strict=True)), newest
+    return straight - alpha * size * sum(
+        w * d for w, d in zip(weights, differences, strict=True)
+    ), newest
 
 
 @pytest.mark.parametrize("prediction_type", PREDICTIONS)
@@ -184,12 +207,17 @@ def test_unipc_is_its_paper(variant: str, prediction_type: str):
 def test_unipc_comes_to_the_same_by_every_way(variant: str, skip_type: str):
     settings = SamplingSettings(uni_pc_variant=variant, uni_pc_skip_type=skip_type)
     fine = walked(course_of("UniPC", "Uniform", 100))
-    assert float((walked(course_of("UniPC", "Uniform", 40, settings)) - fine).norm() / fine.norm()) < 0.05
+    assert (
+        float((walked(course_of("UniPC", "Uniform", 40, settings)) - fine).norm() / fine.norm())
+        < 0.05
+    )
 
 
 @torch.inference_mode()
 def test_unipc_takes_a_lower_order_where_there_are_too_few_steps():
-    two, three = (course_of("UniPC", "Uniform", 2, SamplingSettings(uni_pc_order=order)) for order in (2, 3))
+    two, three = (
+        course_of("UniPC", "Uniform", 2, SamplingSettings(uni_pc_order=order)) for order in (2, 3)
+    )
     assert torch.equal(walked(two), walked(three))
 
 
@@ -200,7 +228,9 @@ def test_lcm_is_its_paper(schedule: str, prediction_type: str):
     network, noise = tiny_network(prediction_type), Drawn()
     course = course_of("LCM", schedule, 4)
     sigmas, x = course.sigmas(4), noise() * course.sigmas(4)[0]
-    distilled = [(float(((1 - a) / a).sqrt()), t) for t, a in enumerate(ALPHAS.double()) if t % 20 == 19]
+    distilled = [
+        (float(((1 - a) / a).sqrt()), t) for t, a in enumerate(ALPHAS.double()) if t % 20 == 19
+    ]
     for sigma, sigma_next in itertools.pairwise(sigmas):
         t = min(distilled, key=lambda level: abs(math.log(level[0] / sigma)))[1]
         shown = x / math.hypot(1, sigma)
@@ -214,7 +244,9 @@ def test_lcm_is_its_paper(schedule: str, prediction_type: str):
 
 @torch.inference_mode()
 def test_lcm_begins_at_the_distilled_timesteps():
-    assert [LEVELS.timestep_at(s) for s in course_of("LCM", "Uniform", 3).sigmas(3)[:-1]] == pytest.approx([999, 509, 19], abs=0.05)
+    assert [
+        LEVELS.timestep_at(s) for s in course_of("LCM", "Uniform", 3).sigmas(3)[:-1]
+    ] == pytest.approx([999, 509, 19], abs=0.05)
 
 
 @torch.inference_mode()
@@ -242,7 +274,9 @@ def test_a_run_from_a_picture_goes_where_its_start_says(row):
     """At nearly no strength the picture stays, at full strength it is gone."""
     course = course_of(row.name, row.automatic, 10)
     quiet = lambda x, t: 0.1 * x  # noqa: E731 - a network that sees hardly any noise
-    little, much = (walked(course, quiet, picture=PICTURE, strength=strength) for strength in (0.2, 1.0))
+    little, much = (
+        walked(course, quiet, picture=PICTURE, strength=strength) for strength in (0.2, 1.0)
+    )
     assert float((little - PICTURE).norm()) < float((much - PICTURE).norm())
 
 
@@ -252,17 +286,27 @@ def test_dpm_adaptive_decides_through_the_stock_pipeline_how_many_steps_it_makes
     course, counting = course_of("DPM adaptive", "Uniform", 20), Counting(components.unet)
     noise = noise_of([11, 12])
     scheduler = SamplerScheduler(
-        course.sampler, course.whole(), course.levels, noise, "epsilon", states.append, course.settings
+        course.sampler,
+        course.whole(),
+        course.levels,
+        noise,
+        "epsilon",
+        states.append,
+        course.settings,
     )
     guided = GuidedUNet(counting, steering(conditioning(1), conditioning(2)), 5.0)
-    latents = pipelines.txt2img(components, guided, scheduler, Txt2ImgRequest(width=64, height=64), noise())
+    latents = pipelines.txt2img(
+        components, guided, scheduler, Txt2ImgRequest(width=64, height=64), noise()
+    )
     assert latents.isfinite().all()
     assert len(states) == len(counting.timesteps) > 20
     assert scheduler.has_ended
     assert len(scheduler.timesteps) == len(states)
     assert [state.index for state in states] == list(range(len(states)))
     assert all(state.total > state.index for state in states)
-    assert counting.timesteps == pytest.approx([LEVELS.timestep_at(state.sigma) for state in states], abs=1e-2)
+    assert counting.timesteps == pytest.approx(
+        [LEVELS.timestep_at(state.sigma) for state in states], abs=1e-2
+    )
 
 
 @torch.inference_mode()
@@ -270,7 +314,13 @@ def test_dpm_adaptive_repaints_a_picture_through_the_stock_pipeline():
     components, noise = tiny_components(), noise_of([11, 12])
     course = course_of("DPM adaptive", "Uniform", 20)
     scheduler = SamplerScheduler(
-        course.sampler, course.part_way(0.5), course.levels, noise, "epsilon", lambda state: None, course.settings
+        course.sampler,
+        course.part_way(0.5),
+        course.levels,
+        noise,
+        "epsilon",
+        lambda state: None,
+        course.settings,
     )
     guided = GuidedUNet(components.unet, steering(conditioning(1), conditioning(2)), 5.0)
     latents = pipelines.img2img(components, guided, scheduler, Txt2ImgRequest(), PICTURE[:1], noise)
@@ -289,13 +339,21 @@ class Absent:
         return self()
 
 
-@pytest.mark.parametrize("row", [row for row in SAMPLERS if not row.is_adaptive], ids=lambda row: row.name)
+@pytest.mark.parametrize(
+    "row", [row for row in SAMPLERS if not row.is_adaptive], ids=lambda row: row.name
+)
 def test_no_step_looks_at_a_number_that_the_device_has_yet_to_compute(row):
     """On the device "meta" there are no numbers to look at: to ask for one raises."""
     course = course_of(row.name, row.automatic, 4, SamplingSettings(s_churn=1, eta_ddim=1))
     for prediction_type in PREDICTIONS:
         scheduler = SamplerScheduler(
-            row, course.whole(), course.levels, Absent(), prediction_type, lambda state: None, course.settings
+            row,
+            course.whole(),
+            course.levels,
+            Absent(),
+            prediction_type,
+            lambda state: None,
+            course.settings,
         )
         x = torch.empty(SHAPE, device="meta")
         scheduler.unguided = lambda: torch.empty(SHAPE, device="meta")

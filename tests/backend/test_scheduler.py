@@ -51,7 +51,13 @@ def sigmas_of(name: str) -> list[float]:
 
 @torch.inference_mode()
 def piped(
-    components: Components, name: str, *, unet: Any = None, cfg: float = CFG, on_step: Any = None, steps=STEPS
+    components: Components,
+    name: str,
+    *,
+    unet: Any = None,
+    cfg: float = CFG,
+    on_step: Any = None,
+    steps=STEPS,
 ) -> Tensor:
     """Return the latents of a run through the stock pipeline."""
     noise = noise_of(SEEDS)
@@ -186,7 +192,12 @@ def test_the_last_step_returns_the_prediction(components: Components):
 def test_other_schedules_are_walked_as_they_are(components: Components):
     noise = noise_of(SEEDS)
     scheduler = SamplerScheduler(
-        SAMPLERS.get("Euler"), start_of("Euler", 4, "Uniform"), LEVELS, noise, "epsilon", lambda state: None
+        SAMPLERS.get("Euler"),
+        start_of("Euler", 4, "Uniform"),
+        LEVELS,
+        noise,
+        "epsilon",
+        lambda state: None,
     )
     scheduler.set_timesteps(4)
     assert scheduler.timesteps.tolist() == pytest.approx([999, 666, 333, 0], abs=1e-3)
@@ -213,27 +224,37 @@ class HalfKept:
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize(("name", "called", "calls"), [("Euler", "denoised", 5), ("DDIM", "before", 4)])
-def test_a_mask_keeps_its_part_of_the_picture(components: Components, name: str, called: str, calls: int):
+@pytest.mark.parametrize(
+    ("name", "called", "calls"), [("Euler", "denoised", 5), ("DDIM", "before", 4)]
+)
+def test_a_mask_keeps_its_part_of_the_picture(
+    components: Components, name: str, called: str, calls: int
+):
     noise, mask = noise_of(SEEDS), HalfKept()
     scheduler = SamplerScheduler(
         SAMPLERS.get(name), start_of(name), LEVELS, noise, "epsilon", lambda state: None
     )
     scheduler.mask = mask
     guided = GuidedUNet(components.unet, steering(COND, UNCOND), 1.0)
-    latents = pipelines.txt2img(components, guided, scheduler, Txt2ImgRequest(width=64, height=64), noise())
+    latents = pipelines.txt2img(
+        components, guided, scheduler, Txt2ImgRequest(width=64, height=64), noise()
+    )
     assert mask.called == [called] * calls
     if name == "Euler":
         assert torch.allclose(latents[..., :4], torch.ones(2, 4, 8, 4), atol=1e-5)
 
 
 @torch.inference_mode()
-def test_the_network_sees_the_kept_part_but_the_sampler_goes_on_with_its_own(components: Components):
+def test_the_network_sees_the_kept_part_but_the_sampler_goes_on_with_its_own(
+    components: Components,
+):
     """A1111's timestep samplers: the network's noise, predicted of the blended sample, is taken off the unblended."""
     state: list[StepState] = []
     noise = noise_of(SEEDS)
     sampler, sigmas = SAMPLERS.get("DDIM"), sigmas_of("DDIM")
-    scheduler = SamplerScheduler(sampler, start_of("DDIM"), LEVELS, noise, "v_prediction", state.append)
+    scheduler = SamplerScheduler(
+        sampler, start_of("DDIM"), LEVELS, noise, "v_prediction", state.append
+    )
     scheduler.mask, mask = HalfKept(), HalfKept()
     x, t = noise() * scheduler.init_noise_sigma, torch.tensor(901.0)
     shown = scheduler.scale_model_input(x, t)

@@ -32,7 +32,10 @@ def test_a_picture_comes_from_words(
     recorder = Recorder()
     request = SMALL.replace(cfg_scale=cfg_scale, negative_prompt="a dog, " * 60)
     Runner(DeviceOptions(use_cpu=True), tokenizer).run(plan_of(tmp_path, request), recorder)
-    assert [(index, image.size) for index, image in recorder.images] == [(0, (64, 128)), (1, (64, 128))]
+    assert [(index, image.size) for index, image in recorder.images] == [
+        (0, (64, 128)),
+        (1, (64, 128)),
+    ]
 
 
 def test_an_inpainting_network_is_told_to_paint_everything(tmp_path: Path):

@@ -48,9 +48,15 @@ def text_alone(weights: Mapping[str, Tensor], prefix: str, spelled: str) -> dict
 
 @pytest.fixture
 def manager(tmp_path: Path) -> ModelManager:
-    write_checkpoint(tmp_path / "models" / "bare.safetensors", weights=without_text(tiny_weights(0)))
+    write_checkpoint(
+        tmp_path / "models" / "bare.safetensors", weights=without_text(tiny_weights(0))
+    )
     return ModelManager(
-        [tmp_path / "models"], ROOT / "configs", tmp_path / "cache", [tmp_path / "VAE"], [tmp_path / "text"]
+        [tmp_path / "models"],
+        ROOT / "configs",
+        tmp_path / "cache",
+        [tmp_path / "VAE"],
+        [tmp_path / "text"],
     )
 
 
@@ -100,10 +106,19 @@ def test_open_clip_as_transformers_saves_it_serves_sd_2(tmp_path: Path, layers: 
         "cond_stage_config.params": {"freeze": True, "layer": "penultimate"},
     }
     path = write_sd2(tmp_path / "bare.safetensors", weights=weights, changes=changes)
-    sizes = {"hidden_size": 1024, "intermediate_size": 8, "num_hidden_layers": layers, "num_attention_heads": 16}
+    sizes = {
+        "hidden_size": 1024,
+        "intermediate_size": 8,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 16,
+    }
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        encoder = CLIPTextModel(CLIPTextConfig(vocab_size=49408, hidden_act="gelu", **sizes)).eval().half()
+        encoder = (
+            CLIPTextModel(CLIPTextConfig(vocab_size=49408, hidden_act="gelu", **sizes))
+            .eval()
+            .half()
+        )
     words = {f"text_model.{name}": value for name, value in encoder.state_dict().items()}
     file = write_checkpoint(tmp_path / "text" / "h.safetensors", weights=words)
     half = Precision(torch.float32, torch.float32, torch.float16)
@@ -115,7 +130,9 @@ def test_open_clip_as_transformers_saves_it_serves_sd_2(tmp_path: Path, layers: 
     assert all(torch.equal(mine[key], encoder.state_dict()[key]) for key in mine)
 
 
-def test_another_checkpoint_gives_its_text_encoder_and_no_more(acquire, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_another_checkpoint_gives_its_text_encoder_and_no_more(
+    acquire, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     write_checkpoint(tmp_path / "models" / "whole.safetensors", seed=1)
     with caplog.at_level(logging.INFO):
         components = acquire().components
@@ -126,17 +143,24 @@ def test_another_checkpoint_gives_its_text_encoder_and_no_more(acquire, tmp_path
     assert said in caplog.text
 
 
-def test_the_job_tells_whose_words_it_borrowed(manager: ModelManager, tokenizer: ClipTokenizer, tmp_path: Path):
+def test_the_job_tells_whose_words_it_borrowed(
+    manager: ModelManager, tokenizer: ClipTokenizer, tmp_path: Path
+):
     write_checkpoint(tmp_path / "models" / "whole.safetensors", seed=1)
     recorder = Recorder()
     plan = make_plan(SMALL, manager, manager.find("bare"), SAMPLERS, SCHEDULES)
     Runner(DeviceOptions(use_cpu=True), tokenizer).run(plan, recorder)
     assert len(recorder.images) == 1
-    assert recorder.notes == ["'bare.safetensors' has no text encoder; the one of 'whole.safetensors' is used."]
+    assert recorder.notes == [
+        "'bare.safetensors' has no text encoder; the one of 'whole.safetensors' is used."
+    ]
 
 
 def test_a_file_that_was_put_there_for_it_needs_no_remark(manager: ModelManager, tmp_path: Path):
-    write_checkpoint(tmp_path / "text" / "l.safetensors", weights=text_alone(tiny_weights(1), CLIP, "text_model."))
+    write_checkpoint(
+        tmp_path / "text" / "l.safetensors",
+        weights=text_alone(tiny_weights(1), CLIP, "text_model."),
+    )
     assert make_plan(SMALL, manager, manager.find("bare"), SAMPLERS, SCHEDULES).notes == ()
 
 
@@ -148,31 +172,49 @@ def test_the_model_is_loaded_anew_when_the_other_file_changes(acquire, tmp_path:
     write_checkpoint(file, weights=text_alone(tiny_weights(2), CLIP, "text_model."))
     os.utime(file, ns=(1, 1))
     assert same(acquire().components.text_encoder, tiny_modules(2)[2])
-    write_checkpoint(tmp_path / "text" / "bare.safetensors", weights=text_alone(tiny_weights(1), CLIP, ""))
+    write_checkpoint(
+        tmp_path / "text" / "bare.safetensors", weights=text_alone(tiny_weights(1), CLIP, "")
+    )
     assert same(acquire().components.text_encoder, tiny_modules(1)[2])
 
 
 def test_without_any_the_loader_says_where_to_put_one(tmp_path: Path):
     path = write_checkpoint(tmp_path / "bare.safetensors", weights=without_text(tiny_weights()))
-    with pytest.raises(BadFile, match=r"'bare\.safetensors' lacks its text encoder\. Put one into models/text_encoder"):
+    with pytest.raises(
+        BadFile,
+        match=r"'bare\.safetensors' lacks its text encoder\. Put one into models/text_encoder",
+    ):
         load(path, path.with_suffix(".yaml"), FULL)
 
 
 @pytest.mark.parametrize(
     ("weights", "said"),
     [
-        (text_alone(tiny_weights(), "first_stage_model.", ""), r"'words\.safetensors' is no text encoder, but of the kind VAE\."),
-        ({"a": torch.ones(1)}, r"'words\.safetensors' is no text encoder, nor any other model known here\."),
         (
-            {k: v.repeat_interleave(2, dim=-1) for k, v in text_alone(tiny_weights(), CLIP, "text_model.").items()},
+            text_alone(tiny_weights(), "first_stage_model.", ""),
+            r"'words\.safetensors' is no text encoder, but of the kind VAE\.",
+        ),
+        (
+            {"a": torch.ones(1)},
+            r"'words\.safetensors' is no text encoder, nor any other model known here\.",
+        ),
+        (
+            {
+                k: v.repeat_interleave(2, dim=-1)
+                for k, v in text_alone(tiny_weights(), CLIP, "text_model.").items()
+            },
             r"hidden_size 32, but 'words\.safetensors' has 64",
         ),
         (text_alone(tiny_sd2_weights(), OPEN_CLIP, ""), "'words.safetensors' has OpenCLIP"),
     ],
 )
-def test_a_file_that_does_not_fit_is_told_by_name(tmp_path: Path, weights: dict[str, Tensor], said: str):
+def test_a_file_that_does_not_fit_is_told_by_name(
+    tmp_path: Path, weights: dict[str, Tensor], said: str
+):
     changes = {"cond_stage_config.target": "ldm.modules.encoders.modules.FrozenCLIPEmbedder"}
-    path = write_checkpoint(tmp_path / "bare.safetensors", weights=without_text(tiny_weights()), changes=changes)
+    path = write_checkpoint(
+        tmp_path / "bare.safetensors", weights=without_text(tiny_weights()), changes=changes
+    )
     file = write_checkpoint(tmp_path / "words.safetensors", weights=weights)
     with pytest.raises(UserError, match=said):
         load(path, path.with_suffix(".yaml"), FULL, Choices(text_encoder=file))
@@ -180,16 +222,26 @@ def test_a_file_that_does_not_fit_is_told_by_name(tmp_path: Path, weights: dict[
 
 def test_a_text_encoder_of_another_width_than_the_unet_asks_for_is_refused(tmp_path: Path):
     changes = {"cond_stage_config.params": {}}
-    path = write_checkpoint(tmp_path / "bare.safetensors", weights=without_text(tiny_weights()), changes=changes)
-    wide = {k: v.repeat_interleave(2, dim=-1) for k, v in text_alone(tiny_weights(), CLIP, "text_model.").items()}
+    path = write_checkpoint(
+        tmp_path / "bare.safetensors", weights=without_text(tiny_weights()), changes=changes
+    )
+    wide = {
+        k: v.repeat_interleave(2, dim=-1)
+        for k, v in text_alone(tiny_weights(), CLIP, "text_model.").items()
+    }
     file = write_checkpoint(tmp_path / "words.safetensors", weights=wide)
-    with pytest.raises(UserError, match=r"says context_dim 32, but the text encoder of 'words\.safetensors' gives 64"):
+    with pytest.raises(
+        UserError,
+        match=r"says context_dim 32, but the text encoder of 'words\.safetensors' gives 64",
+    ):
         load(path, path.with_suffix(".yaml"), FULL, Choices(text_encoder=file))
 
 
 def test_remains_of_a_text_encoder_are_passed_over(acquire, tmp_path: Path):
     remains = {f"{CLIP}final_layer_norm.weight": torch.ones(32)}
-    write_checkpoint(tmp_path / "models" / "bare.safetensors", weights=without_text(tiny_weights(0)) | remains)
+    write_checkpoint(
+        tmp_path / "models" / "bare.safetensors", weights=without_text(tiny_weights(0)) | remains
+    )
     write_checkpoint(tmp_path / "models" / "whole.safetensors", seed=1)
     assert same(acquire().components.text_encoder, tiny_modules(1)[2])
 

@@ -108,7 +108,9 @@ class AsV(nn.Module):
 class Recorder:
     """A listener that keeps all it is told; it interrupts, or skips the first batch, after a number of steps."""
 
-    def __init__(self, stop_after: int | None = None, watches: bool = False, skips: int = 0) -> None:
+    def __init__(
+        self, stop_after: int | None = None, watches: bool = False, skips: int = 0
+    ) -> None:
         self.phases: list[str] = []
         self.progress: list[Progress] = []
         self.images: list[tuple[int, Any]] = []

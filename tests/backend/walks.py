@@ -16,7 +16,9 @@ from modules.sampling.schedules import SCHEDULES
 from modules.sampling.walk import DEFAULTS
 from tests.backend.tiny import conditioning, sd1_levels, tiny_components
 
-Network = Callable[[Tensor, Tensor], Tensor]  # the sample in its variance-preserving form, and the timestep
+Network = Callable[
+    [Tensor, Tensor], Tensor
+]  # the sample in its variance-preserving form, and the timestep
 
 SHAPE = (2, 4, 8, 8)
 LEVELS = sd1_levels()
@@ -52,7 +54,9 @@ class Drawn:
         return self()
 
 
-def course_of(name: str, schedule: str, steps: int, settings: SamplingSettings = DEFAULTS) -> Course:
+def course_of(
+    name: str, schedule: str, steps: int, settings: SamplingSettings = DEFAULTS
+) -> Course:
     return Course(SAMPLERS.get(name), SCHEDULES.get(schedule), steps, LEVELS, settings)
 
 

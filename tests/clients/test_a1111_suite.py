@@ -93,7 +93,10 @@ POSTS: dict[str, tuple[str, dict[str, Any]]] = {
     "img2img": ("img2img", IMG2IMG),
     "under a mask": ("img2img", {**IMG2IMG, "mask": MASK}),
     "around a mask": ("img2img", {**IMG2IMG, "mask": MASK, "inpainting_mask_invert": True}),
-    "a script": ("img2img", {**IMG2IMG, "script_name": "sd upscale", "script_args": ["", 8, "Lanczos", 2.0]}),
+    "a script": (
+        "img2img",
+        {**IMG2IMG, "script_name": "sd upscale", "script_args": ["", 8, "Lanczos", 2.0]},
+    ),
     "extras": ("extra-single-image", EXTRAS),
     "extras, png info": ("extra-single-image", {"image": MASK}),
     "extras, interrogate": ("extra-single-image", {"image": MASK, "model": "clip"}),

@@ -66,21 +66,33 @@ def test_made_up_requests_meet_no_fault(app: FastAPI):
         def call(case: Any) -> None:
             body = {} if isinstance(case.body, schemathesis.core.NotSet) else {"json": case.body}
             response = client.request(case.method, case.formatted_path, params=case.query, **body)
-            assert response.status_code < 500, f"{case.method} {case.path} {case.body}: {response.text}"
+            assert response.status_code < 500, (
+                f"{case.method} {case.path} {case.body}: {response.text}"
+            )
 
         call()
 
 
 NUMBERS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8))
-VALUES = st.recursive(NUMBERS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3))
+VALUES = st.recursive(
+    NUMBERS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
 
 
-@pytest.mark.parametrize("path", ["txt2img", "img2img", "extra-single-image", "extra-batch-images", "options", "png-info"])
+@pytest.mark.parametrize(
+    "path",
+    ["txt2img", "img2img", "extra-single-image", "extra-batch-images", "options", "png-info"],
+)
 def test_values_of_any_kind_in_the_known_fields_meet_no_fault(app: FastAPI, path: str):
     client = TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
-    body = app.openapi()["paths"][f"/sdapi/v1/{path}"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    body = app.openapi()["paths"][f"/sdapi/v1/{path}"]["post"]["requestBody"]["content"][
+        "application/json"
+    ]["schema"]
     name = body.get("$ref", "/").rpartition("/")[2]
-    fields = sorted(app.openapi()["components"]["schemas"].get(name, {}).get("properties", {"image": {}}))
+    fields = sorted(
+        app.openapi()["components"]["schemas"].get(name, {}).get("properties", {"image": {}})
+    )
 
     @settings(FEW, max_examples=50)
     @given(st.dictionaries(st.sampled_from(fields), VALUES, max_size=4))

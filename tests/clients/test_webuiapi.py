@@ -26,11 +26,15 @@ def test_txt2img(api):
     result = api.txt2img(prompt="a red circle", negative_prompt="blue", batch_size=2, **SMALL)
     assert [image.size for image in result.images] == [(64, 64)] * 2
     assert result.info["all_seeds"] == [7, 8]
-    assert result.info["infotexts"][0].startswith("a red circle\nNegative prompt: blue\nSteps: 2, Sampler: Euler a")
+    assert result.info["infotexts"][0].startswith(
+        "a red circle\nNegative prompt: blue\nSteps: 2, Sampler: Euler a"
+    )
 
 
 def test_txt2img_with_hires_fix(api):
-    result = api.txt2img(prompt="a red circle", enable_hr=True, hr_scale=2, denoising_strength=0.5, **SMALL)
+    result = api.txt2img(
+        prompt="a red circle", enable_hr=True, hr_scale=2, denoising_strength=0.5, **SMALL
+    )
     assert result.image.size == (128, 128)
 
 
@@ -59,7 +63,9 @@ def test_inpainting(api, picture: Image.Image):
 
 
 def test_extras(api, picture: Image.Image):
-    single = api.extra_single_image(image=picture, upscaler_1=webuiapi.Upscaler.Lanczos, upscaling_resize=2)
+    single = api.extra_single_image(
+        image=picture, upscaler_1=webuiapi.Upscaler.Lanczos, upscaling_resize=2
+    )
     assert single.image.size == (128, 128)
     batch = api.extra_batch_images(images=[picture] * 2, upscaler_1="Nearest", upscaling_resize=1.5)
     assert [image.size for image in batch.images] == [(96, 96)] * 2
@@ -91,7 +97,12 @@ def test_everything_that_is_listed(api):
     assert "karras" in api.util_get_scheduler_names()
     assert "Lanczos" in [row["name"] for row in api.get_upscalers()]
     assert "Latent" in [row["name"] for row in api.get_latent_upscale_modes()]
-    for empty in (api.get_hypernetworks(), api.get_face_restorers(), api.get_realesrgan_models(), api.get_loras()):
+    for empty in (
+        api.get_hypernetworks(),
+        api.get_face_restorers(),
+        api.get_realesrgan_models(),
+        api.get_loras(),
+    ):
         assert empty == []
     assert api.get_embeddings()["loaded"] == {}
     assert api.get_prompt_styles() == []
@@ -105,7 +116,9 @@ def test_everything_that_is_listed(api):
 def test_progress_and_interrupt(api):
     answers = []
     long = {**SMALL, "steps": 1000}
-    caller = threading.Thread(target=lambda: answers.append(api.txt2img(prompt="long", n_iter=3, **long)))
+    caller = threading.Thread(
+        target=lambda: answers.append(api.txt2img(prompt="long", n_iter=3, **long))
+    )
     caller.start()
     while api.get_progress()["state"]["sampling_step"] == 0:
         assert caller.is_alive()

@@ -17,7 +17,13 @@ def test_values_are_read():
 
 @pytest.mark.parametrize(
     ("kind", "text"),
-    [(kinds.port, "0"), (kinds.count, "0"), (kinds.gpu_number, "-1"), (kinds.pattern, "("), (kinds.subpath, "/")],
+    [
+        (kinds.port, "0"),
+        (kinds.count, "0"),
+        (kinds.gpu_number, "-1"),
+        (kinds.pattern, "("),
+        (kinds.subpath, "/"),
+    ],
 )
 def test_what_cannot_be_read_is_named(kind, text: str):
     with pytest.raises(argparse.ArgumentTypeError, match=re.escape(f"'{text}'")):

@@ -33,7 +33,9 @@ def test_the_users_checkpoints_come_before_the_shipped_ones():
 
 
 def test_text_encoders_may_lie_where_forge_or_comfyui_keep_them():
-    folders = [folder.relative_to(DATA).as_posix() for folder in Paths(ROOT, DATA).text_encoder_folders]
+    folders = [
+        folder.relative_to(DATA).as_posix() for folder in Paths(ROOT, DATA).text_encoder_folders
+    ]
     assert folders == ["models/text_encoder", "models/text_encoders", "models/clip"]
 
 

@@ -127,7 +127,9 @@ class FakeExecutor:
                     raise Cancelled("The job was interrupted.")
                 if listener.is_skipped():
                     break
-                listener.on_progress(Progress(number * steps + step, len(plan.batches) * steps, 10.0))
+                listener.on_progress(
+                    Progress(number * steps + step, len(plan.batches) * steps, 10.0)
+                )
                 if listener.wants_preview():
                     listener.on_preview(Image.new("RGB", (8, 8), "red"))
             for image in () if listener.is_skipped() else batch:

@@ -30,7 +30,9 @@ def test_each_file_becomes_a_picture_named_like_it_and_a_failing_one_is_told(eng
     status = finished(engine.batches.run(FILES, ask, "zoo")).status()
     assert status.state == "done"
     assert status.notes == ("bee.png: The picture is damaged.",)
-    assert [one.path for one in status.images] == [engine.paths.outputs / "zoo" / name for name in ("ant.png", "cat.png")]
+    assert [one.path for one in status.images] == [
+        engine.paths.outputs / "zoo" / name for name in ("ant.png", "cat.png")
+    ]
     assert [one.index for one in status.images] == [0, 1]
     with Image.open(status.images[1].path) as image:
         assert image.info["parameters"].startswith("cat\n")

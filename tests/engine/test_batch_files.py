@@ -21,14 +21,25 @@ def cats(paths: Paths) -> Path:
 
 
 def test_the_pictures_of_a_folder_are_taken_by_name(paths: Paths, cats: Path):
-    assert [one.name for one in files_of_folder("inputs/cats", paths)] == ["a.JPG", "b.png", "c.webp"]
+    assert [one.name for one in files_of_folder("inputs/cats", paths)] == [
+        "a.JPG",
+        "b.png",
+        "c.webp",
+    ]
     assert files_of_folder(f" {cats} ", paths) == files_of_folder("inputs/cats", paths)
 
 
-@pytest.mark.parametrize("text", ["", ".", "/", "/etc", "inputs/../models", "inputs/../../..", "~", "models", "inputs/out"])
-def test_a_folder_elsewhere_is_refused_with_those_that_may_be_read(paths: Paths, cats: Path, text: str):
+@pytest.mark.parametrize(
+    "text",
+    ["", ".", "/", "/etc", "inputs/../models", "inputs/../../..", "~", "models", "inputs/out"],
+)
+def test_a_folder_elsewhere_is_refused_with_those_that_may_be_read(
+    paths: Paths, cats: Path, text: str
+):
     (cats.parent / "out").symlink_to("/etc")
-    with pytest.raises(UserError, match=r"lies in no folder that a batch may read; those are .*inputs or .*outputs"):
+    with pytest.raises(
+        UserError, match=r"lies in no folder that a batch may read; those are .*inputs or .*outputs"
+    ):
         files_of_folder(text, paths)
 
 
@@ -47,7 +58,9 @@ def test_the_command_line_adds_a_folder(paths: Paths, tmp_path: Path):
     assert len(files_of_folder(str(tmp_path / "photos"), allowing)) == 1
 
 
-@pytest.mark.parametrize("text", ["inputs/nowhere", "inputs/empty", "inputs/cats/a.JPG", "inputs/\0"])
+@pytest.mark.parametrize(
+    "text", ["inputs/nowhere", "inputs/empty", "inputs/cats/a.JPG", "inputs/\0"]
+)
 def test_a_folder_without_pictures_is_told(paths: Paths, cats: Path, text: str):
     (cats.parent / "empty").mkdir()
     with pytest.raises((NotFound, UserError)):
@@ -63,7 +76,9 @@ def test_no_name_is_the_usual_folder():
     assert output_folder("  ") == ""
 
 
-@pytest.mark.parametrize("name", ["..", "a/b", "../a", "/etc", "a\\b", ".hidden", "C:", "a\0b", "x" * 200, "a\nb"])
+@pytest.mark.parametrize(
+    "name", ["..", "a/b", "../a", "/etc", "a\\b", ".hidden", "C:", "a\0b", "x" * 200, "a\nb"]
+)
 def test_what_is_no_plain_name_is_refused(name: str):
     with pytest.raises(UserError, match="a plain name is needed"):
         output_folder(name)

@@ -19,5 +19,11 @@ def test_what_cannot_be_said_without_a_checkpoint_is_left_open(engine: Engine):
         path.unlink()
     engine.models.refresh()
     asked = engine.checkpoints
-    answers = (asked.shows_demo(), asked.native_size(), asked.misfit("txt2img"), asked.predicts_either(), asked.can_convert())
+    answers = (
+        asked.shows_demo(),
+        asked.native_size(),
+        asked.misfit("txt2img"),
+        asked.predicts_either(),
+        asked.can_convert(),
+    )
     assert answers == (False, 0, "", False, False)

@@ -94,7 +94,10 @@ def test_an_interrupted_job_keeps_the_pictures_it_has(engine: Engine, executor: 
     engine.interrupt(job.id)
     executor.release()
     status = finish(job).status()
-    assert (status.state, status.error) == ("cancelled", "Interrupted: 1 of 2 pictures were finished.")
+    assert (status.state, status.error) == (
+        "cancelled",
+        "Interrupted: 1 of 2 pictures were finished.",
+    )
     assert status.images[0].path.is_file()
 
 
@@ -111,7 +114,9 @@ def test_a_waiting_job_is_interrupted_at_once(engine: Engine, executor: FakeExec
     assert executor.seen == ["a cat"]
 
 
-def test_interrupt_without_a_name_stops_the_running_job_alone(engine: Engine, executor: FakeExecutor):
+def test_interrupt_without_a_name_stops_the_running_job_alone(
+    engine: Engine, executor: FakeExecutor
+):
     executor.hold_at(1)
     running, waiting = engine.submit(SMALL), engine.submit(SMALL)
     assert executor.held.wait(PATIENCE_S)
@@ -127,7 +132,10 @@ def test_interrupt_with_nothing_running_does_nothing(engine: Engine):
 
 
 def test_a_failing_job_leaves_the_engine_alive(engine: Engine, executor: FakeExecutor):
-    executor.failures = [OutOfMemory("Too little memory.", "Use a smaller size."), ValueError("a bug")]
+    executor.failures = [
+        OutOfMemory("Too little memory.", "Use a smaller size."),
+        ValueError("a bug"),
+    ]
     jobs = [engine.submit(SMALL) for _ in range(3)]
     states = [(finish(job).status().state, job.status().error) for job in jobs]
     assert states == [
@@ -191,7 +199,9 @@ def test_a_picture_that_can_be_kept_nowhere_fails_the_job_alone(engine: Engine):
     assert finish(engine.submit(SMALL)).status().state == "done"
 
 
-def test_a_checkpoint_deleted_during_its_job_loses_no_picture(engine: Engine, executor: FakeExecutor):
+def test_a_checkpoint_deleted_during_its_job_loses_no_picture(
+    engine: Engine, executor: FakeExecutor
+):
     engine.models.stop()  # so that the new file is listed, but not yet hashed
     write_listed_checkpoint(engine.paths.checkpoint_folders[0] / "third.safetensors", "third")
     engine.models.refresh()
@@ -246,8 +256,12 @@ def test_the_command_line_chooses_before_what_is_remembered(
     assert executor.loaded == ["sub/second.safetensors"]
 
 
-def test_what_holds_for_this_run_alone_is_not_remembered(paths: Paths, executor: FakeExecutor, tokenizer: ClipTokenizer):
-    engine = Engine(paths, executor, tokenizer, {"sd_model_checkpoint": "second", "sd_checkpoints_limit": 3})
+def test_what_holds_for_this_run_alone_is_not_remembered(
+    paths: Paths, executor: FakeExecutor, tokenizer: ClipTokenizer
+):
+    engine = Engine(
+        paths, executor, tokenizer, {"sd_model_checkpoint": "second", "sd_checkpoints_limit": 3}
+    )
     engine.start()
     executor.wait_until_idle()
     engine.change_settings({"sd_use_ema": True})
@@ -257,7 +271,9 @@ def test_what_holds_for_this_run_alone_is_not_remembered(paths: Paths, executor:
     assert {k: v for k, v in stored.items() if k in Settings.model_fields} == {"sd_use_ema": True}
 
 
-def test_the_command_line_may_name_a_file(paths: Paths, executor: FakeExecutor, tokenizer: ClipTokenizer):
+def test_the_command_line_may_name_a_file(
+    paths: Paths, executor: FakeExecutor, tokenizer: ClipTokenizer
+):
     file = paths.checkpoint_folders[0] / "sub" / "second.safetensors"
     engine = Engine(paths, executor, tokenizer, {"sd_model_checkpoint": str(file)})
     engine.start()
@@ -266,7 +282,9 @@ def test_the_command_line_may_name_a_file(paths: Paths, executor: FakeExecutor, 
     assert executor.loaded == ["sub/second.safetensors"]
 
 
-def test_a_checkpoint_that_does_not_exist_is_an_error_and_never_another(engine: Engine, executor: FakeExecutor):
+def test_a_checkpoint_that_does_not_exist_is_an_error_and_never_another(
+    engine: Engine, executor: FakeExecutor
+):
     with pytest.raises(NotFound, match="There is no checkpoint named 'secnd'"):
         engine.submit(SMALL.replace(sd_model_checkpoint="secnd"))
     with pytest.raises(NotFound):
@@ -300,13 +318,17 @@ def test_a_remembered_checkpoint_that_is_gone_is_shown_as_the_state(
 
 
 def test_a_damaged_checkpoint_is_refused_with_its_fault(engine: Engine):
-    (engine.paths.checkpoint_folders[0] / "page.safetensors").write_text("<!DOCTYPE html><html></html>")
+    (engine.paths.checkpoint_folders[0] / "page.safetensors").write_text(
+        "<!DOCTYPE html><html></html>"
+    )
     engine.models.refresh()
     with pytest.raises(BadFile, match="is a web page"):
         engine.submit(SMALL.replace(sd_model_checkpoint="page"))
 
 
-def test_a_checkpoint_that_does_not_load_is_shown_as_the_state(engine: Engine, executor: FakeExecutor):
+def test_a_checkpoint_that_does_not_load_is_shown_as_the_state(
+    engine: Engine, executor: FakeExecutor
+):
     executor.load_failures = [BadFile("'second.safetensors' lacks weights.")]
     engine.select_checkpoint("second")
     executor.wait_until_idle()
@@ -317,7 +339,9 @@ def test_a_checkpoint_that_does_not_load_is_shown_as_the_state(engine: Engine, e
     assert (engine.state.phase, engine.state.checkpoint) == ("ready", "first.safetensors")
 
 
-def test_without_any_checkpoint_the_folder_is_named(tmp_path: Path, executor: FakeExecutor, tokenizer: ClipTokenizer):
+def test_without_any_checkpoint_the_folder_is_named(
+    tmp_path: Path, executor: FakeExecutor, tokenizer: ClipTokenizer
+):
     paths = Paths(tmp_path, tmp_path)
     engine = Engine(paths, executor, tokenizer)
     engine.start()
@@ -348,7 +372,9 @@ def test_a_job_submitted_before_the_device_is_ready_waits_for_it(idle_engine: En
     assert finish(job).status().state == "done"
 
 
-def test_a_device_that_cannot_be_opened_is_shown_as_the_state(paths: Paths, tokenizer: ClipTokenizer):
+def test_a_device_that_cannot_be_opened_is_shown_as_the_state(
+    paths: Paths, tokenizer: ClipTokenizer
+):
     executor = FakeExecutor(facts=None)
     engine = Engine(paths, executor, tokenizer)
     engine.start()
@@ -357,7 +383,9 @@ def test_a_device_that_cannot_be_opened_is_shown_as_the_state(paths: Paths, toke
     assert (engine.state.phase, engine.state.text) == ("failed", "No device here.")
 
 
-def test_stop_ends_running_and_waiting_jobs_and_keeps_pictures(engine: Engine, executor: FakeExecutor):
+def test_stop_ends_running_and_waiting_jobs_and_keeps_pictures(
+    engine: Engine, executor: FakeExecutor
+):
     done = finish(engine.submit(SMALL)).status().images[0]
     executor.hold_at(2)
     jobs = [engine.submit(SMALL.replace(steps=1000)) for _ in range(3)]

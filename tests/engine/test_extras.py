@@ -15,10 +15,23 @@ RED = Image.new("RGB", (8, 4), "red")
     ("asked", "size", "told"),
     [
         ({}, (8, 4), ""),
-        ({"upscaler_1": "Lanczos"}, (16, 8), "Postprocess upscale by: 2, Postprocess upscaler: Lanczos"),
-        ({"upscaler_1": "lanczos", "upscaling_resize": 1.5}, (12, 6), "Postprocess upscale by: 1.5"),
         (
-            {"upscaler_1": "Nearest", "resize_mode": 1, "upscaling_resize_w": 16, "upscaling_resize_h": 16},
+            {"upscaler_1": "Lanczos"},
+            (16, 8),
+            "Postprocess upscale by: 2, Postprocess upscaler: Lanczos",
+        ),
+        (
+            {"upscaler_1": "lanczos", "upscaling_resize": 1.5},
+            (12, 6),
+            "Postprocess upscale by: 1.5",
+        ),
+        (
+            {
+                "upscaler_1": "Nearest",
+                "resize_mode": 1,
+                "upscaling_resize_w": 16,
+                "upscaling_resize_h": 16,
+            },
             (16, 16),
             "Postprocess upscale to: 16x16, Postprocess upscaler: Nearest, Postprocess crop to: 16x16",
         ),
@@ -44,8 +57,11 @@ def test_a_picture_becomes_as_large_as_asked(asked: dict, size: tuple[int, int],
 def test_a_second_upscaler_is_mixed_in():
     edge = Image.new("RGB", (2, 1))
     edge.putpixel((1, 0), (255, 255, 255))
+
     def row(**asked: object) -> list[int]:
-        made, _ = enlarge(edge, ExtrasRequest(upscaling_resize=4, upscaler_1="Lanczos", **asked), UPSCALERS)
+        made, _ = enlarge(
+            edge, ExtrasRequest(upscaling_resize=4, upscaler_1="Lanczos", **asked), UPSCALERS
+        )
         return [made.getpixel((x, 0))[0] for x in range(8)]  # pyright: ignore
 
     smooth = row()
@@ -53,7 +69,9 @@ def test_a_second_upscaler_is_mixed_in():
     mixed = row(upscaler_2="Nearest", extras_upscaler_2_visibility=0.5)
     assert sharp == [0] * 4 + [255] * 4
     assert smooth != sharp
-    assert all(min(a, b) - 1 <= c <= max(a, b) + 1 for a, b, c in zip(smooth, sharp, mixed, strict=True))
+    assert all(
+        min(a, b) - 1 <= c <= max(a, b) + 1 for a, b, c in zip(smooth, sharp, mixed, strict=True)
+    )
 
 
 def test_what_cannot_be_done_is_said():
@@ -65,4 +83,8 @@ def test_what_cannot_be_done_is_said():
         enlarge(RED, ExtrasRequest(gfpgan_visibility=0.5), UPSCALERS)
     long = Image.new("L", (1, 8192)).convert("RGB")
     with pytest.raises(UserError, match="pixels"):
-        enlarge(long, ExtrasRequest(upscaler_1="Nearest", resize_mode=1, upscaling_resize_w=8192), UPSCALERS)
+        enlarge(
+            long,
+            ExtrasRequest(upscaler_1="Nearest", resize_mode=1, upscaling_resize_w=8192),
+            UPSCALERS,
+        )

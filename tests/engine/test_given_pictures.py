@@ -27,7 +27,13 @@ def test_a_picture_of_any_kind_comes_back_pixel_by_pixel(given: GivenPictures, k
 
 def test_equal_pictures_are_one_file(given: GivenPictures):
     picture = ImageField.from_pil(SLOPE)
-    names = given.hold({"one": picture, "two": ImageField.from_pil(SLOPE), "mask": ImageField.from_pil(SLOPE, MASK)})
+    names = given.hold(
+        {
+            "one": picture,
+            "two": ImageField.from_pil(SLOPE),
+            "mask": ImageField.from_pil(SLOPE, MASK),
+        }
+    )
     assert names["one"] == names["two"] != names["mask"]
     assert len(list(given.folder.iterdir())) == 2
 

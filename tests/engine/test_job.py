@@ -27,13 +27,25 @@ def keep(plan: Plan, index: int, image: Image.Image) -> GeneratedImage:
 def job(idle_engine: Engine) -> Job:
     engine = idle_engine
     request = Txt2ImgRequest(n_iter=2, seed=1)
-    plan = make_plan(request, engine.models, engine.models.find("first"), engine.samplers, engine.schedules, engine.settings)
+    plan = make_plan(
+        request,
+        engine.models,
+        engine.models.find("first"),
+        engine.samplers,
+        engine.schedules,
+        engine.settings,
+    )
     return Job(plan, keep)
 
 
 def test_a_new_job_waits(job: Job):
     status = job.status()
-    assert (status.state, status.phase, status.image_count, status.images) == ("queued", "Waiting", 2, ())
+    assert (status.state, status.phase, status.image_count, status.images) == (
+        "queued",
+        "Waiting",
+        2,
+        (),
+    )
     assert not status.has_ended
     assert not job.wait(0)
 
@@ -113,7 +125,9 @@ def test_an_ended_job_has_let_go_of_its_pictures(idle_engine: Engine):
     engine.models.refresh()
     picture = ImageField.from_pil(Image.linear_gradient("L"))
     request = DepthRequest(init_image=picture, depth_map=picture, seed=1)
-    plan = make_plan(request, engine.models, engine.models.find("depth"), engine.samplers, engine.schedules)
+    plan = make_plan(
+        request, engine.models, engine.models.find("depth"), engine.samplers, engine.schedules
+    )
     job = Job(plan, keep)
     assert job.plan.request == plan.request
     job.end("done")

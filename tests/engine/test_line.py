@@ -54,7 +54,12 @@ def test_a_job_moves_one_place_or_to_the_front():
 
 def test_a_job_at_the_end_or_none_at_all_does_not_move():
     line = line_of(a="api", b="api")
-    assert [line.move("a", "up"), line.move("a", "front"), line.move("b", "down"), line.move("x", "up")] == [{}] * 4
+    assert [
+        line.move("a", "up"),
+        line.move("a", "front"),
+        line.move("b", "down"),
+        line.move("x", "up"),
+    ] == [{}] * 4
     assert line.ids() == ["a", "b"]
 
 
@@ -67,7 +72,9 @@ def test_an_empty_line_has_no_next_job():
     assert Line().take() is None
 
 
-moves = st.lists(st.tuples(st.integers(0, 7), st.sampled_from(("up", "down", "front"))), max_size=12)
+moves = st.lists(
+    st.tuples(st.integers(0, 7), st.sampled_from(("up", "down", "front"))), max_size=12
+)
 
 
 @given(st.lists(st.sampled_from(("page", "api")), min_size=1, max_size=8), moves)

@@ -40,7 +40,9 @@ def busy(engine: Engine, executor: FakeExecutor) -> Engine:
 
 
 @pytest.fixture
-def start(paths: Paths, tokenizer: ClipTokenizer) -> Iterator[Callable[[], tuple[Engine, FakeExecutor]]]:
+def start(
+    paths: Paths, tokenizer: ClipTokenizer
+) -> Iterator[Callable[[], tuple[Engine, FakeExecutor]]]:
     """Starts a server on the same data folder; the last one is stopped at the end."""
     engines: list[Engine] = []
 
@@ -135,7 +137,10 @@ def test_a_job_can_finish_the_picture_it_is_at(engine: Engine, executor: FakeExe
     engine.queue.cancel(job.id, after_picture=True)
     executor.release()
     status = finish(job).status()
-    assert (status.state, status.error) == ("cancelled", "Interrupted: 2 of 6 pictures were finished.")
+    assert (status.state, status.error) == (
+        "cancelled",
+        "Interrupted: 2 of 6 pictures were finished.",
+    )
 
 
 def test_finishing_the_last_picture_is_finishing_the_job(busy: Engine, executor: FakeExecutor):
@@ -154,11 +159,17 @@ def test_a_waiting_job_has_no_picture_to_finish(busy: Engine):
 
 def test_a_retried_job_makes_the_same_pictures(engine: Engine, executor: FakeExecutor):
     executor.failures = [ValueError("a bug")]
-    failed = finish(engine.submit(SMALL.replace(seed=-1, override_settings={"CLIP_stop_at_last_layers": 2}), "page"))
+    failed = finish(
+        engine.submit(
+            SMALL.replace(seed=-1, override_settings={"CLIP_stop_at_last_layers": 2}), "page"
+        )
+    )
     engine.select_checkpoint("second")
     again = finish(engine.queue.retry(failed.id))
     assert (again.status().state, again.id == failed.id) == ("done", False)
-    assert again.plan.request == failed.plan.request.replace(sd_model_checkpoint="first.safetensors")
+    assert again.plan.request == failed.plan.request.replace(
+        sd_model_checkpoint="first.safetensors"
+    )
     assert again.plan.settings == failed.plan.settings
     assert again.plan.checkpoint.name == "first.safetensors"
     assert engine.queue.store.row(again.id).place.source == "page"
@@ -169,7 +180,9 @@ def test_a_waiting_job_is_not_retried(busy: Engine):
         busy.queue.retry(busy.submit(SMALL).id)
 
 
-def test_a_fault_after_the_pictures_does_not_stop_the_queue(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+def test_a_fault_after_the_pictures_does_not_stop_the_queue(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
     def fail(job: Job) -> None:
         raise ValueError("a bug")
 
@@ -186,10 +199,14 @@ def test_a_fault_after_the_pictures_does_not_stop_the_queue(engine: Engine, monk
 def depth(engine: Engine) -> DepthRequest:
     write_listed_depth(engine.paths.checkpoint_folders[0] / "depth.safetensors")
     engine.models.refresh()
-    return DepthRequest(init_image=PICTURE, width=64, height=64, steps=4, sd_model_checkpoint="depth")
+    return DepthRequest(
+        init_image=PICTURE, width=64, height=64, steps=4, sd_model_checkpoint="depth"
+    )
 
 
-def test_pictures_of_waiting_jobs_lie_on_the_disk_alone(busy: Engine, executor: FakeExecutor, depth: DepthRequest):
+def test_pictures_of_waiting_jobs_lie_on_the_disk_alone(
+    busy: Engine, executor: FakeExecutor, depth: DepthRequest
+):
     jobs = [busy.submit(depth) for _ in range(20)]
     assert {job.plan.request.init_image for job in jobs} == {None}
     assert len(list((busy.paths.queue / "pictures").iterdir())) == 1
@@ -203,25 +220,34 @@ def test_pictures_of_waiting_jobs_lie_on_the_disk_alone(busy: Engine, executor: 
     executor.release()
 
 
-def test_a_waiting_job_whose_picture_is_gone_fails_alone(busy: Engine, executor: FakeExecutor, depth: DepthRequest):
+def test_a_waiting_job_whose_picture_is_gone_fails_alone(
+    busy: Engine, executor: FakeExecutor, depth: DepthRequest
+):
     lost, other = busy.submit(depth), busy.submit(SMALL)
     for path in (busy.paths.queue / "pictures").iterdir():
         path.unlink()
     executor.release()
-    assert finish(lost).status().error == "A picture of this job is no longer kept. Send the job again."
+    assert (
+        finish(lost).status().error
+        == "A picture of this job is no longer kept. Send the job again."
+    )
     assert finish(other).status().state == "done"
 
 
 # Restarts
 
 
-def test_waiting_jobs_go_on_after_a_restart_with_the_options_of_their_submission(start, paths: Paths):
+def test_waiting_jobs_go_on_after_a_restart_with_the_options_of_their_submission(
+    start, paths: Paths
+):
     engine, executor = start()
     executor.hold_at(2)
     running = engine.submit(SMALL)
     assert executor.held.wait(PATIENCE_S)
     engine.change_settings({"CLIP_stop_at_last_layers": 2})
-    waiting = [engine.submit(named(word), source) for word, source in (("one", "api"), ("two", "page"))]
+    waiting = [
+        engine.submit(named(word), source) for word, source in (("one", "api"), ("two", "page"))
+    ]
     engine.change_settings({"CLIP_stop_at_last_layers": 1, "sd_model_checkpoint": "second"})
     stop_while_held(engine, executor)
     assert [job.status().state for job in (running, *waiting)] == ["cancelled"] * 3
@@ -258,7 +284,10 @@ def test_a_waiting_job_that_can_no_longer_be_done_has_failed_after_a_restart(sta
     (paths.checkpoint_folders[0] / "sub" / "second.safetensors").unlink()
     engine, _ = start()
     assert engine.queue.status(jobs[0].id).state == "failed"
-    assert "There is no checkpoint named 'sub/second.safetensors'" in engine.queue.status(jobs[0].id).error
+    assert (
+        "There is no checkpoint named 'sub/second.safetensors'"
+        in engine.queue.status(jobs[0].id).error
+    )
     assert finish(engine.job(jobs[1].id)).status().state == "done"
 
 

@@ -21,10 +21,14 @@ def file_of(text: str, format: str = "PNG") -> Metadata:
     return Metadata(format, (64, 64), {"parameters": text})
 
 
-def verdict_on(engine: Engine, again: Image.Image, text: str = TEXT, format: str = "PNG") -> Verdict:
+def verdict_on(
+    engine: Engine, again: Image.Image, text: str = TEXT, format: str = "PNG"
+) -> Verdict:
     metadata = file_of(text, format)
     reading = reading_to_reproduce(metadata, known(engine))
-    return judge(PICTURE, metadata, reading, again, "a cat\nSteps: 4, Model hash: 6ce0161689, Seed: 3")
+    return judge(
+        PICTURE, metadata, reading, again, "a cat\nSteps: 4, Model hash: 6ce0161689, Seed: 3"
+    )
 
 
 def test_a_picture_of_ours_comes_back_the_same(engine: Engine):
@@ -50,9 +54,18 @@ def test_a_picture_of_ours_comes_back_the_same(engine: Engine):
         ("a cat", "The picture's file does not tell how it was made."),
         (TEXT + ", Denoising strength: 0.5", "The picture was made from another picture"),
         (TEXT + ", Mask blur: 4", "The picture was made from another picture"),
-        (TEXT.replace("Euler a", "Jump"), "The picture cannot be made again here. Sampler (Jump): There is no sampler"),
-        (TEXT.replace("64x64", "65x64"), "The picture cannot be made again here. Size (65x64): Width is 65"),
-        ("a\nSteps: 4, Sampler: Euler, Odd: 1", "The picture's file does not tell enough to make it again: Seed, Size, C"),
+        (
+            TEXT.replace("Euler a", "Jump"),
+            "The picture cannot be made again here. Sampler (Jump): There is no sampler",
+        ),
+        (
+            TEXT.replace("64x64", "65x64"),
+            "The picture cannot be made again here. Size (65x64): Width is 65",
+        ),
+        (
+            "a\nSteps: 4, Sampler: Euler, Odd: 1",
+            "The picture's file does not tell enough to make it again: Seed, Size, C",
+        ),
     ],
 )
 def test_what_cannot_be_made_again_is_said_in_words(engine: Engine, text: str, sentence: str):
@@ -65,8 +78,16 @@ def test_what_cannot_be_made_again_is_said_in_words(engine: Engine, text: str, s
     ("level", "format", "start"),
     [
         (255, "PNG", "Identical: all 4096 pixels are the same."),
-        (253, "PNG", "The same but for rounding: the largest difference is 2 of 255, the mean 0.67, and 100.0%"),
-        (250, "JPEG", "As alike as a JPEG file can tell, which keeps no exact pixels: the largest difference is 5"),
+        (
+            253,
+            "PNG",
+            "The same but for rounding: the largest difference is 2 of 255, the mean 0.67, and 100.0%",
+        ),
+        (
+            250,
+            "JPEG",
+            "As alike as a JPEG file can tell, which keeps no exact pixels: the largest difference is 5",
+        ),
         (250, "PNG", "Nearly the same: "),
         (100, "JPEG", "Not the same: the largest difference is 155 of 255"),
     ],
@@ -87,7 +108,9 @@ def test_where_the_noise_was_drawn_is_listed_when_it_may_have_mattered(engine: E
 
 def test_a_picture_that_was_resized_is_told(engine: Engine):
     verdict = verdict_on(engine, Image.new("RGB", (128, 64)))
-    assert verdict.sentence.startswith("Not the same: the picture has 64x64 pixels and the new one 128x64;")
+    assert verdict.sentence.startswith(
+        "Not the same: the picture has 64x64 pixels and the new one 128x64;"
+    )
     assert verdict.comparison is None
 
 
@@ -102,7 +125,9 @@ def test_what_could_not_be_matched_is_listed(engine: Engine):
 
 def test_another_version_of_this_program_is_listed(engine: Engine):
     text = TEXT.replace("Version: v1.10.1", "App: stable-diffusion-webui 0.0.9")
-    assert verdict_on(engine, PICTURE, text).unmatched == ("It was made with version 0.0.9; this is 0.1.0.",)
+    assert verdict_on(engine, PICTURE, text).unmatched == (
+        "It was made with version 0.0.9; this is 0.1.0.",
+    )
 
 
 def test_an_infotext_is_read_with_the_engines_own_tables(engine: Engine):

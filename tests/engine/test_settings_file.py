@@ -35,7 +35,9 @@ def test_only_what_differs_from_the_defaults_is_written(file: SettingsFile):
 
 def test_keys_of_other_programs_are_kept(file: SettingsFile):
     file.path.parent.mkdir()
-    file.path.write_text('{"hide_samplers": ["LMS"], "sd_model_checkpoint": "old", "ключ": ["ü"]}', encoding="utf-8")
+    file.path.write_text(
+        '{"hide_samplers": ["LMS"], "sd_model_checkpoint": "old", "ключ": ["ü"]}', encoding="utf-8"
+    )
     file.write(CHOSEN)
     assert json.loads(file.path.read_text(encoding="utf-8")) == {
         **VERSION,
@@ -55,7 +57,9 @@ def test_a_null_of_a1111_means_the_default(file: SettingsFile):
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[1, 2]", b"\xff\xfe\x00", b"[" * 100_000, b"\x00" * 100]
 )
-def test_an_unreadable_file_is_put_aside(file: SettingsFile, content: bytes, caplog: pytest.LogCaptureFixture):
+def test_an_unreadable_file_is_put_aside(
+    file: SettingsFile, content: bytes, caplog: pytest.LogCaptureFixture
+):
     file.path.parent.mkdir()
     file.path.write_bytes(content)
     assert file.read() == Settings()
@@ -63,25 +67,41 @@ def test_an_unreadable_file_is_put_aside(file: SettingsFile, content: bytes, cap
     assert aside.read_bytes() == content
     assert not file.path.exists()
     assert "could not be read" in caplog.text
-    assert file.remark.endswith("it is kept as config.json.unreadable, and all options stand at their defaults.")
+    assert file.remark.endswith(
+        "it is kept as config.json.unreadable, and all options stand at their defaults."
+    )
 
 
 def test_a_value_that_is_not_valid_here_costs_its_own_option_alone(file: SettingsFile):
     file.path.parent.mkdir()
-    file.path.write_text('{"samples_format": "avif", "jpeg_quality": 90, "sd_vae": 3}', encoding="utf-8")
+    file.path.write_text(
+        '{"samples_format": "avif", "jpeg_quality": 90, "sd_vae": 3}', encoding="utf-8"
+    )
     assert file.read() == Settings(jpeg_quality=90)
     assert file.remark.endswith("these options stand at their defaults: samples_format, sd_vae.")
     assert file.path.exists()
 
 
 def test_changes_of_many_threads_are_all_kept(file: SettingsFile):
-    names = ["send_seed", "send_size", "samples_save", "grid_save", "return_grid", "save_images_add_number"]
+    names = [
+        "send_seed",
+        "send_size",
+        "samples_save",
+        "grid_save",
+        "return_grid",
+        "save_images_add_number",
+    ]
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(lambda name: file.change({name: False}), names))
-    assert json.loads(file.path.read_text(encoding="utf-8")) == {**VERSION, **dict.fromkeys(names, False)}
+    assert json.loads(file.path.read_text(encoding="utf-8")) == {
+        **VERSION,
+        **dict.fromkeys(names, False),
+    }
 
 
-def test_a_file_that_cannot_be_written_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_file_that_cannot_be_written_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     (tmp_path / "file").write_text("not a folder")
     SettingsFile(tmp_path / "file" / "config.json").write(CHOSEN)
     assert "could not be stored" in caplog.text

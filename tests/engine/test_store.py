@@ -28,13 +28,20 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "queue"
 
 
-def add(store: Store, job_id: str = "one", request: GenerationRequest = Txt2ImgRequest(), number: int = 1) -> bool:  # noqa: B008 - frozen
+def add(
+    store: Store,
+    job_id: str = "one",
+    request: GenerationRequest = Txt2ImgRequest(),  # noqa: B008 - frozen
+    number: int = 1,
+) -> bool:
     with store.frozen(request, DEFAULTS) as frozen:
         return store.add(Place(0, number, job_id, "api"), frozen, 2)
 
 
 def end(store: Store, job_id: str = "one", state: str = "done") -> None:
-    store.ended(store.row(job_id).status().__class__(**{**vars(store.row(job_id).status()), "state": state}))
+    store.ended(
+        store.row(job_id).status().__class__(**{**vars(store.row(job_id).status()), "state": state})
+    )
 
 
 def pictures_in(folder: Path) -> int:
@@ -51,13 +58,19 @@ requests = st.builds(
     steps=st.integers(1, 1000),
     styles=st.tuples(words),
     enable_hr=st.booleans(),
-    override_settings=st.fixed_dictionaries({}, optional={"eta_ancestral": st.floats(0, 1), "tiling": st.booleans()}),
+    override_settings=st.fixed_dictionaries(
+        {}, optional={"eta_ancestral": st.floats(0, 1), "tiling": st.booleans()}
+    ),
 )
-options = st.builds(Settings, s_churn=st.floats(0, 10), queue_after_restart=st.sampled_from(("resumed", "paused")))
+options = st.builds(
+    Settings, s_churn=st.floats(0, 10), queue_after_restart=st.sampled_from(("resumed", "paused"))
+)
 
 
 @given(requests, options)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_a_request_comes_back_as_it_was_stored(tmp_path_factory, request, options):
     folder = tmp_path_factory.mktemp("queue")
     store = Store(folder)
@@ -127,7 +140,10 @@ def test_after_a_crash_the_running_job_has_failed_and_the_others_wait(folder: Pa
     assert [row.id for row in again.left_over()] == ["first", "second"]
     assert again.left_over() == []
     row = again.row("ran")
-    assert (row.state, row.error) == ("failed", "The server was stopped while it ran; 2 pictures were finished.")
+    assert (row.state, row.error) == (
+        "failed",
+        "The server was stopped while it ran; 2 pictures were finished.",
+    )
     assert len(row.images) == 2
     assert again.row("bare").error.endswith("; 1 picture was finished.")
 

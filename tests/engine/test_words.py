@@ -16,9 +16,14 @@ PATIENCE_S = 20
 
 
 def test_styles_are_applied_in_order_to_all_prompts_that_say_something():
-    asked = Txt2ImgRequest(prompt="a cat", negative_prompt="dog", hr_prompt="a lion", styles=("ink", "sharp"))
+    asked = Txt2ImgRequest(
+        prompt="a cat", negative_prompt="dog", hr_prompt="a lion", styles=("ink", "sharp")
+    )
     request = prepared(asked, [INK, SHARP], Settings())
-    assert (request.prompt, request.negative_prompt) == ("ink drawing of a cat, sharp", "dog, photo")
+    assert (request.prompt, request.negative_prompt) == (
+        "ink drawing of a cat, sharp",
+        "dog, photo",
+    )
     assert (request.hr_prompt, request.hr_negative_prompt) == ("ink drawing of a lion, sharp", "")
     assert request.styles == ()
 
@@ -34,7 +39,9 @@ def test_comments_go_unless_an_option_keeps_them():
 
 def test_the_infotext_tells_the_words_that_made_the_picture(engine: Engine):
     engine.styles.save(INK)
-    job = engine.submit(Txt2ImgRequest(prompt="a cat", styles=("ink",), width=64, height=64, steps=2))
+    job = engine.submit(
+        Txt2ImgRequest(prompt="a cat", styles=("ink",), width=64, height=64, steps=2)
+    )
     assert job.wait(PATIENCE_S)
     (image,) = job.status().images
     assert image.infotext.startswith("ink drawing of a cat\nNegative prompt: photo\nSteps: 2")
@@ -48,9 +55,15 @@ def test_an_unknown_style_is_refused_with_the_nearest_name(engine: Engine):
 
 @pytest.mark.parametrize(
     ("prompt", "pairs"),
-    [("a cat", ""), ("a (cat:1.2)", ", Emphasis: No norm"), ("cat " * 80, ", Pad conds: True, NGMS: 2")],
+    [
+        ("a cat", ""),
+        ("a (cat:1.2)", ", Emphasis: No norm"),
+        ("cat " * 80, ", Pad conds: True, NGMS: 2"),
+    ],
 )
-def test_the_infotext_names_options_only_where_they_counted(engine: Engine, prompt: str, pairs: str):
+def test_the_infotext_names_options_only_where_they_counted(
+    engine: Engine, prompt: str, pairs: str
+):
     overrides = {"emphasis": "No norm", "pad_cond_uncond": True}
     if "NGMS" in pairs:
         overrides["s_min_uncond"] = 2.0
@@ -79,13 +92,21 @@ def test_a_waiting_job_keeps_its_words_when_a_style_changes(engine: Engine):
     assert engine.plan(kept, engine.settings).request.prompt == "ink drawing of a cat"
 
 
-@pytest.mark.parametrize(("prompt", "again"), [("[a:b:0.5]", ""), ("a", "[b:c:1.5]"), ("a", "(b) <lora:x:1>")])
-def test_both_passes_of_hires_fix_decide_which_options_count(engine: Engine, prompt: str, again: str):
+@pytest.mark.parametrize(
+    ("prompt", "again"), [("[a:b:0.5]", ""), ("a", "[b:c:1.5]"), ("a", "(b) <lora:x:1>")]
+)
+def test_both_passes_of_hires_fix_decide_which_options_count(
+    engine: Engine, prompt: str, again: str
+):
     overrides = {"use_old_scheduling": True, "emphasis": "No norm"}
-    asked = Txt2ImgRequest(prompt=prompt, hr_prompt=again, enable_hr=True, override_settings=overrides)
+    asked = Txt2ImgRequest(
+        prompt=prompt, hr_prompt=again, enable_hr=True, override_settings=overrides
+    )
     plan = engine.plan(asked, engine.settings)
     assert plan.hires is not None
     for settings in (plan.settings, plan.hires.plan.settings):
         assert settings.use_old_scheduling is ("[" in prompt + again)
         assert (settings.emphasis == "No norm") is ("(" in again)
-    assert ("There is no lora 'x'; the picture is made without it." in plan.notes) is ("lora" in again)
+    assert ("There is no lora 'x'; the picture is made without it." in plan.notes) is (
+        "lora" in again
+    )

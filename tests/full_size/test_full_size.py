@@ -59,7 +59,9 @@ def test_a_family_loads_takes_a_step_and_decodes(folder: Path, family: str):
 def step_and_decode(components: Components) -> tuple[torch.Tensor, torch.Tensor]:
     unet, vae = components.unet, components.vae
     ids = torch.tensor([[49406, 320, 2368, 49407, *[0] * 73]])
-    x = torch.randn(1, unet.config["in_channels"], SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(
+        1, unet.config["in_channels"], SIDE, SIDE, generator=torch.Generator().manual_seed(0)
+    )
     x = x.to(unet.dtype)
     with torch.inference_mode():
         words = components.text_encoder(ids).last_hidden_state
@@ -88,7 +90,12 @@ def test_a_ckpt_gives_the_same_model_and_converts(folder: Path):
     ],
 )
 def test_a_text_encoder_of_its_own_serves_a_checkpoint_without(
-    tmp_path: Path, family: str, config: str, words: dict[str, list[int]], layers: int, parameters: int
+    tmp_path: Path,
+    family: str,
+    config: str,
+    words: dict[str, list[int]],
+    layers: int,
+    parameters: int,
 ):
     bare = {k: v for k, v in shapes_of(family).items() if not k.startswith("cond_stage_model.")}
     path = write_safetensors(tmp_path / "bare.safetensors", bare)

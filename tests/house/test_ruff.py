@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+CHECKED = ("modules", "tests", "tools", "launch.py")
 
-def test_the_linter_has_nothing_to_say(root: Path):
+
+@pytest.mark.parametrize("command", [("check",), ("format", "--check")], ids=" ".join)
+def test_the_linter_has_nothing_to_say(root: Path, command: tuple[str, ...]):
     pytest.importorskip("ruff")
-    command = [sys.executable, "-m", "ruff", "check", "--no-cache", "modules", "tests", "tools", "launch.py"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    arguments = [sys.executable, "-m", "ruff", *command, "--no-cache", *CHECKED]
+    done = subprocess.run(arguments, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

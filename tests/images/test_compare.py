@@ -11,7 +11,13 @@ GREY = Image.new("RGB", (10, 4), (100, 100, 100))
 def test_equal_pictures_are_identical():
     found = compare(GREY, GREY.copy())
     assert found.is_identical
-    assert (found.pixels, found.differing, found.largest, found.mean, found.gain) == (40, 0, 0, 0, 1)
+    assert (found.pixels, found.differing, found.largest, found.mean, found.gain) == (
+        40,
+        0,
+        0,
+        0,
+        1,
+    )
     assert found.picture.getcolors() == [(40, (0, 0, 0))]
 
 

@@ -29,7 +29,9 @@ def test_depth_is_turned_spread_and_drawn_apart(levels: DepthLevels, expected: o
 def test_a_picture_of_depth_is_adjusted_alike():
     ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
     levels = DepthLevels(contrast=1.5, near=0.8, far=0.1, inverted=True)
-    assert np.array_equal(np.asarray(levels.over(ramp))[0], np.rint(levels(np.arange(256) / 255) * 255))
+    assert np.array_equal(
+        np.asarray(levels.over(ramp))[0], np.rint(levels(np.arange(256) / 255) * 255)
+    )
     assert AS_IT_IS.over(ramp).tobytes() == ramp.tobytes()
 
 

@@ -56,10 +56,12 @@ def test_a_hash_is_as_long_as_asked():
     assert len(filled("[prompt_hash<12>]", NAMING)) == 12
 
 
-@pytest.mark.parametrize("pattern", ["../../etc/passwd", "/etc/passwd", "..\\..\\x", "[prompt]/../..", "...", "C:\\x"])
+@pytest.mark.parametrize(
+    "pattern", ["../../etc/passwd", "/etc/passwd", "..\\..\\x", "[prompt]/../..", "...", "C:\\x"]
+)
 def test_no_pattern_names_another_folder(pattern: str):
     name = filled(pattern, Naming("txt2img", 1, {"prompt": "../../../evil\0"}))
-    assert not set(name) & set('/\\:\0')
+    assert not set(name) & set("/\\:\0")
     assert not name.startswith(".")
 
 
@@ -96,7 +98,15 @@ def test_counting_begins_at_zero(tmp_path: Path):
 
 
 def test_counting_goes_on_after_the_largest_number(tmp_path: Path):
-    for name in ("00000-1.png", "00007-1.jpg", "100000-5.png", "notes.txt", "9-1.png", ".00200-1.png", "2026-01.png"):
+    for name in (
+        "00000-1.png",
+        "00007-1.jpg",
+        "100000-5.png",
+        "notes.txt",
+        "9-1.png",
+        ".00200-1.png",
+        "2026-01.png",
+    ):
         (tmp_path / name).touch()
     assert next_number(tmp_path) == 100001
 

@@ -39,20 +39,29 @@ def test_a_picture_is_needed(request_type):
         look_over(request_type())
 
 
-@pytest.mark.parametrize("fields", [{"mask": mask(0)}, {"mask": mask(255), "inpainting_mask_invert": True}])
+@pytest.mark.parametrize(
+    "fields", [{"mask": mask(0)}, {"mask": mask(255), "inpainting_mask_invert": True}]
+)
 def test_an_empty_mask_is_a_question(fields: dict[str, object]):
-    with pytest.raises(UserError, match=r"The mask is empty: nothing would be repainted\. Paint over what is to change"):
+    with pytest.raises(
+        UserError,
+        match=r"The mask is empty: nothing would be repainted\. Paint over what is to change",
+    ):
         painted(**fields)
     assert painted(**fields, outpaint_left=64) == ()
 
 
-@pytest.mark.parametrize("fields", [{"mask": mask(255)}, {"mask": mask(0), "inpainting_mask_invert": True}])
+@pytest.mark.parametrize(
+    "fields", [{"mask": mask(255)}, {"mask": mask(0), "inpainting_mask_invert": True}]
+)
 def test_a_full_mask_is_remarked_on(fields: dict[str, object]):
     assert painted(**fields) == ("The mask covers the whole picture; all of it is repainted.",)
 
 
 def test_a_mask_of_another_size_is_remarked_on():
-    assert painted(mask=half((32, 32))) == ("The mask is 32x32 and the picture 64x48; the mask was stretched to it.",)
+    assert painted(mask=half((32, 32))) == (
+        "The mask is 32x32 and the picture 64x48; the mask was stretched to it.",
+    )
 
 
 def test_no_strength_is_remarked_on():
@@ -61,7 +70,9 @@ def test_no_strength_is_remarked_on():
 
 
 def test_sides_that_leave_nothing_of_the_picture_are_refused():
-    with pytest.raises(UserError, match="Outpainting by 480 pixels leaves 32 of the picture at width 512"):
+    with pytest.raises(
+        UserError, match="Outpainting by 480 pixels leaves 32 of the picture at width 512"
+    ):
         painted(outpaint_left=240, outpaint_right=240)
     assert painted(outpaint_left=240, outpaint_right=240, inpaint_full_res=True) == ()
 
@@ -73,11 +84,15 @@ def test_an_even_depth_map_is_refused():
 
 
 def test_a_depth_map_of_another_size_is_remarked_on():
-    ramp = ImageField.from_pil(Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)), DEPTH)
+    ramp = ImageField.from_pil(
+        Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)), DEPTH
+    )
     said = "The depth map is 16x16 and the picture 64x48; both were cut to the size of the result."
     assert look_over(DepthRequest(init_image=PICTURE, depth_map=ramp)) == (said,)
 
 
 def test_near_lies_beyond_far():
-    with pytest.raises(UserError, match=r"Depth near is 0\.3 and depth far 0\.5; near must be the larger"):
+    with pytest.raises(
+        UserError, match=r"Depth near is 0\.3 and depth far 0\.5; near must be the larger"
+    ):
         look_over(DepthRequest(init_image=PICTURE, depth_near=0.3, depth_far=0.5))

@@ -22,7 +22,9 @@ from modules.params.settings_saving import GridSettings
         (6, 1, {"grid_prevent_empty_spots": True}, 2),
     ],
 )
-def test_rows_are_counted_as_in_a1111(count: int, batch_size: int, settings: dict[str, int], rows: int):
+def test_rows_are_counted_as_in_a1111(
+    count: int, batch_size: int, settings: dict[str, int], rows: int
+):
     assert row_count(count, batch_size, GridSettings(**settings)) == rows
 
 

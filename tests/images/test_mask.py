@@ -48,7 +48,9 @@ def test_what_is_transparent_in_a_picture_can_be_its_mask():
 )
 @pytest.mark.parametrize("sigma", [1, 4])
 def test_the_blur_is_opencvs_though_only_the_edges_are_computed(mask: Image.Image, sigma: int):
-    assert np.array_equal(np.asarray(blurred(mask, sigma, sigma)), blurred_plainly(np.asarray(mask), sigma))
+    assert np.array_equal(
+        np.asarray(blurred(mask, sigma, sigma)), blurred_plainly(np.asarray(mask), sigma)
+    )
 
 
 def test_each_direction_has_its_own_blur():

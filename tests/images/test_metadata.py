@@ -82,7 +82,10 @@ def test_a_picture_without_texts_has_none():
         (b"", "The picture's file is empty."),
         (b"a cat", "The picture is no PNG, "),
         (saved("PNG")[:50], "The picture is damaged: "),
-        (saved("PNG", pnginfo=png_info("a")).replace(b"parameters\0a", b"parameters\0b"), "The picture is no PNG, "),
+        (
+            saved("PNG", pnginfo=png_info("a")).replace(b"parameters\0a", b"parameters\0b"),
+            "The picture is no PNG, ",
+        ),
     ],
 )
 def test_what_is_no_picture_or_damaged_is_told_in_one_sentence(data: bytes, sentence: str):

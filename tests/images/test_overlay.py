@@ -22,16 +22,18 @@ def test_where_the_mask_is_black_the_original_is_kept_and_where_white_it_is_repl
     levels = np.asarray(mask)
     assert np.array_equal(made[levels == 0], np.asarray(original)[levels == 0])
     assert np.array_equal(made[levels == 255], np.asarray(result)[levels == 255])
-    half = np.asarray(original).astype(float) + (np.asarray(result).astype(float) - np.asarray(original)) * (
-        levels[..., None] / 255
-    )
+    half = np.asarray(original).astype(float) + (
+        np.asarray(result).astype(float) - np.asarray(original)
+    ) * (levels[..., None] / 255)
     assert np.abs(made - half).max() <= 1
 
 
 def test_a_part_goes_back_to_its_place_in_the_whole_picture():
     original = noise((400, 300), 1)
     box = (100, 50, 200, 100)
-    made = Overlay(original, box, Image.new("L", (100, 50), 255)).over(Image.new("RGB", (64, 32), "red"))
+    made = Overlay(original, box, Image.new("L", (100, 50), 255)).over(
+        Image.new("RGB", (64, 32), "red")
+    )
     assert made.size == (400, 300)
     assert made.crop(box).getcolors() == [(5000, (255, 0, 0))]
     made.paste(original.crop(box), box)

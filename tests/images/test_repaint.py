@@ -28,7 +28,12 @@ PICTURE, BOX = noise((200, 100)), (80, 30, 120, 60)
 
 def request_of(mask: Image.Image | None = None, **changes: object) -> Img2ImgRequest:
     given = None if mask is None else ImageField.from_pil(mask, MASK)
-    fields = {"init_image": ImageField.from_pil(PICTURE), "mask": given, "width": 200, "height": 104}
+    fields = {
+        "init_image": ImageField.from_pil(PICTURE),
+        "mask": given,
+        "width": 200,
+        "height": 104,
+    }
     return Img2ImgRequest(**{**fields, **changes})
 
 
@@ -46,24 +51,39 @@ def test_a_picture_whose_latents_are_enlarged_keeps_its_size_in_whole_cells():
 def test_a_whole_picture_is_laid_out_with_its_mask_and_the_overlay_doubles_it():
     mask = boxed(PICTURE.size, BOX)
     canvas = lay_out(request_of(mask))
-    assert canvas.mask is canvas.latent_mask and canvas.mask is not None and canvas.overlay is not None
-    assert canvas.mask.tobytes() == blurred(mask, 4, 4).resize((200, 104), Image.Resampling.LANCZOS).tobytes()
+    assert (
+        canvas.mask is canvas.latent_mask and canvas.mask is not None and canvas.overlay is not None
+    )
+    assert (
+        canvas.mask.tobytes()
+        == blurred(mask, 4, 4).resize((200, 104), Image.Resampling.LANCZOS).tobytes()
+    )
     doubled = np.minimum(np.asarray(canvas.mask).astype(int) * 2, 255)
     assert np.array_equal(np.asarray(canvas.overlay.share), doubled)
     assert canvas.overlay.box == (0, 0, 200, 104)
 
 
 def test_only_masked_cuts_the_box_out_at_the_pictures_own_resolution():
-    canvas = lay_out(request_of(boxed(PICTURE.size, BOX), inpaint_full_res=True, mask_blur=0, width=64, height=64))
+    canvas = lay_out(
+        request_of(
+            boxed(PICTURE.size, BOX), inpaint_full_res=True, mask_blur=0, width=64, height=64
+        )
+    )
     assert canvas.overlay is not None and canvas.mask is not None
     assert canvas.overlay.original.tobytes() == PICTURE.tobytes()
-    assert canvas.overlay.box == (48, 0, 152, 100), "the mask, 32 pixels around, squared inside the picture"
+    assert canvas.overlay.box == (48, 0, 152, 100), (
+        "the mask, 32 pixels around, squared inside the picture"
+    )
     assert canvas.overlay.share.size == (104, 100)
     assert canvas.image.size == canvas.mask.size == (64, 64)
 
 
 def test_what_is_not_masked_can_be_repainted_instead():
-    turned = lay_out(request_of(boxed(PICTURE.size, BOX), inpainting_mask_invert=True, mask_blur=0, height=100 + 4))
+    turned = lay_out(
+        request_of(
+            boxed(PICTURE.size, BOX), inpainting_mask_invert=True, mask_blur=0, height=100 + 4
+        )
+    )
     assert turned.mask is not None
     assert turned.mask.getpixel((100, 45)) == 0 and turned.mask.getpixel((5, 5)) == 255
 
@@ -92,7 +112,9 @@ def test_a_latent_mask_of_its_own_is_filled_and_repainted():
 
 
 def test_outpainting_leaves_the_picture_what_the_sides_leave_of_the_result():
-    canvas = lay_out(request_of(outpaint_right=64, width=264, height=104, inpainting_fill=1, mask_blur=4))
+    canvas = lay_out(
+        request_of(outpaint_right=64, width=264, height=104, inpainting_fill=1, mask_blur=4)
+    )
     assert canvas.mask is not None and canvas.overlay is not None
     assert canvas.image.size == (264, 104)
     inner = canvas.overlay.original.crop((0, 0, 200, 104))

@@ -17,7 +17,15 @@ from modules.images.resize import (
 def striped(size: tuple[int, int]) -> Image.Image:
     """Return a picture whose middle square is white, and the rest black."""
     image, side = Image.new("L", size), min(size)
-    image.paste(255, ((size[0] - side) // 2, (size[1] - side) // 2, (size[0] + side) // 2, (size[1] + side) // 2))
+    image.paste(
+        255,
+        (
+            (size[0] - side) // 2,
+            (size[1] - side) // 2,
+            (size[0] + side) // 2,
+            (size[1] + side) // 2,
+        ),
+    )
     return image
 
 

@@ -127,7 +127,12 @@ def test_quality_decides_how_large_a_jpeg_is(tmp_path: Path):
     noise = Image.effect_noise((64, 64), 100)
     sizes = [
         ImageStore(tmp_path)
-        .save(noise, "", Naming("txt2img", 1), SavingSettings(samples_format="jpg", jpeg_quality=quality))
+        .save(
+            noise,
+            "",
+            Naming("txt2img", 1),
+            SavingSettings(samples_format="jpg", jpeg_quality=quality),
+        )
         .stat()
         .st_size
         for quality in (10, 95)
@@ -145,7 +150,10 @@ def test_a_webp_can_keep_every_pixel(tmp_path: Path):
 def test_what_a_format_cannot_hold_becomes_a_png(tmp_path: Path):
     wide = Image.new("L", (16384, 1))
     store = ImageStore(tmp_path)
-    assert store.save(wide, "", Naming("txt2img", 1), SavingSettings(samples_format="webp")).suffix == ".png"
+    assert (
+        store.save(wide, "", Naming("txt2img", 1), SavingSettings(samples_format="webp")).suffix
+        == ".png"
+    )
     long = store.save(RED, "x" * 40_000, Naming("txt2img", 1), SavingSettings(samples_format="jpg"))
     assert (long.suffix, len(read_infotext(long))) == (".png", 40_000)
 
@@ -158,8 +166,12 @@ def test_the_infotext_can_be_left_out_and_stand_beside(tmp_path: Path):
 
 
 def test_a_name_without_a_number_is_never_taken_twice(tmp_path: Path):
-    settings = SavingSettings(samples_filename_pattern="[seed]", save_images_add_number=False, save_to_dirs=False)
-    names = [ImageStore(tmp_path).save(RED, "", Naming("txt2img", 7), settings).name for _ in range(3)]
+    settings = SavingSettings(
+        samples_filename_pattern="[seed]", save_images_add_number=False, save_to_dirs=False
+    )
+    names = [
+        ImageStore(tmp_path).save(RED, "", Naming("txt2img", 7), settings).name for _ in range(3)
+    ]
     assert names == ["7.png", "7-1.png", "7-2.png"]
 
 
@@ -172,7 +184,9 @@ def test_grids_are_counted_in_a_folder_of_their_own(tmp_path: Path):
     store, settings = ImageStore(tmp_path), SavingSettings(save_to_dirs=False)
     naming = Naming("txt2img", 7, {"prompt": "a cat"})
     first = store.save_grid(RED, "text", naming, settings, GridSettings())
-    second = store.save_grid(RED, "text", naming, settings, GridSettings(grid_extended_filename=True, grid_format="jpg"))
+    second = store.save_grid(
+        RED, "text", naming, settings, GridSettings(grid_extended_filename=True, grid_format="jpg")
+    )
     assert first == tmp_path / "txt2img-grids" / "grid-0000.png"
     assert second.name == "grid-0001-7-a cat.jpg"
     assert read_infotext(second) == "text"

@@ -15,7 +15,9 @@ def changed_right(by: float = 3.0) -> np.ndarray:
     return change
 
 
-def shares(change: np.ndarray, asked: Compositing = DEFAULTS, mask: np.ndarray | None = None) -> np.ndarray:
+def shares(
+    change: np.ndarray, asked: Compositing = DEFAULTS, mask: np.ndarray | None = None
+) -> np.ndarray:
     mask = np.ones((32, 32)) if mask is None else mask
     return np.asarray(new_share(change, mask, asked, (256, 256))).astype(int)
 

@@ -29,7 +29,9 @@ def told(golden: dict[str, Any]) -> dict[str, Any]:
     defaults = dict(model())
     return {
         "origin": reading.report.origin,
-        "values": {name: value for name, value in reading.values.items() if value != defaults[name]},
+        "values": {
+            name: value for name, value in reading.values.items() if value != defaults[name]
+        },
         "overrides": reading.overrides,
         "from a picture": reading.is_from_picture,
         "report": reading.report.sentences(),
@@ -38,5 +40,7 @@ def told(golden: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("golden", [*TEXTS, *PICTURES], ids=lambda golden: golden["name"])
 def test_every_program_is_understood(golden: dict[str, Any]):
-    expected = {key: golden[key] for key in ("origin", "values", "overrides", "from a picture", "report")}
+    expected = {
+        key: golden[key] for key in ("origin", "values", "overrides", "from a picture", "report")
+    }
     assert told(golden) == expected

@@ -36,7 +36,9 @@ def test_a_version_is_read_as_git_describes_it(text: str, version: object):
         ("", "[a:b:5]", "DDIM", []),
     ],
 )
-def test_an_older_versions_ways_are_taken_for_granted(version: str, prompt: str, sampler: str, ways: list[str]):
+def test_an_older_versions_ways_are_taken_for_granted(
+    version: str, prompt: str, sampler: str, ways: list[str]
+):
     found = old_ways(Words(prompt, "", {"Version": version, "Sampler": sampler}))
     assert found == dict.fromkeys(ways, "True")
 
@@ -49,5 +51,7 @@ def test_an_older_versions_ways_are_taken_for_granted(version: str, prompt: str,
         ("1024x768", "0x0", {"Size": "640x448", "Hires resize": "1024x768"}),
     ],
 )
-def test_an_old_first_pass_becomes_the_size_and_the_size_the_second(size: str, first: str, pairs: dict[str, str]):
+def test_an_old_first_pass_becomes_the_size_and_the_size_the_second(
+    size: str, first: str, pairs: dict[str, str]
+):
     assert first_pass({"Size": size, "First pass size": first}) == pairs

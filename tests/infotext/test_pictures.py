@@ -15,22 +15,64 @@ from tests.infotext.known import known
 HERE = known()
 # Names that the readers look for, so that what is drawn gets far into them.
 KEYS = st.sampled_from(
-    ["1", "2", "3", "class_type", "inputs", "nodes", "links", "id", "type", "widgets_values", "name", "link", "seed", "latent_image", "model", "positive", "negative", "text", "samples", "images", "width", "height", "loras", "positive_prompt", "vae", "prompt", "uc", "base_model", "sui_image_params", "full_prompt", "clip_skip", "steps"]
+    [
+        "1",
+        "2",
+        "3",
+        "class_type",
+        "inputs",
+        "nodes",
+        "links",
+        "id",
+        "type",
+        "widgets_values",
+        "name",
+        "link",
+        "seed",
+        "latent_image",
+        "model",
+        "positive",
+        "negative",
+        "text",
+        "samples",
+        "images",
+        "width",
+        "height",
+        "loras",
+        "positive_prompt",
+        "vae",
+        "prompt",
+        "uc",
+        "base_model",
+        "sui_image_params",
+        "full_prompt",
+        "clip_skip",
+        "steps",
+    ]
 )
-WORDS = st.sampled_from(["KSampler", "SaveImage", "CLIPTextEncode", "VAEDecode", "1", "2", "3", "", "euler"])
+WORDS = st.sampled_from(
+    ["KSampler", "SaveImage", "CLIPTextEncode", "VAEDecode", "1", "2", "3", "", "euler"]
+)
 LEAVES = st.none() | st.booleans() | st.integers(-3, 9) | st.floats() | WORDS
 VALUES = st.recursive(
-    LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=5), max_leaves=30
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=5),
+    max_leaves=30,
 )
 NODES = st.fixed_dictionaries(
-    {"class_type": WORDS, "inputs": st.dictionaries(KEYS, st.lists(WORDS, max_size=2) | LEAVES, max_size=6)}
+    {
+        "class_type": WORDS,
+        "inputs": st.dictionaries(KEYS, st.lists(WORDS, max_size=2) | LEAVES, max_size=6),
+    }
 )
 GRAPHS = st.dictionaries(st.sampled_from("123"), NODES | VALUES, max_size=3)
 OBJECTS = st.dictionaries(KEYS, VALUES, max_size=6)
 
 
 def read(items: dict[str, str]) -> infotext.Reading:
-    return infotext.interpret(infotext.words_of(Metadata("PNG", (64, 64), items)), HERE, Txt2ImgRequest)
+    return infotext.interpret(
+        infotext.words_of(Metadata("PNG", (64, 64), items)), HERE, Txt2ImgRequest
+    )
 
 
 @settings(deadline=None, max_examples=40)

@@ -20,8 +20,12 @@ from tests.infotext.known import CHOICES, SAMPLERS, SCHEDULES, known
 
 HERE = known()
 # What a prompt box can deliver, and words that an infotext is made of.
-MARKS = st.sampled_from(["Negative prompt: ", "Steps: 20, ", ", ", ": ", '"', "\n", "\\", "Size: 1x1, a: b, c: d"])
-WILD = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | MARKS, max_size=6).map("".join)
+MARKS = st.sampled_from(
+    ["Negative prompt: ", "Steps: 20, ", ", ", ": ", '"', "\n", "\\", "Size: 1x1, a: b, c: d"]
+)
+WILD = st.lists(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | MARKS, max_size=6
+).map("".join)
 SIZES = st.integers(8, 1024).map(lambda eighths: eighths * 8)
 SHARES = st.floats(0, 1)
 COMMON: dict[str, Any] = {
@@ -36,7 +40,10 @@ COMMON: dict[str, Any] = {
     "seed": st.integers(0, LARGEST_SEED),
 }
 VARIATION = {"subseed": st.integers(0, LARGEST_SEED), "subseed_strength": st.floats(0.001, 1)}
-SEED_RESIZE = {"seed_resize_from_w": st.integers(1, 8192), "seed_resize_from_h": st.integers(1, 8192)}
+SEED_RESIZE = {
+    "seed_resize_from_w": st.integers(1, 8192),
+    "seed_resize_from_h": st.integers(1, 8192),
+}
 HIRES = {
     "enable_hr": st.just(True),
     "denoising_strength": SHARES,
@@ -67,7 +74,9 @@ OVERRIDES = {
 def some(groups: list[dict[str, Any]]) -> Any:
     """Return requests' fields: all common ones, and each other group whole or not at all."""
     optional = [st.just({}) | st.fixed_dictionaries(group) for group in groups]
-    return st.tuples(st.fixed_dictionaries(COMMON), *optional).map(lambda found: {k: v for d in found for k, v in d.items()})
+    return st.tuples(st.fixed_dictionaries(COMMON), *optional).map(
+        lambda found: {k: v for d in found for k, v in d.items()}
+    )
 
 
 def changed(overrides: dict[str, Any]) -> dict[str, Any]:
@@ -167,7 +176,11 @@ def test_a_text_without_pairs_is_a_prompt_and_says_nothing_else():
 def test_what_a_text_takes_for_granted_overrides_what_holds_now():
     here = known(CLIP_stop_at_last_layers=2, randn_source="CPU", eta_ancestral=0.5)
     reading = read(A1111 + "Version: v1.10.1", here=here)
-    assert reading.overrides == {"CLIP_stop_at_last_layers": 1, "randn_source": "GPU", "eta_ancestral": 1.0}
+    assert reading.overrides == {
+        "CLIP_stop_at_last_layers": 1,
+        "randn_source": "GPU",
+        "eta_ancestral": 1.0,
+    }
 
 
 def test_what_holds_already_is_no_override():
@@ -179,11 +192,16 @@ def test_a_denoising_strength_alone_is_no_second_pass():
     reading = read(A1111 + "Denoising strength: 0.4")
     assert reading.values["enable_hr"] is False
     assert reading.is_from_picture
-    assert str(reading.report.not_applied[0]) == "Denoising strength (0.4): txt2img has no such field."
+    assert (
+        str(reading.report.not_applied[0]) == "Denoising strength (0.4): txt2img has no such field."
+    )
 
 
 def test_an_upscale_key_is_a_second_pass():
-    reading = read(A1111 + "Denoising strength: 0.4, Hires upscale: 1.5, Hires upscaler: Latent (nearest-exact)")
+    reading = read(
+        A1111
+        + "Denoising strength: 0.4, Hires upscale: 1.5, Hires upscaler: Latent (nearest-exact)"
+    )
     assert reading.values["enable_hr"] is True
     assert (reading.values["hr_scale"], reading.values["denoising_strength"]) == (1.5, 0.4)
     assert not reading.is_from_picture
@@ -193,9 +211,15 @@ def test_an_upscale_key_is_a_second_pass():
 @pytest.mark.parametrize(
     ("pairs", "sentence"),
     [
-        ("Sampler: Eular a", "Sampler (Eular a): There is no sampler named 'Eular a'. Did you mean 'Euler a'"),
+        (
+            "Sampler: Eular a",
+            "Sampler (Eular a): There is no sampler named 'Eular a'. Did you mean 'Euler a'",
+        ),
         ("Steps: many", "Steps (many): Sampling steps is 'many'; a number is needed."),
-        ("Seed: 9007199254740993", "Seed (9007199254740993): Seed is 9007199254740993; the largest valid value is 9007"),
+        (
+            "Seed: 9007199254740993",
+            "Seed (9007199254740993): Seed is 9007199254740993; the largest valid value is 9007",
+        ),
         ("Seed: 1.5", "Seed (1.5): Seed is 1.5; a whole number is needed."),
         ("Size: 513x512", "Size (513x512): Width is 513, not a multiple of 8; use 512 or 520."),
         ("Size: big", "Size (big): a size such as 512x768 is needed."),
@@ -233,7 +257,9 @@ def test_a_checkpoint_is_found_by_its_hash_then_by_its_name(tmp_path: Path):
 
 
 def test_a_checkpoint_that_is_not_there_is_missing_and_none_takes_its_place():
-    reading = read(A1111 + "Model hash: 6ce0161689, Model: v1-5-pruned-emaonly, VAE: mse.safetensors")
+    reading = read(
+        A1111 + "Model hash: 6ce0161689, Model: v1-5-pruned-emaonly, VAE: mse.safetensors"
+    )
     assert "sd_model_checkpoint" not in reading.values
     assert reading.report.missing == (
         "The picture was made with v1-5-pruned-emaonly [6ce0161689], which is not here. Put the file into the "

@@ -13,7 +13,9 @@ from modules import infotext
 from modules.params.settings import Settings
 from modules.params.txt2img import Txt2ImgRequest
 
-GOLDENS = json.loads((Path(__file__).parents[1] / "goldens" / "infotext" / "write.json").read_text(encoding="utf-8"))
+GOLDENS = json.loads(
+    (Path(__file__).parents[1] / "goldens" / "infotext" / "write.json").read_text(encoding="utf-8")
+)
 # Control characters other than new lines are none that a prompt box delivers.
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=80)
 LINES = st.lists(TEXT, max_size=4).map("\n".join)
@@ -38,9 +40,14 @@ def read(text: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("golden", GOLDENS, ids=lambda golden: golden["name"])
 def test_infotext_is_written_as_a1111_writes_it(golden: dict[str, Any]):
-    assert infotext.write(
-        Txt2ImgRequest(**golden["request"]), golden["extra"], Settings(**golden.get("settings", {}))
-    ) == golden["text"]
+    assert (
+        infotext.write(
+            Txt2ImgRequest(**golden["request"]),
+            golden["extra"],
+            Settings(**golden.get("settings", {})),
+        )
+        == golden["text"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,12 +71,18 @@ def test_values_are_quoted_when_they_hold_a_mark(value: object, text: str):
 
 
 @settings(deadline=None)
-@given(prompt=LINES, negative=LINES, model=TEXT, seed=st.integers(0, 2**53 - 1), cfg=st.floats(0, 100))
-def test_a_reader_gets_every_value_back(prompt: str, negative: str, model: str, seed: int, cfg: float):
+@given(
+    prompt=LINES, negative=LINES, model=TEXT, seed=st.integers(0, 2**53 - 1), cfg=st.floats(0, 100)
+)
+def test_a_reader_gets_every_value_back(
+    prompt: str, negative: str, model: str, seed: int, cfg: float
+):
     stripped = "\n".join(line.strip() for line in prompt.strip().split("\n"))
     refused = "\n".join(line.strip() for line in negative.strip().split("\n"))
     model = model.strip().strip('"')
-    request = Txt2ImgRequest(prompt=stripped, negative_prompt=refused, seed=seed, cfg_scale=cfg, width=64)
+    request = Txt2ImgRequest(
+        prompt=stripped, negative_prompt=refused, seed=seed, cfg_scale=cfg, width=64
+    )
     found = read(infotext.write(request, {"Model hash": "0123456789", "Model": model}))
     assert found["Prompt"] == stripped.strip()
     assert found["Negative prompt"] == refused.strip()

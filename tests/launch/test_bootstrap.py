@@ -154,7 +154,9 @@ def for_tests(place, tmp_path, monkeypatch):
     return Setup(tmp_path, environment, parse_flags([]), {})
 
 
-def test_the_original_code_is_installed_once_and_out_of_the_programs_sight(place, for_tests, capsys):
+def test_the_original_code_is_installed_once_and_out_of_the_programs_sight(
+    place, for_tests, capsys
+):
     for_tests.run_for_tests()
     assert (place.environment / REFERENCE_FOLDER / "original.py").is_file()
     assert not place.has("original")

@@ -24,7 +24,12 @@ def text_shapes(name: str, spelled: str) -> dict[str, list[int]]:
     """Return the text encoder alone of a file in tests/headers, its names beginning otherwise."""
     starts = ("cond_stage_model.transformer.text_model.", "cond_stage_model.model.")
     found = shapes_of(name).items()
-    return {spelled + k.removeprefix(start): v for start in starts for k, v in found if k.startswith(start)}
+    return {
+        spelled + k.removeprefix(start): v
+        for start in starts
+        for k, v in found
+        if k.startswith(start)
+    }
 
 
 def vit_h_shapes(layer_count: int) -> dict[str, list[int]]:
@@ -54,7 +59,9 @@ def write_safetensors(path: Path, shapes: Mapping[str, list[int]]) -> Path:
         end = start + 2 * count
         entries[name] = {"dtype": "F16", "shape": shape, "data_offsets": [start, end]}
     header = json.dumps(entries).encode()
-    header += b" " * (-len(header) % 8)  # as published files are: what is mapped lies at an even address
+    header += b" " * (
+        -len(header) % 8
+    )  # as published files are: what is mapped lies at an even address
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)

@@ -79,7 +79,11 @@ def test_v_prediction_comes_from_the_yaml(changed):
         ("first_stage_config.params.ddconfig.ch", 64, r"ddconfig\.ch 64, but"),
         ("first_stage_config.params.ddconfig.ch_mult", [1, 2, 4], "of length 3, but"),
         ("cond_stage_config.params.text_config", {"hidden_size": 512}, "hidden_size 512, but"),
-        ("cond_stage_config.target", "ldm.x.FrozenOpenCLIPEmbedder", "describes the text encoder OpenCLIP"),
+        (
+            "cond_stage_config.target",
+            "ldm.x.FrozenOpenCLIPEmbedder",
+            "describes the text encoder OpenCLIP",
+        ),
         ("unet_config.params.norm_num_group", 8, "unknown key .*Did you mean 'norm_num_groups'"),
         ("unet_config.params.norm_num_groups", 7, "7 groups divide"),
         ("unet_config.params.num_heads", 7, "num_heads should be a divisor"),
@@ -154,7 +158,9 @@ def test_a_yaml_that_describes_no_checkpoint_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("layer_count", "computed", "skipped"), [(23, 23, 0), (24, 23, 1)])
-def test_of_open_clip_as_transformers_saves_it_23_layers_are_computed(layer_count, computed, skipped):
+def test_of_open_clip_as_transformers_saves_it_23_layers_are_computed(
+    layer_count, computed, skipped
+):
     shapes = vit_h_shapes(layer_count).items()
     tensors = {name: TensorInfo(tuple(shape), "F16") for name, shape in shapes}
     words = TextSource(Header(tensors, {}, "safetensors"), "h.safetensors")

@@ -79,7 +79,9 @@ def test_a_file_tells_which_text_encoder_it_has_or_needs(file: str, side: TextSi
     assert text_side(header_of(file)) == side
 
 
-@pytest.mark.parametrize("family", ["sd1", "sd1-inpainting", "instruct-pix2pix", "sd2", "sd2-inpainting", "sd2-depth"])
+@pytest.mark.parametrize(
+    "family", ["sd1", "sd1-inpainting", "instruct-pix2pix", "sd2", "sd2-inpainting", "sd2-depth"]
+)
 def test_the_family_is_told_without_the_text_encoder(family: str):
     whole, bare = header_of(family), header(without_text(family))
     assert detect(bare, families()) == detect(whole, families())
@@ -120,7 +122,9 @@ def test_a_file_in_the_folder_serves(bare, manager: ModelManager, file: str, spe
     assert (chosen.name, chosen.is_checkpoint) == ("words.safetensors", False)
 
 
-def test_the_file_named_like_the_checkpoint_comes_first_then_the_first_by_name(bare, manager: ModelManager, tmp_path: Path):
+def test_the_file_named_like_the_checkpoint_comes_first_then_the_first_by_name(
+    bare, manager: ModelManager, tmp_path: Path
+):
     words = text_shapes("sd1", "text_model.")
     found = bare(text_a=words, text_bare=words, text_c=words)
     assert manager.text_encoder_of(found).name == "bare.safetensors"
@@ -128,8 +132,15 @@ def test_the_file_named_like_the_checkpoint_comes_first_then_the_first_by_name(b
     assert manager.text_encoder_of(found).name == "a.safetensors"
 
 
-def test_another_checkpoint_of_the_kind_serves_the_plain_one_first(bare, manager: ModelManager, tmp_path: Path):
-    others = {"a": shapes_of("sd1-inpainting"), "b": shapes_of("sd2"), "c": shapes_of("sd1"), "d": shapes_of("sd1")}
+def test_another_checkpoint_of_the_kind_serves_the_plain_one_first(
+    bare, manager: ModelManager, tmp_path: Path
+):
+    others = {
+        "a": shapes_of("sd1-inpainting"),
+        "b": shapes_of("sd2"),
+        "c": shapes_of("sd1"),
+        "d": shapes_of("sd1"),
+    }
     found = bare(**others)
     chosen = manager.text_encoder_of(found)
     assert (chosen.name, chosen.is_checkpoint) == ("c.safetensors", True)
@@ -153,7 +164,9 @@ def test_a_checkpoint_with_its_own_takes_no_other(bare, manager: ModelManager):
 @pytest.mark.parametrize(
     ("family", "needed"), [("sd1", "a CLIP of width 768"), ("sd2", "an OpenCLIP of width 1024")]
 )
-def test_without_any_the_fault_says_what_to_put_where(bare, manager: ModelManager, family: str, needed: str):
+def test_without_any_the_fault_says_what_to_put_where(
+    bare, manager: ModelManager, family: str, needed: str
+):
     other = "sd2" if family == "sd1" else "sd1"
     found = bare(family, other=shapes_of(other))
     assert found.fault == (
@@ -176,7 +189,9 @@ def test_what_lies_there_and_does_not_serve_is_named(bare, manager: ModelManager
 
 def test_a_refresh_finds_what_was_put_there(bare, manager: ModelManager, tmp_path: Path):
     assert bare().fault
-    write_safetensors(tmp_path / "text_encoder" / "sub" / "l.safetensors", text_shapes("sd1", "text_model."))
+    write_safetensors(
+        tmp_path / "text_encoder" / "sub" / "l.safetensors", text_shapes("sd1", "text_model.")
+    )
     manager.refresh()
     assert manager.find("bare").fault == ""
     assert manager.text_encoder_of(manager.find("bare")).name == "sub/l.safetensors"

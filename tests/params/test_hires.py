@@ -25,7 +25,9 @@ def test_a_crooked_scale_is_rounded_down_to_whole_latents():
     ("resize", "expected"),
     [({"hr_resize_x": 1024}, (1024, 1536)), ({"hr_resize_y": 1152}, (768, 1152))],
 )
-def test_the_side_that_is_not_given_follows_the_other(resize: dict[str, int], expected: tuple[int, int]):
+def test_the_side_that_is_not_given_follows_the_other(
+    resize: dict[str, int], expected: tuple[int, int]
+):
     size = size_of(width=512, height=768, hr_scale=4.0, **resize)
     assert (size.width, size.height) == expected
 

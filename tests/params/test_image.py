@@ -39,10 +39,17 @@ def bomb(width: int, height: int) -> bytes:
     """Return a PNG of a few bytes that claims to be large."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize(("format", "options"), [("PNG", {}), ("WEBP", {"lossless": True})])
@@ -87,7 +94,12 @@ def test_every_format_that_people_send_is_read(format: str):
 
 
 def test_of_an_animation_the_first_picture_is_read():
-    data = file_of(Image.new("RGB", (8, 8), "red"), "GIF", save_all=True, append_images=[Image.new("RGB", (8, 8), "blue")])
+    data = file_of(
+        Image.new("RGB", (8, 8), "red"),
+        "GIF",
+        save_all=True,
+        append_images=[Image.new("RGB", (8, 8), "blue")],
+    )
     assert ImageField.from_bytes(data) == ImageField.from_pil(Image.new("RGB", (8, 8), "red"))
 
 
@@ -105,7 +117,9 @@ def test_a_mask_and_depth_are_kept_in_their_own_modes():
     kept = ImageField.from_bytes(file_of(deep), DEPTH)
     assert kept == ImageField.from_base64(kept.to_base64(), DEPTH)
     assert np.asarray(kept.to_pil())[0].tolist() == [0, 4711, 65535]
-    assert DepthRequest(depth_map=ImageField.from_pil(picture())).depth_map == ImageField.from_pil(picture(), DEPTH)
+    assert DepthRequest(depth_map=ImageField.from_pil(picture())).depth_map == ImageField.from_pil(
+        picture(), DEPTH
+    )
     assert Img2ImgRequest(mask=ImageField.from_pil(picture())).mask == field
 
 
@@ -165,4 +179,7 @@ def test_no_log_holds_a_picture():
 
 def test_only_fields_of_pictures_are_such():
     fields = DepthRequest.model_fields
-    assert [name for name, field in fields.items() if is_picture(field)] == ["init_image", "depth_map"]
+    assert [name for name, field in fields.items() if is_picture(field)] == [
+        "init_image",
+        "depth_map",
+    ]

@@ -21,14 +21,15 @@ def test_an_opaque_mask_is_read_by_its_grey():
     assert as_mask(opaque.convert("RGB")).tobytes() == bytes([255, 100])
 
 
-
 def grey16(values: list[int]) -> Image.Image:
     return Image.fromarray(np.array([values], dtype=np.uint16))
 
 
 def test_depth_keeps_its_16_bits_and_8_bits_are_spread_over_them():
     assert np.asarray(as_depth(grey16([0, 1, 32768, 65535]))).tolist() == [[0, 1, 32768, 65535]]
-    assert np.asarray(as_depth(Image.fromarray(np.array([[0, 1, 255]], dtype=np.uint8)))).tolist() == [[0, 257, 65535]]
+    assert np.asarray(
+        as_depth(Image.fromarray(np.array([[0, 1, 255]], dtype=np.uint8)))
+    ).tolist() == [[0, 257, 65535]]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,9 @@ def test_depth_keeps_its_16_bits_and_8_bits_are_spread_over_them():
         (np.array([[0, np.nan, 1]], dtype=np.float32), [0, 0, 65535]),
     ],
 )
-def test_numbers_without_a_range_of_their_own_are_taken_by_the_largest(values: np.ndarray, levels: list[int]):
+def test_numbers_without_a_range_of_their_own_are_taken_by_the_largest(
+    values: np.ndarray, levels: list[int]
+):
     assert np.asarray(as_depth(Image.fromarray(values)))[0].tolist() == levels
 
 
@@ -51,7 +54,9 @@ def test_a_picture_in_16_bits_keeps_its_upper_8():
 
 
 @pytest.mark.parametrize("kind", [PICTURE, MASK, DEPTH], ids=lambda kind: kind.mode)
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I", "F", "I;16"])
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I", "F", "I;16"]
+)
 def test_every_mode_of_pillow_is_read(kind, mode: str):
     read = kind.read(Image.new(mode, (3, 2)))
     assert (read.mode, read.size) == (kind.mode, (3, 2))

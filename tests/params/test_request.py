@@ -15,7 +15,11 @@ from modules.params.txt2img import Txt2ImgRequest
 def test_a_request_starts_from_a_sensible_picture():
     request = Txt2ImgRequest()
     assert (request.width, request.height, request.steps) == (512, 512, 20)
-    assert (request.sampler_name, request.scheduler, request.cfg_scale) == ("DPM++ 2M", "Automatic", 7)
+    assert (request.sampler_name, request.scheduler, request.cfg_scale) == (
+        "DPM++ 2M",
+        "Automatic",
+        7,
+    )
     assert (request.seed, request.n_iter, request.batch_size) == (-1, 1, 1)
     assert request.task == "txt2img"
 
@@ -61,7 +65,9 @@ def test_what_a_slider_offers_is_valid(name: str):
     assert request.replace(**{name: high})
 
 
-@pytest.mark.parametrize("prompt", ["", "红色的圆", "👩‍🚀🌕", "a\nb\tc", "x" * 100_000, 'say "hi", now: go'])
+@pytest.mark.parametrize(
+    "prompt", ["", "红色的圆", "👩‍🚀🌕", "a\nb\tc", "x" * 100_000, 'say "hi", now: go']
+)
 def test_a_prompt_may_be_of_any_length_and_script(prompt: str):
     assert validated(Txt2ImgRequest, {"prompt": prompt}).prompt == prompt
 
@@ -87,7 +93,9 @@ def test_a_request_can_be_remembered_without_its_pictures():
     assert Txt2ImgRequest(prompt="a cat").without_pictures() == Txt2ImgRequest(prompt="a cat")
 
 
-@pytest.mark.parametrize(("given", "seed"), [("", -1), (" ", -1), ("3", 3), (" 4 ", 4), (5.0, 5), ("-1", -1)])
+@pytest.mark.parametrize(
+    ("given", "seed"), [("", -1), (" ", -1), ("3", 3), (" 4 ", 4), (5.0, 5), ("-1", -1)]
+)
 def test_a_seed_is_read_from_a_box_of_text_and_nothing_means_any(given: object, seed: int):
     request = validated(Txt2ImgRequest, {"seed": given, "subseed": given})
     assert (request.seed, request.subseed) == (seed, seed)
@@ -99,7 +107,10 @@ def test_a_seed_is_read_from_a_box_of_text_and_nothing_means_any(given: object, 
         ("abc", "Seed is 'abc'; a number is needed."),
         ("1.5", "Seed is 1.5; a whole number is needed."),
         (1.5, "Seed is 1.5; a whole number is needed."),
-        ("9007199254740993", "Seed is 9007199254740993; the largest valid value is 9007199254740991."),
+        (
+            "9007199254740993",
+            "Seed is 9007199254740993; the largest valid value is 9007199254740991.",
+        ),
         (2**63 + 1, "Seed is 9223372036854775809; the largest valid value is 9007199254740991."),
         (10**400, f"Seed is {10**400}; the largest valid value is 9007199254740991."),
         ("-2", "Seed is -2; the smallest valid value is -1."),

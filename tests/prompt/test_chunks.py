@@ -78,7 +78,9 @@ def test_a_chunk_that_is_broken_at_a_comma_keeps_weights_with_their_tokens(chunk
 
 def test_how_far_back_a_chunk_may_end_is_an_option(tokenizer: ClipTokenizer):
     text = "cat " * 60 + ", " + "cat " * 20
-    lengths = [[len(w) for w in words(Chunker(tokenizer, backtrack=n), text)] for n in (0, 14, 15, 74)]
+    lengths = [
+        [len(w) for w in words(Chunker(tokenizer, backtrack=n), text)] for n in (0, 14, 15, 74)
+    ]
     assert lengths == [[75, 6], [75, 6], [61, 20], [61, 20]]
 
 
@@ -154,6 +156,10 @@ def test_the_first_way_of_emphasis_weighs_by_brackets_alone_and_knows_one_chunk(
     assert list(chunk.weights[1 : len(tokens) + 1]) == pytest.approx(weights)
 
 
-def test_the_first_way_of_emphasis_takes_brackets_for_words_where_emphasis_is_off(tokenizer: ClipTokenizer):
+def test_the_first_way_of_emphasis_takes_brackets_for_words_where_emphasis_is_off(
+    tokenizer: ClipTokenizer,
+):
     off = EMPHASES.get("None")
-    assert Chunker(tokenizer, off, old=True).chunks("(cat)") == Chunker(tokenizer, off).chunks("(cat)")
+    assert Chunker(tokenizer, off, old=True).chunks("(cat)") == Chunker(tokenizer, off).chunks(
+        "(cat)"
+    )

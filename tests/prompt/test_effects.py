@@ -13,7 +13,9 @@ TEN = Timeline(10)
 LONG = "cat " * 80
 
 
-def passes(prompt: str, negative: str = "", cfg_scale: float = 7.0, timeline: Timeline = TEN) -> list[Pass]:
+def passes(
+    prompt: str, negative: str = "", cfg_scale: float = 7.0, timeline: Timeline = TEN
+) -> list[Pass]:
     return [Pass(prompt, negative, timeline, cfg_scale)]
 
 
@@ -50,7 +52,11 @@ def test_an_option_of_prompts_counts_where_it_changes_what_is_encoded(
         ({"s_min_uncond": 2.0}, 7.0, set()),
         ({"s_min_uncond": 2.0, "s_min_uncond_all": True}, 7.0, set()),
         ({"s_min_uncond_all": True}, 7.0, {"s_min_uncond_all"}),
-        ({"s_min_uncond": 2.0, "skip_early_cond": 0.2}, 1.0, {"s_min_uncond", "s_min_uncond_all", "skip_early_cond"}),
+        (
+            {"s_min_uncond": 2.0, "skip_early_cond": 0.2},
+            1.0,
+            {"s_min_uncond", "s_min_uncond_all", "skip_early_cond"},
+        ),
         ({"cfg_rescale": 0.7}, 7.0, {"s_min_uncond_all"}),
         ({"cfg_rescale": 0.7}, 1.0, {"cfg_rescale", "s_min_uncond_all"}),
     ],
@@ -76,7 +82,9 @@ def test_padding_counts_where_prompts_differ_in_length(
     tokenizer: ClipTokenizer, prompt: str, negative: str, has_effect: bool
 ):
     for option in ("pad_cond_uncond", "pad_cond_uncond_v0"):
-        found = without_effect(GuidanceSettings(**{option: True}), passes(prompt, negative), tokenizer)
+        found = without_effect(
+            GuidanceSettings(**{option: True}), passes(prompt, negative), tokenizer
+        )
         assert (option not in found) is has_effect
 
 
@@ -91,7 +99,9 @@ def test_one_of_two_passes_is_enough(tokenizer: ClipTokenizer):
     settings = GuidanceSettings(use_old_scheduling=True)
     second = passes("[a:b:0.5]", timeline=Timeline(10, before=10))
     assert "use_old_scheduling" in without_effect(settings, passes("[a:b:0.5]"), tokenizer)
-    assert "use_old_scheduling" not in without_effect(settings, passes("[a:b:0.5]") + second, tokenizer)
+    assert "use_old_scheduling" not in without_effect(
+        settings, passes("[a:b:0.5]") + second, tokenizer
+    )
 
 
 def test_networks_are_told_once_each_as_not_found():

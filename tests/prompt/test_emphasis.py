@@ -32,7 +32,11 @@ def test_no_text_raises(text: str):
 
 
 @settings(max_examples=100, deadline=None)
-@given(text=st.text(st.characters(exclude_characters="()[]\\"), max_size=100).filter(lambda t: "BREAK" not in t))
+@given(
+    text=st.text(st.characters(exclude_characters="()[]\\"), max_size=100).filter(
+        lambda t: "BREAK" not in t
+    )
+)
 def test_a_text_without_marks_is_one_piece(text: str):
     assert [[(piece.text, piece.weight) for piece in section] for section in sections(text)] == [
         [(text, 1.0)] if text else []

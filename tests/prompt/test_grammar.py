@@ -6,7 +6,26 @@ from hypothesis import strategies as st
 from modules.prompt.grammar import Alternation, Edit, parse
 
 MARKS = st.lists(
-    st.sampled_from(["a", " ", "[", "]", "(", ")", ":", "|", "0.5", "3", "\\", "BREAK", "AND", "\n", "<lora:x:1>", "#"]),
+    st.sampled_from(
+        [
+            "a",
+            " ",
+            "[",
+            "]",
+            "(",
+            ")",
+            ":",
+            "|",
+            "0.5",
+            "3",
+            "\\",
+            "BREAK",
+            "AND",
+            "\n",
+            "<lora:x:1>",
+            "#",
+        ]
+    ),
     max_size=40,
 ).map("".join)
 

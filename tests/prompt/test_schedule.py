@@ -45,7 +45,9 @@ def test_past_the_end_it_is_the_first_text_again():
     before=st.one_of(st.none(), st.integers(1, 60)),
     old=st.booleans(),
 )
-def test_no_text_raises_and_the_spans_end_with_the_run(text: str, steps: int, before: int | None, old: bool):
+def test_no_text_raises_and_the_spans_end_with_the_run(
+    text: str, steps: int, before: int | None, old: bool
+):
     timeline = Timeline(steps, before, old)
     ends = [span.until for span in spans(text, timeline)]
     assert ends == sorted(set(ends))

@@ -53,13 +53,17 @@ def test_a_file_of_a1111_is_read(styles: Styles):
         (b'name,prompt\nx,"never closed', [Style("x", "never closed")]),
     ],
 )
-def test_files_that_are_odd_are_read_as_far_as_they_go(styles: Styles, data: bytes, expected: list[Style]):
+def test_files_that_are_odd_are_read_as_far_as_they_go(
+    styles: Styles, data: bytes, expected: list[Style]
+):
     styles.path.parent.mkdir()
     styles.path.write_bytes(data)
     assert styles.all() == expected
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.binary(max_size=300))
 def test_no_file_raises(styles: Styles, data: bytes):
     styles.path.parent.mkdir(exist_ok=True)

@@ -34,7 +34,9 @@ def stock(root: Path) -> Any:
     lines = gzip.decompress(vocabulary.read_bytes()).decode().split("\n")[1 : 49152 - 256 - 2 + 1]
     merges = [(line.split()[0], line.split()[1]) for line in lines]
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    letters = [chr(byte) for byte in printable] + [chr(256 + i) for i in range(256 - len(printable))]
+    letters = [chr(byte) for byte in printable] + [
+        chr(256 + i) for i in range(256 - len(printable))
+    ]
     tokens = [*letters, *(letter + "</w>" for letter in letters), *(a + b for a, b in merges)]
     tokens += ["<|startoftext|>", "<|endoftext|>"]
     return transformers.CLIPTokenizer(
@@ -49,7 +51,14 @@ def test_tokens_are_those_of_the_stock_tokenizer(tokenizer: ClipTokenizer, stock
 
 def test_random_texts_get_the_tokens_of_the_stock_tokenizer(tokenizer: ClipTokenizer, stock: Any):
     draw = random.Random(7)
-    blocks = [(32, 127), (160, 0x250), (0x370, 0x600), (0x3040, 0x3100), (0x4E00, 0x5000), (0x1F300, 0x1F700)]
+    blocks = [
+        (32, 127),
+        (160, 0x250),
+        (0x370, 0x600),
+        (0x3040, 0x3100),
+        (0x4E00, 0x5000),
+        (0x1F300, 0x1F700),
+    ]
     texts = [
         "".join(chr(draw.randrange(*draw.choice(blocks))) for _ in range(draw.randrange(1, 40)))
         for _ in range(300)

@@ -45,7 +45,9 @@ def randomized(module: Module) -> Module:
     return module.eval().requires_grad_(False)
 
 
-def load_original(folder: Path, weights: Mapping[str, Tensor], description: Mapping[str, Any]) -> Components:
+def load_original(
+    folder: Path, weights: Mapping[str, Tensor], description: Mapping[str, Any]
+) -> Components:
     """Return what the loader makes of a file with these tensors; its family is not asked for.
 
     Args:

@@ -65,7 +65,9 @@ class StandIns(MetaPathFinder, Loader):
 def original() -> Iterator[Callable[[str], Any]]:
     """Imports a module of the original code by its name."""
     if not FOLDER.is_dir():
-        pytest.skip(f"the original code is not in {FOLDER}: ./webui.sh --run-tests installs it, with a network")
+        pytest.skip(
+            f"the original code is not in {FOLDER}: ./webui.sh --run-tests installs it, with a network"
+        )
     before, stand_ins = set(sys.modules), StandIns()
     sys.path.insert(0, str(FOLDER))
     sys.meta_path.insert(0, stand_ins)

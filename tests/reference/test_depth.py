@@ -33,7 +33,12 @@ def small_midas(original: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch)
             "vit_base_r50_s16_384", img_size=SIDE, embed_dim=WIDTH, depth=LAYERS, num_heads=2
         )
         hooks = [0, 1, LAYERS * 2 // 3, LAYERS - 1]  # the same shares as 8 and 11 of 12
-        sizes = {"size": [SIDE, SIDE], "hooks": hooks, "vit_features": WIDTH, "use_readout": "project"}
+        sizes = {
+            "size": [SIDE, SIDE],
+            "hooks": hooks,
+            "vit_features": WIDTH,
+            "use_readout": "project",
+        }
         pretrained = vit._make_vit_b_rn50_backbone(model, features=channels, **sizes)
         return pretrained, blocks._make_scratch(channels, features)
 
@@ -76,9 +81,13 @@ def test_depth_agrees_with_midas(tmp_path: Path, small_midas: Any, size: tuple[i
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Mapping deprecated model name")  # MiDaS asks timm for an old one
+@pytest.mark.filterwarnings(
+    "ignore:Mapping deprecated model name"
+)  # MiDaS asks timm for an old one
 @torch.inference_mode()
-def test_depth_of_the_published_size_agrees_with_midas(tmp_path: Path, original: Callable[[str], Any]):
+def test_depth_of_the_published_size_agrees_with_midas(
+    tmp_path: Path, original: Callable[[str], Any]
+):
     midas = randomized(original(MIDAS + "dpt_depth").DPTDepthModel())
     assert {name: list(value.shape) for name, value in prefixed(DEPTH, midas).items()} == {
         name: shape for name, shape in shapes_of("sd2-depth").items() if name.startswith(DEPTH)

@@ -45,11 +45,15 @@ K_DIFFUSION: dict[str, tuple[str, dict[str, Any]]] = {
 WALKED = [row.name for row in SCHEDULES if row.sigmas]
 
 
-def integral(function: Callable[[float], float], begin: float, end: float, **_: Any) -> tuple[float, float]:
+def integral(
+    function: Callable[[float], float], begin: float, end: float, **_: Any
+) -> tuple[float, float]:
     """Stand for scipy's quad, which k-diffusion integrates polynomials with."""
     points, weights = np.polynomial.legendre.leggauss(5)
     middle, half = (float(begin) + float(end)) / 2, (float(end) - float(begin)) / 2
-    return half * sum(w * function(middle + half * p) for p, w in zip(points, weights, strict=True)), 0.0
+    return half * sum(
+        w * function(middle + half * p) for p, w in zip(points, weights, strict=True)
+    ), 0.0
 
 
 @pytest.fixture
@@ -67,7 +71,9 @@ def denoiser_of(original: Callable[[str], Any], network: Network, prediction_typ
         parameterization="v" if prediction_type == "v_prediction" else "eps",
     )
     external = original("k_diffusion.external")
-    wrapper = {"epsilon": external.CompVisDenoiser, "v_prediction": external.CompVisVDenoiser}[prediction_type]
+    wrapper = {"epsilon": external.CompVisDenoiser, "v_prediction": external.CompVisVDenoiser}[
+        prediction_type
+    ]
     wrapped = wrapper(model)
     return lambda x, sigma: wrapped(x, sigma, cond=None)
 
@@ -92,7 +98,9 @@ def theirs(
 
 @pytest.mark.parametrize("name", K_DIFFUSION)
 @torch.inference_mode()
-def test_a_sampler_agrees_with_k_diffusion_on_every_schedule(original: Callable[[str], Any], k: Any, name: str):
+def test_a_sampler_agrees_with_k_diffusion_on_every_schedule(
+    original: Callable[[str], Any], k: Any, name: str
+):
     for prediction_type in ("epsilon", "v_prediction"):
         denoiser = denoiser_of(original, formula, prediction_type)
         for schedule in WALKED:
@@ -103,12 +111,17 @@ def test_a_sampler_agrees_with_k_diffusion_on_every_schedule(original: Callable[
 
 @pytest.mark.parametrize("name", K_DIFFUSION)
 @torch.inference_mode()
-def test_a_sampler_agrees_with_k_diffusion_on_a_real_network(original: Callable[[str], Any], k: Any, name: str):
+def test_a_sampler_agrees_with_k_diffusion_on_a_real_network(
+    original: Callable[[str], Any], k: Any, name: str
+):
     prediction_type = "v_prediction" if SAMPLERS.get(name).calls_per_step == 2 else "epsilon"
     network = tiny_network(prediction_type)
     course = course_of(name, SAMPLERS.get(name).automatic, 4)
     denoiser = denoiser_of(original, network, prediction_type)
-    agree(walked(course, network, prediction_type), theirs(k, denoiser, name, course.sigmas(4), Drawn()))
+    agree(
+        walked(course, network, prediction_type),
+        theirs(k, denoiser, name, course.sigmas(4), Drawn()),
+    )
 
 
 @pytest.fixture(scope="module", params=["demo", "demo-v2", "demo-inpainting"])
@@ -118,7 +131,9 @@ def demo(request: pytest.FixtureRequest) -> tuple[Network, str]:
     components = load(file, file.with_suffix(".yaml"), FULL)
     width = components.unet.config["cross_attention_dim"]
     cond = torch.randn((1, 77, width), generator=torch.Generator().manual_seed(1)).expand(2, -1, -1)
-    more = torch.zeros((2, components.unet.config["in_channels"] - 4, 8, 8))  # what an inpainting network sees besides
+    more = torch.zeros(
+        (2, components.unet.config["in_channels"] - 4, 8, 8)
+    )  # what an inpainting network sees besides
 
     def network(x: Tensor, t: Tensor) -> Tensor:
         return components.unet(torch.cat([x, more], dim=1), t, encoder_hidden_states=cond)[0]
@@ -126,7 +141,9 @@ def demo(request: pytest.FixtureRequest) -> tuple[Network, str]:
     return network, components.prediction_type
 
 
-@pytest.mark.parametrize(("name", "schedule"), [("DPM++ 2M", "Karras"), ("Euler a", "Uniform"), ("DPM++ SDE", "Beta")])
+@pytest.mark.parametrize(
+    ("name", "schedule"), [("DPM++ 2M", "Karras"), ("Euler a", "Uniform"), ("DPM++ SDE", "Beta")]
+)
 @torch.inference_mode()
 def test_a_sampler_agrees_with_k_diffusion_on_the_demo_checkpoints(
     original: Callable[[str], Any], k: Any, demo: tuple[Network, str], name: str, schedule: str
@@ -134,7 +151,10 @@ def test_a_sampler_agrees_with_k_diffusion_on_the_demo_checkpoints(
     network, prediction_type = demo
     course = course_of(name, schedule, 3)
     denoiser = denoiser_of(original, network, prediction_type)
-    agree(walked(course, network, prediction_type), theirs(k, denoiser, name, course.sigmas(3), Drawn()))
+    agree(
+        walked(course, network, prediction_type),
+        theirs(k, denoiser, name, course.sigmas(3), Drawn()),
+    )
 
 
 @pytest.mark.slow
@@ -145,14 +165,21 @@ def test_every_sampler_agrees_on_every_schedule_on_the_demo_checkpoints(
     original: Callable[[str], Any], k: Any, demo: tuple[Network, str], name: str, schedule: str
 ):
     if (name, schedule) == ("DPM adaptive", "DDIM"):
-        pytest.skip("begins below its own first level, so that rounding decides how its steps are cut")
+        pytest.skip(
+            "begins below its own first level, so that rounding decides how its steps are cut"
+        )
     network, prediction_type = demo
     course = course_of(name, schedule, 4)
     denoiser = denoiser_of(original, network, prediction_type)
-    agree(walked(course, network, prediction_type), theirs(k, denoiser, name, course.sigmas(4), Drawn()))
+    agree(
+        walked(course, network, prediction_type),
+        theirs(k, denoiser, name, course.sigmas(4), Drawn()),
+    )
 
 
-@pytest.mark.parametrize("name", [name for name in K_DIFFUSION if "eta_ancestral" in SAMPLERS.get(name).options])
+@pytest.mark.parametrize(
+    "name", [name for name in K_DIFFUSION if "eta_ancestral" in SAMPLERS.get(name).options]
+)
 @pytest.mark.parametrize("eta", [0.0, 0.6])
 @torch.inference_mode()
 def test_a_share_of_noise_means_what_it_means_to_k_diffusion(
@@ -161,7 +188,13 @@ def test_a_share_of_noise_means_what_it_means_to_k_diffusion(
     strength = 0.9 if "s_noise" in SAMPLERS.get(name).options else 1.0
     course = course_of(name, "Karras", STEPS, SamplingSettings(eta_ancestral=eta, s_noise=0.9))
     expected = theirs(
-        k, denoiser_of(original, formula, "epsilon"), name, course.sigmas(STEPS), Drawn(), eta=eta, s_noise=strength
+        k,
+        denoiser_of(original, formula, "epsilon"),
+        name,
+        course.sigmas(STEPS),
+        Drawn(),
+        eta=eta,
+        s_noise=strength,
     )
     agree(walked(course), expected)
 
@@ -181,7 +214,9 @@ def test_churn_means_what_it_means_to_k_diffusion(
 
 @pytest.mark.parametrize("name", ["DPM++ SDE", "DPM++ 2M SDE", "DPM++ 3M SDE"])
 @torch.inference_mode()
-def test_the_motion_is_asked_for_between_the_same_levels(original: Callable[[str], Any], k: Any, name: str):
+def test_the_motion_is_asked_for_between_the_same_levels(
+    original: Callable[[str], Any], k: Any, name: str
+):
     course, asked, ours = course_of(name, "Exponential", STEPS), Drawn(), Drawn()
     theirs(k, denoiser_of(original, formula, "epsilon"), name, course.sigmas(STEPS), asked)
     walk = course.sampler.run(torch.zeros(1), course.whole().sigmas, ours, DEFAULTS)
@@ -194,7 +229,9 @@ def test_the_motion_is_asked_for_between_the_same_levels(original: Callable[[str
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 33])
 def test_schedules_agree_with_k_diffusion(original: Callable[[str], Any], k: Any, steps: int):
-    denoiser = original("k_diffusion.external").CompVisDenoiser(SimpleNamespace(alphas_cumprod=sd1_alphas().float()))
+    denoiser = original("k_diffusion.external").CompVisDenoiser(
+        SimpleNamespace(alphas_cumprod=sd1_alphas().float())
+    )
     ends = float(denoiser.sigma_min), float(denoiser.sigma_max)
     expected = {
         "Uniform": denoiser.get_sigmas(steps),
@@ -227,9 +264,19 @@ def test_ddim_agrees_with_ldm_up_to_its_last_step(
     first, module = noise(), original("ldm.models.diffusion.ddim")
     monkeypatch.setattr(module, "noise_like", lambda *_: noise())
     ddim = module.DDIMSampler(model)
-    walk = {"S": STEPS, "batch_size": 2, "shape": (4, 8, 8), "x_T": first, "log_every_t": 1, "eta": eta}
+    walk = {
+        "S": STEPS,
+        "batch_size": 2,
+        "shape": (4, 8, 8),
+        "x_T": first,
+        "log_every_t": 1,
+        "eta": eta,
+    }
     _, steps = ddim.sample(conditioning=None, verbose=False, **walk)
-    agree(walked(course_of("DDIM", "Uniform", STEPS, SamplingSettings(eta_ddim=eta))), steps["x_inter"][-2])
+    agree(
+        walked(course_of("DDIM", "Uniform", STEPS, SamplingSettings(eta_ddim=eta))),
+        steps["x_inter"][-2],
+    )
 
 
 @pytest.mark.parametrize("noise_range", [(0.00085, 0.012, 1000), (0.001, 0.02, 500)])

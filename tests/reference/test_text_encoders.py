@@ -48,7 +48,9 @@ def unet_and_vae() -> dict[str, Tensor]:
 
 
 @torch.inference_mode()
-def test_the_layer_before_the_last_agrees_with_open_clip(tmp_path: Path, original: Callable[[str], Any]):
+def test_the_layer_before_the_last_agrees_with_open_clip(
+    tmp_path: Path, original: Callable[[str], Any]
+):
     tower = randomized(original("open_clip.transformer").TextTransformer(**SIZES, layers=3))
     weights = prefixed("cond_stage_model.model.", tower)
     changes = {key: value for key, value in CHANGES.items() if "unet" not in key}
@@ -81,7 +83,9 @@ def to_clip(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         fused = FUSED.fullmatch(name)
         if fused:
             for part, third in zip("qkv", value.chunk(3), strict=True):
-                converted[f"{CLIP}encoder.layers.{fused[1]}.self_attn.{part}_proj.{fused[2]}"] = third
+                converted[f"{CLIP}encoder.layers.{fused[1]}.self_attn.{part}_proj.{fused[2]}"] = (
+                    third
+                )
         for old, new in TO_CLIP:
             if re.match(old, name):
                 converted[CLIP + re.sub(old, new, name)] = value

@@ -64,7 +64,9 @@ def their_answers(
     """Return the original's answers; its networks are gone before ours come, for both need gigabytes."""
     x, words, picture = inputs
     with torch.device("meta"):
-        unet = original("ldm.modules.diffusionmodules.openaimodel").UNetModel(**params["unet_config"]["params"])
+        unet = original("ldm.modules.diffusionmodules.openaimodel").UNetModel(
+            **params["unet_config"]["params"]
+        )
         vae_params = params["first_stage_config"]["params"]
         model = original("ldm.modules.diffusionmodules.model")
         vae = Autoencoder(model, vae_params["ddconfig"], vae_params["embed_dim"])

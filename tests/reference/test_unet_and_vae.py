@@ -69,7 +69,11 @@ def test_unet_and_vae_agree_with_the_original_ldm(
     expected = unet(x, t, context=words)
     agree(components.unet(x, t, words).sample, expected)
     # Unless each input tells, the comparison says nothing of it.
-    others = unet(-x, t, context=words), unet(x, t.flip(0), context=words), unet(x, t, context=-words)
+    others = (
+        unet(-x, t, context=words),
+        unet(x, t.flip(0), context=words),
+        unet(x, t, context=-words),
+    )
     assert min(difference(other, expected) for other in others) > 0.01
 
     picture = torch.rand(1, 3, 32, 64, generator=generator) * 2 - 1

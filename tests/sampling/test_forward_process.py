@@ -39,7 +39,9 @@ def test_alpha_bar_is_the_product_of_what_each_step_leaves(process: ForwardProce
 
 
 @pytest.mark.parametrize("time", [1, 10, 250, 1000])
-def test_the_chain_and_the_closed_form_have_the_same_mean_and_variance(process: ForwardProcess, draw, time: int):
+def test_the_chain_and_the_closed_form_have_the_same_mean_and_variance(
+    process: ForwardProcess, draw, time: int
+):
     *_, walked = process.chain(np.full(SAMPLES, X0), draw, time)
     at_once = process.at_once(np.full(SAMPLES, X0), draw(), time)
     mean, variance = X0 * math.sqrt(process.alpha_bar(time)), 1 - process.alpha_bar(time)
@@ -63,7 +65,9 @@ def test_at_time_0_the_picture_is_untouched(process: ForwardProcess, draw):
 
 
 @pytest.mark.parametrize(("count", "first", "last"), [(2, 0, 1000), (9, 0, 1000), (1000, 0, 1000)])
-def test_times_are_spread_from_the_picture_to_noise(process: ForwardProcess, count: int, first: int, last: int):
+def test_times_are_spread_from_the_picture_to_noise(
+    process: ForwardProcess, count: int, first: int, last: int
+):
     times = process.times(count)
     assert (len(times), times[0], times[-1]) == (count, first, last)
     assert times == sorted(set(times))

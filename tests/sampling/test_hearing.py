@@ -10,15 +10,25 @@ from modules.sampling.schedules import SCHEDULES
 LOUD = {"s_churn": 1.0, "eta_ddim": 1.0}
 
 
-def heard_by(sampler: str, schedule: str = "Uniform", from_noise: bool = True, **options) -> set[str]:
+def heard_by(
+    sampler: str, schedule: str = "Uniform", from_noise: bool = True, **options
+) -> set[str]:
     settings = SamplingSettings(**{**LOUD, **options})
     return {*heard(SAMPLERS.get(sampler), SCHEDULES.get(schedule), settings, from_noise)}
 
 
 def test_options_that_some_run_hears_are_options():
     assert set(SamplingSettings.model_fields) >= HEARD_BY_SOME
-    assert {"rho", "s_churn", "uni_pc_order", "beta_dist_alpha", "sgm_noise_multiplier"} <= HEARD_BY_SOME
-    assert not {"randn_source", "tiling", "sd_noise_schedule"} & HEARD_BY_SOME, "every run hears them"
+    assert {
+        "rho",
+        "s_churn",
+        "uni_pc_order",
+        "beta_dist_alpha",
+        "sgm_noise_multiplier",
+    } <= HEARD_BY_SOME
+    assert not {"randn_source", "tiling", "sd_noise_schedule"} & HEARD_BY_SOME, (
+        "every run hears them"
+    )
 
 
 def test_a_k_diffusion_sampler_hears_its_schedule_and_a_timestep_sampler_does_not():
@@ -35,7 +45,9 @@ def test_noise_of_a_strength_of_nothing_is_not_heard():
     assert "eta_noise_seed_delta" in heard_by("LCM")
 
 
-@pytest.mark.parametrize(("name", "is_heard"), [("DPM++ 2M", True), ("DPM2", False), ("DDIM", True)])
+@pytest.mark.parametrize(
+    ("name", "is_heard"), [("DPM++ 2M", True), ("DPM2", False), ("DDIM", True)]
+)
 def test_a_level_that_is_discarded_anyway_is_not_discarded_by_the_option(name: str, is_heard: bool):
     assert ("always_discard_next_to_last_sigma" in heard_by(name)) == is_heard
 

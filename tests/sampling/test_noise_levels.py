@@ -40,7 +40,9 @@ def test_sigmas_out_of_range_are_clipped_to_the_trained_timesteps():
 def test_strided_levels_are_counted_from_the_last():
     levels = sd1_levels().snapped(20)
     assert levels.count == 50
-    assert levels.sigmas[[0, -1]] == pytest.approx([sd1_levels().sigma_at(19), sd1_levels().largest])
+    assert levels.sigmas[[0, -1]] == pytest.approx(
+        [sd1_levels().sigma_at(19), sd1_levels().largest]
+    )
     assert [levels.timestep_at(sigma) for sigma in levels.sigmas[[0, 1, -1]]] == [19, 39, 999]
 
 

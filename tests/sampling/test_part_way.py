@@ -19,7 +19,9 @@ SD1 = sd1_levels()
 
 
 def course_of(name: str, steps: int = 20, schedule: str = "Karras", **options) -> Course:
-    return Course(SAMPLERS.get(name), SCHEDULES.get(schedule), steps, SD1, SamplingSettings(**options))
+    return Course(
+        SAMPLERS.get(name), SCHEDULES.get(schedule), steps, SD1, SamplingSettings(**options)
+    )
 
 
 def begun(name: str, strength: float, steps: int = 20, exact: bool = False) -> Start:
@@ -33,7 +35,8 @@ def timesteps_of(start: Start) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("strength", "updates"), [(0.75, 16), (0.5, 11), (0.3, 7), (1.0, 20), (0.0, 1), (0.04, 1), (0.05, 2)]
+    ("strength", "updates"),
+    [(0.75, 16), (0.5, 11), (0.3, 7), (1.0, 20), (0.0, 1), (0.04, 1), (0.05, 2)],
 )
 @pytest.mark.parametrize("name", ["Euler", "DPM++ 3M SDE"])
 def test_twenty_steps_are_cut_as_in_a1111(name: str, strength: float, updates: int):
@@ -48,7 +51,9 @@ def test_a_full_strength_keeps_every_step(steps: int):
     assert begun("Euler", 1.0, steps).sigmas == course_of("Euler", steps).whole().sigmas
 
 
-@pytest.mark.parametrize(("strength", "steps", "of"), [(0.75, 20, 26), (0.5, 7, 14), (1.0, 20, 20), (0.1, 150, 1500)])
+@pytest.mark.parametrize(
+    ("strength", "steps", "of"), [(0.75, 20, 26), (0.5, 7, 14), (1.0, 20, 20), (0.1, 150, 1500)]
+)
 def test_exact_steps_are_the_last_of_a_longer_schedule(strength: float, steps: int, of: int):
     start = begun("Euler", strength, steps, exact=True)
     assert start.sigmas == tuple(course_of("Euler", of).sigmas(of)[-steps - 1 :])
@@ -65,7 +70,9 @@ def test_exact_steps_at_no_strength_are_none(name: str):
     [(0.75, 751, 701, 14), (0.5, 501, 451, 9), (1.0, 951, 901, 18), (0.1, 101, 51, 1)],
 )
 @pytest.mark.parametrize("name", ["DDIM", "DDIM CFG++", "PLMS"])
-def test_ddim_noises_to_the_timestep_before_its_first(name: str, strength, noised_to, first, updates):
+def test_ddim_noises_to_the_timestep_before_its_first(
+    name: str, strength, noised_to, first, updates
+):
     start = begun(name, strength)
     assert SD1.timestep_at(start.noised_to) == pytest.approx(noised_to)
     assert timesteps_of(start)[0] == pytest.approx(first)
@@ -103,13 +110,21 @@ def test_the_dpm_solver_goes_from_the_first_level_to_the_next_to_last(name: str)
 
 
 @pytest.mark.parametrize("name", ["DPM fast", "DPM adaptive"])
-def test_a_whole_run_of_the_dpm_solver_spans_the_model_and_begins_with_the_schedules_noise(name: str):
+def test_a_whole_run_of_the_dpm_solver_spans_the_model_and_begins_with_the_schedules_noise(
+    name: str,
+):
     start = course_of(name, schedule="DDIM").whole()
     assert (start.sigmas[0], start.sigmas[-1]) == (SD1.largest, SD1.smallest)
-    assert start.noised_to == course_of(name, schedule="DDIM").sigmas(20)[0] == pytest.approx(11.0, abs=0.2)
+    assert (
+        start.noised_to
+        == course_of(name, schedule="DDIM").sigmas(20)[0]
+        == pytest.approx(11.0, abs=0.2)
+    )
 
 
-@pytest.mark.parametrize(("name", "strength"), [("DDIM", 0.0), ("PLMS", 0.05), ("UniPC", 0.05), ("DPM fast", 0.0)])
+@pytest.mark.parametrize(
+    ("name", "strength"), [("DDIM", 0.0), ("PLMS", 0.05), ("UniPC", 0.05), ("DPM fast", 0.0)]
+)
 def test_a_run_without_an_update_is_refused(name: str, strength: float):
     assert course_of(name).part_way(strength) is None
     with pytest.raises(UserError, match=f"{name} with 20 steps makes no update"):
@@ -127,7 +142,9 @@ def test_one_step_of_a_timestep_sampler_is_refused(name: str):
 def test_the_first_noise_is_scaled_as_the_option_says():
     first = course_of("Euler").whole().sigmas[0]
     assert course_of("Euler").whole().noised_to == first
-    assert course_of("Euler", sgm_noise_multiplier=True).whole().noised_to == pytest.approx(math.hypot(1, first))
+    assert course_of("Euler", sgm_noise_multiplier=True).whole().noised_to == pytest.approx(
+        math.hypot(1, first)
+    )
     assert course_of("DDIM").whole().noised_to == pytest.approx(math.hypot(1, SD1.sigma_at(951)))
 
 
@@ -152,8 +169,15 @@ def test_the_motion_goes_over_the_whole_schedule():
 
 def test_options_and_samplers_change_the_models_levels():
     assert course_of("Euler").levels is SD1
-    assert course_of("Euler", enable_quantization=True).levels.timestep_at(SD1.sigma_at(500.4)) == 500
+    assert (
+        course_of("Euler", enable_quantization=True).levels.timestep_at(SD1.sigma_at(500.4)) == 500
+    )
     assert course_of("DDIM", enable_quantization=True).levels is SD1
     assert course_of("LCM", enable_quantization=True).levels.count == 50
     assert course_of("DDIM", sd_noise_schedule="Zero Terminal SNR").levels.largest > 4000
-    assert course_of("LCM", sd_noise_schedule="Zero Terminal SNR", use_downcasted_alpha_bar=True).levels.largest > 4000
+    assert (
+        course_of(
+            "LCM", sd_noise_schedule="Zero Terminal SNR", use_downcasted_alpha_bar=True
+        ).levels.largest
+        > 4000
+    )

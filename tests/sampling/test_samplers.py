@@ -30,7 +30,9 @@ def karras(steps: int) -> list[float]:
 
 
 def course_of(row: Sampler, steps: int, **options) -> Course:
-    return Course(row, SCHEDULES.get(row.automatic), steps, sd1_levels(), SamplingSettings(**options))
+    return Course(
+        row, SCHEDULES.get(row.automatic), steps, sd1_levels(), SamplingSettings(**options)
+    )
 
 
 def answer(row: Sampler, value: float) -> float | tuple[float, float]:
@@ -41,7 +43,9 @@ def error_of(run: SamplerFn, steps: int, settings: SamplingSettings = DEFAULTS) 
     """Return the largest distance to the exact walk, down to the smallest trained level."""
     sigmas = karras(steps)[:-1]
     exact = DATA.walked(STARTS, sigmas[0], sigmas[-1])
-    return float(np.abs(drive(run, STARTS, sigmas, DATA.denoised, Silence(), settings) - exact).max())
+    return float(
+        np.abs(drive(run, STARTS, sigmas, DATA.denoised, Silence(), settings) - exact).max()
+    )
 
 
 def test_euler_follows_its_formula():
@@ -84,7 +88,11 @@ def test_dpmpp_2m_follows_the_published_recursion():
     assert drive(dpmpp_2m, 5.0, sigmas, DATA.denoised) == pytest.approx(x, rel=1e-12)
 
 
-@pytest.mark.parametrize("row", [row for row in COUNTED if row.kind is K_DIFFUSION and not row.own_levels], ids=lambda row: row.name)
+@pytest.mark.parametrize(
+    "row",
+    [row for row in COUNTED if row.kind is K_DIFFUSION and not row.own_levels],
+    ids=lambda row: row.name,
+)
 def test_a_walk_to_zero_ends_on_the_prediction(row: Sampler):
     result = drive(row.run, 9.0, [14.0, 2.0, 0.0], lambda x, sigma: 1.25, Silence())
     assert result == pytest.approx(1.25, abs=0.6 if row.name == "LMS" else 1e-9)
@@ -110,19 +118,25 @@ def test_euler_a_keeps_the_distribution_of_the_data():
     sigmas = karras(150)
     count = 100_000
     start = DATA.mean + math.hypot(sigmas[0], DATA.spread) * draw.standard_normal(count)
-    result = drive(euler_ancestral, start, sigmas, DATA.denoised, lambda: draw.standard_normal(count))
+    result = drive(
+        euler_ancestral, start, sigmas, DATA.denoised, lambda: draw.standard_normal(count)
+    )
     assert result.mean() == pytest.approx(DATA.mean, abs=0.02)
     assert result.std() == pytest.approx(DATA.spread, rel=0.03)
 
 
 @pytest.mark.parametrize(("sigma", "sigma_next"), [(8, 3), (1, 0.9), (14, 0.001), (2, 0)])
-def test_an_ancestral_step_renews_noise_without_changing_its_amount(sigma: float, sigma_next: float):
+def test_an_ancestral_step_renews_noise_without_changing_its_amount(
+    sigma: float, sigma_next: float
+):
     down, up = ancestral_step(sigma, sigma_next)
     assert down**2 + up**2 == pytest.approx(sigma_next**2)
     assert up == pytest.approx(sigma_next * math.sqrt(1 - sigma_next**2 / sigma**2))
 
 
-@pytest.mark.parametrize("name", ["Heun", "DPM2", "DPM++ 2S a", "DPM++ SDE", "DPM++ 2M SDE", "DPM++ 2M SDE Heun", "LMS"])
+@pytest.mark.parametrize(
+    "name", ["Heun", "DPM2", "DPM++ 2S a", "DPM++ SDE", "DPM++ 2M SDE", "DPM++ 2M SDE Heun", "LMS"]
+)
 def test_a_sampler_without_noise_converges_with_second_order(name: str):
     run = SAMPLERS.get(name).run
     errors = [error_of(run, steps, SamplingSettings(eta_ancestral=0)) for steps in (40, 80)]
@@ -131,7 +145,9 @@ def test_a_sampler_without_noise_converges_with_second_order(name: str):
 
 def test_a_third_former_prediction_brings_dpmpp_3m_sde_nearer():
     without_noise = SamplingSettings(eta_ancestral=0)
-    third, second = (error_of(SAMPLERS.get(f"DPM++ {n}M SDE").run, 40, without_noise) for n in (3, 2))
+    third, second = (
+        error_of(SAMPLERS.get(f"DPM++ {n}M SDE").run, 40, without_noise) for n in (3, 2)
+    )
     assert third < second / 2
 
 
@@ -139,7 +155,9 @@ def test_a_third_former_prediction_brings_dpmpp_3m_sde_nearer():
 def test_a_sampler_with_levels_of_its_own_is_near_the_exact_walk(name: str):
     row = SAMPLERS.get(name)
     start = course_of(row, 30).whole()
-    result = drive(row.run, STARTS, start.sigmas, DATA.denoised, Silence(), SamplingSettings(eta_ancestral=0))
+    result = drive(
+        row.run, STARTS, start.sigmas, DATA.denoised, Silence(), SamplingSettings(eta_ancestral=0)
+    )
     if row.kind is TIMESTEPS:
         result = result * math.hypot(1, start.sigmas[-1])
     exact = DATA.walked(STARTS, start.sigmas[0], start.sigmas[-1])
@@ -173,7 +191,10 @@ def test_a_sampler_with_levels_of_its_own_is_near_the_exact_walk(name: str):
 )
 def test_a_run_asks_the_network_as_often_as_in_a1111(name: str, steps: int, calls: int):
     row = SAMPLERS.get(name)
-    assert len(visited_levels(row.run, course_of(row, steps).whole().sigmas, reply=answer(row, 0.0))) == calls
+    assert (
+        len(visited_levels(row.run, course_of(row, steps).whole().sigmas, reply=answer(row, 0.0)))
+        == calls
+    )
 
 
 @pytest.mark.parametrize("row", COUNTED, ids=lambda row: row.name)
@@ -209,7 +230,14 @@ class Fresh:
 def test_a_sampler_listens_to_the_options_that_it_names_and_to_no_other(row: Sampler):
     def result(**options: float) -> tuple[float, int, int]:
         course, noise = course_of(row, 20, **options), Fresh()
-        x = drive(row.run, 3.0, course.whole().sigmas, lambda x, _: answer(row, math.tanh(x)), noise, course.settings)
+        x = drive(
+            row.run,
+            3.0,
+            course.whole().sigmas,
+            lambda x, _: answer(row, math.tanh(x)),
+            noise,
+            course.settings,
+        )
         return x, noise.count, noise.between_count
 
     changes = {
@@ -231,7 +259,14 @@ def test_a_sampler_listens_to_the_options_that_it_names_and_to_no_other(row: Sam
 
 def test_churn_uses_up_a_draw_at_every_step():
     noise = Fresh()
-    drive(euler, 3.0, karras(10), DATA.denoised, noise, SamplingSettings(s_churn=1, s_tmin=1, s_tmax=2))
+    drive(
+        euler,
+        3.0,
+        karras(10),
+        DATA.denoised,
+        noise,
+        SamplingSettings(s_churn=1, s_tmin=1, s_tmax=2),
+    )
     assert noise.count == 10
     drive(euler, 3.0, karras(10), DATA.denoised, noise, SamplingSettings(s_tmin=1, s_tmax=2))
     assert noise.count == 10, "without churn there is nothing that draws"
@@ -242,11 +277,18 @@ def test_restart_goes_back_up_as_in_a1111():
     steps = restart_steps(karras(20))
     assert len(steps) == 20
     assert [steps[0][0], steps[-1][1]] == [karras(20)[0], 0]
-    jumps = [(before[1], after[0]) for before, after in itertools.pairwise(steps) if after[0] > before[1]]
+    jumps = [
+        (before[1], after[0]) for before, after in itertools.pairwise(steps) if after[0] > before[1]
+    ]
     walked = karras_between(11, karras(20)[-2], karras(20)[0])
-    assert jumps == [(min(walked, key=lambda s: abs(s - 0.1)), min(walked, key=lambda s: abs(s - 2)))]
+    assert jumps == [
+        (min(walked, key=lambda s: abs(s - 0.1)), min(walked, key=lambda s: abs(s - 2)))
+    ]
     assert len(restart_steps(karras(40))) == 40
-    assert sum(after[0] > before[1] for before, after in itertools.pairwise(restart_steps(karras(40)))) == 2
+    assert (
+        sum(after[0] > before[1] for before, after in itertools.pairwise(restart_steps(karras(40))))
+        == 2
+    )
 
 
 def test_the_samplers_are_a1111s_in_its_order():
@@ -260,7 +302,8 @@ def test_automatic_stands_for_a_schedule_with_levels(row: Sampler):
 
 def test_automatic_means_what_it_means_in_a1111():
     by_schedule = {
-        schedule: {row.name for row in SAMPLERS if row.automatic == schedule} for schedule in ("Karras", "Exponential")
+        schedule: {row.name for row in SAMPLERS if row.automatic == schedule}
+        for schedule in ("Karras", "Exponential")
     }
     assert by_schedule == {
         "Karras": {"DPM++ 2M", "DPM++ SDE", "DPM++ 2S a", "DPM2", "DPM2 a", "Restart"},
@@ -272,8 +315,17 @@ def test_what_a1111_says_of_its_samplers():
     assert {row.name for row in SAMPLERS if row.calls_per_step == 2} == {
         *("DPM++ SDE", "DPM++ 2S a", "Heun", "DPM2", "DPM2 a", "Restart"),
     }
-    assert {row.name for row in SAMPLERS if row.discards_next_to_last} == {"DPM++ 3M SDE", "DPM2", "DPM2 a"}
-    assert {row.name for row in SAMPLERS if row.kind is TIMESTEPS} == {"DDIM", "DDIM CFG++", "PLMS", "UniPC"}
+    assert {row.name for row in SAMPLERS if row.discards_next_to_last} == {
+        "DPM++ 3M SDE",
+        "DPM2",
+        "DPM2 a",
+    }
+    assert {row.name for row in SAMPLERS if row.kind is TIMESTEPS} == {
+        "DDIM",
+        "DDIM CFG++",
+        "PLMS",
+        "UniPC",
+    }
 
 
 @pytest.mark.parametrize(
@@ -294,5 +346,7 @@ def test_a_sampler_answers_to_a1111s_aliases(alias: str, name: str):
 
 def test_dpm_adaptive_ends_when_the_network_overflows():
     row = SAMPLERS.get("DPM adaptive")
-    result = drive(row.run, STARTS, course_of(row, 10).whole().sigmas, lambda x, sigma: x * math.nan, Silence())
+    result = drive(
+        row.run, STARTS, course_of(row, 10).whole().sigmas, lambda x, sigma: x * math.nan, Silence()
+    )
     assert np.isnan(result).all()

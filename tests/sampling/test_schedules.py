@@ -41,7 +41,13 @@ def sigmas_of(name: str, steps: int = 10, **options) -> list[float]:
 
 def test_schedules_stand_in_a1111s_order_with_its_names():
     names = "automatic uniform karras exponential polyexponential sgm_uniform kl_optimal align_your_steps"
-    assert [row.api_name for row in SCHEDULES] == [*names.split(), "simple", "normal", "ddim", "beta"]
+    assert [row.api_name for row in SCHEDULES] == [
+        *names.split(),
+        "simple",
+        "normal",
+        "ddim",
+        "beta",
+    ]
     assert all(SCHEDULES.get(row.api_name) is row for row in SCHEDULES)
     assert SCHEDULES.get("SGMUniform").name == "SGM Uniform"
     assert [row.name for row in SCHEDULES if row.sigmas is None] == ["Automatic"]
@@ -49,7 +55,9 @@ def test_schedules_stand_in_a1111s_order_with_its_names():
 
 @pytest.mark.parametrize("name", MEASURED)
 def test_a_schedule_of_ten_steps_is_a1111s(name: str):
-    assert sigmas_of(name) == pytest.approx([float(number) for number in MEASURED[name].split()], abs=6e-5)
+    assert sigmas_of(name) == pytest.approx(
+        [float(number) for number in MEASURED[name].split()], abs=6e-5
+    )
 
 
 def test_every_schedule_is_measured():
@@ -68,7 +76,9 @@ def test_a_schedule_falls_within_the_models_range(steps: int, row: Schedule):
     assert sigmas[-1] == (pytest.approx(SD1.smallest) if row.name == "KL Optimal" else 0)
 
 
-@pytest.mark.parametrize(("steps", "levels"), [(2, 2), (10, 10), (20, 20), (30, 31), (150, 167), (600, 999)])
+@pytest.mark.parametrize(
+    ("steps", "levels"), [(2, 2), (10, 10), (20, 20), (30, 31), (150, 167), (600, 999)]
+)
 def test_ddim_visits_as_many_levels_as_its_stride_leaves(steps: int, levels: int):
     assert len(sigmas_of("DDIM", steps)) == levels + 1
 
@@ -81,7 +91,9 @@ def test_eleven_steps_are_the_published_levels_of_align_your_steps():
 @given(
     low=st.floats(0.03, 1),
     high=st.floats(1.5, 14),
-    name=st.sampled_from(["Karras", "Exponential", "Polyexponential", "SGM Uniform", "KL Optimal", "Normal", "Beta"]),
+    name=st.sampled_from(
+        ["Karras", "Exponential", "Polyexponential", "SGM Uniform", "KL Optimal", "Normal", "Beta"]
+    ),
 )
 def test_a_range_of_ones_own_is_spanned(low: float, high: float, name: str):
     sigmas = sigmas_of(name, sigma_min=low, sigma_max=high)
@@ -103,7 +115,9 @@ def test_a_range_of_ones_own_is_spanned(low: float, high: float, name: str):
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_a_schedule_listens_to_the_options_that_it_names_and_to_no_other(row: Schedule, change: dict):
+def test_a_schedule_listens_to_the_options_that_it_names_and_to_no_other(
+    row: Schedule, change: dict
+):
     changed = sigmas_of(row.name, **change) != sigmas_of(row.name)
     assert changed == (next(iter(change)) in row.options)
 

@@ -34,7 +34,13 @@ def pictures(engine: Engine) -> Path:
 
 def raw(**values: Any) -> dict[str, Any]:
     defaults = Img2ImgRequest(width=64, height=64, steps=2).model_dump()
-    extras = {"init_image_strokes": "", "scale_by": 1, "batch_files": None, "batch_folder": "", "batch_output": ""}
+    extras = {
+        "init_image_strokes": "",
+        "scale_by": 1,
+        "batch_files": None,
+        "batch_folder": "",
+        "batch_output": "",
+    }
     return {**defaults, **extras, "batch_own_size": False, **values}
 
 
@@ -44,16 +50,22 @@ def finished(engine: Engine, form: Form, **values: Any) -> Any:
     return batch.status()
 
 
-def test_a_folder_is_repainted_file_by_file_into_a_folder_of_its_own(engine: Engine, form: Form, pictures: Path):
+def test_a_folder_is_repainted_file_by_file_into_a_folder_of_its_own(
+    engine: Engine, form: Form, pictures: Path
+):
     status = finished(engine, form, batch_folder="inputs/pets", batch_output="done")
-    assert [one.path for one in status.images] == [engine.paths.outputs / "done" / n for n in ("ant.png", "cat.png")]
+    assert [one.path for one in status.images] == [
+        engine.paths.outputs / "done" / n for n in ("ant.png", "cat.png")
+    ]
     (note,) = status.notes
     assert note.startswith("bee.png: ") and "\n" not in note
     with Image.open(status.images[1].path) as image:
         assert image.size == (64, 64)
 
 
-def test_each_picture_may_keep_its_own_size_times_the_factor(engine: Engine, form: Form, pictures: Path):
+def test_each_picture_may_keep_its_own_size_times_the_factor(
+    engine: Engine, form: Form, pictures: Path
+):
     files = [{"path": str(pictures / name)} for name in ("cat.png", "ant.png")]
     status = finished(engine, form, batch_files=files, batch_own_size=True, scale_by=2)
     assert [Image.open(one.path).size for one in status.images] == [(256, 128), (128, 144)]
@@ -74,6 +86,8 @@ def test_a_file_that_is_gone_is_told(engine: Engine, form: Form):
         ({"batch_folder": "inputs/pets", "batch_output": "../up"}, UserError),
     ],
 )
-def test_what_cannot_be_begun_is_said_at_once(engine: Engine, form: Form, pictures: Path, values: dict, error: type):
+def test_what_cannot_be_begun_is_said_at_once(
+    engine: Engine, form: Form, pictures: Path, values: dict, error: type
+):
     with pytest.raises(error):
         _begin(engine, form, raw(**values))

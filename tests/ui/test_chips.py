@@ -15,14 +15,22 @@ WANTED = {"sd_model_checkpoint": "sub/second.safetensors", "sd_vae": "None", "st
 
 def test_what_is_wanted_and_not_so_already_becomes_a_chip_and_a_request_again(engine: Engine):
     chips = chips_of(engine, WANTED, {"CLIP_stop_at_last_layers": 2, "eta_ancestral": 0.5})
-    assert chips == ["Checkpoint: sub/second.safetensors", "SD VAE: None", "Clip skip: 2", "Eta: 0.5"]
+    assert chips == [
+        "Checkpoint: sub/second.safetensors",
+        "SD VAE: None",
+        "Clip skip: 2",
+        "Eta: 0.5",
+    ]
     fields, options = read_chips(chips)
     assert fields == {"sd_model_checkpoint": "sub/second.safetensors", "sd_vae": "None"}
     assert options == {"CLIP_stop_at_last_layers": 2, "eta_ancestral": 0.5}
 
 
 def test_what_is_so_already_is_no_chip(engine: Engine):
-    assert chips_of(engine, {"sd_model_checkpoint": "first.safetensors", "sd_vae": "Automatic"}, {}) == []
+    assert (
+        chips_of(engine, {"sd_model_checkpoint": "first.safetensors", "sd_vae": "Automatic"}, {})
+        == []
+    )
 
 
 def test_a_form_reads_its_chips_as_overrides_and_keeps_them(engine: Engine):

@@ -8,9 +8,17 @@ from tests.models.files import shapes_of, write_safetensors
 
 def test_the_bar_offers_what_the_option_declares(engine: Engine):
     engine.change_settings({"CLIP_stop_at_last_layers": 2})
-    parts = {c["props"].get("elem_id"): c["props"] for c in build_page(engine).get_config_file()["components"]}
+    parts = {
+        c["props"].get("elem_id"): c["props"]
+        for c in build_page(engine).get_config_file()["components"]
+    }
     slider = parts["setting_CLIP_stop_at_last_layers"]
-    assert (slider["label"], slider["minimum"], slider["maximum"], slider["value"]) == ("Clip skip", 1, 12, 2)
+    assert (slider["label"], slider["minimum"], slider["maximum"], slider["value"]) == (
+        "Clip skip",
+        1,
+        12,
+        2,
+    )
 
 
 def test_the_slider_is_there_only_where_it_has_an_effect(engine: Engine):

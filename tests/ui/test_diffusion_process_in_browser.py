@@ -48,19 +48,25 @@ def test_a_picture_becomes_noise_before_ones_eyes(process, picture: Path):
     process.wait_for_selector("#process_moments table")
     assert process.locator("#process_strip figure").count() == 5
     captions = process.locator("#process_strip figcaption").all_inner_texts()
-    assert [text.split("\n")[0] for text in captions] == [f"t = {t}" for t in (0, 250, 500, 750, 1000)]
+    assert [text.split("\n")[0] for text in captions] == [
+        f"t = {t}" for t in (0, 250, 500, 750, 1000)
+    ]
     assert "48 times fewer" in process.inner_text("#process_numbers")
     process.wait_for_selector("#process_trained .main-svg")
     process.wait_for_selector("#process_forward_histogram .main-svg")
 
     show_forward(process, 1001)
-    process.wait_for_selector("#process_forward_message p:has-text('1001 timesteps cannot be shown')")
+    process.wait_for_selector(
+        "#process_forward_message p:has-text('1001 timesteps cannot be shown')"
+    )
     assert process.locator("#process_strip figure").count() == 5, "what was drawn stays"
 
 
 def test_without_a_picture_a_sentence_asks_for_one(process):
     show_forward(process)
-    process.wait_for_selector("#process_forward_message p:has-text('There is no picture. Put one in.')")
+    process.wait_for_selector(
+        "#process_forward_message p:has-text('There is no picture. Put one in.')"
+    )
 
 
 def test_noise_becomes_a_picture_step_by_step(process, server):
@@ -74,7 +80,9 @@ def test_noise_becomes_a_picture_step_by_step(process, server):
 
     process.fill("#process_step input[type=number]", "1")
     process.keyboard.press("Tab")
-    process.wait_for_selector("#process_caption:has-text('Evaluation 1: sigma 14.615, timestep 999')")
+    process.wait_for_selector(
+        "#process_caption:has-text('Evaluation 1: sigma 14.615, timestep 999')"
+    )
 
     process.click("#process_animate")
     process.wait_for_selector("#process_animation a[download]")

@@ -18,10 +18,20 @@ def test_a_size_that_is_not_valid_says_nothing():
 
 
 def test_the_page_offers_every_field_of_the_second_pass_and_of_variations(engine: Engine):
-    parts = {c["props"].get("elem_id"): c["props"] for c in build_page(engine).get_config_file()["components"]}
+    parts = {
+        c["props"].get("elem_id"): c["props"]
+        for c in build_page(engine).get_config_file()["components"]
+    }
     upscalers = [choice[0] for choice in parts["txt2img_hr_upscaler"]["choices"]]
     assert upscalers == engine.upscalers.names()
     assert "from 512x512 to 1024x1024" in parts["txt2img_hires_size"]["value"]
     assert parts["txt2img_hr_sampler_name"]["choices"][0] == ("The same", "")
-    for name in ("enable_hr", "hr_scale", "hr_resize_x", "hr_prompt", "subseed", "subseed_strength"):
+    for name in (
+        "enable_hr",
+        "hr_scale",
+        "hr_resize_x",
+        "hr_prompt",
+        "subseed",
+        "subseed_strength",
+    ):
         assert f"txt2img_{name}" in parts

@@ -91,17 +91,28 @@ def test_a_preview_is_shown_while_the_job_runs(page):
 
 
 def test_the_queue_tab_shows_a_job_and_stops_retries_and_pauses(server, page):
-    body = {"task": "txt2img", "prompt": "a queue of hearts", "steps": 20, "width": 64, "height": 64, "n_iter": 500}
+    body = {
+        "task": "txt2img",
+        "prompt": "a queue of hearts",
+        "steps": 20,
+        "width": 64,
+        "height": 64,
+        "n_iter": 500,
+    }
     headers = {"content-type": "application/json"}
     url = f"{server.url}api/v1/jobs"
-    urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=10).close()
+    urllib.request.urlopen(
+        urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=10
+    ).close()
     page.click("button[role=tab]:has-text('Queue')")
     running = ".queue-jobs .queue-job[data-state=running]"
     page.wait_for_selector(f"{running} .queue-prompt:has-text('a queue of hearts')")
     page.wait_for_selector(f"{running} .queue-thumbnails img")
 
     page.click(f"{running} [data-queue=finish]")
-    page.wait_for_selector(".queue-past .queue-job:first-child .queue-state:has-text('of 500 pictures were finished')")
+    page.wait_for_selector(
+        ".queue-past .queue-job:first-child .queue-state:has-text('of 500 pictures were finished')"
+    )
 
     page.click("#queue [data-queue=pause]")
     page.wait_for_selector(".queue-words:has-text('Paused')")
@@ -251,7 +262,9 @@ def test_the_largest_seed_is_never_rounded_and_its_picture_is_made_again_by_png_
     fill_form(page, "a red circle", steps=3, side=64)
     page.fill("#txt2img_seed input", "9007199254740993")
     page.click("#txt2img_generate")
-    page.wait_for_selector("#txt2img_message p:has-text('Seed is 9007199254740993; the largest valid')")
+    page.wait_for_selector(
+        "#txt2img_message p:has-text('Seed is 9007199254740993; the largest valid')"
+    )
     page.fill("#txt2img_seed input", "9007199254740991")
     page.click("#txt2img_generate")
     page.wait_for_selector("#txt2img_infotext pre:has-text('Seed: 9007199254740991')")
@@ -262,11 +275,15 @@ def test_the_largest_seed_is_never_rounded_and_its_picture_is_made_again_by_png_
     page.wait_for_selector("#png_info_fields td:has-text('9007199254740991')")
     assert page.inner_text("#png_info_infotext pre").startswith("a red circle")
     page.click("#png_info_generate")
-    page.wait_for_selector("#png_info_verdict p:has-text('Identical: all 4096 pixels are the same.')")
+    page.wait_for_selector(
+        "#png_info_verdict p:has-text('Identical: all 4096 pixels are the same.')"
+    )
     page.wait_for_selector("#png_info_gallery img")
 
     page.click("#png_info_to_txt2img")
-    page.wait_for_function("document.querySelector('#txt2img_seed input').value === '9007199254740991'")
+    page.wait_for_function(
+        "document.querySelector('#txt2img_seed input').value === '9007199254740991'"
+    )
 
 
 def test_an_infotext_pasted_into_the_prompt_box_fills_the_form_and_its_chip_can_be_taken_away(page):
@@ -278,12 +295,16 @@ def test_an_infotext_pasted_into_the_prompt_box_fills_the_form_and_its_chip_can_
     assert page.input_value("#txt2img_prompt textarea") == "a green star"
     assert page.input_value("#txt2img_steps input[type=number]") == "3"
     page.click("#txt2img_generate")
-    page.wait_for_selector("#txt2img_infotext pre:has-text('Seed: 11, Size: 64x64'):has-text('Clip skip: 2')")
+    page.wait_for_selector(
+        "#txt2img_infotext pre:has-text('Seed: 11, Size: 64x64'):has-text('Clip skip: 2')"
+    )
 
     page.click("#txt2img_chips .token-remove")
     page.wait_for_selector("#txt2img_chips", state="hidden")
     page.click("#txt2img_generate")
-    page.wait_for_selector("#txt2img_infotext pre:has-text('Seed: 11, Size: 64x64'):not(:has-text('Clip skip'))")
+    page.wait_for_selector(
+        "#txt2img_infotext pre:has-text('Seed: 11, Size: 64x64'):not(:has-text('Clip skip'))"
+    )
 
 
 def test_ctrl_c_stops_a_running_job_at_once_and_without_complaint(tmp_path, browser):

@@ -38,7 +38,12 @@ def pasted(engine: Engine, form: Form, text: str) -> tuple[dict[str, Any], Any, 
 def test_an_infotext_in_the_prompt_box_fills_the_form(engine: Engine, form: Form):
     fields, chips, said = pasted(engine, form, TEXT)
     assert (fields["prompt"], fields["negative_prompt"]) == ("a cat", "a dog")
-    assert (fields["steps"], fields["sampler_name"], fields["seed"], fields["height"]) == (7, "DDIM", 9, 128)
+    assert (fields["steps"], fields["sampler_name"], fields["seed"], fields["height"]) == (
+        7,
+        "DDIM",
+        9,
+        128,
+    )
     assert (fields["enable_hr"], fields["subseed_strength"]) == (False, 0)
     assert "n_iter" not in fields
     assert chips == ["Clip skip: 2"]

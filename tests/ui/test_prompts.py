@@ -7,8 +7,18 @@ from modules.prompt.styles import Style
 from modules.ui.prompts import count
 
 
-def shown(engine: Engine, text: str, name: str = "prompt", styles: tuple[str, ...] = (), steps: float = 20.0) -> str:
-    return count(engine, name, text, list(styles), steps).removeprefix('<span class="counter">').removesuffix("</span>")
+def shown(
+    engine: Engine,
+    text: str,
+    name: str = "prompt",
+    styles: tuple[str, ...] = (),
+    steps: float = 20.0,
+) -> str:
+    return (
+        count(engine, name, text, list(styles), steps)
+        .removeprefix('<span class="counter">')
+        .removesuffix("</span>")
+    )
 
 
 @pytest.mark.parametrize(
@@ -25,7 +35,9 @@ def shown(engine: Engine, text: str, name: str = "prompt", styles: tuple[str, ..
         ("cat " * 80, "80/150"),
     ],
 )
-def test_the_counter_tells_how_long_the_longest_text_is_that_is_encoded(engine: Engine, text: str, expected: str):
+def test_the_counter_tells_how_long_the_longest_text_is_that_is_encoded(
+    engine: Engine, text: str, expected: str
+):
     assert shown(engine, text) == expected
 
 

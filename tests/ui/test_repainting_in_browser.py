@@ -83,7 +83,9 @@ def generated(server, page, prefix: str, prompt: str) -> np.ndarray:
         return np.asarray(image.convert("RGB")).astype(int)
 
 
-def test_a_sketched_picture_is_repainted_and_a_reload_keeps_picture_and_strokes(server, page, photo: Path):
+def test_a_sketched_picture_is_repainted_and_a_reload_keeps_picture_and_strokes(
+    server, page, photo: Path
+):
     open_tab(page, "img2img")
     take_out(page, "img2img")
     put_in(page, "img2img", photo)
@@ -97,7 +99,9 @@ def test_a_sketched_picture_is_repainted_and_a_reload_keeps_picture_and_strokes(
     fill(page, "img2img", "a red circle, sketched", denoising_strength=0.05)
     picture = generated(server, page, "img2img", "a red circle, sketched")
     assert picture.shape == (64, 96, 3)
-    assert picture[32, 48, 0] > 80 > picture[4, 48, 0], "the sketch is in the picture that was repainted"
+    assert picture[32, 48, 0] > 80 > picture[4, 48, 0], (
+        "the sketch is in the picture that was repainted"
+    )
 
     page.reload()
     wait_until_filled(page)
@@ -136,7 +140,9 @@ def test_what_is_painted_over_is_repainted_and_the_rest_is_the_originals(server,
     assert not changed[:, 66:].any() and not changed[:8].any() and not changed[56:].any()
 
 
-def test_the_brush_is_finer_when_zoomed_in_the_eraser_erases_and_a_phone_has_room(server, page, photo: Path):
+def test_the_brush_is_finer_when_zoomed_in_the_eraser_erases_and_a_phone_has_room(
+    server, page, photo: Path
+):
     open_tab(page, "inpaint")
     take_out(page, "inpaint")
     put_in(page, "inpaint", photo)
@@ -178,4 +184,7 @@ def test_a_batch_of_uploads_goes_into_a_folder_of_its_own(server, page, photo: P
     page.click("#img2img_batch")
     page.wait_for_selector("#img2img_message p:has-text('bee.png:')")
     page.wait_for_selector("#img2img_generate:visible")
-    assert sorted(path.name for path in server.data.glob("outputs/pets/*")) == ["ant.png", "cat.png"]
+    assert sorted(path.name for path in server.data.glob("outputs/pets/*")) == [
+        "ant.png",
+        "cat.png",
+    ]

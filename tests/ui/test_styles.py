@@ -24,7 +24,12 @@ def press(blocks: gr.Blocks, element: str, *values: Any) -> list[Any]:
 
 
 def test_chosen_styles_are_written_into_the_prompts(blocks: gr.Blocks):
-    assert press(blocks, "txt2img_apply_styles", "a cat", "", ["ink"]) == ["a cat, ink", "photo", [], ""]
+    assert press(blocks, "txt2img_apply_styles", "a cat", "", ["ink"]) == [
+        "a cat, ink",
+        "photo",
+        [],
+        "",
+    ]
 
 
 def test_a_style_that_is_gone_is_told(blocks: gr.Blocks):
@@ -53,7 +58,9 @@ def test_a_name_is_needed(blocks: gr.Blocks, button: str):
 
 
 def test_the_list_offers_what_is_saved(blocks: gr.Blocks):
-    (chosen,) = (one for one in blocks.blocks.values() if getattr(one, "elem_id", "") == "txt2img_styles")
+    (chosen,) = (
+        one for one in blocks.blocks.values() if getattr(one, "elem_id", "") == "txt2img_styles"
+    )
     assert isinstance(chosen, gr.Dropdown)
     assert [name for name, _ in chosen.choices] == ["ink"]
     assert chosen.multiselect

@@ -35,7 +35,13 @@ def form(engine: Engine) -> Form:
 
 
 def values_of(form: Form, **values: Any) -> dict[Any, Any]:
-    given = {"prompt": "a cat", "init_image": None, "depth_map": None, "denoising_strength": 0.5, **values}
+    given = {
+        "prompt": "a cat",
+        "init_image": None,
+        "depth_map": None,
+        "denoising_strength": 0.5,
+        **values,
+    }
     return {form.components[name]: value for name, value in given.items()}
 
 
@@ -49,7 +55,9 @@ def test_a_picture_is_put_in_from_a_file_or_the_clipboard_and_comes_as_a_file(fo
 def test_an_uploaded_picture_becomes_the_requests(form: Form, tmp_path: Path):
     picture = Image.linear_gradient("L").convert("RGB")
     picture.save(tmp_path / "upload.png")
-    read = form.read(values_of(form, init_image={"path": str(tmp_path / "upload.png"), "url": None}))
+    read = form.read(
+        values_of(form, init_image={"path": str(tmp_path / "upload.png"), "url": None})
+    )
     request = validated(DepthRequest, read)
     assert request.init_image == ImageField.from_pil(picture)
     assert (request.depth_map, request.denoising_strength) == (None, 0.5)
@@ -68,7 +76,10 @@ def test_a_file_without_a_place_is_no_picture(form: Form):
 def test_the_browser_is_given_no_picture_to_keep(form: Form, tmp_path: Path):
     values = values_of(form, init_image={"path": str(tmp_path / "upload.png"), "url": None})
     assert form.read_settings(values) == {"prompt": "a cat", "denoising_strength": 0.5}
-    assert restored(form, {"prompt": "a dog", "init_image": "x", "denoising_strength": 7}) == ["a dog", 0.75]
+    assert restored(form, {"prompt": "a dog", "init_image": "x", "denoising_strength": 7}) == [
+        "a dog",
+        0.75,
+    ]
 
 
 def test_the_depth_is_shown_behind_the_pictures_and_not_saved_among_them(
@@ -77,7 +88,9 @@ def test_the_depth_is_shown_behind_the_pictures_and_not_saved_among_them(
     write_listed_depth(idle_engine.paths.checkpoint_folders[0] / "depth.safetensors")
     idle_engine.start()
     picture = ImageField.from_pil(Image.new("RGB", (8, 8)))
-    request = DepthRequest(init_image=picture, width=64, height=64, steps=2, n_iter=2, sd_model_checkpoint="depth")
+    request = DepthRequest(
+        init_image=picture, width=64, height=64, steps=2, n_iter=2, sd_model_checkpoint="depth"
+    )
     job = idle_engine.submit(request)
     assert job.wait(PATIENCE_S)
     gallery, images, *_ = _collector(idle_engine)(job.id)

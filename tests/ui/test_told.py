@@ -19,7 +19,10 @@ def test_a_picture_is_told_by_its_text_its_fields_and_what_is_missing():
     fields = fields_of(words, reading)
     assert "<caption>Written by A1111</caption>" in fields
     assert "<tr><td>Steps</td><td>20</td><td></td></tr>" in fields
-    assert '<tr class="refused"><td>Script</td><td>X/Y/Z plot</td><td>there are no scripts here.</td></tr>' in fields
+    assert (
+        '<tr class="refused"><td>Script</td><td>X/Y/Z plot</td><td>there are no scripts here.</td></tr>'
+        in fields
+    )
     assert "<td>&lt;i&gt;</td><td>nothing here knows this key.</td>" in fields
     assert "The picture was made with gone, which is not here." in report_of(reading)
 
@@ -36,4 +39,7 @@ def test_a_verdict_tells_the_difference_and_what_could_not_be_matched():
     assert '<p class="verdict">Not the same.</p>' in told
     assert "shows where they differ, brightened 25 times.</p>" in told
     assert "<li>One &lt;thing&gt;.</li>" in told
-    assert verdict_of(Verdict("Identical.", (), compare(grey, grey))) == '<p class="verdict">Identical.</p>'
+    assert (
+        verdict_of(Verdict("Identical.", (), compare(grey, grey)))
+        == '<p class="verdict">Identical.</p>'
+    )

@@ -49,7 +49,9 @@ def test_a_request_becomes_a_picture(engine: Engine):
 def test_a_checkpoint_that_cannot_be_loaded_fails_the_job_alone(engine: Engine):
     engine.start()
     folder = engine.paths.checkpoint_folders[0]
-    write_checkpoint(folder / "other.safetensors", changes={"unet_config.params.model_channels": 64})
+    write_checkpoint(
+        folder / "other.safetensors", changes={"unet_config.params.model_channels": 64}
+    )
     engine.models.refresh()
     bad = engine.submit(SMALL.replace(sd_model_checkpoint="other"))
     assert bad.wait(PATIENCE_S)
@@ -115,7 +117,9 @@ def test_an_ended_job_keeps_nothing_of_the_model_alive(engine: Engine):
     write_checkpoint(engine.paths.checkpoint_folders[0] / "next.safetensors", seed=1)
     engine.models.refresh()
     found = engine.models.find("next")
-    executor.load(LoadCheckpoint(plan_model(engine.models, found, engine.settings))).result(PATIENCE_S)
+    executor.load(LoadCheckpoint(plan_model(engine.models, found, engine.settings))).result(
+        PATIENCE_S
+    )
     gc.collect()
     assert ours[0]() is None
     assert isinstance(future.exception(), Cancelled)

@@ -33,7 +33,9 @@ def test_the_error_does_not_mind_shift_and_scale():
 
 
 def test_the_error_is_told_in_parts_of_the_range():
-    wrong = ramp() + torch.tensor([0.1, -0.1]).repeat(4)  # from column to column, so no scale mends it
+    wrong = ramp() + torch.tensor([0.1, -0.1]).repeat(
+        4
+    )  # from column to column, so no scale mends it
     assert abs(relative_error(wrong, ramp()).item() - 0.1) < 0.01
     assert abs(relative_error(5 * wrong, 5 * ramp()).item() - 0.1) < 0.01
 
@@ -55,4 +57,6 @@ def test_other_colors_leave_the_shape():
     scenes = [scene for scene in (sample_shapes(rng) for _ in range(40)) if scene.is_single]
     for scene, other in zip(scenes, recolored(scenes, rng), strict=True):
         assert other.things[0].shape == scene.things[0].shape
-        assert {other.background, other.things[0].color}.isdisjoint({scene.background, scene.things[0].color})
+        assert {other.background, other.things[0].color}.isdisjoint(
+            {scene.background, scene.things[0].color}
+        )

@@ -63,6 +63,8 @@ def test_a_scaled_error_of_the_noise_is_the_error_of_the_velocity():
     x0, x, wrong = noise(0, 3), noise(1, 3), 0.1 * noise(2, 3)
     by_noise = process.noise_between(x0, x, t)
     x0_wrong = process.denoised_by_noise(x, t, by_noise + wrong)
-    velocity, velocity_wrong = (process.velocity(clean, t, process.noise_between(clean, x, t)) for clean in (x0, x0_wrong))
+    velocity, velocity_wrong = (
+        process.velocity(clean, t, process.noise_between(clean, x, t)) for clean in (x0, x0_wrong)
+    )
     scaled = wrong * OBJECTIVES["eps"].scale(process, t)
     assert torch.allclose(velocity_wrong - velocity, scaled, rtol=1e-3, atol=1e-4)

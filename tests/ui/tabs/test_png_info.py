@@ -22,7 +22,9 @@ TEXT = "a cat\nSteps: 4, Sampler: Euler a, CFG scale: 7, Seed: 3, Size: 64x64, M
 @pytest.fixture
 def upload(tmp_path: Path) -> dict[str, Any]:
     path = tmp_path / "upload.png"
-    Image.new("RGB", (64, 64), (3, 0, 0)).save(path, pnginfo=png_info(TEXT))  # what seed 3 draws here
+    Image.new("RGB", (64, 64), (3, 0, 0)).save(
+        path, pnginfo=png_info(TEXT)
+    )  # what seed 3 draws here
     return {"path": str(path)}
 
 
@@ -54,7 +56,9 @@ def test_a_file_that_is_no_picture_is_told_in_one_sentence(
 
 def test_a_picture_without_metadata_says_so(engine: Engine, tmp_path: Path):
     Image.new("RGB", (8, 8)).save(tmp_path / "bare.png")
-    assert "does not tell how it was made" in _shower(engine)({"path": str(tmp_path / "bare.png")})[2]
+    assert (
+        "does not tell how it was made" in _shower(engine)({"path": str(tmp_path / "bare.png")})[2]
+    )
     assert _shower(engine)(None)[:3] == ("", "", "")
 
 
@@ -72,7 +76,9 @@ def test_a_picture_is_made_again_and_compared(engine: Engine, upload: dict[str, 
     ]
 
 
-def test_a_reload_during_the_job_loses_the_comparison_and_says_so(engine: Engine, upload: dict[str, Any]):
+def test_a_reload_during_the_job_loses_the_comparison_and_says_so(
+    engine: Engine, upload: dict[str, Any]
+):
     _, job_id, _, _ = _submitter(engine)(upload)
     assert engine.job(job_id).wait(PATIENCE_S)
     assert "press Reproduce again" in _collector(engine)(job_id, None)[0]
@@ -80,7 +86,9 @@ def test_a_reload_during_the_job_loses_the_comparison_and_says_so(engine: Engine
 
 def test_a_picture_made_from_a_picture_is_not_reproduced_but_told(engine: Engine, tmp_path: Path):
     path = tmp_path / "inpainted.jpg"
-    Image.new("RGB", (64, 64)).save(path, exif=exif_bytes(f"{TEXT}, Denoising strength: 0.5, Mask blur: 4"))
+    Image.new("RGB", (64, 64)).save(
+        path, exif=exif_bytes(f"{TEXT}, Denoising strength: 0.5, Mask blur: 4")
+    )
     asked, job_id, message, _ = _submitter(engine)({"path": str(path)})
     assert (asked, job_id) == (None, "")
     assert "made from another picture" in message
@@ -91,7 +99,10 @@ def test_a_picture_made_from_a_picture_is_not_reproduced_but_told(engine: Engine
 def test_fields_and_picture_are_sent_to_a_tab(engine: Engine, upload: dict[str, Any]):
     message = gr.HTML()
     with gr.Blocks():
-        words, picture = Form(Txt2ImgRequest, engine, "txt2img"), Form(Img2ImgRequest, engine, "img2img")
+        words, picture = (
+            Form(Txt2ImgRequest, engine, "txt2img"),
+            Form(Img2ImgRequest, engine, "img2img"),
+        )
         for form in (words, picture):
             form.remaining()
             form.extras[CHIPS] = build_chips(form.prefix)
