@@ -17,9 +17,9 @@ from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
-from modules.api.asgi import App
-from modules.api.guard import LOOPBACK_NAMES, Guard
+from modules.api.guard import LOOPBACK_NAMES, add_guards
 from modules.api.origins import Origins
 from modules.api.routes import add_routes
 from modules.api.subpath import Subpath
@@ -79,10 +79,10 @@ def serve(flags: Flags) -> int:
     os._exit(0)
 
 
-def make_door(app: App, flags: Flags, credentials: Sequence[Credential]) -> App:
+def make_door(app: ASGIApp, flags: Flags, credentials: Sequence[Credential]) -> ASGIApp:
     """Return the application behind its guard, and below its path if it has one."""
     origins = Origins(split_list(flags.cors_allow_origins), flags.cors_allow_origins_regex or "")
-    door: App = Guard(app, credentials, flags.api_credentials(), names_of(flags.host), origins)
+    door = add_guards(app, credentials, flags.api_credentials(), names_of(flags.host), origins)
     return Subpath(door, flags.root_path) if flags.root_path else door
 
 
@@ -227,7 +227,7 @@ def open_socket(flags: Flags) -> socket.socket:
 class _Server(uvicorn.Server):
     """Starts the engine once the page answers, and stops it before the connections are closed."""
 
-    def __init__(self, app: App, engine: Engine, sock: socket.socket, flags: Flags) -> None:
+    def __init__(self, app: ASGIApp, engine: Engine, sock: socket.socket, flags: Flags) -> None:
         config = uvicorn.Config(
             app,
             log_config=None,

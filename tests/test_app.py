@@ -20,7 +20,7 @@ from PIL import Image
 from starlette.websockets import WebSocketDisconnect
 
 from modules import app
-from modules.api.guard import Guard
+from modules.api.guard import add_guards
 from modules.core.errors import UserError
 from modules.core.flags import Credential, Flags, parse_flags
 from modules.core.paths import Paths
@@ -154,7 +154,7 @@ def whole(place: Path, tokenizer: ClipTokenizer) -> Iterator[tuple[FastAPI, Engi
 
 @pytest.fixture(scope="module")
 def page(whole: tuple[FastAPI, Engine]) -> Iterator[TestClient]:
-    with TestClient(Guard(whole[0]), base_url=HOST) as client:
+    with TestClient(add_guards(whole[0]), base_url=HOST) as client:
         yield client
 
 
@@ -221,7 +221,7 @@ def paths_of(application: FastAPI) -> list[str]:
 
 
 def test_the_password_guards_every_route(whole: tuple[FastAPI, Engine]):
-    guarded = TestClient(Guard(whole[0], [Credential("me", "s3cret")]), base_url=HOST)
+    guarded = TestClient(add_guards(whole[0], [Credential("me", "s3cret")]), base_url=HOST)
     routes = paths_of(whole[0])
     assert len(routes) > 20
     assert any("gradio_api" in path for path in routes)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import MutableMapping
-from typing import Any
 
-from modules.api.asgi import App, Receive, Scope, Send, header_of
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # Several pictures of 64 MB in base64. What is larger is refused before it is kept in memory.
 LARGEST_BODY_BYTES = 256 * 2**20
@@ -19,7 +18,7 @@ _UPLOAD_PATHS = ("/gradio_api/upload", "/upload")
 class BodyLimit:
     """ASGI middleware that answers 413, with words, to a body that is too large, whatever its headers say."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -29,11 +28,11 @@ class BodyLimit:
             return
         uploads = scope["path"].rstrip("/") in _UPLOAD_PATHS
         limit = LARGEST_UPLOAD_BYTES if uploads else LARGEST_BODY_BYTES
-        said = header_of(scope, "content-length")
+        said = Headers(scope=scope).get("content-length", "")
         if said.isdecimal() and int(said) > limit:
-            await _refuse(send, limit)
+            await _refuse(scope, receive, send, limit)
             return
-        meter = _Meter(receive, send, limit)
+        meter = _Meter(scope, receive, send, limit)
         with contextlib.suppress(_TooLarge):
             await self._app(scope, meter.receive, meter.send)
 
@@ -45,7 +44,8 @@ class _TooLarge(Exception):
 class _Meter:
     """Counts a body; once it is too large the call is over and its answer is the refusal."""
 
-    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+        self._scope = scope
         self._receive = receive
         self._send = send
         self._limit = limit
@@ -53,26 +53,24 @@ class _Meter:
         self._answered = False  # the answer has begun, by whomever
         self._refused = False
 
-    async def receive(self) -> MutableMapping[str, Any]:
+    async def receive(self) -> Message:
         message = await self._receive()
         self._count += len(message.get("body", b""))
         if self._count <= self._limit:
             return message
         if not self._answered:
             self._answered = self._refused = True
-            await _refuse(self._send, self._limit)
+            await _refuse(self._scope, self._receive, self._send, self._limit)
         raise _TooLarge
 
-    async def send(self, message: MutableMapping[str, Any]) -> None:
+    async def send(self, message: Message) -> None:
         if self._refused:  # what the route makes of half a body
             return
         self._answered = True
         await self._send(message)
 
 
-async def _refuse(send: Send, limit: int) -> None:
+async def _refuse(scope: Scope, receive: Receive, send: Send, limit: int) -> None:
     sentence = f"The request is too large; at most {limit // 2**20} MiB are taken. Send smaller pictures, or fewer at once."
     body = {"error": "TooLarge", "detail": sentence, "body": "", "errors": sentence}
-    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps(body).encode()})
+    await JSONResponse(body, 413, {"connection": "close"})(scope, receive, send)

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from modules.api.asgi import App, Receive, Scope, Send
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _OURS = ("/sdapi/", "/api/", "/internal/")
 _SERVING = ("file=", "proxy=")
@@ -23,7 +24,7 @@ LARGEST_CALL_BYTES = 64 * 2**20
 class PageGate:
     """ASGI middleware that answers 403 to a call of the page that names a web address as a file."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -32,14 +33,16 @@ class PageGate:
             await self._app(scope, receive, send)
             return
         if _serves_an_address(scope["path"]):
-            await _refuse(send, "This server hands on nothing from other servers.")
+            await _refuse(scope, receive, send, "This server hands on nothing from other servers.")
             return
         if scope["method"] in ("GET", "HEAD") or scope["path"].endswith(_UPLOAD):
             await self._app(scope, receive, send)
             return
         body = await _whole(receive)
         if body is None or _names_an_address(_parsed(body)):
-            await _refuse(send, "A file of the page is an upload, not a web address.")
+            await _refuse(
+                scope, receive, send, "A file of the page is an upload, not a web address."
+            )
             return
         await self._app(scope, _again(body, receive), send)
 
@@ -100,7 +103,7 @@ def _again(body: bytes, receive: Receive) -> Receive:
     """Return a `receive` that delivers the body once more, and then what comes after it."""
     told = False
 
-    async def replay() -> Scope:
+    async def replay() -> Message:
         nonlocal told
         if told:
             return await receive()
@@ -110,7 +113,5 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-async def _refuse(send: Send, sentence: str) -> None:
-    headers = [(b"content-type", b"text/plain; charset=utf-8")]
-    await send({"type": "http.response.start", "status": 403, "headers": headers})
-    await send({"type": "http.response.body", "body": sentence.encode()})
+async def _refuse(scope: Scope, receive: Receive, send: Send, sentence: str) -> None:
+    await PlainTextResponse(sentence, 403)(scope, receive, send)

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modules.api.asgi import App, Receive, Scope, Send
 from modules.api.docs import docs_router
 from modules.api.extras import extras_router
 from modules.api.generation import generation_router
@@ -80,17 +81,17 @@ def add_routes(
 class ProcessTime:
     """ASGI middleware that says in `X-Process-Time` how many seconds an answer took, as A1111 does."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a call on and add the header to what comes back."""
         began = time.monotonic()
 
-        async def timed(message: Scope) -> None:
+        async def timed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                took = f"{time.monotonic() - began:.4f}".encode()
-                message["headers"] = [*message.get("headers", ()), (b"x-process-time", took)]
+                took = f"{time.monotonic() - began:.4f}"
+                MutableHeaders(scope=message).append("x-process-time", took)
             await send(message)
 
         await self._app(scope, receive, timed if scope["type"] == "http" else send)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modules.api.asgi import App, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class Subpath:
@@ -13,7 +13,7 @@ class Subpath:
         prefix: With a slash before it and none behind, such as "/sd".
     """
 
-    def __init__(self, app: App, prefix: str) -> None:
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
         self._app = app
         self._prefix = prefix
 

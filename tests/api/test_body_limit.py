@@ -7,7 +7,7 @@ from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
 from modules.api import body_limit
-from modules.api.guard import Guard
+from modules.api.guard import add_guards
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> TestClient:
     async def count(path: str, request: Request) -> int:
         return len(await request.body())
 
-    return TestClient(Guard(app), base_url="http://127.0.0.1")
+    return TestClient(add_guards(app), base_url="http://127.0.0.1")
 
 
 def pieces(count: int) -> Iterator[bytes]:

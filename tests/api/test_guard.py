@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from modules.api import guard
-from modules.api.guard import LOOPBACK_NAMES, Guard
+from modules.api.guard import LOOPBACK_NAMES, add_guards
 from modules.core.flags import Credential
 
 ME = Credential("me", "s3cret:with:colons")
@@ -42,7 +42,7 @@ def client_of(
         await socket.send_text("hello")
         await socket.close()
 
-    return TestClient(Guard(app, credentials, api_credentials, hosts), base_url=base_url)
+    return TestClient(add_guards(app, credentials, api_credentials, hosts), base_url=base_url)
 
 
 def basic(user: str, password: str) -> dict[str, str]:
@@ -166,7 +166,7 @@ def test_a_call_without_a_host_is_refused():
     async def never(*_: Any) -> Any:
         raise AssertionError("the call got through")
 
-    asyncio.run(Guard(never)({"type": "http", "path": "/", "headers": []}, never, send))
+    asyncio.run(add_guards(never)({"type": "http", "path": "/", "headers": []}, never, send))
     assert sent[0]["status"] == 403
 
 
@@ -202,5 +202,5 @@ def test_the_life_of_the_server_is_not_guarded():
     async def app(scope: Any, receive: Any, send: Any) -> None:
         seen.append(scope["type"])
 
-    asyncio.run(Guard(app, [ME])({"type": "lifespan"}, None, None))  # pyright: ignore[reportArgumentType]
+    asyncio.run(add_guards(app, [ME])({"type": "lifespan"}, None, None))  # pyright: ignore[reportArgumentType]
     assert seen == ["lifespan"]

@@ -4,7 +4,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
-from modules.api.guard import Guard
+from modules.api.guard import add_guards
 from modules.api.subpath import Subpath
 from modules.core.flags import Credential
 
@@ -29,7 +29,7 @@ def test_a_path_that_only_begins_like_the_prefix_is_left_alone():
 
 
 def test_the_password_of_the_api_is_asked_for_below_the_prefix_too():
-    door = Subpath(Guard(served(), [], [Credential("robot", "beep")]), "/sd")
+    door = Subpath(add_guards(served(), [], [Credential("robot", "beep")]), "/sd")
     client = TestClient(door, base_url="http://127.0.0.1")
     assert client.get("/sd/sdapi/v1/options").status_code == 401
     assert client.get("/sdapi/v1/options").status_code == 401
