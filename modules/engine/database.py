@@ -54,7 +54,7 @@ class Opened:
     """A connection, and what the user should know of the file.
 
     Args:
-        connection: To the file, or to memory when the file cannot be had.
+        connection: To the file, or to memory when the file cannot be had. Its rows are `sqlite3.Row`.
         is_durable: Whether it outlives the server.
         remark: One sentence when something was wrong; else empty.
     """
@@ -88,6 +88,7 @@ def open_database(path: Path) -> Opened:
     remark = f"{remark} The queue will be forgotten at the end of this run: {reason}.".strip()
     logger.warning("%s", remark)
     memory = sqlite3.connect(":memory:", check_same_thread=False)
+    memory.row_factory = sqlite3.Row
     memory.executescript(_SCHEMA)
     return Opened(memory, False, remark)
 
@@ -100,18 +101,19 @@ def _connect(path: Path) -> sqlite3.Connection:
         sqlite3.DatabaseError: it is damaged, or of a later version.
     """
     connection = sqlite3.connect(path, timeout=_PATIENCE_S, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
     try:
         # Exclusive: two servers on one data folder would carry out each other's jobs.
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA journal_mode = WAL")
         # In WAL a kill of the process loses nothing even so; only a power cut loses the last moment.
         connection.execute("PRAGMA synchronous = NORMAL")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        version = connection.execute("PRAGMA user_version").fetchone()["user_version"]
         if version == 0:
             connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
         elif version != VERSION:
             raise sqlite3.DatabaseError(f"it is of version {version}, this program of {VERSION}")
-        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()["quick_check"]
         if found != "ok":
             raise sqlite3.DatabaseError(str(found))
         with connection:  # takes the lock now, not with the first job

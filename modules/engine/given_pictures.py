@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from modules.core.atomic import open_writer
 from modules.core.errors import NotFound
 from modules.params.image import ImageField
 
@@ -88,13 +88,9 @@ class GivenPictures:
         if path.exists():
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / f"{name}.{os.getpid()}-{threading.get_ident()}.part"
-        try:
+        with open_writer(path) as file:
             # Not packed: of a photo that would take a second between Generate and the device.
-            picture.to_pil().save(partial, format="TIFF")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+            picture.to_pil().save(file, format="TIFF")
 
 
 def _name(picture: ImageField) -> str:

@@ -30,7 +30,7 @@ _NO_DEVICE = "The device could not be opened; the job waits for the server's nex
 
 
 class JobQueue:
-    """Waiting, running and ended jobs of one device. Thread-safe.
+    """Waiting, running and ended jobs of one device. Thread-safe: its state is read and written under its lock alone.
 
     Args:
         executor: The device; it has one job at a time, so that the order can change until the last moment.
@@ -92,10 +92,13 @@ class JobQueue:
     def open(self, has_device: bool) -> None:
         """Begin to work. Without a device new jobs fail, and those of the last run go on waiting."""
         if not has_device:
-            for job in self._restored:
+            with self._lock:
+                restored = list(self._restored)
+            for job in restored:
                 job.leave(_NO_DEVICE)
                 job.interrupt()
-        self._is_open = True
+        with self._lock:
+            self._is_open = True
         self._advance()
 
     def restore(self, resume: bool) -> None:
@@ -108,9 +111,9 @@ class JobQueue:
                 self._take_in(job)
             self._restored += [job for _, job in jobs]
             self._is_paused = self._is_paused or (bool(jobs) and not resume)
+            state = "paused" if self._is_paused else "resumed"
         self.store.moved(places)
         if jobs:
-            state = "paused" if self._is_paused else "resumed"
             logger.info("%s waiting jobs of the last run: %s.", len(jobs), state)
 
     def retry(self, job_id: str) -> Job:
@@ -156,17 +159,20 @@ class JobQueue:
 
     def pause(self) -> None:
         """Begin no further job."""
-        self._is_paused = True
+        with self._lock:
+            self._is_paused = True
 
     def resume(self) -> None:
         """Go on."""
-        self._is_paused = False
+        with self._lock:
+            self._is_paused = False
         self._advance()
 
     @property
     def is_paused(self) -> bool:
         """Return whether no further job begins."""
-        return self._is_paused
+        with self._lock:
+            return self._is_paused
 
     # Asked
 
@@ -176,8 +182,7 @@ class JobQueue:
         Raises:
             NotFound: it never was, or is long past.
         """
-        with self._lock:
-            found = self._jobs.get(job_id)
+        found = self._find(job_id)
         if found is None:
             raise NotFound(
                 "This job is no longer known.", "Its pictures are in the outputs folder."
@@ -195,7 +200,7 @@ class JobQueue:
         Raises:
             NotFound: it never was.
         """
-        found = self._jobs.get(job_id)
+        found = self._find(job_id)
         return found.status() if found is not None else self.store.row(job_id).status()
 
     def row(self, job_id: str) -> JobRow:
@@ -211,12 +216,13 @@ class JobQueue:
 
     def live_status(self, row: JobRow) -> JobStatus:
         """Return what is known of a stored job at this moment."""
-        found = self._jobs.get(row.id)
+        found = self._find(row.id)
         return row.status() if found is None else found.status()
 
     def running_job(self) -> Job | None:
         """Return the job that the device works on."""
-        job = self._current
+        with self._lock:
+            job = self._current
         return job if job is not None and job.status().state == "running" else None
 
     def ahead_of(self, job_id: str) -> int | None:
@@ -229,7 +235,9 @@ class JobQueue:
 
     def refuse_if_stopping(self) -> None:
         """Raise Cancelled once the server stops."""
-        if self._is_stopping:
+        with self._lock:
+            is_stopping = self._is_stopping
+        if is_stopping:
             raise Cancelled("The server is stopping.")
 
     def stop(self) -> None:
@@ -288,7 +296,8 @@ class JobQueue:
 
     def _on_loaded(self, future: Future[None]) -> None:
         del future
-        self._is_busy = False
+        with self._lock:
+            self._is_busy = False
         self._advance()
 
     def _on_end(self, job: Job, future: Future[None]) -> None:
@@ -315,9 +324,15 @@ class JobQueue:
             job.end("failed", str(error), error if isinstance(error, WebUIError) else None)
             logger.warning("A job failed with %s finished: %s", made, error)
         self._forget_older(job)
-        self._current, self._is_busy = None, False
+        with self._lock:
+            self._current, self._is_busy = None, False
+
+    def _find(self, job_id: str) -> Job | None:
+        with self._lock:
+            return self._jobs.get(job_id)
 
     def _take_in(self, job: Job) -> None:
+        """Remember a job; the caller holds the lock."""
         self._jobs[job.id] = job
         job.on_interrupt = partial(self._withdraw, job)
 

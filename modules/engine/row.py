@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
 from modules.engine.frozen import Frozen, freeze
@@ -86,6 +88,30 @@ def row_of(job: Job) -> JobRow:
     )
 
 
-def notes_of(text: str) -> tuple[str, ...]:
-    """Return the notes in a column of JSON."""
-    return tuple(cast("Sequence[str]", json.loads(text)))
+def read_row(
+    job: sqlite3.Row, images: Iterable[sqlite3.Row], pictures: Iterable[sqlite3.Row]
+) -> JobRow:
+    """Return a job from its rows in the tables `jobs`, `images` and `pictures` of `engine/database`."""
+    names = {picture["field"]: picture["name"] for picture in pictures}
+    return JobRow(
+        place=Place(job["round"], job["number"], job["id"], job["source"]),
+        state=job["state"],
+        frozen=Frozen(job["task"], job["request"], job["settings"], names),
+        image_count=job["image_count"],
+        created=job["created"],
+        started=job["started"],
+        ended=job["ended"],
+        error=job["error"],
+        notes=tuple(cast("Sequence[str]", json.loads(job["notes"]))),
+        images=tuple(_read_image(image) for image in images),
+    )
+
+
+def _read_image(image: sqlite3.Row) -> GeneratedImage:
+    return GeneratedImage(
+        index=image["image_index"],
+        seed=image["seed"],
+        infotext=image["infotext"],
+        path=Path(image["path"]),
+        remark=image["remark"],
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
+from modules.core.atomic import write_text
 from modules.params.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -92,14 +92,9 @@ class SettingsFile:
         """Store what differs from the defaults; other programs' keys in the file are kept."""
         changed = settings.model_dump(exclude_defaults=True)
         values = {**self._foreign(), _VERSION_KEY: SCHEMA_VERSION, **changed}
-        partial = self.path.with_suffix(".json.part")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("w", encoding="utf-8") as file:
-                json.dump(values, file, indent=4, ensure_ascii=False)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self.path)
+            write_text(self.path, json.dumps(values, indent=4, ensure_ascii=False))
         except OSError as error:
             logger.warning("The settings could not be stored in %s: %s.", self.path, error)
 

@@ -7,10 +7,9 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from modules.core.errors import NotFound
 from modules.engine.database import Opened, open_database
@@ -18,7 +17,7 @@ from modules.engine.frozen import Frozen, freeze, pictures_of
 from modules.engine.given_pictures import GivenPictures
 from modules.engine.job import JobStatus
 from modules.engine.line import Place
-from modules.engine.row import JobRow, notes_of
+from modules.engine.row import JobRow, read_row
 from modules.params.image import ImageField
 from modules.params.request import GenerationRequest
 from modules.params.result import GeneratedImage
@@ -30,7 +29,7 @@ logger = logging.getLogger(__name__)
 _MOST_ENDED = 10_000
 # So many failed and cancelled jobs keep the pictures that they were given, to be tried again.
 _MOST_RETRIABLE = 50
-_COLUMNS = "id, source, round, number, state, task, request, settings, image_count, created, started, ended, error, notes"
+_STOPPED = "The server was stopped while it ran; {finished}."
 
 
 class Store:
@@ -89,15 +88,25 @@ class Store:
 
     def add(self, place: Place, frozen: Frozen, image_count: int) -> bool:
         """Store a new job; return whether it outlives the server."""
-        values = (place.job_id, place.source, place.round, place.number, "queued", frozen.task)
-        asked = (frozen.request, frozen.settings, image_count, _now())
+        job = {
+            "id": place.job_id,
+            "source": place.source,
+            "round": place.round,
+            "number": place.number,
+            "state": "queued",
+            "task": frozen.task,
+            "request": frozen.request,
+            "settings": frozen.settings,
+            "image_count": image_count,
+            "created": _now(),
+        }
+        pictures = [
+            {"job_id": place.job_id, "field": field, "name": name}
+            for field, name in frozen.pictures.items()
+        ]
         with self._lock:
-            stored = self._write(
-                f"INSERT INTO jobs ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,NULL,NULL,'','[]')",
-                (*values, *asked),
-            )
-            rows = [(place.job_id, field, name) for field, name in frozen.pictures.items()]
-            return stored and self._write_all("INSERT INTO pictures VALUES (?, ?, ?)", rows)
+            stored = self._insert("jobs", [job])
+            return stored and (not pictures or self._insert("pictures", pictures))
 
     def started(self, job_id: str) -> None:
         """Note that the device has begun."""
@@ -105,8 +114,16 @@ class Store:
 
     def kept(self, job_id: str, position: int, image: GeneratedImage) -> None:
         """Note a finished picture."""
-        values = (image.index, image.seed, str(image.path), image.infotext, image.remark)
-        self._write("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?)", (job_id, position, *values))
+        row = {
+            "job_id": job_id,
+            "position": position,
+            "image_index": image.index,
+            "seed": image.seed,
+            "path": str(image.path),
+            "infotext": image.infotext,
+            "remark": image.remark,
+        }
+        self._insert("images", [row])
 
     def ended(self, status: JobStatus) -> None:
         """Note how a job ended, and let go of pictures that no job needs."""
@@ -178,13 +195,13 @@ class Store:
     def _take_over(self, connection: sqlite3.Connection) -> None:
         """Put in order what the last server left: nothing runs any more."""
         with connection:
-            connection.execute(
-                "UPDATE jobs SET state = 'failed', ended = ?, error = 'The server was stopped while it ran; ' ||"
-                " CASE (SELECT count(*) FROM images WHERE job_id = id)"
-                " WHEN 1 THEN '1 picture was finished.'"
-                " ELSE (SELECT count(*) FROM images WHERE job_id = id) || ' pictures were finished.' END"
-                " WHERE state = 'running'",
-                (_now(),),
+            running = connection.execute(
+                "SELECT id, (SELECT count(*) FROM images WHERE job_id = id) AS finished_count"
+                " FROM jobs WHERE state = 'running'"
+            ).fetchall()
+            connection.executemany(
+                "UPDATE jobs SET state = 'failed', ended = ?, error = ? WHERE id = ?",
+                [(_now(), _stopped(job["finished_count"]), job["id"]) for job in running],
             )
             connection.execute(
                 "DELETE FROM jobs WHERE id IN"
@@ -196,9 +213,9 @@ class Store:
         found = connection.execute(
             "SELECT id FROM jobs WHERE state = 'queued' ORDER BY round, number, id"
         )
-        self._left = [job_id for (job_id,) in found]
+        self._left = [job["id"] for job in found]
         self._pictures.drop_all_but(
-            name for (name,) in connection.execute("SELECT name FROM pictures")
+            picture["name"] for picture in connection.execute("SELECT name FROM pictures")
         )
 
     def _let_go_of_pictures(self, status: JobStatus) -> None:
@@ -224,42 +241,24 @@ class Store:
         with self._lock:
             if self._is_closed:
                 return []
-            cursor = self._open().connection.cursor()
-            found = cursor.execute(f"SELECT {_COLUMNS} FROM jobs {where}", values).fetchall()
-            return [self._row_of(one, cursor) for one in found]
-
-    def _row_of(self, columns: tuple[Any, ...], cursor: sqlite3.Cursor) -> JobRow:
-        # columns: in the order of _COLUMNS, of the types that the schema names
-        job_id, source, turn, number, state, task, request, settings, *facts = columns
-        count, created, started, ended, error, notes = facts
-        images = cursor.execute(
-            "SELECT image_index, seed, infotext, path, remark FROM images WHERE job_id = ? ORDER BY position",
-            (job_id,),
-        ).fetchall()
-        pictures = cursor.execute(
-            "SELECT field, name FROM pictures WHERE job_id = ?", (job_id,)
-        ).fetchall()
-        return JobRow(
-            Place(turn, number, job_id, source),
-            state,
-            Frozen(task, request, settings, dict(pictures)),
-            count,
-            created,
-            started,
-            ended,
-            error,
-            notes_of(notes),
-            tuple(
-                GeneratedImage(index, seed, text, Path(path), remark)
-                for index, seed, text, path, remark in images
-            ),
-        )
+            connection = self._open().connection
+            found = connection.execute(f"SELECT * FROM jobs {where}", values).fetchall()
+            return [_read_whole(job, connection) for job in found]
 
     def _column(self, query: str, values: tuple[object, ...]) -> list[str]:
         with self._lock:
             if self._is_closed:
                 return []
-            return [one for (one,) in self._open().connection.execute(query, values)]
+            return [row[0] for row in self._open().connection.execute(query, values)]
+
+    def _insert(self, table: str, rows: Sequence[Mapping[str, object]]) -> bool:
+        """Write rows that name their columns; the others take the schema's defaults."""
+        names = list(rows[0])
+        marks = ", ".join("?" for _ in names)
+        return self._write_all(
+            f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})",
+            [tuple(row[name] for name in names) for row in rows],
+        )
 
     def _write(self, query: str, values: tuple[object, ...]) -> bool:
         return self._write_all(query, [values])
@@ -284,6 +283,20 @@ class Store:
                 f"The queue cannot be stored: {error}. Jobs still run, but a restart forgets them."
             )
             logger.warning("%s", self._remark)
+
+
+def _read_whole(job: sqlite3.Row, connection: sqlite3.Connection) -> JobRow:
+    of_job = (job["id"],)
+    images = connection.execute("SELECT * FROM images WHERE job_id = ? ORDER BY position", of_job)
+    pictures = connection.execute("SELECT * FROM pictures WHERE job_id = ?", of_job)
+    return read_row(job, images, pictures)
+
+
+def _stopped(finished_count: int) -> str:
+    """Return what a user is told of a job that ran when the server was stopped."""
+    one = finished_count == 1
+    finished = "1 picture was finished" if one else f"{finished_count} pictures were finished"
+    return _STOPPED.format(finished=finished)
 
 
 def _now() -> float:

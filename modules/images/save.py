@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import IO
 
 from PIL import Image
 
+from modules.core.atomic import open_part
 from modules.core.errors import StorageError
 from modules.images.filename import (
     DEFAULT_PATTERN,
@@ -28,7 +28,6 @@ from modules.images.metadata import PARAMETERS, read_metadata
 from modules.params.settings_saving import Format, GridSettings, SavingSettings
 
 DEFAULTS = SavingSettings()
-_PARTIAL = ".part"
 
 
 class ImageStore:
@@ -140,35 +139,14 @@ class _Place:
 
 
 def _write_new(write: Callable[[IO[bytes]], None], place: _Place, ending: str) -> Path:
-    """Write beside the goal, flush to the disk, then link to the first name that is free."""
-    partial = place.folder / f".{os.getpid()}-{threading.get_ident()}{_PARTIAL}"
-    try:
-        with partial.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
+    """Write a file under the first name that is free."""
+    with open_part(place.folder) as part:
+        write(part.file)
         for name in place.names(ending):
             with contextlib.suppress(FileExistsError):
-                _move_new(partial, place.folder / name)
+                part.create(place.folder / name)
                 return place.folder / name
-    finally:
-        partial.unlink(missing_ok=True)
     raise AssertionError("names never end")
-
-
-def _move_new(source: Path, path: Path) -> None:
-    """Move a file to a name that must be free.
-
-    Raises:
-        FileExistsError: the name is taken.
-    """
-    try:
-        os.link(source, path)  # fails when the name is taken, unlike a rename
-    except FileExistsError:
-        raise
-    except OSError:  # FAT and some network disks know no hard links
-        path.touch(exist_ok=False)
-        source.replace(path)
 
 
 def read_infotext(path: Path) -> str:

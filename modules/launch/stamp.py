@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+
+from modules.core.atomic import write_text
 
 STAMP_NAME = "webui-stamp.json"
 TEST_STAMP_NAME = "webui-test-stamp.json"
@@ -55,9 +56,7 @@ def read_stamp(folder: Path, name: str = STAMP_NAME) -> Stamp | None:
 
 def write_stamp(folder: Path, stamp: Stamp, name: str = STAMP_NAME) -> None:
     """Write the stamp so that it is whole or not there."""
-    partial = folder / f"{name}.{os.getpid()}.part"
-    partial.write_text(json.dumps(asdict(stamp), indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / name)
+    write_text(folder / name, json.dumps(asdict(stamp), indent=2) + "\n")
 
 
 def remove_stamp(folder: Path, name: str = STAMP_NAME) -> None:

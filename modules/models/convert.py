@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from modules.core.atomic import open_writer, remove_leftovers
 from modules.core.errors import StorageError, UserError
 from modules.models import pickled
 from modules.models.dtypes import BITS, byte_count
@@ -44,33 +44,16 @@ def convert(path: Path) -> Path:
     zipped = header.kind == "zip"
     content = pickled.read(path, zipped=zipped)
     places = find_storages(path, content, zipped=zipped)
-    part = target.with_name(f".{target.name}.part")
     try:
-        with part.open("wb") as out:
+        remove_leftovers(target)  # gigabytes, after a kill
+        with open_writer(target, overwrite=False) as out:
             _write(out, path, content, places)
-            out.flush()
-            os.fsync(out.fileno())
-        _settle(part, target)
     except FileExistsError:
         raise UserError(f"'{target.name}' appeared meanwhile and is not overwritten.") from None
     except OSError as error:
         text = f"'{target}' cannot be written: {error.strerror or error}."
         raise StorageError(text, "Make room or allow writing to the folder.") from error
-    finally:
-        part.unlink(missing_ok=True)
     return target
-
-
-def _settle(part: Path, target: Path) -> None:
-    """Give the finished file its name, unless something else has it."""
-    try:
-        os.link(part, target)
-    except FileExistsError:
-        raise
-    except OSError:  # no links on this file system
-        if target.exists():
-            raise FileExistsError from None
-        part.rename(target)
 
 
 def _write(out: IO[bytes], path: Path, content: Pickled, places: Mapping[str, Place]) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from modules.core.atomic import write_text
 from modules.core.errors import BadFile
 
 CHUNK_BYTES = 8 * 1024 * 1024
@@ -141,11 +142,9 @@ class Hashes:
         return self._known
 
     def _save(self) -> None:
-        part = self._file.with_suffix(".part")
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps(self._known, indent=1), encoding="utf-8")
-            part.replace(self._file)
+            write_text(self._file, json.dumps(self._known, indent=1))
         except OSError as error:  # a full or read-only disk costs only the time to hash again
             logger.warning("Hashes cannot be remembered in '%s': %s", self._file, error)
 

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from modules.core.atomic import write_text
 from modules.models.hashing import FileStamp
 
 FILE = "predictions.json"
@@ -34,11 +35,9 @@ def remember(folder: Path, stamp: FileStamp, prediction: Prediction) -> None:
     """Store what that file's network predicts; a folder that cannot be written only costs the time."""
     file = folder / FILE
     content = {**_read(file), stamp.path: [stamp.size_bytes, stamp.modified_ns, prediction]}
-    part = file.with_suffix(".part")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        part.replace(file)
+        write_text(file, json.dumps(content, indent=1))
     except OSError as error:
         logger.warning("'%s' cannot be written: %s", file, error)
 

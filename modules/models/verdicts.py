@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from modules.core.atomic import write_text
 from modules.models.families import FAMILIES
 from modules.models.hashing import FileStamp
 from modules.models.text_encoders import TextSide
@@ -53,11 +54,9 @@ class Verdicts:
             return
         self._known = dict(verdicts)
         rows = [[*stamp, v.family, v.fault, *v.text] for stamp, v in verdicts.items()]
-        part = self._file.with_suffix(".part")
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps({"table": _table(), "files": rows}), encoding="utf-8")
-            part.replace(self._file)
+            write_text(self._file, json.dumps({"table": _table(), "files": rows}))
         except OSError as error:
             logger.warning("'%s' cannot be written: %s", self._file, error)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from modules.core.atomic import write_bytes
 from modules.core.errors import NotFound, StorageError, UserError
 from modules.core.registry import did_you_mean
 
@@ -96,14 +96,9 @@ class Styles:
         writer = csv.writer(text)
         writer.writerow(_COLUMNS)
         writer.writerows((one.name, one.prompt, one.negative_prompt) for one in styles.values())
-        partial = self.path.with_name(f"{self.path.name}.part")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                file.write(text.getvalue().encode("utf-8-sig"))
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self.path)
+            write_bytes(self.path, text.getvalue().encode("utf-8-sig"))
         except OSError as error:
             raise StorageError(f"The styles could not be stored: {error}.") from None
 

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
 
 import pytest
 from PIL import Image
 
-from modules.core.errors import NotFound, UserError
+from modules.core.errors import Cancelled, NotFound, UserError
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.engine.job import Job
+from modules.engine.queue import JobQueue
 from modules.params.depth import DepthRequest
 from modules.params.image import ImageField
 from modules.params.txt2img import Txt2ImgRequest
@@ -190,6 +193,69 @@ def test_a_fault_after_the_pictures_does_not_stop_the_queue(
     first, second = (finish(engine.submit(SMALL)).status() for _ in range(2))
     assert (first.state, second.state) == ("done", "done")
     assert "the log has the details" in first.notes[0]
+
+
+# Threads
+
+STATE = {
+    "_line", "_jobs", "_ended", "_current", "_restored", "_is_open", "_is_busy", "_is_paused", "_is_stopping", "_load",
+}  # fmt: skip
+
+
+class WatchedQueue(JobQueue):
+    """A queue that records each use of its state by a thread that does not hold its lock."""
+
+    unguarded: ClassVar[list[str]] = []
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in STATE:
+            self._check(name)
+        return super().__getattribute__(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in STATE:
+            self._check(name)
+        super().__setattr__(name, value)
+
+    def _check(self, name: str) -> None:
+        caller = sys._getframe(2).f_code.co_name
+        if caller != "__init__" and not self._lock._is_owned():
+            self.unguarded.append(f"{name} in {caller}")
+
+
+def test_the_state_of_the_queue_is_used_under_its_lock_alone(
+    start, paths: Paths, tokenizer: ClipTokenizer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("modules.engine.engine.JobQueue", WatchedQueue)
+    monkeypatch.setattr(WatchedQueue, "unguarded", [])
+    engine, executor = start()
+    executor.hold_at(2)
+    running, moved, cancelled = (engine.submit(named(word)) for word in ("one", "two", "three"))
+    assert executor.held.wait(PATIENCE_S)
+    queue = engine.queue
+    queue.move(cancelled.id, "front")
+    queue.cancel(cancelled.id)
+    queue.pause()
+    assert (queue.is_paused, queue.running_job(), queue.ahead_of(moved.id)) == (True, running, 0)
+    engine.select_checkpoint("second")
+    executor.release()
+    finish(running)
+    queue.resume()
+    assert queue.live_status(queue.row(finish(moved).id)).state == "done"
+    finish(queue.retry(moved.id))
+    executor.wait_until_idle()
+    queue.pause()
+    engine.submit(named("left"))
+    stop_while_held(engine, executor)
+    with pytest.raises(Cancelled):
+        queue.refuse_if_stopping()
+    without_device = FakeExecutor(facts=None)
+    engine = Engine(paths, without_device, tokenizer)
+    engine.start()
+    without_device.wait_until_idle()
+    engine.stop()
+    assert WatchedQueue.unguarded == []
+    start()
 
 
 # Pictures that jobs are given

@@ -68,6 +68,13 @@ def test_a_truncated_file_leaves_nothing_behind(tmp_path, zipped):
     assert [file.name for file in tmp_path.iterdir()] == ["a.ckpt"]
 
 
+def test_what_a_killed_conversion_left_is_removed(tmp_path):
+    path = save(tmp_path / "a.ckpt", {"w": torch.ones(2)})
+    (tmp_path / ".a.safetensors.1-2.part").touch()
+    convert(path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.ckpt", "a.safetensors"]
+
+
 def test_a_disk_that_refuses_is_a_sentence_and_leaves_nothing_behind(tmp_path, monkeypatch):
     path = save(tmp_path / "a.ckpt", {"w": torch.ones(2)})
 

@@ -98,10 +98,15 @@ def test_a_style_without_a_name_is_refused(styles: Styles):
         styles.save(Style("  "))
 
 
-def test_a_folder_that_refuses_the_file_is_told(tmp_path: Path):
-    (tmp_path / "styles.csv.part").mkdir()
+def test_a_disk_that_refuses_the_file_is_told(styles: Styles, monkeypatch: pytest.MonkeyPatch):
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    styles.save(Style("old"))
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(StorageError, match="could not be stored"):
-        Styles(tmp_path / "styles.csv").save(Style("ink"))
+        styles.save(Style("ink"))
+    assert styles.names() == ["old"]
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path):

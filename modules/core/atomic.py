@@ -1,0 +1,127 @@
+"""Atomic file writes: under its name a file is complete, on the disk, or as it was before."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Generator
+from pathlib import Path
+from typing import IO
+
+SUFFIX = ".part"
+
+
+class PartFile:
+    """A temporary file that is given its name once it is complete.
+
+    Args:
+        path: Where it is, in the folder of the final file.
+        file: Open for writing.
+    """
+
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
+        self.path = path
+        self.file = file
+
+    def replace(self, path: Path) -> None:
+        """Move the file to a path; a file that is there is replaced."""
+        self._flush()
+        self.path.replace(path)
+        _sync_folder(path.parent)
+
+    def create(self, path: Path) -> None:
+        """Move the file to a path that must be free. After a refusal another path can be tried.
+
+        Raises:
+            FileExistsError: something else has that name; it is left alone.
+        """
+        self._flush()
+        try:
+            os.link(self.path, path)  # fails when the name is taken, unlike a rename
+        except FileExistsError:
+            raise
+        except OSError:  # FAT and some network disks know no hard links
+            path.touch(exist_ok=False)
+            try:
+                self.path.replace(path)
+            except BaseException:
+                path.unlink()
+                raise
+        _sync_folder(path.parent)
+
+    def _flush(self) -> None:
+        if not self.file.closed:  # Windows renames closed files only
+            self.file.flush()
+            os.fsync(self.file.fileno())
+            self.file.close()
+
+
+@contextlib.contextmanager
+def open_part(folder: Path, name: str = "") -> Generator[PartFile]:
+    """Yield a temporary file in a folder; it is removed at the end, whatever happened.
+
+    Args:
+        folder: Of the final file; it exists.
+        name: Of the final file if it is known, for whoever finds what a killed process left.
+    """
+    path = folder / f"{_prefix(name)}{os.getpid()}-{threading.get_ident()}{SUFFIX}"
+    try:
+        with path.open("wb") as file:
+            yield PartFile(path, file)
+    finally:
+        with contextlib.suppress(OSError):  # it must not hide the error that led here
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def open_writer(path: Path, *, overwrite: bool = True) -> Generator[IO[bytes]]:
+    """Yield a file to write to; it becomes `path` when the block ends without an error.
+
+    Args:
+        path: The final file; its folder exists.
+        overwrite: Whether a file that is there is replaced.
+
+    Raises:
+        FileExistsError: `overwrite` is False and something has that name when the block ends.
+    """
+    with open_part(path.parent, path.name) as part:
+        yield part.file
+        if overwrite:
+            part.replace(path)
+        else:
+            part.create(path)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whose folder exists; a file that is there is replaced."""
+    with open_writer(path) as file:
+        file.write(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8, line ends as they are; a file that is there is replaced."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of one final file that killed processes left."""
+    for left in path.parent.iterdir():
+        if left.name.startswith(_prefix(path.name)) and left.name.endswith(SUFFIX):
+            left.unlink(missing_ok=True)
+
+
+def _prefix(name: str) -> str:
+    return f".{name}." if name else "."
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk, where the system can."""
+    if os.name == "nt":  # a folder cannot be opened there
+        return
+    with contextlib.suppress(OSError):  # some network disks refuse; the file itself is safe
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
