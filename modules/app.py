@@ -24,12 +24,12 @@ from modules.api.origins import Origins
 from modules.api.routes import add_routes
 from modules.api.subpath import Subpath
 from modules.core.errors import UserError, WebUIError
-from modules.core.flags import Credential, Flags, parse_flags, split_list
+from modules.core.flags import Credential, Flags, parse_flags, split_commas
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.engine.executors.local import LocalExecutor
-from modules.launch.environment import apply_environment
-from modules.launch.stamp import read_stamp
+from modules.launch.environment import set_env_defaults
+from modules.launch.install_state import read_install_state
 from modules.params.device import DeviceOptions
 from modules.prompt.tokens import ClipTokenizer
 
@@ -56,14 +56,14 @@ def main(argv: Sequence[str]) -> int:
 
 def serve(flags: Flags) -> int:
     """Build everything, serve, and end the process; return only when serving could not begin."""
-    credentials = entry_credentials(flags)
-    sock = open_socket(flags)
+    credentials = login_credentials(flags)
+    sock = bind_socket(flags)
     paths = make_paths(flags)
     prepare_environment(paths)
     engine = make_engine(flags, paths)
     again = threading.Event()
     app = make_app(engine, flags, again)
-    server = _Server(make_door(app, flags, credentials), engine, sock, flags)
+    server = _Server(secure_app(app, flags, credentials), engine, sock, flags)
     with contextlib.suppress(KeyboardInterrupt):  # raised again by uvicorn after its shutdown
         server.run(sockets=[sock])
     if not server.started:
@@ -79,10 +79,10 @@ def serve(flags: Flags) -> int:
     os._exit(0)
 
 
-def make_door(app: ASGIApp, flags: Flags, credentials: Sequence[Credential]) -> ASGIApp:
+def secure_app(app: ASGIApp, flags: Flags, credentials: Sequence[Credential]) -> ASGIApp:
     """Return the application behind its guard, and below its path if it has one."""
-    origins = Origins(split_list(flags.cors_allow_origins), flags.cors_allow_origins_regex or "")
-    door = add_guards(app, credentials, flags.api_credentials(), names_of(flags.host), origins)
+    origins = Origins(split_commas(flags.cors_allow_origins), flags.cors_allow_origins_regex or "")
+    door = add_guards(app, credentials, flags.api_credentials(), allowed_hosts(flags.host), origins)
     return Subpath(door, flags.root_path) if flags.root_path else door
 
 
@@ -95,36 +95,38 @@ def make_paths(flags: Flags) -> Paths:
 
 def prepare_environment(paths: Paths) -> None:
     """Set what libraries read when they are imported."""
-    apply_environment(os.environ)
-    os.environ["GRADIO_TEMP_DIR"] = str(paths.temp)
+    set_env_defaults(os.environ)
+    os.environ["GRADIO_TEMP_DIR"] = str(paths.gradio_temp)
 
 
 def make_engine(flags: Flags, paths: Paths) -> Engine:
     """Return the engine, not yet started."""
     tokenizer = ClipTokenizer(paths.configs / "clip" / "bpe_simple_vocab_16e6.txt.gz")
-    stamp = read_stamp(Path(sys.prefix))
+    stamp = read_install_state(Path(sys.prefix))
     device = DeviceOptions(
         use_cpu=flags.use_cpu,
         full_precision=flags.full_precision,
         index=flags.device_id or 0,
-        fallback=stamp.warning if stamp is not None and stamp.device == "cpu" else "",
+        cpu_fallback_reason=stamp.warning if stamp is not None and stamp.device == "cpu" else "",
     )
     checkpoint = flags.ckpt or ""
     if checkpoint and Path(checkpoint).is_file():
         checkpoint = str(Path(checkpoint).absolute())
-    chosen = flags.options()
+    chosen = flags.setting_overrides()
     if checkpoint:
         chosen["sd_model_checkpoint"] = checkpoint
     return Engine(paths, LocalExecutor(device, tokenizer), tokenizer, chosen)
 
 
-def make_app(engine: Engine, flags: Flags, again: threading.Event | None = None) -> FastAPI:
+def make_app(
+    engine: Engine, flags: Flags, restart_requested: threading.Event | None = None
+) -> FastAPI:
     """Return the web application: live routes, API and page unless refused.
 
     Args:
         engine: Does what is asked.
         flags: Say what is served.
-        again: Set when the API asks for a new start.
+        restart_requested: Set when the API asks for a new start.
     """
     # FastAPI's own documentation pages load scripts from other hosts.
     app = FastAPI(
@@ -133,7 +135,7 @@ def make_app(engine: Engine, flags: Flags, again: threading.Event | None = None)
         redoc_url=None,
         openapi_url="/openapi.json" if flags.serves_api else None,
     )
-    add_routes(app, engine, flags, again)
+    add_routes(app, engine, flags, restart_requested)
     if flags.nowebui:
         return app
     import gradio as gr
@@ -169,12 +171,12 @@ def is_loopback(host: str) -> bool:
     return host in LOOPBACK_NAMES or host.startswith("127.")
 
 
-def names_of(host: str) -> frozenset[str] | None:
+def allowed_hosts(host: str) -> frozenset[str] | None:
     """Return the names by which a server on that address may be called; None where a password guards."""
     return LOOPBACK_NAMES | {host} if is_loopback(host) else None
 
 
-def entry_credentials(flags: Flags) -> tuple[Credential, ...]:
+def login_credentials(flags: Flags) -> tuple[Credential, ...]:
     """Return who may enter; on an open address a password is made up when none is given."""
     given = flags.credentials()
     if given or is_loopback(flags.host):
@@ -188,7 +190,7 @@ def entry_credentials(flags: Flags) -> tuple[Credential, ...]:
     return (made,)
 
 
-def open_socket(flags: Flags) -> socket.socket:
+def bind_socket(flags: Flags) -> socket.socket:
     """Return a bound socket: the port asked for, else 7860 or the next free one.
 
     Raises:

@@ -11,13 +11,13 @@ import pytest
 
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
-from modules.launch.environment import apply_environment
+from modules.launch.environment import set_env_defaults
 from modules.models.manager import Checkpoint
 from modules.prompt.tokens import ClipTokenizer
 from tests.engine.fake_executor import FakeExecutor
 
 # As the program does before it imports anything; on models this small a second thread only costs time.
-apply_environment(os.environ)
+set_env_defaults(os.environ)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]

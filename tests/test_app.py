@@ -50,7 +50,7 @@ def test_a_busy_default_port_means_the_next_free_one(
     taken: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(app, "DEFAULT_PORT", taken)
-    with app.open_socket(Flags()) as sock:
+    with app.bind_socket(Flags()) as sock:
         port = sock.getsockname()[1]
     assert taken < port < taken + 100
     assert capsys.readouterr().out == f"Port {taken} is in use, so this is port {port}.\n"
@@ -58,8 +58,8 @@ def test_a_busy_default_port_means_the_next_free_one(
 
 def test_a_busy_port_that_was_asked_for_is_an_error(taken: int):
     with pytest.raises(UserError) as caught:
-        app.open_socket(Flags(port=taken))
-    assert caught.value.text.startswith(f"Port {taken} on 127.0.0.1 cannot be used: ")
+        app.bind_socket(Flags(port=taken))
+    assert caught.value.message.startswith(f"Port {taken} on 127.0.0.1 cannot be used: ")
     assert "--port" in caught.value.hint
 
 
@@ -67,7 +67,7 @@ def test_a_free_port_that_was_asked_for_is_taken(taken: int, capsys: pytest.Capt
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         free = probe.getsockname()[1]
-    with app.open_socket(Flags(port=free)) as sock:
+    with app.bind_socket(Flags(port=free)) as sock:
         assert sock.getsockname() == ("127.0.0.1", free)
         assert sock.proto == socket.IPPROTO_TCP, "what asyncio turns Nagle's algorithm off by"
     assert capsys.readouterr().out == ""
@@ -75,7 +75,7 @@ def test_a_free_port_that_was_asked_for_is_taken(taken: int, capsys: pytest.Capt
 
 def test_an_address_that_is_not_ours_is_an_error():
     with pytest.raises(UserError, match=r"192\.0\.2\.1"):
-        app.open_socket(Flags(server_name="192.0.2.1", port=7860))
+        app.bind_socket(Flags(server_name="192.0.2.1", port=7860))
 
 
 # Passwords
@@ -84,28 +84,28 @@ def test_an_address_that_is_not_ours_is_an_error():
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.2"])
 def test_loopback_needs_no_password(host: str):
     assert app.is_loopback(host)
-    assert app.entry_credentials(Flags(server_name=host)) == ()
+    assert app.login_credentials(Flags(server_name=host)) == ()
 
 
 def test_a_server_on_loopback_answers_to_its_own_address_and_no_other_name():
-    assert app.names_of("127.0.0.2") == {"127.0.0.2", "127.0.0.1", "localhost", "::1"}
-    assert app.names_of("0.0.0.0") is None
+    assert app.allowed_hosts("127.0.0.2") == {"127.0.0.2", "127.0.0.1", "localhost", "::1"}
+    assert app.allowed_hosts("0.0.0.0") is None
 
 
 @pytest.mark.parametrize(
     "flags", [Flags(listen=True), Flags(server_name="0.0.0.0"), Flags(server_name="::")]
 )
 def test_an_open_address_makes_up_a_password(flags: Flags, capsys: pytest.CaptureFixture[str]):
-    (made,) = app.entry_credentials(flags)
+    (made,) = app.login_credentials(flags)
     told = capsys.readouterr().out
     assert made.user in told and made.password in told
     assert len(made.password) >= 12
-    assert app.entry_credentials(flags)[0].password != made.password
+    assert app.login_credentials(flags)[0].password != made.password
 
 
 def test_a_password_that_was_given_is_kept_and_not_printed(capsys: pytest.CaptureFixture[str]):
     flags = parse_flags(["--listen", "--gradio-auth", "me:s3cret"])
-    assert app.entry_credentials(flags) == (Credential("me", "s3cret"),)
+    assert app.login_credentials(flags) == (Credential("me", "s3cret"),)
     assert capsys.readouterr().out == ""
 
 
@@ -200,7 +200,7 @@ def test_the_api_is_there_unless_refused(engine: Engine):
 @pytest.mark.parametrize("prefix", ["/sd", ""])
 def test_page_and_api_are_served_below_a_path(engine: Engine, prefix: str):
     flags = Flags(subpath="sd")
-    door = TestClient(app.make_door(app.make_app(engine, flags), flags, ()), base_url=HOST)
+    door = TestClient(app.secure_app(app.make_app(engine, flags), flags, ()), base_url=HOST)
     assert 'window.webuiRoot = "/sd"' in door.get(f"{prefix}/config").json()["head"]
     assert door.get(f"{prefix}/").status_code == 200
     assert door.get(f"{prefix}/config").json()["root"] == f"{HOST}/sd"

@@ -66,9 +66,9 @@ def fill_store(data: Path, count: int) -> None:
     """Store so many finished jobs of one picture."""
     from modules.engine.line import Place
     from modules.engine.store import Store
-    from modules.params.result import GeneratedImage
+    from modules.params.requests.txt2img import Txt2ImgRequest
+    from modules.params.results import GeneratedImage
     from modules.params.settings import Settings
-    from modules.params.txt2img import Txt2ImgRequest
 
     store = Store(data / "queue")
     request, settings = Txt2ImgRequest(prompt="mountains at sunset, " * 10), Settings()

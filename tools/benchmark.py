@@ -28,7 +28,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from modules.launch.environment import apply_environment  # noqa: E402 - found through the line above
+from modules.launch.environment import set_env_defaults  # noqa: E402 - found through the line above
 from tools import api_benchmark, img2img_benchmark, load_benchmark, sampler_benchmark  # noqa: E402
 
 _SIDE = 256
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("what", choices=names)
     parser.add_argument("--rounds", type=int, default=7, help="how often each side is timed")
     asked = parser.parse_args()
-    apply_environment(os.environ)
+    set_env_defaults(os.environ)
     if asked.what == "load":
         load_benchmark.run(min(asked.rounds, 3))
         return
@@ -135,9 +135,9 @@ def txt2img() -> tuple[Callable[[], float], Callable[[], float], str]:
     from modules.core.flags import parse_flags
     from modules.engine.job import Job
     from modules.params.device import DeviceOptions
-    from modules.params.result import GeneratedImage
-    from modules.params.txt2img import Txt2ImgRequest
-    from modules.plan import make_plan
+    from modules.params.requests.txt2img import Txt2ImgRequest
+    from modules.params.results import GeneratedImage
+    from modules.plan.planner import make_plan
 
     data = tempfile.mkdtemp()
     flags = parse_flags(["--data-dir", data])

@@ -90,10 +90,10 @@ def _noting(side: Callable[[], float], work: list[float]) -> Callable[[], float]
 
 
 def _request(task: str, checkpoint: str, size: tuple[int, int] = (SIDE, SIDE), **more: Any) -> Any:
-    from modules.params.depth import DepthRequest
     from modules.params.image import ImageField
     from modules.params.image_kinds import DEPTH, MASK
-    from modules.params.img2img import Img2ImgRequest
+    from modules.params.requests.depth import DepthRequest
+    from modules.params.requests.img2img import Img2ImgRequest
 
     fields: dict[str, Any] = {
         "init_image": ImageField.from_pil(photo(size)), "prompt": PROMPT, "width": SIDE, "height": SIDE, "seed": 1,

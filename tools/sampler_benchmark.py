@@ -21,7 +21,7 @@ from modules.backend.conditioning import Conditioning
 from modules.backend.guidance import GuidedUNet, Steering
 from modules.backend.noise import ImageNoise, NoiseOptions
 from modules.backend.scheduler import SamplerScheduler
-from modules.plan import ImagePlan
+from modules.plan.plan import ImagePlan
 from modules.sampling.course import Course
 from modules.sampling.noise_levels import NoiseLevels
 from modules.sampling.samplers import SAMPLERS, Sampler

@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, GetJsonSchemaHandler, RootModel
 
-from modules.params.image import is_picture
-from modules.params.img2img import Img2ImgRequest
-from modules.params.request import GenerationRequest
+from modules.params.image import is_image_field
+from modules.params.requests.base import GenerationRequest
+from modules.params.requests.img2img import Img2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
-from modules.params.txt2img import Txt2ImgRequest
 
 # What A1111's API assumes where its page assumes something else.
 API_DEFAULTS: Mapping[str, Any] = {"steps": 50, "sampler_name": "Euler"}
@@ -80,7 +80,7 @@ def schema_of(
     """
     declared: dict[str, Any] = model.model_json_schema()["properties"]
     for name, field in model.model_fields.items():
-        if is_picture(field):
+        if is_image_field(field):
             declared[name] = {**PICTURE, "title": field.title, "description": field.description}
     return {
         "type": "object",

@@ -18,10 +18,10 @@ from modules.core.errors import NotFound, UserError
 from modules.engine.engine import Engine
 from modules.engine.extras import enlarge
 from modules.images.metadata import PARAMETERS, png_info, read_metadata
-from modules.params.extras import ExtrasRequest
 from modules.params.image import ImageField
-from modules.params.image_files import decode_base64
-from modules.params.param import validated
+from modules.params.image_decoding import decode_base64
+from modules.params.param import validate
+from modules.params.requests.extras import ExtrasRequest
 
 _MOST_PICTURES = 256
 # What A1111's clients send along; the result is always in the answer.
@@ -108,7 +108,7 @@ def read_extras(body: Mapping[str, Any]) -> tuple[ExtrasRequest, list[str]]:
     given = {k: v for k, v in body.items() if v is not None and k not in _NOT_ASKED}
     unknown = sorted(given.keys() - ExtrasRequest.model_fields.keys())
     warnings = [f"The field '{key}' has no effect in this version." for key in unknown]
-    return validated(ExtrasRequest, {k: v for k, v in given.items() if k not in unknown}), warnings
+    return validate(ExtrasRequest, {k: v for k, v in given.items() if k not in unknown}), warnings
 
 
 def enlarged(engine: Engine, coded: Any, request: ExtrasRequest) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from modules.core.errors import UserError
-from modules.params.image_files import LARGEST_FILE_BYTES
+from modules.params.image_decoding import MAX_FILE_BYTES
 
 MOST_REDIRECTS = 3
 TIMEOUT_S = 15.0
@@ -44,7 +44,7 @@ def is_public(address: str) -> bool:
 def fetch(
     url: str,
     allows: Callable[[str], bool] = is_public,
-    most_bytes: int = LARGEST_FILE_BYTES,
+    most_bytes: int = MAX_FILE_BYTES,
     timeout_s: float = TIMEOUT_S,
 ) -> bytes:
     """Return what lies at a web address.

@@ -21,8 +21,8 @@ from modules.api.repainting import kind_of, read_picture_request
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.engine.job import Job
-from modules.params.request import GenerationRequest
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.base import GenerationRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 
 
 def generation_router(engine: Engine) -> APIRouter:

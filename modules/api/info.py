@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from modules.engine.job import Job
-from modules.params.image import is_picture
+from modules.params.image import is_image_field
 
 _NOT_IN_INFO = {"n_iter", "sd_model_checkpoint", "sd_vae", "scheduler", "override_settings"}
 
@@ -20,7 +20,7 @@ def info_of(job: Job) -> str:
     """Return A1111's `info` of a job that has ended."""
     plan, images = job.plan, job.status().images
     request = plan.request
-    pictures = {name for name, one in type(request).model_fields.items() if is_picture(one)}
+    pictures = {name for name, one in type(request).model_fields.items() if is_image_field(one)}
     planned = {one.index: one for one in plan.images}
     grid = shows_grid(job)
     first = planned[images[0].index] if images else plan.images[0]
@@ -41,7 +41,7 @@ def info_of(job: Job) -> str:
         "sd_vae_name": plan.model.vae.name if plan.model.vae else None,
         "sd_vae_hash": None,
         "extra_generation_params": {},
-        "job_timestamp": plan.made_at.strftime("%Y%m%d%H%M%S"),
+        "job_timestamp": plan.created_at.strftime("%Y%m%d%H%M%S"),
         "clip_skip": plan.settings.CLIP_stop_at_last_layers,
         "is_using_inpainting_conditioning": request.task == "inpaint",
         "version": "",

@@ -8,7 +8,7 @@ from typing import Any, cast
 from modules.core.errors import UserError
 from modules.engine.engine import Engine
 from modules.engine.reading import read_infotext
-from modules.params.request import GenerationRequest
+from modules.params.requests.base import GenerationRequest
 
 # Another field that says the same.
 _TWINS = {"sampler_name": "sampler_index"}

@@ -17,9 +17,9 @@ from modules.core.errors import UserError
 from modules.core.registry import did_you_mean
 from modules.engine.engine import Engine
 from modules.engine.line import Move
-from modules.params.param import validated
-from modules.params.request import GenerationRequest, Task
-from modules.params.tasks import REQUESTS
+from modules.params.param import validate
+from modules.params.requests.base import GenerationRequest, Task
+from modules.params.requests.registry import REQUESTS
 
 
 class JobBody(RootModel[dict[str, Any]]):
@@ -127,4 +127,4 @@ def read_job(body: Mapping[str, Any]) -> GenerationRequest:
     task = fields.pop("task", "txt2img")
     if not isinstance(task, str) or task not in REQUESTS:
         raise UserError(f"There is no task {task!r}.", did_you_mean(str(task), REQUESTS))
-    return validated(REQUESTS[cast("Task", task)], fields)
+    return validate(REQUESTS[cast("Task", task)], fields)

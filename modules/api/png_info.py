@@ -15,8 +15,8 @@ from modules.engine.reading import known
 from modules.images.metadata import PARAMETERS, read_metadata
 from modules.infotext import interpret, render, words_of
 from modules.infotext.words import NEGATIVE, Words
-from modules.params.image_files import decode_base64
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.image_decoding import decode_base64
+from modules.params.requests.txt2img import Txt2ImgRequest
 
 _SIZE = re.compile(r"(\d+)x(\d+)")
 

@@ -55,7 +55,7 @@ def _state(job: Job | None) -> dict[str, Any]:
     if job is None:
         told = "", 0, "0", 0, 0, 0
     else:
-        status, made_at = job.status(), job.plan.made_at.strftime("%Y%m%d%H%M%S")
+        status, made_at = job.status(), job.plan.created_at.strftime("%Y%m%d%H%M%S")
         done = status.progress
         told = status.id, status.image_count, made_at, len(status.images), done.step, done.steps
     name, count, timestamp, number, step, steps = told

@@ -9,9 +9,8 @@ from typing import Any, TypeVar
 
 from modules.api.body import API_DEFAULTS, FIELDS_OF_OPTIONS
 from modules.core.errors import UserError
-from modules.params.overrides import overridable
-from modules.params.param import validated
-from modules.params.request import GenerationRequest
+from modules.params.param import validate
+from modules.params.requests.base import GenerationRequest, overridable_settings
 from modules.sampling.names import split_name
 
 R = TypeVar("R", bound=GenerationRequest)
@@ -65,7 +64,7 @@ def read_request(
         if chosen not in (None, ""):
             values.setdefault(name, chosen)
     overrides = {key: value for key, value in overrides.items() if value is not None}
-    without_effect = overrides.keys() - overridable()
+    without_effect = overrides.keys() - overridable_settings()
     values["override_settings"] = {
         **{key: value for key, value in overrides.items() if key not in without_effect},
         **_options_among(values),
@@ -84,7 +83,7 @@ def read_request(
         f"The field '{key}' has no effect in this version."
         for key in sorted([*unknown, *without_effect])
     ]
-    return validated(model, {**API_DEFAULTS, **known}), warnings
+    return validate(model, {**API_DEFAULTS, **known}), warnings
 
 
 def check_json(body: Mapping[str, Any]) -> None:

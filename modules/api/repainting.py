@@ -9,14 +9,17 @@ from modules.api.body import Img2ImgBody
 from modules.api.reading import NAMELESS, Names, read_request
 from modules.core.errors import NotFound, UserError
 from modules.images.resize import whole_cells
-from modules.params.depth import DepthRequest
-from modules.params.img2img import Img2ImgRequest
-from modules.params.outpainting import OutpaintingFields
-from modules.params.repainting import RepaintingRequest
-from modules.params.soft_inpainting import TITLE, SoftInpaintingFields
+from modules.params.requests.depth import DepthRequest
+from modules.params.requests.img2img import (
+    SOFT_INPAINTING_TITLE,
+    Img2ImgRequest,
+    OutpaintingFields,
+    SoftInpaintingFields,
+)
+from modules.params.requests.init_image import InitImageRequest
 
 
-def kind_of(body: Mapping[str, Any], *, sees_depth: bool) -> type[RepaintingRequest]:
+def kind_of(body: Mapping[str, Any], *, sees_depth: bool) -> type[InitImageRequest]:
     """Return which request a body asks for.
 
     Args:
@@ -29,8 +32,8 @@ def kind_of(body: Mapping[str, Any], *, sees_depth: bool) -> type[RepaintingRequ
 
 
 def read_picture_request(
-    body: Mapping[str, Any], kind: type[RepaintingRequest], names: Names = NAMELESS
-) -> tuple[RepaintingRequest, list[str]]:
+    body: Mapping[str, Any], kind: type[InitImageRequest], names: Names = NAMELESS
+) -> tuple[InitImageRequest, list[str]]:
     """Return the request in a body for img2img, as `read_request` does; its first picture is the one repainted.
 
     Raises:
@@ -94,13 +97,13 @@ def _settle_soft_inpainting(values: dict[str, Any]) -> None:
     if not isinstance(scripts, Mapping):
         return
     others = dict(cast("Mapping[str, Any]", scripts))
-    for title in [one for one in others if one.casefold() == TITLE.casefold()]:
+    for title in [one for one in others if one.casefold() == SOFT_INPAINTING_TITLE.casefold()]:
         script = others.pop(title)
         arguments = _arguments(script)
         names = list(SoftInpaintingFields.model_fields)
         if not isinstance(arguments, list) or len(cast("list[Any]", arguments)) > len(names):
             raise UserError(
-                f"The arguments of {TITLE} are {arguments!r}; a list of at most {len(names)} is needed."
+                f"The arguments of {SOFT_INPAINTING_TITLE} are {arguments!r}; a list of at most {len(names)} is needed."
             )
         values.update(zip(names, cast("list[Any]", arguments), strict=False))
     values["alwayson_scripts"] = others
@@ -117,7 +120,7 @@ def _sized_around(request: Img2ImgRequest, values: Mapping[str, Any]) -> Img2Img
         return request
     if not OutpaintingFields.model_fields.keys() & asked:
         return request
-    left, top, right, bottom = request.sides
+    left, top, right, bottom = request.outpaint_sides
     wide, high = picture.size
     width, height = whole_cells(wide + left + right, high + top + bottom)
     return request.replace(width=width, height=height)

@@ -105,7 +105,7 @@ def _answer(name: str, sentence: str, status: int) -> JSONResponse:
 def _on_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, WebUIError)
     logger.info("%s %s: %s", request.method, request.url.path, error)
-    return _answer(type(error).__name__, str(error), error.status)
+    return _answer(type(error).__name__, str(error), error.status_code)
 
 
 def _on_malformed(request: Request, error: Exception) -> JSONResponse:

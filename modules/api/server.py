@@ -14,7 +14,7 @@ from modules.core.errors import WebUIError
 class NoLauncher(WebUIError):
     """The server cannot start itself again on this system."""
 
-    status = 501
+    status_code = 501
 
 
 def server_router(again: threading.Event) -> APIRouter:

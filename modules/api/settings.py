@@ -9,10 +9,10 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from modules.core.flags import OPTION_FLAGS
+from modules.core.flags import SETTING_FLAGS
 from modules.engine.engine import Engine
 from modules.params.param import Param, params_of
-from modules.params.settings import Settings, defaults_of
+from modules.params.settings import Settings, default_values
 
 # Titles by section, in the order of the tab.
 SECTIONS: Mapping[str, str] = {
@@ -83,7 +83,7 @@ def settings_router(engine: Engine) -> APIRouter:
     def reset(body: Reset) -> dict[str, Any]:
         """Put options back to their defaults."""
         everything = [name for name in Settings.model_fields if name not in _ELSEWHERE]
-        engine.change_settings(defaults_of(everything if body.names is None else body.names))
+        engine.change_settings(default_values(everything if body.names is None else body.names))
         return told()
 
     return router
@@ -120,4 +120,4 @@ def _kind(engine: Engine, param: Param, field: FieldInfo) -> tuple[str, list[str
 
 
 def _flag(name: str) -> str:
-    return "--" + OPTION_FLAGS.get(name, name).replace("_", "-")
+    return "--" + SETTING_FLAGS.get(name, name).replace("_", "-")

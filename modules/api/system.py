@@ -24,7 +24,7 @@ def system_router(engine: Engine, flags: Flags) -> APIRouter:
     @router.get("/sdapi/v1/cmd-flags")
     def cmd_flags() -> dict[str, Any]:
         """Return every flag; a secret only as whether it was given."""
-        return flags.shown()
+        return flags.redacted_dict()
 
     @router.get("/sdapi/v1/memory")
     def memory() -> dict[str, Any]:
@@ -42,7 +42,7 @@ def system_router(engine: Engine, flags: Flags) -> APIRouter:
             "Python": sys.version,
             "Device": engine.state.device,
             "Checkpoint": engine.state.checkpoint,
-            "Flags": {k: v for k, v in flags.shown().items() if v not in (None, False)},
+            "Flags": {k: v for k, v in flags.redacted_dict().items() if v not in (None, False)},
             "Options": engine.settings.model_dump(exclude_defaults=True),
             "CPU": {"count": os.cpu_count(), "architecture": platform.machine()},
             "RAM": {"total": psutil.virtual_memory().total},

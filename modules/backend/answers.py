@@ -11,8 +11,8 @@ from modules.backend import depth, forward
 from modules.backend.cache import LoadedModel
 from modules.images.resize import crop_and_resize
 from modules.models.tasks import no_estimator
-from modules.params.recording import ForwardRecording
-from modules.questions import EstimateDepth, ShowForward
+from modules.params.results import ForwardRecording
+from modules.plan.work import EstimateDepth, RecordForward
 
 
 def estimate_depth(model: LoadedModel, question: EstimateDepth) -> Image.Image:
@@ -28,18 +28,20 @@ def estimate_depth(model: LoadedModel, question: EstimateDepth) -> Image.Image:
     return depth.as_map(depth.estimate(estimator, image), *question.size)
 
 
-def show_forward(model: LoadedModel, question: ShowForward) -> ForwardRecording:
+def show_forward(model: LoadedModel, question: RecordForward) -> ForwardRecording:
     """Return how the picture becomes noise.
 
     Raises:
         UserError: so many moments cannot be shown.
     """
     image = crop_and_resize(question.image.to_pil(), *question.size)
-    return forward.record(model, image, question.count, question.seed, question.in_pixels)
+    return forward.record(
+        model, image, question.frame_count, question.seed, question.in_pixel_space
+    )
 
 
 # Any: each function takes the kind of question it stands beside.
 ANSWERS: Mapping[type, Callable[[LoadedModel, Any], Any]] = {
     EstimateDepth: estimate_depth,
-    ShowForward: show_forward,
+    RecordForward: show_forward,
 }

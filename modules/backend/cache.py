@@ -22,8 +22,8 @@ from modules.backend.preview import PreviewMap
 from modules.models.hashing import FileStamp
 from modules.models.model_plan import ModelPlan
 from modules.models.predictions import remember, remembered
-from modules.params.repainting import RepaintingRequest
-from modules.params.request import GenerationRequest
+from modules.params.requests.base import GenerationRequest
+from modules.params.requests.init_image import InitImageRequest
 from modules.params.settings import Settings
 from modules.prompt.chunks import Chunker
 from modules.prompt.reading import read_negative, read_prompt
@@ -94,7 +94,7 @@ class LoadedModel:
             del self._prompts[next(iter(self._prompts))]
         return known
 
-    def see(self, request: RepaintingRequest, settings: Settings, name: str) -> Seen:
+    def see(self, request: InitImageRequest, settings: Settings, name: str) -> Seen:
         """Return what is seen of a request's picture, from memory when it is the last one again.
 
         Args:
@@ -109,7 +109,7 @@ class LoadedModel:
         return self._picture[1]
 
 
-def _picture_key(request: RepaintingRequest, settings: Settings) -> tuple[object, ...]:
+def _picture_key(request: InitImageRequest, settings: Settings) -> tuple[object, ...]:
     """Return all that what is seen of a picture depends on, and a little more."""
     own = type(request).model_fields.keys() - GenerationRequest.model_fields.keys()
     names = sorted((own - {"denoising_strength"}) | {"width", "height"})

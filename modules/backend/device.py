@@ -73,7 +73,7 @@ DEVICES: tuple[DeviceRow, ...] = (
 
 def choose(options: DeviceOptions) -> Device:
     """Return the first device of the table that is there and allowed."""
-    if options.use_cpu or options.fallback:
+    if options.use_cpu or options.cpu_fallback_reason:
         row = DEVICES[-1]
     else:
         row = next(row for row in DEVICES if row.is_there())
@@ -89,7 +89,10 @@ def choose(options: DeviceOptions) -> Device:
 def _warning(kind: str, options: DeviceOptions) -> str:
     if kind != "cpu" or options.use_cpu:
         return ""
-    return options.fallback or "Pictures are made on the CPU, slowly: no supported GPU was found."
+    return (
+        options.cpu_fallback_reason
+        or "Pictures are made on the CPU, slowly: no supported GPU was found."
+    )
 
 
 def _cpu_label() -> str:

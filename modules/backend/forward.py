@@ -11,7 +11,7 @@ from torch import Tensor
 
 from modules.backend import vae
 from modules.backend.cache import LoadedModel
-from modules.params.recording import ForwardFrame, ForwardRecording, Moments
+from modules.params.results import ForwardFrame, ForwardRecording, Moments
 from modules.sampling.forward_process import ForwardProcess
 
 
@@ -54,20 +54,20 @@ def record(
             ForwardFrame(
                 time=time,
                 beta=process.beta(time),
-                alpha_bar=left,
+                alpha_cumprod=left,
                 snr=process.snr(time),
-                picture=_picture(x) if in_pixels else vae.decode(autoencoder, x),
+                image=_picture(x) if in_pixels else vae.decode(autoencoder, x),
                 expected=Moments(float(x0.mean()) * left**0.5, float(x0.var()) * left + 1 - left),
-                at_once=_moments(x),
-                walked=next(walked),
+                closed_form=_moments(x),
+                step_by_step=next(walked),
             )
         )
     return ForwardRecording(
         frames=tuple(frames),
-        number_count=x0.numel(),
-        pixel_number_count=3 * image.width * image.height,
-        last=x.flatten().numpy(),
-        levels=np.asarray(model.levels.sigmas),
+        value_count=x0.numel(),
+        pixel_value_count=3 * image.width * image.height,
+        final_sample=x.flatten().numpy(),
+        model_sigmas=np.asarray(model.levels.sigmas),
     )
 
 

@@ -18,9 +18,9 @@ from modules.backend.tiling import seamless
 from modules.core.errors import NotFinite
 from modules.models.manager import Checkpoint
 from modules.models.model_plan import ModelPlan
-from modules.params.repainting import RepaintingRequest
-from modules.params.result import Listener
-from modules.plan import Plan
+from modules.params.events import Listener
+from modules.params.requests.init_image import InitImageRequest
+from modules.plan.plan import Plan
 
 Acquire = Callable[[ModelPlan], LoadedModel]  # loads a checkpoint that is not loaded yet
 
@@ -111,7 +111,7 @@ def _pass(
     begun = None if seen is None else seen.begun(ImageNoise(batch, shape, device, options_of(plan)))
     # 4. Steps
     listener.on_phase("Sampling" if enlarged is None else "Sampling the larger picture")
-    recorder = Recorder(stepper) if plan.recorded and batch_index == 0 else None
+    recorder = Recorder(stepper) if plan.record and batch_index == 0 else None
     latents = sample.run(model, plan, steering, begun, noise, recorder or stepper)
     if not bool(torch.isfinite(latents).all()):
         raise Overflow(plan.checkpoint)
@@ -123,7 +123,7 @@ def _pass(
 
 def _look(model: LoadedModel, plan: Plan, listener: Listener) -> Seen | None:
     """Return what is seen of the picture that is repainted, None when there is none."""
-    if not isinstance(plan.request, RepaintingRequest):
+    if not isinstance(plan.request, InitImageRequest):
         return None
     listener.on_phase("Reading the picture")
     seen = model.see(plan.request, plan.settings, plan.checkpoint.name)
@@ -146,6 +146,6 @@ def _decode_each(
         own = latents[row : row + 1]
         result = vae.decode(model.components.vae, own)
         if seen is not None:
-            assert isinstance(plan.request, RepaintingRequest)
+            assert isinstance(plan.request, InitImageRequest)
             result = seen.finished(plan.request, plan.settings, own, result)
         listener.on_image(image.index, result)

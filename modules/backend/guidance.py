@@ -11,7 +11,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from modules.backend.conditioning import Conditioning
-from modules.params.settings_guidance import GuidanceSettings
+from modules.params.settings.guidance import GuidanceSettings
 
 _DEFAULTS = GuidanceSettings()
 

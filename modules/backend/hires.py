@@ -10,7 +10,7 @@ from modules.backend import image_conditioning, vae
 from modules.backend.loader import Components
 from modules.backend.picture import Seen
 from modules.models.upscalers import LatentFilter, Upscaler
-from modules.params.hires import CELL, HiresSize
+from modules.params.requests.txt2img import VAE_SCALE_FACTOR, HiresSize
 
 
 def enlarge(
@@ -32,7 +32,7 @@ def enlarge(
     """
     how = upscaler.how
     if isinstance(how, LatentFilter):
-        cells = size.enlarged_height // CELL, size.enlarged_width // CELL
+        cells = size.upscaled_height // VAE_SCALE_FACTOR, size.upscaled_width // VAE_SCALE_FACTOR
         larger = torch.nn.functional.interpolate(
             latents.float(), size=cells, mode=how.mode, antialias=how.antialias
         )
@@ -40,20 +40,20 @@ def enlarge(
     enlarged = []
     for row in range(latents.shape[0]):  # one by one, as all decoding: it takes the most memory
         picture = vae.decode(autoencoder, latents[row : row + 1])
-        target = size.enlarged_width, size.enlarged_height
+        target = size.upscaled_width, size.upscaled_height
         enlarged.append(vae.encode(autoencoder, picture.resize(target, how)).float())
     return _cut(torch.cat(enlarged), size)
 
 
 def look(components: Components, latents: Tensor) -> Seen:
     """Return what the network sees of the enlarged pictures; a UNet with a mask sees one that hides nothing."""
-    height, width = latents.shape[2] * CELL, latents.shape[3] * CELL
+    height, width = latents.shape[2] * VAE_SCALE_FACTOR, latents.shape[3] * VAE_SCALE_FACTOR
     return Seen(latents, None, image_conditioning.without_picture(components, width, height))
 
 
 def _cut(latents: Tensor, size: HiresSize) -> Tensor:
     """Return the middle; of an odd number of rows or columns the one more is cut off at the end."""
-    rows, columns = size.cut_rows, size.cut_columns
+    rows, columns = size.crop_rows, size.crop_columns
     bottom = latents.shape[2] - (rows + 1) // 2
     right = latents.shape[3] - (columns + 1) // 2
     return latents[:, :, rows // 2 : bottom, columns // 2 : right]

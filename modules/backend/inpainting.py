@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from modules.images.soft import Compositing, new_share
-from modules.params.soft_inpainting import SoftInpaintingFields
+from modules.params.requests.img2img import SoftInpaintingFields
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 
 from modules.backend.loader import Components
 from modules.core.errors import OutOfMemory
-from modules.params.request import GenerationRequest
+from modules.params.requests.base import GenerationRequest
 from modules.prompt.composition import parts
 
 # Peak bytes measured on full-size SD 1.x networks in float32, per value of the widest feature map.

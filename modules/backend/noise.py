@@ -16,7 +16,7 @@ from torch import Tensor
 
 from modules.backend.brownian import BrownianTree
 from modules.backend.philox import Philox
-from modules.plan import ImagePlan, Plan
+from modules.plan.plan import ImagePlan, Plan
 
 Shape = tuple[int, int, int]  # channels, height / 8, width / 8
 Draws = Callable[[Shape], Tensor]  # the next float32 unit noise of one generator

@@ -19,9 +19,9 @@ from modules.images.depth_levels import DepthLevels
 from modules.images.repaint import Canvas, lay_out
 from modules.images.resize import crop_and_resize
 from modules.models.tasks import no_estimator
-from modules.params.depth import DepthRequest
-from modules.params.img2img import Img2ImgRequest
-from modules.params.repainting import RepaintingRequest
+from modules.params.requests.depth import DepthRequest
+from modules.params.requests.img2img import Img2ImgRequest
+from modules.params.requests.init_image import InitImageRequest
 from modules.params.settings import Settings
 
 
@@ -56,7 +56,7 @@ class Seen:
             return self
         return replace(self, latents=make(self.latents.float(), self.share, noise))
 
-    def mask(self, request: RepaintingRequest) -> LatentMask | None:
+    def mask(self, request: InitImageRequest) -> LatentMask | None:
         """Return what keeps a part of the picture; None when all is repainted."""
         if self.share is None or not isinstance(request, Img2ImgRequest):
             return None
@@ -65,7 +65,7 @@ class Seen:
         return LatentMask(self.latents.float(), self.share)
 
     def finished(
-        self, request: RepaintingRequest, settings: Settings, latents: Tensor, result: Image.Image
+        self, request: InitImageRequest, settings: Settings, latents: Tensor, result: Image.Image
     ) -> Image.Image:
         """Return a result with the picture's colours, if asked, and in its place in the picture.
 
@@ -88,7 +88,7 @@ class Seen:
         return overlay.over(result, share)
 
 
-def look(components: Components, request: RepaintingRequest, settings: Settings, name: str) -> Seen:
+def look(components: Components, request: InitImageRequest, settings: Settings, name: str) -> Seen:
     """Return what is seen of the request's picture.
 
     Args:

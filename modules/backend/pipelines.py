@@ -12,7 +12,7 @@ from modules.backend.guidance import GuidedUNet
 from modules.backend.loader import Components
 from modules.backend.noise import ImageNoise
 from modules.backend.scheduler import SamplerScheduler
-from modules.params.request import GenerationRequest
+from modules.params.requests.base import GenerationRequest
 
 
 def txt2img(

@@ -15,7 +15,7 @@ from modules.backend import vae
 from modules.backend.cache import LoadedModel
 from modules.backend.guidance import GuidedUNet
 from modules.backend.scheduler import StepState
-from modules.params.recording import RecordedStep, Recording
+from modules.params.results import RecordedStep, Recording
 
 # Each recorded step costs two decodings and four pictures; longer runs are told by steps spread evenly.
 MOST_STEPS = 60
@@ -80,8 +80,8 @@ class Recorder:
                 _step(model, number, look, latents[:1], max(lengths, default=1.0))
                 for number, look in enumerate(self._looks)
             ),
-            first=unit.flatten().float().cpu().numpy(),
-            levels=model.levels.sigmas,
+            initial_noise=unit.flatten().float().cpu().numpy(),
+            model_sigmas=model.levels.sigmas,
         )
 
 
@@ -102,7 +102,7 @@ def _step(model: LoadedModel, number: int, look: _Look, final: Tensor, most: flo
         denoised=vae.decode(autoencoder, look.denoised),
         noise=enlarged(model.preview(predicted_noise)),
         difference=None if look.difference is None else enlarged(_heat(look.difference, most)),
-        distance=float((look.denoised - final).float().square().mean().sqrt()),
+        rms_to_final=float((look.denoised - final).float().square().mean().sqrt()),
     )
 
 

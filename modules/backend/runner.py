@@ -18,10 +18,10 @@ from modules.core.errors import NotFinite, OutOfMemory
 from modules.models.manager import Checkpoint
 from modules.models.model_plan import ModelPlan
 from modules.params.device import DeviceOptions
-from modules.params.result import Listener
-from modules.plan import Plan
+from modules.params.events import Listener
+from modules.plan.plan import Plan
+from modules.plan.work import Work
 from modules.prompt.tokens import ClipTokenizer
-from modules.questions import Question
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Runner:
         return device_memory(self.device.torch_device)
 
     @torch.inference_mode()
-    def answer(self, question: Question) -> Any:  # what ANSWERS says of the kind of question
+    def answer(self, question: Work) -> Any:  # what ANSWERS says of the kind of question
         """Return the answer to a question.
 
         Raises:

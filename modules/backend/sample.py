@@ -14,9 +14,9 @@ from modules.backend.noise import ImageNoise
 from modules.backend.picture import Seen
 from modules.backend.recorder import Recorder
 from modules.backend.scheduler import SamplerScheduler, StepState
-from modules.params.repainting import RepaintingRequest
+from modules.params.requests.init_image import InitImageRequest
 from modules.params.settings import Settings
-from modules.plan import Plan
+from modules.plan.plan import Plan
 from modules.sampling.course import Course
 from modules.sampling.part_way import Start, count
 
@@ -45,7 +45,7 @@ def run(
     start = course.whole()
     noise.sigmas = course.stretch()
     repainting = None
-    if isinstance(request, RepaintingRequest):
+    if isinstance(request, InitImageRequest):
         repainting = request.denoising_strength, plan.settings.img2img_fix_steps
         noise.sigmas = course.stretch(*repainting)
         part_way = course.part_way(*repainting)
@@ -79,7 +79,7 @@ def run(
     if seen is None:
         unet.extra = image_conditioning.without_picture(components, request.width, request.height)
         return pipelines.txt2img(components, unet, scheduler, request, noise())
-    assert isinstance(request, RepaintingRequest), "only those have a picture to be seen"
+    assert isinstance(request, InitImageRequest), "only those have a picture to be seen"
     unet.extra = seen.beside
     mask = scheduler.mask = seen.mask(request)
     latents = pipelines.img2img(components, unet, scheduler, request, seen.latents, noise)

@@ -12,7 +12,7 @@ from diffusers.configuration_utils import FrozenDict
 from diffusers.schedulers.scheduling_utils import SchedulerOutput
 from torch import Tensor
 
-from modules.params.settings_sampling import SamplingSettings
+from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.noise_levels import NoiseLevels
 from modules.sampling.part_way import Start
 from modules.sampling.samplers import Sampler

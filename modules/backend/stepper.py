@@ -7,8 +7,8 @@ import time
 from modules.backend.cache import LoadedModel
 from modules.backend.scheduler import StepState
 from modules.core.errors import Cancelled
-from modules.params.result import Listener, Progress
-from modules.plan import Plan
+from modules.params.events import Listener, Progress
+from modules.plan.plan import Plan
 
 
 class Stepper:

@@ -9,64 +9,64 @@ class WebUIError(Exception):
     """What happened and what to do about it, in words for the page, the API and the log alike.
 
     Args:
-        text: One sentence with the offending value.
+        message: One sentence with the offending value.
         hint: What the user can do; empty when the text already says it.
     """
 
-    status: ClassVar[int] = 500
+    status_code: ClassVar[int] = 500
 
-    def __init__(self, text: str, hint: str = "") -> None:
-        super().__init__(text)
-        self.text = text
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.text} {self.hint}".strip()
+        return f"{self.message} {self.hint}".strip()
 
 
 class UserError(WebUIError):
     """The request cannot be carried out as it stands."""
 
-    status = 422
+    status_code = 422
 
 
 class NotFound(WebUIError):
     """A name that nothing here answers to."""
 
-    status = 404
+    status_code = 404
 
 
 class Unsupported(WebUIError):
     """The thing is understood, but this version has no way to do it."""
 
-    status = 422
+    status_code = 422
 
 
 class BadFile(WebUIError):
     """A file that is incomplete, of another kind, or unsafe to read."""
 
-    status = 422
+    status_code = 422
 
 
 class StorageError(WebUIError):
     """A result could not be written: the disk is full, read-only or out of reach."""
 
-    status = 507
+    status_code = 507
 
 
 class OutOfMemory(WebUIError):
     """The device has too little memory for the request."""
 
-    status = 507
+    status_code = 507
 
 
 class NotFinite(WebUIError):
     """The network produced NaN or infinity even at the highest precision."""
 
-    status = 500
+    status_code = 500
 
 
 class Cancelled(WebUIError):
     """The job was stopped before it had a result."""
 
-    status = 409
+    status_code = 409

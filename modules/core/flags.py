@@ -9,13 +9,13 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from modules.core import flag_kinds as kinds
+from modules.core import flag_types
+from modules.core.a1111_flags import IGNORED_FLAGS, REFUSED_FLAGS
 from modules.core.errors import UserError
-from modules.core.foreign_flags import MOOT, REFUSED
 
 HIDDEN: dict[str, Any] = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
 # Options that a flag chooses for one run: the option's name and the flag's field.
-OPTION_FLAGS = {"sd_model_checkpoint": "ckpt", "sd_checkpoints_limit": "sd_checkpoints_limit"}
+SETTING_FLAGS = {"sd_model_checkpoint": "ckpt", "sd_checkpoints_limit": "sd_checkpoints_limit"}
 GROUPS = ("Server", "Folders", "Models", "Page", "Setting up")
 
 
@@ -25,7 +25,7 @@ class Flag:
 
     group: str
     help: str
-    kind: Callable[[str], object] | None = None
+    type: Callable[[str], object] | None = None
     choices: tuple[str, ...] | None = None
     nargs: str | None = None
     metavar: str | None = None
@@ -60,7 +60,10 @@ class Flags:
     """What the command line asked for. Names and meanings are those of A1111's WebUI."""
 
     port: int | None = flag(
-        None, "Server", "port to serve on; without it 7860 or the next free one", kind=kinds.port
+        None,
+        "Server",
+        "port to serve on; without it 7860 or the next free one",
+        type=flag_types.port,
     )
     listen: bool = flag(False, "Server", "serve the whole network; a password is then required")
     server_name: str | None = flag(None, "Server", "address to serve on", metavar="ADDRESS")
@@ -75,7 +78,7 @@ class Flags:
         None,
         "Server",
         "file with lines of USER:PASSWORD",
-        kind=kinds.folder,
+        type=flag_types.user_path,
         metavar="FILE",
         secret=True,
     )
@@ -92,13 +95,17 @@ class Flags:
         metavar="ORIGINS",
     )
     cors_allow_origins_regex: str | None = flag(
-        None, "Server", "the same as one regular expression", kind=kinds.pattern, metavar="PATTERN"
+        None,
+        "Server",
+        "the same as one regular expression",
+        type=flag_types.regex,
+        metavar="PATTERN",
     )
     subpath: str | None = flag(
         None,
         "Server",
         "path below which a reverse proxy shows the server",
-        kind=kinds.subpath,
+        type=flag_types.subpath,
         metavar="PATH",
     )
     api_log: bool = flag(False, "Server", "log every request")
@@ -107,7 +114,7 @@ class Flags:
         "INFO",
         "Server",
         "how much the log tells",
-        kind=str.upper,
+        type=str.upper,
         choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
     )
 
@@ -115,17 +122,21 @@ class Flags:
         None,
         "Folders",
         "where models, outputs and settings lie",
-        kind=kinds.folder,
+        type=flag_types.user_path,
         metavar="FOLDER",
     )
     ckpt_dir: Path | None = flag(  # noqa: RUF009  flag() is field()
-        None, "Folders", "a further folder with checkpoints", kind=kinds.folder, metavar="FOLDER"
+        None,
+        "Folders",
+        "a further folder with checkpoints",
+        type=flag_types.user_path,
+        metavar="FOLDER",
     )
     gradio_allowed_path: tuple[Path, ...] = flag(
         (),
         "Folders",
         "a further folder whose pictures a batch may read; may be given more than once",
-        kind=kinds.folder,
+        type=flag_types.user_path,
         metavar="FOLDER",
         action="append",
     )
@@ -137,10 +148,14 @@ class Flags:
         metavar="NAME",
     )
     sd_checkpoints_limit: int | None = flag(
-        None, "Models", "how many checkpoints may stay loaded", kind=kinds.count, metavar="NUMBER"
+        None,
+        "Models",
+        "how many checkpoints may stay loaded",
+        type=flag_types.checkpoint_count,
+        metavar="NUMBER",
     )
     device_id: int | None = flag(
-        None, "Models", "number of the GPU to use", kind=kinds.gpu_number, metavar="NUMBER"
+        None, "Models", "number of the GPU to use", type=flag_types.gpu_index, metavar="NUMBER"
     )
     use_cpu: bool = flag(
         False, "Models", "work on the CPU; any value means the same", nargs="*", metavar="all"
@@ -199,7 +214,7 @@ class Flags:
         """Whether 32-bit floats were asked for."""
         return self.no_half or self.precision == "full"
 
-    def shown(self) -> dict[str, Any]:
+    def redacted_dict(self) -> dict[str, Any]:
         """Return every flag by name, as JSON can hold it; of a secret only whether it was given."""
         found: dict[str, Any] = {}
         for row in fields(self):
@@ -210,9 +225,9 @@ class Flags:
                 found[row.name] = str(value) if isinstance(value, Path) else value
         return found
 
-    def options(self) -> dict[str, Any]:
+    def setting_overrides(self) -> dict[str, Any]:
         """Return the options that the command line chooses for this run, by name."""
-        values = {name: getattr(self, flag) for name, flag in OPTION_FLAGS.items()}
+        values = {name: getattr(self, flag) for name, flag in SETTING_FLAGS.items()}
         return {name: value for name, value in values.items() if value}
 
     def credentials(self) -> tuple[Credential, ...]:
@@ -248,9 +263,9 @@ def parse_flags(argv: Sequence[str]) -> Flags:
     parsed, unknown = _make_parser().parse_known_args(own)
     if unknown:
         raise _unknown(unknown[0])
-    # Any: argparse types nothing; each flag's `kind` and `choices` have seen to the values.
+    # Any: argparse types nothing; each flag's `type` and `choices` have seen to the values.
     given: dict[str, Any] = vars(parsed)
-    for name, why in REFUSED.items():
+    for name, why in REFUSED_FLAGS.items():
         if name in given:
             raise UserError(f"{name} {why}.")
     values = {row.name: given[row.name] for row in fields(Flags) if row.name in given}
@@ -272,7 +287,7 @@ def parse_flags(argv: Sequence[str]) -> Flags:
 def parse_credentials(text: str, source: str) -> tuple[Credential, ...]:
     """Return the credentials in `user:password,user2:password2`; a password may hold colons."""
     found: list[Credential] = []
-    for entry in split_list(text):
+    for entry in split_commas(text):
         user, _, password = entry.partition(":")
         if not user or not password:
             raise UserError(
@@ -283,7 +298,7 @@ def parse_credentials(text: str, source: str) -> tuple[Credential, ...]:
     return tuple(found)
 
 
-def split_list(text: str | None) -> tuple[str, ...]:
+def split_commas(text: str | None) -> tuple[str, ...]:
     """Return the words between the commas."""
     return tuple(entry.strip() for entry in (text or "").split(",") if entry.strip())
 
@@ -314,10 +329,10 @@ def _make_parser() -> argparse.ArgumentParser:
     for declared in fields(Flags):
         if "flag" in declared.metadata:
             _add(groups[declared.metadata["flag"].group], declared)
-    for row in MOOT:
+    for row in IGNORED_FLAGS:
         for name in row.names.split():
             _add_hidden(parser, name, row.takes_value)
-    for name in REFUSED:
+    for name in REFUSED_FLAGS:
         parser.add_argument(name, dest=name, nargs="?", const="", **HIDDEN)
     return parser
 
@@ -328,7 +343,7 @@ def _add(group: Any, declared: Field[Any]) -> None:
     if declared.default is False and row.nargs is None:
         details.update(action="store_true")
     else:
-        details.update(type=row.kind, choices=row.choices, nargs=row.nargs, metavar=row.metavar)
+        details.update(type=row.type, choices=row.choices, nargs=row.nargs, metavar=row.metavar)
     if row.action:
         details.update(action=row.action)
     if row.nargs or row.action:
@@ -346,8 +361,8 @@ def _add_hidden(parser: argparse.ArgumentParser, name: str, takes_value: bool) -
 
 def _notes(given: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(
-        f"{name} is accepted, but has no effect: {row.instead}."
-        for row in MOOT
+        f"{name} is accepted, but has no effect: {row.reason}."
+        for row in IGNORED_FLAGS
         for name in row.names.split()
         if name in given
     )

@@ -14,13 +14,13 @@ class Paths:
         root: The cloned repository: code, configs and the demo checkpoint.
         data: What the user owns: models, outputs, settings, caches (`--data-dir`; the root by default).
         ckpt_dir: A further folder with checkpoints (`--ckpt-dir`).
-        allowed: Further folders whose pictures a batch may read (`--gradio-allowed-path`).
+        allowed_folders: Further folders whose pictures a batch may read (`--gradio-allowed-path`).
     """
 
     root: Path
     data: Path
     ckpt_dir: Path | None = None
-    allowed: tuple[Path, ...] = ()
+    allowed_folders: tuple[Path, ...] = ()
 
     @property
     def configs(self) -> Path:
@@ -50,7 +50,7 @@ class Paths:
         return tuple(self.data / "models" / name for name in names)
 
     @property
-    def styles(self) -> Path:
+    def styles_file(self) -> Path:
         """Saved prompts, in A1111's file."""
         return self.data / "styles.csv"
 
@@ -62,7 +62,7 @@ class Paths:
     @property
     def input_folders(self) -> tuple[Path, ...]:
         """Folders whose pictures the page may have read, with all that lies below them."""
-        return (self.data / "inputs", self.outputs, *self.allowed)
+        return (self.data / "inputs", self.outputs, *self.allowed_folders)
 
     @property
     def queue(self) -> Path:
@@ -75,11 +75,11 @@ class Paths:
         return self.data / "cache"
 
     @property
-    def unsaved(self) -> Path:
+    def unsaved_outputs(self) -> Path:
         """Pictures that nobody asked to save; each stays for a day."""
         return self.data / "tmp" / "unsaved"
 
     @property
-    def temp(self) -> Path:
+    def gradio_temp(self) -> Path:
         """Gradio's uploads and copies; emptied at start."""
         return self.data / "tmp" / "gradio"

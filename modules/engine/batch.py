@@ -10,8 +10,9 @@ from pathlib import Path
 
 from modules.core.errors import WebUIError
 from modules.engine.job import Job, JobState, JobStatus
-from modules.params.request import GenerationRequest
-from modules.params.result import GeneratedImage, Progress
+from modules.params.events import Progress
+from modules.params.requests.base import GenerationRequest
+from modules.params.results import GeneratedImage
 
 # In steps of which one file has this many, the bar moves smoothly, however many steps a file's own job has.
 _STEPS_A_FILE = 100
@@ -134,7 +135,7 @@ class Batch:
     def _carry_out(self, file: Path) -> None:
         try:
             request = self._request_for(file)
-            self._request = request.without_pictures()
+            self._request = request.without_images()
             job = self._submit(request, file)
         except WebUIError as error:
             self._note(file, str(error))

@@ -10,7 +10,7 @@ from modules.engine.batch import Batch
 from modules.engine.job import Job, Keep
 from modules.engine.keeper import Keeper
 from modules.images.filename import Destination
-from modules.params.request import GenerationRequest
+from modules.params.requests.base import GenerationRequest
 
 _REMEMBERED = 50
 

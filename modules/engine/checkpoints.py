@@ -9,7 +9,7 @@ from modules.core.paths import Paths
 from modules.models.manager import Checkpoint, ModelManager
 from modules.models.model_plan import native_size, plan_model
 from modules.models.tasks import misfit
-from modules.params.request import Task
+from modules.params.requests.base import Task
 from modules.params.settings import Settings
 
 

@@ -32,14 +32,14 @@ from modules.models.model_plan import ModelPlan, plan_model
 from modules.models.upscalers import UPSCALERS
 from modules.params.image import ImageField
 from modules.params.param import params_of
-from modules.params.recording import ForwardRecording
-from modules.params.request import GenerationRequest
-from modules.params.result import GeneratedImage
+from modules.params.requests.base import GenerationRequest
+from modules.params.results import ForwardRecording, GeneratedImage
 from modules.params.settings import Settings
-from modules.plan import Plan, make_plan
+from modules.plan.plan import Plan
+from modules.plan.planner import make_plan
+from modules.plan.work import EstimateDepth, RecordForward, Work
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
-from modules.questions import EstimateDepth, Question, ShowForward
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
 
@@ -76,12 +76,12 @@ class Engine:
             paths.text_encoder_folders,
         )
         self.checkpoints = Checkpoints(self.models, paths, lambda: self.settings)
-        self.styles = Styles(paths.styles)
+        self.styles = Styles(paths.styles_file)
         self.samplers = SAMPLERS.copy()
         self.schedules = SCHEDULES.copy()
         self.upscalers = UPSCALERS.copy()
         self.state = EngineState("starting", "Starting")
-        self.keeper = Keeper(self.models, paths.outputs, paths.unsaved)
+        self.keeper = Keeper(self.models, paths.outputs, paths.unsaved_outputs)
         self._settings_file = SettingsFile(paths.data / "config.json")
         self.settings = Settings()
         self.chosen = chosen
@@ -199,12 +199,12 @@ class Engine:
         Raises:
             UserError: so many moments cannot be shown.
         """
-        return self._ask(ShowForward(self._model(), image, size, count, seed, in_pixels))
+        return self._ask(RecordForward(self._model(), image, size, count, seed, in_pixels))
 
     def _model(self) -> ModelPlan:
         return plan_model(self.models, self.checkpoint(), self.settings)
 
-    def _ask(self, question: Question) -> Any:  # what the kind of question says
+    def _ask(self, question: Work) -> Any:  # what the kind of question says
         self.queue.refuse_if_stopping()
         return self.executor.ask(question).result()
 

@@ -8,8 +8,8 @@ from PIL.Image import Resampling
 from modules.core.errors import Unsupported, UserError
 from modules.core.registry import Registry
 from modules.models.upscalers import Upscaler
-from modules.params.extras import ExtrasRequest
-from modules.params.image_files import MOST_PIXELS
+from modules.params.image_decoding import MAX_PIXELS
+from modules.params.requests.extras import ExtrasRequest
 
 _NONE = "None"
 
@@ -76,9 +76,9 @@ def _size(image: Image.Image, request: ExtrasRequest) -> tuple[int, int]:
             request.upscaling_resize_w / image.width, request.upscaling_resize_h / image.height
         )
     width, height = (max(1, round(side * scale)) for side in image.size)
-    if width * height > MOST_PIXELS:
+    if width * height > MAX_PIXELS:
         raise UserError(
-            f"The picture would have {width}x{height} pixels; at most {MOST_PIXELS} are made.",
+            f"The picture would have {width}x{height} pixels; at most {MAX_PIXELS} are made.",
             "Enlarge it less.",
         )
     return width, height

@@ -9,12 +9,12 @@ from typing import Any, cast, get_args
 
 from modules.core.errors import UserError
 from modules.engine.words import prompts_of
-from modules.params.image import ImageField, is_picture
-from modules.params.param import validated
-from modules.params.request import GenerationRequest, Task
+from modules.params.image import ImageField, is_image_field
+from modules.params.param import validate
+from modules.params.requests.base import GenerationRequest, Task
+from modules.params.requests.registry import REQUESTS
 from modules.params.settings import Settings
-from modules.params.tasks import REQUESTS
-from modules.plan import Plan
+from modules.plan.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,9 @@ def pinned(request: GenerationRequest, plan: Plan) -> GenerationRequest:
 def pictures_of(request: GenerationRequest) -> dict[str, ImageField]:
     """Return the pictures of a request by field."""
     fields = type(request).model_fields
-    found = {name: getattr(request, name) for name, field in fields.items() if is_picture(field)}
+    found = {
+        name: getattr(request, name) for name, field in fields.items() if is_image_field(field)
+    }
     return {name: picture for name, picture in found.items() if picture is not None}
 
 
@@ -76,7 +78,7 @@ def thaw(frozen: Frozen, read: Callable[[str], ImageField]) -> tuple[GenerationR
     fields = cast("dict[str, Any]", json.loads(frozen.request))
     options = cast("dict[str, Any]", json.loads(frozen.settings))
     model = REQUESTS[cast("Task", frozen.task)]
-    return validated(model, {**fields, **pictures}), validated(Settings, options)
+    return validate(model, {**fields, **pictures}), validate(Settings, options)
 
 
 def _json(values: Mapping[str, Any]) -> str:

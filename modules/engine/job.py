@@ -14,10 +14,10 @@ from typing import Literal, Protocol
 from PIL import Image
 
 from modules.core.errors import WebUIError
-from modules.params.recording import Recording
-from modules.params.request import GenerationRequest
-from modules.params.result import GeneratedImage, Progress
-from modules.plan import Plan
+from modules.params.events import Progress
+from modules.params.requests.base import GenerationRequest
+from modules.params.results import GeneratedImage, Recording
+from modules.plan.plan import Plan
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 Keep = Callable[[Plan, int, Image.Image], GeneratedImage]  # saves one finished picture
@@ -221,7 +221,7 @@ class Job:
             self._phase = ""
             self._error = error
             self._failure = failure
-            self.plan = self.plan.without_pictures()  # hundreds of ended jobs are remembered
+            self.plan = self.plan.without_images()  # hundreds of ended jobs are remembered
             return True
 
     def on_image(self, index: int, image: Image.Image) -> None:
@@ -230,8 +230,8 @@ class Job:
         with self._lock:
             position = len(self._images)
             self._images.append(kept)
-            if kept.remark and kept.remark not in self._notes:
-                self._notes.append(kept.remark)
+            if kept.warning and kept.warning not in self._notes:
+                self._notes.append(kept.warning)
         if self._log is not None:
             self._log.kept(self.id, position, kept)
         if self._is_last_batch and index in self._batch_ends:

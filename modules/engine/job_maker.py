@@ -14,10 +14,10 @@ from modules.engine.frozen import thaw
 from modules.engine.job import Job, Keep
 from modules.engine.row import JobRow
 from modules.engine.store import Store
-from modules.params.request import GenerationRequest
-from modules.params.result import GeneratedImage
+from modules.params.requests.base import GenerationRequest
+from modules.params.results import GeneratedImage
 from modules.params.settings import Settings
-from modules.plan import Plan
+from modules.plan.plan import Plan
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class JobMaker:
         """Keep the pictures of a waiting job on the disk alone, in files of these names by field."""
         if names:
             self._pictures[job.id] = names
-            job.plan = job.plan.without_pictures()
+            job.plan = job.plan.without_images()
 
     def whole(self, job: Job) -> Plan:
         """Return the plan of a job with its pictures.

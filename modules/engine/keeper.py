@@ -18,8 +18,8 @@ from modules.images.grid import make_grid
 from modules.images.save import ImageStore, forget_older, read_picture
 from modules.models.manager import SHORT_HASH_LENGTH, ModelManager
 from modules.models.model_plan import ModelPlan
-from modules.params.result import GeneratedImage
-from modules.plan import Plan
+from modules.params.results import GeneratedImage
+from modules.plan.plan import Plan
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Keeper:
             destination: Where it goes, if not where the options say.
         """
         one = plan.images[index]
-        request = plan.request_of(one)
+        request = plan.single_image_request(one)
         extra = {**self._model_pairs(plan.model), "App": f"{NAME} {VERSION}"}
         text = infotext.write(request, extra, plan.settings)
         naming = naming_of(plan, one)

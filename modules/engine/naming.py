@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from modules.images.filename import Naming
-from modules.plan import ImagePlan, Plan
+from modules.plan.plan import ImagePlan, Plan
 
 
 def naming_of(plan: Plan, one: ImagePlan) -> Naming:
     """Return the texts by token for one picture of a plan."""
-    request, model = plan.request_of(one), plan.model
+    request, model = plan.single_image_request(one), plan.model
     values = {
         "prompt": request.prompt,
         "prompt_no_styles": request.prompt,
@@ -33,7 +33,7 @@ def naming_of(plan: Plan, one: ImagePlan) -> Naming:
         "batch_number": str(one.index % plan.request.batch_size + 1),
         "batch_size": str(plan.request.batch_size),
         "generation_number": str(one.index + 1),
-        "job_timestamp": plan.made_at.strftime("%Y%m%d%H%M%S"),
+        "job_timestamp": plan.created_at.strftime("%Y%m%d%H%M%S"),
     }
     words = plan.settings.directories_max_prompt_words
-    return Naming(request.saved_as, one.seed, values, prompt_words=words)
+    return Naming(request.output_subfolder, one.seed, values, prompt_words=words)

@@ -18,7 +18,7 @@ from modules.engine.job_maker import JobMaker, Owner
 from modules.engine.line import Line, Move
 from modules.engine.row import JobRow, row_of
 from modules.engine.store import Store
-from modules.params.request import GenerationRequest
+from modules.params.requests.base import GenerationRequest
 from modules.params.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class JobQueue:
         Raises:
             WebUIError: it cannot be planned, or the server stops.
         """
-        plan = replace(self._owner.plan(request, settings), recorded=recorded)
+        plan = replace(self._owner.plan(request, settings), record=recorded)
         job = self._maker.new(plan, keep)
         with self.store.frozen(pinned(request, plan), settings) as frozen:
             with self._lock:

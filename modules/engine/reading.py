@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modules.engine.engine import Engine
 from modules.infotext import Known, Reading, interpret, parse
-from modules.params.request import GenerationRequest
+from modules.params.requests.base import GenerationRequest
 
 
 def known(engine: Engine) -> Known:

@@ -11,7 +11,7 @@ from modules.core.version import VERSION
 from modules.images.compare import Comparison, compare
 from modules.images.metadata import Metadata
 from modules.infotext import Known, Reading, Words, interpret, parse, words_of
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 
 # What decides most of a picture: without any of these there is nothing to compare.
 _NEEDED = ("Steps", "Sampler", "Schedule type", "Seed", "Size", "CFG scale")

@@ -13,7 +13,8 @@ from typing import Any, cast
 from modules.engine.frozen import Frozen, freeze
 from modules.engine.job import Job, JobState, JobStatus
 from modules.engine.line import Place
-from modules.params.result import GeneratedImage, Progress
+from modules.params.events import Progress
+from modules.params.results import GeneratedImage
 
 
 @dataclass(frozen=True)
@@ -113,5 +114,5 @@ def _read_image(image: sqlite3.Row) -> GeneratedImage:
         seed=image["seed"],
         infotext=image["infotext"],
         path=Path(image["path"]),
-        remark=image["remark"],
+        warning=image["remark"],
     )

@@ -19,8 +19,8 @@ from modules.engine.job import JobStatus
 from modules.engine.line import Place
 from modules.engine.row import JobRow, read_row
 from modules.params.image import ImageField
-from modules.params.request import GenerationRequest
-from modules.params.result import GeneratedImage
+from modules.params.requests.base import GenerationRequest
+from modules.params.results import GeneratedImage
 from modules.params.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ class Store:
             "seed": image.seed,
             "path": str(image.path),
             "infotext": image.infotext,
-            "remark": image.remark,
+            "remark": image.warning,
         }
         self._insert("images", [row])
 

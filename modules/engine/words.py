@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from modules.params.request import GenerationRequest
+from modules.params.requests.base import GenerationRequest
 from modules.params.settings import Settings
-from modules.plan import Plan
+from modules.plan.effective_settings import Pass, notes, without_effect
+from modules.plan.plan import Plan
 from modules.prompt.comments import strip_comments
-from modules.prompt.effects import Pass, notes, without_effect
 from modules.prompt.styles import Style, apply_style
 from modules.prompt.tokens import ClipTokenizer
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from modules.params.depth import DepthRequest
+from modules.params.requests.depth import DepthRequest
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import IO
 from PIL import Image
 
 from modules.images.metadata import exif_bytes, png_info
-from modules.params.settings_saving import Format, SavingSettings
+from modules.params.settings.saving import ImageFormat, SavingSettings
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def _webp(file: IO[bytes], image: Image.Image, text: str, settings: SavingSettin
     )
 
 
-FORMATS: Mapping[Format, FileFormat] = {
+FORMATS: Mapping[ImageFormat, FileFormat] = {
     "png": FileFormat(_png, 2**31 - 1),
     "jpg": FileFormat(_jpeg, 65535),
     "webp": FileFormat(_webp, 16383),
@@ -53,7 +53,7 @@ FORMATS: Mapping[Format, FileFormat] = {
 _LONGEST_EXIF = 65000  # bytes; a JPEG's EXIF block has 16 bits for its length
 
 
-def format_for(wanted: Format, image: Image.Image, text: str) -> Format:
+def format_for(wanted: ImageFormat, image: Image.Image, text: str) -> ImageFormat:
     """Return the format asked for, or "png" where that cannot hold the picture or its text."""
     too_long = wanted == "jpg" and 2 * len(text) > _LONGEST_EXIF
     if too_long or max(image.size) > FORMATS[wanted].largest_side:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from modules.params.settings_saving import GridSettings
+from modules.params.settings.saving import GridSettings
 
 # A grid is for looking at; more pixels would need gigabytes.
 MOST_PIXELS = 8192 * 8192

@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from modules.core.errors import UserError
-from modules.params.image_files import open_image
+from modules.params.image_decoding import open_image
 
 PARAMETERS = "parameters"  # the chunk that holds A1111's infotext
 _MOST_ITEM_BYTES = 4 * 2**20  # a large ComfyUI workflow has a few hundred kilobytes

@@ -13,7 +13,7 @@ from modules.images.outpaint import outpaint
 from modules.images.overlay import Overlay
 from modules.images.resize import RESIZE_MODES, resize_and_fill, stretch, whole_cells
 from modules.params.image import ImageField
-from modules.params.img2img import Img2ImgRequest
+from modules.params.requests.img2img import Img2ImgRequest
 
 _ORIGINAL = 1  # the masked content that leaves the picture as it is
 # How far the mask of a new side reaches into the picture, in blurs: there its soft edge has something to blend with.
@@ -74,16 +74,16 @@ def _masked(request: Img2ImgRequest, image: Image.Image) -> tuple[Image.Image, I
     mask = as_large(request.mask, image.size)
     if mask is not None and request.inpainting_mask_invert:
         mask = ImageOps.invert(mask)
-    if any(request.sides):
+    if any(request.outpaint_sides):
         if not request.inpaint_full_res:
-            left, top, right, bottom = request.sides
+            left, top, right, bottom = request.outpaint_sides
             size = request.width - left - right, request.height - top - bottom
             resize = RESIZE_MODES[request.resize_mode].resize
             image, mask = resize(image, *size), None if mask is None else resize(mask, *size)
-        overlap = _OVERLAP_BLURS * max(request.blurs)
-        image, mask = outpaint(image, mask, request.sides, overlap)
+        overlap = _OVERLAP_BLURS * max(request.mask_blurs)
+        image, mask = outpaint(image, mask, request.outpaint_sides, overlap)
     assert mask is not None, "without a mask or new sides it would be img2img"
-    return image, blurred(mask, *request.blurs)
+    return image, blurred(mask, *request.mask_blurs)
 
 
 def as_large(mask: ImageField | None, size: tuple[int, int]) -> Image.Image | None:

@@ -25,7 +25,7 @@ from modules.images.filename import (
 )
 from modules.images.files import FORMATS, format_for
 from modules.images.metadata import PARAMETERS, read_metadata
-from modules.params.settings_saving import Format, GridSettings, SavingSettings
+from modules.params.settings.saving import GridSettings, ImageFormat, SavingSettings
 
 DEFAULTS = SavingSettings()
 
@@ -97,7 +97,7 @@ class ImageStore:
         infotext: str,
         place: _Place,
         settings: SavingSettings,
-        wanted: Format,
+        wanted: ImageFormat,
     ) -> Path:
         text = infotext if settings.enable_pnginfo else ""
         ending = format_for(wanted, image, text)

@@ -87,7 +87,7 @@ def _find(models: ModelManager, name: str) -> Checkpoint | str:
     try:
         return models.find(name)
     except WebUIError as error:
-        return "" if error.status == 404 else str(error)
+        return "" if error.status_code == 404 else str(error)
 
 
 def _other_hash(checkpoint: Checkpoint, told: str, is_old: bool) -> str:

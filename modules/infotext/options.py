@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from modules.core.errors import NotFound
 from modules.core.registry import did_you_mean
 from modules.infotext.words import number, quote, unquote
-from modules.params.param import params_of, validated
+from modules.params.param import params_of, validate
 from modules.params.settings import Settings
 
 _LONGEST_NUMBER = 40
@@ -44,7 +44,7 @@ def read_option(name: str, text: str) -> Any:  # of the option's own type
     Raises:
         UserError: the value is not valid.
     """
-    return getattr(validated(Settings, {name: typed(Settings, name, text)}), name)
+    return getattr(validate(Settings, {name: typed(Settings, name, text)}), name)
 
 
 def typed(model: type[BaseModel], name: str, value: Any) -> Any:

@@ -18,12 +18,12 @@ from modules.infotext.report import Finding, Report
 from modules.infotext.words import Words
 from modules.models.manager import ModelManager
 from modules.models.vaes import NONE
-from modules.params.depth import DepthRequest
-from modules.params.img2img import Img2ImgRequest
-from modules.params.param import Param, params_of, validated
-from modules.params.request import GenerationRequest
+from modules.params.param import Param, params_of, validate
+from modules.params.requests.base import GenerationRequest
+from modules.params.requests.depth import DepthRequest
+from modules.params.requests.img2img import Img2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
-from modules.params.txt2img import Txt2ImgRequest
 from modules.sampling.samplers import Sampler
 from modules.sampling.schedules import Schedule
 
@@ -84,7 +84,7 @@ class Reading:
             UserError: values that are valid each on its own are not together.
         """
         overrides = {"override_settings": dict(self.overrides)} if self.overrides else {}
-        return validated(self.model, {**self.values, **overrides})
+        return validate(self.model, {**self.values, **overrides})
 
 
 @dataclass
@@ -104,7 +104,7 @@ class _Work:
         row = params_of(self.model)[name]
         try:
             named = _named(row, typed(self.model, name, value), self.known)
-            self.values[name] = getattr(validated(self.model, {name: named}), name)
+            self.values[name] = getattr(validate(self.model, {name: named}), name)
         except WebUIError as error:
             self.refuse(key, str(error))
 
@@ -153,7 +153,7 @@ def _read_plain(work: _Work) -> None:
         if row.infotext in work.pairs:
             work.used.add(row.infotext)
             work.take(name, work.pairs[row.infotext], row.infotext)
-        elif row.is_written_at_times:
+        elif row.may_be_omitted:
             work.values[name] = work.model.model_fields[name].default
 
 
@@ -246,7 +246,7 @@ def _named(row: Param, value: Any, known: Known) -> Any:
     """
     if not value or not isinstance(value, str):
         return value
-    if row.words:
+    if row.labels:
         return _place(value, row)
     if row.choices is None:
         return value
@@ -267,7 +267,7 @@ def _named(row: Param, value: Any, known: Known) -> Any:
 
 def _place(word: str, row: Param) -> int:
     """Return which of a field's words it is."""
-    for place, known in enumerate(row.words):
+    for place, known in enumerate(row.labels):
         if known.casefold() == word.casefold():
             return place
-    raise UserError(f"{row.label} is '{word}'.", did_you_mean(word, row.words))
+    raise UserError(f"{row.label} is '{word}'.", did_you_mean(word, row.labels))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from modules.infotext.codecs import codecs_of
 from modules.infotext.words import Words, number, render
 from modules.params.param import params_of
-from modules.params.request import GenerationRequest
+from modules.params.requests.base import GenerationRequest
 from modules.params.settings import Settings
 
 DEFAULTS = Settings()
@@ -51,7 +51,7 @@ def write(
     composite = codecs_of(fields)
     together = {name for row in composite for name in row.fields}
     pairs: dict[str, object] = {
-        row.infotext: row.told(request, name)
+        row.infotext: row.infotext_value(request, name)
         for name, row in params_of(type(request)).items()
         if row.infotext is not None and name not in together
     }

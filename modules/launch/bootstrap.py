@@ -13,10 +13,10 @@ from pathlib import Path
 from modules.core.errors import WebUIError
 from modules.core.flags import Flags, parse_flags
 from modules.launch import interpreter, venv
-from modules.launch.environment import apply_environment
-from modules.launch.say import say
+from modules.launch.console import echo
+from modules.launch.environment import set_env_defaults
 from modules.launch.setup import Setup
-from modules.launch.venv import Environment
+from modules.launch.venv import PythonEnvironment
 
 
 def main(argv: Sequence[str], root: Path) -> int:
@@ -30,10 +30,10 @@ def main(argv: Sequence[str], root: Path) -> int:
         arguments = [*split_arguments(os.environ.get("COMMANDLINE_ARGS", "")), *argv]
         return _run(arguments, parse_flags(arguments), root)
     except WebUIError as error:
-        print(f"\n{error.text}\n{error.hint}".rstrip(), file=sys.stderr, flush=True)
+        print(f"\n{error.message}\n{error.hint}".rstrip(), file=sys.stderr, flush=True)
         return 1
     except KeyboardInterrupt:
-        say("\nStopped. The next start goes on from here.")
+        echo("\nStopped. The next start goes on from here.")
         return 130
 
 
@@ -44,31 +44,33 @@ def split_arguments(text: str, *, windows: bool = os.name == "nt") -> list[str]:
 
 def _run(arguments: list[str], flags: Flags, root: Path) -> int:
     for note in flags.notes:
-        say(note)
-    interpreter.check(interpreter.this_interpreter(), any_version=flags.skip_python_version_check)
+        echo(note)
+    interpreter.check(
+        interpreter.current_interpreter(), any_version=flags.skip_python_version_check
+    )
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        say("Note: running as root; the files that are made will belong to root.")
+        echo("Note: running as root; the files that are made will belong to root.")
     environment = venv.locate(root, os.environ)
     if not flags.skip_prepare_environment:
         _prepare(environment, flags, root)
-    apply_environment(os.environ)
+    set_env_defaults(os.environ)
     if flags.run_tests is not None:
         return _become(environment, ["-m", "pytest", *flags.run_tests], root)
     if flags.exit:
-        say("Set up. Start without --exit to serve the page.")
+        echo("Set up. Start without --exit to serve the page.")
         return 0
     return _become(environment, ["-m", "modules", *arguments], root)
 
 
-def _prepare(environment: Environment, flags: Flags, root: Path) -> None:
+def _prepare(environment: PythonEnvironment, flags: Flags, root: Path) -> None:
     setup = Setup(root, environment, flags, os.environ)
     if not setup.is_current():
         setup.run()
     if flags.run_tests is not None:
-        setup.run_for_tests()
+        setup.install_for_tests()
 
 
-def _become(environment: Environment, arguments: list[str], root: Path) -> int:
+def _become(environment: PythonEnvironment, arguments: list[str], root: Path) -> int:
     """Run the environment's Python in place of this process, so that Ctrl-C reaches it alone."""
     known = environment.python if environment.python.exists() else Path(sys.executable)
     command = [str(known), *arguments]

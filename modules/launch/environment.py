@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 
 # Defaults; what the user has set stays.
-DEFAULTS = {
+ENV_DEFAULTS = {
     "GRADIO_ANALYTICS_ENABLED": "False",
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
@@ -22,9 +22,9 @@ DEFAULTS = {
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-def apply_environment(env: MutableMapping[str, str]) -> None:
+def set_env_defaults(env: MutableMapping[str, str]) -> None:
     """Set the defaults in `env` and let loopback addresses bypass any proxy."""
-    for name, value in DEFAULTS.items():
+    for name, value in ENV_DEFAULTS.items():
         env.setdefault(name, value)
     given = env.get("no_proxy") or env.get("NO_PROXY") or ""
     hosts = [host.strip() for host in given.split(",") if host.strip()]

@@ -23,12 +23,12 @@ class NvidiaGpu:
 
     Args:
         name: Name for people.
-        driver: Major version of the driver; 0 when it could not be read.
+        driver_version: Major version of the driver; 0 when it could not be read.
         capability: CUDA compute capability; (0, 0) when the driver is too old to tell.
     """
 
     name: str
-    driver: int
+    driver_version: int
     capability: tuple[int, int]
 
 
@@ -40,19 +40,19 @@ class Hardware:
         system: "Linux", "Windows" or "Darwin".
         machine: "x86_64" or "arm64", whatever the system calls them.
         macos: Version of macOS, (0, 0) elsewhere.
-        nvidia: NVIDIA cards in the driver's order.
-        amd: Targets of AMD cards, such as "gfx1100".
-        intel: Name of an Intel GPU that PyTorch supports, or an empty string.
-        trouble: What a driver's own tool complained about.
+        nvidia_gpus: NVIDIA cards in the driver's order.
+        amd_targets: Targets of AMD cards, such as "gfx1100".
+        intel_gpu: Name of an Intel GPU that PyTorch supports, or an empty string.
+        driver_error: What a driver's own tool complained about.
     """
 
     system: str
     machine: str
     macos: tuple[int, int] = (0, 0)
-    nvidia: tuple[NvidiaGpu, ...] = ()
-    amd: tuple[str, ...] = ()
-    intel: str = ""
-    trouble: str = ""
+    nvidia_gpus: tuple[NvidiaGpu, ...] = ()
+    amd_targets: tuple[str, ...] = ()
+    intel_gpu: str = ""
+    driver_error: str = ""
 
 
 def probe() -> Hardware:
@@ -61,16 +61,16 @@ def probe() -> Hardware:
     nvidia, trouble = _probe_nvidia()
     return Hardware(
         system=system,
-        machine=machine_name(platform.machine()),
+        machine=normalize_machine(platform.machine()),
         macos=_version(platform.mac_ver()[0]) if system == "Darwin" else (0, 0),
-        nvidia=nvidia,
-        amd=_probe_amd() if system == "Linux" else (),
-        intel=_probe_intel(system),
-        trouble=trouble,
+        nvidia_gpus=nvidia,
+        amd_targets=_probe_amd() if system == "Linux" else (),
+        intel_gpu=_probe_intel(system),
+        driver_error=trouble,
     )
 
 
-def machine_name(machine: str) -> str:
+def normalize_machine(machine: str) -> str:
     """Return the processor's name as used in this program."""
     lower = machine.lower()
     return {"amd64": "x86_64", "aarch64": "arm64"}.get(lower, lower)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from modules.core.errors import UserError
 
-OLDEST = (3, 10)
-NEWEST = (3, 13)
+MIN_PYTHON = (3, 10)
+MAX_PYTHON = (3, 13)
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Interpreter:
     path: str
 
     @property
-    def name(self) -> str:
+    def version_string(self) -> str:
         """Its version as people write it."""
         return f"{self.version[0]}.{self.version[1]}"
 
 
-def this_interpreter() -> Interpreter:
+def current_interpreter() -> Interpreter:
     """Return the Python this runs on."""
     return Interpreter(
         version=(sys.version_info[0], sys.version_info[1]),
@@ -49,12 +49,12 @@ def check(python: Interpreter, *, any_version: bool = False) -> None:
     """Raise a UserError that says what to install, unless `python` can run the program."""
     if not python.is_64bit:
         raise UserError(
-            f"{python.path} is a 32-bit Python, for which there is no PyTorch.", how_to_install()
+            f"{python.path} is a 32-bit Python, for which there is no PyTorch.", install_hint()
         )
-    if not any_version and not OLDEST <= python.version <= NEWEST:
+    if not any_version and not MIN_PYTHON <= python.version <= MAX_PYTHON:
         raise UserError(
-            f"{python.path} is Python {python.name}, but the WebUI runs on Python 3.10 to 3.13.",
-            how_to_install(),
+            f"{python.path} is Python {python.version_string}, but the WebUI runs on Python 3.10 to 3.13.",
+            install_hint(),
         )
 
 
@@ -62,16 +62,16 @@ def check_venv(python: Interpreter, system: str = "") -> None:
     """Raise a UserError with the command to run, unless `python` can make a venv."""
     if python.can_make_venv:
         return
-    hint = how_to_install(system)
+    hint = install_hint(system)
     if (system or platform.system()) == "Linux":
         hint = (
-            f"On Debian and Ubuntu run: sudo apt install python{python.name}-venv. "
+            f"On Debian and Ubuntu run: sudo apt install python{python.version_string}-venv. "
             "Elsewhere install your system's package for Python's venv."
         )
     raise UserError(f"{python.path} cannot make virtual environments.", hint)
 
 
-def how_to_install(system: str = "") -> str:
+def install_hint(system: str = "") -> str:
     """Return the sentence that says how to get a Python on this system."""
     return {
         "Darwin": "Install one with: brew install python@3.12",

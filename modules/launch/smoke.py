@@ -18,7 +18,7 @@ TIMEOUT_S = 600
 
 
 @dataclass(frozen=True)
-class Report:
+class SmokeReport:
     """What the test found.
 
     Args:
@@ -34,7 +34,7 @@ class Report:
     remark: str = ""
 
 
-def run(python: Path, root: Path, device: str, index: int = 0) -> Report:
+def run(python: Path, root: Path, device: str, index: int = 0) -> SmokeReport:
     """Run the test in another Python and return what it found.
 
     Args:
@@ -49,7 +49,7 @@ def run(python: Path, root: Path, device: str, index: int = 0) -> Report:
             command, cwd=root, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
-        return Report(device=device, problem=f"it did not answer within {TIMEOUT_S} s")
+        return SmokeReport(device=device, problem=f"it did not answer within {TIMEOUT_S} s")
     found: dict[str, str] = {"device": device}
     for line in done.stdout.splitlines():
         if line.startswith("{"):
@@ -57,7 +57,7 @@ def run(python: Path, root: Path, device: str, index: int = 0) -> Report:
     if done.returncode != 0 and "problem" not in found:
         last = done.stderr.strip().splitlines()[-1:] or [f"it ended with status {done.returncode}"]
         found["problem"] = last[0]
-    return Report(**found)
+    return SmokeReport(**found)
 
 
 def main(argv: list[str]) -> int:
@@ -81,7 +81,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def covers(architectures: list[str], capability: tuple[int, int]) -> bool:
+def supports_capability(architectures: list[str], capability: tuple[int, int]) -> bool:
     """Return whether code for one of the architectures runs on a compute capability.
 
     Machine code (`sm_86`) runs on the same major version and a minor one at least as high;
@@ -125,7 +125,7 @@ def _why_absent(torch: Any, kind: str, index: int) -> str:
     else:
         capability = torch.cuda.get_device_capability(index)
         target = f"compute capability {capability[0]}.{capability[1]}"
-        known = covers(built, capability)
+        known = supports_capability(built, capability)
     return "" if known else f"PyTorch has no code for {target}, only for {', '.join(built)}"
 
 

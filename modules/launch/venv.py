@@ -12,7 +12,7 @@ from pathlib import Path
 
 from modules.core.errors import UserError
 from modules.launch import interpreter
-from modules.launch.say import say
+from modules.launch.console import echo
 
 # Lies in every environment made here, from before anything else does.
 MARKER = "made-by-webui"
@@ -29,22 +29,22 @@ except importlib.metadata.PackageNotFoundError:
 
 
 @dataclass(frozen=True)
-class Environment:
+class PythonEnvironment:
     """Where packages are installed.
 
     Args:
         folder: Its `sys.prefix`, where the stamps lie.
         python: Its interpreter.
-        is_own: Whether it was made here and may be deleted here.
+        is_managed: Whether it was made here and may be deleted here.
     """
 
     folder: Path
     python: Path
-    is_own: bool
+    is_managed: bool
 
 
 @dataclass(frozen=True)
-class Contents:
+class EnvironmentInfo:
     """What an environment's own Python says of it.
 
     Args:
@@ -58,20 +58,20 @@ class Contents:
     torch: str
 
 
-def locate(root: Path, env: Mapping[str, str]) -> Environment:
+def locate(root: Path, env: Mapping[str, str]) -> PythonEnvironment:
     """Return the environment that `venv_dir` names: `venv` by default, "-" for the running Python."""
     name = env.get("venv_dir") or env.get("VENV_DIR") or "venv"
     if name == "-":
-        return Environment(Path(sys.prefix), Path(sys.executable), is_own=False)
+        return PythonEnvironment(Path(sys.prefix), Path(sys.executable), is_managed=False)
     folder = root / Path(name).expanduser()
-    return Environment(
+    return PythonEnvironment(
         folder,
         folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python"),
-        is_own=folder == root / "venv" or (folder / MARKER).is_file(),
+        is_managed=folder == root / "venv" or (folder / MARKER).is_file(),
     )
 
 
-def inspect(environment: Environment) -> Contents | None:
+def inspect(environment: PythonEnvironment) -> EnvironmentInfo | None:
     """Return what is in an environment, or None when its Python does not run."""
     try:
         done = subprocess.run(
@@ -86,10 +86,10 @@ def inspect(environment: Environment) -> Contents | None:
     lines = done.stdout.splitlines()
     if done.returncode != 0 or len(lines) < 3:
         return None
-    return Contents(lines[0], lines[1] == "True", lines[2])
+    return EnvironmentInfo(lines[0], lines[1] == "True", lines[2])
 
 
-def ensure(environment: Environment) -> Contents:
+def ensure(environment: PythonEnvironment) -> EnvironmentInfo:
     """Make the environment if there is none, make it again if it is broken and ours.
 
     Raises:
@@ -101,7 +101,7 @@ def ensure(environment: Environment) -> Contents:
     contents = inspect(environment)
     if contents and contents.has_pip and _is_supported(contents.python):
         return contents
-    if not environment.is_own or not _may_delete(folder):
+    if not environment.is_managed or not _may_delete(folder):
         raise UserError(
             f"{folder} is not an environment of a Python 3.10 to 3.13 that works, "
             "and it was not made by the WebUI.",
@@ -110,16 +110,16 @@ def ensure(environment: Environment) -> Contents:
     what = "broken or half made"
     if contents and contents.has_pip:
         what = f"of Python {contents.python}"
-    say(f"{folder} is {what}: making it again.")
-    interpreter.check_venv(interpreter.this_interpreter())
+    echo(f"{folder} is {what}: making it again.")
+    interpreter.check_venv(interpreter.current_interpreter())
     shutil.rmtree(folder)
     return _make(environment)
 
 
-def _make(environment: Environment) -> Contents:
-    interpreter.check_venv(interpreter.this_interpreter())
+def _make(environment: PythonEnvironment) -> EnvironmentInfo:
+    interpreter.check_venv(interpreter.current_interpreter())
     folder = environment.folder
-    say(f"Making a Python environment in {folder}")
+    echo(f"Making a Python environment in {folder}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MARKER).write_text("Deleting this folder makes the next start set it up anew.\n")
@@ -130,7 +130,7 @@ def _make(environment: Environment) -> Contents:
     if contents is None or not contents.has_pip:
         raise UserError(
             f"{sys.executable} could not make a virtual environment in {folder}.",
-            "The lines above say why. " + interpreter.how_to_install(),
+            "The lines above say why. " + interpreter.install_hint(),
         )
     return contents
 
@@ -138,8 +138,8 @@ def _make(environment: Environment) -> Contents:
 def _is_supported(version: str) -> bool:
     """Return whether a version is in the range, or the one that the user runs this with."""
     major, minor = (int(part) for part in version.split("."))
-    in_range = interpreter.OLDEST <= (major, minor) <= interpreter.NEWEST
-    return in_range or (major, minor) == interpreter.this_interpreter().version
+    in_range = interpreter.MIN_PYTHON <= (major, minor) <= interpreter.MAX_PYTHON
+    return in_range or (major, minor) == interpreter.current_interpreter().version
 
 
 def _may_delete(folder: Path) -> bool:

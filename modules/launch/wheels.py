@@ -13,7 +13,7 @@ from modules.core.errors import Unsupported
 from modules.launch.hardware import Hardware, NvidiaGpu
 
 TORCH_VERSION = "2.13.0"
-INDEX = "https://download.pytorch.org/whl/"
+INDEX_URL = "https://download.pytorch.org/whl/"
 ROCM_TARGETS = (
     "gfx900",
     "gfx906",
@@ -34,28 +34,28 @@ ROCM_TARGETS = (
 
 
 @dataclass(frozen=True)
-class Build:
+class TorchBuild:
     """One build of PyTorch.
 
     Args:
         name: The wheel's local version; empty for the build on PyPI.
         label: Name for people.
         device: What it computes on: "cuda" (ROCm, too), "xpu", "mps" or "cpu".
-        systems: "system/machine" that it exists for.
-        driver: Oldest NVIDIA driver.
-        capability: Lowest and highest compute capability it has code for.
-        index: Where it is downloaded from; empty for PyPI.
-        brings_own: Whether it depends on packages that only its index has.
+        platforms: "system/machine" that it exists for.
+        min_driver_version: Oldest NVIDIA driver.
+        capability_range: Lowest and highest compute capability it has code for.
+        index_url: Where it is downloaded from; empty for PyPI.
+        has_index_only_dependencies: Whether it depends on packages that only its index has.
     """
 
     name: str
     label: str
     device: str
-    systems: tuple[str, ...]
-    driver: int = 0
-    capability: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
-    index: str = ""
-    brings_own: bool = False
+    platforms: tuple[str, ...]
+    min_driver_version: int = 0
+    capability_range: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+    index_url: str = ""
+    has_index_only_dependencies: bool = False
 
     @property
     def requirement(self) -> str:
@@ -65,76 +65,76 @@ class Build:
 
 # Order is preference. Where two suit, the first wins.
 BUILDS = (
-    Build(
+    TorchBuild(
         "cu130",
         "CUDA 13.0",
         "cuda",
         ("Linux/x86_64", "Windows/x86_64"),
-        driver=580,
-        capability=((7, 5), (12, 9)),
-        index=INDEX + "cu130",
-        brings_own=True,
+        min_driver_version=580,
+        capability_range=((7, 5), (12, 9)),
+        index_url=INDEX_URL + "cu130",
+        has_index_only_dependencies=True,
     ),
-    Build(
+    TorchBuild(
         "cu130",
         "CUDA 13.0",
         "cuda",
         ("Linux/arm64",),
-        driver=580,
-        capability=((8, 0), (12, 9)),
-        index=INDEX + "cu130",
-        brings_own=True,
+        min_driver_version=580,
+        capability_range=((8, 0), (12, 9)),
+        index_url=INDEX_URL + "cu130",
+        has_index_only_dependencies=True,
     ),
-    Build(
+    TorchBuild(
         "cu126",
         "CUDA 12.6",
         "cuda",
         ("Linux/x86_64", "Windows/x86_64"),
-        driver=525,
-        capability=((5, 0), (9, 0)),
-        index=INDEX + "cu126",
-        brings_own=True,
+        min_driver_version=525,
+        capability_range=((5, 0), (9, 0)),
+        index_url=INDEX_URL + "cu126",
+        has_index_only_dependencies=True,
     ),
-    Build(
+    TorchBuild(
         "cu126",
         "CUDA 12.6",
         "cuda",
         ("Linux/arm64",),
-        driver=525,
-        capability=((8, 0), (9, 0)),
-        index=INDEX + "cu126",
-        brings_own=True,
+        min_driver_version=525,
+        capability_range=((8, 0), (9, 0)),
+        index_url=INDEX_URL + "cu126",
+        has_index_only_dependencies=True,
     ),
-    Build(
+    TorchBuild(
         "rocm7.2",
         "ROCm 7.2",
         "cuda",
         ("Linux/x86_64",),
-        index=INDEX + "rocm7.2",
-        brings_own=True,
+        index_url=INDEX_URL + "rocm7.2",
+        has_index_only_dependencies=True,
     ),
-    Build(
+    TorchBuild(
         "xpu",
         "Intel XPU",
         "xpu",
         ("Linux/x86_64", "Windows/x86_64"),
-        index=INDEX + "xpu",
-        brings_own=True,
+        index_url=INDEX_URL + "xpu",
+        has_index_only_dependencies=True,
     ),
-    Build("", "Apple MPS", "mps", ("Darwin/arm64",)),
-    Build("", "CPU", "cpu", ("Windows/x86_64",)),
-    Build(
+    TorchBuild("", "Apple MPS", "mps", ("Darwin/arm64",)),
+    TorchBuild("", "CPU", "cpu", ("Windows/x86_64",)),
+    TorchBuild(
         "cpu",
         "CPU",
         "cpu",
         ("Linux/x86_64", "Linux/arm64", "Windows/arm64"),
-        index=INDEX + "cpu",
+        index_url=INDEX_URL + "cpu",
     ),
 )
 
 
 @dataclass(frozen=True)
-class Choice:
+class BuildChoice:
     """A build and why it was chosen.
 
     Args:
@@ -143,43 +143,43 @@ class Choice:
         warning: What the user should know and can act on; empty when all is well.
     """
 
-    build: Build
+    build: TorchBuild
     reason: str
     warning: str = ""
 
 
-def choose(hardware: Hardware) -> Choice:
+def choose_build(hardware: Hardware) -> BuildChoice:
     """Return the build for a machine.
 
     Raises:
         Unsupported: there is no PyTorch for this system at all.
     """
     _check_system(hardware)
-    rows = [row for row in BUILDS if f"{hardware.system}/{hardware.machine}" in row.systems]
+    rows = [row for row in BUILDS if f"{hardware.system}/{hardware.machine}" in row.platforms]
     if not rows:
         raise Unsupported(
             f"There is no PyTorch {TORCH_VERSION} for {hardware.system} on {hardware.machine}.",
             "Linux and Windows on x86-64 or ARM64 and macOS on Apple Silicon can run the WebUI.",
         )
-    if hardware.nvidia:
-        return _choose_for_nvidia(rows, hardware.nvidia)
+    if hardware.nvidia_gpus:
+        return _choose_for_nvidia(rows, hardware.nvidia_gpus)
     by_label = {row.label: row for row in rows}
     if "Apple MPS" in by_label:
-        return Choice(by_label["Apple MPS"], "this is Apple Silicon")
-    supported = [target for target in hardware.amd if target in ROCM_TARGETS]
+        return BuildChoice(by_label["Apple MPS"], "this is Apple Silicon")
+    supported = [target for target in hardware.amd_targets if target in ROCM_TARGETS]
     if supported and "ROCm 7.2" in by_label:
-        return Choice(by_label["ROCm 7.2"], f"the AMD driver reports {supported[0]}")
-    if hardware.intel and "Intel XPU" in by_label:
-        return Choice(by_label["Intel XPU"], f"{hardware.intel} is supported by PyTorch")
+        return BuildChoice(by_label["ROCm 7.2"], f"the AMD driver reports {supported[0]}")
+    if hardware.intel_gpu and "Intel XPU" in by_label:
+        return BuildChoice(by_label["Intel XPU"], f"{hardware.intel_gpu} is supported by PyTorch")
     return _choose_cpu(rows, _why_no_gpu(hardware))
 
 
-def cpu_build(hardware: Hardware) -> Build:
+def cpu_build(hardware: Hardware) -> TorchBuild:
     """Return the build without any GPU, for when another one cannot be used."""
     return next(
         row
         for row in BUILDS
-        if row.device in ("cpu", "mps") and f"{hardware.system}/{hardware.machine}" in row.systems
+        if row.device in ("cpu", "mps") and f"{hardware.system}/{hardware.machine}" in row.platforms
     )
 
 
@@ -199,8 +199,8 @@ def _check_system(hardware: Hardware) -> None:
         )
 
 
-def _choose_for_nvidia(rows: list[Build], cards: tuple[NvidiaGpu, ...]) -> Choice:
-    cuda = [row for row in rows if row.driver]
+def _choose_for_nvidia(rows: list[TorchBuild], cards: tuple[NvidiaGpu, ...]) -> BuildChoice:
+    cuda = [row for row in rows if row.min_driver_version]
     runs_all = [row for row in cuda if all(_can_run(row, card) for card in cards)]
     runs_some = [row for row in cuda if any(_can_run(row, card) for card in cards)]
     if not runs_some:
@@ -209,27 +209,29 @@ def _choose_for_nvidia(rows: list[Build], cards: tuple[NvidiaGpu, ...]) -> Choic
     first = next(card for card in cards if _can_run(row, card))
     reason = (
         f"{first.name} has compute capability {first.capability[0]}.{first.capability[1]} "
-        f"and NVIDIA driver {first.driver}"
+        f"and NVIDIA driver {first.driver_version}"
     )
     left_out = [card.name for card in cards if not _can_run(row, card)]
     warning = f"{', '.join(left_out)} cannot be used by this build." if left_out else ""
-    return Choice(row, reason, warning)
+    return BuildChoice(row, reason, warning)
 
 
-def _can_run(row: Build, card: NvidiaGpu) -> bool:
-    lowest, highest = row.capability
-    return card.driver >= row.driver and lowest <= card.capability <= highest
+def _can_run(row: TorchBuild, card: NvidiaGpu) -> bool:
+    lowest, highest = row.capability_range
+    return card.driver_version >= row.min_driver_version and lowest <= card.capability <= highest
 
 
-def _why_no_cuda(rows: list[Build], card: NvidiaGpu) -> str:
+def _why_no_cuda(rows: list[TorchBuild], card: NvidiaGpu) -> str:
     capability = card.capability
-    suited = [row for row in rows if row.capability[0] <= capability <= row.capability[1]]
+    suited = [
+        row for row in rows if row.capability_range[0] <= capability <= row.capability_range[1]
+    ]
     if capability == (0, 0):
         suited = rows
     if suited:
-        needed = min(row.driver for row in suited)
+        needed = min(row.min_driver_version for row in suited)
         return (
-            f"{card.name} needs NVIDIA driver {needed} or newer, and this is {card.driver}: "
+            f"{card.name} needs NVIDIA driver {needed} or newer, and this is {card.driver_version}: "
             "update the driver and start once with --reinstall-torch"
         )
     return (
@@ -239,13 +241,13 @@ def _why_no_cuda(rows: list[Build], card: NvidiaGpu) -> str:
 
 
 def _why_no_gpu(hardware: Hardware) -> str:
-    if hardware.trouble:
-        return hardware.trouble
-    if hardware.amd:
-        return f"PyTorch {TORCH_VERSION} has no code for the AMD GPU {hardware.amd[0]}"
+    if hardware.driver_error:
+        return hardware.driver_error
+    if hardware.amd_targets:
+        return f"PyTorch {TORCH_VERSION} has no code for the AMD GPU {hardware.amd_targets[0]}"
     return "no GPU that PyTorch can use was found"
 
 
-def _choose_cpu(rows: list[Build], why: str) -> Choice:
+def _choose_cpu(rows: list[TorchBuild], why: str) -> BuildChoice:
     row = next(row for row in rows if row.device == "cpu")
-    return Choice(row, why, f"Pictures are made on the CPU, slowly: {why}.")
+    return BuildChoice(row, why, f"Pictures are made on the CPU, slowly: {why}.")

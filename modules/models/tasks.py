@@ -8,7 +8,7 @@ from modules.core.errors import UserError
 from modules.models.depth_config import DEPTH_CLASS_TOKEN
 from modules.models.header import read_header
 from modules.models.manager import Checkpoint, ModelManager
-from modules.params.request import Task
+from modules.params.requests.base import Task
 
 _MOST_NAMES = 5
 # What is said of a checkpoint that cannot do a task, by what its network sees beside the latents.

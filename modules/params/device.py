@@ -13,10 +13,10 @@ class DeviceOptions:
         use_cpu: Compute on the CPU even if a graphics card is there.
         full_precision: Use 32-bit floats throughout.
         index: Number of the graphics card.
-        fallback: The set-up's sentence on why it chose the CPU; empty when it chose a graphics card.
+        cpu_fallback_reason: The set-up's sentence on why it chose the CPU; empty when it chose a graphics card.
     """
 
     use_cpu: bool = False
     full_precision: bool = False
     index: int = 0
-    fallback: str = ""
+    cpu_fallback_reason: str = ""

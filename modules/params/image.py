@@ -14,8 +14,8 @@ from pydantic import BeforeValidator, PlainSerializer
 from pydantic.fields import FieldInfo
 
 from modules.core.errors import UserError
-from modules.params.image_files import decode_base64, open_image
-from modules.params.image_kinds import DEPTH, MASK, PICTURE, ImageKind
+from modules.params.image_decoding import decode_base64, open_image
+from modules.params.image_kinds import DEPTH, IMAGE, MASK, ImageKind
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,16 +30,16 @@ class ImageField:
 
     size: tuple[int, int]
     pixels: bytes
-    mode: str = PICTURE.mode
+    mode: str = IMAGE.mode
 
     @classmethod
-    def from_pil(cls, image: Image.Image, kind: ImageKind = PICTURE) -> ImageField:
+    def from_pil(cls, image: Image.Image, kind: ImageKind = IMAGE) -> ImageField:
         """Return a picture as it is to be seen: turned as its EXIF data say, in the mode of its kind."""
-        read = kind.read(ImageOps.exif_transpose(image))
+        read = kind.convert(ImageOps.exif_transpose(image))
         return cls(read.size, read.tobytes(), kind.mode)
 
     @classmethod
-    def from_bytes(cls, data: bytes, kind: ImageKind = PICTURE) -> ImageField:
+    def from_bytes(cls, data: bytes, kind: ImageKind = IMAGE) -> ImageField:
         """Return the picture in the bytes of a file.
 
         Raises:
@@ -54,7 +54,7 @@ class ImageField:
                 ) from error
 
     @classmethod
-    def from_base64(cls, text: str, kind: ImageKind = PICTURE) -> ImageField:
+    def from_base64(cls, text: str, kind: ImageKind = IMAGE) -> ImageField:
         """Return the picture in base64, with or without "data:image/png;base64," before it.
 
         Raises:
@@ -78,7 +78,7 @@ class ImageField:
         return f"<{self.size[0]}x{self.size[1]} picture {digest}>"
 
 
-def is_picture(field: FieldInfo) -> bool:
+def is_image_field(field: FieldInfo) -> bool:
     """Return whether a request's field holds a picture, a mask or depth."""
     return ImageField in (field.annotation, *get_args(field.annotation))
 
@@ -107,6 +107,6 @@ def _coded(picture: ImageField | None) -> str | None:
 
 _AS_BASE64 = PlainSerializer(_coded, return_type=str | None, when_used="json")
 # The types of a request's fields: each takes a picture, a file's bytes or base64; JSON holds base64.
-Picture = Annotated[ImageField | None, BeforeValidator(_reader(PICTURE)), _AS_BASE64]
+InputImage = Annotated[ImageField | None, BeforeValidator(_reader(IMAGE)), _AS_BASE64]
 Mask = Annotated[ImageField | None, BeforeValidator(_reader(MASK)), _AS_BASE64]
 DepthMap = Annotated[ImageField | None, BeforeValidator(_reader(DEPTH)), _AS_BASE64]

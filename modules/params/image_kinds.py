@@ -16,14 +16,14 @@ _DEEP = ("I", "F")  # how the modes begin that hold more than 8 bits, all of the
 _DEEPEST = 65535
 
 
-def is_transparent(image: Image.Image) -> bool:
+def has_transparent_pixels(image: Image.Image) -> bool:
     """Return whether any pixel is not opaque."""
     return (
         image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] != 255
     )
 
 
-def as_picture(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
     """Return a picture in RGB, on white where it is transparent."""
     if image.mode.startswith(_DEEP):
         return Image.fromarray((_deep_levels(image) >> 8).astype(np.uint8)).convert("RGB")
@@ -33,24 +33,24 @@ def as_picture(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def as_mask(image: Image.Image) -> Image.Image:
+def to_mask(image: Image.Image) -> Image.Image:
     """Return a mask in L, as A1111 reads it: white is masked.
 
     What is transparent anywhere is a brush's layer, and masked is what is opaque; else the grey is the mask.
     """
     if image.mode.startswith(_DEEP):
-        return as_picture(image).convert("L")
-    if is_transparent(image):
+        return to_rgb(image).convert("L")
+    if has_transparent_pixels(image):
         alpha = image.convert("RGBA").getchannel("A")
         return alpha.point([255 if level > _OPAQUE else 0 for level in range(256)])
     return image.convert("L")
 
 
-def as_depth(image: Image.Image) -> Image.Image:
+def to_depth(image: Image.Image) -> Image.Image:
     """Return depth in 16 bits of grey: white is near. 8 bits are spread over the whole range."""
     if image.mode.startswith(_DEEP):
         return Image.fromarray(_deep_levels(image))
-    return Image.fromarray(np.asarray(as_picture(image).convert("L")).astype(np.uint16) * 257)
+    return Image.fromarray(np.asarray(to_rgb(image).convert("L")).astype(np.uint16) * 257)
 
 
 def _deep_levels(image: Image.Image) -> NDArray[np.uint16]:
@@ -71,14 +71,14 @@ class ImageKind:
     Args:
         mode: What they are kept in.
         channel_bytes: Bytes of one pixel.
-        read: From any mode that Pillow opens.
+        convert: From any mode that Pillow opens.
     """
 
     mode: str
     channel_bytes: int
-    read: Callable[[Image.Image], Image.Image]
+    convert: Callable[[Image.Image], Image.Image]
 
 
-PICTURE = ImageKind("RGB", 3, as_picture)
-MASK = ImageKind("L", 1, as_mask)
-DEPTH = ImageKind("I;16", 2, as_depth)
+IMAGE = ImageKind("RGB", 3, to_rgb)
+MASK = ImageKind("L", 1, to_mask)
+DEPTH = ImageKind("I;16", 2, to_depth)

@@ -25,8 +25,8 @@ class Param:
         help: One sentence saying what a larger or another value does.
         infotext: Its key in the infotext; None when it is not written as a pair.
         when: The pair is written only when this holds of the request.
-        only_changed: The pair is written only when the value is not the default.
-        words: What the values are called on the page and in the infotext, from False or 0 on; none for a value that is
+        omit_default: The pair is written only when the value is not the default.
+        labels: What the values are called on the page and in the infotext, from False or 0 on; none for a value that is
             called by itself.
         ge: Smallest valid value.
         le: Largest valid value.
@@ -41,8 +41,8 @@ class Param:
     help: str
     infotext: str | None = None
     when: Callable[[Any], bool] = _always
-    only_changed: bool = False
-    words: tuple[str, ...] = ()
+    omit_default: bool = False
+    labels: tuple[str, ...] = ()
     ge: float | None = None
     le: float | None = None
     multiple_of: int | None = None
@@ -52,20 +52,20 @@ class Param:
     lines: int = 1
 
     @property
-    def is_written_at_times(self) -> bool:
+    def may_be_omitted(self) -> bool:
         """Return whether an infotext may lack its key because the field has no effect or its default."""
-        return self.only_changed or self.when is not _always
+        return self.omit_default or self.when is not _always
 
-    def told(self, request: BaseModel, name: str) -> object:
+    def infotext_value(self, request: BaseModel, name: str) -> object:
         """Return a request's value as the infotext tells it; None when it does not."""
         value = getattr(request, name)
         if self.infotext is None or not self.when(request):
             return None
-        if self.only_changed and value == type(request).model_fields[name].default:
+        if self.omit_default and value == type(request).model_fields[name].default:
             return None
-        return self.words[int(value)] if self.words else value
+        return self.labels[int(value)] if self.labels else value
 
-    def complaint(self, value: object) -> str:
+    def error_message(self, value: object) -> str:
         """Return one sentence that says why the value is not valid and what is."""
         said = f"{self.label} is {value!r}"
         # Only NaN is not itself; math.isnan would turn an int into a float, which a long one is too large for.
@@ -111,7 +111,7 @@ def params_of(model: type[BaseModel]) -> Mapping[str, Param]:
 M = TypeVar("M", bound=BaseModel)
 
 
-def validated(model: type[M], values: Mapping[str, Any]) -> M:
+def validate(model: type[M], values: Mapping[str, Any]) -> M:
     """Return an instance of the model.
 
     Raises:
@@ -120,10 +120,10 @@ def validated(model: type[M], values: Mapping[str, Any]) -> M:
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        raise UserError(explain(model, error)) from None
+        raise UserError(describe_validation_error(model, error)) from None
 
 
-def explain(model: type[BaseModel], error: ValidationError) -> str:
+def describe_validation_error(model: type[BaseModel], error: ValidationError) -> str:
     """Return pydantic's findings as sentences for a user."""
     declared = params_of(model)
     sentences: list[str] = []
@@ -143,7 +143,7 @@ def explain(model: type[BaseModel], error: ValidationError) -> str:
         elif finding["type"].startswith(("string", "bool", "model", "list", "tuple")):
             sentences.append(f"{row.label} is {finding['input']!r}; {finding['msg'].lower()}.")
         else:
-            sentences.append(row.complaint(finding["input"]))
+            sentences.append(row.error_message(finding["input"]))
     return " ".join(sentences)
 
 

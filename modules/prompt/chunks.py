@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from modules.params.settings_guidance import GuidanceSettings
+from modules.params.settings.guidance import GuidanceSettings
 from modules.prompt.emphasis import EMPHASES, Emphasis, Weighted, sections
 from modules.prompt.tokens import ClipTokenizer
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from modules.core.errors import UserError
-from modules.params.settings_sampling import SamplingSettings
+from modules.params.settings.sampling import SamplingSettings
 from modules.sampling import part_way
 from modules.sampling.noise_levels import NoiseLevels
 from modules.sampling.part_way import Count, Start

@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from modules.params.settings_sampling import SamplingSettings
+from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.euler import renewing
 from modules.sampling.walk import Noise, Steps, Tensor, ancestral_step
 

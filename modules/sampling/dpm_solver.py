@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from modules.params.settings_sampling import SamplingSettings
+from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.walk import Noise, Steps, Tensor, ancestral_step
 
 # The paper's tolerances for pictures, and k-diffusion's first step.

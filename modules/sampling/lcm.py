@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from modules.params.settings_sampling import SamplingSettings
+from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.walk import Noise, Steps, Tensor
 
 # Of the model's 1000 timesteps, LCMs are distilled on every twentieth.

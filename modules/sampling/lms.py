@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from modules.params.settings_sampling import SamplingSettings
+from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.walk import Noise, Steps, Tensor
 
 _ORDER = 4

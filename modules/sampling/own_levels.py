@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from modules.params.settings_sampling import SamplingSettings
+from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.noise_levels import NoiseLevels
 from modules.sampling.part_way import Start
 from modules.sampling.unipc import spread

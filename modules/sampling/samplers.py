@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from modules.core.registry import Registry
-from modules.params.settings_sampling import SamplingSettings
+from modules.params.settings.sampling import SamplingSettings
 from modules.sampling import ddim, dpm2, dpm_solver, dpmpp, euler, lcm, lms, own_levels, unipc
 from modules.sampling.noise_levels import NoiseLevels
 from modules.sampling.part_way import K_DIFFUSION, OF_A_RANGE, TIMESTEPS, Kind, Start

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from modules.core.registry import Registry
-from modules.params.settings_sampling import SamplingSettings
+from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.beta_distribution import beta_quantile
 from modules.sampling.noise_levels import NoiseLevels
 

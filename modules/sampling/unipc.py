@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from modules.params.settings_sampling import SamplingSettings
+from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.ddim import preserving
 from modules.sampling.noise_levels import NoiseLevels
 from modules.sampling.walk import Noise, Steps, Tensor

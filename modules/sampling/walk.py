@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol
 
-from modules.params.settings_sampling import SamplingSettings
+from modules.params.settings.sampling import SamplingSettings
 
 DEFAULTS = SamplingSettings()
 

@@ -14,8 +14,8 @@ from modules.core.errors import UserError, WebUIError
 from modules.engine.batch_files import files_of_folder, output_folder
 from modules.engine.engine import Engine
 from modules.params.image import ImageField
-from modules.params.param import params_of, validated
-from modules.params.request import GenerationRequest
+from modules.params.param import params_of, validate
+from modules.params.requests.base import GenerationRequest
 from modules.ui.events import QUIET
 from modules.ui.form import Form
 from modules.ui.output import stated
@@ -94,7 +94,7 @@ def _begin(engine: Engine, form: Form, raw: dict[str, Any]) -> str:
         if raw[_OWN_SIZE]:
             size = ImageField.from_bytes(values["init_image"]).size
             values["width"], values["height"] = scaled(size, float(raw[FACTOR]), side)
-        return validated(form.model, stated(form.model, form.finished(values)))
+        return validate(form.model, stated(form.model, form.finished(values)))
 
     return engine.batches.run(files, request_for, output_folder(str(raw[_OUTPUT] or ""))).id
 

@@ -8,7 +8,7 @@ from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.params.param import params_of
 from modules.params.settings import Settings
-from modules.plan import skips_layers
+from modules.plan.effective_settings import clip_skip_has_effect
 from modules.ui.events import QUIET
 from modules.ui.words import notice
 
@@ -54,7 +54,7 @@ def connect_clip_skip(engine: Engine, slider: gr.Slider, message: gr.HTML) -> No
 def clip_skip_now(engine: Engine) -> gr.Slider:
     """Return the slider as the engine has it; hidden where it has no effect on the chosen checkpoint."""
     try:
-        has_effect = skips_layers(engine.checkpoint())
+        has_effect = clip_skip_has_effect(engine.checkpoint())
     except WebUIError:
         has_effect = False
     return gr.Slider(value=engine.settings.CLIP_stop_at_last_layers, visible=has_effect)

@@ -15,10 +15,10 @@ from PIL import Image
 from modules.core.errors import UserError, WebUIError
 from modules.engine.engine import Engine
 from modules.images.depth_levels import DepthLevels
-from modules.params.depth import DepthRequest
 from modules.params.image import ImageField
-from modules.params.image_kinds import DEPTH, as_picture
-from modules.params.param import params_of, validated
+from modules.params.image_kinds import DEPTH, to_rgb
+from modules.params.param import params_of, validate
+from modules.params.requests.depth import DepthRequest
 from modules.ui.events import QUIET
 from modules.ui.form import Form, upload_bytes
 from modules.ui.picture_size import scaled
@@ -51,7 +51,7 @@ def build_depth_preview(engine: Engine, form: Form, height: int) -> None:
         form.field(name)
     picture, given = form.components["init_image"], form.components["depth_map"]
     sliders = [form.components[name] for name in ADJUSTMENTS]
-    folder = engine.paths.temp / "depth"
+    folder = engine.paths.gradio_temp / "depth"
 
     def ask(values: Mapping[Component, Any]) -> tuple[Any, str]:
         file = values[picture]
@@ -79,7 +79,7 @@ def build_depth_preview(engine: Engine, form: Form, height: int) -> None:
             read = {name: values[form.components[name]] for name in ADJUSTMENTS}
             if read["depth_near"] <= read["depth_far"]:
                 raise UserError("Depth near is not larger than depth far.", "Move them apart.")
-            return DepthLevels.of(validated(DepthRequest, read)).over(depth), ""
+            return DepthLevels.of(validate(DepthRequest, read)).over(depth), ""
         except WebUIError as error:
             return None, notice("error", str(error))
 
@@ -117,7 +117,7 @@ def _depth(
     """Return the depth that was given, else the picture's estimate, in L; None when there is neither."""
     if given is not None:
         depth = ImageField.from_bytes(upload_bytes(given), DEPTH).to_pil()
-        return as_picture(depth).convert("L")
+        return to_rgb(depth).convert("L")
     if picture is None:
         return None
     estimate = _estimate_of(folder, str(picture["path"]))

@@ -12,9 +12,9 @@ from pydantic.fields import FieldInfo
 
 from modules.core.errors import UserError
 from modules.engine.engine import Engine
-from modules.params.image import is_picture
+from modules.params.image import is_image_field
 from modules.params.param import Param, params_of
-from modules.params.request import LARGEST_SEED, GenerationRequest, Task
+from modules.params.requests.base import MAX_SEED, GenerationRequest, Task
 from modules.params.settings import Settings
 from modules.ui.chips import CHIPS, read_chips
 from modules.ui.panel import OutputPanel, StyleEditor
@@ -67,7 +67,7 @@ class Form:
         param = params_of(self.model)[name]
         field = self.model.model_fields[name]
         layout = {"label": param.label, "elem_id": f"{self.prefix}_{name}", **layout}
-        if is_picture(field):
+        if is_image_field(field):
             component = gr.Image(
                 type="filepath", image_mode=None, sources=["upload", "clipboard"], **layout
             )
@@ -181,8 +181,8 @@ class Form:
                 multiselect=several,
                 **layout,
             )
-        if param.words:
-            choices = [(word, type(default)(value)) for value, word in enumerate(param.words)]
+        if param.labels:
+            choices = [(word, type(default)(value)) for value, word in enumerate(param.labels)]
             return gr.Radio(choices, value=default, **layout)
         if get_origin(field.annotation) is Literal:
             return gr.Dropdown(list(get_args(field.annotation)), value=default, **layout)
@@ -191,7 +191,7 @@ class Form:
         if param.slider is not None:
             low, high, step = param.slider
             return gr.Slider(low, high, value=default, step=step, **layout)
-        if isinstance(default, int) and (param.le or 0) >= LARGEST_SEED:
+        if isinstance(default, int) and (param.le or 0) >= MAX_SEED:
             # A number box would round what is typed beyond 2^53 before anybody could say so.
             return gr.Textbox(value=str(default), lines=1, max_lines=1, **layout)
         if isinstance(default, int):

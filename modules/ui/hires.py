@@ -7,9 +7,8 @@ from typing import Any
 import gradio as gr
 
 from modules.core.errors import WebUIError
-from modules.params.hires import hires_size
-from modules.params.param import validated
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.param import validate
+from modules.params.requests.txt2img import Txt2ImgRequest, hires_size
 from modules.ui.events import QUIET
 from modules.ui.form import Form
 
@@ -62,7 +61,7 @@ def _line(text: str) -> str:
 def growth(sizes: dict[str, Any]) -> str:
     """Return "from 512x512 to 1024x1024"; "" while a size is not valid, and with the defaults where none is given."""
     try:
-        request = validated(Txt2ImgRequest, sizes)
+        request = validate(Txt2ImgRequest, sizes)
         size = hires_size(request)
     except WebUIError:
         return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from modules.params.result import GeneratedImage
+from modules.params.results import GeneratedImage
 from modules.ui.events import QUIET
 from modules.ui.form import Form
 from modules.ui.panel import OutputPanel

@@ -23,7 +23,7 @@ def remember_pictures(engine: Engine, form: Form, page: gr.Blocks) -> None:
         [], storage_key=f"webui-pictures-{form.prefix}", secret="webui", render=False
     )
     form.states.append(stored)
-    folders = (engine.paths.temp, engine.paths.outputs)
+    folders = (engine.paths.gradio_temp, engine.paths.outputs)
 
     def shown(paths: Any) -> Any:
         """Return each picture's path where it may be shown; else what the box holds stays."""

@@ -9,7 +9,7 @@ import gradio as gr
 from gradio.events import Dependency
 
 from modules.engine.engine import Engine
-from modules.plan import too_small
+from modules.plan.planner import below_native_size_note
 from modules.ui.events import QUIET
 from modules.ui.form import Form
 from modules.ui.words import notice
@@ -48,7 +48,7 @@ def follow_native_size(
         size = engine.checkpoints.native_size()
         if min(wide, high) >= size:
             return ""
-        return notice("note", too_small(engine.checkpoint().name, size))
+        return notice("note", below_native_size_note(engine.checkpoint().name, size))
 
     sizes = [last, width, height]
     # One event for all: a second one on the same slider makes Gradio call both again and again.

@@ -19,8 +19,8 @@ from pydantic import BaseModel
 
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
-from modules.params.param import validated
-from modules.params.result import GeneratedImage
+from modules.params.param import validate
+from modules.params.results import GeneratedImage
 from modules.ui.events import QUIET
 from modules.ui.form import Form
 from modules.ui.panel import GenerateButtons, OutputPanel
@@ -115,7 +115,7 @@ def _submitter(engine: Engine, form: Form) -> Callable[[Mapping[Component, Any]]
     def submit(values: Mapping[Component, Any]) -> tuple[str, str]:
         try:
             read = stated(form.model, form.read(values))
-            return engine.submit(validated(form.model, read), "page").id, ""
+            return engine.submit(validate(form.model, read), "page").id, ""
         except WebUIError as error:
             logger.info("Refused: %s", error)
             return "", notice("error", str(error))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from modules.params.recording import RecordedStep
+from modules.params.results import RecordedStep
 from modules.sampling.forward_process import ForwardProcess
 from modules.sampling.noise_levels import NoiseLevels
 
@@ -81,7 +81,7 @@ def distances(runs: Mapping[str, Sequence[RecordedStep]]) -> Figure:
     for (name, steps), colour in zip(runs.items(), _COLOURS, strict=False):
         figure.add_scatter(
             x=[step.index + 1 for step in steps],
-            y=[step.distance for step in steps],
+            y=[step.rms_to_final for step in steps],
             name=name,
             mode="lines+markers",
             line_color=colour,

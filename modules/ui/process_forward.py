@@ -14,7 +14,7 @@ from PIL import Image
 from modules.core.errors import UserError, WebUIError
 from modules.engine.engine import Engine
 from modules.params.image import ImageField
-from modules.params.recording import ForwardFrame, ForwardRecording, Moments
+from modules.params.results import ForwardFrame, ForwardRecording, Moments
 from modules.ui import plots, process_words
 from modules.ui.events import QUIET
 from modules.ui.form import upload_bytes
@@ -108,8 +108,8 @@ def _shower(engine: Engine) -> Callable[..., tuple[Any, ...]]:
             _strip(shown.frames),
             _sizes(shown),
             _table(shown.frames),
-            plots.trained_levels(shown.levels),
-            plots.noise_histogram(shown.last),
+            plots.trained_levels(shown.model_sigmas),
+            plots.noise_histogram(shown.final_sample),
         )
 
     return show
@@ -133,8 +133,8 @@ def _whole(value: Any, label: str) -> int:
 def _strip(frames: tuple[ForwardFrame, ...]) -> str:
     """Return the frames with their numbers, in one piece: they are looked at together and saved nowhere."""
     figures = "".join(
-        f'<figure><img src="{_address(frame.picture)}" alt="The picture after {frame.time} steps">'
-        f"<figcaption><b>t = {frame.time}</b><br>β = {frame.beta:.5f}<br>ᾱ = {frame.alpha_bar:.4f}<br>"
+        f'<figure><img src="{_address(frame.image)}" alt="The picture after {frame.time} steps">'
+        f"<figcaption><b>t = {frame.time}</b><br>β = {frame.beta:.5f}<br>ᾱ = {frame.alpha_cumprod:.4f}<br>"
         f"SNR = {frame.snr:.3g}</figcaption></figure>"
         for frame in frames
     )
@@ -148,17 +148,17 @@ def _address(picture: Image.Image) -> str:
 
 
 def _sizes(shown: ForwardRecording) -> str:
-    ratio = shown.pixel_number_count / shown.number_count
+    ratio = shown.pixel_value_count / shown.value_count
     fewer = f": {ratio:.0f} times fewer" if ratio > 1 else ", each of them a pixel's colour"
     return (
-        f'<p class="numbers">The picture has {shown.pixel_number_count:,} numbers; noise was added to '
-        f"{shown.number_count:,}{fewer}.</p>"
+        f'<p class="numbers">The picture has {shown.pixel_value_count:,} numbers; noise was added to '
+        f"{shown.value_count:,}{fewer}.</p>"
     )
 
 
 def _table(frames: tuple[ForwardFrame, ...]) -> str:
     rows = "".join(
-        f"<tr><td>{frame.time}</td>{_cells(frame.expected)}{_cells(frame.at_once)}{_cells(frame.walked)}</tr>"
+        f"<tr><td>{frame.time}</td>{_cells(frame.expected)}{_cells(frame.closed_form)}{_cells(frame.step_by_step)}</tr>"
         for frame in frames
     )
     pair = "<th>mean</th><th>variance</th>"

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from modules.images.animation import write_animation
-from modules.params.recording import RecordedStep, Recording
+from modules.params.results import RecordedStep, Recording
 
 _FOLDER = "diffusion-process"
 _QUALITY = 92

@@ -14,10 +14,10 @@ from modules.engine.again import make_again
 from modules.engine.engine import Engine
 from modules.engine.job import Job
 from modules.images.animation import format_names
-from modules.params.param import validated
-from modules.params.recording import Recording
-from modules.params.txt2img import Txt2ImgRequest
-from modules.plan import Plan
+from modules.params.param import validate
+from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.params.results import Recording
+from modules.plan.plan import Plan
 from modules.sampling.noise_levels import NoiseLevels
 from modules.ui import plots, process_frames, process_words
 from modules.ui.events import QUIET
@@ -244,7 +244,7 @@ def _look(step: float, kept: process_frames.Frames | None) -> tuple[Any, ...]:
 def _shower(engine: Engine, form: Form, other: Component) -> Callable[..., Iterator[Any]]:
     def show(values: Mapping[Component, Any]) -> Iterator[Any]:
         try:
-            request = validated(Txt2ImgRequest, stated(Txt2ImgRequest, form.read_settings(values)))
+            request = validate(Txt2ImgRequest, stated(Txt2ImgRequest, form.read_settings(values)))
             jobs = submit(engine, request, values[other])
         except WebUIError as error:
             yield _said("error", str(error))
@@ -291,7 +291,7 @@ def _figures(
 ) -> tuple[Any, ...]:
     name, recording = next(iter(recordings.items()))
     plan = jobs[name].plan
-    kept = process_frames.keep(recording, engine.paths.temp)
+    kept = process_frames.keep(recording, engine.paths.gradio_temp)
     last = kept.count
     runs = {other: one.steps for other, one in recordings.items()}
     return (
@@ -300,7 +300,7 @@ def _figures(
         *_look(last, kept),
         plots.distances(runs),
         plots.schedules(_curves(engine, plan, recording), plan.schedule.name),
-        plots.noise_histogram(recording.first),
+        plots.noise_histogram(recording.initial_noise),
         kept,
         (),
     )
@@ -308,7 +308,7 @@ def _figures(
 
 def _curves(engine: Engine, plan: Plan, recording: Recording) -> dict[str, list[float]]:
     """Return the sigmas of every schedule for the run's number of steps."""
-    levels = NoiseLevels(1 / (1 + recording.levels**2))
+    levels = NoiseLevels(1 / (1 + recording.model_sigmas**2))
     steps = plan.request.steps
     return {
         row.name: row.sigmas(steps, levels, plan.settings)

@@ -7,8 +7,8 @@ import gradio as gr
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.engine.words import prepared
-from modules.params.param import validated
-from modules.params.request import GenerationRequest
+from modules.params.param import validate
+from modules.params.requests.base import GenerationRequest
 from modules.prompt.chunks import Chunker
 from modules.prompt.reading import count_tokens, read_negative, read_prompt
 from modules.prompt.schedule import Timeline
@@ -60,7 +60,7 @@ def count(engine: Engine, name: str, text: str, styles: list[str], steps: float)
         return _shown(0, 75)  # the vocabulary is read when it is needed
     try:
         named = [engine.styles.get(style) for style in styles or ()]
-        request = validated(GenerationRequest, {name: text or "", "steps": int(steps or 1)})
+        request = validate(GenerationRequest, {name: text or "", "steps": int(steps or 1)})
         request = prepared(request, named, engine.settings)
     except WebUIError:
         return '<span class="counter">?</span>'  # Generate says what is wrong

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
-from modules.params.result import GeneratedImage
+from modules.params.results import GeneratedImage
 from modules.ui.events import QUIET
 from modules.ui.form import Form, shown
 

@@ -14,7 +14,7 @@ from PIL import Image
 from modules.api.reading import read_request
 from modules.core.errors import NotFound, OutOfMemory, UserError
 from modules.engine.engine import Engine
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
 URL = "/sdapi/v1/txt2img"

@@ -14,9 +14,9 @@ from modules.api.repainting import read_picture_request
 from modules.api.routes import add_routes
 from modules.core.errors import NotFound
 from modules.engine.engine import Engine
-from modules.params.depth import DepthRequest
 from modules.params.image import ImageField
-from modules.params.img2img import Img2ImgRequest
+from modules.params.requests.depth import DepthRequest
+from modules.params.requests.img2img import Img2ImgRequest
 from tests.conftest import write_listed_depth
 
 URL = "/sdapi/v1/img2img"

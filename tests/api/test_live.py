@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from modules.engine.engine import Engine
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.conftest import write_listed_checkpoint
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 

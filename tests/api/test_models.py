@@ -3,7 +3,7 @@ from __future__ import annotations
 from fastapi.testclient import TestClient
 
 from modules.engine.engine import Engine
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
 

@@ -12,10 +12,10 @@ from PIL import Image
 from modules.api.repainting import kind_of, read_picture_request
 from modules.core.errors import UserError
 from modules.engine.engine import Engine
-from modules.params.depth import DepthRequest
 from modules.params.image import ImageField
 from modules.params.image_kinds import MASK
-from modules.params.img2img import Img2ImgRequest
+from modules.params.requests.depth import DepthRequest
+from modules.params.requests.img2img import Img2ImgRequest
 
 URL = "/sdapi/v1/img2img"
 

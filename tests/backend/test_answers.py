@@ -14,9 +14,9 @@ from modules.core.errors import UserError
 from modules.models.model_plan import plan_model
 from modules.params.device import DeviceOptions
 from modules.params.image import ImageField
-from modules.params.recording import ForwardRecording
+from modules.params.results import ForwardRecording
+from modules.plan.work import EstimateDepth, RecordForward
 from modules.prompt.tokens import ClipTokenizer
-from modules.questions import EstimateDepth, ShowForward
 from tests.backend.demo import demo_engine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +40,7 @@ def runner(tokenizer: ClipTokenizer) -> Runner:
 
 @pytest.fixture(scope="module", params=[True, False], ids=["in pixels", "in latents"])
 def forward(request, runner: Runner, model_of) -> ForwardRecording:
-    return runner.answer(ShowForward(model_of("demo"), SLOPE, SIZE, 5, 3, request.param))
+    return runner.answer(RecordForward(model_of("demo"), SLOPE, SIZE, 5, 3, request.param))
 
 
 def test_depth_is_estimated_at_the_asked_size(runner: Runner, model_of):
@@ -57,29 +57,29 @@ def test_a_checkpoint_without_estimator_asks_for_a_map(runner: Runner, model_of)
 def test_the_forward_process_goes_from_the_picture_to_unit_noise(forward: ForwardRecording):
     first, last = forward.frames[0], forward.frames[-1]
     assert [frame.time for frame in forward.frames] == [0, 250, 500, 750, 1000]
-    assert (first.beta, first.alpha_bar, first.snr) == (0, 1, math.inf)
+    assert (first.beta, first.alpha_cumprod, first.snr) == (0, 1, math.inf)
     assert last.beta == pytest.approx(0.012, rel=1e-3)
-    assert last.alpha_bar == pytest.approx(0.00466, rel=1e-2)
-    error = 4 / math.sqrt(forward.number_count)
-    assert abs(forward.last.mean() - last.expected.mean) < error
-    assert abs(forward.last.var() - last.expected.variance) < error * math.sqrt(2)
+    assert last.alpha_cumprod == pytest.approx(0.00466, rel=1e-2)
+    error = 4 / math.sqrt(forward.value_count)
+    assert abs(forward.final_sample.mean() - last.expected.mean) < error
+    assert abs(forward.final_sample.var() - last.expected.variance) < error * math.sqrt(2)
 
 
 def test_the_chain_and_the_closed_form_agree_at_every_moment(forward: ForwardRecording):
-    error = 5 / math.sqrt(forward.number_count)
+    error = 5 / math.sqrt(forward.value_count)
     for frame in forward.frames:
-        for drawn in (frame.at_once, frame.walked):
+        for drawn in (frame.closed_form, frame.step_by_step):
             assert abs(drawn.mean - frame.expected.mean) < error
             assert abs(drawn.variance - frame.expected.variance) < error * math.sqrt(2)
 
 
 def test_latents_are_48_times_fewer_numbers(runner: Runner, model_of):
-    shown = runner.answer(ShowForward(model_of("demo"), SLOPE, SIZE, 2, 3, False))
-    assert shown.pixel_number_count == 48 * shown.number_count
+    shown = runner.answer(RecordForward(model_of("demo"), SLOPE, SIZE, 2, 3, False))
+    assert shown.pixel_value_count == 48 * shown.value_count
 
 
 def test_the_first_frame_is_the_picture_itself(runner: Runner, model_of):
-    shown = runner.answer(ShowForward(model_of("demo"), SLOPE, SIZE, 2, 3, True))
+    shown = runner.answer(RecordForward(model_of("demo"), SLOPE, SIZE, 2, 3, True))
     assert np.array_equal(
         np.asarray(shown.frames[0].picture),
         np.asarray(SLOPE.to_pil().resize(SIZE, Image.Resampling.LANCZOS)),
@@ -89,4 +89,4 @@ def test_the_first_frame_is_the_picture_itself(runner: Runner, model_of):
 @pytest.mark.parametrize("count", [0, 1, 1001])
 def test_a_count_of_moments_that_cannot_be_is_refused(runner: Runner, model_of, count: int):
     with pytest.raises(UserError, match=f"{count} timesteps cannot be shown"):
-        runner.answer(ShowForward(model_of("demo"), SLOPE, SIZE, count, 3, False))
+        runner.answer(RecordForward(model_of("demo"), SLOPE, SIZE, count, 3, False))

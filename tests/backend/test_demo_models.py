@@ -10,9 +10,9 @@ from modules.engine.reading import known
 from modules.engine.reproduce import reading_to_reproduce
 from modules.images.metadata import read_metadata
 from modules.models.yaml_section import read_section
-from modules.params.depth import DepthRequest
 from modules.params.image import ImageField
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.depth import DepthRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.backend.demo import demo_engine
 from tools.demo_model.drawing import draw
 from tools.demo_model.scenes import ShapeScene, Thing

@@ -11,10 +11,10 @@ from PIL import Image
 
 from modules.engine.engine import Engine
 from modules.images.mask import blurred
-from modules.params.depth import DepthRequest
 from modules.params.image import ImageField
 from modules.params.image_kinds import MASK
-from modules.params.img2img import Img2ImgRequest
+from modules.params.requests.depth import DepthRequest
+from modules.params.requests.img2img import Img2ImgRequest
 from tests.backend.demo import demo_engine
 from tools.demo_model.drawing import draw
 from tools.demo_model.scenes import Landscape, ShapeScene, Thing

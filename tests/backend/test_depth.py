@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from transformers import DPTForDepthEstimation
 
 from modules.backend import depth
-from modules.params.image_kinds import as_depth
+from modules.params.image_kinds import to_depth
 from tests.backend.checkpoints_depth import tiny_config, tiny_estimator
 
 
@@ -103,7 +103,7 @@ def test_a_map_shows_the_near_in_white_and_can_be_given_back():
     shown = depth.as_map(ramp, 64, 64)
     assert (shown.mode, shown.size) == ("L", (64, 64))
     assert (shown.getpixel((0, 5)), shown.getpixel((63, 5))) == (0, 255)
-    again = depth.as_channel(depth.from_map(as_depth(shown), 64, 64), 64, 64)
+    again = depth.as_channel(depth.from_map(to_depth(shown), 64, 64), 64, 64)
     assert_close(again, depth.as_channel(ramp, 64, 64), atol=0.02, rtol=0)
 
 

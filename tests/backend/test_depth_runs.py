@@ -13,9 +13,9 @@ from PIL import Image
 
 from modules.backend.runner import Runner
 from modules.core.errors import Cancelled, UserError
-from modules.params.depth import DepthRequest
 from modules.params.device import DeviceOptions
 from modules.params.image import ImageField
+from modules.params.requests.depth import DepthRequest
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints_depth import write_depth
 from tests.backend.test_runner import plan_of

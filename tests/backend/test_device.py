@@ -19,7 +19,7 @@ def test_the_cpu_that_was_asked_for_needs_no_warning():
 
 
 def test_a_card_that_could_not_be_used_is_a_lasting_warning():
-    device = choose(DeviceOptions(fallback="the driver is too old."))
+    device = choose(DeviceOptions(cpu_fallback_reason="the driver is too old."))
     assert device.torch_device.type == "cpu"
     assert device.warning.endswith("the driver is too old.")
 

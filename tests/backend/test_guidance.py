@@ -10,7 +10,7 @@ from torch import Tensor
 
 from modules.backend.conditioning import Conditioning
 from modules.backend.guidance import Clock, GuidedUNet, Steering
-from modules.params.settings_guidance import GuidanceSettings
+from modules.params.settings.guidance import GuidanceSettings
 from tests.backend.checkpoints import tiny_modules
 from tests.backend.tiny import Counting, conditioning, steering
 

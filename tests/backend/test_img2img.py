@@ -15,7 +15,7 @@ from modules.backend.loader import Components
 from modules.backend.noise import ImageNoise
 from modules.backend.scheduler import SamplerScheduler, StepState
 from modules.core.errors import Cancelled
-from modules.params.depth import DepthRequest
+from modules.params.requests.depth import DepthRequest
 from modules.sampling.course import Course
 from modules.sampling.part_way import Start
 from modules.sampling.samplers import SAMPLERS

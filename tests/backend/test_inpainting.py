@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from modules.backend.inpainting import CONTENTS, LatentMask, SoftMask, latent_share
-from modules.params.img2img import Img2ImgRequest
+from modules.params.requests.img2img import Img2ImgRequest
 
 
 def latents(seed: int, count: int = 1) -> torch.Tensor:

@@ -4,7 +4,7 @@ import torch
 from modules.backend import memory
 from modules.backend.loader import Components
 from modules.core.errors import OutOfMemory
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.backend.checkpoints import tiny_modules
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from modules.backend.noise import ImageNoise, NoiseOptions, put_into_middle, slerp
-from modules.plan import ImagePlan
+from modules.plan.plan import ImagePlan
 
 SHAPE = (4, 8, 8)
 CPU = torch.device("cpu")

@@ -11,8 +11,8 @@ from PIL import Image
 from modules.backend.runner import Runner
 from modules.models.manager import ModelManager
 from modules.params.device import DeviceOptions
-from modules.params.txt2img import Txt2ImgRequest
-from modules.plan import make_plan
+from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.plan.planner import make_plan
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES

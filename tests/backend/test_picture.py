@@ -14,9 +14,9 @@ from modules.backend.picture import look
 from modules.backend.vae import encode
 from modules.core.errors import NotFinite, UserError
 from modules.images.resize import crop_and_resize
-from modules.params.depth import DepthRequest
 from modules.params.image import ImageField
 from modules.params.image_kinds import DEPTH
+from modules.params.requests.depth import DepthRequest
 from modules.params.settings import Settings
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints_depth import tiny_estimator, write_depth

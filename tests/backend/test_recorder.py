@@ -12,9 +12,10 @@ import pytest
 from modules.backend import recorder
 from modules.backend.runner import Runner
 from modules.params.device import DeviceOptions
-from modules.params.recording import Recording
-from modules.params.txt2img import Txt2ImgRequest
-from modules.plan import Plan, make_plan
+from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.params.results import Recording
+from modules.plan.plan import Plan
+from modules.plan.planner import make_plan
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.demo import demo_engine
 from tests.backend.tiny import Recorder as Listening
@@ -40,7 +41,7 @@ def plan_of(tmp_path_factory):
             engine.samplers,
             engine.schedules,
         )
-        return replace(plan, recorded=recorded)
+        return replace(plan, record=recorded)
 
     return plan_of
 

@@ -16,8 +16,9 @@ from modules.backend.runner import Runner
 from modules.core.errors import Cancelled, NotFinite
 from modules.models.manager import ModelManager
 from modules.params.device import DeviceOptions
-from modules.params.txt2img import Txt2ImgRequest
-from modules.plan import Plan, make_plan
+from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.plan.plan import Plan
+from modules.plan.planner import make_plan
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES

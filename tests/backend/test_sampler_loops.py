@@ -16,8 +16,8 @@ from torch import Tensor
 from modules.backend import pipelines
 from modules.backend.guidance import GuidedUNet
 from modules.backend.scheduler import SamplerScheduler, StepState
-from modules.params.settings_sampling import SamplingSettings
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.euler import restart_steps
 from modules.sampling.samplers import SAMPLERS
 from tests.backend.tiny import (

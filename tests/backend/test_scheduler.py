@@ -15,7 +15,7 @@ from modules.backend.guidance import GuidedUNet
 from modules.backend.loader import Components
 from modules.backend.scheduler import SamplerScheduler, StepState
 from modules.core.errors import Cancelled
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.sampling.course import Course
 from modules.sampling.part_way import Start
 from modules.sampling.samplers import SAMPLERS

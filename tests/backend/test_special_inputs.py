@@ -12,7 +12,7 @@ from modules.backend.loader import Precision, load
 from modules.backend.runner import Runner
 from modules.core.errors import UserError
 from modules.params.device import DeviceOptions
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints import write_checkpoint
 from tests.backend.checkpoints_sd2 import write_sd2

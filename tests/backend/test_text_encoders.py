@@ -22,9 +22,9 @@ from modules.core.errors import BadFile, UserError
 from modules.models.manager import ModelManager
 from modules.models.model_plan import plan_model
 from modules.params.device import DeviceOptions
+from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
-from modules.params.txt2img import Txt2ImgRequest
-from modules.plan import make_plan
+from modules.plan.planner import make_plan
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES

@@ -13,8 +13,8 @@ from modules.backend.conditioning import Conditioning
 from modules.backend.guidance import Steering
 from modules.backend.loader import Components
 from modules.backend.noise import ImageNoise, NoiseOptions
-from modules.params.result import Progress
-from modules.plan import ImagePlan
+from modules.params.events import Progress
+from modules.plan.plan import ImagePlan
 from modules.sampling.noise_levels import NoiseLevels
 from tests.backend.checkpoints import tiny_modules
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from modules.backend.scheduler import SamplerScheduler, StepState
-from modules.params.settings_sampling import SamplingSettings
+from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.course import Course
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES

@@ -22,7 +22,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int
     data = tmp_path_factory.mktemp("served")
     flags = Flags(nowebui=True, use_cpu=True, data_dir=data, ckpt=DEMO, port=None)
     engine = app.make_engine(flags, app.make_paths(flags))
-    door = app.make_door(app.make_app(engine, flags), flags, ())
+    door = app.secure_app(app.make_app(engine, flags), flags, ())
     server = uvicorn.Server(uvicorn.Config(door, host="127.0.0.1", port=0, log_config=None))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

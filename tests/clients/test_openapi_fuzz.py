@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from modules.api.routes import add_routes
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
-from modules.params.result import Listener
-from modules.plan import Plan
+from modules.params.events import Listener
+from modules.plan.plan import Plan
 from tests.conftest import ROOT, write_listed_checkpoint
 from tests.engine.fake_executor import FakeExecutor
 

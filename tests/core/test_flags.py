@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from modules.core.a1111_flags import IGNORED_FLAGS, REFUSED_FLAGS
 from modules.core.errors import UserError
 from modules.core.flags import GROUPS, Credential, Flags, parse_flags
-from modules.core.foreign_flags import MOOT, REFUSED
 
-MOOT_NAMES = [(name, row.takes_value) for row in MOOT for name in row.names.split()]
+MOOT_NAMES = [(name, row.takes_value) for row in IGNORED_FLAGS for name in row.names.split()]
 
 
 def declared():
@@ -137,8 +137,8 @@ def test_a_path_has_one_slash_before_it_and_none_behind():
 
 def test_options_of_the_command_line_are_those_that_were_given():
     flags = parse_flags(["--ckpt", "first", "--sd-checkpoints-limit", "2"])
-    assert flags.options() == {"sd_model_checkpoint": "first", "sd_checkpoints_limit": 2}
-    assert parse_flags([]).options() == {}
+    assert flags.setting_overrides() == {"sd_model_checkpoint": "first", "sd_checkpoints_limit": 2}
+    assert parse_flags([]).setting_overrides() == {}
 
 
 def test_no_password_shows_in_a_log():
@@ -175,7 +175,7 @@ def test_a_usual_a1111_command_line_starts():
 
 def test_every_flag_has_one_meaning():
     names = ["--" + row.name.replace("_", "-") for row in declared()]
-    names += [name for name, _ in MOOT_NAMES] + list(REFUSED)
+    names += [name for name, _ in MOOT_NAMES] + list(REFUSED_FLAGS)
     assert len(names) == len(set(names))
 
 

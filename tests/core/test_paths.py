@@ -19,7 +19,7 @@ def test_what_the_user_owns_lies_in_the_data_folder():
     paths = Paths(ROOT, DATA)
     assert paths.outputs == DATA / "outputs"
     assert paths.cache == DATA / "cache"
-    assert paths.temp == DATA / "tmp" / "gradio"
+    assert paths.gradio_temp == DATA / "tmp" / "gradio"
     assert paths.configs == ROOT / "configs"
 
 
@@ -41,5 +41,5 @@ def test_text_encoders_may_lie_where_forge_or_comfyui_keep_them():
 
 def test_naming_the_folders_makes_none(tmp_path: Path):
     paths = Paths(tmp_path / "program", tmp_path / "data")
-    assert paths.outputs and paths.cache and paths.temp and paths.checkpoint_folders
+    assert paths.outputs and paths.cache and paths.gradio_temp and paths.checkpoint_folders
     assert list(tmp_path.iterdir()) == []

@@ -12,9 +12,9 @@ from PIL import Image
 
 from modules.core.errors import Cancelled
 from modules.engine.executors import DeviceFacts, LoadCheckpoint
-from modules.params.result import Listener, Progress
-from modules.plan import ImagePlan, Plan
-from modules.questions import Question
+from modules.params.events import Listener, Progress
+from modules.plan.plan import ImagePlan, Plan
+from modules.plan.work import Work
 
 PATIENCE_S = 30
 READY = DeviceFacts("Test device", "")
@@ -53,7 +53,7 @@ class FakeExecutor:
     def load(self, work: LoadCheckpoint) -> Future[None]:
         return self._put(lambda: self._load(work))
 
-    def ask(self, question: Question) -> Future[Any]:
+    def ask(self, question: Work) -> Future[Any]:
         return self._put(lambda: self.answers[type(question)])
 
     def unload(self) -> Future[None]:

@@ -5,7 +5,7 @@ import pytest
 from modules.core.errors import NotFound
 from modules.engine.again import make_again
 from modules.engine.engine import Engine
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.engine.fake_executor import PATIENCE_S
 
 SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=2, seed=7, n_iter=2, batch_size=2)
@@ -16,7 +16,7 @@ def test_a_picture_is_made_again_alone_from_its_own_seeds(engine: Engine, streng
     job = engine.submit(SMALL.replace(subseed=100, subseed_strength=strength))
     assert job.wait(PATIENCE_S)
     again = make_again(engine.queue, job.id, 3)
-    assert again.plan.recorded
+    assert again.plan.record
     assert again.wait(PATIENCE_S)
     request = again.plan.request
     assert (request.prompt, request.n_iter, request.batch_size) == ("a cat", 1, 1)

@@ -8,8 +8,8 @@ from PIL import Image
 from modules.core.errors import UserError
 from modules.engine.batch import Batch
 from modules.engine.engine import Engine
-from modules.params.request import GenerationRequest
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.base import GenerationRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
 FILES = [Path(f"{name}.png") for name in ("ant", "bee", "cat")]

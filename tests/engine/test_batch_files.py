@@ -54,7 +54,7 @@ def test_the_command_line_adds_a_folder(paths: Paths, tmp_path: Path):
     (tmp_path / "photos" / "a.png").write_bytes(b"x")
     with pytest.raises(UserError):
         files_of_folder(str(tmp_path / "photos"), paths)
-    allowing = replace(paths, allowed=(tmp_path / "photos",))
+    allowing = replace(paths, allowed_folders=(tmp_path / "photos",))
     assert len(files_of_folder(str(tmp_path / "photos"), allowing)) == 1
 
 

@@ -13,8 +13,8 @@ from modules.core.version import NAME, VERSION
 from modules.engine.engine import Engine
 from modules.engine.job import Job
 from modules.images.save import read_infotext
+from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
-from modules.params.txt2img import Txt2ImgRequest
 from modules.prompt.tokens import ClipTokenizer
 from tests.conftest import write_listed_checkpoint
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
@@ -186,9 +186,9 @@ def test_a_picture_that_cannot_be_saved_is_kept_elsewhere(engine: Engine):
     image = status.images[0]
     assert image.path.is_relative_to(engine.keeper.spare_outputs)
     assert read_infotext(image.path) == image.infotext
-    assert image.remark in status.notes
-    assert "could not be saved" in image.remark
-    assert str(image.path) in image.remark
+    assert image.warning in status.notes
+    assert "could not be saved" in image.warning
+    assert str(image.path) in image.warning
 
 
 def test_a_picture_that_can_be_kept_nowhere_fails_the_job_alone(engine: Engine):

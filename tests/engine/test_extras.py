@@ -6,7 +6,7 @@ from PIL import Image
 from modules.core.errors import NotFound, Unsupported, UserError
 from modules.engine.extras import enlarge
 from modules.models.upscalers import UPSCALERS
-from modules.params.extras import ExtrasRequest
+from modules.params.requests.extras import ExtrasRequest
 
 RED = Image.new("RGB", (8, 4), "red")
 

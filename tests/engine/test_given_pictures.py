@@ -8,7 +8,7 @@ from PIL import Image
 from modules.core.errors import NotFound
 from modules.engine.given_pictures import GivenPictures
 from modules.params.image import ImageField
-from modules.params.image_kinds import DEPTH, MASK, PICTURE
+from modules.params.image_kinds import DEPTH, IMAGE, MASK
 
 SLOPE = Image.linear_gradient("L").resize((24, 16))
 
@@ -18,7 +18,7 @@ def given(tmp_path: Path) -> GivenPictures:
     return GivenPictures(tmp_path / "pictures")
 
 
-@pytest.mark.parametrize("kind", [PICTURE, MASK, DEPTH])
+@pytest.mark.parametrize("kind", [IMAGE, MASK, DEPTH])
 def test_a_picture_of_any_kind_comes_back_pixel_by_pixel(given: GivenPictures, kind):
     picture = ImageField.from_pil(SLOPE, kind)
     names = given.hold({"one": picture})

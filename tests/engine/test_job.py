@@ -9,11 +9,13 @@ from PIL import Image
 
 from modules.engine.engine import Engine
 from modules.engine.job import Job
-from modules.params.depth import DepthRequest
+from modules.params.events import Progress
 from modules.params.image import ImageField
-from modules.params.result import GeneratedImage, Progress
-from modules.params.txt2img import Txt2ImgRequest
-from modules.plan import Plan, make_plan
+from modules.params.requests.depth import DepthRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.params.results import GeneratedImage
+from modules.plan.plan import Plan
+from modules.plan.planner import make_plan
 from tests.conftest import write_listed_depth
 
 REMARK = "The disk is full."

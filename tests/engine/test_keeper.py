@@ -4,7 +4,7 @@ from PIL import Image
 
 from modules.engine.engine import Engine
 from modules.engine.job import Job
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.engine.fake_executor import PATIENCE_S
 
 SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=1, seed=5, cfg_scale=7)
@@ -49,8 +49,10 @@ def test_no_grid_is_made_when_nobody_wants_one(engine: Engine):
 
 def test_what_is_not_to_be_saved_lies_apart_from_the_outputs(engine: Engine):
     job = made(engine, SMALL.replace(n_iter=2), samples_save=False)
-    assert all(image.path.is_relative_to(engine.paths.unsaved) for image in job.status().images)
-    assert job.grid is not None and job.grid.is_relative_to(engine.paths.unsaved)
+    assert all(
+        image.path.is_relative_to(engine.paths.unsaved_outputs) for image in job.status().images
+    )
+    assert job.grid is not None and job.grid.is_relative_to(engine.paths.unsaved_outputs)
     assert not engine.paths.outputs.exists()
 
 

@@ -7,7 +7,7 @@ import torch
 
 from modules.core.errors import NotFound, UserError
 from modules.engine.engine import Engine
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.conftest import SD1_SHAPES
 from tests.engine.fake_executor import FakeExecutor
 from tests.models.files import shapes_of, write_safetensors

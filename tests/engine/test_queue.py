@@ -13,9 +13,9 @@ from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.engine.job import Job
 from modules.engine.queue import JobQueue
-from modules.params.depth import DepthRequest
 from modules.params.image import ImageField
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.depth import DepthRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.prompt.tokens import ClipTokenizer
 from tests.conftest import write_listed_depth
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor

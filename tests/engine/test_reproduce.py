@@ -10,7 +10,7 @@ from modules.engine.engine import Engine
 from modules.engine.reading import known, read_infotext
 from modules.engine.reproduce import Verdict, judge, reading_to_reproduce
 from modules.images.metadata import Metadata, read_metadata
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.engine.fake_executor import PATIENCE_S
 
 TEXT = "a cat\nSteps: 4, Sampler: Euler a, CFG scale: 7, Seed: 3, Size: 64x64, Model: first, Version: v1.10.1"

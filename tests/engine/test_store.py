@@ -13,11 +13,11 @@ from modules.engine.frozen import Frozen, thaw
 from modules.engine.line import Place
 from modules.engine.store import Store
 from modules.params.image import ImageField
-from modules.params.img2img import Img2ImgRequest
-from modules.params.request import LARGEST_SEED, GenerationRequest
-from modules.params.result import GeneratedImage
+from modules.params.requests.base import MAX_SEED, GenerationRequest
+from modules.params.requests.img2img import Img2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.params.results import GeneratedImage
 from modules.params.settings import Settings
-from modules.params.txt2img import Txt2ImgRequest
 
 DEFAULTS = Settings()
 PICTURE = ImageField.from_pil(Image.linear_gradient("L").resize((16, 8)).convert("RGB"))
@@ -53,7 +53,7 @@ requests = st.builds(
     Txt2ImgRequest,
     prompt=words,
     negative_prompt=words,
-    seed=st.integers(0, LARGEST_SEED),
+    seed=st.integers(0, MAX_SEED),
     cfg_scale=st.floats(0, 100),
     steps=st.integers(1, 1000),
     styles=st.tuples(words),

@@ -6,8 +6,8 @@ from modules.core.errors import NotFound
 from modules.engine.engine import Engine
 from modules.engine.frozen import pinned
 from modules.engine.words import prepared
+from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
-from modules.params.txt2img import Txt2ImgRequest
 from modules.prompt.styles import Style
 
 INK = Style("ink", "ink drawing of {prompt}", "photo")

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from modules.core.a1111_flags import IGNORED_FLAGS
 from modules.core.flags import Flags, parse_flags
-from modules.core.foreign_flags import MOOT
-from modules.params.depth import DepthRequest
 from modules.params.param import params_of
+from modules.params.requests.depth import DepthRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
-from modules.params.txt2img import Txt2ImgRequest
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
 
@@ -49,7 +49,7 @@ def test_every_field_is_declared_with_param():
 
 def test_every_flag_has_help():
     assert all(one.metadata["flag"].help for one in fields(Flags) if "flag" in one.metadata)
-    assert all(row.instead for row in MOOT)
+    assert all(row.reason for row in IGNORED_FLAGS)
 
 
 def test_help_lists_every_flag(capsys: pytest.CaptureFixture[str]):

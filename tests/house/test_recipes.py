@@ -12,11 +12,11 @@ from fastapi.testclient import TestClient
 from modules import infotext
 from modules.api import routes
 from modules.engine.engine import Engine
-from modules.params.depth import DepthRequest
-from modules.params.img2img import Img2ImgRequest
-from modules.params.param import param, params_of, validated
-from modules.params.settings_sampling import SamplingSettings
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.param import param, params_of, validate
+from modules.params.requests.depth import DepthRequest
+from modules.params.requests.img2img import Img2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.noise_levels import NoiseLevels
 from modules.sampling.samplers import SAMPLERS, Sampler
 from modules.sampling.schedules import SCHEDULES, Schedule
@@ -74,7 +74,7 @@ class LouderRequest(Txt2ImgRequest):
 
 
 def test_a_request_parameter_is_one_line(engine: Engine):
-    request = validated(LouderRequest, {"volume": 7, "seed": 1})
+    request = validate(LouderRequest, {"volume": 7, "seed": 1})
     assert infotext.write(request, {}).endswith("Size: 512x512, Volume: 7")
     assert LouderRequest.model_json_schema()["properties"]["volume"]["maximum"] == 11
     with gr.Blocks():

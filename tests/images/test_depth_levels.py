@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from modules.images.depth_levels import AS_IT_IS, DepthLevels
-from modules.params.depth import DepthRequest
+from modules.params.requests.depth import DepthRequest
 
 RAMP = np.linspace(0, 1, 11)
 

@@ -5,11 +5,11 @@ from typing import get_args
 from PIL import Image
 
 from modules.images.files import FORMATS, format_for
-from modules.params.settings_saving import Format
+from modules.params.settings.saving import ImageFormat
 
 
 def test_every_format_that_can_be_chosen_can_be_written():
-    assert set(FORMATS) == set(get_args(Format))
+    assert set(FORMATS) == set(get_args(ImageFormat))
 
 
 def test_a_format_is_kept_where_it_can_hold_the_picture():

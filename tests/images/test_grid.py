@@ -5,7 +5,7 @@ from PIL import Image
 
 from modules.images import grid
 from modules.images.grid import make_grid, row_count
-from modules.params.settings_saving import GridSettings
+from modules.params.settings.saving import GridSettings
 
 
 @pytest.mark.parametrize(

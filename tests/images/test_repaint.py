@@ -9,7 +9,7 @@ from modules.images.mask import blurred
 from modules.images.repaint import lay_out
 from modules.params.image import ImageField
 from modules.params.image_kinds import MASK
-from modules.params.img2img import Img2ImgRequest
+from modules.params.requests.img2img import Img2ImgRequest
 
 
 def noise(size: tuple[int, int], seed: int = 0) -> Image.Image:

@@ -12,7 +12,7 @@ from PIL import Image
 from modules.core.errors import StorageError
 from modules.images.filename import Naming
 from modules.images.save import ImageStore, forget_older, read_infotext
-from modules.params.settings_saving import GridSettings, SavingSettings
+from modules.params.settings.saving import GridSettings, SavingSettings
 
 RED = Image.new("RGB", (16, 8), (255, 0, 0))
 # Writes larger than 64 KB fail, as on a full disk.
@@ -96,7 +96,7 @@ def test_a_folder_that_cannot_be_made_gets_a_sentence(tmp_path: Path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(StorageError) as caught:
         ImageStore(tmp_path / "file").save(RED, "text", Naming("txt2img", 1))
-    assert str(tmp_path / "file") in caught.value.text
+    assert str(tmp_path / "file") in caught.value.message
     assert "--data-dir" in caught.value.hint
 
 

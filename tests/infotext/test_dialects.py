@@ -8,8 +8,8 @@ import pytest
 
 from modules import infotext
 from modules.images.metadata import Metadata
-from modules.params.img2img import Img2ImgRequest
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.img2img import Img2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.infotext.known import known
 
 FOLDER = Path(__file__).parents[1] / "goldens" / "infotext"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from modules import infotext
 from modules.images.metadata import Metadata
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.infotext.known import known
 
 HERE = known()

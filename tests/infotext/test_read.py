@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from modules import infotext
 from modules.infotext.words import tidy
 from modules.params.image import ImageField
-from modules.params.img2img import Img2ImgRequest
 from modules.params.param import params_of
-from modules.params.request import LARGEST_SEED
+from modules.params.requests.base import MAX_SEED
+from modules.params.requests.img2img import Img2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
-from modules.params.txt2img import Txt2ImgRequest
 from tests.conftest import write_listed_checkpoint
 from tests.infotext.known import CHOICES, SAMPLERS, SCHEDULES, known
 
@@ -37,9 +37,9 @@ COMMON: dict[str, Any] = {
     "width": SIZES,
     "height": SIZES,
     "cfg_scale": st.floats(0, 100),
-    "seed": st.integers(0, LARGEST_SEED),
+    "seed": st.integers(0, MAX_SEED),
 }
-VARIATION = {"subseed": st.integers(0, LARGEST_SEED), "subseed_strength": st.floats(0.001, 1)}
+VARIATION = {"subseed": st.integers(0, MAX_SEED), "subseed_strength": st.floats(0.001, 1)}
 SEED_RESIZE = {
     "seed_resize_from_w": st.integers(1, 8192),
     "seed_resize_from_h": st.integers(1, 8192),

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modules import infotext
+from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
-from modules.params.txt2img import Txt2ImgRequest
 
 GOLDENS = json.loads(
     (Path(__file__).parents[1] / "goldens" / "infotext" / "write.json").read_text(encoding="utf-8")

@@ -157,18 +157,18 @@ def for_tests(place, tmp_path, monkeypatch):
 def test_the_original_code_is_installed_once_and_out_of_the_programs_sight(
     place, for_tests, capsys
 ):
-    for_tests.run_for_tests()
+    for_tests.install_for_tests()
     assert (place.environment / REFERENCE_FOLDER / "original.py").is_file()
     assert not place.has("original")
     capsys.readouterr()
-    for_tests.run_for_tests()
+    for_tests.install_for_tests()
     assert capsys.readouterr().out == ""
 
 
 def test_changed_original_code_takes_the_place_of_the_old(place, for_tests):
-    for_tests.run_for_tests()
+    for_tests.install_for_tests()
     (for_tests.root / "requirements-reference.txt").write_text("tinytwo==1.0\n")
-    for_tests.run_for_tests()
+    for_tests.install_for_tests()
     folder = place.environment / REFERENCE_FOLDER
     assert sorted(file.name for file in folder.glob("*.py")) == ["tinytwo.py"]
 
@@ -178,7 +178,7 @@ def test_original_code_that_cannot_be_had_stops_nothing_and_is_asked_for_again(
 ):
     (for_tests.root / "requirements-reference.txt").write_text("missing==1.0\n")
     for _ in range(2):
-        for_tests.run_for_tests()
+        for_tests.install_for_tests()
         assert "Its tests are skipped" in capsys.readouterr().out
         assert not (place.environment / REFERENCE_FOLDER).exists()
 
@@ -226,13 +226,13 @@ def test_commandline_args_are_read_and_moot_flags_are_told(place):
 def test_the_running_python_is_used_when_venv_dir_is_a_dash():
     environment = venv.locate(ROOT, {"venv_dir": "-"})
     assert environment.python == Path(sys.executable)
-    assert not environment.is_own
+    assert not environment.is_managed
 
 
 def test_the_default_environment_lies_in_the_repository():
     environment = venv.locate(ROOT, {})
     assert environment.folder == ROOT / "venv"
-    assert environment.is_own
+    assert environment.is_managed
 
 
 def test_backslashes_stay_in_windows_paths():

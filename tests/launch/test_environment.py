@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from modules.launch.environment import DEFAULTS, apply_environment
+from modules.launch.environment import ENV_DEFAULTS, set_env_defaults
 
 
 def test_nothing_calls_home_by_default():
     env: dict[str, str] = {}
-    apply_environment(env)
-    assert DEFAULTS.items() <= env.items()
+    set_env_defaults(env)
+    assert ENV_DEFAULTS.items() <= env.items()
     assert env["NO_PROXY"] == env["no_proxy"] == "localhost,127.0.0.1,::1"
 
 
 def test_what_the_user_set_stays():
     env = {"HF_HUB_OFFLINE": "0", "no_proxy": "intranet, localhost"}
-    apply_environment(env)
+    set_env_defaults(env)
     assert env["HF_HUB_OFFLINE"] == "0"
     assert env["NO_PROXY"] == env["no_proxy"] == "intranet,localhost,127.0.0.1,::1"
 
 
 def test_applying_twice_changes_nothing():
     env = {"NO_PROXY": "intranet"}
-    apply_environment(env)
+    set_env_defaults(env)
     once = dict(env)
-    apply_environment(env)
+    set_env_defaults(env)
     assert env == once

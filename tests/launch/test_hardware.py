@@ -53,7 +53,7 @@ def test_amd_targets_are_spelled_as_builds_spell_them(version, target):
 
 def test_processors_have_one_name():
     names = ["AMD64", "x86_64", "aarch64", "arm64", "ARM64", "riscv64"]
-    assert [hardware.machine_name(name) for name in names] == [
+    assert [hardware.normalize_machine(name) for name in names] == [
         "x86_64",
         "x86_64",
         "arm64",

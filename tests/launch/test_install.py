@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from modules.launch.hardware import Hardware
-from modules.launch.install import custom_build, is_build, variables
+from modules.launch.install import custom_index_build, install_variables, matches_build
 from modules.launch.wheels import TORCH_VERSION, cpu_build
 
 ROOT = Path(__file__).parents[2]
@@ -49,15 +49,15 @@ def test_pytorch_is_pinned_to_the_version_of_the_table():
 
 def test_a_build_is_told_from_another_of_the_same_version():
     linux, windows = (cpu_build(Hardware(system, "x86_64")) for system in ("Linux", "Windows"))
-    assert is_build("2.13.0+cpu", linux)
-    assert not is_build("2.13.0+cu130", linux)
-    assert not is_build("2.13.0", linux)
-    assert not is_build("", linux)
-    assert is_build("2.13.0+cpu", windows)
-    assert not is_build("2.12.1+cpu", windows)
-    assert is_build("2.13.0+cu126", custom_build("https://example.org/whl"))
+    assert matches_build("2.13.0+cpu", linux)
+    assert not matches_build("2.13.0+cu130", linux)
+    assert not matches_build("2.13.0", linux)
+    assert not matches_build("", linux)
+    assert matches_build("2.13.0+cpu", windows)
+    assert not matches_build("2.12.1+cpu", windows)
+    assert matches_build("2.13.0+cu126", custom_index_build("https://example.org/whl"))
 
 
 def test_a1111s_variables_are_read_and_trimmed():
     env = {"TORCH_COMMAND": " pip install torch ", "REQS_FILE": "mine.txt"}
-    assert variables(env) == ("pip install torch", "", "mine.txt")
+    assert install_variables(env) == ("pip install torch", "", "mine.txt")

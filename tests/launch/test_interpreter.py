@@ -8,13 +8,13 @@ import pytest
 
 from modules.core.errors import UserError
 from modules.launch.interpreter import (
-    NEWEST,
-    OLDEST,
+    MAX_PYTHON,
+    MIN_PYTHON,
     Interpreter,
     check,
     check_venv,
-    how_to_install,
-    this_interpreter,
+    current_interpreter,
+    install_hint,
 )
 
 
@@ -23,14 +23,14 @@ def python(version, *, is_64bit=True, can_make_venv=True):
 
 
 def test_this_python_is_known():
-    this = this_interpreter()
+    this = current_interpreter()
     assert this.version == sys.version_info[:2]
     assert this.path == sys.executable
 
 
 @pytest.mark.parametrize("version", [(3, 10), (3, 11), (3, 12), (3, 13)])
 def test_supported_versions_pass(version):
-    assert OLDEST <= version <= NEWEST
+    assert MIN_PYTHON <= version <= MAX_PYTHON
     check(python(version))
 
 
@@ -61,4 +61,4 @@ def test_a_missing_venv_names_the_package():
     ],
 )
 def test_every_system_has_its_command(system, words):
-    assert words in how_to_install(system)
+    assert words in install_hint(system)

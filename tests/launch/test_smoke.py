@@ -15,21 +15,21 @@ CU130 = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120"]
 
 @pytest.mark.parametrize("capability", [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 3), (12, 1)])
 def test_code_runs_on_later_cards_of_its_generation(capability):
-    assert smoke.covers(CU130, capability)
+    assert smoke.supports_capability(CU130, capability)
 
 
 def test_intermediate_code_runs_on_any_later_card():
-    assert smoke.covers(CU130, (13, 0))
-    assert not smoke.covers(["sm_90", "sm_90a"], (12, 0))
+    assert smoke.supports_capability(CU130, (13, 0))
+    assert not smoke.supports_capability(["sm_90", "sm_90a"], (12, 0))
 
 
 @pytest.mark.parametrize("capability", [(5, 2), (6, 1), (7, 0)])
 def test_older_cards_are_not_covered(capability):
-    assert not smoke.covers(CU130, capability)
+    assert not smoke.supports_capability(CU130, capability)
 
 
 def test_names_that_are_no_architecture_are_passed_over():
-    assert not smoke.covers(["", "gfx1100", "sm_"], (8, 0))
+    assert not smoke.supports_capability(["", "gfx1100", "sm_"], (8, 0))
 
 
 def test_the_cpu_computes_and_reports_its_version():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.launch.interpreter import NEWEST, OLDEST
+from modules.launch.interpreter import MAX_PYTHON, MIN_PYTHON
 
 ROOT = Path(__file__).parents[2]
 BASH = shutil.which("bash") or ""
@@ -172,4 +172,4 @@ def test_the_templates_of_webui_user_change_nothing(machine):
 def test_every_launcher_accepts_the_same_versions(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     found = re.findall(r"\((3, \d+)\) <= sys\.version_info\[:2\] <= \((3, \d+)\)", text)
-    assert found == [(f"{OLDEST[0]}, {OLDEST[1]}", f"{NEWEST[0]}, {NEWEST[1]}")]
+    assert found == [(f"{MIN_PYTHON[0]}, {MIN_PYTHON[1]}", f"{MAX_PYTHON[0]}, {MAX_PYTHON[1]}")]

@@ -6,14 +6,14 @@ import pytest
 
 from modules.core.errors import Unsupported
 from modules.launch.hardware import Hardware, parse_nvidia_smi
-from modules.launch.wheels import BUILDS, TORCH_VERSION, choose, cpu_build
+from modules.launch.wheels import BUILDS, TORCH_VERSION, choose_build, cpu_build
 
 LINUX = ("Linux", "x86_64")
 WINDOWS = ("Windows", "x86_64")
 
 
 def with_nvidia(system, smi):
-    return Hardware(*system, nvidia=parse_nvidia_smi(smi))
+    return Hardware(*system, nvidia_gpus=parse_nvidia_smi(smi))
 
 
 @pytest.mark.parametrize(
@@ -32,9 +32,9 @@ def with_nvidia(system, smi):
     ],
 )
 def test_nvidia_cards_get_the_newest_cuda_that_suits_card_and_driver(system, smi, requirement):
-    choice = choose(with_nvidia(system, smi))
+    choice = choose_build(with_nvidia(system, smi))
     assert choice.build.requirement == requirement
-    assert choice.build.index.endswith(choice.build.name)
+    assert choice.build.index_url.endswith(choice.build.name)
     assert choice.reason.startswith(smi.split(",")[0])
     assert choice.warning == ""
 
@@ -49,19 +49,19 @@ def test_nvidia_cards_get_the_newest_cuda_that_suits_card_and_driver(system, smi
     ],
 )
 def test_a_card_that_cannot_be_used_means_the_cpu_and_says_why(smi, words):
-    choice = choose(with_nvidia(LINUX, smi))
+    choice = choose_build(with_nvidia(LINUX, smi))
     assert choice.build.requirement == "torch==2.13.0+cpu"
     assert words in choice.warning
 
 
 def test_two_cards_get_the_build_that_runs_both():
     both = "NVIDIA GeForce RTX 4090, 581.57, 8.9\nNVIDIA GeForce GTX 1080 Ti, 581.57, 6.1"
-    assert choose(with_nvidia(LINUX, both)).build.name == "cu126"
+    assert choose_build(with_nvidia(LINUX, both)).build.name == "cu126"
 
 
 def test_two_cards_without_a_common_build_say_which_is_left_out():
     both = "NVIDIA GeForce GTX 1080 Ti, 581.57, 6.1\nNVIDIA GeForce RTX 5090, 581.57, 12.0"
-    choice = choose(with_nvidia(LINUX, both))
+    choice = choose_build(with_nvidia(LINUX, both))
     assert choice.build.name == "cu130"
     assert choice.warning == "NVIDIA GeForce GTX 1080 Ti cannot be used by this build."
 
@@ -69,20 +69,20 @@ def test_two_cards_without_a_common_build_say_which_is_left_out():
 @pytest.mark.parametrize(
     ("hardware", "label", "requirement"),
     [
-        (Hardware(*LINUX, amd=("gfx1100",)), "ROCm 7.2", "torch==2.13.0+rocm7.2"),
-        (Hardware(*LINUX, amd=("gfx1036", "gfx1201")), "ROCm 7.2", "torch==2.13.0+rocm7.2"),
-        (Hardware(*LINUX, intel="Intel GPU 0x56a0"), "Intel XPU", "torch==2.13.0+xpu"),
-        (Hardware(*WINDOWS, intel="Intel(R) Arc(TM) A770"), "Intel XPU", "torch==2.13.0+xpu"),
+        (Hardware(*LINUX, amd_targets=("gfx1100",)), "ROCm 7.2", "torch==2.13.0+rocm7.2"),
+        (Hardware(*LINUX, amd_targets=("gfx1036", "gfx1201")), "ROCm 7.2", "torch==2.13.0+rocm7.2"),
+        (Hardware(*LINUX, intel_gpu="Intel GPU 0x56a0"), "Intel XPU", "torch==2.13.0+xpu"),
+        (Hardware(*WINDOWS, intel_gpu="Intel(R) Arc(TM) A770"), "Intel XPU", "torch==2.13.0+xpu"),
         (Hardware("Darwin", "arm64", macos=(15, 1)), "Apple MPS", "torch==2.13.0"),
         (Hardware(*LINUX), "CPU", "torch==2.13.0+cpu"),
         (Hardware("Linux", "arm64"), "CPU", "torch==2.13.0+cpu"),
         (Hardware(*WINDOWS), "CPU", "torch==2.13.0"),
         (Hardware("Windows", "arm64"), "CPU", "torch==2.13.0+cpu"),
-        (Hardware(*LINUX, amd=("gfx1036",)), "CPU", "torch==2.13.0+cpu"),
+        (Hardware(*LINUX, amd_targets=("gfx1036",)), "CPU", "torch==2.13.0+cpu"),
     ],
 )
 def test_every_other_machine_gets_its_build(hardware, label, requirement):
-    choice = choose(hardware)
+    choice = choose_build(hardware)
     assert (choice.build.label, choice.build.requirement) == (label, requirement)
     assert bool(choice.warning) == (label == "CPU")
 
@@ -102,15 +102,17 @@ def test_nothing_open_to_cuda_is_asked_for_on_a_linux_cpu():
 )
 def test_a_system_without_pytorch_is_refused_in_a_sentence(hardware, words):
     with pytest.raises(Unsupported, match=words):
-        choose(hardware)
+        choose_build(hardware)
 
 
 def test_a_complaint_of_the_driver_reaches_the_user():
-    hardware = Hardware(*LINUX, trouble="nvidia-smi lists no card: Driver/library version mismatch")
-    assert "Driver/library version mismatch" in choose(hardware).warning
+    hardware = Hardware(
+        *LINUX, driver_error="nvidia-smi lists no card: Driver/library version mismatch"
+    )
+    assert "Driver/library version mismatch" in choose_build(hardware).warning
 
 
 def test_every_gpu_build_names_its_index_and_every_system_has_a_cpu():
-    assert all(row.index for row in BUILDS if row.device in ("cuda", "xpu"))
-    for system in {one for row in BUILDS for one in row.systems}:
+    assert all(row.index_url for row in BUILDS if row.device in ("cuda", "xpu"))
+    for system in {one for row in BUILDS for one in row.platforms}:
         assert cpu_build(Hardware(*system.split("/"))).device in ("cpu", "mps")

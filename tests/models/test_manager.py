@@ -120,7 +120,7 @@ def test_a_missing_checkpoint_is_never_another_one(manager, folder):
     write(folder / "dream-v8.safetensors")
     with pytest.raises(NotFound) as caught:
         manager.find("dream-v7")
-    assert "no checkpoint named 'dream-v7'" in caught.value.text
+    assert "no checkpoint named 'dream-v7'" in caught.value.message
     assert "Did you mean 'dream-v8.safetensors'?" in caught.value.hint
     assert str(folder) in caught.value.hint
 

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from modules.core.errors import UserError
-from modules.params.depth import DepthRequest
-from modules.params.image import ImageField, is_picture
-from modules.params.image_files import MOST_PIXELS
+from modules.params.image import ImageField, is_image_field
+from modules.params.image_decoding import MAX_PIXELS
 from modules.params.image_kinds import DEPTH, MASK
-from modules.params.img2img import Img2ImgRequest
-from modules.params.param import validated
+from modules.params.param import validate
+from modules.params.requests.depth import DepthRequest
+from modules.params.requests.img2img import Img2ImgRequest
 
 
 def picture(size: tuple[int, int] = (3, 2), mode: str = "RGB") -> Image.Image:
@@ -131,11 +131,11 @@ def test_a_mask_and_depth_are_kept_in_their_own_modes():
         (b"a text file named .png", "is no PNG, JPEG"),
         (file_of(picture(), "PPM"), "is no PNG, JPEG"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is a HEIC file, and Pillow's plugin"),
-        (bomb(20000, 20000), f"too many pixels; at most {MOST_PIXELS} are read"),
+        (bomb(20000, 20000), f"too many pixels; at most {MAX_PIXELS} are read"),
         (file_of(picture((64, 64)))[:-40], "is damaged"),
         (file_of(picture((64, 64)), "JPEG")[:200], "is damaged"),
-        (bomb(8192, 8200), f"8192x8200 pixels; at most {MOST_PIXELS} are read"),
-        (bomb(2**16, 2**16), f"at most {MOST_PIXELS} are read"),
+        (bomb(8192, 8200), f"8192x8200 pixels; at most {MAX_PIXELS} are read"),
+        (bomb(2**16, 2**16), f"at most {MAX_PIXELS} are read"),
         (bytes(64 * 2**20 + 1), "has 67108865 bytes"),
     ],
 )
@@ -160,7 +160,7 @@ def test_what_is_no_base64_is_refused_in_words(text: str, said: str):
 @pytest.mark.parametrize("value", ["", "x" * 1000, "/etc/passwd", 3, ["a"], b"abc", True])
 def test_a_field_with_no_picture_is_named_without_its_content(value: object):
     with pytest.raises(UserError) as caught:
-        validated(DepthRequest, {"depth_map": value})
+        validate(DepthRequest, {"depth_map": value})
     assert str(caught.value).startswith("Depth map (optional): ")
     assert "xxx" not in str(caught.value)
 
@@ -179,7 +179,7 @@ def test_no_log_holds_a_picture():
 
 def test_only_fields_of_pictures_are_such():
     fields = DepthRequest.model_fields
-    assert [name for name, field in fields.items() if is_picture(field)] == [
+    assert [name for name, field in fields.items() if is_image_field(field)] == [
         "init_image",
         "depth_map",
     ]

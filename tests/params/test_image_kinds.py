@@ -4,21 +4,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modules.params.image_kinds import DEPTH, MASK, PICTURE, as_depth, as_mask, as_picture
+from modules.params.image_kinds import DEPTH, IMAGE, MASK, to_depth, to_mask, to_rgb
 
 
 def test_a_brushs_layer_is_read_by_its_opacity():
     layer = Image.new("RGBA", (3, 1), (0, 0, 0, 128))
     layer.putpixel((1, 0), (0, 0, 0, 129))
     layer.putpixel((2, 0), (255, 255, 255, 0))
-    assert as_mask(layer).tobytes() == bytes([0, 255, 0])
+    assert to_mask(layer).tobytes() == bytes([0, 255, 0])
 
 
 def test_an_opaque_mask_is_read_by_its_grey():
     opaque = Image.new("RGBA", (2, 1), (255, 255, 255, 255))
     opaque.putpixel((1, 0), (100, 100, 100, 255))
-    assert as_mask(opaque).tobytes() == bytes([255, 100])
-    assert as_mask(opaque.convert("RGB")).tobytes() == bytes([255, 100])
+    assert to_mask(opaque).tobytes() == bytes([255, 100])
+    assert to_mask(opaque.convert("RGB")).tobytes() == bytes([255, 100])
 
 
 def grey16(values: list[int]) -> Image.Image:
@@ -26,9 +26,9 @@ def grey16(values: list[int]) -> Image.Image:
 
 
 def test_depth_keeps_its_16_bits_and_8_bits_are_spread_over_them():
-    assert np.asarray(as_depth(grey16([0, 1, 32768, 65535]))).tolist() == [[0, 1, 32768, 65535]]
+    assert np.asarray(to_depth(grey16([0, 1, 32768, 65535]))).tolist() == [[0, 1, 32768, 65535]]
     assert np.asarray(
-        as_depth(Image.fromarray(np.array([[0, 1, 255]], dtype=np.uint8)))
+        to_depth(Image.fromarray(np.array([[0, 1, 255]], dtype=np.uint8)))
     ).tolist() == [[0, 257, 65535]]
 
 
@@ -45,20 +45,20 @@ def test_depth_keeps_its_16_bits_and_8_bits_are_spread_over_them():
 def test_numbers_without_a_range_of_their_own_are_taken_by_the_largest(
     values: np.ndarray, levels: list[int]
 ):
-    assert np.asarray(as_depth(Image.fromarray(values)))[0].tolist() == levels
+    assert np.asarray(to_depth(Image.fromarray(values)))[0].tolist() == levels
 
 
 def test_a_picture_in_16_bits_keeps_its_upper_8():
-    assert as_picture(grey16([0, 32768, 65535])).tobytes() == bytes([0] * 3 + [128] * 3 + [255] * 3)
-    assert as_mask(grey16([0, 65535])).tobytes() == bytes([0, 255])
+    assert to_rgb(grey16([0, 32768, 65535])).tobytes() == bytes([0] * 3 + [128] * 3 + [255] * 3)
+    assert to_mask(grey16([0, 65535])).tobytes() == bytes([0, 255])
 
 
-@pytest.mark.parametrize("kind", [PICTURE, MASK, DEPTH], ids=lambda kind: kind.mode)
+@pytest.mark.parametrize("kind", [IMAGE, MASK, DEPTH], ids=lambda kind: kind.mode)
 @pytest.mark.parametrize(
     "mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I", "F", "I;16"]
 )
 def test_every_mode_of_pillow_is_read(kind, mode: str):
-    read = kind.read(Image.new(mode, (3, 2)))
+    read = kind.convert(Image.new(mode, (3, 2)))
     assert (read.mode, read.size) == (kind.mode, (3, 2))
 
 
@@ -66,4 +66,4 @@ def test_a_mask_in_a_palette_is_read_by_its_grey():
     palette = Image.new("P", (2, 1), 0)
     palette.putpalette([0, 0, 0, 255, 255, 255])
     palette.putpixel((1, 0), 1)
-    assert as_mask(palette).tobytes() == bytes([0, 255])
+    assert to_mask(palette).tobytes() == bytes([0, 255])

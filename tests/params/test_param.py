@@ -4,7 +4,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from modules.core.errors import UserError
-from modules.params.param import Param, param, params_of, validated
+from modules.params.param import Param, param, params_of, validate
 
 
 class Order(BaseModel):
@@ -19,7 +19,7 @@ class Order(BaseModel):
 
 def complaint(**values: object) -> str:
     with pytest.raises(UserError) as caught:
-        validated(Order, values)
+        validate(Order, values)
     return str(caught.value)
 
 
@@ -73,4 +73,4 @@ def test_text_that_cannot_be_written_is_refused():
 
 
 def test_valid_values_make_an_instance():
-    assert validated(Order, {"count": "3", "weight": 2}) == Order(count=3, weight=2.0)
+    assert validate(Order, {"count": "3", "weight": 2}) == Order(count=3, weight=2.0)

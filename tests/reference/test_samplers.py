@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from modules.backend.loader import load
-from modules.params.settings_sampling import SamplingSettings
+from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
 from modules.sampling.walk import DEFAULTS

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from modules.params.settings_sampling import SamplingSettings
+from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.noise_levels import NoiseLevels
 from modules.sampling.walk import DEFAULTS, Noise, SamplerFn
 

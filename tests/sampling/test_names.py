@@ -47,7 +47,7 @@ def test_rows_are_found_as_a1111_finds_them(name: str, scheduler: str, expected:
 def test_an_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(NotFound) as error:
         look_up("DPM++ 2N Karras", "Automatic", SAMPLERS, SCHEDULES)
-    assert error.value.text == "There is no sampler named 'DPM++ 2N Karras'."
+    assert error.value.message == "There is no sampler named 'DPM++ 2N Karras'."
     assert "'DPM++ 2M'" in error.value.hint
     with pytest.raises(NotFound, match="no schedule type named 'Karas'") as error:
         look_up("Euler", "Karas", SAMPLERS, SCHEDULES)

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from modules.core.errors import UserError
-from modules.params.settings_sampling import SamplingSettings
+from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.course import Course, check_steps
 from modules.sampling.part_way import Start
 from modules.sampling.samplers import SAMPLERS

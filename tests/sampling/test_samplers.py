@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from modules.params.settings_sampling import SamplingSettings
+from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.course import Course
 from modules.sampling.dpmpp import dpmpp_2m
 from modules.sampling.euler import euler, euler_ancestral, restart_steps

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modules.params.settings_sampling import SamplingSettings
+from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.schedules import SCHEDULES, Schedule
 from modules.sampling.walk import DEFAULTS
 from tests.sampling.levels import sd1_levels

@@ -9,7 +9,7 @@ from PIL import Image
 
 from modules.core.errors import NotFound, UserError
 from modules.engine.engine import Engine
-from modules.params.img2img import Img2ImgRequest
+from modules.params.requests.img2img import Img2ImgRequest
 from modules.ui.batch import _begin
 from modules.ui.form import Form
 from modules.ui.tabs import img2img

@@ -5,7 +5,7 @@ import pytest
 
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.ui.chips import CHIPS, build_chips, chips_of, read_chips
 from modules.ui.form import Form
 from modules.ui.memory import restored

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from modules.engine.engine import Engine
-from modules.params.depth import DepthRequest
+from modules.params.requests.depth import DepthRequest
 from modules.ui.depth_preview import _depth, _estimate_of
 from modules.ui.form import Form
 from modules.ui.tabs import depth

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from modules.engine.engine import Engine
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.ui.output import _grid_of
 from tests.engine.fake_executor import PATIENCE_S
 

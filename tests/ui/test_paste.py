@@ -6,7 +6,7 @@ import gradio as gr
 import pytest
 
 from modules.engine.engine import Engine
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.ui.chips import CHIPS, build_chips
 from modules.ui.form import Form
 from modules.ui.paste import _paster

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from modules.params.img2img import Img2ImgRequest
 from modules.params.param import params_of
+from modules.params.requests.img2img import Img2ImgRequest
 from modules.ui.picture_size import scaled
 
 SIDE = params_of(Img2ImgRequest)["width"]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import gradio as gr
 
 from modules.engine.engine import Engine
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.ui.process_reverse import follow, submit
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
@@ -17,8 +17,8 @@ def test_two_samplers_run_from_the_same_seed_one_picture_each(engine: Engine):
     assert all(job.wait(PATIENCE_S) for job in jobs.values())
     first, second = (job.plan for job in jobs.values())
     assert first.request.seed == second.request.seed
-    assert first.recorded
-    assert second.recorded
+    assert first.record
+    assert second.record
     assert len(first.images) == len(second.images) == 1
 
 

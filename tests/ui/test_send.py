@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from modules.engine.engine import Engine
-from modules.params.img2img import Img2ImgRequest
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.img2img import Img2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.ui.form import Form
 from modules.ui.send import _sender, fill
 from tests.engine.fake_executor import PATIENCE_S

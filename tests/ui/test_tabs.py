@@ -11,10 +11,10 @@ from PIL import Image
 
 from modules.core.errors import UserError
 from modules.engine.engine import Engine
-from modules.params.depth import DepthRequest
 from modules.params.image import ImageField
-from modules.params.param import validated
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.param import validate
+from modules.params.requests.depth import DepthRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.ui import page
 from modules.ui.form import Form
 from modules.ui.memory import restored
@@ -58,7 +58,7 @@ def test_an_uploaded_picture_becomes_the_requests(form: Form, tmp_path: Path):
     read = form.read(
         values_of(form, init_image={"path": str(tmp_path / "upload.png"), "url": None})
     )
-    request = validated(DepthRequest, read)
+    request = validate(DepthRequest, read)
     assert request.init_image == ImageField.from_pil(picture)
     assert (request.depth_map, request.denoising_strength) == (None, 0.5)
 

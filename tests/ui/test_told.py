@@ -5,7 +5,7 @@ from PIL import Image
 from modules.engine.reproduce import Verdict
 from modules.images.compare import compare
 from modules.infotext import interpret, parse
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.ui.told import fields_of, report_of, text_of, verdict_of
 from tests.infotext.known import known
 

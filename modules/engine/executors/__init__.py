@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from modules.models.manager import Checkpoint
 from modules.models.model_plan import ModelPlan
-from modules.params.result import Listener
-from modules.plan import Plan
-from modules.questions import Question
+from modules.params.events import Listener
+from modules.plan.plan import Plan
+from modules.plan.work import Work
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Executor(Protocol):
         """Put the loading of a checkpoint in the queue."""
         ...
 
-    def ask(self, question: Question) -> Future[Any]:
+    def ask(self, question: Work) -> Future[Any]:
         """Put a question in the queue; the future carries the answer that its kind says, or the error."""
         ...
 

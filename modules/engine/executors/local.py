@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from modules.core.errors import WebUIError
 from modules.engine.executors import DeviceFacts, LoadCheckpoint
 from modules.params.device import DeviceOptions
-from modules.params.result import Listener
-from modules.plan import Plan
+from modules.params.events import Listener
+from modules.plan.plan import Plan
+from modules.plan.work import Work
 from modules.prompt.tokens import ClipTokenizer
-from modules.questions import Question
 
 if TYPE_CHECKING:
     from modules.backend.runner import Runner
@@ -61,7 +61,7 @@ class LocalExecutor:
         """Put the loading of a checkpoint in the queue."""
         return self._put(lambda runner: runner.load(work.model))
 
-    def ask(self, question: Question) -> Future[Any]:
+    def ask(self, question: Work) -> Future[Any]:
         """Put a question in the queue."""
         return self._put(lambda runner: runner.answer(question))
 

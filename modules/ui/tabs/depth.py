@@ -7,7 +7,7 @@ from functools import partial
 import gradio as gr
 
 from modules.engine.engine import Engine
-from modules.params.depth import DepthRequest
+from modules.params.requests.depth import DepthRequest
 from modules.ui.depth_preview import build_depth_preview
 from modules.ui.form import Form
 from modules.ui.workbench import build_workbench

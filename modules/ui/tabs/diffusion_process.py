@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import gradio as gr
 
 from modules.engine.engine import Engine
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.ui.form import Form
 from modules.ui.process_forward import build_forward
 from modules.ui.process_reverse import build_reverse, connect_how

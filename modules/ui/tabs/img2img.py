@@ -8,7 +8,7 @@ from modules.core.errors import UserError
 from modules.engine.engine import Engine
 from modules.images.strokes import read_strokes
 from modules.params.image import ImageField
-from modules.params.img2img import Img2ImgRequest
+from modules.params.requests.img2img import Img2ImgRequest
 from modules.ui.canvas import build_canvas
 from modules.ui.form import Form
 from modules.ui.workbench import build_workbench

@@ -13,9 +13,9 @@ from modules.engine.engine import Engine
 from modules.images.mask import from_alpha
 from modules.images.strokes import read_strokes
 from modules.params.image import ImageField
-from modules.params.image_files import open_image
+from modules.params.image_decoding import open_image
 from modules.params.image_kinds import MASK
-from modules.params.img2img import Img2ImgRequest
+from modules.params.requests.img2img import Img2ImgRequest
 from modules.ui.canvas import build_canvas
 from modules.ui.form import Form
 from modules.ui.workbench import build_workbench

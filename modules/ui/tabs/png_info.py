@@ -19,9 +19,9 @@ from modules.engine.reproduce import judge, reading_to_reproduce
 from modules.images.metadata import Metadata, read_metadata
 from modules.infotext import Reading, interpret, words_of
 from modules.params.image import ImageField
-from modules.params.img2img import Img2ImgRequest
-from modules.params.request import GenerationRequest
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.base import GenerationRequest
+from modules.params.requests.img2img import Img2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.ui.events import QUIET
 from modules.ui.form import Form, upload_bytes
 from modules.ui.output import build_progress

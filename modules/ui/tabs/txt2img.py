@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modules.engine.engine import Engine
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.ui.form import Form
 from modules.ui.hires import build_hires
 from modules.ui.workbench import build_workbench

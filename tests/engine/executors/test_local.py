@@ -18,7 +18,7 @@ from modules.engine.executors import DeviceFacts, LoadCheckpoint
 from modules.engine.executors.local import LocalExecutor
 from modules.models.model_plan import plan_model
 from modules.params.device import DeviceOptions
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints import write_checkpoint
 

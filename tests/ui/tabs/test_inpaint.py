@@ -11,8 +11,8 @@ from modules.core.errors import UserError
 from modules.engine.engine import Engine
 from modules.params.image import ImageField
 from modules.params.image_kinds import MASK
-from modules.params.img2img import Img2ImgRequest
-from modules.params.param import validated
+from modules.params.param import validate
+from modules.params.requests.img2img import Img2ImgRequest
 from modules.ui.tabs import inpaint
 from modules.ui.tabs.inpaint import BRUSH, FILE, TRANSPARENCY
 
@@ -35,7 +35,7 @@ def finished(**values: Any) -> Img2ImgRequest:
         **values,
     }
     finished = {k: v for k, v in inpaint._finish(given).items() if k in Img2ImgRequest.model_fields}
-    return validated(Img2ImgRequest, finished)
+    return validate(Img2ImgRequest, finished)
 
 
 def test_strokes_become_a_mask_of_the_pictures_size():

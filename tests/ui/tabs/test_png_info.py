@@ -9,8 +9,8 @@ from PIL import Image
 
 from modules.engine.engine import Engine
 from modules.images.metadata import exif_bytes, png_info
-from modules.params.img2img import Img2ImgRequest
-from modules.params.txt2img import Txt2ImgRequest
+from modules.params.requests.img2img import Img2ImgRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.ui.chips import CHIPS, build_chips
 from modules.ui.form import Form
 from modules.ui.tabs.png_info import _collector, _sender, _shower, _submitter

@@ -1,0 +1,95 @@
+"""Flags of A1111's WebUI that have no effect here, or none on purpose, and what is said of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class IgnoredFlags:
+    """Flags of A1111's WebUI that are accepted, and what this version does instead."""
+
+    names: str
+    reason: str
+    takes_value: bool = False
+
+
+IGNORED_FLAGS = (
+    IgnoredFlags(
+        "--xformers --force-enable-xformers --xformers-flash-attention --opt-split-attention "
+        "--opt-split-attention-invokeai --opt-split-attention-v1 --opt-sub-quad-attention "
+        "--opt-sdp-attention --opt-sdp-no-mem-attention --disable-opt-split-attention",
+        "PyTorch's own fast attention is always used",
+    ),
+    IgnoredFlags(
+        "--sub-quad-q-chunk-size --sub-quad-kv-chunk-size --sub-quad-chunk-threshold",
+        "PyTorch's own fast attention is always used",
+        takes_value=True,
+    ),
+    IgnoredFlags("--reinstall-xformers", "xformers is not used"),
+    IgnoredFlags(
+        "--no-half-vae --upcast-sampling --opt-channelslast",
+        "precision is chosen for the device, and raised when a picture comes out broken",
+    ),
+    IgnoredFlags(
+        "--disable-nan-check", "every picture is checked; the check costs nothing worth saving"
+    ),
+    IgnoredFlags(
+        "--medvram --medvram-sdxl --lowvram --lowram --always-batch-cond-uncond",
+        "memory is not tuned by a flag",
+    ),
+    IgnoredFlags(
+        "--disable-safe-unpickle --weights-only",
+        "files that could run code are refused always, and no flag disables that",
+    ),
+    IgnoredFlags(
+        "--no-hashing", "checkpoints are hashed in the background, where it delays nothing"
+    ),
+    IgnoredFlags(
+        "--disable-model-loading-ram-optimization", "weights are read straight from the file"
+    ),
+    IgnoredFlags(
+        "--skip-version-check --skip-load-model-at-start --update-check --update-all-extensions "
+        "--no-download-sd-model --do-not-download-clip --dump-sysinfo",
+        "nothing is checked for or downloaded at start, and the page does not wait for a model",
+    ),
+    IgnoredFlags(
+        "--no-gradio-queue --gradio-queue --gradio-debug --ui-debug-mode --no-progressbar-hiding "
+        "--show-negative-prompt --use-textbox-seed --disable-console-progressbars "
+        "--enable-console-prompts --hide-ui-dir-config --freeze-settings "
+        "--disable-gpu-warning --unload-gfpgan --deepdanbooru --webui-is-non-local",
+        "this page has no such switch",
+    ),
+    IgnoredFlags(
+        "--gradio-img2img-tool --gradio-inpaint-tool --max-batch-count "
+        "--ui-config-file --ui-settings-file --styles-file --timeout-keep-alive --localizations-dir",
+        "this page has no such setting",
+        takes_value=True,
+    ),
+    IgnoredFlags(
+        "--disable-all-extensions --disable-extra-extensions --enable-insecure-extension-access "
+        "--allow-code --administrator -f",
+        "no extension is installed and no code is run from the page",
+    ),
+    IgnoredFlags(
+        "--config --vae-dir --vae-path --embeddings-dir --textual-inversion-templates-dir "
+        "--lora-dir --lyco-dir --hypernetwork-dir --gfpgan-dir --gfpgan-model "
+        "--codeformer-models-path --gfpgan-models-path --esrgan-models-path "
+        "--bsrgan-models-path --realesrgan-models-path --swinir-models-path --scunet-models-path "
+        "--ldsr-models-path --dat-models-path --clip-models-path --models-dir",
+        "files are looked for in the folders under models/",
+        takes_value=True,
+    ),
+    IgnoredFlags(
+        "--test-server --no-tests --log-startup --disable-tls-verify", "it has no use here"
+    ),
+)
+
+REFUSED_FLAGS = {
+    "--share": "would hand this server to strangers through somebody else's machine, so it is not "
+    "offered: use --listen, which asks for a password, or a tunnel of your own",
+    "--ngrok": "would hand this server to strangers, so it is not offered: use --listen or a tunnel "
+    "of your own",
+    "--tls-keyfile": "is not offered: put a reverse proxy that speaks TLS in front of the server",
+    "--tls-certfile": "is not offered: put a reverse proxy that speaks TLS in front of the server",
+}

@@ -1,0 +1,54 @@
+"""What the values of flags may be; each reads one from the command line or says why it cannot."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+MAX_LOADED_CHECKPOINTS = 10  # that may stay loaded
+
+
+def user_path(text: str) -> Path:
+    """Return a folder's path, `~` resolved."""
+    return Path(text).expanduser()
+
+
+def port(text: str) -> int:
+    """Return the number of a port."""
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a port; ports go from 1 to 65535")
+    return int(text)
+
+
+def checkpoint_count(text: str) -> int:
+    """Return how many checkpoints may stay loaded."""
+    if not text.isdecimal() or not 0 < int(text) <= MAX_LOADED_CHECKPOINTS:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a number of checkpoints; 1 to {MAX_LOADED_CHECKPOINTS} may stay loaded"
+        )
+    return int(text)
+
+
+def gpu_index(text: str) -> int:
+    """Return the number of a GPU."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not the number of a GPU; the first is 0")
+    return int(text)
+
+
+def regex(text: str) -> str:
+    """Return a regular expression, once it is known to be one."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"'{text}' is no regular expression: {error}") from None
+    return text
+
+
+def subpath(text: str) -> str:
+    """Return a path without slashes around it."""
+    path = text.strip("/")
+    if not re.fullmatch(r"[\w.~-]+(/[\w.~-]+)*", path, re.ASCII):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a path; write it like sd or tools/sd")
+    return path

@@ -1,0 +1,83 @@
+"""A picture's file opened safely: which formats, how large, and in words what is wrong."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import importlib
+import io
+from typing import Any
+
+from PIL import Image
+
+from modules.core.errors import UserError
+
+READABLE_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
+MAX_FILE_BYTES = 64 * 2**20  # as much as the page lets through
+# As many as the largest picture that can be made. A few kilobytes can unpack to any number.
+MAX_PIXELS = 8192 * 8192
+# ISO/IEC 23008-12: the brand after "ftyp" tells HEIC from AVIF, which has the same container.
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+
+
+def open_image(data: bytes) -> Image.Image:
+    """Return the picture in the bytes of a file, of an animated one the first; its pixels are read already.
+
+    Raises:
+        UserError: there is no picture in a format that is read, it is damaged, or holds too many pixels.
+    """
+    if not data:
+        raise UserError("The picture's file is empty.", "Save or upload it again.")
+    if len(data) > MAX_FILE_BYTES:
+        raise UserError(f"The picture has {len(data)} bytes; at most {MAX_FILE_BYTES} are read.")
+    try:
+        image = _open_heic(data) or Image.open(io.BytesIO(data), formats=READABLE_FORMATS)
+        width, height = image.size  # from the header; nothing is unpacked yet
+        if width * height > MAX_PIXELS:
+            raise _too_large(f"{width}x{height} pixels")
+        image.load()
+        return image
+    except Image.UnidentifiedImageError:
+        raise UserError(
+            f"The picture is no {', '.join(READABLE_FORMATS[:-1])} or {READABLE_FORMATS[-1]} file."
+        ) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _too_large("too many pixels") from None
+    except (OSError, ValueError, SyntaxError, RuntimeError) as error:  # Pillow's words for damage
+        raise UserError(f"The picture is damaged: {error}.", "Save it again.") from error
+
+
+def decode_base64(text: str) -> bytes:
+    """Return the file in base64, with or without "data:image/png;base64," before it.
+
+    Raises:
+        UserError: the text is no base64.
+    """
+    if text.startswith(("http://", "https://")):
+        raise UserError(
+            "The picture is a web address, and nothing is fetched.",
+            "Send it in base64, or switch on the option api_enable_requests.",
+        )
+    coded = text.partition(",")[2] if text.startswith("data:") else text
+    try:
+        return base64.b64decode("".join(coded.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise UserError("The picture is no base64 text.") from None
+
+
+def _open_heic(data: bytes) -> Image.Image | None:
+    """Return a HEIC picture by Pillow's plugin, upright; None for any other format."""
+    if data[4:8] != b"ftyp" or data[8:12] not in _HEIC_BRANDS or b"avif" in data[8:64]:
+        return None
+    try:
+        plugin: Any = importlib.import_module("pillow_heif")  # not among the requirements
+    except ImportError:
+        raise UserError(
+            "The picture is a HEIC file, and Pillow's plugin for those, pillow-heif, is not installed.",
+            "Save the picture as JPEG or PNG.",
+        ) from None
+    return plugin.HeifImageFile(io.BytesIO(data))
+
+
+def _too_large(found: str) -> UserError:
+    return UserError(f"The picture has {found}; at most {MAX_PIXELS} are read.", "Make it smaller.")

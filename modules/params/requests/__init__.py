@@ -1,0 +1,1 @@
+"""Requests: one class per task, each field declared once."""

@@ -1,0 +1,195 @@
+"""What a picture from words alone is asked to be, with its second pass at a larger size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modules.params.param import param, validate
+from modules.params.requests.base import GenerationRequest
+from modules.params.requests.img2img import Img2ImgRequest
+
+
+def _has_hires_pass(request: Txt2ImgRequest) -> bool:
+    return request.enable_hr
+
+
+class Txt2ImgRequest(GenerationRequest):
+    """A picture from words alone."""
+
+    enable_hr: bool = param(
+        False,
+        "Hires. fix",
+        help="Enlarges the picture and repaints it at the larger size.",
+        section="hires",
+    )
+    hr_scale: float = param(
+        2.0,
+        "Upscale by",
+        help="How many times larger the second pass is.",
+        ge=1,
+        le=8,
+        slider=(1, 4, 0.05),
+        section="hires",
+    )
+    hr_resize_x: int = param(
+        0,
+        "Resize width to",
+        help="Width of the second pass; 0 follows the height, or the scale when both are 0.",
+        ge=0,
+        le=8192,
+        slider=(0, 2048, 8),
+        section="hires",
+    )
+    hr_resize_y: int = param(
+        0,
+        "Resize height to",
+        help="Height of the second pass; 0 follows the width, or the scale when both are 0.",
+        ge=0,
+        le=8192,
+        slider=(0, 2048, 8),
+        section="hires",
+    )
+    hr_upscaler: str = param(
+        "Latent",
+        "Upscaler",
+        help="How the first picture is enlarged before the second pass.",
+        choices="hires upscalers",
+        section="hires",
+    )
+    hr_second_pass_steps: int = param(
+        0,
+        "Hires steps",
+        help="Steps of the second pass; 0 takes as many as the first has.",
+        ge=0,
+        le=1000,
+        slider=(0, 150, 1),
+        section="hires",
+    )
+    denoising_strength: float = param(
+        0.7,
+        "Denoising strength",
+        help="How much the second pass may change; latent upscalers need at least 0.5.",
+        infotext="Denoising strength",
+        when=_has_hires_pass,
+        ge=0,
+        le=1,
+        slider=(0, 1, 0.01),
+        section="hires",
+    )
+    hr_checkpoint_name: str = param(
+        "",
+        "Hires checkpoint",
+        help="Checkpoint of the second pass; empty takes the same.",
+        choices="checkpoints",
+        section="hires",
+    )
+    hr_sampler_name: str = param(
+        "",
+        "Hires sampling method",
+        help="Sampler of the second pass; empty takes the same.",
+        choices="samplers",
+        section="hires",
+    )
+    hr_scheduler: str = param(
+        "",
+        "Hires schedule type",
+        help="Schedule of the second pass; empty takes the same.",
+        choices="schedules",
+        section="hires",
+    )
+    hr_prompt: str = param(
+        "",
+        "Hires prompt",
+        help="Prompt of the second pass; empty takes the same.",
+        lines=2,
+        section="hires",
+    )
+    hr_negative_prompt: str = param(
+        "",
+        "Hires negative prompt",
+        help="Negative prompt of the second pass; empty takes the same.",
+        lines=2,
+        section="hires",
+    )
+
+
+VAE_SCALE_FACTOR = 8  # pixels to a side of a latent cell
+
+
+@dataclass(frozen=True)
+class HiresSize:
+    """How large a picture becomes.
+
+    Args:
+        upscaled_width: To which the upscaler enlarges it, in pixels; perhaps no multiple of 8.
+        upscaled_height: Likewise.
+        crop_columns: Latent cells that are then cut off its width, half of them on either side.
+        crop_rows: Likewise of its height.
+    """
+
+    upscaled_width: int
+    upscaled_height: int
+    crop_columns: int = 0
+    crop_rows: int = 0
+
+    @property
+    def width(self) -> int:
+        """Return the width of the finished picture in pixels, a multiple of 8."""
+        return (self.upscaled_width // VAE_SCALE_FACTOR - self.crop_columns) * VAE_SCALE_FACTOR
+
+    @property
+    def height(self) -> int:
+        """Return the height of the finished picture in pixels, a multiple of 8."""
+        return (self.upscaled_height // VAE_SCALE_FACTOR - self.crop_rows) * VAE_SCALE_FACTOR
+
+
+def hires_size(request: Txt2ImgRequest) -> HiresSize:
+    """Return how large the second pass is, as A1111 reckons it.
+
+    "Resize to" comes before "Upscale by". With both of its sides given, the picture covers them in its own
+    proportions, and what sticks out is cut off; with one, the other follows.
+    """
+    width, height = request.width, request.height
+    to_width, to_height = request.hr_resize_x, request.hr_resize_y
+    if not to_width and not to_height:
+        return HiresSize(int(width * request.hr_scale), int(height * request.hr_scale))
+    follows_width = not to_height or (to_width and width / height < to_width / to_height)
+    if follows_width:
+        enlarged = to_width, to_width * height // width
+    else:
+        enlarged = to_height * width // height, to_height
+    if not to_width or not to_height:
+        return HiresSize(*enlarged)
+    return HiresSize(
+        *enlarged,
+        (enlarged[0] - to_width) // VAE_SCALE_FACTOR,
+        (enlarged[1] - to_height) // VAE_SCALE_FACTOR,
+    )
+
+
+def hires_pass_request(request: Txt2ImgRequest) -> Img2ImgRequest:
+    """Return what the second pass is asked to do: to repaint the enlarged picture, whose latents it is given.
+
+    Raises:
+        UserError: the second pass is too large or too small.
+    """
+    size = hires_size(request)
+    common = {name: getattr(request, name) for name in GenerationRequest.model_fields}
+    own = {
+        "width": size.width,
+        "height": size.height,
+        "steps": request.hr_second_pass_steps or request.steps,
+        "sampler_name": _unless_same(request.hr_sampler_name) or request.sampler_name,
+        "scheduler": _unless_same(request.hr_scheduler) or request.scheduler,
+        "sd_model_checkpoint": _unless_same(request.hr_checkpoint_name)
+        or request.sd_model_checkpoint,
+        "prompt": request.hr_prompt or request.prompt,
+        "negative_prompt": request.hr_negative_prompt or request.negative_prompt,
+        "denoising_strength": request.denoising_strength,
+    }
+    return validate(Img2ImgRequest, {**common, **own})
+
+
+def _unless_same(name: str) -> str:
+    """Return the second pass's own choice; A1111's clients say "Use same sampler" for none."""
+    return "" if name.casefold().startswith("use same") else name
