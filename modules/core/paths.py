@@ -81,5 +81,5 @@ class Paths:
 
     @property
     def gradio_temp(self) -> Path:
-        """Gradio's uploads and copies; emptied at start."""
+        """Gradio's uploads and copies, depth estimates, and the frames of recorded runs."""
         return self.data / "tmp" / "gradio"

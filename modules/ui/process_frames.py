@@ -1,9 +1,16 @@
-"""The frames of a recorded run on the disk: the page shows them by path, one step at a time."""
+"""The frames of a recorded run on the disk: the page shows them by path, one step at a time.
+
+They are deleted when another run is shown in their place, when Gradio deletes the state of their session (an hour
+after its page was closed, or a day after they were written), and at the next start. Gradio's `delete_cache` does not
+fit: it deletes uploads too, which a form shows again after a restart.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +21,7 @@ from modules.params.results import RecordedStep, Recording
 
 _FOLDER = "diffusion-process"
 _QUALITY = 92
+LIFETIME_S = 24 * 3600
 # What a step shows, in the page's order, and its name for people.
 VIEWS = {
     "x": "x: the sample",
@@ -64,13 +72,18 @@ class Frames:
 
 def keep(recording: Recording, temp: Path) -> Frames:
     """Write a recording below the temporary folder and return where it lies."""
+    forget_older(temp, LIFETIME_S)
     folder = temp / _FOLDER / secrets.token_urlsafe(8)
     folder.mkdir(parents=True)
-    for number, step in enumerate(recording.steps):
-        for view in VIEWS:
-            image: Image.Image | None = getattr(step, view)
-            if image is not None:
-                image.save(folder / f"{number:03d}-{view}.webp", quality=_QUALITY)
+    try:
+        for number, step in enumerate(recording.steps):
+            for view in VIEWS:
+                image: Image.Image | None = getattr(step, view)
+                if image is not None:
+                    image.save(folder / f"{number:03d}-{view}.webp", quality=_QUALITY)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return Frames(folder, tuple(_caption(step) for step in recording.steps))
 
 
@@ -78,6 +91,19 @@ def forget(frames: Frames | None) -> None:
     """Delete a run that is no longer shown."""
     if frames is not None:
         shutil.rmtree(frames.folder, ignore_errors=True)
+
+
+def forget_older(temp: Path, age_s: float) -> None:
+    """Delete the runs below the temporary folder that were written longer ago; with 0 all of them.
+
+    No state refers to some of them: what a stopped server left, and the earlier of two runs that one session had
+    made at the same time.
+    """
+    oldest = time.time() - age_s
+    for folder in (temp / _FOLDER).glob("*/"):
+        with contextlib.suppress(OSError):  # another thread was first
+            if not age_s or folder.stat().st_mtime < oldest:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _caption(step: RecordedStep) -> str:

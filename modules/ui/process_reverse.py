@@ -104,8 +104,8 @@ def build_reverse(engine: Engine, form: Form) -> Reverse:
     figures = _build_plots(views)
     reverse = Reverse(figures, gr.State(()))
     show.click(
-        _shower(engine, form, other),
-        inputs={*form.components.values(), other},
+        _shower(engine, form, other, figures.frames),
+        inputs={*form.components.values(), other, figures.frames},
         outputs=reverse.outputs,
         concurrency_limit=1,
         **QUIET,
@@ -124,13 +124,13 @@ def connect_how(engine: Engine, panel: OutputPanel, reverse: Reverse, picture: g
         picture: The forward half's, which gets the finished picture.
     """
 
-    def show(job_id: str, selected: int) -> Iterator[Any]:
+    def show(job_id: str, selected: int, shown: process_frames.Frames | None) -> Iterator[Any]:
         try:
             job = make_again(engine.queue, job_id, selected)
         except WebUIError as error:
             yield _said("error", str(error))
             return
-        yield from follow(engine, {job.plan.sampler.name: job})
+        yield from follow(engine, {job.plan.sampler.name: job}, shown)
 
     panel.how.click(
         None,
@@ -144,9 +144,9 @@ def connect_how(engine: Engine, panel: OutputPanel, reverse: Reverse, picture: g
     )
     panel.how.click(
         show,
-        [panel.job_id, panel.selected],
+        [panel.job_id, panel.selected, reverse.figures.frames],
         reverse.outputs,
-        js=f"(id, selected) => [webui.job('{panel.prefix}'), selected]",
+        js=f"(id, selected, frames) => [webui.job('{panel.prefix}'), selected, frames]",
         concurrency_limit=1,
         **QUIET,
     )
@@ -186,7 +186,11 @@ def _build_views(message: gr.HTML) -> _Views:
                     buttons=["fullscreen"],
                     elem_id=f"process_view_{view}",
                 )
-    frames = gr.State(None)
+    frames = gr.State(
+        None,
+        time_to_live=process_frames.LIFETIME_S,
+        delete_callback=process_frames.forget,
+    )
     _build_saver(frames, message)
     step.input(
         _look, [step, frames], [caption, *pictures.values()], trigger_mode="always_last", **QUIET
@@ -241,7 +245,9 @@ def _look(step: float, kept: process_frames.Frames | None) -> tuple[Any, ...]:
     return (caption, *[kept.path(number, view) for view in process_frames.VIEWS])
 
 
-def _shower(engine: Engine, form: Form, other: Component) -> Callable[..., Iterator[Any]]:
+def _shower(
+    engine: Engine, form: Form, other: Component, frames: gr.State
+) -> Callable[..., Iterator[Any]]:
     def show(values: Mapping[Component, Any]) -> Iterator[Any]:
         try:
             request = validate(Txt2ImgRequest, stated(Txt2ImgRequest, form.read_settings(values)))
@@ -249,7 +255,7 @@ def _shower(engine: Engine, form: Form, other: Component) -> Callable[..., Itera
         except WebUIError as error:
             yield _said("error", str(error))
             return
-        yield from follow(engine, jobs)
+        yield from follow(engine, jobs, values[frames])
 
     return show
 
@@ -271,8 +277,16 @@ def submit(engine: Engine, request: Txt2ImgRequest, other: str = "") -> dict[str
     return jobs
 
 
-def follow(engine: Engine, jobs: Mapping[str, Job]) -> Iterator[Any]:
-    """Yield what the page shows while the jobs run, and at the end their figures; until then what is drawn stays."""
+def follow(
+    engine: Engine, jobs: Mapping[str, Job], shown: process_frames.Frames | None = None
+) -> Iterator[Any]:
+    """Yield what the page shows while the jobs run, and at the end their figures; until then what is drawn stays.
+
+    Args:
+        engine: Runs the jobs.
+        jobs: By the names of their samplers.
+        shown: The frames of the run that is shown until then; deleted once there are others.
+    """
     ids = tuple(job.id for job in jobs.values())
     while not all(job.wait(_POLL_S) for job in jobs.values()):
         yield _said("note", _progress(list(jobs.values())), ids)
@@ -283,7 +297,9 @@ def follow(engine: Engine, jobs: Mapping[str, Job]) -> Iterator[Any]:
             yield _said("error", job.status().error or "Nothing was recorded of this run.")
             return
         recordings[name] = recording
-    yield _figures(engine, jobs, recordings)
+    figures = _figures(engine, jobs, recordings)
+    process_frames.forget(shown)
+    yield figures
 
 
 def _figures(
