@@ -22,11 +22,11 @@ from modules.backend.guidance import GuidedUNet, Steering
 from modules.backend.noise import ImageNoise, NoiseOptions
 from modules.backend.scheduler import SamplerScheduler
 from modules.plan.plan import ImagePlan
-from modules.sampling.course import Course
-from modules.sampling.noise_levels import NoiseLevels
+from modules.sampling.model_sigmas import ModelSigmas
+from modules.sampling.protocol import DEFAULTS
+from modules.sampling.run_sigmas import RunSigmas
 from modules.sampling.samplers import SAMPLERS, Sampler
 from modules.sampling.schedules import SCHEDULES
-from modules.sampling.walk import DEFAULTS
 
 SHAPE = (4, 64, 64)
 STEPS = 20
@@ -89,18 +89,18 @@ def run(rounds: int) -> None:
 
 def _ours(sampler: Sampler, unet: StandIn) -> tuple[float, float, int]:
     """Return the milliseconds per step without drawing noise, those of drawing it, and how many steps there were."""
-    schedule = SCHEDULES.get(sampler.automatic)
-    course = Course(sampler, schedule, STEPS, _levels(), DEFAULTS)
+    schedule = SCHEDULES.get(sampler.default_schedule)
+    course = RunSigmas(sampler, schedule, STEPS, _levels(), DEFAULTS)
     noise = TimedNoise([ImagePlan(0, 1)], SHAPE, unet.device, NoiseOptions())
-    noise.sigmas = course.stretch()
-    start = course.whole()
+    noise.sigmas = course.all_sigmas()
+    start = course.from_noise()
     scheduler = SamplerScheduler(
-        sampler, start, course.levels, noise, "epsilon", lambda _: None, DEFAULTS
+        sampler, start, course.model_sigmas, noise, "epsilon", lambda _: None, DEFAULTS
     )
     cond = torch.zeros((1, 77, 8), device=unet.device)
     steering = Steering((Conditioning((cond,)),), Conditioning((cond,)))
     guided: Any = GuidedUNet(unet, steering, CFG / sampler.cfg_divisor)  # type: ignore[arg-type] - a stand-in
-    if sampler.needs_unguided:
+    if sampler.needs_uncond:
         scheduler.unguided = guided.keep_unguided()
     scheduler.set_timesteps(STEPS, unet.device)
     x = noise() * scheduler.init_noise_sigma
@@ -154,9 +154,9 @@ def _theirs(sampler: Sampler, unet: StandIn, rounds: int) -> str:
     return f"{statistics.median(times[1:]):.3f}"
 
 
-def _levels() -> NoiseLevels:
+def _levels() -> ModelSigmas:
     betas = np.linspace(_TRAINED["beta_start"] ** 0.5, _TRAINED["beta_end"] ** 0.5, 1000) ** 2
-    return NoiseLevels(np.cumprod(1 - betas))
+    return ModelSigmas(np.cumprod(1 - betas))
 
 
 def _now(device: torch.device) -> float:

@@ -17,7 +17,7 @@ from modules.api.given import with_fetched
 from modules.core.errors import NotFound, UserError
 from modules.engine.engine import Engine
 from modules.engine.extras import enlarge
-from modules.images.metadata import PARAMETERS, png_info, read_metadata
+from modules.images.metadata import PARAMETERS_KEY, make_png_info, read_metadata
 from modules.params.image import ImageField
 from modules.params.image_decoding import decode_base64
 from modules.params.param import validate
@@ -126,7 +126,7 @@ def enlarged(engine: Engine, coded: Any, request: ExtrasRequest) -> tuple[str, s
         raise UserError(f"A picture in base64 is needed, not {type(coded).__name__}.")
     data = decode_base64(coded)
     made, told = enlarge(ImageField.from_bytes(data).to_pil(), request, engine.upscalers)
-    info = png_info(read_metadata(data).items.get(PARAMETERS, ""))
+    info = make_png_info(read_metadata(data).items.get(PARAMETERS_KEY, ""))
     if told:
         info.add_text("postprocessing", told)
     buffer = io.BytesIO()

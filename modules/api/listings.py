@@ -47,7 +47,7 @@ def listings_router(engine: Engine) -> APIRouter:
                 "label": row.name,
                 "aliases": [alias for alias in row.aliases if alias != row.api_name] or None,
                 "default_rho": -1.0 if row.default_rho is None else row.default_rho,
-                "need_inner_model": row.needs_model,
+                "need_inner_model": row.uses_model_timesteps,
             }
             for row in engine.schedules
         ]
@@ -101,11 +101,11 @@ def listings_router(engine: Engine) -> APIRouter:
 def _a1111s_options(row: Sampler) -> dict[str, str]:
     """Return what A1111 tells of a sampler, in its words, and which settings it listens to; all values are strings."""
     told = {
-        "scheduler": row.automatic.lower() if row.automatic != "Uniform" else "",
-        "discard_next_to_last_sigma": "True" if row.discards_next_to_last else "",
-        "brownian_noise": "True" if row.is_brownian else "",
+        "scheduler": row.default_schedule.lower() if row.default_schedule != "Uniform" else "",
+        "discard_next_to_last_sigma": "True" if row.discards_next_to_last_sigma else "",
+        "brownian_noise": "True" if row.uses_brownian_noise else "",
         "uses_ensd": "True" if {"eta_ancestral", "eta_noise_seed_delta"} <= {*row.options} else "",
-        "second_order": "True" if row.calls_per_step == 2 else "",
+        "second_order": "True" if row.evaluations_per_step == 2 else "",
         "settings": ", ".join(row.options),
     }
     return {name: value for name, value in told.items() if value}

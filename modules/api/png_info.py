@@ -12,7 +12,7 @@ from modules.api.given import with_fetched
 from modules.core.errors import NotFound
 from modules.engine.engine import Engine
 from modules.engine.reading import known
-from modules.images.metadata import PARAMETERS, read_metadata
+from modules.images.metadata import PARAMETERS_KEY, read_metadata
 from modules.infotext import interpret, render, words_of
 from modules.infotext.words import NEGATIVE, Words
 from modules.params.image_decoding import decode_base64
@@ -34,10 +34,10 @@ def png_info_router(engine: Engine) -> APIRouter:
         metadata = read_metadata(decode_base64(coded))
         words = words_of(metadata)
         reading = interpret(words, known(engine), Txt2ImgRequest)
-        info = render(words) if words.origin else metadata.items.get(PARAMETERS, "")
+        info = render(words) if words.origin else metadata.items.get(PARAMETERS_KEY, "")
         return {
             "info": info,
-            "items": {k: text for k, text in metadata.items.items() if k != PARAMETERS},
+            "items": {k: text for k, text in metadata.items.items() if k != PARAMETERS_KEY},
             "parameters": _parameters(words) if info else {},
             "warnings": reading.report.sentences(),
         }

@@ -11,7 +11,7 @@ from modules.api.body import API_DEFAULTS, FIELDS_OF_OPTIONS
 from modules.core.errors import UserError
 from modules.params.param import validate
 from modules.params.requests.base import GenerationRequest, overridable_settings
-from modules.sampling.names import split_name
+from modules.sampling.lookup import split_sampler_name
 
 R = TypeVar("R", bound=GenerationRequest)
 # Fields that ask for what happens anyway, or that the answer alone knows.
@@ -106,7 +106,7 @@ def _settle_sampler(values: dict[str, Any], names: Names) -> None:
     sampler = values.pop("sampler_name", "") or older or API_DEFAULTS["sampler_name"]
     schedule = values.pop("scheduler", "")
     if isinstance(sampler, str) and isinstance(schedule, str):
-        sampler, held = split_name(sampler, names.samplers, names.schedules)
+        sampler, held = split_sampler_name(sampler, names.samplers, names.schedules)
         schedule = held or schedule
     values["sampler_name"] = sampler
     if schedule:

@@ -8,7 +8,7 @@ from typing import Any, cast
 from modules.api.body import Img2ImgBody
 from modules.api.reading import NAMELESS, Names, read_request
 from modules.core.errors import NotFound, UserError
-from modules.images.resize import whole_cells
+from modules.images.resize import nearest_valid_size
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.img2img import (
     SOFT_INPAINTING_TITLE,
@@ -71,7 +71,7 @@ def _settle_size(values: dict[str, Any]) -> list[str]:
     asked = [values.get(name, 512) for name in ("width", "height")]
     if not all(isinstance(side, int) and 64 <= side <= 8192 for side in asked):
         return []
-    made = whole_cells(asked[0], asked[1])
+    made = nearest_valid_size(asked[0], asked[1])
     if list(made) == asked:
         return []
     values.update(width=made[0], height=made[1])
@@ -122,5 +122,5 @@ def _sized_around(request: Img2ImgRequest, values: Mapping[str, Any]) -> Img2Img
         return request
     left, top, right, bottom = request.outpaint_sides
     wide, high = picture.size
-    width, height = whole_cells(wide + left + right, high + top + bottom)
+    width, height = nearest_valid_size(wide + left + right, high + top + bottom)
     return request.replace(width=width, height=height)

@@ -26,10 +26,10 @@ from modules.params.requests.base import GenerationRequest
 from modules.params.requests.init_image import InitImageRequest
 from modules.params.settings import Settings
 from modules.prompt.chunks import Chunker
-from modules.prompt.reading import read_negative, read_prompt
-from modules.prompt.schedule import Span, Timeline
+from modules.prompt.schedule import ScheduledText, StepTimeline
+from modules.prompt.sub_prompts import parse_negative_prompt, parse_prompt
 from modules.prompt.tokens import ClipTokenizer
-from modules.sampling.noise_levels import NoiseLevels
+from modules.sampling.model_sigmas import ModelSigmas
 
 logger = logging.getLogger(__name__)
 
@@ -47,13 +47,13 @@ class LoadedModel:
     def __init__(self, components: Components, tokenizer: ClipTokenizer) -> None:
         self.components = components
         self._tokenizer = tokenizer
-        self._prompts: dict[tuple[tuple[Span, ...], Chunker, int], Conditioning] = {}
+        self._prompts: dict[tuple[tuple[ScheduledText, ...], Chunker, int], Conditioning] = {}
         self._picture: tuple[tuple[object, ...], Seen] | None = None
 
     @cached_property
-    def levels(self) -> NoiseLevels:
+    def levels(self) -> ModelSigmas:
         """Return the noise levels the model was trained on."""
-        return NoiseLevels(self.components.alphas_cumprod.double().cpu().numpy())
+        return ModelSigmas(self.components.alphas_cumprod.double().cpu().numpy())
 
     @cached_property
     def preview(self) -> PreviewMap:
@@ -61,7 +61,7 @@ class LoadedModel:
         return PreviewMap.fit(self.components.vae)
 
     def steering(
-        self, prompt: str, negative_prompt: str, timeline: Timeline, settings: Settings
+        self, prompt: str, negative_prompt: str, timeline: StepTimeline, settings: Settings
     ) -> Steering:
         """Return what a pass's prompts become, from memory when they were asked for lately.
 
@@ -71,18 +71,22 @@ class LoadedModel:
             timeline: The evaluations that the pass is planned to have.
             settings: Emphasis, clip skip and the like.
         """
-        chunker = Chunker.of(self._tokenizer, settings, self.components.padding)
+        chunker = Chunker.from_settings(self._tokenizer, settings, self.components.padding)
         skip = settings.CLIP_stop_at_last_layers
-        strands = read_prompt(prompt, timeline)
+        strands = parse_prompt(prompt, timeline)
         needs_empty = settings.pad_cond_uncond and not settings.pad_cond_uncond_v0
         return Steering(
-            tuple(self._encode(strand.spans, chunker, skip) for strand in strands),
-            self._encode(read_negative(negative_prompt, timeline).spans, chunker, skip),
+            tuple(self._encode(strand.texts, chunker, skip) for strand in strands),
+            self._encode(parse_negative_prompt(negative_prompt, timeline).texts, chunker, skip),
             tuple(strand.weight for strand in strands),
-            self._encode((Span(1, ""),), chunker, skip).variants[0] if needs_empty else None,
+            self._encode((ScheduledText(1, ""),), chunker, skip).variants[0]
+            if needs_empty
+            else None,
         )
 
-    def _encode(self, spans: tuple[Span, ...], chunker: Chunker, clip_skip: int) -> Conditioning:
+    def _encode(
+        self, spans: tuple[ScheduledText, ...], chunker: Chunker, clip_skip: int
+    ) -> Conditioning:
         key = (spans, chunker, clip_skip)
         known = self._prompts.pop(key, None)
         if known is None:

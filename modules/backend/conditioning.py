@@ -12,7 +12,7 @@ from transformers import CLIPTextModel
 
 from modules.core.errors import UserError
 from modules.prompt.chunks import Chunk, Chunker
-from modules.prompt.schedule import index_at
+from modules.prompt.schedule import active_text_index
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Conditioning:
 
     def at(self, call: int) -> Tensor:
         """Return what holds at an evaluation of the network, counted from 0."""
-        return self.variants[index_at(self.ends, call)]
+        return self.variants[active_text_index(self.ends, call)]
 
 
 def encode(
@@ -59,20 +59,20 @@ def encode(
             f"Use at most {layer_count}.",
         )
     times = Counter(texts)
-    cut = {text: chunker.chunks(text) for text in times}
+    cut = {text: chunker.split_into_chunks(text) for text in times}
     longest = max(len(chunks) for chunks in cut.values())
-    (empty,) = chunker.chunks("")
+    (empty,) = chunker.split_into_chunks("")
     cut = {text: chunks + [empty] * (longest - len(chunks)) for text, chunks in cut.items()}
     hidden = {text: _hidden(text_encoder, chunks, clip_skip) for text, chunks in cut.items()}
-    if chunker.emphasis.weighs:
-        hidden = _weighted(hidden, cut, times if chunker.emphasis.keeps_mean else None)
+    if chunker.emphasis.applies_weights:
+        hidden = _weighted(hidden, cut, times if chunker.emphasis.restores_mean else None)
     joined = {text: vectors.reshape(1, -1, vectors.shape[-1]) for text, vectors in hidden.items()}
     return tuple(joined[text] for text in texts)
 
 
 def _hidden(text_encoder: CLIPTextModel, chunks: Sequence[Chunk], clip_skip: int) -> Tensor:
     """Return what the text encoder makes of each chunk alone, [chunks, 77, hidden]."""
-    ids = torch.tensor([chunk.tokens for chunk in chunks], device=text_encoder.device)
+    ids = torch.tensor([chunk.token_ids for chunk in chunks], device=text_encoder.device)
     if clip_skip == 1:
         return text_encoder(input_ids=ids).last_hidden_state
     states = text_encoder(input_ids=ids, output_hidden_states=True).hidden_states

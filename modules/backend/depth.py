@@ -14,7 +14,7 @@ from torch.nn import functional
 from transformers import DPTForDepthEstimation
 
 from modules.backend.depth_layout import PATCH_PIXELS
-from modules.images.depth_levels import AS_IT_IS, DepthLevels
+from modules.images.depth_levels import NO_ADJUSTMENT, DepthLevels
 from modules.images.resize import crop_and_resize
 
 _DEEPEST = 65535  # the nearest level of a depth map
@@ -60,7 +60,9 @@ def estimated_size(width: int, height: int, side: int) -> tuple[int, int]:
     return next(scaled), next(scaled)
 
 
-def as_channel(depth: Tensor, width: int, height: int, levels: DepthLevels = AS_IT_IS) -> Tensor:
+def as_channel(
+    depth: Tensor, width: int, height: int, levels: DepthLevels = NO_ADJUSTMENT
+) -> Tensor:
     """Return what a depth checkpoint sees beside the latents.
 
     As in LDM (LatentDepth2ImageDiffusion, ddpm.py): bicubic, then stretched so that the nearest becomes 1 and the
@@ -80,7 +82,9 @@ def as_channel(depth: Tensor, width: int, height: int, levels: DepthLevels = AS_
     return levels(_stretched(small)) * 2 - 1 if _span(small) else torch.zeros_like(small)
 
 
-def as_map(depth: Tensor, width: int, height: int, levels: DepthLevels = AS_IT_IS) -> Image.Image:
+def as_map(
+    depth: Tensor, width: int, height: int, levels: DepthLevels = NO_ADJUSTMENT
+) -> Image.Image:
     """Return depth as a picture in grey: white is near. It can be given back as a depth map."""
     grey = (levels(_stretched(depth[0])) * 255).round().to(torch.uint8).cpu().numpy()
     return Image.fromarray(grey).resize((width, height), Image.Resampling.BICUBIC)

@@ -48,7 +48,7 @@ def record(
     frames: list[ForwardFrame] = []
     x = x0
     for time in times:
-        x = process.at_once(x0, noise, time)
+        x = process.q_sample(x0, noise, time)
         left = process.alpha_bar(time)
         frames.append(
             ForwardFrame(

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from modules.images.soft import Compositing, new_share
+from modules.images.inpaint.soft import SoftCompositeSettings, make_composite_mask
 from modules.params.requests.img2img import SoftInpaintingFields
 
 
@@ -70,12 +70,12 @@ class SoftMask(LatentMask):
             size: Width and height of the answer.
         """
         change = torch.norm((latents - self.kept).float(), dim=1)[0].cpu().numpy()
-        asked = Compositing(
+        asked = SoftCompositeSettings(
             self.asked.soft_inpainting_mask_influence,
             self.asked.soft_inpainting_difference_threshold,
             self.asked.soft_inpainting_difference_contrast,
         )
-        return new_share(change, self.share[0, 0].float().cpu().numpy(), asked, size)
+        return make_composite_mask(change, self.share[0, 0].float().cpu().numpy(), asked, size)
 
     def _blended(self, new: Tensor, sigma: float) -> Tensor:
         """Return both mixed, with the contrast that averaging would take away."""

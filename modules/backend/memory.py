@@ -8,7 +8,7 @@ import torch
 from modules.backend.loader import Components
 from modules.core.errors import OutOfMemory
 from modules.params.requests.base import GenerationRequest
-from modules.prompt.composition import parts
+from modules.prompt.sub_prompts import split_at_and
 
 # Peak bytes measured on full-size SD 1.x networks in float32, per value of the widest feature map.
 _UNET_BYTES = 40 * 4
@@ -20,7 +20,7 @@ def needed_bytes(components: Components, request: GenerationRequest) -> int:
     pixels = request.width * request.height
     unet_width: int = components.unet.config["block_out_channels"][0]
     vae_width: int = components.vae.config["block_out_channels"][0]
-    prompts = 1 + len(parts(request.prompt))  # all of them and the negative one at once
+    prompts = 1 + len(split_at_and(request.prompt))  # all of them and the negative one at once
     unet = _UNET_BYTES * unet_width * (pixels // 64) * prompts * request.batch_size
     vae = _VAE_BYTES * vae_width * pixels  # one picture at a time
     return max(unet, vae)

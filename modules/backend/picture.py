@@ -16,7 +16,7 @@ from modules.backend.inpainting import CONTENTS, LatentMask, SoftMask, latent_sh
 from modules.backend.loader import Components
 from modules.images.colour_correction import correct_colours
 from modules.images.depth_levels import DepthLevels
-from modules.images.repaint import Canvas, lay_out
+from modules.images.inpaint.canvas import Canvas, prepare_canvas
 from modules.images.resize import crop_and_resize
 from modules.models.tasks import no_estimator
 from modules.params.requests.depth import DepthRequest
@@ -81,11 +81,11 @@ class Seen:
         overlay, mask = self.canvas.overlay, self.mask(request)
         if overlay is None or mask is None:
             return result
-        share = mask.composite(latents, overlay.share.size)
+        share = mask.composite(latents, overlay.mask.size)
         if share is not None:  # the composite may not reach beyond the mask
-            reach = overlay.share.point([0, *[255] * 255])
+            reach = overlay.mask.point([0, *[255] * 255])
             share = ImageChops.darker(share, reach)
-        return overlay.over(result, share)
+        return overlay.composite(result, share)
 
 
 def look(components: Components, request: InitImageRequest, settings: Settings, name: str) -> Seen:
@@ -117,14 +117,14 @@ def _look_by_depth(components: Components, request: DepthRequest, name: str) -> 
         values = depth.estimate(components.depth_estimator, image)
     else:
         raise no_estimator(name)
-    levels = DepthLevels.of(request)
+    levels = DepthLevels.from_request(request)
     channel = depth.as_channel(values, *size, levels).to(components.unet.device)
     depth_map = depth.as_map(values, *size, levels)
     return Seen(vae.encode(components.vae, image), Canvas(image), channel, depth_map)
 
 
 def _look_by_mask(components: Components, request: Img2ImgRequest, weight: float) -> Seen:
-    canvas = lay_out(request)
+    canvas = prepare_canvas(request)
     size = request.width, request.height
     latents = vae.encode(components.vae, canvas.image)
     if canvas.image.size != size:  # A1111's resize mode "latent upscale"

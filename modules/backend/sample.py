@@ -17,8 +17,8 @@ from modules.backend.scheduler import SamplerScheduler, StepState
 from modules.params.requests.init_image import InitImageRequest
 from modules.params.settings import Settings
 from modules.plan.plan import Plan
-from modules.sampling.course import Course
-from modules.sampling.part_way import Start, count
+from modules.sampling.run_sigmas import RunSigmas
+from modules.sampling.run_start import RunStart, cut_steps
 
 
 def run(
@@ -42,13 +42,13 @@ def run(
     request, components = plan.request, model.components
     # 1. Levels
     course = course_of(model, plan)
-    start = course.whole()
-    noise.sigmas = course.stretch()
+    start = course.from_noise()
+    noise.sigmas = course.all_sigmas()
     repainting = None
     if isinstance(request, InitImageRequest):
         repainting = request.denoising_strength, plan.settings.img2img_fix_steps
-        noise.sigmas = course.stretch(*repainting)
-        part_way = course.part_way(*repainting)
+        noise.sigmas = course.all_sigmas(*repainting)
+        part_way = course.from_image(*repainting)
         if part_way is None and seen is not None:  # a second pass of strength 0
             return seen.latents.float().expand(len(noise.images), -1, -1, -1)
         start = with_more_noise(part_way, plan.settings)
@@ -56,24 +56,24 @@ def run(
     scheduler = SamplerScheduler(
         plan.sampler,
         start,
-        course.levels,
+        course.model_sigmas,
         noise,
         components.prediction_type,
         on_step,
         plan.settings,
     )
-    kept = count(request.steps, *repainting) if repainting else None
-    planned = (kept.kept + 1 if kept else request.steps) * plan.sampler.calls_per_step
+    kept = cut_steps(request.steps, *repainting) if repainting else None
+    planned = (kept.t_enc + 1 if kept else request.steps) * plan.sampler.evaluations_per_step
     unet = GuidedUNet(
         components.unet,
         steering,
         request.cfg_scale / plan.sampler.cfg_divisor,
         plan.settings,
-        Clock(scheduler, planned, plan.sampler.kind.masks_before),
+        Clock(scheduler, planned, plan.sampler.family.mask_before_denoising),
     )
     if isinstance(on_step, Recorder):
         on_step.watch(unet)
-    if plan.sampler.needs_unguided:
+    if plan.sampler.needs_uncond:
         scheduler.unguided = unet.keep_unguided()
     # 3. Steps
     if seen is None:
@@ -86,16 +86,16 @@ def run(
     return latents if mask is None else mask.after(latents)
 
 
-def course_of(model: LoadedModel, plan: Plan) -> Course:
+def course_of(model: LoadedModel, plan: Plan) -> RunSigmas:
     """Return the way through the model's noise levels that a plan asks for."""
-    return Course(plan.sampler, plan.schedule, plan.request.steps, model.levels, plan.settings)
+    return RunSigmas(plan.sampler, plan.schedule, plan.request.steps, model.levels, plan.settings)
 
 
-def with_more_noise(start: Start | None, settings: Settings) -> Start:
+def with_more_noise(start: RunStart | None, settings: Settings) -> RunStart:
     """Return the start of a run from a picture with the noise that the options put on top.
 
     A1111 multiplies the noise before it is added, and adds img2img_extra_noise times the noise besides.
     """
     assert start is not None, "make_plan refuses a run that would change nothing"
-    noised_to = start.noised_to + settings.img2img_extra_noise
-    return replace(start, noised_to=noised_to * settings.initial_noise_multiplier)
+    noised_to = start.noise_sigma + settings.img2img_extra_noise
+    return replace(start, noise_sigma=noised_to * settings.initial_noise_multiplier)

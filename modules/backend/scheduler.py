@@ -13,10 +13,10 @@ from diffusers.schedulers.scheduling_utils import SchedulerOutput
 from torch import Tensor
 
 from modules.params.settings.sampling import SamplingSettings
-from modules.sampling.noise_levels import NoiseLevels
-from modules.sampling.part_way import Start
+from modules.sampling.model_sigmas import ModelSigmas
+from modules.sampling.protocol import DEFAULTS, NoiseSampler, SamplerGenerator, visited_sigmas
+from modules.sampling.run_start import RunStart
 from modules.sampling.samplers import Sampler
-from modules.sampling.walk import DEFAULTS, Noise, Steps, visited_levels
 
 # A timestep that lies nearer to the whole one above than this is that one.
 _WHOLE = 1e-3
@@ -78,9 +78,9 @@ class SamplerScheduler:
     def __init__(
         self,
         sampler: Sampler,
-        start: Start,
-        levels: NoiseLevels,
-        noise: Noise,
+        start: RunStart,
+        levels: ModelSigmas,
+        noise: NoiseSampler,
         prediction_type: str,
         on_step: Callable[[StepState], None],
         settings: SamplingSettings = DEFAULTS,
@@ -100,7 +100,7 @@ class SamplerScheduler:
         self._on_step = on_step
         self._settings = settings
         self._visited = self._known_levels()
-        self._walk: Steps | None = None
+        self._walk: SamplerGenerator | None = None
         self._x = torch.empty(0)  # what the sampler holds
         self._seen = torch.empty(0)  # what the network sees of it: the same unless masked
         self.has_ended = False
@@ -108,7 +108,7 @@ class SamplerScheduler:
     @property
     def init_noise_sigma(self) -> float:
         """Return what the pipeline multiplies the unit noise with."""
-        return self._start.noised_to * self._start.scale
+        return self._start.noise_sigma * self._start.scale
 
     @property
     def sigma(self) -> float:
@@ -140,7 +140,7 @@ class SamplerScheduler:
     def add_noise(self, original: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Return the sample at the first level, from clean latents and our own noise, not the pipeline's."""
         del timesteps, noise
-        return (original + self._noise() * self._start.noised_to) * self._start.scale
+        return (original + self._noise() * self._start.noise_sigma) * self._start.scale
 
     def scale_model_input(self, sample: Tensor, timestep: Tensor | None = None) -> Tensor:
         """Return the sample as the network knows it: divided by sqrt(1 + sigma^2)."""
@@ -151,7 +151,7 @@ class SamplerScheduler:
         scale = math.sqrt(1 + self.sigma**2)
         shown = self._x / scale
         self._seen = self._x
-        if self.mask is not None and self._sampler.kind.masks_before:
+        if self.mask is not None and self._sampler.family.mask_before_denoising:
             shown = self.mask.before(shown, self.sigma)
             self._seen = shown * scale
         return shown
@@ -165,13 +165,13 @@ class SamplerScheduler:
         denoised = self._masked(self._denoised(model_output))
         self._on_step(StepState(self.index, self.total, self._x, self.sigma, denoised))
         answer = denoised
-        if self._sampler.needs_unguided:
+        if self._sampler.needs_uncond:
             assert self.unguided is not None, "who runs such a sampler sets it"
             answer = denoised, self._masked(self._denoised(self.unguided()))
         self._go_on(self._walk, answer)
         return SchedulerOutput(self._x) if return_dict else (self._x,)
 
-    def _go_on(self, walk: Steps, answer: Tensor | tuple[Tensor, Tensor]) -> None:
+    def _go_on(self, walk: SamplerGenerator, answer: Tensor | tuple[Tensor, Tensor]) -> None:
         self.index += 1
         try:
             self._x, sigma = walk.send(answer)
@@ -186,8 +186,8 @@ class SamplerScheduler:
         """Return the level of every evaluation, of an adaptive sampler's first alone."""
         if self._sampler.is_adaptive:
             return [self._start.sigmas[0]]
-        reply = (0.0, 0.0) if self._sampler.needs_unguided else 0.0
-        return visited_levels(self._sampler.run, self._start.sigmas, self._settings, reply)
+        reply = (0.0, 0.0) if self._sampler.needs_uncond else 0.0
+        return visited_sigmas(self._sampler.run, self._start.sigmas, self._settings, reply)
 
     def _denoised(self, model_output: Tensor) -> Tensor:
         """Return the clean sample that the network's output means (Salimans and Ho 2022 for v)."""
@@ -195,7 +195,7 @@ class SamplerScheduler:
         if self._prediction_type != "v_prediction":
             return self._seen - model_output * sigma
         turned = sigma  # the level by which v is turned into noise
-        if self._sampler.kind.floors_timesteps:
+        if self._sampler.family.floors_timesteps:
             turned = self._levels.sigma_at(math.floor(self.timestep_due() + _WHOLE))
         to_noise = sigma / math.hypot(1, turned)
         return self._seen * (1 - to_noise * turned / math.hypot(1, sigma)) - model_output * to_noise
@@ -204,7 +204,7 @@ class SamplerScheduler:
         if self.mask is None:
             return denoised
         if (
-            self._sampler.kind.masks_before
+            self._sampler.family.mask_before_denoising
         ):  # the predicted noise is taken off what the sampler holds
             return denoised + (self._x - self._seen)
         return self.mask.denoised(denoised, self.sigma)

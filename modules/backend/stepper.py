@@ -56,7 +56,7 @@ class Stepper:
 
 def _evaluation_count(second: Plan) -> int:
     """Return how many evaluations a second pass is likely to have; it is known when it begins."""
-    return second.request.steps * second.sampler.calls_per_step
+    return second.request.steps * second.sampler.evaluations_per_step
 
 
 class Skipped(Exception):

@@ -15,7 +15,7 @@ from modules.core.version import NAME, VERSION
 from modules.engine.naming import naming_of
 from modules.images.filename import Destination
 from modules.images.grid import make_grid
-from modules.images.save import ImageStore, forget_older, read_picture
+from modules.images.save import ImageStore, delete_older_files, read_image
 from modules.models.manager import SHORT_HASH_LENGTH, ModelManager
 from modules.models.model_plan import ModelPlan
 from modules.params.results import GeneratedImage
@@ -94,7 +94,7 @@ class Keeper:
         store = self._images if saves else self._passing()
         naming = naming_of(plan, plan.images[images[0].index])
         try:
-            opened = [read_picture(image.path) for image in images]
+            opened = [read_image(image.path) for image in images]
             grid = make_grid(opened, plan.request.batch_size, settings)
             if grid is not None:
                 return store.save_grid(grid, images[0].infotext, naming, settings, settings)
@@ -105,7 +105,7 @@ class Keeper:
     def _passing(self) -> ImageStore:
         """Return the place of pictures that are not to be saved, those of former days removed."""
         if self.unsaved.is_dir():
-            forget_older(self.unsaved, _UNSAVED_LASTS_S)
+            delete_older_files(self.unsaved, _UNSAVED_LASTS_S)
         return ImageStore(self.unsaved)
 
     def _model_pairs(self, model: ModelPlan) -> dict[str, str]:

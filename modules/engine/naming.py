@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modules.images.filename import Naming
+from modules.images.filename import FilenameTokens
 from modules.plan.plan import ImagePlan, Plan
 
 
-def naming_of(plan: Plan, one: ImagePlan) -> Naming:
+def naming_of(plan: Plan, one: ImagePlan) -> FilenameTokens:
     """Return the texts by token for one picture of a plan."""
     request, model = plan.single_image_request(one), plan.model
     values = {
@@ -36,4 +36,4 @@ def naming_of(plan: Plan, one: ImagePlan) -> Naming:
         "job_timestamp": plan.created_at.strftime("%Y%m%d%H%M%S"),
     }
     words = plan.settings.directories_max_prompt_words
-    return Naming(request.output_subfolder, one.seed, values, prompt_words=words)
+    return FilenameTokens(request.output_subfolder, one.seed, values, max_prompt_words=words)

@@ -108,15 +108,15 @@ def _other_files(told: Words, now: Words) -> list[str]:
 
 def _sentence(found: Comparison, format: str) -> str:
     if found.is_identical:
-        return f"Identical: all {found.pixels} pixels are the same."
+        return f"Identical: all {found.pixel_count} pixels are the same."
     numbers = (
-        f"the largest difference is {found.largest} of 255, the mean {found.mean:.2f}, and {found.share:.1%} of the "
+        f"the largest difference is {found.max_difference} of 255, the mean {found.mean_difference:.2f}, and {found.differing_fraction:.1%} of the "
         "pixels differ"
     )
-    if found.largest <= _ROUNDING:
+    if found.max_difference <= _ROUNDING:
         return f"The same but for rounding: {numbers}."
-    if format in _LOSSY and found.mean < _LOOK:
+    if format in _LOSSY and found.mean_difference < _LOOK:
         return f"As alike as a {format} file can tell, which keeps no exact pixels: {numbers}."
-    if found.mean < _LOOK:
+    if found.mean_difference < _LOOK:
         return f"Nearly the same: {numbers}."
     return f"Not the same: {numbers}."

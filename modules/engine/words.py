@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from modules.params.requests.base import GenerationRequest
 from modules.params.settings import Settings
-from modules.plan.effective_settings import Pass, notes, without_effect
+from modules.plan.effective_settings import PassPrompts, ineffective_guidance_options, prompt_notes
 from modules.plan.plan import Plan
-from modules.prompt.comments import strip_comments
 from modules.prompt.styles import Style, apply_style
+from modules.prompt.sub_prompts import strip_comments
 from modules.prompt.tokens import ClipTokenizer
 
 # Each prompt, with what a style adds to it; an empty one of the second pass takes the first one's.
@@ -53,7 +53,7 @@ def settled(plan: Plan, tokenizer: ClipTokenizer) -> Plan:
     """Return the plan with the prompts' options that change nothing at their defaults, and with notes on its prompts."""
     second = plan.hires
     passes = [_pass(plan), *([_pass(second.plan)] if second else [])]
-    idle = without_effect(plan.settings, passes, tokenizer)
+    idle = ineffective_guidance_options(plan.settings, passes, tokenizer)
     if second is not None:
         again = second.plan
         second = replace(second, plan=replace(again, settings=again.settings.replace(**idle)))
@@ -61,11 +61,11 @@ def settled(plan: Plan, tokenizer: ClipTokenizer) -> Plan:
         plan,
         settings=plan.settings.replace(**idle),
         hires=second,
-        notes=(*plan.notes, *notes(passes)),
+        notes=(*plan.notes, *prompt_notes(passes)),
     )
 
 
-def _pass(plan: Plan) -> Pass:
+def _pass(plan: Plan) -> PassPrompts:
     request = plan.request
     scale = request.cfg_scale / plan.sampler.cfg_divisor
-    return Pass(request.prompt, request.negative_prompt, plan.timeline, scale)
+    return PassPrompts(request.prompt, request.negative_prompt, plan.timeline, scale)

@@ -20,19 +20,19 @@ _FFMPEG_TIMEOUT_S = 120
 
 @dataclass(frozen=True)
 class AnimationFormat:
-    """One row of FORMATS.
+    """One row of ANIMATION_FORMATS.
 
     Args:
         name: What the page shows.
         suffix: Of the file.
         write: From frames of one size to a file that must not exist yet.
-        is_there: Whether this machine can write it.
+        is_available: Whether this machine can write it.
     """
 
     name: str
     suffix: str
     write: Callable[[Sequence[Image.Image], Path], None]
-    is_there: Callable[[], bool] = lambda: True
+    is_available: Callable[[], bool] = lambda: True
 
 
 def _gif(frames: Sequence[Image.Image], path: Path) -> None:
@@ -75,16 +75,16 @@ def _has_ffmpeg() -> bool:
     return shutil.which("ffmpeg") is not None
 
 
-FORMATS = (
+ANIMATION_FORMATS = (
     AnimationFormat("WebP", "webp", _webp),
     AnimationFormat("GIF", "gif", _gif),
     AnimationFormat("MP4", "mp4", _mp4, _has_ffmpeg),
 )
 
 
-def format_names() -> list[str]:
+def available_formats() -> list[str]:
     """Return the names of the formats that this machine can write."""
-    return [row.name for row in FORMATS if row.is_there()]
+    return [row.name for row in ANIMATION_FORMATS if row.is_available()]
 
 
 def write_animation(frames: Sequence[Image.Image], name: str, stem: Path) -> Path:
@@ -92,17 +92,17 @@ def write_animation(frames: Sequence[Image.Image], name: str, stem: Path) -> Pat
 
     Args:
         frames: One or more, of one size.
-        name: Of the format, as in FORMATS.
+        name: Of the format, as in ANIMATION_FORMATS.
         stem: The path without its suffix; its folder exists.
 
     Raises:
         UserError: there is no such format here, or nothing to write.
         StorageError: ffmpeg failed.
     """
-    row = next((row for row in FORMATS if row.name == name and row.is_there()), None)
+    row = next((row for row in ANIMATION_FORMATS if row.name == name and row.is_available()), None)
     if row is None:
         raise UserError(
-            f"This machine writes no '{name}'.", f"Choose {' or '.join(format_names())}."
+            f"This machine writes no '{name}'.", f"Choose {' or '.join(available_formats())}."
         )
     if not frames:
         raise UserError("There is nothing to save yet.", "Press Show first.")

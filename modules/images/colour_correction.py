@@ -16,19 +16,19 @@ _EDGE = 6 / 29  # where CIE L*a*b* goes from the cube root to a straight line
 _LUMA = np.array([0.3, 0.59, 0.11])  # W3C Compositing and Blending 1, "Lum"
 
 
-def correct_colours(result: Image.Image, wanted: Image.Image) -> Image.Image:
+def correct_colours(image: Image.Image, reference: Image.Image) -> Image.Image:
     """Return the result with the colours of another picture and its own luminosity.
 
     The histograms of L*, a* and b* are matched one by one; then the result's luminosity is laid over (W3C Compositing
     and Blending 1, blend mode "luminosity").
 
     Args:
-        result: RGB.
-        wanted: RGB, of any size.
+        image: RGB.
+        reference: RGB, of any size.
     """
-    new, old = _lab(result), _lab(wanted)
+    new, old = _lab(image), _lab(reference)
     matched = np.stack([_matched(new[..., n], old[..., n]) for n in range(3)], axis=-1)
-    own: Floats = np.asarray(result) / 255
+    own: Floats = np.asarray(image) / 255
     corrected = _rgb(matched)
     lit = corrected + ((own - corrected) @ _LUMA)[..., None]
     return Image.fromarray(np.rint(_clipped(lit) * 255).astype(np.uint8))

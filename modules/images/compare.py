@@ -15,30 +15,30 @@ class Comparison:
     """How two pictures of one size differ; levels go from 0 to 255.
 
     Args:
-        pixels: How many each has.
-        differing: How many of them differ in any channel.
-        largest: The largest difference of any channel.
-        mean: The mean difference over all channels.
+        pixel_count: How many each has.
+        differing_count: How many of them differ in any channel.
+        max_difference: The largest difference of any channel.
+        mean_difference: The mean difference over all channels.
         gain: By how much the differences are brightened in the picture of them; 1 when there are none.
-        picture: The differences as a picture in RGB, black where there is none.
+        difference_image: The differences as a picture in RGB, black where there is none.
     """
 
-    pixels: int
-    differing: int
-    largest: int
-    mean: float
+    pixel_count: int
+    differing_count: int
+    max_difference: int
+    mean_difference: float
     gain: int
-    picture: Image.Image
+    difference_image: Image.Image
 
     @property
     def is_identical(self) -> bool:
         """Return whether every pixel is the same."""
-        return self.differing == 0
+        return self.differing_count == 0
 
     @property
-    def share(self) -> float:
+    def differing_fraction(self) -> float:
         """Return the share of the pixels that differ, 0 to 1."""
-        return self.differing / self.pixels
+        return self.differing_count / self.pixel_count
 
 
 def compare(first: Image.Image, second: Image.Image) -> Comparison:
@@ -54,10 +54,10 @@ def compare(first: Image.Image, second: Image.Image) -> Comparison:
     largest = int(difference.max())
     gain = WHITE // largest if largest else 1
     return Comparison(
-        pixels=first.width * first.height,
-        differing=int(difference.any(axis=2).sum()),
-        largest=largest,
-        mean=float(difference.mean()),
+        pixel_count=first.width * first.height,
+        differing_count=int(difference.any(axis=2).sum()),
+        max_difference=largest,
+        mean_difference=float(difference.mean()),
         gain=gain,
-        picture=Image.fromarray((difference * gain).astype(np.uint8)),
+        difference_image=Image.fromarray((difference * gain).astype(np.uint8)),
     )

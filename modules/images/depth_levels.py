@@ -20,16 +20,16 @@ class DepthLevels:
         contrast: Around the middle; 1 leaves it.
         near: What is at least so near counts as the nearest.
         far: What is at most so near counts as the farthest; below near.
-        inverted: Whether near and far are exchanged first.
+        invert: Whether near and far are exchanged first.
     """
 
     contrast: float = 1.0
     near: float = 1.0
     far: float = 0.0
-    inverted: bool = False
+    invert: bool = False
 
     @classmethod
-    def of(cls, request: DepthRequest) -> DepthLevels:
+    def from_request(cls, request: DepthRequest) -> DepthLevels:
         """Return what a request asks for."""
         return cls(
             request.depth_contrast, request.depth_near, request.depth_far, request.depth_invert
@@ -39,16 +39,16 @@ class DepthLevels:
         self, depth: Any
     ) -> Any:  # a torch tensor or an array; this floor does not know torch
         """Return the adjusted depth, 0 (far) to 1 (near), as the depth given."""
-        if self == AS_IT_IS:
+        if self == NO_ADJUSTMENT:
             return depth
-        turned = 1 - depth if self.inverted else depth
+        turned = 1 - depth if self.invert else depth
         spread = ((turned - self.far) / (self.near - self.far)).clip(0, 1)
         return ((spread - 0.5) * self.contrast + 0.5).clip(0, 1)
 
-    def over(self, depth: Image.Image) -> Image.Image:
+    def adjust_image(self, depth: Image.Image) -> Image.Image:
         """Return a picture of depth, in L and white for near, adjusted."""
         table: NDArray[np.floating[Any]] = self(np.arange(256) / 255)
         return depth.point(np.rint(table * 255).astype(int).tolist())
 
 
-AS_IT_IS = DepthLevels()
+NO_ADJUSTMENT = DepthLevels()

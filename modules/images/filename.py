@@ -25,22 +25,22 @@ _MOST_BYTES = 200  # file systems take 255, and a number, an ending and ".part" 
 
 
 @dataclass(frozen=True)
-class Naming:
+class FilenameTokens:
     """What may stand in a picture's name.
 
     Args:
-        kind: A1111's word for how it was made, such as "txt2img".
+        folder_prefix: A1111's word for how it was made, such as "txt2img".
         seed: The picture's own.
         values: Texts by token, beside those that are computed here.
-        now: When it is saved.
-        prompt_words: How many words [prompt_words] takes.
+        saved_at: When it is saved.
+        max_prompt_words: How many words [prompt_words] takes.
     """
 
-    kind: str
+    folder_prefix: str
     seed: int
     values: Mapping[str, str] = field(default_factory=dict[str, str])
-    now: datetime = field(default_factory=datetime.now)
-    prompt_words: int = 8
+    saved_at: datetime = field(default_factory=datetime.now)
+    max_prompt_words: int = 8
 
     @property
     def prompt(self) -> str:
@@ -61,27 +61,27 @@ class Destination:
     stem: str
 
 
-def filled(pattern: str, naming: Naming) -> str:
+def fill_pattern(pattern: str, tokens: FilenameTokens) -> str:
     """Return a pattern as one name: its tokens replaced, what no file system takes replaced by "_", and not too long.
 
     A token that is not known stays as it is written, brackets included.
     """
-    return _clean(_TOKEN.sub(lambda match: _value(match, naming), pattern))
+    return _clean(_TOKEN.sub(lambda match: _value(match, tokens), pattern))
 
 
-def folder_of(outputs: Path, pattern: str, naming: Naming) -> Path:
+def output_folder(outputs: Path, pattern: str, tokens: FilenameTokens) -> Path:
     """Return the folder of a picture, such as `txt2img-images/2026-01-31`; always inside `outputs`.
 
     Args:
         outputs: Holds one folder per kind of picture.
         pattern: Names folders within that, with slashes between; empty for none.
-        naming: Replaces the tokens.
+        tokens: Replaces the tokens.
     """
-    parts = [filled(part, naming) for part in re.split(r"[/\\]", pattern)]
-    return outputs.joinpath(f"{naming.kind}-images", *(part for part in parts if part))
+    parts = [fill_pattern(part, tokens) for part in re.split(r"[/\\]", pattern)]
+    return outputs.joinpath(f"{tokens.folder_prefix}-images", *(part for part in parts if part))
 
 
-def next_number(folder: Path) -> int:
+def next_file_number(folder: Path) -> int:
     """Return one more than the largest number that a file in the folder begins with; 0 at first."""
     if not folder.is_dir():
         return 0
@@ -90,7 +90,7 @@ def next_number(folder: Path) -> int:
     return max(numbers, default=-1) + 1
 
 
-def _value(match: re.Match[str], naming: Naming) -> str:
+def _value(match: re.Match[str], naming: FilenameTokens) -> str:
     name = match[1].lower()
     arguments = _ARGUMENT.findall(match[2])
     computed = _COMPUTED.get(name)
@@ -106,9 +106,9 @@ def _clean(name: str) -> str:
     return f"_{name}" if _DEVICES.match(name) else name
 
 
-def _datetime(naming: Naming, arguments: list[str]) -> str:
+def _datetime(naming: FilenameTokens, arguments: list[str]) -> str:
     form = arguments[0] if arguments and arguments[0] else "%Y%m%d%H%M%S"
-    moment = naming.now
+    moment = naming.saved_at
     if len(arguments) > 1:
         try:
             moment = moment.astimezone(ZoneInfo(arguments[1]))
@@ -125,7 +125,7 @@ def _hash(text: str, arguments: list[str]) -> str:
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[: max(1, length)]
 
 
-def _hasprompt(naming: Naming, arguments: list[str]) -> str:
+def _hasprompt(naming: FilenameTokens, arguments: list[str]) -> str:
     """Return, for each `<word|otherwise>`, the word when the prompt holds it, else what else is given."""
     prompt = naming.prompt.lower()
     found: list[str] = []
@@ -135,14 +135,14 @@ def _hasprompt(naming: Naming, arguments: list[str]) -> str:
     return "".join(found)
 
 
-def _words(naming: Naming) -> str:
+def _words(naming: FilenameTokens) -> str:
     words = [word for word in re.split(r"[\s,.;:!?()\[\]{}<>\"]+", naming.prompt) if word]
-    return " ".join(words[: naming.prompt_words])
+    return " ".join(words[: naming.max_prompt_words])
 
 
-_COMPUTED: Mapping[str, Callable[[Naming, list[str]], str]] = {
+_COMPUTED: Mapping[str, Callable[[FilenameTokens, list[str]], str]] = {
     "seed": lambda naming, _: str(naming.seed),
-    "date": lambda naming, _: naming.now.strftime("%Y-%m-%d"),
+    "date": lambda naming, _: naming.saved_at.strftime("%Y-%m-%d"),
     "datetime": _datetime,
     "prompt": lambda naming, _: _FORBIDDEN.sub("_", naming.prompt).replace(" ", "_"),
     "prompt_spaces": lambda naming, _: naming.prompt,

@@ -10,7 +10,7 @@ from PIL import Image
 from modules.params.settings.saving import GridSettings
 
 # A grid is for looking at; more pixels would need gigabytes.
-MOST_PIXELS = 8192 * 8192
+MAX_PIXELS = 8192 * 8192
 
 
 def row_count(count: int, batch_size: int, settings: GridSettings) -> int:
@@ -35,7 +35,7 @@ def row_count(count: int, batch_size: int, settings: GridSettings) -> int:
 def make_grid(
     images: Sequence[Image.Image], batch_size: int, settings: GridSettings
 ) -> Image.Image | None:
-    """Return the pictures row by row in one; None when it would have more than MOST_PIXELS.
+    """Return the pictures row by row in one; None when it would have more than MAX_PIXELS.
 
     Args:
         images: At least one; those that are smaller than the largest keep their size.
@@ -45,7 +45,7 @@ def make_grid(
     rows = row_count(len(images), batch_size, settings)
     columns = math.ceil(len(images) / rows)
     width, height = (max(image.size[side] for image in images) for side in (0, 1))
-    if columns * width * rows * height > MOST_PIXELS:
+    if columns * width * rows * height > MAX_PIXELS:
         return None
     grid = Image.new("RGB", (columns * width, rows * height), settings.grid_background_color)
     for index, image in enumerate(images):

@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 from modules.core.errors import UserError
 from modules.params.image_decoding import open_image
 
-PARAMETERS = "parameters"  # the chunk that holds A1111's infotext
+PARAMETERS_KEY = "parameters"  # the chunk that holds A1111's infotext
 _MOST_ITEM_BYTES = 4 * 2**20  # a large ComfyUI workflow has a few hundred kilobytes
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 # ComfyUI writes "prompt:{...}" and "workflow:{...}" into the camera's tags of a WebP.
@@ -50,21 +50,21 @@ def read_metadata(data: bytes) -> Metadata:
         return Metadata(image.format or "", image.size, items)
 
 
-def png_info(infotext: str) -> PngInfo:
+def make_png_info(infotext: str) -> PngInfo:
     """Return the chunks of a PNG that carry an infotext, as A1111 writes it."""
     info = PngInfo()
-    info.add_text(PARAMETERS, infotext)  # Pillow takes iTXt for what Latin-1 cannot say
+    info.add_text(PARAMETERS_KEY, infotext)  # Pillow takes iTXt for what Latin-1 cannot say
     return info
 
 
-def exif_bytes(infotext: str) -> bytes:
+def make_exif_bytes(infotext: str) -> bytes:
     """Return EXIF data that carry an infotext, as A1111 writes it into JPEG, WebP and AVIF."""
     exif = Image.Exif()
     exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = _UNICODE + infotext.encode("utf-16-be")
     return exif.tobytes()
 
 
-def decode_comment(comment: bytes | str) -> str:
+def decode_user_comment(comment: bytes | str) -> str:
     """Return the text of an EXIF user comment, whichever way it was coded."""
     if isinstance(comment, str):
         return comment.strip("\0")
@@ -95,7 +95,7 @@ def _texts(image: Image.Image) -> dict[str, str]:
             )
         found[str(name)] = text
     if image.format == "GIF" and "comment" in found:
-        found[PARAMETERS] = found.pop("comment")
+        found[PARAMETERS_KEY] = found.pop("comment")
     return found
 
 
@@ -108,7 +108,7 @@ def _from_exif(image: Image.Image) -> dict[str, str]:
             found[name] = text
     comment: Any = exif.get_ifd(_EXIF_IFD).get(_USER_COMMENT) or exif.get(_USER_COMMENT)
     if isinstance(comment, bytes | str) and comment and len(comment) <= _MOST_ITEM_BYTES:
-        text = decode_comment(comment)
+        text = decode_user_comment(comment)
         if text.strip():
-            found[PARAMETERS] = text
+            found[PARAMETERS_KEY] = text
     return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
-SIDE_STEP = 8  # one cell of the latents
+SIZE_MULTIPLE = 8  # one cell of the latents
 _LANCZOS = Image.Resampling.LANCZOS
 
 
@@ -36,10 +36,10 @@ def resize_and_fill(image: Image.Image, width: int, height: int) -> Image.Image:
     inner = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
     sides = left, top, width - inner[0] - left, height - inner[1] - top
-    return extend(stretch(image, *inner), sides)
+    return extend_edges(stretch(image, *inner), sides)
 
 
-def extend(image: Image.Image, sides: tuple[int, int, int, int]) -> Image.Image:
+def extend_edges(image: Image.Image, sides: tuple[int, int, int, int]) -> Image.Image:
     """Return the picture with its outermost pixels repeated outwards.
 
     Args:
@@ -61,12 +61,12 @@ class ResizeMode:
     Args:
         label: A1111's.
         resize: Picture, width and height to the resized picture.
-        in_latents: Whether a smaller picture keeps its size and its latents are enlarged in its place.
+        upscales_latents: Whether a smaller picture keeps its size and its latents are enlarged in its place.
     """
 
     label: str
     resize: Callable[[Image.Image, int, int], Image.Image]
-    in_latents: bool = False
+    upscales_latents: bool = False
 
 
 # Their places are the numbers of A1111's API.
@@ -74,11 +74,11 @@ RESIZE_MODES = (
     ResizeMode("Just resize", stretch),
     ResizeMode("Crop and resize", crop_and_resize),
     ResizeMode("Resize and fill", resize_and_fill),
-    ResizeMode("Just resize (latent upscale)", stretch, in_latents=True),
+    ResizeMode("Just resize (latent upscale)", stretch, upscales_latents=True),
 )
 
 
-def whole_cells(width: int, height: int) -> tuple[int, int]:
+def nearest_valid_size(width: int, height: int) -> tuple[int, int]:
     """Return the nearest sizes that are multiples of 8, at least 64: what can be made."""
-    wide, high = (max(64, round(side / SIDE_STEP) * SIDE_STEP) for side in (width, height))
+    wide, high = (max(64, round(side / SIZE_MULTIPLE) * SIZE_MULTIPLE) for side in (width, height))
     return wide, high

@@ -18,13 +18,13 @@ from modules.core.errors import StorageError
 from modules.images.filename import (
     DEFAULT_PATTERN,
     Destination,
-    Naming,
-    filled,
-    folder_of,
-    next_number,
+    FilenameTokens,
+    fill_pattern,
+    next_file_number,
+    output_folder,
 )
-from modules.images.files import FORMATS, format_for
-from modules.images.metadata import PARAMETERS, read_metadata
+from modules.images.formats import FILE_FORMATS, choose_format
+from modules.images.metadata import PARAMETERS_KEY, read_metadata
 from modules.params.settings.saving import GridSettings, ImageFormat, SavingSettings
 
 DEFAULTS = SavingSettings()
@@ -45,7 +45,7 @@ class ImageStore:
         self,
         image: Image.Image,
         infotext: str,
-        naming: Naming,
+        tokens: FilenameTokens,
         settings: SavingSettings = DEFAULTS,
         destination: Destination | None = None,
     ) -> Path:
@@ -54,7 +54,7 @@ class ImageStore:
         Args:
             image: The picture.
             infotext: How it was made.
-            naming: Fills the patterns of names.
+            tokens: Fills the patterns of names.
             settings: Patterns and format.
             destination: Another folder and name than the patterns say.
 
@@ -65,8 +65,8 @@ class ImageStore:
             place = _Place(self.outputs / destination.folder, destination.stem, is_counted=False)
             return self._save(image, infotext, place, settings, settings.samples_format)
         pattern = settings.directories_filename_pattern if settings.save_to_dirs else ""
-        folder = folder_of(self.outputs, pattern, naming)
-        stem = filled(settings.samples_filename_pattern or DEFAULT_PATTERN, naming)
+        folder = output_folder(self.outputs, pattern, tokens)
+        stem = fill_pattern(settings.samples_filename_pattern or DEFAULT_PATTERN, tokens)
         place = _Place(folder, stem, is_counted=settings.save_images_add_number)
         return self._save(image, infotext, place, settings, settings.samples_format)
 
@@ -74,7 +74,7 @@ class ImageStore:
         self,
         image: Image.Image,
         infotext: str,
-        naming: Naming,
+        tokens: FilenameTokens,
         settings: SavingSettings,
         grids: GridSettings,
     ) -> Path:
@@ -84,9 +84,11 @@ class ImageStore:
             StorageError: the disk is full, read-only or out of reach.
         """
         pattern = settings.directories_filename_pattern if settings.save_to_dirs else ""
-        inside = folder_of(self.outputs, pattern, naming).relative_to(self.outputs)
-        folder = self.outputs.joinpath(f"{naming.kind}-grids", *inside.parts[1:])
-        stem = filled("[seed]-[prompt_spaces]", naming) if grids.grid_extended_filename else ""
+        inside = output_folder(self.outputs, pattern, tokens).relative_to(self.outputs)
+        folder = self.outputs.joinpath(f"{tokens.folder_prefix}-grids", *inside.parts[1:])
+        stem = (
+            fill_pattern("[seed]-[prompt_spaces]", tokens) if grids.grid_extended_filename else ""
+        )
         return self._save(
             image, infotext, _Place(folder, stem, True, "grid-", 4), settings, grids.grid_format
         )
@@ -100,10 +102,10 @@ class ImageStore:
         wanted: ImageFormat,
     ) -> Path:
         text = infotext if settings.enable_pnginfo else ""
-        ending = format_for(wanted, image, text)
+        ending = choose_format(wanted, image, text)
 
         def write(file: IO[bytes]) -> None:
-            FORMATS[ending].write(file, image, text, settings)
+            FILE_FORMATS[ending].write(file, image, text, settings)
 
         try:
             with self._lock:
@@ -130,7 +132,7 @@ class _Place:
     def names(self, ending: str) -> Iterator[str]:
         """Yield names, the first one wanted first: counted from the folder's largest number, or by themselves."""
         if self.is_counted or not self.stem:
-            for number in count(next_number(self.folder)):
+            for number in count(next_file_number(self.folder)):
                 name = f"{self.prefix}{number:0{self.digits}d}"
                 yield f"{name}-{self.stem}.{ending}" if self.stem else f"{name}.{ending}"
         yield f"{self.prefix}{self.stem}.{ending}"
@@ -151,10 +153,10 @@ def _write_new(write: Callable[[IO[bytes]], None], place: _Place, ending: str) -
 
 def read_infotext(path: Path) -> str:
     """Return the infotext in a saved picture, or an empty string."""
-    return read_metadata(path.read_bytes()).items.get(PARAMETERS, "")
+    return read_metadata(path.read_bytes()).items.get(PARAMETERS_KEY, "")
 
 
-def read_picture(path: Path) -> Image.Image:
+def read_image(path: Path) -> Image.Image:
     """Return a saved picture as it is seen, in RGB.
 
     Raises:
@@ -169,7 +171,7 @@ def read_picture(path: Path) -> Image.Image:
         ) from error
 
 
-def forget_older(folder: Path, seconds: float) -> None:
+def delete_older_files(folder: Path, seconds: float) -> None:
     """Remove the files below a folder that were written longer ago."""
     oldest = time.time() - seconds
     for path in folder.rglob("*"):

@@ -15,11 +15,11 @@ from PIL import Image, ImageDraw
 
 from modules.core.errors import UserError
 
-LONGEST_TEXT = 4 * 2**20  # characters
-MOST_POINTS = 200_000  # of all strokes together
-FARTHEST = 65536.0  # pixels; a stroke may leave the picture
+MAX_TEXT_LENGTH = 4 * 2**20  # characters
+MAX_POINTS = 200_000  # of all strokes together
+MAX_COORDINATE = 65536.0  # pixels; a stroke may leave the picture
 # What all strokes together may cover, overlaps counted: some seconds of painting.
-MOST_PIXELS = 10**10
+MAX_PAINTED_PIXELS = 10**10
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 _HINT = "Clear it and paint again."
 
@@ -51,7 +51,7 @@ class Strokes:
     size: tuple[int, int]
     strokes: tuple[Stroke, ...] = ()
 
-    def mask(self) -> Image.Image:
+    def to_mask(self) -> Image.Image:
         """Return mode L in the picture's size: 255 where something is painted, else 0."""
         mask = Image.new("L", self.size)
         draw = ImageDraw.Draw(mask)
@@ -59,17 +59,17 @@ class Strokes:
             _paint(draw, stroke, 0 if stroke.colour is None else 255)
         return mask
 
-    def over(self, picture: Image.Image) -> Image.Image:
+    def paint_over(self, image: Image.Image) -> Image.Image:
         """Return the picture, RGB and of this size, with the strokes on it; what was erased shows it again."""
         painted = Image.new("RGB", self.size)
         draw = ImageDraw.Draw(painted)
         for stroke in self.strokes:
             if stroke.colour is not None:
                 _paint(draw, stroke, stroke.colour)
-        return Image.composite(painted, picture, self.mask())
+        return Image.composite(painted, image, self.to_mask())
 
 
-def read_strokes(text: str, size: tuple[int, int]) -> Strokes:
+def parse_strokes(text: str, size: tuple[int, int]) -> Strokes:
     """Return the strokes in the page's text, such as `{"size":[64,48],"strokes":[{"radius":4,"points":[8,8,9,9]}]}`.
 
     Args:
@@ -90,18 +90,18 @@ def read_strokes(text: str, size: tuple[int, int]) -> Strokes:
         raise UserError(
             f"The brush strokes were painted on a picture of {was}, and this one is {now}.", _HINT
         )
-    if sum(_cost(stroke, size) for stroke in found.strokes) > MOST_PIXELS:
+    if sum(_cost(stroke, size) for stroke in found.strokes) > MAX_PAINTED_PIXELS:
         raise UserError("The brush strokes are too many for a picture of this size.", _HINT)
     return Strokes(size, found.strokes)
 
 
 def _checked(text: str) -> Strokes:
-    if len(text) > LONGEST_TEXT:
+    if len(text) > MAX_TEXT_LENGTH:
         raise ValueError("too long")
     data = cast("dict[str, Any]", json.loads(text))  # JSON: anything; what is wrong raises below
     width, height = (int(side) for side in data["size"])
     strokes = tuple(_stroke(one) for one in data["strokes"])
-    if sum(len(stroke.points) for stroke in strokes) > MOST_POINTS:
+    if sum(len(stroke.points) for stroke in strokes) > MAX_POINTS:
         raise ValueError("too many points")
     return Strokes((width, height), strokes)
 
@@ -117,7 +117,11 @@ def _stroke(one: dict[str, Any]) -> Stroke:
 
 
 def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= FARTHEST:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not abs(value) <= MAX_COORDINATE
+    ):
         raise ValueError("no coordinate")
     return float(value)
 

@@ -10,7 +10,7 @@ from modules.core.version import NAME
 from modules.infotext.names import sampler_of, schedule_of
 from modules.infotext.old_versions import first_pass, old_ways
 from modules.infotext.words import Words
-from modules.sampling.names import split_name
+from modules.sampling.lookup import split_sampler_name
 from modules.sampling.samplers import Sampler
 from modules.sampling.schedules import Schedule
 
@@ -148,7 +148,7 @@ def _sampling(
         return found
     name, schedule = sampler_of(pairs[sampler_key])
     if name not in samplers:
-        name, held = split_name(name, samplers, schedules)
+        name, held = split_sampler_name(name, samplers, schedules)
         schedule = held or schedule
     found[sampler_key] = name
     if schedule and found.get(schedule_key, "Automatic") == "Automatic":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from modules.images.metadata import PARAMETERS, Metadata
+from modules.images.metadata import PARAMETERS_KEY, Metadata
 from modules.infotext.codecs import has_hires
 from modules.infotext.comfyui import words_of_comfyui
 from modules.infotext.json_forms import words_of_json
@@ -17,7 +17,7 @@ def words_of(metadata: Metadata) -> Words:
     found = words_of_json(metadata.items)
     if found is not None:
         return found
-    text = metadata.items.get(PARAMETERS, "")
+    text = metadata.items.get(PARAMETERS_KEY, "")
     if text.strip() and json_object(text) is None:
         return parse(text)
     graph = words_of_comfyui(metadata.items)

@@ -19,17 +19,17 @@ from modules.params.settings.guidance import GuidanceSettings
 from modules.params.settings.sampling import SamplingSettings
 from modules.plan.plan import DEFAULT_SETTINGS
 from modules.prompt.chunks import COMMA_BACKTRACK, Chunker
-from modules.prompt.emphasis import EMPHASES, breaks_within_brackets
-from modules.prompt.extra_networks import extract
-from modules.prompt.reading import Strand, read_negative, read_prompt
-from modules.prompt.schedule import Timeline
+from modules.prompt.emphasis import EMPHASES, has_break_in_brackets
+from modules.prompt.extra_networks import extract_networks
+from modules.prompt.schedule import StepTimeline
+from modules.prompt.sub_prompts import SubPrompt, parse_negative_prompt, parse_prompt
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.samplers import SAMPLERS, Sampler
 from modules.sampling.schedules import SCHEDULES, Schedule
 
-_DEFAULTS = GuidanceSettings()
-_ORIGINAL = EMPHASES.get("Original")
-_ALL: tuple[str, ...] = (
+_GUIDANCE_DEFAULTS = GuidanceSettings()
+_ORIGINAL_EMPHASIS = EMPHASES.get("Original")
+_GUIDANCE_OPTIONS: tuple[str, ...] = (
     "emphasis",
     "use_old_emphasis_implementation",
     "use_old_scheduling",
@@ -41,7 +41,7 @@ _ALL: tuple[str, ...] = (
     "pad_cond_uncond",
     "pad_cond_uncond_v0",
 )
-_ONLY_WITH_NEGATIVE: dict[str, Any] = {
+_NEGATIVE_PROMPT_DEFAULTS: dict[str, Any] = {
     "s_min_uncond": 0.0,
     "s_min_uncond_all": False,
     "skip_early_cond": 0.0,
@@ -50,7 +50,7 @@ _ONLY_WITH_NEGATIVE: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Pass:
+class PassPrompts:
     """What one pass of a job is steered by.
 
     Args:
@@ -62,17 +62,19 @@ class Pass:
 
     prompt: str
     negative_prompt: str
-    timeline: Timeline
+    timeline: StepTimeline
     cfg_scale: float
 
-    def strands(self, *, old: bool) -> tuple[Strand, ...]:
+    def sub_prompts(self, *, old_scheduling: bool) -> tuple[SubPrompt, ...]:
         """Return all that is said, the negative prompt last, with prompt editing counted by old or new rules."""
-        timeline = replace(self.timeline, old=old)
-        return *read_prompt(self.prompt, timeline), read_negative(self.negative_prompt, timeline)
+        timeline = replace(self.timeline, old_scheduling=old_scheduling)
+        return *parse_prompt(self.prompt, timeline), parse_negative_prompt(
+            self.negative_prompt, timeline
+        )
 
 
-def without_effect(
-    settings: GuidanceSettings, passes: Sequence[Pass], tokenizer: ClipTokenizer
+def ineffective_guidance_options(
+    settings: GuidanceSettings, passes: Sequence[PassPrompts], tokenizer: ClipTokenizer
 ) -> dict[str, Any]:
     """Return the options that change nothing in these passes, at the values that say so.
 
@@ -81,19 +83,27 @@ def without_effect(
         passes: One or two.
         tokenizer: Tells how long prompts are.
     """
-    if all(getattr(settings, name) == getattr(_DEFAULTS, name) for name in _ALL):
+    if all(
+        getattr(settings, name) == getattr(_GUIDANCE_DEFAULTS, name) for name in _GUIDANCE_OPTIONS
+    ):
         return {}
     old = settings.use_old_scheduling
     texts = {
-        span.text for one in passes for strand in one.strands(old=old) for span in strand.spans
+        span.text
+        for one in passes
+        for strand in one.sub_prompts(old_scheduling=old)
+        for span in strand.texts
     }
     idle: dict[str, Any] = {}
-    if all(one.strands(old=True) == one.strands(old=False) for one in passes):
+    if all(
+        one.sub_prompts(old_scheduling=True) == one.sub_prompts(old_scheduling=False)
+        for one in passes
+    ):
         idle["use_old_scheduling"] = False
-    chunker = Chunker.of(tokenizer, settings)
+    chunker = Chunker.from_settings(tokenizer, settings)
     idle.update(_idle_in_chunks(chunker, texts))
     if not any(_uses_negative(one) for one in passes):
-        idle.update(_ONLY_WITH_NEGATIVE)
+        idle.update(_NEGATIVE_PROMPT_DEFAULTS)
     if not settings.s_min_uncond:
         idle["s_min_uncond_all"] = False
     lengths = [_lengths(one, chunker, old=old) for one in passes]
@@ -104,15 +114,19 @@ def without_effect(
     return idle
 
 
-def notes(passes: Sequence[Pass]) -> tuple[str, ...]:
+def prompt_notes(passes: Sequence[PassPrompts]) -> tuple[str, ...]:
     """Return what a user should know of these prompts, each once."""
     found = [
         f"There is no {network.kind} '{network.args[0]}'; the picture is made without it."
         for one in passes
-        for network in extract(one.prompt)[1]
+        for network in extract_networks(one.prompt)[1]
     ]
-    strands = [strand for one in passes for strand in one.strands(old=one.timeline.old)]
-    if any(breaks_within_brackets(span.text) for strand in strands for span in strand.spans):
+    strands = [
+        strand
+        for one in passes
+        for strand in one.sub_prompts(old_scheduling=one.timeline.old_scheduling)
+    ]
+    if any(has_break_in_brackets(span.text) for strand in strands for span in strand.texts):
         found.append(
             "BREAK within brackets begins a new chunk here; A1111 1.10 reads it as a word."
         )
@@ -122,31 +136,31 @@ def notes(passes: Sequence[Pass]) -> tuple[str, ...]:
 def _idle_in_chunks(chunker: Chunker, texts: set[str]) -> dict[str, Any]:
     """Return the options of cutting and weighing that leave every text's chunks as they are."""
     idle: dict[str, Any] = {}
-    plain = replace(chunker, emphasis=_ORIGINAL)
-    weighed = [chunk for text in texts for chunk in plain.chunks(text)]
-    if weighed == [chunk for text in texts for chunk in chunker.chunks(text)] and not any(
-        weight != 1 for chunk in weighed for weight in chunk.weights
-    ):
-        idle["emphasis"] = _ORIGINAL.name
+    plain = replace(chunker, emphasis=_ORIGINAL_EMPHASIS)
+    weighed = [chunk for text in texts for chunk in plain.split_into_chunks(text)]
+    if weighed == [
+        chunk for text in texts for chunk in chunker.split_into_chunks(text)
+    ] and not any(weight != 1 for chunk in weighed for weight in chunk.weights):
+        idle["emphasis"] = _ORIGINAL_EMPHASIS.name
     for option, other in (
-        ("use_old_emphasis_implementation", replace(chunker, old=False)),
-        ("comma_padding_backtrack", replace(chunker, backtrack=COMMA_BACKTRACK)),
+        ("use_old_emphasis_implementation", replace(chunker, old_emphasis=False)),
+        ("comma_padding_backtrack", replace(chunker, comma_backtrack=COMMA_BACKTRACK)),
     ):
-        if all(other.chunks(text) == chunker.chunks(text) for text in texts):
-            idle[option] = getattr(_DEFAULTS, option)
+        if all(other.split_into_chunks(text) == chunker.split_into_chunks(text) for text in texts):
+            idle[option] = getattr(_GUIDANCE_DEFAULTS, option)
     return idle
 
 
-def _uses_negative(one: Pass) -> bool:
-    strands = read_prompt(one.prompt, one.timeline)
+def _uses_negative(one: PassPrompts) -> bool:
+    strands = parse_prompt(one.prompt, one.timeline)
     return one.cfg_scale * sum(strand.weight for strand in strands) != 1
 
 
-def _lengths(one: Pass, chunker: Chunker, *, old: bool) -> tuple[int, int]:
+def _lengths(one: PassPrompts, chunker: Chunker, *, old: bool) -> tuple[int, int]:
     """Return the number of chunks of the prompt and of the negative prompt."""
-    *prompt, negative = one.strands(old=old)
+    *prompt, negative = one.sub_prompts(old_scheduling=old)
     longest = [
-        max(len(chunker.chunks(span.text)) for span in strand.spans)
+        max(len(chunker.split_into_chunks(span.text)) for span in strand.texts)
         for strand in (*prompt, negative)
     ]
     return max(longest[:-1]), longest[-1]
@@ -164,7 +178,7 @@ def effective_settings(
     sampling_options: frozenset[str],
 ) -> Settings:
     """Return the options with those at their defaults that have no effect, so that the infotext tells what counted."""
-    without_effect = {*(HEARD_BY_SOME - sampling_options)}
+    without_effect = {*(CONDITIONAL_OPTIONS - sampling_options)}
     if not clip_skip_has_effect(checkpoint):
         without_effect.add("CLIP_stop_at_last_layers")
     if not isinstance(request, InitImageRequest):
@@ -181,19 +195,23 @@ def clip_skip_has_effect(checkpoint: Checkpoint) -> bool:
     return checkpoint.text.kind == CLIP
 
 
-_OF_A_KIND = ("sgm_noise_multiplier", "always_discard_next_to_last_sigma", "enable_quantization")
+_FAMILY_OPTIONS = (
+    "sgm_noise_multiplier",
+    "always_discard_next_to_last_sigma",
+    "enable_quantization",
+)
 # All options that some sampler or schedule listens to and another one does not.
-HEARD_BY_SOME = frozenset(
-    {*_OF_A_KIND, "ddim_discretize"}
+CONDITIONAL_OPTIONS = frozenset(
+    {*_FAMILY_OPTIONS, "ddim_discretize"}
     | {name for row in SAMPLERS for name in row.options}
     | {name for row in SCHEDULES for name in row.options}
 )
 
 
-def heard(
+def effective_options(
     sampler: Sampler, schedule: Schedule, settings: SamplingSettings, from_noise: bool
 ) -> frozenset[str]:
-    """Return the names out of HEARD_BY_SOME that can change a run.
+    """Return the names out of CONDITIONAL_OPTIONS that can change a run.
 
     Args:
         sampler: Its row.
@@ -202,20 +220,20 @@ def heard(
         from_noise: Whether the run begins with noise alone.
     """
     names = {*sampler.options, "always_discard_next_to_last_sigma"}
-    if sampler.kind.hears_schedule:
+    if sampler.family.uses_schedule:
         names |= {*schedule.options, "enable_quantization"}
         if from_noise:
             names.add("sgm_noise_multiplier")
-    if sampler.discards_next_to_last:
+    if sampler.discards_next_to_last_sigma:
         names.remove("always_discard_next_to_last_sigma")
-    if sampler.stride > 1:
+    if sampler.timestep_stride > 1:
         names.remove("enable_quantization")
     if settings.use_old_karras_scheduler_sigmas and settings.sigma_min and settings.sigma_max:
         names.discard("use_old_karras_scheduler_sigmas")
-    return frozenset(names - _silent(names, settings))
+    return frozenset(names - _unused_noise_options(names, settings))
 
 
-def _silent(names: set[str], settings: SamplingSettings) -> set[str]:
+def _unused_noise_options(names: set[str], settings: SamplingSettings) -> set[str]:
     """Return what would count if there were noise to add."""
     sources = {"eta_ancestral", "eta_ddim", "s_churn"} & names
     if not sources or any(getattr(settings, source) for source in sources):

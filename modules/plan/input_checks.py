@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modules.core.errors import NotFound, UserError
-from modules.images.repaint import nothing_masked
+from modules.images.inpaint.canvas import empty_mask_error
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.img2img import Img2ImgRequest
@@ -13,7 +13,7 @@ _LEAST_SIDE = 64  # of what outpainting leaves of the picture
 _WHITE = 255
 
 
-def look_over(request: GenerationRequest) -> tuple[str, ...]:
+def check_input_images(request: GenerationRequest) -> tuple[str, ...]:
     """Return what should be known of a request's pictures, sentence by sentence.
 
     Raises:
@@ -43,7 +43,7 @@ def _of_mask(request: Img2ImgRequest) -> list[str]:
     kept, repainted = (_WHITE, 0) if request.inpainting_mask_invert else (0, _WHITE)
     if even == kept:
         if not any(request.outpaint_sides):
-            raise nothing_masked()
+            raise empty_mask_error()
         return []
     notes: list[str] = []
     if even == repainted:

@@ -13,7 +13,7 @@ from modules.params.requests.txt2img import (
     HiresSize,
 )
 from modules.params.settings import Settings
-from modules.prompt.schedule import Timeline
+from modules.prompt.schedule import StepTimeline
 from modules.sampling.samplers import Sampler
 from modules.sampling.schedules import Schedule
 
@@ -86,10 +86,12 @@ class Plan:
         return self.model.checkpoint
 
     @property
-    def timeline(self) -> Timeline:
+    def timeline(self) -> StepTimeline:
         """Return the evaluations in which prompt editing counts the steps."""
-        evaluations = self.request.steps * self.sampler.calls_per_step
-        return Timeline(evaluations, self.first_pass_evaluations, self.settings.use_old_scheduling)
+        evaluations = self.request.steps * self.sampler.evaluations_per_step
+        return StepTimeline(
+            evaluations, self.first_pass_evaluations, self.settings.use_old_scheduling
+        )
 
     @property
     def images(self) -> tuple[ImagePlan, ...]:
@@ -113,6 +115,6 @@ class Plan:
     @property
     def schedule_label(self) -> str:
         """Return the schedule's name as A1111 writes it: "Automatic" stays where it means the model's own."""
-        if self.request.scheduler == "Automatic" and self.sampler.automatic == "Uniform":
+        if self.request.scheduler == "Automatic" and self.sampler.default_schedule == "Uniform":
             return "Automatic"
         return self.schedule.name

@@ -23,13 +23,13 @@ from modules.params.requests.txt2img import (
 from modules.params.settings import Settings
 from modules.plan.effective_settings import (
     clip_skip_has_effect,
+    effective_options,
     effective_settings,
-    heard,
 )
-from modules.plan.input_checks import look_over
+from modules.plan.input_checks import check_input_images
 from modules.plan.plan import DEFAULT_SETTINGS, HiresPlan, ImagePlan, Plan
-from modules.sampling.course import check_steps
-from modules.sampling.names import look_up
+from modules.sampling.lookup import find_sampler_and_schedule
+from modules.sampling.run_sigmas import check_steps
 from modules.sampling.samplers import Sampler
 from modules.sampling.schedules import Schedule
 
@@ -62,12 +62,12 @@ def make_plan(
     sampler, chosen, schedule = _resolve_sampling(request, samplers, schedules)
     strength = request.denoising_strength if isinstance(request, InitImageRequest) else None
     check_steps(sampler, request.steps, strength, settings.img2img_fix_steps)
-    heard_options = heard(sampler, schedule, settings, from_noise=strength is None)
+    heard_options = effective_options(sampler, schedule, settings, from_noise=strength is None)
     if isinstance(request, Txt2ImgRequest) and request.enable_hr:
         again, _, again_schedule = _resolve_sampling(
             hires_pass_request(request), samplers, schedules
         )
-        heard_options |= heard(again, again_schedule, settings, from_noise=False)
+        heard_options |= effective_options(again, again_schedule, settings, from_noise=False)
     seed = request.seed if request.seed != -1 else _draw_seed()
     subseed = request.subseed if request.subseed != -1 else _draw_seed()
     plan = Plan(
@@ -82,7 +82,7 @@ def make_plan(
         schedule=schedule,
         batches=_make_batches(request, seed, subseed),
         settings=effective_settings(settings, request, checkpoint, family, heard_options),
-        notes=(*_plan_notes(request, model, models), *look_over(request)),
+        notes=(*_plan_notes(request, model, models), *check_input_images(request)),
     )
     if not isinstance(plan.request, Txt2ImgRequest) or not plan.request.enable_hr:
         return plan
@@ -99,8 +99,14 @@ def _resolve_sampling(
     request: GenerationRequest, samplers: Registry[Sampler], schedules: Registry[Schedule]
 ) -> tuple[Sampler, Schedule, Schedule]:
     """Return the sampler, the schedule as it was chosen, and the one that "Automatic" stands for."""
-    sampler, chosen = look_up(request.sampler_name, request.scheduler, samplers, schedules)
-    return sampler, chosen, schedules.get(sampler.automatic) if chosen.sigmas is None else chosen
+    sampler, chosen = find_sampler_and_schedule(
+        request.sampler_name, request.scheduler, samplers, schedules
+    )
+    return (
+        sampler,
+        chosen,
+        schedules.get(sampler.default_schedule) if chosen.sigmas is None else chosen,
+    )
 
 
 def _plan_hires_pass(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modules.params.settings.guidance import GuidanceSettings
-from modules.prompt.emphasis import EMPHASES, Emphasis, Weighted, sections
+from modules.prompt.emphasis import EMPHASES, Emphasis, WeightedText, parse_emphasis
 from modules.prompt.tokens import ClipTokenizer
 
 CHUNK_TOKENS = 75
@@ -20,7 +20,7 @@ _ORIGINAL = EMPHASES.get("Original")
 class Chunk:
     """77 token numbers, begun, ended and padded, and the weight of each; marks and padding weigh 1."""
 
-    tokens: tuple[int, ...]
+    token_ids: tuple[int, ...]
     weights: tuple[float, ...]
 
 
@@ -39,35 +39,35 @@ class Chunker:
     Args:
         tokenizer: Turns words into numbers.
         emphasis: How brackets are read.
-        backtrack: A full chunk ends at its last comma when that is at most so many tokens back.
-        padding: What follows the end mark, such as 0 for SD 2.x; None repeats the mark, as SD 1.x does.
-        old: Whether brackets are read as A1111 did at first; see `_old_row`.
+        comma_backtrack: A full chunk ends at its last comma when that is at most so many tokens back.
+        pad_token_id: What follows the end mark, such as 0 for SD 2.x; None repeats the mark, as SD 1.x does.
+        old_emphasis: Whether brackets are read as A1111 did at first; see `_old_row`.
     """
 
     tokenizer: ClipTokenizer
     emphasis: Emphasis = _ORIGINAL
-    backtrack: int = COMMA_BACKTRACK
-    padding: int | None = None
-    old: bool = False
+    comma_backtrack: int = COMMA_BACKTRACK
+    pad_token_id: int | None = None
+    old_emphasis: bool = False
 
     @classmethod
-    def of(
-        cls, tokenizer: ClipTokenizer, settings: GuidanceSettings, padding: int | None = None
+    def from_settings(
+        cls, tokenizer: ClipTokenizer, settings: GuidanceSettings, pad_token_id: int | None = None
     ) -> Chunker:
         """Return the chunker that the options describe."""
         return cls(
             tokenizer,
             EMPHASES.get(settings.emphasis),
             settings.comma_padding_backtrack,
-            padding,
+            pad_token_id,
             settings.use_old_emphasis_implementation,
         )
 
-    def chunks(self, text: str) -> list[Chunk]:
+    def split_into_chunks(self, text: str) -> list[Chunk]:
         """Return one or more chunks of a text of any length."""
         return [self._chunk(row) for row in self._rows(text)]
 
-    def count(self, text: str) -> TokenCount:
+    def count_tokens(self, text: str) -> TokenCount:
         """Return the tokens as A1111 counts them: every chunk but the last as full."""
         rows = self._rows(text)
         full = (len(rows) - 1) * CHUNK_TOKENS
@@ -75,18 +75,18 @@ class Chunker:
 
     def _rows(self, text: str) -> list[list[tuple[int, float]]]:
         """Return the tokens and weights of each chunk; a BREAK ends one, be it empty."""
-        if self.old:
-            return [self._old_row(text)]
-        if self.emphasis.reads_brackets:
-            divided = sections(text)
+        if self.old_emphasis:
+            return [self._row_with_old_emphasis(text)]
+        if self.emphasis.parses_brackets:
+            divided = parse_emphasis(text)
         else:
-            divided = ((Weighted(text),),)
+            divided = ((WeightedText(text),),)
         rows: list[list[tuple[int, float]]] = []
         for section in divided[:-1]:
             rows += self._cut(section) or [[]]
         return rows + self._cut(divided[-1]) or [[]]
 
-    def _cut(self, section: Sequence[Weighted]) -> list[list[tuple[int, float]]]:
+    def _cut(self, section: Sequence[WeightedText]) -> list[list[tuple[int, float]]]:
         pairs = [
             (token, piece.weight)
             for piece in section
@@ -94,13 +94,13 @@ class Chunker:
         ]
         rows: list[list[tuple[int, float]]] = []
         for row in split_at_commas(
-            [token for token, _ in pairs], self.tokenizer.comma, self.backtrack
+            [token for token, _ in pairs], self.tokenizer.comma_token_id, self.comma_backtrack
         ):
             rows.append(pairs[: len(row)])
             pairs = pairs[len(row) :]
         return rows
 
-    def _old_row(self, text: str) -> list[tuple[int, float]]:
+    def _row_with_old_emphasis(self, text: str) -> list[tuple[int, float]]:
         """Return one chunk, cut off at its end, as A1111's option "use_old_emphasis_implementation" does.
 
         Every bracket in a token changes the weight of the tokens behind it by 1.1; the token itself goes.
@@ -109,8 +109,8 @@ class Chunker:
         row: list[tuple[int, float]] = []
         for token in self.tokenizer.encode(text):
             factor = 1.0
-            if self.emphasis.reads_brackets:
-                for letter in self.tokenizer.spelling(token):
+            if self.emphasis.parses_brackets:
+                for letter in self.tokenizer.id_to_token(token):
                     factor *= _OLD_FACTORS.get(letter, 1.0)
             if factor == 1:
                 row.append((token, weight))
@@ -118,25 +118,25 @@ class Chunker:
         return row[:CHUNK_TOKENS]
 
     def _chunk(self, row: list[tuple[int, float]]) -> Chunk:
-        begin, end = self.tokenizer.begin, self.tokenizer.end
+        begin, end = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
         spare = CHUNK_TOKENS - len(row)
-        filler = end if self.padding is None else self.padding
+        filler = end if self.pad_token_id is None else self.pad_token_id
         tokens = (begin, *(token for token, _ in row), end, *[filler] * spare)
         weights = (1.0, *(weight for _, weight in row), 1.0, *[1.0] * spare)
         return Chunk(tokens, weights)
 
 
 def split_at_commas(
-    tokens: Sequence[int], comma: int, backtrack: int = COMMA_BACKTRACK
+    token_ids: Sequence[int], comma_token_id: int, comma_backtrack: int = COMMA_BACKTRACK
 ) -> list[list[int]]:
     """Return the tokens in rows of at most 75, broken after a comma where one is near the end."""
     rows: list[list[int]] = []
-    rest = list(tokens)
+    rest = list(token_ids)
     while len(rest) > CHUNK_TOKENS:
         cut = CHUNK_TOKENS
-        if rest[cut] != comma:
-            nearest = max(0, CHUNK_TOKENS - backtrack)
-            near = [i for i in range(nearest, CHUNK_TOKENS) if rest[i] == comma]
+        if rest[cut] != comma_token_id:
+            nearest = max(0, CHUNK_TOKENS - comma_backtrack)
+            near = [i for i in range(nearest, CHUNK_TOKENS) if rest[i] == comma_token_id]
             cut = near[-1] + 1 if near else CHUNK_TOKENS
         rows.append(rest[:cut])
         rest = rest[cut:]

@@ -25,31 +25,31 @@ class Emphasis:
 
     Args:
         name: What the option says.
-        reads_brackets: Whether brackets and BREAK are marks; otherwise they are words.
-        weighs: Whether what the text encoder says of a token is multiplied with its weight.
-        keeps_mean: Whether the multiplied numbers are scaled back to the mean they had.
+        parses_brackets: Whether brackets and BREAK are marks; otherwise they are words.
+        applies_weights: Whether what the text encoder says of a token is multiplied with its weight.
+        restores_mean: Whether the multiplied numbers are scaled back to the mean they had.
     """
 
     name: str
-    reads_brackets: bool = True
-    weighs: bool = True
-    keeps_mean: bool = False
+    parses_brackets: bool = True
+    applies_weights: bool = True
+    restores_mean: bool = False
     aliases: tuple[str, ...] = ()
 
 
 EMPHASES: Registry[Emphasis] = Registry(
     "emphasis mode",
     [
-        Emphasis("None", reads_brackets=False, weighs=False),
-        Emphasis("Ignore", weighs=False),
-        Emphasis("Original", keeps_mean=True),
+        Emphasis("None", parses_brackets=False, applies_weights=False),
+        Emphasis("Ignore", applies_weights=False),
+        Emphasis("Original", restores_mean=True),
         Emphasis("No norm"),
     ],
 )
 
 
 @dataclass(frozen=True)
-class Weighted:
+class WeightedText:
     """A piece of text and how much it weighs."""
 
     text: str
@@ -63,7 +63,7 @@ class _Piece:
     ends_section: bool = False  # a BREAK stands behind it
 
 
-def sections(text: str) -> tuple[tuple[Weighted, ...], ...]:
+def parse_emphasis(text: str) -> tuple[tuple[WeightedText, ...], ...]:
     """Return the pieces of any text, in the sections that BREAK divides it into.
 
     Weights multiply when brackets nest; neighbours of the same weight are one piece. A bracket that is not closed
@@ -72,7 +72,7 @@ def sections(text: str) -> tuple[tuple[Weighted, ...], ...]:
     return _joined(_pieces(text))
 
 
-def breaks_within_brackets(text: str) -> bool:
+def has_break_in_brackets(text: str) -> bool:
     """Return whether a BREAK stands where A1111 1.10.1 takes it for a word: where brackets weigh it."""
     return any(piece.ends_section and piece.weight != 1 for piece in _pieces(text))
 
@@ -115,15 +115,15 @@ def _broken(text: str) -> list[_Piece]:
     ]
 
 
-def _joined(pieces: list[_Piece]) -> tuple[tuple[Weighted, ...], ...]:
+def _joined(pieces: list[_Piece]) -> tuple[tuple[WeightedText, ...], ...]:
     """Return the sections, neighbours of the same weight as one."""
-    done: list[list[Weighted]] = [[]]
+    done: list[list[WeightedText]] = [[]]
     for piece in pieces:
         section = done[-1]
         if section and section[-1].weight == piece.weight:
-            section[-1] = Weighted(section[-1].text + piece.text, piece.weight)
+            section[-1] = WeightedText(section[-1].text + piece.text, piece.weight)
         elif piece.text:
-            section.append(Weighted(piece.text, piece.weight))
+            section.append(WeightedText(piece.text, piece.weight))
         if piece.ends_section:
             done.append([])
     return tuple(tuple(section) for section in done)

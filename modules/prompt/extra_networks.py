@@ -26,7 +26,7 @@ class ExtraNetwork:
         return f"<{':'.join((self.kind, *self.args))}>"
 
 
-def extract(prompt: str) -> tuple[str, tuple[ExtraNetwork, ...]]:
+def extract_networks(prompt: str) -> tuple[str, tuple[ExtraNetwork, ...]]:
     """Return the prompt without its networks, and the networks in order."""
     found = [
         ExtraNetwork(match[1], tuple(match[2].split(":"))) for match in _NETWORK.finditer(prompt)

@@ -32,7 +32,7 @@ class ClipTokenizer:
         return _build(self._vocabulary)
 
     @functools.cached_property
-    def _marks(self) -> tuple[int, int, int]:
+    def _special_token_ids(self) -> tuple[int, int, int]:
         vocabulary = self._bpe.get_vocab()
         return vocabulary[_BEGIN], vocabulary[_END], vocabulary[",</w>"]
 
@@ -40,24 +40,24 @@ class ClipTokenizer:
         """Return the token numbers of the text, without begin and end marks."""
         return self._bpe.encode(text, add_special_tokens=False).ids
 
-    def spelling(self, token: int) -> str:
+    def id_to_token(self, token_id: int) -> str:
         """Return how the vocabulary spells a token."""
-        return str(self._bpe.id_to_token(token))
+        return str(self._bpe.id_to_token(token_id))
 
     @property
-    def begin(self) -> int:
+    def bos_token_id(self) -> int:
         """Return the mark that every chunk begins with."""
-        return self._marks[0]
+        return self._special_token_ids[0]
 
     @property
-    def end(self) -> int:
+    def eos_token_id(self) -> int:
         """Return the mark that ends a chunk's words."""
-        return self._marks[1]
+        return self._special_token_ids[1]
 
     @property
-    def comma(self) -> int:
+    def comma_token_id(self) -> int:
         """Return the token of a comma that ends a word."""
-        return self._marks[2]
+        return self._special_token_ids[2]
 
 
 def _build(vocabulary: Path) -> Tokenizer:

@@ -8,29 +8,29 @@ _TINY = 1e-300
 _DIGITS = 3e-16
 
 
-def beta_quantile(share: float, alpha: float, beta: float) -> float:
+def beta_quantile(probability: float, alpha: float, beta: float) -> float:
     """Return the value below which that share of a beta distribution lies, to about 12 digits.
 
     The distribution function is monotonous and cheap, so that it is inverted by halving the interval.
 
     Args:
-        share: 0 to 1.
+        probability: 0 to 1.
         alpha: First shape parameter, above 0.
         beta: Second shape parameter, above 0.
     """
-    if share <= 0 or share >= 1:
-        return min(max(share, 0.0), 1.0)
+    if probability <= 0 or probability >= 1:
+        return min(max(probability, 0.0), 1.0)
     low, high = 0.0, 1.0
     for _ in range(60):
         middle = (low + high) / 2
-        if beta_share(middle, alpha, beta) < share:
+        if beta_cdf(middle, alpha, beta) < probability:
             low = middle
         else:
             high = middle
     return (low + high) / 2
 
 
-def beta_share(value: float, alpha: float, beta: float) -> float:
+def beta_cdf(value: float, alpha: float, beta: float) -> float:
     """Return the share of a beta distribution below a value: the regularised incomplete beta function.
 
     By its continued fraction (Abramowitz and Stegun 26.5.8), on the side on which it converges fast.

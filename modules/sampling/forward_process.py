@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modules.core.errors import UserError
-from modules.sampling.noise_levels import NoiseLevels
+from modules.sampling.model_sigmas import ModelSigmas
 
 Tensor = Any  # a torch tensor or a numpy array: this floor does not know torch
 
@@ -22,11 +22,11 @@ class ForwardProcess:
     """The trained variances of a model, beta_1 to beta_T.
 
     Args:
-        levels: The model's trained noise levels.
+        model_sigmas: The model's trained noise levels.
     """
 
-    def __init__(self, levels: NoiseLevels) -> None:
-        self.alphas_cumprod: NDArray[np.float64] = 1 / (1 + levels.sigmas**2)
+    def __init__(self, model_sigmas: ModelSigmas) -> None:
+        self.alphas_cumprod: NDArray[np.float64] = 1 / (1 + model_sigmas.sigmas**2)
         before = np.concatenate([[1.0], self.alphas_cumprod[:-1]])
         self.betas: NDArray[np.float64] = 1 - self.alphas_cumprod / before
 
@@ -48,7 +48,7 @@ class ForwardProcess:
         left = self.alpha_bar(time)
         return left / (1 - left) if left < 1 else math.inf
 
-    def at_once(self, x0: Tensor, noise: Tensor, time: int) -> Tensor:
+    def q_sample(self, x0: Tensor, noise: Tensor, time: int) -> Tensor:
         """Return a draw of q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I).
 
         Args:

@@ -14,7 +14,7 @@ EMPTY_HEIGHT = 240
 def build_canvas(form: Form, name: str, kind: Literal["mask", "sketch"], **layout: Any) -> None:
     """Make the field of a picture where the page stands, with a brush.
 
-    The strokes are read as the form's extra `<name>_strokes`, a text for `images.strokes.read_strokes`.
+    The strokes are read as the form's extra `<name>_strokes`, a text for `images.strokes.parse_strokes`.
 
     Args:
         form: Its request holds the picture.

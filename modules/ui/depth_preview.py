@@ -79,7 +79,7 @@ def build_depth_preview(engine: Engine, form: Form, height: int) -> None:
             read = {name: values[form.components[name]] for name in ADJUSTMENTS}
             if read["depth_near"] <= read["depth_far"]:
                 raise UserError("Depth near is not larger than depth far.", "Move them apart.")
-            return DepthLevels.of(validate(DepthRequest, read)).over(depth), ""
+            return DepthLevels.from_request(validate(DepthRequest, read)).adjust_image(depth), ""
         except WebUIError as error:
             return None, notice("error", str(error))
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from modules.params.results import RecordedStep
 from modules.sampling.forward_process import ForwardProcess
-from modules.sampling.noise_levels import NoiseLevels
+from modules.sampling.model_sigmas import ModelSigmas
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -32,7 +32,7 @@ def trained_levels(sigmas: NDArray[np.float64]) -> Figure:
     """
     from plotly.subplots import make_subplots
 
-    process = ForwardProcess(NoiseLevels(1 / (1 + sigmas**2)))
+    process = ForwardProcess(ModelSigmas(1 / (1 + sigmas**2)))
     timesteps = np.arange(1, process.step_count + 1)
     alphas = process.alphas_cumprod
     figure = make_subplots(

@@ -13,12 +13,12 @@ from modules.core.errors import WebUIError
 from modules.engine.again import make_again
 from modules.engine.engine import Engine
 from modules.engine.job import Job
-from modules.images.animation import format_names
+from modules.images.animation import available_formats
 from modules.params.param import validate
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.results import Recording
 from modules.plan.plan import Plan
-from modules.sampling.noise_levels import NoiseLevels
+from modules.sampling.model_sigmas import ModelSigmas
 from modules.ui import plots, process_frames, process_words
 from modules.ui.events import QUIET
 from modules.ui.form import Form
@@ -220,7 +220,9 @@ def _build_plots(views: _Views) -> Figures:
 def _build_saver(frames: gr.State, message: gr.HTML) -> None:
     with gr.Row():
         what = gr.Dropdown(list(process_frames.ANIMATED), label="Animation of the", min_width=140)
-        kind = gr.Dropdown(format_names(), label="Format", min_width=100, elem_id="process_format")
+        kind = gr.Dropdown(
+            available_formats(), label="Format", min_width=100, elem_id="process_format"
+        )
         save = gr.Button("Make the animation", elem_id="process_animate", min_width=140)
     file = gr.File(label="Animation", interactive=False, visible=False, elem_id="process_animation")
 
@@ -324,7 +326,7 @@ def _figures(
 
 def _curves(engine: Engine, plan: Plan, recording: Recording) -> dict[str, list[float]]:
     """Return the sigmas of every schedule for the run's number of steps."""
-    levels = NoiseLevels(1 / (1 + recording.model_sigmas**2))
+    levels = ModelSigmas(1 / (1 + recording.model_sigmas**2))
     steps = plan.request.steps
     return {
         row.name: row.sigmas(steps, levels, plan.settings)

@@ -10,8 +10,8 @@ from modules.engine.words import prepared
 from modules.params.param import validate
 from modules.params.requests.base import GenerationRequest
 from modules.prompt.chunks import Chunker
-from modules.prompt.reading import count_tokens, read_negative, read_prompt
-from modules.prompt.schedule import Timeline
+from modules.prompt.schedule import StepTimeline
+from modules.prompt.sub_prompts import count_tokens, parse_negative_prompt, parse_prompt
 from modules.ui.events import QUIET, new_value
 from modules.ui.form import Form
 from modules.ui.output import build_buttons
@@ -64,12 +64,12 @@ def count(engine: Engine, name: str, text: str, styles: list[str], steps: float)
         request = prepared(request, named, engine.settings)
     except WebUIError:
         return '<span class="counter">?</span>'  # Generate says what is wrong
-    timeline = Timeline(request.steps)
+    timeline = StepTimeline(request.steps)
     if name == "prompt":
-        strands = read_prompt(request.prompt, timeline)
+        strands = parse_prompt(request.prompt, timeline)
     else:
-        strands = (read_negative(request.negative_prompt, timeline),)
-    tokens = count_tokens(strands, Chunker.of(engine.tokenizer, engine.settings))
+        strands = (parse_negative_prompt(request.negative_prompt, timeline),)
+    tokens = count_tokens(strands, Chunker.from_settings(engine.tokenizer, engine.settings))
     return _shown(tokens.tokens, tokens.limit)
 
 

@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from modules.images.metadata import exif_bytes, png_info
+from modules.images.metadata import make_exif_bytes, make_png_info
 
 URL = "/sdapi/v1/png-info"
 TEXT = "a cat\nNegative prompt: a dog\nSteps: 7, Sampler: Euler a, CFG scale: 7, Seed: 3, Size: 64x128, Odd key: 1"
@@ -21,7 +21,7 @@ def coded(format: str = "PNG", **options: object) -> str:
 
 
 def test_a_pictures_infotext_comes_as_text_items_and_pairs(client: TestClient):
-    answer = client.post(URL, json={"image": coded(pnginfo=png_info(TEXT))}).json()
+    answer = client.post(URL, json={"image": coded(pnginfo=make_png_info(TEXT))}).json()
     assert answer["info"] == TEXT
     assert answer["items"] == {}
     told = answer["parameters"]
@@ -31,7 +31,7 @@ def test_a_pictures_infotext_comes_as_text_items_and_pairs(client: TestClient):
 
 
 def test_a_jpegs_infotext_is_read_with_a_prefix_before_its_base64(client: TestClient):
-    image = f"data:image/jpeg;base64,{coded('JPEG', exif=exif_bytes(TEXT))}"
+    image = f"data:image/jpeg;base64,{coded('JPEG', exif=make_exif_bytes(TEXT))}"
     assert client.post(URL, json={"image": image}).json()["info"] == TEXT
 
 
@@ -39,7 +39,7 @@ def test_another_programs_object_is_told_as_an_infotext(client: TestClient):
     comment = json.dumps(
         {"steps": 28, "sampler": "k_euler", "seed": 1, "scale": 5, "width": 64, "height": 64}
     )
-    info = png_info("")
+    info = make_png_info("")
     info.add_text("Software", "NovelAI")
     info.add_text("Description", "a girl")
     info.add_text("Comment", comment)

@@ -15,7 +15,7 @@ from modules.models.manager import ModelManager
 from modules.models.model_plan import ModelPlan, plan_model
 from modules.models.predictions import remembered
 from modules.params.settings import Settings
-from modules.prompt.schedule import Timeline
+from modules.prompt.schedule import StepTimeline
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints import same, tiny_modules, tiny_weights, write_checkpoint
 from tests.backend.checkpoints_sd2 import tiny_sd2_weights, write_sd2
@@ -161,7 +161,7 @@ def test_a_remembered_prompt_is_that_of_its_clip_skip_and_steps(acquire):
     before = Settings(CLIP_stop_at_last_layers=2)
 
     def cond(steps: int, settings: Settings) -> Conditioning:
-        return model.steering("a [cat:dog:0.5]", "", Timeline(steps), settings).conds[0]
+        return model.steering("a [cat:dog:0.5]", "", StepTimeline(steps), settings).conds[0]
 
     last = cond(10, first)
     assert cond(10, first) is last
@@ -173,7 +173,7 @@ def test_a_remembered_prompt_is_that_of_its_clip_skip_and_steps(acquire):
 @torch.inference_mode()
 def test_a_prompt_becomes_its_parts_and_the_negative_prompt_one(acquire):
     model = acquire("a")
-    steering = model.steering("cat AND [cat|dog] :0.5", "cat AND cat", Timeline(4), Settings())
+    steering = model.steering("cat AND [cat|dog] :0.5", "cat AND cat", StepTimeline(4), Settings())
     cat, changing = steering.conds
     assert steering.weights == (1.0, 0.5)
     assert len(steering.uncond.variants) == 1
@@ -185,5 +185,5 @@ def test_a_prompt_becomes_its_parts_and_the_negative_prompt_one(acquire):
     ]
     assert torch.equal(changing.at(0), cat.at(0))
     assert steering.empty is None
-    padded = model.steering("cat", "", Timeline(4), Settings(pad_cond_uncond=True))
+    padded = model.steering("cat", "", StepTimeline(4), Settings(pad_cond_uncond=True))
     assert torch.equal(padded.empty, padded.uncond.at(0))

@@ -32,7 +32,7 @@ def _inference():
 
 def plain(text_encoder, chunker: Chunker, text: str) -> torch.Tensor:
     """Return what the text encoder says of each chunk, before any weight, [chunks, 77, hidden]."""
-    ids = torch.tensor([chunk.tokens for chunk in chunker.chunks(text)])
+    ids = torch.tensor([chunk.token_ids for chunk in chunker.split_into_chunks(text)])
     return text_encoder(input_ids=ids).last_hidden_state
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from modules.engine.engine import Engine
-from modules.images.mask import blurred
+from modules.images.inpaint.mask import blur_mask
 from modules.params.image import ImageField
 from modules.params.image_kinds import MASK
 from modules.params.requests.depth import DepthRequest
@@ -91,7 +91,7 @@ def red_share(pixels: np.ndarray) -> float:
 
 def outside(mask: Image.Image, blur: float = 4) -> np.ndarray:
     """Return which pixels lie outside the blurred mask."""
-    return np.asarray(blurred(mask, blur, blur)) == 0
+    return np.asarray(blur_mask(mask, blur, blur)) == 0
 
 
 def test_little_strength_keeps_the_picture_and_much_changes_it(engine: Engine, star: Image.Image):

@@ -16,11 +16,11 @@ from modules.backend.noise import ImageNoise
 from modules.backend.scheduler import SamplerScheduler, StepState
 from modules.core.errors import Cancelled
 from modules.params.requests.depth import DepthRequest
-from modules.sampling.course import Course
-from modules.sampling.part_way import Start
+from modules.sampling.protocol import DEFAULTS, ancestral_step
+from modules.sampling.run_sigmas import RunSigmas
+from modules.sampling.run_start import RunStart
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
-from modules.sampling.walk import DEFAULTS, ancestral_step
 from tests.backend.tiny import (
     Counting,
     conditioning,
@@ -41,10 +41,10 @@ def components() -> Components:
     return tiny_components()
 
 
-def start_of(name: str, strength: float) -> Start:
-    return Course(SAMPLERS.get(name), SCHEDULES.get("Karras"), STEPS, LEVELS, DEFAULTS).part_way(
-        strength
-    )
+def start_of(name: str, strength: float) -> RunStart:
+    return RunSigmas(
+        SAMPLERS.get(name), SCHEDULES.get("Karras"), STEPS, LEVELS, DEFAULTS
+    ).from_image(strength)
 
 
 def seeded() -> ImageNoise:

@@ -52,9 +52,9 @@ def assert_is_tiny(components, seed=0):
 def test_the_demo_checkpoint_loads_offline_and_denoises():
     components = load(DEMO, DEMO.with_suffix(".yaml"), FULL)
     bpe = ROOT / "configs" / "clip" / "bpe_simple_vocab_16e6.txt.gz"
-    (chunk,) = Chunker(ClipTokenizer(bpe)).chunks("a red circle")
+    (chunk,) = Chunker(ClipTokenizer(bpe)).split_into_chunks("a red circle")
     with torch.inference_mode():
-        text = components.text_encoder(torch.tensor([chunk.tokens])).last_hidden_state
+        text = components.text_encoder(torch.tensor([chunk.token_ids])).last_hidden_state
         x = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1))
         noise_pred = components.unet(x, torch.tensor(500), text).sample
         image = components.vae.decode(x / components.vae.config.scaling_factor).sample

@@ -18,8 +18,8 @@ from modules.backend.guidance import GuidedUNet
 from modules.backend.scheduler import SamplerScheduler, StepState
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings.sampling import SamplingSettings
-from modules.sampling.euler import restart_steps
 from modules.sampling.samplers import SAMPLERS
+from modules.sampling.solvers.euler import restart_steps
 from tests.backend.tiny import (
     Counting,
     conditioning,
@@ -272,7 +272,7 @@ def test_restart_is_heun_with_noise_wherever_it_goes_up():
 @torch.inference_mode()
 def test_a_run_from_a_picture_goes_where_its_start_says(row):
     """At nearly no strength the picture stays, at full strength it is gone."""
-    course = course_of(row.name, row.automatic, 10)
+    course = course_of(row.name, row.default_schedule, 10)
     quiet = lambda x, t: 0.1 * x  # noqa: E731 - a network that sees hardly any noise
     little, much = (
         walked(course, quiet, picture=PICTURE, strength=strength) for strength in (0.2, 1.0)
@@ -287,8 +287,8 @@ def test_dpm_adaptive_decides_through_the_stock_pipeline_how_many_steps_it_makes
     noise = noise_of([11, 12])
     scheduler = SamplerScheduler(
         course.sampler,
-        course.whole(),
-        course.levels,
+        course.from_noise(),
+        course.model_sigmas,
         noise,
         "epsilon",
         states.append,
@@ -315,8 +315,8 @@ def test_dpm_adaptive_repaints_a_picture_through_the_stock_pipeline():
     course = course_of("DPM adaptive", "Uniform", 20)
     scheduler = SamplerScheduler(
         course.sampler,
-        course.part_way(0.5),
-        course.levels,
+        course.from_image(0.5),
+        course.model_sigmas,
         noise,
         "epsilon",
         lambda state: None,
@@ -344,12 +344,12 @@ class Absent:
 )
 def test_no_step_looks_at_a_number_that_the_device_has_yet_to_compute(row):
     """On the device "meta" there are no numbers to look at: to ask for one raises."""
-    course = course_of(row.name, row.automatic, 4, SamplingSettings(s_churn=1, eta_ddim=1))
+    course = course_of(row.name, row.default_schedule, 4, SamplingSettings(s_churn=1, eta_ddim=1))
     for prediction_type in PREDICTIONS:
         scheduler = SamplerScheduler(
             row,
-            course.whole(),
-            course.levels,
+            course.from_noise(),
+            course.model_sigmas,
             Absent(),
             prediction_type,
             lambda state: None,

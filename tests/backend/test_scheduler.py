@@ -16,11 +16,11 @@ from modules.backend.loader import Components
 from modules.backend.scheduler import SamplerScheduler, StepState
 from modules.core.errors import Cancelled
 from modules.params.requests.txt2img import Txt2ImgRequest
-from modules.sampling.course import Course
-from modules.sampling.part_way import Start
+from modules.sampling.protocol import DEFAULTS, ancestral_step
+from modules.sampling.run_sigmas import RunSigmas
+from modules.sampling.run_start import RunStart
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
-from modules.sampling.walk import DEFAULTS, ancestral_step
 from tests.backend.tiny import (
     AsV,
     Counting,
@@ -41,8 +41,10 @@ def components() -> Components:
     return tiny_components()
 
 
-def start_of(name: str, steps: int = STEPS, schedule: str = "Karras") -> Start:
-    return Course(SAMPLERS.get(name), SCHEDULES.get(schedule), steps, LEVELS, DEFAULTS).whole()
+def start_of(name: str, steps: int = STEPS, schedule: str = "Karras") -> RunStart:
+    return RunSigmas(
+        SAMPLERS.get(name), SCHEDULES.get(schedule), steps, LEVELS, DEFAULTS
+    ).from_noise()
 
 
 def sigmas_of(name: str) -> list[float]:

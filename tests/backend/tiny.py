@@ -15,7 +15,7 @@ from modules.backend.loader import Components
 from modules.backend.noise import ImageNoise, NoiseOptions
 from modules.params.events import Progress
 from modules.plan.plan import ImagePlan
-from modules.sampling.noise_levels import NoiseLevels
+from modules.sampling.model_sigmas import ModelSigmas
 from tests.backend.checkpoints import tiny_modules
 
 
@@ -24,8 +24,8 @@ def sd1_alphas() -> Tensor:
     return torch.cumprod(1 - betas, dim=0)
 
 
-def sd1_levels() -> NoiseLevels:
-    return NoiseLevels(np.asarray(sd1_alphas()))
+def sd1_levels() -> ModelSigmas:
+    return ModelSigmas(np.asarray(sd1_alphas()))
 
 
 def tiny_components(prediction_type: str = "epsilon", seed: int = 0) -> Components:
@@ -91,7 +91,7 @@ class AsV(nn.Module):
     v = sqrt(alpha) epsilon - sqrt(1 - alpha) denoised.
     """
 
-    def __init__(self, unet: Any, levels: NoiseLevels) -> None:
+    def __init__(self, unet: Any, levels: ModelSigmas) -> None:
         super().__init__()
         self.unet = unet
         self.levels = levels

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from modules.backend.scheduler import SamplerScheduler, StepState
 from modules.params.settings.sampling import SamplingSettings
-from modules.sampling.course import Course
+from modules.sampling.protocol import DEFAULTS
+from modules.sampling.run_sigmas import RunSigmas
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
-from modules.sampling.walk import DEFAULTS
 from tests.backend.tiny import conditioning, sd1_levels, tiny_components
 
 Network = Callable[
@@ -56,13 +56,13 @@ class Drawn:
 
 def course_of(
     name: str, schedule: str, steps: int, settings: SamplingSettings = DEFAULTS
-) -> Course:
-    return Course(SAMPLERS.get(name), SCHEDULES.get(schedule), steps, LEVELS, settings)
+) -> RunSigmas:
+    return RunSigmas(SAMPLERS.get(name), SCHEDULES.get(schedule), steps, LEVELS, settings)
 
 
 @torch.inference_mode()
 def walked(
-    course: Course,
+    course: RunSigmas,
     network: Network = formula,
     prediction_type: str = "epsilon",
     picture: Tensor | None = None,
@@ -71,10 +71,10 @@ def walked(
 ) -> Tensor:
     """Return the final latents; with a picture, of a run that repaints it."""
     noise = Drawn()
-    start = course.whole() if picture is None else course.part_way(strength)
+    start = course.from_noise() if picture is None else course.from_image(strength)
     assert start is not None
     scheduler = SamplerScheduler(
-        course.sampler, start, course.levels, noise, prediction_type, on_step, course.settings
+        course.sampler, start, course.model_sigmas, noise, prediction_type, on_step, course.settings
     )
     if picture is None:
         x = noise() * scheduler.init_noise_sigma

@@ -17,10 +17,10 @@ from modules.params.requests.depth import DepthRequest
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings.sampling import SamplingSettings
-from modules.sampling.noise_levels import NoiseLevels
+from modules.sampling.model_sigmas import ModelSigmas
+from modules.sampling.protocol import NoiseSampler, SamplerGenerator, Tensor
 from modules.sampling.samplers import SAMPLERS, Sampler
 from modules.sampling.schedules import SCHEDULES, Schedule
-from modules.sampling.walk import Noise, Steps, Tensor
 from modules.ui import page
 from modules.ui.form import Form
 from modules.ui.tabs.img2img import MASK_SECTIONS
@@ -35,14 +35,16 @@ def client_of(engine: Engine) -> TestClient:
     return TestClient(app)
 
 
-def jump(x: Tensor, sigmas: Sequence[float], noise: Noise, settings: SamplingSettings) -> Steps:
+def jump(
+    x: Tensor, sigmas: Sequence[float], noise: NoiseSampler, settings: SamplingSettings
+) -> SamplerGenerator:
     """Jump to the prediction at once."""
     return (yield x, sigmas[0])
 
 
-def straight(steps: int, levels: NoiseLevels, settings: SamplingSettings) -> list[float]:
+def straight(steps: int, levels: ModelSigmas, settings: SamplingSettings) -> list[float]:
     """Return sigmas on a straight line."""
-    return [levels.largest * (steps - i) / steps for i in range(steps + 1)]
+    return [levels.sigma_max * (steps - i) / steps for i in range(steps + 1)]
 
 
 def test_a_sampler_is_a_generator_and_a_row(engine: Engine):

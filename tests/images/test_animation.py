@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from modules.core.errors import UserError
-from modules.images.animation import format_names, write_animation
+from modules.images.animation import available_formats, write_animation
 
 FRAMES = [Image.new("RGB", (32, 16), colour) for colour in ("black", "red", "white")]
 
@@ -30,8 +30,8 @@ def test_every_frame_is_in_the_file_and_the_last_one_stays_longest(tmp_path: Pat
 
 
 def test_a_film_is_offered_only_where_ffmpeg_is(tmp_path: Path):
-    assert ("MP4" in format_names()) == (shutil.which("ffmpeg") is not None)
-    if "MP4" in format_names():
+    assert ("MP4" in available_formats()) == (shutil.which("ffmpeg") is not None)
+    if "MP4" in available_formats():
         assert write_animation(FRAMES, "MP4", tmp_path / "film").stat().st_size > 0
     else:
         with pytest.raises(UserError, match="writes no 'MP4'"):

@@ -37,5 +37,5 @@ def test_pictures_stand_row_by_row_on_the_background():
 
 
 def test_a_grid_of_too_many_pixels_is_not_made(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(grid, "MOST_PIXELS", 100)
+    monkeypatch.setattr(grid, "MAX_PIXELS", 100)
     assert make_grid([Image.new("RGB", (8, 8))] * 2, 1, GridSettings()) is None

@@ -8,7 +8,12 @@ import pytest
 from PIL import Image
 
 from modules.core.errors import UserError
-from modules.images.metadata import decode_comment, exif_bytes, png_info, read_metadata
+from modules.images.metadata import (
+    decode_user_comment,
+    make_exif_bytes,
+    make_png_info,
+    read_metadata,
+)
 
 TEXT = 'a cat, ü 红 "x"\nNegative prompt: dog\nSteps: 20, Sampler: Euler a, Seed: 1'
 LATIN = "a cat\nSteps: 20, Sampler: Euler a, Seed: 1"
@@ -23,13 +28,13 @@ def saved(format: str, **options: Any) -> bytes:
 @pytest.mark.parametrize("format", ["JPEG", "WEBP", "AVIF", "PNG"])
 @pytest.mark.parametrize("text", [TEXT, LATIN])
 def test_what_exif_carries_is_read_again(format: str, text: str):
-    found = read_metadata(saved(format, exif=exif_bytes(text)))
+    found = read_metadata(saved(format, exif=make_exif_bytes(text)))
     assert (found.format, found.size, found.items["parameters"]) == (format, (16, 8), text)
 
 
 @pytest.mark.parametrize("text", [TEXT, LATIN])
 def test_what_a_png_carries_is_read_again(text: str):
-    assert read_metadata(saved("PNG", pnginfo=png_info(text))).items == {"parameters": text}
+    assert read_metadata(saved("PNG", pnginfo=make_png_info(text))).items == {"parameters": text}
 
 
 def test_a_compressed_chunk_behind_the_pixels_is_read():
@@ -44,7 +49,7 @@ def test_a_gifs_comment_is_its_infotext():
 
 
 def test_exif_comes_before_the_chunk_as_in_a1111():
-    data = saved("PNG", pnginfo=png_info("a dog"), exif=exif_bytes("a cat"))
+    data = saved("PNG", pnginfo=make_png_info("a dog"), exif=make_exif_bytes("a cat"))
     assert read_metadata(data).items["parameters"] == "a cat"
 
 
@@ -69,7 +74,7 @@ def test_comfyuis_texts_in_a_webp_are_read():
     ],
 )
 def test_a_comment_is_read_whichever_way_it_is_coded(comment: bytes | str):
-    assert decode_comment(comment) == TEXT
+    assert decode_user_comment(comment) == TEXT
 
 
 def test_a_picture_without_texts_has_none():
@@ -83,7 +88,7 @@ def test_a_picture_without_texts_has_none():
         (b"a cat", "The picture is no PNG, "),
         (saved("PNG")[:50], "The picture is damaged: "),
         (
-            saved("PNG", pnginfo=png_info("a")).replace(b"parameters\0a", b"parameters\0b"),
+            saved("PNG", pnginfo=make_png_info("a")).replace(b"parameters\0a", b"parameters\0b"),
             "The picture is no PNG, ",
         ),
     ],

@@ -7,10 +7,10 @@ from PIL import Image
 from modules.images.resize import (
     RESIZE_MODES,
     crop_and_resize,
-    extend,
+    extend_edges,
+    nearest_valid_size,
     resize_and_fill,
     stretch,
-    whole_cells,
 )
 
 
@@ -59,7 +59,7 @@ def test_resize_and_fill_draws_the_edges_out():
 
 def test_a_picture_is_extended_by_its_outermost_pixels():
     image = Image.fromarray(np.array([[10, 20], [30, 40]], dtype=np.uint8))
-    assert np.asarray(extend(image, (1, 0, 2, 1))).tolist() == [
+    assert np.asarray(extend_edges(image, (1, 0, 2, 1))).tolist() == [
         [10, 10, 20, 20, 20],
         [30, 30, 40, 40, 40],
         [30, 30, 40, 40, 40],
@@ -70,7 +70,7 @@ def test_a_picture_is_extended_by_its_outermost_pixels():
     ("asked", "made"), [((512, 512), (512, 512)), ((515, 517), (512, 520)), ((3, 70), (64, 72))]
 )
 def test_sizes_become_multiples_of_8(asked: tuple[int, int], made: tuple[int, int]):
-    assert whole_cells(*asked) == made
+    assert nearest_valid_size(*asked) == made
 
 
 def test_the_modes_have_the_numbers_of_a1111():

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from modules.core.errors import StorageError
-from modules.images.filename import Naming
-from modules.images.save import ImageStore, forget_older, read_infotext
+from modules.images.filename import FilenameTokens
+from modules.images.save import ImageStore, delete_older_files, read_infotext
 from modules.params.settings.saving import GridSettings, SavingSettings
 
 RED = Image.new("RGB", (16, 8), (255, 0, 0))
@@ -21,25 +21,25 @@ import resource, sys
 from pathlib import Path
 from PIL import Image
 from modules.core.errors import StorageError
-from modules.images.filename import Naming
+from modules.images.filename import FilenameTokens
 from modules.images.save import ImageStore
 resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
 noise = Image.effect_noise((400, 400), 100)
 try:
-    ImageStore(Path(sys.argv[1])).save(noise, "text", Naming("txt2img", 1))
+    ImageStore(Path(sys.argv[1])).save(noise, "text", FilenameTokens("txt2img", 1))
 except StorageError as error:
     print(error)
 """
 
 
 def test_the_first_picture_of_the_day_is_number_zero(tmp_path: Path):
-    path = ImageStore(tmp_path).save(RED, "text", Naming("txt2img", 42))
+    path = ImageStore(tmp_path).save(RED, "text", FilenameTokens("txt2img", 42))
     assert path.name == "00000-42.png"
     assert path.parent.parent == tmp_path / "txt2img-images"
 
 
 def test_a_saved_picture_is_the_picture(tmp_path: Path):
-    path = ImageStore(tmp_path).save(RED, "text", Naming("txt2img", 1))
+    path = ImageStore(tmp_path).save(RED, "text", FilenameTokens("txt2img", 1))
     with Image.open(path) as image:
         assert image.format == "PNG"
         assert image.size == RED.size
@@ -59,7 +59,7 @@ def test_a_saved_picture_is_the_picture(tmp_path: Path):
     ],
 )
 def test_the_infotext_comes_back_from_the_file(tmp_path: Path, text: str):
-    path = ImageStore(tmp_path).save(RED, text, Naming("txt2img", 1))
+    path = ImageStore(tmp_path).save(RED, text, FilenameTokens("txt2img", 1))
     assert read_infotext(path) == text
 
 
@@ -73,7 +73,7 @@ def test_concurrent_saves_never_overwrite_each_other(tmp_path: Path):
     colours = [Image.new("RGB", (4, 4), (number, 0, 0)) for number in range(40)]
     with ThreadPoolExecutor(8) as pool:
         futures = [
-            pool.submit(stores[number % 2].save, image, str(number), Naming("txt2img", 7))
+            pool.submit(stores[number % 2].save, image, str(number), FilenameTokens("txt2img", 7))
             for number, image in enumerate(colours)
         ]
     saved = [future.result() for future in futures]
@@ -86,16 +86,16 @@ def test_concurrent_saves_never_overwrite_each_other(tmp_path: Path):
 
 def test_a_foreign_file_with_the_next_name_is_kept(tmp_path: Path):
     store = ImageStore(tmp_path)
-    folder = store.save(RED, "first", Naming("txt2img", 7)).parent
+    folder = store.save(RED, "first", FilenameTokens("txt2img", 7)).parent
     (folder / "00001-7.png").mkdir()
-    path = store.save(RED, "second", Naming("txt2img", 7))
+    path = store.save(RED, "second", FilenameTokens("txt2img", 7))
     assert path.name == "00002-7.png"
 
 
 def test_a_folder_that_cannot_be_made_gets_a_sentence(tmp_path: Path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(StorageError) as caught:
-        ImageStore(tmp_path / "file").save(RED, "text", Naming("txt2img", 1))
+        ImageStore(tmp_path / "file").save(RED, "text", FilenameTokens("txt2img", 1))
     assert str(tmp_path / "file") in caught.value.message
     assert "--data-dir" in caught.value.hint
 
@@ -116,7 +116,7 @@ def test_a_full_disk_leaves_no_file_behind(tmp_path: Path, root: Path):
 @pytest.mark.parametrize(("ending", "form"), [("png", "PNG"), ("jpg", "JPEG"), ("webp", "WEBP")])
 def test_every_format_carries_the_infotext(tmp_path: Path, ending: str, form: str):
     settings = SavingSettings(samples_format=ending)
-    path = ImageStore(tmp_path).save(RED, "Größe, 日本", Naming("txt2img", 1), settings)
+    path = ImageStore(tmp_path).save(RED, "Größe, 日本", FilenameTokens("txt2img", 1), settings)
     assert path.name == f"00000-1.{ending}"
     with Image.open(path) as image:
         assert (image.format, image.size) == (form, RED.size)
@@ -130,7 +130,7 @@ def test_quality_decides_how_large_a_jpeg_is(tmp_path: Path):
         .save(
             noise,
             "",
-            Naming("txt2img", 1),
+            FilenameTokens("txt2img", 1),
             SavingSettings(samples_format="jpg", jpeg_quality=quality),
         )
         .stat()
@@ -143,7 +143,9 @@ def test_quality_decides_how_large_a_jpeg_is(tmp_path: Path):
 def test_a_webp_can_keep_every_pixel(tmp_path: Path):
     noise = Image.effect_noise((32, 32), 100).convert("RGB")
     settings = SavingSettings(samples_format="webp", webp_lossless=True)
-    with Image.open(ImageStore(tmp_path).save(noise, "", Naming("txt2img", 1), settings)) as image:
+    with Image.open(
+        ImageStore(tmp_path).save(noise, "", FilenameTokens("txt2img", 1), settings)
+    ) as image:
         assert image.tobytes() == noise.tobytes()
 
 
@@ -151,16 +153,20 @@ def test_what_a_format_cannot_hold_becomes_a_png(tmp_path: Path):
     wide = Image.new("L", (16384, 1))
     store = ImageStore(tmp_path)
     assert (
-        store.save(wide, "", Naming("txt2img", 1), SavingSettings(samples_format="webp")).suffix
+        store.save(
+            wide, "", FilenameTokens("txt2img", 1), SavingSettings(samples_format="webp")
+        ).suffix
         == ".png"
     )
-    long = store.save(RED, "x" * 40_000, Naming("txt2img", 1), SavingSettings(samples_format="jpg"))
+    long = store.save(
+        RED, "x" * 40_000, FilenameTokens("txt2img", 1), SavingSettings(samples_format="jpg")
+    )
     assert (long.suffix, len(read_infotext(long))) == (".png", 40_000)
 
 
 def test_the_infotext_can_be_left_out_and_stand_beside(tmp_path: Path):
     settings = SavingSettings(enable_pnginfo=False, save_txt=True)
-    path = ImageStore(tmp_path).save(RED, "Steps: 1", Naming("txt2img", 1), settings)
+    path = ImageStore(tmp_path).save(RED, "Steps: 1", FilenameTokens("txt2img", 1), settings)
     assert read_infotext(path) == ""
     assert path.with_suffix(".txt").read_text(encoding="utf-8") == "Steps: 1"
 
@@ -170,19 +176,23 @@ def test_a_name_without_a_number_is_never_taken_twice(tmp_path: Path):
         samples_filename_pattern="[seed]", save_images_add_number=False, save_to_dirs=False
     )
     names = [
-        ImageStore(tmp_path).save(RED, "", Naming("txt2img", 7), settings).name for _ in range(3)
+        ImageStore(tmp_path).save(RED, "", FilenameTokens("txt2img", 7), settings).name
+        for _ in range(3)
     ]
     assert names == ["7.png", "7-1.png", "7-2.png"]
 
 
 def test_a_pattern_of_nothing_leaves_the_number(tmp_path: Path):
     settings = SavingSettings(samples_filename_pattern="[none]", save_images_add_number=False)
-    assert ImageStore(tmp_path).save(RED, "", Naming("txt2img", 7), settings).name == "00000.png"
+    assert (
+        ImageStore(tmp_path).save(RED, "", FilenameTokens("txt2img", 7), settings).name
+        == "00000.png"
+    )
 
 
 def test_grids_are_counted_in_a_folder_of_their_own(tmp_path: Path):
     store, settings = ImageStore(tmp_path), SavingSettings(save_to_dirs=False)
-    naming = Naming("txt2img", 7, {"prompt": "a cat"})
+    naming = FilenameTokens("txt2img", 7, {"prompt": "a cat"})
     first = store.save_grid(RED, "text", naming, settings, GridSettings())
     second = store.save_grid(
         RED, "text", naming, settings, GridSettings(grid_extended_filename=True, grid_format="jpg")
@@ -198,5 +208,5 @@ def test_files_of_former_days_are_forgotten(tmp_path: Path):
     for path in (old, new):
         path.touch()
     os.utime(old, (0, 0))
-    forget_older(tmp_path, 3600)
+    delete_older_files(tmp_path, 3600)
     assert (old.exists(), new.exists()) == (False, True)

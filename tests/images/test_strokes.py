@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from modules.core.errors import UserError
-from modules.images.strokes import MOST_POINTS, read_strokes
+from modules.images.strokes import MAX_POINTS, parse_strokes
 
 SIZE = (64, 48)
 
@@ -20,11 +20,11 @@ def text_of(*strokes: dict[str, Any], size: tuple[int, int] = SIZE) -> str:
 
 
 def mask_of(*strokes: dict[str, Any]) -> np.ndarray:
-    return np.asarray(read_strokes(text_of(*strokes), SIZE).mask())
+    return np.asarray(parse_strokes(text_of(*strokes), SIZE).to_mask())
 
 
 def test_nothing_painted_is_an_empty_mask_of_the_pictures_size():
-    mask = read_strokes("", SIZE).mask()
+    mask = parse_strokes("", SIZE).to_mask()
     assert (mask.size, mask.mode, mask.getextrema()) == (SIZE, "L", (0, 0))
 
 
@@ -52,9 +52,9 @@ def test_the_eraser_takes_away_what_was_painted_before_it_and_not_after():
 def test_a_sketch_covers_the_picture_and_the_eraser_shows_it_again():
     picture = Image.new("RGB", SIZE, (0, 0, 255))
     red = {"radius": 6, "points": [20, 24, 44, 24], "colour": "#ff0000"}
-    painted = read_strokes(
+    painted = parse_strokes(
         text_of(red, {"radius": 6, "points": [44, 24], "erase": True}), SIZE
-    ).over(picture)
+    ).paint_over(picture)
     assert painted.getpixel((20, 24)) == (255, 0, 0)
     assert painted.getpixel((44, 24)) == painted.getpixel((2, 2)) == (0, 0, 255)
     assert picture.getpixel((20, 24)) == (0, 0, 255)
@@ -73,10 +73,10 @@ strokes = st.fixed_dictionaries(
 @given(st.lists(strokes, max_size=5))
 def test_the_same_strokes_give_the_same_mask_of_the_pictures_size(painted: list[dict[str, Any]]):
     text = text_of(*painted)
-    mask = read_strokes(text, SIZE).mask()
+    mask = parse_strokes(text, SIZE).to_mask()
     assert mask.size == SIZE
     assert set(mask.tobytes()) <= {0, 255}
-    assert mask.tobytes() == read_strokes(text, SIZE).mask().tobytes()
+    assert mask.tobytes() == parse_strokes(text, SIZE).to_mask().tobytes()
 
 
 BAD = [
@@ -96,7 +96,7 @@ BAD = [
     '{"size": [64, 48], "strokes": [{"radius": 1, "points": [1, 1], "colour": "red"}]}',
     '{"size": [64, 48], "strokes": [{"radius": 1, "points": [1, 1], "colour": ["#ff0000"]}]}',
     "[" * 100_000,
-    json.dumps({"size": SIZE, "strokes": [{"radius": 1, "points": [1.5] * 2 * (MOST_POINTS + 1)}]}),
+    json.dumps({"size": SIZE, "strokes": [{"radius": 1, "points": [1.5] * 2 * (MAX_POINTS + 1)}]}),
 ]
 
 
@@ -105,19 +105,19 @@ def test_what_is_no_stroke_is_refused_in_one_sentence(text: str):
     with pytest.raises(
         UserError, match=r"^The brush strokes cannot be read\. Clear it and paint again\.$"
     ):
-        read_strokes(text, SIZE)
+        parse_strokes(text, SIZE)
 
 
 def test_strokes_of_another_picture_are_refused_with_both_sizes():
     with pytest.raises(UserError, match="painted on a picture of 8x8, and this one is 64x48"):
-        read_strokes(text_of({"radius": 1, "points": [1, 1]}, size=(8, 8)), SIZE)
+        parse_strokes(text_of({"radius": 1, "points": [1, 1]}, size=(8, 8)), SIZE)
 
 
 def test_a_picture_of_another_size_matters_not_when_nothing_is_painted():
-    assert read_strokes(text_of(size=(8, 8)), SIZE).strokes == ()
+    assert parse_strokes(text_of(size=(8, 8)), SIZE).strokes == ()
 
 
 def test_strokes_that_would_take_minutes_to_paint_are_refused():
     endless = text_of({"radius": 5000, "points": [0, 0, 4000, 3000] * 1000}, size=(4000, 3000))
     with pytest.raises(UserError, match="too many for a picture of this size"):
-        read_strokes(endless, (4000, 3000))
+        parse_strokes(endless, (4000, 3000))

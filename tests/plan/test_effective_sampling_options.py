@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from modules.params.settings.sampling import SamplingSettings
-from modules.plan.effective_settings import HEARD_BY_SOME, heard
+from modules.plan.effective_settings import CONDITIONAL_OPTIONS, effective_options
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
 
@@ -14,19 +14,21 @@ def heard_by(
     sampler: str, schedule: str = "Uniform", from_noise: bool = True, **options
 ) -> set[str]:
     settings = SamplingSettings(**{**LOUD, **options})
-    return {*heard(SAMPLERS.get(sampler), SCHEDULES.get(schedule), settings, from_noise)}
+    return {
+        *effective_options(SAMPLERS.get(sampler), SCHEDULES.get(schedule), settings, from_noise)
+    }
 
 
 def test_options_that_some_run_hears_are_options():
-    assert set(SamplingSettings.model_fields) >= HEARD_BY_SOME
+    assert set(SamplingSettings.model_fields) >= CONDITIONAL_OPTIONS
     assert {
         "rho",
         "s_churn",
         "uni_pc_order",
         "beta_dist_alpha",
         "sgm_noise_multiplier",
-    } <= HEARD_BY_SOME
-    assert not {"randn_source", "tiling", "sd_noise_schedule"} & HEARD_BY_SOME, (
+    } <= CONDITIONAL_OPTIONS
+    assert not {"randn_source", "tiling", "sd_noise_schedule"} & CONDITIONAL_OPTIONS, (
         "every run hears them"
     )
 

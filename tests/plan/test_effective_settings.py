@@ -5,18 +5,18 @@ from typing import Any
 import pytest
 
 from modules.params.settings.guidance import GuidanceSettings
-from modules.plan.effective_settings import Pass, notes, without_effect
-from modules.prompt.schedule import Timeline
+from modules.plan.effective_settings import PassPrompts, ineffective_guidance_options, prompt_notes
+from modules.prompt.schedule import StepTimeline
 from modules.prompt.tokens import ClipTokenizer
 
-TEN = Timeline(10)
+TEN = StepTimeline(10)
 LONG = "cat " * 80
 
 
 def passes(
-    prompt: str, negative: str = "", cfg_scale: float = 7.0, timeline: Timeline = TEN
-) -> list[Pass]:
-    return [Pass(prompt, negative, timeline, cfg_scale)]
+    prompt: str, negative: str = "", cfg_scale: float = 7.0, timeline: StepTimeline = TEN
+) -> list[PassPrompts]:
+    return [PassPrompts(prompt, negative, timeline, cfg_scale)]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,9 @@ def test_an_option_of_prompts_counts_where_it_changes_what_is_encoded(
 ):
     settings = GuidanceSettings(**{option: value})
     for given in (passes(prompt), passes("", prompt)):
-        assert (option not in without_effect(settings, given, tokenizer)) is has_effect
+        assert (
+            option not in ineffective_guidance_options(settings, given, tokenizer)
+        ) is has_effect
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,9 @@ def test_an_option_of_prompts_counts_where_it_changes_what_is_encoded(
 def test_options_of_the_negative_prompt_count_where_it_is_used(
     tokenizer: ClipTokenizer, options: dict[str, Any], cfg_scale: float, idle: set[str]
 ):
-    found = without_effect(GuidanceSettings(**options), passes("a cat", "", cfg_scale), tokenizer)
+    found = ineffective_guidance_options(
+        GuidanceSettings(**options), passes("a cat", "", cfg_scale), tokenizer
+    )
     assert {name for name in found if name in options or name in idle} == idle
 
 
@@ -82,7 +86,7 @@ def test_padding_counts_where_prompts_differ_in_length(
     tokenizer: ClipTokenizer, prompt: str, negative: str, has_effect: bool
 ):
     for option in ("pad_cond_uncond", "pad_cond_uncond_v0"):
-        found = without_effect(
+        found = ineffective_guidance_options(
             GuidanceSettings(**{option: True}), passes(prompt, negative), tokenizer
         )
         assert (option not in found) is has_effect
@@ -90,23 +94,25 @@ def test_padding_counts_where_prompts_differ_in_length(
 
 def test_the_old_padding_comes_before_the_new(tokenizer: ClipTokenizer):
     both = GuidanceSettings(pad_cond_uncond=True, pad_cond_uncond_v0=True)
-    found = without_effect(both, passes(LONG), tokenizer)
+    found = ineffective_guidance_options(both, passes(LONG), tokenizer)
     assert found["pad_cond_uncond"] is False
     assert "pad_cond_uncond_v0" not in found
 
 
 def test_one_of_two_passes_is_enough(tokenizer: ClipTokenizer):
     settings = GuidanceSettings(use_old_scheduling=True)
-    second = passes("[a:b:0.5]", timeline=Timeline(10, before=10))
-    assert "use_old_scheduling" in without_effect(settings, passes("[a:b:0.5]"), tokenizer)
-    assert "use_old_scheduling" not in without_effect(
+    second = passes("[a:b:0.5]", timeline=StepTimeline(10, first_pass_steps=10))
+    assert "use_old_scheduling" in ineffective_guidance_options(
+        settings, passes("[a:b:0.5]"), tokenizer
+    )
+    assert "use_old_scheduling" not in ineffective_guidance_options(
         settings, passes("[a:b:0.5]") + second, tokenizer
     )
 
 
 def test_networks_are_told_once_each_as_not_found():
     given = passes("a <lora:ink:0.8> <hypernet:x>", "<lora:y:1>") + passes("a <lora:ink:0.8>")
-    assert notes(given) == (
+    assert prompt_notes(given) == (
         "There is no lora 'ink'; the picture is made without it.",
         "There is no hypernet 'x'; the picture is made without it.",
     )
@@ -114,6 +120,6 @@ def test_networks_are_told_once_each_as_not_found():
 
 def test_a_break_within_brackets_is_told_since_a1111_reads_a_word():
     told = ("BREAK within brackets begins a new chunk here; A1111 1.10 reads it as a word.",)
-    assert notes(passes("(a BREAK b:1.2)")) == told
-    assert notes(passes("a", "[a:(b BREAK c):0.5]")) == told
-    assert notes(passes("a BREAK (b:1.2) (c BREAK d:1.0)")) == ()
+    assert prompt_notes(passes("(a BREAK b:1.2)")) == told
+    assert prompt_notes(passes("a", "[a:(b BREAK c):0.5]")) == told
+    assert prompt_notes(passes("a BREAK (b:1.2) (c BREAK d:1.0)")) == ()

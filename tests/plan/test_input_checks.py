@@ -10,7 +10,7 @@ from modules.params.image_kinds import DEPTH, MASK
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
-from modules.plan.input_checks import look_over
+from modules.plan.input_checks import check_input_images
 
 PICTURE = ImageField.from_pil(Image.new("RGB", (64, 48), "red"))
 
@@ -26,17 +26,17 @@ def half(size: tuple[int, int] = (64, 48)) -> ImageField:
 
 
 def painted(**fields: object) -> tuple[str, ...]:
-    return look_over(Img2ImgRequest(**{"init_image": PICTURE, **fields}))
+    return check_input_images(Img2ImgRequest(**{"init_image": PICTURE, **fields}))
 
 
 def test_nothing_is_to_be_said_of_ordinary_requests():
-    assert look_over(Txt2ImgRequest()) == painted() == painted(mask=half()) == ()
+    assert check_input_images(Txt2ImgRequest()) == painted() == painted(mask=half()) == ()
 
 
 @pytest.mark.parametrize("request_type", [Img2ImgRequest, DepthRequest])
 def test_a_picture_is_needed(request_type):
     with pytest.raises(NotFound, match=r"There is no picture to repaint\. Give one\."):
-        look_over(request_type())
+        check_input_images(request_type())
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_sides_that_leave_nothing_of_the_picture_are_refused():
 def test_an_even_depth_map_is_refused():
     even = ImageField.from_pil(Image.new("L", (64, 48), 90), DEPTH)
     with pytest.raises(UserError, match="The depth map is one even grey"):
-        look_over(DepthRequest(init_image=PICTURE, depth_map=even))
+        check_input_images(DepthRequest(init_image=PICTURE, depth_map=even))
 
 
 def test_a_depth_map_of_another_size_is_remarked_on():
@@ -88,11 +88,11 @@ def test_a_depth_map_of_another_size_is_remarked_on():
         Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)), DEPTH
     )
     said = "The depth map is 16x16 and the picture 64x48; both were cut to the size of the result."
-    assert look_over(DepthRequest(init_image=PICTURE, depth_map=ramp)) == (said,)
+    assert check_input_images(DepthRequest(init_image=PICTURE, depth_map=ramp)) == (said,)
 
 
 def test_near_lies_beyond_far():
     with pytest.raises(
         UserError, match=r"Depth near is 0\.3 and depth far 0\.5; near must be the larger"
     ):
-        look_over(DepthRequest(init_image=PICTURE, depth_near=0.3, depth_far=0.5))
+        check_input_images(DepthRequest(init_image=PICTURE, depth_near=0.3, depth_far=0.5))

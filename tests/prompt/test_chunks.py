@@ -20,43 +20,46 @@ def chunker(tokenizer: ClipTokenizer) -> Chunker:
 
 def words(chunker: Chunker, text: str) -> list[list[int]]:
     """Return the tokens between the marks, chunk by chunk."""
-    return [[t for t in chunk.tokens if t not in (BEGIN, END)] for chunk in chunker.chunks(text)]
+    return [
+        [t for t in chunk.token_ids if t not in (BEGIN, END)]
+        for chunk in chunker.split_into_chunks(text)
+    ]
 
 
 @settings(max_examples=150, deadline=None)
 @given(text=st.one_of(st.text(max_size=400), MARKS), name=st.sampled_from(EMPHASES.names()))
 def test_any_text_gives_whole_chunks(tokenizer: ClipTokenizer, text: str, name: str):
-    chunks = Chunker(tokenizer, EMPHASES.get(name)).chunks(text)
+    chunks = Chunker(tokenizer, EMPHASES.get(name)).split_into_chunks(text)
     assert chunks
-    assert all(len(one.tokens) == len(one.weights) == CHUNK_TOKENS + 2 for one in chunks)
-    assert all(one.tokens[0] == BEGIN and one.tokens[-1] == END for one in chunks)
+    assert all(len(one.token_ids) == len(one.weights) == CHUNK_TOKENS + 2 for one in chunks)
+    assert all(one.token_ids[0] == BEGIN and one.token_ids[-1] == END for one in chunks)
 
 
 def test_an_empty_prompt_is_one_chunk_of_marks(chunker: Chunker):
-    (chunk,) = chunker.chunks("")
-    assert chunk.tokens == (BEGIN, *[END] * 76)
+    (chunk,) = chunker.split_into_chunks("")
+    assert chunk.token_ids == (BEGIN, *[END] * 76)
     assert set(chunk.weights) == {1.0}
 
 
 def test_a_short_prompt_is_padded_with_end_marks(chunker: Chunker):
-    (chunk,) = chunker.chunks("a cat")
-    assert chunk.tokens == (BEGIN, 320, CAT, *[END] * 74)
+    (chunk,) = chunker.split_into_chunks("a cat")
+    assert chunk.token_ids == (BEGIN, 320, CAT, *[END] * 74)
 
 
 def test_sd_2_pads_with_zeros_behind_the_end_mark(tokenizer: ClipTokenizer):
-    (chunk,) = Chunker(tokenizer, padding=0).chunks("a cat")
-    assert chunk.tokens == (BEGIN, 320, CAT, END, *[0] * 73)
+    (chunk,) = Chunker(tokenizer, pad_token_id=0).split_into_chunks("a cat")
+    assert chunk.token_ids == (BEGIN, 320, CAT, END, *[0] * 73)
 
 
 def test_each_token_has_the_weight_of_its_piece(chunker: Chunker):
-    (chunk,) = chunker.chunks("a (cat:1.5) cat")
-    assert chunk.tokens[:4] == (BEGIN, 320, CAT, CAT)
+    (chunk,) = chunker.split_into_chunks("a (cat:1.5) cat")
+    assert chunk.token_ids[:4] == (BEGIN, 320, CAT, CAT)
     assert chunk.weights == (1.0, 1.0, 1.5, *[1.0] * 74)
 
 
 def test_brackets_are_words_where_emphasis_is_off(tokenizer: ClipTokenizer):
-    (chunk,) = Chunker(tokenizer, EMPHASES.get("None")).chunks("(cat) BREAK")
-    assert chunk.tokens[1:5] == (263, CAT, 264, tokenizer.encode("BREAK")[0])
+    (chunk,) = Chunker(tokenizer, EMPHASES.get("None")).split_into_chunks("(cat) BREAK")
+    assert chunk.token_ids[1:5] == (263, CAT, 264, tokenizer.encode("BREAK")[0])
     assert set(chunk.weights) == {1.0}
 
 
@@ -69,9 +72,9 @@ def test_break_fills_the_rest_of_the_chunk(chunker: Chunker):
 
 
 def test_a_chunk_that_is_broken_at_a_comma_keeps_weights_with_their_tokens(chunker: Chunker):
-    first, second = chunker.chunks("cat " * 60 + ", (" + "cat " * 20 + ":1.5)")
-    assert first.tokens[61] == COMMA
-    assert first.tokens[62:] == (END,) * 15
+    first, second = chunker.split_into_chunks("cat " * 60 + ", (" + "cat " * 20 + ":1.5)")
+    assert first.token_ids[61] == COMMA
+    assert first.token_ids[62:] == (END,) * 15
     assert set(first.weights) == {1.0}
     assert second.weights == (1.0, *[1.5] * 20, *[1.0] * 56)
 
@@ -79,7 +82,8 @@ def test_a_chunk_that_is_broken_at_a_comma_keeps_weights_with_their_tokens(chunk
 def test_how_far_back_a_chunk_may_end_is_an_option(tokenizer: ClipTokenizer):
     text = "cat " * 60 + ", " + "cat " * 20
     lengths = [
-        [len(w) for w in words(Chunker(tokenizer, backtrack=n), text)] for n in (0, 14, 15, 74)
+        [len(w) for w in words(Chunker(tokenizer, comma_backtrack=n), text)]
+        for n in (0, 14, 15, 74)
     ]
     assert lengths == [[75, 6], [75, 6], [61, 20], [61, 20]]
 
@@ -97,7 +101,7 @@ def test_how_far_back_a_chunk_may_end_is_an_option(tokenizer: ClipTokenizer):
     ],
 )
 def test_the_count_tells_tokens_and_room(chunker: Chunker, text: str, count: TokenCount):
-    assert chunker.count(text) == count
+    assert chunker.count_tokens(text) == count
 
 
 def test_seventy_five_tokens_fit_one_row():
@@ -151,8 +155,8 @@ def test_no_token_is_lost_in_a_long_prompt():
 def test_the_first_way_of_emphasis_weighs_by_brackets_alone_and_knows_one_chunk(
     tokenizer: ClipTokenizer, text: str, tokens: list[int], weights: list[float]
 ):
-    (chunk,) = Chunker(tokenizer, old=True).chunks(text)
-    assert list(chunk.tokens[1 : len(tokens) + 1]) == tokens
+    (chunk,) = Chunker(tokenizer, old_emphasis=True).split_into_chunks(text)
+    assert list(chunk.token_ids[1 : len(tokens) + 1]) == tokens
     assert list(chunk.weights[1 : len(tokens) + 1]) == pytest.approx(weights)
 
 
@@ -160,6 +164,6 @@ def test_the_first_way_of_emphasis_takes_brackets_for_words_where_emphasis_is_of
     tokenizer: ClipTokenizer,
 ):
     off = EMPHASES.get("None")
-    assert Chunker(tokenizer, off, old=True).chunks("(cat)") == Chunker(tokenizer, off).chunks(
-        "(cat)"
-    )
+    assert Chunker(tokenizer, off, old_emphasis=True).split_into_chunks("(cat)") == Chunker(
+        tokenizer, off
+    ).split_into_chunks("(cat)")

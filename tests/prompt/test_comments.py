@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from modules.prompt.comments import strip_comments
+from modules.prompt.sub_prompts import strip_comments
 from tests.prompt.goldens import goldens
 
 

@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modules.prompt.emphasis import sections
+from modules.prompt.emphasis import parse_emphasis
 from tests.prompt.goldens import goldens
 from tests.prompt.test_grammar import MARKS
 
 
 @pytest.mark.parametrize(("text", "expected"), goldens("emphasis"))
 def test_brackets_become_weights(text: str, expected: list[list[list[object]]]):
-    read = sections(text)
+    read = parse_emphasis(text)
     assert [[piece.text for piece in section] for section in read] == [
         [piece[0] for piece in section] for section in expected
     ]
@@ -21,14 +21,14 @@ def test_brackets_become_weights(text: str, expected: list[list[list[object]]]):
 
 
 def test_weights_multiply_when_brackets_nest():
-    ((outer, inner),) = sections("(a (b:1.5):2)")
+    ((outer, inner),) = parse_emphasis("(a (b:1.5):2)")
     assert (outer.weight, inner.weight) == (2, 3)
 
 
 @settings(max_examples=300, deadline=None)
 @given(text=st.one_of(st.text(max_size=200), MARKS))
 def test_no_text_raises(text: str):
-    assert sections(text)
+    assert parse_emphasis(text)
 
 
 @settings(max_examples=100, deadline=None)
@@ -38,6 +38,6 @@ def test_no_text_raises(text: str):
     )
 )
 def test_a_text_without_marks_is_one_piece(text: str):
-    assert [[(piece.text, piece.weight) for piece in section] for section in sections(text)] == [
-        [(text, 1.0)] if text else []
-    ]
+    assert [
+        [(piece.text, piece.weight) for piece in section] for section in parse_emphasis(text)
+    ] == [[(text, 1.0)] if text else []]

@@ -4,38 +4,38 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modules.prompt.schedule import Timeline, index_at, spans
+from modules.prompt.schedule import StepTimeline, active_text_index, schedule_texts
 from tests.prompt.goldens import goldens
 from tests.prompt.test_grammar import MARKS
 
 
-def told(text: str, timeline: Timeline) -> list[list[object]]:
-    return [[span.until, span.text] for span in spans(text, timeline)]
+def told(text: str, timeline: StepTimeline) -> list[list[object]]:
+    return [[span.until, span.text] for span in schedule_texts(text, timeline)]
 
 
 @pytest.mark.parametrize(("text", "expected"), goldens("spans in 10 steps"))
 def test_a_prompt_changes_at_the_steps_it_names(text: str, expected: list[list[object]]):
-    assert told(text, Timeline(10)) == expected
+    assert told(text, StepTimeline(10)) == expected
 
 
 @pytest.mark.parametrize(("text", "expected"), goldens("spans of a hires pass of 8 steps after 10"))
 def test_the_hires_pass_counts_on_from_the_first(text: str, expected: list[list[object]]):
-    assert told(text, Timeline(8, before=10)) == expected
+    assert told(text, StepTimeline(8, first_pass_steps=10)) == expected
 
 
 @pytest.mark.parametrize(("text", "expected"), goldens("spans in 10 steps by the old rules"))
 def test_the_old_rules_take_numbers_below_1_for_fractions(text: str, expected: list[list[object]]):
-    assert told(text, Timeline(10, old=True)) == expected
-    assert told(text, Timeline(8, before=10, old=True)) == expected
+    assert told(text, StepTimeline(10, old_scheduling=True)) == expected
+    assert told(text, StepTimeline(8, first_pass_steps=10, old_scheduling=True)) == expected
 
 
 def test_the_first_text_lasts_one_evaluation_longer_than_it_says():
     ends = [5, 10]
-    assert [index_at(ends, call) for call in range(10)] == [0] * 6 + [1] * 4
+    assert [active_text_index(ends, call) for call in range(10)] == [0] * 6 + [1] * 4
 
 
 def test_past_the_end_it_is_the_first_text_again():
-    assert index_at([5, 10], 11) == 0
+    assert active_text_index([5, 10], 11) == 0
 
 
 @settings(max_examples=300, deadline=None)
@@ -48,8 +48,8 @@ def test_past_the_end_it_is_the_first_text_again():
 def test_no_text_raises_and_the_spans_end_with_the_run(
     text: str, steps: int, before: int | None, old: bool
 ):
-    timeline = Timeline(steps, before, old)
-    ends = [span.until for span in spans(text, timeline)]
+    timeline = StepTimeline(steps, before, old)
+    ends = [span.until for span in schedule_texts(text, timeline)]
     assert ends == sorted(set(ends))
     assert ends[-1] == timeline.length
     assert ends[0] >= 1
@@ -57,8 +57,8 @@ def test_no_text_raises_and_the_spans_end_with_the_run(
 
 @pytest.mark.parametrize("when", ["9" * 400, "-" + "9" * 400, "1e999", "-1e999", "0.0"])
 def test_a_number_out_of_all_bounds_is_a_step_within_them(when: str):
-    assert [span.until for span in spans(f"[a:b:{when}]", Timeline(10))] == [10]
+    assert [span.until for span in schedule_texts(f"[a:b:{when}]", StepTimeline(10))] == [10]
 
 
 def test_edits_may_stand_deep_within_each_other():
-    assert told("[" * 400 + "a" + ":b:1]" * 400, Timeline(2)) == [[1, "a"], [2, "b"]]
+    assert told("[" * 400 + "a" + ":b:1]" * 400, StepTimeline(2)) == [[1, "a"], [2, "b"]]

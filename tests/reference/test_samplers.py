@@ -15,9 +15,9 @@ from torch import Tensor
 
 from modules.backend.loader import load
 from modules.params.settings.sampling import SamplingSettings
+from modules.sampling.protocol import DEFAULTS
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
-from modules.sampling.walk import DEFAULTS
 from tests.backend.checkpoints import tiny_description, tiny_weights
 from tests.backend.tiny import sd1_alphas
 from tests.backend.walks import LEVELS, Drawn, Network, course_of, formula, tiny_network, walked
@@ -89,7 +89,7 @@ def theirs(
     if "noise_sampler" in inspect.signature(run).parameters:
         named["noise_sampler"] = noise.between
     if name in ("DPM fast", "DPM adaptive"):
-        named |= {"sigma_min": LEVELS.smallest, "sigma_max": LEVELS.largest}
+        named |= {"sigma_min": LEVELS.sigma_min, "sigma_max": LEVELS.sigma_max}
         if name == "DPM fast":
             named["n"] = len(sigmas) - 1
         return run(denoiser, x, **named)
@@ -114,9 +114,9 @@ def test_a_sampler_agrees_with_k_diffusion_on_every_schedule(
 def test_a_sampler_agrees_with_k_diffusion_on_a_real_network(
     original: Callable[[str], Any], k: Any, name: str
 ):
-    prediction_type = "v_prediction" if SAMPLERS.get(name).calls_per_step == 2 else "epsilon"
+    prediction_type = "v_prediction" if SAMPLERS.get(name).evaluations_per_step == 2 else "epsilon"
     network = tiny_network(prediction_type)
-    course = course_of(name, SAMPLERS.get(name).automatic, 4)
+    course = course_of(name, SAMPLERS.get(name).default_schedule, 4)
     denoiser = denoiser_of(original, network, prediction_type)
     agree(
         walked(course, network, prediction_type),
@@ -219,7 +219,7 @@ def test_the_motion_is_asked_for_between_the_same_levels(
 ):
     course, asked, ours = course_of(name, "Exponential", STEPS), Drawn(), Drawn()
     theirs(k, denoiser_of(original, formula, "epsilon"), name, course.sigmas(STEPS), asked)
-    walk = course.sampler.run(torch.zeros(1), course.whole().sigmas, ours, DEFAULTS)
+    walk = course.sampler.run(torch.zeros(1), course.from_noise().sigmas, ours, DEFAULTS)
     x, _ = next(walk)
     with pytest.raises(StopIteration):
         while True:

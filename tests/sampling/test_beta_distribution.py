@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modules.sampling.beta_distribution import beta_quantile, beta_share
+from modules.sampling.beta_distribution import beta_cdf, beta_quantile
 
 SHARES = [0.001, 0.1, 0.5, 0.77, 0.999]
 
@@ -24,8 +24,8 @@ def test_quantiles_with_a_closed_form_are_met(share: float):
 @settings(max_examples=60, deadline=None)
 @given(value=st.floats(1e-4, 1 - 1e-4), alpha=st.floats(0.05, 5), beta=st.floats(0.05, 5))
 def test_the_quantile_is_the_inverse_of_the_share(value: float, alpha: float, beta: float):
-    share = beta_share(value, alpha, beta)
-    assert beta_share(beta_quantile(share, alpha, beta), alpha, beta) == pytest.approx(
+    share = beta_cdf(value, alpha, beta)
+    assert beta_cdf(beta_quantile(share, alpha, beta), alpha, beta) == pytest.approx(
         share, rel=1e-9, abs=1e-12
     )
 

@@ -7,7 +7,7 @@ import pytest
 
 from modules.core.errors import UserError
 from modules.sampling.forward_process import ForwardProcess
-from tests.sampling.levels import sd1_levels
+from tests.sampling.toy_models import sd1_levels
 
 SAMPLES = 40_000
 X0 = 1.5  # every sample begins here, so that mean and variance are the distribution's own
@@ -43,7 +43,7 @@ def test_the_chain_and_the_closed_form_have_the_same_mean_and_variance(
     process: ForwardProcess, draw, time: int
 ):
     *_, walked = process.chain(np.full(SAMPLES, X0), draw, time)
-    at_once = process.at_once(np.full(SAMPLES, X0), draw(), time)
+    at_once = process.q_sample(np.full(SAMPLES, X0), draw(), time)
     mean, variance = X0 * math.sqrt(process.alpha_bar(time)), 1 - process.alpha_bar(time)
     error = 4 * math.sqrt(variance / SAMPLES)  # four standard errors of a mean
     spread = 4 * variance * math.sqrt(2 / SAMPLES)  # and of a variance
@@ -53,14 +53,14 @@ def test_the_chain_and_the_closed_form_have_the_same_mean_and_variance(
 
 
 def test_at_the_end_nothing_but_unit_noise_is_left(process: ForwardProcess, draw):
-    drawn = process.at_once(np.full(SAMPLES, X0), draw(), 1000)
+    drawn = process.q_sample(np.full(SAMPLES, X0), draw(), 1000)
     assert abs(drawn.mean()) < X0 * math.sqrt(process.alpha_bar(1000)) + 4 / math.sqrt(SAMPLES)
     assert drawn.var() == pytest.approx(1, abs=0.03)
 
 
 def test_at_time_0_the_picture_is_untouched(process: ForwardProcess, draw):
     x0 = draw()
-    assert np.array_equal(process.at_once(x0, draw(), 0), x0)
+    assert np.array_equal(process.q_sample(x0, draw(), 0), x0)
     assert list(process.chain(x0, draw, 0)) == []
 
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from modules.params.settings.sampling import SamplingSettings
-from modules.sampling.course import Course
-from modules.sampling.dpmpp import dpmpp_2m
-from modules.sampling.euler import euler, euler_ancestral, restart_steps
-from modules.sampling.part_way import K_DIFFUSION, TIMESTEPS
+from modules.sampling.protocol import DEFAULTS, SamplerFn, ZeroNoise, ancestral_step, visited_sigmas
+from modules.sampling.run_sigmas import RunSigmas
+from modules.sampling.run_start import K_DIFFUSION, TIMESTEP
 from modules.sampling.samplers import SAMPLERS, Sampler
 from modules.sampling.schedules import SCHEDULES, karras_between
-from modules.sampling.walk import DEFAULTS, SamplerFn, Silence, ancestral_step, visited_levels
-from tests.sampling.levels import Gaussian, drive, sd1_levels
+from modules.sampling.solvers.dpmpp import dpmpp_2m
+from modules.sampling.solvers.euler import euler, euler_ancestral, restart_steps
+from tests.sampling.toy_models import Gaussian, drive, sd1_levels
 
 DATA = Gaussian(mean=0.3, spread=0.7)
 STARTS = np.array([-21.0, -3.0, 0.5, 14.0])
@@ -29,14 +29,14 @@ def karras(steps: int) -> list[float]:
     return SCHEDULES.get("Karras").sigmas(steps, sd1_levels(), DEFAULTS)
 
 
-def course_of(row: Sampler, steps: int, **options) -> Course:
-    return Course(
-        row, SCHEDULES.get(row.automatic), steps, sd1_levels(), SamplingSettings(**options)
+def course_of(row: Sampler, steps: int, **options) -> RunSigmas:
+    return RunSigmas(
+        row, SCHEDULES.get(row.default_schedule), steps, sd1_levels(), SamplingSettings(**options)
     )
 
 
 def answer(row: Sampler, value: float) -> float | tuple[float, float]:
-    return (value, value) if row.needs_unguided else value
+    return (value, value) if row.needs_uncond else value
 
 
 def error_of(run: SamplerFn, steps: int, settings: SamplingSettings = DEFAULTS) -> float:
@@ -44,7 +44,7 @@ def error_of(run: SamplerFn, steps: int, settings: SamplingSettings = DEFAULTS) 
     sigmas = karras(steps)[:-1]
     exact = DATA.walked(STARTS, sigmas[0], sigmas[-1])
     return float(
-        np.abs(drive(run, STARTS, sigmas, DATA.denoised, Silence(), settings) - exact).max()
+        np.abs(drive(run, STARTS, sigmas, DATA.denoised, ZeroNoise(), settings) - exact).max()
     )
 
 
@@ -90,11 +90,11 @@ def test_dpmpp_2m_follows_the_published_recursion():
 
 @pytest.mark.parametrize(
     "row",
-    [row for row in COUNTED if row.kind is K_DIFFUSION and not row.own_levels],
+    [row for row in COUNTED if row.family is K_DIFFUSION and not row.adapt_start],
     ids=lambda row: row.name,
 )
 def test_a_walk_to_zero_ends_on_the_prediction(row: Sampler):
-    result = drive(row.run, 9.0, [14.0, 2.0, 0.0], lambda x, sigma: 1.25, Silence())
+    result = drive(row.run, 9.0, [14.0, 2.0, 0.0], lambda x, sigma: 1.25, ZeroNoise())
     assert result == pytest.approx(1.25, abs=0.6 if row.name == "LMS" else 1e-9)
 
 
@@ -154,11 +154,11 @@ def test_a_third_former_prediction_brings_dpmpp_3m_sde_nearer():
 @pytest.mark.parametrize("name", ["DPM fast", "UniPC", "DPM adaptive"])
 def test_a_sampler_with_levels_of_its_own_is_near_the_exact_walk(name: str):
     row = SAMPLERS.get(name)
-    start = course_of(row, 30).whole()
+    start = course_of(row, 30).from_noise()
     result = drive(
-        row.run, STARTS, start.sigmas, DATA.denoised, Silence(), SamplingSettings(eta_ancestral=0)
+        row.run, STARTS, start.sigmas, DATA.denoised, ZeroNoise(), SamplingSettings(eta_ancestral=0)
     )
-    if row.kind is TIMESTEPS:
+    if row.family is TIMESTEP:
         result = result * math.hypot(1, start.sigmas[-1])
     exact = DATA.walked(STARTS, start.sigmas[0], start.sigmas[-1])
     assert np.abs(result - exact).max() < 0.05
@@ -192,7 +192,11 @@ def test_a_sampler_with_levels_of_its_own_is_near_the_exact_walk(name: str):
 def test_a_run_asks_the_network_as_often_as_in_a1111(name: str, steps: int, calls: int):
     row = SAMPLERS.get(name)
     assert (
-        len(visited_levels(row.run, course_of(row, steps).whole().sigmas, reply=answer(row, 0.0)))
+        len(
+            visited_sigmas(
+                row.run, course_of(row, steps).from_noise().sigmas, denoised=answer(row, 0.0)
+            )
+        )
         == calls
     )
 
@@ -206,8 +210,10 @@ def test_the_dry_run_visits_what_the_run_visits(row: Sampler):
         seen.append(sigma)
         return answer(row, 0.1 * x)
 
-    drive(row.run, 3.0, course.whole().sigmas, denoiser, Fresh(), course.settings)
-    assert seen == visited_levels(row.run, course.whole().sigmas, course.settings, answer(row, 0.0))
+    drive(row.run, 3.0, course.from_noise().sigmas, denoiser, Fresh(), course.settings)
+    assert seen == visited_sigmas(
+        row.run, course.from_noise().sigmas, course.settings, answer(row, 0.0)
+    )
 
 
 class Fresh:
@@ -233,7 +239,7 @@ def test_a_sampler_listens_to_the_options_that_it_names_and_to_no_other(row: Sam
         x = drive(
             row.run,
             3.0,
-            course.whole().sigmas,
+            course.from_noise().sigmas,
             lambda x, _: answer(row, math.tanh(x)),
             noise,
             course.settings,
@@ -254,7 +260,7 @@ def test_a_sampler_listens_to_the_options_that_it_names_and_to_no_other(row: Sam
     assert (result(s_churn=5.0, s_noise=0.9) != result(s_churn=5.0)) == ("s_noise" in row.options)
     draws = result(s_churn=5.0, eta_ddim=0.5)[1] > 0
     assert draws == ("eta_noise_seed_delta" in row.options) or row.name == "Restart"
-    assert (result()[2] > 0) == row.is_brownian
+    assert (result()[2] > 0) == row.uses_brownian_noise
 
 
 def test_churn_uses_up_a_draw_at_every_step():
@@ -297,12 +303,12 @@ def test_the_samplers_are_a1111s_in_its_order():
 
 @pytest.mark.parametrize("row", list(SAMPLERS), ids=lambda row: row.name)
 def test_automatic_stands_for_a_schedule_with_levels(row: Sampler):
-    assert SCHEDULES.get(row.automatic).sigmas is not None
+    assert SCHEDULES.get(row.default_schedule).sigmas is not None
 
 
 def test_automatic_means_what_it_means_in_a1111():
     by_schedule = {
-        schedule: {row.name for row in SAMPLERS if row.automatic == schedule}
+        schedule: {row.name for row in SAMPLERS if row.default_schedule == schedule}
         for schedule in ("Karras", "Exponential")
     }
     assert by_schedule == {
@@ -312,15 +318,15 @@ def test_automatic_means_what_it_means_in_a1111():
 
 
 def test_what_a1111_says_of_its_samplers():
-    assert {row.name for row in SAMPLERS if row.calls_per_step == 2} == {
+    assert {row.name for row in SAMPLERS if row.evaluations_per_step == 2} == {
         *("DPM++ SDE", "DPM++ 2S a", "Heun", "DPM2", "DPM2 a", "Restart"),
     }
-    assert {row.name for row in SAMPLERS if row.discards_next_to_last} == {
+    assert {row.name for row in SAMPLERS if row.discards_next_to_last_sigma} == {
         "DPM++ 3M SDE",
         "DPM2",
         "DPM2 a",
     }
-    assert {row.name for row in SAMPLERS if row.kind is TIMESTEPS} == {
+    assert {row.name for row in SAMPLERS if row.family is TIMESTEP} == {
         "DDIM",
         "DDIM CFG++",
         "PLMS",
@@ -347,6 +353,10 @@ def test_a_sampler_answers_to_a1111s_aliases(alias: str, name: str):
 def test_dpm_adaptive_ends_when_the_network_overflows():
     row = SAMPLERS.get("DPM adaptive")
     result = drive(
-        row.run, STARTS, course_of(row, 10).whole().sigmas, lambda x, sigma: x * math.nan, Silence()
+        row.run,
+        STARTS,
+        course_of(row, 10).from_noise().sigmas,
+        lambda x, sigma: x * math.nan,
+        ZeroNoise(),
     )
     assert np.isnan(result).all()

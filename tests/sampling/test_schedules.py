@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modules.params.settings.sampling import SamplingSettings
+from modules.sampling.protocol import DEFAULTS
 from modules.sampling.schedules import SCHEDULES, Schedule
-from modules.sampling.walk import DEFAULTS
-from tests.sampling.levels import sd1_levels
+from tests.sampling.toy_models import sd1_levels
 
 SD1 = sd1_levels()
 UNIFORM = "14.6146 7.8399 4.6092 2.9183 1.9502 1.3449 0.9324 0.6250 0.3687 0.0292 0"
@@ -72,8 +72,8 @@ def test_a_schedule_falls_within_the_models_range(steps: int, row: Schedule):
     assert len(sigmas) == steps + 1 or row.name == "DDIM"
     assert all(type(sigma) is float for sigma in sigmas)
     assert all(sigma > below for sigma, below in itertools.pairwise(sigmas))
-    assert sigmas[0] <= SD1.largest * 1.0001
-    assert sigmas[-1] == (pytest.approx(SD1.smallest) if row.name == "KL Optimal" else 0)
+    assert sigmas[0] <= SD1.sigma_max * 1.0001
+    assert sigmas[-1] == (pytest.approx(SD1.sigma_min) if row.name == "KL Optimal" else 0)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_schedule_listens_to_the_options_that_it_names_and_to_no_other(
 def test_rho_bends_the_curve():
     assert sigmas_of("Karras", rho=7) == sigmas_of("Karras")
     assert sigmas_of("Polyexponential", rho=1) == sigmas_of("Polyexponential")
-    middle = math.exp((1 / 4) * math.log(SD1.largest / SD1.smallest) + math.log(SD1.smallest))
+    middle = math.exp((1 / 4) * math.log(SD1.sigma_max / SD1.sigma_min) + math.log(SD1.sigma_min))
     assert sigmas_of("Polyexponential", 3, rho=2)[1] == pytest.approx(middle)
 
 

@@ -53,7 +53,7 @@ class Parts:
     def states(self, texts: list[str]) -> torch.Tensor:
         """Return text states [batch, 77, hidden]."""
         parts = self.components
-        chunker = Chunker(self.tokenizer, padding=parts.padding)
+        chunker = Chunker(self.tokenizer, pad_token_id=parts.padding)
         return torch.cat(conditioning.encode(parts.text_encoder, chunker, texts))
 
     @torch.no_grad()

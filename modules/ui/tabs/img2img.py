@@ -6,7 +6,7 @@ from typing import Any
 
 from modules.core.errors import UserError
 from modules.engine.engine import Engine
-from modules.images.strokes import read_strokes
+from modules.images.strokes import parse_strokes
 from modules.params.image import ImageField
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.ui.canvas import build_canvas
@@ -38,7 +38,7 @@ def _finish(values: dict[str, Any]) -> dict[str, Any]:
     if values["init_image"] is None:
         raise UserError("There is no picture to repaint.", "Put one in, or use txt2img.")
     values["init_image"] = picture = ImageField.from_bytes(values["init_image"])
-    sketch = read_strokes(strokes, picture.size)
+    sketch = parse_strokes(strokes, picture.size)
     if sketch.strokes:
-        values["init_image"] = ImageField.from_pil(sketch.over(picture.to_pil()))
+        values["init_image"] = ImageField.from_pil(sketch.paint_over(picture.to_pil()))
     return values

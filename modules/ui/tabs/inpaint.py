@@ -10,8 +10,8 @@ from PIL import ImageOps
 
 from modules.core.errors import UserError
 from modules.engine.engine import Engine
-from modules.images.mask import from_alpha
-from modules.images.strokes import read_strokes
+from modules.images.inpaint.mask import mask_from_alpha
+from modules.images.strokes import parse_strokes
 from modules.params.image import ImageField
 from modules.params.image_decoding import open_image
 from modules.params.image_kinds import MASK
@@ -75,7 +75,7 @@ def _finish(values: dict[str, Any]) -> dict[str, Any]:
     data = values["init_image"]
     values["init_image"] = picture = ImageField.from_bytes(data)
     sources: dict[str, Callable[[], ImageField]] = {
-        BRUSH: lambda: ImageField.from_pil(read_strokes(strokes, picture.size).mask(), MASK),
+        BRUSH: lambda: ImageField.from_pil(parse_strokes(strokes, picture.size).to_mask(), MASK),
         FILE: lambda: _of_file(values["mask"]),
         TRANSPARENCY: lambda: _of_transparency(data),
     }
@@ -92,7 +92,7 @@ def _of_file(data: bytes | None) -> ImageField:
 
 
 def _of_transparency(data: bytes) -> ImageField:
-    mask = from_alpha(ImageOps.exif_transpose(open_image(data)))
+    mask = mask_from_alpha(ImageOps.exif_transpose(open_image(data)))
     if mask is None:
         raise UserError("Nothing in the picture is transparent.", "Paint the mask with the brush.")
     return ImageField.from_pil(mask, MASK)

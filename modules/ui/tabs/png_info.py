@@ -255,6 +255,6 @@ def _compared(engine: Engine, status: JobStatus, upload: Mapping[str, Any]) -> t
         verdict = judge(original, metadata, reading, again.convert("RGB"), made.infotext)
     pictures: list[Any] = [(upload["path"], "The picture"), (str(made.path), "Made again")]
     if verdict.comparison is not None:
-        pictures.append((verdict.comparison.picture, "The difference"))
+        pictures.append((verdict.comparison.difference_image, "The difference"))
     notes = "".join(notice("note", note) for note in status.notes)
     return notes, verdict_of(verdict), gr.Gallery(pictures, visible=True)

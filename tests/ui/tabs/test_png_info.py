@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from modules.engine.engine import Engine
-from modules.images.metadata import exif_bytes, png_info
+from modules.images.metadata import make_exif_bytes, make_png_info
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.ui.chips import CHIPS, build_chips
@@ -23,7 +23,7 @@ TEXT = "a cat\nSteps: 4, Sampler: Euler a, CFG scale: 7, Seed: 3, Size: 64x64, M
 def upload(tmp_path: Path) -> dict[str, Any]:
     path = tmp_path / "upload.png"
     Image.new("RGB", (64, 64), (3, 0, 0)).save(
-        path, pnginfo=png_info(TEXT)
+        path, pnginfo=make_png_info(TEXT)
     )  # what seed 3 draws here
     return {"path": str(path)}
 
@@ -87,7 +87,7 @@ def test_a_reload_during_the_job_loses_the_comparison_and_says_so(
 def test_a_picture_made_from_a_picture_is_not_reproduced_but_told(engine: Engine, tmp_path: Path):
     path = tmp_path / "inpainted.jpg"
     Image.new("RGB", (64, 64)).save(
-        path, exif=exif_bytes(f"{TEXT}, Denoising strength: 0.5, Mask blur: 4")
+        path, exif=make_exif_bytes(f"{TEXT}, Denoising strength: 0.5, Mask blur: 4")
     )
     asked, job_id, message, _ = _submitter(engine)({"path": str(path)})
     assert (asked, job_id) == (None, "")

@@ -1,0 +1,1 @@
+"""Inpainting in pixels: masks, masked content, the canvas around the cropped region."""

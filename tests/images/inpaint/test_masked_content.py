@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from modules.images.inpaint.masked_content import fill_masked
+
+
+def test_what_is_masked_takes_the_colour_around_it_and_the_rest_stays():
+    image = Image.new("RGB", (96, 64), "blue")
+    image.paste((0, 160, 0), (0, 0, 48, 64))
+    image.paste((255, 0, 0), (40, 20, 72, 44))
+    mask = Image.new("L", image.size)
+    mask.paste(255, (36, 16, 76, 48))
+    filled = np.asarray(fill_masked(image, mask)).astype(int)
+    kept = np.asarray(mask) == 0
+    assert np.array_equal(filled[kept], np.asarray(image)[kept])
+    assert filled[~kept][:, 0].max() < 20, "nothing of the red is left"
+    assert filled[32, 38, 1] > filled[32, 38, 2] and filled[32, 74, 2] > filled[32, 74, 1]
+
+
+def test_without_surroundings_the_mean_colour_stands():
+    filled = fill_masked(Image.new("RGB", (32, 32), (10, 200, 30)), Image.new("L", (32, 32), 255))
+    assert filled.getcolors() == [(1024, (10, 200, 30))]
