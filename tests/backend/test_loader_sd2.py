@@ -1,7 +1,6 @@
 import pytest
 import torch
 from diffusers.loaders import single_file_utils
-from torch.testing import assert_close
 
 from modules.backend import ldm_layout
 from modules.backend.loader import Choices, Precision, assemble, load
@@ -11,6 +10,7 @@ from modules.models.header import Header
 from tests.backend.checkpoints import same, write_checkpoint
 from tests.backend.checkpoints_sd2 import tiny_sd2_modules, tiny_sd2_weights, write_sd2
 from tests.models.files import CONFIGS, header_of
+from tests.tolerance import assert_alike, rounding
 
 FULL = Precision(torch.float32, torch.float32, torch.float32)
 HALF = Precision(torch.float16, torch.float32, torch.float16)
@@ -29,10 +29,10 @@ def test_unet_and_text_encoder_compute_what_the_definition_says(tmp_path, in_cha
     x = torch.randn(1, in_channels, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         words = text(ids)
-        assert_close(components.text_encoder(ids).last_hidden_state, words, atol=1e-5, rtol=1e-4)
-        assert_close(
-            components.unet(x, 500, words).sample, unet(x, 500, words).sample, atol=1e-5, rtol=1e-4
-        )
+        found = components.text_encoder(ids).last_hidden_state
+        assert_alike(found, words, rounding(text))
+        found = components.unet(x, 500, words).sample
+        assert_alike(found, unet(x, 500, words).sample, rounding(unet))
     assert same(components.unet, unet)
     assert components.padding == 0
 

@@ -5,6 +5,7 @@ import random
 import pytest
 import torch
 
+from tests.tolerance import assert_alike, rounding
 from tools.demo_model.architecture import make_unet
 from tools.demo_model.tasks import TASKS, depth_channel, inpaint_channels, random_mask, widened
 from tools.demo_model.train_unet import Size, learning_rate, loss_weights
@@ -53,7 +54,7 @@ def test_a_widened_unet_starts_where_the_narrow_one_ended():
     with torch.no_grad():
         expected = narrow(x, t, states).sample
         found = wide(torch.cat([x, extra], 1), t, states).sample
-    assert torch.allclose(found, expected, atol=1e-5)
+    assert_alike(found, expected, rounding(narrow))
 
 
 def test_edges_count_more_except_at_the_border():
