@@ -202,15 +202,15 @@ def _write_config(path: Path) -> None:
     from transformers import CLIPTokenizer
 
     from modules.backend import blank
-    from modules.models.configs import read_config
-    from modules.models.header import read_header
+    from modules.models.files.header import read_header
+    from modules.models.ldm.config import read_config
     from modules.prompt.tokens import ClipTokenizer
 
     folder = path.parent / "config"
     model = read_config(CONFIG, read_header(path), path.name)
     blank.blank_unet(model.unet, upcast_attention=False).save_config(folder / "unet")
     blank.blank_vae(model.vae).save_config(folder / "vae")
-    blank.blank_text_encoder(model.text).config.save_pretrained(folder / "text_encoder")
+    blank.blank_text_encoder(model.text_encoder).config.save_pretrained(folder / "text_encoder")
     DDIMScheduler().save_config(folder / "scheduler")
     bpe = ROOT / "configs" / "clip" / "bpe_simple_vocab_16e6.txt.gz"
     lines = gzip.decompress(bpe.read_bytes()).decode().split("\n")
@@ -239,14 +239,14 @@ def _switch(path: Path) -> dict[str, float]:
     from modules.backend.cache import ModelCache
     from modules.backend.device import FP32
     from modules.models.manager import ModelManager
-    from modules.models.model_plan import plan_model
+    from modules.models.model_spec import make_model_spec
     from modules.params.settings import Settings
     from modules.prompt.tokens import ClipTokenizer
 
     bpe = ROOT / "configs" / "clip" / "bpe_simple_vocab_16e6.txt.gz"
     cache = ModelCache(torch.device("cpu"), ClipTokenizer(bpe))
     manager = ModelManager([path.parent], ROOT / "configs", path.parent / "cache")
-    plans = [plan_model(manager, manager.find(name), Settings()) for name in ("a", "b")]
+    plans = [make_model_spec(manager, manager.find(name), Settings()) for name in ("a", "b")]
     sizes: list[int] = []
     for number in range(SWITCHES + 2):
         cache.acquire(plans[number % 2], FP32)

@@ -84,7 +84,7 @@ def _sees_depth(engine: Engine, body: Mapping[str, Any]) -> bool:
         name = cast("Mapping[str, Any]", overrides).get("sd_model_checkpoint")
     try:
         found = engine.checkpoint(str(name or ""))
-        return engine.models.family_of(found).extra_input == "depth"
+        return engine.models.get_family(found).extra_input == "depth"
     except WebUIError:
         return False
 

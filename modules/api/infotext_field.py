@@ -39,5 +39,5 @@ def with_infotext(
         and _TWINS.get(name) not in given
         and not (name in _FILES and name in overrides)
     }
-    options = {**reading.overrides, **overrides} if isinstance(asked, Mapping) else asked
-    return {**filled, **given, "override_settings": options}, reading.report.sentences()
+    options = {**reading.override_settings, **overrides} if isinstance(asked, Mapping) else asked
+    return {**filled, **given, "override_settings": options}, reading.report.messages()

@@ -64,7 +64,7 @@ def listings_router(engine: Engine) -> APIRouter:
                 "config": str(found.config) if found.config else None,
             }
             for found in engine.models.checkpoints()
-            if not found.fault
+            if not found.error
         ]
 
     @router.get("/sd-vae")

@@ -13,8 +13,8 @@ from modules.core.errors import NotFound
 from modules.engine.engine import Engine
 from modules.engine.reading import known
 from modules.images.metadata import PARAMETERS_KEY, read_metadata
-from modules.infotext import interpret, render, words_of
-from modules.infotext.words import NEGATIVE, Words
+from modules.infotext import extract_infotext, format_infotext, interpret_infotext
+from modules.infotext.text_format import NEGATIVE_PROMPT_PREFIX, Infotext
 from modules.params.image_decoding import decode_base64
 from modules.params.requests.txt2img import Txt2ImgRequest
 
@@ -32,23 +32,23 @@ def png_info_router(engine: Engine) -> APIRouter:
         if not isinstance(coded, str) or not coded:
             raise NotFound("Image not found: image is empty.", "Put a picture in base64 into it.")
         metadata = read_metadata(decode_base64(coded))
-        words = words_of(metadata)
-        reading = interpret(words, known(engine), Txt2ImgRequest)
-        info = render(words) if words.origin else metadata.items.get(PARAMETERS_KEY, "")
+        words = extract_infotext(metadata)
+        reading = interpret_infotext(words, known(engine), Txt2ImgRequest)
+        info = format_infotext(words) if words.origin else metadata.items.get(PARAMETERS_KEY, "")
         return {
             "info": info,
             "items": {k: text for k, text in metadata.items.items() if k != PARAMETERS_KEY},
             "parameters": _parameters(words) if info else {},
-            "warnings": reading.report.sentences(),
+            "warnings": reading.report.messages(),
         }
 
     return router
 
 
-def _parameters(words: Words) -> dict[str, str]:
+def _parameters(words: Infotext) -> dict[str, str]:
     """Return prompts and pairs; a size comes in two halves besides, as A1111 has it."""
     pairs: Mapping[str, str] = words.pairs
     halves = {key: match for key, value in pairs.items() if (match := _SIZE.fullmatch(value))}
     parts = {f"{key}-{place}": match[place] for key, match in halves.items() for place in (1, 2)}
-    prompts = {"Prompt": words.prompt, NEGATIVE.rstrip(":"): words.negative_prompt}
+    prompts = {"Prompt": words.prompt, NEGATIVE_PROMPT_PREFIX.rstrip(":"): words.negative_prompt}
     return {**prompts, **pairs, **parts}

@@ -10,7 +10,7 @@ from PIL import Image
 from modules.backend import depth, forward
 from modules.backend.cache import LoadedModel
 from modules.images.resize import crop_and_resize
-from modules.models.tasks import no_estimator
+from modules.models.compatibility import missing_depth_estimator
 from modules.params.results import ForwardRecording
 from modules.plan.work import EstimateDepth, RecordForward
 
@@ -23,7 +23,7 @@ def estimate_depth(model: LoadedModel, question: EstimateDepth) -> Image.Image:
     """
     estimator = model.components.depth_estimator
     if estimator is None:
-        raise no_estimator(question.model.checkpoint.name)
+        raise missing_depth_estimator(question.model.checkpoint.name)
     image = crop_and_resize(question.image.to_pil(), *question.size)
     return depth.as_map(depth.estimate(estimator, image), *question.size)
 

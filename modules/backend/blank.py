@@ -14,10 +14,10 @@ from transformers import CLIPTextConfig, CLIPTextModel, DPTForDepthEstimation
 from transformers.initialization import no_init_weights
 
 from modules.backend.depth_layout import depth_config
-from modules.models.depth_config import DepthConfig
-from modules.models.text_config import TextConfig
-from modules.models.unet_config import UNetConfig
-from modules.models.vae_config import VaeConfig
+from modules.models.ldm.depth import DepthConfig
+from modules.models.ldm.text import TextConfig
+from modules.models.ldm.unet import UNetConfig
+from modules.models.ldm.vae import VaeConfig
 
 
 def blank_unet(config: UNetConfig, *, upcast_attention: bool) -> UNet2DConditionModel:
@@ -27,7 +27,7 @@ def blank_unet(config: UNetConfig, *, upcast_attention: bool) -> UNet2DCondition
         config: Its sizes.
         upcast_attention: Whether attention's scores need 32-bit floats.
     """
-    kinds = ["CrossAttn" if attends else "" for attends in config.attention]
+    kinds = ["CrossAttn" if attends else "" for attends in config.has_attention]
     options = {
         "sample_size": config.image_size,
         "in_channels": config.in_channels,
@@ -39,7 +39,7 @@ def blank_unet(config: UNetConfig, *, upcast_attention: bool) -> UNet2DCondition
         "cross_attention_dim": config.context_dim,
         "attention_head_dim": config.num_heads,  # its name notwithstanding, diffusers takes it as a count
         "transformer_layers_per_block": config.transformer_depth,
-        "use_linear_projection": config.use_linear,
+        "use_linear_projection": config.use_linear_in_transformer,
         "norm_num_groups": config.norm_num_groups,
         "upcast_attention": upcast_attention,
     }
@@ -70,7 +70,7 @@ def blank_text_encoder(config: TextConfig) -> CLIPTextModel:
     options = {
         key: value
         for key, value in vars(config).items()
-        if key not in ("layout", "skipped_layers")  # the file's, not the network's
+        if key not in ("layout", "skipped_layer_count")  # the file's, not the network's
     }
     with _without_memory():
         return CLIPTextModel(CLIPTextConfig(**options))

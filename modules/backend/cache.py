@@ -19,9 +19,9 @@ from modules.backend.guidance import Steering
 from modules.backend.loader import Choices, Components, Precision
 from modules.backend.picture import Seen, look
 from modules.backend.preview import PreviewMap
-from modules.models.hashing import FileStamp
-from modules.models.model_plan import ModelPlan
-from modules.models.predictions import remember, remembered
+from modules.models.file_cache import read_prediction_type, write_prediction_type
+from modules.models.model_spec import ModelSpec
+from modules.models.scan import FileStamp
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.init_image import InitImageRequest
 from modules.params.settings import Settings
@@ -145,7 +145,7 @@ class ModelCache:
         self._tokenizer = tokenizer
         self._models: dict[_Key, LoadedModel] = {}  # the one used last at the end
 
-    def acquire(self, plan: ModelPlan, precision: Precision) -> LoadedModel:
+    def acquire(self, plan: ModelSpec, precision: Precision) -> LoadedModel:
         """Return the model of a plan, loading it when it is not the one in memory.
 
         Raises:
@@ -154,35 +154,35 @@ class ModelCache:
             UserError: the .yaml and the file contradict each other.
         """
         checkpoint = plan.checkpoint
-        prediction = plan.prediction
+        prediction = plan.prediction_type
         if prediction == "probe":  # a job before may have found it out since the plan was made
-            prediction = remembered(plan.memory, checkpoint.stamp) or "probe"
+            prediction = read_prediction_type(plan.cache_folder, checkpoint.stamp) or "probe"
         key = _key(plan, prediction, precision)
         known = self._models.pop(key, None)
         if known is not None:
             self._models[key] = known
-            self._keep(plan.limit)
+            self._keep(plan.checkpoints_limit)
             return known
         choices = Choices(
             prediction,
             plan.vae.path if plan.vae else None,
             plan.text_encoder.path if plan.text_encoder else None,
-            plan.averaged,
+            plan.use_ema,
             self._device,
         )
         loader.check(checkpoint.path, plan.config, choices)  # before anything is given up
-        self._keep(plan.limit - 1)
+        self._keep(plan.checkpoints_limit - 1)
         began = time.perf_counter()
         components = loader.load(checkpoint.path, plan.config, precision, choices)
         if prediction == "probe":
             prediction = components.prediction_type
-            remember(plan.memory, checkpoint.stamp, prediction)
+            write_prediction_type(plan.cache_folder, checkpoint.stamp, prediction)
             key = _key(plan, prediction, precision)
         model = LoadedModel(components, self._tokenizer)
         self._models[key] = model
         logger.info("Loaded %s in %.1f s.", checkpoint.name, time.perf_counter() - began)
-        if plan.borrows:
-            logger.info("%s", plan.borrows)
+        if plan.text_encoder_note:
+            logger.info("%s", plan.text_encoder_note)
         return model
 
     def clear(self) -> None:
@@ -203,7 +203,7 @@ class ModelCache:
             _trim_heap()
 
 
-def _key(plan: ModelPlan, prediction: str | None, precision: Precision) -> _Key:
+def _key(plan: ModelSpec, prediction: str | None, precision: Precision) -> _Key:
     return _Key(
         plan.checkpoint.stamp,
         plan.config,
@@ -211,7 +211,7 @@ def _key(plan: ModelPlan, prediction: str | None, precision: Precision) -> _Key:
         plan.vae.stamp if plan.vae else None,
         plan.text_encoder.stamp if plan.text_encoder else None,
         prediction,
-        plan.averaged,
+        plan.use_ema,
         precision,
     )
 

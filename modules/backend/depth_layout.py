@@ -13,11 +13,11 @@ from torch import Tensor
 from transformers import BitConfig, DPTConfig
 
 from modules.backend.ldm_layout import Third
-from modules.models.depth_config import DEPTH_VIT as VIT
-from modules.models.depth_config import DepthConfig
-from modules.models.ldm_names import DEPTH, count_below
+from modules.models.ldm.depth import DEPTH_VIT as VIT
+from modules.models.ldm.depth import DepthConfig
+from modules.models.ldm.names import DEPTH_PREFIX, count_submodules
 
-SCRATCH = DEPTH + "scratch."
+SCRATCH = DEPTH_PREFIX + "scratch."
 PATCH_PIXELS = 16
 UNUSED = re.escape(VIT) + r"head\..*"  # ImageNet's classes
 LAYER = {
@@ -48,15 +48,15 @@ RULES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
     (r"dpt\.layernorm\.", lambda _: VIT + "norm."),
     (
         r"neck\.reassemble_stage\.readout_projects\.(\d)\.0\.",
-        lambda m: f"{DEPTH}pretrained.act_postprocess{int(m[1]) + 1}.0.project.0.",
+        lambda m: f"{DEPTH_PREFIX}pretrained.act_postprocess{int(m[1]) + 1}.0.project.0.",
     ),
     (
         r"neck\.reassemble_stage\.layers\.(\d)\.projection\.",
-        lambda m: f"{DEPTH}pretrained.act_postprocess{int(m[1]) + 1}.3.",
+        lambda m: f"{DEPTH_PREFIX}pretrained.act_postprocess{int(m[1]) + 1}.3.",
     ),
     (
         r"neck\.reassemble_stage\.layers\.(\d)\.resize\.",
-        lambda m: f"{DEPTH}pretrained.act_postprocess{int(m[1]) + 1}.4.",
+        lambda m: f"{DEPTH_PREFIX}pretrained.act_postprocess{int(m[1]) + 1}.4.",
     ),
     (r"neck\.convs\.(\d)\.", lambda m: f"{SCRATCH}layer{int(m[1]) + 1}_rn."),
     (
@@ -99,17 +99,19 @@ def depth_config(weights: Mapping[str, Tensor], config: DepthConfig) -> DPTConfi
         KeyError: tensors that tell the sizes are missing.
     """
     width = weights[VIT + "cls_token"].shape[-1]
-    layers = count_below(weights, VIT + "blocks.")
+    layers = count_submodules(weights, VIT + "blocks.")
     tokens = weights[VIT + "pos_embed"].shape[1] - 1
     side = round(tokens**0.5)
     stages = VIT + "patch_embed.backbone.stages."
-    stage_count = count_below(weights, stages)
+    stage_count = count_submodules(weights, stages)
     neck = [weights[f"{SCRATCH}layer{level}_rn.weight"] for level in (1, 2, 3, 4)]
     last = [f"{stages}{stage}.blocks.0.conv3.weight" for stage in range(stage_count)]
     backbone = BitConfig(
         global_padding="same",
         layer_type="bottleneck",
-        depths=[count_below(weights, f"{stages}{stage}.blocks.") for stage in range(stage_count)],
+        depths=[
+            count_submodules(weights, f"{stages}{stage}.blocks.") for stage in range(stage_count)
+        ],
         hidden_sizes=[weights[name].shape[0] for name in last],
         embedding_size=weights[VIT + "patch_embed.backbone.stem.conv.weight"].shape[0],
         embedding_dynamic_padding=True,

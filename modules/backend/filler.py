@@ -16,8 +16,8 @@ from modules.backend.ldm_layout import Third
 from modules.backend.placement import placed
 from modules.backend.weights import Weights
 from modules.core.errors import BadFile, UserError
-from modules.models.configs import OTHER_MODEL
-from modules.models.ldm_names import actual_name
+from modules.models.ldm.config import WRONG_YAML_HINT
+from modules.models.ldm.names import find_key
 
 M = TypeVar("M", bound=nn.Module)
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class Filler:
         for key, parameter in module.state_dict().items():
             wanted = ldm_name(key)
             name = wanted if isinstance(wanted, str) else wanted.name
-            actual = actual_name(source.weights, name, averaged=source.averaged)
+            actual = find_key(source.weights, name, use_ema=source.averaged)
             if actual is None:
                 missing.append(name)
                 continue
@@ -128,12 +128,12 @@ class Filler:
             left = [
                 name
                 for name in left
-                if actual_name(source.weights, name, averaged=True) not in self._used
+                if find_key(source.weights, name, use_ema=True) not in self._used
             ]
         within = [name for name in left if name.startswith(parts)]
         if within:
             text = f"'{source.name}' has {len(within)} weights that '{source.config}' does not speak of: {_few(within)}."
-            raise UserError(text, OTHER_MODEL)
+            raise UserError(text, WRONG_YAML_HINT)
         if left:
             logger.warning(
                 "'%s' has %d weights that are not used: %s", source.name, len(left), _few(left)
@@ -146,7 +146,7 @@ class Filler:
             weight = weight.reshape(shape)
         if weight.shape != shape:
             text = f"'{source.config}' makes {name} {list(shape)}, but '{source.name}' has {list(weight.shape)}."
-            raise UserError(text, OTHER_MODEL)
+            raise UserError(text, WRONG_YAML_HINT)
         return weight
 
 

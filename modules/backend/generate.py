@@ -17,12 +17,12 @@ from modules.backend.stepper import Stepper, stop_if_interrupted
 from modules.backend.tiling import seamless
 from modules.core.errors import NotFinite
 from modules.models.manager import Checkpoint
-from modules.models.model_plan import ModelPlan
+from modules.models.model_spec import ModelSpec
 from modules.params.events import Listener
 from modules.params.requests.init_image import InitImageRequest
 from modules.plan.plan import Plan
 
-Acquire = Callable[[ModelPlan], LoadedModel]  # loads a checkpoint that is not loaded yet
+Acquire = Callable[[ModelSpec], LoadedModel]  # loads a checkpoint that is not loaded yet
 
 
 class Overflow(NotFinite):

@@ -30,7 +30,7 @@ def enlarge(
     Raises:
         NotFinite: the VAE produced invalid numbers.
     """
-    how = upscaler.how
+    how = upscaler.resampling
     if isinstance(how, LatentFilter):
         cells = size.upscaled_height // VAE_SCALE_FACTOR, size.upscaled_width // VAE_SCALE_FACTOR
         larger = torch.nn.functional.interpolate(

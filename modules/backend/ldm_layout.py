@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from modules.models.ldm_names import OPEN_CLIP, TEXT, UNET, VAE
-from modules.models.unet_config import UNetConfig
+from modules.models.ldm.names import CLIP_PREFIX, OPEN_CLIP_PREFIX, UNET_PREFIX, VAE_PREFIX
+from modules.models.ldm.unet import UNetConfig
 
 UNET_TOP = {
     "conv_in": "input_blocks.0.0",
@@ -59,13 +59,13 @@ def unet_name(name: str, config: UNetConfig) -> str:
     if block in ("down_blocks", "up_blocks"):
         level, part, index, leaf = rest.split(".", 3)
         locate = _down if block == "down_blocks" else _up
-        return UNET + locate(int(level), part, int(index), leaf, config)
+        return UNET_PREFIX + locate(int(level), part, int(index), leaf, config)
     if block == "mid_block":
         part, index, leaf = rest.split(".", 2)
         if part == "attentions":
-            return f"{UNET}middle_block.1.{leaf}"
-        return f"{UNET}middle_block.{2 * int(index)}.{_renamed(leaf, UNET_RESNET)}"
-    return UNET + _renamed(name, UNET_TOP)
+            return f"{UNET_PREFIX}middle_block.1.{leaf}"
+        return f"{UNET_PREFIX}middle_block.{2 * int(index)}.{_renamed(leaf, UNET_RESNET)}"
+    return UNET_PREFIX + _renamed(name, UNET_TOP)
 
 
 def vae_name(name: str, level_count: int) -> str:
@@ -80,8 +80,8 @@ def vae_name(name: str, level_count: int) -> str:
     if block == "mid_block":
         part, index, leaf = tail.split(".", 2)
         if part == "attentions":
-            return f"{VAE}{half}.mid.attn_1.{_renamed(leaf, VAE_ATTENTION)}"
-        return f"{VAE}{half}.mid.block_{int(index) + 1}.{leaf}"
+            return f"{VAE_PREFIX}{half}.mid.attn_1.{_renamed(leaf, VAE_ATTENTION)}"
+        return f"{VAE_PREFIX}{half}.mid.block_{int(index) + 1}.{leaf}"
     if block in ("down_blocks", "up_blocks"):
         number, part, index, leaf = tail.split(".", 3)
         down = block == "down_blocks"
@@ -89,24 +89,24 @@ def vae_name(name: str, level_count: int) -> str:
         direction = "down" if down else "up"
         leaf = leaf.replace("conv_shortcut", "nin_shortcut")
         inner = f"block.{index}" if part == "resnets" else f"{direction}sample"
-        return f"{VAE}{half}.{direction}.{level}.{inner}.{leaf}"
-    return VAE + name.replace("conv_norm_out", "norm_out")
+        return f"{VAE_PREFIX}{half}.{direction}.{level}.{inner}.{leaf}"
+    return VAE_PREFIX + name.replace("conv_norm_out", "norm_out")
 
 
 def text_name(name: str) -> str:
     """Return LDM's name of a parameter of CLIPTextModel."""
-    return TEXT + name.removeprefix("text_model.")
+    return CLIP_PREFIX + name.removeprefix("text_model.")
 
 
 def open_clip_name(name: str) -> str | Third:
     """Return OpenCLIP's name of a parameter of CLIPTextModel."""
     name = name.removeprefix("text_model.")
     if name in OPEN_CLIP_TOP:
-        return OPEN_CLIP + OPEN_CLIP_TOP[name]
+        return OPEN_CLIP_PREFIX + OPEN_CLIP_TOP[name]
     match = re.fullmatch(r"encoder\.layers\.(\d+)\.(.+)\.(weight|bias)", name)
     assert match is not None, name
     number, module, leaf = match.groups()
-    block = f"{OPEN_CLIP}transformer.resblocks.{number}."
+    block = f"{OPEN_CLIP_PREFIX}transformer.resblocks.{number}."
     if module in OPEN_CLIP_LAYER:
         return f"{block}{OPEN_CLIP_LAYER[module]}.{leaf}"
     return Third(
@@ -124,7 +124,7 @@ def _down(level: int, part: str, index: int, leaf: str, config: UNetConfig) -> s
 def _up(level: int, part: str, index: int, leaf: str, config: UNetConfig) -> str:
     first = level * (config.num_res_blocks + 1)
     if part == "upsamplers":
-        position = 2 if config.attention[-1 - level] else 1
+        position = 2 if config.has_attention[-1 - level] else 1
         return f"output_blocks.{first + config.num_res_blocks}.{position}.{leaf}"
     return f"output_blocks.{first + index}.{_resnet_or_attention(part, leaf)}"
 

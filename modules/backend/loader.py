@@ -21,25 +21,25 @@ from modules.backend.ldm_layout import open_clip_name, text_name, unet_name, vae
 from modules.backend.prediction import probe
 from modules.backend.weights import aligned, read_weights
 from modules.core.errors import BadFile, Unsupported, UserError
-from modules.models.configs import ModelConfig, TextSource, read_config
-from modules.models.depth_config import DepthConfig
-from modules.models.families import detect, families, fault_of
-from modules.models.header import Header, read_header
-from modules.models.ldm_names import (
+from modules.models.families import detect_family, find_error, make_family_registry
+from modules.models.file_cache import PredictionType
+from modules.models.files.header import Header, read_header
+from modules.models.ldm.config import ModelConfig, TextEncoderSource, read_config
+from modules.models.ldm.depth import DepthConfig
+from modules.models.ldm.names import (
     CLIP_LAYOUT,
-    DEPTH,
-    OPEN_CLIP,
+    COND_STAGE_PREFIX,
+    DEPTH_PREFIX,
     OPEN_CLIP_KIND,
     OPEN_CLIP_LAYOUT,
-    TEXT_STAGE,
-    UNET,
-    VAE,
-    VAE_OUTPUT,
-    actual_name,
-    text_layout,
+    OPEN_CLIP_PREFIX,
+    UNET_PREFIX,
+    VAE_DECODER_INPUT_KEY,
+    VAE_PREFIX,
+    detect_text_encoder_layout,
+    find_key,
 )
-from modules.models.predictions import Prediction
-from modules.models.text_config import TextConfig
+from modules.models.ldm.text import TextConfig
 
 CPU = torch.device("cpu")
 # Left in checkpoints by training or by other programs; nothing in them is needed to make a picture.
@@ -47,11 +47,20 @@ HARMLESS = (
     r"model_ema\..*|.*\.position_ids|.*\.loss\..*|loss\..*|logvar|scale_factor|lvlb_weights|betas|alphas_cumprod.*"
     r"|sqrt_.*|log_one_minus_.*|posterior_.*|.*logit_scale|.*text_projection.*|.*visual_projection.*"
     r"|.*vision_model\..*|embedding_manager\..*|denoiser\..*|global_step|.*\.model_ema\..*"
-    rf"|{re.escape(OPEN_CLIP)}attn_mask|{UNUSED}"
+    rf"|{re.escape(OPEN_CLIP_PREFIX)}attn_mask|{UNUSED}"
 )
-PARTS = (UNET, VAE, TEXT_STAGE + "transformer.", OPEN_CLIP, DEPTH)
+PARTS = (
+    UNET_PREFIX,
+    VAE_PREFIX,
+    COND_STAGE_PREFIX + "transformer.",
+    OPEN_CLIP_PREFIX,
+    DEPTH_PREFIX,
+)
 VAE_FAMILY = "VAE"  # its row of FAMILIES
-PREDICTIONS: dict[str, Prediction] = {"eps": "epsilon", "v": "v_prediction"}  # LDM's words to ours
+PREDICTIONS: dict[str, PredictionType] = {
+    "eps": "epsilon",
+    "v": "v_prediction",
+}  # LDM's words to ours
 TEXT_NAMES = {CLIP_LAYOUT.prefix: text_name, OPEN_CLIP_LAYOUT.prefix: open_clip_name}
 
 
@@ -76,7 +85,7 @@ class Choices:
         device: Where the components will compute.
     """
 
-    prediction: Prediction | Literal["probe"] | None = None
+    prediction: PredictionType | Literal["probe"] | None = None
     vae: Path | None = None
     text_encoder: Path | None = None
     averaged: bool = False
@@ -102,7 +111,7 @@ class Components:
     vae: AutoencoderKL
     text_encoder: CLIPTextModel
     alphas_cumprod: Tensor
-    prediction_type: Prediction
+    prediction_type: PredictionType
     family: str
     padding: int | None = None
     depth_estimator: DPTForDepthEstimation | None = None
@@ -128,9 +137,9 @@ def load(path: Path, config: Path, precision: Precision, choices: Choices = AS_I
     checked = check(path, config, choices)
     weights = read_weights(path, checked.header)
     if choices.vae is not None:
-        weights = weights.without(VAE)
+        weights = weights.without(VAE_PREFIX)
     if choices.text_encoder is not None:
-        weights = weights.without(TEXT_STAGE)
+        weights = weights.without(COND_STAGE_PREFIX)
     loaded = assemble(weights, checked.model, precision, path.name, checked.family, choices)
     if choices.prediction == "probe":
         loaded = replace(loaded, prediction_type=probe(loaded.unet))
@@ -162,21 +171,21 @@ def check(path: Path, config: Path, choices: Choices = AS_IT_IS) -> Checked:
         UserError: the .yaml is broken or speaks of another model, or the VAE or the text encoder is none.
     """
     header = read_header(path)
-    family = detect(header, families())
-    fault = fault_of(header, family)
+    family = detect_family(header, make_family_registry())
+    fault = find_error(header, family)
     if fault or family is None:
-        kind = Unsupported if family is None or family.fault else BadFile
+        kind = Unsupported if family is None or family.error else BadFile
         raise kind(f"'{path.name}' {fault}")
     if choices.vae is not None:
         _check_vae(choices.vae)
-    elif actual_name(header.tensors, VAE_OUTPUT) is None:
+    elif find_key(header.tensors, VAE_DECODER_INPUT_KEY) is None:
         raise BadFile(
             f"'{path.name}' lacks its VAE.", "Put one into models/VAE and choose it on the page."
         )
     text = None
     if choices.text_encoder is not None:
         text = _text_source(choices.text_encoder)
-    elif text_layout(header.tensors) is None:
+    elif detect_text_encoder_layout(header.tensors) is None:
         raise BadFile(f"'{path.name}' lacks its text encoder.", "Put one into models/text_encoder.")
     return Checked(header, family.name, read_config(config, header, path.name, text))
 
@@ -204,7 +213,7 @@ def assemble(
         UserError: the .yaml speaks of other weights.
     """
     fill = Filler(Source(weights, name, config.file, choices.averaged), choices.device)
-    text = config.text
+    text = config.text_encoder
     half = precision.unet == torch.float16
     unet = fill(
         blank.blank_unet(config.unet, upcast_attention=half and text.layout.kind == OPEN_CLIP_KIND),
@@ -237,7 +246,7 @@ def assemble(
         if choices.prediction in (None, "probe")
         else choices.prediction,
         family=family,
-        padding=text.layout.padding,
+        padding=text.layout.pad_token_id,
         depth_estimator=depth_estimator,
     )
 
@@ -258,20 +267,20 @@ def _filler(path: Path, config: ModelConfig, device: torch.device) -> Filler:
     return Filler(Source(read_weights(path, read_header(path)), path.name, config.file), device)
 
 
-def _text_source(path: Path) -> TextSource:
+def _text_source(path: Path) -> TextEncoderSource:
     """Return another file that a checkpoint's text encoder comes from."""
     header = read_header(path)
-    if text_layout(header.tensors) is None:
+    if detect_text_encoder_layout(header.tensors) is None:
         raise UserError(
             f"'{path.name}' is no text encoder{_instead(header)}.",
             "Take it out of models/text_encoder.",
         )
-    return TextSource(header, path.name)
+    return TextEncoderSource(header, path.name)
 
 
 def _check_vae(path: Path) -> None:
     header = read_header(path)
-    family = detect(header, families())
+    family = detect_family(header, make_family_registry())
     if family is None or family.name != VAE_FAMILY:
         raise UserError(
             f"'{path.name}' is no VAE{_instead(header)}.", "Choose another VAE, or None."
@@ -280,7 +289,7 @@ def _check_vae(path: Path) -> None:
 
 def _instead(header: Header) -> str:
     """Return what a file is that is not what it should be, as the rest of a sentence."""
-    family = detect(header, families())
+    family = detect_family(header, make_family_registry())
     return f", but of the kind {family.name}" if family else ", nor any other model known here"
 
 
@@ -288,8 +297,8 @@ def _skipped(text: TextConfig) -> list[str]:
     """Return a pattern for each layer of the text encoder that the file has beyond those computed."""
     first = text.num_hidden_layers
     return [
-        rf"{re.escape(text.layout.layers)}{first + number}\..*"
-        for number in range(text.skipped_layers)
+        rf"{re.escape(text.layout.layers_prefix)}{first + number}\..*"
+        for number in range(text.skipped_layer_count)
     ]
 
 

@@ -18,7 +18,7 @@ from modules.images.colour_correction import correct_colours
 from modules.images.depth_levels import DepthLevels
 from modules.images.inpaint.canvas import Canvas, prepare_canvas
 from modules.images.resize import crop_and_resize
-from modules.models.tasks import no_estimator
+from modules.models.compatibility import missing_depth_estimator
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.init_image import InitImageRequest
@@ -116,7 +116,7 @@ def _look_by_depth(components: Components, request: DepthRequest, name: str) -> 
     elif components.depth_estimator is not None:
         values = depth.estimate(components.depth_estimator, image)
     else:
-        raise no_estimator(name)
+        raise missing_depth_estimator(name)
     levels = DepthLevels.from_request(request)
     channel = depth.as_channel(values, *size, levels).to(components.unet.device)
     depth_map = depth.as_map(values, *size, levels)

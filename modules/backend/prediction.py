@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-from modules.models.predictions import Prediction
+from modules.models.file_cache import PredictionType
 
 # The rule of github.com/leejet/stable-diffusion.cpp, src/stable-diffusion.cpp, is_using_v_parameterization_for_sd2:
 # shown a constant at the noisiest step, a network that predicts the noise answers about what it sees; one that
@@ -15,7 +15,7 @@ NOISIEST_TIMESTEP = 999
 V_IS_BELOW = -1.0
 
 
-def probe(unet: UNet2DConditionModel) -> Prediction:
+def probe(unet: UNet2DConditionModel) -> PredictionType:
     """Return "epsilon" or "v_prediction", from one step of the network on a constant."""
     place = {"device": unet.device, "dtype": unet.dtype}
     x = torch.full((1, int(unet.config["in_channels"]), 8, 8), CONSTANT, **place)

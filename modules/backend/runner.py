@@ -16,7 +16,7 @@ from modules.backend.device_memory import device_memory
 from modules.backend.stepper import Skipped, stop_if_interrupted
 from modules.core.errors import NotFinite, OutOfMemory
 from modules.models.manager import Checkpoint
-from modules.models.model_plan import ModelPlan
+from modules.models.model_spec import ModelSpec
 from modules.params.device import DeviceOptions
 from modules.params.events import Listener
 from modules.plan.plan import Plan
@@ -40,7 +40,7 @@ class Runner:
         self._tiers: dict[Path, int] = {}  # the precision that each checkpoint was found to need
 
     @torch.inference_mode()
-    def load(self, model: ModelPlan) -> None:
+    def load(self, model: ModelSpec) -> None:
         """Load a checkpoint ahead of its first job."""
         self._acquire(model)
 
@@ -123,7 +123,7 @@ class Runner:
     def _tier(self, checkpoint: Checkpoint) -> int:
         return self._tiers.get(checkpoint.path, 0)
 
-    def _acquire(self, model: ModelPlan) -> LoadedModel:
+    def _acquire(self, model: ModelSpec) -> LoadedModel:
         return self._cache.acquire(model, self.device.tiers[self._tier(model.checkpoint)])
 
 

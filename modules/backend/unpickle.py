@@ -1,4 +1,4 @@
-"""Tensors of a .ckpt file. Its pickle is never run: `modules.models.pickled` says where each tensor lies."""
+"""Tensors of a .ckpt file. Its pickle is never run: `modules.models.files.safe_pickle` says where each tensor lies."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, UntypedStorage
 
 from modules.core.errors import BadFile
-from modules.models import pickled
-from modules.models.pickled import TensorRecord
-from modules.models.storages import DAMAGE, Place, find_storages
+from modules.models.files import safe_pickle
+from modules.models.files.ckpt_layout import DAMAGED_FILE_ERRORS, StorageLocation, locate_storages
+from modules.models.files.safe_pickle import TensorRecord
 
 DTYPES = {
     "F64": torch.float64,
@@ -41,28 +41,28 @@ def read_tensors(path: Path, file: UntypedStorage, *, zipped: bool) -> dict[str,
     Raises:
         BadFile: the file is damaged, incomplete, or asks for code.
     """
-    content = pickled.read(path, zipped=zipped)
-    places = find_storages(path, content, zipped=zipped)
+    content = safe_pickle.read_ckpt(path, is_zip=zipped)
+    places = locate_storages(path, content, is_zip=zipped)
     try:
         loaded = {key: _storage(path, file, place) for key, place in places.items()}
         return {
             name: _view(tensor, loaded[tensor.storage.key])
             for name, tensor in content.tensors.items()
         }
-    except DAMAGE as error:
+    except DAMAGED_FILE_ERRORS as error:
         raise BadFile(f"'{path.name}' is incomplete or damaged.", "Download it again.") from error
 
 
 def _view(record: TensorRecord, storage: UntypedStorage) -> Tensor:
     empty = torch.empty(0, dtype=DTYPES[record.dtype])
-    return empty.set_(storage, record.offset, record.shape, record.stride)  # pyright: ignore[reportArgumentType]
+    return empty.set_(storage, record.storage_offset, record.shape, record.stride)  # pyright: ignore[reportArgumentType]
 
 
-def _storage(path: Path, file: UntypedStorage, place: Place) -> UntypedStorage:
-    if not place.packed:
-        return _slice(file, place.start, place.byte_count)
+def _storage(path: Path, file: UntypedStorage, place: StorageLocation) -> UntypedStorage:
+    if not place.compressed_member:
+        return _slice(file, place.offset, place.byte_count)
     with zipfile.ZipFile(path) as archive:
-        return _copied(archive.read(place.packed))
+        return _copied(archive.read(place.compressed_member))
 
 
 def _slice(file: UntypedStorage, start: int, byte_count: int) -> UntypedStorage:

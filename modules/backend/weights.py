@@ -13,7 +13,7 @@ from torch import Tensor, UntypedStorage
 from modules.backend import pages
 from modules.backend.unpickle import DTYPES, read_tensors
 from modules.core.errors import BadFile, Unsupported
-from modules.models.header import Header
+from modules.models.files.header import Header
 
 
 class Weights(Mapping[str, Tensor]):
@@ -68,14 +68,14 @@ def read_weights(path: Path, header: Header) -> Weights:
         file = map_file(path)
     except (OSError, RuntimeError) as error:
         raise BadFile(f"'{path.name}' cannot be read: {error}.", "Download it again.") from error
-    if header.kind != "safetensors":
-        return Weights(read_tensors(path, file, zipped=header.kind == "zip"), file)
+    if header.container != "safetensors":
+        return Weights(read_tensors(path, file, zipped=header.container == "zip"), file)
     tensors: dict[str, Tensor] = {}
     for name, info in header.tensors.items():
         dtype = DTYPES.get(info.dtype)
         if dtype is None:
             raise Unsupported(f"'{path.name}' stores {name} as {info.dtype}, which is not known.")
-        start, size = header.positions[name], math.prod(info.shape) * dtype.itemsize
+        start, size = header.byte_offsets[name], math.prod(info.shape) * dtype.itemsize
         if start + size > file.nbytes():
             raise BadFile(f"'{path.name}' changed while it was read.", "Try again.")
         # Sliced, since a tensor's place in a storage is counted in items, and the file's need not be whole.

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from modules.core.errors import NotFound, WebUIError
 from modules.core.paths import Paths
+from modules.models.compatibility import incompatibility
 from modules.models.manager import Checkpoint, ModelManager
-from modules.models.model_plan import native_size, plan_model
-from modules.models.tasks import misfit
+from modules.models.model_spec import make_model_spec, native_size
 from modules.params.requests.base import Task
 from modules.params.settings import Settings
 
@@ -40,7 +40,7 @@ class Checkpoints:
         if wanted:
             return self._models.find(wanted)
         listed = self._models.checkpoints()
-        usable = [found for found in listed if not found.fault and found.path.exists()]
+        usable = [found for found in listed if not found.error and found.path.exists()]
         if not usable:
             folder = self._paths.checkpoint_folders[0]
             raise NotFound(
@@ -50,7 +50,7 @@ class Checkpoints:
 
     def _default_order(self, checkpoint: Checkpoint) -> tuple[bool, bool, str]:
         """Put the user's own before the demo, and what makes pictures from words alone before the rest."""
-        special = bool(self._models.family_of(checkpoint).extra_input)
+        special = bool(self._models.get_family(checkpoint).extra_input)
         stem = checkpoint.name.rpartition(".")[0].casefold()
         return self.is_demo(checkpoint), special, stem
 
@@ -70,7 +70,7 @@ class Checkpoints:
         """Return the width and height that the chosen checkpoint was made for; 0 when there is none."""
         try:
             found = self.find()
-            plan = plan_model(self._models, found, self._settings())
+            plan = make_model_spec(self._models, found, self._settings())
             return native_size(plan, self._models)
         except WebUIError:
             return 0
@@ -78,7 +78,7 @@ class Checkpoints:
     def misfit(self, task: Task) -> str:
         """Return why the chosen checkpoint cannot do a task, as a sentence; "" when it can, or there is none."""
         try:
-            fault = misfit(task, self._models, self.find())
+            fault = incompatibility(task, self._models, self.find())
         except WebUIError:
             return ""
         return str(fault or "")
@@ -86,7 +86,7 @@ class Checkpoints:
     def predicts_either(self) -> bool:
         """Return whether the chosen checkpoint is of a family whose tensors leave open what it predicts."""
         try:
-            return self._models.family_of(self.find()).undecided
+            return self._models.get_family(self.find()).prediction_unknown
         except WebUIError:
             return False
 

@@ -26,9 +26,9 @@ from modules.engine.settings_file import SettingsFile
 from modules.engine.state import EngineState
 from modules.engine.store import Store
 from modules.engine.words import prepared, settled
-from modules.models.convert import convert
+from modules.models.convert import convert_to_safetensors
 from modules.models.manager import Checkpoint, ModelManager
-from modules.models.model_plan import ModelPlan, plan_model
+from modules.models.model_spec import ModelSpec, make_model_spec
 from modules.models.upscalers import UPSCALERS
 from modules.params.image import ImageField
 from modules.params.param import params_of
@@ -85,7 +85,7 @@ class Engine:
         self._settings_file = SettingsFile(paths.data / "config.json")
         self.settings = Settings()
         self.chosen = chosen
-        self._wanted: ModelPlan | None = None  # what the device was last told to load
+        self._wanted: ModelSpec | None = None  # what the device was last told to load
         self._unloaded = False
         self.queue = JobQueue(executor, Store(paths.queue), self)
         self.batches = Batches(
@@ -201,8 +201,8 @@ class Engine:
         """
         return self._ask(RecordForward(self._model(), image, size, count, seed, in_pixels))
 
-    def _model(self) -> ModelPlan:
-        return plan_model(self.models, self.checkpoint(), self.settings)
+    def _model(self) -> ModelSpec:
+        return make_model_spec(self.models, self.checkpoint(), self.settings)
 
     def _ask(self, question: Work) -> Any:  # what the kind of question says
         self.queue.refuse_if_stopping()
@@ -267,7 +267,7 @@ class Engine:
             settings = settings.replace(sd_model_checkpoint=found.name)
         else:
             found = self.checkpoint()
-        plan = plan_model(self.models, found, settings)
+        plan = make_model_spec(self.models, found, settings)
         self.settings = settings
         self._settings_file.change(changes)
         if "sd_model_checkpoint" in changes or plan != self._wanted or self.state.phase == "failed":
@@ -312,7 +312,7 @@ class Engine:
             StorageError: the new file cannot be written.
         """
         old = self.checkpoint()
-        written = convert(old.path)
+        written = convert_to_safetensors(old.path)
         self.models.refresh()
         return self.select_checkpoint(str(PurePosixPath(old.name).with_suffix(written.suffix)))
 
@@ -342,13 +342,13 @@ class Engine:
             found = self.checkpoint()
             # For this run only: a file that comes later does not take the place of the one in use.
             self.settings = self.settings.replace(sd_model_checkpoint=found.name)
-            self._load(plan_model(self.models, found, self.settings))
+            self._load(make_model_spec(self.models, found, self.settings))
         except WebUIError as error:
             logger.warning("%s", error)
             self.state = replace(self.state, phase="failed", text=str(error))
         self.queue.open(has_device=True)
 
-    def _load(self, plan: ModelPlan) -> None:
+    def _load(self, plan: ModelSpec) -> None:
         self._wanted, self._unloaded = plan, False
         checkpoint = plan.checkpoint
         self.state = replace(self.state, phase="loading", text=f"Loading {checkpoint.name}")

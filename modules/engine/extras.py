@@ -59,7 +59,7 @@ def enlarge(
 def _upscaler(name: str, upscalers: Registry[Upscaler]) -> Resampling | None:
     if name in ("", _NONE):
         return None
-    how = upscalers.get(name).how
+    how = upscalers.get(name).resampling
     if not isinstance(how, Resampling):
         raise Unsupported(
             f"'{name}' enlarges latents, and a finished picture has none.",

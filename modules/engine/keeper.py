@@ -17,7 +17,7 @@ from modules.images.filename import Destination
 from modules.images.grid import make_grid
 from modules.images.save import ImageStore, delete_older_files, read_image
 from modules.models.manager import SHORT_HASH_LENGTH, ModelManager
-from modules.models.model_plan import ModelPlan
+from modules.models.model_spec import ModelSpec
 from modules.params.results import GeneratedImage
 from modules.plan.plan import Plan
 
@@ -65,7 +65,7 @@ class Keeper:
         one = plan.images[index]
         request = plan.single_image_request(one)
         extra = {**self._model_pairs(plan.model), "App": f"{NAME} {VERSION}"}
-        text = infotext.write(request, extra, plan.settings)
+        text = infotext.create_infotext(request, extra, plan.settings)
         naming = naming_of(plan, one)
         images = self._images if plan.settings.samples_save else self._passing()
         try:
@@ -108,7 +108,7 @@ class Keeper:
             delete_older_files(self.unsaved, _UNSAVED_LASTS_S)
         return ImageStore(self.unsaved)
 
-    def _model_pairs(self, model: ModelPlan) -> dict[str, str]:
+    def _model_pairs(self, model: ModelSpec) -> dict[str, str]:
         """Return what the infotext tells of the model; a VAE only when it is not the checkpoint's own."""
         pairs = {
             "Model hash": self._short_hash(

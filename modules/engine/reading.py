@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from modules.engine.engine import Engine
-from modules.infotext import Known, Reading, interpret, parse
+from modules.infotext import InfotextContext, InfotextResult, interpret_infotext, parse_infotext
 from modules.params.requests.base import GenerationRequest
 
 
-def known(engine: Engine) -> Known:
+def known(engine: Engine) -> InfotextContext:
     """Return what names can mean here and now."""
-    return Known(engine.samplers, engine.schedules, engine.models, engine.settings, engine.choices)
+    return InfotextContext(
+        engine.samplers, engine.schedules, engine.models, engine.settings, engine.choices
+    )
 
 
-def read_infotext(engine: Engine, text: str, model: type[GenerationRequest]) -> Reading:
+def read_infotext(engine: Engine, text: str, model: type[GenerationRequest]) -> InfotextResult:
     """Return what an infotext asks for, as a request of that type, and what of it cannot be followed."""
-    return interpret(parse(text), known(engine), model)
+    return interpret_infotext(parse_infotext(text), known(engine), model)

@@ -10,7 +10,14 @@ from modules.core.errors import UserError
 from modules.core.version import VERSION
 from modules.images.compare import Comparison, compare
 from modules.images.metadata import Metadata
-from modules.infotext import Known, Reading, Words, interpret, parse, words_of
+from modules.infotext import (
+    Infotext,
+    InfotextContext,
+    InfotextResult,
+    extract_infotext,
+    interpret_infotext,
+    parse_infotext,
+)
 from modules.params.requests.txt2img import Txt2ImgRequest
 
 # What decides most of a picture: without any of these there is nothing to compare.
@@ -36,28 +43,28 @@ class Verdict:
     comparison: Comparison | None
 
 
-def reading_to_reproduce(metadata: Metadata, known: Known) -> Reading:
+def reading_to_reproduce(metadata: Metadata, known: InfotextContext) -> InfotextResult:
     """Return what a picture's metadata ask for, if it is enough to make it again.
 
     Raises:
         UserError: it is not; the sentence says what is missing.
     """
-    words = words_of(metadata)
+    words = extract_infotext(metadata)
     if not words.pairs:
         raise UserError(
             "The picture's file does not tell how it was made.",
             "Many websites take that out; use the file as it was saved.",
         )
-    reading = interpret(words, known, Txt2ImgRequest)
-    if reading.is_from_picture:
+    reading = interpret_infotext(words, known, Txt2ImgRequest)
+    if reading.needs_init_image:
         raise UserError(
             "The picture was made from another picture, which is not in its file.",
             "Send its settings to img2img or Inpaint, and put that picture in there.",
         )
-    refused = [one for one in reading.report.not_applied if one.key in _NEEDED]
+    refused = [one for one in reading.report.unapplied_keys if one.key in _NEEDED]
     if refused:
         raise UserError(f"The picture cannot be made again here. {refused[0]}")
-    missing = [key for key in _NEEDED if key not in reading.words.pairs]
+    missing = [key for key in _NEEDED if key not in reading.infotext.pairs]
     if missing:
         raise UserError(
             f"The picture's file does not tell enough to make it again: {', '.join(missing)}."
@@ -66,7 +73,11 @@ def reading_to_reproduce(metadata: Metadata, known: Known) -> Reading:
 
 
 def judge(
-    original: Image.Image, metadata: Metadata, reading: Reading, again: Image.Image, text: str
+    original: Image.Image,
+    metadata: Metadata,
+    reading: InfotextResult,
+    again: Image.Image,
+    text: str,
 ) -> Verdict:
     """Return how alike a picture and its reproduction are.
 
@@ -77,7 +88,7 @@ def judge(
         again: The reproduction.
         text: The infotext of the reproduction.
     """
-    unmatched = [*reading.report.sentences(), *_other_files(reading.words, parse(text))]
+    unmatched = [*reading.report.messages(), *_other_files(reading.infotext, parse_infotext(text))]
     version = metadata_version(reading)
     if version not in ("", VERSION):
         unmatched.append(f"It was made with version {version}; this is {VERSION}.")
@@ -86,18 +97,18 @@ def judge(
         said = f"Not the same: the picture has {sizes[0]} pixels and the new one {sizes[1]}; it was resized after it was made."
         return Verdict(said, tuple(unmatched), None)
     found = compare(original, again)
-    if not found.is_identical and reading.words.pairs.get("RNG", "GPU") == "GPU":
+    if not found.is_identical and reading.infotext.pairs.get("RNG", "GPU") == "GPU":
         unmatched.append("The noise was drawn on a graphics card; an NVIDIA card's is assumed.")
     return Verdict(_sentence(found, metadata.format), tuple(unmatched), found)
 
 
-def metadata_version(reading: Reading) -> str:
+def metadata_version(reading: InfotextResult) -> str:
     """Return the version of this program that wrote an infotext; "" when it was another program."""
     origin, _, version = reading.report.origin.rpartition(" ")
     return version if origin == "this WebUI" else ""
 
 
-def _other_files(told: Words, now: Words) -> list[str]:
+def _other_files(told: Infotext, now: Infotext) -> list[str]:
     """Return where a file that was used is another than the one that was told."""
     return [
         f"{key} is {now.pairs[key]} here and was {told.pairs[key]}."

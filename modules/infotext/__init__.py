@@ -1,11 +1,11 @@
 """The text that tells how a picture was made: written in A1111's form, read in everybody's."""
 
-from modules.infotext.pictures import words_of as words_of
-from modules.infotext.read import Known as Known
-from modules.infotext.read import Reading as Reading
-from modules.infotext.read import interpret as interpret
-from modules.infotext.words import Words as Words
-from modules.infotext.words import parse as parse
-from modules.infotext.words import quote as quote
-from modules.infotext.words import render as render
-from modules.infotext.write import write as write
+from modules.infotext.from_image import extract_infotext as extract_infotext
+from modules.infotext.read import InfotextContext as InfotextContext
+from modules.infotext.read import InfotextResult as InfotextResult
+from modules.infotext.read import interpret_infotext as interpret_infotext
+from modules.infotext.text_format import Infotext as Infotext
+from modules.infotext.text_format import format_infotext as format_infotext
+from modules.infotext.text_format import parse_infotext as parse_infotext
+from modules.infotext.text_format import quote as quote
+from modules.infotext.write import create_infotext as create_infotext

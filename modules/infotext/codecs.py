@@ -10,7 +10,7 @@ from typing import Any
 _SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
 _SAME = ("Use same checkpoint", "Use same sampler", "Use same scheduler", "Use same schedule type")
 # Any of these says that there was a second pass; a denoising strength alone is img2img's.
-HIRES_SIGNS = ("Hires upscale", "Hires resize", "Hires upscaler")
+HIRES_MARKERS = ("Hires upscale", "Hires resize", "Hires upscaler")
 _HIRES = {
     "hr_checkpoint_name": "Hires checkpoint",
     "hr_sampler_name": "Hires sampler",
@@ -32,7 +32,7 @@ class Codec:
         keys: The infotext's keys that it reads and writes.
         write: Field values to pairs; None leaves a key out.
         read: Pairs to field values; keys that are missing mean A1111's defaults. Raises ValueError with a sentence.
-        signs: Without any of these keys the others are not this row's; none when each stands for itself.
+        markers: Without any of these keys the others are not this row's; none when each stands for itself.
     """
 
     name: str
@@ -40,21 +40,21 @@ class Codec:
     keys: tuple[str, ...]
     write: Callable[[Values], Mapping[str, object]]
     read: Callable[[Pairs], dict[str, Any]]
-    signs: tuple[str, ...] = ()
+    markers: tuple[str, ...] = ()
 
-    def told(self, pairs: Pairs) -> list[str]:
+    def keys_in(self, pairs: Pairs) -> list[str]:
         """Return its keys among the pairs."""
-        if self.signs and not any(key in pairs for key in self.signs):
+        if self.markers and not any(key in pairs for key in self.markers):
             return []
         return [key for key in self.keys if key in pairs]
 
 
 def has_hires(pairs: Pairs) -> bool:
     """Return whether the pairs tell of a second pass."""
-    return any(key in pairs for key in HIRES_SIGNS)
+    return any(key in pairs for key in HIRES_MARKERS)
 
 
-def read_size(text: str) -> tuple[int, int]:
+def parse_size(text: str) -> tuple[int, int]:
     """Return width and height of "512x768".
 
     Raises:
@@ -73,7 +73,7 @@ def _write_size(values: Values) -> Mapping[str, object]:
 def _read_size(pairs: Pairs) -> dict[str, Any]:
     if "Size" not in pairs:
         return {}
-    width, height = read_size(pairs["Size"])
+    width, height = parse_size(pairs["Size"])
     return {"width": width, "height": height}
 
 
@@ -83,7 +83,7 @@ def _write_seed_resize(values: Values) -> Mapping[str, object]:
 
 
 def _read_seed_resize(pairs: Pairs) -> dict[str, Any]:
-    width, height = read_size(pairs.get("Seed resize from", "0x0"))
+    width, height = parse_size(pairs.get("Seed resize from", "0x0"))
     return {"seed_resize_from_w": width, "seed_resize_from_h": height}
 
 
@@ -107,7 +107,7 @@ def _write_hires(values: Values) -> Mapping[str, object]:
 def _read_hires(pairs: Pairs) -> dict[str, Any]:
     if not has_hires(pairs):
         return {"enable_hr": False}
-    width, height = read_size(pairs.get("Hires resize", "0x0"))
+    width, height = parse_size(pairs.get("Hires resize", "0x0"))
     values: dict[str, Any] = {
         "enable_hr": True,
         "hr_resize_x": width,
@@ -144,14 +144,14 @@ CODECS: tuple[Codec, ...] = (
             "hr_upscaler",
             *_HIRES,
         ),
-        ("Denoising strength", *HIRES_SIGNS, "Hires steps", *_HIRES.values()),
+        ("Denoising strength", *HIRES_MARKERS, "Hires steps", *_HIRES.values()),
         _write_hires,
         _read_hires,
-        HIRES_SIGNS,
+        HIRES_MARKERS,
     ),
 )
 
 
-def codecs_of(fields: Mapping[str, object]) -> tuple[Codec, ...]:
+def codecs_for(fields: Mapping[str, object]) -> tuple[Codec, ...]:
     """Return the rows whose fields a request has."""
     return tuple(row for row in CODECS if all(name in fields for name in row.fields))

@@ -8,16 +8,16 @@ from typing import Any
 
 from modules.core.errors import NotFound, UserError, WebUIError
 from modules.core.registry import Registry, did_you_mean
-from modules.infotext.codecs import CODECS, Codec, Pairs, codecs_of, has_hires
-from modules.infotext.dialects import dialect_of, in_a1111_words, origin_of
-from modules.infotext.elsewhere import is_telling, without_effect
-from modules.infotext.files import FoundFile, find_checkpoint, find_vae, takes_foreign_vae
-from modules.infotext.old_versions import Version, version_of
-from modules.infotext.options import read_option, typed
-from modules.infotext.report import Finding, Report
-from modules.infotext.words import Words
+from modules.infotext.codecs import CODECS, Codec, Pairs, codecs_for, has_hires
+from modules.infotext.foreign.a1111_history import Version, parse_version
+from modules.infotext.foreign.dialects import convert_to_a1111, describe_origin, detect_dialect
+from modules.infotext.foreign.ignored_keys import ignored_reason, is_informational
+from modules.infotext.model_lookup import FileMatch, find_checkpoint, find_vae, uses_external_vae
+from modules.infotext.options import coerce_number, parse_setting_value
+from modules.infotext.report import InfotextReport, UnappliedKey
+from modules.infotext.text_format import Infotext
 from modules.models.manager import ModelManager
-from modules.models.vaes import NONE
+from modules.models.vaes import NO_VAE
 from modules.params.param import Param, params_of, validate
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.depth import DepthRequest
@@ -34,7 +34,7 @@ _MASK_SIGNS = ("Mask blur", "Mask mode", "Inpaint area")
 
 
 @dataclass(frozen=True)
-class Known:
+class InfotextContext:
     """What names can mean where an infotext is read.
 
     Args:
@@ -53,38 +53,40 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Reading:
+class InfotextResult:
     """What an infotext asks for.
 
     Args:
-        words: Its words, in A1111's.
-        model: The type of the request.
+        infotext: Its words, in A1111's.
+        request_class: The type of the request.
         values: The request's fields that it tells or implies, valid each on its own.
-        overrides: Options that it tells or takes for granted, where those that hold now are others.
+        override_settings: Options that it tells or takes for granted, where those that hold now are others.
         report: How far it could be followed.
     """
 
-    words: Words
-    model: type[GenerationRequest]
+    infotext: Infotext
+    request_class: type[GenerationRequest]
     values: Mapping[str, Any]
-    overrides: Mapping[str, Any]
-    report: Report
+    override_settings: Mapping[str, Any]
+    report: InfotextReport
 
     @property
-    def is_from_picture(self) -> bool:
+    def needs_init_image(self) -> bool:
         """Return whether the picture was made from another one, which no infotext holds."""
-        pairs = self.words.pairs
+        pairs = self.infotext.pairs
         repainted = "Denoising strength" in pairs and not has_hires(pairs)
         return repainted or any(key in pairs for key in _MASK_SIGNS)
 
-    def request(self) -> GenerationRequest:
+    def to_request(self) -> GenerationRequest:
         """Return the request; what the text leaves open is as the request's type has it.
 
         Raises:
             UserError: values that are valid each on its own are not together.
         """
-        overrides = {"override_settings": dict(self.overrides)} if self.overrides else {}
-        return validate(self.model, {**self.values, **overrides})
+        overrides = (
+            {"override_settings": dict(self.override_settings)} if self.override_settings else {}
+        )
+        return validate(self.request_class, {**self.values, **overrides})
 
 
 @dataclass
@@ -92,61 +94,63 @@ class _Work:
     """One reading on its way: what was found so far."""
 
     pairs: Pairs
-    known: Known
+    known: InfotextContext
     model: type[GenerationRequest]
     values: dict[str, Any] = field(default_factory=dict[str, Any])
     overrides: dict[str, Any] = field(default_factory=dict[str, Any])
     used: set[str] = field(default_factory=set[str])
-    not_applied: list[Finding] = field(default_factory=list[Finding])
+    not_applied: list[UnappliedKey] = field(default_factory=list[UnappliedKey])
 
     def take(self, name: str, value: Any, key: str) -> None:
         """Set a field, or note why the value cannot be had."""
         row = params_of(self.model)[name]
         try:
-            named = _named(row, typed(self.model, name, value), self.known)
+            named = _named(row, coerce_number(self.model, name, value), self.known)
             self.values[name] = getattr(validate(self.model, {name: named}), name)
         except WebUIError as error:
             self.refuse(key, str(error))
 
     def refuse(self, key: str, reason: str) -> None:
         """Note a key that cannot be followed."""
-        self.not_applied.append(Finding(key, self.pairs.get(key, ""), reason))
+        self.not_applied.append(UnappliedKey(key, self.pairs.get(key, ""), reason))
 
 
-def interpret(words: Words, known: Known, model: type[GenerationRequest]) -> Reading:
+def interpret_infotext(
+    infotext: Infotext, context: InfotextContext, request_class: type[GenerationRequest]
+) -> InfotextResult:
     """Return what the words of an infotext ask for.
 
     Args:
-        words: As `parse` or a translator of another form has them.
-        known: What names can mean.
-        model: The type of request that is wanted, such as that of the tab.
+        infotext: As `parse` or a translator of another form has them.
+        context: What names can mean.
+        request_class: The type of request that is wanted, such as that of the tab.
     """
-    told = in_a1111_words(words, known.samplers, known.schedules)
-    work = _Work(told.pairs, known, model)
+    told = convert_to_a1111(infotext, context.samplers, context.schedules)
+    work = _Work(told.pairs, context, request_class)
     if told.prompt or told.pairs:
         work.values["prompt"] = told.prompt
     if told.pairs:  # else the text is a prompt alone, and says nothing of anything else
         work.values["negative_prompt"] = told.negative_prompt
         work.values["styles"] = ()  # the prompts hold them already
         _read_plain(work)
-        for row in codecs_of(model.model_fields):
+        for row in codecs_for(request_class.model_fields):
             _read_codec(work, row)
         _read_settings(work)
-    missing, differs = _read_files(work, words)
-    unknown = _leftover(work, model)
-    report = Report(
-        origin_of(words),
+    missing, differs = _read_files(work, infotext)
+    unknown = _leftover(work, request_class)
+    report = InfotextReport(
+        describe_origin(infotext),
         tuple(unknown),
         tuple(work.not_applied),
         tuple(missing),
-        (*told.remarks, *differs),
+        (*told.warnings, *differs),
     )
-    return Reading(told, model, work.values, work.overrides, report)
+    return InfotextResult(told, request_class, work.values, work.overrides, report)
 
 
 def _read_plain(work: _Work) -> None:
     """Read the fields that have a key of their own; one that is written only at times has its default without."""
-    together = {name for row in codecs_of(work.model.model_fields) for name in row.fields}
+    together = {name for row in codecs_for(work.model.model_fields) for name in row.fields}
     for name, row in params_of(work.model).items():
         if row.infotext is None or name in together:
             continue
@@ -158,7 +162,7 @@ def _read_plain(work: _Work) -> None:
 
 
 def _read_codec(work: _Work, row: Codec) -> None:
-    told = row.told(work.pairs)
+    told = row.keys_in(work.pairs)
     work.used.update(told)
     try:
         values = row.read(work.pairs)
@@ -181,7 +185,7 @@ def _read_settings(work: _Work) -> None:
         if row.infotext in work.pairs:
             work.used.add(row.infotext)
             try:
-                value = read_option(name, work.pairs[row.infotext])
+                value = parse_setting_value(name, work.pairs[row.infotext])
             except UserError as error:
                 work.refuse(row.infotext, str(error))
                 continue
@@ -189,7 +193,7 @@ def _read_settings(work: _Work) -> None:
             work.overrides[name] = value
 
 
-def _read_files(work: _Work, words: Words) -> tuple[list[str], list[str]]:
+def _read_files(work: _Work, words: Infotext) -> tuple[list[str], list[str]]:
     """Read checkpoint and VAE; return what is missing and what differs."""
     models = work.known.models
     found = [find_checkpoint(work.pairs, models)]
@@ -201,44 +205,44 @@ def _read_files(work: _Work, words: Words) -> tuple[list[str], list[str]]:
             work.values["sd_vae"] = found[1].name
     elif found[0].name and _has_no_vae(words):
         checkpoint = models.find(found[0].name)
-        if takes_foreign_vae(work.known.settings.sd_vae, checkpoint, models):
-            work.values["sd_vae"] = NONE
+        if uses_external_vae(work.known.settings.sd_vae, checkpoint, models):
+            work.values["sd_vae"] = NO_VAE
     return _said(found, "missing"), _said(found, "differs")
 
 
-def _said(found: list[FoundFile], name: str) -> list[str]:
+def _said(found: list[FileMatch], name: str) -> list[str]:
     return [sentence for file in found if (sentence := getattr(file, name))]
 
 
-def _has_no_vae(words: Words) -> bool:
+def _has_no_vae(words: Infotext) -> bool:
     """Return whether a text that names no VAE says that there was none but the checkpoint's own."""
-    if dialect_of(words).name == "this WebUI":
+    if detect_dialect(words).name == "this WebUI":
         return True
-    version = version_of(words.pairs.get("Version", ""))
+    version = parse_version(words.pairs.get("Version", ""))
     return version is not None and version >= _NAMES_VAE
 
 
-def _leftover(work: _Work, model: type[GenerationRequest]) -> list[Finding]:
+def _leftover(work: _Work, model: type[GenerationRequest]) -> list[UnappliedKey]:
     """Return the keys that nobody knows, and note those that are known and have no effect."""
     elsewhere = {key for row in CODECS for key in row.keys}
     elsewhere |= {
         row.infotext for one in _REQUESTS for row in params_of(one).values() if row.infotext
     }
-    unknown: list[Finding] = []
+    unknown: list[UnappliedKey] = []
     for key, value in work.pairs.items():
-        if key in work.used or is_telling(key, value):
+        if key in work.used or is_informational(key, value):
             continue
-        reason = without_effect(key)
+        reason = ignored_reason(key)
         if key in elsewhere:
             reason = f"{model().task} has no such field."
         if reason:
             work.refuse(key, reason)
         else:
-            unknown.append(Finding(key, value))
+            unknown.append(UnappliedKey(key, value))
     return unknown
 
 
-def _named(row: Param, value: Any, known: Known) -> Any:
+def _named(row: Param, value: Any, known: InfotextContext) -> Any:
     """Return a name as the tables spell it, any other value as it is.
 
     Raises:

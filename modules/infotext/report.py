@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Finding:
+class UnappliedKey:
     """One key of an infotext that does not do what it did where the picture was made.
 
     Args:
@@ -25,24 +25,24 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Report:
+class InfotextReport:
     """How far an infotext could be followed.
 
     Args:
         origin: The program that wrote it, with its version where it is told.
-        unknown: Keys that nothing here knows.
-        not_applied: Keys that are known and have no effect here, each with the reason.
-        missing: Files that are needed and not there, each as a sentence that says which to get.
-        differs: What else will not be the same, as sentences.
+        unknown_keys: Keys that nothing here knows.
+        unapplied_keys: Keys that are known and have no effect here, each with the reason.
+        missing_files: Files that are needed and not there, each as a sentence that says which to get.
+        differences: What else will not be the same, as sentences.
     """
 
     origin: str = ""
-    unknown: tuple[Finding, ...] = ()
-    not_applied: tuple[Finding, ...] = ()
-    missing: tuple[str, ...] = ()
-    differs: tuple[str, ...] = ()
+    unknown_keys: tuple[UnappliedKey, ...] = ()
+    unapplied_keys: tuple[UnappliedKey, ...] = ()
+    missing_files: tuple[str, ...] = ()
+    differences: tuple[str, ...] = ()
 
-    def sentences(self) -> list[str]:
+    def messages(self) -> list[str]:
         """Return all of it, the gravest first."""
-        found = [*self.not_applied, *self.unknown]
-        return [*self.missing, *self.differs, *map(str, found)]
+        found = [*self.unapplied_keys, *self.unknown_keys]
+        return [*self.missing_files, *self.differences, *map(str, found)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from modules.infotext.codecs import codecs_of
-from modules.infotext.words import Words, number, render
+from modules.infotext.codecs import codecs_for
+from modules.infotext.text_format import Infotext, format_infotext, format_number
 from modules.params.param import params_of
 from modules.params.requests.base import GenerationRequest
 from modules.params.settings import Settings
@@ -35,8 +35,8 @@ _ORDER = (
 )
 
 
-def write(
-    request: GenerationRequest, extra: Mapping[str, object], settings: Settings = DEFAULTS
+def create_infotext(
+    request: GenerationRequest, extra_pairs: Mapping[str, object], settings: Settings = DEFAULTS
 ) -> str:
     """Return prompt, negative prompt and one line of `Key: value` pairs; `read` gives the request back.
 
@@ -44,11 +44,11 @@ def write(
 
     Args:
         request: The request of this one picture; its seed is the picture's own.
-        extra: Pairs that the request does not know, such as "Model hash"; None or "" leaves a key out.
+        extra_pairs: Pairs that the request does not know, such as "Model hash"; None or "" leaves a key out.
         settings: The options in force; those that differ from the defaults are told.
     """
     fields = dict(request)
-    composite = codecs_of(fields)
+    composite = codecs_for(fields)
     together = {name for row in composite for name in row.fields}
     pairs: dict[str, object] = {
         row.infotext: row.infotext_value(request, name)
@@ -58,14 +58,14 @@ def write(
     for codec in composite:
         pairs.update(codec.write(fields))
     pairs.update(_changed(settings))
-    pairs.update(extra)
+    pairs.update(extra_pairs)
     ordered = {key: pairs[key] for key in (*_ORDER, *pairs) if key in pairs}
     told = {
-        key: number(value) if isinstance(value, float) else str(value)
+        key: format_number(value) if isinstance(value, float) else str(value)
         for key, value in ordered.items()
         if value is not None and value != ""
     }
-    return render(Words(request.prompt, request.negative_prompt, told))
+    return format_infotext(Infotext(request.prompt, request.negative_prompt, told))
 
 
 def _changed(settings: Settings) -> dict[str, object]:

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from modules.core.atomic import open_writer, remove_leftovers
 from modules.core.errors import StorageError, UserError
-from modules.models import pickled
-from modules.models.dtypes import BITS, byte_count
-from modules.models.header import read_header
-from modules.models.pickled import Pickled, TensorRecord
-from modules.models.storages import Place, find_storages
+from modules.models.files import safe_pickle
+from modules.models.files.ckpt_layout import StorageLocation, locate_storages
+from modules.models.files.dtypes import DTYPE_BITS, byte_count
+from modules.models.files.header import read_header
+from modules.models.files.safe_pickle import CkptContents, TensorRecord
 
 
-def convert(path: Path) -> Path:
+def convert_to_safetensors(path: Path) -> Path:
     """Write a .ckpt's tensors to a .safetensors file beside it and return that file's path.
 
     The .ckpt and its .yaml stay; a .yaml of the same name serves both.
@@ -33,7 +33,7 @@ def convert(path: Path) -> Path:
     """
     target = path.with_suffix(".safetensors")
     header = read_header(path)
-    if header.kind == "safetensors":
+    if header.container == "safetensors":
         raise UserError(
             f"'{path.name}' is a .safetensors file already; rename it if it is not called so."
         )
@@ -41,9 +41,9 @@ def convert(path: Path) -> Path:
         raise UserError(
             f"'{target.name}' is there already and is not overwritten.", "Move it away first."
         )
-    zipped = header.kind == "zip"
-    content = pickled.read(path, zipped=zipped)
-    places = find_storages(path, content, zipped=zipped)
+    zipped = header.container == "zip"
+    content = safe_pickle.read_ckpt(path, is_zip=zipped)
+    places = locate_storages(path, content, is_zip=zipped)
     try:
         remove_leftovers(target)  # gigabytes, after a kill
         with open_writer(target, overwrite=False) as out:
@@ -56,11 +56,15 @@ def convert(path: Path) -> Path:
     return target
 
 
-def _write(out: IO[bytes], path: Path, content: Pickled, places: Mapping[str, Place]) -> None:
+def _write(
+    out: IO[bytes], path: Path, content: CkptContents, places: Mapping[str, StorageLocation]
+) -> None:
     entries: dict[str, Any] = {"__metadata__": {"format": "pt", "converted_from": path.name}}
     end = 0
     # Wide numbers first, so that every tensor begins at an address its dtype may have.
-    tensors = sorted(content.tensors.items(), key=lambda item: (-BITS[item[1].dtype], item[0]))
+    tensors = sorted(
+        content.tensors.items(), key=lambda item: (-DTYPE_BITS[item[1].dtype], item[0])
+    )
     for name, tensor in tensors:
         start, end = end, end + byte_count(tensor.dtype, int(np.prod(tensor.shape, dtype=np.int64)))
         entries[name] = {
@@ -77,20 +81,20 @@ def _write(out: IO[bytes], path: Path, content: Pickled, places: Mapping[str, Pl
         out.write(_numbers(tensor, _storage(path, mapped, place)).data)
 
 
-def _storage(path: Path, mapped: NDArray[np.uint8], place: Place) -> NDArray[np.uint8]:
-    if not place.packed:
-        return mapped[place.start : place.start + place.byte_count]
+def _storage(path: Path, mapped: NDArray[np.uint8], place: StorageLocation) -> NDArray[np.uint8]:
+    if not place.compressed_member:
+        return mapped[place.offset : place.offset + place.byte_count]
     with zipfile.ZipFile(path) as archive:
-        return np.frombuffer(archive.read(place.packed), dtype=np.uint8)
+        return np.frombuffer(archive.read(place.compressed_member), dtype=np.uint8)
 
 
 def _numbers(tensor: TensorRecord, storage: NDArray[np.uint8]) -> NDArray[Any]:
     """Return the tensor's items in order, as plain integers of their width."""
-    width = BITS[tensor.dtype] // 8
+    width = DTYPE_BITS[tensor.dtype] // 8
     dtype = np.dtype(f"u{width}")
     items = np.frombuffer(storage, dtype, count=len(storage) // width)
     if 0 in tensor.shape:
         return np.empty(0, dtype)
     strides = [step * width for step in tensor.stride]
-    view = as_strided(items[tensor.offset :], tensor.shape, strides, writeable=False)
+    view = as_strided(items[tensor.storage_offset :], tensor.shape, strides, writeable=False)
     return np.ascontiguousarray(view)

@@ -10,21 +10,14 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from modules.core.atomic import write_text
 from modules.core.errors import BadFile
+from modules.models.scan import FileStamp
 
 CHUNK_BYTES = 8 * 1024 * 1024
 logger = logging.getLogger(__name__)
-
-
-class FileStamp(NamedTuple):
-    """A file as it was at one time: another size or time is another content."""
-
-    path: str
-    size_bytes: int
-    modified_ns: int
 
 
 @dataclass
@@ -34,7 +27,7 @@ class _Job:
     digest: Any = field(default_factory=hashlib.sha256)  # hashlib gives its class no public name
 
 
-class Hashes:
+class FileHasher:
     """Known hashes, and the thread that computes the others.
 
     Args:
@@ -45,20 +38,20 @@ class Hashes:
     def __init__(self, file: Path, on_change: Callable[[FileStamp, str], None]) -> None:
         self._file = file
         self._on_change = on_change
-        self._known: dict[str, tuple[int, int, str]] | None = None
+        self._hashes: dict[str, tuple[int, int, str]] | None = None
         self._failed: dict[FileStamp, str] = {}
         self._jobs: list[_Job] = []  # the last one is computed first
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopping = False
 
-    def known(self, stamp: FileStamp) -> str:
+    def get_cached(self, stamp: FileStamp) -> str:
         """Return the hash of that file, or "" while it is not known."""
         with self._changed:
             size, modified, digest = self._load().get(stamp.path, (0, 0, ""))
         return digest if (size, modified) == (stamp.size_bytes, stamp.modified_ns) else ""
 
-    def compute(self, stamps: Sequence[FileStamp], *, urgent: bool = False) -> None:
+    def enqueue(self, stamps: Sequence[FileStamp], *, urgent: bool = False) -> None:
         """Queue files for hashing and start the thread if it does not run.
 
         Args:
@@ -67,7 +60,7 @@ class Hashes:
         """
         with self._changed:
             waiting = {job.stamp: job for job in self._jobs}
-            wanted = [s for s in stamps if not self.known(s) and (urgent or s not in waiting)]
+            wanted = [s for s in stamps if not self.get_cached(s) and (urgent or s not in waiting)]
             for stamp in wanted:
                 self._failed.pop(stamp, None)
             jobs = [waiting.get(stamp, _Job(stamp)) for stamp in reversed(wanted)]
@@ -85,15 +78,15 @@ class Hashes:
         Raises:
             BadFile: the file cannot be read.
         """
-        self.compute([stamp], urgent=True)
+        self.enqueue([stamp], urgent=True)
         with self._changed:
             self._changed.wait_for(
-                lambda: self._stopping or bool(self.known(stamp)) or stamp in self._failed,
+                lambda: self._stopping or bool(self.get_cached(stamp)) or stamp in self._failed,
                 timeout_s,
             )
             if stamp in self._failed:
                 raise BadFile(self._failed.pop(stamp))
-            return self.known(stamp)
+            return self.get_cached(stamp)
 
     def stop(self) -> None:
         """End the thread within one chunk; files under way begin anew next time."""
@@ -117,18 +110,18 @@ class Hashes:
             except OSError as error:
                 logger.warning("'%s' cannot be hashed: %s", job.stamp.path, error)
                 self._finish(
-                    job, fault=f"'{job.stamp.path}' cannot be read: {error.strerror or error}."
+                    job, error=f"'{job.stamp.path}' cannot be read: {error.strerror or error}."
                 )
                 continue
             if done:
                 self._finish(job)
 
-    def _finish(self, job: _Job, fault: str = "") -> None:
-        digest = "" if fault else str(job.digest.hexdigest())
+    def _finish(self, job: _Job, error: str = "") -> None:
+        digest = "" if error else str(job.digest.hexdigest())
         with self._changed:
             self._jobs = [other for other in self._jobs if other is not job]
-            if fault:
-                self._failed[job.stamp] = fault
+            if error:
+                self._failed[job.stamp] = error
             else:
                 self._load()[job.stamp.path] = (job.stamp.size_bytes, job.stamp.modified_ns, digest)
                 self._save()
@@ -137,14 +130,14 @@ class Hashes:
             self._on_change(job.stamp, digest)
 
     def _load(self) -> dict[str, tuple[int, int, str]]:
-        if self._known is None:
-            self._known = _read_cache(self._file)
-        return self._known
+        if self._hashes is None:
+            self._hashes = _read_cache(self._file)
+        return self._hashes
 
     def _save(self) -> None:
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            write_text(self._file, json.dumps(self._known, indent=1))
+            write_text(self._file, json.dumps(self._hashes, indent=1))
         except OSError as error:  # a full or read-only disk costs only the time to hash again
             logger.warning("Hashes cannot be remembered in '%s': %s", self._file, error)
 

@@ -11,17 +11,22 @@ from pathlib import Path
 
 from modules.core.errors import BadFile, NotFound, UserError, WebUIError
 from modules.core.registry import Registry, did_you_mean
-from modules.models.families import Family, detect, families, fault_of
-from modules.models.hashing import FileStamp, Hashes
-from modules.models.header import read_header
-from modules.models.scan import FoundFile, scan
-from modules.models.text_encoders import TextEncoderFile, TextEncoderFiles, TextSide, text_side
+from modules.models.families import Family, detect_family, find_error, make_family_registry
+from modules.models.file_cache import HeaderFacts, HeaderFactsCache
+from modules.models.files.header import read_header
+from modules.models.hashing import FileHasher
+from modules.models.ldm.yaml import YamlCache
+from modules.models.scan import FileStamp, FoundFile, scan_folder
+from modules.models.text_encoders import (
+    TextEncoderFile,
+    TextEncoderFiles,
+    TextEncoderInfo,
+    detect_text_encoder,
+)
 from modules.models.vaes import VaeFile, VaeFiles
-from modules.models.verdicts import Verdict, Verdicts
-from modules.models.yaml_section import Sections
 
 SHORT_HASH_LENGTH = 10
-HASH = re.compile(r"[0-9a-f]{8,64}")
+HASH_PATTERN = re.compile(r"[0-9a-f]{8,64}")
 
 
 @dataclass(frozen=True)
@@ -34,9 +39,9 @@ class Checkpoint:
         config: The .yaml of the same name beside it.
         modified_ns: Time of its last change.
         family: Name of the row of FAMILIES, "" when none fits.
-        fault: What is wrong with the file, in a sentence; "" when it can be loaded.
+        error: What is wrong with the file, in a sentence; "" when it can be loaded.
         sha256: Of the whole file, "" until it is known.
-        text: Its text encoder, or the one it needs.
+        text_encoder: Its text encoder, or the one it needs.
     """
 
     name: str
@@ -45,9 +50,9 @@ class Checkpoint:
     size_bytes: int
     modified_ns: int
     family: str
-    fault: str
+    error: str
     sha256: str = field(compare=False)  # comes later, and makes it no other checkpoint
-    text: TextSide
+    text_encoder: TextEncoderInfo
 
     @property
     def title(self) -> str:
@@ -75,58 +80,58 @@ class ModelManager:
 
     Args:
         folders: Scanned in order; of two files with one name the first folder's is listed.
-        configs: Folder with a .yaml for each family.
-        cache: Folder in which hashes and the like are remembered.
+        config_folder: Folder with a .yaml for each family.
+        cache_folder: Folder in which hashes and the like are remembered.
         vae_folders: Hold VAEs alone.
-        text_folders: Hold text encoders alone.
+        text_encoder_folders: Hold text encoders alone.
     """
 
     def __init__(
         self,
         folders: Sequence[Path],
-        configs: Path,
-        cache: Path,
+        config_folder: Path,
+        cache_folder: Path,
         vae_folders: Sequence[Path] = (),
-        text_folders: Sequence[Path] = (),
+        text_encoder_folders: Sequence[Path] = (),
     ) -> None:
-        self.memory = cache
-        self.sections = Sections()
+        self.cache_folder = cache_folder
+        self.yaml_cache = YamlCache()
         self.vaes = VaeFiles(vae_folders, folders)
-        self._text_encoders = TextEncoderFiles(text_folders)
-        self._donors: Mapping[TextSide, Sequence[TextEncoderFile]] = {}
+        self._text_encoders = TextEncoderFiles(text_encoder_folders)
+        self._text_encoder_donors: Mapping[TextEncoderInfo, Sequence[TextEncoderFile]] = {}
         self._folders = tuple(folders)
-        self._configs = configs
-        self._families: Registry[Family] = families()
-        self._hashes = Hashes(cache / "hashes.json", self._adopt)
+        self._config_folder = config_folder
+        self._families: Registry[Family] = make_family_registry()
+        self._hasher = FileHasher(cache_folder / "hashes.json", self._set_sha256)
         self._on_change: Callable[[], None] | None = None
-        self._hashes_wanted = False
-        self._scanning = threading.Lock()
-        self._swapping = threading.Lock()  # held briefly, never during a scan
+        self._hashing_enabled = False
+        self._scan_lock = threading.Lock()
+        self._swap_lock = threading.Lock()  # held briefly, never during a scan
         self._checkpoints: tuple[Checkpoint, ...] | None = None
-        self._verdicts = Verdicts(cache / "verdicts.json")
+        self._header_facts = HeaderFactsCache(cache_folder / "verdicts.json")
 
     def refresh(self) -> None:
         """Scan the folders again; only new and changed files are opened."""
         self.vaes.refresh()
-        with self._scanning:
+        with self._scan_lock:
             self._text_encoders.refresh()
             found: dict[str, FoundFile] = {}
             for folder in self._folders:
-                for file in scan(folder):
+                for file in scan_folder(folder):
                     found.setdefault(file.name, file)
             files = sorted(found.values(), key=lambda file: (file.name.casefold(), file.name))
-            known = self._verdicts.read()
-            verdicts = [known.get(file.stamp) or self._judge(file) for file in files]
+            known = self._header_facts.read()
+            verdicts = [known.get(file.stamp) or self._read_header_facts(file) for file in files]
             # What could not be recognised is read again: it may have been out of reach for a while.
             recognised = ((f.stamp, v) for f, v in zip(files, verdicts, strict=True) if v.family)
-            self._verdicts.write(dict(recognised))
-            described = list(map(self._describe, files, verdicts))
-            if not all(found.text.is_there or found.fault for found in described):
-                self._donors = self._donors_among(described)
+            self._header_facts.write(dict(recognised))
+            described = list(map(self._make_checkpoint, files, verdicts))
+            if not all(found.text_encoder.is_included or found.error for found in described):
+                self._text_encoder_donors = self._find_donors(described)
                 described = list(map(self._with_text_encoder, described))
-            with self._swapping:
+            with self._swap_lock:
                 self._checkpoints = tuple(described)
-        if self._hashes_wanted:
+        if self._hashing_enabled:
             self._hash_all()
 
     def checkpoints(self) -> tuple[Checkpoint, ...]:
@@ -147,36 +152,36 @@ class ModelManager:
         if not found.path.is_file():
             text = f"The checkpoint '{found.name}' is no longer at '{found.path}'."
             raise NotFound(text, "Put the file back, or refresh the list and choose another.")
-        if found.fault:
-            raise BadFile(found.fault)
+        if found.error:
+            raise BadFile(found.error)
         return found
 
-    def config_of(self, checkpoint: Checkpoint) -> Path:
+    def find_config(self, checkpoint: Checkpoint) -> Path:
         """Return the .yaml beside the checkpoint, or else its family's.
 
         Raises:
             BadFile: the checkpoint cannot be loaded.
         """
-        if checkpoint.fault:
-            raise BadFile(checkpoint.fault)
+        if checkpoint.error:
+            raise BadFile(checkpoint.error)
         if checkpoint.config is not None:
             return checkpoint.config
-        return self._configs / self.family_of(checkpoint).config
+        return self._config_folder / self.get_family(checkpoint).config_file
 
-    def text_encoder_of(self, checkpoint: Checkpoint) -> TextEncoderFile | None:
+    def find_text_encoder(self, checkpoint: Checkpoint) -> TextEncoderFile | None:
         """Return the file that serves a checkpoint without a text encoder; None for one that has its own.
 
         Raises:
             BadFile: there is no such file.
         """
-        if checkpoint.text.is_there:
+        if checkpoint.text_encoder.is_included:
             return None
         found = self._choose_text_encoder(checkpoint)
         if found is None:
-            raise BadFile(self._lacks_text_encoder(checkpoint))
+            raise BadFile(self._missing_text_encoder_error(checkpoint))
         return found
 
-    def family_of(self, checkpoint: Checkpoint) -> Family:
+    def get_family(self, checkpoint: Checkpoint) -> Family:
         """Return the row of the families' table that a checkpoint without fault fits."""
         return self._families.get(checkpoint.family)
 
@@ -187,7 +192,7 @@ class ModelManager:
             on_change: Called on the hashing thread whenever a title has changed.
         """
         self._on_change = on_change
-        self._hashes_wanted = True
+        self._hashing_enabled = True
         self._hash_all()
 
     def sha256(self, checkpoint: Checkpoint, timeout_s: float | None = None) -> str:
@@ -196,7 +201,7 @@ class ModelManager:
         Raises:
             BadFile: the file cannot be read.
         """
-        return checkpoint.sha256 or self._hashes.wait(checkpoint.stamp, timeout_s)
+        return checkpoint.sha256 or self._hasher.wait(checkpoint.stamp, timeout_s)
 
     def vae_sha256(self, vae: VaeFile, timeout_s: float | None = None) -> str:
         """Return the hash of a VAE's file, computed before all others; "" if it takes too long.
@@ -204,17 +209,17 @@ class ModelManager:
         Raises:
             BadFile: the file cannot be read.
         """
-        return self._hashes.known(vae.stamp) or self._hashes.wait(vae.stamp, timeout_s)
+        return self._hasher.get_cached(vae.stamp) or self._hasher.wait(vae.stamp, timeout_s)
 
     def stop(self) -> None:
         """End background work."""
-        self._hashes_wanted = False
-        self._hashes.stop()
+        self._hashing_enabled = False
+        self._hasher.stop()
 
     def _hash_all(self) -> None:
-        self._hashes.compute([c.stamp for c in self.checkpoints() if not c.fault])
+        self._hasher.enqueue([c.stamp for c in self.checkpoints() if not c.error])
 
-    def _describe(self, file: FoundFile, verdict: Verdict) -> Checkpoint:
+    def _make_checkpoint(self, file: FoundFile, verdict: HeaderFacts) -> Checkpoint:
         return Checkpoint(
             name=file.name,
             path=file.path,
@@ -222,50 +227,50 @@ class ModelManager:
             size_bytes=file.size_bytes,
             modified_ns=file.modified_ns,
             family=verdict.family,
-            fault=verdict.fault,
-            sha256="" if verdict.fault else self._hashes.known(file.stamp),
-            text=verdict.text,
+            error=verdict.error,
+            sha256="" if verdict.error else self._hasher.get_cached(file.stamp),
+            text_encoder=verdict.text_encoder,
         )
 
     def _with_text_encoder(self, found: Checkpoint) -> Checkpoint:
         """Return a checkpoint as it is when a text encoder is there for it, else with that fault."""
-        if found.fault or found.text.is_there or self._choose_text_encoder(found):
+        if found.error or found.text_encoder.is_included or self._choose_text_encoder(found):
             return found
-        return dataclasses.replace(found, fault=self._lacks_text_encoder(found), sha256="")
+        return dataclasses.replace(found, error=self._missing_text_encoder_error(found), sha256="")
 
-    def _lacks_text_encoder(self, checkpoint: Checkpoint) -> str:
-        advice = self._text_encoders.advice(checkpoint.text)
+    def _missing_text_encoder_error(self, checkpoint: Checkpoint) -> str:
+        advice = self._text_encoders.hint(checkpoint.text_encoder)
         return f"'{checkpoint.path.name}' lacks its text encoder. {advice}"
 
     def _choose_text_encoder(self, checkpoint: Checkpoint) -> TextEncoderFile | None:
-        donors = self._donors.get(checkpoint.text.wanted, ())
-        return self._text_encoders.choose(checkpoint.text, checkpoint.path, donors)
+        donors = self._text_encoder_donors.get(checkpoint.text_encoder.required, ())
+        return self._text_encoders.choose(checkpoint.text_encoder, checkpoint.path, donors)
 
-    def _donors_among(
+    def _find_donors(
         self, listed: Iterable[Checkpoint]
-    ) -> Mapping[TextSide, Sequence[TextEncoderFile]]:
+    ) -> Mapping[TextEncoderInfo, Sequence[TextEncoderFile]]:
         """Return the checkpoints whose text encoder can serve others, by what it is."""
-        found: dict[TextSide, list[TextEncoderFile]] = {}
-        whole = (c for c in listed if c.text.is_there and not c.fault)
+        found: dict[TextEncoderInfo, list[TextEncoderFile]] = {}
+        whole = (c for c in listed if c.text_encoder.is_included and not c.error)
         # Plain ones first: what was trained for another input may have bent its words to it.
-        for c in sorted(whole, key=lambda c: bool(self.family_of(c).extra_input)):
-            file = TextEncoderFile(c.name, c.path, c.stamp, c.text, is_checkpoint=True)
-            found.setdefault(c.text, []).append(file)
+        for c in sorted(whole, key=lambda c: bool(self.get_family(c).extra_input)):
+            file = TextEncoderFile(c.name, c.path, c.stamp, c.text_encoder, is_checkpoint=True)
+            found.setdefault(c.text_encoder, []).append(file)
         return found
 
-    def _judge(self, file: FoundFile) -> Verdict:
+    def _read_header_facts(self, file: FoundFile) -> HeaderFacts:
         """Return what a file's header tells."""
         try:
             header = read_header(file.path)
         except WebUIError as error:
-            return Verdict("", str(error))
-        family = detect(header, self._families)
-        fault = fault_of(header, family)
+            return HeaderFacts("", str(error))
+        family = detect_family(header, self._families)
+        fault = find_error(header, family)
         said = f"'{file.path.name}' {fault}" if fault else ""
-        return Verdict(family.name if family else "", said, text_side(header))
+        return HeaderFacts(family.name if family else "", said, detect_text_encoder(header))
 
-    def _adopt(self, stamp: FileStamp, digest: str) -> None:
-        with self._swapping:
+    def _set_sha256(self, stamp: FileStamp, digest: str) -> None:
+        with self._swap_lock:
             self._checkpoints = tuple(
                 dataclasses.replace(c, sha256=digest) if c.stamp == stamp else c
                 for c in self._checkpoints or ()
@@ -285,7 +290,7 @@ class ModelManager:
                 )
             if found:
                 return found[0]
-        if HASH.fullmatch(wanted):
+        if HASH_PATTERN.fullmatch(wanted):
             found = [c for c in listed if c.sha256.startswith(wanted)]
             if found:  # files of one hash are one and the same model
                 return found[0]
@@ -299,7 +304,11 @@ class ModelManager:
 
 def _without_hash(title: str) -> str:
     name, _, rest = title.rpartition("[")
-    return name.rstrip() if HASH.fullmatch(rest.removesuffix("]").casefold()) and name else title
+    return (
+        name.rstrip()
+        if HASH_PATTERN.fullmatch(rest.removesuffix("]").casefold()) and name
+        else title
+    )
 
 
 def _by_name(checkpoint: Checkpoint) -> str:

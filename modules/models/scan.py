@@ -9,8 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from modules.models.hashing import FileStamp
+from typing import NamedTuple
 
 EXTENSIONS = (".safetensors", ".ckpt")
 # A1111's names for the VAE beside a checkpoint, best first
@@ -40,17 +39,17 @@ class FoundFile:
         return FileStamp(str(self.path), self.size_bytes, self.modified_ns)
 
 
-def scan(
+def scan_folder(
     folder: Path,
-    endings: tuple[str, ...] = EXTENSIONS,
-    but_not: tuple[str, ...] = VAE_EXTENSIONS,
+    extensions: tuple[str, ...] = EXTENSIONS,
+    excluded: tuple[str, ...] = VAE_EXTENSIONS,
 ) -> Iterator[FoundFile]:
     """Yield every file with one of the endings in the folder and below, in no particular order.
 
     Args:
         folder: Where to begin.
-        endings: In lower case; those of checkpoints unless given.
-        but_not: Endings of files that are not meant all the same.
+        extensions: In lower case; those of checkpoints unless given.
+        excluded: Endings of files that are not meant all the same.
     """
     folder = folder.absolute()
     waiting = deque([folder])
@@ -75,7 +74,7 @@ def scan(
                 (linked if entry.is_symlink() else waiting).append(Path(entry.path))
             else:
                 files.append(entry)
-        wanted = [file for file in files if _ends(file.name, endings, but_not)]
+        wanted = [file for file in files if _ends(file.name, extensions, excluded)]
         yield from _described(wanted, {file.name for file in files}, folder)
 
 
@@ -111,3 +110,11 @@ def _described(
             modified_ns=modified,
             config=config if config.name in names else None,
         )
+
+
+class FileStamp(NamedTuple):
+    """A file as it was at one time: another size or time is another content."""
+
+    path: str
+    size_bytes: int
+    modified_ns: int

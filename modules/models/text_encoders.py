@@ -10,62 +10,61 @@ from pathlib import Path
 from typing import NamedTuple
 
 from modules.core.errors import WebUIError
-from modules.models.families import detect, families
-from modules.models.hashing import FileStamp
-from modules.models.header import Header, read_header
-from modules.models.ldm_names import (
-    CLIP,
+from modules.models.families import detect_family, make_family_registry
+from modules.models.files.header import Header, read_header
+from modules.models.ldm.names import (
+    CLIP_KIND,
     OPEN_CLIP_KIND,
-    UNET_CONTEXT,
-    UNET_PROJECTION,
-    actual_name,
-    text_layout,
+    UNET_CONTEXT_KEY,
+    UNET_PROJ_IN_KEY,
+    detect_text_encoder_layout,
+    find_key,
 )
-from modules.models.scan import scan
+from modules.models.scan import FileStamp, scan_folder
 
 EXTENSIONS = (".safetensors", ".bin", ".pt", ".ckpt")
 FOLDER = "models/text_encoder"
 logger = logging.getLogger(__name__)
 
 
-class TextSide(NamedTuple):
+class TextEncoderInfo(NamedTuple):
     """The text encoder that a file carries, or else the one that its UNet needs.
 
     Args:
         kind: "CLIP" or "OpenCLIP"; "" where neither can be told.
-        width: Of what it gives for each token.
-        is_there: Whether the file carries it.
+        hidden_size: Of what it gives for each token.
+        is_included: Whether the file carries it.
     """
 
     kind: str = ""
-    width: int = 0
-    is_there: bool = False
+    hidden_size: int = 0
+    is_included: bool = False
 
     @property
-    def wanted(self) -> TextSide:
+    def required(self) -> TextEncoderInfo:
         """Return what another file must carry to serve this one."""
-        return self._replace(is_there=True)
+        return self._replace(is_included=True)
 
     def __str__(self) -> str:
         """Return it in words."""
         article = "an" if self.kind.startswith("O") else "a"
-        return f"{article} {self.kind} of width {self.width}"
+        return f"{article} {self.kind} of width {self.hidden_size}"
 
 
-def text_side(header: Header) -> TextSide:
+def detect_text_encoder(header: Header) -> TextEncoderInfo:
     """Return the text encoder that a file carries or that its UNet needs."""
     tensors = header.tensors
-    layout = text_layout(tensors)
-    name = actual_name(tensors, layout.vocabulary if layout else UNET_CONTEXT)
+    layout = detect_text_encoder_layout(tensors)
+    name = find_key(tensors, layout.token_embedding_key if layout else UNET_CONTEXT_KEY)
     if name is None or len(tensors[name].shape) < 2:
-        return TextSide()
+        return TextEncoderInfo()
     width = tensors[name].shape[1]
     if layout is not None:
-        return TextSide(layout.kind, width, is_there=True)
-    projection = actual_name(tensors, UNET_PROJECTION)
+        return TextEncoderInfo(layout.kind, width, is_included=True)
+    projection = find_key(tensors, UNET_PROJ_IN_KEY)
     # SD 2.x, and it alone, projects with linear layers about its transformers.
     is_linear = projection is not None and len(tensors[projection].shape) == 2
-    return TextSide(OPEN_CLIP_KIND if is_linear else CLIP, width)
+    return TextEncoderInfo(OPEN_CLIP_KIND if is_linear else CLIP_KIND, width)
 
 
 @dataclass(frozen=True)
@@ -76,19 +75,19 @@ class TextEncoderFile:
         name: Path relative to its folder, with forward slashes.
         path: Absolute, links not resolved.
         stamp: What the file was when it was listed.
-        side: Its text encoder.
+        info: Its text encoder.
         is_checkpoint: Whether it is a whole checkpoint, rather than a file that was put there for this.
-        remark: What it is when it has no text encoder, as the rest of a sentence.
+        problem: What it is when it has no text encoder, as the rest of a sentence.
     """
 
     name: str
     path: Path
     stamp: FileStamp
-    side: TextSide
+    info: TextEncoderInfo
     is_checkpoint: bool = False
-    remark: str = ""
+    problem: str = ""
 
-    def as_now(self) -> TextEncoderFile | None:
+    def with_current_stamp(self) -> TextEncoderFile | None:
         """Return it with its present size and time, or None when it is gone."""
         try:
             status = self.path.stat()
@@ -117,14 +116,16 @@ class TextEncoderFiles:
         """Return every file, sorted by name; those without a text encoder too."""
         if self._files is None:
             found = {
-                f.name: f for folder in reversed(self._folders) for f in scan(folder, EXTENSIONS)
+                f.name: f
+                for folder in reversed(self._folders)
+                for f in scan_folder(folder, EXTENSIONS)
             }
             ordered = sorted(found.values(), key=lambda f: (f.name.casefold(), f.name))
             self._files = tuple(_read(file.name, file.path, file.stamp) for file in ordered)
         return self._files
 
     def choose(
-        self, needed: TextSide, checkpoint: Path, donors: Sequence[TextEncoderFile]
+        self, needed: TextEncoderInfo, checkpoint: Path, donors: Sequence[TextEncoderFile]
     ) -> TextEncoderFile | None:
         """Return the file that serves a checkpoint without a text encoder, None when there is none.
 
@@ -136,15 +137,15 @@ class TextEncoderFiles:
             donors: Whole checkpoints with what it needs, best first.
         """
         stem = checkpoint.stem.casefold()
-        own = [file for file in self.files() if file.side == needed.wanted]
+        own = [file for file in self.files() if file.info == needed.required]
         own.sort(key=lambda file: file.path.stem.casefold() != stem)
-        present = (file.as_now() for file in (*own, *donors))
+        present = (file.with_current_stamp() for file in (*own, *donors))
         return next((file for file in present if file is not None), None)
 
-    def advice(self, needed: TextSide) -> str:
+    def hint(self, needed: TextEncoderInfo) -> str:
         """Return what to put where, and why the files that are there do not serve."""
         unfit = [
-            f"'{file.name}' there {file.remark or f'is {file.side}'}." for file in self.files()
+            f"'{file.name}' there {file.problem or f'is {file.info}'}." for file in self.files()
         ]
         return " ".join([f"Put {needed} into {FOLDER}.", *unfit[:3]])
 
@@ -154,10 +155,10 @@ def _read(name: str, path: Path, stamp: FileStamp) -> TextEncoderFile:
         header = read_header(path)
     except WebUIError as error:
         logger.warning("%s", error)
-        return TextEncoderFile(name, path, stamp, TextSide(), remark="cannot be read")
-    side = text_side(header)
-    if side.is_there:
+        return TextEncoderFile(name, path, stamp, TextEncoderInfo(), problem="cannot be read")
+    side = detect_text_encoder(header)
+    if side.is_included:
         return TextEncoderFile(name, path, stamp, side)
-    family = detect(header, families())
+    family = detect_family(header, make_family_registry())
     remark = f"is of the kind {family.name}" if family else "is of no known kind"
-    return TextEncoderFile(name, path, stamp, TextSide(), remark=remark)
+    return TextEncoderFile(name, path, stamp, TextEncoderInfo(), problem=remark)

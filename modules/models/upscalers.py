@@ -31,18 +31,18 @@ class Upscaler:
 
     Args:
         name: What the page shows and the infotext carries.
-        how: A latent filter, or Pillow's for one that works on pixels.
+        resampling: A latent filter, or Pillow's for one that works on pixels.
         aliases: Other names.
     """
 
     name: str
-    how: LatentFilter | Resampling
+    resampling: LatentFilter | Resampling
     aliases: tuple[str, ...] = ()
 
     @property
     def is_latent(self) -> bool:
         """Return whether latents are resized, so that nothing is decoded and encoded in between."""
-        return isinstance(self.how, LatentFilter)
+        return isinstance(self.resampling, LatentFilter)
 
 
 UPSCALERS: Registry[Upscaler] = Registry(

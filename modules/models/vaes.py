@@ -9,10 +9,9 @@ from pathlib import Path
 
 from modules.core.errors import NotFound, UserError
 from modules.core.registry import did_you_mean
-from modules.models.hashing import FileStamp
-from modules.models.scan import VAE_EXTENSIONS, scan
+from modules.models.scan import VAE_EXTENSIONS, FileStamp, scan_folder
 
-AUTOMATIC, NONE = "Automatic", "None"
+AUTOMATIC_VAE, NO_VAE = "Automatic", "None"
 EXTENSIONS = (".safetensors", ".pt", ".ckpt")  # in the order of preference, as is VAE_EXTENSIONS
 
 
@@ -52,7 +51,7 @@ class VaeFiles:
             (self._checkpoint_folders, VAE_EXTENSIONS),
         ):
             for folder in folders:
-                for file in scan(folder, endings, ()):
+                for file in scan_folder(folder, endings, ()):
                     found.setdefault(file.name, VaeFile(file.name, file.path, file.stamp))
         self._files = tuple(sorted(found.values(), key=lambda f: (f.name.casefold(), f.name)))
 
@@ -64,7 +63,7 @@ class VaeFiles:
 
     def names(self) -> list[str]:
         """Return what can be chosen."""
-        return [AUTOMATIC, NONE, *(file.name for file in self.files())]
+        return [AUTOMATIC_VAE, NO_VAE, *(file.name for file in self.files())]
 
     def choose(self, name: str, checkpoint: Path) -> VaeFile | None:
         """Return the VAE that a choice means for a checkpoint; None for the one within it.
@@ -78,10 +77,10 @@ class VaeFiles:
             UserError: there are several.
         """
         wanted = name.strip().replace("\\", "/").casefold()
-        if wanted == NONE.casefold():
+        if wanted == NO_VAE.casefold():
             return None
-        if wanted in ("", AUTOMATIC.casefold()):
-            return self._beside(checkpoint)
+        if wanted in ("", AUTOMATIC_VAE.casefold()):
+            return self._find_automatic(checkpoint)
         matching = [f for f in self.files() if f.name.casefold() == wanted] or [
             f for f in self.files() if f.path.name.casefold() == wanted
         ]
@@ -95,7 +94,7 @@ class VaeFiles:
             )
         return _as_now(matching[0])
 
-    def _beside(self, checkpoint: Path) -> VaeFile | None:
+    def _find_automatic(self, checkpoint: Path) -> VaeFile | None:
         stem = checkpoint.stem.casefold()
         beside = [stem + ending for ending in VAE_EXTENSIONS]
         apart = [*beside, *(stem + ending for ending in EXTENSIONS)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from modules.models.families import Family
-from modules.models.ldm_names import CLIP
+from modules.models.ldm.names import CLIP_KIND
 from modules.models.manager import Checkpoint
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.init_image import InitImageRequest
@@ -185,14 +185,14 @@ def effective_settings(
         without_effect.update(_INIT_IMAGE_OPTIONS)
         if not isinstance(request, Txt2ImgRequest) or not request.enable_hr:
             without_effect.add("img2img_extra_noise")
-    if family.extra_input != "masked picture" or request.task != "inpaint":
+    if family.extra_input != "inpaint" or request.task != "inpaint":
         without_effect.add("inpainting_mask_weight")
     return settings.replace(**{name: getattr(DEFAULT_SETTINGS, name) for name in without_effect})
 
 
 def clip_skip_has_effect(checkpoint: Checkpoint) -> bool:
     """Return whether clip skip has an effect: A1111 lets it do nothing to OpenCLIP."""
-    return checkpoint.text.kind == CLIP
+    return checkpoint.text_encoder.kind == CLIP_KIND
 
 
 _FAMILY_OPTIONS = (

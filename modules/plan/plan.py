@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from modules.models.manager import Checkpoint
-from modules.models.model_plan import ModelPlan
+from modules.models.model_spec import ModelSpec
 from modules.models.upscalers import Upscaler
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.txt2img import (
@@ -69,7 +69,7 @@ class Plan:
     """
 
     request: GenerationRequest
-    model: ModelPlan
+    model: ModelSpec
     sampler: Sampler
     schedule: Schedule
     batches: tuple[tuple[ImagePlan, ...], ...]

@@ -8,9 +8,9 @@ from itertools import islice
 
 from modules.core.errors import UserError
 from modules.core.registry import Registry
+from modules.models.compatibility import incompatibility
 from modules.models.manager import Checkpoint, ModelManager
-from modules.models.model_plan import ModelPlan, native_size, plan_model
-from modules.models.tasks import misfit
+from modules.models.model_spec import ModelSpec, make_model_spec, native_size
 from modules.models.upscalers import UPSCALERS, Upscaler
 from modules.params.requests.base import MAX_SEED, GenerationRequest
 from modules.params.requests.depth import DepthRequest
@@ -56,8 +56,8 @@ def make_plan(
     settings = settings.replace(**request.override_settings)
     if request.sd_vae:
         settings = settings.replace(sd_vae=request.sd_vae)
-    model = plan_model(models, checkpoint, settings)
-    family = models.family_of(checkpoint)
+    model = make_model_spec(models, checkpoint, settings)
+    family = models.get_family(checkpoint)
     _check_task(request, models, checkpoint)
     sampler, chosen, schedule = _resolve_sampling(request, samplers, schedules)
     strength = request.denoising_strength if isinstance(request, InitImageRequest) else None
@@ -122,7 +122,7 @@ def _plan_hires_pass(
     if asked.sd_model_checkpoint != request.sd_model_checkpoint:
         checkpoint = models.find(asked.sd_model_checkpoint)
         _check_task(request, models, checkpoint)
-        model = plan_model(models, checkpoint, plan.settings)
+        model = make_model_spec(models, checkpoint, plan.settings)
     sampler, chosen, schedule = _resolve_sampling(asked, samplers, schedules)
     own_options: dict[str, bool | int] = {"img2img_fix_steps": True}
     if not clip_skip_has_effect(model.checkpoint):
@@ -179,14 +179,14 @@ def _make_batches(
 
 
 def _plan_notes(
-    request: GenerationRequest, model: ModelPlan, models: ModelManager
+    request: GenerationRequest, model: ModelSpec, models: ModelManager
 ) -> tuple[str, ...]:
     checkpoint, size = model.checkpoint, native_size(model, models)
     notes: list[str] = []
     if min(request.width, request.height) < size:
         notes.append(below_native_size_note(checkpoint.name, size))
     if model.text_encoder is not None and model.text_encoder.is_checkpoint:
-        notes.append(model.borrows)
+        notes.append(model.text_encoder_note)
     skip = request.override_settings.get("CLIP_stop_at_last_layers", 1)
     if skip > 1 and not clip_skip_has_effect(checkpoint):
         notes.append(f"Clip skip has no effect on {checkpoint.name}: its text encoder is OpenCLIP.")
@@ -197,7 +197,7 @@ def _check_task(request: GenerationRequest, models: ModelManager, checkpoint: Ch
     has_depth_map = False
     if isinstance(request, DepthRequest):
         has_depth_map = request.depth_map is not None
-    fault = misfit(request.task, models, checkpoint, has_depth_map)
+    fault = incompatibility(request.task, models, checkpoint, has_depth_map)
     if fault is not None:
         raise fault
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from modules.models.model_plan import ModelPlan
+from modules.models.model_spec import ModelSpec
 from modules.params.image import ImageField
 
 
@@ -18,7 +18,7 @@ class EstimateDepth:
         size: Width and height of the answer.
     """
 
-    model: ModelPlan
+    model: ModelSpec
     image: ImageField
     size: tuple[int, int]
 
@@ -36,7 +36,7 @@ class RecordForward:
         in_pixel_space: Whether noise is added to the pixels rather than to the latents.
     """
 
-    model: ModelPlan
+    model: ModelSpec
     image: ImageField
     size: tuple[int, int]
     frame_count: int

@@ -126,7 +126,7 @@ def _prediction(engine: Engine) -> gr.Dropdown:
 def _checkpoints(engine: Engine) -> list[tuple[str, str]]:
     """Return title and name of every checkpoint; one that cannot be used carries its fault as a badge."""
     return [
-        (f"⚠ {found.name}: {found.fault}" if found.fault else found.title, found.name)
+        (f"⚠ {found.name}: {found.error}" if found.error else found.title, found.name)
         for found in engine.models.checkpoints()
     ]
 

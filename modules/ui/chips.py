@@ -12,7 +12,7 @@ import gradio as gr
 
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
-from modules.infotext.options import option_told, tell_option
+from modules.infotext.options import format_setting, parse_setting
 
 CHIPS = "chips"  # their name among a form's extras
 # Fields of a request that no form has a component for.
@@ -47,7 +47,7 @@ def chips_of(engine: Engine, values: Mapping[str, Any], overrides: Mapping[str, 
         for label, name in _FILES.items()
         if values.get(name) and values[name] != now[name]
     ]
-    return [*files, *(tell_option(name, value) for name, value in overrides.items())]
+    return [*files, *(format_setting(name, value) for name, value in overrides.items())]
 
 
 def read_chips(chips: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -63,7 +63,7 @@ def read_chips(chips: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
         if label in _FILES:
             fields[_FILES[label]] = value.strip()
         else:
-            name, read = option_told(chip)
+            name, read = parse_setting(chip)
             options[name] = read
     return fields, options
 

@@ -10,7 +10,7 @@ from gradio.components import Component
 
 from modules.engine.engine import Engine
 from modules.engine.reading import read_infotext
-from modules.infotext import Reading
+from modules.infotext import InfotextResult
 from modules.ui.chips import CHIPS, chips_of
 from modules.ui.events import QUIET
 from modules.ui.form import Form
@@ -28,21 +28,21 @@ def connect_paste(engine: Engine, form: Form, button: gr.Button, message: gr.HTM
     )
 
 
-def filled(engine: Engine, form: Form, reading: Reading) -> dict[Component, Any]:
+def filled(engine: Engine, form: Form, reading: InfotextResult) -> dict[Component, Any]:
     """Return what an event whose outputs are the form's components answers to put an infotext into it."""
     answer = fill(form, reading.values)
-    if not reading.words.pairs:
+    if not reading.infotext.pairs:
         return answer  # a prompt alone
-    overrides = dict(reading.overrides)
+    overrides = dict(reading.override_settings)
     for name, component in form.options.items():
         answer[component] = overrides.pop(name, getattr(engine.settings, name))
     answer[form.extras[CHIPS]] = chips_of(engine, reading.values, overrides)
     return answer
 
 
-def said_of(reading: Reading) -> str:
+def said_of(reading: InfotextResult) -> str:
     """Return what of an infotext could not be followed, as the page shows it."""
-    return "".join(notice("note", sentence) for sentence in reading.report.sentences())
+    return "".join(notice("note", sentence) for sentence in reading.report.messages())
 
 
 def _paster(

@@ -6,22 +6,22 @@ import html
 from collections.abc import Iterable
 
 from modules.engine.reproduce import Verdict
-from modules.infotext import Reading, Words, render
+from modules.infotext import Infotext, InfotextResult, format_infotext
 from modules.ui.words import notice
 
 NOTHING = notice("note", "This picture's file does not tell how it was made.")
 
 
-def text_of(words: Words) -> str:
+def text_of(words: Infotext) -> str:
     """Return the infotext as it would stand in the prompt box."""
-    text = render(words)
+    text = format_infotext(words)
     return f'<pre class="infotext">{html.escape(text)}</pre>' if text else ""
 
 
-def fields_of(words: Words, reading: Reading) -> str:
+def fields_of(words: Infotext, reading: InfotextResult) -> str:
     """Return a table of the fields: what each is, and what becomes of it here."""
-    reasons = {one.key: one.reason for one in reading.report.not_applied}
-    unknown = {one.key for one in reading.report.unknown}
+    reasons = {one.key: one.reason for one in reading.report.unapplied_keys}
+    unknown = {one.key for one in reading.report.unknown_keys}
     rows = [
         (key, value, reasons.get(key, "nothing here knows this key." if key in unknown else ""))
         for key, value in _all_of(words)
@@ -31,11 +31,11 @@ def fields_of(words: Words, reading: Reading) -> str:
     return f'<table class="fields">{head}{body}</table>' if rows else ""
 
 
-def report_of(reading: Reading) -> str:
+def report_of(reading: InfotextResult) -> str:
     """Return what is missing and what will differ; single keys stand in the table."""
     report = reading.report
-    sentences = [notice("error", text) for text in report.missing]
-    return "".join([*sentences, *(notice("note", text) for text in report.differs)])
+    sentences = [notice("error", text) for text in report.missing_files]
+    return "".join([*sentences, *(notice("note", text) for text in report.differences)])
 
 
 def verdict_of(verdict: Verdict) -> str:
@@ -48,7 +48,7 @@ def verdict_of(verdict: Verdict) -> str:
     return said + _listed("What could not be matched:", verdict.unmatched)
 
 
-def _all_of(words: Words) -> Iterable[tuple[str, str]]:
+def _all_of(words: Infotext) -> Iterable[tuple[str, str]]:
     if words.prompt:
         yield "Prompt", words.prompt
     if words.negative_prompt:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from modules.backend import ldm_layout
-from modules.models.unet_config import UNetConfig
+from modules.models.ldm.unet import UNetConfig
 
 Container = Literal["safetensors", "zip", "legacy"]
 
@@ -92,11 +92,11 @@ UNET = UNetConfig(
     model_channels=WIDTH,
     channel_mult=(1, 2),
     num_res_blocks=1,
-    attention=(False, True),
+    has_attention=(False, True),
     num_heads=(2, 2),
     transformer_depth=(1, 1),
     context_dim=32,
-    use_linear=False,
+    use_linear_in_transformer=False,
     norm_num_groups=8,
     image_size=8,
 )

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import BitConfig, DPTConfig, DPTForDepthEstimation
 
 from modules.backend.depth_layout import depth_name
-from modules.models.ldm_names import DEPTH
+from modules.models.ldm.names import DEPTH_PREFIX
 from tests.backend.checkpoints_sd2 import tiny_sd2_weights, write_sd2
 
 
@@ -66,7 +66,7 @@ def tiny_weights() -> dict[str, Tensor]:
         else:
             fused.setdefault(name.name, {})[name.number] = value
     weights |= {name: torch.cat([parts[n] for n in range(3)]) for name, parts in fused.items()}
-    head = DEPTH + "pretrained.model.head."
+    head = DEPTH_PREFIX + "pretrained.model.head."
     return weights | {head + "weight": torch.ones(10, 128), head + "bias": torch.ones(10)}
 
 

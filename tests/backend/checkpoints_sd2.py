@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from modules.backend import ldm_layout
-from modules.models.unet_config import UNetConfig
+from modules.models.ldm.unet import UNetConfig
 from tests.backend.checkpoints import WIDTH, tiny_weights, write_checkpoint
 
 TEXT_WIDTH, HEADS, USED_LAYERS = 32, 2, 2
@@ -26,11 +26,11 @@ UNET = UNetConfig(
     model_channels=WIDTH,
     channel_mult=(1, 2),
     num_res_blocks=1,
-    attention=(False, True),
+    has_attention=(False, True),
     num_heads=(2, 4),
     transformer_depth=(1, 1),
     context_dim=TEXT_WIDTH,
-    use_linear=True,
+    use_linear_in_transformer=True,
     norm_num_groups=8,
     image_size=8,
 )

@@ -11,7 +11,7 @@ from PIL import Image
 
 from modules.backend.runner import Runner
 from modules.core.errors import UserError
-from modules.models.model_plan import plan_model
+from modules.models.model_spec import make_model_spec
 from modules.params.device import DeviceOptions
 from modules.params.image import ImageField
 from modules.params.results import ForwardRecording
@@ -28,7 +28,7 @@ SIZE = (64, 64)
 def model_of(tmp_path_factory):
     engine = demo_engine(tmp_path_factory.mktemp("data"))
     engine.models.refresh()
-    return lambda name: plan_model(
+    return lambda name: make_model_spec(
         engine.models, engine.models.find(f"demo/{name}.safetensors"), engine.settings
     )
 

@@ -12,9 +12,9 @@ import torch
 
 from modules.backend.runner import Runner
 from modules.core.errors import NotFound, WebUIError
-from modules.models import pickled
+from modules.models.files import safe_pickle
 from modules.models.manager import ModelManager
-from modules.models.model_plan import plan_model
+from modules.models.model_spec import make_model_spec
 from modules.params.device import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
@@ -47,7 +47,7 @@ def pickle_with_system(path: Path) -> None:
 
 def zip_bomb(path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("archive/data.pkl", bytes(pickled.LARGEST_PICKLE_BYTES + 1))
+        archive.writestr("archive/data.pkl", bytes(safe_pickle.MAX_PICKLE_BYTES + 1))
 
 
 def with_yaml(text: str) -> Callable[[Path], None]:
@@ -153,7 +153,7 @@ def test_a_bad_file_is_one_sentence_and_the_loaded_model_stays(
     make(tmp_path / "models" / "bad.safetensors")
     manager.refresh()
     with pytest.raises(WebUIError, match=said) as caught:
-        runner.load(plan_model(manager, manager.find("bad"), Settings()))
+        runner.load(make_model_spec(manager, manager.find("bad"), Settings()))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "attacked").exists()
 
@@ -161,7 +161,7 @@ def test_a_bad_file_is_one_sentence_and_the_loaded_model_stays(
 def test_a_checkpoint_deleted_while_listed(manager: ModelManager, runner: Runner, tmp_path: Path):
     path = write_checkpoint(tmp_path / "models" / "bad.safetensors")
     manager.refresh()
-    plan = plan_model(manager, manager.find("bad"), Settings())
+    plan = make_model_spec(manager, manager.find("bad"), Settings())
     path.unlink()
     with pytest.raises(NotFound, match=r"bad\.safetensors' does not exist\. Put the file back"):
         runner.load(plan)
@@ -184,7 +184,9 @@ def test_what_is_no_vae_among_the_vaes(
     make(tmp_path / "VAE" / "wrong.safetensors")
     manager.refresh()
     with pytest.raises(WebUIError, match=said):
-        runner.load(plan_model(manager, manager.find("good"), Settings(sd_vae="wrong.safetensors")))
+        runner.load(
+            make_model_spec(manager, manager.find("good"), Settings(sd_vae="wrong.safetensors"))
+        )
 
 
 def test_weights_that_are_no_numbers_are_named(

@@ -11,9 +11,9 @@ from modules.backend.cache import LoadedModel, ModelCache
 from modules.backend.conditioning import Conditioning
 from modules.backend.device import FP32
 from modules.core.errors import UserError, WebUIError
+from modules.models.file_cache import read_prediction_type
 from modules.models.manager import ModelManager
-from modules.models.model_plan import ModelPlan, plan_model
-from modules.models.predictions import remembered
+from modules.models.model_spec import ModelSpec, make_model_spec
 from modules.params.settings import Settings
 from modules.prompt.schedule import StepTimeline
 from modules.prompt.tokens import ClipTokenizer
@@ -37,7 +37,7 @@ def acquire(cache: ModelCache, tmp_path: Path):
 
     def acquire(name: str, **settings: Any) -> LoadedModel:
         manager.vaes.refresh()
-        plan = plan_model(manager, manager.find(name), Settings(**settings))
+        plan = make_model_spec(manager, manager.find(name), Settings(**settings))
         return cache.acquire(plan, FP32)
 
     return acquire
@@ -133,21 +133,21 @@ def test_averaged_weights_are_taken_when_asked_for(acquire, tmp_path: Path):
 
 
 @pytest.fixture
-def unknown(tmp_path: Path) -> ModelPlan:
+def unknown(tmp_path: Path) -> ModelSpec:
     """A plan for an SD 2.x checkpoint of which nobody knows what it predicts: in truth, v."""
     weights = tiny_sd2_weights()
     weights["model.diffusion_model.out.2.weight"].zero_()
     weights["model.diffusion_model.out.2.bias"].fill_(-2)
     path = write_sd2(tmp_path / "models" / "two.safetensors", weights=weights)
     manager = ModelManager([path.parent], ROOT / "configs", tmp_path / "cache")
-    plan = plan_model(manager, manager.find("two"), Settings())
+    plan = make_model_spec(manager, manager.find("two"), Settings())
     return replace(plan, prediction="probe")
 
 
-def test_what_a_network_predicts_is_found_out_once(cache: ModelCache, unknown: ModelPlan):
+def test_what_a_network_predicts_is_found_out_once(cache: ModelCache, unknown: ModelSpec):
     model = cache.acquire(unknown, FP32)
     assert model.components.prediction_type == "v_prediction"
-    assert remembered(unknown.memory, unknown.checkpoint.stamp) == "v_prediction"
+    assert read_prediction_type(unknown.cache_folder, unknown.checkpoint.stamp) == "v_prediction"
     assert cache.acquire(unknown, FP32) is model
     assert cache.acquire(replace(unknown, prediction="v_prediction"), FP32) is model
     other = cache.acquire(replace(unknown, prediction="epsilon"), FP32)

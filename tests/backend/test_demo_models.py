@@ -9,7 +9,7 @@ from PIL import Image, ImageFilter
 from modules.engine.reading import known
 from modules.engine.reproduce import reading_to_reproduce
 from modules.images.metadata import read_metadata
-from modules.models.yaml_section import read_section
+from modules.models.ldm.yaml import read_yaml
 from modules.params.image import ImageField
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
@@ -95,10 +95,10 @@ def test_the_depth_model_repaints_a_picture_and_keeps_its_shape(engine, white_st
 def test_the_box_holds_four_models_of_different_kinds():
     assert {file.stem for file in MODELS} == {"demo", "demo-depth", "demo-inpainting", "demo-v2"}
     parameterizations = {
-        file.stem: read_section(file.with_suffix(".yaml"))
+        file.stem: read_yaml(file.with_suffix(".yaml"))
         .section("model")
         .section("params")
-        .text("parameterization")
+        .string("parameterization")
         for file in MODELS
     }
     assert parameterizations == {
@@ -165,8 +165,8 @@ def test_a_picture_is_made_again_byte_for_byte_from_its_own_metadata(engine, fie
     first = made.status().images[-1].path.read_bytes()
     engine.settings = engine.settings.replace(CLIP_stop_at_last_layers=3, randn_source="NV")
     reading = reading_to_reproduce(read_metadata(first), known(engine))
-    again = engine.submit(reading.request())
+    again = engine.submit(reading.to_request())
     assert again.wait(120)
     engine.settings = engine.settings.replace(CLIP_stop_at_last_layers=1, randn_source="GPU")
     assert again.status().images[0].path.read_bytes() == first
-    assert reading.report.sentences() == []
+    assert reading.report.messages() == []

@@ -12,10 +12,10 @@ from modules.backend import blank
 from modules.backend.depth_layout import UNUSED, depth_name
 from modules.backend.loader import Precision, load
 from modules.core.errors import BadFile
-from modules.models.depth_config import DepthConfig
+from modules.models.ldm.depth import DepthConfig
 from tests.backend.checkpoints_depth import tiny_config, tiny_estimator, tiny_weights, write_depth
 from tests.backend.checkpoints_sd2 import tiny_sd2_weights, write_sd2
-from tests.models.files import shapes_of
+from tests.models.model_files import shapes_of
 from tests.tolerance import assert_alike, rounding
 
 FULL = Precision(torch.float32, torch.float32, torch.float32)

@@ -8,7 +8,7 @@ import torch
 from diffusers.loaders import single_file_utils
 
 from modules.backend import ldm_layout
-from modules.models.unet_config import UNetConfig
+from modules.models.ldm.unet import UNetConfig
 from tests.backend.checkpoints import UNET, tiny_modules, tiny_weights
 
 SD1 = json.loads((Path(__file__).parents[1] / "headers" / "sd1.json").read_text(encoding="utf-8"))

@@ -8,8 +8,8 @@ import torch
 
 from modules.backend.loader import Precision, assemble, load
 from modules.core.errors import BadFile, NotFound, Unsupported, UserError
-from modules.models.configs import read_config
-from modules.models.header import Header, TensorInfo
+from modules.models.files.header import Header, TensorInfo
+from modules.models.ldm.config import read_config
 from modules.prompt.chunks import Chunker
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints import (

@@ -5,11 +5,11 @@ from diffusers.loaders import single_file_utils
 from modules.backend import ldm_layout
 from modules.backend.loader import Choices, Precision, assemble, load
 from modules.core.errors import UserError
-from modules.models.configs import read_config
-from modules.models.header import Header
+from modules.models.files.header import Header
+from modules.models.ldm.config import read_config
 from tests.backend.checkpoints import same, write_checkpoint
 from tests.backend.checkpoints_sd2 import tiny_sd2_modules, tiny_sd2_weights, write_sd2
-from tests.models.files import CONFIGS, header_of
+from tests.models.model_files import CONFIGS, header_of
 from tests.tolerance import assert_alike, rounding
 
 FULL = Precision(torch.float32, torch.float32, torch.float32)
@@ -50,12 +50,12 @@ def test_open_clip_names_agree_with_diffusers():
 
 def load_text_encoder(weights):
     from modules.backend import blank
-    from modules.models.header import TensorInfo
-    from modules.models.text_config import read_text_config
-    from modules.models.yaml_section import Section
+    from modules.models.files.header import TensorInfo
+    from modules.models.ldm.text import read_text_config
+    from modules.models.ldm.yaml import YamlSection
 
     infos = {name: TensorInfo(tuple(v.shape), "F32") for name, v in weights.items()}
-    config = read_text_config(Section({}, CONFIGS), Header(infos, {}, "safetensors"))
+    config = read_text_config(YamlSection({}, CONFIGS), Header(infos, {}, "safetensors"))
     encoder = blank.blank_text_encoder(config)
     state = {}
     for key in encoder.state_dict():

@@ -7,7 +7,7 @@ from modules.backend import pages
 from modules.backend.loader import Precision, load
 from modules.backend.placement import placed
 from modules.backend.weights import read_weights
-from modules.models.header import read_header
+from modules.models.files.header import read_header
 from tests.backend.checkpoints import same, tiny_modules, tiny_weights, write_checkpoint
 
 CPU = torch.device("cpu")

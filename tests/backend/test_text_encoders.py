@@ -20,7 +20,7 @@ from modules.backend.loader import Choices, Precision, load
 from modules.backend.runner import Runner
 from modules.core.errors import BadFile, UserError
 from modules.models.manager import ModelManager
-from modules.models.model_plan import plan_model
+from modules.models.model_spec import make_model_spec
 from modules.params.device import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
@@ -66,7 +66,9 @@ def acquire(manager: ModelManager, tokenizer: ClipTokenizer):
 
     def acquire(name: str = "bare", **settings: Any) -> LoadedModel:
         manager.refresh()
-        return cache.acquire(plan_model(manager, manager.find(name), Settings(**settings)), FP32)
+        return cache.acquire(
+            make_model_spec(manager, manager.find(name), Settings(**settings)), FP32
+        )
 
     return acquire
 

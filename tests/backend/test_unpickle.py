@@ -7,7 +7,7 @@ import torch
 from modules.backend import unpickle
 from modules.backend.weights import map_file
 from modules.core.errors import BadFile
-from modules.models.header import read_header
+from modules.models.files.header import read_header
 
 ZIPPED = pytest.mark.parametrize("zipped", [True, False])
 

@@ -10,7 +10,7 @@ from modules.engine.engine import Engine
 from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.conftest import SD1_SHAPES
 from tests.engine.fake_executor import FakeExecutor
-from tests.models.files import shapes_of, write_safetensors
+from tests.models.model_files import shapes_of, write_safetensors
 
 
 @pytest.fixture

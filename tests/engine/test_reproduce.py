@@ -37,7 +37,7 @@ def test_a_picture_of_ours_comes_back_the_same(engine: Engine):
     (made,) = job.status().images
     metadata = read_metadata(made.path.read_bytes())
     reading = reading_to_reproduce(metadata, known(engine))
-    again = engine.submit(reading.request())
+    again = engine.submit(reading.to_request())
     assert again.wait(PATIENCE_S)
     (second,) = again.status().images
     assert second.infotext == made.infotext

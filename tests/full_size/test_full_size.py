@@ -8,9 +8,15 @@ import pytest
 import torch
 
 from modules.backend.loader import Choices, Components, Precision, load
-from modules.models.convert import convert
-from modules.models.header import read_header
-from tests.models.files import CONFIGS, shapes_of, text_shapes, vit_h_shapes, write_safetensors
+from modules.models.convert import convert_to_safetensors
+from modules.models.files.header import read_header
+from tests.models.model_files import (
+    CONFIGS,
+    shapes_of,
+    text_shapes,
+    vit_h_shapes,
+    write_safetensors,
+)
 from tools import full_size
 
 pytestmark = pytest.mark.timeout(900)
@@ -73,8 +79,8 @@ def step_and_decode(components: Components) -> tuple[torch.Tensor, torch.Tensor]
 def test_a_ckpt_gives_the_same_model_and_converts(folder: Path):
     path = full_size.write("sd1", folder / "sd1.ckpt")
     pickled = load(path, CONFIGS / FAMILIES["sd1"], STORED)
-    converted = load(convert(path), CONFIGS / FAMILIES["sd1"], STORED, Choices())
-    assert read_header(path.with_suffix(".safetensors")).kind == "safetensors"
+    converted = load(convert_to_safetensors(path), CONFIGS / FAMILIES["sd1"], STORED, Choices())
+    assert read_header(path.with_suffix(".safetensors")).container == "safetensors"
     for part in ("unet", "vae", "text_encoder"):
         mine, theirs = (getattr(model, part).state_dict() for model in (pickled, converted))
         assert all(torch.equal(mine[key], theirs[key]) for key in mine)

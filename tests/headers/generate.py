@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, DPTConfig, DPTForDepthEstimation
 
 from modules.backend import depth_layout, ldm_layout
-from modules.models.unet_config import UNetConfig
+from modules.models.ldm.unet import UNetConfig
 
 FOLDER = Path(__file__).parent
 Shapes = dict[str, list[int]]
@@ -23,7 +23,7 @@ CROSS, UP_CROSS = "CrossAttnDownBlock2D", "CrossAttnUpBlock2D"
 
 
 def unet(config: UNetConfig, **options: Any) -> Shapes:
-    kinds = ["CrossAttn" if attends else "" for attends in config.attention]
+    kinds = ["CrossAttn" if attends else "" for attends in config.has_attention]
     with torch.device("meta"):
         model = UNet2DConditionModel(
             in_channels=config.in_channels,
@@ -33,7 +33,7 @@ def unet(config: UNetConfig, **options: Any) -> Shapes:
             cross_attention_dim=config.context_dim,
             attention_head_dim=config.num_heads,
             transformer_layers_per_block=config.transformer_depth,
-            use_linear_projection=config.use_linear,
+            use_linear_projection=config.use_linear_in_transformer,
             **options,
         )
     names = {"add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2"}
@@ -53,11 +53,11 @@ def sd_unet(in_channels: int, context_dim: int, *, linear: bool) -> Shapes:
         model_channels=320,
         channel_mult=(1, 2, 4, 4),
         num_res_blocks=2,
-        attention=(True, True, True, False),
+        has_attention=(True, True, True, False),
         num_heads=(5, 10, 20, 20) if linear else (8, 8, 8, 8),
         transformer_depth=(1, 1, 1, 1),
         context_dim=context_dim,
-        use_linear=linear,
+        use_linear_in_transformer=linear,
         norm_num_groups=32,
         image_size=64,
     )
@@ -71,11 +71,11 @@ def sdxl_unet() -> Shapes:
         model_channels=320,
         channel_mult=(1, 2, 4),
         num_res_blocks=2,
-        attention=(False, True, True),
+        has_attention=(False, True, True),
         num_heads=(5, 10, 20),
         transformer_depth=(1, 2, 10),
         context_dim=2048,
-        use_linear=True,
+        use_linear_in_transformer=True,
         norm_num_groups=32,
         image_size=128,
     )

@@ -77,7 +77,7 @@ class LouderRequest(Txt2ImgRequest):
 
 def test_a_request_parameter_is_one_line(engine: Engine):
     request = validate(LouderRequest, {"volume": 7, "seed": 1})
-    assert infotext.write(request, {}).endswith("Size: 512x512, Volume: 7")
+    assert infotext.create_infotext(request, {}).endswith("Size: 512x512, Volume: 7")
     assert LouderRequest.model_json_schema()["properties"]["volume"]["maximum"] == 11
     with gr.Blocks():
         form = Form(LouderRequest, engine, "louder")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from modules.core.errors import WebUIError
-from modules.infotext.options import option_told, tell_option
+from modules.infotext.options import format_setting, parse_setting
 from modules.params.param import params_of
 from modules.params.settings import Settings
 
@@ -19,8 +19,8 @@ from modules.params.settings import Settings
     ],
 )
 def test_an_option_is_told_as_a_pair_and_read_again(name: str, value: object, text: str):
-    assert tell_option(name, value) == text
-    assert option_told(text) == (name, value)
+    assert format_setting(name, value) == text
+    assert parse_setting(text) == (name, value)
 
 
 def test_no_two_options_are_told_by_one_key():
@@ -38,5 +38,5 @@ def test_no_two_options_are_told_by_one_key():
 )
 def test_what_is_no_option_is_told(text: str, sentence: str):
     with pytest.raises(WebUIError) as caught:
-        option_told(text)
+        parse_setting(text)
     assert str(caught.value).startswith(sentence)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modules import infotext
-from modules.infotext.words import tidy
+from modules.infotext.text_format import strip_lines
 from modules.params.image import ImageField
 from modules.params.param import params_of
 from modules.params.requests.base import MAX_SEED
@@ -16,7 +16,7 @@ from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from tests.conftest import write_listed_checkpoint
-from tests.infotext.known import CHOICES, SAMPLERS, SCHEDULES, known
+from tests.infotext.context import CHOICES, SAMPLERS, SCHEDULES, known
 
 HERE = known()
 # What a prompt box can deliver, and words that an infotext is made of.
@@ -29,8 +29,8 @@ WILD = st.lists(
 SIZES = st.integers(8, 1024).map(lambda eighths: eighths * 8)
 SHARES = st.floats(0, 1)
 COMMON: dict[str, Any] = {
-    "prompt": WILD.map(tidy),
-    "negative_prompt": WILD.map(tidy),
+    "prompt": WILD.map(strip_lines),
+    "negative_prompt": WILD.map(strip_lines),
     "sampler_name": st.sampled_from(SAMPLERS.names()),
     "scheduler": st.sampled_from(SCHEDULES.names()),
     "steps": st.integers(1, 1000),
@@ -91,18 +91,22 @@ def changed(overrides: dict[str, Any]) -> dict[str, Any]:
 def test_what_is_written_is_read_again(fields: dict[str, Any]):
     overrides = changed({name: fields.pop(name) for name in OVERRIDES if name in fields})
     request = Txt2ImgRequest(**fields, override_settings=overrides)
-    text = infotext.write(request, {"App": "stable-diffusion-webui 0.1.0"}, Settings(**overrides))
-    reading = infotext.interpret(infotext.parse(text), HERE, Txt2ImgRequest)
-    assert reading.request() == request
-    assert reading.report.sentences() == []
+    text = infotext.create_infotext(
+        request, {"App": "stable-diffusion-webui 0.1.0"}, Settings(**overrides)
+    )
+    reading = infotext.interpret_infotext(infotext.parse_infotext(text), HERE, Txt2ImgRequest)
+    assert reading.to_request() == request
+    assert reading.report.messages() == []
 
 
 @settings(deadline=None)
 @given(fields=some([HIRES | {"hr_resize_x": SIZES, "hr_resize_y": SIZES}]))
 def test_a_second_pass_to_a_size_is_read_again(fields: dict[str, Any]):
     request = Txt2ImgRequest(**fields)
-    reading = infotext.interpret(infotext.parse(infotext.write(request, {})), HERE, Txt2ImgRequest)
-    assert reading.request() == request
+    reading = infotext.interpret_infotext(
+        infotext.parse_infotext(infotext.create_infotext(request, {})), HERE, Txt2ImgRequest
+    )
+    assert reading.to_request() == request
 
 
 PICTURE = ImageField((8, 8), bytes(8 * 8 * 3))
@@ -117,10 +121,12 @@ def test_a_repainted_picture_is_read_again_without_the_pictures(
         fields["inpaint_full_res_padding"] = padding
     plain = Img2ImgRequest(**fields, denoising_strength=strength, resize_mode=mode)
     whole = plain.replace(init_image=PICTURE, mask=PICTURE if "mask_blur" in fields else None)
-    reading = infotext.interpret(infotext.parse(infotext.write(whole, {})), HERE, Img2ImgRequest)
-    assert reading.request() == plain
-    assert reading.is_from_picture
-    assert reading.report.sentences() == []
+    reading = infotext.interpret_infotext(
+        infotext.parse_infotext(infotext.create_infotext(whole, {})), HERE, Img2ImgRequest
+    )
+    assert reading.to_request() == plain
+    assert reading.needs_init_image
+    assert reading.report.messages() == []
 
 
 def test_every_option_that_has_a_key_is_read_again():
@@ -131,11 +137,11 @@ def test_every_option_that_has_a_key_is_read_again():
         for value in [_another(name)]
     }
     request = Txt2ImgRequest(seed=1, override_settings=others)
-    text = infotext.write(request, {}, Settings(**others))
-    reading = infotext.interpret(infotext.parse(text), HERE, Txt2ImgRequest)
+    text = infotext.create_infotext(request, {}, Settings(**others))
+    reading = infotext.interpret_infotext(infotext.parse_infotext(text), HERE, Txt2ImgRequest)
     assert len(others) > 30
-    assert reading.request() == request
-    assert reading.report.sentences() == []
+    assert reading.to_request() == request
+    assert reading.report.messages() == []
 
 
 def _another(name: str) -> Any:
@@ -156,8 +162,8 @@ def _words(name: str) -> list[str]:
     return ["NV", "Ignore", "quad", "Zero Terminal SNR", "bh2", "logSNR"]
 
 
-def read(text: str, model: Any = Txt2ImgRequest, here: Any = HERE) -> infotext.Reading:
-    return infotext.interpret(infotext.parse(text), here, model)
+def read(text: str, model: Any = Txt2ImgRequest, here: Any = HERE) -> infotext.InfotextResult:
+    return infotext.interpret_infotext(infotext.parse_infotext(text), here, model)
 
 
 A1111 = "a cat\nSteps: 20, Sampler: Euler a, Schedule type: Automatic, CFG scale: 7.0, Seed: 42, Size: 512x768, "
@@ -170,13 +176,13 @@ def test_an_empty_text_asks_for_nothing():
 def test_a_text_without_pairs_is_a_prompt_and_says_nothing_else():
     reading = read("a cat, Steps: 20")
     assert reading.values == {"prompt": "a cat, Steps: 20"}
-    assert reading.overrides == {}
+    assert reading.override_settings == {}
 
 
 def test_what_a_text_takes_for_granted_overrides_what_holds_now():
     here = known(CLIP_stop_at_last_layers=2, randn_source="CPU", eta_ancestral=0.5)
     reading = read(A1111 + "Version: v1.10.1", here=here)
-    assert reading.overrides == {
+    assert reading.override_settings == {
         "CLIP_stop_at_last_layers": 1,
         "randn_source": "GPU",
         "eta_ancestral": 1.0,
@@ -185,15 +191,16 @@ def test_what_a_text_takes_for_granted_overrides_what_holds_now():
 
 def test_what_holds_already_is_no_override():
     here = known(CLIP_stop_at_last_layers=2)
-    assert read(A1111 + "Clip skip: 2", here=here).overrides == {}
+    assert read(A1111 + "Clip skip: 2", here=here).override_settings == {}
 
 
 def test_a_denoising_strength_alone_is_no_second_pass():
     reading = read(A1111 + "Denoising strength: 0.4")
     assert reading.values["enable_hr"] is False
-    assert reading.is_from_picture
+    assert reading.needs_init_image
     assert (
-        str(reading.report.not_applied[0]) == "Denoising strength (0.4): txt2img has no such field."
+        str(reading.report.unapplied_keys[0])
+        == "Denoising strength (0.4): txt2img has no such field."
     )
 
 
@@ -204,8 +211,8 @@ def test_an_upscale_key_is_a_second_pass():
     )
     assert reading.values["enable_hr"] is True
     assert (reading.values["hr_scale"], reading.values["denoising_strength"]) == (1.5, 0.4)
-    assert not reading.is_from_picture
-    assert reading.report.sentences() == []
+    assert not reading.needs_init_image
+    assert reading.report.messages() == []
 
 
 @pytest.mark.parametrize(
@@ -231,10 +238,10 @@ def test_an_upscale_key_is_a_second_pass():
 def test_a_value_that_cannot_be_had_is_told_and_the_rest_applied(pairs: str, sentence: str):
     key = pairs.partition(":")[0]
     reading = read(f"a cat\nFirst: 1, Second: 2, {pairs}")
-    found = [str(finding) for finding in reading.report.not_applied]
+    found = [str(finding) for finding in reading.report.unapplied_keys]
     assert [one[: len(sentence)] for one in found] == [sentence]
-    assert [finding.key for finding in reading.report.unknown] == ["First", "Second"]
-    assert key not in [finding.key for finding in reading.report.unknown]
+    assert [finding.key for finding in reading.report.unknown_keys] == ["First", "Second"]
+    assert key not in [finding.key for finding in reading.report.unknown_keys]
 
 
 def test_a_checkpoint_is_found_by_its_hash_then_by_its_name(tmp_path: Path):
@@ -250,7 +257,7 @@ def test_a_checkpoint_is_found_by_its_hash_then_by_its_name(tmp_path: Path):
     by_name = read(A1111 + "Model hash: 0123456789, Model: mine", here=here)
     here.models.stop()
     assert by_name.values["sd_model_checkpoint"] == "mine.safetensors"
-    assert by_name.report.differs == (
+    assert by_name.report.differences == (
         f"The checkpoint mine.safetensors has the hash {listed['mine']}, the picture was made with one of that name "
         "and the hash 0123456789.",
     )
@@ -261,7 +268,7 @@ def test_a_checkpoint_that_is_not_there_is_missing_and_none_takes_its_place():
         A1111 + "Model hash: 6ce0161689, Model: v1-5-pruned-emaonly, VAE: mse.safetensors"
     )
     assert "sd_model_checkpoint" not in reading.values
-    assert reading.report.missing == (
+    assert reading.report.missing_files == (
         "The picture was made with v1-5-pruned-emaonly [6ce0161689], which is not here. Put the file into the "
         "checkpoints' folder.",
         "The picture was made with the VAE mse.safetensors, which is not here. Put the file into the VAEs' folder.",

@@ -41,7 +41,7 @@ def read(text: str) -> dict[str, str]:
 @pytest.mark.parametrize("golden", GOLDENS, ids=lambda golden: golden["name"])
 def test_infotext_is_written_as_a1111_writes_it(golden: dict[str, Any]):
     assert (
-        infotext.write(
+        infotext.create_infotext(
             Txt2ImgRequest(**golden["request"]),
             golden["extra"],
             Settings(**golden.get("settings", {})),
@@ -83,7 +83,7 @@ def test_a_reader_gets_every_value_back(
     request = Txt2ImgRequest(
         prompt=stripped, negative_prompt=refused, seed=seed, cfg_scale=cfg, width=64
     )
-    found = read(infotext.write(request, {"Model hash": "0123456789", "Model": model}))
+    found = read(infotext.create_infotext(request, {"Model hash": "0123456789", "Model": model}))
     assert found["Prompt"] == stripped.strip()
     assert found["Negative prompt"] == refused.strip()
     assert found["Steps"] == "20"

@@ -4,8 +4,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from modules.core.errors import BadFile, StorageError, UserError
-from modules.models.convert import convert
-from modules.models.header import read_header
+from modules.models.convert import convert_to_safetensors
+from modules.models.files.header import read_header
 
 ZIPPED = pytest.mark.parametrize("zipped", [True, False])
 
@@ -30,7 +30,7 @@ def test_the_same_numbers_stand_under_the_same_names(tmp_path, zipped):
         "wide": torch.arange(3, dtype=torch.float64),
     }
     path = save(tmp_path / "a.ckpt", {"state_dict": content, "epoch": 3}, zipped=zipped)
-    target = convert(path)
+    target = convert_to_safetensors(path)
     assert target == tmp_path / "a.safetensors"
     read = load_file(target)
     assert read.keys() == content.keys()
@@ -48,15 +48,15 @@ def test_nothing_is_overwritten(tmp_path):
     path = save(tmp_path / "a.ckpt", {"w": torch.ones(2)})
     (tmp_path / "a.safetensors").write_bytes(b"mine")
     with pytest.raises(UserError, match=r"'a\.safetensors' is there already"):
-        convert(path)
+        convert_to_safetensors(path)
     assert (tmp_path / "a.safetensors").read_bytes() == b"mine"
 
 
 def test_what_is_safetensors_inside_is_told(tmp_path):
     path = save(tmp_path / "a.ckpt", {"w": torch.ones(2)})
-    convert(path).rename(tmp_path / "b.ckpt")
+    convert_to_safetensors(path).rename(tmp_path / "b.ckpt")
     with pytest.raises(UserError, match="already"):
-        convert(tmp_path / "b.ckpt")
+        convert_to_safetensors(tmp_path / "b.ckpt")
 
 
 @ZIPPED
@@ -64,14 +64,14 @@ def test_a_truncated_file_leaves_nothing_behind(tmp_path, zipped):
     path = save(tmp_path / "a.ckpt", {"w": torch.ones(5000)}, zipped=zipped)
     path.write_bytes(path.read_bytes()[:-3000])
     with pytest.raises(BadFile):
-        convert(path)
+        convert_to_safetensors(path)
     assert [file.name for file in tmp_path.iterdir()] == ["a.ckpt"]
 
 
 def test_what_a_killed_conversion_left_is_removed(tmp_path):
     path = save(tmp_path / "a.ckpt", {"w": torch.ones(2)})
     (tmp_path / ".a.safetensors.1-2.part").touch()
-    convert(path)
+    convert_to_safetensors(path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.ckpt", "a.safetensors"]
 
 
@@ -83,5 +83,5 @@ def test_a_disk_that_refuses_is_a_sentence_and_leaves_nothing_behind(tmp_path, m
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(StorageError, match="No space left"):
-        convert(path)
+        convert_to_safetensors(path)
     assert [file.name for file in tmp_path.iterdir()] == ["a.ckpt"]

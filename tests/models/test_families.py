@@ -1,9 +1,9 @@
 import pytest
 
-from modules.models.families import detect, families, fault_of
-from modules.models.header import Header, TensorInfo
-from modules.models.ldm_names import UNET_CONTEXT
-from tests.models.files import CONFIGS, header_of
+from modules.models.families import detect_family, find_error, make_family_registry
+from modules.models.files.header import Header, TensorInfo
+from modules.models.ldm.names import UNET_CONTEXT_KEY
+from tests.models.model_files import CONFIGS, header_of
 
 
 def header(**shapes):
@@ -26,10 +26,10 @@ def header(**shapes):
     ],
 )
 def test_a_family_is_recognised_by_names_and_shapes(file, family):
-    found = detect(header_of(file), families())
+    found = detect_family(header_of(file), make_family_registry())
     assert found is not None
     assert found.name == family
-    assert bool(fault_of(header_of(file), found)) == (family in ("SDXL", "VAE", "LoRA"))
+    assert bool(find_error(header_of(file), found)) == (family in ("SDXL", "VAE", "LoRA"))
 
 
 @pytest.mark.parametrize(
@@ -45,39 +45,43 @@ def test_a_family_is_recognised_by_names_and_shapes(file, family):
     ],
 )
 def test_what_is_dropped_in_by_mistake_is_told_where_it_belongs(shapes, family):
-    found = detect(header(**shapes), families())
+    found = detect_family(header(**shapes), make_family_registry())
     assert found is not None
     assert found.name == family
-    assert fault_of(header(**shapes), found).startswith("is a")
+    assert find_error(header(**shapes), found).startswith("is a")
 
 
 def test_a_unet_alone_is_a_checkpoint_whose_other_parts_come_from_elsewhere():
     alone = header_of("sd1-unet-alone")
-    assert fault_of(alone, detect(alone, families())) == ""
+    assert find_error(alone, detect_family(alone, make_family_registry())) == ""
 
 
 def test_a_checkpoint_without_its_unet_says_so():
     tensors = header_of("sd2").tensors
-    kept = {k: v for k, v in tensors.items() if k == UNET_CONTEXT or k.startswith("cond_stage")}
+    kept = {k: v for k, v in tensors.items() if k == UNET_CONTEXT_KEY or k.startswith("cond_stage")}
     without = Header(kept, {}, "safetensors")
-    assert fault_of(without, detect(without, families())).startswith("lacks its UNet.")
+    assert find_error(without, detect_family(without, make_family_registry())).startswith(
+        "lacks its UNet."
+    )
 
 
 def test_tensors_of_no_known_kind_are_no_family():
-    assert detect(header(a=(1,)), families()) is None
-    assert "no model of a known kind" in fault_of(header(a=(1,)), None)
+    assert detect_family(header(a=(1,)), make_family_registry()) is None
+    assert "no model of a known kind" in find_error(header(a=(1,)), None)
 
 
 def test_old_spellings_are_the_same_family():
     tensors = {
         name.replace("text_model.", ""): info for name, info in header_of("sd1").tensors.items()
     }
-    found = detect(Header(tensors, {}, "zip"), families())
+    found = detect_family(Header(tensors, {}, "zip"), make_family_registry())
     assert found is not None
     assert found.name == "SD 1.x"
-    assert fault_of(Header(tensors, {}, "zip"), found) == ""
+    assert find_error(Header(tensors, {}, "zip"), found) == ""
 
 
 def test_every_family_that_runs_has_its_config():
-    assert all((CONFIGS / row.config).is_file() for row in families() if not row.fault)
-    assert all(row.fault or row.parts for row in families())
+    assert all(
+        (CONFIGS / row.config_file).is_file() for row in make_family_registry() if not row.error
+    )
+    assert all(row.error or row.component_keys for row in make_family_registry())

@@ -6,7 +6,8 @@ import pytest
 
 from modules.core.errors import BadFile
 from modules.models import hashing
-from modules.models.hashing import FileStamp, Hashes
+from modules.models.hashing import FileHasher
+from modules.models.scan import FileStamp
 
 
 def stamp_of(path):
@@ -21,17 +22,17 @@ def write(path, content):
 
 @pytest.fixture
 def hashes(tmp_path):
-    made = Hashes(tmp_path / "cache" / "hashes.json", lambda stamp, digest: None)
+    made = FileHasher(tmp_path / "cache" / "hashes.json", lambda stamp, digest: None)
     yield made
     made.stop()
 
 
 def test_a_hash_is_sha256_of_the_whole_file(hashes, tmp_path):
     stamp = write(tmp_path / "a", b"weights" * 3_000_000)
-    assert hashes.known(stamp) == ""
+    assert hashes.get_cached(stamp) == ""
     digest = hashes.wait(stamp)
     assert digest == hashlib.sha256(b"weights" * 3_000_000).hexdigest()
-    assert hashes.known(stamp) == digest
+    assert hashes.get_cached(stamp) == digest
 
 
 def test_an_empty_file_has_a_hash(hashes, tmp_path):
@@ -41,9 +42,9 @@ def test_an_empty_file_has_a_hash(hashes, tmp_path):
 def test_hashes_are_remembered_until_the_file_changes(hashes, tmp_path):
     stamp = write(tmp_path / "a", b"one")
     hashes.wait(stamp)
-    again = Hashes(tmp_path / "cache" / "hashes.json", lambda stamp, digest: None)
-    assert again.known(stamp) == hashlib.sha256(b"one").hexdigest()
-    assert again.known(write(tmp_path / "a", b"other")) == ""
+    again = FileHasher(tmp_path / "cache" / "hashes.json", lambda stamp, digest: None)
+    assert again.get_cached(stamp) == hashlib.sha256(b"one").hexdigest()
+    assert again.get_cached(write(tmp_path / "a", b"other")) == ""
     assert not list((tmp_path / "cache").glob("*.part"))
 
 
@@ -51,7 +52,7 @@ def test_hashes_are_remembered_until_the_file_changes(hashes, tmp_path):
 def test_a_damaged_cache_is_begun_anew(tmp_path, content):
     file = tmp_path / "hashes.json"
     file.write_text(content, encoding="utf-8", errors="surrogateescape")
-    hashes = Hashes(file, lambda stamp, digest: None)
+    hashes = FileHasher(file, lambda stamp, digest: None)
     stamp = write(tmp_path / "a", b"one")
     digest = hashes.wait(stamp)
     assert json.loads(file.read_text(encoding="utf-8"))[stamp.path][2] == digest
@@ -68,17 +69,17 @@ def test_the_urgent_file_is_first_even_before_one_under_way(tmp_path, monkeypatc
         if len(done) == 3:
             finished.set()
 
-    hashes = Hashes(tmp_path / "hashes.json", note)
-    hashes.compute([big, second])
+    hashes = FileHasher(tmp_path / "hashes.json", note)
+    hashes.enqueue([big, second])
     hashes.wait(urgent)
     assert finished.wait(20)
     assert done == [urgent, big, second]
-    assert hashes.known(big) == hashlib.sha256(b"x" * 400_000).hexdigest()
+    assert hashes.get_cached(big) == hashlib.sha256(b"x" * 400_000).hexdigest()
 
 
 def test_waiting_ends_with_the_time_given_and_the_work_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(hashing, "CHUNK_BYTES", 100)
-    hashes = Hashes(tmp_path / "hashes.json", lambda stamp, digest: None)
+    hashes = FileHasher(tmp_path / "hashes.json", lambda stamp, digest: None)
     stamp = write(tmp_path / "a", b"x" * 400_000)
     assert hashes.wait(stamp, timeout_s=0.001) == ""
     assert hashes.wait(stamp) != ""
@@ -96,7 +97,7 @@ def test_a_file_that_is_gone_or_has_changed_is_an_error_not_a_wrong_hash(hashes,
 
 def test_stopping_ends_those_who_wait(tmp_path, monkeypatch):
     monkeypatch.setattr(hashing, "CHUNK_BYTES", 10)
-    hashes = Hashes(tmp_path / "hashes.json", lambda stamp, digest: None)
+    hashes = FileHasher(tmp_path / "hashes.json", lambda stamp, digest: None)
     stamp = write(tmp_path / "a", b"x" * 4_000_000)
     threading.Timer(0.05, hashes.stop).start()
     assert hashes.wait(stamp, timeout_s=20) == ""
@@ -104,6 +105,6 @@ def test_stopping_ends_those_who_wait(tmp_path, monkeypatch):
 
 def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path, caplog):
     (tmp_path / "cache").write_text("a file where the folder should be", encoding="utf-8")
-    hashes = Hashes(tmp_path / "cache" / "hashes.json", lambda stamp, digest: None)
+    hashes = FileHasher(tmp_path / "cache" / "hashes.json", lambda stamp, digest: None)
     assert hashes.wait(write(tmp_path / "a", b"one")) == hashlib.sha256(b"one").hexdigest()
     assert "cannot be remembered" in caplog.text

@@ -5,9 +5,9 @@ import time
 import pytest
 
 from modules.core.errors import BadFile, NotFound, UserError
-from modules.models.ldm_names import UNET_CONTEXT, UNET_INPUT, VOCABULARY
+from modules.models.ldm.names import CLIP_TOKEN_EMBEDDING_KEY, UNET_CONTEXT_KEY, UNET_INPUT_KEY
 from modules.models.manager import ModelManager
-from tests.models.files import CONFIGS, shapes_of, write_safetensors
+from tests.models.model_files import CONFIGS, shapes_of, write_safetensors
 
 TINY = {
     name: [1 if size > 9 else size for size in shape] for name, shape in shapes_of("sd1").items()
@@ -43,7 +43,7 @@ def test_checkpoints_are_listed_by_name_without_regard_to_case(manager, folder):
     listed = manager.checkpoints()
     assert [c.name for c in listed] == ["A.safetensors", "b.safetensors", "sub/c.safetensors"]
     assert {c.family for c in listed} == {"SD 1.x"}
-    assert {c.fault for c in listed} == {""}
+    assert {c.error for c in listed} == {""}
     assert listed[2].path == folder / "sub" / "c.safetensors"
     assert listed[2].model_name == "c"
 
@@ -69,23 +69,23 @@ def test_faulty_files_are_listed_with_what_is_wrong(manager, folder):
     (folder / "page.safetensors").write_bytes(b"<html>404</html>")
     (folder / "gone.safetensors").symlink_to(folder / "nowhere")
     write_safetensors(folder / "xl.safetensors", shapes_of("sdxl"))
-    faults = {c.name: c.fault for c in manager.checkpoints()}
+    faults = {c.name: c.error for c in manager.checkpoints()}
     assert "web page" in faults["page.safetensors"]
     assert "does not exist" in faults["gone.safetensors"]
     assert faults["xl.safetensors"].startswith("'xl.safetensors' is an SDXL checkpoint.")
     with pytest.raises(BadFile, match="SDXL"):
         manager.find("xl")
     with pytest.raises(BadFile, match="web page"):
-        manager.config_of(manager.checkpoints()[1])
+        manager.find_config(manager.checkpoints()[1])
 
 
 def test_a_finished_download_is_sound_after_a_refresh(manager, folder):
     whole = write(folder / "a.safetensors").read_bytes()
     (folder / "a.safetensors").write_bytes(whole[:-100])
-    assert "incomplete" in manager.checkpoints()[0].fault
+    assert "incomplete" in manager.checkpoints()[0].error
     (folder / "a.safetensors").write_bytes(whole)
     manager.refresh()
-    assert manager.checkpoints()[0].fault == ""
+    assert manager.checkpoints()[0].error == ""
 
 
 @pytest.mark.parametrize(
@@ -152,8 +152,8 @@ def test_the_yaml_beside_a_checkpoint_wins_over_its_familys(manager, folder):
     write(folder / "a.safetensors")
     write(folder / "b.safetensors")
     (folder / "b.yaml").write_text("model: {}", encoding="utf-8")
-    assert manager.config_of(manager.find("a")) == CONFIGS / "v1-inference.yaml"
-    assert manager.config_of(manager.find("b")) == folder / "b.yaml"
+    assert manager.find_config(manager.find("a")) == CONFIGS / "v1-inference.yaml"
+    assert manager.find_config(manager.find("b")) == folder / "b.yaml"
 
 
 def test_hashes_come_in_the_background_and_change_the_titles(manager, folder):
@@ -180,12 +180,12 @@ def test_a_checkpoint_added_later_is_hashed_too(manager, folder):
 
 
 def test_a_thousand_checkpoints_are_listed_again_in_no_time(manager, folder):
-    telling = {name: TINY[name] for name in (UNET_INPUT, VOCABULARY)}
-    first = write_safetensors(folder / "0.safetensors", telling | {UNET_CONTEXT: [1, 1]})
+    telling = {name: TINY[name] for name in (UNET_INPUT_KEY, CLIP_TOKEN_EMBEDDING_KEY)}
+    first = write_safetensors(folder / "0.safetensors", telling | {UNET_CONTEXT_KEY: [1, 1]})
     for number in range(1, 1000):
         (folder / f"{number}.safetensors").symlink_to(first)
     manager.refresh()
     started = time.perf_counter()
     manager.refresh()
     assert time.perf_counter() - started < 1.0
-    assert [c.fault for c in manager.checkpoints()] == [""] * 1000
+    assert [c.error for c in manager.checkpoints()] == [""] * 1000

@@ -1,6 +1,6 @@
 import os
 
-from modules.models.scan import scan
+from modules.models.scan import scan_folder
 
 
 def touch(path):
@@ -10,7 +10,7 @@ def touch(path):
 
 
 def names(folder):
-    return sorted(file.name for file in scan(folder))
+    return sorted(file.name for file in scan_folder(folder))
 
 
 def test_checkpoints_are_found_at_any_depth_and_in_any_case(tmp_path):
@@ -37,7 +37,7 @@ def test_a_yaml_of_the_same_name_belongs_to_the_checkpoint(tmp_path):
     touch(tmp_path / "a.safetensors")
     touch(tmp_path / "b.v2.ckpt")
     config = touch(tmp_path / "b.v2.yaml")
-    found = {file.name: file.config for file in scan(tmp_path)}
+    found = {file.name: file.config for file in scan_folder(tmp_path)}
     assert found == {"a.safetensors": None, "b.v2.ckpt": config}
 
 
@@ -61,7 +61,7 @@ def test_a_real_folder_keeps_its_name_beside_a_link_to_it(tmp_path):
 
 def test_a_link_to_nowhere_is_found_with_no_size(tmp_path):
     (tmp_path / "gone.safetensors").symlink_to(tmp_path / "nowhere")
-    (file,) = scan(tmp_path)
+    (file,) = scan_folder(tmp_path)
     assert (file.name, file.size_bytes) == ("gone.safetensors", 0)
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from modules.core.errors import BadFile
-from modules.models.families import detect, families, fault_of
-from modules.models.header import Header, TensorInfo, read_header
+from modules.models.families import detect_family, find_error, make_family_registry
+from modules.models.files.header import Header, TensorInfo, read_header
 from modules.models.manager import Checkpoint, ModelManager
-from modules.models.text_encoders import TextSide, text_side
-from tests.models.files import (
+from modules.models.text_encoders import TextEncoderInfo, detect_text_encoder
+from tests.models.model_files import (
     CONFIGS,
     header_of,
     shapes_of,
@@ -69,14 +69,14 @@ def bare(manager: ModelManager, tmp_path: Path):
 @pytest.mark.parametrize(
     ("file", "side"),
     [
-        ("sd1", TextSide("CLIP", 768, is_there=True)),
-        ("sd1-unet-alone", TextSide("CLIP", 768)),
-        ("sd2-depth", TextSide("OpenCLIP", 1024, is_there=True)),
-        ("vae", TextSide()),
+        ("sd1", TextEncoderInfo("CLIP", 768, is_included=True)),
+        ("sd1-unet-alone", TextEncoderInfo("CLIP", 768)),
+        ("sd2-depth", TextEncoderInfo("OpenCLIP", 1024, is_included=True)),
+        ("vae", TextEncoderInfo()),
     ],
 )
-def test_a_file_tells_which_text_encoder_it_has_or_needs(file: str, side: TextSide):
-    assert text_side(header_of(file)) == side
+def test_a_file_tells_which_text_encoder_it_has_or_needs(file: str, side: TextEncoderInfo):
+    assert detect_text_encoder(header_of(file)) == side
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,11 @@ def test_a_file_tells_which_text_encoder_it_has_or_needs(file: str, side: TextSi
 )
 def test_the_family_is_told_without_the_text_encoder(family: str):
     whole, bare = header_of(family), header(without_text(family))
-    assert detect(bare, families()) == detect(whole, families())
-    assert fault_of(bare, detect(bare, families())) == ""
-    assert text_side(bare) == text_side(whole)._replace(is_there=False)
+    assert detect_family(bare, make_family_registry()) == detect_family(
+        whole, make_family_registry()
+    )
+    assert find_error(bare, detect_family(bare, make_family_registry())) == ""
+    assert detect_text_encoder(bare) == detect_text_encoder(whole)._replace(is_included=False)
 
 
 @pytest.mark.parametrize("name", ["demo", "demo-v2", "demo-inpainting"])
@@ -95,29 +97,33 @@ def test_a_small_model_is_told_by_its_unet_alike(name: str):
     whole = read_header(demo)
     tensors = {k: v for k, v in whole.tensors.items() if not k.startswith("cond_stage_model.")}
     bare = Header(tensors, {}, "safetensors")
-    assert detect(bare, families()) == detect(whole, families())
-    assert text_side(bare) == text_side(whole)._replace(is_there=False)
+    assert detect_family(bare, make_family_registry()) == detect_family(
+        whole, make_family_registry()
+    )
+    assert detect_text_encoder(bare) == detect_text_encoder(whole)._replace(is_included=False)
 
 
 @pytest.mark.parametrize(("file", "spelled"), SPELLINGS)
 def test_every_usual_spelling_of_a_text_encoder_is_one(file: str, spelled: str):
     alone = header(text_shapes(file, spelled))
-    family = detect(alone, families())
+    family = detect_family(alone, make_family_registry())
     assert family is not None
     assert family.name == "Text encoder"
-    assert fault_of(alone, family).endswith("It belongs in models/text_encoder.")
-    assert text_side(alone) == text_side(header_of(file))
+    assert find_error(alone, family).endswith("It belongs in models/text_encoder.")
+    assert detect_text_encoder(alone) == detect_text_encoder(header_of(file))
 
 
 def test_open_clip_in_transformers_layout_is_told_by_its_width():
-    assert text_side(header(vit_h_shapes(23))) == TextSide("OpenCLIP", 1024, is_there=True)
+    assert detect_text_encoder(header(vit_h_shapes(23))) == TextEncoderInfo(
+        "OpenCLIP", 1024, is_included=True
+    )
 
 
 @pytest.mark.parametrize(("file", "spelled"), SPELLINGS)
 def test_a_file_in_the_folder_serves(bare, manager: ModelManager, file: str, spelled: str):
     found = bare(file, text_words=text_shapes(file, spelled), whole=shapes_of(file))
-    assert found.fault == ""
-    chosen = manager.text_encoder_of(found)
+    assert found.error == ""
+    chosen = manager.find_text_encoder(found)
     assert chosen is not None
     assert (chosen.name, chosen.is_checkpoint) == ("words.safetensors", False)
 
@@ -127,9 +133,9 @@ def test_the_file_named_like_the_checkpoint_comes_first_then_the_first_by_name(
 ):
     words = text_shapes("sd1", "text_model.")
     found = bare(text_a=words, text_bare=words, text_c=words)
-    assert manager.text_encoder_of(found).name == "bare.safetensors"
+    assert manager.find_text_encoder(found).name == "bare.safetensors"
     (tmp_path / "text_encoder" / "bare.safetensors").unlink()
-    assert manager.text_encoder_of(found).name == "a.safetensors"
+    assert manager.find_text_encoder(found).name == "a.safetensors"
 
 
 def test_another_checkpoint_of_the_kind_serves_the_plain_one_first(
@@ -142,23 +148,23 @@ def test_another_checkpoint_of_the_kind_serves_the_plain_one_first(
         "d": shapes_of("sd1"),
     }
     found = bare(**others)
-    chosen = manager.text_encoder_of(found)
+    chosen = manager.find_text_encoder(found)
     assert (chosen.name, chosen.is_checkpoint) == ("c.safetensors", True)
     (tmp_path / "models" / "c.safetensors").unlink()
-    assert manager.text_encoder_of(found).name == "d.safetensors"
+    assert manager.find_text_encoder(found).name == "d.safetensors"
     (tmp_path / "models" / "d.safetensors").unlink()
     manager.refresh()
-    assert manager.text_encoder_of(found).name == "a.safetensors"
+    assert manager.find_text_encoder(found).name == "a.safetensors"
 
 
 def test_sd_2_takes_the_text_encoder_of_sd_2(bare, manager: ModelManager):
     found = bare("sd2", a=shapes_of("sd1"), b=shapes_of("sd2"))
-    assert manager.text_encoder_of(found).name == "b.safetensors"
+    assert manager.find_text_encoder(found).name == "b.safetensors"
 
 
 def test_a_checkpoint_with_its_own_takes_no_other(bare, manager: ModelManager):
     bare(whole=shapes_of("sd1"), text_words=text_shapes("sd1", ""))
-    assert manager.text_encoder_of(manager.find("whole")) is None
+    assert manager.find_text_encoder(manager.find("whole")) is None
 
 
 @pytest.mark.parametrize(
@@ -169,7 +175,7 @@ def test_without_any_the_fault_says_what_to_put_where(
 ):
     other = "sd2" if family == "sd1" else "sd1"
     found = bare(family, other=shapes_of(other))
-    assert found.fault == (
+    assert found.error == (
         f"'bare.safetensors' lacks its text encoder. Put {needed} into models/text_encoder."
     )
     with pytest.raises(BadFile, match="lacks its text encoder"):
@@ -181,20 +187,20 @@ def test_what_lies_there_and_does_not_serve_is_named(bare, manager: ModelManager
     (tmp_path / "text_encoder" / "cut.safetensors").write_bytes(b"")
     narrow = of_width(text_shapes("sd1", "text_model."), 512)
     found = bare(text_narrow=narrow, text_vae=shapes_of("vae"))
-    assert found.fault.endswith(
+    assert found.error.endswith(
         "'cut.safetensors' there cannot be read. 'narrow.safetensors' there is a CLIP of width 512. "
         "'vae.safetensors' there is of the kind VAE."
     )
 
 
 def test_a_refresh_finds_what_was_put_there(bare, manager: ModelManager, tmp_path: Path):
-    assert bare().fault
+    assert bare().error
     write_safetensors(
         tmp_path / "text_encoder" / "sub" / "l.safetensors", text_shapes("sd1", "text_model.")
     )
     manager.refresh()
-    assert manager.find("bare").fault == ""
-    assert manager.text_encoder_of(manager.find("bare")).name == "sub/l.safetensors"
+    assert manager.find("bare").error == ""
+    assert manager.find_text_encoder(manager.find("bare")).name == "sub/l.safetensors"
 
 
 def test_a_restart_remembers_who_has_a_text_encoder(bare, manager: ModelManager, tmp_path: Path):
@@ -202,4 +208,4 @@ def test_a_restart_remembers_who_has_a_text_encoder(bare, manager: ModelManager,
     rows = json.loads((tmp_path / "cache" / "verdicts.json").read_text())["files"]
     assert sorted(row[5:] for row in rows) == [["CLIP", 768, False], ["CLIP", 768, True]]
     again = ModelManager([tmp_path / "models"], CONFIGS, tmp_path / "cache")
-    assert again.text_encoder_of(again.find("bare")).name == "whole.safetensors"
+    assert again.find_text_encoder(again.find("bare")).name == "whole.safetensors"

@@ -17,7 +17,7 @@ from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.plan.plan import DEFAULT_SETTINGS, Plan
 from modules.plan.planner import make_plan
 from tests.conftest import write_listed_depth
-from tests.models.files import shapes_of, write_safetensors
+from tests.models.model_files import shapes_of, write_safetensors
 
 SKIP = "CLIP_stop_at_last_layers"
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from modules.backend.loader import Components, Precision, assemble
 from modules.backend.weights import read_weights
-from modules.models.configs import read_config
-from modules.models.header import read_header
+from modules.models.files.header import read_header
+from modules.models.ldm.config import read_config
 
 Module = TypeVar("Module", bound=nn.Module)
 FULL = Precision(torch.float32, torch.float32, torch.float32)

@@ -12,10 +12,10 @@ from torch import Tensor
 from transformers import DPTForDepthEstimation
 
 from modules.backend.depth_layout import PATCH_PIXELS
-from modules.models.ldm_names import DEPTH
+from modules.models.ldm.names import DEPTH_PREFIX
 from tests.backend.checkpoints import tiny_description
 from tests.backend.checkpoints_sd2 import CHANGES, tiny_sd2_weights
-from tests.models.files import shapes_of
+from tests.models.model_files import shapes_of
 from tests.reference.compare import agree, difference, load_original, prefixed, randomized
 
 MIDAS = "ldm.modules.midas.midas."
@@ -48,7 +48,7 @@ def small_midas(original: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch)
 
 def estimator_of(folder: Path, midas: Any) -> DPTForDepthEstimation:
     """Return the loader's estimator with the weights of the original."""
-    weights = tiny_sd2_weights(in_channels=5) | prefixed(DEPTH, midas)
+    weights = tiny_sd2_weights(in_channels=5) | prefixed(DEPTH_PREFIX, midas)
     description = tiny_description({**CHANGES, "unet_config.params.in_channels": 5})
     estimator = load_original(folder, weights, description).depth_estimator
     assert estimator is not None
@@ -89,8 +89,10 @@ def test_depth_of_the_published_size_agrees_with_midas(
     tmp_path: Path, original: Callable[[str], Any]
 ):
     midas = randomized(original(MIDAS + "dpt_depth").DPTDepthModel())
-    assert {name: list(value.shape) for name, value in prefixed(DEPTH, midas).items()} == {
-        name: shape for name, shape in shapes_of("sd2-depth").items() if name.startswith(DEPTH)
+    assert {name: list(value.shape) for name, value in prefixed(DEPTH_PREFIX, midas).items()} == {
+        name: shape
+        for name, shape in shapes_of("sd2-depth").items()
+        if name.startswith(DEPTH_PREFIX)
     }
     picture = picture_of(384, 384)
     agree(estimator_of(tmp_path, midas)(picture).predicted_depth, midas(picture))

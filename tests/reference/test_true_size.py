@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from modules.backend.loader import load
 from tests.full_size.test_full_size import FAMILIES
-from tests.models.files import CONFIGS
+from tests.models.model_files import CONFIGS
 from tests.reference.compare import FULL, Autoencoder, agree
 from tools import full_size
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tests.backend.checkpoints import TEXT_SIZES, tiny_weights
 from tests.backend.checkpoints_sd2 import HEADS, OpenClipText
-from tests.models.files import CONFIGS
+from tests.models.model_files import CONFIGS
 from tests.reference.compare import (
     Autoencoder,
     agree,

@@ -3,7 +3,7 @@ from __future__ import annotations
 from modules.engine.engine import Engine
 from modules.ui.clip_skip import clip_skip_now
 from modules.ui.page import build_page
-from tests.models.files import shapes_of, write_safetensors
+from tests.models.model_files import shapes_of, write_safetensors
 
 
 def test_the_bar_offers_what_the_option_declares(engine: Engine):

@@ -9,9 +9,9 @@ import torch
 
 from modules.backend.depth_layout import depth_name
 from modules.backend.ldm_layout import Third, open_clip_name, text_name, unet_name, vae_name
-from modules.models.ldm_names import OPEN_CLIP, TEXT
-from modules.models.unet_config import read_unet_config
-from modules.models.yaml_section import Section
+from modules.models.ldm.names import CLIP_PREFIX, OPEN_CLIP_PREFIX
+from modules.models.ldm.unet import read_unet_config
+from modules.models.ldm.yaml import YamlSection
 from tools.demo_model.architecture import UNET, VAE
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ def renamed(weights: Mapping[str, torch.Tensor], name_of: Callable[[str], str | 
 
 def ldm_unet(weights: Mapping[str, torch.Tensor]) -> Weights:
     """Return UNet weights under LDM's names."""
-    config = read_unet_config(Section({"unet_config": {"params": UNET}}, Path("architecture.py")))
+    config = read_unet_config(
+        YamlSection({"unet_config": {"params": UNET}}, Path("architecture.py"))
+    )
     return renamed(weights, lambda key: unet_name(key, config))
 
 
@@ -62,8 +64,8 @@ def ldm_vae(weights: Mapping[str, torch.Tensor]) -> Weights:
 def ldm_clip(weights: Mapping[str, torch.Tensor]) -> Weights:
     """Return text encoder weights under the names of SD 1.x (transformers' old ones)."""
     result = renamed(weights, text_name)
-    positions = len(result[TEXT + "embeddings.position_embedding.weight"])
-    return {**result, TEXT + "embeddings.position_ids": torch.arange(positions)[None]}
+    positions = len(result[CLIP_PREFIX + "embeddings.position_embedding.weight"])
+    return {**result, CLIP_PREFIX + "embeddings.position_ids": torch.arange(positions)[None]}
 
 
 def open_clip(weights: Mapping[str, torch.Tensor]) -> Weights:
@@ -82,8 +84,8 @@ def open_clip(weights: Mapping[str, torch.Tensor]) -> Weights:
     width = len(weights["final_layer_norm.weight"])
     return {
         **renamed({**weights, **repeated}, open_clip_name),
-        OPEN_CLIP + "text_projection": torch.eye(width),
-        OPEN_CLIP + "logit_scale": torch.tensor(1.0),
+        OPEN_CLIP_PREFIX + "text_projection": torch.eye(width),
+        OPEN_CLIP_PREFIX + "logit_scale": torch.tensor(1.0),
     }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from modules.models.manager import Checkpoint
-from modules.models.model_plan import ModelPlan
+from modules.models.model_spec import ModelSpec
 from modules.params.events import Listener
 from modules.plan.plan import Plan
 from modules.plan.work import Work
@@ -18,7 +18,7 @@ from modules.plan.work import Work
 class LoadCheckpoint:
     """Load a checkpoint ahead of its first job."""
 
-    model: ModelPlan
+    model: ModelSpec
 
     @property
     def checkpoint(self) -> Checkpoint:

@@ -17,7 +17,7 @@ from modules.engine.job import JobStatus
 from modules.engine.reading import known
 from modules.engine.reproduce import judge, reading_to_reproduce
 from modules.images.metadata import Metadata, read_metadata
-from modules.infotext import Reading, interpret, words_of
+from modules.infotext import InfotextResult, extract_infotext, interpret_infotext
 from modules.params.image import ImageField
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.img2img import Img2ImgRequest
@@ -150,17 +150,17 @@ def _build() -> _Parts:
     )
 
 
-def read_upload(engine: Engine, upload: Mapping[str, Any]) -> tuple[Metadata, Reading]:
+def read_upload(engine: Engine, upload: Mapping[str, Any]) -> tuple[Metadata, InfotextResult]:
     """Return what an upload's file tells, as a request of the kind that made the picture.
 
     Raises:
         UserError: it is no picture, damaged, or gone.
     """
     metadata = read_metadata(upload_bytes(upload))
-    words = words_of(metadata)
-    reading = interpret(words, known(engine), Txt2ImgRequest)
-    if reading.is_from_picture:
-        reading = interpret(words, known(engine), Img2ImgRequest)
+    words = extract_infotext(metadata)
+    reading = interpret_infotext(words, known(engine), Txt2ImgRequest)
+    if reading.needs_init_image:
+        reading = interpret_infotext(words, known(engine), Img2ImgRequest)
     return metadata, reading
 
 
@@ -173,7 +173,7 @@ def _shower(engine: Engine) -> Callable[[Upload], tuple[Any, ...]]:
             metadata, reading = read_upload(engine, upload)
         except WebUIError as error:
             return ("", "", "", *emptied, notice("error", str(error)))
-        words = words_of(metadata)
+        words = extract_infotext(metadata)
         if not words.prompt and not words.pairs:
             return ("", "", NOTHING, *emptied, "")
         return (text_of(words), fields_of(words, reading), report_of(reading), *emptied, "")
@@ -206,7 +206,9 @@ def _sender(
         except WebUIError as error:
             return {message: notice("error", str(error))}
         answer: dict[Block, Any] = {message: ""}
-        answer |= filled(engine, form, interpret(words_of(metadata), known(engine), model))
+        answer |= filled(
+            engine, form, interpret_infotext(extract_infotext(metadata), known(engine), model)
+        )
         if PICTURE in form.pictures:
             answer[form.components[PICTURE]] = upload["path"]
         return answer
@@ -220,7 +222,7 @@ def _submitter(engine: Engine) -> Callable[[Upload], tuple[Asked | None, str, st
             return None, "", notice("note", "Put a picture in first."), ""
         try:
             reading = reading_to_reproduce(read_metadata(upload_bytes(upload)), known(engine))
-            job = engine.submit(reading.request())
+            job = engine.submit(reading.to_request())
         except WebUIError as error:
             logger.info("Refused: %s", error)
             return None, "", notice("error", str(error)), ""

@@ -16,7 +16,7 @@ from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.engine.executors import DeviceFacts, LoadCheckpoint
 from modules.engine.executors.local import LocalExecutor
-from modules.models.model_plan import plan_model
+from modules.models.model_spec import make_model_spec
 from modules.params.device import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.prompt.tokens import ClipTokenizer
@@ -117,7 +117,7 @@ def test_an_ended_job_keeps_nothing_of_the_model_alive(engine: Engine):
     write_checkpoint(engine.paths.checkpoint_folders[0] / "next.safetensors", seed=1)
     engine.models.refresh()
     found = engine.models.find("next")
-    executor.load(LoadCheckpoint(plan_model(engine.models, found, engine.settings))).result(
+    executor.load(LoadCheckpoint(make_model_spec(engine.models, found, engine.settings))).result(
         PATIENCE_S
     )
     gc.collect()

@@ -1,0 +1,1 @@
+"""Infotexts of other programs and of old A1111 versions, translated."""

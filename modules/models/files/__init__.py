@@ -1,0 +1,1 @@
+"""Model file formats: safetensors headers, pickles read without running them."""

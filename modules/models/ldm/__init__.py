@@ -1,0 +1,1 @@
+"""LDM `.yaml` configs: each section as typed values."""

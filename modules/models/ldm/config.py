@@ -1,0 +1,192 @@
+"""What an LDM .yaml says about a checkpoint, checked against its tensors. No `target` is ever instantiated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from modules.core.errors import UserError
+from modules.models.files.header import Header
+from modules.models.ldm.depth import DepthConfig, read_depth_config
+from modules.models.ldm.names import (
+    TEXT_ENCODER_LAYOUTS,
+    UNET_CONTEXT_KEY,
+    UNET_INPUT_KEY,
+    UNET_PREFIX,
+    VAE_DECODER_INPUT_KEY,
+    VAE_ENCODER_INPUT_KEY,
+    VAE_PREFIX,
+    count_submodules,
+    detect_text_encoder_layout,
+    find_key,
+)
+from modules.models.ldm.text import TextConfig, read_text_config
+from modules.models.ldm.unet import UNetConfig, read_unet_config
+from modules.models.ldm.vae import VaeConfig, read_vae_config
+from modules.models.ldm.yaml import YamlSection, read_yaml
+
+WRONG_YAML_HINT = "The .yaml belongs to another model: remove it or get the right one."
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A whole checkpoint, and the noise it was trained with.
+
+    Args:
+        parameterization: "eps" or "v", as LDM spells it.
+        file: The .yaml it was read from.
+        depth: None for a checkpoint without a depth estimator.
+    """
+
+    unet: UNetConfig
+    vae: VaeConfig
+    text_encoder: TextConfig
+    linear_start: float
+    linear_end: float
+    timesteps: int
+    parameterization: str
+    file: Path
+    depth: DepthConfig | None = None
+
+
+@dataclass(frozen=True)
+class TextEncoderSource:
+    """The file that carries the text encoder.
+
+    Args:
+        header: Its tensors.
+        name: Its name, for messages.
+    """
+
+    header: Header
+    name: str
+
+
+def read_config(
+    file: Path, header: Header, checkpoint_name: str, text_encoder: TextEncoderSource | None = None
+) -> ModelConfig:
+    """Return what a .yaml says about a checkpoint.
+
+    Args:
+        file: The checkpoint's own .yaml or the one of its family.
+        header: The checkpoint's tensors.
+        checkpoint_name: Its name, for messages.
+        text_encoder: Another file that its text encoder comes from; None when it carries its own.
+
+    Raises:
+        NotFound: there is no such .yaml.
+        UserError: it is broken, incomplete, or speaks of another model than the tensors.
+        Unsupported: it asks for something that is not built here.
+    """
+    params = read_yaml(file).section("model").section("params")
+    if not params.values:
+        raise UserError(
+            f"'{file}' lacks model.params: it is not the description of an LDM checkpoint."
+        )
+    params.require_supported({"beta_schedule": ("linear",), "parameterization": ("eps", "v")})
+    text_encoder = text_encoder or TextEncoderSource(header, checkpoint_name)
+    _check_text_encoder(params, text_encoder)
+    config = ModelConfig(
+        unet=read_unet_config(params),
+        vae=read_vae_config(params),
+        text_encoder=read_text_config(params, text_encoder.header),
+        linear_start=params.number("linear_start", 1e-4),
+        linear_end=params.number("linear_end", 2e-2),
+        timesteps=params.integer("timesteps", 1000),
+        parameterization=params.string("parameterization", "eps"),
+        file=file,
+        depth=read_depth_config(params, header),
+    )
+    _check_noise(config)
+    _check_sizes(config, header, checkpoint_name)
+    _check_text_sizes(config, text_encoder)
+    _check_counts(config, header, checkpoint_name)
+    return config
+
+
+def _check_text_encoder(params: YamlSection, source: TextEncoderSource) -> None:
+    target = params.section("cond_stage_config").string("target", "").rpartition(".")[2]
+    described = next((row for row in TEXT_ENCODER_LAYOUTS if row.embedder_class == target), None)
+    actual = detect_text_encoder_layout(source.header.tensors)
+    if described is not None and actual is not None and described.kind != actual.kind:
+        text = f"'{params.file}' describes the text encoder {described.kind}, but '{source.name}' has {actual.kind}."
+        raise UserError(text, WRONG_YAML_HINT)
+
+
+def _check_noise(config: ModelConfig) -> None:
+    if not 0 < config.linear_start < config.linear_end < 1:
+        found = f"{config.linear_start} and {config.linear_end}"
+        text = f"In '{config.file}', linear_start and linear_end should rise between 0 and 1, not {found}."
+        raise UserError(text)
+    if not 1 < config.timesteps <= 100_000:
+        text = (
+            f"In '{config.file}', timesteps should be between 2 and 100000, not {config.timesteps}."
+        )
+        raise UserError(text)
+
+
+def _check_sizes(config: ModelConfig, header: Header, checkpoint: str) -> None:
+    """Compare the sizes a user would name; the loader compares every tensor later."""
+    unet, vae = config.unet, config.vae
+    expected = (
+        ("in_channels", unet.in_channels, UNET_INPUT_KEY, 1),
+        ("model_channels", unet.model_channels, UNET_INPUT_KEY, 0),
+        ("out_channels", unet.out_channels, UNET_PREFIX + "out.2.weight", 0),
+        ("context_dim", unet.context_dim, UNET_CONTEXT_KEY, 1),
+        ("ddconfig.z_channels", vae.z_channels, VAE_DECODER_INPUT_KEY, 1),
+        ("ddconfig.ch", vae.ch, VAE_ENCODER_INPUT_KEY, 0),
+        ("ddconfig.in_channels", vae.in_channels, VAE_ENCODER_INPUT_KEY, 1),
+        ("ddconfig.out_ch", vae.out_channels, VAE_PREFIX + "decoder.conv_out.weight", 0),
+    )
+    for key, value, name, axis in expected:
+        actual = find_key(header.tensors, name)
+        shape = header.tensors[actual].shape if actual else ()
+        if axis < len(shape):
+            _check(config, checkpoint, key, value, shape[axis])
+
+
+def _check_text_sizes(config: ModelConfig, source: TextEncoderSource) -> None:
+    text, tensors = config.text_encoder, source.header.tensors
+    vocabulary = find_key(tensors, text.layout.token_embedding_key)
+    tokens, width = tensors[vocabulary].shape if vocabulary else (0, 0)
+    layers = text.num_hidden_layers + text.skipped_layer_count
+    _check(config, source.name, "text_config.hidden_size", text.hidden_size, width)
+    _check(config, source.name, "text_config.vocab_size", text.vocab_size, tokens)
+    found = count_submodules(tensors, text.layout.layers_prefix)
+    _check(config, source.name, "text_config.num_hidden_layers", layers, found)
+    context = config.unet.context_dim
+    if context != text.hidden_size:
+        said = f"'{config.file}' says context_dim {context}"
+        raise UserError(
+            f"{said}, but the text encoder of '{source.name}' gives {text.hidden_size}."
+        )
+
+
+def _check_counts(config: ModelConfig, header: Header, checkpoint: str) -> None:
+    """Compare how many modules there are of a kind, before any of them is made."""
+    unet, vae = config.unet, config.vae
+    input_blocks = len(unet.channel_mult) * (unet.num_res_blocks + 1)
+    expected = (
+        (
+            "channel_mult and num_res_blocks for input blocks:",
+            input_blocks,
+            UNET_PREFIX + "input_blocks.",
+        ),
+        (
+            "transformer_depth",
+            unet.transformer_depth[-1],
+            UNET_PREFIX + "middle_block.1.transformer_blocks.",
+        ),
+        ("ddconfig.ch_mult of length", len(vae.ch_mult), VAE_PREFIX + "decoder.up."),
+        ("ddconfig.num_res_blocks", vae.num_res_blocks, VAE_PREFIX + "encoder.down.0.block."),
+    )
+    for key, value, prefix in expected:
+        found = count_submodules(header.tensors, prefix)
+        if found:  # LitEma's names cannot be counted
+            _check(config, checkpoint, key, value, found)
+
+
+def _check(config: ModelConfig, checkpoint: str, key: str, value: int, found: int) -> None:
+    if value != found:
+        text = f"'{config.file}' says {key} {value}, but '{checkpoint}' has {found}."
+        raise UserError(text, WRONG_YAML_HINT)

@@ -1,0 +1,62 @@
+"""The depth estimator of a checkpoint: what its tensors do not tell, from the .yaml.
+
+`num_attention_heads` and `backbone_num_groups` are this project's own keys, for estimators smaller than the published
+one (MiDaS's dpt_hybrid), which needs neither.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modules.models.files.header import Header
+from modules.models.ldm.names import DEPTH_PREFIX
+from modules.models.ldm.yaml import YamlSection
+
+DEPTH_VIT = DEPTH_PREFIX + "pretrained.model."
+DEPTH_CLASS_TOKEN = DEPTH_VIT + "cls_token"  # [1, 1, width]; a file with it carries an estimator
+BACKBONE = DEPTH_VIT + "patch_embed.backbone."
+HEAD_WIDTH = 64  # of every published ViT
+
+
+@dataclass(frozen=True)
+class DepthConfig:
+    """What is chosen of a depth estimator beyond the sizes of its tensors.
+
+    Args:
+        num_attention_heads: Of every block of the ViT.
+        backbone_num_groups: Of every group normalisation in the convolutions before the ViT.
+    """
+
+    num_attention_heads: int = 12
+    backbone_num_groups: int = 32
+
+
+def read_depth_config(model: YamlSection, header: Header) -> DepthConfig | None:
+    """Return what the .yaml says of the depth estimator, None when the checkpoint carries none.
+
+    Args:
+        model: `model.params` of the .yaml.
+        header: The checkpoint's tensors.
+
+    Raises:
+        UserError: a value does not divide the channels that it should split.
+    """
+    token = header.tensors.get(DEPTH_CLASS_TOKEN)
+    if token is None:
+        return None
+    params = model.section("depth_stage_config").section("params")
+    width = token.shape[-1] if token.shape else 0
+    heads = params.integer("num_attention_heads", max(1, width // HEAD_WIDTH))
+    if heads < 1 or width % heads:
+        raise params.invalid_value(
+            "num_attention_heads", f"a divisor of the estimator's width {width}"
+        )
+    groups = params.integer("backbone_num_groups", 32)
+    channels = {
+        info.shape[0]
+        for name, info in header.tensors.items()
+        if name.startswith(BACKBONE) and ".norm" in name and len(info.shape) == 1
+    }
+    if groups < 1 or any(count % groups for count in channels):
+        raise params.invalid_value("backbone_num_groups", f"a divisor of {sorted(channels)}")
+    return DepthConfig(heads, groups)

@@ -1,0 +1,101 @@
+import pytest
+
+from modules.core.errors import BadFile, NotFound
+from modules.models.files.header import read_header
+from tests.models.model_files import shapes_of, write_safetensors
+
+
+def fault_of(path):
+    with pytest.raises(BadFile) as caught:
+        read_header(path)
+    return str(caught.value)
+
+
+def test_names_shapes_and_metadata_are_read_without_the_weights(tmp_path):
+    path = write_safetensors(tmp_path / "full.safetensors", shapes_of("sd1"))
+    header = read_header(path)
+    assert header.container == "safetensors"
+    assert header.tensors["model.diffusion_model.input_blocks.0.0.weight"].shape == (320, 4, 3, 3)
+    assert header.tensors["betas"].dtype == "F16"
+    assert header.metadata == {"format": "pt"}
+    assert path.stat().st_size > 2_000_000_000
+
+
+def test_a_wrong_extension_does_not_matter(tmp_path):
+    path = write_safetensors(tmp_path / "in_truth_safetensors.ckpt", {"a": [2, 3]})
+    assert read_header(path).container == "safetensors"
+
+
+def test_a_missing_file_is_not_found(tmp_path):
+    with pytest.raises(NotFound, match="does not exist"):
+        read_header(tmp_path / "gone.safetensors")
+
+
+def test_a_broken_off_download_tells_how_much_of_it_is_there(tmp_path):
+    path = write_safetensors(tmp_path / "half.safetensors", shapes_of("sd1"))
+    with path.open("r+b") as file:
+        file.truncate(1_200_000_000)
+    assert "'half.safetensors' is incomplete: 1.2 of 2.1 GB. Download it again." in fault_of(path)
+
+
+def test_a_file_cut_within_its_header_is_incomplete(tmp_path):
+    path = write_safetensors(tmp_path / "start.safetensors", shapes_of("vae"))
+    with path.open("r+b") as file:
+        file.truncate(1000)
+    assert "incomplete" in fault_of(path)
+
+
+def test_a_file_with_bytes_after_its_last_tensor_is_refused(tmp_path):
+    path = write_safetensors(tmp_path / "long.safetensors", {"a": [2]})
+    path.write_bytes(path.read_bytes() + b"12345")
+    assert "5 bytes too many" in fault_of(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 42\n",
+            "Git LFS pointer",
+        ),
+        (b"<!DOCTYPE html><html><body>404</body></html>", "web page"),
+        (b"\n  <HTML><head>", "web page"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "web page"),
+        (bytes(100_000), "begins with zeros"),
+        (b"not a model at all", "neither"),
+        (b"PK\x03\x04 half a zip archive", "incomplete"),
+        (b"\x80", "damaged"),
+        (b"\x80\x02garbage", "damaged"),
+        ((9).to_bytes(8, "little") + b'{"a": 12}', "damaged list"),
+        ((4).to_bytes(8, "little") + b"{oh}", "damaged list"),
+        ((1 << 60).to_bytes(8, "little") + b"{}", "neither"),
+        ((90_000_000).to_bytes(8, "little") + b"{}", "incomplete"),
+    ],
+)
+def test_what_is_no_checkpoint_is_told_in_words(tmp_path, content, said):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    assert said in fault_of(path)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        '{"dtype": "F16", "shape": [2], "data_offsets": [0, 5]}',
+        '{"dtype": "F16", "shape": [-2], "data_offsets": [0, -4]}',
+        '{"dtype": "F16", "shape": [2], "data_offsets": [0]}',
+        '{"dtype": "F16", "shape": 2, "data_offsets": [0, 4]}',
+        '{"shape": [2], "data_offsets": [0, 4]}',
+        "[" * 100_000,
+    ],
+)
+def test_a_damaged_entry_is_a_damaged_list(tmp_path, entry):
+    header = f'{{"a": {entry}}}'.encode()
+    path = tmp_path / "damaged.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    assert "damaged list of tensors" in fault_of(path)
+
+
+def test_a_folder_cannot_be_read(tmp_path):
+    assert "cannot be read" in fault_of(tmp_path)

@@ -1,0 +1,172 @@
+import json
+
+import pytest
+import yaml
+
+from modules.core.errors import Unsupported, UserError
+from modules.models.files.header import Header, TensorInfo
+from modules.models.ldm.config import TextEncoderSource, read_config
+from tests.models.model_files import CONFIGS, header_of, vit_h_shapes
+
+SD1 = CONFIGS / "v1-inference.yaml"
+
+
+@pytest.fixture
+def changed(tmp_path):
+    """Return a function that reads the SD 1.x config with one value changed."""
+
+    def read(address, value, header=None):
+        description = yaml.safe_load(SD1.read_text(encoding="utf-8"))
+        place = description["model"]["params"]
+        *way, key = address.split(".")
+        for step in way:
+            place = place.setdefault(step, {})
+        place[key] = value
+        file = tmp_path / "changed.yaml"
+        file.write_text(yaml.safe_dump(description), encoding="utf-8")
+        return read_config(file, header or header_of("sd1"), "x.safetensors")
+
+    return read
+
+
+def test_the_published_sd_1_config_fits_the_published_tensors():
+    config = read_config(SD1, header_of("sd1"), "x.safetensors")
+    assert config.unet.num_heads == (8, 8, 8, 8)
+    assert config.unet.has_attention == (True, True, True, False)
+    assert config.unet.context_dim == 768
+    assert config.unet.image_size == 64
+    assert config.vae.scale_factor == 0.18215
+    assert (config.linear_start, config.linear_end, config.timesteps) == (0.00085, 0.012, 1000)
+    assert config.parameterization == "eps"
+    assert config.text_encoder.num_hidden_layers == 12
+    assert config.text_encoder.num_attention_heads == 12
+    assert config.text_encoder.hidden_act == "quick_gelu"
+
+
+def test_num_head_channels_wins_over_num_heads_as_in_ldm(changed):
+    config = changed("unet_config.params.num_head_channels", 64)
+    assert config.unet.num_heads == (5, 10, 20, 20)
+
+
+def test_what_a_yaml_leaves_out_is_ldms_default(changed):
+    assert changed("unet_config.params.context_dim", None).unet.context_dim == 768
+    assert changed("unet_config.params.transformer_depth", None).unet.transformer_depth == (1,) * 4
+    assert changed("scale_factor", None).vae.scale_factor == 1.0
+    assert changed("linear_end", None).linear_end == 0.02
+
+
+def test_v_prediction_comes_from_the_yaml(changed):
+    assert changed("parameterization", "v").parameterization == "v"
+
+
+@pytest.mark.parametrize(
+    ("address", "value", "said"),
+    [
+        (
+            "unet_config.params.context_dim",
+            1024,
+            "says context_dim 1024, but 'x.safetensors' has 768",
+        ),
+        ("unet_config.params.in_channels", 9, "says in_channels 9, but 'x.safetensors' has 4"),
+        (
+            "unet_config.params.model_channels",
+            192,
+            "model_channels 192, but 'x.safetensors' has 320",
+        ),
+        ("unet_config.params.num_res_blocks", 1_000_000_000, "has 12"),
+        ("unet_config.params.channel_mult", [1, 2, 4], "has 12"),
+        ("unet_config.params.transformer_depth", 10, "transformer_depth 10, but"),
+        ("first_stage_config.params.ddconfig.ch", 64, r"ddconfig\.ch 64, but"),
+        ("first_stage_config.params.ddconfig.ch_mult", [1, 2, 4], "of length 3, but"),
+        ("cond_stage_config.params.text_config", {"hidden_size": 512}, "hidden_size 512, but"),
+        (
+            "cond_stage_config.target",
+            "ldm.x.FrozenOpenCLIPEmbedder",
+            "describes the text encoder OpenCLIP",
+        ),
+        ("unet_config.params.norm_num_group", 8, "unknown key .*Did you mean 'norm_num_groups'"),
+        ("unet_config.params.norm_num_groups", 7, "7 groups divide"),
+        ("unet_config.params.num_heads", 7, "num_heads should be a divisor"),
+        ("unet_config.params.num_heads", -1, "num_heads should be a divisor"),
+        ("unet_config.params.channel_mult", [], "model_channels should be such|has 12"),
+        ("linear_start", 0.5, "should rise"),
+        ("timesteps", 0, "timesteps should be"),
+        (
+            "cond_stage_config.params.text_config",
+            {"num_attention_heads": 5},
+            "divisor of hidden_size",
+        ),
+        ("cond_stage_config.params.text_config", {"hidden_act": "magic"}, "quick_gelu or gelu"),
+        ("cond_stage_config.params.version", "./nowhere", "does not exist"),
+    ],
+)
+def test_what_cannot_be_is_told_with_file_key_and_value(changed, address, value, said):
+    with pytest.raises(UserError, match=said):
+        changed(address, value)
+
+
+@pytest.mark.parametrize(
+    ("address", "value"),
+    [
+        ("unet_config.params.use_scale_shift_norm", True),
+        ("unet_config.params.num_classes", 10),
+        ("first_stage_config.params.embed_dim", 3),
+        ("first_stage_config.params.ddconfig.attn_resolutions", [16]),
+        ("first_stage_config.params.ddconfig.double_z", False),
+        ("beta_schedule", "cosine"),
+        ("parameterization", "x0"),
+    ],
+)
+def test_what_is_not_built_is_unsupported(changed, address, value):
+    with pytest.raises(Unsupported, match="not supported"):
+        changed(address, value)
+
+
+def test_a_version_that_names_a_local_folder_gives_the_text_encoder(changed, tmp_path):
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    values = {"num_attention_heads": 6, "hidden_act": "gelu", "hidden_size": 768}
+    (folder / "config.json").write_text(json.dumps({"text_config": values}), encoding="utf-8")
+    relative = changed("cond_stage_config.params.version", "clip").text_encoder
+    absolute = changed("cond_stage_config.params.version", str(folder)).text_encoder
+    assert relative == absolute
+    assert (relative.num_attention_heads, relative.hidden_act) == (6, "gelu")
+    assert relative.intermediate_size == 3072
+
+
+def test_a_version_that_names_a_hub_is_not_looked_up(changed):
+    config = changed("cond_stage_config.params.version", "openai/clip-vit-large-patch14")
+    assert config.text_encoder.num_attention_heads == 12
+
+
+def test_a_text_encoder_that_does_not_fit_the_unet_is_refused(changed):
+    tensors = {
+        name: TensorInfo(tuple(512 if size == 768 else size for size in info.shape), info.dtype)
+        if name.startswith("cond_stage_model")
+        else info
+        for name, info in header_of("sd1").tensors.items()
+    }
+    with pytest.raises(UserError, match=r"text encoder of 'x\.safetensors' gives 512"):
+        changed("timesteps", 1000, Header(tensors, {}, "safetensors"))
+
+
+def test_a_yaml_that_describes_no_checkpoint_is_refused(tmp_path):
+    file = tmp_path / "other.yaml"
+    file.write_text("name: something else\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"lacks model\.params"):
+        read_config(file, header_of("sd1"), "x.safetensors")
+
+
+@pytest.mark.parametrize(("layer_count", "computed", "skipped"), [(23, 23, 0), (24, 23, 1)])
+def test_of_open_clip_as_transformers_saves_it_23_layers_are_computed(
+    layer_count, computed, skipped
+):
+    shapes = vit_h_shapes(layer_count).items()
+    tensors = {name: TensorInfo(tuple(shape), "F16") for name, shape in shapes}
+    words = TextEncoderSource(Header(tensors, {}, "safetensors"), "h.safetensors")
+    bare = {k: v for k, v in header_of("sd2").tensors.items() if not k.startswith("cond_stage")}
+    text = read_config(
+        CONFIGS / "v2-inference.yaml", Header(bare, {}, "safetensors"), "x.safetensors", words
+    ).text_encoder
+    assert (text.num_hidden_layers, text.skipped_layer_count) == (computed, skipped)
+    assert (text.hidden_act, text.num_attention_heads, text.layout.pad_token_id) == ("gelu", 16, 0)

@@ -1,0 +1,119 @@
+import json
+
+import pytest
+
+from modules.core.errors import NotFound, UserError
+from modules.models.file_cache import PREDICTIONS_FILE, read_prediction_type, write_prediction_type
+from modules.models.manager import ModelManager
+from modules.models.model_spec import make_model_spec
+from modules.params.settings import Settings
+from tests.models.model_files import CONFIGS, shapes_of, write_safetensors
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_safetensors(tmp_path / "models" / "two.safetensors", shapes_of("sd2"))
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def manager(folder, tmp_path):
+    return ModelManager([folder], CONFIGS, tmp_path / "cache", [tmp_path / "VAE"])
+
+
+def planned(manager, **settings):
+    return make_model_spec(manager, manager.find("two"), Settings(**settings))
+
+
+def test_what_an_sd_2_network_predicts_is_asked_of_the_network(manager):
+    plan = planned(manager)
+    assert plan.prediction_type == "probe"
+    assert plan.config == CONFIGS / "v2-inference.yaml"
+
+
+def test_a_yaml_beside_the_checkpoint_is_believed(manager, folder):
+    (folder / "two.yaml").write_text("model: {}", encoding="utf-8")
+    plan = planned(manager)
+    assert plan.prediction_type is None
+    assert plan.config == folder / "two.yaml"
+
+
+def test_the_users_choice_comes_first(manager, folder):
+    (folder / "two.yaml").write_text("model: {}", encoding="utf-8")
+    plan = planned(manager, sd_predictions={"two.safetensors": "v_prediction"})
+    assert plan.prediction_type == "v_prediction"
+
+
+def test_what_was_found_out_is_remembered_until_the_file_changes(manager, folder):
+    checkpoint = manager.find("two")
+    write_prediction_type(manager.cache_folder, checkpoint.stamp, "v_prediction")
+    assert planned(manager).prediction_type == "v_prediction"
+    assert read_prediction_type(manager.cache_folder, checkpoint.stamp._replace(modified_ns=1)) is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"PATH": 3}', '{"PATH": [1, 2, "x0"]}'])
+def test_a_damaged_memory_is_no_memory(manager, text):
+    stamp = manager.find("two").stamp
+    manager.cache_folder.mkdir(parents=True, exist_ok=True)
+    (manager.cache_folder / PREDICTIONS_FILE).write_text(
+        text.replace("PATH", stamp.path), encoding="utf-8"
+    )
+    assert read_prediction_type(manager.cache_folder, stamp) is None
+    write_prediction_type(manager.cache_folder, stamp, "epsilon")
+    assert json.loads((manager.cache_folder / PREDICTIONS_FILE).read_text())[stamp.path][-1] == "epsilon"
+
+
+@pytest.fixture
+def vaes(tmp_path):
+    def write(*names):
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes(b"x")
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("files", "chosen", "found"),
+    [
+        ([], "Automatic", None),
+        (["models/two.vae.pt"], "Automatic", "two.vae.pt"),
+        (["models/two.vae.pt", "models/two.vae.safetensors"], "Automatic", "two.vae.safetensors"),
+        (["VAE/two.safetensors"], "Automatic", "two.safetensors"),
+        (["VAE/two.vae.pt"], "Automatic", "two.vae.pt"),
+        (["VAE/other.safetensors"], "Automatic", None),
+        (["models/sub/two.vae.pt"], "Automatic", None),
+        (["models/two.vae.pt"], "None", None),
+        (["VAE/mse.safetensors", "models/two.vae.pt"], "mse.safetensors", "mse.safetensors"),
+        (["VAE/sub/MSE.ckpt"], "mse.ckpt", "sub/MSE.ckpt"),
+    ],
+)
+def test_the_vae_is_chosen_as_in_a1111(manager, vaes, files, chosen, found):
+    vaes(*files)
+    vae = planned(manager, sd_vae=chosen).vae
+    assert (vae.name if vae else None) == found
+
+
+def test_a_missing_vae_is_never_another_one(manager, vaes, tmp_path):
+    vaes("VAE/mse.safetensors")
+    with pytest.raises(NotFound, match=r"no VAE named 'mse\.pt'\. Known are 'mse\.safetensors'"):
+        planned(manager, sd_vae="mse.pt")
+    manager.refresh()
+    (tmp_path / "VAE" / "mse.safetensors").unlink()
+    with pytest.raises(NotFound, match="no longer at"):
+        planned(manager, sd_vae="mse.safetensors")
+
+
+def test_two_vaes_of_one_name_are_asked_back(manager, vaes):
+    vaes("VAE/a/x.pt", "VAE/b/x.pt")
+    with pytest.raises(UserError, match=r"'a/x\.pt' or 'b/x\.pt'"):
+        planned(manager, sd_vae="x.pt")
+    assert planned(manager, sd_vae="b/x.pt").vae.name == "b/x.pt"
+
+
+def test_a_vae_is_not_listed_among_the_checkpoints(manager, vaes):
+    vaes("models/two.vae.pt", "models/two.vae.safetensors", "VAE/mse.pt")
+    assert [c.name for c in manager.checkpoints()] == ["two.safetensors"]
+    assert manager.vaes.names() == [
+        "Automatic", "None", "mse.pt", "two.vae.pt", "two.vae.safetensors",
+    ]  # fmt: skip
