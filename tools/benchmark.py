@@ -158,8 +158,8 @@ def txt2img() -> tuple[Callable[[], float], Callable[[], float], str]:
     model = runner._acquire(plan.model)
     parts = model.components
     with torch.inference_mode():
-        steering = model.steering(_PROMPT, "", plan.timeline, plan.settings)
-    cond, uncond = steering.conds[0].at(0), steering.uncond.at(0)
+        steering = model.encode_prompts(_PROMPT, "", plan.timeline, plan.settings)
+    cond, uncond = steering.conds[0].at_step(0), steering.uncond.at_step(0)
     latents = torch.randn(
         (1, 4, _SIDE // 8, _SIDE // 8), generator=torch.Generator().manual_seed(1)
     )

@@ -143,12 +143,12 @@ def _sides(
     model = runner._acquire(plan.model)
     parts = model.components
     with torch.inference_mode():
-        steering = model.steering(PROMPT, "", plan.timeline, plan.settings)
-    cond, uncond = steering.conds[0].at(0), steering.uncond.at(0)
+        steering = model.encode_prompts(PROMPT, "", plan.timeline, plan.settings)
+    cond, uncond = steering.conds[0].at_step(0), steering.uncond.at_step(0)
     pipeline, inputs = _bare(task, parts, request)
 
     def ours() -> float:
-        model._picture = None
+        model._init_image = None
         began = time.perf_counter()
         runner.run(plan, PhaseClock())
         return time.perf_counter() - began

@@ -161,10 +161,11 @@ def _touch(*modules: Any) -> tuple[Any, ...]:
 
 
 def _ours(path: Path, dtype: Any) -> Callable[[], Any]:
-    from modules.backend.loader import Precision, load
+    from modules.backend.components import Precision
+    from modules.backend.loading.loader import load_components
 
     def work() -> Any:
-        parts = load(path, CONFIG, Precision(dtype, dtype, dtype))
+        parts = load_components(path, CONFIG, Precision(dtype, dtype, dtype))
         return _touch(parts.unet, parts.vae, parts.text_encoder)
 
     return work
@@ -201,16 +202,18 @@ def _write_config(path: Path) -> None:
     from diffusers import DDIMScheduler
     from transformers import CLIPTokenizer
 
-    from modules.backend import blank
+    from modules.backend.loading import empty_models
     from modules.models.files.header import read_header
     from modules.models.ldm.config import read_config
     from modules.prompt.tokens import ClipTokenizer
 
     folder = path.parent / "config"
     model = read_config(CONFIG, read_header(path), path.name)
-    blank.blank_unet(model.unet, upcast_attention=False).save_config(folder / "unet")
-    blank.blank_vae(model.vae).save_config(folder / "vae")
-    blank.blank_text_encoder(model.text_encoder).config.save_pretrained(folder / "text_encoder")
+    empty_models.make_empty_unet(model.unet, upcast_attention=False).save_config(folder / "unet")
+    empty_models.make_empty_vae(model.vae).save_config(folder / "vae")
+    empty_models.make_empty_text_encoder(model.text_encoder).config.save_pretrained(
+        folder / "text_encoder"
+    )
     DDIMScheduler().save_config(folder / "scheduler")
     bpe = ROOT / "configs" / "clip" / "bpe_simple_vocab_16e6.txt.gz"
     lines = gzip.decompress(bpe.read_bytes()).decode().split("\n")
@@ -236,8 +239,8 @@ def _switch(path: Path) -> dict[str, float]:
     """Load two checkpoints in turn in one process; the first round is the warm-up."""
     import torch
 
-    from modules.backend.cache import ModelCache
     from modules.backend.device import FP32
+    from modules.backend.loading.cache import ModelCache
     from modules.models.manager import ModelManager
     from modules.models.model_spec import make_model_spec
     from modules.params.settings import Settings

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modules.backend.conditioning import Conditioning
-from modules.backend.guidance import GuidedUNet, Steering
-from modules.backend.noise import ImageNoise, NoiseOptions
-from modules.backend.scheduler import SamplerScheduler
+from modules.backend.conditioning.text import Conditioning, PromptConditioning
+from modules.backend.denoise.guidance import GuidedUNet
+from modules.backend.denoise.sampler_scheduler import SamplerScheduler
+from modules.backend.noise.noise import ImageNoise, NoiseOptions
 from modules.plan.plan import ImagePlan
 from modules.sampling.model_sigmas import ModelSigmas
 from modules.sampling.protocol import DEFAULTS
@@ -98,10 +98,10 @@ def _ours(sampler: Sampler, unet: StandIn) -> tuple[float, float, int]:
         sampler, start, course.model_sigmas, noise, "epsilon", lambda _: None, DEFAULTS
     )
     cond = torch.zeros((1, 77, 8), device=unet.device)
-    steering = Steering((Conditioning((cond,)),), Conditioning((cond,)))
+    steering = PromptConditioning((Conditioning((cond,)),), Conditioning((cond,)))
     guided: Any = GuidedUNet(unet, steering, CFG / sampler.cfg_divisor)  # type: ignore[arg-type] - a stand-in
     if sampler.needs_uncond:
-        scheduler.unguided = guided.keep_unguided()
+        scheduler.uncond_pred = guided.keep_uncond()
     scheduler.set_timesteps(STEPS, unet.device)
     x = noise() * scheduler.init_noise_sigma
     noise.seconds = 0.0

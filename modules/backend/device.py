@@ -5,10 +5,11 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from modules.backend.loader import Precision
+from modules.backend.components import Precision
 from modules.params.device import DeviceOptions
 
 # The text encoder is small and the VAE overflows in half precision on some files, so the VAE is always float32.
@@ -24,24 +25,24 @@ class Device:
     Args:
         torch_device: Where tensors live.
         label: Its name for people.
-        tiers: Precisions to use, each the retry of the one before when numbers overflow.
+        precisions: Precisions to use, each the retry of the one before when numbers overflow.
         warning: A lasting remark for the page's header, or an empty string.
     """
 
     torch_device: torch.device
     label: str
-    tiers: tuple[Precision, ...]
+    precisions: tuple[Precision, ...]
     warning: str = ""
 
 
 @dataclass(frozen=True)
-class DeviceRow:
+class DeviceType:
     """One kind of device: how it is found, named and in which precisions it computes."""
 
     kind: str
-    is_there: Callable[[], bool]
+    is_available: Callable[[], bool]
     label: Callable[[int], str]
-    tiers: Callable[[int], tuple[Precision, ...]]
+    precisions: Callable[[int], tuple[Precision, ...]]
 
 
 def _cuda_tiers(index: int) -> tuple[Precision, ...]:
@@ -53,36 +54,36 @@ def _cuda_tiers(index: int) -> tuple[Precision, ...]:
 
 
 # In order of preference.
-DEVICES: tuple[DeviceRow, ...] = (
-    DeviceRow("cuda", torch.cuda.is_available, torch.cuda.get_device_name, _cuda_tiers),
-    DeviceRow(
+DEVICES: tuple[DeviceType, ...] = (
+    DeviceType("cuda", torch.cuda.is_available, torch.cuda.get_device_name, _cuda_tiers),
+    DeviceType(
         "xpu",
         lambda: torch.xpu.is_available(),
         lambda index: torch.xpu.get_device_name(index),
         lambda _: (FP16, BF16, FP32),
     ),
-    DeviceRow(
+    DeviceType(
         "mps",
         lambda: torch.backends.mps.is_available(),
         lambda _: "Apple GPU",
         lambda _: (FP16, FP32),
     ),
-    DeviceRow("cpu", lambda: True, lambda _: _cpu_label(), lambda _: (FP32,)),
+    DeviceType("cpu", lambda: True, lambda _: _cpu_label(), lambda _: (FP32,)),
 )
 
 
-def choose(options: DeviceOptions) -> Device:
+def choose_device(options: DeviceOptions) -> Device:
     """Return the first device of the table that is there and allowed."""
     if options.use_cpu or options.cpu_fallback_reason:
         row = DEVICES[-1]
     else:
-        row = next(row for row in DEVICES if row.is_there())
+        row = next(row for row in DEVICES if row.is_available())
     place = (
         torch.device(row.kind, options.index)
         if row.kind in ("cuda", "xpu")
         else torch.device(row.kind)
     )
-    tiers = (FP32,) if options.full_precision else row.tiers(options.index)
+    tiers = (FP32,) if options.full_precision else row.precisions(options.index)
     return Device(place, row.label(options.index), tiers, _warning(row.kind, options))
 
 
@@ -97,3 +98,32 @@ def _warning(kind: str, options: DeviceOptions) -> str:
 
 def _cpu_label() -> str:
     return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+# What `torch.cuda.memory_stats` counts, under A1111's names.
+_POOLS = {
+    "active": "active_bytes",
+    "allocated": "allocated_bytes",
+    "reserved": "reserved_bytes",
+    "inactive": "inactive_split_bytes",
+}
+
+
+def memory_stats(device: torch.device) -> dict[str, Any]:
+    """Return bytes by pool, or `error` with the reason why there are none to tell."""
+    if device.type != "cuda":
+        return {"error": f"The device is {device.type}, which has no memory of its own to tell of."}
+    free, total = torch.cuda.mem_get_info(device)
+    stats = torch.cuda.memory_stats(device)
+    pools = {
+        name: {key: int(stats.get(f"{pool}.all.{key}", 0)) for key in ("current", "peak")}
+        for name, pool in _POOLS.items()
+    }
+    return {
+        "system": {"free": free, "used": total - free, "total": total},
+        **pools,
+        "events": {
+            "retries": int(stats.get("num_alloc_retries", 0)),
+            "oom": int(stats.get("num_ooms", 0)),
+        },
+    }

@@ -6,14 +6,15 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from modules.backend import image_conditioning, vae
-from modules.backend.loader import Components
-from modules.backend.picture import Seen
+from modules.backend import vae
+from modules.backend.components import Components
+from modules.backend.conditioning import concat
+from modules.backend.conditioning.init_image import InitImage
 from modules.models.upscalers import LatentFilter, Upscaler
 from modules.params.requests.txt2img import VAE_SCALE_FACTOR, HiresSize
 
 
-def enlarge(
+def upscale_latents(
     autoencoder: AutoencoderKL, latents: Tensor, upscaler: Upscaler, size: HiresSize
 ) -> Tensor:
     """Return the latents that the second pass begins with.
@@ -45,10 +46,10 @@ def enlarge(
     return _cut(torch.cat(enlarged), size)
 
 
-def look(components: Components, latents: Tensor) -> Seen:
+def init_image_from_latents(components: Components, latents: Tensor) -> InitImage:
     """Return what the network sees of the enlarged pictures; a UNet with a mask sees one that hides nothing."""
     height, width = latents.shape[2] * VAE_SCALE_FACTOR, latents.shape[3] * VAE_SCALE_FACTOR
-    return Seen(latents, None, image_conditioning.without_picture(components, width, height))
+    return InitImage(latents, None, concat.make_empty_concat_cond(components, width, height))
 
 
 def _cut(latents: Tensor, size: HiresSize) -> Tensor:

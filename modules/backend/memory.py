@@ -5,7 +5,7 @@ from __future__ import annotations
 import psutil
 import torch
 
-from modules.backend.loader import Components
+from modules.backend.components import Components
 from modules.core.errors import OutOfMemory
 from modules.params.requests.base import GenerationRequest
 from modules.prompt.sub_prompts import split_at_and

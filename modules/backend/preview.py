@@ -12,7 +12,7 @@ _PATCHES = 24
 _PATCH_SIZE = 2
 
 
-class PreviewMap:
+class LatentToRgb:
     """Latents to a small picture, one pixel per latent cell.
 
     Args:
@@ -23,7 +23,7 @@ class PreviewMap:
         self._weights = weights
 
     @classmethod
-    def fit(cls, vae: AutoencoderKL) -> PreviewMap:
+    def fit(cls, vae: AutoencoderKL) -> LatentToRgb:
         """Return the least-squares map from flat latents to the mean colour the VAE decodes them to."""
         generator = torch.Generator("cpu").manual_seed(0)
         channels = vae.config["latent_channels"]

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from modules.backend import generate
-from modules.backend.answers import ANSWERS
-from modules.backend.cache import LoadedModel, ModelCache
-from modules.backend.device import Device, choose
-from modules.backend.device_memory import device_memory
-from modules.backend.stepper import Skipped, stop_if_interrupted
+from modules.backend.denoise.progress import BatchSkipped, raise_if_interrupted
+from modules.backend.device import Device, choose_device, memory_stats
+from modules.backend.handlers import HANDLERS
+from modules.backend.loading.cache import ModelCache
+from modules.backend.model import LoadedModel
 from modules.core.errors import NotFinite, OutOfMemory
 from modules.models.manager import Checkpoint
 from modules.models.model_spec import ModelSpec
@@ -35,14 +35,16 @@ class Runner:
     """
 
     def __init__(self, options: DeviceOptions, tokenizer: ClipTokenizer) -> None:
-        self.device: Device = choose(options)
+        self.device: Device = choose_device(options)
         self._cache = ModelCache(self.device.torch_device, tokenizer)
-        self._tiers: dict[Path, int] = {}  # the precision that each checkpoint was found to need
+        self._precision_indices: dict[
+            Path, int
+        ] = {}  # the precision that each checkpoint was found to need
 
     @torch.inference_mode()
-    def load(self, model: ModelSpec) -> None:
+    def load(self, spec: ModelSpec) -> None:
         """Load a checkpoint ahead of its first job."""
-        self._acquire(model)
+        self._acquire(spec)
 
     def unload(self) -> None:
         """Let go of every checkpoint."""
@@ -50,16 +52,16 @@ class Runner:
 
     def memory(self) -> dict[str, Any]:
         """Return the device's bytes of memory in A1111's form; may be called from any thread."""
-        return device_memory(self.device.torch_device)
+        return memory_stats(self.device.torch_device)
 
     @torch.inference_mode()
-    def answer(self, question: Work) -> Any:  # what ANSWERS says of the kind of question
+    def handle(self, work: Work) -> Any:  # what HANDLERS returns for the kind of work
         """Return the answer to a question.
 
         Raises:
             WebUIError: it has none, or the checkpoint cannot be loaded.
         """
-        return ANSWERS[type(question)](self._acquire(question.model), question)
+        return HANDLERS[type(work)](self._acquire(work.model), work)
 
     @torch.inference_mode()
     def run(self, plan: Plan, listener: Listener) -> None:
@@ -77,7 +79,7 @@ class Runner:
             listener.on_batch(batch_index)
             try:
                 self._run_batch(plan, batch_index, listener)
-            except Skipped:
+            except BatchSkipped:
                 listener.on_note(f"Batch {batch_index + 1} of {len(plan.batches)} was skipped.")
                 continue
             except RuntimeError as error:
@@ -99,32 +101,34 @@ class Runner:
         while True:
             listener.on_phase(f"Loading {plan.checkpoint.name}")
             self._acquire(plan.model)
-            stop_if_interrupted(listener)
+            raise_if_interrupted(listener)
             try:
                 generate.generate_batch(
                     self._acquire, plan, batch_index, listener, self.device.torch_device
                 )
             # Not the VAE's overflow: it has no higher precision, and pictures may be out.
-            except generate.Overflow as error:
+            except generate.UNetOverflow as error:
                 checkpoint = error.checkpoint
-                tier = self._tier(checkpoint) + 1
-                if tier >= len(self.device.tiers):
+                tier = self._precision_index(checkpoint) + 1
+                if tier >= len(self.device.precisions):
                     second = plan.hires.plan if plan.hires else plan
                     guilty = plan if checkpoint == plan.checkpoint else second
                     _blame_weights(self._acquire(guilty.model), checkpoint.name)
                     raise
-                self._tiers[checkpoint.path] = tier
-                note = f"{checkpoint.name} overflowed in half precision; made again in {self.device.tiers[tier].unet}."
+                self._precision_indices[checkpoint.path] = tier
+                note = f"{checkpoint.name} overflowed in half precision; made again in {self.device.precisions[tier].unet}."
                 logger.warning(note)
                 listener.on_note(note)
             else:
                 return
 
-    def _tier(self, checkpoint: Checkpoint) -> int:
-        return self._tiers.get(checkpoint.path, 0)
+    def _precision_index(self, checkpoint: Checkpoint) -> int:
+        return self._precision_indices.get(checkpoint.path, 0)
 
     def _acquire(self, model: ModelSpec) -> LoadedModel:
-        return self._cache.acquire(model, self.device.tiers[self._tier(model.checkpoint)])
+        return self._cache.acquire(
+            model, self.device.precisions[self._precision_index(model.checkpoint)]
+        )
 
 
 def _blame_weights(model: LoadedModel, name: str) -> None:

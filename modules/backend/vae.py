@@ -21,10 +21,10 @@ def encode(vae: AutoencoderKL, image: Image.Image) -> Tensor:
     Raises:
         NotFinite: the VAE produced NaN or infinity.
     """
-    return encode_pixels(vae, pixels_of(image))
+    return encode_pixels(vae, image_to_pixels(image))
 
 
-def pixels_of(image: Image.Image) -> Tensor:
+def image_to_pixels(image: Image.Image) -> Tensor:
     """Return a picture in RGB as the VAE sees it: float32 [1, 3, height, width], -1 to 1."""
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None] / 127.5 - 1
 

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from modules.backend import ldm_layout
+from modules.backend.loading import ldm_keys
 from modules.models.ldm.unet import UNetConfig
 
 Container = Literal["safetensors", "zip", "legacy"]
@@ -131,13 +131,11 @@ def tiny_modules(seed: int = 0) -> tuple[UNet2DConditionModel, AutoencoderKL, CL
 def tiny_weights(seed: int = 0, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
     """Return a tiny SD 1.x model as the tensors of a file in LDM's layout."""
     unet, vae, text_encoder = tiny_modules(seed)
-    weights = {ldm_layout.unet_name(key, UNET): value for key, value in unet.state_dict().items()}
+    weights = {ldm_keys.unet_key(key, UNET): value for key, value in unet.state_dict().items()}
     weights |= {
-        ldm_layout.vae_name(key, 4): _as_convolution(key, v) for key, v in vae.state_dict().items()
+        ldm_keys.vae_key(key, 4): _as_convolution(key, v) for key, v in vae.state_dict().items()
     }
-    weights |= {
-        ldm_layout.text_name(key): value for key, value in text_encoder.state_dict().items()
-    }
+    weights |= {ldm_keys.clip_key(key): value for key, value in text_encoder.state_dict().items()}
     return {name: value.to(dtype).contiguous() for name, value in weights.items()}
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import BitConfig, DPTConfig, DPTForDepthEstimation
 
-from modules.backend.depth_layout import depth_name
+from modules.backend.loading.depth_keys import depth_key
 from modules.models.ldm.names import DEPTH_PREFIX
 from tests.backend.checkpoints_sd2 import tiny_sd2_weights, write_sd2
 
@@ -60,11 +60,11 @@ def tiny_weights() -> dict[str, Tensor]:
     """Return the tiny estimator as MiDaS's tensors, ImageNet's classes included."""
     weights, fused = {}, {}
     for key, value in tiny_estimator().state_dict().items():
-        name = depth_name(key)
+        name = depth_key(key)
         if isinstance(name, str):
             weights[name] = value
         else:
-            fused.setdefault(name.name, {})[name.number] = value
+            fused.setdefault(name.key, {})[name.part] = value
     weights |= {name: torch.cat([parts[n] for n in range(3)]) for name, parts in fused.items()}
     head = DEPTH_PREFIX + "pretrained.model.head."
     return weights | {head + "weight": torch.ones(10, 128), head + "bias": torch.ones(10)}

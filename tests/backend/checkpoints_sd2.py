@@ -15,7 +15,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional
 
-from modules.backend import ldm_layout
+from modules.backend.loading import ldm_keys
 from modules.models.ldm.unet import UNetConfig
 from tests.backend.checkpoints import WIDTH, tiny_weights, write_checkpoint
 
@@ -107,7 +107,7 @@ def tiny_sd2_modules(
 def tiny_sd2_weights(in_channels: int = 4, seed: int = 0) -> dict[str, Tensor]:
     """Return a tiny SD 2.x model as the tensors of a file in LDM's layout."""
     unet, text = tiny_sd2_modules(in_channels, seed)
-    weights = {ldm_layout.unet_name(key, UNET): value for key, value in unet.state_dict().items()}
+    weights = {ldm_keys.unet_key(key, UNET): value for key, value in unet.state_dict().items()}
     weights |= {f"cond_stage_model.model.{key}": v for key, v in text.state_dict().items()}
     first_stage = {k: v for k, v in tiny_weights(seed).items() if k.startswith("first_stage")}
     return {key: v.detach().clone().contiguous() for key, v in (weights | first_stage).items()}

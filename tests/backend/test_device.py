@@ -3,43 +3,43 @@ from __future__ import annotations
 import pytest
 import torch
 
-from modules.backend.device import BF16, DEVICES, FP16, FP32, choose
+from modules.backend.device import BF16, DEVICES, FP16, FP32, choose_device
 from modules.params.device import DeviceOptions
 
 
 def test_the_cpu_computes_in_single_precision():
-    device = choose(DeviceOptions(use_cpu=True))
+    device = choose_device(DeviceOptions(use_cpu=True))
     assert device.torch_device == torch.device("cpu")
-    assert device.tiers == (FP32,)
+    assert device.precisions == (FP32,)
     assert device.label.startswith("CPU (")
 
 
 def test_the_cpu_that_was_asked_for_needs_no_warning():
-    assert choose(DeviceOptions(use_cpu=True)).warning == ""
+    assert choose_device(DeviceOptions(use_cpu=True)).warning == ""
 
 
 def test_a_card_that_could_not_be_used_is_a_lasting_warning():
-    device = choose(DeviceOptions(cpu_fallback_reason="the driver is too old."))
+    device = choose_device(DeviceOptions(cpu_fallback_reason="the driver is too old."))
     assert device.torch_device.type == "cpu"
     assert device.warning.endswith("the driver is too old.")
 
 
 @pytest.mark.skipif(
-    any(row.is_there() for row in DEVICES[:-1]), reason="there is a graphics card here"
+    any(row.is_available() for row in DEVICES[:-1]), reason="there is a graphics card here"
 )
 def test_a_machine_without_a_card_says_so():
-    device = choose(DeviceOptions())
+    device = choose_device(DeviceOptions())
     assert device.torch_device.type == "cpu"
     assert "no supported GPU was found" in device.warning
 
 
 def test_full_precision_is_kept_everywhere():
-    assert choose(DeviceOptions(full_precision=True)).tiers == (FP32,)
+    assert choose_device(DeviceOptions(full_precision=True)).precisions == (FP32,)
 
 
 def test_the_table_ends_with_the_device_that_is_always_there():
     assert [row.kind for row in DEVICES] == ["cuda", "xpu", "mps", "cpu"]
-    assert DEVICES[-1].is_there()
+    assert DEVICES[-1].is_available()
 
 
 @pytest.mark.parametrize("precision", [FP16, BF16, FP32])
@@ -50,8 +50,8 @@ def test_the_vae_always_computes_in_single_precision(precision):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA card")
 def test_a_cuda_card_computes_in_half_precision_first():
-    device = choose(DeviceOptions())
+    device = choose_device(DeviceOptions())
     assert device.torch_device.type == "cuda"
-    assert device.tiers[0] == FP16
-    assert device.tiers[-1] == FP32
+    assert device.precisions[0] == FP16
+    assert device.precisions[-1] == FP32
     assert device.warning == ""

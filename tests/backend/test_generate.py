@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from modules.backend.cache import LoadedModel
 from modules.backend.generate import generate_batch
+from modules.backend.model import LoadedModel
 from modules.backend.runner import Runner
 from modules.core.errors import Cancelled
 from modules.models.manager import ModelManager

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from modules.backend.hires import enlarge
+from modules.backend.hires import upscale_latents
 from modules.backend.runner import Runner
 from modules.core.errors import Cancelled, UserError
 from modules.models.manager import ModelManager
@@ -41,7 +41,7 @@ CIRCLE = Txt2ImgRequest(
 @torch.inference_mode()
 def enlarged(upscaler: str, size: HiresSize, count: int = 1) -> Tensor:
     latents = torch.randn((count, 4, 8, 8), generator=torch.Generator().manual_seed(0))
-    return enlarge(tiny_components().vae, latents, UPSCALERS.get(upscaler), size)
+    return upscale_latents(tiny_components().vae, latents, UPSCALERS.get(upscaler), size)
 
 
 @pytest.mark.parametrize("upscaler", [*LATENT, "None", "Lanczos", "Nearest"])

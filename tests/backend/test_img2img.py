@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from modules.backend import pipelines
-from modules.backend.guidance import GuidedUNet
-from modules.backend.loader import Components
-from modules.backend.noise import ImageNoise
-from modules.backend.scheduler import SamplerScheduler, StepState
+from modules.backend.components import Components
+from modules.backend.denoise.guidance import GuidedUNet
+from modules.backend.denoise.sampler_scheduler import SamplerScheduler, StepState
+from modules.backend.noise.noise import ImageNoise
+from modules.backend.pipelines import stable_diffusion
 from modules.core.errors import Cancelled
 from modules.params.requests.depth import DepthRequest
 from modules.sampling.protocol import DEFAULTS, ancestral_step
@@ -64,7 +64,7 @@ def piped(
         SAMPLERS.get(name), start, LEVELS, noise, "epsilon", on_step or (lambda state: None)
     )
     guided = GuidedUNet(unet or components.unet, steering(COND, UNCOND), CFG)
-    return pipelines.img2img(
+    return stable_diffusion.img2img(
         components, guided, scheduler, DepthRequest(steps=STEPS), PICTURE, noise
     )
 
@@ -162,10 +162,10 @@ def test_the_noise_is_drawn_in_32_bits_whatever_the_prompts_precision(components
         SAMPLERS.get("Euler"), start_of("Euler", 0.5), LEVELS, noise, "epsilon", lambda state: None
     )
     guided = GuidedUNet(components.unet, steering(COND, UNCOND), CFG)
-    guided.steering = steering(COND.half(), UNCOND)
+    guided.conditioning = steering(COND.half(), UNCOND)
     with torch.inference_mode():
         guided.forward = GuidedUNet(components.unet, steering(COND, UNCOND), CFG).forward
-        again = pipelines.img2img(
+        again = stable_diffusion.img2img(
             components, guided, scheduler, DepthRequest(steps=STEPS), PICTURE, noise
         )
     assert torch.equal(again, whole)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from modules.backend import memory
-from modules.backend.loader import Components
+from modules.backend.components import Components
 from modules.core.errors import OutOfMemory
 from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.backend.checkpoints import tiny_modules

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from modules.backend.cache import LoadedModel
 from modules.backend.generate import generate_batch
+from modules.backend.model import LoadedModel
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.test_generate import SMALL, plan_of
 from tests.backend.tiny import Recorder, tiny_components, with_trained_norm

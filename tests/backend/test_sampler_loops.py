@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from modules.backend import pipelines
-from modules.backend.guidance import GuidedUNet
-from modules.backend.scheduler import SamplerScheduler, StepState
+from modules.backend.denoise.guidance import GuidedUNet
+from modules.backend.denoise.sampler_scheduler import SamplerScheduler, StepState
+from modules.backend.pipelines import stable_diffusion
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.samplers import SAMPLERS
@@ -295,7 +295,7 @@ def test_dpm_adaptive_decides_through_the_stock_pipeline_how_many_steps_it_makes
         course.settings,
     )
     guided = GuidedUNet(counting, steering(conditioning(1), conditioning(2)), 5.0)
-    latents = pipelines.txt2img(
+    latents = stable_diffusion.txt2img(
         components, guided, scheduler, Txt2ImgRequest(width=64, height=64), noise()
     )
     assert latents.isfinite().all()
@@ -323,7 +323,9 @@ def test_dpm_adaptive_repaints_a_picture_through_the_stock_pipeline():
         course.settings,
     )
     guided = GuidedUNet(components.unet, steering(conditioning(1), conditioning(2)), 5.0)
-    latents = pipelines.img2img(components, guided, scheduler, Txt2ImgRequest(), PICTURE[:1], noise)
+    latents = stable_diffusion.img2img(
+        components, guided, scheduler, Txt2ImgRequest(), PICTURE[:1], noise
+    )
     assert latents.shape == SHAPE
     assert scheduler.has_ended
     assert scheduler.total == scheduler.index > 3
@@ -356,7 +358,7 @@ def test_no_step_looks_at_a_number_that_the_device_has_yet_to_compute(row):
             course.settings,
         )
         x = torch.empty(SHAPE, device="meta")
-        scheduler.unguided = lambda: torch.empty(SHAPE, device="meta")
+        scheduler.uncond_pred = lambda: torch.empty(SHAPE, device="meta")
         scheduler.set_timesteps(4, "meta")
         for t in scheduler.timesteps:
             x = scheduler.step(scheduler.scale_model_input(x, t), t, x, return_dict=False)[0]

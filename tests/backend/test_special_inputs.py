@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from modules.backend.image_conditioning import without_picture
-from modules.backend.loader import Precision, load
+from modules.backend.components import Precision
+from modules.backend.conditioning.concat import make_empty_concat_cond
+from modules.backend.loading.loader import load_components
 from modules.backend.runner import Runner
 from modules.core.errors import UserError
 from modules.params.device import DeviceOptions
@@ -40,9 +41,9 @@ def test_a_picture_comes_from_words(
 
 def test_an_inpainting_network_is_told_to_paint_everything(tmp_path: Path):
     path = write_sd2(tmp_path / "tiny.safetensors", 9)
-    components = load(path, path.with_suffix(".yaml"), FULL)
+    components = load_components(path, path.with_suffix(".yaml"), FULL)
     with torch.inference_mode():
-        extra = without_picture(components, 64, 128)
+        extra = make_empty_concat_cond(components, 64, 128)
         grey = components.vae.encode(torch.zeros(1, 3, 128, 64)).latent_dist.mean
     assert extra.shape == (1, 5, 16, 8)
     assert (extra[:, :1] == 1).all()
@@ -51,15 +52,18 @@ def test_an_inpainting_network_is_told_to_paint_everything(tmp_path: Path):
 
 def test_instruct_pix2pix_sees_no_picture(tmp_path: Path):
     path = write_sd2(tmp_path / "tiny.safetensors", 8)
-    components = load(path, path.with_suffix(".yaml"), FULL)
-    extra = without_picture(components, 64, 128)
+    components = load_components(path, path.with_suffix(".yaml"), FULL)
+    extra = make_empty_concat_cond(components, 64, 128)
     assert components.family == "InstructPix2Pix"
     assert torch.equal(extra, torch.zeros(1, 4, 16, 8))
 
 
 def test_an_ordinary_network_is_told_nothing(tmp_path: Path):
     path = write_checkpoint(tmp_path / "tiny.safetensors")
-    assert without_picture(load(path, path.with_suffix(".yaml"), FULL), 64, 64) is None
+    assert (
+        make_empty_concat_cond(load_components(path, path.with_suffix(".yaml"), FULL), 64, 64)
+        is None
+    )
 
 
 def test_a_depth_checkpoint_has_no_picture_to_repaint_in_txt2img(tmp_path: Path):

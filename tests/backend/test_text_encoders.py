@@ -14,9 +14,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from modules.backend.cache import LoadedModel, ModelCache
+from modules.backend.components import Precision
 from modules.backend.device import FP32
-from modules.backend.loader import Choices, Precision, load
+from modules.backend.loading.cache import ModelCache
+from modules.backend.loading.loader import LoadOptions, load_components
+from modules.backend.model import LoadedModel
 from modules.backend.runner import Runner
 from modules.core.errors import BadFile, UserError
 from modules.models.manager import ModelManager
@@ -91,11 +93,16 @@ def test_an_open_clip_file_gives_the_text_encoder(tmp_path: Path, spelled: str):
     words = text_alone(tiny_sd2_weights(), OPEN_CLIP, spelled)
     visual = {"visual.conv1.weight": torch.ones(2, 3, 2, 2)}
     file = write_checkpoint(tmp_path / "text" / "h.safetensors", weights=words | visual)
-    components = load(path, path.with_suffix(".yaml"), FULL, Choices(text_encoder=file))
+    components = load_components(
+        path, path.with_suffix(".yaml"), FULL, LoadOptions(text_encoder=file)
+    )
     whole = write_sd2(tmp_path / "whole.safetensors")
-    assert same(components.text_encoder, load(whole, whole.with_suffix(".yaml"), FULL).text_encoder)
+    assert same(
+        components.text_encoder,
+        load_components(whole, whole.with_suffix(".yaml"), FULL).text_encoder,
+    )
     assert same(components.unet, tiny_sd2_modules()[0])
-    assert components.padding == 0
+    assert components.pad_token_id == 0
 
 
 @pytest.mark.parametrize(("layers", "computed"), [(2, 2), (24, 23)])
@@ -124,10 +131,12 @@ def test_open_clip_as_transformers_saves_it_serves_sd_2(tmp_path: Path, layers: 
     words = {f"text_model.{name}": value for name, value in encoder.state_dict().items()}
     file = write_checkpoint(tmp_path / "text" / "h.safetensors", weights=words)
     half = Precision(torch.float32, torch.float32, torch.float16)
-    components = load(path, path.with_suffix(".yaml"), half, Choices(text_encoder=file))
+    components = load_components(
+        path, path.with_suffix(".yaml"), half, LoadOptions(text_encoder=file)
+    )
     loaded = components.text_encoder
     assert loaded.config.num_hidden_layers == computed
-    assert (loaded.config.hidden_act, components.padding) == ("gelu", 0)
+    assert (loaded.config.hidden_act, components.pad_token_id) == ("gelu", 0)
     mine = loaded.state_dict()
     assert all(torch.equal(mine[key], encoder.state_dict()[key]) for key in mine)
 
@@ -186,7 +195,7 @@ def test_without_any_the_loader_says_where_to_put_one(tmp_path: Path):
         BadFile,
         match=r"'bare\.safetensors' lacks its text encoder\. Put one into models/text_encoder",
     ):
-        load(path, path.with_suffix(".yaml"), FULL)
+        load_components(path, path.with_suffix(".yaml"), FULL)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +228,7 @@ def test_a_file_that_does_not_fit_is_told_by_name(
     )
     file = write_checkpoint(tmp_path / "words.safetensors", weights=weights)
     with pytest.raises(UserError, match=said):
-        load(path, path.with_suffix(".yaml"), FULL, Choices(text_encoder=file))
+        load_components(path, path.with_suffix(".yaml"), FULL, LoadOptions(text_encoder=file))
 
 
 def test_a_text_encoder_of_another_width_than_the_unet_asks_for_is_refused(tmp_path: Path):
@@ -236,7 +245,7 @@ def test_a_text_encoder_of_another_width_than_the_unet_asks_for_is_refused(tmp_p
         UserError,
         match=r"says context_dim 32, but the text encoder of 'words\.safetensors' gives 64",
     ):
-        load(path, path.with_suffix(".yaml"), FULL, Choices(text_encoder=file))
+        load_components(path, path.with_suffix(".yaml"), FULL, LoadOptions(text_encoder=file))
 
 
 def test_remains_of_a_text_encoder_are_passed_over(acquire, tmp_path: Path):

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modules.backend.conditioning import Conditioning
-from modules.backend.guidance import Steering
-from modules.backend.loader import Components
-from modules.backend.noise import ImageNoise, NoiseOptions
+from modules.backend.components import Components
+from modules.backend.conditioning.text import Conditioning, PromptConditioning
+from modules.backend.noise.noise import ImageNoise, NoiseOptions
 from modules.params.events import Progress
 from modules.plan.plan import ImagePlan
 from modules.sampling.model_sigmas import ModelSigmas
@@ -52,9 +51,9 @@ def noise_of(seeds: Sequence[int], shape: tuple[int, int, int] = (4, 8, 8)) -> I
     return ImageNoise(images, shape, torch.device("cpu"), NoiseOptions("CPU"))
 
 
-def steering(cond: Tensor, uncond: Tensor) -> Steering:
+def steering(cond: Tensor, uncond: Tensor) -> PromptConditioning:
     """Return the steering of one prompt and one negative prompt that stay the same all along."""
-    return Steering((Conditioning((cond,)),), Conditioning((uncond,)))
+    return PromptConditioning((Conditioning((cond,)),), Conditioning((uncond,)))
 
 
 class Counting(nn.Module):

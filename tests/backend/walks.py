@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from modules.backend.scheduler import SamplerScheduler, StepState
+from modules.backend.denoise.sampler_scheduler import SamplerScheduler, StepState
 from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.protocol import DEFAULTS
 from modules.sampling.run_sigmas import RunSigmas
@@ -80,7 +80,7 @@ def walked(
         x = noise() * scheduler.init_noise_sigma
     else:
         x = scheduler.add_noise(picture, picture, torch.empty(0))
-    scheduler.unguided = lambda: network(shown, t + 100)
+    scheduler.uncond_pred = lambda: network(shown, t + 100)
     scheduler.set_timesteps(course.steps)
     for t in scheduler.timesteps:
         shown = scheduler.scale_model_input(x, t)

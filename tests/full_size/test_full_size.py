@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from modules.backend.loader import Choices, Components, Precision, load
+from modules.backend.components import Components, Precision
+from modules.backend.loading.loader import LoadOptions, load_components
 from modules.models.convert import convert_to_safetensors
 from modules.models.files.header import read_header
 from tests.models.model_files import (
@@ -36,7 +37,7 @@ SIDE = 8
 def test_sd_1_5_as_published_loads_takes_a_step_and_decodes(folder: Path):
     """In the file's own 16 bits, so that it costs seconds and runs in every run of the tests."""
     path = full_size.write("sd1", folder / "sd1.safetensors")
-    prediction, picture = step_and_decode(load(path, CONFIGS / FAMILIES["sd1"], STORED))
+    prediction, picture = step_and_decode(load_components(path, CONFIGS / FAMILIES["sd1"], STORED))
     assert prediction.shape == (1, 4, SIDE, SIDE)
     assert picture.shape == (1, 3, 8 * SIDE, 8 * SIDE)
     assert prediction.isfinite().all()
@@ -47,7 +48,7 @@ def test_sd_1_5_as_published_loads_takes_a_step_and_decodes(folder: Path):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_loads_takes_a_step_and_decodes(folder: Path, family: str):
     path = full_size.write(family, folder / f"{family}.safetensors")
-    components = load(path, CONFIGS / FAMILIES[family], FULL)
+    components = load_components(path, CONFIGS / FAMILIES[family], FULL)
     path.unlink()  # what was converted needs the file no more
     prediction, picture = step_and_decode(components)
     assert prediction.shape == (1, 4, SIDE, SIDE)
@@ -78,8 +79,10 @@ def step_and_decode(components: Components) -> tuple[torch.Tensor, torch.Tensor]
 @pytest.mark.slow
 def test_a_ckpt_gives_the_same_model_and_converts(folder: Path):
     path = full_size.write("sd1", folder / "sd1.ckpt")
-    pickled = load(path, CONFIGS / FAMILIES["sd1"], STORED)
-    converted = load(convert_to_safetensors(path), CONFIGS / FAMILIES["sd1"], STORED, Choices())
+    pickled = load_components(path, CONFIGS / FAMILIES["sd1"], STORED)
+    converted = load_components(
+        convert_to_safetensors(path), CONFIGS / FAMILIES["sd1"], STORED, LoadOptions()
+    )
     assert read_header(path.with_suffix(".safetensors")).container == "safetensors"
     for part in ("unet", "vae", "text_encoder"):
         mine, theirs = (getattr(model, part).state_dict() for model in (pickled, converted))
@@ -106,6 +109,8 @@ def test_a_text_encoder_of_its_own_serves_a_checkpoint_without(
     bare = {k: v for k, v in shapes_of(family).items() if not k.startswith("cond_stage_model.")}
     path = write_safetensors(tmp_path / "bare.safetensors", bare)
     file = write_safetensors(tmp_path / "words.safetensors", words)
-    encoder = load(path, CONFIGS / config, STORED, Choices(text_encoder=file)).text_encoder
+    encoder = load_components(
+        path, CONFIGS / config, STORED, LoadOptions(text_encoder=file)
+    ).text_encoder
     assert encoder.config.num_hidden_layers == layers
     assert sum(weight.numel() for weight in encoder.parameters()) == parameters

@@ -14,7 +14,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, DPTConfig, DPTForDepthEstimation
 
-from modules.backend import depth_layout, ldm_layout
+from modules.backend.loading import depth_keys, ldm_keys
 from modules.models.ldm.unet import UNetConfig
 
 FOLDER = Path(__file__).parent
@@ -41,7 +41,7 @@ def unet(config: UNetConfig, **options: Any) -> Shapes:
     for key, value in model.state_dict().items():
         module, _, leaf = key.rpartition(".")
         own = names.get(module)
-        name = f"model.diffusion_model.{own}.{leaf}" if own else ldm_layout.unet_name(key, config)
+        name = f"model.diffusion_model.{own}.{leaf}" if own else ldm_keys.unet_key(key, config)
         shapes[name] = list(value.shape)
     return shapes
 
@@ -95,7 +95,7 @@ def vae() -> Shapes:
     shapes: Shapes = {}
     for key, value in model.state_dict().items():
         kernel = [1, 1] if "attentions" in key and value.ndim == 2 else []
-        shapes[ldm_layout.vae_name(key, 4)] = [*value.shape, *kernel]
+        shapes[ldm_keys.vae_key(key, 4)] = [*value.shape, *kernel]
     return shapes
 
 
@@ -106,7 +106,7 @@ def clip() -> Shapes:
     with torch.device("meta"):
         model = CLIPTextModel(config)
     shapes = {
-        ldm_layout.text_name(key): list(value.shape) for key, value in model.state_dict().items()
+        ldm_keys.clip_key(key): list(value.shape) for key, value in model.state_dict().items()
     }
     prefix = "cond_stage_model.transformer.text_model."
     return shapes | {f"{prefix}embeddings.position_ids": [1, 77]}
@@ -150,12 +150,12 @@ def depth_estimator() -> Shapes:
         model = DPTForDepthEstimation(config)
     shapes: Shapes = {}
     for key, value in model.state_dict().items():
-        name = depth_layout.depth_name(key)
+        name = depth_keys.depth_key(key)
         whole = isinstance(name, str)
         rows, *rest = value.shape
-        shapes[name if whole else name.name] = [rows if whole else 3 * rows, *rest]
+        shapes[name if whole else name.key] = [rows if whole else 3 * rows, *rest]
     head = {"weight": [1000, 768], "bias": [1000]}
-    return shapes | {f"{depth_layout.VIT}head.{leaf}": shape for leaf, shape in head.items()}
+    return shapes | {f"{depth_keys.VIT}head.{leaf}": shape for leaf, shape in head.items()}
 
 
 def noise() -> Shapes:

@@ -48,7 +48,9 @@ def test_what_was_found_out_is_remembered_until_the_file_changes(manager, folder
     checkpoint = manager.find("two")
     write_prediction_type(manager.cache_folder, checkpoint.stamp, "v_prediction")
     assert planned(manager).prediction_type == "v_prediction"
-    assert read_prediction_type(manager.cache_folder, checkpoint.stamp._replace(modified_ns=1)) is None
+    assert (
+        read_prediction_type(manager.cache_folder, checkpoint.stamp._replace(modified_ns=1)) is None
+    )
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"PATH": 3}', '{"PATH": [1, 2, "x0"]}'])
@@ -60,7 +62,10 @@ def test_a_damaged_memory_is_no_memory(manager, text):
     )
     assert read_prediction_type(manager.cache_folder, stamp) is None
     write_prediction_type(manager.cache_folder, stamp, "epsilon")
-    assert json.loads((manager.cache_folder / PREDICTIONS_FILE).read_text())[stamp.path][-1] == "epsilon"
+    assert (
+        json.loads((manager.cache_folder / PREDICTIONS_FILE).read_text())[stamp.path][-1]
+        == "epsilon"
+    )
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from modules.backend.loader import Components, Precision, assemble
-from modules.backend.weights import read_weights
+from modules.backend.components import Components, Precision
+from modules.backend.loading.loader import build_components
+from modules.backend.loading.state_dict import read_state_dict
 from modules.models.files.header import read_header
 from modules.models.ldm.config import read_config
 
@@ -60,7 +61,7 @@ def load_original(
     config.write_text(yaml.safe_dump(description), encoding="utf-8")
     header = read_header(file)
     model = read_config(config, header, file.name)
-    return assemble(read_weights(file, header), model, FULL, file.name, "")
+    return build_components(read_state_dict(file, header), model, FULL, file.name, "")
 
 
 def prefixed(prefix: str, module: nn.Module) -> dict[str, Tensor]:

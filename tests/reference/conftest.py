@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 # Before the folder is on the path: both note for good, at their import, which packages there are.
-import modules.backend.loader  # noqa: F401
+import modules.backend.loading.loader  # noqa: F401
 from modules.launch.setup import REFERENCE_FOLDER
 
 FOLDER = Path(sys.prefix) / REFERENCE_FOLDER

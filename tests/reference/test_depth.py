@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import DPTForDepthEstimation
 
-from modules.backend.depth_layout import PATCH_PIXELS
+from modules.models.ldm.depth import DEPTH_PATCH_SIZE
 from modules.models.ldm.names import DEPTH_PREFIX
 from tests.backend.checkpoints import tiny_description
 from tests.backend.checkpoints_sd2 import CHANGES, tiny_sd2_weights
@@ -57,7 +57,7 @@ def estimator_of(folder: Path, midas: Any) -> DPTForDepthEstimation:
 
 def depth_of(estimator: DPTForDepthEstimation, picture: Tensor) -> Tensor:
     """Return the depth of a picture of any size; transformers' own forward takes squares of one size alone."""
-    height, width = (side // PATCH_PIXELS for side in picture.shape[-2:])
+    height, width = (side // DEPTH_PATCH_SIZE for side in picture.shape[-2:])
     estimator.dpt.embeddings.image_size = tuple(picture.shape[-2:])
     outputs = estimator.dpt(picture, output_hidden_states=True)
     layers = estimator.config.backbone_out_indices[2:]

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from modules.backend.loader import load
+from modules.backend.loading.loader import load_components
 from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.protocol import DEFAULTS
 from modules.sampling.samplers import SAMPLERS
@@ -128,7 +128,7 @@ def test_a_sampler_agrees_with_k_diffusion_on_a_real_network(
 def demo(request: pytest.FixtureRequest) -> tuple[Network, str]:
     """The network of a checkpoint in the box, with one prompt, and what it predicts."""
     file = DEMO / f"{request.param}.safetensors"
-    components = load(file, file.with_suffix(".yaml"), FULL)
+    components = load_components(file, file.with_suffix(".yaml"), FULL)
     width = components.unet.config["cross_attention_dim"]
     cond = torch.randn((1, 77, width), generator=torch.Generator().manual_seed(1)).expand(2, -1, -1)
     more = torch.zeros(

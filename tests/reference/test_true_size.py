@@ -12,7 +12,7 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from modules.backend.loader import load
+from modules.backend.loading.loader import load_components
 from tests.full_size.test_full_size import FAMILIES
 from tests.models.model_files import CONFIGS
 from tests.reference.compare import FULL, Autoencoder, agree
@@ -44,7 +44,7 @@ def test_a_family_of_true_size_agrees_with_the_original_ldm(
 
     path = full_size.write(family, tmp_path / f"{family}.safetensors")
     theirs = their_answers(original, params, load_file(path), (x, words, picture))
-    components = load(path, config, FULL)
+    components = load_components(path, config, FULL)
     path.unlink()
     ours = Answers(
         components.unet(x, torch.tensor([500]), words).sample,

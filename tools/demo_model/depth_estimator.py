@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from transformers import BitConfig, DPTConfig, DPTForDepthEstimation
 
-from modules.backend.depth_layout import PATCH_PIXELS
+from modules.models.ldm.depth import DEPTH_PATCH_SIZE
 
 SIDE = 256  # of the square it sees
-PATCHES = SIDE // PATCH_PIXELS
+PATCHES = SIDE // DEPTH_PATCH_SIZE
 WIDTH, LAYERS, HEADS = 32, 4, 1
 STEM_CHANNELS, STAGE_CHANNELS = 16, (32, 32, 64)
 NORM_GROUPS = 8  # of the backbone; 32 need more channels than these
@@ -37,7 +37,7 @@ def make_estimator() -> DPTForDepthEstimation:
             hidden_act="gelu",
             layer_norm_eps=1e-6,
             image_size=SIDE,
-            patch_size=PATCH_PIXELS,
+            patch_size=DEPTH_PATCH_SIZE,
             qkv_bias=True,
             backbone_config=backbone,
             backbone_out_indices=[0, 1, LAYERS * 2 // 3, LAYERS - 1],

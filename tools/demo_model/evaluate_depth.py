@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from modules.backend import depth
+from modules.backend.conditioning import depth
 from tools.demo_model.commands import evaluation_parser
 from tools.demo_model.drawing import draw
 from tools.demo_model.evaluate import held_out_scenes, plain_caption, scores, sheet, true_pictures

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from modules.backend.depth_layout import depth_name
-from modules.backend.ldm_layout import Third, open_clip_name, text_name, unet_name, vae_name
+from modules.backend.loading.depth_keys import depth_key
+from modules.backend.loading.ldm_keys import QkvSlice, clip_key, open_clip_key, unet_key, vae_key
 from modules.models.ldm.names import CLIP_PREFIX, OPEN_CLIP_PREFIX
 from modules.models.ldm.unet import read_unet_config
 from modules.models.ldm.yaml import YamlSection
@@ -21,14 +21,16 @@ Weights = dict[str, torch.Tensor]
 SCALE_FACTOR = 0.18215  # every SD 1.x and 2.x program multiplies encoded latents by this
 
 
-def renamed(weights: Mapping[str, torch.Tensor], name_of: Callable[[str], str | Third]) -> Weights:
+def renamed(
+    weights: Mapping[str, torch.Tensor], name_of: Callable[[str], str | QkvSlice]
+) -> Weights:
     """Return weights under other names; query, key and value are joined where they share one."""
     result: Weights = {}
     thirds: dict[str, dict[int, torch.Tensor]] = {}
     for key, value in weights.items():
         name = name_of(key)
-        if isinstance(name, Third):
-            thirds.setdefault(name.name, {})[name.number] = value
+        if isinstance(name, QkvSlice):
+            thirds.setdefault(name.key, {})[name.part] = value
         else:
             result[name] = value
     for name, parts in thirds.items():
@@ -41,7 +43,7 @@ def ldm_unet(weights: Mapping[str, torch.Tensor]) -> Weights:
     config = read_unet_config(
         YamlSection({"unet_config": {"params": UNET}}, Path("architecture.py"))
     )
-    return renamed(weights, lambda key: unet_name(key, config))
+    return renamed(weights, lambda key: unet_key(key, config))
 
 
 def ldm_vae(weights: Mapping[str, torch.Tensor]) -> Weights:
@@ -58,12 +60,12 @@ def ldm_vae(weights: Mapping[str, torch.Tensor]) -> Weights:
     for key, value in weights.items():
         if "mid_block.attentions" in key and value.ndim == 2:  # LDM has 1x1 convolutions there
             weights[key] = value[:, :, None, None]
-    return renamed(weights, lambda key: vae_name(key, len(VAE["ch_mult"])))
+    return renamed(weights, lambda key: vae_key(key, len(VAE["ch_mult"])))
 
 
 def ldm_clip(weights: Mapping[str, torch.Tensor]) -> Weights:
     """Return text encoder weights under the names of SD 1.x (transformers' old ones)."""
-    result = renamed(weights, text_name)
+    result = renamed(weights, clip_key)
     positions = len(result[CLIP_PREFIX + "embeddings.position_embedding.weight"])
     return {**result, CLIP_PREFIX + "embeddings.position_ids": torch.arange(positions)[None]}
 
@@ -83,7 +85,7 @@ def open_clip(weights: Mapping[str, torch.Tensor]) -> Weights:
     }
     width = len(weights["final_layer_norm.weight"])
     return {
-        **renamed({**weights, **repeated}, open_clip_name),
+        **renamed({**weights, **repeated}, open_clip_key),
         OPEN_CLIP_PREFIX + "text_projection": torch.eye(width),
         OPEN_CLIP_PREFIX + "logit_scale": torch.tensor(1.0),
     }
@@ -91,4 +93,4 @@ def open_clip(weights: Mapping[str, torch.Tensor]) -> Weights:
 
 def ldm_depth(weights: Mapping[str, torch.Tensor]) -> Weights:
     """Return the depth estimator's weights under the names of SD 2 depth checkpoints."""
-    return renamed(weights, depth_name)
+    return renamed(weights, depth_key)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from modules.backend import conditioning
-from modules.backend.loader import Choices, Components, Precision, load
+from modules.backend.components import Components, Precision
+from modules.backend.conditioning import text
+from modules.backend.loading.loader import LoadOptions, load_components
 from modules.prompt.chunks import Chunker
 from modules.prompt.tokens import ClipTokenizer
 from tools.demo_model.objectives import OBJECTIVES, Objective
@@ -40,8 +41,8 @@ class Parts:
     @classmethod
     def load(cls, file: Path, device: str = "cpu") -> Parts:
         """Read a checkpoint with the .yaml beside it, in 32-bit floats."""
-        choices = Choices(device=torch.device(device))
-        components = load(file, file.with_suffix(".yaml"), FULL, choices)
+        choices = LoadOptions(device=torch.device(device))
+        components = load_components(file, file.with_suffix(".yaml"), FULL, choices)
         return cls(components, clip_tokenizer(), device)
 
     @property
@@ -53,8 +54,8 @@ class Parts:
     def states(self, texts: list[str]) -> torch.Tensor:
         """Return text states [batch, 77, hidden]."""
         parts = self.components
-        chunker = Chunker(self.tokenizer, pad_token_id=parts.padding)
-        return torch.cat(conditioning.encode(parts.text_encoder, chunker, texts))
+        chunker = Chunker(self.tokenizer, pad_token_id=parts.pad_token_id)
+        return torch.cat(text.encode_texts(parts.text_encoder, chunker, texts))
 
     @torch.no_grad()
     def draw(

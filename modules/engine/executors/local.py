@@ -63,7 +63,7 @@ class LocalExecutor:
 
     def ask(self, question: Work) -> Future[Any]:
         """Put a question in the queue."""
-        return self._put(lambda runner: runner.answer(question))
+        return self._put(lambda runner: runner.handle(question))
 
     def unload(self) -> Future[None]:
         """Put in the queue that all checkpoints are let go of."""

@@ -60,3 +60,6 @@ def read_depth_config(model: YamlSection, header: Header) -> DepthConfig | None:
     if groups < 1 or any(count % groups for count in channels):
         raise params.invalid_value("backbone_num_groups", f"a divisor of {sorted(channels)}")
     return DepthConfig(heads, groups)
+
+
+DEPTH_PATCH_SIZE = 16

@@ -91,9 +91,7 @@ OPEN_CLIP_TRANSFORMERS_LAYOUT = replace(
     full_layer_count=24,
 )
 TEXT_ENCODER_LAYOUTS = (CLIP_LAYOUT, OPEN_CLIP_LAYOUT, OPEN_CLIP_TRANSFORMERS_LAYOUT)
-OPEN_CLIP_WIDTH = (
-    1024  # of ViT-H; no encoder that is spelled as CLIP and used with SD is so wide
-)
+OPEN_CLIP_WIDTH = 1024  # of ViT-H; no encoder that is spelled as CLIP and used with SD is so wide
 
 
 class HasShape(Protocol):

@@ -1,0 +1,1 @@
+"""Conditioning: prompts, init images, concat channels and depth as tensors."""

@@ -1,0 +1,1 @@
+"""Checkpoint files to networks: keys, weights, cache."""

@@ -1,0 +1,102 @@
+"""Networks of the right shape without memory: what a .yaml describes, as diffusers' and transformers' classes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import cast
+
+from accelerate import init_empty_weights
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel, DPTForDepthEstimation
+from transformers.initialization import no_init_weights
+
+from modules.backend.loading.depth_keys import make_dpt_config
+from modules.models.ldm.depth import DepthConfig
+from modules.models.ldm.text import TextConfig
+from modules.models.ldm.unet import UNetConfig
+from modules.models.ldm.vae import VaeConfig
+
+
+def make_empty_unet(config: UNetConfig, *, upcast_attention: bool) -> UNet2DConditionModel:
+    """Return the denoising network without weights.
+
+    Args:
+        config: Its sizes.
+        upcast_attention: Whether attention's scores need 32-bit floats.
+    """
+    kinds = ["CrossAttn" if attends else "" for attends in config.has_attention]
+    options = {
+        "sample_size": config.image_size,
+        "in_channels": config.in_channels,
+        "out_channels": config.out_channels,
+        "down_block_types": [f"{kind}DownBlock2D" for kind in kinds],
+        "up_block_types": [f"{kind}UpBlock2D" for kind in reversed(kinds)],
+        "block_out_channels": [config.model_channels * mult for mult in config.channel_mult],
+        "layers_per_block": config.num_res_blocks,
+        "cross_attention_dim": config.context_dim,
+        "attention_head_dim": config.num_heads,  # its name notwithstanding, diffusers takes it as a count
+        "transformer_layers_per_block": config.transformer_depth,
+        "use_linear_projection": config.use_linear_in_transformer,
+        "norm_num_groups": config.norm_num_groups,
+        "upcast_attention": upcast_attention,
+    }
+    with _without_memory():
+        return cast("UNet2DConditionModel", UNet2DConditionModel.from_config(options))  # no tuple
+
+
+def make_empty_vae(config: VaeConfig) -> AutoencoderKL:
+    """Return the autoencoder without weights."""
+    options = {
+        "in_channels": config.in_channels,
+        "out_channels": config.out_channels,
+        "down_block_types": ["DownEncoderBlock2D"] * len(config.ch_mult),
+        "up_block_types": ["UpDecoderBlock2D"] * len(config.ch_mult),
+        "block_out_channels": [config.ch * mult for mult in config.ch_mult],
+        "layers_per_block": config.num_res_blocks,
+        "latent_channels": config.z_channels,
+        "norm_num_groups": config.norm_num_groups,
+        "sample_size": config.resolution,
+        "scaling_factor": config.scale_factor,
+    }
+    with _without_memory():
+        return cast("AutoencoderKL", AutoencoderKL.from_config(options))  # no tuple
+
+
+def make_empty_text_encoder(config: TextConfig) -> CLIPTextModel:
+    """Return the text encoder without weights."""
+    options = {
+        key: value
+        for key, value in vars(config).items()
+        if key not in ("layout", "skipped_layer_count")  # the file's, not the network's
+    }
+    with _without_memory():
+        return CLIPTextModel(CLIPTextConfig(**options))
+
+
+def make_empty_depth_estimator(
+    state_dict: Mapping[str, Tensor], config: DepthConfig
+) -> DPTForDepthEstimation:
+    """Return the depth estimator without weights.
+
+    Args:
+        state_dict: Its tensors in MiDaS's layout, which tell the sizes.
+        config: What they do not tell.
+
+    Raises:
+        KeyError: tensors that tell the sizes are missing.
+    """
+    with _without_memory():
+        return DPTForDepthEstimation(make_dpt_config(state_dict, config))
+
+
+@contextlib.contextmanager
+def _without_memory() -> Iterator[None]:
+    """Make parameters without memory and without the random numbers that would be drawn for them.
+
+    Buffers stay real: position_ids on the meta device would make every embedding NaN.
+    """
+    with init_empty_weights(include_buffers=False), no_init_weights():
+        yield

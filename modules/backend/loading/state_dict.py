@@ -1,0 +1,103 @@
+"""The tensors of a checkpoint file, mapped into memory: read when touched, given back when converted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, UntypedStorage
+
+from modules.backend.loading import madvise
+from modules.backend.loading.ckpt import DTYPES, read_ckpt_tensors
+from modules.core.errors import BadFile, Unsupported
+from modules.models.files.header import Header
+
+
+class MappedStateDict(Mapping[str, Tensor]):
+    """Tensors by name, and the memory they are mapped to.
+
+    A file whose header has an odd length puts them at odd addresses: `aligned` gives one to compute with.
+
+    Args:
+        tensors: On the CPU, in the file's dtypes.
+        file: The file's bytes as memory.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], file: UntypedStorage) -> None:
+        self._tensors = tensors
+        self._file = file
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def without_prefix(self, prefix: str) -> MappedStateDict:
+        """Return all but those whose names begin so."""
+        kept = {name: tensor for name, tensor in self.items() if not name.startswith(prefix)}
+        return MappedStateDict(kept, self._file)
+
+    def release(self, name: str) -> None:
+        """Give back the memory of a tensor that was copied elsewhere; it is read again when touched."""
+        tensor = self._tensors[name]
+        begin, end = tensor.data_ptr(), tensor.data_ptr() + tensor.nbytes
+        first = self._file.data_ptr()
+        if first <= begin <= end <= first + self._file.nbytes():
+            madvise.drop_pages(begin, end)
+
+
+def read_state_dict(path: Path, header: Header) -> MappedStateDict:
+    """Return the tensors of a checkpoint file.
+
+    Args:
+        path: The file.
+        header: Of the same file.
+
+    Raises:
+        BadFile: the file is damaged, incomplete, or asks for code.
+        Unsupported: its numbers are of a kind that is not known here.
+    """
+    try:
+        file = mmap_file(path)
+    except (OSError, RuntimeError) as error:
+        raise BadFile(f"'{path.name}' cannot be read: {error}.", "Download it again.") from error
+    if header.container != "safetensors":
+        return MappedStateDict(
+            read_ckpt_tensors(path, file, zipped=header.container == "zip"), file
+        )
+    tensors: dict[str, Tensor] = {}
+    for name, info in header.tensors.items():
+        dtype = DTYPES.get(info.dtype)
+        if dtype is None:
+            raise Unsupported(f"'{path.name}' stores {name} as {info.dtype}, which is not known.")
+        start, size = header.byte_offsets[name], math.prod(info.shape) * dtype.itemsize
+        if start + size > file.nbytes():
+            raise BadFile(f"'{path.name}' changed while it was read.", "Try again.")
+        # Sliced, since a tensor's place in a storage is counted in items, and the file's need not be whole.
+        tensors[name] = torch.empty(0, dtype=dtype).set_(file[start : start + size], 0, info.shape)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return MappedStateDict(tensors, file)
+
+
+def is_aligned(tensor: Tensor) -> bool:
+    """Return whether a tensor lies where its dtype may lie."""
+    return tensor.data_ptr() % tensor.itemsize == 0
+
+
+def to_aligned(tensor: Tensor) -> Tensor:
+    """Return the tensor, or a copy of a contiguous one that lies where its dtype must not lie."""
+    if is_aligned(tensor):
+        return tensor
+    return tensor.view(-1).view(torch.uint8).clone().view(tensor.dtype).view(tensor.shape)
+
+
+def mmap_file(path: Path) -> UntypedStorage:
+    """Return a file's bytes as memory; what is written into it is not written to the file."""
+    mapped = UntypedStorage.from_file(str(path), shared=False, nbytes=path.stat().st_size)
+    return cast("UntypedStorage", mapped)  # torch annotates its base class

@@ -1,0 +1,1 @@
+"""Noise of each image from its own seed: sources, Philox, Brownian trees."""

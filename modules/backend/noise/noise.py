@@ -1,0 +1,203 @@
+"""The noise of each picture, from its own seed: A1111's, so that its pictures come back.
+
+One generator per picture, never one draw for a batch: a picture's noise does not depend on its batch. The picture
+itself then differs from that of the seed alone by up to 1e-3, because matrix products of another batch size add up
+in another order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from modules.backend.noise.brownian import BrownianTree
+from modules.backend.noise.philox import Philox
+from modules.plan.plan import ImagePlan, Plan
+
+Shape = tuple[int, int, int]  # channels, height / 8, width / 8
+Draws = Callable[[Shape], Tensor]  # the next float32 unit noise of one generator
+
+# Nearer to each other than this, two noises are mixed along the straight line.
+_PARALLEL = 0.9995
+
+
+def _torch(seed: int, device: torch.device | str) -> Draws:
+    generator = torch.Generator(device).manual_seed(seed)
+    return lambda shape: torch.randn(shape, generator=generator, device=device)
+
+
+def _on_cpu(seed: int, device: torch.device) -> Draws:
+    del device
+    return _torch(seed, "cpu")
+
+
+def _as_nvidia(seed: int, device: torch.device) -> Draws:
+    del device
+    generator = Philox(seed)
+    return lambda shape: torch.from_numpy(generator.normal(shape))
+
+
+def _on_device(seed: int, device: torch.device) -> Draws:
+    """Return the generator of a CUDA device, elsewhere its emulation: most of A1111's pictures were made on one."""
+    return _torch(seed, device) if device.type == "cuda" else _as_nvidia(seed, device)
+
+
+# By the values of the option randn_source. NV is drawn in numpy, and equal to GPU on an NVIDIA card.
+NOISE_SOURCES: Mapping[str, Callable[[int, torch.device], Draws]] = {
+    "GPU": _on_device,
+    "CPU": _on_cpu,
+    "NV": _as_nvidia,
+}
+
+
+@dataclass(frozen=True)
+class NoiseOptions:
+    """How noise is drawn.
+
+    Args:
+        source: A key of NOISE_SOURCES.
+        subseed_strength: How far the first noise goes from the seed's to the subseed's, 0 to 1.
+        seed_resize_from: (height / 8, width / 8) at which the first noise is drawn before it is put into the middle
+            of the picture's; None draws it at the picture's size.
+        eta_noise_seed_delta: Added to the seeds for all noise after the first (ENSD).
+    """
+
+    source: str = "GPU"
+    subseed_strength: float = 0.0
+    seed_resize_from: tuple[int, int] | None = None
+    eta_noise_seed_delta: int = 0
+
+
+def noise_options(plan: Plan) -> NoiseOptions:
+    """Return how the pictures of a plan draw their noise."""
+    request, settings = plan.request, plan.settings
+    height, width = request.seed_resize_from_h, request.seed_resize_from_w
+    return NoiseOptions(
+        settings.randn_source,
+        request.subseed_strength,
+        (height // 8, width // 8) if min(height, width) > 0 else None,
+        settings.eta_noise_seed_delta,
+    )
+
+
+class ImageNoise:
+    """The noise of a batch, draw after draw.
+
+    Args:
+        images: The pictures, with their seeds.
+        shape: Of one picture's latents.
+        device: Where the noise is used.
+        options: How it is drawn.
+
+    Attributes:
+        images: The pictures.
+        sigmas: All levels of the schedule, also those that a run leaves out: the stretch of the Brownian motion.
+            To be set before it is asked for.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[ImagePlan],
+        shape: Shape,
+        device: torch.device,
+        options: NoiseOptions,
+    ) -> None:
+        self.images = images
+        self.sigmas: Sequence[float] = ()
+        self._shape = shape
+        self._device = device
+        self._options = options
+        self._later_draws: list[Draws] | None = (
+            None  # one generator per picture, from the first draw on
+        )
+        self._trees: list[BrownianTree] | None = None
+
+    def __call__(self) -> Tensor:
+        """Return the next unit noise: float32 [pictures, channels, height / 8, width / 8]."""
+        if self._later_draws is None:
+            draws = [self._generator(image.seed) for image in self.images]
+            pairs = zip(self.images, draws, strict=True)
+            noise = [self._draw_first(image, draw) for image, draw in pairs]
+            delta = self._options.eta_noise_seed_delta
+            self._later_draws = (
+                [self._generator(image.seed + delta) for image in self.images] if delta else draws
+            )
+        else:
+            noise = [draw(self._shape) for draw in self._later_draws]
+        return torch.stack(noise).to(self._device)
+
+    def between(self, sigma: float, sigma_next: float) -> Tensor:
+        """Return the unit noise of a step: the increment of a Brownian motion over sigma, by its deviation.
+
+        The motion is each picture's own and follows from its seed alone.
+        """
+        if self._trees is None:
+            low, high = min(level for level in self.sigmas if level > 0), max(self.sigmas)
+            self._trees = [
+                BrownianTree(image.seed, low, high, self._draw_once) for image in self.images
+            ]
+        steps = [tree.between(sigma, sigma_next) for tree in self._trees]
+        return torch.stack(steps).to(self._device) / math.sqrt(abs(sigma_next - sigma))
+
+    def _generator(self, seed: int) -> Draws:
+        return NOISE_SOURCES[self._options.source](seed, self._device)
+
+    def _draw_once(self, seed: int) -> Tensor:
+        return self._generator(seed)(self._shape)
+
+    def _draw_first(self, image: ImagePlan, draw: Draws) -> Tensor:
+        """Return a picture's first noise, with its variation and its resized seed."""
+        channels, height, width = self._shape
+        drawn_at = (channels, *(self._options.seed_resize_from or (height, width)))
+        is_resized = drawn_at != self._shape
+        noise = self._generator(image.seed)(drawn_at) if is_resized else draw(drawn_at)
+        if self._options.subseed_strength:
+            other = self._generator(image.subseed)(drawn_at)
+            noise = slerp(noise, other, self._options.subseed_strength)
+        return paste_centered(noise, draw(self._shape)) if is_resized else noise
+
+
+def slerp(start: Tensor, end: Tensor, share: float) -> Tensor:
+    """Return the noise on the arc between two, after Shoemake 1985, "Animating Rotation with Quaternion Curves".
+
+    As in A1111, angles are measured over the height alone, one for each channel and column, and two noises that
+    point the same way are mixed with their shares exchanged.
+
+    Args:
+        start: [channels, height, width].
+        end: The same.
+        share: 0 is the start, 1 the end.
+    """
+    directions = [noise / torch.norm(noise, dim=1, keepdim=True) for noise in (start, end)]
+    cosine = (directions[0] * directions[1]).sum(1, keepdim=True)
+    if float(cosine.mean()) > _PARALLEL:
+        return start * share + end * (1 - share)
+    angle = torch.acos(cosine)
+    parts = torch.sin((1 - share) * angle) * start + torch.sin(share * angle) * end
+    return parts / torch.sin(angle)
+
+
+def paste_centered(noise: Tensor, around: Tensor) -> Tensor:
+    """Return `around` with `noise` in its middle; what is larger than it is cut off, evenly on both sides.
+
+    Args:
+        noise: [channels, any height, any width].
+        around: [channels, height, width].
+    """
+    rows, columns = (_overlap(around.shape[side], noise.shape[side]) for side in (1, 2))
+    joined = around.clone()
+    joined[:, rows[0], columns[0]] = noise[:, rows[1], columns[1]]
+    return joined
+
+
+def _overlap(target: int, source: int) -> tuple[slice, slice]:
+    """Return which stretch of the target is written, and which of the source is read."""
+    shift = (target - source) // 2
+    if shift >= 0:
+        return slice(shift, shift + source), slice(0, source)
+    # Rounded down as in A1111: an odd difference leaves one row of the target as it is.
+    return slice(0, source + 2 * shift), slice(-shift, source + shift)

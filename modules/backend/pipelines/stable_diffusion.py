@@ -1,0 +1,95 @@
+"""Requests to stock diffusers pipelines: A1111's names end here, diffusers' names begin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
+from torch import Tensor
+
+from modules.backend.components import Components
+from modules.backend.denoise.guidance import GuidedUNet
+from modules.backend.denoise.sampler_scheduler import SamplerScheduler
+from modules.backend.noise.noise import ImageNoise
+from modules.params.requests.base import GenerationRequest
+
+
+def txt2img(
+    components: Components,
+    unet: GuidedUNet,
+    scheduler: SamplerScheduler,
+    request: GenerationRequest,
+    noise: Tensor,
+) -> Tensor:
+    """Return the final latents of one batch.
+
+    Args:
+        components: The checkpoint's parts.
+        unet: The network with both prompts inside; the pipeline's own guidance stays off.
+        scheduler: The sampler and its levels.
+        request: Size and number of steps.
+        noise: Unit noise, [batch, channels, height / 8, width / 8].
+    """
+    pipeline = StableDiffusionPipeline(**_parts(components, unet, scheduler))
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline(
+        prompt_embeds=unet.prompt_embeds.expand(noise.shape[0], -1, -1),
+        width=request.width,
+        height=request.height,
+        num_inference_steps=request.steps,
+        guidance_scale=1.0,
+        latents=noise,
+        output_type="latent",
+        return_dict=False,
+    )[0]
+
+
+def img2img(
+    components: Components,
+    unet: GuidedUNet,
+    scheduler: SamplerScheduler,
+    request: GenerationRequest,
+    init_latents: Tensor,
+    noise: ImageNoise,
+) -> Tensor:
+    """Return the final latents of one batch that repaints a picture.
+
+    Args:
+        components: The checkpoint's parts.
+        unet: The network with both prompts inside, and with what it sees beside the latents.
+        scheduler: The sampler, at its start within the schedule: the pipeline cuts nothing off itself.
+        request: Number of steps.
+        init_latents: Its latents, [1, channels, height / 8, width / 8], scaled.
+        noise: Tells how many pictures are made; the scheduler draws from it.
+    """
+    pipeline = StableDiffusionImg2ImgPipeline(**_parts(components, unet, scheduler))
+    pipeline.set_progress_bar_config(disable=True)
+    count = len(noise.images)
+    return pipeline(
+        # The pipeline takes the latents' dtype from here; they stay in 32 bits.
+        prompt_embeds=unet.prompt_embeds.float().expand(count, -1, -1),
+        image=init_latents.float().expand(count, -1, -1, -1),
+        strength=1.0,
+        num_inference_steps=request.steps,
+        guidance_scale=1.0,
+        # What it draws is thrown away (SamplerScheduler.add_noise), but must not move the global generator.
+        generator=torch.Generator("cpu").manual_seed(0),
+        output_type="latent",
+        return_dict=False,
+    )[0]
+
+
+def _parts(
+    components: Components, unet: GuidedUNet, scheduler: SamplerScheduler
+) -> dict[str, Any]:  # Any: ours stand where a pipeline's signature names the stock classes
+    return {
+        "vae": components.vae,
+        "text_encoder": components.text_encoder,
+        "tokenizer": None,
+        "unet": unet,
+        "scheduler": scheduler,
+        "safety_checker": None,
+        "feature_extractor": None,
+        "requires_safety_checker": False,
+    }

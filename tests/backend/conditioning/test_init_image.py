@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from modules.backend.components import Components, Precision
+from modules.backend.conditioning import depth
+from modules.backend.conditioning.init_image import encode_init_image
+from modules.backend.loading.loader import load_components
+from modules.backend.model import LoadedModel
+from modules.backend.vae import encode
+from modules.core.errors import NotFinite, UserError
+from modules.images.resize import crop_and_resize
+from modules.params.image import ImageField
+from modules.params.image_kinds import DEPTH
+from modules.params.requests.depth import DepthRequest
+from modules.params.settings import Settings
+from modules.prompt.tokens import ClipTokenizer
+from tests.backend.checkpoints_depth import tiny_estimator, write_depth
+from tests.backend.tiny import tiny_components
+
+SETTINGS = Settings()
+FULL = Precision(torch.float32, torch.float32, torch.float32)
+
+
+def noisy(width: int = 100, height: int = 60, seed: int = 0) -> Image.Image:
+    draws = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(draws)
+
+
+def request_of(**changes: object) -> DepthRequest:
+    picture = ImageField.from_pil(noisy())
+    return DepthRequest(**{"init_image": picture, "width": 64, "height": 128, **changes})
+
+
+@pytest.fixture(scope="module")
+def components(tmp_path_factory: pytest.TempPathFactory) -> Components:
+    path = write_depth(tmp_path_factory.mktemp("depth") / "d.safetensors")
+    return load_components(path, path.with_suffix(".yaml"), FULL)
+
+
+@pytest.fixture(scope="module")
+def without_estimator(tmp_path_factory: pytest.TempPathFactory) -> Components:
+    path: Path = tmp_path_factory.mktemp("depth") / "d.safetensors"
+    write_depth(path, with_estimator=False)
+    return load_components(path, path.with_suffix(".yaml"), FULL)
+
+
+@torch.inference_mode()
+def test_a_picture_is_cut_encoded_and_its_depth_estimated(components: Components):
+    seen = encode_init_image(components, request_of(), SETTINGS, "d")
+    cut = crop_and_resize(noisy(), 64, 128)
+    pixels = torch.from_numpy(np.asarray(cut).copy()).permute(2, 0, 1)[None] / 127.5 - 1
+    expected = components.vae.encode(pixels).latent_dist.mean * 0.18215
+    assert torch.allclose(seen.latents, expected, atol=1e-6)
+    estimated = depth.estimate(tiny_estimator(), cut)
+    assert torch.allclose(seen.concat_cond, depth.to_concat_cond(estimated, 64, 128), atol=1e-3)
+    assert (seen.latents.shape, seen.concat_cond.shape) == ((1, 4, 16, 8), (1, 1, 16, 8))
+    assert seen.depth_map.size == (64, 128)
+
+
+@torch.inference_mode()
+def test_a_given_map_is_taken_rather_than_an_estimate(
+    components: Components, without_estimator: Components
+):
+    ramp = Image.linear_gradient("L").rotate(90)
+    request = request_of(depth_map=ImageField.from_pil(ramp))
+    first, second = (
+        encode_init_image(components, request, SETTINGS, "d"),
+        encode_init_image(without_estimator, request, SETTINGS, "d"),
+    )
+    assert torch.equal(first.concat_cond, second.concat_cond)
+    assert np.array_equal(np.asarray(first.depth_map)[0] // 8, np.arange(64) * 255 // 63 // 8)
+    assert (first.concat_cond.min(), first.concat_cond.max()) == (-1, 1)
+
+
+@torch.inference_mode()
+def test_depth_of_16_bits_is_finer_than_256_levels(without_estimator: Components):
+    """All of this map lies within one level of 8 bits."""
+    fine = Image.fromarray((30000 + np.add.outer(np.zeros(64), np.arange(64))).astype(np.uint16))
+    request = request_of(depth_map=ImageField.from_pil(fine, DEPTH), height=64)
+    beside = encode_init_image(without_estimator, request, SETTINGS, "d").concat_cond
+    assert beside[0, 0, 0].diff().min() > 0.2
+
+
+@torch.inference_mode()
+def test_depth_is_adjusted_as_asked(without_estimator: Components):
+    request = request_of(
+        depth_map=ImageField.from_pil(Image.linear_gradient("L").rotate(90)), height=64
+    )
+
+    def row(**changes: object) -> torch.Tensor:
+        return encode_init_image(
+            without_estimator, request.replace(**changes), SETTINGS, "d"
+        ).concat_cond[0, 0, 0]
+
+    plain = row()
+    assert torch.allclose(row(depth_invert=True), -plain, atol=1e-6)
+    assert torch.allclose(row(depth_contrast=0.5), plain / 2, atol=1e-6)
+    assert row(depth_near=0.5)[4:].min() == 1 and row(depth_far=0.5)[:4].max() == -1
+
+
+@torch.inference_mode()
+def test_without_map_and_estimator_there_is_no_depth(without_estimator: Components):
+    with pytest.raises(UserError, match=r"'d' carries no depth estimator\. Give a depth map\."):
+        encode_init_image(without_estimator, request_of(), SETTINGS, "d")
+
+
+@torch.inference_mode()
+def test_the_last_picture_is_remembered(components: Components, tokenizer: ClipTokenizer):
+    model = LoadedModel(components, tokenizer)
+    first = model.encode_init_image(request_of(), SETTINGS, "d")
+    assert model.encode_init_image(request_of(prompt="other words", seed=3), SETTINGS, "d") is first
+    other = model.encode_init_image(
+        request_of(init_image=ImageField.from_pil(noisy(seed=1))), SETTINGS, "d"
+    )
+    assert not torch.equal(other.latents, first.latents)
+    assert model.encode_init_image(request_of(width=128), SETTINGS, "d").depth_map.size == (
+        128,
+        128,
+    )
+
+
+@torch.inference_mode()
+def test_a_vae_that_overflows_is_told():
+    components = tiny_components(seed=5)
+    with torch.no_grad():
+        weight = components.vae.encoder.conv_in.weight
+        before = weight.clone()
+        weight.fill_(torch.inf)
+    try:
+        with pytest.raises(NotFinite, match="cannot be repainted"):
+            encode(components.vae, noisy(64, 64))
+    finally:
+        weight.copy_(before)

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from modules.backend.conditioning.text import Conditioning
+from modules.backend.device import FP32
+from modules.backend.loading.cache import ModelCache
+from modules.backend.model import LoadedModel
+from modules.core.errors import UserError, WebUIError
+from modules.models.file_cache import read_prediction_type
+from modules.models.manager import ModelManager
+from modules.models.model_spec import ModelSpec, make_model_spec
+from modules.params.settings import Settings
+from modules.prompt.schedule import StepTimeline
+from modules.prompt.tokens import ClipTokenizer
+from tests.backend.checkpoints import same, tiny_modules, tiny_weights, write_checkpoint
+from tests.backend.checkpoints_sd2 import tiny_sd2_weights, write_sd2
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def cache(tokenizer: ClipTokenizer) -> ModelCache:
+    return ModelCache(torch.device("cpu"), tokenizer)
+
+
+@pytest.fixture
+def acquire(cache: ModelCache, tmp_path: Path):
+    for number, name in enumerate(("a", "b", "c")):
+        write_checkpoint(tmp_path / "models" / f"{name}.safetensors", seed=number)
+    manager = ModelManager(
+        [tmp_path / "models"], ROOT / "configs", tmp_path / "cache", [tmp_path / "VAE"]
+    )
+
+    def acquire(name: str, **settings: Any) -> LoadedModel:
+        manager.vaes.refresh()
+        plan = make_model_spec(manager, manager.find(name), Settings(**settings))
+        return cache.acquire(plan, FP32)
+
+    return acquire
+
+
+def test_one_checkpoint_is_kept_unless_more_are_asked_for(acquire):
+    first = acquire("a")
+    acquire("b")
+    assert acquire("a") is not first
+
+
+def test_of_several_the_one_used_longest_ago_goes(acquire):
+    a, b = acquire("a", sd_checkpoints_limit=2), acquire("b", sd_checkpoints_limit=2)
+    assert acquire("a", sd_checkpoints_limit=2) is a
+    acquire("c", sd_checkpoints_limit=2)
+    assert acquire("a", sd_checkpoints_limit=2) is a
+    assert acquire("b", sd_checkpoints_limit=2) is not b
+
+
+def test_a_smaller_limit_frees_at_once(acquire, cache: ModelCache):
+    acquire("a", sd_checkpoints_limit=3)
+    b = acquire("b", sd_checkpoints_limit=3)
+    assert acquire("b") is b
+    assert len(cache._models) == 1
+
+
+def test_a_checkpoint_that_cannot_be_loaded_costs_nothing(acquire, tmp_path: Path):
+    a = acquire("a")
+    (tmp_path / "models" / "b.yaml").write_text("model: {params: {}}", encoding="utf-8")
+    with pytest.raises(WebUIError):
+        acquire("b")
+    assert acquire("a") is a
+
+
+def vae_weights(seed: int):
+    prefix = "first_stage_model."
+    return {
+        k.removeprefix(prefix): v for k, v in tiny_weights(seed).items() if k.startswith(prefix)
+    }
+
+
+@pytest.mark.parametrize("file", ["models/a.vae.pt", "VAE/a.safetensors", "VAE/a.vae.ckpt"])
+def test_a_vae_of_its_own_is_used_instead(acquire, tmp_path: Path, file: str):
+    path = tmp_path / file
+    loss = {"loss.discriminator.main.0.weight": torch.ones(3)}
+    write_checkpoint(
+        path,
+        weights=vae_weights(1) | loss,
+        container="safetensors" if file.endswith("s") else "zip",
+    )
+    _, other, _ = tiny_modules(1)
+    unet, own, _ = tiny_modules(0)
+    assert same(acquire("a").components.vae, other)
+    assert same(acquire("a").components.unet, unet)
+    assert same(acquire("a", sd_vae="None").components.vae, own)
+
+
+def test_a_checkpoint_without_vae_works_with_another(acquire, tmp_path: Path):
+    bare = {k: v for k, v in tiny_weights(2).items() if not k.startswith("first_stage")}
+    write_checkpoint(tmp_path / "models" / "c.safetensors", weights=bare)
+    with pytest.raises(WebUIError, match=r"lacks its VAE\. Put one into models/VAE"):
+        acquire("c")
+    write_checkpoint(tmp_path / "VAE" / "mse.safetensors", weights=vae_weights(1))
+    assert same(acquire("c", sd_vae="mse.safetensors").components.vae, tiny_modules(1)[1])
+
+
+def test_a_checkpoint_in_the_vae_folder_is_told_and_costs_nothing(acquire, tmp_path: Path):
+    a = acquire("a")
+    write_checkpoint(tmp_path / "VAE" / "whole.safetensors", seed=1)
+    with pytest.raises(UserError, match=r"'whole\.safetensors' is no VAE, but of the kind SD 1\.x"):
+        acquire("a", sd_vae="whole.safetensors")
+    assert acquire("a") is a
+
+
+def test_a_vae_for_other_models_is_told_by_file(acquire, tmp_path: Path):
+    weights = vae_weights(1)
+    weights["decoder.conv_in.weight"] = torch.ones(16, 16, 3, 3)
+    write_checkpoint(tmp_path / "VAE" / "wide.safetensors", weights=weights)
+    with pytest.raises(UserError, match=r"wide\.safetensors' has \[16, 16, 3, 3\]"):
+        acquire("a", sd_vae="wide.safetensors")
+
+
+def test_averaged_weights_are_taken_when_asked_for(acquire, tmp_path: Path):
+    averages = {
+        "model_ema." + name.removeprefix("model.").replace(".", ""): value
+        for name, value in tiny_weights(1).items()
+        if name.startswith("model.")
+    }
+    write_checkpoint(tmp_path / "models" / "c.ckpt", weights=tiny_weights(0) | averages)
+    (tmp_path / "models" / "c.safetensors").unlink()
+    assert same(acquire("c.ckpt").components.unet, tiny_modules(0)[0])
+    assert same(acquire("c.ckpt", sd_use_ema=True).components.unet, tiny_modules(1)[0])
+
+
+@pytest.fixture
+def unknown(tmp_path: Path) -> ModelSpec:
+    """A plan for an SD 2.x checkpoint of which nobody knows what it predicts: in truth, v."""
+    weights = tiny_sd2_weights()
+    weights["model.diffusion_model.out.2.weight"].zero_()
+    weights["model.diffusion_model.out.2.bias"].fill_(-2)
+    path = write_sd2(tmp_path / "models" / "two.safetensors", weights=weights)
+    manager = ModelManager([path.parent], ROOT / "configs", tmp_path / "cache")
+    plan = make_model_spec(manager, manager.find("two"), Settings())
+    return replace(plan, prediction="probe")
+
+
+def test_what_a_network_predicts_is_found_out_once(cache: ModelCache, unknown: ModelSpec):
+    model = cache.acquire(unknown, FP32)
+    assert model.components.prediction_type == "v_prediction"
+    assert read_prediction_type(unknown.cache_folder, unknown.checkpoint.stamp) == "v_prediction"
+    assert cache.acquire(unknown, FP32) is model
+    assert cache.acquire(replace(unknown, prediction="v_prediction"), FP32) is model
+    other = cache.acquire(replace(unknown, prediction="epsilon"), FP32)
+    assert other.components.prediction_type == "epsilon"
+
+
+@torch.inference_mode()
+def test_a_remembered_prompt_is_that_of_its_clip_skip_and_steps(acquire):
+    model = acquire("a")
+    first = Settings()
+    before = Settings(CLIP_stop_at_last_layers=2)
+
+    def cond(steps: int, settings: Settings) -> Conditioning:
+        return model.steering("a [cat:dog:0.5]", "", StepTimeline(steps), settings).conds[0]
+
+    last = cond(10, first)
+    assert cond(10, first) is last
+    assert cond(10, before) is cond(10, before) is not last
+    assert not torch.equal(cond(10, before).at_step(0), last.at_step(0))
+    assert [cond(10, first).until, cond(20, first).until] == [(5, 10), (10, 20)]
+
+
+@torch.inference_mode()
+def test_a_prompt_becomes_its_parts_and_the_negative_prompt_one(acquire):
+    model = acquire("a")
+    steering = model.steering("cat AND [cat|dog] :0.5", "cat AND cat", StepTimeline(4), Settings())
+    cat, changing = steering.conds
+    assert steering.weights == (1.0, 0.5)
+    assert len(steering.uncond.variants) == 1
+    assert [changing.at(call) is changing.variants[0] for call in range(4)] == [
+        True,
+        True,
+        False,
+        True,
+    ]
+    assert torch.equal(changing.at(0), cat.at(0))
+    assert steering.empty is None
+    padded = model.steering("cat", "", StepTimeline(4), Settings(pad_cond_uncond=True))
+    assert torch.equal(padded.empty, padded.uncond.at(0))

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from modules.backend.noise.noise import ImageNoise, NoiseOptions, paste_centered, slerp
+from modules.plan.plan import ImagePlan
+
+SHAPE = (4, 8, 8)
+CPU = torch.device("cpu")
+SIGMAS = (14.6146, 9.1029, 5.4784, 3.1686, 0.0292, 0.0)
+
+
+def noise_of(*seeds: int, shape: tuple[int, int, int] = SHAPE, **options: object) -> ImageNoise:
+    images = [ImagePlan(index, seed, 1000 + index) for index, seed in enumerate(seeds)]
+    noise = ImageNoise(images, shape, CPU, NoiseOptions(**options))  # type: ignore[arg-type]
+    noise.sigmas = SIGMAS
+    return noise
+
+
+def first_of(*seeds: int, **options: object) -> Tensor:
+    return noise_of(*seeds, **options)()  # type: ignore[arg-type]
+
+
+def test_cpu_noise_of_seed_42_is_that_of_a1111():
+    noise = first_of(42, source="CPU")
+    assert noise.shape == (1, 4, 8, 8)
+    assert noise.dtype == torch.float32
+    assert noise.flatten()[:4].tolist() == pytest.approx(
+        [1.92692, 1.48728, 0.90072, -2.10552], abs=1e-4
+    )
+
+
+def test_nv_noise_of_seed_0_is_that_of_a1111():
+    noise = first_of(0, source="NV").flatten()[:4]
+    assert noise.tolist() == pytest.approx([-0.92466, -0.42534, -2.64385, 0.14518], abs=1e-4)
+
+
+def test_without_an_nvidia_card_gpu_noise_is_nv_noise():
+    card, emulated = noise_of(5, source="GPU"), noise_of(5, source="NV")
+    assert all(torch.equal(card(), emulated()) for _ in range(3))
+    assert torch.equal(card.between(9.0, 5.0), emulated.between(9.0, 5.0))
+
+
+@pytest.mark.parametrize("source", ["CPU", "NV"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"subseed_strength": 0.3}, {"seed_resize_from": (5, 11)}, {"eta_noise_seed_delta": 31337}],
+)
+def test_a_picture_of_a_batch_has_the_noise_of_its_seeds_alone(
+    source: str, options: dict[str, object]
+):
+    batch = noise_of(7, 8, 9, source=source, **options)  # type: ignore[arg-type]
+    alone = ImageNoise([ImagePlan(0, 8, 1001)], SHAPE, CPU, NoiseOptions(source, **options))  # type: ignore[arg-type]
+    alone.sigmas = SIGMAS
+    for _ in range(3):
+        assert torch.equal(batch()[1:2], alone())
+    assert torch.equal(batch.between(9.0, 5.0)[1:2], alone.between(9.0, 5.0))
+
+
+@pytest.mark.parametrize("options", [{}, {"subseed_strength": 0.3}])
+def test_later_draws_continue_the_generator_of_the_seed(options: dict[str, object]):
+    generator = torch.Generator("cpu").manual_seed(5)
+    expected = [torch.randn(SHAPE, generator=generator) for _ in range(3)]
+    noise = noise_of(5, source="CPU", **options)  # type: ignore[arg-type]
+    noise()
+    assert torch.equal(noise()[0], expected[1])
+    assert torch.equal(noise()[0], expected[2])
+
+
+def test_ensd_begins_other_generators_after_the_first_draw():
+    noise = noise_of(5, source="CPU", later_seed_delta=31337)
+    assert torch.equal(noise(), first_of(5, source="CPU"))
+    assert torch.equal(noise(), first_of(5 + 31337, source="CPU"))
+
+
+def test_ensd_leaves_the_brownian_motion_as_it_is():
+    plain, shifted = noise_of(5, source="CPU"), noise_of(5, source="CPU", later_seed_delta=31337)
+    assert torch.equal(plain.between(9.0, 5.0), shifted.between(9.0, 5.0))
+
+
+def test_the_global_generator_is_neither_read_nor_moved():
+    torch.manual_seed(1)
+    first = first_of(5, source="CPU")
+    state = torch.get_rng_state()
+    torch.manual_seed(2)
+    assert torch.equal(first_of(5, source="CPU"), first)
+    torch.manual_seed(1)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("source", ["CPU", "NV"])
+def test_the_largest_seed_can_be_used(source: str):
+    assert torch.isfinite(first_of(2**53 - 1, source=source)).all()
+
+
+# Steps of SDE samplers
+
+
+def test_the_noise_of_a_step_is_unit_noise():
+    noise = noise_of(1, source="CPU", shape=(4, 64, 64))
+    for step in ((14.6, 9.1), (0.5, 0.03)):
+        assert float(noise.between(*step).std()) == pytest.approx(1, abs=0.03)
+
+
+def test_the_noise_of_a_step_is_the_same_for_any_steps_around_it():
+    one, other = noise_of(1, source="CPU"), noise_of(1, source="CPU")
+    other.between(14.6, 9.0)
+    assert torch.equal(one.between(9.0, 5.0), other.between(9.0, 5.0))
+
+
+def test_two_half_steps_are_a_whole_one():
+    noise = noise_of(1, source="CPU")
+    halves = noise.between(9.0, 6.0) * 3**0.5 + noise.between(6.0, 4.0) * 2**0.5
+    assert torch.allclose(halves / 5**0.5, noise.between(9.0, 4.0), atol=1e-5)
+
+
+# Variations
+
+
+def test_a_variation_goes_from_the_seed_to_the_subseed():
+    seed, subseed = first_of(3, source="CPU"), first_of(1000, source="CPU")
+    assert torch.equal(first_of(3, source="CPU", variation=0.0), seed)
+    assert torch.allclose(first_of(3, source="CPU", variation=1.0), subseed, atol=1e-5)
+    half = first_of(3, source="CPU", variation=0.5)
+    assert float(half.std()) == pytest.approx(1, abs=0.15)
+    assert float((half - seed).norm()) == pytest.approx(float((half - subseed).norm()), rel=0.1)
+
+
+def test_angles_are_measured_over_the_height():
+    start = torch.tensor([[1.0, 3.0], [0.0, 0.0]])[None]
+    end = torch.tensor([[0.0, 0.0], [1.0, 5.0]])[None]
+    # Both columns turn by a right angle, whatever their lengths.
+    diagonal = 0.5**0.5
+    expected = torch.tensor([[1.0, 3.0], [1.0, 5.0]])[None] * diagonal
+    assert torch.allclose(slerp(start, end, 0.5), expected, atol=1e-6)
+
+
+def test_two_equal_directions_are_mixed_with_their_shares_exchanged():
+    start = torch.ones(2, 3, 4)
+    assert torch.allclose(slerp(start, 2 * start, 0.25), 1.75 * start)
+
+
+# Seeds of another size
+
+
+def test_a_smaller_noise_stands_in_the_middle():
+    around, noise = torch.zeros(1, 6, 8), torch.ones(1, 2, 3)
+    joined = paste_centered(noise, around)
+    assert joined[0, 2:4, 2:5].tolist() == noise[0].tolist()
+    assert float(joined.sum()) == 6
+
+
+def test_a_larger_noise_is_cut_evenly():
+    noise = torch.arange(64.0).reshape(1, 8, 8)
+    joined = paste_centered(noise, torch.zeros(1, 4, 4))
+    assert joined.tolist() == noise[:, 2:6, 2:6].tolist()
+
+
+def test_an_odd_difference_leaves_a_row_as_it_was():
+    joined = paste_centered(torch.ones(1, 7, 7), torch.zeros(1, 4, 4))
+    assert joined[0].tolist() == [[1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 0]]
+
+
+def test_a_resized_seed_keeps_its_middle_and_fills_the_rest_from_the_same_seed():
+    small = first_of(3, source="CPU", shape=(4, 4, 6))
+    large = first_of(3, source="CPU")
+    resized = first_of(3, source="CPU", resized_from=(4, 6))
+    assert torch.equal(resized[:, :, 2:6, 1:7], small)
+    assert torch.equal(resized[:, :, :2], large[:, :, :2])
+
+
+def test_a_resized_seed_varies_at_its_own_size():
+    small = first_of(3, source="CPU", shape=(4, 4, 6), variation=0.4)
+    resized = first_of(3, source="CPU", resized_from=(4, 6), variation=0.4)
+    assert torch.equal(resized[:, :, 2:6, 1:7], small)
