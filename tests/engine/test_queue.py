@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -59,7 +58,7 @@ def start(
 
 
 def stop_while_held(engine: Engine, executor: FakeExecutor) -> None:
-    threading.Timer(0.1, executor.release).start()
+    executor.release_at_stop()
     engine.stop()
 
 
