@@ -48,7 +48,7 @@ COUNT_QUESTIONS = """
 # An answer is painted, and sets off the next event, in one of the page's next turns.
 REST = """
   async () => {
-    const deadline = performance.now() + 60000;
+    const deadline = performance.now() + 120000;
     for (let turn = 0; turn < 10; turn++) {
       await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
       if (window.unanswered) turn = 0;

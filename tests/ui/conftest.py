@@ -40,7 +40,7 @@ def browser(tmp_path_factory):
 @pytest.fixture
 def page(server, browser):
     opened = browser.new_page()
-    opened.set_default_timeout(60_000)
+    opened.set_default_timeout(120_000)
     opened.goto(server.url)
     wait_until_filled(opened)
     opened.wait_for_function(
