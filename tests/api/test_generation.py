@@ -257,7 +257,7 @@ def test_many_waiting_callers_do_not_block_the_other_routes(
         answers = [pool.submit(post, client) for _ in range(50)]
         assert executor.held.wait(PATIENCE_S)
         asked = ThreadPoolExecutor(1).submit(client.get, "/sdapi/v1/progress")
-        done = wait([asked], timeout=10).done
+        done = wait([asked], timeout=PATIENCE_S).done
         executor.release()
     assert done, "progress was not answered while fifty callers waited"
     assert all(len(answer.result()["images"]) == 1 for answer in answers)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from pathlib import Path
 
@@ -390,7 +389,7 @@ def test_stop_ends_running_and_waiting_jobs_and_keeps_pictures(
     executor.hold_at(2)
     jobs = [engine.submit(SMALL.replace(steps=1000)) for _ in range(3)]
     assert executor.held.wait(PATIENCE_S)
-    threading.Timer(0.1, executor.release).start()
+    executor.release_at_stop()
     engine.stop()
     assert [finish(job).status().state for job in jobs] == ["cancelled"] * 3
     assert done.path.is_file()
@@ -402,7 +401,9 @@ def test_stop_does_not_wait_for_a_step_that_never_ends(engine: Engine, executor:
     assert executor.held.wait(PATIENCE_S)
     began = time.monotonic()
     engine.stop()
-    assert time.monotonic() - began < 3
+    assert (
+        time.monotonic() - began < PATIENCE_S
+    )  # it gives up after 1.5 s; a machine under load takes more
     assert job.wait(0), "a client that waits for the job must not hold up the end"
     assert job.status().error == "The server was stopped."
 

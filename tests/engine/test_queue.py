@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
@@ -62,7 +61,7 @@ def start(
 
 
 def stop_while_held(engine: Engine, executor: FakeExecutor) -> None:
-    threading.Timer(0.1, executor.release).start()
+    executor.release_at_stop()
     engine.stop()
 
 

@@ -9,6 +9,7 @@ from modules.models.ldm.names import CLIP_TOKEN_EMBEDDING_KEY, UNET_CONTEXT_KEY,
 from modules.models.manager import ModelManager
 from tests.models.model_files import CONFIGS, shapes_of, write_safetensors
 
+PATIENCE_S = 60
 TINY = {
     name: [1 if size > 9 else size for size in shape] for name, shape in shapes_of("sd1").items()
 }
@@ -162,8 +163,8 @@ def test_hashes_come_in_the_background_and_change_the_titles(manager, folder):
     (folder / "bad.safetensors").write_bytes(b"")
     done = threading.Semaphore(0)
     manager.start_hashing(done.release)
-    assert done.acquire(timeout=10)
-    assert done.acquire(timeout=10)
+    assert done.acquire(timeout=PATIENCE_S)
+    assert done.acquire(timeout=PATIENCE_S)
     listed = manager.checkpoints()
     assert [bool(c.sha256) for c in listed] == [True, True, False]
     manager.refresh()
@@ -175,7 +176,7 @@ def test_a_checkpoint_added_later_is_hashed_too(manager, folder):
     manager.start_hashing(done.set)
     write(folder / "a.safetensors")
     manager.refresh()
-    assert done.wait(10)
+    assert done.wait(PATIENCE_S)
     assert manager.checkpoints()[0].sha256
 
 
@@ -185,7 +186,7 @@ def test_a_thousand_checkpoints_are_listed_again_in_no_time(manager, folder):
     for number in range(1, 1000):
         (folder / f"{number}.safetensors").symlink_to(first)
     manager.refresh()
-    started = time.perf_counter()
+    began = time.process_time()  # of this process alone, whatever else the machine does
     manager.refresh()
-    assert time.perf_counter() - started < 1.0
+    assert time.process_time() - began < 1.0
     assert [c.error for c in manager.checkpoints()] == [""] * 1000

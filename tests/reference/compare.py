@@ -20,7 +20,10 @@ from modules.models.ldm.config import read_config
 
 Module = TypeVar("Module", bound=nn.Module)
 FULL = Precision(torch.float32, torch.float32, torch.float32)
+# What rounding may leave, 2 eps sqrt(terms) as tests/tolerance.py says: 5e-5 for the UNet of the demo checkpoints and
+# for those made narrow, and twice that after a walk, whose levels sum up to about twice the first.
 CLOSE = 1e-4
+TRUE_SIZE_CLOSE = 2e-4  # the same of SD's UNet, a sum of 740,000 terms
 
 
 class Autoencoder(nn.Module):
@@ -75,8 +78,8 @@ def difference(ours: Tensor, theirs: Tensor) -> float:
     return float((ours - theirs).abs().max() / theirs.abs().max())
 
 
-def agree(ours: Tensor, theirs: Tensor) -> None:
-    """Hold two answers to four digits."""
+def agree(ours: Tensor, theirs: Tensor, close: float = CLOSE) -> None:
+    """Hold two answers to what rounding may leave."""
     found = difference(ours, theirs)
     print(f"relative difference {found:.1e}")  # shown by -rP
-    assert found < CLOSE
+    assert found < close

@@ -26,6 +26,37 @@ CHROMIUM_ARGS = [
     "--disable-sync",
 ]
 
+# Counts what Gradio has asked the server and has not been answered in full: what an event gives comes over a stream
+# that ends when nothing is due on it any more.
+COUNT_QUESTIONS = """
+  (() => {
+    const ask = window.fetch;
+    window.unanswered = 0;
+    window.fetch = (what, how) => {
+      const answer = ask(what, how);
+      if (/\\/gradio_api\\/(queue|run|upload)/.test(what.url ?? what)) {
+        window.unanswered += 1;
+        answer
+          .then((one) => one.clone().body.pipeTo(new WritableStream()))
+          .catch(() => {})
+          .finally(() => { window.unanswered -= 1; });
+      }
+      return answer;
+    };
+  })();
+"""
+# An answer is painted, and sets off the next event, in one of the page's next turns.
+REST = """
+  async () => {
+    const deadline = performance.now() + 120000;
+    for (let turn = 0; turn < 10; turn++) {
+      await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+      if (window.unanswered) turn = 0;
+      if (performance.now() > deadline) throw new Error(`${window.unanswered} events are not answered`);
+    }
+  }
+"""
+
 needs_browser = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt install chromium)"),
@@ -49,13 +80,15 @@ class Server:
             "--data-dir",
             str(data),
         ]
+        began = time.monotonic()
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [*command, *args], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
             )
         self.wait_until(lambda: "Running on" in self.log.read_text())
+        self.start_s = time.monotonic() - began
 
-    def wait_until(self, condition, timeout_s=90) -> None:
+    def wait_until(self, condition, timeout_s=180) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert self.process.poll() is None, self.log.read_text()
@@ -63,18 +96,36 @@ class Server:
             time.sleep(0.05)
 
     def state(self) -> str:
-        with urllib.request.urlopen(f"{self.url}internal/state", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.url}internal/state", timeout=60) as answer:
             return answer.read().decode()
 
     def stop(self) -> tuple[int, float]:
         began = time.monotonic()
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(15), time.monotonic() - began
+        return self.process.wait(120), time.monotonic() - began
+
+    def clear_queue(self) -> None:
+        """End what a test that failed has left running or paused, which the next one would wait for."""
+        for action in ("cancel", "resume"):
+            asked = urllib.request.Request(f"{self.url}internal/queue/{action}", b"")
+            urllib.request.urlopen(asked, timeout=60).close()
 
     def pictures(self) -> list[Path]:
         return sorted(self.data.glob("outputs/txt2img-images/*/*.png"))
 
 
+def wait_until_at_rest(page) -> None:
+    """Wait until Gradio has been told, and has painted, all that it asked for."""
+    page.evaluate(REST)
+
+
 def wait_until_filled(page) -> None:
     page.wait_for_selector("#txt2img_generate[data-filled]", state="attached")
-    page.wait_for_timeout(500)  # Gradio paints what it was told a moment later
+    wait_until_at_rest(page)
+
+
+def wait_for_value(page, selector: str, value: str) -> None:
+    """Wait until a box holds this."""
+    page.wait_for_function(
+        "([box, value]) => document.querySelector(box)?.value === value", arg=[selector, value]
+    )

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.ui.browsing import CHROMIUM, CHROMIUM_ARGS, Server, wait_until_filled
+from tests.ui.browsing import (
+    CHROMIUM,
+    CHROMIUM_ARGS,
+    COUNT_QUESTIONS,
+    Server,
+    wait_until_filled,
+)
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +32,7 @@ def browser(tmp_path_factory):
             args=CHROMIUM_ARGS,
             viewport={"width": 1280, "height": 900},
         )
+        opened.add_init_script(COUNT_QUESTIONS)
         yield opened
         opened.close()
 
@@ -33,7 +40,7 @@ def browser(tmp_path_factory):
 @pytest.fixture
 def page(server, browser):
     opened = browser.new_page()
-    opened.set_default_timeout(60_000)
+    opened.set_default_timeout(120_000)
     opened.goto(server.url)
     wait_until_filled(opened)
     opened.wait_for_function(
@@ -41,3 +48,4 @@ def page(server, browser):
     )
     yield opened
     opened.close()
+    server.clear_queue()

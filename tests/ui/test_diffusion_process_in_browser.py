@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.ui.browsing import needs_browser
+from tests.ui.browsing import needs_browser, wait_until_at_rest
 
 pytestmark = needs_browser
 
@@ -93,7 +93,7 @@ def test_a_finished_picture_shows_how_it_was_made(page):
     for name, value in (("steps", 3), ("width", 64), ("height", 64)):
         page.fill(f"#txt2img_{name} input[type=number]", str(value))
         page.keyboard.press("Tab")
-    page.wait_for_timeout(300)
+    wait_until_at_rest(page)
     page.click("#txt2img_generate")
     page.wait_for_selector("#txt2img_infotext pre:has-text('a yellow star')")
 

@@ -9,7 +9,14 @@ import pytest
 from PIL import Image
 
 from tests.backend.checkpoints_depth import write_depth
-from tests.ui.browsing import ROOT, Server, needs_browser, wait_until_filled
+from tests.ui.browsing import (
+    ROOT,
+    Server,
+    needs_browser,
+    wait_for_value,
+    wait_until_at_rest,
+    wait_until_filled,
+)
 
 pytestmark = needs_browser
 
@@ -25,7 +32,7 @@ def fill_form(page, prompt: str, *, steps: int = 20, side: int = 128, count: int
     fill_number(page, "height", side)
     fill_number(page, "steps", steps)
     fill_number(page, "n_iter", count)
-    page.wait_for_timeout(300)
+    wait_until_at_rest(page)
 
 
 def mean_colour(image: Image.Image, box: tuple[float, float, float, float]) -> np.ndarray:
@@ -61,7 +68,7 @@ def test_the_gallery_shows_the_very_file_that_was_saved(server, page):
     page.wait_for_selector("#txt2img_infotext pre:has-text('mountains at sunset')")
 
     shown = page.get_attribute("#txt2img_gallery img", "src")
-    with urllib.request.urlopen(shown, timeout=10) as answer:
+    with urllib.request.urlopen(shown, timeout=60) as answer:
         assert answer.read() == server.pictures()[-1].read_bytes()
 
 
@@ -74,7 +81,7 @@ def test_a_reload_finds_the_running_job_and_the_form_again(page):
     page.wait_for_selector("#txt2img_interrupt:visible")
     page.wait_for_selector("#txt2img_progress .words:has-text('of 7500')")
 
-    assert page.input_value("#txt2img_prompt textarea") == "a yellow star on a purple background"
+    wait_for_value(page, "#txt2img_prompt textarea", "a yellow star on a purple background")
     page.click("#txt2img_interrupt")
     page.wait_for_selector("#txt2img_message p:has-text('Interrupted')")
     page.wait_for_selector("#txt2img_generate:visible")
@@ -102,7 +109,7 @@ def test_the_queue_tab_shows_a_job_and_stops_retries_and_pauses(server, page):
     headers = {"content-type": "application/json"}
     url = f"{server.url}api/v1/jobs"
     urllib.request.urlopen(
-        urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=10
+        urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=60
     ).close()
     page.click("button[role=tab]:has-text('Queue')")
     running = ".queue-jobs .queue-job[data-state=running]"
@@ -150,27 +157,25 @@ def test_seed_buttons_reuse_and_forget_the_seed(page):
 def test_clip_skip_counts_from_the_next_picture_on(page):
     slider = "#setting_CLIP_stop_at_last_layers input[type=number]"
     page.fill(slider, "2")
-    page.wait_for_timeout(1000)
+    wait_until_at_rest(page)
     fill_form(page, "a red circle", steps=2, side=64)
 
     page.click("#txt2img_generate")
 
     page.wait_for_selector("#txt2img_infotext pre:has-text('Clip skip: 2')")
     page.fill(slider, "1")
-    page.wait_for_timeout(1000)
+    wait_until_at_rest(page)
     page.reload()
-    wait_until_filled(page)
-    assert page.input_value(slider) == "1"
+    wait_for_value(page, slider, "1")
 
 
 def test_a_page_left_alone_asks_for_nothing_but_the_state(page):
     fill_form(page, "a red circle", steps=2, side=64)
     page.reload()
     wait_until_filled(page)
-    page.wait_for_timeout(3000)  # what the restored form sets off comes to an end
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.wait_for_timeout(2000)
+    page.wait_for_timeout(2000)  # nothing to wait for: this long, nothing is to happen
     assert [url for url in asked if not url.endswith("/internal/state")] == []
 
 
@@ -185,8 +190,7 @@ def test_nothing_is_fetched_from_another_host(server, browser):
     page = browser.new_page()
     page.on("request", lambda request: asked.append(request.url))
     page.goto(server.url)
-    page.wait_for_selector("#txt2img_generate")
-    page.wait_for_timeout(1000)
+    wait_until_filled(page)
     page.close()
 
     own = (server.url, "data:", "blob:")
@@ -225,7 +229,7 @@ def test_the_depth_tab_repaints_an_uploaded_picture(server, page, deep):
     picture = server.data / "photo.jpg"
     Image.linear_gradient("L").save(picture)
     page.click("#refresh_checkpoints")
-    page.wait_for_timeout(1000)
+    wait_until_at_rest(page)
     page.click("button[role=tab]:has-text('Depth')")
     page.wait_for_selector("#depth_generate[data-filled]")
     page.wait_for_selector("#depth_model_message p:has-text('is no depth checkpoint')")
@@ -240,7 +244,7 @@ def test_the_depth_tab_repaints_an_uploaded_picture(server, page, deep):
     for name, value in {"width": 128, "height": 64, "steps": 4}.items():
         page.fill(f"#depth_{name} input[type=number]", str(value))
         page.keyboard.press("Tab")
-    page.wait_for_timeout(300)
+    wait_until_at_rest(page)
     page.click("#depth_generate")
     page.wait_for_selector("#depth_infotext pre:has-text('Denoising strength: 0.75')")
 
@@ -322,7 +326,7 @@ def test_ctrl_c_stops_a_running_job_at_once_and_without_complaint(tmp_path, brow
     page.close()
     log = server.log.read_text()
     assert status == 0
-    assert took_s < 3
+    assert took_s < max(3, server.start_s)  # on a machine under load both take longer
     assert "Traceback" not in log
     for path in server.pictures():
         with Image.open(path) as image:
@@ -338,7 +342,7 @@ def test_a_file_put_into_the_folder_is_found_by_refresh_and_a_broken_one_says_wh
     (folder / "cut.safetensors").write_bytes((demo / "demo.safetensors").read_bytes()[:1_000_000])
 
     page.click("#refresh_checkpoints")
-    page.wait_for_timeout(1000)
+    wait_until_at_rest(page)
     page.click("#setting_sd_model_checkpoint input")
     page.locator("[role=option]", has_text="cut.safetensors").click()
     page.wait_for_selector("#checkpoint_message p:has-text('is incomplete: 1.0 of')")
@@ -363,8 +367,7 @@ def test_a_first_visit_starts_at_the_models_own_size_and_a_reload_keeps_the_user
 
     fill_number(page, "width", 512)
     fill_number(page, "height", 512)
-    page.wait_for_timeout(1000)
+    wait_until_at_rest(page)
     page.reload()
-    wait_until_filled(page)
 
-    assert page.input_value("#txt2img_width input[type=number]") == "512"
+    wait_for_value(page, "#txt2img_width input[type=number]", "512")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.ui.browsing import needs_browser, wait_until_filled
+from tests.ui.browsing import needs_browser, wait_until_at_rest, wait_until_filled
 
 pytestmark = needs_browser
 
@@ -29,7 +29,7 @@ def photo(server) -> Path:
 def open_tab(page, prefix: str) -> None:
     page.click(f"button[role=tab]:has-text('{TITLES[prefix]}')")
     page.wait_for_selector(f"#{prefix}_generate[data-filled]")
-    page.wait_for_timeout(500)
+    wait_until_at_rest(page)
 
 
 def put_in(page, prefix: str, picture: Path) -> None:
@@ -61,6 +61,13 @@ def stroke(page, prefix: str, *points: tuple[float, float]) -> None:
     page.mouse.up()
 
 
+def zoom_in(page) -> None:
+    """Turn the wheel over the canvas; the page hears of it after the canvas has."""
+    page.evaluate("addEventListener('wheel', () => { window.wheeled = true }, {once: true})")
+    page.mouse.wheel(0, -400)
+    page.wait_for_function("window.wheeled")
+
+
 def strokes(page, prefix: str) -> list[dict]:
     text = page.input_value(f"#{prefix}_init_image_strokes textarea")
     return json.loads(text)["strokes"] if text else []
@@ -71,7 +78,7 @@ def fill(page, prefix: str, prompt: str, steps: int = 2, **numbers: float) -> No
     for name, value in {"steps": steps, **numbers}.items():
         page.fill(f"#{prefix}_{name} input[type=number]", str(value))
         page.keyboard.press("Tab")
-    page.wait_for_timeout(300)
+    wait_until_at_rest(page)
 
 
 def generated(server, page, prefix: str, prompt: str) -> np.ndarray:
@@ -147,8 +154,7 @@ def test_the_brush_is_finer_when_zoomed_in_the_eraser_erases_and_a_phone_has_roo
     take_out(page, "inpaint")
     put_in(page, "inpaint", photo)
     stroke(page, "inpaint", (0.5, 0.5), (0.6, 0.5))
-    page.mouse.wheel(0, -400)
-    page.wait_for_timeout(200)
+    zoom_in(page)
     tool(page, "inpaint", "eraser")
     stroke(page, "inpaint", (0.5, 0.5), (0.6, 0.5))
     painted, erased = strokes(page, "inpaint")
@@ -180,7 +186,7 @@ def test_a_batch_of_uploads_goes_into_a_folder_of_its_own(server, page, photo: P
     page.click("#tab_img2img button:has-text('Batch: many pictures')")
     page.set_input_files("#img2img_batch_files input[type=file]", files)
     page.fill("#img2img_batch_output textarea, #img2img_batch_output input", "pets")
-    page.wait_for_timeout(800)
+    wait_until_at_rest(page)
     page.click("#img2img_batch")
     page.wait_for_selector("#img2img_message p:has-text('bee.png:')")
     page.wait_for_selector("#img2img_generate:visible")
