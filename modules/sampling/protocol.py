@@ -32,8 +32,8 @@ class NoiseSampler(Protocol):
     def between(self, sigma: float, sigma_next: float) -> Tensor:
         """Return the unit noise of a step, of the shape of `x`: the increment of a Brownian motion over sigma.
 
-        It is divided by the square root of the step's length. Each image has its own motion, which does not depend on the
-        step sizes (Li et al. 2020, virtual Brownian tree); no generator advances.
+        It is divided by the square root of the step's length. Each image has its own motion, which does not depend on
+        the step sizes (Li et al. 2020, virtual Brownian tree); no generator advances.
         """
         ...
 

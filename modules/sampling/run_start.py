@@ -20,7 +20,7 @@ _MAX_STRENGTH = 0.999
 
 @dataclass(frozen=True)
 class RunStart:
-    """Start of a run: the initial sample is (init image + unit noise * noise_sigma) * scale; in txt2img without an image.
+    """Start of a run: the initial sample is (init image + unit noise * noise_sigma) * scale, or noise alone in txt2img.
 
     Args:
         sigmas: The sigmas to visit, falling.
@@ -71,7 +71,7 @@ class SamplerFamily:
         uses_schedule: Whether the schedule type has an effect.
         min_steps: A run from noise with fewer would make no update.
         min_t_enc: A run from an init image with a smaller t_enc would make no update.
-        mask_before_denoising: Whether the unmasked part is restored in the network's input rather than in its prediction.
+        mask_before_denoising: Whether the unmasked part is restored in the network's input, not in its prediction.
         floors_timesteps: Whether v is converted to noise with the sigma of the timestep rounded down, as A1111 does;
             UniPC visits sigmas between timesteps.
     """
@@ -109,8 +109,8 @@ def ddim_sigmas(
 ) -> list[float]:
     """Return the sigmas of DDIM's evenly spaced timesteps, ending at timestep 1 rather than at 0.
 
-    A1111 takes every (1000 // steps)-th timestep plus one (Song et al. 2021, section 4.2), so 20 steps visit 20 timesteps
-    with 19 updates between them, and 30 steps visit 31. Discarding the next-to-last sigma means one more step.
+    A1111 takes every (1000 // steps)-th timestep plus one (Song et al. 2021, section 4.2), so 20 steps visit 20
+    timesteps with 19 updates between them, 30 steps visit 31. Discarding the next-to-last sigma means one more step.
     """
     del schedule  # has no effect
     steps += settings.always_discard_next_to_last_sigma
@@ -128,8 +128,8 @@ def _ddim_from_noise(sigmas: Sequence[float], settings: SamplingSettings) -> Run
 def _ddim_from_image(sigmas: Sequence[float], cut: StepCut) -> RunStart:
     """Return the start of DDIM, which noises the init image to the sigma before its first one.
 
-    The sampler uses that sample, in its variance-preserving form, at its own first sigma. Of 20 steps, strength 0.75 runs
-    14 updates and 1 runs 18.
+    The sampler uses that sample, in its variance-preserving form, at its own first sigma. Of 20 steps, strength 0.75
+    runs 14 updates and 1 runs 18.
     """
     first = len(sigmas) - cut.t_enc
     noise_sigma = sigmas[first - 1]
@@ -170,7 +170,7 @@ def dpm_solver_start(
 def unipc_start(
     start: RunStart, from_noise: bool, model_sigmas: ModelSigmas, settings: SamplingSettings
 ) -> RunStart:
-    """Return the start of UniPC: a step per sigma, from the model's last timestep or the start's first one down to 0."""
+    """Return the start of UniPC: a step per sigma, from the model's last timestep or the start's first to 0."""
     first_timestep = (
         model_sigmas.count - 1 if from_noise else round(model_sigmas.index_at(start.sigmas[0]))
     )

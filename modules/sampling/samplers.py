@@ -32,8 +32,8 @@ class Sampler:
         evaluations_per_step: Network evaluations that count as one step in prompt editing.
         discards_next_to_last_sigma: Whether the schedule has one step more and its next-to-last sigma is dropped.
         uses_brownian_noise: Whether its noise is that of a Brownian motion.
-        adapt_start: Replaces the start, for samplers that choose their own sigmas; its arguments are the start, whether the
-            run is from noise, the model sigmas and the settings.
+        adapt_start: Replaces the start, for samplers that choose their own sigmas; its arguments are the start, whether
+            the run is from noise, the model sigmas and the settings.
         timestep_stride: It uses every timestep_stride-th of the model's timesteps.
         needs_uncond: Whether it is sent the pair (guided prediction, uncond prediction).
         cfg_divisor: Divides the CFG scale.

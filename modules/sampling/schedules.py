@@ -146,7 +146,7 @@ def ddim(steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings) -> l
 
 
 def beta(steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings) -> list[float]:
-    """Return quantiles of a beta distribution between sigma_min and sigma_max, then 0 (Lee et al. 2024, arXiv 2407.12173)."""
+    """Return quantiles of a beta distribution over the range, then 0 (Lee et al. 2024, arXiv 2407.12173)."""
     sigma_min, sigma_max = sigma_bounds(model_sigmas, settings)
     probabilities = (1 - np.linspace(0, 1, steps)).tolist()
     quantiles = [

@@ -1,7 +1,7 @@
 """The samplers that step over timesteps: DDIM, DDIM CFG++, PLMS.
 
-Their papers use the variance-preserving sample, x / sqrt(1 + sigma^2). In terms of sigma their updates are Euler's; only
-the result is scaled, since the run ends at timestep 1, not at 0, and A1111 passes it to the VAE unchanged.
+Their papers use the variance-preserving sample, x / sqrt(1 + sigma^2). In terms of sigma their updates are Euler's;
+only the result is scaled, since the run ends at timestep 1, not at 0, and A1111 passes it to the VAE unchanged.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""DPM-Solver (Lu et al. 2022, arXiv 2206.00927): the exponential integrator on the noise prediction. DPM fast, adaptive.
+"""DPM-Solver (Lu et al. 2022, arXiv 2206.00927), an exponential integrator on the noise prediction: DPM fast, adaptive.
 
 Both go from the first to the last sigma and choose the sigmas between them themselves; the last sigma is not 0. They
 step in t = -log(sigma).

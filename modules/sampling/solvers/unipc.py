@@ -1,4 +1,4 @@
-"""UniPC (Zhao et al. 2023, arXiv 2302.04867): each evaluation corrects the step that led to it and predicts the next."""
+"""UniPC (Zhao et al. 2023, arXiv 2302.04867): each evaluation corrects the last step and predicts the next."""
 
 from __future__ import annotations
 
