@@ -34,7 +34,7 @@ def test_a_film_is_offered_only_where_ffmpeg_is(tmp_path: Path):
     if "MP4" in available_formats():
         assert write_animation(FRAMES, "MP4", tmp_path / "film").stat().st_size > 0
     else:
-        with pytest.raises(UserError, match="writes no 'MP4'"):
+        with pytest.raises(UserError, match="cannot write 'MP4'"):
             write_animation(FRAMES, "MP4", tmp_path / "film")
 
 

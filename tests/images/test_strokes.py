@@ -109,7 +109,7 @@ def test_what_is_no_stroke_is_refused_in_one_sentence(text: str):
 
 
 def test_strokes_of_another_picture_are_refused_with_both_sizes():
-    with pytest.raises(UserError, match="painted on a picture of 8x8, and this one is 64x48"):
+    with pytest.raises(UserError, match="painted on a picture of 8x8, but this one is 64x48"):
         parse_strokes(text_of({"radius": 1, "points": [1, 1]}, size=(8, 8)), SIZE)
 
 
@@ -119,5 +119,5 @@ def test_a_picture_of_another_size_matters_not_when_nothing_is_painted():
 
 def test_strokes_that_would_take_minutes_to_paint_are_refused():
     endless = text_of({"radius": 5000, "points": [0, 0, 4000, 3000] * 1000}, size=(4000, 3000))
-    with pytest.raises(UserError, match="too many for a picture of this size"):
+    with pytest.raises(UserError, match="too many brush strokes for a picture of this size"):
         parse_strokes(endless, (4000, 3000))
