@@ -20,7 +20,7 @@ def test_a_picture_is_told_by_its_text_its_fields_and_what_is_missing():
     assert "<caption>Written by A1111</caption>" in fields
     assert "<tr><td>Steps</td><td>20</td><td></td></tr>" in fields
     assert (
-        '<tr class="refused"><td>Script</td><td>X/Y/Z plot</td><td>there are no scripts here.</td></tr>'
+        '<tr class="refused"><td>Script</td><td>X/Y/Z plot</td><td>scripts are not supported.</td></tr>'
         in fields
     )
     assert "<td>&lt;i&gt;</td><td>nothing here knows this key.</td>" in fields

@@ -154,7 +154,7 @@ class Overlay:
 
         Args:
             result: RGB, of any size; its centre is cropped to the box's aspect ratio.
-            mask: Used instead of the overlay's own mask.
+            mask: Used instead of the overlay's own mask; must not reach beyond it.
         """
         size = self.mask.size
         new = result if result.size == size else crop_and_resize(result, *size)
