@@ -7,14 +7,14 @@ from modules.images.compare import compare
 from modules.infotext import interpret_infotext, parse_infotext
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.ui.told import fields_of, report_of, text_of, verdict_of
-from tests.infotext.context import known
+from tests.infotext.context import make_context
 
 TEXT = "a <b>\nNegative prompt: dog\nSteps: 20, Sampler: Euler a, Seed: 1, Script: X/Y/Z plot, Odd: <i>, Model: gone"
 
 
 def test_a_picture_is_told_by_its_text_its_fields_and_what_is_missing():
     words = parse_infotext(TEXT)
-    reading = interpret_infotext(words, known(), Txt2ImgRequest)
+    reading = interpret_infotext(words, make_context(), Txt2ImgRequest)
     assert "a &lt;b&gt;\nNegative prompt: dog" in text_of(words)
     fields = fields_of(words, reading)
     assert "<caption>Written by A1111</caption>" in fields
@@ -31,7 +31,7 @@ def test_nothing_is_told_of_an_empty_text():
     words = parse_infotext("")
     assert (
         text_of(words),
-        fields_of(words, interpret_infotext(words, known(), Txt2ImgRequest)),
+        fields_of(words, interpret_infotext(words, make_context(), Txt2ImgRequest)),
     ) == ("", "")
 
 

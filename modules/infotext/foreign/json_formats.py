@@ -91,14 +91,13 @@ def _novelai_pairs(data: JsonObject) -> Mapping[str, object]:
 
 def _invokeai_pairs(data: JsonObject) -> Mapping[str, object]:
     model, vae = data.get("model"), data.get("vae")
-    skipped_layers = data.get("clip_skip")
-    has_clip_skip = isinstance(skipped_layers, int) and skipped_layers > 0
+    skipped = data.get("clip_skip")  # layers
     pairs: dict[str, object] = {
         "Size": _format_size(data),
         "Model": _model_name(model),
         "VAE": _model_name(vae),
         "RNG": {"cpu": "CPU", "cuda": "GPU"}.get(format_scalar(data.get("rand_device"))),
-        "Clip skip": skipped_layers + 1 if has_clip_skip else None,
+        "Clip skip": skipped + 1 if isinstance(skipped, int) and skipped > 0 else None,
     }
     loras = map(as_object, as_list(data.get("loras")))
     pairs["Lora weights"] = ", ".join(
