@@ -45,7 +45,7 @@ def test_a_picture_is_needed(request_type):
 def test_an_empty_mask_is_a_question(fields: dict[str, object]):
     with pytest.raises(
         UserError,
-        match=r"The mask is empty: nothing would be repainted\. Paint over what is to change",
+        match=r"The mask is empty: nothing would be repainted\. Paint over the area to change",
     ):
         painted(**fields)
     assert painted(**fields, outpaint_left=64) == ()

@@ -12,20 +12,20 @@ from modules.ui.tabs.png_info.rendering import (
     render_report,
     render_verdict,
 )
-from tests.infotext.context import known
+from tests.infotext.context import make_context
 
 TEXT = "a <b>\nNegative prompt: dog\nSteps: 20, Sampler: Euler a, Seed: 1, Script: X/Y/Z plot, Odd: <i>, Model: gone"
 
 
 def test_a_picture_is_told_by_its_text_its_fields_and_what_is_missing():
     words = parse_infotext(TEXT)
-    reading = interpret_infotext(words, known(), Txt2ImgRequest)
+    reading = interpret_infotext(words, make_context(), Txt2ImgRequest)
     assert "a &lt;b&gt;\nNegative prompt: dog" in render_infotext(words)
     fields = render_fields(words, reading)
     assert "<caption>Written by A1111</caption>" in fields
     assert "<tr><td>Steps</td><td>20</td><td></td></tr>" in fields
     assert (
-        '<tr class="refused"><td>Script</td><td>X/Y/Z plot</td><td>there are no scripts here.</td></tr>'
+        '<tr class="refused"><td>Script</td><td>X/Y/Z plot</td><td>scripts are not supported.</td></tr>'
         in fields
     )
     assert "<td>&lt;i&gt;</td><td>nothing here knows this key.</td>" in fields
@@ -36,7 +36,7 @@ def test_nothing_is_told_of_an_empty_text():
     words = parse_infotext("")
     assert (
         render_infotext(words),
-        render_fields(words, interpret_infotext(words, known(), Txt2ImgRequest)),
+        render_fields(words, interpret_infotext(words, make_context(), Txt2ImgRequest)),
     ) == ("", "")
 
 
