@@ -31,14 +31,14 @@ def test_a_depth_checkpoint_repaints_with_its_estimator_or_a_map(folder: Path):
     assert said(folder, "depth2img", "depth") == ""
     assert said(folder, "depth2img", "pruned", has_depth_map=True) == ""
     assert said(folder, "depth2img", "pruned") == (
-        "'pruned.safetensors' carries no depth estimator. Give a depth map."
+        "'pruned.safetensors' has no depth estimator. Provide a depth map."
     )
 
 
 def test_words_alone_are_too_little_for_a_depth_checkpoint(folder: Path):
     write_listed_depth(folder / "depth.safetensors")
     assert said(folder, "txt2img", "depth") == (
-        "'depth.safetensors' repaints a picture by its depth and makes none from words alone. "
+        "'depth.safetensors' generates from the depth of an image, not from a prompt alone. "
         "Use it in the Depth tab, or choose 'plain.safetensors'."
     )
 
@@ -72,7 +72,7 @@ def test_each_task_says_which_checkpoints_can(all_kinds: Path, task, able: list[
 
 def test_a_mask_is_nothing_for_a_depth_checkpoint(all_kinds: Path):
     assert said(all_kinds, "inpaint", "depth").startswith(
-        "'depth.safetensors' repaints whole pictures by their depth and knows no masks. Use it in the Depth tab, or choose "
+        "'depth.safetensors' generates whole images from their depth and does not support masks. Use it in the Depth tab, or choose "
     )
 
 
@@ -81,7 +81,7 @@ def test_depth_checkpoints_are_named_where_another_was_chosen(folder: Path):
     write_listed_depth(folder / "sub" / "b.safetensors")
     (folder / "broken.safetensors").write_bytes(b"nothing")
     assert said(folder, "depth2img", "plain") == (
-        "'plain.safetensors' is no depth checkpoint, and the Depth tab needs one. "
+        "'plain.safetensors' is not a depth checkpoint, and the Depth tab needs one. "
         "Choose 'a.safetensors' or 'sub/b.safetensors'."
     )
 

@@ -47,7 +47,7 @@ def test_the_same_numbers_stand_under_the_same_names(tmp_path, zipped):
 def test_nothing_is_overwritten(tmp_path):
     path = save(tmp_path / "a.ckpt", {"w": torch.ones(2)})
     (tmp_path / "a.safetensors").write_bytes(b"mine")
-    with pytest.raises(UserError, match=r"'a\.safetensors' is there already"):
+    with pytest.raises(UserError, match=r"'a\.safetensors' already exists"):
         convert_to_safetensors(path)
     assert (tmp_path / "a.safetensors").read_bytes() == b"mine"
 

@@ -67,7 +67,7 @@ def test_a_checkpoint_without_its_unet_says_so():
 
 def test_tensors_of_no_known_kind_are_no_family():
     assert detect_family(header(a=(1,)), make_family_registry()) is None
-    assert "no model of a known kind" in find_error(header(a=(1,)), None)
+    assert "no model of a known type" in find_error(header(a=(1,)), None)
 
 
 def test_old_spellings_are_the_same_family():

@@ -189,7 +189,7 @@ def test_what_lies_there_and_does_not_serve_is_named(bare, manager: ModelManager
     found = bare(text_narrow=narrow, text_vae=shapes_of("vae"))
     assert found.error.endswith(
         "'cut.safetensors' there cannot be read. 'narrow.safetensors' there is a CLIP of width 512. "
-        "'vae.safetensors' there is of the kind VAE."
+        "'vae.safetensors' there is of type VAE."
     )
 
 

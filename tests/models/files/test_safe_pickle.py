@@ -99,12 +99,12 @@ def test_another_zip_archive_is_no_checkpoint(tmp_path):
     path = tmp_path / "photos.ckpt"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("photo.jpg", b"")
-    with pytest.raises(BadFile, match="no PyTorch checkpoint"):
+    with pytest.raises(BadFile, match="not a PyTorch checkpoint"):
         safe_pickle.read_ckpt(path, is_zip=True)
 
 
 def test_a_pickle_of_something_else_is_no_checkpoint(tmp_path):
     path = tmp_path / "other.ckpt"
     path.write_bytes(pickle.dumps(OrderedDict(a=1), protocol=2))
-    with pytest.raises(BadFile, match="no PyTorch checkpoint"):
+    with pytest.raises(BadFile, match="not a PyTorch checkpoint"):
         safe_pickle.read_ckpt(path, is_zip=False)

@@ -48,12 +48,12 @@ def test_a_wrong_value_is_named_with_file_and_key(tmp_path, text, said):
             "a: !!python/object/apply:os.system ['touch x']\n",
             "broken in line 1: could not determine",
         ),
-        ("- 1\n- 2\n", "not the description of a model"),
+        ("- 1\n- 2\n", "does not describe a model"),
         ("a: ${nowhere}\n", "broken"),
         (b"\xff\xfe\x00", "not a text file"),
-        ("a: &a [1]\nb: [" + "*a," * 60 + "]\n", "too entangled"),
+        ("a: &a [1]\nb: [" + "*a," * 60 + "]\n", "too deeply nested"),
         ("# " + "x" * 300_000, "too large"),
-        ("[" * 100_000, "too entangled"),
+        ("[" * 100_000, "too deeply nested"),
     ],
 )
 def test_a_broken_file_is_told_in_words(tmp_path, text, said):
