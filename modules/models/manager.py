@@ -148,13 +148,13 @@ class ModelManager:
             UserError: several match.
             BadFile: the file cannot be loaded.
         """
-        found = self._match(name)
-        if not found.path.is_file():
-            text = f"The checkpoint '{found.name}' is no longer at '{found.path}'."
+        checkpoint = self._match(name)
+        if not checkpoint.path.is_file():
+            text = f"The checkpoint '{checkpoint.name}' is no longer at '{checkpoint.path}'."
             raise NotFound(text, "Put the file back, or refresh the list and choose another.")
-        if found.error:
-            raise BadFile(found.error)
-        return found
+        if checkpoint.error:
+            raise BadFile(checkpoint.error)
+        return checkpoint
 
     def find_config(self, checkpoint: Checkpoint) -> Path:
         """Return the .yaml in the checkpoint's folder, or else its family's.
