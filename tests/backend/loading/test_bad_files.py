@@ -116,7 +116,7 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "link to nowhere": (link_to_nowhere, r"is no longer at .*bad\.safetensors"),
     "two of one name": (two_of_one_name, r"'one/bad\.safetensors' or 'two/bad\.safetensors'"),
     "a VAE": (a_vae, r"is a VAE, not a checkpoint\. It belongs in models/VAE"),
-    "a text encoder": (a_text_encoder, r"is a text encoder alone, not a checkpoint\. It belongs in models/text_encoder"),
+    "a text encoder": (a_text_encoder, r"is only a text encoder, not a checkpoint\. It belongs in models/text_encoder"),
     "no text encoder": (without_text_encoder(), r"'bad\.safetensors' lacks its text encoder\. Put a CLIP of width 48 into models/text_encoder"),
     "a text encoder of another width": (without_text_encoder(a_text_encoder), r"'words\.safetensors' there is a CLIP of width 32"),
     "a VAE among the text encoders": (without_text_encoder(a_vae), r"'words\.safetensors' there is of type VAE"),
