@@ -320,7 +320,7 @@ def test_an_uploaded_picture_reaches_the_engine(page: TestClient, place: Path):
     uploaded = {"path": path, "orig_name": "photo.png", "meta": {"_type": "gradio.FileData"}}
     answer = repaint(page, init_image=uploaded)
     assert "was not uploaded" not in answer
-    assert "is no depth checkpoint" in answer
+    assert "is not a depth checkpoint" in answer
 
 
 def test_an_upload_that_is_no_picture_is_told_in_our_words(page: TestClient):

@@ -136,7 +136,7 @@ def test_an_interrupt_ends_it_within_a_step(draw):
 
 def test_a_checkpoint_without_its_estimator_needs_a_depth_map(draw):
     with pytest.raises(
-        UserError, match=r"'pruned\.safetensors' carries no depth estimator\. Give a depth map\."
+        UserError, match=r"'pruned\.safetensors' has no depth estimator\. Provide a depth map\."
     ):
         draw(name="pruned")
     assert draw(name="pruned", depth_map=MAP)[0].size == (64, 64)

@@ -50,7 +50,7 @@ def test_depth_is_estimated_at_the_asked_size(runner: Runner, model_of):
 
 
 def test_a_checkpoint_without_estimator_asks_for_a_map(runner: Runner, model_of):
-    with pytest.raises(UserError, match=r"carries no depth estimator\. Give a depth map"):
+    with pytest.raises(UserError, match=r"has no depth estimator\. Provide a depth map"):
         runner.handle(EstimateDepth(model_of("demo"), SLOPE, SIZE))
 
 

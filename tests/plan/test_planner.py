@@ -197,8 +197,8 @@ def test_a_depth_request_has_a_plan_like_any_other(depth_plan_of):
     ("values", "said"),
     [
         ({"init_image": None}, "There is no picture to repaint. Give one."),
-        ({"name": "first"}, "'first.safetensors' is no depth checkpoint"),
-        ({"name": "pruned"}, "'pruned.safetensors' carries no depth estimator. Give a depth map."),
+        ({"name": "first"}, "'first.safetensors' is not a depth checkpoint"),
+        ({"name": "pruned"}, "'pruned.safetensors' has no depth estimator. Provide a depth map."),
         (
             {"sampler_name": "DDIM", "denoising_strength": 0.05},
             "DDIM with 20 steps makes no update at a denoising strength of 0.05.",

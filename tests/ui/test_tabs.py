@@ -129,11 +129,11 @@ def said_on_load(engine: Engine) -> dict[str, str]:
 def test_each_tab_says_when_the_checkpoint_is_not_for_it(engine: Engine):
     plain = said_on_load(engine)
     assert plain["txt2img_model_message"] == ""
-    assert "is no depth checkpoint" in plain["depth_model_message"]
+    assert "is not a depth checkpoint" in plain["depth_model_message"]
     folder = engine.paths.checkpoint_folders[0]
     write_listed_depth(folder / "pruned.safetensors", with_estimator=False)
     engine.models.refresh()
     engine.select_checkpoint("pruned")
     pruned = said_on_load(engine)
     assert "Use it in the Depth tab" in pruned["txt2img_model_message"]
-    assert "carries no depth estimator. Give a depth map." in pruned["depth_model_message"]
+    assert "has no depth estimator. Provide a depth map." in pruned["depth_model_message"]

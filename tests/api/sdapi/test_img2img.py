@@ -108,11 +108,11 @@ def test_without_a_picture_nothing_is_found(client: TestClient, pictures: Any):
         ({"denoising_strength": 1.5}, "Denoising strength is 1.5; the largest valid value is 1."),
         (
             {"override_settings": {"sd_model_checkpoint": "first"}, "depth_map": RAMP},
-            "'first.safetensors' is no depth checkpoint",
+            "'first.safetensors' is not a depth checkpoint",
         ),
         (
             {"override_settings": {"sd_model_checkpoint": "pruned"}},
-            "'pruned.safetensors' carries no depth estimator",
+            "'pruned.safetensors' has no depth estimator",
         ),
     ],
 )
