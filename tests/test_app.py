@@ -327,7 +327,7 @@ def test_an_upload_that_is_no_picture_is_told_in_our_words(page: TestClient):
     files = {"files": ("photo.png", b"nothing", "image/png")}
     (path,) = page.post("/gradio_api/upload", files=files).json()
     answer = repaint(page, init_image={"path": path, "meta": {"_type": "gradio.FileData"}})
-    assert "Picture: The picture is no PNG, JPEG, WEBP, AVIF, GIF, BMP or TIFF file." in answer
+    assert "Picture: The picture is not a PNG, JPEG, WEBP, AVIF, GIF, BMP or TIFF file." in answer
     assert path not in answer
 
 
