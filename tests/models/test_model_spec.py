@@ -101,7 +101,7 @@ def test_the_vae_is_chosen_as_in_a1111(manager, vaes, files, chosen, found):
 
 def test_a_missing_vae_is_never_another_one(manager, vaes, tmp_path):
     vaes("VAE/mse.safetensors")
-    with pytest.raises(NotFound, match=r"no VAE named 'mse\.pt'\. Known are 'mse\.safetensors'"):
+    with pytest.raises(NotFound, match=r"no VAE named 'mse\.pt'\. Available: 'mse\.safetensors'"):
         planned(manager, sd_vae="mse.pt")
     manager.refresh()
     (tmp_path / "VAE" / "mse.safetensors").unlink()
