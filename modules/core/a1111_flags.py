@@ -81,7 +81,7 @@ IGNORED_FLAGS = (
         "--codeformer-models-path --gfpgan-models-path --esrgan-models-path "
         "--bsrgan-models-path --realesrgan-models-path --swinir-models-path --scunet-models-path "
         "--ldsr-models-path --dat-models-path --clip-models-path --models-dir",
-        "files are searched in the folders under models/",
+        "files are looked up in the folders under models/",
         takes_value=True,
     ),
     IgnoredFlags(
