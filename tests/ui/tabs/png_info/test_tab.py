@@ -40,7 +40,7 @@ def test_a_picture_is_told(engine: Engine, upload: dict[str, Any]):
     ("content", "place", "sentence"),
     [
         (b"", 5, "file is empty"),
-        (b"no picture", 5, "The picture is no PNG"),
+        (b"no picture", 5, "The picture is not a PNG"),
         (None, 5, "no longer on the server"),
     ],
 )
