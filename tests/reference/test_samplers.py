@@ -21,7 +21,7 @@ from modules.sampling.schedules import SCHEDULES
 from tests.backend.checkpoints import tiny_description, tiny_weights
 from tests.backend.tiny import sd1_alphas
 from tests.backend.walks import LEVELS, Drawn, Network, course_of, formula, tiny_network, walked
-from tests.reference.compare import FULL, agree, load_original
+from tests.reference.compare import CLOSE, FULL, agree, load_original
 
 STEPS = 6
 DEMO = Path(__file__).resolve().parents[2] / "models" / "Stable-diffusion" / "demo"
@@ -121,6 +121,8 @@ def test_a_sampler_agrees_with_k_diffusion_on_a_real_network(
     agree(
         walked(course, network, prediction_type),
         theirs(k, denoiser, name, course.sigmas(4), Drawn()),
+        # Its levels sum up to more, and each error changes the size of its steps as well.
+        close=2 * CLOSE if SAMPLERS.get(name).is_adaptive else CLOSE,
     )
 
 

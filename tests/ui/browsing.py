@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ui.at_rest import wait_until_at_rest
+
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 CHROMIUM_ARGS = [
@@ -25,37 +27,6 @@ CHROMIUM_ARGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-
-# Counts what Gradio has asked the server and has not been answered in full: what an event gives comes over a stream
-# that ends when nothing is due on it any more.
-COUNT_QUESTIONS = """
-  (() => {
-    const ask = window.fetch;
-    window.unanswered = 0;
-    window.fetch = (what, how) => {
-      const answer = ask(what, how);
-      if (/\\/gradio_api\\/(queue|run|upload)/.test(what.url ?? what)) {
-        window.unanswered += 1;
-        answer
-          .then((one) => one.clone().body.pipeTo(new WritableStream()))
-          .catch(() => {})
-          .finally(() => { window.unanswered -= 1; });
-      }
-      return answer;
-    };
-  })();
-"""
-# An answer is painted, and sets off the next event, in one of the page's next turns.
-REST = """
-  async () => {
-    const deadline = performance.now() + 120000;
-    for (let turn = 0; turn < 10; turn++) {
-      await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
-      if (window.unanswered) turn = 0;
-      if (performance.now() > deadline) throw new Error(`${window.unanswered} events are not answered`);
-    }
-  }
-"""
 
 needs_browser = [
     pytest.mark.browser,
@@ -112,11 +83,6 @@ class Server:
 
     def pictures(self) -> list[Path]:
         return sorted(self.data.glob("outputs/txt2img-images/*/*.png"))
-
-
-def wait_until_at_rest(page) -> None:
-    """Wait until Gradio has been told, and has painted, all that it asked for."""
-    page.evaluate(REST)
 
 
 def wait_until_filled(page) -> None:

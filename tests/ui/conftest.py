@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.ui.at_rest import COUNT_EVENTS
 from tests.ui.browsing import (
     CHROMIUM,
     CHROMIUM_ARGS,
-    COUNT_QUESTIONS,
     Server,
     wait_until_filled,
 )
@@ -32,7 +32,7 @@ def browser(tmp_path_factory):
             args=CHROMIUM_ARGS,
             viewport={"width": 1280, "height": 900},
         )
-        opened.add_init_script(COUNT_QUESTIONS)
+        opened.add_init_script(COUNT_EVENTS)
         yield opened
         opened.close()
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.ui.browsing import needs_browser, wait_until_at_rest
+from tests.ui.at_rest import wait_until_at_rest
+from tests.ui.browsing import needs_browser
 
 pytestmark = needs_browser
 

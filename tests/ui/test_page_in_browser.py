@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from tests.backend.checkpoints_depth import write_depth
+from tests.ui.at_rest import wait_until_at_rest
 from tests.ui.browsing import (
     ROOT,
     Server,
     needs_browser,
     wait_for_value,
-    wait_until_at_rest,
     wait_until_filled,
 )
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.ui.browsing import needs_browser, wait_until_at_rest, wait_until_filled
+from tests.ui.at_rest import wait_until_at_rest
+from tests.ui.browsing import needs_browser, wait_until_filled
 
 pytestmark = needs_browser
 
