@@ -1,4 +1,4 @@
-"""How far the running job is, and how to stop it, as A1111's clients ask."""
+"""Progress, interrupt and skip of the running job, compatible with A1111's clients."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from modules.engine.jobs.job import Job
 
 
 def progress_router(engine: Engine) -> APIRouter:
-    """Return the routes that follow and stop the running job."""
+    """Return the routes that report, interrupt and skip the running job."""
     router = APIRouter(prefix="/sdapi/v1")
 
     @router.get("/progress")
@@ -53,12 +53,15 @@ def progress_router(engine: Engine) -> APIRouter:
 
 def _state(job: Job | None) -> dict[str, Any]:
     if job is None:
-        told = "", 0, "0", 0, 0, 0
+        values = "", 0, "0", 0, 0, 0
     else:
-        status, made_at = job.status(), job.plan.created_at.strftime("%Y%m%d%H%M%S")
-        done = status.progress
-        told = status.id, status.image_count, made_at, len(status.images), done.step, done.steps
-    name, count, timestamp, number, step, steps = told
+        status, created = job.status(), job.plan.created_at.strftime("%Y%m%d%H%M%S")
+        progress = status.progress
+        values = (
+            *(status.id, status.image_count, created),
+            *(len(status.images), progress.step, progress.steps),
+        )
+    name, count, timestamp, number, step, steps = values
     interrupted = job is not None and job.is_interrupted()
     return {
         "skipped": job is not None and job.is_skipped(),
