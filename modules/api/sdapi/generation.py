@@ -72,9 +72,7 @@ async def _wait_until_ended(job: Job) -> None:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
     def wake() -> None:
-        with contextlib.suppress(
-            RuntimeError
-        ):  # the client has disconnected, and its loop is closed
+        with contextlib.suppress(RuntimeError):  # the client disconnected, its loop is closed
             loop.call_soon_threadsafe(ended.set)
 
     job.add_done_callback(wake)

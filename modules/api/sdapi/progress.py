@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter
 
 from modules.engine.engine import Engine
 from modules.engine.jobs.job import Job
+
+_IDLE_STATE: Mapping[str, Any] = {
+    "skipped": False,
+    "interrupted": False,
+    "stopping_generation": False,
+    "job": "",
+    "job_count": 0,
+    "job_timestamp": "0",
+    "job_no": 0,
+    "sampling_step": 0,
+    "sampling_steps": 0,
+}
 
 
 def progress_router(engine: Engine) -> APIRouter:
@@ -52,25 +65,18 @@ def progress_router(engine: Engine) -> APIRouter:
 
 
 def _state(job: Job | None) -> dict[str, Any]:
+    """Return A1111's `state` of a job; of None, that of an idle server."""
     if job is None:
-        values = "", 0, "0", 0, 0, 0
-    else:
-        status, created = job.status(), job.plan.created_at.strftime("%Y%m%d%H%M%S")
-        progress = status.progress
-        values = (
-            *(status.id, status.image_count, created),
-            *(len(status.images), progress.step, progress.steps),
-        )
-    name, count, timestamp, number, step, steps = values
-    interrupted = job is not None and job.is_interrupted()
+        return dict(_IDLE_STATE)
+    status = job.status()
     return {
-        "skipped": job is not None and job.is_skipped(),
-        "interrupted": interrupted,
-        "stopping_generation": interrupted,
-        "job": name,
-        "job_count": count,
-        "job_timestamp": timestamp,
-        "job_no": number,
-        "sampling_step": step,
-        "sampling_steps": steps,
+        "skipped": job.is_skipped(),
+        "interrupted": job.is_interrupted(),
+        "stopping_generation": job.is_interrupted(),
+        "job": status.id,
+        "job_count": status.image_count,
+        "job_timestamp": job.plan.created_at.strftime("%Y%m%d%H%M%S"),
+        "job_no": len(status.images),
+        "sampling_step": status.progress.step,
+        "sampling_steps": status.progress.steps,
     }

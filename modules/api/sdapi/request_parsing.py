@@ -93,7 +93,7 @@ def parse_request(
 
 
 def check_json(body: Mapping[str, Any]) -> None:
-    """Check what JSON allows but the echo in the response cannot repeat.
+    """Refuse a body that the echo in the response cannot repeat.
 
     Raises:
         UserError: the body contains NaN or Infinity, or overrides that are not an object.
@@ -122,7 +122,7 @@ def _merge_sampler_fields(values: dict[str, Any], names: SamplerNames) -> None:
 
 
 def _convert_firstphase_size(values: dict[str, Any]) -> None:
-    """Convert A1111's older fields of hires fix: firstphase_* is the size of the first pass, width and height the final size."""
+    """Convert A1111's older hires fields: firstphase_* is the size of the first pass, width x height the final one."""
     width, height = values.pop("firstphase_width", 0), values.pop("firstphase_height", 0)
     if values.get("enable_hr") and width and height:
         final_size = {

@@ -28,7 +28,7 @@ def system_router(engine: Engine, flags: Flags) -> APIRouter:
 
     @router.get("/sdapi/v1/memory")
     def memory() -> dict[str, Any]:
-        """Return memory in bytes; `used` is what this process uses."""
+        """Return RAM and device memory in bytes; `ram.used` is what this process uses."""
         machine = psutil.virtual_memory()
         used = psutil.Process().memory_info().rss
         ram = {"free": machine.total - used, "used": used, "total": machine.total}
