@@ -19,10 +19,10 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from modules.api.guard import LOOPBACK_NAMES, add_guards
-from modules.api.origins import Origins
 from modules.api.routes import add_routes
-from modules.api.subpath import Subpath
+from modules.api.security.cors import Origins
+from modules.api.security.guard import LOOPBACK_NAMES, add_guards
+from modules.api.security.subpath import Subpath
 from modules.core.errors import UserError, WebUIError
 from modules.core.flags import Credential, Flags, parse_flags, split_commas
 from modules.core.paths import Paths
@@ -147,7 +147,7 @@ def make_app(
         app,
         blocks,
         path="/",
-        allowed_paths=[str(folder) for folder in engine.keeper.folders],
+        allowed_paths=[str(folder) for folder in engine.image_saver.image_dirs],
         max_file_size="64mb",
         ssr_mode=False,
         show_error=True,

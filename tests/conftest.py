@@ -97,7 +97,7 @@ def idle_engine(
 ) -> Iterator[Engine]:
     """An engine that has not been started."""
     engine = Engine(paths, executor, tokenizer)
-    engine.keeper.spare_outputs = tmp_path / "spare"
+    engine.image_saver.fallback_dir = tmp_path / "spare"
     yield engine
     executor.release()
     engine.stop()
@@ -114,4 +114,4 @@ def engine(idle_engine: Engine, executor: FakeExecutor) -> Engine:
 @pytest.fixture
 def checkpoint(engine: Engine) -> Checkpoint:
     """The checkpoint that the engine has chosen."""
-    return engine.checkpoint()
+    return engine.find_checkpoint()

@@ -20,7 +20,7 @@ from PIL import Image
 from starlette.websockets import WebSocketDisconnect
 
 from modules import app
-from modules.api.guard import add_guards
+from modules.api.security.guard import add_guards
 from modules.core.errors import UserError
 from modules.core.flags import Credential, Flags, parse_flags
 from modules.core.paths import Paths
@@ -144,7 +144,7 @@ def whole(place: Path, tokenizer: ClipTokenizer) -> Iterator[tuple[FastAPI, Engi
     patch.setenv("GRADIO_TEMP_DIR", str(place / "tmp" / "gradio"))
     executor = FakeExecutor()
     engine = Engine(Paths(place, place), executor, tokenizer)
-    engine.keeper.spare_outputs = place / "spare"
+    engine.image_saver.fallback_dir = place / "spare"
     engine.start()
     executor.wait_until_idle()
     yield app.make_app(engine, Flags(api=True)), engine

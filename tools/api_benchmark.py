@@ -64,19 +64,19 @@ def run(rounds: int) -> None:
 
 def fill_store(data: Path, count: int) -> None:
     """Store so many finished jobs of one picture."""
-    from modules.engine.line import Place
-    from modules.engine.store import Store
+    from modules.engine.jobs.fair_queue import QueuePosition
+    from modules.engine.jobs.store import JobStore
     from modules.params.requests.txt2img import Txt2ImgRequest
     from modules.params.results import GeneratedImage
     from modules.params.settings import Settings
 
-    store = Store(data / "queue")
+    store = JobStore(data / "queue")
     request, settings = Txt2ImgRequest(prompt="mountains at sunset, " * 10), Settings()
     for number in range(count):
-        with store.frozen(request, settings) as frozen:
-            store.add(Place(0, number, f"job-{number}", "api"), frozen, 1)
-        store.started(f"job-{number}")
-        store.kept(
+        with store.hold_request(request, settings) as frozen:
+            store.add(QueuePosition(0, number, f"job-{number}", "api"), frozen, 1)
+        store.log_start(f"job-{number}")
+        store.log_image(
             f"job-{number}", 0, GeneratedImage(0, number, request.prompt * 3, data / "x.png")
         )
     with store._lock:
@@ -88,11 +88,11 @@ def fill_store(data: Path, count: int) -> None:
 
 def open_store(data: Path) -> float:
     """Return the seconds from nothing to the newest jobs of the store."""
-    from modules.engine.store import Store
+    from modules.engine.jobs.store import JobStore
 
     began = time.perf_counter()
-    store = Store(data / "queue")
-    assert len(store.left_over()) == 0 and len(store.past(40)) == 40
+    store = JobStore(data / "queue")
+    assert len(store.take_leftover_jobs()) == 0 and len(store.ended_jobs(40)) == 40
     took = time.perf_counter() - began
     store.close()
     return took

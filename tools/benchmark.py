@@ -133,7 +133,7 @@ def txt2img() -> tuple[Callable[[], float], Callable[[], float], str]:
     from modules.app import make_engine, make_paths
     from modules.backend.runner import Runner
     from modules.core.flags import parse_flags
-    from modules.engine.job import Job
+    from modules.engine.jobs.job import Job
     from modules.params.device import DeviceOptions
     from modules.params.requests.txt2img import Txt2ImgRequest
     from modules.params.results import GeneratedImage

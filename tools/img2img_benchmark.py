@@ -207,7 +207,7 @@ def _report_photo(engine: Any, rounds: int) -> None:
     import threading
 
     from modules.backend.runner import Runner
-    from modules.engine.job import Job
+    from modules.engine.jobs.job import Job
     from modules.params.device import DeviceOptions
     from modules.params.image import ImageField
     from modules.params.image_kinds import MASK
@@ -270,7 +270,7 @@ def _report_stages(engine: Any, request: Any, runner_type: Any, options: Any) ->
         clock = PhaseClock()
         runner.run(plan, clock)
     began = time.perf_counter()
-    engine.keeper.keep(plan, 0, clock.images[0])
+    engine.image_saver.save(plan, 0, clock.images[0])
     saving = time.perf_counter() - began
     print(f"stages of the run: {_stages([{**clock.seconds, 'saving': saving}])}")
 

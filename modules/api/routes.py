@@ -14,21 +14,20 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modules.api.docs import docs_router
-from modules.api.extras import extras_router
-from modules.api.generation import generation_router
-from modules.api.jobs import jobs_router
-from modules.api.listings import listings_router
-from modules.api.live import live_router
-from modules.api.models import models_router
-from modules.api.options import options_router
-from modules.api.png_info import png_info_router
-from modules.api.progress import progress_router
-from modules.api.queue import queue_router
+from modules.api.internal.a1111_progress import a1111_progress_router
+from modules.api.internal.live import live_router
+from modules.api.internal.queue import queue_router
+from modules.api.internal.settings import settings_router
+from modules.api.sdapi.extras import extras_router
+from modules.api.sdapi.generation import generation_router
+from modules.api.sdapi.listings import listings_router, upscalers_router
+from modules.api.sdapi.models import models_router
+from modules.api.sdapi.options import options_router
+from modules.api.sdapi.png_info import png_info_router
+from modules.api.sdapi.progress import progress_router
+from modules.api.sdapi.system import system_router
 from modules.api.server import server_router
-from modules.api.settings import settings_router
-from modules.api.system import system_router
-from modules.api.tasks import tasks_router
-from modules.api.upscalers import upscalers_router
+from modules.api.v1.jobs import jobs_router
 from modules.core.errors import UserError, WebUIError
 from modules.core.flags import Flags
 from modules.engine.engine import Engine
@@ -47,12 +46,15 @@ ROUTERS: tuple[Callable[[Engine], APIRouter], ...] = (
     options_router,
     png_info_router,
     progress_router,
-    tasks_router,
+    a1111_progress_router,
 )
 
 
 def add_routes(
-    app: FastAPI, engine: Engine, flags: Flags = _DEFAULTS, again: threading.Event | None = None
+    app: FastAPI,
+    engine: Engine,
+    flags: Flags = _DEFAULTS,
+    restart_requested: threading.Event | None = None,
 ) -> None:
     """Add the page's live routes and, unless refused, the HTTP API.
 
@@ -60,7 +62,7 @@ def add_routes(
         app: Gets the routes.
         engine: Does what is asked.
         flags: Say whether the API is there, and whether it may stop the server.
-        again: Set when the server is to be started once more.
+        restart_requested: Set when the server is to be started once more.
     """
     app.include_router(live_router(engine))
     app.include_router(queue_router(engine))
@@ -71,7 +73,7 @@ def add_routes(
         app.include_router(system_router(engine, flags))
         app.include_router(docs_router())
         if flags.api_server_stop:
-            app.include_router(server_router(again or threading.Event()))
+            app.include_router(server_router(restart_requested or threading.Event()))
     app.add_exception_handler(WebUIError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_malformed)
     app.add_exception_handler(Exception, _on_fault)

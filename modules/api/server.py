@@ -17,11 +17,11 @@ class NoLauncher(WebUIError):
     status_code = 501
 
 
-def server_router(again: threading.Event) -> APIRouter:
+def server_router(restart_requested: threading.Event) -> APIRouter:
     """Return the routes that stop the server as Ctrl-C does, once the answer is sent.
 
     Args:
-        again: Set when the server is to be started once more after it has stopped.
+        restart_requested: Set when the server is to be started once more after it has stopped.
     """
     router = APIRouter(prefix="/sdapi/v1")
 
@@ -35,7 +35,7 @@ def server_router(again: threading.Event) -> APIRouter:
     def restart(tasks: BackgroundTasks) -> str:
         if os.name == "nt":  # a program cannot take its own place there
             raise NoLauncher("The server cannot start itself again on Windows.", "Start it anew.")
-        again.set()
+        restart_requested.set()
         tasks.add_task(signal.raise_signal, signal.SIGINT)
         return "Restarting."
 

@@ -15,17 +15,16 @@ from PIL import Image
 
 from modules.core.errors import NotFound, WebUIError
 from modules.core.paths import Paths
-from modules.engine.batch import Batch
-from modules.engine.batches import Batches
-from modules.engine.checkpoints import Checkpoints
-from modules.engine.executors import DeviceFacts, Executor, LoadCheckpoint
-from modules.engine.job import Job, JobStatus
-from modules.engine.keeper import Keeper
-from modules.engine.queue import JobQueue
+from modules.engine.active_checkpoint import ActiveCheckpoint
+from modules.engine.device_status import DeviceStatus
+from modules.engine.executors import DeviceInfo, Executor, LoadCheckpoint
+from modules.engine.image_saver import ImageSaver
+from modules.engine.jobs.file_batch import FileBatch, FileBatches
+from modules.engine.jobs.job import Job, JobStatus
+from modules.engine.jobs.queue import JobQueue
+from modules.engine.jobs.store import JobStore
+from modules.engine.prompt_processing import apply_styles, reset_ineffective_options
 from modules.engine.settings_file import SettingsFile
-from modules.engine.state import EngineState
-from modules.engine.store import Store
-from modules.engine.words import prepared, settled
 from modules.models.convert import convert_to_safetensors
 from modules.models.manager import Checkpoint, ModelManager
 from modules.models.model_spec import ModelSpec, make_model_spec
@@ -55,7 +54,7 @@ class Engine:
         paths: Where things lie.
         executor: Carries out the work.
         tokenizer: Counts and splits prompts.
-        chosen: Options of the command line, which come before the remembered ones and are not remembered.
+        flag_settings: Options of the command line, which come before the remembered ones and are not remembered.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class Engine:
         paths: Paths,
         executor: Executor,
         tokenizer: ClipTokenizer,
-        chosen: Mapping[str, Any] = MappingProxyType({}),
+        flag_settings: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self.paths = paths
         self.executor = executor
@@ -75,34 +74,34 @@ class Engine:
             paths.vae_folders,
             paths.text_encoder_folders,
         )
-        self.checkpoints = Checkpoints(self.models, paths, lambda: self.settings)
+        self.active_checkpoint = ActiveCheckpoint(self.models, paths, lambda: self.settings)
         self.styles = Styles(paths.styles_file)
         self.samplers = SAMPLERS.copy()
         self.schedules = SCHEDULES.copy()
         self.upscalers = UPSCALERS.copy()
-        self.state = EngineState("starting", "Starting")
-        self.keeper = Keeper(self.models, paths.outputs, paths.unsaved_outputs)
+        self.device_status = DeviceStatus("starting", "Starting")
+        self.image_saver = ImageSaver(self.models, paths.outputs, paths.unsaved_outputs)
         self._settings_file = SettingsFile(paths.data / "config.json")
         self.settings = Settings()
-        self.chosen = chosen
-        self._wanted: ModelSpec | None = None  # what the device was last told to load
-        self._unloaded = False
-        self.queue = JobQueue(executor, Store(paths.queue), self)
-        self.batches = Batches(
+        self.flag_settings = flag_settings
+        self._requested_model: ModelSpec | None = None  # what the device was last told to load
+        self._is_unloaded = False
+        self.queue = JobQueue(executor, JobStore(paths.queue), self)
+        self.file_batches = FileBatches(
             lambda request, keep: self.queue.submit(request, self.settings, "page", keep),
-            self.keeper,
+            self.image_saver,
         )
 
     # Life
 
     def start(self) -> None:
         """Read the settings, list the checkpoints, open the device and load the chosen checkpoint."""
-        self.settings = self._settings_file.read().replace(**self.chosen)
+        self.settings = self._settings_file.read().replace(**self.flag_settings)
         self.models.refresh()
         self.models.start_hashing()
         self.queue.restore(self.settings.queue_after_restart == "resumed")
-        self.state = replace(self.state, text="Starting the device")
-        self.executor.start(self._on_device)
+        self.device_status = replace(self.device_status, text="Starting the device")
+        self.executor.start(self._on_device_ready)
 
     @property
     def settings_path(self) -> Path:
@@ -110,13 +109,13 @@ class Engine:
         return self._settings_file.path
 
     @property
-    def settings_remark(self) -> str:
+    def settings_warning(self) -> str:
         """What a user should know of that file; empty when all is well."""
-        return self._settings_file.remark
+        return self._settings_file.warning
 
     def stop(self) -> None:
         """Stop the running job at its next step, leave the waiting ones for the next start; wait a moment."""
-        self.batches.interrupt()
+        self.file_batches.interrupt_all()
         self.queue.stop()
         self.models.stop()
         if not self.executor.stop(_STOP_TIMEOUT_S):
@@ -126,14 +125,14 @@ class Engine:
     # Jobs
 
     def submit(
-        self, request: GenerationRequest, source: str = "api", recorded: bool = False
+        self, request: GenerationRequest, source: str = "api", with_recording: bool = False
     ) -> Job:
         """Put a request in the queue.
 
         Args:
             request: What to make.
             source: Who asks: sources take turns.
-            recorded: Whether the way to the first picture is written down, see `Job.take_recording`.
+            with_recording: Whether the way to the first picture is written down, see `Job.take_recording`.
 
         Raises:
             NotFound: a name in the request answers to nothing.
@@ -141,15 +140,15 @@ class Engine:
             UserError: the request cannot be carried out as it stands.
             Cancelled: the engine stops.
         """
-        return self.queue.submit(request, self.settings, source, recorded=recorded)
+        return self.queue.submit(request, self.settings, source, with_recording=with_recording)
 
-    def job(self, job_id: str) -> Job | Batch:
+    def job(self, job_id: str) -> Job | FileBatch:
         """Return a waiting, running or lately ended job, or a batch of them.
 
         Raises:
             NotFound: it never was, or is long past.
         """
-        return self.batches.find(job_id) or self.queue.job(job_id)
+        return self.file_batches.find(job_id) or self.queue.job(job_id)
 
     def status(self, job_id: str, watched: bool = False) -> JobStatus:
         """Return what is known of a job or a batch, however long past.
@@ -189,9 +188,9 @@ class Engine:
         Raises:
             UserError: the checkpoint has no estimator.
         """
-        return self._ask(EstimateDepth(self._model(), image, size))
+        return self._run_work(EstimateDepth(self._model_spec(), image, size))
 
-    def show_forward(
+    def show_forward_process(
         self, image: ImageField, size: tuple[int, int], count: int, seed: int, in_pixels: bool
     ) -> ForwardRecording:
         """Return how a picture becomes noise under the chosen checkpoint's noise levels; waits for it.
@@ -199,53 +198,61 @@ class Engine:
         Raises:
             UserError: so many moments cannot be shown.
         """
-        return self._ask(RecordForward(self._model(), image, size, count, seed, in_pixels))
+        return self._run_work(
+            RecordForward(self._model_spec(), image, size, count, seed, in_pixels)
+        )
 
-    def _model(self) -> ModelSpec:
-        return make_model_spec(self.models, self.checkpoint(), self.settings)
+    def _model_spec(self) -> ModelSpec:
+        return make_model_spec(self.models, self.find_checkpoint(), self.settings)
 
-    def _ask(self, question: Work) -> Any:  # what the kind of question says
-        self.queue.refuse_if_stopping()
-        return self.executor.ask(question).result()
+    def _run_work(self, work: Work) -> Any:  # what the kind of question says
+        self.queue.raise_if_stopping()
+        return self.executor.submit_work(work).result()
 
     # What the queue needs, see engine/queue.Owner
 
     def plan(self, request: GenerationRequest, settings: Settings) -> Plan:
         """Return the plan of a request under these options."""
-        checkpoint = self.checkpoint(request.sd_model_checkpoint)
-        request = prepared(request, [self.styles.get(name) for name in request.styles], settings)
+        checkpoint = self.find_checkpoint(request.sd_model_checkpoint)
+        request = apply_styles(
+            request, [self.styles.get(name) for name in request.styles], settings
+        )
         tables = self.samplers, self.schedules, settings, self.upscalers
-        return settled(make_plan(request, self.models, checkpoint, *tables), self.tokenizer)
+        return reset_ineffective_options(
+            make_plan(request, self.models, checkpoint, *tables), self.tokenizer
+        )
 
-    def keep(self, plan: Plan, index: int, image: Image.Image) -> GeneratedImage:
+    def save_image(self, plan: Plan, index: int, image: Image.Image) -> GeneratedImage:
         """Save one picture."""
-        return self.keeper.keep(plan, index, image)
+        return self.image_saver.save(plan, index, image)
 
-    def on_made(self, job: Job) -> None:
+    def on_images_complete(self, job: Job) -> None:
         """Put the pictures of a job into a grid, before it ends."""
-        job.grid = self.keeper.keep_grid(job.plan, job.status().images, job.on_note)
+        job.grid_path = self.image_saver.save_grid(job.plan, job.status().images, job.on_note)
 
-    def on_done(self, job: Job) -> None:
+    def on_success(self, job: Job) -> None:
         """Note that the job's checkpoint works, whatever failed before."""
-        if self.state.phase != "loading":
+        if self.device_status.phase != "loading":
             name = job.plan.checkpoint.name
-            self.state = replace(self.state, phase="ready", text="Ready", checkpoint=name)
+            self.device_status = replace(
+                self.device_status, phase="ready", text="Ready", checkpoint=name
+            )
 
     # Checkpoints
 
-    def checkpoint(self, name: str = "") -> Checkpoint:
+    def find_checkpoint(self, name: str = "") -> Checkpoint:
         """Return the named checkpoint, or the chosen one.
 
         Raises:
             NotFound: there is no such file, or none at all.
             BadFile: the file cannot be used.
         """
-        return self.checkpoints.find(name)
+        return self.active_checkpoint.find(name)
 
     def select_checkpoint(self, name: str) -> Checkpoint:
         """Make a checkpoint the one for new jobs, remember it, and begin to load it."""
         self.change_settings({"sd_model_checkpoint": name})
-        return self.checkpoint()
+        return self.find_checkpoint()
 
     def change_settings(self, changes: Mapping[str, Any]) -> None:
         """Change options, remember them, and load the chosen checkpoint as they say; all or nothing.
@@ -259,23 +266,27 @@ class Engine:
         declared = params_of(Settings)
         if all(declared[name].section != "model" for name in changes):
             self.settings = settings
-            self._settings_file.change(changes)
+            self._settings_file.update(changes)
             return
         if "sd_model_checkpoint" in changes:
             found = self.models.find(settings.sd_model_checkpoint)
             changes = {**changes, "sd_model_checkpoint": found.name}
             settings = settings.replace(sd_model_checkpoint=found.name)
         else:
-            found = self.checkpoint()
+            found = self.find_checkpoint()
         plan = make_model_spec(self.models, found, settings)
         self.settings = settings
-        self._settings_file.change(changes)
-        if "sd_model_checkpoint" in changes or plan != self._wanted or self.state.phase == "failed":
+        self._settings_file.update(changes)
+        if (
+            "sd_model_checkpoint" in changes
+            or plan != self._requested_model
+            or self.device_status.phase == "failed"
+        ):
             self._load(plan)
 
     def unload(self) -> Future[None]:
         """Let go of the loaded checkpoint once the jobs before it are done; the next job loads it again."""
-        self._unloaded = True
+        self._is_unloaded = True
         future = self.executor.unload()
         future.add_done_callback(lambda _: self._on_unloaded())
         return future
@@ -287,17 +298,17 @@ class Engine:
             NotFound: there is no checkpoint.
             BadFile: the checkpoint cannot be used.
         """
-        plan = self._model()
-        if self._unloaded or plan != self._wanted:
+        plan = self._model_spec()
+        if self._is_unloaded or plan != self._requested_model:
             self._load(plan)
 
-    def choose_prediction(self, prediction: str) -> None:
+    def set_prediction_type(self, prediction: str) -> None:
         """Say what the chosen checkpoint's network predicts; "" leaves it to the .yaml and the network.
 
         Raises:
             UserError: there is no such prediction.
         """
-        name = self.checkpoint().name
+        name = self.find_checkpoint().name
         others = {k: v for k, v in self.settings.sd_predictions.items() if k != name}
         self.change_settings(
             {"sd_predictions": {**others, name: prediction} if prediction else others}
@@ -311,7 +322,7 @@ class Engine:
             BadFile: the .ckpt cannot be read.
             StorageError: the new file cannot be written.
         """
-        old = self.checkpoint()
+        old = self.find_checkpoint()
         written = convert_to_safetensors(old.path)
         self.models.refresh()
         return self.select_checkpoint(str(PurePosixPath(old.name).with_suffix(written.suffix)))
@@ -330,41 +341,45 @@ class Engine:
 
     # What the executor reports
 
-    def _on_device(self, facts: DeviceFacts | None, failure: str) -> None:
-        if facts is None:
-            self.state = EngineState("failed", failure)
+    def _on_device_ready(self, info: DeviceInfo | None, failure: str) -> None:
+        if info is None:
+            self.device_status = DeviceStatus("failed", failure)
             self.queue.open(has_device=False)
             return
-        logger.info("Device: %s.", facts.label)
-        warning = " ".join(filter(None, (facts.warning, self._settings_file.remark)))
-        self.state = EngineState("ready", "Ready", device=facts.label, warning=warning)
+        logger.info("Device: %s.", info.label)
+        warning = " ".join(filter(None, (info.warning, self._settings_file.warning)))
+        self.device_status = DeviceStatus("ready", "Ready", device=info.label, warning=warning)
         try:
-            found = self.checkpoint()
+            found = self.find_checkpoint()
             # For this run only: a file that comes later does not take the place of the one in use.
             self.settings = self.settings.replace(sd_model_checkpoint=found.name)
             self._load(make_model_spec(self.models, found, self.settings))
         except WebUIError as error:
             logger.warning("%s", error)
-            self.state = replace(self.state, phase="failed", text=str(error))
+            self.device_status = replace(self.device_status, phase="failed", text=str(error))
         self.queue.open(has_device=True)
 
     def _load(self, plan: ModelSpec) -> None:
-        self._wanted, self._unloaded = plan, False
+        self._requested_model, self._is_unloaded = plan, False
         checkpoint = plan.checkpoint
-        self.state = replace(self.state, phase="loading", text=f"Loading {checkpoint.name}")
-        self.queue.load(LoadCheckpoint(plan), partial(self._on_loaded, checkpoint))
+        self.device_status = replace(
+            self.device_status, phase="loading", text=f"Loading {checkpoint.name}"
+        )
+        self.queue.load_when_idle(LoadCheckpoint(plan), partial(self._on_loaded, checkpoint))
 
     def _on_unloaded(self) -> None:
-        self.state = replace(self.state, phase="ready", text="Ready", checkpoint="")
+        self.device_status = replace(self.device_status, phase="ready", text="Ready", checkpoint="")
 
     def _on_loaded(self, checkpoint: Checkpoint, future: Future[None]) -> None:
         if future.cancelled():
             return
         error = future.exception()
         if error is None:
-            self.state = replace(
-                self.state, phase="ready", text="Ready", checkpoint=checkpoint.name
+            self.device_status = replace(
+                self.device_status, phase="ready", text="Ready", checkpoint=checkpoint.name
             )
         else:
             logger.warning("%s", error)
-            self.state = replace(self.state, phase="failed", text=str(error), checkpoint="")
+            self.device_status = replace(
+                self.device_status, phase="failed", text=str(error), checkpoint=""
+            )

@@ -14,7 +14,7 @@ from modules.params.requests.extras import ExtrasRequest
 _NONE = "None"
 
 
-def enlarge(
+def upscale(
     image: Image.Image, request: ExtrasRequest, upscalers: Registry[Upscaler]
 ) -> tuple[Image.Image, str]:
     """Return the picture as it was asked to become, and A1111's words on what was done.

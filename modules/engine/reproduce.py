@@ -8,6 +8,9 @@ from PIL import Image
 
 from modules.core.errors import UserError
 from modules.core.version import VERSION
+from modules.engine.jobs.job import Job
+from modules.engine.jobs.queue import JobQueue
+from modules.engine.jobs.stored_request import deserialize
 from modules.images.compare import Comparison, compare
 from modules.images.metadata import Metadata
 from modules.infotext import (
@@ -29,21 +32,21 @@ _ROUNDING, _LOOK = 2, 4.0
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ReproductionResult:
     """How alike a picture and its reproduction are.
 
     Args:
         sentence: The verdict.
-        unmatched: What could not be done as it was done then, as sentences.
+        caveats: What could not be done as it was done then, as sentences.
         comparison: The pictures pixel by pixel; None when they differ in size.
     """
 
     sentence: str
-    unmatched: tuple[str, ...]
+    caveats: tuple[str, ...]
     comparison: Comparison | None
 
 
-def reading_to_reproduce(metadata: Metadata, known: InfotextContext) -> InfotextResult:
+def parse_for_reproduction(metadata: Metadata, context: InfotextContext) -> InfotextResult:
     """Return what a picture's metadata ask for, if it is enough to make it again.
 
     Raises:
@@ -55,7 +58,7 @@ def reading_to_reproduce(metadata: Metadata, known: InfotextContext) -> Infotext
             "The picture's file does not tell how it was made.",
             "Many websites take that out; use the file as it was saved.",
         )
-    reading = interpret_infotext(words, known, Txt2ImgRequest)
+    reading = interpret_infotext(words, context, Txt2ImgRequest)
     if reading.needs_init_image:
         raise UserError(
             "The picture was made from another picture, which is not in its file.",
@@ -72,39 +75,39 @@ def reading_to_reproduce(metadata: Metadata, known: InfotextContext) -> Infotext
     return reading
 
 
-def judge(
+def compare_reproduction(
     original: Image.Image,
     metadata: Metadata,
-    reading: InfotextResult,
-    again: Image.Image,
+    parsed: InfotextResult,
+    reproduction: Image.Image,
     text: str,
-) -> Verdict:
+) -> ReproductionResult:
     """Return how alike a picture and its reproduction are.
 
     Args:
         original: The picture, in RGB.
         metadata: Of its file.
-        reading: What was read of it.
-        again: The reproduction.
+        parsed: What was read of it.
+        reproduction: The reproduction.
         text: The infotext of the reproduction.
     """
-    unmatched = [*reading.report.messages(), *_other_files(reading.infotext, parse_infotext(text))]
-    version = metadata_version(reading)
+    unmatched = [*parsed.report.messages(), *_other_files(parsed.infotext, parse_infotext(text))]
+    version = writer_version(parsed)
     if version not in ("", VERSION):
         unmatched.append(f"It was made with version {version}; this is {VERSION}.")
-    if original.size != again.size:
-        sizes = [f"{picture.width}x{picture.height}" for picture in (original, again)]
+    if original.size != reproduction.size:
+        sizes = [f"{picture.width}x{picture.height}" for picture in (original, reproduction)]
         said = f"Not the same: the picture has {sizes[0]} pixels and the new one {sizes[1]}; it was resized after it was made."
-        return Verdict(said, tuple(unmatched), None)
-    found = compare(original, again)
-    if not found.is_identical and reading.infotext.pairs.get("RNG", "GPU") == "GPU":
+        return ReproductionResult(said, tuple(unmatched), None)
+    found = compare(original, reproduction)
+    if not found.is_identical and parsed.infotext.pairs.get("RNG", "GPU") == "GPU":
         unmatched.append("The noise was drawn on a graphics card; an NVIDIA card's is assumed.")
-    return Verdict(_sentence(found, metadata.format), tuple(unmatched), found)
+    return ReproductionResult(_sentence(found, metadata.format), tuple(unmatched), found)
 
 
-def metadata_version(reading: InfotextResult) -> str:
+def writer_version(parsed: InfotextResult) -> str:
     """Return the version of this program that wrote an infotext; "" when it was another program."""
-    origin, _, version = reading.report.origin.rpartition(" ")
+    origin, _, version = parsed.report.origin.rpartition(" ")
     return version if origin == "this WebUI" else ""
 
 
@@ -131,3 +134,22 @@ def _sentence(found: Comparison, format: str) -> str:
     if found.mean_difference < _LOOK:
         return f"Nearly the same: {numbers}."
     return f"Not the same: {numbers}."
+
+
+def rerun_image(queue: JobQueue, job_id: str, index: int) -> Job:
+    """Return a new, recorded job for one picture of a job that may be long past.
+
+    Args:
+        queue: Knows the job and takes the new one.
+        job_id: The job's name.
+        index: The picture's place among the job's, from 0.
+
+    Raises:
+        NotFound: the job is not known, or a picture that it repainted is no longer kept.
+    """
+    row = queue.store.record(job_id)
+    request, settings = deserialize(row.stored_request, queue.store.input_image)
+    step = 0 if request.subseed_strength else 1
+    seeds = {"seed": request.seed + step * index, "subseed": request.subseed + index}
+    alone = request.replace(n_iter=1, batch_size=1, **seeds)
+    return queue.submit(alone, settings, row.queue_position.source, with_recording=True)

@@ -28,13 +28,13 @@ class SettingsFile:
         path: The file.
 
     Attributes:
-        remark: What a user should know of the last reading; empty when all was well.
+        warning: What a user should know of the last reading; empty when all was well.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self.remark = ""
+        self.warning = ""
 
     def read(self) -> Settings:
         """Return the stored settings.
@@ -42,7 +42,7 @@ class SettingsFile:
         An unreadable file is put aside and the defaults are taken; so is the default of a single option whose value
         is not valid here. `remark` then says so.
         """
-        self.remark = ""
+        self.warning = ""
         try:
             stored: Any = json.loads(self.path.read_text(encoding="utf-8"))
             if not isinstance(stored, dict):
@@ -50,7 +50,7 @@ class SettingsFile:
         except FileNotFoundError:
             return Settings()
         except (OSError, ValueError, RecursionError) as error:
-            self._put_aside(error)
+            self._move_aside(error)
             return Settings()
         values = cast("dict[str, Any]", stored)
         known = {  # A1111 writes null for what was never chosen
@@ -62,28 +62,28 @@ class SettingsFile:
             return Settings.model_validate(known)
         except ValidationError as error:
             wrong = {str(found["loc"][0]) for found in error.errors()}
-            self._say(
+            self._warn(
                 f"{self.path.name} holds values that are not valid here; these options stand at their defaults: "
                 f"{', '.join(sorted(wrong))}."
             )
             return Settings.model_validate({k: v for k, v in known.items() if k not in wrong})
 
-    def _put_aside(self, error: Exception) -> None:
+    def _move_aside(self, error: Exception) -> None:
         aside = self.path.with_suffix(".json.unreadable")
         kept = f"it is kept as {aside.name}"
         try:
             self.path.replace(aside)
         except OSError:
             kept = "it could not be renamed"
-        self._say(
+        self._warn(
             f"{self.path.name} could not be read ({error}); {kept}, and all options stand at their defaults."
         )
 
-    def _say(self, remark: str) -> None:
-        self.remark = remark
+    def _warn(self, remark: str) -> None:
+        self.warning = remark
         logger.warning("%s", remark)
 
-    def change(self, changes: Mapping[str, Any]) -> None:
+    def update(self, changes: Mapping[str, Any]) -> None:
         """Store changed options beside the remembered ones: what holds for this run alone is not stored."""
         with self._lock:
             self.write(self.read().replace(**changes))
@@ -91,14 +91,14 @@ class SettingsFile:
     def write(self, settings: Settings) -> None:
         """Store what differs from the defaults; other programs' keys in the file are kept."""
         changed = settings.model_dump(exclude_defaults=True)
-        values = {**self._foreign(), _VERSION_KEY: SCHEMA_VERSION, **changed}
+        values = {**self._foreign_keys(), _VERSION_KEY: SCHEMA_VERSION, **changed}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_text(self.path, json.dumps(values, indent=4, ensure_ascii=False))
         except OSError as error:
             logger.warning("The settings could not be stored in %s: %s.", self.path, error)
 
-    def _foreign(self) -> dict[str, Any]:
+    def _foreign_keys(self) -> dict[str, Any]:
         """Return what an A1111 config.json holds beside our settings, so that nothing of it is lost."""
         try:
             stored: Any = json.loads(self.path.read_text(encoding="utf-8"))

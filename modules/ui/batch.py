@@ -11,8 +11,8 @@ import gradio as gr
 from gradio.components import Component
 
 from modules.core.errors import UserError, WebUIError
-from modules.engine.batch_files import files_of_folder, output_folder
 from modules.engine.engine import Engine
+from modules.engine.jobs.batch_folders import list_input_images, validate_output_folder
 from modules.params.image import ImageField
 from modules.params.param import params_of, validate
 from modules.params.requests.base import GenerationRequest
@@ -84,7 +84,7 @@ def _begin(engine: Engine, form: Form, raw: dict[str, Any]) -> str:
     files = [Path(file["path"]) for file in raw[_FILES] or []]
     folder = str(raw[_FOLDER] or "")
     if folder.strip() and not files:
-        files = files_of_folder(folder, engine.paths)
+        files = list_input_images(folder, engine.paths)
     if not files:
         raise UserError("There are no pictures for a batch.", "Put some in, or name a folder.")
     side = params_of(form.model)["width"]
@@ -96,7 +96,9 @@ def _begin(engine: Engine, form: Form, raw: dict[str, Any]) -> str:
             values["width"], values["height"] = scaled(size, float(raw[FACTOR]), side)
         return validate(form.model, stated(form.model, form.finished(values)))
 
-    return engine.batches.run(files, request_for, output_folder(str(raw[_OUTPUT] or ""))).id
+    return engine.file_batches.start(
+        files, request_for, validate_output_folder(str(raw[_OUTPUT] or ""))
+    ).id
 
 
 def _content(file: Path) -> bytes:

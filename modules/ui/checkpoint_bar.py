@@ -67,7 +67,7 @@ def build_checkpoint_bar(engine: Engine, page: gr.Blocks) -> list[Dependency]:
             gr.Dropdown(choices=engine.choices("vaes"), value=engine.settings.sd_vae),
             clip_skip_now(engine),
             _prediction(engine),
-            gr.Button(visible=engine.checkpoints.can_convert()),
+            gr.Button(visible=engine.active_checkpoint.can_convert()),
         )
 
     def tried(work: Callable[..., str]) -> Callable[..., tuple[Any, ...]]:
@@ -91,7 +91,7 @@ def build_checkpoint_bar(engine: Engine, page: gr.Blocks) -> list[Dependency]:
         return ""
 
     def select_prediction(value: str) -> str:
-        engine.choose_prediction(value)
+        engine.set_prediction_type(value)
         return ""
 
     def rescan() -> str:
@@ -120,7 +120,9 @@ def _prediction(engine: Engine) -> gr.Dropdown:
     """Return the list with the choice for the chosen checkpoint; hidden where there is nothing to choose."""
     name = _current(engine) or ""
     value = engine.settings.sd_predictions.get(name, "")
-    return gr.Dropdown(value=value, visible=bool(value) or engine.checkpoints.predicts_either())
+    return gr.Dropdown(
+        value=value, visible=bool(value) or engine.active_checkpoint.is_prediction_unknown()
+    )
 
 
 def _checkpoints(engine: Engine) -> list[tuple[str, str]]:
@@ -133,6 +135,6 @@ def _checkpoints(engine: Engine) -> list[tuple[str, str]]:
 
 def _current(engine: Engine) -> str | None:
     try:
-        return engine.checkpoint().name
+        return engine.find_checkpoint().name
     except WebUIError:
         return None

@@ -70,6 +70,6 @@ def read_chips(chips: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _checkpoint(engine: Engine) -> str:
     try:
-        return engine.checkpoint().name
+        return engine.find_checkpoint().name
     except WebUIError:
         return ""

@@ -54,7 +54,7 @@ def connect_clip_skip(engine: Engine, slider: gr.Slider, message: gr.HTML) -> No
 def clip_skip_now(engine: Engine) -> gr.Slider:
     """Return the slider as the engine has it; hidden where it has no effect on the chosen checkpoint."""
     try:
-        has_effect = clip_skip_has_effect(engine.checkpoint())
+        has_effect = clip_skip_has_effect(engine.find_checkpoint())
     except WebUIError:
         has_effect = False
     return gr.Slider(value=engine.settings.CLIP_stop_at_last_layers, visible=has_effect)

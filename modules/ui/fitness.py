@@ -29,7 +29,7 @@ def follow_fitness(engine: Engine, form: Form, line: gr.HTML, events: Iterable[D
     """
 
     def said() -> str:
-        fault = engine.checkpoints.misfit(form.task)
+        fault = engine.active_checkpoint.incompatibility(form.task)
         return notice("note", fault) if fault else ""
 
     for event in events:

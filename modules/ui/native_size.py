@@ -39,16 +39,16 @@ def follow_native_size(
     hint = gr.HTML("", elem_id=f"{form.prefix}_size_message", padding=False)
 
     def fit(native: int, wide: int, high: int) -> tuple[Any, Any, Any, str]:
-        size = engine.checkpoints.native_size() or USUAL_SIZE
+        size = engine.active_checkpoint.native_size() or USUAL_SIZE
         if wide == high == native != size:
             return size, size, size, ""
         return size, gr.skip(), gr.skip(), said(wide, high)
 
     def said(wide: int, high: int) -> str:
-        size = engine.checkpoints.native_size()
+        size = engine.active_checkpoint.native_size()
         if min(wide, high) >= size:
             return ""
-        return notice("note", below_native_size_note(engine.checkpoint().name, size))
+        return notice("note", below_native_size_note(engine.find_checkpoint().name, size))
 
     sizes = [last, width, height]
     # One event for all: a second one on the same slider makes Gradio call both again and again.

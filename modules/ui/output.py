@@ -165,7 +165,7 @@ def _collector(engine: Engine) -> Callable[[str], tuple[Any, ...]]:
 def _grid_of(engine: Engine, job_id: str) -> list[tuple[str, str]]:
     """Return all pictures of a job of this run in one, shown behind them."""
     try:
-        grid = engine.queue.job(job_id).grid
+        grid = engine.queue.job(job_id).grid_path
     except WebUIError:
         return []
     shown = grid is not None and engine.settings.return_grid and grid.is_file()

@@ -59,7 +59,7 @@ TABS: tuple[Tab, ...] = (
 
 def build_page(engine: Engine) -> gr.Blocks:
     """Return the page; nothing is served yet."""
-    gr.set_static_paths(list(engine.keeper.folders))  # shown by path, not by copy
+    gr.set_static_paths(list(engine.image_saver.image_dirs))  # shown by path, not by copy
     with gr.Blocks(
         title="Stable Diffusion WebUI", analytics_enabled=False, fill_width=True
     ) as page:

@@ -9,7 +9,7 @@ import gradio as gr
 from gradio.components import Component
 
 from modules.engine.engine import Engine
-from modules.engine.reading import read_infotext
+from modules.engine.infotext_context import read_infotext
 from modules.infotext import InfotextResult
 from modules.ui.chips import CHIPS, chips_of
 from modules.ui.events import QUIET

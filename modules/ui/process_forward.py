@@ -98,7 +98,7 @@ def _shower(engine: Engine) -> Callable[..., tuple[Any, ...]]:
                 raise UserError("There is no picture.", "Put one in.")
             image = ImageField.from_bytes(upload_bytes(file))
             size = shown_size(*image.size)
-            shown = engine.show_forward(
+            shown = engine.show_forward_process(
                 image, size, _whole(count, "Timesteps shown"), _whole(seed, "Seed"), space == PIXELS
             )
         except WebUIError as error:  # what is drawn already stays

@@ -10,9 +10,9 @@ import gradio as gr
 from gradio.components import Component
 
 from modules.core.errors import WebUIError
-from modules.engine.again import make_again
 from modules.engine.engine import Engine
-from modules.engine.job import Job
+from modules.engine.jobs.job import Job
+from modules.engine.reproduce import rerun_image
 from modules.images.animation import available_formats
 from modules.params.param import validate
 from modules.params.requests.txt2img import Txt2ImgRequest
@@ -126,7 +126,7 @@ def connect_how(engine: Engine, panel: OutputPanel, reverse: Reverse, picture: g
 
     def show(job_id: str, selected: int, shown: process_frames.Frames | None) -> Iterator[Any]:
         try:
-            job = make_again(engine.queue, job_id, selected)
+            job = rerun_image(engine.queue, job_id, selected)
         except WebUIError as error:
             yield _said("error", str(error))
             return
@@ -269,12 +269,12 @@ def submit(engine: Engine, request: Txt2ImgRequest, other: str = "") -> dict[str
         WebUIError: one of them is refused.
     """
     alone = request.replace(n_iter=1, batch_size=1)
-    first = engine.submit(alone, "page", recorded=True)
+    first = engine.submit(alone, "page", with_recording=True)
     jobs = {first.plan.sampler.name: first}
     if other and other not in jobs:
         seeds = {"seed": first.plan.request.seed, "subseed": first.plan.request.subseed}
         jobs[other] = engine.submit(
-            alone.replace(sampler_name=other, **seeds), "page", recorded=True
+            alone.replace(sampler_name=other, **seeds), "page", with_recording=True
         )
     return jobs
 

@@ -6,7 +6,7 @@ import gradio as gr
 
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
-from modules.engine.words import prepared
+from modules.engine.prompt_processing import apply_styles
 from modules.params.param import validate
 from modules.params.requests.base import GenerationRequest
 from modules.prompt.chunks import Chunker
@@ -61,7 +61,7 @@ def count(engine: Engine, name: str, text: str, styles: list[str], steps: float)
     try:
         named = [engine.styles.get(style) for style in styles or ()]
         request = validate(GenerationRequest, {name: text or "", "steps": int(steps or 1)})
-        request = prepared(request, named, engine.settings)
+        request = apply_styles(request, named, engine.settings)
     except WebUIError:
         return '<span class="counter">?</span>'  # Generate says what is wrong
     timeline = StepTimeline(request.steps)

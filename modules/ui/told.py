@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 
-from modules.engine.reproduce import Verdict
+from modules.engine.reproduce import ReproductionResult
 from modules.infotext import Infotext, InfotextResult, format_infotext
 from modules.ui.words import notice
 
@@ -38,14 +38,14 @@ def report_of(reading: InfotextResult) -> str:
     return "".join([*sentences, *(notice("note", text) for text in report.differences)])
 
 
-def verdict_of(verdict: Verdict) -> str:
+def verdict_of(verdict: ReproductionResult) -> str:
     """Return the verdict, and the list of what could not be matched."""
     said = f'<p class="verdict">{html.escape(verdict.sentence)}</p>'
     found = verdict.comparison
     if found is not None and not found.is_identical:
         brightened = f", brightened {found.gain} times" if found.gain > 1 else ""
         said += f"<p>The third picture shows where they differ{brightened}.</p>"
-    return said + _listed("What could not be matched:", verdict.unmatched)
+    return said + _listed("What could not be matched:", verdict.caveats)
 
 
 def _all_of(words: Infotext) -> Iterable[tuple[str, str]]:

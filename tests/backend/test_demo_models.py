@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from modules.engine.reading import known
-from modules.engine.reproduce import reading_to_reproduce
+from modules.engine.infotext_context import make_infotext_context
+from modules.engine.reproduce import parse_for_reproduction
 from modules.images.metadata import read_metadata
 from modules.models.ldm.yaml import read_yaml
 from modules.params.image import ImageField
@@ -164,7 +164,7 @@ def test_a_picture_is_made_again_byte_for_byte_from_its_own_metadata(engine, fie
     assert made.wait(120)
     first = made.status().images[-1].path.read_bytes()
     engine.settings = engine.settings.replace(CLIP_stop_at_last_layers=3, randn_source="NV")
-    reading = reading_to_reproduce(read_metadata(first), known(engine))
+    reading = parse_for_reproduction(read_metadata(first), make_infotext_context(engine))
     again = engine.submit(reading.to_request())
     assert again.wait(120)
     engine.settings = engine.settings.replace(CLIP_stop_at_last_layers=1, randn_source="GPU")

@@ -28,8 +28,12 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int
     thread.start()
     engine.start()
     deadline = time.monotonic() + PATIENCE_S
-    while not (server.started and engine.state.phase == "ready" and engine.state.checkpoint):
-        assert time.monotonic() < deadline and engine.state.phase != "failed", engine.state
+    while not (
+        server.started and engine.device_status.phase == "ready" and engine.device_status.checkpoint
+    ):
+        assert time.monotonic() < deadline and engine.device_status.phase != "failed", (
+            engine.device_status
+        )
         time.sleep(0.05)
     yield server.servers[0].sockets[0].getsockname()[:2]
     server.should_exit = True

@@ -11,13 +11,13 @@ from typing import Any
 from PIL import Image
 
 from modules.core.errors import Cancelled
-from modules.engine.executors import DeviceFacts, LoadCheckpoint
+from modules.engine.executors import DeviceInfo, LoadCheckpoint
 from modules.params.events import Listener, Progress
 from modules.plan.plan import ImagePlan, Plan
 from modules.plan.work import Work
 
 PATIENCE_S = 30
-READY = DeviceFacts("Test device", "")
+READY = DeviceInfo("Test device", "")
 
 
 class FakeExecutor:
@@ -27,7 +27,7 @@ class FakeExecutor:
         facts: What `on_ready` is told; None for a device that cannot be opened.
     """
 
-    def __init__(self, facts: DeviceFacts | None = READY) -> None:
+    def __init__(self, facts: DeviceInfo | None = READY) -> None:
         self.loaded: list[str] = []
         self.seen: list[str] = []
         self.answers: dict[type, Any] = {}  # by the kind of question
@@ -44,7 +44,7 @@ class FakeExecutor:
 
     # Executor
 
-    def start(self, on_ready: Callable[[DeviceFacts | None, str], None]) -> None:
+    def start(self, on_ready: Callable[[DeviceInfo | None, str], None]) -> None:
         self._items.put(lambda: on_ready(self._facts, "" if self._facts else "No device here."))
         self._thread.start()
 
@@ -54,8 +54,8 @@ class FakeExecutor:
     def load(self, work: LoadCheckpoint) -> Future[None]:
         return self._put(lambda: self._load(work))
 
-    def ask(self, question: Work) -> Future[Any]:
-        return self._put(lambda: self.answers[type(question)])
+    def submit_work(self, work: Work) -> Future[Any]:
+        return self._put(lambda: self.answers[type(work)])
 
     def unload(self) -> Future[None]:
         return self._put(self.loaded.clear)

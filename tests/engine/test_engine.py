@@ -10,7 +10,7 @@ from modules.core.errors import BadFile, NotFound, OutOfMemory, UserError, WebUI
 from modules.core.paths import Paths
 from modules.core.version import NAME, VERSION
 from modules.engine.engine import Engine
-from modules.engine.job import Job
+from modules.engine.jobs.job import Job
 from modules.images.save import read_infotext
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
@@ -183,7 +183,7 @@ def test_a_picture_that_cannot_be_saved_is_kept_elsewhere(engine: Engine):
     status = finish(engine.submit(SMALL)).status()
     assert status.state == "done"
     image = status.images[0]
-    assert image.path.is_relative_to(engine.keeper.spare_outputs)
+    assert image.path.is_relative_to(engine.image_saver.fallback_dir)
     assert read_infotext(image.path) == image.infotext
     assert image.warning in status.notes
     assert "could not be saved" in image.warning
@@ -192,7 +192,7 @@ def test_a_picture_that_cannot_be_saved_is_kept_elsewhere(engine: Engine):
 
 def test_a_picture_that_can_be_kept_nowhere_fails_the_job_alone(engine: Engine):
     engine.paths.outputs.write_text("a file")
-    engine.keeper.spare_outputs.write_text("a file")
+    engine.image_saver.fallback_dir.write_text("a file")
     assert finish(engine.submit(SMALL)).status().state == "failed"
     engine.paths.outputs.unlink()
     assert finish(engine.submit(SMALL)).status().state == "done"
@@ -219,16 +219,16 @@ def test_a_checkpoint_deleted_during_its_job_loses_no_picture(
 
 def test_the_chosen_checkpoint_is_loaded_at_start(engine: Engine, executor: FakeExecutor):
     assert executor.loaded == ["first.safetensors"]
-    assert engine.state.phase == "ready"
-    assert engine.state.checkpoint == "first.safetensors"
-    assert engine.state.device == "Test device"
+    assert engine.device_status.phase == "ready"
+    assert engine.device_status.checkpoint == "first.safetensors"
+    assert engine.device_status.device == "Test device"
 
 
 def test_selecting_a_checkpoint_loads_and_remembers_it(engine: Engine, executor: FakeExecutor):
     engine.select_checkpoint("sub/second.safetensors")
     executor.wait_until_idle()
     assert executor.loaded[-1] == "sub/second.safetensors"
-    assert engine.state.checkpoint == "sub/second.safetensors"
+    assert engine.device_status.checkpoint == "sub/second.safetensors"
     stored = json.loads((engine.paths.data / "config.json").read_text(encoding="utf-8"))
     assert stored["sd_model_checkpoint"] == "sub/second.safetensors"
 
@@ -311,8 +311,8 @@ def test_a_remembered_checkpoint_that_is_gone_is_shown_as_the_state(
     engine.start()
     executor.wait_until_idle()
     engine.stop()
-    assert engine.state.phase == "failed"
-    assert "There is no checkpoint named 'gone'" in engine.state.text
+    assert engine.device_status.phase == "failed"
+    assert "There is no checkpoint named 'gone'" in engine.device_status.text
     assert executor.loaded == []
 
 
@@ -331,11 +331,14 @@ def test_a_checkpoint_that_does_not_load_is_shown_as_the_state(
     executor.load_failures = [BadFile("'second.safetensors' lacks weights.")]
     engine.select_checkpoint("second")
     executor.wait_until_idle()
-    assert (engine.state.phase, engine.state.checkpoint) == ("failed", "")
-    assert engine.state.text == "'second.safetensors' lacks weights."
+    assert (engine.device_status.phase, engine.device_status.checkpoint) == ("failed", "")
+    assert engine.device_status.text == "'second.safetensors' lacks weights."
     engine.select_checkpoint("first")
     executor.wait_until_idle()
-    assert (engine.state.phase, engine.state.checkpoint) == ("ready", "first.safetensors")
+    assert (engine.device_status.phase, engine.device_status.checkpoint) == (
+        "ready",
+        "first.safetensors",
+    )
 
 
 def test_without_any_checkpoint_the_folder_is_named(
@@ -349,7 +352,7 @@ def test_without_any_checkpoint_the_folder_is_named(
         engine.submit(SMALL)
     engine.stop()
     assert str(tmp_path / "models" / "Stable-diffusion") in caught.value.hint
-    assert engine.state.phase == "failed"
+    assert engine.device_status.phase == "failed"
 
 
 def test_choices_are_the_tables_and_the_titles(engine: Engine):
@@ -379,7 +382,7 @@ def test_a_device_that_cannot_be_opened_is_shown_as_the_state(
     engine.start()
     executor.wait_until_idle()
     engine.stop()
-    assert (engine.state.phase, engine.state.text) == ("failed", "No device here.")
+    assert (engine.device_status.phase, engine.device_status.text) == ("failed", "No device here.")
 
 
 def test_stop_ends_running_and_waiting_jobs_and_keeps_pictures(

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from modules.core.errors import NotFound, Unsupported, UserError
-from modules.engine.extras import enlarge
+from modules.engine.extras import upscale
 from modules.models.upscalers import UPSCALERS
 from modules.params.requests.extras import ExtrasRequest
 
@@ -49,7 +49,7 @@ RED = Image.new("RGB", (8, 4), "red")
     ],
 )
 def test_a_picture_becomes_as_large_as_asked(asked: dict, size: tuple[int, int], told: str):
-    made, words = enlarge(RED, ExtrasRequest(**asked), UPSCALERS)
+    made, words = upscale(RED, ExtrasRequest(**asked), UPSCALERS)
     assert made.size == size
     assert words.startswith(told)
 
@@ -59,7 +59,7 @@ def test_a_second_upscaler_is_mixed_in():
     edge.putpixel((1, 0), (255, 255, 255))
 
     def row(**asked: object) -> list[int]:
-        made, _ = enlarge(
+        made, _ = upscale(
             edge, ExtrasRequest(upscaling_resize=4, upscaler_1="Lanczos", **asked), UPSCALERS
         )
         return [made.getpixel((x, 0))[0] for x in range(8)]  # pyright: ignore
@@ -76,14 +76,14 @@ def test_a_second_upscaler_is_mixed_in():
 
 def test_what_cannot_be_done_is_said():
     with pytest.raises(NotFound, match="'Lanczo'"):
-        enlarge(RED, ExtrasRequest(upscaler_1="Lanczo"), UPSCALERS)
+        upscale(RED, ExtrasRequest(upscaler_1="Lanczo"), UPSCALERS)
     with pytest.raises(Unsupported, match="latents"):
-        enlarge(RED, ExtrasRequest(upscaler_1="Latent"), UPSCALERS)
+        upscale(RED, ExtrasRequest(upscaler_1="Latent"), UPSCALERS)
     with pytest.raises(Unsupported, match="face restorer"):
-        enlarge(RED, ExtrasRequest(gfpgan_visibility=0.5), UPSCALERS)
+        upscale(RED, ExtrasRequest(gfpgan_visibility=0.5), UPSCALERS)
     long = Image.new("L", (1, 8192)).convert("RGB")
     with pytest.raises(UserError, match="pixels"):
-        enlarge(
+        upscale(
             long,
             ExtrasRequest(upscaler_1="Nearest", resize_mode=1, upscaling_resize_w=8192),
             UPSCALERS,

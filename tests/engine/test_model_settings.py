@@ -65,17 +65,17 @@ def two(engine: Engine) -> Engine:
 
 
 def test_what_a_network_predicts_can_be_said_and_unsaid(two: Engine):
-    assert two.checkpoints.predicts_either()
-    two.choose_prediction("v_prediction")
+    assert two.active_checkpoint.is_prediction_unknown()
+    two.set_prediction_type("v_prediction")
     assert two.settings.sd_predictions == {"two.safetensors": "v_prediction"}
-    assert two.checkpoints.native_size() == 768
-    two.choose_prediction("")
+    assert two.active_checkpoint.native_size() == 768
+    two.set_prediction_type("")
     assert two.settings.sd_predictions == {}
-    assert two.checkpoints.native_size() == 512
+    assert two.active_checkpoint.native_size() == 512
 
 
 def test_a_picture_below_the_models_own_size_comes_with_a_note(two: Engine):
-    two.choose_prediction("v_prediction")
+    two.set_prediction_type("v_prediction")
     asked = Txt2ImgRequest(width=512, height=768, steps=1)
     plan = two.submit(asked).plan
     assert plan.notes == (
@@ -85,17 +85,17 @@ def test_a_picture_below_the_models_own_size_comes_with_a_note(two: Engine):
 
 
 def test_a_ckpt_becomes_the_chosen_safetensors(engine: Engine):
-    assert not engine.checkpoints.can_convert()
+    assert not engine.active_checkpoint.can_convert()
     folder = engine.paths.checkpoint_folders[0]
     weights = {name: torch.ones(shape) for name, shape in SD1_SHAPES.items()}
     torch.save({"state_dict": weights}, folder / "sub" / "old.ckpt")
     engine.models.refresh()
     engine.select_checkpoint("old")
-    assert engine.checkpoints.can_convert()
+    assert engine.active_checkpoint.can_convert()
     assert engine.convert_checkpoint().name == "sub/old.safetensors"
     assert engine.settings.sd_model_checkpoint == "sub/old.safetensors"
     assert (folder / "sub" / "old.ckpt").exists()
     engine.select_checkpoint("sub/old.ckpt")
-    assert not engine.checkpoints.can_convert()
+    assert not engine.active_checkpoint.can_convert()
     with pytest.raises(UserError, match="is there already"):
         engine.convert_checkpoint()

@@ -7,8 +7,12 @@ from PIL import Image
 
 from modules.core.errors import UserError
 from modules.engine.engine import Engine
-from modules.engine.reading import known, read_infotext
-from modules.engine.reproduce import Verdict, judge, reading_to_reproduce
+from modules.engine.infotext_context import make_infotext_context, read_infotext
+from modules.engine.reproduce import (
+    ReproductionResult,
+    compare_reproduction,
+    parse_for_reproduction,
+)
 from modules.images.metadata import Metadata, read_metadata
 from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.engine.fake_executor import PATIENCE_S
@@ -23,10 +27,10 @@ def file_of(text: str, format: str = "PNG") -> Metadata:
 
 def verdict_on(
     engine: Engine, again: Image.Image, text: str = TEXT, format: str = "PNG"
-) -> Verdict:
+) -> ReproductionResult:
     metadata = file_of(text, format)
-    reading = reading_to_reproduce(metadata, known(engine))
-    return judge(
+    reading = parse_for_reproduction(metadata, make_infotext_context(engine))
+    return compare_reproduction(
         PICTURE, metadata, reading, again, "a cat\nSteps: 4, Model hash: 6ce0161689, Seed: 3"
     )
 
@@ -36,15 +40,15 @@ def test_a_picture_of_ours_comes_back_the_same(engine: Engine):
     assert job.wait(PATIENCE_S)
     (made,) = job.status().images
     metadata = read_metadata(made.path.read_bytes())
-    reading = reading_to_reproduce(metadata, known(engine))
+    reading = parse_for_reproduction(metadata, make_infotext_context(engine))
     again = engine.submit(reading.to_request())
     assert again.wait(PATIENCE_S)
     (second,) = again.status().images
     assert second.infotext == made.infotext
     with Image.open(made.path) as original, Image.open(second.path) as copy:
-        verdict = judge(original, metadata, reading, copy, second.infotext)
+        verdict = compare_reproduction(original, metadata, reading, copy, second.infotext)
     assert verdict.sentence == "Identical: all 4096 pixels are the same."
-    assert verdict.unmatched == ()
+    assert verdict.caveats == ()
 
 
 @pytest.mark.parametrize(
@@ -70,7 +74,7 @@ def test_a_picture_of_ours_comes_back_the_same(engine: Engine):
 )
 def test_what_cannot_be_made_again_is_said_in_words(engine: Engine, text: str, sentence: str):
     with pytest.raises(UserError) as caught:
-        reading_to_reproduce(file_of(text), known(engine))
+        parse_for_reproduction(file_of(text), make_infotext_context(engine))
     assert str(caught.value).startswith(sentence)
 
 
@@ -101,9 +105,9 @@ def test_the_verdict_says_how_alike_they_are(engine: Engine, level: int, format:
 def test_where_the_noise_was_drawn_is_listed_when_it_may_have_mattered(engine: Engine):
     other = Image.new("RGB", (64, 64))
     said = "The noise was drawn on a graphics card; an NVIDIA card's is assumed."
-    assert said in verdict_on(engine, other).unmatched
-    assert said not in verdict_on(engine, PICTURE).unmatched
-    assert said not in verdict_on(engine, other, TEXT + ", RNG: CPU").unmatched
+    assert said in verdict_on(engine, other).caveats
+    assert said not in verdict_on(engine, PICTURE).caveats
+    assert said not in verdict_on(engine, other, TEXT + ", RNG: CPU").caveats
 
 
 def test_a_picture_that_was_resized_is_told(engine: Engine):
@@ -116,7 +120,7 @@ def test_a_picture_that_was_resized_is_told(engine: Engine):
 
 def test_what_could_not_be_matched_is_listed(engine: Engine):
     text = TEXT.replace("Model: first", "Model: gone, Model hash: 0123456789, Odd key: 1")
-    assert verdict_on(engine, PICTURE, text).unmatched == (
+    assert verdict_on(engine, PICTURE, text).caveats == (
         "The picture was made with gone [0123456789], which is not here. Put the file into the checkpoints' folder.",
         "Odd key (1): nothing here knows this key.",
         "Model hash is 6ce0161689 here and was 0123456789.",
@@ -125,7 +129,7 @@ def test_what_could_not_be_matched_is_listed(engine: Engine):
 
 def test_another_version_of_this_program_is_listed(engine: Engine):
     text = TEXT.replace("Version: v1.10.1", "App: stable-diffusion-webui 0.0.9")
-    assert verdict_on(engine, PICTURE, text).unmatched == (
+    assert verdict_on(engine, PICTURE, text).caveats == (
         "It was made with version 0.0.9; this is 0.1.0.",
     )
 

@@ -67,7 +67,7 @@ def test_an_unreadable_file_is_put_aside(
     assert aside.read_bytes() == content
     assert not file.path.exists()
     assert "could not be read" in caplog.text
-    assert file.remark.endswith(
+    assert file.warning.endswith(
         "it is kept as config.json.unreadable, and all options stand at their defaults."
     )
 
@@ -78,7 +78,7 @@ def test_a_value_that_is_not_valid_here_costs_its_own_option_alone(file: Setting
         '{"samples_format": "avif", "jpeg_quality": 90, "sd_vae": 3}', encoding="utf-8"
     )
     assert file.read() == Settings(jpeg_quality=90)
-    assert file.remark.endswith("these options stand at their defaults: samples_format, sd_vae.")
+    assert file.warning.endswith("these options stand at their defaults: samples_format, sd_vae.")
     assert file.path.exists()
 
 
@@ -92,7 +92,7 @@ def test_changes_of_many_threads_are_all_kept(file: SettingsFile):
         "save_images_add_number",
     ]
     with ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda name: file.change({name: False}), names))
+        list(pool.map(lambda name: file.update({name: False}), names))
     assert json.loads(file.path.read_text(encoding="utf-8")) == {
         **VERSION,
         **dict.fromkeys(names, False),

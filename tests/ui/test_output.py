@@ -9,7 +9,7 @@ from tests.engine.fake_executor import PATIENCE_S
 def test_the_grid_of_a_job_is_shown_unless_the_options_say_otherwise(engine: Engine):
     job = engine.submit(Txt2ImgRequest(width=64, height=64, steps=1, n_iter=2))
     assert job.wait(PATIENCE_S)
-    assert _grid_of(engine, job.id) == [(str(job.grid), "Grid")]
+    assert _grid_of(engine, job.id) == [(str(job.grid_path), "Grid")]
     engine.change_settings({"return_grid": False})
     assert _grid_of(engine, job.id) == []
 

@@ -21,7 +21,7 @@ from PIL import Image
 from modules import app
 from modules.core.flags import Flags
 from modules.engine.engine import Engine
-from modules.engine.job import Job
+from modules.engine.jobs.job import Job
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.results import RecordedStep, Recording
 from modules.ui import process_frames

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from PIL import Image
 
-from modules.engine.reproduce import Verdict
+from modules.engine.reproduce import ReproductionResult
 from modules.images.compare import compare
 from modules.infotext import interpret_infotext, parse_infotext
 from modules.params.requests.txt2img import Txt2ImgRequest
@@ -38,11 +38,11 @@ def test_nothing_is_told_of_an_empty_text():
 def test_a_verdict_tells_the_difference_and_what_could_not_be_matched():
     grey = Image.new("RGB", (8, 8), (9, 9, 9))
     found = compare(grey, Image.new("RGB", (8, 8), (19, 9, 9)))
-    told = verdict_of(Verdict("Not the same.", ("One <thing>.",), found))
+    told = verdict_of(ReproductionResult("Not the same.", ("One <thing>.",), found))
     assert '<p class="verdict">Not the same.</p>' in told
     assert "shows where they differ, brightened 25 times.</p>" in told
     assert "<li>One &lt;thing&gt;.</li>" in told
     assert (
-        verdict_of(Verdict("Identical.", (), compare(grey, grey)))
+        verdict_of(ReproductionResult("Identical.", (), compare(grey, grey)))
         == '<p class="verdict">Identical.</p>'
     )

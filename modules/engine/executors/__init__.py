@@ -27,7 +27,7 @@ class LoadCheckpoint:
 
 
 @dataclass(frozen=True)
-class DeviceFacts:
+class DeviceInfo:
     """What an executor knows of its device once it runs.
 
     Args:
@@ -42,7 +42,7 @@ class DeviceFacts:
 class Executor(Protocol):
     """Carries out work in order of submission."""
 
-    def start(self, on_ready: Callable[[DeviceFacts | None, str], None]) -> None:
+    def start(self, on_ready: Callable[[DeviceInfo | None, str], None]) -> None:
         """Begin in the background; `on_ready` gets the facts, or None and the reason of a failure."""
         ...
 
@@ -54,7 +54,7 @@ class Executor(Protocol):
         """Put the loading of a checkpoint in the queue."""
         ...
 
-    def ask(self, question: Work) -> Future[Any]:
+    def submit_work(self, work: Work) -> Future[Any]:
         """Put a question in the queue; the future carries the answer that its kind says, or the error."""
         ...
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modules.core.errors import WebUIError
-from modules.engine.executors import DeviceFacts, LoadCheckpoint
+from modules.engine.executors import DeviceInfo, LoadCheckpoint
 from modules.params.device import DeviceOptions
 from modules.params.events import Listener
 from modules.plan.plan import Plan
@@ -46,7 +46,7 @@ class LocalExecutor:
         self._failure = ""
         self._memory: Callable[[], dict[str, Any]] = lambda: {"error": "The device is not open."}
 
-    def start(self, on_ready: Callable[[DeviceFacts | None, str], None]) -> None:
+    def start(self, on_ready: Callable[[DeviceInfo | None, str], None]) -> None:
         """Begin in the background."""
         # A daemon: a step that takes minutes must not hold up the end of the program.
         thread = threading.Thread(target=self._serve, args=(on_ready,), name="device", daemon=True)
@@ -61,9 +61,9 @@ class LocalExecutor:
         """Put the loading of a checkpoint in the queue."""
         return self._put(lambda runner: runner.load(work.model))
 
-    def ask(self, question: Work) -> Future[Any]:
+    def submit_work(self, work: Work) -> Future[Any]:
         """Put a question in the queue."""
-        return self._put(lambda runner: runner.handle(question))
+        return self._put(lambda runner: runner.handle(work))
 
     def unload(self) -> Future[None]:
         """Put in the queue that all checkpoints are let go of."""
@@ -86,7 +86,7 @@ class LocalExecutor:
         self._items.put(_Item(future, work))
         return future
 
-    def _serve(self, on_ready: Callable[[DeviceFacts | None, str], None]) -> None:
+    def _serve(self, on_ready: Callable[[DeviceInfo | None, str], None]) -> None:
         runner = self._open(on_ready)
         while (item := self._items.get()) is not None:
             if not item.future.set_running_or_notify_cancel():
@@ -96,7 +96,7 @@ class LocalExecutor:
                 continue
             _carry_out(item, runner)
 
-    def _open(self, on_ready: Callable[[DeviceFacts | None, str], None]) -> Runner | None:
+    def _open(self, on_ready: Callable[[DeviceInfo | None, str], None]) -> Runner | None:
         try:
             from modules.backend.runner import Runner
 
@@ -107,7 +107,7 @@ class LocalExecutor:
             on_ready(None, self._failure)
             return None
         self._memory = runner.memory
-        on_ready(DeviceFacts(runner.device.label, runner.device.warning), "")
+        on_ready(DeviceInfo(runner.device.label, runner.device.warning), "")
         return runner
 
 

@@ -13,9 +13,9 @@ from PIL import Image
 
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
-from modules.engine.job import JobStatus
-from modules.engine.reading import known
-from modules.engine.reproduce import judge, reading_to_reproduce
+from modules.engine.infotext_context import make_infotext_context
+from modules.engine.jobs.job import JobStatus
+from modules.engine.reproduce import compare_reproduction, parse_for_reproduction
 from modules.images.metadata import Metadata, read_metadata
 from modules.infotext import InfotextResult, extract_infotext, interpret_infotext
 from modules.params.image import ImageField
@@ -158,9 +158,9 @@ def read_upload(engine: Engine, upload: Mapping[str, Any]) -> tuple[Metadata, In
     """
     metadata = read_metadata(upload_bytes(upload))
     words = extract_infotext(metadata)
-    reading = interpret_infotext(words, known(engine), Txt2ImgRequest)
+    reading = interpret_infotext(words, make_infotext_context(engine), Txt2ImgRequest)
     if reading.needs_init_image:
-        reading = interpret_infotext(words, known(engine), Img2ImgRequest)
+        reading = interpret_infotext(words, make_infotext_context(engine), Img2ImgRequest)
     return metadata, reading
 
 
@@ -207,7 +207,9 @@ def _sender(
             return {message: notice("error", str(error))}
         answer: dict[Block, Any] = {message: ""}
         answer |= filled(
-            engine, form, interpret_infotext(extract_infotext(metadata), known(engine), model)
+            engine,
+            form,
+            interpret_infotext(extract_infotext(metadata), make_infotext_context(engine), model),
         )
         if PICTURE in form.pictures:
             answer[form.components[PICTURE]] = upload["path"]
@@ -221,7 +223,9 @@ def _submitter(engine: Engine) -> Callable[[Upload], tuple[Asked | None, str, st
         if upload is None:
             return None, "", notice("note", "Put a picture in first."), ""
         try:
-            reading = reading_to_reproduce(read_metadata(upload_bytes(upload)), known(engine))
+            reading = parse_for_reproduction(
+                read_metadata(upload_bytes(upload)), make_infotext_context(engine)
+            )
             job = engine.submit(reading.to_request())
         except WebUIError as error:
             logger.info("Refused: %s", error)
@@ -250,11 +254,13 @@ def _collector(engine: Engine) -> Callable[[str, Asked | None], tuple[Any, ...]]
 def _compared(engine: Engine, status: JobStatus, upload: Mapping[str, Any]) -> tuple[Any, ...]:
     data = upload_bytes(upload)
     metadata = read_metadata(data)
-    reading = reading_to_reproduce(metadata, known(engine))
+    reading = parse_for_reproduction(metadata, make_infotext_context(engine))
     (made,) = status.images
     original = ImageField.from_bytes(data).to_pil()
     with Image.open(made.path) as again:
-        verdict = judge(original, metadata, reading, again.convert("RGB"), made.infotext)
+        verdict = compare_reproduction(
+            original, metadata, reading, again.convert("RGB"), made.infotext
+        )
     pictures: list[Any] = [(upload["path"], "The picture"), (str(made.path), "Made again")]
     if verdict.comparison is not None:
         pictures.append((verdict.comparison.difference_image, "The difference"))

@@ -37,7 +37,7 @@ def plan_of(tmp_path_factory):
         plan = make_plan(
             request,
             engine.models,
-            engine.checkpoint(request.sd_model_checkpoint),
+            engine.find_checkpoint(request.sd_model_checkpoint),
             engine.samplers,
             engine.schedules,
         )

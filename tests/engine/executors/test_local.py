@@ -14,7 +14,7 @@ from PIL import Image
 from modules.core.errors import Cancelled
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
-from modules.engine.executors import DeviceFacts, LoadCheckpoint
+from modules.engine.executors import DeviceInfo, LoadCheckpoint
 from modules.engine.executors.local import LocalExecutor
 from modules.models.model_spec import make_model_spec
 from modules.params.device import DeviceOptions
@@ -43,7 +43,7 @@ def test_a_request_becomes_a_picture(engine: Engine):
     assert (status.state, status.error) == ("done", "")
     with Image.open(status.images[0].path) as image:
         assert image.size == (64, 64)
-    assert engine.state.device.startswith("CPU")
+    assert engine.device_status.device.startswith("CPU")
 
 
 def test_a_checkpoint_that_cannot_be_loaded_fails_the_job_alone(engine: Engine):
@@ -127,9 +127,9 @@ def test_an_ended_job_keeps_nothing_of_the_model_alive(engine: Engine):
 
 def test_the_device_is_opened_in_the_background(tokenizer: ClipTokenizer):
     ready = threading.Event()
-    told: list[DeviceFacts | None] = []
+    told: list[DeviceInfo | None] = []
 
-    def on_ready(facts: DeviceFacts | None, failure: str) -> None:
+    def on_ready(facts: DeviceInfo | None, failure: str) -> None:
         told.append(facts)
         ready.set()
 

@@ -1,0 +1,80 @@
+"""How far a job is, as A1111's own page asks: /internal/progress and its neighbours."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from modules.core.errors import NotFound
+from modules.engine.engine import Engine
+from modules.params.param import params_of
+from modules.params.settings import Settings
+
+
+class ProgressBody(BaseModel):
+    """A1111's question; `id_task` is the id of a job."""
+
+    id_task: str = ""
+    id_live_preview: int = -1
+    live_preview: bool = True
+
+
+def a1111_progress_router(engine: Engine) -> APIRouter:
+    """Return the routes below /internal that A1111 has."""
+    router = APIRouter(prefix="/internal", include_in_schema=False)
+
+    @router.post("/progress")
+    def progress(body: ProgressBody) -> dict[str, Any]:
+        """Return where one job is; one that is not known has completed."""
+        try:
+            job = engine.job(body.id_task)
+        except NotFound:
+            return _told(completed=True)
+        status = job.status()
+        if status.has_ended:
+            return _told(completed=True, textinfo=status.error or None)
+        if status.state == "queued":
+            return _told(queued=True, textinfo="In queue")
+        job.watch()
+        told = _told(
+            active=True,
+            progress=status.progress.fraction,
+            eta=status.progress.eta_s,
+            textinfo=status.phase,
+        )
+        preview = job.preview() if body.live_preview else b""
+        if preview and status.preview_number != body.id_live_preview:
+            coded = base64.b64encode(preview).decode("ascii")
+            told["live_preview"] = f"data:image/jpeg;base64,{coded}"
+            told["id_live_preview"] = status.preview_number
+        return told
+
+    @router.get("/pending-tasks")
+    def pending_tasks() -> dict[str, Any]:
+        """Return the jobs that wait or run."""
+        ids = [job.id for job in engine.jobs() if not job.status().has_ended]
+        return {"size": len(ids), "tasks": ids}
+
+    @router.get("/quicksettings-hint")
+    def quicksettings_hint() -> list[dict[str, str]]:
+        """Return every option with its label."""
+        return [{"name": name, "label": row.label} for name, row in params_of(Settings).items()]
+
+    return router
+
+
+def _told(**known: Any) -> dict[str, Any]:
+    nothing = {
+        "active": False,
+        "queued": False,
+        "completed": False,
+        "progress": None,
+        "eta": None,
+        "live_preview": None,
+        "id_live_preview": -1,
+        "textinfo": None,
+    }
+    return {**nothing, **known}

@@ -1,0 +1,59 @@
+"""What the page watches: the device's state, a job's progress and preview, and the way to stop it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import StreamingResponse
+
+from modules.api.event_stream import stream_job
+from modules.api.job_json import progress_to_json
+from modules.engine.engine import Engine
+
+DEMO_WORDS = (
+    "Demo model: it draws coloured shapes (“a red circle on a blue background”) and simple landscapes "
+    "(“mountains at sunset”). To add a real one, put a checkpoint into models/Stable-diffusion and press ↻; "
+    "the README names the official ones."
+)
+
+
+def live_router(engine: Engine) -> APIRouter:
+    """Return the routes below /internal."""
+    router = APIRouter(prefix="/internal", include_in_schema=False)
+
+    @router.get("/ping")
+    def ping() -> dict[str, Any]:
+        return {}
+
+    @router.get("/state")
+    def state() -> dict[str, Any]:
+        return {
+            **asdict(engine.device_status),
+            "demo": DEMO_WORDS if engine.active_checkpoint.is_active_demo() else "",
+        }
+
+    @router.get("/jobs/{job_id}")
+    def job(job_id: str) -> dict[str, Any]:
+        return progress_to_json(engine.status(job_id), engine.queue)
+
+    @router.post("/jobs/{job_id}/interrupt")
+    def interrupt(job_id: str) -> dict[str, Any]:
+        engine.interrupt(job_id)
+        return {}
+
+    @router.post("/jobs/{job_id}/skip")
+    def skip(job_id: str) -> dict[str, Any]:
+        engine.job(job_id).skip()
+        return {}
+
+    @router.get("/jobs/{job_id}/preview")
+    def preview(job_id: str) -> Response:
+        return Response(engine.job(job_id).preview(), media_type="image/jpeg")
+
+    @router.get("/jobs/{job_id}/events")
+    def events(job_id: str) -> StreamingResponse:
+        return stream_job(engine, job_id)
+
+    return router

@@ -1,0 +1,76 @@
+"""What the Queue tab shows and does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from modules.api.image_files import image_response, thumbnail_response
+from modules.api.job_json import summary_to_json
+from modules.engine.engine import Engine
+from modules.engine.jobs.fair_queue import Move
+
+_MOST_WAITING = 100
+_MOST_PAST = 40
+
+
+def queue_router(engine: Engine) -> APIRouter:
+    """Return the page's routes to the queue, below /internal."""
+    router = APIRouter(prefix="/internal", include_in_schema=False)
+    queue = engine.queue
+
+    @router.get("/queue")
+    def overview() -> dict[str, Any]:
+        running = queue.running_job()
+        if running is not None:
+            running.watch()  # a preview is worth making
+        return {
+            "paused": queue.is_paused,
+            "remark": queue.store.warning(),
+            "waiting": queue.store.waiting_count(),
+            "jobs": [summary_to_json(row, queue) for row in queue.store.active_jobs(_MOST_WAITING)],
+            "past": [summary_to_json(row, queue) for row in queue.store.ended_jobs(_MOST_PAST)],
+        }
+
+    @router.post("/queue/pause")
+    def pause() -> dict[str, Any]:
+        queue.pause()
+        return {}
+
+    @router.post("/queue/resume")
+    def resume() -> dict[str, Any]:
+        queue.resume()
+        return {}
+
+    @router.post("/queue/cancel")
+    def cancel_all() -> dict[str, Any]:
+        queue.cancel_all()
+        return {}
+
+    @router.post("/jobs/{job_id}/finish")
+    def finish(job_id: str) -> dict[str, Any]:
+        queue.cancel(job_id, after_picture=True)
+        return {}
+
+    @router.post("/jobs/{job_id}/retry")
+    def retry(job_id: str) -> dict[str, Any]:
+        return {"id": queue.retry(job_id).id}
+
+    @router.post("/jobs/{job_id}/move/{where}")
+    def move(job_id: str, where: Move) -> dict[str, Any]:
+        queue.move(job_id, where)
+        return {}
+
+    _add_pictures(router, engine)
+    return router
+
+
+def _add_pictures(router: APIRouter, engine: Engine) -> None:
+    @router.get("/images/{image_id}")
+    def whole(image_id: str) -> Response:
+        return image_response(engine, image_id)
+
+    @router.get("/images/{image_id}/thumbnail")
+    def small(image_id: str) -> Response:
+        return thumbnail_response(engine, image_id)

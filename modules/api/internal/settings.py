@@ -1,0 +1,123 @@
+"""What the Settings tab shows and changes: every option, as it is declared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args, get_origin
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from modules.core.flags import SETTING_FLAGS
+from modules.engine.engine import Engine
+from modules.params.param import Param, params_of
+from modules.params.settings import Settings, default_values
+
+# Titles by section, in the order of the tab.
+SECTIONS: Mapping[str, str] = {
+    "saving": "Saving images",
+    "grids": "Saving grids",
+    "model": "Models",
+    "prompt": "Prompts",
+    "guidance": "Guidance",
+    "sampling": "Sampling",
+    "img2img": "img2img and inpainting",
+    "hires": "Hires. fix",
+    "infotext": "Infotext",
+    "queue": "Queue",
+    "page": "Page",
+    "api": "HTTP API",
+}
+# Chosen in the bar above the tabs, by name of a checkpoint there.
+_ELSEWHERE = frozenset(
+    ("sd_model_checkpoint", "sd_vae", "sd_predictions", "CLIP_stop_at_last_layers")
+)
+
+
+class Reset(BaseModel):
+    """Which options go back to their defaults."""
+
+    names: list[str] | None = None  # None for all
+
+
+class Changes(BaseModel):
+    """Options by name."""
+
+    changes: dict[str, Any]  # checked as each option is declared
+
+
+def settings_router(engine: Engine) -> APIRouter:
+    """Return the tab's routes, below /internal; each answers with all options as they stand."""
+    router = APIRouter(prefix="/internal/settings", include_in_schema=False)
+
+    @router.get("")
+    def told() -> dict[str, Any]:
+        """Tell every option by section, what the command line chose, and what is wrong with the file."""
+        params = params_of(Settings)
+        sections: dict[str, list[dict[str, Any]]] = {name: [] for name in SECTIONS}
+        for name, param in params.items():
+            if name not in _ELSEWHERE:
+                sections.setdefault(param.section, []).append(_option(engine, name, param))
+        return {
+            "remark": engine.settings_warning,
+            "file": str(engine.settings_path),
+            "flags": [
+                {"flag": _flag(name), "label": params[name].label, "value": value}
+                for name, value in engine.flag_settings.items()
+            ],
+            "sections": [
+                {"name": name, "title": SECTIONS.get(name, name.capitalize()), "options": options}
+                for name, options in sections.items()
+                if options
+            ],
+        }
+
+    @router.post("")
+    def change(body: Changes) -> dict[str, Any]:
+        """Change options and remember them; all or none."""
+        engine.change_settings(body.changes)
+        return told()
+
+    @router.post("/reset")
+    def reset(body: Reset) -> dict[str, Any]:
+        """Put options back to their defaults."""
+        everything = [name for name in Settings.model_fields if name not in _ELSEWHERE]
+        engine.change_settings(default_values(everything if body.names is None else body.names))
+        return told()
+
+    return router
+
+
+def _option(engine: Engine, name: str, param: Param) -> dict[str, Any]:
+    field = Settings.model_fields[name]
+    kind, choices = _kind(engine, param, field)
+    return {
+        "name": name,
+        "label": param.label,
+        "help": param.help,
+        "kind": kind,
+        "choices": choices,
+        "min": param.ge,
+        "max": param.le,
+        "value": getattr(engine.settings, name),
+        "default": field.default,
+        "flag": _flag(name) if name in engine.flag_settings else "",
+    }
+
+
+def _kind(engine: Engine, param: Param, field: FieldInfo) -> tuple[str, list[str]]:
+    if get_origin(field.annotation) is Literal:
+        return "choice", [str(choice) for choice in get_args(field.annotation)]
+    if param.choices is not None:
+        return "choice", engine.choices(param.choices)
+    default: object = field.default
+    if isinstance(default, bool):
+        return "switch", []
+    if isinstance(default, int):
+        return "integer", []
+    return "number" if isinstance(default, float) else "text", []
+
+
+def _flag(name: str) -> str:
+    return "--" + SETTING_FLAGS.get(name, name).replace("_", "-")

@@ -1,0 +1,85 @@
+"""What is told of a job: to the page while it runs, and in lists of all jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modules.engine.jobs.job import JobStatus
+from modules.engine.jobs.job_record import JobRecord
+from modules.engine.jobs.queue import JobQueue
+
+_SUMMARY = ("prompt", "width", "height")
+
+
+def progress_to_json(status: JobStatus, queue: JobQueue) -> dict[str, Any]:
+    """Return what the page shows of a job that it follows."""
+    return {
+        "id": status.id,
+        "state": status.state,
+        "phase": _waits_for(queue, status.id) if status.state == "queued" else status.phase,
+        "fraction": status.progress.fraction,
+        "step": status.progress.step,
+        "steps": status.progress.steps,
+        "steps_per_second": status.progress.steps_per_second,
+        "eta_s": status.progress.eta_s,
+        "images": len(status.images),
+        "image_count": status.image_count,
+        "notes": status.notes,
+        "error": status.error,
+        "preview": status.preview_number,
+    }
+
+
+def summary_to_json(record: JobRecord, queue: JobQueue) -> dict[str, Any]:
+    """Return a job as the list of all jobs shows it."""
+    status = queue.current_status(record)
+    return {
+        "id": record.id,
+        "state": status.state,
+        "source": record.queue_position.source,
+        "task": record.stored_request.task,
+        **{name: record.request_fields.get(name) for name in _SUMMARY},
+        "checkpoint": record.request_fields.get("sd_model_checkpoint"),
+        "created": record.created,
+        "started": record.started,
+        "ended": record.ended,
+        "phase": status.phase,
+        "progress": status.progress.fraction,
+        "step": status.progress.step,
+        "steps": status.progress.steps,
+        "eta_s": status.progress.eta_s,
+        "preview": status.preview_number,
+        "image_count": status.image_count,
+        "images": [
+            {"id": make_image_id(record.id, position), "seed": image.seed}
+            for position, image in enumerate(status.images)
+        ],
+        "notes": status.notes,
+        "error": status.error,
+    }
+
+
+def job_to_json(record: JobRecord, queue: JobQueue) -> dict[str, Any]:
+    """Return all that is known of a job, but for the pictures that it was given."""
+    told = summary_to_json(record, queue)
+    for picture, image in zip(told["images"], queue.current_status(record).images, strict=False):
+        picture["infotext"] = image.infotext
+        picture["url"] = f"/api/v1/images/{picture['id']}"
+    return {**told, "request": record.request_fields}
+
+
+def make_image_id(job_id: str, position: int) -> str:
+    """Return the name by which a finished picture is asked for."""
+    return f"{job_id}.{position}"
+
+
+def _waits_for(queue: JobQueue, job_id: str) -> str:
+    """Return in words what a waiting job waits for."""
+    ahead = queue.jobs_ahead_of(job_id)
+    if ahead is None:
+        return "Waiting for the device"
+    if queue.is_paused:
+        return "Waiting: the queue is paused"
+    running = 1 if queue.running_job() else 0
+    count = ahead + running
+    return f"Waiting: {count} {'job comes' if count == 1 else 'jobs come'} first"

@@ -1,0 +1,44 @@
+"""Loading and letting go of the checkpoint, as A1111's clients ask."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.concurrency import run_in_threadpool
+
+from modules.core.errors import BadFile
+from modules.engine.engine import Engine
+
+_POLL_S = 0.05
+
+
+def models_router(engine: Engine) -> APIRouter:
+    """Return the routes that unload and load; each answers when it is done."""
+    router = APIRouter(prefix="/sdapi/v1")
+
+    @router.post("/unload-checkpoint")
+    async def unload() -> dict[str, Any]:
+        await asyncio.wrap_future(engine.unload())
+        return {}
+
+    @router.post("/reload-checkpoint")
+    async def reload() -> dict[str, Any]:
+        await run_in_threadpool(engine.reload)
+        await wait_until_loaded(engine)
+        return {}
+
+    return router
+
+
+async def wait_until_loaded(engine: Engine) -> None:
+    """Return when the checkpoint that was last asked for is loaded.
+
+    Raises:
+        BadFile: it could not be.
+    """
+    while engine.device_status.phase == "loading":
+        await asyncio.sleep(_POLL_S)
+    if engine.device_status.phase == "failed":
+        raise BadFile(engine.device_status.text)

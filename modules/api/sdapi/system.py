@@ -1,0 +1,52 @@
+"""What the server runs on and was started with. Tells no secret."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata
+from typing import Any
+
+import psutil
+from fastapi import APIRouter
+
+from modules.core.flags import Flags
+from modules.engine.engine import Engine
+
+_PACKAGES = ("torch", "diffusers", "transformers", "gradio", "fastapi", "pydantic", "pillow")
+
+
+def system_router(engine: Engine, flags: Flags) -> APIRouter:
+    """Return the routes that tell of memory, flags and versions."""
+    router = APIRouter()
+
+    @router.get("/sdapi/v1/cmd-flags")
+    def cmd_flags() -> dict[str, Any]:
+        """Return every flag; a secret only as whether it was given."""
+        return flags.redacted_dict()
+
+    @router.get("/sdapi/v1/memory")
+    def memory() -> dict[str, Any]:
+        """Return the bytes of memory, the program's own among them."""
+        machine = psutil.virtual_memory()
+        used = psutil.Process().memory_info().rss
+        ram = {"free": machine.total - used, "used": used, "total": machine.total}
+        return {"ram": ram, "cuda": engine.executor.memory()}
+
+    @router.get("/internal/sysinfo", include_in_schema=False)
+    def sysinfo() -> dict[str, Any]:
+        """Return what one would tell of a fault."""
+        return {
+            "Platform": platform.platform(),
+            "Python": sys.version,
+            "Device": engine.device_status.device,
+            "Checkpoint": engine.device_status.checkpoint,
+            "Flags": {k: v for k, v in flags.redacted_dict().items() if v not in (None, False)},
+            "Options": engine.settings.model_dump(exclude_defaults=True),
+            "CPU": {"count": os.cpu_count(), "architecture": platform.machine()},
+            "RAM": {"total": psutil.virtual_memory().total},
+            "Packages": {name: metadata.version(name) for name in _PACKAGES},
+        }
+
+    return router

@@ -1,0 +1,1 @@
+"""Middlewares of every route: host, origin, password, body size."""

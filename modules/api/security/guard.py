@@ -1,0 +1,165 @@
+"""Access control of every route, the page's included: host, origin, password, body size."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hmac
+from collections.abc import Iterable, Sequence
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
+
+from modules.api.security.body_limit import BodyLimit
+from modules.api.security.cors import SAME_ORIGIN_ONLY, Origins
+from modules.api.security.gradio_ssrf import GradioSsrfGuard
+from modules.core.flags import Credential
+
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+# Slows down password guessing without blocking a thread.
+_WRONG_PASSWORD_DELAY_S = 0.5
+_CHALLENGE = {"www-authenticate": 'Basic realm="Stable Diffusion WebUI", charset="UTF-8"'}
+
+
+def add_guards(
+    app: ASGIApp,
+    credentials: Sequence[Credential] = (),
+    api_credentials: Sequence[Credential] = (),
+    hosts: Iterable[str] | None = LOOPBACK_NAMES,
+    origins: Origins = SAME_ORIGIN_ONLY,
+) -> ASGIApp:
+    """Return the app behind all checks; a refused call is answered with 401, 403 or 413.
+
+    Args:
+        app: The app to protect.
+        credentials: Who may use everything; empty when no password is needed.
+        api_credentials: Who may use paths below /sdapi and /api.
+        hosts: Names by which the server may be called; None allows any name. On loopback this stops a web page
+            elsewhere from reaching the server under a name of its own (DNS rebinding).
+        origins: Web pages of other hosts that may call all the same.
+    """
+    app = PasswordGuard(BodyLimit(GradioSsrfGuard(app)), credentials, api_credentials)
+    # A browser sends its preflight request without a password, so CORS is outside of the password check.
+    return OriginGuard(origins.with_cors(app), hosts, origins)
+
+
+class OriginGuard:
+    """ASGI middleware that answers 403 to a foreign host name and to a page of a foreign origin.
+
+    starlette's TrustedHostMiddleware is not used: it answers "Invalid host header" without the name and the remedy.
+
+    Args:
+        app: The app to protect.
+        hosts: Names by which the server may be called; None allows any name.
+        origins: Foreign origins that are allowed; their host names are allowed, too.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Iterable[str] | None, origins: Origins) -> None:
+        self._app = app
+        self._hosts = None if hosts is None else frozenset(hosts) | origins.names()
+        self._origins = origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check one call and pass it on."""
+        if scope["type"] in ("http", "websocket"):
+            headers = Headers(scope=scope)
+            refusal = self._refusal(headers.get("host", ""), headers.get("origin"))
+            if refusal:
+                await _refuse(scope, receive, send, 403, refusal)
+                return
+        await self._app(scope, receive, send)
+
+    def _refusal(self, host: str, origin: str | None) -> str:
+        if self._hosts is not None and _parts(f"//{host}")[1] not in self._hosts:
+            return (
+                f"This server does not answer to the name '{host}'; use 127.0.0.1 or --server-name."
+            )
+        if origin is None or _parts(origin)[0] == host or self._origins.allows(origin):
+            return ""
+        return f"A page from '{origin}' may not call this server."
+
+
+class PasswordGuard:
+    """ASGI middleware for HTTP basic authentication.
+
+    Args:
+        app: The app to protect.
+        credentials: Who may use everything; empty when no password is needed.
+        api_credentials: Who may use paths below /sdapi and /api.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        credentials: Sequence[Credential],
+        api_credentials: Sequence[Credential],
+    ) -> None:
+        self._app = app
+        self._credentials = tuple(credentials)
+        self._api_credentials = tuple(api_credentials)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check one call and pass it on."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        authorization = Headers(scope=scope).get("authorization", "")
+        if self._is_allowed(scope["path"], authorization):
+            await self._app(scope, receive, _with_nosniff(send))
+            return
+        if authorization:
+            await asyncio.sleep(_WRONG_PASSWORD_DELAY_S)
+        await _refuse(scope, receive, send, 401, "A user name and a password are needed.")
+
+    def _is_allowed(self, path: str, authorization: str) -> bool:
+        accepted = self._credentials
+        if path.startswith(("/sdapi/", "/api/")):
+            accepted += self._api_credentials
+        if not accepted:
+            return True
+        received = _decode_basic(authorization)
+        # Every pair is compared, so that the time taken reveals nothing.
+        pairs = [f"{one.user}:{one.password}".encode() for one in accepted]
+        return sum(hmac.compare_digest(received, pair) for pair in pairs) > 0
+
+
+def _with_nosniff(send: Send) -> Send:
+    """Return a `send` that makes browsers trust the declared content type."""
+
+    async def send_with_header(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).append("x-content-type-options", "nosniff")
+        await send(message)
+
+    return send_with_header
+
+
+def _parts(url: str) -> tuple[str, str]:
+    """Return name and port as written, and the name alone; both empty when the address is malformed."""
+    try:
+        split = urlsplit(url)
+        return split.netloc, split.hostname or ""
+    except ValueError:
+        return "", ""
+
+
+def _decode_basic(authorization: str) -> bytes:
+    scheme, _, encoded = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return b""
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, sentence: str) -> None:
+    if scope["type"] == "websocket":
+        await WebSocketClose(1008, sentence[:100])(scope, receive, send)
+        return
+    headers = _CHALLENGE if status == 401 else None
+    await PlainTextResponse(sentence, status, headers)(scope, receive, send)

@@ -1,0 +1,1 @@
+"""The program's own jobs API: /api/v1."""

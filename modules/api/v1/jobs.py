@@ -1,0 +1,130 @@
+"""The jobs API: a request is answered at once with an id, and everything else is asked by that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, cast
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import StreamingResponse
+from pydantic import GetJsonSchemaHandler, RootModel
+
+from modules.api.event_stream import stream_job
+from modules.api.image_files import image_response
+from modules.api.job_json import job_to_json
+from modules.api.sdapi.request_schema import make_schema
+from modules.core.errors import UserError
+from modules.core.registry import did_you_mean
+from modules.engine.engine import Engine
+from modules.engine.jobs.fair_queue import Move
+from modules.params.param import validate
+from modules.params.requests.base import GenerationRequest, Task
+from modules.params.requests.registry import REQUESTS
+
+
+class JobBody(RootModel[dict[str, Any]]):
+    """Any JSON object, described as a task with the fields of all tasks; `read_job` says which belong to which."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: Any, handler: GetJsonSchemaHandler, /
+    ) -> dict[str, Any]:
+        """Return the schema of the fields, not that of any object."""
+        del core_schema, handler
+        properties: dict[str, Any] = {
+            "task": {"enum": list(REQUESTS), "default": "txt2img", "description": "What to do."}
+        }
+        for model in dict.fromkeys(REQUESTS.values()):
+            properties |= make_schema(model, {}, {})["properties"]
+        return {"title": cls.__name__, "type": "object", "properties": properties}
+
+
+def jobs_router(engine: Engine) -> APIRouter:
+    """Return the routes below /api/v1."""
+    router = APIRouter(prefix="/api/v1", tags=["jobs"])
+    queue = engine.queue
+
+    @router.post("/jobs", status_code=202)
+    def submit(body: JobBody) -> dict[str, Any]:
+        """Put a request in the queue. The body has a `task` and the fields of its request; unknown ones are refused."""
+        return told(engine.submit(read_job(body.root), "api").id)
+
+    @router.get("/jobs")
+    def listed(
+        state: Literal["all", "waiting", "ended"] = "all",
+        limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+    ) -> dict[str, Any]:
+        """List the running job, the waiting ones in order, and the ended ones, the last one first."""
+        waiting = queue.store.active_jobs(limit) if state != "ended" else []
+        past = queue.store.ended_jobs(limit) if state != "waiting" else []
+        return {
+            "paused": queue.is_paused,
+            "waiting_count": queue.store.waiting_count(),
+            "jobs": [job_to_json(row, queue) for row in (*waiting, *past)],
+        }
+
+    @router.get("/jobs/{job_id}")
+    def told(job_id: str) -> dict[str, Any]:
+        """Tell all that is known of a job: state, progress, finished pictures, request."""
+        return job_to_json(queue.record(job_id), queue)
+
+    @router.delete("/jobs/{job_id}")
+    def cancel(job_id: str, after_picture: bool = False) -> dict[str, Any]:
+        """Stop a job at its next step, or after the picture it is at; one that has ended stays as it is."""
+        if not queue.status(job_id).has_ended:
+            queue.cancel(job_id, after_picture)
+        return told(job_id)
+
+    @router.get("/jobs/{job_id}/events", response_class=StreamingResponse)
+    def events(job_id: str) -> StreamingResponse:
+        """Follow a job as server-sent events: its progress, and a preview in `image` whenever there is a new one."""
+        return stream_job(engine, job_id, with_preview=True)
+
+    @router.get("/images/{image_id}", response_class=Response)
+    def image(image_id: str) -> Response:
+        """Return a finished picture as it was saved."""
+        return image_response(engine, image_id)
+
+    _add_orders(router, engine)
+    return router
+
+
+def _add_orders(router: APIRouter, engine: Engine) -> None:
+    """Add the routes that change the order of jobs."""
+    queue = engine.queue
+
+    @router.post("/jobs/{job_id}/retry", status_code=202)
+    def retry(job_id: str) -> dict[str, Any]:
+        """Put an ended job in the queue again, as a new one that makes the same pictures."""
+        return job_to_json(queue.record(queue.retry(job_id).id), queue)
+
+    @router.post("/jobs/{job_id}/move/{where}")
+    def move(job_id: str, where: Move) -> dict[str, Any]:
+        """Let a waiting job come earlier or later."""
+        queue.move(job_id, where)
+        return job_to_json(queue.record(job_id), queue)
+
+    @router.post("/queue/pause")
+    def pause() -> dict[str, bool]:
+        """Begin no further job."""
+        queue.pause()
+        return {"paused": queue.is_paused}
+
+    @router.post("/queue/resume")
+    def resume() -> dict[str, bool]:
+        """Go on."""
+        queue.resume()
+        return {"paused": queue.is_paused}
+
+
+def read_job(body: Mapping[str, Any]) -> GenerationRequest:
+    """Return the request in a body.
+
+    Raises:
+        UserError: the task is unknown, or a field is unknown or not valid.
+    """
+    fields = {name: value for name, value in body.items() if value is not None}
+    task = fields.pop("task", "txt2img")
+    if not isinstance(task, str) or task not in REQUESTS:
+        raise UserError(f"There is no task {task!r}.", did_you_mean(str(task), REQUESTS))
+    return validate(REQUESTS[cast("Task", task)], fields)

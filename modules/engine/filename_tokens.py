@@ -1,0 +1,39 @@
+"""What a picture's name may tell of how it was made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from modules.images.filename import FilenameTokens
+from modules.plan.plan import ImagePlan, Plan
+
+
+def make_filename_tokens(plan: Plan, one: ImagePlan) -> FilenameTokens:
+    """Return the texts by token for one picture of a plan."""
+    request, model = plan.single_image_request(one), plan.model
+    values = {
+        "prompt": request.prompt,
+        "prompt_no_styles": request.prompt,
+        "negative_prompt": request.negative_prompt,
+        "styles": ", ".join(request.styles),
+        "steps": str(request.steps),
+        "cfg": f"{request.cfg_scale:g}",
+        "width": str(request.width),
+        "height": str(request.height),
+        "sampler": request.sampler_name,
+        "scheduler": request.scheduler,
+        "sampler_scheduler": f"{request.sampler_name} {request.scheduler}",
+        "model_name": model.checkpoint.model_name,
+        "model_hash": model.checkpoint.short_hash,
+        "vae_filename": Path(model.vae.name).stem if model.vae else "NoneType",
+        "clip_skip": str(plan.settings.CLIP_stop_at_last_layers),
+        "denoising": f"{getattr(request, 'denoising_strength', 0):g}",
+        "seed_first": str(plan.images[0].seed),
+        "seed_last": str(plan.images[-1].seed),
+        "batch_number": str(one.index % plan.request.batch_size + 1),
+        "batch_size": str(plan.request.batch_size),
+        "generation_number": str(one.index + 1),
+        "job_timestamp": plan.created_at.strftime("%Y%m%d%H%M%S"),
+    }
+    words = plan.settings.directories_max_prompt_words
+    return FilenameTokens(request.output_subfolder, one.seed, values, max_prompt_words=words)

@@ -1,0 +1,1 @@
+"""Jobs: queue, store and what a restart restores."""

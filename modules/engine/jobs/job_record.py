@@ -1,0 +1,118 @@
+"""What is stored of one job, as it is read back."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from modules.engine.jobs.fair_queue import QueuePosition
+from modules.engine.jobs.job import Job, JobState, JobStatus
+from modules.engine.jobs.stored_request import StoredRequest, serialize
+from modules.params.events import Progress
+from modules.params.results import GeneratedImage
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """One job of the store.
+
+    Args:
+        queue_position: Its number, id, source and round.
+        state: Where it is in its life.
+        stored_request: What was asked; without the names of its pictures' files in listings.
+        image_count: How many pictures were asked for.
+        created: When it was sent, in seconds since 1970, as the other two.
+        started: When the device began; None when it has not.
+        ended: When it ended; None when it has not.
+        error: One sentence when it failed or was cancelled.
+        notes: What a user should know of the result.
+        images: Finished pictures in order.
+    """
+
+    queue_position: QueuePosition
+    state: JobState
+    stored_request: StoredRequest
+    image_count: int
+    created: float
+    started: float | None
+    ended: float | None
+    error: str
+    notes: tuple[str, ...]
+    images: tuple[GeneratedImage, ...]
+
+    @property
+    def id(self) -> str:
+        """Return the job's name."""
+        return self.queue_position.job_id
+
+    @cached_property
+    def request_fields(self) -> dict[str, Any]:
+        """Return the request's fields as JSON has them, without its pictures."""
+        return cast("dict[str, Any]", json.loads(self.stored_request.request))
+
+    def status(self) -> JobStatus:
+        """Return what is told of a job of which nothing but this is known any more."""
+        made = self.image_count if self.state == "done" else len(self.images)
+        return JobStatus(
+            id=self.id,
+            state=self.state,
+            phase="Waiting" if self.state == "queued" else "",
+            progress=Progress(made, self.image_count),
+            images=self.images,
+            image_count=self.image_count,
+            notes=self.notes,
+            error=self.error,
+            exception=None,
+            preview_number=0,
+        )
+
+
+def record_from_job(job: Job) -> JobRecord:
+    """Return the row of a job that the disk refused to store."""
+    status = job.status()
+    return JobRecord(
+        queue_position=QueuePosition(0, 0, job.id, ""),
+        state=status.state,
+        stored_request=serialize(job.plan.request, job.plan.settings, {}),
+        image_count=status.image_count,
+        created=0.0,
+        started=None,
+        ended=None,
+        error=status.error,
+        notes=status.notes,
+        images=status.images,
+    )
+
+
+def read_row(
+    job: sqlite3.Row, images: Iterable[sqlite3.Row], pictures: Iterable[sqlite3.Row]
+) -> JobRecord:
+    """Return a job from its rows in the tables `jobs`, `images` and `pictures` of `engine/database`."""
+    names = {picture["field"]: picture["name"] for picture in pictures}
+    return JobRecord(
+        queue_position=QueuePosition(job["round"], job["number"], job["id"], job["source"]),
+        state=job["state"],
+        stored_request=StoredRequest(job["task"], job["request"], job["settings"], names),
+        image_count=job["image_count"],
+        created=job["created"],
+        started=job["started"],
+        ended=job["ended"],
+        error=job["error"],
+        notes=tuple(cast("Sequence[str]", json.loads(job["notes"]))),
+        images=tuple(_read_image(image) for image in images),
+    )
+
+
+def _read_image(image: sqlite3.Row) -> GeneratedImage:
+    return GeneratedImage(
+        index=image["image_index"],
+        seed=image["seed"],
+        infotext=image["infotext"],
+        path=Path(image["path"]),
+        warning=image["remark"],
+    )

@@ -1,0 +1,309 @@
+"""Every job and finished picture in one SQLite file: what a restart and a closed browser do not lose."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from modules.core.errors import NotFound
+from modules.engine.jobs.database import Database, open_database
+from modules.engine.jobs.fair_queue import QueuePosition
+from modules.engine.jobs.input_images import InputImageStore
+from modules.engine.jobs.job import JobStatus
+from modules.engine.jobs.job_record import JobRecord, read_row
+from modules.engine.jobs.stored_request import StoredRequest, input_images_of, serialize
+from modules.params.image import ImageField
+from modules.params.requests.base import GenerationRequest
+from modules.params.results import GeneratedImage
+from modules.params.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+# Pictures lie in the outputs folder; what is told of them here is forgotten, oldest first, beyond this.
+_MOST_ENDED = 10_000
+# So many failed and cancelled jobs keep the pictures that they were given, to be tried again.
+_MOST_RETRIABLE = 50
+_STOPPED = "The server was stopped while it ran; {finished}."
+
+
+class JobStore:
+    """The queue's memory. Opens its file when first used; thread-safe.
+
+    What cannot be written is told once, and the jobs go on without it.
+
+    Args:
+        folder: Holds the file, and the pictures that requests bring along.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "jobs.sqlite"
+        self._input_images = InputImageStore(folder / "pictures")
+        self._lock = threading.RLock()
+        self._database: Database | None = None
+        self._leftover_ids: list[str] = []
+        self._write_warning = ""
+        self._is_closed = False
+
+    # Life
+
+    def warning(self) -> str:
+        """Return what the user should know of the file; empty when all is well."""
+        with self._lock:
+            return self._open().warning or self._write_warning
+
+    def take_leftover_jobs(self) -> list[JobRecord]:
+        """Return the jobs that waited when the last server stopped, in order; each only once."""
+        with self._lock:
+            self._open()
+            ids, self._leftover_ids = self._leftover_ids, []
+        return [self.record(job_id) for job_id in ids]
+
+    def close(self) -> None:
+        """Let go of the file; what is told afterwards is not stored."""
+        with self._lock:
+            self._is_closed = True
+            if self._database is not None:
+                self._database.connection.close()
+
+    # What happens to a job, the JobLog of every job
+
+    @contextmanager
+    def hold_request(
+        self, request: GenerationRequest, settings: Settings
+    ) -> Generator[StoredRequest]:
+        """Yield a request as it is stored, its pictures written; `add` comes before the block ends."""
+        names: dict[str, str] = {}
+        try:
+            names = self._input_images.hold(input_images_of(request) if self.is_durable() else {})
+        except OSError as error:
+            self._warn_once(error)
+        try:
+            yield serialize(request, settings, names)
+        finally:
+            self._input_images.release(names.values())
+
+    def add(self, position: QueuePosition, stored_request: StoredRequest, image_count: int) -> bool:
+        """Store a new job; return whether it outlives the server."""
+        job = {
+            "id": position.job_id,
+            "source": position.source,
+            "round": position.round,
+            "number": position.number,
+            "state": "queued",
+            "task": stored_request.task,
+            "request": stored_request.request,
+            "settings": stored_request.settings,
+            "image_count": image_count,
+            "created": _now(),
+        }
+        pictures = [
+            {"job_id": position.job_id, "field": field, "name": name}
+            for field, name in stored_request.image_names.items()
+        ]
+        with self._lock:
+            stored = self._insert("jobs", [job])
+            return stored and (not pictures or self._insert("pictures", pictures))
+
+    def log_start(self, job_id: str) -> None:
+        """Note that the device has begun."""
+        self._write("UPDATE jobs SET state = 'running', started = ? WHERE id = ?", (_now(), job_id))
+
+    def log_image(self, job_id: str, position: int, image: GeneratedImage) -> None:
+        """Note a finished picture."""
+        row = {
+            "job_id": job_id,
+            "position": position,
+            "image_index": image.index,
+            "seed": image.seed,
+            "path": str(image.path),
+            "infotext": image.infotext,
+            "remark": image.warning,
+        }
+        self._insert("images", [row])
+
+    def log_end(self, status: JobStatus) -> None:
+        """Note how a job ended, and let go of pictures that no job needs."""
+        notes = json.dumps(status.notes, ensure_ascii=False)
+        with self._lock:
+            self._write(
+                "UPDATE jobs SET state = ?, ended = ?, error = ?, notes = ? WHERE id = ?",
+                (status.state, _now(), status.error, notes, status.id),
+            )
+            self._delete_unused_images(status)
+
+    def update_positions(self, positions: Iterable[QueuePosition]) -> None:
+        """Note where jobs stand now."""
+        rows = [(place.round, place.number, place.job_id) for place in positions]
+        self._write_all("UPDATE jobs SET round = ?, number = ? WHERE id = ?", rows)
+
+    # What is asked
+
+    def is_durable(self) -> bool:
+        """Return whether the file outlives the server."""
+        with self._lock:
+            return not self._is_closed and self._open().is_durable
+
+    def record(self, job_id: str) -> JobRecord:
+        """Return a job.
+
+        Raises:
+            NotFound: it is not stored.
+        """
+        rows = self._select_records("WHERE id = ?", (job_id,))
+        if not rows:
+            raise NotFound(
+                "This job is no longer known.", "Its pictures are in the outputs folder."
+            )
+        return rows[0]
+
+    def active_jobs(self, limit: int) -> list[JobRecord]:
+        """Return the running jobs, then the waiting ones in order."""
+        running = self._select_records("WHERE state = 'running'", ())
+        return running + self._select_records(
+            "WHERE state = 'queued' ORDER BY round, number, id LIMIT ?", (limit,)
+        )
+
+    def waiting_count(self) -> int:
+        """Return how many jobs wait."""
+        return sum(
+            map(int, self._select_column("SELECT count(*) FROM jobs WHERE state = 'queued'", ()))
+        )
+
+    def ended_jobs(self, limit: int) -> list[JobRecord]:
+        """Return ended jobs, the last one first."""
+        return self._select_records("WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT ?", (limit,))
+
+    def input_image(self, name: str) -> ImageField:
+        """Return a picture that a request brought along.
+
+        Raises:
+            NotFound: it is no longer kept.
+        """
+        return self._input_images.read(name)
+
+    # The file
+
+    def _open(self) -> Database:
+        if self._database is None:
+            self._database = open_database(self._path)
+            if self._database.is_durable:
+                self._recover(self._database.connection)
+        return self._database
+
+    def _recover(self, connection: sqlite3.Connection) -> None:
+        """Put in order what the last server left: nothing runs any more."""
+        with connection:
+            running = connection.execute(
+                "SELECT id, (SELECT count(*) FROM images WHERE job_id = id) AS finished_count"
+                " FROM jobs WHERE state = 'running'"
+            ).fetchall()
+            connection.executemany(
+                "UPDATE jobs SET state = 'failed', ended = ?, error = ? WHERE id = ?",
+                [(_now(), _stopped(job["finished_count"]), job["id"]) for job in running],
+            )
+            connection.execute(
+                "DELETE FROM jobs WHERE id IN"
+                " (SELECT id FROM jobs WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT -1 OFFSET ?)",
+                (_MOST_ENDED,),
+            )
+            for table in ("images", "pictures"):
+                connection.execute(f"DELETE FROM {table} WHERE job_id NOT IN (SELECT id FROM jobs)")
+        found = connection.execute(
+            "SELECT id FROM jobs WHERE state = 'queued' ORDER BY round, number, id"
+        )
+        self._leftover_ids = [job["id"] for job in found]
+        self._input_images.prune(
+            picture["name"] for picture in connection.execute("SELECT name FROM pictures")
+        )
+
+    def _delete_unused_images(self, status: JobStatus) -> None:
+        """Forget the pictures of a job that is done, and of the failed ones that are long past."""
+        if not self.is_durable():
+            return
+        gone = [status.id]
+        if status.state != "done":
+            gone = self._select_column(
+                "SELECT id FROM jobs WHERE ended IS NOT NULL AND id IN (SELECT job_id FROM pictures)"
+                " ORDER BY ended DESC LIMIT -1 OFFSET ?",
+                (_MOST_RETRIABLE,),
+            )
+        for job_id in gone:
+            names = self._select_column("SELECT name FROM pictures WHERE job_id = ?", (job_id,))
+            self._write("DELETE FROM pictures WHERE job_id = ?", (job_id,))
+            self._input_images.drop(name for name in names if not self._is_image_referenced(name))
+
+    def _is_image_referenced(self, name: str) -> bool:
+        return bool(
+            self._select_column("SELECT job_id FROM pictures WHERE name = ? LIMIT 1", (name,))
+        )
+
+    def _select_records(self, where: str, values: tuple[object, ...]) -> list[JobRecord]:
+        with self._lock:
+            if self._is_closed:
+                return []
+            connection = self._open().connection
+            found = connection.execute(f"SELECT * FROM jobs {where}", values).fetchall()
+            return [_read_whole(job, connection) for job in found]
+
+    def _select_column(self, query: str, values: tuple[object, ...]) -> list[str]:
+        with self._lock:
+            if self._is_closed:
+                return []
+            return [row[0] for row in self._open().connection.execute(query, values)]
+
+    def _insert(self, table: str, rows: Sequence[Mapping[str, object]]) -> bool:
+        """Write rows that name their columns; the others take the schema's defaults."""
+        names = list(rows[0])
+        marks = ", ".join("?" for _ in names)
+        return self._write_all(
+            f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})",
+            [tuple(row[name] for name in names) for row in rows],
+        )
+
+    def _write(self, query: str, values: tuple[object, ...]) -> bool:
+        return self._write_all(query, [values])
+
+    def _write_all(self, query: str, rows: Iterable[tuple[object, ...]]) -> bool:
+        """Write all rows or none; return whether they outlive the server."""
+        try:
+            with self._lock:
+                if self._is_closed:
+                    return False
+                opened = self._open()
+                with opened.connection:
+                    opened.connection.executemany(query, rows)
+                return opened.is_durable
+        except sqlite3.Error as error:
+            self._warn_once(error)
+            return False
+
+    def _warn_once(self, error: Exception) -> None:
+        if not self._write_warning:
+            self._write_warning = (
+                f"The queue cannot be stored: {error}. Jobs still run, but a restart forgets them."
+            )
+            logger.warning("%s", self._write_warning)
+
+
+def _read_whole(job: sqlite3.Row, connection: sqlite3.Connection) -> JobRecord:
+    of_job = (job["id"],)
+    images = connection.execute("SELECT * FROM images WHERE job_id = ? ORDER BY position", of_job)
+    pictures = connection.execute("SELECT * FROM pictures WHERE job_id = ?", of_job)
+    return read_row(job, images, pictures)
+
+
+def _stopped(finished_count: int) -> str:
+    """Return what a user is told of a job that ran when the server was stopped."""
+    one = finished_count == 1
+    finished = "1 picture was finished" if one else f"{finished_count} pictures were finished"
+    return _STOPPED.format(finished=finished)
+
+
+def _now() -> float:
+    return time.time()

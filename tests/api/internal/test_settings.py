@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from modules.api.internal.settings import SECTIONS
+from modules.api.routes import add_routes
+from modules.core.flags import Flags
+from modules.core.paths import Paths
+from modules.engine.engine import Engine
+from modules.params.param import params_of
+from modules.params.settings import Settings
+from tests.engine.fake_executor import FakeExecutor
+
+URL = "/internal/settings"
+
+
+def options(told: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {option["name"]: option for section in told["sections"] for option in section["options"]}
+
+
+def test_every_option_stands_in_the_tab_or_in_the_bar(client: TestClient):
+    found = options(client.get(URL).json())
+    bar = {"sd_model_checkpoint", "sd_vae", "sd_predictions", "CLIP_stop_at_last_layers"}
+    assert found.keys() | bar == Settings.model_fields.keys()
+    assert {row.section for row in params_of(Settings).values()} <= SECTIONS.keys()
+
+
+def test_an_option_is_told_as_it_is_declared(client: TestClient):
+    found = options(client.get(URL).json())
+    assert found["jpeg_quality"] == {
+        "name": "jpeg_quality",
+        "label": "Quality for saved jpeg and webp images",
+        "help": "More is larger and nearer to the picture.",
+        "kind": "integer",
+        "choices": [],
+        "min": 1,
+        "max": 100,
+        "value": 80,
+        "default": 80,
+        "flag": "",
+    }
+    assert found["samples_format"]["choices"] == ["png", "jpg", "webp"]
+    assert [
+        found[name]["kind"] for name in ("grid_save", "eta_ddim", "samples_filename_pattern")
+    ] == [
+        "switch",
+        "number",
+        "text",
+    ]
+
+
+def test_a_change_is_kept_and_told(client: TestClient, engine: Engine):
+    told = client.post(URL, json={"changes": {"jpeg_quality": 90}}).json()
+    assert options(told)["jpeg_quality"]["value"] == engine.settings.jpeg_quality == 90
+    assert json.loads(engine.settings_path.read_text(encoding="utf-8"))["jpeg_quality"] == 90
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"jpeg_quality": 500}, "the largest valid value is 100"),
+        ({"jpeg_qualty": 5}, "There is no field 'jpeg_qualty'."),
+        ({"grid_background_color": "red"}, "'red' is no colour"),
+    ],
+)
+def test_what_is_not_valid_is_said_and_nothing_changes(
+    client: TestClient, engine: Engine, changes: Any, words: str
+):
+    response = client.post(URL, json={"changes": {"send_seed": False, **changes}})
+    assert response.status_code == 422
+    assert words in response.json()["detail"]
+    assert engine.settings.send_seed
+
+
+def test_one_option_and_all_go_back_to_their_defaults(client: TestClient, engine: Engine):
+    engine.change_settings({"jpeg_quality": 90, "send_seed": False, "CLIP_stop_at_last_layers": 2})
+    client.post(f"{URL}/reset", json={"names": ["send_seed"]})
+    assert (engine.settings.jpeg_quality, engine.settings.send_seed) == (90, True)
+    client.post(f"{URL}/reset", json={})
+    assert engine.settings.jpeg_quality == 80
+    assert engine.settings.CLIP_stop_at_last_layers == 2, "the bar's options are not the tab's"
+    assert client.post(f"{URL}/reset", json={"names": ["x"]}).status_code == 422
+
+
+def test_what_a_flag_decides_is_told(paths: Paths, executor: FakeExecutor, tokenizer):
+    engine = Engine(
+        paths, executor, tokenizer, {"sd_checkpoints_limit": 2, "sd_model_checkpoint": "second"}
+    )
+    engine.start()
+    executor.wait_until_idle()
+    app = FastAPI()
+    add_routes(app, engine, Flags(no_api=True))
+    told = TestClient(app).get(URL).json()
+    assert options(told)["sd_checkpoints_limit"]["flag"] == "--sd-checkpoints-limit"
+    assert {"flag": "--ckpt", "label": "Stable Diffusion checkpoint", "value": "second"} in told[
+        "flags"
+    ]
+    engine.stop()
+
+
+def test_a_damaged_file_is_told_of_in_the_tab_and_in_the_banner(
+    paths: Paths, executor: FakeExecutor, tokenizer
+):
+    (paths.data / "config.json").write_text("{")
+    engine = Engine(paths, executor, tokenizer)
+    engine.start()
+    executor.wait_until_idle()
+    app = FastAPI()
+    add_routes(app, engine)
+    client = TestClient(app)
+    assert "it is kept as config.json.unreadable" in client.get(URL).json()["remark"]
+    assert "it is kept as config.json.unreadable" in client.get("/internal/state").json()["warning"]
+    engine.stop()

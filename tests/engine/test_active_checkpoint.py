@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from modules.engine.engine import Engine
+from tests.conftest import write_listed_checkpoint
+
+
+def test_the_users_checkpoint_comes_before_the_demo(engine: Engine):
+    demo = engine.paths.root / "models" / "Stable-diffusion" / "demo"
+    write_listed_checkpoint(demo / "a-demo.safetensors", "demo")
+    engine.models.refresh()
+    assert engine.active_checkpoint.find().name == "first.safetensors"
+    assert not engine.active_checkpoint.is_active_demo()
+    engine.select_checkpoint("demo/a-demo.safetensors")
+    assert engine.active_checkpoint.is_active_demo()
+
+
+def test_what_cannot_be_said_without_a_checkpoint_is_left_open(engine: Engine):
+    for path in engine.paths.checkpoint_folders[0].rglob("*.safetensors"):
+        path.unlink()
+    engine.models.refresh()
+    asked = engine.active_checkpoint
+    answers = (
+        asked.is_active_demo(),
+        asked.native_size(),
+        asked.incompatibility("txt2img"),
+        asked.is_prediction_unknown(),
+        asked.can_convert(),
+    )
+    assert answers == (False, 0, "", False, False)
