@@ -19,8 +19,16 @@ from modules.sampling.protocol import DEFAULTS
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
 from tests.backend.checkpoints import tiny_description, tiny_weights
+from tests.backend.sampler_runs import (
+    MODEL_SIGMAS,
+    Network,
+    SeededNoise,
+    formula_network,
+    make_run,
+    run_sampler,
+    tiny_network,
+)
 from tests.backend.tiny import sd1_alphas
-from tests.backend.walks import LEVELS, Drawn, Network, course_of, formula, tiny_network, walked
 from tests.reference.compare import FULL, agree, load_original
 
 STEPS = 6
@@ -79,7 +87,7 @@ def denoiser_of(original: Callable[[str], Any], network: Network, prediction_typ
 
 
 def theirs(
-    k: Any, denoiser: Any, name: str, sigmas: list[float], noise: Drawn, **named: Any
+    k: Any, denoiser: Any, name: str, sigmas: list[float], noise: SeededNoise, **named: Any
 ) -> Tensor:
     """Return what k-diffusion's function makes of the same noise and the same levels."""
     function, besides = K_DIFFUSION[name]
@@ -89,7 +97,7 @@ def theirs(
     if "noise_sampler" in inspect.signature(run).parameters:
         named["noise_sampler"] = noise.between
     if name in ("DPM fast", "DPM adaptive"):
-        named |= {"sigma_min": LEVELS.sigma_min, "sigma_max": LEVELS.sigma_max}
+        named |= {"sigma_min": MODEL_SIGMAS.sigma_min, "sigma_max": MODEL_SIGMAS.sigma_max}
         if name == "DPM fast":
             named["n"] = len(sigmas) - 1
         return run(denoiser, x, **named)
@@ -102,11 +110,11 @@ def test_a_sampler_agrees_with_k_diffusion_on_every_schedule(
     original: Callable[[str], Any], k: Any, name: str
 ):
     for prediction_type in ("epsilon", "v_prediction"):
-        denoiser = denoiser_of(original, formula, prediction_type)
+        denoiser = denoiser_of(original, formula_network, prediction_type)
         for schedule in WALKED:
-            course = course_of(name, schedule, STEPS)
-            ours = walked(course, prediction_type=prediction_type)
-            agree(ours, theirs(k, denoiser, name, course.sigmas(STEPS), Drawn()))
+            run_sigmas = make_run(name, schedule, STEPS)
+            ours = run_sampler(run_sigmas, prediction_type=prediction_type)
+            agree(ours, theirs(k, denoiser, name, run_sigmas.sigmas(STEPS), SeededNoise()))
 
 
 @pytest.mark.parametrize("name", K_DIFFUSION)
@@ -116,11 +124,11 @@ def test_a_sampler_agrees_with_k_diffusion_on_a_real_network(
 ):
     prediction_type = "v_prediction" if SAMPLERS.get(name).evaluations_per_step == 2 else "epsilon"
     network = tiny_network(prediction_type)
-    course = course_of(name, SAMPLERS.get(name).default_schedule, 4)
+    run_sigmas = make_run(name, SAMPLERS.get(name).default_schedule, 4)
     denoiser = denoiser_of(original, network, prediction_type)
     agree(
-        walked(course, network, prediction_type),
-        theirs(k, denoiser, name, course.sigmas(4), Drawn()),
+        run_sampler(run_sigmas, network, prediction_type),
+        theirs(k, denoiser, name, run_sigmas.sigmas(4), SeededNoise()),
     )
 
 
@@ -149,11 +157,11 @@ def test_a_sampler_agrees_with_k_diffusion_on_the_demo_checkpoints(
     original: Callable[[str], Any], k: Any, demo: tuple[Network, str], name: str, schedule: str
 ):
     network, prediction_type = demo
-    course = course_of(name, schedule, 3)
+    run_sigmas = make_run(name, schedule, 3)
     denoiser = denoiser_of(original, network, prediction_type)
     agree(
-        walked(course, network, prediction_type),
-        theirs(k, denoiser, name, course.sigmas(3), Drawn()),
+        run_sampler(run_sigmas, network, prediction_type),
+        theirs(k, denoiser, name, run_sigmas.sigmas(3), SeededNoise()),
     )
 
 
@@ -169,11 +177,11 @@ def test_every_sampler_agrees_on_every_schedule_on_the_demo_checkpoints(
             "begins below its own first level, so that rounding decides how its steps are cut"
         )
     network, prediction_type = demo
-    course = course_of(name, schedule, 4)
+    run_sigmas = make_run(name, schedule, 4)
     denoiser = denoiser_of(original, network, prediction_type)
     agree(
-        walked(course, network, prediction_type),
-        theirs(k, denoiser, name, course.sigmas(4), Drawn()),
+        run_sampler(run_sigmas, network, prediction_type),
+        theirs(k, denoiser, name, run_sigmas.sigmas(4), SeededNoise()),
     )
 
 
@@ -182,44 +190,44 @@ def test_every_sampler_agrees_on_every_schedule_on_the_demo_checkpoints(
 )
 @pytest.mark.parametrize("eta", [0.0, 0.6])
 @torch.inference_mode()
-def test_a_share_of_noise_means_what_it_means_to_k_diffusion(
-    original: Callable[[str], Any], k: Any, name: str, eta: float
-):
+def test_eta_agrees_with_k_diffusion(original: Callable[[str], Any], k: Any, name: str, eta: float):
     strength = 0.9 if "s_noise" in SAMPLERS.get(name).options else 1.0
-    course = course_of(name, "Karras", STEPS, SamplingSettings(eta_ancestral=eta, s_noise=0.9))
+    run_sigmas = make_run(name, "Karras", STEPS, SamplingSettings(eta_ancestral=eta, s_noise=0.9))
     expected = theirs(
         k,
-        denoiser_of(original, formula, "epsilon"),
+        denoiser_of(original, formula_network, "epsilon"),
         name,
-        course.sigmas(STEPS),
-        Drawn(),
+        run_sigmas.sigmas(STEPS),
+        SeededNoise(),
         eta=eta,
         s_noise=strength,
     )
-    agree(walked(course), expected)
+    agree(run_sampler(run_sigmas), expected)
 
 
 @pytest.mark.parametrize("name", ["Euler", "Heun", "DPM2"])
 @torch.inference_mode()
-def test_churn_means_what_it_means_to_k_diffusion(
+def test_churn_agrees_with_k_diffusion(
     original: Callable[[str], Any], k: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ):
     churn = {"s_churn": 3.0, "s_tmin": 0.2, "s_tmax": 5.0, "s_noise": 1.05}
-    course, noise = course_of(name, "Karras", STEPS, SamplingSettings(**churn)), Drawn()
+    run_sigmas, noise = make_run(name, "Karras", STEPS, SamplingSettings(**churn)), SeededNoise()
     monkeypatch.setattr(torch, "randn_like", lambda x: noise())
-    denoiser = denoiser_of(original, formula, "epsilon")
-    expected = theirs(k, denoiser, name, course.sigmas(STEPS), noise, **churn)
-    agree(walked(course), expected)
+    denoiser = denoiser_of(original, formula_network, "epsilon")
+    expected = theirs(k, denoiser, name, run_sigmas.sigmas(STEPS), noise, **churn)
+    agree(run_sampler(run_sigmas), expected)
 
 
 @pytest.mark.parametrize("name", ["DPM++ SDE", "DPM++ 2M SDE", "DPM++ 3M SDE"])
 @torch.inference_mode()
-def test_the_motion_is_asked_for_between_the_same_levels(
+def test_the_brownian_motion_is_queried_between_the_same_sigmas(
     original: Callable[[str], Any], k: Any, name: str
 ):
-    course, asked, ours = course_of(name, "Exponential", STEPS), Drawn(), Drawn()
-    theirs(k, denoiser_of(original, formula, "epsilon"), name, course.sigmas(STEPS), asked)
-    walk = course.sampler.run(torch.zeros(1), course.from_noise().sigmas, ours, DEFAULTS)
+    run_sigmas, asked, ours = make_run(name, "Exponential", STEPS), SeededNoise(), SeededNoise()
+    theirs(
+        k, denoiser_of(original, formula_network, "epsilon"), name, run_sigmas.sigmas(STEPS), asked
+    )
+    walk = run_sigmas.sampler.run(torch.zeros(1), run_sigmas.from_noise().sigmas, ours, DEFAULTS)
     x, _ = next(walk)
     with pytest.raises(StopIteration):
         while True:
@@ -240,7 +248,7 @@ def test_schedules_agree_with_k_diffusion(original: Callable[[str], Any], k: Any
         "Polyexponential": k.get_sigmas_polyexponential(steps, *ends),
     }
     for name, sigmas in expected.items():
-        agree(torch.tensor(SCHEDULES.get(name).sigmas(steps, LEVELS, DEFAULTS)), sigmas)
+        agree(torch.tensor(SCHEDULES.get(name).sigmas(steps, MODEL_SIGMAS, DEFAULTS)), sigmas)
 
 
 @pytest.mark.filterwarnings("ignore:__array_wrap__ must accept")  # the original with NumPy 2
@@ -250,10 +258,10 @@ def test_ddim_agrees_with_ldm_up_to_its_last_step(
     original: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, eta: float
 ):
     """The last step of LDM's, from timestep 1 to 0, is not taken, as in A1111."""
-    alphas, noise = sd1_alphas(), Drawn()
+    alphas, noise = sd1_alphas(), SeededNoise()
     before = torch.cat([torch.ones(1), alphas[:-1]])
     model = SimpleNamespace(
-        apply_model=lambda x, t, cond: formula(x, t.float()),
+        apply_model=lambda x, t, cond: formula_network(x, t.float()),
         num_timesteps=1000,
         alphas_cumprod=alphas.float(),
         alphas_cumprod_prev=before.float(),
@@ -274,7 +282,7 @@ def test_ddim_agrees_with_ldm_up_to_its_last_step(
     }
     _, steps = ddim.sample(conditioning=None, verbose=False, **walk)
     agree(
-        walked(course_of("DDIM", "Uniform", STEPS, SamplingSettings(eta_ddim=eta))),
+        run_sampler(make_run("DDIM", "Uniform", STEPS, SamplingSettings(eta_ddim=eta))),
         steps["x_inter"][-2],
     )
 

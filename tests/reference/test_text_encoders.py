@@ -48,7 +48,7 @@ def unet_and_vae() -> dict[str, Tensor]:
 
 
 @torch.inference_mode()
-def test_the_layer_before_the_last_agrees_with_open_clip(
+def test_the_penultimate_layer_agrees_with_open_clip(
     tmp_path: Path, original: Callable[[str], Any]
 ):
     tower = randomized(original("open_clip.transformer").TextTransformer(**SIZES, layers=3))
