@@ -1,4 +1,4 @@
-"""k-diffusion's samplers and schedules, LDM's DDIM and its noise schedule, beside ours on the same network."""
+"""k-diffusion's samplers and schedules, LDM's DDIM and noise schedule, compared with ours on the same network."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.reference.compare import FULL, agree, load_original
 
 STEPS = 6
 DEMO = Path(__file__).resolve().parents[2] / "models" / "Stable-diffusion" / "demo"
-# Ours to theirs, with what they are asked for besides. The rest of A1111's samplers is not k-diffusion's.
+# Our name to their function and its extra arguments. The rest of A1111's samplers is not k-diffusion's.
 K_DIFFUSION: dict[str, tuple[str, dict[str, Any]]] = {
     "DPM++ 2M": ("sample_dpmpp_2m", {}),
     "DPM++ SDE": ("sample_dpmpp_sde", {}),
@@ -50,13 +50,13 @@ K_DIFFUSION: dict[str, tuple[str, dict[str, Any]]] = {
     "DPM fast": ("sample_dpm_fast", {"eta": 1.0}),
     "DPM adaptive": ("sample_dpm_adaptive", {"eta": 1.0}),
 }
-WALKED = [row.name for row in SCHEDULES if row.sigmas]
+SIGMA_SCHEDULES = [row.name for row in SCHEDULES if row.sigmas]
 
 
 def integral(
     function: Callable[[float], float], begin: float, end: float, **_: Any
 ) -> tuple[float, float]:
-    """Stand for scipy's quad, which k-diffusion integrates polynomials with."""
+    """Replace scipy's quad, with which k-diffusion integrates polynomials."""
     points, weights = np.polynomial.legendre.leggauss(5)
     middle, half = (float(begin) + float(end)) / 2, (float(end) - float(begin)) / 2
     return half * sum(
@@ -89,11 +89,11 @@ def denoiser_of(original: Callable[[str], Any], network: Network, prediction_typ
 def theirs(
     k: Any, denoiser: Any, name: str, sigmas: list[float], noise: SeededNoise, **named: Any
 ) -> Tensor:
-    """Return what k-diffusion's function makes of the same noise and the same levels."""
-    function, besides = K_DIFFUSION[name]
+    """Return the latents of k-diffusion's function for the same noise and the same sigmas."""
+    function, extra = K_DIFFUSION[name]
     run = getattr(k, function)
     x = noise() * sigmas[0]
-    named = {**besides, **named, "disable": True}
+    named = {**extra, **named, "disable": True}
     if "noise_sampler" in inspect.signature(run).parameters:
         named["noise_sampler"] = noise.between
     if name in ("DPM fast", "DPM adaptive"):
@@ -111,7 +111,7 @@ def test_a_sampler_agrees_with_k_diffusion_on_every_schedule(
 ):
     for prediction_type in ("epsilon", "v_prediction"):
         denoiser = denoiser_of(original, formula_network, prediction_type)
-        for schedule in WALKED:
+        for schedule in SIGMA_SCHEDULES:
             run_sigmas = make_run(name, schedule, STEPS)
             ours = run_sampler(run_sigmas, prediction_type=prediction_type)
             agree(ours, theirs(k, denoiser, name, run_sigmas.sigmas(STEPS), SeededNoise()))
@@ -134,17 +134,16 @@ def test_a_sampler_agrees_with_k_diffusion_on_a_real_network(
 
 @pytest.fixture(scope="module", params=["demo", "demo-v2", "demo-inpainting"])
 def demo(request: pytest.FixtureRequest) -> tuple[Network, str]:
-    """The network of a checkpoint in the box, with one prompt, and what it predicts."""
+    """The network of a bundled checkpoint with one prompt, and its prediction type."""
     file = DEMO / f"{request.param}.safetensors"
     components = load_components(file, file.with_suffix(".yaml"), FULL)
     width = components.unet.config["cross_attention_dim"]
     cond = torch.randn((1, 77, width), generator=torch.Generator().manual_seed(1)).expand(2, -1, -1)
-    more = torch.zeros(
-        (2, components.unet.config["in_channels"] - 4, 8, 8)
-    )  # what an inpainting network sees besides
+    # The extra channels of an inpainting network.
+    extra = torch.zeros((2, components.unet.config["in_channels"] - 4, 8, 8))
 
     def network(x: Tensor, t: Tensor) -> Tensor:
-        return components.unet(torch.cat([x, more], dim=1), t, encoder_hidden_states=cond)[0]
+        return components.unet(torch.cat([x, extra], dim=1), t, encoder_hidden_states=cond)[0]
 
     return network, components.prediction_type
 
@@ -166,7 +165,7 @@ def test_a_sampler_agrees_with_k_diffusion_on_the_demo_checkpoints(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("schedule", WALKED)
+@pytest.mark.parametrize("schedule", SIGMA_SCHEDULES)
 @pytest.mark.parametrize("name", K_DIFFUSION)
 @torch.inference_mode()
 def test_every_sampler_agrees_on_every_schedule_on_the_demo_checkpoints(
@@ -174,7 +173,7 @@ def test_every_sampler_agrees_on_every_schedule_on_the_demo_checkpoints(
 ):
     if (name, schedule) == ("DPM adaptive", "DDIM"):
         pytest.skip(
-            "begins below its own first level, so that rounding decides how its steps are cut"
+            "starts below its own first sigma, so that rounding decides the number of its steps"
         )
     network, prediction_type = demo
     run_sigmas = make_run(name, schedule, 4)
@@ -257,22 +256,22 @@ def test_schedules_agree_with_k_diffusion(original: Callable[[str], Any], k: Any
 def test_ddim_agrees_with_ldm_up_to_its_last_step(
     original: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, eta: float
 ):
-    """The last step of LDM's, from timestep 1 to 0, is not taken, as in A1111."""
+    """LDM's last step, from timestep 1 to 0, is skipped, as in A1111."""
     alphas, noise = sd1_alphas(), SeededNoise()
-    before = torch.cat([torch.ones(1), alphas[:-1]])
+    alphas_prev = torch.cat([torch.ones(1), alphas[:-1]])
     model = SimpleNamespace(
         apply_model=lambda x, t, cond: formula_network(x, t.float()),
         num_timesteps=1000,
         alphas_cumprod=alphas.float(),
-        alphas_cumprod_prev=before.float(),
-        betas=(1 - alphas / before).float(),
+        alphas_cumprod_prev=alphas_prev.float(),
+        betas=(1 - alphas / alphas_prev).float(),
         device=torch.device("cpu"),
         parameterization="eps",
     )
     first, module = noise(), original("ldm.models.diffusion.ddim")
     monkeypatch.setattr(module, "noise_like", lambda *_: noise())
     ddim = module.DDIMSampler(model)
-    walk = {
+    arguments = {
         "S": STEPS,
         "batch_size": 2,
         "shape": (4, 8, 8),
@@ -280,7 +279,7 @@ def test_ddim_agrees_with_ldm_up_to_its_last_step(
         "log_every_t": 1,
         "eta": eta,
     }
-    _, steps = ddim.sample(conditioning=None, verbose=False, **walk)
+    _, steps = ddim.sample(conditioning=None, verbose=False, **arguments)
     agree(
         run_sampler(make_run("DDIM", "Uniform", STEPS, SamplingSettings(eta_ddim=eta))),
         steps["x_inter"][-2],
