@@ -69,7 +69,7 @@ def white_star() -> tuple[Image.Image, Image.Image]:
     return Image.fromarray(pixels), Image.fromarray((depth * 255).round().astype(np.uint8))
 
 
-@pytest.mark.parametrize("gives_depth", [False, True], ids=["estimated", "given"])
+@pytest.mark.parametrize("gives_depth", [False, True], ids=["estimated", "provided"])
 def test_the_depth_model_repaints_an_image_and_preserves_its_shape(engine, white_star, gives_depth):
     star, depth = white_star
     fields = common_fields("a yellow star on a purple background on the right", DEPTH)

@@ -209,20 +209,20 @@ def test_without_a_text_encoder_the_loader_says_where_to_put_one(tmp_path: Path)
     [
         (
             text_alone(tiny_weights(), "first_stage_model.", ""),
-            r"'words\.safetensors' is no text encoder, but of the kind VAE\.",
+            r"'text\.safetensors' is no text encoder, but of the kind VAE\.",
         ),
         (
             {"a": torch.ones(1)},
-            r"'words\.safetensors' is no text encoder, nor any other model known here\.",
+            r"'text\.safetensors' is no text encoder, nor any other model known here\.",
         ),
         (
             {
                 k: v.repeat_interleave(2, dim=-1)
                 for k, v in text_alone(tiny_weights(), CLIP, "text_model.").items()
             },
-            r"hidden_size 32, but 'words\.safetensors' has 64",
+            r"hidden_size 32, but 'text\.safetensors' has 64",
         ),
-        (text_alone(tiny_sd2_weights(), OPEN_CLIP, ""), "'words.safetensors' has OpenCLIP"),
+        (text_alone(tiny_sd2_weights(), OPEN_CLIP, ""), "'text.safetensors' has OpenCLIP"),
     ],
 )
 def test_an_unsuitable_file_is_named(tmp_path: Path, weights: dict[str, Tensor], message: str):
@@ -230,7 +230,7 @@ def test_an_unsuitable_file_is_named(tmp_path: Path, weights: dict[str, Tensor],
     path = write_checkpoint(
         tmp_path / "bare.safetensors", weights=without_text(tiny_weights()), changes=changes
     )
-    file = write_checkpoint(tmp_path / "words.safetensors", weights=weights)
+    file = write_checkpoint(tmp_path / "text.safetensors", weights=weights)
     with pytest.raises(UserError, match=message):
         load_components(path, path.with_suffix(".yaml"), FULL, LoadOptions(text_encoder=file))
 
@@ -244,10 +244,10 @@ def test_a_text_encoder_of_the_wrong_width_is_refused(tmp_path: Path):
         k: v.repeat_interleave(2, dim=-1)
         for k, v in text_alone(tiny_weights(), CLIP, "text_model.").items()
     }
-    file = write_checkpoint(tmp_path / "words.safetensors", weights=wide)
+    file = write_checkpoint(tmp_path / "text.safetensors", weights=wide)
     with pytest.raises(
         UserError,
-        match=r"says context_dim 32, but the text encoder of 'words\.safetensors' gives 64",
+        match=r"says context_dim 32, but the text encoder of 'text\.safetensors' gives 64",
     ):
         load_components(path, path.with_suffix(".yaml"), FULL, LoadOptions(text_encoder=file))
 
@@ -270,7 +270,7 @@ def test_a_demo_with_a_separate_text_encoder_gives_the_same_image(
     text_weights = {k: v for k, v in weights.items() if k.startswith("cond_stage_model.")}
     models = tmp_path / "models"
     write_checkpoint(models / "bare.safetensors", weights=without_text(weights))
-    write_checkpoint(tmp_path / "text" / "words.safetensors", weights=text_weights)
+    write_checkpoint(tmp_path / "text" / "text.safetensors", weights=text_weights)
     for copy in ("bare.yaml", "whole.yaml"):
         (models / copy).write_bytes(demo.with_suffix(".yaml").read_bytes())
     (models / "whole.safetensors").symlink_to(demo)

@@ -222,16 +222,20 @@ def test_churn_agrees_with_k_diffusion(
 def test_the_brownian_motion_is_queried_between_the_same_sigmas(
     original: Callable[[str], Any], k: Any, name: str
 ):
-    run_sigmas, asked, ours = make_run(name, "Exponential", STEPS), SeededNoise(), SeededNoise()
+    run_sigmas, expected, ours = make_run(name, "Exponential", STEPS), SeededNoise(), SeededNoise()
     theirs(
-        k, denoiser_of(original, formula_network, "epsilon"), name, run_sigmas.sigmas(STEPS), asked
+        k,
+        denoiser_of(original, formula_network, "epsilon"),
+        name,
+        run_sigmas.sigmas(STEPS),
+        expected,
     )
-    walk = run_sigmas.sampler.run(torch.zeros(1), run_sigmas.from_noise().sigmas, ours, DEFAULTS)
-    x, _ = next(walk)
+    steps = run_sigmas.sampler.run(torch.zeros(1), run_sigmas.from_noise().sigmas, ours, DEFAULTS)
+    x, _ = next(steps)
     with pytest.raises(StopIteration):
         while True:
-            x, _ = walk.send(x * 0)
-    assert np.allclose(ours.steps, asked.steps, rtol=1e-5)
+            x, _ = steps.send(x * 0)
+    assert np.allclose(ours.steps, expected.steps, rtol=1e-5)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 33])

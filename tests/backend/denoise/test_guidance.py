@@ -42,8 +42,8 @@ def assert_guided(
 def test_guidance_equals_the_stock_pipelines_bit_for_bit(unet):
     both = torch.cat([UNCOND.expand(2, -1, -1), COND.expand(2, -1, -1)])
     stock = unet(torch.cat([X, X]), T, encoder_hidden_states=both, return_dict=False)[0]
-    without, with_prompt = stock.chunk(2)
-    expected = without + 7.5 * (with_prompt - without)
+    uncond_pred, cond_pred = stock.chunk(2)
+    expected = uncond_pred + 7.5 * (cond_pred - uncond_pred)
     assert torch.equal(GuidedUNet(unet, prompt_conditioning(COND, UNCOND), 7.5)(X, T)[0], expected)
 
 
@@ -52,8 +52,8 @@ def test_prompts_of_different_length_are_evaluated_in_separate_calls(unet):
     long = random_cond(4, tokens=154)
     counting_unet = CountingUNet(unet)
     guided = GuidedUNet(counting_unet, prompt_conditioning(long, UNCOND), 7.5)(X, T)[0]
-    without, with_prompt = predict(unet, X, UNCOND), predict(unet, X, long)
-    assert torch.equal(guided, without + 7.5 * (with_prompt - without))
+    uncond_pred, cond_pred = predict(unet, X, UNCOND), predict(unet, X, long)
+    assert torch.equal(guided, uncond_pred + 7.5 * (cond_pred - uncond_pred))
     assert counting_unet.batches == [2, 2]
 
 
@@ -149,8 +149,8 @@ def test_sub_prompts_whose_weights_times_scale_are_one_skip_the_negative_prompt(
 @torch.inference_mode()
 def test_sub_prompts_are_padded_to_one_length_with_their_last_vector(unet):
     guided = GuidedUNet(unet, several(LONG, OTHER), 1.0)(X, T)[0]
-    filled = torch.cat([OTHER, OTHER[:, -1:].expand(-1, 77, -1)], dim=1)
-    base, first, second = (predict(unet, X, cond) for cond in (UNCOND, LONG, filled))
+    padded = torch.cat([OTHER, OTHER[:, -1:].expand(-1, 77, -1)], dim=1)
+    base, first, second = (predict(unet, X, cond) for cond in (UNCOND, LONG, padded))
     assert_guided(unet, guided, first + second - base, 1.0, 1.0, 1.0)
 
 
@@ -173,21 +173,21 @@ def test_the_shorter_side_is_padded_with_the_empty_prompt(unet, cond: Tensor, un
     conditioning = several(cond, uncond=uncond)
     guided = GuidedUNet(counting_unet, conditioning, 7.0, options(pad_cond_uncond=True))(X, T)[0]
     assert counting_unet.batches == [4]
-    filled = [
+    padded = [
         c if c is LONG else torch.cat([c, conditioning.empty_cond], dim=1) for c in (uncond, cond)
     ]
-    base, answer = (predict(unet, X, one) for one in filled)
-    assert_guided(unet, guided, base + 7.0 * (answer - base), 7.0)
+    uncond_pred, cond_pred = (predict(unet, X, c) for c in padded)
+    assert_guided(unet, guided, uncond_pred + 7.0 * (cond_pred - uncond_pred), 7.0)
 
 
 @torch.inference_mode()
 def test_padding_v0_repeats_the_negative_prompts_last_vector_or_truncates_it(unet):
     settings = options(pad_cond_uncond_v0=True, pad_cond_uncond=True)
-    filled = torch.cat([UNCOND, UNCOND[:, -1:].expand(-1, 77, -1)], dim=1)
-    for cond, uncond, meant in ((LONG, UNCOND, filled), (COND, LONG, LONG[:, :77])):
+    padded = torch.cat([UNCOND, UNCOND[:, -1:].expand(-1, 77, -1)], dim=1)
+    for cond, uncond, expected_uncond in ((LONG, UNCOND, padded), (COND, LONG, LONG[:, :77])):
         guided = GuidedUNet(unet, several(cond, uncond=uncond), 7.0, settings)(X, T)[0]
-        base, answer = predict(unet, X, meant), predict(unet, X, cond)
-        assert_guided(unet, guided, base + 7.0 * (answer - base), 7.0)
+        uncond_pred, cond_pred = predict(unet, X, expected_uncond), predict(unet, X, cond)
+        assert_guided(unet, guided, uncond_pred + 7.0 * (cond_pred - uncond_pred), 7.0)
 
 
 @pytest.mark.parametrize(
@@ -210,10 +210,10 @@ def test_the_negative_prompt_is_skipped_as_the_settings_say(
         counting_unet, prompt_conditioning(COND, UNCOND), 7.0, settings, StepClock(position, 6)
     )
     for position.index, position.sigma in enumerate([9.0, 3.0, 1.5, 1.0, 0.5, 0.1]):
-        answer = guided(X, T)[0]
+        prediction = guided(X, T)[0]
     assert counting_unet.batches == batches
     if batches[-1] == 2:
-        assert torch.equal(answer, predict(unet, X, COND))
+        assert torch.equal(prediction, predict(unet, X, COND))
 
 
 @torch.inference_mode()
@@ -243,8 +243,8 @@ def test_the_rescaled_prediction_has_the_deviation_of_the_cond_prediction(unet):
     part = GuidedUNet(unet, prompt_conditioning(COND, UNCOND), 15.0, options(cfg_rescale=0.7))(
         X, T
     )[0]
-    own = predict(unet, X, COND)
-    assert_alike(full.std((1, 2, 3)), own.std((1, 2, 3)), rounding(unet, terms=X[0].numel()))
+    cond_pred = predict(unet, X, COND)
+    assert_alike(full.std((1, 2, 3)), cond_pred.std((1, 2, 3)), rounding(unet, terms=X[0].numel()))
     assert_alike(part, 0.7 * full + 0.3 * plain, rounding(terms=X[0].numel()))
 
 

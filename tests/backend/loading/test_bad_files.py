@@ -94,7 +94,7 @@ def without_text_encoder(others: Callable[[Path], object] | None = None) -> Call
             weights[name] = torch.ones(weights[name].shape[0], 48)
         write_checkpoint(path, weights=weights)
         if others is not None:
-            others(path.parents[1] / "text_encoder" / "words.safetensors")
+            others(path.parents[1] / "text_encoder" / "text.safetensors")
 
     return write
 
@@ -118,8 +118,8 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a VAE": (a_vae, r"is a VAE, not a checkpoint\. It belongs in models/VAE"),
     "a text encoder": (a_text_encoder, r"is a text encoder alone, not a checkpoint\. It belongs in models/text_encoder"),
     "no text encoder": (without_text_encoder(), r"'bad\.safetensors' lacks its text encoder\. Put a CLIP of width 48 into models/text_encoder"),
-    "a text encoder of another width": (without_text_encoder(a_text_encoder), r"'words\.safetensors' there is a CLIP of width 32"),
-    "a VAE among the text encoders": (without_text_encoder(a_vae), r"'words\.safetensors' there is of the kind VAE"),
+    "a text encoder of another width": (without_text_encoder(a_text_encoder), r"'text\.safetensors' there is a CLIP of width 32"),
+    "a VAE among the text encoders": (without_text_encoder(a_vae), r"'text\.safetensors' there is of the kind VAE"),
 }  # fmt: skip
 
 

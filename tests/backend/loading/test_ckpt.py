@@ -111,11 +111,11 @@ def test_code_next_to_tensors_is_refused_by_name_and_not_run(
 
 
 @ZIPPED
-@pytest.mark.parametrize("kept", [0.3, 0.6, 0.99])
-def test_a_truncated_file_is_incomplete(tmp_path, zipped, kept):
+@pytest.mark.parametrize("fraction", [0.3, 0.6, 0.99])
+def test_a_truncated_file_is_incomplete(tmp_path, zipped, fraction):
     path = save(tmp_path / "a.ckpt", {"w": torch.ones(50_000)}, zipped=zipped)
     with path.open("r+b") as file:
-        file.truncate(int(path.stat().st_size * kept))
+        file.truncate(int(path.stat().st_size * fraction))
     with pytest.raises(BadFile, match=r"incomplete|damaged"):
         read_tensors(path, zipped=zipped)
 
