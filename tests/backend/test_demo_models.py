@@ -116,7 +116,7 @@ def test_the_bundled_models_are_small():
 
 
 def test_the_default_checkpoint_is_the_plain_demo_model(engine):
-    assert engine.checkpoint().name == "demo/demo.safetensors"
+    assert engine.find_checkpoint().name == "demo/demo.safetensors"
 
 
 @pytest.mark.parametrize(
