@@ -1,9 +1,9 @@
-"""Writes checkpoints of true size with random weights: the names, shapes and dtypes of the published files.
+"""Writes full-size checkpoints with random weights and the names, shapes and dtypes of the published files.
 
 python tools/full_size.py sd1 /tmp/sd1.safetensors               2.1 GB
 python tools/full_size.py sd2-depth /tmp/depth.ckpt --dtype F32  5.7 GB
 
-Loading, a step and a decode cost with them what they cost with the real ones; their pictures are noise.
+Loading, a sampling step and a decode cost as much as with the real files; the images are noise.
 """
 
 from __future__ import annotations
@@ -29,58 +29,56 @@ FAMILIES = (
     "vae",
 )
 DTYPES = {"F16": np.float16, "F32": np.float32}
-# Random numbers are dear: tensors take theirs from one pool, each from another place in it.
+# Random numbers are expensive: all tensors take theirs from one pool, each from a different offset.
 POOL_ITEMS = 4_000_037
-SPREAD = 0.02
+STD = 0.02
+# Noise schedules are not random; without them the one in the .yaml is used.
+SCHEDULE_PREFIXES = ("betas", "alphas_cumprod", "sqrt_", "log_one", "posterior_", "model_ema.")
 
 
 def write(family: str, path: Path, dtype: str = "F16") -> Path:
-    """Write a .safetensors file, or a .ckpt if the path says so, and return its path.
+    """Write a .safetensors file, or a .ckpt if the path has that extension, and return its path.
 
     Args:
         family: One of FAMILIES.
-        path: Where to; an existing file is replaced.
+        path: The file to write; an existing file is replaced.
         dtype: "F16" or "F32", as the published files are.
     """
     shapes = json.loads((HEADERS / f"{family}.json").read_text(encoding="utf-8"))
-    kept = {name: shape for name, shape in shapes.items() if not name.startswith(NOISE)}
+    kept = {name: shape for name, shape in shapes.items() if not name.startswith(SCHEDULE_PREFIXES)}
     if path.suffix == ".ckpt":
-        plain = write(family, path.with_suffix(".tmp"), dtype)
-        _repack(plain, path)
-        plain.unlink()
+        safetensors = write(family, path.with_suffix(".tmp"), dtype)
+        _convert_to_ckpt(safetensors, path)
+        safetensors.unlink()
         return path
-    width = np.dtype(DTYPES[dtype]).itemsize
+    itemsize = np.dtype(DTYPES[dtype]).itemsize
     entries, end = {}, 0
     for name, shape in kept.items():
-        start, end = end, end + width * math.prod(shape)
+        start, end = end, end + itemsize * math.prod(shape)
         entries[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
-    text = json.dumps({"__metadata__": {"format": "pt"}, **entries}).encode()
-    text += b" " * (-len(text) % 8)
+    header = json.dumps({"__metadata__": {"format": "pt"}, **entries}).encode()
+    header += b" " * (-len(header) % 8)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for numbers in _numbers(kept, dtype):
-            file.write(numbers.data)
+        file.write(len(header).to_bytes(8, "little") + header)
+        for weights in _random_weights(kept, dtype):
+            file.write(weights.data)
     return path
 
 
-# Schedules are not random; without them the .yaml's holds.
-NOISE = ("betas", "alphas_cumprod", "sqrt_", "log_one", "posterior_", "model_ema.")
-
-
-def _numbers(shapes: dict[str, list[int]], dtype: str) -> Iterator[np.ndarray]:
-    pool = (SPREAD * np.random.default_rng(0).standard_normal(POOL_ITEMS)).astype(DTYPES[dtype])
+def _random_weights(shapes: dict[str, list[int]], dtype: str) -> Iterator[np.ndarray]:
+    pool = (STD * np.random.default_rng(0).standard_normal(POOL_ITEMS)).astype(DTYPES[dtype])
     start = 0
     for name, shape in shapes.items():
         count = math.prod(shape)
         start = (start + 7919) % POOL_ITEMS
-        numbers = np.resize(pool[start : start + count], count)
+        weights = np.resize(pool[start : start + count], count)
         if len(shape) == 1 and name.endswith(".weight"):
-            numbers += 1  # norms scale by about one, or everything fades
-        yield numbers
+            weights += 1  # norms scale by about one, or the activations vanish
+        yield weights
 
 
-def _repack(source: Path, target: Path) -> None:
+def _convert_to_ckpt(source: Path, target: Path) -> None:
     import torch
     from safetensors.torch import load_file
 
@@ -95,8 +93,8 @@ def main() -> None:
     parser.add_argument("family", choices=FAMILIES)
     parser.add_argument("path", type=Path)
     parser.add_argument("--dtype", choices=list(DTYPES), default="F16")
-    asked = parser.parse_args()
-    written = write(asked.family, asked.path, asked.dtype)
+    args = parser.parse_args()
+    written = write(args.family, args.path, args.dtype)
     sys.stdout.write(f"{written}: {written.stat().st_size / 1e9:.2f} GB\n")
 
 

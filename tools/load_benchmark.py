@@ -1,10 +1,10 @@
-"""How long a full-size checkpoint takes to load, and how much memory; each measurement in a process of its own.
+"""Measures load time and peak memory of a full-size checkpoint, each measurement in a separate process.
 
 A model counts as loaded when every page of its weights has been touched: mapped files are not read before.
 
-A virtual machine may hand its free memory back to the host, and to get it again costs seconds per gigabyte, whoever
-asks: so as much as the weights take is touched and freed just before the clock starts. That has no say in the ratios'
-honesty (each side gets it), but without it they tell of the host alone.
+A virtual machine may return its free memory to the host, and getting it back costs seconds per gigabyte, whichever
+program asks: so as much memory as the weights need is touched and freed just before the clock starts. The ratios stay
+fair (each side gets it), but without it they would measure only the host.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from tools import full_size
 ROOT = full_size.ROOT
 CONFIG = ROOT / "configs" / "v1-inference.yaml"
 PAGE_BYTES = 4096
-SWITCHES = 10
-LISTED = 2000
+SWITCH_COUNT = 10
+CHECKPOINT_COUNT = 2000
 DEMO = ROOT / "models" / "Stable-diffusion" / "demo" / "demo.safetensors"
-OTHERS = {
+BASELINES = {
     "diffusers": "diffusers' from_single_file",
     "read": "plain read of the file",
     "write": "writing as much fresh memory",
@@ -37,82 +37,84 @@ OTHERS = {
 
 
 def run(rounds: int) -> None:
-    """Write two checkpoints, measure each side in turn, print the ratios; then those of listing many."""
+    """Measure listing many checkpoints; then write two, measure each side in turn and print the ratios."""
     _report_listing()
     with tempfile.TemporaryDirectory() as folder:
         first = full_size.write("sd1", Path(folder) / "a.safetensors")
         full_size.write("sd1", Path(folder) / "b.safetensors")
-        _measured("config", first)
+        _measure_in_process("config", first)
         for dtype in ("float16", "float32"):
-            sides = {side: [] for side in ("ours", *OTHERS)}
+            results = {side: [] for side in ("ours", *BASELINES)}
             for number in range(rounds):
-                for side in sorted(sides, reverse=bool(number % 2)):
-                    sides[side].append(_measured(side, first, dtype))
-            _report(dtype, sides, _weight_bytes(first, dtype))
-        grown = _measured("switch", first, "float32")
+                for side in sorted(results, reverse=bool(number % 2)):
+                    results[side].append(_measure_in_process(side, first, dtype))
+            _report(dtype, results, _weight_bytes(first, dtype))
+        memory = _measure_in_process("switch", first, "float32")
         print(
-            f"{SWITCHES} switches A-B-A: memory {grown['before'] / 1e9:.2f} to {grown['after'] / 1e9:.2f} GB,"
-            f" {100 * (grown['after'] / grown['before'] - 1):+.1f} %"
+            f"{SWITCH_COUNT} switches A-B-A: memory {memory['before'] / 1e9:.2f} to {memory['after'] / 1e9:.2f} GB,"
+            f" {100 * (memory['after'] / memory['before'] - 1):+.1f} %"
         )
 
 
 def _seconds(work: Callable[[], Any]) -> float:
-    began = time.perf_counter()
+    start = time.perf_counter()
     work()
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
 def _report_listing() -> None:
-    """List many checkpoints, for the first time and once their headers are remembered."""
+    """List many checkpoints, first without and then with cached headers."""
     from modules.models.manager import ModelManager
 
     with DEMO.open("rb") as file:
         length = file.read(8)
         header = length + file.read(int.from_bytes(length, "little"))
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "checkpoints"
+    with tempfile.TemporaryDirectory() as temp:
+        folder = Path(temp) / "checkpoints"
         folder.mkdir()
-        for number in range(LISTED):
+        for number in range(CHECKPOINT_COUNT):
             with (folder / f"{number:04}.safetensors").open("wb") as file:
                 file.write(header)
-                file.truncate(DEMO.stat().st_size)  # nothing but the header takes room on the disk
+                file.truncate(
+                    DEMO.stat().st_size
+                )  # a sparse file: only the header takes disk space
 
-        def listed() -> list[Any]:
-            manager = ModelManager([folder], ROOT / "configs", Path(place) / "cache")
+        def list_checkpoints() -> list[Any]:
+            manager = ModelManager([folder], ROOT / "configs", Path(temp) / "cache")
             manager.refresh()
             return manager.checkpoints()
 
-        def bare() -> list[Any]:
+        def walk() -> list[Any]:
             return [path.stat() for path in folder.rglob("*")]
 
-        cold, warm, walked = (_seconds(work) for work in (listed, listed, bare))
-        assert all(not found.fault for found in listed())
+        cold, warm, walk_s = (_seconds(work) for work in (list_checkpoints, list_checkpoints, walk))
+        assert all(not checkpoint.error for checkpoint in list_checkpoints())
     print(
-        f"{LISTED} checkpoints listed: {cold:.2f} s, {warm:.2f} s once known;"
-        f" a bare walk over the files {walked:.2f} s (ratio {warm / walked:.1f})"
+        f"{CHECKPOINT_COUNT} checkpoints listed: {cold:.2f} s, {warm:.2f} s with cached headers;"
+        f" walking the files alone {walk_s:.2f} s (ratio {warm / walk_s:.1f})"
     )
 
 
-def _report(dtype: str, sides: dict[str, list[dict[str, float]]], weights: float) -> None:
-    ours = sides["ours"]
+def _report(dtype: str, results: dict[str, list[dict[str, float]]], weights: float) -> None:
+    ours = results["ours"]
     print(
-        f"load to {dtype}: {_median(ours, 'seconds'):.2f} s, {_median(ours, 'cpu'):.2f} s of a processor"
+        f"load to {dtype}: {_median(ours, 'seconds'):.2f} s, {_median(ours, 'cpu'):.2f} s of CPU time"
     )
-    for side, label in OTHERS.items():
-        rows = sides[side]
-        ratios = [
-            mine["seconds"] / other["seconds"] for mine, other in zip(ours, rows, strict=True)
-        ]
-        work = [mine["cpu"] / other["cpu"] for mine, other in zip(ours, rows, strict=True)]
+    for side, label in BASELINES.items():
+        rows = results[side]
+        ratios = [own["seconds"] / other["seconds"] for own, other in zip(ours, rows, strict=True)]
+        cpu_ratios = [own["cpu"] / other["cpu"] for own, other in zip(ours, rows, strict=True)]
         print(
-            f"  {label}: {_median(rows, 'seconds'):.2f} s, {_median(rows, 'cpu'):.2f} s of a processor;"
+            f"  {label}: {_median(rows, 'seconds'):.2f} s, {_median(rows, 'cpu'):.2f} s of CPU time;"
             f" median ratio {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f}),"
-            f" of the processor's time {statistics.median(work):.2f}"
+            f" of CPU time {statistics.median(cpu_ratios):.2f}"
         )
-    peak, bare = (max(row["peak"] for row in sides[side]) for side in ("ours", "diffusers"))
+    peak, diffusers_peak = (
+        max(row["peak"] for row in results[side]) for side in ("ours", "diffusers")
+    )
     print(
-        f"  peak memory over the start: {peak / 1e9:.2f} GB, {peak / weights:.2f} of the weights;"
-        f" diffusers {bare / 1e9:.2f} GB, {bare / weights:.2f}"
+        f"  peak memory above the start: {peak / 1e9:.2f} GB, {peak / weights:.2f} of the weights;"
+        f" diffusers {diffusers_peak / 1e9:.2f} GB, {diffusers_peak / weights:.2f}"
     )
 
 
@@ -127,29 +129,29 @@ def _weight_bytes(path: Path, dtype: str) -> int:
     return items * {"float16": 2, "float32": 4}[dtype]
 
 
-def _measured(side: str, path: Path, dtype: str = "float32") -> dict[str, float]:
+def _measure_in_process(side: str, path: Path, dtype: str = "float32") -> dict[str, float]:
     command = [sys.executable, "-m", "tools.load_benchmark", side, str(path), dtype]
-    done = subprocess.run(
+    process = subprocess.run(
         command, cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(process.stdout.splitlines()[-1])
 
 
-def _memory(field: str) -> int:
+def _memory_bytes(field: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024
 
 
-def _timed(work: Callable[[], Any], weights: int) -> dict[str, float]:
-    with mmap.mmap(-1, weights) as ready:
-        ready[::PAGE_BYTES] = bytes(-(-weights // PAGE_BYTES))
+def _measure(work: Callable[[], Any], weights: int) -> dict[str, float]:
+    with mmap.mmap(-1, weights) as reserved:
+        reserved[::PAGE_BYTES] = bytes(-(-weights // PAGE_BYTES))
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-    before = _memory("VmRSS:")
-    began, cpu_began = time.perf_counter(), time.process_time()
-    kept = work()
-    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu_began
-    del kept
-    return {"seconds": seconds, "cpu": cpu, "peak": _memory("VmHWM:") - before}
+    before = _memory_bytes("VmRSS:")
+    start, cpu_start = time.perf_counter(), time.process_time()
+    result = work()
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
+    del result
+    return {"seconds": seconds, "cpu": cpu, "peak": _memory_bytes("VmHWM:") - before}
 
 
 def _touch(*modules: Any) -> tuple[Any, ...]:
@@ -165,8 +167,8 @@ def _ours(path: Path, dtype: Any) -> Callable[[], Any]:
     from modules.backend.loading.loader import load_components
 
     def work() -> Any:
-        parts = load_components(path, CONFIG, Precision(dtype, dtype, dtype))
-        return _touch(parts.unet, parts.vae, parts.text_encoder)
+        components = load_components(path, CONFIG, Precision(dtype, dtype, dtype))
+        return _touch(components.unet, components.vae, components.text_encoder)
 
     return work
 
@@ -175,11 +177,11 @@ def _diffusers(path: Path, dtype: Any) -> Callable[[], Any]:
     from diffusers import StableDiffusionPipeline
 
     def work() -> Any:
-        parts = StableDiffusionPipeline.from_single_file(
+        pipeline = StableDiffusionPipeline.from_single_file(
             str(path), config=str(path.parent / "config"), torch_dtype=dtype, local_files_only=True,
             safety_checker=None, feature_extractor=None,
         )  # fmt: skip
-        return _touch(parts.unet, parts.vae, parts.text_encoder)
+        return _touch(pipeline.unet, pipeline.vae, pipeline.text_encoder)
 
     return work
 
@@ -196,7 +198,7 @@ def _write(path: Path, dtype: Any) -> Callable[[], Any]:
 
 
 def _write_config(path: Path) -> None:
-    """Write the folder of .json files that diffusers needs in place of a hub."""
+    """Write the folder of .json files that diffusers would otherwise download."""
     import gzip
 
     from diffusers import DDIMScheduler
@@ -249,12 +251,12 @@ def _switch(path: Path) -> dict[str, float]:
     bpe = ROOT / "configs" / "clip" / "bpe_simple_vocab_16e6.txt.gz"
     cache = ModelCache(torch.device("cpu"), ClipTokenizer(bpe))
     manager = ModelManager([path.parent], ROOT / "configs", path.parent / "cache")
-    plans = [make_model_spec(manager, manager.find(name), Settings()) for name in ("a", "b")]
-    sizes: list[int] = []
-    for number in range(SWITCHES + 2):
-        cache.acquire(plans[number % 2], FP32)
-        sizes.append(_memory("VmRSS:"))
-    return {"before": sizes[1], "after": sizes[-1]}
+    specs = [make_model_spec(manager, manager.find(name), Settings()) for name in ("a", "b")]
+    memory: list[int] = []
+    for number in range(SWITCH_COUNT + 2):
+        cache.acquire(specs[number % 2], FP32)
+        memory.append(_memory_bytes("VmRSS:"))
+    return {"before": memory[1], "after": memory[-1]}
 
 
 def main() -> None:
@@ -271,7 +273,7 @@ def main() -> None:
 
     sides = {"ours": _ours, "diffusers": _diffusers, "read": _read, "write": _write}
     work = sides[side](path, getattr(torch, sys.argv[3]))
-    print(json.dumps(_timed(work, _weight_bytes(path, sys.argv[3]))))
+    print(json.dumps(_measure(work, _weight_bytes(path, sys.argv[3]))))
 
 
 if __name__ == "__main__":

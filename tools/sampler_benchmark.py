@@ -1,8 +1,8 @@
-"""What a step costs beside the network: our scheduler, guidance and noise, over diffusers' scheduler of the same name.
+"""Cost of a step without the network: our scheduler, guidance and noise against diffusers' scheduler of the same name.
 
-A stand-in for the UNet answers at once, so that all that is left is ours, or diffusers' with the guidance of its stock
-pipeline, its noise included. A step here is one evaluation of the network. Ours is shown without its noise, which is
-an NVIDIA card's by default and elsewhere computed in numpy.
+A dummy UNet returns at once, so only our time is left, or that of diffusers with the guidance of its stock pipeline,
+noise included. A step here is one evaluation of the network. Our time excludes the noise, which by default is that of
+an NVIDIA card and is computed in numpy elsewhere.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SHAPE = (4, 64, 64)
 STEPS = 20
 CFG = 7.0
 _TRAINED = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-# Of ours to diffusers' class and options. DPM++ SDE and LMS of diffusers need packages that are not pinned here.
+# Our sampler to diffusers' class and options. DPM++ SDE and LMS of diffusers need packages that are not pinned here.
 _DIFFUSERS: dict[str, tuple[str, dict[str, Any]]] = {
     "DPM++ 2M": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
     "DPM++ 2M SDE": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
@@ -56,66 +56,68 @@ _DIFFUSERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-class StandIn(nn.Module):
-    """Answers at once, with the same numbers."""
+class DummyUNet(nn.Module):
+    """Returns the same numbers at once."""
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(0)
-        self._answer = torch.randn((2, *SHAPE), generator=generator).to(device)
+        self._output = torch.randn((2, *SHAPE), generator=generator).to(device)
         self.dtype, self.device, self.config = torch.float32, device, None
 
     def forward(self, sample: Tensor, *_: Any, **__: Any) -> tuple[Tensor]:
-        """Return the answer for one prompt or for both."""
-        return (self._answer[: sample.shape[0]],)
+        """Return the output for a batch of one or two."""
+        return (self._output[: sample.shape[0]],)
 
 
 def run(rounds: int) -> None:
     """Print the milliseconds per step of every sampler, the median over the rounds."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    unet = StandIn(device)
-    print(f"{SHAPE[0]}x{SHAPE[1]}x{SHAPE[2]} latents, one picture, {STEPS} steps, on {device}")
+    unet = DummyUNet(device)
+    print(f"{SHAPE[0]}x{SHAPE[1]}x{SHAPE[2]} latents, one image, {STEPS} steps, on {device}")
     print(f"{'sampler':18} {'calls':>5} {'ours ms':>8} {'noise ms':>8} {'diffusers ms':>12}")
     slowest = 0.0
     with torch.inference_mode():
         for sampler in SAMPLERS:
-            times = [_ours(sampler, unet) for _ in range(rounds + 1)][1:]
-            bare, noise = (statistics.median(one[part] for one in times) for part in (0, 1))
-            slowest = max(slowest, bare)
-            theirs = _theirs(sampler, unet, rounds)
-            print(f"{sampler.name:18} {times[0][2]:5} {bare:8.3f} {noise:8.3f} {theirs:>12}")
+            times = [_our_times(sampler, unet) for _ in range(rounds + 1)][1:]
+            sampler_ms, noise_ms = (statistics.median(t[i] for t in times) for i in (0, 1))
+            slowest = max(slowest, sampler_ms)
+            diffusers_ms = _diffusers_time(sampler, unet, rounds)
+            print(
+                f"{sampler.name:18} {times[0][2]:5} {sampler_ms:8.3f} {noise_ms:8.3f} {diffusers_ms:>12}"
+            )
     print(f"slowest of ours: {slowest:.3f} ms")
 
 
-def _ours(sampler: Sampler, unet: StandIn) -> tuple[float, float, int]:
-    """Return the milliseconds per step without drawing noise, those of drawing it, and how many steps there were."""
+def _our_times(sampler: Sampler, unet: DummyUNet) -> tuple[float, float, int]:
+    """Return the milliseconds per step without noise, those of drawing noise, and the number of evaluations."""
     schedule = SCHEDULES.get(sampler.default_schedule)
-    course = RunSigmas(sampler, schedule, STEPS, _levels(), DEFAULTS)
+    run_sigmas = RunSigmas(sampler, schedule, STEPS, _model_sigmas(), DEFAULTS)
     noise = TimedNoise([ImagePlan(0, 1)], SHAPE, unet.device, NoiseOptions())
-    noise.sigmas = course.all_sigmas()
-    start = course.from_noise()
+    noise.sigmas = run_sigmas.all_sigmas()
+    start = run_sigmas.from_noise()
     scheduler = SamplerScheduler(
-        sampler, start, course.model_sigmas, noise, "epsilon", lambda _: None, DEFAULTS
+        sampler, start, run_sigmas.model_sigmas, noise, "epsilon", lambda _: None, DEFAULTS
     )
     cond = torch.zeros((1, 77, 8), device=unet.device)
-    steering = PromptConditioning((Conditioning((cond,)),), Conditioning((cond,)))
-    guided: Any = GuidedUNet(unet, steering, CFG / sampler.cfg_divisor)  # type: ignore[arg-type] - a stand-in
+    conditioning = PromptConditioning((Conditioning((cond,)),), Conditioning((cond,)))
+    guided: Any = GuidedUNet(unet, conditioning, CFG / sampler.cfg_divisor)  # type: ignore[arg-type] - a dummy
     if sampler.needs_uncond:
         scheduler.uncond_pred = guided.keep_uncond()
     scheduler.set_timesteps(STEPS, unet.device)
     x = noise() * scheduler.init_noise_sigma
     noise.seconds = 0.0
-    began = _now(unet.device)
+    started = _now(unet.device)
     for t in scheduler.timesteps:
-        answer = guided(scheduler.scale_model_input(x, t), t)[0]
-        x = scheduler.step(answer, t, x, return_dict=False)[0]
+        noise_pred = guided(scheduler.scale_model_input(x, t), t)[0]
+        x = scheduler.step(noise_pred, t, x, return_dict=False)[0]
     calls = scheduler.index
-    bare = _now(unet.device) - began - noise.seconds
-    return 1000 * bare / calls, 1000 * noise.seconds / calls, calls
+    seconds = _now(unet.device) - started - noise.seconds
+    return 1000 * seconds / calls, 1000 * noise.seconds / calls, calls
 
 
 class TimedNoise(ImageNoise):
-    """Noise that adds up how long it is drawn."""
+    """Noise that adds up the time of its draws."""
 
     seconds = 0.0
 
@@ -129,13 +131,13 @@ class TimedNoise(ImageNoise):
         return self._timed(lambda: draw(sigma, sigma_next))
 
     def _timed(self, draw: Callable[[], Tensor]) -> Tensor:
-        began = time.perf_counter()
+        started = time.perf_counter()
         drawn = draw()
-        self.seconds += time.perf_counter() - began
+        self.seconds += time.perf_counter() - started
         return drawn
 
 
-def _theirs(sampler: Sampler, unet: StandIn, rounds: int) -> str:
+def _diffusers_time(sampler: Sampler, unet: DummyUNet, rounds: int) -> str:
     """Return the milliseconds per step of diffusers' scheduler, with the guidance of its stock pipeline."""
     if sampler.name not in _DIFFUSERS:
         return "-"
@@ -145,16 +147,16 @@ def _theirs(sampler: Sampler, unet: StandIn, rounds: int) -> str:
         scheduler = getattr(diffusers, name)(**_TRAINED, **options)
         scheduler.set_timesteps(STEPS, device=unet.device)
         x = torch.randn((1, *SHAPE), device=unet.device) * scheduler.init_noise_sigma
-        began = _now(unet.device)
+        started = _now(unet.device)
         for t in scheduler.timesteps:
-            both = scheduler.scale_model_input(torch.cat([x] * 2), t)
-            without, cond = unet(both, t)[0].chunk(2)
-            x = scheduler.step(without + CFG * (cond - without), t, x, return_dict=False)[0]
-        times.append(1000 * (_now(unet.device) - began) / len(scheduler.timesteps))
+            model_input = scheduler.scale_model_input(torch.cat([x] * 2), t)
+            uncond, cond = unet(model_input, t)[0].chunk(2)
+            x = scheduler.step(uncond + CFG * (cond - uncond), t, x, return_dict=False)[0]
+        times.append(1000 * (_now(unet.device) - started) / len(scheduler.timesteps))
     return f"{statistics.median(times[1:]):.3f}"
 
 
-def _levels() -> ModelSigmas:
+def _model_sigmas() -> ModelSigmas:
     betas = np.linspace(_TRAINED["beta_start"] ** 0.5, _TRAINED["beta_end"] ** 0.5, 1000) ** 2
     return ModelSigmas(np.cumprod(1 - betas))
 

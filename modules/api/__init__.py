@@ -1,1 +1,1 @@
-"""HTTP: the door guard, the page's live routes, and A1111's /sdapi/v1."""
+"""HTTP: access control, the page's internal routes, the jobs API, and A1111's /sdapi/v1."""

@@ -1,4 +1,4 @@
-"""/docs: the OpenAPI document to read and to try out, from this server alone."""
+"""/docs: the OpenAPI document to read and to try out, without files of other hosts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told of a job: to the page while it runs, and in lists of all jobs."""
+"""JSON of a job: its progress for the page, its row in the job lists, and the whole job for the jobs API."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from modules.engine.jobs.job import JobStatus
 from modules.engine.jobs.job_record import JobRecord
 from modules.engine.jobs.queue import JobQueue
 
-_SUMMARY = ("prompt", "width", "height")
+_SUMMARY_FIELDS = ("prompt", "width", "height")
 
 
 def progress_to_json(status: JobStatus, queue: JobQueue) -> dict[str, Any]:
-    """Return what the page shows of a job that it follows."""
+    """Return the progress of a job, as the page shows it while the job runs."""
     return {
         "id": status.id,
         "state": status.state,
-        "phase": _waits_for(queue, status.id) if status.state == "queued" else status.phase,
+        "phase": _queue_phase(queue, status.id) if status.state == "queued" else status.phase,
         "fraction": status.progress.fraction,
         "step": status.progress.step,
         "steps": status.progress.steps,
@@ -31,14 +31,14 @@ def progress_to_json(status: JobStatus, queue: JobQueue) -> dict[str, Any]:
 
 
 def summary_to_json(record: JobRecord, queue: JobQueue) -> dict[str, Any]:
-    """Return a job as the list of all jobs shows it."""
+    """Return the row of a job in the list of all jobs."""
     status = queue.current_status(record)
     return {
         "id": record.id,
         "state": status.state,
         "source": record.queue_position.source,
         "task": record.stored_request.task,
-        **{name: record.request_fields.get(name) for name in _SUMMARY},
+        **{name: record.request_fields.get(name) for name in _SUMMARY_FIELDS},
         "checkpoint": record.request_fields.get("sd_model_checkpoint"),
         "created": record.created,
         "started": record.started,
@@ -60,26 +60,25 @@ def summary_to_json(record: JobRecord, queue: JobQueue) -> dict[str, Any]:
 
 
 def job_to_json(record: JobRecord, queue: JobQueue) -> dict[str, Any]:
-    """Return all that is known of a job, but for the pictures that it was given."""
-    told = summary_to_json(record, queue)
-    for picture, image in zip(told["images"], queue.current_status(record).images, strict=False):
-        picture["infotext"] = image.infotext
-        picture["url"] = f"/api/v1/images/{picture['id']}"
-    return {**told, "request": record.request_fields}
+    """Return all that is known of a job except its input images."""
+    summary = summary_to_json(record, queue)
+    for fields, image in zip(summary["images"], queue.current_status(record).images, strict=False):
+        fields["infotext"] = image.infotext
+        fields["url"] = f"/api/v1/images/{fields['id']}"
+    return {**summary, "request": record.request_fields}
 
 
 def make_image_id(job_id: str, position: int) -> str:
-    """Return the name by which a finished picture is asked for."""
+    """Return the id by which a finished image is requested."""
     return f"{job_id}.{position}"
 
 
-def _waits_for(queue: JobQueue, job_id: str) -> str:
-    """Return in words what a waiting job waits for."""
+def _queue_phase(queue: JobQueue, job_id: str) -> str:
+    """Return the phase text of a queued job: what it waits for."""
     ahead = queue.jobs_ahead_of(job_id)
     if ahead is None:
         return "Waiting for the device"
     if queue.is_paused:
         return "Waiting: the queue is paused"
-    running = 1 if queue.running_job() else 0
-    count = ahead + running
+    count = ahead + (1 if queue.running_job() else 0)
     return f"Waiting: {count} {'job comes' if count == 1 else 'jobs come'} first"

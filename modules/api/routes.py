@@ -1,4 +1,4 @@
-"""All routes of the HTTP API, and errors in A1111's form."""
+"""Adds all routes of the HTTP API; answers errors in A1111's format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from modules.api.internal.queue import queue_router
 from modules.api.internal.settings import settings_router
 from modules.api.sdapi.extras import extras_router
 from modules.api.sdapi.generation import generation_router
-from modules.api.sdapi.listings import listings_router, upscalers_router
+from modules.api.sdapi.listings import listings_router
 from modules.api.sdapi.models import models_router
 from modules.api.sdapi.options import options_router
 from modules.api.sdapi.png_info import png_info_router
@@ -35,13 +35,12 @@ from modules.engine.engine import Engine
 logger = logging.getLogger(__name__)
 
 _DEFAULTS = Flags()
-# The routers of /sdapi/v1, present unless --no-api.
+# The routers of the HTTP API, added unless --no-api.
 ROUTERS: tuple[Callable[[Engine], APIRouter], ...] = (
     generation_router,
     jobs_router,
     extras_router,
     listings_router,
-    upscalers_router,
     models_router,
     options_router,
     png_info_router,
@@ -56,13 +55,13 @@ def add_routes(
     flags: Flags = _DEFAULTS,
     restart_requested: threading.Event | None = None,
 ) -> None:
-    """Add the page's live routes and, unless refused, the HTTP API.
+    """Add the page's internal routes and, unless --no-api, the HTTP API.
 
     Args:
-        app: Gets the routes.
-        engine: Does what is asked.
-        flags: Say whether the API is there, and whether it may stop the server.
-        restart_requested: Set when the server is to be started once more.
+        app: Receives the routes.
+        engine: Serves the requests.
+        flags: Whether the API is on, and whether it may stop the server.
+        restart_requested: Set when a client asks for a restart of the server.
     """
     app.include_router(live_router(engine))
     app.include_router(queue_router(engine))
@@ -75,31 +74,31 @@ def add_routes(
         if flags.api_server_stop:
             app.include_router(server_router(restart_requested or threading.Event()))
     app.add_exception_handler(WebUIError, _on_error)
-    app.add_exception_handler(RequestValidationError, _on_malformed)
-    app.add_exception_handler(Exception, _on_fault)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(Exception, _on_bug)
     app.add_middleware(ProcessTime)
 
 
 class ProcessTime:
-    """ASGI middleware that says in `X-Process-Time` how many seconds an answer took, as A1111 does."""
+    """ASGI middleware that reports the seconds a response took in `X-Process-Time`, as A1111 does."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a call on and add the header to what comes back."""
-        began = time.monotonic()
+        """Pass a request on and add the header to its response."""
+        start = time.monotonic()
 
-        async def timed(message: Message) -> None:
+        async def send_with_time(message: Message) -> None:
             if message["type"] == "http.response.start":
-                took = f"{time.monotonic() - began:.4f}"
-                MutableHeaders(scope=message).append("x-process-time", took)
+                seconds = f"{time.monotonic() - start:.4f}"
+                MutableHeaders(scope=message).append("x-process-time", seconds)
             await send(message)
 
-        await self._app(scope, receive, timed if scope["type"] == "http" else send)
+        await self._app(scope, receive, send_with_time if scope["type"] == "http" else send)
 
 
-def _answer(name: str, sentence: str, status: int) -> JSONResponse:
+def _error_response(name: str, sentence: str, status: int) -> JSONResponse:
     body = {"error": name, "detail": sentence, "body": "", "errors": sentence}
     return JSONResponse(body, status_code=status)
 
@@ -107,21 +106,21 @@ def _answer(name: str, sentence: str, status: int) -> JSONResponse:
 def _on_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, WebUIError)
     logger.info("%s %s: %s", request.method, request.url.path, error)
-    return _answer(type(error).__name__, str(error), error.status_code)
+    return _error_response(type(error).__name__, str(error), error.status_code)
 
 
-def _on_malformed(request: Request, error: Exception) -> JSONResponse:
-    """Say what of a call could not be read at all; FastAPI's own answer repeats what JSON cannot hold."""
+def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
+    """Answer a request that FastAPI cannot parse; its own response repeats values that JSON cannot represent."""
     assert isinstance(error, RequestValidationError)
-    findings = [
-        f"{'.'.join(str(part) for part in found['loc'])}: {found['msg']}"
-        for found in error.errors()
+    problems = [
+        f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+        for problem in error.errors()
     ]
-    return _on_error(request, UserError(f"The call cannot be read: {'; '.join(findings)}."))
+    return _on_error(request, UserError(f"The request cannot be parsed: {'; '.join(problems)}."))
 
 
-def _on_fault(request: Request, error: Exception) -> JSONResponse:
-    """Answer a fault of the program; the server logs the error itself."""
+def _on_bug(request: Request, error: Exception) -> JSONResponse:
+    """Answer an unexpected exception; the server logs the traceback."""
     del request
-    sentence = f"The program made a mistake: {type(error).__name__}. The log has the details."
-    return _answer(type(error).__name__, sentence, 500)
+    sentence = f"Internal error: {type(error).__name__}. The log has the details."
+    return _error_response(type(error).__name__, sentence, 500)

@@ -1,4 +1,4 @@
-"""Stopping the server over HTTP, with `--api-server-stop`."""
+"""Routes that stop or restart the server, with `--api-server-stop`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from modules.core.errors import WebUIError
 
 
 class NoLauncher(WebUIError):
-    """The server cannot start itself again on this system."""
+    """The server cannot restart itself on this system."""
 
     status_code = 501
 
 
 def server_router(restart_requested: threading.Event) -> APIRouter:
-    """Return the routes that stop the server as Ctrl-C does, once the answer is sent.
+    """Return the routes that stop the server as Ctrl-C does, after the response is sent.
 
     Args:
-        restart_requested: Set when the server is to be started once more after it has stopped.
+        restart_requested: Set when the server is to start again after it has stopped.
     """
     router = APIRouter(prefix="/sdapi/v1")
 
@@ -33,8 +33,10 @@ def server_router(restart_requested: threading.Event) -> APIRouter:
 
     @router.post("/server-restart")
     def restart(tasks: BackgroundTasks) -> str:
-        if os.name == "nt":  # a program cannot take its own place there
-            raise NoLauncher("The server cannot start itself again on Windows.", "Start it anew.")
+        if os.name == "nt":  # a process cannot replace itself there
+            raise NoLauncher(
+                "The server cannot restart itself on Windows.", "Start it again by hand."
+            )
         restart_requested.set()
         tasks.add_task(signal.raise_signal, signal.SIGINT)
         return "Restarting."

@@ -1,1 +1,1 @@
-"""Pictures as files: names, metadata, saving. Pillow only."""
+"""Images as files: names, metadata, saving; and the operations on their pixels. Pillow and numpy only."""

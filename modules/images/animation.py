@@ -1,4 +1,4 @@
-"""Pictures one after another as a file: GIF and WebP by Pillow, MP4 by ffmpeg where it is installed."""
+"""Writes animations: GIF and WebP with Pillow, MP4 with ffmpeg where it is installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 from modules.core.errors import StorageError, UserError
 
 _FRAME_MS = 120
-_LAST_MS = 1500  # the finished picture stays a while
+_LAST_FRAME_MS = 1500  # the finished image is shown longer
 _FFMPEG_TIMEOUT_S = 120
 
 
@@ -23,10 +23,10 @@ class AnimationFormat:
     """One row of ANIMATION_FORMATS.
 
     Args:
-        name: What the page shows.
-        suffix: Of the file.
-        write: From frames of one size to a file that must not exist yet.
-        is_available: Whether this machine can write it.
+        name: Label on the page.
+        suffix: File extension without the dot.
+        write: Writes frames of one size into a file that must not exist yet.
+        is_available: Returns whether this machine can write the format.
     """
 
     name: str
@@ -35,26 +35,26 @@ class AnimationFormat:
     is_available: Callable[[], bool] = lambda: True
 
 
-def _gif(frames: Sequence[Image.Image], path: Path) -> None:
-    _pillow(frames, path, optimize=False)
+def _write_gif(frames: Sequence[Image.Image], path: Path) -> None:
+    _write_with_pillow(frames, path, optimize=False)
 
 
-def _webp(frames: Sequence[Image.Image], path: Path) -> None:
-    _pillow(frames, path, quality=90, method=4)
+def _write_webp(frames: Sequence[Image.Image], path: Path) -> None:
+    _write_with_pillow(frames, path, quality=90, method=4)
 
 
-def _pillow(
+def _write_with_pillow(
     frames: Sequence[Image.Image], path: Path, **options: Any
-) -> None:  # of Pillow's writers
-    durations = [_FRAME_MS] * (len(frames) - 1) + [_LAST_MS]
+) -> None:  # options of Pillow's writers
+    durations = [_FRAME_MS] * (len(frames) - 1) + [_LAST_FRAME_MS]
     first, *others = frames
     first.save(path, save_all=True, append_images=others, duration=durations, loop=0, **options)
 
 
-def _mp4(frames: Sequence[Image.Image], path: Path) -> None:
-    """Hand raw frames to ffmpeg; the last one is repeated, as a film has no durations."""
+def _write_mp4(frames: Sequence[Image.Image], path: Path) -> None:
+    """Pipe raw frames to ffmpeg; the last frame is repeated, since MP4 frames have no durations."""
     width, height = frames[0].size
-    repeated = [*frames, *[frames[-1]] * (_LAST_MS // _FRAME_MS)]
+    repeated = [*frames, *[frames[-1]] * (_LAST_FRAME_MS // _FRAME_MS)]
     command = [
         "ffmpeg", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24",
         "-s", f"{width}x{height}", "-r", str(1000 // _FRAME_MS), "-i", "-",
@@ -67,7 +67,7 @@ def _mp4(frames: Sequence[Image.Image], path: Path) -> None:
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise StorageError(
-            f"ffmpeg could not write the film: {error}.", "Save it as GIF or WebP."
+            f"ffmpeg could not write the video: {error}.", "Save it as GIF or WebP."
         ) from error
 
 
@@ -76,9 +76,9 @@ def _has_ffmpeg() -> bool:
 
 
 ANIMATION_FORMATS = (
-    AnimationFormat("WebP", "webp", _webp),
-    AnimationFormat("GIF", "gif", _gif),
-    AnimationFormat("MP4", "mp4", _mp4, _has_ffmpeg),
+    AnimationFormat("WebP", "webp", _write_webp),
+    AnimationFormat("GIF", "gif", _write_gif),
+    AnimationFormat("MP4", "mp4", _write_mp4, _has_ffmpeg),
 )
 
 
@@ -91,18 +91,18 @@ def write_animation(frames: Sequence[Image.Image], name: str, stem: Path) -> Pat
     """Write the frames and return the file's path.
 
     Args:
-        frames: One or more, of one size.
-        name: Of the format, as in ANIMATION_FORMATS.
+        frames: All of one size.
+        name: Format name, as in ANIMATION_FORMATS.
         stem: The path without its suffix; its folder exists.
 
     Raises:
-        UserError: there is no such format here, or nothing to write.
+        UserError: the format is unknown or not available on this machine, or there are no frames.
         StorageError: ffmpeg failed.
     """
     row = next((row for row in ANIMATION_FORMATS if row.name == name and row.is_available()), None)
     if row is None:
         raise UserError(
-            f"This machine writes no '{name}'.", f"Choose {' or '.join(available_formats())}."
+            f"This machine cannot write '{name}'.", f"Choose {' or '.join(available_formats())}."
         )
     if not frames:
         raise UserError("There is nothing to save yet.", "Press Show first.")

@@ -1,4 +1,4 @@
-"""Two pictures held against each other, pixel by pixel."""
+"""Compares two images pixel by pixel."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-WHITE = 255
+_WHITE = 255
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How two pictures of one size differ; levels go from 0 to 255.
+    """Differences of two images of one size; channel values go from 0 to 255.
 
     Args:
-        pixel_count: How many each has.
-        differing_count: How many of them differ in any channel.
-        max_difference: The largest difference of any channel.
-        mean_difference: The mean difference over all channels.
-        gain: By how much the differences are brightened in the picture of them; 1 when there are none.
-        difference_image: The differences as a picture in RGB, black where there is none.
+        pixel_count: Pixels per image.
+        differing_count: Pixels that differ in any channel.
+        max_difference: Largest absolute difference of any channel.
+        mean_difference: Mean absolute difference over all channels.
+        gain: Factor by which `difference_image` is brightened; 1 for identical images.
+        difference_image: RGB, absolute differences times the gain; black where the images are equal.
     """
 
     pixel_count: int
@@ -37,26 +37,26 @@ class Comparison:
 
     @property
     def differing_fraction(self) -> float:
-        """Return the share of the pixels that differ, 0 to 1."""
+        """Return the fraction of pixels that differ, 0 to 1."""
         return self.differing_count / self.pixel_count
 
 
 def compare(first: Image.Image, second: Image.Image) -> Comparison:
-    """Return how two pictures in RGB differ.
+    """Return the differences of two images, compared in RGB.
 
     Raises:
-        ValueError: they are not of one size.
+        ValueError: their sizes differ.
     """
     if first.size != second.size:
-        raise ValueError(f"Pictures of {first.size} and {second.size} have no pixels to pair.")
-    levels = (np.asarray(picture.convert("RGB")).astype(np.int16) for picture in (first, second))
-    difference = np.abs(next(levels) - next(levels))
-    largest = int(difference.max())
-    gain = WHITE // largest if largest else 1
+        raise ValueError(f"Images of sizes {first.size} and {second.size} cannot be compared.")
+    a, b = (np.asarray(image.convert("RGB")).astype(np.int16) for image in (first, second))
+    difference = np.abs(a - b)
+    max_difference = int(difference.max())
+    gain = _WHITE // max_difference if max_difference else 1
     return Comparison(
         pixel_count=first.width * first.height,
         differing_count=int(difference.any(axis=2).sum()),
-        max_difference=largest,
+        max_difference=max_difference,
         mean_difference=float(difference.mean()),
         gain=gain,
         difference_image=Image.fromarray((difference * gain).astype(np.uint8)),

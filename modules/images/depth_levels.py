@@ -1,4 +1,4 @@
-"""Depth adjusted by hand: which levels count as nearest and farthest, and how far they lie apart."""
+"""Manual adjustment of a depth map: near and far limits, contrast, inversion."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from modules.params.requests.depth import DepthRequest
 
 @dataclass(frozen=True)
 class DepthLevels:
-    """What is done to depth before the network sees it.
+    """Adjustment of the depth that conditions the network.
 
     Args:
-        contrast: Around the middle; 1 leaves it.
-        near: What is at least so near counts as the nearest.
-        far: What is at most so near counts as the farthest; below near.
-        invert: Whether near and far are exchanged first.
+        contrast: Contrast around 0.5; 1 changes nothing.
+        near: Depth from which everything becomes 1, the nearest.
+        far: Depth up to which everything becomes 0, the farthest; below `near`.
+        invert: Whether depth is inverted first.
     """
 
     contrast: float = 1.0
@@ -30,25 +30,25 @@ class DepthLevels:
 
     @classmethod
     def from_request(cls, request: DepthRequest) -> DepthLevels:
-        """Return what a request asks for."""
+        """Return a request's adjustment."""
         return cls(
             request.depth_contrast, request.depth_near, request.depth_far, request.depth_invert
         )
 
     def __call__(
         self, depth: Any
-    ) -> Any:  # a torch tensor or an array; this floor does not know torch
-        """Return the adjusted depth, 0 (far) to 1 (near), as the depth given."""
+    ) -> Any:  # a torch tensor or a numpy array; this floor does not import torch
+        """Return the adjusted depth, 0 (far) to 1 (near), of the same type as the input."""
         if self == NO_ADJUSTMENT:
             return depth
-        turned = 1 - depth if self.invert else depth
-        spread = ((turned - self.far) / (self.near - self.far)).clip(0, 1)
-        return ((spread - 0.5) * self.contrast + 0.5).clip(0, 1)
+        inverted = 1 - depth if self.invert else depth
+        stretched = ((inverted - self.far) / (self.near - self.far)).clip(0, 1)
+        return ((stretched - 0.5) * self.contrast + 0.5).clip(0, 1)
 
     def adjust_image(self, depth: Image.Image) -> Image.Image:
-        """Return a picture of depth, in L and white for near, adjusted."""
-        table: NDArray[np.floating[Any]] = self(np.arange(256) / 255)
-        return depth.point(np.rint(table * 255).astype(int).tolist())
+        """Return a depth image, mode L and white for near, adjusted."""
+        lookup: NDArray[np.floating[Any]] = self(np.arange(256) / 255)
+        return depth.point(np.rint(lookup * 255).astype(int).tolist())
 
 
 NO_ADJUSTMENT = DepthLevels()

@@ -1,6 +1,6 @@
-"""Where a picture goes: names and folders from patterns such as "[seed]-[prompt_spaces]", as in A1111.
+"""Filenames and folders of saved images, from patterns such as "[seed]-[prompt_spaces]", as in A1111.
 
-Whatever stands in a pattern or a prompt, a name stays one name: it holds no separator and no device's name.
+Whatever a pattern or a prompt contains, the result is a single path component: no separator, no device name.
 """
 
 from __future__ import annotations
@@ -14,26 +14,27 @@ from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 DEFAULT_PATTERN = "[seed]"
-_COUNTED = re.compile(r"^(?:grid-(\d{4,})|(\d{5,}))[-.]")
+_DATETIME_FORMAT = "%Y%m%d%H%M%S"
+_NUMBERED = re.compile(r"^(?:grid-(\d{4,})|(\d{5,}))[-.]")
 _TOKEN = re.compile(r"\[(\w+)((?:<[^<>]*>)*)\]")
 _ARGUMENT = re.compile(r"<([^<>]*)>")
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
-# Windows takes these for devices, whatever follows the dot.
-_DEVICES = re.compile(r"(?i)^(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
-_MOST_LETTERS = 128
-_MOST_BYTES = 200  # file systems take 255, and a number, an ending and ".part" have to fit
+# Windows treats these as devices, whatever follows the dot.
+_DEVICE_NAME = re.compile(r"(?i)^(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
+_MAX_CHARACTERS = 128
+_MAX_BYTES = 200  # file systems allow 255, and a number, an extension and ".part" have to fit
 
 
 @dataclass(frozen=True)
 class FilenameTokens:
-    """What may stand in a picture's name.
+    """Values for the tokens of a filename pattern.
 
     Args:
-        folder_prefix: A1111's word for how it was made, such as "txt2img".
-        seed: The picture's own.
-        values: Texts by token, beside those that are computed here.
-        saved_at: When it is saved.
-        max_prompt_words: How many words [prompt_words] takes.
+        folder_prefix: The task in A1111's spelling, such as "txt2img".
+        seed: The seed of this image.
+        values: Texts by token, in addition to the computed tokens of `_COMPUTED`.
+        saved_at: Time of saving.
+        max_prompt_words: Word limit of [prompt_words].
     """
 
     folder_prefix: str
@@ -44,17 +45,17 @@ class FilenameTokens:
 
     @property
     def prompt(self) -> str:
-        """Return the prompt, or nothing."""
+        """Return the prompt, "" without one."""
         return self.values.get("prompt", "")
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a picture goes whose name is given.
+    """An explicit folder and name, used instead of the filename patterns.
 
     Args:
-        folder: Directly below the outputs folder; a plain name.
-        stem: The file's name without its ending.
+        folder: A plain name, directly below the outputs folder.
+        stem: The filename without its extension.
     """
 
     folder: str
@@ -62,62 +63,62 @@ class Destination:
 
 
 def fill_pattern(pattern: str, tokens: FilenameTokens) -> str:
-    """Return a pattern as one name: its tokens replaced, what no file system takes replaced by "_", and not too long.
+    """Return one valid filename: tokens replaced, characters that file systems reject replaced by "_", truncated.
 
-    A token that is not known stays as it is written, brackets included.
+    An unknown token is left unchanged, brackets included.
     """
-    return _clean(_TOKEN.sub(lambda match: _value(match, tokens), pattern))
+    return _sanitize(_TOKEN.sub(lambda match: _replacement(match, tokens), pattern))
 
 
 def output_folder(outputs: Path, pattern: str, tokens: FilenameTokens) -> Path:
-    """Return the folder of a picture, such as `txt2img-images/2026-01-31`; always inside `outputs`.
+    """Return the folder of an image, such as `txt2img-images/2026-01-31`; always inside `outputs`.
 
     Args:
-        outputs: Holds one folder per kind of picture.
-        pattern: Names folders within that, with slashes between; empty for none.
-        tokens: Replaces the tokens.
+        outputs: Holds one folder per task.
+        pattern: Subfolders of that folder, separated by slashes; empty for none.
+        tokens: Values for the pattern's tokens.
     """
     parts = [fill_pattern(part, tokens) for part in re.split(r"[/\\]", pattern)]
     return outputs.joinpath(f"{tokens.folder_prefix}-images", *(part for part in parts if part))
 
 
 def next_file_number(folder: Path) -> int:
-    """Return one more than the largest number that a file in the folder begins with; 0 at first."""
+    """Return one more than the largest number that a filename in the folder begins with; 0 without any."""
     if not folder.is_dir():
         return 0
     names = [entry.name for entry in folder.iterdir()]
-    numbers = [int(match[1] or match[2]) for name in names if (match := _COUNTED.match(name))]
+    numbers = [int(match[1] or match[2]) for name in names if (match := _NUMBERED.match(name))]
     return max(numbers, default=-1) + 1
 
 
-def _value(match: re.Match[str], naming: FilenameTokens) -> str:
+def _replacement(match: re.Match[str], tokens: FilenameTokens) -> str:
     name = match[1].lower()
     arguments = _ARGUMENT.findall(match[2])
     computed = _COMPUTED.get(name)
     if computed is not None:
-        return computed(naming, arguments)
-    value = naming.values.get(name)
+        return computed(tokens, arguments)
+    value = tokens.values.get(name)
     return match[0] if value is None else value
 
 
-def _clean(name: str) -> str:
-    name = _FORBIDDEN.sub("_", name).lstrip(" .")[:_MOST_LETTERS]
-    name = name.encode("utf-8", "ignore")[:_MOST_BYTES].decode("utf-8", "ignore").rstrip(" .")
-    return f"_{name}" if _DEVICES.match(name) else name
+def _sanitize(name: str) -> str:
+    name = _FORBIDDEN.sub("_", name).lstrip(" .")[:_MAX_CHARACTERS]
+    name = name.encode("utf-8", "ignore")[:_MAX_BYTES].decode("utf-8", "ignore").rstrip(" .")
+    return f"_{name}" if _DEVICE_NAME.match(name) else name
 
 
-def _datetime(naming: FilenameTokens, arguments: list[str]) -> str:
-    form = arguments[0] if arguments and arguments[0] else "%Y%m%d%H%M%S"
-    moment = naming.saved_at
+def _datetime(tokens: FilenameTokens, arguments: list[str]) -> str:
+    time_format = arguments[0] if arguments and arguments[0] else _DATETIME_FORMAT
+    saved_at = tokens.saved_at
     if len(arguments) > 1:
         try:
-            moment = moment.astimezone(ZoneInfo(arguments[1]))
-        except (ZoneInfoNotFoundError, ValueError, OSError):  # no such zone: the machine's own
-            moment = moment.astimezone(timezone.utc) if arguments[1] == "UTC" else moment
+            saved_at = saved_at.astimezone(ZoneInfo(arguments[1]))
+        except (ZoneInfoNotFoundError, ValueError, OSError):  # unknown zone: local time
+            saved_at = saved_at.astimezone(timezone.utc) if arguments[1] == "UTC" else saved_at
     try:
-        return moment.strftime(form)
-    except ValueError:  # what this system's clock does not know
-        return moment.strftime("%Y%m%d%H%M%S")
+        return saved_at.strftime(time_format)
+    except ValueError:  # a directive that this platform does not support
+        return saved_at.strftime(_DATETIME_FORMAT)
 
 
 def _hash(text: str, arguments: list[str]) -> str:
@@ -125,35 +126,35 @@ def _hash(text: str, arguments: list[str]) -> str:
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[: max(1, length)]
 
 
-def _hasprompt(naming: FilenameTokens, arguments: list[str]) -> str:
-    """Return, for each `<word|otherwise>`, the word when the prompt holds it, else what else is given."""
-    prompt = naming.prompt.lower()
-    found: list[str] = []
+def _hasprompt(tokens: FilenameTokens, arguments: list[str]) -> str:
+    """Return, for each `<word|default>`, the word if the prompt contains it, else the default."""
+    prompt = tokens.prompt.lower()
+    parts: list[str] = []
     for argument in arguments:
-        word, _, otherwise = argument.partition("|")
-        found.append(word if word.lower() in prompt else otherwise)
-    return "".join(found)
+        word, _, default = argument.partition("|")
+        parts.append(word if word.lower() in prompt else default)
+    return "".join(parts)
 
 
-def _words(naming: FilenameTokens) -> str:
-    words = [word for word in re.split(r"[\s,.;:!?()\[\]{}<>\"]+", naming.prompt) if word]
-    return " ".join(words[: naming.max_prompt_words])
+def _prompt_words(tokens: FilenameTokens) -> str:
+    words = [word for word in re.split(r"[\s,.;:!?()\[\]{}<>\"]+", tokens.prompt) if word]
+    return " ".join(words[: tokens.max_prompt_words])
 
 
 _COMPUTED: Mapping[str, Callable[[FilenameTokens, list[str]], str]] = {
-    "seed": lambda naming, _: str(naming.seed),
-    "date": lambda naming, _: naming.saved_at.strftime("%Y-%m-%d"),
+    "seed": lambda tokens, _: str(tokens.seed),
+    "date": lambda tokens, _: tokens.saved_at.strftime("%Y-%m-%d"),
     "datetime": _datetime,
-    "prompt": lambda naming, _: _FORBIDDEN.sub("_", naming.prompt).replace(" ", "_"),
-    "prompt_spaces": lambda naming, _: naming.prompt,
-    "prompt_words": lambda naming, _: _words(naming),
-    "prompt_hash": lambda naming, arguments: _hash(naming.prompt, arguments),
-    "negative_prompt_hash": lambda naming, arguments: _hash(
-        naming.values.get("negative_prompt", ""), arguments
+    "prompt": lambda tokens, _: _FORBIDDEN.sub("_", tokens.prompt).replace(" ", "_"),
+    "prompt_spaces": lambda tokens, _: tokens.prompt,
+    "prompt_words": lambda tokens, _: _prompt_words(tokens),
+    "prompt_hash": lambda tokens, arguments: _hash(tokens.prompt, arguments),
+    "negative_prompt_hash": lambda tokens, arguments: _hash(
+        tokens.values.get("negative_prompt", ""), arguments
     ),
-    "full_prompt_hash": lambda naming, arguments: _hash(
-        f"{naming.prompt} {naming.values.get('negative_prompt', '')}", arguments
+    "full_prompt_hash": lambda tokens, arguments: _hash(
+        f"{tokens.prompt} {tokens.values.get('negative_prompt', '')}", arguments
     ),
     "hasprompt": _hasprompt,
-    "none": lambda _naming, _arguments: "",
+    "none": lambda _tokens, _arguments: "",
 }

@@ -1,4 +1,4 @@
-"""A picture as the bytes of a file: PNG, JPEG or WebP, with its infotext."""
+"""Encodes an image with its infotext as PNG, JPEG or WebP."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ class FileFormat:
     """One row of FILE_FORMATS.
 
     Args:
-        write: Writes picture and infotext into a file.
-        max_side: Of the pictures that the format can hold.
+        write: Writes image and infotext into a file.
+        max_side: The format's largest width and height.
     """
 
     write: Callable[[IO[bytes], Image.Image, str, SavingSettings], None]
     max_side: int
 
 
-def _png(file: IO[bytes], image: Image.Image, text: str, settings: SavingSettings) -> None:
+def _write_png(file: IO[bytes], image: Image.Image, text: str, settings: SavingSettings) -> None:
     del settings
     image.save(file, format="PNG", pnginfo=make_png_info(text) if text else None)
 
 
-def _jpeg(file: IO[bytes], image: Image.Image, text: str, settings: SavingSettings) -> None:
+def _write_jpeg(file: IO[bytes], image: Image.Image, text: str, settings: SavingSettings) -> None:
     exif = make_exif_bytes(text) if text else b""
     image.convert("RGB").save(file, format="JPEG", quality=settings.jpeg_quality, exif=exif)
 
 
-def _webp(file: IO[bytes], image: Image.Image, text: str, settings: SavingSettings) -> None:
+def _write_webp(file: IO[bytes], image: Image.Image, text: str, settings: SavingSettings) -> None:
     image.save(
         file,
         format="WEBP",
@@ -46,16 +46,16 @@ def _webp(file: IO[bytes], image: Image.Image, text: str, settings: SavingSettin
 
 
 FILE_FORMATS: Mapping[ImageFormat, FileFormat] = {
-    "png": FileFormat(_png, 2**31 - 1),
-    "jpg": FileFormat(_jpeg, 65535),
-    "webp": FileFormat(_webp, 16383),
+    "png": FileFormat(_write_png, 2**31 - 1),
+    "jpg": FileFormat(_write_jpeg, 65535),
+    "webp": FileFormat(_write_webp, 16383),
 }
-_LONGEST_EXIF = 65000  # bytes; a JPEG's EXIF block has 16 bits for its length
+_MAX_EXIF_BYTES = 65000  # a JPEG's EXIF block has 16 bits for its length
 
 
 def choose_format(requested: ImageFormat, image: Image.Image, text: str) -> ImageFormat:
-    """Return the format asked for, or "png" where that cannot hold the picture or its text."""
-    too_long = requested == "jpg" and 2 * len(text) > _LONGEST_EXIF
-    if too_long or max(image.size) > FILE_FORMATS[requested].max_side:
+    """Return the requested format, or "png" if that cannot hold the image or its infotext."""
+    is_too_long = requested == "jpg" and 2 * len(text) > _MAX_EXIF_BYTES
+    if is_too_long or max(image.size) > FILE_FORMATS[requested].max_side:
         return "png"
     return requested

@@ -1,4 +1,4 @@
-"""All pictures of a job in one, laid out as A1111 does."""
+"""Image grids: all images of a job in one, in A1111's layout."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from PIL import Image
 
 from modules.params.settings.saving import GridSettings
 
-# A grid is for looking at; more pixels would need gigabytes.
+# A grid is an overview; more pixels would need gigabytes.
 MAX_PIXELS = 8192 * 8192
 
 
 def row_count(count: int, batch_size: int, settings: GridSettings) -> int:
-    """Return in how many rows so many pictures are laid out.
+    """Return the number of rows of a grid.
 
     Args:
-        count: Of the pictures.
-        batch_size: How many were made at once.
-        settings: `n_rows`: a number, 0 for the batch size, -1 for as square as it can be.
+        count: Number of images.
+        batch_size: Images per batch.
+        settings: `n_rows` is a number of rows, 0 for the batch size, or -1 for the squarest layout.
     """
     if settings.n_rows > 0:
         rows = settings.n_rows
@@ -35,16 +35,16 @@ def row_count(count: int, batch_size: int, settings: GridSettings) -> int:
 def make_grid(
     images: Sequence[Image.Image], batch_size: int, settings: GridSettings
 ) -> Image.Image | None:
-    """Return the pictures row by row in one; None when it would have more than MAX_PIXELS.
+    """Return the images in one, row by row; None if it would have more than MAX_PIXELS.
 
     Args:
-        images: At least one; those that are smaller than the largest keep their size.
-        batch_size: How many were made at once.
-        settings: Rows and background.
+        images: At least one; images smaller than the largest are not resized.
+        batch_size: Images per batch.
+        settings: Rows and background colour.
     """
     rows = row_count(len(images), batch_size, settings)
     columns = math.ceil(len(images) / rows)
-    width, height = (max(image.size[side] for image in images) for side in (0, 1))
+    width, height = (max(image.size[axis] for image in images) for axis in (0, 1))
     if columns * width * rows * height > MAX_PIXELS:
         return None
     grid = Image.new("RGB", (columns * width, rows * height), settings.grid_background_color)

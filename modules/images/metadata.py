@@ -1,4 +1,4 @@
-"""The words inside picture files: PNG's text chunks, EXIF's user comment, a GIF's comment."""
+"""Reads and writes text metadata of image files: PNG text chunks, EXIF user comment, GIF comment."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from PIL.PngImagePlugin import PngInfo
 from modules.core.errors import UserError
 from modules.params.image_decoding import open_image
 
-PARAMETERS_KEY = "parameters"  # the chunk that holds A1111's infotext
-_MOST_ITEM_BYTES = 4 * 2**20  # a large ComfyUI workflow has a few hundred kilobytes
+PARAMETERS_KEY = "parameters"  # the PNG chunk of A1111's infotext
+_MAX_ITEM_LENGTH = 4 * 2**20  # a large ComfyUI workflow has a few hundred kilobytes
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
-# ComfyUI writes "prompt:{...}" and "workflow:{...}" into the camera's tags of a WebP.
+# ComfyUI writes "prompt:{...}" and "workflow:{...}" into the camera tags (Make, Model) of a WebP.
 _CAMERA_TAGS = (0x010F, 0x0110)
 _UNICODE, _ASCII = b"UNICODE\0", b"ASCII\0\0\0"
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a picture's file tells beside its pixels.
+    """Format, size and text metadata of an image file.
 
     Args:
-        format: Pillow's name of the file's format.
-        size: Width and height of the picture as it is stored.
+        format: Pillow's name of the file format.
+        size: Width and height as stored, before EXIF orientation.
         items: Texts by name; an infotext is named "parameters" wherever the file holds it.
     """
 
@@ -36,62 +36,62 @@ class Metadata:
 
 
 def read_metadata(data: bytes) -> Metadata:
-    """Return the texts in a picture's file.
+    """Return the text metadata of an image file.
 
     Raises:
-        UserError: the file is no picture, too large or damaged.
+        UserError: the file is not an image, too large or damaged.
     """
     with open_image(data) as image:
         try:
-            items = {**_texts(image), **_from_exif(image)}
+            items = {**_read_chunks(image), **_read_exif(image)}
         except (OSError, ValueError, SyntaxError, KeyError, IndexError, TypeError) as error:
-            # Whatever Pillow says of damage in EXIF data.
+            # All that Pillow raises for damaged EXIF data.
             raise UserError(f"The picture's EXIF data are damaged: {error}.") from error
         return Metadata(image.format or "", image.size, items)
 
 
 def make_png_info(infotext: str) -> PngInfo:
-    """Return the chunks of a PNG that carry an infotext, as A1111 writes it."""
+    """Return the PNG text chunk that holds an infotext, as A1111 writes it."""
     info = PngInfo()
-    info.add_text(PARAMETERS_KEY, infotext)  # Pillow takes iTXt for what Latin-1 cannot say
+    info.add_text(PARAMETERS_KEY, infotext)  # Pillow writes iTXt if Latin-1 cannot encode it
     return info
 
 
 def make_exif_bytes(infotext: str) -> bytes:
-    """Return EXIF data that carry an infotext, as A1111 writes it into JPEG, WebP and AVIF."""
+    """Return EXIF data that hold an infotext, as A1111 writes it into JPEG, WebP and AVIF."""
     exif = Image.Exif()
     exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = _UNICODE + infotext.encode("utf-16-be")
     return exif.tobytes()
 
 
 def decode_user_comment(comment: bytes | str) -> str:
-    """Return the text of an EXIF user comment, whichever way it was coded."""
+    """Return the text of an EXIF user comment in any of the encodings in use."""
     if isinstance(comment, str):
         return comment.strip("\0")
     head, body = comment[:8], comment[8:]
     if head == _UNICODE:
-        return body.decode(_utf16(body), errors="replace").strip("\0")
+        return body.decode(_detect_utf16(body), errors="replace").strip("\0")
     rest = body if head in (_ASCII, bytes(8)) else comment
     return rest.decode("utf-8", errors="replace").strip("\0")
 
 
-def _utf16(body: bytes) -> str:
-    """Return the order of bytes: A1111's is big-endian; Latin letters show the other by where their zeros lie."""
+def _detect_utf16(body: bytes) -> str:
+    """Return the UTF-16 codec: A1111 writes big-endian; in little-endian Latin text the zeros are the odd bytes."""
     if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "utf-16"
     return "utf-16-le" if body[1::2].count(0) > body[0::2].count(0) else "utf-16-be"
 
 
-def _texts(image: Image.Image) -> dict[str, str]:
-    """Return the PNG's chunks or the GIF's comment."""
+def _read_chunks(image: Image.Image) -> dict[str, str]:
+    """Return the PNG's text chunks or the GIF's comment."""
     found: dict[str, str] = {}
     for name, value in image.info.items():
         text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
         if not isinstance(text, str) or name in ("exif", "icc_profile", "photoshop"):
             continue
-        if len(text) > _MOST_ITEM_BYTES:
+        if len(text) > _MAX_ITEM_LENGTH:
             raise UserError(
-                f"The picture's text '{name}' is longer than {_MOST_ITEM_BYTES} letters."
+                f"The picture's text '{name}' is longer than {_MAX_ITEM_LENGTH} characters."
             )
         found[str(name)] = text
     if image.format == "GIF" and "comment" in found:
@@ -99,7 +99,7 @@ def _texts(image: Image.Image) -> dict[str, str]:
     return found
 
 
-def _from_exif(image: Image.Image) -> dict[str, str]:
+def _read_exif(image: Image.Image) -> dict[str, str]:
     exif: Any = image.getexif()  # tags of any type
     found: dict[str, str] = {}
     for tag in _CAMERA_TAGS:
@@ -107,7 +107,7 @@ def _from_exif(image: Image.Image) -> dict[str, str]:
         if colon and text.lstrip().startswith("{"):
             found[name] = text
     comment: Any = exif.get_ifd(_EXIF_IFD).get(_USER_COMMENT) or exif.get(_USER_COMMENT)
-    if isinstance(comment, bytes | str) and comment and len(comment) <= _MOST_ITEM_BYTES:
+    if isinstance(comment, bytes | str) and comment and len(comment) <= _MAX_ITEM_LENGTH:
         text = decode_user_comment(comment)
         if text.strip():
             found[PARAMETERS_KEY] = text

@@ -1,4 +1,4 @@
-"""Saves a picture whole or not at all, and never over another file."""
+"""Saves images atomically and never overwrites a file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ImageStore:
     """The outputs folder. One per process; safe to call from several threads.
 
     Args:
-        outputs: The folder that holds one folder per kind of picture.
+        outputs: The folder that holds one folder per task, such as `txt2img-images`.
     """
 
     def __init__(self, outputs: Path) -> None:
@@ -49,26 +49,26 @@ class ImageStore:
         settings: SavingSettings = DEFAULTS,
         destination: Destination | None = None,
     ) -> Path:
-        """Write a picture with its infotext, under a name that was free, and return its path.
+        """Write an image with its infotext under an unused name and return its path.
 
         Args:
-            image: The picture.
-            infotext: How it was made.
-            tokens: Fills the patterns of names.
-            settings: Patterns and format.
-            destination: Another folder and name than the patterns say.
+            image: The image.
+            infotext: Its generation parameters.
+            tokens: Values for the filename patterns.
+            settings: Filename patterns and file format.
+            destination: Folder and name to use instead of the patterns.
 
         Raises:
-            StorageError: the disk is full, read-only or out of reach.
+            StorageError: the disk is full, read-only or unreachable.
         """
         if destination is not None:
-            place = _Place(self.outputs / destination.folder, destination.stem, is_counted=False)
-            return self._save(image, infotext, place, settings, settings.samples_format)
+            target = _Target(self.outputs / destination.folder, destination.stem, is_numbered=False)
+            return self._save(image, infotext, target, settings, settings.samples_format)
         pattern = settings.directories_filename_pattern if settings.save_to_dirs else ""
         folder = output_folder(self.outputs, pattern, tokens)
         stem = fill_pattern(settings.samples_filename_pattern or DEFAULT_PATTERN, tokens)
-        place = _Place(folder, stem, is_counted=settings.save_images_add_number)
-        return self._save(image, infotext, place, settings, settings.samples_format)
+        target = _Target(folder, stem, is_numbered=settings.save_images_add_number)
+        return self._save(image, infotext, target, settings, settings.samples_format)
 
     def save_grid(
         self,
@@ -78,89 +78,89 @@ class ImageStore:
         settings: SavingSettings,
         grids: GridSettings,
     ) -> Path:
-        """Write all pictures of a job in one, as `grid-0000.png` in a folder of grids, and return its path.
+        """Write the grid of a job's images as `grid-0000.png` in the folder of grids and return its path.
 
         Raises:
-            StorageError: the disk is full, read-only or out of reach.
+            StorageError: the disk is full, read-only or unreachable.
         """
         pattern = settings.directories_filename_pattern if settings.save_to_dirs else ""
-        inside = output_folder(self.outputs, pattern, tokens).relative_to(self.outputs)
-        folder = self.outputs.joinpath(f"{tokens.folder_prefix}-grids", *inside.parts[1:])
+        relative = output_folder(self.outputs, pattern, tokens).relative_to(self.outputs)
+        folder = self.outputs.joinpath(f"{tokens.folder_prefix}-grids", *relative.parts[1:])
         stem = (
             fill_pattern("[seed]-[prompt_spaces]", tokens) if grids.grid_extended_filename else ""
         )
         return self._save(
-            image, infotext, _Place(folder, stem, True, "grid-", 4), settings, grids.grid_format
+            image, infotext, _Target(folder, stem, True, "grid-", 4), settings, grids.grid_format
         )
 
     def _save(
         self,
         image: Image.Image,
         infotext: str,
-        place: _Place,
+        target: _Target,
         settings: SavingSettings,
-        wanted: ImageFormat,
+        requested: ImageFormat,
     ) -> Path:
-        text = infotext if settings.enable_pnginfo else ""
-        ending = choose_format(wanted, image, text)
+        embedded = infotext if settings.enable_pnginfo else ""
+        extension = choose_format(requested, image, embedded)
 
         def write(file: IO[bytes]) -> None:
-            FILE_FORMATS[ending].write(file, image, text, settings)
+            FILE_FORMATS[extension].write(file, image, embedded, settings)
 
         try:
             with self._lock:
-                place.folder.mkdir(parents=True, exist_ok=True)
-                path = _write_new(write, place, ending)
+                target.folder.mkdir(parents=True, exist_ok=True)
+                path = _write_new(write, target, extension)
             if settings.save_txt:
                 path.with_suffix(".txt").write_text(infotext, encoding="utf-8")
             return path
         except OSError as error:
             raise StorageError(
-                f"The picture could not be saved in {place.folder}: {error.strerror or error}.",
-                "Free some space or check the folder's permissions; --data-dir names another place.",
+                f"The picture could not be saved in {target.folder}: {error.strerror or error}.",
+                "Free some space or check the folder's permissions; --data-dir sets another location.",
             ) from error
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Target:
     folder: Path
     stem: str
-    is_counted: bool
+    is_numbered: bool
     prefix: str = ""
     digits: int = 5
 
-    def names(self, ending: str) -> Iterator[str]:
-        """Yield names, the first one wanted first: counted from the folder's largest number, or by themselves."""
-        if self.is_counted or not self.stem:
+    def candidate_names(self, extension: str) -> Iterator[str]:
+        """Yield file names in order of preference: numbered after the folder's largest number, or "7", "7-1", "7-2"."""
+        if self.is_numbered or not self.stem:
             for number in count(next_file_number(self.folder)):
                 name = f"{self.prefix}{number:0{self.digits}d}"
-                yield f"{name}-{self.stem}.{ending}" if self.stem else f"{name}.{ending}"
-        yield f"{self.prefix}{self.stem}.{ending}"
+                yield f"{name}-{self.stem}.{extension}" if self.stem else f"{name}.{extension}"
+        yield f"{self.prefix}{self.stem}.{extension}"
         for number in count(1):
-            yield f"{self.prefix}{self.stem}-{number}.{ending}"
+            yield f"{self.prefix}{self.stem}-{number}.{extension}"
 
 
-def _write_new(write: Callable[[IO[bytes]], None], place: _Place, ending: str) -> Path:
-    """Write a file under the first name that is free."""
-    with open_part(place.folder) as part:
+def _write_new(write: Callable[[IO[bytes]], None], target: _Target, extension: str) -> Path:
+    """Write a file under the first unused name and return its path."""
+    with open_part(target.folder) as part:
         write(part.file)
-        for name in place.names(ending):
+        for name in target.candidate_names(extension):
             with contextlib.suppress(FileExistsError):
-                part.create(place.folder / name)
-                return place.folder / name
-    raise AssertionError("names never end")
+                part.create(target.folder / name)
+                return target.folder / name
+    raise AssertionError("candidate_names never ends")
 
 
 def read_infotext(path: Path) -> str:
-    """Return the infotext in a saved picture, or an empty string."""
+    """Return the infotext in a saved image, or an empty string."""
     return read_metadata(path.read_bytes()).items.get(PARAMETERS_KEY, "")
 
 
 def read_image(path: Path) -> Image.Image:
-    """Return a saved picture as it is seen, in RGB.
+    """Return a saved image in RGB.
 
     Raises:
-        StorageError: it is no longer there.
+        StorageError: the file is missing or unreadable.
     """
     try:
         with Image.open(path) as image:
@@ -172,9 +172,9 @@ def read_image(path: Path) -> Image.Image:
 
 
 def delete_older_files(folder: Path, seconds: float) -> None:
-    """Remove the files below a folder that were written longer ago."""
-    oldest = time.time() - seconds
+    """Delete the files in a folder tree that were last modified more than `seconds` ago."""
+    cutoff = time.time() - seconds
     for path in folder.rglob("*"):
         with contextlib.suppress(OSError):  # another thread was first
-            if path.is_file() and path.stat().st_mtime < oldest:
+            if path.is_file() and path.stat().st_mtime < cutoff:
                 path.unlink()

@@ -1,4 +1,4 @@
-"""The text that tells how a picture was made: written in A1111's form, read in everybody's."""
+"""Infotexts (generation parameters): written in A1111's format, read in A1111's and other programs' formats."""
 
 from modules.infotext.from_image import extract_infotext as extract_infotext
 from modules.infotext.read import InfotextContext as InfotextContext

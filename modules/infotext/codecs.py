@@ -1,4 +1,4 @@
-"""Keys that stand for several fields at once, or fields for several keys: one row each, both ways."""
+"""Codecs for infotext keys that hold several fields, and fields spread over several keys: one row each."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 _SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
-_SAME = ("Use same checkpoint", "Use same sampler", "Use same scheduler", "Use same schedule type")
-# Any of these says that there was a second pass; a denoising strength alone is img2img's.
+_USE_SAME = (
+    "Use same checkpoint",
+    "Use same sampler",
+    "Use same scheduler",
+    "Use same schedule type",
+)
+# Any of these keys marks a hires pass; a denoising strength alone is img2img's.
 HIRES_MARKERS = ("Hires upscale", "Hires resize", "Hires upscaler")
-_HIRES = {
+_HIRES_KEYS = {
     "hr_checkpoint_name": "Hires checkpoint",
     "hr_sampler_name": "Hires sampler",
     "hr_scheduler": "Hires schedule type",
@@ -27,12 +32,12 @@ class Codec:
     """One row of CODECS.
 
     Args:
-        name: Its identity.
-        fields: The request's fields that it reads and writes; a request without them is left to the other rows.
-        keys: The infotext's keys that it reads and writes.
-        write: Field values to pairs; None leaves a key out.
-        read: Pairs to field values; keys that are missing mean A1111's defaults. Raises ValueError with a sentence.
-        markers: Without any of these keys the others are not this row's; none when each stands for itself.
+        name: Identifies the row.
+        fields: Request fields that it reads and writes; it applies only to requests that have all of them.
+        keys: Infotext keys that it reads and writes.
+        write: Converts field values to pairs; a None value omits its key.
+        read: Converts pairs to field values; a missing key means A1111's default. Raises ValueError with a sentence.
+        markers: The row applies only if one of these keys is present; empty if it always applies.
     """
 
     name: str
@@ -43,14 +48,14 @@ class Codec:
     markers: tuple[str, ...] = ()
 
     def keys_in(self, pairs: Pairs) -> list[str]:
-        """Return its keys among the pairs."""
+        """Return the keys of this row that are in the pairs."""
         if self.markers and not any(key in pairs for key in self.markers):
             return []
         return [key for key in self.keys if key in pairs]
 
 
 def has_hires(pairs: Pairs) -> bool:
-    """Return whether the pairs tell of a second pass."""
+    """Return whether the pairs contain a hires pass."""
     return any(key in pairs for key in HIRES_MARKERS)
 
 
@@ -58,7 +63,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """Return width and height of "512x768".
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a size.
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:
@@ -91,15 +96,15 @@ def _write_hires(values: Values) -> Mapping[str, object]:
     if not values["enable_hr"]:
         return {}
     width, height = values["hr_resize_x"], values["hr_resize_y"]
-    fixed = bool(width or height)
+    has_size = bool(width or height)
     pairs: dict[str, object] = {
         "Denoising strength": values["denoising_strength"],
-        "Hires upscale": None if fixed else values["hr_scale"],
-        "Hires resize": f"{width}x{height}" if fixed else None,
+        "Hires upscale": None if has_size else values["hr_scale"],
+        "Hires resize": f"{width}x{height}" if has_size else None,
         "Hires steps": values["hr_second_pass_steps"] or None,
         "Hires upscaler": values["hr_upscaler"],
     }
-    for name, key in _HIRES.items():
+    for name, key in _HIRES_KEYS.items():
         pairs[key] = values[name] or None
     return pairs
 
@@ -115,18 +120,18 @@ def _read_hires(pairs: Pairs) -> dict[str, Any]:
         "hr_second_pass_steps": pairs.get("Hires steps", "0"),
         "hr_upscaler": pairs.get("Hires upscaler", "Latent"),
     }
-    told = {"denoising_strength": "Denoising strength", "hr_scale": "Hires upscale"}
-    values |= {name: pairs[key] for name, key in told.items() if key in pairs}
-    for name, key in _HIRES.items():
-        chosen = pairs.get(key, "")
-        values[name] = "" if chosen in _SAME else chosen
+    optional = {"denoising_strength": "Denoising strength", "hr_scale": "Hires upscale"}
+    values |= {name: pairs[key] for name, key in optional.items() if key in pairs}
+    for name, key in _HIRES_KEYS.items():
+        value = pairs.get(key, "")
+        values[name] = "" if value in _USE_SAME else value
     return values
 
 
 CODECS: tuple[Codec, ...] = (
     Codec("size", ("width", "height"), ("Size",), _write_size, _read_size),
     Codec(
-        "resized seed",
+        "seed resize",
         ("seed_resize_from_w", "seed_resize_from_h"),
         ("Seed resize from",),
         _write_seed_resize,
@@ -142,9 +147,9 @@ CODECS: tuple[Codec, ...] = (
             "hr_resize_y",
             "hr_second_pass_steps",
             "hr_upscaler",
-            *_HIRES,
+            *_HIRES_KEYS,
         ),
-        ("Denoising strength", *HIRES_MARKERS, "Hires steps", *_HIRES.values()),
+        ("Denoising strength", *HIRES_MARKERS, "Hires steps", *_HIRES_KEYS.values()),
         _write_hires,
         _read_hires,
         HIRES_MARKERS,
@@ -153,5 +158,5 @@ CODECS: tuple[Codec, ...] = (
 
 
 def codecs_for(fields: Mapping[str, object]) -> tuple[Codec, ...]:
-    """Return the rows whose fields a request has."""
+    """Return the codecs whose fields a request has."""
     return tuple(row for row in CODECS if all(name in fields for name in row.fields))

@@ -1,4 +1,4 @@
-"""The infotext of a picture, whichever program wrote it and wherever it lies in the file."""
+"""Extracts the infotext of an image, whichever program wrote it and wherever the file holds it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from modules.infotext.text_format import Infotext, parse_infotext
 
 
 def extract_infotext(metadata: Metadata) -> Infotext:
-    """Return the words of a picture; none of them when its file tells nothing that is understood."""
-    found = infotext_from_json(metadata.items)
-    if found is not None:
-        return found
+    """Return the infotext of an image; an empty one if its metadata hold none that is understood."""
+    from_json = infotext_from_json(metadata.items)
+    if from_json is not None:
+        return from_json
     text = metadata.items.get(PARAMETERS_KEY, "")
     if text.strip() and parse_json_object(text) is None:
         return parse_infotext(text)
@@ -24,5 +24,5 @@ def extract_infotext(metadata: Metadata) -> Infotext:
         return Infotext()
     if "Size" in graph.pairs or has_hires(graph.pairs):
         return graph
-    width, height = metadata.size  # a graph that begins with a picture tells no size
+    width, height = metadata.size  # an img2img workflow contains no size
     return replace(graph, pairs={**graph.pairs, "Size": f"{width}x{height}"})

@@ -1,4 +1,4 @@
-"""The checkpoint and the VAE that an infotext names, among those that are there."""
+"""Finds the checkpoint and the VAE that an infotext names among the installed ones."""
 
 from __future__ import annotations
 
@@ -10,24 +10,20 @@ from modules.infotext.codecs import Pairs
 from modules.models.manager import HASH_PATTERN, Checkpoint, ModelManager
 from modules.models.vaes import NO_VAE
 
-_OWN_VAE = (
-    "none",
-    "default (model)",
-    "baked vae",
-)  # other programs' words for the one in the checkpoint
-_OLD_HASH_LENGTH = (
-    8  # A1111's until January 2023: of a part of the file, and no beginning of its sha256
-)
+# Other programs' names for the checkpoint's built-in VAE.
+_BUILT_IN_VAE = ("none", "default (model)", "baked vae")
+# A1111's until January 2023: a hash of a part of the file, not a prefix of its sha256.
+_OLD_HASH_LENGTH = 8
 
 
 @dataclass(frozen=True)
 class FileMatch:
-    """What became of the search for one file.
+    """Result of the search for one file.
 
     Args:
-        name: The name of the one that is taken; "" when none is.
-        missing: Which file to get, as a sentence; "" when none is missing.
-        differs: How the file that is taken is not the one that was told, as a sentence; "" when it is that one.
+        name: The name of the file found; "" for none.
+        missing: A sentence that says which file to get; "" if none is missing.
+        differs: A sentence on how the file differs from the one in the infotext; "" if it does not.
     """
 
     name: str = ""
@@ -36,36 +32,38 @@ class FileMatch:
 
 
 def find_checkpoint(pairs: Pairs, models: ModelManager) -> FileMatch:
-    """Return the checkpoint of that hash, or else of that name."""
-    told_hash = pairs.get("Model hash", "").strip().casefold()
-    told_name = pairs.get("Model", "").strip()
-    if not told_hash and not told_name:
+    """Return the checkpoint with the infotext's hash, otherwise the one with its name."""
+    model_hash = pairs.get("Model hash", "").strip().casefold()
+    model_name = pairs.get("Model", "").strip()
+    if not model_hash and not model_name:
         return FileMatch()
-    is_old = len(told_hash) == _OLD_HASH_LENGTH
-    if HASH_PATTERN.fullmatch(told_hash) and not is_old:
-        by_hash = _find(models, told_hash)
+    is_old = len(model_hash) == _OLD_HASH_LENGTH
+    if HASH_PATTERN.fullmatch(model_hash) and not is_old:
+        by_hash = _find(models, model_hash)
         if isinstance(by_hash, Checkpoint):
             return FileMatch(by_hash.name)
-    by_name = _find(models, told_name) if told_name else ""
+    by_name = _find(models, model_name) if model_name else ""
     if isinstance(by_name, Checkpoint):
-        return FileMatch(by_name.name, differs=_other_hash(by_name, told_hash, is_old))
-    told = told_name or "a checkpoint"
-    if told_hash:
-        told += f" [{told_hash}]"
-    said = f"The picture was made with {told}, which is not here. Put the file into the checkpoints' folder."
+        return FileMatch(
+            by_name.name, differs=_describe_hash_difference(by_name, model_hash, is_old)
+        )
+    title = model_name or "a checkpoint"
+    if model_hash:
+        title += f" [{model_hash}]"
+    sentence = f"The picture was made with {title}, which is not here. Put the file into the checkpoints' folder."
     if is_old:
-        said += f" {told_hash} is a hash of 2022's kind, by which nothing can be found."
-    return FileMatch(missing=said if not by_name else f"{said} {by_name}")
+        sentence += f" {model_hash} is a hash in the format of 2022, which cannot be looked up."
+    return FileMatch(missing=sentence if not by_name else f"{sentence} {by_name}")
 
 
 def find_vae(vae_name: str, models: ModelManager) -> FileMatch:
-    """Return the VAE of that file name, with or without its extension."""
-    wanted = vae_name.strip().replace("\\", "/").casefold()
-    if wanted in _OWN_VAE:
+    """Return the VAE with that filename, with or without extension."""
+    folded = vae_name.strip().replace("\\", "/").casefold()
+    if folded in _BUILT_IN_VAE:
         return FileMatch(NO_VAE)
     for name in models.vaes.names():
         path = PurePosixPath(name.casefold())
-        if wanted in (name.casefold(), path.name, path.stem):
+        if folded in (name.casefold(), path.name, path.stem):
             return FileMatch(name)
     return FileMatch(
         missing=f"The picture was made with the VAE {vae_name}, which is not here. Put the file into the VAEs' folder."
@@ -73,27 +71,28 @@ def find_vae(vae_name: str, models: ModelManager) -> FileMatch:
 
 
 def uses_external_vae(vae_setting: str, checkpoint: Checkpoint, models: ModelManager) -> bool:
-    """Return whether a choice of a VAE takes another one than the checkpoint's own."""
+    """Return whether a VAE setting selects a VAE other than the checkpoint's built-in one."""
     if vae_setting == NO_VAE:
         return False
     try:
         return models.vaes.choose(vae_setting, checkpoint.path) is not None
-    except WebUIError:  # told when the job is submitted
+    except WebUIError:  # reported when the job is submitted
         return True
 
 
 def _find(models: ModelManager, name: str) -> Checkpoint | str:
-    """Return the checkpoint, or what is wrong with the ones of that name; "" when there is none."""
+    """Return the checkpoint, or the error with the files of that name; "" if there is none."""
     try:
         return models.find(name)
     except WebUIError as error:
         return "" if error.status_code == 404 else str(error)
 
 
-def _other_hash(checkpoint: Checkpoint, told: str, is_old: bool) -> str:
-    if not told or is_old or not checkpoint.sha256 or checkpoint.sha256.startswith(told):
+def _describe_hash_difference(checkpoint: Checkpoint, model_hash: str, is_old: bool) -> str:
+    sha256 = checkpoint.sha256
+    if not model_hash or is_old or not sha256 or sha256.startswith(model_hash):
         return ""
     return (
         f"The checkpoint {checkpoint.name} has the hash {checkpoint.short_hash}, the picture was made with one of "
-        f"that name and the hash {told}."
+        f"that name and the hash {model_hash}."
     )

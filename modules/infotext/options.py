@@ -1,4 +1,4 @@
-"""Options by their infotext keys: one as a pair of words, and back."""
+"""Options as infotext pairs, by their infotext keys: formatting and parsing."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from modules.infotext.text_format import format_number, quote, unquote
 from modules.params.param import params_of, validate
 from modules.params.settings import Settings
 
-_LONGEST_NUMBER = 40
+_MAX_NUMBER_LENGTH = 40
 
 
 def format_setting(name: str, value: object) -> str:
-    """Return an option as an infotext tells it, such as "Clip skip: 2"."""
+    """Return an option as an infotext pair, such as "Clip skip: 2"."""
     row = params_of(Settings)[name]
     text = format_number(value) if isinstance(value, float) else str(value)
     return f"{row.infotext or row.label}: {quote(text)}"
 
 
 def parse_setting(pair: str) -> tuple[str, Any]:
-    """Return the name and the value of an option that `tell_option` told.
+    """Return name and value of an option from a pair that `format_setting` wrote.
 
     Raises:
         NotFound: no option has that key.
@@ -39,7 +39,7 @@ def parse_setting(pair: str) -> tuple[str, Any]:
 
 
 def parse_setting_value(name: str, text: str) -> Any:  # of the option's own type
-    """Return the value that a text is.
+    """Return an option's value parsed from text.
 
     Raises:
         UserError: the value is not valid.
@@ -48,10 +48,10 @@ def parse_setting_value(name: str, text: str) -> Any:  # of the option's own typ
 
 
 def coerce_number(model: type[BaseModel], name: str, value: Any) -> Any:
-    """Return the number that a text is where the field holds one, so that messages speak of numbers."""
-    kind: object = model.model_fields[name].annotation
-    is_number = kind is int or kind is float
-    if not is_number or not isinstance(value, str) or len(value) > _LONGEST_NUMBER:
+    """Return text as a number if the field is numeric, so that error messages are about numbers."""
+    annotation: object = model.model_fields[name].annotation
+    is_number = annotation is int or annotation is float
+    if not is_number or not isinstance(value, str) or len(value) > _MAX_NUMBER_LENGTH:
         return value
     with suppress(ValueError):
         return int(value)

@@ -1,4 +1,4 @@
-"""An infotext to a request, and a report of how far it could be followed."""
+"""Interprets an infotext: returns request fields, override settings and a report of what could not be applied."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from modules.infotext.codecs import CODECS, Codec, Pairs, codecs_for, has_hires
 from modules.infotext.foreign.a1111_history import Version, parse_version
 from modules.infotext.foreign.dialects import convert_to_a1111, describe_origin, detect_dialect
 from modules.infotext.foreign.ignored_keys import ignored_reason, is_informational
-from modules.infotext.model_lookup import FileMatch, find_checkpoint, find_vae, uses_external_vae
+from modules.infotext.model_lookup import find_checkpoint, find_vae, uses_external_vae
 from modules.infotext.options import coerce_number, parse_setting_value
 from modules.infotext.report import InfotextReport, UnappliedKey
 from modules.infotext.text_format import Infotext
@@ -27,22 +27,22 @@ from modules.params.settings import Settings
 from modules.sampling.samplers import Sampler
 from modules.sampling.schedules import Schedule
 
-# From here on A1111 names a VAE whenever there is one.
-_NAMES_VAE: Version = (1, 6, 0, 0)
+# From this version on A1111 writes the key "VAE" whenever one is loaded.
+_WRITES_VAE_SINCE: Version = (1, 6, 0, 0)
 _REQUESTS = (Txt2ImgRequest, Img2ImgRequest, DepthRequest)
-_MASK_SIGNS = ("Mask blur", "Mask mode", "Inpaint area")
+_INPAINT_MARKERS = ("Mask blur", "Mask mode", "Inpaint area")
 
 
 @dataclass(frozen=True)
 class InfotextContext:
-    """What names can mean where an infotext is read.
+    """The tables that resolve an infotext's names, and the current settings.
 
     Args:
-        samplers: The samplers' table.
-        schedules: The schedules' table.
-        models: The files that are there.
-        settings: The options that hold now; an infotext's override them where they differ.
-        choices: Returns what a field with `choices=name` offers.
+        samplers: All samplers.
+        schedules: All schedules.
+        models: The installed model files.
+        settings: The current options; an infotext's options become overrides where they differ.
+        choices: Returns the choices of a field declared with `choices=name`.
     """
 
     samplers: Registry[Sampler]
@@ -54,14 +54,14 @@ class InfotextContext:
 
 @dataclass(frozen=True)
 class InfotextResult:
-    """What an infotext asks for.
+    """An interpreted infotext.
 
     Args:
-        infotext: Its words, in A1111's.
+        infotext: The infotext, converted to A1111's keys and names.
         request_class: The type of the request.
-        values: The request's fields that it tells or implies, valid each on its own.
-        override_settings: Options that it tells or takes for granted, where those that hold now are others.
-        report: How far it could be followed.
+        values: Request fields that the infotext states or implies, each one valid by itself.
+        override_settings: Options that the infotext states or implies, where they differ from the current settings.
+        report: What could not be applied.
     """
 
     infotext: Infotext
@@ -72,16 +72,16 @@ class InfotextResult:
 
     @property
     def needs_init_image(self) -> bool:
-        """Return whether the picture was made from another one, which no infotext holds."""
+        """Return whether the image was made from an init image, which no infotext contains."""
         pairs = self.infotext.pairs
-        repainted = "Denoising strength" in pairs and not has_hires(pairs)
-        return repainted or any(key in pairs for key in _MASK_SIGNS)
+        is_img2img = "Denoising strength" in pairs and not has_hires(pairs)
+        return is_img2img or any(key in pairs for key in _INPAINT_MARKERS)
 
     def to_request(self) -> GenerationRequest:
-        """Return the request; what the text leaves open is as the request's type has it.
+        """Return the request; fields that the infotext does not set have the request class's defaults.
 
         Raises:
-            UserError: values that are valid each on its own are not together.
+            UserError: the values are not valid in combination.
         """
         overrides = (
             {"override_settings": dict(self.override_settings)} if self.override_settings else {}
@@ -90,160 +90,164 @@ class InfotextResult:
 
 
 @dataclass
-class _Work:
-    """One reading on its way: what was found so far."""
+class _State:
+    """State of one interpretation: the pairs and the values collected so far."""
 
     pairs: Pairs
-    known: InfotextContext
-    model: type[GenerationRequest]
+    context: InfotextContext
+    request_class: type[GenerationRequest]
     values: dict[str, Any] = field(default_factory=dict[str, Any])
     overrides: dict[str, Any] = field(default_factory=dict[str, Any])
-    used: set[str] = field(default_factory=set[str])
-    not_applied: list[UnappliedKey] = field(default_factory=list[UnappliedKey])
+    used_keys: set[str] = field(default_factory=set[str])
+    unapplied: list[UnappliedKey] = field(default_factory=list[UnappliedKey])
 
-    def take(self, name: str, value: Any, key: str) -> None:
-        """Set a field, or note why the value cannot be had."""
-        row = params_of(self.model)[name]
+    def set_field(self, name: str, value: Any, key: str) -> None:
+        """Set a request field, or report why its value is not valid."""
+        row = params_of(self.request_class)[name]
         try:
-            named = _named(row, coerce_number(self.model, name, value), self.known)
-            self.values[name] = getattr(validate(self.model, {name: named}), name)
+            number = coerce_number(self.request_class, name, value)
+            resolved = _resolve_name(row, number, self.context)
+            self.values[name] = getattr(validate(self.request_class, {name: resolved}), name)
         except WebUIError as error:
-            self.refuse(key, str(error))
+            self.report_unapplied(key, str(error))
 
-    def refuse(self, key: str, reason: str) -> None:
-        """Note a key that cannot be followed."""
-        self.not_applied.append(UnappliedKey(key, self.pairs.get(key, ""), reason))
+    def report_unapplied(self, key: str, reason: str) -> None:
+        """Report a key that cannot be applied."""
+        self.unapplied.append(UnappliedKey(key, self.pairs.get(key, ""), reason))
 
 
 def interpret_infotext(
     infotext: Infotext, context: InfotextContext, request_class: type[GenerationRequest]
 ) -> InfotextResult:
-    """Return what the words of an infotext ask for.
+    """Return the request fields, override settings and report of an infotext.
 
     Args:
-        infotext: As `parse` or a translator of another form has them.
-        context: What names can mean.
-        request_class: The type of request that is wanted, such as that of the tab.
+        infotext: From `parse_infotext`, or converted from another program's format.
+        context: Resolves names.
+        request_class: The request class to fill, such as the tab's.
     """
-    told = convert_to_a1111(infotext, context.samplers, context.schedules)
-    work = _Work(told.pairs, context, request_class)
-    if told.prompt or told.pairs:
-        work.values["prompt"] = told.prompt
-    if told.pairs:  # else the text is a prompt alone, and says nothing of anything else
-        work.values["negative_prompt"] = told.negative_prompt
-        work.values["styles"] = ()  # the prompts hold them already
-        _read_plain(work)
-        for row in codecs_for(request_class.model_fields):
-            _read_codec(work, row)
-        _read_settings(work)
-    missing, differs = _read_files(work, infotext)
-    unknown = _leftover(work, request_class)
+    converted = convert_to_a1111(infotext, context.samplers, context.schedules)
+    state = _State(converted.pairs, context, request_class)
+    if converted.prompt or converted.pairs:
+        state.values["prompt"] = converted.prompt
+    if converted.pairs:  # without pairs the text is only a prompt and implies no other value
+        state.values["negative_prompt"] = converted.negative_prompt
+        state.values["styles"] = ()  # the prompts contain them already
+        _read_fields(state)
+        for codec in codecs_for(request_class.model_fields):
+            _read_codec(state, codec)
+        _read_settings(state)
+    missing, differences = _read_model_files(state, infotext)
+    unknown = _collect_unused_keys(state)
     report = InfotextReport(
         describe_origin(infotext),
         tuple(unknown),
-        tuple(work.not_applied),
+        tuple(state.unapplied),
         tuple(missing),
-        (*told.warnings, *differs),
+        (*converted.warnings, *differences),
     )
-    return InfotextResult(told, request_class, work.values, work.overrides, report)
+    return InfotextResult(converted, request_class, state.values, state.overrides, report)
 
 
-def _read_plain(work: _Work) -> None:
-    """Read the fields that have a key of their own; one that is written only at times has its default without."""
-    together = {name for row in codecs_for(work.model.model_fields) for name in row.fields}
-    for name, row in params_of(work.model).items():
-        if row.infotext is None or name in together:
+def _read_fields(state: _State) -> None:
+    """Read the fields with a single key; a field whose key may be omitted gets its default without it."""
+    fields = state.request_class.model_fields
+    codec_fields = {name for codec in codecs_for(fields) for name in codec.fields}
+    for name, row in params_of(state.request_class).items():
+        if row.infotext is None or name in codec_fields:
             continue
-        if row.infotext in work.pairs:
-            work.used.add(row.infotext)
-            work.take(name, work.pairs[row.infotext], row.infotext)
+        if row.infotext in state.pairs:
+            state.used_keys.add(row.infotext)
+            state.set_field(name, state.pairs[row.infotext], row.infotext)
         elif row.may_be_omitted:
-            work.values[name] = work.model.model_fields[name].default
+            state.values[name] = fields[name].default
 
 
-def _read_codec(work: _Work, row: Codec) -> None:
-    told = row.keys_in(work.pairs)
-    work.used.update(told)
+def _read_codec(state: _State, codec: Codec) -> None:
+    keys = codec.keys_in(state.pairs)
+    state.used_keys.update(keys)
     try:
-        values = row.read(work.pairs)
+        values = codec.read(state.pairs)
     except ValueError as error:
-        for key in told:
-            work.refuse(key, str(error))
+        for key in keys:
+            state.report_unapplied(key, str(error))
         return
-    rows = params_of(work.model)
+    rows = params_of(state.request_class)
     for name, value in values.items():
-        key = next((key for key in told if work.pairs[key] == value), told[0] if told else "")
-        work.take(name, value, rows[name].infotext or key)
+        key = next((key for key in keys if state.pairs[key] == value), keys[0] if keys else "")
+        state.set_field(name, value, rows[name].infotext or key)
 
 
-def _read_settings(work: _Work) -> None:
-    """Read the options; one that is not told has A1111's default, which is ours, too."""
+def _read_settings(state: _State) -> None:
+    """Read the options; one without its key has A1111's default, which equals ours."""
     for name, row in params_of(Settings).items():
         if row.infotext is None:
             continue
         value = Settings.model_fields[name].default
-        if row.infotext in work.pairs:
-            work.used.add(row.infotext)
+        if row.infotext in state.pairs:
+            state.used_keys.add(row.infotext)
             try:
-                value = parse_setting_value(name, work.pairs[row.infotext])
+                value = parse_setting_value(name, state.pairs[row.infotext])
             except UserError as error:
-                work.refuse(row.infotext, str(error))
+                state.report_unapplied(row.infotext, str(error))
                 continue
-        if value != getattr(work.known.settings, name):
-            work.overrides[name] = value
+        if value != getattr(state.context.settings, name):
+            state.overrides[name] = value
 
 
-def _read_files(work: _Work, words: Infotext) -> tuple[list[str], list[str]]:
-    """Read checkpoint and VAE; return what is missing and what differs."""
-    models = work.known.models
-    found = [find_checkpoint(work.pairs, models)]
-    if found[0].name:
-        work.values["sd_model_checkpoint"] = found[0].name
-    if "VAE" in work.pairs:
-        found.append(find_vae(work.pairs["VAE"], models))
-        if found[1].name:
-            work.values["sd_vae"] = found[1].name
-    elif found[0].name and _has_no_vae(words):
-        checkpoint = models.find(found[0].name)
-        if uses_external_vae(work.known.settings.sd_vae, checkpoint, models):
-            work.values["sd_vae"] = NO_VAE
-    return _said(found, "missing"), _said(found, "differs")
+def _read_model_files(state: _State, infotext: Infotext) -> tuple[list[str], list[str]]:
+    """Read checkpoint and VAE; return sentences about missing files and about differences."""
+    models = state.context.models
+    matches = [find_checkpoint(state.pairs, models)]
+    checkpoint_name = matches[0].name
+    if checkpoint_name:
+        state.values["sd_model_checkpoint"] = checkpoint_name
+    if "VAE" in state.pairs:
+        vae = find_vae(state.pairs["VAE"], models)
+        matches.append(vae)
+        if vae.name:
+            state.values["sd_vae"] = vae.name
+    elif checkpoint_name and _used_built_in_vae(infotext):
+        checkpoint = models.find(checkpoint_name)
+        if uses_external_vae(state.context.settings.sd_vae, checkpoint, models):
+            state.values["sd_vae"] = NO_VAE
+    missing = [match.missing for match in matches if match.missing]
+    return missing, [match.differs for match in matches if match.differs]
 
 
-def _said(found: list[FileMatch], name: str) -> list[str]:
-    return [sentence for file in found if (sentence := getattr(file, name))]
-
-
-def _has_no_vae(words: Infotext) -> bool:
-    """Return whether a text that names no VAE says that there was none but the checkpoint's own."""
-    if detect_dialect(words).name == "this WebUI":
+def _used_built_in_vae(infotext: Infotext) -> bool:
+    """Return whether an infotext without the key "VAE" implies that the checkpoint's built-in VAE was used."""
+    if detect_dialect(infotext).name == "this WebUI":
         return True
-    version = parse_version(words.pairs.get("Version", ""))
-    return version is not None and version >= _NAMES_VAE
+    version = parse_version(infotext.pairs.get("Version", ""))
+    return version is not None and version >= _WRITES_VAE_SINCE
 
 
-def _leftover(work: _Work, model: type[GenerationRequest]) -> list[UnappliedKey]:
-    """Return the keys that nobody knows, and note those that are known and have no effect."""
-    elsewhere = {key for row in CODECS for key in row.keys}
-    elsewhere |= {
-        row.infotext for one in _REQUESTS for row in params_of(one).values() if row.infotext
+def _collect_unused_keys(state: _State) -> list[UnappliedKey]:
+    """Return the unknown keys, and report the known ones that have no effect."""
+    other_tasks = {key for codec in CODECS for key in codec.keys}
+    other_tasks |= {
+        row.infotext
+        for request_class in _REQUESTS
+        for row in params_of(request_class).values()
+        if row.infotext
     }
     unknown: list[UnappliedKey] = []
-    for key, value in work.pairs.items():
-        if key in work.used or is_informational(key, value):
+    for key, value in state.pairs.items():
+        if key in state.used_keys or is_informational(key, value):
             continue
         reason = ignored_reason(key)
-        if key in elsewhere:
-            reason = f"{model().task} has no such field."
+        if key in other_tasks:
+            reason = f"{state.request_class().task} has no such field."
         if reason:
-            work.refuse(key, reason)
+            state.report_unapplied(key, reason)
         else:
             unknown.append(UnappliedKey(key, value))
     return unknown
 
 
-def _named(row: Param, value: Any, known: InfotextContext) -> Any:
-    """Return a name as the tables spell it, any other value as it is.
+def _resolve_name(row: Param, value: Any, context: InfotextContext) -> Any:
+    """Return a name as its table spells it; any other value is returned unchanged.
 
     Raises:
         NotFound: there is no such name.
@@ -251,27 +255,27 @@ def _named(row: Param, value: Any, known: InfotextContext) -> Any:
     if not value or not isinstance(value, str):
         return value
     if row.labels:
-        return _place(value, row)
+        return _label_index(value, row)
     if row.choices is None:
         return value
     if row.choices == "samplers":
-        return known.samplers.get(value).name
+        return context.samplers.get(value).name
     if row.choices == "schedules":
-        return known.schedules.get(value).name
+        return context.schedules.get(value).name
     if row.choices == "checkpoints":
-        return known.models.find(value).name
-    offered = known.choices(row.choices)
-    for name in offered:
+        return context.models.find(value).name
+    choices = context.choices(row.choices)
+    for name in choices:
         if name.casefold() == value.casefold():
             return name
     raise NotFound(
-        f"There is no {row.label.lower()} named '{value}'.", did_you_mean(value, offered)
+        f"There is no {row.label.lower()} named '{value}'.", did_you_mean(value, choices)
     )
 
 
-def _place(word: str, row: Param) -> int:
-    """Return which of a field's words it is."""
-    for place, known in enumerate(row.labels):
-        if known.casefold() == word.casefold():
-            return place
-    raise UserError(f"{row.label} is '{word}'.", did_you_mean(word, row.labels))
+def _label_index(text: str, row: Param) -> int:
+    """Return the index of a field's label."""
+    for index, label in enumerate(row.labels):
+        if label.casefold() == text.casefold():
+            return index
+    raise UserError(f"{row.label} is '{text}'.", did_you_mean(text, row.labels))

@@ -1,4 +1,4 @@
-"""What a reader tells beside the request: what was not understood, not applied, not there."""
+"""The report of reading an infotext: unknown keys, keys without effect, missing files, other differences."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class UnappliedKey:
-    """One key of an infotext that does not do what it did where the picture was made.
+    """An infotext key that has no effect here.
 
     Args:
-        key: As the text spells it.
-        value: As the text spells it.
-        reason: One sentence; "" when nobody here knows the key.
+        key: As spelled in the infotext.
+        value: As spelled in the infotext.
+        reason: One sentence; "" for an unknown key.
     """
 
     key: str
@@ -20,20 +20,20 @@ class UnappliedKey:
     reason: str = ""
 
     def __str__(self) -> str:
-        """Return it as a sentence."""
+        """Return key, value and reason as a sentence."""
         return f"{self.key} ({self.value}): {self.reason or 'nothing here knows this key.'}"
 
 
 @dataclass(frozen=True)
 class InfotextReport:
-    """How far an infotext could be followed.
+    """What of an infotext could not be applied.
 
     Args:
-        origin: The program that wrote it, with its version where it is told.
-        unknown_keys: Keys that nothing here knows.
-        unapplied_keys: Keys that are known and have no effect here, each with the reason.
-        missing_files: Files that are needed and not there, each as a sentence that says which to get.
-        differences: What else will not be the same, as sentences.
+        origin: The program that wrote it, with its version if known.
+        unknown_keys: Keys that are not known here.
+        unapplied_keys: Known keys without effect here, each with the reason.
+        missing_files: Required files that were not found, each as a sentence that says which to get.
+        differences: Sentences about other expected differences.
     """
 
     origin: str = ""
@@ -43,6 +43,6 @@ class InfotextReport:
     differences: tuple[str, ...] = ()
 
     def messages(self) -> list[str]:
-        """Return all of it, the gravest first."""
-        found = [*self.unapplied_keys, *self.unknown_keys]
-        return [*self.missing_files, *self.differences, *map(str, found)]
+        """Return the whole report as sentences, the most serious first."""
+        keys = [*self.unapplied_keys, *self.unknown_keys]
+        return [*self.missing_files, *self.differences, *map(str, keys)]

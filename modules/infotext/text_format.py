@@ -1,4 +1,4 @@
-"""An infotext as words: both prompts and pairs of `Key: value`. Knows nothing of what the keys mean."""
+"""A1111's text format: both prompts and a line of `Key: value` pairs. Knows nothing of what the keys mean."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# The rule that all readers of A1111's form share; a key is no longer than any in use, so that no text makes it slow.
+# The regex that all readers of A1111's format share; key length is limited to keys in use, so that no text is slow.
 _PAIR = re.compile(r'(\w[\w \-/]{1,80}):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
-_LEAST_PAIRS = 3  # a line with fewer is prompt, as in A1111
+_MIN_PAIRS = 3  # a line with fewer belongs to the prompt, as in A1111
 NEGATIVE_PROMPT_PREFIX = "Negative prompt:"
-# Carry a prompt that the lines above the pairs cannot say, such as one with a line "Negative prompt: ..." of its own.
+# Keys for a prompt that the lines above the pairs cannot represent, such as one that contains "Negative prompt: ...".
 EXACT_PROMPT = "Exact prompt"
 EXACT_NEGATIVE = "Exact negative prompt"
 
 
 @dataclass(frozen=True)
 class Infotext:
-    """What an infotext says.
+    """A parsed infotext.
 
     Args:
         prompt: Lines without outer spaces.
-        negative_prompt: The same.
-        pairs: Keys as they are written, values without their quotes.
-        origin: The program, where another form than A1111's told it; else it is known by the pairs.
-        warnings: What got lost on the way from another form, as sentences.
+        negative_prompt: Lines without outer spaces.
+        pairs: Keys as written, values unquoted.
+        origin: The program, if a format other than A1111's named it; otherwise it is detected from the pairs.
+        warnings: Sentences about what the conversion from another format lost.
     """
 
     prompt: str = ""
@@ -36,20 +36,20 @@ class Infotext:
 
 
 def parse_infotext(text: str) -> Infotext:
-    """Return the words of an infotext; one without a line of pairs is a prompt."""
+    """Return the parsed infotext; text without a line of pairs is all prompt."""
     *lines, last = text.replace("\r\n", "\n").strip().split("\n")
-    found = _PAIR.findall(last)
-    if len(found) < _LEAST_PAIRS:
-        lines, found = [*lines, last], []
+    matches = _PAIR.findall(last)
+    if len(matches) < _MIN_PAIRS:
+        lines, matches = [*lines, last], []
     prompt: list[str] = []
     negative: list[str] = []
-    place = prompt
+    current = prompt
     for line in map(str.strip, lines):
         if line.startswith(NEGATIVE_PROMPT_PREFIX):
-            place = negative
+            current = negative
             line = line.removeprefix(NEGATIVE_PROMPT_PREFIX).strip()
-        place.append(line)
-    pairs = {key.strip(): unquote(value.strip()) for key, value in found}
+        current.append(line)
+    pairs = {key.strip(): unquote(value.strip()) for key, value in matches}
     # Not `or`: an exact prompt may be empty.
     return Infotext(
         pairs.pop(EXACT_PROMPT, "\n".join(prompt).strip()),
@@ -59,35 +59,35 @@ def parse_infotext(text: str) -> Infotext:
 
 
 def format_infotext(infotext: Infotext) -> str:
-    """Return the text of words, in A1111's form; `parse` gives them back."""
-    line = ", ".join(f"{key}: {quote(value)}" for key, value in infotext.pairs.items())
-    text = _assembled(infotext.prompt, infotext.negative_prompt, line)
-    if len(infotext.pairs) < _LEAST_PAIRS:
+    """Return the infotext in A1111's format; `parse_infotext` reverses it."""
+    pair_line = ", ".join(f"{key}: {quote(value)}" for key, value in infotext.pairs.items())
+    text = _join(infotext.prompt, infotext.negative_prompt, pair_line)
+    if len(infotext.pairs) < _MIN_PAIRS:
         return text
-    said = parse_infotext(text)
+    parsed = parse_infotext(text)
     exact = {
-        key: json.dumps(meant, ensure_ascii=False)
-        for key, meant, found in (
-            (EXACT_PROMPT, infotext.prompt, said.prompt),
-            (EXACT_NEGATIVE, infotext.negative_prompt, said.negative_prompt),
+        key: json.dumps(original, ensure_ascii=False)
+        for key, original, read_back in (
+            (EXACT_PROMPT, infotext.prompt, parsed.prompt),
+            (EXACT_NEGATIVE, infotext.negative_prompt, parsed.negative_prompt),
         )
-        if found != strip_lines(meant)
+        if read_back != strip_lines(original)
     }
     if not exact:
         return text
-    more = ", ".join(f"{key}: {value}" for key, value in exact.items())
-    return _assembled(infotext.prompt, infotext.negative_prompt, f"{line}, {more}")
+    exact_pairs = ", ".join(f"{key}: {value}" for key, value in exact.items())
+    return _join(infotext.prompt, infotext.negative_prompt, f"{pair_line}, {exact_pairs}")
 
 
 def strip_lines(prompt: str) -> str:
-    """Return a prompt as an infotext's lines carry it: no spaces around lines; to a tokenizer it is the same."""
+    """Return a prompt as an infotext holds it, without outer spaces of its lines; a tokenizer reads it the same."""
     return "\n".join(map(str.strip, prompt.split("\n"))).strip()
 
 
 def quote(value: object) -> str:
-    """Return the value as A1111 writes it: in JSON quotes when it holds a comma, a colon or a new line.
+    """Return the value as A1111 writes it: in JSON quotes if it contains a comma, a colon or a newline.
 
-    So is what would not come back otherwise: outer spaces, and a first quotation mark.
+    Values with outer spaces or a leading quotation mark are quoted as well: they would not be read back otherwise.
     """
     text = format_number(value) if isinstance(value, float) else str(value)
     if any(mark in text for mark in ",:\n") or text.startswith('"') or text != text.strip():
@@ -96,23 +96,23 @@ def quote(value: object) -> str:
 
 
 def unquote(text: str) -> str:
-    """Return the value that was quoted; as it is when it was not."""
+    """Return the value without its JSON quotes; unquoted text is returned unchanged."""
     if len(text) < 2 or text[0] != '"' or text[-1] != '"':
         return text
     try:
-        found = json.loads(text, strict=False)
+        value = json.loads(text, strict=False)
     except ValueError:
         return text
-    return found if isinstance(found, str) else text
+    return value if isinstance(value, str) else text
 
 
 def format_number(value: float) -> str:
-    """Return the shortest text that gives the same number; a whole one without a point, as A1111's page writes it."""
+    """Return the shortest text of the same number; whole numbers without a decimal point, as A1111's page does."""
     return str(int(value)) if value.is_integer() else str(value)
 
 
-def _assembled(prompt: str, negative: str, line: str) -> str:
+def _join(prompt: str, negative: str, pair_line: str) -> str:
     lines = [prompt]
     if negative:
         lines.append(f"{NEGATIVE_PROMPT_PREFIX} {negative}")
-    return "\n".join([*lines, line]).strip()
+    return "\n".join([*lines, pair_line]).strip()

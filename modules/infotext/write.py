@@ -1,4 +1,4 @@
-"""A request to the text that tells how its picture was made, in A1111's form."""
+"""Writes the infotext of a request, in A1111's format."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from modules.params.requests.base import GenerationRequest
 from modules.params.settings import Settings
 
 DEFAULTS = Settings()
-# The order of A1111's `create_infotext`; keys that are not listed follow in the order given.
+# The order of A1111's `create_infotext`; other keys follow in their own order.
 _ORDER = (
     "Steps",
     "Sampler",
@@ -38,37 +38,37 @@ _ORDER = (
 def create_infotext(
     request: GenerationRequest, extra_pairs: Mapping[str, object], settings: Settings = DEFAULTS
 ) -> str:
-    """Return prompt, negative prompt and one line of `Key: value` pairs; `read` gives the request back.
+    """Return prompt, negative prompt and one line of `Key: value` pairs; `interpret_infotext` restores the request.
 
-    There is no key "Version": to A1111 a number below its own asks for the ways of its early days.
+    There is no key "Version": a number below A1111's own makes A1111 turn on its backward compatibility options.
 
     Args:
-        request: The request of this one picture; its seed is the picture's own.
-        extra_pairs: Pairs that the request does not know, such as "Model hash"; None or "" leaves a key out.
-        settings: The options in force; those that differ from the defaults are told.
+        request: The request of this single image, with the image's own seed.
+        extra_pairs: Pairs that are not request fields, such as "Model hash"; None or "" omits a key.
+        settings: The options in effect; those that differ from their defaults are written.
     """
     fields = dict(request)
-    composite = codecs_for(fields)
-    together = {name for row in composite for name in row.fields}
+    codecs = codecs_for(fields)
+    codec_fields = {name for codec in codecs for name in codec.fields}
     pairs: dict[str, object] = {
         row.infotext: row.infotext_value(request, name)
         for name, row in params_of(type(request)).items()
-        if row.infotext is not None and name not in together
+        if row.infotext is not None and name not in codec_fields
     }
-    for codec in composite:
+    for codec in codecs:
         pairs.update(codec.write(fields))
-    pairs.update(_changed(settings))
+    pairs.update(_changed_settings(settings))
     pairs.update(extra_pairs)
     ordered = {key: pairs[key] for key in (*_ORDER, *pairs) if key in pairs}
-    told = {
+    formatted = {
         key: format_number(value) if isinstance(value, float) else str(value)
         for key, value in ordered.items()
         if value is not None and value != ""
     }
-    return format_infotext(Infotext(request.prompt, request.negative_prompt, told))
+    return format_infotext(Infotext(request.prompt, request.negative_prompt, formatted))
 
 
-def _changed(settings: Settings) -> dict[str, object]:
+def _changed_settings(settings: Settings) -> dict[str, object]:
     return {
         row.infotext: getattr(settings, name)
         for name, row in params_of(Settings).items()

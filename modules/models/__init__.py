@@ -1,1 +1,1 @@
-"""What lies in the models folder: found, named, recognised and hashed. Nothing is loaded here."""
+"""Files in the models folders: listed, identified, hashed and converted. Knows nothing of torch."""

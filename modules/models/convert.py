@@ -1,4 +1,4 @@
-"""A .ckpt as .safetensors: the same numbers under the same names, written whole or not at all."""
+"""Converts a .ckpt to .safetensors: same tensors, same names; the file is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -22,48 +22,50 @@ from modules.models.files.safe_pickle import CkptContents, TensorRecord
 
 
 def convert_to_safetensors(path: Path) -> Path:
-    """Write a .ckpt's tensors to a .safetensors file beside it and return that file's path.
+    """Write a .ckpt's tensors to a .safetensors file in the same folder and return its path.
 
-    The .ckpt and its .yaml stay; a .yaml of the same name serves both.
+    The .ckpt and its .yaml are kept; a .yaml of the same name applies to both.
 
     Raises:
-        UserError: it is a .safetensors file inside, or the new file's name is taken.
-        BadFile: it is damaged, incomplete, or asks for code.
+        UserError: its content is safetensors already, or the new file's name is taken.
+        BadFile: it is damaged, incomplete, or contains code.
         StorageError: the new file cannot be written.
     """
     target = path.with_suffix(".safetensors")
     header = read_header(path)
     if header.container == "safetensors":
         raise UserError(
-            f"'{path.name}' is a .safetensors file already; rename it if it is not called so."
+            f"'{path.name}' is already in .safetensors format; correct its extension if needed."
         )
     if target.exists():
         raise UserError(
-            f"'{target.name}' is there already and is not overwritten.", "Move it away first."
+            f"'{target.name}' already exists and is not overwritten.", "Move it away first."
         )
-    zipped = header.container == "zip"
-    content = safe_pickle.read_ckpt(path, is_zip=zipped)
-    places = locate_storages(path, content, is_zip=zipped)
+    is_zip = header.container == "zip"
+    contents = safe_pickle.read_ckpt(path, is_zip=is_zip)
+    locations = locate_storages(path, contents, is_zip=is_zip)
     try:
         remove_leftovers(target)  # gigabytes, after a kill
         with open_writer(target, overwrite=False) as out:
-            _write(out, path, content, places)
+            _write_safetensors(out, path, contents, locations)
     except FileExistsError:
-        raise UserError(f"'{target.name}' appeared meanwhile and is not overwritten.") from None
+        raise UserError(
+            f"'{target.name}' was created in the meantime and is not overwritten."
+        ) from None
     except OSError as error:
         text = f"'{target}' cannot be written: {error.strerror or error}."
-        raise StorageError(text, "Make room or allow writing to the folder.") from error
+        raise StorageError(text, "Free some disk space, or allow writing to the folder.") from error
     return target
 
 
-def _write(
-    out: IO[bytes], path: Path, content: CkptContents, places: Mapping[str, StorageLocation]
+def _write_safetensors(
+    out: IO[bytes], path: Path, contents: CkptContents, locations: Mapping[str, StorageLocation]
 ) -> None:
     entries: dict[str, Any] = {"__metadata__": {"format": "pt", "converted_from": path.name}}
     end = 0
-    # Wide numbers first, so that every tensor begins at an address its dtype may have.
+    # Widest dtypes first, so that every tensor is aligned to its dtype.
     tensors = sorted(
-        content.tensors.items(), key=lambda item: (-DTYPE_BITS[item[1].dtype], item[0])
+        contents.tensors.items(), key=lambda item: (-DTYPE_BITS[item[1].dtype], item[0])
     )
     for name, tensor in tensors:
         start, end = end, end + byte_count(tensor.dtype, int(np.prod(tensor.shape, dtype=np.int64)))
@@ -72,24 +74,26 @@ def _write(
             "shape": list(tensor.shape),
             "data_offsets": [start, end],
         }
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    out.write(len(text).to_bytes(8, "little") + text)
+    header = json.dumps(entries, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    out.write(len(header).to_bytes(8, "little") + header)
     mapped = np.memmap(path, dtype=np.uint8, mode="r")
     for _, tensor in tensors:
-        place = places[tensor.storage.key]
-        out.write(_numbers(tensor, _storage(path, mapped, place)).data)
+        location = locations[tensor.storage.key]
+        out.write(_contiguous(tensor, _read_storage(path, mapped, location)).data)
 
 
-def _storage(path: Path, mapped: NDArray[np.uint8], place: StorageLocation) -> NDArray[np.uint8]:
-    if not place.compressed_member:
-        return mapped[place.offset : place.offset + place.byte_count]
+def _read_storage(
+    path: Path, mapped: NDArray[np.uint8], location: StorageLocation
+) -> NDArray[np.uint8]:
+    if not location.compressed_member:
+        return mapped[location.offset : location.offset + location.byte_count]
     with zipfile.ZipFile(path) as archive:
-        return np.frombuffer(archive.read(place.compressed_member), dtype=np.uint8)
+        return np.frombuffer(archive.read(location.compressed_member), dtype=np.uint8)
 
 
-def _numbers(tensor: TensorRecord, storage: NDArray[np.uint8]) -> NDArray[Any]:
-    """Return the tensor's items in order, as plain integers of their width."""
+def _contiguous(tensor: TensorRecord, storage: NDArray[np.uint8]) -> NDArray[Any]:
+    """Return the tensor's items in row-major order, as unsigned integers of the dtype's width."""
     width = DTYPE_BITS[tensor.dtype] // 8
     dtype = np.dtype(f"u{width}")
     items = np.frombuffer(storage, dtype, count=len(storage) // width)

@@ -1,4 +1,4 @@
-"""FAMILIES: how each kind of model file is recognised by its tensors, and what becomes of it."""
+"""FAMILIES: how each kind of model file is detected by its tensors, and whether it can be used."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from modules.models.ldm.names import (
 
 @dataclass(frozen=True)
 class KeyCondition:
-    """What must hold of a file's tensor names and shapes; all of it.
+    """A condition on a file's tensor names and shapes; every part of it must hold.
 
     Args:
-        has: Names that must exist; a "*" at the end or the start stands for any text.
-        lacks: Names that must not exist; likewise.
-        sizes: Name and axis to the size that axis must have.
+        has: Names that must exist; a "*" at the end or the start matches any text.
+        lacks: Names that must not exist, with the same wildcard.
+        sizes: (Name, axis) to the required size of that axis.
         ndims: Name to the number of axes: a linear layer has 2, a convolution 4.
     """
 
@@ -49,19 +49,20 @@ class KeyCondition:
 
 @dataclass(frozen=True)
 class Family:
-    """One architecture line, or one kind of file that does not belong among the checkpoints.
+    """One architecture line, or one kind of file that is not a checkpoint.
 
     Args:
         name: Identity, as the page shows it.
-        conditions: The file is of the family when one of these holds.
-        error: Why such a file cannot be used here, as the rest of a sentence that begins with its name;
-            empty for a family that runs.
-        config_file: The file in configs/ that describes a checkpoint without a .yaml of its own.
-        component_keys: Component to a tensor that shows the file to carry it, for a family that runs.
+        conditions: A file is of the family when any of these matches.
+        error: Why such a file cannot be used, as the rest of a sentence that begins with its name;
+            empty for a supported family.
+        config_file: The file in configs/ that describes a checkpoint without its own .yaml.
+        component_keys: For a supported family: component to a tensor whose presence means the file contains it.
         native_size: Width and height in pixels the models were trained for.
-        v_prediction_native_size: Likewise for those that predict v, where these are larger.
-        prediction_unknown: Whether the tensors leave open what the UNet predicts, the noise or v.
-        extra_input: What the UNet sees beside the latents: nothing, a picture, a masked one, or depth.
+        prediction_unknown: Whether the tensors do not determine what the UNet predicts, epsilon or v.
+        v_prediction_native_size: Native size of models that predict v, if larger.
+        extra_input: What is concatenated to the latents: nothing, the init image's latents (InstructPix2Pix),
+            mask and masked latents, or depth.
     """
 
     name: str
@@ -77,26 +78,26 @@ class Family:
 
 
 def make_family_registry() -> Registry[Family]:
-    """Return a new table of all known families; the first that fits a file is its family."""
+    """Return a new registry of all known families; the first that matches a file is its family."""
     return Registry("model family", FAMILIES)
 
 
 def detect_family(header: Header, table: Registry[Family]) -> Family | None:
-    """Return the family of a file, or None when no row fits."""
+    """Return the family of a file, or None when no row matches."""
     return next((f for f in table if any(c.matches(header.tensors) for c in f.conditions)), None)
 
 
 def find_error(header: Header, family: Family | None) -> str:
     """Return why a file of that family cannot be used, as the rest of a sentence, or ""."""
     if family is None:
-        return "holds tensors, but no model of a known kind."
+        return "contains tensors, but no model of a known type."
     missing = [
-        part for part, name in family.component_keys.items() if not find_key(header.tensors, name)
+        component
+        for component, key in family.component_keys.items()
+        if not find_key(header.tensors, key)
     ]
     if missing:
-        return (
-            f"lacks its {' and '.join(missing)}. Get the full checkpoint, with everything baked in."
-        )
+        return f"lacks its {' and '.join(missing)}. Get the full checkpoint, with all components."
     return family.error
 
 
@@ -118,11 +119,11 @@ def _shape_of(tensors: Mapping[str, TensorInfo], name: str) -> tuple[int, ...]:
     return tensors[actual].shape if actual else ()
 
 
-NOT_YET = "This version runs SD 1.x and 2.x."
-# VAE and text encoder can come from files of their own, so their absence is no fault.
-PARTS = {"UNet": UNET_INPUT_KEY}
-# Of SD 2.x; told by it is a checkpoint without its text encoder.
-LINEAR = {UNET_PROJ_IN_KEY: 2}
+UNSUPPORTED = "This version supports SD 1.x and 2.x."
+# VAE and text encoder can come from separate files, so their absence is no error.
+REQUIRED_COMPONENTS = {"UNet": UNET_INPUT_KEY}
+# Linear projections, used by SD 2.x alone; they identify a checkpoint without its text encoder.
+SD2_NDIMS = {UNET_PROJ_IN_KEY: 2}
 FAMILIES = (
     Family(
         "ControlNet",
@@ -131,7 +132,7 @@ FAMILIES = (
             KeyCondition(has=("controlnet_cond_embedding.*",)),
             KeyCondition(has=("input_hint_block.*",)),
         ),
-        error="is a ControlNet, not a checkpoint. This version has no use for it.",
+        error="is a ControlNet, not a checkpoint. ControlNet is not supported in this version.",
     ),
     Family(
         "LoRA",
@@ -159,7 +160,7 @@ FAMILIES = (
             KeyCondition(has=("conditioner.embedders.1.*", UNET_INPUT_KEY)),
             KeyCondition(sizes={(UNET_CONTEXT_KEY, 1): 2048}),
         ),
-        error=f"is an SDXL checkpoint. {NOT_YET}",
+        error=f"is an SDXL checkpoint. {UNSUPPORTED}",
         native_size=1024,
     ),
     Family(
@@ -169,7 +170,7 @@ FAMILIES = (
                 has=(UNET_PREFIX + "label_emb.0.0.weight",), sizes={(UNET_CONTEXT_KEY, 1): 1280}
             ),
         ),
-        error=f"is an SDXL refiner. {NOT_YET}",
+        error=f"is an SDXL refiner. {UNSUPPORTED}",
         native_size=1024,
     ),
     Family(
@@ -178,7 +179,7 @@ FAMILIES = (
             KeyCondition(has=(UNET_PREFIX + "joint_blocks.0.x_block.attn.qkv.weight",)),
             KeyCondition(has=("joint_blocks.0.x_block.attn.qkv.weight",)),
         ),
-        error=f"is an SD 3 checkpoint. {NOT_YET}",
+        error=f"is an SD 3 checkpoint. {UNSUPPORTED}",
         native_size=1024,
     ),
     Family(
@@ -187,14 +188,14 @@ FAMILIES = (
             KeyCondition(has=(UNET_PREFIX + "double_blocks.0.img_attn.qkv.weight",)),
             KeyCondition(has=("double_blocks.0.img_attn.qkv.weight",)),
         ),
-        error=f"is a Flux checkpoint. {NOT_YET}",
+        error=f"is a Flux checkpoint. {UNSUPPORTED}",
         native_size=1024,
     ),
     Family(
         "SD 2.x depth",
         (KeyCondition(sizes={(UNET_INPUT_KEY, 1): 5}),),
         config_file="v2-midas-inference.yaml",
-        component_keys=PARTS,
+        component_keys=REQUIRED_COMPONENTS,
         extra_input="depth",
     ),
     Family(
@@ -203,25 +204,25 @@ FAMILIES = (
             KeyCondition(has=(OPEN_CLIP_PREFIX + "*",), sizes={(UNET_INPUT_KEY, 1): 9}),
             KeyCondition(sizes={(UNET_INPUT_KEY, 1): 9, (UNET_CONTEXT_KEY, 1): 1024}),
             KeyCondition(
-                lacks=(CLIP_TOKEN_EMBEDDING_KEY,), sizes={(UNET_INPUT_KEY, 1): 9}, ndims=LINEAR
+                lacks=(CLIP_TOKEN_EMBEDDING_KEY,), sizes={(UNET_INPUT_KEY, 1): 9}, ndims=SD2_NDIMS
             ),
         ),
         config_file="v2-inpainting-inference.yaml",
-        component_keys=PARTS,
+        component_keys=REQUIRED_COMPONENTS,
         extra_input="inpaint",
     ),
     Family(
         "SD 1.x inpainting",
         (KeyCondition(has=(UNET_CONTEXT_KEY,), sizes={(UNET_INPUT_KEY, 1): 9}),),
         config_file="v1-inpainting-inference.yaml",
-        component_keys=PARTS,
+        component_keys=REQUIRED_COMPONENTS,
         extra_input="inpaint",
     ),
     Family(
         "InstructPix2Pix",
         (KeyCondition(has=(UNET_CONTEXT_KEY,), sizes={(UNET_INPUT_KEY, 1): 8}),),
         config_file="instruct-pix2pix.yaml",
-        component_keys=PARTS,
+        component_keys=REQUIRED_COMPONENTS,
         extra_input="ip2p",
     ),
     Family(
@@ -230,11 +231,11 @@ FAMILIES = (
             KeyCondition(has=(OPEN_CLIP_PREFIX + "*",), sizes={(UNET_INPUT_KEY, 1): 4}),
             KeyCondition(sizes={(UNET_CONTEXT_KEY, 1): 1024}),
             KeyCondition(
-                lacks=(CLIP_TOKEN_EMBEDDING_KEY,), sizes={(UNET_INPUT_KEY, 1): 4}, ndims=LINEAR
+                lacks=(CLIP_TOKEN_EMBEDDING_KEY,), sizes={(UNET_INPUT_KEY, 1): 4}, ndims=SD2_NDIMS
             ),
         ),
         config_file="v2-inference.yaml",
-        component_keys=PARTS,
+        component_keys=REQUIRED_COMPONENTS,
         prediction_unknown=True,
         v_prediction_native_size=768,
     ),
@@ -242,7 +243,7 @@ FAMILIES = (
         "SD 1.x",
         (KeyCondition(has=(UNET_CONTEXT_KEY,), sizes={(UNET_INPUT_KEY, 1): 4}),),
         config_file="v1-inference.yaml",
-        component_keys=PARTS,
+        component_keys=REQUIRED_COMPONENTS,
     ),
     Family(
         "VAE",
@@ -267,11 +268,11 @@ FAMILIES = (
             KeyCondition(has=(OPEN_CLIP_TOKEN_EMBEDDING_KEY,), lacks=(UNET_PREFIX + "*",)),
             KeyCondition(has=("encoder.block.0.layer.0.SelfAttention.q.weight",)),
         ),
-        error="is a text encoder alone, not a checkpoint. It belongs in models/text_encoder.",
+        error="is only a text encoder, not a checkpoint. It belongs in models/text_encoder.",
     ),
     Family(
         "Diffusers UNet",
         (KeyCondition(has=("conv_in.weight", "down_blocks.0.resnets.0.conv1.weight")),),
-        error="is a UNet alone in the layout of diffusers. Get the checkpoint as a single file.",
+        error="is only a UNet in diffusers format. Get the checkpoint as a single file.",
     ),
 )

@@ -1,27 +1,35 @@
-"""What was found in the headers of checkpoint files, remembered on disk: a listing opens only new files."""
+"""Disk caches of facts about model files: header facts, SHA-256 hashes and prediction types.
+
+An entry holds for one size and modification time of a file, so a listing opens only new and changed files.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from modules.core.atomic import write_text
 from modules.models.families import FAMILIES
 from modules.models.scan import FileStamp
 from modules.models.text_encoders import TextEncoderInfo
 
+PREDICTIONS_FILE = "predictions.json"
+PredictionType = Literal["epsilon", "v_prediction"]
+PREDICTION_TYPES: tuple[PredictionType, ...] = ("epsilon", "v_prediction")
+Key = TypeVar("Key")
+Entry = TypeVar("Entry")
 logger = logging.getLogger(__name__)
 
 
 class HeaderFacts(NamedTuple):
-    """What a file's header tells.
+    """What the header of a checkpoint file says about it.
 
     Args:
-        family: Name of its row of FAMILIES, "" when none fits.
+        family: Name of its row of FAMILIES, "" when none matches.
         error: Why it cannot be loaded, in a sentence, or "".
         text_encoder: Its text encoder, or the one it needs.
     """
@@ -32,10 +40,10 @@ class HeaderFacts(NamedTuple):
 
 
 class HeaderFactsCache:
-    """What the headers of known files tell.
+    """Header facts of the checkpoint files listed last.
 
     Args:
-        file: Where they are remembered; made on the first write.
+        file: JSON file, created on the first write.
     """
 
     def __init__(self, file: Path) -> None:
@@ -43,79 +51,102 @@ class HeaderFactsCache:
         self._facts: dict[FileStamp, HeaderFacts] | None = None
 
     def read(self) -> Mapping[FileStamp, HeaderFacts]:
-        """Return what is known; nothing when another table of families found it."""
+        """Return the cached facts; none if FAMILIES has changed since they were stored."""
         if self._facts is None:
-            self._facts = _read_header_facts(self._file)
+            self._facts = _read_entries(self._file, _parse_header_facts)
         return self._facts
 
     def write(self, facts: Mapping[FileStamp, HeaderFacts]) -> None:
-        """Remember these and no others; a disk that refuses only costs the time to look again."""
+        """Replace the cached facts by these."""
         if facts == self._facts:
             return
         self._facts = dict(facts)
-        rows = [[*stamp, v.family, v.error, *v.text_encoder] for stamp, v in facts.items()]
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            write_text(self._file, json.dumps({"table": _families_digest(), "files": rows}))
-        except OSError as error:
-            logger.warning("'%s' cannot be written: %s", self._file, error)
+        rows = [[*stamp, f.family, f.error, *f.text_encoder] for stamp, f in facts.items()]
+        _write_json(self._file, {"table": _families_digest(), "files": rows})
 
 
-def _families_digest() -> str:
-    """Return a digest of the families' table: a changed table judges anew."""
-    return hashlib.sha256(repr(FAMILIES).encode()).hexdigest()
+class HashCache:
+    """SHA-256 hashes of model files. The caller holds a lock.
 
+    Args:
+        file: JSON file, created on the first write.
+    """
 
-def _read_header_facts(file: Path) -> dict[FileStamp, HeaderFacts]:
-    try:
-        content = cast("dict[str, Any]", json.loads(file.read_text(encoding="utf-8")))
-        if content["table"] != _families_digest():
-            return {}
-        return {
-            FileStamp(str(path), int(size), int(modified)): HeaderFacts(
-                str(family), str(fault), TextEncoderInfo(str(kind), int(width), bool(is_there))
-            )
-            for path, size, modified, family, fault, kind, width, is_there in content["files"]
-        }
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        logger.warning("'%s' is damaged and begun anew: %s", file, error)
-        return {}
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._hashes: dict[str, tuple[int, int, str]] | None = None
 
+    def get(self, stamp: FileStamp) -> str:
+        """Return the hash of a file, or "" if it is not known."""
+        size, modified, digest = self._load().get(stamp.path, (0, 0, ""))
+        return digest if (size, modified) == (stamp.size_bytes, stamp.modified_ns) else ""
 
-PREDICTIONS_FILE = "predictions.json"
-PredictionType = Literal["epsilon", "v_prediction"]
-PREDICTION_TYPES: tuple[PredictionType, ...] = ("epsilon", "v_prediction")
+    def set(self, stamp: FileStamp, digest: str) -> None:
+        """Store the hash of a file."""
+        hashes = self._load()
+        hashes[stamp.path] = (stamp.size_bytes, stamp.modified_ns, digest)
+        _write_json(self._file, hashes, indent=1)
+
+    def _load(self) -> dict[str, tuple[int, int, str]]:
+        if self._hashes is None:
+            self._hashes = _read_entries(self._file, _parse_hashes)
+        return self._hashes
 
 
 def read_prediction_type(folder: Path, stamp: FileStamp) -> PredictionType | None:
-    """Return what that file's network predicts, or None while it is not known.
+    """Return what the UNet of a checkpoint predicts, or None if it is not known.
 
     Args:
-        folder: The cache's.
-        stamp: The file as it is now.
+        folder: The cache folder.
+        stamp: The checkpoint file as it is now.
     """
-    found: Any = _read_predictions(folder / PREDICTIONS_FILE).get(stamp.path)
-    if not isinstance(found, list):
+    entry: Any = _read_predictions(folder / PREDICTIONS_FILE).get(stamp.path)
+    if not isinstance(entry, list):
         return None
-    *size_and_time, prediction = cast("list[Any]", found)  # JSON: anything
-    same = size_and_time == [stamp.size_bytes, stamp.modified_ns]
-    return next((known for known in PREDICTION_TYPES if same and known == prediction), None)
+    *size_and_time, prediction = cast("list[Any]", entry)  # JSON: anything
+    is_current = size_and_time == [stamp.size_bytes, stamp.modified_ns]
+    return next((known for known in PREDICTION_TYPES if is_current and known == prediction), None)
 
 
 def write_prediction_type(folder: Path, stamp: FileStamp, prediction_type: PredictionType) -> None:
-    """Store what that file's network predicts; a folder that cannot be written only costs the time."""
+    """Store what the UNet of a checkpoint predicts."""
     file = folder / PREDICTIONS_FILE
-    content = {
-        **_read_predictions(file),
-        stamp.path: [stamp.size_bytes, stamp.modified_ns, prediction_type],
+    entry = [stamp.size_bytes, stamp.modified_ns, prediction_type]
+    _write_json(file, {**_read_predictions(file), stamp.path: entry}, indent=1)
+
+
+def _families_digest() -> str:
+    """Return a digest of FAMILIES: after a change of the table every file is detected again."""
+    return hashlib.sha256(repr(FAMILIES).encode()).hexdigest()
+
+
+def _parse_header_facts(content: Any) -> dict[FileStamp, HeaderFacts]:
+    if content["table"] != _families_digest():
+        return {}
+    return {
+        FileStamp(str(path), int(size), int(modified)): HeaderFacts(
+            str(family), str(error), TextEncoderInfo(str(kind), int(width), bool(is_included))
+        )
+        for path, size, modified, family, error, kind, width, is_included in content["files"]
     }
+
+
+def _parse_hashes(content: Any) -> dict[str, tuple[int, int, str]]:
+    return {
+        path: (int(size), int(modified), str(digest))
+        for path, (size, modified, digest) in content.items()
+    }
+
+
+def _read_entries(file: Path, parse: Callable[[Any], dict[Key, Entry]]) -> dict[Key, Entry]:
+    """Return the parsed entries of a cache file, none if it is absent or damaged."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(file, json.dumps(content, indent=1))
-    except OSError as error:
-        logger.warning("'%s' cannot be written: %s", file, error)
+        return parse(json.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        logger.warning("The cache file '%s' is damaged and will be rebuilt: %s", file, error)
+        return {}
 
 
 def _read_predictions(file: Path) -> dict[str, Any]:
@@ -124,3 +155,12 @@ def _read_predictions(file: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return cast("dict[str, Any]", content) if isinstance(content, dict) else {}
+
+
+def _write_json(file: Path, content: object, indent: int | None = None) -> None:
+    """Write a cache file; a full or read-only disk costs only the time to compute the entries again."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, json.dumps(content, indent=indent))
+    except OSError as error:
+        logger.warning("The cache file '%s' cannot be written: %s", file, error)

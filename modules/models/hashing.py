@@ -1,19 +1,18 @@
-"""SHA-256 of model files, computed on one background thread and remembered on disk."""
+"""SHA-256 of model files, computed on one background thread and cached on disk."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from modules.core.atomic import write_text
 from modules.core.errors import BadFile
+from modules.models.file_cache import HashCache
 from modules.models.scan import FileStamp
 
 CHUNK_BYTES = 8 * 1024 * 1024
@@ -28,17 +27,16 @@ class _Job:
 
 
 class FileHasher:
-    """Known hashes, and the thread that computes the others.
+    """Cached hashes, and the thread that computes the others.
 
     Args:
-        file: Where hashes are remembered; made on the first save.
+        file: JSON file of the cache, created on the first write.
         on_change: Called on the thread after each new hash.
     """
 
     def __init__(self, file: Path, on_change: Callable[[FileStamp, str], None]) -> None:
-        self._file = file
+        self._cache = HashCache(file)
         self._on_change = on_change
-        self._hashes: dict[str, tuple[int, int, str]] | None = None
         self._failed: dict[FileStamp, str] = {}
         self._jobs: list[_Job] = []  # the last one is computed first
         self._changed = threading.Condition()
@@ -46,24 +44,23 @@ class FileHasher:
         self._stopping = False
 
     def get_cached(self, stamp: FileStamp) -> str:
-        """Return the hash of that file, or "" while it is not known."""
+        """Return the hash of a file, or "" if it is not known yet."""
         with self._changed:
-            size, modified, digest = self._load().get(stamp.path, (0, 0, ""))
-        return digest if (size, modified) == (stamp.size_bytes, stamp.modified_ns) else ""
+            return self._cache.get(stamp)
 
     def enqueue(self, stamps: Sequence[FileStamp], *, urgent: bool = False) -> None:
         """Queue files for hashing and start the thread if it does not run.
 
         Args:
-            stamps: In the order in which they are wanted.
-            urgent: Before all others, one that is under way included.
+            stamps: In the order in which they are to be hashed.
+            urgent: Whether they are hashed before all others, including one in progress.
         """
         with self._changed:
-            waiting = {job.stamp: job for job in self._jobs}
-            wanted = [s for s in stamps if not self.get_cached(s) and (urgent or s not in waiting)]
-            for stamp in wanted:
+            queued = {job.stamp: job for job in self._jobs}
+            missing = [s for s in stamps if not self.get_cached(s) and (urgent or s not in queued)]
+            for stamp in missing:
                 self._failed.pop(stamp, None)
-            jobs = [waiting.get(stamp, _Job(stamp)) for stamp in reversed(wanted)]
+            jobs = [queued.get(stamp, _Job(stamp)) for stamp in reversed(missing)]
             others = [job for job in self._jobs if job not in jobs]
             self._jobs = others + jobs if urgent else jobs + others
             if self._jobs and not (self._thread and self._thread.is_alive()):
@@ -73,7 +70,7 @@ class FileHasher:
             self._changed.notify_all()
 
     def wait(self, stamp: FileStamp, timeout_s: float | None = None) -> str:
-        """Return the hash of that file, computed before all others; "" if it takes too long.
+        """Return the hash of a file, computed before all others; "" after a timeout or `stop`.
 
         Raises:
             BadFile: the file cannot be read.
@@ -89,7 +86,7 @@ class FileHasher:
             return self.get_cached(stamp)
 
     def stop(self) -> None:
-        """End the thread within one chunk; files under way begin anew next time."""
+        """End the thread within one chunk; a file in progress starts from its beginning next time."""
         with self._changed:
             self._stopping = True
             self._jobs.clear()
@@ -106,14 +103,14 @@ class FileHasher:
                     return
                 job = self._jobs[-1]
             try:
-                done = _advance(job)
+                is_complete = _hash_chunk(job)
             except OSError as error:
                 logger.warning("'%s' cannot be hashed: %s", job.stamp.path, error)
                 self._finish(
                     job, error=f"'{job.stamp.path}' cannot be read: {error.strerror or error}."
                 )
                 continue
-            if done:
+            if is_complete:
                 self._finish(job)
 
     def _finish(self, job: _Job, error: str = "") -> None:
@@ -123,27 +120,14 @@ class FileHasher:
             if error:
                 self._failed[job.stamp] = error
             else:
-                self._load()[job.stamp.path] = (job.stamp.size_bytes, job.stamp.modified_ns, digest)
-                self._save()
+                self._cache.set(job.stamp, digest)
             self._changed.notify_all()
         if digest:
             self._on_change(job.stamp, digest)
 
-    def _load(self) -> dict[str, tuple[int, int, str]]:
-        if self._hashes is None:
-            self._hashes = _read_cache(self._file)
-        return self._hashes
 
-    def _save(self) -> None:
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            write_text(self._file, json.dumps(self._hashes, indent=1))
-        except OSError as error:  # a full or read-only disk costs only the time to hash again
-            logger.warning("Hashes cannot be remembered in '%s': %s", self._file, error)
-
-
-def _advance(job: _Job) -> bool:
-    """Hash one more chunk and return whether it was the last."""
+def _hash_chunk(job: _Job) -> bool:
+    """Hash the next chunk and return whether it was the last."""
     with Path(job.stamp.path).open("rb") as file:
         status = os.fstat(file.fileno())
         if (status.st_size, status.st_mtime_ns) != job.stamp[1:]:
@@ -153,17 +137,3 @@ def _advance(job: _Job) -> bool:
     job.digest.update(chunk)
     job.offset += len(chunk)
     return job.offset >= job.stamp.size_bytes
-
-
-def _read_cache(file: Path) -> dict[str, tuple[int, int, str]]:
-    try:
-        content = cast("dict[str, Any]", json.loads(file.read_text(encoding="utf-8")))
-        return {
-            path: (int(size), int(modified), str(digest))
-            for path, (size, modified, digest) in content.items()
-        }
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        logger.warning("'%s' is damaged and begun anew: %s", file, error)
-        return {}

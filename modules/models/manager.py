@@ -1,4 +1,4 @@
-"""Which checkpoints there are, under which names they are found, and what is wrong with them."""
+"""Lists checkpoints, finds them by name or hash, and says why a file cannot be loaded."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Checkpoint:
     Args:
         name: Path relative to its folder, with forward slashes; its identity.
         path: Absolute, links not resolved.
-        config: The .yaml of the same name beside it.
-        modified_ns: Time of its last change.
-        family: Name of the row of FAMILIES, "" when none fits.
-        error: What is wrong with the file, in a sentence; "" when it can be loaded.
-        sha256: Of the whole file, "" until it is known.
+        config: The .yaml of the same name in its folder.
+        modified_ns: Modification time.
+        family: Name of the row of FAMILIES, "" when none matches.
+        error: Why the file cannot be loaded, in a sentence; "" when it can.
+        sha256: Hash of the whole file, "" until it is known.
         text_encoder: Its text encoder, or the one it needs.
     """
 
@@ -51,7 +51,7 @@ class Checkpoint:
     modified_ns: int
     family: str
     error: str
-    sha256: str = field(compare=False)  # comes later, and makes it no other checkpoint
+    sha256: str = field(compare=False)  # arrives later; the checkpoint is the same
     text_encoder: TextEncoderInfo
 
     @property
@@ -71,19 +71,19 @@ class Checkpoint:
 
     @property
     def stamp(self) -> FileStamp:
-        """What the file was when it was listed."""
+        """Its content when it was listed."""
         return FileStamp(str(self.path), self.size_bytes, self.modified_ns)
 
 
 class ModelManager:
-    """Lists checkpoints from their headers, finds them by any name in use, hashes them in the background.
+    """Lists checkpoints from their headers, finds them by name or hash, and hashes them in the background.
 
     Args:
-        folders: Scanned in order; of two files with one name the first folder's is listed.
+        folders: Folders of checkpoints, in order of precedence for files with the same name.
         config_folder: Folder with a .yaml for each family.
-        cache_folder: Folder in which hashes and the like are remembered.
-        vae_folders: Hold VAEs alone.
-        text_encoder_folders: Hold text encoders alone.
+        cache_folder: Folder of the disk caches, such as hashes.json.
+        vae_folders: Folders for VAEs only.
+        text_encoder_folders: Folders for text encoders only.
     """
 
     def __init__(
@@ -120,44 +120,44 @@ class ModelManager:
                 for file in scan_folder(folder):
                     found.setdefault(file.name, file)
             files = sorted(found.values(), key=lambda file: (file.name.casefold(), file.name))
-            known = self._header_facts.read()
-            verdicts = [known.get(file.stamp) or self._read_header_facts(file) for file in files]
-            # What could not be recognised is read again: it may have been out of reach for a while.
-            recognised = ((f.stamp, v) for f, v in zip(files, verdicts, strict=True) if v.family)
-            self._header_facts.write(dict(recognised))
-            described = list(map(self._make_checkpoint, files, verdicts))
-            if not all(found.text_encoder.is_included or found.error for found in described):
-                self._text_encoder_donors = self._find_donors(described)
-                described = list(map(self._with_text_encoder, described))
+            cached = self._header_facts.read()
+            facts = [cached.get(file.stamp) or self._read_header_facts(file) for file in files]
+            # A file of unknown family is read again next time: it may have been unreadable only for a while.
+            identified = ((f.stamp, v) for f, v in zip(files, facts, strict=True) if v.family)
+            self._header_facts.write(dict(identified))
+            checkpoints = list(map(self._make_checkpoint, files, facts))
+            if not all(c.text_encoder.is_included or c.error for c in checkpoints):
+                self._text_encoder_donors = self._find_donors(checkpoints)
+                checkpoints = list(map(self._check_text_encoder, checkpoints))
             with self._swap_lock:
-                self._checkpoints = tuple(described)
+                self._checkpoints = tuple(checkpoints)
         if self._hashing_enabled:
             self._hash_all()
 
     def checkpoints(self) -> tuple[Checkpoint, ...]:
-        """Return every checkpoint file, sorted by name; faulty ones too."""
+        """Return every checkpoint file, sorted by name, including those with an error."""
         if self._checkpoints is None:
             self.refresh()
         return self._checkpoints or ()
 
     def find(self, name: str) -> Checkpoint:
-        """Return the one checkpoint of that title, name, file name, path or hash, whatever the case.
+        """Return the checkpoint with that title, name, file name, path or hash, ignoring case.
 
         Raises:
-            NotFound: there is none, or its file is gone.
-            UserError: there are several.
+            NotFound: no checkpoint matches, or its file is gone.
+            UserError: several match.
             BadFile: the file cannot be loaded.
         """
-        found = self._match(name)
-        if not found.path.is_file():
-            text = f"The checkpoint '{found.name}' is no longer at '{found.path}'."
+        checkpoint = self._match(name)
+        if not checkpoint.path.is_file():
+            text = f"The checkpoint '{checkpoint.name}' is no longer at '{checkpoint.path}'."
             raise NotFound(text, "Put the file back, or refresh the list and choose another.")
-        if found.error:
-            raise BadFile(found.error)
-        return found
+        if checkpoint.error:
+            raise BadFile(checkpoint.error)
+        return checkpoint
 
     def find_config(self, checkpoint: Checkpoint) -> Path:
-        """Return the .yaml beside the checkpoint, or else its family's.
+        """Return the .yaml in the checkpoint's folder, or else its family's.
 
         Raises:
             BadFile: the checkpoint cannot be loaded.
@@ -169,7 +169,7 @@ class ModelManager:
         return self._config_folder / self.get_family(checkpoint).config_file
 
     def find_text_encoder(self, checkpoint: Checkpoint) -> TextEncoderFile | None:
-        """Return the file that serves a checkpoint without a text encoder; None for one that has its own.
+        """Return the text encoder file for a checkpoint without a text encoder; None for one that contains it.
 
         Raises:
             BadFile: there is no such file.
@@ -182,11 +182,11 @@ class ModelManager:
         return found
 
     def get_family(self, checkpoint: Checkpoint) -> Family:
-        """Return the row of the families' table that a checkpoint without fault fits."""
+        """Return the family of a checkpoint without an error."""
         return self._families.get(checkpoint.family)
 
     def start_hashing(self, on_change: Callable[[], None] | None = None) -> None:
-        """Hash every sound checkpoint in the background, in the order of the list, and those of later refreshes.
+        """Hash every checkpoint without an error in the background, in list order, also after later refreshes.
 
         Args:
             on_change: Called on the hashing thread whenever a title has changed.
@@ -196,7 +196,7 @@ class ModelManager:
         self._hash_all()
 
     def sha256(self, checkpoint: Checkpoint, timeout_s: float | None = None) -> str:
-        """Return the hash of a checkpoint, computed before all others; "" if it takes too long.
+        """Return the hash of a checkpoint, computed before all others; "" after the timeout.
 
         Raises:
             BadFile: the file cannot be read.
@@ -204,7 +204,7 @@ class ModelManager:
         return checkpoint.sha256 or self._hasher.wait(checkpoint.stamp, timeout_s)
 
     def vae_sha256(self, vae: VaeFile, timeout_s: float | None = None) -> str:
-        """Return the hash of a VAE's file, computed before all others; "" if it takes too long.
+        """Return the hash of a VAE file, computed before all others; "" after the timeout.
 
         Raises:
             BadFile: the file cannot be read.
@@ -212,62 +212,64 @@ class ModelManager:
         return self._hasher.get_cached(vae.stamp) or self._hasher.wait(vae.stamp, timeout_s)
 
     def stop(self) -> None:
-        """End background work."""
+        """Stop hashing in the background."""
         self._hashing_enabled = False
         self._hasher.stop()
 
     def _hash_all(self) -> None:
         self._hasher.enqueue([c.stamp for c in self.checkpoints() if not c.error])
 
-    def _make_checkpoint(self, file: FoundFile, verdict: HeaderFacts) -> Checkpoint:
+    def _make_checkpoint(self, file: FoundFile, facts: HeaderFacts) -> Checkpoint:
         return Checkpoint(
             name=file.name,
             path=file.path,
             config=file.config,
             size_bytes=file.size_bytes,
             modified_ns=file.modified_ns,
-            family=verdict.family,
-            error=verdict.error,
-            sha256="" if verdict.error else self._hasher.get_cached(file.stamp),
-            text_encoder=verdict.text_encoder,
+            family=facts.family,
+            error=facts.error,
+            sha256="" if facts.error else self._hasher.get_cached(file.stamp),
+            text_encoder=facts.text_encoder,
         )
 
-    def _with_text_encoder(self, found: Checkpoint) -> Checkpoint:
-        """Return a checkpoint as it is when a text encoder is there for it, else with that fault."""
-        if found.error or found.text_encoder.is_included or self._choose_text_encoder(found):
-            return found
-        return dataclasses.replace(found, error=self._missing_text_encoder_error(found), sha256="")
+    def _check_text_encoder(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Return the checkpoint, with an error if there is no text encoder for it."""
+        has_own = checkpoint.text_encoder.is_included
+        if checkpoint.error or has_own or self._choose_text_encoder(checkpoint):
+            return checkpoint
+        error = self._missing_text_encoder_error(checkpoint)
+        return dataclasses.replace(checkpoint, error=error, sha256="")
 
     def _missing_text_encoder_error(self, checkpoint: Checkpoint) -> str:
-        advice = self._text_encoders.hint(checkpoint.text_encoder)
-        return f"'{checkpoint.path.name}' lacks its text encoder. {advice}"
+        hint = self._text_encoders.hint(checkpoint.text_encoder)
+        return f"'{checkpoint.path.name}' lacks its text encoder. {hint}"
 
     def _choose_text_encoder(self, checkpoint: Checkpoint) -> TextEncoderFile | None:
         donors = self._text_encoder_donors.get(checkpoint.text_encoder.required, ())
         return self._text_encoders.choose(checkpoint.text_encoder, checkpoint.path, donors)
 
     def _find_donors(
-        self, listed: Iterable[Checkpoint]
+        self, checkpoints: Iterable[Checkpoint]
     ) -> Mapping[TextEncoderInfo, Sequence[TextEncoderFile]]:
-        """Return the checkpoints whose text encoder can serve others, by what it is."""
-        found: dict[TextEncoderInfo, list[TextEncoderFile]] = {}
-        whole = (c for c in listed if c.text_encoder.is_included and not c.error)
-        # Plain ones first: what was trained for another input may have bent its words to it.
-        for c in sorted(whole, key=lambda c: bool(self.get_family(c).extra_input)):
+        """Return the checkpoints whose text encoder others can use, by kind of text encoder."""
+        donors: dict[TextEncoderInfo, list[TextEncoderFile]] = {}
+        complete = (c for c in checkpoints if c.text_encoder.is_included and not c.error)
+        # Families without extra input first: training for an extra input may have changed the text encoder.
+        for c in sorted(complete, key=lambda c: bool(self.get_family(c).extra_input)):
             file = TextEncoderFile(c.name, c.path, c.stamp, c.text_encoder, is_checkpoint=True)
-            found.setdefault(c.text_encoder, []).append(file)
-        return found
+            donors.setdefault(c.text_encoder, []).append(file)
+        return donors
 
     def _read_header_facts(self, file: FoundFile) -> HeaderFacts:
-        """Return what a file's header tells."""
+        """Return the facts in a file's header."""
         try:
             header = read_header(file.path)
         except WebUIError as error:
             return HeaderFacts("", str(error))
         family = detect_family(header, self._families)
-        fault = find_error(header, family)
-        said = f"'{file.path.name}' {fault}" if fault else ""
-        return HeaderFacts(family.name if family else "", said, detect_text_encoder(header))
+        problem = find_error(header, family)
+        error = f"'{file.path.name}' {problem}" if problem else ""
+        return HeaderFacts(family.name if family else "", error, detect_text_encoder(header))
 
     def _set_sha256(self, stamp: FileStamp, digest: str) -> None:
         with self._swap_lock:
@@ -280,19 +282,19 @@ class ModelManager:
 
     def _match(self, name: str) -> Checkpoint:
         listed = self.checkpoints()
-        wanted = _without_hash(name.strip()).replace("\\", "/").casefold()
-        for spelling in (_by_name, _by_stem, _by_file_name, _by_model_name, _by_path):
-            found = [c for c in listed if spelling(c) == wanted]
+        query = _without_hash(name.strip()).replace("\\", "/").casefold()
+        for key in (_name_key, _stem_key, _file_name_key, _model_name_key, _path_key):
+            found = [c for c in listed if key(c) == query]
             if len(found) > 1:
                 raise UserError(
-                    f"'{name}' may mean {_listing(found)}.",
-                    "Give the checkpoint's full name, with folder and extension.",
+                    f"'{name}' can mean {_listing(found)}.",
+                    "Use the checkpoint's full name, with folder and extension.",
                 )
             if found:
                 return found[0]
-        if HASH_PATTERN.fullmatch(wanted):
-            found = [c for c in listed if c.sha256.startswith(wanted)]
-            if found:  # files of one hash are one and the same model
+        if HASH_PATTERN.fullmatch(query):
+            found = [c for c in listed if c.sha256.startswith(query)]
+            if found:  # files with equal hashes are the same model
                 return found[0]
         folders = " and ".join(str(folder) for folder in self._folders)
         hint = did_you_mean(name, (c.name for c in listed))
@@ -311,23 +313,23 @@ def _without_hash(title: str) -> str:
     )
 
 
-def _by_name(checkpoint: Checkpoint) -> str:
+def _name_key(checkpoint: Checkpoint) -> str:
     return checkpoint.name.casefold()
 
 
-def _by_stem(checkpoint: Checkpoint) -> str:
+def _stem_key(checkpoint: Checkpoint) -> str:
     return checkpoint.name.rpartition(".")[0].casefold()
 
 
-def _by_file_name(checkpoint: Checkpoint) -> str:
+def _file_name_key(checkpoint: Checkpoint) -> str:
     return checkpoint.path.name.casefold()
 
 
-def _by_model_name(checkpoint: Checkpoint) -> str:
+def _model_name_key(checkpoint: Checkpoint) -> str:
     return checkpoint.model_name.casefold()
 
 
-def _by_path(checkpoint: Checkpoint) -> str:
+def _path_key(checkpoint: Checkpoint) -> str:
     return checkpoint.path.as_posix().casefold()
 
 

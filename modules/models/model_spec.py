@@ -1,4 +1,4 @@
-"""The model of a job: a checkpoint and everything that is chosen about it, frozen."""
+"""The model of a job: a checkpoint and every setting that affects how it is loaded, frozen."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from modules.models.text_encoders import TextEncoderFile
 from modules.models.vaes import VaeFile
 from modules.params.settings import Settings
 
-PIXELS_PER_LATENT = 8
-USUAL_LATENT_SIZE = 64
+VAE_SCALE_FACTOR = 8
+DEFAULT_LATENT_SIZE = 64
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What is loaded, and how.
+    """Which files are loaded, and how.
 
     Args:
-        checkpoint: The file.
+        checkpoint: The checkpoint file.
         config: The LDM .yaml that describes it.
-        prediction_type: What the UNet predicts; None as the .yaml says, "probe" when nobody knows yet.
-        vae: Another VAE than the checkpoint's own.
-        text_encoder: Where the text encoder comes from; None when the checkpoint has its own.
-        use_ema: Whether the training's moving average is wanted where the file has it.
+        prediction_type: What the UNet predicts; None to follow the .yaml, "probe" if it must be measured.
+        vae: A VAE file that replaces the checkpoint's own VAE.
+        text_encoder: The file of the text encoder; None when the checkpoint contains it.
+        use_ema: Whether EMA weights are preferred if the file has them.
         checkpoints_limit: How many checkpoints may stay loaded.
-        cache_folder: Folder in which what is found out is remembered.
+        cache_folder: Folder of the disk caches, such as predictions.json.
     """
 
     checkpoint: Checkpoint
@@ -45,7 +45,7 @@ class ModelSpec:
 
     @property
     def text_encoder_note(self) -> str:
-        """Return the sentence that says where a missing text encoder comes from, or ""."""
+        """Return the note on where a missing text encoder is taken from, or ""."""
         if self.text_encoder is None:
             return ""
         name = self.checkpoint.name
@@ -53,7 +53,7 @@ class ModelSpec:
 
 
 def make_model_spec(models: ModelManager, checkpoint: Checkpoint, settings: Settings) -> ModelSpec:
-    """Return the model that a checkpoint and the settings make.
+    """Return the model that a checkpoint and the settings select.
 
     Raises:
         BadFile: the checkpoint or the VAE cannot be loaded, or there is no text encoder for it.
@@ -72,29 +72,28 @@ def make_model_spec(models: ModelManager, checkpoint: Checkpoint, settings: Sett
 
 
 def native_size(spec: ModelSpec, models: ModelManager) -> int:
-    """Return the width and height in pixels that a model was made for.
+    """Return the width and height in pixels that a model was trained for.
 
     Args:
         spec: The model.
-        models: Knows its family and has read its .yaml.
+        models: Looks up its family and caches its .yaml.
     """
     family = models.get_family(spec.checkpoint)
     try:
         params = models.yaml_cache.read(spec.config).section("model").section("params")
-        return _size_of(params, spec, family)
-    except WebUIError:  # what is wrong with it is told when it is loaded
+        return _native_size(params, spec, family)
+    except WebUIError:  # loading the model reports what is wrong
         return family.native_size
 
 
-def _size_of(params: YamlSection, plan: ModelSpec, family: Family) -> int:
+def _native_size(params: YamlSection, spec: ModelSpec, family: Family) -> int:
     unet = params.section("unet_config").section("params")
-    latent_size = params.integer("image_size", unet.integer("image_size", USUAL_LATENT_SIZE))
-    if (
-        latent_size != USUAL_LATENT_SIZE
-    ):  # the published .yaml files all say 64, even for 768 pixels
-        return PIXELS_PER_LATENT * latent_size
-    said = "v_prediction" if params.string("parameterization", "eps") == "v" else "epsilon"
-    predicts_v = (plan.prediction_type or said) == "v_prediction"
+    latent_size = params.integer("image_size", unet.integer("image_size", DEFAULT_LATENT_SIZE))
+    if latent_size != DEFAULT_LATENT_SIZE:
+        return VAE_SCALE_FACTOR * latent_size
+    # The published .yaml files all say 64, even for 768 pixels.
+    configured = "v_prediction" if params.string("parameterization", "eps") == "v" else "epsilon"
+    predicts_v = (spec.prediction_type or configured) == "v_prediction"
     return (
         family.v_prediction_native_size
         if predicts_v and family.v_prediction_native_size
@@ -105,10 +104,14 @@ def _size_of(params: YamlSection, plan: ModelSpec, family: Family) -> int:
 def resolve_prediction_type(
     models: ModelManager, checkpoint: Checkpoint, settings: Settings
 ) -> PredictionType | Literal["probe"] | None:
-    """Return what the UNet predicts: the user's choice, else the .yaml's, else what was found out."""
-    chosen = settings.sd_predictions.get(checkpoint.name)
-    if chosen is not None:
-        return chosen
+    """Return what the UNet predicts, by the user's setting, else the .yaml, else the cached probe.
+
+    Returns:
+        None to follow the .yaml; "probe" if nothing is known yet.
+    """
+    configured = settings.sd_predictions.get(checkpoint.name)
+    if configured is not None:
+        return configured
     if checkpoint.config is not None or not models.get_family(checkpoint).prediction_unknown:
         return None
     return read_prediction_type(models.cache_folder, checkpoint.stamp) or "probe"

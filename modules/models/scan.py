@@ -1,4 +1,4 @@
-"""Walks a folder for checkpoint files: links followed, loops not, hidden ones skipped."""
+"""Walks folders for model files. Links are followed, loops are not; hidden files are skipped."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-EXTENSIONS = (".safetensors", ".ckpt")
-# A1111's names for the VAE beside a checkpoint, best first
-VAE_EXTENSIONS = (".vae.safetensors", ".vae.pt", ".vae.ckpt")
+CHECKPOINT_EXTENSIONS = (".safetensors", ".ckpt")
+# A1111's names for a VAE in a checkpoint's folder, best first
+CHECKPOINT_VAE_EXTENSIONS = (".vae.safetensors", ".vae.pt", ".vae.ckpt")
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A checkpoint file in a scanned folder.
+    """A model file in a scanned folder.
 
     Args:
         name: Path relative to that folder, with forward slashes.
-        size_bytes: 0 for a link that leads nowhere.
-        config: The .yaml beside it, if there is one.
+        size_bytes: 0 for a broken link.
+        config: The .yaml of the same name in its folder, if there is one.
     """
 
     name: str
@@ -35,33 +35,33 @@ class FoundFile:
 
     @property
     def stamp(self) -> FileStamp:
-        """What the file is now, to be compared with what it was."""
+        """Identity of the content that was found."""
         return FileStamp(str(self.path), self.size_bytes, self.modified_ns)
 
 
 def scan_folder(
     folder: Path,
-    extensions: tuple[str, ...] = EXTENSIONS,
-    excluded: tuple[str, ...] = VAE_EXTENSIONS,
+    extensions: tuple[str, ...] = CHECKPOINT_EXTENSIONS,
+    excluded: tuple[str, ...] = CHECKPOINT_VAE_EXTENSIONS,
 ) -> Iterator[FoundFile]:
-    """Yield every file with one of the endings in the folder and below, in no particular order.
+    """Yield every file with one of the extensions in the folder and its subfolders, in no particular order.
 
     Args:
-        folder: Where to begin.
-        extensions: In lower case; those of checkpoints unless given.
-        excluded: Endings of files that are not meant all the same.
+        folder: The root of the scan; it may be absent.
+        extensions: In lower case.
+        excluded: Longer extensions of files to skip, in lower case.
     """
     folder = folder.absolute()
-    waiting = deque([folder])
-    linked: deque[Path] = deque()
-    seen: set[tuple[int, int]] = set()
-    while waiting or linked:  # real folders first: a link to one must not take its name
-        current = waiting.popleft() if waiting else linked.popleft()
+    pending = deque([folder])
+    pending_links: deque[Path] = deque()
+    visited: set[tuple[int, int]] = set()
+    while pending or pending_links:  # real folders first: a link to one must not take its name
+        current = pending.popleft() if pending else pending_links.popleft()
         try:
             status = current.stat()
-            if (status.st_dev, status.st_ino) in seen:
+            if (status.st_dev, status.st_ino) in visited:
                 continue
-            seen.add((status.st_dev, status.st_ino))
+            visited.add((status.st_dev, status.st_ino))
             with os.scandir(current) as listing:
                 entries = [entry for entry in listing if not entry.name.startswith(".")]
         except OSError as error:
@@ -71,26 +71,26 @@ def scan_folder(
         files: list[os.DirEntry[str]] = []
         for entry in entries:
             if _is_folder(entry):
-                (linked if entry.is_symlink() else waiting).append(Path(entry.path))
+                (pending_links if entry.is_symlink() else pending).append(Path(entry.path))
             else:
                 files.append(entry)
-        wanted = [file for file in files if _ends(file.name, extensions, excluded)]
-        yield from _described(wanted, {file.name for file in files}, folder)
+        matching = [file for file in files if _has_extension(file.name, extensions, excluded)]
+        yield from _found_files(matching, {file.name for file in files}, folder)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to where we may not look
+    except OSError:  # a link to a folder that may not be read
         return False
 
 
-def _ends(name: str, endings: tuple[str, ...], but_not: tuple[str, ...]) -> bool:
+def _has_extension(name: str, extensions: tuple[str, ...], excluded: tuple[str, ...]) -> bool:
     lowered = name.lower()
-    return lowered.endswith(endings) and not lowered.endswith(but_not)
+    return lowered.endswith(extensions) and not lowered.endswith(excluded)
 
 
-def _described(
+def _found_files(
     entries: list[os.DirEntry[str]], names: set[str], folder: Path
 ) -> Iterator[FoundFile]:
     for entry in entries:
@@ -113,8 +113,18 @@ def _described(
 
 
 class FileStamp(NamedTuple):
-    """A file as it was at one time: another size or time is another content."""
+    """Identity of a file's content: another size or modification time means another content."""
 
     path: str
     size_bytes: int
     modified_ns: int
+
+
+def read_stamp(path: Path) -> FileStamp:
+    """Return the stamp of a file as it is now.
+
+    Raises:
+        OSError: it cannot be found.
+    """
+    status = path.stat()
+    return FileStamp(str(path), status.st_size, status.st_mtime_ns)

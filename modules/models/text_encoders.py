@@ -1,4 +1,4 @@
-"""Which files carry a text encoder of which kind, and which of them serves a checkpoint that has none."""
+"""Detects text encoders in files and chooses one for a checkpoint without a text encoder."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from modules.models.ldm.names import (
     detect_text_encoder_layout,
     find_key,
 )
-from modules.models.scan import FileStamp, scan_folder
+from modules.models.scan import FileStamp, read_stamp, scan_folder
 
-EXTENSIONS = (".safetensors", ".bin", ".pt", ".ckpt")
+TEXT_ENCODER_EXTENSIONS = (".safetensors", ".bin", ".pt", ".ckpt")
 FOLDER = "models/text_encoder"
 logger = logging.getLogger(__name__)
 
 
 class TextEncoderInfo(NamedTuple):
-    """The text encoder that a file carries, or else the one that its UNet needs.
+    """The text encoder that a file contains, or else the one that its UNet needs.
 
     Args:
-        kind: "CLIP" or "OpenCLIP"; "" where neither can be told.
-        hidden_size: Of what it gives for each token.
-        is_included: Whether the file carries it.
+        kind: "CLIP" or "OpenCLIP"; "" if unknown.
+        hidden_size: Width of its hidden states.
+        is_included: Whether the file contains it.
     """
 
     kind: str = ""
@@ -42,17 +42,17 @@ class TextEncoderInfo(NamedTuple):
 
     @property
     def required(self) -> TextEncoderInfo:
-        """Return what another file must carry to serve this one."""
+        """Return what another file must contain to supply the text encoder of this one."""
         return self._replace(is_included=True)
 
     def __str__(self) -> str:
-        """Return it in words."""
+        """Return it as a phrase for the user."""
         article = "an" if self.kind.startswith("O") else "a"
         return f"{article} {self.kind} of width {self.hidden_size}"
 
 
 def detect_text_encoder(header: Header) -> TextEncoderInfo:
-    """Return the text encoder that a file carries or that its UNet needs."""
+    """Return the text encoder that a file contains or that its UNet needs."""
     tensors = header.tensors
     layout = detect_text_encoder_layout(tensors)
     name = find_key(tensors, layout.token_embedding_key if layout else UNET_CONTEXT_KEY)
@@ -62,7 +62,7 @@ def detect_text_encoder(header: Header) -> TextEncoderInfo:
     if layout is not None:
         return TextEncoderInfo(layout.kind, width, is_included=True)
     projection = find_key(tensors, UNET_PROJ_IN_KEY)
-    # SD 2.x, and it alone, projects with linear layers about its transformers.
+    # SD 2.x alone has linear projections around its transformer blocks.
     is_linear = projection is not None and len(tensors[projection].shape) == 2
     return TextEncoderInfo(OPEN_CLIP_KIND if is_linear else CLIP_KIND, width)
 
@@ -74,10 +74,10 @@ class TextEncoderFile:
     Args:
         name: Path relative to its folder, with forward slashes.
         path: Absolute, links not resolved.
-        stamp: What the file was when it was listed.
+        stamp: Its content when it was listed.
         info: Its text encoder.
-        is_checkpoint: Whether it is a whole checkpoint, rather than a file that was put there for this.
-        problem: What it is when it has no text encoder, as the rest of a sentence.
+        is_checkpoint: Whether it is a full checkpoint, not a file in the folder for text encoders.
+        problem: Why it has no text encoder, as the rest of a sentence that begins with its name.
     """
 
     name: str
@@ -88,20 +88,18 @@ class TextEncoderFile:
     problem: str = ""
 
     def with_current_stamp(self) -> TextEncoderFile | None:
-        """Return it with its present size and time, or None when it is gone."""
+        """Return it with its current size and modification time, or None when it is gone."""
         try:
-            status = self.path.stat()
+            return dataclasses.replace(self, stamp=read_stamp(self.path))
         except OSError:
             return None
-        stamp = FileStamp(str(self.path), status.st_size, status.st_mtime_ns)
-        return dataclasses.replace(self, stamp=stamp)
 
 
 class TextEncoderFiles:
-    """Lists the files in the folders for text encoders; opens them only when a checkpoint has none of its own.
+    """Files in the folders for text encoders; they are opened only when a checkpoint has no text encoder.
 
     Args:
-        folders: Hold text encoders alone.
+        folders: Folders for text encoders only.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
@@ -109,56 +107,56 @@ class TextEncoderFiles:
         self._files: tuple[TextEncoderFile, ...] | None = None
 
     def refresh(self) -> None:
-        """Forget what was found."""
+        """Clear the list, so that the folders are scanned again when needed."""
         self._files = None
 
     def files(self) -> tuple[TextEncoderFile, ...]:
-        """Return every file, sorted by name; those without a text encoder too."""
+        """Return every file, sorted by name; also those without a text encoder."""
         if self._files is None:
             found = {
                 f.name: f
                 for folder in reversed(self._folders)
-                for f in scan_folder(folder, EXTENSIONS)
+                for f in scan_folder(folder, TEXT_ENCODER_EXTENSIONS)
             }
             ordered = sorted(found.values(), key=lambda f: (f.name.casefold(), f.name))
-            self._files = tuple(_read(file.name, file.path, file.stamp) for file in ordered)
+            self._files = tuple(_read_file(file.name, file.path, file.stamp) for file in ordered)
         return self._files
 
     def choose(
         self, needed: TextEncoderInfo, checkpoint: Path, donors: Sequence[TextEncoderFile]
     ) -> TextEncoderFile | None:
-        """Return the file that serves a checkpoint without a text encoder, None when there is none.
+        """Return the text encoder file for a checkpoint without a text encoder, None when there is none.
 
-        One named like the checkpoint comes first, then the others of the folders by name, then the donors.
+        A file with the checkpoint's name comes first, then the others in the folders by name, then the donors.
 
         Args:
-            needed: What its UNet needs.
-            checkpoint: Its file.
-            donors: Whole checkpoints with what it needs, best first.
+            needed: The text encoder its UNet needs.
+            checkpoint: The checkpoint's file.
+            donors: Full checkpoints that contain this text encoder, best first.
         """
         stem = checkpoint.stem.casefold()
-        own = [file for file in self.files() if file.info == needed.required]
-        own.sort(key=lambda file: file.path.stem.casefold() != stem)
-        present = (file.with_current_stamp() for file in (*own, *donors))
-        return next((file for file in present if file is not None), None)
+        matching = [file for file in self.files() if file.info == needed.required]
+        matching.sort(key=lambda file: file.path.stem.casefold() != stem)
+        existing = (file.with_current_stamp() for file in (*matching, *donors))
+        return next((file for file in existing if file is not None), None)
 
     def hint(self, needed: TextEncoderInfo) -> str:
-        """Return what to put where, and why the files that are there do not serve."""
-        unfit = [
+        """Return which file to add where, and why the files in the folder cannot be used."""
+        unusable = [
             f"'{file.name}' there {file.problem or f'is {file.info}'}." for file in self.files()
         ]
-        return " ".join([f"Put {needed} into {FOLDER}.", *unfit[:3]])
+        return " ".join([f"Put {needed} into {FOLDER}.", *unusable[:3]])
 
 
-def _read(name: str, path: Path, stamp: FileStamp) -> TextEncoderFile:
+def _read_file(name: str, path: Path, stamp: FileStamp) -> TextEncoderFile:
     try:
         header = read_header(path)
     except WebUIError as error:
         logger.warning("%s", error)
         return TextEncoderFile(name, path, stamp, TextEncoderInfo(), problem="cannot be read")
-    side = detect_text_encoder(header)
-    if side.is_included:
-        return TextEncoderFile(name, path, stamp, side)
+    info = detect_text_encoder(header)
+    if info.is_included:
+        return TextEncoderFile(name, path, stamp, info)
     family = detect_family(header, make_family_registry())
-    remark = f"is of the kind {family.name}" if family else "is of no known kind"
-    return TextEncoderFile(name, path, stamp, TextEncoderInfo(), problem=remark)
+    problem = f"is of type {family.name}" if family else "is of unknown type"
+    return TextEncoderFile(name, path, stamp, TextEncoderInfo(), problem=problem)

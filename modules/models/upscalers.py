@@ -1,6 +1,6 @@
-"""Upscalers: how a picture becomes larger before it is refined. Each is one row of UPSCALERS.
+"""UPSCALERS: how images or latents are enlarged before the hires pass, one row each.
 
-Knows their names and filters; the latents are resized in the backend, the pixels with Pillow.
+Holds names and filters only; the backend resizes latents, Pillow resizes pixels.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from modules.core.registry import Registry
 
 @dataclass(frozen=True)
 class LatentFilter:
-    """How latents are resized.
+    """The filter that resizes latents.
 
     Args:
         mode: A mode of torch's `interpolate`.
-        antialias: Whether neighbours are averaged that a smaller size would leave out; of little effect on a larger.
+        antialias: Its antialiasing option; it has little effect when enlarging.
     """
 
     mode: str
@@ -30,9 +30,9 @@ class Upscaler:
     """One row of the table.
 
     Args:
-        name: What the page shows and the infotext carries.
-        resampling: A latent filter, or Pillow's for one that works on pixels.
-        aliases: Other names.
+        name: Shown on the page and written to the infotext.
+        resampling: A latent filter, or one of Pillow's for an upscaler of pixels.
+        aliases: Other accepted names.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Upscaler:
 
     @property
     def is_latent(self) -> bool:
-        """Return whether latents are resized, so that nothing is decoded and encoded in between."""
+        """Return whether latents are resized, without decoding and encoding in between."""
         return isinstance(self.resampling, LatentFilter)
 
 
@@ -54,7 +54,7 @@ UPSCALERS: Registry[Upscaler] = Registry(
         Upscaler("Latent (bicubic antialiased)", LatentFilter("bicubic", antialias=True)),
         Upscaler("Latent (nearest)", LatentFilter("nearest")),
         Upscaler("Latent (nearest-exact)", LatentFilter("nearest-exact")),
-        # As in A1111's hires fix, a picture without an upscaler is resized by Lanczos all the same.
+        # As in A1111's hires fix, an image without an upscaler is still resized by Lanczos.
         Upscaler("None", Resampling.LANCZOS),
         Upscaler("Lanczos", Resampling.LANCZOS),
         Upscaler("Nearest", Resampling.NEAREST),

@@ -1,4 +1,4 @@
-"""Which VAE files there are, and which one belongs to a checkpoint."""
+"""Lists VAE files and chooses the one for a checkpoint."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 
 from modules.core.errors import NotFound, UserError
 from modules.core.registry import did_you_mean
-from modules.models.scan import VAE_EXTENSIONS, FileStamp, scan_folder
+from modules.models.scan import CHECKPOINT_VAE_EXTENSIONS, FileStamp, read_stamp, scan_folder
 
 AUTOMATIC_VAE, NO_VAE = "Automatic", "None"
-EXTENSIONS = (".safetensors", ".pt", ".ckpt")  # in the order of preference, as is VAE_EXTENSIONS
+VAE_EXTENSIONS = (".safetensors", ".pt", ".ckpt")  # best first, like CHECKPOINT_VAE_EXTENSIONS
 
 
 @dataclass(frozen=True)
 class VaeFile:
-    """A VAE in a file of its own.
+    """A separate VAE file.
 
     Args:
         name: Path relative to its folder, with forward slashes.
         path: Absolute, links not resolved.
-        stamp: What the file was when it was listed.
+        stamp: Its content when it was listed.
     """
 
     name: str
@@ -31,11 +31,11 @@ class VaeFile:
 
 
 class VaeFiles:
-    """Lists VAE files from models/VAE and from beside the checkpoints, and finds them by name.
+    """VAE files in models/VAE and in the folders of the checkpoints, found by name.
 
     Args:
-        folders: Hold VAEs alone.
-        checkpoint_folders: Hold VAEs named `<checkpoint>.vae.<extension>`.
+        folders: Folders for VAEs only.
+        checkpoint_folders: Folders of checkpoints, with VAEs named `<checkpoint>.vae.<extension>`.
     """
 
     def __init__(self, folders: Sequence[Path], checkpoint_folders: Sequence[Path]) -> None:
@@ -46,12 +46,12 @@ class VaeFiles:
     def refresh(self) -> None:
         """Scan the folders again."""
         found: dict[str, VaeFile] = {}
-        for folders, endings in (
-            (self._folders, EXTENSIONS),
-            (self._checkpoint_folders, VAE_EXTENSIONS),
+        for folders, extensions in (
+            (self._folders, VAE_EXTENSIONS),
+            (self._checkpoint_folders, CHECKPOINT_VAE_EXTENSIONS),
         ):
             for folder in folders:
-                for file in scan_folder(folder, endings, ()):
+                for file in scan_folder(folder, extensions, ()):
                     found.setdefault(file.name, VaeFile(file.name, file.path, file.stamp))
         self._files = tuple(sorted(found.values(), key=lambda f: (f.name.casefold(), f.name)))
 
@@ -62,11 +62,11 @@ class VaeFiles:
         return self._files or ()
 
     def names(self) -> list[str]:
-        """Return what can be chosen."""
+        """Return the options of the VAE setting."""
         return [AUTOMATIC_VAE, NO_VAE, *(file.name for file in self.files())]
 
     def choose(self, name: str, checkpoint: Path) -> VaeFile | None:
-        """Return the VAE that a choice means for a checkpoint; None for the one within it.
+        """Return the VAE that a setting selects for a checkpoint; None for the checkpoint's own.
 
         Args:
             name: "Automatic", "None", or a file's name, with or without its folder.
@@ -76,47 +76,46 @@ class VaeFiles:
             NotFound: there is no such file.
             UserError: there are several.
         """
-        wanted = name.strip().replace("\\", "/").casefold()
-        if wanted == NO_VAE.casefold():
+        query = name.strip().replace("\\", "/").casefold()
+        if query == NO_VAE.casefold():
             return None
-        if wanted in ("", AUTOMATIC_VAE.casefold()):
+        if query in ("", AUTOMATIC_VAE.casefold()):
             return self._find_automatic(checkpoint)
-        matching = [f for f in self.files() if f.name.casefold() == wanted] or [
-            f for f in self.files() if f.path.name.casefold() == wanted
+        matching = [f for f in self.files() if f.name.casefold() == query] or [
+            f for f in self.files() if f.path.name.casefold() == query
         ]
         if len(matching) > 1:
             listing = " or ".join(f"'{file.name}'" for file in matching)
-            raise UserError(f"The VAE '{name}' may mean {listing}.", "Give its folder, too.")
+            raise UserError(f"The VAE name '{name}' can mean {listing}.", "Include the folder.")
         if not matching:
             raise NotFound(
                 f"There is no VAE named '{name}'.",
                 f"{did_you_mean(name, self.names()[2:])} VAEs are read from {self._folders[0]}.",
             )
-        return _as_now(matching[0])
+        return _with_current_stamp(matching[0])
 
     def _find_automatic(self, checkpoint: Path) -> VaeFile | None:
         stem = checkpoint.stem.casefold()
-        beside = [stem + ending for ending in VAE_EXTENSIONS]
-        apart = [*beside, *(stem + ending for ending in EXTENSIONS)]
-        places = [(checkpoint.parent, name) for name in beside]
-        places += [(folder, name) for folder in self._folders for name in apart]
+        checkpoint_names = [stem + extension for extension in CHECKPOINT_VAE_EXTENSIONS]
+        vae_names = [*checkpoint_names, *(stem + extension for extension in VAE_EXTENSIONS)]
+        candidates = [(checkpoint.parent, name) for name in checkpoint_names]
+        candidates += [(folder, name) for folder in self._folders for name in vae_names]
         listed = {(file.path.parent, file.path.name.casefold()): file for file in self.files()}
-        found = next((listed[place] for place in places if place in listed), None)
-        return None if found is None else _as_now(found)
+        found = next((listed[key] for key in candidates if key in listed), None)
+        return None if found is None else _with_current_stamp(found)
 
 
-def _as_now(file: VaeFile) -> VaeFile:
-    """Return the file with its present size and time.
+def _with_current_stamp(file: VaeFile) -> VaeFile:
+    """Return the file with its current size and modification time.
 
     Raises:
         NotFound: it is gone.
     """
     try:
-        status = file.path.stat()
+        stamp = read_stamp(file.path)
     except OSError:
         raise NotFound(
             f"The VAE '{file.name}' is no longer at '{file.path}'.",
             "Put the file back, or refresh the list and choose another.",
         ) from None
-    stamp = FileStamp(str(file.path), status.st_size, status.st_mtime_ns)
     return dataclasses.replace(file, stamp=stamp)

@@ -1,4 +1,4 @@
-"""What the command line says about the device, in words that need no torch."""
+"""Device options from the command line. Knows nothing of torch."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class DeviceOptions:
-    """How a device is to be chosen.
+    """How the backend chooses its device.
 
     Args:
-        use_cpu: Compute on the CPU even if a graphics card is there.
+        use_cpu: Use the CPU even if there is a GPU.
         full_precision: Use 32-bit floats throughout.
-        index: Number of the graphics card.
-        cpu_fallback_reason: The set-up's sentence on why it chose the CPU; empty when it chose a graphics card.
+        index: Index of the GPU.
+        cpu_fallback_reason: Sentence from the installer on why it chose the CPU; empty when it chose a GPU.
     """
 
     use_cpu: bool = False

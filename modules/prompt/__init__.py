@@ -1,1 +1,1 @@
-"""Prompts as text and token numbers. Knows nothing of tensors."""
+"""Prompts as text and token ids. Knows nothing of tensors."""

@@ -1,4 +1,4 @@
-"""A prompt to the chunks of 75 tokens that the text encoder reads one by one, each token with its weight."""
+"""Splits a prompt into chunks of 75 weighted tokens, which are encoded one by one."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from modules.prompt.tokens import ClipTokenizer
 CHUNK_TOKENS = 75
 # A1111's default for "comma_padding_backtrack": how far back a chunk may end at a comma.
 COMMA_BACKTRACK = 20
-_OLD_FACTORS = {"(": 1.1, ")": 1 / 1.1, "[": 1 / 1.1, "]": 1.1}
+_OLD_EMPHASIS_FACTORS = {"(": 1.1, ")": 1 / 1.1, "[": 1 / 1.1, "]": 1.1}
 _ORIGINAL = EMPHASES.get("Original")
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """77 token numbers, begun, ended and padded, and the weight of each; marks and padding weigh 1."""
+    """77 token ids with BOS, EOS and padding, and the weight of each; special tokens have weight 1."""
 
     token_ids: tuple[int, ...]
     weights: tuple[float, ...]
@@ -26,7 +26,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class TokenCount:
-    """How many tokens a prompt takes and how many fit before another chunk begins."""
+    """Number of tokens of a prompt, and how many fit before another chunk begins."""
 
     tokens: int
     limit: int
@@ -34,14 +34,14 @@ class TokenCount:
 
 @dataclass(frozen=True)
 class Chunker:
-    """Cuts prompts into chunks.
+    """Splits prompts into chunks.
 
     Args:
-        tokenizer: Turns words into numbers.
-        emphasis: How brackets are read.
-        comma_backtrack: A full chunk ends at its last comma when that is at most so many tokens back.
-        pad_token_id: What follows the end mark, such as 0 for SD 2.x; None repeats the mark, as SD 1.x does.
-        old_emphasis: Whether brackets are read as A1111 did at first; see `_old_row`.
+        tokenizer: The text encoder's tokenizer.
+        emphasis: How brackets are parsed.
+        comma_backtrack: A full chunk ends at its last comma when that is at most this many tokens back.
+        pad_token_id: Follows EOS, such as 0 for SD 2.x; None repeats EOS, as SD 1.x does.
+        old_emphasis: Whether brackets are parsed as in A1111's first versions; see `_row_with_old_emphasis`.
     """
 
     tokenizer: ClipTokenizer
@@ -54,7 +54,7 @@ class Chunker:
     def from_settings(
         cls, tokenizer: ClipTokenizer, settings: GuidanceSettings, pad_token_id: int | None = None
     ) -> Chunker:
-        """Return the chunker that the options describe."""
+        """Return the chunker for the given options."""
         return cls(
             tokenizer,
             EMPHASES.get(settings.emphasis),
@@ -65,28 +65,28 @@ class Chunker:
 
     def split_into_chunks(self, text: str) -> list[Chunk]:
         """Return one or more chunks of a text of any length."""
-        return [self._chunk(row) for row in self._rows(text)]
+        return [self._make_chunk(row) for row in self._rows(text)]
 
     def count_tokens(self, text: str) -> TokenCount:
-        """Return the tokens as A1111 counts them: every chunk but the last as full."""
+        """Return the token count as in A1111: every chunk but the last counts as full."""
         rows = self._rows(text)
-        full = (len(rows) - 1) * CHUNK_TOKENS
-        return TokenCount(full + len(rows[-1]), full + CHUNK_TOKENS)
+        before_last = (len(rows) - 1) * CHUNK_TOKENS
+        return TokenCount(before_last + len(rows[-1]), before_last + CHUNK_TOKENS)
 
     def _rows(self, text: str) -> list[list[tuple[int, float]]]:
-        """Return the tokens and weights of each chunk; a BREAK ends one, be it empty."""
+        """Return the (token id, weight) pairs of each chunk; a BREAK ends a chunk even if it is empty."""
         if self.old_emphasis:
             return [self._row_with_old_emphasis(text)]
         if self.emphasis.parses_brackets:
-            divided = parse_emphasis(text)
+            sections = parse_emphasis(text)
         else:
-            divided = ((WeightedText(text),),)
+            sections = ((WeightedText(text),),)
         rows: list[list[tuple[int, float]]] = []
-        for section in divided[:-1]:
-            rows += self._cut(section) or [[]]
-        return rows + self._cut(divided[-1]) or [[]]
+        for section in sections[:-1]:
+            rows += self._split_section(section) or [[]]
+        return rows + self._split_section(sections[-1]) or [[]]
 
-    def _cut(self, section: Sequence[WeightedText]) -> list[list[tuple[int, float]]]:
+    def _split_section(self, section: Sequence[WeightedText]) -> list[list[tuple[int, float]]]:
         pairs = [
             (token, piece.weight)
             for piece in section
@@ -101,45 +101,45 @@ class Chunker:
         return rows
 
     def _row_with_old_emphasis(self, text: str) -> list[tuple[int, float]]:
-        """Return one chunk, cut off at its end, as A1111's option "use_old_emphasis_implementation" does.
+        """Return a single truncated chunk, as A1111's option "use_old_emphasis_implementation" does.
 
-        Every bracket in a token changes the weight of the tokens behind it by 1.1; the token itself goes.
+        Every bracket in a token changes the weight of the tokens after it by 1.1; the token itself is dropped.
         """
         weight = 1.0
         row: list[tuple[int, float]] = []
         for token in self.tokenizer.encode(text):
             factor = 1.0
             if self.emphasis.parses_brackets:
-                for letter in self.tokenizer.id_to_token(token):
-                    factor *= _OLD_FACTORS.get(letter, 1.0)
+                for character in self.tokenizer.id_to_token(token):
+                    factor *= _OLD_EMPHASIS_FACTORS.get(character, 1.0)
             if factor == 1:
                 row.append((token, weight))
             weight *= factor
         return row[:CHUNK_TOKENS]
 
-    def _chunk(self, row: list[tuple[int, float]]) -> Chunk:
-        begin, end = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
-        spare = CHUNK_TOKENS - len(row)
-        filler = end if self.pad_token_id is None else self.pad_token_id
-        tokens = (begin, *(token for token, _ in row), end, *[filler] * spare)
-        weights = (1.0, *(weight for _, weight in row), 1.0, *[1.0] * spare)
-        return Chunk(tokens, weights)
+    def _make_chunk(self, row: list[tuple[int, float]]) -> Chunk:
+        bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
+        padding = CHUNK_TOKENS - len(row)
+        pad = eos if self.pad_token_id is None else self.pad_token_id
+        token_ids = (bos, *(token for token, _ in row), eos, *[pad] * padding)
+        weights = (1.0, *(weight for _, weight in row), 1.0, *[1.0] * padding)
+        return Chunk(token_ids, weights)
 
 
 def split_at_commas(
     token_ids: Sequence[int], comma_token_id: int, comma_backtrack: int = COMMA_BACKTRACK
 ) -> list[list[int]]:
-    """Return the tokens in rows of at most 75, broken after a comma where one is near the end."""
+    """Return the tokens in rows of at most 75, each ending after a comma if one is near its end."""
     rows: list[list[int]] = []
-    rest = list(token_ids)
-    while len(rest) > CHUNK_TOKENS:
-        cut = CHUNK_TOKENS
-        if rest[cut] != comma_token_id:
-            nearest = max(0, CHUNK_TOKENS - comma_backtrack)
-            near = [i for i in range(nearest, CHUNK_TOKENS) if rest[i] == comma_token_id]
-            cut = near[-1] + 1 if near else CHUNK_TOKENS
-        rows.append(rest[:cut])
-        rest = rest[cut:]
-    if rest:
-        rows.append(rest)
+    remaining = list(token_ids)
+    while len(remaining) > CHUNK_TOKENS:
+        end = CHUNK_TOKENS
+        if remaining[end] != comma_token_id:
+            earliest = max(0, CHUNK_TOKENS - comma_backtrack)
+            commas = [i for i in range(earliest, CHUNK_TOKENS) if remaining[i] == comma_token_id]
+            end = commas[-1] + 1 if commas else CHUNK_TOKENS
+        rows.append(remaining[:end])
+        remaining = remaining[end:]
+    if remaining:
+        rows.append(remaining)
     return rows

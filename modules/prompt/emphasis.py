@@ -1,4 +1,4 @@
-"""Text with brackets to pieces of text with weights: `(a)`, `(a:1.3)`, `[a]`, BREAK. Knows nothing of tokens."""
+"""Parses emphasis to weighted texts: `(a)`, `(a:1.3)`, `[a]`, BREAK. Knows nothing of tokens."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from modules.core.registry import Registry
 
-_ROUND, _SQUARE = 1.1, 1 / 1.1
-# A bracket within more brackets than these is text: 1.1 to this power is beyond all sense.
-_DEEPEST = 200
-_PIECES = re.compile(
+_ROUND_BRACKET, _SQUARE_BRACKET = 1.1, 1 / 1.1
+# A bracket nested deeper than this is text: 1.1 to this power is beyond all sense.
+_MAX_DEPTH = 200
+_TOKENS = re.compile(
     r"\\(?P<escaped>[()\[\]\\]?)"
     r"|:\s*(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+))\s*\)"
     r"|(?P<mark>[()\[\]])"
@@ -21,13 +21,13 @@ _BREAK = re.compile(r"\bBREAK\b")
 
 @dataclass(frozen=True)
 class Emphasis:
-    """One way to read brackets and to apply their weights; A1111's option "emphasis" names it.
+    """How brackets are parsed and weights applied: a value of A1111's option "emphasis".
 
     Args:
-        name: What the option says.
-        parses_brackets: Whether brackets and BREAK are marks; otherwise they are words.
-        applies_weights: Whether what the text encoder says of a token is multiplied with its weight.
-        restores_mean: Whether the multiplied numbers are scaled back to the mean they had.
+        name: The value of the option.
+        parses_brackets: Whether brackets and BREAK are syntax; otherwise they are plain text.
+        applies_weights: Whether the text encoder's output for a token is multiplied by its weight.
+        restores_mean: Whether the weighted output is scaled back to its original mean.
     """
 
     name: str
@@ -50,7 +50,7 @@ EMPHASES: Registry[Emphasis] = Registry(
 
 @dataclass(frozen=True)
 class WeightedText:
-    """A piece of text and how much it weighs."""
+    """A piece of text and its weight."""
 
     text: str
     weight: float = 1.0
@@ -60,44 +60,44 @@ class WeightedText:
 class _Piece:
     text: str
     weight: float = 1.0
-    ends_section: bool = False  # a BREAK stands behind it
+    ends_section: bool = False  # a BREAK follows it
 
 
 def parse_emphasis(text: str) -> tuple[tuple[WeightedText, ...], ...]:
-    """Return the pieces of any text, in the sections that BREAK divides it into.
+    """Return the weighted pieces of any text, in the sections between BREAKs.
 
-    Weights multiply when brackets nest; neighbours of the same weight are one piece. A bracket that is not closed
-    reaches to the end; one that was not opened is text. A BREAK within brackets divides, too.
+    Weights multiply when brackets nest; neighbours of the same weight are merged. An unclosed bracket reaches to the
+    end; an unopened one is text. A BREAK within brackets begins a section, too.
     """
-    return _joined(_pieces(text))
+    return _merge_pieces(_parse_pieces(text))
 
 
 def has_break_in_brackets(text: str) -> bool:
-    """Return whether a BREAK stands where A1111 1.10.1 takes it for a word: where brackets weigh it."""
-    return any(piece.ends_section and piece.weight != 1 for piece in _pieces(text))
+    """Return whether a BREAK is inside weighted brackets, where A1111 1.10.1 treats it as text."""
+    return any(piece.ends_section and piece.weight != 1 for piece in _parse_pieces(text))
 
 
-def _pieces(text: str) -> list[_Piece]:
+def _parse_pieces(text: str) -> list[_Piece]:
     pieces: list[_Piece] = []
-    opened: dict[str, list[int]] = {"(": [], "[": []}
-    for match in _PIECES.finditer(text):
+    open_brackets: dict[str, list[int]] = {"(": [], "[": []}
+    for match in _TOKENS.finditer(text):
         escaped, weight, mark = match["escaped"], match["weight"], match["mark"]
         if escaped is not None:
             pieces.append(_Piece(escaped))
-        elif weight is not None and opened["("]:
-            _multiply(pieces, opened["("].pop(), float(weight))
-        elif mark in opened and len(opened[mark]) < _DEEPEST:
-            opened[mark].append(len(pieces))
-        elif mark == ")" and opened["("]:
-            _multiply(pieces, opened["("].pop(), _ROUND)
-        elif mark == "]" and opened["["]:
-            _multiply(pieces, opened["["].pop(), _SQUARE)
+        elif weight is not None and open_brackets["("]:
+            _multiply(pieces, open_brackets["("].pop(), float(weight))
+        elif mark in open_brackets and len(open_brackets[mark]) < _MAX_DEPTH:
+            open_brackets[mark].append(len(pieces))
+        elif mark == ")" and open_brackets["("]:
+            _multiply(pieces, open_brackets["("].pop(), _ROUND_BRACKET)
+        elif mark == "]" and open_brackets["["]:
+            _multiply(pieces, open_brackets["["].pop(), _SQUARE_BRACKET)
         else:
-            pieces.extend(_broken(match[0]))
-    for start in opened["("]:
-        _multiply(pieces, start, _ROUND)
-    for start in opened["["]:
-        _multiply(pieces, start, _SQUARE)
+            pieces.extend(_split_at_break(match[0]))
+    for start in open_brackets["("]:
+        _multiply(pieces, start, _ROUND_BRACKET)
+    for start in open_brackets["["]:
+        _multiply(pieces, start, _SQUARE_BRACKET)
     return pieces
 
 
@@ -106,7 +106,7 @@ def _multiply(pieces: list[_Piece], start: int, factor: float) -> None:
         piece.weight *= factor
 
 
-def _broken(text: str) -> list[_Piece]:
+def _split_at_break(text: str) -> list[_Piece]:
     parts = _BREAK.split(text)
     if len(parts) == 1:
         return [_Piece(text)]
@@ -115,15 +115,15 @@ def _broken(text: str) -> list[_Piece]:
     ]
 
 
-def _joined(pieces: list[_Piece]) -> tuple[tuple[WeightedText, ...], ...]:
-    """Return the sections, neighbours of the same weight as one."""
-    done: list[list[WeightedText]] = [[]]
+def _merge_pieces(pieces: list[_Piece]) -> tuple[tuple[WeightedText, ...], ...]:
+    """Return the sections, with neighbours of the same weight merged."""
+    sections: list[list[WeightedText]] = [[]]
     for piece in pieces:
-        section = done[-1]
+        section = sections[-1]
         if section and section[-1].weight == piece.weight:
             section[-1] = WeightedText(section[-1].text + piece.text, piece.weight)
         elif piece.text:
             section.append(WeightedText(piece.text, piece.weight))
         if piece.ends_section:
-            done.append([])
-    return tuple(tuple(section) for section in done)
+            sections.append([])
+    return tuple(tuple(section) for section in sections)

@@ -1,4 +1,4 @@
-"""Takes the networks that a prompt asks for, such as `<lora:name:0.8>`, out of it."""
+"""Extracts extra networks such as `<lora:name:0.8>` from a prompt."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _NETWORK = re.compile(r"<(\w+):([^>]+)>")
 
 @dataclass(frozen=True)
 class ExtraNetwork:
-    """A network that a prompt asks for.
+    """An extra network in a prompt.
 
     Args:
-        kind: What stands first, such as "lora".
-        args: What follows between colons; the first one is the network's name.
+        kind: Its type, such as "lora".
+        args: Its arguments, separated by colons; the first is the network's name.
     """
 
     kind: str
@@ -22,13 +22,13 @@ class ExtraNetwork:
 
     @property
     def label(self) -> str:
-        """Return how the prompt spells it."""
+        """Return the network as written in the prompt."""
         return f"<{':'.join((self.kind, *self.args))}>"
 
 
 def extract_networks(prompt: str) -> tuple[str, tuple[ExtraNetwork, ...]]:
     """Return the prompt without its networks, and the networks in order."""
-    found = [
+    networks = [
         ExtraNetwork(match[1], tuple(match[2].split(":"))) for match in _NETWORK.finditer(prompt)
     ]
-    return _NETWORK.sub("", prompt), tuple(found)
+    return _NETWORK.sub("", prompt), tuple(networks)

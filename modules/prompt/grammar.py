@@ -1,7 +1,7 @@
-"""Text to a tree of what changes while a picture is made: `[a:b:N]` and `[a|b]`. All else stays text.
+"""Parses prompt editing, `[a:b:N]`, and alternation, `[a|b]`, to a tree. All else stays text.
 
-The language is A1111's, whose own grammar it follows to the letter, oddities included: brackets without a partner
-are text, a `|` without one makes the whole prompt text. Parentheses stay in the text; `emphasis` reads them.
+The language is A1111's, whose grammar it follows to the letter, oddities included: unmatched brackets are text, a `|`
+that is in no alternation makes the whole prompt text. Parentheses stay in the text; `emphasis` parses them.
 """
 
 from __future__ import annotations
@@ -9,25 +9,25 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-# Runs of plain text, in which a backslash takes the next character along, or one mark.
-_PIECES = re.compile(r"(?P<plain>(?:[^\\\[\]():|]|\\.)+)|(?P<mark>[\[\]():|])")
-# Brackets within brackets; a prompt with more is text. Nobody writes them, and time would grow with their square.
-_DEEPEST = 500
+# A run of plain text, in which a backslash escapes the next character, or one mark.
+_TOKENS = re.compile(r"(?P<plain>(?:[^\\\[\]():|]|\\.)+)|(?P<mark>[\[\]():|])")
+# Nested brackets; a prompt with more is text. Nobody writes them, and parse time would grow with their square.
+_MAX_DEPTH = 500
 _WHEN = re.compile(r"\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*")
 
 
 @dataclass(frozen=True)
 class Edit:
-    """`[before:after:when]`: one text up to a step, another from there on."""
+    """`[before:after:when]`: one text up to a step, another after it."""
 
     before: tuple[Node, ...]
     after: tuple[Node, ...]
-    when: str  # as written: a point in it makes it a fraction
+    when: str  # as written: with a decimal point it is a fraction
 
 
 @dataclass(frozen=True)
 class Alternation:
-    """`[a|b|c]`: one text after the other, again and again."""
+    """`[a|b|c]`: the next text at each step, cyclically."""
 
     options: tuple[tuple[Node, ...], ...]
 
@@ -41,7 +41,7 @@ class Tree:
 
     Args:
         nodes: Text and changes in order.
-        changes: Every change, however deep within another.
+        changes: Every change, nested ones included.
     """
 
     nodes: tuple[Node, ...]
@@ -50,14 +50,14 @@ class Tree:
 
 @dataclass
 class _Frame:
-    """A bracket that is open, with what has come since; the root has none."""
+    """An open bracket and the nodes after it; the root has no bracket."""
 
     bracket: str
     parts: list[list[Node]] = field(default_factory=lambda: [[]])
-    marks: list[str] = field(default_factory=list[str])  # what stands between the parts
+    marks: list[str] = field(default_factory=list[str])  # between the parts
 
     def as_text(self, closing: str = "") -> list[Node]:
-        """Return what the frame is when it is no change: brackets, parts and marks in order."""
+        """Return the frame as text: brackets, parts and marks in order."""
         nodes: list[Node] = [self.bracket]
         for mark, part in zip(["", *self.marks], self.parts, strict=True):
             nodes += [mark, *part]
@@ -65,7 +65,7 @@ class _Frame:
 
 
 class _Parser:
-    """Reads the pieces once, from left to right, with a stack of open brackets."""
+    """Consumes tokens from left to right, with a stack of open brackets."""
 
     def __init__(self) -> None:
         self.frames = [_Frame("")]
@@ -75,12 +75,12 @@ class _Parser:
     def add(self, nodes: list[Node]) -> None:
         self.frames[-1].parts[-1].extend(nodes)
 
-    def mark(self, mark: str) -> None:
-        """Take one of the marks."""
+    def add_mark(self, mark: str) -> None:
+        """Consume a mark."""
         top = self.frames[-1]
         if mark in "([":
             self.frames.append(_Frame(mark))
-            self.is_text |= len(self.frames) > _DEEPEST
+            self.is_text |= len(self.frames) > _MAX_DEPTH
         elif mark in ":|":
             top.marks.append(mark)
             top.parts.append([])
@@ -89,23 +89,23 @@ class _Parser:
 
     def close(self, mark: str) -> None:
         top = self.frames[-1]
-        closed = self._change(top) if (top.bracket, mark) == ("[", "]") else None
-        if closed is not None:
-            self.changes.append(closed)
+        change = self._change(top) if (top.bracket, mark) == ("[", "]") else None
+        if change is not None:
+            self.changes.append(change)
             self.frames.pop()
-            self.add([closed])
+            self.add([change])
         elif (top.bracket, mark, top.marks) in _PLAIN_GROUPS:
             self.frames.pop()
             self.add(top.as_text(mark))
-        else:  # without a partner, and so are all brackets that are still open around it
+        else:  # unmatched, and so are all brackets that are still open around it
             self.flatten()
             self.add([mark])
 
     def flatten(self) -> None:
-        """Make every open bracket a piece of text."""
-        root, *opened = self.frames
+        """Turn every open bracket into text."""
+        root, *open_frames = self.frames
         self.frames = [root]
-        for frame in opened:
+        for frame in open_frames:
             self.is_text |= "|" in frame.marks
             self.add(frame.as_text())
 
@@ -130,18 +130,18 @@ _PLAIN_GROUPS: tuple[tuple[str, str, list[str]], ...] = (
 
 
 def parse(text: str) -> Tree:
-    """Return the tree of any text; what cannot be read as a change is text."""
+    """Return the tree of any text; what is not a valid change is text."""
     parser = _Parser()
     end = 0
     while end < len(text) and not parser.is_text:
-        piece = _PIECES.match(text, end)
-        if piece is None:  # a backslash with nothing after it
+        token = _TOKENS.match(text, end)
+        if token is None:  # a backslash at the end
             return Tree((text,))
-        end = piece.end()
-        if piece["plain"]:
-            parser.add([piece["plain"]])
+        end = token.end()
+        if token["plain"]:
+            parser.add([token["plain"]])
         else:
-            parser.mark(piece["mark"])
+            parser.add_mark(token["mark"])
     parser.flatten()
     root = parser.frames[0]
     if parser.is_text or "|" in root.marks:

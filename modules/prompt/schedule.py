@@ -1,4 +1,4 @@
-"""The text in force at each evaluation of the network. Knows nothing of tokens."""
+"""The active text at each network evaluation, for prompt editing. Knows nothing of tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from modules.prompt.grammar import Edit, Node, Tree, parse
 
 @dataclass(frozen=True)
 class ScheduledText:
-    """A text and the last step that it holds for, counted from 1."""
+    """A text and the last step at which it is active, counted from 1."""
 
     until: int
     text: str
@@ -18,13 +18,14 @@ class ScheduledText:
 
 @dataclass(frozen=True)
 class StepTimeline:
-    """How many evaluations a run is planned to have, and where it stands among two passes.
+    """Planned evaluations of a run, and of the pass before it.
 
     Args:
-        steps: Evaluations of this pass: a sampler that asks the network twice a step counts twice its steps.
-        first_pass_steps: Those of the first pass when this is the hires pass, else None. Whole numbers in a prompt then count
-            from the first pass on, and fractions from 1 to 2.
-        old_scheduling: A1111's "use_old_scheduling": numbers below 1 are fractions, the hires pass repeats the first one's plan.
+        steps: Evaluations of this pass: twice the steps for a sampler with two evaluations per step.
+        first_pass_steps: Evaluations of the first pass when this is the hires pass, else None. Integers in a prompt
+            then count from the start of the first pass, and fractions go from 1 to 2.
+        old_scheduling: A1111's "use_old_scheduling": numbers below 1 are fractions, and the hires pass repeats the
+            schedule of the first pass.
     """
 
     steps: int
@@ -33,7 +34,7 @@ class StepTimeline:
 
     @property
     def length(self) -> int:
-        """Return the evaluations that the plan is made for."""
+        """Return the evaluations that the schedule covers."""
         return (
             self.first_pass_steps
             if self.old_scheduling and self.first_pass_steps is not None
@@ -41,7 +42,7 @@ class StepTimeline:
         )
 
     def last_step_before(self, when: str) -> int:
-        """Return the last step before the change; below 1 the change is there from the beginning."""
+        """Return the last step before the change; at 0 the change applies from the first step."""
         number = float(when)
         if self.old_scheduling:
             number = number * self.length if number < 1 else number
@@ -55,7 +56,7 @@ class StepTimeline:
 def schedule_texts(text: str, timeline: StepTimeline) -> tuple[ScheduledText, ...]:
     """Return the texts of one prompt in order; the last one ends with the run.
 
-    `[a:b:0.5]` in 10 steps is "a" until 5 and "b" until 10; `[a|b]` gives each step a span of its own.
+    `[a:b:0.5]` in 10 steps is "a" until 5 and "b" until 10; `[a|b]` changes at every step.
     """
     tree = parse(text)
     ends = {max(1, timeline.length)}
@@ -70,24 +71,24 @@ def schedule_texts(text: str, timeline: StepTimeline) -> tuple[ScheduledText, ..
 
 
 def active_text_index(until: Sequence[int], step_index: int) -> int:
-    """Return which of the spans holds at an evaluation, counted from 0.
+    """Return the index of the text that is active at an evaluation, counted from 0.
 
-    As A1111 looks it up, the first span lasts one evaluation longer than it says, every later one begins one later,
-    and past the end it is the first again.
+    As in A1111, the first text lasts one evaluation longer than its `until`, every later one begins one later, and past
+    the end the first is active again.
     """
     return next((index for index, end in enumerate(until) if step_index <= end), 0)
 
 
 def _text_at(tree: Tree, step: int, timeline: StepTimeline) -> str:
     pieces: list[str] = []
-    ahead: list[Node] = list(reversed(tree.nodes))
-    while ahead:  # not by recursion: nothing limits how deep brackets stand
-        node = ahead.pop()
+    stack: list[Node] = list(reversed(tree.nodes))
+    while stack:  # no recursion: brackets may nest deeply
+        node = stack.pop()
         if isinstance(node, str):
             pieces.append(node)
         elif isinstance(node, Edit):
-            chosen = node.before if step <= timeline.last_step_before(node.when) else node.after
-            ahead.extend(reversed(chosen))
+            active = node.before if step <= timeline.last_step_before(node.when) else node.after
+            stack.extend(reversed(active))
         else:
-            ahead.extend(reversed(node.options[(step - 1) % len(node.options)]))
+            stack.extend(reversed(node.options[(step - 1) % len(node.options)]))
     return "".join(pieces)

@@ -1,4 +1,4 @@
-"""Prompts to use again, in A1111's `styles.csv`."""
+"""Saved prompt styles, in A1111's `styles.csv`."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ class Style:
 
 
 class Styles:
-    """The styles in one file, read anew whenever they are asked for: users edit it by hand.
+    """The styles in one file, read again on every access because users edit it by hand.
 
     Args:
-        path: The file, which need not be there.
+        path: The file, which need not exist.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def all(self) -> list[Style]:
-        """Return the styles in the file's order; lines that hold none are passed over.
+        """Return the styles in the file's order; invalid lines are skipped.
 
         Raises:
-            StorageError: the file is there and cannot be read.
+            StorageError: the file exists and cannot be read.
         """
         try:
             data = self.path.read_bytes()
@@ -48,10 +48,10 @@ class Styles:
             return []
         except OSError as error:
             raise StorageError(f"{self.path} cannot be read: {error}.") from None
-        return list({style.name: style for style in _read(data)}.values())
+        return list({style.name: style for style in _parse(data)}.values())
 
     def names(self) -> list[str]:
-        """Return the names in the file's order; none when it cannot be read, of which the log tells."""
+        """Return the names in the file's order; when it cannot be read, log a warning and return none."""
         try:
             return [style.name for style in self.all()]
         except StorageError as error:
@@ -62,40 +62,42 @@ class Styles:
         """Return the style of that name.
 
         Raises:
-            NotFound: there is none; the message names the nearest ones.
+            NotFound: there is none; the message suggests the nearest names.
             StorageError: the file cannot be read.
         """
-        known = {style.name: style for style in self.all()}
-        if name not in known:
-            raise NotFound(f"There is no style named '{name}'.", did_you_mean(name, known))
-        return known[name]
+        styles = {style.name: style for style in self.all()}
+        if name not in styles:
+            raise NotFound(f"There is no style named '{name}'.", did_you_mean(name, styles))
+        return styles[name]
 
     def save(self, style: Style) -> None:
-        """Add a style, or put it in the place of the one of its name.
+        """Add a style, or replace the style of the same name.
 
         Raises:
-            UserError: it has no name.
-            StorageError: the file cannot be written; it is then as it was.
+            UserError: the style has no name.
+            StorageError: the file cannot be written; it is then unchanged.
         """
         if not style.name.strip():
             raise UserError("A style needs a name.", "Type one and save again.")
-        self._write({**{known.name: known for known in self.all()}, style.name: style})
+        self._write({**{saved.name: saved for saved in self.all()}, style.name: style})
 
     def delete(self, name: str) -> None:
-        """Take a style out of the file.
+        """Delete a style from the file.
 
         Raises:
             NotFound: there is none of that name.
-            StorageError: the file cannot be written; it is then as it was.
+            StorageError: the file cannot be written; it is then unchanged.
         """
         self.get(name)
-        self._write({known.name: known for known in self.all() if known.name != name})
+        self._write({style.name: style for style in self.all() if style.name != name})
 
     def _write(self, styles: dict[str, Style]) -> None:
         text = io.StringIO(newline="")
         writer = csv.writer(text)
         writer.writerow(_COLUMNS)
-        writer.writerows((one.name, one.prompt, one.negative_prompt) for one in styles.values())
+        writer.writerows(
+            (style.name, style.prompt, style.negative_prompt) for style in styles.values()
+        )
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(self.path, text.getvalue().encode("utf-8-sig"))
@@ -104,18 +106,18 @@ class Styles:
 
 
 def apply_style(prompt: str, style_prompt: str) -> str:
-    """Return the prompt within a style's: where it says `{prompt}`, or else before it with a comma between."""
+    """Return the prompt in place of the style's `{prompt}`, or else followed by a comma and the style."""
     if "{prompt}" in style_prompt:
         return style_prompt.replace("{prompt}", prompt)
     return ", ".join(part for part in (prompt.strip(), style_prompt.strip()) if part)
 
 
-def _read(data: bytes) -> list[Style]:
-    """Return what a file holds, in whatever encoding; A1111's oldest files call the prompt "text"."""
+def _parse(data: bytes) -> list[Style]:
+    """Return the styles of a file in UTF-8 or cp1252; A1111's oldest files call the prompt "text"."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        text = data.decode("cp1252", errors="replace")  # spreadsheets save in it
+        text = data.decode("cp1252", errors="replace")  # spreadsheets save as cp1252
     lines = io.StringIO(text.replace("\0", ""), newline="")
     styles: list[Style] = []
     try:
@@ -125,5 +127,5 @@ def _read(data: bytes) -> list[Style]:
             if name:
                 styles.append(Style(name, prompt, row.get("negative_prompt") or ""))
     except csv.Error:
-        pass  # the styles before the line that is none
+        pass  # return the styles before the malformed line
     return styles

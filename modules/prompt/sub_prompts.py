@@ -1,4 +1,4 @@
-"""A prompt to all the texts that a run encodes, in order. Knows nothing of tensors."""
+"""Splits a prompt into the texts that a run encodes: at AND, then by step. Knows nothing of tensors."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from modules.prompt.chunks import Chunker, TokenCount
 from modules.prompt.extra_networks import extract_networks
 from modules.prompt.schedule import ScheduledText, StepTimeline, schedule_texts
 
+_AND = re.compile(r"\bAND\b")
+_WEIGHT = re.compile(r"\s*([-+]?(?:\d+\.?|\d*\.\d+))\s*")
+_COMMENT_LINE = re.compile(r"^#[^\n]*(?:\n|\Z)", re.MULTILINE)
+_COMMENT = re.compile(r"#[^\n]*")
+
 
 @dataclass(frozen=True)
 class SubPrompt:
-    """One of the prompts that steer a picture together, and what it says in the course of the run."""
+    """One of the prompts that AND combines, with its texts by step."""
 
     texts: tuple[ScheduledText, ...]
     weight: float = 1.0
 
 
 def parse_prompt(prompt: str, timeline: StepTimeline) -> tuple[SubPrompt, ...]:
-    """Return the strands of a prompt, one for each part that AND joins; networks are taken out."""
+    """Return the sub-prompts of a prompt, split at AND; extra networks are removed."""
     return tuple(
         SubPrompt(schedule_texts(part.text, timeline), part.weight)
         for part in split_at_and(extract_networks(prompt)[0])
@@ -27,45 +32,37 @@ def parse_prompt(prompt: str, timeline: StepTimeline) -> tuple[SubPrompt, ...]:
 
 
 def parse_negative_prompt(prompt: str, timeline: StepTimeline) -> SubPrompt:
-    """Return the strand of a negative prompt, in which AND and networks are words, as in A1111."""
+    """Return a negative prompt, in which AND and extra networks are plain text, as in A1111."""
     return SubPrompt(schedule_texts(prompt, timeline))
 
 
 def count_tokens(sub_prompts: tuple[SubPrompt, ...], chunker: Chunker) -> TokenCount:
-    """Return the count of the longest text that is encoded."""
-    texts = {span.text for strand in sub_prompts for span in strand.texts}
+    """Return the token count of the longest text that is encoded."""
+    texts = {scheduled.text for sub_prompt in sub_prompts for scheduled in sub_prompt.texts}
     return max((chunker.count_tokens(text) for text in texts), key=lambda count: count.tokens)
-
-
-_AND = re.compile(r"\bAND\b")
-_WEIGHT = re.compile(r"\s*([-+]?(?:\d+\.?|\d*\.\d+))\s*")
 
 
 @dataclass(frozen=True)
 class AndPart:
-    """One of the prompts that steer a picture together."""
+    """The text between two ANDs and its weight."""
 
     text: str
     weight: float = 1.0
 
 
 def split_at_and(prompt: str) -> tuple[AndPart, ...]:
-    """Return at least one part. `a AND b:0.5` weighs b half; a number behind a prompt without AND counts as well."""
-    return tuple(_part(text) for text in _AND.split(prompt))
+    """Return at least one part. `a AND b:0.5` gives b weight 0.5; a weight works without AND as well."""
+    return tuple(_parse_part(text) for text in _AND.split(prompt))
 
 
-def _part(text: str) -> AndPart:
-    before, _, behind = text.rpartition(":")
-    number = _WEIGHT.fullmatch(behind) if ":" in text else None
-    if number is None:
+def _parse_part(text: str) -> AndPart:
+    before, _, after = text.rpartition(":")
+    weight = _WEIGHT.fullmatch(after) if ":" in text else None
+    if weight is None:
         return AndPart(text.rstrip())
-    return AndPart(before.rstrip(), float(number[1]))
-
-
-_WHOLE_LINE = re.compile(r"^#[^\n]*(?:\n|\Z)", re.MULTILINE)
-_REST_OF_LINE = re.compile(r"#[^\n]*")
+    return AndPart(before.rstrip(), float(weight[1]))
 
 
 def strip_comments(prompt: str) -> str:
-    """Return the prompt without comments; a line that is nothing but one goes altogether."""
-    return _REST_OF_LINE.sub("", _WHOLE_LINE.sub("", prompt))
+    """Return the prompt without comments; a line that is only a comment is removed with its line break."""
+    return _COMMENT.sub("", _COMMENT_LINE.sub("", prompt))

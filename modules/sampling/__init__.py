@@ -1,1 +1,1 @@
-"""Samplers and noise schedules as mathematics. Tensors are used by duck type; torch is never imported."""
+"""Samplers and noise schedules as mathematics. Tensors are duck-typed; torch is never imported."""

@@ -1,17 +1,17 @@
-"""The quantile function of the beta distribution, which is all that the Beta schedule needs of statistics."""
+"""The quantile function of the beta distribution, for the Beta schedule."""
 
 from __future__ import annotations
 
 import math
 
 _TINY = 1e-300
-_DIGITS = 3e-16
+_TOLERANCE = 3e-16
 
 
 def beta_quantile(probability: float, alpha: float, beta: float) -> float:
-    """Return the value below which that share of a beta distribution lies, to about 12 digits.
+    """Return the value at which the beta distribution's CDF is `probability`, to about 12 digits.
 
-    The distribution function is monotonous and cheap, so that it is inverted by halving the interval.
+    The CDF is monotonic and cheap, so it is inverted by bisection.
 
     Args:
         probability: 0 to 1.
@@ -31,9 +31,9 @@ def beta_quantile(probability: float, alpha: float, beta: float) -> float:
 
 
 def beta_cdf(value: float, alpha: float, beta: float) -> float:
-    """Return the share of a beta distribution below a value: the regularised incomplete beta function.
+    """Return the CDF of the beta distribution: the regularised incomplete beta function.
 
-    By its continued fraction (Abramowitz and Stegun 26.5.8), on the side on which it converges fast.
+    Uses its continued fraction (Abramowitz and Stegun 26.5.8) on the side where it converges fast.
     """
     if value <= 0 or value >= 1:
         return min(max(value, 0.0), 1.0)
@@ -50,22 +50,22 @@ def beta_cdf(value: float, alpha: float, beta: float) -> float:
 
 
 def _continued_fraction(value: float, alpha: float, beta: float) -> float:
-    """Return 1 / (1 + d1 / (1 + d2 / ...)) by the method of Lentz (Thompson and Barnett 1986)."""
-    numerator, denominator = 1.0, 1 / _kept_off_zero(1 - (alpha + beta) * value / (alpha + 1))
+    """Return 1 / (1 + d1 / (1 + d2 / ...)) by Lentz's method (Thompson and Barnett 1986)."""
+    numerator, denominator = 1.0, 1 / _avoid_zero(1 - (alpha + beta) * value / (alpha + 1))
     result = denominator
     for m in range(1, 500):
         even = m * (beta - m) * value / ((alpha + 2 * m - 1) * (alpha + 2 * m))
         odd = -((alpha + m) * (alpha + beta + m) * value / ((alpha + 2 * m) * (alpha + 2 * m + 1)))
         factor = 1.0
         for term in (even, odd):
-            denominator = 1 / _kept_off_zero(1 + term * denominator)
-            numerator = _kept_off_zero(1 + term / numerator)
+            denominator = 1 / _avoid_zero(1 + term * denominator)
+            numerator = _avoid_zero(1 + term / numerator)
             factor = denominator * numerator
             result *= factor
-        if abs(factor - 1) < _DIGITS:
+        if abs(factor - 1) < _TOLERANCE:
             break
     return result
 
 
-def _kept_off_zero(value: float) -> float:
+def _avoid_zero(value: float) -> float:
     return value if abs(value) > _TINY else _TINY

@@ -1,4 +1,4 @@
-"""What names of samplers and schedules stand for. Until A1111 1.9 one name held both, as "DPM++ 2M Karras" does."""
+"""Finds samplers and schedules by name. Until A1111 1.9 one name held both, such as "DPM++ 2M Karras"."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from modules.sampling.schedules import Schedule
 def split_sampler_name(
     name: str, samplers: Iterable[str], schedules: Iterable[str]
 ) -> tuple[str, str]:
-    """Return the sampler's name and the schedule's that stands at its end, "" when none does.
+    """Return the sampler's name and the schedule's that ends it, "" when it ends with none.
 
     Args:
-        name: As it is found. One that is known whole, or in which nothing is known, stays as it is.
-        samplers: The known samplers' names.
-        schedules: The known schedules' names.
+        name: As written. A sampler's whole name, or one without a known sampler, is returned unsplit.
+        samplers: Known sampler names.
+        schedules: Known schedule names.
     """
-    known = {one.casefold(): one for one in samplers}
-    words = name.strip().casefold()
-    if words in known:
-        return known[words], ""
+    known = {sampler.casefold(): sampler for sampler in samplers}
+    folded = name.strip().casefold()
+    if folded in known:
+        return known[folded], ""
     for schedule in schedules:
-        stem = words.removesuffix(f" {schedule}".casefold())
-        if stem != words and stem in known:
+        stem = folded.removesuffix(f" {schedule}".casefold())
+        if stem != folded and stem in known:
             return known[stem], schedule
     return name, ""
 
@@ -33,11 +33,11 @@ def split_sampler_name(
 def find_sampler_and_schedule(
     name: str, scheduler: str, samplers: Registry[Sampler], schedules: Registry[Schedule]
 ) -> tuple[Sampler, Schedule]:
-    """Return the rows of a sampler and a schedule; one that the sampler's name holds goes before the other.
+    """Return the rows of a sampler and a schedule; a schedule in the sampler's name takes precedence.
 
     Raises:
-        NotFound: there is no such row; the message names the nearest ones.
+        NotFound: there is no such row; the message suggests the nearest names.
     """
-    spellings = [spelling for row in schedules for spelling in (row.name, *row.aliases)]
-    sampler, held = split_sampler_name(name, samplers.names(), spellings)
-    return samplers.get(sampler), schedules.get(held or scheduler)
+    schedule_names = [name for row in schedules for name in (row.name, *row.aliases)]
+    sampler_name, schedule_name = split_sampler_name(name, samplers.names(), schedule_names)
+    return samplers.get(sampler_name), schedules.get(schedule_name or scheduler)

@@ -1,4 +1,4 @@
-"""The noise levels a model was trained on, and the way from timestep to sigma and back."""
+"""The sigmas a model was trained on, and the conversion between timestep and sigma."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# Zero at the last timestep would be an infinite sigma; A1111 takes this share of signal instead.
-_NEARLY_ZERO = 4.8973451890853435e-08
+# alphas_cumprod of 0 at the last timestep would be an infinite sigma; A1111 uses this value instead.
+_MIN_ALPHA_CUMPROD = 4.8973451890853435e-08
 
 
 @dataclass(frozen=True)
 class TimestepGrid:
-    """How finely timesteps are told apart.
+    """Which training timesteps have a sigma.
 
     Args:
-        stride: How many of the model's timesteps one level stands for, the last of each.
-        is_quantized: Whether the network is only shown timesteps that a level stands for, never one between.
+        stride: Every stride-th timestep has one, counted back from the last.
+        is_quantized: Whether the network only gets these timesteps, never a fractional one between them.
     """
 
     stride: int = 1
@@ -30,11 +30,11 @@ class ModelSigmas:
     """Sigma of every training timestep: sqrt((1 - alphas_cumprod) / alphas_cumprod), Karras et al. 2022.
 
     Args:
-        alphas_cumprod: The model's cumulative alphas, [timesteps], falling from near 1 to near 0.
-        grid: Which of them count.
+        alphas_cumprod: The model's cumulative product of alphas, [timesteps], falling from near 1 to near 0.
+        grid: Which timesteps are used; all by default.
 
     Attributes:
-        sigmas: Of the levels that count, rising; a level's place among them is its index.
+        sigmas: Of the used timesteps, rising; `index` below is a position in it.
     """
 
     def __init__(
@@ -50,21 +50,21 @@ class ModelSigmas:
 
     @property
     def sigma_min(self) -> float:
-        """Return the sigma of the first level."""
+        """Return the smallest sigma."""
         return float(self.sigmas[0])
 
     @property
     def sigma_max(self) -> float:
-        """Return the sigma of the last level."""
+        """Return the largest sigma."""
         return float(self.sigmas[-1])
 
     @property
     def count(self) -> int:
-        """Return how many levels there are: the training's timesteps, unless they are strided."""
+        """Return the number of sigmas: of training timesteps, unless strided."""
         return len(self.sigmas)
 
     def sigma_at(self, index: float) -> float:
-        """Return the sigma of an index; between two, log sigma is interpolated."""
+        """Return the sigma at an index; log sigma is interpolated between two."""
         return math.exp(np.interp(index, np.arange(self.count), self._log_sigmas))
 
     def index_at(self, sigma: float) -> float:
@@ -75,26 +75,26 @@ class ModelSigmas:
         return float(np.interp(log_sigma, self._log_sigmas, np.arange(self.count)))
 
     def timestep_at(self, sigma: float) -> float:
-        """Return the model's timestep of a sigma, which the network is shown."""
+        """Return the timestep that the network gets for a sigma."""
         return (self.index_at(sigma) + 1) * self._grid.stride - 1
 
     def log_alpha_at(self, timestep: float) -> float:
-        """Return log sqrt(alphas_cumprod); between two timesteps it is interpolated (DPM-Solver's discrete time)."""
-        steps = np.arange(len(self._alphas))
-        return float(np.interp(timestep, steps, 0.5 * np.log(self._alphas)))
+        """Return log sqrt(alphas_cumprod), interpolated between timesteps (DPM-Solver's discrete time)."""
+        timesteps = np.arange(len(self._alphas))
+        return float(np.interp(timestep, timesteps, 0.5 * np.log(self._alphas)))
 
     def quantize(self, stride: int = 1) -> ModelSigmas:
-        """Return every stride-th level, counted from the last, with a network that is shown no timestep between."""
+        """Return every stride-th sigma, counted back from the last; the network gets no timestep between them."""
         return ModelSigmas(self._alphas, TimestepGrid(stride, is_quantized=True))
 
     def to_half_precision(self) -> ModelSigmas:
-        """Return the levels of alphas rounded to 16 bits, as A1111 had them before 1.7."""
+        """Return the sigmas of alphas_cumprod rounded to 16 bits, as in A1111 before 1.7."""
         return ModelSigmas(self._alphas.astype(np.float16).astype(np.float64), self._grid)
 
     def with_zero_terminal_snr(self) -> ModelSigmas:
-        """Return the levels shifted and scaled so that the last is noise alone (Lin et al. 2023, algorithm 1)."""
-        roots = np.sqrt(self._alphas)
-        first, last = roots[0], roots[-1]
-        alphas = ((roots - last) * first / (first - last)) ** 2
-        alphas[-1] = _NEARLY_ZERO
+        """Return the sigmas rescaled so that the last timestep is pure noise (Lin et al. 2023, algorithm 1)."""
+        alphas_bar_sqrt = np.sqrt(self._alphas)
+        first, last = alphas_bar_sqrt[0], alphas_bar_sqrt[-1]
+        alphas = ((alphas_bar_sqrt - last) * first / (first - last)) ** 2
+        alphas[-1] = _MIN_ALPHA_CUMPROD
         return ModelSigmas(alphas, self._grid)

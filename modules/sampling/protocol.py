@@ -1,9 +1,9 @@
-"""What a sampler is: a generator that walks down noise levels and asks for a prediction at each.
+"""The sampler protocol: a generator over falling sigmas that requests a prediction at each.
 
-It is given the first `x`, the levels (falling, plain floats), where noise comes from and the options. It yields
-`(x, sigma)`, is sent the network's `denoised` prediction for it, and returns the final `x`. `x` is the picture plus
-sigma times unit noise (Karras et al. 2022). Run with plain floats for `x`, too, and without noise, a sampler tells
-which levels it will visit.
+Its arguments are the initial `x`, the sigmas (falling, plain floats), the noise sampler and the settings. It yields
+`(x, sigma)`, is sent the network's `denoised` prediction for it, and returns the final `x`. `x` is the image plus
+sigma times unit noise (Karras et al. 2022). A dry run with floats for `x`, and without noise, lists the sigmas that a
+sampler visits.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from modules.params.settings.sampling import SamplingSettings
 
 DEFAULTS = SamplingSettings()
 
-Tensor = Any  # a torch tensor, or a float in a dry run; this floor does not know torch
+Tensor = Any  # a torch tensor, or a float in a dry run; this layer does not import torch
 
 
 class NoiseSampler(Protocol):
-    """Where a sampler takes fresh noise from; each picture of a batch has its own."""
+    """Source of a sampler's noise; each image of a batch has its own."""
 
     def __call__(self) -> Tensor:
-        """Return the next unit noise, of the shape of `x`, from each picture's generator.
+        """Return the next unit noise, of the shape of `x`, from each image's generator.
 
-        The generators go on from draw to draw, so that who draws once more changes all that follows.
+        The generators advance with each draw, so an extra draw changes all that follow.
         """
         ...
 
     def between(self, sigma: float, sigma_next: float) -> Tensor:
         """Return the unit noise of a step, of the shape of `x`: the increment of a Brownian motion over sigma.
 
-        It is divided by the square root of the step's length. The motion is each picture's own, and the same however
-        finely it is walked (Li et al. 2020, virtual Brownian tree); no generator moves on.
+        It is divided by the square root of the step's length. Each image has its own motion, which does not depend on
+        the step sizes (Li et al. 2020, virtual Brownian tree); no generator advances.
         """
         ...
 
 
 class ZeroNoise:
-    """The noise of a dry run: none."""
+    """The noise sampler of a dry run: always 0."""
 
     def __call__(self) -> Tensor:
         """Return 0."""
@@ -56,13 +56,13 @@ SamplerFn = Callable[[Tensor, Sequence[float], NoiseSampler, SamplingSettings], 
 
 
 def ancestral_step(sigma: float, sigma_next: float, eta: float = 1.0) -> tuple[float, float]:
-    """Return the level to step down to and the noise to add so that the sum lies at `sigma_next`.
+    """Return sigma_down to step to, and sigma_up of the noise to add to reach `sigma_next`.
 
-    Karras et al. 2022, section 4: the share of noise that an ancestral step renews; eta 0 renews none.
+    Karras et al. 2022, section 4. eta scales the share of noise that the step renews; 0 renews none.
     """
-    up = eta * math.sqrt(max(0.0, sigma_next**2 * (sigma**2 - sigma_next**2) / sigma**2))
-    up = min(sigma_next, up)
-    return math.sqrt(sigma_next**2 - up**2), up
+    sigma_up = eta * math.sqrt(max(0.0, sigma_next**2 * (sigma**2 - sigma_next**2) / sigma**2))
+    sigma_up = min(sigma_next, sigma_up)
+    return math.sqrt(sigma_next**2 - sigma_up**2), sigma_up
 
 
 def visited_sigmas(
@@ -74,17 +74,17 @@ def visited_sigmas(
     """Return the sigma of each network evaluation, by running the sampler on the number 0.
 
     Args:
-        run: The sampler; not one that decides on the way how many evaluations it needs.
-        sigmas: The levels that it is given.
-        settings: Its options.
-        denoised: What the sampler is sent for a prediction.
+        run: The sampler; not an adaptive one.
+        sigmas: The sigmas passed to it.
+        settings: The settings passed to it.
+        denoised: The prediction sent at each evaluation.
     """
-    walk = run(0.0, sigmas, ZeroNoise(), settings)
+    generator = run(0.0, sigmas, ZeroNoise(), settings)
     visited: list[float] = []
     try:
-        _, sigma = next(walk)
+        _, sigma = next(generator)
         while True:
             visited.append(sigma)
-            _, sigma = walk.send(denoised)
+            _, sigma = generator.send(denoised)
     except StopIteration:
         return visited

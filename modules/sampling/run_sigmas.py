@@ -1,4 +1,4 @@
-"""From a sampler, a schedule, a number of steps and the options to the levels of one run and its beginning."""
+"""Sigmas of one run, from sampler, schedule, step count and options."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from modules.sampling.schedules import Schedule
 
 @dataclass(frozen=True)
 class RunSigmas:
-    """One run's way through the noise levels.
+    """Sigmas of one run, from sampler, schedule, step count and options.
 
     Args:
-        sampler: Its row.
-        schedule: Its row; "Automatic" is already replaced by what it stands for.
-        steps: As asked for.
-        trained_sigmas: The model's noise levels, as its file has them.
-        settings: The options.
+        sampler: A row of SAMPLERS.
+        schedule: A row of SCHEDULES; "Automatic" is already resolved.
+        steps: Requested steps.
+        trained_sigmas: The sigmas of the checkpoint.
+        settings: Sampling options.
     """
 
     sampler: Sampler
@@ -34,58 +34,58 @@ class RunSigmas:
 
     @cached_property
     def model_sigmas(self) -> ModelSigmas:
-        """Return the model's levels as the options and the sampler leave them."""
-        levels = self.trained_sigmas
+        """Return the model's sigmas, adjusted for the options and the sampler."""
+        sigmas = self.trained_sigmas
         if self.settings.use_downcasted_alpha_bar:
-            levels = levels.to_half_precision()
+            sigmas = sigmas.to_half_precision()
         if self.settings.sd_noise_schedule == "Zero Terminal SNR":
-            levels = levels.with_zero_terminal_snr()
+            sigmas = sigmas.with_zero_terminal_snr()
         if self.sampler.timestep_stride > 1:
-            return levels.quantize(self.sampler.timestep_stride)
+            return sigmas.quantize(self.sampler.timestep_stride)
         if self.settings.enable_quantization and self.sampler.family.uses_schedule:
-            return levels.quantize()
-        return levels
+            return sigmas.quantize()
+        return sigmas
 
     def from_noise(self) -> RunStart:
-        """Return the start of a run from noise alone."""
+        """Return the start of a run from noise (txt2img)."""
         start = self.sampler.family.from_noise(self.sigmas(self.steps), self.settings)
         return self._adapt_start(start, from_noise=True)
 
     def from_image(self, denoising_strength: float, fix_steps: bool = False) -> RunStart | None:
-        """Return the start of a run from a picture, or None when nothing of it would change.
+        """Return the start of a run from an init image, or None when the run would change nothing.
 
         Args:
             denoising_strength: 0 to 1.
-            fix_steps: Whether all steps are made, as in the hires pass and with the option img2img_fix_steps.
+            fix_steps: Whether all steps are run, as in the hires pass and with the option img2img_fix_steps.
         """
-        counted = self._cut_steps(denoising_strength, fix_steps)
-        if counted is None or counted.t_enc < self.sampler.family.min_t_enc:
+        cut = self._cut_steps(denoising_strength, fix_steps)
+        if cut is None or cut.t_enc < self.sampler.family.min_t_enc:
             return None
-        start = self.sampler.family.from_image(self.sigmas(counted.steps), counted)
+        start = self.sampler.family.from_image(self.sigmas(cut.steps), cut)
         return self._adapt_start(start, from_noise=False)
 
     def all_sigmas(
         self, denoising_strength: float | None = None, fix_steps: bool = False
     ) -> list[float]:
-        """Return all levels of the schedule, also those that a run from a picture leaves out.
+        """Return all sigmas of the schedule, including those that a run from an init image skips.
 
-        Over them the Brownian motion of the SDE samplers goes.
+        They bound the Brownian motion of the SDE samplers.
 
         Args:
-            denoising_strength: Of a run from a picture; None for one from noise alone.
-            fix_steps: As in `part_way`.
+            denoising_strength: Of a run from an init image; None for one from noise.
+            fix_steps: As in `from_image`.
         """
-        counted = None
+        cut = None
         if denoising_strength is not None:
-            counted = self._cut_steps(denoising_strength, fix_steps)
-        return self.sigmas(counted.steps if counted else self.steps)
+            cut = self._cut_steps(denoising_strength, fix_steps)
+        return self.sigmas(cut.steps if cut else self.steps)
 
     def sigmas(self, steps: int) -> list[float]:
-        """Return the levels of a whole run of so many steps."""
-        kind = self.sampler.family
-        if not (kind.uses_schedule and self._discards_next_to_last_sigma):
-            return kind.sigmas(steps, self.schedule, self.model_sigmas, self.settings)
-        sigmas = kind.sigmas(steps + 1, self.schedule, self.model_sigmas, self.settings)
+        """Return the sigmas of a full run of `steps` steps."""
+        family = self.sampler.family
+        if not (family.uses_schedule and self._discards_next_to_last_sigma):
+            return family.sigmas(steps, self.schedule, self.model_sigmas, self.settings)
+        sigmas = family.sigmas(steps + 1, self.schedule, self.model_sigmas, self.settings)
         return [*sigmas[:-2], sigmas[-1]]
 
     @property
@@ -107,16 +107,16 @@ class RunSigmas:
 def check_steps(
     sampler: Sampler, steps: int, denoising_strength: float | None = None, fix_steps: bool = False
 ) -> None:
-    """Refuse a run that would make no update.
+    """Reject a run without a single update.
 
     Args:
-        sampler: Its row.
-        steps: As asked for.
-        denoising_strength: Of a run from a picture; None for one from noise alone.
-        fix_steps: Whether all steps are made.
+        sampler: A row of SAMPLERS.
+        steps: Requested steps.
+        denoising_strength: Of a run from an init image; None for one from noise.
+        fix_steps: Whether all steps are run.
 
     Raises:
-        UserError: it would make none.
+        UserError: the run would make no update.
     """
     if steps < sampler.family.min_steps:
         raise UserError(
@@ -125,8 +125,8 @@ def check_steps(
         )
     if denoising_strength is None:
         return
-    counted = run_start.cut_steps(steps, denoising_strength, fix_steps)
-    if counted is None or counted.t_enc < sampler.family.min_t_enc:
+    cut = run_start.cut_steps(steps, denoising_strength, fix_steps)
+    if cut is None or cut.t_enc < sampler.family.min_t_enc:
         raise UserError(
             f"{sampler.name} with {steps} steps makes no update at a denoising strength of "
             f"{denoising_strength:g}.",

@@ -1,6 +1,6 @@
-"""Where a run begins: the levels it visits, and how the first sample is made.
+"""Start of a run: the sigmas it visits and how the initial sample is noised.
 
-Counts and levels are those of A1111 1.10.1, so that its infotexts give the same pictures.
+Counts and sigmas are those of A1111 1.10.1, so that its infotexts reproduce the same images.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from modules.sampling.model_sigmas import ModelSigmas
 from modules.sampling.schedules import Schedule
 from modules.sampling.solvers.unipc import unipc_sigmas
 
-# A full denoising strength is as good as this one, so that a step is always left of the schedule's.
-_FULL = 0.999
+# A denoising strength of 1 is clipped to this, as in A1111, so that t_enc stays below the step count.
+_MAX_STRENGTH = 0.999
 
 
 @dataclass(frozen=True)
 class RunStart:
-    """A beginning: the first sample is (picture + unit noise * noised_to) * scale, without a picture noise alone.
+    """Start of a run: the initial sample is (init image + unit noise * noise_sigma) * scale, or noise alone in txt2img.
 
     Args:
-        sigmas: The levels to visit, falling.
-        noise_sigma: The level whose noise the picture is given.
-        scale: Brings the sample to the first level if the picture is noised to another one.
+        sigmas: The sigmas to visit, falling.
+        noise_sigma: The sigma that the init image is noised to.
+        scale: Brings the sample to the first sigma when noise_sigma is another one.
     """
 
     sigmas: tuple[float, ...]
@@ -35,11 +35,11 @@ class RunStart:
 
 @dataclass(frozen=True)
 class StepCut:
-    """How a denoising strength cuts a run.
+    """The part of a schedule that a denoising strength selects.
 
     Args:
-        steps: Of the whole schedule.
-        t_enc: How many of them are kept: A1111's t_enc.
+        steps: Steps of the full schedule.
+        t_enc: How many of its last steps are run, as A1111 counts them.
     """
 
     steps: int
@@ -47,34 +47,33 @@ class StepCut:
 
 
 def cut_steps(steps: int, denoising_strength: float, fix_steps: bool = False) -> StepCut | None:
-    """Return how many steps a run from a picture makes, or None when it makes none.
+    """Return the steps of a run from an init image, or None when there are none.
 
     Args:
-        steps: As asked for.
+        steps: Requested steps.
         denoising_strength: 0 to 1.
-        fix_steps: Whether all steps are made, by a schedule with more of them ("Do exactly the amount of steps").
+        fix_steps: Whether all steps are run, from a longer schedule ("Do exactly the amount of steps").
     """
-    share = min(denoising_strength, _FULL)
+    strength = min(denoising_strength, _MAX_STRENGTH)
     if not fix_steps:
-        return StepCut(steps, int(share * steps))
-    return StepCut(int(steps / share), steps - 1) if share > 0 else None
+        return StepCut(steps, int(strength * steps))
+    return StepCut(int(steps / strength), steps - 1) if strength > 0 else None
 
 
 @dataclass(frozen=True)
 class SamplerFamily:
-    """What a family of samplers has in common about its levels: A1111 has two of them.
+    """How a family of samplers derives its sigmas and its start; A1111 has two: k-diffusion and timestep samplers.
 
     Args:
-        sigmas: From the number of steps, the schedule, the model's levels and the options to the whole run's levels.
-        from_noise: From these and the options to the start of a run from noise alone.
-        from_image: From these and a count to the start of a run from a picture.
-        uses_schedule: Whether a chosen schedule counts.
+        sigmas: Returns the sigmas of a full run, from step count, schedule, model sigmas and settings.
+        from_noise: Returns the start of a run from noise, from these sigmas and the settings.
+        from_image: Returns the start of a run from an init image, from these sigmas and the step cut.
+        uses_schedule: Whether the schedule type has an effect.
         min_steps: A run from noise with fewer would make no update.
-        min_t_enc: A run from a picture that keeps fewer would make none.
-        mask_before_denoising: Whether the kept part of a picture is put back before the network sees it rather than into
-            what it predicts.
-        floors_timesteps: Whether v is turned into noise by the level of the whole timestep below, as A1111 does;
-            UniPC visits levels between them.
+        min_t_enc: A run from an init image with a smaller t_enc would make no update.
+        mask_before_denoising: Whether the unmasked part is restored in the network's input, not in its prediction.
+        floors_timesteps: Whether v is converted to noise with the sigma of the timestep rounded down, as A1111 does;
+            UniPC visits sigmas between timesteps.
     """
 
     sigmas: Callable[[int, Schedule, ModelSigmas, SamplingSettings], list[float]]
@@ -87,21 +86,21 @@ class SamplerFamily:
     floors_timesteps: bool = False
 
 
-def _scheduled(
-    steps: int, schedule: Schedule, levels: ModelSigmas, settings: SamplingSettings
+def _schedule_sigmas(
+    steps: int, schedule: Schedule, model_sigmas: ModelSigmas, settings: SamplingSettings
 ) -> list[float]:
-    assert schedule.sigmas is not None, "Automatic has been replaced by what it stands for"
-    return schedule.sigmas(steps, levels, settings)
+    assert schedule.sigmas is not None, "Automatic is resolved before"
+    return schedule.sigmas(steps, model_sigmas, settings)
 
 
-def _from_noise(sigmas: Sequence[float], settings: SamplingSettings) -> RunStart:
+def _k_diffusion_from_noise(sigmas: Sequence[float], settings: SamplingSettings) -> RunStart:
     first = sigmas[0]
     return RunStart(tuple(sigmas), math.hypot(1, first) if settings.sgm_noise_multiplier else first)
 
 
-def _from_picture(sigmas: Sequence[float], counted: StepCut) -> RunStart:
-    """Return the start of most samplers: of 20 steps 0.75 keeps 16 updates, 0.5 11, 1 all, and 0 one."""
-    first = min(counted.steps - counted.t_enc - 1, len(sigmas) - 2)
+def _k_diffusion_from_image(sigmas: Sequence[float], cut: StepCut) -> RunStart:
+    """Return the start of the k-diffusion samplers: of 20 steps, strength 0.75 runs 16, 0.5 runs 11, 1 all, 0 one."""
+    first = min(cut.steps - cut.t_enc - 1, len(sigmas) - 2)
     return RunStart(tuple(sigmas[first:]), sigmas[first])
 
 
@@ -110,41 +109,41 @@ def ddim_sigmas(
 ) -> list[float]:
     """Return the sigmas of DDIM's evenly spaced timesteps, ending at timestep 1 rather than at 0.
 
-    A1111 takes every (1000 // steps)-th timestep plus one (Song et al. 2021, section 4.2), so 20 steps visit 20 levels
-    with 19 updates between them, and 30 steps visit 31. To leave out the next-to-last sigma means a step more.
+    A1111 takes every (1000 // steps)-th timestep plus one (Song et al. 2021, section 4.2), so 20 steps visit 20
+    timesteps with 19 updates between them, 30 steps visit 31. Discarding the next-to-last sigma means one more step.
     """
-    del schedule  # a chosen one has no effect
+    del schedule  # has no effect
     steps += settings.always_discard_next_to_last_sigma
     last = model_sigmas.count - 1
-    places = range(0, model_sigmas.count, max(1, model_sigmas.count // steps))
-    return [model_sigmas.sigma_at(min(place + 1, last)) for place in reversed(places)]
+    timesteps = range(0, model_sigmas.count, max(1, model_sigmas.count // steps))
+    return [model_sigmas.sigma_at(min(t + 1, last)) for t in reversed(timesteps)]
 
 
-def _from_unit_noise(sigmas: Sequence[float], settings: SamplingSettings) -> RunStart:
-    """Return the start of the variance-preserving samplers: x / sqrt(1 + sigma^2) is unit noise."""
+def _ddim_from_noise(sigmas: Sequence[float], settings: SamplingSettings) -> RunStart:
+    """Return the start of the timestep samplers: the variance-preserving x / sqrt(1 + sigma^2) is unit noise."""
     del settings
     return RunStart(tuple(sigmas), math.hypot(1, sigmas[0]))
 
 
-def _from_level_before(sigmas: Sequence[float], counted: StepCut) -> RunStart:
-    """Return the start of DDIM, which noises the picture to the level before its first one.
+def _ddim_from_image(sigmas: Sequence[float], cut: StepCut) -> RunStart:
+    """Return the start of DDIM, which noises the init image to the sigma before its first one.
 
-    The sampler takes that sample in its variance-preserving form for one of its own first level. Of 20 steps 0.75
-    keeps 14 updates and 1 keeps 18.
+    The sampler uses that sample, in its variance-preserving form, at its own first sigma. Of 20 steps, strength 0.75
+    runs 14 updates and 1 runs 18.
     """
-    first = len(sigmas) - counted.t_enc
-    noised_to = sigmas[first - 1]
-    scale = math.hypot(1, sigmas[first]) / math.hypot(1, noised_to)
-    return RunStart(tuple(sigmas[first:]), noised_to, scale)
+    first = len(sigmas) - cut.t_enc
+    noise_sigma = sigmas[first - 1]
+    scale = math.hypot(1, sigmas[first]) / math.hypot(1, noise_sigma)
+    return RunStart(tuple(sigmas[first:]), noise_sigma, scale)
 
 
-K_DIFFUSION = SamplerFamily(_scheduled, _from_noise, _from_picture)
-# Who walks from the first level to the next-to-last needs two of them.
+K_DIFFUSION = SamplerFamily(_schedule_sigmas, _k_diffusion_from_noise, _k_diffusion_from_image)
+# A run from the first sigma to the next-to-last needs two of them.
 SIGMA_RANGE = replace(K_DIFFUSION, min_t_enc=1)
 TIMESTEP = SamplerFamily(
     ddim_sigmas,
-    _from_unit_noise,
-    _from_level_before,
+    _ddim_from_noise,
+    _ddim_from_image,
     uses_schedule=False,
     min_steps=2,
     min_t_enc=2,
@@ -156,10 +155,10 @@ TIMESTEP = SamplerFamily(
 def dpm_solver_start(
     start: RunStart, from_noise: bool, model_sigmas: ModelSigmas, settings: SamplingSettings
 ) -> RunStart:
-    """Return what DPM fast and DPM adaptive walk: as many levels, of which the ends alone count.
+    """Return the start of DPM fast and DPM adaptive: as many sigmas, of which only the ends have an effect.
 
-    As in A1111, a whole run spans the model's range, whatever the schedule; a run from a picture goes from the
-    schedule's first level to its next-to-last, since the last is 0.
+    As in A1111, a full run spans the model's range, whatever the schedule; a run from an init image goes from the
+    schedule's first sigma to its next-to-last, since the last is 0.
     """
     del settings
     if from_noise:
@@ -171,9 +170,11 @@ def dpm_solver_start(
 def unipc_start(
     start: RunStart, from_noise: bool, model_sigmas: ModelSigmas, settings: SamplingSettings
 ) -> RunStart:
-    """Return what UniPC walks: as many steps as there are timesteps, from the last or the kept one to the first."""
-    top = model_sigmas.count - 1 if from_noise else round(model_sigmas.index_at(start.sigmas[0]))
-    sigmas = unipc_sigmas(len(start.sigmas), float(top), model_sigmas, settings)
-    # A whole run's unit noise is the variance-preserving sample at whichever level is first.
-    noised_to = (1 + sigmas[0] ** 2) ** 0.5 if from_noise else start.noise_sigma
-    return replace(start, sigmas=tuple(sigmas), noise_sigma=noised_to)
+    """Return the start of UniPC: a step per sigma, from the model's last timestep or the start's first to 0."""
+    first_timestep = (
+        model_sigmas.count - 1 if from_noise else round(model_sigmas.index_at(start.sigmas[0]))
+    )
+    sigmas = unipc_sigmas(len(start.sigmas), float(first_timestep), model_sigmas, settings)
+    # The unit noise of a full run is the variance-preserving sample at any first sigma.
+    noise_sigma = (1 + sigmas[0] ** 2) ** 0.5 if from_noise else start.noise_sigma
+    return replace(start, sigmas=tuple(sigmas), noise_sigma=noise_sigma)

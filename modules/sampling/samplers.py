@@ -1,4 +1,4 @@
-"""The table of samplers. Each is a generator (`walk`) and one row."""
+"""The table of samplers. Each is a generator (see `protocol`) and one row."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ class Sampler:
     """One row of the table.
 
     Args:
-        name: What the page shows and the infotext carries.
+        name: As the page and the infotext show it.
         run: The generator.
-        aliases: Other names by which A1111's clients ask for it.
-        default_schedule: The schedule that "Automatic" stands for.
-        family: How it comes to its levels.
-        options: The settings that it listens to, beside those that its schedule and its kind do.
-        evaluations_per_step: How many evaluations of the network count as one step where a prompt changes at a step.
-        discards_next_to_last_sigma: Whether it leaves out the next-to-last level of a schedule with one step more.
+        aliases: Other names that A1111's clients use.
+        default_schedule: The schedule that "Automatic" resolves to.
+        family: How its sigmas and its start are derived.
+        options: The settings that affect it, besides those of its schedule and its family.
+        evaluations_per_step: Network evaluations that count as one step in prompt editing.
+        discards_next_to_last_sigma: Whether the schedule has one step more and its next-to-last sigma is dropped.
         uses_brownian_noise: Whether its noise is that of a Brownian motion.
-        adapt_start: From the start within the chosen levels to the levels it walks instead; whether the run is a whole
-            one, the model's levels and the options say how.
-        timestep_stride: How many of the model's timesteps one of its levels stands for.
-        needs_uncond: Whether it is sent the pair of the guided prediction and the negative prompt's alone.
-        cfg_divisor: What the CFG scale is divided by.
-        is_adaptive: Whether it decides on the way how many evaluations it needs.
+        adapt_start: Replaces the start, for samplers that choose their own sigmas; its arguments are the start, whether
+            the run is from noise, the model sigmas and the settings.
+        timestep_stride: It uses every timestep_stride-th of the model's timesteps.
+        needs_uncond: Whether it is sent the pair (guided prediction, uncond prediction).
+        cfg_divisor: Divides the CFG scale.
+        is_adaptive: Whether the number of evaluations is decided during the run.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Schedules: which noise levels a run visits. Each is one function and one row of SCHEDULES."""
+"""Noise schedules: the sigmas of a run. Each is one function and one row of SCHEDULES."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ScheduleFn = Callable[[int, ModelSigmas, SamplingSettings], list[float]]
 
 _KARRAS_RHO = 7.0
 _POLYEXPONENTIAL_RHO = 1.0
-_OF_A_RANGE = ("sigma_min", "sigma_max", "use_old_karras_scheduler_sigmas")
+_RANGE_OPTIONS = ("sigma_min", "sigma_max", "use_old_karras_scheduler_sigmas")
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,13 @@ class Schedule:
     """One row of the table.
 
     Args:
-        name: What the page shows and the infotext carries.
-        sigmas: From the number of steps, the model's levels and the options to falling sigmas, one more than steps.
-            None for "Automatic", which stands for the sampler's own schedule.
-        aliases: Other names that find the row.
-        default_rho: What a rho of 0 stands for; None where rho has no effect.
-        uses_model_timesteps: Whether it counts in the model's timesteps and does not only span its range.
-        options: The settings that it listens to.
+        name: As the page and the infotext show it.
+        sigmas: Returns falling sigmas, one more than steps, from step count, model sigmas and settings. None for
+            "Automatic", which resolves to the sampler's default schedule.
+        aliases: Other accepted names.
+        default_rho: Used for a rho of 0; None where rho has no effect.
+        uses_model_timesteps: Whether it depends on the model's timesteps, not only on the range of its sigmas.
+        options: The settings that affect it.
     """
 
     name: str
@@ -48,15 +48,15 @@ class Schedule:
 
 
 def sigma_bounds(model_sigmas: ModelSigmas, settings: SamplingSettings) -> tuple[float, float]:
-    """Return the smallest and the largest sigma of the schedules that span a range."""
-    low, high = model_sigmas.sigma_min, model_sigmas.sigma_max
+    """Return the smallest and largest sigma for the schedules that span a range."""
+    sigma_min, sigma_max = model_sigmas.sigma_min, model_sigmas.sigma_max
     if settings.use_old_karras_scheduler_sigmas:
-        low, high = 0.1, 10.0
-    return settings.sigma_min or low, settings.sigma_max or high
+        sigma_min, sigma_max = 0.1, 10.0
+    return settings.sigma_min or sigma_min, settings.sigma_max or sigma_max
 
 
 def uniform(steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings) -> list[float]:
-    """Return the sigmas of timesteps spread evenly from the last to the first, then 0."""
+    """Return the sigmas of evenly spaced timesteps from the last to the first, then 0."""
     del settings
     return [*(model_sigmas.sigma_at(t) for t in np.linspace(model_sigmas.count - 1, 0, steps)), 0.0]
 
@@ -69,86 +69,90 @@ def karras(steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings) ->
 def karras_between(
     steps: int, sigma_min: float, sigma_max: float, rho: float = _KARRAS_RHO
 ) -> list[float]:
-    """Return Karras et al.'s schedule between two levels, then 0."""
+    """Return Karras et al.'s schedule between two sigmas, then 0."""
     ramp = np.linspace(0, 1, steps)
-    smallest, largest = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
-    return [*((largest + ramp * (smallest - largest)) ** rho).tolist(), 0.0]
+    min_inv_rho, max_inv_rho = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
+    return [*((max_inv_rho + ramp * (min_inv_rho - max_inv_rho)) ** rho).tolist(), 0.0]
 
 
 def exponential(steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings) -> list[float]:
     """Return sigmas whose logarithms are evenly spaced, then 0."""
-    low, high = sigma_bounds(model_sigmas, settings)
-    return [*np.exp(np.linspace(math.log(high), math.log(low), steps)).tolist(), 0.0]
+    sigma_min, sigma_max = sigma_bounds(model_sigmas, settings)
+    return [*np.exp(np.linspace(math.log(sigma_max), math.log(sigma_min), steps)).tolist(), 0.0]
 
 
 def polyexponential(
     steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings
 ) -> list[float]:
     """Return sigmas whose logarithms are a polynomial of degree rho, then 0 (k-diffusion)."""
-    low, high = sigma_bounds(model_sigmas, settings)
+    sigma_min, sigma_max = sigma_bounds(model_sigmas, settings)
     ramp = np.linspace(1, 0, steps) ** (settings.rho or _POLYEXPONENTIAL_RHO)
-    span = math.log(high) - math.log(low)
-    return [*np.exp(ramp * span + math.log(low)).tolist(), 0.0]
+    span = math.log(sigma_max) - math.log(sigma_min)
+    return [*np.exp(ramp * span + math.log(sigma_min)).tolist(), 0.0]
 
 
 def sgm_uniform(steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings) -> list[float]:
-    """Return the sigmas of evenly spread timesteps, without the first one, then 0 (Stability's SDXL code)."""
-    low, high = sigma_bounds(model_sigmas, settings)
-    indices = np.linspace(model_sigmas.index_at(high), model_sigmas.index_at(low), steps + 1)[:-1]
+    """Return the sigmas of evenly spaced timesteps, without the first one, then 0 (Stability's SDXL code)."""
+    sigma_min, sigma_max = sigma_bounds(model_sigmas, settings)
+    indices = np.linspace(
+        model_sigmas.index_at(sigma_max), model_sigmas.index_at(sigma_min), steps + 1
+    )[:-1]
     return [*(model_sigmas.sigma_at(t) for t in indices), 0.0]
 
 
 def kl_optimal(steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings) -> list[float]:
     """Return evenly spaced arctangents of sigma (Sabour et al. 2024, equation 9), down to the smallest, not to 0."""
-    low, high = sigma_bounds(model_sigmas, settings)
-    share = np.arange(steps + 1) / steps
-    return np.tan(share * math.atan(low) + (1 - share) * math.atan(high)).tolist()
+    sigma_min, sigma_max = sigma_bounds(model_sigmas, settings)
+    t = np.arange(steps + 1) / steps
+    return np.tan(t * math.atan(sigma_min) + (1 - t) * math.atan(sigma_max)).tolist()
 
 
-# Sabour et al. 2024, "Align Your Steps", the published levels for SD 1.5 and ten steps.
-_ALIGNED = (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029)
+# Sabour et al. 2024, "Align Your Steps": the published sigmas for SD 1.5 and ten steps.
+_AYS_SIGMAS = (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029)
 
 
 def align_your_steps(
     steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings
 ) -> list[float]:
-    """Return the levels of Sabour et al. 2024, between which log sigma is interpolated, then 0."""
+    """Return the sigmas of Sabour et al. 2024, with log sigma interpolated between them, then 0."""
     del model_sigmas, settings
-    places = np.linspace(0, 1, len(_ALIGNED))
-    logs = np.interp(np.linspace(0, 1, steps), places, np.log(_ALIGNED))
-    return [*np.exp(logs).tolist(), 0.0]
+    positions = np.linspace(0, 1, len(_AYS_SIGMAS))
+    log_sigmas = np.interp(np.linspace(0, 1, steps), positions, np.log(_AYS_SIGMAS))
+    return [*np.exp(log_sigmas).tolist(), 0.0]
 
 
 def simple(steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings) -> list[float]:
-    """Return every so-many-th trained level, counted from the last, then 0 (ComfyUI)."""
+    """Return every (1000 / steps)-th trained sigma, counted back from the last, then 0 (ComfyUI)."""
     del settings
     stride = model_sigmas.count / steps
     return [*(float(model_sigmas.sigmas[-(1 + int(i * stride))]) for i in range(steps)), 0.0]
 
 
 def normal(steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings) -> list[float]:
-    """Return the sigmas of timesteps spread evenly over the range, then 0 (ComfyUI)."""
-    low, high = sigma_bounds(model_sigmas, settings)
-    indices = np.linspace(model_sigmas.index_at(high), model_sigmas.index_at(low), steps)
+    """Return the sigmas of timesteps evenly spaced over the range, then 0 (ComfyUI)."""
+    sigma_min, sigma_max = sigma_bounds(model_sigmas, settings)
+    indices = np.linspace(model_sigmas.index_at(sigma_max), model_sigmas.index_at(sigma_min), steps)
     return [*(model_sigmas.sigma_at(t) for t in indices), 0.0]
 
 
 def ddim(steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings) -> list[float]:
-    """Return every (1000 // steps)-th trained level from the second on, falling, then 0 (ComfyUI).
+    """Return every (1000 // steps)-th trained sigma from the second on, falling, then 0 (ComfyUI).
 
-    Where steps do not divide 1000 there is a level more: 30 steps visit 31.
+    Where steps do not divide 1000 there are more sigmas: 30 steps visit 31.
     """
     del settings
-    places = range(1, model_sigmas.count, max(model_sigmas.count // steps, 1))
-    return [*(float(model_sigmas.sigmas[place]) for place in reversed(places)), 0.0]
+    timesteps = range(1, model_sigmas.count, max(model_sigmas.count // steps, 1))
+    return [*(float(model_sigmas.sigmas[t]) for t in reversed(timesteps)), 0.0]
 
 
 def beta(steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings) -> list[float]:
-    """Return the quantiles of a beta distribution over sigma, then 0 (Lee et al. 2024, arXiv 2407.12173)."""
-    low, high = sigma_bounds(model_sigmas, settings)
-    shares = (1 - np.linspace(0, 1, steps)).tolist()
-    alpha, other = settings.beta_dist_alpha, settings.beta_dist_beta
-    return [*(low + beta_quantile(share, alpha, other) * (high - low) for share in shares), 0.0]
+    """Return quantiles of a beta distribution over the range, then 0 (Lee et al. 2024, arXiv 2407.12173)."""
+    sigma_min, sigma_max = sigma_bounds(model_sigmas, settings)
+    probabilities = (1 - np.linspace(0, 1, steps)).tolist()
+    quantiles = [
+        beta_quantile(p, settings.beta_dist_alpha, settings.beta_dist_beta) for p in probabilities
+    ]
+    return [*(sigma_min + q * (sigma_max - sigma_min) for q in quantiles), 0.0]
 
 
 SCHEDULES: Registry[Schedule] = Registry(
@@ -156,31 +160,31 @@ SCHEDULES: Registry[Schedule] = Registry(
     [
         Schedule("Automatic", None),
         Schedule("Uniform", uniform, uses_model_timesteps=True),
-        Schedule("Karras", karras, default_rho=_KARRAS_RHO, options=(*_OF_A_RANGE, "rho")),
-        Schedule("Exponential", exponential, options=_OF_A_RANGE),
+        Schedule("Karras", karras, default_rho=_KARRAS_RHO, options=(*_RANGE_OPTIONS, "rho")),
+        Schedule("Exponential", exponential, options=_RANGE_OPTIONS),
         Schedule(
             "Polyexponential",
             polyexponential,
             default_rho=_POLYEXPONENTIAL_RHO,
-            options=(*_OF_A_RANGE, "rho"),
+            options=(*_RANGE_OPTIONS, "rho"),
         ),
         Schedule(
             "SGM Uniform",
             sgm_uniform,
             aliases=("sgm_uniform", "SGMUniform"),
             uses_model_timesteps=True,
-            options=_OF_A_RANGE,
+            options=_RANGE_OPTIONS,
         ),
-        Schedule("KL Optimal", kl_optimal, aliases=("kl_optimal",), options=_OF_A_RANGE),
+        Schedule("KL Optimal", kl_optimal, aliases=("kl_optimal",), options=_RANGE_OPTIONS),
         Schedule("Align Your Steps", align_your_steps, aliases=("align_your_steps",)),
         Schedule("Simple", simple, uses_model_timesteps=True),
-        Schedule("Normal", normal, uses_model_timesteps=True, options=_OF_A_RANGE),
+        Schedule("Normal", normal, uses_model_timesteps=True, options=_RANGE_OPTIONS),
         Schedule("DDIM", ddim, uses_model_timesteps=True),
         Schedule(
             "Beta",
             beta,
             uses_model_timesteps=True,
-            options=(*_OF_A_RANGE, "beta_dist_alpha", "beta_dist_beta"),
+            options=(*_RANGE_OPTIONS, "beta_dist_alpha", "beta_dist_beta"),
         ),
     ],
 )

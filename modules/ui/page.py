@@ -10,24 +10,19 @@ from pathlib import Path
 import gradio as gr
 
 from modules.engine.engine import Engine
-from modules.ui.checkpoint_bar import build_checkpoint_bar
-from modules.ui.fitness import build_fitness, follow_fitness
-from modules.ui.form import Form
-from modules.ui.kept_pictures import remember_pictures
-from modules.ui.memory import remember
-from modules.ui.native_size import follow_native_size
-from modules.ui.send import connect_send_buttons
-from modules.ui.styles import connect_styles
-from modules.ui.tabs import (
-    depth,
-    diffusion_process,
-    img2img,
-    inpaint,
-    png_info,
-    queue,
-    settings,
-    txt2img,
+from modules.ui.browser_state import persist_form, persist_images
+from modules.ui.components.checkpoint_bar import build_checkpoint_bar
+from modules.ui.components.compatibility import (
+    build_compatibility_message,
+    connect_compatibility_message,
 )
+from modules.ui.components.send import connect_send_buttons
+from modules.ui.components.size import follow_native_size
+from modules.ui.components.styles import connect_styles
+from modules.ui.forms.form import Form
+from modules.ui.tabs import depth, img2img, inpaint, queue, settings, txt2img
+from modules.ui.tabs.diffusion_process.tab import build as build_diffusion_process
+from modules.ui.tabs.png_info.tab import build as build_png_info
 
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = ("canvas.js", "queue.js", "settings.js", "webui.js")
@@ -50,8 +45,8 @@ TABS: tuple[Tab, ...] = (
     Tab("img2img", img2img.build),
     Tab("Inpaint", inpaint.build),
     Tab("Depth", depth.build),
-    Tab("PNG Info", png_info.build),
-    Tab("Diffusion process", diffusion_process.build),
+    Tab("PNG Info", build_png_info),
+    Tab("Diffusion process", build_diffusion_process),
     Tab("Queue", queue.build),
     Tab("Settings", settings.build),
 )
@@ -69,25 +64,27 @@ def build_page(engine: Engine) -> gr.Blocks:
         with gr.Tabs():
             for tab in TABS:
                 with gr.Tab(tab.title, id=tab.title, elem_id=f"tab_{tab.title.replace(' ', '_')}"):
-                    line = build_fitness(tab.title)
+                    line = build_compatibility_message(tab.title)
                     form = tab.build(engine)
                     if not isinstance(form, Form):
                         connects += [form] if form else []
                         continue
-                    events = [remember(form, page), *chosen]
-                    follow_fitness(engine, form, line, events)
+                    events = [persist_form(form, page), *chosen]
+                    connect_compatibility_message(engine, form, line, events)
                     filled, *_ = follow_native_size(engine, form, events)
                     filled.then(None, js=f"() => {{ webui.filled('{form.prefix}') }}")
-                    remember_pictures(engine, form, page)
+                    persist_images(engine, form, page)
                     forms[tab.title] = form
         for form in forms.values():
             connect_send_buttons(engine, form, forms)
         connect_styles(engine, list(forms.values()), page)
         for connect in connects:
             connect(forms)
-        for state in [state for form in forms.values() for state in form.states]:
+        for state in [state for form in forms.values() for state in form.browser_states]:
             state.render()
-        helps = {element: text for form in forms.values() for element, text in form.helps().items()}
+        helps = {
+            element: text for form in forms.values() for element, text in form.tooltips().items()
+        }
         page.load(None, js=f"() => {{ webui.start({json.dumps(helps)}) }}")
     return page
 
@@ -105,13 +102,13 @@ def theme() -> gr.themes.Base:
     )
 
 
-def head(colours: str | None, root: str = "") -> str:
+def head(theme_mode: str | None, root_path: str = "") -> str:
     """Return what goes into the page's head: our script, and what it has to know.
 
     Args:
-        colours: "light" or "dark" if the command line chose them.
-        root: The path below which a reverse proxy shows the page, without a slash behind it.
+        theme_mode: "light" or "dark" if the command line chose them.
+        root_path: The path below which a reverse proxy shows the page, without a slash behind it.
     """
     scripts = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    known = f"window.webuiColours = {json.dumps(colours)};\nwindow.webuiRoot = {json.dumps(root)};"
+    known = f"window.webuiColours = {json.dumps(theme_mode)};\nwindow.webuiRoot = {json.dumps(root_path)};"
     return f"<script>{known}\n{scripts}</script>"

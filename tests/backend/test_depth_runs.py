@@ -138,7 +138,7 @@ def test_an_interrupt_ends_the_run_within_a_step(generate):
 
 def test_a_checkpoint_without_its_estimator_needs_a_depth_map(generate):
     with pytest.raises(
-        UserError, match=r"'pruned\.safetensors' carries no depth estimator\. Give a depth map\."
+        UserError, match=r"'pruned\.safetensors' has no depth estimator\. Provide a depth map\."
     ):
         generate(name="pruned")
     assert generate(name="pruned", depth_map=MAP)[0].size == (64, 64)

@@ -50,7 +50,7 @@ def test_depth_is_estimated_at_the_requested_size(runner: Runner, spec_of):
 
 
 def test_a_checkpoint_without_estimator_needs_a_depth_map(runner: Runner, spec_of):
-    with pytest.raises(UserError, match=r"carries no depth estimator\. Give a depth map"):
+    with pytest.raises(UserError, match=r"has no depth estimator\. Provide a depth map"):
         runner.handle(EstimateDepth(spec_of("demo"), GRADIENT, SIZE))
 
 

@@ -68,5 +68,7 @@ def test_an_ordinary_unet_gets_no_concat_cond(tmp_path: Path):
 
 def test_a_depth_checkpoint_is_refused_in_txt2img(tmp_path: Path):
     write_sd2(tmp_path / "tiny.safetensors", 5)
-    with pytest.raises(UserError, match=r"'tiny\.safetensors' repaints a picture by its depth"):
+    with pytest.raises(
+        UserError, match=r"'tiny\.safetensors' generates from the depth of an image"
+    ):
         plan_of(tmp_path, SMALL)

@@ -97,5 +97,5 @@ def test_a_ckpt_becomes_the_chosen_safetensors(engine: Engine):
     assert (folder / "sub" / "old.ckpt").exists()
     engine.select_checkpoint("sub/old.ckpt")
     assert not engine.active_checkpoint.can_convert()
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         engine.convert_checkpoint()

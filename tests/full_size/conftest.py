@@ -1,4 +1,4 @@
-"""Room for gigabytes."""
+"""A temporary folder for full-size checkpoints."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ import pytest
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder for gigabytes, which pytest would keep for three more runs after a failure."""
+    """Yield a folder that is removed afterwards; pytest would keep its gigabytes for three more runs after a failure."""
     yield tmp_path
     shutil.rmtree(tmp_path, ignore_errors=True)

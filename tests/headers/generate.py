@@ -1,7 +1,7 @@
-"""Writes the *.json of this folder: names and shapes of model files, without weights.
+"""Writes the *.json files of this folder: names and shapes of model files, without weights.
 
-Run as `python -m tests.headers.generate` after a change here. The names of the checkpoints are those of the full-size
-models of diffusers and transformers, made on the meta device, in LDM's spelling.
+Run `python -m tests.headers.generate` after a change here. The names of the checkpoints are those of the full-size
+models of diffusers and transformers, created on the meta device, in LDM's layout.
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ from modules.models.ldm.unet import UNetConfig
 
 FOLDER = Path(__file__).parent
 Shapes = dict[str, list[int]]
-CROSS, UP_CROSS = "CrossAttnDownBlock2D", "CrossAttnUpBlock2D"
 
 
 def unet(config: UNetConfig, **options: Any) -> Shapes:
-    kinds = ["CrossAttn" if attends else "" for attends in config.has_attention]
+    block_types = ["CrossAttn" if attention else "" for attention in config.has_attention]
     with torch.device("meta"):
         model = UNet2DConditionModel(
             in_channels=config.in_channels,
-            down_block_types=tuple(f"{kind}DownBlock2D" for kind in kinds),
-            up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)),
+            down_block_types=tuple(f"{block}DownBlock2D" for block in block_types),
+            up_block_types=tuple(f"{block}UpBlock2D" for block in reversed(block_types)),
             block_out_channels=tuple(320 * mult for mult in config.channel_mult),
             cross_attention_dim=config.context_dim,
             attention_head_dim=config.num_heads,
@@ -36,17 +35,23 @@ def unet(config: UNetConfig, **options: Any) -> Shapes:
             use_linear_projection=config.use_linear_in_transformer,
             **options,
         )
-    names = {"add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2"}
+    sdxl_modules = {
+        "add_embedding.linear_1": "label_emb.0.0",
+        "add_embedding.linear_2": "label_emb.0.2",
+    }
     shapes: Shapes = {}
     for key, value in model.state_dict().items():
         module, _, leaf = key.rpartition(".")
-        own = names.get(module)
-        name = f"model.diffusion_model.{own}.{leaf}" if own else ldm_keys.unet_key(key, config)
+        ldm_module = sdxl_modules.get(module)
+        if ldm_module:
+            name = f"model.diffusion_model.{ldm_module}.{leaf}"
+        else:
+            name = ldm_keys.unet_key(key, config)
         shapes[name] = list(value.shape)
     return shapes
 
 
-def sd_unet(in_channels: int, context_dim: int, *, linear: bool) -> Shapes:
+def sd_unet(in_channels: int, context_dim: int, *, use_linear: bool) -> Shapes:
     config = UNetConfig(
         in_channels=in_channels,
         out_channels=4,
@@ -54,10 +59,10 @@ def sd_unet(in_channels: int, context_dim: int, *, linear: bool) -> Shapes:
         channel_mult=(1, 2, 4, 4),
         num_res_blocks=2,
         has_attention=(True, True, True, False),
-        num_heads=(5, 10, 20, 20) if linear else (8, 8, 8, 8),
+        num_heads=(5, 10, 20, 20) if use_linear else (8, 8, 8, 8),
         transformer_depth=(1, 1, 1, 1),
         context_dim=context_dim,
-        use_linear_in_transformer=linear,
+        use_linear_in_transformer=use_linear,
         norm_num_groups=32,
         image_size=64,
     )
@@ -151,14 +156,16 @@ def depth_estimator() -> Shapes:
     shapes: Shapes = {}
     for key, value in model.state_dict().items():
         name = depth_keys.depth_key(key)
-        whole = isinstance(name, str)
         rows, *rest = value.shape
-        shapes[name if whole else name.key] = [rows if whole else 3 * rows, *rest]
+        if isinstance(name, str):
+            shapes[name] = [rows, *rest]
+        else:  # query, key and value are one tensor in LDM's layout
+            shapes[name.key] = [3 * rows, *rest]
     head = {"weight": [1000, 768], "bias": [1000]}
     return shapes | {f"{depth_keys.VIT}head.{leaf}": shape for leaf, shape in head.items()}
 
 
-def noise() -> Shapes:
+def noise_schedule() -> Shapes:
     names = (
         "betas alphas_cumprod alphas_cumprod_prev sqrt_alphas_cumprod sqrt_one_minus_alphas_cumprod "
         "log_one_minus_alphas_cumprod sqrt_recip_alphas_cumprod sqrt_recipm1_alphas_cumprod "
@@ -172,7 +179,7 @@ def noise() -> Shapes:
 
 def lora() -> Shapes:
     shapes: Shapes = {}
-    for name, shape in sd_unet(4, 768, linear=False).items():
+    for name, shape in sd_unet(4, 768, use_linear=False).items():
         if ".attn" in name and name.endswith(".weight"):
             module = (
                 name.removeprefix("model.diffusion_model.")
@@ -187,26 +194,26 @@ def lora() -> Shapes:
     return shapes
 
 
-def sdxl_text() -> Shapes:
-    first = {
+def sdxl_text_encoders() -> Shapes:
+    clip_l = {
         name.replace("cond_stage_model.", "conditioner.embedders.0."): shape
         for name, shape in clip().items()
     }
-    return first | open_clip("conditioner.embedders.1.model.", 1280, 32)
+    return clip_l | open_clip("conditioner.embedders.1.model.", 1280, 32)
 
 
 def all_headers() -> dict[str, Shapes]:
-    sd1 = sd_unet(4, 768, linear=False) | vae() | clip() | noise()
+    sd1 = sd_unet(4, 768, use_linear=False) | vae() | clip() | noise_schedule()
     sd2_text = open_clip("cond_stage_model.model.", 1024, 24)
     return {
         "sd1": sd1,
-        "sd1-inpainting": sd_unet(9, 768, linear=False) | vae() | clip(),
-        "instruct-pix2pix": sd_unet(8, 768, linear=False) | vae() | clip(),
-        "sd1-unet-alone": sd_unet(4, 768, linear=False),
-        "sd2": sd_unet(4, 1024, linear=True) | vae() | sd2_text,
-        "sd2-inpainting": sd_unet(9, 1024, linear=True) | vae() | sd2_text,
-        "sd2-depth": sd_unet(5, 1024, linear=True) | vae() | sd2_text | depth_estimator(),
-        "sdxl": sdxl_unet() | vae() | sdxl_text(),
+        "sd1-inpainting": sd_unet(9, 768, use_linear=False) | vae() | clip(),
+        "instruct-pix2pix": sd_unet(8, 768, use_linear=False) | vae() | clip(),
+        "sd1-unet-alone": sd_unet(4, 768, use_linear=False),
+        "sd2": sd_unet(4, 1024, use_linear=True) | vae() | sd2_text,
+        "sd2-inpainting": sd_unet(9, 1024, use_linear=True) | vae() | sd2_text,
+        "sd2-depth": sd_unet(5, 1024, use_linear=True) | vae() | sd2_text | depth_estimator(),
+        "sdxl": sdxl_unet() | vae() | sdxl_text_encoders(),
         "vae": {name.removeprefix("first_stage_model."): shape for name, shape in vae().items()},
         "lora": lora(),
     }

@@ -22,7 +22,7 @@ from modules.sampling.protocol import NoiseSampler, SamplerGenerator, Tensor
 from modules.sampling.samplers import SAMPLERS, Sampler
 from modules.sampling.schedules import SCHEDULES, Schedule
 from modules.ui import page
-from modules.ui.form import Form
+from modules.ui.forms.form import Form
 from modules.ui.tabs.img2img import MASK_SECTIONS
 from tests.engine.fake_executor import PATIENCE_S
 
@@ -81,17 +81,17 @@ def test_a_request_parameter_is_one_line(engine: Engine):
     assert LouderRequest.model_json_schema()["properties"]["volume"]["maximum"] == 11
     with gr.Blocks():
         form = Form(LouderRequest, engine, "louder")
-        slider = form.field("volume")
+        slider = form.add_field("volume")
     assert isinstance(slider, gr.Slider)
     assert (slider.label, slider.minimum, slider.maximum, slider.value) == ("Volume", 0, 11, 3)
-    assert form.helps() == {"louder_volume": "More is louder."}
+    assert form.tooltips() == {"louder_volume": "More is louder."}
     assert list(params_of(LouderRequest))[-1] == "volume"
 
 
 def test_a_tab_is_a_function_and_a_row(engine: Engine, monkeypatch: pytest.MonkeyPatch):
     def build(engine: Engine) -> Form:
         form = Form(LouderRequest, engine, "louder")
-        form.field("volume")
+        form.add_field("volume")
         return form
 
     monkeypatch.setattr(page, "TABS", (*page.TABS, page.Tab("Louder", build)))

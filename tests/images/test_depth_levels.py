@@ -22,11 +22,11 @@ RAMP = np.linspace(0, 1, 11)
         (DepthLevels(near=0.5, invert=True), [1, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2, 0]),
     ],
 )
-def test_depth_is_turned_spread_and_drawn_apart(levels: DepthLevels, expected: object):
+def test_depth_is_inverted_stretched_and_contrasted(levels: DepthLevels, expected: object):
     assert np.allclose(levels(RAMP), expected)
 
 
-def test_a_picture_of_depth_is_adjusted_alike():
+def test_a_depth_image_is_adjusted_like_an_array():
     ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
     levels = DepthLevels(contrast=1.5, near=0.8, far=0.1, invert=True)
     assert np.array_equal(
@@ -35,7 +35,7 @@ def test_a_picture_of_depth_is_adjusted_alike():
     assert NO_ADJUSTMENT.adjust_image(ramp).tobytes() == ramp.tobytes()
 
 
-def test_a_request_says_what_it_wants():
-    asked = DepthRequest(depth_contrast=2, depth_near=0.9, depth_far=0.1, depth_invert=True)
-    assert DepthLevels.from_request(asked) == DepthLevels(2, 0.9, 0.1, True)
+def test_the_adjustment_is_taken_from_the_request():
+    request = DepthRequest(depth_contrast=2, depth_near=0.9, depth_far=0.1, depth_invert=True)
+    assert DepthLevels.from_request(request) == DepthLevels(2, 0.9, 0.1, True)
     assert DepthLevels.from_request(DepthRequest()) == NO_ADJUSTMENT

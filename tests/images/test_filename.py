@@ -23,7 +23,7 @@ VALUES = {
     "generation_number": "5",
     "job_timestamp": "20260131120000",
 }
-NAMING = FilenameTokens("txt2img", 42, VALUES, datetime(2026, 1, 31, 12, 30, 5))
+TOKENS = FilenameTokens("txt2img", 42, VALUES, datetime(2026, 1, 31, 12, 30, 5))
 
 
 @pytest.mark.parametrize(
@@ -48,58 +48,58 @@ NAMING = FilenameTokens("txt2img", 42, VALUES, datetime(2026, 1, 31, 12, 30, 5))
     ],
 )
 def test_tokens_are_replaced(pattern: str, name: str):
-    assert fill_pattern(pattern, NAMING) == name
+    assert fill_pattern(pattern, TOKENS) == name
 
 
-def test_a_hash_is_as_long_as_asked():
-    assert len(fill_pattern("[prompt_hash]", NAMING)) == 8
-    assert len(fill_pattern("[prompt_hash<12>]", NAMING)) == 12
+def test_a_hash_has_the_requested_length():
+    assert len(fill_pattern("[prompt_hash]", TOKENS)) == 8
+    assert len(fill_pattern("[prompt_hash<12>]", TOKENS)) == 12
 
 
 @pytest.mark.parametrize(
     "pattern", ["../../etc/passwd", "/etc/passwd", "..\\..\\x", "[prompt]/../..", "...", "C:\\x"]
 )
-def test_no_pattern_names_another_folder(pattern: str):
+def test_no_pattern_leads_to_another_folder(pattern: str):
     name = fill_pattern(pattern, FilenameTokens("txt2img", 1, {"prompt": "../../../evil\0"}))
     assert not set(name) & set("/\\:\0")
     assert not name.startswith(".")
 
 
 @pytest.mark.parametrize("name", ["con", "NUL", "com1.png", "lpt9"])
-def test_no_name_is_a_device(name: str):
-    assert fill_pattern(name, NAMING) == f"_{name}"
+def test_device_names_are_prefixed(name: str):
+    assert fill_pattern(name, TOKENS) == f"_{name}"
 
 
 @given(st.text(max_size=400), st.text(max_size=400))
-def test_every_name_can_be_a_files_and_stays_in_the_outputs(pattern: str, prompt: str):
-    naming = FilenameTokens("txt2img", 1, {"prompt": prompt})
-    name = fill_pattern(pattern + "[prompt]", naming)
+def test_every_filename_is_valid_and_stays_inside_the_outputs(pattern: str, prompt: str):
+    tokens = FilenameTokens("txt2img", 1, {"prompt": prompt})
+    name = fill_pattern(pattern + "[prompt]", tokens)
     assert len(name.encode()) <= 200
     assert not set(name) & set('<>:"/\\|?*\0\n')
     outputs = Path("/outputs")
-    folder = output_folder(outputs, pattern + "/[prompt]", naming)
+    folder = output_folder(outputs, pattern + "/[prompt]", tokens)
     assert outputs / "txt2img-images" in (folder, *folder.parents)
     assert ".." not in folder.parts
 
 
-def test_there_is_a_folder_for_each_kind_of_picture_and_day():
-    assert output_folder(Path("outputs"), "[date]", NAMING) == Path(
+def test_there_is_a_folder_per_task_and_day():
+    assert output_folder(Path("outputs"), "[date]", TOKENS) == Path(
         "outputs/txt2img-images/2026-01-31"
     )
-    assert output_folder(Path("outputs"), "", NAMING) == Path("outputs/txt2img-images")
+    assert output_folder(Path("outputs"), "", TOKENS) == Path("outputs/txt2img-images")
 
 
-def test_a_slash_begins_a_folder_within():
-    folder = output_folder(Path("outputs"), "[model_name]/[date]\\x", NAMING)
+def test_a_slash_starts_a_subfolder():
+    folder = output_folder(Path("outputs"), "[model_name]/[date]\\x", TOKENS)
     assert folder == Path("outputs/txt2img-images/dream/2026-01-31/x")
 
 
-def test_counting_begins_at_zero(tmp_path: Path):
+def test_numbering_starts_at_zero(tmp_path: Path):
     assert next_file_number(tmp_path) == 0
     assert next_file_number(tmp_path / "not there") == 0
 
 
-def test_counting_goes_on_after_the_largest_number(tmp_path: Path):
+def test_numbering_continues_after_the_largest_number(tmp_path: Path):
     for name in (
         "00000-1.png",
         "00007-1.jpg",
@@ -113,6 +113,6 @@ def test_counting_goes_on_after_the_largest_number(tmp_path: Path):
     assert next_file_number(tmp_path) == 100001
 
 
-def test_numbers_of_deleted_pictures_in_between_stay_free(tmp_path: Path):
+def test_numbers_of_deleted_images_are_not_reused(tmp_path: Path):
     (tmp_path / "00003-1.png").touch()
     assert next_file_number(tmp_path) == 4

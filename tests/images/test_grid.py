@@ -22,20 +22,20 @@ from modules.params.settings.saving import GridSettings
         (6, 1, {"grid_prevent_empty_spots": True}, 2),
     ],
 )
-def test_rows_are_counted_as_in_a1111(
+def test_the_number_of_rows_is_a1111s(
     count: int, batch_size: int, settings: dict[str, int], rows: int
 ):
     assert row_count(count, batch_size, GridSettings(**settings)) == rows
 
 
-def test_pictures_stand_row_by_row_on_the_background():
+def test_images_are_laid_out_row_by_row_on_the_background():
     images = [Image.new("RGB", (8, 4), colour) for colour in ("red", "green", "blue")]
-    made = make_grid(images, 1, GridSettings(grid_background_color="#123456"))
-    assert made is not None and made.size == (16, 8)
-    places = [made.getpixel(place) for place in ((0, 0), (8, 0), (0, 4), (8, 4))]
-    assert places == [(255, 0, 0), (0, 128, 0), (0, 0, 255), (0x12, 0x34, 0x56)]
+    result = make_grid(images, 1, GridSettings(grid_background_color="#123456"))
+    assert result is not None and result.size == (16, 8)
+    colours = [result.getpixel(position) for position in ((0, 0), (8, 0), (0, 4), (8, 4))]
+    assert colours == [(255, 0, 0), (0, 128, 0), (0, 0, 255), (0x12, 0x34, 0x56)]
 
 
-def test_a_grid_of_too_many_pixels_is_not_made(monkeypatch: pytest.MonkeyPatch):
+def test_a_grid_with_too_many_pixels_is_not_made(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(grid, "MAX_PIXELS", 100)
     assert make_grid([Image.new("RGB", (8, 8))] * 2, 1, GridSettings()) is None

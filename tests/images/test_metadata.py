@@ -19,7 +19,7 @@ TEXT = 'a cat, ü 红 "x"\nNegative prompt: dog\nSteps: 20, Sampler: Euler a, Se
 LATIN = "a cat\nSteps: 20, Sampler: Euler a, Seed: 1"
 
 
-def saved(format: str, **options: Any) -> bytes:
+def encode(format: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (16, 8), "red").save(buffer, format=format, **options)
     return buffer.getvalue()
@@ -27,29 +27,29 @@ def saved(format: str, **options: Any) -> bytes:
 
 @pytest.mark.parametrize("format", ["JPEG", "WEBP", "AVIF", "PNG"])
 @pytest.mark.parametrize("text", [TEXT, LATIN])
-def test_what_exif_carries_is_read_again(format: str, text: str):
-    found = read_metadata(saved(format, exif=make_exif_bytes(text)))
-    assert (found.format, found.size, found.items["parameters"]) == (format, (16, 8), text)
+def test_an_infotext_in_exif_is_read_back(format: str, text: str):
+    metadata = read_metadata(encode(format, exif=make_exif_bytes(text)))
+    assert (metadata.format, metadata.size, metadata.items["parameters"]) == (format, (16, 8), text)
 
 
 @pytest.mark.parametrize("text", [TEXT, LATIN])
-def test_what_a_png_carries_is_read_again(text: str):
-    assert read_metadata(saved("PNG", pnginfo=make_png_info(text))).items == {"parameters": text}
+def test_an_infotext_in_a_png_is_read_back(text: str):
+    assert read_metadata(encode("PNG", pnginfo=make_png_info(text))).items == {"parameters": text}
 
 
-def test_a_compressed_chunk_behind_the_pixels_is_read():
-    data = saved("PNG")
+def test_a_compressed_chunk_after_the_pixels_is_read():
+    data = encode("PNG")
     body = b"zTXt" + b"parameters\0\0" + zlib.compress(LATIN.encode("latin-1"))
     chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
     assert read_metadata(data[:-12] + chunk + data[-12:]).items == {"parameters": LATIN}
 
 
 def test_a_gifs_comment_is_its_infotext():
-    assert read_metadata(saved("GIF", comment=TEXT.encode())).items["parameters"] == TEXT
+    assert read_metadata(encode("GIF", comment=TEXT.encode())).items["parameters"] == TEXT
 
 
-def test_exif_comes_before_the_chunk_as_in_a1111():
-    data = saved("PNG", pnginfo=make_png_info("a dog"), exif=make_exif_bytes("a cat"))
+def test_exif_takes_precedence_over_the_chunk_as_in_a1111():
+    data = encode("PNG", pnginfo=make_png_info("a dog"), exif=make_exif_bytes("a cat"))
     assert read_metadata(data).items["parameters"] == "a cat"
 
 
@@ -57,7 +57,7 @@ def test_comfyuis_texts_in_a_webp_are_read():
     exif = Image.Exif()
     exif[0x0110] = 'prompt:{"1": {}}'
     exif[0x010F] = 'workflow:{"nodes": []}'
-    items = read_metadata(saved("WEBP", exif=exif.tobytes())).items
+    items = read_metadata(encode("WEBP", exif=exif.tobytes())).items
     assert (items["prompt"], items["workflow"]) == ('{"1": {}}', '{"nodes": []}')
 
 
@@ -73,39 +73,39 @@ def test_comfyuis_texts_in_a_webp_are_read():
         TEXT,
     ],
 )
-def test_a_comment_is_read_whichever_way_it_is_coded(comment: bytes | str):
+def test_a_comment_is_read_in_every_encoding(comment: bytes | str):
     assert decode_user_comment(comment) == TEXT
 
 
-def test_a_picture_without_texts_has_none():
-    assert read_metadata(saved("JPEG")).items.get("parameters") is None
+def test_an_image_without_metadata_has_no_infotext():
+    assert read_metadata(encode("JPEG")).items.get("parameters") is None
 
 
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
         (b"", "The picture's file is empty."),
-        (b"a cat", "The picture is no PNG, "),
-        (saved("PNG")[:50], "The picture is damaged: "),
+        (b"a cat", "The picture is not a PNG, "),
+        (encode("PNG")[:50], "The picture is damaged: "),
         (
-            saved("PNG", pnginfo=make_png_info("a")).replace(b"parameters\0a", b"parameters\0b"),
-            "The picture is no PNG, ",
+            encode("PNG", pnginfo=make_png_info("a")).replace(b"parameters\0a", b"parameters\0b"),
+            "The picture is not a PNG, ",
         ),
     ],
 )
-def test_what_is_no_picture_or_damaged_is_told_in_one_sentence(data: bytes, sentence: str):
+def test_an_invalid_or_damaged_image_is_reported_in_one_sentence(data: bytes, sentence: str):
     with pytest.raises(UserError) as caught:
         read_metadata(data)
     assert str(caught.value).startswith(sentence)
 
 
-def test_a_damaged_avif_is_told_too():
+def test_a_damaged_avif_is_reported_too():
     with pytest.raises(UserError, match="The picture is damaged: "):
-        read_metadata(saved("AVIF").replace(b"iloc", b"lost"))
+        read_metadata(encode("AVIF").replace(b"iloc", b"lost"))
 
 
-def test_a_picture_that_unpacks_to_too_much_is_refused_before_it_is_unpacked():
-    header = saved("PNG")
+def test_an_image_that_unpacks_to_too_much_is_refused_before_unpacking():
+    header = encode("PNG")
     wide = (100_000).to_bytes(4, "big") * 2 + header[24:29]
     data = header[:16] + wide + zlib.crc32(b"IHDR" + wide).to_bytes(4, "big") + header[33:]
     with pytest.raises(UserError, match="pixels"):
@@ -115,6 +115,6 @@ def test_a_picture_that_unpacks_to_too_much_is_refused_before_it_is_unpacked():
 def test_a_text_that_unpacks_to_too_much_is_refused():
     body = b"zTXt" + b"parameters\0\0" + zlib.compress(b"a" * 5_000_000)
     chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
-    data = saved("PNG")
+    data = encode("PNG")
     with pytest.raises(UserError, match="damaged"):
         read_metadata(data[:33] + chunk + data[33:])

@@ -32,13 +32,13 @@ except StorageError as error:
 """
 
 
-def test_the_first_picture_of_the_day_is_number_zero(tmp_path: Path):
+def test_the_first_image_of_the_day_is_number_zero(tmp_path: Path):
     path = ImageStore(tmp_path).save(RED, "text", FilenameTokens("txt2img", 42))
     assert path.name == "00000-42.png"
     assert path.parent.parent == tmp_path / "txt2img-images"
 
 
-def test_a_saved_picture_is_the_picture(tmp_path: Path):
+def test_a_saved_image_has_the_same_pixels(tmp_path: Path):
     path = ImageStore(tmp_path).save(RED, "text", FilenameTokens("txt2img", 1))
     with Image.open(path) as image:
         assert image.format == "PNG"
@@ -58,12 +58,12 @@ def test_a_saved_picture_is_the_picture(tmp_path: Path):
         "nul\x00inside",
     ],
 )
-def test_the_infotext_comes_back_from_the_file(tmp_path: Path, text: str):
+def test_the_infotext_is_read_back_from_the_file(tmp_path: Path, text: str):
     path = ImageStore(tmp_path).save(RED, text, FilenameTokens("txt2img", 1))
     assert read_infotext(path) == text
 
 
-def test_a_picture_without_infotext_reads_as_empty(tmp_path: Path):
+def test_an_image_without_infotext_reads_as_empty(tmp_path: Path):
     RED.save(tmp_path / "plain.png")
     assert read_infotext(tmp_path / "plain.png") == ""
 
@@ -84,7 +84,7 @@ def test_concurrent_saves_never_overwrite_each_other(tmp_path: Path):
     ]
 
 
-def test_a_foreign_file_with_the_next_name_is_kept(tmp_path: Path):
+def test_another_file_with_the_next_name_is_not_overwritten(tmp_path: Path):
     store = ImageStore(tmp_path)
     folder = store.save(RED, "first", FilenameTokens("txt2img", 7)).parent
     (folder / "00001-7.png").mkdir()
@@ -92,7 +92,7 @@ def test_a_foreign_file_with_the_next_name_is_kept(tmp_path: Path):
     assert path.name == "00002-7.png"
 
 
-def test_a_folder_that_cannot_be_made_gets_a_sentence(tmp_path: Path):
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(StorageError) as caught:
         ImageStore(tmp_path / "file").save(RED, "text", FilenameTokens("txt2img", 1))
@@ -102,28 +102,30 @@ def test_a_folder_that_cannot_be_made_gets_a_sentence(tmp_path: Path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file sizes")
 def test_a_full_disk_leaves_no_file_behind(tmp_path: Path, root: Path):
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(tmp_path)],
         cwd=root,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert "could not be saved" in done.stdout
+    assert "could not be saved" in process.stdout
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-@pytest.mark.parametrize(("ending", "form"), [("png", "PNG"), ("jpg", "JPEG"), ("webp", "WEBP")])
-def test_every_format_carries_the_infotext(tmp_path: Path, ending: str, form: str):
-    settings = SavingSettings(samples_format=ending)
+@pytest.mark.parametrize(
+    ("extension", "format"), [("png", "PNG"), ("jpg", "JPEG"), ("webp", "WEBP")]
+)
+def test_every_format_carries_the_infotext(tmp_path: Path, extension: str, format: str):
+    settings = SavingSettings(samples_format=extension)
     path = ImageStore(tmp_path).save(RED, "Größe, 日本", FilenameTokens("txt2img", 1), settings)
-    assert path.name == f"00000-1.{ending}"
+    assert path.name == f"00000-1.{extension}"
     with Image.open(path) as image:
-        assert (image.format, image.size) == (form, RED.size)
+        assert (image.format, image.size) == (format, RED.size)
     assert read_infotext(path) == "Größe, 日本"
 
 
-def test_quality_decides_how_large_a_jpeg_is(tmp_path: Path):
+def test_jpeg_quality_determines_the_file_size(tmp_path: Path):
     noise = Image.effect_noise((64, 64), 100)
     sizes = [
         ImageStore(tmp_path)
@@ -140,7 +142,7 @@ def test_quality_decides_how_large_a_jpeg_is(tmp_path: Path):
     assert sizes[0] * 2 < sizes[1]
 
 
-def test_a_webp_can_keep_every_pixel(tmp_path: Path):
+def test_a_lossless_webp_keeps_every_pixel(tmp_path: Path):
     noise = Image.effect_noise((32, 32), 100).convert("RGB")
     settings = SavingSettings(samples_format="webp", webp_lossless=True)
     with Image.open(
@@ -149,7 +151,7 @@ def test_a_webp_can_keep_every_pixel(tmp_path: Path):
         assert image.tobytes() == noise.tobytes()
 
 
-def test_what_a_format_cannot_hold_becomes_a_png(tmp_path: Path):
+def test_an_image_that_its_format_cannot_hold_becomes_a_png(tmp_path: Path):
     wide = Image.new("L", (16384, 1))
     store = ImageStore(tmp_path)
     assert (
@@ -164,14 +166,14 @@ def test_what_a_format_cannot_hold_becomes_a_png(tmp_path: Path):
     assert (long.suffix, len(read_infotext(long))) == (".png", 40_000)
 
 
-def test_the_infotext_can_be_left_out_and_stand_beside(tmp_path: Path):
+def test_the_infotext_can_be_omitted_and_written_as_a_text_file(tmp_path: Path):
     settings = SavingSettings(enable_pnginfo=False, save_txt=True)
     path = ImageStore(tmp_path).save(RED, "Steps: 1", FilenameTokens("txt2img", 1), settings)
     assert read_infotext(path) == ""
     assert path.with_suffix(".txt").read_text(encoding="utf-8") == "Steps: 1"
 
 
-def test_a_name_without_a_number_is_never_taken_twice(tmp_path: Path):
+def test_a_name_without_a_number_is_never_used_twice(tmp_path: Path):
     settings = SavingSettings(
         samples_filename_pattern="[seed]", save_images_add_number=False, save_to_dirs=False
     )
@@ -182,7 +184,7 @@ def test_a_name_without_a_number_is_never_taken_twice(tmp_path: Path):
     assert names == ["7.png", "7-1.png", "7-2.png"]
 
 
-def test_a_pattern_of_nothing_leaves_the_number(tmp_path: Path):
+def test_an_empty_pattern_still_gets_a_number(tmp_path: Path):
     settings = SavingSettings(samples_filename_pattern="[none]", save_images_add_number=False)
     assert (
         ImageStore(tmp_path).save(RED, "", FilenameTokens("txt2img", 7), settings).name
@@ -190,19 +192,19 @@ def test_a_pattern_of_nothing_leaves_the_number(tmp_path: Path):
     )
 
 
-def test_grids_are_counted_in_a_folder_of_their_own(tmp_path: Path):
+def test_grids_are_numbered_in_their_own_folder(tmp_path: Path):
     store, settings = ImageStore(tmp_path), SavingSettings(save_to_dirs=False)
-    naming = FilenameTokens("txt2img", 7, {"prompt": "a cat"})
-    first = store.save_grid(RED, "text", naming, settings, GridSettings())
+    tokens = FilenameTokens("txt2img", 7, {"prompt": "a cat"})
+    first = store.save_grid(RED, "text", tokens, settings, GridSettings())
     second = store.save_grid(
-        RED, "text", naming, settings, GridSettings(grid_extended_filename=True, grid_format="jpg")
+        RED, "text", tokens, settings, GridSettings(grid_extended_filename=True, grid_format="jpg")
     )
     assert first == tmp_path / "txt2img-grids" / "grid-0000.png"
     assert second.name == "grid-0001-7-a cat.jpg"
     assert read_infotext(second) == "text"
 
 
-def test_files_of_former_days_are_forgotten(tmp_path: Path):
+def test_old_files_are_deleted(tmp_path: Path):
     old, new = tmp_path / "sub" / "old.png", tmp_path / "new.png"
     old.parent.mkdir()
     for path in (old, new):

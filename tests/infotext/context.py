@@ -1,4 +1,4 @@
-"""What names can mean in these tests: A1111's samplers and schedules, and the checkpoints of a folder."""
+"""The context of these tests: A1111's samplers and schedules, and the checkpoints of a folder."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _LABELS = (
     "Normal, DDIM, Beta"
 )
 _NO_SIGMAS = next(row.sigmas for row in REAL_SCHEDULES if row.sigmas)
-# Names alone matter to a reader.
+# Reading needs only their names.
 SAMPLERS = Registry("sampler", [Sampler(name, lambda *_: None) for name in _NAMES.split(", ")])
 SCHEDULES = Registry("schedule type", [Schedule(name, _NO_SIGMAS) for name in _LABELS.split(", ")])
 CHOICES = {"hires upscalers": ["None", "Latent", "Latent (nearest-exact)", "Lanczos", "Nearest"]}
 
 
-def known(folder: Path | None = None, **settings: Any) -> InfotextContext:
-    """Return what an infotext is read with; without a folder there is no checkpoint."""
+def make_context(folder: Path | None = None, **settings: Any) -> InfotextContext:
+    """Return a context; without a folder there are no checkpoints."""
     folders = (folder,) if folder else ()
     home = folder.parent if folder else ROOT / "no such folder"
     models = ModelManager(folders, ROOT / "configs", home / "cache", (home / "VAE",))

@@ -18,12 +18,12 @@ from modules.params.settings import Settings
         ("sd_noise_schedule", "Zero Terminal SNR", "Noise Schedule: Zero Terminal SNR"),
     ],
 )
-def test_an_option_is_told_as_a_pair_and_read_again(name: str, value: object, text: str):
+def test_an_option_is_written_as_a_pair_and_read_back(name: str, value: object, text: str):
     assert format_setting(name, value) == text
     assert parse_setting(text) == (name, value)
 
 
-def test_no_two_options_are_told_by_one_key():
+def test_no_two_options_share_a_key():
     keys = [row.infotext or row.label for row in params_of(Settings).values()]
     assert len(keys) == len(set(keys))
 
@@ -36,7 +36,7 @@ def test_no_two_options_are_told_by_one_key():
         ("Clip skip: 13", "Clip skip is 13; the largest valid value is 12."),
     ],
 )
-def test_what_is_no_option_is_told(text: str, sentence: str):
+def test_an_invalid_option_is_reported(text: str, sentence: str):
     with pytest.raises(WebUIError) as caught:
         parse_setting(text)
     assert str(caught.value).startswith(sentence)

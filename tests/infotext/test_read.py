@@ -16,21 +16,21 @@ from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from tests.conftest import write_listed_checkpoint
-from tests.infotext.context import CHOICES, SAMPLERS, SCHEDULES, known
+from tests.infotext.context import CHOICES, SAMPLERS, SCHEDULES, make_context
 
-HERE = known()
-# What a prompt box can deliver, and words that an infotext is made of.
-MARKS = st.sampled_from(
+CONTEXT = make_context()
+# Text that a prompt box can deliver, and fragments of infotexts.
+FRAGMENTS = st.sampled_from(
     ["Negative prompt: ", "Steps: 20, ", ", ", ": ", '"', "\n", "\\", "Size: 1x1, a: b, c: d"]
 )
-WILD = st.lists(
-    st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | MARKS, max_size=6
+PROMPTS = st.lists(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | FRAGMENTS, max_size=6
 ).map("".join)
 SIZES = st.integers(8, 1024).map(lambda eighths: eighths * 8)
-SHARES = st.floats(0, 1)
+FRACTIONS = st.floats(0, 1)
 COMMON: dict[str, Any] = {
-    "prompt": WILD.map(strip_lines),
-    "negative_prompt": WILD.map(strip_lines),
+    "prompt": PROMPTS.map(strip_lines),
+    "negative_prompt": PROMPTS.map(strip_lines),
     "sampler_name": st.sampled_from(SAMPLERS.names()),
     "scheduler": st.sampled_from(SCHEDULES.names()),
     "steps": st.integers(1, 1000),
@@ -46,13 +46,13 @@ SEED_RESIZE = {
 }
 HIRES = {
     "enable_hr": st.just(True),
-    "denoising_strength": SHARES,
+    "denoising_strength": FRACTIONS,
     "hr_upscaler": st.sampled_from(CHOICES["hires upscalers"]),
     "hr_second_pass_steps": st.integers(0, 1000),
     "hr_sampler_name": st.sampled_from(["", *SAMPLERS.names()]),
     "hr_scheduler": st.sampled_from(["", *SCHEDULES.names()]),
-    "hr_prompt": WILD,
-    "hr_negative_prompt": WILD,
+    "hr_prompt": PROMPTS,
+    "hr_negative_prompt": PROMPTS,
 }
 MASK = {
     "mask_blur": st.integers(1, 256),
@@ -71,84 +71,86 @@ OVERRIDES = {
 }
 
 
-def some(groups: list[dict[str, Any]]) -> Any:
-    """Return requests' fields: all common ones, and each other group whole or not at all."""
+def combine(groups: list[dict[str, Any]]) -> Any:
+    """Return request fields: all common ones, and each other group completely or not at all."""
     optional = [st.just({}) | st.fixed_dictionaries(group) for group in groups]
     return st.tuples(st.fixed_dictionaries(COMMON), *optional).map(
-        lambda found: {k: v for d in found for k, v in d.items()}
+        lambda groups: {k: v for d in groups for k, v in d.items()}
     )
 
 
-def changed(overrides: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that differ from their defaults; to say the default again is to say nothing."""
+def non_default(overrides: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that differ from their defaults; a default is not written."""
     return {name: value for name, value in overrides.items() if value != getattr(Settings(), name)}
 
 
 @settings(deadline=None)
 @given(
-    fields=some([VARIATION, SEED_RESIZE, HIRES | {"hr_scale": st.floats(1, 8)}, OVERRIDES]),
+    fields=combine([VARIATION, SEED_RESIZE, HIRES | {"hr_scale": st.floats(1, 8)}, OVERRIDES]),
 )
-def test_what_is_written_is_read_again(fields: dict[str, Any]):
-    overrides = changed({name: fields.pop(name) for name in OVERRIDES if name in fields})
+def test_a_txt2img_request_is_read_back(fields: dict[str, Any]):
+    overrides = non_default({name: fields.pop(name) for name in OVERRIDES if name in fields})
     request = Txt2ImgRequest(**fields, override_settings=overrides)
     text = infotext.create_infotext(
         request, {"App": "stable-diffusion-webui 0.1.0"}, Settings(**overrides)
     )
-    reading = infotext.interpret_infotext(infotext.parse_infotext(text), HERE, Txt2ImgRequest)
-    assert reading.to_request() == request
-    assert reading.report.messages() == []
+    result = infotext.interpret_infotext(infotext.parse_infotext(text), CONTEXT, Txt2ImgRequest)
+    assert result.to_request() == request
+    assert result.report.messages() == []
 
 
 @settings(deadline=None)
-@given(fields=some([HIRES | {"hr_resize_x": SIZES, "hr_resize_y": SIZES}]))
-def test_a_second_pass_to_a_size_is_read_again(fields: dict[str, Any]):
+@given(fields=combine([HIRES | {"hr_resize_x": SIZES, "hr_resize_y": SIZES}]))
+def test_a_hires_pass_to_a_size_is_read_back(fields: dict[str, Any]):
     request = Txt2ImgRequest(**fields)
-    reading = infotext.interpret_infotext(
-        infotext.parse_infotext(infotext.create_infotext(request, {})), HERE, Txt2ImgRequest
+    result = infotext.interpret_infotext(
+        infotext.parse_infotext(infotext.create_infotext(request, {})), CONTEXT, Txt2ImgRequest
     )
-    assert reading.to_request() == request
+    assert result.to_request() == request
 
 
-PICTURE = ImageField((8, 8), bytes(8 * 8 * 3))
+IMAGE = ImageField((8, 8), bytes(8 * 8 * 3))
 
 
 @settings(deadline=None)
-@given(fields=some([MASK]), strength=SHARES, mode=st.integers(0, 3), padding=st.integers(0, 1024))
-def test_a_repainted_picture_is_read_again_without_the_pictures(
+@given(
+    fields=combine([MASK]), strength=FRACTIONS, mode=st.integers(0, 3), padding=st.integers(0, 1024)
+)
+def test_an_img2img_request_is_read_back_without_its_images(
     fields: dict[str, Any], strength: float, mode: int, padding: int
 ):
     if fields.get("inpaint_full_res"):
         fields["inpaint_full_res_padding"] = padding
-    plain = Img2ImgRequest(**fields, denoising_strength=strength, resize_mode=mode)
-    whole = plain.replace(init_image=PICTURE, mask=PICTURE if "mask_blur" in fields else None)
-    reading = infotext.interpret_infotext(
-        infotext.parse_infotext(infotext.create_infotext(whole, {})), HERE, Img2ImgRequest
+    expected = Img2ImgRequest(**fields, denoising_strength=strength, resize_mode=mode)
+    request = expected.replace(init_image=IMAGE, mask=IMAGE if "mask_blur" in fields else None)
+    result = infotext.interpret_infotext(
+        infotext.parse_infotext(infotext.create_infotext(request, {})), CONTEXT, Img2ImgRequest
     )
-    assert reading.to_request() == plain
-    assert reading.needs_init_image
-    assert reading.report.messages() == []
+    assert result.to_request() == expected
+    assert result.needs_init_image
+    assert result.report.messages() == []
 
 
-def test_every_option_that_has_a_key_is_read_again():
-    others = {
+def test_every_option_with_a_key_is_read_back():
+    overrides = {
         name: value
         for name, row in params_of(Settings).items()
         if row.infotext is not None
-        for value in [_another(name)]
+        for value in [_non_default_value(name)]
     }
-    request = Txt2ImgRequest(seed=1, override_settings=others)
-    text = infotext.create_infotext(request, {}, Settings(**others))
-    reading = infotext.interpret_infotext(infotext.parse_infotext(text), HERE, Txt2ImgRequest)
-    assert len(others) > 30
-    assert reading.to_request() == request
-    assert reading.report.messages() == []
+    request = Txt2ImgRequest(seed=1, override_settings=overrides)
+    text = infotext.create_infotext(request, {}, Settings(**overrides))
+    result = infotext.interpret_infotext(infotext.parse_infotext(text), CONTEXT, Txt2ImgRequest)
+    assert len(overrides) > 30
+    assert result.to_request() == request
+    assert result.report.messages() == []
 
 
-def _another(name: str) -> Any:
+def _non_default_value(name: str) -> Any:
     """Return a valid value that is not the option's default."""
     default = getattr(Settings(), name)
-    tries = [not default] if isinstance(default, bool) else [0.25, 2, 0.5, *_words(name)]
-    for value in tries:
+    candidates = [not default] if isinstance(default, bool) else [0.25, 2, 0.5, *_labels()]
+    for value in candidates:
         try:
             found = getattr(Settings(**{name: value}), name)
         except ValueError:
@@ -158,61 +160,61 @@ def _another(name: str) -> Any:
     raise AssertionError(name)
 
 
-def _words(name: str) -> list[str]:
+def _labels() -> list[str]:
     return ["NV", "Ignore", "quad", "Zero Terminal SNR", "bh2", "logSNR"]
 
 
-def read(text: str, model: Any = Txt2ImgRequest, here: Any = HERE) -> infotext.InfotextResult:
-    return infotext.interpret_infotext(infotext.parse_infotext(text), here, model)
+def read(text: str, model: Any = Txt2ImgRequest, context: Any = CONTEXT) -> infotext.InfotextResult:
+    return infotext.interpret_infotext(infotext.parse_infotext(text), context, model)
 
 
 A1111 = "a cat\nSteps: 20, Sampler: Euler a, Schedule type: Automatic, CFG scale: 7.0, Seed: 42, Size: 512x768, "
 
 
-def test_an_empty_text_asks_for_nothing():
+def test_an_empty_text_sets_nothing():
     assert read(" \n").values == {}
 
 
-def test_a_text_without_pairs_is_a_prompt_and_says_nothing_else():
-    reading = read("a cat, Steps: 20")
-    assert reading.values == {"prompt": "a cat, Steps: 20"}
-    assert reading.override_settings == {}
+def test_a_text_without_pairs_sets_only_the_prompt():
+    result = read("a cat, Steps: 20")
+    assert result.values == {"prompt": "a cat, Steps: 20"}
+    assert result.override_settings == {}
 
 
-def test_what_a_text_takes_for_granted_overrides_what_holds_now():
-    here = known(CLIP_stop_at_last_layers=2, randn_source="CPU", eta_ancestral=0.5)
-    reading = read(A1111 + "Version: v1.10.1", here=here)
-    assert reading.override_settings == {
+def test_implied_options_override_the_current_settings():
+    context = make_context(CLIP_stop_at_last_layers=2, randn_source="CPU", eta_ancestral=0.5)
+    result = read(A1111 + "Version: v1.10.1", context=context)
+    assert result.override_settings == {
         "CLIP_stop_at_last_layers": 1,
         "randn_source": "GPU",
         "eta_ancestral": 1.0,
     }
 
 
-def test_what_holds_already_is_no_override():
-    here = known(CLIP_stop_at_last_layers=2)
-    assert read(A1111 + "Clip skip: 2", here=here).override_settings == {}
+def test_an_option_equal_to_the_current_setting_is_not_overridden():
+    context = make_context(CLIP_stop_at_last_layers=2)
+    assert read(A1111 + "Clip skip: 2", context=context).override_settings == {}
 
 
-def test_a_denoising_strength_alone_is_no_second_pass():
-    reading = read(A1111 + "Denoising strength: 0.4")
-    assert reading.values["enable_hr"] is False
-    assert reading.needs_init_image
+def test_a_denoising_strength_alone_is_not_a_hires_pass():
+    result = read(A1111 + "Denoising strength: 0.4")
+    assert result.values["enable_hr"] is False
+    assert result.needs_init_image
     assert (
-        str(reading.report.unapplied_keys[0])
+        str(result.report.unapplied_keys[0])
         == "Denoising strength (0.4): txt2img has no such field."
     )
 
 
-def test_an_upscale_key_is_a_second_pass():
-    reading = read(
+def test_an_upscale_key_is_a_hires_pass():
+    result = read(
         A1111
         + "Denoising strength: 0.4, Hires upscale: 1.5, Hires upscaler: Latent (nearest-exact)"
     )
-    assert reading.values["enable_hr"] is True
-    assert (reading.values["hr_scale"], reading.values["denoising_strength"]) == (1.5, 0.4)
-    assert not reading.needs_init_image
-    assert reading.report.messages() == []
+    assert result.values["enable_hr"] is True
+    assert (result.values["hr_scale"], result.values["denoising_strength"]) == (1.5, 0.4)
+    assert not result.needs_init_image
+    assert result.report.messages() == []
 
 
 @pytest.mark.parametrize(
@@ -235,58 +237,61 @@ def test_an_upscale_key_is_a_second_pass():
         ("CFG scale: nan", "CFG scale (nan): CFG Scale is nan; a number is needed."),
     ],
 )
-def test_a_value_that_cannot_be_had_is_told_and_the_rest_applied(pairs: str, sentence: str):
+def test_an_invalid_value_is_reported_and_the_rest_applied(pairs: str, sentence: str):
     key = pairs.partition(":")[0]
-    reading = read(f"a cat\nFirst: 1, Second: 2, {pairs}")
-    found = [str(finding) for finding in reading.report.unapplied_keys]
-    assert [one[: len(sentence)] for one in found] == [sentence]
-    assert [finding.key for finding in reading.report.unknown_keys] == ["First", "Second"]
-    assert key not in [finding.key for finding in reading.report.unknown_keys]
+    result = read(f"a cat\nFirst: 1, Second: 2, {pairs}")
+    reported = [str(unapplied) for unapplied in result.report.unapplied_keys]
+    assert [text[: len(sentence)] for text in reported] == [sentence]
+    assert [unknown.key for unknown in result.report.unknown_keys] == ["First", "Second"]
+    assert key not in [unknown.key for unknown in result.report.unknown_keys]
 
 
 def test_a_checkpoint_is_found_by_its_hash_then_by_its_name(tmp_path: Path):
     folder = tmp_path / "models"
     write_listed_checkpoint(folder / "mine.safetensors")
     write_listed_checkpoint(folder / "other.safetensors", "other")
-    here = known(folder)
-    here.models.refresh()
-    listed = {one.model_name: here.models.sha256(one)[:10] for one in here.models.checkpoints()}
-    here.models.start_hashing()
-    by_hash = read(A1111 + f"Model hash: {listed['other']}, Model: renamed", here=here)
+    context = make_context(folder)
+    context.models.refresh()
+    hashes = {
+        checkpoint.model_name: context.models.sha256(checkpoint)[:10]
+        for checkpoint in context.models.checkpoints()
+    }
+    context.models.start_hashing()
+    by_hash = read(A1111 + f"Model hash: {hashes['other']}, Model: renamed", context=context)
     assert by_hash.values["sd_model_checkpoint"] == "other.safetensors"
-    by_name = read(A1111 + "Model hash: 0123456789, Model: mine", here=here)
-    here.models.stop()
+    by_name = read(A1111 + "Model hash: 0123456789, Model: mine", context=context)
+    context.models.stop()
     assert by_name.values["sd_model_checkpoint"] == "mine.safetensors"
     assert by_name.report.differences == (
-        f"The checkpoint mine.safetensors has the hash {listed['mine']}, the picture was made with one of that name "
+        f"The checkpoint mine.safetensors has the hash {hashes['mine']}, the picture was made with one of that name "
         "and the hash 0123456789.",
     )
 
 
-def test_a_checkpoint_that_is_not_there_is_missing_and_none_takes_its_place():
-    reading = read(
+def test_a_missing_checkpoint_is_reported_and_not_replaced():
+    result = read(
         A1111 + "Model hash: 6ce0161689, Model: v1-5-pruned-emaonly, VAE: mse.safetensors"
     )
-    assert "sd_model_checkpoint" not in reading.values
-    assert reading.report.missing_files == (
+    assert "sd_model_checkpoint" not in result.values
+    assert result.report.missing_files == (
         "The picture was made with v1-5-pruned-emaonly [6ce0161689], which is not here. Put the file into the "
         "checkpoints' folder.",
         "The picture was made with the VAE mse.safetensors, which is not here. Put the file into the VAEs' folder.",
     )
 
 
-def test_a_text_that_would_name_a_vae_and_names_none_asks_for_none(tmp_path: Path):
+def test_without_a_vae_key_a_version_that_writes_one_implies_the_built_in_vae(tmp_path: Path):
     folder = tmp_path / "models"
     write_listed_checkpoint(folder / "mine.safetensors")
     (tmp_path / "VAE").mkdir()
     (tmp_path / "VAE" / "mine.safetensors").write_bytes(b"")
-    here = known(folder)
-    assert read(A1111 + "Model: mine, Version: v1.10.1", here=here).values["sd_vae"] == "None"
-    assert "sd_vae" not in read(A1111 + "Model: mine, Version: v1.5.2", here=here).values
-    named = read(A1111 + "Model: mine, VAE: mine, Version: v1.10.1", here=here)
+    context = make_context(folder)
+    assert read(A1111 + "Model: mine, Version: v1.10.1", context=context).values["sd_vae"] == "None"
+    assert "sd_vae" not in read(A1111 + "Model: mine, Version: v1.5.2", context=context).values
+    named = read(A1111 + "Model: mine, VAE: mine, Version: v1.10.1", context=context)
     assert named.values["sd_vae"] == "mine.safetensors"
 
 
-def test_a_long_last_line_is_read_in_a_moment():
+def test_a_long_last_line_is_read_quickly():
     assert read("a " * 200_000).values["prompt"] == ("a " * 200_000).strip()
     assert read('a: "' * 50_000).values["prompt"].startswith('a: "a')

@@ -5,54 +5,54 @@ import pytest
 from modules.infotext.text_format import Infotext, format_infotext, parse_infotext
 
 PAIRS = "Steps: 20, Sampler: Euler a, Seed: 1"
-READ = {"Steps": "20", "Sampler": "Euler a", "Seed": "1"}
+PARSED = {"Steps": "20", "Sampler": "Euler a", "Seed": "1"}
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "infotext"),
     [
         ("", Infotext()),
         ("a cat", Infotext("a cat")),
         ("a cat\nNegative prompt: a dog", Infotext("a cat", "a dog")),
         ("Steps: 20, Seed: 1", Infotext("Steps: 20, Seed: 1")),
-        (PAIRS, Infotext("", "", READ)),
+        (PAIRS, Infotext("", "", PARSED)),
         (
             f"one\n two \nNegative prompt: three\nfour\n{PAIRS}",
-            Infotext("one\ntwo", "three\nfour", READ),
+            Infotext("one\ntwo", "three\nfour", PARSED),
         ),
-        (f"a\r\nNegative prompt: b\r\n{PAIRS}\r\n", Infotext("a", "b", READ)),
+        (f"a\r\nNegative prompt: b\r\n{PAIRS}\r\n", Infotext("a", "b", PARSED)),
         (
             f'a\n{PAIRS}, Hires prompt: "x, \\"y\\": z\\nw"',
-            Infotext("a", "", {**READ, "Hires prompt": 'x, "y": z\nw'}),
+            Infotext("a", "", {**PARSED, "Hires prompt": 'x, "y": z\nw'}),
         ),
-        (f'a\n{PAIRS}, Model: "odd', Infotext("a", "", {**READ, "Model": '"odd'})),
-        (f'a\n{PAIRS}, Model: "a\\qb"', Infotext("a", "", {**READ, "Model": '"a\\qb"'})),
+        (f'a\n{PAIRS}, Model: "odd', Infotext("a", "", {**PARSED, "Model": '"odd'})),
+        (f'a\n{PAIRS}, Model: "a\\qb"', Infotext("a", "", {**PARSED, "Model": '"a\\qb"'})),
         (
             f"a\n{PAIRS}, Mask blur: , Tiling: True",
-            Infotext("a", "", {**READ, "Mask blur": "", "Tiling": "True"}),
+            Infotext("a", "", {**PARSED, "Mask blur": "", "Tiling": "True"}),
         ),
     ],
 )
-def test_a_text_is_read_as_a1111_reads_it(text: str, words: Infotext):
-    assert parse_infotext(text) == words
+def test_an_infotext_is_parsed_as_in_a1111(text: str, infotext: Infotext):
+    assert parse_infotext(text) == infotext
 
 
 @pytest.mark.parametrize(
-    "words",
+    "infotext",
     [
-        Infotext("a\nNegative prompt: b", "", READ),
-        Infotext("", "c\nNegative prompt: d", READ),
-        Infotext("Negative prompt: ", "x", READ),
+        Infotext("a\nNegative prompt: b", "", PARSED),
+        Infotext("", "c\nNegative prompt: d", PARSED),
+        Infotext("Negative prompt: ", "x", PARSED),
     ],
 )
-def test_a_prompt_that_the_lines_cannot_say_stands_in_the_pairs_too(words: Infotext):
-    text = format_infotext(words)
+def test_a_prompt_that_the_lines_cannot_represent_is_also_written_as_a_pair(infotext: Infotext):
+    text = format_infotext(infotext)
     assert "Exact " in text.splitlines()[-1]
-    assert parse_infotext(text) == words
+    assert parse_infotext(text) == infotext
 
 
-def test_a_usual_prompt_stands_in_its_lines_alone():
+def test_an_ordinary_prompt_is_written_only_once():
     assert (
-        format_infotext(Infotext("a cat, \n dog", "b", READ))
+        format_infotext(Infotext("a cat, \n dog", "b", PARSED))
         == f"a cat, \n dog\nNegative prompt: b\n{PAIRS}"
     )

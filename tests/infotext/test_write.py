@@ -16,26 +16,26 @@ from modules.params.settings import Settings
 GOLDENS = json.loads(
     (Path(__file__).parents[1] / "goldens" / "infotext" / "write.json").read_text(encoding="utf-8")
 )
-# Control characters other than new lines are none that a prompt box delivers.
+# A prompt box delivers no control characters other than newlines.
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=80)
 LINES = st.lists(TEXT, max_size=4).map("\n".join)
 
 
 def read(text: str) -> dict[str, str]:
-    """Read an infotext by the rules that A1111's readers share."""
+    """Return an infotext's values by the rules that A1111's readers share."""
     *lines, last = text.strip().split("\n")
     pairs = re.findall(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)', last)
     if len(pairs) < 3:
         lines, pairs = [*lines, last], []
     prompts: dict[str, list[str]] = {"Prompt": [], "Negative prompt": []}
-    place = "Prompt"
+    current = "Prompt"
     for line in lines:
         line = line.strip()
         if line.startswith("Negative prompt:"):
-            place, line = "Negative prompt", line.removeprefix("Negative prompt:").strip()
-        prompts[place].append(line)
+            current, line = "Negative prompt", line.removeprefix("Negative prompt:").strip()
+        prompts[current].append(line)
     values = {key: json.loads(value) if value.startswith('"') else value for key, value in pairs}
-    return {**{key: "\n".join(found) for key, found in prompts.items()}, **values}
+    return {**{key: "\n".join(parts) for key, parts in prompts.items()}, **values}
 
 
 @pytest.mark.parametrize("golden", GOLDENS, ids=lambda golden: golden["name"])
@@ -66,7 +66,7 @@ def test_infotext_is_written_as_a1111_writes_it(golden: dict[str, Any]):
         ("ü, ö", '"ü, ö"'),
     ],
 )
-def test_values_are_quoted_when_they_hold_a_mark(value: object, text: str):
+def test_values_with_special_characters_are_quoted(value: object, text: str):
     assert infotext.quote(value) == text
 
 
@@ -74,23 +74,23 @@ def test_values_are_quoted_when_they_hold_a_mark(value: object, text: str):
 @given(
     prompt=LINES, negative=LINES, model=TEXT, seed=st.integers(0, 2**53 - 1), cfg=st.floats(0, 100)
 )
-def test_a_reader_gets_every_value_back(
+def test_a1111s_readers_get_every_value_back(
     prompt: str, negative: str, model: str, seed: int, cfg: float
 ):
     stripped = "\n".join(line.strip() for line in prompt.strip().split("\n"))
-    refused = "\n".join(line.strip() for line in negative.strip().split("\n"))
+    stripped_negative = "\n".join(line.strip() for line in negative.strip().split("\n"))
     model = model.strip().strip('"')
     request = Txt2ImgRequest(
-        prompt=stripped, negative_prompt=refused, seed=seed, cfg_scale=cfg, width=64
+        prompt=stripped, negative_prompt=stripped_negative, seed=seed, cfg_scale=cfg, width=64
     )
-    found = read(infotext.create_infotext(request, {"Model hash": "0123456789", "Model": model}))
-    assert found["Prompt"] == stripped.strip()
-    assert found["Negative prompt"] == refused.strip()
-    assert found["Steps"] == "20"
-    assert found["Sampler"] == "DPM++ 2M"
-    assert found["Schedule type"] == "Automatic"
-    assert float(found["CFG scale"]) == cfg
-    assert found["Seed"] == str(seed)
-    assert found["Size"] == "64x512"
-    assert found["Model hash"] == "0123456789"
-    assert found.get("Model", "") == model
+    values = read(infotext.create_infotext(request, {"Model hash": "0123456789", "Model": model}))
+    assert values["Prompt"] == stripped.strip()
+    assert values["Negative prompt"] == stripped_negative.strip()
+    assert values["Steps"] == "20"
+    assert values["Sampler"] == "DPM++ 2M"
+    assert values["Schedule type"] == "Automatic"
+    assert float(values["CFG scale"]) == cfg
+    assert values["Seed"] == str(seed)
+    assert values["Size"] == "64x512"
+    assert values["Model hash"] == "0123456789"
+    assert values.get("Model", "") == model

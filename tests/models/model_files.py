@@ -1,4 +1,4 @@
-"""Writes model files without torch: true headers, and a hole in the disk in place of the weights."""
+"""Writes model files without torch: real headers, and a sparse file instead of the weights."""
 
 from __future__ import annotations
 
@@ -20,26 +20,29 @@ def shapes_of(name: str) -> dict[str, list[int]]:
     return json.loads((HEADERS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def text_shapes(name: str, spelled: str) -> dict[str, list[int]]:
-    """Return the text encoder alone of a file in tests/headers, its names beginning otherwise."""
-    starts = ("cond_stage_model.transformer.text_model.", "cond_stage_model.model.")
-    found = shapes_of(name).items()
+def text_shapes(name: str, prefix: str) -> dict[str, list[int]]:
+    """Return the text encoder of a file in tests/headers, its names with another prefix."""
+    ldm_prefixes = ("cond_stage_model.transformer.text_model.", "cond_stage_model.model.")
+    shapes = shapes_of(name).items()
     return {
-        spelled + k.removeprefix(start): v
-        for start in starts
-        for k, v in found
-        if k.startswith(start)
+        prefix + k.removeprefix(ldm_prefix): v
+        for ldm_prefix in ldm_prefixes
+        for k, v in shapes
+        if k.startswith(ldm_prefix)
     }
 
 
 def vit_h_shapes(layer_count: int) -> dict[str, list[int]]:
     """Return names and shapes of OpenCLIP ViT-H as transformers saves it, from those of CLIP ViT-L."""
-    first, sizes = "text_model.encoder.layers.0.", {768: 1024, 3072: 4096}
+    first_layer, sizes = "text_model.encoder.layers.0.", {768: 1024, 3072: 4096}
     wide = {k: [sizes.get(n, n) for n in v] for k, v in text_shapes("sd1", "text_model.").items()}
     outer = {k: v for k, v in wide.items() if "encoder.layers." not in k}
-    one = {k.removeprefix(first): v for k, v in wide.items() if k.startswith(first)}
-    layers = range(layer_count)
-    return outer | {f"text_model.encoder.layers.{n}.{k}": v for n in layers for k, v in one.items()}
+    layer = {k.removeprefix(first_layer): v for k, v in wide.items() if k.startswith(first_layer)}
+    return outer | {
+        f"text_model.encoder.layers.{number}.{k}": v
+        for number in range(layer_count)
+        for k, v in layer.items()
+    }
 
 
 def header_of(name: str) -> Header:
@@ -49,7 +52,7 @@ def header_of(name: str) -> Header:
 
 
 def write_safetensors(path: Path, shapes: Mapping[str, list[int]]) -> Path:
-    """Write a .safetensors file of true size, fp16, and return its path."""
+    """Write a .safetensors file of the real size, fp16, and return its path."""
     entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, shape in shapes.items():
@@ -59,9 +62,8 @@ def write_safetensors(path: Path, shapes: Mapping[str, list[int]]) -> Path:
         end = start + 2 * count
         entries[name] = {"dtype": "F16", "shape": shape, "data_offsets": [start, end]}
     header = json.dumps(entries).encode()
-    header += b" " * (
-        -len(header) % 8
-    )  # as published files are: what is mapped lies at an even address
+    # As in published files: mapped tensors are at aligned addresses.
+    header += b" " * (-len(header) % 8)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)

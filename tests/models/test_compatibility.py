@@ -16,46 +16,46 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "models"
 
 
-def said(folder: Path, task, name: str, **known) -> str:
+def reason(folder: Path, task, name: str, **options) -> str:
     manager = ModelManager([folder], CONFIGS, folder.parent / "cache")
-    return str(incompatibility(task, manager, manager.find(name), **known) or "")
+    return str(incompatibility(task, manager, manager.find(name), **options) or "")
 
 
-def test_a_plain_checkpoint_makes_pictures_from_words(folder: Path):
-    assert said(folder, "txt2img", "plain") == ""
+def test_a_plain_checkpoint_can_do_txt2img(folder: Path):
+    assert reason(folder, "txt2img", "plain") == ""
 
 
-def test_a_depth_checkpoint_repaints_with_its_estimator_or_a_map(folder: Path):
+def test_a_depth_checkpoint_needs_its_estimator_or_a_depth_map(folder: Path):
     write_listed_depth(folder / "depth.safetensors")
     write_listed_depth(folder / "pruned.safetensors", with_estimator=False)
-    assert said(folder, "depth2img", "depth") == ""
-    assert said(folder, "depth2img", "pruned", has_depth_map=True) == ""
-    assert said(folder, "depth2img", "pruned") == (
-        "'pruned.safetensors' carries no depth estimator. Give a depth map."
+    assert reason(folder, "depth2img", "depth") == ""
+    assert reason(folder, "depth2img", "pruned", has_depth_map=True) == ""
+    assert reason(folder, "depth2img", "pruned") == (
+        "'pruned.safetensors' has no depth estimator. Provide a depth map."
     )
 
 
-def test_words_alone_are_too_little_for_a_depth_checkpoint(folder: Path):
+def test_a_depth_checkpoint_cannot_do_txt2img(folder: Path):
     write_listed_depth(folder / "depth.safetensors")
-    assert said(folder, "txt2img", "depth") == (
-        "'depth.safetensors' repaints a picture by its depth and makes none from words alone. "
+    assert reason(folder, "txt2img", "depth") == (
+        "'depth.safetensors' generates from the depth of an image, not from a prompt alone. "
         "Use it in the Depth tab, or choose 'plain.safetensors'."
     )
 
 
-SEES = {"inpainting": 9, "instruct": 8, "depth": 5, "plain": 4}
+INPUT_CHANNELS = {"inpainting": 9, "instruct": 8, "depth": 5, "plain": 4}
 
 
 @pytest.fixture
 def all_kinds(folder: Path) -> Path:
-    for name, channels in SEES.items():
-        first = {"model.diffusion_model.input_blocks.0.0.weight": [4, channels, 1, 1]}
-        write_listed_checkpoint(folder / f"{name}.safetensors", name, SD1_SHAPES | first)
+    for name, channels in INPUT_CHANNELS.items():
+        conv_in = {"model.diffusion_model.input_blocks.0.0.weight": [4, channels, 1, 1]}
+        write_listed_checkpoint(folder / f"{name}.safetensors", name, SD1_SHAPES | conv_in)
     return folder
 
 
 @pytest.mark.parametrize(
-    ("task", "able"),
+    ("task", "compatible"),
     [
         ("txt2img", ["inpainting", "instruct", "plain"]),
         ("img2img", ["inpainting", "plain"]),
@@ -63,36 +63,38 @@ def all_kinds(folder: Path) -> Path:
         ("depth2img", ["depth"]),
     ],
 )
-def test_each_task_says_which_checkpoints_can(all_kinds: Path, task, able: list[str]):
-    refusals = {name: said(all_kinds, task, name, has_depth_map=True) for name in SEES}
-    assert sorted(name for name, refusal in refusals.items() if not refusal) == able
-    named = " or ".join(f"'{name}.safetensors'" for name in able)
-    assert all(refusal.endswith(f"hoose {named}.") for refusal in refusals.values() if refusal)
+def test_each_task_suggests_the_compatible_checkpoints(
+    all_kinds: Path, task, compatible: list[str]
+):
+    reasons = {name: reason(all_kinds, task, name, has_depth_map=True) for name in INPUT_CHANNELS}
+    assert sorted(name for name, text in reasons.items() if not text) == compatible
+    suggested = " or ".join(f"'{name}.safetensors'" for name in compatible)
+    assert all(text.endswith(f"hoose {suggested}.") for text in reasons.values() if text)
 
 
-def test_a_mask_is_nothing_for_a_depth_checkpoint(all_kinds: Path):
-    assert said(all_kinds, "inpaint", "depth").startswith(
-        "'depth.safetensors' repaints whole pictures by their depth and knows no masks. Use it in the Depth tab, or choose "
+def test_a_depth_checkpoint_does_not_support_masks(all_kinds: Path):
+    assert reason(all_kinds, "inpaint", "depth").startswith(
+        "'depth.safetensors' generates whole images from their depth and does not support masks. Use it in the Depth tab, or choose "
     )
 
 
-def test_depth_checkpoints_are_named_where_another_was_chosen(folder: Path):
+def test_depth2img_suggests_the_depth_checkpoints(folder: Path):
     write_listed_depth(folder / "a.safetensors")
     write_listed_depth(folder / "sub" / "b.safetensors")
     (folder / "broken.safetensors").write_bytes(b"nothing")
-    assert said(folder, "depth2img", "plain") == (
-        "'plain.safetensors' is no depth checkpoint, and the Depth tab needs one. "
+    assert reason(folder, "depth2img", "plain") == (
+        "'plain.safetensors' is not a depth checkpoint, and the Depth tab needs one. "
         "Choose 'a.safetensors' or 'sub/b.safetensors'."
     )
 
 
-def test_of_many_depth_checkpoints_five_are_named(folder: Path):
+def test_at_most_five_checkpoints_are_suggested(folder: Path):
     for number in range(7):
         write_listed_depth(folder / f"d{number}.safetensors")
-    assert said(folder, "depth2img", "plain").endswith("'d4.safetensors' or another.")
+    assert reason(folder, "depth2img", "plain").endswith("'d4.safetensors' or another.")
 
 
-def test_without_any_depth_checkpoint_the_official_one_is_named(folder: Path):
-    assert said(folder, "depth2img", "plain").endswith(
+def test_without_any_depth_checkpoint_the_published_one_is_suggested(folder: Path):
+    assert reason(folder, "depth2img", "plain").endswith(
         "Put one, such as 512-depth-ema.ckpt, into models/Stable-diffusion and choose it."
     )

@@ -25,7 +25,7 @@ def header(**shapes):
         ("lora", "LoRA"),
     ],
 )
-def test_a_family_is_recognised_by_names_and_shapes(file, family):
+def test_a_family_is_detected_by_names_and_shapes(file, family):
     found = detect_family(header_of(file), make_family_registry())
     assert found is not None
     assert found.name == family
@@ -44,33 +44,33 @@ def test_a_family_is_recognised_by_names_and_shapes(file, family):
         ({"conv_first__weight": (64, 3, 3, 3)}, "Upscaler"),
     ],
 )
-def test_what_is_dropped_in_by_mistake_is_told_where_it_belongs(shapes, family):
+def test_a_file_in_the_wrong_folder_is_refused_by_its_type(shapes, family):
     found = detect_family(header(**shapes), make_family_registry())
     assert found is not None
     assert found.name == family
     assert find_error(header(**shapes), found).startswith("is a")
 
 
-def test_a_unet_alone_is_a_checkpoint_whose_other_parts_come_from_elsewhere():
-    alone = header_of("sd1-unet-alone")
-    assert find_error(alone, detect_family(alone, make_family_registry())) == ""
+def test_a_unet_alone_is_a_checkpoint_whose_vae_and_text_encoder_are_separate():
+    unet = header_of("sd1-unet-alone")
+    assert find_error(unet, detect_family(unet, make_family_registry())) == ""
 
 
-def test_a_checkpoint_without_its_unet_says_so():
+def test_a_checkpoint_without_its_unet_has_an_error():
     tensors = header_of("sd2").tensors
     kept = {k: v for k, v in tensors.items() if k == UNET_CONTEXT_KEY or k.startswith("cond_stage")}
-    without = Header(kept, {}, "safetensors")
-    assert find_error(without, detect_family(without, make_family_registry())).startswith(
+    incomplete = Header(kept, {}, "safetensors")
+    assert find_error(incomplete, detect_family(incomplete, make_family_registry())).startswith(
         "lacks its UNet."
     )
 
 
-def test_tensors_of_no_known_kind_are_no_family():
+def test_unknown_tensors_have_no_family():
     assert detect_family(header(a=(1,)), make_family_registry()) is None
-    assert "no model of a known kind" in find_error(header(a=(1,)), None)
+    assert "no model of a known type" in find_error(header(a=(1,)), None)
 
 
-def test_old_spellings_are_the_same_family():
+def test_old_key_variants_are_the_same_family():
     tensors = {
         name.replace("text_model.", ""): info for name, info in header_of("sd1").tensors.items()
     }
@@ -80,7 +80,7 @@ def test_old_spellings_are_the_same_family():
     assert find_error(Header(tensors, {}, "zip"), found) == ""
 
 
-def test_every_family_that_runs_has_its_config():
+def test_every_supported_family_has_a_config_file():
     assert all(
         (CONFIGS / row.config_file).is_file() for row in make_family_registry() if not row.error
     )

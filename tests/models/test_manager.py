@@ -9,7 +9,7 @@ from modules.models.ldm.names import CLIP_TOKEN_EMBEDDING_KEY, UNET_CONTEXT_KEY,
 from modules.models.manager import ModelManager
 from tests.models.model_files import CONFIGS, shapes_of, write_safetensors
 
-PATIENCE_S = 60
+TIMEOUT_S = 60
 TINY = {
     name: [1 if size > 9 else size for size in shape] for name, shape in shapes_of("sd1").items()
 }
@@ -21,24 +21,24 @@ def write(path):
 
 @pytest.fixture
 def folder(tmp_path):
-    made = tmp_path / "models"
-    made.mkdir()
-    return made
+    folder = tmp_path / "models"
+    folder.mkdir()
+    return folder
 
 
 @pytest.fixture
 def manager(folder, tmp_path):
-    made = ModelManager([folder, tmp_path / "more"], CONFIGS, tmp_path / "cache")
-    yield made
-    made.stop()
+    manager = ModelManager([folder, tmp_path / "more"], CONFIGS, tmp_path / "cache")
+    yield manager
+    manager.stop()
 
 
-def test_making_a_manager_touches_no_disk(tmp_path):
+def test_creating_a_manager_does_not_touch_the_disk(tmp_path):
     ModelManager([tmp_path / "absent"], CONFIGS, tmp_path / "cache")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_checkpoints_are_listed_by_name_without_regard_to_case(manager, folder):
+def test_checkpoints_are_sorted_by_name_ignoring_case(manager, folder):
     for name in ("b.safetensors", "A.safetensors", "sub/c.safetensors"):
         write(folder / name)
     listed = manager.checkpoints()
@@ -49,7 +49,9 @@ def test_checkpoints_are_listed_by_name_without_regard_to_case(manager, folder):
     assert listed[2].model_name == "c"
 
 
-def test_of_two_files_with_one_name_the_first_folders_is_listed(manager, folder, tmp_path):
+def test_of_two_files_with_the_same_name_the_one_in_the_first_folder_is_listed(
+    manager, folder, tmp_path
+):
     write(folder / "a.safetensors")
     write(tmp_path / "more" / "a.safetensors")
     write(tmp_path / "more" / "b.safetensors")
@@ -66,25 +68,25 @@ def test_a_new_and_a_deleted_file_are_noticed_on_refresh(manager, folder):
     assert [c.name for c in manager.checkpoints()] == ["b.safetensors"]
 
 
-def test_faulty_files_are_listed_with_what_is_wrong(manager, folder):
+def test_unusable_files_are_listed_with_their_error(manager, folder):
     (folder / "page.safetensors").write_bytes(b"<html>404</html>")
     (folder / "gone.safetensors").symlink_to(folder / "nowhere")
     write_safetensors(folder / "xl.safetensors", shapes_of("sdxl"))
-    faults = {c.name: c.error for c in manager.checkpoints()}
-    assert "web page" in faults["page.safetensors"]
-    assert "does not exist" in faults["gone.safetensors"]
-    assert faults["xl.safetensors"].startswith("'xl.safetensors' is an SDXL checkpoint.")
+    errors = {c.name: c.error for c in manager.checkpoints()}
+    assert "web page" in errors["page.safetensors"]
+    assert "does not exist" in errors["gone.safetensors"]
+    assert errors["xl.safetensors"].startswith("'xl.safetensors' is an SDXL checkpoint.")
     with pytest.raises(BadFile, match="SDXL"):
         manager.find("xl")
     with pytest.raises(BadFile, match="web page"):
         manager.find_config(manager.checkpoints()[1])
 
 
-def test_a_finished_download_is_sound_after_a_refresh(manager, folder):
-    whole = write(folder / "a.safetensors").read_bytes()
-    (folder / "a.safetensors").write_bytes(whole[:-100])
+def test_a_finished_download_can_be_loaded_after_a_refresh(manager, folder):
+    complete = write(folder / "a.safetensors").read_bytes()
+    (folder / "a.safetensors").write_bytes(complete[:-100])
     assert "incomplete" in manager.checkpoints()[0].error
-    (folder / "a.safetensors").write_bytes(whole)
+    (folder / "a.safetensors").write_bytes(complete)
     manager.refresh()
     assert manager.checkpoints()[0].error == ""
 
@@ -102,7 +104,7 @@ def test_a_finished_download_is_sound_after_a_refresh(manager, folder):
         "Dream-v8.safetensors [deadbeef]",
     ],
 )
-def test_a_checkpoint_is_found_by_every_name_in_use(manager, folder, name):
+def test_a_checkpoint_is_found_by_every_form_of_its_name(manager, folder, name):
     write(folder / "sub" / "Dream-v8.safetensors")
     write(folder / "other.safetensors")
     assert manager.find(name).name == "sub/Dream-v8.safetensors"
@@ -117,7 +119,7 @@ def test_a_checkpoint_is_found_by_its_hash(manager, folder):
     assert manager.find("a").title == f"a.safetensors [{digest[:10]}]"
 
 
-def test_a_missing_checkpoint_is_never_another_one(manager, folder):
+def test_a_missing_checkpoint_is_not_replaced_by_another(manager, folder):
     write(folder / "dream-v8.safetensors")
     with pytest.raises(NotFound) as caught:
         manager.find("dream-v7")
@@ -127,13 +129,13 @@ def test_a_missing_checkpoint_is_never_another_one(manager, folder):
 
 
 @pytest.mark.parametrize("name", ["", "[]", "../../etc/passwd", "0123456789", "x" * 10_000])
-def test_nonsense_is_not_found(manager, folder, name):
+def test_an_invalid_name_is_not_found(manager, folder, name):
     write(folder / "a.safetensors")
     with pytest.raises(NotFound):
         manager.find(name)
 
 
-def test_a_name_that_two_checkpoints_have_is_asked_back(manager, folder):
+def test_an_ambiguous_name_is_an_error(manager, folder):
     write(folder / "one" / "a.safetensors")
     write(folder / "two" / "a.safetensors")
     with pytest.raises(UserError, match=r"'one/a\.safetensors' or 'two/a\.safetensors'"):
@@ -141,7 +143,7 @@ def test_a_name_that_two_checkpoints_have_is_asked_back(manager, folder):
     assert manager.find("one/a").name == "one/a.safetensors"
 
 
-def test_a_file_deleted_while_listed_is_not_found(manager, folder):
+def test_a_file_deleted_after_listing_is_not_found(manager, folder):
     write(folder / "a.safetensors")
     manager.refresh()
     (folder / "a.safetensors").unlink()
@@ -149,7 +151,7 @@ def test_a_file_deleted_while_listed_is_not_found(manager, folder):
         manager.find("a")
 
 
-def test_the_yaml_beside_a_checkpoint_wins_over_its_familys(manager, folder):
+def test_the_checkpoints_own_yaml_takes_precedence_over_its_familys(manager, folder):
     write(folder / "a.safetensors")
     write(folder / "b.safetensors")
     (folder / "b.yaml").write_text("model: {}", encoding="utf-8")
@@ -157,14 +159,14 @@ def test_the_yaml_beside_a_checkpoint_wins_over_its_familys(manager, folder):
     assert manager.find_config(manager.find("b")) == folder / "b.yaml"
 
 
-def test_hashes_come_in_the_background_and_change_the_titles(manager, folder):
+def test_hashes_are_computed_in_the_background_and_added_to_the_titles(manager, folder):
     write(folder / "a.safetensors")
     write(folder / "b.safetensors")
     (folder / "bad.safetensors").write_bytes(b"")
     done = threading.Semaphore(0)
     manager.start_hashing(done.release)
-    assert done.acquire(timeout=PATIENCE_S)
-    assert done.acquire(timeout=PATIENCE_S)
+    assert done.acquire(timeout=TIMEOUT_S)
+    assert done.acquire(timeout=TIMEOUT_S)
     listed = manager.checkpoints()
     assert [bool(c.sha256) for c in listed] == [True, True, False]
     manager.refresh()
@@ -176,17 +178,17 @@ def test_a_checkpoint_added_later_is_hashed_too(manager, folder):
     manager.start_hashing(done.set)
     write(folder / "a.safetensors")
     manager.refresh()
-    assert done.wait(PATIENCE_S)
+    assert done.wait(TIMEOUT_S)
     assert manager.checkpoints()[0].sha256
 
 
-def test_a_thousand_checkpoints_are_listed_again_in_no_time(manager, folder):
-    telling = {name: TINY[name] for name in (UNET_INPUT_KEY, CLIP_TOKEN_EMBEDDING_KEY)}
-    first = write_safetensors(folder / "0.safetensors", telling | {UNET_CONTEXT_KEY: [1, 1]})
+def test_a_refresh_of_a_thousand_known_checkpoints_takes_less_than_a_second(manager, folder):
+    shapes = {name: TINY[name] for name in (UNET_INPUT_KEY, CLIP_TOKEN_EMBEDDING_KEY)}
+    first = write_safetensors(folder / "0.safetensors", shapes | {UNET_CONTEXT_KEY: [1, 1]})
     for number in range(1, 1000):
         (folder / f"{number}.safetensors").symlink_to(first)
     manager.refresh()
-    began = time.process_time()  # of this process alone, whatever else the machine does
+    started = time.process_time()  # of this process only, whatever else the machine does
     manager.refresh()
-    assert time.process_time() - began < 1.0
+    assert time.process_time() - started < 1.0
     assert [c.error for c in manager.checkpoints()] == [""] * 1000

@@ -1,9 +1,7 @@
-import json
-
 import pytest
 
 from modules.core.errors import NotFound, UserError
-from modules.models.file_cache import PREDICTIONS_FILE, read_prediction_type, write_prediction_type
+from modules.models.file_cache import read_prediction_type, write_prediction_type
 from modules.models.manager import ModelManager
 from modules.models.model_spec import make_model_spec
 from modules.params.settings import Settings
@@ -21,50 +19,35 @@ def manager(folder, tmp_path):
     return ModelManager([folder], CONFIGS, tmp_path / "cache", [tmp_path / "VAE"])
 
 
-def planned(manager, **settings):
+def spec_of(manager, **settings):
     return make_model_spec(manager, manager.find("two"), Settings(**settings))
 
 
-def test_what_an_sd_2_network_predicts_is_asked_of_the_network(manager):
-    plan = planned(manager)
-    assert plan.prediction_type == "probe"
-    assert plan.config == CONFIGS / "v2-inference.yaml"
+def test_the_prediction_type_of_sd_2_is_probed(manager):
+    spec = spec_of(manager)
+    assert spec.prediction_type == "probe"
+    assert spec.config == CONFIGS / "v2-inference.yaml"
 
 
-def test_a_yaml_beside_the_checkpoint_is_believed(manager, folder):
+def test_the_checkpoints_own_yaml_sets_the_prediction_type(manager, folder):
     (folder / "two.yaml").write_text("model: {}", encoding="utf-8")
-    plan = planned(manager)
-    assert plan.prediction_type is None
-    assert plan.config == folder / "two.yaml"
+    spec = spec_of(manager)
+    assert spec.prediction_type is None
+    assert spec.config == folder / "two.yaml"
 
 
-def test_the_users_choice_comes_first(manager, folder):
+def test_the_users_setting_takes_precedence(manager, folder):
     (folder / "two.yaml").write_text("model: {}", encoding="utf-8")
-    plan = planned(manager, sd_predictions={"two.safetensors": "v_prediction"})
-    assert plan.prediction_type == "v_prediction"
+    spec = spec_of(manager, sd_predictions={"two.safetensors": "v_prediction"})
+    assert spec.prediction_type == "v_prediction"
 
 
-def test_what_was_found_out_is_remembered_until_the_file_changes(manager, folder):
+def test_a_probed_prediction_type_is_cached_until_the_file_changes(manager, folder):
     checkpoint = manager.find("two")
     write_prediction_type(manager.cache_folder, checkpoint.stamp, "v_prediction")
-    assert planned(manager).prediction_type == "v_prediction"
+    assert spec_of(manager).prediction_type == "v_prediction"
     assert (
         read_prediction_type(manager.cache_folder, checkpoint.stamp._replace(modified_ns=1)) is None
-    )
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"PATH": 3}', '{"PATH": [1, 2, "x0"]}'])
-def test_a_damaged_memory_is_no_memory(manager, text):
-    stamp = manager.find("two").stamp
-    manager.cache_folder.mkdir(parents=True, exist_ok=True)
-    (manager.cache_folder / PREDICTIONS_FILE).write_text(
-        text.replace("PATH", stamp.path), encoding="utf-8"
-    )
-    assert read_prediction_type(manager.cache_folder, stamp) is None
-    write_prediction_type(manager.cache_folder, stamp, "epsilon")
-    assert (
-        json.loads((manager.cache_folder / PREDICTIONS_FILE).read_text())[stamp.path][-1]
-        == "epsilon"
     )
 
 
@@ -79,7 +62,7 @@ def vaes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("files", "chosen", "found"),
+    ("files", "setting", "expected"),
     [
         ([], "Automatic", None),
         (["models/two.vae.pt"], "Automatic", "two.vae.pt"),
@@ -93,27 +76,27 @@ def vaes(tmp_path):
         (["VAE/sub/MSE.ckpt"], "mse.ckpt", "sub/MSE.ckpt"),
     ],
 )
-def test_the_vae_is_chosen_as_in_a1111(manager, vaes, files, chosen, found):
+def test_the_vae_is_chosen_as_in_a1111(manager, vaes, files, setting, expected):
     vaes(*files)
-    vae = planned(manager, sd_vae=chosen).vae
-    assert (vae.name if vae else None) == found
+    vae = spec_of(manager, sd_vae=setting).vae
+    assert (vae.name if vae else None) == expected
 
 
-def test_a_missing_vae_is_never_another_one(manager, vaes, tmp_path):
+def test_a_missing_vae_is_not_replaced_by_another(manager, vaes, tmp_path):
     vaes("VAE/mse.safetensors")
-    with pytest.raises(NotFound, match=r"no VAE named 'mse\.pt'\. Known are 'mse\.safetensors'"):
-        planned(manager, sd_vae="mse.pt")
+    with pytest.raises(NotFound, match=r"no VAE named 'mse\.pt'\. Available: 'mse\.safetensors'"):
+        spec_of(manager, sd_vae="mse.pt")
     manager.refresh()
     (tmp_path / "VAE" / "mse.safetensors").unlink()
     with pytest.raises(NotFound, match="no longer at"):
-        planned(manager, sd_vae="mse.safetensors")
+        spec_of(manager, sd_vae="mse.safetensors")
 
 
-def test_two_vaes_of_one_name_are_asked_back(manager, vaes):
+def test_an_ambiguous_vae_name_is_an_error(manager, vaes):
     vaes("VAE/a/x.pt", "VAE/b/x.pt")
     with pytest.raises(UserError, match=r"'a/x\.pt' or 'b/x\.pt'"):
-        planned(manager, sd_vae="x.pt")
-    assert planned(manager, sd_vae="b/x.pt").vae.name == "b/x.pt"
+        spec_of(manager, sd_vae="x.pt")
+    assert spec_of(manager, sd_vae="b/x.pt").vae.name == "b/x.pt"
 
 
 def test_a_vae_is_not_listed_among_the_checkpoints(manager, vaes):

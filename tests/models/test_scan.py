@@ -13,7 +13,7 @@ def names(folder):
     return sorted(file.name for file in scan_folder(folder))
 
 
-def test_checkpoints_are_found_at_any_depth_and_in_any_case(tmp_path):
+def test_checkpoints_are_found_at_any_depth_and_with_extensions_in_any_case(tmp_path):
     for name in ("a.safetensors", "sub/B.CKPT", "sub/deep/c.SafeTensors"):
         touch(tmp_path / name)
     assert names(tmp_path) == ["a.safetensors", "sub/B.CKPT", "sub/deep/c.SafeTensors"]
@@ -33,7 +33,7 @@ def test_other_files_hidden_ones_and_unfinished_downloads_are_not_listed(tmp_pat
     assert names(tmp_path) == []
 
 
-def test_a_yaml_of_the_same_name_belongs_to_the_checkpoint(tmp_path):
+def test_a_yaml_of_the_same_name_is_the_checkpoints_config(tmp_path):
     touch(tmp_path / "a.safetensors")
     touch(tmp_path / "b.v2.ckpt")
     config = touch(tmp_path / "b.v2.yaml")
@@ -53,22 +53,22 @@ def test_links_are_followed_and_loops_are_not(tmp_path):
     assert names(folder) == ["file.safetensors", "linked/x.safetensors"]
 
 
-def test_a_real_folder_keeps_its_name_beside_a_link_to_it(tmp_path):
+def test_a_real_folder_takes_precedence_over_a_link_to_it(tmp_path):
     touch(tmp_path / "real" / "x.safetensors")
     (tmp_path / "a_link").symlink_to(tmp_path / "real")
     assert names(tmp_path) == ["real/x.safetensors"]
 
 
-def test_a_link_to_nowhere_is_found_with_no_size(tmp_path):
+def test_a_broken_link_is_listed_with_size_zero(tmp_path):
     (tmp_path / "gone.safetensors").symlink_to(tmp_path / "nowhere")
     (file,) = scan_folder(tmp_path)
     assert (file.name, file.size_bytes) == ("gone.safetensors", 0)
 
 
-def test_a_pipe_is_no_file(tmp_path):
+def test_a_pipe_is_not_listed(tmp_path):
     os.mkfifo(tmp_path / "pipe.safetensors")
     assert names(tmp_path) == []
 
 
-def test_a_folder_that_is_not_there_holds_nothing(tmp_path):
+def test_an_absent_folder_has_no_files(tmp_path):
     assert names(tmp_path / "absent") == []

@@ -1,4 +1,4 @@
-"""Which text encoder serves a checkpoint that has none: true headers, no weights."""
+"""Which text encoder is chosen for a checkpoint without one: real headers, no weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.models.model_files import (
     write_safetensors,
 )
 
-SPELLINGS = [
+KEY_PREFIXES = [
     ("sd1", "text_model."),
     ("sd1", "transformer.text_model."),
     ("sd1", "cond_stage_model.transformer.text_model."),
@@ -31,11 +31,11 @@ SPELLINGS = [
 ]
 
 
-def without_text(name: str) -> dict[str, list[int]]:
+def without_text_encoder(name: str) -> dict[str, list[int]]:
     return {k: v for k, v in shapes_of(name).items() if not k.startswith("cond_stage_model.")}
 
 
-def of_width(shapes: dict[str, list[int]], width: int) -> dict[str, list[int]]:
+def with_width(shapes: dict[str, list[int]], width: int) -> dict[str, list[int]]:
     return {k: [width if size == 768 else size for size in v] for k, v in shapes.items()}
 
 
@@ -53,21 +53,21 @@ def manager(tmp_path: Path) -> ModelManager:
 
 @pytest.fixture
 def bare(manager: ModelManager, tmp_path: Path):
-    """Return a function that lists a checkpoint without a text encoder among what else is there."""
+    """Return a function that lists a checkpoint without a text encoder together with other files."""
 
-    def bare(family: str = "sd1", **others: dict[str, list[int]]) -> Checkpoint:
-        write_safetensors(tmp_path / "models" / "bare.safetensors", without_text(family))
+    def write_and_list(family: str = "sd1", **others: dict[str, list[int]]) -> Checkpoint:
+        write_safetensors(tmp_path / "models" / "bare.safetensors", without_text_encoder(family))
         for name, shapes in others.items():
             folder = tmp_path / ("text_encoder" if name.startswith("text_") else "models")
             write_safetensors(folder / f"{name.removeprefix('text_')}.safetensors", shapes)
         manager.refresh()
         return next(c for c in manager.checkpoints() if c.name == "bare.safetensors")
 
-    return bare
+    return write_and_list
 
 
 @pytest.mark.parametrize(
-    ("file", "side"),
+    ("file", "info"),
     [
         ("sd1", TextEncoderInfo("CLIP", 768, is_included=True)),
         ("sd1-unet-alone", TextEncoderInfo("CLIP", 768)),
@@ -75,15 +75,17 @@ def bare(manager: ModelManager, tmp_path: Path):
         ("vae", TextEncoderInfo()),
     ],
 )
-def test_a_file_tells_which_text_encoder_it_has_or_needs(file: str, side: TextEncoderInfo):
-    assert detect_text_encoder(header_of(file)) == side
+def test_the_text_encoder_that_a_file_contains_or_needs_is_detected(
+    file: str, info: TextEncoderInfo
+):
+    assert detect_text_encoder(header_of(file)) == info
 
 
 @pytest.mark.parametrize(
     "family", ["sd1", "sd1-inpainting", "instruct-pix2pix", "sd2", "sd2-inpainting", "sd2-depth"]
 )
-def test_the_family_is_told_without_the_text_encoder(family: str):
-    whole, bare = header_of(family), header(without_text(family))
+def test_the_family_is_detected_without_the_text_encoder(family: str):
+    whole, bare = header_of(family), header(without_text_encoder(family))
     assert detect_family(bare, make_family_registry()) == detect_family(
         whole, make_family_registry()
     )
@@ -92,7 +94,7 @@ def test_the_family_is_told_without_the_text_encoder(family: str):
 
 
 @pytest.mark.parametrize("name", ["demo", "demo-v2", "demo-inpainting"])
-def test_a_small_model_is_told_by_its_unet_alike(name: str):
+def test_the_family_of_a_small_model_is_detected_without_its_text_encoder(name: str):
     demo = CONFIGS.parent / "models" / "Stable-diffusion" / "demo" / f"{name}.safetensors"
     whole = read_header(demo)
     tensors = {k: v for k, v in whole.tensors.items() if not k.startswith("cond_stage_model.")}
@@ -103,9 +105,9 @@ def test_a_small_model_is_told_by_its_unet_alike(name: str):
     assert detect_text_encoder(bare) == detect_text_encoder(whole)._replace(is_included=False)
 
 
-@pytest.mark.parametrize(("file", "spelled"), SPELLINGS)
-def test_every_usual_spelling_of_a_text_encoder_is_one(file: str, spelled: str):
-    alone = header(text_shapes(file, spelled))
+@pytest.mark.parametrize(("file", "prefix"), KEY_PREFIXES)
+def test_a_text_encoder_is_detected_with_every_usual_key_prefix(file: str, prefix: str):
+    alone = header(text_shapes(file, prefix))
     family = detect_family(alone, make_family_registry())
     assert family is not None
     assert family.name == "Text encoder"
@@ -113,32 +115,32 @@ def test_every_usual_spelling_of_a_text_encoder_is_one(file: str, spelled: str):
     assert detect_text_encoder(alone) == detect_text_encoder(header_of(file))
 
 
-def test_open_clip_in_transformers_layout_is_told_by_its_width():
+def test_open_clip_in_transformers_layout_is_detected_by_its_width():
     assert detect_text_encoder(header(vit_h_shapes(23))) == TextEncoderInfo(
         "OpenCLIP", 1024, is_included=True
     )
 
 
-@pytest.mark.parametrize(("file", "spelled"), SPELLINGS)
-def test_a_file_in_the_folder_serves(bare, manager: ModelManager, file: str, spelled: str):
-    found = bare(file, text_words=text_shapes(file, spelled), whole=shapes_of(file))
+@pytest.mark.parametrize(("file", "prefix"), KEY_PREFIXES)
+def test_a_file_in_the_folder_is_chosen(bare, manager: ModelManager, file: str, prefix: str):
+    found = bare(file, text_clip=text_shapes(file, prefix), whole=shapes_of(file))
     assert found.error == ""
     chosen = manager.find_text_encoder(found)
     assert chosen is not None
-    assert (chosen.name, chosen.is_checkpoint) == ("words.safetensors", False)
+    assert (chosen.name, chosen.is_checkpoint) == ("clip.safetensors", False)
 
 
 def test_the_file_named_like_the_checkpoint_comes_first_then_the_first_by_name(
     bare, manager: ModelManager, tmp_path: Path
 ):
-    words = text_shapes("sd1", "text_model.")
-    found = bare(text_a=words, text_bare=words, text_c=words)
+    clip = text_shapes("sd1", "text_model.")
+    found = bare(text_a=clip, text_bare=clip, text_c=clip)
     assert manager.find_text_encoder(found).name == "bare.safetensors"
     (tmp_path / "text_encoder" / "bare.safetensors").unlink()
     assert manager.find_text_encoder(found).name == "a.safetensors"
 
 
-def test_another_checkpoint_of_the_kind_serves_the_plain_one_first(
+def test_another_checkpoint_of_the_kind_is_chosen_a_plain_one_first(
     bare, manager: ModelManager, tmp_path: Path
 ):
     others = {
@@ -157,20 +159,20 @@ def test_another_checkpoint_of_the_kind_serves_the_plain_one_first(
     assert manager.find_text_encoder(found).name == "a.safetensors"
 
 
-def test_sd_2_takes_the_text_encoder_of_sd_2(bare, manager: ModelManager):
+def test_sd_2_uses_the_text_encoder_of_sd_2(bare, manager: ModelManager):
     found = bare("sd2", a=shapes_of("sd1"), b=shapes_of("sd2"))
     assert manager.find_text_encoder(found).name == "b.safetensors"
 
 
-def test_a_checkpoint_with_its_own_takes_no_other(bare, manager: ModelManager):
-    bare(whole=shapes_of("sd1"), text_words=text_shapes("sd1", ""))
+def test_a_checkpoint_with_its_own_text_encoder_uses_no_other(bare, manager: ModelManager):
+    bare(whole=shapes_of("sd1"), text_clip=text_shapes("sd1", ""))
     assert manager.find_text_encoder(manager.find("whole")) is None
 
 
 @pytest.mark.parametrize(
     ("family", "needed"), [("sd1", "a CLIP of width 768"), ("sd2", "an OpenCLIP of width 1024")]
 )
-def test_without_any_the_fault_says_what_to_put_where(
+def test_without_any_the_error_says_which_file_to_add_where(
     bare, manager: ModelManager, family: str, needed: str
 ):
     other = "sd2" if family == "sd1" else "sd1"
@@ -182,18 +184,18 @@ def test_without_any_the_fault_says_what_to_put_where(
         manager.find("bare")
 
 
-def test_what_lies_there_and_does_not_serve_is_named(bare, manager: ModelManager, tmp_path: Path):
+def test_unusable_files_in_the_folder_are_named(bare, manager: ModelManager, tmp_path: Path):
     (tmp_path / "text_encoder").mkdir()
     (tmp_path / "text_encoder" / "cut.safetensors").write_bytes(b"")
-    narrow = of_width(text_shapes("sd1", "text_model."), 512)
+    narrow = with_width(text_shapes("sd1", "text_model."), 512)
     found = bare(text_narrow=narrow, text_vae=shapes_of("vae"))
     assert found.error.endswith(
         "'cut.safetensors' there cannot be read. 'narrow.safetensors' there is a CLIP of width 512. "
-        "'vae.safetensors' there is of the kind VAE."
+        "'vae.safetensors' there is of type VAE."
     )
 
 
-def test_a_refresh_finds_what_was_put_there(bare, manager: ModelManager, tmp_path: Path):
+def test_a_refresh_finds_added_files(bare, manager: ModelManager, tmp_path: Path):
     assert bare().error
     write_safetensors(
         tmp_path / "text_encoder" / "sub" / "l.safetensors", text_shapes("sd1", "text_model.")
@@ -203,9 +205,11 @@ def test_a_refresh_finds_what_was_put_there(bare, manager: ModelManager, tmp_pat
     assert manager.find_text_encoder(manager.find("bare")).name == "sub/l.safetensors"
 
 
-def test_a_restart_remembers_who_has_a_text_encoder(bare, manager: ModelManager, tmp_path: Path):
+def test_the_text_encoder_of_each_file_is_cached_across_a_restart(
+    bare, manager: ModelManager, tmp_path: Path
+):
     bare(whole=shapes_of("sd1"))
     rows = json.loads((tmp_path / "cache" / "verdicts.json").read_text())["files"]
     assert sorted(row[5:] for row in rows) == [["CLIP", 768, False], ["CLIP", 768, True]]
-    again = ModelManager([tmp_path / "models"], CONFIGS, tmp_path / "cache")
-    assert again.find_text_encoder(again.find("bare")).name == "whole.safetensors"
+    restarted = ModelManager([tmp_path / "models"], CONFIGS, tmp_path / "cache")
+    assert restarted.find_text_encoder(restarted.find("bare")).name == "whole.safetensors"

@@ -21,6 +21,6 @@ def test_upscalers_of_pixels_are_a1111s_without_files():
     assert [row.name for row in UPSCALERS if not row.is_latent] == ["None", "Lanczos", "Nearest"]
 
 
-def test_an_unknown_upscaler_is_answered_with_the_nearest():
+def test_the_error_for_an_unknown_upscaler_suggests_the_most_similar():
     with pytest.raises(NotFound, match="Did you mean 'Lanczos'"):
         UPSCALERS.get("lanzcos")

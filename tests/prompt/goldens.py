@@ -1,4 +1,4 @@
-"""The prompts whose reading is known, from `tests/goldens/prompts.json`: input beside what it means."""
+"""Prompts with their expected parse, from `tests/goldens/prompts.json`."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from modules.prompt.emphasis import EMPHASES
 from modules.prompt.tokens import ClipTokenizer
 from tests.prompt.test_grammar import MARKS
 
-BEGIN, END, COMMA = 49406, 49407, 267
+BOS, EOS, COMMA = 49406, 49407, 267
 CAT = 2368
 
 
@@ -18,71 +18,71 @@ def chunker(tokenizer: ClipTokenizer) -> Chunker:
     return Chunker(tokenizer)
 
 
-def words(chunker: Chunker, text: str) -> list[list[int]]:
-    """Return the tokens between the marks, chunk by chunk."""
+def text_tokens(chunker: Chunker, text: str) -> list[list[int]]:
+    """Return the tokens of each chunk without BOS, EOS and padding."""
     return [
-        [t for t in chunk.token_ids if t not in (BEGIN, END)]
+        [t for t in chunk.token_ids if t not in (BOS, EOS)]
         for chunk in chunker.split_into_chunks(text)
     ]
 
 
 @settings(max_examples=150, deadline=None)
 @given(text=st.one_of(st.text(max_size=400), MARKS), name=st.sampled_from(EMPHASES.names()))
-def test_any_text_gives_whole_chunks(tokenizer: ClipTokenizer, text: str, name: str):
+def test_any_text_gives_full_chunks(tokenizer: ClipTokenizer, text: str, name: str):
     chunks = Chunker(tokenizer, EMPHASES.get(name)).split_into_chunks(text)
     assert chunks
-    assert all(len(one.token_ids) == len(one.weights) == CHUNK_TOKENS + 2 for one in chunks)
-    assert all(one.token_ids[0] == BEGIN and one.token_ids[-1] == END for one in chunks)
+    assert all(len(chunk.token_ids) == len(chunk.weights) == CHUNK_TOKENS + 2 for chunk in chunks)
+    assert all(chunk.token_ids[0] == BOS and chunk.token_ids[-1] == EOS for chunk in chunks)
 
 
-def test_an_empty_prompt_is_one_chunk_of_marks(chunker: Chunker):
+def test_an_empty_prompt_is_one_chunk_of_special_tokens(chunker: Chunker):
     (chunk,) = chunker.split_into_chunks("")
-    assert chunk.token_ids == (BEGIN, *[END] * 76)
+    assert chunk.token_ids == (BOS, *[EOS] * 76)
     assert set(chunk.weights) == {1.0}
 
 
-def test_a_short_prompt_is_padded_with_end_marks(chunker: Chunker):
+def test_a_short_prompt_is_padded_with_eos(chunker: Chunker):
     (chunk,) = chunker.split_into_chunks("a cat")
-    assert chunk.token_ids == (BEGIN, 320, CAT, *[END] * 74)
+    assert chunk.token_ids == (BOS, 320, CAT, *[EOS] * 74)
 
 
-def test_sd_2_pads_with_zeros_behind_the_end_mark(tokenizer: ClipTokenizer):
+def test_sd_2_pads_with_zeros_after_eos(tokenizer: ClipTokenizer):
     (chunk,) = Chunker(tokenizer, pad_token_id=0).split_into_chunks("a cat")
-    assert chunk.token_ids == (BEGIN, 320, CAT, END, *[0] * 73)
+    assert chunk.token_ids == (BOS, 320, CAT, EOS, *[0] * 73)
 
 
 def test_each_token_has_the_weight_of_its_piece(chunker: Chunker):
     (chunk,) = chunker.split_into_chunks("a (cat:1.5) cat")
-    assert chunk.token_ids[:4] == (BEGIN, 320, CAT, CAT)
+    assert chunk.token_ids[:4] == (BOS, 320, CAT, CAT)
     assert chunk.weights == (1.0, 1.0, 1.5, *[1.0] * 74)
 
 
-def test_brackets_are_words_where_emphasis_is_off(tokenizer: ClipTokenizer):
+def test_brackets_are_plain_text_when_emphasis_is_off(tokenizer: ClipTokenizer):
     (chunk,) = Chunker(tokenizer, EMPHASES.get("None")).split_into_chunks("(cat) BREAK")
     assert chunk.token_ids[1:5] == (263, CAT, 264, tokenizer.encode("BREAK")[0])
     assert set(chunk.weights) == {1.0}
 
 
 def test_break_fills_the_rest_of_the_chunk(chunker: Chunker):
-    assert words(chunker, "cat BREAK a cat") == [[CAT], [320, CAT]]
-    assert words(chunker, "cat BREAK") == [[CAT]]
-    assert words(chunker, "BREAK cat") == [[], [CAT]]
-    assert words(chunker, "cat BREAK BREAK cat") == [[CAT], [], [CAT]]
-    assert words(chunker, "cat " * 75 + "BREAK cat") == [[CAT] * 75, [CAT]]
+    assert text_tokens(chunker, "cat BREAK a cat") == [[CAT], [320, CAT]]
+    assert text_tokens(chunker, "cat BREAK") == [[CAT]]
+    assert text_tokens(chunker, "BREAK cat") == [[], [CAT]]
+    assert text_tokens(chunker, "cat BREAK BREAK cat") == [[CAT], [], [CAT]]
+    assert text_tokens(chunker, "cat " * 75 + "BREAK cat") == [[CAT] * 75, [CAT]]
 
 
-def test_a_chunk_that_is_broken_at_a_comma_keeps_weights_with_their_tokens(chunker: Chunker):
+def test_a_chunk_split_at_a_comma_keeps_weights_with_their_tokens(chunker: Chunker):
     first, second = chunker.split_into_chunks("cat " * 60 + ", (" + "cat " * 20 + ":1.5)")
     assert first.token_ids[61] == COMMA
-    assert first.token_ids[62:] == (END,) * 15
+    assert first.token_ids[62:] == (EOS,) * 15
     assert set(first.weights) == {1.0}
     assert second.weights == (1.0, *[1.5] * 20, *[1.0] * 56)
 
 
-def test_how_far_back_a_chunk_may_end_is_an_option(tokenizer: ClipTokenizer):
+def test_comma_padding_backtrack_limits_how_far_back_a_chunk_may_end(tokenizer: ClipTokenizer):
     text = "cat " * 60 + ", " + "cat " * 20
     lengths = [
-        [len(w) for w in words(Chunker(tokenizer, comma_backtrack=n), text)]
+        [len(tokens) for tokens in text_tokens(Chunker(tokenizer, comma_backtrack=n), text)]
         for n in (0, 14, 15, 74)
     ]
     assert lengths == [[75, 6], [75, 6], [61, 20], [61, 20]]
@@ -100,11 +100,11 @@ def test_how_far_back_a_chunk_may_end_is_an_option(tokenizer: ClipTokenizer):
         ("a cat BREAK a cat", TokenCount(77, 150)),
     ],
 )
-def test_the_count_tells_tokens_and_room(chunker: Chunker, text: str, count: TokenCount):
+def test_the_count_has_tokens_and_limit(chunker: Chunker, text: str, count: TokenCount):
     assert chunker.count_tokens(text) == count
 
 
-def test_seventy_five_tokens_fit_one_row():
+def test_seventy_five_tokens_fit_in_one_row():
     assert split_at_commas([1] * 75, COMMA) == [[1] * 75]
     assert split_at_commas([1] * 76, COMMA) == [[1] * 75, [1]]
 
@@ -118,19 +118,19 @@ def test_a_full_row_ends_after_a_comma_at_most_twenty_tokens_back(position: int)
     assert rows[0][-1] == COMMA
 
 
-def test_a_comma_further_back_does_not_break_the_row():
+def test_a_comma_further_back_does_not_split_the_row():
     tokens = [1] * 100
     tokens[54] = COMMA
     assert [len(row) for row in split_at_commas(tokens, COMMA)] == [75, 25]
 
 
-def test_the_last_of_several_commas_breaks_the_row():
+def test_the_last_of_several_commas_splits_the_row():
     tokens = [1] * 100
     tokens[58] = tokens[70] = COMMA
     assert [len(row) for row in split_at_commas(tokens, COMMA)] == [71, 29]
 
 
-def test_a_comma_just_behind_a_full_row_begins_the_next():
+def test_a_comma_right_after_a_full_row_begins_the_next():
     tokens = [1] * 100
     tokens[60] = tokens[75] = COMMA
     rows = split_at_commas(tokens, COMMA)
@@ -152,7 +152,7 @@ def test_no_token_is_lost_in_a_long_prompt():
         ("cat " * 80, [CAT] * 75, [1] * 75),
     ],
 )
-def test_the_first_way_of_emphasis_weighs_by_brackets_alone_and_knows_one_chunk(
+def test_old_emphasis_weights_by_brackets_alone_in_a_single_chunk(
     tokenizer: ClipTokenizer, text: str, tokens: list[int], weights: list[float]
 ):
     (chunk,) = Chunker(tokenizer, old_emphasis=True).split_into_chunks(text)
@@ -160,7 +160,7 @@ def test_the_first_way_of_emphasis_weighs_by_brackets_alone_and_knows_one_chunk(
     assert list(chunk.weights[1 : len(tokens) + 1]) == pytest.approx(weights)
 
 
-def test_the_first_way_of_emphasis_takes_brackets_for_words_where_emphasis_is_off(
+def test_old_emphasis_treats_brackets_as_plain_text_when_emphasis_is_off(
     tokenizer: ClipTokenizer,
 ):
     off = EMPHASES.get("None")

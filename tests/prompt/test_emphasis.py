@@ -11,11 +11,11 @@ from tests.prompt.test_grammar import MARKS
 
 @pytest.mark.parametrize(("text", "expected"), goldens("emphasis"))
 def test_brackets_become_weights(text: str, expected: list[list[list[object]]]):
-    read = parse_emphasis(text)
-    assert [[piece.text for piece in section] for section in read] == [
+    sections = parse_emphasis(text)
+    assert [[piece.text for piece in section] for section in sections] == [
         [piece[0] for piece in section] for section in expected
     ]
-    assert [piece.weight for section in read for piece in section] == pytest.approx(
+    assert [piece.weight for section in sections for piece in section] == pytest.approx(
         [piece[1] for section in expected for piece in section], abs=1e-5
     )
 
@@ -27,7 +27,7 @@ def test_weights_multiply_when_brackets_nest():
 
 @settings(max_examples=300, deadline=None)
 @given(text=st.one_of(st.text(max_size=200), MARKS))
-def test_no_text_raises(text: str):
+def test_parse_emphasis_accepts_any_text(text: str):
     assert parse_emphasis(text)
 
 
@@ -37,7 +37,7 @@ def test_no_text_raises(text: str):
         lambda t: "BREAK" not in t
     )
 )
-def test_a_text_without_marks_is_one_piece(text: str):
+def test_a_text_without_brackets_is_one_piece(text: str):
     assert [
         [(piece.text, piece.weight) for piece in section] for section in parse_emphasis(text)
     ] == [[(text, 1.0)] if text else []]

@@ -7,10 +7,10 @@ from tests.prompt.goldens import goldens
 
 
 @pytest.mark.parametrize(("prompt", "rest", "labels"), goldens("networks"))
-def test_networks_are_taken_out_of_a_prompt(prompt: str, rest: str, labels: list[str]):
+def test_networks_are_extracted_from_a_prompt(prompt: str, rest: str, labels: list[str]):
     text, networks = extract_networks(prompt)
     assert (text, [network.label for network in networks]) == (rest, labels)
 
 
-def test_a_network_knows_its_kind_and_arguments():
+def test_a_network_has_its_kind_and_arguments():
     assert extract_networks("<lora:x:0.8:te=1>")[1] == (ExtraNetwork("lora", ("x", "0.8", "te=1")),)

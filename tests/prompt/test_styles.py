@@ -26,7 +26,7 @@ def styles(tmp_path: Path) -> Styles:
         ("", "{prompt}!", "!"),
     ],
 )
-def test_a_style_takes_the_prompt_in_or_follows_it(prompt: str, style: str, expected: str):
+def test_a_style_wraps_the_prompt_or_follows_it(prompt: str, style: str, expected: str):
     assert apply_style(prompt, style) == expected
 
 
@@ -34,7 +34,7 @@ def test_without_a_file_there_are_no_styles(styles: Styles):
     assert styles.all() == []
 
 
-def test_a_file_of_a1111_is_read(styles: Styles):
+def test_a_file_written_by_a1111_is_read(styles: Styles):
     styles.path.parent.mkdir()
     text = '\ufeffname,prompt,negative_prompt\r\nInk,"ink, ""fine""\nlines",photo\r\nPlain,,\r\n'
     styles.path.write_bytes(text.encode())
@@ -53,7 +53,7 @@ def test_a_file_of_a1111_is_read(styles: Styles):
         (b'name,prompt\nx,"never closed', [Style("x", "never closed")]),
     ],
 )
-def test_files_that_are_odd_are_read_as_far_as_they_go(
+def test_malformed_files_are_read_as_far_as_possible(
     styles: Styles, data: bytes, expected: list[Style]
 ):
     styles.path.parent.mkdir()
@@ -65,13 +65,13 @@ def test_files_that_are_odd_are_read_as_far_as_they_go(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.binary(max_size=300))
-def test_no_file_raises(styles: Styles, data: bytes):
+def test_any_file_content_is_accepted(styles: Styles, data: bytes):
     styles.path.parent.mkdir(exist_ok=True)
     styles.path.write_bytes(data)
     assert isinstance(styles.all(), list)
 
 
-def test_a_saved_style_is_there_again_and_takes_the_place_of_its_name(styles: Styles):
+def test_a_saved_style_is_read_back_and_replaces_one_of_the_same_name(styles: Styles):
     styles.save(Style("ink", 'a "b", c\nd', "e"))
     styles.save(Style("oil", "o"))
     styles.save(Style("ink", "new"))
@@ -86,19 +86,21 @@ def test_a_style_can_be_deleted(styles: Styles):
     assert styles.names() == ["oil"]
 
 
-def test_an_unknown_style_is_refused_with_the_nearest_name(styles: Styles):
+def test_an_unknown_style_is_rejected_with_the_nearest_name(styles: Styles):
     styles.save(Style("watercolour", "a"))
     with pytest.raises(NotFound) as caught:
         styles.get("watercolor")
     assert str(caught.value) == "There is no style named 'watercolor'. Did you mean 'watercolour'?"
 
 
-def test_a_style_without_a_name_is_refused(styles: Styles):
+def test_a_style_without_a_name_is_rejected(styles: Styles):
     with pytest.raises(UserError, match=r"A style needs a name\."):
         styles.save(Style("  "))
 
 
-def test_a_disk_that_refuses_the_file_is_told(styles: Styles, monkeypatch: pytest.MonkeyPatch):
+def test_a_failed_write_is_reported_and_leaves_the_file_unchanged(
+    styles: Styles, monkeypatch: pytest.MonkeyPatch
+):
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -109,7 +111,7 @@ def test_a_disk_that_refuses_the_file_is_told(styles: Styles, monkeypatch: pytes
     assert styles.names() == ["old"]
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path):
+def test_an_unreadable_file_is_reported(tmp_path: Path):
     with pytest.raises(StorageError, match="cannot be read"):
         Styles(tmp_path).all()
     assert Styles(tmp_path).names() == []

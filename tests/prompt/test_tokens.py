@@ -1,4 +1,4 @@
-# ruff: noqa: RUF001 - letters that look alike are what is tested
+# ruff: noqa: RUF001 - look-alike characters are tested
 from __future__ import annotations
 
 import gzip
@@ -10,8 +10,7 @@ import pytest
 
 from modules.prompt.tokens import ClipTokenizer
 
-BEGIN, END, COMMA = 49406, 49407, 267
-PICKED = [
+TEXTS = [
     "",
     "a red circle on a blue background",
     "It's 3 o'clock, isn't it? (don't:1.2) [x|y]",
@@ -27,30 +26,36 @@ PICKED = [
 
 
 @pytest.fixture(scope="module")
-def stock(root: Path) -> Any:
-    """transformers' own tokenizer on the same vocabulary."""
+def transformers_tokenizer(root: Path) -> Any:
+    """Return the tokenizer of transformers with the same vocabulary."""
     transformers = pytest.importorskip("transformers")
     vocabulary = root / "configs" / "clip" / "bpe_simple_vocab_16e6.txt.gz"
     lines = gzip.decompress(vocabulary.read_bytes()).decode().split("\n")[1 : 49152 - 256 - 2 + 1]
     merges = [(line.split()[0], line.split()[1]) for line in lines]
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    letters = [chr(byte) for byte in printable] + [
+    characters = [chr(byte) for byte in printable] + [
         chr(256 + i) for i in range(256 - len(printable))
     ]
-    tokens = [*letters, *(letter + "</w>" for letter in letters), *(a + b for a, b in merges)]
+    tokens = [*characters, *(c + "</w>" for c in characters), *(a + b for a, b in merges)]
     tokens += ["<|startoftext|>", "<|endoftext|>"]
     return transformers.CLIPTokenizer(
         vocab={token: i for i, token in enumerate(tokens)}, merges=merges, model_max_length=10**9
     )
 
 
-@pytest.mark.parametrize("text", PICKED)
-def test_tokens_are_those_of_the_stock_tokenizer(tokenizer: ClipTokenizer, stock: Any, text: str):
-    assert tokenizer.encode(text) == stock(text, add_special_tokens=False).input_ids
+@pytest.mark.parametrize("text", TEXTS)
+def test_tokens_match_the_tokenizer_of_transformers(
+    tokenizer: ClipTokenizer, transformers_tokenizer: Any, text: str
+):
+    assert (
+        tokenizer.encode(text) == transformers_tokenizer(text, add_special_tokens=False).input_ids
+    )
 
 
-def test_random_texts_get_the_tokens_of_the_stock_tokenizer(tokenizer: ClipTokenizer, stock: Any):
-    draw = random.Random(7)
+def test_tokens_of_random_texts_match_the_tokenizer_of_transformers(
+    tokenizer: ClipTokenizer, transformers_tokenizer: Any
+):
+    rng = random.Random(7)
     blocks = [
         (32, 127),
         (160, 0x250),
@@ -60,12 +65,12 @@ def test_random_texts_get_the_tokens_of_the_stock_tokenizer(tokenizer: ClipToken
         (0x1F300, 0x1F700),
     ]
     texts = [
-        "".join(chr(draw.randrange(*draw.choice(blocks))) for _ in range(draw.randrange(1, 40)))
+        "".join(chr(rng.randrange(*rng.choice(blocks))) for _ in range(rng.randrange(1, 40)))
         for _ in range(300)
     ]
-    ours = [tokenizer.encode(text) for text in texts]
-    assert ours == stock(texts, add_special_tokens=False).input_ids
+    token_ids = [tokenizer.encode(text) for text in texts]
+    assert token_ids == transformers_tokenizer(texts, add_special_tokens=False).input_ids
 
 
-def test_a_known_prompt_has_its_published_numbers(tokenizer: ClipTokenizer):
+def test_a_known_prompt_has_its_published_token_ids(tokenizer: ClipTokenizer):
     assert tokenizer.encode("a photo of a cat") == [320, 1125, 539, 320, 2368]

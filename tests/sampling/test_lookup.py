@@ -20,12 +20,14 @@ from modules.sampling.schedules import SCHEDULES
         (" euler a ", ("Euler a", "")),
     ],
 )
-def test_a_name_of_old_is_a_sampler_and_a_schedule(name: str, expected: tuple[str, str]):
+def test_an_old_sampler_name_is_split_into_sampler_and_schedule(
+    name: str, expected: tuple[str, str]
+):
     assert split_sampler_name(name, SAMPLERS.names(), SCHEDULES.names()) == expected
 
 
 @pytest.mark.parametrize("name", ["Euler b", "Eulr Karras", "Karras", "k_euler_a", ""])
-def test_what_is_not_known_stays_as_it_came(name: str):
+def test_an_unknown_name_is_returned_unsplit(name: str):
     assert split_sampler_name(name, SAMPLERS.names(), SCHEDULES.names()) == (name, "")
 
 
@@ -39,12 +41,12 @@ def test_what_is_not_known_stays_as_it_came(name: str):
         ("DDIM", "karras", ("DDIM", "Karras")),
     ],
 )
-def test_rows_are_found_as_a1111_finds_them(name: str, scheduler: str, expected: tuple[str, str]):
+def test_rows_are_found_as_in_a1111(name: str, scheduler: str, expected: tuple[str, str]):
     sampler, schedule = find_sampler_and_schedule(name, scheduler, SAMPLERS, SCHEDULES)
     assert (sampler.name, schedule.name) == expected
 
 
-def test_an_unknown_name_is_answered_with_the_nearest():
+def test_an_unknown_name_is_rejected_with_the_nearest():
     with pytest.raises(NotFound) as error:
         find_sampler_and_schedule("DPM++ 2N Karras", "Automatic", SAMPLERS, SCHEDULES)
     assert error.value.message == "There is no sampler named 'DPM++ 2N Karras'."

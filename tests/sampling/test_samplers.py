@@ -14,37 +14,43 @@ from modules.sampling.samplers import SAMPLERS, Sampler
 from modules.sampling.schedules import SCHEDULES, karras_between
 from modules.sampling.solvers.dpmpp import dpmpp_2m
 from modules.sampling.solvers.euler import euler, euler_ancestral, restart_steps
-from tests.sampling.toy_models import Gaussian, drive, sd1_levels
+from tests.sampling.toy_models import Gaussian, run_sampler, sd1_model_sigmas
 
 DATA = Gaussian(mean=0.3, spread=0.7)
-STARTS = np.array([-21.0, -3.0, 0.5, 14.0])
-NAMES = (
+INITIAL_X = np.array([-21.0, -3.0, 0.5, 14.0])
+A1111_NAMES = (
     "DPM++ 2M, DPM++ SDE, DPM++ 2M SDE, DPM++ 2M SDE Heun, DPM++ 2S a, DPM++ 3M SDE, Euler a, Euler, LMS, Heun, DPM2, "
     "DPM2 a, DPM fast, DPM adaptive, Restart, DDIM, DDIM CFG++, PLMS, UniPC, LCM"
 )
-COUNTED = [row for row in SAMPLERS if not row.is_adaptive]
+NOT_ADAPTIVE = [row for row in SAMPLERS if not row.is_adaptive]
 
 
 def karras(steps: int) -> list[float]:
-    return SCHEDULES.get("Karras").sigmas(steps, sd1_levels(), DEFAULTS)
+    return SCHEDULES.get("Karras").sigmas(steps, sd1_model_sigmas(), DEFAULTS)
 
 
-def course_of(row: Sampler, steps: int, **options) -> RunSigmas:
+def make_run_sigmas(row: Sampler, steps: int, **options) -> RunSigmas:
     return RunSigmas(
-        row, SCHEDULES.get(row.default_schedule), steps, sd1_levels(), SamplingSettings(**options)
+        row,
+        SCHEDULES.get(row.default_schedule),
+        steps,
+        sd1_model_sigmas(),
+        SamplingSettings(**options),
     )
 
 
-def answer(row: Sampler, value: float) -> float | tuple[float, float]:
+def prediction(row: Sampler, value: float) -> float | tuple[float, float]:
     return (value, value) if row.needs_uncond else value
 
 
 def error_of(run: SamplerFn, steps: int, settings: SamplingSettings = DEFAULTS) -> float:
-    """Return the largest distance to the exact walk, down to the smallest trained level."""
+    """Return the largest distance to the exact solution, down to the smallest trained sigma."""
     sigmas = karras(steps)[:-1]
-    exact = DATA.walked(STARTS, sigmas[0], sigmas[-1])
+    exact = DATA.exact(INITIAL_X, sigmas[0], sigmas[-1])
     return float(
-        np.abs(drive(run, STARTS, sigmas, DATA.denoised, ZeroNoise(), settings) - exact).max()
+        np.abs(
+            run_sampler(run, INITIAL_X, sigmas, DATA.denoised, ZeroNoise(), settings) - exact
+        ).max()
     )
 
 
@@ -53,7 +59,7 @@ def test_euler_follows_its_formula():
     x = 5.0
     for sigma, sigma_next in [(8.0, 3.0), (3.0, 1.0), (1.0, 0.0)]:
         x = x + (sigma_next - sigma) * (x - DATA.denoised(x, sigma)) / sigma
-    assert drive(euler, 5.0, sigmas, DATA.denoised) == pytest.approx(x, rel=1e-12)
+    assert run_sampler(euler, 5.0, sigmas, DATA.denoised) == pytest.approx(x, rel=1e-12)
 
 
 def test_euler_converges_with_first_order():
@@ -85,41 +91,41 @@ def test_dpmpp_2m_follows_the_published_recursion():
             denoised_d = (1 + 1 / (2 * r)) * denoised - (1 / (2 * r)) * old_denoised
             x = sigmas[i + 1] / sigmas[i] * x - math.expm1(-h) * denoised_d
         old_denoised = denoised
-    assert drive(dpmpp_2m, 5.0, sigmas, DATA.denoised) == pytest.approx(x, rel=1e-12)
+    assert run_sampler(dpmpp_2m, 5.0, sigmas, DATA.denoised) == pytest.approx(x, rel=1e-12)
 
 
 @pytest.mark.parametrize(
     "row",
-    [row for row in COUNTED if row.family is K_DIFFUSION and not row.adapt_start],
+    [row for row in NOT_ADAPTIVE if row.family is K_DIFFUSION and not row.adapt_start],
     ids=lambda row: row.name,
 )
-def test_a_walk_to_zero_ends_on_the_prediction(row: Sampler):
-    result = drive(row.run, 9.0, [14.0, 2.0, 0.0], lambda x, sigma: 1.25, ZeroNoise())
+def test_a_run_to_zero_ends_on_the_prediction(row: Sampler):
+    result = run_sampler(row.run, 9.0, [14.0, 2.0, 0.0], lambda x, sigma: 1.25, ZeroNoise())
     assert result == pytest.approx(1.25, abs=0.6 if row.name == "LMS" else 1e-9)
 
 
 def test_euler_a_follows_its_formula():
     sigmas, draws = [8.0, 3.0, 1.0, 0.0], [0.4, -1.1]
-    x, given = 5.0, list(draws)
+    x, remaining = 5.0, list(draws)
     for sigma, sigma_next in [(8.0, 3.0), (3.0, 1.0), (1.0, 0.0)]:
-        up = sigma_next * math.sqrt(1 - sigma_next**2 / sigma**2)
-        down = math.sqrt(sigma_next**2 - up**2)
-        x = x + (down - sigma) * (x - DATA.denoised(x, sigma)) / sigma
+        sigma_up = sigma_next * math.sqrt(1 - sigma_next**2 / sigma**2)
+        sigma_down = math.sqrt(sigma_next**2 - sigma_up**2)
+        x = x + (sigma_down - sigma) * (x - DATA.denoised(x, sigma)) / sigma
         if sigma_next > 0:
-            x += given.pop(0) * up
+            x += remaining.pop(0) * sigma_up
     noise = iter(draws)
-    result = drive(euler_ancestral, 5.0, sigmas, DATA.denoised, lambda: next(noise))
+    result = run_sampler(euler_ancestral, 5.0, sigmas, DATA.denoised, lambda: next(noise))
     assert result == pytest.approx(x, rel=1e-12)
     assert list(noise) == [], "the last step adds no noise"
 
 
 def test_euler_a_keeps_the_distribution_of_the_data():
-    draw = np.random.default_rng(3)
+    rng = np.random.default_rng(3)
     sigmas = karras(150)
     count = 100_000
-    start = DATA.mean + math.hypot(sigmas[0], DATA.spread) * draw.standard_normal(count)
-    result = drive(
-        euler_ancestral, start, sigmas, DATA.denoised, lambda: draw.standard_normal(count)
+    start = DATA.mean + math.hypot(sigmas[0], DATA.spread) * rng.standard_normal(count)
+    result = run_sampler(
+        euler_ancestral, start, sigmas, DATA.denoised, lambda: rng.standard_normal(count)
     )
     assert result.mean() == pytest.approx(DATA.mean, abs=0.02)
     assert result.std() == pytest.approx(DATA.spread, rel=0.03)
@@ -129,9 +135,9 @@ def test_euler_a_keeps_the_distribution_of_the_data():
 def test_an_ancestral_step_renews_noise_without_changing_its_amount(
     sigma: float, sigma_next: float
 ):
-    down, up = ancestral_step(sigma, sigma_next)
-    assert down**2 + up**2 == pytest.approx(sigma_next**2)
-    assert up == pytest.approx(sigma_next * math.sqrt(1 - sigma_next**2 / sigma**2))
+    sigma_down, sigma_up = ancestral_step(sigma, sigma_next)
+    assert sigma_down**2 + sigma_up**2 == pytest.approx(sigma_next**2)
+    assert sigma_up == pytest.approx(sigma_next * math.sqrt(1 - sigma_next**2 / sigma**2))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +149,7 @@ def test_a_sampler_without_noise_converges_with_second_order(name: str):
     assert errors[0] / errors[1] > 3
 
 
-def test_a_third_former_prediction_brings_dpmpp_3m_sde_nearer():
+def test_a_third_prediction_makes_dpmpp_3m_sde_more_accurate():
     without_noise = SamplingSettings(eta_ancestral=0)
     third, second = (
         error_of(SAMPLERS.get(f"DPM++ {n}M SDE").run, 40, without_noise) for n in (3, 2)
@@ -152,20 +158,25 @@ def test_a_third_former_prediction_brings_dpmpp_3m_sde_nearer():
 
 
 @pytest.mark.parametrize("name", ["DPM fast", "UniPC", "DPM adaptive"])
-def test_a_sampler_with_levels_of_its_own_is_near_the_exact_walk(name: str):
+def test_a_sampler_with_its_own_sigmas_is_near_the_exact_solution(name: str):
     row = SAMPLERS.get(name)
-    start = course_of(row, 30).from_noise()
-    result = drive(
-        row.run, STARTS, start.sigmas, DATA.denoised, ZeroNoise(), SamplingSettings(eta_ancestral=0)
+    start = make_run_sigmas(row, 30).from_noise()
+    result = run_sampler(
+        row.run,
+        INITIAL_X,
+        start.sigmas,
+        DATA.denoised,
+        ZeroNoise(),
+        SamplingSettings(eta_ancestral=0),
     )
     if row.family is TIMESTEP:
         result = result * math.hypot(1, start.sigmas[-1])
-    exact = DATA.walked(STARTS, start.sigmas[0], start.sigmas[-1])
+    exact = DATA.exact(INITIAL_X, start.sigmas[0], start.sigmas[-1])
     assert np.abs(result - exact).max() < 0.05
 
 
 @pytest.mark.parametrize(
-    ("name", "steps", "calls"),
+    ("name", "steps", "evaluations"),
     [
         ("Euler", 20, 20),
         ("LCM", 8, 8),
@@ -189,35 +200,39 @@ def test_a_sampler_with_levels_of_its_own_is_near_the_exact_walk(name: str):
         ("UniPC", 2, 2),
     ],
 )
-def test_a_run_asks_the_network_as_often_as_in_a1111(name: str, steps: int, calls: int):
+def test_a_run_evaluates_the_network_as_often_as_in_a1111(name: str, steps: int, evaluations: int):
     row = SAMPLERS.get(name)
     assert (
         len(
             visited_sigmas(
-                row.run, course_of(row, steps).from_noise().sigmas, denoised=answer(row, 0.0)
+                row.run,
+                make_run_sigmas(row, steps).from_noise().sigmas,
+                denoised=prediction(row, 0.0),
             )
         )
-        == calls
+        == evaluations
     )
 
 
-@pytest.mark.parametrize("row", COUNTED, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", NOT_ADAPTIVE, ids=lambda row: row.name)
 def test_the_dry_run_visits_what_the_run_visits(row: Sampler):
-    course = course_of(row, 7, s_churn=2.0, eta_ddim=0.5)
-    seen: list[float] = []
+    run_sigmas = make_run_sigmas(row, 7, s_churn=2.0, eta_ddim=0.5)
+    visited: list[float] = []
 
     def denoiser(x: float, sigma: float) -> float | tuple[float, float]:
-        seen.append(sigma)
-        return answer(row, 0.1 * x)
+        visited.append(sigma)
+        return prediction(row, 0.1 * x)
 
-    drive(row.run, 3.0, course.from_noise().sigmas, denoiser, Fresh(), course.settings)
-    assert seen == visited_sigmas(
-        row.run, course.from_noise().sigmas, course.settings, answer(row, 0.0)
+    run_sampler(
+        row.run, 3.0, run_sigmas.from_noise().sigmas, denoiser, CountingNoise(), run_sigmas.settings
+    )
+    assert visited == visited_sigmas(
+        row.run, run_sigmas.from_noise().sigmas, run_sigmas.settings, prediction(row, 0.0)
     )
 
 
-class Fresh:
-    """Noise that counts how often it is asked."""
+class CountingNoise:
+    """Constant noise that counts its draws."""
 
     def __init__(self) -> None:
         self.count = self.between_count = 0
@@ -232,17 +247,17 @@ class Fresh:
         return 0.5
 
 
-@pytest.mark.parametrize("row", COUNTED, ids=lambda row: row.name)
-def test_a_sampler_listens_to_the_options_that_it_names_and_to_no_other(row: Sampler):
+@pytest.mark.parametrize("row", NOT_ADAPTIVE, ids=lambda row: row.name)
+def test_a_sampler_is_affected_by_exactly_the_options_it_lists(row: Sampler):
     def result(**options: float) -> tuple[float, int, int]:
-        course, noise = course_of(row, 20, **options), Fresh()
-        x = drive(
+        run_sigmas, noise = make_run_sigmas(row, 20, **options), CountingNoise()
+        x = run_sampler(
             row.run,
             3.0,
-            course.from_noise().sigmas,
-            lambda x, _: answer(row, math.tanh(x)),
+            run_sigmas.from_noise().sigmas,
+            lambda x, _: prediction(row, math.tanh(x)),
             noise,
-            course.settings,
+            run_sigmas.settings,
         )
         return x, noise.count, noise.between_count
 
@@ -255,17 +270,17 @@ def test_a_sampler_listens_to_the_options_that_it_names_and_to_no_other(row: Sam
         "uni_pc_order": {"uni_pc_order": 2},
         "uni_pc_lower_order_final": {"uni_pc_lower_order_final": False},
     }
-    heard = {name for name, change in changes.items() if result(**change) != result()}
-    assert heard == {*row.options} & {*changes}
+    effective = {name for name, change in changes.items() if result(**change) != result()}
+    assert effective == {*row.options} & {*changes}
     assert (result(s_churn=5.0, s_noise=0.9) != result(s_churn=5.0)) == ("s_noise" in row.options)
     draws = result(s_churn=5.0, eta_ddim=0.5)[1] > 0
     assert draws == ("eta_noise_seed_delta" in row.options) or row.name == "Restart"
     assert (result()[2] > 0) == row.uses_brownian_noise
 
 
-def test_churn_uses_up_a_draw_at_every_step():
-    noise = Fresh()
-    drive(
+def test_churn_draws_noise_at_every_step():
+    noise = CountingNoise()
+    run_sampler(
         euler,
         3.0,
         karras(10),
@@ -274,11 +289,11 @@ def test_churn_uses_up_a_draw_at_every_step():
         SamplingSettings(s_churn=1, s_tmin=1, s_tmax=2),
     )
     assert noise.count == 10
-    drive(euler, 3.0, karras(10), DATA.denoised, noise, SamplingSettings(s_tmin=1, s_tmax=2))
-    assert noise.count == 10, "without churn there is nothing that draws"
+    run_sampler(euler, 3.0, karras(10), DATA.denoised, noise, SamplingSettings(s_tmin=1, s_tmax=2))
+    assert noise.count == 10, "without churn no noise is drawn"
 
 
-def test_restart_goes_back_up_as_in_a1111():
+def test_restarts_are_those_of_a1111():
     assert restart_steps(karras(19)) == list(itertools.pairwise(karras(19)))
     steps = restart_steps(karras(20))
     assert len(steps) == 20
@@ -286,9 +301,12 @@ def test_restart_goes_back_up_as_in_a1111():
     jumps = [
         (before[1], after[0]) for before, after in itertools.pairwise(steps) if after[0] > before[1]
     ]
-    walked = karras_between(11, karras(20)[-2], karras(20)[0])
+    main_sigmas = karras_between(11, karras(20)[-2], karras(20)[0])
     assert jumps == [
-        (min(walked, key=lambda s: abs(s - 0.1)), min(walked, key=lambda s: abs(s - 2)))
+        (
+            min(main_sigmas, key=lambda s: abs(s - 0.1)),
+            min(main_sigmas, key=lambda s: abs(s - 2)),
+        )
     ]
     assert len(restart_steps(karras(40))) == 40
     assert (
@@ -298,15 +316,15 @@ def test_restart_goes_back_up_as_in_a1111():
 
 
 def test_the_samplers_are_a1111s_in_its_order():
-    assert ", ".join(row.name for row in SAMPLERS) == NAMES
+    assert ", ".join(row.name for row in SAMPLERS) == A1111_NAMES
 
 
 @pytest.mark.parametrize("row", list(SAMPLERS), ids=lambda row: row.name)
-def test_automatic_stands_for_a_schedule_with_levels(row: Sampler):
+def test_automatic_resolves_to_a_schedule_with_sigmas(row: Sampler):
     assert SCHEDULES.get(row.default_schedule).sigmas is not None
 
 
-def test_automatic_means_what_it_means_in_a1111():
+def test_automatic_resolves_as_in_a1111():
     by_schedule = {
         schedule: {row.name for row in SAMPLERS if row.default_schedule == schedule}
         for schedule in ("Karras", "Exponential")
@@ -317,7 +335,7 @@ def test_automatic_means_what_it_means_in_a1111():
     }
 
 
-def test_what_a1111_says_of_its_samplers():
+def test_sampler_properties_are_those_of_a1111():
     assert {row.name for row in SAMPLERS if row.evaluations_per_step == 2} == {
         *("DPM++ SDE", "DPM++ 2S a", "Heun", "DPM2", "DPM2 a", "Restart"),
     }
@@ -346,16 +364,16 @@ def test_what_a1111_says_of_its_samplers():
         ("k_dpm_2_a", "DPM2 a"),
     ],
 )
-def test_a_sampler_answers_to_a1111s_aliases(alias: str, name: str):
+def test_a_sampler_is_found_by_a1111s_aliases(alias: str, name: str):
     assert SAMPLERS.get(alias).name == name
 
 
 def test_dpm_adaptive_ends_when_the_network_overflows():
     row = SAMPLERS.get("DPM adaptive")
-    result = drive(
+    result = run_sampler(
         row.run,
-        STARTS,
-        course_of(row, 10).from_noise().sigmas,
+        INITIAL_X,
+        make_run_sigmas(row, 10).from_noise().sigmas,
         lambda x, sigma: x * math.nan,
         ZeroNoise(),
     )

@@ -1,4 +1,4 @@
-"""The numbers are those of A1111 1.10.1 on SD 1.x's noise levels, measured."""
+"""The numbers were measured in A1111 1.10.1 with SD 1.x's sigmas."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.protocol import DEFAULTS
 from modules.sampling.schedules import SCHEDULES, Schedule
-from tests.sampling.toy_models import sd1_levels
+from tests.sampling.toy_models import sd1_model_sigmas
 
-SD1 = sd1_levels()
+SD1 = sd1_model_sigmas()
 UNIFORM = "14.6146 7.8399 4.6092 2.9183 1.9502 1.3449 0.9324 0.6250 0.3687 0.0292 0"
 EXPONENTIAL = "14.6146 7.3249 3.6712 1.8400 0.9222 0.4622 0.2317 0.1161 0.0582 0.0292 0"
 MEASURED = {
@@ -30,7 +30,7 @@ MEASURED = {
     "Align Your Steps": "14.6150 6.1135 3.5651 2.3939 1.6500 1.1358 0.7425 0.4450 0.1692 0.0290 0",
     "Beta": "14.6146 13.9278 12.4910 10.5976 8.4424 6.2014 4.0462 2.1528 0.7160 0.0292 0",
 }
-WALKED = [row for row in SCHEDULES if row.sigmas]
+WITH_SIGMAS = [row for row in SCHEDULES if row.sigmas]
 
 
 def sigmas_of(name: str, steps: int = 10, **options) -> list[float]:
@@ -39,7 +39,7 @@ def sigmas_of(name: str, steps: int = 10, **options) -> list[float]:
     return row.sigmas(steps, SD1, SamplingSettings(**options))
 
 
-def test_schedules_stand_in_a1111s_order_with_its_names():
+def test_schedules_have_a1111s_order_and_names():
     names = "automatic uniform karras exponential polyexponential sgm_uniform kl_optimal align_your_steps"
     assert [row.api_name for row in SCHEDULES] == [
         *names.split(),
@@ -54,18 +54,18 @@ def test_schedules_stand_in_a1111s_order_with_its_names():
 
 
 @pytest.mark.parametrize("name", MEASURED)
-def test_a_schedule_of_ten_steps_is_a1111s(name: str):
+def test_a_schedule_of_ten_steps_matches_a1111(name: str):
     assert sigmas_of(name) == pytest.approx(
         [float(number) for number in MEASURED[name].split()], abs=6e-5
     )
 
 
 def test_every_schedule_is_measured():
-    assert {*MEASURED} == {row.name for row in WALKED}
+    assert {*MEASURED} == {row.name for row in WITH_SIGMAS}
 
 
 @settings(max_examples=40, deadline=None)
-@given(steps=st.integers(1, 400), row=st.sampled_from(WALKED))
+@given(steps=st.integers(1, 400), row=st.sampled_from(WITH_SIGMAS))
 def test_a_schedule_falls_within_the_models_range(steps: int, row: Schedule):
     assert row.sigmas is not None
     sigmas = row.sigmas(steps, SD1, DEFAULTS)
@@ -77,32 +77,34 @@ def test_a_schedule_falls_within_the_models_range(steps: int, row: Schedule):
 
 
 @pytest.mark.parametrize(
-    ("steps", "levels"), [(2, 2), (10, 10), (20, 20), (30, 31), (150, 167), (600, 999)]
+    ("steps", "count"), [(2, 2), (10, 10), (20, 20), (30, 31), (150, 167), (600, 999)]
 )
-def test_ddim_visits_as_many_levels_as_its_stride_leaves(steps: int, levels: int):
-    assert len(sigmas_of("DDIM", steps)) == levels + 1
+def test_ddim_visits_every_stride_th_sigma(steps: int, count: int):
+    assert len(sigmas_of("DDIM", steps)) == count + 1
 
 
-def test_eleven_steps_are_the_published_levels_of_align_your_steps():
+def test_eleven_steps_are_the_published_sigmas_of_align_your_steps():
     assert sigmas_of("Align Your Steps", 11)[:3] == pytest.approx([14.615, 6.475, 3.861])
 
 
 @settings(max_examples=40, deadline=None)
 @given(
-    low=st.floats(0.03, 1),
-    high=st.floats(1.5, 14),
+    sigma_min=st.floats(0.03, 1),
+    sigma_max=st.floats(1.5, 14),
     name=st.sampled_from(
         ["Karras", "Exponential", "Polyexponential", "SGM Uniform", "KL Optimal", "Normal", "Beta"]
     ),
 )
-def test_a_range_of_ones_own_is_spanned(low: float, high: float, name: str):
-    sigmas = sigmas_of(name, sigma_min=low, sigma_max=high)
-    assert sigmas[0] == pytest.approx(high, rel=1e-6)
+def test_sigma_min_and_sigma_max_set_the_range(sigma_min: float, sigma_max: float, name: str):
+    sigmas = sigmas_of(name, sigma_min=sigma_min, sigma_max=sigma_max)
+    assert sigmas[0] == pytest.approx(sigma_max, rel=1e-6)
     smallest = sigmas[-1] or sigmas[-2]
-    assert smallest == pytest.approx(low, rel=1e-6) or (name == "SGM Uniform" and smallest > low)
+    assert smallest == pytest.approx(sigma_min, rel=1e-6) or (
+        name == "SGM Uniform" and smallest > sigma_min
+    )
 
 
-@pytest.mark.parametrize("row", WALKED, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", WITH_SIGMAS, ids=lambda row: row.name)
 @pytest.mark.parametrize(
     "change",
     [
@@ -115,14 +117,12 @@ def test_a_range_of_ones_own_is_spanned(low: float, high: float, name: str):
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_a_schedule_listens_to_the_options_that_it_names_and_to_no_other(
-    row: Schedule, change: dict
-):
+def test_a_schedule_is_affected_by_exactly_the_options_it_lists(row: Schedule, change: dict):
     changed = sigmas_of(row.name, **change) != sigmas_of(row.name)
     assert changed == (next(iter(change)) in row.options)
 
 
-def test_rho_bends_the_curve():
+def test_rho_changes_the_curvature():
     assert sigmas_of("Karras", rho=7) == sigmas_of("Karras")
     assert sigmas_of("Polyexponential", rho=1) == sigmas_of("Polyexponential")
     middle = math.exp((1 / 4) * math.log(SD1.sigma_max / SD1.sigma_min) + math.log(SD1.sigma_min))

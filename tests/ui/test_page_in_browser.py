@@ -232,7 +232,7 @@ def test_the_depth_tab_repaints_an_uploaded_picture(server, page, deep):
     wait_until_at_rest(page)
     page.click("button[role=tab]:has-text('Depth')")
     page.wait_for_selector("#depth_generate[data-filled]")
-    page.wait_for_selector("#depth_model_message p:has-text('is no depth checkpoint')")
+    page.wait_for_selector("#depth_model_message p:has-text('is not a depth checkpoint')")
     assert not page.is_visible("#depth_interrupt")
 
     choose_checkpoint(server, page, deep)

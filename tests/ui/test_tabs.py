@@ -16,9 +16,9 @@ from modules.params.param import validate
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.ui import page
-from modules.ui.form import Form
-from modules.ui.memory import restored
-from modules.ui.output import _collector
+from modules.ui.browser_state import restore_values
+from modules.ui.components.output import _collector
+from modules.ui.forms.form import Form
 from tests.conftest import write_listed_depth
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
@@ -30,7 +30,7 @@ def form(engine: Engine) -> Form:
     with gr.Blocks():
         form = Form(DepthRequest, engine, "depth")
         for name in FIELDS:
-            form.field(name)
+            form.add_field(name)
     return form
 
 
@@ -49,7 +49,7 @@ def test_a_picture_is_put_in_from_a_file_or_the_clipboard_and_comes_as_a_file(fo
     component = form.components["init_image"]
     assert isinstance(component, gr.Image)
     assert (component.sources, component.type) == (["upload", "clipboard"], "filepath")
-    assert form.pictures == {"init_image", "depth_map"}
+    assert form.image_fields == {"init_image", "depth_map"}
 
 
 def test_an_uploaded_picture_becomes_the_requests(form: Form, tmp_path: Path):
@@ -75,8 +75,10 @@ def test_a_file_without_a_place_is_no_picture(form: Form):
 
 def test_the_browser_is_given_no_picture_to_keep(form: Form, tmp_path: Path):
     values = values_of(form, init_image={"path": str(tmp_path / "upload.png"), "url": None})
-    assert form.read_settings(values) == {"prompt": "a cat", "denoising_strength": 0.5}
-    assert restored(form, {"prompt": "a dog", "init_image": "x", "denoising_strength": 7}) == [
+    assert form.read_non_image_fields(values) == {"prompt": "a cat", "denoising_strength": 0.5}
+    assert restore_values(
+        form, {"prompt": "a dog", "init_image": "x", "denoising_strength": 7}
+    ) == [
         "a dog",
         0.75,
     ]
@@ -127,11 +129,11 @@ def said_on_load(engine: Engine) -> dict[str, str]:
 def test_each_tab_says_when_the_checkpoint_is_not_for_it(engine: Engine):
     plain = said_on_load(engine)
     assert plain["txt2img_model_message"] == ""
-    assert "is no depth checkpoint" in plain["depth_model_message"]
+    assert "is not a depth checkpoint" in plain["depth_model_message"]
     folder = engine.paths.checkpoint_folders[0]
     write_listed_depth(folder / "pruned.safetensors", with_estimator=False)
     engine.models.refresh()
     engine.select_checkpoint("pruned")
     pruned = said_on_load(engine)
     assert "Use it in the Depth tab" in pruned["txt2img_model_message"]
-    assert "carries no depth estimator. Give a depth map." in pruned["depth_model_message"]
+    assert "has no depth estimator. Provide a depth map." in pruned["depth_model_message"]

@@ -1,1 +1,1 @@
-"""What the page itself calls: /internal."""
+"""Routes that the page itself calls: /internal."""

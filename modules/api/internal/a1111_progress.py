@@ -1,4 +1,4 @@
-"""How far a job is, as A1111's own page asks: /internal/progress and its neighbours."""
+"""A1111's own /internal routes: progress of a job, pending tasks, quicksettings hints."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from modules.params.settings import Settings
 
 
 class ProgressBody(BaseModel):
-    """A1111's question; `id_task` is the id of a job."""
+    """A1111's progress request; `id_task` is the id of a job."""
 
     id_task: str = ""
     id_live_preview: int = -1
@@ -23,23 +23,23 @@ class ProgressBody(BaseModel):
 
 
 def a1111_progress_router(engine: Engine) -> APIRouter:
-    """Return the routes below /internal that A1111 has."""
+    """Return A1111's routes below /internal."""
     router = APIRouter(prefix="/internal", include_in_schema=False)
 
     @router.post("/progress")
     def progress(body: ProgressBody) -> dict[str, Any]:
-        """Return where one job is; one that is not known has completed."""
+        """Return the progress of a job; an unknown job counts as completed."""
         try:
             job = engine.job(body.id_task)
         except NotFound:
-            return _told(completed=True)
+            return _progress(completed=True)
         status = job.status()
         if status.has_ended:
-            return _told(completed=True, textinfo=status.error or None)
+            return _progress(completed=True, textinfo=status.error or None)
         if status.state == "queued":
-            return _told(queued=True, textinfo="In queue")
+            return _progress(queued=True, textinfo="In queue")
         job.watch()
-        told = _told(
+        fields = _progress(
             active=True,
             progress=status.progress.fraction,
             eta=status.progress.eta_s,
@@ -47,27 +47,27 @@ def a1111_progress_router(engine: Engine) -> APIRouter:
         )
         preview = job.preview() if body.live_preview else b""
         if preview and status.preview_number != body.id_live_preview:
-            coded = base64.b64encode(preview).decode("ascii")
-            told["live_preview"] = f"data:image/jpeg;base64,{coded}"
-            told["id_live_preview"] = status.preview_number
-        return told
+            encoded = base64.b64encode(preview).decode("ascii")
+            fields["live_preview"] = f"data:image/jpeg;base64,{encoded}"
+            fields["id_live_preview"] = status.preview_number
+        return fields
 
     @router.get("/pending-tasks")
     def pending_tasks() -> dict[str, Any]:
-        """Return the jobs that wait or run."""
+        """Return the ids of queued and running jobs."""
         ids = [job.id for job in engine.jobs() if not job.status().has_ended]
         return {"size": len(ids), "tasks": ids}
 
     @router.get("/quicksettings-hint")
     def quicksettings_hint() -> list[dict[str, str]]:
         """Return every option with its label."""
-        return [{"name": name, "label": row.label} for name, row in params_of(Settings).items()]
+        return [{"name": name, "label": param.label} for name, param in params_of(Settings).items()]
 
     return router
 
 
-def _told(**known: Any) -> dict[str, Any]:
-    nothing = {
+def _progress(**fields: Any) -> dict[str, Any]:
+    defaults = {
         "active": False,
         "queued": False,
         "completed": False,
@@ -77,4 +77,4 @@ def _told(**known: Any) -> dict[str, Any]:
         "id_live_preview": -1,
         "textinfo": None,
     }
-    return {**nothing, **known}
+    return {**defaults, **fields}

@@ -1,4 +1,4 @@
-"""What the page watches: the device's state, a job's progress and preview, and the way to stop it."""
+"""Live routes of the page: device status, and progress, preview, interrupt and skip of a job."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from modules.api.event_stream import stream_job
 from modules.api.job_json import progress_to_json
 from modules.engine.engine import Engine
 
-DEMO_WORDS = (
+DEMO_NOTICE = (
     "Demo model: it draws coloured shapes (“a red circle on a blue background”) and simple landscapes "
     "(“mountains at sunset”). To add a real one, put a checkpoint into models/Stable-diffusion and press ↻; "
     "the README names the official ones."
@@ -31,7 +31,7 @@ def live_router(engine: Engine) -> APIRouter:
     def state() -> dict[str, Any]:
         return {
             **asdict(engine.device_status),
-            "demo": DEMO_WORDS if engine.active_checkpoint.is_active_demo() else "",
+            "demo": DEMO_NOTICE if engine.active_checkpoint.is_active_demo() else "",
         }
 
     @router.get("/jobs/{job_id}")

@@ -1,4 +1,4 @@
-"""What the Queue tab shows and does."""
+"""Routes of the Queue tab."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from modules.api.job_json import summary_to_json
 from modules.engine.engine import Engine
 from modules.engine.jobs.fair_queue import Move
 
-_MOST_WAITING = 100
-_MOST_PAST = 40
+_MAX_WAITING = 100
+_MAX_PAST = 40
 
 
 def queue_router(engine: Engine) -> APIRouter:
-    """Return the page's routes to the queue, below /internal."""
+    """Return the routes of the Queue tab, below /internal."""
     router = APIRouter(prefix="/internal", include_in_schema=False)
     queue = engine.queue
 
@@ -24,13 +24,13 @@ def queue_router(engine: Engine) -> APIRouter:
     def overview() -> dict[str, Any]:
         running = queue.running_job()
         if running is not None:
-            running.watch()  # a preview is worth making
+            running.watch()  # turns previews on
         return {
             "paused": queue.is_paused,
             "remark": queue.store.warning(),
             "waiting": queue.store.waiting_count(),
-            "jobs": [summary_to_json(row, queue) for row in queue.store.active_jobs(_MOST_WAITING)],
-            "past": [summary_to_json(row, queue) for row in queue.store.ended_jobs(_MOST_PAST)],
+            "jobs": [summary_to_json(row, queue) for row in queue.store.active_jobs(_MAX_WAITING)],
+            "past": [summary_to_json(row, queue) for row in queue.store.ended_jobs(_MAX_PAST)],
         }
 
     @router.post("/queue/pause")
@@ -62,15 +62,15 @@ def queue_router(engine: Engine) -> APIRouter:
         queue.move(job_id, where)
         return {}
 
-    _add_pictures(router, engine)
+    _add_image_routes(router, engine)
     return router
 
 
-def _add_pictures(router: APIRouter, engine: Engine) -> None:
+def _add_image_routes(router: APIRouter, engine: Engine) -> None:
     @router.get("/images/{image_id}")
-    def whole(image_id: str) -> Response:
+    def image(image_id: str) -> Response:
         return image_response(engine, image_id)
 
     @router.get("/images/{image_id}/thumbnail")
-    def small(image_id: str) -> Response:
+    def thumbnail(image_id: str) -> Response:
         return thumbnail_response(engine, image_id)

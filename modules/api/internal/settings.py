@@ -1,4 +1,4 @@
-"""What the Settings tab shows and changes: every option, as it is declared."""
+"""Routes of the Settings tab: read, change and reset options, as their params declare them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from modules.engine.engine import Engine
 from modules.params.param import Param, params_of
 from modules.params.settings import Settings, default_values
 
-# Titles by section, in the order of the tab.
+# Section titles, in the order of the tab.
 SECTIONS: Mapping[str, str] = {
     "saving": "Saving images",
     "grids": "Saving grids",
@@ -29,35 +29,35 @@ SECTIONS: Mapping[str, str] = {
     "page": "Page",
     "api": "HTTP API",
 }
-# Chosen in the bar above the tabs, by name of a checkpoint there.
-_ELSEWHERE = frozenset(
+# Options of the checkpoint bar above the tabs; the Settings tab leaves them out.
+_CHECKPOINT_BAR_OPTIONS = frozenset(
     ("sd_model_checkpoint", "sd_vae", "sd_predictions", "CLIP_stop_at_last_layers")
 )
 
 
 class Reset(BaseModel):
-    """Which options go back to their defaults."""
+    """Names of the options to reset."""
 
-    names: list[str] | None = None  # None for all
+    names: list[str] | None = None  # None resets all
 
 
 class Changes(BaseModel):
-    """Options by name."""
+    """New values of options, by name."""
 
-    changes: dict[str, Any]  # checked as each option is declared
+    changes: dict[str, Any]  # checked against each option's param
 
 
 def settings_router(engine: Engine) -> APIRouter:
-    """Return the tab's routes, below /internal; each answers with all options as they stand."""
+    """Return the routes of the tab; each answers with the current values of all options."""
     router = APIRouter(prefix="/internal/settings", include_in_schema=False)
 
     @router.get("")
-    def told() -> dict[str, Any]:
-        """Tell every option by section, what the command line chose, and what is wrong with the file."""
+    def current() -> dict[str, Any]:
+        """Return every option by section, those that flags override, and a warning about the settings file."""
         params = params_of(Settings)
         sections: dict[str, list[dict[str, Any]]] = {name: [] for name in SECTIONS}
         for name, param in params.items():
-            if name not in _ELSEWHERE:
+            if name not in _CHECKPOINT_BAR_OPTIONS:
                 sections.setdefault(param.section, []).append(_option(engine, name, param))
         return {
             "remark": engine.settings_warning,
@@ -75,16 +75,16 @@ def settings_router(engine: Engine) -> APIRouter:
 
     @router.post("")
     def change(body: Changes) -> dict[str, Any]:
-        """Change options and remember them; all or none."""
+        """Change and save options; all or none."""
         engine.change_settings(body.changes)
-        return told()
+        return current()
 
     @router.post("/reset")
     def reset(body: Reset) -> dict[str, Any]:
-        """Put options back to their defaults."""
-        everything = [name for name in Settings.model_fields if name not in _ELSEWHERE]
-        engine.change_settings(default_values(everything if body.names is None else body.names))
-        return told()
+        """Reset options to their defaults."""
+        all_names = [name for name in Settings.model_fields if name not in _CHECKPOINT_BAR_OPTIONS]
+        engine.change_settings(default_values(all_names if body.names is None else body.names))
+        return current()
 
     return router
 

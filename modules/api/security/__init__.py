@@ -1,1 +1,1 @@
-"""Middlewares of every route: host, origin, password, body size."""
+"""ASGI middlewares of every route: host, origin, password, body size."""

@@ -1,4 +1,4 @@
-"""CORS: which web pages of other hosts may call the server from a browser (`--cors-allow-origins`)."""
+"""CORS: foreign origins that may call the server from a browser (`--cors-allow-origins`)."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ class Origins:
     """The allowed origins.
 
     Args:
-        listed: Such as "https://example.org"; "*" allows any origin, but none may then send a password.
-        pattern: A regular expression for a whole origin; empty for none.
+        listed: Such as "https://example.org"; "*" allows any origin, but then without credentials.
+        pattern: Regular expression that matches a whole origin; empty for none.
     """
 
     listed: tuple[str, ...] = ()
     pattern: str = ""
 
     def allows(self, origin: str) -> bool:
-        """Return whether a page of that origin may call."""
+        """Return whether requests of that origin are allowed."""
         if origin in self.listed or _ANY in self.listed:
             return True
         return bool(self.pattern) and re.fullmatch(self.pattern, origin) is not None
 
-    def names(self) -> frozenset[str]:
+    def host_names(self) -> frozenset[str]:
         """Return the host names of the listed origins: a reverse proxy may forward them as `Host`."""
-        return frozenset(name for one in self.listed if (name := urlsplit(one).hostname))
+        return frozenset(name for origin in self.listed if (name := urlsplit(origin).hostname))
 
     def with_cors(self, app: ASGIApp) -> ASGIApp:
         """Return the app with CORS headers for the allowed origins; the app itself when there are none."""

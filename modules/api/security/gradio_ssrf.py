@@ -1,7 +1,7 @@
-"""Keeps the page's own server from fetching what a crafted call names.
+"""Guards Gradio's routes against server-side request forgery (SSRF).
 
-Gradio downloads a file whose path in a call is a web address, and hands on what lies at an address behind `file=`.
-The page needs neither: its files are uploads and finished pictures.
+Gradio downloads a file whose path in a call is a URL, and proxies a URL after `file=`.
+The page needs neither: its files are uploads and finished images.
 """
 
 from __future__ import annotations
@@ -14,100 +14,98 @@ from urllib.parse import urlsplit
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_OURS = ("/sdapi/", "/api/", "/internal/")
-_SERVING = ("file=", "proxy=")
+_OTHER_ROUTES = ("/sdapi/", "/api/", "/internal/")
+_FILE_ROUTES = ("file=", "proxy=")
 _UPLOAD = "/upload"
-# A call holds prompts and strokes; pictures are uploaded.
-LARGEST_CALL_BYTES = 64 * 2**20
+# A call contains prompts and strokes; images are uploaded.
+MAX_CALL_BYTES = 64 * 2**20
 
 
 class GradioSsrfGuard:
-    """ASGI middleware that answers 403 to a call of the page that names a web address as a file."""
+    """ASGI middleware that answers 403 to a Gradio call with a URL in place of a file."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Look at one call and pass it on."""
-        if scope["type"] != "http" or scope["path"].startswith(_OURS):
+        """Check a request and pass it on."""
+        if scope["type"] != "http" or scope["path"].startswith(_OTHER_ROUTES):
             await self._app(scope, receive, send)
             return
-        if _serves_an_address(scope["path"]):
-            await _refuse(scope, receive, send, "This server hands on nothing from other servers.")
+        if _serves_url(scope["path"]):
+            await _refuse(scope, receive, send, "This server does not proxy other servers.")
             return
         if scope["method"] in ("GET", "HEAD") or scope["path"].endswith(_UPLOAD):
             await self._app(scope, receive, send)
             return
-        body = await _whole(receive)
-        if body is None or _names_an_address(_parsed(body)):
-            await _refuse(
-                scope, receive, send, "A file of the page is an upload, not a web address."
-            )
+        body = await _read_body(receive)
+        if body is None or _contains_url(_parse(body)):
+            await _refuse(scope, receive, send, "A file must be an upload, not a web address.")
             return
-        await self._app(scope, _again(body, receive), send)
+        await self._app(scope, _replay(body, receive), send)
 
 
-def _serves_an_address(path: str) -> bool:
-    for word in _SERVING:
-        _, found, rest = path.partition(f"/{word}")
-        if found and _is_address(rest):
+def _serves_url(path: str) -> bool:
+    for route in _FILE_ROUTES:
+        _, found, rest = path.partition(f"/{route}")
+        if found and _is_url(rest):
             return True
     return False
 
 
-def _is_address(text: str) -> bool:
-    """Return whether Gradio would take a path for a web address."""
+def _is_url(text: str) -> bool:
+    """Return whether Gradio would treat a path as a URL."""
     try:
         return urlsplit(text.strip()).scheme.lower() in ("http", "https")
     except ValueError:
         return True
 
 
-def _names_an_address(value: Any) -> bool:  # JSON: anything
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, Mapping):
-            fields = cast("Mapping[str, Any]", one)
+def _contains_url(value: Any) -> bool:  # JSON: anything
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, Mapping):
+            fields = cast("Mapping[str, Any]", item)
             path = fields.get("path")
-            if isinstance(path, str) and _is_address(path):
+            if isinstance(path, str) and _is_url(path):
                 return True
-            waiting.extend(fields.values())
-        elif isinstance(one, list):
-            waiting.extend(cast("list[Any]", one))
+            pending.extend(fields.values())
+        elif isinstance(item, list):
+            pending.extend(cast("list[Any]", item))
     return False
 
 
-def _parsed(body: bytes) -> Any:
+def _parse(body: bytes) -> Any:
     try:
         return json.loads(body)
-    except (ValueError, RecursionError):  # Gradio will say so
+    except (ValueError, RecursionError):  # Gradio answers the error itself
         return None
 
 
-async def _whole(receive: Receive) -> bytes | None:
-    """Return a call's body; None when it is larger than any call of the page."""
-    pieces: list[bytes] = []
-    count = 0
+async def _read_body(receive: Receive) -> bytes | None:
+    """Return the body of a request; None when it is larger than any call of the page."""
+    chunks: list[bytes] = []
+    byte_count = 0
     while True:
         message = await receive()
-        pieces.append(message.get("body", b""))
-        count += len(pieces[-1])
-        if count > LARGEST_CALL_BYTES:
+        chunks.append(message.get("body", b""))
+        byte_count += len(chunks[-1])
+        if byte_count > MAX_CALL_BYTES:
             return None
         if message["type"] != "http.request" or not message.get("more_body"):
-            return b"".join(pieces)
+            return b"".join(chunks)
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that delivers the body once more, and then what comes after it."""
-    told = False
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that delivers the body again, then what follows it."""
+    is_sent = False
 
     async def replay() -> Message:
-        nonlocal told
-        if told:
+        nonlocal is_sent
+        if is_sent:
             return await receive()
-        told = True
+        is_sent = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay

@@ -32,39 +32,39 @@ def add_guards(
     hosts: Iterable[str] | None = LOOPBACK_NAMES,
     origins: Origins = SAME_ORIGIN_ONLY,
 ) -> ASGIApp:
-    """Return the app behind all checks; a refused call is answered with 401, 403 or 413.
+    """Return the app wrapped in all checks; a refused request is answered with 401, 403 or 413.
 
     Args:
         app: The app to protect.
-        credentials: Who may use everything; empty when no password is needed.
-        api_credentials: Who may use paths below /sdapi and /api.
-        hosts: Names by which the server may be called; None allows any name. On loopback this stops a web page
-            elsewhere from reaching the server under a name of its own (DNS rebinding).
-        origins: Web pages of other hosts that may call all the same.
+        credentials: Accepted for all paths; empty when no password is needed.
+        api_credentials: Also accepted for paths below /sdapi and /api.
+        hosts: Accepted host names; None allows any name. On loopback this stops a foreign web page from reaching
+            the server under a name of its own (DNS rebinding).
+        origins: Foreign origins that are allowed.
     """
     app = PasswordGuard(BodyLimit(GradioSsrfGuard(app)), credentials, api_credentials)
-    # A browser sends its preflight request without a password, so CORS is outside of the password check.
+    # A browser sends its preflight request without a password, so CORS wraps the password check.
     return OriginGuard(origins.with_cors(app), hosts, origins)
 
 
 class OriginGuard:
-    """ASGI middleware that answers 403 to a foreign host name and to a page of a foreign origin.
+    """ASGI middleware that answers 403 to an unknown host name and to a foreign origin.
 
-    starlette's TrustedHostMiddleware is not used: it answers "Invalid host header" without the name and the remedy.
+    starlette's TrustedHostMiddleware is not used: it answers "Invalid host header" without naming the host and the fix.
 
     Args:
         app: The app to protect.
-        hosts: Names by which the server may be called; None allows any name.
-        origins: Foreign origins that are allowed; their host names are allowed, too.
+        hosts: Accepted host names; None allows any name.
+        origins: Foreign origins that are allowed; their host names are, too.
     """
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str] | None, origins: Origins) -> None:
         self._app = app
-        self._hosts = None if hosts is None else frozenset(hosts) | origins.names()
+        self._hosts = None if hosts is None else frozenset(hosts) | origins.host_names()
         self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check one call and pass it on."""
+        """Check a request and pass it on."""
         if scope["type"] in ("http", "websocket"):
             headers = Headers(scope=scope)
             refusal = self._refusal(headers.get("host", ""), headers.get("origin"))
@@ -74,11 +74,11 @@ class OriginGuard:
         await self._app(scope, receive, send)
 
     def _refusal(self, host: str, origin: str | None) -> str:
-        if self._hosts is not None and _parts(f"//{host}")[1] not in self._hosts:
+        if self._hosts is not None and _netloc_and_host(f"//{host}")[1] not in self._hosts:
             return (
                 f"This server does not answer to the name '{host}'; use 127.0.0.1 or --server-name."
             )
-        if origin is None or _parts(origin)[0] == host or self._origins.allows(origin):
+        if origin is None or _netloc_and_host(origin)[0] == host or self._origins.allows(origin):
             return ""
         return f"A page from '{origin}' may not call this server."
 
@@ -88,8 +88,8 @@ class PasswordGuard:
 
     Args:
         app: The app to protect.
-        credentials: Who may use everything; empty when no password is needed.
-        api_credentials: Who may use paths below /sdapi and /api.
+        credentials: Accepted for all paths; empty when no password is needed.
+        api_credentials: Also accepted for paths below /sdapi and /api.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class PasswordGuard:
         self._api_credentials = tuple(api_credentials)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check one call and pass it on."""
+        """Check a request and pass it on."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
@@ -122,8 +122,8 @@ class PasswordGuard:
         if not accepted:
             return True
         received = _decode_basic(authorization)
-        # Every pair is compared, so that the time taken reveals nothing.
-        pairs = [f"{one.user}:{one.password}".encode() for one in accepted]
+        # Every credential is compared, so that the time taken reveals nothing.
+        pairs = [f"{credential.user}:{credential.password}".encode() for credential in accepted]
         return sum(hmac.compare_digest(received, pair) for pair in pairs) > 0
 
 
@@ -138,8 +138,8 @@ def _with_nosniff(send: Send) -> Send:
     return send_with_header
 
 
-def _parts(url: str) -> tuple[str, str]:
-    """Return name and port as written, and the name alone; both empty when the address is malformed."""
+def _netloc_and_host(url: str) -> tuple[str, str]:
+    """Return netloc and host name; both empty when the URL is malformed."""
     try:
         split = urlsplit(url)
         return split.netloc, split.hostname or ""

@@ -1,4 +1,4 @@
-"""Serving below a path of a reverse proxy, with `--subpath`."""
+"""Serves the app below a path of a reverse proxy, with `--subpath`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class Subpath:
-    """ASGI middleware that takes the prefix off an address, whether or not the proxy has left it on.
+    """ASGI middleware that strips the prefix from a path, whether or not the proxy has stripped it already.
 
     Args:
-        app: What is served.
-        prefix: With a slash before it and none behind, such as "/sd".
+        app: The app to serve.
+        prefix: With a leading and no trailing slash, such as "/sd".
     """
 
     def __init__(self, app: ASGIApp, prefix: str) -> None:
@@ -18,7 +18,7 @@ class Subpath:
         self._prefix = prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a call on under the address that the routes know."""
+        """Pass a request on under the path that the routes have."""
         if scope["type"] in ("http", "websocket"):
             path: str = scope["path"]
             rest = path.removeprefix(self._prefix)

@@ -1,4 +1,4 @@
-"""The jobs API: a request is answered at once with an id, and everything else is asked by that."""
+"""The jobs API: a request is answered at once with a job id, by which clients query and control the job."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from modules.params.requests.registry import REQUESTS
 
 
 class JobBody(RootModel[dict[str, Any]]):
-    """Any JSON object, described as a task with the fields of all tasks; `read_job` says which belong to which."""
+    """Any JSON object, described as a task with the fields of all tasks; `parse_job` checks which fields the task has."""
 
     @classmethod
     def __get_pydantic_json_schema__(
         cls, core_schema: Any, handler: GetJsonSchemaHandler, /
     ) -> dict[str, Any]:
-        """Return the schema of the fields, not that of any object."""
+        """Return the schema of the fields instead of that of any object."""
         del core_schema, handler
         properties: dict[str, Any] = {
             "task": {"enum": list(REQUESTS), "default": "txt2img", "description": "What to do."}
@@ -46,78 +46,78 @@ def jobs_router(engine: Engine) -> APIRouter:
 
     @router.post("/jobs", status_code=202)
     def submit(body: JobBody) -> dict[str, Any]:
-        """Put a request in the queue. The body has a `task` and the fields of its request; unknown ones are refused."""
-        return told(engine.submit(read_job(body.root), "api").id)
+        """Queue a job. The body has a `task` and the fields of its request; unknown fields are rejected."""
+        return told(engine.submit(parse_job(body.root), "api").id)
 
     @router.get("/jobs")
     def listed(
         state: Literal["all", "waiting", "ended"] = "all",
         limit: Annotated[int, Query(ge=1, le=1000)] = 50,
     ) -> dict[str, Any]:
-        """List the running job, the waiting ones in order, and the ended ones, the last one first."""
+        """List the running job, the waiting jobs in order, and the ended jobs, newest first."""
         waiting = queue.store.active_jobs(limit) if state != "ended" else []
-        past = queue.store.ended_jobs(limit) if state != "waiting" else []
+        ended = queue.store.ended_jobs(limit) if state != "waiting" else []
         return {
             "paused": queue.is_paused,
             "waiting_count": queue.store.waiting_count(),
-            "jobs": [job_to_json(row, queue) for row in (*waiting, *past)],
+            "jobs": [job_to_json(record, queue) for record in (*waiting, *ended)],
         }
 
     @router.get("/jobs/{job_id}")
     def told(job_id: str) -> dict[str, Any]:
-        """Tell all that is known of a job: state, progress, finished pictures, request."""
+        """Return all that is known of a job: state, progress, finished images, request."""
         return job_to_json(queue.record(job_id), queue)
 
     @router.delete("/jobs/{job_id}")
     def cancel(job_id: str, after_picture: bool = False) -> dict[str, Any]:
-        """Stop a job at its next step, or after the picture it is at; one that has ended stays as it is."""
+        """Stop a job at its next step, or after its current image; an ended job is left unchanged."""
         if not queue.status(job_id).has_ended:
             queue.cancel(job_id, after_picture)
         return told(job_id)
 
     @router.get("/jobs/{job_id}/events", response_class=StreamingResponse)
     def events(job_id: str) -> StreamingResponse:
-        """Follow a job as server-sent events: its progress, and a preview in `image` whenever there is a new one."""
+        """Stream server-sent events of a job: its progress, and the preview in `image` when there is a new one."""
         return stream_job(engine, job_id, with_preview=True)
 
     @router.get("/images/{image_id}", response_class=Response)
     def image(image_id: str) -> Response:
-        """Return a finished picture as it was saved."""
+        """Return a finished image as it was saved."""
         return image_response(engine, image_id)
 
-    _add_orders(router, engine)
+    _add_control_routes(router, engine)
     return router
 
 
-def _add_orders(router: APIRouter, engine: Engine) -> None:
-    """Add the routes that change the order of jobs."""
+def _add_control_routes(router: APIRouter, engine: Engine) -> None:
+    """Add the routes that retry and move jobs, and pause and resume the queue."""
     queue = engine.queue
 
     @router.post("/jobs/{job_id}/retry", status_code=202)
     def retry(job_id: str) -> dict[str, Any]:
-        """Put an ended job in the queue again, as a new one that makes the same pictures."""
+        """Queue an ended job again, as a new job that generates the same images."""
         return job_to_json(queue.record(queue.retry(job_id).id), queue)
 
     @router.post("/jobs/{job_id}/move/{where}")
     def move(job_id: str, where: Move) -> dict[str, Any]:
-        """Let a waiting job come earlier or later."""
+        """Move a waiting job forward or back in the queue."""
         queue.move(job_id, where)
         return job_to_json(queue.record(job_id), queue)
 
     @router.post("/queue/pause")
     def pause() -> dict[str, bool]:
-        """Begin no further job."""
+        """Pause the queue: no further job starts."""
         queue.pause()
         return {"paused": queue.is_paused}
 
     @router.post("/queue/resume")
     def resume() -> dict[str, bool]:
-        """Go on."""
+        """Resume the queue."""
         queue.resume()
         return {"paused": queue.is_paused}
 
 
-def read_job(body: Mapping[str, Any]) -> GenerationRequest:
+def parse_job(body: Mapping[str, Any]) -> GenerationRequest:
     """Return the request in a body.
 
     Raises:

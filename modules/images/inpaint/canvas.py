@@ -1,4 +1,4 @@
-"""What is repainted of a picture: cut, scaled, masked and filled for the network, and the way back into the picture."""
+"""The img2img canvas: crops, scales, masks and fills an init image for the network, and composites the result back."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from modules.images.resize import (
 from modules.params.image import ImageField
 from modules.params.requests.img2img import Img2ImgRequest
 
-_ORIGINAL = 1  # the masked content that leaves the picture as it is
-# How far the mask of a new side reaches into the picture, in blurs: there its soft edge has something to blend with.
+_ORIGINAL = 1  # the masked content "original": nothing is filled
+# Overlap of an outpainted side's mask with the image, in mask blurs: there its soft edge has something to blend with.
 _OVERLAP_BLURS = 2
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """A picture as it is laid out for repainting.
+    """An init image and its masks, prepared for the network.
 
     Args:
-        image: What the network sees, in RGB. Of the request's size; smaller when its latents are to be enlarged.
-        mask: What is repainted, L, of the request's size; None repaints all.
-        latent_mask: The same for the latents.
-        overlay: What lies over the result; None without a mask.
+        image: RGB, of the request's size; smaller if its latents are upscaled instead.
+        mask: L, of the request's size, white is repainted; None repaints everything.
+        latent_mask: The mask used on the latents.
+        overlay: Composites the result onto the original; None without a mask.
     """
 
     image: Image.Image
@@ -43,30 +43,30 @@ class Canvas:
 
 
 def prepare_canvas(request: Img2ImgRequest) -> Canvas:
-    """Return the request's picture laid out as A1111 does (processing.StableDiffusionProcessingImg2Img.init).
+    """Return the canvas of a request's init image, as A1111 does (processing.StableDiffusionProcessingImg2Img.init).
 
     Raises:
-        UserError: nothing is left to be repainted.
+        UserError: the mask is empty.
     """
-    assert request.init_image is not None, "make_plan refuses a request without a picture"
+    assert request.init_image is not None, "make_plan refuses a request without an init image"
     image = request.init_image.to_pil()
     if request.task == "img2img":
-        return Canvas(_resized(request, image))
-    image, mask = _masked(request, image)
+        return Canvas(_resize(request, image))
+    image, mask = _outpaint_and_blur(request, image)
     latent_mask = None
     if request.latent_mask is not None:
         latent_mask = stretch(request.latent_mask.to_pil(), *image.size)
     if request.inpaint_full_res:
-        canvas = _only_masked(request, image, mask, latent_mask)
+        canvas = _crop_to_mask(request, image, mask, latent_mask)
     else:
-        canvas = _whole(request, image, mask, latent_mask)
+        canvas = _use_whole_image(request, image, mask, latent_mask)
     assert canvas.latent_mask is not None
     if request.inpainting_fill != _ORIGINAL:
         canvas = replace(canvas, image=fill_masked(canvas.image, canvas.latent_mask))
     return canvas
 
 
-def _resized(request: Img2ImgRequest, image: Image.Image) -> Image.Image:
+def _resize(request: Img2ImgRequest, image: Image.Image) -> Image.Image:
     width, height = request.width, request.height
     mode = RESIZE_MODES[request.resize_mode]
     if mode.upscales_latents and image.width <= width and image.height <= height:
@@ -74,9 +74,11 @@ def _resized(request: Img2ImgRequest, image: Image.Image) -> Image.Image:
     return mode.resize(image, width, height)
 
 
-def _masked(request: Img2ImgRequest, image: Image.Image) -> tuple[Image.Image, Image.Image]:
-    """Return the picture, continued at its sides if asked, and its blurred mask."""
-    mask = resize_mask(request.mask, image.size)
+def _outpaint_and_blur(
+    request: Img2ImgRequest, image: Image.Image
+) -> tuple[Image.Image, Image.Image]:
+    """Return the image, outpainted if requested, and its blurred mask."""
+    mask = _resize_mask(request.mask, image.size)
     if mask is not None and request.inpainting_mask_invert:
         mask = ImageOps.invert(mask)
     if any(request.outpaint_sides):
@@ -87,29 +89,29 @@ def _masked(request: Img2ImgRequest, image: Image.Image) -> tuple[Image.Image, I
             image, mask = resize(image, *size), None if mask is None else resize(mask, *size)
         overlap = _OVERLAP_BLURS * max(request.mask_blurs)
         image, mask = outpaint(image, mask, request.outpaint_sides, overlap)
-    assert mask is not None, "without a mask or new sides it would be img2img"
+    assert mask is not None, "without a mask or outpainting the task would be img2img"
     return image, blur_mask(mask, *request.mask_blurs)
 
 
-def resize_mask(mask: ImageField | None, size: tuple[int, int]) -> Image.Image | None:
-    """Return the mask stretched to a picture's size."""
+def _resize_mask(mask: ImageField | None, size: tuple[int, int]) -> Image.Image | None:
+    """Return the mask stretched to an image's size."""
     return None if mask is None else stretch(mask.to_pil(), *size)
 
 
-def _whole(
+def _use_whole_image(
     request: Img2ImgRequest, image: Image.Image, mask: Image.Image, latent_mask: Image.Image | None
 ) -> Canvas:
     size = request.width, request.height
     resize = RESIZE_MODES[request.resize_mode].resize
     image, mask = resize(image, *size), resize(mask, *size)
-    # What is at least half masked is wholly new.
-    share = mask.point([min(255, 2 * level) for level in range(256)])
-    overlay = Overlay(image, (0, 0, *size), share)
+    # Pixels masked by at least half come entirely from the result.
+    overlay_mask = mask.point([min(255, 2 * value) for value in range(256)])
+    overlay = Overlay(image, (0, 0, *size), overlay_mask)
     latent_mask = mask if latent_mask is None else resize(latent_mask, *size)
     return Canvas(image, mask, latent_mask, overlay)
 
 
-def _only_masked(
+def _crop_to_mask(
     request: Img2ImgRequest, image: Image.Image, mask: Image.Image, latent_mask: Image.Image | None
 ) -> Canvas:
     size = request.width, request.height
@@ -117,30 +119,30 @@ def _only_masked(
     if box is None:
         raise empty_mask_error()
 
-    def part(of: Image.Image, box: Box = box) -> Image.Image:
-        return resize_and_fill(of.crop(box), *size)
+    def crop(source: Image.Image, box: Box = box) -> Image.Image:
+        return resize_and_fill(source.crop(box), *size)
 
     overlay = Overlay(image, box, mask.crop(box))
-    latent_mask = part(mask if latent_mask is None else latent_mask)
-    return Canvas(part(image), part(mask), latent_mask, overlay)
+    latent_mask = crop(mask if latent_mask is None else latent_mask)
+    return Canvas(crop(image), crop(mask), latent_mask, overlay)
 
 
 def empty_mask_error() -> UserError:
-    """Return the error for a mask that leaves nothing to be repainted."""
+    """Return the error for an all-black mask."""
     return UserError(
         "The mask is empty: nothing would be repainted.",
-        "Paint over what is to change; img2img repaints a whole picture.",
+        "Paint over the area to change; img2img repaints the whole picture.",
     )
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """What is laid over each result.
+    """Composites results onto the original image.
 
     Args:
-        original: The whole picture in RGB.
-        box: The part of it that was repainted.
-        mask: L, of the box's size: how much of the result is seen; where it is 0 the original stays.
+        original: The whole image in RGB.
+        box: The repainted region.
+        mask: L, of the box's size: the opacity of the result; 0 keeps the original.
     """
 
     original: Image.Image
@@ -151,12 +153,12 @@ class Overlay:
         """Return the original with the result in its box.
 
         Args:
-            result: RGB, of any size; its middle is cut to the box's proportions.
-            mask: Another than the mask's own; pixels that the mask leaves alone stay the original's all the same.
+            result: RGB, of any size; its centre is cropped to the box's aspect ratio.
+            mask: Used instead of the overlay's own mask; must not reach beyond it.
         """
         size = self.mask.size
         new = result if result.size == size else crop_and_resize(result, *size)
-        whole = self.original.copy()
-        old = whole.crop(self.box)
-        whole.paste(Image.composite(new, old, self.mask if mask is None else mask), self.box[:2])
-        return whole
+        image = self.original.copy()
+        old = image.crop(self.box)
+        image.paste(Image.composite(new, old, self.mask if mask is None else mask), self.box[:2])
+        return image

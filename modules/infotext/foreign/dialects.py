@@ -1,4 +1,4 @@
-"""Who wrote an infotext, and what its words are in A1111's: one row each."""
+"""Dialects: detects the program that wrote an infotext and converts its keys and names to A1111's; one row each."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ from modules.sampling.lookup import split_sampler_name
 from modules.sampling.samplers import Sampler
 from modules.sampling.schedules import Schedule
 
-OURS = NAME  # what the key App begins with in our own texts
-_OTHER_SAMPLING = (
-    "{} has samplers and prompt weights of its own; the picture comes out similar at best."
-)
+_OTHER_SAMPLING = "{} has its own samplers and prompt weights; the picture will be similar at best."
 
 
 @dataclass(frozen=True)
@@ -26,10 +23,10 @@ class Dialect:
 
     Args:
         name: The program.
-        matches: Whether a text is this program's.
-        key_aliases: Its keys that mean one of A1111's, by their names.
-        default_pairs: What its texts take for granted, where that is not what A1111's do.
-        warning: What differs whatever the text says; "" when nothing does.
+        matches: Returns whether this program wrote an infotext.
+        key_aliases: A1111's keys by the program's own keys.
+        default_pairs: Pairs that its infotexts imply, where they differ from A1111's defaults.
+        warning: A sentence about a difference that always applies; "" for none.
     """
 
     name: str
@@ -39,20 +36,20 @@ class Dialect:
     warning: str = ""
 
 
-def _origin(name: str) -> Callable[[Infotext], bool]:
-    return lambda words: words.origin == name
+def _has_origin(name: str) -> Callable[[Infotext], bool]:
+    return lambda infotext: infotext.origin == name
 
 
-def _version(start: str) -> Callable[[Infotext], bool]:
-    return lambda words: words.pairs.get("Version", "").startswith(start)
+def _has_version(prefix: str) -> Callable[[Infotext], bool]:
+    return lambda infotext: infotext.pairs.get("Version", "").startswith(prefix)
 
 
-def _app(start: str) -> Callable[[Infotext], bool]:
-    return lambda words: words.pairs.get("App", "").startswith(start)
+def _has_app(prefix: str) -> Callable[[Infotext], bool]:
+    return lambda infotext: infotext.pairs.get("App", "").startswith(prefix)
 
 
-def _anyones(words: Infotext) -> bool:
-    del words
+def _always(infotext: Infotext) -> bool:
+    del infotext
     return True
 
 
@@ -76,32 +73,38 @@ _SDNEXT_KEYS = {
 }
 _FOOOCUS_KEYS = {"Scheduler": "Schedule type"}
 
-# The first row whose text it is counts; the last one takes all others.
+# The first row that matches is used; the last one matches everything.
 DIALECTS: tuple[Dialect, ...] = (
-    Dialect("ComfyUI", _origin("ComfyUI"), default_pairs={"RNG": "CPU"}, warning=_OTHER_SAMPLING),
-    Dialect("InvokeAI", _origin("InvokeAI"), default_pairs={"RNG": "CPU"}, warning=_OTHER_SAMPLING),
-    Dialect("SwarmUI", _origin("SwarmUI"), default_pairs={"RNG": "CPU"}, warning=_OTHER_SAMPLING),
+    Dialect(
+        "ComfyUI", _has_origin("ComfyUI"), default_pairs={"RNG": "CPU"}, warning=_OTHER_SAMPLING
+    ),
+    Dialect(
+        "InvokeAI", _has_origin("InvokeAI"), default_pairs={"RNG": "CPU"}, warning=_OTHER_SAMPLING
+    ),
+    Dialect(
+        "SwarmUI", _has_origin("SwarmUI"), default_pairs={"RNG": "CPU"}, warning=_OTHER_SAMPLING
+    ),
     Dialect(
         "NovelAI",
-        _origin("NovelAI"),
-        default_pairs={"Clip skip": "2", "ENSD": "31337"},  # as A1111 reads its pictures
-        warning="In {} braces weigh words; here they are text.",
+        _has_origin("NovelAI"),
+        default_pairs={"Clip skip": "2", "ENSD": "31337"},  # as A1111 reads NovelAI's images
+        warning="In {}, braces set prompt weights; here they are plain text.",
     ),
-    Dialect("SD.Next", _app("SD.Next"), _SDNEXT_KEYS, warning=_OTHER_SAMPLING),
-    Dialect("Fooocus", _version("Fooocus"), _FOOOCUS_KEYS, {"RNG": "CPU"}, _OTHER_SAMPLING),
-    Dialect("this WebUI", _app(OURS)),
-    Dialect("Forge", _version("f"), _A1111_KEYS),
-    Dialect("A1111", _anyones, _A1111_KEYS),
+    Dialect("SD.Next", _has_app("SD.Next"), _SDNEXT_KEYS, warning=_OTHER_SAMPLING),
+    Dialect("Fooocus", _has_version("Fooocus"), _FOOOCUS_KEYS, {"RNG": "CPU"}, _OTHER_SAMPLING),
+    Dialect("this WebUI", _has_app(NAME)),
+    Dialect("Forge", _has_version("f"), _A1111_KEYS),
+    Dialect("A1111", _always, _A1111_KEYS),
 )
 
 
 def detect_dialect(infotext: Infotext) -> Dialect:
-    """Return the row of a text."""
+    """Return the dialect of an infotext."""
     return next(row for row in DIALECTS if row.matches(infotext))
 
 
 def describe_origin(infotext: Infotext) -> str:
-    """Return the program and, where it is told, its version: "A1111 v1.10.1"."""
+    """Return the program and, if known, its version: "A1111 v1.10.1"."""
     row = detect_dialect(infotext)
     version = infotext.pairs.get("Version") or infotext.pairs.get("App", "").rpartition(" ")[2]
     version = version.removeprefix("Fooocus").strip()
@@ -111,7 +114,7 @@ def describe_origin(infotext: Infotext) -> str:
 def convert_to_a1111(
     infotext: Infotext, samplers: Registry[Sampler], schedules: Registry[Schedule]
 ) -> Infotext:
-    """Return the words with A1111 1.10's keys and names, and with what the dialect takes for granted."""
+    """Return the infotext with A1111 1.10's keys and names, and with the pairs that its dialect implies."""
     row = detect_dialect(infotext)
     pairs = {row.key_aliases.get(key, key): value for key, value in infotext.pairs.items()}
     if row.name == "A1111":
@@ -120,37 +123,41 @@ def convert_to_a1111(
     try:
         pairs |= convert_first_pass_size(pairs)
     except ValueError:
-        warnings.append(f"First pass size ({pairs['First pass size']}) is no size; it is left out.")
+        warnings.append(
+            f"First pass size ({pairs['First pass size']}) is not a size; it is ignored."
+        )
     pairs.pop("First pass size", None)
     pairs = {**row.default_pairs, **pairs}
-    for sampler, schedule in (
+    for sampler_key, schedule_key in (
         ("Sampler", "Schedule type"),
         ("Hires sampler", "Hires schedule type"),
     ):
-        pairs |= _sampling(pairs, (sampler, schedule), samplers.names(), schedules.names())
+        pairs |= _sampling_pairs(
+            pairs, (sampler_key, schedule_key), samplers.names(), schedules.names()
+        )
     if "Sampler" in pairs:
         pairs.setdefault("Schedule type", "Automatic")
     return replace(infotext, pairs=pairs, warnings=tuple(warnings))
 
 
-def _sampling(
+def _sampling_pairs(
     pairs: Mapping[str, str],
     keys: tuple[str, str],
     samplers: Collection[str],
     schedules: Collection[str],
 ) -> dict[str, str]:
-    """Return sampler and schedule, each on its own: "DPM++ 2M Karras" of old holds both."""
+    """Return sampler and schedule as two pairs: older names such as "DPM++ 2M Karras" contain both."""
     sampler_key, schedule_key = keys
-    found: dict[str, str] = {}
+    converted: dict[str, str] = {}
     if schedule_key in pairs:
-        found[schedule_key] = to_a1111_schedule(pairs[schedule_key])
+        converted[schedule_key] = to_a1111_schedule(pairs[schedule_key])
     if sampler_key not in pairs:
-        return found
+        return converted
     name, schedule = to_a1111_sampler(pairs[sampler_key])
     if name not in samplers:
-        name, held = split_sampler_name(name, samplers, schedules)
-        schedule = held or schedule
-    found[sampler_key] = name
-    if schedule and found.get(schedule_key, "Automatic") == "Automatic":
-        found[schedule_key] = schedule
-    return found
+        name, suffix = split_sampler_name(name, samplers, schedules)
+        schedule = suffix or schedule
+    converted[sampler_key] = name
+    if schedule and converted.get(schedule_key, "Automatic") == "Automatic":
+        converted[schedule_key] = schedule
+    return converted

@@ -1,10 +1,10 @@
-"""Keys of other programs that mean something and have no effect here, and keys that only tell."""
+"""Infotext keys of other programs that have no effect here, and informational keys."""
 
 from __future__ import annotations
 
 from modules.infotext.codecs import Pairs
 
-# They change nothing of the picture, or are read together with another key.
+# They do not affect the image, or are read together with another key.
 INFORMATIONAL_KEYS = frozenset(
     (
         "Version",
@@ -35,49 +35,49 @@ INFORMATIONAL_KEYS = frozenset(
         "Source Identifier",
     )
 )
-# By what a key begins with; the first that fits counts.
-_WITHOUT_EFFECT: tuple[tuple[str, str], ...] = (
-    ("Refiner", "there is no refiner here."),
-    ("Hires refiner", "there is no refiner here."),
-    ("Face restoration", "faces are not restored here."),
-    ("Lora hashes", "LoRA files are not applied here."),
-    ("Lora weights", "LoRA files are not applied here."),
-    ("TI hashes", "embeddings are not applied here."),
-    ("Embeddings", "embeddings are not applied here."),
-    ("Hypernet", "hypernetworks are not applied here."),
-    ("Token merging", "tokens are not merged here."),
-    ("ToMe", "tokens are not merged here."),
-    ("ToDo", "tokens are not merged here."),
-    ("FP8 weight", "weights are not kept in 8 bits here."),
-    ("Cache FP16 weight", "weights are not kept in 8 bits here."),
-    ("Script", "there are no scripts here."),
-    ("X Type", "there are no scripts here."),
-    ("Y Type", "there are no scripts here."),
-    ("Z Type", "there are no scripts here."),
-    ("X Values", "there are no scripts here."),
-    ("Y Values", "there are no scripts here."),
-    ("Z Values", "there are no scripts here."),
-    ("Fixed ", "there are no scripts here."),
-    ("SD upscale", "there are no scripts here."),
-    ("ControlNet", "there is no ControlNet here."),
-    ("ADetailer", "the extension ADetailer is not here."),
-    ("Detailer", "there is no detailer here."),
-    ("Dynamic thresholding", "the extension Dynamic thresholding is not here."),
-    ("FreeU", "there is no FreeU here."),
-    ("Hypertile", "there is no hypertile here."),
-    ("Postprocess", "pictures are not enlarged afterwards here."),
-    ("Sharpness", "it is Fooocus's own."),
-    ("ADM Guidance", "it is Fooocus's own."),
-    ("Adaptive CFG", "it is Fooocus's own."),
-    ("Module ", "text encoders are not chosen one by one here."),
-    ("Diffusion in Low Bits", "weights are kept as the device's precision asks."),
-    ("Distilled CFG", "there are no distilled models here."),
-    ("Hires CFG", "the second pass has the first one's CFG scale here."),
-    ("Hires force", "the second pass always repaints here."),
-    ("Sampler ", "it is an option of SD.Next's own samplers."),
+# Reasons by key prefix; the first match is used.
+_REASONS: tuple[tuple[str, str], ...] = (
+    ("Refiner", "the refiner is not supported."),
+    ("Hires refiner", "the refiner is not supported."),
+    ("Face restoration", "face restoration is not supported."),
+    ("Lora hashes", "LoRA files are not supported."),
+    ("Lora weights", "LoRA files are not supported."),
+    ("TI hashes", "embeddings are not supported."),
+    ("Embeddings", "embeddings are not supported."),
+    ("Hypernet", "hypernetworks are not supported."),
+    ("Token merging", "token merging is not supported."),
+    ("ToMe", "token merging is not supported."),
+    ("ToDo", "token merging is not supported."),
+    ("FP8 weight", "8-bit weights are not supported."),
+    ("Cache FP16 weight", "8-bit weights are not supported."),
+    ("Script", "scripts are not supported."),
+    ("X Type", "scripts are not supported."),
+    ("Y Type", "scripts are not supported."),
+    ("Z Type", "scripts are not supported."),
+    ("X Values", "scripts are not supported."),
+    ("Y Values", "scripts are not supported."),
+    ("Z Values", "scripts are not supported."),
+    ("Fixed ", "scripts are not supported."),
+    ("SD upscale", "scripts are not supported."),
+    ("ControlNet", "ControlNet is not supported."),
+    ("ADetailer", "the extension ADetailer is not supported."),
+    ("Detailer", "the detailer is not supported."),
+    ("Dynamic thresholding", "the extension Dynamic thresholding is not supported."),
+    ("FreeU", "FreeU is not supported."),
+    ("Hypertile", "hypertile is not supported."),
+    ("Postprocess", "pictures are not upscaled after generation."),
+    ("Sharpness", "it is specific to Fooocus."),
+    ("ADM Guidance", "it is specific to Fooocus."),
+    ("Adaptive CFG", "it is specific to Fooocus."),
+    ("Module ", "text encoders cannot be chosen individually."),
+    ("Diffusion in Low Bits", "the precision of the weights depends on the device."),
+    ("Distilled CFG", "distilled models are not supported."),
+    ("Hires CFG", "the second pass uses the CFG scale of the first."),
+    ("Hires force", "the second pass always repaints."),
+    ("Sampler ", "it is an option of SD.Next's samplers."),
 )
-# Values that say "as usual": a key with such a one is followed by doing nothing.
-_USUAL: Pairs = {
+# Default values: a key with its value listed here needs no report.
+_DEFAULTS: Pairs = {
     "VAE Encoder": "Full",
     "VAE Decoder": "Full",
     "FP8 weight": "Disable",
@@ -87,12 +87,12 @@ _USUAL: Pairs = {
 
 
 def ignored_reason(key: str) -> str:
-    """Return why a key has no effect here, as a sentence; "" when nothing here knows it."""
-    if key in _USUAL and not any(key.startswith(start) for start, _ in _WITHOUT_EFFECT):
-        return "only the full VAE is used here."
-    return next((reason for start, reason in _WITHOUT_EFFECT if key.startswith(start)), "")
+    """Return why a key has no effect here, as a sentence; "" for an unknown key."""
+    if key in _DEFAULTS and not any(key.startswith(prefix) for prefix, _ in _REASONS):
+        return "only the full VAE is supported."
+    return next((reason for prefix, reason in _REASONS if key.startswith(prefix)), "")
 
 
 def is_informational(key: str, value: str) -> bool:
-    """Return whether nothing has to be done about a key."""
-    return key in INFORMATIONAL_KEYS or _USUAL.get(key, "").casefold() == value.casefold() != ""
+    """Return whether a key does not have to be applied or reported."""
+    return key in INFORMATIONAL_KEYS or _DEFAULTS.get(key, "").casefold() == value.casefold() != ""

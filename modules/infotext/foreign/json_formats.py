@@ -1,4 +1,4 @@
-"""What other programs write into pictures as one JSON object, in A1111's words: one row each."""
+"""Converts metadata that other programs write as one JSON object to A1111's keys: one row each."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any, cast
 
 from modules.infotext.text_format import Infotext, format_number, strip_lines
 
+JsonObject = Mapping[str, Any]  # a JSON object: values of any type
+
 
 @dataclass(frozen=True)
 class JsonFormat:
@@ -17,11 +19,11 @@ class JsonFormat:
 
     Args:
         origin: The program.
-        find: Returns its object among a picture's texts; None when it has none.
-        prompt_keys: Its keys for the prompt; the first that is there counts.
-        negative_prompt_keys: Its keys for the negative prompt.
-        key_map: Its keys that are one of A1111's each.
-        extra_pairs: Returns what takes more than a key.
+        find: Returns the program's object from the image's text items; None if there is none.
+        prompt_keys: Keys of the prompt; the first one that has text is used.
+        negative_prompt_keys: Keys of the negative prompt.
+        key_map: A1111's keys by the program's keys.
+        extra_pairs: Returns pairs that need more than a renamed key.
     """
 
     origin: str
@@ -33,105 +35,105 @@ class JsonFormat:
 
 
 def infotext_from_json(items: Mapping[str, str]) -> Infotext | None:
-    """Return the words of whichever row a picture's texts fit; None when they fit none."""
+    """Return the infotext in an image's text items by the first format that matches; None if none does."""
     for row in JSON_FORMATS:
-        found = row.find(items)
-        if found is not None:
-            pairs = {ours: found[key] for key, ours in row.key_map.items() if key in found}
-            pairs |= row.extra_pairs(found)
-            told = {key: text for key, value in pairs.items() if (text := format_scalar(value))}
+        data = row.find(items)
+        if data is not None:
+            values = {a1111_key: data[key] for key, a1111_key in row.key_map.items() if key in data}
+            values |= row.extra_pairs(data)
+            pairs = {key: text for key, value in values.items() if (text := format_scalar(value))}
             prompt, negative = (
-                _first(found, keys) for keys in (row.prompt_keys, row.negative_prompt_keys)
+                _first_text(data, keys) for keys in (row.prompt_keys, row.negative_prompt_keys)
             )
-            return Infotext(strip_lines(prompt), strip_lines(negative), told, row.origin)
+            return Infotext(strip_lines(prompt), strip_lines(negative), pairs, row.origin)
     return None
 
 
-def format_size(found: JsonObject) -> str:
-    """Return "512x768" for an object with width and height, else ""."""
-    width, height = format_scalar(found.get("width")), format_scalar(found.get("height"))
+def _format_size(data: JsonObject) -> str:
+    """Return "512x768" for an object with width and height, otherwise ""."""
+    width, height = format_scalar(data.get("width")), format_scalar(data.get("height"))
     return f"{width}x{height}" if width and height else ""
 
 
-def _first(found: JsonObject, keys: tuple[str, ...]) -> str:
+def _first_text(data: JsonObject, keys: tuple[str, ...]) -> str:
     for key in keys:
-        # Fooocus tells a prompt as a list of parts.
-        text = format_scalar(found.get(key)) or ", ".join(
-            map(format_scalar, as_list(found.get(key)))
-        )
+        # Fooocus writes a prompt as a list of parts.
+        text = format_scalar(data.get(key)) or ", ".join(map(format_scalar, as_list(data.get(key))))
         if text:
             return text
     return ""
 
 
-def _item(name: str, sign: str, root: str = "") -> Callable[[Mapping[str, str]], JsonObject | None]:
-    """Return a search for the object in that text, and there under that root, if it has that key."""
+def _find_object(
+    item: str, required_key: str, root: str = ""
+) -> Callable[[Mapping[str, str]], JsonObject | None]:
+    """Return a `find` for the object in a text item, or under a root key of it, if it has the required key."""
 
     def find(items: Mapping[str, str]) -> JsonObject | None:
-        found = parse_json_object(items.get(name, ""))
-        if found is not None and root:
-            found = as_object(found.get(root))
-        return found if found is not None and sign in found else None
+        data = parse_json_object(items.get(item, ""))
+        if data is not None and root:
+            data = as_object(data.get(root))
+        return data if data is not None and required_key in data else None
 
     return find
 
 
-def _novelai(items: Mapping[str, str]) -> JsonObject | None:
+def _find_novelai(items: Mapping[str, str]) -> JsonObject | None:
     if items.get("Software") != "NovelAI":
         return None
     comment = parse_json_object(items.get("Comment", ""))
     return None if comment is None else {"prompt": items.get("Description", ""), **comment}
 
 
-def _more_novelai(found: JsonObject) -> Mapping[str, object]:
-    return {"Size": format_size(found), "Denoising strength": found.get("strength")}
+def _novelai_pairs(data: JsonObject) -> Mapping[str, object]:
+    return {"Size": _format_size(data), "Denoising strength": data.get("strength")}
 
 
-def _more_invokeai(found: JsonObject) -> Mapping[str, object]:
-    model, vae = found.get("model"), found.get("vae")
-    skipped = found.get("clip_skip")
+def _invokeai_pairs(data: JsonObject) -> Mapping[str, object]:
+    model, vae = data.get("model"), data.get("vae")
+    skipped = data.get("clip_skip")  # layers
     pairs: dict[str, object] = {
-        "Size": format_size(found),
+        "Size": _format_size(data),
         "Model": _model_name(model),
         "VAE": _model_name(vae),
-        "RNG": {"cpu": "CPU", "cuda": "GPU"}.get(format_scalar(found.get("rand_device"))),
+        "RNG": {"cpu": "CPU", "cuda": "GPU"}.get(format_scalar(data.get("rand_device"))),
         "Clip skip": skipped + 1 if isinstance(skipped, int) and skipped > 0 else None,
     }
-    networks = map(as_object, as_list(found.get("loras")))
+    loras = map(as_object, as_list(data.get("loras")))
     pairs["Lora weights"] = ", ".join(
-        f"{_model_name(one.get('model') or one.get('lora'))}: {format_scalar(one.get('weight'))}"
-        for one in networks
+        f"{_model_name(lora.get('model') or lora.get('lora'))}: {format_scalar(lora.get('weight'))}"
+        for lora in loras
     )
     return pairs
 
 
 def _model_name(model: object) -> str:
-    known = as_object(model)
+    data = as_object(model)
     return (
-        format_scalar(known.get("name"))
-        or format_scalar(known.get("model_name"))
+        format_scalar(data.get("name"))
+        or format_scalar(data.get("model_name"))
         or format_scalar(model)
     )
 
 
-def _more_fooocus(found: JsonObject) -> Mapping[str, object]:
+def _fooocus_pairs(data: JsonObject) -> Mapping[str, object]:
     numbers = "".join(
-        c if c.isdigit() else " " for c in format_scalar(found.get("resolution"))
+        c if c.isdigit() else " " for c in format_scalar(data.get("resolution"))
     ).split()
     return {
         "Size": "x".join(numbers) if len(numbers) == 2 else "",
-        "Model": PurePath(format_scalar(found.get("base_model"))).stem,
+        "Model": PurePath(format_scalar(data.get("base_model"))).stem,
     }
 
 
-def _more_swarm(found: JsonObject) -> Mapping[str, object]:
-    return {"Size": format_size(found), "Model": PurePath(format_scalar(found.get("model"))).name}
+def _swarmui_pairs(data: JsonObject) -> Mapping[str, object]:
+    return {"Size": _format_size(data), "Model": PurePath(format_scalar(data.get("model"))).name}
 
 
 JSON_FORMATS: tuple[JsonFormat, ...] = (
     JsonFormat(
         "NovelAI",
-        _novelai,
+        _find_novelai,
         ("prompt",),
         ("uc",),
         {
@@ -141,11 +143,11 @@ JSON_FORMATS: tuple[JsonFormat, ...] = (
             "scale": "CFG scale",
             "seed": "Seed",
         },
-        _more_novelai,
+        _novelai_pairs,
     ),
     JsonFormat(
         "InvokeAI",
-        _item("invokeai_metadata", "positive_prompt"),
+        _find_object("invokeai_metadata", "positive_prompt"),
         ("positive_prompt",),
         ("negative_prompt",),
         {
@@ -157,11 +159,11 @@ JSON_FORMATS: tuple[JsonFormat, ...] = (
             "strength": "Denoising strength",
             "app_version": "Version",
         },
-        _more_invokeai,
+        _invokeai_pairs,
     ),
     JsonFormat(
         "Fooocus",
-        _item("parameters", "base_model"),
+        _find_object("parameters", "base_model"),
         ("full_prompt", "prompt"),
         ("full_negative_prompt", "negative_prompt"),
         {
@@ -176,11 +178,11 @@ JSON_FORMATS: tuple[JsonFormat, ...] = (
             "adm_guidance": "ADM Guidance",
             "version": "Version",
         },
-        _more_fooocus,
+        _fooocus_pairs,
     ),
     JsonFormat(
         "SwarmUI",
-        _item("parameters", "prompt", root="sui_image_params"),
+        _find_object("parameters", "prompt", root="sui_image_params"),
         ("prompt",),
         ("negativeprompt",),
         {
@@ -193,16 +195,13 @@ JSON_FORMATS: tuple[JsonFormat, ...] = (
             "initimagecreativity": "Denoising strength",
             "swarm_version": "Version",
         },
-        _more_swarm,
+        _swarmui_pairs,
     ),
 )
 
 
-JsonObject = Mapping[str, Any]  # a JSON object: values of any type
-
-
 def parse_json_object(text: str) -> JsonObject | None:
-    """Return the object that a text is, or None."""
+    """Return the JSON object in a text, None if it is not one."""
     if not text.lstrip().startswith("{"):
         return None
     try:
@@ -212,17 +211,17 @@ def parse_json_object(text: str) -> JsonObject | None:
 
 
 def as_object(value: object) -> JsonObject:
-    """Return the value where it is an object, else an empty one."""
+    """Return the value if it is an object, otherwise an empty one."""
     return cast("JsonObject", value) if isinstance(value, dict) else {}
 
 
 def as_list(value: object) -> list[Any]:
-    """Return the value where it is a list, else an empty one."""
+    """Return the value if it is a list, otherwise an empty one."""
     return cast("list[Any]", value) if isinstance(value, list) else []
 
 
 def format_scalar(value: object) -> str:
-    """Return a value as an infotext's; "" for what is none, such as null or a list."""
+    """Return a JSON scalar as an infotext value; "" for null, lists and objects."""
     if isinstance(value, float):
         return format_number(value)
     return str(value) if isinstance(value, str | int) else ""

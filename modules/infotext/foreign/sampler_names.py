@@ -1,11 +1,11 @@
-"""Other programs' names for samplers and schedules, and the old spelling that holds both."""
+"""Converts other programs' names of samplers and schedules to A1111's."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-# k-diffusion's and diffusers' words, as ComfyUI, Fooocus, InvokeAI and NovelAI use them.
+# k-diffusion's and diffusers' names, as ComfyUI, Fooocus, InvokeAI and NovelAI use them.
 _SAMPLERS: Mapping[str, str] = MappingProxyType(
     {
         "euler": "Euler",
@@ -62,17 +62,18 @@ _SCHEDULES: Mapping[str, str] = MappingProxyType(
 
 
 def to_a1111_sampler(name: str) -> tuple[str, str]:
-    """Return A1111's names of a sampler in k-diffusion's words and of the schedule that they hold, "" when none.
+    """Return A1111's names of a k-diffusion sampler and of the schedule in its name, "" for none.
 
-    "k_" before it, "_gpu" and InvokeAI's "_k" for Karras behind it are read; another name comes back as it is.
+    The prefix "k_" and the suffixes "_gpu", "_cfg_pp" and "_k" (InvokeAI's Karras) are removed; unknown names are
+    returned unchanged.
     """
-    word = name.strip().removeprefix("k_").removesuffix("_gpu").removesuffix("_cfg_pp")
-    bare = word.removesuffix("_k")
-    if bare not in _SAMPLERS:
+    sampler = name.strip().removeprefix("k_").removesuffix("_gpu").removesuffix("_cfg_pp")
+    base = sampler.removesuffix("_k")
+    if base not in _SAMPLERS:
         return name, ""
-    return _SAMPLERS[bare], "Karras" if bare != word else ""
+    return _SAMPLERS[base], "Karras" if base != sampler else ""
 
 
 def to_a1111_schedule(name: str) -> str:
-    """Return A1111's name of a schedule; another name comes back as it is."""
+    """Return A1111's name of a schedule; unknown names are returned unchanged."""
     return _SCHEDULES.get(name.strip(), name)

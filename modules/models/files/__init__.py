@@ -1,1 +1,1 @@
-"""Model file formats: safetensors headers, pickles read without running them."""
+"""Model file formats: safetensors headers, pickles parsed without running code."""

@@ -1,4 +1,4 @@
-"""Where the numbers of a .ckpt lie in its file."""
+"""Locates the storages of a .ckpt (the bytes of its tensors) in the file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from modules.core.errors import BadFile
 from modules.models.files.safe_pickle import CkptContents
 
-LOCAL_HEADER = struct.Struct("<26xHH")  # zip: only the lengths of name and extra field are of use
+LOCAL_HEADER = struct.Struct("<26xHH")  # zip: only the lengths of name and extra field are needed
 COUNT = struct.Struct("<q")
 DAMAGED_FILE_ERRORS = (
     OSError,
@@ -23,9 +23,8 @@ DAMAGED_FILE_ERRORS = (
     ValueError,
     RuntimeError,
 )
-MOST_INFLATION = (
-    10  # weights hardly compress: an archive that grows more than so many times is a bomb
-)
+# Weights hardly compress: an archive that expands by more than this factor is a zip bomb.
+MAX_EXPANSION = 10
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,9 @@ class StorageLocation:
     """One storage in the file.
 
     Args:
-        offset: Its first byte; of no use when it is packed.
-        byte_count: Its size, unpacked.
-        compressed_member: The archive's member that has to be unpacked; empty when the bytes lie there as they are.
+        offset: Byte position in the file; 0 when compressed.
+        byte_count: Its size, uncompressed.
+        compressed_member: The archive's member to decompress; empty when it is stored uncompressed.
     """
 
     offset: int
@@ -46,64 +45,64 @@ class StorageLocation:
 def locate_storages(
     path: Path, contents: CkptContents, *, is_zip: bool
 ) -> Mapping[str, StorageLocation]:
-    """Return the place of every storage by key.
+    """Return the location of every storage by key.
 
     Args:
         path: The file.
-        contents: What its pickle names.
+        contents: Its unpickled contents.
         is_zip: Whether the file is a zip archive.
 
     Raises:
-        BadFile: the file is damaged, incomplete, a bomb, or from another kind of machine.
+        BadFile: the file is damaged, incomplete, a zip bomb, or from a big-endian machine.
     """
     try:
-        places = _in_archive(path, contents) if is_zip else _in_row(path, contents)
+        locations = _locate_in_zip(path, contents) if is_zip else _locate_in_legacy(path, contents)
         size = path.stat().st_size
         if any(
-            place.offset + place.byte_count > size
-            for place in places.values()
-            if not place.compressed_member
+            location.offset + location.byte_count > size
+            for location in locations.values()
+            if not location.compressed_member
         ):
             raise ValueError("a storage beyond the end of the file")
     except DAMAGED_FILE_ERRORS as error:
         raise BadFile(f"'{path.name}' is incomplete or damaged.", "Download it again.") from error
-    return places
+    return locations
 
 
-def _in_archive(path: Path, content: CkptContents) -> dict[str, StorageLocation]:
-    places: dict[str, StorageLocation] = {}
+def _locate_in_zip(path: Path, contents: CkptContents) -> dict[str, StorageLocation]:
+    locations: dict[str, StorageLocation] = {}
     with zipfile.ZipFile(path) as archive, path.open("rb") as raw:
         members = {info.filename: info for info in archive.infolist()}
-        unpacked = sum(info.file_size for info in members.values())
-        if unpacked > MOST_INFLATION * path.stat().st_size:
+        expanded = sum(info.file_size for info in members.values())
+        if expanded > MAX_EXPANSION * path.stat().st_size:
             raise ValueError("a zip bomb")
-        order = members.get(f"{content.archive_prefix}byteorder")
+        order = members.get(f"{contents.archive_prefix}byteorder")
         if order and archive.read(order) != b"little":
             raise BadFile(f"'{path.name}' comes from a big-endian machine, which is not supported.")
-        for key, record in content.storages.items():
-            info = members[f"{content.archive_prefix}data/{key}"]
+        for key, record in contents.storages.items():
+            info = members[f"{contents.archive_prefix}data/{key}"]
             if info.file_size != record.byte_count:
                 raise ValueError("a storage of another size than its record")
             if info.compress_type != zipfile.ZIP_STORED:
-                places[key] = StorageLocation(0, record.byte_count, info.filename)
+                locations[key] = StorageLocation(0, record.byte_count, info.filename)
                 continue
             raw.seek(info.header_offset)
             name_length, extra_length = LOCAL_HEADER.unpack(raw.read(LOCAL_HEADER.size))
             start = info.header_offset + LOCAL_HEADER.size + name_length + extra_length
-            places[key] = StorageLocation(start, record.byte_count)
-    return places
+            locations[key] = StorageLocation(start, record.byte_count)
+    return locations
 
 
-def _in_row(path: Path, content: CkptContents) -> dict[str, StorageLocation]:
-    places: dict[str, StorageLocation] = {}
-    position = content.storages_offset
+def _locate_in_legacy(path: Path, contents: CkptContents) -> dict[str, StorageLocation]:
+    locations: dict[str, StorageLocation] = {}
+    position = contents.storages_offset
     with path.open("rb") as raw:
-        for key in content.storage_keys:
+        for key in contents.storage_keys:
             raw.seek(position)
             (count,) = COUNT.unpack(raw.read(COUNT.size))
-            record = content.storages[key]
+            record = contents.storages[key]
             if count != record.item_count:
                 raise ValueError("a storage of another size than its record")
-            places[key] = StorageLocation(position + COUNT.size, record.byte_count)
+            locations[key] = StorageLocation(position + COUNT.size, record.byte_count)
             position += COUNT.size + record.byte_count
-    return places
+    return locations

@@ -1,4 +1,4 @@
-"""Dtypes as safetensors spells them, which is how this project names them outside torch."""
+"""Dtypes by their safetensors names, which this project uses outside torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DTYPE_BITS: Final = {
     **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
     **dict.fromkeys(("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 8),
 }
-# torch's class of a storage -> dtype
+# torch storage class -> dtype
 STORAGE_DTYPES: Final = {
     "DoubleStorage": "F64",
     "FloatStorage": "F32",
@@ -24,7 +24,7 @@ STORAGE_DTYPES: Final = {
     "BoolStorage": "BOOL",
     "UntypedStorage": "U8",
 }
-# torch's dtype -> dtype
+# torch dtype -> dtype
 TORCH_DTYPES: Final = {
     "float64": "F64",
     "float32": "F32",
@@ -42,7 +42,7 @@ TORCH_DTYPES: Final = {
 
 
 def byte_count(dtype: str, item_count: int) -> int:
-    """Return the bytes that so many items take.
+    """Return the size in bytes of that many items.
 
     Raises:
         KeyError: the dtype is not known.

@@ -1,1 +1,1 @@
-"""LDM `.yaml` configs: each section as typed values."""
+"""LDM `.yaml` configs: one module per section, as typed values."""

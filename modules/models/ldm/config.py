@@ -1,4 +1,4 @@
-"""What an LDM .yaml says about a checkpoint, checked against its tensors. No `target` is ever instantiated."""
+"""Reads the LDM .yaml of a checkpoint and checks it against the tensors. No `target` is ever instantiated."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ WRONG_YAML_HINT = "The .yaml belongs to another model: remove it or get the righ
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A whole checkpoint, and the noise it was trained with.
+    """All networks of a checkpoint, and its noise schedule.
 
     Args:
-        parameterization: "eps" or "v", as LDM spells it.
+        parameterization: "eps" or "v", as in LDM.
         file: The .yaml it was read from.
         depth: None for a checkpoint without a depth estimator.
     """
@@ -51,11 +51,11 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TextEncoderSource:
-    """The file that carries the text encoder.
+    """The file that contains the text encoder.
 
     Args:
-        header: Its tensors.
-        name: Its name, for messages.
+        header: Its header.
+        name: Its name, for error messages.
     """
 
     header: Header
@@ -65,27 +65,25 @@ class TextEncoderSource:
 def read_config(
     file: Path, header: Header, checkpoint_name: str, text_encoder: TextEncoderSource | None = None
 ) -> ModelConfig:
-    """Return what a .yaml says about a checkpoint.
+    """Return the config of a checkpoint.
 
     Args:
         file: The checkpoint's own .yaml or the one of its family.
-        header: The checkpoint's tensors.
-        checkpoint_name: Its name, for messages.
-        text_encoder: Another file that its text encoder comes from; None when it carries its own.
+        header: The checkpoint's header.
+        checkpoint_name: Its name, for error messages.
+        text_encoder: A separate file with the text encoder; None when the checkpoint contains it.
 
     Raises:
         NotFound: there is no such .yaml.
-        UserError: it is broken, incomplete, or speaks of another model than the tensors.
-        Unsupported: it asks for something that is not built here.
+        UserError: it is invalid, incomplete, or does not match the tensors.
+        Unsupported: it requires something that is not implemented here.
     """
     params = read_yaml(file).section("model").section("params")
     if not params.values:
-        raise UserError(
-            f"'{file}' lacks model.params: it is not the description of an LDM checkpoint."
-        )
+        raise UserError(f"'{file}' lacks model.params: it does not describe an LDM checkpoint.")
     params.require_supported({"beta_schedule": ("linear",), "parameterization": ("eps", "v")})
     text_encoder = text_encoder or TextEncoderSource(header, checkpoint_name)
-    _check_text_encoder(params, text_encoder)
+    _check_text_encoder_kind(params, text_encoder)
     config = ModelConfig(
         unet=read_unet_config(params),
         vae=read_vae_config(params),
@@ -97,14 +95,14 @@ def read_config(
         file=file,
         depth=read_depth_config(params, header),
     )
-    _check_noise(config)
+    _check_noise_schedule(config)
     _check_sizes(config, header, checkpoint_name)
-    _check_text_sizes(config, text_encoder)
+    _check_text_encoder_sizes(config, text_encoder)
     _check_counts(config, header, checkpoint_name)
     return config
 
 
-def _check_text_encoder(params: YamlSection, source: TextEncoderSource) -> None:
+def _check_text_encoder_kind(params: YamlSection, source: TextEncoderSource) -> None:
     target = params.section("cond_stage_config").string("target", "").rpartition(".")[2]
     described = next((row for row in TEXT_ENCODER_LAYOUTS if row.embedder_class == target), None)
     actual = detect_text_encoder_layout(source.header.tensors)
@@ -113,7 +111,7 @@ def _check_text_encoder(params: YamlSection, source: TextEncoderSource) -> None:
         raise UserError(text, WRONG_YAML_HINT)
 
 
-def _check_noise(config: ModelConfig) -> None:
+def _check_noise_schedule(config: ModelConfig) -> None:
     if not 0 < config.linear_start < config.linear_end < 1:
         found = f"{config.linear_start} and {config.linear_end}"
         text = f"In '{config.file}', linear_start and linear_end should rise between 0 and 1, not {found}."
@@ -126,7 +124,7 @@ def _check_noise(config: ModelConfig) -> None:
 
 
 def _check_sizes(config: ModelConfig, header: Header, checkpoint: str) -> None:
-    """Compare the sizes a user would name; the loader compares every tensor later."""
+    """Compare the sizes that have a key in the .yaml; the loader compares every tensor later."""
     unet, vae = config.unet, config.vae
     expected = (
         ("in_channels", unet.in_channels, UNET_INPUT_KEY, 1),
@@ -139,31 +137,31 @@ def _check_sizes(config: ModelConfig, header: Header, checkpoint: str) -> None:
         ("ddconfig.out_ch", vae.out_channels, VAE_PREFIX + "decoder.conv_out.weight", 0),
     )
     for key, value, name, axis in expected:
-        actual = find_key(header.tensors, name)
-        shape = header.tensors[actual].shape if actual else ()
+        tensor_key = find_key(header.tensors, name)
+        shape = header.tensors[tensor_key].shape if tensor_key else ()
         if axis < len(shape):
             _check(config, checkpoint, key, value, shape[axis])
 
 
-def _check_text_sizes(config: ModelConfig, source: TextEncoderSource) -> None:
+def _check_text_encoder_sizes(config: ModelConfig, source: TextEncoderSource) -> None:
     text, tensors = config.text_encoder, source.header.tensors
-    vocabulary = find_key(tensors, text.layout.token_embedding_key)
-    tokens, width = tensors[vocabulary].shape if vocabulary else (0, 0)
-    layers = text.num_hidden_layers + text.skipped_layer_count
+    embedding_key = find_key(tensors, text.layout.token_embedding_key)
+    vocab_size, width = tensors[embedding_key].shape if embedding_key else (0, 0)
+    layer_count = text.num_hidden_layers + text.skipped_layer_count
     _check(config, source.name, "text_config.hidden_size", text.hidden_size, width)
-    _check(config, source.name, "text_config.vocab_size", text.vocab_size, tokens)
-    found = count_submodules(tensors, text.layout.layers_prefix)
-    _check(config, source.name, "text_config.num_hidden_layers", layers, found)
-    context = config.unet.context_dim
-    if context != text.hidden_size:
-        said = f"'{config.file}' says context_dim {context}"
+    _check(config, source.name, "text_config.vocab_size", text.vocab_size, vocab_size)
+    actual = count_submodules(tensors, text.layout.layers_prefix)
+    _check(config, source.name, "text_config.num_hidden_layers", layer_count, actual)
+    context_dim = config.unet.context_dim
+    if context_dim != text.hidden_size:
         raise UserError(
-            f"{said}, but the text encoder of '{source.name}' gives {text.hidden_size}."
+            f"'{config.file}' says context_dim {context_dim}, "
+            f"but the text encoder of '{source.name}' gives {text.hidden_size}."
         )
 
 
 def _check_counts(config: ModelConfig, header: Header, checkpoint: str) -> None:
-    """Compare how many modules there are of a kind, before any of them is made."""
+    """Compare the numbers of submodules, before any of them is constructed."""
     unet, vae = config.unet, config.vae
     input_blocks = len(unet.channel_mult) * (unet.num_res_blocks + 1)
     expected = (
@@ -181,12 +179,12 @@ def _check_counts(config: ModelConfig, header: Header, checkpoint: str) -> None:
         ("ddconfig.num_res_blocks", vae.num_res_blocks, VAE_PREFIX + "encoder.down.0.block."),
     )
     for key, value, prefix in expected:
-        found = count_submodules(header.tensors, prefix)
-        if found:  # LitEma's names cannot be counted
-            _check(config, checkpoint, key, value, found)
+        actual = count_submodules(header.tensors, prefix)
+        if actual:  # LitEma's names have no dots, so they cannot be counted
+            _check(config, checkpoint, key, value, actual)
 
 
-def _check(config: ModelConfig, checkpoint: str, key: str, value: int, found: int) -> None:
-    if value != found:
-        text = f"'{config.file}' says {key} {value}, but '{checkpoint}' has {found}."
+def _check(config: ModelConfig, checkpoint: str, key: str, value: int, actual: int) -> None:
+    if value != actual:
+        text = f"'{config.file}' says {key} {value}, but '{checkpoint}' has {actual}."
         raise UserError(text, WRONG_YAML_HINT)

@@ -1,4 +1,4 @@
-"""Names of tensors in LDM's layout, and the other spellings under which files carry them."""
+"""Tensor names (keys) in LDM's layout, and the variants of them that occur in files."""
 
 from __future__ import annotations
 
@@ -26,19 +26,20 @@ OPEN_CLIP_TOKEN_EMBEDDING_KEY = OPEN_CLIP_PREFIX + "token_embedding.weight"
 
 @dataclass(frozen=True)
 class TextEncoderLayout:
-    """One way in which files carry a CLIP text encoder.
+    """One layout of a CLIP text encoder in files.
 
     Args:
         name: Identity.
-        kind: Whose it is, "CLIP" or "OpenCLIP".
-        embedder_class: How LDM calls its class, the last part of `target` in a .yaml.
-        prefix: Begins every name.
-        vocabulary, positions, widest: Tensors that tell the sizes: tokens x width, positions x width,
-            inner width x width.
-        layers_prefix: Begins the names of the layers, up to their number.
-        hidden_act: Unless the .yaml says otherwise.
-        pad_token_id: The token after the end mark; None repeats the end mark.
-        full_layer_count: With fewer layers than these, the one that is not computed has been left out already.
+        kind: "CLIP" or "OpenCLIP".
+        embedder_class: LDM's class for it, the last part of `target` in a .yaml.
+        prefix: Prefix of every name.
+        token_embedding_key: Tensor of shape [vocab_size, hidden_size].
+        position_embedding_key: Tensor of shape [max_position_embeddings, hidden_size].
+        mlp_key: Tensor of shape [intermediate_size, hidden_size].
+        layers_prefix: Prefix of the layers' names, up to the layer number.
+        hidden_act: Activation unless the .yaml sets another.
+        pad_token_id: The token after the end-of-text token; None repeats the end-of-text token.
+        full_layer_count: With fewer layers than this, the layer that is not computed is already missing in the file.
     """
 
     name: str
@@ -80,7 +81,7 @@ OPEN_CLIP_LAYOUT = TextEncoderLayout(
     "gelu",
     pad_token_id=0,
 )
-# ViT-H has 24 layers; the copy that goes with SD 2.x in transformers' layout ends with the 23rd.
+# ViT-H has 24 layers; the copy for SD 2.x in transformers' layout ends with the 23rd.
 OPEN_CLIP_TRANSFORMERS_LAYOUT = replace(
     CLIP_LAYOUT,
     name="OpenCLIP as transformers saves it",
@@ -91,11 +92,11 @@ OPEN_CLIP_TRANSFORMERS_LAYOUT = replace(
     full_layer_count=24,
 )
 TEXT_ENCODER_LAYOUTS = (CLIP_LAYOUT, OPEN_CLIP_LAYOUT, OPEN_CLIP_TRANSFORMERS_LAYOUT)
-OPEN_CLIP_WIDTH = 1024  # of ViT-H; no encoder that is spelled as CLIP and used with SD is so wide
+OPEN_CLIP_WIDTH = 1024  # of ViT-H; no CLIP text encoder used with SD is that wide
 
 
 class HasShape(Protocol):
-    """A tensor or what a header tells of one."""
+    """A tensor, or its entry in a header."""
 
     @property
     def shape(self) -> Sequence[int]:
@@ -104,48 +105,48 @@ class HasShape(Protocol):
 
 
 def detect_text_encoder_layout(tensors: Mapping[str, HasShape]) -> TextEncoderLayout | None:
-    """Return how a file carries its text encoder, None when it has none."""
+    """Return the layout of a file's text encoder, None when it has none."""
     if find_key(tensors, OPEN_CLIP_TOKEN_EMBEDDING_KEY):
         return OPEN_CLIP_LAYOUT
-    vocabulary = find_key(tensors, CLIP_TOKEN_EMBEDDING_KEY)
-    if vocabulary is None:
+    embedding_key = find_key(tensors, CLIP_TOKEN_EMBEDDING_KEY)
+    if embedding_key is None:
         return None
-    is_converted = tuple(tensors[vocabulary].shape[1:]) == (OPEN_CLIP_WIDTH,)
-    return OPEN_CLIP_TRANSFORMERS_LAYOUT if is_converted else CLIP_LAYOUT
+    is_open_clip = tuple(tensors[embedding_key].shape[1:]) == (OPEN_CLIP_WIDTH,)
+    return OPEN_CLIP_TRANSFORMERS_LAYOUT if is_open_clip else CLIP_LAYOUT
 
 
 def key_variants(name: str, *, use_ema: bool = False) -> tuple[str, ...]:
-    """Return the names under which files carry a tensor of LDM's layout, best first.
+    """Return the names that a tensor of LDM's layout can have in files, best first.
 
     Args:
-        name: In LDM's layout.
-        use_ema: Whether the training's moving average is better than the last weights.
+        name: Name in LDM's layout.
+        use_ema: Whether EMA weights are preferred to the last weights.
     """
     if name.startswith(CLIP_PREFIX):
         rest = name.removeprefix(CLIP_PREFIX)
-        # Some merges were written without "text_model."; a text encoder's own file may begin with any part of it.
+        # Some merged files lack "text_model."; separate text encoder files may have any part of the prefix.
         return (
             name,
             f"{COND_STAGE_PREFIX}transformer.{rest}",
-            *(start + rest for start in CLIP_PREFIX_VARIANTS),
+            *(prefix + rest for prefix in CLIP_PREFIX_VARIANTS),
         )
     if name.startswith(OPEN_CLIP_PREFIX):
         return name, name.removeprefix(OPEN_CLIP_PREFIX)
     if name.startswith(UNET_PREFIX):  # LitEma's names have no dots
-        average = EMA_PREFIX + name.removeprefix("model.").replace(".", "")
-        return (average, name) if use_ema else (name, average)
-    if name.startswith(VAE_PREFIX):  # a VAE_PREFIX's own file has no prefix
+        ema_name = EMA_PREFIX + name.removeprefix("model.").replace(".", "")
+        return (ema_name, name) if use_ema else (name, ema_name)
+    if name.startswith(VAE_PREFIX):  # separate VAE files have no prefix
         return name, name.removeprefix(VAE_PREFIX)
     return (name,)
 
 
 def find_key(tensors: Mapping[str, object], name: str, *, use_ema: bool = False) -> str | None:
-    """Return the name under which the file carries a tensor of LDM's layout, or None."""
-    return next((s for s in key_variants(name, use_ema=use_ema) if s in tensors), None)
+    """Return the name that a tensor of LDM's layout has in the file, or None."""
+    return next((key for key in key_variants(name, use_ema=use_ema) if key in tensors), None)
 
 
 def count_submodules(names: Iterable[str], prefix: str) -> int:
     """Return how many numbered modules follow a prefix of LDM's layout, as in "input_blocks.0"."""
-    number = re.compile("(?:" + "|".join(map(re.escape, key_variants(prefix))) + r")(\d+)\.")
-    found = (number.match(name) for name in names)
-    return 1 + max((int(match[1]) for match in found if match), default=-1)
+    pattern = re.compile("(?:" + "|".join(map(re.escape, key_variants(prefix))) + r")(\d+)\.")
+    matches = (pattern.match(name) for name in names)
+    return 1 + max((int(match[1]) for match in matches if match), default=-1)

@@ -1,4 +1,4 @@
-"""The text encoder of a checkpoint: sizes from the .yaml, a local config.json, or the tensors themselves."""
+"""The text encoder of a checkpoint: sizes from the .yaml, a local config.json, or the tensor shapes."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from modules.models.ldm.names import (
 )
 from modules.models.ldm.yaml import YamlSection
 
-HEAD_WIDTH = 64  # of CLIP ViT-L and OpenCLIP ViT-H; the tensors do not tell it
+HEAD_WIDTH = 64  # of CLIP ViT-L and OpenCLIP ViT-H; tensor shapes do not determine it
 ACTIVATIONS = ("quick_gelu", "gelu")
 
 
 @dataclass(frozen=True)
 class TextConfig:
-    """A CLIP text encoder, mostly in the words of transformers' CLIPTextConfig.
+    """A CLIP text encoder, mostly with the names of transformers' CLIPTextConfig.
 
     Args:
-        layout: How the file spells its tensors.
-        num_hidden_layers: Those that are computed.
-        skipped_layer_count: How many more the file has.
+        layout: The layout of its tensors in the file.
+        num_hidden_layers: Layers that are computed.
+        skipped_layer_count: Further layers in the file.
     """
 
     layout: TextEncoderLayout
@@ -52,67 +52,67 @@ def read_text_config(model: YamlSection, header: Header) -> TextConfig:
     Args:
         model: `model.params` of the .yaml. The params of its `cond_stage_config` may hold `text_config`, or a
             `version` that names a local folder with a config.json; names of a hub are not looked up.
-        header: Of the file that carries the text encoder; its tensors say what the .yaml does not.
+        header: Header of the file that contains the text encoder; its shapes supply what the .yaml does not set.
 
     Raises:
-        UserError: the .yaml names a folder that is not there, or values that cannot be.
+        UserError: the .yaml names a missing folder or has invalid values.
     """
     params = model.section("cond_stage_config").section("params")
     params.require_supported({"layer": ("last", "penultimate")})
-    given = params.section("text_config")
-    if not given.values:
-        given = _local_folder(params) or given
+    text_config = params.section("text_config")
+    if not text_config.values:
+        text_config = _read_local_config(params) or text_config
     layout = detect_text_encoder_layout(header.tensors) or CLIP_LAYOUT
-    found = _from_tensors(header, layout)
-    skipped = _skipped_layers(params, layout, found["num_hidden_layers"])
-    found["num_hidden_layers"] -= skipped
-    sizes = {name: given.integer(name, size) for name, size in found.items()}
-    heads = given.integer("num_attention_heads", max(1, sizes["hidden_size"] // HEAD_WIDTH))
+    defaults = _sizes_from_tensors(header, layout)
+    skipped_count = _count_skipped_layers(params, layout, defaults["num_hidden_layers"])
+    defaults["num_hidden_layers"] -= skipped_count
+    sizes = {name: text_config.integer(name, size) for name, size in defaults.items()}
+    heads = text_config.integer("num_attention_heads", max(1, sizes["hidden_size"] // HEAD_WIDTH))
     if heads < 1 or sizes["hidden_size"] % heads:
-        raise given.invalid_value(
+        raise text_config.invalid_value(
             "num_attention_heads", f"a divisor of hidden_size {sizes['hidden_size']}"
         )
-    activation = given.string("hidden_act", layout.hidden_act)
+    activation = text_config.string("hidden_act", layout.hidden_act)
     if activation not in ACTIVATIONS:
-        raise given.invalid_value("hidden_act", " or ".join(ACTIVATIONS))
+        raise text_config.invalid_value("hidden_act", " or ".join(ACTIVATIONS))
     return TextConfig(
         **sizes,
         layout=layout,
-        skipped_layer_count=skipped,
+        skipped_layer_count=skipped_count,
         num_attention_heads=heads,
         hidden_act=activation,
-        layer_norm_eps=given.number("layer_norm_eps", 1e-5),
+        layer_norm_eps=text_config.number("layer_norm_eps", 1e-5),
     )
 
 
-def _skipped_layers(params: YamlSection, layout: TextEncoderLayout, layer_count: int) -> int:
-    """Return how many of the file's layers are not computed: SD 2.x ends before the last one."""
+def _count_skipped_layers(params: YamlSection, layout: TextEncoderLayout, layer_count: int) -> int:
+    """Return how many of the file's layers are not computed: SD 2.x uses the penultimate one."""
     default = "penultimate" if layout.kind == OPEN_CLIP_KIND else "last"
-    ends_early = params.string("layer", default) == "penultimate"
-    return int(ends_early and layer_count >= layout.full_layer_count)
+    is_penultimate = params.string("layer", default) == "penultimate"
+    return int(is_penultimate and layer_count >= layout.full_layer_count)
 
 
-def _from_tensors(header: Header, layout: TextEncoderLayout) -> dict[str, int]:
-    vocab, width = _shape(header, layout.token_embedding_key)
+def _sizes_from_tensors(header: Header, layout: TextEncoderLayout) -> dict[str, int]:
+    vocab_size, hidden_size = _shape(header, layout.token_embedding_key)
     return {
-        "vocab_size": vocab,
-        "hidden_size": width,
+        "vocab_size": vocab_size,
+        "hidden_size": hidden_size,
         "intermediate_size": _shape(header, layout.mlp_key)[0],
         "num_hidden_layers": count_submodules(header.tensors, layout.layers_prefix),
         "max_position_embeddings": _shape(header, layout.position_embedding_key)[0],
-        "projection_dim": width,
+        "projection_dim": hidden_size,
     }
 
 
 def _shape(header: Header, name: str) -> tuple[int, int]:
-    actual = find_key(header.tensors, name)
-    shape = header.tensors[actual].shape if actual else ()
+    key = find_key(header.tensors, name)
+    shape = header.tensors[key].shape if key else ()
     if len(shape) != 2:
-        raise UserError(f"The text encoder lacks {name}.", "Get its full file.")
+        raise UserError(f"The text encoder lacks {name}.", "Get the complete file.")
     return shape[0], shape[1]
 
 
-def _local_folder(params: YamlSection) -> YamlSection | None:
+def _read_local_config(params: YamlSection) -> YamlSection | None:
     """Return the config.json of the folder that `version` names, None when it names something else."""
     version = params.string("version", "")
     if not version:
@@ -131,7 +131,7 @@ def _local_folder(params: YamlSection) -> YamlSection | None:
     except (OSError, ValueError) as error:
         raise UserError(f"'{file}' is broken: {error}.") from error
     if not isinstance(content, dict):
-        raise UserError(f"'{file}' is not the description of a text encoder.")
+        raise UserError(f"'{file}' does not describe a text encoder.")
     values = cast("dict[str, Any]", content)  # JSON: anything, checked when read
-    nested = YamlSection(values, file).section("text_config")  # of a whole CLIP model
+    nested = YamlSection(values, file).section("text_config")  # of a full CLIP model
     return nested if nested.values else YamlSection(values, file)

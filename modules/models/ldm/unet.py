@@ -1,7 +1,7 @@
 """The UNet that an LDM .yaml describes.
 
-Keys mean what they mean to UNetModel in LDM (github.com/CompVis/stable-diffusion,
-ldm/modules/diffusionmodules/openaimodel.py). `norm_num_groups` is this project's own.
+Keys have the meaning they have for UNetModel in LDM (github.com/CompVis/stable-diffusion,
+ldm/modules/diffusionmodules/openaimodel.py). `norm_num_groups` is a key of this project.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from modules.core.errors import UserError
 from modules.core.registry import did_you_mean
 from modules.models.ldm.yaml import YamlSection
 
-READ = frozenset(
+USED_KEYS = frozenset(
     [
         "in_channels",
         "out_channels",
@@ -29,12 +29,12 @@ READ = frozenset(
         "image_size",
     ]
 )
-# These change nothing in what the network computes.
-IGNORED = frozenset(
+# These do not change the output of the network.
+IGNORED_KEYS = frozenset(
     ["use_checkpoint", "use_fp16", "use_bf16", "dropout", "num_heads_upsample", "legacy"]
 )
-# What other values of these ask for is not built here.
-FIXED = {
+# Other values of these keys are not implemented here.
+SUPPORTED_VALUES = {
     "dims": (2,),
     "conv_resample": (True,),
     "use_spatial_transformer": (True,),
@@ -51,12 +51,12 @@ FIXED = {
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """The denoising network, in LDM's terms.
+    """The UNet, in LDM's terms.
 
     Args:
         channel_mult: Channels of each level, as multiples of model_channels.
-        has_attention: Whether each level attends.
-        num_heads: Attention heads of each level; 1 where it does not attend.
+        has_attention: Whether each level has attention.
+        num_heads: Attention heads of each level; 1 for a level without attention.
         transformer_depth: Transformer blocks of each level.
         use_linear_in_transformer: Whether the transformers' projections are linear layers, not 1x1 convolutions.
         image_size: Width and height of the latents it was trained on.
@@ -83,12 +83,12 @@ def read_unet_config(model: YamlSection) -> UNetConfig:
         model: `model.params` of the .yaml.
 
     Raises:
-        UserError: a key is missing, unknown or of a wrong value.
-        Unsupported: a key asks for something that is not built here.
+        UserError: a key is missing, unknown or has an invalid value.
+        Unsupported: a key requires something that is not implemented here.
     """
     params = model.section("unet_config").section("params")
-    params.require_supported(FIXED)
-    _check_known(params)
+    params.require_supported(SUPPORTED_VALUES)
+    _check_keys(params)
     width = params.integer("model_channels")
     mult = params.integers("channel_mult", (1, 2, 4, 8))
     resolutions = params.integers("attention_resolutions")
@@ -96,8 +96,8 @@ def read_unet_config(model: YamlSection) -> UNetConfig:
     if len(depth) not in (1, len(mult)):
         raise params.invalid_value("transformer_depth", f"one number or {len(mult)}")
     attention = tuple(2**level in resolutions for level in range(len(mult)))
-    # The middle block, as wide as the last level, attends always.
-    attends = (*attention[:-1], True)[: len(mult)]
+    # The middle block has the last level's width and always has attention.
+    needs_heads = (*attention[:-1], True)[: len(mult)]
     return UNetConfig(
         in_channels=params.integer("in_channels"),
         out_channels=params.integer("out_channels"),
@@ -106,28 +106,28 @@ def read_unet_config(model: YamlSection) -> UNetConfig:
         num_res_blocks=params.integer("num_res_blocks"),
         has_attention=attention,
         num_heads=tuple(
-            _head_count(params, width * m) if has else 1
-            for m, has in zip(mult, attends, strict=True)
+            _head_count(params, width * factor) if needed else 1
+            for factor, needed in zip(mult, needs_heads, strict=True)
         ),
         transformer_depth=depth * len(mult) if len(depth) == 1 else depth,
         context_dim=params.integers("context_dim", (768,))[0],
         use_linear_in_transformer=params.boolean("use_linear_in_transformer", default=False),
         norm_num_groups=params.norm_group_count("model_channels", width, mult),
-        # The published .yaml files give 32 here, which nothing reads, and the true size one level up.
+        # The published .yaml files say 32 in unet_config, which nothing reads, and the true size in model.params.
         image_size=model.integer("image_size", params.integer("image_size", 64)),
     )
 
 
-def _check_known(params: YamlSection) -> None:
-    unknown = set(params.values) - READ - IGNORED - set(FIXED)
+def _check_keys(params: YamlSection) -> None:
+    unknown = set(params.values) - USED_KEYS - IGNORED_KEYS - set(SUPPORTED_VALUES)
     if unknown:
         key = min(unknown)
         text = f"'{params.file}' has the unknown key {params.key_path}.{key}."
-        raise UserError(text, did_you_mean(key, sorted(READ)))
+        raise UserError(text, did_you_mean(key, sorted(USED_KEYS)))
 
 
 def _head_count(params: YamlSection, channels: int) -> int:
-    """Return the heads of a level: num_head_channels wins over num_heads, legacy or not."""
+    """Return the attention heads of a level: num_head_channels takes precedence over num_heads, legacy or not."""
     key = "num_heads" if params.integer("num_head_channels", -1) == -1 else "num_head_channels"
     value = params.integer(key, -1)
     if value < 1 or channels % value:

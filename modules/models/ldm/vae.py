@@ -1,7 +1,7 @@
-"""The autoencoder that an LDM .yaml describes.
+"""The VAE that an LDM .yaml describes.
 
-Keys mean what they mean in LDM (github.com/CompVis/stable-diffusion, ldm/modules/diffusionmodules/model.py).
-`norm_num_groups` is this project's own.
+Keys have the meaning they have in LDM (github.com/CompVis/stable-diffusion, ldm/modules/diffusionmodules/model.py).
+`norm_num_groups` is a key of this project.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from modules.core.errors import Unsupported
 from modules.models.ldm.yaml import YamlSection
 
-FIXED = {
+SUPPORTED_VALUES = {
     "double_z": (True,),
     "resamp_with_conv": (True,),
     "attn_type": ("vanilla", "vanilla-xformers"),
@@ -20,7 +20,7 @@ FIXED = {
 
 @dataclass(frozen=True)
 class VaeConfig:
-    """The autoencoder between pixels and latents, in LDM's terms."""
+    """The VAE, in LDM's terms."""
 
     in_channels: int
     out_channels: int
@@ -34,22 +34,22 @@ class VaeConfig:
 
 
 def read_vae_config(model: YamlSection) -> VaeConfig:
-    """Return the autoencoder that the .yaml describes.
+    """Return the VAE that the .yaml describes.
 
     Args:
         model: `model.params` of the .yaml.
 
     Raises:
-        UserError: a key is missing or of a wrong value.
-        Unsupported: a key asks for something that is not built here.
+        UserError: a key is missing or has an invalid value.
+        Unsupported: a key requires something that is not implemented here.
     """
     params = model.section("first_stage_config").section("params")
     ddconfig = params.section("ddconfig")
-    ddconfig.require_supported(FIXED)
+    ddconfig.require_supported(SUPPORTED_VALUES)
     channels = ddconfig.integer("z_channels")
     if params.integer("embed_dim", channels) != channels:
         raise Unsupported(
-            f"'{params.file}' has another embed_dim than z_channels, which is not supported."
+            f"'{params.file}' has an embed_dim that differs from z_channels, which is not supported."
         )
     if ddconfig.integers("attn_resolutions", ()):
         raise Unsupported(

@@ -1,4 +1,4 @@
-"""Reads a .yaml file as typed values; what is missing or of another type is told by file and key."""
+"""Reads a .yaml file as typed values; errors name the file and the key."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, cast
 
 from modules.core.errors import NotFound, Unsupported, UserError
 
-LARGEST_FILE_BYTES = 200_000
-DEEPEST_NESTING = 30
-MOST_ALIASES = 50  # a few hundred nested ones are enough to fill any memory
+MAX_FILE_BYTES = 200_000
+MAX_DEPTH = 30
+MAX_ALIASES = 50  # a few hundred nested ones are enough to fill any memory
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class YamlSection:
 
     Args:
         values: Plain dicts, lists, numbers and strings.
-        file: Where it was read.
-        key_path: The dotted way to this mapping, empty at the top.
+        file: The file it was read from.
+        key_path: Dotted path of this mapping, empty at the top level.
     """
 
     values: Mapping[str, Any]  # YAML: anything, checked when read
@@ -29,7 +29,7 @@ class YamlSection:
     key_path: str = ""
 
     def section(self, name: str) -> YamlSection:
-        """Return the mapping of that name, an empty one when it is absent."""
+        """Return the mapping under a key, an empty one when it is absent."""
         value = self.values.get(name)
         if value is not None and not isinstance(value, dict):
             raise self.invalid_value(name, "a mapping")
@@ -43,7 +43,7 @@ class YamlSection:
         return value
 
     def integers(self, name: str, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
-        """Return a list of whole numbers; a bare number is a list of one."""
+        """Return a list of whole numbers; a single number counts as a list of one."""
         value = self._value(name, default)
         values = cast("list[Any]", list(value) if isinstance(value, (list, tuple)) else [value])  # pyright: ignore[reportUnknownArgumentType]
         if not all(isinstance(item, int) and not isinstance(item, bool) for item in values):
@@ -61,7 +61,7 @@ class YamlSection:
         """Return a string."""
         value = self._value(name, default)
         if not isinstance(value, str):
-            raise self.invalid_value(name, "a text")
+            raise self.invalid_value(name, "a string")
         return value
 
     def boolean(self, name: str, default: bool) -> bool:
@@ -72,11 +72,11 @@ class YamlSection:
         return value
 
     def norm_group_count(self, width_key: str, width: int, mult: tuple[int, ...]) -> int:
-        """Return norm_num_groups, 32 unless given, which must divide the channels of every level.
+        """Return norm_num_groups, 32 by default, which must divide the channels of every level.
 
         Args:
-            width_key: What the .yaml calls the channels of the first level.
-            width: Those channels.
+            width_key: Key of the channels of the first level.
+            width: Its value.
             mult: Channels of each level, as multiples of width.
         """
         count = self.integer("norm_num_groups", 32)
@@ -92,7 +92,7 @@ class YamlSection:
         return count
 
     def require_supported(self, supported: Mapping[str, tuple[object, ...]]) -> None:
-        """Check keys of which only some values are supported; an absent key is fine.
+        """Check keys of which only some values are supported; a key may be absent.
 
         Raises:
             Unsupported: a key has another value.
@@ -100,14 +100,14 @@ class YamlSection:
         for key, accepted in supported.items():
             value = self.values.get(key)
             if value is not None and value not in accepted:
-                text = f"'{self.file}' gives {self._full_key(key)} as {value!r}, which is not supported."
+                text = f"'{self.file}' sets {self._full_key(key)} to {value!r}, which is not supported."
                 raise Unsupported(text)
 
     def invalid_value(self, name: str, expected: str) -> UserError:
-        """Return the error for a value that is not what it should be."""
-        found = repr(self.values.get(name))
+        """Return the error for an invalid value."""
+        actual = repr(self.values.get(name))
         return UserError(
-            f"In '{self.file}', {self._full_key(name)} should be {expected}, not {found[:60]}."
+            f"In '{self.file}', {self._full_key(name)} should be {expected}, not {actual[:60]}."
         )
 
     def _value(self, name: str, default: Any) -> Any:
@@ -123,13 +123,13 @@ class YamlSection:
 
 
 def read_yaml(file: Path) -> YamlSection:
-    """Return the whole of a .yaml file.
+    """Return the top-level mapping of a .yaml file.
 
     Raises:
         NotFound: there is no such file.
-        UserError: it is no YAML, not a mapping, or built to fill the memory.
+        UserError: it is not YAML, not a mapping, or would exhaust the memory.
     """
-    import yaml  # here, because listing checkpoints must not wait for it
+    import yaml  # imported here, because listing checkpoints must not wait for it
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -144,31 +144,31 @@ def read_yaml(file: Path) -> YamlSection:
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
         raise UserError(f"'{file}' is broken: {str(error).splitlines()[0]}") from error
     if not isinstance(config, DictConfig) or not isinstance(values, dict):
-        raise UserError(f"'{file}' is not the description of a model.")
+        raise UserError(f"'{file}' does not describe a model.")
     return YamlSection(cast("dict[str, Any]", values), file)
 
 
 class YamlCache:
-    """Reads .yaml files, each once for as long as it stays as it is: parsing one takes longer than the smallest step."""
+    """Caches .yaml files until they change: parsing one takes longer than the smallest sampling step."""
 
     def __init__(self) -> None:
         self._entries: dict[Path, tuple[int, int, YamlSection]] = {}
 
     def read(self, file: Path) -> YamlSection:
-        """Return the whole of a .yaml file; see `read_section`."""
+        """Return the top-level mapping of a .yaml file; raises as `read_yaml` does."""
         try:
-            found = file.stat()
+            status = file.stat()
         except OSError:
-            return read_yaml(file)  # says why not
+            return read_yaml(file)  # raises the error that says why
         size, modified, section = self._entries.get(file, (-1, 0, None))
-        if section is None or (size, modified) != (found.st_size, found.st_mtime_ns):
+        if section is None or (size, modified) != (status.st_size, status.st_mtime_ns):
             section = read_yaml(file)
-            self._entries[file] = found.st_size, found.st_mtime_ns, section
+            self._entries[file] = status.st_size, status.st_mtime_ns, section
         return section
 
 
 def _check_bounds(file: Path, events: Iterable[object]) -> None:
-    """Read as far as the first sign that the file would fill the memory or take minutes to read."""
+    """Raise at the first sign that the file would exhaust the memory or take minutes to read."""
     import yaml
 
     depth = alias_count = 0
@@ -176,14 +176,16 @@ def _check_bounds(file: Path, events: Iterable[object]) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         alias_count += isinstance(event, yaml.AliasEvent)
-        if depth > DEEPEST_NESTING or alias_count > MOST_ALIASES:
-            raise UserError(f"'{file}' is too entangled to be a model's description.")
+        if depth > MAX_DEPTH or alias_count > MAX_ALIASES:
+            raise UserError(
+                f"'{file}' is too deeply nested, or has too many aliases, to be a model config."
+            )
 
 
 def _read_text(file: Path) -> str:
     try:
-        if file.stat().st_size > LARGEST_FILE_BYTES:
-            raise UserError(f"'{file}' is too large to be a model's description.")
+        if file.stat().st_size > MAX_FILE_BYTES:
+            raise UserError(f"'{file}' is too large to be a model config.")
         return file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise NotFound(f"'{file}' does not exist.") from None

@@ -1,6 +1,6 @@
 """DPM-Solver++: the exponential integrator on the data prediction. DPM++ 2M, 2S a, SDE, 2M SDE, 3M SDE.
 
-All of them step in h, the rise of the log signal-to-noise ratio: h = log(sigma / sigma_next).
+All of them step in h, the increase of the log signal-to-noise ratio: h = log(sigma / sigma_next).
 """
 
 from __future__ import annotations
@@ -13,53 +13,54 @@ from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.protocol import NoiseSampler, SamplerGenerator, Tensor, ancestral_step
 
 
-def _toward(x: Tensor, denoised: Tensor, share: float) -> Tensor:
-    """Return `x` with that share of its distance to the prediction left: the first-order step to share * sigma."""
-    return x * share + denoised * (1 - share)
+def _first_order_step(x: Tensor, denoised: Tensor, sigma_ratio: float) -> Tensor:
+    """Return the first-order step of `x` toward the prediction; sigma_ratio is sigma_next / sigma = exp(-h)."""
+    return x * sigma_ratio + denoised * (1 - sigma_ratio)
 
 
 def dpmpp_2m(
     x: Tensor, sigmas: Sequence[float], noise: NoiseSampler, settings: SamplingSettings
 ) -> SamplerGenerator:
-    """Walk by DPM-Solver++(2M): Algorithm 2 of Lu et al. 2022 (arXiv 2211.01095) in sigma's terms."""
+    """DPM-Solver++(2M). Algorithm 2 of Lu et al. (2022, arXiv 2211.01095), in terms of sigma."""
     del noise, settings  # deterministic
-    previous: Tensor = None
-    previous_step = 0.0
+    old_denoised: Tensor = None
+    h_last = 0.0
     for sigma, sigma_next in itertools.pairwise(sigmas):
         denoised = yield x, sigma
         if sigma_next == 0:
             return denoised
-        step = math.log(sigma / sigma_next)
-        target = denoised
-        if previous is not None:
-            target = denoised + (denoised - previous) * (step / (2 * previous_step))
-        x = _toward(x, target, sigma_next / sigma)
-        previous, previous_step = denoised, step
+        h = math.log(sigma / sigma_next)
+        denoised_d = denoised
+        if old_denoised is not None:
+            denoised_d = denoised + (denoised - old_denoised) * (h / (2 * h_last))
+        x = _first_order_step(x, denoised_d, sigma_next / sigma)
+        old_denoised, h_last = denoised, h
     return x
 
 
 def dpmpp_2s_ancestral(
     x: Tensor, sigmas: Sequence[float], noise: NoiseSampler, settings: SamplingSettings
 ) -> SamplerGenerator:
-    """Walk by DPM-Solver++(2S) (Lu et al. 2022, algorithm 1) to below the next level; noise leads back up to it."""
+    """Ancestral sampling with DPM-Solver++(2S) steps. Algorithm 1 of Lu et al. (2022)."""
     for sigma, sigma_next in itertools.pairwise(sigmas):
         denoised = yield x, sigma
-        down, up = ancestral_step(sigma, sigma_next, settings.eta_ancestral)
-        if down == 0:
+        sigma_down, sigma_up = ancestral_step(sigma, sigma_next, settings.eta_ancestral)
+        if sigma_down == 0:
             x = denoised
         else:
-            middle = math.sqrt(sigma * down)
-            there = yield _toward(x, denoised, middle / sigma), middle
-            x = _toward(x, there, down / sigma)
-        if up > 0:
-            x = x + noise() * (settings.s_noise * up)
+            sigma_mid = math.sqrt(sigma * sigma_down)
+            x_2 = _first_order_step(x, denoised, sigma_mid / sigma)
+            denoised_2 = yield x_2, sigma_mid
+            x = _first_order_step(x, denoised_2, sigma_down / sigma)
+        if sigma_up > 0:
+            x = x + noise() * (settings.s_noise * sigma_up)
     return x
 
 
 def dpmpp_sde(
     x: Tensor, sigmas: Sequence[float], noise: NoiseSampler, settings: SamplingSettings
 ) -> SamplerGenerator:
-    """Walk by DPM-Solver++ as a stochastic differential equation, two evaluations a step (k-diffusion).
+    """DPM-Solver++ (stochastic), two evaluations per step (k-diffusion).
 
     Both halves of a step are ancestral, and the noise of a step is that of one Brownian motion.
     """
@@ -68,104 +69,106 @@ def dpmpp_sde(
         denoised = yield x, sigma
         if sigma_next == 0:
             return denoised
-        middle = math.sqrt(sigma * sigma_next)
-        down, up = ancestral_step(sigma, middle, eta)
-        there = _toward(x, denoised, down / sigma)
-        if up > 0:
-            there = there + noise.between(sigma, middle) * (s_noise * up)
-        denoised = yield there, middle
-        down, up = ancestral_step(sigma, sigma_next, eta)
-        x = _toward(x, denoised, down / sigma)
-        if up > 0:
-            x = x + noise.between(sigma, sigma_next) * (s_noise * up)
+        sigma_mid = math.sqrt(sigma * sigma_next)
+        sigma_down, sigma_up = ancestral_step(sigma, sigma_mid, eta)
+        x_2 = _first_order_step(x, denoised, sigma_down / sigma)
+        if sigma_up > 0:
+            x_2 = x_2 + noise.between(sigma, sigma_mid) * (s_noise * sigma_up)
+        denoised_2 = yield x_2, sigma_mid
+        sigma_down, sigma_up = ancestral_step(sigma, sigma_next, eta)
+        x = _first_order_step(x, denoised_2, sigma_down / sigma)
+        if sigma_up > 0:
+            x = x + noise.between(sigma, sigma_next) * (s_noise * sigma_up)
     return x
 
 
 def dpmpp_2m_sde(
     x: Tensor, sigmas: Sequence[float], noise: NoiseSampler, settings: SamplingSettings
 ) -> SamplerGenerator:
-    """Walk by DPM-Solver++(2M) as a stochastic differential equation, solved at the midpoint (k-diffusion)."""
-    return (yield from _two_step_sde(x, sigmas, noise, settings, _midpoint_weight))
+    """DPM-Solver++(2M) SDE with the midpoint solver (k-diffusion)."""
+    return (yield from _2m_sde(x, sigmas, noise, settings, _midpoint_weight))
 
 
 def dpmpp_2m_sde_heun(
     x: Tensor, sigmas: Sequence[float], noise: NoiseSampler, settings: SamplingSettings
 ) -> SamplerGenerator:
-    """Walk as DPM++ 2M SDE does, with Heun's weight of the former prediction (k-diffusion)."""
-    return (yield from _two_step_sde(x, sigmas, noise, settings, _heun_weight))
+    """DPM-Solver++(2M) SDE with the Heun solver (k-diffusion)."""
+    return (yield from _2m_sde(x, sigmas, noise, settings, _heun_weight))
 
 
-def _midpoint_weight(length: float) -> float:
-    return -math.expm1(-length) / 2
+def _midpoint_weight(eta_h: float) -> float:
+    return -math.expm1(-eta_h) / 2
 
 
-def _heun_weight(length: float) -> float:
-    return 1 + math.expm1(-length) / length
+def _heun_weight(eta_h: float) -> float:
+    return 1 + math.expm1(-eta_h) / eta_h
 
 
-def _two_step_sde(
+def _2m_sde(
     x: Tensor,
     sigmas: Sequence[float],
     noise: NoiseSampler,
     settings: SamplingSettings,
-    weight: Callable[[float], float],
+    second_order_weight: Callable[[float], float],
 ) -> SamplerGenerator:
     eta = settings.eta_ancestral
-    previous: Tensor = None
-    previous_step = 0.0
+    old_denoised: Tensor = None
+    h_last = 0.0
     for sigma, sigma_next in itertools.pairwise(sigmas):
         denoised = yield x, sigma
         if sigma_next == 0:
             return denoised
-        step = math.log(sigma / sigma_next)
-        length = step * (1 + eta)
-        x = _toward(x, denoised, math.exp(-length))
-        if previous is not None:
-            x = x + (denoised - previous) * (weight(length) * step / previous_step)
-        x = _renewed(x, sigma, sigma_next, noise, settings)
-        previous, previous_step = denoised, step
+        h = math.log(sigma / sigma_next)
+        eta_h = h * (1 + eta)
+        x = _first_order_step(x, denoised, math.exp(-eta_h))
+        if old_denoised is not None:
+            x = x + (denoised - old_denoised) * (second_order_weight(eta_h) * h / h_last)
+        x = _add_sde_noise(x, sigma, sigma_next, noise, settings)
+        old_denoised, h_last = denoised, h
     return x
 
 
 def dpmpp_3m_sde(
     x: Tensor, sigmas: Sequence[float], noise: NoiseSampler, settings: SamplingSettings
 ) -> SamplerGenerator:
-    """Walk by DPM-Solver++(3M) as a stochastic differential equation (k-diffusion).
+    """DPM-Solver++(3M) SDE (k-diffusion).
 
-    The third order comes from the two former predictions: phi_2 and phi_3 of the exponential integrator weigh the
+    The third order comes from the two previous predictions: phi_2 and phi_3 of the exponential integrator weight the
     first and second divided differences.
     """
-    past: list[
-        tuple[Tensor, float]
-    ] = []  # predictions and the steps that followed them, the newest first
+    history: list[tuple[Tensor, float]] = []  # (denoised, h of the step after it), the newest first
     for sigma, sigma_next in itertools.pairwise(sigmas):
         denoised = yield x, sigma
         if sigma_next == 0:
             return denoised
-        step = math.log(sigma / sigma_next)
-        length = step * (1 + settings.eta_ancestral)
-        x = _toward(x, denoised, math.exp(-length))
-        phi_2 = 1 + math.expm1(-length) / length
-        if past:
-            recent = past[0][1] / step
-            first = (denoised - past[0][0]) / recent
-            if len(past) == 2:
-                older = past[1][1] / step
-                second = (first - (past[0][0] - past[1][0]) / older) / (recent + older)
-                first = first + second * recent
-                x = x - second * (phi_2 / length - 0.5)
-            x = x + first * phi_2
-        x = _renewed(x, sigma, sigma_next, noise, settings)
-        past = [(denoised, step), *past][:2]
+        h = math.log(sigma / sigma_next)
+        eta_h = h * (1 + settings.eta_ancestral)
+        x = _first_order_step(x, denoised, math.exp(-eta_h))
+        phi_2 = 1 + math.expm1(-eta_h) / eta_h
+        if history:
+            denoised_1, h_1 = history[0]
+            r0 = h_1 / h
+            d1 = (denoised - denoised_1) / r0
+            if len(history) == 2:
+                denoised_2, h_2 = history[1]
+                r1 = h_2 / h
+                d2 = (d1 - (denoised_1 - denoised_2) / r1) / (r0 + r1)
+                d1 = d1 + d2 * r0
+                phi_3 = phi_2 / eta_h - 0.5
+                x = x - d2 * phi_3
+            x = x + d1 * phi_2
+        x = _add_sde_noise(x, sigma, sigma_next, noise, settings)
+        history = [(denoised, h), *history][:2]
     return x
 
 
-def _renewed(
+def _add_sde_noise(
     x: Tensor, sigma: float, sigma_next: float, noise: NoiseSampler, settings: SamplingSettings
 ) -> Tensor:
-    """Return the sample with the noise that a step of the stochastic equation adds."""
+    """Return the sample with the noise that a step of the SDE adds."""
     eta = settings.eta_ancestral
     if not eta:
         return x
-    share = math.sqrt(-math.expm1(-2 * eta * math.log(sigma / sigma_next)))
-    return x + noise.between(sigma, sigma_next) * (sigma_next * share * settings.s_noise)
+    h = math.log(sigma / sigma_next)
+    renewed_share = math.sqrt(-math.expm1(-2 * eta * h))
+    return x + noise.between(sigma, sigma_next) * (sigma_next * renewed_share * settings.s_noise)

@@ -1,4 +1,4 @@
-"""UniPC (Zhao et al. 2023, arXiv 2302.04867): each evaluation corrects the step that led to it and predicts the next."""
+"""UniPC (Zhao et al. 2023, arXiv 2302.04867): each evaluation corrects the last step and predicts the next."""
 
 from __future__ import annotations
 
@@ -14,129 +14,128 @@ from modules.sampling.model_sigmas import ModelSigmas
 from modules.sampling.protocol import NoiseSampler, SamplerGenerator, Tensor
 from modules.sampling.solvers.ddim import to_variance_preserving
 
-Past = list[tuple[Tensor, float]]  # predictions and their levels, the newest first
+History = list[tuple[Tensor, float]]  # (denoised, sigma), the newest first
 
 
 def unipc(
     x: Tensor, sigmas: Sequence[float], noise: NoiseSampler, settings: SamplingSettings
 ) -> SamplerGenerator:
-    """Walk by UniPC on the data prediction, in sigma's terms (Zhao et al. 2023, algorithms 5 to 8).
+    """UniPC on the data prediction. Algorithms 5 to 8 of Zhao et al. (2023), in terms of sigma.
 
-    The order grows with the first steps and, by default, falls with the last; the last step is not corrected.
+    The order rises over the first steps and, by default, falls over the last; the last step is not corrected.
     """
     del noise  # deterministic
     count = len(sigmas) - 1
     order = min(settings.uni_pc_order, count)
-    past: Past = [((yield x, sigmas[0]), sigmas[0])]
-    for place in range(1, count + 1):
-        step_order = min(order, place)
-        if settings.uni_pc_lower_order_final and place >= order:
-            step_order = min(step_order, count + 1 - place)
-        update = _Update(past[:step_order], sigmas[place], settings.uni_pc_variant)
-        predicted = update.predicted(x)
-        if place == count:
-            return to_variance_preserving(predicted, sigmas[-1])
-        denoised = yield predicted, sigmas[place]
-        x = update.corrected(x, denoised)
-        past = [(denoised, sigmas[place]), *past][:order]
+    history: History = [((yield x, sigmas[0]), sigmas[0])]
+    for index in range(1, count + 1):
+        step_order = min(order, index)
+        if settings.uni_pc_lower_order_final and index >= order:
+            step_order = min(step_order, count + 1 - index)
+        update = _Update(history[:step_order], sigmas[index], settings.uni_pc_variant)
+        x_pred = update.predict(x)
+        if index == count:
+            return to_variance_preserving(x_pred, sigmas[-1])
+        denoised = yield x_pred, sigmas[index]
+        x = update.correct(x, denoised)
+        history = [(denoised, sigmas[index]), *history][:order]
     return x
 
 
 @dataclass(frozen=True)
 class _Update:
-    """One step from the newest known level to the next.
+    """One predictor or corrector step from the newest known sigma to sigma_next.
 
     Args:
-        past: As many predictions as the step's order, the newest first.
-        sigma_next: Where the step leads.
+        history: As many predictions as the step's order, the newest first.
+        sigma_next: Target of the step.
         variant: "bh1", "bh2" or "vary_coeff", the forms of the paper's B(h).
     """
 
-    past: Past
+    history: History
     sigma_next: float
     variant: str
 
     @property
-    def step(self) -> float:
-        """Return h, the rise of the log signal-to-noise ratio."""
-        return math.log(self.past[0][1] / self.sigma_next)
+    def h(self) -> float:
+        """Return the increase of the log signal-to-noise ratio."""
+        return math.log(self.history[0][1] / self.sigma_next)
 
     @property
-    def ratios(self) -> list[float]:
-        """Return how far back the older levels lie, in steps: negative."""
-        newest = self.past[0][1]
-        return [math.log(newest / sigma) / self.step for _, sigma in self.past[1:]]
+    def rks(self) -> list[float]:
+        """Return the paper's r_k: distances of the older sigmas in units of h, negative."""
+        sigma_0 = self.history[0][1]
+        return [math.log(sigma_0 / sigma) / self.h for _, sigma in self.history[1:]]
 
-    def predicted(self, x: Tensor) -> Tensor:
-        """Return the sample at the next level, from what is known before it."""
-        return self._moved(x, self.ratios, self._differences())
+    def predict(self, x: Tensor) -> Tensor:
+        """Return the sample at sigma_next, from the predictions before it (UniP)."""
+        return self._step(x, self.rks, self._d1s())
 
-    def corrected(self, x: Tensor, denoised: Tensor) -> Tensor:
-        """Return it again, with the prediction that was made at the next level."""
-        newest = self.past[0][0]
-        return self._moved(
-            x, [*self.ratios, 1.0], [*self._differences(), denoised - newest], is_corrector=True
+    def correct(self, x: Tensor, denoised: Tensor) -> Tensor:
+        """Return the sample at sigma_next, from the prediction at sigma_next as well (UniC)."""
+        denoised_0 = self.history[0][0]
+        return self._step(
+            x, [*self.rks, 1.0], [*self._d1s(), denoised - denoised_0], is_corrector=True
         )
 
-    def _differences(self) -> list[Tensor]:
-        newest = self.past[0][0]
+    def _d1s(self) -> list[Tensor]:
+        """Return the paper's D1: differences of the older predictions to the newest, divided by r_k."""
+        denoised_0 = self.history[0][0]
         return [
-            (denoised - newest) / ratio
-            for (denoised, _), ratio in zip(self.past[1:], self.ratios, strict=True)
+            (denoised - denoised_0) / rk
+            for (denoised, _), rk in zip(self.history[1:], self.rks, strict=True)
         ]
 
-    def _moved(
-        self, x: Tensor, ratios: list[float], differences: list[Tensor], is_corrector: bool = False
+    def _step(
+        self, x: Tensor, rks: list[float], d1s: list[Tensor], is_corrector: bool = False
     ) -> Tensor:
-        newest, sigma = self.past[0]
-        x = x * (self.sigma_next / sigma) - newest * math.expm1(-self.step)
-        for weight, difference in zip(
-            self._weights(ratios, is_corrector), differences, strict=True
-        ):
-            x = x - difference * weight
+        denoised_0, sigma = self.history[0]
+        x = x * (self.sigma_next / sigma) - denoised_0 * math.expm1(-self.h)
+        for rho, d1 in zip(self._rhos(rks, is_corrector), d1s, strict=True):
+            x = x - d1 * rho
         return x
 
-    def _weights(self, ratios: list[float], is_corrector: bool) -> list[float]:
-        if not ratios:
+    def _rhos(self, rks: list[float], is_corrector: bool) -> list[float]:
+        """Return the weight of each D1: the paper's rho times B(h)."""
+        if not rks:
             return []
         if self.variant == "vary_coeff":
-            return _varying(ratios, -self.step, is_corrector)
-        size = -self.step if self.variant == "bh1" else math.expm1(-self.step)
-        if (
-            len(ratios) == 1
-        ):  # the paper's simplification for its first corrector and second predictor
-            return [0.5 * size]
-        powers = np.array([[ratio**power for ratio in ratios] for power in range(len(ratios))])
-        moments = np.array(_moments(len(ratios), -self.step)) / size
-        weights: list[float] = (np.linalg.solve(powers, moments) * size).tolist()
-        return weights
+            return _varying_coefficients(rks, -self.h, is_corrector)
+        b_h = -self.h if self.variant == "bh1" else math.expm1(-self.h)
+        # the paper's simplification for its first corrector and second predictor
+        if len(rks) == 1:
+            return [0.5 * b_h]
+        r = np.array([[rk**power for rk in rks] for power in range(len(rks))])
+        b = np.array(_phi_moments(len(rks), -self.h)) / b_h
+        rhos: list[float] = (np.linalg.solve(r, b) * b_h).tolist()
+        return rhos
 
 
-def _moments(count: int, step: float) -> list[float]:
-    """Return k! phi_(k+1)(step) step, the right side of the paper's equation 5, for k from 1 on."""
-    found: list[float] = []
-    phi, factorial = math.expm1(step) / step - 1, 1
+def _phi_moments(count: int, h: float) -> list[float]:
+    """Return k! phi_(k+1)(h) h, the right side of the paper's equation 5, for k from 1 on."""
+    moments: list[float] = []
+    h_phi_k, factorial = math.expm1(h) / h - 1, 1
     for k in range(1, count + 1):
-        found.append(phi * factorial)
+        moments.append(h_phi_k * factorial)
         factorial *= k + 1
-        phi = phi / step - 1 / factorial
-    return found
+        h_phi_k = h_phi_k / h - 1 / factorial
+    return moments
 
 
-def _varying(ratios: list[float], step: float, is_corrector: bool) -> list[float]:
+def _varying_coefficients(rks: list[float], h: float, is_corrector: bool) -> list[float]:
     """Return the weights of the paper's varying coefficients (appendix C).
 
     As in A1111, the newest difference of a corrector counts in its last row alone.
     """
-    count = len(ratios)
+    count = len(rks)
     columns: list[NDArray[np.float64]] = [np.ones(count)]
     for k in range(2, count + 1):
-        columns.append(columns[-1] * np.array(ratios) / k)
+        columns.append(columns[-1] * np.array(rks) / k)
     inverse = np.linalg.inv(np.stack(columns, axis=1))
-    phis, phi, factorial = list[float](), math.expm1(step), 1
+    phis, h_phi_k, factorial = list[float](), math.expm1(h), 1
     for k in range(1, count + 2):
-        phis.append(phi)
-        phi = phi / step - 1 / factorial
+        phis.append(h_phi_k)
+        h_phi_k = h_phi_k / h - 1 / factorial
         factorial *= k + 1
     if not is_corrector:
         return (np.array(phis[1 : count + 1]) @ inverse).tolist()
@@ -148,35 +147,38 @@ def _varying(ratios: list[float], step: float, is_corrector: bool) -> list[float
 def unipc_sigmas(
     count: int, first_timestep: float, model_sigmas: ModelSigmas, settings: SamplingSettings
 ) -> list[float]:
-    """Return UniPC's own levels: of `count` steps from a timestep down to the first one.
+    """Return the sigmas that UniPC visits in `count` steps, from a timestep down to timestep 0.
 
     Between two timesteps log alpha is interpolated (DPM-Solver's discrete time).
 
     Args:
-        count: How many steps lead from the first level to the last.
-        first_timestep: The timestep of the first level.
-        model_sigmas: The model's.
-        settings: How the levels are spread: uni_pc_skip_type.
+        count: Number of steps.
+        first_timestep: The timestep of the first sigma.
+        model_sigmas: The model's sigmas.
+        settings: uni_pc_skip_type says how the sigmas are spaced.
     """
-    return _SPREADS[settings.uni_pc_skip_type](count, first_timestep, model_sigmas)
+    return _SKIP_TYPES[settings.uni_pc_skip_type](count, first_timestep, model_sigmas)
 
 
 def _by_time(power: float) -> Callable[[int, float, ModelSigmas], list[float]]:
-    def spread_by_time(count: int, top: float, levels: ModelSigmas) -> list[float]:
-        total = levels.count
-        begin, end = math.pow((top + 1) / total, 1 / power), math.pow(1 / total, 1 / power)
-        times: list[float] = np.linspace(begin, end, count + 1).tolist()
-        return [_sigma(levels.log_alpha_at(math.pow(t, power) * total - 1)) for t in times]
+    def sigmas_by_time(count: int, first_timestep: float, model_sigmas: ModelSigmas) -> list[float]:
+        total = model_sigmas.count
+        t_start = math.pow((first_timestep + 1) / total, 1 / power)
+        t_end = math.pow(1 / total, 1 / power)
+        times: list[float] = np.linspace(t_start, t_end, count + 1).tolist()
+        return [_sigma(model_sigmas.log_alpha_at(math.pow(t, power) * total - 1)) for t in times]
 
-    return spread_by_time
-
-
-def _by_snr(count: int, top: float, levels: ModelSigmas) -> list[float]:
-    begin, end = (math.log(_sigma(levels.log_alpha_at(timestep))) for timestep in (top, 0.0))
-    return np.exp(np.linspace(begin, end, count + 1)).tolist()
+    return sigmas_by_time
 
 
-_SPREADS = {"time_uniform": _by_time(1), "time_quadratic": _by_time(2), "logSNR": _by_snr}
+def _by_snr(count: int, first_timestep: float, model_sigmas: ModelSigmas) -> list[float]:
+    first, last = (
+        math.log(_sigma(model_sigmas.log_alpha_at(timestep))) for timestep in (first_timestep, 0.0)
+    )
+    return np.exp(np.linspace(first, last, count + 1)).tolist()
+
+
+_SKIP_TYPES = {"time_uniform": _by_time(1), "time_quadratic": _by_time(2), "logSNR": _by_snr}
 
 
 def _sigma(log_alpha: float) -> float:

@@ -8,8 +8,8 @@ import gradio as gr
 
 from modules.engine.engine import Engine
 from modules.params.requests.depth import DepthRequest
-from modules.ui.depth_preview import build_depth_preview
-from modules.ui.form import Form
+from modules.ui.components.depth_preview import build_depth_preview
+from modules.ui.forms.form import Form
 from modules.ui.workbench import build_workbench
 
 PICTURE_HEIGHT = 240
@@ -23,7 +23,7 @@ def build(engine: Engine) -> Form:
 
 def _own_fields(engine: Engine, form: Form) -> None:
     with gr.Row(elem_classes="pictures"):
-        form.field("init_image", height=PICTURE_HEIGHT, min_width=150)
-        form.field("depth_map", height=PICTURE_HEIGHT, min_width=150)
+        form.add_field("init_image", height=PICTURE_HEIGHT, min_width=150)
+        form.add_field("depth_map", height=PICTURE_HEIGHT, min_width=150)
     build_depth_preview(engine, form, PICTURE_HEIGHT)
-    form.field("denoising_strength")
+    form.add_field("denoising_strength")

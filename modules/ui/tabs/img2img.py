@@ -9,8 +9,8 @@ from modules.engine.engine import Engine
 from modules.images.strokes import parse_strokes
 from modules.params.image import ImageField
 from modules.params.requests.img2img import Img2ImgRequest
-from modules.ui.canvas import build_canvas
-from modules.ui.form import Form
+from modules.ui.components.paint_canvas import build_paint_canvas
+from modules.ui.forms.form import Form
 from modules.ui.workbench import build_workbench
 
 MASK_SECTIONS = ("mask", "outpainting", "soft inpainting")
@@ -18,18 +18,18 @@ MASK_SECTIONS = ("mask", "outpainting", "soft inpainting")
 
 def build(engine: Engine) -> Form:
     """Make the tab where the page stands and return its form."""
-    form = Form(Img2ImgRequest, engine, "img2img", without=MASK_SECTIONS)
-    form.finish = _finish
-    return build_workbench(engine, form, _own_fields, in_batches=True)
+    form = Form(Img2ImgRequest, engine, "img2img", excluded_sections=MASK_SECTIONS)
+    form.to_request_values = _finish
+    return build_workbench(engine, form, _own_fields, with_file_batch=True)
 
 
 def _own_fields(form: Form) -> None:
-    build_canvas(
+    build_paint_canvas(
         form, "init_image", "sketch", label="Picture (paste, drop or choose one; then sketch on it)"
     )
-    form.field("resize_mode")
-    form.field("denoising_strength")
-    form.option("img2img_fix_steps")
+    form.add_field("resize_mode")
+    form.add_field("denoising_strength")
+    form.add_override("img2img_fix_steps")
 
 
 def _finish(values: dict[str, Any]) -> dict[str, Any]:

@@ -16,13 +16,13 @@ from modules.params.image import ImageField
 from modules.params.image_decoding import open_image
 from modules.params.image_kinds import MASK
 from modules.params.requests.img2img import Img2ImgRequest
-from modules.ui.canvas import build_canvas
-from modules.ui.form import Form
+from modules.ui.components.paint_canvas import build_paint_canvas
+from modules.ui.forms.form import Form
 from modules.ui.workbench import build_workbench
 
-SOURCE = "mask_source"
+MASK_SOURCE = "mask_source"
 BRUSH, FILE, TRANSPARENCY = "Brush", "A file", "What is transparent"
-SHOWN = (
+MASK_FIELDS = (
     "mask_blur",
     "inpainting_mask_invert",
     "inpainting_fill",
@@ -30,37 +30,43 @@ SHOWN = (
     "inpaint_full_res_padding",
     "denoising_strength",
 )
-FOLDED = {"outpainting": "Outpainting", "soft inpainting": "Soft inpainting"}  # sections and titles
+ACCORDION_SECTIONS = {
+    "outpainting": "Outpainting",
+    "soft inpainting": "Soft inpainting",
+}  # sections and titles
 
 
 def build(engine: Engine) -> Form:
     """Make the tab where the page stands and return its form."""
     form = Form(Img2ImgRequest, engine, "inpaint")
     form.task = "inpaint"
-    form.finish = _finish
-    return build_workbench(engine, form, _own_fields, in_batches=True)
+    form.to_request_values = _finish
+    return build_workbench(engine, form, _own_fields, with_file_batch=True)
 
 
 def _own_fields(form: Form) -> None:
-    build_canvas(
+    build_paint_canvas(
         form, "init_image", "mask", label="Picture (paste, drop or choose one; then paint on it)"
     )
-    form.extras[SOURCE] = source = gr.Radio(
-        [BRUSH, FILE, TRANSPARENCY], value=BRUSH, label="Mask", elem_id=f"{form.prefix}_{SOURCE}"
+    form.extra_components[MASK_SOURCE] = source = gr.Radio(
+        [BRUSH, FILE, TRANSPARENCY],
+        value=BRUSH,
+        label="Mask",
+        elem_id=f"{form.prefix}_{MASK_SOURCE}",
     )
     with gr.Column(visible=False) as file:
-        form.field("mask", label="Mask: white is repainted", height=200)
+        form.add_field("mask", label="Mask: white is repainted", height=200)
     source.change(
         None, source, file, js=f"(source) => ({{visible: source === '{FILE}', __type__: 'update'}})"
     )
-    for name in SHOWN:
-        form.field(name)
-    form.field("resize_mode")
-    form.option("img2img_fix_steps")
-    form.option("inpainting_mask_weight")
-    for section, title in FOLDED.items():
+    for name in MASK_FIELDS:
+        form.add_field(name)
+    form.add_field("resize_mode")
+    form.add_override("img2img_fix_steps")
+    form.add_override("inpainting_mask_weight")
+    for section, title in ACCORDION_SECTIONS.items():
         with gr.Accordion(title, open=False):
-            form.section(section)
+            form.add_section(section)
 
 
 def _finish(values: dict[str, Any]) -> dict[str, Any]:
@@ -69,7 +75,7 @@ def _finish(values: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: there is no picture or no mask; an empty one is the engine's to tell.
     """
-    strokes, source = values["init_image_strokes"], values[SOURCE]
+    strokes, source = values["init_image_strokes"], values[MASK_SOURCE]
     if values["init_image"] is None:
         raise UserError("There is no picture to repaint.", "Put one in, or use txt2img.")
     data = values["init_image"]

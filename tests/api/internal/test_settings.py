@@ -35,7 +35,7 @@ def test_an_option_is_told_as_it_is_declared(client: TestClient):
     assert found["jpeg_quality"] == {
         "name": "jpeg_quality",
         "label": "Quality for saved jpeg and webp images",
-        "help": "More is larger and nearer to the picture.",
+        "help": "Higher values give larger files that are closer to the picture.",
         "kind": "integer",
         "choices": [],
         "min": 1,
@@ -65,7 +65,7 @@ def test_a_change_is_kept_and_told(client: TestClient, engine: Engine):
     [
         ({"jpeg_quality": 500}, "the largest valid value is 100"),
         ({"jpeg_qualty": 5}, "There is no field 'jpeg_qualty'."),
-        ({"grid_background_color": "red"}, "'red' is no colour"),
+        ({"grid_background_color": "red"}, "'red' is not a colour"),
     ],
 )
 def test_what_is_not_valid_is_said_and_nothing_changes(

@@ -51,9 +51,9 @@ def test_many_pictures_are_enlarged_alike(client: TestClient):
     ("path", "body", "status", "words"),
     [
         ("single-image", {}, 404, "Image not found"),
-        ("single-image", {"image": "???"}, 422, "no base64"),
+        ("single-image", {"image": "???"}, 422, "not base64"),
         ("single-image", {"image": 3}, 422, "A picture in base64 is needed, not int."),
-        ("single-image", {"image": "http://127.0.0.1/x.png"}, 422, "nothing is fetched"),
+        ("single-image", {"image": "http://127.0.0.1/x.png"}, 422, "the server fetches none"),
         ("single-image", {"image": coded(), "upscaling_resize": 0}, 422, "Resize is 0"),
         (
             "single-image",

@@ -202,7 +202,7 @@ def test_half_a_character_is_refused(client: TestClient):
         URL, content=b'{"prompt": "\\ud83d"}', headers={"content-type": "application/json"}
     )
     assert response.status_code == 422
-    assert response.json()["detail"] == "Prompt holds half a character; type it again."
+    assert response.json()["detail"] == "Prompt contains half a character; type it again."
 
 
 def test_a_failed_job_answers_with_its_own_error(client: TestClient, executor: FakeExecutor):

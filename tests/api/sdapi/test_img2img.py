@@ -93,26 +93,26 @@ def test_without_a_picture_nothing_is_found(client: TestClient, pictures: Any):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ({"init_images": ["no picture"]}, "Picture: The picture is no base64 text."),
+        ({"init_images": ["no picture"]}, "Picture: The picture is not base64."),
         ({"init_images": PICTURE}, "init_images is no list."),
         (
             {"init_images": [{"path": "/etc/passwd"}]},
             "Picture: A picture in base64 is needed, not dict.",
         ),
-        ({"init_images": ["http://127.0.0.1/x.png"]}, "Picture: The picture is a web address"),
+        ({"init_images": ["http://127.0.0.1/x.png"]}, "Picture: The picture is a URL"),
         ({"init_images": ["/etc/passwd"]}, "Picture: The picture is no"),
         (
             {"depth_map": "AAAA"},
-            "Depth map (optional): The picture is no PNG, JPEG, WEBP, AVIF, GIF, BMP or TIFF file.",
+            "Depth map (optional): The picture is not a PNG, JPEG, WEBP, AVIF, GIF, BMP or TIFF file.",
         ),
         ({"denoising_strength": 1.5}, "Denoising strength is 1.5; the largest valid value is 1."),
         (
             {"override_settings": {"sd_model_checkpoint": "first"}, "depth_map": RAMP},
-            "'first.safetensors' is no depth checkpoint",
+            "'first.safetensors' is not a depth checkpoint",
         ),
         (
             {"override_settings": {"sd_model_checkpoint": "pruned"}},
-            "'pruned.safetensors' carries no depth estimator",
+            "'pruned.safetensors' has no depth estimator",
         ),
     ],
 )

@@ -65,9 +65,9 @@ def test_a_picture_that_tells_nothing_has_an_empty_infotext(client: TestClient):
         ("", 404, "Image not found: image is empty."),
         (None, 404, "Image not found: image is empty."),
         (5, 404, "Image not found: image is empty."),
-        ("no base64!", 422, "The picture is no base64 text."),
-        ("https://example.com/a.png", 422, "The picture is a web address, and nothing is fetched."),
-        (base64.b64encode(b"a cat").decode(), 422, "The picture is no PNG"),
+        ("no base64!", 422, "The picture is not base64."),
+        ("https://example.com/a.png", 422, "The picture is a URL, and the server fetches none."),
+        (base64.b64encode(b"a cat").decode(), 422, "The picture is not a PNG"),
     ],
 )
 def test_what_is_no_picture_is_told(client: TestClient, image: object, status: int, sentence: str):

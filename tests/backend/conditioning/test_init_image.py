@@ -104,7 +104,7 @@ def test_depth_is_adjusted_by_the_request(without_estimator: Components):
 
 @torch.inference_mode()
 def test_without_depth_map_and_estimator_encoding_fails(without_estimator: Components):
-    with pytest.raises(UserError, match=r"'d' carries no depth estimator\. Give a depth map\."):
+    with pytest.raises(UserError, match=r"'d' has no depth estimator\. Provide a depth map\."):
         encode_init_image(without_estimator, request_of(), SETTINGS, "d")
 
 

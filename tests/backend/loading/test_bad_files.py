@@ -111,15 +111,15 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "os.system": (pickle_with_system, r"'bad\.ckpt' is not safe: it asks for \w+\.system"),
     "yaml with code": (with_yaml("a: !!python/object/apply:os.system ['touch attacked']"), r"bad\.yaml' is broken"),
     "yaml of 10 MB": (with_yaml("a: 1\n" * 2_000_000), r"bad\.yaml' is too large"),
-    "yaml of anchors": (with_yaml(ANCHORS), r"bad\.yaml' is too entangled"),
+    "yaml of anchors": (with_yaml(ANCHORS), r"bad\.yaml' is too deeply nested"),
     "yaml of another family": (with_yaml_of_another_family, r"bad\.yaml' describes the text encoder OpenCLIP, but 'bad\.safetensors' has CLIP"),
     "link to nowhere": (link_to_nowhere, r"is no longer at .*bad\.safetensors"),
     "two of one name": (two_of_one_name, r"'one/bad\.safetensors' or 'two/bad\.safetensors'"),
     "a VAE": (a_vae, r"is a VAE, not a checkpoint\. It belongs in models/VAE"),
-    "a text encoder": (a_text_encoder, r"is a text encoder alone, not a checkpoint\. It belongs in models/text_encoder"),
+    "a text encoder": (a_text_encoder, r"is only a text encoder, not a checkpoint\. It belongs in models/text_encoder"),
     "no text encoder": (without_text_encoder(), r"'bad\.safetensors' lacks its text encoder\. Put a CLIP of width 48 into models/text_encoder"),
     "a text encoder of another width": (without_text_encoder(a_text_encoder), r"'text\.safetensors' there is a CLIP of width 32"),
-    "a VAE among the text encoders": (without_text_encoder(a_vae), r"'text\.safetensors' there is of the kind VAE"),
+    "a VAE among the text encoders": (without_text_encoder(a_vae), r"'text\.safetensors' there is of type VAE"),
 }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from modules.core.errors import UserError
-from modules.images.inpaint.canvas import prepare_canvas
+from modules.images.inpaint.canvas import Overlay, prepare_canvas
 from modules.images.inpaint.mask import blur_mask
 from modules.params.image import ImageField
 from modules.params.image_kinds import MASK
@@ -17,40 +17,47 @@ def noise(size: tuple[int, int], seed: int = 0) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def boxed(size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Image:
+def box_mask(size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Image:
     mask = Image.new("L", size)
     mask.paste(255, box)
     return mask
 
 
-PICTURE, BOX = noise((200, 100)), (80, 30, 120, 60)
+def soft_mask(size: tuple[int, int]) -> Image.Image:
+    """Return a mask with all values from 0 to 255."""
+    return Image.fromarray(np.random.default_rng(9).integers(0, 256, size[::-1], dtype=np.uint8))
 
 
-def request_of(mask: Image.Image | None = None, **changes: object) -> Img2ImgRequest:
-    given = None if mask is None else ImageField.from_pil(mask, MASK)
+IMAGE, BOX = noise((200, 100)), (80, 30, 120, 60)
+
+
+def make_request(mask: Image.Image | None = None, **changes: object) -> Img2ImgRequest:
     fields = {
-        "init_image": ImageField.from_pil(PICTURE),
-        "mask": given,
+        "init_image": ImageField.from_pil(IMAGE),
+        "mask": None if mask is None else ImageField.from_pil(mask, MASK),
         "width": 200,
         "height": 104,
     }
     return Img2ImgRequest(**{**fields, **changes})
 
 
-def test_without_a_mask_the_picture_is_resized_and_nothing_lies_over_it():
-    canvas = prepare_canvas(request_of(resize_mode=1, width=64, height=64))
+def test_without_a_mask_the_image_is_resized_and_there_is_no_overlay():
+    canvas = prepare_canvas(make_request(resize_mode=1, width=64, height=64))
     assert canvas.image.size == (64, 64)
     assert (canvas.mask, canvas.latent_mask, canvas.overlay) == (None, None, None)
 
 
-def test_a_picture_whose_latents_are_enlarged_keeps_its_size_in_whole_cells():
-    assert prepare_canvas(request_of(resize_mode=3, width=400, height=400)).image.size == (200, 96)
-    assert prepare_canvas(request_of(resize_mode=3, width=64, height=64)).image.size == (64, 64)
+def test_with_latent_upscale_the_image_keeps_its_size_rounded_to_latent_cells():
+    assert prepare_canvas(make_request(resize_mode=3, width=400, height=400)).image.size == (
+        200,
+        96,
+    )
+    assert prepare_canvas(make_request(resize_mode=3, width=64, height=64)).image.size == (64, 64)
 
 
-def test_a_whole_picture_is_laid_out_with_its_mask_and_the_overlay_doubles_it():
-    mask = boxed(PICTURE.size, BOX)
-    canvas = prepare_canvas(request_of(mask))
+def test_whole_picture_resizes_image_and_mask_and_the_overlay_doubles_the_mask():
+    mask = box_mask(IMAGE.size, BOX)
+    canvas = prepare_canvas(make_request(mask))
     assert (
         canvas.mask is canvas.latent_mask and canvas.mask is not None and canvas.overlay is not None
     )
@@ -63,79 +70,105 @@ def test_a_whole_picture_is_laid_out_with_its_mask_and_the_overlay_doubles_it():
     assert canvas.overlay.box == (0, 0, 200, 104)
 
 
-def test_only_masked_cuts_the_box_out_at_the_pictures_own_resolution():
+def test_only_masked_crops_the_box_at_the_images_own_resolution():
     canvas = prepare_canvas(
-        request_of(
-            boxed(PICTURE.size, BOX), inpaint_full_res=True, mask_blur=0, width=64, height=64
+        make_request(
+            box_mask(IMAGE.size, BOX), inpaint_full_res=True, mask_blur=0, width=64, height=64
         )
     )
     assert canvas.overlay is not None and canvas.mask is not None
-    assert canvas.overlay.original.tobytes() == PICTURE.tobytes()
+    assert canvas.overlay.original.tobytes() == IMAGE.tobytes()
     assert canvas.overlay.box == (48, 0, 152, 100), (
-        "the mask, 32 pixels around, squared inside the picture"
+        "the mask with a padding of 32 pixels, made square inside the image"
     )
     assert canvas.overlay.mask.size == (104, 100)
     assert canvas.image.size == canvas.mask.size == (64, 64)
 
 
-def test_what_is_not_masked_can_be_repainted_instead():
-    turned = prepare_canvas(
-        request_of(
-            boxed(PICTURE.size, BOX), inpainting_mask_invert=True, mask_blur=0, height=100 + 4
+def test_the_mask_can_be_inverted():
+    canvas = prepare_canvas(
+        make_request(
+            box_mask(IMAGE.size, BOX), inpainting_mask_invert=True, mask_blur=0, height=100 + 4
         )
     )
-    assert turned.mask is not None
-    assert turned.mask.getpixel((100, 45)) == 0 and turned.mask.getpixel((5, 5)) == 255
+    assert canvas.mask is not None
+    assert canvas.mask.getpixel((100, 45)) == 0 and canvas.mask.getpixel((5, 5)) == 255
 
 
-def test_a_mask_of_another_size_is_stretched_to_the_picture():
-    half = prepare_canvas(request_of(boxed((100, 50), (40, 15, 60, 30)), mask_blur=0))
-    whole = prepare_canvas(request_of(boxed(PICTURE.size, BOX), mask_blur=0))
+def test_a_mask_of_another_size_is_stretched_to_the_image():
+    half = prepare_canvas(make_request(box_mask((100, 50), (40, 15, 60, 30)), mask_blur=0))
+    whole = prepare_canvas(make_request(box_mask(IMAGE.size, BOX), mask_blur=0))
     assert half.mask is not None and whole.mask is not None
     assert np.abs(np.asarray(half.mask).astype(int) - np.asarray(whole.mask)).mean() < 3
 
 
 @pytest.mark.parametrize(("content", "filled"), [(0, True), (1, False), (2, True), (3, True)])
-def test_all_masked_contents_but_the_original_are_filled_first(content: int, filled: bool):
-    mask = boxed(PICTURE.size, BOX)
-    original = np.asarray(prepare_canvas(request_of(mask)).image).astype(int)
-    made = np.asarray(prepare_canvas(request_of(mask, inpainting_fill=content)).image).astype(int)
-    assert (np.abs(made - original)[35:55, 90:110].mean() > 20) == filled
-    assert np.array_equal(made[:15], original[:15])
+def test_every_masked_content_but_original_is_filled_first(content: int, filled: bool):
+    mask = box_mask(IMAGE.size, BOX)
+    original = np.asarray(prepare_canvas(make_request(mask)).image).astype(int)
+    filled_image = np.asarray(
+        prepare_canvas(make_request(mask, inpainting_fill=content)).image
+    ).astype(int)
+    assert (np.abs(filled_image - original)[35:55, 90:110].mean() > 20) == filled
+    assert np.array_equal(filled_image[:15], original[:15])
 
 
-def test_a_latent_mask_of_its_own_is_filled_and_repainted():
-    other = ImageField.from_pil(boxed(PICTURE.size, (0, 0, 40, 100)), MASK)
+def test_a_separate_latent_mask_is_filled_and_repainted():
+    latent_mask = ImageField.from_pil(box_mask(IMAGE.size, (0, 0, 40, 100)), MASK)
     canvas = prepare_canvas(
-        request_of(boxed(PICTURE.size, BOX), latent_mask=other, inpainting_fill=0)
+        make_request(box_mask(IMAGE.size, BOX), latent_mask=latent_mask, inpainting_fill=0)
     )
     assert canvas.latent_mask is not None and canvas.mask is not None
     assert canvas.latent_mask.getpixel((10, 50)) == 255 and canvas.mask.getpixel((10, 50)) == 0
 
 
-def test_outpainting_leaves_the_picture_what_the_sides_leave_of_the_result():
+def test_an_outpainted_image_is_resized_to_the_result_without_its_new_sides():
     canvas = prepare_canvas(
-        request_of(outpaint_right=64, width=264, height=104, inpainting_fill=1, mask_blur=4)
+        make_request(outpaint_right=64, width=264, height=104, inpainting_fill=1, mask_blur=4)
     )
     assert canvas.mask is not None and canvas.overlay is not None
     assert canvas.image.size == (264, 104)
     inner = canvas.overlay.original.crop((0, 0, 200, 104))
-    assert inner.tobytes() == PICTURE.resize((200, 104), Image.Resampling.LANCZOS).tobytes()
-    levels = np.asarray(canvas.mask)
-    assert levels[:, :180].max() == 0 and levels[:, 203:].min() == 255
+    assert inner.tobytes() == IMAGE.resize((200, 104), Image.Resampling.LANCZOS).tobytes()
+    values = np.asarray(canvas.mask)
+    assert values[:, :180].max() == 0 and values[:, 203:].min() == 255
 
 
-def test_outpainting_only_what_is_masked_keeps_the_pictures_size():
+def test_outpainting_with_only_masked_keeps_the_images_size():
     canvas = prepare_canvas(
-        request_of(outpaint_left=50, inpaint_full_res=True, width=64, height=64)
+        make_request(outpaint_left=50, inpaint_full_res=True, width=64, height=64)
     )
     assert canvas.overlay is not None
     assert canvas.overlay.original.size == (250, 100)
-    assert canvas.overlay.original.crop((50, 0, 250, 100)).tobytes() == PICTURE.tobytes()
+    assert canvas.overlay.original.crop((50, 0, 250, 100)).tobytes() == IMAGE.tobytes()
 
 
-def test_a_mask_that_vanishes_in_its_blur_is_refused():
-    speck = Image.new("L", PICTURE.size)
+def test_a_mask_that_vanishes_when_blurred_is_refused():
+    speck = Image.new("L", IMAGE.size)
     speck.putpixel((10, 10), 20)
     with pytest.raises(UserError, match="The mask is empty"):
-        prepare_canvas(request_of(speck, inpaint_full_res=True, mask_blur=30))
+        prepare_canvas(make_request(speck, inpaint_full_res=True, mask_blur=30))
+
+
+def test_the_overlay_keeps_the_original_where_its_mask_is_black():
+    original, result, mask = noise((40, 30), 1), noise((40, 30), 2), soft_mask((40, 30))
+    composite = np.asarray(Overlay(original, (0, 0, 40, 30), mask).composite(result))
+    values = np.asarray(mask)
+    assert np.array_equal(composite[values == 0], np.asarray(original)[values == 0])
+    assert np.array_equal(composite[values == 255], np.asarray(result)[values == 255])
+    expected = np.asarray(original).astype(float) + (
+        np.asarray(result).astype(float) - np.asarray(original)
+    ) * (values[..., None] / 255)
+    assert np.abs(composite - expected).max() <= 1
+
+
+def test_a_result_is_composited_into_its_box_of_the_whole_image():
+    original = noise((400, 300), 1)
+    box = (100, 50, 200, 100)
+    composite = Overlay(original, box, Image.new("L", (100, 50), 255)).composite(
+        Image.new("RGB", (64, 32), "red")
+    )
+    assert composite.size == (400, 300)
+    assert composite.crop(box).getcolors() == [(5000, (255, 0, 0))]
+    composite.paste(original.crop(box), box)
+    assert composite.tobytes() == original.tobytes()

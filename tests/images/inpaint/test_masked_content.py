@@ -6,7 +6,7 @@ from PIL import Image
 from modules.images.inpaint.masked_content import fill_masked
 
 
-def test_what_is_masked_takes_the_colour_around_it_and_the_rest_stays():
+def test_the_masked_area_takes_the_surrounding_colours_and_the_rest_is_kept():
     image = Image.new("RGB", (96, 64), "blue")
     image.paste((0, 160, 0), (0, 0, 48, 64))
     image.paste((255, 0, 0), (40, 20, 72, 44))
@@ -19,6 +19,6 @@ def test_what_is_masked_takes_the_colour_around_it_and_the_rest_stays():
     assert filled[32, 38, 1] > filled[32, 38, 2] and filled[32, 74, 2] > filled[32, 74, 1]
 
 
-def test_without_surroundings_the_mean_colour_stands():
+def test_without_surroundings_the_mean_colour_is_used():
     filled = fill_masked(Image.new("RGB", (32, 32), (10, 200, 30)), Image.new("L", (32, 32), 255))
     assert filled.getcolors() == [(1024, (10, 200, 30))]

@@ -9,7 +9,11 @@ from modules.infotext.foreign.a1111_history import (
 )
 from modules.infotext.text_format import Infotext
 
-EDITS, PADS, DOWNCAST = "Old prompt editing timelines", "Pad conds v0", "Downcast alphas_cumprod"
+EDITING, PADDING, DOWNCAST = (
+    "Old prompt editing timelines",
+    "Pad conds v0",
+    "Downcast alphas_cumprod",
+)
 
 
 @pytest.mark.parametrize(
@@ -24,27 +28,27 @@ EDITS, PADS, DOWNCAST = "Old prompt editing timelines", "Pad conds v0", "Downcas
         ("", None),
     ],
 )
-def test_a_version_is_read_as_git_describes_it(text: str, version: object):
+def test_versions_of_git_describe_are_parsed(text: str, version: object):
     assert parse_version(text) == version
 
 
 @pytest.mark.parametrize(
-    ("version", "prompt", "sampler", "ways"),
+    ("version", "prompt", "sampler", "options"),
     [
         ("v1.10.1", "[a:b:5]", "DDIM", []),
         ("v1.7.0-225-gabcdef0", "[a:b:5]", "DDIM", []),
         ("v1.7.0-224-gabcdef0", "[a:b:5]", "DDIM", [DOWNCAST]),
         ("v1.6.0", "[a:b:5]", "DDIM", [DOWNCAST]),
-        ("v1.5.2", "[a:b:5]", "Euler", [EDITS, DOWNCAST]),
-        ("v1.5.2", "a", "PLMS", [PADS, DOWNCAST]),
+        ("v1.5.2", "[a:b:5]", "Euler", [EDITING, DOWNCAST]),
+        ("v1.5.2", "a", "PLMS", [PADDING, DOWNCAST]),
         ("", "[a:b:5]", "DDIM", []),
     ],
 )
-def test_an_older_versions_ways_are_taken_for_granted(
-    version: str, prompt: str, sampler: str, ways: list[str]
+def test_an_older_version_implies_its_options(
+    version: str, prompt: str, sampler: str, options: list[str]
 ):
-    found = backcompat_pairs(Infotext(prompt, "", {"Version": version, "Sampler": sampler}))
-    assert found == dict.fromkeys(ways, "True")
+    pairs = backcompat_pairs(Infotext(prompt, "", {"Version": version, "Sampler": sampler}))
+    assert pairs == dict.fromkeys(options, "True")
 
 
 @pytest.mark.parametrize(
@@ -55,7 +59,7 @@ def test_an_older_versions_ways_are_taken_for_granted(
         ("1024x768", "0x0", {"Size": "640x448", "Hires resize": "1024x768"}),
     ],
 )
-def test_an_old_first_pass_becomes_the_size_and_the_size_the_second(
+def test_an_old_first_pass_size_becomes_the_size_and_the_size_the_hires_resize(
     size: str, first: str, pairs: dict[str, str]
 ):
     assert convert_first_pass_size({"Size": size, "First pass size": first}) == pairs

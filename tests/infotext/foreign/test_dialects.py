@@ -10,37 +10,35 @@ from modules import infotext
 from modules.images.metadata import Metadata
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
-from tests.infotext.context import known
+from tests.infotext.context import make_context
 
 FOLDER = Path(__file__).parents[2] / "goldens" / "infotext"
 TEXTS = json.loads((FOLDER / "texts.json").read_text(encoding="utf-8"))
-PICTURES = json.loads((FOLDER / "pictures.json").read_text(encoding="utf-8"))
-MODELS: Any = {"txt2img": Txt2ImgRequest, "img2img": Img2ImgRequest}
+IMAGES = json.loads((FOLDER / "pictures.json").read_text(encoding="utf-8"))
+REQUEST_CLASSES: Any = {"txt2img": Txt2ImgRequest, "img2img": Img2ImgRequest}
 
 
-def told(golden: dict[str, Any]) -> dict[str, Any]:
-    """Return what is read of a golden's text, or of the texts in its picture."""
+def read_golden(golden: dict[str, Any]) -> dict[str, Any]:
+    """Return what is read from a golden's text or from its image's metadata."""
     if "text" in golden:
-        words = infotext.parse_infotext(golden["text"])
+        parsed = infotext.parse_infotext(golden["text"])
     else:
-        words = infotext.extract_infotext(Metadata("PNG", (64, 64), golden["items"]))
-    model = MODELS[golden["model"]]
-    reading = infotext.interpret_infotext(words, known(), model)
-    defaults = dict(model())
+        parsed = infotext.extract_infotext(Metadata("PNG", (64, 64), golden["items"]))
+    request_class = REQUEST_CLASSES[golden["model"]]
+    result = infotext.interpret_infotext(parsed, make_context(), request_class)
+    defaults = dict(request_class())
     return {
-        "origin": reading.report.origin,
-        "values": {
-            name: value for name, value in reading.values.items() if value != defaults[name]
-        },
-        "overrides": reading.override_settings,
-        "from a picture": reading.needs_init_image,
-        "report": reading.report.messages(),
+        "origin": result.report.origin,
+        "values": {name: value for name, value in result.values.items() if value != defaults[name]},
+        "overrides": result.override_settings,
+        "from a picture": result.needs_init_image,
+        "report": result.report.messages(),
     }
 
 
-@pytest.mark.parametrize("golden", [*TEXTS, *PICTURES], ids=lambda golden: golden["name"])
-def test_every_program_is_understood(golden: dict[str, Any]):
+@pytest.mark.parametrize("golden", [*TEXTS, *IMAGES], ids=lambda golden: golden["name"])
+def test_every_programs_infotext_is_read(golden: dict[str, Any]):
     expected = {
         key: golden[key] for key in ("origin", "values", "overrides", "from a picture", "report")
     }
-    assert told(golden) == expected
+    assert read_golden(golden) == expected

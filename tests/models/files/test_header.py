@@ -5,7 +5,7 @@ from modules.models.files.header import read_header
 from tests.models.model_files import shapes_of, write_safetensors
 
 
-def fault_of(path):
+def error_of(path):
     with pytest.raises(BadFile) as caught:
         read_header(path)
     return str(caught.value)
@@ -22,7 +22,7 @@ def test_names_shapes_and_metadata_are_read_without_the_weights(tmp_path):
 
 
 def test_a_wrong_extension_does_not_matter(tmp_path):
-    path = write_safetensors(tmp_path / "in_truth_safetensors.ckpt", {"a": [2, 3]})
+    path = write_safetensors(tmp_path / "really_safetensors.ckpt", {"a": [2, 3]})
     assert read_header(path).container == "safetensors"
 
 
@@ -31,28 +31,28 @@ def test_a_missing_file_is_not_found(tmp_path):
         read_header(tmp_path / "gone.safetensors")
 
 
-def test_a_broken_off_download_tells_how_much_of_it_is_there(tmp_path):
+def test_an_incomplete_download_reports_how_much_is_present(tmp_path):
     path = write_safetensors(tmp_path / "half.safetensors", shapes_of("sd1"))
     with path.open("r+b") as file:
         file.truncate(1_200_000_000)
-    assert "'half.safetensors' is incomplete: 1.2 of 2.1 GB. Download it again." in fault_of(path)
+    assert "'half.safetensors' is incomplete: 1.2 of 2.1 GB. Download it again." in error_of(path)
 
 
 def test_a_file_cut_within_its_header_is_incomplete(tmp_path):
     path = write_safetensors(tmp_path / "start.safetensors", shapes_of("vae"))
     with path.open("r+b") as file:
         file.truncate(1000)
-    assert "incomplete" in fault_of(path)
+    assert "incomplete" in error_of(path)
 
 
 def test_a_file_with_bytes_after_its_last_tensor_is_refused(tmp_path):
     path = write_safetensors(tmp_path / "long.safetensors", {"a": [2]})
     path.write_bytes(path.read_bytes() + b"12345")
-    assert "5 bytes too many" in fault_of(path)
+    assert "5 bytes too many" in error_of(path)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "is empty"),
         (
@@ -73,10 +73,10 @@ def test_a_file_with_bytes_after_its_last_tensor_is_refused(tmp_path):
         ((90_000_000).to_bytes(8, "little") + b"{}", "incomplete"),
     ],
 )
-def test_what_is_no_checkpoint_is_told_in_words(tmp_path, content, said):
+def test_a_file_that_is_not_a_checkpoint_is_described(tmp_path, content, message):
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
-    assert said in fault_of(path)
+    assert message in error_of(path)
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ def test_a_damaged_entry_is_a_damaged_list(tmp_path, entry):
     header = f'{{"a": {entry}}}'.encode()
     path = tmp_path / "damaged.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header)
-    assert "damaged list of tensors" in fault_of(path)
+    assert "damaged list of tensors" in error_of(path)
 
 
 def test_a_folder_cannot_be_read(tmp_path):
-    assert "cannot be read" in fault_of(tmp_path)
+    assert "cannot be read" in error_of(tmp_path)

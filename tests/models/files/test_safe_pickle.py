@@ -12,7 +12,7 @@ from tests.models.model_files import write_pickle
 
 
 class Reducer:
-    """Pickles as a call of a function, as malicious files do."""
+    """Pickles as a function call, as malicious files do."""
 
     def __init__(self, function, *arguments):
         self.call = (function, arguments)
@@ -35,7 +35,7 @@ def attacks(marker):
 
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("name", list(attacks("")))
-def test_a_pickle_that_asks_for_code_is_refused_by_name_and_not_run(tmp_path, name, zipped):
+def test_a_pickle_that_contains_code_is_refused_by_name_and_not_run(tmp_path, name, zipped):
     marker = tmp_path / "executed"
     path = write_pickle(tmp_path / "bad.ckpt", {"w": attacks(marker)[name]}, zipped=zipped)
     with pytest.raises(BadFile, match=rf"not safe: it asks for \w+\.{name}, which"):
@@ -44,7 +44,7 @@ def test_a_pickle_that_asks_for_code_is_refused_by_name_and_not_run(tmp_path, na
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_names_of_python_2_do_not_get_past_the_list(tmp_path, zipped):
+def test_python_2_names_do_not_bypass_the_list(tmp_path, zipped):
     path = tmp_path / "old.ckpt"
     program = b"c__builtin__\neval\n(V1\ntR."
     write_pickle(path, {}, zipped=zipped)
@@ -74,12 +74,12 @@ def test_objects_of_training_frameworks_become_inert(tmp_path):
         b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}U\x0c__defaults__Nsb\x86.",  # or a function
         b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(K\x01K\x00))tR.",  # a tensor without storage
         b"\x80\x02(U\x07storageNU\x010U\x03cpuK\x05tQ.",  # a storage without type
-        b"\x80\x02X\xff\xff\xff\xff.",  # a text of 4 GB
-        b"\x80\x02K\x01.",  # a number, no table
+        b"\x80\x02X\xff\xff\xff\xff.",  # a string of 4 GB
+        b"\x80\x02K\x01.",  # a number, not a dict
         b"\x80\x02",
     ],
 )
-def test_malformed_programs_are_damage_not_crashes(tmp_path, program):
+def test_malformed_pickles_are_reported_as_damaged(tmp_path, program):
     path = tmp_path / "damaged.ckpt"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", program)
@@ -95,16 +95,16 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path):
         safe_pickle.read_ckpt(path, is_zip=True)
 
 
-def test_another_zip_archive_is_no_checkpoint(tmp_path):
+def test_another_zip_archive_is_not_a_checkpoint(tmp_path):
     path = tmp_path / "photos.ckpt"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("photo.jpg", b"")
-    with pytest.raises(BadFile, match="no PyTorch checkpoint"):
+    with pytest.raises(BadFile, match="not a PyTorch checkpoint"):
         safe_pickle.read_ckpt(path, is_zip=True)
 
 
-def test_a_pickle_of_something_else_is_no_checkpoint(tmp_path):
+def test_another_pickle_is_not_a_checkpoint(tmp_path):
     path = tmp_path / "other.ckpt"
     path.write_bytes(pickle.dumps(OrderedDict(a=1), protocol=2))
-    with pytest.raises(BadFile, match="no PyTorch checkpoint"):
+    with pytest.raises(BadFile, match="not a PyTorch checkpoint"):
         safe_pickle.read_ckpt(path, is_zip=False)

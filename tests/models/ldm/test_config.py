@@ -15,21 +15,21 @@ SD1 = CONFIGS / "v1-inference.yaml"
 def changed(tmp_path):
     """Return a function that reads the SD 1.x config with one value changed."""
 
-    def read(address, value, header=None):
-        description = yaml.safe_load(SD1.read_text(encoding="utf-8"))
-        place = description["model"]["params"]
-        *way, key = address.split(".")
-        for step in way:
-            place = place.setdefault(step, {})
-        place[key] = value
+    def read(key_path, value, header=None):
+        content = yaml.safe_load(SD1.read_text(encoding="utf-8"))
+        section = content["model"]["params"]
+        *parents, key = key_path.split(".")
+        for name in parents:
+            section = section.setdefault(name, {})
+        section[key] = value
         file = tmp_path / "changed.yaml"
-        file.write_text(yaml.safe_dump(description), encoding="utf-8")
+        file.write_text(yaml.safe_dump(content), encoding="utf-8")
         return read_config(file, header or header_of("sd1"), "x.safetensors")
 
     return read
 
 
-def test_the_published_sd_1_config_fits_the_published_tensors():
+def test_the_published_sd_1_config_matches_the_published_tensors():
     config = read_config(SD1, header_of("sd1"), "x.safetensors")
     assert config.unet.num_heads == (8, 8, 8, 8)
     assert config.unet.has_attention == (True, True, True, False)
@@ -43,12 +43,12 @@ def test_the_published_sd_1_config_fits_the_published_tensors():
     assert config.text_encoder.hidden_act == "quick_gelu"
 
 
-def test_num_head_channels_wins_over_num_heads_as_in_ldm(changed):
+def test_num_head_channels_takes_precedence_over_num_heads_as_in_ldm(changed):
     config = changed("unet_config.params.num_head_channels", 64)
     assert config.unet.num_heads == (5, 10, 20, 20)
 
 
-def test_what_a_yaml_leaves_out_is_ldms_default(changed):
+def test_missing_keys_have_ldms_defaults(changed):
     assert changed("unet_config.params.context_dim", None).unet.context_dim == 768
     assert changed("unet_config.params.transformer_depth", None).unet.transformer_depth == (1,) * 4
     assert changed("scale_factor", None).vae.scale_factor == 1.0
@@ -60,7 +60,7 @@ def test_v_prediction_comes_from_the_yaml(changed):
 
 
 @pytest.mark.parametrize(
-    ("address", "value", "said"),
+    ("key_path", "value", "message"),
     [
         (
             "unet_config.params.context_dim",
@@ -100,13 +100,13 @@ def test_v_prediction_comes_from_the_yaml(changed):
         ("cond_stage_config.params.version", "./nowhere", "does not exist"),
     ],
 )
-def test_what_cannot_be_is_told_with_file_key_and_value(changed, address, value, said):
-    with pytest.raises(UserError, match=said):
-        changed(address, value)
+def test_an_invalid_value_is_reported_with_file_key_and_value(changed, key_path, value, message):
+    with pytest.raises(UserError, match=message):
+        changed(key_path, value)
 
 
 @pytest.mark.parametrize(
-    ("address", "value"),
+    ("key_path", "value"),
     [
         ("unet_config.params.use_scale_shift_norm", True),
         ("unet_config.params.num_classes", 10),
@@ -117,12 +117,12 @@ def test_what_cannot_be_is_told_with_file_key_and_value(changed, address, value,
         ("parameterization", "x0"),
     ],
 )
-def test_what_is_not_built_is_unsupported(changed, address, value):
+def test_values_that_are_not_implemented_are_unsupported(changed, key_path, value):
     with pytest.raises(Unsupported, match="not supported"):
-        changed(address, value)
+        changed(key_path, value)
 
 
-def test_a_version_that_names_a_local_folder_gives_the_text_encoder(changed, tmp_path):
+def test_a_version_that_names_a_local_folder_sets_the_text_encoder(changed, tmp_path):
     folder = tmp_path / "clip"
     folder.mkdir()
     values = {"num_attention_heads": 6, "hidden_act": "gelu", "hidden_size": 768}
@@ -134,12 +134,12 @@ def test_a_version_that_names_a_local_folder_gives_the_text_encoder(changed, tmp
     assert relative.intermediate_size == 3072
 
 
-def test_a_version_that_names_a_hub_is_not_looked_up(changed):
+def test_a_version_that_names_a_hub_model_is_not_downloaded(changed):
     config = changed("cond_stage_config.params.version", "openai/clip-vit-large-patch14")
     assert config.text_encoder.num_attention_heads == 12
 
 
-def test_a_text_encoder_that_does_not_fit_the_unet_is_refused(changed):
+def test_a_text_encoder_that_does_not_match_the_unet_is_refused(changed):
     tensors = {
         name: TensorInfo(tuple(512 if size == 768 else size for size in info.shape), info.dtype)
         if name.startswith("cond_stage_model")
@@ -150,7 +150,7 @@ def test_a_text_encoder_that_does_not_fit_the_unet_is_refused(changed):
         changed("timesteps", 1000, Header(tensors, {}, "safetensors"))
 
 
-def test_a_yaml_that_describes_no_checkpoint_is_refused(tmp_path):
+def test_a_yaml_that_does_not_describe_a_checkpoint_is_refused(tmp_path):
     file = tmp_path / "other.yaml"
     file.write_text("name: something else\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"lacks model\.params"):
@@ -163,10 +163,13 @@ def test_of_open_clip_as_transformers_saves_it_23_layers_are_computed(
 ):
     shapes = vit_h_shapes(layer_count).items()
     tensors = {name: TensorInfo(tuple(shape), "F16") for name, shape in shapes}
-    words = TextEncoderSource(Header(tensors, {}, "safetensors"), "h.safetensors")
+    text_encoder = TextEncoderSource(Header(tensors, {}, "safetensors"), "h.safetensors")
     bare = {k: v for k, v in header_of("sd2").tensors.items() if not k.startswith("cond_stage")}
     text = read_config(
-        CONFIGS / "v2-inference.yaml", Header(bare, {}, "safetensors"), "x.safetensors", words
+        CONFIGS / "v2-inference.yaml",
+        Header(bare, {}, "safetensors"),
+        "x.safetensors",
+        text_encoder,
     ).text_encoder
     assert (text.num_hidden_layers, text.skipped_layer_count) == (computed, skipped)
     assert (text.hidden_act, text.num_attention_heads, text.layout.pad_token_id) == ("gelu", 16, 0)

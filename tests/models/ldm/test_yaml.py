@@ -27,7 +27,7 @@ def test_references_within_the_file_are_resolved(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("a:\n  n: three", r"model.yaml', a\.n should be a whole number, not 'three'"),
         ("a:\n  n: true", r"a\.n should be a whole number, not True"),
@@ -35,29 +35,29 @@ def test_references_within_the_file_are_resolved(tmp_path):
         ("a:\n  m: 3", r"lacks a\.n"),
     ],
 )
-def test_a_wrong_value_is_named_with_file_and_key(tmp_path, text, said):
-    with pytest.raises(UserError, match=said):
+def test_an_invalid_value_is_reported_with_file_and_key(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
         read(tmp_path, text).section("a").integer("n")
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("a: 1\nb: [1, 2\nc: 3\n", "broken in line 3"),
         (
             "a: !!python/object/apply:os.system ['touch x']\n",
             "broken in line 1: could not determine",
         ),
-        ("- 1\n- 2\n", "not the description of a model"),
+        ("- 1\n- 2\n", "does not describe a model"),
         ("a: ${nowhere}\n", "broken"),
         (b"\xff\xfe\x00", "not a text file"),
-        ("a: &a [1]\nb: [" + "*a," * 60 + "]\n", "too entangled"),
+        ("a: &a [1]\nb: [" + "*a," * 60 + "]\n", "too deeply nested"),
         ("# " + "x" * 300_000, "too large"),
-        ("[" * 100_000, "too entangled"),
+        ("[" * 100_000, "too deeply nested"),
     ],
 )
-def test_a_broken_file_is_told_in_words(tmp_path, text, said):
-    with pytest.raises(UserError, match=said):
+def test_an_invalid_file_is_described(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
         read(tmp_path, text)
 
 
@@ -66,13 +66,13 @@ def test_a_missing_file_is_not_found(tmp_path):
         read_yaml(tmp_path / "gone.yaml")
 
 
-def test_a_file_is_read_anew_only_when_it_has_changed(tmp_path):
-    file, sections = tmp_path / "model.yaml", YamlCache()
+def test_a_file_is_read_again_only_after_a_change(tmp_path):
+    file, cache = tmp_path / "model.yaml", YamlCache()
     file.write_text("model: {params: {image_size: 64}}")
-    first = sections.read(file)
-    assert sections.read(file) is first
+    first = cache.read(file)
+    assert cache.read(file) is first
     file.write_text("model: {params: {image_size: 96}}  # longer")
-    assert sections.read(file).section("model").section("params").integer("image_size") == 96
+    assert cache.read(file).section("model").section("params").integer("image_size") == 96
     file.unlink()
     with pytest.raises(NotFound):
-        sections.read(file)
+        cache.read(file)

@@ -1,0 +1,81 @@
+"""The words of a tab: prompt, negative prompt, how long they are, and the buttons beside them."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from modules.core.errors import WebUIError
+from modules.engine.engine import Engine
+from modules.engine.prompt_processing import apply_styles
+from modules.params.param import validate
+from modules.params.requests.base import GenerationRequest
+from modules.prompt.chunks import Chunker
+from modules.prompt.schedule import StepTimeline
+from modules.prompt.sub_prompts import count_tokens, parse_negative_prompt, parse_prompt
+from modules.ui.components.output import build_generate_buttons
+from modules.ui.components.styles import build_styles
+from modules.ui.forms.form import Form
+from modules.ui.forms.panel import GenerateButtons
+from modules.ui.gradio_events import PRIVATE_EVENT, change_event
+
+
+def build_prompts(engine: Engine, form: Form) -> GenerateButtons:
+    """Make both prompt boxes and the styles and, beside them, the buttons."""
+    with gr.Row(elem_classes="prompts"):
+        with gr.Column(scale=6, min_width=280):
+            _prompt(form, "prompt", "Prompt (Ctrl+Enter generates)")
+            _prompt(form, "negative_prompt", "Negative prompt: what the picture should not show")
+            build_styles(engine, form)
+        with gr.Column(scale=1, min_width=160):
+            return build_generate_buttons(form.prefix)
+
+
+def _prompt(form: Form, name: str, placeholder: str) -> None:
+    with gr.Column(elem_classes="prompt"):
+        form.add_field(name, placeholder=placeholder, show_label=False, container=False)
+        form.token_counters[name] = gr.HTML(
+            _shown(0, 75), elem_id=f"{form.prefix}_{name}_counter", padding=False
+        )
+
+
+def connect_token_counters(engine: Engine, form: Form) -> None:
+    """Let the counters tell what is encoded, once all fields that decide it are there."""
+    for name, counter in form.token_counters.items():
+        sources = [form.components[field] for field in (name, "styles", "steps")]
+        gr.on(
+            [change_event(source) for source in sources],
+            lambda text, styles, steps, name=name: count_prompt_tokens(
+                engine, name, text, styles, steps
+            ),
+            inputs=sources,
+            outputs=counter,
+            trigger_mode="always_last",
+            queue=False,
+            preprocess=False,
+            **PRIVATE_EVENT,
+        )
+
+
+def count_prompt_tokens(
+    engine: Engine, name: str, text: str, styles: list[str], steps: float
+) -> str:
+    """Return how many tokens the longest text has that is encoded, and how many have room."""
+    if not text and not styles:
+        return _shown(0, 75)  # the vocabulary is read when it is needed
+    try:
+        named = [engine.styles.get(style) for style in styles or ()]
+        request = validate(GenerationRequest, {name: text or "", "steps": int(steps or 1)})
+        request = apply_styles(request, named, engine.settings)
+    except WebUIError:
+        return '<span class="counter">?</span>'  # Generate says what is wrong
+    timeline = StepTimeline(request.steps)
+    if name == "prompt":
+        strands = parse_prompt(request.prompt, timeline)
+    else:
+        strands = (parse_negative_prompt(request.negative_prompt, timeline),)
+    tokens = count_tokens(strands, Chunker.from_settings(engine.tokenizer, engine.settings))
+    return _shown(tokens.tokens, tokens.limit)
+
+
+def _shown(tokens: int, limit: int) -> str:
+    return f'<span class="counter">{tokens}/{limit}</span>'

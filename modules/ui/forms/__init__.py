@@ -1,0 +1,1 @@
+"""Forms: declared fields to components and back."""

@@ -1,0 +1,240 @@
+"""Declared fields to components and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import gradio as gr
+from gradio.components import Component
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from modules.core.errors import UserError
+from modules.engine.engine import Engine
+from modules.params.image import is_image_field
+from modules.params.param import Param, params_of
+from modules.params.requests.base import MAX_SEED, GenerationRequest, Task
+from modules.params.settings import Settings
+from modules.ui.forms.override_settings import OVERRIDE_SETTINGS, parse_overrides
+from modules.ui.forms.panel import OutputPanel, StyleEditor
+
+# Fields of every request that are chosen once for the whole page, or made by a tab in its own way.
+PAGE_WIDE_FIELDS = frozenset(("sd_model_checkpoint", "sd_vae", "override_settings"))
+
+
+class Form:
+    """The components of one request type, by field name.
+
+    Args:
+        request_type: The request type.
+        engine: Fills the drop-down lists.
+        prefix: Begins every element's id, such as "txt2img".
+        excluded_sections: Sections of the request that this form leaves at their defaults.
+    """
+
+    def __init__(
+        self,
+        request_type: type[GenerationRequest],
+        engine: Engine,
+        prefix: str,
+        excluded_sections: Iterable[str] = (),
+    ) -> None:
+        self.components: dict[str, Component] = {}
+        self.image_fields: set[str] = set()  # names of the fields that hold one
+        self.extra_components: dict[
+            str, Component
+        ] = {}  # what stands in the form beside the request's fields
+        self.transient: dict[str, Component] = {}  # extras that are not kept for a reload
+        self.override_components: dict[
+            str, Component
+        ] = {}  # settings that a request takes with it as its own
+        # Makes the request's values of what was read, extras and all.
+        self.to_request_values: Callable[[dict[str, Any]], dict[str, Any]] = lambda values: values
+        # Further handlers of a new width or height, with their inputs and output: see `follow_native_size`.
+        self.size_listeners: list[tuple[Callable[..., str], list[Component], Component]] = []
+        self.output_panel: OutputPanel | None = None  # where a tab that makes pictures shows them
+        self.token_counters: dict[str, gr.HTML] = {}  # how long each prompt is
+        self.style_editor: StyleEditor | None = None
+        # What the browser keeps. To be rendered outside the tab: Gradio reads it only where it is in the page.
+        self.browser_states: list[gr.BrowserState] = []
+        self.request_type = request_type
+        self.task: Task = request_type().task  # what the chosen checkpoint has to be able to do
+        self.prefix = prefix
+        self._engine = engine
+        self._excluded_sections = frozenset(excluded_sections)
+
+    def add_field(self, name: str, **layout: Any) -> Component:
+        """Make the component of one field where the page stands; `layout` goes to Gradio."""
+        param = params_of(self.request_type)[name]
+        field = self.request_type.model_fields[name]
+        layout = {"label": param.label, "elem_id": f"{self.prefix}_{name}", **layout}
+        if is_image_field(field):
+            component = gr.Image(
+                type="filepath", image_mode=None, sources=["upload", "clipboard"], **layout
+            )
+            self.image_fields.add(name)
+        else:
+            component = self._make_component(param, field, layout)
+        self.components[name] = component
+        return component
+
+    def add_override(self, name: str, **layout: Any) -> Component:
+        """Make the component of one option, which then counts for this form's requests alone."""
+        param = params_of(Settings)[name]
+        layout = {"label": param.label, "elem_id": f"{self.prefix}_{name}", **layout}
+        component = self._make_component(param, Settings.model_fields[name], layout)
+        component.value = getattr(self._engine.settings, name)
+        self.override_components[name] = component
+        return component
+
+    def tooltips(self) -> dict[str, str]:
+        """Return the help sentence of each component by element id."""
+        params = {**params_of(Settings), **params_of(self.request_type)}
+        names = [*self.components, *self.override_components]
+        return {f"{self.prefix}_{name}": params[name].help for name in names}
+
+    @property
+    def non_image_components(self) -> dict[str, Component]:
+        """Return the components that are no pictures, by field name."""
+        return {k: one for k, one in self.components.items() if k not in self.image_fields}
+
+    def read(self, values: Mapping[Component, Any]) -> dict[str, Any]:
+        """Return the request's values from what an event with these components as its set of inputs delivers.
+
+        The event has to be one with `preprocess=False`: pictures then come as what the browser says of an upload
+        rather than decoded, so that they are checked before a pixel is unpacked, and errors are told in our words.
+
+        Raises:
+            UserError: a picture is no longer there, or the tab cannot make a request of what stands in it.
+        """
+        return self.request_values(self.read_raw(values))
+
+    def read_raw(self, values: Mapping[Component, Any]) -> dict[str, Any]:
+        """Return all that stands in the form, extras too, pictures as the bytes of their files.
+
+        Raises:
+            UserError: a picture is no longer there, or a chip stands for nothing.
+        """
+        raw = {
+            **self.read_persisted(values),
+            **{k: values[one] for k, one in self.transient.items()},
+        }
+        for name in self.image_fields:
+            file = values[self.components[name]]
+            raw[name] = None if file is None else read_upload_bytes(file)
+        overrides = {name: raw.pop(name) for name in self.override_components}
+        files, others = parse_overrides(raw.pop(OVERRIDE_SETTINGS, None) or ())
+        raw.update(files)
+        overrides |= others
+        if overrides:
+            raw["override_settings"] = {**raw.get("override_settings", {}), **overrides}
+        return raw
+
+    def request_values(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the request's values from what stands in the form, as the tab makes them.
+
+        Raises:
+            UserError: it cannot.
+        """
+        known = self.request_type.model_fields
+        return {
+            name: value
+            for name, value in self.to_request_values(dict(raw)).items()
+            if name in known
+        }
+
+    def read_non_image_fields(self, values: Mapping[Component, Any]) -> dict[str, Any]:
+        """Return the values of the fields that hold no picture."""
+        return {name: values[component] for name, component in self.non_image_components.items()}
+
+    def read_persisted(self, values: Mapping[Component, Any]) -> dict[str, Any]:
+        """Return what the browser is to keep."""
+        return {name: values[component] for name, component in self.persisted.items()}
+
+    @property
+    def all_components(self) -> list[Component]:
+        """Return every component whose value `read` takes."""
+        kinds = (self.components, self.extra_components, self.transient, self.override_components)
+        return [component for kind in kinds for component in kind.values()]
+
+    @property
+    def persisted(self) -> dict[str, Component]:
+        """Return the components whose values the browser keeps, by name."""
+        return {**self.non_image_components, **self.override_components, **self.extra_components}
+
+    def add_section(self, name: str, **layout: Any) -> None:
+        """Make the components of all fields of a section that have none yet."""
+        for field, param in params_of(self.request_type).items():
+            if param.section == name and field not in self.components:
+                self.add_field(field, **layout)
+
+    def add_remaining_fields(self) -> None:
+        """Make the components of all fields that have none yet, but for those that the whole page shares."""
+        for name, param in params_of(self.request_type).items():
+            if (
+                name not in self.components
+                and name not in PAGE_WIDE_FIELDS
+                and param.section not in self._excluded_sections
+            ):
+                self.add_field(name)
+
+    def _make_component(self, param: Param, field: FieldInfo, layout: dict[str, Any]) -> Component:
+        default = field.default
+        if param.choices is not None:
+            several = isinstance(default, tuple)
+            same = [("The same", "")] if default == "" else []
+            return gr.Dropdown(
+                [*same, *self._engine.choices(param.choices)],
+                value=component_value(default),
+                multiselect=several,
+                **layout,
+            )
+        if param.labels:
+            choices = [(word, type(default)(value)) for value, word in enumerate(param.labels)]
+            return gr.Radio(choices, value=default, **layout)
+        if get_origin(field.annotation) is Literal:
+            return gr.Dropdown(list(get_args(field.annotation)), value=default, **layout)
+        if isinstance(default, bool):
+            return gr.Checkbox(value=default, **layout)
+        if param.slider is not None:
+            low, high, step = param.slider
+            return gr.Slider(low, high, value=default, step=step, **layout)
+        if isinstance(default, int) and (param.le or 0) >= MAX_SEED:
+            # A number box would round what is typed beyond 2^53 before anybody could say so.
+            return gr.Textbox(value=str(default), lines=1, max_lines=1, **layout)
+        if isinstance(default, int):
+            return gr.Number(value=default, precision=0, **layout)
+        return gr.Textbox(value=default, lines=param.lines, max_lines=12, **layout)
+
+
+def read_upload_bytes(upload: Mapping[str, Any]) -> bytes:
+    """Return the content of an upload, which Gradio has checked to be one.
+
+    Raises:
+        UserError: it is no longer there.
+    """
+    try:
+        return Path(upload["path"] or "").read_bytes()
+    except OSError:
+        raise UserError("The picture is no longer on the server.", "Put it in again.") from None
+
+
+def component_value(value: Any) -> Any:
+    """Return a field's value as its component takes it: Gradio would take a tuple for a single choice."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def coerce_integers(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with whole floats as integers where the field is one: sliders send 20.0."""
+    fields = model.model_fields
+    return {
+        name: int(value)
+        if fields[name].annotation is int and isinstance(value, float) and value.is_integer()
+        else value
+        for name, value in values.items()
+    }
+
+
+Upload = Mapping[str, Any] | None  # what the browser says of the picture; see Form.read

@@ -1,0 +1,1 @@
+"""The Diffusion process tab: how an image becomes noise, and noise an image."""

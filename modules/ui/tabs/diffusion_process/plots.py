@@ -1,0 +1,133 @@
+"""The plots of the Diffusion process tab. Drawn with Plotly, whose script comes with Gradio: nothing is fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modules.params.results import RecordedStep
+from modules.sampling.forward_process import ForwardProcess
+from modules.sampling.model_sigmas import ModelSigmas
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+# Readable on the light page and on the dark one.
+_INK = "#8a94a6"
+_GRID = "rgba(138, 148, 166, 0.25)"
+_COLOURS = ("#ea580c", "#2563eb", "#16a34a", "#9333ea", "#ca8a04", "#0891b2", "#db2777", "#65a30d")
+_CONTEXT = "rgba(138, 148, 166, 0.55)"  # of lines that are there to be compared with
+_HEIGHT = 300
+_BINS = 60
+
+
+def draw_noise_schedule(sigmas: NDArray[np.float64]) -> Figure:
+    """Return beta, alpha bar and the logarithm of the signal-to-noise ratio over the trained timesteps.
+
+    Args:
+        sigmas: Of every trained timestep.
+    """
+    from plotly.subplots import make_subplots
+
+    process = ForwardProcess(ModelSigmas(1 / (1 + sigmas**2)))
+    timesteps = np.arange(1, process.step_count + 1)
+    alphas = process.alphas_cumprod
+    figure = make_subplots(
+        rows=1, cols=3, subplot_titles=("β<sub>t</sub>", "ᾱ<sub>t</sub>", "log SNR")
+    )
+    curves = (process.betas, alphas, np.log(alphas / (1 - alphas)))
+    for column, (curve, colour) in enumerate(zip(curves, _COLOURS, strict=False), start=1):
+        figure.add_scatter(
+            x=timesteps, y=curve, line_color=colour, showlegend=False, row=1, col=column
+        )
+    figure.update_xaxes(title_text="t")
+    return _dressed(figure)
+
+
+def draw_schedules(curves: Mapping[str, Sequence[float]], chosen: str) -> Figure:
+    """Return the sigmas of every schedule over the steps, the chosen one before the others.
+
+    Args:
+        curves: Sigmas by the schedule's name.
+        chosen: The one that stands out.
+    """
+    figure = _figure()
+    for name in sorted(curves, key=lambda name: name == chosen):  # the chosen one is drawn last
+        stands_out = name == chosen
+        figure.add_scatter(
+            y=[sigma or None for sigma in curves[name]],  # a logarithm knows no 0
+            name=name,
+            mode="lines+markers" if stands_out else "lines",
+            line={
+                "color": _COLOURS[0] if stands_out else _CONTEXT,
+                "width": 3 if stands_out else 1,
+            },
+        )
+    figure.update_yaxes(type="log", title_text="sigma")
+    figure.update_xaxes(title_text="step")
+    return _dressed(figure)
+
+
+def draw_distances(runs: Mapping[str, Sequence[RecordedStep]]) -> Figure:
+    """Return how far each run's predicted picture is from its final one, step by step.
+
+    Args:
+        runs: Steps by what the run is called.
+    """
+    figure = _figure()
+    for (name, steps), colour in zip(runs.items(), _COLOURS, strict=False):
+        figure.add_scatter(
+            x=[step.index + 1 for step in steps],
+            y=[step.rms_to_final for step in steps],
+            name=name,
+            mode="lines+markers",
+            line_color=colour,
+        )
+    figure.update_xaxes(title_text="evaluation of the network")
+    figure.update_yaxes(title_text="distance", rangemode="tozero")
+    return _dressed(figure)
+
+
+def draw_noise_histogram(sample: NDArray[np.float32]) -> Figure:
+    """Return how the numbers of a sample are spread, and the normal distribution that they are held against."""
+    reach = 4.5
+    density, edges = np.histogram(sample, bins=_BINS, range=(-reach, reach), density=True)
+    middles = (edges[:-1] + edges[1:]) / 2
+    normal = np.linspace(-reach, reach, 181)
+    figure = _figure()
+    figure.add_bar(
+        x=middles, y=density, name="x<sub>T</sub>", marker_color=_COLOURS[1], opacity=0.6
+    )
+    figure.add_scatter(
+        x=normal,
+        y=np.exp(-(normal**2) / 2) / np.sqrt(2 * np.pi),
+        name="N(0, 1)",
+        line_color=_COLOURS[0],
+    )
+    figure.update_layout(bargap=0)
+    return _dressed(figure)
+
+
+def _figure() -> Figure:
+    from plotly.graph_objects import Figure
+
+    return Figure()
+
+
+def _dressed(figure: Figure) -> Figure:
+    figure.update_layout(
+        height=_HEIGHT,
+        margin={"l": 50, "r": 10, "t": 30, "b": 40},
+        paper_bgcolor="rgba(0, 0, 0, 0)",
+        plot_bgcolor="rgba(0, 0, 0, 0)",
+        font_color=_INK,
+        colorway=_COLOURS,
+        legend={"orientation": "h", "y": -0.25},
+        dragmode=False,
+    )
+    figure.update_xaxes(gridcolor=_GRID, zerolinecolor=_GRID)
+    figure.update_yaxes(gridcolor=_GRID, zerolinecolor=_GRID)
+    return figure

@@ -1,0 +1,33 @@
+"""The Diffusion process tab: how a picture becomes noise, and noise a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import gradio as gr
+
+from modules.engine.engine import Engine
+from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.ui.forms.form import Form
+from modules.ui.tabs.diffusion_process import frame_files
+from modules.ui.tabs.diffusion_process.forward import build_forward
+from modules.ui.tabs.diffusion_process.reverse import build_reverse, connect_show_process
+
+
+def build(engine: Engine) -> Callable[[Mapping[str, Form]], None]:
+    """Make the tab where the page stands and return what connects it to the tabs that make pictures."""
+    frame_files.delete_older(
+        engine.paths.gradio_temp, 0
+    )  # their sessions ended with the last server
+    with gr.Tabs(elem_id="process_halves"):
+        with gr.Tab("Forward: picture to noise", id="forward"):
+            picture = build_forward(engine)
+        with gr.Tab("Reverse: noise to picture", id="reverse"):
+            reverse = build_reverse(engine, Form(Txt2ImgRequest, engine, "process"))
+
+    def connect(forms: Mapping[str, Form]) -> None:
+        for form in forms.values():
+            if form.output_panel is not None:
+                connect_show_process(engine, form.output_panel, reverse, picture)
+
+    return connect

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import gradio as gr
+
+from modules.engine.engine import Engine
+from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.ui.tabs.diffusion_process.reverse import follow_jobs, submit_recorded
+from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
+
+SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=4, n_iter=3, batch_size=2)
+SKIPPED = gr.skip()
+
+
+def test_two_samplers_run_from_the_same_seed_one_picture_each(engine: Engine):
+    jobs = submit_recorded(engine, SMALL.replace(sampler_name="Euler"), "Heun")
+    assert list(jobs) == ["Euler", "Heun"]
+    assert all(job.wait(PATIENCE_S) for job in jobs.values())
+    first, second = (job.plan for job in jobs.values())
+    assert first.request.seed == second.request.seed
+    assert first.record
+    assert second.record
+    assert len(first.images) == len(second.images) == 1
+
+
+def test_the_same_sampler_beside_itself_is_one_run(engine: Engine):
+    assert list(submit_recorded(engine, SMALL.replace(sampler_name="Euler"), "Euler")) == ["Euler"]
+
+
+def test_an_interrupted_run_is_told_and_what_is_drawn_stays(engine: Engine, executor: FakeExecutor):
+    executor.hold_at(2)
+    jobs = submit_recorded(engine, SMALL)
+    assert executor.held.wait(PATIENCE_S)
+    told = follow_jobs(engine, jobs)
+    running, *_, ids = next(told)
+    assert "Sampling" in running
+    assert ids == tuple(job.id for job in jobs.values())
+    engine.interrupt(ids[0])
+    executor.release()
+    *_, (sentence, *figures, ids) = told
+    assert "Interrupted: 0 of 1 pictures were finished." in sentence
+    assert figures == [SKIPPED] * len(figures)
+    assert ids == ()
