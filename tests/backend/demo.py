@@ -1,4 +1,4 @@
-"""An engine over the checkpoints in the box, on the processor, with a data folder of its own."""
+"""An engine with the bundled demo checkpoints, on the CPU, with a separate data folder."""
 
 from __future__ import annotations
 
