@@ -36,15 +36,9 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tools.fingerprint_cases import (  # noqa: E402 - found through the line above
-    CHECKPOINTS,
-    STYLES,
-    VAE,
-    Case,
-    Names,
-    all_cases,
-    fill_in,
-)
+from tools.fingerprint_case import CHECKPOINTS, STYLES, VAE, Case, Names  # noqa: E402 - found through the line above
+from tools.fingerprint_cases import all_cases  # noqa: E402
+from tools.fingerprint_images import fill_in  # noqa: E402
 
 _START_TIMEOUT_S = 180
 _LONGEST_JSON = 2000
@@ -56,7 +50,7 @@ _CHANGING_FLAGS = ("port",)
 
 @dataclass(frozen=True)
 class Line:
-    """What came of a case.
+    """The result of a case.
 
     Args:
         name: Of the case.

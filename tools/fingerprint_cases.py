@@ -1,155 +1,32 @@
 """The cases of `tools/fingerprint.py`: calls of the HTTP API, as tables. Knows nothing of the program's code.
 
-A value such as "@mask" in a body stands for an image that `fill_in` draws, "@made" for what another case makes.
+A value such as "@mask" in a body stands for an image that `fingerprint_images` draws, "@made" for the image of another case.
 """
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import io
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
 
-from PIL import Image, ImageChops, ImageDraw, ImageOps
-from PIL.PngImagePlugin import PngInfo
-
-Fields = Mapping[str, Any]
-API = "/sdapi/v1"
-CHECKPOINTS = ("demo", "demo-v2", "demo-inpainting", "demo-depth")
-VAE = "half.safetensors"
-STYLES = (
-    "name,prompt,negative_prompt\n"
-    'painting,"a painting of {prompt}, stars",photo\n'
-    "plain,small,\n"
-    '"noted","{prompt} # a comment",\n'
+from tools.fingerprint_case import (
+    API,
+    CHECKPOINTS,
+    TASKS,
+    VAE,
+    Case,
+    Fields,
+    Names,
+    case,
+    options,
+    soft_inpainting,
+    some,
+    table,
+    with_sampler,
 )
-BASE: Fields = {
-    "prompt": "a red circle on a blue background",
-    "negative_prompt": "green, a square",
-    "seed": 7,
-    "subseed": 5,  # else one is drawn, and told in the answer
-    "steps": 8,
-    "width": 128,
-    "height": 128,
-    "cfg_scale": 6,
-    "sampler_name": "Euler",
-}
+from tools.fingerprint_images import INFOTEXTS
 
-
-def _soft(*arguments: float) -> Fields:
-    """Return the field of A1111's script that takes these arguments."""
-    return {"alwayson_scripts": {"Soft inpainting": {"args": [True, *arguments]}}}
-
-
-_PAINTED: Fields = {"init_images": ["@picture"], "denoising_strength": 0.75}
-_MASKED: Fields = {**_PAINTED, "mask": "@mask", "inpaint_full_res": False}
-# By task: route, fields beside BASE, and the checkpoint if none is named.
-TASKS: Mapping[str, tuple[str, Fields, str]] = {
-    "txt2img": ("/txt2img", {}, "demo"),
-    "img2img": ("/img2img", _PAINTED, "demo"),
-    "inpaint": ("/img2img", _MASKED, "demo"),
-    "soft inpainting": (
-        "/img2img",
-        {**_MASKED, **_soft(1, 0.5, 4, 0, 0.5, 2), "mask_blur": 12},
-        "demo",
-    ),
-    "depth": ("/img2img", _PAINTED, "demo-depth"),
-    "hires": ("/txt2img", {"enable_hr": True, "hr_scale": 1.5, "denoising_strength": 0.6}, "demo"),
-}
 _LONG = ", ".join(f"a {color} circle" for color in ("red", "green", "blue", "white") * 8)
 _ANCESTRAL, _SDE = "Euler a", "DPM++ SDE"
-# Infotexts of other programs and of this one, to be read: as a field of a request and from an image.
-INFOTEXTS: Mapping[str, str] = {
-    "a1111": "a (red:1.2) circle\nNegative prompt: green\nSteps: 7, Sampler: DPM++ 2M, Schedule type: Karras, "
-    "CFG scale: 5, Seed: 3, Size: 128x136, Model: demo, Clip skip: 2, ENSD: 31337, RNG: CPU, Version: v1.10.1",
-    "a1111 of 2022": "a red circle\nSteps: 7, Sampler: DPM++ 2M Karras, CFG scale: 5, Seed: 3, Size: 128x128, "
-    "Model hash: 7460a6fa, Eta: 0.5",
-    "a1111 hires": "a red circle\nSteps: 5, Sampler: Euler, CFG scale: 5, Seed: 3, Size: 128x128, Denoising strength: "
-    "0.6, Hires upscale: 1.5, Hires upscaler: Latent, Hires prompt: \"stars, night\", Version: v1.6.0",
-    "forge": "a red circle\nSteps: 6, Sampler: Euler, Schedule type: Simple, CFG scale: 5, Distilled CFG Scale: 3.5, "
-    "Seed: 3, Size: 128x128, Version: f2.0.1v1.10.1-previous-1",
-    "sd.next": "a red circle\nSteps: 6, Size: 128x128, Seed: 3, Sampler: Euler a, CFG scale: 5, App: SD.Next, "
-    "Version: 5ee5bb7, Parser: Full parser",
-    "unknown": "a red circle\nSteps: 6, Sampler: Nobody, Seed: 3, Size: 128x128, Lora hashes: \"x: 1234\", Model: none",
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Case:
-    """One call.
-
-    Args:
-        name: Group and row, with a slash between.
-        path: The route.
-        body: The JSON that is sent; None for a GET.
-        reads: What of the answer is kept: pixels with infotexts, one image's pixels, what else is in the answer of a
-            generation, or all of the JSON.
-        made_by: A case whose first image is "@made" in the body.
-    """
-
-    name: str
-    path: str
-    body: Fields | None = None
-    reads: Literal["images", "image", "answer", "json"] = "images"
-    made_by: Case | None = None
-
-    @property
-    def checkpoint(self) -> str:
-        """Return the checkpoint that the case uses, so that few changes between checkpoints are needed."""
-        return (self.body or {}).get("override_settings", {}).get("sd_model_checkpoint", "")
-
-
-@dataclass(frozen=True)
-class Names:
-    """What the server lists."""
-
-    routes: tuple[str, ...]  # stable GET routes
-    samplers: tuple[str, ...]
-    schedules: tuple[str, ...]
-    upscalers: tuple[str, ...]
-    latent_modes: tuple[str, ...]
-
-
-def all_cases(names: Names) -> list[Case]:
-    """Return every case; lists come first, while nothing has been made yet, then cases by checkpoint."""
-    listed = [Case(f"json{route}", route, reads="json") for route in names.routes]
-    cases = [case for group in GROUPS for case in group(names)]
-    return listed + sorted(cases, key=lambda one: one.checkpoint)
-
-
-def case(group: str, task: str, fields: Fields, checkpoint: str = "", row: str = "") -> Case:
-    """Return a call that makes images; fields come before those of the task, and these before BASE."""
-    route, own, usual = TASKS[task]
-    checkpoint = checkpoint or usual
-    chosen = {"sd_model_checkpoint": f"{checkpoint}.safetensors"}
-    chosen |= fields.get("override_settings", {})
-    name = "/".join(part for part in (group, task, checkpoint, row) if part)
-    return Case(name, API + route, {**BASE, **own, **fields, "override_settings": chosen})
-
-
-def table(
-    group: str, task: str, rows: Mapping[str, Fields], checkpoint: str = ""
-) -> Iterator[Case]:
-    """Yield a case for each row: its name and the fields in which it differs."""
-    for row, fields in rows.items():
-        yield case(group, task, fields, checkpoint, row)
-
-
-def options(**chosen: Any) -> dict[str, Any]:
-    """Return the field that sets options for one request."""
-    return {"override_settings": chosen}
-
-
-def with_sampler(name: str, **chosen: Any) -> dict[str, Any]:
-    """Return the fields of a sampler with options."""
-    return {"sampler_name": name, **options(**chosen)}
-
-
-def some(rows: Mapping[str, Fields], *names: str) -> dict[str, Fields]:
-    """Return a few rows of a table."""
-    return {name: rows[name] for name in names}
 
 
 # fmt: off
@@ -460,11 +337,11 @@ def masks(names: Names) -> Iterator[Case]:
     yield from table("mask", "inpaint", rows)
     yield from table("mask", "inpaint", rows, "demo-inpainting")
     soft: dict[str, Fields] = {
-        "bias": _soft(0.3, 0.5, 4, 0, 0.5, 2),
-        "preservation": _soft(1, 4, 4, 0, 0.5, 2),
-        "contrast boost": _soft(1, 0.5, 12, 0, 0.5, 2),
-        "mask influence": _soft(1, 0.5, 4, 0.7, 0.5, 2),
-        "difference": _soft(1, 0.5, 4, 0, 1.5, 6),
+        "bias": soft_inpainting(0.3, 0.5, 4, 0, 0.5, 2),
+        "preservation": soft_inpainting(1, 4, 4, 0, 0.5, 2),
+        "contrast boost": soft_inpainting(1, 0.5, 12, 0, 0.5, 2),
+        "mask influence": soft_inpainting(1, 0.5, 4, 0.7, 0.5, 2),
+        "difference": soft_inpainting(1, 0.5, 4, 0, 1.5, 6),
         "by fields": {"alwayson_scripts": {}, "soft_inpainting_enabled": True, "soft_inpainting_mask_influence": 0.7},
         "only masked": {"mask_blur": 4, "inpaint_full_res_padding": 8, **whole},
         **some(rows, "fill 1", "fill 2", "grey mask", "inverted", "outpaint"),
@@ -498,7 +375,7 @@ def infotexts(names: Names) -> Iterator[Case]:
         yield dataclasses.replace(made, reads="answer")
         yield Case(f"png-info/{task}", f"{API}/png-info", {"image": "@made"}, "json", made)
     for name, text in INFOTEXTS.items():
-        yield Case(f"png-info/{name}", f"{API}/png-info", {"image": f"@told {name}"}, "json")
+        yield Case(f"png-info/{name}", f"{API}/png-info", {"image": f"@infotext {name}"}, "json")
         yield Case(f"infotext/{name}", f"{API}/txt2img", {"infotext": text})
     yield case("saved with a grid", "txt2img", {"n_iter": 3, "save_images": True})
 
@@ -541,69 +418,8 @@ GROUPS: tuple[Callable[[Names], Iterator[Case]], ...] = (
 )
 
 
-def fill_in(value: Any, made: str = "") -> Any:
-    """Return JSON with an image in base64 in the place of each "@name"; "@made" is the one given."""
-    if isinstance(value, Mapping):
-        return {key: fill_in(one, made) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [fill_in(one, made) for one in value]
-    if not isinstance(value, str) or not value.startswith("@"):
-        return value
-    return made if value == "@made" else _drawn(value[1:])
-
-
-def _drawn(name: str) -> str:
-    """Return a PNG in base64; "told NAME" holds an infotext of INFOTEXTS."""
-    image, text = name, PngInfo()
-    if name.startswith("told "):
-        image = "picture"
-        text.add_text("parameters", INFOTEXTS[name.removeprefix("told ")])
-    draw, size = _DRAWN[image]
-    buffer = io.BytesIO()
-    draw(size).save(buffer, format="PNG", pnginfo=text)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _scene(size: tuple[int, int]) -> Image.Image:
-    """Return gradients with a square and a disc."""
-    upright = Image.linear_gradient("L").resize(size)
-    across = ImageOps.mirror(ImageChops.difference(upright, _glow(size)))
-    image = Image.merge("RGB", (_glow(size), upright, across))
-    pencil = ImageDraw.Draw(image)
-    pencil.rectangle((8, 70, 56, 118), fill=(200, 180, 20))
-    pencil.ellipse((60, 20, 110, 70), fill=(180, 20, 40))
-    return image
-
-
-def _transparent_scene(size: tuple[int, int]) -> Image.Image:
-    image = _scene(size)
-    image.putalpha(_disc(size))
-    return image
-
-
-def _disc(size: tuple[int, int]) -> Image.Image:
-    image = _black(size)
-    ImageDraw.Draw(image).ellipse((48, 12, 116, 84), fill=255)
-    return image
-
-
-def _glow(size: tuple[int, int]) -> Image.Image:
-    return ImageOps.invert(Image.radial_gradient("L").resize(size))
-
-
-def _black(size: tuple[int, int]) -> Image.Image:
-    return Image.new("L", size)
-
-
-_DRAWN: Mapping[str, tuple[Callable[[tuple[int, int]], Image.Image], tuple[int, int]]] = {
-    "picture": (_scene, (128, 128)),
-    "wide": (_scene, (192, 128)),
-    "small": (_scene, (96, 64)),
-    "transparent": (_transparent_scene, (128, 128)),
-    "mask": (_disc, (128, 128)),
-    "wide mask": (_disc, (192, 128)),
-    "small mask": (_disc, (96, 64)),
-    "grey mask": (_glow, (128, 128)),
-    "depth": (_glow, (128, 128)),
-    "black": (_black, (128, 128)),
-}
+def all_cases(names: Names) -> list[Case]:
+    """Return every case; lists come first, while nothing has been made yet, then cases by checkpoint."""
+    listed = [Case(f"json{route}", route, reads="json") for route in names.routes]
+    cases = [case for group in GROUPS for case in group(names)]
+    return listed + sorted(cases, key=lambda one: one.checkpoint)

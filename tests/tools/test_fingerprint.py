@@ -11,7 +11,9 @@ from PIL import Image
 
 from tools import fingerprint
 from tools.fingerprint import Line, Server, compare, digest_json, digest_pixels, read_lines
-from tools.fingerprint_cases import Names, all_cases, case, fill_in
+from tools.fingerprint_case import Names, case
+from tools.fingerprint_cases import all_cases
+from tools.fingerprint_images import fill_in
 
 NAMES = Names(("/openapi.json",), ("Euler", "DDIM"), ("Karras",), ("None", "Lanczos"), ("Latent",))
 SAME, OTHER = Line("a/1", "00", '"x"'), Line("a/1", "11", '"x"')
@@ -50,7 +52,7 @@ def test_json_is_without_the_folders_of_its_run():
     assert digests[0][1] == '{"x": "<data>/y", "z": ["<root>"]}'
 
 
-def test_long_json_is_told_by_its_digest():
+def test_long_json_is_shortened_to_its_digest():
     digest, text = digest_json(Server(Path("/a"), Path("/b"), 1), ["x" * 3000])
     assert text == digest
 
@@ -60,9 +62,9 @@ def test_equal_lines_have_no_difference():
 
 
 def test_a_difference_shows_what_was_expected_and_what_came():
-    told, count = compare([SAME], [OTHER])
+    lines, count = compare([SAME], [OTHER])
     assert count == 1
-    assert told == [
+    assert lines == [
         *("--- expected", "+++ got", '-a/1\t00\t"x"', '+a/1\t11\t"x"'),
         "1 of 1 cases differ.",
     ]
