@@ -30,7 +30,7 @@ from modules.engine.engine import Engine
 from modules.engine.executors.local import LocalExecutor
 from modules.launch.environment import set_env_defaults
 from modules.launch.install_state import read_install_state
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.prompt.tokens import ClipTokenizer
 
 logger = logging.getLogger(__name__)

@@ -134,7 +134,7 @@ def txt2img() -> tuple[Callable[[], float], Callable[[], float], str]:
     from modules.backend.runner import Runner
     from modules.core.flags import parse_flags
     from modules.engine.jobs.job import Job
-    from modules.params.device import DeviceOptions
+    from modules.params.device_options import DeviceOptions
     from modules.params.requests.txt2img import Txt2ImgRequest
     from modules.params.results import GeneratedImage
     from modules.plan.planner import make_plan

@@ -136,7 +136,7 @@ def _sides(
     import torch
 
     from modules.backend.runner import Runner
-    from modules.params.device import DeviceOptions
+    from modules.params.device_options import DeviceOptions
 
     runner = Runner(DeviceOptions(use_cpu=True), engine.tokenizer)
     request = _request(task, checkpoint)
@@ -210,7 +210,7 @@ def _report_photo(engine: Any, rounds: int) -> None:
 
     from modules.backend.runner import Runner
     from modules.engine.jobs.job import Job
-    from modules.params.device import DeviceOptions
+    from modules.params.device_options import DeviceOptions
     from modules.params.image import ImageField
     from modules.params.image_kinds import MASK
 

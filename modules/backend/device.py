@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from modules.backend.components import Precision
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 
 # The text encoder is small and the VAE overflows in half precision on some files, so the VAE is always float32.
 FP32 = Precision(torch.float32, torch.float32, torch.float32)

@@ -17,7 +17,7 @@ from modules.backend.model import LoadedModel
 from modules.core.errors import NotFinite, OutOfMemory
 from modules.models.manager import Checkpoint
 from modules.models.model_spec import ModelSpec
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.params.events import Listener
 from modules.plan.plan import Plan
 from modules.plan.work import Work

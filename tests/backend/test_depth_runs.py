@@ -13,7 +13,7 @@ from PIL import Image
 
 from modules.backend.runner import Runner
 from modules.core.errors import Cancelled, UserError
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.params.image import ImageField
 from modules.params.requests.depth import DepthRequest
 from modules.prompt.tokens import ClipTokenizer

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from modules.backend.device import BF16, DEVICES, FP16, FP32, choose_device
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 
 
 def test_the_cpu_computes_in_single_precision():

@@ -17,7 +17,7 @@ from modules.backend.model import LoadedModel
 from modules.backend.runner import Runner
 from modules.core.errors import Cancelled
 from modules.models.manager import ModelManager
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.plan.plan import Plan
 from modules.plan.planner import make_plan

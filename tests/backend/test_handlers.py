@@ -12,7 +12,7 @@ from PIL import Image
 from modules.backend.runner import Runner
 from modules.core.errors import UserError
 from modules.models.model_spec import make_model_spec
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.params.image import ImageField
 from modules.params.results import ForwardRecording
 from modules.plan.work import EstimateDepth, RecordForward

@@ -15,7 +15,7 @@ from modules.backend.runner import Runner
 from modules.core.errors import Cancelled, UserError
 from modules.models.manager import ModelManager
 from modules.models.upscalers import UPSCALERS
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import HiresSize, Txt2ImgRequest
 from modules.plan.plan import Plan
 from modules.plan.planner import make_plan

@@ -15,7 +15,7 @@ from modules.backend.device import FP16, FP32
 from modules.backend.runner import Runner
 from modules.core.errors import Cancelled, NotFinite
 from modules.models.manager import ModelManager
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.plan.plan import Plan
 from modules.plan.planner import make_plan
@@ -32,7 +32,7 @@ CONV_IN = "model.diffusion_model.input_blocks.0.0.weight"
 TOO_LARGE = """
 import resource, sys
 from pathlib import Path
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.backend.runner import Runner
 from modules.core.errors import OutOfMemory
 from modules.prompt.tokens import ClipTokenizer

@@ -12,7 +12,7 @@ from modules.backend.conditioning.concat import make_empty_concat_cond
 from modules.backend.loading.loader import load_components
 from modules.backend.runner import Runner
 from modules.core.errors import UserError
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints import write_checkpoint

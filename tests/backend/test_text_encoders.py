@@ -23,7 +23,7 @@ from modules.backend.runner import Runner
 from modules.core.errors import BadFile, UserError
 from modules.models.manager import ModelManager
 from modules.models.model_spec import make_model_spec
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.plan.planner import make_plan

@@ -15,7 +15,7 @@ from transformers.initialization import no_init_weights
 
 from modules.backend.loading.depth_keys import make_dpt_config
 from modules.models.ldm.depth import DepthConfig
-from modules.models.ldm.text import TextConfig
+from modules.models.ldm.text_encoder import TextConfig
 from modules.models.ldm.unet import UNetConfig
 from modules.models.ldm.vae import VaeConfig
 

@@ -38,7 +38,7 @@ from modules.models.ldm.names import (
     detect_text_encoder_layout,
     find_key,
 )
-from modules.models.ldm.text import TextConfig
+from modules.models.ldm.text_encoder import TextConfig
 
 CPU = torch.device("cpu")
 # Left in checkpoints by training or by other programs; not needed to generate images.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from modules.core.errors import WebUIError
 from modules.engine.executors import DeviceInfo, LoadCheckpoint
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.params.events import Listener
 from modules.plan.plan import Plan
 from modules.plan.work import Work
@@ -122,7 +122,7 @@ def _run_item(item: _Item, runner: Runner) -> None:
         logger.exception("A job failed with an unexpected error.")
         item.future.set_exception(
             WebUIError(
-                f"The program made a mistake: {type(error).__name__}: {error}.",
+                f"Internal error: {type(error).__name__}: {error}.",
                 "The log has the details.",
             )
         )

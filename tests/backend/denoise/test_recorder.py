@@ -11,7 +11,7 @@ import pytest
 
 from modules.backend.denoise import recorder
 from modules.backend.runner import Runner
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.results import Recording
 from modules.plan.plan import Plan

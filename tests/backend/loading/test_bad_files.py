@@ -15,7 +15,7 @@ from modules.core.errors import NotFound, WebUIError
 from modules.models.files import safe_pickle
 from modules.models.manager import ModelManager
 from modules.models.model_spec import make_model_spec
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.plan.planner import make_plan

@@ -52,7 +52,7 @@ def test_open_clip_keys_agree_with_diffusers():
 def load_text_encoder(weights):
     from modules.backend.loading import empty_models
     from modules.models.files.header import TensorInfo
-    from modules.models.ldm.text import read_text_config
+    from modules.models.ldm.text_encoder import read_text_config
     from modules.models.ldm.yaml import YamlSection
 
     infos = {name: TensorInfo(tuple(v.shape), "F32") for name, v in weights.items()}

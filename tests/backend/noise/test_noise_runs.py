@@ -10,7 +10,7 @@ from PIL import Image
 
 from modules.backend.runner import Runner
 from modules.models.manager import ModelManager
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.plan.planner import make_plan
 from modules.prompt.tokens import ClipTokenizer

@@ -17,7 +17,7 @@ from modules.engine.engine import Engine
 from modules.engine.executors import DeviceInfo, LoadCheckpoint
 from modules.engine.executors.local import LocalExecutor
 from modules.models.model_spec import make_model_spec
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints import write_checkpoint
@@ -70,7 +70,7 @@ def test_a_deleted_yaml_is_named_in_the_error(engine: Engine):
     assert job.wait(PATIENCE_S)
     assert job.status().state == "failed"
     assert "tiny.yaml" in job.status().error
-    assert "The program made a mistake" not in job.status().error
+    assert "Internal error" not in job.status().error
 
 
 class InterruptingListener:
