@@ -30,7 +30,7 @@ from tests.backend.tiny import (
     sd1_model_sigmas,
     tiny_components,
 )
-from tests.tolerance import assert_alike, rounding, walk_gain
+from tests.tolerance import assert_alike, rounding, run_gain
 
 MODEL_SIGMAS = sd1_model_sigmas()
 COND, UNCOND = random_cond(1), random_cond(2)
@@ -90,7 +90,7 @@ def assert_walked(
     components: Components, found: Tensor, expected: Tensor, sigmas: list[float], cfg: float = CFG
 ) -> None:
     """Compare the latents of two runs; the network's predictions are about 1 in size."""
-    gain = walk_gain(sigmas, cfg)
+    gain = run_gain(sigmas, cfg)
     assert_alike(found, expected, rounding(components.unet), gain=gain, size=1.0)
 
 
