@@ -8,7 +8,7 @@ from typing import Literal
 
 from modules.core.registry import Registry
 from modules.models.files.header import Header, TensorInfo
-from modules.models.ldm.names import (
+from modules.models.ldm.keys import (
     CLIP_TOKEN_EMBEDDING_KEY,
     OPEN_CLIP_PREFIX,
     OPEN_CLIP_TOKEN_EMBEDDING_KEY,

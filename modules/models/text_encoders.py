@@ -12,13 +12,11 @@ from typing import NamedTuple
 from modules.core.errors import WebUIError
 from modules.models.families import detect_family, make_family_registry
 from modules.models.files.header import Header, read_header
-from modules.models.ldm.names import (
+from modules.models.ldm.keys import UNET_CONTEXT_KEY, UNET_PROJ_IN_KEY, find_key
+from modules.models.ldm.text_encoder_layouts import (
     CLIP_KIND,
     OPEN_CLIP_KIND,
-    UNET_CONTEXT_KEY,
-    UNET_PROJ_IN_KEY,
     detect_text_encoder_layout,
-    find_key,
 )
 from modules.models.scan import FileStamp, read_stamp, scan_folder
 

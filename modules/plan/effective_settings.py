@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from modules.models.families import Family
-from modules.models.ldm.names import CLIP_KIND
+from modules.models.ldm.text_encoder_layouts import CLIP_KIND
 from modules.models.manager import Checkpoint
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.init_image import InitImageRequest

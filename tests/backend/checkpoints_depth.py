@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import BitConfig, DPTConfig, DPTForDepthEstimation
 
 from modules.backend.loading.depth_keys import depth_key
-from modules.models.ldm.names import DEPTH_PREFIX
+from modules.models.ldm.keys import DEPTH_PREFIX
 from tests.backend.checkpoints_sd2 import tiny_sd2_weights, write_sd2
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from modules.models.families import detect_family, find_error, make_family_registry
 from modules.models.files.header import Header, TensorInfo
-from modules.models.ldm.names import UNET_CONTEXT_KEY
+from modules.models.ldm.keys import UNET_CONTEXT_KEY
 from tests.models.model_files import CONFIGS, header_of
 
 

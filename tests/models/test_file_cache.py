@@ -11,7 +11,7 @@ from modules.models.file_cache import (
     read_prediction_type,
     write_prediction_type,
 )
-from modules.models.ldm.names import CLIP_TOKEN_EMBEDDING_KEY, UNET_CONTEXT_KEY, UNET_INPUT_KEY
+from modules.models.ldm.keys import CLIP_TOKEN_EMBEDDING_KEY, UNET_CONTEXT_KEY, UNET_INPUT_KEY
 from modules.models.manager import ModelManager
 from modules.models.scan import FileStamp
 from modules.models.text_encoders import TextEncoderInfo

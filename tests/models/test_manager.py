@@ -5,7 +5,7 @@ import time
 import pytest
 
 from modules.core.errors import BadFile, NotFound, UserError
-from modules.models.ldm.names import CLIP_TOKEN_EMBEDDING_KEY, UNET_CONTEXT_KEY, UNET_INPUT_KEY
+from modules.models.ldm.keys import CLIP_TOKEN_EMBEDDING_KEY, UNET_CONTEXT_KEY, UNET_INPUT_KEY
 from modules.models.manager import ModelManager
 from tests.models.model_files import CONFIGS, shapes_of, write_safetensors
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import DPTForDepthEstimation
 
 from modules.models.ldm.depth import DEPTH_PATCH_SIZE
-from modules.models.ldm.names import DEPTH_PREFIX
+from modules.models.ldm.keys import DEPTH_PREFIX
 from tests.backend.checkpoints import tiny_description
 from tests.backend.checkpoints_sd2 import CHANGES, tiny_sd2_weights
 from tests.models.model_files import shapes_of

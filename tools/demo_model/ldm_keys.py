@@ -9,7 +9,7 @@ import torch
 
 from modules.backend.loading.depth_keys import depth_key
 from modules.backend.loading.ldm_keys import QkvSlice, clip_key, open_clip_key, unet_key, vae_key
-from modules.models.ldm.names import CLIP_PREFIX, OPEN_CLIP_PREFIX
+from modules.models.ldm.keys import CLIP_PREFIX, OPEN_CLIP_PREFIX
 from modules.models.ldm.unet import read_unet_config
 from modules.models.ldm.yaml import YamlSection
 from tools.demo_model.architecture import UNET, VAE

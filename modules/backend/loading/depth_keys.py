@@ -15,7 +15,7 @@ from transformers import BitConfig, DPTConfig
 from modules.backend.loading.ldm_keys import QkvSlice
 from modules.models.ldm.depth import DEPTH_PATCH_SIZE, DepthConfig
 from modules.models.ldm.depth import DEPTH_VIT as VIT
-from modules.models.ldm.names import DEPTH_PREFIX, count_submodules
+from modules.models.ldm.keys import DEPTH_PREFIX, count_submodules
 
 _SCRATCH = DEPTH_PREFIX + "scratch."
 UNUSED_KEYS = re.escape(VIT) + r"head\..*"  # the ImageNet classifier

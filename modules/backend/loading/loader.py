@@ -25,20 +25,22 @@ from modules.models.file_cache import PredictionType
 from modules.models.files.header import Header, read_header
 from modules.models.ldm.config import ModelConfig, TextEncoderSource, read_config
 from modules.models.ldm.depth import DepthConfig
-from modules.models.ldm.names import (
-    CLIP_LAYOUT,
+from modules.models.ldm.keys import (
     COND_STAGE_PREFIX,
     DEPTH_PREFIX,
-    OPEN_CLIP_KIND,
-    OPEN_CLIP_LAYOUT,
     OPEN_CLIP_PREFIX,
     UNET_PREFIX,
     VAE_DECODER_INPUT_KEY,
     VAE_PREFIX,
-    detect_text_encoder_layout,
     find_key,
 )
 from modules.models.ldm.text_encoder import TextConfig
+from modules.models.ldm.text_encoder_layouts import (
+    CLIP_LAYOUT,
+    OPEN_CLIP_KIND,
+    OPEN_CLIP_LAYOUT,
+    detect_text_encoder_layout,
+)
 
 CPU = torch.device("cpu")
 # Left in checkpoints by training or by other programs; not needed to generate images.

@@ -17,7 +17,7 @@ from modules.backend.loading.ldm_keys import QkvSlice
 from modules.backend.loading.state_dict import MappedStateDict
 from modules.core.errors import BadFile, UserError
 from modules.models.ldm.config import WRONG_YAML_HINT
-from modules.models.ldm.names import find_key
+from modules.models.ldm.keys import find_key
 
 M = TypeVar("M", bound=nn.Module)
 logger = logging.getLogger(__name__)

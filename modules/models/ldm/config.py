@@ -8,8 +8,7 @@ from pathlib import Path
 from modules.core.errors import UserError
 from modules.models.files.header import Header
 from modules.models.ldm.depth import DepthConfig, read_depth_config
-from modules.models.ldm.names import (
-    TEXT_ENCODER_LAYOUTS,
+from modules.models.ldm.keys import (
     UNET_CONTEXT_KEY,
     UNET_INPUT_KEY,
     UNET_PREFIX,
@@ -17,10 +16,10 @@ from modules.models.ldm.names import (
     VAE_ENCODER_INPUT_KEY,
     VAE_PREFIX,
     count_submodules,
-    detect_text_encoder_layout,
     find_key,
 )
 from modules.models.ldm.text_encoder import TextConfig, read_text_config
+from modules.models.ldm.text_encoder_layouts import TEXT_ENCODER_LAYOUTS, detect_text_encoder_layout
 from modules.models.ldm.unet import UNetConfig, read_unet_config
 from modules.models.ldm.vae import VaeConfig, read_vae_config
 from modules.models.ldm.yaml import YamlSection, read_yaml

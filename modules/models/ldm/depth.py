@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from modules.models.files.header import Header
-from modules.models.ldm.names import DEPTH_PREFIX
+from modules.models.ldm.keys import DEPTH_PREFIX
 from modules.models.ldm.yaml import YamlSection
 
 DEPTH_VIT = DEPTH_PREFIX + "pretrained.model."

@@ -9,13 +9,12 @@ from typing import Any, cast
 
 from modules.core.errors import UserError
 from modules.models.files.header import Header
-from modules.models.ldm.names import (
+from modules.models.ldm.keys import count_submodules, find_key
+from modules.models.ldm.text_encoder_layouts import (
     CLIP_LAYOUT,
     OPEN_CLIP_KIND,
     TextEncoderLayout,
-    count_submodules,
     detect_text_encoder_layout,
-    find_key,
 )
 from modules.models.ldm.yaml import YamlSection
 

@@ -1,0 +1,59 @@
+"""Tensor names (keys) in LDM's layout, and the variants of them that occur in files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+UNET_PREFIX = "model.diffusion_model."
+VAE_PREFIX = "first_stage_model."
+COND_STAGE_PREFIX = "cond_stage_model."
+CLIP_PREFIX = COND_STAGE_PREFIX + "transformer.text_model."
+OPEN_CLIP_PREFIX = COND_STAGE_PREFIX + "model."
+DEPTH_PREFIX = "depth_model.model."
+EMA_PREFIX = "model_ema."
+CLIP_PREFIX_VARIANTS = ("transformer.text_model.", "text_model.", "")
+UNET_INPUT_KEY = UNET_PREFIX + "input_blocks.0.0.weight"
+UNET_CONTEXT_KEY = UNET_PREFIX + "middle_block.1.transformer_blocks.0.attn2.to_k.weight"
+UNET_PROJ_IN_KEY = UNET_PREFIX + "middle_block.1.proj_in.weight"
+VAE_ENCODER_INPUT_KEY = VAE_PREFIX + "encoder.conv_in.weight"
+VAE_DECODER_INPUT_KEY = VAE_PREFIX + "decoder.conv_in.weight"
+CLIP_TOKEN_EMBEDDING_KEY = CLIP_PREFIX + "embeddings.token_embedding.weight"
+OPEN_CLIP_TOKEN_EMBEDDING_KEY = OPEN_CLIP_PREFIX + "token_embedding.weight"
+
+
+def key_variants(name: str, *, use_ema: bool = False) -> tuple[str, ...]:
+    """Return the names that a tensor of LDM's layout can have in files, best first.
+
+    Args:
+        name: Name in LDM's layout.
+        use_ema: Whether EMA weights are preferred to the last weights.
+    """
+    if name.startswith(CLIP_PREFIX):
+        rest = name.removeprefix(CLIP_PREFIX)
+        # Some merged files lack "text_model."; separate text encoder files may have any part of the prefix.
+        return (
+            name,
+            f"{COND_STAGE_PREFIX}transformer.{rest}",
+            *(prefix + rest for prefix in CLIP_PREFIX_VARIANTS),
+        )
+    if name.startswith(OPEN_CLIP_PREFIX):
+        return name, name.removeprefix(OPEN_CLIP_PREFIX)
+    if name.startswith(UNET_PREFIX):  # LitEma's names have no dots
+        ema_name = EMA_PREFIX + name.removeprefix("model.").replace(".", "")
+        return (ema_name, name) if use_ema else (name, ema_name)
+    if name.startswith(VAE_PREFIX):  # separate VAE files have no prefix
+        return name, name.removeprefix(VAE_PREFIX)
+    return (name,)
+
+
+def find_key(tensors: Mapping[str, object], name: str, *, use_ema: bool = False) -> str | None:
+    """Return the name that a tensor of LDM's layout has in the file, or None."""
+    return next((key for key in key_variants(name, use_ema=use_ema) if key in tensors), None)
+
+
+def count_submodules(names: Iterable[str], prefix: str) -> int:
+    """Return how many numbered modules follow a prefix of LDM's layout, as in "input_blocks.0"."""
+    pattern = re.compile("(?:" + "|".join(map(re.escape, key_variants(prefix))) + r")(\d+)\.")
+    matches = (pattern.match(name) for name in names)
+    return 1 + max((int(match[1]) for match in matches if match), default=-1)
