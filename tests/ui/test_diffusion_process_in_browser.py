@@ -65,7 +65,7 @@ def test_a_picture_becomes_noise_before_ones_eyes(process, picture: Path):
 def test_without_a_picture_a_sentence_asks_for_one(process):
     show_forward(process)
     process.wait_for_selector(
-        "#process_forward_message p:has-text('There is no picture. Put one in.')"
+        "#process_forward_message p:has-text('There is no picture. Upload one.')"
     )
 
 
