@@ -1,4 +1,4 @@
-"""The real server in its own process, and Chromium to look at its page."""
+"""The server in its own process, and Chromium to open its page."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ CHROMIUM_ARGS = [
     "--disable-sync",
 ]
 
-# Counts what Gradio has asked the server and has not been answered in full: what an event gives comes over a stream
-# that ends when nothing is due on it any more.
-COUNT_QUESTIONS = """
+# Counts Gradio's requests without a complete response: the outputs of an event arrive over a stream that ends when
+# no more are due on it.
+COUNT_PENDING_REQUESTS = """
   (() => {
-    const ask = window.fetch;
-    window.unanswered = 0;
-    window.fetch = (what, how) => {
-      const answer = ask(what, how);
-      if (/\\/gradio_api\\/(queue|run|upload)/.test(what.url ?? what)) {
-        window.unanswered += 1;
-        answer
-          .then((one) => one.clone().body.pipeTo(new WritableStream()))
+    const originalFetch = window.fetch;
+    window.pendingRequests = 0;
+    window.fetch = (resource, options) => {
+      const response = originalFetch(resource, options);
+      if (/\\/gradio_api\\/(queue|run|upload)/.test(resource.url ?? resource)) {
+        window.pendingRequests += 1;
+        response
+          .then((received) => received.clone().body.pipeTo(new WritableStream()))
           .catch(() => {})
-          .finally(() => { window.unanswered -= 1; });
+          .finally(() => { window.pendingRequests -= 1; });
       }
-      return answer;
+      return response;
     };
   })();
 """
-# An answer is painted, and sets off the next event, in one of the page's next turns.
-REST = """
+# A response is rendered, and triggers the next event, within the next frames.
+WAIT_UNTIL_IDLE = """
   async () => {
     const deadline = performance.now() + 120000;
-    for (let turn = 0; turn < 10; turn++) {
+    for (let frame = 0; frame < 10; frame++) {
       await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
-      if (window.unanswered) turn = 0;
-      if (performance.now() > deadline) throw new Error(`${window.unanswered} events are not answered`);
+      if (window.pendingRequests) frame = 0;
+      if (performance.now() > deadline) throw new Error(`${window.pendingRequests} requests are pending`);
     }
   }
 """
@@ -80,13 +80,13 @@ class Server:
             "--data-dir",
             str(data),
         ]
-        began = time.monotonic()
+        started = time.monotonic()
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [*command, *args], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
             )
         self.wait_until(lambda: "Running on" in self.log.read_text())
-        self.start_s = time.monotonic() - began
+        self.start_s = time.monotonic() - started
 
     def wait_until(self, condition, timeout_s=180) -> None:
         deadline = time.monotonic() + timeout_s
@@ -96,36 +96,37 @@ class Server:
             time.sleep(0.05)
 
     def state(self) -> str:
-        with urllib.request.urlopen(f"{self.url}internal/state", timeout=60) as answer:
-            return answer.read().decode()
+        with urllib.request.urlopen(f"{self.url}internal/state", timeout=60) as response:
+            return response.read().decode()
 
     def stop(self) -> tuple[int, float]:
-        began = time.monotonic()
+        started = time.monotonic()
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(120), time.monotonic() - began
+        return self.process.wait(120), time.monotonic() - started
 
     def clear_queue(self) -> None:
-        """End what a test that failed has left running or paused, which the next one would wait for."""
+        """Cancel and resume whatever a failed test left behind, which the next test would wait for."""
         for action in ("cancel", "resume"):
-            asked = urllib.request.Request(f"{self.url}internal/queue/{action}", b"")
-            urllib.request.urlopen(asked, timeout=60).close()
+            request = urllib.request.Request(f"{self.url}internal/queue/{action}", b"")
+            urllib.request.urlopen(request, timeout=60).close()
 
-    def pictures(self) -> list[Path]:
+    def images(self) -> list[Path]:
         return sorted(self.data.glob("outputs/txt2img-images/*/*.png"))
 
 
-def wait_until_at_rest(page) -> None:
-    """Wait until Gradio has been told, and has painted, all that it asked for."""
-    page.evaluate(REST)
+def wait_until_idle(page) -> None:
+    """Wait until Gradio has received and rendered all responses."""
+    page.evaluate(WAIT_UNTIL_IDLE)
 
 
 def wait_until_filled(page) -> None:
     page.wait_for_selector("#txt2img_generate[data-filled]", state="attached")
-    wait_until_at_rest(page)
+    wait_until_idle(page)
 
 
 def wait_for_value(page, selector: str, value: str) -> None:
-    """Wait until a box holds this."""
+    """Wait until an input element has this value."""
     page.wait_for_function(
-        "([box, value]) => document.querySelector(box)?.value === value", arg=[selector, value]
+        "([selector, value]) => document.querySelector(selector)?.value === value",
+        arg=[selector, value],
     )

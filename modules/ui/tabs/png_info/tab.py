@@ -77,7 +77,7 @@ def build(engine: Engine) -> Callable[[Mapping[str, Form]], None]:
         reproduction.collect,
         [tab.job_id, tab.reproduce_job],
         [tab.message, tab.verdict, tab.gallery],
-        js=f"(id, asked) => [webui.job('{PREFIX}'), asked]",
+        js=f"(id, reproduceJob) => [webui.job('{PREFIX}'), reproduceJob]",
         **PRIVATE_EVENT,
     )
     return lambda forms: _connect_send_buttons(engine, tab, forms)

@@ -89,18 +89,18 @@ def test_old_runs_are_deleted_when_the_next_one_is_written(tmp_path: Path):
 
 @pytest.mark.usefixtures("recorded_jobs")
 def test_frames_are_deleted_when_new_ones_replace_them(engine: Engine):
-    shown = frame_files.save_frames(RECORDING, engine.paths.gradio_temp)
-    *_, frames, _ = list(follow_jobs(engine, submit_recorded(engine, SMALL), shown))[-1]
+    shown_frames = frame_files.save_frames(RECORDING, engine.paths.gradio_temp)
+    *_, frames, _ = list(follow_jobs(engine, submit_recorded(engine, SMALL), shown_frames))[-1]
     assert run_folders(engine.paths.gradio_temp) == [frames.folder]
 
 
 def test_frames_are_kept_if_the_next_run_fails(engine: Engine):
-    shown = frame_files.save_frames(RECORDING, engine.paths.gradio_temp)
+    shown_frames = frame_files.save_frames(RECORDING, engine.paths.gradio_temp)
     assert (
         "Nothing was recorded"
-        in list(follow_jobs(engine, submit_recorded(engine, SMALL), shown))[-1][0]
+        in list(follow_jobs(engine, submit_recorded(engine, SMALL), shown_frames))[-1][0]
     )
-    assert run_folders(engine.paths.gradio_temp) == [shown.folder]
+    assert run_folders(engine.paths.gradio_temp) == [shown_frames.folder]
 
 
 # On the page
