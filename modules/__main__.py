@@ -1,4 +1,4 @@
-"""`python -m modules`: the server, inside the environment that launch.py has made."""
+"""`python -m modules`: starts the server inside the environment created by launch.py."""
 
 import sys
 

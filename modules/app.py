@@ -1,4 +1,4 @@
-"""The roof: flags to engine to page and API, served until Ctrl-C."""
+"""Builds engine, page and API from the flags and serves them until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from modules.engine.engine import Engine
 from modules.engine.executors.local import LocalExecutor
 from modules.launch.environment import set_env_defaults
 from modules.launch.install_state import read_install_state
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.prompt.tokens import ClipTokenizer
 
 logger = logging.getLogger(__name__)
@@ -55,46 +55,48 @@ def main(argv: Sequence[str]) -> int:
 
 
 def serve(flags: Flags) -> int:
-    """Build everything, serve, and end the process; return only when serving could not begin."""
+    """Build everything, serve, and exit the process; return only if serving could not start."""
     credentials = login_credentials(flags)
     sock = bind_socket(flags)
     paths = make_paths(flags)
     prepare_environment(paths)
     engine = make_engine(flags, paths)
-    again = threading.Event()
-    app = make_app(engine, flags, again)
+    restart_requested = threading.Event()
+    app = make_app(engine, flags, restart_requested)
     server = _Server(secure_app(app, flags, credentials), engine, sock, flags)
     with contextlib.suppress(KeyboardInterrupt):  # raised again by uvicorn after its shutdown
         server.run(sockets=[sock])
     if not server.started:
         return 1
     logger.info("Stopped.")
-    # Everything finished is on the disk. Taking down torch's threads by the book would cost seconds, and a
-    # step or a load that cannot be interrupted would cost minutes.
+    # All results are on the disk. Shutting down torch's threads properly would take seconds, and a
+    # step or a load that cannot be interrupted would take minutes.
     logging.shutdown()
     sys.stdout.flush()
-    if again.is_set():
+    if restart_requested.is_set():
         sock.close()
         os.execv(sys.executable, [sys.executable, "-m", "modules", *sys.argv[1:]])
     os._exit(0)
 
 
 def secure_app(app: ASGIApp, flags: Flags, credentials: Sequence[Credential]) -> ASGIApp:
-    """Return the application behind its guard, and below its path if it has one."""
+    """Return the application with login, host and origin checks, under its subpath if there is one."""
     origins = Origins(split_commas(flags.cors_allow_origins), flags.cors_allow_origins_regex or "")
-    door = add_guards(app, credentials, flags.api_credentials(), allowed_hosts(flags.host), origins)
-    return Subpath(door, flags.root_path) if flags.root_path else door
+    secured = add_guards(
+        app, credentials, flags.api_credentials(), allowed_hosts(flags.host), origins
+    )
+    return Subpath(secured, flags.root_path) if flags.root_path else secured
 
 
 def make_paths(flags: Flags) -> Paths:
-    """Return where things lie."""
+    """Return the folders of the program, as absolute paths."""
     data = flags.data_dir.resolve() if flags.data_dir else ROOT
-    allowed = tuple(folder.resolve() for folder in flags.gradio_allowed_path)
-    return Paths(ROOT, data, flags.ckpt_dir.resolve() if flags.ckpt_dir else None, allowed)
+    allowed_folders = tuple(folder.resolve() for folder in flags.gradio_allowed_path)
+    return Paths(ROOT, data, flags.ckpt_dir.resolve() if flags.ckpt_dir else None, allowed_folders)
 
 
 def prepare_environment(paths: Paths) -> None:
-    """Set what libraries read when they are imported."""
+    """Set the environment variables that libraries read at import."""
     set_env_defaults(os.environ)
     os.environ["GRADIO_TEMP_DIR"] = str(paths.gradio_temp)
 
@@ -102,31 +104,31 @@ def prepare_environment(paths: Paths) -> None:
 def make_engine(flags: Flags, paths: Paths) -> Engine:
     """Return the engine, not yet started."""
     tokenizer = ClipTokenizer(paths.configs / "clip" / "bpe_simple_vocab_16e6.txt.gz")
-    stamp = read_install_state(Path(sys.prefix))
+    state = read_install_state(Path(sys.prefix))
     device = DeviceOptions(
         use_cpu=flags.use_cpu,
         full_precision=flags.full_precision,
         index=flags.device_id or 0,
-        cpu_fallback_reason=stamp.warning if stamp is not None and stamp.device == "cpu" else "",
+        cpu_fallback_reason=state.warning if state is not None and state.device == "cpu" else "",
     )
     checkpoint = flags.ckpt or ""
     if checkpoint and Path(checkpoint).is_file():
         checkpoint = str(Path(checkpoint).absolute())
-    chosen = flags.setting_overrides()
+    setting_overrides = flags.setting_overrides()
     if checkpoint:
-        chosen["sd_model_checkpoint"] = checkpoint
-    return Engine(paths, LocalExecutor(device, tokenizer), tokenizer, chosen)
+        setting_overrides["sd_model_checkpoint"] = checkpoint
+    return Engine(paths, LocalExecutor(device, tokenizer), tokenizer, setting_overrides)
 
 
 def make_app(
     engine: Engine, flags: Flags, restart_requested: threading.Event | None = None
 ) -> FastAPI:
-    """Return the web application: live routes, API and page unless refused.
+    """Return the web application: internal routes, and API and page unless turned off by flags.
 
     Args:
-        engine: Does what is asked.
-        flags: Say what is served.
-        restart_requested: Set when the API asks for a new start.
+        engine: The engine of all routes.
+        flags: The command line.
+        restart_requested: Set by the API to restart the server.
     """
     # FastAPI's own documentation pages load scripts from other hosts.
     app = FastAPI(
@@ -167,40 +169,40 @@ def make_app(
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach the address."""
+    """Return whether the address can be reached only from this machine."""
     return host in LOOPBACK_NAMES or host.startswith("127.")
 
 
 def allowed_hosts(host: str) -> frozenset[str] | None:
-    """Return the names by which a server on that address may be called; None where a password guards."""
+    """Return the allowed host names of a server on an address; None for all, where a login is required."""
     return LOOPBACK_NAMES | {host} if is_loopback(host) else None
 
 
 def login_credentials(flags: Flags) -> tuple[Credential, ...]:
-    """Return who may enter; on an open address a password is made up when none is given."""
-    given = flags.credentials()
-    if given or is_loopback(flags.host):
-        return given
-    made = Credential("webui", secrets.token_urlsafe(9))
+    """Return the logins; on an open address without any, a random password is generated and printed."""
+    credentials = flags.credentials()
+    if credentials or is_loopback(flags.host):
+        return credentials
+    generated = Credential("webui", secrets.token_urlsafe(9))
     sys.stdout.write(
-        f"{flags.host} can be reached by others, so a password is needed. For this run it is\n"
-        f"    user: {made.user}    password: {made.password}\n"
+        f"Others can reach {flags.host}, so a login is required. For this run it is\n"
+        f"    user: {generated.user}    password: {generated.password}\n"
         "Choose your own with --gradio-auth user:password.\n"
     )
-    return (made,)
+    return (generated,)
 
 
 def bind_socket(flags: Flags) -> socket.socket:
-    """Return a bound socket: the port asked for, else 7860 or the next free one.
+    """Return a bound socket on `--port`, else on 7860 or the next free port.
 
     Raises:
-        UserError: the port asked for, or every port tried, is taken, or the address is not ours.
+        UserError: `--port`, or every port tried, is in use, or the address is not of this machine.
     """
     ports = [flags.port] if flags.port else range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TO_TRY)
     reason = ""
     for port in ports:
         family = socket.AF_INET6 if ":" in flags.host else socket.AF_INET
-        # Named, or asyncio leaves Nagle's algorithm on, and every answer takes 40 ms longer.
+        # Without an explicit protocol asyncio leaves Nagle's algorithm on, and every response takes 40 ms longer.
         sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         if os.name == "posix":  # on Windows the option would let two servers share a port
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -210,14 +212,14 @@ def bind_socket(flags: Flags) -> socket.socket:
         except OSError as error:
             reason = error.strerror or str(error)
             sock.close()
-            if error.errno in (errno.EADDRINUSE, errno.EACCES):  # taken, or kept by the system
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):  # in use, or reserved by the system
                 continue
             raise UserError(
-                f"{flags.host}:{port} cannot be served: {reason}.",
-                "--server-name takes an address of this machine.",
+                f"{flags.host}:{port} cannot be used: {reason}.",
+                "--server-name must be an address of this machine.",
             ) from None
         if port != ports[0]:
-            sys.stdout.write(f"Port {ports[0]} is in use, so this is port {port}.\n")
+            sys.stdout.write(f"Port {ports[0]} is in use; using port {port}.\n")
         return sock
     tried = f"Port {flags.port}" if flags.port else f"Every port from {DEFAULT_PORT} to {ports[-1]}"
     raise UserError(
@@ -227,7 +229,7 @@ def bind_socket(flags: Flags) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Starts the engine once the page answers, and stops it before the connections are closed."""
+    """Starts the engine once the server accepts connections, and stops it before closing them."""
 
     def __init__(self, app: ASGIApp, engine: Engine, sock: socket.socket, flags: Flags) -> None:
         config = uvicorn.Config(
@@ -245,7 +247,7 @@ class _Server(uvicorn.Server):
         self._url = f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to serve, then open the device in the background."""
+        """Start serving, then start the engine in the background."""
         await super().startup(sockets)
         sys.stdout.write(f"Running on {self._url}  (Ctrl-C stops)\n")
         sys.stdout.flush()
@@ -257,6 +259,6 @@ class _Server(uvicorn.Server):
         """Stop the running job, then close."""
         sys.stdout.write("Stopping.\n")
         await asyncio.to_thread(self._engine.stop)
-        # The streams of open pages are cut on purpose; uvicorn would tell of each as an error.
+        # The streams of open pages are cut on purpose; uvicorn would log each as an error.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         await super().shutdown(sockets)

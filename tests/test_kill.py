@@ -1,4 +1,4 @@
-"""The program killed in the middle of its work, and started again."""
+"""The server is killed while a job runs, and restarted."""
 
 from __future__ import annotations
 
@@ -50,18 +50,20 @@ class Server:
         request = urllib.request.Request(
             self.url + path, data, {"content-type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return json.load(response)
 
-    def follow_until(self, job_id: str, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """Read the job's events until one is as wanted."""
+    def follow_until(
+        self, job_id: str, condition: Callable[[dict[str, Any]], bool]
+    ) -> dict[str, Any]:
+        """Read the job's events until one satisfies the condition, and return that one."""
         with urllib.request.urlopen(f"{self.url}/jobs/{job_id}/events", timeout=60) as events:
             for line in events:
-                if line.startswith(b"data: ") and holds(told := json.loads(line[6:])):
-                    return told
+                if line.startswith(b"data: ") and condition(event := json.loads(line[6:])):
+                    return event
         raise AssertionError("The events ended.")
 
-    def end(self, by: signal.Signals) -> None:
+    def stop(self, by: signal.Signals) -> None:
         if self.process.poll() is None:
             self.process.send_signal(by)
         self.process.communicate(timeout=120)
@@ -77,39 +79,39 @@ def start(tmp_path: Path) -> Iterator[Callable[[], Server]]:
 
     yield started
     for server in servers:
-        server.end(signal.SIGINT)
+        server.stop(signal.SIGINT)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
-def test_a_killed_server_loses_no_finished_picture_and_the_queue_goes_on(
+def test_a_killed_server_loses_no_finished_image_and_the_queue_continues(
     start: Callable[[], Server], tmp_path: Path
 ):
     server = start()
     killed = server.call("/jobs", {**JOB, "n_iter": 50})["id"]
     waiting = server.call("/jobs", {**JOB, "steps": 2, "seed": 7})["id"]
-    server.follow_until(killed, lambda told: told["images"] >= 2)
-    server.end(signal.SIGKILL)
+    server.follow_until(killed, lambda event: event["images"] >= 2)
+    server.stop(signal.SIGKILL)
     saved = {path: path.read_bytes() for path in tmp_path.glob("outputs/txt2img-images/*/*.png")}
     assert 2 <= len(saved) < 50
 
     server = start()
-    server.follow_until(waiting, lambda told: told["state"] == "done")
+    server.follow_until(waiting, lambda event: event["state"] == "done")
     job = server.call(f"/jobs/{killed}")
     count = len(job["images"])
     assert (job["state"], job["error"]) == (
         "failed",
         f"The server was stopped while it ran; {count} pictures were finished.",
     )
-    assert len(saved) - 1 <= count <= len(saved)  # one may be on the disk and not yet told
+    assert len(saved) - 1 <= count <= len(saved)  # one may be saved but not yet recorded
     for image in job["images"]:
         with urllib.request.urlopen(
             server.url + image["url"].removeprefix("/api/v1"), timeout=60
-        ) as answer:
-            assert answer.read() in saved.values()
+        ) as response:
+            assert response.read() in saved.values()
     for path, content in saved.items():
         assert path.read_bytes() == content
-        with Image.open(path) as picture:
-            assert picture.info["parameters"].startswith("a red circle\nSteps: 60")
+        with Image.open(path) as image:
+            assert image.info["parameters"].startswith("a red circle\nSteps: 60")
     assert server.call(f"/jobs/{waiting}")["images"][0]["seed"] == 7
-    again = server.call(f"/jobs/{killed}/retry", {})
-    assert again["request"]["seed"] == job["request"]["seed"]
+    retried = server.call(f"/jobs/{killed}/retry", {})
+    assert retried["request"]["seed"] == job["request"]["seed"]

@@ -44,7 +44,7 @@ def guidance_gain(scale: float, *weights: float) -> float:
     return abs(1 - scale * sum(weights)) + sum(abs(scale * weight) for weight in weights)
 
 
-def walk_gain(sigmas: Sequence[float], scale: float = 1.0) -> float:
+def run_gain(sigmas: Sequence[float], scale: float = 1.0) -> float:
     """Return how often the error of one answer counts after a walk: a step moves by at most its level's size."""
     return guidance_gain(scale) * sum(sigmas)
 

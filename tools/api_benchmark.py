@@ -1,4 +1,4 @@
-"""What the queue and the HTTP API cost: in round trips, in answers while generating, under load, and at a restart."""
+"""Benchmarks the queue and the HTTP API: round trips, responses while generating, load, and restart."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ CALLS, THREADS = 200, 50
 
 
 def run(rounds: int) -> None:
-    """Print every measure.
+    """Print every measurement.
 
     Args:
-        rounds: How many times ten round trips are timed.
+        rounds: Number of times that ten round trips are timed.
     """
     print(f"store with {FINISHED_JOBS} finished jobs: ", end="", flush=True)
     with tempfile.TemporaryDirectory() as empty, tempfile.TemporaryDirectory() as full:
@@ -46,7 +46,8 @@ def run(rounds: int) -> None:
         size = (Path(full) / "queue" / "jobs.sqlite").stat().st_size / 2**20
         opened = min(open_store(Path(full)) for _ in range(3))
         started = [
-            statistics.median(start_time(Path(place)) for _ in range(3)) for place in (empty, full)
+            statistics.median(start_time(Path(folder)) for _ in range(3))
+            for folder in (empty, full)
         ]
         print(
             f"{size:.0f} MiB, opened in {opened * 1000:.0f} ms; server start to the queue's first answer "
@@ -63,7 +64,7 @@ def run(rounds: int) -> None:
 
 
 def fill_store(data: Path, count: int) -> None:
-    """Store so many finished jobs of one picture."""
+    """Store `count` finished jobs of one image each."""
     from modules.engine.jobs.fair_queue import QueuePosition
     from modules.engine.jobs.store import JobStore
     from modules.params.requests.txt2img import Txt2ImgRequest
@@ -73,8 +74,8 @@ def fill_store(data: Path, count: int) -> None:
     store = JobStore(data / "queue")
     request, settings = Txt2ImgRequest(prompt="mountains at sunset, " * 10), Settings()
     for number in range(count):
-        with store.hold_request(request, settings) as frozen:
-            store.add(QueuePosition(0, number, f"job-{number}", "api"), frozen, 1)
+        with store.hold_request(request, settings) as stored:
+            store.add(QueuePosition(0, number, f"job-{number}", "api"), stored, 1)
         store.log_start(f"job-{number}")
         store.log_image(
             f"job-{number}", 0, GeneratedImage(0, number, request.prompt * 3, data / "x.png")
@@ -87,76 +88,78 @@ def fill_store(data: Path, count: int) -> None:
 
 
 def open_store(data: Path) -> float:
-    """Return the seconds from nothing to the newest jobs of the store."""
+    """Return the seconds to open the store and list its newest jobs."""
     from modules.engine.jobs.store import JobStore
 
-    began = time.perf_counter()
+    start = time.perf_counter()
     store = JobStore(data / "queue")
     assert len(store.take_leftover_jobs()) == 0 and len(store.ended_jobs(40)) == 40
-    took = time.perf_counter() - began
+    seconds = time.perf_counter() - start
     store.close()
-    return took
+    return seconds
 
 
 def start_time(data: Path) -> float:
     """Return the seconds from the start of the process to the queue's first answer."""
-    began = time.perf_counter()
+    start = time.perf_counter()
     with serving(data) as server:
         server.get("/internal/queue")
-        return time.perf_counter() - began
+        return time.perf_counter() - start
 
 
 # A running server
 
 
 class Server:
-    """A server of its own process, called over connections that stay open, one a thread."""
+    """A server in a process of its own, called over one keep-alive connection per thread."""
 
     def __init__(self, process: subprocess.Popen[str], port: int) -> None:
         self.process = process
         self._port = port
-        self._kept = threading.local()
+        self._local = threading.local()
 
     def get(self, path: str) -> Any:
-        """Return the JSON, or the text, that a path answers."""
+        """Return the JSON or text of a GET request."""
         return self._call("GET", path, None)
 
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """Return the JSON that a path answers to a body."""
+        """Return the JSON of a POST request."""
         return self._call("POST", path, json.dumps(body or {}))
 
     def delete(self, path: str) -> Any:
-        """Return the JSON that a path answers to its deletion."""
+        """Return the JSON of a DELETE request."""
         return self._call("DELETE", path, None)
 
     def resident_mib(self) -> float:
-        """Return the memory of the process."""
+        """Return the resident memory of the process."""
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     def _call(self, method: str, path: str, body: str | None) -> Any:
         try:
-            status, kind, text = self._exchange(method, path, body)
-        except http.client.RemoteDisconnected:  # the connection has been idle for too long
-            del self._kept.connection
-            status, kind, text = self._exchange(method, path, body)
+            status, content_type, text = self._exchange(method, path, body)
+        except http.client.RemoteDisconnected:  # the connection was idle for too long
+            del self._local.connection
+            status, content_type, text = self._exchange(method, path, body)
         if status >= 400:
             raise SystemExit(f"{method} {path}: {status} {text[:300]!r}")
-        return json.loads(text) if "json" in kind else text
+        return json.loads(text) if "json" in content_type else text
 
     def _exchange(self, method: str, path: str, body: str | None) -> tuple[int, str, bytes]:
-        if not hasattr(self._kept, "connection"):
-            self._kept.connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=300)
-            self._kept.connection.connect()
-            self._kept.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._kept.connection.request(method, path, body, {"Content-Type": "application/json"})
-        answer = self._kept.connection.getresponse()
-        return answer.status, answer.headers["content-type"], answer.read()
+        if not hasattr(self._local, "connection"):
+            self._local.connection = http.client.HTTPConnection(
+                "127.0.0.1", self._port, timeout=300
+            )
+            self._local.connection.connect()
+            self._local.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._local.connection.request(method, path, body, {"Content-Type": "application/json"})
+        response = self._local.connection.getresponse()
+        return response.status, response.headers["content-type"], response.read()
 
 
 @contextmanager
 def serving(data: Path, ready: bool = False) -> Iterator[Server]:
-    """Start a server with the page and the API; wait for its checkpoint if asked."""
+    """Start a server with the page and the API; with `ready`, wait for its checkpoint."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -189,54 +192,54 @@ def serving(data: Path, ready: bool = False) -> Iterator[Server]:
 
 def timed(call: Callable[[], Any]) -> float:
     """Return the milliseconds of a call."""
-    began = time.perf_counter()
+    start = time.perf_counter()
     call()
-    return (time.perf_counter() - began) * 1000
+    return (time.perf_counter() - start) * 1000
 
 
 def spread(times: list[float]) -> str:
-    """Return median, 95th percentile and largest of times in milliseconds."""
+    """Return median, 95th percentile and maximum of times in milliseconds."""
     times = sorted(times)
     return f"median {statistics.median(times):.0f} ms, 95 % within {times[int(len(times) * 0.95)]:.0f} ms, longest {times[-1]:.0f} ms"
 
 
 def measure_round_trip(server: Server, count: int) -> None:
-    """Print what the API adds to the engine's own time for the smallest picture."""
+    """Print the overhead of the API over the engine's own time for the smallest image."""
     call = lambda: server.post("/sdapi/v1/txt2img", ONE_STEP)  # noqa: E731
     for _ in range(3):
         call()
-    whole = [timed(call) for _ in range(count)]
+    round_trips = [timed(call) for _ in range(count)]
     jobs = server.get(f"/api/v1/jobs?state=ended&limit={count}")["jobs"]
-    own = [(job["ended"] - job["started"]) * 1000 for job in reversed(jobs)]
-    added = [a - b for a, b in zip(whole, own, strict=True)]
+    engine_times = [(job["ended"] - job["started"]) * 1000 for job in reversed(jobs)]
+    overhead = [a - b for a, b in zip(round_trips, engine_times, strict=True)]
     print(
-        f"round trip, 1 step at 64x64: {statistics.median(whole):.1f} ms, the engine's own time "
-        f"{statistics.median(own):.1f} ms, added {statistics.median(added):.1f} ms"
+        f"round trip, 1 step at 64x64: {statistics.median(round_trips):.1f} ms, the engine's own time "
+        f"{statistics.median(engine_times):.1f} ms, added {statistics.median(overhead):.1f} ms"
     )
 
 
 def measure_submission(server: Server) -> None:
-    """Print how many jobs a second the queue takes, one after another and from eight threads."""
+    """Print how many jobs per second the queue accepts, from one thread and from eight."""
     server.post("/api/v1/queue/pause")
-    began = time.perf_counter()
+    start = time.perf_counter()
     for _ in range(SUBMITTED):
         server.post("/api/v1/jobs", ONE_STEP)
-    alone = SUBMITTED / (time.perf_counter() - began)
-    began = time.perf_counter()
+    single = SUBMITTED / (time.perf_counter() - start)
+    start = time.perf_counter()
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: server.post("/api/v1/jobs", ONE_STEP), range(SUBMITTED)))
-    together = SUBMITTED / (time.perf_counter() - began)
-    listed = [timed(lambda: server.get("/internal/queue")) for _ in range(20)]
+    parallel = SUBMITTED / (time.perf_counter() - start)
+    list_times = [timed(lambda: server.get("/internal/queue")) for _ in range(20)]
     server.post("/internal/queue/cancel")
     server.post("/api/v1/queue/resume")
     print(
-        f"jobs submitted a second: {alone:.0f} by one caller, {together:.0f} by eight; "
-        f"the Queue tab's answer with {2 * SUBMITTED} waiting: {spread(listed)}"
+        f"jobs submitted per second: {single:.0f} by one client, {parallel:.0f} by eight; "
+        f"the Queue tab's answer with {2 * SUBMITTED} waiting: {spread(list_times)}"
     )
 
 
 def measure_progress(server: Server) -> None:
-    """Print how soon /sdapi/v1/progress answers while a picture is made."""
+    """Print the response times of /sdapi/v1/progress during generation."""
     job = server.post("/api/v1/jobs", LONG)["id"]
     while server.get(f"/api/v1/jobs/{job}")["state"] != "running":
         time.sleep(0.05)
@@ -250,7 +253,7 @@ def measure_progress(server: Server) -> None:
 
 
 def measure_load(server: Server) -> None:
-    """Print what others see while many callers wait, and what it costs in memory."""
+    """Print response times and memory while many clients wait."""
     before = server.resident_mib()
     idle = {
         path: [timed(lambda path=path: server.get(path)) for _ in range(30)]
@@ -258,20 +261,20 @@ def measure_load(server: Server) -> None:
     }
     times: dict[str, list[float]] = {"/sdapi/v1/progress": [], "/": []}
     largest = before
-    began = time.perf_counter()
+    start = time.perf_counter()
     with ThreadPoolExecutor(THREADS) as pool:
-        answers = [pool.submit(server.post, "/sdapi/v1/txt2img", ONE_STEP) for _ in range(CALLS)]
-        while not all(answer.done() for answer in answers):
-            for path, taken in times.items():
-                taken.append(timed(lambda path=path: server.get(path)))
+        responses = [pool.submit(server.post, "/sdapi/v1/txt2img", ONE_STEP) for _ in range(CALLS)]
+        while not all(response.done() for response in responses):
+            for path, path_times in times.items():
+                path_times.append(timed(lambda path=path: server.get(path)))
             largest = max(largest, server.resident_mib())
             time.sleep(0.05)
-        assert all(len(answer.result()["images"]) == 1 for answer in answers)
+        assert all(len(response.result()["images"]) == 1 for response in responses)
     print(
-        f"{CALLS} calls from {THREADS} threads: all answered in {time.perf_counter() - began:.1f} s, memory "
+        f"{CALLS} calls from {THREADS} threads: all answered in {time.perf_counter() - start:.1f} s, memory "
         f"{before:.0f} MiB before, at most {largest:.0f} MiB"
     )
-    for path, taken in times.items():
+    for path, path_times in times.items():
         print(
-            f"  {path} meanwhile: {spread(taken)}; before, when nothing ran: {spread(idle[path])}"
+            f"  {path} meanwhile: {spread(path_times)}; before, when nothing ran: {spread(idle[path])}"
         )

@@ -1,11 +1,11 @@
-"""Benchmarks: what this program costs over the bare libraries, as ratios taken in one run.
+"""Benchmarks: the overhead of this program over the bare libraries, as ratios measured in one run.
 
-python tools/benchmark.py startup     process start to the page's first answer, over `import gradio`
+python tools/benchmark.py startup     process start to the page's first response, over `import gradio`
 python tools/benchmark.py txt2img     20 steps on the demo model, over the bare stock pipeline
-python tools/benchmark.py img2img     img2img, inpainting and depth, over their bare stock pipelines; a photo's way
+python tools/benchmark.py img2img     img2img, inpainting and depth, over their bare stock pipelines; stages of a photo
 python tools/benchmark.py load        a full-size SD 1.5 checkpoint, over diffusers' own loading and a plain read
-python tools/benchmark.py api         the queue and the HTTP API: round trip, answers while generating, load, restart
-python tools/benchmark.py samplers    each sampler's own milliseconds per step, beside diffusers' scheduler of that name
+python tools/benchmark.py api         the queue and the HTTP API: round trip, latency while generating, load, restart
+python tools/benchmark.py samplers    each sampler's own milliseconds per step, and those of diffusers' scheduler
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from modules.launch.environment import set_env_defaults  # noqa: E402 - found through the line above
+from modules.launch.environment import set_env_defaults  # noqa: E402 - importable only after the line above
 from tools import api_benchmark, img2img_benchmark, load_benchmark, sampler_benchmark  # noqa: E402
 
 _SIDE = 256
@@ -43,25 +43,25 @@ def main() -> None:
     )
     names = ("startup", "txt2img", "img2img", "load", "api", "samplers")
     parser.add_argument("what", choices=names)
-    parser.add_argument("--rounds", type=int, default=7, help="how often each side is timed")
-    asked = parser.parse_args()
+    parser.add_argument("--rounds", type=int, default=7, help="how often each side is measured")
+    args = parser.parse_args()
     set_env_defaults(os.environ)
-    if asked.what == "load":
-        load_benchmark.run(min(asked.rounds, 3))
+    if args.what == "load":
+        load_benchmark.run(min(args.rounds, 3))
         return
-    if asked.what == "img2img":
-        img2img_benchmark.run(asked.rounds, compare)
+    if args.what == "img2img":
+        img2img_benchmark.run(args.rounds, compare)
         return
-    if asked.what == "api":
-        api_benchmark.run(asked.rounds)
+    if args.what == "api":
+        api_benchmark.run(args.rounds)
         return
-    if asked.what == "samplers":
-        sampler_benchmark.run(asked.rounds)
+    if args.what == "samplers":
+        sampler_benchmark.run(args.rounds)
         return
-    ours, bare, label = {"startup": startup, "txt2img": txt2img}[asked.what]()
-    ratios, our_times, bare_times = compare(ours, bare, asked.rounds)
+    ours, bare, label = {"startup": startup, "txt2img": txt2img}[args.what]()
+    ratios, our_times, bare_times = compare(ours, bare, args.rounds)
     print(
-        f"{asked.what}: {statistics.median(our_times):.3f} s; {label}: {statistics.median(bare_times):.3f} s"
+        f"{args.what}: {statistics.median(our_times):.3f} s; {label}: {statistics.median(bare_times):.3f} s"
     )
     print(
         f"ratio, median of {len(ratios)} pairs: {statistics.median(ratios):.3f}"
@@ -87,42 +87,42 @@ def compare(
 
 def startup() -> tuple[Callable[[], float], Callable[[], float], str]:
     """Return the two sides of the start-up benchmark."""
-    return _page_answers, _gradio_imported, "import gradio"
+    return _time_page_start, _time_gradio_import, "import gradio"
 
 
-def _page_answers() -> float:
+def _time_page_start() -> float:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as data:
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         command = [sys.executable, "-m", "modules", "--port", str(port), "--data-dir", data]
         server = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
-            while not _answers(f"http://127.0.0.1:{port}/"):
-                if time.perf_counter() - began > 120:
+            while not _responds(f"http://127.0.0.1:{port}/"):
+                if time.perf_counter() - started_at > 120:
                     raise SystemExit("The page did not answer within two minutes.")
                 time.sleep(0.01)
-            return time.perf_counter() - began
+            return time.perf_counter() - started_at
         finally:
             server.send_signal(signal.SIGINT)
             server.wait(10)
 
 
-def _answers(url: str) -> bool:
+def _responds(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200 and b"gradio" in answer.read())
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return bool(response.status == 200 and b"gradio" in response.read())
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return False
 
 
-def _gradio_imported() -> float:
-    began = time.perf_counter()
+def _time_gradio_import() -> float:
+    started_at = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import gradio"], cwd=ROOT, check=True)
-    return time.perf_counter() - began
+    return time.perf_counter() - started_at
 
 
 def txt2img() -> tuple[Callable[[], float], Callable[[], float], str]:
@@ -134,7 +134,7 @@ def txt2img() -> tuple[Callable[[], float], Callable[[], float], str]:
     from modules.backend.runner import Runner
     from modules.core.flags import parse_flags
     from modules.engine.jobs.job import Job
-    from modules.params.device import DeviceOptions
+    from modules.params.device_options import DeviceOptions
     from modules.params.requests.txt2img import Txt2ImgRequest
     from modules.params.results import GeneratedImage
     from modules.plan.planner import make_plan
@@ -152,27 +152,27 @@ def txt2img() -> tuple[Callable[[], float], Callable[[], float], str]:
     )
     runner.load(plan.model)
 
-    def keep(_plan: Any, index: int, _image: Any) -> GeneratedImage:
+    def save(_plan: Any, index: int, _image: Any) -> GeneratedImage:
         return GeneratedImage(index, request.seed, "", Path(data))
 
     model = runner._acquire(plan.model)
-    parts = model.components
+    components = model.components
     with torch.inference_mode():
-        steering = model.encode_prompts(_PROMPT, "", plan.timeline, plan.settings)
-    cond, uncond = steering.conds[0].at_step(0), steering.uncond.at_step(0)
+        conditioning = model.encode_prompts(_PROMPT, "", plan.timeline, plan.settings)
+    cond, uncond = conditioning.conds[0].at_step(0), conditioning.uncond.at_step(0)
     latents = torch.randn(
         (1, 4, _SIDE // 8, _SIDE // 8), generator=torch.Generator().manual_seed(1)
     )
     pipeline = StableDiffusionPipeline(
-        vae=parts.vae,
-        text_encoder=parts.text_encoder,
+        vae=components.vae,
+        text_encoder=components.text_encoder,
         tokenizer=None,
-        unet=parts.unet,
+        unet=components.unet,
         scheduler=EulerDiscreteScheduler(
             beta_start=0.00085,
             beta_end=0.012,
             beta_schedule="scaled_linear",
-            prediction_type=parts.prediction_type,
+            prediction_type=components.prediction_type,
         ),
         safety_checker=None,
         feature_extractor=None,
@@ -181,12 +181,12 @@ def txt2img() -> tuple[Callable[[], float], Callable[[], float], str]:
     pipeline.set_progress_bar_config(disable=True)
 
     def ours() -> float:
-        began = time.perf_counter()
-        runner.run(plan, Job(plan, keep))
-        return time.perf_counter() - began
+        started_at = time.perf_counter()
+        runner.run(plan, Job(plan, save))
+        return time.perf_counter() - started_at
 
     def bare() -> float:
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         pipeline(
             prompt_embeds=cond,
             negative_prompt_embeds=uncond,
@@ -196,7 +196,7 @@ def txt2img() -> tuple[Callable[[], float], Callable[[], float], str]:
             num_inference_steps=_STEPS,
             guidance_scale=7.0,
         )
-        return time.perf_counter() - began
+        return time.perf_counter() - started_at
 
     return ours, bare, "bare StableDiffusionPipeline with the same components"
 

@@ -1,7 +1,7 @@
-"""What repainting costs beside the bare stock pipelines, and how soon a photo with a mask reaches the device.
+"""The overhead of img2img over the bare stock pipelines, and the time until a photo with a mask reaches the device.
 
-Each pair holds the same components and evaluates the network as often: at a strength of 1 both make every step. What this
-program remembers of the last picture is dropped before each run, for the stock pipelines remember nothing.
+Each pair uses the same components and number of network evaluations: at a strength of 1 both run every step. The cached
+init image is dropped before each run, since the stock pipelines cache nothing.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ TASKS = (
 
 
 class PhaseClock:
-    """A listener that takes the time of each phase, and keeps the pictures."""
+    """A listener that measures each phase and collects the images."""
 
     def __init__(self) -> None:
         """Start the clock."""
         self.seconds: dict[str, float] = {}
         self.images: list[Image.Image] = []
-        self._phase, self._since = "", time.perf_counter()
+        self._phase, self._started_at = "", time.perf_counter()
 
     def on_phase(self, text: str) -> None:
-        """End a phase and begin another."""
+        """End a phase and start another."""
         now = time.perf_counter()
         if self._phase:
-            self.seconds[self._phase] = self.seconds.get(self._phase, 0) + now - self._since
-        self._phase, self._since = text.split(" demo")[0], now
+            self.seconds[self._phase] = self.seconds.get(self._phase, 0) + now - self._started_at
+        self._phase, self._started_at = text.split(" demo")[0], now
 
     def on_image(self, index: int, image: Image.Image) -> None:
-        """Keep a picture and end the last phase."""
+        """Collect an image and end the last phase."""
         del index
         self.images.append(image)
         self.on_phase("")
 
     def __getattr__(self, name: str) -> Callable[..., bool]:
-        """Answer all else that a listener is told or asked: no."""
+        """Accept every other event and return False."""
         return lambda *_: False
 
 
 def run(rounds: int, compare: Callable[..., tuple[list[float], list[float], list[float]]]) -> None:
-    """Print the ratio of each task, then the way of a 12-megapixel photo, stage by stage."""
+    """Print the ratio of each task, then the stages of a job with a 12-megapixel photo."""
     from modules.app import make_engine, make_paths
     from modules.core.flags import parse_flags
 
@@ -64,27 +64,29 @@ def run(rounds: int, compare: Callable[..., tuple[list[float], list[float], list
         engine = make_engine(flags, make_paths(flags))
         for task, name in TASKS:
             ours, bare = _sides(engine, task, f"demo/{name}.safetensors")
-            work: dict[str, list[float]] = {"ours": [], "bare": []}
+            cpu_times: dict[str, list[float]] = {"ours": [], "bare": []}
             ratios, our_times, bare_times = compare(
-                _noting(ours, work["ours"]), _noting(bare, work["bare"]), rounds
+                _record_cpu_time(ours, cpu_times["ours"]),
+                _record_cpu_time(bare, cpu_times["bare"]),
+                rounds,
             )
             print(
                 f"{task}: {statistics.median(our_times):.3f} s; bare pipeline {statistics.median(bare_times):.3f} s;"
                 f" median ratio {statistics.median(ratios):.3f} (from {min(ratios):.3f} to {max(ratios):.3f}),"
-                f" of the processor's time {statistics.median(work['ours']) / statistics.median(work['bare']):.3f}"
+                f" of CPU time {statistics.median(cpu_times['ours']) / statistics.median(cpu_times['bare']):.3f}"
             )
         _report_photo(engine, min(rounds, 5))
         engine.stop()
 
 
-def _noting(side: Callable[[], float], work: list[float]) -> Callable[[], float]:
-    """Return the side, noting the processor's time too: on a busy machine it says more."""
+def _record_cpu_time(side: Callable[[], float], cpu_times: list[float]) -> Callable[[], float]:
+    """Return the side, recording its CPU time too, which is more reliable on a busy machine."""
 
     def timed() -> float:
-        began = time.process_time()
-        wall = side()
-        work.append(time.process_time() - began)
-        return wall
+        started_at = time.process_time()
+        wall_time = side()
+        cpu_times.append(time.process_time() - started_at)
+        return wall_time
 
     return timed
 
@@ -109,7 +111,7 @@ def _request(task: str, checkpoint: str, size: tuple[int, int] = (SIDE, SIDE), *
 
 
 def photo(size: tuple[int, int]) -> Image.Image:
-    """Return a picture with as much detail as a photo has, so that it packs like one."""
+    """Return an image with as much detail as a photo, so that it compresses like one."""
     grain = np.random.default_rng(0).integers(
         0, 256, (size[1] // 8, size[0] // 8, 3), dtype=np.uint8
     )
@@ -121,11 +123,11 @@ def photo(size: tuple[int, int]) -> Image.Image:
 
 
 def mask(size: tuple[int, int]) -> Image.Image:
-    """Return a mask of an eighth of the picture, round."""
-    made = Image.new("L", size)
+    """Return an elliptical mask of an eighth of the image."""
+    image = Image.new("L", size)
     width, height = size
-    ImageDraw.Draw(made).ellipse((width // 10, height // 4, width // 2, 3 * height // 4), fill=255)
-    return made
+    ImageDraw.Draw(image).ellipse((width // 10, height // 4, width // 2, 3 * height // 4), fill=255)
+    return image
 
 
 def _sides(
@@ -134,38 +136,38 @@ def _sides(
     import torch
 
     from modules.backend.runner import Runner
-    from modules.params.device import DeviceOptions
+    from modules.params.device_options import DeviceOptions
 
     runner = Runner(DeviceOptions(use_cpu=True), engine.tokenizer)
     request = _request(task, checkpoint)
     plan = engine.plan(request, engine.settings)
     runner.load(plan.model)
     model = runner._acquire(plan.model)
-    parts = model.components
+    components = model.components
     with torch.inference_mode():
-        steering = model.encode_prompts(PROMPT, "", plan.timeline, plan.settings)
-    cond, uncond = steering.conds[0].at_step(0), steering.uncond.at_step(0)
-    pipeline, inputs = _bare(task, parts, request)
+        conditioning = model.encode_prompts(PROMPT, "", plan.timeline, plan.settings)
+    cond, uncond = conditioning.conds[0].at_step(0), conditioning.uncond.at_step(0)
+    pipeline, inputs = _bare(task, components, request)
 
     def ours() -> float:
         model._init_image = None
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         runner.run(plan, PhaseClock())
-        return time.perf_counter() - began
+        return time.perf_counter() - started_at
 
     def bare() -> float:
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         pipeline(
             prompt_embeds=cond, negative_prompt_embeds=uncond, strength=1.0, guidance_scale=CFG,
             num_inference_steps=STEPS, generator=torch.Generator().manual_seed(1), **inputs,
         )  # fmt: skip
-        return time.perf_counter() - began
+        return time.perf_counter() - started_at
 
     return ours, bare
 
 
-def _bare(task: str, parts: Any, request: Any) -> tuple[Any, dict[str, Any]]:
-    """Return the stock pipeline of a task and what it is given besides the prompt."""
+def _bare(task: str, components: Any, request: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the stock pipeline of a task and its inputs other than the prompt."""
     import torch
     from diffusers import (
         EulerDiscreteScheduler,
@@ -175,10 +177,10 @@ def _bare(task: str, parts: Any, request: Any) -> tuple[Any, dict[str, Any]]:
     )
 
     shared = {
-        "vae": parts.vae, "text_encoder": parts.text_encoder, "tokenizer": None, "unet": parts.unet,
+        "vae": components.vae, "text_encoder": components.text_encoder, "tokenizer": None, "unet": components.unet,
         "scheduler": EulerDiscreteScheduler(
             beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
-            prediction_type=parts.prediction_type, steps_offset=1,
+            prediction_type=components.prediction_type, steps_offset=1,
         ),
     }  # fmt: skip
     unchecked = {
@@ -189,10 +191,10 @@ def _bare(task: str, parts: Any, request: Any) -> tuple[Any, dict[str, Any]]:
     inputs: dict[str, Any] = {"image": request.init_image.to_pil()}
     if task == "depth":
         pipeline: Any = StableDiffusionDepth2ImgPipeline(
-            **shared, depth_estimator=parts.depth_estimator, feature_extractor=None
+            **shared, depth_estimator=components.depth_estimator, feature_extractor=None
         )
-        levels = np.asarray(request.depth_map.to_pil()).astype(np.float32) / 65535
-        inputs["depth_map"] = torch.from_numpy(levels)[None]
+        depth = np.asarray(request.depth_map.to_pil()).astype(np.float32) / 65535
+        inputs["depth_map"] = torch.from_numpy(depth)[None]
     elif task == "img2img":
         pipeline = StableDiffusionImg2ImgPipeline(**shared, **unchecked)
     else:
@@ -203,12 +205,12 @@ def _bare(task: str, parts: Any, request: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def _report_photo(engine: Any, rounds: int) -> None:
-    """Press Generate with a photo and a mask as files: how long until the device has it, and what each stage costs."""
+    """Submit a photo and a mask as files; print the time until the job reaches the device, and that of each stage."""
     import threading
 
     from modules.backend.runner import Runner
     from modules.engine.jobs.job import Job
-    from modules.params.device import DeviceOptions
+    from modules.params.device_options import DeviceOptions
     from modules.params.image import ImageField
     from modules.params.image_kinds import MASK
 
@@ -218,64 +220,65 @@ def _report_photo(engine: Any, rounds: int) -> None:
     engine.start()
     small = _request("inpaint", "demo/demo.safetensors", steps=1)
     engine.submit(small).wait()
-    reached: list[float] = []
-    shares: list[dict[str, float]] = []
+    times_to_device: list[float] = []
+    stage_times: list[dict[str, float]] = []
     for number in range(rounds):
         on_device = threading.Event()
-        began = time.perf_counter()
-        picture = ImageField.from_bytes(files[0].getvalue())
-        covered = ImageField.from_bytes(files[1].getvalue(), MASK)
+        started_at = time.perf_counter()
+        init_image = ImageField.from_bytes(files[0].getvalue())
+        mask_image = ImageField.from_bytes(files[1].getvalue(), MASK)
         decoded = time.perf_counter()
         request = small.replace(
-            init_image=picture, mask=covered, inpaint_full_res=True, seed=number
+            init_image=init_image, mask=mask_image, inpaint_full_res=True, seed=number
         )
-        own_phase = Job.on_phase
+        original = Job.on_phase
 
-        def on_phase(job: Job, text: str, own: Any = own_phase, done: Any = on_device) -> None:
-            own(job, text)
-            done.set()
+        def on_phase(job: Job, text: str, method: Any = original, event: Any = on_device) -> None:
+            method(job, text)
+            event.set()
 
         Job.on_phase = on_phase  # type: ignore[method-assign]
         try:
             job = engine.submit(request)
             on_device.wait()
-            reached.append(time.perf_counter() - began)
+            times_to_device.append(time.perf_counter() - started_at)
         finally:
-            Job.on_phase = own_phase  # type: ignore[method-assign]
+            Job.on_phase = original  # type: ignore[method-assign]
         job.wait()
-        shares.append(
+        stage_times.append(
             {
-                "reading the files": decoded - began,
-                "planning and storing": reached[-1] - (decoded - began),
+                "reading the files": decoded - started_at,
+                "planning and storing": times_to_device[-1] - (decoded - started_at),
             }
         )
     print(
-        f"{PHOTO[0]}x{PHOTO[1]} photo and mask on the device {statistics.median(reached):.2f} s after Generate"
-        f" (at most {max(reached):.2f} s): {_stages(shares)}"
+        f"{PHOTO[0]}x{PHOTO[1]} photo and mask on the device {statistics.median(times_to_device):.2f} s after Generate"
+        f" (at most {max(times_to_device):.2f} s): {_stages(stage_times)}"
     )
     _report_stages(
         engine,
-        small.replace(init_image=picture, mask=covered, inpaint_full_res=True),
+        small.replace(init_image=init_image, mask=mask_image, inpaint_full_res=True),
         Runner,
         DeviceOptions,
     )
 
 
 def _report_stages(engine: Any, request: Any, runner_type: Any, options: Any) -> None:
-    """Print what each stage of the run costs beside the denoising, and saving the picture."""
+    """Print the time of each stage of the run, and of saving the image."""
     runner = runner_type(options(use_cpu=True), engine.tokenizer)
     plan = engine.plan(request.replace(steps=STEPS), engine.settings)
-    for _ in range(2):  # the first one loads
-        runner._acquire(plan.model)._picture = None
+    for _ in range(2):  # the first run loads the model
+        runner._acquire(plan.model)._init_image = None
         clock = PhaseClock()
         runner.run(plan, clock)
-    began = time.perf_counter()
+    started_at = time.perf_counter()
     engine.image_saver.save(plan, 0, clock.images[0])
-    saving = time.perf_counter() - began
+    saving = time.perf_counter() - started_at
     print(f"stages of the run: {_stages([{**clock.seconds, 'saving': saving}])}")
 
 
-def _stages(shares: list[dict[str, float]]) -> str:
+def _stages(stage_times: list[dict[str, float]]) -> str:
     return ", ".join(
-        f"{name} {statistics.median(share[name] for share in shares):.2f} s" for name in shares[0]
+        f"{name} {statistics.median(times[name] for times in stage_times):.2f} s"
+        for name in stage_times[0]
     )

@@ -1,1 +1,1 @@
-"""The only floor that imports torch: from checkpoint files to pictures."""
+"""The only layer that imports torch: loads checkpoints and generates images."""

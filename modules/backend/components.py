@@ -1,4 +1,4 @@
-"""Checkpoint file and .yaml to UNet, VAE, text encoder and depth estimator. Never asks a hub, never runs a pickle."""
+"""The components of a loaded checkpoint: UNet, VAE, text encoder and depth estimator."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Components:
     """A loaded model, in evaluation mode, without gradients.
 
     Args:
-        alphas_cumprod: float64 [timesteps], falling; the share of signal left at each timestep.
+        alphas_cumprod: float64 [timesteps], decreasing; the share of signal left at each timestep.
         prediction_type: "epsilon" or "v_prediction".
         family: Name of its row of FAMILIES.
-        pad_token_id: The token after a prompt's end mark; None repeats the end mark.
-        depth_estimator: Of a depth checkpoint that carries one.
+        pad_token_id: Fills the chunk after the end token; None repeats the end token.
+        depth_estimator: Of a depth checkpoint that contains one.
     """
 
     unet: UNet2DConditionModel

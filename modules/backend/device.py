@@ -1,4 +1,4 @@
-"""Which device computes, in which precision, and why: one table."""
+"""Chooses the device and its precisions from one table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from modules.backend.components import Precision
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 
 # The text encoder is small and the VAE overflows in half precision on some files, so the VAE is always float32.
 FP32 = Precision(torch.float32, torch.float32, torch.float32)
@@ -24,9 +24,9 @@ class Device:
 
     Args:
         torch_device: Where tensors live.
-        label: Its name for people.
-        precisions: Precisions to use, each the retry of the one before when numbers overflow.
-        warning: A lasting remark for the page's header, or an empty string.
+        label: Its display name.
+        precisions: The first is used; each next one is the retry when the one before overflows.
+        warning: A permanent notice for the page's header, or an empty string.
     """
 
     torch_device: torch.device
@@ -37,7 +37,7 @@ class Device:
 
 @dataclass(frozen=True)
 class DeviceType:
-    """One kind of device: how it is found, named and in which precisions it computes."""
+    """One kind of device: how it is detected and named, and its precisions."""
 
     kind: str
     is_available: Callable[[], bool]
@@ -45,7 +45,7 @@ class DeviceType:
     precisions: Callable[[int], tuple[Precision, ...]]
 
 
-def _cuda_tiers(index: int) -> tuple[Precision, ...]:
+def _cuda_precisions(index: int) -> tuple[Precision, ...]:
     if "GTX 16" in torch.cuda.get_device_name(index):
         return (FP32,)  # these cards give black pictures in half precision (A1111 issue 130)
     if torch.cuda.get_device_capability(index)[0] < 8:
@@ -55,7 +55,7 @@ def _cuda_tiers(index: int) -> tuple[Precision, ...]:
 
 # In order of preference.
 DEVICES: tuple[DeviceType, ...] = (
-    DeviceType("cuda", torch.cuda.is_available, torch.cuda.get_device_name, _cuda_tiers),
+    DeviceType("cuda", torch.cuda.is_available, torch.cuda.get_device_name, _cuda_precisions),
     DeviceType(
         "xpu",
         lambda: torch.xpu.is_available(),
@@ -73,18 +73,18 @@ DEVICES: tuple[DeviceType, ...] = (
 
 
 def choose_device(options: DeviceOptions) -> Device:
-    """Return the first device of the table that is there and allowed."""
+    """Return the first device of the table that is available and allowed."""
     if options.use_cpu or options.cpu_fallback_reason:
         row = DEVICES[-1]
     else:
         row = next(row for row in DEVICES if row.is_available())
-    place = (
+    torch_device = (
         torch.device(row.kind, options.index)
         if row.kind in ("cuda", "xpu")
         else torch.device(row.kind)
     )
-    tiers = (FP32,) if options.full_precision else row.precisions(options.index)
-    return Device(place, row.label(options.index), tiers, _warning(row.kind, options))
+    precisions = (FP32,) if options.full_precision else row.precisions(options.index)
+    return Device(torch_device, row.label(options.index), precisions, _warning(row.kind, options))
 
 
 def _warning(kind: str, options: DeviceOptions) -> str:
@@ -100,7 +100,7 @@ def _cpu_label() -> str:
     return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
-# What `torch.cuda.memory_stats` counts, under A1111's names.
+# Pools of `torch.cuda.memory_stats`, by A1111's names.
 _POOLS = {
     "active": "active_bytes",
     "allocated": "allocated_bytes",
@@ -110,9 +110,9 @@ _POOLS = {
 
 
 def memory_stats(device: torch.device) -> dict[str, Any]:
-    """Return bytes by pool, or `error` with the reason why there are none to tell."""
+    """Return bytes by pool, or `error` with the reason why there are none."""
     if device.type != "cuda":
-        return {"error": f"The device is {device.type}, which has no memory of its own to tell of."}
+        return {"error": f"The device is {device.type}, which reports no memory of its own."}
     free, total = torch.cuda.mem_get_info(device)
     stats = torch.cuda.memory_stats(device)
     pools = {

@@ -1,4 +1,4 @@
-"""Plan to pictures: the whole road, stage by stage."""
+"""Plan to images, stage by stage."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from modules.params.events import Listener
 from modules.params.requests.init_image import InitImageRequest
 from modules.plan.plan import Plan
 
-Acquire = Callable[[ModelSpec], LoadedModel]  # loads a checkpoint that is not loaded yet
+Acquire = Callable[[ModelSpec], LoadedModel]  # returns the loaded model, loading it if necessary
 
 
 class UNetOverflow(NotFinite):
-    """The UNet's numbers left its precision; a higher one may hold them.
+    """The UNet's output overflowed its precision; a higher precision may avoid it.
 
     Args:
-        checkpoint: Whose UNet it is.
+        checkpoint: The UNet's checkpoint.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -44,119 +44,122 @@ class UNetOverflow(NotFinite):
 def generate_batch(
     acquire: Acquire, plan: Plan, batch_index: int, listener: Listener, device: torch.device
 ) -> None:
-    """Make one batch and hand each picture to the listener as it is finished.
+    """Generate one batch and pass each image to the listener as soon as it is decoded.
 
     Raises:
-        Cancelled: the job was interrupted; pictures handed over before stay.
-        BatchSkipped: the batch was; likewise.
-        UNetOverflow: a UNet produced invalid numbers; no picture of the batch was handed over.
+        Cancelled: the job was interrupted; images already passed on stay.
+        BatchSkipped: the batch was skipped; likewise.
+        UNetOverflow: a UNet produced invalid numbers; no image of the batch was passed on.
         NotFinite: the VAE did, in 32-bit floats.
         OutOfMemory: the batch does not fit.
-        UserError: a picture is to be repainted without a depth map, and the checkpoint cannot estimate one.
+        UserError: an init image has no depth map, and the checkpoint cannot estimate one.
     """
-    model, second = acquire(plan.model), plan.hires
+    model, hires_pass = acquire(plan.model), plan.hires
     memory.check(model.components, plan.request, device)
-    stepper = ProgressReporter(listener, plan, batch_index)
-    if second is None:
-        with _edges(model, plan):
-            latents, seen = _pass(model, plan, batch_index, listener, stepper)
-            return _decode_each(model, latents, plan, batch_index, seen, listener)
-    memory.check(model.components, second.plan.request, device)
-    with _edges(model, plan):
-        latents, _ = _pass(model, plan, batch_index, listener, stepper)
-        listener.on_phase("Enlarging")
-        latents = hires.upscale_latents(model.components.vae, latents, second.upscaler, second.size)
-    if second.plan.model != plan.model:
+    progress = ProgressReporter(listener, plan, batch_index)
+    if hires_pass is None:
+        with _tiling(model, plan):
+            latents, init_image = _run_pass(model, plan, batch_index, listener, progress)
+            return _decode_images(model, latents, plan, batch_index, init_image, listener)
+    memory.check(model.components, hires_pass.plan.request, device)
+    with _tiling(model, plan):
+        latents, _ = _run_pass(model, plan, batch_index, listener, progress)
+        listener.on_phase("Upscaling")
+        latents = hires.upscale_latents(
+            model.components.vae, latents, hires_pass.upscaler, hires_pass.size
+        )
+    if hires_pass.plan.model != plan.model:
         del model  # two may not fit
-        listener.on_phase(f"Loading {second.plan.checkpoint.name}")
-    model = acquire(second.plan.model)
-    with _edges(model, plan):
-        latents, _ = _pass(model, second.plan, batch_index, listener, stepper, latents)
-        return _decode_each(model, latents, plan, batch_index, None, listener)
+        listener.on_phase(f"Loading {hires_pass.plan.checkpoint.name}")
+    model = acquire(hires_pass.plan.model)
+    with _tiling(model, plan):
+        latents, _ = _run_pass(model, hires_pass.plan, batch_index, listener, progress, latents)
+        return _decode_images(model, latents, plan, batch_index, None, listener)
 
 
-def _edges(model: LoadedModel, plan: Plan) -> AbstractContextManager[None]:
-    parts = model.components
-    return circular_padding(parts.unet, parts.vae, enabled=plan.settings.tiling)
+def _tiling(model: LoadedModel, plan: Plan) -> AbstractContextManager[None]:
+    components = model.components
+    return circular_padding(components.unet, components.vae, enabled=plan.settings.tiling)
 
 
-def _pass(
+def _run_pass(
     model: LoadedModel,
     plan: Plan,
     batch_index: int,
     listener: Listener,
-    stepper: ProgressReporter,
-    enlarged: Tensor | None = None,
+    progress: ProgressReporter,
+    upscaled: Tensor | None = None,
 ) -> tuple[Tensor, InitImage | None]:
-    """Return the latents that a pass ends with, and what it saw of a picture.
+    """Return the final latents of a pass, and its encoded init image if it has one.
 
     Args:
         model: The loaded checkpoint.
         plan: Of this pass.
-        batch_index: Number of the batch, from 0.
-        listener: Told what is done.
-        stepper: Told of each step.
-        enlarged: What a second pass repaints: latents, [pictures, channels, height / 8, width / 8].
+        batch_index: Index of the batch, from 0.
+        listener: Receives phases and recordings.
+        progress: Called after every evaluation.
+        upscaled: Init latents of the hires pass, [batch, channels, height / 8, width / 8].
     """
     request, components, batch = plan.request, model.components, plan.batches[batch_index]
-    stepper.begin_pass(model)
-    # 1. Words
-    listener.on_phase("Reading the prompt")
-    steering = model.encode_prompts(
+    progress.begin_pass(model)
+    # 1. Encode the prompt
+    listener.on_phase("Encoding the prompt")
+    conditioning = model.encode_prompts(
         request.prompt, request.negative_prompt, plan.timeline, plan.settings
     )
-    # 2. The picture that is repainted, if there is one
-    seen = (
-        _look(model, plan, listener)
-        if enlarged is None
-        else hires.init_image_from_latents(components, enlarged)
+    # 2. Encode the init image, if there is one
+    init_image = (
+        _encode_init_image(model, plan, listener)
+        if upscaled is None
+        else hires.init_image_from_latents(components, upscaled)
     )
-    # 3. Noise, from each picture's own seed
+    # 3. Prepare noise, from each image's own seed
     channels, device = components.vae.config["latent_channels"], components.unet.device
     shape = (channels, request.height // 8, request.width // 8)
     noise = ImageNoise(batch, shape, device, noise_options(plan))
-    begun = (
+    start = (
         None
-        if seen is None
-        else seen.with_masked_content(ImageNoise(batch, shape, device, noise_options(plan)))
+        if init_image is None
+        else init_image.with_masked_content(ImageNoise(batch, shape, device, noise_options(plan)))
     )
-    # 4. Steps
-    listener.on_phase("Sampling" if enlarged is None else "Sampling the larger picture")
-    recorder = Recorder(stepper) if plan.record and batch_index == 0 else None
-    latents = sampling_run.sample(model, plan, steering, begun, noise, recorder or stepper)
+    # 4. Denoising loop
+    listener.on_phase("Sampling" if upscaled is None else "Sampling the larger image")
+    recorder = Recorder(progress) if plan.record and batch_index == 0 else None
+    latents = sampling_run.sample(model, plan, conditioning, start, noise, recorder or progress)
     if not bool(torch.isfinite(latents).all()):
         raise UNetOverflow(plan.checkpoint)
     if recorder is not None:
-        listener.on_phase("Drawing the figures")
+        listener.on_phase("Rendering the recorded steps")
         listener.on_recording(recorder.finish(model, latents))
-    return latents, seen
+    return latents, init_image
 
 
-def _look(model: LoadedModel, plan: Plan, listener: Listener) -> InitImage | None:
-    """Return what is seen of the picture that is repainted, None when there is none."""
+def _encode_init_image(model: LoadedModel, plan: Plan, listener: Listener) -> InitImage | None:
+    """Return the encoded init image, None for a request without one."""
     if not isinstance(plan.request, InitImageRequest):
         return None
-    listener.on_phase("Reading the picture")
-    seen = model.encode_init_image(plan.request, plan.settings, plan.checkpoint.name)
-    if seen.depth_map is not None:
-        listener.on_depth_map(seen.depth_map)
-    return seen
+    listener.on_phase("Encoding the image")
+    init_image = model.encode_init_image(plan.request, plan.settings, plan.checkpoint.name)
+    if init_image.depth_map is not None:
+        listener.on_depth_map(init_image.depth_map)
+    return init_image
 
 
-def _decode_each(
+def _decode_images(
     model: LoadedModel,
     latents: Tensor,
     plan: Plan,
     batch_index: int,
-    seen: InitImage | None,
+    init_image: InitImage | None,
     listener: Listener,
 ) -> None:
+    # 5. Decode, one image at a time
     for row, image in enumerate(plan.batches[batch_index]):
         raise_if_interrupted(listener)
         listener.on_phase("Decoding")
-        own = latents[row : row + 1]
-        result = vae.decode(model.components.vae, own)
-        if seen is not None:
+        image_latents = latents[row : row + 1]
+        result = vae.decode(model.components.vae, image_latents)
+        if init_image is not None:
             assert isinstance(plan.request, InitImageRequest)
-            result = seen.composite(plan.request, plan.settings, own, result)
+            result = init_image.composite(plan.request, plan.settings, image_latents, result)
         listener.on_image(image.index, result)

@@ -1,4 +1,4 @@
-"""Questions to answers: one function and one row of ANSWERS for each kind."""
+"""Device work outside the job queue: one function and one row of HANDLERS per kind of work."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from modules.plan.work import EstimateDepth, RecordForward
 
 
 def estimate_depth(model: LoadedModel, work: EstimateDepth) -> Image.Image:
-    """Return the depth of the picture in grey, white for near.
+    """Return the image's depth map in greyscale, white is near.
 
     Raises:
-        UserError: the checkpoint carries no estimator.
+        UserError: the checkpoint contains no depth estimator.
     """
     estimator = model.components.depth_estimator
     if estimator is None:
@@ -30,10 +30,10 @@ def estimate_depth(model: LoadedModel, work: EstimateDepth) -> Image.Image:
 
 
 def record_forward(model: LoadedModel, work: RecordForward) -> ForwardRecording:
-    """Return how the picture becomes noise.
+    """Return the recorded forward process of the image.
 
     Raises:
-        UserError: so many moments cannot be shown.
+        UserError: the number of frames is out of range.
     """
     image = crop_and_resize(work.image.to_pil(), *work.size)
     return forward_process.record_forward_process(
@@ -41,7 +41,7 @@ def record_forward(model: LoadedModel, work: RecordForward) -> ForwardRecording:
     )
 
 
-# Any: each function takes the kind of question it stands beside.
+# Any: each function takes the kind of work in its row.
 HANDLERS: Mapping[type, Callable[[LoadedModel, Any], Any]] = {
     EstimateDepth: estimate_depth,
     RecordForward: record_forward,

@@ -1,4 +1,4 @@
-"""The loaded checkpoints. Their only owner: what is dropped here is gone from memory."""
+"""A loaded checkpoint, with caches for encoded prompts and the last init image."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _MAX_CACHED_PROMPTS = 32
 
 
 class LoadedModel:
-    """A checkpoint's components on the device, and what is derived from them once.
+    """A checkpoint's components on the device, and values derived from them once.
 
     Args:
-        components: As loaded, already on the device.
+        components: Already on the device.
         tokenizer: Splits prompts for the text encoder.
     """
 
@@ -37,61 +37,61 @@ class LoadedModel:
 
     @cached_property
     def model_sigmas(self) -> ModelSigmas:
-        """Return the noise levels the model was trained on."""
+        """Return the sigmas the model was trained on."""
         return ModelSigmas(self.components.alphas_cumprod.double().cpu().numpy())
 
     @cached_property
     def latent_to_rgb(self) -> LatentToRgb:
-        """Return the cheap map from latents to colours."""
+        """Return the cheap linear map from latents to RGB."""
         return LatentToRgb.fit(self.components.vae)
 
     def encode_prompts(
         self, prompt: str, negative_prompt: str, timeline: StepTimeline, settings: Settings
     ) -> PromptConditioning:
-        """Return what a pass's prompts become, from memory when they were asked for lately.
+        """Return the encoded prompts of a pass; the most recent ones are cached.
 
         Args:
-            prompt: As the request has it, with networks still in it.
+            prompt: As in the request, extra networks included.
             negative_prompt: Likewise.
-            timeline: The evaluations that the pass is planned to have.
-            settings: Emphasis, clip skip and the like.
+            timeline: The planned evaluations of the pass.
+            settings: Emphasis, clip skip and others.
         """
         chunker = Chunker.from_settings(self._tokenizer, settings, self.components.pad_token_id)
-        skip = settings.CLIP_stop_at_last_layers
-        strands = parse_prompt(prompt, timeline)
+        clip_skip = settings.CLIP_stop_at_last_layers
+        sub_prompts = parse_prompt(prompt, timeline)
         needs_empty = settings.pad_cond_uncond and not settings.pad_cond_uncond_v0
         return PromptConditioning(
-            tuple(self._encode_prompt(strand.texts, chunker, skip) for strand in strands),
+            tuple(self._encode_prompt(part.texts, chunker, clip_skip) for part in sub_prompts),
             self._encode_prompt(
-                parse_negative_prompt(negative_prompt, timeline).texts, chunker, skip
+                parse_negative_prompt(negative_prompt, timeline).texts, chunker, clip_skip
             ),
-            tuple(strand.weight for strand in strands),
-            self._encode_prompt((ScheduledText(1, ""),), chunker, skip).tensors[0]
+            tuple(part.weight for part in sub_prompts),
+            self._encode_prompt((ScheduledText(1, ""),), chunker, clip_skip).tensors[0]
             if needs_empty
             else None,
         )
 
     def _encode_prompt(
-        self, spans: tuple[ScheduledText, ...], chunker: Chunker, clip_skip: int
+        self, scheduled: tuple[ScheduledText, ...], chunker: Chunker, clip_skip: int
     ) -> Conditioning:
-        key = (spans, chunker, clip_skip)
-        known = self._conditionings.pop(key, None)
-        if known is None:
-            texts = [span.text for span in spans]
-            variants = text.encode_texts(self.components.text_encoder, chunker, texts, clip_skip)
-            known = Conditioning(variants, tuple(span.until for span in spans))
-        self._conditionings[key] = known  # the newest last
+        key = (scheduled, chunker, clip_skip)
+        conditioning = self._conditionings.pop(key, None)
+        if conditioning is None:
+            texts = [item.text for item in scheduled]
+            tensors = text.encode_texts(self.components.text_encoder, chunker, texts, clip_skip)
+            conditioning = Conditioning(tensors, tuple(item.until for item in scheduled))
+        self._conditionings[key] = conditioning  # most recently used last
         if len(self._conditionings) > _MAX_CACHED_PROMPTS:
             del self._conditionings[next(iter(self._conditionings))]
-        return known
+        return conditioning
 
     def encode_init_image(
         self, request: InitImageRequest, settings: Settings, name: str
     ) -> InitImage:
-        """Return what is seen of a request's picture, from memory when it is the last one again.
+        """Return a request's encoded init image; the last one is cached.
 
         Args:
-            request: With a picture.
+            request: With an init image.
             settings: Of the job.
             name: The checkpoint's, for messages.
         """
@@ -103,7 +103,7 @@ class LoadedModel:
 
 
 def _init_image_key(request: InitImageRequest, settings: Settings) -> tuple[object, ...]:
-    """Return all that what is seen of a picture depends on, and a little more."""
-    own = type(request).model_fields.keys() - GenerationRequest.model_fields.keys()
-    names = sorted((own - {"denoising_strength"}) | {"width", "height"})
+    """Return every value that the encoded init image depends on, and a few more."""
+    image_fields = type(request).model_fields.keys() - GenerationRequest.model_fields.keys()
+    names = sorted((image_fields - {"denoising_strength"}) | {"width", "height"})
     return (*(getattr(request, name) for name in names), settings.inpainting_mask_weight)

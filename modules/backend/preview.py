@@ -1,4 +1,4 @@
-"""A cheap look at latents: a linear map to RGB, fitted to the checkpoint's own VAE."""
+"""Previews of latents: a linear map to RGB, fitted to the checkpoint's VAE."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _PATCH_SIZE = 2
 
 
 class LatentToRgb:
-    """Latents to a small picture, one pixel per latent cell.
+    """Maps latents to a small RGB image, one pixel per latent cell.
 
     Args:
-        weights: [channels + 1, 3]; the last row is the bias. Colours run from -1 to 1.
+        weights: [channels + 1, 3]; the last row is the bias. Colours are -1 to 1.
     """
 
     def __init__(self, weights: Tensor) -> None:
@@ -24,7 +24,7 @@ class LatentToRgb:
 
     @classmethod
     def fit(cls, vae: AutoencoderKL) -> LatentToRgb:
-        """Return the least-squares map from flat latents to the mean colour the VAE decodes them to."""
+        """Return the least-squares map from uniform latents to the mean colour the VAE decodes them to."""
         generator = torch.Generator("cpu").manual_seed(0)
         channels = vae.config["latent_channels"]
         flat = torch.randn((_PATCHES, channels, 1, 1), generator=generator)
@@ -36,8 +36,8 @@ class LatentToRgb:
 
     def __call__(self, latents: Tensor) -> Image.Image:
         """Return the batch side by side, at one pixel per latent cell."""
-        flat = latents.float().cpu().permute(0, 2, 3, 1)  # [batch, height, width, channels]
-        colours = flat @ self._weights[:-1] + self._weights[-1]
+        cells = latents.float().cpu().permute(0, 2, 3, 1)  # [batch, height, width, channels]
+        colours = cells @ self._weights[:-1] + self._weights[-1]
         row = torch.cat(list(colours), dim=1)
         pixels = ((row.clamp(-1, 1) + 1) * 127.5).to(torch.uint8)
         return Image.fromarray(pixels.numpy())

@@ -1,4 +1,4 @@
-"""The backend's one door: work in, pictures out through the listener."""
+"""The backend's entry point: runs plans and other work; images go to the listener."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from modules.backend.model import LoadedModel
 from modules.core.errors import NotFinite, OutOfMemory
 from modules.models.manager import Checkpoint
 from modules.models.model_spec import ModelSpec
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.params.events import Listener
 from modules.plan.plan import Plan
 from modules.plan.work import Work
@@ -27,27 +27,26 @@ logger = logging.getLogger(__name__)
 
 
 class Runner:
-    """Owns the device and what is loaded on it. Used by one thread.
+    """Owns the device and the loaded models. Used by one thread.
 
     Args:
-        options: What the command line says about the device.
+        options: Device options of the command line.
         tokenizer: Splits prompts.
     """
 
     def __init__(self, options: DeviceOptions, tokenizer: ClipTokenizer) -> None:
         self.device: Device = choose_device(options)
         self._cache = ModelCache(self.device.torch_device, tokenizer)
-        self._precision_indices: dict[
-            Path, int
-        ] = {}  # the precision that each checkpoint was found to need
+        # Index of the precision that each checkpoint needs after an overflow.
+        self._precision_indices: dict[Path, int] = {}
 
     @torch.inference_mode()
     def load(self, spec: ModelSpec) -> None:
-        """Load a checkpoint ahead of its first job."""
+        """Load a checkpoint before its first job."""
         self._acquire(spec)
 
     def unload(self) -> None:
-        """Let go of every checkpoint."""
+        """Unload every checkpoint."""
         self._cache.clear()
 
     def memory(self) -> dict[str, Any]:
@@ -56,21 +55,21 @@ class Runner:
 
     @torch.inference_mode()
     def handle(self, work: Work) -> Any:  # what HANDLERS returns for the kind of work
-        """Return the answer to a question.
+        """Return the result of device work outside the job queue.
 
         Raises:
-            WebUIError: it has none, or the checkpoint cannot be loaded.
+            WebUIError: the work cannot be done, or the checkpoint cannot be loaded.
         """
         return HANDLERS[type(work)](self._acquire(work.model), work)
 
     @torch.inference_mode()
     def run(self, plan: Plan, listener: Listener) -> None:
-        """Carry out a plan.
+        """Run a plan.
 
         Raises:
-            Cancelled: the listener was interrupted.
+            Cancelled: the job was interrupted.
             OutOfMemory: the device has too little memory.
-            NotFinite: even the highest precision gave invalid numbers.
+            NotFinite: even the highest precision produced invalid numbers.
             BadFile: the checkpoint cannot be loaded.
         """
         for note in plan.notes:
@@ -83,7 +82,7 @@ class Runner:
                 listener.on_note(f"Batch {batch_index + 1} of {len(plan.batches)} was skipped.")
                 continue
             except RuntimeError as error:
-                if not is_out_of_memory(error):
+                if not _is_out_of_memory(error):
                     raise
                 logger.warning("Out of memory: %s", error)
             else:
@@ -91,13 +90,13 @@ class Runner:
             # Outside the except block: a traceback would keep the tensors alive.
             self._cache.clear()
             raise OutOfMemory(
-                f"{self.device.label} has too little memory for {plan.request.batch_size} at once of "
+                f"{self.device.label} has too little memory for a batch of {plan.request.batch_size} at "
                 f"{plan.request.width}x{plan.request.height}.",
                 "Use a smaller size or batch size.",
             )
 
     def _run_batch(self, plan: Plan, batch_index: int, listener: Listener) -> None:
-        """Make one batch, a precision higher each time that numbers overflow."""
+        """Generate one batch, again in the next higher precision after each overflow."""
         while True:
             listener.on_phase(f"Loading {plan.checkpoint.name}")
             self._acquire(plan.model)
@@ -106,17 +105,18 @@ class Runner:
                 generate.generate_batch(
                     self._acquire, plan, batch_index, listener, self.device.torch_device
                 )
-            # Not the VAE's overflow: it has no higher precision, and pictures may be out.
+            # Not the VAE's overflow: it has no higher precision, and images may already be handed out.
             except generate.UNetOverflow as error:
                 checkpoint = error.checkpoint
-                tier = self._precision_index(checkpoint) + 1
-                if tier >= len(self.device.precisions):
-                    second = plan.hires.plan if plan.hires else plan
-                    guilty = plan if checkpoint == plan.checkpoint else second
-                    _blame_weights(self._acquire(guilty.model), checkpoint.name)
+                index = self._precision_index(checkpoint) + 1
+                if index >= len(self.device.precisions):
+                    hires_plan = plan.hires.plan if plan.hires else plan
+                    failed_plan = plan if checkpoint == plan.checkpoint else hires_plan
+                    _check_weights(self._acquire(failed_plan.model), checkpoint.name)
                     raise
-                self._precision_indices[checkpoint.path] = tier
-                note = f"{checkpoint.name} overflowed in half precision; made again in {self.device.precisions[tier].unet}."
+                self._precision_indices[checkpoint.path] = index
+                dtype = self.device.precisions[index].unet
+                note = f"{checkpoint.name} overflowed in half precision and runs again in {dtype}."
                 logger.warning(note)
                 listener.on_note(note)
             else:
@@ -131,21 +131,28 @@ class Runner:
         )
 
 
-def _blame_weights(model: LoadedModel, name: str) -> None:
-    """Raise NotFinite with the first weight that is no number, if there is one."""
-    parts = model.components
-    for part in (parts.unet, parts.vae, parts.text_encoder, parts.depth_estimator):
-        if part is None:
+def _check_weights(model: LoadedModel, name: str) -> None:
+    """Raise NotFinite for the first weight that is NaN or infinite, if there is one."""
+    components = model.components
+    for component in (
+        components.unet,
+        components.vae,
+        components.text_encoder,
+        components.depth_estimator,
+    ):
+        if component is None:
             continue
-        for key, weight in part.state_dict().items():
+        for key, weight in component.state_dict().items():
             if not bool(torch.isfinite(weight).all()):
                 raise NotFinite(
-                    f"'{name}' is damaged: its {type(part).__name__} has invalid numbers (NaN) in {key}.",
-                    "Get the file again from its source, or choose another checkpoint.",
+                    f"'{name}' is damaged: its {type(component).__name__} has invalid numbers (NaN) in {key}.",
+                    "Download the file again, or choose another checkpoint.",
                 )
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Return whether the error means that memory ran out; the CPU and MPS have no class for it."""
-    words = ("can't allocate memory", "out of memory")
-    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether memory ran out; the CPU and MPS raise no class of their own for it."""
+    messages = ("can't allocate memory", "out of memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        message in str(error) for message in messages
+    )

@@ -1,4 +1,4 @@
-"""Pictures whose edges fit together: what lies beyond an edge is taken from the opposite one."""
+"""Tileable images: convolutions pad each edge with the opposite one."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from torch import nn
 
 @contextmanager
 def circular_padding(*networks: nn.Module, enabled: bool) -> Iterator[None]:
-    """Let the convolutions of networks go around the edges, and restore them on the way out.
+    """Make the convolutions of the networks pad circularly, and restore them on exit.
 
     Args:
         networks: UNet and VAE.
-        enabled: False leaves everything as it is.
+        enabled: False changes nothing.
     """
-    found = [
+    convolutions = [
         (layer, layer.padding_mode)
         for network in networks
         for layer in network.modules()
         if enabled and isinstance(layer, nn.Conv2d)
     ]
     try:
-        for layer, _ in found:
+        for layer, _ in convolutions:
             layer.padding_mode = "circular"
         yield
     finally:
-        for layer, mode in found:
+        for layer, mode in convolutions:
             layer.padding_mode = mode  # pyright: ignore[reportAttributeAccessIssue] - it was there

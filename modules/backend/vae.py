@@ -1,4 +1,4 @@
-"""Pictures to latents and back."""
+"""Encodes images to latents and decodes latents to images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from modules.core.errors import NotFinite
 
 
 def encode(vae: AutoencoderKL, image: Image.Image) -> Tensor:
-    """Return the latents of one picture; see `encode_pixels`.
+    """Return the latents of one image; see `encode_pixels`.
 
     Args:
         vae: The checkpoint's VAE.
@@ -25,27 +25,27 @@ def encode(vae: AutoencoderKL, image: Image.Image) -> Tensor:
 
 
 def image_to_pixels(image: Image.Image) -> Tensor:
-    """Return a picture in RGB as the VAE sees it: float32 [1, 3, height, width], -1 to 1."""
+    """Return an image as the VAE's input: RGB, float32 [1, 3, height, width], -1 to 1."""
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None] / 127.5 - 1
 
 
 def encode_pixels(vae: AutoencoderKL, pixels: Tensor) -> Tensor:
-    """Return the latents of one picture: the posterior's mode, so that no chance comes in.
+    """Return the latents of one image: the posterior's mode, which is deterministic.
 
-    A1111 draws from the posterior without a seed; its spread is far below what can be seen.
+    A1111 samples the posterior without a seed; its deviation is far below what is visible.
 
     Args:
         vae: The checkpoint's VAE.
-        pixels: [1, 3, height, width], -1 to 1; the sides are multiples of 8.
+        pixels: [1, 3, height, width], -1 to 1; height and width are multiples of 8.
 
     Returns:
-        [1, channels, height / 8, width / 8] in the VAE's dtype, scaled as the UNet knows them.
+        [1, channels, height / 8, width / 8] in the VAE's dtype, multiplied by the scaling factor.
 
     Raises:
         NotFinite: the VAE produced NaN or infinity.
     """
-    seen = pixels.to(vae.device, vae.dtype)
-    latents = vae.encode(seen, return_dict=False)[0].mode() * vae.config["scaling_factor"]
+    pixels = pixels.to(vae.device, vae.dtype)
+    latents = vae.encode(pixels, return_dict=False)[0].mode() * vae.config["scaling_factor"]
     if not bool(torch.isfinite(latents).all()):
         raise NotFinite(
             "The VAE produced invalid numbers, so the picture cannot be repainted.",
@@ -55,11 +55,11 @@ def encode_pixels(vae: AutoencoderKL, pixels: Tensor) -> Tensor:
 
 
 def decode(vae: AutoencoderKL, latents: Tensor) -> Image.Image:
-    """Return one picture.
+    """Return one decoded image, RGB.
 
     Args:
         vae: The checkpoint's VAE.
-        latents: [1, channels, height / 8, width / 8], scaled as the UNet knows them.
+        latents: [1, channels, height / 8, width / 8], multiplied by the scaling factor.
 
     Raises:
         NotFinite: the VAE produced NaN or infinity.
@@ -71,6 +71,6 @@ def decode(vae: AutoencoderKL, latents: Tensor) -> Image.Image:
             "The VAE produced invalid numbers, so there is no picture to show.",
             "Try another checkpoint.",
         )
-    # A1111 truncates to whole levels, it does not round.
+    # A1111 truncates to 8 bits, it does not round.
     pixels = (((decoded + 1) / 2).clamp(0, 1) * 255).to(torch.uint8)
     return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())

@@ -1,1 +1,1 @@
-"""Ground floor: flags, paths, registries, errors and events. Standard library only."""
+"""Flags, paths, registries, errors and atomic file writes. Standard library only."""

@@ -1,4 +1,4 @@
-"""Flags of A1111's WebUI that have no effect here, or none on purpose, and what is said of each."""
+"""Flags of A1111's WebUI that are accepted without effect or refused, and the reasons shown to the user."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class IgnoredFlags:
-    """Flags of A1111's WebUI that are accepted, and what this version does instead."""
+    """Flags of A1111's WebUI that are accepted without effect.
+
+    Args:
+        names: The flags, separated by spaces.
+        reason: What this version does instead.
+        takes_value: Whether a value follows.
+    """
 
     names: str
     reason: str
@@ -32,7 +38,7 @@ IGNORED_FLAGS = (
         "precision is chosen for the device, and raised when a picture comes out broken",
     ),
     IgnoredFlags(
-        "--disable-nan-check", "every picture is checked; the check costs nothing worth saving"
+        "--disable-nan-check", "every picture is checked; the check takes hardly any time"
     ),
     IgnoredFlags(
         "--medvram --medvram-sdxl --lowvram --lowram --always-batch-cond-uncond",
@@ -40,11 +46,9 @@ IGNORED_FLAGS = (
     ),
     IgnoredFlags(
         "--disable-safe-unpickle --weights-only",
-        "files that could run code are refused always, and no flag disables that",
+        "files that could run code are always refused, and no flag disables that",
     ),
-    IgnoredFlags(
-        "--no-hashing", "checkpoints are hashed in the background, where it delays nothing"
-    ),
+    IgnoredFlags("--no-hashing", "checkpoints are hashed in the background, which delays nothing"),
     IgnoredFlags(
         "--disable-model-loading-ram-optimization", "weights are read straight from the file"
     ),
@@ -58,18 +62,18 @@ IGNORED_FLAGS = (
         "--show-negative-prompt --use-textbox-seed --disable-console-progressbars "
         "--enable-console-prompts --hide-ui-dir-config --freeze-settings "
         "--disable-gpu-warning --unload-gfpgan --deepdanbooru --webui-is-non-local",
-        "this page has no such switch",
+        "this version has no such switch",
     ),
     IgnoredFlags(
         "--gradio-img2img-tool --gradio-inpaint-tool --max-batch-count "
         "--ui-config-file --ui-settings-file --styles-file --timeout-keep-alive --localizations-dir",
-        "this page has no such setting",
+        "this version has no such setting",
         takes_value=True,
     ),
     IgnoredFlags(
         "--disable-all-extensions --disable-extra-extensions --enable-insecure-extension-access "
         "--allow-code --administrator -f",
-        "no extension is installed and no code is run from the page",
+        "extensions and code from the page are not supported",
     ),
     IgnoredFlags(
         "--config --vae-dir --vae-path --embeddings-dir --textual-inversion-templates-dir "
@@ -77,7 +81,7 @@ IGNORED_FLAGS = (
         "--codeformer-models-path --gfpgan-models-path --esrgan-models-path "
         "--bsrgan-models-path --realesrgan-models-path --swinir-models-path --scunet-models-path "
         "--ldsr-models-path --dat-models-path --clip-models-path --models-dir",
-        "files are looked for in the folders under models/",
+        "files are looked up in the folders under models/",
         takes_value=True,
     ),
     IgnoredFlags(
@@ -86,10 +90,10 @@ IGNORED_FLAGS = (
 )
 
 REFUSED_FLAGS = {
-    "--share": "would hand this server to strangers through somebody else's machine, so it is not "
-    "offered: use --listen, which asks for a password, or a tunnel of your own",
-    "--ngrok": "would hand this server to strangers, so it is not offered: use --listen or a tunnel "
-    "of your own",
-    "--tls-keyfile": "is not offered: put a reverse proxy that speaks TLS in front of the server",
-    "--tls-certfile": "is not offered: put a reverse proxy that speaks TLS in front of the server",
+    "--share": "would open this server to strangers through somebody else's machine, so it is not "
+    "supported: use --listen, which requires a password, or your own tunnel",
+    "--ngrok": "would open this server to strangers, so it is not supported: use --listen or your "
+    "own tunnel",
+    "--tls-keyfile": "is not supported: put a reverse proxy with TLS in front of the server",
+    "--tls-certfile": "is not supported: put a reverse proxy with TLS in front of the server",
 }

@@ -1,4 +1,4 @@
-"""Atomic file writes: under its name a file is complete, on the disk, or as it was before."""
+"""Atomic file writes: a file is either complete and on the disk, or as it was before."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ SUFFIX = ".part"
 
 
 class PartFile:
-    """A temporary file that is given its name once it is complete.
+    """A temporary file that is renamed once it is complete.
 
     Args:
-        path: Where it is, in the folder of the final file.
+        path: Its path, in the folder of the final file.
         file: Open for writing.
     """
 
@@ -25,23 +25,23 @@ class PartFile:
         self.file = file
 
     def replace(self, path: Path) -> None:
-        """Move the file to a path; a file that is there is replaced."""
+        """Move the file to a path; an existing file is replaced."""
         self._flush()
         self.path.replace(path)
         _sync_folder(path.parent)
 
     def create(self, path: Path) -> None:
-        """Move the file to a path that must be free. After a refusal another path can be tried.
+        """Move the file to a path that must not exist. After an error another path can be tried.
 
         Raises:
-            FileExistsError: something else has that name; it is left alone.
+            FileExistsError: the path exists; it is not changed.
         """
         self._flush()
         try:
             os.link(self.path, path)  # fails when the name is taken, unlike a rename
         except FileExistsError:
             raise
-        except OSError:  # FAT and some network disks know no hard links
+        except OSError:  # FAT and some network disks have no hard links
             path.touch(exist_ok=False)
             try:
                 self.path.replace(path)
@@ -51,7 +51,7 @@ class PartFile:
         _sync_folder(path.parent)
 
     def _flush(self) -> None:
-        if not self.file.closed:  # Windows renames closed files only
+        if not self.file.closed:  # Windows renames only closed files
             self.file.flush()
             os.fsync(self.file.fileno())
             self.file.close()
@@ -59,18 +59,18 @@ class PartFile:
 
 @contextlib.contextmanager
 def open_part(folder: Path, name: str = "") -> Generator[PartFile]:
-    """Yield a temporary file in a folder; it is removed at the end, whatever happened.
+    """Yield a temporary file in a folder; it is removed at the end in any case.
 
     Args:
-        folder: Of the final file; it exists.
-        name: Of the final file if it is known, for whoever finds what a killed process left.
+        folder: Folder of the final file; must exist.
+        name: Name of the final file if known, to identify what a killed process left.
     """
     path = folder / f"{_prefix(name)}{os.getpid()}-{threading.get_ident()}{SUFFIX}"
     try:
         with path.open("wb") as file:
             yield PartFile(path, file)
     finally:
-        with contextlib.suppress(OSError):  # it must not hide the error that led here
+        with contextlib.suppress(OSError):  # it must not hide the original error
             path.unlink(missing_ok=True)
 
 
@@ -79,11 +79,11 @@ def open_writer(path: Path, *, overwrite: bool = True) -> Generator[IO[bytes]]:
     """Yield a file to write to; it becomes `path` when the block ends without an error.
 
     Args:
-        path: The final file; its folder exists.
-        overwrite: Whether a file that is there is replaced.
+        path: The final file; its folder must exist.
+        overwrite: Whether an existing file is replaced.
 
     Raises:
-        FileExistsError: `overwrite` is False and something has that name when the block ends.
+        FileExistsError: `overwrite` is False and the path exists when the block ends.
     """
     with open_part(path.parent, path.name) as part:
         yield part.file
@@ -94,18 +94,18 @@ def open_writer(path: Path, *, overwrite: bool = True) -> Generator[IO[bytes]]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whose folder exists; a file that is there is replaced."""
+    """Write a file into an existing folder; an existing file is replaced."""
     with open_writer(path) as file:
         file.write(data)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text in UTF-8, line ends as they are; a file that is there is replaced."""
+    """Write a text in UTF-8 without changing line ends; an existing file is replaced."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove the temporary files of one final file that killed processes left."""
+    """Remove the temporary files that killed processes left for one final file."""
     for left in path.parent.iterdir():
         if left.name.startswith(_prefix(path.name)) and left.name.endswith(SUFFIX):
             left.unlink(missing_ok=True)
@@ -116,7 +116,7 @@ def _prefix(name: str) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put the names in a folder on the disk, where the system can."""
+    """Flush the directory entries of a folder to the disk, where the system can."""
     if os.name == "nt":  # a folder cannot be opened there
         return
     with contextlib.suppress(OSError):  # some network disks refuse; the file itself is safe

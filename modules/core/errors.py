@@ -1,4 +1,4 @@
-"""Errors the user can act on: one sentence on what happened, one hint on what to do."""
+"""Errors that a user can act on: a sentence on what happened and a hint on what to do."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import ClassVar
 
 
 class WebUIError(Exception):
-    """What happened and what to do about it, in words for the page, the API and the log alike.
+    """What happened and what to do about it; shown on the page, by the API and in the log.
 
     Args:
         message: One sentence with the offending value.
-        hint: What the user can do; empty when the text already says it.
+        hint: What the user can do; empty when the message already says it.
     """
 
     status_code: ClassVar[int] = 500
@@ -25,25 +25,25 @@ class WebUIError(Exception):
 
 
 class UserError(WebUIError):
-    """The request cannot be carried out as it stands."""
+    """The request is invalid."""
 
     status_code = 422
 
 
 class NotFound(WebUIError):
-    """A name that nothing here answers to."""
+    """A name does not exist."""
 
     status_code = 404
 
 
 class Unsupported(WebUIError):
-    """The thing is understood, but this version has no way to do it."""
+    """The request is valid, but this version does not support it."""
 
     status_code = 422
 
 
 class BadFile(WebUIError):
-    """A file that is incomplete, of another kind, or unsafe to read."""
+    """A file is incomplete, of another kind, or unsafe to read."""
 
     status_code = 422
 
@@ -67,6 +67,6 @@ class NotFinite(WebUIError):
 
 
 class Cancelled(WebUIError):
-    """The job was stopped before it had a result."""
+    """The job was stopped before it had results."""
 
     status_code = 409

@@ -1,4 +1,4 @@
-"""What the values of flags may be; each reads one from the command line or says why it cannot."""
+"""Types of flag values for argparse: each parses a text or raises an error with the reason."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import argparse
 import re
 from pathlib import Path
 
-MAX_LOADED_CHECKPOINTS = 10  # that may stay loaded
+MAX_LOADED_CHECKPOINTS = 10
 
 
 def user_path(text: str) -> Path:
-    """Return a folder's path, `~` resolved."""
+    """Return a path with `~` expanded."""
     return Path(text).expanduser()
 
 
 def port(text: str) -> int:
-    """Return the number of a port."""
+    """Return a port number, 1 to 65535."""
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise argparse.ArgumentTypeError(f"'{text}' is not a port; ports go from 1 to 65535")
     return int(text)
@@ -31,23 +31,23 @@ def checkpoint_count(text: str) -> int:
 
 
 def gpu_index(text: str) -> int:
-    """Return the number of a GPU."""
+    """Return the index of a GPU."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"'{text}' is not the number of a GPU; the first is 0")
     return int(text)
 
 
 def regex(text: str) -> str:
-    """Return a regular expression, once it is known to be one."""
+    """Return the text if it is a valid regular expression."""
     try:
         re.compile(text)
     except re.error as error:
-        raise argparse.ArgumentTypeError(f"'{text}' is no regular expression: {error}") from None
+        raise argparse.ArgumentTypeError(f"'{text}' is not a regular expression: {error}") from None
     return text
 
 
 def subpath(text: str) -> str:
-    """Return a path without slashes around it."""
+    """Return a URL path without leading and trailing slashes."""
     path = text.strip("/")
     if not re.fullmatch(r"[\w.~-]+(/[\w.~-]+)*", path, re.ASCII):
         raise argparse.ArgumentTypeError(f"'{text}' is not a path; write it like sd or tools/sd")

@@ -1,4 +1,4 @@
-"""The command line: one frozen `Flags` from which the parser, its help and its errors are made."""
+"""The command line: one frozen `Flags`, from whose fields the parser and its help are made."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from modules.core.a1111_flags import IGNORED_FLAGS, REFUSED_FLAGS
 from modules.core.errors import UserError
 
 HIDDEN: dict[str, Any] = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
-# Options that a flag chooses for one run: the option's name and the flag's field.
+# Settings that a flag overrides for one run: name of the setting and field of the flag.
 SETTING_FLAGS = {"sd_model_checkpoint": "ckpt", "sd_checkpoints_limit": "sd_checkpoints_limit"}
 GROUPS = ("Server", "Folders", "Models", "Page", "Setting up")
 
 
 @dataclass(frozen=True)
 class Flag:
-    """One flag as `--help` shows it; its name and default are those of the field it stands on."""
+    """One flag as shown by `--help`; its name and default are those of its field in `Flags`."""
 
     group: str
     help: str
@@ -32,15 +32,15 @@ class Flag:
     action: str | None = None
 
 
-# Any: a dataclass field stands where the declared type is expected, as in dataclasses.field().
+# Any: returns a dataclass field where the declared type is expected, as dataclasses.field() does.
 def flag(default: object, group: str, help: str, *, secret: bool = False, **details: Any) -> Any:
-    """Declare one flag: a switch when `default` is False, else a flag that takes a value.
+    """Declare one flag: a switch if `default` is False, else a flag with a value.
 
     Args:
         default: The value without the flag.
         group: One of GROUPS.
         help: What the flag does, for `--help`.
-        secret: Whether the value is kept out of logs.
+        secret: Whether the value is hidden in logs.
         details: Further fields of `Flag`.
     """
     row = Flag(group, help, **details)
@@ -49,7 +49,7 @@ def flag(default: object, group: str, help: str, *, secret: bool = False, **deta
 
 @dataclass(frozen=True)
 class Credential:
-    """A name and a password that open the door."""
+    """User name and password of a login."""
 
     user: str
     password: str = field(repr=False)
@@ -57,12 +57,12 @@ class Credential:
 
 @dataclass(frozen=True)
 class Flags:
-    """What the command line asked for. Names and meanings are those of A1111's WebUI."""
+    """The parsed command line. Names and meanings are those of A1111's WebUI."""
 
     port: int | None = flag(
         None,
         "Server",
-        "port to serve on; without it 7860 or the next free one",
+        "port to serve on; default: 7860 or the next free one",
         type=flag_types.port,
     )
     listen: bool = flag(False, "Server", "serve the whole network; a password is then required")
@@ -70,7 +70,7 @@ class Flags:
     gradio_auth: str | None = flag(
         None,
         "Server",
-        "who may enter; several with commas between",
+        "logins for the page and the API, separated by commas",
         metavar="USER:PASSWORD",
         secret=True,
     )
@@ -83,28 +83,28 @@ class Flags:
         secret=True,
     )
     api_auth: str | None = flag(
-        None, "Server", "who else may use the HTTP API", metavar="USER:PASSWORD", secret=True
+        None, "Server", "further logins for the HTTP API", metavar="USER:PASSWORD", secret=True
     )
-    api: bool = flag(False, "Server", "serve the HTTP API beside the page, which is the default")
-    no_api: bool = flag(False, "Server", "serve the page alone, without the HTTP API")
-    nowebui: bool = flag(False, "Server", "serve the HTTP API alone, without the page")
+    api: bool = flag(False, "Server", "serve the HTTP API and the page, which is the default")
+    no_api: bool = flag(False, "Server", "serve only the page, without the HTTP API")
+    nowebui: bool = flag(False, "Server", "serve only the HTTP API, without the page")
     cors_allow_origins: str | None = flag(
         None,
         "Server",
-        "web pages that may call the HTTP API from a browser; several with commas between",
+        "origins whose web pages may call the HTTP API, separated by commas",
         metavar="ORIGINS",
     )
     cors_allow_origins_regex: str | None = flag(
         None,
         "Server",
-        "the same as one regular expression",
+        "the same as a regular expression",
         type=flag_types.regex,
         metavar="PATTERN",
     )
     subpath: str | None = flag(
         None,
         "Server",
-        "path below which a reverse proxy shows the server",
+        "path under which a reverse proxy serves the WebUI",
         type=flag_types.subpath,
         metavar="PATH",
     )
@@ -113,7 +113,7 @@ class Flags:
     loglevel: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = flag(
         "INFO",
         "Server",
-        "how much the log tells",
+        "how much is logged",
         type=str.upper,
         choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
     )
@@ -121,21 +121,21 @@ class Flags:
     data_dir: Path | None = flag(  # noqa: RUF009  flag() is field()
         None,
         "Folders",
-        "where models, outputs and settings lie",
+        "folder of models, outputs and settings",
         type=flag_types.user_path,
         metavar="FOLDER",
     )
     ckpt_dir: Path | None = flag(  # noqa: RUF009  flag() is field()
         None,
         "Folders",
-        "a further folder with checkpoints",
+        "an additional folder with checkpoints",
         type=flag_types.user_path,
         metavar="FOLDER",
     )
     gradio_allowed_path: tuple[Path, ...] = flag(
         (),
         "Folders",
-        "a further folder whose pictures a batch may read; may be given more than once",
+        "an additional folder whose pictures a batch may read; can be repeated",
         type=flag_types.user_path,
         metavar="FOLDER",
         action="append",
@@ -171,23 +171,23 @@ class Flags:
     theme: Literal["light", "dark"] | None = flag(
         None,
         "Page",
-        "colours of the page; without it those of the browser",
+        "colours of the page; default: those of the browser",
         choices=("light", "dark"),
     )
-    autolaunch: bool = flag(False, "Page", "open the page in the browser when it is up")
+    autolaunch: bool = flag(False, "Page", "open the page in the browser when it is ready")
 
-    exit: bool = flag(False, "Setting up", "end after the set-up")
+    exit: bool = flag(False, "Setting up", "exit after the set-up")
     skip_prepare_environment: bool = flag(False, "Setting up", "start without checking any package")
     skip_install: bool = flag(False, "Setting up", "install nothing; check the rest")
     skip_python_version_check: bool = flag(False, "Setting up", "accept any Python")
     skip_torch_cuda_test: bool = flag(False, "Setting up", "do not try the GPU after installing")
     reinstall_torch: bool = flag(
-        False, "Setting up", "choose and install PyTorch again, as after a change of GPU"
+        False, "Setting up", "choose and install PyTorch again, such as after a change of GPU"
     )
     run_tests: tuple[str, ...] | None = flag(
         None,
         "Setting up",
-        "run the tests; all that follows goes to pytest",
+        "run the tests; all following arguments are passed to pytest",
         nargs=argparse.REMAINDER,
         metavar="...",
     )
@@ -211,44 +211,44 @@ class Flags:
 
     @property
     def full_precision(self) -> bool:
-        """Whether 32-bit floats were asked for."""
+        """Whether to use 32-bit floats throughout."""
         return self.no_half or self.precision == "full"
 
     def redacted_dict(self) -> dict[str, Any]:
-        """Return every flag by name, as JSON can hold it; of a secret only whether it was given."""
-        found: dict[str, Any] = {}
-        for row in fields(self):
-            if "flag" in row.metadata:
-                value = getattr(self, row.name)
-                if not row.repr:
+        """Return every flag by name with a JSON-compatible value; of a secret only "given" or None."""
+        values: dict[str, Any] = {}
+        for declared in fields(self):
+            if "flag" in declared.metadata:
+                value = getattr(self, declared.name)
+                if not declared.repr:
                     value = None if value is None else "given"
-                found[row.name] = str(value) if isinstance(value, Path) else value
-        return found
+                values[declared.name] = str(value) if isinstance(value, Path) else value
+        return values
 
     def setting_overrides(self) -> dict[str, Any]:
-        """Return the options that the command line chooses for this run, by name."""
+        """Return the settings that the command line overrides for this run, by name."""
         values = {name: getattr(self, flag) for name, flag in SETTING_FLAGS.items()}
         return {name: value for name, value in values.items() if value}
 
     def credentials(self) -> tuple[Credential, ...]:
-        """Return who may enter, from `--gradio-auth` and the file of `--gradio-auth-path`.
+        """Return the logins of `--gradio-auth` and of the file of `--gradio-auth-path`.
 
         Raises:
             UserError: an entry is not USER:PASSWORD, or the file cannot be read.
         """
-        given = parse_credentials(self.gradio_auth or "", "--gradio-auth")
+        credentials = parse_credentials(self.gradio_auth or "", "--gradio-auth")
         if self.gradio_auth_path is None:
-            return given
+            return credentials
         try:
             text = self.gradio_auth_path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
                 f"The file of --gradio-auth-path, {self.gradio_auth_path}, cannot be read: {error}."
             ) from error
-        return given + parse_credentials(text.replace("\n", ","), "--gradio-auth-path")
+        return credentials + parse_credentials(text.replace("\n", ","), "--gradio-auth-path")
 
     def api_credentials(self) -> tuple[Credential, ...]:
-        """Return who else may use the HTTP API, from `--api-auth`."""
+        """Return the further logins for the HTTP API, from `--api-auth`."""
         return parse_credentials(self.api_auth or "", "--api-auth")
 
 
@@ -256,88 +256,92 @@ def parse_flags(argv: Sequence[str]) -> Flags:
     """Return the flags of a command line without the program's name.
 
     Raises:
-        UserError: a flag is unknown, refused, or has a value it cannot take.
-        SystemExit: `--help` was asked for and has been printed.
+        UserError: a flag is unknown, refused, or has an invalid value.
+        SystemExit: `--help` is among the flags and has been printed.
     """
-    own, tests = _split_at_run_tests(argv)
-    parsed, unknown = _make_parser().parse_known_args(own)
+    own_arguments, pytest_arguments = _split_at_run_tests(argv)
+    namespace, unknown = _make_parser().parse_known_args(own_arguments)
     if unknown:
-        raise _unknown(unknown[0])
-    # Any: argparse types nothing; each flag's `type` and `choices` have seen to the values.
-    given: dict[str, Any] = vars(parsed)
-    for name, why in REFUSED_FLAGS.items():
-        if name in given:
-            raise UserError(f"{name} {why}.")
-    values = {row.name: given[row.name] for row in fields(Flags) if row.name in given}
+        raise _unknown_flag_error(unknown[0])
+    # Any: argparse has no types; each flag's `type` and `choices` have validated the values.
+    parsed: dict[str, Any] = vars(namespace)
+    for name, reason in REFUSED_FLAGS.items():
+        if name in parsed:
+            raise UserError(f"{name} {reason}.")
+    values = {
+        declared.name: parsed[declared.name]
+        for declared in fields(Flags)
+        if declared.name in parsed
+    }
     values.update(
-        gradio_allowed_path=tuple(given["gradio_allowed_path"] or ()),
-        run_tests=tests,
-        use_cpu=given["use_cpu"] is not None,
-        notes=_notes(given),
+        gradio_allowed_path=tuple(parsed["gradio_allowed_path"] or ()),
+        run_tests=pytest_arguments,
+        use_cpu=parsed["use_cpu"] is not None,
+        notes=_ignored_flag_notes(parsed),
     )
     flags = Flags(**values)
     if flags.no_api and (flags.api or flags.nowebui):
         other = "--nowebui" if flags.nowebui else "--api"
-        raise UserError(f"--no-api and {other} contradict each other.", "Leave one of them out.")
+        raise UserError(f"--no-api and {other} contradict each other.", "Remove one of them.")
     parse_credentials(flags.gradio_auth or "", "--gradio-auth")
     flags.api_credentials()
     return flags
 
 
 def parse_credentials(text: str, source: str) -> tuple[Credential, ...]:
-    """Return the credentials in `user:password,user2:password2`; a password may hold colons."""
-    found: list[Credential] = []
+    """Return the credentials in `user:password,user2:password2`; a password may contain colons."""
+    credentials: list[Credential] = []
     for entry in split_commas(text):
         user, _, password = entry.partition(":")
         if not user or not password:
             raise UserError(
                 f"An entry of {source} is not of the form USER:PASSWORD.",
-                "Write it like --gradio-auth me:secret, several with commas between.",
+                "Write it like --gradio-auth me:secret, and separate several by commas.",
             )
-        found.append(Credential(user, password))
-    return tuple(found)
+        credentials.append(Credential(user, password))
+    return tuple(credentials)
 
 
 def split_commas(text: str | None) -> tuple[str, ...]:
-    """Return the words between the commas."""
+    """Return the stripped, non-empty entries between commas."""
     return tuple(entry.strip() for entry in (text or "").split(",") if entry.strip())
 
 
-# argparse.REMAINDER would read `--` and flags of our own inside what belongs to pytest.
+# argparse.REMAINDER would parse `--` and our own flags among the arguments for pytest.
 def _split_at_run_tests(argv: Sequence[str]) -> tuple[list[str], tuple[str, ...] | None]:
     if "--run-tests" not in argv:
         return list(argv), None
-    at = list(argv).index("--run-tests")
-    return list(argv[:at]), tuple(argv[at + 1 :])
+    index = list(argv).index("--run-tests")
+    return list(argv[:index]), tuple(argv[index + 1 :])
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Raise what argparse would print, so that the caller decides how to end."""
+        """Raise the message that argparse would print, so that the caller decides how to exit."""
         raise UserError(f"The command line cannot be read: {message}.", "--help lists every flag.")
 
 
 def _make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         usage="./webui.sh [flags]",
-        description="Stable Diffusion WebUI. Flags may also stand in COMMANDLINE_ARGS.",
-        epilog="Further flags of A1111's WebUI are accepted where this version needs none.",
+        description="Stable Diffusion WebUI. Flags can also be set in COMMANDLINE_ARGS.",
+        epilog="Other flags of A1111's WebUI are accepted where this version does not need them.",
         allow_abbrev=False,
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=98),
     )
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
     for declared in fields(Flags):
         if "flag" in declared.metadata:
-            _add(groups[declared.metadata["flag"].group], declared)
-    for row in IGNORED_FLAGS:
-        for name in row.names.split():
-            _add_hidden(parser, name, row.takes_value)
+            _add_flag(groups[declared.metadata["flag"].group], declared)
+    for ignored in IGNORED_FLAGS:
+        for name in ignored.names.split():
+            _add_hidden_flag(parser, name, ignored.takes_value)
     for name in REFUSED_FLAGS:
         parser.add_argument(name, dest=name, nargs="?", const="", **HIDDEN)
     return parser
 
 
-def _add(group: Any, declared: Field[Any]) -> None:
+def _add_flag(group: Any, declared: Field[Any]) -> None:
     row: Flag = declared.metadata["flag"]
     details: dict[str, Any] = {"default": declared.default, "help": row.help}
     if declared.default is False and row.nargs is None:
@@ -351,20 +355,20 @@ def _add(group: Any, declared: Field[Any]) -> None:
     group.add_argument(_flag_name(declared.name), dest=declared.name, **details)
 
 
-def _add_hidden(parser: argparse.ArgumentParser, name: str, takes_value: bool) -> None:
-    """Add a flag that only leaves its own name behind when it is given."""
+def _add_hidden_flag(parser: argparse.ArgumentParser, name: str, takes_value: bool) -> None:
+    """Add a flag that is in the namespace, under its own name, only if it is used."""
     if takes_value:
         parser.add_argument(name, dest=name, **HIDDEN)
     else:
         parser.add_argument(name, dest=name, action="store_true", **HIDDEN)
 
 
-def _notes(given: Mapping[str, Any]) -> tuple[str, ...]:
+def _ignored_flag_notes(parsed: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(
-        f"{name} is accepted, but has no effect: {row.reason}."
-        for row in IGNORED_FLAGS
-        for name in row.names.split()
-        if name in given
+        f"{name} is accepted, but has no effect: {ignored.reason}."
+        for ignored in IGNORED_FLAGS
+        for name in ignored.names.split()
+        if name in parsed
     )
 
 
@@ -372,11 +376,11 @@ def _flag_name(field_name: str) -> str:
     return "--" + field_name.replace("_", "-")
 
 
-def _unknown(token: str) -> UserError:
-    name = token.partition("=")[0]
+def _unknown_flag_error(argument: str) -> UserError:
+    name = argument.partition("=")[0]
     if not name.startswith("-"):
-        return UserError(f"'{token}' stands alone on the command line.", "--help lists every flag.")
-    known = [_flag_name(one.name) for one in fields(Flags) if "flag" in one.metadata]
+        return UserError(f"'{argument}' belongs to no flag.", "--help lists every flag.")
+    known = [_flag_name(declared.name) for declared in fields(Flags) if "flag" in declared.metadata]
     nearest = difflib.get_close_matches(name, known, n=1)
     guess = f" Did you mean {nearest[0]}?" if nearest else ""
     return UserError(f"There is no flag {name}.{guess}", "--help lists every flag.")

@@ -1,4 +1,4 @@
-"""Every folder the program reads or writes, derived from two roots."""
+"""Every folder that the program reads or writes, derived from two root folders."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Paths:
-    """Where things lie. Folders are made by whoever first writes to them.
+    """Folders and files of the program. A folder is created by the code that first writes to it.
 
     Args:
         root: The cloned repository: code, configs and the demo checkpoint.
-        data: What the user owns: models, outputs, settings, caches (`--data-dir`; the root by default).
-        ckpt_dir: A further folder with checkpoints (`--ckpt-dir`).
-        allowed_folders: Further folders whose pictures a batch may read (`--gradio-allowed-path`).
+        data: The user's data: models, outputs, settings, caches (`--data-dir`; the root by default).
+        ckpt_dir: An additional folder with checkpoints (`--ckpt-dir`).
+        allowed_folders: Additional folders whose images a batch may read (`--gradio-allowed-path`).
     """
 
     root: Path
@@ -29,7 +29,7 @@ class Paths:
 
     @property
     def checkpoint_folders(self) -> tuple[Path, ...]:
-        """Folders scanned for checkpoints: the user's first, the box's demo folder last."""
+        """Folders scanned for checkpoints: the user's first, the shipped demo folder last."""
         folders = [self.data / "models" / "Stable-diffusion"]
         if self.ckpt_dir is not None:
             folders.insert(0, self.ckpt_dir)
@@ -40,18 +40,18 @@ class Paths:
 
     @property
     def vae_folders(self) -> tuple[Path, ...]:
-        """Folders scanned for VAEs in files of their own."""
+        """Folders scanned for separate VAE files."""
         return (self.data / "models" / "VAE",)
 
     @property
     def text_encoder_folders(self) -> tuple[Path, ...]:
-        """Folders scanned for text encoders in files of their own, under Forge's and ComfyUI's names."""
+        """Folders scanned for separate text encoder files, named as in Forge and ComfyUI."""
         names = ("text_encoder", "text_encoders", "clip")
         return tuple(self.data / "models" / name for name in names)
 
     @property
     def styles_file(self) -> Path:
-        """Saved prompts, in A1111's file."""
+        """Styles in A1111's format."""
         return self.data / "styles.csv"
 
     @property
@@ -61,22 +61,22 @@ class Paths:
 
     @property
     def input_folders(self) -> tuple[Path, ...]:
-        """Folders whose pictures the page may have read, with all that lies below them."""
+        """Folders whose images the page may read, including subfolders."""
         return (self.data / "inputs", self.outputs, *self.allowed_folders)
 
     @property
     def queue(self) -> Path:
-        """Jobs of this and earlier runs, and the pictures that waiting ones were given."""
+        """Database of jobs, and the input images of waiting jobs."""
         return self.data / "queue"
 
     @property
     def cache(self) -> Path:
-        """What can be computed again, such as hashes."""
+        """Data that can be computed again, such as hashes."""
         return self.data / "cache"
 
     @property
     def unsaved_outputs(self) -> Path:
-        """Pictures that nobody asked to save; each stays for a day."""
+        """Images that are not to be saved; each is kept for a day."""
         return self.data / "tmp" / "unsaved"
 
     @property

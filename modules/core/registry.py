@@ -1,4 +1,4 @@
-"""An ordered table of named rows. Knows nothing of what the rows are."""
+"""An ordered table of named rows. Knows nothing about the rows but their names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Row(Protocol):
 
     @property
     def name(self) -> str:
-        """The name users see and requests carry."""
+        """The name on the page and in requests."""
         ...
 
     @property
@@ -27,11 +27,11 @@ R = TypeVar("R", bound=Row)
 
 
 class Registry(Generic[R]):
-    """Rows in order, found by name or alias without regard to case.
+    """Rows in order, found by name or alias, ignoring case.
 
     Args:
-        noun: What one row is called in messages, such as "sampler".
-        rows: The rows in the order in which the page lists them.
+        noun: Noun for a row in messages, such as "sampler".
+        rows: The rows in the order of the page.
     """
 
     def __init__(self, noun: str, rows: Iterable[R] = ()) -> None:
@@ -45,7 +45,7 @@ class Registry(Generic[R]):
         """Append a row.
 
         Raises:
-            ValueError: the name or an alias is taken.
+            ValueError: the name or an alias is already in use.
         """
         keys = [key.casefold() for key in (row.name, *row.aliases)]
         taken = [key for key in keys if key in self._keys]
@@ -58,7 +58,7 @@ class Registry(Generic[R]):
         """Return the row of that name or alias.
 
         Raises:
-            NotFound: no such row; the message names the nearest ones.
+            NotFound: no such row; the message names the closest matches.
         """
         key = self._keys.get(name.strip().casefold())
         if key is None:
@@ -83,13 +83,13 @@ class Registry(Generic[R]):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return "Did you mean 'x'?" for the nearest known words, or a list of them when none is near."""
+    """Return "Did you mean 'x'?" with the closest known words, or a list of them if none is close."""
     known = list(known)
     folded = {name.casefold(): name for name in known}
-    near = difflib.get_close_matches(word.casefold(), folded, n=3, cutoff=0.5)
-    if near:
-        return "Did you mean " + " or ".join(f"'{folded[key]}'" for key in near) + "?"
+    matches = difflib.get_close_matches(word.casefold(), folded, n=3, cutoff=0.5)
+    if matches:
+        return "Did you mean " + " or ".join(f"'{folded[key]}'" for key in matches) + "?"
     if not known:
         return ""
     shown = ", ".join(f"'{name}'" for name in known[:6])
-    return f"Known are {shown}{' and others' if len(known) > 6 else ''}."
+    return f"Available: {shown}{' and others' if len(known) > 6 else ''}."

@@ -1,4 +1,4 @@
-"""The program's name and version, as pyproject.toml has them."""
+"""The program's name and version, as in pyproject.toml."""
 
 from __future__ import annotations
 

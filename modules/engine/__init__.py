@@ -1,1 +1,1 @@
-"""Jobs: taken in, carried out in order, saved, and told of."""
+"""Accepts jobs, runs them in order, saves their images and reports their progress."""

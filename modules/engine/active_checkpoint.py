@@ -1,4 +1,4 @@
-"""Which checkpoint new jobs use, and what can be said of it."""
+"""The checkpoint that new jobs use, and its properties."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from modules.params.settings import Settings
 
 
 class ActiveCheckpoint:
-    """Finds the chosen checkpoint and answers questions about it; changes nothing.
+    """Finds the active checkpoint and reports its properties; changes nothing.
 
     Args:
-        models: What lies in the models folders.
-        paths: Where they lie.
-        settings: Returns the options in force.
+        models: Lists the files of the models folders.
+        paths: The folders.
+        settings: Returns the current settings.
     """
 
     def __init__(
@@ -30,17 +30,20 @@ class ActiveCheckpoint:
         self._settings = settings
 
     def find(self, name: str = "") -> Checkpoint:
-        """Return the named checkpoint, or the chosen one.
+        """Return the named checkpoint, or the active one.
 
         Raises:
             NotFound: there is no such file, or none at all.
             BadFile: the file cannot be used.
         """
-        wanted = name or self._settings().sd_model_checkpoint
-        if wanted:
-            return self._models.find(wanted)
-        listed = self._models.checkpoints()
-        usable = [found for found in listed if not found.error and found.path.exists()]
+        name = name or self._settings().sd_model_checkpoint
+        if name:
+            return self._models.find(name)
+        usable = [
+            checkpoint
+            for checkpoint in self._models.checkpoints()
+            if not checkpoint.error and checkpoint.path.exists()
+        ]
         if not usable:
             folder = self._paths.checkpoint_folders[0]
             raise NotFound(
@@ -49,15 +52,15 @@ class ActiveCheckpoint:
         return min(usable, key=self._default_sort_key)
 
     def _default_sort_key(self, checkpoint: Checkpoint) -> tuple[bool, bool, str]:
-        """Put the user's own before the demo, and what makes pictures from words alone before the rest."""
-        special = bool(self._models.get_family(checkpoint).extra_input)
+        """Sort the user's checkpoints before the demo, and plain text-to-image models before the rest."""
+        needs_extra_input = bool(self._models.get_family(checkpoint).extra_input)
         stem = checkpoint.name.rpartition(".")[0].casefold()
-        return self.is_demo(checkpoint), special, stem
+        return self.is_demo(checkpoint), needs_extra_input, stem
 
     def is_demo(self, checkpoint: Checkpoint) -> bool:
-        """Return whether the checkpoint is one of those that come with the program."""
-        demo = self._paths.root / "models" / "Stable-diffusion" / "demo"
-        return demo in checkpoint.path.parents
+        """Return whether the checkpoint is one of those shipped with the program."""
+        demo_folder = self._paths.root / "models" / "Stable-diffusion" / "demo"
+        return demo_folder in checkpoint.path.parents
 
     def is_active_demo(self) -> bool:
         """Return whether new jobs use a demo checkpoint."""
@@ -67,31 +70,30 @@ class ActiveCheckpoint:
             return False
 
     def native_size(self) -> int:
-        """Return the width and height that the chosen checkpoint was made for; 0 when there is none."""
+        """Return the native width and height of the active checkpoint; 0 if there is none."""
         try:
-            found = self.find()
-            plan = make_model_spec(self._models, found, self._settings())
-            return native_size(plan, self._models)
+            model = make_model_spec(self._models, self.find(), self._settings())
+            return native_size(model, self._models)
         except WebUIError:
             return 0
 
     def incompatibility(self, task: Task) -> str:
-        """Return why the chosen checkpoint cannot do a task, as a sentence; "" when it can, or there is none."""
+        """Return why the active checkpoint cannot do a task, as a sentence; "" if it can, or there is none."""
         try:
-            fault = incompatibility(task, self._models, self.find())
+            reason = incompatibility(task, self._models, self.find())
         except WebUIError:
             return ""
-        return str(fault or "")
+        return str(reason or "")
 
     def is_prediction_unknown(self) -> bool:
-        """Return whether the chosen checkpoint is of a family whose tensors leave open what it predicts."""
+        """Return whether the active checkpoint's prediction type cannot be detected from its tensors."""
         try:
             return self._models.get_family(self.find()).prediction_unknown
         except WebUIError:
             return False
 
     def can_convert(self) -> bool:
-        """Return whether the chosen checkpoint is a .ckpt that has no .safetensors beside it yet."""
+        """Return whether the active checkpoint is a .ckpt without a .safetensors of the same name."""
         try:
             path = self.find().path
         except WebUIError:

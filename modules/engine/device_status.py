@@ -1,4 +1,4 @@
-"""What the device is doing, for the page's header."""
+"""Status of the device, for the page's header."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class DeviceStatus:
-    """One moment of the device.
+    """A snapshot of the device's status.
 
     Args:
-        phase: Where it is in its life.
+        phase: Its lifecycle phase.
         text: One line for the user.
-        device: The device's name for people, empty until it is known.
-        warning: A lasting remark, such as "no graphics card was found".
-        checkpoint: Name of the loaded checkpoint, empty when none is.
+        device: The device's display name, empty until it is known.
+        warning: A permanent warning, such as "no graphics card was found".
+        checkpoint: Name of the loaded checkpoint, empty if none is loaded.
     """
 
     phase: Literal["starting", "loading", "ready", "failed"]

@@ -1,4 +1,4 @@
-"""The engine: owns everything that changes, and no more than that."""
+"""The engine: owns all state that changes, and nothing else."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ _STOP_TIMEOUT_S = 1.5
 
 
 class Engine:
-    """Takes requests in, has them carried out in order, saves and remembers what came of them.
+    """Accepts requests, runs them in queue order, saves the images and stores the jobs.
 
     Args:
-        paths: Where things lie.
-        executor: Carries out the work.
+        paths: The folders of the program and its data.
+        executor: Runs jobs and other device work.
         tokenizer: Counts and splits prompts.
-        flag_settings: Options of the command line, which come before the remembered ones and are not remembered.
+        flag_settings: Options from the command line; they override the stored settings and are not stored.
     """
 
     def __init__(
@@ -84,18 +84,18 @@ class Engine:
         self._settings_file = SettingsFile(paths.data / "config.json")
         self.settings = Settings()
         self.flag_settings = flag_settings
-        self._requested_model: ModelSpec | None = None  # what the device was last told to load
+        self._requested_model: ModelSpec | None = None  # the model of the last load
         self._is_unloaded = False
         self.queue = JobQueue(executor, JobStore(paths.queue), self)
         self.file_batches = FileBatches(
-            lambda request, keep: self.queue.submit(request, self.settings, "page", keep),
+            lambda request, save: self.queue.submit(request, self.settings, "page", save),
             self.image_saver,
         )
 
-    # Life
+    # Lifecycle
 
     def start(self) -> None:
-        """Read the settings, list the checkpoints, open the device and load the chosen checkpoint."""
+        """Read the settings, list the checkpoints, open the device and load the active checkpoint."""
         self.settings = self._settings_file.read().replace(**self.flag_settings)
         self.models.refresh()
         self.models.start_hashing()
@@ -105,16 +105,16 @@ class Engine:
 
     @property
     def settings_path(self) -> Path:
-        """Where the options are kept."""
+        """Path of the settings file."""
         return self._settings_file.path
 
     @property
     def settings_warning(self) -> str:
-        """What a user should know of that file; empty when all is well."""
+        """Warning from the last read of the settings file; empty if there was no problem."""
         return self._settings_file.warning
 
     def stop(self) -> None:
-        """Stop the running job at its next step, leave the waiting ones for the next start; wait a moment."""
+        """Stop the running job at its next step, suspend the queued ones until the next start; wait briefly."""
         self.file_batches.interrupt_all()
         self.queue.stop()
         self.models.stop()
@@ -127,38 +127,38 @@ class Engine:
     def submit(
         self, request: GenerationRequest, source: str = "api", with_recording: bool = False
     ) -> Job:
-        """Put a request in the queue.
+        """Queue a request and return its job.
 
         Args:
-            request: What to make.
-            source: Who asks: sources take turns.
-            with_recording: Whether the way to the first picture is written down, see `Job.take_recording`.
+            request: The request.
+            source: Name of the client; sources take turns.
+            with_recording: Whether the denoising of the first image is recorded, see `Job.take_recording`.
 
         Raises:
-            NotFound: a name in the request answers to nothing.
+            NotFound: a name in the request is unknown.
             BadFile: the checkpoint cannot be used.
-            UserError: the request cannot be carried out as it stands.
-            Cancelled: the engine stops.
+            UserError: the request cannot be executed.
+            Cancelled: the engine is stopping.
         """
         return self.queue.submit(request, self.settings, source, with_recording=with_recording)
 
     def job(self, job_id: str) -> Job | FileBatch:
-        """Return a waiting, running or lately ended job, or a batch of them.
+        """Return a queued, running or recently ended job, or a file batch.
 
         Raises:
-            NotFound: it never was, or is long past.
+            NotFound: the id is unknown, or the job ended long ago.
         """
         return self.file_batches.find(job_id) or self.queue.job(job_id)
 
     def status(self, job_id: str, watched: bool = False) -> JobStatus:
-        """Return what is known of a job or a batch, however long past.
+        """Return the status of a job or a file batch, from the job store if it ended long ago.
 
         Args:
             job_id: The job.
-            watched: Whether someone looks, so that previews are worth making.
+            watched: Whether a client is watching, so that previews are worth making.
 
         Raises:
-            NotFound: it never was.
+            NotFound: the id is unknown.
         """
         try:
             job = self.job(job_id)
@@ -169,11 +169,11 @@ class Engine:
         return job.status()
 
     def jobs(self) -> list[Job]:
-        """Return the remembered jobs, oldest first."""
+        """Return the jobs in memory, oldest first."""
         return self.queue.jobs()
 
     def running_job(self) -> Job | None:
-        """Return the job that the device works on."""
+        """Return the running job, or None."""
         return self.queue.running_job()
 
     def interrupt(self, job_id: str | None = None) -> None:
@@ -183,7 +183,7 @@ class Engine:
             job.interrupt()
 
     def estimate_depth(self, image: ImageField, size: tuple[int, int]) -> Image.Image:
-        """Return the depth of a picture as the chosen checkpoint estimates it, in grey, white for near; waits for it.
+        """Return the active checkpoint's depth estimate of an image, in greyscale, white for near; blocks until it is done.
 
         Raises:
             UserError: the checkpoint has no estimator.
@@ -193,10 +193,10 @@ class Engine:
     def show_forward_process(
         self, image: ImageField, size: tuple[int, int], count: int, seed: int, in_pixels: bool
     ) -> ForwardRecording:
-        """Return how a picture becomes noise under the chosen checkpoint's noise levels; waits for it.
+        """Return the forward process of an image with the active checkpoint's sigmas; blocks until it is done.
 
         Raises:
-            UserError: so many moments cannot be shown.
+            UserError: `count` is too large.
         """
         return self._run_work(
             RecordForward(self._model_spec(), image, size, count, seed, in_pixels)
@@ -205,14 +205,14 @@ class Engine:
     def _model_spec(self) -> ModelSpec:
         return make_model_spec(self.models, self.find_checkpoint(), self.settings)
 
-    def _run_work(self, work: Work) -> Any:  # what the kind of question says
+    def _run_work(self, work: Work) -> Any:  # the result type depends on the type of work
         self.queue.raise_if_stopping()
         return self.executor.submit_work(work).result()
 
-    # What the queue needs, see engine/queue.Owner
+    # QueueHooks, see engine/jobs/job_maker
 
     def plan(self, request: GenerationRequest, settings: Settings) -> Plan:
-        """Return the plan of a request under these options."""
+        """Return the plan of a request with these settings."""
         checkpoint = self.find_checkpoint(request.sd_model_checkpoint)
         request = apply_styles(
             request, [self.styles.get(name) for name in request.styles], settings
@@ -223,15 +223,15 @@ class Engine:
         )
 
     def save_image(self, plan: Plan, index: int, image: Image.Image) -> GeneratedImage:
-        """Save one picture."""
+        """Save one image."""
         return self.image_saver.save(plan, index, image)
 
     def on_images_complete(self, job: Job) -> None:
-        """Put the pictures of a job into a grid, before it ends."""
+        """Save the grid of a job's images, before the job ends."""
         job.grid_path = self.image_saver.save_grid(job.plan, job.status().images, job.on_note)
 
     def on_success(self, job: Job) -> None:
-        """Note that the job's checkpoint works, whatever failed before."""
+        """Set the device status to ready with the job's checkpoint, even after an earlier failure."""
         if self.device_status.phase != "loading":
             name = job.plan.checkpoint.name
             self.device_status = replace(
@@ -241,7 +241,7 @@ class Engine:
     # Checkpoints
 
     def find_checkpoint(self, name: str = "") -> Checkpoint:
-        """Return the named checkpoint, or the chosen one.
+        """Return the named checkpoint, or the active one.
 
         Raises:
             NotFound: there is no such file, or none at all.
@@ -250,12 +250,12 @@ class Engine:
         return self.active_checkpoint.find(name)
 
     def select_checkpoint(self, name: str) -> Checkpoint:
-        """Make a checkpoint the one for new jobs, remember it, and begin to load it."""
+        """Make a checkpoint the active one, store the setting, and start loading it."""
         self.change_settings({"sd_model_checkpoint": name})
         return self.find_checkpoint()
 
     def change_settings(self, changes: Mapping[str, Any]) -> None:
-        """Change options, remember them, and load the chosen checkpoint as they say; all or nothing.
+        """Change settings, store them, and load the active checkpoint accordingly; all or nothing.
 
         Raises:
             NotFound: there is no such checkpoint or VAE.
@@ -269,44 +269,44 @@ class Engine:
             self._settings_file.update(changes)
             return
         if "sd_model_checkpoint" in changes:
-            found = self.models.find(settings.sd_model_checkpoint)
-            changes = {**changes, "sd_model_checkpoint": found.name}
-            settings = settings.replace(sd_model_checkpoint=found.name)
+            checkpoint = self.models.find(settings.sd_model_checkpoint)
+            changes = {**changes, "sd_model_checkpoint": checkpoint.name}
+            settings = settings.replace(sd_model_checkpoint=checkpoint.name)
         else:
-            found = self.find_checkpoint()
-        plan = make_model_spec(self.models, found, settings)
+            checkpoint = self.find_checkpoint()
+        model = make_model_spec(self.models, checkpoint, settings)
         self.settings = settings
         self._settings_file.update(changes)
         if (
             "sd_model_checkpoint" in changes
-            or plan != self._requested_model
+            or model != self._requested_model
             or self.device_status.phase == "failed"
         ):
-            self._load(plan)
+            self._load(model)
 
     def unload(self) -> Future[None]:
-        """Let go of the loaded checkpoint once the jobs before it are done; the next job loads it again."""
+        """Unload all checkpoints once the work queued before is done; the next job loads its own again."""
         self._is_unloaded = True
         future = self.executor.unload()
         future.add_done_callback(lambda _: self._on_unloaded())
         return future
 
     def reload(self) -> None:
-        """Begin to load the chosen checkpoint unless it is loaded.
+        """Start loading the active checkpoint unless it is loaded.
 
         Raises:
             NotFound: there is no checkpoint.
             BadFile: the checkpoint cannot be used.
         """
-        plan = self._model_spec()
-        if self._is_unloaded or plan != self._requested_model:
-            self._load(plan)
+        model = self._model_spec()
+        if self._is_unloaded or model != self._requested_model:
+            self._load(model)
 
     def set_prediction_type(self, prediction: str) -> None:
-        """Say what the chosen checkpoint's network predicts; "" leaves it to the .yaml and the network.
+        """Set the prediction type of the active checkpoint; "" detects it from the .yaml and the network.
 
         Raises:
-            UserError: there is no such prediction.
+            UserError: there is no such prediction type.
         """
         name = self.find_checkpoint().name
         others = {k: v for k, v in self.settings.sd_predictions.items() if k != name}
@@ -315,31 +315,31 @@ class Engine:
         )
 
     def convert_checkpoint(self) -> Checkpoint:
-        """Write the chosen .ckpt as .safetensors, choose that file and return it.
+        """Convert the active .ckpt to .safetensors, select that file and return it.
 
         Raises:
             UserError: there is nothing to convert, or the new file's name is taken.
             BadFile: the .ckpt cannot be read.
             StorageError: the new file cannot be written.
         """
-        old = self.find_checkpoint()
-        written = convert_to_safetensors(old.path)
+        ckpt = self.find_checkpoint()
+        safetensors = convert_to_safetensors(ckpt.path)
         self.models.refresh()
-        return self.select_checkpoint(str(PurePosixPath(old.name).with_suffix(written.suffix)))
+        return self.select_checkpoint(str(PurePosixPath(ckpt.name).with_suffix(safetensors.suffix)))
 
     def choices(self, name: str) -> list[str]:
-        """Return what a field with `choices=name` offers."""
+        """Return the choices of a field with `choices=name`."""
         lists: dict[str, Callable[[], list[str]]] = {
             "samplers": self.samplers.names,
             "schedules": self.schedules.names,
-            "checkpoints": lambda: [found.title for found in self.models.checkpoints()],
+            "checkpoints": lambda: [checkpoint.title for checkpoint in self.models.checkpoints()],
             "vaes": self.models.vaes.names,
             "styles": self.styles.names,
             "hires upscalers": self.upscalers.names,
         }
         return lists[name]()
 
-    # What the executor reports
+    # Callbacks of the executor
 
     def _on_device_ready(self, info: DeviceInfo | None, failure: str) -> None:
         if info is None:
@@ -350,22 +350,22 @@ class Engine:
         warning = " ".join(filter(None, (info.warning, self._settings_file.warning)))
         self.device_status = DeviceStatus("ready", "Ready", device=info.label, warning=warning)
         try:
-            found = self.find_checkpoint()
-            # For this run only: a file that comes later does not take the place of the one in use.
-            self.settings = self.settings.replace(sd_model_checkpoint=found.name)
-            self._load(make_model_spec(self.models, found, self.settings))
+            checkpoint = self.find_checkpoint()
+            # For this run only: a file added later does not replace the one in use.
+            self.settings = self.settings.replace(sd_model_checkpoint=checkpoint.name)
+            self._load(make_model_spec(self.models, checkpoint, self.settings))
         except WebUIError as error:
             logger.warning("%s", error)
             self.device_status = replace(self.device_status, phase="failed", text=str(error))
         self.queue.open(has_device=True)
 
-    def _load(self, plan: ModelSpec) -> None:
-        self._requested_model, self._is_unloaded = plan, False
-        checkpoint = plan.checkpoint
+    def _load(self, model: ModelSpec) -> None:
+        self._requested_model, self._is_unloaded = model, False
+        checkpoint = model.checkpoint
         self.device_status = replace(
             self.device_status, phase="loading", text=f"Loading {checkpoint.name}"
         )
-        self.queue.load_when_idle(LoadCheckpoint(plan), partial(self._on_loaded, checkpoint))
+        self.queue.load_when_idle(LoadCheckpoint(model), partial(self._on_loaded, checkpoint))
 
     def _on_unloaded(self) -> None:
         self.device_status = replace(self.device_status, phase="ready", text="Ready", checkpoint="")

@@ -1,4 +1,4 @@
-"""What a picture's name may tell of how it was made."""
+"""Values of the filename pattern tokens, such as [seed]."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from modules.images.filename import FilenameTokens
 from modules.plan.plan import ImagePlan, Plan
 
 
-def make_filename_tokens(plan: Plan, one: ImagePlan) -> FilenameTokens:
-    """Return the texts by token for one picture of a plan."""
-    request, model = plan.single_image_request(one), plan.model
+def make_filename_tokens(plan: Plan, image: ImagePlan) -> FilenameTokens:
+    """Return the token values for one image of a plan."""
+    request, model = plan.single_image_request(image), plan.model
     values = {
         "prompt": request.prompt,
         "prompt_no_styles": request.prompt,
@@ -30,10 +30,10 @@ def make_filename_tokens(plan: Plan, one: ImagePlan) -> FilenameTokens:
         "denoising": f"{getattr(request, 'denoising_strength', 0):g}",
         "seed_first": str(plan.images[0].seed),
         "seed_last": str(plan.images[-1].seed),
-        "batch_number": str(one.index % plan.request.batch_size + 1),
+        "batch_number": str(image.index % plan.request.batch_size + 1),
         "batch_size": str(plan.request.batch_size),
-        "generation_number": str(one.index + 1),
+        "generation_number": str(image.index + 1),
         "job_timestamp": plan.created_at.strftime("%Y%m%d%H%M%S"),
     }
-    words = plan.settings.directories_max_prompt_words
-    return FilenameTokens(request.output_subfolder, one.seed, values, max_prompt_words=words)
+    max_words = plan.settings.directories_max_prompt_words
+    return FilenameTokens(request.output_subfolder, image.seed, values, max_prompt_words=max_words)

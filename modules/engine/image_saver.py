@@ -1,4 +1,4 @@
-"""Keeps finished pictures: each is saved at once, with the text that tells how it was made."""
+"""Saves finished images as soon as they are ready, each with its infotext."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from modules.plan.plan import Plan
 
 logger = logging.getLogger(__name__)
 
-# A slow disk may take minutes to hash a file; the picture then goes without the hash in its infotext.
+# A slow disk may take minutes to hash a file; the image is then saved without the hash in its infotext.
 _HASH_TIMEOUT_S = 30
-_UNSAVED_LASTS_S = 24 * 3600
+_MAX_UNSAVED_AGE_S = 24 * 3600
 
 
 class ImageSaver:
-    """Saves pictures with their infotext.
+    """Saves images with their infotext.
 
     Args:
-        models: Knows the hashes of files.
-        outputs: Where pictures go.
-        unsaved: Where a picture goes that is not to be saved.
+        models: Hashes model files.
+        outputs: The folder of saved images.
+        unsaved: The folder of images that are only shown, when saving is switched off.
 
     Attributes:
-        fallback_dir: Where a picture goes that the outputs folder refuses.
+        fallback_dir: The folder for images that cannot be written to the outputs folder.
     """
 
     def __init__(self, models: ModelManager, outputs: Path, unsaved: Path) -> None:
@@ -48,68 +48,70 @@ class ImageSaver:
 
     @property
     def image_dirs(self) -> tuple[Path, ...]:
-        """Return every folder that may hold a picture."""
+        """Return every folder that may contain images."""
         return self._images.outputs, self.fallback_dir, self.unsaved_dir
 
     def save(
         self, plan: Plan, index: int, image: Image.Image, destination: Destination | None = None
     ) -> GeneratedImage:
-        """Save one picture; when the outputs folder refuses it, keep it in the system's temporary folder.
+        """Save one image; if the outputs folder cannot be written, save it in the system's temporary folder.
 
         Args:
-            plan: What it comes of.
-            index: Which of the plan's pictures it is.
-            image: The picture.
-            destination: Where it goes, if not where the options say.
+            plan: The plan of its job.
+            index: Its index among the plan's images.
+            image: The image.
+            destination: Folder and name, instead of those of the settings.
         """
-        one = plan.images[index]
-        request = plan.single_image_request(one)
+        image_plan = plan.images[index]
+        seed = image_plan.seed
+        request = plan.single_image_request(image_plan)
         extra = {**self._model_infotext(plan.model), "App": f"{NAME} {VERSION}"}
         text = infotext.create_infotext(request, extra, plan.settings)
-        naming = make_filename_tokens(plan, one)
-        images = self._images if plan.settings.samples_save else self._unsaved_store()
+        tokens = make_filename_tokens(plan, image_plan)
+        store = self._images if plan.settings.samples_save else self._unsaved_store()
         try:
-            path = images.save(image, text, naming, plan.settings, destination)
+            path = store.save(image, text, tokens, plan.settings, destination)
         except StorageError as error:
             logger.warning("%s", error)
-            path = ImageStore(self.fallback_dir).save(image, text, naming, plan.settings)
-            return GeneratedImage(index, one.seed, text, path, f"{error} It is kept as {path}.")
-        return GeneratedImage(index, one.seed, text, path)
+            path = ImageStore(self.fallback_dir).save(image, text, tokens, plan.settings)
+            warning = f"{error} It was saved as {path} instead."
+            return GeneratedImage(index, seed, text, path, warning)
+        return GeneratedImage(index, seed, text, path)
 
     def save_grid(
         self, plan: Plan, images: Sequence[GeneratedImage], on_note: Callable[[str], None]
     ) -> Path | None:
-        """Save all pictures of a job in one, if the settings ask for that; None when there is no grid.
+        """Save the grid of a job's images, if the settings enable it; return None if there is no grid.
 
         Args:
-            plan: What they come of.
-            images: As they were saved.
-            on_note: Hears of it when the disk refuses.
+            plan: The plan of the job.
+            images: The saved images.
+            on_note: Called with the error message if the grid cannot be saved.
         """
         settings = plan.settings
-        wanted = settings.grid_save or settings.return_grid
-        if not wanted or not images or (len(images) < 2 and settings.grid_only_if_multiple):
+        is_enabled = settings.grid_save or settings.return_grid
+        if not is_enabled or not images or (len(images) < 2 and settings.grid_only_if_multiple):
             return None
-        saves = settings.grid_save and settings.samples_save
-        store = self._images if saves else self._unsaved_store()
-        naming = make_filename_tokens(plan, plan.images[images[0].index])
+        is_saved = settings.grid_save and settings.samples_save
+        store = self._images if is_saved else self._unsaved_store()
+        tokens = make_filename_tokens(plan, plan.images[images[0].index])
         try:
-            opened = [read_image(image.path) for image in images]
-            grid = make_grid(opened, plan.request.batch_size, settings)
+            cells = [read_image(image.path) for image in images]
+            grid = make_grid(cells, plan.request.batch_size, settings)
             if grid is not None:
-                return store.save_grid(grid, images[0].infotext, naming, settings, settings)
+                return store.save_grid(grid, images[0].infotext, tokens, settings, settings)
         except StorageError as error:
             on_note(str(error))
         return None
 
     def _unsaved_store(self) -> ImageStore:
-        """Return the place of pictures that are not to be saved, those of former days removed."""
+        """Return the store for images that are not saved permanently; deletes those older than a day."""
         if self.unsaved_dir.is_dir():
-            delete_older_files(self.unsaved_dir, _UNSAVED_LASTS_S)
+            delete_older_files(self.unsaved_dir, _MAX_UNSAVED_AGE_S)
         return ImageStore(self.unsaved_dir)
 
     def _model_infotext(self, model: ModelSpec) -> dict[str, str]:
-        """Return what the infotext tells of the model; a VAE only when it is not the checkpoint's own."""
+        """Return the infotext pairs of the model; the VAE only if it is not the checkpoint's own."""
         pairs = {
             "Model hash": self._short_hash(
                 lambda: self._models.sha256(model.checkpoint, _HASH_TIMEOUT_S)
@@ -127,6 +129,6 @@ class ImageSaver:
     def _short_hash(self, digest: Callable[[], str]) -> str:
         try:
             return digest()[:SHORT_HASH_LENGTH]
-        except WebUIError as error:  # the file went away after it was loaded; the picture is there
+        except WebUIError as error:  # the file was deleted after it was loaded; the image exists
             logger.warning("%s", error)
             return ""

@@ -1,4 +1,4 @@
-"""Infotexts read with what an engine knows: its tables, its files, its settings."""
+"""Reads infotexts with an engine's registries, model files and settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from modules.params.requests.base import GenerationRequest
 
 
 def make_infotext_context(engine: Engine) -> InfotextContext:
-    """Return what names can mean here and now."""
+    """Return the engine's registries, files and settings that names in an infotext refer to."""
     return InfotextContext(
         engine.samplers, engine.schedules, engine.models, engine.settings, engine.choices
     )
@@ -17,5 +17,5 @@ def make_infotext_context(engine: Engine) -> InfotextContext:
 def read_infotext(
     engine: Engine, text: str, request_type: type[GenerationRequest]
 ) -> InfotextResult:
-    """Return what an infotext asks for, as a request of that type, and what of it cannot be followed."""
+    """Return an infotext's values as a request of that type, and a report of what could not be applied."""
     return interpret_infotext(parse_infotext(text), make_infotext_context(engine), request_type)

@@ -1,4 +1,4 @@
-"""A request's words before it is planned, and what comes of them after."""
+"""Processing of prompts: styles and comments before a request is planned, effective options after."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from modules.prompt.styles import Style, apply_style
 from modules.prompt.sub_prompts import strip_comments
 from modules.prompt.tokens import ClipTokenizer
 
-# Each prompt, with what a style adds to it; an empty one of the second pass takes the first one's.
-_PROMPTS: tuple[tuple[str, Callable[[Style], str]], ...] = (
+# Each prompt field, with the part of a style that is applied to it; an empty hires prompt falls back to the first pass's.
+_PROMPT_FIELDS: tuple[tuple[str, Callable[[Style], str]], ...] = (
     ("prompt", lambda style: style.prompt),
     ("negative_prompt", lambda style: style.negative_prompt),
     ("hr_prompt", lambda style: style.prompt),
@@ -25,47 +25,47 @@ R = TypeVar("R", bound=GenerationRequest)
 
 
 def prompt_field_names(request: GenerationRequest) -> tuple[str, ...]:
-    """Return the names of the fields that hold its prompts."""
-    return tuple(name for name, _ in _PROMPTS if name in type(request).model_fields)
+    """Return the names of the request's prompt fields."""
+    return tuple(name for name, _ in _PROMPT_FIELDS if name in type(request).model_fields)
 
 
 def apply_styles(request: R, styles: Sequence[Style], settings: Settings) -> R:
-    """Return the request with its styles in its prompts and without comments, as its infotext will tell it.
+    """Return the request with its styles applied and comments removed, as its infotext will record it.
 
     Args:
-        request: As asked.
-        styles: Those that it names.
-        settings: The engine's options; the request's own come before them.
+        request: The original request.
+        styles: The styles that it names.
+        settings: The engine's settings; the request's override settings take precedence.
     """
     options = settings.replace(**request.override_settings)
-    words: dict[str, str] = {}
-    for name, part in _PROMPTS:
+    prompts: dict[str, str] = {}
+    for name, style_part in _PROMPT_FIELDS:
         text = getattr(request, name, "")
         if not text and name.startswith("hr_"):
             continue
         for style in styles:
-            text = apply_style(text, part(style))
-        words[name] = strip_comments(text) if options.enable_prompt_comments else text
-    return request.replace(**words, styles=())
+            text = apply_style(text, style_part(style))
+        prompts[name] = strip_comments(text) if options.enable_prompt_comments else text
+    return request.replace(**prompts, styles=())
 
 
 def reset_ineffective_options(plan: Plan, tokenizer: ClipTokenizer) -> Plan:
-    """Return the plan with the prompts' options that change nothing at their defaults, and with notes on its prompts."""
-    second = plan.hires
-    passes = [_pass(plan), *([_pass(second.plan)] if second else [])]
-    idle = ineffective_guidance_options(plan.settings, passes, tokenizer)
-    if second is not None:
-        again = second.plan
-        second = replace(second, plan=replace(again, settings=again.settings.replace(**idle)))
+    """Return the plan with prompt options that have no effect reset to their defaults, and with notes on its prompts."""
+    hires = plan.hires
+    passes = [_pass_prompts(plan), *([_pass_prompts(hires.plan)] if hires else [])]
+    ineffective = ineffective_guidance_options(plan.settings, passes, tokenizer)
+    if hires is not None:
+        settings = hires.plan.settings.replace(**ineffective)
+        hires = replace(hires, plan=replace(hires.plan, settings=settings))
     return replace(
         plan,
-        settings=plan.settings.replace(**idle),
-        hires=second,
+        settings=plan.settings.replace(**ineffective),
+        hires=hires,
         notes=(*plan.notes, *prompt_notes(passes)),
     )
 
 
-def _pass(plan: Plan) -> PassPrompts:
+def _pass_prompts(plan: Plan) -> PassPrompts:
     request = plan.request
     scale = request.cfg_scale / plan.sampler.cfg_divisor
     return PassPrompts(request.prompt, request.negative_prompt, plan.timeline, scale)

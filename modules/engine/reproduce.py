@@ -1,4 +1,4 @@
-"""A picture made again from its own metadata, and the verdict on how alike the two are."""
+"""Reproduces an image from its own metadata and compares the two."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from modules.infotext import (
 )
 from modules.params.requests.txt2img import Txt2ImgRequest
 
-# What decides most of a picture: without any of these there is nothing to compare.
-_NEEDED = ("Steps", "Sampler", "Schedule type", "Seed", "Size", "CFG scale")
-_HASHES = ("Model hash", "VAE hash")
-_LOSSY = ("JPEG", "WEBP", "AVIF", "GIF")
-# Levels of 255: what another device's rounding changes; what a look does not tell apart.
-_ROUNDING, _LOOK = 2, 4.0
+# What determines most of an image: without any of these there is nothing to compare.
+_REQUIRED_KEYS = ("Steps", "Sampler", "Schedule type", "Seed", "Size", "CFG scale")
+_HASH_KEYS = ("Model hash", "VAE hash")
+_LOSSY_FORMATS = ("JPEG", "WEBP", "AVIF", "GIF")
+# Pixel values of 255: what another device's rounding changes; what the eye cannot distinguish.
+_ROUNDING_DIFFERENCE, _VISIBLE_MEAN_DIFFERENCE = 2, 4.0
 
 
 @dataclass(frozen=True)
 class ReproductionResult:
-    """How alike a picture and its reproduction are.
+    """How similar an image and its reproduction are.
 
     Args:
         sentence: The verdict.
-        caveats: What could not be done as it was done then, as sentences.
-        comparison: The pictures pixel by pixel; None when they differ in size.
+        caveats: What could not be matched to the original run, as sentences.
+        comparison: The pixel comparison; None if the sizes differ.
     """
 
     sentence: str
@@ -47,32 +47,32 @@ class ReproductionResult:
 
 
 def parse_for_reproduction(metadata: Metadata, context: InfotextContext) -> InfotextResult:
-    """Return what a picture's metadata ask for, if it is enough to make it again.
+    """Return the parsed infotext of an image's metadata, if it is enough to reproduce the image.
 
     Raises:
-        UserError: it is not; the sentence says what is missing.
+        UserError: it is not; the message names what is missing.
     """
-    words = extract_infotext(metadata)
-    if not words.pairs:
+    infotext = extract_infotext(metadata)
+    if not infotext.pairs:
         raise UserError(
-            "The picture's file does not tell how it was made.",
-            "Many websites take that out; use the file as it was saved.",
+            "The picture's file contains no generation parameters.",
+            "Many websites remove them; use the original file.",
         )
-    reading = interpret_infotext(words, context, Txt2ImgRequest)
-    if reading.needs_init_image:
+    parsed = interpret_infotext(infotext, context, Txt2ImgRequest)
+    if parsed.needs_init_image:
         raise UserError(
             "The picture was made from another picture, which is not in its file.",
-            "Send its settings to img2img or Inpaint, and put that picture in there.",
+            "Send its settings to img2img or Inpaint, and upload that picture there.",
         )
-    refused = [one for one in reading.report.unapplied_keys if one.key in _NEEDED]
-    if refused:
-        raise UserError(f"The picture cannot be made again here. {refused[0]}")
-    missing = [key for key in _NEEDED if key not in reading.infotext.pairs]
+    unapplied = [entry for entry in parsed.report.unapplied_keys if entry.key in _REQUIRED_KEYS]
+    if unapplied:
+        raise UserError(f"The picture cannot be reproduced here. {unapplied[0]}")
+    missing = [key for key in _REQUIRED_KEYS if key not in parsed.infotext.pairs]
     if missing:
         raise UserError(
-            f"The picture's file does not tell enough to make it again: {', '.join(missing)}."
+            f"The picture's file lacks parameters that are needed to reproduce it: {', '.join(missing)}."
         )
-    return reading
+    return parsed
 
 
 def compare_reproduction(
@@ -82,74 +82,76 @@ def compare_reproduction(
     reproduction: Image.Image,
     text: str,
 ) -> ReproductionResult:
-    """Return how alike a picture and its reproduction are.
+    """Return how similar an image and its reproduction are.
 
     Args:
-        original: The picture, in RGB.
-        metadata: Of its file.
-        parsed: What was read of it.
-        reproduction: The reproduction.
+        original: The image, in RGB.
+        metadata: The metadata of its file.
+        parsed: Their parsed infotext.
+        reproduction: The reproduced image.
         text: The infotext of the reproduction.
     """
-    unmatched = [*parsed.report.messages(), *_other_files(parsed.infotext, parse_infotext(text))]
+    caveats = [*parsed.report.messages(), *_differing_files(parsed.infotext, parse_infotext(text))]
     version = writer_version(parsed)
     if version not in ("", VERSION):
-        unmatched.append(f"It was made with version {version}; this is {VERSION}.")
+        caveats.append(f"It was made with version {version}; this is {VERSION}.")
     if original.size != reproduction.size:
-        sizes = [f"{picture.width}x{picture.height}" for picture in (original, reproduction)]
-        said = f"Not the same: the picture has {sizes[0]} pixels and the new one {sizes[1]}; it was resized after it was made."
-        return ReproductionResult(said, tuple(unmatched), None)
-    found = compare(original, reproduction)
-    if not found.is_identical and parsed.infotext.pairs.get("RNG", "GPU") == "GPU":
-        unmatched.append("The noise was drawn on a graphics card; an NVIDIA card's is assumed.")
-    return ReproductionResult(_sentence(found, metadata.format), tuple(unmatched), found)
+        sizes = [f"{image.width}x{image.height}" for image in (original, reproduction)]
+        sentence = f"Not the same: the picture has {sizes[0]} pixels and the new one {sizes[1]}; it was resized after it was made."
+        return ReproductionResult(sentence, tuple(caveats), None)
+    comparison = compare(original, reproduction)
+    if not comparison.is_identical and parsed.infotext.pairs.get("RNG", "GPU") == "GPU":
+        caveats.append("The noise was generated on a graphics card; an NVIDIA card is assumed.")
+    return ReproductionResult(_sentence(comparison, metadata.format), tuple(caveats), comparison)
 
 
 def writer_version(parsed: InfotextResult) -> str:
-    """Return the version of this program that wrote an infotext; "" when it was another program."""
+    """Return the version of this program that wrote an infotext; "" if another program wrote it."""
     origin, _, version = parsed.report.origin.rpartition(" ")
     return version if origin == "this WebUI" else ""
 
 
-def _other_files(told: Infotext, now: Infotext) -> list[str]:
-    """Return where a file that was used is another than the one that was told."""
+def _differing_files(before: Infotext, now: Infotext) -> list[str]:
+    """Return one sentence for each file whose hash differs from the original's."""
     return [
-        f"{key} is {now.pairs[key]} here and was {told.pairs[key]}."
-        for key in _HASHES
-        if told.pairs.get(key) and now.pairs.get(key) and told.pairs[key] != now.pairs[key]
+        f"{key} is {now.pairs[key]} here and was {before.pairs[key]}."
+        for key in _HASH_KEYS
+        if before.pairs.get(key) and now.pairs.get(key) and before.pairs[key] != now.pairs[key]
     ]
 
 
-def _sentence(found: Comparison, format: str) -> str:
-    if found.is_identical:
-        return f"Identical: all {found.pixel_count} pixels are the same."
+def _sentence(comparison: Comparison, format: str) -> str:
+    if comparison.is_identical:
+        return f"Identical: all {comparison.pixel_count} pixels are the same."
     numbers = (
-        f"the largest difference is {found.max_difference} of 255, the mean {found.mean_difference:.2f}, and {found.differing_fraction:.1%} of the "
+        f"the largest difference is {comparison.max_difference} of 255, the mean {comparison.mean_difference:.2f}, and {comparison.differing_fraction:.1%} of the "
         "pixels differ"
     )
-    if found.max_difference <= _ROUNDING:
-        return f"The same but for rounding: {numbers}."
-    if format in _LOSSY and found.mean_difference < _LOOK:
-        return f"As alike as a {format} file can tell, which keeps no exact pixels: {numbers}."
-    if found.mean_difference < _LOOK:
+    if comparison.max_difference <= _ROUNDING_DIFFERENCE:
+        return f"The same except for rounding: {numbers}."
+    if format in _LOSSY_FORMATS and comparison.mean_difference < _VISIBLE_MEAN_DIFFERENCE:
+        return (
+            f"As similar as a {format} file can show, because its compression is lossy: {numbers}."
+        )
+    if comparison.mean_difference < _VISIBLE_MEAN_DIFFERENCE:
         return f"Nearly the same: {numbers}."
     return f"Not the same: {numbers}."
 
 
 def rerun_image(queue: JobQueue, job_id: str, index: int) -> Job:
-    """Return a new, recorded job for one picture of a job that may be long past.
+    """Return a new, recorded job for one image of a job, which may have ended long ago.
 
     Args:
-        queue: Knows the job and takes the new one.
-        job_id: The job's name.
-        index: The picture's place among the job's, from 0.
+        queue: Stores the job and accepts the new one.
+        job_id: The job's id.
+        index: The image's index within the job, from 0.
 
     Raises:
-        NotFound: the job is not known, or a picture that it repainted is no longer kept.
+        NotFound: the job is unknown, or an input image of it is no longer stored.
     """
-    row = queue.store.record(job_id)
-    request, settings = deserialize(row.stored_request, queue.store.input_image)
-    step = 0 if request.subseed_strength else 1
-    seeds = {"seed": request.seed + step * index, "subseed": request.subseed + index}
-    alone = request.replace(n_iter=1, batch_size=1, **seeds)
-    return queue.submit(alone, settings, row.queue_position.source, with_recording=True)
+    record = queue.store.record(job_id)
+    request, settings = deserialize(record.stored_request, queue.store.input_image)
+    seed_step = 0 if request.subseed_strength else 1
+    seeds = {"seed": request.seed + seed_step * index, "subseed": request.subseed + index}
+    single = request.replace(n_iter=1, batch_size=1, **seeds)
+    return queue.submit(single, settings, record.queue_position.source, with_recording=True)

@@ -1,4 +1,4 @@
-"""Settings on disk: only what differs from the defaults, written whole or not at all."""
+"""Settings on disk: only values that differ from the defaults, written atomically."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from modules.params.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# Rises when an option's meaning changes, so that a later version can tell how old a file is.
+# Increases when an option's meaning changes, so that a later version can tell how old a file is.
 SCHEMA_VERSION = 1
 _VERSION_KEY = "webui_settings_version"
 
@@ -28,7 +28,7 @@ class SettingsFile:
         path: The file.
 
     Attributes:
-        warning: What a user should know of the last reading; empty when all was well.
+        warning: The problem of the last read, for the user; empty if there was none.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,21 +39,21 @@ class SettingsFile:
     def read(self) -> Settings:
         """Return the stored settings.
 
-        An unreadable file is put aside and the defaults are taken; so is the default of a single option whose value
-        is not valid here. `remark` then says so.
+        An unreadable file is moved aside and the defaults are used; an option with an invalid value gets its default.
+        `warning` then says so.
         """
         self.warning = ""
         try:
             stored: Any = json.loads(self.path.read_text(encoding="utf-8"))
             if not isinstance(stored, dict):
-                raise ValueError("it holds no JSON object")
+                raise ValueError("it contains no JSON object")
         except FileNotFoundError:
             return Settings()
         except (OSError, ValueError, RecursionError) as error:
             self._move_aside(error)
             return Settings()
         values = cast("dict[str, Any]", stored)
-        known = {  # A1111 writes null for what was never chosen
+        known = {  # A1111 writes null for options that were never set
             key: value
             for key, value in values.items()
             if key in Settings.model_fields and value is not None
@@ -61,35 +61,35 @@ class SettingsFile:
         try:
             return Settings.model_validate(known)
         except ValidationError as error:
-            wrong = {str(found["loc"][0]) for found in error.errors()}
+            invalid = {str(details["loc"][0]) for details in error.errors()}
             self._warn(
-                f"{self.path.name} holds values that are not valid here; these options stand at their defaults: "
-                f"{', '.join(sorted(wrong))}."
+                f"{self.path.name} contains invalid values; these options have their defaults: "
+                f"{', '.join(sorted(invalid))}."
             )
-            return Settings.model_validate({k: v for k, v in known.items() if k not in wrong})
+            return Settings.model_validate({k: v for k, v in known.items() if k not in invalid})
 
     def _move_aside(self, error: Exception) -> None:
         aside = self.path.with_suffix(".json.unreadable")
-        kept = f"it is kept as {aside.name}"
+        outcome = f"it is kept as {aside.name}"
         try:
             self.path.replace(aside)
         except OSError:
-            kept = "it could not be renamed"
+            outcome = "it could not be renamed"
         self._warn(
-            f"{self.path.name} could not be read ({error}); {kept}, and all options stand at their defaults."
+            f"{self.path.name} could not be read ({error}); {outcome}, and all options have their defaults."
         )
 
-    def _warn(self, remark: str) -> None:
-        self.warning = remark
-        logger.warning("%s", remark)
+    def _warn(self, warning: str) -> None:
+        self.warning = warning
+        logger.warning("%s", warning)
 
     def update(self, changes: Mapping[str, Any]) -> None:
-        """Store changed options beside the remembered ones: what holds for this run alone is not stored."""
+        """Merge changed options into the stored ones; options of this run alone are not stored."""
         with self._lock:
             self.write(self.read().replace(**changes))
 
     def write(self, settings: Settings) -> None:
-        """Store what differs from the defaults; other programs' keys in the file are kept."""
+        """Store what differs from the defaults; keys of other programs in the file are preserved."""
         changed = settings.model_dump(exclude_defaults=True)
         values = {**self._foreign_keys(), _VERSION_KEY: SCHEMA_VERSION, **changed}
         try:
@@ -99,7 +99,7 @@ class SettingsFile:
             logger.warning("The settings could not be stored in %s: %s.", self.path, error)
 
     def _foreign_keys(self) -> dict[str, Any]:
-        """Return what an A1111 config.json holds beside our settings, so that nothing of it is lost."""
+        """Return the keys of an A1111 config.json that are not ours, so that none of them is lost."""
         try:
             stored: Any = json.loads(self.path.read_text(encoding="utf-8"))
         except (OSError, ValueError):

@@ -1,1 +1,1 @@
-"""What runs before anything is installed: checks, set-up and the start. Standard library only."""
+"""Checks, installs and starts the program. Runs before anything is installed: standard library only."""

@@ -1,4 +1,4 @@
-"""From `./webui.sh` to the running server: check, set up, hand over."""
+"""Entry point of `./webui.sh`: check the machine, install, start the server."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from modules.launch.venv import PythonEnvironment
 
 
 def main(argv: Sequence[str], root: Path) -> int:
-    """Set up and start; return the exit status unless the server's process takes this one's place.
+    """Install and start; return the exit status unless the server replaces this process.
 
     Args:
-        argv: The command line without the program's name; COMMANDLINE_ARGS stands before it.
+        argv: The command line without the program's name; COMMANDLINE_ARGS is prepended.
         root: The repository.
     """
     try:
@@ -33,12 +33,12 @@ def main(argv: Sequence[str], root: Path) -> int:
         print(f"\n{error.message}\n{error.hint}".rstrip(), file=sys.stderr, flush=True)
         return 1
     except KeyboardInterrupt:
-        echo("\nStopped. The next start goes on from here.")
+        echo("\nStopped. The next start continues from here.")
         return 130
 
 
 def split_arguments(text: str, *, windows: bool = os.name == "nt") -> list[str]:
-    """Return the words of COMMANDLINE_ARGS; on Windows a backslash is part of a path."""
+    """Return the arguments in COMMANDLINE_ARGS; on Windows a backslash is part of a path."""
     return shlex.split(text.replace("\\", "\\\\") if windows else text)
 
 
@@ -49,17 +49,17 @@ def _run(arguments: list[str], flags: Flags, root: Path) -> int:
         interpreter.current_interpreter(), any_version=flags.skip_python_version_check
     )
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        echo("Note: running as root; the files that are made will belong to root.")
+        echo("Note: running as root; all new files will belong to root.")
     environment = venv.locate(root, os.environ)
     if not flags.skip_prepare_environment:
         _prepare(environment, flags, root)
     set_env_defaults(os.environ)
     if flags.run_tests is not None:
-        return _become(environment, ["-m", "pytest", *flags.run_tests], root)
+        return _replace_process(environment, ["-m", "pytest", *flags.run_tests], root)
     if flags.exit:
-        echo("Set up. Start without --exit to serve the page.")
+        echo("The set-up is complete. Start without --exit to serve the page.")
         return 0
-    return _become(environment, ["-m", "modules", *arguments], root)
+    return _replace_process(environment, ["-m", "modules", *arguments], root)
 
 
 def _prepare(environment: PythonEnvironment, flags: Flags, root: Path) -> None:
@@ -70,10 +70,10 @@ def _prepare(environment: PythonEnvironment, flags: Flags, root: Path) -> None:
         setup.install_for_tests()
 
 
-def _become(environment: PythonEnvironment, arguments: list[str], root: Path) -> int:
-    """Run the environment's Python in place of this process, so that Ctrl-C reaches it alone."""
-    known = environment.python if environment.python.exists() else Path(sys.executable)
-    command = [str(known), *arguments]
+def _replace_process(environment: PythonEnvironment, arguments: list[str], root: Path) -> int:
+    """Replace this process by the environment's Python, so that Ctrl-C reaches only that one."""
+    python = environment.python if environment.python.exists() else Path(sys.executable)
+    command = [str(python), *arguments]
     os.chdir(root)
     if os.name != "nt":
         os.execv(command[0], command)

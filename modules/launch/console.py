@@ -1,8 +1,8 @@
-"""Speaking to the terminal during the set-up, in order with what the tools it runs print."""
+"""Prints to the terminal during the set-up, in order with the output of child processes."""
 
 from __future__ import annotations
 
 
 def echo(text: str) -> None:
-    """Print a line now, before the next tool prints its own."""
+    """Print a line and flush it, before the next child process prints."""
     print(text, flush=True)

@@ -1,4 +1,4 @@
-"""What this machine can compute on, as read from its drivers. Knows nothing of PyTorch."""
+"""Detects GPUs by their drivers. Knows nothing of PyTorch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-# Graphics that PyTorch names as supported: Data Center GPU Max and Flex, Arc A and B, and the Arc
+# GPUs that PyTorch lists as supported: Data Center GPU Max and Flex, Arc A and B, and the Arc
 # graphics of Core Ultra (Meteor Lake-H, Arrow Lake-H, Lunar Lake, Panther Lake).
 INTEL_PCI_IDS = re.compile(r"0x(0bd|56|e2|7d55|7dd5|7d51|7dd1|64a|64b|b0[89ab])", re.IGNORECASE)
 INTEL_NAMES = re.compile(r"Intel.*\bArc\b|Intel.*Data Center GPU", re.IGNORECASE)
@@ -19,12 +19,12 @@ PROBE_TIMEOUT_S = 20
 
 @dataclass(frozen=True)
 class NvidiaGpu:
-    """One card as `nvidia-smi` tells it.
+    """One GPU as reported by `nvidia-smi`.
 
     Args:
-        name: Name for people.
+        name: Product name.
         driver_version: Major version of the driver; 0 when it could not be read.
-        capability: CUDA compute capability; (0, 0) when the driver is too old to tell.
+        capability: CUDA compute capability; (0, 0) when the driver is too old to report it.
     """
 
     name: str
@@ -34,16 +34,16 @@ class NvidiaGpu:
 
 @dataclass(frozen=True)
 class Hardware:
-    """The facts that a PyTorch build is chosen from.
+    """The facts by which a PyTorch build is chosen.
 
     Args:
         system: "Linux", "Windows" or "Darwin".
-        machine: "x86_64" or "arm64", whatever the system calls them.
+        machine: "x86_64" or "arm64", in the same spelling on every system.
         macos: Version of macOS, (0, 0) elsewhere.
-        nvidia_gpus: NVIDIA cards in the driver's order.
-        amd_targets: Targets of AMD cards, such as "gfx1100".
+        nvidia_gpus: NVIDIA GPUs in the driver's order.
+        amd_targets: Targets of AMD GPUs, such as "gfx1100".
         intel_gpu: Name of an Intel GPU that PyTorch supports, or an empty string.
-        driver_error: What a driver's own tool complained about.
+        driver_error: Error message of a driver's tool.
     """
 
     system: str
@@ -56,39 +56,39 @@ class Hardware:
 
 
 def probe() -> Hardware:
-    """Return the facts of this machine. Takes up to a few seconds; changes nothing."""
+    """Return the hardware of this machine. Takes up to a few seconds; changes nothing."""
     system = platform.system()
-    nvidia, trouble = _probe_nvidia()
+    nvidia_gpus, driver_error = _probe_nvidia()
     return Hardware(
         system=system,
         machine=normalize_machine(platform.machine()),
         macos=_version(platform.mac_ver()[0]) if system == "Darwin" else (0, 0),
-        nvidia_gpus=nvidia,
+        nvidia_gpus=nvidia_gpus,
         amd_targets=_probe_amd() if system == "Linux" else (),
         intel_gpu=_probe_intel(system),
-        driver_error=trouble,
+        driver_error=driver_error,
     )
 
 
 def normalize_machine(machine: str) -> str:
-    """Return the processor's name as used in this program."""
+    """Return the name of a processor architecture as used in this program."""
     lower = machine.lower()
     return {"amd64": "x86_64", "aarch64": "arm64"}.get(lower, lower)
 
 
 def parse_nvidia_smi(text: str) -> tuple[NvidiaGpu, ...]:
-    """Return the cards in the lines `name, driver_version, compute_cap` of `nvidia-smi`."""
-    cards: list[NvidiaGpu] = []
+    """Return the GPUs in the lines `name, driver_version, compute_cap` of `nvidia-smi`."""
+    gpus: list[NvidiaGpu] = []
     for line in text.splitlines():
         parts = [part.strip() for part in line.split(",")]
         if len(parts) >= 2 and parts[1][:1].isdigit():
             capability = _version(parts[2]) if len(parts) > 2 else (0, 0)
-            cards.append(NvidiaGpu(parts[0], _version(parts[1])[0], capability))
-    return tuple(cards)
+            gpus.append(NvidiaGpu(parts[0], _version(parts[1])[0], capability))
+    return tuple(gpus)
 
 
 def parse_kfd_properties(text: str) -> str:
-    """Return the target of one node of the AMD kernel driver, empty for a processor.
+    """Return the target of one node of the AMD kernel driver, empty for a CPU.
 
     `gfx_target_version 110001` is gfx1101: major, minor and a hexadecimal stepping, two digits each.
     """
@@ -105,23 +105,23 @@ def _version(text: str) -> tuple[int, int]:
 
 
 def _probe_nvidia() -> tuple[tuple[NvidiaGpu, ...], str]:
-    # Under WSL the tool lies outside PATH; old drivers on Windows put it beside their own files.
-    places = ["nvidia-smi", "/usr/lib/wsl/lib/nvidia-smi"]
+    # Under WSL the tool is outside PATH; old drivers on Windows put it next to their own files.
+    candidates = ["nvidia-smi", "/usr/lib/wsl/lib/nvidia-smi"]
     if "PROGRAMFILES" in os.environ:
         folder = Path(os.environ["PROGRAMFILES"], "NVIDIA Corporation", "NVSMI")
-        places.append(str(folder / "nvidia-smi.exe"))
-    tool = next((found for found in map(shutil.which, places) if found), None)
+        candidates.append(str(folder / "nvidia-smi.exe"))
+    tool = next((path for path in map(shutil.which, candidates) if path), None)
     if tool is None:
         return (), ""
-    trouble = ""
-    # Drivers before 510 do not know compute_cap and refuse the whole question.
-    for question in ("name,driver_version,compute_cap", "name,driver_version"):
-        done = _run([tool, f"--query-gpu={question}", "--format=csv,noheader"])
-        cards = parse_nvidia_smi(done)
-        if cards:
-            return cards, ""
-        trouble = done.strip().splitlines()[0] if done.strip() else "it printed nothing"
-    return (), f"nvidia-smi lists no card: {trouble}"
+    error = ""
+    # Drivers before 510 do not know compute_cap and refuse the whole query.
+    for query in ("name,driver_version,compute_cap", "name,driver_version"):
+        output = _run([tool, f"--query-gpu={query}", "--format=csv,noheader"])
+        gpus = parse_nvidia_smi(output)
+        if gpus:
+            return gpus, ""
+        error = output.strip().splitlines()[0] if output.strip() else "it printed nothing"
+    return (), f"nvidia-smi lists no GPU: {error}"
 
 
 def _probe_amd() -> tuple[str, ...]:
@@ -144,24 +144,24 @@ def _probe_intel(system: str) -> str:
         for device in sorted(Path("/sys/class/drm").glob("card[0-9]*/device")):
             try:
                 vendor = (device / "vendor").read_text(encoding="ascii").strip()
-                number = (device / "device").read_text(encoding="ascii").strip()
+                pci_id = (device / "device").read_text(encoding="ascii").strip()
             except OSError:
                 continue
-            if vendor == "0x8086" and INTEL_PCI_IDS.match(number):
-                return f"Intel GPU {number}"
+            if vendor == "0x8086" and INTEL_PCI_IDS.match(pci_id):
+                return f"Intel GPU {pci_id}"
     if system == "Windows":
-        ask = "(Get-CimInstance Win32_VideoController).Name"
-        names = _run(["powershell", "-NoProfile", "-Command", ask])
-        return next((n.strip() for n in names.splitlines() if INTEL_NAMES.search(n)), "")
+        query = "(Get-CimInstance Win32_VideoController).Name"
+        names = _run(["powershell", "-NoProfile", "-Command", query])
+        return next((name.strip() for name in names.splitlines() if INTEL_NAMES.search(name)), "")
     return ""
 
 
 def _run(command: list[str]) -> str:
-    """Return what a tool printed, its complaint if it failed, or an empty string."""
+    """Return a tool's output, or its error output if there is none; empty if it cannot be run."""
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout or done.stderr
+    return process.stdout or process.stderr

@@ -1,4 +1,4 @@
-"""Installing: PyTorch in the chosen build, then the locked requirements. Wheels only, through pip."""
+"""Installs PyTorch in the chosen build, then the locked requirements. Wheels only, through pip."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from modules.core.errors import UserError
 from modules.launch.console import echo
 from modules.launch.wheels import TORCH_VERSION, TorchBuild
 
-AGAIN = "The lines above say why. What is already installed is kept: run the same command again."
-# For what can be done without, or comes from a second server (PyTorch's): do not wait as for the first.
-PATIENCE = ("--timeout", "20", "--retries", "2")
+RETRY_HINT = "The lines above say why. Installed packages are kept: run the same command again."
+# For optional packages and for PyTorch's own server: a shorter wait than pip's default.
+TIMEOUT_ARGS = ("--timeout", "20", "--retries", "2")
 
 
 @dataclass(frozen=True)
@@ -41,42 +41,44 @@ class Installer:
     def run_torch_command(self, command: str) -> None:
         """Run the user's TORCH_COMMAND, such as `pip install torch==2.13.0 --index-url ...`."""
         echo(f"Installing PyTorch with {command}")
-        words = shlex.split(command)
-        if words and words[0] == "pip3":
-            words[0] = "pip"
-        if subprocess.run([str(self.python), "-m", *words], check=False).returncode != 0:
-            raise UserError(f"TORCH_COMMAND failed: {command}", AGAIN)
+        arguments = shlex.split(command)
+        if arguments and arguments[0] == "pip3":
+            arguments[0] = "pip"
+        if subprocess.run([str(self.python), "-m", *arguments], check=False).returncode != 0:
+            raise UserError(f"TORCH_COMMAND failed: {command}", RETRY_HINT)
 
     def install_torch(self, build: TorchBuild, installed_version: str, *, force: bool) -> None:
-        """Install a build of PyTorch, unless `present` is that build already.
+        """Install a build of PyTorch, unless `installed_version` is that build already.
 
         Args:
             build: The build.
-            installed_version: Version of PyTorch that the environment has, empty for none.
+            installed_version: Version of PyTorch in the environment, empty for none.
             force: Whether to install it even if it is there.
         """
         if force or not matches_build(installed_version, build):
             self._install_torch_wheel(build, ("--force-reinstall",) if force else ())
-        # What a GPU build needs beside the wheel; nothing is downloaded when all of it is there.
+        # Dependencies of a GPU build; nothing is downloaded if all of them are installed.
         if build.has_index_only_dependencies and not self.pip_install(
             build.requirement,
             "--extra-index-url",
             build.index_url,
-            *PATIENCE,
+            *TIMEOUT_ARGS,
             *self._constraint_args(),
         ):
-            raise UserError(f"The packages that {build.requirement} needs are missing.", AGAIN)
+            raise UserError(
+                f"The packages that {build.requirement} needs could not be installed.", RETRY_HINT
+            )
 
     def install_requirements(self, file: Path, installed_torch: str) -> None:
-        """Install what a requirements file names, and leave the installed PyTorch alone.
+        """Install a requirements file without replacing the installed PyTorch.
 
         Args:
             file: The file.
-            installed_torch: Version of PyTorch that the environment has, empty for none.
+            installed_torch: Version of PyTorch in the environment, empty for none.
         """
         adapted = self
         if installed_torch and installed_torch.partition("+")[0] != TORCH_VERSION:
-            echo(f"PyTorch {installed_torch} stays, in place of {TORCH_VERSION}.")
+            echo(f"PyTorch {installed_torch} is kept instead of {TORCH_VERSION}.")
             file = self._replace_torch_pin(file, "")
             lock = (
                 self._replace_torch_pin(self.constraints, installed_torch)
@@ -85,37 +87,36 @@ class Installer:
             )
             adapted = Installer(self.python, self.work_folder, lock)
         if not adapted.pip_install("-r", str(file), *adapted._constraint_args()):
-            raise UserError(f"The packages of {file.name} could not be installed.", AGAIN)
+            raise UserError(f"The packages of {file.name} could not be installed.", RETRY_HINT)
 
     def install_to_target(self, file: Path, folder: Path) -> bool:
-        """Fill a folder with what a requirements file names, and with nothing that those packages ask for.
+        """Install a requirements file into a folder, without dependencies.
 
         Args:
             file: The file.
-            folder: Made anew; the environment's Python does not look into it.
+            folder: Recreated; it is not on the path of the environment's Python.
 
         Returns:
-            Whether it succeeded; if not, there is no such folder.
+            Whether it succeeded; if not, the folder does not exist.
         """
         shutil.rmtree(folder, ignore_errors=True)
-        if self.pip_install("--no-deps", "--target", str(folder), *PATIENCE, "-r", str(file)):
+        if self.pip_install("--no-deps", "--target", str(folder), *TIMEOUT_ARGS, "-r", str(file)):
             return True
         shutil.rmtree(folder, ignore_errors=True)
         return False
 
     def _install_torch_wheel(self, build: TorchBuild, force: tuple[str, ...]) -> None:
         echo(f"Installing {build.requirement}")
-        asked = ("--no-deps", *force, build.requirement)
-        # A wheel in a folder that pip was told of (find-links) spares the download.
+        arguments = ("--no-deps", *force, build.requirement)
+        # A wheel in a folder configured for pip (find-links) saves the download.
         may_be_local = build.device == "cpu" and bool(build.index_url)
-        if may_be_local and self._pip_install_quietly(*asked, "--no-index"):
+        if may_be_local and self._pip_install_quietly(*arguments, "--no-index"):
             return
-        place = ("--index-url", build.index_url, *PATIENCE) if build.index_url else ()
-        if not self.pip_install(*asked, *place):
-            where = build.index_url or "PyPI"
+        index_args = ("--index-url", build.index_url, *TIMEOUT_ARGS) if build.index_url else ()
+        if not self.pip_install(*arguments, *index_args):
             raise UserError(
-                f"{build.requirement} could not be installed from {where}.",
-                "The lines above say why. Without a way to that server set TORCH_INDEX_URL to a "
+                f"{build.requirement} could not be installed from {build.index_url or 'PyPI'}.",
+                "The lines above say why. If that server cannot be reached, set TORCH_INDEX_URL to a "
                 "mirror of it, or TORCH_COMMAND to a command that installs PyTorch.",
             )
 
@@ -128,15 +129,15 @@ class Installer:
         return ("-c", str(self.constraints)) if self.constraints else ()
 
     def _replace_torch_pin(self, file: Path, version: str) -> Path:
-        """Return a copy of a requirements file that names another PyTorch, or none."""
-        kept = [line for line in file.read_text("utf-8").splitlines() if not _names_torch(line)]
+        """Return a copy of a requirements file with another version of PyTorch, or without it."""
+        lines = [line for line in file.read_text("utf-8").splitlines() if not _is_torch_pin(line)]
         copy = self.work_folder / f"webui-{file.name}"
-        copy.write_text("\n".join([*kept, f"torch=={version}" if version else ""]), "utf-8")
+        copy.write_text("\n".join([*lines, f"torch=={version}" if version else ""]), "utf-8")
         return copy
 
 
 def custom_index_build(index: str) -> TorchBuild:
-    """Return the build that the user's TORCH_INDEX_URL stands for."""
+    """Return a build for the user's TORCH_INDEX_URL."""
     return TorchBuild(
         "",
         f"TORCH_INDEX_URL {index}",
@@ -148,7 +149,7 @@ def custom_index_build(index: str) -> TorchBuild:
 
 
 def matches_build(version: str, build: TorchBuild) -> bool:
-    """Return whether an installed version of PyTorch is a build; one without a name fits any."""
+    """Return whether an installed version of PyTorch is of a build; a build without a name matches any."""
     return f"torch=={version}" == build.requirement or (
         not build.name and version.partition("+")[0] == TORCH_VERSION
     )
@@ -163,5 +164,5 @@ def install_variables(env: Mapping[str, str]) -> tuple[str, str, str]:
     )
 
 
-def _names_torch(line: str) -> bool:
+def _is_torch_pin(line: str) -> bool:
     return line.replace(" ", "").startswith("torch==")

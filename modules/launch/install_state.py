@@ -1,4 +1,4 @@
-"""The stamp: what a finished set-up leaves in its environment, so that the next start can trust it."""
+"""The install state: written into the environment by a finished set-up, so that the next start skips it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ TEST_STATE_FILENAME = "webui-test-stamp.json"
 
 @dataclass(frozen=True)
 class InstallState:
-    """What was set up.
+    """Result of a finished set-up.
 
     Args:
-        fingerprint: Hash of all that the set-up depends on.
+        fingerprint: Hash of everything that the set-up depends on.
         python: Version of the environment's Python, such as "3.12".
         torch: Version of PyTorch with its build, such as "2.13.0+cu130".
         device: What the smoke test ran on: "cuda", "xpu", "mps" or "cpu".
         reason: Why this build was chosen.
-        warning: What the user should know, such as why the GPU is not used; empty when all is well.
+        warning: Sentence for the user, such as why the GPU is not used; empty when all is well.
     """
 
     fingerprint: str
@@ -36,17 +36,17 @@ class InstallState:
 
 
 def fingerprint(files: Iterable[Path], *facts: str) -> str:
-    """Return a hash over the content of files and further facts; a missing file counts as empty."""
+    """Return a hash of the content of files and of further facts; a missing file counts as empty."""
     digest = hashlib.sha256()
     parts = [path.read_bytes() if path.is_file() else b"" for path in files]
     for part in [*parts, *(fact.encode() for fact in facts)]:
-        # Line ends differ between checkouts of the same commit.
+        # Line endings differ between checkouts of the same commit.
         digest.update(hashlib.sha256(part.replace(b"\r\n", b"\n")).digest())
     return digest.hexdigest()
 
 
 def read_install_state(folder: Path, name: str = STATE_FILENAME) -> InstallState | None:
-    """Return the stamp in an environment's folder, or None when there is no whole one."""
+    """Return the install state in an environment's folder, or None if it is missing or incomplete."""
     try:
         content = json.loads((folder / name).read_text(encoding="utf-8"))
         return InstallState(
@@ -57,10 +57,10 @@ def read_install_state(folder: Path, name: str = STATE_FILENAME) -> InstallState
 
 
 def write_install_state(folder: Path, state: InstallState, name: str = STATE_FILENAME) -> None:
-    """Write the stamp so that it is whole or not there."""
+    """Write the install state atomically."""
     write_text(folder / name, json.dumps(asdict(state), indent=2) + "\n")
 
 
 def remove_install_state(folder: Path, name: str = STATE_FILENAME) -> None:
-    """Take the stamp away before anything it vouches for is changed."""
+    """Remove the install state; to be called before anything that it describes is changed."""
     (folder / name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Which Python can run the program, and how to get one."""
+"""Checks whether a Python can run the program, and says how to install one."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ MAX_PYTHON = (3, 13)
 
 @dataclass(frozen=True)
 class Interpreter:
-    """What matters about a Python.
+    """The relevant facts of a Python interpreter.
 
     Args:
         version: Major and minor version.
-        is_64bit: Whether its addresses have 64 bits.
-        can_make_venv: Whether `python -m venv` has all it needs; Debian ships it apart.
-        path: Where it lies.
+        is_64bit: Whether it is a 64-bit build.
+        can_make_venv: Whether `python -m venv` works; Debian has it in a separate package.
+        path: Path of its executable.
     """
 
     version: tuple[int, int]
@@ -31,12 +31,12 @@ class Interpreter:
 
     @property
     def version_string(self) -> str:
-        """Its version as people write it."""
+        """The version as text, such as "3.12"."""
         return f"{self.version[0]}.{self.version[1]}"
 
 
 def current_interpreter() -> Interpreter:
-    """Return the Python this runs on."""
+    """Return the running interpreter."""
     return Interpreter(
         version=(sys.version_info[0], sys.version_info[1]),
         is_64bit=sys.maxsize > 2**32,
@@ -46,7 +46,7 @@ def current_interpreter() -> Interpreter:
 
 
 def check(python: Interpreter, *, any_version: bool = False) -> None:
-    """Raise a UserError that says what to install, unless `python` can run the program."""
+    """Raise a UserError with installation instructions, unless `python` can run the program."""
     if not python.is_64bit:
         raise UserError(
             f"{python.path} is a 32-bit Python, for which there is no PyTorch.", install_hint()
@@ -66,13 +66,13 @@ def check_venv(python: Interpreter, system: str = "") -> None:
     if (system or platform.system()) == "Linux":
         hint = (
             f"On Debian and Ubuntu run: sudo apt install python{python.version_string}-venv. "
-            "Elsewhere install your system's package for Python's venv."
+            "On other systems install the package with Python's venv."
         )
     raise UserError(f"{python.path} cannot make virtual environments.", hint)
 
 
 def install_hint(system: str = "") -> str:
-    """Return the sentence that says how to get a Python on this system."""
+    """Return a sentence on how to install Python on a system, by default this one."""
     return {
         "Darwin": "Install one with: brew install python@3.12",
         "Windows": "Install the 64-bit Python 3.12 from https://www.python.org/downloads/windows/ "
@@ -80,5 +80,5 @@ def install_hint(system: str = "") -> str:
     }.get(
         system or platform.system(),
         "Install one with: sudo apt install python3 python3-venv (Debian, Ubuntu), "
-        "sudo dnf install python3.12 (Fedora) or your system's own command.",
+        "sudo dnf install python3.12 (Fedora) or your system's package manager.",
     )

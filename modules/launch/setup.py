@@ -1,4 +1,4 @@
-"""The set-up: an environment, PyTorch, the requirements, a smoke test, and the stamp last."""
+"""The set-up: environment, PyTorch, requirements, smoke test, and finally the install state."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from modules.launch.install_state import InstallState
 from modules.launch.venv import EnvironmentInfo, PythonEnvironment
 from modules.launch.wheels import BuildChoice
 
-# In the environment's folder, but not on its path: only tests/reference looks into it.
+# In the environment's folder, but not on its path: used only by tests/reference.
 REFERENCE_FOLDER = "webui-reference"
 
 
 @dataclass(frozen=True)
 class Setup:
-    """Brings one environment to what the repository asks for.
+    """Installs what the repository requires into one environment.
 
     Args:
         root: The repository.
         environment: Where to install.
         flags: The command line.
-        env: The variables of `webui-user`.
+        env: Environment variables, including those of `webui-user`.
     """
 
     root: Path
@@ -37,16 +37,16 @@ class Setup:
 
     @property
     def requirements(self) -> Path:
-        """The file of what to install: `requirements.txt`, or the user's REQS_FILE."""
+        """The requirements file: `requirements.txt`, or the user's REQS_FILE."""
         return self.root / (install_variables(self.env)[2] or "requirements.txt")
 
     @property
     def constraints(self) -> Path | None:
-        """The lock; a requirements file of the user's own is installed without it."""
+        """The lock file; None with the user's REQS_FILE."""
         return None if install_variables(self.env)[2] else self.root / "constraints.txt"
 
     def fingerprint(self) -> str:
-        """Return a hash of all that the set-up depends on."""
+        """Return a hash of everything that the set-up depends on."""
         command, index, _ = install_variables(self.env)
         files = [self.requirements, *([self.constraints] if self.constraints else [])]
         return install_state.fingerprint(files, wheels.TORCH_VERSION, command, index)
@@ -55,46 +55,46 @@ class Setup:
         """Return whether nothing needs to be done. Runs no pip and uses no network."""
         if self.flags.reinstall_torch:
             return False
-        left = install_state.read_install_state(self.environment.folder)
-        if left is None or left.fingerprint != self.fingerprint():
+        state = install_state.read_install_state(self.environment.folder)
+        if state is None or state.fingerprint != self.fingerprint():
             return False
-        contents = venv.inspect(self.environment)
-        return contents is not None and contents.python == left.python
+        info = venv.inspect(self.environment)
+        return info is not None and info.python == state.python
 
     def run(self) -> InstallState:
-        """Do what is missing and return the stamp that was left.
+        """Install what is missing; write and return the install state.
 
         Raises:
-            UserError: something could not be installed; what was installed stays.
+            UserError: something could not be installed; installed packages are kept.
         """
         if not self.requirements.is_file():
             raise UserError(
                 f"{self.requirements} does not exist.", "REQS_FILE must name a requirements file."
             )
         choice = self._choose_build()
-        contents = venv.ensure(self.environment)
+        info = venv.ensure(self.environment)
         install_state.remove_install_state(self.environment.folder)
         if not self.flags.skip_install:
-            self._install(choice, contents)
+            self._install(choice, info)
         report = self._verify(choice)
-        left = InstallState(
+        state = InstallState(
             fingerprint=self.fingerprint(),
-            python=contents.python,
+            python=info.python,
             torch=report.torch,
             device=report.device,
             reason=choice.reason,
             warning=_warning(choice, report),
         )
-        if left.warning:
-            echo(f"Note: {left.warning}")
-        self._write_state(left, self.environment.folder)
-        return left
+        if state.warning:
+            echo(f"Note: {state.warning}")
+        self._write_state(state, self.environment.folder)
+        return state
 
     def install_for_tests(self) -> None:
-        """Install the test tools and the code that the tests compare with, unless they are there.
+        """Install the test tools and the reference code of tests/reference, unless they are there.
 
         Raises:
-            UserError: the test tools could not be installed. Without the other code its tests are skipped.
+            UserError: the test tools could not be installed. Without the reference code its tests are skipped.
         """
         if self.flags.skip_install:
             return
@@ -105,46 +105,46 @@ class Setup:
     def _install_test_tools(self, python: str) -> None:
         folder, tools = self.environment.folder, self.root / "requirements-dev.txt"
         lock = self.root / "constraints.txt"
-        wanted = InstallState(install_state.fingerprint([tools, lock]), python)
-        if install_state.read_install_state(folder, install_state.TEST_STATE_FILENAME) == wanted:
+        state = InstallState(install_state.fingerprint([tools, lock]), python)
+        if install_state.read_install_state(folder, install_state.TEST_STATE_FILENAME) == state:
             return
         echo("Installing the test tools")
         install_state.remove_install_state(folder, install_state.TEST_STATE_FILENAME)
         Installer(self.environment.python, folder, lock).install_requirements(tools, "")
-        self._write_state(wanted, folder, install_state.TEST_STATE_FILENAME)
+        self._write_state(state, folder, install_state.TEST_STATE_FILENAME)
 
     def _install_reference(self, python: str) -> None:
         folder = self.environment.folder / REFERENCE_FOLDER
         packages = self.root / "requirements-reference.txt"
-        wanted = InstallState(install_state.fingerprint([packages]), python)
-        if install_state.read_install_state(folder) == wanted:
+        state = InstallState(install_state.fingerprint([packages]), python)
+        if install_state.read_install_state(folder) == state:
             return
-        echo("Installing the original code that tests/reference compares with")
+        echo("Installing the reference code for tests/reference")
         installer = Installer(self.environment.python, self.environment.folder, None)
         if installer.install_to_target(packages, folder):
-            self._write_state(wanted, folder)
+            self._write_state(state, folder)
         else:
-            echo("Note: it cannot be had, the lines above say why. Its tests are skipped.")
+            echo("Note: it could not be installed, see the lines above. Its tests are skipped.")
 
     def _choose_build(self) -> BuildChoice:
         command, index, _ = install_variables(self.env)
         if command:
-            choice = BuildChoice(custom_index_build(""), "TORCH_COMMAND says so")
+            choice = BuildChoice(custom_index_build(""), "TORCH_COMMAND is set")
         elif index:
-            choice = BuildChoice(custom_index_build(index), "TORCH_INDEX_URL says so")
+            choice = BuildChoice(custom_index_build(index), "TORCH_INDEX_URL is set")
         else:
             choice = wheels.choose_build(hardware.probe())
             echo(f"PyTorch {wheels.TORCH_VERSION} for {choice.build.label}: {choice.reason}.")
         return choice
 
-    def _install(self, choice: BuildChoice, contents: EnvironmentInfo) -> None:
+    def _install(self, choice: BuildChoice, info: EnvironmentInfo) -> None:
         installer = Installer(self.environment.python, self.environment.folder, self.constraints)
         command, force = install_variables(self.env)[0], self.flags.reinstall_torch
         if command:
             installer.run_torch_command(command)
         else:
-            installer.install_torch(choice.build, contents.torch, force=force)
-        echo(f"Installing what {self.requirements.name} names")
+            installer.install_torch(choice.build, info.torch, force=force)
+        echo(f"Installing the packages of {self.requirements.name}")
         installer.install_requirements(self.requirements, self._inspect_environment().torch)
 
     def _verify(self, choice: BuildChoice) -> smoke.SmokeReport:
@@ -153,7 +153,7 @@ class Setup:
             return smoke.SmokeReport(
                 self._inspect_environment().torch, "" if device == "auto" else device
             )
-        echo("Trying PyTorch")
+        echo("Testing PyTorch")
         report = self._run_smoke_test(device)
         if not report.problem:
             return report
@@ -172,8 +172,8 @@ class Setup:
         return smoke.SmokeReport(fallback.torch, "cpu", warning)
 
     def _run_smoke_test(self, device: str) -> smoke.SmokeReport:
-        number = self.flags.device_id or 0
-        return smoke.run(self.environment.python, self.root, device, number)
+        index = self.flags.device_id or 0
+        return smoke.run(self.environment.python, self.root, device, index)
 
     def _inspect_environment(self) -> EnvironmentInfo:
         return venv.inspect(self.environment) or EnvironmentInfo("", has_pip=False, torch="")

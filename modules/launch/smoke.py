@@ -1,6 +1,6 @@
 """The smoke test: run inside the new environment, it computes on the device and compares with the CPU.
 
-Prints one JSON object per finding; the last word on each key counts. What goes wrong raises.
+Prints one JSON object per finding; the last value of each key counts. Errors are raised.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ TIMEOUT_S = 600
 
 @dataclass(frozen=True)
 class SmokeReport:
-    """What the test found.
+    """Result of the smoke test.
 
     Args:
         torch: Version of PyTorch; empty when it could not be imported.
-        device: What it computed on: "cuda", "xpu", "mps" or "cpu".
-        problem: Why that cannot be used; empty when all is well.
-        remark: What works less well than it could.
+        device: Device of the test: "cuda", "xpu", "mps" or "cpu".
+        problem: Why the device cannot be used; empty when it can.
+        remark: A limitation, such as wrong results in 16-bit floats.
     """
 
     torch: str = ""
@@ -35,40 +35,40 @@ class SmokeReport:
 
 
 def run(python: Path, root: Path, device: str, index: int = 0) -> SmokeReport:
-    """Run the test in another Python and return what it found.
+    """Run the test in another Python and return its result.
 
     Args:
         python: The environment's interpreter.
         root: The repository.
-        device: "cuda", "xpu", "mps", "cpu", or "auto" for the best that is there.
-        index: Number of the GPU.
+        device: "cuda", "xpu", "mps", "cpu", or "auto" for the best available.
+        index: Index of the GPU.
     """
     command = [str(python), "-m", "modules.launch.smoke", device, str(index)]
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, cwd=root, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
         return SmokeReport(device=device, problem=f"it did not answer within {TIMEOUT_S} s")
-    found: dict[str, str] = {"device": device}
-    for line in done.stdout.splitlines():
+    findings: dict[str, str] = {"device": device}
+    for line in process.stdout.splitlines():
         if line.startswith("{"):
-            found.update(json.loads(line))
-    if done.returncode != 0 and "problem" not in found:
-        last = done.stderr.strip().splitlines()[-1:] or [f"it ended with status {done.returncode}"]
-        found["problem"] = last[0]
-    return SmokeReport(**found)
+            findings.update(json.loads(line))
+    if process.returncode != 0 and "problem" not in findings:
+        last_line = process.stderr.strip().splitlines()[-1:]
+        findings["problem"] = (last_line or [f"it ended with status {process.returncode}"])[0]
+    return SmokeReport(**findings)
 
 
 def main(argv: list[str]) -> int:
     """Test the device named in `argv` and print the findings."""
-    # Any: PyTorch exists only where this runs, not where it is checked.
+    # Any: PyTorch is installed where this runs, but not always where types are checked.
     torch: Any = importlib.import_module("torch")
     print(json.dumps({"torch": str(torch.__version__)}), flush=True)
-    kind = _best(torch) if argv[0] == "auto" else argv[0]
+    kind = _best_device(torch) if argv[0] == "auto" else argv[0]
     print(json.dumps({"device": kind}), flush=True)
     index = int(argv[1])
-    problem = "" if kind == "cpu" else _why_absent(torch, kind, index)
+    problem = "" if kind == "cpu" else _availability_problem(torch, kind, index)
     if problem:
         print(json.dumps({"problem": problem}), flush=True)
         return 1
@@ -84,8 +84,8 @@ def main(argv: list[str]) -> int:
 def supports_capability(architectures: list[str], capability: tuple[int, int]) -> bool:
     """Return whether code for one of the architectures runs on a compute capability.
 
-    Machine code (`sm_86`) runs on the same major version and a minor one at least as high;
-    intermediate code (`compute_90`) is compiled for anything later.
+    Machine code (`sm_86`) runs on the same major version with the same or a higher minor version;
+    intermediate code (`compute_90`) is compiled for any later capability.
     """
     for architecture in architectures:
         kind, _, number = architecture.partition("_")
@@ -100,7 +100,7 @@ def supports_capability(architectures: list[str], capability: tuple[int, int]) -
     return False
 
 
-def _best(torch: Any) -> str:
+def _best_device(torch: Any) -> str:
     if torch.cuda.is_available():
         return "cuda"
     if torch.xpu.is_available():
@@ -108,7 +108,7 @@ def _best(torch: Any) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _why_absent(torch: Any, kind: str, index: int) -> str:
+def _availability_problem(torch: Any, kind: str, index: int) -> str:
     backend = torch.backends.mps if kind == "mps" else getattr(torch, kind)
     if not backend.is_available():
         return f"PyTorch {torch.__version__} finds no {kind} device"
@@ -130,16 +130,16 @@ def _why_absent(torch: Any, kind: str, index: int) -> str:
 
 
 def _agrees(torch: Any, device: str, dtype: Any) -> bool:
-    """Return whether a matrix product and a convolution come out as on the CPU."""
-    draw = torch.Generator().manual_seed(0)
-    a, b = (torch.rand(64, 64, generator=draw) for _ in range(2))
-    image, kernel = torch.rand(1, 4, 32, 32, generator=draw), torch.rand(8, 4, 3, 3, generator=draw)
-    there = [tensor.to(device, dtype) for tensor in (a, b, image, kernel)]
+    """Return whether a matrix product and a convolution have the same results as on the CPU."""
+    rng = torch.Generator().manual_seed(0)
+    a, b = (torch.rand(64, 64, generator=rng) for _ in range(2))
+    image, kernel = torch.rand(1, 4, 32, 32, generator=rng), torch.rand(8, 4, 3, 3, generator=rng)
+    moved = [tensor.to(device, dtype) for tensor in (a, b, image, kernel)]
     conv2d = torch.nn.functional.conv2d
-    pairs = [(there[0] @ there[1], a @ b), (conv2d(there[2], there[3]), conv2d(image, kernel))]
+    pairs = [(moved[0] @ moved[1], a @ b), (conv2d(moved[2], moved[3]), conv2d(image, kernel))]
     return all(
-        bool(torch.allclose(got.float().cpu(), expected, rtol=0.02, atol=0.02))
-        for got, expected in pairs
+        bool(torch.allclose(result.float().cpu(), expected, rtol=0.02, atol=0.02))
+        for result, expected in pairs
     )
 
 

@@ -1,4 +1,4 @@
-"""The Python environment the program lives in: found, made, and made again when it is broken."""
+"""The program's Python environment: finds it, creates it, and recreates it if it is broken."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from modules.core.errors import UserError
 from modules.launch import interpreter
 from modules.launch.console import echo
 
-# Lies in every environment made here, from before anything else does.
+# Written into every environment created here, before anything else.
 MARKER = "made-by-webui"
-# A wheel's own record is unpacked last: a PyTorch without one was cut off in the middle.
+# A wheel's metadata is unpacked last: a PyTorch without it was interrupted while unpacking.
 INSPECT = """
 import importlib.metadata, importlib.util, sys
 print('%d.%d' % sys.version_info[:2])
@@ -30,12 +30,12 @@ except importlib.metadata.PackageNotFoundError:
 
 @dataclass(frozen=True)
 class PythonEnvironment:
-    """Where packages are installed.
+    """An environment for packages.
 
     Args:
-        folder: Its `sys.prefix`, where the stamps lie.
+        folder: Its `sys.prefix`, which also holds the install state.
         python: Its interpreter.
-        is_managed: Whether it was made here and may be deleted here.
+        is_managed: Whether this program created it and may delete it.
     """
 
     folder: Path
@@ -45,10 +45,10 @@ class PythonEnvironment:
 
 @dataclass(frozen=True)
 class EnvironmentInfo:
-    """What an environment's own Python says of it.
+    """Facts about an environment, from its own Python.
 
     Args:
-        python: Its version, such as "3.12".
+        python: Version of Python, such as "3.12".
         has_pip: Whether packages can be installed.
         torch: Version of PyTorch with its build, empty when there is none.
     """
@@ -59,7 +59,7 @@ class EnvironmentInfo:
 
 
 def locate(root: Path, env: Mapping[str, str]) -> PythonEnvironment:
-    """Return the environment that `venv_dir` names: `venv` by default, "-" for the running Python."""
+    """Return the environment in `venv_dir`: by default `venv`; "-" means the running Python."""
     name = env.get("venv_dir") or env.get("VENV_DIR") or "venv"
     if name == "-":
         return PythonEnvironment(Path(sys.prefix), Path(sys.executable), is_managed=False)
@@ -72,9 +72,9 @@ def locate(root: Path, env: Mapping[str, str]) -> PythonEnvironment:
 
 
 def inspect(environment: PythonEnvironment) -> EnvironmentInfo | None:
-    """Return what is in an environment, or None when its Python does not run."""
+    """Return the facts about an environment, or None if its Python does not run."""
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [str(environment.python), "-I", "-c", INSPECT],
             capture_output=True,
             text=True,
@@ -83,66 +83,66 @@ def inspect(environment: PythonEnvironment) -> EnvironmentInfo | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    lines = done.stdout.splitlines()
-    if done.returncode != 0 or len(lines) < 3:
+    lines = process.stdout.splitlines()
+    if process.returncode != 0 or len(lines) < 3:
         return None
     return EnvironmentInfo(lines[0], lines[1] == "True", lines[2])
 
 
 def ensure(environment: PythonEnvironment) -> EnvironmentInfo:
-    """Make the environment if there is none, make it again if it is broken and ours.
+    """Create the environment if there is none; recreate it if it is broken and managed by this program.
 
     Raises:
-        UserError: this Python cannot make one, or what is there is broken and not ours to delete.
+        UserError: this Python cannot create one, or the folder is broken and not managed by this program.
     """
     folder = environment.folder
     if not folder.exists() or not any(folder.iterdir()):
-        return _make(environment)
-    contents = inspect(environment)
-    if contents and contents.has_pip and _is_supported(contents.python):
-        return contents
+        return _create(environment)
+    info = inspect(environment)
+    if info and info.has_pip and _is_supported(info.python):
+        return info
     if not environment.is_managed or not _may_delete(folder):
         raise UserError(
-            f"{folder} is not an environment of a Python 3.10 to 3.13 that works, "
-            "and it was not made by the WebUI.",
-            "Repair or rename it, or name another folder with venv_dir.",
+            f"{folder} is not a working environment of Python 3.10 to 3.13, "
+            "and it was not created by the WebUI.",
+            "Repair or rename it, or set venv_dir to another folder.",
         )
-    what = "broken or half made"
-    if contents and contents.has_pip:
-        what = f"of Python {contents.python}"
-    echo(f"{folder} is {what}: making it again.")
+    problem = "broken or incomplete"
+    if info and info.has_pip:
+        problem = f"of Python {info.python}"
+    echo(f"{folder} is {problem}: recreating it.")
     interpreter.check_venv(interpreter.current_interpreter())
     shutil.rmtree(folder)
-    return _make(environment)
+    return _create(environment)
 
 
-def _make(environment: PythonEnvironment) -> EnvironmentInfo:
+def _create(environment: PythonEnvironment) -> EnvironmentInfo:
     interpreter.check_venv(interpreter.current_interpreter())
     folder = environment.folder
-    echo(f"Making a Python environment in {folder}")
+    echo(f"Creating a Python environment in {folder}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / MARKER).write_text("Deleting this folder makes the next start set it up anew.\n")
+        (folder / MARKER).write_text("If you delete this folder, the next start recreates it.\n")
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error}.") from error
-    made = subprocess.run([sys.executable, "-m", "venv", str(folder)], check=False)
-    contents = inspect(environment) if made.returncode == 0 else None
-    if contents is None or not contents.has_pip:
+    process = subprocess.run([sys.executable, "-m", "venv", str(folder)], check=False)
+    info = inspect(environment) if process.returncode == 0 else None
+    if info is None or not info.has_pip:
         raise UserError(
-            f"{sys.executable} could not make a virtual environment in {folder}.",
+            f"{sys.executable} could not create a virtual environment in {folder}.",
             "The lines above say why. " + interpreter.install_hint(),
         )
-    return contents
+    return info
 
 
 def _is_supported(version: str) -> bool:
-    """Return whether a version is in the range, or the one that the user runs this with."""
+    """Return whether a version is in the supported range, or that of the running Python."""
     major, minor = (int(part) for part in version.split("."))
     in_range = interpreter.MIN_PYTHON <= (major, minor) <= interpreter.MAX_PYTHON
     return in_range or (major, minor) == interpreter.current_interpreter().version
 
 
 def _may_delete(folder: Path) -> bool:
-    known = {"bin", "include", "lib", "lib64", "share", "scripts", "pyvenv.cfg", MARKER}
-    has_sign = (folder / MARKER).is_file() or (folder / "pyvenv.cfg").is_file()
-    return has_sign or all(entry.name.lower() in known for entry in folder.iterdir())
+    venv_entries = {"bin", "include", "lib", "lib64", "share", "scripts", "pyvenv.cfg", MARKER}
+    is_marked = (folder / MARKER).is_file() or (folder / "pyvenv.cfg").is_file()
+    return is_marked or all(entry.name.lower() in venv_entries for entry in folder.iterdir())

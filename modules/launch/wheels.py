@@ -1,8 +1,8 @@
-"""Which build of PyTorch suits a machine: one table, and the rules for reading it.
+"""Chooses the build of PyTorch for a machine by a table of builds.
 
 The table holds what the wheels of PyTorch 2.13 were built for (PyTorch's RELEASE.md, CUDA support
 matrix; PYTORCH_ROCM_ARCH of its wheel builds; "Getting Started on Intel GPU") and the drivers that
-NVIDIA's minor version compatibility asks for: 525 for CUDA 12.x, 580 for CUDA 13.x.
+NVIDIA's minor version compatibility requires: 525 for CUDA 12.x, 580 for CUDA 13.x.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class TorchBuild:
 
     Args:
         name: The wheel's local version; empty for the build on PyPI.
-        label: Name for people.
-        device: What it computes on: "cuda" (ROCm, too), "xpu", "mps" or "cpu".
-        platforms: "system/machine" that it exists for.
+        label: Name in messages.
+        device: Its torch device: "cuda" (ROCm, too), "xpu", "mps" or "cpu".
+        platforms: "system/machine" for which it exists.
         min_driver_version: Oldest NVIDIA driver.
-        capability_range: Lowest and highest compute capability it has code for.
-        index_url: Where it is downloaded from; empty for PyPI.
+        capability_range: Lowest and highest compute capability for which it has code.
+        index_url: Package index to download it from; empty for PyPI.
         has_index_only_dependencies: Whether it depends on packages that only its index has.
     """
 
@@ -59,11 +59,11 @@ class TorchBuild:
 
     @property
     def requirement(self) -> str:
-        """What pip is asked for; never open to another build of the same version."""
+        """The requirement for pip; excludes other builds of the same version."""
         return f"torch=={TORCH_VERSION}" + (f"+{self.name}" if self.name else "")
 
 
-# Order is preference. Where two suit, the first wins.
+# In order of preference: of several suitable builds the first is chosen.
 BUILDS = (
     TorchBuild(
         "cu130",
@@ -140,7 +140,7 @@ class BuildChoice:
     Args:
         build: The row of BUILDS.
         reason: For the log.
-        warning: What the user should know and can act on; empty when all is well.
+        warning: Sentence for the user, who can act on it; empty when all is well.
     """
 
     build: TorchBuild
@@ -171,11 +171,11 @@ def choose_build(hardware: Hardware) -> BuildChoice:
         return BuildChoice(by_label["ROCm 7.2"], f"the AMD driver reports {supported[0]}")
     if hardware.intel_gpu and "Intel XPU" in by_label:
         return BuildChoice(by_label["Intel XPU"], f"{hardware.intel_gpu} is supported by PyTorch")
-    return _choose_cpu(rows, _why_no_gpu(hardware))
+    return _choose_cpu(rows, _no_gpu_reason(hardware))
 
 
 def cpu_build(hardware: Hardware) -> TorchBuild:
-    """Return the build without any GPU, for when another one cannot be used."""
+    """Return the build without a GPU, for when another one cannot be used."""
     return next(
         row
         for row in BUILDS
@@ -189,7 +189,7 @@ def _check_system(hardware: Hardware) -> None:
     if hardware.machine == "x86_64":
         raise Unsupported(
             f"PyTorch {TORCH_VERSION} does not exist for Macs with Intel processors.",
-            "On Apple Silicon this Python runs translated: install a native one with: "
+            "On Apple Silicon this Python runs under Rosetta: install a native one with: "
             "/opt/homebrew/bin/brew install python@3.12",
         )
     if hardware.macos < (14, 0):
@@ -199,55 +199,55 @@ def _check_system(hardware: Hardware) -> None:
         )
 
 
-def _choose_for_nvidia(rows: list[TorchBuild], cards: tuple[NvidiaGpu, ...]) -> BuildChoice:
+def _choose_for_nvidia(rows: list[TorchBuild], gpus: tuple[NvidiaGpu, ...]) -> BuildChoice:
     cuda = [row for row in rows if row.min_driver_version]
-    runs_all = [row for row in cuda if all(_can_run(row, card) for card in cards)]
-    runs_some = [row for row in cuda if any(_can_run(row, card) for card in cards)]
-    if not runs_some:
-        return _choose_cpu(rows, _why_no_cuda(cuda, cards[0]))
-    row = (runs_all or runs_some)[0]
-    first = next(card for card in cards if _can_run(row, card))
+    supporting_all = [row for row in cuda if all(_supports(row, gpu) for gpu in gpus)]
+    supporting_some = [row for row in cuda if any(_supports(row, gpu) for gpu in gpus)]
+    if not supporting_some:
+        return _choose_cpu(rows, _no_cuda_reason(cuda, gpus[0]))
+    row = (supporting_all or supporting_some)[0]
+    first = next(gpu for gpu in gpus if _supports(row, gpu))
     reason = (
         f"{first.name} has compute capability {first.capability[0]}.{first.capability[1]} "
         f"and NVIDIA driver {first.driver_version}"
     )
-    left_out = [card.name for card in cards if not _can_run(row, card)]
-    warning = f"{', '.join(left_out)} cannot be used by this build." if left_out else ""
+    unsupported = [gpu.name for gpu in gpus if not _supports(row, gpu)]
+    warning = f"{', '.join(unsupported)} cannot be used by this build." if unsupported else ""
     return BuildChoice(row, reason, warning)
 
 
-def _can_run(row: TorchBuild, card: NvidiaGpu) -> bool:
+def _supports(row: TorchBuild, gpu: NvidiaGpu) -> bool:
     lowest, highest = row.capability_range
-    return card.driver_version >= row.min_driver_version and lowest <= card.capability <= highest
+    return gpu.driver_version >= row.min_driver_version and lowest <= gpu.capability <= highest
 
 
-def _why_no_cuda(rows: list[TorchBuild], card: NvidiaGpu) -> str:
-    capability = card.capability
-    suited = [
+def _no_cuda_reason(rows: list[TorchBuild], gpu: NvidiaGpu) -> str:
+    capability = gpu.capability
+    compatible = [
         row for row in rows if row.capability_range[0] <= capability <= row.capability_range[1]
     ]
     if capability == (0, 0):
-        suited = rows
-    if suited:
-        needed = min(row.min_driver_version for row in suited)
+        compatible = rows
+    if compatible:
+        required = min(row.min_driver_version for row in compatible)
         return (
-            f"{card.name} needs NVIDIA driver {needed} or newer, and this is {card.driver_version}: "
+            f"{gpu.name} needs NVIDIA driver {required} or newer, and this is {gpu.driver_version}: "
             "update the driver and start once with --reinstall-torch"
         )
     return (
-        f"{card.name} has compute capability {capability[0]}.{capability[1]}, "
-        f"which PyTorch {TORCH_VERSION} has no code for"
+        f"{gpu.name} has compute capability {capability[0]}.{capability[1]}, "
+        f"which PyTorch {TORCH_VERSION} does not support"
     )
 
 
-def _why_no_gpu(hardware: Hardware) -> str:
+def _no_gpu_reason(hardware: Hardware) -> str:
     if hardware.driver_error:
         return hardware.driver_error
     if hardware.amd_targets:
-        return f"PyTorch {TORCH_VERSION} has no code for the AMD GPU {hardware.amd_targets[0]}"
+        return f"PyTorch {TORCH_VERSION} does not support the AMD GPU {hardware.amd_targets[0]}"
     return "no GPU that PyTorch can use was found"
 
 
-def _choose_cpu(rows: list[TorchBuild], why: str) -> BuildChoice:
+def _choose_cpu(rows: list[TorchBuild], reason: str) -> BuildChoice:
     row = next(row for row in rows if row.device == "cpu")
-    return BuildChoice(row, why, f"Pictures are made on the CPU, slowly: {why}.")
+    return BuildChoice(row, reason, f"Pictures are made on the CPU, slowly: {reason}.")

@@ -1,1 +1,1 @@
-"""What can be asked and answered: requests, settings, results and progress, each field declared once."""
+"""Requests, settings, results and events; each field is declared once."""

@@ -1,4 +1,4 @@
-"""What a job answers, and how it is told while it runs."""
+"""What a running job reports: progress, previews, results, notes. The backend calls, the engine implements."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from modules.params.results import Recording
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job has come.
+    """Progress of a job.
 
     Args:
-        step: Steps done over all batches.
+        step: Steps done, over all batches.
         steps: Steps of all batches.
         steps_per_second: Speed of the running batch; 0 until it is known.
     """
@@ -26,60 +26,60 @@ class Progress:
 
     @property
     def fraction(self) -> float:
-        """Return the share done, 0 to 1."""
+        """Return the fraction done, 0 to 1."""
         return min(1.0, self.step / self.steps) if self.steps else 0.0
 
     @property
     def eta_s(self) -> float | None:
-        """Return the seconds left, or None while the speed is not known."""
+        """Return the remaining seconds, or None while the speed is not known."""
         if self.steps_per_second <= 0:
             return None
         return max(0, self.steps - self.step) / self.steps_per_second
 
 
 class Listener(Protocol):
-    """Whoever follows a job. Called on the device's thread; must be quick."""
+    """Receives the events of a job. Called on the device's thread; must be quick."""
 
     def on_phase(self, text: str) -> None:
-        """Tell what is being done, such as "Loading the checkpoint"."""
+        """Receive the current phase, such as "Loading the checkpoint"."""
         ...
 
     def on_progress(self, progress: Progress) -> None:
-        """Tell how many steps are done."""
+        """Receive the number of steps done."""
         ...
 
     def wants_preview(self) -> bool:
-        """Return whether a preview is welcome now: someone watches and the last one is old enough."""
+        """Return whether to make a preview now: a client is watching and the last preview is old enough."""
         ...
 
     def on_preview(self, preview: Image.Image) -> None:
-        """Hand over an approximate picture of the running batch."""
+        """Receive an approximate image of the running batch."""
         ...
 
     def on_image(self, index: int, image: Image.Image) -> None:
-        """Hand over a finished picture; `index` counts over all batches."""
+        """Receive a finished image; `index` counts over all batches."""
         ...
 
     def on_depth_map(self, depth: Image.Image) -> None:
-        """Hand over the depth by which a picture is repainted, white for near; none of the job's pictures."""
+        """Receive the depth map used by depth2img, white for near; it is not one of the job's images."""
         ...
 
     def on_recording(self, recording: Recording) -> None:
-        """Hand over how the first picture came to be, for a plan that asks for it."""
+        """Receive the recording of the first image, if `Plan.record` is set."""
         ...
 
     def on_note(self, text: str) -> None:
-        """Tell what a user should know of the result, such as a retry at a higher precision."""
+        """Receive a note for the user, such as on a retry at a higher precision."""
         ...
 
     def on_batch(self, index: int) -> None:
-        """Tell that a batch begins, counted from 0: a wish to skip the one before is over."""
+        """Receive the start of a batch, counted from 0; a request to skip the previous one ends."""
         ...
 
     def is_skipped(self) -> bool:
-        """Return whether the running batch should end now and the next one begin."""
+        """Return whether to end the running batch now and go on with the next."""
         ...
 
     def is_interrupted(self) -> bool:
-        """Return whether the job should stop now."""
+        """Return whether to stop the job now."""
         ...

@@ -1,4 +1,4 @@
-"""ImageField: a picture that travels in a request, read from a file's bytes or from base64."""
+"""ImageField: an image in a request, read from a file's bytes or from base64."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from modules.params.image_kinds import DEPTH, IMAGE, MASK, ImageKind
 
 @dataclass(frozen=True, repr=False)
 class ImageField:
-    """A picture as its pixels, upright. Equal pixels are equal pictures.
+    """An image as upright pixels; compared by its pixels.
 
     Args:
         size: Width and height.
         pixels: Rows from the top.
-        mode: Pillow's: "RGB" for a picture, "L" for a mask, "I;16" for depth.
+        mode: Pillow's mode: "RGB" for an image, "L" for a mask, "I;16" for depth.
     """
 
     size: tuple[int, int]
@@ -34,16 +34,16 @@ class ImageField:
 
     @classmethod
     def from_pil(cls, image: Image.Image, kind: ImageKind = IMAGE) -> ImageField:
-        """Return a picture as it is to be seen: turned as its EXIF data say, in the mode of its kind."""
-        read = kind.convert(ImageOps.exif_transpose(image))
-        return cls(read.size, read.tobytes(), kind.mode)
+        """Return an image, rotated by its EXIF orientation and converted to the mode of its kind."""
+        converted = kind.convert(ImageOps.exif_transpose(image))
+        return cls(converted.size, converted.tobytes(), kind.mode)
 
     @classmethod
     def from_bytes(cls, data: bytes, kind: ImageKind = IMAGE) -> ImageField:
-        """Return the picture in the bytes of a file.
+        """Return the image in the bytes of a file.
 
         Raises:
-            UserError: no picture comes of them; see `open_image`.
+            UserError: the file cannot be read; see `open_image`.
         """
         with open_image(data) as image:
             try:
@@ -55,36 +55,36 @@ class ImageField:
 
     @classmethod
     def from_base64(cls, text: str, kind: ImageKind = IMAGE) -> ImageField:
-        """Return the picture in base64, with or without "data:image/png;base64," before it.
+        """Return the image in base64, with or without the prefix "data:image/png;base64,".
 
         Raises:
-            UserError: the text is no base64, or no picture comes of it.
+            UserError: the text is not base64, or the file in it cannot be read.
         """
         return cls.from_bytes(decode_base64(text), kind)
 
     def to_pil(self) -> Image.Image:
-        """Return a new picture in its mode."""
+        """Return a new Pillow image in this mode."""
         return Image.frombytes(self.mode, self.size, self.pixels)
 
     def to_base64(self) -> str:
-        """Return the picture as a PNG in base64, without a prefix."""
+        """Return the image as a PNG in base64, without a prefix."""
         buffer = io.BytesIO()
         self.to_pil().save(buffer, format="PNG")
         return base64.b64encode(buffer.getvalue()).decode("ascii")
 
     def __repr__(self) -> str:
-        """Return what fits into a log."""
+        """Return a short text for logs."""
         digest = hashlib.sha256(self.pixels).hexdigest()[:8]
-        return f"<{self.size[0]}x{self.size[1]} picture {digest}>"
+        return f"<{self.size[0]}x{self.size[1]} image {digest}>"
 
 
 def is_image_field(field: FieldInfo) -> bool:
-    """Return whether a request's field holds a picture, a mask or depth."""
+    """Return whether a request's field holds an image, a mask or depth."""
     return ImageField in (field.annotation, *get_args(field.annotation))
 
 
-def _reader(kind: ImageKind) -> Callable[[Any], ImageField | None]:
-    def read(value: Any) -> ImageField | None:  # whatever a form or a JSON body holds
+def _make_reader(kind: ImageKind) -> Callable[[Any], ImageField | None]:
+    def read(value: Any) -> ImageField | None:  # Any: whatever a form or a JSON body holds
         try:
             if isinstance(value, ImageField) and value.mode != kind.mode:
                 return ImageField.from_pil(value.to_pil(), kind)
@@ -101,12 +101,12 @@ def _reader(kind: ImageKind) -> Callable[[Any], ImageField | None]:
     return read
 
 
-def _coded(picture: ImageField | None) -> str | None:
-    return None if picture is None else picture.to_base64()
+def _serialize(image: ImageField | None) -> str | None:
+    return None if image is None else image.to_base64()
 
 
-_AS_BASE64 = PlainSerializer(_coded, return_type=str | None, when_used="json")
-# The types of a request's fields: each takes a picture, a file's bytes or base64; JSON holds base64.
-InputImage = Annotated[ImageField | None, BeforeValidator(_reader(IMAGE)), _AS_BASE64]
-Mask = Annotated[ImageField | None, BeforeValidator(_reader(MASK)), _AS_BASE64]
-DepthMap = Annotated[ImageField | None, BeforeValidator(_reader(DEPTH)), _AS_BASE64]
+_AS_BASE64 = PlainSerializer(_serialize, return_type=str | None, when_used="json")
+# Types of request fields: each accepts an ImageField, a file's bytes or base64; JSON holds base64.
+InputImage = Annotated[ImageField | None, BeforeValidator(_make_reader(IMAGE)), _AS_BASE64]
+Mask = Annotated[ImageField | None, BeforeValidator(_make_reader(MASK)), _AS_BASE64]
+DepthMap = Annotated[ImageField | None, BeforeValidator(_make_reader(DEPTH)), _AS_BASE64]

@@ -1,4 +1,4 @@
-"""A picture's file opened safely: which formats, how large, and in words what is wrong."""
+"""Opens image files safely: limits their format and size, and says what is wrong with a bad one."""
 
 from __future__ import annotations
 
@@ -13,71 +13,78 @@ from PIL import Image
 from modules.core.errors import UserError
 
 READABLE_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
-MAX_FILE_BYTES = 64 * 2**20  # as much as the page lets through
-# As many as the largest picture that can be made. A few kilobytes can unpack to any number.
+MAX_FILE_BYTES = 64 * 2**20  # the page's upload limit
+# Size of the largest image that can be generated. A few kilobytes can unpack to any number of pixels.
 MAX_PIXELS = 8192 * 8192
-# ISO/IEC 23008-12: the brand after "ftyp" tells HEIC from AVIF, which has the same container.
+# ISO/IEC 23008-12: the brand after "ftyp" distinguishes HEIC from AVIF, which has the same container.
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
 
 def open_image(data: bytes) -> Image.Image:
-    """Return the picture in the bytes of a file, of an animated one the first; its pixels are read already.
+    """Return the image in the bytes of a file, of an animation the first frame, with its pixels loaded.
 
     Raises:
-        UserError: there is no picture in a format that is read, it is damaged, or holds too many pixels.
+        UserError: the file is empty, too large, damaged, in another format, or has too many pixels.
     """
     if not data:
         raise UserError("The picture's file is empty.", "Save or upload it again.")
     if len(data) > MAX_FILE_BYTES:
-        raise UserError(f"The picture has {len(data)} bytes; at most {MAX_FILE_BYTES} are read.")
+        raise UserError(f"The picture has {len(data)} bytes; at most {MAX_FILE_BYTES} are allowed.")
     try:
         image = _open_heic(data) or Image.open(io.BytesIO(data), formats=READABLE_FORMATS)
-        width, height = image.size  # from the header; nothing is unpacked yet
+        width, height = image.size  # from the header; nothing is decoded yet
         if width * height > MAX_PIXELS:
             raise _too_large(f"{width}x{height} pixels")
         image.load()
         return image
     except Image.UnidentifiedImageError:
         raise UserError(
-            f"The picture is no {', '.join(READABLE_FORMATS[:-1])} or {READABLE_FORMATS[-1]} file."
+            f"The picture is not a {', '.join(READABLE_FORMATS[:-1])} or {READABLE_FORMATS[-1]} file."
         ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large("too many pixels") from None
-    except (OSError, ValueError, SyntaxError, RuntimeError) as error:  # Pillow's words for damage
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        RuntimeError,
+    ) as error:  # what Pillow raises for damage
         raise UserError(f"The picture is damaged: {error}.", "Save it again.") from error
 
 
 def decode_base64(text: str) -> bytes:
-    """Return the file in base64, with or without "data:image/png;base64," before it.
+    """Return the file in base64, with or without the prefix "data:image/png;base64,".
 
     Raises:
-        UserError: the text is no base64.
+        UserError: the text is a URL or not base64.
     """
     if text.startswith(("http://", "https://")):
         raise UserError(
-            "The picture is a web address, and nothing is fetched.",
-            "Send it in base64, or switch on the option api_enable_requests.",
+            "The picture is a URL, and the server fetches none.",
+            "Send it in base64, or turn on the option api_enable_requests.",
         )
-    coded = text.partition(",")[2] if text.startswith("data:") else text
+    encoded = text.partition(",")[2] if text.startswith("data:") else text
     try:
-        return base64.b64decode("".join(coded.split()), validate=True)
+        return base64.b64decode("".join(encoded.split()), validate=True)
     except (binascii.Error, ValueError):
-        raise UserError("The picture is no base64 text.") from None
+        raise UserError("The picture is not base64.") from None
 
 
 def _open_heic(data: bytes) -> Image.Image | None:
-    """Return a HEIC picture by Pillow's plugin, upright; None for any other format."""
+    """Return a HEIC image by Pillow's plugin, upright; None for any other format."""
     if data[4:8] != b"ftyp" or data[8:12] not in _HEIC_BRANDS or b"avif" in data[8:64]:
         return None
     try:
         plugin: Any = importlib.import_module("pillow_heif")  # not among the requirements
     except ImportError:
         raise UserError(
-            "The picture is a HEIC file, and Pillow's plugin for those, pillow-heif, is not installed.",
+            "The picture is a HEIC file, and Pillow's plugin for it, pillow-heif, is not installed.",
             "Save the picture as JPEG or PNG.",
         ) from None
     return plugin.HeifImageFile(io.BytesIO(data))
 
 
-def _too_large(found: str) -> UserError:
-    return UserError(f"The picture has {found}; at most {MAX_PIXELS} are read.", "Make it smaller.")
+def _too_large(pixels: str) -> UserError:
+    return UserError(
+        f"The picture has {pixels}; at most {MAX_PIXELS} are allowed.", "Make it smaller."
+    )

@@ -1,4 +1,4 @@
-"""The one declaration of a field: page, HTTP schema, infotext and messages are derived from it."""
+"""Declares a field once: page, HTTP schema, infotext and messages are derived from it."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ def _always(request: object) -> bool:
 
 @dataclass(frozen=True)
 class Param:
-    """What is known of a field beyond its type and default.
+    """Metadata of a field beyond its type and default.
 
     Args:
         label: The field's name on the page and in messages.
         help: One sentence saying what a larger or another value does.
         infotext: Its key in the infotext; None when it is not written as a pair.
-        when: The pair is written only when this holds of the request.
+        when: The pair is written only if this returns True for the request.
         omit_default: The pair is written only when the value is not the default.
-        labels: What the values are called on the page and in the infotext, from False or 0 on; none for a value that is
-            called by itself.
+        labels: Names of the values on the page and in the infotext, starting with that of False or 0; empty for a value
+            that is shown as it is.
         ge: Smallest valid value.
         le: Largest valid value.
         multiple_of: Valid values are multiples of this.
-        slider: Smallest value, largest value and step that the page offers.
+        slider: Smallest value, largest value and step on the page.
         choices: Name of the engine's list that the page offers, such as "samplers".
-        section: The group on the page.
-        lines: Height of a text box in lines.
+        section: Its group on the page.
+        lines: Height of the text box in lines.
     """
 
     label: str
@@ -57,7 +57,7 @@ class Param:
         return self.omit_default or self.when is not _always
 
     def infotext_value(self, request: BaseModel, name: str) -> object:
-        """Return a request's value as the infotext tells it; None when it does not."""
+        """Return a request's value as written in the infotext; None when it is not written."""
         value = getattr(request, name)
         if self.infotext is None or not self.when(request):
             return None
@@ -66,27 +66,27 @@ class Param:
         return self.labels[int(value)] if self.labels else value
 
     def error_message(self, value: object) -> str:
-        """Return one sentence that says why the value is not valid and what is."""
-        said = f"{self.label} is {value!r}"
+        """Return one sentence on why the value is not valid and which values are."""
+        subject = f"{self.label} is {value!r}"
         # Only NaN is not itself; math.isnan would turn an int into a float, which a long one is too large for.
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-            return f"{said}; a number is needed."
+            return f"{subject}; a number is needed."
         if self.ge is not None and value < self.ge:
-            return f"{said}; the smallest valid value is {self.ge:g}."
+            return f"{subject}; the smallest valid value is {self.ge:g}."
         if self.le is not None and value > self.le:
-            return f"{said}; the largest valid value is {_plain(self.le)}."
+            return f"{subject}; the largest valid value is {_format_number(self.le)}."
         if self.multiple_of and value % self.multiple_of:
             below = int(value // self.multiple_of) * self.multiple_of
-            return f"{said}, not a multiple of {self.multiple_of}; use {below} or {below + self.multiple_of}."
-        return f"{said}; a whole number is needed."
+            return f"{subject}, not a multiple of {self.multiple_of}; use {below} or {below + self.multiple_of}."
+        return f"{subject}; a whole number is needed."
 
 
-def param(default: Any, label: str, **known: Any) -> Any:
+def param(default: Any, label: str, **metadata: Any) -> Any:
     """Declare a field of a request or of the settings; see Param for the keywords."""
-    row = Param(label, **known)
+    row = Param(label, **metadata)
     bounds: dict[str, Any] = {"ge": row.ge, "le": row.le, "multiple_of": row.multiple_of}
     if isinstance(default, str):
-        # Any bound makes pydantic refuse halves of characters, which no file can hold.
+        # Any bound makes pydantic refuse lone surrogates, which no file can hold.
         bounds["min_length"] = 0
     field = Field(
         default,
@@ -100,12 +100,12 @@ def param(default: Any, label: str, **known: Any) -> Any:
 
 def params_of(model: type[BaseModel]) -> Mapping[str, Param]:
     """Return the declared fields of a model by name, in order."""
-    found: dict[str, Param] = {}
-    for name, field in model.model_fields.items():
-        for item in field.metadata:
-            if isinstance(item, Param):
-                found[name] = item
-    return found
+    return {
+        name: item
+        for name, field in model.model_fields.items()
+        for item in field.metadata
+        if isinstance(item, Param)
+    }
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -115,7 +115,7 @@ def validate(model: type[M], values: Mapping[str, Any]) -> M:
     """Return an instance of the model.
 
     Raises:
-        UserError: a field is unknown or its value is not valid; the text names each.
+        UserError: a field is unknown or its value is not valid; the message names each.
     """
     try:
         return model.model_validate(dict(values))
@@ -124,28 +124,28 @@ def validate(model: type[M], values: Mapping[str, Any]) -> M:
 
 
 def describe_validation_error(model: type[BaseModel], error: ValidationError) -> str:
-    """Return pydantic's findings as sentences for a user."""
-    declared = params_of(model)
+    """Return pydantic's errors as sentences for a user."""
+    params = params_of(model)
     sentences: list[str] = []
-    for finding in error.errors():
-        name = str(finding["loc"][0]) if finding["loc"] else ""
-        row = declared.get(name)
+    for details in error.errors():
+        name = str(details["loc"][0]) if details["loc"] else ""
+        row = params.get(name)
         if row is None:
             sentences.append(f"There is no field '{name}'.")
-        elif finding["type"] == "value_error":  # a field's own reader has said it in a sentence
-            sentences.append(f"{row.label}: {finding.get('ctx', {}).get('error')}")
-        elif finding["type"] == "string_unicode":
-            sentences.append(f"{row.label} holds half a character; type it again.")
-        elif finding["type"] == "literal_error":
+        elif details["type"] == "value_error":  # the field's validator raised a whole sentence
+            sentences.append(f"{row.label}: {details.get('ctx', {}).get('error')}")
+        elif details["type"] == "string_unicode":
+            sentences.append(f"{row.label} contains half a character; type it again.")
+        elif details["type"] == "literal_error":
             sentences.append(
-                f"{row.label} is {finding['input']!r}; use {finding['ctx']['expected']}."  # pyright: ignore[reportTypedDictNotRequiredAccess]
+                f"{row.label} is {details['input']!r}; use {details['ctx']['expected']}."  # pyright: ignore[reportTypedDictNotRequiredAccess]
             )
-        elif finding["type"].startswith(("string", "bool", "model", "list", "tuple")):
-            sentences.append(f"{row.label} is {finding['input']!r}; {finding['msg'].lower()}.")
+        elif details["type"].startswith(("string", "bool", "model", "list", "tuple")):
+            sentences.append(f"{row.label} is {details['input']!r}; {details['msg'].lower()}.")
         else:
-            sentences.append(row.error_message(finding["input"]))
+            sentences.append(row.error_message(details["input"]))
     return " ".join(sentences)
 
 
-def _plain(number: float) -> str:
+def _format_number(number: float) -> str:
     return str(int(number)) if float(number).is_integer() else str(number)

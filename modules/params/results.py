@@ -1,4 +1,4 @@
-"""What a job answers, and how it is told while it runs."""
+"""What jobs and device work return: finished images, and recordings of the diffusion process."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class GeneratedImage:
-    """One finished picture.
+    """One finished image.
 
     Args:
-        index: Its place among all pictures of the job, from 0.
-        seed: The seed that makes it again.
-        infotext: A1111's description of how it was made.
+        index: Index among all images of the job, from 0.
+        seed: Its seed.
+        infotext: Generation parameters in A1111's format.
         path: Where it was saved.
-        warning: What went wrong on the way, such as "the disk is full"; empty when nothing did.
+        warning: What went wrong while saving, such as "the disk is full"; empty when nothing did.
     """
 
     index: int
@@ -34,14 +34,14 @@ class RecordedStep:
     """One evaluation of the network.
 
     Args:
-        index: Its number, from 0.
-        sigma: The noise level at which the network looked.
-        timestep: The same as the model's own timestep, 0 to 999.
-        x: The sample, scaled to the variance the network sees, as a picture.
-        denoised: The clean picture that the network predicted.
-        noise: The noise that it predicted, as colours.
-        difference: How much prompt and negative prompt disagreed, white for much; None without guidance.
-        rms_to_final: Root mean square of what lies between the prediction and the final latents.
+        index: Number of the evaluation, from 0.
+        sigma: Noise level of the sample.
+        timestep: The same as the model's timestep, 0 to 999.
+        x: The sample, scaled to the variance of the network's input, as an image.
+        denoised: The predicted clean sample (x0) as an image.
+        noise: The predicted noise as colours.
+        difference: Difference of cond and uncond, white for large; None without guidance.
+        rms_to_final: Root mean square of the difference between x0 and the final latents.
     """
 
     index: int
@@ -56,12 +56,12 @@ class RecordedStep:
 
 @dataclass(frozen=True)
 class Recording:
-    """The reverse process of one picture.
+    """The reverse process of one image.
 
     Args:
-        steps: In order.
-        initial_noise: The sample that the run began with in units of its noise level, flat: unit noise in a run from noise alone.
-        model_sigmas: The model's trained noise levels, one for each timestep.
+        steps: Evaluations in order.
+        initial_noise: The initial sample divided by its sigma, flat; unit noise in a run without init image.
+        model_sigmas: Sigmas of the model, one for each timestep.
     """
 
     steps: tuple[RecordedStep, ...]
@@ -71,7 +71,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean and variance over all numbers of a sample."""
+    """Mean and variance over all values of a sample."""
 
     mean: float
     variance: float
@@ -79,17 +79,17 @@ class Moments:
 
 @dataclass(frozen=True)
 class ForwardFrame:
-    """One moment of the forward process.
+    """One frame of the forward process.
 
     Args:
         time: Steps taken, from 0.
-        beta: Variance that the last of them added.
-        alpha_cumprod: Share of the picture's variance that is left.
-        snr: Ratio of signal to noise.
-        image: The sample as a picture.
-        expected: What the closed form says of it.
-        closed_form: Drawn by the closed form.
-        step_by_step: Drawn step by step.
+        beta: Variance added by the last step.
+        alpha_cumprod: Share of the image's variance that is left.
+        snr: Signal-to-noise ratio.
+        image: The sample as an image.
+        expected: Moments by the formula.
+        closed_form: Moments of a sample drawn in one step, by the closed form.
+        step_by_step: Moments of a sample drawn step by step.
     """
 
     time: int
@@ -104,14 +104,14 @@ class ForwardFrame:
 
 @dataclass(frozen=True)
 class ForwardRecording:
-    """The forward process of one picture.
+    """The forward process of one image.
 
     Args:
         frames: In order of time.
-        value_count: How many numbers a sample has.
-        pixel_value_count: How many the picture has.
-        final_sample: The sample at the end, flat.
-        model_sigmas: The model's trained noise levels, one for each timestep.
+        value_count: Number of values in a sample.
+        pixel_value_count: Number of values in the image.
+        final_sample: The last sample, flat.
+        model_sigmas: Sigmas of the model, one for each timestep.
     """
 
     frames: tuple[ForwardFrame, ...]

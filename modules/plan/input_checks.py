@@ -1,4 +1,4 @@
-"""The pictures of a request looked at before it is carried out: what cannot be done, and what a user should know."""
+"""Checks the input images of a request before it runs: errors, and notes for the user."""
 
 from __future__ import annotations
 
@@ -9,88 +9,87 @@ from modules.params.requests.depth import DepthRequest
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.init_image import InitImageRequest
 
-_LEAST_SIDE = 64  # of what outpainting leaves of the picture
+_MIN_SIDE = 64  # pixels that outpainting must leave for the init image
 _WHITE = 255
 
 
 def check_input_images(request: GenerationRequest) -> tuple[str, ...]:
-    """Return what should be known of a request's pictures, sentence by sentence.
+    """Return notes on a request's input images, one sentence each.
 
     Raises:
-        NotFound: there is no picture to repaint.
-        UserError: a mask, a depth map or the room at the sides leaves nothing to be done.
+        NotFound: the init image is missing.
+        UserError: the mask is empty, the depth map or depth range is flat, or outpainting leaves too little of the
+            init image.
     """
     if not isinstance(request, InitImageRequest):
         return ()
     if request.init_image is None:
-        raise NotFound("There is no picture to repaint.", "Give one.")
+        raise NotFound("There is no picture to repaint.", "Add one.")
     notes: list[str] = []
     if request.denoising_strength == 0:
-        notes.append("Denoising strength 0 makes one step and keeps the picture nearly as it is.")
+        notes.append("With denoising strength 0 a single step is made; the picture hardly changes.")
     if isinstance(request, Img2ImgRequest):
-        _check_sides(request)
-        notes.extend(_of_mask(request))
+        _check_outpaint_sides(request)
+        notes.extend(_mask_notes(request))
     if isinstance(request, DepthRequest):
-        notes.extend(_of_depth(request))
+        notes.extend(_depth_notes(request))
     return tuple(notes)
 
 
-def _of_mask(request: Img2ImgRequest) -> list[str]:
+def _mask_notes(request: Img2ImgRequest) -> list[str]:
     if request.mask is None or request.init_image is None:
         return []
     low, high = request.mask.to_pil().getextrema()
-    even = low if low == high else None
-    kept, repainted = (_WHITE, 0) if request.inpainting_mask_invert else (0, _WHITE)
-    if even == kept:
+    uniform = low if low == high else None
+    unmasked, masked = (_WHITE, 0) if request.inpainting_mask_invert else (0, _WHITE)
+    if uniform == unmasked:
         if not any(request.outpaint_sides):
             raise empty_mask_error()
         return []
     notes: list[str] = []
-    if even == repainted:
+    if uniform == masked:
         notes.append("The mask covers the whole picture; all of it is repainted.")
     if request.mask.size != request.init_image.size:
-        notes.append(_stretched("mask", request.mask.size, request.init_image.size))
+        sizes = _describe_sizes("mask", request.mask.size, request.init_image.size)
+        notes.append(f"{sizes}; the mask was stretched to it.")
     return notes
 
 
-def _check_sides(request: Img2ImgRequest) -> None:
+def _check_outpaint_sides(request: Img2ImgRequest) -> None:
     left, top, right, bottom = request.outpaint_sides
     if request.inpaint_full_res:
-        return  # the picture keeps its size, and the room comes on top
-    for name, side, room in (
+        return  # the init image keeps its size, and the sides are added to it
+    for name, side, added in (
         ("Width", request.width, left + right),
         ("Height", request.height, top + bottom),
     ):
-        if room and side - room < _LEAST_SIDE:
+        if added and side - added < _MIN_SIDE:
             raise UserError(
-                f"Outpainting by {room} pixels leaves {max(0, side - room)} of the picture at {name.lower()} {side}.",
-                f"{name} is that of the whole result: use at least {room + _LEAST_SIDE}.",
+                f"Outpainting by {added} pixels leaves {max(0, side - added)} for the picture at {name.lower()} {side}.",
+                f"{name} is that of the whole result: use at least {added + _MIN_SIDE}.",
             )
 
 
-def _of_depth(request: DepthRequest) -> list[str]:
+def _depth_notes(request: DepthRequest) -> list[str]:
     if request.depth_near <= request.depth_far:
         raise UserError(
-            f"Depth near is {request.depth_near:g} and depth far {request.depth_far:g}; near must be the larger.",
+            f"Depth near is {request.depth_near:g} and depth far {request.depth_far:g}; near must be larger.",
             "Move them apart.",
         )
-    given, picture = request.depth_map, request.init_image
-    if given is None or picture is None:
+    depth_map, init_image = request.depth_map, request.init_image
+    if depth_map is None or init_image is None:
         return []
-    low, high = given.to_pil().getextrema()
+    low, high = depth_map.to_pil().getextrema()
     if low == high:
         raise UserError(
-            "The depth map is one even grey and tells nothing of near and far.",
-            "Give another, or none to have the depth estimated.",
+            "The depth map is a single shade of grey, so it has no near and far.",
+            "Use another one, or none to have the depth estimated.",
         )
-    if given.size != picture.size:
-        return [_cut("depth map", given.size, picture.size)]
+    if depth_map.size != init_image.size:
+        sizes = _describe_sizes("depth map", depth_map.size, init_image.size)
+        return [f"{sizes}; both were cropped to the size of the result."]
     return []
 
 
-def _stretched(name: str, size: tuple[int, int], to: tuple[int, int]) -> str:
-    return f"The {name} is {size[0]}x{size[1]} and the picture {to[0]}x{to[1]}; the {name} was stretched to it."
-
-
-def _cut(name: str, size: tuple[int, int], to: tuple[int, int]) -> str:
-    return f"The {name} is {size[0]}x{size[1]} and the picture {to[0]}x{to[1]}; both were cut to the size of the result."
+def _describe_sizes(name: str, size: tuple[int, int], init_size: tuple[int, int]) -> str:
+    return f"The {name} is {size[0]}x{size[1]} and the picture {init_size[0]}x{init_size[1]}"

@@ -1,4 +1,4 @@
-"""A request with everything it needs, frozen at submission: deaf to whatever changes later."""
+"""Plans: a request with everything that the backend needs, resolved at submission and frozen."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from modules.models.manager import Checkpoint
 from modules.models.model_spec import ModelSpec
 from modules.models.upscalers import Upscaler
 from modules.params.requests.base import GenerationRequest
-from modules.params.requests.txt2img import (
-    HiresSize,
-)
+from modules.params.requests.txt2img import HiresSize
 from modules.params.settings import Settings
 from modules.prompt.schedule import StepTimeline
 from modules.sampling.samplers import Sampler
@@ -22,12 +20,12 @@ DEFAULT_SETTINGS = Settings()
 
 @dataclass(frozen=True)
 class ImagePlan:
-    """One picture of a job.
+    """One image of a job.
 
     Args:
-        index: Its place among all pictures of the job.
-        seed: The seed of its own noise generator.
-        subseed: The seed of the noise that its variation leads to.
+        index: Index among all images of the job.
+        seed: Seed of its noise generator.
+        subseed: Variation seed.
     """
 
     index: int
@@ -37,12 +35,12 @@ class ImagePlan:
 
 @dataclass(frozen=True)
 class HiresPlan:
-    """The second pass of a job.
+    """The hires pass of a job.
 
     Args:
-        size: To what the pictures of the first pass are enlarged.
-        upscaler: By which row.
-        plan: Of the pass itself, which repaints them: its size, words, sampler, schedule, checkpoint and options.
+        size: Size to which the images of the first pass are enlarged.
+        upscaler: Row of UPSCALERS.
+        plan: Plan of the img2img pass: its size, prompts, sampler, schedule, checkpoint and settings.
     """
 
     size: HiresSize
@@ -52,20 +50,20 @@ class HiresPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that the backend needs for one job.
+    """Everything that the backend needs for one job.
 
     Args:
-        request: The request, with its seeds drawn and its names spelled as in the tables.
-        model: The checkpoint and what is chosen about it.
-        sampler: The chosen sampler's row.
-        schedule: The schedule's row, "Automatic" already replaced by what it stands for.
-        batches: The pictures, batch by batch.
-        settings: The options of this job; those without an effect on it stand at their defaults.
-        notes: What the user should know before the pictures are made.
-        hires: The second pass, if there is one.
-        first_pass_evaluations: Those of the first pass, in the plan of a second one; None in a first.
-        created_at: When it was asked for.
-        record: Whether the way to the first picture is written down to be looked at, of two passes the first.
+        request: The request with random seeds drawn and names spelled as in the tables.
+        model: The checkpoint with VAE, prediction type and EMA choice.
+        sampler: Row of the sampler.
+        schedule: Row of the schedule; "Automatic" is already replaced by the sampler's default schedule.
+        batches: The images, batch by batch.
+        settings: Settings of this job; those without an effect on it have their default values.
+        notes: Sentences for the user, known before the job runs.
+        hires: The hires pass, or None.
+        first_pass_evaluations: In the plan of a hires pass, the network evaluations of the first pass; else None.
+        created_at: Time of submission.
+        record: Whether sampling of the first image is recorded; with hires fix, in the first pass.
     """
 
     request: GenerationRequest
@@ -82,12 +80,12 @@ class Plan:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """Return the file to use."""
+        """Return the checkpoint file."""
         return self.model.checkpoint
 
     @property
     def timeline(self) -> StepTimeline:
-        """Return the evaluations in which prompt editing counts the steps."""
+        """Return the network evaluations by which prompt editing counts steps."""
         evaluations = self.request.steps * self.sampler.evaluations_per_step
         return StepTimeline(
             evaluations, self.first_pass_evaluations, self.settings.use_old_scheduling
@@ -95,11 +93,11 @@ class Plan:
 
     @property
     def images(self) -> tuple[ImagePlan, ...]:
-        """Return all pictures in order."""
+        """Return all images in order."""
         return tuple(image for batch in self.batches for image in batch)
 
     def single_image_request(self, image: ImagePlan) -> GenerationRequest:
-        """Return the request that makes this one picture alone, for its infotext."""
+        """Return the request that generates this image alone, for its infotext."""
         return self.request.replace(
             seed=image.seed,
             subseed=image.subseed,
@@ -109,12 +107,12 @@ class Plan:
         )
 
     def without_images(self) -> Plan:
-        """Return what is left to be remembered of a plan that has been carried out."""
+        """Return a copy without input images, to keep after the job has ended."""
         return replace(self, request=self.request.without_images())
 
     @property
     def schedule_label(self) -> str:
-        """Return the schedule's name as A1111 writes it: "Automatic" stays where it means the model's own."""
+        """Return the schedule's name as A1111 writes it: "Automatic" stays where it means the model's own sigmas."""
         if self.request.scheduler == "Automatic" and self.sampler.default_schedule == "Uniform":
             return "Automatic"
         return self.schedule.name

@@ -1,4 +1,4 @@
-"""A request with everything it needs, frozen at submission: deaf to whatever changes later."""
+"""Makes the plan of a request at submission: resolves names, draws seeds, checks what can be checked without the device."""
 
 from __future__ import annotations
 
@@ -15,15 +15,11 @@ from modules.models.upscalers import UPSCALERS, Upscaler
 from modules.params.requests.base import MAX_SEED, GenerationRequest
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.init_image import InitImageRequest
-from modules.params.requests.txt2img import (
-    Txt2ImgRequest,
-    hires_pass_request,
-    hires_size,
-)
+from modules.params.requests.txt2img import Txt2ImgRequest, hires_pass_request, hires_size
 from modules.params.settings import Settings
 from modules.plan.effective_settings import (
     clip_skip_has_effect,
-    effective_options,
+    effective_sampling_options,
     effective_settings,
 )
 from modules.plan.input_checks import check_input_images
@@ -33,7 +29,7 @@ from modules.sampling.run_sigmas import check_steps
 from modules.sampling.samplers import Sampler
 from modules.sampling.schedules import Schedule
 
-# A1111 draws random seeds below this.
+# A1111 draws random seeds below this limit.
 _RANDOM_SEED_LIMIT = 4294967294
 
 
@@ -49,7 +45,7 @@ def make_plan(
     """Return the plan of a request.
 
     Raises:
-        NotFound: the sampler, the schedule, the upscaler or the VAE does not exist, or there is no picture to repaint.
+        NotFound: the sampler, the schedule, the upscaler or the VAE does not exist, or the init image is missing.
         UserError: the checkpoint cannot do the task, the sampler cannot work with so few steps or so small a
             denoising strength, or the seeds run out of range.
     """
@@ -59,15 +55,19 @@ def make_plan(
     model = make_model_spec(models, checkpoint, settings)
     family = models.get_family(checkpoint)
     _check_task(request, models, checkpoint)
-    sampler, chosen, schedule = _resolve_sampling(request, samplers, schedules)
+    sampler, requested_schedule, schedule = _resolve_sampling(request, samplers, schedules)
     strength = request.denoising_strength if isinstance(request, InitImageRequest) else None
     check_steps(sampler, request.steps, strength, settings.img2img_fix_steps)
-    heard_options = effective_options(sampler, schedule, settings, from_noise=strength is None)
+    sampling_options = effective_sampling_options(
+        sampler, schedule, settings, from_noise=strength is None
+    )
     if isinstance(request, Txt2ImgRequest) and request.enable_hr:
-        again, _, again_schedule = _resolve_sampling(
+        hires_sampler, _, hires_schedule = _resolve_sampling(
             hires_pass_request(request), samplers, schedules
         )
-        heard_options |= effective_options(again, again_schedule, settings, from_noise=False)
+        sampling_options |= effective_sampling_options(
+            hires_sampler, hires_schedule, settings, from_noise=False
+        )
     seed = request.seed if request.seed != -1 else _draw_seed()
     subseed = request.subseed if request.subseed != -1 else _draw_seed()
     plan = Plan(
@@ -75,38 +75,35 @@ def make_plan(
             seed=seed,
             subseed=subseed,
             sampler_name=sampler.name,
-            scheduler=chosen.name,
+            scheduler=requested_schedule.name,
         ),
         model=model,
         sampler=sampler,
         schedule=schedule,
         batches=_make_batches(request, seed, subseed),
-        settings=effective_settings(settings, request, checkpoint, family, heard_options),
+        settings=effective_settings(settings, request, checkpoint, family, sampling_options),
         notes=(*_plan_notes(request, model, models), *check_input_images(request)),
     )
     if not isinstance(plan.request, Txt2ImgRequest) or not plan.request.enable_hr:
         return plan
-    second = _plan_hires_pass(plan, plan.request, models, samplers, schedules)
+    hires_plan = _plan_hires_pass(plan, plan.request, models, samplers, schedules)
     upscaler = upscalers.get(plan.request.hr_upscaler)
     return replace(
         plan,
-        request=_hires_infotext_fields(plan, second, upscaler),
-        hires=HiresPlan(hires_size(plan.request), upscaler, second),
+        request=_hires_infotext_fields(plan, hires_plan, upscaler),
+        hires=HiresPlan(hires_size(plan.request), upscaler, hires_plan),
     )
 
 
 def _resolve_sampling(
     request: GenerationRequest, samplers: Registry[Sampler], schedules: Registry[Schedule]
 ) -> tuple[Sampler, Schedule, Schedule]:
-    """Return the sampler, the schedule as it was chosen, and the one that "Automatic" stands for."""
-    sampler, chosen = find_sampler_and_schedule(
+    """Return the sampler, the requested schedule, and the one to use: for "Automatic" the sampler's default."""
+    sampler, requested = find_sampler_and_schedule(
         request.sampler_name, request.scheduler, samplers, schedules
     )
-    return (
-        sampler,
-        chosen,
-        schedules.get(sampler.default_schedule) if chosen.sigmas is None else chosen,
-    )
+    schedule = schedules.get(sampler.default_schedule) if requested.sigmas is None else requested
+    return sampler, requested, schedule
 
 
 def _plan_hires_pass(
@@ -116,41 +113,40 @@ def _plan_hires_pass(
     samplers: Registry[Sampler],
     schedules: Registry[Schedule],
 ) -> Plan:
-    """Return the plan of the second pass, which repaints what the first one made, in exactly its steps."""
-    asked = hires_pass_request(request)
+    """Return the plan of the hires pass: img2img on the images of the first pass, with exactly the requested steps."""
+    hires_request = hires_pass_request(request)
     model = plan.model
-    if asked.sd_model_checkpoint != request.sd_model_checkpoint:
-        checkpoint = models.find(asked.sd_model_checkpoint)
+    if hires_request.sd_model_checkpoint != request.sd_model_checkpoint:
+        checkpoint = models.find(hires_request.sd_model_checkpoint)
         _check_task(request, models, checkpoint)
         model = make_model_spec(models, checkpoint, plan.settings)
-    sampler, chosen, schedule = _resolve_sampling(asked, samplers, schedules)
-    own_options: dict[str, bool | int] = {"img2img_fix_steps": True}
+    sampler, requested_schedule, schedule = _resolve_sampling(hires_request, samplers, schedules)
+    changes: dict[str, bool | int] = {"img2img_fix_steps": True}
     if not clip_skip_has_effect(model.checkpoint):
-        own_options["CLIP_stop_at_last_layers"] = 1
+        changes["CLIP_stop_at_last_layers"] = 1
     return replace(
         plan,
-        request=asked.replace(sampler_name=sampler.name, scheduler=chosen.name),
+        request=hires_request.replace(sampler_name=sampler.name, scheduler=requested_schedule.name),
         model=model,
         sampler=sampler,
         schedule=schedule,
-        settings=plan.settings.replace(**own_options),
+        settings=plan.settings.replace(**changes),
         first_pass_evaluations=plan.timeline.steps,
     )
 
 
-def _hires_infotext_fields(plan: Plan, second: Plan, upscaler: Upscaler) -> GenerationRequest:
-    """Return the request as its infotext tells it: of the second pass only what is not as in the first."""
-    first, again = plan.request, second.request
-    same_model = second.model == plan.model
+def _hires_infotext_fields(plan: Plan, hires: Plan, upscaler: Upscaler) -> GenerationRequest:
+    """Return the request for the infotext: hires fields are empty where they equal those of the first pass."""
+    first, second = plan.request, hires.request
+    same_model = hires.model == plan.model
+    same_negative_prompt = second.negative_prompt == first.negative_prompt
     return first.replace(
         hr_upscaler=upscaler.name,
-        hr_checkpoint_name="" if same_model else second.checkpoint.model_name,
-        hr_sampler_name="" if second.sampler == plan.sampler else second.sampler.name,
-        hr_scheduler="" if second.schedule_label == plan.schedule_label else second.schedule_label,
-        hr_prompt="" if again.prompt == first.prompt else again.prompt,
-        hr_negative_prompt=""
-        if again.negative_prompt == first.negative_prompt
-        else again.negative_prompt,
+        hr_checkpoint_name="" if same_model else hires.checkpoint.model_name,
+        hr_sampler_name="" if hires.sampler == plan.sampler else hires.sampler.name,
+        hr_scheduler="" if hires.schedule_label == plan.schedule_label else hires.schedule_label,
+        hr_prompt="" if second.prompt == first.prompt else second.prompt,
+        hr_negative_prompt="" if same_negative_prompt else second.negative_prompt,
     )
 
 
@@ -161,7 +157,7 @@ def _draw_seed() -> int:
 def _make_batches(
     request: GenerationRequest, seed: int, subseed: int
 ) -> tuple[tuple[ImagePlan, ...], ...]:
-    """Return the pictures, batch by batch; picture i is the picture of seed + i alone, whatever the batch size.
+    """Return the images, batch by batch; image i equals that of seed + i alone, whatever the batch size.
 
     With a variation, as in A1111, only the variation seed counts up.
     """
@@ -169,7 +165,7 @@ def _make_batches(
     step = 0 if request.subseed_strength else 1
     if max(seed + step * (count - 1), subseed + count - 1) > MAX_SEED:
         raise UserError(
-            f"Seed {max(seed, subseed)} leaves no room for {count} pictures.",
+            f"Seed {max(seed, subseed)} is too large for {count} pictures.",
             f"Use a seed of at most {MAX_SEED - count + 1}.",
         )
     images = iter(
@@ -197,13 +193,13 @@ def _check_task(request: GenerationRequest, models: ModelManager, checkpoint: Ch
     has_depth_map = False
     if isinstance(request, DepthRequest):
         has_depth_map = request.depth_map is not None
-    fault = incompatibility(request.task, models, checkpoint, has_depth_map)
-    if fault is not None:
-        raise fault
+    error = incompatibility(request.task, models, checkpoint, has_depth_map)
+    if error is not None:
+        raise error
 
 
 def below_native_size_note(name: str, native_size: int) -> str:
-    """Return the sentence for a size below what a checkpoint was made for."""
+    """Return the note on a size below a checkpoint's native size."""
     return (
         f"{name} was made for {native_size}x{native_size} pixels; smaller pictures come out worse."
     )

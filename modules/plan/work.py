@@ -1,4 +1,4 @@
-"""What the device can be asked beside jobs: quick, and nothing is saved of it."""
+"""Short device work outside the job queue; its result is returned, not saved."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from modules.params.image import ImageField
 
 @dataclass(frozen=True)
 class EstimateDepth:
-    """How deep is this picture? Answered by a picture in grey, white for near.
+    """Estimate the depth of an image. The result is a grey image, white for near.
 
     Args:
         model: A depth checkpoint with an estimator.
-        image: The picture.
-        size: Width and height of the answer.
+        image: The image.
+        size: Width and height of the result.
     """
 
     model: ModelSpec
@@ -25,14 +25,14 @@ class EstimateDepth:
 
 @dataclass(frozen=True)
 class RecordForward:
-    """How does this picture become noise? Answered by a ForwardRecording.
+    """Record the forward diffusion process of an image. The result is a ForwardRecording.
 
     Args:
-        model: Its noise levels and VAE are used.
-        image: The picture.
-        size: Width and height at which it is shown, multiples of 8.
-        frame_count: Moments from the picture to noise, both ends counted.
-        seed: Of the noise.
+        model: Its sigmas and VAE are used.
+        image: The image.
+        size: Width and height of the frames, multiples of 8.
+        frame_count: Number of frames from the image to noise, both included.
+        seed: Seed of the noise.
         in_pixel_space: Whether noise is added to the pixels rather than to the latents.
     """
 

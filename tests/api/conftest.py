@@ -1,4 +1,4 @@
-"""The HTTP API on an engine that draws plain pictures."""
+"""The HTTP API on an engine that draws single-colour images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from modules.engine.engine import Engine
 
 @pytest.fixture
 def client(engine: Engine) -> Iterator[TestClient]:
-    """A caller of the API and the live routes."""
+    """A client of the API and the live routes."""
     app = FastAPI(docs_url=None)
     add_routes(app, engine)
     with TestClient(app) as client:

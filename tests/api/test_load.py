@@ -1,4 +1,4 @@
-"""Many callers at once, on an engine that draws plain pictures."""
+"""Many clients at once, on an engine that draws single-colour images."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from fastapi.testclient import TestClient
 
 from modules.engine.engine import Engine
 
-THREADS, TURNS = 50, 4
+THREADS, ROUNDS = 50, 4
 
 
-def test_two_hundred_calls_from_fifty_threads_are_all_answered_while_others_look(
+def test_two_hundred_calls_from_fifty_threads_are_all_answered_while_others_poll(
     client: TestClient, engine: Engine
 ):
     seeds: list[int] = []
     codes: set[int] = set()
 
     def call(number: int) -> None:
-        for turn in range(TURNS):
+        for turn in range(ROUNDS):
             body: dict[str, Any] = {
                 "width": 64,
                 "height": 64,
                 "steps": 1,
-                "seed": number * TURNS + turn,
+                "seed": number * ROUNDS + turn,
             }
             answer = client.post("/sdapi/v1/txt2img", json=body)
             codes.add(answer.status_code)
@@ -38,5 +38,5 @@ def test_two_hundred_calls_from_fifty_threads_are_all_answered_while_others_look
         for path in ("/sdapi/v1/progress", "/internal/queue", "/api/v1/jobs?limit=5"):
             codes.add(client.get(path).status_code)
     assert codes == {200}
-    assert sorted(seeds) == list(range(THREADS * TURNS))
+    assert sorted(seeds) == list(range(THREADS * ROUNDS))
     assert engine.queue.store.waiting_count() == 0

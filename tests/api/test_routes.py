@@ -13,27 +13,31 @@ from modules.core.flags import Flags
 from modules.engine.engine import Engine
 
 
-def client_of(engine: Engine, flags: Flags, again: threading.Event | None = None) -> TestClient:
+def client_of(
+    engine: Engine, flags: Flags, restart_requested: threading.Event | None = None
+) -> TestClient:
     app = FastAPI()
-    add_routes(app, engine, flags, again)
+    add_routes(app, engine, flags, restart_requested)
     return TestClient(app, raise_server_exceptions=False)
 
 
-def test_the_api_is_there_unless_refused(engine: Engine):
-    without = client_of(engine, Flags(no_api=True))
+def test_the_api_is_on_unless_no_api(engine: Engine):
+    without_api = client_of(engine, Flags(no_api=True))
     assert client_of(engine, Flags()).get("/sdapi/v1/samplers").status_code == 200
-    assert without.get("/sdapi/v1/samplers").status_code == 404
-    assert without.get("/internal/state").status_code == 200
+    assert without_api.get("/sdapi/v1/samplers").status_code == 404
+    assert without_api.get("/internal/state").status_code == 200
 
 
-def test_errors_of_the_live_routes_have_a1111s_form_without_the_api(engine: Engine):
+def test_errors_of_the_live_routes_have_a1111s_format_without_the_api(engine: Engine):
     answer = client_of(engine, Flags(no_api=True)).get("/internal/jobs/x").json()
     assert answer["error"] == "NotFound"
     assert answer["errors"] == answer["detail"]
 
 
 @pytest.mark.parametrize("content", [b"[NaN]", b"{", b'"words"', b"\xff", b"[" * 100_000])
-def test_a_body_that_is_no_object_is_refused_in_a1111s_form(client: TestClient, content: bytes):
+def test_a_body_that_is_not_an_object_is_refused_in_a1111s_format(
+    client: TestClient, content: bytes
+):
     response = client.post(
         "/sdapi/v1/txt2img", content=content, headers={"content-type": "application/json"}
     )
@@ -41,7 +45,7 @@ def test_a_body_that_is_no_object_is_refused_in_a1111s_form(client: TestClient, 
     assert "detail" in response.json()
 
 
-def test_a_fault_of_the_program_is_answered_with_500_in_a1111s_form(
+def test_an_unexpected_exception_is_answered_with_500_in_a1111s_format(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ):
     client = client_of(engine, Flags())
@@ -49,13 +53,10 @@ def test_a_fault_of_the_program_is_answered_with_500_in_a1111s_form(
     response = client.get("/sdapi/v1/samplers")
     assert response.status_code == 500
     assert response.json()["error"] == "AttributeError"
-    assert (
-        response.json()["detail"]
-        == "The program made a mistake: AttributeError. The log has the details."
-    )
+    assert response.json()["detail"] == "Internal error: AttributeError. The log has the details."
 
 
-def test_every_answer_says_how_long_it_took(client: TestClient):
+def test_every_response_has_its_process_time(client: TestClient):
     for path in ("/sdapi/v1/samplers", "/sdapi/v1/nothing", "/internal/ping"):
         assert float(client.get(path).headers["x-process-time"]) >= 0
 
@@ -71,14 +72,14 @@ def test_the_api_stops_the_server_only_when_allowed(
     assert raised == [signal.SIGINT]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="a program cannot take its own place there")
-def test_a_restart_is_a_stop_that_is_followed_by_a_start(
+@pytest.mark.skipif(os.name == "nt", reason="a process cannot replace itself there")
+def test_a_restart_stops_the_server_and_requests_another_start(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ):
     raised: list[signal.Signals] = []
     monkeypatch.setattr("signal.raise_signal", raised.append)
-    again = threading.Event()
-    client = client_of(engine, Flags(api_server_stop=True), again)
+    restart_requested = threading.Event()
+    client = client_of(engine, Flags(api_server_stop=True), restart_requested)
     assert client.post("/sdapi/v1/server-restart").status_code == 200
-    assert again.is_set()
+    assert restart_requested.is_set()
     assert raised == [signal.SIGINT]

@@ -1,6 +1,6 @@
 """Writes checkpoints in LDM's layout: the real classes made tiny, with seeded random weights.
 
-path = write_checkpoint(tmp_path / "tiny.safetensors")     # and tiny.yaml beside it
+path = write_checkpoint(tmp_path / "tiny.safetensors")     # also writes tiny.yaml
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ UNET = UNetConfig(
 
 @functools.cache
 def tiny_modules(seed: int = 0) -> tuple[UNet2DConditionModel, AutoencoderKL, CLIPTextModel]:
-    """Return a tiny SD 1.x model with random weights, made without the loader; not to be altered."""
+    """Return a tiny SD 1.x model with random weights, created without the loader; do not modify it."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         unet = UNet2DConditionModel(
@@ -140,17 +140,17 @@ def tiny_weights(seed: int = 0, dtype: torch.dtype = torch.float32) -> dict[str,
 
 
 def tiny_description(changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the .yaml of the tiny model; a change is addressed as "unet_config.params.num_heads"."""
+    """Return the .yaml of the tiny model; the key of a change is a path such as "unet_config.params.num_heads"."""
     description = copy.deepcopy(dict(DESCRIPTION))
-    for address, value in (changes or {}).items():
-        place = description["model"]["params"]
-        *way, key = address.split(".")
-        for step in way:
-            place = place[step]
+    for path, value in (changes or {}).items():
+        section = description["model"]["params"]
+        *parents, key = path.split(".")
+        for parent in parents:
+            section = section[parent]
         if value is None:
-            place.pop(key, None)
+            section.pop(key, None)
         else:
-            place[key] = copy.deepcopy(value)  # a later change may go into it
+            section[key] = copy.deepcopy(value)  # a later change may modify it
     return description
 
 
@@ -169,11 +169,11 @@ def write_checkpoint(
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> Path:
-    """Write a checkpoint with its .yaml beside it and return its path.
+    """Write a checkpoint and its .yaml and return the checkpoint's path.
 
     Args:
-        path: Its extension gives the container, unless one is named.
-        weights: Other than the tiny model's.
+        path: Its extension determines the container unless `container` is set.
+        weights: Instead of the tiny model's.
         changes: To the .yaml, see tiny_description.
     """
     path.parent.mkdir(parents=True, exist_ok=True)

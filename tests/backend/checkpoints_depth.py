@@ -1,6 +1,6 @@
 """Writes SD 2 depth checkpoints in LDM's layout: the real classes made tiny, with seeded random weights.
 
-path = write_depth(tmp_path / "tiny.safetensors")     # and tiny.yaml beside it
+path = write_depth(tmp_path / "tiny.safetensors")     # also writes tiny.yaml
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def tiny_estimator() -> DPTForDepthEstimation:
 
 
 def tiny_weights() -> dict[str, Tensor]:
-    """Return the tiny estimator as MiDaS's tensors, ImageNet's classes included."""
+    """Return the tiny estimator as MiDaS's tensors, the ImageNet classifier included."""
     weights, fused = {}, {}
     for key, value in tiny_estimator().state_dict().items():
         name = depth_key(key)
@@ -73,6 +73,6 @@ def tiny_weights() -> dict[str, Tensor]:
 def write_depth(
     path: Path, *, with_estimator: bool = True, changes: Mapping[str, Any] | None = None
 ) -> Path:
-    """Write a tiny depth checkpoint with its .yaml beside it and return its path."""
+    """Write a tiny depth checkpoint and its .yaml and return the checkpoint's path."""
     weights = tiny_sd2_weights(5) | (tiny_weights() if with_estimator else {})
     return write_sd2(path, 5, weights=weights, changes=changes)

@@ -1,6 +1,6 @@
 """Writes SD 2.x checkpoints in LDM's layout: the real classes made tiny, with seeded random weights.
 
-path = write_sd2(tmp_path / "tiny.safetensors", in_channels=9)     # and tiny.yaml beside it
+path = write_sd2(tmp_path / "tiny.safetensors", in_channels=9)     # also writes tiny.yaml
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class _Block(nn.Module):
 def tiny_sd2_modules(
     in_channels: int = 4, seed: int = 0
 ) -> tuple[UNet2DConditionModel, OpenClipText]:
-    """Return a tiny SD 2.x UNet and text encoder with random weights; not to be altered."""
+    """Return a tiny SD 2.x UNet and text encoder with random weights; do not modify them."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         unet = UNet2DConditionModel(
@@ -120,7 +120,7 @@ def write_sd2(
     weights: Mapping[str, Tensor] | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a tiny SD 2.x checkpoint with its .yaml beside it and return its path."""
-    given = dict(weights) if weights is not None else tiny_sd2_weights(in_channels)
-    own = {**CHANGES, "unet_config.params.in_channels": in_channels, **(changes or {})}
-    return write_checkpoint(path, weights=given, changes=own)
+    """Write a tiny SD 2.x checkpoint and its .yaml and return the checkpoint's path."""
+    weights = dict(weights) if weights is not None else tiny_sd2_weights(in_channels)
+    changes = {**CHANGES, "unet_config.params.in_channels": in_channels, **(changes or {})}
+    return write_checkpoint(path, weights=weights, changes=changes)

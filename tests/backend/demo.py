@@ -1,4 +1,4 @@
-"""An engine over the checkpoints in the box, on the processor, with a data folder of its own."""
+"""An engine with the bundled demo checkpoints, on the CPU, with a separate data folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.engine.executors.local import LocalExecutor
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.prompt.tokens import ClipTokenizer
 
 ROOT = Path(__file__).resolve().parents[2]

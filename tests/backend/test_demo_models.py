@@ -1,4 +1,4 @@
-"""Every checkpoint in the box loads through the ordinary loader and draws what is asked."""
+"""Every bundled checkpoint loads through the ordinary loader and follows its prompt."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from tools.demo_model.scenes import ShapeScene, Thing
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = sorted((ROOT / "models" / "Stable-diffusion" / "demo").glob("*.safetensors"))
-FROM_WORDS = [file for file in MODELS if file.stem != "demo-depth"]
+TXT2IMG_MODELS = [file for file in MODELS if file.stem != "demo-depth"]
 DEPTH = "demo/demo-depth.safetensors"
 MEGABYTE = 1_000_000
 SIDE = 256
@@ -27,17 +27,17 @@ SIDE = 256
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
-    made = demo_engine(tmp_path_factory.mktemp("data"))
-    made.start()
-    yield made
-    made.stop()
+    engine = demo_engine(tmp_path_factory.mktemp("data"))
+    engine.start()
+    yield engine
+    engine.stop()
 
 
 def colour(image: Image.Image, box: tuple[int, int, int, int]) -> np.ndarray:
     return np.asarray(image.crop(box).convert("RGB"), dtype=float).mean(axis=(0, 1))
 
 
-def picture_of(engine, request):
+def generate(engine, request):
     job = engine.submit(request)
     job.wait(120)
     assert job.status().state == "done", job.status().error
@@ -45,15 +45,15 @@ def picture_of(engine, request):
         return image.convert("RGB")
 
 
-def common(prompt, checkpoint):
+def common_fields(prompt, checkpoint):
     size = {"width": SIDE, "height": SIDE}
     return {"prompt": prompt, "sd_model_checkpoint": checkpoint, **size, "seed": 1, "cfg_scale": 5}
 
 
-@pytest.mark.parametrize("file", FROM_WORDS, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", TXT2IMG_MODELS, ids=lambda file: file.stem)
 def test_a_red_circle_on_blue_is_red_on_blue(engine, file):
-    fields = common("a red circle on a blue background", f"demo/{file.name}")
-    image = picture_of(engine, Txt2ImgRequest(**fields))
+    fields = common_fields("a red circle on a blue background", f"demo/{file.name}")
+    image = generate(engine, Txt2ImgRequest(**fields))
 
     red, green, blue = colour(image, (108, 108, 148, 148))
     assert red > 150 > 80 > max(green, blue)
@@ -63,20 +63,20 @@ def test_a_red_circle_on_blue_is_red_on_blue(engine, file):
 
 @pytest.fixture(scope="module")
 def white_star() -> tuple[Image.Image, Image.Image]:
-    """A true picture with a star on the right, and its true depth."""
+    """A rendered image with a star on the right, and its true depth."""
     scene = ShapeScene(3, "gray", (Thing("star", "white"),), "large", "right")
     pixels, depth = draw(scene, SIDE, SIDE)
     return Image.fromarray(pixels), Image.fromarray((depth * 255).round().astype(np.uint8))
 
 
-@pytest.mark.parametrize("gives_depth", [False, True], ids=["estimated", "given"])
-def test_the_depth_model_repaints_a_picture_and_keeps_its_shape(engine, white_star, gives_depth):
-    picture, depth = white_star
-    fields = common("a yellow star on a purple background on the right", DEPTH)
-    fields |= {"init_image": ImageField.from_pil(picture), "denoising_strength": 1}
+@pytest.mark.parametrize("gives_depth", [False, True], ids=["estimated", "provided"])
+def test_the_depth_model_repaints_an_image_and_preserves_its_shape(engine, white_star, gives_depth):
+    star, depth = white_star
+    fields = common_fields("a yellow star on a purple background on the right", DEPTH)
+    fields |= {"init_image": ImageField.from_pil(star), "denoising_strength": 1}
     if gives_depth:
         fields["depth_map"] = ImageField.from_pil(depth)
-    image = np.asarray(picture_of(engine, DepthRequest(**fields)), dtype=float)
+    image = np.asarray(generate(engine, DepthRequest(**fields)), dtype=float)
 
     inside = np.asarray(depth) > 128
     edge = np.asarray(depth.filter(ImageFilter.FIND_EDGES)) > 0
@@ -92,7 +92,7 @@ def test_the_depth_model_repaints_a_picture_and_keeps_its_shape(engine, white_st
     assert min(red, blue) > green + 20
 
 
-def test_the_box_holds_four_models_of_different_kinds():
+def test_four_models_of_different_kinds_are_bundled():
     assert {file.stem for file in MODELS} == {"demo", "demo-depth", "demo-inpainting", "demo-v2"}
     parameterizations = {
         file.stem: read_yaml(file.with_suffix(".yaml"))
@@ -109,14 +109,14 @@ def test_the_box_holds_four_models_of_different_kinds():
     }
 
 
-def test_the_box_is_small():
+def test_the_bundled_models_are_small():
     sizes = [file.stat().st_size for file in MODELS]
     assert max(sizes) <= 16 * MEGABYTE
     assert sum(sizes) <= 48 * MEGABYTE
 
 
-def test_a_newcomer_starts_with_the_plain_demo_model(engine):
-    assert engine.checkpoint().name == "demo/demo.safetensors"
+def test_the_default_checkpoint_is_the_plain_demo_model(engine):
+    assert engine.find_checkpoint().name == "demo/demo.safetensors"
 
 
 @pytest.mark.parametrize(
@@ -156,13 +156,13 @@ def test_a_newcomer_starts_with_the_plain_demo_model(engine):
             },
         },
     ],
-    ids=["plain", "with much to tell", "the second of two passes and of two pictures"],
+    ids=["plain", "many fields", "hires pass, second of two images"],
 )
-def test_a_picture_is_made_again_byte_for_byte_from_its_own_metadata(engine, fields):
+def test_an_image_is_reproduced_byte_for_byte_from_its_metadata(engine, fields):
     request = Txt2ImgRequest(width=64, height=64, steps=3, **fields)
-    made = engine.submit(request)
-    assert made.wait(120)
-    first = made.status().images[-1].path.read_bytes()
+    job = engine.submit(request)
+    assert job.wait(120)
+    first = job.status().images[-1].path.read_bytes()
     engine.settings = engine.settings.replace(CLIP_stop_at_last_layers=3, randn_source="NV")
     reading = parse_for_reproduction(read_metadata(first), make_infotext_context(engine))
     again = engine.submit(reading.to_request())

@@ -1,4 +1,4 @@
-"""What the demo checkpoints make of a picture: kept and changed, masked, filled, continued, and by its depth."""
+"""The demo checkpoints in img2img, inpainting, outpainting and depth2img."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ PLAIN, INPAINTING, DEPTH = (
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
-    made = demo_engine(tmp_path_factory.mktemp("data"))
-    made.start()
-    yield made
-    made.stop()
+    engine = demo_engine(tmp_path_factory.mktemp("data"))
+    engine.start()
+    yield engine
+    engine.stop()
 
 
 @pytest.fixture(scope="module")
 def star() -> Image.Image:
-    """A white star on grey, whose left arm reaches under the mask."""
+    """A white star on grey; its left arm is under the mask."""
     pixels, _ = draw(ShapeScene(3, "gray", (Thing("star", "white"),), "large", "right"), SIDE, SIDE)
     return Image.fromarray(pixels)
 
@@ -51,7 +51,7 @@ def mask_of(
     return mask
 
 
-def made(engine: Engine, request: Any) -> Image.Image:
+def generate(engine: Engine, request: Any) -> Image.Image:
     job = engine.submit(request)
     job.wait(120)
     assert job.status().state == "done", job.status().error
@@ -59,11 +59,11 @@ def made(engine: Engine, request: Any) -> Image.Image:
         return image.convert("RGB")
 
 
-def repainted(
-    engine: Engine, picture: Image.Image, mask: Image.Image | None = None, **fields: Any
+def repaint(
+    engine: Engine, image: Image.Image, mask: Image.Image | None = None, **fields: Any
 ) -> np.ndarray:
-    given = {
-        "init_image": ImageField.from_pil(picture),
+    defaults = {
+        "init_image": ImageField.from_pil(image),
         "mask": None if mask is None else ImageField.from_pil(mask, MASK),
         "sd_model_checkpoint": PLAIN,
         "prompt": RED_CIRCLE,
@@ -75,7 +75,7 @@ def repainted(
         "cfg_scale": 5,
         "denoising_strength": 1,
     }
-    return np.asarray(made(engine, Img2ImgRequest(**{**given, **fields})))
+    return np.asarray(generate(engine, Img2ImgRequest(**{**defaults, **fields})))
 
 
 def within(pixels: np.ndarray, box: tuple[int, int, int, int] = BOX) -> np.ndarray:
@@ -84,60 +84,62 @@ def within(pixels: np.ndarray, box: tuple[int, int, int, int] = BOX) -> np.ndarr
 
 
 def red_share(pixels: np.ndarray) -> float:
-    """Return how many of the pixels are clearly red."""
+    """Return the share of pixels that are clearly red."""
     red, green, blue = np.moveaxis(pixels.astype(int), -1, 0)
     return float((red - np.maximum(green, blue) > 80).mean())
 
 
-def outside(mask: Image.Image, blur: float = 4) -> np.ndarray:
-    """Return which pixels lie outside the blurred mask."""
+def unmasked(mask: Image.Image, blur: float = 4) -> np.ndarray:
+    """Return which pixels are outside the blurred mask."""
     return np.asarray(blur_mask(mask, blur, blur)) == 0
 
 
-def test_little_strength_keeps_the_picture_and_much_changes_it(engine: Engine, star: Image.Image):
+def test_a_low_strength_preserves_the_image_and_a_high_one_changes_it(
+    engine: Engine, star: Image.Image
+):
     prompt = "a red circle on a blue background"
-    little, much = (
-        repainted(engine, star, prompt=prompt, denoising_strength=strength)
+    weak, strong = (
+        repaint(engine, star, prompt=prompt, denoising_strength=strength)
         for strength in (0.05, 0.9)
     )
     original = np.asarray(star).astype(int)
-    assert np.abs(little - original).mean() < 12 < 60 < np.abs(much - original).mean()
-    assert red_share(little) == 0 and red_share(much) > 0.05
+    assert np.abs(weak - original).mean() < 12 < 60 < np.abs(strong - original).mean()
+    assert red_share(weak) == 0 and red_share(strong) > 0.05
 
 
 @pytest.mark.parametrize("checkpoint", [PLAIN, INPAINTING])
 @pytest.mark.parametrize("sampler", ["Euler", "DDIM"])
-def test_what_is_asked_for_appears_under_the_mask_and_no_other_byte_changes(
+def test_the_prompt_appears_under_the_mask_and_no_other_byte_changes(
     engine: Engine, star: Image.Image, checkpoint: str, sampler: str
 ):
     mask = mask_of()
-    pixels = repainted(engine, star, mask, sd_model_checkpoint=checkpoint, sampler_name=sampler)
-    kept = outside(mask)
-    assert np.array_equal(pixels[kept], np.asarray(star)[kept])
+    pixels = repaint(engine, star, mask, sd_model_checkpoint=checkpoint, sampler_name=sampler)
+    outside = unmasked(mask)
+    assert np.array_equal(pixels[outside], np.asarray(star)[outside])
     assert red_share(within(pixels)) > 0.3
 
 
-def test_what_is_not_masked_is_repainted_when_asked(engine: Engine, star: Image.Image):
+def test_an_inverted_mask_repaints_the_unmasked_part(engine: Engine, star: Image.Image):
     mask = mask_of()
-    pixels = repainted(engine, star, mask, inpainting_mask_invert=True, steps=2)
-    kept = outside(Image.fromarray(255 - np.asarray(mask)))
-    assert np.array_equal(pixels[kept], np.asarray(star)[kept])
+    pixels = repaint(engine, star, mask, inpainting_mask_invert=True, steps=2)
+    outside = unmasked(Image.fromarray(255 - np.asarray(mask)))
+    assert np.array_equal(pixels[outside], np.asarray(star)[outside])
     assert np.abs(pixels[:, 200:].astype(int) - np.asarray(star)[:, 200:]).mean() > 10
 
 
-def test_the_masked_contents_are_what_they_are_called(engine: Engine):
-    """Strength 0 makes one step at the last level, so that what lay under the mask is seen."""
-    picture = Image.new("RGB", (SIDE, SIDE), (60, 90, 200))
-    picture.paste((250, 250, 250), (40, 88, 96, 176))
-    seen = {
+def test_masked_contents_match_their_names(engine: Engine):
+    """Strength 0 runs one step at the last sigma, so the masked content stays visible."""
+    image = Image.new("RGB", (SIDE, SIDE), (60, 90, 200))
+    image.paste((250, 250, 250), (40, 88, 96, 176))
+    results = {
         content: within(
-            repainted(
-                engine, picture, mask_of(), denoising_strength=0, prompt="", inpainting_fill=content
+            repaint(
+                engine, image, mask_of(), denoising_strength=0, prompt="", inpainting_fill=content
             )
         )[40:-40, 30:-30]
         for content in range(4)
     }
-    fill, original, noise, nothing = (seen[content] for content in range(4))
+    fill, original, noise, nothing = (results[content] for content in range(4))
     assert np.abs(original - 250).mean() < 25
     assert np.abs(fill - (60, 90, 200)).mean() < 35, "the colour around"
     assert noise.std(axis=(0, 1)).mean() > 2 * max(
@@ -146,7 +148,7 @@ def test_the_masked_contents_are_what_they_are_called(engine: Engine):
     assert np.abs(nothing - fill).mean() > 15 < np.abs(nothing - original).mean()
 
 
-def test_only_the_masked_part_of_a_photo_is_made_and_the_rest_keeps_its_resolution(
+def test_only_masked_repaints_the_mask_and_preserves_the_photos_resolution(
     engine: Engine, star: Image.Image
 ):
     grain = np.random.default_rng(0).integers(-20, 20, (800, 1000, 3))
@@ -154,12 +156,12 @@ def test_only_the_masked_part_of_a_photo_is_made_and_the_rest_keeps_its_resoluti
         (np.asarray(star.resize((1000, 800))) + grain).clip(0, 255).astype(np.uint8)
     )
     mask = mask_of(photo.size, (60, 200, 460, 600))
-    pixels = repainted(
+    pixels = repaint(
         engine, photo, mask, inpaint_full_res=True, prompt="a red circle", inpainting_fill=0
     )
-    kept = outside(mask)
+    outside = unmasked(mask)
     assert pixels.shape == (800, 1000, 3)
-    assert np.array_equal(pixels[kept], np.asarray(photo)[kept])
+    assert np.array_equal(pixels[outside], np.asarray(photo)[outside])
     assert red_share(within(pixels, (60, 200, 460, 600))) > 0.1
 
 
@@ -168,15 +170,15 @@ def test_soft_inpainting_blends_within_the_mask_and_changes_no_byte_outside(
 ):
     mask = mask_of()
     soft = {"soft_inpainting_enabled": True, "mask_blur": 16, "inpainting_fill": 0}
-    pixels = repainted(engine, star, mask, **soft)
-    kept = outside(mask, 16)
-    assert np.array_equal(pixels[kept], np.asarray(star)[kept])
+    pixels = repaint(engine, star, mask, **soft)
+    outside = unmasked(mask, 16)
+    assert np.array_equal(pixels[outside], np.asarray(star)[outside])
     assert red_share(within(pixels)) > 0.2
 
 
 @pytest.mark.parametrize("checkpoint", [PLAIN, INPAINTING])
-def test_a_picture_is_continued_beyond_its_side(engine: Engine, star: Image.Image, checkpoint: str):
-    pixels = repainted(
+def test_outpainting_extends_an_image(engine: Engine, star: Image.Image, checkpoint: str):
+    pixels = repaint(
         engine,
         star,
         prompt="a white star on a gray background",
@@ -191,27 +193,27 @@ def test_a_picture_is_continued_beyond_its_side(engine: Engine, star: Image.Imag
     )
     new = pixels[:, :110].astype(float)
     assert np.ptp(new.mean(axis=(0, 1))) < 40 and 80 < new.mean() < 235, (
-        "grey, and perhaps a piece of a star"
+        "grey, possibly with a part of a star"
     )
 
 
-def test_latents_can_be_enlarged(engine: Engine, star: Image.Image):
-    pixels = repainted(
+def test_latents_can_be_upscaled(engine: Engine, star: Image.Image):
+    pixels = repaint(
         engine, star.resize((128, 128)), resize_mode=3, steps=2, denoising_strength=0.3
     )
     assert pixels.shape == (SIDE, SIDE, 3)
 
 
-def test_corrected_colours_are_those_of_the_picture(engine: Engine, star: Image.Image):
+def test_colour_correction_restores_the_init_images_colours(engine: Engine, star: Image.Image):
     prompt = "a red circle on a blue background"
-    pixels = repainted(
+    pixels = repaint(
         engine, star, prompt=prompt, override_settings={"img2img_color_correction": True}
     )
     assert red_share(pixels) < 0.02
     assert np.ptp(pixels.reshape(-1, 3).mean(axis=0)) < 15
 
 
-def test_the_scene_stays_where_it_is_while_night_falls(engine: Engine):
+def test_depth2img_preserves_the_scene_while_the_prompt_changes_it(engine: Engine):
     pixels, depth = draw(Landscape(5, "day", "hills", "house", "red", "left"), SIDE, SIDE)
     fields = {
         "width": SIDE,
@@ -228,9 +230,9 @@ def test_the_scene_stays_where_it_is_while_night_falls(engine: Engine):
         denoising_strength=0.95,
         **fields,
     )
-    night = made(engine, request)
+    night = generate(engine, request)
     sky = (96, 0, SIDE, 48)
     assert within(np.asarray(night), sky).mean() < 100 < within(pixels, sky).mean()
     engine.select_checkpoint(DEPTH)
-    again = engine.estimate_depth(ImageField.from_pil(night), (SIDE, SIDE))
-    assert np.corrcoef(np.asarray(again).ravel(), depth.ravel())[0, 1] > 0.9
+    estimated = engine.estimate_depth(ImageField.from_pil(night), (SIDE, SIDE))
+    assert np.corrcoef(np.asarray(estimated).ravel(), depth.ravel())[0, 1] > 0.9

@@ -1,4 +1,4 @@
-"""Depth checkpoints on the whole road, from picture and words to picture."""
+"""Whole runs of depth checkpoints."""
 
 from __future__ import annotations
 
@@ -13,19 +13,25 @@ from PIL import Image
 
 from modules.backend.runner import Runner
 from modules.core.errors import Cancelled, UserError
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.params.image import ImageField
 from modules.params.requests.depth import DepthRequest
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints_depth import write_depth
 from tests.backend.test_runner import plan_of
-from tests.backend.tiny import Recorder
+from tests.backend.tiny import RecordingListener
 
 HILL = Image.linear_gradient("L").rotate(180).resize((96, 80))
-PICTURE = ImageField.from_pil(Image.merge("RGB", (HILL, HILL.rotate(180), HILL)))
+INIT_IMAGE = ImageField.from_pil(Image.merge("RGB", (HILL, HILL.rotate(180), HILL)))
 MAP = ImageField.from_pil(HILL)
 SMALL = DepthRequest(
-    prompt="a cat", init_image=PICTURE, width=64, height=64, steps=4, seed=7, denoising_strength=0.5
+    prompt="a cat",
+    init_image=INIT_IMAGE,
+    width=64,
+    height=64,
+    steps=4,
+    seed=7,
+    denoising_strength=0.5,
 )
 
 
@@ -38,8 +44,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def draw(folder: Path, tokenizer: ClipTokenizer) -> Iterator[Any]:
-    """Repaint; nothing may be asked of the network."""
+def generate(folder: Path, tokenizer: ClipTokenizer) -> Iterator[Any]:
+    """Generate from an init image, without network access."""
     patch = pytest.MonkeyPatch()
 
     def refuse(*_: Any, **__: Any) -> Any:
@@ -50,14 +56,14 @@ def draw(folder: Path, tokenizer: ClipTokenizer) -> Iterator[Any]:
     patch.setattr(socket, "getaddrinfo", refuse)
     runner = Runner(DeviceOptions(use_cpu=True), tokenizer)
 
-    def draw(
-        recorder: Recorder | None = None, name: str = "tiny", **changes: Any
+    def generate(
+        listener: RecordingListener | None = None, name: str = "tiny", **changes: Any
     ) -> list[Image.Image]:
-        recorder = recorder or Recorder()
-        runner.run(plan_of(folder, SMALL.replace(**changes), name), recorder)
-        return [image for _, image in recorder.images]
+        listener = listener or RecordingListener()
+        runner.run(plan_of(folder, SMALL.replace(**changes), name), listener)
+        return [image for _, image in listener.images]
 
-    yield draw
+    yield generate
     patch.undo()
 
 
@@ -66,26 +72,24 @@ def difference(one: Image.Image, other: Image.Image) -> int:
 
 
 @pytest.mark.parametrize("sampler", ["DPM++ 2M", "Euler a", "DDIM"])
-def test_a_picture_comes_of_a_picture_and_the_same_again(draw, sampler: str):
+def test_depth2img_is_reproducible(generate, sampler: str):
     changes = {"sampler_name": sampler, "height": 128, "negative_prompt": "a dog " * 90}
-    first, again = draw(**changes)[0], draw(**changes)[0]
+    first, second = generate(**changes)[0], generate(**changes)[0]
     assert first.size == (64, 128)
-    assert first.tobytes() == again.tobytes()
+    assert first.tobytes() == second.tobytes()
 
 
-def test_a_runner_that_has_seen_nothing_makes_the_same_bytes(
-    draw, folder: Path, tokenizer: ClipTokenizer
-):
-    recorder = Recorder()
-    Runner(DeviceOptions(use_cpu=True), tokenizer).run(plan_of(folder, SMALL), recorder)
-    assert recorder.images[0][1].tobytes() == draw()[0].tobytes()
+def test_a_new_runner_gives_the_same_bytes(generate, folder: Path, tokenizer: ClipTokenizer):
+    listener = RecordingListener()
+    Runner(DeviceOptions(use_cpu=True), tokenizer).run(plan_of(folder, SMALL), listener)
+    assert listener.images[0][1].tobytes() == generate()[0].tobytes()
 
 
 @pytest.mark.parametrize("sampler", ["DPM++ 2M", "Euler a"])
-def test_a_batch_equals_its_singles(draw, sampler: str):
-    batch = draw(batch_size=2, sampler_name=sampler)
-    assert difference(batch[0], draw(sampler_name=sampler)[0]) <= 2
-    assert difference(batch[1], draw(seed=8, sampler_name=sampler)[0]) <= 2
+def test_a_batch_equals_its_single_images(generate, sampler: str):
+    batch = generate(batch_size=2, sampler_name=sampler)
+    assert difference(batch[0], generate(sampler_name=sampler)[0]) <= 2
+    assert difference(batch[1], generate(seed=8, sampler_name=sampler)[0]) <= 2
     assert difference(batch[0], batch[1]) > 2
 
 
@@ -101,42 +105,40 @@ def test_a_batch_equals_its_singles(draw, sampler: str):
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_every_part_of_the_request_counts(draw, change: dict[str, Any]):
-    given = {"depth_map": MAP, **change}
-    assert difference(draw(depth_map=MAP)[0], draw(**given)[0]) > 0
+def test_every_field_of_the_request_has_an_effect(generate, change: dict[str, Any]):
+    fields = {"depth_map": MAP, **change}
+    assert difference(generate(depth_map=MAP)[0], generate(**fields)[0]) > 0
 
 
-def test_a_flat_picture_is_repainted(draw):
+def test_an_image_of_one_colour_is_repainted(generate):
     flat = ImageField.from_pil(Image.new("RGB", (64, 64), "grey"))
-    assert len(draw(init_image=flat)) == 1
+    assert len(generate(init_image=flat)) == 1
 
 
-def test_progress_counts_the_steps_that_are_made(draw):
-    recorder = Recorder(watches=True)
-    draw(recorder, n_iter=2, steps=20, denoising_strength=0.3)
-    assert [(told.step, told.steps) for told in recorder.progress] == [
-        (n, 14) for n in range(1, 15)
-    ]
-    assert len(recorder.previews) == 14
-    assert "Reading the picture" in recorder.phases
+def test_progress_counts_the_actual_steps(generate):
+    listener = RecordingListener(wants_previews=True)
+    generate(listener, n_iter=2, steps=20, denoising_strength=0.3)
+    assert [(p.step, p.steps) for p in listener.progress] == [(n, 14) for n in range(1, 15)]
+    assert len(listener.previews) == 14
+    assert "Encoding the image" in listener.phases
 
 
-def test_the_depth_is_shown(draw):
-    recorder = Recorder()
-    draw(recorder, width=128)
-    assert [(shown.mode, shown.size) for shown in recorder.depth_maps] == [("L", (128, 64))]
+def test_the_depth_map_is_reported(generate):
+    listener = RecordingListener()
+    generate(listener, width=128)
+    assert [(depth.mode, depth.size) for depth in listener.depth_maps] == [("L", (128, 64))]
 
 
-def test_an_interrupt_ends_it_within_a_step(draw):
-    recorder = Recorder(stop_after=2)
+def test_an_interrupt_ends_the_run_within_a_step(generate):
+    listener = RecordingListener(stop_after=2)
     with pytest.raises(Cancelled):
-        draw(recorder, steps=20)
-    assert (len(recorder.progress), recorder.images) == (2, [])
+        generate(listener, steps=20)
+    assert (len(listener.progress), listener.images) == (2, [])
 
 
-def test_a_checkpoint_without_its_estimator_needs_a_depth_map(draw):
+def test_a_checkpoint_without_its_estimator_needs_a_depth_map(generate):
     with pytest.raises(
         UserError, match=r"'pruned\.safetensors' has no depth estimator\. Provide a depth map\."
     ):
-        draw(name="pruned")
-    assert draw(name="pruned", depth_map=MAP)[0].size == (64, 64)
+        generate(name="pruned")
+    assert generate(name="pruned", depth_map=MAP)[0].size == (64, 64)

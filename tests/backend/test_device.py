@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from modules.backend.device import BF16, DEVICES, FP16, FP32, choose_device
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 
 
 def test_the_cpu_computes_in_single_precision():
@@ -14,30 +14,30 @@ def test_the_cpu_computes_in_single_precision():
     assert device.label.startswith("CPU (")
 
 
-def test_the_cpu_that_was_asked_for_needs_no_warning():
+def test_a_requested_cpu_gives_no_warning():
     assert choose_device(DeviceOptions(use_cpu=True)).warning == ""
 
 
-def test_a_card_that_could_not_be_used_is_a_lasting_warning():
+def test_an_unusable_gpu_gives_a_permanent_warning():
     device = choose_device(DeviceOptions(cpu_fallback_reason="the driver is too old."))
     assert device.torch_device.type == "cpu"
     assert device.warning.endswith("the driver is too old.")
 
 
 @pytest.mark.skipif(
-    any(row.is_available() for row in DEVICES[:-1]), reason="there is a graphics card here"
+    any(row.is_available() for row in DEVICES[:-1]), reason="this machine has a GPU"
 )
-def test_a_machine_without_a_card_says_so():
+def test_a_machine_without_a_gpu_gives_a_warning():
     device = choose_device(DeviceOptions())
     assert device.torch_device.type == "cpu"
     assert "no supported GPU was found" in device.warning
 
 
-def test_full_precision_is_kept_everywhere():
+def test_full_precision_has_no_lower_precision():
     assert choose_device(DeviceOptions(full_precision=True)).precisions == (FP32,)
 
 
-def test_the_table_ends_with_the_device_that_is_always_there():
+def test_the_last_device_type_is_always_available():
     assert [row.kind for row in DEVICES] == ["cuda", "xpu", "mps", "cpu"]
     assert DEVICES[-1].is_available()
 

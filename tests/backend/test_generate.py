@@ -1,4 +1,4 @@
-"""The whole road, on a tiny random model and on the demo checkpoint that comes with the program."""
+"""Plan to images, on a tiny random model and on the bundled demo checkpoint."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from modules.backend.model import LoadedModel
 from modules.backend.runner import Runner
 from modules.core.errors import Cancelled
 from modules.models.manager import ModelManager
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.plan.plan import Plan
 from modules.plan.planner import make_plan
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
-from tests.backend.tiny import Recorder, tiny_components
+from tests.backend.tiny import RecordingListener, tiny_components
 from tests.conftest import ROOT, write_listed_checkpoint
 
 SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=3, seed=7)
@@ -47,83 +47,83 @@ def model(tokenizer: ClipTokenizer) -> LoadedModel:
 
 
 @pytest.fixture
-def made(model: LoadedModel, tmp_path: Path):
-    write_listed_checkpoint(tmp_path / "any.safetensors")  # to plan with; the model is in memory
+def generate(model: LoadedModel, tmp_path: Path):
+    write_listed_checkpoint(tmp_path / "any.safetensors")  # for planning; the model is in memory
 
-    def made(listener: Recorder, batch: int = 0, **changes: Any) -> list[Image.Image]:
+    def generate(listener: RecordingListener, batch: int = 0, **changes: Any) -> list[Image.Image]:
         plan = plan_of(tmp_path, tmp_path, SMALL.replace(**changes), "any")
         with torch.inference_mode():
             generate_batch(lambda _: model, plan, batch, listener, torch.device("cpu"))
         return [image for _, image in listener.images]
 
-    return made
+    return generate
 
 
-def levels(image: Image.Image) -> np.ndarray:
+def pixels_of(image: Image.Image) -> np.ndarray:
     return np.asarray(image, dtype=np.int16)
 
 
-def test_a_batch_becomes_pictures_one_by_one(made):
-    recorder = Recorder()
-    images = made(recorder, batch=1, n_iter=2, batch_size=2, height=128)
-    assert [index for index, _ in recorder.images] == [2, 3]
+def test_images_of_a_batch_are_decoded_one_by_one(generate):
+    listener = RecordingListener()
+    images = generate(listener, batch=1, n_iter=2, batch_size=2, height=128)
+    assert [index for index, _ in listener.images] == [2, 3]
     assert {image.size for image in images} == {(64, 128)}
-    assert recorder.phases == ["Reading the prompt", "Sampling", "Decoding", "Decoding"]
+    assert listener.phases == ["Encoding the prompt", "Sampling", "Decoding", "Decoding"]
 
 
-def test_progress_counts_over_all_batches(made):
-    recorder = Recorder()
-    made(recorder, batch=1, n_iter=2)
-    assert [(told.step, told.steps) for told in recorder.progress] == [(4, 6), (5, 6), (6, 6)]
-    assert all(told.steps_per_second > 0 for told in recorder.progress)
+def test_progress_counts_over_all_batches(generate):
+    listener = RecordingListener()
+    generate(listener, batch=1, n_iter=2)
+    assert [(p.step, p.steps) for p in listener.progress] == [(4, 6), (5, 6), (6, 6)]
+    assert all(p.steps_per_second > 0 for p in listener.progress)
 
 
 @pytest.mark.parametrize("sampler", ["DPM++ 2M", "Euler a", "DPM++ 2M SDE"])
-def test_a_picture_of_a_batch_is_the_picture_of_its_seed_alone(made, sampler: str):
-    batch = made(Recorder(), batch_size=2, sampler_name=sampler)
-    alone = made(Recorder(), seed=8, sampler_name=sampler)
-    assert np.abs(levels(batch[1]) - levels(alone[0])).max() <= 2
-    assert np.abs(levels(batch[0]) - levels(batch[1])).max() > 2
+def test_an_image_of_a_batch_equals_the_image_of_its_seed_alone(generate, sampler: str):
+    batch = generate(RecordingListener(), batch_size=2, sampler_name=sampler)
+    alone = generate(RecordingListener(), seed=8, sampler_name=sampler)
+    assert np.abs(pixels_of(batch[1]) - pixels_of(alone[0])).max() <= 2
+    assert np.abs(pixels_of(batch[0]) - pixels_of(batch[1])).max() > 2
 
 
-def test_a_prompt_longer_than_its_negative_is_no_obstacle(made):
-    assert len(made(Recorder(), prompt="cat " * 200, negative_prompt="dog")) == 1
+def test_a_prompt_may_be_longer_than_its_negative_prompt(generate):
+    assert len(generate(RecordingListener(), prompt="cat " * 200, negative_prompt="dog")) == 1
 
 
-def test_an_interrupt_ends_the_batch_within_a_step(made):
-    recorder = Recorder(stop_after=2)
+def test_an_interrupt_ends_the_batch_within_a_step(generate):
+    listener = RecordingListener(stop_after=2)
     with pytest.raises(Cancelled):
-        made(recorder, steps=50)
-    assert len(recorder.progress) == 2
-    assert recorder.images == []
+        generate(listener, steps=50)
+    assert len(listener.progress) == 2
+    assert listener.images == []
 
 
-def test_previews_are_made_for_a_watcher_alone(made):
-    watched, unwatched = Recorder(watches=True), Recorder()
-    made(watched, batch_size=2)
-    made(unwatched)
-    assert [preview.size for preview in watched.previews] == [(16, 8)] * 3
-    assert unwatched.previews == []
+def test_previews_are_created_only_on_request(generate):
+    with_previews, without = RecordingListener(wants_previews=True), RecordingListener()
+    generate(with_previews, batch_size=2)
+    generate(without)
+    assert [preview.size for preview in with_previews.previews] == [(16, 8)] * 3
+    assert without.previews == []
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS.names())
-def test_every_sampler_makes_a_picture_in_three_steps(made, sampler: str):
-    recorder = Recorder()
+def test_every_sampler_gives_an_image_in_three_steps(generate, sampler: str):
+    listener = RecordingListener()
     assert (
         len(
-            made(
-                recorder, sampler_name=sampler, override_settings={"s_churn": 1.0, "eta_ddim": 1.0}
+            generate(
+                listener, sampler_name=sampler, override_settings={"s_churn": 1.0, "eta_ddim": 1.0}
             )
         )
         == 1
     )
-    assert recorder.progress[-1].step == recorder.progress[-1].steps or sampler == "DPM adaptive"
+    assert listener.progress[-1].step == listener.progress[-1].steps or sampler == "DPM adaptive"
 
 
 @pytest.mark.parametrize("sampler", ["DPM++ 3M SDE", "DPM adaptive", "Restart"])
-def test_the_same_request_makes_the_same_bytes(made, sampler: str):
+def test_the_same_request_gives_the_same_bytes(generate, sampler: str):
     first, second = (
-        made(Recorder(), sampler_name=sampler, steps=20 if sampler == "Restart" else 4)
+        generate(RecordingListener(), sampler_name=sampler, steps=20 if sampler == "Restart" else 4)
         for _ in range(2)
     )
     assert first[0].tobytes() == second[0].tobytes()
@@ -142,17 +142,17 @@ def test_the_same_request_makes_the_same_bytes(made, sampler: str):
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else value,
 )
-def test_an_option_of_a_request_changes_its_picture(made, sampler: str, options: dict[str, Any]):
+def test_override_settings_change_the_image(generate, sampler: str, options: dict[str, Any]):
     plain, changed = (
-        made(Recorder(), sampler_name=sampler, steps=4, override_settings=one)
-        for one in ({}, options)
+        generate(RecordingListener(), sampler_name=sampler, steps=4, override_settings=settings)
+        for settings in ({}, options)
     )
-    assert np.abs(levels(plain[0]) - levels(changed[0])).max() > 0
+    assert np.abs(pixels_of(plain[0]) - pixels_of(changed[0])).max() > 0
 
 
 @pytest.mark.parametrize("size", [(64, 72), (88, 64), (200, 104)])
-def test_any_multiple_of_eight_is_a_size(made, size: tuple[int, int]):
-    assert made(Recorder(), width=size[0], height=size[1], steps=1)[0].size == size
+def test_any_multiple_of_eight_is_a_size(generate, size: tuple[int, int]):
+    assert generate(RecordingListener(), width=size[0], height=size[1], steps=1)[0].size == size
 
 
 # The demo checkpoint
@@ -160,7 +160,7 @@ def test_any_multiple_of_eight_is_a_size(made, size: tuple[int, int]):
 
 @pytest.fixture(scope="module")
 def demo(tokenizer: ClipTokenizer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Draw with the demo checkpoint; nothing may be asked of the network."""
+    """Generate with the demo checkpoint, without network access."""
     folder = ROOT / "models" / "Stable-diffusion" / "demo"
     cache = tmp_path_factory.mktemp("cache")
     patch = pytest.MonkeyPatch()
@@ -173,12 +173,12 @@ def demo(tokenizer: ClipTokenizer, tmp_path_factory: pytest.TempPathFactory) -> 
     patch.setattr(socket, "getaddrinfo", refuse)
     runner = Runner(DeviceOptions(use_cpu=True), tokenizer)
 
-    def draw(**changes: Any) -> list[Image.Image]:
-        recorder = Recorder()
-        runner.run(plan_of(folder, cache, CIRCLE.replace(**changes), "demo"), recorder)
-        return [image for _, image in recorder.images]
+    def generate(**changes: Any) -> list[Image.Image]:
+        listener = RecordingListener()
+        runner.run(plan_of(folder, cache, CIRCLE.replace(**changes), "demo"), listener)
+        return [image for _, image in listener.images]
 
-    yield draw
+    yield generate
     patch.undo()
 
 
@@ -188,7 +188,7 @@ def circle(demo) -> Image.Image:
 
 
 def test_a_red_circle_on_a_blue_background_is_red_on_blue(circle: Image.Image):
-    pixels = levels(circle)
+    pixels = pixels_of(circle)
     red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
     is_red = (red > blue + 40) & (red > green + 40)
     is_blue = (blue > red + 40) & (blue > green)
@@ -202,18 +202,18 @@ def test_the_same_seed_gives_the_same_bytes(demo, circle: Image.Image):
     assert demo()[0].tobytes() == circle.tobytes()
 
 
-def test_another_seed_gives_another_picture(demo, circle: Image.Image):
+def test_another_seed_gives_another_image(demo, circle: Image.Image):
     assert demo(seed=2, steps=5)[0].tobytes() != demo(seed=3, steps=5)[0].tobytes()
 
 
-def test_a_negative_prompt_changes_the_picture(demo):
+def test_a_negative_prompt_changes_the_image(demo):
     plain = demo(steps=5)[0]
-    refused = demo(steps=5, negative_prompt="green")[0]
-    assert np.abs(levels(plain) - levels(refused)).max() > 2
+    without_green = demo(steps=5, negative_prompt="green")[0]
+    assert np.abs(pixels_of(plain) - pixels_of(without_green)).max() > 2
 
 
-def test_a_batch_of_two_equals_two_singles(demo):
+def test_a_batch_of_two_equals_two_single_images(demo):
     batch = demo(batch_size=2, steps=5)
     singles = demo(steps=5)[0], demo(seed=2, steps=5)[0]
-    for one, single in zip(batch, singles, strict=True):
-        assert np.abs(levels(one) - levels(single)).max() <= 2
+    for image, single in zip(batch, singles, strict=True):
+        assert np.abs(pixels_of(image) - pixels_of(single)).max() <= 2

@@ -14,24 +14,24 @@ def components():
     return Components(unet, vae, text_encoder, torch.ones(1000), "epsilon", "SD 1.x")
 
 
-def test_a_batch_that_cannot_fit_is_refused_with_numbers(components):
+def test_a_batch_that_does_not_fit_is_refused_with_numbers(components):
     huge = Txt2ImgRequest(width=8192, height=8192, batch_size=64)
 
-    with pytest.raises(OutOfMemory, match=r"64 at once of 8192x8192 need about .* GB"):
+    with pytest.raises(OutOfMemory, match=r"A batch of 64 at 8192x8192 needs about .* GB"):
         memory.check(components, huge, torch.device("cpu"))
 
 
-def test_an_ordinary_batch_is_let_through(components):
+def test_an_ordinary_batch_is_accepted(components):
     memory.check(components, Txt2ImgRequest(), torch.device("cpu"))
 
 
-def test_more_pictures_at_once_need_more_memory(components):
+def test_a_larger_batch_needs_more_memory(components):
     one, eight = Txt2ImgRequest(), Txt2ImgRequest(batch_size=8)
 
     assert memory.needed_bytes(components, eight) > memory.needed_bytes(components, one)
 
 
-def test_prompts_that_and_joins_need_memory_of_their_own(components):
+def test_sub_prompts_of_and_need_more_memory(components):
     three, seven = (
         Txt2ImgRequest(prompt="a AND b AND c"),
         Txt2ImgRequest(prompt="a AND b" + " AND c" * 5),

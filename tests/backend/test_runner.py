@@ -15,7 +15,7 @@ from modules.backend.device import FP16, FP32
 from modules.backend.runner import Runner
 from modules.core.errors import Cancelled, NotFinite
 from modules.models.manager import ModelManager
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.plan.plan import Plan
 from modules.plan.planner import make_plan
@@ -23,33 +23,33 @@ from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
 from tests.backend.checkpoints import tiny_weights, write_checkpoint
-from tests.backend.tiny import Recorder
+from tests.backend.tiny import RecordingListener
 from tests.conftest import ROOT
 
 SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=2, seed=7)
 CONV_IN = "model.diffusion_model.input_blocks.0.0.weight"
-# More pictures than the memory that the process may have.
+# A batch that exceeds the process's memory limit.
 TOO_LARGE = """
 import resource, sys
 from pathlib import Path
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.backend.runner import Runner
 from modules.core.errors import OutOfMemory
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.test_runner import SMALL, plan_of
-from tests.backend.tiny import Recorder
+from tests.backend.tiny import RecordingListener
 folder, vocabulary = Path(sys.argv[1]), Path(sys.argv[2])
 runner = Runner(DeviceOptions(use_cpu=True), ClipTokenizer(vocabulary))
-runner.run(plan_of(folder, SMALL), Recorder())
+runner.run(plan_of(folder, SMALL), RecordingListener())
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 500_000_000, used + 500_000_000))
 try:
-    runner.run(plan_of(folder, SMALL.replace(width=2048, height=2048, batch_size=8)), Recorder())
+    runner.run(plan_of(folder, SMALL.replace(width=2048, height=2048, batch_size=8)), RecordingListener())
 except OutOfMemory as error:
     print(error)
-recorder = Recorder()
-runner.run(plan_of(folder, SMALL), recorder)
-print(len(recorder.images), "picture afterwards")
+listener = RecordingListener()
+runner.run(plan_of(folder, SMALL), listener)
+print(len(listener.images), "image afterwards")
 """
 
 
@@ -64,19 +64,19 @@ def runner(tokenizer: ClipTokenizer) -> Runner:
 
 
 def scaled(factor: float) -> Mapping[str, Any]:
-    """Return weights whose first convolution answers with numbers beyond half precision."""
+    """Return weights whose first convolution overflows half precision."""
     weights: dict[str, Tensor] = tiny_weights()
     weights[CONV_IN] = weights[CONV_IN] * factor
     return weights
 
 
-def test_a_plan_becomes_all_its_pictures(runner: Runner, tmp_path: Path):
+def test_a_plan_gives_all_its_images(runner: Runner, tmp_path: Path):
     write_checkpoint(tmp_path / "tiny.safetensors")
-    recorder = Recorder()
-    runner.run(plan_of(tmp_path, SMALL.replace(n_iter=2, batch_size=2)), recorder)
-    assert [index for index, _ in recorder.images] == [0, 1, 2, 3]
-    assert recorder.phases[0] == "Loading tiny.safetensors"
-    assert recorder.notes == []
+    listener = RecordingListener()
+    runner.run(plan_of(tmp_path, SMALL.replace(n_iter=2, batch_size=2)), listener)
+    assert [index for index, _ in listener.images] == [0, 1, 2, 3]
+    assert listener.phases[0] == "Loading tiny.safetensors"
+    assert listener.notes == []
 
 
 def test_a_loaded_checkpoint_is_not_read_again(runner: Runner, tmp_path: Path):
@@ -84,97 +84,97 @@ def test_a_loaded_checkpoint_is_not_read_again(runner: Runner, tmp_path: Path):
     plan = plan_of(tmp_path, SMALL)
     runner.load(plan.model)
     path.rename(tmp_path / "elsewhere")
-    recorder = Recorder()
-    runner.run(plan, recorder)
-    assert len(recorder.images) == 1
+    listener = RecordingListener()
+    runner.run(plan, listener)
+    assert len(listener.images) == 1
 
 
 def test_a_changed_yaml_is_read_again(runner: Runner, tmp_path: Path):
     write_checkpoint(tmp_path / "tiny.safetensors")
-    first, second = Recorder(), Recorder()
+    first, second = RecordingListener(), RecordingListener()
     runner.run(plan_of(tmp_path, SMALL), first)
     write_checkpoint(tmp_path / "tiny.safetensors", changes={"parameterization": "v"})
     runner.run(plan_of(tmp_path, SMALL), second)
     assert first.images[0][1].tobytes() != second.images[0][1].tobytes()
 
 
-def test_numbers_that_overflow_are_made_again_one_precision_up(runner: Runner, tmp_path: Path):
+def test_an_overflowing_batch_runs_again_one_precision_higher(runner: Runner, tmp_path: Path):
     write_checkpoint(tmp_path / "tiny.safetensors", weights=scaled(1e6))
-    runner.device = replace(runner.device, tiers=(FP16, FP32))
-    first, second = Recorder(), Recorder()
+    runner.device = replace(runner.device, precisions=(FP16, FP32))
+    first, second = RecordingListener(), RecordingListener()
     runner.run(plan_of(tmp_path, SMALL), first)
     runner.run(plan_of(tmp_path, SMALL), second)
     assert len(first.images) == 1
     assert len(first.notes) == 1
     assert "tiny.safetensors" in first.notes[0]
     assert "float32" in first.notes[0]
-    assert second.notes == [], "the precision that it needs is remembered"
+    assert second.notes == [], "the needed precision is remembered"
     assert first.images[0][1].tobytes() == second.images[0][1].tobytes()
 
 
-def test_the_picture_made_again_is_that_of_full_precision(
+def test_the_image_after_a_retry_equals_that_of_full_precision(
     runner: Runner, tmp_path: Path, tokenizer: ClipTokenizer
 ):
     write_checkpoint(tmp_path / "tiny.safetensors", weights=scaled(1e6))
-    full, again = Recorder(), Recorder()
+    full, retried = RecordingListener(), RecordingListener()
     runner.run(plan_of(tmp_path, SMALL), full)
-    runner.device = replace(runner.device, tiers=(FP16, FP32))
-    runner.run(plan_of(tmp_path, SMALL), again)
-    assert full.images[0][1].tobytes() == again.images[0][1].tobytes()
+    runner.device = replace(runner.device, precisions=(FP16, FP32))
+    runner.run(plan_of(tmp_path, SMALL), retried)
+    assert full.images[0][1].tobytes() == retried.images[0][1].tobytes()
 
 
-def test_another_checkpoint_begins_at_the_first_precision_again(runner: Runner, tmp_path: Path):
-    write_checkpoint(tmp_path / "wild.safetensors", weights=scaled(1e6))
-    write_checkpoint(tmp_path / "tame.safetensors")
-    runner.device = replace(runner.device, tiers=(FP16, FP32))
-    wild, tame = Recorder(), Recorder()
-    runner.run(plan_of(tmp_path, SMALL, "wild"), wild)
-    runner.run(plan_of(tmp_path, SMALL, "tame"), tame)
-    assert (len(wild.notes), len(tame.notes)) == (1, 0)
+def test_another_checkpoint_starts_at_the_first_precision(runner: Runner, tmp_path: Path):
+    write_checkpoint(tmp_path / "overflowing.safetensors", weights=scaled(1e6))
+    write_checkpoint(tmp_path / "normal.safetensors")
+    runner.device = replace(runner.device, precisions=(FP16, FP32))
+    overflowing, normal = RecordingListener(), RecordingListener()
+    runner.run(plan_of(tmp_path, SMALL, "overflowing"), overflowing)
+    runner.run(plan_of(tmp_path, SMALL, "normal"), normal)
+    assert (len(overflowing.notes), len(normal.notes)) == (1, 0)
 
 
-@pytest.mark.parametrize("place", [CONV_IN, "first_stage_model.decoder.conv_out.weight"])
-def test_at_the_highest_precision_there_is_no_picture(runner: Runner, tmp_path: Path, place: str):
+@pytest.mark.parametrize("key", [CONV_IN, "first_stage_model.decoder.conv_out.weight"])
+def test_an_overflow_at_the_highest_precision_is_an_error(runner: Runner, tmp_path: Path, key: str):
     weights = tiny_weights()
-    weights[place] = torch.full_like(weights[place], torch.nan)
+    weights[key] = torch.full_like(weights[key], torch.nan)
     write_checkpoint(tmp_path / "tiny.safetensors", weights=weights)
-    recorder = Recorder()
+    listener = RecordingListener()
     with pytest.raises(NotFinite, match="invalid numbers"):
-        runner.run(plan_of(tmp_path, SMALL), recorder)
-    assert recorder.images == []
+        runner.run(plan_of(tmp_path, SMALL), listener)
+    assert listener.images == []
 
 
-def test_a_broken_vae_is_not_tried_again(runner: Runner, tmp_path: Path):
-    """It computes in single precision from the start, and earlier pictures of the batch are already out."""
+def test_a_broken_vae_is_not_retried(runner: Runner, tmp_path: Path):
+    """It computes in single precision from the start, and earlier images of the batch are already handed out."""
     weights = tiny_weights()
-    place = "first_stage_model.decoder.conv_out.weight"
-    weights[place] = torch.full_like(weights[place], torch.nan)
+    key = "first_stage_model.decoder.conv_out.weight"
+    weights[key] = torch.full_like(weights[key], torch.nan)
     write_checkpoint(tmp_path / "tiny.safetensors", weights=weights)
-    runner.device = replace(runner.device, tiers=(FP16, FP32))
-    recorder = Recorder()
+    runner.device = replace(runner.device, precisions=(FP16, FP32))
+    listener = RecordingListener()
     with pytest.raises(NotFinite, match="The VAE"):
-        runner.run(plan_of(tmp_path, SMALL), recorder)
-    assert recorder.notes == []
+        runner.run(plan_of(tmp_path, SMALL), listener)
+    assert listener.notes == []
 
 
-def test_an_interrupt_before_the_first_step_makes_nothing(runner: Runner, tmp_path: Path):
+def test_an_interrupt_before_the_first_step_gives_no_image(runner: Runner, tmp_path: Path):
     write_checkpoint(tmp_path / "tiny.safetensors")
-    recorder = Recorder(stop_after=0)
+    listener = RecordingListener(stop_after=0)
     with pytest.raises(Cancelled):
-        runner.run(plan_of(tmp_path, SMALL), recorder)
-    assert recorder.progress == []
+        runner.run(plan_of(tmp_path, SMALL), listener)
+    assert listener.progress == []
 
 
-def test_an_interrupt_keeps_finished_batches(runner: Runner, tmp_path: Path):
+def test_an_interrupt_preserves_finished_batches(runner: Runner, tmp_path: Path):
     write_checkpoint(tmp_path / "tiny.safetensors")
-    recorder = Recorder(stop_after=3)
+    listener = RecordingListener(stop_after=3)
     with pytest.raises(Cancelled):
-        runner.run(plan_of(tmp_path, SMALL.replace(n_iter=3)), recorder)
-    assert [index for index, _ in recorder.images] == [0]
+        runner.run(plan_of(tmp_path, SMALL.replace(n_iter=3)), listener)
+    assert [index for index, _ in listener.images] == [0]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on memory")
-def test_too_little_memory_is_a_sentence_and_the_next_job_runs(tmp_path: Path, root: Path):
+def test_out_of_memory_is_a_sentence_and_the_next_job_runs(tmp_path: Path, root: Path):
     write_checkpoint(tmp_path / "tiny.safetensors")
     vocabulary = root / "configs" / "clip" / "bpe_simple_vocab_16e6.txt.gz"
     done = subprocess.run(
@@ -184,14 +184,14 @@ def test_too_little_memory_is_a_sentence_and_the_next_job_runs(tmp_path: Path, r
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert "too little memory for 8 at once of 2048x2048" in done.stdout
-    assert "1 picture afterwards" in done.stdout
+    assert "too little memory for a batch of 8 at 2048x2048" in done.stdout
+    assert "1 image afterwards" in done.stdout
 
 
 def test_a_skip_drops_one_batch_within_a_step(runner: Runner, tmp_path: Path):
     write_checkpoint(tmp_path / "tiny.safetensors")
-    recorder = Recorder(skips=2)
-    runner.run(plan_of(tmp_path, SMALL.replace(steps=5, n_iter=2, seed=7)), recorder)
-    assert [index for index, _ in recorder.images] == [1]
-    assert len(recorder.progress) == 2 + 5
-    assert "Batch 1 of 2 was skipped." in recorder.notes
+    listener = RecordingListener(skips=2)
+    runner.run(plan_of(tmp_path, SMALL.replace(steps=5, n_iter=2, seed=7)), listener)
+    assert [index for index, _ in listener.images] == [1]
+    assert len(listener.progress) == 2 + 5
+    assert "Batch 1 of 2 was skipped." in listener.notes

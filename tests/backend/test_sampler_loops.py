@@ -1,6 +1,6 @@
-"""The samplers that k-diffusion does not have, beside plain loops written from their papers, on a tiny real network.
+"""The samplers that k-diffusion lacks, compared with plain loops written from their papers, on a tiny real network.
 
-The loops walk the variance-preserving sample in terms of alphas_cumprod `a`, as the papers and A1111 do.
+The loops use the variance-preserving sample in terms of alphas_cumprod `a`, as the papers and A1111 do.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.solvers.euler import restart_steps
-from tests.backend.tiny import (
-    Counting,
-    conditioning,
-    noise_of,
-    sd1_alphas,
-    steering,
-    tiny_components,
-)
-from tests.backend.walks import (
-    LEVELS,
+from tests.backend.sampler_runs import (
+    MODEL_SIGMAS,
     SHAPE,
-    Drawn,
     Network,
-    course_of,
-    formula,
+    SeededNoise,
+    formula_network,
+    make_run,
+    run_sampler,
     tiny_network,
-    walked,
+)
+from tests.backend.tiny import (
+    CountingUNet,
+    make_noise,
+    prompt_conditioning,
+    random_cond,
+    sd1_alphas,
+    tiny_components,
 )
 
 PREDICTIONS = ["epsilon", "v_prediction"]
 ALPHAS = sd1_alphas().float()
 STEPS = 8
-PICTURE = torch.randn(SHAPE, generator=torch.Generator().manual_seed(3))
+INIT_LATENTS = torch.randn(SHAPE, generator=torch.Generator().manual_seed(3))
 Epsilon = Callable[[Tensor, float], Tensor]
 
 
@@ -53,12 +53,12 @@ def close(ours: Tensor, plain: Tensor) -> bool:
 def epsilon_of(
     network: Network, prediction_type: str, alpha_at: Callable[[float], Tensor]
 ) -> Epsilon:
-    """Return what predicts the noise of a sample; Salimans and Ho 2022 for v."""
+    """Return a function that predicts the noise of a sample; Salimans and Ho 2022 for v."""
 
     def epsilon(x: Tensor, t: float) -> Tensor:
-        answer, a = network(x, torch.tensor(t)), alpha_at(t)
+        output, a = network(x, torch.tensor(t)), alpha_at(t)
         return (
-            a.sqrt() * answer + (1 - a).sqrt() * x if prediction_type == "v_prediction" else answer
+            a.sqrt() * output + (1 - a).sqrt() * x if prediction_type == "v_prediction" else output
         )
 
     return epsilon
@@ -73,7 +73,13 @@ def ddim_timesteps(steps: int) -> list[int]:
 
 
 def ddim_step(
-    x: Tensor, clean_noise: Tensor, onward: Tensor, t: int, t_next: int, eta: float, noise: Drawn
+    x: Tensor,
+    clean_noise: Tensor,
+    onward: Tensor,
+    t: int,
+    t_next: int,
+    eta: float,
+    noise: SeededNoise,
 ) -> Tensor:
     """Equation 12 of Song et al. 2021 with the sigma of equation 16."""
     a, after = ALPHAS[t], ALPHAS[t_next]
@@ -87,28 +93,28 @@ def ddim_step(
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 @pytest.mark.parametrize("name", ["DDIM", "DDIM CFG++"])
 @torch.inference_mode()
-def test_ddim_is_its_paper(name: str, eta: float, prediction_type: str):
-    network, noise = tiny_network(prediction_type), Drawn()
+def test_ddim_equals_its_paper(name: str, eta: float, prediction_type: str):
+    network, noise = tiny_network(prediction_type), SeededNoise()
     epsilon, x = epsilon_of(network, prediction_type, at_timestep), noise()
     for t, t_next in itertools.pairwise(reversed(ddim_timesteps(STEPS))):
         guided = onward = epsilon(x, t)
-        if name == "DDIM CFG++":  # the stand-in for the negative prompt, see walks.py
+        if name == "DDIM CFG++":  # the uncond prediction of sampler_runs.py
             a = ALPHAS[t]
-            answer = network(x, torch.tensor(t + 100.0))
+            output = network(x, torch.tensor(t + 100.0))
             onward = (
-                a.sqrt() * answer + (1 - a).sqrt() * x
+                a.sqrt() * output + (1 - a).sqrt() * x
                 if prediction_type == "v_prediction"
-                else answer
+                else output
             )
         x = ddim_step(x, guided, onward, t, t_next, eta, noise)
-    course = course_of(name, "Uniform", STEPS, SamplingSettings(eta_ddim=eta))
-    assert close(walked(course, network, prediction_type), x)
+    run_sigmas = make_run(name, "Uniform", STEPS, SamplingSettings(eta_ddim=eta))
+    assert close(run_sampler(run_sigmas, network, prediction_type), x)
 
 
 @pytest.mark.parametrize("prediction_type", PREDICTIONS)
 @torch.inference_mode()
-def test_plms_is_its_paper(prediction_type: str):
-    network, noise = tiny_network(prediction_type), Drawn()
+def test_plms_equals_its_paper(prediction_type: str):
+    network, noise = tiny_network(prediction_type), SeededNoise()
     epsilon, x, past = epsilon_of(network, prediction_type, at_timestep), noise(), list[Tensor]()
     for t, t_next in itertools.pairwise(reversed(ddim_timesteps(STEPS))):
         past = [epsilon(x, t), *past][:4]
@@ -122,7 +128,7 @@ def test_plms_is_its_paper(prediction_type: str):
         else:
             mean = (55 * past[0] - 59 * past[1] + 37 * past[2] - 9 * past[3]) / 24
         x = ddim_step(x, mean, mean, t, t_next, 0, noise)
-    assert close(walked(course_of("PLMS", "Uniform", STEPS), network, prediction_type), x)
+    assert close(run_sampler(make_run("PLMS", "Uniform", STEPS), network, prediction_type), x)
 
 
 def log_alpha(time: float) -> float:
@@ -181,9 +187,9 @@ def unipc_update(
 @pytest.mark.parametrize("prediction_type", PREDICTIONS)
 @pytest.mark.parametrize("variant", ["bh1", "bh2"])
 @torch.inference_mode()
-def test_unipc_is_its_paper(variant: str, prediction_type: str):
-    network, x = tiny_network(prediction_type), Drawn()()
-    # A1111 turns v into noise by the alphas of the whole timestep below, and noise into data by those between.
+def test_unipc_equals_its_paper(variant: str, prediction_type: str):
+    network, x = tiny_network(prediction_type), SeededNoise()()
+    # A1111 converts v to noise with the alphas of the whole timestep below, and noise to data with interpolated ones.
     epsilon = epsilon_of(network, prediction_type, at_timestep)
     times = torch.linspace(1, 0.001, STEPS + 1, dtype=torch.float64).tolist()
 
@@ -197,142 +203,146 @@ def test_unipc_is_its_paper(variant: str, prediction_type: str):
         data = data_at(time) if place < STEPS else None
         x, newest = unipc_update(x, past[-order:], known[-order:], time, data, variant)
         past, known = [*past, newest], [*known, time]
-    course = course_of("UniPC", "Uniform", STEPS, SamplingSettings(uni_pc_variant=variant))
-    assert close(walked(course, network, prediction_type), x)
+    run_sigmas = make_run("UniPC", "Uniform", STEPS, SamplingSettings(uni_pc_variant=variant))
+    assert close(run_sampler(run_sigmas, network, prediction_type), x)
 
 
 @pytest.mark.parametrize("skip_type", ["time_uniform", "time_quadratic", "logSNR"])
 @pytest.mark.parametrize("variant", ["bh1", "bh2", "vary_coeff"])
 @torch.inference_mode()
-def test_unipc_comes_to_the_same_by_every_way(variant: str, skip_type: str):
+def test_unipc_variants_converge_to_the_same_latents(variant: str, skip_type: str):
     settings = SamplingSettings(uni_pc_variant=variant, uni_pc_skip_type=skip_type)
-    fine = walked(course_of("UniPC", "Uniform", 100))
+    fine = run_sampler(make_run("UniPC", "Uniform", 100))
     assert (
-        float((walked(course_of("UniPC", "Uniform", 40, settings)) - fine).norm() / fine.norm())
+        float((run_sampler(make_run("UniPC", "Uniform", 40, settings)) - fine).norm() / fine.norm())
         < 0.05
     )
 
 
 @torch.inference_mode()
-def test_unipc_takes_a_lower_order_where_there_are_too_few_steps():
+def test_unipc_lowers_its_order_for_too_few_steps():
     two, three = (
-        course_of("UniPC", "Uniform", 2, SamplingSettings(uni_pc_order=order)) for order in (2, 3)
+        make_run("UniPC", "Uniform", 2, SamplingSettings(uni_pc_order=order)) for order in (2, 3)
     )
-    assert torch.equal(walked(two), walked(three))
+    assert torch.equal(run_sampler(two), run_sampler(three))
 
 
 @pytest.mark.parametrize("prediction_type", PREDICTIONS)
 @pytest.mark.parametrize("schedule", ["Uniform", "SGM Uniform", "Karras"])
 @torch.inference_mode()
-def test_lcm_is_its_paper(schedule: str, prediction_type: str):
-    network, noise = tiny_network(prediction_type), Drawn()
-    course = course_of("LCM", schedule, 4)
-    sigmas, x = course.sigmas(4), noise() * course.sigmas(4)[0]
+def test_lcm_equals_its_paper(schedule: str, prediction_type: str):
+    network, noise = tiny_network(prediction_type), SeededNoise()
+    run_sigmas = make_run("LCM", schedule, 4)
+    sigmas, x = run_sigmas.sigmas(4), noise() * run_sigmas.sigmas(4)[0]
     distilled = [
         (float(((1 - a) / a).sqrt()), t) for t, a in enumerate(ALPHAS.double()) if t % 20 == 19
     ]
     for sigma, sigma_next in itertools.pairwise(sigmas):
         t = min(distilled, key=lambda level: abs(math.log(level[0] / sigma)))[1]
-        shown = x / math.hypot(1, sigma)
-        answer = network(shown, torch.tensor(float(t)))
+        model_input = x / math.hypot(1, sigma)
+        epsilon = network(model_input, torch.tensor(float(t)))
         if prediction_type == "v_prediction":
-            answer = answer / math.hypot(1, sigma) + shown * (sigma / math.hypot(1, sigma))
-        x = x - sigma * answer
+            epsilon = epsilon / math.hypot(1, sigma) + model_input * (sigma / math.hypot(1, sigma))
+        x = x - sigma * epsilon
         x = x + sigma_next * noise() if sigma_next else x
-    assert close(walked(course, network, prediction_type), x)
+    assert close(run_sampler(run_sigmas, network, prediction_type), x)
 
 
 @torch.inference_mode()
-def test_lcm_begins_at_the_distilled_timesteps():
+def test_lcm_uses_the_distilled_timesteps():
     assert [
-        LEVELS.timestep_at(s) for s in course_of("LCM", "Uniform", 3).sigmas(3)[:-1]
+        MODEL_SIGMAS.timestep_at(s) for s in make_run("LCM", "Uniform", 3).sigmas(3)[:-1]
     ] == pytest.approx([999, 509, 19], abs=0.05)
 
 
 @torch.inference_mode()
-def test_restart_is_heun_with_noise_wherever_it_goes_up():
-    network, noise, course = formula, Drawn(), course_of("Restart", "Karras", 20)
-    x = noise() * course.sigmas(20)[0]
+def test_restart_is_heun_with_noise_at_every_restart():
+    network, noise, run_sigmas = formula_network, SeededNoise(), make_run("Restart", "Karras", 20)
+    x = noise() * run_sigmas.sigmas(20)[0]
 
     def slope(x: Tensor, sigma: float) -> Tensor:
-        return network(x / math.hypot(1, sigma), torch.tensor(LEVELS.timestep_at(sigma)))
+        return network(x / math.hypot(1, sigma), torch.tensor(MODEL_SIGMAS.timestep_at(sigma)))
 
     reached = math.inf
-    for sigma, sigma_next in restart_steps(course.sigmas(20)):
+    for sigma, sigma_next in restart_steps(run_sigmas.sigmas(20)):
         x = x + noise() * math.sqrt(sigma**2 - reached**2) if sigma > reached else x
         first = slope(x, sigma)
         there = x + (sigma_next - sigma) * first
         mean = (first + slope(there, sigma_next)) / 2 if sigma_next else first
         x, reached = x + (sigma_next - sigma) * mean, sigma_next
     assert noise.count == 2
-    assert close(walked(course, network), x)
+    assert close(run_sampler(run_sigmas, network), x)
 
 
 @pytest.mark.parametrize("row", list(SAMPLERS), ids=lambda row: row.name)
 @torch.inference_mode()
-def test_a_run_from_a_picture_goes_where_its_start_says(row):
-    """At nearly no strength the picture stays, at full strength it is gone."""
-    course = course_of(row.name, row.default_schedule, 10)
-    quiet = lambda x, t: 0.1 * x  # noqa: E731 - a network that sees hardly any noise
+def test_an_img2img_run_follows_its_strength(row):
+    """At low strength the image is preserved, at full strength it is gone."""
+    run_sigmas = make_run(row.name, row.default_schedule, 10)
+    quiet = lambda x, t: 0.1 * x  # noqa: E731 - a network that predicts little noise
     little, much = (
-        walked(course, quiet, picture=PICTURE, strength=strength) for strength in (0.2, 1.0)
+        run_sampler(run_sigmas, quiet, init_latents=INIT_LATENTS, strength=strength)
+        for strength in (0.2, 1.0)
     )
-    assert float((little - PICTURE).norm()) < float((much - PICTURE).norm())
+    assert float((little - INIT_LATENTS).norm()) < float((much - INIT_LATENTS).norm())
 
 
 @torch.inference_mode()
-def test_dpm_adaptive_decides_through_the_stock_pipeline_how_many_steps_it_makes():
+def test_dpm_adaptive_chooses_its_step_count_within_the_stock_pipeline():
     components, states = tiny_components(), list[StepState]()
-    course, counting = course_of("DPM adaptive", "Uniform", 20), Counting(components.unet)
-    noise = noise_of([11, 12])
+    run_sigmas, counting_unet = (
+        make_run("DPM adaptive", "Uniform", 20),
+        CountingUNet(components.unet),
+    )
+    noise = make_noise([11, 12])
     scheduler = SamplerScheduler(
-        course.sampler,
-        course.from_noise(),
-        course.model_sigmas,
+        run_sigmas.sampler,
+        run_sigmas.from_noise(),
+        run_sigmas.model_sigmas,
         noise,
         "epsilon",
         states.append,
-        course.settings,
+        run_sigmas.settings,
     )
-    guided = GuidedUNet(counting, steering(conditioning(1), conditioning(2)), 5.0)
+    guided = GuidedUNet(counting_unet, prompt_conditioning(random_cond(1), random_cond(2)), 5.0)
     latents = stable_diffusion.txt2img(
         components, guided, scheduler, Txt2ImgRequest(width=64, height=64), noise()
     )
     assert latents.isfinite().all()
-    assert len(states) == len(counting.timesteps) > 20
+    assert len(states) == len(counting_unet.timesteps) > 20
     assert scheduler.has_ended
     assert len(scheduler.timesteps) == len(states)
     assert [state.index for state in states] == list(range(len(states)))
     assert all(state.total > state.index for state in states)
-    assert counting.timesteps == pytest.approx(
-        [LEVELS.timestep_at(state.sigma) for state in states], abs=1e-2
+    assert counting_unet.timesteps == pytest.approx(
+        [MODEL_SIGMAS.timestep_at(state.sigma) for state in states], abs=1e-2
     )
 
 
 @torch.inference_mode()
-def test_dpm_adaptive_repaints_a_picture_through_the_stock_pipeline():
-    components, noise = tiny_components(), noise_of([11, 12])
-    course = course_of("DPM adaptive", "Uniform", 20)
+def test_dpm_adaptive_runs_img2img_through_the_stock_pipeline():
+    components, noise = tiny_components(), make_noise([11, 12])
+    run_sigmas = make_run("DPM adaptive", "Uniform", 20)
     scheduler = SamplerScheduler(
-        course.sampler,
-        course.from_image(0.5),
-        course.model_sigmas,
+        run_sigmas.sampler,
+        run_sigmas.from_image(0.5),
+        run_sigmas.model_sigmas,
         noise,
         "epsilon",
         lambda state: None,
-        course.settings,
+        run_sigmas.settings,
     )
-    guided = GuidedUNet(components.unet, steering(conditioning(1), conditioning(2)), 5.0)
+    guided = GuidedUNet(components.unet, prompt_conditioning(random_cond(1), random_cond(2)), 5.0)
     latents = stable_diffusion.img2img(
-        components, guided, scheduler, Txt2ImgRequest(), PICTURE[:1], noise
+        components, guided, scheduler, Txt2ImgRequest(), INIT_LATENTS[:1], noise
     )
     assert latents.shape == SHAPE
     assert scheduler.has_ended
     assert scheduler.total == scheduler.index > 3
 
 
-class Absent:
-    """Noise without numbers."""
+class MetaNoise:
+    """Noise on the meta device, without values."""
 
     def __call__(self) -> Tensor:
         return torch.empty(SHAPE, device="meta")
@@ -344,18 +354,20 @@ class Absent:
 @pytest.mark.parametrize(
     "row", [row for row in SAMPLERS if not row.is_adaptive], ids=lambda row: row.name
 )
-def test_no_step_looks_at_a_number_that_the_device_has_yet_to_compute(row):
-    """On the device "meta" there are no numbers to look at: to ask for one raises."""
-    course = course_of(row.name, row.default_schedule, 4, SamplingSettings(s_churn=1, eta_ddim=1))
+def test_no_step_waits_for_a_value_from_the_device(row):
+    """On the device "meta" reading a value raises."""
+    run_sigmas = make_run(
+        row.name, row.default_schedule, 4, SamplingSettings(s_churn=1, eta_ddim=1)
+    )
     for prediction_type in PREDICTIONS:
         scheduler = SamplerScheduler(
             row,
-            course.from_noise(),
-            course.model_sigmas,
-            Absent(),
+            run_sigmas.from_noise(),
+            run_sigmas.model_sigmas,
+            MetaNoise(),
             prediction_type,
             lambda state: None,
-            course.settings,
+            run_sigmas.settings,
         )
         x = torch.empty(SHAPE, device="meta")
         scheduler.uncond_pred = lambda: torch.empty(SHAPE, device="meta")

@@ -1,4 +1,4 @@
-"""A checkpoint whose text encoder comes from elsewhere, from file to picture."""
+"""A checkpoint with its text encoder in another file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from modules.backend.runner import Runner
 from modules.core.errors import BadFile, UserError
 from modules.models.manager import ModelManager
 from modules.models.model_spec import make_model_spec
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.plan.planner import make_plan
@@ -32,7 +32,7 @@ from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
 from tests.backend.checkpoints import same, tiny_modules, tiny_weights, write_checkpoint
 from tests.backend.checkpoints_sd2 import tiny_sd2_modules, tiny_sd2_weights, write_sd2
-from tests.backend.tiny import Recorder
+from tests.backend.tiny import RecordingListener
 from tests.conftest import ROOT
 
 FULL = Precision(torch.float32, torch.float32, torch.float32)
@@ -44,8 +44,10 @@ def without_text(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k: v for k, v in weights.items() if not k.startswith("cond_stage_model.")}
 
 
-def text_alone(weights: Mapping[str, Tensor], prefix: str, spelled: str) -> dict[str, Tensor]:
-    return {spelled + k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+def text_alone(weights: Mapping[str, Tensor], prefix: str, new_prefix: str) -> dict[str, Tensor]:
+    return {
+        new_prefix + k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)
+    }
 
 
 @pytest.fixture
@@ -75,24 +77,26 @@ def acquire(manager: ModelManager, tokenizer: ClipTokenizer):
     return acquire
 
 
-@pytest.mark.parametrize("spelled", ["text_model.", "transformer.text_model.", CLIP, ""])
+@pytest.mark.parametrize("new_prefix", ["text_model.", "transformer.text_model.", CLIP, ""])
 @pytest.mark.parametrize("extension", ["safetensors", "ckpt"])
-def test_a_clip_file_gives_the_text_encoder(acquire, tmp_path: Path, spelled: str, extension: str):
-    left = {"text_projection.weight": torch.ones(32, 32), "logit_scale": torch.ones(())}
-    words = text_alone(tiny_weights(1), CLIP, spelled) | left
-    write_checkpoint(tmp_path / "text" / f"clip_l.{extension}", weights=words)
+def test_a_clip_file_provides_the_text_encoder(
+    acquire, tmp_path: Path, new_prefix: str, extension: str
+):
+    unused = {"text_projection.weight": torch.ones(32, 32), "logit_scale": torch.ones(())}
+    weights = text_alone(tiny_weights(1), CLIP, new_prefix) | unused
+    write_checkpoint(tmp_path / "text" / f"clip_l.{extension}", weights=weights)
     components = acquire().components
     assert same(components.text_encoder, tiny_modules(1)[2])
     assert same(components.unet, tiny_modules(0)[0])
     assert same(components.vae, tiny_modules(0)[1])
 
 
-@pytest.mark.parametrize("spelled", [OPEN_CLIP, ""])
-def test_an_open_clip_file_gives_the_text_encoder(tmp_path: Path, spelled: str):
+@pytest.mark.parametrize("new_prefix", [OPEN_CLIP, ""])
+def test_an_open_clip_file_provides_the_text_encoder(tmp_path: Path, new_prefix: str):
     path = write_sd2(tmp_path / "bare.safetensors", weights=without_text(tiny_sd2_weights()))
-    words = text_alone(tiny_sd2_weights(), OPEN_CLIP, spelled)
+    weights = text_alone(tiny_sd2_weights(), OPEN_CLIP, new_prefix)
     visual = {"visual.conv1.weight": torch.ones(2, 3, 2, 2)}
-    file = write_checkpoint(tmp_path / "text" / "h.safetensors", weights=words | visual)
+    file = write_checkpoint(tmp_path / "text" / "h.safetensors", weights=weights | visual)
     components = load_components(
         path, path.with_suffix(".yaml"), FULL, LoadOptions(text_encoder=file)
     )
@@ -106,7 +110,9 @@ def test_an_open_clip_file_gives_the_text_encoder(tmp_path: Path, spelled: str):
 
 
 @pytest.mark.parametrize(("layers", "computed"), [(2, 2), (24, 23)])
-def test_open_clip_as_transformers_saves_it_serves_sd_2(tmp_path: Path, layers: int, computed: int):
+def test_open_clip_in_transformers_layout_works_for_sd_2(
+    tmp_path: Path, layers: int, computed: int
+):
     weights = without_text(tiny_sd2_weights())
     for name in [k for k in weights if k.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))]:
         weights[name] = torch.zeros(weights[name].shape[0], 1024)
@@ -128,8 +134,8 @@ def test_open_clip_as_transformers_saves_it_serves_sd_2(tmp_path: Path, layers: 
             .eval()
             .half()
         )
-    words = {f"text_model.{name}": value for name, value in encoder.state_dict().items()}
-    file = write_checkpoint(tmp_path / "text" / "h.safetensors", weights=words)
+    weights = {f"text_model.{name}": value for name, value in encoder.state_dict().items()}
+    file = write_checkpoint(tmp_path / "text" / "h.safetensors", weights=weights)
     half = Precision(torch.float32, torch.float32, torch.float16)
     components = load_components(
         path, path.with_suffix(".yaml"), half, LoadOptions(text_encoder=file)
@@ -141,7 +147,7 @@ def test_open_clip_as_transformers_saves_it_serves_sd_2(tmp_path: Path, layers: 
     assert all(torch.equal(mine[key], encoder.state_dict()[key]) for key in mine)
 
 
-def test_another_checkpoint_gives_its_text_encoder_and_no_more(
+def test_another_checkpoint_provides_only_its_text_encoder(
     acquire, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     write_checkpoint(tmp_path / "models" / "whole.safetensors", seed=1)
@@ -150,24 +156,24 @@ def test_another_checkpoint_gives_its_text_encoder_and_no_more(
     assert same(components.text_encoder, tiny_modules(1)[2])
     assert same(components.unet, tiny_modules(0)[0])
     assert same(components.vae, tiny_modules(0)[1])
-    said = "'bare.safetensors' has no text encoder; the one of 'whole.safetensors' is used."
-    assert said in caplog.text
+    note = "'bare.safetensors' has no text encoder; the one of 'whole.safetensors' is used."
+    assert note in caplog.text
 
 
-def test_the_job_tells_whose_words_it_borrowed(
+def test_the_job_notes_which_text_encoder_is_used(
     manager: ModelManager, tokenizer: ClipTokenizer, tmp_path: Path
 ):
     write_checkpoint(tmp_path / "models" / "whole.safetensors", seed=1)
-    recorder = Recorder()
+    listener = RecordingListener()
     plan = make_plan(SMALL, manager, manager.find("bare"), SAMPLERS, SCHEDULES)
-    Runner(DeviceOptions(use_cpu=True), tokenizer).run(plan, recorder)
-    assert len(recorder.images) == 1
-    assert recorder.notes == [
+    Runner(DeviceOptions(use_cpu=True), tokenizer).run(plan, listener)
+    assert len(listener.images) == 1
+    assert listener.notes == [
         "'bare.safetensors' has no text encoder; the one of 'whole.safetensors' is used."
     ]
 
 
-def test_a_file_that_was_put_there_for_it_needs_no_remark(manager: ModelManager, tmp_path: Path):
+def test_a_text_encoder_from_its_folder_needs_no_note(manager: ModelManager, tmp_path: Path):
     write_checkpoint(
         tmp_path / "text" / "l.safetensors",
         weights=text_alone(tiny_weights(1), CLIP, "text_model."),
@@ -175,7 +181,7 @@ def test_a_file_that_was_put_there_for_it_needs_no_remark(manager: ModelManager,
     assert make_plan(SMALL, manager, manager.find("bare"), SAMPLERS, SCHEDULES).notes == ()
 
 
-def test_the_model_is_loaded_anew_when_the_other_file_changes(acquire, tmp_path: Path):
+def test_the_model_is_reloaded_when_the_text_encoder_file_changes(acquire, tmp_path: Path):
     file = tmp_path / "text" / "l.safetensors"
     write_checkpoint(file, weights=text_alone(tiny_weights(1), CLIP, "text_model."))
     first = acquire()
@@ -189,7 +195,7 @@ def test_the_model_is_loaded_anew_when_the_other_file_changes(acquire, tmp_path:
     assert same(acquire().components.text_encoder, tiny_modules(1)[2])
 
 
-def test_without_any_the_loader_says_where_to_put_one(tmp_path: Path):
+def test_without_a_text_encoder_the_loader_says_where_to_put_one(tmp_path: Path):
     path = write_checkpoint(tmp_path / "bare.safetensors", weights=without_text(tiny_weights()))
     with pytest.raises(
         BadFile,
@@ -199,39 +205,37 @@ def test_without_any_the_loader_says_where_to_put_one(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("weights", "said"),
+    ("weights", "message"),
     [
         (
             text_alone(tiny_weights(), "first_stage_model.", ""),
-            r"'words\.safetensors' is no text encoder, but of the kind VAE\.",
+            r"'text\.safetensors' is no text encoder, but of the kind VAE\.",
         ),
         (
             {"a": torch.ones(1)},
-            r"'words\.safetensors' is no text encoder, nor any other model known here\.",
+            r"'text\.safetensors' is no text encoder, nor any other model known here\.",
         ),
         (
             {
                 k: v.repeat_interleave(2, dim=-1)
                 for k, v in text_alone(tiny_weights(), CLIP, "text_model.").items()
             },
-            r"hidden_size 32, but 'words\.safetensors' has 64",
+            r"hidden_size 32, but 'text\.safetensors' has 64",
         ),
-        (text_alone(tiny_sd2_weights(), OPEN_CLIP, ""), "'words.safetensors' has OpenCLIP"),
+        (text_alone(tiny_sd2_weights(), OPEN_CLIP, ""), "'text.safetensors' has OpenCLIP"),
     ],
 )
-def test_a_file_that_does_not_fit_is_told_by_name(
-    tmp_path: Path, weights: dict[str, Tensor], said: str
-):
+def test_an_unsuitable_file_is_named(tmp_path: Path, weights: dict[str, Tensor], message: str):
     changes = {"cond_stage_config.target": "ldm.modules.encoders.modules.FrozenCLIPEmbedder"}
     path = write_checkpoint(
         tmp_path / "bare.safetensors", weights=without_text(tiny_weights()), changes=changes
     )
-    file = write_checkpoint(tmp_path / "words.safetensors", weights=weights)
-    with pytest.raises(UserError, match=said):
+    file = write_checkpoint(tmp_path / "text.safetensors", weights=weights)
+    with pytest.raises(UserError, match=message):
         load_components(path, path.with_suffix(".yaml"), FULL, LoadOptions(text_encoder=file))
 
 
-def test_a_text_encoder_of_another_width_than_the_unet_asks_for_is_refused(tmp_path: Path):
+def test_a_text_encoder_of_the_wrong_width_is_refused(tmp_path: Path):
     changes = {"cond_stage_config.params": {}}
     path = write_checkpoint(
         tmp_path / "bare.safetensors", weights=without_text(tiny_weights()), changes=changes
@@ -240,39 +244,39 @@ def test_a_text_encoder_of_another_width_than_the_unet_asks_for_is_refused(tmp_p
         k: v.repeat_interleave(2, dim=-1)
         for k, v in text_alone(tiny_weights(), CLIP, "text_model.").items()
     }
-    file = write_checkpoint(tmp_path / "words.safetensors", weights=wide)
+    file = write_checkpoint(tmp_path / "text.safetensors", weights=wide)
     with pytest.raises(
         UserError,
-        match=r"says context_dim 32, but the text encoder of 'words\.safetensors' gives 64",
+        match=r"says context_dim 32, but the text encoder of 'text\.safetensors' gives 64",
     ):
         load_components(path, path.with_suffix(".yaml"), FULL, LoadOptions(text_encoder=file))
 
 
-def test_remains_of_a_text_encoder_are_passed_over(acquire, tmp_path: Path):
-    remains = {f"{CLIP}final_layer_norm.weight": torch.ones(32)}
+def test_an_incomplete_text_encoder_is_ignored(acquire, tmp_path: Path):
+    incomplete = {f"{CLIP}final_layer_norm.weight": torch.ones(32)}
     write_checkpoint(
-        tmp_path / "models" / "bare.safetensors", weights=without_text(tiny_weights(0)) | remains
+        tmp_path / "models" / "bare.safetensors", weights=without_text(tiny_weights(0)) | incomplete
     )
     write_checkpoint(tmp_path / "models" / "whole.safetensors", seed=1)
     assert same(acquire().components.text_encoder, tiny_modules(1)[2])
 
 
 @pytest.mark.parametrize("name", ["demo", "demo-v2"])
-def test_a_demo_without_its_text_encoder_draws_what_the_whole_one_draws(
+def test_a_demo_with_a_separate_text_encoder_gives_the_same_image(
     tokenizer: ClipTokenizer, tmp_path: Path, name: str
 ):
     demo = ROOT / "models" / "Stable-diffusion" / "demo" / f"{name}.safetensors"
     weights = load_file(demo)
-    own = {k: v for k, v in weights.items() if k.startswith("cond_stage_model.")}
+    text_weights = {k: v for k, v in weights.items() if k.startswith("cond_stage_model.")}
     models = tmp_path / "models"
     write_checkpoint(models / "bare.safetensors", weights=without_text(weights))
-    write_checkpoint(tmp_path / "text" / "words.safetensors", weights=own)
+    write_checkpoint(tmp_path / "text" / "text.safetensors", weights=text_weights)
     for copy in ("bare.yaml", "whole.yaml"):
         (models / copy).write_bytes(demo.with_suffix(".yaml").read_bytes())
     (models / "whole.safetensors").symlink_to(demo)
     manager = ModelManager([models], ROOT / "configs", tmp_path / "cache", [], [tmp_path / "text"])
     runner = Runner(DeviceOptions(use_cpu=True), tokenizer)
-    whole, bare = Recorder(), Recorder()
+    whole, bare = RecordingListener(), RecordingListener()
     runner.run(make_plan(SMALL, manager, manager.find("whole"), SAMPLERS, SCHEDULES), whole)
     runner.run(make_plan(SMALL, manager, manager.find("bare"), SAMPLERS, SCHEDULES), bare)
     assert whole.images[0][1].tobytes() == bare.images[0][1].tobytes()

@@ -1,4 +1,4 @@
-"""A tiny real model in memory, and ways to watch it work."""
+"""A tiny real model in memory, with test doubles that record its work."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sd1_alphas() -> Tensor:
     return torch.cumprod(1 - betas, dim=0)
 
 
-def sd1_levels() -> ModelSigmas:
+def sd1_model_sigmas() -> ModelSigmas:
     return ModelSigmas(np.asarray(sd1_alphas()))
 
 
@@ -33,31 +33,31 @@ def tiny_components(prediction_type: str = "epsilon", seed: int = 0) -> Componen
 
 
 def with_trained_norm(text_encoder: Any) -> Any:
-    """Return the text encoder with a last norm as training leaves it: an untrained one leaves no mean to keep."""
+    """Return the text encoder with a final norm as after training: an untrained one leaves no mean to restore."""
     bias = text_encoder.final_layer_norm.bias
     bias.data = torch.rand(bias.shape, generator=torch.Generator().manual_seed(1))
     return text_encoder
 
 
-def conditioning(seed: int, tokens: int = 77) -> Tensor:
+def random_cond(seed: int, tokens: int = 77) -> Tensor:
     """Return random conditioning of the tiny text encoder's width."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn((1, tokens, 32), generator=generator)
 
 
-def noise_of(seeds: Sequence[int], shape: tuple[int, int, int] = (4, 8, 8)) -> ImageNoise:
-    """Return CPU noise of some seeds, as tests draw it by hand."""
+def make_noise(seeds: Sequence[int], shape: tuple[int, int, int] = (4, 8, 8)) -> ImageNoise:
+    """Return CPU noise of some seeds."""
     images = [ImagePlan(index, seed, 0) for index, seed in enumerate(seeds)]
     return ImageNoise(images, shape, torch.device("cpu"), NoiseOptions("CPU"))
 
 
-def steering(cond: Tensor, uncond: Tensor) -> PromptConditioning:
-    """Return the steering of one prompt and one negative prompt that stay the same all along."""
+def prompt_conditioning(cond: Tensor, uncond: Tensor) -> PromptConditioning:
+    """Return the conditioning of one prompt and one negative prompt without scheduled changes."""
     return PromptConditioning((Conditioning((cond,)),), Conditioning((uncond,)))
 
 
-class Counting(nn.Module):
-    """A network that notes what it is asked."""
+class CountingUNet(nn.Module):
+    """A UNet that records batch size and timestep of every call."""
 
     def __init__(self, unet: nn.Module) -> None:
         super().__init__()
@@ -83,32 +83,32 @@ class Counting(nn.Module):
         return self.unet(sample, timestep, *args, **named)
 
 
-class AsV(nn.Module):
-    """An epsilon network as the v network that means the same: v = (epsilon - sigma x_in) ... / c_in^2.
+class VPredictionUNet(nn.Module):
+    """An epsilon network as the equivalent v network: v = (epsilon - sigma x_in) ... / c_in^2.
 
     With x_in = x / sqrt(1 + sigma^2) and denoised = x - sigma epsilon, Salimans and Ho's
     v = sqrt(alpha) epsilon - sqrt(1 - alpha) denoised.
     """
 
-    def __init__(self, unet: Any, levels: ModelSigmas) -> None:
+    def __init__(self, unet: Any, model_sigmas: ModelSigmas) -> None:
         super().__init__()
         self.unet = unet
-        self.levels = levels
+        self.model_sigmas = model_sigmas
         self.config, self.dtype, self.device = unet.config, unet.dtype, unet.device
 
     def forward(self, sample: Tensor, timestep: Any, *args: Any, **named: Any) -> tuple[Tensor]:
-        sigma = self.levels.sigma_at(float(timestep))
+        sigma = self.model_sigmas.sigma_at(float(timestep))
         scale = (1 + sigma**2) ** 0.5
         epsilon = self.unet(sample, timestep, *args, **named)[0]
         denoised = sample * scale - sigma * epsilon
         return ((epsilon - sigma * denoised) / scale,)
 
 
-class Recorder:
-    """A listener that keeps all it is told; it interrupts, or skips the first batch, after a number of steps."""
+class RecordingListener:
+    """A listener that records every event; it interrupts, or skips the first batch, after a number of steps."""
 
     def __init__(
-        self, stop_after: int | None = None, watches: bool = False, skips: int = 0
+        self, stop_after: int | None = None, wants_previews: bool = False, skips: int = 0
     ) -> None:
         self.phases: list[str] = []
         self.progress: list[Progress] = []
@@ -119,7 +119,7 @@ class Recorder:
         self.batches: list[int] = []
         self.recordings: list[Any] = []
         self._stop_after = stop_after
-        self._watches = watches
+        self._wants_previews = wants_previews
         self._skips = skips
 
     def on_phase(self, text: str) -> None:
@@ -129,7 +129,7 @@ class Recorder:
         self.progress.append(progress)
 
     def wants_preview(self) -> bool:
-        return self._watches
+        return self._wants_previews
 
     def on_preview(self, preview: Any) -> None:
         self.previews.append(preview)

@@ -1,4 +1,4 @@
-"""Programs that speak A1111's API, against the server as it runs: a demo checkpoint, a socket, no page."""
+"""Clients of A1111's API against a running server with a demo checkpoint, on a real socket, without the page."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PATIENCE_S = 120
 
 @pytest.fixture(scope="session")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
-    """Host and port of a server that is ready."""
+    """Host and port of a ready server."""
     data = tmp_path_factory.mktemp("served")
     flags = Flags(nowebui=True, use_cpu=True, data_dir=data, ckpt=DEMO, port=None)
     engine = app.make_engine(flags, app.make_paths(flags))
-    door = app.secure_app(app.make_app(engine, flags), flags, ())
-    server = uvicorn.Server(uvicorn.Config(door, host="127.0.0.1", port=0, log_config=None))
+    secured = app.secure_app(app.make_app(engine, flags), flags, ())
+    server = uvicorn.Server(uvicorn.Config(secured, host="127.0.0.1", port=0, log_config=None))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     engine.start()

@@ -1,4 +1,4 @@
-"""What A1111's own HTTP tests send, as facts: each is answered with 200."""
+"""Requests of A1111's own HTTP tests: each is answered with 200."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ TXT2IMG: dict[str, Any] = {
 COMPLEX = "((emphasis)), (emphasis1:1.1), [to:1], [from::2], [from:to:0.3], [alt|alt1]"
 
 
-def picture(mode: str) -> str:
+def encode_image(mode: str) -> str:
     buffer = io.BytesIO()
     Image.new(mode, (64, 64), "red").save(buffer, format="PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-RGBA, MASK = picture("RGBA"), picture("RGB")
+RGBA, MASK = encode_image("RGBA"), encode_image("RGB")
 IMG2IMG: dict[str, Any] = {
     **{k: v for k, v in TXT2IMG.items() if not k.startswith(("enable", "firstphase"))},
     "init_images": [RGBA],
@@ -91,8 +91,8 @@ POSTS: dict[str, tuple[str, dict[str, Any]]] = {
     "several batches": ("txt2img", {**TXT2IMG, "n_iter": 2}),
     "a batch": ("txt2img", {**TXT2IMG, "batch_size": 2}),
     "img2img": ("img2img", IMG2IMG),
-    "under a mask": ("img2img", {**IMG2IMG, "mask": MASK}),
-    "around a mask": ("img2img", {**IMG2IMG, "mask": MASK, "inpainting_mask_invert": True}),
+    "inpaint masked": ("img2img", {**IMG2IMG, "mask": MASK}),
+    "inpaint not masked": ("img2img", {**IMG2IMG, "mask": MASK, "inpainting_mask_invert": True}),
     "a script": (
         "img2img",
         {**IMG2IMG, "script_name": "sd upscale", "script_args": ["", 8, "Lanczos", 2.0]},
@@ -121,20 +121,20 @@ def client(address: tuple[str, int]):
 
 
 @pytest.mark.parametrize("name", POSTS)
-def test_what_is_sent_is_carried_out(client: httpx.Client, name: str):
+def test_a_post_request_succeeds(client: httpx.Client, name: str):
     path, body = POSTS[name]
     response = client.post(f"/{path}", json=body)
     assert response.status_code == 200, response.text
 
 
 @pytest.mark.parametrize("path", GETS)
-def test_what_is_listed_is_a_list_or_an_object(client: httpx.Client, path: str):
+def test_a_get_request_returns_a_list_or_an_object(client: httpx.Client, path: str):
     response = client.get(f"/{path}")
     assert response.status_code == 200
     assert isinstance(response.json(), list | dict)
 
 
-def test_an_option_is_written_and_read_again(client: httpx.Client):
+def test_an_option_is_written_and_read_back(client: httpx.Client):
     before = client.get("/options").json()["send_seed"]
     assert client.post("/options", json={"send_seed": not before}).status_code == 200
     assert client.get("/options").json()["send_seed"] is not before

@@ -1,4 +1,4 @@
-"""Requests made up from the OpenAPI document, valid and not: none meets a fault of the program."""
+"""Valid and invalid requests generated from the OpenAPI document: none causes a server error."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.engine.fake_executor import FakeExecutor
 schemathesis = pytest.importorskip("schemathesis")
 
 JSON = {"content-type": "application/json"}
-FEW = settings(
+FEW_EXAMPLES = settings(
     max_examples=10,
     derandomize=True,
     deadline=None,
@@ -32,8 +32,8 @@ FEW = settings(
 )
 
 
-class Blind(FakeExecutor):
-    """Carries out every plan at once and makes no picture: thousands of the largest may be asked for."""
+class ImagelessExecutor(FakeExecutor):
+    """Finishes every plan at once without an image: a request may be for thousands of the largest."""
 
     def _draw(self, plan: Plan, listener: Listener) -> None:
         listener.on_phase("Sampling")
@@ -44,7 +44,7 @@ def app(tmp_path_factory: pytest.TempPathFactory, tokenizer) -> Iterator[FastAPI
     home = tmp_path_factory.mktemp("fuzzed")
     write_listed_checkpoint(home / "models" / "Stable-diffusion" / "first.safetensors")
     (home / "configs").symlink_to(ROOT / "configs")
-    executor = Blind()
+    executor = ImagelessExecutor()
     engine = Engine(Paths(home, home), executor, tokenizer)
     engine.start()
     executor.wait_until_idle()
@@ -54,14 +54,14 @@ def app(tmp_path_factory: pytest.TempPathFactory, tokenizer) -> Iterator[FastAPI
     engine.stop()
 
 
-def test_made_up_requests_meet_no_fault(app: FastAPI):
+def test_generated_requests_cause_no_server_error(app: FastAPI):
     schema = schemathesis.openapi.from_dict(app.openapi())
     client = TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
-    operations = [found.ok() for found in schema.get_all_operations()]
+    operations = [result.ok() for result in schema.get_all_operations()]
     assert len(operations) > 30
     for operation in operations:
 
-        @FEW
+        @FEW_EXAMPLES
         @given(case=operation.as_strategy())
         def call(case: Any) -> None:
             body = {} if isinstance(case.body, schemathesis.core.NotSet) else {"json": case.body}
@@ -73,9 +73,9 @@ def test_made_up_requests_meet_no_fault(app: FastAPI):
         call()
 
 
-NUMBERS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8))
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8))
 VALUES = st.recursive(
-    NUMBERS,
+    SCALARS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
 )
 
@@ -84,7 +84,7 @@ VALUES = st.recursive(
     "path",
     ["txt2img", "img2img", "extra-single-image", "extra-batch-images", "options", "png-info"],
 )
-def test_values_of_any_kind_in_the_known_fields_meet_no_fault(app: FastAPI, path: str):
+def test_values_of_any_type_in_the_known_fields_cause_no_server_error(app: FastAPI, path: str):
     client = TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
     body = app.openapi()["paths"][f"/sdapi/v1/{path}"]["post"]["requestBody"]["content"][
         "application/json"
@@ -94,7 +94,7 @@ def test_values_of_any_kind_in_the_known_fields_meet_no_fault(app: FastAPI, path
         app.openapi()["components"]["schemas"].get(name, {}).get("properties", {"image": {}})
     )
 
-    @settings(FEW, max_examples=50)
+    @settings(FEW_EXAMPLES, max_examples=50)
     @given(st.dictionaries(st.sampled_from(fields), VALUES, max_size=4))
     def call(values: dict[str, Any]) -> None:
         response = client.post(f"/sdapi/v1/{path}", content=json.dumps(values), headers=JSON)

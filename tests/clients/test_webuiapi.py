@@ -1,4 +1,4 @@
-"""webuiapi, the Python client on PyPI, against the server as it runs."""
+"""webuiapi, the Python client on PyPI, against a running server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def api(address: tuple[str, int]):
 
 
 @pytest.fixture(scope="module")
-def picture(api) -> Image.Image:
+def image(api) -> Image.Image:
     return api.txt2img(prompt="a red circle", **SMALL).image
 
 
@@ -38,17 +38,17 @@ def test_txt2img_with_hires_fix(api):
     assert result.image.size == (128, 128)
 
 
-def test_img2img(api, picture: Image.Image):
-    result = api.img2img(images=[picture], prompt="a blue circle", denoising_strength=0.5, **SMALL)
+def test_img2img(api, image: Image.Image):
+    result = api.img2img(images=[image], prompt="a blue circle", denoising_strength=0.5, **SMALL)
     assert result.image.size == (64, 64)
-    assert ImageChops.difference(result.image.convert("RGB"), picture.convert("RGB")).getbbox()
+    assert ImageChops.difference(result.image.convert("RGB"), image.convert("RGB")).getbbox()
 
 
-def test_inpainting(api, picture: Image.Image):
-    mask = Image.new("L", picture.size)
+def test_inpainting(api, image: Image.Image):
+    mask = Image.new("L", image.size)
     mask.paste(255, (0, 0, 32, 64))
     result = api.img2img(
-        images=[picture],
+        images=[image],
         mask_image=mask,
         prompt="green",
         inpainting_fill=1,
@@ -57,22 +57,22 @@ def test_inpainting(api, picture: Image.Image):
         denoising_strength=0.75,
         **SMALL,
     )
-    difference = ImageChops.difference(result.image.convert("RGB"), picture.convert("RGB"))
+    difference = ImageChops.difference(result.image.convert("RGB"), image.convert("RGB"))
     box = difference.getbbox()
-    assert box is not None and box[2] <= 32, "what is not masked stays as it was"
+    assert box is not None and box[2] <= 32, "what is not masked is unchanged"
 
 
-def test_extras(api, picture: Image.Image):
+def test_extras(api, image: Image.Image):
     single = api.extra_single_image(
-        image=picture, upscaler_1=webuiapi.Upscaler.Lanczos, upscaling_resize=2
+        image=image, upscaler_1=webuiapi.Upscaler.Lanczos, upscaling_resize=2
     )
     assert single.image.size == (128, 128)
-    batch = api.extra_batch_images(images=[picture] * 2, upscaler_1="Nearest", upscaling_resize=1.5)
+    batch = api.extra_batch_images(images=[image] * 2, upscaler_1="Nearest", upscaling_resize=1.5)
     assert [image.size for image in batch.images] == [(96, 96)] * 2
 
 
-def test_png_info(api, picture: Image.Image):
-    assert api.png_info(picture).info.startswith("a red circle\nSteps: 2, Sampler: Euler a")
+def test_png_info(api, image: Image.Image):
+    assert api.png_info(image).info.startswith("a red circle\nSteps: 2, Sampler: Euler a")
 
 
 def test_options(api):
@@ -92,7 +92,7 @@ def test_models(api):
     assert api.util_get_current_model() == first
 
 
-def test_everything_that_is_listed(api):
+def test_lists(api):
     assert "Euler a" in api.util_get_sampler_names()
     assert "karras" in api.util_get_scheduler_names()
     assert "Lanczos" in [row["name"] for row in api.get_upscalers()]

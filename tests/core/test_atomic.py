@@ -46,7 +46,7 @@ def test_a_file_is_written_and_replaced(tmp_path: Path):
     assert names(tmp_path) == ["a", "b"]
 
 
-def test_until_the_block_ends_the_old_file_is_there_and_the_part_is_recognisable(file: Path):
+def test_the_old_file_stays_until_the_block_ends_and_the_part_has_its_name(file: Path):
     with open_writer(file) as writer:
         writer.write(b"new")
         assert file.read_text() == "old"
@@ -168,17 +168,17 @@ def test_a_refused_rename_leaves_no_empty_file(tmp_path: Path, monkeypatch: pyte
     assert names(tmp_path) == []
 
 
-def test_only_the_parts_of_one_file_are_removed(file: Path):
+def test_only_the_parts_of_the_named_file_are_removed(file: Path):
     for name in (".config.json.1-2.part", ".other.json.1-2.part", "config.json.part"):
         (file.parent / name).touch()
     remove_leftovers(file)
     assert names(file.parent) == [".other.json.1-2.part", "config.json", "config.json.part"]
 
 
-def test_the_part_of_a_killed_process_of_the_same_number_is_no_obstacle(file: Path):
+def test_the_part_of_a_killed_process_with_the_same_pid_is_overwritten(file: Path):
     with open_part(file.parent, file.name) as part:
         left = part.path
-    left.write_text("longer than what comes")
+    left.write_text("longer than the new text")
     write_text(file, "new")
     assert file.read_text() == "new"
     assert names(file.parent) == ["config.json"]

@@ -8,7 +8,7 @@ import pytest
 from modules.core import flag_types
 
 
-def test_values_are_read():
+def test_valid_values_are_parsed():
     assert flag_types.port("7860") == 7860
     assert (
         flag_types.checkpoint_count(str(flag_types.MAX_LOADED_CHECKPOINTS))
@@ -19,7 +19,7 @@ def test_values_are_read():
 
 
 @pytest.mark.parametrize(
-    ("kind", "text"),
+    ("flag_type", "text"),
     [
         (flag_types.port, "0"),
         (flag_types.checkpoint_count, "0"),
@@ -28,6 +28,6 @@ def test_values_are_read():
         (flag_types.subpath, "/"),
     ],
 )
-def test_what_cannot_be_read_is_named(kind, text: str):
+def test_an_error_names_the_invalid_value(flag_type, text: str):
     with pytest.raises(argparse.ArgumentTypeError, match=re.escape(f"'{text}'")):
-        kind(text)
+        flag_type(text)

@@ -1,4 +1,4 @@
-"""The command line as people write it, A1111's flags among them."""
+"""Command lines as users write them, including A1111's flags."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from modules.core.a1111_flags import IGNORED_FLAGS, REFUSED_FLAGS
 from modules.core.errors import UserError
 from modules.core.flags import GROUPS, Credential, Flags, parse_flags
 
-MOOT_NAMES = [(name, row.takes_value) for row in IGNORED_FLAGS for name in row.names.split()]
+IGNORED_NAMES = [(name, row.takes_value) for row in IGNORED_FLAGS for name in row.names.split()]
 
 
-def declared():
-    return [row for row in fields(Flags) if "flag" in row.metadata]
+def declared_fields():
+    return [field for field in fields(Flags) if "flag" in field.metadata]
 
 
-def test_a_number_of_checkpoints_is_kept_within_what_settings_allow():
+def test_the_number_of_checkpoints_has_the_limit_of_the_setting():
     assert parse_flags(["--sd-checkpoints-limit", "3"]).sd_checkpoints_limit == 3
     with pytest.raises(UserError, match="'11' is not a number of checkpoints; 1 to 10"):
         parse_flags(["--sd-checkpoints-limit", "11"])
@@ -35,7 +35,7 @@ def test_flags_cannot_be_changed():
         parse_flags([]).port = 1  # type: ignore[misc]
 
 
-def test_values_arrive_typed():
+def test_values_are_parsed_to_their_types():
     flags = parse_flags(
         ["--port=7861", "--ckpt-dir", "/a b", "--device-id", "1", "--theme", "dark"]
     )
@@ -76,16 +76,16 @@ def test_full_precision_has_two_names(argv):
     ("argv", "guess"),
     [(["--prot", "1"], "--port"), (["--ckpt-dri=x"], "--ckpt-dir"), (["--listn"], "--listen")],
 )
-def test_an_unknown_flag_names_the_nearest(argv, guess):
+def test_the_error_on_an_unknown_flag_names_the_closest(argv, guess):
     with pytest.raises(UserError, match=f"There is no flag .*Did you mean {guess}"):
         parse_flags(argv)
 
 
 @pytest.mark.parametrize(
-    ("argv", "words"),
+    ("argv", "message"),
     [
         (["--zzzz"], "There is no flag --zzzz"),
-        (["picture"], "'picture' stands alone"),
+        (["picture"], "'picture' belongs to no flag"),
         (["--port", "99999"], "'99999' is not a port"),
         (["--port", "x"], "'x' is not a port"),
         (["--port"], "expected one argument"),
@@ -94,14 +94,14 @@ def test_an_unknown_flag_names_the_nearest(argv, guess):
         (["--gradio-auth", "me"], "USER:PASSWORD"),
         (["--api-auth", "me:"], "USER:PASSWORD"),
         (["--subpath", "a b"], "'a b' is not a path"),
-        (["--cors-allow-origins-regex", "("], "is no regular expression"),
+        (["--cors-allow-origins-regex", "("], "is not a regular expression"),
         (["--no-api", "--nowebui"], "--no-api and --nowebui contradict each other"),
-        (["--share"], "--share would hand this server to strangers"),
+        (["--share"], "--share would open this server to strangers"),
         (["--li"], "There is no flag --li"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_a_sentence(argv, words):
-    with pytest.raises(UserError, match=words):
+def test_an_invalid_command_line_is_refused_with_a_sentence(argv, message):
+    with pytest.raises(UserError, match=message):
         parse_flags(argv)
 
 
@@ -109,7 +109,7 @@ def test_credentials_come_from_flag_and_file(tmp_path):
     file = tmp_path / "auth.txt"
     file.write_text("c:3\n\nd:4,e:5\n", encoding="utf-8")
     flags = parse_flags(["--gradio-auth", "a:1, b:x:y", "--gradio-auth-path", str(file)])
-    assert [(one.user, one.password) for one in flags.credentials()] == [
+    assert [(login.user, login.password) for login in flags.credentials()] == [
         ("a", "1"),
         ("b", "x:y"),
         ("c", "3"),
@@ -124,37 +124,37 @@ def test_a_missing_credentials_file_is_named(tmp_path):
         flags.credentials()
 
 
-def test_api_credentials_are_their_own():
+def test_api_credentials_are_separate():
     flags = parse_flags(["--api-auth", "bot:secret"])
     assert flags.api_credentials() == (Credential("bot", "secret"),)
     assert flags.credentials() == ()
 
 
-def test_a_path_has_one_slash_before_it_and_none_behind():
+def test_the_root_path_has_a_leading_slash_and_no_trailing_one():
     assert parse_flags(["--subpath", "/tools/sd/"]).root_path == "/tools/sd"
     assert parse_flags([]).root_path == ""
 
 
-def test_options_of_the_command_line_are_those_that_were_given():
+def test_only_flags_in_use_override_settings():
     flags = parse_flags(["--ckpt", "first", "--sd-checkpoints-limit", "2"])
     assert flags.setting_overrides() == {"sd_model_checkpoint": "first", "sd_checkpoints_limit": 2}
     assert parse_flags([]).setting_overrides() == {}
 
 
-def test_no_password_shows_in_a_log():
+def test_the_repr_shows_no_password():
     flags = parse_flags(["--gradio-auth", "me:hunter2", "--api-auth", "bot:hunter2"])
     assert "hunter2" not in f"{flags} {flags.credentials()} {flags.api_credentials()}"
 
 
-def test_all_after_run_tests_goes_to_pytest():
+def test_arguments_after_run_tests_are_passed_to_pytest():
     flags = parse_flags(["--use-cpu", "all", "--run-tests", "-k", "flags", "--exit", "--", "x"])
     assert flags.run_tests == ("-k", "flags", "--exit", "--", "x")
     assert not flags.exit
     assert parse_flags(["--run-tests"]).run_tests == ()
 
 
-@pytest.mark.parametrize(("name", "takes_value"), MOOT_NAMES)
-def test_a_moot_flag_is_accepted_with_one_line(name, takes_value):
+@pytest.mark.parametrize(("name", "takes_value"), IGNORED_NAMES)
+def test_an_ignored_flag_is_accepted_with_one_note(name, takes_value):
     flags = parse_flags([name, *(["512"] if takes_value else []), "--api"])
     assert flags.api
     assert len(flags.notes) == 1
@@ -163,29 +163,29 @@ def test_a_moot_flag_is_accepted_with_one_line(name, takes_value):
 
 def test_the_safe_unpickler_cannot_be_disabled():
     flags = parse_flags(["--disable-safe-unpickle"])
-    assert "refused always" in flags.notes[0]
+    assert "always refused" in flags.notes[0]
     assert flags == Flags(notes=flags.notes)
 
 
-def test_a_usual_a1111_command_line_starts():
-    usual = "--xformers --medvram --no-half-vae --api --listen --theme dark --skip-version-check"
-    flags = parse_flags(usual.split())
+def test_a_typical_a1111_command_line_is_accepted():
+    typical = "--xformers --medvram --no-half-vae --api --listen --theme dark --skip-version-check"
+    flags = parse_flags(typical.split())
     assert (flags.api, flags.listen, flags.theme, len(flags.notes)) == (True, True, "dark", 4)
 
 
 def test_every_flag_has_one_meaning():
-    names = ["--" + row.name.replace("_", "-") for row in declared()]
-    names += [name for name, _ in MOOT_NAMES] + list(REFUSED_FLAGS)
+    names = ["--" + field.name.replace("_", "-") for field in declared_fields()]
+    names += [name for name, _ in IGNORED_NAMES] + list(REFUSED_FLAGS)
     assert len(names) == len(set(names))
 
 
 def test_help_lists_every_flag_in_its_group(capsys):
     with pytest.raises(SystemExit) as stop:
         parse_flags(["--help"])
-    shown = capsys.readouterr().out
+    text = capsys.readouterr().out
     assert stop.value.code == 0
-    assert all(f"\n{group}:" in shown for group in GROUPS)
-    assert all(row.metadata["flag"].help.split()[0] in shown for row in declared())
-    assert all("--" + row.name.replace("_", "-") in shown for row in declared())
-    assert "--xformers" not in shown
-    assert max(map(len, shown.splitlines())) <= 100
+    assert all(f"\n{group}:" in text for group in GROUPS)
+    assert all(field.metadata["flag"].help.split()[0] in text for field in declared_fields())
+    assert all("--" + field.name.replace("_", "-") in text for field in declared_fields())
+    assert "--xformers" not in text
+    assert max(map(len, text.splitlines())) <= 100

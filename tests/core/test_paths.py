@@ -8,14 +8,14 @@ ROOT = Path("/program")
 DATA = Path("/data")
 
 
-def test_by_default_the_repository_holds_everything():
+def test_by_default_everything_is_in_the_repository():
     paths = Paths(ROOT, ROOT)
     assert paths.checkpoint_folders == (ROOT / "models" / "Stable-diffusion",)
     assert paths.outputs == ROOT / "outputs"
     assert paths.configs == ROOT / "configs"
 
 
-def test_what_the_user_owns_lies_in_the_data_folder():
+def test_the_users_data_is_in_the_data_folder():
     paths = Paths(ROOT, DATA)
     assert paths.outputs == DATA / "outputs"
     assert paths.cache == DATA / "cache"
@@ -32,14 +32,14 @@ def test_the_users_checkpoints_come_before_the_shipped_ones():
     )
 
 
-def test_text_encoders_may_lie_where_forge_or_comfyui_keep_them():
+def test_text_encoders_may_be_in_the_folders_of_forge_and_comfyui():
     folders = [
         folder.relative_to(DATA).as_posix() for folder in Paths(ROOT, DATA).text_encoder_folders
     ]
     assert folders == ["models/text_encoder", "models/text_encoders", "models/clip"]
 
 
-def test_naming_the_folders_makes_none(tmp_path: Path):
+def test_paths_create_no_folders(tmp_path: Path):
     paths = Paths(tmp_path / "program", tmp_path / "data")
     assert paths.outputs and paths.cache and paths.gradio_temp and paths.checkpoint_folders
     assert list(tmp_path.iterdir()) == []

@@ -29,16 +29,16 @@ def test_a_row_is_found_by_name_or_alias_in_any_case(name: str):
     assert colours().get(name).name == "Red"
 
 
-def test_an_unknown_name_is_answered_with_the_nearest():
+def test_the_error_on_an_unknown_name_suggests_the_closest():
     with pytest.raises(NotFound) as caught:
         colours().get("Dark gren")
     assert str(caught.value) == "There is no colour named 'Dark gren'. Did you mean 'Dark green'?"
 
 
-def test_an_unknown_name_with_nothing_near_is_answered_with_the_list():
+def test_the_error_on_an_unknown_name_without_close_matches_lists_the_names():
     with pytest.raises(NotFound) as caught:
         colours().get("zzz")
-    assert caught.value.hint == "Known are 'Red', 'Blue', 'Dark green'."
+    assert caught.value.hint == "Available: 'Red', 'Blue', 'Dark green'."
 
 
 def test_an_empty_registry_has_nothing_to_suggest():
@@ -63,6 +63,6 @@ def test_a_copy_is_independent():
     assert copied.get("rouge") is table.get("Red")
 
 
-def test_a_long_list_of_known_words_is_cut_short():
+def test_a_long_list_of_names_is_truncated():
     known = [f"row{number}" for number in range(9)]
     assert did_you_mean("zzz", known).endswith("'row5' and others.")

@@ -1,4 +1,4 @@
-"""An executor without torch: one thread that draws plain pictures step by step."""
+"""An executor without torch: one thread that fakes sampling steps and returns single-colour images."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from modules.plan.plan import ImagePlan, Plan
 from modules.plan.work import Work
 
 PATIENCE_S = 30
-READY = DeviceInfo("Test device", "")
+DEVICE_INFO = DeviceInfo("Test device", "")
 
 
 class FakeExecutor:
-    """Carries out plans one after another; each picture is one colour, taken from its seed.
+    """Runs plans one after another; each image has one colour, derived from its seed.
 
     Args:
-        facts: What `on_ready` is told; None for a device that cannot be opened.
+        device_info: Passed to `on_ready`; None for a device that cannot be opened.
     """
 
-    def __init__(self, facts: DeviceInfo | None = READY) -> None:
+    def __init__(self, device_info: DeviceInfo | None = DEVICE_INFO) -> None:
         self.loaded: list[str] = []
         self.seen: list[str] = []
-        self.answers: dict[type, Any] = {}  # by the kind of question
+        self.results: dict[type, Any] = {}  # by type of work
         self.failures: list[Exception] = []
         self.load_failures: list[Exception] = []
         self.held = threading.Event()
-        self._facts = facts
+        self._device_info = device_info
         self._hold_step = 0
-        self._goes_on_at_stop = False
+        self._releases_at_stop = False
         self._gate = threading.Event()
         self._gate.set()
         self._items: queue.Queue[Callable[[], None] | None] = queue.Queue()
@@ -45,17 +45,19 @@ class FakeExecutor:
     # Executor
 
     def start(self, on_ready: Callable[[DeviceInfo | None, str], None]) -> None:
-        self._items.put(lambda: on_ready(self._facts, "" if self._facts else "No device here."))
+        self._items.put(
+            lambda: on_ready(self._device_info, "" if self._device_info else "No device here.")
+        )
         self._thread.start()
 
     def run(self, plan: Plan, listener: Listener) -> Future[None]:
-        return self._put(lambda: self._draw(plan, listener))
+        return self._put(lambda: self._run_plan(plan, listener))
 
     def load(self, work: LoadCheckpoint) -> Future[None]:
         return self._put(lambda: self._load(work))
 
     def submit_work(self, work: Work) -> Future[Any]:
-        return self._put(lambda: self.answers[type(work)])
+        return self._put(lambda: self.results[type(work)])
 
     def unload(self) -> Future[None]:
         return self._put(self.loaded.clear)
@@ -65,10 +67,10 @@ class FakeExecutor:
 
     def stop(self, timeout_s: float) -> bool:
         self._items.put(None)
-        if self._goes_on_at_stop:
+        if self._releases_at_stop:
             self.release()
             timeout_s = (
-                PATIENCE_S  # it ends for sure, on a machine under load not within the moment given
+                PATIENCE_S  # it is sure to end, but on a busy machine not within the given timeout
             )
         if self._thread.is_alive():
             self._thread.join(timeout_s)
@@ -77,39 +79,39 @@ class FakeExecutor:
     # For tests
 
     def hold_at(self, step: int) -> None:
-        """Stand still before that step of every job until `release`; `held` tells when it does."""
+        """Block before this step of every job until `release`; `held` is set while it blocks."""
         self._hold_step = step
         self.held.clear()
         self._gate.clear()
 
     def hold_at_next(self, step: int) -> None:
-        """Go on from where it stands, and stand still when that step comes again."""
-        passing, self._gate = self._gate, threading.Event()
+        """Continue, and block before this step of the next batch or job."""
+        old_gate, self._gate = self._gate, threading.Event()
         self._hold_step = step
         self.held.clear()
-        passing.set()
+        old_gate.set()
 
     def release(self) -> None:
-        """Go on, and hold no more."""
+        """Continue and block no more."""
         self._hold_step = 0
         self._gate.set()
 
     def release_at_stop(self) -> None:
-        """Go on when it is told to stop: by then the engine has told its jobs."""
-        self._goes_on_at_stop = True
+        """Release when `stop` is called: by then the engine has interrupted its jobs."""
+        self._releases_at_stop = True
 
     def wait_until_idle(self) -> None:
-        """Return when all that was put in so far is done, and what that put in, too."""
+        """Return when all queued work is done, including the work that it queued."""
         for _ in range(3):
             done = threading.Event()
             self._items.put(done.set)
             assert done.wait(PATIENCE_S)
 
-    # Its thread
+    # Executor thread
 
     def _put(self, work: Callable[[], Any]) -> Future[Any]:
         future: Future[Any] = Future()
-        self._items.put(lambda: _carry_out(future, work))
+        self._items.put(lambda: _run_work(future, work))
         return future
 
     def _serve(self) -> None:
@@ -121,7 +123,7 @@ class FakeExecutor:
             raise self.load_failures.pop(0)
         self.loaded.append(work.checkpoint.name)
 
-    def _draw(self, plan: Plan, listener: Listener) -> None:
+    def _run_plan(self, plan: Plan, listener: Listener) -> None:
         listener.on_phase("Sampling")
         self.seen.append(plan.request.prompt)
         if self.failures:
@@ -143,7 +145,7 @@ class FakeExecutor:
                 if listener.wants_preview():
                     listener.on_preview(Image.new("RGB", (8, 8), "red"))
             for image in () if listener.is_skipped() else batch:
-                listener.on_image(image.index, _picture(plan, image))
+                listener.on_image(image.index, _make_image(plan, image))
 
     def _pause(self, step: int) -> None:
         if step == self._hold_step:
@@ -151,17 +153,17 @@ class FakeExecutor:
             assert self._gate.wait(PATIENCE_S)
 
 
-def _picture(plan: Plan, image: ImagePlan) -> Image.Image:
+def _make_image(plan: Plan, image: ImagePlan) -> Image.Image:
     size = plan.request.width, plan.request.height
     return Image.new("RGB", size, (image.seed % 256, image.seed // 256 % 256, 0))
 
 
-def _carry_out(future: Future[Any], work: Callable[[], Any]) -> None:
+def _run_work(future: Future[Any], work: Callable[[], Any]) -> None:
     if not future.set_running_or_notify_cancel():
         return
     try:
-        answer = work()
-    except Exception as error:  # noqa: BLE001 - as the real executor, it outlives every failure
+        result = work()
+    except Exception as error:  # noqa: BLE001 - like the real executor, it survives every error
         future.set_exception(error)
     else:
-        future.set_result(answer)
+        future.set_result(result)

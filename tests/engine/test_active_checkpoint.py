@@ -14,16 +14,16 @@ def test_the_users_checkpoint_comes_before_the_demo(engine: Engine):
     assert engine.active_checkpoint.is_active_demo()
 
 
-def test_what_cannot_be_said_without_a_checkpoint_is_left_open(engine: Engine):
+def test_without_a_checkpoint_its_properties_are_empty(engine: Engine):
     for path in engine.paths.checkpoint_folders[0].rglob("*.safetensors"):
         path.unlink()
     engine.models.refresh()
-    asked = engine.active_checkpoint
-    answers = (
-        asked.is_active_demo(),
-        asked.native_size(),
-        asked.incompatibility("txt2img"),
-        asked.is_prediction_unknown(),
-        asked.can_convert(),
+    active = engine.active_checkpoint
+    properties = (
+        active.is_active_demo(),
+        active.native_size(),
+        active.incompatibility("txt2img"),
+        active.is_prediction_unknown(),
+        active.can_convert(),
     )
-    assert answers == (False, 0, "", False, False)
+    assert properties == (False, 0, "", False, False)

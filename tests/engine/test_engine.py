@@ -29,7 +29,7 @@ def finish(job: Job) -> Job:
 # Jobs
 
 
-def test_a_job_saves_its_pictures_with_their_infotext(engine: Engine):
+def test_a_job_saves_its_images_with_their_infotext(engine: Engine):
     status = finish(engine.submit(SMALL.replace(n_iter=2, batch_size=2))).status()
     assert (status.state, status.error, status.notes) == ("done", "", ())
     assert [image.seed for image in status.images] == [7, 8, 9, 10]
@@ -43,7 +43,7 @@ def test_a_job_saves_its_pictures_with_their_infotext(engine: Engine):
     assert all(read_infotext(image.path) == image.infotext for image in status.images)
 
 
-def test_the_infotext_tells_the_picture_and_its_checkpoint(engine: Engine):
+def test_the_infotext_names_seed_size_and_checkpoint(engine: Engine):
     image = finish(engine.submit(SMALL.replace(batch_size=2))).status().images[1]
     sha256 = engine.models.sha256(engine.models.find("first"))
     assert image.infotext == (
@@ -84,7 +84,7 @@ def test_a_running_job_is_interrupted_within_a_step(engine: Engine, executor: Fa
     assert status.progress.step == 2
 
 
-def test_an_interrupted_job_keeps_the_pictures_it_has(engine: Engine, executor: FakeExecutor):
+def test_an_interrupted_job_keeps_its_finished_images(engine: Engine, executor: FakeExecutor):
     executor.hold_at(3)
     job = engine.submit(SMALL.replace(n_iter=2))
     assert executor.held.wait(PATIENCE_S)
@@ -113,9 +113,7 @@ def test_a_waiting_job_is_interrupted_at_once(engine: Engine, executor: FakeExec
     assert executor.seen == ["a cat"]
 
 
-def test_interrupt_without_a_name_stops_the_running_job_alone(
-    engine: Engine, executor: FakeExecutor
-):
+def test_interrupt_without_an_id_stops_only_the_running_job(engine: Engine, executor: FakeExecutor):
     executor.hold_at(1)
     running, waiting = engine.submit(SMALL), engine.submit(SMALL)
     assert executor.held.wait(PATIENCE_S)
@@ -125,12 +123,12 @@ def test_interrupt_without_a_name_stops_the_running_job_alone(
     assert finish(waiting).status().state == "done"
 
 
-def test_interrupt_with_nothing_running_does_nothing(engine: Engine):
+def test_interrupt_without_a_running_job_does_nothing(engine: Engine):
     engine.interrupt()
     assert finish(engine.submit(SMALL)).status().state == "done"
 
 
-def test_a_failing_job_leaves_the_engine_alive(engine: Engine, executor: FakeExecutor):
+def test_a_failing_job_does_not_stop_the_engine(engine: Engine, executor: FakeExecutor):
     executor.failures = [
         OutOfMemory("Too little memory.", "Use a smaller size."),
         ValueError("a bug"),
@@ -150,12 +148,12 @@ def test_a_job_is_found_again_by_its_id(engine: Engine):
     assert len(job.id) >= 16
 
 
-def test_an_unknown_job_is_a_sentence(engine: Engine):
+def test_an_unknown_job_is_not_found(engine: Engine):
     with pytest.raises(NotFound, match="no longer known"):
         engine.job("nobody")
 
 
-def test_ended_jobs_are_forgotten_when_there_are_many(engine: Engine, executor: FakeExecutor):
+def test_only_recently_ended_jobs_stay_in_memory(engine: Engine, executor: FakeExecutor):
     executor.hold_at(1)
     running = engine.submit(SMALL)
     assert executor.held.wait(PATIENCE_S)
@@ -167,7 +165,7 @@ def test_ended_jobs_are_forgotten_when_there_are_many(engine: Engine, executor: 
     assert engine.job(running.id) is running
 
 
-def test_a_bad_request_is_refused_before_it_waits(engine: Engine):
+def test_a_bad_request_is_refused_before_it_is_queued(engine: Engine):
     with pytest.raises(NotFound, match="There is no sampler named 'Eulr'"):
         engine.submit(SMALL.replace(sampler_name="Eulr"))
     with pytest.raises(UserError, match="makes no update"):
@@ -178,7 +176,7 @@ def test_a_bad_request_is_refused_before_it_waits(engine: Engine):
 # Storage
 
 
-def test_a_picture_that_cannot_be_saved_is_kept_elsewhere(engine: Engine):
+def test_an_image_that_cannot_be_saved_goes_to_the_fallback_folder(engine: Engine):
     engine.paths.outputs.write_text("a file where the folder should be")
     status = finish(engine.submit(SMALL)).status()
     assert status.state == "done"
@@ -190,7 +188,7 @@ def test_a_picture_that_cannot_be_saved_is_kept_elsewhere(engine: Engine):
     assert str(image.path) in image.warning
 
 
-def test_a_picture_that_can_be_kept_nowhere_fails_the_job_alone(engine: Engine):
+def test_an_image_that_cannot_be_saved_anywhere_fails_only_its_job(engine: Engine):
     engine.paths.outputs.write_text("a file")
     engine.image_saver.fallback_dir.write_text("a file")
     assert finish(engine.submit(SMALL)).status().state == "failed"
@@ -198,9 +196,7 @@ def test_a_picture_that_can_be_kept_nowhere_fails_the_job_alone(engine: Engine):
     assert finish(engine.submit(SMALL)).status().state == "done"
 
 
-def test_a_checkpoint_deleted_during_its_job_loses_no_picture(
-    engine: Engine, executor: FakeExecutor
-):
+def test_a_checkpoint_deleted_during_its_job_loses_no_image(engine: Engine, executor: FakeExecutor):
     engine.models.stop()  # so that the new file is listed, but not yet hashed
     write_listed_checkpoint(engine.paths.checkpoint_folders[0] / "third.safetensors", "third")
     engine.models.refresh()
@@ -217,14 +213,16 @@ def test_a_checkpoint_deleted_during_its_job_loses_no_picture(
 # Checkpoints
 
 
-def test_the_chosen_checkpoint_is_loaded_at_start(engine: Engine, executor: FakeExecutor):
+def test_the_active_checkpoint_is_loaded_at_start(engine: Engine, executor: FakeExecutor):
     assert executor.loaded == ["first.safetensors"]
     assert engine.device_status.phase == "ready"
     assert engine.device_status.checkpoint == "first.safetensors"
     assert engine.device_status.device == "Test device"
 
 
-def test_selecting_a_checkpoint_loads_and_remembers_it(engine: Engine, executor: FakeExecutor):
+def test_selecting_a_checkpoint_loads_it_and_stores_the_setting(
+    engine: Engine, executor: FakeExecutor
+):
     engine.select_checkpoint("sub/second.safetensors")
     executor.wait_until_idle()
     assert executor.loaded[-1] == "sub/second.safetensors"
@@ -233,7 +231,7 @@ def test_selecting_a_checkpoint_loads_and_remembers_it(engine: Engine, executor:
     assert stored["sd_model_checkpoint"] == "sub/second.safetensors"
 
 
-def test_a_remembered_checkpoint_is_chosen_at_the_next_start(
+def test_the_stored_checkpoint_is_loaded_at_the_next_start(
     paths: Paths, executor: FakeExecutor, tokenizer: ClipTokenizer
 ):
     (paths.data / "config.json").write_text('{"sd_model_checkpoint": "second"}', encoding="utf-8")
@@ -244,7 +242,7 @@ def test_a_remembered_checkpoint_is_chosen_at_the_next_start(
     assert executor.loaded == ["sub/second.safetensors"]
 
 
-def test_the_command_line_chooses_before_what_is_remembered(
+def test_the_command_line_overrides_the_stored_checkpoint(
     paths: Paths, executor: FakeExecutor, tokenizer: ClipTokenizer
 ):
     (paths.data / "config.json").write_text('{"sd_model_checkpoint": "first"}', encoding="utf-8")
@@ -255,7 +253,7 @@ def test_the_command_line_chooses_before_what_is_remembered(
     assert executor.loaded == ["sub/second.safetensors"]
 
 
-def test_what_holds_for_this_run_alone_is_not_remembered(
+def test_settings_of_the_command_line_are_not_stored(
     paths: Paths, executor: FakeExecutor, tokenizer: ClipTokenizer
 ):
     engine = Engine(
@@ -281,7 +279,7 @@ def test_the_command_line_may_name_a_file(
     assert executor.loaded == ["sub/second.safetensors"]
 
 
-def test_a_checkpoint_that_does_not_exist_is_an_error_and_never_another(
+def test_an_unknown_checkpoint_is_an_error_and_never_replaced_by_another(
     engine: Engine, executor: FakeExecutor
 ):
     with pytest.raises(NotFound, match="There is no checkpoint named 'secnd'"):
@@ -293,7 +291,7 @@ def test_a_checkpoint_that_does_not_exist_is_an_error_and_never_another(
     assert not (engine.paths.data / "config.json").exists()
 
 
-def test_a_deleted_checkpoint_is_an_error_and_never_another(engine: Engine):
+def test_a_deleted_checkpoint_is_an_error_and_never_replaced_by_another(engine: Engine):
     engine.select_checkpoint("second")
     (engine.paths.checkpoint_folders[0] / "sub" / "second.safetensors").unlink()
     with pytest.raises(NotFound, match="is no longer at"):
@@ -303,7 +301,7 @@ def test_a_deleted_checkpoint_is_an_error_and_never_another(engine: Engine):
         engine.submit(SMALL)
 
 
-def test_a_remembered_checkpoint_that_is_gone_is_shown_as_the_state(
+def test_a_missing_stored_checkpoint_is_shown_in_the_device_status(
     paths: Paths, executor: FakeExecutor, tokenizer: ClipTokenizer
 ):
     (paths.data / "config.json").write_text('{"sd_model_checkpoint": "gone"}', encoding="utf-8")
@@ -316,7 +314,7 @@ def test_a_remembered_checkpoint_that_is_gone_is_shown_as_the_state(
     assert executor.loaded == []
 
 
-def test_a_damaged_checkpoint_is_refused_with_its_fault(engine: Engine):
+def test_a_damaged_checkpoint_is_refused_with_the_reason(engine: Engine):
     (engine.paths.checkpoint_folders[0] / "page.safetensors").write_text(
         "<!DOCTYPE html><html></html>"
     )
@@ -325,7 +323,7 @@ def test_a_damaged_checkpoint_is_refused_with_its_fault(engine: Engine):
         engine.submit(SMALL.replace(sd_model_checkpoint="page"))
 
 
-def test_a_checkpoint_that_does_not_load_is_shown_as_the_state(
+def test_a_checkpoint_that_fails_to_load_is_shown_in_the_device_status(
     engine: Engine, executor: FakeExecutor
 ):
     executor.load_failures = [BadFile("'second.safetensors' lacks weights.")]
@@ -355,7 +353,7 @@ def test_without_any_checkpoint_the_folder_is_named(
     assert engine.device_status.phase == "failed"
 
 
-def test_choices_are_the_tables_and_the_titles(engine: Engine):
+def test_choices_are_the_registered_names_and_the_checkpoint_titles(engine: Engine):
     assert engine.choices("samplers") == engine.samplers.names()
     assert engine.choices("schedules") == engine.schedules.names()
     assert [title.split(" [")[0] for title in engine.choices("checkpoints")] == [
@@ -364,7 +362,7 @@ def test_choices_are_the_tables_and_the_titles(engine: Engine):
     ]
 
 
-# Life
+# Lifecycle
 
 
 def test_a_job_submitted_before_the_device_is_ready_waits_for_it(idle_engine: Engine):
@@ -374,10 +372,10 @@ def test_a_job_submitted_before_the_device_is_ready_waits_for_it(idle_engine: En
     assert finish(job).status().state == "done"
 
 
-def test_a_device_that_cannot_be_opened_is_shown_as_the_state(
+def test_a_device_that_cannot_be_opened_is_shown_in_the_device_status(
     paths: Paths, tokenizer: ClipTokenizer
 ):
-    executor = FakeExecutor(facts=None)
+    executor = FakeExecutor(device_info=None)
     engine = Engine(paths, executor, tokenizer)
     engine.start()
     executor.wait_until_idle()
@@ -385,9 +383,7 @@ def test_a_device_that_cannot_be_opened_is_shown_as_the_state(
     assert (engine.device_status.phase, engine.device_status.text) == ("failed", "No device here.")
 
 
-def test_stop_ends_running_and_waiting_jobs_and_keeps_pictures(
-    engine: Engine, executor: FakeExecutor
-):
+def test_stop_ends_running_and_queued_jobs_and_keeps_images(engine: Engine, executor: FakeExecutor):
     done = finish(engine.submit(SMALL)).status().images[0]
     executor.hold_at(2)
     jobs = [engine.submit(SMALL.replace(steps=1000)) for _ in range(3)]
@@ -402,16 +398,14 @@ def test_stop_does_not_wait_for_a_step_that_never_ends(engine: Engine, executor:
     executor.hold_at(2)
     job = engine.submit(SMALL)
     assert executor.held.wait(PATIENCE_S)
-    began = time.monotonic()
+    start = time.monotonic()
     engine.stop()
-    assert (
-        time.monotonic() - began < PATIENCE_S
-    )  # it gives up after 1.5 s; a machine under load takes more
-    assert job.wait(0), "a client that waits for the job must not hold up the end"
+    assert time.monotonic() - start < PATIENCE_S  # it gives up after 1.5 s, later on a busy machine
+    assert job.wait(0), "a client that waits for the job must not delay the shutdown"
     assert job.status().error == "The server was stopped."
 
 
-def test_nothing_is_taken_on_once_the_engine_stops(engine: Engine):
+def test_no_request_is_accepted_once_the_engine_stops(engine: Engine):
     engine.stop()
     with pytest.raises(WebUIError, match="stopping"):
         engine.submit(SMALL)

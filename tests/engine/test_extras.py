@@ -12,7 +12,7 @@ RED = Image.new("RGB", (8, 4), "red")
 
 
 @pytest.mark.parametrize(
-    ("asked", "size", "told"),
+    ("fields", "size", "text"),
     [
         ({}, (8, 4), ""),
         (
@@ -48,21 +48,21 @@ RED = Image.new("RGB", (8, 4), "red")
         ),
     ],
 )
-def test_a_picture_becomes_as_large_as_asked(asked: dict, size: tuple[int, int], told: str):
-    made, words = upscale(RED, ExtrasRequest(**asked), UPSCALERS)
-    assert made.size == size
-    assert words.startswith(told)
+def test_an_image_is_upscaled_to_the_requested_size(fields: dict, size: tuple[int, int], text: str):
+    upscaled, infotext = upscale(RED, ExtrasRequest(**fields), UPSCALERS)
+    assert upscaled.size == size
+    assert infotext.startswith(text)
 
 
 def test_a_second_upscaler_is_mixed_in():
     edge = Image.new("RGB", (2, 1))
     edge.putpixel((1, 0), (255, 255, 255))
 
-    def row(**asked: object) -> list[int]:
-        made, _ = upscale(
-            edge, ExtrasRequest(upscaling_resize=4, upscaler_1="Lanczos", **asked), UPSCALERS
+    def row(**fields: object) -> list[int]:
+        upscaled, _ = upscale(
+            edge, ExtrasRequest(upscaling_resize=4, upscaler_1="Lanczos", **fields), UPSCALERS
         )
-        return [made.getpixel((x, 0))[0] for x in range(8)]  # pyright: ignore
+        return [upscaled.getpixel((x, 0))[0] for x in range(8)]  # pyright: ignore
 
     smooth = row()
     sharp = row(upscaler_2="Nearest", extras_upscaler_2_visibility=1)
@@ -74,7 +74,7 @@ def test_a_second_upscaler_is_mixed_in():
     )
 
 
-def test_what_cannot_be_done_is_said():
+def test_invalid_requests_are_refused_with_the_reason():
     with pytest.raises(NotFound, match="'Lanczo'"):
         upscale(RED, ExtrasRequest(upscaler_1="Lanczo"), UPSCALERS)
     with pytest.raises(Unsupported, match="latents"):

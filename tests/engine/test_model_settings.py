@@ -1,4 +1,4 @@
-"""What is chosen of the model: VAE, prediction, conversion, size."""
+"""Model settings: VAE, prediction type, conversion, native size."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def vae(engine: Engine) -> str:
     return "mse.safetensors"
 
 
-def test_a_chosen_vae_is_loaded_remembered_and_told_in_the_infotext(
+def test_a_selected_vae_is_loaded_and_named_in_the_infotext(
     engine: Engine, executor: FakeExecutor, vae: str
 ):
     engine.change_settings({"sd_vae": vae})
@@ -35,12 +35,12 @@ def test_a_chosen_vae_is_loaded_remembered_and_told_in_the_infotext(
     assert f"Model: first, VAE hash: {digest[:10]}, VAE: mse.safetensors" in text
 
 
-def test_a_requests_own_vae_counts_for_it_alone(engine: Engine, vae: str):
-    asked = Txt2ImgRequest(width=64, height=64, steps=1)
-    own, plain = engine.submit(asked.replace(sd_vae=vae)), engine.submit(asked)
-    own.wait()
+def test_the_vae_of_a_request_applies_to_that_request_only(engine: Engine, vae: str):
+    request = Txt2ImgRequest(width=64, height=64, steps=1)
+    with_vae, plain = engine.submit(request.replace(sd_vae=vae)), engine.submit(request)
+    with_vae.wait()
     plain.wait()
-    assert "VAE: mse" in own.status().images[0].infotext
+    assert "VAE: mse" in with_vae.status().images[0].infotext
     assert "VAE" not in plain.status().images[0].infotext
 
 
@@ -50,41 +50,41 @@ def test_a_missing_vae_changes_nothing(engine: Engine, vae: str):
     assert engine.settings.sd_vae == "Automatic"
 
 
-def test_an_option_that_cannot_be_changes_nothing(engine: Engine):
+def test_an_invalid_option_changes_nothing(engine: Engine):
     with pytest.raises(UserError, match="the largest valid value is 10"):
         engine.change_settings({"sd_vae": "None", "sd_checkpoints_limit": 11})
     assert engine.settings.sd_vae == "Automatic"
 
 
 @pytest.fixture
-def two(engine: Engine) -> Engine:
+def sd2_engine(engine: Engine) -> Engine:
     write_safetensors(engine.paths.checkpoint_folders[0] / "two.safetensors", shapes_of("sd2"))
     engine.models.refresh()
     engine.select_checkpoint("two")
     return engine
 
 
-def test_what_a_network_predicts_can_be_said_and_unsaid(two: Engine):
-    assert two.active_checkpoint.is_prediction_unknown()
-    two.set_prediction_type("v_prediction")
-    assert two.settings.sd_predictions == {"two.safetensors": "v_prediction"}
-    assert two.active_checkpoint.native_size() == 768
-    two.set_prediction_type("")
-    assert two.settings.sd_predictions == {}
-    assert two.active_checkpoint.native_size() == 512
+def test_the_prediction_type_can_be_set_and_reset(sd2_engine: Engine):
+    assert sd2_engine.active_checkpoint.is_prediction_unknown()
+    sd2_engine.set_prediction_type("v_prediction")
+    assert sd2_engine.settings.sd_predictions == {"two.safetensors": "v_prediction"}
+    assert sd2_engine.active_checkpoint.native_size() == 768
+    sd2_engine.set_prediction_type("")
+    assert sd2_engine.settings.sd_predictions == {}
+    assert sd2_engine.active_checkpoint.native_size() == 512
 
 
-def test_a_picture_below_the_models_own_size_comes_with_a_note(two: Engine):
-    two.set_prediction_type("v_prediction")
-    asked = Txt2ImgRequest(width=512, height=768, steps=1)
-    plan = two.submit(asked).plan
+def test_an_image_below_the_models_native_size_has_a_note(sd2_engine: Engine):
+    sd2_engine.set_prediction_type("v_prediction")
+    request = Txt2ImgRequest(width=512, height=768, steps=1)
+    plan = sd2_engine.submit(request).plan
     assert plan.notes == (
         "two.safetensors was made for 768x768 pixels; smaller pictures come out worse.",
     )
-    assert two.submit(asked.replace(width=768)).plan.notes == ()
+    assert sd2_engine.submit(request.replace(width=768)).plan.notes == ()
 
 
-def test_a_ckpt_becomes_the_chosen_safetensors(engine: Engine):
+def test_a_converted_ckpt_is_selected_as_safetensors(engine: Engine):
     assert not engine.active_checkpoint.can_convert()
     folder = engine.paths.checkpoint_folders[0]
     weights = {name: torch.ones(shape) for name, shape in SD1_SHAPES.items()}

@@ -15,31 +15,32 @@ SHARP = Style("sharp", "sharp")
 PATIENCE_S = 20
 
 
-def test_styles_are_applied_in_order_to_all_prompts_that_say_something():
-    asked = Txt2ImgRequest(
+def test_styles_are_applied_in_order_to_all_prompts_except_empty_hires_ones():
+    request = Txt2ImgRequest(
         prompt="a cat", negative_prompt="dog", hr_prompt="a lion", styles=("ink", "sharp")
     )
-    request = apply_styles(asked, [INK, SHARP], Settings())
-    assert (request.prompt, request.negative_prompt) == (
+    styled = apply_styles(request, [INK, SHARP], Settings())
+    assert (styled.prompt, styled.negative_prompt) == (
         "ink drawing of a cat, sharp",
         "dog, photo",
     )
-    assert (request.hr_prompt, request.hr_negative_prompt) == ("ink drawing of a lion, sharp", "")
-    assert request.styles == ()
+    assert (styled.hr_prompt, styled.hr_negative_prompt) == ("ink drawing of a lion, sharp", "")
+    assert styled.styles == ()
 
 
-def test_comments_go_unless_an_option_keeps_them():
-    asked = Txt2ImgRequest(prompt="a cat # of mine", negative_prompt="# none")
-    assert apply_styles(asked, [], Settings()).prompt == "a cat "
-    assert apply_styles(asked, [], Settings()).negative_prompt == ""
+def test_comments_are_removed_unless_the_option_is_off():
+    request = Txt2ImgRequest(prompt="a cat # of mine", negative_prompt="# none")
+    assert apply_styles(request, [], Settings()).prompt == "a cat "
+    assert apply_styles(request, [], Settings()).negative_prompt == ""
     assert (
-        apply_styles(asked, [], Settings(enable_prompt_comments=False)).prompt == "a cat # of mine"
+        apply_styles(request, [], Settings(enable_prompt_comments=False)).prompt
+        == "a cat # of mine"
     )
-    kept = asked.replace(override_settings={"enable_prompt_comments": False})
-    assert apply_styles(kept, [], Settings()).prompt == "a cat # of mine"
+    with_comments = request.replace(override_settings={"enable_prompt_comments": False})
+    assert apply_styles(with_comments, [], Settings()).prompt == "a cat # of mine"
 
 
-def test_the_infotext_tells_the_words_that_made_the_picture(engine: Engine):
+def test_the_infotext_contains_the_prompt_with_styles_applied(engine: Engine):
     engine.styles.save(INK)
     job = engine.submit(
         Txt2ImgRequest(prompt="a cat", styles=("ink",), width=64, height=64, steps=2)
@@ -63,52 +64,52 @@ def test_an_unknown_style_is_refused_with_the_nearest_name(engine: Engine):
         ("cat " * 80, ", Pad conds: True, NGMS: 2"),
     ],
 )
-def test_the_infotext_names_options_only_where_they_counted(
-    engine: Engine, prompt: str, pairs: str
-):
+def test_the_infotext_contains_only_effective_options(engine: Engine, prompt: str, pairs: str):
     overrides = {"emphasis": "No norm", "pad_cond_uncond": True}
     if "NGMS" in pairs:
         overrides["s_min_uncond"] = 2.0
-    asked = Txt2ImgRequest(prompt=prompt, width=64, height=64, steps=2, override_settings=overrides)
-    job = engine.submit(asked)
+    request = Txt2ImgRequest(
+        prompt=prompt, width=64, height=64, steps=2, override_settings=overrides
+    )
+    job = engine.submit(request)
     assert job.wait(PATIENCE_S)
     (image,) = job.status().images
-    told = dict(pair.split(": ") for pair in image.infotext.splitlines()[-1].split(", "))
+    infotext = dict(pair.split(": ") for pair in image.infotext.splitlines()[-1].split(", "))
     keys = ("Emphasis", "Pad conds", "NGMS", "Old emphasis", "NGMS all steps")
     expected = dict(pair.split(": ") for pair in pairs.split(", ")[1:])
-    assert {key: told[key] for key in keys if key in told} == expected
+    assert {key: infotext[key] for key in keys if key in infotext} == expected
 
 
-def test_a_network_that_is_not_there_is_told(engine: Engine):
+def test_a_missing_network_is_noted(engine: Engine):
     job = engine.submit(Txt2ImgRequest(prompt="a cat <lora:ink:1>", width=512, height=512, steps=2))
     assert job.wait(PATIENCE_S)
     assert "There is no lora 'ink'; the picture is made without it." in job.plan.notes
     assert "<lora:ink:1>" in job.status().images[0].infotext
 
 
-def test_a_waiting_job_keeps_its_words_when_a_style_changes(engine: Engine):
+def test_a_queued_job_keeps_its_prompt_when_a_style_is_deleted(engine: Engine):
     engine.styles.save(INK)
-    asked = Txt2ImgRequest(prompt="a cat", styles=("ink",), width=64, height=64, steps=2)
-    kept = with_resolved_names(asked, engine.plan(asked, engine.settings))
+    request = Txt2ImgRequest(prompt="a cat", styles=("ink",), width=64, height=64, steps=2)
+    resolved = with_resolved_names(request, engine.plan(request, engine.settings))
     engine.styles.delete("ink")
-    assert engine.plan(kept, engine.settings).request.prompt == "ink drawing of a cat"
+    assert engine.plan(resolved, engine.settings).request.prompt == "ink drawing of a cat"
 
 
 @pytest.mark.parametrize(
-    ("prompt", "again"), [("[a:b:0.5]", ""), ("a", "[b:c:1.5]"), ("a", "(b) <lora:x:1>")]
+    ("prompt", "hr_prompt"), [("[a:b:0.5]", ""), ("a", "[b:c:1.5]"), ("a", "(b) <lora:x:1>")]
 )
-def test_both_passes_of_hires_fix_decide_which_options_count(
-    engine: Engine, prompt: str, again: str
+def test_an_option_is_effective_if_either_pass_of_hires_fix_uses_it(
+    engine: Engine, prompt: str, hr_prompt: str
 ):
     overrides = {"use_old_scheduling": True, "emphasis": "No norm"}
-    asked = Txt2ImgRequest(
-        prompt=prompt, hr_prompt=again, enable_hr=True, override_settings=overrides
+    request = Txt2ImgRequest(
+        prompt=prompt, hr_prompt=hr_prompt, enable_hr=True, override_settings=overrides
     )
-    plan = engine.plan(asked, engine.settings)
+    plan = engine.plan(request, engine.settings)
     assert plan.hires is not None
     for settings in (plan.settings, plan.hires.plan.settings):
-        assert settings.use_old_scheduling is ("[" in prompt + again)
-        assert (settings.emphasis == "No norm") is ("(" in again)
+        assert settings.use_old_scheduling is ("[" in prompt + hr_prompt)
+        assert (settings.emphasis == "No norm") is ("(" in hr_prompt)
     assert ("There is no lora 'x'; the picture is made without it." in plan.notes) is (
-        "lora" in again
+        "lora" in hr_prompt
     )

@@ -10,7 +10,7 @@ from modules.engine.settings_file import SettingsFile
 from modules.params.settings import Settings
 
 VERSION = {"webui_settings_version": 1}
-CHOSEN = Settings(sd_model_checkpoint="a.safetensors")
+SETTINGS = Settings(sd_model_checkpoint="a.safetensors")
 
 
 @pytest.fixture
@@ -18,14 +18,14 @@ def file(tmp_path: Path) -> SettingsFile:
     return SettingsFile(tmp_path / "data" / "config.json")
 
 
-def test_without_a_file_the_defaults_are_taken(file: SettingsFile):
+def test_without_a_file_the_defaults_are_used(file: SettingsFile):
     assert file.read() == Settings()
     assert not file.path.parent.exists()
 
 
-def test_what_was_written_is_read_again(file: SettingsFile):
-    file.write(CHOSEN)
-    assert file.read() == CHOSEN
+def test_written_settings_are_read_back(file: SettingsFile):
+    file.write(SETTINGS)
+    assert file.read() == SETTINGS
 
 
 def test_only_what_differs_from_the_defaults_is_written(file: SettingsFile):
@@ -38,7 +38,7 @@ def test_keys_of_other_programs_are_kept(file: SettingsFile):
     file.path.write_text(
         '{"hide_samplers": ["LMS"], "sd_model_checkpoint": "old", "ключ": ["ü"]}', encoding="utf-8"
     )
-    file.write(CHOSEN)
+    file.write(SETTINGS)
     assert json.loads(file.path.read_text(encoding="utf-8")) == {
         **VERSION,
         "hide_samplers": ["LMS"],
@@ -57,7 +57,7 @@ def test_a_null_of_a1111_means_the_default(file: SettingsFile):
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[1, 2]", b"\xff\xfe\x00", b"[" * 100_000, b"\x00" * 100]
 )
-def test_an_unreadable_file_is_put_aside(
+def test_an_unreadable_file_is_moved_aside(
     file: SettingsFile, content: bytes, caplog: pytest.LogCaptureFixture
 ):
     file.path.parent.mkdir()
@@ -68,21 +68,21 @@ def test_an_unreadable_file_is_put_aside(
     assert not file.path.exists()
     assert "could not be read" in caplog.text
     assert file.warning.endswith(
-        "it is kept as config.json.unreadable, and all options stand at their defaults."
+        "it is kept as config.json.unreadable, and all options have their defaults."
     )
 
 
-def test_a_value_that_is_not_valid_here_costs_its_own_option_alone(file: SettingsFile):
+def test_an_invalid_value_resets_only_its_own_option(file: SettingsFile):
     file.path.parent.mkdir()
     file.path.write_text(
         '{"samples_format": "avif", "jpeg_quality": 90, "sd_vae": 3}', encoding="utf-8"
     )
     assert file.read() == Settings(jpeg_quality=90)
-    assert file.warning.endswith("these options stand at their defaults: samples_format, sd_vae.")
+    assert file.warning.endswith("these options have their defaults: samples_format, sd_vae.")
     assert file.path.exists()
 
 
-def test_changes_of_many_threads_are_all_kept(file: SettingsFile):
+def test_concurrent_changes_are_all_stored(file: SettingsFile):
     names = [
         "send_seed",
         "send_size",
@@ -103,10 +103,10 @@ def test_a_file_that_cannot_be_written_is_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     (tmp_path / "file").write_text("not a folder")
-    SettingsFile(tmp_path / "file" / "config.json").write(CHOSEN)
+    SettingsFile(tmp_path / "file" / "config.json").write(SETTINGS)
     assert "could not be stored" in caplog.text
 
 
 def test_no_partial_file_stays_behind(file: SettingsFile):
-    file.write(CHOSEN)
+    file.write(SETTINGS)
     assert [path.name for path in file.path.parent.iterdir()] == ["config.json"]

@@ -85,11 +85,11 @@ def test_an_image_without_metadata_has_no_infotext():
     ("data", "sentence"),
     [
         (b"", "The picture's file is empty."),
-        (b"a cat", "The picture is no PNG, "),
+        (b"a cat", "The picture is not a PNG, "),
         (encode("PNG")[:50], "The picture is damaged: "),
         (
             encode("PNG", pnginfo=make_png_info("a")).replace(b"parameters\0a", b"parameters\0b"),
-            "The picture is no PNG, ",
+            "The picture is not a PNG, ",
         ),
     ],
 )

@@ -1,18 +1,18 @@
-"""The variables that the server's process gets."""
+"""Environment variables of the server process."""
 
 from __future__ import annotations
 
 from modules.launch.environment import ENV_DEFAULTS, set_env_defaults
 
 
-def test_nothing_calls_home_by_default():
+def test_defaults_turn_off_telemetry_and_model_hub():
     env: dict[str, str] = {}
     set_env_defaults(env)
     assert ENV_DEFAULTS.items() <= env.items()
     assert env["NO_PROXY"] == env["no_proxy"] == "localhost,127.0.0.1,::1"
 
 
-def test_what_the_user_set_stays():
+def test_variables_of_the_user_are_kept():
     env = {"HF_HUB_OFFLINE": "0", "no_proxy": "intranet, localhost"}
     set_env_defaults(env)
     assert env["HF_HUB_OFFLINE"] == "0"

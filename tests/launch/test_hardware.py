@@ -1,4 +1,4 @@
-"""What drivers say, read into facts."""
+"""Parsing of what drivers report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from modules.launch import hardware
 from modules.launch.hardware import NvidiaGpu
 
 
-def test_nvidia_smi_lists_cards():
+def test_nvidia_smi_lists_gpus():
     text = "NVIDIA GeForce RTX 4090, 581.57, 8.9\nNVIDIA GeForce GTX 1080 Ti, 581.57, 6.1\n"
     assert hardware.parse_nvidia_smi(text) == (
         NvidiaGpu("NVIDIA GeForce RTX 4090", 581, (8, 9)),
@@ -16,7 +16,7 @@ def test_nvidia_smi_lists_cards():
     )
 
 
-def test_an_old_nvidia_smi_tells_no_capability():
+def test_an_old_nvidia_smi_reports_no_capability():
     assert hardware.parse_nvidia_smi("Tesla K80, 470.256.02\n") == (
         NvidiaGpu("Tesla K80", 470, (0, 0)),
     )
@@ -32,7 +32,7 @@ def test_an_old_nvidia_smi_tells_no_capability():
         "No devices were found",
     ],
 )
-def test_complaints_of_nvidia_smi_are_no_cards(text):
+def test_error_messages_of_nvidia_smi_are_not_gpus(text):
     assert hardware.parse_nvidia_smi(text) == ()
 
 
@@ -46,12 +46,12 @@ def test_complaints_of_nvidia_smi_are_no_cards(text):
         ("90402", "gfx942"),
     ],
 )
-def test_amd_targets_are_spelled_as_builds_spell_them(version, target):
+def test_amd_targets_are_spelled_as_in_the_builds(version, target):
     text = f"cpu_cores_count 0\nsimd_count 152\ngfx_target_version {version}\nvendor_id 4098\n"
     assert hardware.parse_kfd_properties(text) == target
 
 
-def test_processors_have_one_name():
+def test_each_processor_architecture_has_one_name():
     names = ["AMD64", "x86_64", "aarch64", "arm64", "ARM64", "riscv64"]
     assert [hardware.normalize_machine(name) for name in names] == [
         "x86_64",
@@ -63,14 +63,14 @@ def test_processors_have_one_name():
     ]
 
 
-@pytest.mark.parametrize("number", ["0x56a0", "0xe20b", "0x7d55", "0x64a0", "0x0bd5"])
-def test_intel_arc_is_known_by_its_number(number):
-    assert hardware.INTEL_PCI_IDS.match(number)
+@pytest.mark.parametrize("pci_id", ["0x56a0", "0xe20b", "0x7d55", "0x64a0", "0x0bd5"])
+def test_intel_arc_is_recognised_by_its_pci_id(pci_id):
+    assert hardware.INTEL_PCI_IDS.match(pci_id)
 
 
-@pytest.mark.parametrize("number", ["0x3e92", "0x9a49", "0x4680"])
-def test_older_intel_graphics_are_not_taken_for_arc(number):
-    assert not hardware.INTEL_PCI_IDS.match(number)
+@pytest.mark.parametrize("pci_id", ["0x3e92", "0x9a49", "0x4680"])
+def test_older_intel_graphics_are_not_recognised_as_arc(pci_id):
+    assert not hardware.INTEL_PCI_IDS.match(pci_id)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_older_intel_graphics_are_not_taken_for_arc(number):
         ("Microsoft Basic Display Adapter", False),
     ],
 )
-def test_intel_arc_is_known_by_its_name(name, is_supported):
+def test_intel_arc_is_recognised_by_its_name(name, is_supported):
     assert bool(hardware.INTEL_NAMES.search(name)) == is_supported
 
 

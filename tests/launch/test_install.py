@@ -1,4 +1,4 @@
-"""The requirement files themselves, and how an installed PyTorch is told from another."""
+"""The requirements files, and the comparison of an installed PyTorch with a build."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_every_line_pins_one_version(name):
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
-def test_the_lock_agrees_with_what_is_asked_for(name):
+def test_the_lock_has_the_pins_of_the_requirements(name):
     assert pins(name) - pins("constraints.txt") == set()
 
 
@@ -47,7 +47,7 @@ def test_pytorch_is_pinned_to_the_version_of_the_table():
     assert ("torch", TORCH_VERSION) in pins("requirements.txt")
 
 
-def test_a_build_is_told_from_another_of_the_same_version():
+def test_builds_of_the_same_version_are_distinguished():
     linux, windows = (cpu_build(Hardware(system, "x86_64")) for system in ("Linux", "Windows"))
     assert matches_build("2.13.0+cpu", linux)
     assert not matches_build("2.13.0+cu130", linux)

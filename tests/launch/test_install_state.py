@@ -1,4 +1,4 @@
-"""The stamp of a finished set-up."""
+"""The install state of a finished set-up."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from modules.launch.install_state import (
     write_install_state,
 )
 
-STAMP = InstallState("abc", "3.12", "2.13.0+cu130", "cuda", "a card", "a warning")
+STATE = InstallState("abc", "3.12", "2.13.0+cu130", "cuda", "a card", "a warning")
 
 
-def test_a_stamp_is_read_as_it_was_written(tmp_path):
-    write_install_state(tmp_path, STAMP)
-    assert read_install_state(tmp_path) == STAMP
+def test_a_state_is_read_as_it_was_written(tmp_path):
+    write_install_state(tmp_path, STATE)
+    assert read_install_state(tmp_path) == STATE
     assert [path.name for path in tmp_path.iterdir()] == [STATE_FILENAME]
 
 
-def test_each_name_is_a_stamp_of_its_own(tmp_path):
-    write_install_state(tmp_path, STAMP, TEST_STATE_FILENAME)
+def test_each_file_name_holds_a_separate_state(tmp_path):
+    write_install_state(tmp_path, STATE, TEST_STATE_FILENAME)
     assert read_install_state(tmp_path) is None
-    assert read_install_state(tmp_path, TEST_STATE_FILENAME) == STAMP
+    assert read_install_state(tmp_path, TEST_STATE_FILENAME) == STATE
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"fingerprint": "abc"}', "\udc80"])
-def test_a_torn_stamp_is_none(tmp_path, content):
+def test_an_incomplete_state_is_none(tmp_path, content):
     (tmp_path / STATE_FILENAME).write_text(content, encoding="utf-8", errors="surrogateescape")
     assert read_install_state(tmp_path) is None
 
 
-def test_removing_needs_no_stamp(tmp_path):
+def test_removing_a_missing_state_is_no_error(tmp_path):
     remove_install_state(tmp_path)
-    write_install_state(tmp_path, STAMP)
+    write_install_state(tmp_path, STATE)
     remove_install_state(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

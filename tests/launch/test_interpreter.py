@@ -1,4 +1,4 @@
-"""Which Python is accepted, and the sentence for each that is not."""
+"""Which Pythons are accepted, and the error for each that is not."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def python(version, *, is_64bit=True, can_make_venv=True):
     return Interpreter(version, is_64bit, can_make_venv, "/opt/python")
 
 
-def test_this_python_is_known():
-    this = current_interpreter()
-    assert this.version == sys.version_info[:2]
-    assert this.path == sys.executable
+def test_the_current_interpreter_is_the_running_one():
+    current = current_interpreter()
+    assert current.version == sys.version_info[:2]
+    assert current.path == sys.executable
 
 
 @pytest.mark.parametrize("version", [(3, 10), (3, 11), (3, 12), (3, 13)])
@@ -35,13 +35,13 @@ def test_supported_versions_pass(version):
 
 
 @pytest.mark.parametrize("version", [(3, 8), (3, 9), (3, 14), (4, 0)])
-def test_other_versions_are_named(version):
+def test_other_versions_are_refused(version):
     with pytest.raises(UserError, match=rf"Python {version[0]}\.{version[1]}.*3\.10 to 3\.13"):
         check(python(version))
     check(python(version), any_version=True)
 
 
-def test_32_bit_is_refused_even_unchecked():
+def test_32_bit_is_refused_even_with_any_version():
     with pytest.raises(UserError, match="32-bit"):
         check(python((3, 12), is_64bit=False), any_version=True)
 
@@ -53,12 +53,12 @@ def test_a_missing_venv_names_the_package():
 
 
 @pytest.mark.parametrize(
-    ("system", "words"),
+    ("system", "command"),
     [
         ("Darwin", "brew install python@3.12"),
         ("Windows", "tick 'Add python.exe to PATH'"),
         ("Linux", "sudo apt install python3 python3-venv"),
     ],
 )
-def test_every_system_has_its_command(system, words):
-    assert words in install_hint(system)
+def test_every_system_has_its_command(system, command):
+    assert command in install_hint(system)

@@ -1,4 +1,4 @@
-"""The smoke test of a device, here the CPU."""
+"""The smoke test of a device, here of the CPU."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ CU130 = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120"]
 
 
 @pytest.mark.parametrize("capability", [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 3), (12, 1)])
-def test_code_runs_on_later_cards_of_its_generation(capability):
+def test_machine_code_runs_on_later_gpus_of_its_generation(capability):
     assert smoke.supports_capability(CU130, capability)
 
 
-def test_intermediate_code_runs_on_any_later_card():
+def test_intermediate_code_runs_on_any_later_gpu():
     assert smoke.supports_capability(CU130, (13, 0))
     assert not smoke.supports_capability(["sm_90", "sm_90a"], (12, 0))
 
 
 @pytest.mark.parametrize("capability", [(5, 2), (6, 1), (7, 0)])
-def test_older_cards_are_not_covered(capability):
+def test_older_gpus_are_not_supported(capability):
     assert not smoke.supports_capability(CU130, capability)
 
 
-def test_names_that_are_no_architecture_are_passed_over():
+def test_names_that_are_not_cuda_architectures_are_ignored():
     assert not smoke.supports_capability(["", "gfx1100", "sm_"], (8, 0))
 
 
@@ -39,7 +39,7 @@ def test_the_cpu_computes_and_reports_its_version():
     assert (report.device, report.problem, report.remark) == ("cpu", "", "")
 
 
-def test_a_python_without_pytorch_says_so(tmp_path):
+def test_a_python_without_pytorch_is_a_problem(tmp_path):
     import venv
 
     venv.create(tmp_path / "bare", with_pip=False)
@@ -49,7 +49,7 @@ def test_a_python_without_pytorch_says_so(tmp_path):
     assert "No module named 'torch'" in report.problem
 
 
-def test_a_missing_device_is_a_finding_and_no_crash():
+def test_a_missing_device_is_a_problem_but_not_a_crash():
     torch = pytest.importorskip("torch")
     if torch.xpu.is_available():
         pytest.skip("this machine has one")

@@ -1,4 +1,4 @@
-"""webui.sh run on machines with all kinds of Pythons, made of shell scripts in an otherwise bare PATH."""
+"""webui.sh with various Pythons, faked by shell scripts on an otherwise empty PATH."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt" or not BASH, reason="a bash scri
 
 @dataclass(frozen=True)
 class Machine:
-    """A clone and a PATH of its own."""
+    """A clone of the repository and a separate PATH."""
 
     clone: Path
     path: Path
@@ -39,7 +39,7 @@ class Machine:
     def add_python(self, name: str) -> None:
         self.add(name, f'exec "{sys.executable}" "$@"')
 
-    def settle(self, text: str) -> None:
+    def write_user_settings(self, text: str) -> None:
         (self.clone / "webui-user.sh").write_text(text)
 
     def run(self, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -51,7 +51,7 @@ class Machine:
             text=True,
         )
 
-    def started(self, *flags: str) -> tuple[str, list[str], dict[str, str | None]]:
+    def start(self, *flags: str) -> tuple[str, list[str], dict[str, str | None]]:
         done = self.run(*flags)
         assert done.returncode == 0, done.stderr
         return tuple(json.loads(done.stdout))
@@ -70,7 +70,7 @@ def machine(tmp_path):
     return machine
 
 
-def test_without_a_python_it_says_how_to_get_one_and_makes_nothing(machine):
+def test_without_a_python_it_prints_how_to_install_one_and_creates_nothing(machine):
     machine.add("apt-get", "exit 1")
     done = machine.run()
     assert done.returncode == 1
@@ -95,10 +95,10 @@ def test_a_python_that_is_too_old_is_named(machine):
     assert "python3 is Python 3.8;" in done.stderr
 
 
-def test_a_shim_that_fails_is_passed_over(machine):
+def test_a_failing_shim_is_skipped(machine):
     machine.add("python3", 'echo "pyenv: python3: command not found" >&2; exit 127')
     machine.add_python("python3.11")
-    assert machine.started("--api")[1] == ["--api"]
+    assert machine.start("--api")[1] == ["--api"]
 
 
 def test_a_python_without_venv_names_the_package(machine):
@@ -112,34 +112,34 @@ def test_a_python_without_venv_names_the_package(machine):
     assert sorted(path.name for path in machine.clone.iterdir()) == ["launch.py", "webui.sh"]
 
 
-def test_another_python_is_preferred_to_one_without_venv(machine):
+def test_a_python_with_venv_is_preferred_to_one_without(machine):
     machine.add("python3", 'case "$2" in *ensurepip*) exit 1;; *) printf 3.11;; esac')
     machine.add_python("python3.12")
-    assert machine.started()[1] == []
+    assert machine.start()[1] == []
 
 
-def test_no_venv_needs_no_venv_module(machine):
-    machine.settle('venv_dir="-"\n')
+def test_without_an_environment_no_venv_module_is_needed(machine):
+    machine.write_user_settings('venv_dir="-"\n')
     machine.add(
         "python3", f'case "$2" in *ensurepip*) exit 1;; *) exec "{sys.executable}" "$@";; esac'
     )
-    assert machine.started()[2]["venv_dir"] == "-"
+    assert machine.start()[2]["venv_dir"] == "-"
 
 
 def test_it_runs_in_its_own_folder_and_keeps_arguments_whole(machine):
     machine.add_python("python3")
-    folder, arguments, _ = machine.started("--ckpt-dir", "my models", "--run-tests", "-k", "a or b")
+    folder, arguments, _ = machine.start("--ckpt-dir", "my models", "--run-tests", "-k", "a or b")
     assert folder == str(machine.clone)
     assert arguments == ["--ckpt-dir", "my models", "--run-tests", "-k", "a or b"]
 
 
-def test_webui_user_sh_is_honoured(machine):
+def test_variables_of_webui_user_sh_are_used(machine):
     machine.add_python("my-python")
-    machine.settle(
+    machine.write_user_settings(
         "python_cmd=my-python\nvenv_dir='other venv'\nCOMMANDLINE_ARGS='--api'\n"
         "export REQS_FILE=mine.txt\n"
     )
-    assert machine.started()[2] == {
+    assert machine.start()[2] == {
         "venv_dir": "other venv",
         "COMMANDLINE_ARGS": "--api",
         "TORCH_COMMAND": None,
@@ -149,7 +149,7 @@ def test_webui_user_sh_is_honoured(machine):
 
 def test_a_python_cmd_that_does_not_work_is_an_error(machine):
     machine.add_python("python3")
-    machine.settle("python_cmd=python3.99\n")
+    machine.write_user_settings("python_cmd=python3.99\n")
     done = machine.run()
     assert done.returncode == 1
     assert "python_cmd names 'python3.99'" in done.stderr
@@ -159,13 +159,13 @@ def test_the_python_of_the_environment_is_the_last_resort(machine):
     environment = machine.clone / "venv" / "bin"
     environment.mkdir(parents=True)
     (environment / "python").symlink_to(sys.executable)
-    assert machine.started()[1] == []
+    assert machine.start()[1] == []
 
 
 def test_the_templates_of_webui_user_change_nothing(machine):
     machine.add_python("python3")
     shutil.copy(ROOT / "webui-user.sh.template", machine.clone / "webui-user.sh")
-    assert set(machine.started()[2].values()) == {None}
+    assert set(machine.start()[2].values()) == {None}
 
 
 @pytest.mark.parametrize("name", ["webui.sh", "webui.bat"])

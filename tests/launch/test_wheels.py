@@ -1,4 +1,4 @@
-"""The build of PyTorch that each kind of machine gets."""
+"""The build of PyTorch for each kind of machine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def with_nvidia(system, smi):
         (WINDOWS, "NVIDIA GeForce RTX 4070, 581.80, 8.9", "torch==2.13.0+cu130"),
     ],
 )
-def test_nvidia_cards_get_the_newest_cuda_that_suits_card_and_driver(system, smi, requirement):
+def test_nvidia_gpus_get_the_newest_cuda_that_gpu_and_driver_support(system, smi, requirement):
     choice = choose_build(with_nvidia(system, smi))
     assert choice.build.requirement == requirement
     assert choice.build.index_url.endswith(choice.build.name)
@@ -40,7 +40,7 @@ def test_nvidia_cards_get_the_newest_cuda_that_suits_card_and_driver(system, smi
 
 
 @pytest.mark.parametrize(
-    ("smi", "words"),
+    ("smi", "reason"),
     [
         ("NVIDIA GeForce RTX 5090, 575.64, 12.0", "needs NVIDIA driver 580 or newer"),
         ("NVIDIA GeForce RTX 3060, 470.256.02, 8.6", "needs NVIDIA driver 525 or newer"),
@@ -48,18 +48,18 @@ def test_nvidia_cards_get_the_newest_cuda_that_suits_card_and_driver(system, smi
         ("Tesla K80, 550.54, 3.7", "compute capability 3.7"),
     ],
 )
-def test_a_card_that_cannot_be_used_means_the_cpu_and_says_why(smi, words):
+def test_an_unsupported_gpu_gets_the_cpu_build_and_a_warning_with_the_reason(smi, reason):
     choice = choose_build(with_nvidia(LINUX, smi))
     assert choice.build.requirement == "torch==2.13.0+cpu"
-    assert words in choice.warning
+    assert reason in choice.warning
 
 
-def test_two_cards_get_the_build_that_runs_both():
+def test_two_gpus_get_the_build_that_supports_both():
     both = "NVIDIA GeForce RTX 4090, 581.57, 8.9\nNVIDIA GeForce GTX 1080 Ti, 581.57, 6.1"
     assert choose_build(with_nvidia(LINUX, both)).build.name == "cu126"
 
 
-def test_two_cards_without_a_common_build_say_which_is_left_out():
+def test_two_gpus_without_a_common_build_get_a_warning_that_names_the_unsupported():
     both = "NVIDIA GeForce GTX 1080 Ti, 581.57, 6.1\nNVIDIA GeForce RTX 5090, 581.57, 12.0"
     choice = choose_build(with_nvidia(LINUX, both))
     assert choice.build.name == "cu130"
@@ -87,12 +87,12 @@ def test_every_other_machine_gets_its_build(hardware, label, requirement):
     assert bool(choice.warning) == (label == "CPU")
 
 
-def test_nothing_open_to_cuda_is_asked_for_on_a_linux_cpu():
+def test_the_requirement_on_a_linux_cpu_excludes_cuda_builds():
     assert cpu_build(Hardware(*LINUX)).requirement == f"torch=={TORCH_VERSION}+cpu"
 
 
 @pytest.mark.parametrize(
-    ("hardware", "words"),
+    ("hardware", "message"),
     [
         (Hardware("Darwin", "x86_64", macos=(14, 0)), "Macs with Intel processors"),
         (Hardware("Darwin", "arm64", macos=(13, 6)), "needs macOS 14; this is macOS 13"),
@@ -100,19 +100,19 @@ def test_nothing_open_to_cuda_is_asked_for_on_a_linux_cpu():
         (Hardware("FreeBSD", "x86_64"), "FreeBSD on x86_64"),
     ],
 )
-def test_a_system_without_pytorch_is_refused_in_a_sentence(hardware, words):
-    with pytest.raises(Unsupported, match=words):
+def test_a_system_without_pytorch_is_refused_with_a_sentence(hardware, message):
+    with pytest.raises(Unsupported, match=message):
         choose_build(hardware)
 
 
-def test_a_complaint_of_the_driver_reaches_the_user():
+def test_the_drivers_error_message_is_in_the_warning():
     hardware = Hardware(
-        *LINUX, driver_error="nvidia-smi lists no card: Driver/library version mismatch"
+        *LINUX, driver_error="nvidia-smi lists no GPU: Driver/library version mismatch"
     )
     assert "Driver/library version mismatch" in choose_build(hardware).warning
 
 
 def test_every_gpu_build_names_its_index_and_every_system_has_a_cpu():
     assert all(row.index_url for row in BUILDS if row.device in ("cuda", "xpu"))
-    for system in {one for row in BUILDS for one in row.platforms}:
-        assert cpu_build(Hardware(*system.split("/"))).device in ("cpu", "mps")
+    for platform in {platform for row in BUILDS for platform in row.platforms}:
+        assert cpu_build(Hardware(*platform.split("/"))).device in ("cpu", "mps")

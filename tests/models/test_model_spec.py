@@ -84,7 +84,7 @@ def test_the_vae_is_chosen_as_in_a1111(manager, vaes, files, setting, expected):
 
 def test_a_missing_vae_is_not_replaced_by_another(manager, vaes, tmp_path):
     vaes("VAE/mse.safetensors")
-    with pytest.raises(NotFound, match=r"no VAE named 'mse\.pt'\. Known are 'mse\.safetensors'"):
+    with pytest.raises(NotFound, match=r"no VAE named 'mse\.pt'\. Available: 'mse\.safetensors'"):
         spec_of(manager, sd_vae="mse.pt")
     manager.refresh()
     (tmp_path / "VAE" / "mse.safetensors").unlink()

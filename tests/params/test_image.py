@@ -18,25 +18,25 @@ from modules.params.requests.depth import DepthRequest
 from modules.params.requests.img2img import Img2ImgRequest
 
 
-def picture(size: tuple[int, int] = (3, 2), mode: str = "RGB") -> Image.Image:
-    """Return a picture of which no two pixels are equal."""
+def make_image(size: tuple[int, int] = (3, 2), mode: str = "RGB") -> Image.Image:
+    """Return an image whose pixels all differ."""
     image = Image.new("RGB", size)
     image.putdata([(40 * x, 90 * y, 200) for y in range(size[1]) for x in range(size[0])])
     return image.convert(mode)
 
 
-def file_of(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
+def encode_file(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format=format, **options)
     return buffer.getvalue()
 
 
-def coded(data: bytes) -> str:
+def to_base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def bomb(width: int, height: int) -> bytes:
-    """Return a PNG of a few bytes that claims to be large."""
+def make_bomb(width: int, height: int) -> bytes:
+    """Return a PNG of a few bytes whose header claims a large size."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (
@@ -54,47 +54,49 @@ def bomb(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize(("format", "options"), [("PNG", {}), ("WEBP", {"lossless": True})])
 @pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
-def test_a_picture_comes_back_from_base64(format: str, options: dict[str, object], prefix: str):
-    read = ImageField.from_base64(prefix + coded(file_of(picture(), format, **options)))
-    assert read.to_pil().tobytes() == picture().tobytes()
-    assert read == ImageField.from_base64(read.to_base64()) == ImageField.from_pil(picture())
-    assert hash(read) == hash(ImageField.from_pil(picture()))
+def test_an_image_survives_base64(format: str, options: dict[str, object], prefix: str):
+    field = ImageField.from_base64(prefix + to_base64(encode_file(make_image(), format, **options)))
+    assert field.to_pil().tobytes() == make_image().tobytes()
+    assert field == ImageField.from_base64(field.to_base64()) == ImageField.from_pil(make_image())
+    assert hash(field) == hash(ImageField.from_pil(make_image()))
 
 
 def test_a_jpeg_is_read():
-    assert ImageField.from_bytes(file_of(picture((16, 8)), "JPEG")).size == (16, 8)
+    assert ImageField.from_bytes(encode_file(make_image((16, 8)), "JPEG")).size == (16, 8)
 
 
-def test_base64_may_be_broken_into_lines():
-    text = coded(file_of(picture()))
-    assert ImageField.from_base64(f"{text[:20]}\n{text[20:]}\n") == ImageField.from_pil(picture())
+def test_base64_may_have_line_breaks():
+    text = to_base64(encode_file(make_image()))
+    assert ImageField.from_base64(f"{text[:20]}\n{text[20:]}\n") == ImageField.from_pil(
+        make_image()
+    )
 
 
-def test_a_picture_is_turned_as_the_camera_says():
+def test_an_image_is_rotated_by_its_exif_orientation():
     exif = Image.Exif()
-    exif[274] = 6  # to be turned by a quarter
-    read = ImageField.from_bytes(file_of(picture((16, 8)), "JPEG", exif=exif))
-    assert read.size == (8, 16)
+    exif[274] = 6  # rotate by 90 degrees
+    field = ImageField.from_bytes(encode_file(make_image((16, 8)), "JPEG", exif=exif))
+    assert field.size == (8, 16)
 
 
-def test_what_is_transparent_lies_on_white():
+def test_transparent_pixels_become_white():
     image = Image.new("RGBA", (2, 1), (255, 0, 0, 0))
     image.putpixel((1, 0), (255, 0, 0, 255))
-    assert ImageField.from_bytes(file_of(image)).pixels == bytes([255, 255, 255, 255, 0, 0])
+    assert ImageField.from_bytes(encode_file(image)).pixels == bytes([255, 255, 255, 255, 0, 0])
     palette = Image.new("P", (1, 1), 0)
     palette.putpalette([0, 0, 255])
-    assert ImageField.from_bytes(file_of(palette, transparency=0)).pixels == bytes([255] * 3)
+    assert ImageField.from_bytes(encode_file(palette, transparency=0)).pixels == bytes([255] * 3)
 
 
 @pytest.mark.parametrize("format", ["GIF", "BMP", "TIFF", "AVIF", "WEBP", "JPEG", "PNG"])
-def test_every_format_that_people_send_is_read(format: str):
-    read = ImageField.from_bytes(file_of(Image.new("RGB", (32, 16), (200, 100, 50)), format))
-    assert read.size == (32, 16)
-    assert max(abs(a - b) for a, b in zip(read.pixels[:3], (200, 100, 50), strict=True)) <= 4
+def test_common_formats_are_read(format: str):
+    field = ImageField.from_bytes(encode_file(Image.new("RGB", (32, 16), (200, 100, 50)), format))
+    assert field.size == (32, 16)
+    assert max(abs(a - b) for a, b in zip(field.pixels[:3], (200, 100, 50), strict=True)) <= 4
 
 
-def test_of_an_animation_the_first_picture_is_read():
-    data = file_of(
+def test_the_first_frame_of_an_animation_is_read():
+    data = encode_file(
         Image.new("RGB", (8, 8), "red"),
         "GIF",
         save_all=True,
@@ -103,81 +105,83 @@ def test_of_an_animation_the_first_picture_is_read():
     assert ImageField.from_bytes(data) == ImageField.from_pil(Image.new("RGB", (8, 8), "red"))
 
 
-def test_a_printers_jpeg_is_read():
-    read = ImageField.from_bytes(file_of(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG"))
-    red, green, blue = read.pixels[:3]
+def test_a_cmyk_jpeg_is_read():
+    field = ImageField.from_bytes(
+        encode_file(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG")
+    )
+    red, green, blue = field.pixels[:3]
     assert red > 200 > 60 > max(green, blue)
 
 
 def test_a_mask_and_depth_are_kept_in_their_own_modes():
-    field = ImageField.from_pil(picture(), MASK)
-    assert (field.mode, field.to_pil().tobytes()) == ("L", picture().convert("L").tobytes())
-    deep = Image.new("I;16", (3, 1))
-    deep.putdata([0, 4711, 65535])
-    kept = ImageField.from_bytes(file_of(deep), DEPTH)
-    assert kept == ImageField.from_base64(kept.to_base64(), DEPTH)
-    assert np.asarray(kept.to_pil())[0].tolist() == [0, 4711, 65535]
-    assert DepthRequest(depth_map=ImageField.from_pil(picture())).depth_map == ImageField.from_pil(
-        picture(), DEPTH
-    )
-    assert Img2ImgRequest(mask=ImageField.from_pil(picture())).mask == field
+    field = ImageField.from_pil(make_image(), MASK)
+    assert (field.mode, field.to_pil().tobytes()) == ("L", make_image().convert("L").tobytes())
+    depth = Image.new("I;16", (3, 1))
+    depth.putdata([0, 4711, 65535])
+    depth_field = ImageField.from_bytes(encode_file(depth), DEPTH)
+    assert depth_field == ImageField.from_base64(depth_field.to_base64(), DEPTH)
+    assert np.asarray(depth_field.to_pil())[0].tolist() == [0, 4711, 65535]
+    assert DepthRequest(
+        depth_map=ImageField.from_pil(make_image())
+    ).depth_map == ImageField.from_pil(make_image(), DEPTH)
+    assert Img2ImgRequest(mask=ImageField.from_pil(make_image())).mask == field
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b"", "file is empty"),
-        (b"GIF89a", "is no PNG, JPEG, WEBP, AVIF, GIF, BMP or TIFF file"),
-        (b"a text file named .png", "is no PNG, JPEG"),
-        (file_of(picture(), "PPM"), "is no PNG, JPEG"),
+        (b"GIF89a", "is not a PNG, JPEG, WEBP, AVIF, GIF, BMP or TIFF file"),
+        (b"a text file named .png", "is not a PNG, JPEG"),
+        (encode_file(make_image(), "PPM"), "is not a PNG, JPEG"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is a HEIC file, and Pillow's plugin"),
-        (bomb(20000, 20000), f"too many pixels; at most {MAX_PIXELS} are read"),
-        (file_of(picture((64, 64)))[:-40], "is damaged"),
-        (file_of(picture((64, 64)), "JPEG")[:200], "is damaged"),
-        (bomb(8192, 8200), f"8192x8200 pixels; at most {MAX_PIXELS} are read"),
-        (bomb(2**16, 2**16), f"at most {MAX_PIXELS} are read"),
+        (make_bomb(20000, 20000), f"too many pixels; at most {MAX_PIXELS} are allowed"),
+        (encode_file(make_image((64, 64)))[:-40], "is damaged"),
+        (encode_file(make_image((64, 64)), "JPEG")[:200], "is damaged"),
+        (make_bomb(8192, 8200), f"8192x8200 pixels; at most {MAX_PIXELS} are allowed"),
+        (make_bomb(2**16, 2**16), f"at most {MAX_PIXELS} are allowed"),
         (bytes(64 * 2**20 + 1), "has 67108865 bytes"),
     ],
 )
-def test_what_is_no_picture_is_refused_in_words(data: bytes, said: str):
-    with pytest.raises(UserError, match=said):
+def test_an_unreadable_file_is_refused_with_the_reason(data: bytes, message: str):
+    with pytest.raises(UserError, match=message):
         ImageField.from_bytes(data)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("no base64!", "is no base64 text"),
-        ("data:image/png;base64,???", "is no base64 text"),
-        ("http://127.0.0.1/x.png", "nothing is fetched"),
+        ("no base64!", "is not base64"),
+        ("data:image/png;base64,???", "is not base64"),
+        ("http://127.0.0.1/x.png", "is a URL, and the server fetches none"),
     ],
 )
-def test_what_is_no_base64_is_refused_in_words(text: str, said: str):
-    with pytest.raises(UserError, match=said):
+def test_text_that_is_not_base64_is_refused_with_the_reason(text: str, message: str):
+    with pytest.raises(UserError, match=message):
         ImageField.from_base64(text)
 
 
 @pytest.mark.parametrize("value", ["", "x" * 1000, "/etc/passwd", 3, ["a"], b"abc", True])
-def test_a_field_with_no_picture_is_named_without_its_content(value: object):
+def test_an_error_names_the_image_field_but_not_its_content(value: object):
     with pytest.raises(UserError) as caught:
         validate(DepthRequest, {"depth_map": value})
     assert str(caught.value).startswith("Depth map (optional): ")
     assert "xxx" not in str(caught.value)
 
 
-def test_a_request_carries_its_picture_through_copies_and_json():
-    request = DepthRequest(init_image=ImageField.from_pil(picture()))
+def test_an_image_survives_copies_and_json_of_its_request():
+    request = DepthRequest(init_image=ImageField.from_pil(make_image()))
     assert request.replace(seed=3).init_image is request.init_image
     assert DepthRequest.model_validate_json(request.model_dump_json()) == request
 
 
-def test_no_log_holds_a_picture():
-    request = DepthRequest(init_image=ImageField.from_pil(picture((64, 64))))
-    assert "<64x64 picture " in repr(request)
+def test_the_repr_of_a_request_is_short():
+    request = DepthRequest(init_image=ImageField.from_pil(make_image((64, 64))))
+    assert "<64x64 image " in repr(request)
     assert len(repr(request)) < 1000
 
 
-def test_only_fields_of_pictures_are_such():
+def test_image_fields_are_recognised():
     fields = DepthRequest.model_fields
     assert [name for name, field in fields.items() if is_image_field(field)] == [
         "init_image",

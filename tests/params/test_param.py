@@ -10,21 +10,21 @@ from modules.params.param import Param, param, params_of, validate
 class Order(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    words: str = param("", "Words", help="What is said.")
+    text: str = param("", "Text", help="Text of the order.")
     count: int = param(1, "Count", help="How many.", ge=1, le=9, infotext="Number")
     side: int = param(8, "Side", help="How wide.", ge=8, multiple_of=8)
     weight: float = param(1.0, "Weight", help="How heavy.", ge=0, le=2.5)
     undeclared: int = 0
 
 
-def complaint(**values: object) -> str:
+def error_of(**values: object) -> str:
     with pytest.raises(UserError) as caught:
         validate(Order, values)
     return str(caught.value)
 
 
 def test_declared_fields_are_listed_in_order():
-    assert list(params_of(Order)) == ["words", "count", "side", "weight"]
+    assert list(params_of(Order)) == ["text", "count", "side", "weight"]
     assert params_of(Order)["count"] == Param("Count", "How many.", infotext="Number", ge=1, le=9)
 
 
@@ -50,26 +50,26 @@ def test_the_http_schema_carries_label_help_and_range():
         ("weight", 2.6, "Weight is 2.6; the largest valid value is 2.5."),
         ("weight", -0.1, "Weight is -0.1; the smallest valid value is 0."),
         ("weight", "heavy", "Weight is 'heavy'; a number is needed."),
-        ("words", 3, "Words is 3; input should be a valid string."),
+        ("text", 3, "Text is 3; input should be a valid string."),
         ("colour", "red", "There is no field 'colour'."),
     ],
 )
-def test_a_bad_value_gets_one_sentence_with_the_value(name: str, value: object, sentence: str):
-    assert complaint(**{name: value}) == sentence
+def test_an_invalid_value_gets_one_sentence_with_the_value(name: str, value: object, sentence: str):
+    assert error_of(**{name: value}) == sentence
 
 
-def test_a_value_that_is_no_number_at_all_gets_a_sentence_that_fits():
-    assert complaint(weight=float("nan")) == "Weight is nan; a number is needed."
+def test_nan_is_reported_as_not_a_number():
+    assert error_of(weight=float("nan")) == "Weight is nan; a number is needed."
 
 
-def test_several_bad_values_get_a_sentence_each():
-    assert complaint(count=0, colour="red") == (
+def test_several_invalid_values_get_one_sentence_each():
+    assert error_of(count=0, colour="red") == (
         "Count is 0; the smallest valid value is 1. There is no field 'colour'."
     )
 
 
-def test_text_that_cannot_be_written_is_refused():
-    assert complaint(words="half a \ud83d") == "Words holds half a character; type it again."
+def test_a_lone_surrogate_is_refused():
+    assert error_of(text="half a \ud83d") == "Text contains half a character; type it again."
 
 
 def test_valid_values_make_an_instance():

@@ -35,7 +35,7 @@ def plan_of(idle_engine: Engine):
     return plan_of
 
 
-def test_every_picture_has_the_next_seed(plan_of):
+def test_seeds_count_up_over_all_batches(plan_of):
     plan = plan_of(n_iter=2, batch_size=3)
     assert [[image.seed for image in batch] for batch in plan.batches] == [
         [100, 101, 102],
@@ -55,11 +55,11 @@ def test_the_largest_seed_can_be_used(plan_of):
     assert plan_of(seed=MAX_SEED).images[0].seed == MAX_SEED
 
 
-def test_seeds_that_run_out_are_refused(plan_of):
+def test_seeds_beyond_the_largest_are_refused(plan_of):
     with pytest.raises(UserError) as caught:
         plan_of(seed=MAX_SEED, batch_size=2)
     assert str(caught.value) == (
-        f"Seed {MAX_SEED} leaves no room for 2 pictures. Use a seed of at most {MAX_SEED - 1}."
+        f"Seed {MAX_SEED} is too large for 2 pictures. Use a seed of at most {MAX_SEED - 1}."
     )
 
 
@@ -83,7 +83,7 @@ def test_names_are_spelled_as_in_the_tables(plan_of):
 
 
 @pytest.mark.parametrize(
-    ("sampler", "chosen", "used", "label"),
+    ("sampler", "requested", "used", "label"),
     [
         ("DPM++ 2M", "Automatic", "Karras", "Karras"),
         ("DPM++ 2M", "Uniform", "Uniform", "Uniform"),
@@ -94,8 +94,8 @@ def test_names_are_spelled_as_in_the_tables(plan_of):
         ("DDIM", "Karras", "Karras", "Karras"),
     ],
 )
-def test_automatic_stands_for_the_samplers_own_schedule(plan_of, sampler, chosen, used, label):
-    plan = plan_of(sampler_name=sampler, scheduler=chosen)
+def test_automatic_means_the_samplers_default_schedule(plan_of, sampler, requested, used, label):
+    plan = plan_of(sampler_name=sampler, scheduler=requested)
     assert plan.schedule.name == used
     assert plan.schedule_label == label
     assert plan.single_image_request(plan.images[0]).scheduler == label
@@ -108,45 +108,46 @@ def test_one_step_of_ddim_is_refused(plan_of):
 
 
 @pytest.mark.parametrize("sampler", ["DPM++ 2M", "Euler a", "Euler"])
-def test_one_step_of_the_others_is_a_picture(plan_of, sampler: str):
+def test_other_samplers_accept_one_step(plan_of, sampler: str):
     assert plan_of(sampler_name=sampler, steps=1).sampler.name == sampler
 
 
-def test_each_picture_has_a_request_that_makes_it_alone(plan_of):
+def test_each_image_has_a_request_that_generates_it_alone(plan_of):
     plan = plan_of(n_iter=2, batch_size=2, prompt="a cat")
-    alone = plan.single_image_request(plan.images[3])
-    assert (alone.seed, alone.n_iter, alone.batch_size, alone.prompt) == (103, 1, 1, "a cat")
+    request = plan.single_image_request(plan.images[3])
+    assert (request.seed, request.n_iter, request.batch_size) == (103, 1, 1)
+    assert request.prompt == "a cat"
 
 
-def test_a_checkpoint_without_yaml_gets_its_familys(plan_of):
+def test_a_checkpoint_without_yaml_uses_that_of_its_family(plan_of):
     assert plan_of().model.config.name == "v1-inference.yaml"
 
 
 @pytest.mark.parametrize(
-    ("chosen", "asked", "skip"),
+    ("setting", "overrides", "clip_skip"),
     [(1, {}, 1), (2, {}, 2), (2, {SKIP: 1}, 1), (1, {SKIP: 12}, 12), (3, {SKIP: 2}, 2)],
 )
-def test_clip_skip_is_the_requests_or_else_the_option(
-    idle_engine: Engine, plan_of, chosen, asked, skip
+def test_the_requests_clip_skip_overrides_the_setting(
+    idle_engine: Engine, plan_of, setting, overrides, clip_skip
 ):
-    idle_engine.settings = idle_engine.settings.replace(CLIP_stop_at_last_layers=chosen)
-    plan = plan_of(override_settings=asked)
-    assert plan.settings.CLIP_stop_at_last_layers == skip
+    idle_engine.settings = idle_engine.settings.replace(CLIP_stop_at_last_layers=setting)
+    plan = plan_of(override_settings=overrides)
+    assert plan.settings.CLIP_stop_at_last_layers == clip_skip
     assert plan.notes == ()
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("overrides", "notes"),
     [
         ({}, ()),
         ({SKIP: 1}, ()),
         ({SKIP: 2}, ("Clip skip has no effect on two.safetensors: its text encoder is OpenCLIP.",)),
     ],
 )
-def test_open_clip_skips_no_layers(idle_engine: Engine, asked, said):
+def test_clip_skip_has_no_effect_on_open_clip(idle_engine: Engine, overrides, notes):
     engine = idle_engine
     write_safetensors(engine.paths.checkpoint_folders[0] / "two.safetensors", shapes_of("sd2"))
-    request = Txt2ImgRequest(override_settings=asked)
+    request = Txt2ImgRequest(override_settings=overrides)
     settings = engine.settings.replace(CLIP_stop_at_last_layers=3)
     plan = make_plan(
         request,
@@ -157,15 +158,15 @@ def test_open_clip_skips_no_layers(idle_engine: Engine, asked, said):
         settings,
     )
     assert plan.settings.CLIP_stop_at_last_layers == 1
-    assert plan.notes == said
+    assert plan.notes == notes
 
 
-def test_a_plan_travels_between_processes(plan_of):
+def test_a_plan_can_be_pickled(plan_of):
     plan = plan_of(n_iter=2)
     assert pickle.loads(pickle.dumps(plan)) == plan
 
 
-PICTURE = ImageField.from_pil(Image.new("RGB", (8, 8), "red"))
+INIT_IMAGE = ImageField.from_pil(Image.new("RGB", (8, 8), "red"))
 RAMP = ImageField.from_pil(Image.linear_gradient("L"))
 
 
@@ -177,7 +178,7 @@ def depth_plan_of(idle_engine: Engine):
     engine.models.refresh()
 
     def depth_plan_of(name: str = "depth", **values: Any) -> Plan:
-        request = DepthRequest(**{"init_image": PICTURE, "seed": 100, **values})
+        request = DepthRequest(**{"init_image": INIT_IMAGE, "seed": 100, **values})
         found = engine.models.find(name)
         return make_plan(
             request, engine.models, found, engine.samplers, engine.schedules, engine.settings
@@ -186,17 +187,17 @@ def depth_plan_of(idle_engine: Engine):
     return depth_plan_of
 
 
-def test_a_depth_request_has_a_plan_like_any_other(depth_plan_of):
+def test_a_depth_request_is_planned_like_any_other(depth_plan_of):
     plan = depth_plan_of(n_iter=2, batch_size=2)
     assert [image.seed for image in plan.images] == [100, 101, 102, 103]
-    assert plan.single_image_request(plan.images[3]).init_image == PICTURE
+    assert plan.single_image_request(plan.images[3]).init_image == INIT_IMAGE
     assert plan.without_images().request == plan.request.replace(init_image=None)
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
-        ({"init_image": None}, "There is no picture to repaint. Give one."),
+        ({"init_image": None}, "There is no picture to repaint. Add one."),
         ({"name": "first"}, "'first.safetensors' is not a depth checkpoint"),
         ({"name": "pruned"}, "'pruned.safetensors' has no depth estimator. Provide a depth map."),
         (
@@ -205,114 +206,112 @@ def test_a_depth_request_has_a_plan_like_any_other(depth_plan_of):
         ),
     ],
 )
-def test_what_a_depth_request_lacks_is_told(depth_plan_of, values: dict[str, Any], said: str):
+def test_an_error_names_what_a_depth_request_lacks(
+    depth_plan_of, values: dict[str, Any], message: str
+):
     with pytest.raises(WebUIError) as caught:
         depth_plan_of(**values)
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(message)
 
 
-def test_a_depth_map_stands_in_for_the_estimator(depth_plan_of):
+def test_a_depth_map_replaces_the_estimator(depth_plan_of):
     assert depth_plan_of("pruned", depth_map=RAMP).checkpoint.name == "pruned.safetensors"
 
 
 @pytest.mark.parametrize(
     ("sampler", "strength"), [("Euler", 0.0), ("DDIM", 0.1), ("DPM++ 2M", 1.0)]
 )
-def test_a_strength_that_makes_an_update_is_planned(depth_plan_of, sampler: str, strength: float):
+def test_a_denoising_strength_that_makes_an_update_is_accepted(
+    depth_plan_of, sampler: str, strength: float
+):
     assert depth_plan_of(sampler_name=sampler, denoising_strength=strength).sampler.name == sampler
 
 
 @pytest.fixture
-def repainting_plan_of(idle_engine: Engine):
+def img2img_plan_of(idle_engine: Engine):
     engine = idle_engine
     engine.models.refresh()
 
-    def repainting_plan_of(**values: Any) -> Plan:
-        request = Img2ImgRequest(**{"init_image": PICTURE, "seed": 1, **values})
+    def img2img_plan_of(**values: Any) -> Plan:
+        request = Img2ImgRequest(**{"init_image": INIT_IMAGE, "seed": 1, **values})
         found = engine.models.find("first")
         return make_plan(
             request, engine.models, found, engine.samplers, engine.schedules, engine.settings
         )
 
-    return repainting_plan_of
+    return img2img_plan_of
 
 
-def test_options_of_repainting_count_only_there(plan_of, repainting_plan_of):
+def test_img2img_options_have_an_effect_on_img2img_only(plan_of, img2img_plan_of):
     options = {
         "initial_noise_multiplier": 0.9,
         "img2img_color_correction": True,
         "inpainting_mask_weight": 0.5,
     }
-    painted = repainting_plan_of(override_settings=options).settings
-    assert (painted.initial_noise_multiplier, painted.img2img_color_correction) == (0.9, True)
-    assert painted.inpainting_mask_weight == 1, (
-        "a checkpoint of 4 channels is not told what is masked"
-    )
+    settings = img2img_plan_of(override_settings=options).settings
+    assert (settings.initial_noise_multiplier, settings.img2img_color_correction) == (0.9, True)
+    assert settings.inpainting_mask_weight == 1, "a UNet with 4 input channels gets no mask"
     assert plan_of(override_settings=options).settings == DEFAULT_SETTINGS
 
 
-def test_exact_steps_make_small_strengths_possible(repainting_plan_of):
-    little = {"sampler_name": "DDIM", "denoising_strength": 0.05}
+def test_exact_steps_allow_small_denoising_strengths(img2img_plan_of):
+    small = {"sampler_name": "DDIM", "denoising_strength": 0.05}
     with pytest.raises(UserError, match="makes no update"):
-        repainting_plan_of(**little)
-    exact = repainting_plan_of(**little, override_settings={"img2img_fix_steps": True})
-    assert exact.settings.img2img_fix_steps
+        img2img_plan_of(**small)
+    plan = img2img_plan_of(**small, override_settings={"img2img_fix_steps": True})
+    assert plan.settings.img2img_fix_steps
 
 
-def test_what_is_to_be_known_of_the_pictures_is_noted(repainting_plan_of):
+def test_notes_on_input_images_are_in_the_plan(img2img_plan_of):
     white = ImageField.from_pil(Image.new("L", (8, 8), 255), MASK)
     assert (
         "The mask covers the whole picture; all of it is repainted."
-        in repainting_plan_of(mask=white).notes
+        in img2img_plan_of(mask=white).notes
     )
 
 
-def test_a_samplers_name_of_old_holds_its_schedule(plan_of):
+def test_an_old_sampler_name_includes_its_schedule(plan_of):
     plan = plan_of(sampler_name="DPM++ 2M SDE Karras")
     assert (plan.request.sampler_name, plan.request.scheduler) == ("DPM++ 2M SDE", "Karras")
     assert plan.schedule.name == "Karras"
 
 
-def test_options_that_the_sampler_does_not_hear_are_left_at_their_defaults(plan_of):
-    asked = {
+def test_options_without_an_effect_on_the_sampler_are_reset_to_their_defaults(plan_of):
+    overrides = {
         "s_churn": 2.0,
         "uni_pc_order": 2,
         "rho": 5.0,
         "sigma_min": 0.1,
         "eta_noise_seed_delta": 31337,
     }
-    names = [*asked]
-    kept = {
-        name: [
-            getattr(
-                plan_of(sampler_name=name, scheduler="Karras", override_settings=asked).settings,
-                option,
-            )
-            for option in names
-        ]
-        for name in ("Euler", "UniPC", "DPM++ 2M")
+    plans = {
+        sampler: plan_of(sampler_name=sampler, scheduler="Karras", override_settings=overrides)
+        for sampler in ("Euler", "UniPC", "DPM++ 2M")
     }
-    assert kept == {
+    assert {
+        sampler: [getattr(plan.settings, name) for name in overrides]
+        for sampler, plan in plans.items()
+    } == {
         "Euler": [2.0, 3, 5.0, 0.1, 31337],
         "UniPC": [0.0, 2, 0.0, 0.0, 0],
         "DPM++ 2M": [0.0, 3, 5.0, 0.1, 0],
     }
 
 
-def test_karras_with_ddim_is_written_though_it_has_no_effect(plan_of):
+def test_karras_with_ddim_stays_in_the_request_though_it_has_no_effect(plan_of):
     plan = plan_of(sampler_name="DDIM", scheduler="Karras")
     assert plan.single_image_request(plan.images[0]).scheduler == "Karras"
 
 
-# The second pass
+# The hires pass
 
 
-def test_without_hires_fix_there_is_no_second_pass(plan_of):
+def test_without_hires_fix_there_is_no_hires_pass(plan_of):
     plan = plan_of(hr_scale=4.0)
     assert (plan.hires, plan.first_pass_evaluations) == (None, None)
 
 
-def test_the_second_pass_takes_after_the_first(plan_of):
+def test_the_hires_pass_defaults_to_the_first_pass(plan_of):
     plan = plan_of(enable_hr=True, steps=12, prompt="a cat", seed=7, batch_size=2)
     second = plan.hires.plan
     assert (second.request.width, second.request.height) == (1024, 1024)
@@ -327,7 +326,7 @@ def test_the_second_pass_takes_after_the_first(plan_of):
     assert plan.hires.upscaler.name == "Latent"
 
 
-def test_the_second_pass_has_what_is_its_own(plan_of):
+def test_the_hires_pass_uses_its_own_fields(plan_of):
     plan = plan_of(
         enable_hr=True,
         hr_second_pass_steps=5,
@@ -349,7 +348,7 @@ def test_the_second_pass_has_what_is_its_own(plan_of):
     assert plan.hires.upscaler.name == "Lanczos"
 
 
-def test_a1111s_words_for_the_same_are_understood(plan_of):
+def test_a1111s_use_same_values_are_understood(plan_of):
     plan = plan_of(
         enable_hr=True,
         hr_sampler_name="Use same sampler",
@@ -364,7 +363,7 @@ def test_a1111s_words_for_the_same_are_understood(plan_of):
     )
 
 
-def test_what_is_as_in_the_first_pass_is_not_told(plan_of):
+def test_hires_fields_equal_to_those_of_the_first_pass_are_empty_in_the_infotext(plan_of):
     plan = plan_of(
         enable_hr=True,
         prompt="a cat",
@@ -373,15 +372,15 @@ def test_what_is_as_in_the_first_pass_is_not_told(plan_of):
         hr_scheduler="Karras",
         hr_checkpoint_name="first",
     )
-    told = plan.single_image_request(plan.images[0])
+    request = plan.single_image_request(plan.images[0])
     names = ("hr_prompt", "hr_sampler_name", "hr_scheduler", "hr_checkpoint_name")
-    assert [getattr(told, name) for name in names] == ["", "", "", ""]
+    assert [getattr(request, name) for name in names] == ["", "", "", ""]
 
 
-def test_automatic_is_told_by_what_it_stands_for_with_the_second_sampler(plan_of):
+def test_automatic_is_resolved_for_the_hires_sampler(plan_of):
     plan = plan_of(enable_hr=True, hr_sampler_name="Euler")
-    told = plan.single_image_request(plan.images[0])
-    assert (told.scheduler, told.hr_sampler_name, told.hr_scheduler) == (
+    request = plan.single_image_request(plan.images[0])
+    assert (request.scheduler, request.hr_sampler_name, request.hr_scheduler) == (
         "Karras",
         "Euler",
         "Automatic",
@@ -395,17 +394,18 @@ def test_an_unknown_upscaler_is_answered_with_the_nearest(plan_of):
         plan_of(enable_hr=True, hr_upscaler="Latnt")
 
 
-def test_an_option_that_the_second_pass_alone_hears_is_kept(plan_of):
-    asked = {"eta_ancestral": 0.5, "uni_pc_order": 2}
+def test_an_option_with_an_effect_on_the_hires_pass_alone_is_kept(plan_of):
+    overrides = {"eta_ancestral": 0.5, "uni_pc_order": 2}
     hires = {"enable_hr": True, "sampler_name": "DPM++ 2M", "hr_sampler_name": "Euler a Karras"}
-    plan = plan_of(**hires, override_settings=asked)
+    plan = plan_of(**hires, override_settings=overrides)
     assert (plan.settings.eta_ancestral, plan.settings.uni_pc_order) == (0.5, 3)
     assert plan.hires is not None
     assert (plan.hires.plan.sampler.name, plan.hires.plan.schedule.name) == ("Euler a", "Karras")
-    assert plan_of(sampler_name="DPM++ 2M", override_settings=asked).settings.eta_ancestral == 1
+    first_only = plan_of(sampler_name="DPM++ 2M", override_settings=overrides)
+    assert first_only.settings.eta_ancestral == 1
 
 
-def test_each_pass_hears_its_own_options_and_the_infotext_tells_both(plan_of):
+def test_the_settings_of_the_plan_include_the_options_of_both_passes(plan_of):
     options = {"eta_ancestral": 0.5, "img2img_extra_noise": 0.1, "initial_noise_multiplier": 0.9}
     plan = plan_of(enable_hr=True, hr_sampler_name="Euler a", override_settings=options)
     second = plan.hires.plan.settings

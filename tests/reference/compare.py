@@ -1,4 +1,4 @@
-"""Random weights for the original networks, the loader's answer to them, and how close two answers are."""
+"""Random weights for the original networks, loading them with our loader, and comparing outputs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from modules.models.ldm.config import read_config
 
 Module = TypeVar("Module", bound=nn.Module)
 FULL = Precision(torch.float32, torch.float32, torch.float32)
-# What rounding may leave, 2 eps sqrt(terms) as tests/tolerance.py says: 5e-5 for the UNet of the demo checkpoints and
-# for those made narrow, and twice that after a walk, whose levels sum up to about twice the first.
+# The rounding error, 2 eps sqrt(terms) as in tests/tolerance.py: 5e-5 for the UNet of the demo checkpoints and for the
+# narrow ones, and twice that after a run, whose sigmas sum up to about twice the first.
 CLOSE = 1e-4
 TRUE_SIZE_CLOSE = 2e-4  # the same of SD's UNet, a sum of 740,000 terms
 
@@ -38,7 +38,7 @@ class Autoencoder(nn.Module):
 
 
 def randomized(module: Module) -> Module:
-    """Give every weight a value: the original begins some layers with zeros, which hide what comes before."""
+    """Give every weight a random value: the original initialises some layers to zeros, which hide earlier ones."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
@@ -52,10 +52,10 @@ def randomized(module: Module) -> Module:
 def load_original(
     folder: Path, weights: Mapping[str, Tensor], description: Mapping[str, Any]
 ) -> Components:
-    """Return what the loader makes of a file with these tensors; its family is not asked for.
+    """Return the components loaded from a file with these tensors, whatever its family.
 
     Args:
-        folder: Where the file and its .yaml are written.
+        folder: For the file and its .yaml.
         weights: A whole checkpoint in LDM's layout.
         description: The content of the .yaml.
     """
@@ -68,18 +68,18 @@ def load_original(
 
 
 def prefixed(prefix: str, module: nn.Module) -> dict[str, Tensor]:
-    """Return a module's tensors under the names they have in a checkpoint."""
+    """Return a module's tensors by their checkpoint keys."""
     return {prefix + name: value for name, value in module.state_dict().items()}
 
 
 def difference(ours: Tensor, theirs: Tensor) -> float:
-    """Return the largest difference, relative to the largest number."""
+    """Return the largest difference, relative to the largest value."""
     assert ours.shape == theirs.shape
     return float((ours - theirs).abs().max() / theirs.abs().max())
 
 
 def agree(ours: Tensor, theirs: Tensor, close: float = CLOSE) -> None:
-    """Hold two answers to what rounding may leave."""
-    found = difference(ours, theirs)
-    print(f"relative difference {found:.1e}")  # shown by -rP
-    assert found < close
+    """Assert that two outputs differ by no more than rounding."""
+    relative = difference(ours, theirs)
+    print(f"relative difference {relative:.1e}")  # shown by -rP
+    assert relative < close

@@ -1,7 +1,7 @@
-"""The original code, for these tests alone: what one of their files imports of it is gone again after that file.
+"""The original code, for these tests alone: modules imported from it are removed after each test file.
 
-`./webui.sh --run-tests` puts it into a folder of its own (requirements-reference.txt), which is not on the path of
-the program: diffusers and transformers would find packages there and behave otherwise.
+`./webui.sh --run-tests` installs it into a separate folder (requirements-reference.txt), which is not on the
+program's path: diffusers and transformers would find packages there and behave differently.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from typing import Any
 
 import pytest
 
-# Before the folder is on the path: both note for good, at their import, which packages there are.
+# Before the folder is on the path: on import, both record permanently which packages are installed.
 import modules.backend.loading.loader  # noqa: F401
 from modules.launch.setup import REFERENCE_FOLDER
 
 FOLDER = Path(sys.prefix) / REFERENCE_FOLDER
-# Imported by the original code on the way, for parts that are not compared. There is no torchvision for this torch.
+# Imported by the original code for parts that are not compared. There is no torchvision for this torch.
 ABSENT = ("torchvision", "scipy", "torchdiffeq", "torchsde")
 # Their own __init__ imports far more than the files that are compared.
 BARE = ("open_clip", "k_diffusion")
 
 
 class Empty(type):
-    """A class without content; whatever is asked of it is another one."""
+    """An empty class; every attribute of it is another one."""
 
     def __getattr__(cls, name: str) -> Empty:
         if name.startswith("__"):
@@ -38,14 +38,14 @@ class Empty(type):
 
 
 class StandIn(ModuleType):
-    """Stands for a package that is not there: everything in it is an empty class."""
+    """Replaces a missing package: every attribute is an empty class."""
 
     def __getattr__(self, name: str) -> Empty:
         return getattr(Empty("module", (), {}), name)
 
 
 class StandIns(MetaPathFinder, Loader):
-    """Finds the absent packages, and the bare ones without their __init__."""
+    """Finds stand-ins for the missing packages, and the bare packages without their __init__."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if fullname not in BARE and fullname.partition(".")[0] not in ABSENT:
@@ -58,7 +58,7 @@ class StandIns(MetaPathFinder, Loader):
         return None if spec.name in BARE else StandIn(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """There is nothing to run."""
+        """Do nothing."""
 
 
 @pytest.fixture(scope="module")

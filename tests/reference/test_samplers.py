@@ -1,4 +1,4 @@
-"""k-diffusion's samplers and schedules, LDM's DDIM and its noise schedule, beside ours on the same network."""
+"""k-diffusion's samplers and schedules, LDM's DDIM and noise schedule, compared with ours on the same network."""
 
 from __future__ import annotations
 
@@ -19,13 +19,21 @@ from modules.sampling.protocol import DEFAULTS
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
 from tests.backend.checkpoints import tiny_description, tiny_weights
+from tests.backend.sampler_runs import (
+    MODEL_SIGMAS,
+    Network,
+    SeededNoise,
+    formula_network,
+    make_run,
+    run_sampler,
+    tiny_network,
+)
 from tests.backend.tiny import sd1_alphas
-from tests.backend.walks import LEVELS, Drawn, Network, course_of, formula, tiny_network, walked
-from tests.reference.compare import FULL, agree, load_original
+from tests.reference.compare import CLOSE, FULL, agree, load_original
 
 STEPS = 6
 DEMO = Path(__file__).resolve().parents[2] / "models" / "Stable-diffusion" / "demo"
-# Ours to theirs, with what they are asked for besides. The rest of A1111's samplers is not k-diffusion's.
+# Our name to their function and its extra arguments. The rest of A1111's samplers is not k-diffusion's.
 K_DIFFUSION: dict[str, tuple[str, dict[str, Any]]] = {
     "DPM++ 2M": ("sample_dpmpp_2m", {}),
     "DPM++ SDE": ("sample_dpmpp_sde", {}),
@@ -42,13 +50,13 @@ K_DIFFUSION: dict[str, tuple[str, dict[str, Any]]] = {
     "DPM fast": ("sample_dpm_fast", {"eta": 1.0}),
     "DPM adaptive": ("sample_dpm_adaptive", {"eta": 1.0}),
 }
-WALKED = [row.name for row in SCHEDULES if row.sigmas]
+SIGMA_SCHEDULES = [row.name for row in SCHEDULES if row.sigmas]
 
 
 def integral(
     function: Callable[[float], float], begin: float, end: float, **_: Any
 ) -> tuple[float, float]:
-    """Stand for scipy's quad, which k-diffusion integrates polynomials with."""
+    """Replace scipy's quad, with which k-diffusion integrates polynomials."""
     points, weights = np.polynomial.legendre.leggauss(5)
     middle, half = (float(begin) + float(end)) / 2, (float(end) - float(begin)) / 2
     return half * sum(
@@ -79,17 +87,17 @@ def denoiser_of(original: Callable[[str], Any], network: Network, prediction_typ
 
 
 def theirs(
-    k: Any, denoiser: Any, name: str, sigmas: list[float], noise: Drawn, **named: Any
+    k: Any, denoiser: Any, name: str, sigmas: list[float], noise: SeededNoise, **named: Any
 ) -> Tensor:
-    """Return what k-diffusion's function makes of the same noise and the same levels."""
-    function, besides = K_DIFFUSION[name]
+    """Return the latents of k-diffusion's function for the same noise and the same sigmas."""
+    function, extra = K_DIFFUSION[name]
     run = getattr(k, function)
     x = noise() * sigmas[0]
-    named = {**besides, **named, "disable": True}
+    named = {**extra, **named, "disable": True}
     if "noise_sampler" in inspect.signature(run).parameters:
         named["noise_sampler"] = noise.between
     if name in ("DPM fast", "DPM adaptive"):
-        named |= {"sigma_min": LEVELS.sigma_min, "sigma_max": LEVELS.sigma_max}
+        named |= {"sigma_min": MODEL_SIGMAS.sigma_min, "sigma_max": MODEL_SIGMAS.sigma_max}
         if name == "DPM fast":
             named["n"] = len(sigmas) - 1
         return run(denoiser, x, **named)
@@ -102,11 +110,11 @@ def test_a_sampler_agrees_with_k_diffusion_on_every_schedule(
     original: Callable[[str], Any], k: Any, name: str
 ):
     for prediction_type in ("epsilon", "v_prediction"):
-        denoiser = denoiser_of(original, formula, prediction_type)
-        for schedule in WALKED:
-            course = course_of(name, schedule, STEPS)
-            ours = walked(course, prediction_type=prediction_type)
-            agree(ours, theirs(k, denoiser, name, course.sigmas(STEPS), Drawn()))
+        denoiser = denoiser_of(original, formula_network, prediction_type)
+        for schedule in SIGMA_SCHEDULES:
+            run_sigmas = make_run(name, schedule, STEPS)
+            ours = run_sampler(run_sigmas, prediction_type=prediction_type)
+            agree(ours, theirs(k, denoiser, name, run_sigmas.sigmas(STEPS), SeededNoise()))
 
 
 @pytest.mark.parametrize("name", K_DIFFUSION)
@@ -116,27 +124,28 @@ def test_a_sampler_agrees_with_k_diffusion_on_a_real_network(
 ):
     prediction_type = "v_prediction" if SAMPLERS.get(name).evaluations_per_step == 2 else "epsilon"
     network = tiny_network(prediction_type)
-    course = course_of(name, SAMPLERS.get(name).default_schedule, 4)
+    run_sigmas = make_run(name, SAMPLERS.get(name).default_schedule, 4)
     denoiser = denoiser_of(original, network, prediction_type)
     agree(
-        walked(course, network, prediction_type),
-        theirs(k, denoiser, name, course.sigmas(4), Drawn()),
+        run_sampler(run_sigmas, network, prediction_type),
+        theirs(k, denoiser, name, run_sigmas.sigmas(4), SeededNoise()),
+        # Its sigmas add up to more, and each error changes the size of its steps as well.
+        close=2 * CLOSE if SAMPLERS.get(name).is_adaptive else CLOSE,
     )
 
 
 @pytest.fixture(scope="module", params=["demo", "demo-v2", "demo-inpainting"])
 def demo(request: pytest.FixtureRequest) -> tuple[Network, str]:
-    """The network of a checkpoint in the box, with one prompt, and what it predicts."""
+    """The network of a bundled checkpoint with one prompt, and its prediction type."""
     file = DEMO / f"{request.param}.safetensors"
     components = load_components(file, file.with_suffix(".yaml"), FULL)
     width = components.unet.config["cross_attention_dim"]
     cond = torch.randn((1, 77, width), generator=torch.Generator().manual_seed(1)).expand(2, -1, -1)
-    more = torch.zeros(
-        (2, components.unet.config["in_channels"] - 4, 8, 8)
-    )  # what an inpainting network sees besides
+    # The extra channels of an inpainting network.
+    extra = torch.zeros((2, components.unet.config["in_channels"] - 4, 8, 8))
 
     def network(x: Tensor, t: Tensor) -> Tensor:
-        return components.unet(torch.cat([x, more], dim=1), t, encoder_hidden_states=cond)[0]
+        return components.unet(torch.cat([x, extra], dim=1), t, encoder_hidden_states=cond)[0]
 
     return network, components.prediction_type
 
@@ -149,16 +158,16 @@ def test_a_sampler_agrees_with_k_diffusion_on_the_demo_checkpoints(
     original: Callable[[str], Any], k: Any, demo: tuple[Network, str], name: str, schedule: str
 ):
     network, prediction_type = demo
-    course = course_of(name, schedule, 3)
+    run_sigmas = make_run(name, schedule, 3)
     denoiser = denoiser_of(original, network, prediction_type)
     agree(
-        walked(course, network, prediction_type),
-        theirs(k, denoiser, name, course.sigmas(3), Drawn()),
+        run_sampler(run_sigmas, network, prediction_type),
+        theirs(k, denoiser, name, run_sigmas.sigmas(3), SeededNoise()),
     )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("schedule", WALKED)
+@pytest.mark.parametrize("schedule", SIGMA_SCHEDULES)
 @pytest.mark.parametrize("name", K_DIFFUSION)
 @torch.inference_mode()
 def test_every_sampler_agrees_on_every_schedule_on_the_demo_checkpoints(
@@ -166,14 +175,14 @@ def test_every_sampler_agrees_on_every_schedule_on_the_demo_checkpoints(
 ):
     if (name, schedule) == ("DPM adaptive", "DDIM"):
         pytest.skip(
-            "begins below its own first level, so that rounding decides how its steps are cut"
+            "starts below its own first sigma, so that rounding decides the number of its steps"
         )
     network, prediction_type = demo
-    course = course_of(name, schedule, 4)
+    run_sigmas = make_run(name, schedule, 4)
     denoiser = denoiser_of(original, network, prediction_type)
     agree(
-        walked(course, network, prediction_type),
-        theirs(k, denoiser, name, course.sigmas(4), Drawn()),
+        run_sampler(run_sigmas, network, prediction_type),
+        theirs(k, denoiser, name, run_sigmas.sigmas(4), SeededNoise()),
     )
 
 
@@ -182,49 +191,53 @@ def test_every_sampler_agrees_on_every_schedule_on_the_demo_checkpoints(
 )
 @pytest.mark.parametrize("eta", [0.0, 0.6])
 @torch.inference_mode()
-def test_a_share_of_noise_means_what_it_means_to_k_diffusion(
-    original: Callable[[str], Any], k: Any, name: str, eta: float
-):
+def test_eta_agrees_with_k_diffusion(original: Callable[[str], Any], k: Any, name: str, eta: float):
     strength = 0.9 if "s_noise" in SAMPLERS.get(name).options else 1.0
-    course = course_of(name, "Karras", STEPS, SamplingSettings(eta_ancestral=eta, s_noise=0.9))
+    run_sigmas = make_run(name, "Karras", STEPS, SamplingSettings(eta_ancestral=eta, s_noise=0.9))
     expected = theirs(
         k,
-        denoiser_of(original, formula, "epsilon"),
+        denoiser_of(original, formula_network, "epsilon"),
         name,
-        course.sigmas(STEPS),
-        Drawn(),
+        run_sigmas.sigmas(STEPS),
+        SeededNoise(),
         eta=eta,
         s_noise=strength,
     )
-    agree(walked(course), expected)
+    agree(run_sampler(run_sigmas), expected)
 
 
 @pytest.mark.parametrize("name", ["Euler", "Heun", "DPM2"])
 @torch.inference_mode()
-def test_churn_means_what_it_means_to_k_diffusion(
+def test_churn_agrees_with_k_diffusion(
     original: Callable[[str], Any], k: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ):
     churn = {"s_churn": 3.0, "s_tmin": 0.2, "s_tmax": 5.0, "s_noise": 1.05}
-    course, noise = course_of(name, "Karras", STEPS, SamplingSettings(**churn)), Drawn()
+    run_sigmas, noise = make_run(name, "Karras", STEPS, SamplingSettings(**churn)), SeededNoise()
     monkeypatch.setattr(torch, "randn_like", lambda x: noise())
-    denoiser = denoiser_of(original, formula, "epsilon")
-    expected = theirs(k, denoiser, name, course.sigmas(STEPS), noise, **churn)
-    agree(walked(course), expected)
+    denoiser = denoiser_of(original, formula_network, "epsilon")
+    expected = theirs(k, denoiser, name, run_sigmas.sigmas(STEPS), noise, **churn)
+    agree(run_sampler(run_sigmas), expected)
 
 
 @pytest.mark.parametrize("name", ["DPM++ SDE", "DPM++ 2M SDE", "DPM++ 3M SDE"])
 @torch.inference_mode()
-def test_the_motion_is_asked_for_between_the_same_levels(
+def test_the_brownian_motion_is_queried_between_the_same_sigmas(
     original: Callable[[str], Any], k: Any, name: str
 ):
-    course, asked, ours = course_of(name, "Exponential", STEPS), Drawn(), Drawn()
-    theirs(k, denoiser_of(original, formula, "epsilon"), name, course.sigmas(STEPS), asked)
-    walk = course.sampler.run(torch.zeros(1), course.from_noise().sigmas, ours, DEFAULTS)
-    x, _ = next(walk)
+    run_sigmas, expected, ours = make_run(name, "Exponential", STEPS), SeededNoise(), SeededNoise()
+    theirs(
+        k,
+        denoiser_of(original, formula_network, "epsilon"),
+        name,
+        run_sigmas.sigmas(STEPS),
+        expected,
+    )
+    steps = run_sigmas.sampler.run(torch.zeros(1), run_sigmas.from_noise().sigmas, ours, DEFAULTS)
+    x, _ = next(steps)
     with pytest.raises(StopIteration):
         while True:
-            x, _ = walk.send(x * 0)
-    assert np.allclose(ours.steps, asked.steps, rtol=1e-5)
+            x, _ = steps.send(x * 0)
+    assert np.allclose(ours.steps, expected.steps, rtol=1e-5)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 33])
@@ -240,7 +253,7 @@ def test_schedules_agree_with_k_diffusion(original: Callable[[str], Any], k: Any
         "Polyexponential": k.get_sigmas_polyexponential(steps, *ends),
     }
     for name, sigmas in expected.items():
-        agree(torch.tensor(SCHEDULES.get(name).sigmas(steps, LEVELS, DEFAULTS)), sigmas)
+        agree(torch.tensor(SCHEDULES.get(name).sigmas(steps, MODEL_SIGMAS, DEFAULTS)), sigmas)
 
 
 @pytest.mark.filterwarnings("ignore:__array_wrap__ must accept")  # the original with NumPy 2
@@ -249,22 +262,22 @@ def test_schedules_agree_with_k_diffusion(original: Callable[[str], Any], k: Any
 def test_ddim_agrees_with_ldm_up_to_its_last_step(
     original: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, eta: float
 ):
-    """The last step of LDM's, from timestep 1 to 0, is not taken, as in A1111."""
-    alphas, noise = sd1_alphas(), Drawn()
-    before = torch.cat([torch.ones(1), alphas[:-1]])
+    """LDM's last step, from timestep 1 to 0, is skipped, as in A1111."""
+    alphas, noise = sd1_alphas(), SeededNoise()
+    alphas_prev = torch.cat([torch.ones(1), alphas[:-1]])
     model = SimpleNamespace(
-        apply_model=lambda x, t, cond: formula(x, t.float()),
+        apply_model=lambda x, t, cond: formula_network(x, t.float()),
         num_timesteps=1000,
         alphas_cumprod=alphas.float(),
-        alphas_cumprod_prev=before.float(),
-        betas=(1 - alphas / before).float(),
+        alphas_cumprod_prev=alphas_prev.float(),
+        betas=(1 - alphas / alphas_prev).float(),
         device=torch.device("cpu"),
         parameterization="eps",
     )
     first, module = noise(), original("ldm.models.diffusion.ddim")
     monkeypatch.setattr(module, "noise_like", lambda *_: noise())
     ddim = module.DDIMSampler(model)
-    walk = {
+    arguments = {
         "S": STEPS,
         "batch_size": 2,
         "shape": (4, 8, 8),
@@ -272,9 +285,9 @@ def test_ddim_agrees_with_ldm_up_to_its_last_step(
         "log_every_t": 1,
         "eta": eta,
     }
-    _, steps = ddim.sample(conditioning=None, verbose=False, **walk)
+    _, steps = ddim.sample(conditioning=None, verbose=False, **arguments)
     agree(
-        walked(course_of("DDIM", "Uniform", STEPS, SamplingSettings(eta_ddim=eta))),
+        run_sampler(make_run("DDIM", "Uniform", STEPS, SamplingSettings(eta_ddim=eta))),
         steps["x_inter"][-2],
     )
 

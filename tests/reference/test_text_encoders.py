@@ -1,7 +1,7 @@
-"""OpenCLIP's own text tower, and what the loader makes of its weights.
+"""OpenCLIP's own text tower, compared with the loaded text encoder.
 
 OpenAI's CLIP is the same network with another activation (open_clip's model_configs/ViT-L-14-quickgelu.json), so
-the tower stands for that too; what LDM uses there, transformers' CLIPTextModel, is what is being compared.
+the tower is the reference for that too; LDM's own CLIP, transformers' CLIPTextModel, is what is being compared.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def unet_and_vae() -> dict[str, Tensor]:
 
 
 @torch.inference_mode()
-def test_the_layer_before_the_last_agrees_with_open_clip(
+def test_the_penultimate_layer_agrees_with_open_clip(
     tmp_path: Path, original: Callable[[str], Any]
 ):
     tower = randomized(original("open_clip.transformer").TextTransformer(**SIZES, layers=3))
@@ -77,7 +77,7 @@ def test_the_last_layer_with_quick_gelu_agrees_with_open_clip(
 
 
 def to_clip(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a text tower's tensors as an SD 1.x checkpoint carries them."""
+    """Return a text tower's tensors in the layout of an SD 1.x checkpoint."""
     converted = {}
     for name, value in tensors.items():
         fused = FUSED.fullmatch(name)

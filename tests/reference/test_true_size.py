@@ -1,4 +1,4 @@
-"""The original LDM's networks at their true sizes: they take the files that tools/full_size.py writes, name by name."""
+"""The original LDM's networks at full size: they load every key of the files that tools/full_size.py writes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.reference.compare import FULL, TRUE_SIZE_CLOSE, Autoencoder, agree
 from tools import full_size
 
 
-class Answers(NamedTuple):
-    """What a UNet and a VAE make of the same inputs."""
+class Outputs(NamedTuple):
+    """Outputs of a UNet and a VAE."""
 
     prediction: Tensor
     moments: Tensor
-    picture: Tensor
+    decoded: Tensor
 
 
 @pytest.mark.slow
@@ -39,30 +39,30 @@ def test_a_family_of_true_size_agrees_with_the_original_ldm(
     generator = torch.Generator().manual_seed(1)
     sizes = params["unet_config"]["params"]
     x = torch.randn(1, sizes["in_channels"], 16, 8, generator=generator)
-    words = torch.randn(1, 77, sizes["context_dim"], generator=generator)
-    picture = torch.rand(1, 3, 64, 96, generator=generator) * 2 - 1
+    cond = torch.randn(1, 77, sizes["context_dim"], generator=generator)
+    pixels = torch.rand(1, 3, 64, 96, generator=generator) * 2 - 1
 
     path = full_size.write(family, tmp_path / f"{family}.safetensors")
-    theirs = their_answers(original, params, load_file(path), (x, words, picture))
+    theirs = their_outputs(original, params, load_file(path), (x, cond, pixels))
     components = load_components(path, config, FULL)
     path.unlink()
-    ours = Answers(
-        components.unet(x, torch.tensor([500]), words).sample,
-        components.vae.encode(picture).latent_dist.parameters,
+    ours = Outputs(
+        components.unet(x, torch.tensor([500]), cond).sample,
+        components.vae.encode(pixels).latent_dist.parameters,
         components.vae.decode(x[:, :4]).sample,
     )
-    for mine, yours in zip(ours, theirs, strict=True):
-        agree(mine, yours, TRUE_SIZE_CLOSE)
+    for output, expected in zip(ours, theirs, strict=True):
+        agree(output, expected, TRUE_SIZE_CLOSE)
 
 
-def their_answers(
+def their_outputs(
     original: Callable[[str], Any],
     params: dict[str, Any],
     weights: dict[str, Tensor],
     inputs: tuple[Tensor, Tensor, Tensor],
-) -> Answers:
-    """Return the original's answers; its networks are gone before ours come, for both need gigabytes."""
-    x, words, picture = inputs
+) -> Outputs:
+    """Return the original's outputs; its networks are freed before ours are loaded, since both need gigabytes."""
+    x, cond, pixels = inputs
     with torch.device("meta"):
         unet = original("ldm.modules.diffusionmodules.openaimodel").UNetModel(
             **params["unet_config"]["params"]
@@ -70,17 +70,17 @@ def their_answers(
         vae_params = params["first_stage_config"]["params"]
         model = original("ldm.modules.diffusionmodules.model")
         vae = Autoencoder(model, vae_params["ddconfig"], vae_params["embed_dim"])
-    filled(unet, weights, "model.diffusion_model.")
-    filled(vae, weights, "first_stage_model.")
-    return Answers(
-        unet(x, torch.tensor([500]), context=words),
-        vae.quant_conv(vae.encoder(picture)),
+    load_weights(unet, weights, "model.diffusion_model.")
+    load_weights(vae, weights, "first_stage_model.")
+    return Outputs(
+        unet(x, torch.tensor([500]), context=cond),
+        vae.quant_conv(vae.encoder(pixels)),
         vae.decoder(vae.post_quant_conv(x[:, :4])),
     )
 
 
-def filled(module: nn.Module, weights: dict[str, Tensor], prefix: str) -> None:
-    """Fill a network with the tensors under a prefix; none may be missing or left over."""
-    own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-    module.load_state_dict(own, strict=True, assign=True)
+def load_weights(module: nn.Module, weights: dict[str, Tensor], prefix: str) -> None:
+    """Load the tensors with a prefix into a network; none may be missing or left over."""
+    state_dict = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    module.load_state_dict(state_dict, strict=True, assign=True)
     module.float().eval()

@@ -1,4 +1,4 @@
-"""Every .yaml in configs/, made narrow: the original LDM's networks, and what the loader makes of their weights."""
+"""The original LDM's networks of every .yaml in configs/, made narrow, compared with the loaded ones."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ NETWORKS = [(file.name, None) for file in sorted(CONFIGS.glob("*.yaml"))]
 NETWORKS += [("v1-inference.yaml", 8)]  # InstructPix2Pix
 
 
-def narrowed(file: str, in_channels: int | None = None) -> dict[str, Any]:
-    """Return a published .yaml with all its layers, but few channels."""
+def narrow_description(file: str, in_channels: int | None = None) -> dict[str, Any]:
+    """Return a published .yaml with all its layers but few channels."""
     description = yaml.safe_load((CONFIGS / file).read_text(encoding="utf-8"))
     params = description["model"]["params"]
     unet, text = params["unet_config"]["params"], params["cond_stage_config"]
@@ -54,7 +54,7 @@ def text_tensors(file: str) -> dict[str, Tensor]:
 def test_unet_and_vae_agree_with_the_original_ldm(
     tmp_path: Path, original: Callable[[str], Any], file: str, in_channels: int | None
 ):
-    description = narrowed(file, in_channels)
+    description = narrow_description(file, in_channels)
     params = description["model"]["params"]
     sizes, vae_params = params["unet_config"]["params"], params["first_stage_config"]["params"]
     unet = randomized(original("ldm.modules.diffusionmodules.openaimodel").UNetModel(**sizes))
@@ -65,21 +65,21 @@ def test_unet_and_vae_agree_with_the_original_ldm(
 
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(2, sizes["in_channels"], 16, 8, generator=generator)
-    t, words = torch.tensor([10, 900]), torch.randn(2, 77, WIDTH, generator=generator)
-    expected = unet(x, t, context=words)
-    agree(components.unet(x, t, words).sample, expected)
-    # Unless each input tells, the comparison says nothing of it.
+    t, cond = torch.tensor([10, 900]), torch.randn(2, 77, WIDTH, generator=generator)
+    expected = unet(x, t, context=cond)
+    agree(components.unet(x, t, cond).sample, expected)
+    # Unless each input has an effect, the comparison does not test it.
     others = (
-        unet(-x, t, context=words),
-        unet(x, t.flip(0), context=words),
-        unet(x, t, context=-words),
+        unet(-x, t, context=cond),
+        unet(x, t.flip(0), context=cond),
+        unet(x, t, context=-cond),
     )
     assert min(difference(other, expected) for other in others) > 0.01
 
-    picture = torch.rand(1, 3, 32, 64, generator=generator) * 2 - 1
-    moments = vae.quant_conv(vae.encoder(picture))
-    agree(components.vae.encode(picture).latent_dist.parameters, moments)
-    assert difference(vae.quant_conv(vae.encoder(-picture)), moments) > 0.01
+    pixels = torch.rand(1, 3, 32, 64, generator=generator) * 2 - 1
+    moments = vae.quant_conv(vae.encoder(pixels))
+    agree(components.vae.encode(pixels).latent_dist.parameters, moments)
+    assert difference(vae.quant_conv(vae.encoder(-pixels)), moments) > 0.01
     latents = x[:1, :4]
     decoded = vae.decoder(vae.post_quant_conv(latents))
     agree(components.vae.decode(latents).sample, decoded)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ui.idle import wait_until_idle
+
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 CHROMIUM_ARGS = [
@@ -25,37 +27,6 @@ CHROMIUM_ARGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-
-# Counts Gradio's requests without a complete response: the outputs of an event arrive over a stream that ends when
-# no more are due on it.
-COUNT_PENDING_REQUESTS = """
-  (() => {
-    const originalFetch = window.fetch;
-    window.pendingRequests = 0;
-    window.fetch = (resource, options) => {
-      const response = originalFetch(resource, options);
-      if (/\\/gradio_api\\/(queue|run|upload)/.test(resource.url ?? resource)) {
-        window.pendingRequests += 1;
-        response
-          .then((received) => received.clone().body.pipeTo(new WritableStream()))
-          .catch(() => {})
-          .finally(() => { window.pendingRequests -= 1; });
-      }
-      return response;
-    };
-  })();
-"""
-# A response is rendered, and triggers the next event, within the next frames.
-WAIT_UNTIL_IDLE = """
-  async () => {
-    const deadline = performance.now() + 120000;
-    for (let frame = 0; frame < 10; frame++) {
-      await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
-      if (window.pendingRequests) frame = 0;
-      if (performance.now() > deadline) throw new Error(`${window.pendingRequests} requests are pending`);
-    }
-  }
-"""
 
 needs_browser = [
     pytest.mark.browser,
@@ -112,11 +83,6 @@ class Server:
 
     def images(self) -> list[Path]:
         return sorted(self.data.glob("outputs/txt2img-images/*/*.png"))
-
-
-def wait_until_idle(page) -> None:
-    """Wait until Gradio has received and rendered all responses."""
-    page.evaluate(WAIT_UNTIL_IDLE)
 
 
 def wait_until_filled(page) -> None:

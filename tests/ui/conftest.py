@@ -7,10 +7,10 @@ import pytest
 from tests.ui.browsing import (
     CHROMIUM,
     CHROMIUM_ARGS,
-    COUNT_PENDING_REQUESTS,
     Server,
     wait_until_filled,
 )
+from tests.ui.idle import COUNT_EVENTS
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +32,7 @@ def browser(tmp_path_factory):
             args=CHROMIUM_ARGS,
             viewport={"width": 1280, "height": 900},
         )
-        context.add_init_script(COUNT_PENDING_REQUESTS)
+        context.add_init_script(COUNT_EVENTS)
         yield context
         context.close()
 

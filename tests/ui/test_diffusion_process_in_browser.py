@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.ui.browsing import needs_browser, wait_until_idle
+from tests.ui.browsing import needs_browser
+from tests.ui.idle import wait_until_idle
 
 pytestmark = needs_browser
 

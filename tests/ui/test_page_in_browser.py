@@ -15,8 +15,8 @@ from tests.ui.browsing import (
     needs_browser,
     wait_for_value,
     wait_until_filled,
-    wait_until_idle,
 )
+from tests.ui.idle import wait_until_idle
 
 pytestmark = needs_browser
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.ui.browsing import needs_browser, wait_until_filled, wait_until_idle
+from tests.ui.browsing import needs_browser, wait_until_filled
+from tests.ui.idle import wait_until_idle
 
 pytestmark = needs_browser
 

@@ -23,20 +23,20 @@ from modules.params.image_decoding import decode_base64
 from modules.params.param import validate
 from modules.params.requests.extras import ExtrasRequest
 
-_MOST_PICTURES = 256
-# What A1111's clients send along; the result is always in the answer.
-_NOT_ASKED = ("show_extras_results", "model")
+_MAX_IMAGES = 256
+# Fields of A1111's clients that are ignored without a warning; the result is always returned.
+_IGNORED_FIELDS = ("show_extras_results", "model")
 
 
 class ExtraSingleBody(RequestBody):
-    """A picture and what it shall become."""
+    """An image and how to upscale it."""
 
     source_model = ExtrasRequest
     extra_fields: ClassVar[Mapping[str, Mapping[str, Any]]] = {"image": IMAGE_SCHEMA}
 
 
 class ExtraBatchBody(RequestBody):
-    """Pictures and what they shall become."""
+    """Images and how to upscale them."""
 
     source_model = ExtrasRequest
     extra_fields: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -52,87 +52,92 @@ class ExtraBatchBody(RequestBody):
 
 
 def extras_router(engine: Engine) -> APIRouter:
-    """Return the routes that make finished pictures larger; one call at a time, for the memory's sake."""
+    """Return the routes that upscale images; one call runs at a time, to limit memory."""
     router = APIRouter(prefix="/sdapi/v1")
-    turn = asyncio.Lock()
+    lock = asyncio.Lock()
 
     @router.post("/extra-single-image")
     async def single(body: ExtraSingleBody) -> dict[str, Any]:
-        """Enlarge one picture."""
-        async with turn:
-            return await run_in_threadpool(one, body.root)
+        """Upscale one image."""
+        async with lock:
+            return await run_in_threadpool(upscale_single, body.root)
 
     @router.post("/extra-batch-images")
     async def batch(body: ExtraBatchBody) -> dict[str, Any]:
-        """Enlarge several pictures alike."""
-        async with turn:
-            return await run_in_threadpool(several, body.root)
+        """Upscale several images with the same settings."""
+        async with lock:
+            return await run_in_threadpool(upscale_batch, body.root)
 
-    def one(body: Mapping[str, Any]) -> dict[str, Any]:
+    def upscale_single(body: Mapping[str, Any]) -> dict[str, Any]:
         values = fetch_remote_images(body, engine.settings)
-        coded = values.pop("image", None)
-        if not coded:
-            raise NotFound("Image not found: image is empty.", "Put a picture in base64 into it.")
-        request, warnings = read_extras(values)
-        made, told = enlarged(engine, coded, request)
-        return {"html_info": f"<p>{html.escape(told)}</p>", "image": made, "warnings": warnings}
-
-    def several(body: Mapping[str, Any]) -> dict[str, Any]:
-        values = fetch_remote_images(body, engine.settings)
-        listed = values.pop("imageList", None)
-        if not isinstance(listed, list):
-            raise UserError("imageList is missing.", "Put objects with data and name into it.")
-        items = cast("list[Any]", listed)
-        if len(items) > _MOST_PICTURES:
-            raise UserError(
-                f"imageList holds {len(items)} pictures; at most {_MOST_PICTURES} are taken."
+        encoded = values.pop("image", None)
+        if not encoded:
+            raise NotFound(
+                "Image not found: image is empty.", "Put a base64-encoded image into it."
             )
-        request, warnings = read_extras(values)
-        results = [enlarged(engine, _data(item), request) for item in items]
-        told = "".join(f"<p>{html.escape(line)}</p>" for _, line in results)
+        request, warnings = parse_extras(values)
+        image, infotext = upscale_encoded(engine, encoded, request)
         return {
-            "html_info": told,
-            "images": [made for made, _ in results],
+            "html_info": f"<p>{html.escape(infotext)}</p>",
+            "image": image,
+            "warnings": warnings,
+        }
+
+    def upscale_batch(body: Mapping[str, Any]) -> dict[str, Any]:
+        values = fetch_remote_images(body, engine.settings)
+        image_list = values.pop("imageList", None)
+        if not isinstance(image_list, list):
+            raise UserError("imageList is missing.", "Put objects with data and name into it.")
+        items = cast("list[Any]", image_list)
+        if len(items) > _MAX_IMAGES:
+            raise UserError(
+                f"imageList has {len(items)} images; at most {_MAX_IMAGES} are allowed."
+            )
+        request, warnings = parse_extras(values)
+        results = [upscale_encoded(engine, _image_data(item), request) for item in items]
+        return {
+            "html_info": "".join(f"<p>{html.escape(infotext)}</p>" for _, infotext in results),
+            "images": [image for image, _ in results],
             "warnings": warnings,
         }
 
     return router
 
 
-def read_extras(body: Mapping[str, Any]) -> tuple[ExtrasRequest, list[str]]:
-    """Return the request in a body without its pictures, and a sentence for each field without effect.
+def parse_extras(body: Mapping[str, Any]) -> tuple[ExtrasRequest, list[str]]:
+    """Return the request in a body without its images, and a warning for each field without effect.
 
     Raises:
         UserError: a value is not valid.
     """
-    given = {k: v for k, v in body.items() if v is not None and k not in _NOT_ASKED}
-    unknown = sorted(given.keys() - ExtrasRequest.model_fields.keys())
+    fields = {k: v for k, v in body.items() if v is not None and k not in _IGNORED_FIELDS}
+    unknown = sorted(fields.keys() - ExtrasRequest.model_fields.keys())
     warnings = [f"The field '{key}' has no effect in this version." for key in unknown]
-    return validate(ExtrasRequest, {k: v for k, v in given.items() if k not in unknown}), warnings
+    return validate(ExtrasRequest, {k: v for k, v in fields.items() if k not in unknown}), warnings
 
 
-def enlarged(engine: Engine, coded: Any, request: ExtrasRequest) -> tuple[str, str]:
-    """Return the enlarged picture as a PNG in base64, its infotext kept, and what was done.
+def upscale_encoded(engine: Engine, encoded: Any, request: ExtrasRequest) -> tuple[str, str]:
+    """Return the upscaled image as a PNG in base64, with the infotext of the original, and the infotext of upscaling.
 
     Args:
-        engine: Knows the upscalers.
-        coded: A picture in base64, or whatever came in its place.
-        request: What to do.
+        engine: Holds the upscalers.
+        encoded: An image in base64; JSON may hold anything in its place.
+        request: How to upscale.
 
     Raises:
-        UserError: it is no picture, or the request cannot be carried out.
+        UserError: it is not an image, or the request cannot be carried out.
     """
-    if not isinstance(coded, str):
-        raise UserError(f"A picture in base64 is needed, not {type(coded).__name__}.")
-    data = decode_base64(coded)
-    made, told = upscale(ImageField.from_bytes(data).to_pil(), request, engine.upscalers)
+    if not isinstance(encoded, str):
+        raise UserError(f"A picture in base64 is needed, not {type(encoded).__name__}.")
+    data = decode_base64(encoded)
+    image, infotext = upscale(ImageField.from_bytes(data).to_pil(), request, engine.upscalers)
     info = make_png_info(read_metadata(data).items.get(PARAMETERS_KEY, ""))
-    if told:
-        info.add_text("postprocessing", told)
+    if infotext:
+        info.add_text("postprocessing", infotext)
     buffer = io.BytesIO()
-    made.save(buffer, format="PNG", pnginfo=info)
-    return base64.b64encode(buffer.getvalue()).decode("ascii"), told
+    image.save(buffer, format="PNG", pnginfo=info)
+    return base64.b64encode(buffer.getvalue()).decode("ascii"), infotext
 
 
-def _data(item: Any) -> Any:
+def _image_data(item: Any) -> Any:
     return cast("dict[str, Any]", item).get("data") if isinstance(item, dict) else None

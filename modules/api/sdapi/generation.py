@@ -1,4 +1,4 @@
-"""POST /sdapi/v1/txt2img and img2img, as A1111's clients send them."""
+"""POST /sdapi/v1/txt2img and img2img, compatible with A1111's clients."""
 
 from __future__ import annotations
 
@@ -25,98 +25,100 @@ from modules.params.requests.txt2img import Txt2ImgRequest
 
 
 def generation_router(engine: Engine) -> APIRouter:
-    """Return the routes that make pictures."""
+    """Return the routes that generate images."""
     router = APIRouter(prefix="/sdapi/v1")
 
     @router.post("/txt2img")
     async def txt2img(body: Txt2ImgBody) -> dict[str, Any]:
-        """Make pictures and answer when all are finished."""
-        request, warnings = await run_in_threadpool(read_words, body.root)
-        return await carried_out(request, body.root, warnings)
+        """Generate images; the response is sent when all are finished."""
+        request, warnings = await run_in_threadpool(parse_txt2img, body.root)
+        return await generate(request, body.root, warnings)
 
     @router.post("/img2img")
     async def img2img(body: Img2ImgBody) -> dict[str, Any]:
-        """Repaint a picture and answer when all are finished."""
-        given = body.root
-        request, warnings = await run_in_threadpool(read_picture, given)
-        echoed = given if given.get("include_init_images") else {**given, **_nulled(given)}
-        return await carried_out(request, echoed, warnings)
+        """Generate images from an init image; the response is sent when all are finished."""
+        fields = body.root
+        request, warnings = await run_in_threadpool(parse_img2img, fields)
+        echo = fields if fields.get("include_init_images") else {**fields, **_null_images(fields)}
+        return await generate(request, echo, warnings)
 
-    def read_words(body: Mapping[str, Any]) -> tuple[GenerationRequest, list[str]]:
-        filled, unfollowed = fill_from_infotext(engine, body, Txt2ImgRequest)
-        request, warnings = parse_request(filled, Txt2ImgRequest, names_of(engine))
-        return request, [*unfollowed, *warnings]
+    def parse_txt2img(body: Mapping[str, Any]) -> tuple[GenerationRequest, list[str]]:
+        values, unused = fill_from_infotext(engine, body, Txt2ImgRequest)
+        request, warnings = parse_request(values, Txt2ImgRequest, sampler_names(engine))
+        return request, [*unused, *warnings]
 
-    def read_picture(body: Mapping[str, Any]) -> tuple[GenerationRequest, list[str]]:
-        kind = choose_request_type(body, is_depth_checkpoint=_sees_depth(engine, body))
-        filled, unfollowed = fill_from_infotext(
-            engine, fetch_remote_images(body, engine.settings), kind
+    def parse_img2img(body: Mapping[str, Any]) -> tuple[GenerationRequest, list[str]]:
+        request_type = choose_request_type(
+            body, is_depth_checkpoint=_uses_depth_checkpoint(engine, body)
         )
-        request, warnings = parse_img2img_request(filled, kind, names_of(engine))
-        return request, [*unfollowed, *warnings]
+        values, unused = fill_from_infotext(
+            engine, fetch_remote_images(body, engine.settings), request_type
+        )
+        request, warnings = parse_img2img_request(values, request_type, sampler_names(engine))
+        return request, [*unused, *warnings]
 
-    async def carried_out(
-        request: GenerationRequest, echoed: Mapping[str, Any], warnings: list[str]
+    async def generate(
+        request: GenerationRequest, echo: Mapping[str, Any], warnings: list[str]
     ) -> dict[str, Any]:
         job = await run_in_threadpool(engine.submit, request)
-        await _until_ended(job)
-        return await run_in_threadpool(answer, job, echoed, warnings)
+        await _wait_until_ended(job)
+        return await run_in_threadpool(make_response, job, echo, warnings)
 
     return router
 
 
-async def _until_ended(job: Job) -> None:
-    """Wait without any of the 40 threads that all other routes share."""
+async def _wait_until_ended(job: Job) -> None:
+    """Wait for a job without occupying one of the 40 threads that all other routes share."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
     def wake() -> None:
-        with contextlib.suppress(RuntimeError):  # the caller went away, and the loop with it
+        with contextlib.suppress(RuntimeError):  # the client disconnected, its loop is closed
             loop.call_soon_threadsafe(ended.set)
 
     job.add_done_callback(wake)
     await ended.wait()
 
 
-def _sees_depth(engine: Engine, body: Mapping[str, Any]) -> bool:
-    """Return whether the checkpoint of a body repaints by depth; what is wrong with it is told on submission."""
+def _uses_depth_checkpoint(engine: Engine, body: Mapping[str, Any]) -> bool:
+    """Return whether the checkpoint of a body is a depth2img one; `submit` reports what is wrong with it."""
     overrides: Any = body.get("override_settings")  # JSON: anything
     name: Any = body.get("sd_model_checkpoint")
     if not name and isinstance(overrides, Mapping):
         name = cast("Mapping[str, Any]", overrides).get("sd_model_checkpoint")
     try:
-        found = engine.find_checkpoint(str(name or ""))
-        return engine.models.get_family(found).extra_input == "depth"
+        checkpoint = engine.find_checkpoint(str(name or ""))
+        return engine.models.get_family(checkpoint).extra_input == "depth"
     except WebUIError:
         return False
 
 
-def names_of(engine: Engine) -> SamplerNames:
-    """Return the engine's samplers and schedules, as a body may name them."""
+def sampler_names(engine: Engine) -> SamplerNames:
+    """Return the names of the engine's samplers and schedules."""
     return SamplerNames(engine.samplers.names(), engine.schedules.names())
 
 
-def answer(job: Job, body: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]:
-    """Return A1111's answer: pictures in base64, the request's echo and `info` as a JSON string.
+def make_response(job: Job, echo: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]:
+    """Return A1111's response: images in base64, the echo of the request and `info` as a JSON string.
 
     Raises:
-        WebUIError: the job failed; an interrupted one answers with the pictures it has.
+        WebUIError: the job failed. An interrupted job returns the images it has.
     """
     status = job.status()
     if status.state == "failed":
         raise status.exception or WebUIError(status.error)
     paths = [image.path for image in status.images]
     paths = [job.grid_path, *paths] if includes_grid(job) and job.grid_path else paths
-    sent = paths if body.get("send_images") is not False else ()
+    returned = paths if echo.get("send_images") is not False else ()
     return {
-        "images": [_base64(path) for path in sent],
-        "parameters": dict(body),
+        "images": [_base64(path) for path in returned],
+        "parameters": dict(echo),
         "info": make_info(job),
         "warnings": [*warnings, *status.notes],
     }
 
 
-def _nulled(body: Mapping[str, Any]) -> dict[str, None]:
-    """Return the fields of the echo that would repeat the pictures sent, as nulls."""
+def _null_images(body: Mapping[str, Any]) -> dict[str, None]:
+    """Return null for each image field, so that the echo does not repeat the images sent."""
     return dict.fromkeys({"init_images", "mask"} | ({"depth_map", "latent_mask"} & body.keys()))
 
 

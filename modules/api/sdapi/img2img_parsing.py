@@ -1,4 +1,4 @@
-"""A body for img2img to a request: A1111's fields for pictures and masks."""
+"""Parses the body of img2img: A1111's fields for init images, masks and Soft inpainting."""
 
 from __future__ import annotations
 
@@ -22,86 +22,89 @@ from modules.params.requests.init_image import InitImageRequest
 def choose_request_type(
     body: Mapping[str, Any], *, is_depth_checkpoint: bool
 ) -> type[InitImageRequest]:
-    """Return which request a body asks for.
+    """Return the request type of a body.
 
     Args:
         body: JSON.
-        is_depth_checkpoint: Whether the checkpoint is one that repaints by depth.
+        is_depth_checkpoint: Whether the checkpoint is a depth2img one.
     """
-    # A mask asks for inpainting, which a depth checkpoint then refuses with words.
-    by_depth = body.get("depth_map") or (is_depth_checkpoint and not body.get("mask"))
-    return DepthRequest if by_depth else Img2ImgRequest
+    # A mask means inpainting, which a depth checkpoint then refuses with an explanation.
+    uses_depth = body.get("depth_map") or (is_depth_checkpoint and not body.get("mask"))
+    return DepthRequest if uses_depth else Img2ImgRequest
 
 
 def parse_img2img_request(
     body: Mapping[str, Any], request_type: type[InitImageRequest], names: SamplerNames = NO_NAMES
 ) -> tuple[InitImageRequest, list[str]]:
-    """Return the request in a body for img2img, as `read_request` does; its first picture is the one repainted.
+    """Return the request in a body for img2img and its warnings; the first of init_images is the init image.
 
     Raises:
         UserError: a value is not valid.
-        NotFound: there is no picture.
+        NotFound: there is no init image.
     """
     values = {
         key: value
         for key, value in body.items()
         if key != "include_init_images" and value is not None
     }
-    pictures = values.pop("init_images", None)
-    if not pictures:
+    init_images = values.pop("init_images", None)
+    if not init_images:
         raise NotFound(
-            "Init image not found: init_images is empty.", "Put a picture in base64 into it."
+            "Init image not found: init_images is empty.", "Put a base64-encoded image into it."
         )
-    if not isinstance(pictures, list):
-        raise UserError("init_images is no list.", "Put the picture into a list.")
-    given = cast("list[Any]", pictures)  # JSON: anything; the request checks it
-    warnings = _settle_size(values)
+    if not isinstance(init_images, list):
+        raise UserError("init_images is not a list.", "Put the image into a list.")
+    images = cast("list[Any]", init_images)  # JSON: anything; the request validates it
+    warnings = _round_size(values)
     if request_type is Img2ImgRequest:
         values = {**Img2ImgBody.defaults, **values}
-        _settle_blur(values)
-        _settle_soft_inpainting(values)
-    request, unknown = parse_request({**values, "init_image": given[0]}, request_type, names)
-    if len(given) > 1:
-        unknown.append(f"Of {len(given)} init_images only the first is used.")
+        _merge_blur(values)
+        _merge_soft_inpainting(values)
+    request, notes = parse_request({**values, "init_image": images[0]}, request_type, names)
+    if len(images) > 1:
+        notes.append(f"Of {len(images)} init_images only the first is used.")
     if isinstance(request, Img2ImgRequest):
-        request = _sized_around(request, values)
-    return request, [*warnings, *unknown]
+        request = _expand_to_outpaint(request, values)
+    return request, [*warnings, *notes]
 
 
-def _settle_size(values: dict[str, Any]) -> list[str]:
-    """Make width and height multiples of 8 and say so; what is no size is left to the request."""
-    asked = [values.get(name, 512) for name in ("width", "height")]
-    if not all(isinstance(side, int) and 64 <= side <= 8192 for side in asked):
+def _round_size(values: dict[str, Any]) -> list[str]:
+    """Round width and height to multiples of 8 and return a warning; an invalid size is left to the request."""
+    requested = [values.get(name, 512) for name in ("width", "height")]
+    if not all(isinstance(side, int) and 64 <= side <= 8192 for side in requested):
         return []
-    made = nearest_valid_size(asked[0], asked[1])
-    if list(made) == asked:
+    rounded = nearest_valid_size(requested[0], requested[1])
+    if list(rounded) == requested:
         return []
-    values.update(width=made[0], height=made[1])
-    return [f"{asked[0]}x{asked[1]} is made {made[0]}x{made[1]}: sides are multiples of 8."]
+    width, height = rounded
+    values.update(width=width, height=height)
+    return [
+        f"{requested[0]}x{requested[1]} is rounded to {width}x{height}: sides are multiples of 8."
+    ]
 
 
-def _settle_blur(values: dict[str, Any]) -> None:
-    """Leave mask_blur, and mask_blur_y where it is another."""
-    sideways, upright = values.pop("mask_blur_x", 4), values.pop("mask_blur_y", 4)
+def _merge_blur(values: dict[str, Any]) -> None:
+    """Merge mask_blur_x and mask_blur_y into mask_blur, and mask_blur_y where it differs; mask_blur has priority."""
+    blur_x, blur_y = values.pop("mask_blur_x", 4), values.pop("mask_blur_y", 4)
     if "mask_blur" not in values:
-        values["mask_blur"] = sideways
-        if upright != sideways:
-            values["mask_blur_y"] = upright
+        values["mask_blur"] = blur_x
+        if blur_y != blur_x:
+            values["mask_blur_y"] = blur_y
 
 
-def _settle_soft_inpainting(values: dict[str, Any]) -> None:
-    """Take A1111's script out of alwayson_scripts: its arguments are fields, in their order.
+def _merge_soft_inpainting(values: dict[str, Any]) -> None:
+    """Turn A1111's script in alwayson_scripts into fields: its arguments are the fields, in their order.
 
     Raises:
-        UserError: there are too many arguments, or they are no list.
+        UserError: there are too many arguments, or they are not a list.
     """
     scripts = values.get("alwayson_scripts")
     if not isinstance(scripts, Mapping):
         return
     others = dict(cast("Mapping[str, Any]", scripts))
-    for title in [one for one in others if one.casefold() == SOFT_INPAINTING_TITLE.casefold()]:
+    for title in [name for name in others if name.casefold() == SOFT_INPAINTING_TITLE.casefold()]:
         script = others.pop(title)
-        arguments = _arguments(script)
+        arguments = _script_arguments(script)
         names = list(SoftInpaintingFields.model_fields)
         if not isinstance(arguments, list) or len(cast("list[Any]", arguments)) > len(names):
             raise UserError(
@@ -111,18 +114,18 @@ def _settle_soft_inpainting(values: dict[str, Any]) -> None:
     values["alwayson_scripts"] = others
 
 
-def _arguments(script: Any) -> Any:  # JSON: anything
+def _script_arguments(script: Any) -> Any:  # JSON: anything
     return cast("Mapping[str, Any]", script).get("args") if isinstance(script, Mapping) else None
 
 
-def _sized_around(request: Img2ImgRequest, values: Mapping[str, Any]) -> Img2ImgRequest:
-    """Return the request with the picture's size and its new sides where it asks for sides and no size."""
-    picture, asked = request.init_image, values.keys()
-    if picture is None or {"width", "height"} & asked:
+def _expand_to_outpaint(request: Img2ImgRequest, values: Mapping[str, Any]) -> Img2ImgRequest:
+    """Return the request sized to the init image and its new sides, if outpainting is requested without a size."""
+    image, fields = request.init_image, values.keys()
+    if image is None or {"width", "height"} & fields:
         return request
-    if not OutpaintingFields.model_fields.keys() & asked:
+    if not OutpaintingFields.model_fields.keys() & fields:
         return request
     left, top, right, bottom = request.outpaint_sides
-    wide, high = picture.size
-    width, height = nearest_valid_size(wide + left + right, high + top + bottom)
+    width, height = image.size
+    width, height = nearest_valid_size(width + left + right, height + top + bottom)
     return request.replace(width=width, height=height)

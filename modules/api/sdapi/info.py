@@ -1,4 +1,4 @@
-"""`info`: what A1111 tells of finished pictures beside them, as a JSON string."""
+"""`info`: A1111's description of finished images, as a JSON string."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NOT_IN_INFO = {"n_iter", "sd_model_checkpoint", "sd_vae", "scheduler", "overrid
 
 
 def includes_grid(job: Job) -> bool:
-    """Return whether the answer begins with all pictures in one."""
+    """Return whether the first image of the response is the grid."""
     return job.grid_path is not None and job.plan.settings.return_grid
 
 
@@ -20,12 +20,13 @@ def make_info(job: Job) -> str:
     """Return A1111's `info` of a job that has ended."""
     plan, images = job.plan, job.status().images
     request = plan.request
-    pictures = {name for name, one in type(request).model_fields.items() if is_image_field(one)}
-    planned = {one.index: one for one in plan.images}
+    fields = type(request).model_fields
+    image_fields = {name for name, field in fields.items() if is_image_field(field)}
+    planned = {image.index: image for image in plan.images}
     grid = includes_grid(job)
     first = planned[images[0].index] if images else plan.images[0]
     info: dict[str, Any] = {
-        **request.model_dump(exclude=_NOT_IN_INFO | pictures),
+        **request.model_dump(exclude=_NOT_IN_INFO | image_fields),
         "seed": first.seed,
         "all_seeds": [image.seed for image in images],
         "subseed": first.subseed,

@@ -1,4 +1,4 @@
-"""What there is: samplers, schedules, checkpoints, VAEs and styles; and empty lists of what there is not yet."""
+"""Lists of samplers, schedules, checkpoints, VAEs, styles and upscalers; empty lists of what is not supported yet."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from fastapi import APIRouter
 from modules.engine.engine import Engine
 from modules.sampling.samplers import Sampler
 
-# What A1111 lists and this version does not have; clients expect a list all the same.
-_NONE_YET: Mapping[str, Any] = {
+# What A1111 lists and this version does not support; clients expect a list all the same.
+_EMPTY_LISTS: Mapping[str, Any] = {
     "/hypernetworks": [],
     "/face-restorers": [],
     "/realesrgan-models": [],
@@ -22,60 +22,62 @@ _NONE_YET: Mapping[str, Any] = {
     "/script-info": [],
     "/extensions": [],
 }
+# A1111's scale of an upscaler that takes any scale.
+_UPSCALER_SCALE = 4
 
 
 def listings_router(engine: Engine) -> APIRouter:
-    """Return the routes that list."""
+    """Return the routes that list, and those that refresh a list."""
     router = APIRouter(prefix="/sdapi/v1")
 
     @router.get("/samplers")
     def samplers() -> list[dict[str, Any]]:
         return [
             {
-                "name": row.name,
-                "aliases": list(row.aliases),
-                "options": _a1111s_options(row),
+                "name": sampler.name,
+                "aliases": list(sampler.aliases),
+                "options": _sampler_options(sampler),
             }
-            for row in engine.samplers
+            for sampler in engine.samplers
         ]
 
     @router.get("/schedulers")
     def schedulers() -> list[dict[str, Any]]:
         return [
             {
-                "name": row.api_name,
-                "label": row.name,
-                "aliases": [alias for alias in row.aliases if alias != row.api_name] or None,
-                "default_rho": -1.0 if row.default_rho is None else row.default_rho,
-                "need_inner_model": row.uses_model_timesteps,
+                "name": schedule.api_name,
+                "label": schedule.name,
+                "aliases": [name for name in schedule.aliases if name != schedule.api_name] or None,
+                "default_rho": -1.0 if schedule.default_rho is None else schedule.default_rho,
+                "need_inner_model": schedule.uses_model_timesteps,
             }
-            for row in engine.schedules
+            for schedule in engine.schedules
         ]
 
     @router.get("/sd-models")
     def sd_models() -> list[dict[str, Any]]:
         return [
             {
-                "title": found.title,
-                "model_name": found.model_name,
-                "hash": found.short_hash or None,
-                "sha256": found.sha256 or None,
-                "filename": str(found.path),
-                "config": str(found.config) if found.config else None,
+                "title": checkpoint.title,
+                "model_name": checkpoint.model_name,
+                "hash": checkpoint.short_hash or None,
+                "sha256": checkpoint.sha256 or None,
+                "filename": str(checkpoint.path),
+                "config": str(checkpoint.config) if checkpoint.config else None,
             }
-            for found in engine.models.checkpoints()
-            if not found.error
+            for checkpoint in engine.models.checkpoints()
+            if not checkpoint.error
         ]
 
     @router.get("/sd-vae")
     def sd_vae() -> list[dict[str, Any]]:
         return [
-            {"model_name": found.name, "filename": str(found.path)}
-            for found in engine.models.vaes.files()
+            {"model_name": vae.name, "filename": str(vae.path)}
+            for vae in engine.models.vaes.files()
         ]
 
-    for path, empty in _NONE_YET.items():
-        router.add_api_route(path, _answering(empty), methods=["GET"], name=path[1:])
+    for path, empty in _EMPTY_LISTS.items():
+        router.add_api_route(path, _make_handler(empty), methods=["GET"], name=path[1:])
 
     @router.post("/refresh-embeddings")
     @router.post("/refresh-loras")
@@ -95,45 +97,41 @@ def listings_router(engine: Engine) -> APIRouter:
         engine.models.refresh()
         engine.models.start_hashing()
 
+    _add_upscaler_routes(router, engine)
     return router
 
 
-def _a1111s_options(row: Sampler) -> dict[str, str]:
-    """Return what A1111 tells of a sampler, in its words, and which settings it listens to; all values are strings."""
-    told = {
-        "scheduler": row.default_schedule.lower() if row.default_schedule != "Uniform" else "",
-        "discard_next_to_last_sigma": "True" if row.discards_next_to_last_sigma else "",
-        "brownian_noise": "True" if row.uses_brownian_noise else "",
-        "uses_ensd": "True" if {"eta_ancestral", "eta_noise_seed_delta"} <= {*row.options} else "",
-        "second_order": "True" if row.evaluations_per_step == 2 else "",
-        "settings": ", ".join(row.options),
+def _sampler_options(sampler: Sampler) -> dict[str, str]:
+    """Return A1111's options of a sampler, and the settings that affect it; all values are strings."""
+    schedule, ensd_settings = sampler.default_schedule, {"eta_ancestral", "eta_noise_seed_delta"}
+    options = {
+        "scheduler": schedule.lower() if schedule != "Uniform" else "",
+        "discard_next_to_last_sigma": "True" if sampler.discards_next_to_last_sigma else "",
+        "brownian_noise": "True" if sampler.uses_brownian_noise else "",
+        "uses_ensd": "True" if ensd_settings <= {*sampler.options} else "",
+        "second_order": "True" if sampler.evaluations_per_step == 2 else "",
+        "settings": ", ".join(sampler.options),
     }
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in options.items() if value}
 
 
-def _answering(empty: Any) -> Callable[[], Any]:
-    def answer() -> Any:  # a list or an object
+def _make_handler(empty: Any) -> Callable[[], Any]:
+    def handler() -> Any:  # a list or an object
         return empty
 
-    return answer
+    return handler
 
 
-# What A1111 says of an upscaler that takes any scale.
-_USUAL_SCALE = 4
-
-
-def upscalers_router(engine: Engine) -> APIRouter:
-    """Return the routes that list upscalers."""
-    router = APIRouter(prefix="/sdapi/v1")
-
+def _add_upscaler_routes(router: APIRouter, engine: Engine) -> None:
     @router.get("/upscalers")
     def upscalers() -> list[dict[str, Any]]:
-        rows = [row for row in engine.upscalers if not row.is_latent]
-        nothing = {"model_name": None, "model_path": None, "model_url": None}
-        return [{"name": row.name, **nothing, "scale": _USUAL_SCALE} for row in rows]
+        no_model = {"model_name": None, "model_path": None, "model_url": None}
+        return [
+            {"name": upscaler.name, **no_model, "scale": _UPSCALER_SCALE}
+            for upscaler in engine.upscalers
+            if not upscaler.is_latent
+        ]
 
     @router.get("/latent-upscale-modes")
     def latent_upscale_modes() -> list[dict[str, Any]]:
-        return [{"name": row.name} for row in engine.upscalers if row.is_latent]
-
-    return router
+        return [{"name": upscaler.name} for upscaler in engine.upscalers if upscaler.is_latent]

@@ -1,4 +1,4 @@
-"""Loading and letting go of the checkpoint, as A1111's clients ask."""
+"""Unloading and reloading the checkpoint, compatible with A1111's clients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _POLL_S = 0.05
 
 
 def models_router(engine: Engine) -> APIRouter:
-    """Return the routes that unload and load; each answers when it is done."""
+    """Return the routes that unload and reload; each responds when it is done."""
     router = APIRouter(prefix="/sdapi/v1")
 
     @router.post("/unload-checkpoint")
@@ -33,10 +33,10 @@ def models_router(engine: Engine) -> APIRouter:
 
 
 async def wait_until_loaded(engine: Engine) -> None:
-    """Return when the checkpoint that was last asked for is loaded.
+    """Wait until the checkpoint that was requested last is loaded.
 
     Raises:
-        BadFile: it could not be.
+        BadFile: it could not be loaded.
     """
     while engine.device_status.phase == "loading":
         await asyncio.sleep(_POLL_S)

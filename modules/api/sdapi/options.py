@@ -1,4 +1,4 @@
-"""The options, under A1111's names."""
+"""Reads and changes the options, under A1111's names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from modules.engine.engine import Engine
 from modules.params.settings import Settings
 
 CHECKPOINT = "sd_model_checkpoint"
-CHECKPOINT_HASH = "sd_checkpoint_hash"  # told beside the options; clients send it back with them
+CHECKPOINT_HASH = "sd_checkpoint_hash"  # returned with the options; clients send it back with them
 
 
 def options_router(engine: Engine) -> APIRouter:
@@ -28,26 +28,26 @@ def options_router(engine: Engine) -> APIRouter:
 
     @router.post("/options")
     async def set_options(body: OptionsBody) -> None:
-        given = {key: value for key, value in body.root.items() if key != CHECKPOINT_HASH}
-        for key in given:
+        fields = {key: value for key, value in body.root.items() if key != CHECKPOINT_HASH}
+        for key in fields:
             if key not in Settings.model_fields:
                 raise UserError(
                     f"There is no option '{key}'.", did_you_mean(key, Settings.model_fields)
                 )
-        # A1111's clients send back null and "" for what was never chosen.
-        chosen = {k: v for k, v in given.items() if v is not None and (v or k != CHECKPOINT)}
-        if chosen:
-            await run_in_threadpool(engine.change_settings, chosen)
-        if CHECKPOINT in chosen:  # clients go on as if it were there
+        # A1111's clients send back null and "" for options that were never set.
+        changes = {k: v for k, v in fields.items() if v is not None and (v or k != CHECKPOINT)}
+        if changes:
+            await run_in_threadpool(engine.change_settings, changes)
+        if CHECKPOINT in changes:  # clients assume that it is loaded
             await wait_until_loaded(engine)
 
     return router
 
 
 def _checkpoint(engine: Engine) -> dict[str, str]:
-    """Return the chosen checkpoint as clients find it among the models: by title and hash."""
+    """Return title and hash of the active checkpoint, as clients find it in the list of models."""
     try:
-        found = engine.find_checkpoint()
+        checkpoint = engine.find_checkpoint()
     except WebUIError:
         return {CHECKPOINT_HASH: ""}
-    return {CHECKPOINT: found.title, CHECKPOINT_HASH: found.sha256}
+    return {CHECKPOINT: checkpoint.title, CHECKPOINT_HASH: checkpoint.sha256}

@@ -1,4 +1,4 @@
-"""POST /sdapi/v1/png-info: what a picture's file tells of its making."""
+"""POST /sdapi/v1/png-info: the generation parameters in an image file."""
 
 from __future__ import annotations
 
@@ -22,33 +22,37 @@ _SIZE = re.compile(r"(\d+)x(\d+)")
 
 
 def png_info_router(engine: Engine) -> APIRouter:
-    """Return the route that reads a picture's metadata."""
+    """Return the route that reads an image's metadata."""
     router = APIRouter(prefix="/sdapi/v1")
 
     @router.post("/png-info")
     def png_info(body: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:
-        """Return the infotext, all texts in the file, the pairs, and what of them cannot be followed here."""
-        coded = fetch_remote_images(body, engine.settings).get("image")
-        if not isinstance(coded, str) or not coded:
-            raise NotFound("Image not found: image is empty.", "Put a picture in base64 into it.")
-        metadata = read_metadata(decode_base64(coded))
-        words = extract_infotext(metadata)
-        reading = interpret_infotext(words, make_infotext_context(engine), Txt2ImgRequest)
-        info = format_infotext(words) if words.origin else metadata.items.get(PARAMETERS_KEY, "")
+        """Return the infotext, the file's other texts, the parameters, and warnings of what cannot be reproduced here."""
+        encoded = fetch_remote_images(body, engine.settings).get("image")
+        if not isinstance(encoded, str) or not encoded:
+            raise NotFound(
+                "Image not found: image is empty.", "Put a base64-encoded image into it."
+            )
+        metadata = read_metadata(decode_base64(encoded))
+        infotext = extract_infotext(metadata)
+        reading = interpret_infotext(infotext, make_infotext_context(engine), Txt2ImgRequest)
+        text = metadata.items.get(PARAMETERS_KEY, "")
+        info = format_infotext(infotext) if infotext.origin else text
         return {
             "info": info,
-            "items": {k: text for k, text in metadata.items.items() if k != PARAMETERS_KEY},
-            "parameters": _parameters(words) if info else {},
+            "items": {k: v for k, v in metadata.items.items() if k != PARAMETERS_KEY},
+            "parameters": _parameters(infotext) if info else {},
             "warnings": reading.report.messages(),
         }
 
     return router
 
 
-def _parameters(words: Infotext) -> dict[str, str]:
-    """Return prompts and pairs; a size comes in two halves besides, as A1111 has it."""
-    pairs: Mapping[str, str] = words.pairs
-    halves = {key: match for key, value in pairs.items() if (match := _SIZE.fullmatch(value))}
-    parts = {f"{key}-{place}": match[place] for key, match in halves.items() for place in (1, 2)}
-    prompts = {"Prompt": words.prompt, NEGATIVE_PROMPT_PREFIX.rstrip(":"): words.negative_prompt}
-    return {**prompts, **pairs, **parts}
+def _parameters(infotext: Infotext) -> dict[str, str]:
+    """Return prompts and parameters; each size WxH is also given as `-1` and `-2`, as in A1111."""
+    pairs: Mapping[str, str] = infotext.pairs
+    sizes = {key: match for key, value in pairs.items() if (match := _SIZE.fullmatch(value))}
+    sides = {f"{key}-{side}": match[side] for key, match in sizes.items() for side in (1, 2)}
+    negative_key = NEGATIVE_PROMPT_PREFIX.rstrip(":")
+    prompts = {"Prompt": infotext.prompt, negative_key: infotext.negative_prompt}
+    return {**prompts, **pairs, **sides}

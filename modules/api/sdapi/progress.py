@@ -1,8 +1,9 @@
-"""How far the running job is, and how to stop it, as A1111's clients ask."""
+"""Progress, interrupt and skip of the running job, compatible with A1111's clients."""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter
@@ -10,9 +11,21 @@ from fastapi import APIRouter
 from modules.engine.engine import Engine
 from modules.engine.jobs.job import Job
 
+_IDLE_STATE: Mapping[str, Any] = {
+    "skipped": False,
+    "interrupted": False,
+    "stopping_generation": False,
+    "job": "",
+    "job_count": 0,
+    "job_timestamp": "0",
+    "job_no": 0,
+    "sampling_step": 0,
+    "sampling_steps": 0,
+}
+
 
 def progress_router(engine: Engine) -> APIRouter:
-    """Return the routes that follow and stop the running job."""
+    """Return the routes that report, interrupt and skip the running job."""
     router = APIRouter(prefix="/sdapi/v1")
 
     @router.get("/progress")
@@ -52,22 +65,18 @@ def progress_router(engine: Engine) -> APIRouter:
 
 
 def _state(job: Job | None) -> dict[str, Any]:
+    """Return A1111's `state` of a job; of None, that of an idle server."""
     if job is None:
-        told = "", 0, "0", 0, 0, 0
-    else:
-        status, made_at = job.status(), job.plan.created_at.strftime("%Y%m%d%H%M%S")
-        done = status.progress
-        told = status.id, status.image_count, made_at, len(status.images), done.step, done.steps
-    name, count, timestamp, number, step, steps = told
-    interrupted = job is not None and job.is_interrupted()
+        return dict(_IDLE_STATE)
+    status = job.status()
     return {
-        "skipped": job is not None and job.is_skipped(),
-        "interrupted": interrupted,
-        "stopping_generation": interrupted,
-        "job": name,
-        "job_count": count,
-        "job_timestamp": timestamp,
-        "job_no": number,
-        "sampling_step": step,
-        "sampling_steps": steps,
+        "skipped": job.is_skipped(),
+        "interrupted": job.is_interrupted(),
+        "stopping_generation": job.is_interrupted(),
+        "job": status.id,
+        "job_count": status.image_count,
+        "job_timestamp": job.plan.created_at.strftime("%Y%m%d%H%M%S"),
+        "job_no": len(status.images),
+        "sampling_step": status.progress.step,
+        "sampling_steps": status.progress.steps,
     }

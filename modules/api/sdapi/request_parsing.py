@@ -1,4 +1,4 @@
-"""A body of A1111's form to a request: what clients send, in all its spellings."""
+"""Parses request bodies in A1111's format, with its older and alternative field names."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from modules.params.requests.base import GenerationRequest, overridable_settings
 from modules.sampling.lookup import split_sampler_name
 
 R = TypeVar("R", bound=GenerationRequest)
-# Fields that ask for what happens anyway, or that the answer alone knows.
-_OF_THE_ANSWER = frozenset(
+# Fields that only affect the response, or request what always happens.
+_RESPONSE_FIELDS = frozenset(
     (
         "send_images",
         "override_settings_restore_afterwards",
@@ -26,15 +26,17 @@ _OF_THE_ANSWER = frozenset(
         "save_images",
     )
 )
-# A1111's API saves nothing unless `save_images` asks for it, whatever the options say.
-_UNSAVED = {"samples_save": False, "grid_save": False, "return_grid": False}
-# A1111 takes any number below 1 for "no"; here it is 0.
-_NOT_SET_BELOW_ZERO = ("seed_resize_from_w", "seed_resize_from_h")
+# A1111's API saves nothing unless `save_images` is set, whatever the options are.
+_SAVE_NOTHING = {"samples_save": False, "grid_save": False, "return_grid": False}
+# A1111 treats any number below 1 as "not set"; here that is 0.
+_UNSET_IF_NEGATIVE = ("seed_resize_from_w", "seed_resize_from_h")
+_MODEL_FIELDS = ("sd_model_checkpoint", "sd_vae")  # options in A1111, fields here
+_ALTERNATIVE_FIELDS = {"sampler_name": "sampler_index"}
 
 
 @dataclass(frozen=True)
 class SamplerNames:
-    """The known samplers and schedules, to tell "DPM++ 2M Karras" apart."""
+    """Names of all samplers and schedules, to split a combined name such as "DPM++ 2M Karras"."""
 
     samplers: Iterable[str] = ()
     schedules: Iterable[str] = ()
@@ -46,22 +48,24 @@ NO_NAMES = SamplerNames()
 def parse_request(
     body: Mapping[str, Any], request_type: type[R], names: SamplerNames = NO_NAMES
 ) -> tuple[R, list[str]]:
-    """Return the request in a body of A1111's form and a sentence for each field that has no effect.
+    """Return the request in a body of A1111's format and a warning for each field without effect.
 
     Args:
         body: JSON.
-        request_type: The request's type.
-        names: What a sampler's name of old may be made of.
+        request_type: Type of the request.
+        names: The samplers and schedules that an older sampler name may combine.
 
     Raises:
         UserError: a value is not valid.
     """
     check_json(body)
     values = {
-        key: value for key, value in body.items() if value is not None and key not in _OF_THE_ANSWER
+        key: value
+        for key, value in body.items()
+        if value is not None and key not in _RESPONSE_FIELDS
     }
     overrides: dict[str, Any] = dict(values.pop("override_settings", {}))
-    for name in ("sd_model_checkpoint", "sd_vae"):  # options of A1111, fields of ours
+    for name in _MODEL_FIELDS:
         chosen = overrides.pop(name, None)
         if chosen not in (None, ""):
             values.setdefault(name, chosen)
@@ -69,14 +73,14 @@ def parse_request(
     without_effect = overrides.keys() - overridable_settings()
     values["override_settings"] = {
         **{key: value for key, value in overrides.items() if key not in without_effect},
-        **_options_among(values),
-        **({} if body.get("save_images") else _UNSAVED),
+        **_pop_option_fields(values),
+        **({} if body.get("save_images") else _SAVE_NOTHING),
     }
-    _settle_sampler(values, names)
-    for name in _NOT_SET_BELOW_ZERO:
+    _merge_sampler_fields(values, names)
+    for name in _UNSET_IF_NEGATIVE:
         if values.get(name) == -1:
             values[name] = 0
-    _read_older_hires(values)
+    _convert_firstphase_size(values)
     known = {key: value for key, value in values.items() if key in request_type.model_fields}
     unknown = [
         key for key, value in values.items() if key not in known and value not in ("", [], {})
@@ -89,81 +93,78 @@ def parse_request(
 
 
 def check_json(body: Mapping[str, Any]) -> None:
-    """Refuse what the answer's echo could not say.
+    """Refuse a body that the echo in the response cannot repeat.
 
     Raises:
-        UserError: the body holds NaN or Infinity, or overrides that are no object.
+        UserError: the body contains NaN or Infinity, or overrides that are not an object.
     """
     try:
         json.dumps(body, allow_nan=False)
     except ValueError:
-        raise UserError("The request holds NaN or Infinity, which JSON does not know.") from None
+        raise UserError(
+            "The request contains NaN or Infinity, which JSON does not allow."
+        ) from None
     if not isinstance(body.get("override_settings") or {}, Mapping):
         raise UserError(f"override_settings is {body['override_settings']!r}; an object is needed.")
 
 
-def _settle_sampler(values: dict[str, Any], names: SamplerNames) -> None:
-    """Leave one sampler and one schedule of sampler_name, sampler_index and scheduler."""
-    older = values.pop("sampler_index", "")
-    sampler = values.pop("sampler_name", "") or older or API_DEFAULTS["sampler_name"]
+def _merge_sampler_fields(values: dict[str, Any], names: SamplerNames) -> None:
+    """Merge sampler_name, sampler_index and scheduler into one sampler and one schedule."""
+    index = values.pop("sampler_index", "")
+    sampler = values.pop("sampler_name", "") or index or API_DEFAULTS["sampler_name"]
     schedule = values.pop("scheduler", "")
     if isinstance(sampler, str) and isinstance(schedule, str):
-        sampler, held = split_sampler_name(sampler, names.samplers, names.schedules)
-        schedule = held or schedule
+        sampler, suffix = split_sampler_name(sampler, names.samplers, names.schedules)
+        schedule = suffix or schedule
     values["sampler_name"] = sampler
     if schedule:
         values["scheduler"] = schedule
 
 
-def _read_older_hires(values: dict[str, Any]) -> None:
-    """Take A1111's older fields of hires fix for what they were: the first pass's size, beside the finished one's."""
+def _convert_firstphase_size(values: dict[str, Any]) -> None:
+    """Convert A1111's older hires fields: firstphase_* is the size of the first pass, width x height the final one."""
     width, height = values.pop("firstphase_width", 0), values.pop("firstphase_height", 0)
     if values.get("enable_hr") and width and height:
-        finished = {
+        final_size = {
             "hr_resize_x": values.get("width", 512),
             "hr_resize_y": values.get("height", 512),
         }
-        values.update(finished, width=width, height=height)
+        values.update(final_size, width=width, height=height)
 
 
-def _options_among(values: dict[str, Any]) -> dict[str, Any]:
-    """Take out and return, as options, the fields of a body that A1111 names beside its options."""
-    found: dict[str, Any] = {}
+def _pop_option_fields(values: dict[str, Any]) -> dict[str, Any]:
+    """Remove the fields of a body that set options, and return them as options."""
+    settings: dict[str, Any] = {}
     for field, options in OPTION_FIELDS.items():
         if field in values:
-            value = values.pop(field)
-            found.update(dict.fromkeys(options, value))
-    return found
-
-
-# Another field that says the same.
-_TWINS = {"sampler_name": "sampler_index"}
-_FILES = ("sd_model_checkpoint", "sd_vae")  # options in A1111, fields here
+            settings.update(dict.fromkeys(options, values.pop(field)))
+    return settings
 
 
 def fill_from_infotext(
     engine: Engine, body: Mapping[str, Any], request_type: type[GenerationRequest]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return a body with what its infotext says of fields that it does not give, and what could not be followed.
+    """Return a body with its missing fields filled from its infotext, and warnings of what could not be used.
 
     Raises:
-        UserError: the infotext is no text.
+        UserError: the infotext is not a string.
     """
-    given = {key: value for key, value in body.items() if value is not None and key != "infotext"}
+    fields = {key: value for key, value in body.items() if value is not None and key != "infotext"}
     text = body.get("infotext") or ""
     if not isinstance(text, str):
         raise UserError(f"infotext is {text!r}; a text is needed.")
     if not text.strip():
-        return given, []
+        return fields, []
     reading = read_infotext(engine, text, request_type)
-    asked: Any = given.get("override_settings") or {}  # checked where the request is made
-    overrides = cast("Mapping[str, Any]", asked if isinstance(asked, Mapping) else {})
-    filled = {
+    overrides: Any = fields.get("override_settings") or {}  # JSON: anything; check_json refuses it
+    known_overrides = cast("Mapping[str, Any]", overrides if isinstance(overrides, Mapping) else {})
+    missing = {
         name: value
         for name, value in reading.values.items()
-        if name not in given
-        and _TWINS.get(name) not in given
-        and not (name in _FILES and name in overrides)
+        if name not in fields
+        and _ALTERNATIVE_FIELDS.get(name) not in fields
+        and not (name in _MODEL_FIELDS and name in known_overrides)
     }
-    options = {**reading.override_settings, **overrides} if isinstance(asked, Mapping) else asked
-    return {**filled, **given, "override_settings": options}, reading.report.messages()
+    if isinstance(overrides, Mapping):
+        overrides = {**reading.override_settings, **known_overrides}
+    return {**missing, **fields, "override_settings": overrides}, reading.report.messages()

@@ -1,6 +1,6 @@
-"""What a body may hold, as the OpenAPI document tells it: derived from the declared fields and A1111's own.
+"""OpenAPI schemas of request bodies, derived from the declared fields and A1111's own.
 
-A body is read by `reading`, in words for a user; here it is only described, so any object is let through.
+These models accept any object: `request_parsing` validates a body, with errors written for a user.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 
-# What A1111's API assumes where its page assumes something else.
+# Defaults of A1111's API that differ from those of its page.
 API_DEFAULTS: Mapping[str, Any] = {"steps": 50, "sampler_name": "Euler"}
-# Fields of A1111's API that stand for options.
+# Fields of A1111's API that set options.
 OPTION_FIELDS: Mapping[str, tuple[str, ...]] = {
     "eta": ("eta_ancestral", "eta_ddim"),
     "s_churn": ("s_churn",),
@@ -34,7 +34,7 @@ IMAGE_SCHEMA: Mapping[str, Any] = {
     "contentEncoding": "base64",
     "contentMediaType": "image/png",
 }
-# What A1111's clients send beside the fields of a request.
+# Further fields that A1111's clients send.
 A1111_FIELDS: Mapping[str, Mapping[str, Any]] = {
     "sampler_index": {
         "type": "string",
@@ -44,24 +44,24 @@ A1111_FIELDS: Mapping[str, Mapping[str, Any]] = {
     "send_images": {
         "type": "boolean",
         "default": True,
-        "description": "Whether the answer holds the pictures.",
+        "description": "Whether the response contains the images.",
     },
     "save_images": {
         "type": "boolean",
         "default": False,
-        "description": "Whether the pictures are saved among the outputs; else they are kept for a day.",
+        "description": "Whether the images are saved in the outputs folder; otherwise they are kept for a day.",
     },
     "override_settings_restore_afterwards": {
         "type": "boolean",
         "default": True,
-        "description": "Always so here: an override is of its job alone.",
+        "description": "Always true here: an override applies to its own job only.",
     },
-    "script_name": {"type": "string", "description": "A script; there is none yet."},
+    "script_name": {"type": "string", "description": "A script; none is available yet."},
     "script_args": {"type": "array", "items": {}, "default": []},
     "alwayson_scripts": {"type": "object", "default": {}},
 }
-# What A1111 has as 0 or 1, or as a number below 0 for "not set", beside the bounds of the declaration.
-_ALSO: Mapping[str, Mapping[str, Any]] = {
+# Also accepted: 0 or 1 for a boolean, and a negative number for "not set", as in A1111.
+_ALSO_ACCEPTED: Mapping[str, Mapping[str, Any]] = {
     "inpainting_mask_invert": {"type": "integer", "minimum": 0, "maximum": 1},
     "seed_resize_from_w": {"type": "integer", "const": -1},
     "seed_resize_from_h": {"type": "integer", "const": -1},
@@ -73,12 +73,12 @@ def make_schema(
     extra_fields: Mapping[str, Mapping[str, Any]],
     defaults: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the JSON schema of a body: the model's fields with their ranges and help, each may be null.
+    """Return the JSON schema of a body: the model's fields with ranges and help; each may be null.
 
     Args:
         model: Declares the fields.
         extra_fields: Further fields with their schemas.
-        defaults: What is assumed where the model assumes something else.
+        defaults: Defaults that differ from the model's.
     """
     declared: dict[str, Any] = model.model_json_schema()["properties"]
     for name, field in model.model_fields.items():
@@ -98,28 +98,28 @@ def make_schema(
     }
 
 
-def _nullable(name: str, known: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    told = ("title", "description", "default")
-    bare = {key: value for key, value in known.items() if key not in told and key != "anyOf"}
-    kinds: list[Any] = [*known.get("anyOf", ()), *([bare] if bare else [])]
-    kinds += [dict(_ALSO[name])] if name in _ALSO else []
-    head = {key: known[key] for key in told if key in known}
-    head.update({"default": defaults[name]} if name in defaults else {})
-    without_null = [kind for kind in kinds if kind != {"type": "null"}]
-    return {**head, "anyOf": [*without_null, {"type": "null"}]}
+def _nullable(name: str, schema: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    annotations = ("title", "description", "default")
+    own = {k: v for k, v in schema.items() if k not in annotations and k != "anyOf"}
+    types: list[Any] = [*schema.get("anyOf", ()), *([own] if own else [])]
+    types += [dict(_ALSO_ACCEPTED[name])] if name in _ALSO_ACCEPTED else []
+    annotated = {key: schema[key] for key in annotations if key in schema}
+    annotated.update({"default": defaults[name]} if name in defaults else {})
+    without_null = [item for item in types if item != {"type": "null"}]
+    return {**annotated, "anyOf": [*without_null, {"type": "null"}]}
 
 
-def _options_as_fields() -> dict[str, Any]:
-    """Return the schemas of the fields that stand for options; null is what the option says."""
+def _option_fields() -> dict[str, Any]:
+    """Return the schemas of the fields that set options; null leaves the option as it is."""
     options: dict[str, Any] = Settings.model_json_schema()["properties"]
-    found: dict[str, Any] = {}
-    for field, names in OPTION_FIELDS.items():
-        found[field] = {k: v for k, v in options[names[0]].items() if k != "default"}
-    return found
+    return {
+        field: {k: v for k, v in options[names[0]].items() if k != "default"}
+        for field, names in OPTION_FIELDS.items()
+    }
 
 
 class RequestBody(RootModel[dict[str, Any]]):
-    """Any JSON object, described as A1111's request of a kind."""
+    """Any JSON object, with the schema of one of A1111's requests."""
 
     source_model: ClassVar[type[BaseModel]]
     extra_fields: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -129,12 +129,12 @@ class RequestBody(RootModel[dict[str, Any]]):
     def __get_pydantic_json_schema__(
         cls, core_schema: Any, handler: GetJsonSchemaHandler, /
     ) -> dict[str, Any]:
-        """Return the schema of the fields, not that of any object."""
+        """Return the schema of the fields instead of that of any object."""
         del core_schema, handler
-        more = {**cls.extra_fields}
+        extra_fields = {**cls.extra_fields}
         if issubclass(cls.source_model, GenerationRequest):
-            more = {**A1111_FIELDS, **_options_as_fields(), **more}
-        return {"title": cls.__name__, **make_schema(cls.source_model, more, cls.defaults)}
+            extra_fields = {**A1111_FIELDS, **_option_fields(), **extra_fields}
+        return {"title": cls.__name__, **make_schema(cls.source_model, extra_fields, cls.defaults)}
 
 
 class Txt2ImgBody(RequestBody):
@@ -158,12 +158,12 @@ class Img2ImgBody(RequestBody):
         "init_images": {
             "type": "array",
             "items": IMAGE_SCHEMA,
-            "description": "The first is repainted.",
+            "description": "The first is the init image.",
         },
         "include_init_images": {
             "type": "boolean",
             "default": False,
-            "description": "Whether the answer repeats the pictures sent.",
+            "description": "Whether the response repeats the images sent.",
         },
         "mask_blur_x": {"type": "integer", "default": 4, "minimum": 0, "maximum": 256},
         "depth_map": {**IMAGE_SCHEMA, "description": "For a depth checkpoint: white is near."},

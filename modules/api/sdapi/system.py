@@ -1,4 +1,4 @@
-"""What the server runs on and was started with. Tells no secret."""
+"""Memory, flags and versions of the server. Reveals no secret."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _PACKAGES = ("torch", "diffusers", "transformers", "gradio", "fastapi", "pydanti
 
 
 def system_router(engine: Engine, flags: Flags) -> APIRouter:
-    """Return the routes that tell of memory, flags and versions."""
+    """Return the routes that report memory, flags and versions."""
     router = APIRouter()
 
     @router.get("/sdapi/v1/cmd-flags")
     def cmd_flags() -> dict[str, Any]:
-        """Return every flag; a secret only as whether it was given."""
+        """Return every flag; of a secret, only whether it is set."""
         return flags.redacted_dict()
 
     @router.get("/sdapi/v1/memory")
     def memory() -> dict[str, Any]:
-        """Return the bytes of memory, the program's own among them."""
+        """Return RAM and device memory in bytes; `ram.used` is what this process uses."""
         machine = psutil.virtual_memory()
         used = psutil.Process().memory_info().rss
         ram = {"free": machine.total - used, "used": used, "total": machine.total}
@@ -36,7 +36,7 @@ def system_router(engine: Engine, flags: Flags) -> APIRouter:
 
     @router.get("/internal/sysinfo", include_in_schema=False)
     def sysinfo() -> dict[str, Any]:
-        """Return what one would tell of a fault."""
+        """Return what a bug report needs."""
         return {
             "Platform": platform.platform(),
             "Python": sys.version,

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # Several images of 64 MB in base64. A larger body is refused before it is held in memory.
 MAX_BODY_BYTES = 256 * 2**20
-# Gradio streams uploads to disk and limits the size of each file itself.
+# Gradio streams uploads to disk, and the page limits the size of each file.
 MAX_UPLOAD_BYTES = 2 * 2**30
 _UPLOAD_PATHS = ("/gradio_api/upload", "/upload")
 

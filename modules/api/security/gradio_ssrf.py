@@ -47,8 +47,8 @@ class GradioSsrfGuard:
 
 def _serves_url(path: str) -> bool:
     for route in _FILE_ROUTES:
-        _, found, rest = path.partition(f"/{route}")
-        if found and _is_url(rest):
+        _, separator, rest = path.partition(f"/{route}")
+        if separator and _is_url(rest):
             return True
     return False
 

@@ -1,4 +1,4 @@
-"""What some UNets see beside the latents: the picture under its mask, or that there is no picture."""
+"""Concat conditioning: extra UNet input channels with the masked image, or for no image."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from modules.backend.components import Components
 
 
 def make_empty_concat_cond(components: Components, width: int, height: int) -> Tensor | None:
-    """Return the channels that tell a UNet to paint everything anew; None for one that sees the latents alone.
+    """Return the extra channels for txt2img; None for a UNet that takes the latents alone.
 
-    An inpainting UNet sees, as in A1111, a mask of ones and the latents of a grey picture. InstructPix2Pix sees zeros:
-    its training dropped the picture so (Brooks et al. 2023, section 3.2.1).
+    For an inpainting UNet, as in A1111, a mask of ones and the latents of a grey image. For InstructPix2Pix zeros: its
+    training dropped the image this way (Brooks et al. 2023, section 3.2.1).
 
     Args:
-        components: The checkpoint's parts.
-        width: Of the picture, in pixels.
+        components: Of the checkpoint.
+        width: Of the image, in pixels.
         height: Likewise.
 
     Returns:
-        [1, more channels, height / 8, width / 8], a mask first, on the UNet's device.
+        [1, extra channels, height / 8, width / 8], a mask first, on the UNet's device.
     """
     vae, unet = components.vae, components.unet
     channels = int(vae.config["latent_channels"])
-    more = int(unet.config["in_channels"]) - channels
-    if more == channels:
+    extra = int(unet.config["in_channels"]) - channels
+    if extra == channels:
         shape = (1, channels, height // 8, width // 8)
         return torch.zeros(shape, device=unet.device, dtype=unet.dtype)
-    if more == channels + 1:
+    if extra == channels + 1:
         grey = torch.zeros((1, 3, height, width), device=vae.device, dtype=vae.dtype)
         latents = vae.encode(grey, return_dict=False)[0].mode() * vae.config["scaling_factor"]
         return torch.cat([torch.ones_like(latents[:, :1]), latents], dim=1)
@@ -41,15 +41,15 @@ def make_empty_concat_cond(components: Components, width: int, height: int) -> T
 def make_inpaint_concat_cond(
     components: Components, image: Image.Image, pixel_mask: Tensor | None, mask_weight: float
 ) -> Tensor | None:
-    """Return the channels that tell an inpainting UNet what is repainted; None for one that sees the latents alone.
+    """Return the extra channels of an inpainting UNet; None for a UNet that takes the latents alone.
 
-    As A1111 (inpainting_image_conditioning): the mask, and the latents of the picture, grey where it is masked.
+    As A1111 (inpainting_image_conditioning): the mask, and the latents of the image, grey where it is masked.
 
     Args:
-        components: The checkpoint's parts.
-        image: RGB; the sides are multiples of 8.
-        pixel_mask: The mask, float32 [1, 1, height, width], 1 where it is repainted; None repaints all.
-        mask_weight: How grey the masked part is; 0 shows the picture, 1 nothing of it.
+        components: Of the checkpoint.
+        image: RGB; width and height are multiples of 8.
+        pixel_mask: float32 [1, 1, height, width], 1 where the image is repainted; None repaints all of it.
+        mask_weight: How far the masked part is blended to grey; 0 leaves the image, 1 is all grey.
 
     Returns:
         [1, 1 + channels, height / 8, width / 8], the mask first, on the VAE's device.

@@ -1,12 +1,10 @@
-"""What the network is shown of a picture that is repainted, and how a result goes back into it."""
+"""Encodes an init image with its mask or depth, and composites the result onto it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
-import torch
 from PIL import Image, ImageChops
 from torch import Tensor
 from torch.nn import functional
@@ -19,6 +17,7 @@ from modules.backend.conditioning.inpaint_mask import (
     InpaintMask,
     SoftInpaintMask,
     make_latent_mask,
+    mask_to_tensor,
 )
 from modules.images.colour_correction import correct_colours
 from modules.images.depth_levels import DepthLevels
@@ -33,15 +32,15 @@ from modules.params.settings import Settings
 
 @dataclass(frozen=True)
 class InitImage:
-    """A picture as the network sees it.
+    """An encoded init image.
 
     Args:
-        latents: [1 or pictures, channels, height / 8, width / 8], scaled.
-        canvas: The picture that they are of, and its way back; None in a second pass, which has latents alone.
-        concat_cond: What the network sees beside the latents, [1, more channels, height / 8, width / 8]; None for nothing.
-        depth_map: The depth for people, in grey, of the picture's size; white is near. None without depth.
-        latent_mask: What is repainted, float32 [1, 1, height / 8, width / 8]; None repaints all.
-        masked_content: The masked content, by A1111's number.
+        latents: [1 or batch, channels, height / 8, width / 8], scaled.
+        canvas: The image that was encoded, with its overlay; None in a hires pass, which has latents alone.
+        concat_cond: Extra UNet input channels, [1, extra channels, height / 8, width / 8]; None for none.
+        depth_map: The depth as a greyscale image of the init image's size; white is near. None without depth.
+        latent_mask: float32 [1, 1, height / 8, width / 8], 1 where latents are repainted; None repaints all.
+        masked_content: A1111's number of the masked content.
     """
 
     latents: Tensor
@@ -52,18 +51,18 @@ class InitImage:
     masked_content: int = 1
 
     def with_masked_content(self, noise: Callable[[], Tensor]) -> InitImage:
-        """Return it with its masked content where that is made of latents.
+        """Return it with masked content of latent noise or latent nothing filled in; unchanged for the others.
 
         Args:
-            noise: Returns the first noise of each picture.
+            noise: Returns the first noise of each image.
         """
-        make = LATENT_FILLS.get(self.masked_content)
-        if make is None or self.latent_mask is None:
+        fill = LATENT_FILLS.get(self.masked_content)
+        if fill is None or self.latent_mask is None:
             return self
-        return replace(self, latents=make(self.latents.float(), self.latent_mask, noise))
+        return replace(self, latents=fill(self.latents.float(), self.latent_mask, noise))
 
     def inpaint_mask(self, request: InitImageRequest) -> InpaintMask | None:
-        """Return what keeps a part of the picture; None when all is repainted."""
+        """Return the mask of the denoising loop; None when all is repainted."""
         if self.latent_mask is None or not isinstance(request, Img2ImgRequest):
             return None
         if request.soft_inpainting_enabled:
@@ -73,35 +72,35 @@ class InitImage:
     def composite(
         self, request: InitImageRequest, settings: Settings, latents: Tensor, result: Image.Image
     ) -> Image.Image:
-        """Return a result with the picture's colours, if asked, and in its place in the picture.
+        """Return a result with colour correction, if enabled, composited onto the init image.
 
         Args:
-            request: Says how the mask is meant.
+            request: With the mask options.
             settings: Of the job.
             latents: Of the result, [1, channels, height / 8, width / 8].
             result: Decoded.
         """
-        assert self.canvas is not None, "a second pass has no picture to go back into"
+        assert self.canvas is not None, "a hires pass has no init image to composite onto"
         if settings.img2img_color_correction:
             result = correct_colours(result, self.canvas.image)
         overlay, mask = self.canvas.overlay, self.inpaint_mask(request)
         if overlay is None or mask is None:
             return result
-        share = mask.composite_mask(latents, overlay.mask.size)
-        if share is not None:  # the composite may not reach beyond the mask
-            reach = overlay.mask.point([0, *[255] * 255])
-            share = ImageChops.darker(share, reach)
-        return overlay.composite(result, share)
+        composite_mask = mask.composite_mask(latents, overlay.mask.size)
+        if composite_mask is not None:  # the composite may not reach beyond the mask
+            limit = overlay.mask.point([0, *[255] * 255])
+            composite_mask = ImageChops.darker(composite_mask, limit)
+        return overlay.composite(result, composite_mask)
 
 
 def encode_init_image(
     components: Components, request: InitImageRequest, settings: Settings, name: str
 ) -> InitImage:
-    """Return what is seen of the request's picture.
+    """Return the request's init image, encoded.
 
     Args:
-        components: The checkpoint's parts.
-        request: With a picture.
+        components: Of the checkpoint.
+        request: With an init image.
         settings: Of the job.
         name: The checkpoint's, for messages.
 
@@ -110,13 +109,13 @@ def encode_init_image(
         NotFinite: the VAE produced invalid numbers.
     """
     if isinstance(request, DepthRequest):
-        return _look_by_depth(components, request, name)
-    assert isinstance(request, Img2ImgRequest), "these two repaint pictures"
-    return _look_by_mask(components, request, settings.inpainting_mask_weight)
+        return _encode_for_depth(components, request, name)
+    assert isinstance(request, Img2ImgRequest), "only these two kinds have an init image"
+    return _encode_for_img2img(components, request, settings.inpainting_mask_weight)
 
 
-def _look_by_depth(components: Components, request: DepthRequest, name: str) -> InitImage:
-    assert request.init_image is not None, "make_plan refuses a request without a picture"
+def _encode_for_depth(components: Components, request: DepthRequest, name: str) -> InitImage:
+    assert request.init_image is not None, "make_plan refuses a request without an init image"
     size = request.width, request.height
     image = crop_and_resize(request.init_image.to_pil(), *size)
     if request.depth_map is not None:
@@ -126,12 +125,14 @@ def _look_by_depth(components: Components, request: DepthRequest, name: str) -> 
     else:
         raise missing_depth_estimator(name)
     levels = DepthLevels.from_request(request)
-    channel = depth.to_concat_cond(values, *size, levels).to(components.unet.device)
+    concat_cond = depth.to_concat_cond(values, *size, levels).to(components.unet.device)
     depth_map = depth.to_depth_map(values, *size, levels)
-    return InitImage(vae.encode(components.vae, image), Canvas(image), channel, depth_map)
+    return InitImage(vae.encode(components.vae, image), Canvas(image), concat_cond, depth_map)
 
 
-def _look_by_mask(components: Components, request: Img2ImgRequest, weight: float) -> InitImage:
+def _encode_for_img2img(
+    components: Components, request: Img2ImgRequest, mask_weight: float
+) -> InitImage:
     canvas = prepare_canvas(request)
     size = request.width, request.height
     latents = vae.encode(components.vae, canvas.image)
@@ -139,16 +140,11 @@ def _look_by_mask(components: Components, request: Img2ImgRequest, weight: float
         cells = request.height // 8, request.width // 8
         latents = functional.interpolate(latents, size=cells, mode="bilinear")
         canvas = replace(canvas, image=canvas.image.resize(size, Image.Resampling.BICUBIC))
-    rounded = request.mask_round and not request.soft_inpainting_enabled
-    pixels = None if canvas.mask is None else _pixel_share(canvas.mask, rounded=rounded)
-    beside = concat.make_inpaint_concat_cond(components, canvas.image, pixels, weight)
-    share = None
+    binary = request.mask_round and not request.soft_inpainting_enabled
+    pixel_mask = None if canvas.mask is None else mask_to_tensor(canvas.mask, binary=binary)
+    concat_cond = concat.make_inpaint_concat_cond(components, canvas.image, pixel_mask, mask_weight)
+    latent_mask = None
     if canvas.latent_mask is not None:
-        share = make_latent_mask(canvas.latent_mask, *size, binary=rounded).to(latents.device)
-    content = request.inpainting_fill if share is not None else 1
-    return InitImage(latents, canvas, beside, None, share, content)
-
-
-def _pixel_share(mask: Image.Image, *, rounded: bool) -> Tensor:
-    share = torch.from_numpy(np.array(mask))[None, None].float() / 255
-    return share.round() if rounded else share
+        latent_mask = make_latent_mask(canvas.latent_mask, *size, binary=binary).to(latents.device)
+    content = request.inpainting_fill if latent_mask is not None else 1
+    return InitImage(latents, canvas, concat_cond, None, latent_mask, content)

@@ -1,1 +1,1 @@
-"""The denoising loop: sampler as scheduler, guidance, progress and recorder."""
+"""The denoising loop: sampler as scheduler, guidance, progress, recorder."""

@@ -1,4 +1,4 @@
-"""What follows the steps of a batch: interrupt, progress, preview."""
+"""Handles every step of a batch: interrupt, progress, preview."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from modules.plan.plan import Plan
 
 
 class ProgressReporter:
-    """Follows the steps of one batch, pass after pass. No wait for the device but for a preview.
+    """Reports the steps of one batch over all its passes. Synchronises with the device only for a preview.
 
     Args:
-        listener: Whoever follows the job.
-        plan: How many batches there are, and whether there is a second pass.
-        batch_index: Number of the batch, from 0.
+        listener: Receives progress and previews.
+        plan: Number of batches, and whether there is a hires pass.
+        batch_index: Index of the batch, from 0.
     """
 
     def __init__(self, listener: Listener, plan: Plan, batch_index: int) -> None:
         self._listener = listener
         self._batch_index = batch_index
         self._batch_count = len(plan.batches)
-        self._previous_pass_steps = 0  # evaluations of the first pass, once the second has begun
+        self._previous_pass_steps = 0  # evaluations of the first pass, once the hires pass runs
         self._pass_steps = 0  # of the running pass
         self._next_pass_steps = _evaluation_count(plan.hires.plan) if plan.hires else 0
         self._model: LoadedModel | None = None
         self._started_at = time.perf_counter()
 
     def begin_pass(self, model: LoadedModel) -> None:
-        """Follow a pass from its beginning; the model makes its previews."""
+        """Start counting a new pass; the model is used for its previews."""
         if self._model is not None:
             self._previous_pass_steps, self._next_pass_steps = self._pass_steps, 0
         self._model = model
 
     def __call__(self, state: StepState) -> None:
-        """Take note of one step.
+        """Report one step.
 
         Raises:
             Cancelled: the job was interrupted.
@@ -54,17 +54,17 @@ class ProgressReporter:
             self._listener.on_preview(self._model.latent_to_rgb(state.denoised))
 
 
-def _evaluation_count(second: Plan) -> int:
-    """Return how many evaluations a second pass is likely to have; it is known when it begins."""
-    return second.request.steps * second.sampler.evaluations_per_step
+def _evaluation_count(hires_plan: Plan) -> int:
+    """Return the estimated number of evaluations of a hires pass; the exact one is known when it starts."""
+    return hires_plan.request.steps * hires_plan.sampler.evaluations_per_step
 
 
 class BatchSkipped(Exception):
-    """The running batch is not wanted any more; the next one is."""
+    """The running batch was skipped; the job goes on with the next one."""
 
 
 def raise_if_interrupted(listener: Listener) -> None:
-    """Raise Cancelled when the job should stop, and Skipped when its batch should."""
+    """Raise Cancelled if the job was interrupted, BatchSkipped if its batch was skipped."""
     if listener.is_interrupted():
         raise Cancelled("The job was interrupted.")
     if listener.is_skipped():

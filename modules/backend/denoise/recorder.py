@@ -1,4 +1,4 @@
-"""Writes down the reverse process of a job's first picture, from the same steps that its preview listens to."""
+"""Records the reverse process of a job's first image, from the same step callback as the preview."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from modules.backend.denoise.sampler_scheduler import StepState
 from modules.backend.model import LoadedModel
 from modules.params.results import RecordedStep, Recording
 
-# Each recorded step costs two decodings and four pictures; longer runs are told by steps spread evenly.
+# Each recorded step costs two decodings and four images; longer runs are recorded at evenly spaced steps.
 MAX_STEPS = 60
 
 
 @dataclass(frozen=True)
-class _Look:
+class _RecordedState:
     sigma: float
     x: Tensor
     denoised: Tensor
@@ -30,34 +30,34 @@ class _Look:
 
 
 class Recorder:
-    """Keeps what a run passes by, on its way to whoever follows the steps. It is made only for a job that asks for it.
+    """Records steps and passes them on. Created only for a job that records the process.
 
     Args:
-        on_step: Is told of every step, as without a recorder.
+        on_step: Called for every step, as without a recorder.
     """
 
     def __init__(self, on_step: Callable[[StepState], None]) -> None:
         self._on_step = on_step
-        self._steps: list[_Look] = []
+        self._steps: list[_RecordedState] = []
         self._unet: GuidedUNet | None = None
 
     def attach(self, unet: GuidedUNet) -> None:
-        """Have the network of the coming run keep how its answers to both prompts differ."""
+        """Make the UNet wrapper of the run record the difference between cond and uncond."""
         unet.records_difference = True
         self._unet = unet
 
     def __call__(self, state: StepState) -> None:
-        """Take note of one evaluation; of a batch, the first picture is kept."""
+        """Record one evaluation; of a batch, the first image."""
         self._on_step(state)
-        if state.index not in _kept(state.total):
+        if state.index not in _recorded_indices(state.total):
             return
-        apart = None if self._unet is None else self._unet.difference
+        difference = None if self._unet is None else self._unet.difference
         self._steps.append(
-            _Look(
+            _RecordedState(
                 state.sigma,
                 state.x[:1].clone(),
                 state.denoised[:1].clone(),
-                None if apart is None else apart[:1].clone(),
+                None if difference is None else difference[:1].clone(),
             )
         )
 
@@ -65,58 +65,62 @@ class Recorder:
         """Return the recording.
 
         Args:
-            model: Decodes what was kept.
-            latents: What the run ended with, [batch, channels, height / 8, width / 8].
+            model: Decodes the recorded latents.
+            latents: Final latents of the run, [batch, channels, height / 8, width / 8].
         """
-        lengths = [
-            float(_length(look.difference).max())
-            for look in self._steps
-            if look.difference is not None
+        maxima = [
+            float(_cell_rms(step.difference).max())
+            for step in self._steps
+            if step.difference is not None
         ]
         first = self._steps[0]
-        unit = first.x / math.sqrt(1 + first.sigma**2)
+        initial_noise = first.x / math.sqrt(1 + first.sigma**2)
         return Recording(
             steps=tuple(
-                _step(model, number, look, latents[:1], max(lengths, default=1.0))
-                for number, look in enumerate(self._steps)
+                _render_step(model, index, step, latents[:1], max(maxima, default=1.0))
+                for index, step in enumerate(self._steps)
             ),
-            initial_noise=unit.flatten().float().cpu().numpy(),
+            initial_noise=initial_noise.flatten().float().cpu().numpy(),
             model_sigmas=model.model_sigmas.sigmas,
         )
 
 
-def _kept(total: int) -> set[int]:
-    """Return which of a run's evaluations are kept, the first and the last among them."""
+def _recorded_indices(total: int) -> set[int]:
+    """Return the indices of the evaluations to record, always with the first and the last."""
     return set(np.linspace(0, total - 1, min(total, MAX_STEPS)).round().astype(int).tolist())
 
 
-def _step(model: LoadedModel, number: int, look: _Look, final: Tensor, most: float) -> RecordedStep:
+def _render_step(
+    model: LoadedModel, index: int, step: _RecordedState, final: Tensor, max_difference: float
+) -> RecordedStep:
     autoencoder = model.components.vae
-    seen = look.x / math.sqrt(1 + look.sigma**2)
-    predicted_noise = (look.x - look.denoised) / look.sigma
+    model_input = step.x / math.sqrt(1 + step.sigma**2)
+    predicted_noise = (step.x - step.denoised) / step.sigma
     return RecordedStep(
-        index=number,
-        sigma=look.sigma,
-        timestep=model.model_sigmas.timestep_at(look.sigma),
-        x=vae.decode(autoencoder, seen),
-        denoised=vae.decode(autoencoder, look.denoised),
-        noise=enlarged(model.latent_to_rgb(predicted_noise)),
-        difference=None if look.difference is None else enlarged(_heat(look.difference, most)),
-        rms_to_final=float((look.denoised - final).float().square().mean().sqrt()),
+        index=index,
+        sigma=step.sigma,
+        timestep=model.model_sigmas.timestep_at(step.sigma),
+        x=vae.decode(autoencoder, model_input),
+        denoised=vae.decode(autoencoder, step.denoised),
+        noise=_enlarge_cells(model.latent_to_rgb(predicted_noise)),
+        difference=None
+        if step.difference is None
+        else _enlarge_cells(_heatmap(step.difference, max_difference)),
+        rms_to_final=float((step.denoised - final).float().square().mean().sqrt()),
     )
 
 
-def _heat(difference: Tensor, most: float) -> Image.Image:
-    """Return the length of the difference in every cell in grey, white for the largest of the run."""
-    length = _length(difference) / (most or 1.0)
-    return Image.fromarray((length.clamp(0, 1) * 255).to(torch.uint8).cpu().numpy())
+def _heatmap(difference: Tensor, maximum: float) -> Image.Image:
+    """Return the RMS difference of every cell as greyscale, white for the largest of the run."""
+    normalized = _cell_rms(difference) / (maximum or 1.0)
+    return Image.fromarray((normalized.clamp(0, 1) * 255).to(torch.uint8).cpu().numpy())
 
 
-def _length(difference: Tensor) -> Tensor:
-    """Return [height / 8, width / 8]."""
+def _cell_rms(difference: Tensor) -> Tensor:
+    """Return the root mean square over channels, [height / 8, width / 8]."""
     return difference[0].float().square().mean(dim=0).sqrt()
 
 
-def enlarged(image: Image.Image) -> Image.Image:
-    """Return a picture of one pixel per latent cell at the size of the picture, its cells sharp."""
+def _enlarge_cells(image: Image.Image) -> Image.Image:
+    """Return an image of one pixel per latent cell at full size, its cells as sharp squares."""
     return image.resize((image.width * 8, image.height * 8), Image.Resampling.NEAREST)

@@ -1,4 +1,4 @@
-"""Puts a file's tensors where a network computes with them: converted, moved and laid out in one go."""
+"""Converts, moves and lays out a file's tensors for computing, in one copy; copies share one buffer."""
 
 from __future__ import annotations
 
@@ -17,50 +17,53 @@ def materialize(
     device: torch.device,
     on_copied: Callable[[int], None],
 ) -> list[Tensor]:
-    """Return each tensor itself where it is right as it is, else a copy; the copies lie in one stretch of memory.
+    """Return each tensor unchanged if it can be used directly, else a copy; on the CPU the copies share one buffer.
 
     Args:
         weights: On the CPU, of any dtype, or on `meta`.
-        dtype: Wanted.
-        device: Wanted.
-        on_copied: Called with the number of each tensor that is needed no more.
+        dtype: Of the results.
+        device: Likewise.
+        on_copied: Called with the index of each tensor that is no longer needed.
     """
-    settled = list(weights)
+    results = list(weights)
     if weights and weights[0].is_meta:
         return [weight.to(dtype) for weight in weights]
-    todo = [number for number, weight in enumerate(weights) if not _is_right(weight, dtype, device)]
+    to_copy = [
+        index for index, weight in enumerate(weights) if not _is_usable(weight, dtype, device)
+    ]
     if device.type != "cpu":
-        for number in todo:
-            settled[number] = to_aligned(weights[number]).to(device, dtype)
-            on_copied(number)
-        return settled
-    # From the file's beginning to its end: in no other order is a disk as fast.
-    todo.sort(key=lambda number: weights[number].data_ptr())
-    copies = allocate_buffers(
-        TensorSpec(weights[n].shape, dtype, _is_kernel(weights[n], dtype)) for n in todo
+        for index in to_copy:
+            results[index] = to_aligned(weights[index]).to(device, dtype)
+            on_copied(index)
+        return results
+    # In file order: a disk is slower in any other.
+    to_copy.sort(key=lambda index: weights[index].data_ptr())
+    buffers = allocate_buffers(
+        TensorSpec(weights[index].shape, dtype, _uses_channels_last(weights[index], dtype))
+        for index in to_copy
     )
-    for number, copy in zip(todo, copies, strict=True):
-        settled[number] = copy.copy_(to_aligned(weights[number]))
-        on_copied(number)
-    return settled
+    for index, buffer in zip(to_copy, buffers, strict=True):
+        results[index] = buffer.copy_(to_aligned(weights[index]))
+        on_copied(index)
+    return results
 
 
-def _is_right(weight: Tensor, dtype: torch.dtype, device: torch.device) -> bool:
+def _is_usable(weight: Tensor, dtype: torch.dtype, device: torch.device) -> bool:
     if weight.dtype != dtype or weight.device != device or not is_aligned(weight):
         return False
-    return device.type != "cpu" or not _is_kernel(weight, dtype)
+    return device.type != "cpu" or not _uses_channels_last(weight, dtype)
 
 
-def _is_kernel(weight: Tensor, dtype: torch.dtype) -> bool:
-    """Return whether it is a convolution's: in float32 a twentieth faster on the processor with channels last."""
+def _uses_channels_last(weight: Tensor, dtype: torch.dtype) -> bool:
+    """Return whether it is a convolution kernel in float32: channels last is a twentieth faster on the processor."""
     return weight.ndim == 4 and weight.shape[2:] != (1, 1) and dtype == torch.float32
 
 
-ALIGNMENT = 64  # bytes, as torch's own allocator has it
+ALIGNMENT = 64  # bytes, as in torch's own allocator
 
 
 class TensorSpec(NamedTuple):
-    """What a tensor will be like; a kernel's numbers can be laid out with channels last."""
+    """Shape, dtype and memory format of a tensor to allocate."""
 
     shape: torch.Size
     dtype: torch.dtype
@@ -68,29 +71,31 @@ class TensorSpec(NamedTuple):
 
 
 def allocate_buffers(specs: Iterable[TensorSpec]) -> list[Tensor]:
-    """Return tensors without content on the CPU, each at an address divisible by ALIGNMENT, all in one stretch.
+    """Return uninitialised CPU tensors, each at an address divisible by ALIGNMENT, all in one storage.
 
-    The stretch lives as long as the last of them, and then goes back to the system whole.
+    The storage lives as long as the last of them, and is then returned to the system as a whole.
     """
     specs = list(specs)
     starts, end = [], 0
-    for form in specs:
+    for spec in specs:
         starts.append(end)
-        end += -(-form.shape.numel() * form.dtype.itemsize // ALIGNMENT) * ALIGNMENT
-    stretch = torch.empty(end, dtype=torch.uint8).untyped_storage()
-    # No MADV_HUGEPAGE: where memory is in pieces, the kernel moves others' pages about first, and that took longer.
-    return [_within(stretch, start, form) for start, form in zip(starts, specs, strict=True)]
+        end += -(-spec.shape.numel() * spec.dtype.itemsize // ALIGNMENT) * ALIGNMENT
+    storage = torch.empty(end, dtype=torch.uint8).untyped_storage()
+    # No MADV_HUGEPAGE: when memory is fragmented, the kernel first moves other pages, and that took longer.
+    return [_view(storage, start, spec) for start, spec in zip(starts, specs, strict=True)]
 
 
-def _within(stretch: UntypedStorage, start: int, form: TensorSpec) -> Tensor:
-    place = start // form.dtype.itemsize
-    stride = _channels_last(*form.shape) if form.channels_last else _contiguous(form.shape)
-    return torch.empty(0, dtype=form.dtype).set_(stretch, place, form.shape, stride)  # pyright: ignore[reportArgumentType]
+def _view(storage: UntypedStorage, start: int, spec: TensorSpec) -> Tensor:
+    offset = start // spec.dtype.itemsize
+    stride = (
+        _channels_last_stride(*spec.shape) if spec.channels_last else _contiguous_stride(spec.shape)
+    )
+    return torch.empty(0, dtype=spec.dtype).set_(storage, offset, spec.shape, stride)  # pyright: ignore[reportArgumentType]
 
 
-def _channels_last(_count: int, channels: int, height: int, width: int) -> tuple[int, ...]:
+def _channels_last_stride(_count: int, channels: int, height: int, width: int) -> tuple[int, ...]:
     return (channels * height * width, 1, channels * width, channels)
 
 
-def _contiguous(shape: torch.Size) -> tuple[int, ...]:
-    return tuple(shape[number + 1 :].numel() for number in range(len(shape)))
+def _contiguous_stride(shape: torch.Size) -> tuple[int, ...]:
+    return tuple(shape[dim + 1 :].numel() for dim in range(len(shape)))

@@ -1,4 +1,4 @@
-"""The loaded checkpoints. Their only owner: what is dropped here is gone from memory."""
+"""LRU cache of loaded checkpoints. It is their only owner: a model evicted here leaves memory."""
 
 from __future__ import annotations
 
@@ -37,70 +37,69 @@ class _Key:
 
 
 class ModelCache:
-    """Keeps the checkpoints used last; what must go is freed before a new one is read.
+    """Caches the most recently used checkpoints; evicts before a new one is read.
 
     Args:
-        device: Where components are put.
+        device: Of the components.
         tokenizer: Splits prompts.
     """
 
     def __init__(self, device: torch.device, tokenizer: ClipTokenizer) -> None:
         self._device = device
         self._tokenizer = tokenizer
-        self._models: dict[_Key, LoadedModel] = {}  # the one used last at the end
+        self._models: dict[_Key, LoadedModel] = {}  # most recently used last
 
     def acquire(self, spec: ModelSpec, precision: Precision) -> LoadedModel:
-        """Return the model of a plan, loading it when it is not the one in memory.
+        """Return a model, loading it if it is not cached.
 
         Raises:
-            NotFound: one of the files is gone.
+            NotFound: one of the files is missing.
             BadFile: the file cannot be used.
-            UserError: the .yaml and the file contradict each other.
+            UserError: the .yaml does not match the file.
         """
         checkpoint = spec.checkpoint
         prediction = spec.prediction_type
-        if prediction == "probe":  # a job before may have found it out since the plan was made
+        if prediction == "probe":  # another job may have probed it since the plan was created
             prediction = read_prediction_type(spec.cache_folder, checkpoint.stamp) or "probe"
         key = _key(spec, prediction, precision)
-        known = self._models.pop(key, None)
-        if known is not None:
-            self._models[key] = known
+        cached = self._models.pop(key, None)
+        if cached is not None:
+            self._models[key] = cached
             self._evict_to(spec.checkpoints_limit)
-            return known
-        choices = LoadOptions(
+            return cached
+        options = LoadOptions(
             prediction,
             spec.vae.path if spec.vae else None,
             spec.text_encoder.path if spec.text_encoder else None,
             spec.use_ema,
             self._device,
         )
-        loader.validate_checkpoint(
-            checkpoint.path, spec.config, choices
-        )  # before anything is given up
+        # Before anything is evicted.
+        loader.validate_checkpoint(checkpoint.path, spec.config, options)
         self._evict_to(spec.checkpoints_limit - 1)
-        began = time.perf_counter()
-        components = loader.load_components(checkpoint.path, spec.config, precision, choices)
+        started_at = time.perf_counter()
+        components = loader.load_components(checkpoint.path, spec.config, precision, options)
         if prediction == "probe":
             prediction = components.prediction_type
             write_prediction_type(spec.cache_folder, checkpoint.stamp, prediction)
             key = _key(spec, prediction, precision)
         model = LoadedModel(components, self._tokenizer)
         self._models[key] = model
-        logger.info("Loaded %s in %.1f s.", checkpoint.name, time.perf_counter() - began)
+        logger.info("Loaded %s in %.1f s.", checkpoint.name, time.perf_counter() - started_at)
         if spec.text_encoder_note:
             logger.info("%s", spec.text_encoder_note)
         return model
 
     def clear(self) -> None:
-        """Drop every loaded checkpoint and give the memory back."""
+        """Evict every checkpoint and return the memory to the system."""
         self._evict_to(0)
 
     def _evict_to(self, count: int) -> None:
-        """Drop the checkpoints used longest ago until so many are left."""
-        superfluous = list(self._models)[: max(0, len(self._models) - count)]
-        if not superfluous:
+        """Evict the least recently used checkpoints until `count` are left."""
+        evicted = list(self._models)[: max(0, len(self._models) - count)]
+        if not evicted:
             return
-        for key in superfluous:
+        for key in evicted:
             del self._models[key]
         gc.collect()
         if self._device.type == "cuda":
@@ -109,15 +108,15 @@ class ModelCache:
             _trim_heap()
 
 
-def _key(plan: ModelSpec, prediction: str | None, precision: Precision) -> _Key:
+def _key(spec: ModelSpec, prediction: str | None, precision: Precision) -> _Key:
     return _Key(
-        plan.checkpoint.stamp,
-        plan.config,
-        _modified_ns(plan.config),
-        plan.vae.stamp if plan.vae else None,
-        plan.text_encoder.stamp if plan.text_encoder else None,
+        spec.checkpoint.stamp,
+        spec.config,
+        _modified_ns(spec.config),
+        spec.vae.stamp if spec.vae else None,
+        spec.text_encoder.stamp if spec.text_encoder else None,
         prediction,
-        plan.use_ema,
+        spec.use_ema,
         precision,
     )
 
@@ -126,11 +125,11 @@ def _modified_ns(file: Path) -> int:
     try:
         return file.stat().st_mtime_ns
     except OSError:
-        return 0  # the loader says what is wrong with it
+        return 0  # the loader reports the error
 
 
 def _trim_heap() -> None:
-    """Hand freed memory back to the system, which glibc alone does not (A1111 pull request 14227)."""
+    """Return freed memory to the system, which glibc alone does not (A1111 pull request 14227)."""
     try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     except (OSError, AttributeError):

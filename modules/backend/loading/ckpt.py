@@ -1,4 +1,4 @@
-"""Tensors of a .ckpt file. Its pickle is never run: `modules.models.files.safe_pickle` says where each tensor lies."""
+"""Tensors of a .ckpt file. Its pickle is never run: `modules.models.files.safe_pickle` locates each tensor."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DTYPES = {
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
 }
-ALIGNMENT = 8  # of the widest dtype; torch must not be given an odd address
+_MAX_ITEM_BYTES = 8  # size of the widest dtype; torch must not get an unaligned address
 
 
 def read_ckpt_tensors(path: Path, file: UntypedStorage, *, zipped: bool) -> dict[str, Tensor]:
@@ -36,17 +36,17 @@ def read_ckpt_tensors(path: Path, file: UntypedStorage, *, zipped: bool) -> dict
     Args:
         path: The file.
         file: Its bytes, mapped.
-        zipped: Whether the file is a zip archive, as all are that PyTorch 1.6 or later wrote.
+        zipped: Whether the file is a zip archive, as written by PyTorch 1.6 or later.
 
     Raises:
-        BadFile: the file is damaged, incomplete, or asks for code.
+        BadFile: the file is damaged, incomplete, or unsafe.
     """
     content = safe_pickle.read_ckpt(path, is_zip=zipped)
-    places = locate_storages(path, content, is_zip=zipped)
+    locations = locate_storages(path, content, is_zip=zipped)
     try:
-        loaded = {key: _storage(path, file, place) for key, place in places.items()}
+        storages = {key: _storage(path, file, location) for key, location in locations.items()}
         return {
-            name: _view(tensor, loaded[tensor.storage.key])
+            name: _view(tensor, storages[tensor.storage.key])
             for name, tensor in content.tensors.items()
         }
     except DAMAGED_FILE_ERRORS as error:
@@ -58,21 +58,21 @@ def _view(record: TensorRecord, storage: UntypedStorage) -> Tensor:
     return empty.set_(storage, record.storage_offset, record.shape, record.stride)  # pyright: ignore[reportArgumentType]
 
 
-def _storage(path: Path, file: UntypedStorage, place: StorageLocation) -> UntypedStorage:
-    if not place.compressed_member:
-        return _slice(file, place.offset, place.byte_count)
+def _storage(path: Path, file: UntypedStorage, location: StorageLocation) -> UntypedStorage:
+    if not location.compressed_member:
+        return _slice(file, location.offset, location.byte_count)
     with zipfile.ZipFile(path) as archive:
-        return _copied(archive.read(place.compressed_member))
+        return _copy(archive.read(location.compressed_member))
 
 
 def _slice(file: UntypedStorage, start: int, byte_count: int) -> UntypedStorage:
     if start + byte_count > file.nbytes():
         raise ValueError("a storage beyond the end of the file")
     part = file[start : start + byte_count]
-    return part if start % ALIGNMENT == 0 else part.clone()
+    return part if start % _MAX_ITEM_BYTES == 0 else part.clone()
 
 
-def _copied(data: bytes) -> UntypedStorage:
+def _copy(data: bytes) -> UntypedStorage:
     return (
         torch.frombuffer(bytearray(data), dtype=torch.uint8).untyped_storage()
         if data

@@ -1,7 +1,7 @@
-"""MiDaS's depth estimator (DPT hybrid) as SD 2 depth checkpoints carry it, to transformers' DPT.
+"""Maps keys of transformers' DPT to those of MiDaS's DPT hybrid in SD 2 depth checkpoints.
 
-Names on MiDaS's side are those of github.com/isl-org/MiDaS, dpt_depth.py, with timm's
-vit_base_r50_s16_384 inside (Ranftl et al. 2021).
+MiDaS's keys are those of github.com/isl-org/MiDaS, dpt_depth.py, with timm's vit_base_r50_s16_384 inside
+(Ranftl et al. 2021).
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from modules.models.ldm.depth import DEPTH_PATCH_SIZE, DepthConfig
 from modules.models.ldm.depth import DEPTH_VIT as VIT
 from modules.models.ldm.names import DEPTH_PREFIX, count_submodules
 
-SCRATCH = DEPTH_PREFIX + "scratch."
-UNUSED_KEYS = re.escape(VIT) + r"head\..*"  # ImageNet's classes
-LAYER = {
+_SCRATCH = DEPTH_PREFIX + "scratch."
+UNUSED_KEYS = re.escape(VIT) + r"head\..*"  # the ImageNet classifier
+_LAYER_MODULES = {
     "layernorm_before": "norm1",
     "layernorm_after": "norm2",
     "attention.output.dense": "attn.proj",
     "intermediate.dense": "mlp.fc1",
     "output.dense": "mlp.fc2",
 }
-QUERY_KEY_VALUE = ("query", "key", "value")
-# transformers' names from their beginning, and how MiDaS's follow from the match.
-RULES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
+_QUERY_KEY_VALUE = ("query", "key", "value")
+# Pattern of the start of a transformers key, and the start of MiDaS's key from the match.
+_RULES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
     (r"dpt\.embeddings\.cls_token", lambda _: VIT + "cls_token"),
     (r"dpt\.embeddings\.position_embeddings", lambda _: VIT + "pos_embed"),
     (r"dpt\.embeddings\.projection\.", lambda _: VIT + "patch_embed.proj."),
@@ -57,45 +57,45 @@ RULES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
         r"neck\.reassemble_stage\.layers\.(\d)\.resize\.",
         lambda m: f"{DEPTH_PREFIX}pretrained.act_postprocess{int(m[1]) + 1}.4.",
     ),
-    (r"neck\.convs\.(\d)\.", lambda m: f"{SCRATCH}layer{int(m[1]) + 1}_rn."),
+    (r"neck\.convs\.(\d)\.", lambda m: f"{_SCRATCH}layer{int(m[1]) + 1}_rn."),
     (
         r"neck\.fusion_stage\.layers\.(\d)\.projection\.",
-        lambda m: f"{SCRATCH}refinenet{4 - int(m[1])}.out_conv.",
+        lambda m: f"{_SCRATCH}refinenet{4 - int(m[1])}.out_conv.",
     ),
     (
         r"neck\.fusion_stage\.layers\.(\d)\.residual_layer(\d)\.convolution(\d)\.",
-        lambda m: f"{SCRATCH}refinenet{4 - int(m[1])}.resConfUnit{m[2]}.conv{m[3]}.",
+        lambda m: f"{_SCRATCH}refinenet{4 - int(m[1])}.resConfUnit{m[2]}.conv{m[3]}.",
     ),
-    (r"head\.head\.", lambda _: SCRATCH + "output_conv."),
+    (r"head\.head\.", lambda _: _SCRATCH + "output_conv."),
 )
 
 
 def depth_key(key: str) -> str | QkvSlice:
-    """Return MiDaS's name of a parameter of DPTForDepthEstimation."""
-    inner = re.fullmatch(r"dpt\.encoder\.layer\.(\d+)\.(.+)\.(weight|bias)", key)
-    if inner is not None:
-        number, module, leaf = inner.groups()
+    """Return MiDaS's key of a parameter of DPTForDepthEstimation."""
+    layer = re.fullmatch(r"dpt\.encoder\.layer\.(\d+)\.(.+)\.(weight|bias)", key)
+    if layer is not None:
+        number, module, leaf = layer.groups()
         block = f"{VIT}blocks.{number}."
-        if module in LAYER:
-            return f"{block}{LAYER[module]}.{leaf}"
-        part = QUERY_KEY_VALUE.index(module.removeprefix("attention.attention."))
+        if module in _LAYER_MODULES:
+            return f"{block}{_LAYER_MODULES[module]}.{leaf}"
+        part = _QUERY_KEY_VALUE.index(module.removeprefix("attention.attention."))
         return QkvSlice(f"{block}attn.qkv.{leaf}", part)
-    for pattern, renamed in RULES:
+    for pattern, make_prefix in _RULES:
         match = re.match(pattern, key)
         if match is not None:
-            return renamed(match) + key[match.end() :]
+            return make_prefix(match) + key[match.end() :]
     raise KeyError(key)
 
 
 def make_dpt_config(state_dict: Mapping[str, Tensor], config: DepthConfig) -> DPTConfig:
-    """Return the sizes of the estimator.
+    """Return the estimator's configuration.
 
     Args:
-        state_dict: Tensors in MiDaS's layout, which tell nearly all.
-        config: What they do not tell.
+        state_dict: Tensors in MiDaS's layout; their shapes determine most of it.
+        config: Values that do not follow from shapes.
 
     Raises:
-        KeyError: tensors that tell the sizes are missing.
+        KeyError: a tensor that determines a size is missing.
     """
     width = state_dict[VIT + "cls_token"].shape[-1]
     layers = count_submodules(state_dict, VIT + "blocks.")
@@ -103,7 +103,7 @@ def make_dpt_config(state_dict: Mapping[str, Tensor], config: DepthConfig) -> DP
     side = round(tokens**0.5)
     stages = VIT + "patch_embed.backbone.stages."
     stage_count = count_submodules(state_dict, stages)
-    neck = [state_dict[f"{SCRATCH}layer{level}_rn.weight"] for level in (1, 2, 3, 4)]
+    neck = [state_dict[f"{_SCRATCH}layer{level}_rn.weight"] for level in (1, 2, 3, 4)]
     last = [f"{stages}{stage}.blocks.0.conv3.weight" for stage in range(stage_count)]
     backbone = BitConfig(
         global_padding="same",

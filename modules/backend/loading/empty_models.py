@@ -1,4 +1,4 @@
-"""Networks of the right shape without memory: what a .yaml describes, as diffusers' and transformers' classes."""
+"""Builds diffusers' and transformers' models on the meta device from the sizes in a .yaml."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from transformers.initialization import no_init_weights
 
 from modules.backend.loading.depth_keys import make_dpt_config
 from modules.models.ldm.depth import DepthConfig
-from modules.models.ldm.text import TextConfig
+from modules.models.ldm.text_encoder import TextConfig
 from modules.models.ldm.unet import UNetConfig
 from modules.models.ldm.vae import VaeConfig
 
 
 def make_empty_unet(config: UNetConfig, *, upcast_attention: bool) -> UNet2DConditionModel:
-    """Return the denoising network without weights.
+    """Return the UNet without weights.
 
     Args:
         config: Its sizes.
-        upcast_attention: Whether attention's scores need 32-bit floats.
+        upcast_attention: Whether attention scores need 32-bit floats.
     """
-    kinds = ["CrossAttn" if attends else "" for attends in config.has_attention]
+    block_prefixes = ["CrossAttn" if attends else "" for attends in config.has_attention]
     options = {
         "sample_size": config.image_size,
         "in_channels": config.in_channels,
         "out_channels": config.out_channels,
-        "down_block_types": [f"{kind}DownBlock2D" for kind in kinds],
-        "up_block_types": [f"{kind}UpBlock2D" for kind in reversed(kinds)],
+        "down_block_types": [f"{prefix}DownBlock2D" for prefix in block_prefixes],
+        "up_block_types": [f"{prefix}UpBlock2D" for prefix in reversed(block_prefixes)],
         "block_out_channels": [config.model_channels * mult for mult in config.channel_mult],
         "layers_per_block": config.num_res_blocks,
         "cross_attention_dim": config.context_dim,
-        "attention_head_dim": config.num_heads,  # its name notwithstanding, diffusers takes it as a count
+        "attention_head_dim": config.num_heads,  # despite its name, diffusers takes it as a count
         "transformer_layers_per_block": config.transformer_depth,
         "use_linear_projection": config.use_linear_in_transformer,
         "norm_num_groups": config.norm_num_groups,
         "upcast_attention": upcast_attention,
     }
-    with _without_memory():
+    with _meta_device():
         return cast("UNet2DConditionModel", UNet2DConditionModel.from_config(options))  # no tuple
 
 
 def make_empty_vae(config: VaeConfig) -> AutoencoderKL:
-    """Return the autoencoder without weights."""
+    """Return the VAE without weights."""
     options = {
         "in_channels": config.in_channels,
         "out_channels": config.out_channels,
@@ -61,7 +61,7 @@ def make_empty_vae(config: VaeConfig) -> AutoencoderKL:
         "sample_size": config.resolution,
         "scaling_factor": config.scale_factor,
     }
-    with _without_memory():
+    with _meta_device():
         return cast("AutoencoderKL", AutoencoderKL.from_config(options))  # no tuple
 
 
@@ -72,7 +72,7 @@ def make_empty_text_encoder(config: TextConfig) -> CLIPTextModel:
         for key, value in vars(config).items()
         if key not in ("layout", "skipped_layer_count")  # the file's, not the network's
     }
-    with _without_memory():
+    with _meta_device():
         return CLIPTextModel(CLIPTextConfig(**options))
 
 
@@ -82,19 +82,19 @@ def make_empty_depth_estimator(
     """Return the depth estimator without weights.
 
     Args:
-        state_dict: Its tensors in MiDaS's layout, which tell the sizes.
-        config: What they do not tell.
+        state_dict: Its tensors in MiDaS's layout; their shapes determine the sizes.
+        config: Values that do not follow from shapes.
 
     Raises:
-        KeyError: tensors that tell the sizes are missing.
+        KeyError: a tensor that determines a size is missing.
     """
-    with _without_memory():
+    with _meta_device():
         return DPTForDepthEstimation(make_dpt_config(state_dict, config))
 
 
 @contextlib.contextmanager
-def _without_memory() -> Iterator[None]:
-    """Make parameters without memory and without the random numbers that would be drawn for them.
+def _meta_device() -> Iterator[None]:
+    """Create parameters on the meta device, without random initialisation.
 
     Buffers stay real: position_ids on the meta device would make every embedding NaN.
     """

@@ -1,4 +1,4 @@
-"""Names of parameters in diffusers and transformers, to the names LDM's files carry them under."""
+"""Maps keys of diffusers' and transformers' models to the keys of files in LDM's layout."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import NamedTuple
 from modules.models.ldm.names import CLIP_PREFIX, OPEN_CLIP_PREFIX, UNET_PREFIX, VAE_PREFIX
 from modules.models.ldm.unet import UNetConfig
 
-UNET_TOP = {
+_UNET_TOP = {
     "conv_in": "input_blocks.0.0",
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
 }
-UNET_RESNET = {
+_UNET_RESNET = {
     "norm1": "in_layers.0",
     "conv1": "in_layers.2",
     "time_emb_proj": "emb_layers.1",
@@ -23,38 +23,38 @@ UNET_RESNET = {
     "conv2": "out_layers.3",
     "conv_shortcut": "skip_connection",
 }
-VAE_ATTENTION = {
+_VAE_ATTENTION = {
     "group_norm": "norm",
     "to_q": "q",
     "to_k": "k",
     "to_v": "v",
     "to_out.0": "proj_out",
 }
-OPEN_CLIP_TOP = {
+_OPEN_CLIP_TOP = {
     "embeddings.token_embedding.weight": "token_embedding.weight",
     "embeddings.position_embedding.weight": "positional_embedding",
     "final_layer_norm.weight": "ln_final.weight",
     "final_layer_norm.bias": "ln_final.bias",
 }
-OPEN_CLIP_LAYER = {
+_OPEN_CLIP_LAYER = {
     "layer_norm1": "ln_1",
     "layer_norm2": "ln_2",
     "mlp.fc1": "mlp.c_fc",
     "mlp.fc2": "mlp.c_proj",
     "self_attn.out_proj": "attn.out_proj",
 }
-QUERY_KEY_VALUE = ("q_proj", "k_proj", "v_proj")
+_QUERY_KEY_VALUE = ("q_proj", "k_proj", "v_proj")
 
 
 class QkvSlice(NamedTuple):
-    """A third, from 0, of the rows of a tensor that holds query, key and value at once."""
+    """Third number `part`, from 0, of the rows of a tensor that joins query, key and value."""
 
     key: str
     part: int
 
 
 def unet_key(key: str, config: UNetConfig) -> str:
-    """Return LDM's name of a parameter of UNet2DConditionModel."""
+    """Return LDM's key of a parameter of UNet2DConditionModel."""
     block, _, rest = key.partition(".")
     if block in ("down_blocks", "up_blocks"):
         level, part, index, leaf = rest.split(".", 3)
@@ -64,23 +64,23 @@ def unet_key(key: str, config: UNetConfig) -> str:
         part, index, leaf = rest.split(".", 2)
         if part == "attentions":
             return f"{UNET_PREFIX}middle_block.1.{leaf}"
-        return f"{UNET_PREFIX}middle_block.{2 * int(index)}.{_renamed(leaf, UNET_RESNET)}"
-    return UNET_PREFIX + _renamed(key, UNET_TOP)
+        return f"{UNET_PREFIX}middle_block.{2 * int(index)}.{_rename_module(leaf, _UNET_RESNET)}"
+    return UNET_PREFIX + _rename_module(key, _UNET_TOP)
 
 
 def vae_key(key: str, level_count: int) -> str:
-    """Return LDM's name of a parameter of AutoencoderKL.
+    """Return LDM's key of a parameter of AutoencoderKL.
 
     Args:
         key: As in its state dict.
-        level_count: Resolutions of the autoencoder; LDM counts the decoder's from the other end.
+        level_count: Number of resolutions of the autoencoder; LDM counts the decoder's in reverse.
     """
     half, _, rest = key.partition(".")
     block, _, tail = rest.partition(".")
     if block == "mid_block":
         part, index, leaf = tail.split(".", 2)
         if part == "attentions":
-            return f"{VAE_PREFIX}{half}.mid.attn_1.{_renamed(leaf, VAE_ATTENTION)}"
+            return f"{VAE_PREFIX}{half}.mid.attn_1.{_rename_module(leaf, _VAE_ATTENTION)}"
         return f"{VAE_PREFIX}{half}.mid.block_{int(index) + 1}.{leaf}"
     if block in ("down_blocks", "up_blocks"):
         number, part, index, leaf = tail.split(".", 3)
@@ -94,23 +94,23 @@ def vae_key(key: str, level_count: int) -> str:
 
 
 def clip_key(key: str) -> str:
-    """Return LDM's name of a parameter of CLIPTextModel."""
+    """Return LDM's key of a parameter of CLIPTextModel."""
     return CLIP_PREFIX + key.removeprefix("text_model.")
 
 
 def open_clip_key(key: str) -> str | QkvSlice:
-    """Return OpenCLIP's name of a parameter of CLIPTextModel."""
+    """Return OpenCLIP's key of a parameter of CLIPTextModel."""
     key = key.removeprefix("text_model.")
-    if key in OPEN_CLIP_TOP:
-        return OPEN_CLIP_PREFIX + OPEN_CLIP_TOP[key]
+    if key in _OPEN_CLIP_TOP:
+        return OPEN_CLIP_PREFIX + _OPEN_CLIP_TOP[key]
     match = re.fullmatch(r"encoder\.layers\.(\d+)\.(.+)\.(weight|bias)", key)
     assert match is not None, key
     number, module, leaf = match.groups()
     block = f"{OPEN_CLIP_PREFIX}transformer.resblocks.{number}."
-    if module in OPEN_CLIP_LAYER:
-        return f"{block}{OPEN_CLIP_LAYER[module]}.{leaf}"
+    if module in _OPEN_CLIP_LAYER:
+        return f"{block}{_OPEN_CLIP_LAYER[module]}.{leaf}"
     return QkvSlice(
-        f"{block}attn.in_proj_{leaf}", QUERY_KEY_VALUE.index(module.removeprefix("self_attn."))
+        f"{block}attn.in_proj_{leaf}", _QUERY_KEY_VALUE.index(module.removeprefix("self_attn."))
     )
 
 
@@ -130,9 +130,9 @@ def _up(level: int, part: str, index: int, leaf: str, config: UNetConfig) -> str
 
 
 def _resnet_or_attention(part: str, leaf: str) -> str:
-    return f"0.{_renamed(leaf, UNET_RESNET)}" if part == "resnets" else f"1.{leaf}"
+    return f"0.{_rename_module(leaf, _UNET_RESNET)}" if part == "resnets" else f"1.{leaf}"
 
 
-def _renamed(name: str, table: dict[str, str]) -> str:
+def _rename_module(name: str, table: dict[str, str]) -> str:
     module, _, parameter = name.rpartition(".")
     return f"{table.get(module, module)}.{parameter}"

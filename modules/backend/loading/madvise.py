@@ -1,4 +1,4 @@
-"""Advice to the system about the memory that tensors lie in; where it takes none, nothing happens."""
+"""Returns mapped pages to the system with madvise; does nothing where that is unavailable."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 
 def drop_pages(begin: int, end: int) -> None:
-    """Return to the system the whole pages between two addresses of a privately mapped file.
+    """Return the whole pages between two addresses of a privately mapped file to the system.
 
-    They are read again when touched; what was written into them is lost.
+    They are read again on access; writes to them are lost.
     """
-    begin = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE  # whole pages: neighbours stay
+    begin = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE  # whole pages: neighbouring data stays
     end = end // mmap.PAGESIZE * mmap.PAGESIZE
     madvise = _madvise()
     if begin < end and madvise is not None:
@@ -23,7 +23,7 @@ def drop_pages(begin: int, end: int) -> None:
 
 @functools.cache
 def _madvise() -> Callable[..., int] | None:
-    """Return the system's madvise, or None where its advice means something else."""
+    """Return the system's madvise, or None where MADV_DONTNEED means something else."""
     if sys.platform != "linux":
         return None
     try:

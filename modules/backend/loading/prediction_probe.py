@@ -1,4 +1,4 @@
-"""Finds out what an SD 2.x network predicts, which neither its tensors' names nor their shapes tell."""
+"""Determines the prediction type of an SD 2.x network, which does not follow from its tensors' names or shapes."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from modules.models.file_cache import PredictionType
 
 # The rule of github.com/leejet/stable-diffusion.cpp, src/stable-diffusion.cpp, is_using_v_parameterization_for_sd2:
-# shown a constant at the noisiest step, a network that predicts the noise answers about what it sees; one that
-# predicts v answers far below it.
-CONSTANT = 0.5
-NOISIEST_TIMESTEP = 999
-V_IS_BELOW = -1.0
+# for a constant input at the noisiest step, a network that predicts the noise returns about its input; one that
+# predicts v returns far smaller values.
+_CONSTANT = 0.5
+_NOISIEST_TIMESTEP = 999
+_V_THRESHOLD = -1.0
 
 
 def probe_prediction_type(unet: UNet2DConditionModel) -> PredictionType:
-    """Return "epsilon" or "v_prediction", from one step of the network on a constant."""
-    place = {"device": unet.device, "dtype": unet.dtype}
-    x = torch.full((1, int(unet.config["in_channels"]), 8, 8), CONSTANT, **place)
-    words = torch.full((1, 2, int(unet.config["cross_attention_dim"])), CONSTANT, **place)
+    """Return "epsilon" or "v_prediction", from one evaluation of the network on a constant."""
+    options = {"device": unet.device, "dtype": unet.dtype}
+    x = torch.full((1, int(unet.config["in_channels"]), 8, 8), _CONSTANT, **options)
+    cond = torch.full((1, 2, int(unet.config["cross_attention_dim"])), _CONSTANT, **options)
     with torch.inference_mode():
-        answer = unet(x, torch.tensor(NOISIEST_TIMESTEP), words, return_dict=False)[0]
-    return "v_prediction" if float((answer - x).float().mean()) < V_IS_BELOW else "epsilon"
+        output = unet(x, torch.tensor(_NOISIEST_TIMESTEP), cond, return_dict=False)[0]
+    return "v_prediction" if float((output - x).float().mean()) < _V_THRESHOLD else "epsilon"

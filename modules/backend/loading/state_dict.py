@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint file, mapped into memory: read when touched, given back when converted."""
+"""State dict of a checkpoint file, memory-mapped: pages are read on access and dropped after conversion."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from modules.models.files.header import Header
 
 
 class MappedStateDict(Mapping[str, Tensor]):
-    """Tensors by name, and the memory they are mapped to.
+    """Tensors by key, with the memory they are mapped to.
 
-    A file whose header has an odd length puts them at odd addresses: `aligned` gives one to compute with.
+    A file whose header has an odd length puts them at unaligned addresses: use `to_aligned` before computing.
 
     Args:
         tensors: On the CPU, in the file's dtypes.
-        file: The file's bytes as memory.
+        file: The mapped bytes of the file.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], file: UntypedStorage) -> None:
@@ -40,12 +40,12 @@ class MappedStateDict(Mapping[str, Tensor]):
         return len(self._tensors)
 
     def without_prefix(self, prefix: str) -> MappedStateDict:
-        """Return all but those whose names begin so."""
-        kept = {name: tensor for name, tensor in self.items() if not name.startswith(prefix)}
-        return MappedStateDict(kept, self._file)
+        """Return it without the keys that start with a prefix."""
+        tensors = {name: tensor for name, tensor in self.items() if not name.startswith(prefix)}
+        return MappedStateDict(tensors, self._file)
 
     def release(self, name: str) -> None:
-        """Give back the memory of a tensor that was copied elsewhere; it is read again when touched."""
+        """Drop the memory of a tensor that was copied elsewhere; it is read again on access."""
         tensor = self._tensors[name]
         begin, end = tensor.data_ptr(), tensor.data_ptr() + tensor.nbytes
         first = self._file.data_ptr()
@@ -61,8 +61,8 @@ def read_state_dict(path: Path, header: Header) -> MappedStateDict:
         header: Of the same file.
 
     Raises:
-        BadFile: the file is damaged, incomplete, or asks for code.
-        Unsupported: its numbers are of a kind that is not known here.
+        BadFile: the file is damaged, incomplete, or unsafe.
+        Unsupported: a tensor has an unknown dtype.
     """
     try:
         file = mmap_file(path)
@@ -76,28 +76,30 @@ def read_state_dict(path: Path, header: Header) -> MappedStateDict:
     for name, info in header.tensors.items():
         dtype = DTYPES.get(info.dtype)
         if dtype is None:
-            raise Unsupported(f"'{path.name}' stores {name} as {info.dtype}, which is not known.")
+            raise Unsupported(
+                f"'{path.name}' stores {name} as {info.dtype}, which is not supported."
+            )
         start, size = header.byte_offsets[name], math.prod(info.shape) * dtype.itemsize
         if start + size > file.nbytes():
             raise BadFile(f"'{path.name}' changed while it was read.", "Try again.")
-        # Sliced, since a tensor's place in a storage is counted in items, and the file's need not be whole.
+        # Sliced, since a tensor's storage offset is counted in items, and its byte offset need not be a multiple.
         tensors[name] = torch.empty(0, dtype=dtype).set_(file[start : start + size], 0, info.shape)  # pyright: ignore[reportArgumentType, reportCallIssue]
     return MappedStateDict(tensors, file)
 
 
 def is_aligned(tensor: Tensor) -> bool:
-    """Return whether a tensor lies where its dtype may lie."""
+    """Return whether a tensor's address is a multiple of its item size."""
     return tensor.data_ptr() % tensor.itemsize == 0
 
 
 def to_aligned(tensor: Tensor) -> Tensor:
-    """Return the tensor, or a copy of a contiguous one that lies where its dtype must not lie."""
+    """Return the tensor, or an aligned copy of an unaligned contiguous one."""
     if is_aligned(tensor):
         return tensor
     return tensor.view(-1).view(torch.uint8).clone().view(tensor.dtype).view(tensor.shape)
 
 
 def mmap_file(path: Path) -> UntypedStorage:
-    """Return a file's bytes as memory; what is written into it is not written to the file."""
+    """Return a file's bytes, mapped; writes do not reach the file."""
     mapped = UntypedStorage.from_file(str(path), shared=False, nbytes=path.stat().st_size)
     return cast("UntypedStorage", mapped)  # torch annotates its base class

@@ -1,4 +1,4 @@
-"""Fills networks made without memory with a checkpoint's weights, and keeps account of every name."""
+"""Loads a checkpoint's weights into models on the meta device, and accounts for every key."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from modules.models.ldm.names import find_key
 
 M = TypeVar("M", bound=nn.Module)
 logger = logging.getLogger(__name__)
-NAMES_SHOWN = 3
+_MAX_NAMES_SHOWN = 3
 
 
 @dataclass(frozen=True)
 class StateDictSource:
-    """Tensors in LDM's layout and where they come from.
+    """A state dict in LDM's layout, with names for messages.
 
     Args:
         state_dict: On any device, `meta` included.
         name: The file's, for messages.
-        config: The .yaml that describes them, for messages.
-        use_ema: Whether the training's moving average is wanted where the file has it.
+        config: The .yaml that describes it, for messages.
+        use_ema: Whether to use the EMA weights if the file has them.
     """
 
     state_dict: Mapping[str, Tensor]
@@ -42,7 +42,7 @@ class StateDictSource:
 
 
 class _Weight(NamedTuple):
-    """A parameter's tensor as the file has it: its key in the module, its name in the file."""
+    """A parameter's tensor from the file, with its key in the module and its name in the file."""
 
     key: str
     name: str
@@ -50,11 +50,11 @@ class _Weight(NamedTuple):
 
 
 class WeightLoader:
-    """Gives networks their weights, tensor by tensor; no two copies of all of them exist at any time.
+    """Loads weights into meta-device modules tensor by tensor; peak memory is one copy of the model.
 
     Args:
         source: The tensors.
-        device: Where the networks will compute.
+        device: Of the loaded modules.
     """
 
     def __init__(self, source: StateDictSource, device: torch.device) -> None:
@@ -62,51 +62,56 @@ class WeightLoader:
         self._device = device
         self._used_keys: set[str] = set()
 
-    def __call__(
-        self, module: M, ldm_name: Callable[[str], str | QkvSlice], dtype: torch.dtype
+    def load_into(
+        self, module: M, file_key: Callable[[str], str | QkvSlice], dtype: torch.dtype
     ) -> M:
-        """Return the network with its weights, in that dtype, on the device, in evaluation mode.
+        """Return the module with its weights, in that dtype, on the device, in evaluation mode.
+
+        Args:
+            module: With parameters on the meta device.
+            file_key: Returns the key in the file of a key of the module.
+            dtype: Of the loaded weights.
 
         Raises:
             BadFile: weights are missing.
-            UserError: the .yaml speaks of other weights.
+            UserError: the .yaml describes other weights.
         """
-        found = self._find_tensors(module, ldm_name)
+        weights = self._find_tensors(module, file_key)
         tensors = materialize(
-            [weight.tensor for weight in found],
+            [weight.tensor for weight in weights],
             dtype,
             self._device,
-            lambda number: self._release(found[number].name),
+            lambda index: self._release(weights[index].name),
         )
-        state = {weight.key: tensor for weight, tensor in zip(found, tensors, strict=True)}
-        module.load_state_dict(state, assign=True)
+        state_dict = {weight.key: tensor for weight, tensor in zip(weights, tensors, strict=True)}
+        module.load_state_dict(state_dict, assign=True)
         if self._device.type != "cpu":
-            module.to(self._device)  # buffers; the weights are there
+            module.to(self._device)  # moves buffers; the weights are there already
         return module.eval().requires_grad_(requires_grad=False)
 
     def _find_tensors(
-        self, module: nn.Module, ldm_name: Callable[[str], str | QkvSlice]
+        self, module: nn.Module, file_key: Callable[[str], str | QkvSlice]
     ) -> list[_Weight]:
-        """Return the file's tensor of each parameter, in the shape wanted."""
+        """Return the file's tensor of each parameter, in the parameter's shape."""
         source = self._source
         found: list[_Weight] = []
         missing: list[str] = []
         for key, parameter in module.state_dict().items():
-            wanted = ldm_name(key)
-            name = wanted if isinstance(wanted, str) else wanted.key
+            expected = file_key(key)
+            name = expected if isinstance(expected, str) else expected.key
             actual = find_key(source.state_dict, name, use_ema=source.use_ema)
             if actual is None:
                 missing.append(name)
                 continue
             self._used_keys.add(actual)
             weight = source.state_dict[actual]
-            if isinstance(wanted, QkvSlice):
-                weight = _third(weight, wanted.part)
+            if isinstance(expected, QkvSlice):
+                weight = _slice_qkv(weight, expected.part)
             found.append(
                 _Weight(key, actual, self._reshape_to_fit(weight, actual, parameter.shape))
             )
         if missing:
-            text = f"'{source.name}' lacks {len(missing)} weights that '{source.config}' asks for: {_few(missing)}."
+            text = f"'{source.name}' lacks {len(missing)} weights that '{source.config}' requires: {_abbreviate(missing)}."
             raise BadFile(text, "The file is incomplete, or the .yaml belongs to another model.")
         return found
 
@@ -115,56 +120,59 @@ class WeightLoader:
             self._source.state_dict.release(name)
 
     def check_unused_keys(self, prefixes: tuple[str, ...], ignored: re.Pattern[str]) -> None:
-        """Report what the file has beyond its components.
+        """Report keys of the file that no component uses.
 
         Args:
-            prefixes: Beginnings of the components' names.
-            ignored: Names of what training and other programs leave in a file.
+            prefixes: Of the components' keys.
+            ignored: Matches keys that training and other programs leave in a file.
 
         Raises:
-            UserError: some of it belongs to a component, which then is another than the .yaml describes.
+            UserError: an unused key belongs to a component, so the .yaml does not describe it.
         """
         source = self._source
-        left = [
+        unused = [
             name
             for name in source.state_dict
             if name not in self._used_keys and not ignored.fullmatch(name)
         ]
-        if source.use_ema:  # the last weights stay unread where their average was
-            left = [
+        if source.use_ema:  # non-EMA weights stay unread where their EMA was used
+            unused = [
                 name
-                for name in left
+                for name in unused
                 if find_key(source.state_dict, name, use_ema=True) not in self._used_keys
             ]
-        within = [name for name in left if name.startswith(prefixes)]
-        if within:
-            text = f"'{source.name}' has {len(within)} weights that '{source.config}' does not speak of: {_few(within)}."
+        in_components = [name for name in unused if name.startswith(prefixes)]
+        if in_components:
+            text = f"'{source.name}' has {len(in_components)} weights that '{source.config}' does not describe: {_abbreviate(in_components)}."
             raise UserError(text, WRONG_YAML_HINT)
-        if left:
+        if unused:
             logger.warning(
-                "'%s' has %d weights that are not used: %s", source.name, len(left), _few(left)
+                "'%s' has %d weights that are not used: %s",
+                source.name,
+                len(unused),
+                _abbreviate(unused),
             )
 
     def _reshape_to_fit(self, weight: Tensor, name: str, shape: torch.Size) -> Tensor:
-        """Return a weight in the shape wanted; a 1x1 convolution and a linear layer are the same."""
+        """Return a weight in a parameter's shape; a 1x1 convolution and a linear layer are interchangeable."""
         source = self._source
-        if _without_kernel(weight.shape) == _without_kernel(shape):
+        if _without_1x1_kernel(weight.shape) == _without_1x1_kernel(shape):
             weight = weight.reshape(shape)
         if weight.shape != shape:
-            text = f"'{source.config}' makes {name} {list(shape)}, but '{source.name}' has {list(weight.shape)}."
+            text = f"'{source.config}' describes {name} as {list(shape)}, but '{source.name}' has {list(weight.shape)}."
             raise UserError(text, WRONG_YAML_HINT)
         return weight
 
 
-def _third(weight: Tensor, index: int) -> Tensor:
+def _slice_qkv(weight: Tensor, part: int) -> Tensor:
     rows = weight.shape[0] // 3
-    return weight[index * rows : (index + 1) * rows]
+    return weight[part * rows : (part + 1) * rows]
 
 
-def _without_kernel(shape: torch.Size) -> torch.Size:
+def _without_1x1_kernel(shape: torch.Size) -> torch.Size:
     return shape[:2] if shape[2:] == (1, 1) else shape
 
 
-def _few(names: Iterable[str]) -> str:
+def _abbreviate(names: Iterable[str]) -> str:
     names = list(names)
-    return ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
+    return ", ".join(names[:_MAX_NAMES_SHOWN]) + (", ..." if len(names) > _MAX_NAMES_SHOWN else "")

@@ -1,8 +1,8 @@
-"""A Brownian motion that can be asked for any stretch of it, in any order, with the same answer.
+"""A Brownian motion with reproducible increments over any interval, queried in any order.
 
-k-diffusion's SDE samplers take their noise from one, so that the picture stays the same when the steps are spread
-otherwise. This is the tree of torchsde's `BrownianTree` (Li et al. 2020, "Scalable Gradients for Stochastic
-Differential Equations", section 4), with its seeds and its rounding, so that A1111's pictures come back.
+k-diffusion's SDE samplers take their noise from one, so that the image stays the same with another spacing of the
+steps. This is the tree of torchsde's `BrownianTree` (Li et al. 2020, "Scalable Gradients for Stochastic Differential
+Equations", section 4), with its seeds and its rounding, so that A1111's images are reproduced.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# torchsde's tolerance of 1e-6: levels that agree to so many digits are the same one.
+# torchsde's tolerance of 1e-6: sigmas that agree to this many digits are the same.
 _DIGITS = 6
 _POOL_SIZE = 24
 
 
 class BrownianTree:
-    """W on an interval, halved again and again by Brownian bridges until the asked point is met.
+    """W on an interval, bisected by Brownian bridges down to the requested point.
 
     Args:
-        entropy: The seed of the whole motion.
-        low: Beginning of the interval.
-        high: Its end, above the beginning.
-        draw: From a seed to unit normal numbers of the motion's shape.
+        entropy: The seed of the motion.
+        low: Start of the interval.
+        high: Its end, greater than the start.
+        draw: Returns unit normal noise of the motion's shape for a seed.
     """
 
     def __init__(
@@ -40,47 +40,46 @@ class BrownianTree:
         self._last_values: dict[float, Tensor] = {}
 
     def between(self, start: float, end: float) -> Tensor:
-        """Return W(end) - W(start), whose variance is the distance; points outside the interval are its ends."""
-        ends = [round(_single(level), _DIGITS) for level in (start, end)]
+        """Return W(end) - W(start), whose variance is the distance; points outside the interval are clamped to it."""
+        ends = [round(_single(sigma), _DIGITS) for sigma in (start, end)]
         values = [self._at(point) for point in ends]
-        self._last_values = dict(
-            zip(ends, values, strict=True)
-        )  # a walk goes on from where it stands
+        # The next step of a run starts where this one ends.
+        self._last_values = dict(zip(ends, values, strict=True))
         return values[1] - values[0]
 
     def _at(self, point: float) -> Tensor:
-        """Return W(point); W is 0 at the interval's beginning."""
+        """Return W(point); W is 0 at the start of the interval."""
         if point in self._last_values:
             return self._last_values[point]
         if point >= self._high:
             return self._total_increment
         low, high = self._low, self._high
-        before, increment = torch.zeros_like(self._total_increment), self._total_increment
+        value, increment = torch.zeros_like(self._total_increment), self._total_increment
         path = depth = 0
         while point > low:
             middle = round((low + high) / 2, _DIGITS)
             first = self._bridge(increment, (low, middle, high), self._node_noise(path, depth))
-            is_beyond = point >= middle
-            if is_beyond:
-                before, increment, low = before + first, increment - first, middle
+            is_in_second_half = point >= middle
+            if is_in_second_half:
+                value, increment, low = value + first, increment - first, middle
             else:
                 increment, high = first, middle
-            path, depth = 2 * path + is_beyond, depth + 1
-        return before
+            path, depth = 2 * path + is_in_second_half, depth + 1
+        return value
 
     @staticmethod
     def _bridge(increment: Tensor, ends: tuple[float, float, float], noise: Tensor) -> Tensor:
-        """Return the increment from a stretch's beginning to its middle: a Brownian bridge."""
+        """Return the increment over the first half of an interval: a Brownian bridge."""
         low, middle, high = ends
         deviation = math.sqrt((middle - low) * (high - middle) / (high - low))
         return increment * ((middle - low) / (high - low)) + noise * deviation
 
     def _node_noise(self, *node: int) -> Tensor:
-        """Return the unit noise of a node of the tree, that of the whole interval for none."""
+        """Return the unit noise of a node (path, depth) of the tree; without arguments, of the whole interval."""
         seeds = np.random.SeedSequence(self._entropy, spawn_key=node, pool_size=_POOL_SIZE)
         return self._draw(int(seeds.generate_state(1)[0]))
 
 
-def _single(level: float) -> float:
-    # k-diffusion hands its levels over in 32 bits.
-    return float(np.float32(level))
+def _single(sigma: float) -> float:
+    # k-diffusion passes sigmas in 32 bits.
+    return float(np.float32(sigma))

@@ -1,8 +1,8 @@
-"""The noise of each picture, from its own seed: A1111's, so that its pictures come back.
+"""The noise of each image, from its own seed, equal to A1111's so that its images are reproduced.
 
-One generator per picture, never one draw for a batch: a picture's noise does not depend on its batch. The picture
-itself then differs from that of the seed alone by up to 1e-3, because matrix products of another batch size add up
-in another order.
+One generator per image, never one draw for a batch: an image's noise does not depend on its batch. The image itself
+still differs from that of the seed alone by up to 1e-3, because matrix products of another batch size add up in
+another order.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from modules.plan.plan import ImagePlan, Plan
 Shape = tuple[int, int, int]  # channels, height / 8, width / 8
 Draws = Callable[[Shape], Tensor]  # the next float32 unit noise of one generator
 
-# Nearer to each other than this, two noises are mixed along the straight line.
-_PARALLEL = 0.9995
+# Above this mean cosine, two noises are interpolated linearly.
+_PARALLEL_COSINE = 0.9995
 
 
 def _torch(seed: int, device: torch.device | str) -> Draws:
@@ -30,27 +30,27 @@ def _torch(seed: int, device: torch.device | str) -> Draws:
     return lambda shape: torch.randn(shape, generator=generator, device=device)
 
 
-def _on_cpu(seed: int, device: torch.device) -> Draws:
+def _cpu(seed: int, device: torch.device) -> Draws:
     del device
     return _torch(seed, "cpu")
 
 
-def _as_nvidia(seed: int, device: torch.device) -> Draws:
+def _emulated_cuda(seed: int, device: torch.device) -> Draws:
     del device
     generator = Philox(seed)
     return lambda shape: torch.from_numpy(generator.normal(shape))
 
 
-def _on_device(seed: int, device: torch.device) -> Draws:
-    """Return the generator of a CUDA device, elsewhere its emulation: most of A1111's pictures were made on one."""
-    return _torch(seed, device) if device.type == "cuda" else _as_nvidia(seed, device)
+def _gpu(seed: int, device: torch.device) -> Draws:
+    """Return the generator of a CUDA device, elsewhere its emulation: most of A1111's images come from one."""
+    return _torch(seed, device) if device.type == "cuda" else _emulated_cuda(seed, device)
 
 
-# By the values of the option randn_source. NV is drawn in numpy, and equal to GPU on an NVIDIA card.
+# By the values of the setting randn_source. NV is drawn in numpy, and equal to GPU on an NVIDIA card.
 NOISE_SOURCES: Mapping[str, Callable[[int, torch.device], Draws]] = {
-    "GPU": _on_device,
-    "CPU": _on_cpu,
-    "NV": _as_nvidia,
+    "GPU": _gpu,
+    "CPU": _cpu,
+    "NV": _emulated_cuda,
 }
 
 
@@ -60,9 +60,9 @@ class NoiseOptions:
 
     Args:
         source: A key of NOISE_SOURCES.
-        subseed_strength: How far the first noise goes from the seed's to the subseed's, 0 to 1.
-        seed_resize_from: (height / 8, width / 8) at which the first noise is drawn before it is put into the middle
-            of the picture's; None draws it at the picture's size.
+        subseed_strength: Interpolation of the first noise from the seed's to the subseed's, 0 to 1.
+        seed_resize_from: (height / 8, width / 8) at which the first noise is drawn before it is pasted into the center
+            of the image's noise; None draws it at the image's size.
         eta_noise_seed_delta: Added to the seeds for all noise after the first (ENSD).
     """
 
@@ -73,7 +73,7 @@ class NoiseOptions:
 
 
 def noise_options(plan: Plan) -> NoiseOptions:
-    """Return how the pictures of a plan draw their noise."""
+    """Return the noise options of a plan."""
     request, settings = plan.request, plan.settings
     height, width = request.seed_resize_from_h, request.seed_resize_from_w
     return NoiseOptions(
@@ -88,15 +88,15 @@ class ImageNoise:
     """The noise of a batch, draw after draw.
 
     Args:
-        images: The pictures, with their seeds.
-        shape: Of one picture's latents.
+        images: Of the batch, with their seeds.
+        shape: Of one image's latents.
         device: Where the noise is used.
         options: How it is drawn.
 
     Attributes:
-        images: The pictures.
-        sigmas: All levels of the schedule, also those that a run leaves out: the stretch of the Brownian motion.
-            To be set before it is asked for.
+        images: Of the batch.
+        sigmas: All sigmas of the schedule, also those that a run skips: the range of the Brownian motion. Set them
+            before `between` is called.
     """
 
     def __init__(
@@ -111,13 +111,12 @@ class ImageNoise:
         self._shape = shape
         self._device = device
         self._options = options
-        self._later_draws: list[Draws] | None = (
-            None  # one generator per picture, from the first draw on
-        )
+        # One generator per image, from the first draw on.
+        self._later_draws: list[Draws] | None = None
         self._trees: list[BrownianTree] | None = None
 
     def __call__(self) -> Tensor:
-        """Return the next unit noise: float32 [pictures, channels, height / 8, width / 8]."""
+        """Return the next unit noise: float32 [batch, channels, height / 8, width / 8]."""
         if self._later_draws is None:
             draws = [self._generator(image.seed) for image in self.images]
             pairs = zip(self.images, draws, strict=True)
@@ -131,12 +130,12 @@ class ImageNoise:
         return torch.stack(noise).to(self._device)
 
     def between(self, sigma: float, sigma_next: float) -> Tensor:
-        """Return the unit noise of a step: the increment of a Brownian motion over sigma, by its deviation.
+        """Return the unit noise of a step: the increment of a Brownian motion over sigma, divided by its deviation.
 
-        The motion is each picture's own and follows from its seed alone.
+        Each image has its own motion, which depends on its seed alone.
         """
         if self._trees is None:
-            low, high = min(level for level in self.sigmas if level > 0), max(self.sigmas)
+            low, high = min(value for value in self.sigmas if value > 0), max(self.sigmas)
             self._trees = [
                 BrownianTree(image.seed, low, high, self._draw_once) for image in self.images
             ]
@@ -150,54 +149,54 @@ class ImageNoise:
         return self._generator(seed)(self._shape)
 
     def _draw_first(self, image: ImagePlan, draw: Draws) -> Tensor:
-        """Return a picture's first noise, with its variation and its resized seed."""
+        """Return an image's first noise, with subseed and seed resize applied."""
         channels, height, width = self._shape
         drawn_at = (channels, *(self._options.seed_resize_from or (height, width)))
         is_resized = drawn_at != self._shape
         noise = self._generator(image.seed)(drawn_at) if is_resized else draw(drawn_at)
         if self._options.subseed_strength:
-            other = self._generator(image.subseed)(drawn_at)
-            noise = slerp(noise, other, self._options.subseed_strength)
+            subnoise = self._generator(image.subseed)(drawn_at)
+            noise = slerp(noise, subnoise, self._options.subseed_strength)
         return paste_centered(noise, draw(self._shape)) if is_resized else noise
 
 
-def slerp(start: Tensor, end: Tensor, share: float) -> Tensor:
-    """Return the noise on the arc between two, after Shoemake 1985, "Animating Rotation with Quaternion Curves".
+def slerp(start: Tensor, end: Tensor, t: float) -> Tensor:
+    """Return the spherical interpolation (Shoemake 1985, "Animating Rotation with Quaternion Curves").
 
-    As in A1111, angles are measured over the height alone, one for each channel and column, and two noises that
-    point the same way are mixed with their shares exchanged.
+    As in A1111, angles are measured over the height alone, one for each channel and column, and two nearly parallel
+    noises are interpolated linearly with their weights exchanged.
 
     Args:
         start: [channels, height, width].
         end: The same.
-        share: 0 is the start, 1 the end.
+        t: 0 is the start, 1 the end.
     """
     directions = [noise / torch.norm(noise, dim=1, keepdim=True) for noise in (start, end)]
     cosine = (directions[0] * directions[1]).sum(1, keepdim=True)
-    if float(cosine.mean()) > _PARALLEL:
-        return start * share + end * (1 - share)
+    if float(cosine.mean()) > _PARALLEL_COSINE:
+        return start * t + end * (1 - t)
     angle = torch.acos(cosine)
-    parts = torch.sin((1 - share) * angle) * start + torch.sin(share * angle) * end
-    return parts / torch.sin(angle)
+    weighted_sum = torch.sin((1 - t) * angle) * start + torch.sin(t * angle) * end
+    return weighted_sum / torch.sin(angle)
 
 
 def paste_centered(noise: Tensor, around: Tensor) -> Tensor:
-    """Return `around` with `noise` in its middle; what is larger than it is cut off, evenly on both sides.
+    """Return `around` with `noise` in its center; larger noise is cropped evenly on both sides.
 
     Args:
         noise: [channels, any height, any width].
         around: [channels, height, width].
     """
     rows, columns = (_overlap(around.shape[side], noise.shape[side]) for side in (1, 2))
-    joined = around.clone()
-    joined[:, rows[0], columns[0]] = noise[:, rows[1], columns[1]]
-    return joined
+    result = around.clone()
+    result[:, rows[0], columns[0]] = noise[:, rows[1], columns[1]]
+    return result
 
 
 def _overlap(target: int, source: int) -> tuple[slice, slice]:
-    """Return which stretch of the target is written, and which of the source is read."""
+    """Return the slice of the target that is written, and the slice of the source that is read."""
     shift = (target - source) // 2
     if shift >= 0:
         return slice(shift, shift + source), slice(0, source)
-    # Rounded down as in A1111: an odd difference leaves one row of the target as it is.
+    # Rounded down as in A1111: an odd difference leaves one row of the target unchanged.
     return slice(0, source + 2 * shift), slice(-shift, source + shift)

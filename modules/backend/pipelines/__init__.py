@@ -1,1 +1,1 @@
-"""Requests to diffusers pipelines."""
+"""Runs diffusers pipelines with our scheduler and UNet wrapper."""

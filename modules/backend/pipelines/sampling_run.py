@@ -1,4 +1,4 @@
-"""One run of a sampler: from noise, or from a noised picture, to final latents."""
+"""One run of a sampler: from noise, or from a noised init image, to final latents."""
 
 from __future__ import annotations
 
@@ -31,57 +31,61 @@ def sample(
     noise: ImageNoise,
     on_step: Callable[[StepState], None],
 ) -> Tensor:
-    """Return the final latents of one batch, [pictures, channels, height / 8, width / 8].
+    """Return the final latents of one batch, [batch, channels, height / 8, width / 8].
 
     Args:
         model: The loaded checkpoint.
         plan: Sampler, schedule, steps and options.
-        conditioning: What the prompts have become.
-        init_image: What is seen of the picture that is repainted; None begins with noise alone.
-        noise: One generator per picture, not drawn from yet.
+        conditioning: The encoded prompts.
+        init_image: The encoded init image; None starts from noise alone.
+        noise: One generator per image, not drawn from yet.
         on_step: Called after every evaluation of the network; may raise to stop the run.
     """
     request, components = plan.request, model.components
-    # 1. Levels
-    course = make_run_sigmas(model, plan)
-    start = course.from_noise()
-    noise.sigmas = course.all_sigmas()
-    repainting = None
+    # 1. Sigmas
+    run_sigmas = make_run_sigmas(model, plan)
+    run_start = run_sigmas.from_noise()
+    noise.sigmas = run_sigmas.all_sigmas()
+    img2img_steps = None
     if isinstance(request, InitImageRequest):
-        repainting = request.denoising_strength, plan.settings.img2img_fix_steps
-        noise.sigmas = course.all_sigmas(*repainting)
-        part_way = course.from_image(*repainting)
-        if part_way is None and init_image is not None:  # a second pass of strength 0
+        img2img_steps = request.denoising_strength, plan.settings.img2img_fix_steps
+        noise.sigmas = run_sigmas.all_sigmas(*img2img_steps)
+        image_start = run_sigmas.from_image(*img2img_steps)
+        if image_start is None and init_image is not None:  # a hires pass of strength 0
             return init_image.latents.float().expand(len(noise.images), -1, -1, -1)
-        start = add_extra_noise(part_way, plan.settings)
-    # 2. The two parts of ours in the stock pipeline
+        run_start = add_extra_noise(image_start, plan.settings)
+    # 2. Scheduler and UNet wrapper for the stock pipeline
     scheduler = SamplerScheduler(
         plan.sampler,
-        start,
-        course.model_sigmas,
+        run_start,
+        run_sigmas.model_sigmas,
         noise,
         components.prediction_type,
         on_step,
         plan.settings,
     )
-    kept = cut_steps(request.steps, *repainting) if repainting else None
-    planned = (kept.t_enc + 1 if kept else request.steps) * plan.sampler.evaluations_per_step
+    step_cut = cut_steps(request.steps, *img2img_steps) if img2img_steps else None
+    step_count = step_cut.t_enc + 1 if step_cut else request.steps
     unet = GuidedUNet(
         components.unet,
         conditioning,
         request.cfg_scale / plan.sampler.cfg_divisor,
         plan.settings,
-        StepClock(scheduler, planned, plan.sampler.family.mask_before_denoising),
+        StepClock(
+            scheduler,
+            step_count * plan.sampler.evaluations_per_step,
+            plan.sampler.family.mask_before_denoising,
+        ),
     )
     if isinstance(on_step, Recorder):
         on_step.attach(unet)
     if plan.sampler.needs_uncond:
         scheduler.uncond_pred = unet.keep_uncond()
-    # 3. Steps
+    # 3. Denoising loop
     if init_image is None:
         unet.concat_cond = concat.make_empty_concat_cond(components, request.width, request.height)
         return stable_diffusion.txt2img(components, unet, scheduler, request, noise())
-    assert isinstance(request, InitImageRequest), "only those have a picture to be seen"
+    assert isinstance(request, InitImageRequest), "only those have an init image"
     unet.concat_cond = init_image.concat_cond
     mask = scheduler.mask = init_image.inpaint_mask(request)
     latents = stable_diffusion.img2img(
@@ -91,17 +95,17 @@ def sample(
 
 
 def make_run_sigmas(model: LoadedModel, plan: Plan) -> RunSigmas:
-    """Return the way through the model's noise levels that a plan asks for."""
+    """Return the sigmas of a plan's run."""
     return RunSigmas(
         plan.sampler, plan.schedule, plan.request.steps, model.model_sigmas, plan.settings
     )
 
 
-def add_extra_noise(start: RunStart | None, settings: Settings) -> RunStart:
-    """Return the start of a run from a picture with the noise that the options put on top.
+def add_extra_noise(run_start: RunStart | None, settings: Settings) -> RunStart:
+    """Return the start of an img2img run with the extra noise and the noise multiplier of the settings.
 
-    A1111 multiplies the noise before it is added, and adds img2img_extra_noise times the noise besides.
+    A1111 multiplies the noise before it is added, and also adds img2img_extra_noise times the noise.
     """
-    assert start is not None, "make_plan refuses a run that would change nothing"
-    noised_to = start.noise_sigma + settings.img2img_extra_noise
-    return replace(start, noise_sigma=noised_to * settings.initial_noise_multiplier)
+    assert run_start is not None, "make_plan refuses a run that would change nothing"
+    noise_sigma = run_start.noise_sigma + settings.img2img_extra_noise
+    return replace(run_start, noise_sigma=noise_sigma * settings.initial_noise_multiplier)

@@ -1,4 +1,4 @@
-"""Requests to stock diffusers pipelines: A1111's names end here, diffusers' names begin."""
+"""Calls stock diffusers pipelines: the only place where A1111's names are translated to diffusers' names."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def txt2img(
     """Return the final latents of one batch.
 
     Args:
-        components: The checkpoint's parts.
-        unet: The network with both prompts inside; the pipeline's own guidance stays off.
-        scheduler: The sampler and its levels.
+        components: Of the checkpoint.
+        unet: Applies guidance itself; the pipeline's guidance stays off.
+        scheduler: The sampler and its sigmas.
         request: Size and number of steps.
         noise: Unit noise, [batch, channels, height / 8, width / 8].
     """
-    pipeline = StableDiffusionPipeline(**_parts(components, unet, scheduler))
+    pipeline = StableDiffusionPipeline(**_pipeline_arguments(components, unet, scheduler))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline(
         prompt_embeds=unet.prompt_embeds.expand(noise.shape[0], -1, -1),
@@ -53,36 +53,38 @@ def img2img(
     init_latents: Tensor,
     noise: ImageNoise,
 ) -> Tensor:
-    """Return the final latents of one batch that repaints a picture.
+    """Return the final latents of one batch that starts from an init image.
 
     Args:
-        components: The checkpoint's parts.
-        unet: The network with both prompts inside, and with what it sees beside the latents.
-        scheduler: The sampler, at its start within the schedule: the pipeline cuts nothing off itself.
+        components: Of the checkpoint.
+        unet: Applies guidance itself, and adds the concat conditioning.
+        scheduler: The sampler, already limited to its part of the schedule: the pipeline skips no steps itself.
         request: Number of steps.
-        init_latents: Its latents, [1, channels, height / 8, width / 8], scaled.
-        noise: Tells how many pictures are made; the scheduler draws from it.
+        init_latents: [1, channels, height / 8, width / 8], scaled.
+        noise: Holds the images of the batch; the scheduler draws from it.
     """
-    pipeline = StableDiffusionImg2ImgPipeline(**_parts(components, unet, scheduler))
+    pipeline = StableDiffusionImg2ImgPipeline(**_pipeline_arguments(components, unet, scheduler))
     pipeline.set_progress_bar_config(disable=True)
-    count = len(noise.images)
+    batch_size = len(noise.images)
     return pipeline(
         # The pipeline takes the latents' dtype from here; they stay in 32 bits.
-        prompt_embeds=unet.prompt_embeds.float().expand(count, -1, -1),
-        image=init_latents.float().expand(count, -1, -1, -1),
+        prompt_embeds=unet.prompt_embeds.float().expand(batch_size, -1, -1),
+        image=init_latents.float().expand(batch_size, -1, -1, -1),
         strength=1.0,
         num_inference_steps=request.steps,
         guidance_scale=1.0,
-        # What it draws is thrown away (SamplerScheduler.add_noise), but must not move the global generator.
+        # Its noise is discarded (SamplerScheduler.add_noise), but must not advance the global generator.
         generator=torch.Generator("cpu").manual_seed(0),
         output_type="latent",
         return_dict=False,
     )[0]
 
 
-def _parts(
+def _pipeline_arguments(
     components: Components, unet: GuidedUNet, scheduler: SamplerScheduler
-) -> dict[str, Any]:  # Any: ours stand where a pipeline's signature names the stock classes
+) -> dict[
+    str, Any
+]:  # Any: our classes are passed where a pipeline's signature names the stock ones
     return {
         "vae": components.vae,
         "text_encoder": components.text_encoder,

@@ -1,4 +1,4 @@
-"""Where work is carried out: the one door to the backend."""
+"""Executors run work on a device: the only interface to the backend."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class LoadCheckpoint:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """Return its file."""
+        """Return the model's checkpoint."""
         return self.model.checkpoint
 
 
 @dataclass(frozen=True)
 class DeviceInfo:
-    """What an executor knows of its device once it runs.
+    """Facts about an executor's open device.
 
     Args:
-        label: The device's name for people.
-        warning: A lasting remark for the page, or an empty string.
+        label: The device's display name.
+        warning: A permanent warning for the page, or an empty string.
     """
 
     label: str
@@ -40,32 +40,32 @@ class DeviceInfo:
 
 
 class Executor(Protocol):
-    """Carries out work in order of submission."""
+    """Runs work in order of submission."""
 
     def start(self, on_ready: Callable[[DeviceInfo | None, str], None]) -> None:
-        """Begin in the background; `on_ready` gets the facts, or None and the reason of a failure."""
+        """Open the device in the background; `on_ready` receives its info, or None and the reason of the failure."""
         ...
 
     def run(self, plan: Plan, listener: Listener) -> Future[None]:
-        """Put a plan in the queue; the future ends with the job or carries its error."""
+        """Queue a plan; the future completes with the job or carries its error."""
         ...
 
     def load(self, work: LoadCheckpoint) -> Future[None]:
-        """Put the loading of a checkpoint in the queue."""
+        """Queue the loading of a checkpoint."""
         ...
 
     def submit_work(self, work: Work) -> Future[Any]:
-        """Put a question in the queue; the future carries the answer that its kind says, or the error."""
+        """Queue other work; the future carries the result that its type declares, or the error."""
         ...
 
     def unload(self) -> Future[None]:
-        """Put in the queue that all checkpoints are let go of."""
+        """Queue the unloading of all checkpoints."""
         ...
 
     def memory(self) -> dict[str, Any]:
-        """Return the device's bytes of memory in A1111's form, or `error` with why there are none to tell."""
+        """Return the device's memory in bytes in A1111's format, or `error` with the reason why it is unknown."""
         ...
 
     def stop(self, timeout_s: float) -> bool:
-        """Take no more work and return whether the running one ended in time."""
+        """Accept no more work and return whether the running work ended in time."""
         ...

@@ -1,4 +1,4 @@
-"""One device of this process, served by one thread."""
+"""Runs work on one device of this process, in one thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from modules.core.errors import WebUIError
 from modules.engine.executors import DeviceInfo, LoadCheckpoint
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.params.events import Listener
 from modules.plan.plan import Plan
 from modules.plan.work import Work
@@ -26,15 +26,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Item:
-    future: Future[Any]  # with whatever the work returns
+    future: Future[Any]  # carries the return value of `work`
     work: Callable[[Runner], Any]
 
 
 class LocalExecutor:
-    """Imports the backend on its own thread, then carries out work one piece at a time.
+    """Imports the backend in a separate thread, then runs work items one at a time.
 
     Args:
-        device: Which device to take.
+        device: Which device to use.
         tokenizer: Splits prompts.
     """
 
@@ -47,34 +47,34 @@ class LocalExecutor:
         self._memory: Callable[[], dict[str, Any]] = lambda: {"error": "The device is not open."}
 
     def start(self, on_ready: Callable[[DeviceInfo | None, str], None]) -> None:
-        """Begin in the background."""
-        # A daemon: a step that takes minutes must not hold up the end of the program.
+        """Open the device in the background."""
+        # A daemon: a step that takes minutes must not delay the exit of the program.
         thread = threading.Thread(target=self._serve, args=(on_ready,), name="device", daemon=True)
         thread.start()
         self._thread = thread  # only now: Ctrl-C may come at any moment, and `stop` joins it
 
     def run(self, plan: Plan, listener: Listener) -> Future[None]:
-        """Put a plan in the queue."""
+        """Queue a plan."""
         return self._put(lambda runner: runner.run(plan, listener))
 
     def load(self, work: LoadCheckpoint) -> Future[None]:
-        """Put the loading of a checkpoint in the queue."""
+        """Queue the loading of a checkpoint."""
         return self._put(lambda runner: runner.load(work.model))
 
     def submit_work(self, work: Work) -> Future[Any]:
-        """Put a question in the queue."""
+        """Queue other work."""
         return self._put(lambda runner: runner.handle(work))
 
     def unload(self) -> Future[None]:
-        """Put in the queue that all checkpoints are let go of."""
+        """Queue the unloading of all checkpoints."""
         return self._put(lambda runner: runner.unload())
 
     def memory(self) -> dict[str, Any]:
-        """Return the device's bytes of memory, from any thread."""
+        """Return the device's memory in bytes; callable from any thread."""
         return self._memory()
 
     def stop(self, timeout_s: float) -> bool:
-        """Take no more work and return whether the running one ended in time."""
+        """Accept no more work and return whether the running work ended in time."""
         self._items.put(None)
         if self._thread is None:
             return True
@@ -94,7 +94,7 @@ class LocalExecutor:
             if runner is None:
                 item.future.set_exception(WebUIError(self._failure))
                 continue
-            _carry_out(item, runner)
+            _run_item(item, runner)
 
     def _open(self, on_ready: Callable[[DeviceInfo | None, str], None]) -> Runner | None:
         try:
@@ -111,20 +111,20 @@ class LocalExecutor:
         return runner
 
 
-def _carry_out(item: _Item, runner: Runner) -> None:
+def _run_item(item: _Item, runner: Runner) -> None:
     try:
-        answer = item.work(runner)
+        result = item.work(runner)
     except WebUIError as error:
-        # The job is remembered with its error; a traceback would keep the frames, and with them the weights.
+        # The job is kept in memory with its error; a traceback would keep the frames alive, and with them the weights.
         error.__context__ = error.__cause__ = None
         item.future.set_exception(error.with_traceback(None))
     except Exception as error:
-        logger.exception("A job met a fault of the program.")
+        logger.exception("A job failed with an unexpected error.")
         item.future.set_exception(
             WebUIError(
-                f"The program made a mistake: {type(error).__name__}: {error}.",
+                f"Internal error: {type(error).__name__}: {error}.",
                 "The log has the details.",
             )
         )
     else:
-        item.future.set_result(answer)
+        item.future.set_result(result)

@@ -1,1 +1,1 @@
-"""Jobs: queue, store and what a restart restores."""
+"""Jobs: the queue, the job store and file batches."""

@@ -1,4 +1,4 @@
-"""Which files a batch may read, and where it may write: what the page asks is held against a few folders."""
+"""Validates a batch's input and output folders: the page may only use a few folders."""
 
 from __future__ import annotations
 
@@ -9,65 +9,67 @@ from pathlib import Path
 from modules.core.errors import NotFound, UserError
 from modules.core.paths import Paths
 
-PICTURES = frozenset(
+IMAGE_SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".heic")
 )
-MOST_FILES = 10_000
-_NAME = re.compile(r"[^\W_][\w .-]{0,79}")
+MAX_FILES = 10_000
+_FOLDER_NAME = re.compile(r"[^\W_][\w .-]{0,79}")
 
 
 def list_input_images(text: str, paths: Paths) -> list[Path]:
-    """Return the pictures that lie directly in a folder of the server, by name.
+    """Return the images directly inside a folder of the server, sorted by name.
 
     Args:
-        text: The folder's path; one that is not absolute begins in the data folder.
-        paths: Knows the folders in which it must lie; links are followed before that is checked.
+        text: The folder's path; a relative path starts in the data folder.
+        paths: Lists the allowed input folders; links are followed before the check.
 
     Raises:
-        UserError: it lies elsewhere, or holds too many pictures.
-        NotFound: there is no such folder, or no picture in it.
+        UserError: the folder is not allowed, or contains too many images.
+        NotFound: there is no such folder, or no image in it.
     """
-    folder = _resolved(paths.data / text.strip())
+    folder = _resolve(paths.data / text.strip())
     if not _is_inside(folder, paths.input_folders):
-        allowed = " or ".join(str(one) for one in paths.input_folders)
+        allowed = " or ".join(str(allowed_folder) for allowed_folder in paths.input_folders)
         raise UserError(
-            f"'{text}' lies in no folder that a batch may read; those are {allowed}.",
+            f"'{text}' is not in a folder that a batch may read; those are {allowed}.",
             "--gradio-allowed-path adds another.",
         )
     if not folder.is_dir():
         raise NotFound(f"There is no folder '{text}'.")
-    listed = sorted(
-        one for one in folder.iterdir() if one.suffix.lower() in PICTURES and one.is_file()
+    files = sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
     )
-    found = [one for one in listed if _is_inside(_resolved(one), paths.input_folders)]
-    if not found:
+    images = [file for file in files if _is_inside(_resolve(file), paths.input_folders)]
+    if not images:
         raise NotFound(f"There is no picture in the folder '{text}'.")
-    if len(found) > MOST_FILES:
-        raise UserError(f"'{text}' holds {len(found)} pictures; at most {MOST_FILES} are taken.")
-    return found
+    if len(images) > MAX_FILES:
+        raise UserError(f"'{text}' contains {len(images)} pictures; the limit is {MAX_FILES}.")
+    return images
 
 
 def validate_output_folder(name: str) -> str:
-    """Return the name of a folder directly below outputs, checked; "" is where pictures go otherwise.
+    """Return the validated name of a folder directly inside outputs; "" means the usual folder.
 
     Raises:
-        UserError: it is no plain name.
+        UserError: it is not a plain name.
     """
     name = name.strip()
-    if name and not _NAME.fullmatch(name):
+    if name and not _FOLDER_NAME.fullmatch(name):
         raise UserError(
-            f"The output folder is '{name}'; it is made inside outputs, so a plain name is needed.",
+            f"The output folder is '{name}'; it is created inside outputs, so a plain name is needed.",
             "Use letters, digits, spaces, dots, '-' and '_'.",
         )
     return name.rstrip(" .")
 
 
-def _resolved(path: Path) -> Path:
+def _resolve(path: Path) -> Path:
     try:
         return path.resolve()
-    except (OSError, ValueError, RuntimeError):  # a loop of links, or no name at all
+    except (OSError, ValueError, RuntimeError):  # a loop of links, or not a valid path
         raise UserError(f"'{path.name}' cannot be read as a folder.") from None
 
 
 def _is_inside(path: Path, folders: Iterable[Path]) -> bool:
-    return any(path.is_relative_to(_resolved(folder)) for folder in folders)
+    return any(path.is_relative_to(_resolve(folder)) for folder in folders)

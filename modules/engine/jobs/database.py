@@ -1,4 +1,4 @@
-"""The queue's file: opened whole, moved aside when it is damaged, owned by one server at a time."""
+"""The SQLite file of the job store: checked when opened, moved aside if damaged, locked by one server."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ CREATE TABLE pictures (
 ) WITHOUT ROWID;
 CREATE INDEX pictures_by_name ON pictures (name);
 """
-# Another server lets go of the file when it ends; while it runs it never does.
-_PATIENCE_S = 0.5
+# Another server releases its lock when it ends, never while it runs.
+_LOCK_TIMEOUT_S = 0.5
 
 
 class Database:
-    """A connection, and what the user should know of the file.
+    """A connection, and a warning about its file.
 
     Args:
-        connection: To the file, or to memory when the file cannot be had. Its rows are `sqlite3.Row`.
+        connection: To the file, or to memory if the file is not available. Its rows are `sqlite3.Row`.
         is_durable: Whether it outlives the server.
-        warning: One sentence when something was wrong; else empty.
+        warning: One sentence if there was a problem; else empty.
     """
 
     def __init__(self, connection: sqlite3.Connection, is_durable: bool, warning: str) -> None:
@@ -66,8 +66,8 @@ class Database:
 
 
 def open_database(path: Path) -> Database:
-    """Return the opened file; a damaged one is moved aside, and what cannot be had is replaced by memory."""
-    remark = ""
+    """Return the opened database; a damaged file is moved aside, an unavailable one is replaced by memory."""
+    warning = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -75,8 +75,8 @@ def open_database(path: Path) -> Database:
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError as error:
-            remark = _move_aside(path, str(error))
-            return Database(_connect(path), True, remark)
+            warning = _move_aside(path, str(error))
+            return Database(_connect(path), True, warning)
     except sqlite3.OperationalError as error:
         reason = (
             "another server uses this data folder"
@@ -85,25 +85,25 @@ def open_database(path: Path) -> Database:
         )
     except OSError as error:
         reason = f"{path.name} cannot be written ({error.strerror or error})"
-    remark = f"{remark} The queue will be forgotten at the end of this run: {reason}.".strip()
-    logger.warning("%s", remark)
+    warning = f"{warning} The queue will be lost at the end of this run: {reason}.".strip()
+    logger.warning("%s", warning)
     memory = sqlite3.connect(":memory:", check_same_thread=False)
     memory.row_factory = sqlite3.Row
     memory.executescript(_SCHEMA)
-    return Database(memory, False, remark)
+    return Database(memory, False, warning)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """Return a connection to a whole file of this version.
+    """Return a connection to an intact file of this schema version.
 
     Raises:
-        sqlite3.OperationalError: another server has it, or the disk refuses it.
+        sqlite3.OperationalError: another server has locked it, or the disk cannot be read or written.
         sqlite3.DatabaseError: it is damaged, or of a later version.
     """
-    connection = sqlite3.connect(path, timeout=_PATIENCE_S, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S, check_same_thread=False)
     connection.row_factory = sqlite3.Row
     try:
-        # Exclusive: two servers on one data folder would carry out each other's jobs.
+        # Exclusive: two servers on one data folder would run each other's jobs.
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA journal_mode = WAL")
         # In WAL a kill of the process loses nothing even so; only a power cut loses the last moment.
@@ -112,10 +112,10 @@ def _connect(path: Path) -> sqlite3.Connection:
         if version == 0:
             connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
         elif version != VERSION:
-            raise sqlite3.DatabaseError(f"it is of version {version}, this program of {VERSION}")
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()["quick_check"]
-        if found != "ok":
-            raise sqlite3.DatabaseError(str(found))
+            raise sqlite3.DatabaseError(f"its version is {version}, this program's is {VERSION}")
+        result = connection.execute("PRAGMA quick_check(1)").fetchone()["quick_check"]
+        if result != "ok":
+            raise sqlite3.DatabaseError(str(result))
         with connection:  # takes the lock now, not with the first job
             connection.execute("DELETE FROM jobs WHERE id = ''")
     except BaseException:
@@ -125,15 +125,15 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _move_aside(path: Path, reason: str) -> str:
-    """Rename a file that cannot be used, with its journal, and return a sentence for the user."""
+    """Rename an unusable file and its journal, and return a sentence for the user."""
     number = 0
     while (aside := path.with_name(f"{path.name}.unreadable{number or ''}")).exists():
         number += 1
     path.replace(aside)
-    for ending in ("-wal", "-shm"):
-        beside = path.with_name(path.name + ending)
-        if beside.exists():
-            beside.replace(aside.with_name(aside.name + ending))
-    remark = f"{path.name} is unreadable ({reason}); the queue begins anew, the file is kept as {aside.name}."
-    logger.warning("%s", remark)
-    return remark
+    for suffix in ("-wal", "-shm"):
+        journal = path.with_name(path.name + suffix)
+        if journal.exists():
+            journal.replace(aside.with_name(aside.name + suffix))
+    warning = f"{path.name} is unreadable ({reason}); a new queue is started, the file is kept as {aside.name}."
+    logger.warning("%s", warning)
+    return warning

@@ -1,10 +1,10 @@
-"""Many files, one after another: each becomes a job of its own; one that fails is told of, and the rest go on."""
+"""File batches: each file becomes a separate job; failed files are reported, and the batch continues."""
 
 from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,17 +17,17 @@ from modules.params.events import Progress
 from modules.params.requests.base import GenerationRequest
 from modules.params.results import GeneratedImage
 
-# In steps of which one file has this many, the bar moves smoothly, however many steps a file's own job has.
-_STEPS_A_FILE = 100
+# Each file counts as this many steps, so that the bar moves smoothly, however many steps the file's job has.
+_STEPS_PER_FILE = 100
 
 
 class FileBatch:
-    """Followed like a job. A file is read only when its turn comes, so that as many as there are fit into memory.
+    """A batch of files with the interface of a job. A file is read only when its turn comes, so that any number fits in memory.
 
     Args:
-        files: Pictures on the server, in the order of their turns.
-        make_request: Returns what is asked of a file, or raises a WebUIError that is told of.
-        submit: Puts a request for a file in the queue.
+        files: Image files on the server, in processing order.
+        make_request: Returns the request for a file, or raises a WebUIError, which is reported.
+        submit: Queues the request for a file.
     """
 
     def __init__(
@@ -43,39 +43,44 @@ class FileBatch:
         self._lock = threading.Lock()
         self._interrupted = threading.Event()
         self._ended = threading.Event()
-        self._file_index = 0  # of the file whose turn it is, from 0
+        self._file_index = 0  # of the current file, from 0
         self._job: Job | None = None
         self._request: GenerationRequest | None = None
         self._images: list[GeneratedImage] = []
         self._notes: list[str] = []
 
     def start(self) -> None:
-        """Begin with the first file, in a thread of its own."""
+        """Start with the first file, in a separate thread."""
         threading.Thread(target=self._run, name="batch", daemon=True).start()
 
     def status(self) -> JobStatus:
-        """Return a snapshot: pictures and notes of all files so far, and how far the one at work is."""
+        """Return a snapshot: images and notes of all files so far, and the progress of the current file."""
         with self._lock:
-            job, number = self._job, self._file_index
+            job, file_index = self._job, self._file_index
             images, notes = list(self._images), list(self._notes)
         count = len(self._files)
-        name = self._files[min(number, count - 1)].name
-        phase, done, preview_number = "Reading", 0.0, 0
+        name = self._files[min(file_index, count - 1)].name
+        phase, fraction, preview_number = "Reading", 0.0, 0
         if job is not None:
-            inner = job.status()
-            images += [replace(one, index=len(images) + i) for i, one in enumerate(inner.images)]
-            phase, done = inner.phase, inner.progress.fraction
-            preview_number = number * 10**6 + inner.preview_number if inner.preview_number else 0
+            status = job.status()
+            images += _renumber(status.images, len(images))
+            phase, fraction = status.phase, status.progress.fraction
+            if status.preview_number:
+                preview_number = file_index * 10**6 + status.preview_number
         state = self._state(len(images))
         return JobStatus(
             id=self.id,
             state=state,
-            phase="" if self._ended.is_set() else f"{name}, {number + 1} of {count} files: {phase}",
-            progress=Progress(round((number + done) * _STEPS_A_FILE), count * _STEPS_A_FILE),
+            phase=""
+            if self._ended.is_set()
+            else f"{name}, {file_index + 1} of {count} files: {phase}",
+            progress=Progress(
+                round((file_index + fraction) * _STEPS_PER_FILE), count * _STEPS_PER_FILE
+            ),
             images=tuple(images),
             image_count=max(count, len(images)),
             notes=tuple(notes),
-            error=f"Interrupted: {number} of {count} files were finished."
+            error=f"Interrupted: {file_index} of {count} files were finished."
             if state == "cancelled"
             else "",
             exception=None,
@@ -91,36 +96,36 @@ class FileBatch:
 
     @property
     def request(self) -> GenerationRequest | None:
-        """Return what was asked last, without its pictures."""
+        """Return the latest request, without its images."""
         return self._request
 
     def watch(self) -> None:
-        """Say that someone is looking, so that previews are worth making."""
+        """Note that a client is watching, so that previews are worth making."""
         if (job := self._job) is not None:
             job.watch()
 
     def preview(self) -> bytes:
-        """Return the latest preview as JPEG, or nothing."""
+        """Return the latest preview as JPEG, or b"" if there is none."""
         job = self._job
         return job.preview() if job is not None else b""
 
     def depth_map(self) -> bytes:
-        """Return nothing: each file has a depth of its own."""
+        """Return b"": each file has its own depth map."""
         return b""
 
     def interrupt(self) -> None:
-        """Stop the file at work at its next step and leave out all that follow."""
+        """Stop the current file at its next step and omit the remaining files."""
         self._interrupted.set()
         if (job := self._job) is not None:
             job.interrupt()
 
     def skip(self) -> None:
-        """Go on with the next file; what the one at work has finished is kept."""
+        """Continue with the next file; finished images of the current one are kept."""
         if (job := self._job) is not None:
             job.interrupt()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Return whether all is done, waiting for it at most so long."""
+        """Wait at most `timeout_s` for the end of the batch and return whether it has ended."""
         return self._ended.wait(timeout_s)
 
     def _run(self) -> None:
@@ -144,13 +149,12 @@ class FileBatch:
             self._add_note(file, str(error))
             return
         self._job = job
-        if self._interrupted.is_set():  # between the first look and now
+        if self._interrupted.is_set():  # since the check in _run
             job.interrupt()
         job.wait()
         status = job.status()
         with self._lock:
-            first = len(self._images)
-            self._images += [replace(one, index=first + i) for i, one in enumerate(status.images)]
+            self._images += _renumber(status.images, len(self._images))
             self._job = None
         for text in [*status.notes, status.error if status.state == "failed" else ""]:
             if text:
@@ -161,14 +165,18 @@ class FileBatch:
             self._notes.append(f"{file.name}: {text}")
 
 
-_REMEMBERED = 50
+def _renumber(images: Iterable[GeneratedImage], start: int) -> list[GeneratedImage]:
+    return [replace(image, index=start + i) for i, image in enumerate(images)]
+
+
+_MAX_BATCHES = 50
 
 
 class FileBatches:
-    """Begins batches and knows them by id.
+    """Starts file batches and finds them by id.
 
     Args:
-        submit: Puts a request in the queue, with what saves its pictures.
+        submit: Queues a request, with the function that saves its images.
         image_saver: Saves them.
     """
 
@@ -185,12 +193,12 @@ class FileBatches:
         make_request: Callable[[Path], GenerationRequest],
         folder: str = "",
     ) -> FileBatch:
-        """Begin to carry out a request for each file, one after another.
+        """Start a batch that runs one request per file, one after another.
 
         Args:
-            files: Pictures on the server.
-            make_request: See Batch.
-            folder: Name of a folder below outputs, where pictures are named like their files; "" saves as always.
+            files: Image files on the server.
+            make_request: See FileBatch.
+            folder: Name of a folder inside outputs, where images are named after their files; "" saves as usual.
         """
 
         def submit(request: GenerationRequest, file: Path) -> Job:
@@ -199,16 +207,16 @@ class FileBatches:
 
         batch = FileBatch(files, make_request, submit)
         self._batches[batch.id] = batch
-        for old in list(self._batches)[:-_REMEMBERED]:
+        for old in list(self._batches)[:-_MAX_BATCHES]:
             self._batches.pop(old, None)
         batch.start()
         return batch
 
     def find(self, batch_id: str) -> FileBatch | None:
-        """Return a batch, or None when it never was or is long past."""
+        """Return a batch, or None if it is unknown or too old."""
         return self._batches.get(batch_id)
 
     def interrupt_all(self) -> None:
-        """Stop all of them."""
+        """Interrupt all batches."""
         for batch in list(self._batches.values()):
             batch.interrupt()

@@ -1,4 +1,4 @@
-"""The pictures that requests bring along: one file for each, however many jobs have it."""
+"""Input images of stored requests: one file per distinct image, however many jobs use it."""
 
 from __future__ import annotations
 
@@ -19,67 +19,67 @@ logger = logging.getLogger(__name__)
 
 
 class InputImageStore:
-    """A folder of pictures, each named by the hash of its pixels. Thread-safe.
+    """A folder of images, each named by the hash of its pixels. Thread-safe.
 
     Args:
-        folder: Made when the first picture comes.
+        folder: Created with the first image.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock = threading.Lock()
-        self._held: Counter[str] = Counter()  # on their way into the store
+        self._hold_counts: Counter[str] = Counter()  # being stored by a job
 
     def hold(self, images: Mapping[str, ImageField]) -> dict[str, str]:
-        """Write pictures and return the names of their files, by the keys of `pictures`.
+        """Write images and return their file names, by the keys of `images`.
 
-        They stay until `release`: by then whoever refers to them has been stored.
+        They are not deleted before `release`; by then the job that refers to them has been stored.
 
         Raises:
-            OSError: the disk is full, read-only or out of reach; nothing is held.
+            OSError: the disk is full, read-only or unavailable; nothing is held.
         """
-        names = {key: _name(picture) for key, picture in images.items()}
+        names = {key: _file_name(image) for key, image in images.items()}
         with self._lock:
-            self._held.update(names.values())
+            self._hold_counts.update(names.values())
         try:
-            for key, picture in images.items():
-                self._write(names[key], picture)
+            for key, image in images.items():
+                self._write(names[key], image)
         except OSError:
             self.release(names.values())
             raise
         return names
 
     def release(self, names: Iterable[str]) -> None:
-        """Hold pictures no longer."""
+        """Release held images."""
         with self._lock:
-            self._held.subtract(names)
-            self._held += Counter()  # forgets the zeros
+            self._hold_counts.subtract(names)
+            self._hold_counts += Counter()  # removes the zeros
 
     def read(self, name: str) -> ImageField:
-        """Return a picture.
+        """Return an image.
 
         Raises:
-            NotFound: it is no longer kept, or its file is damaged.
+            NotFound: it is no longer stored, or its file is damaged.
         """
-        gone = NotFound("A picture of this job is no longer kept.", "Send the job again.")
+        missing = NotFound("A picture of this job is no longer stored.", "Send the job again.")
         try:
-            with Image.open(self.folder / name) as image:
-                picture = ImageField(image.size, image.tobytes(), image.mode)
+            with Image.open(self.folder / name) as file:
+                image = ImageField(file.size, file.tobytes(), file.mode)
         except (OSError, ValueError, SyntaxError) as error:
-            raise gone from error
-        if _name(picture) != name:
-            raise gone
-        return picture
+            raise missing from error
+        if _file_name(image) != name:
+            raise missing
+        return image
 
     def drop(self, names: Iterable[str]) -> None:
-        """Delete pictures, but for those that are being stored for another job."""
+        """Delete images, except those that are being stored for another job."""
         with self._lock:
             for name in names:
-                if name not in self._held:
+                if name not in self._hold_counts:
                     _delete(self.folder / name)
 
     def prune(self, names: Iterable[str]) -> None:
-        """Delete what a stopped server left that no job refers to."""
+        """Delete all files except those of these names: leftovers of a stopped server that no job refers to."""
         if self.folder.is_dir():
             self.drop({path.name for path in self.folder.iterdir()} - set(names))
 
@@ -89,13 +89,13 @@ class InputImageStore:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         with open_writer(path) as file:
-            # Not packed: of a photo that would take a second between Generate and the device.
+            # Uncompressed: compressing a photo would take a second between Generate and the device.
             image.to_pil().save(file, format="TIFF")
 
 
-def _name(picture: ImageField) -> str:
-    digest = hashlib.sha256(f"{picture.mode} {picture.size} ".encode())
-    digest.update(picture.pixels)
+def _file_name(image: ImageField) -> str:
+    digest = hashlib.sha256(f"{image.mode} {image.size} ".encode())
+    digest.update(image.pixels)
     return f"{digest.hexdigest()}.tiff"
 
 

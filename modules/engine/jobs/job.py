@@ -1,4 +1,4 @@
-"""One job: what was asked, how far it has come, what came of it."""
+"""One job: its plan, progress and result."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from modules.params.results import GeneratedImage, Recording
 from modules.plan.plan import Plan
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
-SaveImage = Callable[[Plan, int, Image.Image], GeneratedImage]  # saves one finished picture
+SaveImage = Callable[[Plan, int, Image.Image], GeneratedImage]  # saves one finished image
 ENDED_STATES: tuple[JobState, ...] = ("done", "failed", "cancelled")
 
-# A preview is made at most twice a second, and only while someone has asked for the job lately.
+# Previews are made at most twice a second, and only while a client has polled the job recently.
 _PREVIEW_INTERVAL_S = 0.5
-_WATCHER_LASTS_S = 3.0
+_WATCH_TIMEOUT_S = 3.0
 _PREVIEW_SIDE = 512
 
 
 @dataclass(frozen=True)
 class JobStatus:
-    """What can be told of a job at one moment.
+    """A snapshot of a job.
 
     Args:
-        id: The job's name, not to be guessed.
-        state: Where it is in its life.
-        phase: What is being done, in words.
+        id: The job's id, impossible to guess.
+        state: Its lifecycle state.
+        phase: The current activity, as text.
         progress: Steps done and their speed.
-        images: Finished pictures in order.
-        image_count: How many pictures were asked for.
-        notes: What a user should know of the result.
-        error: One sentence when it failed or was cancelled.
-        exception: The error itself when it failed for a reason that the user can act on.
-        preview_number: Rises with each new preview; 0 when there is none.
+        images: Finished images in order.
+        image_count: The number of requested images.
+        notes: Notes on the result for the user.
+        error: One sentence if it failed or was cancelled.
+        exception: The exception if it failed for a reason that the user can act on.
+        preview_number: Increases with each new preview; 0 if there is none.
     """
 
     id: str
@@ -59,36 +59,36 @@ class JobStatus:
 
     @property
     def has_ended(self) -> bool:
-        """Return whether nothing more will happen."""
+        """Return whether the job has reached a final state."""
         return self.state in ENDED_STATES
 
 
 class JobLog(Protocol):
-    """Whoever writes down what becomes of jobs."""
+    """Records the events of jobs."""
 
     def log_start(self, job_id: str) -> None:
-        """Note that the device has begun."""
+        """Record that the device has started the job."""
         ...
 
     def log_image(self, job_id: str, position: int, image: GeneratedImage) -> None:
-        """Note a finished picture and its place among them."""
+        """Record a finished image and its position among the job's images."""
         ...
 
     def log_end(self, status: JobStatus) -> None:
-        """Note how a job ended."""
+        """Record how a job ended."""
         ...
 
 
 class Job:
-    """A plan on its way, and the Listener of its run.
+    """A plan being executed, and the Listener of its run.
 
     Thread-safe: the device's thread writes, the page and the API read.
 
     Args:
-        plan: What to do.
-        save: Saves one finished picture and returns what is known of it.
-        log: Is told what becomes of the job.
-        job_id: The name of a job that is known from before; else a new one is made up.
+        plan: The plan to execute.
+        save: Saves one finished image and returns its record.
+        log: Records the job's events.
+        job_id: The id of a restored job; else a new id is generated.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Job:
     ) -> None:
         self.id = job_id or secrets.token_urlsafe(16)
         self.plan = plan
-        self.grid_path: Path | None = None  # all its pictures in one
+        self.grid_path: Path | None = None  # the grid of its images
         self.on_interrupt: Callable[[], object] = lambda: None
         self._save = save
         self._log = log
@@ -127,7 +127,7 @@ class Job:
 
     @property
     def request(self) -> GenerationRequest:
-        """Return what was asked; once it has ended, without its pictures."""
+        """Return the request; after the job's end without its input images."""
         return self.plan.request
 
     def status(self) -> JobStatus:
@@ -147,53 +147,53 @@ class Job:
             )
 
     def watch(self) -> None:
-        """Say that someone is looking, so that previews are worth making."""
+        """Note that a client is watching, so that previews are worth making."""
         self._last_watched_at = time.monotonic()
 
     def preview(self) -> bytes:
-        """Return the latest preview as JPEG, or nothing."""
+        """Return the latest preview as JPEG, or b"" if there is none."""
         return self._preview
 
     def depth_map(self) -> bytes:
-        """Return the depth by which a picture was repainted as PNG, or nothing."""
+        """Return the depth map of a depth2img job as PNG, or b"" if there is none."""
         return self._depth_map
 
     def take_recording(self) -> Recording | None:
-        """Return how the first picture came to be and let go of it: a hundred pictures are too much to remember."""
+        """Return the recording of the first image and drop it: its hundred images take too much memory to keep."""
         recording, self._recording = self._recording, None
         return recording
 
     def interrupt(self) -> None:
-        """Ask the job to stop at its next step, or at once when it still waits."""
+        """Request the job to stop at its next step, or at once if it is still queued."""
         self._interrupted.set()
         self.on_interrupt()
 
     def skip(self) -> None:
-        """Ask the job to leave the batch that is being made and go on with the next."""
+        """Request the job to abort the running batch and continue with the next."""
         with self._lock:
             if self._state == "running":
                 self._skipped.set()
 
     def stop_after_image(self) -> None:
-        """Ask the job to stop when the pictures it is at are finished."""
+        """Request the job to stop after the running batch."""
         self._is_last_batch = True
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Return whether the job has ended, waiting for it at most so long."""
+        """Wait at most `timeout_s` for the job to end and return whether it has ended."""
         return self._ended.wait(timeout_s)
 
     def add_done_callback(self, callback: Callable[[], object]) -> None:
-        """Call back once the job has ended, on whichever thread ends it; at once when it has."""
+        """Call `callback` once the job has ended, on the thread that ends it; at once if it has ended already."""
         with self._lock:
             if not self._ended.is_set():
                 self._done_callbacks.append(callback)
                 return
         callback()
 
-    # What the engine and the device's thread report.
+    # Called by the engine and the device's thread.
 
     def finish(self, state: JobState, error: str = "", exception: WebUIError | None = None) -> None:
-        """Note how the job ended; the first word counts."""
+        """Set the job's final state; only the first call counts."""
         if not self._set_ended(state, error, exception):
             return
         if self._log is not None:
@@ -201,7 +201,7 @@ class Job:
         self._notify_done()
 
     def suspend(self, error: str) -> None:
-        """End a waiting job for this run alone: the log keeps it for the next start."""
+        """End a queued job for this run alone: it stays in the log for the next start."""
         self._interrupted.set()
         if self._set_ended("cancelled", error, None):
             self._notify_done()
@@ -209,8 +209,8 @@ class Job:
     def _notify_done(self) -> None:
         with self._lock:
             self._ended.set()
-            waiting, self._done_callbacks = self._done_callbacks, []
-        for callback in waiting:
+            callbacks, self._done_callbacks = self._done_callbacks, []
+        for callback in callbacks:
             callback()
 
     def _set_ended(self, state: JobState, error: str, exception: WebUIError | None) -> bool:
@@ -221,56 +221,56 @@ class Job:
             self._phase = ""
             self._error = error
             self._exception = exception
-            self.plan = self.plan.without_images()  # hundreds of ended jobs are remembered
+            self.plan = self.plan.without_images()  # hundreds of ended jobs are kept in memory
             return True
 
     def on_image(self, index: int, image: Image.Image) -> None:
-        """Save a finished picture at once."""
-        kept = self._save(self.plan, index, image)
+        """Save a finished image at once."""
+        saved = self._save(self.plan, index, image)
         with self._lock:
             position = len(self._images)
-            self._images.append(kept)
-            if kept.warning and kept.warning not in self._notes:
-                self._notes.append(kept.warning)
+            self._images.append(saved)
+            if saved.warning and saved.warning not in self._notes:
+                self._notes.append(saved.warning)
         if self._log is not None:
-            self._log.log_image(self.id, position, kept)
+            self._log.log_image(self.id, position, saved)
         if self._is_last_batch and index in self._last_indices:
             self._interrupted.set()
 
     def on_phase(self, text: str) -> None:
-        """Note what is being done; the first phase is the beginning of the run."""
+        """Set the current activity; the first phase marks the start of the run."""
         with self._lock:
             if self._state in ENDED_STATES:
                 return
-            begins = self._state == "queued"
+            is_first = self._state == "queued"
             self._state = "running"
             self._phase = text
-        if begins and self._log is not None:
+        if is_first and self._log is not None:
             self._log.log_start(self.id)
 
     def on_batch(self, index: int) -> None:
-        """Note that a batch begins: the wish to skip was for the one before."""
+        """Note that a batch starts: a skip request was for the previous one."""
         self._skipped.clear()
         if index and self._is_last_batch:
             self._interrupted.set()
 
     def on_progress(self, progress: Progress) -> None:
-        """Note the steps done."""
+        """Set the steps done."""
         with self._lock:
             self._progress = progress
 
     def on_depth_map(self, depth: Image.Image) -> None:
-        """Keep the depth by which a picture is repainted."""
+        """Store the depth map of a depth2img job."""
         buffer = io.BytesIO()
         depth.save(buffer, format="PNG")
         self._depth_map = buffer.getvalue()
 
     def on_recording(self, recording: Recording) -> None:
-        """Keep how the first picture came to be until it is taken."""
+        """Store the recording of the first image until it is taken."""
         self._recording = recording
 
     def on_note(self, text: str) -> None:
-        """Note something a user should know; the same words only once."""
+        """Add a note for the user; the same text only once."""
         with self._lock:
             if text not in self._notes:
                 self._notes.append(text)
@@ -284,19 +284,19 @@ class Job:
         return self._interrupted.is_set()
 
     def wants_preview(self) -> bool:
-        """Return whether someone watches and the last preview is old enough."""
+        """Return whether a client is watching and the last preview is old enough."""
         now = time.monotonic()
-        watched = now - self._last_watched_at < _WATCHER_LASTS_S
-        return watched and now - self._last_preview_at >= _PREVIEW_INTERVAL_S
+        is_watched = now - self._last_watched_at < _WATCH_TIMEOUT_S
+        return is_watched and now - self._last_preview_at >= _PREVIEW_INTERVAL_S
 
     def on_preview(self, preview: Image.Image) -> None:
-        """Keep a preview, enlarged to be looked at."""
-        factor = max(1, _PREVIEW_SIDE // max(preview.size))
-        large = preview.resize(
-            (preview.width * factor, preview.height * factor), Image.Resampling.BICUBIC
+        """Store a preview, enlarged for display."""
+        scale = max(1, _PREVIEW_SIDE // max(preview.size))
+        enlarged = preview.resize(
+            (preview.width * scale, preview.height * scale), Image.Resampling.BICUBIC
         )
         buffer = io.BytesIO()
-        large.save(buffer, format="JPEG", quality=80)
+        enlarged.save(buffer, format="JPEG", quality=80)
         with self._lock:
             self._preview = buffer.getvalue()
             self._preview_number += 1

@@ -1,4 +1,4 @@
-"""Makes jobs of plans and of what an earlier run left, and leaves the pictures of waiting ones on the disk."""
+"""Creates jobs from plans and from stored records; input images of queued jobs stay on disk until they run."""
 
 from __future__ import annotations
 
@@ -23,76 +23,76 @@ logger = logging.getLogger(__name__)
 
 
 class QueueHooks(Protocol):
-    """What the queue needs of the engine."""
+    """Callbacks of the queue, implemented by the engine."""
 
     def plan(self, request: GenerationRequest, settings: Settings) -> Plan:
-        """Return the plan of a request under these options."""
+        """Return the plan of a request with these settings."""
         ...
 
     def save_image(self, plan: Plan, index: int, image: Image.Image) -> GeneratedImage:
-        """Save one picture."""
+        """Save one image."""
         ...
 
     def on_images_complete(self, job: Job) -> None:
-        """Hear of a job whose pictures are all that will be, before it ends."""
+        """Handle a job that will make no more images, before it ends."""
         ...
 
     def on_success(self, job: Job) -> None:
-        """Hear of a job that went well."""
+        """Handle a job that ended without an error."""
         ...
 
 
 class JobMaker:
-    """Makes jobs. Hundreds may wait, so they hold none of the pictures that they were given until their turn.
+    """Creates jobs. Hundreds may be queued, so their input images stay on disk until they run.
 
     Args:
-        store: Where the pictures lie.
-        hooks: Plans requests and saves pictures.
+        store: Stores the input images.
+        hooks: Plans requests and saves images.
     """
 
     def __init__(self, store: JobStore, hooks: QueueHooks) -> None:
         self._store = store
         self._hooks = hooks
-        self._image_names: dict[str, Mapping[str, str]] = {}  # names of files by job and field
+        self._image_names: dict[str, Mapping[str, str]] = {}  # file names by job and field
 
     def create(self, plan: Plan, save: SaveImage | None = None, job_id: str = "") -> Job:
-        """Return a job.
+        """Return a new job.
 
         Args:
-            plan: What to do.
-            save: Saves its pictures, if not the owner.
-            job_id: Its name if it is known from before.
+            plan: The plan to execute.
+            save: Saves its images; the hooks do by default.
+            job_id: The id of a restored job.
         """
         return Job(plan, save or self._hooks.save_image, self._store, job_id)
 
     def restore(self, record: JobRecord) -> Job | None:
-        """Return a job of an earlier run, or None when it cannot be planned any more; the store is told why."""
+        """Return a job of an earlier run, or None if it can no longer be planned; the store records the reason."""
         try:
             request, settings = deserialize(record.stored_request, self._store.input_image)
             job = self.create(self._hooks.plan(request, settings), job_id=record.id)
         except WebUIError as error:
-            logger.warning("A waiting job of the last run is lost: %s", error)
+            logger.warning("A waiting job of the last run cannot be restored: %s", error)
             self._store.log_end(replace(record.status(), state="failed", error=str(error)))
             return None
         self.unload_images(job, record.stored_request.image_names)
         return job
 
     def unload_images(self, job: Job, names: Mapping[str, str]) -> None:
-        """Keep the pictures of a waiting job on the disk alone, in files of these names by field."""
+        """Drop the input images of a queued job from memory; they are stored in files with these names, by field."""
         if names:
             self._image_names[job.id] = names
             job.plan = job.plan.without_images()
 
     def plan_with_images(self, job: Job) -> Plan:
-        """Return the plan of a job with its pictures.
+        """Return the plan of a job with its input images loaded.
 
         Raises:
-            NotFound: a file is gone.
+            NotFound: an image file is missing.
         """
         names = self._image_names.get(job.id, {})
-        pictures = {field: self._store.input_image(name) for field, name in names.items()}
-        return replace(job.plan, request=job.plan.request.model_copy(update=pictures))
+        images = {field: self._store.input_image(name) for field, name in names.items()}
+        return replace(job.plan, request=job.plan.request.model_copy(update=images))
 
     def forget(self, job: Job) -> None:
-        """Forget where the pictures of an ended job lie."""
+        """Forget the image file names of an ended job."""
         self._image_names.pop(job.id, None)

@@ -1,4 +1,4 @@
-"""What is stored of one job, as it is read back."""
+"""The stored record of one job."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from modules.params.results import GeneratedImage
 
 @dataclass(frozen=True)
 class JobRecord:
-    """One job of the store.
+    """One job of the job store.
 
     Args:
         queue_position: Its number, id, source and round.
-        state: Where it is in its life.
-        stored_request: What was asked; without the names of its pictures' files in listings.
-        image_count: How many pictures were asked for.
-        created: When it was sent, in seconds since 1970, as the other two.
-        started: When the device began; None when it has not.
-        ended: When it ended; None when it has not.
-        error: One sentence when it failed or was cancelled.
-        notes: What a user should know of the result.
-        images: Finished pictures in order.
+        state: Its lifecycle state.
+        stored_request: The request; without its input images' file names in listings.
+        image_count: The number of requested images.
+        created: Time of submission, in seconds since 1970 like the next two.
+        started: When the device started it; None if it has not.
+        ended: When it ended; None if it has not.
+        error: One sentence if it failed or was cancelled.
+        notes: Notes on the result for the user.
+        images: Finished images in order.
     """
 
     queue_position: QueuePosition
@@ -47,22 +47,22 @@ class JobRecord:
 
     @property
     def id(self) -> str:
-        """Return the job's name."""
+        """Return the job's id."""
         return self.queue_position.job_id
 
     @cached_property
     def request_fields(self) -> dict[str, Any]:
-        """Return the request's fields as JSON has them, without its pictures."""
+        """Return the request's fields as JSON values, without its input images."""
         return cast("dict[str, Any]", json.loads(self.stored_request.request))
 
     def status(self) -> JobStatus:
-        """Return what is told of a job of which nothing but this is known any more."""
-        made = self.image_count if self.state == "done" else len(self.images)
+        """Return the status of a job that is only known from this record."""
+        finished_count = self.image_count if self.state == "done" else len(self.images)
         return JobStatus(
             id=self.id,
             state=self.state,
             phase="Waiting" if self.state == "queued" else "",
-            progress=Progress(made, self.image_count),
+            progress=Progress(finished_count, self.image_count),
             images=self.images,
             image_count=self.image_count,
             notes=self.notes,
@@ -73,7 +73,7 @@ class JobRecord:
 
 
 def record_from_job(job: Job) -> JobRecord:
-    """Return the row of a job that the disk refused to store."""
+    """Return the record of a job that could not be stored."""
     status = job.status()
     return JobRecord(
         queue_position=QueuePosition(0, 0, job.id, ""),
@@ -89,11 +89,11 @@ def record_from_job(job: Job) -> JobRecord:
     )
 
 
-def read_row(
-    job: sqlite3.Row, images: Iterable[sqlite3.Row], pictures: Iterable[sqlite3.Row]
+def record_from_rows(
+    job: sqlite3.Row, images: Iterable[sqlite3.Row], input_images: Iterable[sqlite3.Row]
 ) -> JobRecord:
-    """Return a job from its rows in the tables `jobs`, `images` and `pictures` of `engine/database`."""
-    names = {picture["field"]: picture["name"] for picture in pictures}
+    """Return a job from its rows in the tables `jobs`, `images` and `pictures` of `engine/jobs/database`."""
+    names = {image["field"]: image["name"] for image in input_images}
     return JobRecord(
         queue_position=QueuePosition(job["round"], job["number"], job["id"], job["source"]),
         state=job["state"],

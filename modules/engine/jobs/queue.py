@@ -1,4 +1,4 @@
-"""The queue: takes requests in, hands them to the device one at a time, and remembers what came of them."""
+"""The job queue: accepts requests, runs them on the device one at a time, and keeps their results."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from modules.params.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# Ended jobs whose previews and errors are still at hand; the store knows many more.
-_REMEMBERED_JOBS = 200
-_LEFT = "The server was stopped; the job waits for its next start."
+# Ended jobs whose previews and errors stay in memory; the store keeps many more.
+_MAX_ENDED_IN_MEMORY = 200
+_STOPPED = "The server was stopped; the job waits for its next start."
 _NO_DEVICE = "The device could not be opened; the job waits for the server's next start."
 
 
 class JobQueue:
-    """Waiting, running and ended jobs of one device. Thread-safe: its state is read and written under its lock alone.
+    """Queued, running and ended jobs of one device. Thread-safe: its state is only read and written under its lock.
 
     Args:
-        executor: The device; it has one job at a time, so that the order can change until the last moment.
-        store: Where jobs outlive the server.
-        hooks: Plans requests and saves pictures.
+        executor: The device; it gets one job at a time, so that the order can change until the last moment.
+        store: Keeps jobs across restarts.
+        hooks: Plans requests and saves images.
     """
 
     def __init__(self, executor: Executor, store: JobStore, hooks: QueueHooks) -> None:
@@ -55,7 +55,7 @@ class JobQueue:
         self._is_stopping = False
         self._pending_load: tuple[LoadCheckpoint, Callable[[Future[None]], None]] | None = None
 
-    # In
+    # Submission
 
     def submit(
         self,
@@ -65,32 +65,32 @@ class JobQueue:
         save: SaveImage | None = None,
         with_recording: bool = False,
     ) -> Job:
-        """Put a request in the queue.
+        """Queue a request and return its job.
 
         Args:
-            request: What to make.
-            settings: The options in force.
-            source: Who asks: sources take turns.
-            save: Saves its pictures in this run, if not the owner.
-            with_recording: Whether the way to the first picture is written down, see `Job.take_recording`.
+            request: The request.
+            settings: The current settings.
+            source: Name of the client; sources take turns.
+            save: Saves its images in this run; the hooks do by default.
+            with_recording: Whether the denoising of the first image is recorded, see `Job.take_recording`.
 
         Raises:
-            WebUIError: it cannot be planned, or the server stops.
+            WebUIError: it cannot be planned, or the server is stopping.
         """
         plan = replace(self._hooks.plan(request, settings), record=with_recording)
         job = self._maker.create(plan, save)
-        with self.store.hold_request(with_resolved_names(request, plan), settings) as frozen:
+        with self.store.hold_request(with_resolved_names(request, plan), settings) as stored:
             with self._lock:
                 self.raise_if_stopping()
-                place = self._waiting.add(job.id, source)
+                position = self._waiting.add(job.id, source)
                 self._register(job)
-                if self.store.add(place, frozen, len(plan.images)):
-                    self._maker.unload_images(job, frozen.image_names)
+                if self.store.add(position, stored, len(plan.images)):
+                    self._maker.unload_images(job, stored.image_names)
         self._dispatch_next()
         return job
 
     def open(self, has_device: bool) -> None:
-        """Begin to work. Without a device new jobs fail, and those of the last run go on waiting."""
+        """Start running jobs. Without a device new jobs fail, and those of the last run stay queued."""
         if not has_device:
             with self._lock:
                 restored = list(self._restored_jobs)
@@ -102,52 +102,55 @@ class JobQueue:
         self._dispatch_next()
 
     def restore(self, resume: bool) -> None:
-        """Take in what waited when the last server stopped; it goes on once the queue is open."""
-        rows = self.store.take_leftover_jobs()
-        jobs = [(row, job) for row in rows if (job := self._maker.restore(row)) is not None]
+        """Restore the jobs that were queued when the last server stopped; they run once the queue is open."""
+        restored = [
+            (record.queue_position, job)
+            for record in self.store.take_leftover_jobs()
+            if (job := self._maker.restore(record)) is not None
+        ]
         with self._lock:
-            places = self._waiting.restore([row.queue_position for row, _ in jobs])
-            for _, job in jobs:
+            positions = self._waiting.restore([position for position, _ in restored])
+            for _, job in restored:
                 self._register(job)
-            self._restored_jobs += [job for _, job in jobs]
-            self._is_paused = self._is_paused or (bool(jobs) and not resume)
+            self._restored_jobs += [job for _, job in restored]
+            self._is_paused = self._is_paused or (bool(restored) and not resume)
             state = "paused" if self._is_paused else "resumed"
-        self.store.update_positions(places)
-        if jobs:
-            logger.info("%s waiting jobs of the last run: %s.", len(jobs), state)
+        self.store.update_positions(positions)
+        if restored:
+            logger.info("%s waiting jobs of the last run: %s.", len(restored), state)
 
     def retry(self, job_id: str) -> Job:
-        """Put an ended job in the queue again, as a new one with the same seeds, and return that.
+        """Queue an ended job again, as a new job with the same seeds, and return the new job.
 
         Raises:
-            NotFound: it is not known, or a picture of it is no longer kept.
+            NotFound: it is unknown, or an input image of it is no longer stored.
             UserError: it has not ended.
         """
-        row = self.record(job_id)
-        if row.state not in ENDED_STATES:
-            raise UserError(f"This job is {row.state}.", "Only an ended one can be tried again.")
-        request, settings = deserialize(row.stored_request, self.store.input_image)
-        return self.submit(request, settings, row.queue_position.source)
+        record = self.record(job_id)
+        if record.state not in ENDED_STATES:
+            raise UserError(f"This job is {record.state}.", "Only an ended job can be retried.")
+        request, settings = deserialize(record.stored_request, self.store.input_image)
+        return self.submit(request, settings, record.queue_position.source)
 
     def load_when_idle(
         self, work: LoadCheckpoint, on_loaded: Callable[[Future[None]], None]
     ) -> None:
-        """Load a checkpoint once no job waits: each brings its own. The last one asked for counts."""
+        """Load a checkpoint once no job is queued, since each job loads its own. Only the latest call counts."""
         with self._lock:
             self._pending_load = work, on_loaded
         self._dispatch_next()
 
     # Order
 
-    def move(self, job_id: str, where: Move) -> None:
-        """Let a waiting job come earlier or later."""
+    def move(self, job_id: str, direction: Move) -> None:
+        """Move a queued job up, down or to the front."""
         with self._lock:
             self.job(job_id)
-            places = self._waiting.move(job_id, where)
-            self.store.update_positions(places.values())
+            positions = self._waiting.move(job_id, direction)
+            self.store.update_positions(positions.values())
 
     def cancel(self, job_id: str, after_picture: bool = False) -> None:
-        """Stop a job at its next step or after the picture it is at; a waiting one never begins."""
+        """Stop a job at its next step or after the running batch; a queued job never starts."""
         job = self.job(job_id)
         if after_picture and job.status().state == "running":
             job.stop_after_image()
@@ -155,61 +158,61 @@ class JobQueue:
             job.interrupt()
 
     def cancel_all(self) -> None:
-        """Stop the running job and all that wait."""
+        """Stop the running job and all queued ones."""
         for job in reversed(self.jobs()):
             job.interrupt()
 
     def pause(self) -> None:
-        """Begin no further job."""
+        """Start no further jobs."""
         with self._lock:
             self._is_paused = True
 
     def resume(self) -> None:
-        """Go on."""
+        """Start jobs again after a pause."""
         with self._lock:
             self._is_paused = False
         self._dispatch_next()
 
     @property
     def is_paused(self) -> bool:
-        """Return whether no further job begins."""
+        """Return whether the queue is paused."""
         with self._lock:
             return self._is_paused
 
-    # Asked
+    # Lookup
 
     def job(self, job_id: str) -> Job:
-        """Return a waiting, running or lately ended job.
+        """Return a queued, running or recently ended job.
 
         Raises:
-            NotFound: it never was, or is long past.
+            NotFound: the id is unknown, or the job ended long ago.
         """
-        found = self._find(job_id)
-        if found is None:
+        job = self._find(job_id)
+        if job is None:
             raise NotFound(
                 "This job is no longer known.", "Its pictures are in the outputs folder."
             )
-        return found
+        return job
 
     def jobs(self) -> list[Job]:
-        """Return the remembered jobs, oldest first."""
+        """Return the jobs in memory, oldest first."""
         with self._lock:
             return list(self._jobs.values())
 
     def status(self, job_id: str) -> JobStatus:
-        """Return what is known of a job, however long past.
+        """Return the status of a job, from the store if it is no longer in memory.
 
         Raises:
-            NotFound: it never was.
+            NotFound: the id is unknown.
         """
-        found = self._find(job_id)
-        return found.status() if found is not None else self.store.record(job_id).status()
+        job = self._find(job_id)
+        return job.status() if job is not None else self.store.record(job_id).status()
 
     def record(self, job_id: str) -> JobRecord:
-        """Return what is stored of a job.
+        """Return the stored record of a job.
 
         Raises:
-            NotFound: it never was.
+            NotFound: the id is unknown.
         """
         try:
             return self.store.record(job_id)
@@ -217,49 +220,49 @@ class JobQueue:
             return record_from_job(self.job(job_id))
 
     def current_status(self, record: JobRecord) -> JobStatus:
-        """Return what is known of a stored job at this moment."""
-        found = self._find(record.id)
-        return record.status() if found is None else found.status()
+        """Return the current status of a stored job."""
+        job = self._find(record.id)
+        return record.status() if job is None else job.status()
 
     def running_job(self) -> Job | None:
-        """Return the job that the device works on."""
+        """Return the running job, or None."""
         with self._lock:
             job = self._current
         return job if job is not None and job.status().state == "running" else None
 
     def jobs_ahead_of(self, job_id: str) -> int | None:
-        """Return how many waiting jobs come before a waiting one; None when it does not wait."""
+        """Return the number of queued jobs before a queued one; None if it is not queued."""
         with self._lock:
             ids = self._waiting.job_ids()
         return ids.index(job_id) if job_id in ids else None
 
-    # Out
+    # Execution and shutdown
 
     def raise_if_stopping(self) -> None:
-        """Raise Cancelled once the server stops."""
+        """Raise Cancelled if the server is stopping."""
         with self._lock:
             is_stopping = self._is_stopping
         if is_stopping:
             raise Cancelled("The server is stopping.")
 
     def stop(self) -> None:
-        """Stop the running job at its next step; the waiting ones are left for the next start."""
+        """Stop the running job at its next step; queued jobs are suspended until the next start."""
         with self._lock:
             self._is_stopping = True
             self._pending_load = None
         for job in self.jobs():
             if job.status().state == "queued":
-                job.suspend(_LEFT)
+                job.suspend(_STOPPED)
             job.interrupt()
 
     def close(self) -> None:
-        """Wake whoever waits for a job that the device will not bring back, and let go of the store."""
+        """End jobs that the device will not finish, so that nobody waits for them, and close the store."""
         for job in self.jobs():
             job.finish("cancelled", "The server was stopped.")
         self.store.close()
 
     def _dispatch_next(self) -> None:
-        """Give the device its next piece of work, if it has none."""
+        """Give the device its next work item if it is idle."""
         while (job := self._pop_next()) is not None:
             try:
                 plan = self._maker.plan_with_images(job)
@@ -268,7 +271,7 @@ class JobQueue:
                 continue
             job.plan = plan
             future = self._executor.run(plan, job)
-            job.on_interrupt = future.cancel  # ends it at once while the device is not open yet
+            job.on_interrupt = future.cancel  # ends it at once if the device is not open yet
             if job.is_interrupted():
                 future.cancel()
             future.add_done_callback(partial(self._on_end, job))
@@ -308,23 +311,23 @@ class JobQueue:
 
     def _finish(self, job: Job, error: BaseException | None) -> None:
         status = job.status()
-        made = f"{len(status.images)} of {status.image_count} pictures"
+        count = f"{len(status.images)} of {status.image_count} pictures"
         name = job.plan.checkpoint.name
         try:
             self._hooks.on_images_complete(job)
-        except Exception:  # whatever it is, the queue goes on
-            logger.exception("A fault of the program after the pictures were made.")
-            job.on_note("Not all could be done with the pictures; the log has the details.")
+        except Exception:  # no error may stop the queue
+            logger.exception("An unexpected error after the pictures were made.")
+            job.on_note("An error occurred after the pictures were made; the log has the details.")
         if error is None:
             job.finish("done")
             self._hooks.on_success(job)
-            logger.info("Made %s with %s.", made, name)
+            logger.info("Made %s with %s.", count, name)
         elif isinstance(error, Cancelled):
-            job.finish("cancelled", f"Interrupted: {made} were finished.")
-            logger.info("Interrupted: %s were finished.", made)
+            job.finish("cancelled", f"Interrupted: {count} were finished.")
+            logger.info("Interrupted: %s were finished.", count)
         else:
             job.finish("failed", str(error), error if isinstance(error, WebUIError) else None)
-            logger.warning("A job failed with %s finished: %s", made, error)
+            logger.warning("A job failed with %s finished: %s", count, error)
         self._evict_old_jobs(job)
         with self._lock:
             self._current, self._is_busy = None, False
@@ -334,22 +337,22 @@ class JobQueue:
             return self._jobs.get(job_id)
 
     def _register(self, job: Job) -> None:
-        """Remember a job; the caller holds the lock."""
+        """Add a job to those in memory; the caller holds the lock."""
         self._jobs[job.id] = job
         job.on_interrupt = partial(self._cancel_waiting, job)
 
     def _cancel_waiting(self, job: Job) -> None:
-        """End a job that still waits."""
+        """End a job if it is still queued."""
         with self._lock:
-            waited = self._waiting.remove(job.id)
-        if waited:
-            made = f"0 of {len(job.plan.images)} pictures"
-            job.finish("cancelled", f"Interrupted: {made} were finished.")
+            was_waiting = self._waiting.remove(job.id)
+        if was_waiting:
+            count = f"0 of {len(job.plan.images)} pictures"
+            job.finish("cancelled", f"Interrupted: {count} were finished.")
             self._evict_old_jobs(job)
 
     def _evict_old_jobs(self, job: Job) -> None:
         with self._lock:
             self._maker.forget(job)
             self._ended_ids.append(job.id)
-            if len(self._ended_ids) > _REMEMBERED_JOBS:
+            if len(self._ended_ids) > _MAX_ENDED_IN_MEMORY:
                 self._jobs.pop(self._ended_ids.popleft(), None)

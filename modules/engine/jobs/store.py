@@ -1,4 +1,4 @@
-"""Every job and finished picture in one SQLite file: what a restart and a closed browser do not lose."""
+"""Stores every job and finished image in one SQLite file, so that they survive a restart and a closed browser."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from modules.engine.jobs.database import Database, open_database
 from modules.engine.jobs.fair_queue import QueuePosition
 from modules.engine.jobs.input_images import InputImageStore
 from modules.engine.jobs.job import JobStatus
-from modules.engine.jobs.job_record import JobRecord, read_row
+from modules.engine.jobs.job_record import JobRecord, record_from_rows
 from modules.engine.jobs.stored_request import StoredRequest, input_images_of, serialize
 from modules.params.image import ImageField
 from modules.params.requests.base import GenerationRequest
@@ -25,20 +25,20 @@ from modules.params.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# Pictures lie in the outputs folder; what is told of them here is forgotten, oldest first, beyond this.
-_MOST_ENDED = 10_000
-# So many failed and cancelled jobs keep the pictures that they were given, to be tried again.
-_MOST_RETRIABLE = 50
-_STOPPED = "The server was stopped while it ran; {finished}."
+# Records of ended jobs beyond this number are deleted, oldest first; their images stay in the outputs folder.
+_MAX_ENDED = 10_000
+# This many failed and cancelled jobs keep their input images, so that they can be retried.
+_MAX_RETRIABLE = 50
+_STOPPED_ERROR = "The server was stopped while it ran; {finished}."
 
 
 class JobStore:
-    """The queue's memory. Opens its file when first used; thread-safe.
+    """Persistent storage of the queue. Opens its file when first used; thread-safe.
 
-    What cannot be written is told once, and the jobs go on without it.
+    Write errors are reported once, and the jobs continue without being stored.
 
     Args:
-        folder: Holds the file, and the pictures that requests bring along.
+        folder: Contains the file and the input images of requests.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -50,34 +50,34 @@ class JobStore:
         self._write_warning = ""
         self._is_closed = False
 
-    # Life
+    # Lifecycle
 
     def warning(self) -> str:
-        """Return what the user should know of the file; empty when all is well."""
+        """Return a warning about the file for the user; empty if there is no problem."""
         with self._lock:
             return self._open().warning or self._write_warning
 
     def take_leftover_jobs(self) -> list[JobRecord]:
-        """Return the jobs that waited when the last server stopped, in order; each only once."""
+        """Return the jobs that were queued when the last server stopped, in order; each only once."""
         with self._lock:
             self._open()
             ids, self._leftover_ids = self._leftover_ids, []
         return [self.record(job_id) for job_id in ids]
 
     def close(self) -> None:
-        """Let go of the file; what is told afterwards is not stored."""
+        """Close the file; later events are not stored."""
         with self._lock:
             self._is_closed = True
             if self._database is not None:
                 self._database.connection.close()
 
-    # What happens to a job, the JobLog of every job
+    # Job events: the JobLog of every job
 
     @contextmanager
     def hold_request(
         self, request: GenerationRequest, settings: Settings
     ) -> Generator[StoredRequest]:
-        """Yield a request as it is stored, its pictures written; `add` comes before the block ends."""
+        """Yield the stored form of a request, its input images written; call `add` inside the block."""
         names: dict[str, str] = {}
         try:
             names = self._input_images.hold(input_images_of(request) if self.is_durable() else {})
@@ -102,20 +102,20 @@ class JobStore:
             "image_count": image_count,
             "created": _now(),
         }
-        pictures = [
+        input_images = [
             {"job_id": position.job_id, "field": field, "name": name}
             for field, name in stored_request.image_names.items()
         ]
         with self._lock:
             stored = self._insert("jobs", [job])
-            return stored and (not pictures or self._insert("pictures", pictures))
+            return stored and (not input_images or self._insert("pictures", input_images))
 
     def log_start(self, job_id: str) -> None:
-        """Note that the device has begun."""
+        """Record that the device has started the job."""
         self._write("UPDATE jobs SET state = 'running', started = ? WHERE id = ?", (_now(), job_id))
 
     def log_image(self, job_id: str, position: int, image: GeneratedImage) -> None:
-        """Note a finished picture."""
+        """Record a finished image."""
         row = {
             "job_id": job_id,
             "position": position,
@@ -128,7 +128,7 @@ class JobStore:
         self._insert("images", [row])
 
     def log_end(self, status: JobStatus) -> None:
-        """Note how a job ended, and let go of pictures that no job needs."""
+        """Record how a job ended, and delete input images that no job needs."""
         notes = json.dumps(status.notes, ensure_ascii=False)
         with self._lock:
             self._write(
@@ -138,52 +138,52 @@ class JobStore:
             self._delete_unused_images(status)
 
     def update_positions(self, positions: Iterable[QueuePosition]) -> None:
-        """Note where jobs stand now."""
-        rows = [(place.round, place.number, place.job_id) for place in positions]
+        """Store changed queue positions."""
+        rows = [(position.round, position.number, position.job_id) for position in positions]
         self._write_all("UPDATE jobs SET round = ?, number = ? WHERE id = ?", rows)
 
-    # What is asked
+    # Queries
 
     def is_durable(self) -> bool:
-        """Return whether the file outlives the server."""
+        """Return whether jobs outlive the server."""
         with self._lock:
             return not self._is_closed and self._open().is_durable
 
     def record(self, job_id: str) -> JobRecord:
-        """Return a job.
+        """Return the record of a job.
 
         Raises:
             NotFound: it is not stored.
         """
-        rows = self._select_records("WHERE id = ?", (job_id,))
-        if not rows:
+        records = self._select_records("WHERE id = ?", (job_id,))
+        if not records:
             raise NotFound(
                 "This job is no longer known.", "Its pictures are in the outputs folder."
             )
-        return rows[0]
+        return records[0]
 
     def active_jobs(self, limit: int) -> list[JobRecord]:
-        """Return the running jobs, then the waiting ones in order."""
+        """Return the running jobs, then the queued ones in order."""
         running = self._select_records("WHERE state = 'running'", ())
         return running + self._select_records(
             "WHERE state = 'queued' ORDER BY round, number, id LIMIT ?", (limit,)
         )
 
     def waiting_count(self) -> int:
-        """Return how many jobs wait."""
+        """Return the number of queued jobs."""
         return sum(
             map(int, self._select_column("SELECT count(*) FROM jobs WHERE state = 'queued'", ()))
         )
 
     def ended_jobs(self, limit: int) -> list[JobRecord]:
-        """Return ended jobs, the last one first."""
+        """Return ended jobs, latest first."""
         return self._select_records("WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT ?", (limit,))
 
     def input_image(self, name: str) -> ImageField:
-        """Return a picture that a request brought along.
+        """Return an input image by its file name.
 
         Raises:
-            NotFound: it is no longer kept.
+            NotFound: it is no longer stored.
         """
         return self._input_images.read(name)
 
@@ -197,7 +197,7 @@ class JobStore:
         return self._database
 
     def _recover(self, connection: sqlite3.Connection) -> None:
-        """Put in order what the last server left: nothing runs any more."""
+        """Mark jobs that ran when the last server stopped as failed, and delete records beyond the limit."""
         with connection:
             running = connection.execute(
                 "SELECT id, (SELECT count(*) FROM images WHERE job_id = id) AS finished_count"
@@ -205,35 +205,35 @@ class JobStore:
             ).fetchall()
             connection.executemany(
                 "UPDATE jobs SET state = 'failed', ended = ?, error = ? WHERE id = ?",
-                [(_now(), _stopped(job["finished_count"]), job["id"]) for job in running],
+                [(_now(), _stopped_error(job["finished_count"]), job["id"]) for job in running],
             )
             connection.execute(
                 "DELETE FROM jobs WHERE id IN"
                 " (SELECT id FROM jobs WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT -1 OFFSET ?)",
-                (_MOST_ENDED,),
+                (_MAX_ENDED,),
             )
             for table in ("images", "pictures"):
                 connection.execute(f"DELETE FROM {table} WHERE job_id NOT IN (SELECT id FROM jobs)")
-        found = connection.execute(
+        queued = connection.execute(
             "SELECT id FROM jobs WHERE state = 'queued' ORDER BY round, number, id"
         )
-        self._leftover_ids = [job["id"] for job in found]
+        self._leftover_ids = [job["id"] for job in queued]
         self._input_images.prune(
-            picture["name"] for picture in connection.execute("SELECT name FROM pictures")
+            image["name"] for image in connection.execute("SELECT name FROM pictures")
         )
 
     def _delete_unused_images(self, status: JobStatus) -> None:
-        """Forget the pictures of a job that is done, and of the failed ones that are long past."""
+        """Delete the input images of a successful job, or of the failed jobs beyond the retry limit."""
         if not self.is_durable():
             return
-        gone = [status.id]
+        job_ids = [status.id]
         if status.state != "done":
-            gone = self._select_column(
+            job_ids = self._select_column(
                 "SELECT id FROM jobs WHERE ended IS NOT NULL AND id IN (SELECT job_id FROM pictures)"
                 " ORDER BY ended DESC LIMIT -1 OFFSET ?",
-                (_MOST_RETRIABLE,),
+                (_MAX_RETRIABLE,),
             )
-        for job_id in gone:
+        for job_id in job_ids:
             names = self._select_column("SELECT name FROM pictures WHERE job_id = ?", (job_id,))
             self._write("DELETE FROM pictures WHERE job_id = ?", (job_id,))
             self._input_images.drop(name for name in names if not self._is_image_referenced(name))
@@ -248,8 +248,8 @@ class JobStore:
             if self._is_closed:
                 return []
             connection = self._open().connection
-            found = connection.execute(f"SELECT * FROM jobs {where}", values).fetchall()
-            return [_read_whole(job, connection) for job in found]
+            jobs = connection.execute(f"SELECT * FROM jobs {where}", values).fetchall()
+            return [_read_record(job, connection) for job in jobs]
 
     def _select_column(self, query: str, values: tuple[object, ...]) -> list[str]:
         with self._lock:
@@ -258,12 +258,12 @@ class JobStore:
             return [row[0] for row in self._open().connection.execute(query, values)]
 
     def _insert(self, table: str, rows: Sequence[Mapping[str, object]]) -> bool:
-        """Write rows that name their columns; the others take the schema's defaults."""
-        names = list(rows[0])
-        marks = ", ".join("?" for _ in names)
+        """Insert rows given as column-value pairs; other columns take the schema's defaults."""
+        columns = list(rows[0])
+        placeholders = ", ".join("?" for _ in columns)
         return self._write_all(
-            f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})",
-            [tuple(row[name] for name in names) for row in rows],
+            f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({placeholders})",
+            [tuple(row[column] for column in columns) for row in rows],
         )
 
     def _write(self, query: str, values: tuple[object, ...]) -> bool:
@@ -275,10 +275,10 @@ class JobStore:
             with self._lock:
                 if self._is_closed:
                     return False
-                opened = self._open()
-                with opened.connection:
-                    opened.connection.executemany(query, rows)
-                return opened.is_durable
+                database = self._open()
+                with database.connection:
+                    database.connection.executemany(query, rows)
+                return database.is_durable
         except sqlite3.Error as error:
             self._warn_once(error)
             return False
@@ -286,23 +286,23 @@ class JobStore:
     def _warn_once(self, error: Exception) -> None:
         if not self._write_warning:
             self._write_warning = (
-                f"The queue cannot be stored: {error}. Jobs still run, but a restart forgets them."
+                f"The queue cannot be stored: {error}. Jobs still run, but are lost at a restart."
             )
             logger.warning("%s", self._write_warning)
 
 
-def _read_whole(job: sqlite3.Row, connection: sqlite3.Connection) -> JobRecord:
-    of_job = (job["id"],)
-    images = connection.execute("SELECT * FROM images WHERE job_id = ? ORDER BY position", of_job)
-    pictures = connection.execute("SELECT * FROM pictures WHERE job_id = ?", of_job)
-    return read_row(job, images, pictures)
+def _read_record(job: sqlite3.Row, connection: sqlite3.Connection) -> JobRecord:
+    job_id = (job["id"],)
+    images = connection.execute("SELECT * FROM images WHERE job_id = ? ORDER BY position", job_id)
+    input_images = connection.execute("SELECT * FROM pictures WHERE job_id = ?", job_id)
+    return record_from_rows(job, images, input_images)
 
 
-def _stopped(finished_count: int) -> str:
-    """Return what a user is told of a job that ran when the server was stopped."""
-    one = finished_count == 1
-    finished = "1 picture was finished" if one else f"{finished_count} pictures were finished"
-    return _STOPPED.format(finished=finished)
+def _stopped_error(finished_count: int) -> str:
+    """Return the error of a job that was running when the server was stopped."""
+    is_one = finished_count == 1
+    finished = "1 picture was finished" if is_one else f"{finished_count} pictures were finished"
+    return _STOPPED_ERROR.format(finished=finished)
 
 
 def _now() -> float:

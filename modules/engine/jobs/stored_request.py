@@ -1,4 +1,4 @@
-"""A request with everything it needs as JSON, and back: what a job is made of again after a restart."""
+"""Serialization of a request and its settings as JSON, from which a job is restored after a restart."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from modules.plan.plan import Plan
 
 @dataclass(frozen=True)
 class StoredRequest:
-    """A request without its pictures, and the options at its submission.
+    """A request without its input images, and the settings at its submission.
 
     Args:
-        task: Its kind.
-        request: JSON of its fields, seeds drawn and checkpoint named.
-        settings: JSON of the options that were not at their defaults.
-        image_names: The names of its pictures' files by field.
+        task: The request's task.
+        request: JSON of its fields, with resolved seeds and checkpoint.
+        settings: JSON of the settings that differ from their defaults.
+        image_names: File names of its input images, by field.
     """
 
     task: str
@@ -35,7 +35,7 @@ class StoredRequest:
 
 
 def with_resolved_names(request: GenerationRequest, plan: Plan) -> GenerationRequest:
-    """Return a request that makes the same pictures whenever it is planned again."""
+    """Return the request with seeds, checkpoint and prompts resolved, so that planning it again gives the same images."""
     return request.replace(
         seed=plan.request.seed,
         subseed=plan.request.subseed,
@@ -46,43 +46,43 @@ def with_resolved_names(request: GenerationRequest, plan: Plan) -> GenerationReq
 
 
 def input_images_of(request: GenerationRequest) -> dict[str, ImageField]:
-    """Return the pictures of a request by field."""
+    """Return the input images of a request by field."""
     fields = type(request).model_fields
-    found = {
+    images = {
         name: getattr(request, name) for name, field in fields.items() if is_image_field(field)
     }
-    return {name: picture for name, picture in found.items() if picture is not None}
+    return {name: image for name, image in images.items() if image is not None}
 
 
 def serialize(
     request: GenerationRequest, settings: Settings, image_names: Mapping[str, str]
 ) -> StoredRequest:
-    """Return what is stored of a pinned request whose pictures lie in files of these names."""
-    plain = request.model_dump(mode="json", exclude=set(input_images_of(request)))
+    """Return the stored form of a request with resolved names; its input images are in files with these names."""
+    fields = request.model_dump(mode="json", exclude=set(input_images_of(request)))
     options = settings.model_dump(mode="json", exclude_defaults=True)
-    return StoredRequest(request.task, _json(plain), _json(options), image_names)
+    return StoredRequest(request.task, _json(fields), _json(options), image_names)
 
 
 def deserialize(
     stored_request: StoredRequest, read: Callable[[str], ImageField]
 ) -> tuple[GenerationRequest, Settings]:
-    """Return the request and the options again.
+    """Return the stored request and settings.
 
     Args:
-        stored_request: What was stored.
-        read: Returns the picture of a file's name.
+        stored_request: The stored form.
+        read: Returns the image with a file name.
 
     Raises:
-        NotFound: a picture is no longer kept.
-        UserError: it was stored by a version that knows other fields.
+        NotFound: an input image is no longer stored.
+        UserError: it was stored by a version with other fields.
     """
     if stored_request.task not in get_args(Task):
-        raise UserError(f"This version knows no task '{stored_request.task}'.")
-    pictures = {field: read(name) for field, name in stored_request.image_names.items()}
+        raise UserError(f"There is no task '{stored_request.task}' in this version.")
+    images = {field: read(name) for field, name in stored_request.image_names.items()}
     fields = cast("dict[str, Any]", json.loads(stored_request.request))
     options = cast("dict[str, Any]", json.loads(stored_request.settings))
     model = REQUESTS[cast("Task", stored_request.task)]
-    return validate(model, {**fields, **pictures}), validate(Settings, options)
+    return validate(model, {**fields, **images}), validate(Settings, options)
 
 
 def _json(values: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from modules.models.ldm.names import (
     detect_text_encoder_layout,
     find_key,
 )
-from modules.models.ldm.text import TextConfig, read_text_config
+from modules.models.ldm.text_encoder import TextConfig, read_text_config
 from modules.models.ldm.unet import UNetConfig, read_unet_config
 from modules.models.ldm.vae import VaeConfig, read_vae_config
 from modules.models.ldm.yaml import YamlSection, read_yaml

@@ -1,1 +1,1 @@
-"""Requests: one class per task, each field declared once."""
+"""Requests: one class per task; each field is declared once."""

@@ -1,4 +1,4 @@
-"""What one generation is asked to do, in the names of the A1111 API."""
+"""GenerationRequest: the fields that every task has, named as in A1111's API, and the override settings of a request."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from modules.params.settings import NOT_OVERRIDABLE, Settings
 
 
 def overridable_settings() -> frozenset[str]:
-    """Return the names of the options that a request may set for itself."""
+    """Return the names of the options that a request may override."""
     return frozenset(Settings.model_fields) - NOT_OVERRIDABLE
 
 
-def _read_overrides(value: Any) -> dict[str, Any]:  # whatever a form or a JSON body holds
+def _read_overrides(value: Any) -> dict[str, Any]:  # Any: whatever a form or a JSON body holds
     try:
         if not isinstance(value, Mapping):
             raise UserError(f"An object of options is needed, not {type(value).__name__}.")
-        given = cast("Mapping[str, Any]", value)
-        for name in given:
+        overrides = cast("Mapping[str, Any]", value)
+        for name in overrides:
             if name in NOT_OVERRIDABLE:
-                raise UserError(f"'{name}' cannot be overridden; it is no option of a single job.")
+                raise UserError(f"'{name}' cannot be overridden; it is not an option of a job.")
             if name not in Settings.model_fields:
                 raise UserError(
                     f"There is no option '{name}'.", did_you_mean(str(name), overridable_settings())
                 )
-        checked = validate(Settings, given)
-        return {name: getattr(checked, name) for name in given}
+        settings = validate(Settings, overrides)
+        return {name: getattr(settings, name) for name in overrides}
     except UserError as error:
         raise ValueError(str(error)) from error
 
 
-# The type of a request's field: option names to values, each checked as the option's declaration says.
+# Type of a request field: option names to values, validated as declared in Settings.
 OverrideSettings = Annotated[dict[str, Any], BeforeValidator(_read_overrides)]
 
 Task = Literal["txt2img", "img2img", "inpaint", "depth2img"]
@@ -51,23 +51,23 @@ def _has_variation(request: GenerationRequest) -> bool:
     return request.subseed_strength > 0
 
 
-def _read_seed(value: Any) -> Any:  # whatever a form or a JSON body holds
+def _read_seed(value: Any) -> Any:  # Any: whatever a form or a JSON body holds
     if not isinstance(value, str):
         return value
     if not value.strip():
         return -1
-    for kind in (int, float):  # as numbers, so that messages speak of numbers
+    for number_type in (int, float):  # so that the error message is about a number
         with suppress(ValueError):
-            return kind(value)
+            return number_type(value)
     return value
 
 
-# A whole number; an empty text stands for -1, as in A1111.
+# A whole number; an empty text means -1, as in A1111.
 Seed = Annotated[int, BeforeValidator(_read_seed)]
 
 
 class GenerationRequest(BaseModel):
-    """The fields that every task has. Frozen: `replace` makes a changed copy."""
+    """The fields that every task has. Frozen: `replace` returns a changed copy."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -78,7 +78,7 @@ class GenerationRequest(BaseModel):
     sampler_name: str = param(
         "DPM++ 2M",
         "Sampling method",
-        help="How the picture is walked out of the noise.",
+        help="The algorithm that turns noise into the picture.",
         infotext="Sampler",
         choices="samplers",
         section="sampling",
@@ -86,7 +86,7 @@ class GenerationRequest(BaseModel):
     scheduler: str = param(
         "Automatic",
         "Schedule type",
-        help="How the noise levels are spread over the steps; Automatic takes the sampler's own.",
+        help="How noise levels are distributed over the steps; Automatic uses the sampler's default.",
         infotext="Schedule type",
         choices="schedules",
         section="sampling",
@@ -124,7 +124,7 @@ class GenerationRequest(BaseModel):
     n_iter: int = param(
         1,
         "Batch count",
-        help="How many batches are made one after another.",
+        help="How many batches are generated one after another.",
         ge=1,
         le=1000,
         slider=(1, 100, 1),
@@ -133,7 +133,7 @@ class GenerationRequest(BaseModel):
     batch_size: int = param(
         1,
         "Batch size",
-        help="How many pictures are made at once; more need more memory.",
+        help="How many pictures are generated at once; more need more memory.",
         ge=1,
         le=64,
         slider=(1, 8, 1),
@@ -152,7 +152,7 @@ class GenerationRequest(BaseModel):
     seed: Seed = param(
         -1,
         "Seed",
-        help="The same seed and settings give the same picture; -1, or nothing, draws a new one.",
+        help="The same seed and settings give the same picture; -1 or an empty field draws a random one.",
         infotext="Seed",
         ge=-1,
         le=MAX_SEED,
@@ -161,7 +161,7 @@ class GenerationRequest(BaseModel):
     subseed: Seed = param(
         -1,
         "Variation seed",
-        help="The seed of the picture that variations lead to; -1 draws a new one.",
+        help="Seed of the noise that is blended in for variations; -1 draws a random one.",
         infotext="Variation seed",
         when=_has_variation,
         ge=-1,
@@ -171,7 +171,7 @@ class GenerationRequest(BaseModel):
     subseed_strength: float = param(
         0.0,
         "Variation strength",
-        help="How far the noise goes from the seed's to the variation seed's.",
+        help="How much of the variation seed's noise is blended in; 0 uses the seed alone, 1 the variation seed alone.",
         infotext="Variation seed strength",
         when=_has_variation,
         ge=0,
@@ -182,7 +182,7 @@ class GenerationRequest(BaseModel):
     seed_resize_from_w: int = param(
         0,
         "Resize seed from width",
-        help="Keeps the composition of the seed's picture of this width; 0 turns it off.",
+        help="Keeps the composition that the seed has at this width; 0 turns it off.",
         ge=0,
         le=8192,
         slider=(0, 2048, 8),
@@ -191,7 +191,7 @@ class GenerationRequest(BaseModel):
     seed_resize_from_h: int = param(
         0,
         "Resize seed from height",
-        help="Keeps the composition of the seed's picture of this height; 0 turns it off.",
+        help="Keeps the composition that the seed has at this height; 0 turns it off.",
         ge=0,
         le=8192,
         slider=(0, 2048, 8),
@@ -207,7 +207,7 @@ class GenerationRequest(BaseModel):
     sd_model_checkpoint: str = param(
         "",
         "Stable Diffusion checkpoint",
-        help="Name, title or hash of the checkpoint; empty takes the one chosen on the page.",
+        help="Name, title or hash of the checkpoint; empty uses the one selected on the page.",
         choices="checkpoints",
         section="model",
     )
@@ -215,29 +215,29 @@ class GenerationRequest(BaseModel):
     sd_vae: str = param(
         "",
         "SD VAE",
-        help="Automatic, None or a file's name; empty takes what is chosen on the page.",
+        help="Automatic, None or a file name; empty uses the one selected on the page.",
         choices="vaes",
         section="model",
     )
     override_settings: OverrideSettings = param(
         {},
         "Override settings",
-        help="Options of this job alone, whatever the settings say.",
+        help="Options for this job only, in place of those in the settings.",
         section="model",
     )
 
     @property
     def task(self) -> Task:
-        """Return what kind of generation this is."""
+        """Return the task of this request."""
         return "txt2img"
 
     @property
     def output_subfolder(self) -> str:
-        """Return A1111's word for the kind of picture, which names its folder in outputs."""
+        """Return the name that A1111 gives the task's folder in outputs."""
         return "txt2img"
 
     def without_images(self) -> Self:
-        """Return what is left to be remembered of a request that has been carried out."""
+        """Return a copy without input images, to keep after the job has ended."""
         fields = type(self).model_fields
         return self.model_copy(
             update={k: None for k, field in fields.items() if is_image_field(field)}

@@ -1,4 +1,4 @@
-"""What a picture repainted by its depth is asked to be."""
+"""DepthRequest: depth2img, an init image repainted with its depth preserved."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from modules.params.requests.init_image import InitImageRequest
 
 
 class DepthRequest(InitImageRequest):
-    """A picture repainted by words, its depth kept. One that is not of the asked size is cropped to it."""
+    """An init image repainted with its depth preserved; an image of another size is cropped to width and height."""
 
     depth_map: DepthMap = param(
         None,
         "Depth map (optional)",
-        help="White is near, black is far; without one the checkpoint estimates the depth of the picture.",
+        help="White is near, black is far; without a depth map the checkpoint estimates the depth.",
         section="picture",
     )
     depth_contrast: float = param(
         1.0,
         "Depth contrast",
-        help="Above 1 near and far are drawn apart, below 1 they come together.",
+        help="Above 1 moves near and far apart, below 1 moves them together.",
         infotext="Depth contrast",
         omit_default=True,
         ge=0,
@@ -31,7 +31,7 @@ class DepthRequest(InitImageRequest):
     depth_near: float = param(
         1.0,
         "Depth near",
-        help="What is at least as near counts as the nearest; 1 is the nearest of the picture.",
+        help="Everything at least this near counts as nearest; 1 is the nearest point of the picture.",
         infotext="Depth near",
         omit_default=True,
         ge=0,
@@ -42,7 +42,7 @@ class DepthRequest(InitImageRequest):
     depth_far: float = param(
         0.0,
         "Depth far",
-        help="What is at most as near counts as the farthest; 0 is the farthest of the picture.",
+        help="Everything at most this near counts as farthest; 0 is the farthest point of the picture.",
         infotext="Depth far",
         omit_default=True,
         ge=0,
@@ -53,7 +53,7 @@ class DepthRequest(InitImageRequest):
     depth_invert: bool = param(
         False,
         "Invert depth",
-        help="Takes what is white for far and what is black for near.",
+        help="Reads white as far and black as near.",
         infotext="Depth inverted",
         omit_default=True,
         section="depth",
@@ -61,5 +61,5 @@ class DepthRequest(InitImageRequest):
 
     @property
     def task(self) -> Task:
-        """Return what kind of generation this is."""
+        """Return the task of this request."""
         return "depth2img"

@@ -1,4 +1,4 @@
-"""What a finished picture is asked to become: larger, for now. A1111's Extras."""
+"""ExtrasRequest: upscaling a finished image, as in A1111's Extras."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from modules.params.param import param
 
 
 class ExtrasRequest(BaseModel):
-    """The fields of A1111's extra-single-image, but for the picture."""
+    """The fields of A1111's extra-single-image except the image."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,22 +38,25 @@ class ExtrasRequest(BaseModel):
     upscaling_crop: bool = param(
         True,
         "Crop to fit",
-        help="Cuts off what goes beyond the new size; else the picture covers it.",
+        help="Crops what exceeds the new width and height; off lets the picture exceed them.",
         section="size",
     )
     upscaler_1: str = param(
         "None",
         "Upscaler 1",
-        help="How the picture is enlarged; None leaves it as it is.",
+        help="The method of enlarging the picture; None leaves it unchanged.",
         section="upscalers",
     )
     upscaler_2: str = param(
-        "None", "Upscaler 2", help="Is mixed into what the first one makes.", section="upscalers"
+        "None",
+        "Upscaler 2",
+        help="Its result is blended into that of the first one.",
+        section="upscalers",
     )
     extras_upscaler_2_visibility: float = param(
         0.0,
         "Upscaler 2 visibility",
-        help="More shows more of the second upscaler's picture.",
+        help="Share of the second upscaler's result.",
         ge=0,
         le=1,
         slider=(0, 1, 0.001),
@@ -62,7 +65,7 @@ class ExtrasRequest(BaseModel):
     gfpgan_visibility: float = param(
         0.0,
         "GFPGAN visibility",
-        help="How much of restored faces shows; there is no restorer yet.",
+        help="Share of the restored faces; face restoration is not available yet.",
         ge=0,
         le=1,
         section="faces",
@@ -70,7 +73,7 @@ class ExtrasRequest(BaseModel):
     codeformer_visibility: float = param(
         0.0,
         "CodeFormer visibility",
-        help="How much of restored faces shows; there is no restorer yet.",
+        help="Share of the restored faces; face restoration is not available yet.",
         ge=0,
         le=1,
         section="faces",
@@ -78,7 +81,7 @@ class ExtrasRequest(BaseModel):
     codeformer_weight: float = param(
         0.0,
         "CodeFormer weight",
-        help="More keeps the face nearer to the picture.",
+        help="Higher values keep faces closer to the picture.",
         ge=0,
         le=1,
         section="faces",
@@ -86,6 +89,6 @@ class ExtrasRequest(BaseModel):
     upscale_first: bool = param(
         False,
         "Upscale before restoring faces",
-        help="Enlarges first and restores then.",
+        help="Enlarges before face restoration, not after it.",
         section="faces",
     )

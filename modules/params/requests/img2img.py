@@ -1,4 +1,4 @@
-"""What a picture that is repainted, whole or under a mask, is asked to be."""
+"""Img2ImgRequest: img2img, inpainting and outpainting, with the fields of outpainting and soft inpainting."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _outpaint_param(name: str) -> Any:
     return param(
         0,
         f"Outpaint {name}",
-        help=f"How far the picture is continued at the {name}, in pixels of the result (of the picture, if only masked).",
+        help=f"How many pixels are added at the {name}, in pixels of the result (of the picture, if only masked).",
         infotext=f"Outpaint {name}",
         omit_default=True,
         ge=0,
@@ -29,9 +29,9 @@ def _outpaint_param(name: str) -> Any:
 
 
 class OutpaintingFields(BaseModel):
-    """How far a picture is continued beyond its sides.
+    """How many pixels are added at each side of the init image.
 
-    Width and Height are those of the whole result: the picture gets what the sides leave of it.
+    Width and height are those of the whole result: the init image gets what the added sides leave.
     """
 
     outpaint_left: int = _outpaint_param("left")
@@ -45,22 +45,21 @@ class OutpaintingFields(BaseModel):
         return self.outpaint_left, self.outpaint_top, self.outpaint_right, self.outpaint_bottom
 
 
-SOFT_INPAINTING_TITLE = (
-    "Soft inpainting"  # of A1111's script, whose arguments the API takes in this order
-)
+# Title of A1111's script; the API accepts the script's arguments in the order of the fields below.
+SOFT_INPAINTING_TITLE = "Soft inpainting"
 
 
-def _is_soft_inpainting(request: Any) -> bool:  # Any: also what carries the fields besides others
+def _is_soft_inpainting(request: Any) -> bool:  # Any: every model that has the fields
     return bool(request.soft_inpainting_enabled)
 
 
 class SoftInpaintingFields(BaseModel):
-    """How gradually the masked part passes into the rest."""
+    """How gradually the repainted part blends into the rest."""
 
     soft_inpainting_enabled: bool = param(
         False,
         SOFT_INPAINTING_TITLE,
-        help="Lets the mask's greys blend old and new step by step, so that no seam is seen; blur the mask widely.",
+        help="Blends old and new content in every step where the mask is grey, so that no seam is visible; use a large mask blur.",
         infotext="Soft inpainting enabled",
         when=_is_soft_inpainting,
         section="soft inpainting",
@@ -68,7 +67,7 @@ class SoftInpaintingFields(BaseModel):
     soft_inpainting_schedule_bias: float = param(
         1.0,
         "Schedule bias",
-        help="Above 1 the picture's own content is kept in early steps, below 1 in late ones, too.",
+        help="Above 1 preserves the original content in early steps, below 1 in late steps, too.",
         infotext="Soft inpainting schedule bias",
         when=_is_soft_inpainting,
         ge=0,
@@ -79,7 +78,7 @@ class SoftInpaintingFields(BaseModel):
     soft_inpainting_preservation_strength: float = param(
         0.5,
         "Preservation strength",
-        help="How strongly the picture's own content is kept where the mask is grey.",
+        help="How strongly the original content is preserved where the mask is grey.",
         infotext="Soft inpainting preservation strength",
         when=_is_soft_inpainting,
         ge=0,
@@ -90,7 +89,7 @@ class SoftInpaintingFields(BaseModel):
     soft_inpainting_transition_contrast_boost: float = param(
         4.0,
         "Transition contrast boost",
-        help="How much contrast is kept where old and new are blended; 1 averages them.",
+        help="How much contrast is kept where old and new content are blended; 1 averages them.",
         infotext="Soft inpainting transition contrast boost",
         when=_is_soft_inpainting,
         ge=1,
@@ -101,7 +100,7 @@ class SoftInpaintingFields(BaseModel):
     soft_inpainting_mask_influence: float = param(
         0.0,
         "Mask influence",
-        help="How far the mask itself decides where the result is laid over the picture; 0 lets the change decide.",
+        help="How much the mask decides where the result replaces the original; 0 lets only the difference decide.",
         infotext="Soft inpainting mask influence",
         when=_is_soft_inpainting,
         ge=0,
@@ -112,7 +111,7 @@ class SoftInpaintingFields(BaseModel):
     soft_inpainting_difference_threshold: float = param(
         0.5,
         "Difference threshold",
-        help="How much must have changed for half of a pixel to be new.",
+        help="The difference at which a pixel is half old and half new.",
         infotext="Soft inpainting difference threshold",
         when=_is_soft_inpainting,
         ge=0,
@@ -123,7 +122,7 @@ class SoftInpaintingFields(BaseModel):
     soft_inpainting_difference_contrast: float = param(
         2.0,
         "Difference contrast",
-        help="How sharply it goes from old to new around the threshold.",
+        help="How sharp the transition from old to new is around the threshold.",
         infotext="Soft inpainting difference contrast",
         when=_is_soft_inpainting,
         ge=0,
@@ -146,18 +145,18 @@ def _is_only_masked(request: Img2ImgRequest) -> bool:
 
 
 class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, InitImageRequest):
-    """A picture repainted by words; with a mask, or room at its sides, only what lies there."""
+    """An init image repainted by a prompt; with a mask or outpainting, only the masked or added part."""
 
     mask: Mask = param(
         None,
         "Mask",
-        help="White is repainted, black is kept; it is as large as the picture.",
+        help="White is repainted, black is kept; it has the size of the picture.",
         section="picture",
     )
     resize_mode: int = param(
         0,
         "Resize mode",
-        help="How the picture gets the size: stretched, cut to its proportions, with drawn out edges, or as latents.",
+        help="How the picture is fitted to the size: stretched, cropped, filled at the edges, or stretched as latents.",
         infotext="Resize mode",
         omit_default=True,
         labels=(
@@ -174,7 +173,7 @@ class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, InitImageRequest):
     mask_blur: int = param(
         4,
         "Mask blur",
-        help="How softly the mask's edge fades, in pixels of the picture.",
+        help="How soft the mask's edge is, in pixels of the picture.",
         infotext="Mask blur",
         when=_has_uniform_blur,
         ge=0,
@@ -185,7 +184,7 @@ class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, InitImageRequest):
     mask_blur_y: int = param(
         -1,
         "Mask blur, vertical",
-        help="Another softness upwards and downwards; -1 takes Mask blur.",
+        help="A different blur in the vertical direction; -1 uses Mask blur.",
         ge=-1,
         le=256,
         slider=(-1, 64, 1),
@@ -194,7 +193,7 @@ class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, InitImageRequest):
     inpainting_mask_invert: bool = param(
         False,
         "Mask mode",
-        help="Repaints what is masked, or everything else.",
+        help="Repaints the masked part, or everything else.",
         infotext="Mask mode",
         when=_has_mask,
         omit_default=True,
@@ -204,7 +203,7 @@ class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, InitImageRequest):
     inpainting_fill: int = param(
         1,
         "Masked content",
-        help="What lies under the mask at first: the colours around it, the picture itself, noise, or nothing.",
+        help="What is under the mask before the first step: surrounding colours, the picture itself, noise, or nothing.",
         infotext="Masked content",
         when=_has_mask,
         omit_default=True,
@@ -217,7 +216,7 @@ class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, InitImageRequest):
     inpaint_full_res: bool = param(
         False,
         "Inpaint area",
-        help="Only masked repaints the masked part at the full size and puts it back; the rest keeps its resolution.",
+        help="Only masked repaints the masked part at full size and pastes it back; the picture keeps its resolution.",
         infotext="Inpaint area",
         when=_is_only_masked,
         labels=("Whole picture", "Only masked"),
@@ -226,7 +225,7 @@ class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, InitImageRequest):
     inpaint_full_res_padding: int = param(
         32,
         "Only masked padding, pixels",
-        help="How much around the mask is looked at.",
+        help="How much of the surroundings is included with Only masked.",
         infotext="Masked area padding",
         when=_is_only_masked,
         ge=0,
@@ -237,7 +236,7 @@ class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, InitImageRequest):
     mask_round: bool = param(
         True,
         "Mask rounding",
-        help="Latents are repainted wholly or not at all; without it a soft edge is repainted in part.",
+        help="Repaints each latent fully or not at all; off repaints soft edges in part.",
         infotext="Mask rounding",
         when=_has_mask,
         omit_default=True,
@@ -246,16 +245,16 @@ class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, InitImageRequest):
     latent_mask: Mask = param(
         None,
         "Latent mask",
-        help="Another mask for the repainting alone; the first one still decides what is put back.",
+        help="A separate mask for the latents; the first mask still decides what is pasted back.",
         section="mask",
     )
 
     @property
     def task(self) -> Task:
-        """Return what kind of generation this is."""
+        """Return the task of this request."""
         return "img2img" if self.mask is None and not any(self.outpaint_sides) else "inpaint"
 
     @property
     def mask_blurs(self) -> tuple[int, int]:
-        """Return how softly the mask's edge fades sideways and up and down, in pixels."""
+        """Return the horizontal and vertical mask blur in pixels."""
         return self.mask_blur, self.mask_blur if self.mask_blur_y < 0 else self.mask_blur_y

@@ -1,4 +1,4 @@
-"""What all requests have in common that begin with a picture."""
+"""InitImageRequest: the fields of every task with an init image."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from modules.params.requests.base import GenerationRequest
 
 
 class InitImageRequest(GenerationRequest):
-    """A picture repainted by words."""
+    """An init image repainted by a prompt."""
 
     init_image: InputImage = param(
         None,
         "Picture",
-        help="What is repainted; transparent parts lie on white.",
+        help="The picture to repaint; transparent parts become white.",
         section="picture",
     )
     denoising_strength: float = param(
         0.75,
         "Denoising strength",
-        help="0 keeps the picture nearly as it is; 1 keeps nothing of it, or in the Depth tab its depth alone.",
+        help="0 hardly changes the picture; 1 keeps nothing of it, or in the Depth tab only its depth.",
         infotext="Denoising strength",
         ge=0,
         le=1,
@@ -29,5 +29,5 @@ class InitImageRequest(GenerationRequest):
 
     @property
     def output_subfolder(self) -> str:
-        """Return A1111's word for the kind of picture, which names its folder in outputs."""
+        """Return the name that A1111 gives the task's folder in outputs."""
         return "img2img"

@@ -1,4 +1,4 @@
-"""Which kind of request each task has."""
+"""The request class of each task."""
 
 from __future__ import annotations
 

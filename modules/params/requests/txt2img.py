@@ -1,4 +1,4 @@
-"""What a picture from words alone is asked to be, with its second pass at a larger size."""
+"""Txt2ImgRequest: txt2img with the fields of hires fix, and the size and request of the hires pass."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _has_hires_pass(request: Txt2ImgRequest) -> bool:
 
 
 class Txt2ImgRequest(GenerationRequest):
-    """A picture from words alone."""
+    """An image from a prompt, with an optional hires pass."""
 
     enable_hr: bool = param(
         False,
@@ -25,7 +25,7 @@ class Txt2ImgRequest(GenerationRequest):
     hr_scale: float = param(
         2.0,
         "Upscale by",
-        help="How many times larger the second pass is.",
+        help="Scale factor of the second pass.",
         ge=1,
         le=8,
         slider=(1, 4, 0.05),
@@ -34,7 +34,7 @@ class Txt2ImgRequest(GenerationRequest):
     hr_resize_x: int = param(
         0,
         "Resize width to",
-        help="Width of the second pass; 0 follows the height, or the scale when both are 0.",
+        help="Width of the second pass; 0 derives it from the height, or from the scale when both are 0.",
         ge=0,
         le=8192,
         slider=(0, 2048, 8),
@@ -43,7 +43,7 @@ class Txt2ImgRequest(GenerationRequest):
     hr_resize_y: int = param(
         0,
         "Resize height to",
-        help="Height of the second pass; 0 follows the width, or the scale when both are 0.",
+        help="Height of the second pass; 0 derives it from the width, or from the scale when both are 0.",
         ge=0,
         le=8192,
         slider=(0, 2048, 8),
@@ -59,7 +59,7 @@ class Txt2ImgRequest(GenerationRequest):
     hr_second_pass_steps: int = param(
         0,
         "Hires steps",
-        help="Steps of the second pass; 0 takes as many as the first has.",
+        help="Steps of the second pass; 0 uses as many as the first pass.",
         ge=0,
         le=1000,
         slider=(0, 150, 1),
@@ -79,52 +79,52 @@ class Txt2ImgRequest(GenerationRequest):
     hr_checkpoint_name: str = param(
         "",
         "Hires checkpoint",
-        help="Checkpoint of the second pass; empty takes the same.",
+        help="Checkpoint of the second pass; empty uses the same.",
         choices="checkpoints",
         section="hires",
     )
     hr_sampler_name: str = param(
         "",
         "Hires sampling method",
-        help="Sampler of the second pass; empty takes the same.",
+        help="Sampler of the second pass; empty uses the same.",
         choices="samplers",
         section="hires",
     )
     hr_scheduler: str = param(
         "",
         "Hires schedule type",
-        help="Schedule of the second pass; empty takes the same.",
+        help="Schedule of the second pass; empty uses the same.",
         choices="schedules",
         section="hires",
     )
     hr_prompt: str = param(
         "",
         "Hires prompt",
-        help="Prompt of the second pass; empty takes the same.",
+        help="Prompt of the second pass; empty uses the same.",
         lines=2,
         section="hires",
     )
     hr_negative_prompt: str = param(
         "",
         "Hires negative prompt",
-        help="Negative prompt of the second pass; empty takes the same.",
+        help="Negative prompt of the second pass; empty uses the same.",
         lines=2,
         section="hires",
     )
 
 
-VAE_SCALE_FACTOR = 8  # pixels to a side of a latent cell
+VAE_SCALE_FACTOR = 8  # pixels per latent cell
 
 
 @dataclass(frozen=True)
 class HiresSize:
-    """How large a picture becomes.
+    """Size of the hires pass.
 
     Args:
-        upscaled_width: To which the upscaler enlarges it, in pixels; perhaps no multiple of 8.
+        upscaled_width: Width after upscaling, in pixels; not always a multiple of 8.
         upscaled_height: Likewise.
-        crop_columns: Latent cells that are then cut off its width, half of them on either side.
-        crop_rows: Likewise of its height.
+        crop_columns: Latent columns that are then cropped, half of them at either side.
+        crop_rows: Likewise.
     """
 
     upscaled_width: int
@@ -134,48 +134,49 @@ class HiresSize:
 
     @property
     def width(self) -> int:
-        """Return the width of the finished picture in pixels, a multiple of 8."""
+        """Return the width of the finished image in pixels, a multiple of 8."""
         return (self.upscaled_width // VAE_SCALE_FACTOR - self.crop_columns) * VAE_SCALE_FACTOR
 
     @property
     def height(self) -> int:
-        """Return the height of the finished picture in pixels, a multiple of 8."""
+        """Return the height of the finished image in pixels, a multiple of 8."""
         return (self.upscaled_height // VAE_SCALE_FACTOR - self.crop_rows) * VAE_SCALE_FACTOR
 
 
 def hires_size(request: Txt2ImgRequest) -> HiresSize:
-    """Return how large the second pass is, as A1111 reckons it.
+    """Return the size of the hires pass, calculated as in A1111.
 
-    "Resize to" comes before "Upscale by". With both of its sides given, the picture covers them in its own
-    proportions, and what sticks out is cut off; with one, the other follows.
+    "Resize to" has precedence over "Upscale by". If it has both sides, the image covers them in its own
+    proportions and the excess is cropped; if it has one, the other keeps the proportions.
     """
     width, height = request.width, request.height
     to_width, to_height = request.hr_resize_x, request.hr_resize_y
     if not to_width and not to_height:
         return HiresSize(int(width * request.hr_scale), int(height * request.hr_scale))
-    follows_width = not to_height or (to_width and width / height < to_width / to_height)
-    if follows_width:
-        enlarged = to_width, to_width * height // width
+    # The image covers both sides if it is scaled to the width, where it is narrower than the target.
+    scales_to_width = not to_height or (to_width and width / height < to_width / to_height)
+    if scales_to_width:
+        upscaled = to_width, to_width * height // width
     else:
-        enlarged = to_height * width // height, to_height
+        upscaled = to_height * width // height, to_height
     if not to_width or not to_height:
-        return HiresSize(*enlarged)
+        return HiresSize(*upscaled)
     return HiresSize(
-        *enlarged,
-        (enlarged[0] - to_width) // VAE_SCALE_FACTOR,
-        (enlarged[1] - to_height) // VAE_SCALE_FACTOR,
+        *upscaled,
+        (upscaled[0] - to_width) // VAE_SCALE_FACTOR,
+        (upscaled[1] - to_height) // VAE_SCALE_FACTOR,
     )
 
 
 def hires_pass_request(request: Txt2ImgRequest) -> Img2ImgRequest:
-    """Return what the second pass is asked to do: to repaint the enlarged picture, whose latents it is given.
+    """Return the request of the hires pass. It has no init image: the backend passes the latents of the first pass.
 
     Raises:
         UserError: the second pass is too large or too small.
     """
     size = hires_size(request)
-    common = {name: getattr(request, name) for name in GenerationRequest.model_fields}
-    own = {
+    common_fields = {name: getattr(request, name) for name in GenerationRequest.model_fields}
+    hires_fields = {
         "width": size.width,
         "height": size.height,
         "steps": request.hr_second_pass_steps or request.steps,
@@ -187,9 +188,9 @@ def hires_pass_request(request: Txt2ImgRequest) -> Img2ImgRequest:
         "negative_prompt": request.hr_negative_prompt or request.negative_prompt,
         "denoising_strength": request.denoising_strength,
     }
-    return validate(Img2ImgRequest, {**common, **own})
+    return validate(Img2ImgRequest, {**common_fields, **hires_fields})
 
 
 def _unless_same(name: str) -> str:
-    """Return the second pass's own choice; A1111's clients say "Use same sampler" for none."""
+    """Return the name, or an empty string for "Use same sampler" and the like, which A1111's clients send for none."""
     return "" if name.casefold().startswith("use same") else name

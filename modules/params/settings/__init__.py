@@ -1,4 +1,4 @@
-"""What is remembered between starts, under A1111's option names."""
+"""Settings: all options, named as in A1111, one base class per section of the Settings tab."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from modules.params.settings.sampling import SamplingSettings
 from modules.params.settings.saving import GridSettings, SavingSettings
 from modules.params.settings.server import QueueSettings, ServerSettings
 
-# Options that a job cannot have of its own: they are fields of the request, or of the server.
+# Options that a job cannot override: they are fields of the request, or belong to the server.
 NOT_OVERRIDABLE = frozenset(
     (
         "sd_model_checkpoint",
@@ -38,14 +38,14 @@ class Settings(
     GuidanceSettings,
     SamplingSettings,
 ):
-    """Every option. Frozen: the engine swaps the whole object."""
+    """Every option. Frozen: the engine replaces the whole object."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sd_model_checkpoint: str = param(
         "",
         "Stable Diffusion checkpoint",
-        help="Name of the checkpoint that new jobs use; empty takes the first one found.",
+        help="Name of the checkpoint that new jobs use; empty uses the first one found.",
         choices="checkpoints",
         section="model",
     )
@@ -53,14 +53,14 @@ class Settings(
     sd_vae: str = param(
         "Automatic",
         "SD VAE",
-        help="Automatic takes the VAE named like the checkpoint, None the one inside it; else a file's name.",
+        help="Automatic uses the VAE named like the checkpoint, None the one inside it; otherwise a file name.",
         choices="vaes",
         section="model",
     )
     sd_checkpoints_limit: int = param(
         1,
         "Checkpoints kept loaded",
-        help="More make a change between checkpoints faster and need more memory.",
+        help="More make switching between checkpoints faster and need more memory.",
         ge=1,
         le=MAX_LOADED_CHECKPOINTS,
         slider=(1, MAX_LOADED_CHECKPOINTS, 1),
@@ -69,13 +69,13 @@ class Settings(
     sd_use_ema: bool = param(
         False,
         "Use EMA weights",
-        help="Takes the training's moving average where a checkpoint holds both.",
+        help="Uses the moving average of training (EMA) where a checkpoint holds both kinds of weights.",
         section="model",
     )
     sd_predictions: dict[str, Literal["epsilon", "v_prediction"]] = param(
         {},
         "Predictions",
-        help="What the networks of single checkpoints predict, by name, where it is not found out by itself.",
+        help="Prediction types of checkpoints by name, where they are not detected.",
         section="model",
     )
 
@@ -85,6 +85,6 @@ class Settings(
 
 
 def default_values(names: Iterable[str]) -> dict[str, Any]:
-    """Return the defaults of these options; a name that is none is left to whoever sets them to refuse."""
+    """Return the defaults of these options; None for an unknown name, which is refused when it is set."""
     defaults = Settings()
     return {name: getattr(defaults, name, None) for name in names}

@@ -1,4 +1,4 @@
-"""The options of how prompts are read and how strictly they are followed, under A1111's names."""
+"""Options of prompts and guidance, named as in A1111."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from modules.params.param import param
 
 
 class GuidanceSettings(BaseModel):
-    """What decides, beside prompts and CFG scale, how the network is steered."""
+    """How prompts are read and how strictly they are followed, besides the request's own fields."""
 
     emphasis: Literal["None", "Ignore", "Original", "No norm"] = param(
         "Original",
         "Emphasis mode",
-        help="None reads parentheses as text, Ignore drops them, No norm leaves the mean of the prompt as it comes.",
+        help="None reads parentheses as text, Ignore drops them, No norm does not restore the mean of the embedding.",
         infotext="Emphasis",
         section="prompt",
     )
     use_old_emphasis_implementation: bool = param(
         False,
         "Old emphasis",
-        help="Weighs words as A1111 did in 2022.",
+        help="Uses A1111's emphasis of 2022.",
         infotext="Old emphasis",
         section="prompt",
     )
     use_old_scheduling: bool = param(
         False,
         "Old prompt editing timelines",
-        help="Counts whole numbers in [from:to:when] as A1111 did before 1.6, in the hires pass, too.",
+        help="Interprets whole numbers in [from:to:when] as A1111 did before 1.6, also in the hires pass.",
         infotext="Old prompt editing timelines",
         section="prompt",
     )
     comma_padding_backtrack: int = param(
         20,
         "Prompt word wrap length limit",
-        help="How many tokens back a full chunk of 75 may end at a comma.",
+        help="A full chunk of 75 tokens is split at a comma at most this many tokens back.",
         infotext="Word wrap limit",
         ge=0,
         le=74,
@@ -46,13 +46,13 @@ class GuidanceSettings(BaseModel):
     enable_prompt_comments: bool = param(
         True,
         "Comments in prompts",
-        help="Leaves out what follows a # up to the end of the line.",
+        help="Removes everything from a # to the end of the line.",
         section="prompt",
     )
     CLIP_stop_at_last_layers: int = param(
         1,
         "Clip skip",
-        help="2 reads the prompt at the text encoder's layer before the last; without effect on SD 2.x.",
+        help="2 uses the text encoder's second-to-last layer; no effect on SD 2.x.",
         infotext="Clip skip",
         ge=1,
         le=12,
@@ -62,7 +62,7 @@ class GuidanceSettings(BaseModel):
     s_min_uncond: float = param(
         0.0,
         "Negative guidance minimum sigma",
-        help="Below this noise level every second step skips the negative prompt: faster, a little different.",
+        help="Below this noise level every second step skips the negative prompt: faster, slightly different.",
         infotext="NGMS",
         ge=0,
         le=15,
@@ -72,14 +72,14 @@ class GuidanceSettings(BaseModel):
     s_min_uncond_all: bool = param(
         False,
         "Negative guidance minimum sigma for all steps",
-        help="Skips the negative prompt in every step below it, not in every second one.",
+        help="Skips the negative prompt in every step below that noise level, not in every second one.",
         infotext="NGMS all steps",
         section="guidance",
     )
     skip_early_cond: float = param(
         0.0,
         "Ignore negative prompt during early sampling",
-        help="Share of the steps, from the first, without the negative prompt.",
+        help="Share of the steps at the beginning that ignore the negative prompt.",
         infotext="Skip Early CFG",
         ge=0,
         le=1,
@@ -89,7 +89,7 @@ class GuidanceSettings(BaseModel):
     cfg_rescale: float = param(
         0.0,
         "CFG rescale",
-        help="Brings the contrast of strong guidance back to the prompt's own (Lin et al. 2023); 0.7 suits v-prediction.",
+        help="Reduces the excess contrast of strong guidance (Lin et al. 2023); 0.7 suits v-prediction.",
         infotext="CFG rescale",
         ge=0,
         le=1,
@@ -99,20 +99,20 @@ class GuidanceSettings(BaseModel):
     batch_cond_uncond: bool = param(
         True,
         "Batch cond/uncond",
-        help="Asks the network for both prompts at once: faster, needs more memory.",
+        help="Evaluates prompt and negative prompt in one batch: faster, needs more memory.",
         section="guidance",
     )
     pad_cond_uncond: bool = param(
         False,
         "Pad prompt and negative prompt to the same length",
-        help="Fills the shorter one up with the empty prompt, so that both can be asked at once.",
+        help="Pads the shorter one with empty chunks, so that both can be evaluated in one batch.",
         infotext="Pad conds",
         section="guidance",
     )
     pad_cond_uncond_v0: bool = param(
         False,
         "Pad prompt and negative prompt to the same length (old)",
-        help="Repeats the shorter negative prompt's last vector or cuts the longer one, as A1111 did before 1.6 for DDIM.",
+        help="Repeats the last vector of a shorter negative prompt or truncates a longer one, as A1111 did before 1.6 for DDIM.",
         infotext="Pad conds v0",
         section="guidance",
     )

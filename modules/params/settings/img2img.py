@@ -1,4 +1,4 @@
-"""The options of repainting a picture, under A1111's names."""
+"""Options of img2img, named as in A1111."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from modules.params.param import param
 
 
 class Img2ImgSettings(BaseModel):
-    """What decides, beside the request's own fields, how a picture is repainted."""
+    """How an init image is repainted, besides the request's own fields."""
 
     img2img_fix_steps: bool = param(
         False,
         "Exact steps",
-        help="Makes as many steps as the slider says; normally a smaller denoising strength makes fewer.",
+        help="Runs exactly the requested number of steps; normally a smaller denoising strength runs fewer.",
         infotext="Exact steps",
         section="img2img",
     )
     img2img_color_correction: bool = param(
         False,
         "Color correction",
-        help="Gives the result the colours of the picture that was repainted.",
+        help="Matches the colours of the result to the original picture.",
         infotext="Color correction",
         section="img2img",
     )
@@ -37,7 +37,7 @@ class Img2ImgSettings(BaseModel):
     img2img_extra_noise: float = param(
         0.0,
         "Extra noise",
-        help="Noise added on top in img2img and hires fix; more invents more detail.",
+        help="Additional noise in img2img and hires fix; more adds more new detail.",
         infotext="Extra noise",
         ge=0,
         le=1,
@@ -47,7 +47,7 @@ class Img2ImgSettings(BaseModel):
     inpainting_mask_weight: float = param(
         1.0,
         "Inpainting conditioning mask strength",
-        help="How strictly an inpainting checkpoint leaves out what lies under the mask; 0 shows it everything.",
+        help="How strictly an inpainting checkpoint ignores the content under the mask; 0 shows it everything.",
         infotext="Conditional mask weight",
         ge=0,
         le=1,

@@ -1,4 +1,4 @@
-"""The options of samplers, schedules, seeds and guidance, under A1111's names."""
+"""Options of samplers, schedules and noise, named as in A1111."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from modules.params.param import param
 
 
 class SamplingSettings(BaseModel):
-    """What decides, beside the request's own fields, which way the noise is walked."""
+    """How images are sampled, besides the request's own fields."""
 
     randn_source: Literal["GPU", "CPU", "NV"] = param(
         "GPU",
         "Random number generator",
-        help="Where noise is drawn; NV gives an NVIDIA card's noise everywhere, and so does GPU without such a card.",
+        help="Where noise is generated; NV gives the noise of an NVIDIA GPU everywhere, and so does GPU without such a GPU.",
         infotext="RNG",
         section="sampling",
     )
     eta_noise_seed_delta: int = param(
         0,
         "Eta noise seed delta",
-        help="Is added to the seed for all noise after the first; 31337 gives NovelAI's pictures.",
+        help="Added to the seed of all noise after the initial noise; 31337 reproduces NovelAI's pictures.",
         infotext="ENSD",
         ge=0,
         le=2**32 - 1,
@@ -31,7 +31,7 @@ class SamplingSettings(BaseModel):
     eta_ancestral: float = param(
         1.0,
         "Eta for k-diffusion samplers",
-        help="Share of fresh noise in each step of ancestral and SDE samplers; 0 adds none.",
+        help="Amount of new noise in each step of ancestral and SDE samplers; 0 adds none.",
         infotext="Eta",
         ge=0,
         le=1,
@@ -41,7 +41,7 @@ class SamplingSettings(BaseModel):
     eta_ddim: float = param(
         0.0,
         "Eta for DDIM",
-        help="Share of fresh noise in each step of DDIM; 0 adds none.",
+        help="Amount of new noise in each step of DDIM; 0 adds none.",
         infotext="Eta DDIM",
         ge=0,
         le=1,
@@ -51,7 +51,7 @@ class SamplingSettings(BaseModel):
     ddim_discretize: Literal["uniform", "quad"] = param(
         "uniform",
         "DDIM's timesteps in img2img",
-        help="Kept for old clients: the timestep samplers spread their steps evenly whatever is chosen, as in A1111 since 1.6.",
+        help="Kept for old clients: timestep samplers always space their steps evenly, as in A1111 since 1.6.",
         infotext="DDIM discretize",
         section="sampling",
     )
@@ -68,7 +68,7 @@ class SamplingSettings(BaseModel):
     s_tmin: float = param(
         0.0,
         "Sigma tmin",
-        help="Below this noise level nothing is churned.",
+        help="Below this noise level no churn noise is added.",
         infotext="Sigma tmin",
         ge=0,
         le=10,
@@ -78,7 +78,7 @@ class SamplingSettings(BaseModel):
     s_tmax: float = param(
         0.0,
         "Sigma tmax",
-        help="Above this noise level nothing is churned; 0 sets no bound.",
+        help="Above this noise level no churn noise is added; 0 means no limit.",
         infotext="Sigma tmax",
         ge=0,
         le=999,
@@ -88,7 +88,7 @@ class SamplingSettings(BaseModel):
     s_noise: float = param(
         1.0,
         "Sigma noise",
-        help="Strength of the fresh noise; a little above 1 keeps more detail.",
+        help="Strength of the added noise; slightly above 1 keeps more detail.",
         infotext="Sigma noise",
         ge=0,
         le=1.1,
@@ -98,7 +98,7 @@ class SamplingSettings(BaseModel):
     sigma_min: float = param(
         0.0,
         "Sigma min",
-        help="The schedule's smallest noise level; 0 takes the model's.",
+        help="The schedule's smallest noise level; 0 uses the model's.",
         infotext="Schedule min sigma",
         ge=0,
         le=100,
@@ -107,7 +107,7 @@ class SamplingSettings(BaseModel):
     sigma_max: float = param(
         0.0,
         "Sigma max",
-        help="The schedule's largest noise level; 0 takes the model's.",
+        help="The schedule's largest noise level; 0 uses the model's.",
         infotext="Schedule max sigma",
         ge=0,
         le=1000,
@@ -116,7 +116,7 @@ class SamplingSettings(BaseModel):
     rho: float = param(
         0.0,
         "Rho",
-        help="More spends more steps on small noise levels (Karras, Polyexponential); 0 takes the schedule's own.",
+        help="Higher values spend more steps on small noise levels (Karras, Polyexponential); 0 uses the schedule's default.",
         infotext="Schedule rho",
         ge=0,
         le=100,
@@ -125,7 +125,7 @@ class SamplingSettings(BaseModel):
     beta_dist_alpha: float = param(
         0.6,
         "Beta schedule's alpha",
-        help="Smaller spends more steps at the beginning.",
+        help="Smaller values spend more steps at the beginning.",
         infotext="Beta schedule alpha",
         ge=0.01,
         le=5,
@@ -135,7 +135,7 @@ class SamplingSettings(BaseModel):
     beta_dist_beta: float = param(
         0.6,
         "Beta schedule's beta",
-        help="Smaller spends more steps at the end.",
+        help="Smaller values spend more steps at the end.",
         infotext="Beta schedule beta",
         ge=0.01,
         le=5,
@@ -145,28 +145,28 @@ class SamplingSettings(BaseModel):
     use_old_karras_scheduler_sigmas: bool = param(
         False,
         "Old Karras sigmas",
-        help="Lets Karras run from 10 to 0.1, as A1111 did at first.",
+        help="Karras runs from sigma 10 to 0.1, as in early versions of A1111.",
         infotext="Old Karras sigmas",
         section="sampling",
     )
     always_discard_next_to_last_sigma: bool = param(
         False,
         "Always discard the next-to-last sigma",
-        help="Leaves out the last small step of every schedule.",
+        help="Skips the last small step of every schedule.",
         infotext="Discard penultimate sigma",
         section="sampling",
     )
     sgm_noise_multiplier: bool = param(
         False,
         "SGM noise multiplier",
-        help="Scales the first noise as SDXL's own code does.",
+        help="Scales the initial noise as the original code of SDXL does.",
         infotext="SGM noise multiplier",
         section="sampling",
     )
     sd_noise_schedule: Literal["Default", "Zero Terminal SNR"] = param(
         "Default",
         "Noise schedule",
-        help="Zero Terminal SNR lets sampling begin at noise alone; for models trained so.",
+        help="Zero Terminal SNR starts sampling from pure noise; for models trained that way.",
         infotext="Noise Schedule",
         section="sampling",
     )
@@ -180,28 +180,28 @@ class SamplingSettings(BaseModel):
     enable_quantization: bool = param(
         False,
         "Quantize timesteps",
-        help="Shows the network whole timesteps alone.",
+        help="Rounds the timesteps of the network to whole numbers.",
         infotext="Quantized timesteps",
         section="sampling",
     )
     uni_pc_variant: Literal["bh1", "bh2", "vary_coeff"] = param(
         "bh1",
         "UniPC variant",
-        help="Which form of UniPC's update is used.",
+        help="The form of UniPC's update.",
         infotext="UniPC variant",
         section="sampling",
     )
     uni_pc_skip_type: Literal["time_uniform", "time_quadratic", "logSNR"] = param(
         "time_uniform",
         "UniPC skip type",
-        help="How UniPC spreads its timesteps.",
+        help="How UniPC spaces its timesteps.",
         infotext="UniPC skip type",
         section="sampling",
     )
     uni_pc_order: int = param(
         3,
         "UniPC order",
-        help="How many former steps UniPC looks back at, below the number of steps.",
+        help="How many previous steps UniPC uses; lower than the number of steps.",
         infotext="UniPC order",
         ge=1,
         le=50,
@@ -211,14 +211,14 @@ class SamplingSettings(BaseModel):
     uni_pc_lower_order_final: bool = param(
         True,
         "UniPC lower order final",
-        help="Lets UniPC look back less in its last steps.",
+        help="Lowers UniPC's order in its last steps.",
         infotext="UniPC lower order final",
         section="sampling",
     )
     tiling: bool = param(
         False,
         "Tiling",
-        help="Makes pictures whose edges fit together.",
+        help="Makes pictures that can be tiled without seams.",
         infotext="Tiling",
         section="sampling",
     )

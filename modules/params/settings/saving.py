@@ -1,4 +1,4 @@
-"""The options of how pictures are saved, under A1111's names."""
+"""Options of saving images and grids, named as in A1111."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from pydantic import AfterValidator, BaseModel
 from modules.params.param import param
 
 
-def _colour(text: str) -> str:
+def _check_hex_color(text: str) -> str:
     if not re.fullmatch(r"#[0-9a-fA-F]{6}", text):
-        raise ValueError(f"'{text}' is no colour; write it like #ffffff.")
+        raise ValueError(f"'{text}' is not a colour; write it like #ffffff.")
     return text
 
 
-HexColor = Annotated[str, AfterValidator(_colour)]
+HexColor = Annotated[str, AfterValidator(_check_hex_color)]
 ImageFormat = Literal["png", "jpg", "webp"]
 
 
 class SavingSettings(BaseModel):
-    """What becomes of a finished picture on the disk. None of it changes a pixel but the lossy formats."""
+    """How images are saved. Only the lossy formats change pixels."""
 
     samples_save: bool = param(
         True,
         "Always save all generated images",
-        help="Off keeps them for a day in the folder tmp alone.",
+        help="Off keeps them only in the folder tmp, for a day.",
         section="saving",
     )
     samples_format: ImageFormat = param(
@@ -38,31 +38,31 @@ class SavingSettings(BaseModel):
     samples_filename_pattern: str = param(
         "",
         "Images filename pattern",
-        help="Such as [seed]-[prompt_spaces]; empty is [seed]. The README lists what may stand in brackets.",
+        help="Such as [seed]-[prompt_spaces]; empty means [seed]. The README lists all tokens.",
         section="saving",
     )
     save_images_add_number: bool = param(
         True,
         "Add number to filename when saving",
-        help="Begins the name with a number that counts up in its folder.",
+        help="Starts the name with a number that counts up in its folder.",
         section="saving",
     )
     save_to_dirs: bool = param(
         True,
         "Save images to a subdirectory",
-        help="Sorts pictures into folders as the pattern below says.",
+        help="Sorts pictures into folders by the pattern below.",
         section="saving",
     )
     directories_filename_pattern: str = param(
         "[date]",
         "Directory name pattern",
-        help="Such as [date] or [model_name]/[date]; a slash begins a folder within.",
+        help="Such as [date] or [model_name]/[date]; a slash starts a subfolder.",
         section="saving",
     )
     directories_max_prompt_words: int = param(
         8,
         "Max prompt words for [prompt_words] pattern",
-        help="How many words of the prompt go into a name.",
+        help="How many words of the prompt a name contains.",
         ge=1,
         le=20,
         slider=(1, 20, 1),
@@ -71,7 +71,7 @@ class SavingSettings(BaseModel):
     jpeg_quality: int = param(
         80,
         "Quality for saved jpeg and webp images",
-        help="More is larger and nearer to the picture.",
+        help="Higher values give larger files that are closer to the picture.",
         ge=1,
         le=100,
         slider=(1, 100, 1),
@@ -80,36 +80,36 @@ class SavingSettings(BaseModel):
     webp_lossless: bool = param(
         False,
         "Use lossless compression for webp images",
-        help="Keeps every pixel, as png does.",
+        help="Keeps every pixel exactly, as png does.",
         section="saving",
     )
     enable_pnginfo: bool = param(
         True,
         "Write infotext to metadata of the generated image",
-        help="Off leaves the file without what brings the picture back.",
+        help="Off saves the file without the parameters that reproduce the picture.",
         section="saving",
     )
     save_txt: bool = param(
         False,
         "Create a text file with infotext next to every generated image",
-        help="The file has the picture's name and ends in .txt.",
+        help="The file has the name of the picture and ends in .txt.",
         section="saving",
     )
 
 
 class GridSettings(BaseModel):
-    """All pictures of a job in one."""
+    """Grids: all images of a job in one file."""
 
     grid_save: bool = param(
         True,
         "Always save all generated image grids",
-        help="Saves all pictures of a job in one, beside the single ones.",
+        help="Saves all pictures of a job in one file, in addition to the single ones.",
         section="grids",
     )
     return_grid: bool = param(
         True,
         "Show grid in results for web",
-        help="Shows the grid behind the pictures; the API puts it before them when it saves.",
+        help="Shows the grid after the pictures; the API returns it before them when images are saved.",
         section="grids",
     )
     grid_format: ImageFormat = param(
@@ -121,25 +121,25 @@ class GridSettings(BaseModel):
     grid_extended_filename: bool = param(
         False,
         "Add extended info (seed, prompt) to filename when saving grid",
-        help="Names a grid after seed and prompt, too.",
+        help="Adds seed and prompt to the name of a grid.",
         section="grids",
     )
     grid_only_if_multiple: bool = param(
         True,
         "Do not save grids consisting of one picture",
-        help="Off makes a grid of a single picture, too.",
+        help="Off saves a grid of a single picture, too.",
         section="grids",
     )
     grid_prevent_empty_spots: bool = param(
         False,
         "Prevent empty spots in grid (when set to autodetect)",
-        help="Chooses the rows so that every place is taken, even if all stand in one row.",
+        help="Chooses the number of rows so that every cell is filled, even if that is a single row.",
         section="grids",
     )
     n_rows: int = param(
         -1,
         "Grid row count",
-        help="-1 makes the grid as square as it can be; 0 makes a row for each picture of a batch.",
+        help="-1 makes the grid as square as possible; 0 makes as many rows as the batch size.",
         ge=-1,
         le=16,
         slider=(-1, 16, 1),
@@ -148,6 +148,6 @@ class GridSettings(BaseModel):
     grid_background_color: HexColor = param(
         "#ffffff",
         "Background color for image grids",
-        help="Fills the places that are left over; a colour such as #ffffff.",
+        help="Fills empty cells; a colour such as #ffffff.",
         section="grids",
     )

@@ -1,4 +1,4 @@
-"""The options of the queue."""
+"""Options of the job queue, of the page and of the HTTP API."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from modules.params.param import param
 
 
 class QueueSettings(BaseModel):
-    """What becomes of jobs that a stopped server leaves behind."""
+    """What happens to waiting jobs when the server restarts."""
 
     queue_after_restart: Literal["resumed", "paused"] = param(
         "resumed",
         "Waiting jobs after a restart",
-        help="resumed goes on with the jobs that waited when the server stopped; paused lets them wait for Resume.",
+        help="resumed runs the jobs that were waiting when the server stopped; paused keeps them until you press Resume.",
         section="queue",
     )
 
 
 class ServerSettings(BaseModel):
-    """What the page shows and the HTTP API does beside making pictures."""
+    """Options of the page and of the HTTP API that do not affect images. No job can override them."""
 
     send_seed: bool = param(
         True,
         "Send seed when sending prompt or image to other interface",
-        help="Off leaves the seed of the other tab as it is.",
+        help="Off keeps the seed of the other tab.",
         section="page",
     )
     send_size: bool = param(
         True,
         "Send size when sending prompt or image to another interface",
-        help="Off leaves the size of the other tab as it is.",
+        help="Off keeps the size of the other tab.",
         section="page",
     )
     api_enable_requests: bool = param(
         False,
         "Allow http:// and https:// URLs for input images in API",
-        help="Lets the server fetch pictures from public addresses; local and private ones stay refused.",
+        help="Lets the server download pictures from public addresses; local and private addresses are always refused.",
         section="api",
     )

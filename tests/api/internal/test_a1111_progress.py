@@ -38,16 +38,16 @@ def test_a_preview_comes_once_as_a_data_uri(
     job.watch()
     executor.hold_at_next(3)
     assert executor.held.wait(PATIENCE_S)
-    shown = client.post("/internal/progress", json={"id_task": job.id}).json()
-    assert shown["live_preview"].startswith("data:image/jpeg;base64,")
-    again = {"id_task": job.id, "id_live_preview": shown["id_live_preview"]}
-    assert client.post("/internal/progress", json=again).json()["live_preview"] is None
+    first = client.post("/internal/progress", json={"id_task": job.id}).json()
+    assert first["live_preview"].startswith("data:image/jpeg;base64,")
+    repeated = {"id_task": job.id, "id_live_preview": first["id_live_preview"]}
+    assert client.post("/internal/progress", json=repeated).json()["live_preview"] is None
 
 
-def test_a_job_that_nobody_knows_has_completed(client: TestClient):
+def test_an_unknown_job_has_completed(client: TestClient):
     assert client.post("/internal/progress", json={"id_task": "x"}).json()["completed"]
 
 
-def test_every_option_is_hinted_at(client: TestClient):
+def test_every_option_has_a_quicksettings_hint(client: TestClient):
     hints = client.get("/internal/quicksettings-hint").json()
-    assert [one["name"] for one in hints] == list(Settings.model_fields)
+    assert [hint["name"] for hint in hints] == list(Settings.model_fields)

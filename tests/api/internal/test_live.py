@@ -26,7 +26,7 @@ def test_ping_answers(client: TestClient):
     assert client.get("/internal/ping").json() == {}
 
 
-def test_the_state_tells_device_and_checkpoint(client: TestClient):
+def test_the_state_has_device_and_checkpoint(client: TestClient):
     state = client.get("/internal/state").json()
     assert (state["phase"], state["device"], state["checkpoint"]) == (
         "ready",
@@ -50,15 +50,15 @@ def test_a_job_is_found_again_after_a_reload(
     executor.hold_at(3)
     job = engine.submit(SMALL)
     assert executor.held.wait(PATIENCE_S)
-    described = client.get(f"/internal/jobs/{job.id}").json()
-    assert (described["state"], described["step"], described["steps"]) == ("running", 2, 4)
-    assert (described["fraction"], described["images"], described["image_count"]) == (0.5, 0, 1)
+    job_json = client.get(f"/internal/jobs/{job.id}").json()
+    assert (job_json["state"], job_json["step"], job_json["steps"]) == ("running", 2, 4)
+    assert (job_json["fraction"], job_json["images"], job_json["image_count"]) == (0.5, 0, 1)
     executor.release()
     assert job.wait(PATIENCE_S)
     assert client.get(f"/internal/jobs/{job.id}").json()["images"] == 1
 
 
-def test_an_unknown_job_is_a_404_in_words(client: TestClient):
+def test_an_unknown_job_is_a_404_with_a_sentence(client: TestClient):
     for response in (
         client.get("/internal/jobs/x"),
         client.get("/internal/jobs/x/events"),
@@ -72,9 +72,9 @@ def test_an_unknown_job_is_a_404_in_words(client: TestClient):
 def test_the_events_of_an_ended_job_are_its_last_state(client: TestClient, engine: Engine):
     job = engine.submit(SMALL)
     assert job.wait(PATIENCE_S)
-    told = events(client, job.id)
-    assert [message["state"] for message in told] == ["done"]
-    assert told[0]["fraction"] == 1
+    messages = events(client, job.id)
+    assert [message["state"] for message in messages] == ["done"]
+    assert messages[0]["fraction"] == 1
 
 
 def test_the_events_end_with_the_job(client: TestClient, engine: Engine, executor: FakeExecutor):
@@ -83,12 +83,12 @@ def test_the_events_end_with_the_job(client: TestClient, engine: Engine, executo
     assert executor.held.wait(PATIENCE_S)
     job.on_note("A note.")
     executor.release()
-    told = events(client, job.id)
-    assert told[-1]["state"] == "done"
-    assert told[-1]["notes"] == ["A note."]
+    messages = events(client, job.id)
+    assert messages[-1]["state"] == "done"
+    assert messages[-1]["notes"] == ["A note."]
 
 
-def test_a_failed_job_tells_why(client: TestClient, engine: Engine, executor: FakeExecutor):
+def test_a_failed_job_has_its_error(client: TestClient, engine: Engine, executor: FakeExecutor):
     executor.failures = [ValueError("a bug")]
     job = engine.submit(SMALL)
     assert job.wait(PATIENCE_S)
@@ -107,7 +107,7 @@ def test_interrupting_a_job_by_id_stops_it(
     assert job.status().state == "cancelled"
 
 
-def test_no_preview_is_made_while_nobody_watches(client: TestClient, engine: Engine):
+def test_no_preview_is_rendered_while_nobody_watches(client: TestClient, engine: Engine):
     job = engine.submit(SMALL)
     assert job.wait(PATIENCE_S)
     assert client.get(f"/internal/jobs/{job.id}").json()["preview"] == 0
@@ -127,7 +127,7 @@ def test_a_watched_job_has_a_preview(client: TestClient, engine: Engine, executo
         assert image.format == "JPEG"
 
 
-def test_the_live_routes_are_no_part_of_the_documented_api(client: TestClient):
+def test_the_live_routes_are_not_in_the_documented_api(client: TestClient):
     assert not any(
         path.startswith("/internal") for path in client.get("/openapi.json").json()["paths"]
     )

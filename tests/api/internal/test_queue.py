@@ -13,7 +13,7 @@ def overview(client: TestClient) -> dict:
     return client.get("/internal/queue").json()
 
 
-def test_the_overview_tells_what_runs_what_waits_and_what_is_past(
+def test_the_overview_lists_running_waiting_and_past_jobs(
     client: TestClient, engine: Engine, executor: FakeExecutor
 ):
     assert engine.submit(SMALL).wait(PATIENCE_S)
@@ -21,8 +21,8 @@ def test_the_overview_tells_what_runs_what_waits_and_what_is_past(
     engine.submit(SMALL, "page")
     assert executor.held.wait(PATIENCE_S)
     waiting = engine.submit(SMALL.replace(prompt="next"))
-    told = overview(client)
-    running, queued = told["jobs"]
+    listing = overview(client)
+    running, queued = listing["jobs"]
     assert (running["state"], running["step"], running["steps"], running["source"]) == (
         "running",
         2,
@@ -30,11 +30,11 @@ def test_the_overview_tells_what_runs_what_waits_and_what_is_past(
         "page",
     )
     assert (queued["id"], queued["prompt"], queued["width"]) == (waiting.id, "next", 64)
-    assert (told["waiting"], told["paused"], told["remark"]) == (1, False, "")
-    assert [len(past["images"]) for past in told["past"]] == [1]
+    assert (listing["waiting"], listing["paused"], listing["remark"]) == (1, False, "")
+    assert [len(past["images"]) for past in listing["past"]] == [1]
 
 
-def test_who_looks_at_the_queue_gets_a_preview(
+def test_reading_the_queue_turns_previews_on(
     client: TestClient, engine: Engine, executor: FakeExecutor
 ):
     executor.hold_at(2)
@@ -46,7 +46,7 @@ def test_who_looks_at_the_queue_gets_a_preview(
     assert client.get(f"/internal/jobs/{job.id}/preview").content
 
 
-def test_everything_that_the_tab_does_is_done(
+def test_the_tabs_actions_move_cancel_finish_pause_and_retry_jobs(
     client: TestClient, engine: Engine, executor: FakeExecutor
 ):
     executor.hold_at(2)
@@ -66,15 +66,13 @@ def test_everything_that_the_tab_does_is_done(
     assert (overview(client)["paused"], one.status().state) == (True, "queued")
     client.post("/internal/queue/resume")
     assert one.wait(PATIENCE_S)
-    again = client.post(f"/internal/jobs/{two.id}/retry").json()["id"]
-    assert engine.job(again).wait(PATIENCE_S)
+    retried = client.post(f"/internal/jobs/{two.id}/retry").json()["id"]
+    assert engine.job(retried).wait(PATIENCE_S)
     assert executor.seen == ["a cat", "three", "one", "two"]
     assert len(running.status().images) == 1
 
 
-def test_everything_is_cancelled_by_one_call(
-    client: TestClient, engine: Engine, executor: FakeExecutor
-):
+def test_one_call_cancels_all_jobs(client: TestClient, engine: Engine, executor: FakeExecutor):
     executor.hold_at(2)
     jobs = [engine.submit(SMALL) for _ in range(3)]
     assert executor.held.wait(PATIENCE_S)

@@ -19,23 +19,25 @@ from tests.engine.fake_executor import FakeExecutor
 URL = "/internal/settings"
 
 
-def options(told: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {option["name"]: option for section in told["sections"] for option in section["options"]}
+def options(answer: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        option["name"]: option for section in answer["sections"] for option in section["options"]
+    }
 
 
-def test_every_option_stands_in_the_tab_or_in_the_bar(client: TestClient):
+def test_every_option_is_in_the_tab_or_in_the_checkpoint_bar(client: TestClient):
     found = options(client.get(URL).json())
     bar = {"sd_model_checkpoint", "sd_vae", "sd_predictions", "CLIP_stop_at_last_layers"}
     assert found.keys() | bar == Settings.model_fields.keys()
     assert {row.section for row in params_of(Settings).values()} <= SECTIONS.keys()
 
 
-def test_an_option_is_told_as_it_is_declared(client: TestClient):
+def test_an_option_is_described_as_it_is_declared(client: TestClient):
     found = options(client.get(URL).json())
     assert found["jpeg_quality"] == {
         "name": "jpeg_quality",
         "label": "Quality for saved jpeg and webp images",
-        "help": "More is larger and nearer to the picture.",
+        "help": "Higher values give larger files that are closer to the picture.",
         "kind": "integer",
         "choices": [],
         "min": 1,
@@ -54,40 +56,42 @@ def test_an_option_is_told_as_it_is_declared(client: TestClient):
     ]
 
 
-def test_a_change_is_kept_and_told(client: TestClient, engine: Engine):
-    told = client.post(URL, json={"changes": {"jpeg_quality": 90}}).json()
-    assert options(told)["jpeg_quality"]["value"] == engine.settings.jpeg_quality == 90
+def test_a_change_is_saved_and_returned(client: TestClient, engine: Engine):
+    answer = client.post(URL, json={"changes": {"jpeg_quality": 90}}).json()
+    assert options(answer)["jpeg_quality"]["value"] == engine.settings.jpeg_quality == 90
     assert json.loads(engine.settings_path.read_text(encoding="utf-8"))["jpeg_quality"] == 90
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"jpeg_quality": 500}, "the largest valid value is 100"),
         ({"jpeg_qualty": 5}, "There is no field 'jpeg_qualty'."),
-        ({"grid_background_color": "red"}, "'red' is no colour"),
+        ({"grid_background_color": "red"}, "'red' is not a colour"),
     ],
 )
-def test_what_is_not_valid_is_said_and_nothing_changes(
-    client: TestClient, engine: Engine, changes: Any, words: str
+def test_an_invalid_change_is_refused_and_nothing_changes(
+    client: TestClient, engine: Engine, changes: Any, message: str
 ):
     response = client.post(URL, json={"changes": {"send_seed": False, **changes}})
     assert response.status_code == 422
-    assert words in response.json()["detail"]
+    assert message in response.json()["detail"]
     assert engine.settings.send_seed
 
 
-def test_one_option_and_all_go_back_to_their_defaults(client: TestClient, engine: Engine):
+def test_one_option_or_all_are_reset_to_their_defaults(client: TestClient, engine: Engine):
     engine.change_settings({"jpeg_quality": 90, "send_seed": False, "CLIP_stop_at_last_layers": 2})
     client.post(f"{URL}/reset", json={"names": ["send_seed"]})
     assert (engine.settings.jpeg_quality, engine.settings.send_seed) == (90, True)
     client.post(f"{URL}/reset", json={})
     assert engine.settings.jpeg_quality == 80
-    assert engine.settings.CLIP_stop_at_last_layers == 2, "the bar's options are not the tab's"
+    assert engine.settings.CLIP_stop_at_last_layers == 2, (
+        "the checkpoint bar's options are not reset"
+    )
     assert client.post(f"{URL}/reset", json={"names": ["x"]}).status_code == 422
 
 
-def test_what_a_flag_decides_is_told(paths: Paths, executor: FakeExecutor, tokenizer):
+def test_an_option_set_by_a_flag_names_the_flag(paths: Paths, executor: FakeExecutor, tokenizer):
     engine = Engine(
         paths, executor, tokenizer, {"sd_checkpoints_limit": 2, "sd_model_checkpoint": "second"}
     )
@@ -95,15 +99,15 @@ def test_what_a_flag_decides_is_told(paths: Paths, executor: FakeExecutor, token
     executor.wait_until_idle()
     app = FastAPI()
     add_routes(app, engine, Flags(no_api=True))
-    told = TestClient(app).get(URL).json()
-    assert options(told)["sd_checkpoints_limit"]["flag"] == "--sd-checkpoints-limit"
-    assert {"flag": "--ckpt", "label": "Stable Diffusion checkpoint", "value": "second"} in told[
+    answer = TestClient(app).get(URL).json()
+    assert options(answer)["sd_checkpoints_limit"]["flag"] == "--sd-checkpoints-limit"
+    assert {"flag": "--ckpt", "label": "Stable Diffusion checkpoint", "value": "second"} in answer[
         "flags"
     ]
     engine.stop()
 
 
-def test_a_damaged_file_is_told_of_in_the_tab_and_in_the_banner(
+def test_a_damaged_settings_file_is_reported_in_the_tab_and_in_the_banner(
     paths: Paths, executor: FakeExecutor, tokenizer
 ):
     (paths.data / "config.json").write_text("{")

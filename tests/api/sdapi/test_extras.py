@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 
-def coded(size: tuple[int, int] = (8, 4), text: str = "") -> str:
+def encode(size: tuple[int, int] = (8, 4), text: str = "") -> str:
     info = PngInfo()
     if text:
         info.add_text("parameters", text)
@@ -19,45 +19,45 @@ def coded(size: tuple[int, int] = (8, 4), text: str = "") -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def opened(text: str) -> Image.Image:
+def decode(text: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(text)))
 
 
-def test_one_picture_is_enlarged_and_keeps_its_infotext(client: TestClient):
+def test_one_image_is_upscaled_and_keeps_its_infotext(client: TestClient):
     body = {
-        "image": f"data:image/png;base64,{coded(text='a cat')}",
+        "image": f"data:image/png;base64,{encode(text='a cat')}",
         "upscaler_1": "Lanczos",
         "model": "clip",
     }
     answer = client.post("/sdapi/v1/extra-single-image", json=body).json()
-    picture = opened(answer["image"])
-    assert picture.size == (16, 8)
-    assert picture.info["parameters"] == "a cat"
+    image = decode(answer["image"])
+    assert image.size == (16, 8)
+    assert image.info["parameters"] == "a cat"
     assert (
-        picture.info["postprocessing"] == "Postprocess upscale by: 2, Postprocess upscaler: Lanczos"
+        image.info["postprocessing"] == "Postprocess upscale by: 2, Postprocess upscaler: Lanczos"
     )
     assert "Lanczos" in answer["html_info"]
     assert answer["warnings"] == []
 
 
-def test_many_pictures_are_enlarged_alike(client: TestClient):
-    listed = [{"data": coded(), "name": "a.png"}, {"data": coded((4, 4)), "name": "b.png"}]
-    body = {"imageList": listed, "upscaler_1": "Nearest", "upscaling_resize": 3}
+def test_several_images_are_upscaled_with_the_same_settings(client: TestClient):
+    images = [{"data": encode(), "name": "a.png"}, {"data": encode((4, 4)), "name": "b.png"}]
+    body = {"imageList": images, "upscaler_1": "Nearest", "upscaling_resize": 3}
     answer = client.post("/sdapi/v1/extra-batch-images", json=body).json()
-    assert [opened(one).size for one in answer["images"]] == [(24, 12), (12, 12)]
+    assert [decode(image).size for image in answer["images"]] == [(24, 12), (12, 12)]
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "status", "words"),
+    ("path", "body", "status", "message"),
     [
         ("single-image", {}, 404, "Image not found"),
-        ("single-image", {"image": "???"}, 422, "no base64"),
+        ("single-image", {"image": "???"}, 422, "not base64"),
         ("single-image", {"image": 3}, 422, "A picture in base64 is needed, not int."),
-        ("single-image", {"image": "http://127.0.0.1/x.png"}, 422, "nothing is fetched"),
-        ("single-image", {"image": coded(), "upscaling_resize": 0}, 422, "Resize is 0"),
+        ("single-image", {"image": "http://127.0.0.1/x.png"}, 422, "the server fetches none"),
+        ("single-image", {"image": encode(), "upscaling_resize": 0}, 422, "Resize is 0"),
         (
             "single-image",
-            {"image": coded(), "upscaler_1": "ESRGAN_4x"},
+            {"image": encode(), "upscaler_1": "ESRGAN_4x"},
             404,
             "no upscaler named 'ESRGAN_4x'",
         ),
@@ -66,16 +66,16 @@ def test_many_pictures_are_enlarged_alike(client: TestClient):
         ("batch-images", {"imageList": [{}] * 257}, 422, "at most 256"),
     ],
 )
-def test_what_cannot_be_done_is_said(
-    client: TestClient, path: str, body: dict[str, Any], status: int, words: str
+def test_an_invalid_request_is_refused_with_a_sentence(
+    client: TestClient, path: str, body: dict[str, Any], status: int, message: str
 ):
     response = client.post(f"/sdapi/v1/extra-{path}", json=body)
     assert response.status_code == status
-    assert words in response.json()["detail"]
+    assert message in response.json()["detail"]
 
 
-def test_a_field_that_nobody_knows_is_a_warning(client: TestClient):
+def test_an_unknown_field_is_a_warning(client: TestClient):
     answer = client.post(
-        "/sdapi/v1/extra-single-image", json={"image": coded(), "sharpness": 3}
+        "/sdapi/v1/extra-single-image", json={"image": encode(), "sharpness": 3}
     ).json()
     assert answer["warnings"] == ["The field 'sharpness' has no effect in this version."]

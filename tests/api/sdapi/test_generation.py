@@ -72,7 +72,7 @@ def post(client: TestClient, **body: Any) -> dict[str, Any]:
     return response.json()
 
 
-def test_pictures_come_back_as_base64_png_with_infotext(client: TestClient):
+def test_images_are_returned_as_base64_png_with_infotext(client: TestClient):
     answer = post(client, batch_size=2)
     assert len(answer["images"]) == 2
     with Image.open(io.BytesIO(base64.b64decode(answer["images"][0]))) as image:
@@ -96,7 +96,7 @@ def test_the_request_is_echoed(client: TestClient):
     assert post(client, styles=[])["parameters"] == {**SMALL, "styles": []}
 
 
-def test_missing_fields_get_the_apis_own_defaults():
+def test_missing_fields_get_the_defaults_of_the_api():
     request, warnings = parse_request({}, Txt2ImgRequest)
     assert (request.steps, request.sampler_name, request.cfg_scale, request.seed) == (
         50,
@@ -118,7 +118,7 @@ def test_missing_fields_get_the_apis_own_defaults():
         ({"sampler_index": ""}, "Euler"),
     ],
 )
-def test_sampler_name_comes_before_sampler_index(body: dict[str, Any], sampler: str):
+def test_sampler_name_has_priority_over_sampler_index(body: dict[str, Any], sampler: str):
     assert parse_request(body, Txt2ImgRequest)[0].sampler_name == sampler
 
 
@@ -138,7 +138,7 @@ def test_a_field_without_effect_is_named_in_a_warning(client: TestClient):
     ]
 
 
-def test_the_body_of_a_known_client_is_understood(client: TestClient):
+def test_the_body_of_webuiapi_is_accepted(client: TestClient):
     answer = post(client, **WEBUIAPI)
     info = json.loads(answer["info"])
     assert not any("sampler_index" in warning for warning in answer["warnings"])
@@ -146,12 +146,12 @@ def test_the_body_of_a_known_client_is_understood(client: TestClient):
     assert info["all_seeds"] == [5]
 
 
-def test_numbers_as_floats_and_bools_are_understood():
+def test_numbers_as_floats_strings_and_bools_are_accepted():
     request, _ = parse_request({"steps": 20.0, "width": "512", "batch_size": True}, Txt2ImgRequest)
     assert (request.steps, request.width, request.batch_size) == (20, 512, 1)
 
 
-def test_override_settings_choose_the_checkpoint(client: TestClient, engine: Engine):
+def test_override_settings_select_the_checkpoint(client: TestClient, engine: Engine):
     answer = post(client, override_settings={"sd_model_checkpoint": "second"})
     assert "Model: second" in json.loads(answer["info"])["infotexts"][0]
     assert engine.find_checkpoint().model_name == "first"
@@ -163,7 +163,7 @@ def test_empty_override_settings_change_nothing(client: TestClient, overrides: A
 
 
 @pytest.mark.parametrize("overrides", ["words", 3])
-def test_override_settings_that_are_no_object_are_refused(client: TestClient, overrides: Any):
+def test_override_settings_that_are_not_an_object_are_refused(client: TestClient, overrides: Any):
     response = client.post(URL, json={**SMALL, "override_settings": overrides})
     assert response.status_code == 422
     assert response.json()["detail"] == f"override_settings is {overrides!r}; an object is needed."
@@ -181,7 +181,7 @@ def test_override_settings_that_are_no_object_are_refused(client: TestClient, ov
         ({"sd_model_checkpoint": "x"}, 404, "NotFound", "There is no checkpoint named 'x'."),
     ],
 )
-def test_what_cannot_be_done_is_answered_in_a1111s_form(
+def test_an_invalid_request_is_answered_in_a1111s_format(
     client: TestClient, body: dict[str, Any], status: int, error: str, detail: str
 ):
     response = client.post(URL, json={**SMALL, **body})
@@ -192,17 +192,17 @@ def test_what_cannot_be_done_is_answered_in_a1111s_form(
     assert answer["detail"].startswith(detail)
 
 
-def test_a_body_that_is_no_object_is_refused(client: TestClient):
+def test_a_body_that_is_not_an_object_is_refused(client: TestClient):
     assert client.post(URL, json=[1, 2]).status_code == 422
     assert client.post(URL, content=b"{").status_code == 422
 
 
-def test_half_a_character_is_refused(client: TestClient):
+def test_a_lone_surrogate_is_refused(client: TestClient):
     response = client.post(
         URL, content=b'{"prompt": "\\ud83d"}', headers={"content-type": "application/json"}
     )
     assert response.status_code == 422
-    assert response.json()["detail"] == "Prompt holds half a character; type it again."
+    assert response.json()["detail"] == "Prompt contains half a character; type it again."
 
 
 def test_a_failed_job_answers_with_its_own_error(client: TestClient, executor: FakeExecutor):
@@ -213,7 +213,7 @@ def test_a_failed_job_answers_with_its_own_error(client: TestClient, executor: F
     assert client.post(URL, json=SMALL).status_code == 200
 
 
-def test_an_interrupted_job_answers_with_the_pictures_it_has(
+def test_an_interrupted_job_returns_the_images_it_has(
     client: TestClient, engine: Engine, executor: FakeExecutor
 ):
     executor.hold_at(2)
@@ -237,12 +237,12 @@ def test_a_note_of_the_job_is_a_warning(client: TestClient, engine: Engine):
     assert "could not be saved" in answer["warnings"][0]
 
 
-def test_read_request_raises_before_anything_is_queued():
+def test_an_invalid_value_raises_before_a_job_is_queued():
     with pytest.raises(UserError, match="Batch size is 0"):
         parse_request({"batch_size": 0}, Txt2ImgRequest)
 
 
-def test_the_engine_keeps_no_job_of_a_refused_request(client: TestClient, engine: Engine):
+def test_a_refused_request_leaves_no_job_in_the_engine(client: TestClient, engine: Engine):
     client.post(URL, json={**SMALL, "sampler_name": "Eulr"})
     assert engine.jobs() == []
     with pytest.raises(NotFound):
@@ -256,8 +256,8 @@ def test_many_waiting_callers_do_not_block_the_other_routes(
     with ThreadPoolExecutor(50) as pool:
         answers = [pool.submit(post, client) for _ in range(50)]
         assert executor.held.wait(PATIENCE_S)
-        asked = ThreadPoolExecutor(1).submit(client.get, "/sdapi/v1/progress")
-        done = wait([asked], timeout=PATIENCE_S).done
+        progress = ThreadPoolExecutor(1).submit(client.get, "/sdapi/v1/progress")
+        done = wait([progress], timeout=PATIENCE_S).done
         executor.release()
     assert done, "progress was not answered while fifty callers waited"
     assert all(len(answer.result()["images"]) == 1 for answer in answers)
@@ -281,24 +281,25 @@ def test_clip_skip_can_be_set_for_one_request(client: TestClient, engine: Engine
 @pytest.mark.parametrize(
     ("value", "bound"), [(0, "smallest valid value is 1"), (13, "largest valid value is 12")]
 )
-def test_a_clip_skip_that_cannot_be_is_refused(client: TestClient, value: int, bound: str):
+def test_a_clip_skip_out_of_range_is_refused(client: TestClient, value: int, bound: str):
     body = {**SMALL, "override_settings": {"CLIP_stop_at_last_layers": value}}
     response = client.post(URL, json=body)
     assert response.status_code == 422
     assert response.json()["detail"] == f"Override settings: Clip skip is {value}; the {bound}."
 
 
-def test_nan_in_a_request_is_refused_before_a_picture_is_made(client: TestClient):
+def test_nan_in_a_request_is_refused_before_generation(client: TestClient):
     response = client.post(
         URL, content=b'{"eta": NaN}', headers={"content-type": "application/json"}
     )
     assert response.status_code == 422
     assert (
-        response.json()["detail"] == "The request holds NaN or Infinity, which JSON does not know."
+        response.json()["detail"]
+        == "The request contains NaN or Infinity, which JSON does not allow."
     )
 
 
-def test_a_samplers_name_of_old_holds_its_schedule(client: TestClient):
+def test_an_older_sampler_name_includes_its_schedule(client: TestClient):
     answer = client.post(
         URL, json={**SMALL, "sampler_name": "DPM++ SDE Karras", "scheduler": "automatic"}
     ).json()
@@ -306,7 +307,7 @@ def test_a_samplers_name_of_old_holds_its_schedule(client: TestClient):
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("fields", "message"),
     [
         (
             {"sampler_name": "DPM++ 2N"},
@@ -315,15 +316,15 @@ def test_a_samplers_name_of_old_holds_its_schedule(client: TestClient):
         ({"scheduler": "karas"}, "There is no schedule type named 'karas'. Did you mean 'Karras'?"),
     ],
 )
-def test_an_unknown_sampler_or_schedule_is_answered_with_the_nearest(
-    client: TestClient, asked: dict, said: str
+def test_an_unknown_sampler_or_schedule_is_refused_with_similar_names(
+    client: TestClient, fields: dict, message: str
 ):
-    response = client.post(URL, json={**SMALL, **asked})
+    response = client.post(URL, json={**SMALL, **fields})
     assert response.status_code == 404
-    assert said in response.json()["detail"]
+    assert message in response.json()["detail"]
 
 
-def test_hires_fix_without_denoising_is_carried_out(client: TestClient, engine: Engine):
+def test_hires_fix_without_denoising_succeeds(client: TestClient, engine: Engine):
     answer = post(
         client, enable_hr=True, denoising_strength=0, seed_resize_from_h=-1, seed_resize_from_w=-1
     )
@@ -331,7 +332,7 @@ def test_hires_fix_without_denoising_is_carried_out(client: TestClient, engine: 
     assert engine.jobs()[-1].plan.hires is not None
 
 
-def test_the_older_fields_of_hires_fix_mean_the_first_passs_size():
+def test_the_older_fields_of_hires_fix_are_the_size_of_the_first_pass():
     body = {
         "enable_hr": True,
         "width": 1024,
@@ -349,14 +350,14 @@ def test_the_older_fields_of_hires_fix_mean_the_first_passs_size():
     assert warnings == []
 
 
-def test_older_fields_of_hires_fix_with_zeros_mean_nothing():
+def test_older_fields_of_hires_fix_with_zeros_have_no_effect():
     request, warnings = parse_request(
         {"firstphase_width": 0, "firstphase_height": 0}, Txt2ImgRequest
     )
     assert (request.width, request.hr_resize_x, warnings) == (512, 0, [])
 
 
-def test_info_tells_the_seeds_of_variations(client: TestClient):
+def test_info_has_the_seeds_of_variations(client: TestClient):
     answer = post(client, seed=5, subseed=9, subseed_strength=0.5, batch_size=2)
     info = json.loads(answer["info"])
     assert (info["all_seeds"], info["all_subseeds"]) == ([5, 5], [9, 10])

@@ -20,8 +20,8 @@ from modules.params.requests.img2img import Img2ImgRequest
 from tests.conftest import write_listed_depth
 
 URL = "/sdapi/v1/img2img"
-PICTURE = ImageField.from_pil(Image.new("RGB", (48, 32), "red")).to_base64()
-RAMP = ImageField.from_pil(Image.linear_gradient("L")).to_base64()
+IMAGE = ImageField.from_pil(Image.new("RGB", (48, 32), "red")).to_base64()
+DEPTH_MAP = ImageField.from_pil(Image.linear_gradient("L")).to_base64()
 SMALL = {"prompt": "a cat", "width": 64, "height": 64, "steps": 3, "seed": 5}
 DEPTH = {"override_settings": {"sd_model_checkpoint": "depth"}}
 
@@ -39,17 +39,17 @@ def client(idle_engine: Engine, executor) -> TestClient:
 
 
 def post(client: TestClient, **body: Any) -> dict[str, Any]:
-    response = client.post(URL, json={**SMALL, **DEPTH, "init_images": [PICTURE], **body})
+    response = client.post(URL, json={**SMALL, **DEPTH, "init_images": [IMAGE], **body})
     assert response.status_code == 200, response.text
     return response.json()
 
 
-def refused(client: TestClient, **body: Any) -> tuple[int, str]:
-    response = client.post(URL, json={**SMALL, **DEPTH, "init_images": [PICTURE], **body})
+def post_refused(client: TestClient, **body: Any) -> tuple[int, str]:
+    response = client.post(URL, json={**SMALL, **DEPTH, "init_images": [IMAGE], **body})
     return response.status_code, response.json()["detail"]
 
 
-def test_pictures_come_back_with_their_infotext(client: TestClient):
+def test_images_are_returned_with_their_infotext(client: TestClient):
     answer = post(client, denoising_strength=0.6, batch_size=2)
     with Image.open(io.BytesIO(base64.b64decode(answer["images"][0]))) as image:
         assert (image.format, image.size) == ("PNG", (64, 64))
@@ -58,56 +58,56 @@ def test_pictures_come_back_with_their_infotext(client: TestClient):
     assert answer["warnings"] == []
 
 
-def test_info_tells_the_strength_and_no_picture(client: TestClient):
+def test_info_has_the_denoising_strength_and_no_image(client: TestClient):
     info = json.loads(post(client)["info"])
     assert info["denoising_strength"] == 0.75
     assert {"init_image", "depth_map"} & info.keys() == set()
 
 
-def test_the_echo_nulls_the_pictures_unless_asked(client: TestClient):
-    echo = post(client, depth_map=RAMP)["parameters"]
+def test_the_echo_nulls_the_images_unless_requested(client: TestClient):
+    echo = post(client, depth_map=DEPTH_MAP)["parameters"]
     assert (echo["init_images"], echo["mask"], echo["depth_map"]) == (None, None, None)
     assert echo["prompt"] == "a cat"
-    whole = post(client, include_init_images=True)["parameters"]
-    assert whole["init_images"] == [PICTURE]
+    full_echo = post(client, include_init_images=True)["parameters"]
+    assert full_echo["init_images"] == [IMAGE]
 
 
-def test_the_apis_own_defaults_are_a1111s():
+def test_defaults_of_the_api_are_a1111s():
     request, warnings = parse_img2img_request(
-        {"init_images": [f"data:image/png;base64,{PICTURE}"]}, DepthRequest
+        {"init_images": [f"data:image/png;base64,{IMAGE}"]}, DepthRequest
     )
     assert (request.steps, request.denoising_strength, request.sampler_name) == (50, 0.75, "Euler")
-    assert request.init_image == ImageField.from_base64(PICTURE)
+    assert request.init_image == ImageField.from_base64(IMAGE)
     assert warnings == []
 
 
-@pytest.mark.parametrize("pictures", [None, []])
-def test_without_a_picture_nothing_is_found(client: TestClient, pictures: Any):
-    status, said = refused(client, init_images=pictures)
+@pytest.mark.parametrize("images", [None, []])
+def test_without_an_init_image_the_request_is_refused(client: TestClient, images: Any):
+    status, detail = post_refused(client, init_images=images)
     assert status == 404
-    assert said.startswith("Init image not found")
+    assert detail.startswith("Init image not found")
     with pytest.raises(NotFound):
-        parse_img2img_request({"init_images": pictures}, Img2ImgRequest)
+        parse_img2img_request({"init_images": images}, Img2ImgRequest)
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
-        ({"init_images": ["no picture"]}, "Picture: The picture is no base64 text."),
-        ({"init_images": PICTURE}, "init_images is no list."),
+        ({"init_images": ["no picture"]}, "Picture: The picture is not base64."),
+        ({"init_images": IMAGE}, "init_images is not a list."),
         (
             {"init_images": [{"path": "/etc/passwd"}]},
             "Picture: A picture in base64 is needed, not dict.",
         ),
-        ({"init_images": ["http://127.0.0.1/x.png"]}, "Picture: The picture is a web address"),
+        ({"init_images": ["http://127.0.0.1/x.png"]}, "Picture: The picture is a URL"),
         ({"init_images": ["/etc/passwd"]}, "Picture: The picture is no"),
         (
             {"depth_map": "AAAA"},
-            "Depth map (optional): The picture is no PNG, JPEG, WEBP, AVIF, GIF, BMP or TIFF file.",
+            "Depth map (optional): The picture is not a PNG, JPEG, WEBP, AVIF, GIF, BMP or TIFF file.",
         ),
         ({"denoising_strength": 1.5}, "Denoising strength is 1.5; the largest valid value is 1."),
         (
-            {"override_settings": {"sd_model_checkpoint": "first"}, "depth_map": RAMP},
+            {"override_settings": {"sd_model_checkpoint": "first"}, "depth_map": DEPTH_MAP},
             "'first.safetensors' is not a depth checkpoint",
         ),
         (
@@ -116,34 +116,34 @@ def test_without_a_picture_nothing_is_found(client: TestClient, pictures: Any):
         ),
     ],
 )
-def test_what_cannot_be_done_is_told_in_a_sentence(
-    client: TestClient, body: dict[str, Any], said: str
+def test_an_invalid_request_is_refused_with_a_sentence(
+    client: TestClient, body: dict[str, Any], message: str
 ):
-    status, told = refused(client, **body)
+    status, detail = post_refused(client, **body)
     assert status == 422
-    assert told.startswith(said)
+    assert detail.startswith(message)
 
 
-def test_a_depth_map_stands_in_for_the_estimator(client: TestClient):
+def test_a_depth_map_replaces_the_estimator(client: TestClient):
     pruned = {"override_settings": {"sd_model_checkpoint": "pruned"}}
-    assert len(post(client, depth_map=RAMP, **pruned)["images"]) == 1
+    assert len(post(client, depth_map=DEPTH_MAP, **pruned)["images"]) == 1
 
 
-def test_fields_without_effect_and_further_pictures_are_told(client: TestClient):
-    warnings = post(client, resize_mode=0, mask=None, init_images=[PICTURE, PICTURE])["warnings"]
+def test_fields_without_effect_and_further_images_are_warned_about(client: TestClient):
+    warnings = post(client, resize_mode=0, mask=None, init_images=[IMAGE, IMAGE])["warnings"]
     assert warnings == [
         "The field 'resize_mode' has no effect in this version.",
         "Of 2 init_images only the first is used.",
     ]
 
 
-def test_txt2img_takes_no_picture(client: TestClient):
-    answer = client.post("/sdapi/v1/txt2img", json={**SMALL, "init_images": [PICTURE]}).json()
+def test_txt2img_ignores_init_images_with_a_warning(client: TestClient):
+    answer = client.post("/sdapi/v1/txt2img", json={**SMALL, "init_images": [IMAGE]}).json()
     assert answer["warnings"] == ["The field 'init_images' has no effect in this version."]
 
 
-def test_a_mask_on_a_depth_checkpoint_is_refused_with_words(client: TestClient):
+def test_a_mask_on_a_depth_checkpoint_is_refused_by_name(client: TestClient):
     white = ImageField.from_pil(Image.new("RGB", (48, 32), "white")).to_base64()
-    status, detail = refused(client, mask=white)
+    status, detail = post_refused(client, mask=white)
     assert status == 422
     assert "'depth.safetensors'" in detail

@@ -20,22 +20,22 @@ from modules.params.requests.img2img import Img2ImgRequest
 URL = "/sdapi/v1/img2img"
 
 
-def coded(image: Image.Image) -> str:
+def encode(image: Image.Image) -> str:
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def boxed() -> Image.Image:
+def mask_with_box() -> Image.Image:
     mask = Image.new("RGB", (64, 64))
     mask.paste((255, 255, 255), (16, 16, 48, 48))
     return mask
 
 
-PICTURE = coded(
+IMAGE = encode(
     Image.fromarray(np.arange(64 * 64 * 4, dtype=np.uint32).astype(np.uint8).reshape(64, 64, 4))
 )
-MASKED = coded(boxed())
+MASK_IMAGE = encode(mask_with_box())
 # What A1111's own tests send (its test/test_img2img.py).
 A1111 = {
     "batch_size": 1,
@@ -44,7 +44,7 @@ A1111 = {
     "eta": 0,
     "height": 64,
     "include_init_images": False,
-    "init_images": [PICTURE],
+    "init_images": [IMAGE],
     "inpaint_full_res": False,
     "inpaint_full_res_padding": 0,
     "inpainting_fill": 0,
@@ -74,31 +74,31 @@ A1111 = {
 }
 
 
-def read(**fields: Any) -> tuple[Any, list[str]]:
-    return parse_img2img_request({"init_images": [PICTURE], **fields}, Img2ImgRequest)
+def parse(**fields: Any) -> tuple[Any, list[str]]:
+    return parse_img2img_request({"init_images": [IMAGE], **fields}, Img2ImgRequest)
 
 
 @pytest.mark.parametrize(
     "change",
-    [{}, {"mask": MASKED}, {"mask": MASKED, "inpainting_mask_invert": True}],
+    [{}, {"mask": MASK_IMAGE}, {"mask": MASK_IMAGE, "inpainting_mask_invert": True}],
     ids=["simple", "inpainting_masked", "inverted"],
 )
-def test_what_a1111s_tests_send_is_carried_out(client: TestClient, change: dict[str, Any]):
+def test_requests_of_a1111s_own_tests_succeed(client: TestClient, change: dict[str, Any]):
     answer = client.post(URL, json={**A1111, **change})
     assert answer.status_code == 200, answer.text
     assert len(answer.json()["images"]) == 1
     assert ("Mask blur: 4" in answer.json()["info"]) == ("mask" in change)
 
 
-def test_the_apis_own_defaults_of_inpainting_are_a1111s():
-    request, warnings = read(mask=MASKED)
+def test_inpainting_defaults_of_the_api_are_a1111s():
+    request, warnings = parse(mask=MASK_IMAGE)
     assert (
         request.inpainting_fill,
         request.inpaint_full_res,
         request.inpaint_full_res_padding,
     ) == (0, True, 0)
     assert (request.mask_blur, request.mask_blur_y, request.mask_round) == (4, -1, True)
-    assert (request.task, request.mask) == ("inpaint", ImageField.from_pil(boxed(), MASK))
+    assert (request.task, request.mask) == ("inpaint", ImageField.from_pil(mask_with_box(), MASK))
     assert warnings == []
 
 
@@ -111,63 +111,66 @@ def test_the_apis_own_defaults_of_inpainting_are_a1111s():
         ({"mask_blur": None}, (4, 4)),
     ],
 )
-def test_one_blur_goes_before_two(fields: dict[str, Any], blurs: tuple[int, int]):
-    assert read(**fields)[0].blurs == blurs
+def test_mask_blur_has_priority_over_mask_blur_x_and_y(
+    fields: dict[str, Any], blurs: tuple[int, int]
+):
+    assert parse(**fields)[0].mask_blurs == blurs
 
 
-def test_numbers_stand_for_yes_and_no():
-    assert read(mask=MASKED, inpainting_mask_invert=1)[0].inpainting_mask_invert is True
+def test_numbers_are_accepted_as_booleans():
+    assert parse(mask=MASK_IMAGE, inpainting_mask_invert=1)[0].inpainting_mask_invert is True
     assert (
-        read(mask=MASKED, inpainting_mask_invert=0, inpaint_full_res=0)[0].inpaint_full_res is False
+        parse(mask=MASK_IMAGE, inpainting_mask_invert=0, inpaint_full_res=0)[0].inpaint_full_res
+        is False
     )
 
 
-def test_a_size_that_is_no_multiple_of_8_is_made_one_and_told(client: TestClient):
-    request, warnings = read(width=515, height=517)
+def test_a_size_is_rounded_to_multiples_of_8_with_a_warning(client: TestClient):
+    request, warnings = parse(width=515, height=517)
     assert (request.width, request.height) == (512, 520)
-    assert warnings == ["515x517 is made 512x520: sides are multiples of 8."]
+    assert warnings == ["515x517 is rounded to 512x520: sides are multiples of 8."]
     answer = client.post(URL, json={**A1111, "width": 67}).json()
-    assert answer["warnings"][0] == "67x64 is made 64x64: sides are multiples of 8."
+    assert answer["warnings"][0] == "67x64 is rounded to 64x64: sides are multiples of 8."
 
 
-def test_soft_inpainting_comes_as_a1111s_script_or_as_fields():
+def test_soft_inpainting_is_accepted_as_a1111s_script_or_as_fields():
     script = {"Soft inpainting": {"args": [True, 2, 0.3]}}
-    request, warnings = read(mask=MASKED, alwayson_scripts=script)
+    request, warnings = parse(mask=MASK_IMAGE, alwayson_scripts=script)
     assert request.soft_inpainting_enabled
     assert request.soft_inpainting_schedule_bias == 2
     assert request.soft_inpainting_preservation_strength == 0.3
     assert request.soft_inpainting_transition_contrast_boost == 4
     assert warnings == []
-    assert read(mask=MASKED, soft_inpainting_enabled=True)[0].soft_inpainting_enabled
+    assert parse(mask=MASK_IMAGE, soft_inpainting_enabled=True)[0].soft_inpainting_enabled
 
 
 @pytest.mark.parametrize("script", [{"args": "yes"}, {"args": [True] * 9}, None, {}])
-def test_arguments_that_soft_inpainting_does_not_know_are_told(script: Any):
+def test_invalid_arguments_of_soft_inpainting_are_refused(script: Any):
     with pytest.raises(
         UserError, match=r"The arguments of Soft inpainting are .* a list of at most 7 is needed"
     ):
-        read(mask=MASKED, alwayson_scripts={"soft inpainting": script})
+        parse(mask=MASK_IMAGE, alwayson_scripts={"soft inpainting": script})
 
 
-def test_outpainting_without_a_size_takes_the_pictures():
-    request, _ = read(outpaint_right=40)
+def test_outpainting_without_a_size_expands_the_init_images_size():
+    request, _ = parse(outpaint_right=40)
     assert (request.width, request.height, request.task) == (104, 64, "inpaint")
-    assert read(outpaint_right=40, width=256, height=256)[0].width == 256
+    assert parse(outpaint_right=40, width=256, height=256)[0].width == 256
 
 
-def test_a_depth_checkpoint_or_a_depth_map_asks_for_depth():
+def test_a_depth_checkpoint_or_a_depth_map_means_depth2img():
     assert choose_request_type({}, is_depth_checkpoint=True) is DepthRequest
-    assert choose_request_type({"depth_map": PICTURE}, is_depth_checkpoint=False) is DepthRequest
+    assert choose_request_type({"depth_map": IMAGE}, is_depth_checkpoint=False) is DepthRequest
     assert choose_request_type({"depth_map": None}, is_depth_checkpoint=False) is Img2ImgRequest
 
 
-def test_an_empty_mask_is_a_question(client: TestClient):
-    answer = client.post(URL, json={**A1111, "mask": coded(Image.new("RGB", (64, 64)))})
+def test_an_empty_mask_is_refused(client: TestClient):
+    answer = client.post(URL, json={**A1111, "mask": encode(Image.new("RGB", (64, 64)))})
     assert answer.status_code == 422
     assert answer.json()["detail"].startswith("The mask is empty: nothing would be repainted.")
 
 
-def test_bad_pictures_leave_the_server_alive(client: TestClient, engine: Engine):
+def test_bad_images_do_not_stop_the_server(client: TestClient, engine: Engine):
     text = "data:image/png;base64," + base64.b64encode(b"a text").decode()
     for bad in ("data:image/png;base64,", text, "", None):
         assert client.post(URL, json={**A1111, "init_images": [bad]}).status_code in (404, 422)

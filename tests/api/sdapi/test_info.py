@@ -7,7 +7,9 @@ from fastapi.testclient import TestClient
 from modules.engine.engine import Engine
 
 
-def test_the_api_saves_when_asked_and_puts_the_grid_first(client: TestClient, engine: Engine):
+def test_save_images_saves_the_images_and_returns_the_grid_first(
+    client: TestClient, engine: Engine
+):
     body = {"width": 64, "height": 64, "steps": 1, "n_iter": 2, "seed": 5}
     saved = client.post("/sdapi/v1/txt2img", json={**body, "save_images": True}).json()
     info = json.loads(saved["info"])

@@ -7,7 +7,7 @@ from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
 
-def test_a_checkpoint_is_let_go_of_and_loaded_again(
+def test_a_checkpoint_is_unloaded_and_reloaded(
     client: TestClient, engine: Engine, executor: FakeExecutor
 ):
     assert executor.loaded == ["first.safetensors"]
@@ -19,12 +19,14 @@ def test_a_checkpoint_is_let_go_of_and_loaded_again(
     assert engine.device_status.checkpoint == "first.safetensors"
 
 
-def test_loading_what_is_loaded_does_nothing(client: TestClient, executor: FakeExecutor):
+def test_reloading_a_loaded_checkpoint_does_nothing(client: TestClient, executor: FakeExecutor):
     client.post("/sdapi/v1/reload-checkpoint")
     assert executor.loaded == ["first.safetensors"]
 
 
-def test_an_option_brings_no_unloaded_checkpoint_back(client: TestClient, executor: FakeExecutor):
+def test_changing_an_option_does_not_reload_an_unloaded_checkpoint(
+    client: TestClient, executor: FakeExecutor
+):
     client.post("/sdapi/v1/unload-checkpoint")
     client.post("/sdapi/v1/options", json={"CLIP_stop_at_last_layers": 2})
     executor.wait_until_idle()

@@ -24,7 +24,7 @@ def test_vaes_are_listed_after_a_refresh(client: TestClient, engine: Engine):
     ]
 
 
-def test_model_options_are_set_and_null_leaves_them(client: TestClient, engine: Engine):
+def test_model_options_are_set_and_null_changes_nothing(client: TestClient, engine: Engine):
     write_vae(engine)
     client.post("/sdapi/v1/refresh-vae")
     body = {"sd_vae": "mse.pt", "sd_checkpoints_limit": 2, "sd_use_ema": None}
@@ -37,13 +37,13 @@ def test_model_options_are_set_and_null_leaves_them(client: TestClient, engine: 
     )
 
 
-def test_a_vae_that_is_not_there_is_refused(client: TestClient):
+def test_a_missing_vae_is_refused(client: TestClient):
     response = client.post("/sdapi/v1/options", json={"sd_vae": "gone.pt"})
     assert response.status_code == 404
     assert "no VAE named 'gone.pt'" in response.json()["detail"]
 
 
-def test_clip_skip_is_an_option_that_loads_nothing_anew(
+def test_changing_clip_skip_reloads_nothing(
     client: TestClient, engine: Engine, executor: FakeExecutor
 ):
     loaded = list(executor.loaded)
@@ -56,7 +56,7 @@ def test_clip_skip_is_an_option_that_loads_nothing_anew(
     assert "Clip skip: 2" in json.loads(answer["info"])["infotexts"][0]
 
 
-def test_a_clip_skip_of_no_layer_is_refused(client: TestClient):
+def test_a_clip_skip_out_of_range_is_refused(client: TestClient):
     response = client.post("/sdapi/v1/options", json={"CLIP_stop_at_last_layers": 13})
     assert response.status_code == 422
     assert "Clip skip is 13; the largest valid value is 12." in response.json()["detail"]

@@ -30,7 +30,7 @@ def test_an_idle_server_reports_zero(client: TestClient):
     assert set(answer["state"]) >= STATE_KEYS
 
 
-def test_a_running_job_reports_its_share(
+def test_a_running_job_reports_its_progress(
     client: TestClient, engine: Engine, executor: FakeExecutor
 ):
     executor.hold_at(3)
@@ -46,7 +46,7 @@ def test_a_running_job_reports_its_share(
     assert len(answer["state"]["job_timestamp"]) == 14
 
 
-def test_the_first_percent_says_that_a_job_runs(
+def test_progress_of_a_running_job_is_at_least_one_percent(
     client: TestClient, engine: Engine, executor: FakeExecutor
 ):
     executor.hold_at(1)
@@ -55,7 +55,7 @@ def test_the_first_percent_says_that_a_job_runs(
     assert client.get(URL).json()["progress"] == 0.01
 
 
-def test_asking_brings_a_preview_unless_refused(
+def test_polling_turns_previews_on_unless_skipped(
     client: TestClient, engine: Engine, executor: FakeExecutor
 ):
     executor.hold_at(2)
@@ -64,8 +64,8 @@ def test_asking_brings_a_preview_unless_refused(
     assert client.get(URL).json()["current_image"] is None
     executor.hold_at_next(4)
     assert executor.held.wait(PATIENCE_S)
-    picture = client.get(URL).json()["current_image"]
-    assert base64.b64decode(picture)[:2] == b"\xff\xd8"
+    preview = client.get(URL).json()["current_image"]
+    assert base64.b64decode(preview)[:2] == b"\xff\xd8"
     assert client.get(URL, params={"skip_current_image": True}).json()["current_image"] is None
 
 
@@ -83,7 +83,7 @@ def test_interrupt_stops_the_running_job(
     assert job.status().state == "cancelled"
 
 
-def test_interrupt_with_nothing_running_is_fine(client: TestClient):
+def test_interrupt_without_a_running_job_does_nothing(client: TestClient):
     assert client.post("/sdapi/v1/interrupt").json() == {}
 
 
@@ -102,5 +102,5 @@ def test_skip_goes_on_with_the_next_batch(
     assert job.status().state == "done"
 
 
-def test_skip_with_nothing_running_is_fine(client: TestClient):
+def test_skip_without_a_running_job_does_nothing(client: TestClient):
     assert client.post("/sdapi/v1/skip").json() is None

@@ -6,26 +6,37 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from fastapi.testclient import TestClient
 
-from modules.api.sdapi.remote_images import fetch, is_public_address, is_url
+from modules.api.sdapi import remote_images
+from modules.api.sdapi.remote_images import fetch, fetch_remote_images, is_public_address, is_url
 from modules.core.errors import UserError
+from modules.engine.engine import Engine
+from modules.params.settings import Settings
 
-PICTURE = b"\x89PNG picture"
+IMAGE = b"\x89PNG image"
+IMAGE_URL = "https://a.example/x.png"
+BODY = {
+    "init_images": [IMAGE_URL, "abcd"],
+    "mask": IMAGE_URL,
+    "prompt": IMAGE_URL,
+    "imageList": [{"data": IMAGE_URL, "name": IMAGE_URL}],
+}
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers by path: a picture, a long one, a way elsewhere, or nothing for a while."""
+    """Answers by path: an image, a large file, a redirect, or nothing for a while."""
 
     def do_GET(self):
-        elsewhere = {
-            "/inside": "http://127.0.0.2/picture.png",
+        redirects = {
+            "/inside": "http://127.0.0.2/image.png",
             "/round": "/round",
-            "/on": "/picture.png",
+            "/on": "/image.png",
             "/file": "file:///etc/passwd",
         }
-        if self.path in elsewhere:
+        if self.path in redirects:
             self.send_response(302)
-            self.send_header("location", elsewhere[self.path])
+            self.send_header("location", redirects[self.path])
             self.end_headers()
         elif self.path == "/slow":
             threading.Event().wait(0.5)
@@ -33,11 +44,11 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(200)
             self.end_headers()
             self.wfile.write(b"x" * 5000)
-        elif self.path == "/picture.png":
+        elif self.path == "/image.png":
             self.send_response(200)
-            self.send_header("content-length", str(len(PICTURE)))
+            self.send_header("content-length", str(len(IMAGE)))
             self.end_headers()
-            self.wfile.write(PICTURE)
+            self.wfile.write(IMAGE)
         else:
             self.send_error(404)
 
@@ -53,53 +64,53 @@ def server() -> Iterator[str]:
         server.shutdown()
 
 
-def only_this(address: str) -> bool:
+def is_test_server(address: str) -> bool:
     return address == "127.0.0.1"
 
 
-@pytest.mark.parametrize("path", ["/picture.png", "/on", "/picture.png#fragment"])
-def test_a_picture_is_fetched(server: str, path: str):
-    assert fetch(f"{server}{path}", only_this) == PICTURE
+@pytest.mark.parametrize("path", ["/image.png", "/on", "/image.png#fragment"])
+def test_an_image_is_fetched(server: str, path: str):
+    assert fetch(f"{server}{path}", is_test_server) == IMAGE
 
 
-def test_an_address_of_this_machine_is_not_called(server: str):
+def test_an_address_of_this_machine_is_not_fetched(server: str):
     for host in ("127.0.0.1", "localhost", "[::1]", "0.0.0.0", "2130706433", "0x7f.1"):
         with pytest.raises(UserError):
-            fetch(f"http://{host}:{server.rpartition(':')[2]}/picture.png")
+            fetch(f"http://{host}:{server.rpartition(':')[2]}/image.png")
 
 
 @pytest.mark.parametrize(
-    ("path", "words"),
+    ("path", "message"),
     [
         ("/inside", "nothing is fetched from there"),
-        ("/file", "no web address"),
-        ("/round", "leads on more than 3 times"),
+        ("/file", "is not a web address"),
+        ("/round", "redirects more than 3 times"),
         ("/gone", "answers 404"),
         ("/a b", "cannot be fetched"),
-        ("/a\r\nX: y", "no web address|cannot be fetched|answers 404"),
+        ("/a\r\nX: y", "is not a web address|cannot be fetched|answers 404"),
     ],
 )
-def test_what_leads_nowhere_is_said(server: str, path: str, words: str):
-    with pytest.raises(UserError, match=words):
-        fetch(f"{server}{path}", only_this)
+def test_a_failed_fetch_says_why(server: str, path: str, message: str):
+    with pytest.raises(UserError, match=message):
+        fetch(f"{server}{path}", is_test_server)
 
 
-def test_what_is_too_long_is_not_read(server: str):
-    with pytest.raises(UserError, match="more than 1000 bytes"):
-        fetch(f"{server}/long", only_this, max_bytes=1000)
+def test_a_file_that_is_too_large_is_refused(server: str):
+    with pytest.raises(UserError, match="larger than 1000 bytes"):
+        fetch(f"{server}/long", is_test_server, max_bytes=1000)
 
 
-def test_what_takes_too_long_is_given_up(server: str):
+def test_a_slow_server_times_out(server: str):
     with pytest.raises(UserError, match="cannot be fetched"):
-        fetch(f"{server}/slow", only_this, timeout_s=0.1)
+        fetch(f"{server}/slow", is_test_server, timeout_s=0.1)
 
 
-def test_a_name_that_stands_for_one_inner_address_among_others_is_not_called(
+def test_a_host_name_with_an_inner_address_among_others_is_not_fetched(
     monkeypatch: pytest.MonkeyPatch,
 ):
     entry = socket.AF_INET, socket.SOCK_STREAM, 6, ""
-    both = [(*entry, ("93.184.216.34", 80)), (*entry, ("10.0.0.1", 80))]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+    entries = [(*entry, ("93.184.216.34", 80)), (*entry, ("10.0.0.1", 80))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: entries)
     with pytest.raises(UserError, match="nothing is fetched from there"):
         fetch("http://rebinding.example/x.png")
 
@@ -107,7 +118,7 @@ def test_a_name_that_stands_for_one_inner_address_among_others_is_not_called(
 @pytest.mark.parametrize(
     "url", ["http://", "ftp://a.example", "http://me:pw@a.example/", "http://a:99999/", "http://["]
 )
-def test_what_is_no_address_is_refused(url: str):
+def test_a_malformed_url_is_refused(url: str):
     with pytest.raises(UserError):
         fetch(url)
 
@@ -133,11 +144,37 @@ def test_what_is_no_address_is_refused(url: str):
         ("2002:7f00:1::", False),
     ],
 )
-def test_only_addresses_of_the_open_internet_are_public(address: str, public: bool):
+def test_only_addresses_of_the_public_internet_are_public(address: str, public: bool):
     assert is_public_address(address) == public
 
 
-def test_a_web_address_is_told_from_a_picture():
+def test_a_url_is_distinguished_from_a_base64_image():
     assert is_url("HTTPS://a.example/x.png")
     assert not is_url("iVBORw0KGgo")
     assert not is_url(3)
+
+
+def test_urls_are_left_as_they_are_while_fetching_is_off():
+    assert fetch_remote_images(BODY, Settings()) == BODY
+
+
+def test_urls_in_image_fields_are_fetched(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(remote_images, "fetch", lambda url: b"\x00")
+    assert fetch_remote_images(BODY, Settings(api_enable_requests=True)) == {
+        "init_images": ["AA==", "abcd"],
+        "mask": "AA==",
+        "prompt": IMAGE_URL,
+        "imageList": [{"data": "AA==", "name": IMAGE_URL}],
+    }
+
+
+@pytest.mark.parametrize("path", ["extra-single-image", "png-info"])
+def test_an_inner_address_is_refused_even_when_fetching_is_on(
+    client: TestClient, engine: Engine, path: str
+):
+    engine.change_settings({"api_enable_requests": True})
+    response = client.post(
+        f"/sdapi/v1/{path}", json={"image": "http://169.254.169.254/latest/meta-data"}
+    )
+    assert response.status_code == 422
+    assert "nothing is fetched from there" in response.json()["detail"]

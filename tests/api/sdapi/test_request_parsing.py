@@ -12,14 +12,14 @@ TEXT = (
 )
 
 
-def made(client: TestClient, **body: object) -> tuple[str, list[str]]:
-    """Return the infotext of the picture and the warnings."""
+def generate(client: TestClient, **body: object) -> tuple[str, list[str]]:
+    """Return the infotext of the image and the warnings."""
     answer = client.post(URL, json=body).json()
     return json.loads(answer["info"])["infotexts"][0], answer["warnings"]
 
 
-def test_an_infotext_fills_what_a_request_leaves_open(client: TestClient):
-    text, warnings = made(client, infotext=TEXT)
+def test_an_infotext_fills_missing_fields_of_a_request(client: TestClient):
+    text, warnings = generate(client, infotext=TEXT)
     assert text.startswith("a cat\nNegative prompt: a dog\nSteps: 7, Sampler: DDIM, ")
     for pair in (
         "CFG scale: 3,",
@@ -33,8 +33,8 @@ def test_an_infotext_fills_what_a_request_leaves_open(client: TestClient):
     assert warnings == ["Odd key (1): nothing here knows this key."]
 
 
-def test_what_a_request_gives_comes_first(client: TestClient):
-    text, _ = made(
+def test_fields_of_a_request_have_priority_over_its_infotext(client: TestClient):
+    text, _ = generate(
         client,
         infotext=TEXT,
         steps=4,
@@ -53,19 +53,21 @@ def test_what_a_request_gives_comes_first(client: TestClient):
         assert pair in text
 
 
-def test_a_prompt_alone_is_one(client: TestClient):
-    text, _ = made(client, infotext="a tree", width=64, height=64, steps=2)
+def test_a_prompt_alone_is_an_infotext(client: TestClient):
+    text, _ = generate(client, infotext="a tree", width=64, height=64, steps=2)
     assert text.startswith("a tree\nSteps: 2, Sampler: Euler, ")
 
 
 @pytest.mark.parametrize("infotext", ["", None, "  "])
-def test_an_empty_one_changes_nothing(client: TestClient, infotext: object):
-    text, warnings = made(client, infotext=infotext, prompt="a cat", width=64, height=64, steps=2)
+def test_an_empty_infotext_changes_nothing(client: TestClient, infotext: object):
+    text, warnings = generate(
+        client, infotext=infotext, prompt="a cat", width=64, height=64, steps=2
+    )
     assert text.startswith("a cat\nSteps: 2, Sampler: Euler, ")
     assert warnings == []
 
 
-def test_one_that_is_no_text_is_told(client: TestClient):
+def test_an_infotext_that_is_not_a_string_is_refused(client: TestClient):
     answer = client.post(URL, json={"infotext": {"a": 1}})
     assert (answer.status_code, answer.json()["detail"]) == (
         422,

@@ -13,28 +13,28 @@ def schemas(client: TestClient) -> dict[str, Any]:
     return client.get("/openapi.json").json()["components"]["schemas"]
 
 
-def test_a_field_is_told_with_range_default_and_help(schemas: dict[str, Any]):
+def test_a_field_is_described_with_range_default_and_help(schemas: dict[str, Any]):
     steps = schemas["Txt2ImgBody"]["properties"]["steps"]
     assert steps["default"] == 50
     assert steps["description"] == "More steps take longer and refine the picture."
     assert steps["anyOf"] == [{"type": "integer", "minimum": 1, "maximum": 1000}, {"type": "null"}]
 
 
-def test_fields_that_stand_for_options_have_the_options_range(schemas: dict[str, Any]):
+def test_fields_that_set_options_have_the_options_range(schemas: dict[str, Any]):
     eta = schemas["Txt2ImgBody"]["properties"]["eta"]
     assert eta["anyOf"][0] == {"type": "number", "minimum": 0, "maximum": 1}
     assert "default" not in eta
 
 
-def test_a_picture_is_told_as_base64(schemas: dict[str, Any]):
-    pictures = schemas["Img2ImgBody"]["properties"]["init_images"]["anyOf"][0]
-    assert pictures["items"]["contentEncoding"] == "base64"
+def test_an_image_is_described_as_base64(schemas: dict[str, Any]):
+    init_images = schemas["Img2ImgBody"]["properties"]["init_images"]["anyOf"][0]
+    assert init_images["items"]["contentEncoding"] == "base64"
     assert schemas["Img2ImgBody"]["properties"]["mask"]["anyOf"][0]["contentEncoding"] == "base64"
 
 
-def test_every_option_is_told(schemas: dict[str, Any]):
+def test_every_option_is_described(schemas: dict[str, Any]):
     assert set(schemas["OptionsBody"]["properties"]) == set(Settings.model_fields)
 
 
-def test_a_field_that_nobody_knows_is_welcome(schemas: dict[str, Any]):
+def test_unknown_fields_are_accepted(schemas: dict[str, Any]):
     assert schemas["Txt2ImgBody"]["additionalProperties"] is True

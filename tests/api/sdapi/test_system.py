@@ -25,31 +25,31 @@ def client_of(engine: Engine) -> TestClient:
     return TestClient(app)
 
 
-def test_flags_are_told_but_no_secret(engine: Engine):
+def test_flags_are_returned_without_secrets(engine: Engine):
     response = client_of(engine).get("/sdapi/v1/cmd-flags")
-    told = response.json()
-    assert (told["ckpt"], told["data_dir"], told["listen"], told["port"]) == (
+    flags = response.json()
+    assert (flags["ckpt"], flags["data_dir"], flags["listen"], flags["port"]) == (
         "first",
         "/data",
         False,
         None,
     )
-    assert told["api_auth"] == "given"
+    assert flags["api_auth"] == "given"
     assert "hunter2" not in response.text
 
 
-def test_every_flag_is_told(engine: Engine):
-    told = client_of(engine).get("/sdapi/v1/cmd-flags").json()
-    assert set(told) == {row.name for row in fields(Flags) if "flag" in row.metadata}
+def test_every_flag_is_returned(engine: Engine):
+    flags = client_of(engine).get("/sdapi/v1/cmd-flags").json()
+    assert set(flags) == {row.name for row in fields(Flags) if "flag" in row.metadata}
 
 
-def test_memory_is_told_in_bytes(engine: Engine):
-    told = client_of(engine).get("/sdapi/v1/memory").json()
-    assert told["ram"]["free"] + told["ram"]["used"] == told["ram"]["total"] > 2**20
-    assert told["cuda"] == {"error": "There is no device."}
+def test_memory_is_returned_in_bytes(engine: Engine):
+    memory = client_of(engine).get("/sdapi/v1/memory").json()
+    assert memory["ram"]["free"] + memory["ram"]["used"] == memory["ram"]["total"] > 2**20
+    assert memory["cuda"] == {"error": "There is no device."}
 
 
-def test_sysinfo_tells_versions_and_no_secret(engine: Engine):
+def test_sysinfo_has_versions_and_no_secret(engine: Engine):
     response = client_of(engine).get("/internal/sysinfo")
     assert response.json()["Checkpoint"] == "first.safetensors"
     assert response.json()["Packages"]["gradio"]

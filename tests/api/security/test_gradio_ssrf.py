@@ -18,7 +18,7 @@ def client() -> TestClient:
     app = FastAPI()
 
     @app.api_route("/{path:path}", methods=["GET", "POST"])
-    async def got(path: str, request: Request) -> Any:
+    async def echo(path: str, request: Request) -> Any:
         body = await request.body()
         return json.loads(body) if body else path
 
@@ -32,7 +32,7 @@ def file(path: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "path", ["http://10.0.0.1/x", "HTTPS://a.example", " http://a.example", "http:a", "http://["]
 )
-def test_a_call_that_names_an_address_is_refused(client: TestClient, path: str):
+def test_a_call_with_a_url_as_a_file_is_refused(client: TestClient, path: str):
     for data in ([file(path)], [[{"image": file(path)}]], {"a": {"b": file(path)}}):
         response = client.post(JOIN, json={"fn_index": 1, "data": data})
         assert response.status_code == 403
@@ -40,7 +40,7 @@ def test_a_call_that_names_an_address_is_refused(client: TestClient, path: str):
 
 
 @pytest.mark.parametrize("path", ["/tmp/gradio/abc/photo.png", "C:\\photo.png", "photo.png", ""])
-def test_a_call_that_names_a_file_arrives_whole(client: TestClient, path: str):
+def test_a_call_with_an_uploaded_file_is_passed_on(client: TestClient, path: str):
     body = {
         "data": [file(path), "a prompt with http://a.example/ in it", {"url": "http://127.0.0.1/x"}]
     }
@@ -48,21 +48,21 @@ def test_a_call_that_names_a_file_arrives_whole(client: TestClient, path: str):
 
 
 @pytest.mark.parametrize(
-    "address", ["file=http://a.example/x.html", "file=HTTPS://a.example", "proxy=https://a.example"]
+    "path", ["file=http://a.example/x.html", "file=HTTPS://a.example", "proxy=https://a.example"]
 )
-def test_nothing_of_other_servers_is_handed_on(client: TestClient, address: str):
-    assert client.get(f"/gradio_api/{address}").status_code == 403
-    assert client.head(f"/{address}").status_code == 403
+def test_urls_of_other_servers_are_not_proxied(client: TestClient, path: str):
+    assert client.get(f"/gradio_api/{path}").status_code == 403
+    assert client.head(f"/{path}").status_code == 403
 
 
-def test_a_file_of_this_server_is_asked_for_as_ever(client: TestClient):
+def test_a_file_of_this_server_is_served_as_before(client: TestClient):
     assert client.get("/gradio_api/file=/outputs/a.png").json() == "gradio_api/file=/outputs/a.png"
 
 
-def test_other_routes_are_not_looked_into(client: TestClient):
+def test_other_routes_are_not_inspected(client: TestClient):
     assert client.post("/sdapi/v1/txt2img", json=file("http://a.example")).status_code == 200
 
 
-def test_a_call_of_the_page_has_a_limit(client: TestClient, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(gradio_ssrf, "LARGEST_CALL_BYTES", 10)
+def test_a_call_of_the_page_has_a_size_limit(client: TestClient, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(gradio_ssrf, "MAX_CALL_BYTES", 10)
     assert client.post(JOIN, content=b"x" * 11).status_code == 403

@@ -46,21 +46,21 @@ def client_of(
 
 
 def basic(user: str, password: str) -> dict[str, str]:
-    coded = base64.b64encode(f"{user}:{password}".encode()).decode()
-    return {"authorization": f"Basic {coded}"}
+    encoded = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return {"authorization": f"Basic {encoded}"}
 
 
-def test_without_credentials_everyone_on_this_machine_may_enter():
+def test_without_credentials_no_password_is_needed():
     assert client_of().get("/").status_code == 200
 
 
-def test_without_a_password_the_door_stays_shut_and_asks_for_one():
+def test_without_a_password_the_response_requests_one():
     response = client_of([ME]).get("/")
     assert response.status_code == 401
     assert response.headers["www-authenticate"].startswith("Basic ")
 
 
-def test_the_right_password_opens():
+def test_the_right_password_is_accepted():
     client = client_of([ME, Credential("you", "pässwörd")])
     assert client.get("/", headers=basic("me", "s3cret:with:colons")).status_code == 200
     assert client.get("/", headers=basic("you", "pässwörd")).status_code == 200
@@ -79,7 +79,7 @@ def test_the_right_password_opens():
         {"authorization": ""},
     ],
 )
-def test_anything_else_does_not_open(headers: dict[str, str]):
+def test_any_other_authorization_is_refused(headers: dict[str, str]):
     assert client_of([ME]).get("/", headers=headers).status_code == 401
 
 
@@ -88,7 +88,7 @@ def test_every_method_is_guarded(method: str):
     assert client_of([ME]).request(method, "/sdapi/v1/txt2img").status_code == 401
 
 
-def test_api_credentials_open_the_api_alone():
+def test_api_credentials_are_accepted_for_the_api_only():
     client = client_of([ME], [ROBOT])
     robot = basic("robot", "beep")
     assert client.get("/sdapi/v1/options", headers=robot).status_code == 200
@@ -102,13 +102,13 @@ def test_api_credentials_open_the_api_alone():
     assert client.get("/sdapi", headers=robot).status_code == 401
 
 
-def test_api_credentials_alone_leave_the_page_open():
+def test_api_credentials_alone_protect_only_the_api():
     client = client_of([], [ROBOT])
     assert client.get("/").status_code == 200
     assert client.get("/sdapi/v1/options").status_code == 401
 
 
-def test_a_websocket_is_guarded_like_the_rest():
+def test_a_websocket_is_guarded_too():
     client = client_of([ME])
     with pytest.raises(WebSocketDisconnect), client.websocket_connect(SOCKET):
         pass
@@ -116,14 +116,14 @@ def test_a_websocket_is_guarded_like_the_rest():
         assert socket.receive_text() == "hello"
 
 
-def test_a_websocket_of_the_page_itself_is_let_through():
+def test_a_websocket_of_the_same_origin_is_accepted():
     with client_of().websocket_connect(
         SOCKET, headers={"origin": "http://127.0.0.1:7860"}
     ) as socket:
         assert socket.receive_text() == "hello"
 
 
-def test_a_websocket_of_another_page_is_refused():
+def test_a_websocket_of_a_foreign_origin_is_refused():
     with (
         pytest.raises(WebSocketDisconnect),
         client_of().websocket_connect(SOCKET, headers={"origin": "http://evil.example"}),
@@ -134,7 +134,7 @@ def test_a_websocket_of_another_page_is_refused():
 @pytest.mark.parametrize(
     "host", ["127.0.0.1:7860", "localhost:7860", "[::1]:7860", "localhost", "LOCALHOST:7860"]
 )
-def test_the_machines_own_names_are_answered(host: str):
+def test_loopback_names_are_accepted(host: str):
     assert client_of().get("/", headers={"host": host}).status_code == 200
 
 
@@ -170,13 +170,13 @@ def test_a_call_without_a_host_is_refused():
     assert sent[0]["status"] == 403
 
 
-def test_any_name_will_do_where_a_password_guards():
+def test_any_host_name_is_accepted_with_hosts_none():
     client = client_of([ME], hosts=None)
     headers = basic("me", "s3cret:with:colons")
     assert client.get("/", headers={**headers, "host": "my-server:7860"}).status_code == 200
 
 
-def test_the_page_itself_may_call():
+def test_the_same_origin_may_call():
     client = client_of()
     assert client.get("/", headers={"origin": "http://127.0.0.1:7860"}).status_code == 200
 
@@ -185,22 +185,22 @@ def test_the_page_itself_may_call():
     "origin",
     ["http://evil.example", "http://127.0.0.1:8000", "http://127.0.0.1", "null", "", "http://["],
 )
-def test_a_page_from_elsewhere_may_not(origin: str):
+def test_a_foreign_origin_may_not_call(origin: str):
     response = client_of().get("/", headers={"origin": origin})
     assert response.status_code == 403
     assert "may not call this server" in response.text
 
 
-def test_place_is_checked_before_the_password():
+def test_the_host_is_checked_before_the_password():
     response = client_of([ME]).get("/", headers={"host": "evil.example"})
     assert response.status_code == 403
 
 
-def test_the_life_of_the_server_is_not_guarded():
-    seen: list[str] = []
+def test_the_lifespan_of_the_server_is_not_guarded():
+    types: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        seen.append(scope["type"])
+        types.append(scope["type"])
 
     asyncio.run(add_guards(app, [ME])({"type": "lifespan"}, None, None))  # pyright: ignore[reportArgumentType]
-    assert seen == ["lifespan"]
+    assert types == ["lifespan"]

@@ -21,7 +21,7 @@ def noisy(width: int, height: int) -> Image.Image:
 
 
 def plain(image: Image.Image, width: int, height: int) -> Tensor:
-    """Return the depth by the estimator's parts, one after the other, position embeddings made to fit."""
+    """Return the depth computed step by step from the estimator's modules, with interpolated position embeddings."""
     estimator = tiny_estimator()
     x = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None] / 255
     x = functional.interpolate(x, size=(height, width), mode="bicubic", align_corners=False)
@@ -34,36 +34,38 @@ def plain(image: Image.Image, width: int, height: int) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("picture", "seen"),
+    ("size", "input_size"),
     [
         ((512, 512), (384, 384)),
-        ((640, 480), (512, 384)),  # larger than the estimator: the shorter side becomes its own
+        ((640, 480), (512, 384)),  # larger than 384: the shorter side becomes 384
         ((480, 640), (384, 512)),
         ((128, 256), (192, 384)),  # smaller: the longer side does
         ((384, 384), (384, 384)),
-        ((256, 512), (192, 384)),  # one of each: whichever changes less
+        ((256, 512), (192, 384)),  # one smaller, one larger: whichever changes less
         ((4096, 8), (384, 32)),
     ],
 )
-def test_proportions_are_kept_as_in_midas(picture: tuple[int, int], seen: tuple[int, int]):
-    assert depth.estimator_input_size(*picture, 384) == seen
+def test_the_aspect_ratio_is_preserved_as_in_midas(
+    size: tuple[int, int], input_size: tuple[int, int]
+):
+    assert depth.estimator_input_size(*size, 384) == input_size
 
 
 @pytest.mark.parametrize(
-    ("picture", "seen"), [((64, 64), (64, 64)), ((160, 80), (128, 64)), ((70, 200), (64, 192))]
+    ("size", "input_size"), [((64, 64), (64, 64)), ((160, 80), (128, 64)), ((70, 200), (64, 192))]
 )
 @torch.inference_mode()
-def test_the_estimate_is_that_of_a_plain_calculation(
-    picture: tuple[int, int], seen: tuple[int, int]
+def test_the_estimate_equals_a_plain_calculation(
+    size: tuple[int, int], input_size: tuple[int, int]
 ):
     estimator = tiny_estimator()
-    estimated = depth.estimate(estimator, noisy(*picture))
-    assert estimated.shape == (1, seen[1], seen[0])
-    assert_alike(estimated, plain(noisy(*picture), *seen), rounding(estimator))
+    estimated = depth.estimate(estimator, noisy(*size))
+    assert estimated.shape == (1, input_size[1], input_size[0])
+    assert_alike(estimated, plain(noisy(*size), *input_size), rounding(estimator))
 
 
 @torch.inference_mode()
-def test_the_estimator_is_afterwards_as_it_was():
+def test_an_estimate_leaves_the_estimator_unchanged():
     estimator = tiny_estimator()
     before = estimator(torch.zeros(1, 3, 64, 64)).predicted_depth
     depth.estimate(estimator, noisy(160, 80))
@@ -72,7 +74,7 @@ def test_the_estimator_is_afterwards_as_it_was():
 
 
 @torch.inference_mode()
-def test_a_failed_estimate_leaves_the_estimator_as_it_was():
+def test_a_failed_estimate_leaves_the_estimator_unchanged():
     estimator = DPTForDepthEstimation(tiny_config()).eval()
     good, bad = estimator.neck.convs, torch.nn.ModuleList(torch.nn.Identity() for _ in range(4))
     estimator.neck.convs = bad
@@ -82,34 +84,34 @@ def test_a_failed_estimate_leaves_the_estimator_as_it_was():
     assert estimator(torch.zeros(1, 3, 64, 64)).predicted_depth.shape == (1, 64, 64)
 
 
-def test_the_channel_runs_from_far_to_near():
+def test_the_concat_cond_increases_from_far_to_near():
     ramp = torch.linspace(3, 11, 64).expand(1, 64, 64)
-    channel = depth.to_concat_cond(ramp, 128, 64)
-    assert channel.shape == (1, 1, 8, 16)
-    assert channel.min() == -1
-    assert channel.max() == 1
-    assert (channel.diff(dim=3) > 0).all(), "what is large is near"
+    concat_cond = depth.to_concat_cond(ramp, 128, 64)
+    assert concat_cond.shape == (1, 1, 8, 16)
+    assert concat_cond.min() == -1
+    assert concat_cond.max() == 1
+    assert (concat_cond.diff(dim=3) > 0).all(), "large values are near"
     small = functional.interpolate(ramp[None], size=(8, 16), mode="bicubic", align_corners=False)
-    assert_close(channel, (small - small.min()) / (small.max() - small.min()) * 2 - 1)
+    assert_close(concat_cond, (small - small.min()) / (small.max() - small.min()) * 2 - 1)
 
 
-@pytest.mark.parametrize("level", [0.0, 0.3, 7.0])
-def test_a_plane_is_neither_near_nor_far(level: float):
-    flat = torch.full((1, 64, 64), level)
+@pytest.mark.parametrize("value", [0.0, 0.3, 7.0])
+def test_a_plane_is_neither_near_nor_far(value: float):
+    flat = torch.full((1, 64, 64), value)
     assert torch.equal(depth.to_concat_cond(flat, 64, 64), torch.zeros(1, 1, 8, 8))
     assert depth.to_depth_map(flat, 64, 64).getextrema() == (0, 0)
 
 
-def test_a_map_shows_the_near_in_white_and_can_be_given_back():
+def test_a_depth_map_is_white_where_near_and_can_be_used_as_input():
     ramp = torch.linspace(-5, 20, 64).expand(1, 64, 64)
-    shown = depth.to_depth_map(ramp, 64, 64)
-    assert (shown.mode, shown.size) == ("L", (64, 64))
-    assert (shown.getpixel((0, 5)), shown.getpixel((63, 5))) == (0, 255)
-    again = depth.to_concat_cond(depth.from_depth_map(to_depth(shown), 64, 64), 64, 64)
-    assert_close(again, depth.to_concat_cond(ramp, 64, 64), atol=0.02, rtol=0)
+    depth_map = depth.to_depth_map(ramp, 64, 64)
+    assert (depth_map.mode, depth_map.size) == ("L", (64, 64))
+    assert (depth_map.getpixel((0, 5)), depth_map.getpixel((63, 5))) == (0, 255)
+    reread = depth.to_concat_cond(depth.from_depth_map(to_depth(depth_map), 64, 64), 64, 64)
+    assert_close(reread, depth.to_concat_cond(ramp, 64, 64), atol=0.02, rtol=0)
 
 
-def test_a_map_keeps_the_proportions_of_the_picture():
+def test_a_depth_map_has_the_size_of_the_image():
     assert depth.to_depth_map(
         torch.rand(1, 64, 128, generator=torch.Generator().manual_seed(0)), 200, 104
     ).size == (200, 104)

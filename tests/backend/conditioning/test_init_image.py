@@ -33,8 +33,8 @@ def noisy(width: int = 100, height: int = 60, seed: int = 0) -> Image.Image:
 
 
 def request_of(**changes: object) -> DepthRequest:
-    picture = ImageField.from_pil(noisy())
-    return DepthRequest(**{"init_image": picture, "width": 64, "height": 128, **changes})
+    image = ImageField.from_pil(noisy())
+    return DepthRequest(**{"init_image": image, "width": 64, "height": 128, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -51,22 +51,20 @@ def without_estimator(tmp_path_factory: pytest.TempPathFactory) -> Components:
 
 
 @torch.inference_mode()
-def test_a_picture_is_cut_encoded_and_its_depth_estimated(components: Components):
-    seen = encode_init_image(components, request_of(), SETTINGS, "d")
-    cut = crop_and_resize(noisy(), 64, 128)
-    pixels = torch.from_numpy(np.asarray(cut).copy()).permute(2, 0, 1)[None] / 127.5 - 1
+def test_an_init_image_is_cropped_encoded_and_its_depth_estimated(components: Components):
+    encoded = encode_init_image(components, request_of(), SETTINGS, "d")
+    cropped = crop_and_resize(noisy(), 64, 128)
+    pixels = torch.from_numpy(np.asarray(cropped).copy()).permute(2, 0, 1)[None] / 127.5 - 1
     expected = components.vae.encode(pixels).latent_dist.mean * 0.18215
-    assert torch.allclose(seen.latents, expected, atol=1e-6)
-    estimated = depth.estimate(tiny_estimator(), cut)
-    assert torch.allclose(seen.concat_cond, depth.to_concat_cond(estimated, 64, 128), atol=1e-3)
-    assert (seen.latents.shape, seen.concat_cond.shape) == ((1, 4, 16, 8), (1, 1, 16, 8))
-    assert seen.depth_map.size == (64, 128)
+    assert torch.allclose(encoded.latents, expected, atol=1e-6)
+    estimated = depth.estimate(tiny_estimator(), cropped)
+    assert torch.allclose(encoded.concat_cond, depth.to_concat_cond(estimated, 64, 128), atol=1e-3)
+    assert (encoded.latents.shape, encoded.concat_cond.shape) == ((1, 4, 16, 8), (1, 1, 16, 8))
+    assert encoded.depth_map.size == (64, 128)
 
 
 @torch.inference_mode()
-def test_a_given_map_is_taken_rather_than_an_estimate(
-    components: Components, without_estimator: Components
-):
+def test_a_depth_map_replaces_the_estimate(components: Components, without_estimator: Components):
     ramp = Image.linear_gradient("L").rotate(90)
     request = request_of(depth_map=ImageField.from_pil(ramp))
     first, second = (
@@ -79,16 +77,16 @@ def test_a_given_map_is_taken_rather_than_an_estimate(
 
 
 @torch.inference_mode()
-def test_depth_of_16_bits_is_finer_than_256_levels(without_estimator: Components):
-    """All of this map lies within one level of 8 bits."""
+def test_16_bit_depth_is_finer_than_8_bits(without_estimator: Components):
+    """All values of this map round to a single 8-bit value."""
     fine = Image.fromarray((30000 + np.add.outer(np.zeros(64), np.arange(64))).astype(np.uint16))
     request = request_of(depth_map=ImageField.from_pil(fine, DEPTH), height=64)
-    beside = encode_init_image(without_estimator, request, SETTINGS, "d").concat_cond
-    assert beside[0, 0, 0].diff().min() > 0.2
+    concat_cond = encode_init_image(without_estimator, request, SETTINGS, "d").concat_cond
+    assert concat_cond[0, 0, 0].diff().min() > 0.2
 
 
 @torch.inference_mode()
-def test_depth_is_adjusted_as_asked(without_estimator: Components):
+def test_depth_is_adjusted_by_the_request(without_estimator: Components):
     request = request_of(
         depth_map=ImageField.from_pil(Image.linear_gradient("L").rotate(90)), height=64
     )
@@ -105,13 +103,13 @@ def test_depth_is_adjusted_as_asked(without_estimator: Components):
 
 
 @torch.inference_mode()
-def test_without_map_and_estimator_there_is_no_depth(without_estimator: Components):
+def test_without_depth_map_and_estimator_encoding_fails(without_estimator: Components):
     with pytest.raises(UserError, match=r"'d' has no depth estimator\. Provide a depth map\."):
         encode_init_image(without_estimator, request_of(), SETTINGS, "d")
 
 
 @torch.inference_mode()
-def test_the_last_picture_is_remembered(components: Components, tokenizer: ClipTokenizer):
+def test_the_last_init_image_is_cached(components: Components, tokenizer: ClipTokenizer):
     model = LoadedModel(components, tokenizer)
     first = model.encode_init_image(request_of(), SETTINGS, "d")
     assert model.encode_init_image(request_of(prompt="other words", seed=3), SETTINGS, "d") is first
@@ -126,7 +124,7 @@ def test_the_last_picture_is_remembered(components: Components, tokenizer: ClipT
 
 
 @torch.inference_mode()
-def test_a_vae_that_overflows_is_told():
+def test_a_vae_that_overflows_is_reported():
     components = tiny_components(seed=5)
     with torch.no_grad():
         weight = components.vae.encoder.conv_in.weight

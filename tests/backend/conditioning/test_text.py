@@ -32,12 +32,12 @@ def _inference():
 
 
 def plain(text_encoder, chunker: Chunker, text: str) -> torch.Tensor:
-    """Return what the text encoder says of each chunk, before any weight, [chunks, 77, hidden]."""
+    """Return the hidden states of each chunk, unweighted, [chunks, 77, hidden]."""
     ids = torch.tensor([chunk.token_ids for chunk in chunker.split_into_chunks(text)])
     return text_encoder(input_ids=ids).last_hidden_state
 
 
-def test_a_prompt_is_what_the_text_encoder_makes_of_its_tokens(text_encoder, chunker: Chunker):
+def test_a_prompt_is_the_text_encoders_output_for_its_tokens(text_encoder, chunker: Chunker):
     (cond,) = encode_texts(text_encoder, chunker, ["a red circle"])
     assert cond.shape == (1, 77, 32)
     assert torch.equal(cond, plain(text_encoder, chunker, "a red circle"))
@@ -50,7 +50,7 @@ def test_a_long_prompt_is_encoded_chunk_by_chunk(text_encoder, chunker: Chunker)
     assert_alike(cond[:, 77:], alone, rounding(text_encoder))
 
 
-def test_break_puts_what_follows_into_a_chunk_of_its_own(text_encoder, chunker: Chunker):
+def test_break_starts_a_new_chunk(text_encoder, chunker: Chunker):
     (cond,) = encode_texts(text_encoder, chunker, ["a red circle BREAK dog"])
     (alone,) = encode_texts(text_encoder, chunker, ["dog"])
     assert_alike(cond[:, 77:], alone, rounding(text_encoder))
@@ -61,16 +61,16 @@ def test_any_text_gives_finite_conditioning(text_encoder, chunker: Chunker, text
     assert torch.isfinite(encode_texts(text_encoder, chunker, [text])[0]).all()
 
 
-def test_weights_multiply_and_the_mean_stays_as_it_was(text_encoder, chunker: Chunker):
+def test_weights_multiply_and_the_mean_is_restored(text_encoder, chunker: Chunker):
     (cond,) = encode_texts(text_encoder, chunker, ["a (red:1.5) circle"])
     z = plain(text_encoder, chunker, "a red circle")
     weighted = z.clone()
-    weighted[:, 2] *= 1.5  # the begin mark, a, red
+    weighted[:, 2] *= 1.5  # start token, a, red
     assert torch.allclose(cond, weighted * (z.mean() / weighted.mean()), atol=1e-6)
     assert not torch.allclose(cond, z, atol=1e-3)
 
 
-def test_without_norm_the_mean_moves(text_encoder, tokenizer: ClipTokenizer, chunker: Chunker):
+def test_with_no_norm_the_mean_changes(text_encoder, tokenizer: ClipTokenizer, chunker: Chunker):
     (cond,) = encode_texts(
         text_encoder, Chunker(tokenizer, EMPHASES.get("No norm")), ["a (red:1.5) circle"]
     )
@@ -96,7 +96,7 @@ def test_a_weight_of_one_changes_no_bit(text_encoder, chunker: Chunker):
     assert torch.equal(with_brackets, without)
 
 
-def test_all_texts_of_a_prompt_share_one_mean_and_count_as_often_as_they_come(
+def test_all_texts_of_a_prompt_share_one_mean_and_repeated_texts_count_repeatedly(
     text_encoder, chunker: Chunker
 ):
     texts = ["a cat", "a (dog:1.6)", "a cat"]
@@ -109,7 +109,7 @@ def test_all_texts_of_a_prompt_share_one_mean_and_count_as_often_as_they_come(
     assert cat is again
 
 
-def test_each_chunk_has_a_mean_of_its_own(text_encoder, chunker: Chunker):
+def test_each_chunk_has_its_own_mean(text_encoder, chunker: Chunker):
     (cond,) = encode_texts(text_encoder, chunker, ["a cat BREAK a (dog:1.6)"])
     assert torch.equal(
         cond[:, :77], encode_texts(text_encoder, chunker, ["a cat BREAK a dog"])[0][:, :77]
@@ -125,18 +125,16 @@ def test_texts_of_one_prompt_have_the_length_of_the_longest(text_encoder, chunke
     assert_alike(short[:, 77:], empty, rounding(text_encoder))
 
 
-def test_clip_skip_2_is_the_layer_before_the_last_with_the_final_norm(
-    text_encoder, chunker: Chunker
-):
+def test_clip_skip_2_is_the_penultimate_layer_with_the_final_norm(text_encoder, chunker: Chunker):
     (cond,) = encode_texts(text_encoder, chunker, ["a red circle"], clip_skip=2)
-    seen: list[torch.Tensor] = []
+    outputs: list[torch.Tensor] = []
     hook = text_encoder.encoder.layers[-2].register_forward_hook(
-        lambda _m, _i, out: seen.append(out)
+        lambda _m, _i, out: outputs.append(out)
     )
     plain(text_encoder, chunker, "a red circle")
     hook.remove()
-    before_last = seen[0][0] if isinstance(seen[0], tuple) else seen[0]
-    expected = text_encoder.final_layer_norm(before_last.reshape(1, 77, 32))
+    penultimate = outputs[0][0] if isinstance(outputs[0], tuple) else outputs[0]
+    expected = text_encoder.final_layer_norm(penultimate.reshape(1, 77, 32))
     assert torch.allclose(cond, expected, atol=1e-6)
     assert not torch.allclose(cond, plain(text_encoder, chunker, "a red circle"))
 
@@ -151,8 +149,8 @@ def test_a_clip_skip_beyond_the_layers_is_refused_with_their_number(text_encoder
 
 def test_a_conditioning_changes_with_the_evaluations():
     first, second = torch.zeros(1), torch.ones(1)
-    timeline = Conditioning((first, second), (2, 4))
-    assert [timeline.at_step(call) is second for call in range(5)] == [
+    conditioning = Conditioning((first, second), (2, 4))
+    assert [conditioning.at_step(index) is second for index in range(5)] == [
         False,
         False,
         False,

@@ -1,4 +1,4 @@
-"""The reverse process as it is written down, on the demo checkpoint."""
+"""The recorded reverse process, on the demo checkpoint."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 
 from modules.backend.denoise import recorder
 from modules.backend.runner import Runner
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.results import Recording
 from modules.plan.plan import Plan
 from modules.plan.planner import make_plan
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.demo import demo_engine
-from tests.backend.tiny import Recorder as Listening
+from tests.backend.tiny import RecordingListener
 
 ROOT = Path(__file__).resolve().parents[3]
 SMALL = Txt2ImgRequest(
@@ -50,8 +50,8 @@ def plan_of(tmp_path_factory):
 def run(tokenizer: ClipTokenizer):
     runner = Runner(DeviceOptions(use_cpu=True), tokenizer)
 
-    def run(plan: Plan) -> Listening:
-        listener = Listening()
+    def run(plan: Plan) -> RecordingListener:
+        listener = RecordingListener()
         runner.run(plan, listener)
         return listener
 
@@ -64,19 +64,19 @@ def recorded(run, plan_of) -> tuple[Recording, np.ndarray]:
     return listener.recordings[0], np.asarray(listener.images[0][1])
 
 
-def test_the_last_predicted_picture_is_the_result(recorded):
+def test_the_last_denoised_image_is_the_result(recorded):
     recording, result = recorded
     assert np.array_equal(np.asarray(recording.steps[-1].denoised), result)
-    assert recording.steps[-1].distance == pytest.approx(0, abs=1e-5)
+    assert recording.steps[-1].rms_to_final == pytest.approx(0, abs=1e-5)
 
 
-def test_the_run_begins_with_unit_noise(recorded):
-    first = recorded[0].first
-    assert abs(first.mean()) < 5 / math.sqrt(first.size)
-    assert abs(first.var() - 1) < 5 * math.sqrt(2 / first.size)
+def test_the_run_starts_with_unit_noise(recorded):
+    noise = recorded[0].initial_noise
+    assert abs(noise.mean()) < 5 / math.sqrt(noise.size)
+    assert abs(noise.var() - 1) < 5 * math.sqrt(2 / noise.size)
 
 
-def test_every_evaluation_is_written_down_with_its_level(recorded):
+def test_every_evaluation_is_recorded_with_its_sigma(recorded):
     steps = recorded[0].steps
     assert [step.index for step in steps] == [0, 1, 2, 3, 4]
     assert steps[0].timestep == pytest.approx(999, abs=0.5)
@@ -84,17 +84,17 @@ def test_every_evaluation_is_written_down_with_its_level(recorded):
     assert all(step.x.size == step.noise.size == step.difference.size == (64, 64) for step in steps)
 
 
-def test_the_prediction_comes_nearer_to_the_result(recorded):
-    distances = [step.distance for step in recorded[0].steps]
+def test_the_prediction_approaches_the_result(recorded):
+    distances = [step.rms_to_final for step in recorded[0].steps]
     assert distances[0] > distances[-2] > distances[-1]
 
 
-def test_without_guidance_there_is_no_difference_to_show(run, plan_of):
+def test_without_guidance_there_is_no_difference(run, plan_of):
     recording = run(plan_of(cfg_scale=1, steps=2)).recordings[0]
     assert [step.difference for step in recording.steps] == [None, None]
 
 
-def test_a_recorded_picture_is_the_same_to_the_byte_and_a_plain_run_writes_nothing_down(
+def test_recording_changes_no_byte_of_the_image_and_an_ordinary_run_records_nothing(
     run, plan_of, recorded
 ):
     plain = run(plan_of(recorded=False))
@@ -102,16 +102,16 @@ def test_a_recorded_picture_is_the_same_to_the_byte_and_a_plain_run_writes_nothi
     assert np.array_equal(np.asarray(plain.images[0][1]), recorded[1])
 
 
-def test_of_a_batch_the_first_picture_is_written_down_once(run, plan_of, recorded):
+def test_of_a_batch_the_first_image_is_recorded_once(run, plan_of, recorded):
     listener = run(plan_of(batch_size=2, n_iter=2, steps=5))
     (recording,) = listener.recordings
     assert len(recording.steps) == 5
-    drawn, alone = (np.asarray(one.steps[0].x, dtype=int) for one in (recording, recorded[0]))
-    assert np.abs(drawn - alone).max() <= 2
+    batch, alone = (np.asarray(r.steps[0].x, dtype=int) for r in (recording, recorded[0]))
+    assert np.abs(batch - alone).max() <= 2
 
 
-def test_a_long_run_is_told_by_steps_spread_over_it(run, plan_of, monkeypatch):
-    monkeypatch.setattr(recorder, "MOST_STEPS", 4)
+def test_a_long_run_is_recorded_at_evenly_spaced_steps(run, plan_of, monkeypatch):
+    monkeypatch.setattr(recorder, "MAX_STEPS", 4)
     steps = run(plan_of(steps=10)).recordings[0].steps
     assert [round(step.timestep) for step in steps] == [999, 666, 333, 0]
-    assert steps[-1].distance == pytest.approx(0, abs=1e-5)
+    assert steps[-1].rms_to_final == pytest.approx(0, abs=1e-5)

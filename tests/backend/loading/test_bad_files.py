@@ -1,4 +1,4 @@
-"""Whatever lies among the models: one clear sentence, and the model loaded before stays usable."""
+"""Unusable files among the models: one clear sentence, and the model loaded before stays usable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from modules.core.errors import NotFound, WebUIError
 from modules.models.files import safe_pickle
 from modules.models.manager import ModelManager
 from modules.models.model_spec import make_model_spec
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.plan.planner import make_plan
@@ -24,7 +24,7 @@ from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
 from tests.backend.checkpoints import tiny_weights, write_checkpoint
 from tests.backend.checkpoints_sd2 import write_sd2
-from tests.backend.tiny import Recorder
+from tests.backend.tiny import RecordingListener
 from tests.conftest import ROOT
 
 SMALL = Txt2ImgRequest(width=64, height=64, steps=2, seed=1)
@@ -81,12 +81,12 @@ def a_vae(path: Path) -> None:
 
 def a_text_encoder(path: Path) -> None:
     prefix = "cond_stage_model.transformer."
-    words = {k.removeprefix(prefix): v for k, v in tiny_weights().items() if k.startswith(prefix)}
-    write_checkpoint(path, weights=words)
+    weights = {k.removeprefix(prefix): v for k, v in tiny_weights().items() if k.startswith(prefix)}
+    write_checkpoint(path, weights=weights)
 
 
 def without_text_encoder(others: Callable[[Path], object] | None = None) -> Callable[[Path], None]:
-    """Write a checkpoint that needs another width than the good one's, and what lies where it is looked for."""
+    """Write a checkpoint that needs another width than the good one's, and a file in models/text_encoder."""
 
     def write(path: Path) -> None:
         weights = {k: v for k, v in tiny_weights().items() if not k.startswith("cond_stage_model.")}
@@ -94,7 +94,7 @@ def without_text_encoder(others: Callable[[Path], object] | None = None) -> Call
             weights[name] = torch.ones(weights[name].shape[0], 48)
         write_checkpoint(path, weights=weights)
         if others is not None:
-            others(path.parents[1] / "text_encoder" / "words.safetensors")
+            others(path.parents[1] / "text_encoder" / "text.safetensors")
 
     return write
 
@@ -118,8 +118,8 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a VAE": (a_vae, r"is a VAE, not a checkpoint\. It belongs in models/VAE"),
     "a text encoder": (a_text_encoder, r"is only a text encoder, not a checkpoint\. It belongs in models/text_encoder"),
     "no text encoder": (without_text_encoder(), r"'bad\.safetensors' lacks its text encoder\. Put a CLIP of width 48 into models/text_encoder"),
-    "a text encoder of another width": (without_text_encoder(a_text_encoder), r"'words\.safetensors' there is a CLIP of width 32"),
-    "a VAE among the text encoders": (without_text_encoder(a_vae), r"'words\.safetensors' there is of type VAE"),
+    "a text encoder of another width": (without_text_encoder(a_text_encoder), r"'text\.safetensors' there is a CLIP of width 32"),
+    "a VAE among the text encoders": (without_text_encoder(a_vae), r"'text\.safetensors' there is of type VAE"),
 }  # fmt: skip
 
 
@@ -133,26 +133,26 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelManager:
 
 @pytest.fixture
 def runner(manager: ModelManager, tokenizer: ClipTokenizer) -> Iterator[Runner]:
-    """Return a runner with the good model loaded, which must be there and usable in the end."""
+    """Return a runner with the good model loaded, which must still be loaded and usable at the end."""
     runner = Runner(DeviceOptions(use_cpu=True), tokenizer)
     good = make_plan(SMALL, manager, manager.find("good"), SAMPLERS, SCHEDULES)
     runner.load(good.model)
     loaded = list(runner._cache._models.values())
     yield runner
     assert list(runner._cache._models.values()) == loaded
-    recorder = Recorder()
-    runner.run(good, recorder)
-    assert len(recorder.images) == 1
+    listener = RecordingListener()
+    runner.run(good, listener)
+    assert len(listener.images) == 1
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_bad_file_is_one_sentence_and_the_loaded_model_stays(
     case: str, manager: ModelManager, runner: Runner, tmp_path: Path
 ):
-    make, said = CASES[case]
-    make(tmp_path / "models" / "bad.safetensors")
+    write, message = CASES[case]
+    write(tmp_path / "models" / "bad.safetensors")
     manager.refresh()
-    with pytest.raises(WebUIError, match=said) as caught:
+    with pytest.raises(WebUIError, match=message) as caught:
         runner.load(make_model_spec(manager, manager.find("bad"), Settings()))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "attacked").exists()
@@ -161,49 +161,51 @@ def test_a_bad_file_is_one_sentence_and_the_loaded_model_stays(
 def test_a_checkpoint_deleted_while_listed(manager: ModelManager, runner: Runner, tmp_path: Path):
     path = write_checkpoint(tmp_path / "models" / "bad.safetensors")
     manager.refresh()
-    plan = make_model_spec(manager, manager.find("bad"), Settings())
+    spec = make_model_spec(manager, manager.find("bad"), Settings())
     path.unlink()
     with pytest.raises(NotFound, match=r"bad\.safetensors' does not exist\. Put the file back"):
-        runner.load(plan)
+        runner.load(spec)
     with pytest.raises(NotFound, match=r"'bad\.safetensors' is no longer at"):
         manager.find("bad")
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("write", "message"),
     [
         (write_checkpoint, r"'wrong\.safetensors' is no VAE, but of the kind SD 1\.x"),
         (a_text_encoder, r"'wrong\.safetensors' is no VAE, but of the kind Text encoder"),
         (lambda path: path.write_bytes(POINTER), r"'wrong\.safetensors' is a Git LFS pointer"),
     ],
 )
-def test_what_is_no_vae_among_the_vaes(
-    make: Callable[[Path], object], said: str, manager: ModelManager, runner: Runner, tmp_path: Path
+def test_a_file_in_the_vae_folder_that_is_no_vae(
+    write: Callable[[Path], object],
+    message: str,
+    manager: ModelManager,
+    runner: Runner,
+    tmp_path: Path,
 ):
     (tmp_path / "VAE").mkdir()
-    make(tmp_path / "VAE" / "wrong.safetensors")
+    write(tmp_path / "VAE" / "wrong.safetensors")
     manager.refresh()
-    with pytest.raises(WebUIError, match=said):
+    with pytest.raises(WebUIError, match=message):
         runner.load(
             make_model_spec(manager, manager.find("good"), Settings(sd_vae="wrong.safetensors"))
         )
 
 
-def test_weights_that_are_no_numbers_are_named(
-    tokenizer: ClipTokenizer, manager: ModelManager, tmp_path: Path
-):
+def test_nan_weights_are_named(tokenizer: ClipTokenizer, manager: ModelManager, tmp_path: Path):
     weights = tiny_weights()
     weights["model.diffusion_model.out.2.bias"] = torch.full((4,), float("nan"))
     write_checkpoint(tmp_path / "models" / "bad.safetensors", weights=weights)
     good, bad = (
         make_plan(SMALL, manager, manager.find(n), SAMPLERS, SCHEDULES) for n in ("good", "bad")
     )
-    runner, recorder = Runner(DeviceOptions(use_cpu=True), tokenizer), Recorder()
+    runner, listener = Runner(DeviceOptions(use_cpu=True), tokenizer), RecordingListener()
     runner.load(good.model)
     with pytest.raises(
         WebUIError, match=r"'bad\.safetensors' is damaged: .* \(NaN\) in conv_out\.bias"
     ):
-        runner.run(bad, recorder)
-    assert recorder.images == []
-    runner.run(good, recorder)
-    assert len(recorder.images) == 1
+        runner.run(bad, listener)
+    assert listener.images == []
+    runner.run(good, listener)
+    assert len(listener.images) == 1

@@ -1,3 +1,4 @@
+import gc
 import sys
 
 import pytest
@@ -5,18 +6,28 @@ import torch
 
 from modules.backend.components import Precision
 from modules.backend.loading import madvise
-from modules.backend.loading.buffers import materialize
+from modules.backend.loading.buffers import ALIGNMENT, TensorSpec, allocate_buffers, materialize
 from modules.backend.loading.loader import load_components
 from modules.backend.loading.state_dict import read_state_dict
 from modules.models.files.header import read_header
 from tests.backend.checkpoints import same, tiny_modules, tiny_weights, write_checkpoint
+from tests.backend.process_memory import resident_bytes
 
 CPU = torch.device("cpu")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+BIG = TensorSpec(torch.Size((4, 1 << 20)), torch.float32)  # 16 MiB
+SPECS = [
+    TensorSpec(torch.Size((3,)), torch.float16),
+    TensorSpec(torch.Size((5, 7)), torch.float32),
+    TensorSpec(torch.Size(()), torch.float64),
+    TensorSpec(torch.Size((0, 4)), torch.float32),
+    TensorSpec(torch.Size((6, 5, 3, 2)), torch.float32, channels_last=True),
+    BIG,
+]
 
 
-def shifted(path, count):
-    """Make the header of a .safetensors file longer, so that its tensors lie elsewhere."""
+def pad_header(path, count):
+    """Make the header of a .safetensors file longer, which shifts its tensors."""
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
     header = content[8 : 8 + length] + b" " * count
@@ -24,52 +35,52 @@ def shifted(path, count):
     return path
 
 
-def place(weights, dtype):
-    return materialize(weights, dtype, CPU, lambda number: None)
+def materialize_on_cpu(weights, dtype):
+    return materialize(weights, dtype, CPU, lambda index: None)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("stored", DTYPES)
-def test_numbers_are_those_of_a_plain_conversion_bit_for_bit(stored, dtype):
+def test_values_equal_a_plain_conversion_bit_for_bit(stored, dtype):
     weights = list(tiny_weights(dtype=stored).values())
-    for copy, weight in zip(place(weights, dtype), weights, strict=True):
+    for copy, weight in zip(materialize_on_cpu(weights, dtype), weights, strict=True):
         assert torch.equal(copy, weight.to(dtype))
 
 
-def test_kernels_are_laid_out_with_channels_last_in_full_precision():
-    (kernel,) = place([torch.ones(4, 8, 3, 3, dtype=torch.float16)], torch.float32)
+def test_kernels_are_channels_last_in_full_precision():
+    (kernel,) = materialize_on_cpu([torch.ones(4, 8, 3, 3, dtype=torch.float16)], torch.float32)
     assert kernel.is_contiguous(memory_format=torch.channels_last)
-    (kernel,) = place([torch.ones(4, 8, 3, 3)], torch.float16)
+    (kernel,) = materialize_on_cpu([torch.ones(4, 8, 3, 3)], torch.float16)
     assert kernel.is_contiguous()
 
 
-def test_what_is_right_as_it_is_is_not_copied():
-    right, wrong = torch.ones(3), torch.ones(3, dtype=torch.float16)
+def test_a_usable_tensor_is_not_copied():
+    usable, half = torch.ones(3), torch.ones(3, dtype=torch.float16)
     copied = []
-    mine, other = materialize([right, wrong], torch.float32, CPU, copied.append)
-    assert mine is right
-    assert torch.equal(other, right)
+    first, second = materialize([usable, half], torch.float32, CPU, copied.append)
+    assert first is usable
+    assert torch.equal(second, usable)
     assert copied == [1]
 
 
-def test_memory_of_the_file_is_given_back_only_when_it_was_copied(tmp_path, monkeypatch):
+def test_mapped_memory_is_dropped_only_after_a_copy(tmp_path, monkeypatch):
     path = write_checkpoint(tmp_path / "a.safetensors", dtype=torch.float16)
     weights = read_state_dict(path, read_header(path))
-    given = []
-    monkeypatch.setattr(madvise, "drop_pages", lambda begin, end: given.append(end - begin))
+    dropped = []
+    monkeypatch.setattr(madvise, "drop_pages", lambda begin, end: dropped.append(end - begin))
     half = Precision(torch.float16, torch.float16, torch.float16)
     load_components(path, path.with_suffix(".yaml"), half)
-    assert given == []
+    assert dropped == []
     load_components(
         path, path.with_suffix(".yaml"), Precision(torch.float32, torch.float32, torch.float32)
     )
-    assert sum(given) == sum(weight.nbytes for weight in weights.values())
+    assert sum(dropped) == sum(weight.nbytes for weight in weights.values())
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
-def test_a_file_whose_tensors_lie_at_odd_addresses_loads_the_same(tmp_path, count, dtype):
-    path = shifted(write_checkpoint(tmp_path / "a.safetensors"), count)
+def test_a_file_with_unaligned_tensors_loads_the_same(tmp_path, count, dtype):
+    path = pad_header(write_checkpoint(tmp_path / "a.safetensors"), count)
     components = load_components(
         path, path.with_suffix(".yaml"), Precision(dtype, torch.float32, dtype)
     )
@@ -80,15 +91,15 @@ def test_a_file_whose_tensors_lie_at_odd_addresses_loads_the_same(tmp_path, coun
     assert all(parameter.data_ptr() % 4 == 0 for parameter in components.vae.parameters())
 
 
-def test_an_odd_count_copies_nothing_that_lies_behind_it(tmp_path):
+def test_an_odd_item_count_does_not_shift_the_next_tensor(tmp_path):
     weights = {"a": torch.ones(3, dtype=torch.float16), "b": torch.ones(5, dtype=torch.float16)}
     path = write_checkpoint(tmp_path / "a.safetensors", weights=weights)
-    read = read_state_dict(path, read_header(path))
-    begin = min(tensor.data_ptr() for tensor in read.values())
-    assert {tensor.data_ptr() - begin for tensor in read.values()} <= {0, 6, 10}
+    state_dict = read_state_dict(path, read_header(path))
+    begin = min(tensor.data_ptr() for tensor in state_dict.values())
+    assert {tensor.data_ptr() - begin for tensor in state_dict.values()} <= {0, 6, 10}
 
 
-def test_it_loads_where_memory_takes_no_advice(tmp_path, monkeypatch):
+def test_a_checkpoint_loads_without_madvise(tmp_path, monkeypatch):
     path = write_checkpoint(tmp_path / "a.safetensors", dtype=torch.float16)
     monkeypatch.setattr(sys, "platform", "darwin")
     madvise._madvise.cache_clear()
@@ -97,3 +108,39 @@ def test_it_loads_where_memory_takes_no_advice(tmp_path, monkeypatch):
     madvise._madvise.cache_clear()
     unet = tiny_modules()[0].state_dict()
     assert all(torch.equal(state[key], value.half().float()) for key, value in unet.items())
+
+
+def test_buffers_match_their_specs():
+    for tensor, spec in zip(allocate_buffers(SPECS), SPECS, strict=True):
+        layout = torch.channels_last if spec.channels_last else torch.contiguous_format
+        expected = torch.empty(spec.shape, dtype=spec.dtype, memory_format=layout)
+        assert tensor.shape == expected.shape
+        assert tensor.dtype == expected.dtype
+        assert tensor.stride() == expected.stride()
+        assert tensor.data_ptr() % ALIGNMENT == 0 or tensor.numel() == 0
+
+
+def test_buffers_share_one_storage_without_overlap():
+    tensors = allocate_buffers(SPECS)
+    assert len({tensor.untyped_storage().data_ptr() for tensor in tensors}) == 1
+    for index, tensor in enumerate(tensors):
+        tensor.fill_(index)
+    assert all((tensor == index).all() for index, tensor in enumerate(tensors))
+
+
+def test_no_specs_give_no_buffers():
+    assert allocate_buffers([]) == []
+
+
+def test_the_memory_is_returned_with_the_last_buffer():
+    tensors = allocate_buffers([BIG] * 8)
+    for tensor in tensors:
+        tensor.fill_(1)
+    filled = resident_bytes()
+    last = tensors.pop()
+    del tensors, tensor
+    gc.collect()
+    assert resident_bytes() > filled - (32 << 20)  # one tensor keeps the storage alive
+    del last
+    gc.collect()
+    assert resident_bytes() < filled - (96 << 20)

@@ -38,19 +38,19 @@ def acquire(cache: ModelCache, tmp_path: Path):
 
     def acquire(name: str, **settings: Any) -> LoadedModel:
         manager.vaes.refresh()
-        plan = make_model_spec(manager, manager.find(name), Settings(**settings))
-        return cache.acquire(plan, FP32)
+        spec = make_model_spec(manager, manager.find(name), Settings(**settings))
+        return cache.acquire(spec, FP32)
 
     return acquire
 
 
-def test_one_checkpoint_is_kept_unless_more_are_asked_for(acquire):
+def test_one_checkpoint_is_cached_by_default(acquire):
     first = acquire("a")
     acquire("b")
     assert acquire("a") is not first
 
 
-def test_of_several_the_one_used_longest_ago_goes(acquire):
+def test_the_least_recently_used_checkpoint_is_evicted(acquire):
     a, b = acquire("a", sd_checkpoints_limit=2), acquire("b", sd_checkpoints_limit=2)
     assert acquire("a", sd_checkpoints_limit=2) is a
     acquire("c", sd_checkpoints_limit=2)
@@ -58,14 +58,14 @@ def test_of_several_the_one_used_longest_ago_goes(acquire):
     assert acquire("b", sd_checkpoints_limit=2) is not b
 
 
-def test_a_smaller_limit_frees_at_once(acquire, cache: ModelCache):
+def test_a_smaller_limit_evicts_at_once(acquire, cache: ModelCache):
     acquire("a", sd_checkpoints_limit=3)
     b = acquire("b", sd_checkpoints_limit=3)
     assert acquire("b") is b
     assert len(cache._models) == 1
 
 
-def test_a_checkpoint_that_cannot_be_loaded_costs_nothing(acquire, tmp_path: Path):
+def test_a_checkpoint_that_cannot_be_loaded_evicts_nothing(acquire, tmp_path: Path):
     a = acquire("a")
     (tmp_path / "models" / "b.yaml").write_text("model: {params: {}}", encoding="utf-8")
     with pytest.raises(WebUIError):
@@ -81,7 +81,7 @@ def vae_weights(seed: int):
 
 
 @pytest.mark.parametrize("file", ["models/a.vae.pt", "VAE/a.safetensors", "VAE/a.vae.ckpt"])
-def test_a_vae_of_its_own_is_used_instead(acquire, tmp_path: Path, file: str):
+def test_a_separate_vae_is_used_instead(acquire, tmp_path: Path, file: str):
     path = tmp_path / file
     loss = {"loss.discriminator.main.0.weight": torch.ones(3)}
     write_checkpoint(
@@ -105,7 +105,7 @@ def test_a_checkpoint_without_vae_works_with_another(acquire, tmp_path: Path):
     assert same(acquire("c", sd_vae="mse.safetensors").components.vae, tiny_modules(1)[1])
 
 
-def test_a_checkpoint_in_the_vae_folder_is_told_and_costs_nothing(acquire, tmp_path: Path):
+def test_a_checkpoint_in_the_vae_folder_is_an_error_and_evicts_nothing(acquire, tmp_path: Path):
     a = acquire("a")
     write_checkpoint(tmp_path / "VAE" / "whole.safetensors", seed=1)
     with pytest.raises(UserError, match=r"'whole\.safetensors' is no VAE, but of the kind SD 1\.x"):
@@ -113,7 +113,7 @@ def test_a_checkpoint_in_the_vae_folder_is_told_and_costs_nothing(acquire, tmp_p
     assert acquire("a") is a
 
 
-def test_a_vae_for_other_models_is_told_by_file(acquire, tmp_path: Path):
+def test_a_vae_for_other_models_is_named(acquire, tmp_path: Path):
     weights = vae_weights(1)
     weights["decoder.conv_in.weight"] = torch.ones(16, 16, 3, 3)
     write_checkpoint(tmp_path / "VAE" / "wide.safetensors", weights=weights)
@@ -121,7 +121,7 @@ def test_a_vae_for_other_models_is_told_by_file(acquire, tmp_path: Path):
         acquire("a", sd_vae="wide.safetensors")
 
 
-def test_averaged_weights_are_taken_when_asked_for(acquire, tmp_path: Path):
+def test_ema_weights_are_used_if_enabled(acquire, tmp_path: Path):
     averages = {
         "model_ema." + name.removeprefix("model.").replace(".", ""): value
         for name, value in tiny_weights(1).items()
@@ -135,56 +135,58 @@ def test_averaged_weights_are_taken_when_asked_for(acquire, tmp_path: Path):
 
 @pytest.fixture
 def unknown(tmp_path: Path) -> ModelSpec:
-    """A plan for an SD 2.x checkpoint of which nobody knows what it predicts: in truth, v."""
+    """An SD 2.x checkpoint of unknown prediction type, which actually predicts v."""
     weights = tiny_sd2_weights()
     weights["model.diffusion_model.out.2.weight"].zero_()
     weights["model.diffusion_model.out.2.bias"].fill_(-2)
     path = write_sd2(tmp_path / "models" / "two.safetensors", weights=weights)
     manager = ModelManager([path.parent], ROOT / "configs", tmp_path / "cache")
-    plan = make_model_spec(manager, manager.find("two"), Settings())
-    return replace(plan, prediction="probe")
+    spec = make_model_spec(manager, manager.find("two"), Settings())
+    return replace(spec, prediction_type="probe")
 
 
-def test_what_a_network_predicts_is_found_out_once(cache: ModelCache, unknown: ModelSpec):
+def test_the_prediction_type_is_probed_once(cache: ModelCache, unknown: ModelSpec):
     model = cache.acquire(unknown, FP32)
     assert model.components.prediction_type == "v_prediction"
     assert read_prediction_type(unknown.cache_folder, unknown.checkpoint.stamp) == "v_prediction"
     assert cache.acquire(unknown, FP32) is model
-    assert cache.acquire(replace(unknown, prediction="v_prediction"), FP32) is model
-    other = cache.acquire(replace(unknown, prediction="epsilon"), FP32)
+    assert cache.acquire(replace(unknown, prediction_type="v_prediction"), FP32) is model
+    other = cache.acquire(replace(unknown, prediction_type="epsilon"), FP32)
     assert other.components.prediction_type == "epsilon"
 
 
 @torch.inference_mode()
-def test_a_remembered_prompt_is_that_of_its_clip_skip_and_steps(acquire):
+def test_prompts_are_cached_by_clip_skip_and_steps(acquire):
     model = acquire("a")
-    first = Settings()
-    before = Settings(CLIP_stop_at_last_layers=2)
+    default = Settings()
+    skip_2 = Settings(CLIP_stop_at_last_layers=2)
 
     def cond(steps: int, settings: Settings) -> Conditioning:
-        return model.steering("a [cat:dog:0.5]", "", StepTimeline(steps), settings).conds[0]
+        return model.encode_prompts("a [cat:dog:0.5]", "", StepTimeline(steps), settings).conds[0]
 
-    last = cond(10, first)
-    assert cond(10, first) is last
-    assert cond(10, before) is cond(10, before) is not last
-    assert not torch.equal(cond(10, before).at_step(0), last.at_step(0))
-    assert [cond(10, first).until, cond(20, first).until] == [(5, 10), (10, 20)]
+    last = cond(10, default)
+    assert cond(10, default) is last
+    assert cond(10, skip_2) is cond(10, skip_2) is not last
+    assert not torch.equal(cond(10, skip_2).at_step(0), last.at_step(0))
+    assert [cond(10, default).until, cond(20, default).until] == [(5, 10), (10, 20)]
 
 
 @torch.inference_mode()
-def test_a_prompt_becomes_its_parts_and_the_negative_prompt_one(acquire):
+def test_a_prompt_is_split_at_and_but_the_negative_prompt_is_not(acquire):
     model = acquire("a")
-    steering = model.steering("cat AND [cat|dog] :0.5", "cat AND cat", StepTimeline(4), Settings())
-    cat, changing = steering.conds
-    assert steering.weights == (1.0, 0.5)
-    assert len(steering.uncond.variants) == 1
-    assert [changing.at(call) is changing.variants[0] for call in range(4)] == [
+    conditioning = model.encode_prompts(
+        "cat AND [cat|dog] :0.5", "cat AND cat", StepTimeline(4), Settings()
+    )
+    cat, changing = conditioning.conds
+    assert conditioning.weights == (1.0, 0.5)
+    assert len(conditioning.uncond.tensors) == 1
+    assert [changing.at_step(index) is changing.tensors[0] for index in range(4)] == [
         True,
         True,
         False,
         True,
     ]
-    assert torch.equal(changing.at(0), cat.at(0))
-    assert steering.empty is None
-    padded = model.steering("cat", "", StepTimeline(4), Settings(pad_cond_uncond=True))
-    assert torch.equal(padded.empty, padded.uncond.at(0))
+    assert torch.equal(changing.at_step(0), cat.at_step(0))
+    assert conditioning.empty_cond is None
+    padded = model.encode_prompts("cat", "", StepTimeline(4), Settings(pad_cond_uncond=True))
+    assert torch.equal(padded.empty_cond, padded.uncond.at_step(0))

@@ -41,7 +41,7 @@ def test_tensors_of_every_dtype_come_back_bit_for_bit(tmp_path, zipped):
 
 
 @ZIPPED
-def test_views_share_their_storage_as_they_did(tmp_path, zipped):
+def test_views_share_their_storage_as_when_saved(tmp_path, zipped):
     base = torch.arange(12.0).reshape(3, 4)
     written = {"base": base, "transposed": base.T, "row": base[1], "slice": base[:, 1:3]}
     read = read_tensors(save(tmp_path / "a.ckpt", written, zipped=zipped), zipped=zipped)
@@ -50,7 +50,7 @@ def test_views_share_their_storage_as_they_did(tmp_path, zipped):
 
 
 @ZIPPED
-def test_a_state_dict_is_found_within_what_training_left_around_it(tmp_path, zipped):
+def test_a_state_dict_is_found_among_other_training_data(tmp_path, zipped):
     written = {"w": torch.ones(2), "b": torch.nn.Parameter(torch.zeros(3))}
     content = {
         "state_dict": {"state_dict": written},
@@ -73,7 +73,7 @@ def test_a_module_s_own_state_dict_is_read(tmp_path, zipped):
 
 
 @ZIPPED
-def test_writing_to_a_mapped_tensor_leaves_the_file_as_it_is(tmp_path, zipped):
+def test_writing_to_a_mapped_tensor_does_not_change_the_file(tmp_path, zipped):
     path = save(tmp_path / "a.ckpt", {"w": torch.ones(1000)}, zipped=zipped)
     before = path.read_bytes()
     read_tensors(path, zipped=zipped)["w"].zero_()
@@ -81,7 +81,7 @@ def test_writing_to_a_mapped_tensor_leaves_the_file_as_it_is(tmp_path, zipped):
 
 
 @ZIPPED
-def test_whole_modules_are_refused_by_the_name_of_their_class(tmp_path, zipped):
+def test_pickled_modules_are_refused_by_class_name(tmp_path, zipped):
     path = save(tmp_path / "a.ckpt", {"model": torch.nn.Linear(2, 2)}, zipped=zipped)
     with pytest.raises(BadFile, match=r"torch\.nn\.modules\.linear\.Linear"):
         read_tensors(path, zipped=zipped)
@@ -99,7 +99,7 @@ class Shell:
 
 @ZIPPED
 @pytest.mark.parametrize(("attack", "name"), [(Nested(), "load"), (Shell(), "system")])
-def test_code_beside_true_tensors_is_refused_by_name_and_not_run(
+def test_code_next_to_tensors_is_refused_by_name_and_not_run(
     tmp_path, monkeypatch, zipped, attack, name
 ):
     monkeypatch.chdir(tmp_path)
@@ -111,16 +111,16 @@ def test_code_beside_true_tensors_is_refused_by_name_and_not_run(
 
 
 @ZIPPED
-@pytest.mark.parametrize("kept", [0.3, 0.6, 0.99])
-def test_a_truncated_file_is_incomplete(tmp_path, zipped, kept):
+@pytest.mark.parametrize("fraction", [0.3, 0.6, 0.99])
+def test_a_truncated_file_is_incomplete(tmp_path, zipped, fraction):
     path = save(tmp_path / "a.ckpt", {"w": torch.ones(50_000)}, zipped=zipped)
     with path.open("r+b") as file:
-        file.truncate(int(path.stat().st_size * kept))
+        file.truncate(int(path.stat().st_size * fraction))
     with pytest.raises(BadFile, match=r"incomplete|damaged"):
         read_tensors(path, zipped=zipped)
 
 
-def test_a_repacked_archive_is_read_though_compressed(tmp_path):
+def test_a_compressed_archive_is_read(tmp_path):
     torch.manual_seed(0)
     path = save(tmp_path / "a.ckpt", {"w": torch.randn(1000)}, zipped=True)
     repacked = tmp_path / "b.ckpt"
@@ -132,7 +132,7 @@ def test_a_repacked_archive_is_read_though_compressed(tmp_path):
     )
 
 
-def test_weights_that_unpack_to_far_more_than_the_file_are_a_bomb(tmp_path):
+def test_weights_that_unpack_to_far_more_than_the_file_are_refused(tmp_path):
     path = save(tmp_path / "a.ckpt", {"w": torch.zeros(3_000_000)}, zipped=True)
     bomb = tmp_path / "b.ckpt"
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as new:

@@ -1,4 +1,4 @@
-"""The names are checked against a conversion in the other direction, written from MiDaS's side."""
+"""The keys are checked against a conversion in the other direction, from MiDaS's keys."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ FROM_MIDAS = [
 
 
 def from_midas(weights):
-    """Return MiDaS's tensors under transformers' names."""
+    """Return MiDaS's tensors by transformers' keys."""
     converted = {}
     for name, value in weights.items():
         short = name.removeprefix(PREFIX)
@@ -80,7 +80,7 @@ def from_midas(weights):
 
 
 @pytest.mark.parametrize(("which", "heads"), [("published", 12), ("tiny", 2)])
-def test_every_name_of_midas_is_accounted_for(which, heads):
+def test_every_midas_key_is_accounted_for(which, heads):
     if which == "published":
         shapes = {k: v for k, v in shapes_of("sd2-depth").items() if k.startswith(PREFIX)}
         assert len(shapes) == 368  # as in 512-depth-ema.ckpt
@@ -109,25 +109,25 @@ def test_a_depth_checkpoint_computes_the_same_depth(tmp_path):
     estimator = load_components(path, path.with_suffix(".yaml"), FULL).depth_estimator
     assert estimator is not None
     assert not any(t.is_meta for t in (*estimator.parameters(), *estimator.buffers()))
-    picture = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        ours, theirs = (one(picture).predicted_depth for one in (estimator, tiny_estimator()))
+        ours, theirs = (model(pixels).predicted_depth for model in (estimator, tiny_estimator()))
         assert_alike(ours, theirs, rounding(estimator))
 
 
 def test_heads_and_groups_come_from_the_yaml(tmp_path):
-    told = {"num_attention_heads": 4, "backbone_num_groups": 8}
-    changes = {"depth_stage_config": {"params": told}}
+    params = {"num_attention_heads": 4, "backbone_num_groups": 8}
+    changes = {"depth_stage_config": {"params": params}}
     path = write_depth(tmp_path / "d.safetensors", changes=changes)
     estimator = load_components(path, path.with_suffix(".yaml"), FULL).depth_estimator
     assert estimator is not None
     theirs = DPTForDepthEstimation(tiny_config(heads=4, groups=8)).eval()
     theirs.load_state_dict(tiny_estimator().state_dict())
-    picture = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        ours = estimator(picture).predicted_depth
-        assert_alike(ours, theirs(picture).predicted_depth, rounding(estimator))
-        assert not torch.allclose(ours, tiny_estimator()(picture).predicted_depth, rtol=1e-3)
+        ours = estimator(pixels).predicted_depth
+        assert_alike(ours, theirs(pixels).predicted_depth, rounding(estimator))
+        assert not torch.allclose(ours, tiny_estimator()(pixels).predicted_depth, rtol=1e-3)
 
 
 def test_a_depth_checkpoint_without_its_estimator_loads(tmp_path):
@@ -137,7 +137,7 @@ def test_a_depth_checkpoint_without_its_estimator_loads(tmp_path):
     assert components.unet.config.in_channels == 5
 
 
-def test_half_a_depth_estimator_is_told_by_the_names_it_lacks(tmp_path):
+def test_missing_keys_of_a_depth_estimator_are_named(tmp_path):
     weights = tiny_sd2_weights(5) | tiny_weights()
     del weights[PREFIX + "scratch.layer4_rn.weight"]
     path = write_sd2(tmp_path / "d.safetensors", 5, weights=weights)

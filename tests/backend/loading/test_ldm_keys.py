@@ -1,4 +1,4 @@
-"""The names are checked against diffusers' own converters, which were written independently."""
+"""The keys are checked against diffusers' own converters, which were written independently."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ SD1_UNET = UNetConfig(
     ],
     ids=["tiny", "SD 1.x"],
 )
-def test_unet_names_agree_with_diffusers(weights, config):
+def test_unet_keys_agree_with_diffusers(weights, config):
     converted = single_file_utils.convert_ldm_unet_checkpoint(
         weights, {"layers_per_block": config.num_res_blocks}
     )
@@ -34,7 +34,7 @@ def test_unet_names_agree_with_diffusers(weights, config):
     assert all(converted[key] is weights[ldm_keys.unet_key(key, config)] for key in converted)
 
 
-def test_vae_names_agree_with_diffusers():
+def test_vae_keys_agree_with_diffusers():
     weights = tiny_weights()
     config = {"down_block_types": [0] * 4, "up_block_types": [0] * 4}
     converted = single_file_utils.convert_ldm_vae_checkpoint(weights, config)
@@ -44,7 +44,7 @@ def test_vae_names_agree_with_diffusers():
         assert torch.equal(value.flatten(), weights[ldm_keys.vae_key(key, 4)].flatten())
 
 
-def test_text_encoder_names_agree_with_diffusers():
+def test_text_encoder_keys_agree_with_diffusers():
     weights = tiny_weights()
     converted = single_file_utils.convert_ldm_clip_checkpoint(weights)
     assert len(converted) == len(tiny_modules()[2].state_dict())

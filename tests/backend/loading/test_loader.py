@@ -30,7 +30,7 @@ UNET_OUT = "model.diffusion_model.out.2.weight"
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
-    """Loading must not even look up a name."""
+    """Loading must not even resolve a host name."""
 
     def refuse(*args, **kwargs):
         raise AssertionError("the network was used")
@@ -83,14 +83,14 @@ def test_components_are_ready_for_use(tmp_path):
     assert components.prediction_type == "epsilon"
 
 
-def test_outputs_equal_those_of_the_modules_the_file_was_made_of(tmp_path):
+def test_outputs_equal_those_of_the_saved_modules(tmp_path):
     components = load_tiny(write_checkpoint(tmp_path / "tiny.safetensors"))
     unet, vae, text_encoder = tiny_modules()
     ids = torch.arange(77)[None]
     x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         text = text_encoder(ids).last_hidden_state
-        # Not to the last bit: memory mapped from a file is aligned otherwise, and adds up in another order.
+        # Not bit for bit: memory mapped from a file has another alignment, which changes the order of sums.
         found = components.text_encoder(ids).last_hidden_state
         assert_alike(found, text, rounding(text_encoder))
         found = components.unet(x, 500, text).sample
@@ -100,7 +100,7 @@ def test_outputs_equal_those_of_the_modules_the_file_was_made_of(tmp_path):
 
 
 @pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.bfloat16])
-def test_each_component_comes_in_the_dtype_asked_for(tmp_path, stored):
+def test_each_component_has_the_dtype_of_the_precision(tmp_path, stored):
     path = write_checkpoint(tmp_path / "tiny.safetensors", dtype=stored)
     components = load_tiny(path, Precision(torch.float16, torch.float32, torch.bfloat16))
     assert {p.dtype for p in components.unet.parameters()} == {torch.float16}
@@ -118,14 +118,14 @@ def test_the_noise_schedule_is_that_of_the_yaml(tmp_path):
     assert (alphas_cumprod[-1] / alphas_cumprod[-2]).item() == pytest.approx(1 - 0.02)
 
 
-def test_a_noise_schedule_in_the_file_wins_over_the_yaml(tmp_path):
-    own = torch.linspace(0.99, 0.01, 1000)
-    weights = tiny_weights() | {"alphas_cumprod": own}
+def test_a_noise_schedule_in_the_file_overrides_the_yaml(tmp_path):
+    stored = torch.linspace(0.99, 0.01, 1000)
+    weights = tiny_weights() | {"alphas_cumprod": stored}
     path = write_checkpoint(tmp_path / "tiny.safetensors", weights=weights)
-    assert torch.equal(load_tiny(path).alphas_cumprod, own.double())
+    assert torch.equal(load_tiny(path).alphas_cumprod, stored.double())
 
 
-def test_a_senseless_noise_schedule_in_the_file_is_passed_over(tmp_path):
+def test_an_invalid_noise_schedule_in_the_file_is_ignored(tmp_path):
     weights = tiny_weights() | {"alphas_cumprod": torch.zeros(1000)}
     path = write_checkpoint(tmp_path / "tiny.safetensors", weights=weights)
     assert load_tiny(path).alphas_cumprod[0].item() == pytest.approx(1 - 0.00085)
@@ -143,7 +143,7 @@ def test_old_merges_without_text_model_are_read(tmp_path):
     assert_is_tiny(load_tiny(write_checkpoint(tmp_path / "a.safetensors", weights=weights)))
 
 
-def test_raw_weights_are_used_when_the_file_has_averaged_ones_too(tmp_path):
+def test_non_ema_weights_are_used_if_the_file_has_both(tmp_path):
     averaged = {
         f"model_ema.{name.removeprefix('model.').replace('.', '')}": value
         for name, value in tiny_weights(seed=1).items()
@@ -153,7 +153,7 @@ def test_raw_weights_are_used_when_the_file_has_averaged_ones_too(tmp_path):
     assert_is_tiny(load_tiny(path))
 
 
-def test_averaged_weights_are_used_when_there_are_no_others(tmp_path):
+def test_ema_weights_are_used_if_there_are_no_others(tmp_path):
     weights = {
         f"model_ema.{name.removeprefix('model.').replace('.', '')}"
         if name.startswith("model.")
@@ -163,7 +163,7 @@ def test_averaged_weights_are_used_when_there_are_no_others(tmp_path):
     assert_is_tiny(load_tiny(write_checkpoint(tmp_path / "a.safetensors", weights=weights)))
 
 
-def test_linear_attention_of_the_autoencoder_is_as_good_as_convolutions(tmp_path):
+def test_vae_attention_may_be_stored_as_linear_layers(tmp_path):
     weights = {
         name: value.flatten(1) if ".attn_1." in name and value.ndim == 4 else value
         for name, value in tiny_weights().items()
@@ -171,7 +171,7 @@ def test_linear_attention_of_the_autoencoder_is_as_good_as_convolutions(tmp_path
     assert_is_tiny(load_tiny(write_checkpoint(tmp_path / "a.safetensors", weights=weights)))
 
 
-def test_what_training_leaves_in_a_file_is_harmless(tmp_path, caplog):
+def test_training_leftovers_in_a_file_are_ignored(tmp_path, caplog):
     extra = {
         "cond_stage_model.transformer.text_model.embeddings.position_ids": torch.arange(77)[None],
         "cond_stage_model.logit_scale": torch.ones(()),
@@ -199,7 +199,7 @@ def test_unknown_weights_within_a_component_are_an_error(tmp_path):
     name = "model.diffusion_model.input_blocks.1.0.extra.weight"
     weights = tiny_weights() | {name: torch.ones(1)}
     path = write_checkpoint(tmp_path / "a.safetensors", weights=weights)
-    with pytest.raises(UserError, match=r"does not speak of: .*extra\.weight"):
+    with pytest.raises(UserError, match=r"does not describe: .*extra\.weight"):
         load_tiny(path)
 
 
@@ -212,22 +212,22 @@ def test_missing_weights_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("prefix", "said"),
+    ("prefix", "message"),
     [("first_stage_model.", "lacks its VAE"), ("cond_stage_model.", "lacks its text encoder")],
 )
-def test_a_missing_component_is_named(tmp_path, prefix, said):
+def test_a_missing_component_is_named(tmp_path, prefix, message):
     weights = {name: v for name, v in tiny_weights().items() if not name.startswith(prefix)}
     path = write_checkpoint(tmp_path / "a.safetensors", weights=weights)
-    with pytest.raises(BadFile, match=said):
+    with pytest.raises(BadFile, match=message):
         load_tiny(path)
 
 
-def test_a_weight_of_another_shape_than_the_yaml_makes_is_named(tmp_path):
+def test_a_weight_whose_shape_differs_from_the_yaml_is_named(tmp_path):
     name = "first_stage_model.decoder.mid.block_1.conv1.weight"
     weights = tiny_weights() | {name: torch.ones(16, 16, 1, 1)}
     path = write_checkpoint(tmp_path / "a.safetensors", weights=weights)
     with pytest.raises(
-        UserError, match=r"block_1\.conv1\.weight \[16, 16, 3, 3\].*\[16, 16, 1, 1\]"
+        UserError, match=r"block_1\.conv1\.weight as \[16, 16, 3, 3\].*\[16, 16, 1, 1\]"
     ):
         load_tiny(path)
 
@@ -244,7 +244,7 @@ def test_a_file_of_another_kind_is_unsupported_and_named(tmp_path):
         load_tiny(path)
 
 
-def test_a_file_or_yaml_that_is_gone_is_not_found(tmp_path):
+def test_a_missing_file_or_yaml_is_not_found(tmp_path):
     path = write_checkpoint(tmp_path / "a.safetensors")
     with pytest.raises(NotFound):
         load_components(tmp_path / "b.safetensors", path.with_suffix(".yaml"), FULL)
@@ -252,7 +252,7 @@ def test_a_file_or_yaml_that_is_gone_is_not_found(tmp_path):
         load_components(path, tmp_path / "b.yaml", FULL)
 
 
-def test_a_file_of_the_right_size_but_without_sense_fails_as_a_bad_file(tmp_path):
+def test_a_file_with_corrupt_offsets_is_a_bad_file(tmp_path):
     path = write_checkpoint(tmp_path / "a.safetensors")
     content = bytearray(path.read_bytes())
     start = content.index(b'"data_offsets":[') + len(b'"data_offsets":[')
@@ -270,7 +270,7 @@ def test_weights_already_in_the_right_dtype_stay_mapped(tmp_path):
     assert path.read_bytes() == before
 
 
-def test_published_sd_1_names_and_shapes_are_all_accounted_for():
+def test_published_sd_1_keys_and_shapes_are_all_accounted_for():
     shapes = json.loads((ROOT / "tests" / "headers" / "sd1.json").read_text(encoding="utf-8"))
     del shapes["alphas_cumprod"]
     header = Header({n: TensorInfo(tuple(s), "F16") for n, s in shapes.items()}, {}, "safetensors")

@@ -17,28 +17,28 @@ FULL = Precision(torch.float32, torch.float32, torch.float32)
 HALF = Precision(torch.float16, torch.float32, torch.float16)
 
 
-def load_tiny(path, choices=None, precision=FULL):
-    return load_components(path, path.with_suffix(".yaml"), precision, choices or LoadOptions())
+def load_tiny(path, options=None, precision=FULL):
+    return load_components(path, path.with_suffix(".yaml"), precision, options or LoadOptions())
 
 
 @pytest.mark.parametrize("in_channels", [4, 9])
 @pytest.mark.parametrize("extension", ["safetensors", "ckpt"])
-def test_unet_and_text_encoder_compute_what_the_definition_says(tmp_path, in_channels, extension):
+def test_unet_and_text_encoder_compute_their_definition(tmp_path, in_channels, extension):
     components = load_tiny(write_sd2(tmp_path / f"tiny.{extension}", in_channels))
     unet, text = tiny_sd2_modules(in_channels)
     ids = torch.tensor([[49406, 320, 2368, 49407, *[0] * 73]])
     x = torch.randn(1, in_channels, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        words = text(ids)
+        cond = text(ids)
         found = components.text_encoder(ids).last_hidden_state
-        assert_alike(found, words, rounding(text))
-        found = components.unet(x, 500, words).sample
-        assert_alike(found, unet(x, 500, words).sample, rounding(unet))
+        assert_alike(found, cond, rounding(text))
+        found = components.unet(x, 500, cond).sample
+        assert_alike(found, unet(x, 500, cond).sample, rounding(unet))
     assert same(components.unet, unet)
     assert components.pad_token_id == 0
 
 
-def test_open_clip_names_agree_with_diffusers():
+def test_open_clip_keys_agree_with_diffusers():
     weights = tiny_sd2_weights()
     encoder = load_text_encoder(weights)
     config = type("Model", (), {"config": encoder.config})
@@ -52,7 +52,7 @@ def test_open_clip_names_agree_with_diffusers():
 def load_text_encoder(weights):
     from modules.backend.loading import empty_models
     from modules.models.files.header import TensorInfo
-    from modules.models.ldm.text import read_text_config
+    from modules.models.ldm.text_encoder import read_text_config
     from modules.models.ldm.yaml import YamlSection
 
     infos = {name: TensorInfo(tuple(v.shape), "F32") for name, v in weights.items()}
@@ -80,7 +80,7 @@ def load_text_encoder(weights):
         ("instruct-pix2pix", "instruct-pix2pix.yaml", 8, 859_532_484),
     ],
 )
-def test_published_names_and_shapes_are_all_accounted_for(file, config, channels, parameters):
+def test_published_keys_and_shapes_are_all_accounted_for(file, config, channels, parameters):
     header = header_of(file)
     model = read_config(CONFIGS / config, header, file)
     weights = {name: torch.empty(t.shape, device="meta") for name, t in header.tensors.items()}
@@ -91,7 +91,7 @@ def test_published_names_and_shapes_are_all_accounted_for(file, config, channels
     assert len(components.text_encoder.state_dict()) == (372 if file.startswith("sd2") else 196)
 
 
-def test_the_yaml_chooses_the_last_layer_too(tmp_path):
+def test_the_yaml_can_choose_the_last_layer(tmp_path):
     changes = {"cond_stage_config.params.layer": "last"}
     components = load_tiny(write_sd2(tmp_path / "tiny.safetensors", changes=changes))
     assert components.text_encoder.config.num_hidden_layers == 3
@@ -118,14 +118,14 @@ def test_attention_stays_finite_where_half_precision_would_overflow(tmp_path):
     assert unet.config.upcast_attention
     for layer in (attention.to_q, attention.to_k):
         layer.weight.fill_(1.0)
-    seen = torch.full((1, 4, 64), 2.0, dtype=torch.float16)
+    x = torch.full((1, 4, 64), 2.0, dtype=torch.float16)
     with torch.inference_mode():
-        scores = attention.to_q(seen) @ attention.to_k(seen).transpose(1, 2)
+        scores = attention.to_q(x) @ attention.to_k(x).transpose(1, 2)
         assert scores.isinf().all()
-        assert attention(seen).isfinite().all()
+        assert attention(x).isfinite().all()
 
 
-def test_only_sd_2_in_half_precision_has_its_attention_upcast(tmp_path):
+def test_only_sd_2_in_half_precision_upcasts_attention(tmp_path):
     two = write_sd2(tmp_path / "two.safetensors")
     one = write_checkpoint(tmp_path / "one.safetensors")
     assert load_tiny(two, precision=HALF).unet.config.upcast_attention
@@ -134,7 +134,7 @@ def test_only_sd_2_in_half_precision_has_its_attention_upcast(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("chosen", "parameterization", "gives"),
+    ("option", "parameterization", "expected"),
     [
         ("v_prediction", "eps", "v_prediction"),
         ("epsilon", "v", "epsilon"),
@@ -142,17 +142,19 @@ def test_only_sd_2_in_half_precision_has_its_attention_upcast(tmp_path):
         (None, "eps", "epsilon"),
     ],
 )
-def test_a_chosen_prediction_wins_over_the_yaml(tmp_path, chosen, parameterization, gives):
+def test_a_selected_prediction_type_overrides_the_yaml(
+    tmp_path, option, parameterization, expected
+):
     path = write_sd2(tmp_path / "tiny.safetensors", changes={"parameterization": parameterization})
-    assert load_tiny(path, LoadOptions(prediction=chosen)).prediction_type == gives
+    assert load_tiny(path, LoadOptions(prediction=option)).prediction_type == expected
 
 
 @pytest.mark.parametrize(
-    ("bias", "predicts"), [(0.5, "epsilon"), (-0.4, "epsilon"), (-0.6, "v_prediction")]
+    ("bias", "expected"), [(0.5, "epsilon"), (-0.4, "epsilon"), (-0.6, "v_prediction")]
 )
-def test_the_probe_tells_v_by_an_answer_far_below_what_it_saw(tmp_path, bias, predicts):
+def test_the_probe_detects_v_by_an_output_far_below_the_input(tmp_path, bias, expected):
     weights = tiny_sd2_weights()
     weights["model.diffusion_model.out.2.weight"].zero_()
     weights["model.diffusion_model.out.2.bias"].fill_(bias)
     path = write_sd2(tmp_path / "tiny.safetensors", weights=weights)
-    assert load_tiny(path, LoadOptions(prediction="probe")).prediction_type == predicts
+    assert load_tiny(path, LoadOptions(prediction="probe")).prediction_type == expected

@@ -12,7 +12,7 @@ CPU = torch.device("cpu")
 SIGMAS = (14.6146, 9.1029, 5.4784, 3.1686, 0.0292, 0.0)
 
 
-def noise_of(*seeds: int, shape: tuple[int, int, int] = SHAPE, **options: object) -> ImageNoise:
+def make_noise(*seeds: int, shape: tuple[int, int, int] = SHAPE, **options: object) -> ImageNoise:
     images = [ImagePlan(index, seed, 1000 + index) for index, seed in enumerate(seeds)]
     noise = ImageNoise(images, shape, CPU, NoiseOptions(**options))  # type: ignore[arg-type]
     noise.sigmas = SIGMAS
@@ -20,10 +20,10 @@ def noise_of(*seeds: int, shape: tuple[int, int, int] = SHAPE, **options: object
 
 
 def first_of(*seeds: int, **options: object) -> Tensor:
-    return noise_of(*seeds, **options)()  # type: ignore[arg-type]
+    return make_noise(*seeds, **options)()  # type: ignore[arg-type]
 
 
-def test_cpu_noise_of_seed_42_is_that_of_a1111():
+def test_cpu_noise_of_seed_42_equals_a1111s():
     noise = first_of(42, source="CPU")
     assert noise.shape == (1, 4, 8, 8)
     assert noise.dtype == torch.float32
@@ -32,13 +32,13 @@ def test_cpu_noise_of_seed_42_is_that_of_a1111():
     )
 
 
-def test_nv_noise_of_seed_0_is_that_of_a1111():
+def test_nv_noise_of_seed_0_equals_a1111s():
     noise = first_of(0, source="NV").flatten()[:4]
     assert noise.tolist() == pytest.approx([-0.92466, -0.42534, -2.64385, 0.14518], abs=1e-4)
 
 
 def test_without_an_nvidia_card_gpu_noise_is_nv_noise():
-    card, emulated = noise_of(5, source="GPU"), noise_of(5, source="NV")
+    card, emulated = make_noise(5, source="GPU"), make_noise(5, source="NV")
     assert all(torch.equal(card(), emulated()) for _ in range(3))
     assert torch.equal(card.between(9.0, 5.0), emulated.between(9.0, 5.0))
 
@@ -48,10 +48,8 @@ def test_without_an_nvidia_card_gpu_noise_is_nv_noise():
     "options",
     [{}, {"subseed_strength": 0.3}, {"seed_resize_from": (5, 11)}, {"eta_noise_seed_delta": 31337}],
 )
-def test_a_picture_of_a_batch_has_the_noise_of_its_seeds_alone(
-    source: str, options: dict[str, object]
-):
-    batch = noise_of(7, 8, 9, source=source, **options)  # type: ignore[arg-type]
+def test_the_noise_of_an_image_depends_on_its_seeds_alone(source: str, options: dict[str, object]):
+    batch = make_noise(7, 8, 9, source=source, **options)  # type: ignore[arg-type]
     alone = ImageNoise([ImagePlan(0, 8, 1001)], SHAPE, CPU, NoiseOptions(source, **options))  # type: ignore[arg-type]
     alone.sigmas = SIGMAS
     for _ in range(3):
@@ -63,24 +61,27 @@ def test_a_picture_of_a_batch_has_the_noise_of_its_seeds_alone(
 def test_later_draws_continue_the_generator_of_the_seed(options: dict[str, object]):
     generator = torch.Generator("cpu").manual_seed(5)
     expected = [torch.randn(SHAPE, generator=generator) for _ in range(3)]
-    noise = noise_of(5, source="CPU", **options)  # type: ignore[arg-type]
+    noise = make_noise(5, source="CPU", **options)  # type: ignore[arg-type]
     noise()
     assert torch.equal(noise()[0], expected[1])
     assert torch.equal(noise()[0], expected[2])
 
 
-def test_ensd_begins_other_generators_after_the_first_draw():
-    noise = noise_of(5, source="CPU", later_seed_delta=31337)
+def test_ensd_starts_new_generators_after_the_first_draw():
+    noise = make_noise(5, source="CPU", eta_noise_seed_delta=31337)
     assert torch.equal(noise(), first_of(5, source="CPU"))
     assert torch.equal(noise(), first_of(5 + 31337, source="CPU"))
 
 
-def test_ensd_leaves_the_brownian_motion_as_it_is():
-    plain, shifted = noise_of(5, source="CPU"), noise_of(5, source="CPU", later_seed_delta=31337)
+def test_ensd_does_not_affect_the_brownian_motion():
+    plain, shifted = (
+        make_noise(5, source="CPU"),
+        make_noise(5, source="CPU", eta_noise_seed_delta=31337),
+    )
     assert torch.equal(plain.between(9.0, 5.0), shifted.between(9.0, 5.0))
 
 
-def test_the_global_generator_is_neither_read_nor_moved():
+def test_the_global_generator_is_neither_read_nor_advanced():
     torch.manual_seed(1)
     first = first_of(5, source="CPU")
     state = torch.get_rng_state()
@@ -99,19 +100,19 @@ def test_the_largest_seed_can_be_used(source: str):
 
 
 def test_the_noise_of_a_step_is_unit_noise():
-    noise = noise_of(1, source="CPU", shape=(4, 64, 64))
+    noise = make_noise(1, source="CPU", shape=(4, 64, 64))
     for step in ((14.6, 9.1), (0.5, 0.03)):
         assert float(noise.between(*step).std()) == pytest.approx(1, abs=0.03)
 
 
-def test_the_noise_of_a_step_is_the_same_for_any_steps_around_it():
-    one, other = noise_of(1, source="CPU"), noise_of(1, source="CPU")
-    other.between(14.6, 9.0)
-    assert torch.equal(one.between(9.0, 5.0), other.between(9.0, 5.0))
+def test_the_noise_of_a_step_does_not_depend_on_other_steps():
+    fresh, used = make_noise(1, source="CPU"), make_noise(1, source="CPU")
+    used.between(14.6, 9.0)
+    assert torch.equal(fresh.between(9.0, 5.0), used.between(9.0, 5.0))
 
 
-def test_two_half_steps_are_a_whole_one():
-    noise = noise_of(1, source="CPU")
+def test_two_half_steps_add_up_to_a_whole_step():
+    noise = make_noise(1, source="CPU")
     halves = noise.between(9.0, 6.0) * 3**0.5 + noise.between(6.0, 4.0) * 2**0.5
     assert torch.allclose(halves / 5**0.5, noise.between(9.0, 4.0), atol=1e-5)
 
@@ -119,11 +120,11 @@ def test_two_half_steps_are_a_whole_one():
 # Variations
 
 
-def test_a_variation_goes_from_the_seed_to_the_subseed():
+def test_the_subseed_strength_interpolates_from_seed_to_subseed():
     seed, subseed = first_of(3, source="CPU"), first_of(1000, source="CPU")
-    assert torch.equal(first_of(3, source="CPU", variation=0.0), seed)
-    assert torch.allclose(first_of(3, source="CPU", variation=1.0), subseed, atol=1e-5)
-    half = first_of(3, source="CPU", variation=0.5)
+    assert torch.equal(first_of(3, source="CPU", subseed_strength=0.0), seed)
+    assert torch.allclose(first_of(3, source="CPU", subseed_strength=1.0), subseed, atol=1e-5)
+    half = first_of(3, source="CPU", subseed_strength=0.5)
     assert float(half.std()) == pytest.approx(1, abs=0.15)
     assert float((half - seed).norm()) == pytest.approx(float((half - subseed).norm()), rel=0.1)
 
@@ -131,13 +132,13 @@ def test_a_variation_goes_from_the_seed_to_the_subseed():
 def test_angles_are_measured_over_the_height():
     start = torch.tensor([[1.0, 3.0], [0.0, 0.0]])[None]
     end = torch.tensor([[0.0, 0.0], [1.0, 5.0]])[None]
-    # Both columns turn by a right angle, whatever their lengths.
+    # Both columns rotate by a right angle, whatever their lengths.
     diagonal = 0.5**0.5
     expected = torch.tensor([[1.0, 3.0], [1.0, 5.0]])[None] * diagonal
     assert torch.allclose(slerp(start, end, 0.5), expected, atol=1e-6)
 
 
-def test_two_equal_directions_are_mixed_with_their_shares_exchanged():
+def test_parallel_noises_are_mixed_with_their_weights_exchanged():
     start = torch.ones(2, 3, 4)
     assert torch.allclose(slerp(start, 2 * start, 0.25), 1.75 * start)
 
@@ -145,33 +146,33 @@ def test_two_equal_directions_are_mixed_with_their_shares_exchanged():
 # Seeds of another size
 
 
-def test_a_smaller_noise_stands_in_the_middle():
+def test_smaller_noise_is_pasted_into_the_center():
     around, noise = torch.zeros(1, 6, 8), torch.ones(1, 2, 3)
-    joined = paste_centered(noise, around)
-    assert joined[0, 2:4, 2:5].tolist() == noise[0].tolist()
-    assert float(joined.sum()) == 6
+    pasted = paste_centered(noise, around)
+    assert pasted[0, 2:4, 2:5].tolist() == noise[0].tolist()
+    assert float(pasted.sum()) == 6
 
 
-def test_a_larger_noise_is_cut_evenly():
+def test_larger_noise_is_cropped_evenly():
     noise = torch.arange(64.0).reshape(1, 8, 8)
-    joined = paste_centered(noise, torch.zeros(1, 4, 4))
-    assert joined.tolist() == noise[:, 2:6, 2:6].tolist()
+    pasted = paste_centered(noise, torch.zeros(1, 4, 4))
+    assert pasted.tolist() == noise[:, 2:6, 2:6].tolist()
 
 
-def test_an_odd_difference_leaves_a_row_as_it_was():
-    joined = paste_centered(torch.ones(1, 7, 7), torch.zeros(1, 4, 4))
-    assert joined[0].tolist() == [[1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 0]]
+def test_an_odd_difference_leaves_a_row_unchanged():
+    pasted = paste_centered(torch.ones(1, 7, 7), torch.zeros(1, 4, 4))
+    assert pasted[0].tolist() == [[1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 0]]
 
 
-def test_a_resized_seed_keeps_its_middle_and_fills_the_rest_from_the_same_seed():
+def test_a_resized_seed_has_its_noise_in_the_center_and_the_seeds_noise_around_it():
     small = first_of(3, source="CPU", shape=(4, 4, 6))
     large = first_of(3, source="CPU")
-    resized = first_of(3, source="CPU", resized_from=(4, 6))
+    resized = first_of(3, source="CPU", seed_resize_from=(4, 6))
     assert torch.equal(resized[:, :, 2:6, 1:7], small)
     assert torch.equal(resized[:, :, :2], large[:, :, :2])
 
 
-def test_a_resized_seed_varies_at_its_own_size():
-    small = first_of(3, source="CPU", shape=(4, 4, 6), variation=0.4)
-    resized = first_of(3, source="CPU", resized_from=(4, 6), variation=0.4)
+def test_a_resized_seed_is_varied_at_its_own_size():
+    small = first_of(3, source="CPU", shape=(4, 4, 6), subseed_strength=0.4)
+    resized = first_of(3, source="CPU", seed_resize_from=(4, 6), subseed_strength=0.4)
     assert torch.equal(resized[:, :, 2:6, 1:7], small)

@@ -1,4 +1,4 @@
-"""Seeds and tiling over the whole road, on the demo checkpoint that comes with the program."""
+"""Seeds and tiling from request to image, on the bundled demo checkpoint."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from PIL import Image
 
 from modules.backend.runner import Runner
 from modules.models.manager import ModelManager
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.plan.planner import make_plan
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
-from tests.backend.tiny import Recorder
+from tests.backend.tiny import RecordingListener
 from tests.conftest import ROOT
 
 SMALL = Txt2ImgRequest(
@@ -25,84 +25,87 @@ SMALL = Txt2ImgRequest(
 
 
 @pytest.fixture(scope="module")
-def drawn(tokenizer: ClipTokenizer, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def generate(tokenizer: ClipTokenizer, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = ROOT / "models" / "Stable-diffusion" / "demo"
     manager = ModelManager([folder], ROOT / "configs", tmp_path_factory.mktemp("cache"))
     runner = Runner(DeviceOptions(use_cpu=True), tokenizer)
 
-    def drawn(**changes: Any) -> list[Image.Image]:
-        recorder = Recorder()
+    def generate(**changes: Any) -> list[Image.Image]:
+        listener = RecordingListener()
         request = SMALL.replace(**changes)
-        runner.run(make_plan(request, manager, manager.find("demo"), SAMPLERS, SCHEDULES), recorder)
-        return [image for _, image in recorder.images]
+        runner.run(make_plan(request, manager, manager.find("demo"), SAMPLERS, SCHEDULES), listener)
+        return [image for _, image in listener.images]
 
-    return drawn
+    return generate
 
 
-def levels(image: Image.Image) -> np.ndarray:
+def pixels_of(image: Image.Image) -> np.ndarray:
     return np.asarray(image, dtype=np.int16)
 
 
 def difference(one: Image.Image, other: Image.Image) -> int:
-    return int(np.abs(levels(one) - levels(other)).max())
+    return int(np.abs(pixels_of(one) - pixels_of(other)).max())
 
 
 @pytest.mark.parametrize("sampler", ["DPM++ 2M", "Euler a"])
-def test_a_batch_of_four_is_four_single_pictures(drawn, sampler: str):
-    # Latents agree to 1e-3, not to the bit: matrix products of another batch size add up in another order.
-    batch = drawn(batch_size=4, sampler_name=sampler)
-    singles = [drawn(seed=1 + index, sampler_name=sampler)[0] for index in range(4)]
-    assert max(difference(one, single) for one, single in zip(batch, singles, strict=True)) <= 1
+def test_a_batch_of_four_equals_four_single_images(generate, sampler: str):
+    # Latents agree to 1e-3, not bit for bit: matrix products of another batch size add up in another order.
+    batch = generate(batch_size=4, sampler_name=sampler)
+    singles = [generate(seed=1 + index, sampler_name=sampler)[0] for index in range(4)]
+    assert max(difference(image, single) for image, single in zip(batch, singles, strict=True)) <= 1
     assert difference(batch[0], batch[1]) > 20
 
 
-def test_a_variation_lies_between_the_pictures_of_both_seeds(drawn):
-    seed, subseed = drawn()[0], drawn(seed=9)[0]
-    varied = drawn(subseed=9, subseed_strength=0.3)[0]
-    assert drawn(subseed=9, subseed_strength=0)[0].tobytes() == seed.tobytes()
-    assert difference(drawn(subseed=9, subseed_strength=1)[0], subseed) <= 1
-    to_seed, to_subseed = (np.abs(levels(varied) - levels(end)).mean() for end in (seed, subseed))
+def test_a_variation_lies_between_the_images_of_both_seeds(generate):
+    seed, subseed = generate()[0], generate(seed=9)[0]
+    varied = generate(subseed=9, subseed_strength=0.3)[0]
+    assert generate(subseed=9, subseed_strength=0)[0].tobytes() == seed.tobytes()
+    assert difference(generate(subseed=9, subseed_strength=1)[0], subseed) <= 1
+    to_seed, to_subseed = (
+        np.abs(pixels_of(varied) - pixels_of(end)).mean() for end in (seed, subseed)
+    )
     assert 0 < to_seed < to_subseed
 
 
-def test_a_batch_of_variations_counts_the_variation_seed_up(drawn):
-    batch = drawn(subseed=9, subseed_strength=0.3, batch_size=2)
-    alone = drawn(subseed=10, subseed_strength=0.3)[0]
+def test_a_batch_increments_the_variation_seed(generate):
+    batch = generate(subseed=9, subseed_strength=0.3, batch_size=2)
+    alone = generate(subseed=10, subseed_strength=0.3)[0]
     assert difference(batch[1], alone) <= 1
     assert difference(batch[0], batch[1]) > 10
 
 
-def test_every_source_of_noise_gives_its_own_picture_and_the_default_is_an_nvidia_cards(drawn):
+def test_noise_sources_give_different_images_and_the_default_is_an_nvidia_cards(generate):
     default, nvidia, cpu = (
-        drawn(override_settings=options)[0]
+        generate(override_settings=options)[0]
         for options in ({}, {"randn_source": "NV"}, {"randn_source": "CPU"})
     )
     assert default.tobytes() == nvidia.tobytes()
     assert difference(default, cpu) > 20
 
 
-def test_ensd_changes_what_comes_after_the_first_noise_alone(drawn):
+def test_ensd_changes_only_noise_after_the_first(generate):
     ensd = {"override_settings": {"eta_noise_seed_delta": 31337}}
-    assert drawn(**ensd)[0].tobytes() == drawn()[0].tobytes()  # DPM++ 2M draws once
+    assert generate(**ensd)[0].tobytes() == generate()[0].tobytes()  # DPM++ 2M draws once
     assert (
-        difference(drawn(sampler_name="Euler a", **ensd)[0], drawn(sampler_name="Euler a")[0]) > 10
+        difference(generate(sampler_name="Euler a", **ensd)[0], generate(sampler_name="Euler a")[0])
+        > 10
     )
 
 
-def test_a_resized_seed_makes_another_picture_that_comes_back(drawn):
+def test_a_resized_seed_gives_another_reproducible_image(generate):
     resized = {"width": 96, "seed_resize_from_w": 64, "seed_resize_from_h": 64}
-    first, plain = drawn(**resized)[0], drawn(width=96)[0]
-    assert first.tobytes() == drawn(**resized)[0].tobytes()
+    first, plain = generate(**resized)[0], generate(width=96)[0]
+    assert first.tobytes() == generate(**resized)[0].tobytes()
     assert difference(first, plain) > 10
 
 
-def test_the_edges_of_a_tiling_picture_fit_together(drawn):
-    tiling = drawn(override_settings={"tiling": True}, seed=3, steps=8)[0]
-    plain = drawn(seed=3, steps=8)[0]
+def test_the_edges_of_a_tiling_image_match(generate):
+    tiling = generate(override_settings={"tiling": True}, seed=3, steps=8)[0]
+    plain = generate(seed=3, steps=8)[0]
     seams = []
     for image in (tiling, plain):
-        pixels = levels(image)
+        pixels = pixels_of(image)
         inside = np.abs(np.diff(pixels, axis=1)).mean()
         seams.append(np.abs(pixels[:, 0] - pixels[:, -1]).mean() / inside)
     assert seams[0] < 2
-    assert drawn(seed=3, steps=8)[0].tobytes() == plain.tobytes()
+    assert generate(seed=3, steps=8)[0].tobytes() == plain.tobytes()

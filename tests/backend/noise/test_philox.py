@@ -6,13 +6,13 @@ import pytest
 from modules.backend.noise.philox import Philox
 
 
-def test_seed_0_gives_the_numbers_of_an_nvidia_card():
+def test_seed_0_gives_the_noise_of_an_nvidia_card():
     numbers = Philox(0).normal((4,))
     assert numbers.dtype == np.float32
     assert numbers.tolist() == pytest.approx([-0.92466, -0.42534, -2.64385, 0.14518], abs=1e-4)
 
 
-def test_seed_42_gives_the_numbers_of_an_nvidia_card_draw_after_draw():
+def test_seed_42_gives_the_noise_of_an_nvidia_card_draw_after_draw():
     generator = Philox(42)
     first, second = generator.normal((4,)), generator.normal((4,))
     assert first.tolist() == pytest.approx([0.19402, 2.16137, -0.17205, 0.84906], abs=1e-4)
@@ -32,5 +32,5 @@ def test_the_numbers_are_normal():
 
 
 @pytest.mark.parametrize("seed", [2**32, 2**32 + 1, 2**53 - 1, 2**64 - 1])
-def test_the_upper_half_of_a_seed_counts(seed: int):
+def test_the_upper_32_bits_of_a_seed_matter(seed: int):
     assert Philox(seed).normal((8,)).tolist() != Philox(seed % 2**32).normal((8,)).tolist()

@@ -17,7 +17,7 @@ from modules.engine.engine import Engine
 from modules.engine.executors import DeviceInfo, LoadCheckpoint
 from modules.engine.executors.local import LocalExecutor
 from modules.models.model_spec import make_model_spec
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints import write_checkpoint
@@ -35,7 +35,7 @@ def engine(tmp_path: Path, tokenizer: ClipTokenizer) -> Iterator[Engine]:
     engine.stop()
 
 
-def test_a_request_becomes_a_picture(engine: Engine):
+def test_a_request_produces_an_image(engine: Engine):
     engine.start()
     job = engine.submit(SMALL)
     assert job.wait(PATIENCE_S)
@@ -46,7 +46,7 @@ def test_a_request_becomes_a_picture(engine: Engine):
     assert engine.device_status.device.startswith("CPU")
 
 
-def test_a_checkpoint_that_cannot_be_loaded_fails_the_job_alone(engine: Engine):
+def test_a_checkpoint_that_cannot_be_loaded_fails_only_its_job(engine: Engine):
     engine.start()
     folder = engine.paths.checkpoint_folders[0]
     write_checkpoint(
@@ -62,7 +62,7 @@ def test_a_checkpoint_that_cannot_be_loaded_fails_the_job_alone(engine: Engine):
     assert good.status().state == "done"
 
 
-def test_a_yaml_that_is_gone_is_a_sentence(engine: Engine):
+def test_a_deleted_yaml_is_named_in_the_error(engine: Engine):
     engine.start()
     engine.models.refresh()
     (engine.paths.checkpoint_folders[0] / "tiny.yaml").unlink()
@@ -70,11 +70,11 @@ def test_a_yaml_that_is_gone_is_a_sentence(engine: Engine):
     assert job.wait(PATIENCE_S)
     assert job.status().state == "failed"
     assert "tiny.yaml" in job.status().error
-    assert "The program made a mistake" not in job.status().error
+    assert "Internal error" not in job.status().error
 
 
-class Interrupted:
-    """Remembers an object of the run and interrupts at the second step."""
+class InterruptingListener:
+    """A listener that interrupts after the first step."""
 
     def __init__(self) -> None:
         self.steps = 0
@@ -99,47 +99,47 @@ class Interrupted:
         return self.steps >= 1
 
 
-def networks() -> list[object]:
-    return [found for found in gc.get_objects() if type(found).__name__ == "UNet2DConditionModel"]
+def unets() -> list[object]:
+    return [item for item in gc.get_objects() if type(item).__name__ == "UNet2DConditionModel"]
 
 
-def test_an_ended_job_keeps_nothing_of_the_model_alive(engine: Engine):
-    """A job is remembered with its error; the error's traceback must not hold the weights."""
-    others = networks()
+def test_an_ended_job_does_not_keep_the_model_alive(engine: Engine):
+    """A job stays in memory with its error; the error's traceback must not keep the weights alive."""
+    earlier = unets()
     engine.start()
     job = engine.submit(SMALL)
     assert job.wait(PATIENCE_S)
     executor = engine.executor
-    future = executor.run(job.plan, Interrupted())
+    future = executor.run(job.plan, InterruptingListener())
     assert isinstance(future.exception(PATIENCE_S), Cancelled)
-    ours = [weakref.ref(found) for found in networks() if id(found) not in map(id, others)]
-    assert len(ours) == 1
+    new = [weakref.ref(unet) for unet in unets() if id(unet) not in map(id, earlier)]
+    assert len(new) == 1
     write_checkpoint(engine.paths.checkpoint_folders[0] / "next.safetensors", seed=1)
     engine.models.refresh()
-    found = engine.models.find("next")
-    executor.load(LoadCheckpoint(make_model_spec(engine.models, found, engine.settings))).result(
-        PATIENCE_S
-    )
+    checkpoint = engine.models.find("next")
+    executor.load(
+        LoadCheckpoint(make_model_spec(engine.models, checkpoint, engine.settings))
+    ).result(PATIENCE_S)
     gc.collect()
-    assert ours[0]() is None
+    assert new[0]() is None
     assert isinstance(future.exception(), Cancelled)
 
 
 def test_the_device_is_opened_in_the_background(tokenizer: ClipTokenizer):
     ready = threading.Event()
-    told: list[DeviceInfo | None] = []
+    infos: list[DeviceInfo | None] = []
 
-    def on_ready(facts: DeviceInfo | None, failure: str) -> None:
-        told.append(facts)
+    def on_ready(info: DeviceInfo | None, failure: str) -> None:
+        infos.append(info)
         ready.set()
 
     executor = LocalExecutor(DeviceOptions(use_cpu=True), tokenizer)
     executor.start(on_ready)
     assert ready.wait(PATIENCE_S)
-    assert told[0] is not None
-    assert told[0].warning == ""
+    assert infos[0] is not None
+    assert infos[0].warning == ""
     assert executor.stop(10)
 
 
-def test_an_executor_that_never_started_stops_at_once(tokenizer: ClipTokenizer):
+def test_an_executor_that_was_never_started_stops_at_once(tokenizer: ClipTokenizer):
     assert LocalExecutor(DeviceOptions(), tokenizer).stop(10)

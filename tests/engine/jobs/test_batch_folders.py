@@ -20,8 +20,8 @@ def cats(paths: Paths) -> Path:
     return folder
 
 
-def test_the_pictures_of_a_folder_are_taken_by_name(paths: Paths, cats: Path):
-    assert [one.name for one in list_input_images("inputs/cats", paths)] == [
+def test_the_images_of_a_folder_are_sorted_by_name(paths: Paths, cats: Path):
+    assert [file.name for file in list_input_images("inputs/cats", paths)] == [
         "a.JPG",
         "b.png",
         "c.webp",
@@ -33,12 +33,13 @@ def test_the_pictures_of_a_folder_are_taken_by_name(paths: Paths, cats: Path):
     "text",
     ["", ".", "/", "/etc", "inputs/../models", "inputs/../../..", "~", "models", "inputs/out"],
 )
-def test_a_folder_elsewhere_is_refused_with_those_that_may_be_read(
+def test_a_folder_elsewhere_is_refused_and_the_allowed_ones_are_named(
     paths: Paths, cats: Path, text: str
 ):
     (cats.parent / "out").symlink_to("/etc")
     with pytest.raises(
-        UserError, match=r"lies in no folder that a batch may read; those are .*inputs or .*outputs"
+        UserError,
+        match=r"is not in a folder that a batch may read; those are .*inputs or .*outputs",
     ):
         list_input_images(text, paths)
 
@@ -46,7 +47,7 @@ def test_a_folder_elsewhere_is_refused_with_those_that_may_be_read(
 def test_a_link_to_a_file_elsewhere_is_left_out(paths: Paths, cats: Path, tmp_path: Path):
     (tmp_path / "secret.png").write_bytes(b"x")
     (cats / "link.png").symlink_to(tmp_path / "secret.png")
-    assert "link.png" not in [one.name for one in list_input_images("inputs/cats", paths)]
+    assert "link.png" not in [file.name for file in list_input_images("inputs/cats", paths)]
 
 
 def test_the_command_line_adds_a_folder(paths: Paths, tmp_path: Path):
@@ -54,14 +55,14 @@ def test_the_command_line_adds_a_folder(paths: Paths, tmp_path: Path):
     (tmp_path / "photos" / "a.png").write_bytes(b"x")
     with pytest.raises(UserError):
         list_input_images(str(tmp_path / "photos"), paths)
-    allowing = replace(paths, allowed_folders=(tmp_path / "photos",))
-    assert len(list_input_images(str(tmp_path / "photos"), allowing)) == 1
+    extended = replace(paths, allowed_folders=(tmp_path / "photos",))
+    assert len(list_input_images(str(tmp_path / "photos"), extended)) == 1
 
 
 @pytest.mark.parametrize(
     "text", ["inputs/nowhere", "inputs/empty", "inputs/cats/a.JPG", "inputs/\0"]
 )
-def test_a_folder_without_pictures_is_told(paths: Paths, cats: Path, text: str):
+def test_a_folder_without_images_is_refused(paths: Paths, cats: Path, text: str):
     (cats.parent / "empty").mkdir()
     with pytest.raises((NotFound, UserError)):
         list_input_images(text, paths)
@@ -79,6 +80,6 @@ def test_no_name_is_the_usual_folder():
 @pytest.mark.parametrize(
     "name", ["..", "a/b", "../a", "/etc", "a\\b", ".hidden", "C:", "a\0b", "x" * 200, "a\nb"]
 )
-def test_what_is_no_plain_name_is_refused(name: str):
+def test_an_output_folder_that_is_not_a_plain_name_is_refused(name: str):
     with pytest.raises(UserError, match="a plain name is needed"):
         validate_output_folder(name)

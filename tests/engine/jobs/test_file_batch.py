@@ -15,92 +15,92 @@ from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 FILES = [Path(f"{name}.png") for name in ("ant", "bee", "cat")]
 
 
-def ask(file: Path) -> GenerationRequest:
+def make_request(file: Path) -> GenerationRequest:
     if file.stem == "bee":
         raise UserError("The picture is damaged.")
     return Txt2ImgRequest(prompt=file.stem, width=64, height=64, steps=2, seed=5)
 
 
-def finished(batch: FileBatch) -> FileBatch:
+def wait_for(batch: FileBatch) -> FileBatch:
     assert batch.wait(PATIENCE_S)
     return batch
 
 
-def test_each_file_becomes_a_picture_named_like_it_and_a_failing_one_is_told(engine: Engine):
-    status = finished(engine.file_batches.start(FILES, ask, "zoo")).status()
+def test_each_file_becomes_an_image_of_the_same_name_and_a_failed_file_is_reported(engine: Engine):
+    status = wait_for(engine.file_batches.start(FILES, make_request, "zoo")).status()
     assert status.state == "done"
     assert status.notes == ("bee.png: The picture is damaged.",)
-    assert [one.path for one in status.images] == [
+    assert [image.path for image in status.images] == [
         engine.paths.outputs / "zoo" / name for name in ("ant.png", "cat.png")
     ]
-    assert [one.index for one in status.images] == [0, 1]
+    assert [image.index for image in status.images] == [0, 1]
     with Image.open(status.images[1].path) as image:
         assert image.info["parameters"].startswith("cat\n")
 
 
-def test_a_name_that_is_taken_is_not_written_over(engine: Engine):
-    finished(engine.file_batches.start(FILES[:1], ask, "zoo"))
-    again = finished(engine.file_batches.start(FILES[:1], ask, "zoo")).status()
-    assert [one.path.name for one in again.images] == ["ant-1.png"]
+def test_an_existing_file_is_not_overwritten(engine: Engine):
+    wait_for(engine.file_batches.start(FILES[:1], make_request, "zoo"))
+    second = wait_for(engine.file_batches.start(FILES[:1], make_request, "zoo")).status()
+    assert [image.path.name for image in second.images] == ["ant-1.png"]
     assert len(list((engine.paths.outputs / "zoo").iterdir())) == 2
 
 
-def test_without_a_folder_pictures_go_where_they_always_go(engine: Engine):
-    status = finished(engine.file_batches.start(FILES[:1], ask)).status()
+def test_without_a_folder_images_are_saved_as_usual(engine: Engine):
+    status = wait_for(engine.file_batches.start(FILES[:1], make_request)).status()
     assert status.images[0].path.parts[-3] == "txt2img-images"
 
 
-def test_a_failing_job_is_told_and_the_rest_go_on(engine: Engine, executor: FakeExecutor):
+def test_a_failed_job_is_reported_and_the_batch_continues(engine: Engine, executor: FakeExecutor):
     executor.failures.append(UserError("Too large."))
-    status = finished(engine.file_batches.start([FILES[0], FILES[2]], ask)).status()
+    status = wait_for(engine.file_batches.start([FILES[0], FILES[2]], make_request)).status()
     assert (status.state, status.notes, len(status.images)) == ("done", ("ant.png: Too large.",), 1)
 
 
-def test_a_batch_of_which_nothing_comes_has_failed(engine: Engine):
-    status = finished(engine.file_batches.start(FILES[1:2], ask)).status()
+def test_a_batch_without_any_image_has_failed(engine: Engine):
+    status = wait_for(engine.file_batches.start(FILES[1:2], make_request)).status()
     assert (status.state, status.images) == ("failed", ())
 
 
-def test_it_is_found_and_followed_like_a_job(engine: Engine, executor: FakeExecutor):
+def test_a_batch_is_found_and_followed_like_a_job(engine: Engine, executor: FakeExecutor):
     executor.hold_at(2)
-    batch = engine.file_batches.start(FILES, ask)
+    batch = engine.file_batches.start(FILES, make_request)
     assert executor.held.wait(PATIENCE_S)
     status = engine.job(batch.id).status()
     assert (status.state, status.image_count) == ("running", 3)
     assert status.phase == "ant.png, 1 of 3 files: Sampling"
     assert 0 < status.progress.fraction < 0.34
     executor.release()
-    assert finished(batch).status().progress.fraction == 1
+    assert wait_for(batch).status().progress.fraction == 1
     assert batch.request is not None and batch.request.prompt == "cat"
 
 
-def test_an_interrupt_leaves_out_what_follows(engine: Engine, executor: FakeExecutor):
+def test_an_interrupt_omits_the_remaining_files(engine: Engine, executor: FakeExecutor):
     executor.hold_at(2)
-    batch = engine.file_batches.start(FILES, ask)
+    batch = engine.file_batches.start(FILES, make_request)
     assert executor.held.wait(PATIENCE_S)
     engine.interrupt(batch.id)
     executor.release()
-    status = finished(batch).status()
+    status = wait_for(batch).status()
     assert (status.state, status.error) == ("cancelled", "Interrupted: 0 of 3 files were finished.")
     assert executor.seen == ["ant"]
 
 
-def test_a_skip_goes_on_with_the_next_file(engine: Engine, executor: FakeExecutor):
+def test_a_skip_continues_with_the_next_file(engine: Engine, executor: FakeExecutor):
     executor.hold_at(2)
-    batch = engine.file_batches.start(FILES, ask)
+    batch = engine.file_batches.start(FILES, make_request)
     assert executor.held.wait(PATIENCE_S)
     batch.skip()
     executor.release()
-    status = finished(batch).status()
-    assert (status.state, [one.infotext[:3] for one in status.images]) == ("done", ["cat"])
+    status = wait_for(batch).status()
+    assert (status.state, [image.infotext[:3] for image in status.images]) == ("done", ["cat"])
 
 
 @pytest.mark.parametrize("running", [True, False])
 def test_a_stopping_engine_ends_the_batch(engine: Engine, executor: FakeExecutor, running: bool):
     executor.hold_at(1)
-    batch = engine.file_batches.start(FILES, ask)
+    batch = engine.file_batches.start(FILES, make_request)
     if running:
         assert executor.held.wait(PATIENCE_S)
     executor.release()
     engine.stop()
-    finished(batch)
+    wait_for(batch)

@@ -10,57 +10,57 @@ from modules.engine.jobs.input_images import InputImageStore
 from modules.params.image import ImageField
 from modules.params.image_kinds import DEPTH, IMAGE, MASK
 
-SLOPE = Image.linear_gradient("L").resize((24, 16))
+GRADIENT = Image.linear_gradient("L").resize((24, 16))
 
 
 @pytest.fixture
-def given(tmp_path: Path) -> InputImageStore:
+def store(tmp_path: Path) -> InputImageStore:
     return InputImageStore(tmp_path / "pictures")
 
 
 @pytest.mark.parametrize("kind", [IMAGE, MASK, DEPTH])
-def test_a_picture_of_any_kind_comes_back_pixel_by_pixel(given: InputImageStore, kind):
-    picture = ImageField.from_pil(SLOPE, kind)
-    names = given.hold({"one": picture})
-    assert given.read(names["one"]) == picture
+def test_an_image_of_any_kind_is_read_back_pixel_by_pixel(store: InputImageStore, kind):
+    image = ImageField.from_pil(GRADIENT, kind)
+    names = store.hold({"one": image})
+    assert store.read(names["one"]) == image
 
 
-def test_equal_pictures_are_one_file(given: InputImageStore):
-    picture = ImageField.from_pil(SLOPE)
-    names = given.hold(
+def test_equal_images_share_one_file(store: InputImageStore):
+    image = ImageField.from_pil(GRADIENT)
+    names = store.hold(
         {
-            "one": picture,
-            "two": ImageField.from_pil(SLOPE),
-            "mask": ImageField.from_pil(SLOPE, MASK),
+            "one": image,
+            "two": ImageField.from_pil(GRADIENT),
+            "mask": ImageField.from_pil(GRADIENT, MASK),
         }
     )
     assert names["one"] == names["two"] != names["mask"]
-    assert len(list(given.folder.iterdir())) == 2
+    assert len(list(store.folder.iterdir())) == 2
 
 
-def test_a_held_picture_is_not_deleted(given: InputImageStore):
-    names = given.hold({"one": ImageField.from_pil(SLOPE)})
-    given.drop(names.values())
-    given.prune([])
-    assert given.read(names["one"])
-    given.release(names.values())
-    given.drop(names.values())
-    with pytest.raises(NotFound, match="no longer kept"):
-        given.read(names["one"])
+def test_a_held_image_is_not_deleted(store: InputImageStore):
+    names = store.hold({"one": ImageField.from_pil(GRADIENT)})
+    store.drop(names.values())
+    store.prune([])
+    assert store.read(names["one"])
+    store.release(names.values())
+    store.drop(names.values())
+    with pytest.raises(NotFound, match="no longer stored"):
+        store.read(names["one"])
 
 
-def test_a_damaged_file_is_no_picture(given: InputImageStore):
-    (name,) = given.hold({"one": ImageField.from_pil(SLOPE)}).values()
-    (given.folder / name).write_bytes(b"cut off")
-    with pytest.raises(NotFound, match="no longer kept"):
-        given.read(name)
-    SLOPE.convert("RGB").rotate(180).save(given.folder / name)
-    with pytest.raises(NotFound, match="no longer kept"):
-        given.read(name)
+def test_a_damaged_file_is_not_found(store: InputImageStore):
+    (name,) = store.hold({"one": ImageField.from_pil(GRADIENT)}).values()
+    (store.folder / name).write_bytes(b"cut off")
+    with pytest.raises(NotFound, match="no longer stored"):
+        store.read(name)
+    GRADIENT.convert("RGB").rotate(180).save(store.folder / name)
+    with pytest.raises(NotFound, match="no longer stored"):
+        store.read(name)
 
 
 def test_a_folder_that_cannot_be_written_holds_nothing(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    given = InputImageStore(tmp_path / "file" / "pictures")
+    store = InputImageStore(tmp_path / "file" / "pictures")
     with pytest.raises(OSError):
-        given.hold({"one": ImageField.from_pil(SLOPE)})
+        store.hold({"one": ImageField.from_pil(GRADIENT)})

@@ -18,11 +18,11 @@ from modules.plan.plan import Plan
 from modules.plan.planner import make_plan
 from tests.conftest import write_listed_depth
 
-REMARK = "The disk is full."
+WARNING = "The disk is full."
 
 
-def keep(plan: Plan, index: int, image: Image.Image) -> GeneratedImage:
-    return GeneratedImage(index, index + 1, "text", Path("nowhere"), REMARK)
+def save(plan: Plan, index: int, image: Image.Image) -> GeneratedImage:
+    return GeneratedImage(index, index + 1, "text", Path("nowhere"), WARNING)
 
 
 @pytest.fixture
@@ -37,10 +37,10 @@ def job(idle_engine: Engine) -> Job:
         engine.schedules,
         engine.settings,
     )
-    return Job(plan, keep)
+    return Job(plan, save)
 
 
-def test_a_new_job_waits(job: Job):
+def test_a_new_job_is_queued(job: Job):
     status = job.status()
     assert (status.state, status.phase, status.image_count, status.images) == (
         "queued",
@@ -52,7 +52,7 @@ def test_a_new_job_waits(job: Job):
     assert not job.wait(0)
 
 
-def test_the_first_phase_begins_the_run(job: Job):
+def test_the_first_phase_marks_the_job_as_running(job: Job):
     job.on_phase("Sampling")
     job.on_progress(Progress(3, 40, 2.0))
     status = job.status()
@@ -60,51 +60,51 @@ def test_the_first_phase_begins_the_run(job: Job):
 
 
 @pytest.mark.parametrize("state", ["done", "failed", "cancelled"])
-def test_an_ended_job_wakes_who_waits(job: Job, state: Any):
-    job.finish(state, "why")
+def test_an_ended_job_wakes_waiting_threads(job: Job, state: Any):
+    job.finish(state, "reason")
     assert job.wait(0)
-    assert (job.status().state, job.status().error, job.status().phase) == (state, "why", "")
+    assert (job.status().state, job.status().error, job.status().phase) == (state, "reason", "")
     assert job.status().has_ended
 
 
-def test_who_waits_is_called_once_even_when_too_late(job: Job):
-    called: list[str] = []
-    job.add_done_callback(lambda: called.append("before"))
+def test_done_callbacks_are_called_once_even_if_added_late(job: Job):
+    calls: list[str] = []
+    job.add_done_callback(lambda: calls.append("before"))
     job.finish("done")
     job.finish("failed")
-    job.add_done_callback(lambda: called.append("after"))
-    assert called == ["before", "after"]
+    job.add_done_callback(lambda: calls.append("after"))
+    assert calls == ["before", "after"]
 
 
-def test_pictures_are_kept_in_order_and_a_remark_is_told_once(job: Job):
+def test_images_are_listed_in_order_and_a_warning_only_once(job: Job):
     for index in range(2):
         job.on_image(index, Image.new("RGB", (8, 8)))
     assert [image.seed for image in job.status().images] == [1, 2]
-    assert job.status().notes == (REMARK,)
+    assert job.status().notes == (WARNING,)
 
 
-def test_a_note_is_told_once(job: Job):
+def test_a_note_is_listed_once(job: Job):
     for _ in range(3):
         job.on_note("Made again.")
     assert job.status().notes == ("Made again.",)
 
 
-def test_interrupting_sets_the_flag_and_tells_the_queue(job: Job):
-    told: list[bool] = []
-    job.on_interrupt = lambda: told.append(True)
+def test_interrupting_sets_the_flag_and_notifies_the_queue(job: Job):
+    calls: list[bool] = []
+    job.on_interrupt = lambda: calls.append(True)
     assert not job.is_interrupted()
     job.interrupt()
     assert job.is_interrupted()
-    assert told == [True]
+    assert calls == [True]
 
 
-def test_a_preview_is_wanted_only_while_someone_watches(job: Job):
+def test_a_preview_is_wanted_only_while_a_client_watches(job: Job):
     assert not job.wants_preview()
     job.watch()
     assert job.wants_preview()
 
 
-def test_previews_are_not_made_one_after_another(job: Job):
+def test_previews_are_not_made_in_quick_succession(job: Job):
     job.watch()
     job.on_preview(Image.new("RGB", (8, 8)))
     assert not job.wants_preview()
@@ -117,36 +117,36 @@ def test_a_preview_is_enlarged(job: Job):
     assert job.status().preview_number == 1
 
 
-def test_each_job_has_an_id_of_its_own(job: Job):
-    assert Job(job.plan, keep).id != job.id
+def test_each_job_has_a_unique_id(job: Job):
+    assert Job(job.plan, save).id != job.id
 
 
-def test_an_ended_job_has_let_go_of_its_pictures(idle_engine: Engine):
+def test_an_ended_job_drops_its_input_images(idle_engine: Engine):
     engine, folder = idle_engine, idle_engine.paths.checkpoint_folders[0]
     write_listed_depth(folder / "depth.safetensors")
     engine.models.refresh()
-    picture = ImageField.from_pil(Image.linear_gradient("L"))
-    request = DepthRequest(init_image=picture, depth_map=picture, seed=1)
+    image = ImageField.from_pil(Image.linear_gradient("L"))
+    request = DepthRequest(init_image=image, depth_map=image, seed=1)
     plan = make_plan(
         request, engine.models, engine.models.find("depth"), engine.samplers, engine.schedules
     )
-    job = Job(plan, keep)
+    job = Job(plan, save)
     assert job.plan.request == plan.request
     job.finish("done")
     assert job.plan.request == plan.request.replace(init_image=None, depth_map=None)
     assert job.plan.images == plan.images
 
 
-def test_the_depth_of_a_job_is_kept_as_a_picture(job: Job):
+def test_the_depth_map_of_a_job_is_stored_as_png(job: Job):
     assert job.depth_map() == b""
     job.on_depth_map(Image.new("L", (8, 8), 255))
     with Image.open(io.BytesIO(job.depth_map())) as shown:
         assert (shown.format, shown.mode, shown.size) == ("PNG", "L", (8, 8))
 
 
-def test_a_skip_is_of_the_running_batch_alone(job: Job):
+def test_a_skip_applies_to_the_running_batch_only(job: Job):
     job.skip()
-    assert not job.is_skipped(), "nothing is being made yet"
+    assert not job.is_skipped(), "the job is not running yet"
     job.on_phase("Sampling")
     job.on_batch(0)
     job.skip()
@@ -155,7 +155,7 @@ def test_a_skip_is_of_the_running_batch_alone(job: Job):
     assert not job.is_skipped()
 
 
-def test_a_job_that_shall_stop_after_its_picture_stops_after_a_skipped_one(job: Job):
+def test_a_job_that_stops_after_the_image_also_stops_after_a_skipped_one(job: Job):
     job.on_batch(0)
     job.stop_after_image()
     assert not job.is_interrupted()

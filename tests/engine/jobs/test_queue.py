@@ -20,7 +20,7 @@ from tests.conftest import write_listed_depth
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
 SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=4, seed=7)
-PICTURE = ImageField.from_pil(Image.linear_gradient("L").resize((64, 64)))
+INPUT_IMAGE = ImageField.from_pil(Image.linear_gradient("L").resize((64, 64)))
 
 
 def finish(job: Job) -> Job:
@@ -28,15 +28,15 @@ def finish(job: Job) -> Job:
     return job
 
 
-def named(word: str) -> Txt2ImgRequest:
-    return SMALL.replace(prompt=word)
+def with_prompt(prompt: str) -> Txt2ImgRequest:
+    return SMALL.replace(prompt=prompt)
 
 
 @pytest.fixture
 def busy(engine: Engine, executor: FakeExecutor) -> Engine:
-    """An engine whose device stands still in a job named `running`."""
+    """An engine whose device is blocked in a job with the prompt `running`."""
     executor.hold_at(2)
-    engine.submit(named("running"), "api")
+    engine.submit(with_prompt("running"), "api")
     assert executor.held.wait(PATIENCE_S)
     return engine
 
@@ -68,33 +68,37 @@ def stop_while_held(engine: Engine, executor: FakeExecutor) -> None:
 # Order
 
 
-def test_the_page_takes_its_turn_among_the_jobs_of_a_script(busy: Engine, executor: FakeExecutor):
-    jobs = [busy.submit(named(f"script {number}"), "api") for number in range(3)]
-    jobs += [busy.submit(named(f"page {number}"), "page") for number in range(2)]
+def test_jobs_of_the_page_alternate_with_the_jobs_of_a_script(busy: Engine, executor: FakeExecutor):
+    jobs = [busy.submit(with_prompt(f"script {number}"), "api") for number in range(3)]
+    jobs += [busy.submit(with_prompt(f"page {number}"), "page") for number in range(2)]
     executor.release()
     for job in jobs:
         finish(job)
     assert executor.seen == ["running", "page 0", "script 0", "page 1", "script 1", "script 2"]
 
 
-def test_a_waiting_job_can_be_moved_until_it_begins(busy: Engine, executor: FakeExecutor):
-    one, two, three = (busy.submit(named(word)) for word in ("one", "two", "three"))
+def test_a_queued_job_can_be_moved_until_it_starts(busy: Engine, executor: FakeExecutor):
+    one, two, three = (busy.submit(with_prompt(word)) for word in ("one", "two", "three"))
     busy.queue.move(three.id, "front")
     busy.queue.move(one.id, "down")
     assert [busy.queue.jobs_ahead_of(job.id) for job in (three, two, one)] == [0, 1, 2]
-    assert [row.id for row in busy.queue.store.active_jobs(9)][1:] == [three.id, two.id, one.id]
+    assert [record.id for record in busy.queue.store.active_jobs(9)][1:] == [
+        three.id,
+        two.id,
+        one.id,
+    ]
     executor.release()
     finish(one)
     assert executor.seen == ["running", "three", "two", "one"]
     assert busy.queue.jobs_ahead_of(one.id) is None
 
 
-def test_a_job_that_nobody_knows_cannot_be_moved(engine: Engine):
+def test_an_unknown_job_cannot_be_moved(engine: Engine):
     with pytest.raises(NotFound, match="no longer known"):
         engine.queue.move("nobody", "up")
 
 
-def test_a_paused_queue_begins_nothing_until_it_is_resumed(engine: Engine, executor: FakeExecutor):
+def test_a_paused_queue_starts_no_job_until_it_is_resumed(engine: Engine, executor: FakeExecutor):
     engine.queue.pause()
     job = engine.submit(SMALL)
     executor.wait_until_idle()
@@ -103,8 +107,8 @@ def test_a_paused_queue_begins_nothing_until_it_is_resumed(engine: Engine, execu
     assert finish(job).status().state == "done"
 
 
-def test_a_checkpoint_is_loaded_once_no_job_waits(busy: Engine, executor: FakeExecutor):
-    last = busy.submit(named("last"))
+def test_a_checkpoint_is_loaded_once_no_job_is_queued(busy: Engine, executor: FakeExecutor):
+    last = busy.submit(with_prompt("last"))
     busy.select_checkpoint("second")
     busy.select_checkpoint("first")
     busy.select_checkpoint("second")
@@ -119,7 +123,7 @@ def test_a_checkpoint_is_loaded_once_no_job_waits(busy: Engine, executor: FakeEx
     )
 
 
-# Ends
+# Cancelling and retrying
 
 
 def test_all_jobs_are_cancelled_at_once(busy: Engine, executor: FakeExecutor):
@@ -135,7 +139,7 @@ def test_all_jobs_are_cancelled_at_once(busy: Engine, executor: FakeExecutor):
     assert busy.queue.store.active_jobs(9) == []
 
 
-def test_a_job_can_finish_the_picture_it_is_at(engine: Engine, executor: FakeExecutor):
+def test_a_job_can_be_cancelled_after_the_running_batch(engine: Engine, executor: FakeExecutor):
     executor.hold_at(2)
     job = engine.submit(SMALL.replace(n_iter=3, batch_size=2))
     assert executor.held.wait(PATIENCE_S)
@@ -148,7 +152,7 @@ def test_a_job_can_finish_the_picture_it_is_at(engine: Engine, executor: FakeExe
     )
 
 
-def test_finishing_the_last_picture_is_finishing_the_job(busy: Engine, executor: FakeExecutor):
+def test_a_job_cancelled_after_its_last_image_is_done(busy: Engine, executor: FakeExecutor):
     job = busy.running_job()
     assert job is not None
     busy.queue.cancel(job.id, after_picture=True)
@@ -156,13 +160,13 @@ def test_finishing_the_last_picture_is_finishing_the_job(busy: Engine, executor:
     assert finish(job).status().state == "done"
 
 
-def test_a_waiting_job_has_no_picture_to_finish(busy: Engine):
+def test_a_queued_job_is_cancelled_at_once(busy: Engine):
     job = busy.submit(SMALL)
     busy.queue.cancel(job.id, after_picture=True)
     assert job.status().state == "cancelled"
 
 
-def test_a_retried_job_makes_the_same_pictures(engine: Engine, executor: FakeExecutor):
+def test_a_retried_job_makes_the_same_images(engine: Engine, executor: FakeExecutor):
     executor.failures = [ValueError("a bug")]
     failed = finish(
         engine.submit(
@@ -170,22 +174,22 @@ def test_a_retried_job_makes_the_same_pictures(engine: Engine, executor: FakeExe
         )
     )
     engine.select_checkpoint("second")
-    again = finish(engine.queue.retry(failed.id))
-    assert (again.status().state, again.id == failed.id) == ("done", False)
-    assert again.plan.request == failed.plan.request.replace(
+    retried = finish(engine.queue.retry(failed.id))
+    assert (retried.status().state, retried.id == failed.id) == ("done", False)
+    assert retried.plan.request == failed.plan.request.replace(
         sd_model_checkpoint="first.safetensors"
     )
-    assert again.plan.settings == failed.plan.settings
-    assert again.plan.checkpoint.name == "first.safetensors"
-    assert engine.queue.store.record(again.id).queue_position.source == "page"
+    assert retried.plan.settings == failed.plan.settings
+    assert retried.plan.checkpoint.name == "first.safetensors"
+    assert engine.queue.store.record(retried.id).queue_position.source == "page"
 
 
-def test_a_waiting_job_is_not_retried(busy: Engine):
+def test_a_queued_job_cannot_be_retried(busy: Engine):
     with pytest.raises(UserError, match="This job is queued"):
         busy.queue.retry(busy.submit(SMALL).id)
 
 
-def test_a_fault_after_the_pictures_does_not_stop_the_queue(
+def test_an_error_after_the_images_does_not_stop_the_queue(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ):
     def fail(job: Job) -> None:
@@ -200,7 +204,7 @@ def test_a_fault_after_the_pictures_does_not_stop_the_queue(
 # Threads
 
 STATE = {
-    "_line", "_jobs", "_ended", "_current", "_restored", "_is_open", "_is_busy", "_is_paused", "_is_stopping", "_load",
+    "_waiting", "_jobs", "_ended_ids", "_current", "_restored_jobs", "_is_open", "_is_busy", "_is_paused", "_is_stopping", "_pending_load",
 }  # fmt: skip
 
 
@@ -225,33 +229,39 @@ class WatchedQueue(JobQueue):
             self.unguarded.append(f"{name} in {caller}")
 
 
-def test_the_state_of_the_queue_is_used_under_its_lock_alone(
+def test_the_state_of_the_queue_is_only_used_under_its_lock(
     start, paths: Paths, tokenizer: ClipTokenizer, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("modules.engine.engine.JobQueue", WatchedQueue)
     monkeypatch.setattr(WatchedQueue, "unguarded", [])
     engine, executor = start()
     executor.hold_at(2)
-    running, moved, cancelled = (engine.submit(named(word)) for word in ("one", "two", "three"))
+    running, moved, cancelled = (
+        engine.submit(with_prompt(word)) for word in ("one", "two", "three")
+    )
     assert executor.held.wait(PATIENCE_S)
     queue = engine.queue
     queue.move(cancelled.id, "front")
     queue.cancel(cancelled.id)
     queue.pause()
-    assert (queue.is_paused, queue.running_job(), queue.ahead_of(moved.id)) == (True, running, 0)
+    assert (queue.is_paused, queue.running_job(), queue.jobs_ahead_of(moved.id)) == (
+        True,
+        running,
+        0,
+    )
     engine.select_checkpoint("second")
     executor.release()
     finish(running)
     queue.resume()
-    assert queue.live_status(queue.row(finish(moved).id)).state == "done"
+    assert queue.current_status(queue.record(finish(moved).id)).state == "done"
     finish(queue.retry(moved.id))
     executor.wait_until_idle()
     queue.pause()
-    engine.submit(named("left"))
+    engine.submit(with_prompt("left"))
     stop_while_held(engine, executor)
     with pytest.raises(Cancelled):
-        queue.refuse_if_stopping()
-    without_device = FakeExecutor(facts=None)
+        queue.raise_if_stopping()
+    without_device = FakeExecutor(device_info=None)
     engine = Engine(paths, without_device, tokenizer)
     engine.start()
     without_device.wait_until_idle()
@@ -260,7 +270,7 @@ def test_the_state_of_the_queue_is_used_under_its_lock_alone(
     start()
 
 
-# Pictures that jobs are given
+# Input images
 
 
 @pytest.fixture
@@ -268,11 +278,11 @@ def depth(engine: Engine) -> DepthRequest:
     write_listed_depth(engine.paths.checkpoint_folders[0] / "depth.safetensors")
     engine.models.refresh()
     return DepthRequest(
-        init_image=PICTURE, width=64, height=64, steps=4, sd_model_checkpoint="depth"
+        init_image=INPUT_IMAGE, width=64, height=64, steps=4, sd_model_checkpoint="depth"
     )
 
 
-def test_pictures_of_waiting_jobs_lie_on_the_disk_alone(
+def test_input_images_of_queued_jobs_are_kept_on_disk_only(
     busy: Engine, executor: FakeExecutor, depth: DepthRequest
 ):
     jobs = [busy.submit(depth) for _ in range(20)]
@@ -283,12 +293,12 @@ def test_pictures_of_waiting_jobs_lie_on_the_disk_alone(
         assert executor.held.wait(PATIENCE_S)
         executor.hold_at_next(3)
     running = busy.running_job()
-    assert running is not None and running.plan.request.init_image == PICTURE
+    assert running is not None and running.plan.request.init_image == INPUT_IMAGE
     busy.queue.cancel_all()
     executor.release()
 
 
-def test_a_waiting_job_whose_picture_is_gone_fails_alone(
+def test_a_queued_job_whose_input_image_is_missing_fails_alone(
     busy: Engine, executor: FakeExecutor, depth: DepthRequest
 ):
     lost, other = busy.submit(depth), busy.submit(SMALL)
@@ -297,7 +307,7 @@ def test_a_waiting_job_whose_picture_is_gone_fails_alone(
     executor.release()
     assert (
         finish(lost).status().error
-        == "A picture of this job is no longer kept. Send the job again."
+        == "A picture of this job is no longer stored. Send the job again."
     )
     assert finish(other).status().state == "done"
 
@@ -305,16 +315,15 @@ def test_a_waiting_job_whose_picture_is_gone_fails_alone(
 # Restarts
 
 
-def test_waiting_jobs_go_on_after_a_restart_with_the_options_of_their_submission(
-    start, paths: Paths
-):
+def test_queued_jobs_run_after_a_restart_with_the_settings_of_their_submission(start, paths: Paths):
     engine, executor = start()
     executor.hold_at(2)
     running = engine.submit(SMALL)
     assert executor.held.wait(PATIENCE_S)
     engine.change_settings({"CLIP_stop_at_last_layers": 2})
     waiting = [
-        engine.submit(named(word), source) for word, source in (("one", "api"), ("two", "page"))
+        engine.submit(with_prompt(word), source)
+        for word, source in (("one", "api"), ("two", "page"))
     ]
     engine.change_settings({"CLIP_stop_at_last_layers": 1, "sd_model_checkpoint": "second"})
     stop_while_held(engine, executor)
@@ -322,15 +331,15 @@ def test_waiting_jobs_go_on_after_a_restart_with_the_options_of_their_submission
     assert waiting[0].status().error == "The server was stopped; the job waits for its next start."
 
     engine, executor = start()
-    again = [finish(engine.job(job.id)) for job in waiting]
-    assert [job.status().state for job in again] == ["done", "done"]
+    resumed = [finish(engine.job(job.id)) for job in waiting]
+    assert [job.status().state for job in resumed] == ["done", "done"]
     assert executor.seen == ["two", "one"]
-    assert {job.plan.checkpoint.name for job in again} == {"first.safetensors"}
-    assert {job.plan.settings.CLIP_stop_at_last_layers for job in again} == {2}
+    assert {job.plan.checkpoint.name for job in resumed} == {"first.safetensors"}
+    assert {job.plan.settings.CLIP_stop_at_last_layers for job in resumed} == {2}
     assert engine.queue.status(running.id).error == "Interrupted: 0 of 1 pictures were finished."
 
 
-def test_waiting_jobs_wait_for_resume_if_the_option_says_so(start):
+def test_the_queue_is_paused_after_a_restart_if_the_setting_says_so(start):
     engine, _ = start()
     engine.change_settings({"queue_after_restart": "paused"})
     engine.queue.pause()
@@ -341,10 +350,10 @@ def test_waiting_jobs_wait_for_resume_if_the_option_says_so(start):
     engine.queue.resume()
     assert finish(engine.job(job.id)).status().state == "done"
     engine.stop()
-    assert not start()[0].queue.is_paused, "nothing waited"
+    assert not start()[0].queue.is_paused, "no job was queued"
 
 
-def test_a_waiting_job_that_can_no_longer_be_done_has_failed_after_a_restart(start, paths: Paths):
+def test_a_queued_job_that_can_no_longer_run_has_failed_after_a_restart(start, paths: Paths):
     engine, _ = start()
     engine.queue.pause()
     jobs = [engine.submit(SMALL.replace(sd_model_checkpoint=name)) for name in ("second", "first")]
@@ -359,12 +368,14 @@ def test_a_waiting_job_that_can_no_longer_be_done_has_failed_after_a_restart(sta
     assert finish(engine.job(jobs[1].id)).status().state == "done"
 
 
-def test_waiting_jobs_are_known_before_the_device_is(start, paths: Paths, tokenizer: ClipTokenizer):
+def test_queued_jobs_are_listed_before_the_device_is_open(
+    start, paths: Paths, tokenizer: ClipTokenizer
+):
     engine, _ = start()
     engine.queue.pause()
     job = engine.submit(SMALL)
     engine.stop()
-    broken = FakeExecutor(facts=None)
+    broken = FakeExecutor(device_info=None)
     engine = Engine(paths, broken, tokenizer)
     engine.queue.restore(resume=True)
     assert engine.job(job.id).status().state == "queued"
@@ -376,7 +387,7 @@ def test_waiting_jobs_are_known_before_the_device_is(start, paths: Paths, tokeni
     assert finish(engine.job(job.id)).status().state == "done"
 
 
-def test_an_ended_job_is_known_after_a_restart(start):
+def test_an_ended_job_is_found_after_a_restart(start):
     engine, _ = start()
     before = finish(engine.submit(SMALL.replace(n_iter=2))).status()
     engine.stop()

@@ -12,7 +12,7 @@ from modules.params.requests.depth import DepthRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 
 
-def test_a_request_starts_from_a_sensible_picture():
+def test_a_txt2img_request_has_sensible_defaults():
     request = Txt2ImgRequest()
     assert (request.width, request.height, request.steps) == (512, 512, 20)
     assert (request.sampler_name, request.scheduler, request.cfg_scale) == (
@@ -29,7 +29,7 @@ def test_a_request_cannot_be_changed_in_place():
         Txt2ImgRequest().steps = 3  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_replace_makes_a_changed_copy_of_the_same_type():
+def test_replace_returns_a_changed_copy_of_the_same_type():
     request = Txt2ImgRequest(prompt="a cat")
     changed = request.replace(steps=3, seed=5)
     assert isinstance(changed, Txt2ImgRequest)
@@ -51,14 +51,14 @@ def test_replace_makes_a_changed_copy_of_the_same_type():
         ({"stepps": 3}, "There is no field 'stepps'."),
     ],
 )
-def test_replace_refuses_what_a_request_cannot_hold(changes: dict[str, object], sentence: str):
+def test_replace_refuses_invalid_values(changes: dict[str, object], sentence: str):
     with pytest.raises(UserError) as caught:
         Txt2ImgRequest().replace(**changes)
     assert str(caught.value) == sentence
 
 
 @pytest.mark.parametrize("name", ["steps", "width", "height", "n_iter", "batch_size", "cfg_scale"])
-def test_what_a_slider_offers_is_valid(name: str):
+def test_the_limits_of_a_slider_are_valid(name: str):
     low, high, _ = params_of(Txt2ImgRequest)[name].slider or (0, 0, 0)
     request = Txt2ImgRequest()
     assert request.replace(**{name: low})
@@ -68,11 +68,11 @@ def test_what_a_slider_offers_is_valid(name: str):
 @pytest.mark.parametrize(
     "prompt", ["", "红色的圆", "👩‍🚀🌕", "a\nb\tc", "x" * 100_000, 'say "hi", now: go']
 )
-def test_a_prompt_may_be_of_any_length_and_script(prompt: str):
+def test_a_prompt_may_have_any_length_and_script(prompt: str):
     assert validate(Txt2ImgRequest, {"prompt": prompt}).prompt == prompt
 
 
-def test_a_depth_request_starts_as_in_a1111():
+def test_a_depth_request_has_a1111s_defaults():
     request = DepthRequest()
     assert (request.init_image, request.depth_map, request.denoising_strength) == (None, None, 0.75)
     assert (request.task, request.output_subfolder) == ("depth2img", "img2img")
@@ -80,29 +80,29 @@ def test_a_depth_request_starts_as_in_a1111():
 
 
 @pytest.mark.parametrize("strength", [-0.01, 1.01, "much"])
-def test_a_denoising_strength_beyond_its_range_is_refused(strength):
+def test_a_denoising_strength_out_of_range_is_refused(strength):
     with pytest.raises(UserError, match="Denoising strength is"):
         validate(DepthRequest, {"denoising_strength": strength})
 
 
-def test_a_request_can_be_remembered_without_its_pictures():
-    picture = ImageField.from_pil(Image.new("RGB", (8, 8)))
-    request = DepthRequest(prompt="a cat", init_image=picture, depth_map=picture)
+def test_a_request_can_be_copied_without_its_images():
+    image = ImageField.from_pil(Image.new("RGB", (8, 8)))
+    request = DepthRequest(prompt="a cat", init_image=image, depth_map=image)
     assert request.without_images() == DepthRequest(prompt="a cat")
-    assert request.init_image == picture
+    assert request.init_image == image
     assert Txt2ImgRequest(prompt="a cat").without_images() == Txt2ImgRequest(prompt="a cat")
 
 
 @pytest.mark.parametrize(
-    ("given", "seed"), [("", -1), (" ", -1), ("3", 3), (" 4 ", 4), (5.0, 5), ("-1", -1)]
+    ("value", "seed"), [("", -1), (" ", -1), ("3", 3), (" 4 ", 4), (5.0, 5), ("-1", -1)]
 )
-def test_a_seed_is_read_from_a_box_of_text_and_nothing_means_any(given: object, seed: int):
-    request = validate(Txt2ImgRequest, {"seed": given, "subseed": given})
+def test_a_seed_may_be_text_and_an_empty_text_means_random(value: object, seed: int):
+    request = validate(Txt2ImgRequest, {"seed": value, "subseed": value})
     assert (request.seed, request.subseed) == (seed, seed)
 
 
 @pytest.mark.parametrize(
-    ("given", "sentence"),
+    ("value", "sentence"),
     [
         ("abc", "Seed is 'abc'; a number is needed."),
         ("1.5", "Seed is 1.5; a whole number is needed."),
@@ -116,7 +116,7 @@ def test_a_seed_is_read_from_a_box_of_text_and_nothing_means_any(given: object, 
         ("-2", "Seed is -2; the smallest valid value is -1."),
     ],
 )
-def test_a_seed_that_is_none_is_told_and_never_rounded(given: object, sentence: str):
+def test_an_invalid_seed_is_refused_and_never_rounded(value: object, sentence: str):
     with pytest.raises(UserError) as caught:
-        validate(Txt2ImgRequest, {"seed": given})
+        validate(Txt2ImgRequest, {"seed": value})
     assert str(caught.value) == sentence

@@ -12,7 +12,7 @@ def test_every_option_is_declared():
     assert set(params_of(Settings)) == set(Settings.model_fields)
 
 
-def test_settings_are_swapped_whole():
+def test_replace_returns_new_settings_and_leaves_the_old_ones_unchanged():
     settings = Settings()
     changed = settings.replace(sd_model_checkpoint="a.safetensors")
     assert changed.sd_model_checkpoint == "a.safetensors"
@@ -21,11 +21,11 @@ def test_settings_are_swapped_whole():
         settings.sd_model_checkpoint = "b"  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_an_option_that_does_not_exist_is_refused():
+def test_an_unknown_option_is_refused():
     with pytest.raises(UserError, match="There is no field 'colour'"):
         Settings().replace(colour="red")
 
 
-def test_a_value_of_the_wrong_kind_is_refused():
+def test_a_value_of_the_wrong_type_is_refused():
     with pytest.raises(UserError, match="Stable Diffusion checkpoint is 3"):
         Settings().replace(sd_model_checkpoint=3)

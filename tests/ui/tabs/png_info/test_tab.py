@@ -40,7 +40,7 @@ def test_infotext_and_fields_of_an_image_are_shown(engine: Engine, upload: dict[
     ("content", "index", "sentence"),
     [
         (b"", 5, "file is empty"),
-        (b"no picture", 5, "The picture is no PNG"),
+        (b"no picture", 5, "The picture is not a PNG"),
         (None, 5, "no longer on the server"),
     ],
 )
