@@ -1,1 +1,1 @@
-"""The page, built with Gradio from the declared fields. A viewer: jobs live in the engine."""
+"""The web page, built with Gradio from the declared fields. It only displays; jobs live in the engine."""

@@ -1,4 +1,4 @@
-"""A tab's settings survive a reload: the browser keeps what stood in the form at the last change."""
+"""Form values survive a reload: the browser stores them at every change."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from modules.ui.gradio_events import PRIVATE_EVENT, change_event
 
 
 def persist_form(form: Form, page: gr.Blocks) -> Dependency:
-    """Store the form in the browser whenever a field changes; fill it from there on load, which is returned.
+    """Store the form's values in the browser whenever a field changes; return the event that restores them on load.
 
-    Pictures are too large for that; kept_pictures sees to them.
+    Images are too large for that: `persist_images` stores their paths.
     """
     components = list(form.persisted.values())
     key = f"webui-form-{form.prefix}"
@@ -39,23 +39,23 @@ def persist_form(form: Form, page: gr.Blocks) -> Dependency:
         outputs=stored,
         trigger_mode="always_last",
         queue=False,
-        preprocess=False,  # kept as it stands; what is not valid is found when it is read again
+        preprocess=False,  # stored unvalidated; `restore_values` validates
         **PRIVATE_EVENT,
     )
     return loaded
 
 
 def restore_values(form: Form, values: Any) -> list[Any]:
-    """Return each kept component's stored value where it is still valid, else its default."""
+    """Return the stored value of each persisted component if it is still valid, else its default."""
     if not values or not isinstance(values, dict):
-        return [gr.skip() for _ in form.persisted]  # a first visit: nothing typed meanwhile is lost
-    return [_valid(form, name, values.get(name)) for name in form.persisted]
+        return [gr.skip() for _ in form.persisted]  # first visit: keeps what was typed meanwhile
+    return [_valid_or_default(form, name, values.get(name)) for name in form.persisted]
 
 
-def _valid(form: Form, name: str, value: Any) -> Any:
+def _valid_or_default(form: Form, name: str, value: Any) -> Any:
     component = form.persisted[name]
     if name in form.extra_components:
-        return value if _is_offered(component, value) else component.value
+        return value if _accepts(component, value) else component.value
     model, default = form.request_type, component.value
     if name in form.override_components:
         model = Settings
@@ -69,7 +69,7 @@ def _valid(form: Form, name: str, value: Any) -> Any:
         return component_value(default)
 
 
-def _is_offered(component: Component, value: Any) -> bool:
+def _accepts(component: Component, value: Any) -> bool:
     if isinstance(component, gr.Radio):
         return value in [choice for _, choice in component.choices]
     if isinstance(component, gr.Slider):
@@ -78,27 +78,24 @@ def _is_offered(component: Component, value: Any) -> bool:
 
 
 def persist_images(engine: Engine, form: Form, page: gr.Blocks) -> None:
-    """Store where a form's pictures lie whenever one is put in or taken out, and show them again on load."""
+    """Store the paths of a form's uploaded images in the browser at every change, and show the images again on load."""
     if not form.image_fields:
         return
-    names = sorted(form.image_fields)
-    boxes = [form.components[name] for name in names]
+    boxes = [form.components[name] for name in sorted(form.image_fields)]
     stored = gr.BrowserState(
         [], storage_key=f"webui-pictures-{form.prefix}", secret="webui", render=False
     )
     form.browser_states.append(stored)
     folders = (engine.paths.gradio_temp, engine.paths.outputs)
 
-    def shown(paths: Any) -> Any:
-        """Return each picture's path where it may be shown; else what the box holds stays."""
-        given = (
-            paths if isinstance(paths, list) and len(paths) == len(names) else [None] * len(names)
-        )
-        found = [restorable_path(path, folders) for path in given]
-        answer = [path or gr.skip() for path in found]
-        return answer if len(answer) > 1 else answer[0]
+    def restore_images(stored_paths: Any) -> Any:
+        """Return each image's path if it may be shown; other boxes keep their value."""
+        is_valid = isinstance(stored_paths, list) and len(stored_paths) == len(boxes)
+        paths = stored_paths if is_valid else [None] * len(boxes)
+        updates = [restorable_path(path, folders) or gr.skip() for path in paths]
+        return updates if len(updates) > 1 else updates[0]
 
-    page.load(shown, stored, boxes, **PRIVATE_EVENT)
+    page.load(restore_images, stored, boxes, **PRIVATE_EVENT)
     gr.on(
         [box.change for box in boxes],  # pyright: ignore[reportAttributeAccessIssue] - Gradio adds events at run time
         None,
@@ -110,12 +107,12 @@ def persist_images(engine: Engine, form: Form, page: gr.Blocks) -> None:
 
 
 def restorable_path(path: object, folders: Iterable[Path]) -> str | None:
-    """Return the path that a browser has kept of a picture, if a file lies there in one of the folders; else None."""
+    """Return the resolved path of an image stored in a browser, if it is a file in one of the folders; else None."""
     if not isinstance(path, str):
         return None
     try:
-        found = Path(path).resolve(strict=True)
-    except (OSError, ValueError):  # gone, or nothing that a file could be called
+        resolved = Path(path).resolve(strict=True)
+    except (OSError, ValueError):  # does not exist, or is not a valid path
         return None
-    inside = any(found.is_relative_to(folder.resolve()) for folder in folders)
-    return str(found) if inside and found.is_file() else None
+    is_inside = any(resolved.is_relative_to(folder.resolve()) for folder in folders)
+    return str(resolved) if is_inside and resolved.is_file() else None

@@ -1,4 +1,4 @@
-"""How the page's own events run: without Gradio's veil over what they change, and out of its public API."""
+"""Options of the page's own events: no loading overlay over their outputs, and not part of Gradio's public API."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ PRIVATE_EVENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "p
 
 
 def change_event(component: Component) -> Any:  # Gradio adds events at run time
-    """Return the event of a component's new value.
+    """Return the event that fires when a component's value changes.
 
-    For a list of choices that is what a user does: Gradio takes the list in each answer for a new one, so that two
+    For a multi-select that is `input`: Gradio takes the list in each response for a new value, so that two
     events listening to `change` call each other for ever.
     """
     if isinstance(component, gr.Dropdown) and component.multiselect:

@@ -1,4 +1,4 @@
-"""Sentences for the user as HTML."""
+"""Notes and error messages as HTML."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from typing import Literal
 
 
 def notice(kind: Literal["note", "error"], text: str) -> str:
-    """Return a paragraph that stays until the next job; any text is safe in it."""
+    """Return a paragraph, shown until the next job; the text is escaped."""
     return f'<p class="notice {kind}" role="status">{html.escape(text)}</p>'

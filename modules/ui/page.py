@@ -1,4 +1,4 @@
-"""The page: checkpoint bar above, tabs below."""
+"""The page: the checkpoint bar and the tabs below it."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ SCRIPTS = ("canvas.js", "queue.js", "settings.js", "webui.js")
 
 @dataclass(frozen=True)
 class Tab:
-    """One row of TABS: its title and the function that builds it.
+    """One row of TABS: a title and the function that builds the tab.
 
-    It returns the form of a tab that makes pictures; for any other None, or what wires it to the forms, which are
-    handed over by their tabs' titles once all are there.
+    The function returns the form of a generation tab. Any other tab returns None, or a function that connects it to
+    the forms; that is called with all forms by their tab's title after every tab is built.
     """
 
     title: str
@@ -53,44 +53,44 @@ TABS: tuple[Tab, ...] = (
 
 
 def build_page(engine: Engine) -> gr.Blocks:
-    """Return the page; nothing is served yet."""
-    gr.set_static_paths(list(engine.image_saver.image_dirs))  # shown by path, not by copy
+    """Return the page; it is not served yet."""
+    gr.set_static_paths(list(engine.image_saver.image_dirs))  # served by path, not copied
     with gr.Blocks(
         title="Stable Diffusion WebUI", analytics_enabled=False, fill_width=True
     ) as page:
-        chosen = build_checkpoint_bar(engine, page)
+        model_events = build_checkpoint_bar(engine, page)
         forms: dict[str, Form] = {}
-        connects: list[Callable[[Mapping[str, Form]], None]] = []
+        connectors: list[Callable[[Mapping[str, Form]], None]] = []
         with gr.Tabs():
             for tab in TABS:
                 with gr.Tab(tab.title, id=tab.title, elem_id=f"tab_{tab.title.replace(' ', '_')}"):
-                    line = build_compatibility_message(tab.title)
-                    form = tab.build(engine)
-                    if not isinstance(form, Form):
-                        connects += [form] if form else []
+                    message = build_compatibility_message(tab.title)
+                    built = tab.build(engine)
+                    if not isinstance(built, Form):
+                        connectors += [built] if built else []
                         continue
-                    events = [persist_form(form, page), *chosen]
-                    connect_compatibility_message(engine, form, line, events)
-                    filled, *_ = follow_native_size(engine, form, events)
-                    filled.then(None, js=f"() => {{ webui.filled('{form.prefix}') }}")
-                    persist_images(engine, form, page)
-                    forms[tab.title] = form
+                    events = [persist_form(built, page), *model_events]
+                    connect_compatibility_message(engine, built, message, events)
+                    restored, *_ = follow_native_size(engine, built, events)
+                    restored.then(None, js=f"() => {{ webui.filled('{built.prefix}') }}")
+                    persist_images(engine, built, page)
+                    forms[tab.title] = built
         for form in forms.values():
             connect_send_buttons(engine, form, forms)
         connect_styles(engine, list(forms.values()), page)
-        for connect in connects:
+        for connect in connectors:
             connect(forms)
         for state in [state for form in forms.values() for state in form.browser_states]:
             state.render()
-        helps = {
+        tooltips = {
             element: text for form in forms.values() for element, text in form.tooltips().items()
         }
-        page.load(None, js=f"() => {{ webui.start({json.dumps(helps)}) }}")
+        page.load(None, js=f"() => {{ webui.start({json.dumps(tooltips)}) }}")
     return page
 
 
 def theme() -> gr.themes.Base:
-    """Return the page's colours and fonts; nothing is fetched from other hosts."""
+    """Return the page's theme; its fonts need no request to another host."""
     fonts = ["system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"]
     return gr.themes.Default(
         primary_hue="orange",
@@ -103,12 +103,12 @@ def theme() -> gr.themes.Base:
 
 
 def head(theme_mode: str | None, root_path: str = "") -> str:
-    """Return what goes into the page's head: our script, and what it has to know.
+    """Return the content of the page's head: the scripts and their variables.
 
     Args:
-        theme_mode: "light" or "dark" if the command line chose them.
-        root_path: The path below which a reverse proxy shows the page, without a slash behind it.
+        theme_mode: "light" or "dark" if set on the command line.
+        root_path: The path under which a reverse proxy serves the page, without a trailing slash.
     """
     scripts = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    known = f"window.webuiColours = {json.dumps(theme_mode)};\nwindow.webuiRoot = {json.dumps(root_path)};"
-    return f"<script>{known}\n{scripts}</script>"
+    variables = f"window.webuiColours = {json.dumps(theme_mode)};\nwindow.webuiRoot = {json.dumps(root_path)};"
+    return f"<script>{variables}\n{scripts}</script>"

@@ -1,4 +1,4 @@
-"""What all tabs that make pictures look like: prompts above, settings on one side, pictures on the other."""
+"""Layout of every generation tab: prompts on top, settings on one side, output on the other."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def build_workbench(
     add_fields_below: Callable[[Form], None] = lambda _: None,
     with_file_batch: bool = False,
 ) -> Form:
-    """Make a tab where the page stands and return its form.
+    """Build a tab in the current Gradio context and return its form.
 
     Args:
-        engine: Carries out what is asked.
-        form: Empty yet; its request type is what the tab asks for.
-        add_tab_fields: Makes the fields that this tab alone has, above the other settings.
-        add_fields_below: Likewise, below them.
-        with_file_batch: Whether it repaints many files, too.
+        engine: Runs the jobs.
+        form: The tab's form, still empty.
+        add_tab_fields: Adds this tab's own fields above the other settings.
+        add_fields_below: Adds this tab's own fields below the seed.
+        with_file_batch: Whether the tab has a file batch.
     """
     buttons = build_prompts(engine, form)
     with gr.Row(elem_classes="workbench"):

@@ -1,4 +1,4 @@
-"""The real server in its own process, and Chromium to look at its page."""
+"""The server in its own process, and Chromium to open its page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ui.at_rest import wait_until_at_rest
+from tests.ui.idle import wait_until_idle
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -51,13 +51,13 @@ class Server:
             "--data-dir",
             str(data),
         ]
-        began = time.monotonic()
+        started = time.monotonic()
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [*command, *args], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
             )
         self.wait_until(lambda: "Running on" in self.log.read_text())
-        self.start_s = time.monotonic() - began
+        self.start_s = time.monotonic() - started
 
     def wait_until(self, condition, timeout_s=180) -> None:
         deadline = time.monotonic() + timeout_s
@@ -67,31 +67,32 @@ class Server:
             time.sleep(0.05)
 
     def state(self) -> str:
-        with urllib.request.urlopen(f"{self.url}internal/state", timeout=60) as answer:
-            return answer.read().decode()
+        with urllib.request.urlopen(f"{self.url}internal/state", timeout=60) as response:
+            return response.read().decode()
 
     def stop(self) -> tuple[int, float]:
-        began = time.monotonic()
+        started = time.monotonic()
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(120), time.monotonic() - began
+        return self.process.wait(120), time.monotonic() - started
 
     def clear_queue(self) -> None:
-        """End what a test that failed has left running or paused, which the next one would wait for."""
+        """Cancel and resume whatever a failed test left behind, which the next test would wait for."""
         for action in ("cancel", "resume"):
-            asked = urllib.request.Request(f"{self.url}internal/queue/{action}", b"")
-            urllib.request.urlopen(asked, timeout=60).close()
+            request = urllib.request.Request(f"{self.url}internal/queue/{action}", b"")
+            urllib.request.urlopen(request, timeout=60).close()
 
-    def pictures(self) -> list[Path]:
+    def images(self) -> list[Path]:
         return sorted(self.data.glob("outputs/txt2img-images/*/*.png"))
 
 
 def wait_until_filled(page) -> None:
     page.wait_for_selector("#txt2img_generate[data-filled]", state="attached")
-    wait_until_at_rest(page)
+    wait_until_idle(page)
 
 
 def wait_for_value(page, selector: str, value: str) -> None:
-    """Wait until a box holds this."""
+    """Wait until an input element has this value."""
     page.wait_for_function(
-        "([box, value]) => document.querySelector(box)?.value === value", arg=[selector, value]
+        "([selector, value]) => document.querySelector(selector)?.value === value",
+        arg=[selector, value],
     )

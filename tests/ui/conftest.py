@@ -1,51 +1,51 @@
-"""One server and one browser for all tests that look at the page."""
+"""One server and one browser for all browser tests."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.ui.at_rest import COUNT_EVENTS
 from tests.ui.browsing import (
     CHROMIUM,
     CHROMIUM_ARGS,
     Server,
     wait_until_filled,
 )
+from tests.ui.idle import COUNT_EVENTS
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    running = Server(tmp_path_factory.mktemp("data"))
-    running.wait_until(lambda: '"ready"' in running.state())
-    yield running
-    if running.process.poll() is None:
-        running.stop()
+    server = Server(tmp_path_factory.mktemp("data"))
+    server.wait_until(lambda: '"ready"' in server.state())
+    yield server
+    if server.process.poll() is None:
+        server.stop()
 
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch_persistent_context(
+        context = playwright.chromium.launch_persistent_context(
             str(tmp_path_factory.mktemp("profile")),
             executable_path=CHROMIUM,
             args=CHROMIUM_ARGS,
             viewport={"width": 1280, "height": 900},
         )
-        opened.add_init_script(COUNT_EVENTS)
-        yield opened
-        opened.close()
+        context.add_init_script(COUNT_EVENTS)
+        yield context
+        context.close()
 
 
 @pytest.fixture
 def page(server, browser):
-    opened = browser.new_page()
-    opened.set_default_timeout(120_000)
-    opened.goto(server.url)
-    wait_until_filled(opened)
-    opened.wait_for_function(
+    page = browser.new_page()
+    page.set_default_timeout(120_000)
+    page.goto(server.url)
+    wait_until_filled(page)
+    page.wait_for_function(
         "document.querySelector('#engine_state .state').dataset.phase === 'ready'"
     )
-    yield opened
-    opened.close()
+    yield page
+    page.close()
     server.clear_queue()

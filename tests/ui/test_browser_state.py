@@ -17,7 +17,7 @@ def folder(tmp_path: Path) -> Path:
     return inside
 
 
-def test_a_file_in_the_folder_is_shown_again(folder: Path):
+def test_a_file_in_the_folder_is_restored(folder: Path):
     assert restorable_path(str(folder / "picture.png"), [folder]) == str(folder / "picture.png")
 
 
@@ -36,6 +36,6 @@ def test_a_file_in_the_folder_is_shown_again(folder: Path):
         ["{}"],
     ],
 )
-def test_what_lies_elsewhere_or_nowhere_is_not(folder: Path, path: object):
-    given = path.format(folder) if isinstance(path, str) else path
-    assert restorable_path(given, [folder]) is None
+def test_other_paths_are_not_restored(folder: Path, path: object):
+    stored = path.format(folder) if isinstance(path, str) else path
+    assert restorable_path(stored, [folder]) is None

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.ui.at_rest import wait_until_at_rest
 from tests.ui.browsing import needs_browser
+from tests.ui.idle import wait_until_idle
 
 pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("pictures") / "slope.png"
+def image_path(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("images") / "gradient.png"
     Image.linear_gradient("L").resize((96, 64)).convert("RGB").save(path)
     return path
 
@@ -41,8 +41,8 @@ def run_reverse(page, steps: int) -> None:
     page.click("#process_reverse")
 
 
-def test_a_picture_becomes_noise_before_ones_eyes(process, picture: Path):
-    process.set_input_files("#process_picture input[type=file]", str(picture))
+def test_the_forward_process_is_shown_for_an_uploaded_image(process, image_path: Path):
+    process.set_input_files("#process_picture input[type=file]", str(image_path))
     process.wait_for_selector("#process_picture img")
     show_forward(process)
 
@@ -60,24 +60,24 @@ def test_a_picture_becomes_noise_before_ones_eyes(process, picture: Path):
     process.wait_for_selector(
         "#process_forward_message p:has-text('1001 timesteps cannot be shown')"
     )
-    assert process.locator("#process_strip figure").count() == 5, "what was drawn stays"
+    assert process.locator("#process_strip figure").count() == 5, "the figures are kept"
 
 
-def test_without_a_picture_a_sentence_asks_for_one(process):
+def test_without_an_image_the_message_asks_for_an_upload(process):
     show_forward(process)
     process.wait_for_selector(
-        "#process_forward_message p:has-text('There is no picture. Put one in.')"
+        "#process_forward_message p:has-text('There is no picture. Upload one.')"
     )
 
 
-def test_noise_becomes_a_picture_step_by_step(process, server):
-    before = len(server.pictures())
+def test_the_reverse_process_is_shown_step_by_step(process, server):
+    before = len(server.images())
     run_reverse(process, 4)
     process.wait_for_selector("#process_caption:has-text('Evaluation 4: sigma 0.029, timestep 0')")
     process.wait_for_selector("#process_distances .main-svg")
     process.wait_for_selector("#process_schedules .main-svg")
     process.wait_for_selector("#process_histogram .main-svg")
-    assert len(server.pictures()) == before + 1
+    assert len(server.images()) == before + 1
 
     process.fill("#process_step input[type=number]", "1")
     process.keyboard.press("Tab")
@@ -89,12 +89,12 @@ def test_noise_becomes_a_picture_step_by_step(process, server):
     process.wait_for_selector("#process_animation a[download]")
 
 
-def test_a_finished_picture_shows_how_it_was_made(page):
+def test_a_finished_image_shows_how_it_was_made(page):
     page.fill("#txt2img_prompt textarea", "a yellow star on a black background")
     for name, value in (("steps", 3), ("width", 64), ("height", 64)):
         page.fill(f"#txt2img_{name} input[type=number]", str(value))
         page.keyboard.press("Tab")
-    wait_until_at_rest(page)
+    wait_until_idle(page)
     page.click("#txt2img_generate")
     page.wait_for_selector("#txt2img_infotext pre:has-text('a yellow star')")
 

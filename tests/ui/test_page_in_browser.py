@@ -1,4 +1,4 @@
-"""The whole page in Chromium: from words to a picture, reloads, phones, stopping."""
+"""The whole page in Chromium: generation, reloads, phones, stopping."""
 
 import json
 import re
@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from tests.backend.checkpoints_depth import write_depth
-from tests.ui.at_rest import wait_until_at_rest
 from tests.ui.browsing import (
     ROOT,
     Server,
@@ -17,6 +16,7 @@ from tests.ui.browsing import (
     wait_for_value,
     wait_until_filled,
 )
+from tests.ui.idle import wait_until_idle
 
 pytestmark = needs_browser
 
@@ -32,7 +32,7 @@ def fill_form(page, prompt: str, *, steps: int = 20, side: int = 128, count: int
     fill_number(page, "height", side)
     fill_number(page, "steps", steps)
     fill_number(page, "n_iter", count)
-    wait_until_at_rest(page)
+    wait_until_idle(page)
 
 
 def mean_colour(image: Image.Image, box: tuple[float, float, float, float]) -> np.ndarray:
@@ -43,17 +43,17 @@ def mean_colour(image: Image.Image, box: tuple[float, float, float, float]) -> n
     return np.asarray(part.convert("RGB"), dtype=float).mean(axis=(0, 1))
 
 
-def test_a_prompt_becomes_a_saved_picture_with_its_infotext(server, page):
+def test_a_prompt_becomes_a_saved_image_with_its_infotext(server, page):
     fill_form(page, "a red circle on a blue background")
     page.fill("#txt2img_seed input", "3")
-    before = len(server.pictures())
+    before = len(server.images())
 
     page.click("#txt2img_generate")
     page.wait_for_selector("#txt2img_infotext pre:has-text('Seed: 3,')")
     page.wait_for_selector("#txt2img_gallery img")
 
-    assert len(server.pictures()) == before + 1
-    with Image.open(server.pictures()[-1]) as image:
+    assert len(server.images()) == before + 1
+    with Image.open(server.images()[-1]) as image:
         assert image.size == (128, 128)
         assert image.info["parameters"] == page.inner_text("#txt2img_infotext pre")
         red, _, blue = mean_colour(image, (0.42, 0.42, 0.58, 0.58))
@@ -62,17 +62,17 @@ def test_a_prompt_becomes_a_saved_picture_with_its_infotext(server, page):
         assert blue > 120 > red
 
 
-def test_the_gallery_shows_the_very_file_that_was_saved(server, page):
+def test_the_gallery_shows_the_saved_file(server, page):
     fill_form(page, "mountains at sunset", steps=4)
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("#txt2img_infotext pre:has-text('mountains at sunset')")
 
-    shown = page.get_attribute("#txt2img_gallery img", "src")
-    with urllib.request.urlopen(shown, timeout=60) as answer:
-        assert answer.read() == server.pictures()[-1].read_bytes()
+    url = page.get_attribute("#txt2img_gallery img", "src")
+    with urllib.request.urlopen(url, timeout=60) as response:
+        assert response.read() == server.images()[-1].read_bytes()
 
 
-def test_a_reload_finds_the_running_job_and_the_form_again(page):
+def test_a_reload_restores_the_running_job_and_the_form(page):
     fill_form(page, "a yellow star on a purple background", steps=150, count=50)
     page.click("#txt2img_generate")
     page.wait_for_selector("#txt2img_progress .words:has-text('step')")
@@ -131,7 +131,7 @@ def test_the_queue_tab_shows_a_job_and_stops_retries_and_pauses(server, page):
     page.wait_for_selector(".queue-words:has-text('Nothing runs')")
 
 
-def test_a_size_that_is_no_multiple_of_8_is_told_in_one_sentence(page):
+def test_a_size_that_is_no_multiple_of_8_is_reported(page):
     fill_form(page, "a red circle", steps=2, side=130)
 
     page.click("#txt2img_generate")
@@ -141,7 +141,7 @@ def test_a_size_that_is_no_multiple_of_8_is_told_in_one_sentence(page):
     )
 
 
-def test_seed_buttons_reuse_and_forget_the_seed(page):
+def test_seed_buttons_reuse_and_reset_the_seed(page):
     fill_form(page, "a red circle", steps=2, side=64)
     page.click("#txt2img_random_seed")
     page.wait_for_function("document.querySelector('#txt2img_seed input').value === '-1'")
@@ -154,29 +154,29 @@ def test_seed_buttons_reuse_and_forget_the_seed(page):
     page.wait_for_function(f"document.querySelector('#txt2img_seed input').value === '{seed}'")
 
 
-def test_clip_skip_counts_from_the_next_picture_on(page):
+def test_clip_skip_applies_to_the_next_image(page):
     slider = "#setting_CLIP_stop_at_last_layers input[type=number]"
     page.fill(slider, "2")
-    wait_until_at_rest(page)
+    wait_until_idle(page)
     fill_form(page, "a red circle", steps=2, side=64)
 
     page.click("#txt2img_generate")
 
     page.wait_for_selector("#txt2img_infotext pre:has-text('Clip skip: 2')")
     page.fill(slider, "1")
-    wait_until_at_rest(page)
+    wait_until_idle(page)
     page.reload()
     wait_for_value(page, slider, "1")
 
 
-def test_a_page_left_alone_asks_for_nothing_but_the_state(page):
+def test_an_idle_page_requests_only_the_state(page):
     fill_form(page, "a red circle", steps=2, side=64)
     page.reload()
     wait_until_filled(page)
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.wait_for_timeout(2000)  # nothing to wait for: this long, nothing is to happen
-    assert [url for url in asked if not url.endswith("/internal/state")] == []
+    urls: list[str] = []
+    page.on("request", lambda request: urls.append(request.url))
+    page.wait_for_timeout(2000)  # nothing may happen for this long
+    assert [url for url in urls if not url.endswith("/internal/state")] == []
 
 
 def test_tokens_are_counted_while_typing(page):
@@ -186,18 +186,18 @@ def test_tokens_are_counted_while_typing(page):
 
 
 def test_nothing_is_fetched_from_another_host(server, browser):
-    asked = []
+    urls = []
     page = browser.new_page()
-    page.on("request", lambda request: asked.append(request.url))
+    page.on("request", lambda request: urls.append(request.url))
     page.goto(server.url)
     wait_until_filled(page)
     page.close()
 
     own = (server.url, "data:", "blob:")
-    assert [url for url in asked if not url.startswith(own)] == []
+    assert [url for url in urls if not url.startswith(own)] == []
 
 
-def test_a_phone_shows_generate_and_picture_before_the_settings(page):
+def test_a_phone_shows_generate_and_gallery_before_the_settings(page):
     page.set_viewport_size({"width": 390, "height": 844})
     tops = {
         name: page.locator(f"#txt2img_{name}").bounding_box()["y"]
@@ -216,7 +216,7 @@ def choose_checkpoint(server, page, name: str) -> None:
 
 @pytest.fixture
 def deep(server, page):
-    """A depth checkpoint in the list, not chosen; afterwards the demo is chosen again."""
+    """Add a depth checkpoint without selecting it; select the demo again afterwards."""
     folder = server.data / "models" / "Stable-diffusion"
     folder.mkdir(parents=True, exist_ok=True)
     yield write_depth(folder / "deep.safetensors").name
@@ -224,12 +224,12 @@ def deep(server, page):
     choose_checkpoint(server, page, "demo/demo.safetensors")
 
 
-def test_the_depth_tab_repaints_an_uploaded_picture(server, page, deep):
+def test_the_depth_tab_repaints_an_uploaded_image(server, page, deep):
     before = set(server.data.glob("outputs/img2img-images/*/*.png"))
-    picture = server.data / "photo.jpg"
-    Image.linear_gradient("L").save(picture)
+    photo = server.data / "photo.jpg"
+    Image.linear_gradient("L").save(photo)
     page.click("#refresh_checkpoints")
-    wait_until_at_rest(page)
+    wait_until_idle(page)
     page.click("button[role=tab]:has-text('Depth')")
     page.wait_for_selector("#depth_generate[data-filled]")
     page.wait_for_selector("#depth_model_message p:has-text('is not a depth checkpoint')")
@@ -237,14 +237,14 @@ def test_the_depth_tab_repaints_an_uploaded_picture(server, page, deep):
 
     choose_checkpoint(server, page, deep)
     page.wait_for_function("!document.querySelector('#depth_model_message p')")
-    page.set_input_files("#depth_init_image input[type=file]", picture)
+    page.set_input_files("#depth_init_image input[type=file]", photo)
     page.wait_for_selector("#depth_init_image img")
     page.click("#depth_estimate")
     page.wait_for_selector("#depth_preview img")
     for name, value in {"width": 128, "height": 64, "steps": 4}.items():
         page.fill(f"#depth_{name} input[type=number]", str(value))
         page.keyboard.press("Tab")
-    wait_until_at_rest(page)
+    wait_until_idle(page)
     page.click("#depth_generate")
     page.wait_for_selector("#depth_infotext pre:has-text('Denoising strength: 0.75')")
 
@@ -252,7 +252,7 @@ def test_the_depth_tab_repaints_an_uploaded_picture(server, page, deep):
     with Image.open(saved) as image:
         assert image.size == (128, 64)
         assert image.info["parameters"] == page.inner_text("#depth_infotext pre")
-    # Picture and depth map, in the strip and in the grid behind it.
+    # Image and depth map, in the strip and in the grid behind it.
     assert page.locator("#depth_gallery .thumbnail-item").count() == 4
 
     page.set_viewport_size({"width": 390, "height": 844})
@@ -262,7 +262,7 @@ def test_the_depth_tab_repaints_an_uploaded_picture(server, page, deep):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_the_largest_seed_is_never_rounded_and_its_picture_is_made_again_by_png_info(server, page):
+def test_the_largest_seed_is_not_rounded_and_png_info_reproduces_its_image(server, page):
     fill_form(page, "a red circle", steps=3, side=64)
     page.fill("#txt2img_seed input", "9007199254740993")
     page.click("#txt2img_generate")
@@ -272,10 +272,10 @@ def test_the_largest_seed_is_never_rounded_and_its_picture_is_made_again_by_png_
     page.fill("#txt2img_seed input", "9007199254740991")
     page.click("#txt2img_generate")
     page.wait_for_selector("#txt2img_infotext pre:has-text('Seed: 9007199254740991')")
-    made = server.pictures()[-1]
+    image_path = server.images()[-1]
 
     page.click("button[role=tab]:has-text('PNG Info')")
-    page.set_input_files("#png_info_image input[type=file]", made)
+    page.set_input_files("#png_info_image input[type=file]", image_path)
     page.wait_for_selector("#png_info_fields td:has-text('9007199254740991')")
     assert page.inner_text("#png_info_infotext pre").startswith("a red circle")
     page.click("#png_info_generate")
@@ -290,7 +290,7 @@ def test_the_largest_seed_is_never_rounded_and_its_picture_is_made_again_by_png_
     )
 
 
-def test_an_infotext_pasted_into_the_prompt_box_fills_the_form_and_its_chip_can_be_taken_away(page):
+def test_an_infotext_pasted_into_the_prompt_box_fills_the_form_and_its_chip_can_be_removed(page):
     text = "a green star\nNegative prompt: red\nSteps: 3, Sampler: DDIM, CFG scale: 3, Seed: 11, Size: 64x64, Clip skip: 2, Odd: 1"
     page.fill("#txt2img_prompt textarea", text)
     page.click("#txt2img_paste")
@@ -311,7 +311,7 @@ def test_an_infotext_pasted_into_the_prompt_box_fills_the_form_and_its_chip_can_
     )
 
 
-def test_ctrl_c_stops_a_running_job_at_once_and_without_complaint(tmp_path, browser):
+def test_ctrl_c_stops_a_running_job_at_once_without_errors(tmp_path, browser):
     server = Server(tmp_path)
     server.wait_until(lambda: '"ready"' in server.state())
     page = browser.new_page()
@@ -319,7 +319,7 @@ def test_ctrl_c_stops_a_running_job_at_once_and_without_complaint(tmp_path, brow
     wait_until_filled(page)
     fill_form(page, "mountains at night", steps=20, count=100)
     page.click("#txt2img_generate")
-    server.wait_until(lambda: len(server.pictures()) >= 2)
+    server.wait_until(lambda: len(server.images()) >= 2)
 
     status, took_s = server.stop()
 
@@ -328,12 +328,12 @@ def test_ctrl_c_stops_a_running_job_at_once_and_without_complaint(tmp_path, brow
     assert status == 0
     assert took_s < max(3, server.start_s)  # on a machine under load both take longer
     assert "Traceback" not in log
-    for path in server.pictures():
+    for path in server.images():
         with Image.open(path) as image:
             image.load()
 
 
-def test_a_file_put_into_the_folder_is_found_by_refresh_and_a_broken_one_says_why(server, page):
+def test_refresh_finds_a_new_file_and_shows_why_a_broken_one_cannot_be_used(server, page):
     folder = server.data / "models" / "Stable-diffusion"
     folder.mkdir(parents=True, exist_ok=True)
     demo = ROOT / "models" / "Stable-diffusion" / "demo"
@@ -342,7 +342,7 @@ def test_a_file_put_into_the_folder_is_found_by_refresh_and_a_broken_one_says_wh
     (folder / "cut.safetensors").write_bytes((demo / "demo.safetensors").read_bytes()[:1_000_000])
 
     page.click("#refresh_checkpoints")
-    wait_until_at_rest(page)
+    wait_until_idle(page)
     page.click("#setting_sd_model_checkpoint input")
     page.locator("[role=option]", has_text="cut.safetensors").click()
     page.wait_for_selector("#checkpoint_message p:has-text('is incomplete: 1.0 of')")
@@ -353,13 +353,13 @@ def test_a_file_put_into_the_folder_is_found_by_refresh_and_a_broken_one_says_wh
     assert page.locator("#checkpoint_message p").count() == 0
 
 
-def test_the_page_fills_the_window_whatever_it_has_to_say(page):
+def test_the_page_fills_the_window(page):
     page.set_viewport_size({"width": 1280, "height": 900})
 
     assert page.locator("#checkpoint_bar").bounding_box()["width"] > 1200
 
 
-def test_a_first_visit_starts_at_the_models_own_size_and_a_reload_keeps_the_users(server, page):
+def test_a_first_visit_has_the_models_native_size_and_a_reload_keeps_the_users_size(server, page):
     page.goto(f"{server.url}internal/ping")  # the same origin, without a page that stores anything
     page.evaluate("localStorage.clear(); sessionStorage.clear()")
     page.goto(server.url)
@@ -367,7 +367,7 @@ def test_a_first_visit_starts_at_the_models_own_size_and_a_reload_keeps_the_user
 
     fill_number(page, "width", 512)
     fill_number(page, "height", 512)
-    wait_until_at_rest(page)
+    wait_until_idle(page)
     page.reload()
 
     wait_for_value(page, "#txt2img_width input[type=number]", "512")

@@ -1,4 +1,4 @@
-"""img2img and Inpaint in Chromium: uploads, brush strokes, sending on, reloads, batches."""
+"""img2img and Inpaint in Chromium: uploads, brush strokes, sending, reloads, batches."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.ui.at_rest import wait_until_at_rest
 from tests.ui.browsing import needs_browser, wait_until_filled
+from tests.ui.idle import wait_until_idle
 
 pytestmark = needs_browser
 
@@ -20,50 +20,50 @@ TITLES = {"img2img": "img2img", "inpaint": "Inpaint"}
 
 @pytest.fixture
 def photo(server) -> Path:
-    levels = np.zeros((64, 96, 3), np.uint8)
-    levels[..., 2] = np.linspace(60, 250, 96)[None]
-    levels[..., 1] = np.linspace(0, 120, 64)[:, None]
-    Image.fromarray(levels).save(server.data / "photo.png")
+    pixels = np.zeros((64, 96, 3), np.uint8)
+    pixels[..., 2] = np.linspace(60, 250, 96)[None]
+    pixels[..., 1] = np.linspace(0, 120, 64)[:, None]
+    Image.fromarray(pixels).save(server.data / "photo.png")
     return server.data / "photo.png"
 
 
 def open_tab(page, prefix: str) -> None:
     page.click(f"button[role=tab]:has-text('{TITLES[prefix]}')")
     page.wait_for_selector(f"#{prefix}_generate[data-filled]")
-    wait_until_at_rest(page)
+    wait_until_idle(page)
 
 
-def put_in(page, prefix: str, picture: Path) -> None:
-    page.set_input_files(f"#{prefix}_init_image input[type=file]", picture)
+def upload(page, prefix: str, file: Path) -> None:
+    page.set_input_files(f"#{prefix}_init_image input[type=file]", file)
     page.wait_for_selector(f"#{prefix}_init_image_board canvas:visible")
     page.wait_for_selector(f"#{prefix}_init_image_board .size:has-text('96')")
 
 
-def take_out(page, prefix: str) -> None:
+def remove_image(page, prefix: str) -> None:
     if page.is_visible(f"#{prefix}_init_image_board canvas"):
-        tool(page, prefix, "remove")
+        press_tool(page, prefix, "remove")
         page.wait_for_selector(f"#{prefix}_init_image_board canvas", state="hidden")
 
 
-def tool(page, prefix: str, name: str) -> None:
+def press_tool(page, prefix: str, name: str) -> None:
     page.click(f"#{prefix}_init_image_board [data-do={name}]")
 
 
 def stroke(page, prefix: str, *points: tuple[float, float]) -> None:
-    """Draw with the mouse; the points are shares of the canvas."""
+    """Draw with the mouse; the points are fractions of the canvas size."""
     canvas = page.locator(f"#{prefix}_init_image_board canvas")
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
-    ways = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
-    page.mouse.move(*ways[0])
+    positions = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    page.mouse.move(*positions[0])
     page.mouse.down()
-    for way in ways[1:]:
-        page.mouse.move(*way, steps=4)
+    for position in positions[1:]:
+        page.mouse.move(*position, steps=4)
     page.mouse.up()
 
 
 def zoom_in(page) -> None:
-    """Turn the wheel over the canvas; the page hears of it after the canvas has."""
+    """Turn the wheel over the canvas; the page gets the event after the canvas."""
     page.evaluate("addEventListener('wheel', () => { window.wheeled = true }, {once: true})")
     page.mouse.wheel(0, -400)
     page.wait_for_function("window.wheeled")
@@ -79,37 +79,35 @@ def fill(page, prefix: str, prompt: str, steps: int = 2, **numbers: float) -> No
     for name, value in {"steps": steps, **numbers}.items():
         page.fill(f"#{prefix}_{name} input[type=number]", str(value))
         page.keyboard.press("Tab")
-    wait_until_at_rest(page)
+    wait_until_idle(page)
 
 
 def generated(server, page, prefix: str, prompt: str) -> np.ndarray:
     page.click(f"#{prefix}_generate")
     page.wait_for_selector(f"#{prefix}_infotext pre:has-text('{prompt}')")
-    place = re.search(r"Saved: (.+)", page.inner_text(f"#{prefix}_infotext"))
-    assert place is not None
-    with Image.open(server.data / "outputs" / place[1]) as image:
+    saved = re.search(r"Saved: (.+)", page.inner_text(f"#{prefix}_infotext"))
+    assert saved is not None
+    with Image.open(server.data / "outputs" / saved[1]) as image:
         return np.asarray(image.convert("RGB")).astype(int)
 
 
-def test_a_sketched_picture_is_repainted_and_a_reload_keeps_picture_and_strokes(
+def test_a_sketched_image_is_repainted_and_a_reload_keeps_image_and_strokes(
     server, page, photo: Path
 ):
     open_tab(page, "img2img")
-    take_out(page, "img2img")
-    put_in(page, "img2img", photo)
+    remove_image(page, "img2img")
+    upload(page, "img2img", photo)
     page.click("#img2img_take_size")
     page.wait_for_function("document.querySelector('#img2img_width input').value === '96'")
     stroke(page, "img2img", (0.2, 0.5), (0.8, 0.5))
     stroke(page, "img2img", (0.2, 0.2), (0.4, 0.2))
-    tool(page, "img2img", "undo")
+    press_tool(page, "img2img", "undo")
     (kept,) = strokes(page, "img2img")
     assert kept["colour"] == "#e02020"
     fill(page, "img2img", "a red circle, sketched", denoising_strength=0.05)
-    picture = generated(server, page, "img2img", "a red circle, sketched")
-    assert picture.shape == (64, 96, 3)
-    assert picture[32, 48, 0] > 80 > picture[4, 48, 0], (
-        "the sketch is in the picture that was repainted"
-    )
+    pixels = generated(server, page, "img2img", "a red circle, sketched")
+    assert pixels.shape == (64, 96, 3)
+    assert pixels[32, 48, 0] > 80 > pixels[4, 48, 0], "the sketch is part of the init image"
 
     page.reload()
     wait_until_filled(page)
@@ -117,9 +115,9 @@ def test_a_sketched_picture_is_repainted_and_a_reload_keeps_picture_and_strokes(
     page.wait_for_selector("#img2img_init_image_board canvas:visible")
     page.wait_for_function("document.querySelector('#img2img_init_image_strokes textarea').value")
     assert strokes(page, "img2img") == [kept]
-    tool(page, "img2img", "clear")
+    press_tool(page, "img2img", "clear")
     assert strokes(page, "img2img") == []
-    tool(page, "img2img", "undo")
+    press_tool(page, "img2img", "undo")
     assert strokes(page, "img2img") == [kept]
 
     page.click("#img2img_to_inpaint")
@@ -129,10 +127,10 @@ def test_a_sketched_picture_is_repainted_and_a_reload_keeps_picture_and_strokes(
     assert page.input_value("#inpaint_width input[type=number]") == "96"
 
 
-def test_what_is_painted_over_is_repainted_and_the_rest_is_the_originals(server, page, photo: Path):
+def test_the_masked_area_is_repainted_and_the_rest_is_unchanged(server, page, photo: Path):
     open_tab(page, "inpaint")
-    take_out(page, "inpaint")
-    put_in(page, "inpaint", photo)
+    remove_image(page, "inpaint")
+    upload(page, "inpaint", photo)
     page.click("#inpaint_take_size")
     fill(page, "inpaint", "a red house, inpainted", mask_blur=2)
     page.click("#inpaint_generate")
@@ -140,28 +138,28 @@ def test_what_is_painted_over_is_repainted_and_the_rest_is_the_originals(server,
     assert page.input_value("#inpaint_prompt textarea") == "a red house, inpainted"
 
     stroke(page, "inpaint", (0.2, 0.5), (0.5, 0.5))
-    picture = generated(server, page, "inpaint", "a red house, inpainted")
+    pixels = generated(server, page, "inpaint", "a red house, inpainted")
     with Image.open(photo) as image:
         original = np.asarray(image).astype(int)
-    changed = np.abs(picture - original).max(axis=2) > 0
+    changed = np.abs(pixels - original).max(axis=2) > 0
     assert changed[32, 24:44].any()
     assert not changed[:, 66:].any() and not changed[:8].any() and not changed[56:].any()
 
 
-def test_the_brush_is_finer_when_zoomed_in_the_eraser_erases_and_a_phone_has_room(
+def test_the_brush_is_finer_when_zoomed_in_and_the_eraser_erases_and_the_page_fits_a_phone(
     server, page, photo: Path
 ):
     open_tab(page, "inpaint")
-    take_out(page, "inpaint")
-    put_in(page, "inpaint", photo)
+    remove_image(page, "inpaint")
+    upload(page, "inpaint", photo)
     stroke(page, "inpaint", (0.5, 0.5), (0.6, 0.5))
     zoom_in(page)
-    tool(page, "inpaint", "eraser")
+    press_tool(page, "inpaint", "eraser")
     stroke(page, "inpaint", (0.5, 0.5), (0.6, 0.5))
     painted, erased = strokes(page, "inpaint")
     assert erased["erase"] and "erase" not in painted
     assert erased["radius"] < painted["radius"] / 2
-    tool(page, "inpaint", "move")
+    press_tool(page, "inpaint", "move")
     stroke(page, "inpaint", (0.5, 0.5), (0.2, 0.2))
     assert len(strokes(page, "inpaint")) == 2, "the picture was moved, not painted on"
 
@@ -177,7 +175,7 @@ def test_the_brush_is_finer_when_zoomed_in_the_eraser_erases_and_a_phone_has_roo
     page.set_viewport_size({"width": 1280, "height": 900})
 
 
-def test_a_batch_of_uploads_goes_into_a_folder_of_its_own(server, page, photo: Path):
+def test_a_batch_of_uploads_is_saved_in_its_output_folder(server, page, photo: Path):
     files = [server.data / name for name in ("ant.png", "bee.png", "cat.png")]
     for file in files:
         file.write_bytes(photo.read_bytes())
@@ -187,7 +185,7 @@ def test_a_batch_of_uploads_goes_into_a_folder_of_its_own(server, page, photo: P
     page.click("#tab_img2img button:has-text('Batch: many pictures')")
     page.set_input_files("#img2img_batch_files input[type=file]", files)
     page.fill("#img2img_batch_output textarea, #img2img_batch_output input", "pets")
-    wait_until_at_rest(page)
+    wait_until_idle(page)
     page.click("#img2img_batch")
     page.wait_for_selector("#img2img_message p:has-text('bee.png:')")
     page.wait_for_selector("#img2img_generate:visible")

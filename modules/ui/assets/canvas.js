@@ -1,23 +1,23 @@
-// Brush strokes over a picture, for masks and sketches. They stay paths in the picture's own pixels, shown at any
-// zoom; the server paints them at full size. Gradio's picture box takes the uploads; a board stands in its place
-// while it holds a picture.
+// Brush strokes over an image, for masks and sketches. Strokes are paths in the image's own pixels, displayed at any
+// zoom; the server paints them at full size. Gradio's image box takes the uploads; a board covers it while it holds
+// an image.
 window.webuiCanvas = (() => {
   const MASK = "#ff7b00";
   const MASK_OPACITY = 0.6;
-  const LARGEST_ZOOM = 64;  // times the size at which the whole picture is seen
+  const MAX_ZOOM = 64;  // relative to the zoom that shows the whole image
   const TOOLS = `
     <div class="tools">
       <label class="brush">Brush <input type="range" min="2" max="160" value="32"></label>
       <input type="color" value="#e02020" title="Colour of the brush" aria-label="Colour of the brush">
-      <button data-do="eraser" title="Take away what was painted">Eraser</button>
+      <button data-do="eraser" title="Erase strokes">Eraser</button>
       <button data-do="undo" title="Ctrl+Z">Undo</button>
       <button data-do="redo" title="Ctrl+Shift+Z">Redo</button>
-      <button data-do="clear" title="Take away all strokes">Clear</button>
-      <button data-do="smaller" title="Smaller; so does the wheel">−</button>
-      <button data-do="larger" title="Larger; so does the wheel">+</button>
+      <button data-do="clear" title="Remove all strokes">Clear</button>
+      <button data-do="smaller" title="Zoom out (also: mouse wheel)">−</button>
+      <button data-do="larger" title="Zoom in (also: mouse wheel)">+</button>
       <button data-do="fit" title="Show the whole picture">Fit</button>
-      <button data-do="move" title="Drag the picture; so does the right mouse button">Move</button>
-      <button data-do="remove" title="Take the picture out">Remove</button>
+      <button data-do="move" title="Drag the picture (also: right mouse button)">Move</button>
+      <button data-do="remove" title="Remove the picture">Remove</button>
     </div>
     <canvas tabindex="0" aria-label="The picture to paint on"></canvas>
     <p class="size"></p>`;
@@ -33,65 +33,65 @@ window.webuiCanvas = (() => {
       root.innerHTML = TOOLS;
       root.dataset.kind === "mask" && root.querySelector("[type=color]").remove();
       this.canvas = root.querySelector("canvas");
-      this.layer = document.createElement("canvas");  // the strokes as the view shows them
-      this.forget();
+      this.layer = document.createElement("canvas");  // the strokes as displayed
+      this.reset();
       root.querySelector(".tools").addEventListener("click", (event) => {
         const name = event.target.dataset.do;
         if (name) this[name]();
       });
-      const on = (name, does) => this.canvas.addEventListener(name, does.bind(this));
-      on("pointerdown", this.down);
-      on("pointermove", this.moved);
-      on("pointerup", this.up);
-      on("pointercancel", this.up);
-      on("pointerleave", this.left);
-      on("wheel", this.wheel);
+      const on = (name, handler) => this.canvas.addEventListener(name, handler.bind(this));
+      on("pointerdown", this.onPointerDown);
+      on("pointermove", this.onPointerMove);
+      on("pointerup", this.onPointerUp);
+      on("pointercancel", this.onPointerUp);
+      on("pointerleave", this.onPointerLeave);
+      on("wheel", this.onWheel);
       on("contextmenu", (event) => event.preventDefault());
-      root.addEventListener("keydown", (event) => this.pressed(event));
+      root.addEventListener("keydown", (event) => this.onKeyDown(event));
       root.addEventListener("dragover", (event) => event.preventDefault());
-      root.addEventListener("drop", (event) => this.drop(event));
+      root.addEventListener("drop", (event) => this.onDrop(event));
       new ResizeObserver(() => this.fit()).observe(root);
-      new MutationObserver(() => this.look())
+      new MutationObserver(() => this.onImageChange())
         .observe(this.source, {childList: true, subtree: true, attributes: true, attributeFilter: ["src"]});
-      this.look();
+      this.onImageChange();
     }
 
-    // The picture
+    // The image
 
-    forget() {
+    reset() {
       Object.assign(this, {picture: null, strokes: [], past: [], future: [], stroke: null, pointers: new Map()});
     }
 
-    look() {
+    onImageChange() {
       const url = this.source.querySelector("img")?.src ?? "";
       if (url === this.url) return;
       this.url = url;
-      this.forget();
+      this.reset();
       this.source.classList.toggle("on-board", Boolean(url));
       this.root.hidden = !url;
-      if (!url) return this.tell();
+      if (!url) return this.updateForm();
       const picture = new Image();
       picture.onload = () => url === this.url && this.show(picture);
-      picture.onerror = () => url === this.url && this.say("This browser cannot show the picture, so it cannot be painted on.");
+      picture.onerror = () => url === this.url && this.showText("This browser cannot show the picture, so it cannot be painted on.");
       picture.src = url;
     }
 
     show(picture) {
       this.picture = picture;
-      this.say(`${picture.naturalWidth} × ${picture.naturalHeight}`);
-      this.strokes = this.kept();
+      this.showText(`${picture.naturalWidth} × ${picture.naturalHeight}`);
+      this.strokes = this.storedStrokes();
       this.fit();
-      this.tell();
+      this.updateForm();
     }
 
-    say(text) { this.root.querySelector(".size").textContent = text; }
+    showText(text) { this.root.querySelector(".size").textContent = text; }
 
     remove() {
       localStorage.removeItem(this.key);
       this.source.querySelector("button[aria-label='Remove Image']")?.click();
     }
 
-    async put(file) {
+    async upload(file) {
       const input = () => this.source.querySelector("input[type=file]");
       if (!input()) this.remove();
       for (let tries = 0; !input() && tries < 100; tries++) await new Promise(requestAnimationFrame);
@@ -101,30 +101,30 @@ window.webuiCanvas = (() => {
       input().dispatchEvent(new Event("change", {bubbles: true}));
     }
 
-    drop(event) {
+    onDrop(event) {
       event.preventDefault();
-      const file = [...event.dataTransfer.files].find((one) => one.type.startsWith("image/"));
-      if (file) this.put(file);
+      const file = [...event.dataTransfer.files].find((file) => file.type.startsWith("image/"));
+      if (file) this.upload(file);
     }
 
-    // The strokes: what is told to the form, and what this browser keeps for a reload
+    // The strokes: their value in the form, and their copy in the browser for a reload
 
     get key() { return `webui-strokes-${this.id}`; }
 
     get path() { return new URL(this.url).pathname; }
 
-    kept() {
+    storedStrokes() {
       try {
-        const kept = JSON.parse(localStorage.getItem(this.key));
-        return kept?.picture === this.path ? kept.strokes : [];
+        const stored = JSON.parse(localStorage.getItem(this.key));
+        return stored?.picture === this.path ? stored.strokes : [];
       } catch {
         return [];
       }
     }
 
-    tell() {
+    updateForm() {
       const box = byId(`${this.id}_strokes`)?.querySelector("textarea, input");
-      if (!box) return requestAnimationFrame(() => this.tell());
+      if (!box) return requestAnimationFrame(() => this.updateForm());
       const {picture, strokes} = this;
       const size = picture && [picture.naturalWidth, picture.naturalHeight];
       box.value = strokes.length ? JSON.stringify({size, strokes}) : "";
@@ -143,12 +143,12 @@ window.webuiCanvas = (() => {
 
     set(strokes) {
       this.strokes = strokes;
-      this.tell();
+      this.updateForm();
       this.paint();
       try {
         localStorage.setItem(this.key, JSON.stringify({picture: this.path, strokes}));
       } catch {
-        this.say("The browser's storage is full: these strokes will not survive a reload.");
+        this.showText("The browser's storage is full: these strokes will not survive a reload.");
       }
     }
 
@@ -175,9 +175,9 @@ window.webuiCanvas = (() => {
 
     move() { this.toggle("move"); }
 
-    is(name) { return this.root.querySelector(`[data-do=${name}]`).getAttribute("aria-pressed") === "true"; }
+    isPressed(name) { return this.root.querySelector(`[data-do=${name}]`).getAttribute("aria-pressed") === "true"; }
 
-    // The view: picture pixels times zoom plus x, y are pixels of the page
+    // The view: image pixels times zoom plus x, y are page pixels
 
     fit() {
       const {root, canvas, picture} = this;
@@ -187,7 +187,7 @@ window.webuiCanvas = (() => {
       const height = Math.min(width * h / w, Math.max(240, innerHeight * 0.6));
       if (this.width !== width || this.height !== height) {
         const ratio = window.devicePixelRatio || 1;
-        for (const one of [canvas, this.layer]) Object.assign(one, {width: width * ratio, height: height * ratio});
+        for (const target of [canvas, this.layer]) Object.assign(target, {width: width * ratio, height: height * ratio});
         canvas.style.height = `${height}px`;
         Object.assign(this, {width, height, ratio});
       }
@@ -199,7 +199,7 @@ window.webuiCanvas = (() => {
     }
 
     zoomAt(x, y, factor) {
-      const zoom = Math.min(Math.max(this.zoom * factor, this.whole), this.whole * LARGEST_ZOOM);
+      const zoom = Math.min(Math.max(this.zoom * factor, this.whole), this.whole * MAX_ZOOM);
       this.x = x - (x - this.x) * zoom / this.zoom;
       this.y = y - (y - this.y) * zoom / this.zoom;
       this.zoom = zoom;
@@ -207,9 +207,9 @@ window.webuiCanvas = (() => {
     }
 
     pan(dx, dy) {
-      // The picture's middle third never leaves the view.
+      // The image's middle third never leaves the view.
       const {naturalWidth: w, naturalHeight: h} = this.picture;
-      const inside = (at, seen, size) => Math.min(Math.max(at, seen / 3 - size), seen * 2 / 3);
+      const inside = (at, extent, size) => Math.min(Math.max(at, extent / 3 - size), extent * 2 / 3);
       this.x = inside(this.x + dx, this.width, w * this.zoom);
       this.y = inside(this.y + dy, this.height, h * this.zoom);
       if (this.zoom === this.whole) {
@@ -223,8 +223,8 @@ window.webuiCanvas = (() => {
 
     smaller() { this.zoomAt(this.width / 2, this.height / 2, 1 / 1.5); }
 
-    wheel(event) {
-      if (event.deltaY > 0 && this.zoom <= this.whole) return;  // the page may scroll on
+    onWheel(event) {
+      if (event.deltaY > 0 && this.zoom <= this.whole) return;  // lets the page scroll
       event.preventDefault();
       this.zoomAt(event.offsetX, event.offsetY, Math.exp(-event.deltaY / 400));
     }
@@ -284,7 +284,7 @@ window.webuiCanvas = (() => {
     begin(event) {
       const stroke = {radius: Math.max(0.5, rounded(this.radius / this.zoom)), points: []};
       const colour = this.root.querySelector("[type=color]")?.value;
-      if (this.is("eraser")) stroke.erase = true;
+      if (this.isPressed("eraser")) stroke.erase = true;
       else if (colour) stroke.colour = colour;
       this.stroke = stroke;
       this.extend(event);
@@ -300,9 +300,9 @@ window.webuiCanvas = (() => {
       this.draw(this.stroke, Math.max(0, p.length - 4));
     }
 
-    // Mouse, pen and touch: one paints, two fingers zoom and move
+    // Mouse, pen and touch: one pointer paints, two zoom and move
 
-    down(event) {
+    onPointerDown(event) {
       if (!this.picture) return;
       this.canvas.setPointerCapture(event.pointerId);
       this.pointers.set(event.pointerId, [event.offsetX, event.offsetY]);
@@ -310,18 +310,18 @@ window.webuiCanvas = (() => {
         this.stroke = null;
         return this.paint();
       }
-      if (event.button === 0 && !this.is("move")) this.begin(event);
+      if (event.button === 0 && !this.isPressed("move")) this.begin(event);
       this.compose();
     }
 
-    moved(event) {
+    onPointerMove(event) {
       if (!this.picture) return;
       const before = this.pointers.get(event.pointerId);
       const now = [event.offsetX, event.offsetY];
-      this.cursor = event.pointerType === "touch" || this.is("move") ? null : now;
+      this.cursor = event.pointerType === "touch" || this.isPressed("move") ? null : now;
       if (before && this.stroke) {
-        const all = event.getCoalescedEvents?.() ?? [];
-        for (const one of all.length ? all : [event]) this.extend(one);
+        const coalesced = event.getCoalescedEvents?.() ?? [];
+        for (const part of coalesced.length ? coalesced : [event]) this.extend(part);
       } else if (before && this.pointers.size === 1) {
         this.pan(now[0] - before[0], now[1] - before[1]);
       } else if (before) {
@@ -334,19 +334,19 @@ window.webuiCanvas = (() => {
       this.compose();
     }
 
-    up(event) {
+    onPointerUp(event) {
       this.pointers.delete(event.pointerId);
       const {stroke} = this;
       this.stroke = null;
       if (stroke) this.change([...this.strokes, stroke]);
     }
 
-    left() {
+    onPointerLeave() {
       this.cursor = null;
       if (this.picture) this.compose();
     }
 
-    pressed(event) {
+    onKeyDown(event) {
       const key = event.key.toLowerCase();
       if (!(event.ctrlKey || event.metaKey) || !["z", "y"].includes(key)) return;
       event.preventDefault();
@@ -357,17 +357,17 @@ window.webuiCanvas = (() => {
 
   const boards = [];
 
-  // A picture from the clipboard goes to the board that is seen; a box that is typed in keeps its own paste.
+  // An image from the clipboard goes to the visible board; text is still pasted into the focused box.
   document.addEventListener("paste", (event) => {
-    const file = [...(event.clipboardData?.files ?? [])].find((one) => one.type.startsWith("image/"));
-    const board = boards.find((one) => one.root.parentElement.offsetParent !== null);
+    const file = [...(event.clipboardData?.files ?? [])].find((file) => file.type.startsWith("image/"));
+    const board = boards.find((board) => board.root.parentElement.offsetParent !== null);
     if (!file || !board) return;
     event.preventDefault();
-    board.put(file);
+    board.upload(file);
   });
 
   return {
-    // Gradio puts a tab into the page when it is first opened.
+    // Gradio mounts a tab when it is first opened.
     enter() {
       for (const root of document.querySelectorAll(".canvas:not([data-strokes])")) {
         if (!byId(root.dataset.for)) continue;

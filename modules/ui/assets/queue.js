@@ -1,26 +1,26 @@
-// The Queue tab: asks for all jobs once a second while it is looked at, and redraws what has changed.
+// The Queue tab: fetches all jobs once a second while it is visible, and updates what has changed.
 window.webuiQueue = (() => {
-  const ASK_EVERY_MS = 1000;
-  const MOST_THUMBNAILS = 12;
+  const POLL_MS = 1000;
+  const MAX_THUMBNAILS = 12;
   const ENDED = ["done", "failed", "cancelled"];
   const at = (path) => `${window.webuiRoot ?? ""}/internal/${path}`;
   const rows = {};  // job id -> its element
-  let asking = false;
+  let isFetching = false;
 
   function make(name, className, text = "") {
-    const made = document.createElement(name);
-    made.className = className;
-    made.textContent = text;
-    return made;
+    const element = document.createElement(name);
+    element.className = className;
+    element.textContent = text;
+    return element;
   }
 
   function button(label, action, help) {
-    const made = make("button", "", label);
-    made.type = "button";
-    made.dataset.queue = action;
-    made.title = help;
-    made.setAttribute("aria-label", help);
-    return made;
+    const element = make("button", "", label);
+    element.type = "button";
+    element.dataset.queue = action;
+    element.title = help;
+    element.setAttribute("aria-label", help);
+    return element;
   }
 
   function setText(element, text) {
@@ -35,17 +35,17 @@ window.webuiQueue = (() => {
     return parts.filter(Boolean).join(" · ");
   }
 
-  function words(job, place) {
-    const made = `${job.images.length} of ${job.image_count} ${job.image_count === 1 ? "picture" : "pictures"}`;
-    if (job.state === "queued") return `Waiting, number ${place}`;
+  function statusText(job, position) {
+    const count = `${job.images.length} of ${job.image_count} ${job.image_count === 1 ? "picture" : "pictures"}`;
+    if (job.state === "queued") return `Waiting, number ${position}`;
     if (job.state === "running") {
-      const parts = [job.step ? `${job.phase}: step ${job.step} of ${job.steps}` : job.phase, made];
+      const parts = [job.step ? `${job.phase}: step ${job.step} of ${job.steps}` : job.phase, count];
       if (job.eta_s !== null) parts.push(`${Math.ceil(job.eta_s)} s left`);
       return parts.join(" · ");
     }
     const took = job.started ? ` in ${(job.ended - job.started).toFixed(1)} s` : "";
-    const said = {done: `Done: ${made}${took}`, failed: "Failed", cancelled: "Cancelled"}[job.state];
-    return [said, job.error, ...job.notes].filter(Boolean).join(". ").replaceAll("..", ".");
+    const outcome = {done: `Done: ${count}${took}`, failed: "Failed", cancelled: "Cancelled"}[job.state];
+    return [outcome, job.error, ...job.notes].filter(Boolean).join(". ").replaceAll("..", ".");
   }
 
   function actions(job) {
@@ -63,14 +63,14 @@ window.webuiQueue = (() => {
   function newRow(job) {
     const row = make("li", "queue-job");
     row.dataset.id = job.id;
-    const told = make("div", "queue-told");
-    told.append(make("div", "queue-prompt", job.prompt || "(no prompt)"), make("div", "queue-facts", facts(job)),
+    const details = make("div", "queue-told");
+    details.append(make("div", "queue-prompt", job.prompt || "(no prompt)"), make("div", "queue-facts", facts(job)),
       make("div", "queue-state"), make("div", "queue-bar"), make("div", "queue-thumbnails"));
-    told.querySelector(".queue-bar").append(make("div", "queue-done"));
+    details.querySelector(".queue-bar").append(make("div", "queue-done"));
     const preview = make("img", "queue-preview");
     preview.alt = "Preview of the running picture";
     preview.hidden = true;
-    row.append(preview, told, make("div", "queue-actions"));
+    row.append(preview, details, make("div", "queue-actions"));
     return row;
   }
 
@@ -79,51 +79,51 @@ window.webuiQueue = (() => {
     link.href = at(`images/${image.id}`);
     link.target = "_blank";
     link.rel = "noopener";
-    const picture = make("img", "");
-    picture.loading = "lazy";
-    picture.alt = `Seed ${image.seed}`;
-    picture.title = picture.alt;
-    picture.onerror = () => link.remove();  // the file was deleted
-    picture.src = at(`images/${image.id}/thumbnail`);
-    link.append(picture);
+    const img = make("img", "");
+    img.loading = "lazy";
+    img.alt = `Seed ${image.seed}`;
+    img.title = img.alt;
+    img.onerror = () => link.remove();  // the file was deleted
+    img.src = at(`images/${image.id}/thumbnail`);
+    link.append(img);
     return link;
   }
 
-  function draw(job, place) {
+  function draw(job, position) {
     const row = rows[job.id] ??= newRow(job);
     if (row.dataset.state !== job.state) {
       row.dataset.state = job.state;
       row.querySelector(".queue-actions").replaceChildren(...actions(job));
     }
-    setText(row.querySelector(".queue-state"), words(job, place));
+    setText(row.querySelector(".queue-state"), statusText(job, position));
     row.querySelector(".queue-bar").hidden = job.state !== "running";
     row.querySelector(".queue-done").style.width = `${Math.round(job.progress * 100)}%`;
     const preview = row.querySelector(".queue-preview");
     preview.hidden = job.state !== "running" || !job.preview;
     const source = at(`jobs/${job.id}/preview?n=${job.preview}`);
     if (!preview.hidden && preview.getAttribute("src") !== source) preview.src = source;
-    const shown = row.querySelector(".queue-thumbnails");
-    const known = Number(shown.dataset.count ?? 0);
-    for (const image of job.images.slice(known, MOST_THUMBNAILS)) shown.append(thumbnail(image));
-    shown.dataset.count = Math.min(job.images.length, MOST_THUMBNAILS);
+    const thumbnails = row.querySelector(".queue-thumbnails");
+    const count = Number(thumbnails.dataset.count ?? 0);
+    for (const image of job.images.slice(count, MAX_THUMBNAILS)) thumbnails.append(thumbnail(image));
+    thumbnails.dataset.count = Math.min(job.images.length, MAX_THUMBNAILS);
     return row;
   }
 
-  // Puts rows in order, moving only those that stand elsewhere: a focused button keeps its focus.
-  function place(list, wanted) {
-    wanted.forEach((row, index) => {
+  // Orders the rows, moving only those in a wrong place: a focused button keeps its focus.
+  function arrange(list, ordered) {
+    ordered.forEach((row, index) => {
       if (list.children[index] !== row) list.insertBefore(row, list.children[index] ?? null);
     });
-    while (list.children.length > wanted.length) list.lastChild.remove();
+    while (list.children.length > ordered.length) list.lastChild.remove();
   }
 
   function show(panel, queue) {
     let number = 0;
     const jobs = queue.jobs.map((job) => draw(job, job.state === "queued" ? (number += 1) : 0));
-    place(panel.querySelector(".queue-jobs"), jobs);
-    place(panel.querySelector(".queue-past"), queue.past.map((job) => draw(job, 0)));
-    const kept = new Set([...queue.jobs, ...queue.past].map((job) => job.id));
-    for (const id of Object.keys(rows)) if (!kept.has(id)) delete rows[id];
+    arrange(panel.querySelector(".queue-jobs"), jobs);
+    arrange(panel.querySelector(".queue-past"), queue.past.map((job) => draw(job, 0)));
+    const ids = new Set([...queue.jobs, ...queue.past].map((job) => job.id));
+    for (const id of Object.keys(rows)) if (!ids.has(id)) delete rows[id];
     const running = queue.jobs.some((job) => job.state === "running");
     const state = queue.paused ? "Paused" : running ? "Running" : "Nothing runs";
     setText(panel.querySelector(".queue-words"), `${state} · ${queue.waiting} waiting`);
@@ -131,39 +131,39 @@ window.webuiQueue = (() => {
     panel.querySelector("[data-queue=resume]").hidden = !queue.paused;
     panel.querySelector("[data-queue=cancel]").disabled = !queue.jobs.length;
     panel.querySelector(".queue-title").hidden = !queue.past.length;
-    say(panel, queue.remark);
+    showRemark(panel, queue.remark);
   }
 
-  function say(panel, text) {
+  function showRemark(panel, text) {
     const remark = panel.querySelector(".queue-remark");
     remark.hidden = !text;
     setText(remark, text);
   }
 
-  async function ask() {
+  async function refresh() {
     const panel = document.getElementById("queue");
-    if (asking || document.hidden || !panel || panel.offsetParent === null) return;
-    asking = true;
+    if (isFetching || document.hidden || !panel || panel.offsetParent === null) return;
+    isFetching = true;
     try {
-      const answer = await fetch(at("queue"));
-      if (answer.ok) show(panel, await answer.json());
+      const response = await fetch(at("queue"));
+      if (response.ok) show(panel, await response.json());
     } catch {
       setText(panel.querySelector(".queue-words"), "The server does not answer");
     } finally {
-      asking = false;
+      isFetching = false;
     }
   }
 
   async function act(event) {
-    const pressed = event.target.closest?.("#queue [data-queue]");
-    if (!pressed) return;
-    const id = pressed.closest(".queue-job")?.dataset.id;
-    const answer = await fetch(at(id ? `jobs/${id}/${pressed.dataset.queue}` : `queue/${pressed.dataset.queue}`), {method: "POST"});
-    await ask();
-    if (!answer.ok) say(document.getElementById("queue"), (await answer.json()).detail);
+    const button = event.target.closest?.("#queue [data-queue]");
+    if (!button) return;
+    const id = button.closest(".queue-job")?.dataset.id;
+    const response = await fetch(at(id ? `jobs/${id}/${button.dataset.queue}` : `queue/${button.dataset.queue}`), {method: "POST"});
+    await refresh();
+    if (!response.ok) showRemark(document.getElementById("queue"), (await response.json()).detail);
   }
 
-  document.addEventListener("click", (event) => { act(event); setTimeout(ask, 100); });
-  setInterval(ask, ASK_EVERY_MS);
-  return {ask};
+  document.addEventListener("click", (event) => { act(event); setTimeout(refresh, 100); });
+  setInterval(refresh, POLL_MS);
+  return {refresh};
 })();

@@ -1,14 +1,14 @@
-// The Settings tab: draws the options as the server declares them; a change is saved as it is made.
+// The Settings tab: builds a control for each option that the server declares; changes are saved at once.
 window.webuiSettings = (() => {
   const at = (path = "") => `${window.webuiRoot ?? ""}/internal/settings${path}`;
   const rows = {};  // option name -> its element
   let panel = null;
 
   function make(name, className, text = "") {
-    const made = document.createElement(name);
-    if (className) made.className = className;
-    made.textContent = text;
-    return made;
+    const element = document.createElement(name);
+    if (className) element.className = className;
+    element.textContent = text;
+    return element;
   }
 
   const plain = (value) => value === true ? "on" : value === false ? "off" : value === "" ? "empty" : String(value);
@@ -36,21 +36,21 @@ window.webuiSettings = (() => {
   }
 
   async function send(path, body, row) {
-    const answer = await fetch(at(path), {
+    const response = await fetch(at(path), {
       method: "POST", body: JSON.stringify(body), headers: {"content-type": "application/json"},
     }).catch(() => null);
-    const told = await answer?.json().catch(() => null);
-    const words = panel.querySelector(".settings-words");
+    const data = await response?.json().catch(() => null);
+    const message = panel.querySelector(".settings-words");
     const problem = row?.querySelector(".settings-problem");
-    if (!answer?.ok) {
-      const said = told?.detail ?? "The server does not answer.";
-      if (problem) problem.textContent = said;
-      else words.textContent = said;
+    if (!response?.ok) {
+      const error = data?.detail ?? "The server does not answer.";
+      if (problem) problem.textContent = error;
+      else message.textContent = error;
       return;
     }
     if (problem) problem.textContent = "";
-    words.textContent = `Saved in ${told.file}.`;
-    show(told);
+    message.textContent = `Saved in ${data.file}.`;
+    show(data);
   }
 
   function newRow(option) {
@@ -61,30 +61,30 @@ window.webuiSettings = (() => {
     box.id = label.htmlFor = `option_${option.name}`;
     box.title = option.name;
     box.onchange = () => send("", {changes: {[option.name]: read(option, box)}}, row);
-    const back = make("button", "settings-back", "↺");
-    back.type = "button";
-    back.title = `Back to the default: ${plain(option.default)}`;
-    back.setAttribute("aria-label", back.title);
-    back.onclick = () => send("/reset", {names: [option.name]}, row);
+    const reset = make("button", "settings-back", "↺");
+    reset.type = "button";
+    reset.title = `Back to the default: ${plain(option.default)}`;
+    reset.setAttribute("aria-label", reset.title);
+    reset.onclick = () => send("/reset", {names: [option.name]}, row);
     const problem = make("div", "settings-problem");
     problem.setAttribute("role", "alert");
-    row.append(label, box, back, make("div", "settings-help", option.help), make("div", "settings-flag"), problem);
+    row.append(label, box, reset, make("div", "settings-help", option.help), make("div", "settings-flag"), problem);
     return row;
   }
 
-  function put(option) {
+  function update(option) {
     const row = rows[option.name], box = row.querySelector("input, select");
     if (option.kind === "switch") box.checked = option.value;
     else if (document.activeElement !== box || box.value !== String(option.value)) box.value = option.value;
     const changed = option.value !== option.default;
     row.classList.toggle("changed", changed);
     row.querySelector(".settings-back").disabled = !changed;
-    row.querySelector(".settings-flag").textContent = option.flag ? `For this run ${option.flag} decides.` : "";
+    row.querySelector(".settings-flag").textContent = option.flag ? `Set by ${option.flag} for this run.` : "";
   }
 
-  function show(told) {
+  function show(data) {
     const list = panel.querySelector(".settings-list"), links = panel.querySelector(".settings-sections");
-    for (const section of told.sections) {
+    for (const section of data.sections) {
       const id = `settings_${section.name}`;
       let block = document.getElementById(id);
       if (!block) {
@@ -99,26 +99,26 @@ window.webuiSettings = (() => {
       }
       for (const option of section.options) {
         if (!rows[option.name]) block.append(rows[option.name] = newRow(option));
-        put(option);
+        update(option);
       }
     }
     const remark = panel.querySelector(".settings-remark");
-    const flags = told.flags.map((one) => `${one.flag} ${one.value} decides “${one.label}” for this run.`);
-    remark.textContent = [told.remark, ...flags].filter(Boolean).join(" ");
+    const flags = data.flags.map((entry) => `${entry.flag} ${entry.value} sets “${entry.label}” for this run.`);
+    remark.textContent = [data.remark, ...flags].filter(Boolean).join(" ");
     remark.hidden = !remark.textContent;
   }
 
-  function find(word) {
+  function find(query) {
     for (const block of panel.querySelectorAll(".settings-section")) {
       const options = [...block.querySelectorAll(".settings-option")];
-      for (const row of options) row.hidden = !word.split(/\s+/).every((part) => row.dataset.words.includes(part));
+      for (const row of options) row.hidden = !query.split(/\s+/).every((part) => row.dataset.words.includes(part));
       block.hidden = options.every((row) => row.hidden);
     }
-    const nothing = [...panel.querySelectorAll(".settings-section")].every((block) => block.hidden);
-    panel.querySelector(".settings-words").textContent = nothing ? `No option says “${word}”.` : "";
+    const hasNoMatch = [...panel.querySelectorAll(".settings-section")].every((block) => block.hidden);
+    panel.querySelector(".settings-words").textContent = hasNoMatch ? `No option matches “${query}”.` : "";
   }
 
-  // Called whenever something new is in the page.
+  // Called whenever elements are added to the page.
   async function enter() {
     const found = document.getElementById("settings");
     if (!found || found === panel) return;
@@ -126,10 +126,10 @@ window.webuiSettings = (() => {
     for (const name of Object.keys(rows)) delete rows[name];
     panel.querySelector(".settings-find").oninput = (event) => find(event.target.value.trim().toLowerCase());
     panel.querySelector(".settings-reset").onclick = () => {
-      if (window.confirm("Put every option back to its default?")) send("/reset", {}, null);
+      if (window.confirm("Reset every option to its default?")) send("/reset", {}, null);
     };
-    const answer = await fetch(at()).catch(() => null);
-    if (answer?.ok) show(await answer.json());
+    const response = await fetch(at()).catch(() => null);
+    if (response?.ok) show(await response.json());
     else panel.querySelector(".settings-words").textContent = "The server does not answer.";
   }
 

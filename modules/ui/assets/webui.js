@@ -1,17 +1,17 @@
-// The page is a viewer: jobs live on the server, and everything shown here follows from their state.
+// The page only displays: jobs live on the server, and everything shown here is derived from their state.
 window.webui = (() => {
   const jobs = {};     // prefix -> id of the job that the tab follows
   const streams = {};  // prefix -> EventSource
-  const collected = {};  // prefix -> how many pictures of it are shown
-  const entered = new Set();  // prefixes of the tabs that are in the page
-  const full = new Set();  // prefixes of the tabs whose form holds what the browser had kept
-  let helps = {};  // element id -> sentence
+  const collected = {};  // prefix -> number of the job's images in the gallery
+  const mounted = new Set();  // prefixes of the tabs that are in the page
+  const restored = new Set();  // prefixes of the tabs whose form holds the browser's stored values
+  let tooltips = {};  // element id -> help text
 
   const byId = (id) => document.getElementById(id);
   const key = (prefix) => `webui-job-${prefix}`;
 
   function remember(prefix, id) {
-    // Per tab first, so that two tabs of one browser do not take each other's job.
+    // Per browser tab first, so that two tabs of one browser do not take each other's job.
     sessionStorage.setItem(key(prefix), id);
     localStorage.setItem(key(prefix), id);
   }
@@ -21,7 +21,7 @@ window.webui = (() => {
     localStorage.removeItem(key(prefix));
   }
 
-  function words(status) {
+  function statusText(status) {
     if (!status.step) return status.phase;
     const parts = [`${status.phase}: step ${status.step} of ${status.steps}`];
     const speed = status.steps_per_second;
@@ -40,7 +40,7 @@ window.webui = (() => {
     byId(`${prefix}_skip`).classList.toggle("away", ended || status.image_count < 2);
     if (ended) byId(`${prefix}_interrupt`).disabled = false;
     panel.querySelector(".done").style.width = `${Math.round(status.fraction * 100)}%`;
-    panel.querySelector(".words").textContent = words(status);
+    panel.querySelector(".words").textContent = statusText(status);
     const preview = panel.querySelector(".preview");
     preview.hidden = !status.preview;
     if (status.preview) preview.src = `${window.webuiRoot}/internal/jobs/${status.id}/preview?n=${status.preview}`;
@@ -68,16 +68,15 @@ window.webui = (() => {
   async function reattach(prefix) {
     const id = sessionStorage.getItem(key(prefix)) ?? localStorage.getItem(key(prefix));
     if (!id) return;
-    const answer = await fetch(`${window.webuiRoot}/internal/jobs/${id}`);
-    if (answer.ok) follow(prefix, id);
-    else if (answer.status === 404) forget(prefix);
+    const response = await fetch(`${window.webuiRoot}/internal/jobs/${id}`);
+    if (response.ok) follow(prefix, id);
+    else if (response.status === 404) forget(prefix);
   }
 
   async function interrupt(prefix) {
     const button = byId(`${prefix}_interrupt`);
     button.disabled = true;
-    const words = byId(`${prefix}_progress`).querySelector(".words");
-    words.textContent = "Stopping";
+    byId(`${prefix}_progress`).querySelector(".words").textContent = "Stopping";
     await fetch(`${window.webuiRoot}/internal/jobs/${jobs[prefix]}/interrupt`, {method: "POST"});
   }
 
@@ -85,17 +84,17 @@ window.webui = (() => {
     fetch(`${window.webuiRoot}/internal/jobs/${jobs[prefix]}/skip`, {method: "POST"});
   }
 
-  // Shows the tab of that title; one within a tab comes into the page a moment after it.
+  // Opens the tab with that title; a tab within a tab is mounted a moment after it.
   function open(title, tries = 30) {
-    // A narrow page keeps the last tabs in a menu.
+    // A narrow page has the last tabs in a menu.
     const tab = [...document.querySelectorAll("button[role=tab], .overflow-dropdown button")]
-      .find((one) => one.textContent.trim() === title);
+      .find((button) => button.textContent.trim() === title);
     if (tab) tab.click();
     else if (tries) setTimeout(() => open(title, tries - 1), 100);
   }
 
   async function showState() {
-    let wait = 1000;
+    let delayMs = 1000;
     try {
       const state = await (await fetch(`${window.webuiRoot}/internal/state`)).json();
       const box = byId("engine_state").querySelector(".state");
@@ -109,7 +108,7 @@ window.webui = (() => {
         banner.replaceChildren(...lines.map((line) => Object.assign(document.createElement("p"), {textContent: line})));
       }
       banner.hidden = !lines.length;
-      if (state.phase === "ready") wait = 4000;
+      if (state.phase === "ready") delayMs = 4000;
     } catch {
       const box = byId("engine_state")?.querySelector(".state");
       if (box) {
@@ -117,7 +116,7 @@ window.webui = (() => {
         box.dataset.phase = "failed";
       }
     }
-    setTimeout(showState, wait);
+    setTimeout(showState, delayMs);
   }
 
   function onKey(event) {
@@ -126,7 +125,7 @@ window.webui = (() => {
     const visible = buttons.find((button) => button.offsetParent !== null);
     if (visible) {
       event.preventDefault();
-      // A box hands its last word to the server when it loses the focus.
+      // A text box sends its last change to the server when it loses the focus.
       const box = document.activeElement;
       box?.blur();
       box?.focus();
@@ -134,23 +133,23 @@ window.webui = (() => {
     }
   }
 
-  // Gradio puts a tab into the page when it is first opened.
+  // Gradio mounts a tab when it is first opened.
   function enterTabs() {
     window.webuiSettings.enter();
     webuiCanvas.enter();
     for (const button of document.querySelectorAll(".generate")) {
       const prefix = button.id.replace("_generate", "");
-      if (entered.has(prefix)) continue;
-      entered.add(prefix);
-      for (const [id, help] of Object.entries(helps)) byId(id)?.setAttribute("title", help);
+      if (mounted.has(prefix)) continue;
+      mounted.add(prefix);
+      for (const [id, help] of Object.entries(tooltips)) byId(id)?.setAttribute("title", help);
       for (const name of ["interrupt", "skip"]) byId(`${prefix}_${name}`).classList.add("away");
       markFilled(prefix);
       reattach(prefix);
     }
   }
 
-  function start(sentences) {
-    helps = sentences;
+  function start(helpTexts) {
+    tooltips = helpTexts;
     if (window.webuiColours) document.body.classList.toggle("dark", window.webuiColours === "dark");
     document.addEventListener("keydown", onKey, true);
     showState();
@@ -160,12 +159,12 @@ window.webui = (() => {
 
   function markFilled(prefix) {
     const button = byId(`${prefix}_generate`);
-    if (button && full.has(prefix)) button.dataset.filled = "yes";
+    if (button && restored.has(prefix)) button.dataset.filled = "yes";
   }
 
-  // The form now holds what the browser had kept: from here on nothing overwrites what is typed.
+  // The form now holds the stored values: from here on nothing overwrites what the user types.
   function filled(prefix) {
-    full.add(prefix);
+    restored.add(prefix);
     markFilled(prefix);
   }
 

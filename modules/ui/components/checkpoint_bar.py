@@ -1,4 +1,4 @@
-"""The bar above the tabs: checkpoint, VAE, clip skip, what the network predicts, and a .ckpt's way to .safetensors."""
+"""The bar above the tabs: checkpoint, VAE, clip skip, prediction type, and conversion of a .ckpt to .safetensors."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from modules.plan.effective_settings import clip_skip_has_effect
 from modules.ui.gradio_events import PRIVATE_EVENT
 from modules.ui.notices import notice
 
-# What the page offers for what a network predicts; "" leaves it to the .yaml or the network itself.
+# Labels and prediction types; "" leaves it to the .yaml or to a probe of the network.
 PREDICTION_CHOICES = [("Automatic", ""), ("noise (epsilon)", "epsilon"), ("v", "v_prediction")]
 
 
 def build_checkpoint_bar(engine: Engine, page: gr.Blocks) -> list[Dependency]:
-    """Make the bar where the page stands and return the events after which another model may be chosen."""
+    """Build the bar in the current Gradio context and return the events that may change the model."""
     with gr.Row(elem_id="checkpoint_bar"):
         checkpoint = gr.Dropdown(
             label="Stable Diffusion checkpoint",
-            choices=_checkpoints(engine),
-            value=_current(engine),
+            choices=_checkpoint_choices(engine),
+            value=_checkpoint_name(engine),
             elem_id="setting_sd_model_checkpoint",
             scale=3,
             min_width=240,
@@ -62,29 +62,29 @@ def build_checkpoint_bar(engine: Engine, page: gr.Blocks) -> list[Dependency]:
     gr.HTML('<div class="banner" hidden></div>', elem_id="banner", padding=False)
     outputs = [checkpoint, vae, clip_skip, prediction, convert]
 
-    def shown() -> tuple[gr.Dropdown, gr.Dropdown, gr.Slider, gr.Dropdown, gr.Button]:
-        """Return the bar as the engine now has it."""
+    def bar_updates() -> tuple[gr.Dropdown, gr.Dropdown, gr.Slider, gr.Dropdown, gr.Button]:
+        """Return updates of the whole bar to the engine's current state."""
         return (
-            gr.Dropdown(choices=_checkpoints(engine), value=_current(engine)),
+            gr.Dropdown(choices=_checkpoint_choices(engine), value=_checkpoint_name(engine)),
             gr.Dropdown(choices=engine.choices("vaes"), value=engine.settings.sd_vae),
             clip_skip_update(engine),
-            _prediction(engine),
+            _prediction_update(engine),
             gr.Button(visible=engine.active_checkpoint.can_convert()),
         )
 
-    def tried(work: Callable[..., str]) -> Callable[..., tuple[Any, ...]]:
-        """Return a handler that does the work and answers with its words and the whole bar."""
+    def with_notice(action: Callable[..., str]) -> Callable[..., tuple[Any, ...]]:
+        """Return an event handler that runs the action and returns its message as a notice, and the whole bar."""
 
         def handler(*values: Any) -> tuple[Any, ...]:
             try:
-                said = work(*values)
+                text = action(*values)
             except WebUIError as error:
-                return (notice("error", str(error)), *shown())
-            return (notice("note", said) if said else "", *shown())
+                return (notice("error", str(error)), *bar_updates())
+            return (notice("note", text) if text else "", *bar_updates())
 
         return handler
 
-    def select(name: str) -> str:
+    def select_checkpoint(name: str) -> str:
         engine.select_checkpoint(name)
         return ""
 
@@ -101,41 +101,47 @@ def build_checkpoint_bar(engine: Engine, page: gr.Blocks) -> list[Dependency]:
         engine.models.start_hashing()
         return ""
 
-    def make_safetensors() -> str:
-        return f"Written: {engine.convert_checkpoint().name}. The .ckpt is still there."
+    def convert_checkpoint() -> str:
+        return f"Written: {engine.convert_checkpoint().name}. The .ckpt file is kept."
 
-    said = [message, *outputs]
-    vae.input(tried(select_vae), vae, said, **PRIVATE_EVENT)
+    all_outputs = [message, *outputs]
+    vae.input(with_notice(select_vae), vae, all_outputs, **PRIVATE_EVENT)
     connect_clip_skip(engine, clip_skip, message)
-    refresh.click(tried(rescan), outputs=said, **PRIVATE_EVENT)
+    refresh.click(with_notice(rescan), outputs=all_outputs, **PRIVATE_EVENT)
     convert.click(
-        tried(make_safetensors), outputs=said, show_progress="full", api_visibility="private"
+        with_notice(convert_checkpoint),
+        outputs=all_outputs,
+        show_progress="full",
+        api_visibility="private",
     )
-    page.load(shown, outputs=outputs, **PRIVATE_EVENT)
+    page.load(bar_updates, outputs=outputs, **PRIVATE_EVENT)
     return [
-        checkpoint.input(tried(select), checkpoint, said, **PRIVATE_EVENT),
-        prediction.input(tried(select_prediction), prediction, said, **PRIVATE_EVENT),
+        checkpoint.input(with_notice(select_checkpoint), checkpoint, all_outputs, **PRIVATE_EVENT),
+        prediction.input(with_notice(select_prediction), prediction, all_outputs, **PRIVATE_EVENT),
     ]
 
 
-def _prediction(engine: Engine) -> gr.Dropdown:
-    """Return the list with the choice for the chosen checkpoint; hidden where there is nothing to choose."""
-    name = _current(engine) or ""
+def _prediction_update(engine: Engine) -> gr.Dropdown:
+    """Return the dropdown with the chosen checkpoint's prediction type; hidden if there is nothing to choose."""
+    name = _checkpoint_name(engine) or ""
     value = engine.settings.sd_predictions.get(name, "")
     return gr.Dropdown(
         value=value, visible=bool(value) or engine.active_checkpoint.is_prediction_unknown()
     )
 
 
-def _checkpoints(engine: Engine) -> list[tuple[str, str]]:
-    """Return title and name of every checkpoint; one that cannot be used carries its fault as a badge."""
+def _checkpoint_choices(engine: Engine) -> list[tuple[str, str]]:
+    """Return label and name of every checkpoint; the label of an unusable one says why."""
     return [
-        (f"⚠ {found.name}: {found.error}" if found.error else found.title, found.name)
-        for found in engine.models.checkpoints()
+        (
+            f"⚠ {checkpoint.name}: {checkpoint.error}" if checkpoint.error else checkpoint.title,
+            checkpoint.name,
+        )
+        for checkpoint in engine.models.checkpoints()
     ]
 
 
-def _current(engine: Engine) -> str | None:
+def _checkpoint_name(engine: Engine) -> str | None:
     try:
         return engine.find_checkpoint().name
     except WebUIError:
@@ -146,24 +152,25 @@ CLIP_SKIP_OPTION = "CLIP_stop_at_last_layers"
 
 
 def build_clip_skip(engine: Engine) -> gr.Slider:
-    """Make the slider where the page stands."""
-    declared = params_of(Settings)[CLIP_SKIP_OPTION]
-    assert declared.slider is not None
-    low, high, step = declared.slider
+    """Build the slider in the current Gradio context."""
+    param = params_of(Settings)[CLIP_SKIP_OPTION]
+    assert param.slider is not None
+    low, high, step = param.slider
     return gr.Slider(
         low,
         high,
         value=engine.settings.CLIP_stop_at_last_layers,
         step=step,
-        label=declared.label,
+        label=param.label,
         elem_id=f"setting_{CLIP_SKIP_OPTION}",
         min_width=140,
-        buttons=[],  # a reset would go to what the option was when the server started, and tell nobody
+        # A reset would go to the option's value at the server's start, without an event.
+        buttons=[],
     )
 
 
 def connect_clip_skip(engine: Engine, slider: gr.Slider, message: gr.HTML) -> None:
-    """Have the slider change the option; what is wrong with it is told in the message."""
+    """Have the slider change the setting; the message shows an error."""
 
     def select(value: float) -> str:
         try:
@@ -182,7 +189,7 @@ def connect_clip_skip(engine: Engine, slider: gr.Slider, message: gr.HTML) -> No
 
 
 def clip_skip_update(engine: Engine) -> gr.Slider:
-    """Return the slider as the engine has it; hidden where it has no effect on the chosen checkpoint."""
+    """Return the slider with the current setting; hidden if it has no effect on the chosen checkpoint."""
     try:
         has_effect = clip_skip_has_effect(engine.find_checkpoint())
     except WebUIError:

@@ -1,4 +1,4 @@
-"""A line in each tab that says why the chosen checkpoint cannot do what the tab does."""
+"""A message in each tab that says why the chosen checkpoint does not support the tab's task."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from modules.ui.notices import notice
 
 
 def build_compatibility_message(title: str) -> gr.HTML:
-    """Make the place of the line where the page stands; without a line it takes no room."""
+    """Build the message in the current Gradio context; it is hidden while it is empty."""
     return gr.HTML("", elem_id=f"{title.lower()}_model_message", padding=False)
 
 
 def connect_compatibility_message(
     engine: Engine, form: Form, message: gr.HTML, events: Iterable[Dependency]
 ) -> None:
-    """Keep the line true.
+    """Update the message after events that may change the checkpoint.
 
     Args:
-        engine: Knows the checkpoint.
-        form: Its task is what has to be done.
-        message: Where the sentence stands.
-        events: After these another checkpoint may be chosen.
+        engine: Source of the checkpoint.
+        form: Its task must be supported.
+        message: Shows the sentence.
+        events: Events that may change the checkpoint.
     """
 
-    def said() -> str:
-        fault = engine.active_checkpoint.incompatibility(form.task)
-        return notice("note", fault) if fault else ""
+    def update_message() -> str:
+        reason = engine.active_checkpoint.incompatibility(form.task)
+        return notice("note", reason) if reason else ""
 
     for event in events:
-        event.then(said, outputs=message, **PRIVATE_EVENT)
+        event.then(update_message, outputs=message, **PRIVATE_EVENT)

@@ -1,9 +1,10 @@
-"""The depth that a picture would be repainted by: given or estimated, shown as it is adjusted, to be looked at and saved."""
+"""Preview of the depth map that a job would use: the uploaded or an estimated one, with the adjustments applied."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +21,26 @@ from modules.params.image_kinds import DEPTH, to_rgb
 from modules.params.param import params_of, validate
 from modules.params.requests.depth import DepthRequest
 from modules.ui.components.size import scale_size
-from modules.ui.forms.form import Form, read_upload_bytes
+from modules.ui.forms.form import Form, Upload, read_upload_bytes
 from modules.ui.gradio_events import PRIVATE_EVENT
 from modules.ui.notices import notice
 
-_LONGEST_SIDE = 768  # of an estimate that is shown; the network itself looks at 384
+_LONGEST_SIDE = 768  # of an estimate's preview; the network's input has 384
 ADJUSTMENTS = ("depth_contrast", "depth_near", "depth_far", "depth_invert")
 
 
 def build_depth_preview(engine: Engine, form: Form, height: int) -> None:
-    """Make the button, the picture of the depth and what adjusts it where the page stands; wire them.
+    """Build the button, the preview and the adjustments in the current Gradio context, and connect their events.
 
     Args:
-        engine: Estimates.
-        form: Has its picture and depth map already, and gets the fields of the adjustment.
-        height: Of the depth's picture.
+        engine: Estimates the depth.
+        form: Has its init image and depth map already, and gets the fields of the adjustments.
+        height: Height of the preview.
     """
     with gr.Column(elem_classes="pictures"):
-        estimate = gr.Button("Estimate depth", elem_id=f"{form.prefix}_estimate", size="sm")
+        button = gr.Button("Estimate depth", elem_id=f"{form.prefix}_estimate", size="sm")
         message = gr.HTML("", elem_id=f"{form.prefix}_estimate_message", padding=False)
-        preview = gr.Image(
+        image = gr.Image(
             label="Depth as it is used: white is near",
             format="png",
             interactive=False,
@@ -49,56 +50,24 @@ def build_depth_preview(engine: Engine, form: Form, height: int) -> None:
         )
     for name in ADJUSTMENTS:
         form.add_field(name)
-    picture, given = form.components["init_image"], form.components["depth_map"]
-    sliders = [form.components[name] for name in ADJUSTMENTS]
-    folder = engine.paths.gradio_temp / "depth"
-
-    def ask(values: Mapping[Component, Any]) -> tuple[Any, str]:
-        file = values[picture]
-        try:
-            if file is None:
-                raise UserError(
-                    "There is no picture whose depth could be estimated.", "Put one in."
-                )
-            image = ImageField.from_bytes(read_upload_bytes(file))
-            factor = min(1.0, _LONGEST_SIDE / max(image.size))
-            depth = engine.estimate_depth(
-                image, scale_size(image.size, factor, params_of(DepthRequest)["width"])
-            )
-        except WebUIError as error:
-            return gr.skip(), notice("error", str(error))
-        folder.mkdir(parents=True, exist_ok=True)
-        depth.save(_estimate_of(folder, file["path"]))
-        return show(values)
-
-    def show(values: Mapping[Component, Any]) -> tuple[Any, str]:
-        try:
-            depth = _depth(folder, values[picture], values[given])
-            if depth is None:
-                return None, ""
-            read = {name: values[form.components[name]] for name in ADJUSTMENTS}
-            if read["depth_near"] <= read["depth_far"]:
-                raise UserError("Depth near is not larger than depth far.", "Move them apart.")
-            return DepthLevels.from_request(validate(DepthRequest, read)).adjust_image(depth), ""
-        except WebUIError as error:
-            return None, notice("error", str(error))
-
-    inputs: set[Block] = {picture, given, *sliders}
-    outputs = [preview, message]
-    estimate.click(
-        ask,
+    preview = DepthPreview(engine, form)
+    components = [form.components[name] for name in ("init_image", "depth_map", *ADJUSTMENTS)]
+    inputs: set[Block] = set(components)
+    outputs = [image, message]
+    button.click(
+        preview.estimate,
         inputs,
         outputs,
         preprocess=False,
         show_progress="full",
-        show_progress_on=preview,
+        show_progress_on=image,
         api_visibility="private",
     )
-    changes = [component.change for component in (picture, given, *sliders)]  # pyright: ignore[reportAttributeAccessIssue]
+    changes = [component.change for component in components]  # pyright: ignore[reportAttributeAccessIssue]
     gr.on(
         changes,
-        show,
-        {picture, given, *sliders},
+        preview.show,
+        set(components),
         outputs,
         preprocess=False,
         trigger_mode="always_last",
@@ -106,22 +75,73 @@ def build_depth_preview(engine: Engine, form: Form, height: int) -> None:
     )
 
 
-def _estimate_of(folder: Path, picture: str) -> Path:
-    """Return where the estimate of an uploaded picture lies, so that a reload finds it and no other picture has it."""
-    return folder / f"{hashlib.sha256(picture.encode()).hexdigest()}.png"
+@dataclass(frozen=True)
+class DepthPreview:
+    """Event handlers of the preview; estimates are files, so that a reload shows them again.
 
+    Args:
+        engine: Estimates the depth.
+        form: Has the init image, the depth map and the adjustments.
+    """
 
-def _depth(
-    folder: Path, picture: Mapping[str, Any] | None, given: Mapping[str, Any] | None
-) -> Image.Image | None:
-    """Return the depth that was given, else the picture's estimate, in L; None when there is neither."""
-    if given is not None:
-        depth = ImageField.from_bytes(read_upload_bytes(given), DEPTH).to_pil()
-        return to_rgb(depth).convert("L")
-    if picture is None:
-        return None
-    estimate = _estimate_of(folder, str(picture["path"]))
-    if not estimate.is_file():
-        return None
-    with Image.open(estimate) as image:
-        return image.convert("L")
+    engine: Engine
+    form: Form
+
+    def estimate(self, values: Mapping[Component, Any]) -> tuple[Any, str]:
+        """Estimate and store the init image's depth; return preview and message."""
+        upload = values[self.form.components["init_image"]]
+        try:
+            if upload is None:
+                raise UserError(
+                    "There is no picture whose depth could be estimated.", "Upload one."
+                )
+            image = ImageField.from_bytes(read_upload_bytes(upload))
+            factor = min(1.0, _LONGEST_SIDE / max(image.size))
+            depth = self.engine.estimate_depth(
+                image, scale_size(image.size, factor, params_of(DepthRequest)["width"])
+            )
+        except WebUIError as error:
+            return gr.skip(), notice("error", str(error))
+        path = self.estimate_path(upload["path"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        depth.save(path)
+        return self.show(values)
+
+    def show(self, values: Mapping[Component, Any]) -> tuple[Any, str]:
+        """Return the preview with the adjustments applied, and the message."""
+        components = self.form.components
+        try:
+            depth = self.read_depth(
+                values[components["init_image"]], values[components["depth_map"]]
+            )
+            if depth is None:
+                return None, ""
+            adjustments = {name: values[components[name]] for name in ADJUSTMENTS}
+            if adjustments["depth_near"] <= adjustments["depth_far"]:
+                raise UserError("Depth near is not larger than depth far.", "Move them apart.")
+            levels = DepthLevels.from_request(validate(DepthRequest, adjustments))
+            return levels.adjust_image(depth), ""
+        except WebUIError as error:
+            return None, notice("error", str(error))
+
+    def read_depth(self, init_image: Upload, depth_map: Upload) -> Image.Image | None:
+        """Return the uploaded depth map, else the init image's estimate, in L; None if there is neither.
+
+        Raises:
+            UserError: the depth map is not an image, or no longer exists.
+        """
+        if depth_map is not None:
+            depth = ImageField.from_bytes(read_upload_bytes(depth_map), DEPTH).to_pil()
+            return to_rgb(depth).convert("L")
+        if init_image is None:
+            return None
+        path = self.estimate_path(str(init_image["path"]))
+        if not path.is_file():
+            return None
+        with Image.open(path) as image:
+            return image.convert("L")
+
+    def estimate_path(self, image_path: str) -> Path:
+        """Return the path of an upload's estimate: the same after a reload, different for every upload."""
+        name = hashlib.sha256(image_path.encode()).hexdigest()
+        return self.engine.paths.gradio_temp / "depth" / f"{name}.png"

@@ -1,4 +1,4 @@
-"""Many pictures repainted alike: uploaded files, or those of a folder on the server, each with what stands in the form."""
+"""A file batch: img2img of uploaded files, or of a server folder's files, all with the form's current values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FILES, _FOLDER, _OUTPUT, _OWN_SIZE = (
 
 
 def build_file_batch(form: Form) -> gr.Button:
-    """Make the batch's own fields, which become extras of the form, and return the button that begins it."""
+    """Build the batch's fields, which become extra components of the form, and return the button that starts it."""
     with gr.Accordion("Batch: many pictures, one after another", open=False):
         form.transient[_FILES] = gr.File(
             label="Pictures",
@@ -43,7 +43,7 @@ def build_file_batch(form: Form) -> gr.Button:
         )
         texts = {
             _FOLDER: ("Or a folder on the server", "such as inputs/holidays"),
-            _OUTPUT: ("Output folder", "a name inside outputs; empty saves as always"),
+            _OUTPUT: ("Output folder", "a name inside outputs; empty uses the usual folder"),
         }
         for name, (label, placeholder) in texts.items():
             form.extra_components[name] = gr.Textbox(
@@ -58,13 +58,13 @@ def build_file_batch(form: Form) -> gr.Button:
 
 
 def connect_file_batch(engine: Engine, form: Form, button: gr.Button) -> None:
-    """Have the button begin the batch, and the page follow it as it follows a job."""
+    """Have the button start the batch, and the page follow it like a job."""
     panel = form.output_panel
     assert panel is not None
 
     def start(values: Mapping[Component, Any]) -> tuple[str, str]:
         try:
-            return _begin(engine, form, form.read_raw(values)), ""
+            return start_file_batch(engine, form, form.read_raw(values)), ""
         except WebUIError as error:
             logger.info("Refused: %s", error)
             return "", notice("error", str(error))
@@ -78,31 +78,40 @@ def connect_file_batch(engine: Engine, form: Form, button: gr.Button) -> None:
     ).then(None, panel.job_id, js=f"(id) => {{ webui.follow('{panel.prefix}', id) }}")
 
 
-def _begin(engine: Engine, form: Form, raw: dict[str, Any]) -> str:
-    """Return the id of the batch that was begun with what stands in a form."""
+def start_file_batch(engine: Engine, form: Form, raw: dict[str, Any]) -> str:
+    """Start a batch and return its id.
+
+    Args:
+        engine: Runs the batch.
+        form: Converts the values of each file to a request.
+        raw: The form's raw values.
+
+    Raises:
+        WebUIError: there are no files, or a folder is not allowed or does not exist.
+    """
     files = [Path(file["path"]) for file in raw[_FILES] or []]
     folder = str(raw[_FOLDER] or "")
     if folder.strip() and not files:
         files = list_input_images(folder, engine.paths)
     if not files:
-        raise UserError("There are no pictures for a batch.", "Put some in, or name a folder.")
-    side = params_of(form.request_type)["width"]
+        raise UserError("There are no pictures for a batch.", "Upload some, or enter a folder.")
+    side_param = params_of(form.request_type)["width"]
 
-    def request_for(file: Path) -> GenerationRequest:
-        values = {**raw, "init_image": _content(file)}
+    def make_request(file: Path) -> GenerationRequest:
+        values = {**raw, "init_image": _read_bytes(file)}
         if raw[_OWN_SIZE]:
             size = ImageField.from_bytes(values["init_image"]).size
-            values["width"], values["height"] = scale_size(size, float(raw[SCALE_BY]), side)
+            values["width"], values["height"] = scale_size(size, float(raw[SCALE_BY]), side_param)
         return validate(
             form.request_type, coerce_integers(form.request_type, form.request_values(values))
         )
 
     return engine.file_batches.start(
-        files, request_for, validate_output_folder(str(raw[_OUTPUT] or ""))
+        files, make_request, validate_output_folder(str(raw[_OUTPUT] or ""))
     ).id
 
 
-def _content(file: Path) -> bytes:
+def _read_bytes(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:

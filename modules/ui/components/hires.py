@@ -1,4 +1,4 @@
-"""The fields of the second pass: an accordion that says how large it makes the picture."""
+"""The fields of the hires pass: an accordion that shows the size of its image."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _SIZES = ("width", "height", "hr_scale", "hr_resize_x", "hr_resize_y")
 
 
 def build_hires(form: Form) -> None:
-    """Make the accordion where the page stands; width and height are made before it."""
+    """Build the accordion in the current Gradio context; width and height must exist already."""
     with gr.Accordion(TITLE, open=False, elem_id=f"{form.prefix}_hires"):
         with gr.Row():
             form.add_field("enable_hr", min_width=140)
-            said = gr.HTML(elem_id=f"{form.prefix}_hires_size", min_width=140, padding=False)
+            size_line = gr.HTML(elem_id=f"{form.prefix}_hires_size", min_width=140, padding=False)
         with gr.Row():
             form.add_field("hr_upscaler", min_width=140)
             form.add_field("hr_second_pass_steps", min_width=140)
@@ -37,29 +37,29 @@ def build_hires(form: Form) -> None:
         form.add_field("hr_checkpoint_name")
         form.add_field("hr_prompt")
         form.add_field("hr_negative_prompt")
-    said.value = _line(describe_hires_size({}))
+    size_line.value = _size_html(describe_hires_size({}))
     sizes = [form.components[name] for name in _SIZES]
-    form.size_listeners.append((_told, sizes, said))
+    form.size_listeners.append((_update_size, sizes, size_line))
     gr.on(
-        [one.change for one in sizes[2:]],  # pyright: ignore[reportAttributeAccessIssue] - Gradio adds events at run time
-        _told,
+        [component.change for component in sizes[2:]],  # pyright: ignore[reportAttributeAccessIssue] - Gradio adds events at run time
+        _update_size,
         sizes,
-        said,
+        size_line,
         trigger_mode="always_last",
         **PRIVATE_EVENT,
     )
 
 
-def _told(*sizes: Any) -> str:
-    return _line(describe_hires_size(dict(zip(_SIZES, sizes, strict=True))))
+def _update_size(*sizes: Any) -> str:
+    return _size_html(describe_hires_size(dict(zip(_SIZES, sizes, strict=True))))
 
 
-def _line(text: str) -> str:
+def _size_html(text: str) -> str:
     return f'<p class="hires_size">{text}</p>'
 
 
 def describe_hires_size(sizes: dict[str, Any]) -> str:
-    """Return "from 512x512 to 1024x1024"; "" while a size is not valid, and with the defaults where none is given."""
+    """Return "from 512x512 to 1024x1024"; "" while a size is invalid. A missing size has the field's default."""
     try:
         request = validate(Txt2ImgRequest, sizes)
         size = hires_size(request)

@@ -1,6 +1,6 @@
-"""The output side of a tab: Generate and Interrupt, progress, gallery and infotext.
+"""The output panel of a tab: Generate and Interrupt, progress, gallery and infotext.
 
-The browser follows the job by itself (assets/webui.js) and asks for the pictures when there are new ones.
+The browser follows the job (assets/webui.js) and presses Collect when there are new images.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import html
 import io
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -30,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 def build_generate_buttons(prefix: str) -> GenerateButtons:
-    """Make the buttons; the page shows those that the job's state has a use for."""
+    """Build the buttons in the current Gradio context; the browser shows them by the job's state."""
     return GenerateButtons(
         gr.Button(
             "Generate", variant="primary", elem_id=f"{prefix}_generate", elem_classes="generate"
@@ -44,7 +45,7 @@ def build_generate_buttons(prefix: str) -> GenerateButtons:
 
 
 def build_output(prefix: str) -> OutputPanel:
-    """Make the panel where the page stands."""
+    """Build the panel in the current Gradio context."""
     progress = build_progress(prefix)
     message = gr.HTML("", elem_id=f"{prefix}_message", padding=False)
     gallery = gr.Gallery(
@@ -60,8 +61,10 @@ def build_output(prefix: str) -> OutputPanel:
         elem_classes="gallery",
     )
     with gr.Row(elem_classes="send"):
-        send = build_send_buttons(prefix)
-        how = gr.Button("How it was made", elem_id=f"{prefix}_how", min_width=120, size="sm")
+        send_buttons = build_send_buttons(prefix)
+        show_process = gr.Button(
+            "How it was made", elem_id=f"{prefix}_how", min_width=120, size="sm"
+        )
     infotext = gr.HTML("", elem_id=f"{prefix}_infotext", padding=False)
     return OutputPanel(
         prefix,
@@ -73,61 +76,74 @@ def build_output(prefix: str) -> OutputPanel:
         gr.Button("Collect", visible="hidden", elem_id=f"{prefix}_collect"),
         gr.State(()),
         gr.State(0),
-        how,
-        send,
+        show_process,
+        send_buttons,
     )
 
 
 def build_progress(prefix: str) -> gr.HTML:
-    """Make the bar, the words and the preview of a running job where the page stands."""
+    """Build bar, status text and preview of a running job in the current Gradio context."""
     return gr.HTML(_PROGRESS, elem_id=f"{prefix}_progress", padding=False)
 
 
 def connect_output(
     engine: Engine, form: Form, buttons: GenerateButtons, panel: OutputPanel
 ) -> None:
-    """Wire a tab: submit, follow, collect, select."""
+    """Connect a tab's events: submit, follow, collect, select."""
+
+    def submit(values: Mapping[Component, Any]) -> tuple[str, str]:
+        return submit_form(engine, form, values)
+
     inputs: set[Block] = set(form.all_components)
+    output = JobOutput(engine)
     buttons.generate.click(
-        _submitter(engine, form),
+        submit,
         inputs=inputs,
         outputs=[panel.job_id, panel.message],
-        preprocess=False,  # see Form.read; whether a file was uploaded is checked all the same
+        preprocess=False,  # see Form.read; Gradio still checks that a file was uploaded
         **PRIVATE_EVENT,
     ).then(None, inputs=panel.job_id, js=f"(id) => {{ webui.follow('{panel.prefix}', id) }}")
     buttons.interrupt.click(None, js=f"() => {{ webui.interrupt('{panel.prefix}') }}")
     buttons.skip.click(None, js=f"() => {{ webui.skip('{panel.prefix}') }}")
     panel.collect.click(
-        _collector(engine),
+        output.collect,
         inputs=panel.job_id,
         outputs=[panel.gallery, panel.images, panel.selected_index, panel.infotext, panel.message],
         js=f"() => webui.job('{panel.prefix}')",
         **PRIVATE_EVENT,
     )
     panel.gallery.select(
-        _select,
+        _select_image,
         inputs=panel.images,
         outputs=[panel.selected_index, panel.infotext],
         **PRIVATE_EVENT,
     )
 
 
-def _submitter(engine: Engine, form: Form) -> Callable[[Mapping[Component, Any]], tuple[str, str]]:
-    def submit(values: Mapping[Component, Any]) -> tuple[str, str]:
+def submit_form(engine: Engine, form: Form, values: Mapping[Component, Any]) -> tuple[str, str]:
+    """Submit a form as a job of the page; return the job's id, "" if it was refused, and the message."""
+    try:
+        request_values = coerce_integers(form.request_type, form.read(values))
+        return engine.submit(validate(form.request_type, request_values), "page").id, ""
+    except WebUIError as error:
+        logger.info("Refused: %s", error)
+        return "", notice("error", str(error))
+
+
+@dataclass(frozen=True)
+class JobOutput:
+    """What an output panel shows of a job.
+
+    Args:
+        engine: Source of the jobs.
+    """
+
+    engine: Engine
+
+    def collect(self, job_id: str) -> tuple[Any, ...]:
+        """Return gallery, images, selected index, infotext and message of a job; its missing files are left out."""
         try:
-            read = coerce_integers(form.request_type, form.read(values))
-            return engine.submit(validate(form.request_type, read), "page").id, ""
-        except WebUIError as error:
-            logger.info("Refused: %s", error)
-            return "", notice("error", str(error))
-
-    return submit
-
-
-def _collector(engine: Engine) -> Callable[[str], tuple[Any, ...]]:
-    def collect(job_id: str) -> tuple[Any, ...]:
-        try:
-            status = engine.status(job_id)
+            status = self.engine.status(job_id)
         except WebUIError as error:
             return gr.skip(), gr.skip(), gr.skip(), gr.skip(), notice("error", str(error))
         notices = [notice("note", note) for note in status.notes]
@@ -138,51 +154,47 @@ def _collector(engine: Engine) -> Callable[[str], tuple[Any, ...]]:
         images = tuple(image for image in status.images if image.path.is_file())
         if not images:
             return gr.skip(), gr.skip(), gr.skip(), gr.skip(), message
-        pictures = gr.Gallery(
+        gallery = gr.Gallery(
             value=[
                 *((str(image.path), None) for image in images),
-                *_grid_of(engine, job_id),
-                *_depth_of(engine, job_id),
+                *self.grid_items(job_id),
+                *self.depth_map_items(job_id),
             ],
             selected_index=0 if len(images) == 1 else None,
             preview=len(images) == 1,
         )
-        return pictures, images, 0, _infotext(images[0]), message
+        return gallery, images, 0, _infotext_html(images[0]), message
 
-    return collect
+    def grid_items(self, job_id: str) -> list[tuple[str, str]]:
+        """Return the grid of a job of this run as a gallery item, shown after the images; [] if there is none."""
+        try:
+            grid = self.engine.queue.job(job_id).grid_path
+        except WebUIError:
+            return []
+        is_shown = grid is not None and self.engine.settings.return_grid and grid.is_file()
+        return [(str(grid), "Grid")] if is_shown else []
 
-
-def _grid_of(engine: Engine, job_id: str) -> list[tuple[str, str]]:
-    """Return all pictures of a job of this run in one, shown behind them."""
-    try:
-        grid = engine.queue.job(job_id).grid_path
-    except WebUIError:
-        return []
-    shown = grid is not None and engine.settings.return_grid and grid.is_file()
-    return [(str(grid), "Grid")] if shown else []
-
-
-def _depth_of(engine: Engine, job_id: str) -> list[tuple[Image.Image, str]]:
-    """Return the depth by which a job of this run repainted a picture: shown behind its pictures, not saved."""
-    try:
-        data = engine.job(job_id).depth_map()
-    except WebUIError:
-        return []
-    return [(Image.open(io.BytesIO(data)), "Depth map")] if data else []
+    def depth_map_items(self, job_id: str) -> list[tuple[Image.Image, str]]:
+        """Return the depth map of a job of this run as a gallery item: shown after the images, not saved."""
+        try:
+            data = self.engine.job(job_id).depth_map()
+        except WebUIError:
+            return []
+        return [(Image.open(io.BytesIO(data)), "Depth map")] if data else []
 
 
-def _select(images: tuple[GeneratedImage, ...], event: gr.SelectData) -> tuple[int, str]:
+def _select_image(images: tuple[GeneratedImage, ...], event: gr.SelectData) -> tuple[int, str]:
     index = event.index if isinstance(event.index, int) else 0
     if index >= len(images):
         return 0, ""
-    return index, _infotext(images[index])
+    return index, _infotext_html(images[index])
 
 
-def _infotext(image: GeneratedImage) -> str:
-    place = "/".join(image.path.parts[-3:])
+def _infotext_html(image: GeneratedImage) -> str:
+    short_path = "/".join(image.path.parts[-3:])
     return (
         f'<pre class="infotext">{html.escape(image.infotext)}</pre>'
-        f'<p class="saved">Saved: {html.escape(place)}</p>'
+        f'<p class="saved">Saved: {html.escape(short_path)}</p>'
     )
 
 

@@ -1,4 +1,4 @@
-"""A picture to paint on: Gradio's picture box, and over it the board of assets/canvas.js."""
+"""An image to paint on: Gradio's image box, covered by the canvas of assets/canvas.js."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ EMPTY_HEIGHT = 240
 def build_paint_canvas(
     form: Form, name: str, kind: Literal["mask", "sketch"], **layout: Any
 ) -> None:
-    """Make the field of a picture where the page stands, with a brush.
+    """Build an image field with a brush in the current Gradio context.
 
-    The strokes are read as the form's extra `<name>_strokes`, a text for `images.strokes.parse_strokes`.
+    The strokes are the form's transient component `<name>_strokes`, a text for `images.strokes.parse_strokes`.
 
     Args:
-        form: Its request holds the picture.
-        name: The picture's field.
-        kind: A mask is one see-through colour; a sketch has a colour of its own for each stroke.
-        layout: For the picture's box.
+        form: The form that gets the field.
+        name: The image field's name.
+        kind: A mask is drawn in one translucent colour; a sketch has a colour per stroke.
+        layout: Arguments of the image box.
     """
     with gr.Column(elem_classes="pictures"):
         form.add_field(name, height=EMPTY_HEIGHT, **layout)

@@ -1,4 +1,4 @@
-"""The words of a tab: prompt, negative prompt, how long they are, and the buttons beside them."""
+"""Prompt and negative prompt of a tab with their token counters and styles, and the generate buttons."""
 
 from __future__ import annotations
 
@@ -20,26 +20,28 @@ from modules.ui.gradio_events import PRIVATE_EVENT, change_event
 
 
 def build_prompts(engine: Engine, form: Form) -> GenerateButtons:
-    """Make both prompt boxes and the styles and, beside them, the buttons."""
+    """Build the prompt boxes, the styles and the generate buttons in the current Gradio context."""
     with gr.Row(elem_classes="prompts"):
         with gr.Column(scale=6, min_width=280):
-            _prompt(form, "prompt", "Prompt (Ctrl+Enter generates)")
-            _prompt(form, "negative_prompt", "Negative prompt: what the picture should not show")
+            _build_prompt(form, "prompt", "Prompt (Ctrl+Enter generates)")
+            _build_prompt(
+                form, "negative_prompt", "Negative prompt: what the picture should not show"
+            )
             build_styles(engine, form)
         with gr.Column(scale=1, min_width=160):
             return build_generate_buttons(form.prefix)
 
 
-def _prompt(form: Form, name: str, placeholder: str) -> None:
+def _build_prompt(form: Form, name: str, placeholder: str) -> None:
     with gr.Column(elem_classes="prompt"):
         form.add_field(name, placeholder=placeholder, show_label=False, container=False)
         form.token_counters[name] = gr.HTML(
-            _shown(0, 75), elem_id=f"{form.prefix}_{name}_counter", padding=False
+            _counter_html(0, 75), elem_id=f"{form.prefix}_{name}_counter", padding=False
         )
 
 
 def connect_token_counters(engine: Engine, form: Form) -> None:
-    """Let the counters tell what is encoded, once all fields that decide it are there."""
+    """Update the counters when a field changes that they depend on; all of these must exist already."""
     for name, counter in form.token_counters.items():
         sources = [form.components[field] for field in (name, "styles", "steps")]
         gr.on(
@@ -59,23 +61,23 @@ def connect_token_counters(engine: Engine, form: Form) -> None:
 def count_prompt_tokens(
     engine: Engine, name: str, text: str, styles: list[str], steps: float
 ) -> str:
-    """Return how many tokens the longest text has that is encoded, and how many have room."""
+    """Return the token count of the longest encoded text, and the limit of its chunks, as HTML."""
     if not text and not styles:
-        return _shown(0, 75)  # the vocabulary is read when it is needed
+        return _counter_html(0, 75)  # does not load the vocabulary
     try:
-        named = [engine.styles.get(style) for style in styles or ()]
+        chosen_styles = [engine.styles.get(style) for style in styles or ()]
         request = validate(GenerationRequest, {name: text or "", "steps": int(steps or 1)})
-        request = apply_styles(request, named, engine.settings)
+        request = apply_styles(request, chosen_styles, engine.settings)
     except WebUIError:
-        return '<span class="counter">?</span>'  # Generate says what is wrong
+        return '<span class="counter">?</span>'  # Generate reports the error
     timeline = StepTimeline(request.steps)
     if name == "prompt":
-        strands = parse_prompt(request.prompt, timeline)
+        sub_prompts = parse_prompt(request.prompt, timeline)
     else:
-        strands = (parse_negative_prompt(request.negative_prompt, timeline),)
-    tokens = count_tokens(strands, Chunker.from_settings(engine.tokenizer, engine.settings))
-    return _shown(tokens.tokens, tokens.limit)
+        sub_prompts = (parse_negative_prompt(request.negative_prompt, timeline),)
+    tokens = count_tokens(sub_prompts, Chunker.from_settings(engine.tokenizer, engine.settings))
+    return _counter_html(tokens.tokens, tokens.limit)
 
 
-def _shown(tokens: int, limit: int) -> str:
+def _counter_html(tokens: int, limit: int) -> str:
     return f'<span class="counter">{tokens}/{limit}</span>'

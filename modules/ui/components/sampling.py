@@ -1,4 +1,4 @@
-"""The input side that tabs have in common: the sampler's settings, the seed."""
+"""Fields of every generation tab: sampler, size, batch, CFG scale, seed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RANDOM_SEED = -1
 
 
 def build_sampling_settings(form: Form) -> None:
-    """Make the fields that every generation has, but for prompts and seed."""
+    """Build the fields that every generation has, except prompts and seed, in the current Gradio context."""
     with gr.Row():
         form.add_field("sampler_name", min_width=140)
         form.add_field("scheduler", min_width=140)
@@ -36,7 +36,7 @@ def build_sampling_settings(form: Form) -> None:
 
 
 class SeedRow:
-    """The seed with its variation, a button for a random one, and one for that of the picture that is looked at."""
+    """Seed and variation seed, with buttons for a random seed and for the seed of the selected image."""
 
     def __init__(self, form: Form) -> None:
         with gr.Row(elem_classes="seed"):
@@ -60,14 +60,16 @@ class SeedRow:
                 form.add_field("seed_resize_from_h", min_width=140)
 
     def connect(self, panel: OutputPanel) -> None:
-        """Wire the buttons, once the output side is there."""
+        """Connect the buttons' events; the output panel must exist already."""
         seed = self._seed
         self._random_button.click(lambda: RANDOM_SEED, outputs=seed, **PRIVATE_EVENT)
         self._reuse_button.click(
-            _seed_of, [panel.images, panel.selected_index, seed], seed, **PRIVATE_EVENT
+            _selected_seed, [panel.images, panel.selected_index, seed], seed, **PRIVATE_EVENT
         )
 
 
-def _seed_of(images: tuple[GeneratedImage, ...], selected: int, seed: int) -> int:
-    """Return the seed of the picture that is looked at, or leave the box as it is."""
-    return images[selected].seed if selected < len(images) else seed
+def _selected_seed(
+    images: tuple[GeneratedImage, ...], selected_index: int, current_seed: int
+) -> int:
+    """Return the seed of the selected image, or the current seed if there is none."""
+    return images[selected_index].seed if selected_index < len(images) else current_seed

@@ -1,8 +1,9 @@
-"""Sends what came of one tab on to another: the picture as the file that was saved, and the words and sizes of its making."""
+"""Sends a generated image to another tab as its saved file, with its prompts, size and seed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -17,11 +18,11 @@ from modules.ui.forms.paste import fill_form
 from modules.ui.gradio_events import PRIVATE_EVENT
 
 TARGETS = ("img2img", "Inpaint", "Depth")  # titles of tabs whose form has an `init_image`
-_WORDS = ("prompt", "negative_prompt")
+_PROMPTS = ("prompt", "negative_prompt")
 
 
 def build_send_buttons(prefix: str) -> dict[str, gr.Button]:
-    """Make the buttons where the page stands; by the title of the tab they send to."""
+    """Build the buttons in the current Gradio context and return them by the title of their target tab."""
     return {
         title: gr.Button(
             f"→ {title}", elem_id=f"{prefix}_to_{title.lower()}", min_width=90, size="sm"
@@ -31,45 +32,54 @@ def build_send_buttons(prefix: str) -> dict[str, gr.Button]:
 
 
 def connect_send_buttons(engine: Engine, sender: Form, forms: Mapping[str, Form]) -> None:
-    """Have the buttons under a form's pictures fill other forms.
+    """Have the buttons under a form's images fill other forms.
 
     Args:
-        engine: Remembers how a picture was made.
-        sender: The one of its pictures that is looked at is sent; a form that makes none has no buttons.
+        engine: Source of the jobs' requests and of the settings.
+        sender: Its selected image is sent; a form without an output panel has no buttons.
         forms: All forms, by their tab's title.
     """
-    source = sender.output_panel
-    if source is None:
+    panel = sender.output_panel
+    if panel is None:
         return
-    for title, button in source.send_buttons.items():
-        form = forms[title]
+    for title, button in panel.send_buttons.items():
+        target = forms[title]
         button.click(
-            _sender(engine, form),
-            [source.job_id, source.images, source.selected_index],
-            list(form.components.values()),
-            js=f"(id, ...rest) => [webui.job('{source.prefix}'), ...rest]",
+            ImageSender(engine, target).send,
+            [panel.job_id, panel.images, panel.selected_index],
+            list(target.components.values()),
+            js=f"(id, ...rest) => [webui.job('{panel.prefix}'), ...rest]",
             **PRIVATE_EVENT,
         ).then(None, js=f"() => {{ webui.open('{title}') }}")
 
 
-def _sender(
-    engine: Engine, form: Form
-) -> Callable[[str, tuple[GeneratedImage, ...], int], dict[Component, Any]]:
-    def send(
-        job_id: str, images: tuple[GeneratedImage, ...], selected: int
-    ) -> dict[Component, Any]:
-        if selected >= len(images):
-            return fill_form(form, {})
-        image = images[selected]
-        try:
-            request = engine.job(job_id).request
-            words = {name: getattr(request, name) for name in _WORDS}
-        except WebUIError:  # long past; the picture is still there
-            words = {}
-        with Image.open(image.path) as picture:
-            width, height = picture.size
-        size = {"width": width, "height": height} if engine.settings.send_size else {}
-        seed = {"seed": image.seed} if engine.settings.send_seed else {}
-        return fill_form(form, {**words, **size, **seed, "init_image": image.path})
+@dataclass(frozen=True)
+class ImageSender:
+    """The event handler of the send buttons to one tab.
 
-    return send
+    Args:
+        engine: Source of the jobs' requests and of the settings.
+        target: The form to fill.
+    """
+
+    engine: Engine
+    target: Form
+
+    def send(
+        self, job_id: str, images: tuple[GeneratedImage, ...], selected_index: int
+    ) -> dict[Component, Any]:
+        """Return the new values of the target's components, by component."""
+        if selected_index >= len(images):
+            return fill_form(self.target, {})
+        image = images[selected_index]
+        try:
+            request = self.engine.job(job_id).request
+            prompts = {name: getattr(request, name) for name in _PROMPTS}
+        except WebUIError:  # the job is forgotten, but the image still exists
+            prompts = {}
+        with Image.open(image.path) as file:
+            width, height = file.size
+        settings = self.engine.settings
+        size = {"width": width, "height": height} if settings.send_size else {}
+        seed = {"seed": image.seed} if settings.send_seed else {}
+        return fill_form(self.target, {**prompts, **size, **seed, "init_image": image.path})

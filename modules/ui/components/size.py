@@ -1,4 +1,4 @@
-"""The size a model was made for: the page starts there, and says so in words below it."""
+"""The native size of the model: the form's default, with a note below it. Also, the size of the init image."""
 
 from __future__ import annotations
 
@@ -18,47 +18,47 @@ from modules.ui.forms.form import Form, read_upload_bytes
 from modules.ui.gradio_events import PRIVATE_EVENT
 from modules.ui.notices import notice
 
-DEFAULT_SIZE = 512  # the form's own default
+DEFAULT_SIZE = 512  # the request's default
+SCALE_BY = "scale_by"  # the factor's name in Form.extra_components
+_MAX_FACTOR = 4.0
 
 
 def follow_native_size(
     engine: Engine, form: Form, events: Iterable[Dependency]
 ) -> list[Dependency]:
-    """Keep a form at the chosen model's own size until the user takes another.
-
-    The events after which that is done are returned.
+    """Keep width and height at the model's native size until the user changes them; return the updating events.
 
     Args:
-        engine: Knows the model.
-        form: One without width and height is left alone.
-        events: After these another model may be chosen.
+        engine: Source of the model.
+        form: Unchanged if it has no width and height.
+        events: Events that may change the model.
     """
     if not {"width", "height"} <= form.components.keys():
         return list(events)
     width, height = form.components["width"], form.components["height"]
-    # In the browser, so that a reload takes a size that was chosen on purpose for what it is.
+    # Stored in the browser, so that after a reload a size that the user chose is still recognised as such.
     key = f"webui-size-{form.prefix}"
-    last = gr.BrowserState(DEFAULT_SIZE, storage_key=key, secret="webui", render=False)
-    form.browser_states.append(last)
+    last_native = gr.BrowserState(DEFAULT_SIZE, storage_key=key, secret="webui", render=False)
+    form.browser_states.append(last_native)
     hint = gr.HTML("", elem_id=f"{form.prefix}_size_message", padding=False)
 
-    def fit(native: int, wide: int, high: int) -> tuple[Any, Any, Any, str]:
-        size = engine.active_checkpoint.native_size() or DEFAULT_SIZE
-        if wide == high == native != size:
-            return size, size, size, ""
-        return size, gr.skip(), gr.skip(), said(wide, high)
+    def fit(last_native: int, width: int, height: int) -> tuple[Any, Any, Any, str]:
+        native = engine.active_checkpoint.native_size() or DEFAULT_SIZE
+        if width == height == last_native != native:
+            return native, native, native, ""
+        return native, gr.skip(), gr.skip(), size_note(width, height)
 
-    def said(wide: int, high: int) -> str:
-        size = engine.active_checkpoint.native_size()
-        if min(wide, high) >= size:
+    def size_note(width: int, height: int) -> str:
+        native = engine.active_checkpoint.native_size()
+        if min(width, height) >= native:
             return ""
-        return notice("note", below_native_size_note(engine.find_checkpoint().name, size))
+        return notice("note", below_native_size_note(engine.find_checkpoint().name, native))
 
-    sizes = [last, width, height]
+    sizes = [last_native, width, height]
     # One event for all: a second one on the same slider makes Gradio call both again and again.
     resized = gr.on(
         [width.change, height.change],  # pyright: ignore[reportAttributeAccessIssue] - Gradio adds events at run time
-        said,
+        size_note,
         [width, height],
         hint,
         trigger_mode="always_last",
@@ -69,16 +69,12 @@ def follow_native_size(
     return [event.then(fit, sizes, [*sizes, hint], **PRIVATE_EVENT) for event in events]
 
 
-SCALE_BY = "scale_by"  # the extra that holds it
-_LARGEST_FACTOR = 4.0
-
-
 def build_size_from_image(form: Form) -> None:
-    """Make a factor and the button that sets width and height, below which they stand in the page."""
+    """Build a factor and the button that sets width and height from the init image, in the current Gradio context."""
     with gr.Row(elem_classes="picture-size"):
         factor = gr.Slider(
             0.05,
-            _LARGEST_FACTOR,
+            _MAX_FACTOR,
             value=1,
             step=0.05,
             label="Resize by",
@@ -94,25 +90,25 @@ def build_size_from_image(form: Form) -> None:
         )
     message = gr.HTML("", elem_id=f"{form.prefix}_picture_size_message", padding=False)
     form.extra_components[SCALE_BY] = factor
-    picture = form.components["init_image"]
-    side = params_of(form.request_type)["width"]
+    init_image = form.components["init_image"]
+    side_param = params_of(form.request_type)["width"]
 
-    def take(values: Mapping[Component, Any]) -> tuple[Any, Any, str]:
+    def take_size(values: Mapping[Component, Any]) -> tuple[Any, Any, str]:
         try:
-            file = values[picture]
-            if file is None:
-                raise UserError("There is no picture to take the size from.", "Put one in first.")
-            size = ImageField.from_bytes(read_upload_bytes(file)).size
+            upload = values[init_image]
+            if upload is None:
+                raise UserError("There is no picture to take the size from.", "Upload one first.")
+            size = ImageField.from_bytes(read_upload_bytes(upload)).size
         except WebUIError as error:
             return gr.skip(), gr.skip(), notice("error", str(error))
-        width, height = scale_size(size, float(values[factor]), side)
+        width, height = scale_size(size, float(values[factor]), side_param)
         exact = round(size[0] * values[factor]), round(size[1] * values[factor])
-        said = f"{exact[0]}x{exact[1]} is made {width}x{height}: sides are multiples of 8."
-        return width, height, "" if (width, height) == exact else notice("note", said)
+        rounded = f"{exact[0]}x{exact[1]} is made {width}x{height}: sides are multiples of 8."
+        return width, height, "" if (width, height) == exact else notice("note", rounded)
 
     button.click(
-        take,
-        {picture, factor},
+        take_size,
+        {init_image, factor},
         [form.components["width"], form.components["height"], message],
         preprocess=False,
         **PRIVATE_EVENT,
@@ -120,7 +116,7 @@ def build_size_from_image(form: Form) -> None:
 
 
 def scale_size(size: tuple[int, int], factor: float, side_param: Param) -> tuple[int, int]:
-    """Return a size times a factor with both sides as the declaration of one allows; proportions are kept if they can be."""
+    """Return a size times a factor, with both sides valid for `side_param`; proportions are kept where possible."""
     assert side_param.ge is not None and side_param.le is not None and side_param.multiple_of
     factor = min(factor, side_param.le / max(size))
     factor = max(factor, min(side_param.ge / min(size), side_param.le / max(size)))
@@ -135,4 +131,4 @@ def scale_size(size: tuple[int, int], factor: float, side_param: Param) -> tuple
             )
         )
         for length in size
-    )  # pyright: ignore[reportReturnType] - two in, two out
+    )  # pyright: ignore[reportReturnType] - two sides

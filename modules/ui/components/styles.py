@@ -1,8 +1,9 @@
-"""Saved prompts in a tab: chosen for the next picture, written into the prompts, saved, deleted."""
+"""Styles in a tab: chosen for the next image, applied to the prompts, saved, deleted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -17,7 +18,7 @@ from modules.ui.notices import notice
 
 
 def build_styles(engine: Engine, form: Form) -> None:
-    """Make the list of styles and, hidden behind a button, what changes them."""
+    """Build the list of styles and, hidden until Edit is pressed, the editor in the current Gradio context."""
     prefix = form.prefix
     with gr.Row(elem_classes="styles"):
         form.add_field("styles", scale=8, min_width=160)
@@ -37,85 +38,89 @@ def build_styles(engine: Engine, form: Form) -> None:
         delete = gr.Button("Delete", elem_id=f"{prefix}_delete_style", scale=1, min_width=80)
     message = gr.HTML("", elem_id=f"{prefix}_style_message", padding=False)
     form.style_editor = StyleEditor(apply, name, save, delete, message)
-    shown = gr.State(False)
+    is_open = gr.State(False)
     edit.click(
-        lambda was: (not was, gr.Row(visible=not was)),
-        inputs=shown,
-        outputs=[shown, editor],
+        lambda was_open: (not was_open, gr.Row(visible=not was_open)),
+        inputs=is_open,
+        outputs=[is_open, editor],
         **PRIVATE_EVENT,
     )
 
 
 def connect_styles(engine: Engine, forms: list[Form], page: gr.Blocks) -> None:
-    """Wire the styles of all tabs: what one of them saves is there in the others."""
-    with_styles = [form for form in forms if form.style_editor is not None]
-    lists = [form.components["styles"] for form in with_styles]
-    names = [form.style_editor.name for form in with_styles if form.style_editor]
-    both = [*lists, *names]
-    page.load(lambda: _choices(engine, len(both)), outputs=both, **PRIVATE_EVENT)
-    for form in with_styles:
+    """Connect the styles of all tabs: a style saved in one of them is offered in the others."""
+    forms_with_styles = [form for form in forms if form.style_editor is not None]
+    lists = [form.components["styles"] for form in forms_with_styles]
+    names = [form.style_editor.name for form in forms_with_styles if form.style_editor]
+    dropdowns = [*lists, *names]
+    actions = StyleActions(engine, len(dropdowns))
+    page.load(actions.dropdown_updates, outputs=dropdowns, **PRIVATE_EVENT)
+    for form in forms_with_styles:
         editor = form.style_editor
         assert editor is not None
         prompts = [form.components["prompt"], form.components["negative_prompt"]]
         chosen = form.components["styles"]
         editor.apply.click(
-            _applier(engine),
+            actions.apply,
             inputs=[*prompts, chosen],
             outputs=[*prompts, chosen, editor.message],
-            preprocess=False,  # a style may have gone since the page was made
+            preprocess=False,  # a style may have been deleted since the page was built
             **PRIVATE_EVENT,
         )
-        for button, act in ((editor.save, _saver(engine)), (editor.delete, _deleter(engine))):
+        for button, action in ((editor.save, actions.save), (editor.delete, actions.delete)):
             button.click(
-                _then_listed(engine, act, len(both)),
+                action,
                 inputs=[editor.name, *prompts],
-                outputs=[editor.message, *both],
+                outputs=[editor.message, *dropdowns],
                 preprocess=False,
                 **PRIVATE_EVENT,
             )
 
 
-def _choices(engine: Engine, count: int) -> list[Any]:
-    return [gr.Dropdown(choices=engine.styles.names())] * count
+@dataclass(frozen=True)
+class StyleActions:
+    """Event handlers of the style buttons.
 
+    Args:
+        engine: Holds the styles.
+        dropdown_count: How many dropdowns on the page list the styles.
+    """
 
-def _applier(engine: Engine) -> Callable[..., tuple[Any, ...]]:
-    def apply(prompt: str, negative: str, names: list[str]) -> tuple[Any, ...]:
+    engine: Engine
+    dropdown_count: int
+
+    def apply(self, prompt: str, negative_prompt: str, names: list[str]) -> tuple[Any, ...]:
+        """Return prompt, negative prompt, chosen styles and message with the styles applied to the prompts."""
         try:
-            for style in [engine.styles.get(name) for name in names or ()]:
+            for style in [self.engine.styles.get(name) for name in names or ()]:
                 prompt = apply_style(prompt, style.prompt)
-                negative = apply_style(negative, style.negative_prompt)
+                negative_prompt = apply_style(negative_prompt, style.negative_prompt)
         except WebUIError as error:
             return gr.skip(), gr.skip(), gr.skip(), notice("error", str(error))
-        return prompt, negative, [], ""
+        return prompt, negative_prompt, [], ""
 
-    return apply
+    def save(self, name: str | None, prompt: str, negative_prompt: str) -> list[Any]:
+        """Save the prompts as a style; return the message and updates of all dropdowns."""
+        style = Style((name or "").strip(), prompt, negative_prompt)
+        return self._change(
+            lambda: self.engine.styles.save(style), f"Saved the prompts as '{style.name}'."
+        )
 
+    def delete(self, name: str | None, prompt: str, negative_prompt: str) -> list[Any]:
+        """Delete the style of that name; return the message and updates of all dropdowns."""
+        style = Style((name or "").strip(), prompt, negative_prompt)
+        return self._change(
+            lambda: self.engine.styles.delete(style.name), f"Deleted the style '{style.name}'."
+        )
 
-def _saver(engine: Engine) -> Callable[[Style], str]:
-    def save(style: Style) -> str:
-        engine.styles.save(style)
-        return f"Saved the prompts as '{style.name}'."
+    def dropdown_updates(self) -> list[Any]:
+        """Return updates of all dropdowns to the current styles."""
+        return [gr.Dropdown(choices=self.engine.styles.names())] * self.dropdown_count
 
-    return save
-
-
-def _deleter(engine: Engine) -> Callable[[Style], str]:
-    def delete(style: Style) -> str:
-        engine.styles.delete(style.name)
-        return f"Deleted the style '{style.name}'."
-
-    return delete
-
-
-def _then_listed(
-    engine: Engine, act: Callable[[Style], str], count: int
-) -> Callable[[str | None, str, str], list[Any]]:
-    def change(name: str | None, prompt: str, negative: str) -> list[Any]:
+    def _change(self, change: Callable[[], object], success: str) -> list[Any]:
         try:
-            said = notice("note", act(Style((name or "").strip(), prompt, negative)))
+            change()
+            message = notice("note", success)
         except WebUIError as error:
-            said = notice("error", str(error))
-        return [said, *_choices(engine, count)]
-
-    return change
+            message = notice("error", str(error))
+        return [message, *self.dropdown_updates()]

@@ -1,1 +1,1 @@
-"""Forms: declared fields to components and back."""
+"""Forms: components for the declared fields, and how they are read and filled."""

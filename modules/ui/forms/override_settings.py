@@ -1,6 +1,6 @@
-"""Chips: what a pasted infotext asks for beside the form's fields, each to be taken away by a click.
+"""Override settings as chips: settings of a pasted infotext that the form has no component for.
 
-They stand for options whose value on this page is another, and for the checkpoint and the VAE.
+A chip holds a setting whose current value differs, or the checkpoint or the VAE; a click removes it.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.infotext.options import format_setting, parse_setting
 
-OVERRIDE_SETTINGS = "chips"  # their name among a form's extras
-# Fields of a request that no form has a component for.
-_FILES = {"Checkpoint": "sd_model_checkpoint", "SD VAE": "sd_vae"}
+OVERRIDE_SETTINGS = "chips"  # their name in Form.extra_components
+# Request fields that no form has a component for, by label.
+_MODEL_FIELDS = {"Checkpoint": "sd_model_checkpoint", "SD VAE": "sd_vae"}
 
 
 def build_override_settings(prefix: str) -> gr.Dropdown:
-    """Make the chips where the page stands; without any they take no room."""
+    """Build the chips in the current Gradio context; they are hidden while there are none."""
     return gr.Dropdown(
         [],
         value=[],
         multiselect=True,
         allow_custom_value=True,
         label="Override settings",
-        info="For this form's pictures alone; the settings stay as they are.",
+        info="For this form's pictures only; the settings are not changed.",
         elem_id=f"{prefix}_{OVERRIDE_SETTINGS}",
         elem_classes=OVERRIDE_SETTINGS,
     )
@@ -36,41 +36,41 @@ def build_override_settings(prefix: str) -> gr.Dropdown:
 def format_overrides(
     engine: Engine, values: Mapping[str, Any], overrides: Mapping[str, Any]
 ) -> list[str]:
-    """Return the chips of what is wanted where it is not so already.
+    """Return the chips for a request's override settings, and for its checkpoint and VAE where they differ.
 
     Args:
-        engine: Knows what is chosen.
-        values: Fields of a request; checkpoint and VAE are looked at.
-        overrides: Options of a request.
+        engine: Source of the current checkpoint and VAE.
+        values: Fields of a request; only checkpoint and VAE are used.
+        overrides: The request's override settings.
     """
-    now = {"sd_model_checkpoint": _checkpoint(engine), "sd_vae": engine.settings.sd_vae}
-    files = [
+    current = {"sd_model_checkpoint": _checkpoint_name(engine), "sd_vae": engine.settings.sd_vae}
+    models = [
         f"{label}: {values[name]}"
-        for label, name in _FILES.items()
-        if values.get(name) and values[name] != now[name]
+        for label, name in _MODEL_FIELDS.items()
+        if values.get(name) and values[name] != current[name]
     ]
-    return [*files, *(format_setting(name, value) for name, value in overrides.items())]
+    return [*models, *(format_setting(name, value) for name, value in overrides.items())]
 
 
-def parse_overrides(entries: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the request's fields and the options that chips stand for.
+def parse_overrides(chips: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the request fields and the override settings that the chips name.
 
     Raises:
-        WebUIError: one stands for nothing, or for a value that is not valid.
+        WebUIError: a chip names no setting, or an invalid value.
     """
     fields: dict[str, Any] = {}
-    options: dict[str, Any] = {}
-    for chip in entries:
-        label, _, value = chip.partition(":")
-        if label in _FILES:
-            fields[_FILES[label]] = value.strip()
+    settings: dict[str, Any] = {}
+    for chip in chips:
+        label, _, text = chip.partition(":")
+        if label in _MODEL_FIELDS:
+            fields[_MODEL_FIELDS[label]] = text.strip()
         else:
-            name, read = parse_setting(chip)
-            options[name] = read
-    return fields, options
+            name, value = parse_setting(chip)
+            settings[name] = value
+    return fields, settings
 
 
-def _checkpoint(engine: Engine) -> str:
+def _checkpoint_name(engine: Engine) -> str:
     try:
         return engine.find_checkpoint().name
     except WebUIError:

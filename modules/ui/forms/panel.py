@@ -1,4 +1,4 @@
-"""The parts of a tab that others wire, by name."""
+"""Components of a tab that are connected by other files."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import gradio as gr
 
 @dataclass(frozen=True)
 class GenerateButtons:
-    """Starts and stops a tab's job, and fills its form."""
+    """Buttons that start and stop a tab's job, and fill its form."""
 
     generate: gr.Button
     interrupt: gr.Button
     skip: gr.Button
-    paste: gr.Button  # the infotext in the prompt box
+    paste: gr.Button  # reads the infotext in the prompt box
 
 
 @dataclass(frozen=True)
 class OutputPanel:
-    """What a tab shows of its job."""
+    """A tab's output: progress, images and infotext of its job."""
 
     prefix: str
     progress: gr.HTML
@@ -29,14 +29,14 @@ class OutputPanel:
     job_id: gr.Textbox
     collect: gr.Button
     images: gr.State  # the job's GeneratedImages in the gallery's order
-    selected_index: gr.State  # index of the picture that is looked at
-    show_process: gr.Button  # shows how that picture was made
-    send_buttons: dict[str, gr.Button]  # by the title of the tab that the picture is sent to
+    selected_index: gr.State  # index of the selected image
+    show_process: gr.Button  # shows how that image was made
+    send_buttons: dict[str, gr.Button]  # by the title of the target tab
 
 
 @dataclass(frozen=True)
 class StyleEditor:
-    """What changes a tab's styles."""
+    """Components that apply, save and delete a tab's styles."""
 
     apply: gr.Button
     name: gr.Dropdown

@@ -1,8 +1,9 @@
-"""An infotext into a form: from the prompt box, or from a picture's file."""
+"""Fills a form from an infotext: one pasted into the prompt box, or an image file's."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -19,51 +20,61 @@ from modules.ui.notices import notice
 
 
 def connect_paste(engine: Engine, form: Form, button: gr.Button, message: gr.HTML) -> None:
-    """Have the button read the infotext in the prompt box, or the last picture's when the box is empty."""
+    """Have the button read the infotext in the prompt box, or the last image's if the box is empty."""
     button.click(
-        _paster(engine, form, message),
+        InfotextPaste(engine, form, message).paste,
         form.components["prompt"],
         [*form.all_components, message],
         **PRIVATE_EVENT,
     )
 
 
-def fill_from_infotext(engine: Engine, form: Form, reading: InfotextResult) -> dict[Component, Any]:
-    """Return what an event whose outputs are the form's components answers to put an infotext into it."""
-    answer = fill_form(form, reading.values)
-    if not reading.infotext.pairs:
-        return answer  # a prompt alone
-    overrides = dict(reading.override_settings)
+@dataclass(frozen=True)
+class InfotextPaste:
+    """The paste button's event handler.
+
+    Args:
+        engine: Source of the last image and of the current settings.
+        form: The form to fill.
+        message: Shows what could not be applied.
+    """
+
+    engine: Engine
+    form: Form
+    message: gr.HTML
+
+    def paste(self, text: str) -> Mapping[Component, Any]:
+        """Return the new values of the form's components and of the message, by component."""
+        infotext = text.strip() or _last_infotext(self.engine)
+        if not infotext:
+            hint = "Put an infotext into the prompt box, then press ↙ again."
+            return {self.message: notice("note", hint)}
+        result = read_infotext(self.engine, infotext, self.form.request_type)
+        values = fill_from_infotext(self.engine, self.form, result)
+        return {**values, self.message: format_report(result)}
+
+
+def fill_from_infotext(engine: Engine, form: Form, result: InfotextResult) -> dict[Component, Any]:
+    """Return the new values of the form's components, by component, that apply an infotext."""
+    values = fill_form(form, result.values)
+    if not result.infotext.pairs:
+        return values  # only a prompt
+    overrides = dict(result.override_settings)
     for name, component in form.override_components.items():
-        answer[component] = overrides.pop(name, getattr(engine.settings, name))
-    answer[form.extra_components[OVERRIDE_SETTINGS]] = format_overrides(
-        engine, reading.values, overrides
+        values[component] = overrides.pop(name, getattr(engine.settings, name))
+    values[form.extra_components[OVERRIDE_SETTINGS]] = format_overrides(
+        engine, result.values, overrides
     )
-    return answer
+    return values
 
 
-def format_report(reading: InfotextResult) -> str:
-    """Return what of an infotext could not be followed, as the page shows it."""
-    return "".join(notice("note", sentence) for sentence in reading.report.messages())
-
-
-def _paster(
-    engine: Engine, form: Form, message: gr.HTML
-) -> Callable[[str], Mapping[Component, Any]]:
-    def paste(text: str) -> Mapping[Component, Any]:
-        asked = text.strip() or _last_infotext(engine)
-        if not asked:
-            return {
-                message: notice("note", "Put an infotext into the prompt box, then press ↙ again.")
-            }
-        reading = read_infotext(engine, asked, form.request_type)
-        return {**fill_from_infotext(engine, form, reading), message: format_report(reading)}
-
-    return paste
+def format_report(result: InfotextResult) -> str:
+    """Return the parts of an infotext that could not be applied, as notices."""
+    return "".join(notice("note", sentence) for sentence in result.report.messages())
 
 
 def _last_infotext(engine: Engine) -> str:
-    """Return the infotext of the newest picture, "" when none was made since the start."""
+    """Return the infotext of the newest image; "" if none was generated since the start."""
     for job in reversed(engine.jobs()):
         images = job.status().images
         if images:
@@ -72,12 +83,12 @@ def _last_infotext(engine: Engine) -> str:
 
 
 def fill_form(form: Form, values: Mapping[str, Any]) -> dict[Component, Any]:
-    """Return what an event whose outputs are the form's components answers to put values into it.
+    """Return the new values of the form's components, by component; components without a new value are skipped.
 
     Args:
-        form: The other fields stay as they are.
-        values: By field name, pictures as the path of a file that the page may show. What the form has no field for,
-            or what is not valid there, is left out.
+        form: The form to fill.
+        values: By field name, an image as the path of a file that the page may show. Values that the form has no
+            field for, or that are invalid, are ignored.
     """
     return {
         component: str(values[name])

@@ -1,1 +1,1 @@
-"""One file per tab."""
+"""The tabs: one file or one folder each."""

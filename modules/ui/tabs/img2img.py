@@ -1,4 +1,4 @@
-"""The img2img tab: a picture, perhaps sketched on, repainted by words."""
+"""The img2img tab: an init image, with a sketch painted on it or not."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ MASK_SECTIONS = ("mask", "outpainting", "soft inpainting")
 
 
 def build(engine: Engine) -> Form:
-    """Make the tab where the page stands and return its form."""
+    """Build the tab in the current Gradio context and return its form."""
     form = Form(Img2ImgRequest, engine, "img2img", excluded_sections=MASK_SECTIONS)
-    form.to_request_values = _finish
-    return build_workbench(engine, form, _own_fields, with_file_batch=True)
+    form.to_request_values = to_request_values
+    return build_workbench(engine, form, _add_fields, with_file_batch=True)
 
 
-def _own_fields(form: Form) -> None:
+def _add_fields(form: Form) -> None:
     build_paint_canvas(
         form, "init_image", "sketch", label="Picture (paste, drop or choose one; then sketch on it)"
     )
@@ -32,13 +32,17 @@ def _own_fields(form: Form) -> None:
     form.add_override("img2img_fix_steps")
 
 
-def _finish(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the request's values: the picture with the sketch on it."""
+def to_request_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the request's values, with the sketch painted on the init image.
+
+    Raises:
+        UserError: there is no init image, it cannot be decoded, or the strokes are invalid.
+    """
     strokes = values["init_image_strokes"]
     if values["init_image"] is None:
-        raise UserError("There is no picture to repaint.", "Put one in, or use txt2img.")
-    values["init_image"] = picture = ImageField.from_bytes(values["init_image"])
-    sketch = parse_strokes(strokes, picture.size)
+        raise UserError("There is no picture to repaint.", "Upload one, or use txt2img.")
+    values["init_image"] = init_image = ImageField.from_bytes(values["init_image"])
+    sketch = parse_strokes(strokes, init_image.size)
     if sketch.strokes:
-        values["init_image"] = ImageField.from_pil(sketch.paint_over(picture.to_pil()))
+        values["init_image"] = ImageField.from_pil(sketch.paint_over(init_image.to_pil()))
     return values

@@ -1,4 +1,4 @@
-"""The Inpaint tab: what lies under a mask is repainted, the rest is the original's."""
+"""The Inpaint tab: the masked area is repainted, the rest of the init image is unchanged."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ ACCORDION_SECTIONS = {
 
 
 def build(engine: Engine) -> Form:
-    """Make the tab where the page stands and return its form."""
+    """Build the tab in the current Gradio context and return its form."""
     form = Form(Img2ImgRequest, engine, "inpaint")
     form.task = "inpaint"
-    form.to_request_values = _finish
-    return build_workbench(engine, form, _own_fields, with_file_batch=True)
+    form.to_request_values = to_request_values
+    return build_workbench(engine, form, _add_fields, with_file_batch=True)
 
 
-def _own_fields(form: Form) -> None:
+def _add_fields(form: Form) -> None:
     build_paint_canvas(
         form, "init_image", "mask", label="Picture (paste, drop or choose one; then paint on it)"
     )
@@ -69,21 +69,21 @@ def _own_fields(form: Form) -> None:
             form.add_section(section)
 
 
-def _finish(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the request's values with the mask from where it was chosen to come.
+def to_request_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the request's values, with the mask from the chosen source.
 
     Raises:
-        UserError: there is no picture or no mask; an empty one is the engine's to tell.
+        UserError: there is no init image or no mask; an empty mask is reported by the engine.
     """
     strokes, source = values["init_image_strokes"], values[MASK_SOURCE]
     if values["init_image"] is None:
-        raise UserError("There is no picture to repaint.", "Put one in, or use txt2img.")
+        raise UserError("There is no picture to repaint.", "Upload one, or use txt2img.")
     data = values["init_image"]
-    values["init_image"] = picture = ImageField.from_bytes(data)
+    values["init_image"] = init_image = ImageField.from_bytes(data)
     sources: dict[str, Callable[[], ImageField]] = {
-        BRUSH: lambda: ImageField.from_pil(parse_strokes(strokes, picture.size).to_mask(), MASK),
-        FILE: lambda: _of_file(values["mask"]),
-        TRANSPARENCY: lambda: _of_transparency(data),
+        BRUSH: lambda: ImageField.from_pil(parse_strokes(strokes, init_image.size).to_mask(), MASK),
+        FILE: lambda: _mask_from_file(values["mask"]),
+        TRANSPARENCY: lambda: _mask_from_transparency(data),
     }
     if source not in sources:
         raise UserError(f"The mask's source is {source!r}.", f"Use one of {', '.join(sources)}.")
@@ -91,13 +91,13 @@ def _finish(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _of_file(data: bytes | None) -> ImageField:
+def _mask_from_file(data: bytes | None) -> ImageField:
     if data is None:
-        raise UserError("There is no file with a mask.", "Put one in, or paint with the brush.")
+        raise UserError("There is no file with a mask.", "Upload one, or paint with the brush.")
     return ImageField.from_bytes(data, MASK)
 
 
-def _of_transparency(data: bytes) -> ImageField:
+def _mask_from_transparency(data: bytes) -> ImageField:
     mask = mask_from_alpha(ImageOps.exif_transpose(open_image(data)))
     if mask is None:
         raise UserError("Nothing in the picture is transparent.", "Paint the mask with the brush.")

@@ -1,4 +1,4 @@
-"""The Queue tab: all jobs of the page and the API, live. The browser draws it by itself (assets/queue.js)."""
+"""The Queue tab: all jobs of the page and the API, live. The browser renders it (assets/queue.js)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gradio as gr
 
 from modules.engine.engine import Engine
 
-_PLACE = """
+_HTML = """
 <div id="queue" class="queue">
   <div class="queue-head">
     <span class="queue-words" role="status"></span>
@@ -23,6 +23,6 @@ _PLACE = """
 
 
 def build(engine: Engine) -> None:
-    """Make the tab where the page stands."""
-    del engine  # the browser asks the server's routes
-    gr.HTML(_PLACE, padding=False, elem_id="queue_panel")
+    """Build the tab in the current Gradio context."""
+    del engine  # the browser calls the /internal routes
+    gr.HTML(_HTML, padding=False, elem_id="queue_panel")

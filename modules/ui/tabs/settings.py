@@ -1,4 +1,4 @@
-"""The Settings tab: every option, searchable. The browser draws it by itself (assets/settings.js)."""
+"""The Settings tab: every setting, searchable. The browser renders it (assets/settings.js)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gradio as gr
 
 from modules.engine.engine import Engine
 
-_PLACE = """
+_HTML = """
 <div id="settings" class="settings-tab">
   <div class="settings-head">
     <input class="settings-find" type="search" placeholder="Search options" aria-label="Search options">
@@ -21,6 +21,6 @@ _PLACE = """
 
 
 def build(engine: Engine) -> None:
-    """Make the tab where the page stands."""
-    del engine  # the browser asks the server's routes
-    gr.HTML(_PLACE, padding=False, elem_id="settings_panel")
+    """Build the tab in the current Gradio context."""
+    del engine  # the browser calls the /internal routes
+    gr.HTML(_HTML, padding=False, elem_id="settings_panel")

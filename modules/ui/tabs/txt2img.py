@@ -1,4 +1,4 @@
-"""The txt2img tab: a picture from words alone."""
+"""The txt2img tab."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from modules.ui.workbench import build_workbench
 
 
 def build(engine: Engine) -> Form:
-    """Make the tab where the page stands and return its form."""
+    """Build the tab in the current Gradio context and return its form."""
     return build_workbench(
         engine, Form(Txt2ImgRequest, engine, "txt2img"), add_fields_below=build_hires
     )

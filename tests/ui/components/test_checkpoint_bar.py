@@ -6,13 +6,13 @@ from modules.ui.page import build_page
 from tests.models.model_files import shapes_of, write_safetensors
 
 
-def test_the_bar_offers_what_the_option_declares(engine: Engine):
+def test_the_slider_is_built_from_the_declared_setting(engine: Engine):
     engine.change_settings({"CLIP_stop_at_last_layers": 2})
-    parts = {
-        c["props"].get("elem_id"): c["props"]
-        for c in build_page(engine).get_config_file()["components"]
+    props = {
+        component["props"].get("elem_id"): component["props"]
+        for component in build_page(engine).get_config_file()["components"]
     }
-    slider = parts["setting_CLIP_stop_at_last_layers"]
+    slider = props["setting_CLIP_stop_at_last_layers"]
     assert (slider["label"], slider["minimum"], slider["maximum"], slider["value"]) == (
         "Clip skip",
         1,
@@ -21,7 +21,7 @@ def test_the_bar_offers_what_the_option_declares(engine: Engine):
     )
 
 
-def test_the_slider_is_there_only_where_it_has_an_effect(engine: Engine):
+def test_the_slider_is_visible_only_if_it_has_an_effect(engine: Engine):
     assert clip_skip_update(engine).visible
     write_safetensors(engine.paths.checkpoint_folders[0] / "two.safetensors", shapes_of("sd2"))
     engine.models.refresh()

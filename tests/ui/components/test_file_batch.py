@@ -10,7 +10,7 @@ from PIL import Image
 from modules.core.errors import NotFound, UserError
 from modules.engine.engine import Engine
 from modules.params.requests.img2img import Img2ImgRequest
-from modules.ui.components.file_batch import _begin
+from modules.ui.components.file_batch import start_file_batch
 from modules.ui.forms.form import Form
 from modules.ui.tabs import img2img
 from tests.engine.fake_executor import PATIENCE_S
@@ -23,7 +23,7 @@ def form(engine: Engine) -> Form:
 
 
 @pytest.fixture
-def pictures(engine: Engine) -> Path:
+def input_folder(engine: Engine) -> Path:
     folder = engine.paths.data / "inputs" / "pets"
     folder.mkdir(parents=True)
     for name, size in {"ant.png": (64, 72), "cat.png": (128, 64)}.items():
@@ -32,7 +32,7 @@ def pictures(engine: Engine) -> Path:
     return folder
 
 
-def raw(**values: Any) -> dict[str, Any]:
+def raw_values(**values: Any) -> dict[str, Any]:
     defaults = Img2ImgRequest(width=64, height=64, steps=2).model_dump()
     extras = {
         "init_image_strokes": "",
@@ -44,18 +44,18 @@ def raw(**values: Any) -> dict[str, Any]:
     return {**defaults, **extras, "batch_own_size": False, **values}
 
 
-def finished(engine: Engine, form: Form, **values: Any) -> Any:
-    batch = engine.job(_begin(engine, form, raw(**values)))
+def run_batch(engine: Engine, form: Form, **values: Any) -> Any:
+    batch = engine.job(start_file_batch(engine, form, raw_values(**values)))
     assert batch.wait(PATIENCE_S)
     return batch.status()
 
 
-def test_a_folder_is_repainted_file_by_file_into_a_folder_of_its_own(
-    engine: Engine, form: Form, pictures: Path
+def test_a_folder_is_processed_file_by_file_into_an_output_folder(
+    engine: Engine, form: Form, input_folder: Path
 ):
-    status = finished(engine, form, batch_folder="inputs/pets", batch_output="done")
-    assert [one.path for one in status.images] == [
-        engine.paths.outputs / "done" / n for n in ("ant.png", "cat.png")
+    status = run_batch(engine, form, batch_folder="inputs/pets", batch_output="done")
+    assert [image.path for image in status.images] == [
+        engine.paths.outputs / "done" / name for name in ("ant.png", "cat.png")
     ]
     (note,) = status.notes
     assert note.startswith("bee.png: ") and "\n" not in note
@@ -63,16 +63,16 @@ def test_a_folder_is_repainted_file_by_file_into_a_folder_of_its_own(
         assert image.size == (64, 64)
 
 
-def test_each_picture_may_keep_its_own_size_times_the_factor(
-    engine: Engine, form: Form, pictures: Path
+def test_each_image_may_have_its_own_size_times_the_factor(
+    engine: Engine, form: Form, input_folder: Path
 ):
-    files = [{"path": str(pictures / name)} for name in ("cat.png", "ant.png")]
-    status = finished(engine, form, batch_files=files, batch_own_size=True, scale_by=2)
-    assert [Image.open(one.path).size for one in status.images] == [(256, 128), (128, 144)]
+    files = [{"path": str(input_folder / name)} for name in ("cat.png", "ant.png")]
+    status = run_batch(engine, form, batch_files=files, batch_own_size=True, scale_by=2)
+    assert [Image.open(image.path).size for image in status.images] == [(256, 128), (128, 144)]
 
 
-def test_a_file_that_is_gone_is_told(engine: Engine, form: Form):
-    status = finished(engine, form, batch_files=[{"path": "/no/where.png"}])
+def test_a_missing_file_is_reported(engine: Engine, form: Form):
+    status = run_batch(engine, form, batch_files=[{"path": "/no/where.png"}])
     assert status.state == "failed"
     assert status.notes == ("where.png: The file cannot be read: No such file or directory.",)
 
@@ -86,8 +86,8 @@ def test_a_file_that_is_gone_is_told(engine: Engine, form: Form):
         ({"batch_folder": "inputs/pets", "batch_output": "../up"}, UserError),
     ],
 )
-def test_what_cannot_be_begun_is_said_at_once(
-    engine: Engine, form: Form, pictures: Path, values: dict, error: type
+def test_a_batch_that_cannot_start_is_an_error(
+    engine: Engine, form: Form, input_folder: Path, values: dict, error: type
 ):
     with pytest.raises(error):
-        _begin(engine, form, raw(**values))
+        start_file_batch(engine, form, raw_values(**values))

@@ -7,7 +7,7 @@ from modules.prompt.styles import Style
 from modules.ui.components.prompts import count_prompt_tokens
 
 
-def shown(
+def counter(
     engine: Engine,
     text: str,
     name: str = "prompt",
@@ -35,23 +35,23 @@ def shown(
         ("cat " * 80, "80/150"),
     ],
 )
-def test_the_counter_tells_how_long_the_longest_text_is_that_is_encoded(
+def test_the_counter_shows_the_length_of_the_longest_encoded_text(
     engine: Engine, text: str, expected: str
 ):
-    assert shown(engine, text) == expected
+    assert counter(engine, text) == expected
 
 
-def test_in_the_negative_prompt_and_is_a_word(engine: Engine):
-    assert shown(engine, "cat AND a cat", name="negative_prompt") == "4/75"
+def test_and_is_an_ordinary_word_in_the_negative_prompt(engine: Engine):
+    assert counter(engine, "cat AND a cat", name="negative_prompt") == "4/75"
 
 
-def test_what_a_run_of_so_many_steps_never_says_does_not_count(engine: Engine):
-    assert shown(engine, "[cat:a big cat:30]", steps=20.0) == "1/75"
-    assert shown(engine, "[cat:a big cat:30]", steps=40.0) == "3/75"
+def test_text_that_is_scheduled_after_the_last_step_does_not_count(engine: Engine):
+    assert counter(engine, "[cat:a big cat:30]", steps=20.0) == "1/75"
+    assert counter(engine, "[cat:a big cat:30]", steps=40.0) == "3/75"
 
 
 def test_chosen_styles_count(engine: Engine):
     engine.styles.save(Style("ink", "{prompt}, ink", "photo"))
-    assert shown(engine, "a cat", styles=("ink",)) == "4/75"
-    assert shown(engine, "", name="negative_prompt", styles=("ink",)) == "1/75"
-    assert shown(engine, "a cat", styles=("gone",)) == "?"
+    assert counter(engine, "a cat", styles=("ink",)) == "4/75"
+    assert counter(engine, "", name="negative_prompt", styles=("ink",)) == "1/75"
+    assert counter(engine, "a cat", styles=("gone",)) == "?"

@@ -6,11 +6,11 @@ from modules.params.param import params_of
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.ui.components.size import scale_size
 
-SIDE = params_of(Img2ImgRequest)["width"]
+SIDE_PARAM = params_of(Img2ImgRequest)["width"]
 
 
 @pytest.mark.parametrize(
-    ("size", "factor", "made"),
+    ("size", "factor", "expected"),
     [
         ((512, 768), 1, (512, 768)),
         ((512, 768), 2, (1024, 1536)),
@@ -21,5 +21,5 @@ SIDE = params_of(Img2ImgRequest)["width"]
         ((10, 4000), 1, (64, 8192)),
     ],
 )
-def test_a_size_becomes_valid_and_keeps_its_proportions_where_it_can(size, factor, made):
-    assert scale_size(size, factor, SIDE) == made
+def test_a_scaled_size_is_valid_and_keeps_its_proportions_where_possible(size, factor, expected):
+    assert scale_size(size, factor, SIDE_PARAM) == expected

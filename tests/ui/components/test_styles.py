@@ -17,13 +17,17 @@ def blocks(engine: Engine) -> gr.Blocks:
 
 
 def press(blocks: gr.Blocks, element: str, *values: Any) -> list[Any]:
-    """Return what a button's handler gives for these values of its inputs."""
-    (number,) = (n for n, one in blocks.blocks.items() if getattr(one, "elem_id", "") == element)
-    (handler,) = (f for f in blocks.fns.values() if (number, "click") in f.targets)
-    return list(handler.fn(*values))
+    """Return the outputs of a button's event handler for these inputs."""
+    (number,) = (
+        number
+        for number, block in blocks.blocks.items()
+        if getattr(block, "elem_id", "") == element
+    )
+    (event,) = (event for event in blocks.fns.values() if (number, "click") in event.targets)
+    return list(event.fn(*values))
 
 
-def test_chosen_styles_are_written_into_the_prompts(blocks: gr.Blocks):
+def test_chosen_styles_are_applied_to_the_prompts(blocks: gr.Blocks):
     assert press(blocks, "txt2img_apply_styles", "a cat", "", ["ink"]) == [
         "a cat, ink",
         "photo",
@@ -32,17 +36,17 @@ def test_chosen_styles_are_written_into_the_prompts(blocks: gr.Blocks):
     ]
 
 
-def test_a_style_that_is_gone_is_told(blocks: gr.Blocks):
+def test_applying_a_deleted_style_is_an_error(blocks: gr.Blocks):
     *_, message = press(blocks, "img2img_apply_styles", "a cat", "", ["gone"])
     assert "There is no style named" in message
 
 
 def test_the_prompts_are_saved_as_a_style_that_every_tab_offers(blocks: gr.Blocks, engine: Engine):
-    message, *lists = press(blocks, "txt2img_save_style", " oil ", "oil painting", "ink")
+    message, *updates = press(blocks, "txt2img_save_style", " oil ", "oil painting", "ink")
     assert "Saved the prompts as &#x27;oil&#x27;." in message
     assert engine.styles.get("oil") == Style("oil", "oil painting", "ink")
-    assert len(lists) >= 4
-    assert all(one.constructor_args["choices"] == ["ink", "oil"] for one in lists)
+    assert len(updates) >= 4
+    assert all(update.constructor_args["choices"] == ["ink", "oil"] for update in updates)
 
 
 def test_a_style_is_deleted(blocks: gr.Blocks, engine: Engine):
@@ -52,15 +56,17 @@ def test_a_style_is_deleted(blocks: gr.Blocks, engine: Engine):
 
 
 @pytest.mark.parametrize("button", ["save", "delete"])
-def test_a_name_is_needed(blocks: gr.Blocks, button: str):
+def test_a_style_without_a_name_is_an_error(blocks: gr.Blocks, button: str):
     message, *_ = press(blocks, f"txt2img_{button}_style", None, "a", "b")
     assert "error" in message
 
 
-def test_the_list_offers_what_is_saved(blocks: gr.Blocks):
-    (chosen,) = (
-        one for one in blocks.blocks.values() if getattr(one, "elem_id", "") == "txt2img_styles"
+def test_the_dropdown_offers_the_saved_styles(blocks: gr.Blocks):
+    (styles,) = (
+        block
+        for block in blocks.blocks.values()
+        if getattr(block, "elem_id", "") == "txt2img_styles"
     )
-    assert isinstance(chosen, gr.Dropdown)
-    assert [name for name, _ in chosen.choices] == ["ink"]
-    assert chosen.multiselect
+    assert isinstance(styles, gr.Dropdown)
+    assert [name for name, _ in styles.choices] == ["ink"]
+    assert styles.multiselect

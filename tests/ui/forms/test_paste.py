@@ -9,7 +9,7 @@ from modules.engine.engine import Engine
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.ui.forms.form import Form
 from modules.ui.forms.override_settings import OVERRIDE_SETTINGS, build_override_settings
-from modules.ui.forms.paste import _paster
+from modules.ui.forms.paste import InfotextPaste
 from tests.engine.fake_executor import PATIENCE_S
 
 TEXT = "a cat\nNegative prompt: a dog\nSteps: 7, Sampler: DDIM, CFG scale: 3, Seed: 9, Size: 64x128, Clip skip: 2, Odd: 1"
@@ -24,19 +24,20 @@ def form(engine: Engine) -> Form:
     return form
 
 
-def pasted(engine: Engine, form: Form, text: str) -> tuple[dict[str, Any], Any, str]:
-    """Return what the fields, the chips and the message become."""
-    message = gr.HTML()
-    answer = dict(_paster(engine, form, message)(text))
-    said = answer.pop(message)
-    chips = answer.pop(form.extra_components[OVERRIDE_SETTINGS], None)
+def paste(engine: Engine, form: Form, text: str) -> tuple[dict[str, Any], Any, str]:
+    """Return the new values of the fields, of the chips and of the message."""
+    message_box = gr.HTML()
+    updates = dict(InfotextPaste(engine, form, message_box).paste(text))
+    message = updates.pop(message_box)
+    chips = updates.pop(form.extra_components[OVERRIDE_SETTINGS], None)
     skipped = gr.skip()
     names = {component: name for name, component in form.components.items()}
-    return {names[one]: value for one, value in answer.items() if value != skipped}, chips, said
+    fields = {names[component]: value for component, value in updates.items() if value != skipped}
+    return fields, chips, message
 
 
 def test_an_infotext_in_the_prompt_box_fills_the_form(engine: Engine, form: Form):
-    fields, chips, said = pasted(engine, form, TEXT)
+    fields, chips, message = paste(engine, form, TEXT)
     assert (fields["prompt"], fields["negative_prompt"]) == ("a cat", "a dog")
     assert (fields["steps"], fields["sampler_name"], fields["seed"], fields["height"]) == (
         7,
@@ -47,17 +48,17 @@ def test_an_infotext_in_the_prompt_box_fills_the_form(engine: Engine, form: Form
     assert (fields["enable_hr"], fields["subseed_strength"]) == (False, 0)
     assert "n_iter" not in fields
     assert chips == ["Clip skip: 2"]
-    assert "Odd (1): nothing here knows this key." in said
+    assert "Odd (1): nothing here knows this key." in message
 
 
-def test_a_prompt_alone_changes_nothing_else(engine: Engine, form: Form):
-    assert pasted(engine, form, "a cat, a dog") == ({"prompt": "a cat, a dog"}, None, "")
+def test_a_prompt_without_parameters_changes_nothing_else(engine: Engine, form: Form):
+    assert paste(engine, form, "a cat, a dog") == ({"prompt": "a cat, a dog"}, None, "")
 
 
-def test_an_empty_box_takes_the_last_picture(engine: Engine, form: Form):
-    _, _, said = pasted(engine, form, "")
-    assert "Put an infotext into the prompt box" in said
+def test_an_empty_box_uses_the_infotext_of_the_last_image(engine: Engine, form: Form):
+    _, _, message = paste(engine, form, "")
+    assert "Put an infotext into the prompt box" in message
     job = engine.submit(Txt2ImgRequest(prompt="a fox", width=64, height=64, steps=2, seed=4))
     assert job.wait(PATIENCE_S)
-    fields, _, _ = pasted(engine, form, " ")
+    fields, _, _ = paste(engine, form, " ")
     assert (fields["prompt"], fields["seed"]) == ("a fox", 4)

@@ -25,8 +25,8 @@ def png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def finished(**values: Any) -> Img2ImgRequest:
-    given = {
+def make_request(**values: Any) -> Img2ImgRequest:
+    raw = {
         **Img2ImgRequest().model_dump(exclude={"override_settings"}),
         "init_image": png(Image.new("RGB", (32, 24), "blue")),
         "init_image_strokes": "",
@@ -34,28 +34,31 @@ def finished(**values: Any) -> Img2ImgRequest:
         "scale_by": 1,
         **values,
     }
-    finished = {k: v for k, v in inpaint._finish(given).items() if k in Img2ImgRequest.model_fields}
-    return validate(Img2ImgRequest, finished)
+    fields = Img2ImgRequest.model_fields
+    request_values = {
+        name: value for name, value in inpaint.to_request_values(raw).items() if name in fields
+    }
+    return validate(Img2ImgRequest, request_values)
 
 
-def test_strokes_become_a_mask_of_the_pictures_size():
-    request = finished(init_image_strokes=DOT)
+def test_strokes_become_a_mask_of_the_init_images_size():
+    request = make_request(init_image_strokes=DOT)
     assert request.mask is not None
     mask = request.mask.to_pil()
     assert (mask.mode, mask.size, mask.getbbox()) == ("L", (32, 24), (12, 8, 21, 17))
     assert request.task == "inpaint"
 
 
-def test_an_uploaded_mask_stands_for_the_brush():
+def test_an_uploaded_mask_is_used_instead_of_the_strokes():
     uploaded = Image.linear_gradient("L")
-    request = finished(mask=png(uploaded), mask_source=FILE, init_image_strokes=DOT)
+    request = make_request(mask=png(uploaded), mask_source=FILE, init_image_strokes=DOT)
     assert request.mask == ImageField.from_pil(uploaded, MASK)
 
 
-def test_what_is_transparent_is_masked():
-    picture = Image.new("RGBA", (32, 24), (0, 0, 255, 255))
-    picture.paste((0, 0, 0, 0), (0, 0, 16, 24))
-    request = finished(init_image=png(picture), mask_source=TRANSPARENCY)
+def test_transparent_pixels_are_masked():
+    image = Image.new("RGBA", (32, 24), (0, 0, 255, 255))
+    image.paste((0, 0, 0, 0), (0, 0, 16, 24))
+    request = make_request(init_image=png(image), mask_source=TRANSPARENCY)
     assert request.mask is not None
     assert request.mask.to_pil().getbbox() == (0, 0, 16, 24)
 
@@ -71,19 +74,19 @@ def test_what_is_transparent_is_masked():
             "inpainting_mask_invert": True,
         },
     ],
-    ids=["nothing painted", "a black mask", "a white mask, turned round"],
+    ids=["no strokes", "a black mask", "an inverted white mask"],
 )
-def test_an_empty_mask_is_a_question(engine: Engine, values: dict[str, Any]):
+def test_an_empty_mask_is_an_error(engine: Engine, values: dict[str, Any]):
     with pytest.raises(UserError, match="The mask is empty: nothing would be repainted"):
-        engine.submit(finished(**values))
+        engine.submit(make_request(**values))
 
 
 def test_outpainting_needs_no_mask():
-    assert finished(outpaint_left=64).outpaint_left == 64
+    assert make_request(outpaint_left=64).outpaint_left == 64
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"init_image": None}, "There is no picture to repaint"),
         ({"mask_source": FILE}, "There is no file with a mask"),
@@ -93,6 +96,6 @@ def test_outpainting_needs_no_mask():
         ({"init_image_strokes": "nonsense"}, "The brush strokes cannot be read"),
     ],
 )
-def test_what_is_missing_is_said_in_one_sentence(values: dict[str, Any], said: str):
-    with pytest.raises(UserError, match=said):
-        finished(**values)
+def test_missing_or_invalid_values_are_an_error(values: dict[str, Any], message: str):
+    with pytest.raises(UserError, match=message):
+        make_request(**values)

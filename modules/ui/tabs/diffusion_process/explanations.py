@@ -1,4 +1,4 @@
-"""What the Diffusion process tab says beside its figures: two sentences, a formula and a paper for each."""
+"""Explanations of the Diffusion process tab's figures: two sentences, a formula and a paper each."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Ho et al. 2020, *Denoising Diffusion Probabilistic Models*, equations 2 and 4
 """
 SPACES = r"""
 **Pixels or latents.** Stable Diffusion does all of this to the latents of its VAE, 48 times fewer numbers than pixels, and
-decodes them only to be looked at. Noise in latents is noise in what the picture shows, not in single dots.
+decodes them only for display. Noise in latents is noise in what the picture shows, not in single dots.
 
 Rombach et al. 2022, *High-Resolution Image Synthesis with Latent Diffusion Models*
 """
 MOMENTS = r"""
-**Step by step or at once.** The table holds the chain of single steps against one draw of the closed form, which uses
+**Step by step or at once.** The table compares the chain of single steps with one draw of the closed form, which uses
 $\bar\alpha_t = \prod_s (1-\beta_s)$. Mean and variance agree but for chance, so training may jump to any step at once.
 """
 REVERSE = r"""
 **Reverse: noise becomes a picture.** In every step the network looks at the sample and predicts the clean picture
-$\hat x_0$; the sampler goes a part of the way there. Early steps decide what stands where, late ones the details.
+$\hat x_0$; the sampler moves part of the way there. Early steps decide the composition, late ones the details.
 
 $$p_\theta(x_{t-1} \mid x_t) \qquad \hat x_0 = x - \sigma\,\hat\epsilon \qquad
 \hat\epsilon = \hat\epsilon_\varnothing + s\,(\hat\epsilon_{\text{prompt}} - \hat\epsilon_\varnothing)$$
@@ -34,15 +34,15 @@ Ho et al. 2020; Song et al. 2021, *Score-Based Generative Modeling through Stoch
 """
 TRAINED = r"""
 **What the checkpoint was trained with.** $\beta_t$ is the noise that step $t$ adds, $\bar\alpha_t$ the share of the picture
-that is left, and their ratio the signal-to-noise ratio. These are this checkpoint's own numbers.
+that is left, and their ratio the signal-to-noise ratio. These are the numbers of this checkpoint.
 
 $$\bar\alpha_t = \prod_{s \le t} (1-\beta_s) \qquad \mathrm{SNR}_t = \frac{\bar\alpha_t}{1-\bar\alpha_t}$$
 
 Ho et al. 2020
 """
 SCHEDULES = r"""
-**Where a sampler stops on its way.** A schedule chooses the few noise levels that are visited instead of all thousand; the
-chosen one stands out. More levels near zero give finer details, more at the top a calmer composition.
+**Which noise levels a sampler visits.** A schedule chooses a few noise levels instead of all thousand; the chosen schedule
+is highlighted. More levels near zero give finer details, more at the top a calmer composition.
 
 $$\sigma_t = \sqrt{(1-\bar\alpha_t)/\bar\alpha_t} \qquad
 \sigma_i = \Big(\sigma_{\max}^{1/\rho} + \tfrac{i}{n-1}\big(\sigma_{\min}^{1/\rho}-\sigma_{\max}^{1/\rho}\big)\Big)^{\rho}$$
@@ -50,7 +50,7 @@ $$\sigma_t = \sqrt{(1-\bar\alpha_t)/\bar\alpha_t} \qquad
 Karras et al. 2022, *Elucidating the Design Space of Diffusion-Based Generative Models*, equation 5
 """
 DISTANCES = r"""
-**How soon the picture is settled.** The curve is the distance from the predicted picture to the final one. A sampler whose
+**How soon the picture is final.** The curve is the distance from the predicted picture to the final one. A sampler whose
 curve falls early needs fewer steps for the same picture.
 
 $$d_i = \sqrt{\tfrac{1}{n}\,\lVert \hat x_0^{(i)} - x_{\text{final}} \rVert^2}$$
@@ -58,8 +58,8 @@ $$d_i = \sqrt{\tfrac{1}{n}\,\lVert \hat x_0^{(i)} - x_{\text{final}} \rVert^2}$$
 Karras et al. 2022
 """
 HISTOGRAM = r"""
-**What is left at the end.** The bars are the numbers of $x_T$, the line the normal distribution that sampling begins with.
-Where both agree, a picture can be begun from noise alone.
+**What is left at the end.** The bars are the values of $x_T$, the line the normal distribution that sampling begins with.
+Where both agree, a picture can start from pure noise.
 
 $$x_T \sim \mathcal{N}(0, I)$$
 
@@ -67,12 +67,12 @@ Ho et al. 2020
 """
 
 
-_MATHS = [
+_LATEX_DELIMITERS = [
     {"left": "$$", "right": "$$", "display": True},
     {"left": "$", "right": "$", "display": False},
 ]
 
 
 def build_explanation(text: str) -> gr.Markdown:
-    """Make a text with formulas where the page stands."""
-    return gr.Markdown(text, latex_delimiters=_MATHS, elem_classes="explained")
+    """Build a text with formulas in the current Gradio context."""
+    return gr.Markdown(text, latex_delimiters=_LATEX_DELIMITERS, elem_classes="explained")

@@ -1,6 +1,6 @@
-"""The frames of a recorded run on the disk: the page shows them by path, one step at a time.
+"""The frames of a recorded run on disk: the page shows them by path, one step at a time.
 
-They are deleted when another run is shown in their place, when Gradio deletes the state of their session (an hour
+They are deleted when another run replaces them, when Gradio deletes the state of their session (an hour
 after its page was closed, or a day after they were written), and at the next start. Gradio's `delete_cache` does not
 fit: it deletes uploads too, which a form shows again after a restart.
 """
@@ -22,7 +22,7 @@ from modules.params.results import RecordedStep, Recording
 _FOLDER = "diffusion-process"
 _QUALITY = 92
 LIFETIME_S = 24 * 3600
-# What a step shows, in the page's order, and its name for people.
+# Image attributes of a RecordedStep in the page's order, and their labels.
 VIEWS = {
     "x": "x: the sample",
     "denoised": "x̂₀: the predicted picture",
@@ -34,11 +34,11 @@ ANIMATED_VIEWS = {"predicted picture": "denoised", "sample": "x"}
 
 @dataclass(frozen=True)
 class Frames:
-    """One run on the disk.
+    """The frames of one run.
 
     Args:
-        folder: Holds nothing else.
-        captions: What is said of each step.
+        folder: Folder of this run only.
+        captions: One caption per step.
     """
 
     folder: Path
@@ -46,41 +46,41 @@ class Frames:
 
     @property
     def count(self) -> int:
-        """Return how many steps there are."""
+        """Return the number of steps."""
         return len(self.captions)
 
-    def path(self, number: int, view: str) -> str | None:
-        """Return the picture of a step, counted from 0; None where the run has none."""
-        path = self.folder / f"{number:03d}-{view}.webp"
+    def path(self, index: int, view: str) -> str | None:
+        """Return the path of a step's image, counted from 0; None if the run has none."""
+        path = self.folder / f"{index:03d}-{view}.webp"
         return str(path) if path.exists() else None
 
-    def save_animation(self, view: str, name: str) -> Path:
+    def save_animation(self, view: str, format: str) -> Path:
         """Write the run as an animation and return its path.
 
         Raises:
-            UserError: this machine does not write the format.
-            StorageError: it could not be written.
+            UserError: this machine cannot write the format.
+            StorageError: the file could not be written.
         """
-        paths = [self.path(number, view) for number in range(self.count)]
+        paths = [self.path(index, view) for index in range(self.count)]
         frames: list[Image.Image] = []
         for path in paths:
             if path is not None:
                 with Image.open(path) as image:
                     frames.append(image.convert("RGB"))
-        return write_animation(frames, name, self.folder / f"diffusion-{view}")
+        return write_animation(frames, format, self.folder / f"diffusion-{view}")
 
 
 def save_frames(recording: Recording, temp: Path) -> Frames:
-    """Write a recording below the temporary folder and return where it lies."""
+    """Write a recording's frames into a new folder below the temporary folder."""
     delete_older(temp, LIFETIME_S)
     folder = temp / _FOLDER / secrets.token_urlsafe(8)
     folder.mkdir(parents=True)
     try:
-        for number, step in enumerate(recording.steps):
+        for index, step in enumerate(recording.steps):
             for view in VIEWS:
                 image: Image.Image | None = getattr(step, view)
                 if image is not None:
-                    image.save(folder / f"{number:03d}-{view}.webp", quality=_QUALITY)
+                    image.save(folder / f"{index:03d}-{view}.webp", quality=_QUALITY)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -88,16 +88,16 @@ def save_frames(recording: Recording, temp: Path) -> Frames:
 
 
 def delete_frames(frames: Frames | None) -> None:
-    """Delete a run that is no longer shown."""
+    """Delete the frames of a run that is no longer shown."""
     if frames is not None:
         shutil.rmtree(frames.folder, ignore_errors=True)
 
 
 def delete_older(temp: Path, age_s: float) -> None:
-    """Delete the runs below the temporary folder that were written longer ago; with 0 all of them.
+    """Delete the runs below the temporary folder that are older than this age; 0 deletes all.
 
-    No state refers to some of them: what a stopped server left, and the earlier of two runs that one session had
-    made at the same time.
+    Some of them belong to no state: those of a stopped server, and the earlier of two runs that one session
+    started at the same time.
     """
     oldest = time.time() - age_s
     for folder in (temp / _FOLDER).glob("*/"):

@@ -1,4 +1,4 @@
-"""The plots of the Diffusion process tab. Drawn with Plotly, whose script comes with Gradio: nothing is fetched."""
+"""Plots of the Diffusion process tab, drawn with Plotly; Gradio ships its script, so nothing is fetched."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from modules.sampling.model_sigmas import ModelSigmas
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-# Readable on the light page and on the dark one.
+# Readable in the light and in the dark theme.
 _INK = "#8a94a6"
 _GRID = "rgba(138, 148, 166, 0.25)"
 _COLOURS = ("#ea580c", "#2563eb", "#16a34a", "#9333ea", "#ca8a04", "#0891b2", "#db2777", "#65a30d")
-_CONTEXT = "rgba(138, 148, 166, 0.55)"  # of lines that are there to be compared with
+_CONTEXT = "rgba(138, 148, 166, 0.55)"  # of lines drawn for comparison
 _HEIGHT = 300
 _BINS = 60
 
@@ -28,7 +28,7 @@ def draw_noise_schedule(sigmas: NDArray[np.float64]) -> Figure:
     """Return beta, alpha bar and the logarithm of the signal-to-noise ratio over the trained timesteps.
 
     Args:
-        sigmas: Of every trained timestep.
+        sigmas: float64 [timesteps], the sigma of every trained timestep.
     """
     from plotly.subplots import make_subplots
 
@@ -44,38 +44,38 @@ def draw_noise_schedule(sigmas: NDArray[np.float64]) -> Figure:
             x=timesteps, y=curve, line_color=colour, showlegend=False, row=1, col=column
         )
     figure.update_xaxes(title_text="t")
-    return _dressed(figure)
+    return _apply_style(figure)
 
 
 def draw_schedules(curves: Mapping[str, Sequence[float]], chosen: str) -> Figure:
-    """Return the sigmas of every schedule over the steps, the chosen one before the others.
+    """Return the sigmas of every schedule over the steps, with the chosen schedule in front.
 
     Args:
-        curves: Sigmas by the schedule's name.
-        chosen: The one that stands out.
+        curves: Sigmas by schedule name.
+        chosen: Name of the highlighted schedule.
     """
     figure = _figure()
     for name in sorted(curves, key=lambda name: name == chosen):  # the chosen one is drawn last
-        stands_out = name == chosen
+        is_chosen = name == chosen
         figure.add_scatter(
-            y=[sigma or None for sigma in curves[name]],  # a logarithm knows no 0
+            y=[sigma or None for sigma in curves[name]],  # a logarithmic axis has no 0
             name=name,
-            mode="lines+markers" if stands_out else "lines",
+            mode="lines+markers" if is_chosen else "lines",
             line={
-                "color": _COLOURS[0] if stands_out else _CONTEXT,
-                "width": 3 if stands_out else 1,
+                "color": _COLOURS[0] if is_chosen else _CONTEXT,
+                "width": 3 if is_chosen else 1,
             },
         )
     figure.update_yaxes(type="log", title_text="sigma")
     figure.update_xaxes(title_text="step")
-    return _dressed(figure)
+    return _apply_style(figure)
 
 
 def draw_distances(runs: Mapping[str, Sequence[RecordedStep]]) -> Figure:
-    """Return how far each run's predicted picture is from its final one, step by step.
+    """Return the distance of each run's predicted image from its final one, step by step.
 
     Args:
-        runs: Steps by what the run is called.
+        runs: Steps by the run's label.
     """
     figure = _figure()
     for (name, steps), colour in zip(runs.items(), _COLOURS, strict=False):
@@ -88,18 +88,18 @@ def draw_distances(runs: Mapping[str, Sequence[RecordedStep]]) -> Figure:
         )
     figure.update_xaxes(title_text="evaluation of the network")
     figure.update_yaxes(title_text="distance", rangemode="tozero")
-    return _dressed(figure)
+    return _apply_style(figure)
 
 
 def draw_noise_histogram(sample: NDArray[np.float32]) -> Figure:
-    """Return how the numbers of a sample are spread, and the normal distribution that they are held against."""
+    """Return the histogram of a sample's values, and the normal distribution for comparison."""
     reach = 4.5
     density, edges = np.histogram(sample, bins=_BINS, range=(-reach, reach), density=True)
-    middles = (edges[:-1] + edges[1:]) / 2
+    centres = (edges[:-1] + edges[1:]) / 2
     normal = np.linspace(-reach, reach, 181)
     figure = _figure()
     figure.add_bar(
-        x=middles, y=density, name="x<sub>T</sub>", marker_color=_COLOURS[1], opacity=0.6
+        x=centres, y=density, name="x<sub>T</sub>", marker_color=_COLOURS[1], opacity=0.6
     )
     figure.add_scatter(
         x=normal,
@@ -108,7 +108,7 @@ def draw_noise_histogram(sample: NDArray[np.float32]) -> Figure:
         line_color=_COLOURS[0],
     )
     figure.update_layout(bargap=0)
-    return _dressed(figure)
+    return _apply_style(figure)
 
 
 def _figure() -> Figure:
@@ -117,7 +117,7 @@ def _figure() -> Figure:
     return Figure()
 
 
-def _dressed(figure: Figure) -> Figure:
+def _apply_style(figure: Figure) -> Figure:
     figure.update_layout(
         height=_HEIGHT,
         margin={"l": 50, "r": 10, "t": 30, "b": 40},

@@ -1,4 +1,4 @@
-"""The reverse half of the Diffusion process tab: noise becomes a picture, step by step."""
+"""The reverse half of the Diffusion process tab: noise becomes an image, step by step."""
 
 from __future__ import annotations
 
@@ -13,64 +13,44 @@ from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.engine.jobs.job import Job
 from modules.engine.reproduce import rerun_image
-from modules.images.animation import available_formats
 from modules.params.param import validate
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.results import Recording
-from modules.plan.plan import Plan
-from modules.sampling.model_sigmas import ModelSigmas
 from modules.ui.forms.form import Form, coerce_integers
 from modules.ui.forms.panel import OutputPanel
 from modules.ui.gradio_events import PRIVATE_EVENT
-from modules.ui.notices import notice
-from modules.ui.tabs.diffusion_process import explanations, frame_files, plots
+from modules.ui.tabs.diffusion_process import explanations, frame_files
 from modules.ui.tabs.diffusion_process.explanations import build_explanation
+from modules.ui.tabs.diffusion_process.figures import (
+    Figures,
+    build_plots,
+    build_step_views,
+    render_figures,
+    render_message,
+)
 
 _POLL_S = 0.3
-_FIGURE_COUNT = 10  # all outputs but the sentence and the running jobs
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What the half shows of a run."""
-
-    message: gr.HTML
-    step: gr.Slider
-    caption: gr.HTML
-    views: dict[str, gr.Image]
-    distances: gr.Plot
-    schedules: gr.Plot
-    histogram: gr.Plot
-    frames: gr.State
-
-    @property
-    def outputs(self) -> list[Component]:
-        """Return all of them in order."""
-        return [
-            self.message, self.step, self.caption, *self.views.values(), self.distances, self.schedules,
-            self.histogram, self.frames,
-        ]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ReversePanel:
-    """The half, for what fills it from elsewhere."""
+    """The components that show a run and its jobs."""
 
     figures: Figures
-    running_jobs: gr.State  # names of the jobs on their way
+    running_jobs: gr.State  # ids of the running jobs
 
     @property
     def outputs(self) -> list[Component]:
-        """Return what `follow` yields values for."""
+        """Return the components that `follow_jobs` yields values for."""
         return [*self.figures.outputs, self.running_jobs]
 
 
 def build_reverse(engine: Engine, form: Form) -> ReversePanel:
-    """Make the half where the page stands.
+    """Build the half in the current Gradio context.
 
     Args:
-        engine: Carries out what is asked.
-        form: Empty yet.
+        engine: Runs the jobs.
+        form: A txt2img form, still empty.
     """
     with gr.Row(elem_classes="process"):
         with gr.Column(min_width=300):
@@ -82,7 +62,7 @@ def build_reverse(engine: Engine, form: Form) -> ReversePanel:
             other = gr.Dropdown(
                 [("None", ""), *engine.choices("samplers")],
                 value="",
-                label="Beside it, another sampler",
+                label="Compare with another sampler",
                 elem_id="process_other_sampler",
             )
             form.add_field("steps")
@@ -99,39 +79,45 @@ def build_reverse(engine: Engine, form: Form) -> ReversePanel:
         with gr.Column(min_width=300):
             message = gr.HTML("", elem_id="process_reverse_message", padding=False)
             build_explanation(explanations.REVERSE)
-            views = _build_views(message)
-    figures = _build_plots(views)
-    reverse = ReversePanel(figures, gr.State(()))
+            views = build_step_views(message)
+    panel = ReversePanel(build_plots(message, views), gr.State(()))
+
+    def interrupt(job_ids: tuple[str, ...]) -> None:
+        for job_id in job_ids:
+            engine.interrupt(job_id)
+
     show.click(
-        _shower(engine, form, other, figures.frames),
-        inputs={*form.components.values(), other, figures.frames},
-        outputs=reverse.outputs,
+        _show_handler(engine, form, other, views.frames),
+        inputs={*form.components.values(), other, views.frames},
+        outputs=panel.outputs,
         concurrency_limit=1,
         **PRIVATE_EVENT,
     )
-    stop.click(_interrupter(engine), reverse.running_jobs, None, **PRIVATE_EVENT)
-    return reverse
+    stop.click(interrupt, panel.running_jobs, None, **PRIVATE_EVENT)
+    return panel
 
 
 def connect_show_process(
-    engine: Engine, panel: OutputPanel, reverse: ReversePanel, picture: gr.Image
+    engine: Engine, panel: OutputPanel, reverse: ReversePanel, forward_image: gr.Image
 ) -> None:
-    """Have the button under a tab's pictures show here how the one that is looked at was made.
+    """Have the button under a tab's images run the selected image's job again and show its steps here.
 
     Args:
-        engine: Makes it again.
-        panel: The tab's output side.
-        reverse: Where it is shown.
-        picture: The forward half's, which gets the finished picture.
+        engine: Runs the job.
+        panel: The tab's output panel.
+        reverse: Shows the steps.
+        forward_image: The forward half's image box, which gets the selected image.
     """
 
-    def show(job_id: str, selected: int, shown: frame_files.Frames | None) -> Iterator[Any]:
+    def show(
+        job_id: str, selected_index: int, shown_frames: frame_files.Frames | None
+    ) -> Iterator[Any]:
         try:
-            job = rerun_image(engine.queue, job_id, selected)
+            job = rerun_image(engine.queue, job_id, selected_index)
         except WebUIError as error:
-            yield _said("error", str(error))
+            yield _message_update("error", str(error))
             return
-        yield from follow_jobs(engine, {job.plan.sampler.name: job}, shown)
+        yield from follow_jobs(engine, {job.plan.sampler.name: job}, shown_frames)
 
     panel.show_process.click(
         None,
@@ -140,12 +126,12 @@ def connect_show_process(
     panel.show_process.click(
         lambda images, index: str(images[index].path) if index < len(images) else gr.skip(),
         [panel.images, panel.selected_index],
-        picture,
+        forward_image,
         **PRIVATE_EVENT,
     )
     panel.show_process.click(
         show,
-        [panel.job_id, panel.selected_index, reverse.figures.frames],
+        [panel.job_id, panel.selected_index, reverse.figures.views.frames],
         reverse.outputs,
         js=f"(id, selected, frames) => [webui.job('{panel.prefix}'), selected, frames]",
         concurrency_limit=1,
@@ -153,204 +139,76 @@ def connect_show_process(
     )
 
 
-def _interrupter(engine: Engine) -> Callable[[tuple[str, ...]], None]:
-    def interrupt(ids: tuple[str, ...]) -> None:
-        for one in ids:
-            engine.interrupt(one)
-
-    return interrupt
-
-
-@dataclass(frozen=True)
-class _Views:
-    message: gr.HTML
-    step: gr.Slider
-    caption: gr.HTML
-    images: dict[str, gr.Image]
-    frames: gr.State
-
-
-def _build_views(message: gr.HTML) -> _Views:
-    step = gr.Slider(
-        1, 2, value=1, step=1, label="Step", elem_id="process_step", interactive=True, buttons=[]
-    )
-    caption = gr.HTML("", elem_id="process_caption", padding=False)
-    pictures: dict[str, gr.Image] = {}
-    names = list(frame_files.VIEWS.items())
-    for pair in (names[:2], names[2:]):
-        with gr.Row(elem_classes="views"):
-            for view, label in pair:
-                pictures[view] = gr.Image(
-                    label=label,
-                    interactive=False,
-                    min_width=140,
-                    buttons=["fullscreen"],
-                    elem_id=f"process_view_{view}",
-                )
-    frames = gr.State(
-        None,
-        time_to_live=frame_files.LIFETIME_S,
-        delete_callback=frame_files.delete_frames,
-    )
-    _build_saver(frames, message)
-    step.input(
-        _look,
-        [step, frames],
-        [caption, *pictures.values()],
-        trigger_mode="always_last",
-        **PRIVATE_EVENT,
-    )
-    return _Views(message, step, caption, pictures, frames)
-
-
-def _build_plots(views: _Views) -> Figures:
-    plots_by_name: list[gr.Plot] = []
-    rows = (
-        ("distances", explanations.DISTANCES),
-        ("schedules", explanations.SCHEDULES),
-        ("histogram", explanations.HISTOGRAM),
-    )
-    with gr.Row():
-        for name, words in rows:
-            with gr.Column(min_width=300):
-                build_explanation(words)
-                plots_by_name.append(gr.Plot(show_label=False, elem_id=f"process_{name}"))
-    distances, schedules, histogram = plots_by_name
-    return Figures(
-        views.message, views.step, views.caption, views.images, distances, schedules, histogram,
-        views.frames,
-    )  # fmt: skip
-
-
-def _build_saver(frames: gr.State, message: gr.HTML) -> None:
-    with gr.Row():
-        what = gr.Dropdown(
-            list(frame_files.ANIMATED_VIEWS), label="Animation of the", min_width=140
-        )
-        kind = gr.Dropdown(
-            available_formats(), label="Format", min_width=100, elem_id="process_format"
-        )
-        save = gr.Button("Make the animation", elem_id="process_animate", min_width=140)
-    file = gr.File(label="Animation", interactive=False, visible=False, elem_id="process_animation")
-
-    def animate(kept: frame_files.Frames | None, view: str, name: str) -> tuple[Any, Any]:
-        if kept is None:
-            return notice("error", "There is nothing to save yet. Press Show first."), gr.skip()
-        try:
-            path = kept.save_animation(frame_files.ANIMATED_VIEWS[view], name)
-        except WebUIError as error:
-            return notice("error", str(error)), gr.skip()
-        return "", gr.File(value=str(path), visible=True)
-
-    save.click(animate, [frames, what, kind], [message, file], **PRIVATE_EVENT)
-
-
-def _look(step: float, kept: frame_files.Frames | None) -> tuple[Any, ...]:
-    """Return caption and pictures of a step, counted from 1."""
-    if kept is None:
-        return ("", *[None] * len(frame_files.VIEWS))
-    number = max(0, min(int(step), kept.count) - 1)
-    caption = f'<p class="numbers">{kept.captions[number]}</p>'
-    return (caption, *[kept.path(number, view) for view in frame_files.VIEWS])
-
-
-def _shower(
-    engine: Engine, form: Form, other: Component, frames: gr.State
+def _show_handler(
+    engine: Engine, form: Form, other_sampler: Component, frames: gr.State
 ) -> Callable[..., Iterator[Any]]:
     def show(values: Mapping[Component, Any]) -> Iterator[Any]:
         try:
             request = validate(
                 Txt2ImgRequest, coerce_integers(Txt2ImgRequest, form.read_non_image_fields(values))
             )
-            jobs = submit_recorded(engine, request, values[other])
+            jobs = submit_recorded(engine, request, values[other_sampler])
         except WebUIError as error:
-            yield _said("error", str(error))
+            yield _message_update("error", str(error))
             return
         yield from follow_jobs(engine, jobs, values[frames])
 
     return show
 
 
-def submit_recorded(engine: Engine, request: Txt2ImgRequest, other: str = "") -> dict[str, Job]:
-    """Return recorded jobs by what the page calls them; the second differs by its sampler alone.
+def submit_recorded(
+    engine: Engine, request: Txt2ImgRequest, other_sampler: str = ""
+) -> dict[str, Job]:
+    """Return the recorded jobs by sampler name; the second one differs only by its sampler.
 
     Raises:
         WebUIError: one of them is refused.
     """
-    alone = request.replace(n_iter=1, batch_size=1)
-    first = engine.submit(alone, "page", with_recording=True)
+    single = request.replace(n_iter=1, batch_size=1)
+    first = engine.submit(single, "page", with_recording=True)
     jobs = {first.plan.sampler.name: first}
-    if other and other not in jobs:
+    if other_sampler and other_sampler not in jobs:
         seeds = {"seed": first.plan.request.seed, "subseed": first.plan.request.subseed}
-        jobs[other] = engine.submit(
-            alone.replace(sampler_name=other, **seeds), "page", with_recording=True
+        jobs[other_sampler] = engine.submit(
+            single.replace(sampler_name=other_sampler, **seeds), "page", with_recording=True
         )
     return jobs
 
 
 def follow_jobs(
-    engine: Engine, jobs: Mapping[str, Job], shown: frame_files.Frames | None = None
+    engine: Engine, jobs: Mapping[str, Job], shown_frames: frame_files.Frames | None = None
 ) -> Iterator[Any]:
-    """Yield what the page shows while the jobs run, and at the end their figures; until then what is drawn stays.
+    """Yield values for `ReversePanel.outputs`: progress while the jobs run, which keeps the figures, then new figures.
 
     Args:
         engine: Runs the jobs.
-        jobs: By the names of their samplers.
-        shown: The frames of the run that is shown until then; deleted once there are others.
+        jobs: Jobs by sampler name.
+        shown_frames: The frames of the run that is shown until then; deleted when there are new ones.
     """
-    ids = tuple(job.id for job in jobs.values())
+    job_ids = tuple(job.id for job in jobs.values())
     while not all(job.wait(_POLL_S) for job in jobs.values()):
-        yield _said("note", _progress(list(jobs.values())), ids)
+        yield _message_update("note", _progress(list(jobs.values())), job_ids)
     recordings: dict[str, Recording] = {}
     for name, job in jobs.items():
         recording = job.take_recording()
         if recording is None:
-            yield _said("error", job.status().error or "Nothing was recorded of this run.")
+            yield _message_update("error", job.status().error or "Nothing was recorded.")
             return
         recordings[name] = recording
-    figures = _figures(engine, jobs, recordings)
-    frame_files.delete_frames(shown)
-    yield figures
+    figures = render_figures(engine, {name: job.plan for name, job in jobs.items()}, recordings)
+    frame_files.delete_frames(shown_frames)
+    yield (*figures, ())
 
 
-def _figures(
-    engine: Engine, jobs: Mapping[str, Job], recordings: Mapping[str, Recording]
+def _message_update(
+    kind: Literal["note", "error"], text: str, running_jobs: tuple[str, ...] = ()
 ) -> tuple[Any, ...]:
-    name, recording = next(iter(recordings.items()))
-    plan = jobs[name].plan
-    kept = frame_files.save_frames(recording, engine.paths.gradio_temp)
-    last = kept.count
-    runs = {other: one.steps for other, one in recordings.items()}
-    return (
-        "",
-        gr.Slider(minimum=1, maximum=max(2, last), value=last),
-        *_look(last, kept),
-        plots.draw_distances(runs),
-        plots.draw_schedules(_curves(engine, plan, recording), plan.schedule.name),
-        plots.draw_noise_histogram(recording.initial_noise),
-        kept,
-        (),
-    )
-
-
-def _curves(engine: Engine, plan: Plan, recording: Recording) -> dict[str, list[float]]:
-    """Return the sigmas of every schedule for the run's number of steps."""
-    levels = ModelSigmas(1 / (1 + recording.model_sigmas**2))
-    steps = plan.request.steps
-    return {
-        row.name: row.sigmas(steps, levels, plan.settings)
-        for row in engine.schedules
-        if row.sigmas is not None
-    }
-
-
-def _said(kind: Literal["note", "error"], text: str, ids: tuple[str, ...] = ()) -> tuple[Any, ...]:
-    """Return a sentence; all figures stay as they are."""
-    return (notice(kind, text), *[gr.skip()] * _FIGURE_COUNT, ids)
+    """Return values for `ReversePanel.outputs` that keep all figures."""
+    return (*render_message(kind, text), running_jobs)
 
 
 def _progress(jobs: list[Job]) -> str:
     statuses = [job.status() for job in jobs]
-    done = sum(status.progress.fraction for status in statuses) / len(statuses)
+    fraction = sum(status.progress.fraction for status in statuses) / len(statuses)
     phase = next((status.phase for status in statuses if not status.has_ended), "Drawing")
-    return f"{phase}: {done:.0%}"
+    return f"{phase}: {fraction:.0%}"

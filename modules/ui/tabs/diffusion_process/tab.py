@@ -1,4 +1,4 @@
-"""The Diffusion process tab: how a picture becomes noise, and noise a picture."""
+"""The Diffusion process tab with its two halves, forward and reverse."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ from modules.ui.tabs.diffusion_process.reverse import build_reverse, connect_sho
 
 
 def build(engine: Engine) -> Callable[[Mapping[str, Form]], None]:
-    """Make the tab where the page stands and return what connects it to the tabs that make pictures."""
-    frame_files.delete_older(
-        engine.paths.gradio_temp, 0
-    )  # their sessions ended with the last server
+    """Build the tab in the current Gradio context; return the function that connects it to the forms by tab title."""
+    # Their sessions ended with the last server.
+    frame_files.delete_older(engine.paths.gradio_temp, 0)
     with gr.Tabs(elem_id="process_halves"):
         with gr.Tab("Forward: picture to noise", id="forward"):
-            picture = build_forward(engine)
+            forward_image = build_forward(engine)
         with gr.Tab("Reverse: noise to picture", id="reverse"):
             reverse = build_reverse(engine, Form(Txt2ImgRequest, engine, "process"))
 
     def connect(forms: Mapping[str, Form]) -> None:
         for form in forms.values():
             if form.output_panel is not None:
-                connect_show_process(engine, form.output_panel, reverse, picture)
+                connect_show_process(engine, form.output_panel, reverse, forward_image)
 
     return connect

@@ -1,1 +1,1 @@
-"""The PNG Info tab: metadata of an image file, sent to a form or reproduced and compared."""
+"""The PNG Info tab: the infotext of an image file, sent to a form or reproduced and compared."""

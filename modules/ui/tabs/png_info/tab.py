@@ -1,4 +1,4 @@
-"""The PNG Info tab: what a picture's file tells, sent to a form or carried out again and compared."""
+"""Layout and events of the PNG Info tab."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from modules.engine.engine import Engine
 from modules.engine.infotext_context import make_infotext_context
 from modules.images.metadata import Metadata, read_metadata
 from modules.infotext import InfotextResult, extract_infotext, interpret_infotext
-from modules.params.requests.base import GenerationRequest
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.ui.components.output import build_progress
-from modules.ui.forms.form import Form, Upload, read_upload_bytes
+from modules.ui.forms.form import Form, Upload, build_image_upload, read_upload_bytes
 from modules.ui.forms.paste import fill_from_infotext
 from modules.ui.gradio_events import PRIVATE_EVENT
 from modules.ui.notices import notice
@@ -28,21 +27,22 @@ from modules.ui.tabs.png_info.rendering import (
     render_infotext,
     render_report,
 )
-from modules.ui.tabs.png_info.reproduce import _collector, _submitter
+from modules.ui.tabs.png_info.reproduce import Reproduction
 
 PREFIX = "png_info"
-IMAGE_FIELD = "init_image"  # the field of a form that takes the picture, too
+IMAGE_FIELD = "init_image"  # the form field that gets the image
+TARGETS = ("txt2img", "img2img", "Inpaint", "Depth")  # titles of the tabs to send to
 
 
 @dataclass(frozen=True)
-class _Parts:
+class _Components:
     """The tab's components."""
 
     image: gr.Image
     infotext: gr.HTML
     fields: gr.HTML
     report: gr.HTML
-    send_buttons: Mapping[str, gr.Button]  # by the title of the tab that is sent to
+    send_buttons: Mapping[str, gr.Button]  # by the title of the target tab
     reproduce: gr.Button
     interrupt: gr.Button
     skip: gr.Button
@@ -55,53 +55,51 @@ class _Parts:
 
 
 def build(engine: Engine) -> Callable[[Mapping[str, Form]], None]:
-    """Make the tab where the page stands; what is returned wires it to the forms, by their tabs' titles."""
-    parts = _build()
-    parts.image.change(
-        _shower(engine),
-        parts.image,
-        [parts.infotext, parts.fields, parts.report, parts.verdict, parts.gallery, parts.message],
+    """Build the tab in the current Gradio context; return the function that connects it to the forms by tab title."""
+    tab = _build_components()
+    tab.image.change(
+        PngInfo(engine).show,
+        tab.image,
+        [tab.infotext, tab.fields, tab.report, tab.verdict, tab.gallery, tab.message],
         preprocess=False,
         **PRIVATE_EVENT,
     )
-    parts.reproduce.click(
-        _submitter(engine),
-        parts.image,
-        [parts.reproduce_job, parts.job_id, parts.message, parts.verdict],
+    reproduction = Reproduction(engine)
+    tab.reproduce.click(
+        reproduction.submit,
+        tab.image,
+        [tab.reproduce_job, tab.job_id, tab.message, tab.verdict],
         preprocess=False,
         **PRIVATE_EVENT,
-    ).then(None, inputs=parts.job_id, js=f"(id) => {{ webui.follow('{PREFIX}', id) }}")
-    parts.interrupt.click(None, js=f"() => {{ webui.interrupt('{PREFIX}') }}")
-    parts.collect.click(
-        _collector(engine),
-        [parts.job_id, parts.reproduce_job],
-        [parts.message, parts.verdict, parts.gallery],
-        js=f"(id, asked) => [webui.job('{PREFIX}'), asked]",
+    ).then(None, inputs=tab.job_id, js=f"(id) => {{ webui.follow('{PREFIX}', id) }}")
+    tab.interrupt.click(None, js=f"() => {{ webui.interrupt('{PREFIX}') }}")
+    tab.collect.click(
+        reproduction.collect,
+        [tab.job_id, tab.reproduce_job],
+        [tab.message, tab.verdict, tab.gallery],
+        js=f"(id, reproduceJob) => [webui.job('{PREFIX}'), reproduceJob]",
         **PRIVATE_EVENT,
     )
-    return lambda forms: _connect_send(engine, parts, forms)
+    return lambda forms: _connect_send_buttons(engine, tab, forms)
 
 
-def _build() -> _Parts:
+def _build_components() -> _Components:
     with gr.Row(elem_classes="workbench"):
         with gr.Column(min_width=320):
-            image = gr.Image(
-                type="filepath",
-                image_mode=None,
-                sources=["upload", "clipboard"],
+            image = build_image_upload(
                 height=360,
                 label="Picture (PNG, JPEG, WebP, AVIF or GIF, as it was saved)",
                 elem_id=f"{PREFIX}_image",
             )
             with gr.Row(elem_classes="send"):
-                send = {
+                send_buttons = {
                     title: gr.Button(
                         f"→ {title}",
                         elem_id=f"{PREFIX}_to_{title.lower()}",
                         min_width=90,
                         size="sm",
                     )
-                    for title in ("txt2img", "img2img", "Inpaint", "Depth")
+                    for title in TARGETS
                 }
             reproduce = gr.Button(
                 "Reproduce",
@@ -127,14 +125,14 @@ def _build() -> _Parts:
             )
         with gr.Column(min_width=320):
             report = gr.HTML("", elem_id=f"{PREFIX}_report", padding=False)
-            text = gr.HTML("", elem_id=f"{PREFIX}_infotext", padding=False)
+            infotext = gr.HTML("", elem_id=f"{PREFIX}_infotext", padding=False)
             fields = gr.HTML("", elem_id=f"{PREFIX}_fields", padding=False)
-    return _Parts(
+    return _Components(
         image,
-        text,
+        infotext,
         fields,
         report,
-        send,
+        send_buttons,
         reproduce,
         interrupt,
         skip,
@@ -148,74 +146,89 @@ def _build() -> _Parts:
 
 
 def read_upload(engine: Engine, upload: Mapping[str, Any]) -> tuple[Metadata, InfotextResult]:
-    """Return what an upload's file tells, as a request of the kind that made the picture.
+    """Return an upload's metadata, and its infotext interpreted as the type of request that made the image.
 
     Raises:
-        UserError: it is no picture, damaged, or gone.
+        UserError: the file is not an image, is damaged, or no longer exists.
     """
     metadata = read_metadata(read_upload_bytes(upload))
-    words = extract_infotext(metadata)
-    reading = interpret_infotext(words, make_infotext_context(engine), Txt2ImgRequest)
-    if reading.needs_init_image:
-        reading = interpret_infotext(words, make_infotext_context(engine), Img2ImgRequest)
-    return metadata, reading
+    infotext = extract_infotext(metadata)
+    result = interpret_infotext(infotext, make_infotext_context(engine), Txt2ImgRequest)
+    if result.needs_init_image:
+        result = interpret_infotext(infotext, make_infotext_context(engine), Img2ImgRequest)
+    return metadata, result
 
 
-def _shower(engine: Engine) -> Callable[[Upload], tuple[Any, ...]]:
-    def show(upload: Upload) -> tuple[Any, ...]:
-        emptied = ("", gr.Gallery([], visible=False))
+@dataclass(frozen=True)
+class PngInfo:
+    """Event handler of the image box.
+
+    Args:
+        engine: Resolves the names in an infotext.
+    """
+
+    engine: Engine
+
+    def show(self, upload: Upload) -> tuple[Any, ...]:
+        """Return infotext, fields and report of an upload, a cleared verdict and gallery, and the message."""
+        cleared = ("", gr.Gallery([], visible=False))
         if upload is None:
-            return ("", "", "", *emptied, "")
+            return ("", "", "", *cleared, "")
         try:
-            metadata, reading = read_upload(engine, upload)
+            metadata, result = read_upload(self.engine, upload)
         except WebUIError as error:
-            return ("", "", "", *emptied, notice("error", str(error)))
-        words = extract_infotext(metadata)
-        if not words.prompt and not words.pairs:
-            return ("", "", NO_INFOTEXT, *emptied, "")
+            return ("", "", "", *cleared, notice("error", str(error)))
+        infotext = extract_infotext(metadata)
+        if not infotext.prompt and not infotext.pairs:
+            return ("", "", NO_INFOTEXT, *cleared, "")
         return (
-            render_infotext(words),
-            render_fields(words, reading),
-            render_report(reading),
-            *emptied,
+            render_infotext(infotext),
+            render_fields(infotext, result),
+            render_report(result),
+            *cleared,
             "",
         )
 
-    return show
 
-
-def _connect_send(engine: Engine, parts: _Parts, forms: Mapping[str, Form]) -> None:
-    for title, button in parts.send_buttons.items():
+def _connect_send_buttons(engine: Engine, tab: _Components, forms: Mapping[str, Form]) -> None:
+    for title, button in tab.send_buttons.items():
         form = forms[title]
         button.click(
-            _sender(engine, form, parts.message),
-            parts.image,
-            [*form.all_components, parts.message],
+            InfotextSender(engine, form, tab.message).send,
+            tab.image,
+            [*form.all_components, tab.message],
             preprocess=False,
             **PRIVATE_EVENT,
         ).then(None, js=f"() => {{ webui.open('{title}') }}")
 
 
-def _sender(
-    engine: Engine, form: Form, message: gr.HTML
-) -> Callable[[Upload], Mapping[Block, Any]]:
-    model: type[GenerationRequest] = form.request_type
+@dataclass(frozen=True)
+class InfotextSender:
+    """Event handler of the send button to one tab.
 
-    def send(upload: Upload) -> Mapping[Block, Any]:
+    Args:
+        engine: Resolves the names in an infotext.
+        target: The form to fill.
+        message: The PNG Info tab's message.
+    """
+
+    engine: Engine
+    target: Form
+    message: gr.HTML
+
+    def send(self, upload: Upload) -> Mapping[Block, Any]:
+        """Return the new values of the target's components and of the message, by component."""
         if upload is None:
-            return {message: notice("note", "Put a picture in first.")}
+            return {self.message: notice("note", "Upload a picture first.")}
         try:
             metadata = read_metadata(read_upload_bytes(upload))
         except WebUIError as error:
-            return {message: notice("error", str(error))}
-        answer: dict[Block, Any] = {message: ""}
-        answer |= fill_from_infotext(
-            engine,
-            form,
-            interpret_infotext(extract_infotext(metadata), make_infotext_context(engine), model),
+            return {self.message: notice("error", str(error))}
+        result = interpret_infotext(
+            extract_infotext(metadata), make_infotext_context(self.engine), self.target.request_type
         )
-        if IMAGE_FIELD in form.image_fields:
-            answer[form.components[IMAGE_FIELD]] = upload["path"]
-        return answer
-
-    return send
+        values: dict[Block, Any] = {self.message: ""}
+        values |= fill_from_infotext(self.engine, self.target, result)
+        if IMAGE_FIELD in self.target.image_fields:
+            values[self.target.components[IMAGE_FIELD]] = upload["path"]
+        return values

@@ -1,4 +1,4 @@
-"""The frames of recorded runs on the disk: how long they stay, on the page as it is served."""
+"""The frames of recorded runs on disk: when they are deleted, also by the served page."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RECORDING = Recording(
 SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=4)
 
 
-def runs_in(temp: Path) -> list[Path]:
+def run_folders(temp: Path) -> list[Path]:
     return sorted((temp / "diffusion-process").glob("*"))
 
 
@@ -49,26 +49,26 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every job has a recording, which the plain executor does not make."""
+def recorded_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every job a recording, which the fake executor does not make."""
     monkeypatch.setattr(Job, "take_recording", lambda _: RECORDING)
 
 
 # Without Gradio
 
 
-def test_a_run_is_written_shown_and_deleted(tmp_path: Path):
+def test_a_run_is_written_read_and_deleted(tmp_path: Path):
     frames = frame_files.save_frames(RECORDING, tmp_path)
     path = frames.path(1, "x")
     assert path is not None and Path(path).is_file()
     assert (frames.count, frames.path(1, "difference")) == (2, None)
     frame_files.delete_frames(frames)
-    assert (runs_in(tmp_path), frames.path(1, "x")) == ([], None)
+    assert (run_folders(tmp_path), frames.path(1, "x")) == ([], None)
     frame_files.delete_frames(frames)
     frame_files.delete_frames(None)
 
 
-def test_a_run_that_could_not_be_written_whole_leaves_nothing(
+def test_a_run_that_could_not_be_written_leaves_no_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def refuse(*_: object, **__: object) -> None:
@@ -77,46 +77,49 @@ def test_a_run_that_could_not_be_written_whole_leaves_nothing(
     monkeypatch.setattr(Image.Image, "save", refuse)
     with pytest.raises(OSError, match="No space left"):
         frame_files.save_frames(RECORDING, tmp_path)
-    assert runs_in(tmp_path) == []
+    assert run_folders(tmp_path) == []
 
 
-def test_runs_of_former_days_are_deleted_with_the_next_one(tmp_path: Path):
+def test_old_runs_are_deleted_when_the_next_one_is_written(tmp_path: Path):
     old, recent = (frame_files.save_frames(RECORDING, tmp_path) for _ in range(2))
     os.utime(old.folder, (time.time() - frame_files.LIFETIME_S - 60,) * 2)
     new = frame_files.save_frames(RECORDING, tmp_path)
-    assert runs_in(tmp_path) == sorted((recent.folder, new.folder))
+    assert run_folders(tmp_path) == sorted((recent.folder, new.folder))
 
 
-@pytest.mark.usefixtures("recorded")
-def test_frames_stay_until_there_are_others(engine: Engine):
-    shown = frame_files.save_frames(RECORDING, engine.paths.gradio_temp)
-    *_, frames, _ = list(follow_jobs(engine, submit_recorded(engine, SMALL), shown))[-1]
-    assert runs_in(engine.paths.gradio_temp) == [frames.folder]
+@pytest.mark.usefixtures("recorded_jobs")
+def test_frames_are_deleted_when_new_ones_replace_them(engine: Engine):
+    shown_frames = frame_files.save_frames(RECORDING, engine.paths.gradio_temp)
+    *_, frames, _ = list(follow_jobs(engine, submit_recorded(engine, SMALL), shown_frames))[-1]
+    assert run_folders(engine.paths.gradio_temp) == [frames.folder]
 
 
-def test_frames_stay_when_the_next_run_fails(engine: Engine):
-    shown = frame_files.save_frames(RECORDING, engine.paths.gradio_temp)
+def test_frames_are_kept_if_the_next_run_fails(engine: Engine):
+    shown_frames = frame_files.save_frames(RECORDING, engine.paths.gradio_temp)
     assert (
         "Nothing was recorded"
-        in list(follow_jobs(engine, submit_recorded(engine, SMALL), shown))[-1][0]
+        in list(follow_jobs(engine, submit_recorded(engine, SMALL), shown_frames))[-1][0]
     )
-    assert runs_in(engine.paths.gradio_temp) == [shown.folder]
+    assert run_folders(engine.paths.gradio_temp) == [shown_frames.folder]
 
 
 # On the page
 
 
 class Page:
-    """A session of the page: presses the tab's button and keeps the heartbeat, as the browser does."""
+    """A session of the page: presses the tab's button and holds the heartbeat open, like a browser."""
 
     def __init__(self, url: str, session: str) -> None:
         self._client = httpx.Client(base_url=url, timeout=PATIENCE_S)
         self._session = session
         config = self._client.get("/config").json()
-        self._values = {one["id"]: one["props"].get("value") for one in config["components"]}
-        ids = {one["props"].get("elem_id"): one["id"] for one in config["components"]}
-        self._show = next(
-            one for one in config["dependencies"] if [ids["process_reverse"], "click"] in one["targets"]
+        components = config["components"]
+        self._values = {
+            component["id"]: component["props"].get("value") for component in components
+        }
+        ids = {component["props"].get("elem_id"): component["id"] for component in components}
+        self._event = next(
+            event for event in config["dependencies"] if [ids["process_reverse"], "click"] in event["targets"]
         )  # fmt: skip
 
     @contextmanager
@@ -130,30 +133,30 @@ class Page:
             yield self
 
     def show(self) -> str:
-        """Press the button and return all that is answered."""
-        data = [self._values[number] for number in self._show["inputs"]]
+        """Press the button and return the whole response stream."""
+        data = [self._values[number] for number in self._event["inputs"]]
         call: dict[str, Any] = {
-            "fn_index": self._show["id"],
+            "fn_index": self._event["id"],
             "data": data,
             "session_hash": self._session,
         }
         self._client.post("/gradio_api/queue/join", json=call).raise_for_status()
-        answer = self._client.get(
+        stream = self._client.get(
             "/gradio_api/queue/data", params={"session_hash": self._session}
         ).text
-        last = json.loads(answer.strip().splitlines()[-1].removeprefix("data: "))
-        assert last["msg"] == "close_stream", answer
-        return answer
+        last = json.loads(stream.strip().splitlines()[-1].removeprefix("data: "))
+        assert last["msg"] == "close_stream", stream
+        return stream
 
 
 @pytest.fixture
-def url(engine: Engine, recorded: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The page as it is served; Gradio deletes the states of a closed page after a second instead of an hour."""
+def url(engine: Engine, recorded_jobs: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Serve the page; Gradio deletes the states of a closed page after a second instead of an hour."""
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(engine.paths.gradio_temp))
     monkeypatch.setenv("GRADIO_IS_E2E_TEST", "1")
     frame_files.save_frames(RECORDING, engine.paths.gradio_temp)  # the last server was killed
     served = app.make_app(engine, Flags(api=True))
-    assert runs_in(engine.paths.gradio_temp) == [], "the page starts without them"
+    assert run_folders(engine.paths.gradio_temp) == [], "the page starts without them"
     server = uvicorn.Server(
         uvicorn.Config(served, port=0, log_config=None, timeout_graceful_shutdown=1)
     )
@@ -165,20 +168,18 @@ def url(engine: Engine, recorded: None, monkeypatch: pytest.MonkeyPatch) -> Iter
     thread.join(PATIENCE_S)
 
 
-def test_a_session_has_one_run_on_the_disk_and_none_once_its_page_is_closed(
-    url: str, engine: Engine
-):
+def test_a_session_has_one_run_on_disk_and_none_after_its_page_is_closed(url: str, engine: Engine):
     temp = engine.paths.gradio_temp
     with Page(url, "other").opened() as other:
         other.show()
-        (kept,) = runs_in(temp)
+        (kept,) = run_folders(temp)
         with Page(url, "closed").opened() as page:
             assert "000-denoised.webp" in page.show() or "001-denoised.webp" in page.show()
-            (first,) = set(runs_in(temp)) - {kept}
+            (first,) = set(run_folders(temp)) - {kept}
             page.show()
-            (second,) = set(runs_in(temp)) - {kept}
+            (second,) = set(run_folders(temp)) - {kept}
             assert second != first
             time.sleep(1.5)
             assert second.exists(), "the page is still open"
-        wait_until(lambda: runs_in(temp) == [kept])
-    wait_until(lambda: runs_in(temp) == [])
+        wait_until(lambda: run_folders(temp) == [kept])
+    wait_until(lambda: run_folders(temp) == [])

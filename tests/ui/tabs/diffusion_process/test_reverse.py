@@ -11,7 +11,7 @@ SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=4, n_iter=3, b
 SKIPPED = gr.skip()
 
 
-def test_two_samplers_run_from_the_same_seed_one_picture_each(engine: Engine):
+def test_two_samplers_generate_one_image_each_from_the_same_seed(engine: Engine):
     jobs = submit_recorded(engine, SMALL.replace(sampler_name="Euler"), "Heun")
     assert list(jobs) == ["Euler", "Heun"]
     assert all(job.wait(PATIENCE_S) for job in jobs.values())
@@ -22,21 +22,23 @@ def test_two_samplers_run_from_the_same_seed_one_picture_each(engine: Engine):
     assert len(first.images) == len(second.images) == 1
 
 
-def test_the_same_sampler_beside_itself_is_one_run(engine: Engine):
+def test_the_same_sampler_twice_is_one_run(engine: Engine):
     assert list(submit_recorded(engine, SMALL.replace(sampler_name="Euler"), "Euler")) == ["Euler"]
 
 
-def test_an_interrupted_run_is_told_and_what_is_drawn_stays(engine: Engine, executor: FakeExecutor):
+def test_an_interrupted_run_is_reported_and_keeps_the_figures(
+    engine: Engine, executor: FakeExecutor
+):
     executor.hold_at(2)
     jobs = submit_recorded(engine, SMALL)
     assert executor.held.wait(PATIENCE_S)
-    told = follow_jobs(engine, jobs)
-    running, *_, ids = next(told)
-    assert "Sampling" in running
-    assert ids == tuple(job.id for job in jobs.values())
-    engine.interrupt(ids[0])
+    updates = follow_jobs(engine, jobs)
+    message, *_, running_jobs = next(updates)
+    assert "Sampling" in message
+    assert running_jobs == tuple(job.id for job in jobs.values())
+    engine.interrupt(running_jobs[0])
     executor.release()
-    *_, (sentence, *figures, ids) = told
-    assert "Interrupted: 0 of 1 pictures were finished." in sentence
+    *_, (message, *figures, running_jobs) = updates
+    assert "Interrupted: 0 of 1 pictures were finished." in message
     assert figures == [SKIPPED] * len(figures)
-    assert ids == ()
+    assert running_jobs == ()

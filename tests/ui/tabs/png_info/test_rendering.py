@@ -17,11 +17,11 @@ from tests.infotext.context import make_context
 TEXT = "a <b>\nNegative prompt: dog\nSteps: 20, Sampler: Euler a, Seed: 1, Script: X/Y/Z plot, Odd: <i>, Model: gone"
 
 
-def test_a_picture_is_told_by_its_text_its_fields_and_what_is_missing():
-    words = parse_infotext(TEXT)
-    reading = interpret_infotext(words, make_context(), Txt2ImgRequest)
-    assert "a &lt;b&gt;\nNegative prompt: dog" in render_infotext(words)
-    fields = render_fields(words, reading)
+def test_infotext_fields_and_missing_files_are_rendered():
+    infotext = parse_infotext(TEXT)
+    result = interpret_infotext(infotext, make_context(), Txt2ImgRequest)
+    assert "a &lt;b&gt;\nNegative prompt: dog" in render_infotext(infotext)
+    fields = render_fields(infotext, result)
     assert "<caption>Written by A1111</caption>" in fields
     assert "<tr><td>Steps</td><td>20</td><td></td></tr>" in fields
     assert (
@@ -29,24 +29,22 @@ def test_a_picture_is_told_by_its_text_its_fields_and_what_is_missing():
         in fields
     )
     assert "<td>&lt;i&gt;</td><td>nothing here knows this key.</td>" in fields
-    assert "The picture was made with gone, which is not here." in render_report(reading)
+    assert "The picture was made with gone, which is not here." in render_report(result)
 
 
-def test_nothing_is_told_of_an_empty_text():
-    words = parse_infotext("")
-    assert (
-        render_infotext(words),
-        render_fields(words, interpret_infotext(words, make_context(), Txt2ImgRequest)),
-    ) == ("", "")
+def test_an_empty_infotext_renders_as_nothing():
+    infotext = parse_infotext("")
+    result = interpret_infotext(infotext, make_context(), Txt2ImgRequest)
+    assert (render_infotext(infotext), render_fields(infotext, result)) == ("", "")
 
 
-def test_a_verdict_tells_the_difference_and_what_could_not_be_matched():
+def test_a_verdict_shows_the_difference_and_what_could_not_be_matched():
     grey = Image.new("RGB", (8, 8), (9, 9, 9))
-    found = compare(grey, Image.new("RGB", (8, 8), (19, 9, 9)))
-    told = render_verdict(ReproductionResult("Not the same.", ("One <thing>.",), found))
-    assert '<p class="verdict">Not the same.</p>' in told
-    assert "shows where they differ, brightened 25 times.</p>" in told
-    assert "<li>One &lt;thing&gt;.</li>" in told
+    comparison = compare(grey, Image.new("RGB", (8, 8), (19, 9, 9)))
+    verdict = render_verdict(ReproductionResult("Not the same.", ("One <thing>.",), comparison))
+    assert '<p class="verdict">Not the same.</p>' in verdict
+    assert "shows where they differ, brightened 25 times.</p>" in verdict
+    assert "<li>One &lt;thing&gt;.</li>" in verdict
     assert (
         render_verdict(ReproductionResult("Identical.", (), compare(grey, grey)))
         == '<p class="verdict">Identical.</p>'

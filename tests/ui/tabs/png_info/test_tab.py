@@ -13,8 +13,8 @@ from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.ui.forms.form import Form
 from modules.ui.forms.override_settings import OVERRIDE_SETTINGS, build_override_settings
-from modules.ui.tabs.png_info.reproduce import _collector, _submitter
-from modules.ui.tabs.png_info.tab import _sender, _shower
+from modules.ui.tabs.png_info.reproduce import Reproduction
+from modules.ui.tabs.png_info.tab import InfotextSender, PngInfo
 from tests.engine.fake_executor import PATIENCE_S
 
 TEXT = "a cat\nSteps: 4, Sampler: Euler a, CFG scale: 7, Seed: 3, Size: 64x64, Model: first, Odd: 1"
@@ -29,45 +29,46 @@ def upload(tmp_path: Path) -> dict[str, Any]:
     return {"path": str(path)}
 
 
-def test_a_picture_is_told(engine: Engine, upload: dict[str, Any]):
-    text, fields, _, _, _, message = _shower(engine)(upload)
+def test_infotext_and_fields_of_an_image_are_shown(engine: Engine, upload: dict[str, Any]):
+    text, fields, _, _, _, message = PngInfo(engine).show(upload)
     assert "Steps: 4, Sampler: Euler a" in text
     assert "<td>Odd</td><td>1</td><td>nothing here knows this key.</td>" in fields
     assert message == ""
 
 
 @pytest.mark.parametrize(
-    ("content", "place", "sentence"),
+    ("content", "index", "sentence"),
     [
         (b"", 5, "file is empty"),
         (b"no picture", 5, "The picture is not a PNG"),
         (None, 5, "no longer on the server"),
     ],
 )
-def test_a_file_that_is_no_picture_is_told_in_one_sentence(
-    engine: Engine, tmp_path: Path, content: bytes | None, place: int, sentence: str
+def test_a_file_that_is_not_an_image_is_an_error(
+    engine: Engine, tmp_path: Path, content: bytes | None, index: int, sentence: str
 ):
     path = tmp_path / "bad.png"
     if content is not None:
         path.write_bytes(content)
-    shown = _shower(engine)({"path": str(path)})
-    assert sentence in shown[place]
-    assert sentence in _submitter(engine)({"path": str(path)})[2]
+    outputs = PngInfo(engine).show({"path": str(path)})
+    assert sentence in outputs[index]
+    assert sentence in Reproduction(engine).submit({"path": str(path)})[2]
 
 
-def test_a_picture_without_metadata_says_so(engine: Engine, tmp_path: Path):
+def test_an_image_without_metadata_shows_a_note(engine: Engine, tmp_path: Path):
     Image.new("RGB", (8, 8)).save(tmp_path / "bare.png")
     assert (
-        "does not tell how it was made" in _shower(engine)({"path": str(tmp_path / "bare.png")})[2]
+        "contains no generation parameters"
+        in PngInfo(engine).show({"path": str(tmp_path / "bare.png")})[2]
     )
-    assert _shower(engine)(None)[:3] == ("", "", "")
+    assert PngInfo(engine).show(None)[:3] == ("", "", "")
 
 
-def test_a_picture_is_made_again_and_compared(engine: Engine, upload: dict[str, Any]):
-    asked, job_id, message, _ = _submitter(engine)(upload)
-    assert (message, asked) == ("", (job_id, upload))
+def test_an_image_is_reproduced_and_compared(engine: Engine, upload: dict[str, Any]):
+    reproduce_job, job_id, message, _ = Reproduction(engine).submit(upload)
+    assert (message, reproduce_job) == ("", (job_id, upload))
     assert engine.job(job_id).wait(PATIENCE_S)
-    _, verdict, gallery = _collector(engine)(job_id, asked)
+    _, verdict, gallery = Reproduction(engine).collect(job_id, reproduce_job)
     assert "Identical: all 4096 pixels are the same." in verdict
     assert "<li>Odd (1): nothing here knows this key.</li>" in verdict
     assert [caption for _, caption in gallery.constructor_args["value"]] == [
@@ -77,39 +78,40 @@ def test_a_picture_is_made_again_and_compared(engine: Engine, upload: dict[str, 
     ]
 
 
-def test_a_reload_during_the_job_loses_the_comparison_and_says_so(
+def test_after_a_reload_during_the_job_there_is_a_note_instead_of_a_comparison(
     engine: Engine, upload: dict[str, Any]
 ):
-    _, job_id, _, _ = _submitter(engine)(upload)
+    _, job_id, _, _ = Reproduction(engine).submit(upload)
     assert engine.job(job_id).wait(PATIENCE_S)
-    assert "press Reproduce again" in _collector(engine)(job_id, None)[0]
+    assert "Press Reproduce again" in Reproduction(engine).collect(job_id, None)[0]
 
 
-def test_a_picture_made_from_a_picture_is_not_reproduced_but_told(engine: Engine, tmp_path: Path):
+def test_an_img2img_image_is_shown_but_not_reproduced(engine: Engine, tmp_path: Path):
     path = tmp_path / "inpainted.jpg"
     Image.new("RGB", (64, 64)).save(
         path, exif=make_exif_bytes(f"{TEXT}, Denoising strength: 0.5, Mask blur: 4")
     )
-    asked, job_id, message, _ = _submitter(engine)({"path": str(path)})
-    assert (asked, job_id) == (None, "")
+    reproduce_job, job_id, message, _ = Reproduction(engine).submit({"path": str(path)})
+    assert (reproduce_job, job_id) == (None, "")
     assert "made from another picture" in message
-    _, fields, *_ = _shower(engine)({"path": str(path)})
+    _, fields, *_ = PngInfo(engine).show({"path": str(path)})
     assert "<tr><td>Mask blur</td><td>4</td><td></td></tr>" in fields
 
 
-def test_fields_and_picture_are_sent_to_a_tab(engine: Engine, upload: dict[str, Any]):
+def test_fields_and_image_are_sent_to_a_tab(engine: Engine, upload: dict[str, Any]):
     message = gr.HTML()
     with gr.Blocks():
-        words, picture = (
+        txt2img, img2img = (
             Form(Txt2ImgRequest, engine, "txt2img"),
             Form(Img2ImgRequest, engine, "img2img"),
         )
-        for form in (words, picture):
+        for form in (txt2img, img2img):
             form.add_remaining_fields()
             form.extra_components[OVERRIDE_SETTINGS] = build_override_settings(form.prefix)
-    sent = _sender(engine, words, message)(upload)
-    assert (sent[words.components["prompt"]], sent[words.components["steps"]]) == ("a cat", 4)
-    sent = _sender(engine, picture, message)(upload)
-    assert sent[picture.components["init_image"]] == upload["path"]
-    assert sent[picture.components["seed"]] == 3
-    assert "Put a picture in first." in _sender(engine, words, message)(None)[message]
+    sent = InfotextSender(engine, txt2img, message).send(upload)
+    assert (sent[txt2img.components["prompt"]], sent[txt2img.components["steps"]]) == ("a cat", 4)
+    sent = InfotextSender(engine, img2img, message).send(upload)
+    assert sent[img2img.components["init_image"]] == upload["path"]
+    assert sent[img2img.components["seed"]] == 3
+    sent = InfotextSender(engine, txt2img, message).send(None)
+    assert "Upload a picture first." in sent[message]
