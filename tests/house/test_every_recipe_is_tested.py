@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = (
@@ -44,16 +47,16 @@ TESTS = {
 OTHER_TESTS = {"test_a_page_offers_every_field_of_its_request"}
 
 
-def recipes() -> list[str]:
-    """Return the first column of the table."""
+def recipes() -> list[tuple[str, str, str]]:
+    """Return the rows of the table: what to add, what to write, and where."""
     text = (ROOT / "modules" / "README.md").read_text(encoding="utf-8")
-    table = text.split("## Recipes")[1].split("\n## ")[0]
-    rows = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("|")]
-    return [row for row in rows if row not in ("to add", "---")]
+    lines = text.split("## Recipes")[1].split("\n## ")[0].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
+    return [(adding, writing, places) for adding, writing, places in rows[2:]]
 
 
 def test_every_recipe_has_a_test():
-    assert list(TESTS) == recipes()
+    assert list(TESTS) == [adding for adding, _, _ in recipes()]
 
 
 def test_every_test_of_a_recipe_exists_and_belongs_to_one_recipe():
@@ -62,3 +65,11 @@ def test_every_test_of_a_recipe_exists_and_belongs_to_one_recipe():
     existing = {name for name in functions if name.startswith("test_")} - OTHER_TESTS
     listed = [name for names in TESTS.values() for name in names]
     assert sorted(listed) == sorted(existing)
+
+
+@pytest.mark.parametrize(("adding", "writing", "places"), recipes(), ids=list(TESTS))
+def test_every_table_of_a_recipe_is_in_a_file_that_it_names(adding: str, writing: str, places: str):
+    files = [ROOT / "modules" / name for name in re.findall(r"`([\w/]+\.py)`", places)]
+    code = "\n".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
+    tables = re.findall(r"\b(?:_[A-Z]+|[A-Z_]{3,}S)\b", writing)
+    assert [name for name in tables if not re.search(rf"^{name}\b.* = ", code, re.MULTILINE)] == []
