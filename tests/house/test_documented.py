@@ -13,8 +13,8 @@ import pytest
 from modules.core.a1111_flags import IGNORED_FLAGS
 from modules.core.flags import Flags, parse_flags
 from modules.params.param import params_of
-from modules.params.requests.depth import DepthRequest
-from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.params.requests.extras import ExtrasRequest
+from modules.params.requests.registry import REQUESTS
 from modules.params.settings import Settings
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
@@ -23,7 +23,10 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FLOORS = (ROOT / "modules" / "README.md").read_text(encoding="utf-8")
 MODULES = sorted((ROOT / "modules").rglob("*.py"))
-PARAMS = {**params_of(Txt2ImgRequest), **params_of(DepthRequest), **params_of(Settings)}
+DECLARING = dict.fromkeys((*REQUESTS.values(), ExtrasRequest, Settings))
+PARAMS = {
+    f"{model.__name__}.{name}": row for model in DECLARING for name, row in params_of(model).items()
+}
 
 
 @pytest.mark.parametrize("file", MODULES, ids=lambda file: "/".join(file.parts[-2:]))
@@ -43,7 +46,7 @@ def test_every_parameter_has_a_label_and_a_sentence_of_help(name: str):
 
 
 def test_every_field_is_declared_with_param():
-    for model in (Txt2ImgRequest, DepthRequest, Settings):
+    for model in DECLARING:
         assert set(model.model_fields) == set(params_of(model))
 
 

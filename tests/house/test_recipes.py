@@ -8,14 +8,19 @@ import gradio as gr
 import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
+from PIL import Image
+from PIL.Image import Resampling
 
 from modules import infotext
 from modules.api import routes
 from modules.engine.engine import Engine
+from modules.models.upscalers import UPSCALERS, Upscaler
+from modules.params.image import ImageField
 from modules.params.param import param, params_of, validate
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.params.settings import Settings
 from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.model_sigmas import ModelSigmas
 from modules.sampling.protocol import NoiseSampler, SamplerGenerator, Tensor
@@ -25,6 +30,7 @@ from modules.ui import page
 from modules.ui.forms.form import Form
 from modules.ui.tabs.img2img import MASK_SECTIONS
 from tests.engine.fake_executor import PATIENCE_S
+from tests.house.additions import replace_settings
 
 SMALL = Txt2ImgRequest(width=64, height=64, steps=2, seed=1)
 
@@ -65,6 +71,52 @@ def test_a_schedule_is_a_function_and_a_row(engine: Engine):
     assert job.wait(PATIENCE_S)
     assert "Schedule type: Straight" in job.status().images[0].infotext
     assert "Straight" not in SCHEDULES.names()
+
+
+def test_an_upscaler_is_a_row(engine: Engine):
+    engine.upscalers.add(Upscaler("Bicubic", Resampling.BICUBIC))
+    client = client_of(engine)
+    assert client.get("/sdapi/v1/upscalers").json()[-1]["name"] == "Bicubic"
+    assert engine.choices("hires upscalers")[-1] == "Bicubic"
+    job = engine.submit(SMALL.replace(enable_hr=True, hr_upscaler="bicubic"))
+    assert job.wait(PATIENCE_S)
+    assert "Hires upscaler: Bicubic" in job.status().images[0].infotext
+    image = ImageField.from_pil(Image.linear_gradient("L")).to_base64()
+    body = {"image": image, "upscaler_1": "Bicubic", "upscaling_resize": 1.5}
+    upscaled = client.post("/sdapi/v1/extra-single-image", json=body).json()["image"]
+    assert ImageField.from_base64(upscaled).to_pil().size == (384, 384)
+    assert "Bicubic" not in UPSCALERS.names()
+
+
+class LouderSettings(Settings):
+    """Settings with one more option."""
+
+    hum: int = param(
+        2, "Hum", help="More is louder.", infotext="Hum", ge=0, le=11, section="sampling"
+    )
+
+
+def test_a_setting_is_one_line(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest):
+    replace_settings(monkeypatch, LouderSettings)
+    engine: Engine = request.getfixturevalue("engine")
+    client = client_of(engine)
+    changed = client.post("/internal/settings", json={"changes": {"hum": 7}}).json()
+    options = {one["name"]: one for section in changed["sections"] for one in section["options"]}
+    keys = ("label", "help", "kind", "min", "max", "value", "default")
+    assert [options["hum"][key] for key in keys] == [
+        "Hum",
+        "More is louder.",
+        "integer",
+        0,
+        11,
+        7,
+        2,
+    ]
+    assert client.get("/sdapi/v1/options").json()["hum"] == 7
+    assert '"hum": 7' in engine.settings_path.read_text(encoding="utf-8")
+    job = engine.submit(SMALL)
+    assert job.wait(PATIENCE_S)
+    assert "Hum: 7" in job.status().images[0].infotext
 
 
 class LouderRequest(Txt2ImgRequest):

@@ -1,0 +1,145 @@
+"""The recipes of the backend: add a row, see it in an image, in a result or in the chosen device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+
+from modules.backend import device
+from modules.backend.device import DEVICES, FP16, FP32, DeviceType
+from modules.backend.handlers import HANDLERS
+from modules.backend.loading import loader
+from modules.backend.loading.ldm_keys import clip_key
+from modules.backend.model import LoadedModel
+from modules.backend.noise.noise import NOISE_SOURCES, Draws
+from modules.backend.runner import Runner
+from modules.core.errors import BadFile
+from modules.engine.executors.local import LocalExecutor
+from modules.models.ldm.names import CLIP_LAYOUT, CLIP_PREFIX, TEXT_ENCODER_LAYOUTS
+from modules.models.manager import ModelManager
+from modules.models.model_spec import ModelSpec
+from modules.params.device import DeviceOptions
+from modules.params.param import param
+from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.params.settings import Settings
+from modules.plan.planner import make_plan
+from modules.prompt.tokens import ClipTokenizer
+from modules.sampling.samplers import SAMPLERS
+from modules.sampling.schedules import SCHEDULES
+from tests.backend.checkpoints import same, tiny_modules, tiny_weights, write_checkpoint
+from tests.backend.tiny import RecordingListener
+from tests.conftest import ROOT
+from tests.house.additions import add_rows, replace_settings
+
+CPU = DeviceOptions(use_cpu=True)
+SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=2, seed=7)
+PATIENCE_S = 60
+
+
+class ShiftedSettings(Settings):
+    """Settings with one more source of noise."""
+
+    randn_source: Literal["GPU", "CPU", "NV", "Shifted"] = param(
+        "GPU",
+        "Random number generator",
+        help="Shifted draws the noise of the next seed.",
+        infotext="RNG",
+        section="sampling",
+    )
+
+
+def make_tiny_plan(folder: Path, source: str, seed: int):
+    """Return the plan of a small image with noise of this source, on a new tiny checkpoint."""
+    manager = ModelManager([folder], ROOT / "configs", folder / "cache")
+    request = SMALL.replace(seed=seed, override_settings={"randn_source": source})
+    return make_plan(request, manager, manager.find("tiny"), SAMPLERS, SCHEDULES, ShiftedSettings())
+
+
+def test_a_noise_source_is_a_function_and_a_row(
+    tokenizer: ClipTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def shifted(seed: int, device: torch.device) -> Draws:
+        return NOISE_SOURCES["CPU"](seed + 1, device)
+
+    monkeypatch.setitem(NOISE_SOURCES, "Shifted", shifted)  # type: ignore[misc]
+    replace_settings(monkeypatch, ShiftedSettings)
+    write_checkpoint(tmp_path / "tiny.safetensors")
+    runner, listener = Runner(CPU, tokenizer), RecordingListener()
+    for source, seed in (("Shifted", 7), ("CPU", 8), ("CPU", 7)):
+        runner.run(make_tiny_plan(tmp_path, source, seed), listener)
+    images = [image.tobytes() for _, image in listener.images]
+    assert images[0] == images[1]
+    assert images[0] != images[2]
+
+
+@dataclass(frozen=True)
+class CountLayers:
+    """Count the layers of the text encoder."""
+
+    model: ModelSpec
+
+
+def count_layers(model: LoadedModel, work: CountLayers) -> int:
+    return model.components.text_encoder.config.num_hidden_layers
+
+
+def test_short_device_work_is_a_class_a_function_and_a_row(
+    tokenizer: ClipTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(HANDLERS, CountLayers, count_layers)  # type: ignore[misc]
+    write_checkpoint(tmp_path / "tiny.safetensors")
+    model = make_tiny_plan(tmp_path, "CPU", 7).model
+    executor = LocalExecutor(CPU, tokenizer)
+    executor.start(lambda info, failure: None)
+    try:
+        count = executor.submit_work(CountLayers(model)).result(PATIENCE_S)  # type: ignore[arg-type]
+    finally:
+        executor.stop(PATIENCE_S)
+    assert count == 2
+
+
+def test_a_kind_of_device_is_a_row(tokenizer: ClipTokenizer, monkeypatch: pytest.MonkeyPatch):
+    row = DeviceType("meta", lambda: True, lambda _: "Imagined", lambda _: (FP16, FP32))
+    monkeypatch.setattr(device, "DEVICES", (row, *DEVICES))
+    chosen = Runner(DeviceOptions(), tokenizer).device
+    assert (chosen.torch_device, chosen.label) == (torch.device("meta"), "Imagined")
+    assert chosen.precisions == (FP16, FP32)
+    assert chosen.warning == ""
+    assert Runner(CPU, tokenizer).device.torch_device == torch.device("cpu")
+
+
+COMPACT_PREFIX = "cond_stage_model.compact."
+COMPACT_LAYOUT = replace(
+    CLIP_LAYOUT,
+    name="Compact",
+    prefix=COMPACT_PREFIX,
+    **{
+        name: getattr(CLIP_LAYOUT, name).replace(CLIP_PREFIX, COMPACT_PREFIX)
+        for name in ("token_embedding_key", "position_embedding_key", "mlp_key", "layers_prefix")
+    },
+)
+
+
+def compact_key(key: str) -> str:
+    return clip_key(key).replace(CLIP_PREFIX, COMPACT_PREFIX)
+
+
+@pytest.mark.xfail(
+    raises=BadFile,
+    reason="detect_text_encoder_layout names its layouts instead of reading TEXT_ENCODER_LAYOUTS",
+)
+def test_a_layout_of_a_text_encoder_is_a_row_and_a_function(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    add_rows(monkeypatch, TEXT_ENCODER_LAYOUTS, COMPACT_LAYOUT)
+    monkeypatch.setitem(loader._TEXT_ENCODER_KEYS, COMPACT_PREFIX, compact_key)
+    weights = {
+        name.replace(CLIP_PREFIX, COMPACT_PREFIX): value for name, value in tiny_weights().items()
+    }
+    file = write_checkpoint(tmp_path / "compact.safetensors", weights=weights)
+    components = loader.load_components(file, file.with_suffix(".yaml"), FP32)
+    assert same(components.text_encoder, tiny_modules()[2])

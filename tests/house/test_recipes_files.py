@@ -1,0 +1,97 @@
+"""The recipes of the floors models and images: what is read from model files, and how images are saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Literal
+
+import pytest
+from PIL import Image
+
+from modules.core.paths import Paths
+from modules.engine.engine import Engine
+from modules.images import filename
+from modules.images.formats import FILE_FORMATS, FileFormat
+from modules.images.save import read_infotext
+from modules.models.families import FAMILIES, REQUIRED_COMPONENTS, Family, KeyCondition
+from modules.models.ldm.names import UNET_INPUT_KEY
+from modules.params.param import param
+from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.params.settings import Settings
+from modules.params.settings.saving import SavingSettings
+from tests.conftest import SD1_SHAPES, write_listed_checkpoint
+from tests.engine.fake_executor import PATIENCE_S
+from tests.house.additions import add_rows, replace_settings
+
+SMALL = Txt2ImgRequest(width=64, height=64, steps=2, seed=1)
+WIDE_SHAPES = {**SD1_SHAPES, UNET_INPUT_KEY: [4, 7, 1, 1]}
+
+
+def save_image(engine: Engine, **options: object) -> Path:
+    """Return the file of a small image that was made with these options."""
+    job = engine.submit(SMALL.replace(override_settings=options))
+    assert job.wait(PATIENCE_S)
+    return job.status().images[0].path
+
+
+@pytest.fixture
+def make_engine(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Callable[[], Engine]:
+    """Return a function that starts an engine, once the tables have their new rows."""
+    return lambda: request.getfixturevalue("engine")
+
+
+def test_a_model_family_is_a_row_and_a_header(
+    make_engine: Callable[[], Engine], paths: Paths, monkeypatch: pytest.MonkeyPatch
+):
+    row = Family(
+        "SD 1.x wide",
+        (KeyCondition(sizes={(UNET_INPUT_KEY, 1): 7}),),
+        config_file="v1-inference.yaml",
+        component_keys=REQUIRED_COMPONENTS,
+        native_size=640,
+    )
+    file = paths.data / "models" / "Stable-diffusion" / "wide.safetensors"
+    write_listed_checkpoint(file, shapes=WIDE_SHAPES)
+    add_rows(monkeypatch, FAMILIES, row)
+    engine = make_engine()
+    checkpoint = engine.models.find("wide")
+    assert checkpoint.family == "SD 1.x wide"
+    assert engine.models.find_config(checkpoint).name == "v1-inference.yaml"
+    job = engine.submit(SMALL.replace(sd_model_checkpoint="wide"))
+    assert job.wait(PATIENCE_S)
+    assert "Model: wide" in job.status().images[0].infotext
+    assert engine.models.find("first").family == "SD 1.x"
+
+
+def test_a_filename_token_is_a_function(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    def megapixels(tokens: filename.FilenameTokens, arguments: list[str]) -> str:
+        return f"{int(tokens.values['width']) * int(tokens.values['height']) / 1e6:.3f}MP"
+
+    monkeypatch.setitem(filename._COMPUTED, "megapixels", megapixels)  # type: ignore[index]
+    path = save_image(engine, samples_filename_pattern="[megapixels]-[seed]")
+    assert path.name == "00000-0.004MP-1.png"
+
+
+class BitmapSettings(Settings):
+    """Settings whose images can be bitmaps, too."""
+
+    samples_format: Literal["png", "jpg", "webp", "bmp"] = param(
+        "png", "File format for images", help="bmp keeps every pixel, too.", section="saving"
+    )
+
+
+def test_a_file_format_of_images_is_a_function_and_a_row(
+    make_engine: Callable[[], Engine], monkeypatch: pytest.MonkeyPatch
+):
+    def write_bmp(file: IO[bytes], image: Image.Image, text: str, settings: SavingSettings) -> None:
+        image.save(file, format="BMP")
+
+    monkeypatch.setitem(FILE_FORMATS, "bmp", FileFormat(write_bmp, 65535))  # type: ignore[misc]
+    replace_settings(monkeypatch, BitmapSettings)
+    path = save_image(make_engine(), samples_format="bmp")
+    assert path.suffix == ".bmp"
+    assert Image.open(path).format == "BMP"
+    assert read_infotext(path) == ""
