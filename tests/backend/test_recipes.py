@@ -13,16 +13,16 @@ from modules.backend import device
 from modules.backend.device import DEVICES, FP16, FP32, DeviceType
 from modules.backend.handlers import HANDLERS
 from modules.backend.loading import loader
-from modules.backend.loading.ldm_keys import clip_key
+from modules.backend.loading.ldm_keys import TEXT_ENCODER_KEYS, clip_key
 from modules.backend.model import LoadedModel
 from modules.backend.noise.noise import NOISE_SOURCES, Draws
 from modules.backend.runner import Runner
-from modules.core.errors import BadFile
 from modules.engine.executors.local import LocalExecutor
-from modules.models.ldm.names import CLIP_LAYOUT, CLIP_PREFIX, TEXT_ENCODER_LAYOUTS
+from modules.models.ldm.keys import CLIP_PREFIX
+from modules.models.ldm.text_encoder_layouts import CLIP_LAYOUT, TEXT_ENCODER_LAYOUTS
 from modules.models.manager import ModelManager
 from modules.models.model_spec import ModelSpec
-from modules.params.device import DeviceOptions
+from modules.params.device_options import DeviceOptions
 from modules.params.param import param
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
@@ -128,15 +128,11 @@ def compact_key(key: str) -> str:
     return clip_key(key).replace(CLIP_PREFIX, COMPACT_PREFIX)
 
 
-@pytest.mark.xfail(
-    raises=BadFile,
-    reason="detect_text_encoder_layout names its layouts instead of reading TEXT_ENCODER_LAYOUTS",
-)
 def test_a_layout_of_a_text_encoder_is_a_row_and_a_function(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     add_rows(monkeypatch, TEXT_ENCODER_LAYOUTS, COMPACT_LAYOUT)
-    monkeypatch.setitem(loader._TEXT_ENCODER_KEYS, COMPACT_PREFIX, compact_key)
+    monkeypatch.setitem(TEXT_ENCODER_KEYS, COMPACT_PREFIX, compact_key)
     weights = {
         name.replace(CLIP_PREFIX, COMPACT_PREFIX): value for name, value in tiny_weights().items()
     }

@@ -15,7 +15,7 @@ from modules.images import filename
 from modules.images.formats import FILE_FORMATS, FileFormat
 from modules.images.save import read_infotext
 from modules.models.families import FAMILIES, REQUIRED_COMPONENTS, Family, KeyCondition
-from modules.models.ldm.names import UNET_INPUT_KEY
+from modules.models.ldm.keys import UNET_INPUT_KEY
 from modules.params.param import param
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings

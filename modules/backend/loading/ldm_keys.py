@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from modules.models.ldm.keys import CLIP_PREFIX, OPEN_CLIP_PREFIX, UNET_PREFIX, VAE_PREFIX
@@ -112,6 +113,13 @@ def open_clip_key(key: str) -> str | QkvSlice:
     return QkvSlice(
         f"{block}attn.in_proj_{leaf}", _QUERY_KEY_VALUE.index(module.removeprefix("self_attn."))
     )
+
+
+# By the layout's prefix: from a key of transformers' CLIP to the key in the file.
+TEXT_ENCODER_KEYS: dict[str, Callable[[str], str | QkvSlice]] = {
+    CLIP_PREFIX: clip_key,
+    OPEN_CLIP_PREFIX: open_clip_key,
+}
 
 
 def _down(level: int, part: str, index: int, leaf: str, config: UNetConfig) -> str:

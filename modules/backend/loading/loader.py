@@ -15,7 +15,7 @@ from transformers import DPTForDepthEstimation
 from modules.backend.components import Components, Precision
 from modules.backend.loading import empty_models
 from modules.backend.loading.depth_keys import UNUSED_KEYS, depth_key
-from modules.backend.loading.ldm_keys import clip_key, open_clip_key, unet_key, vae_key
+from modules.backend.loading.ldm_keys import TEXT_ENCODER_KEYS, unet_key, vae_key
 from modules.backend.loading.prediction_probe import probe_prediction_type
 from modules.backend.loading.state_dict import read_state_dict, to_aligned
 from modules.backend.loading.weight_loader import StateDictSource, WeightLoader
@@ -36,9 +36,7 @@ from modules.models.ldm.keys import (
 )
 from modules.models.ldm.text_encoder import TextConfig
 from modules.models.ldm.text_encoder_layouts import (
-    CLIP_LAYOUT,
     OPEN_CLIP_KIND,
-    OPEN_CLIP_LAYOUT,
     detect_text_encoder_layout,
 )
 
@@ -60,7 +58,6 @@ _COMPONENT_PREFIXES = (
 _VAE_FAMILY = "VAE"  # its row of FAMILIES
 # By LDM's parameterization.
 _PREDICTION_TYPES: dict[str, PredictionType] = {"eps": "epsilon", "v": "v_prediction"}
-_TEXT_ENCODER_KEYS = {CLIP_LAYOUT.prefix: clip_key, OPEN_CLIP_LAYOUT.prefix: open_clip_key}
 
 
 @dataclass(frozen=True)
@@ -213,7 +210,7 @@ def build_components(
         text_loader = _make_file_loader(options.text_encoder, config, options.device)
     text_encoder = text_loader.load_into(
         empty_models.make_empty_text_encoder(text),
-        _TEXT_ENCODER_KEYS[text.layout.prefix],
+        TEXT_ENCODER_KEYS[text.layout.prefix],
         precision.text_encoder,
     )
     depth_estimator = None

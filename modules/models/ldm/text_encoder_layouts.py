@@ -33,6 +33,7 @@ class TextEncoderLayout:
         hidden_act: Activation unless the .yaml sets another.
         pad_token_id: The token after the end-of-text token; None repeats the end-of-text token.
         full_layer_count: With fewer layers than this, the layer that is not computed is already missing in the file.
+        width: Width of the token embedding that identifies the layout; None matches any width that no other row names.
     """
 
     name: str
@@ -46,6 +47,7 @@ class TextEncoderLayout:
     hidden_act: str
     pad_token_id: int | None
     full_layer_count: int = 0
+    width: int | None = None
 
 
 CLIP_LAYOUT = TextEncoderLayout(
@@ -73,6 +75,7 @@ OPEN_CLIP_LAYOUT = TextEncoderLayout(
     "gelu",
     pad_token_id=0,
 )
+OPEN_CLIP_WIDTH = 1024  # of ViT-H; no CLIP text encoder used with SD is that wide
 # ViT-H has 24 layers; the copy for SD 2.x in transformers' layout ends with the 23rd.
 OPEN_CLIP_TRANSFORMERS_LAYOUT = replace(
     CLIP_LAYOUT,
@@ -82,9 +85,9 @@ OPEN_CLIP_TRANSFORMERS_LAYOUT = replace(
     hidden_act=OPEN_CLIP_LAYOUT.hidden_act,
     pad_token_id=OPEN_CLIP_LAYOUT.pad_token_id,
     full_layer_count=24,
+    width=OPEN_CLIP_WIDTH,
 )
-TEXT_ENCODER_LAYOUTS = (CLIP_LAYOUT, OPEN_CLIP_LAYOUT, OPEN_CLIP_TRANSFORMERS_LAYOUT)
-OPEN_CLIP_WIDTH = 1024  # of ViT-H; no CLIP text encoder used with SD is that wide
+TEXT_ENCODER_LAYOUTS = (OPEN_CLIP_LAYOUT, CLIP_LAYOUT, OPEN_CLIP_TRANSFORMERS_LAYOUT)
 
 
 class HasShape(Protocol):
@@ -98,10 +101,10 @@ class HasShape(Protocol):
 
 def detect_text_encoder_layout(tensors: Mapping[str, HasShape]) -> TextEncoderLayout | None:
     """Return the layout of a file's text encoder, None when it has none."""
-    if find_key(tensors, OPEN_CLIP_TOKEN_EMBEDDING_KEY):
-        return OPEN_CLIP_LAYOUT
-    embedding_key = find_key(tensors, CLIP_TOKEN_EMBEDDING_KEY)
-    if embedding_key is None:
-        return None
-    is_open_clip = tuple(tensors[embedding_key].shape[1:]) == (OPEN_CLIP_WIDTH,)
-    return OPEN_CLIP_TRANSFORMERS_LAYOUT if is_open_clip else CLIP_LAYOUT
+    matches = [
+        layout
+        for layout in TEXT_ENCODER_LAYOUTS
+        if (key := find_key(tensors, layout.token_embedding_key))
+        and (layout.width is None or tuple(tensors[key].shape[1:]) == (layout.width,))
+    ]
+    return max(matches, key=lambda layout: layout.width is not None, default=None)
