@@ -21,7 +21,7 @@ class UnappliedKey:
 
     def __str__(self) -> str:
         """Return key, value and reason as a sentence."""
-        return f"{self.key} ({self.value}): {self.reason or 'nothing here knows this key.'}"
+        return f"{self.key} ({self.value}): {self.reason or 'this key is unknown.'}"
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def test_what_could_not_be_matched_is_listed(engine: Engine):
     text = TEXT.replace("Model: first", "Model: gone, Model hash: 0123456789, Odd key: 1")
     assert compare_with(engine, ORIGINAL, text).caveats == (
         "The picture was made with gone [0123456789], which is not here. Put the file into the checkpoints' folder.",
-        "Odd key (1): nothing here knows this key.",
+        "Odd key (1): this key is unknown.",
         "Model hash is 6ce0161689 here and was 0123456789.",
     )
 

@@ -295,7 +295,7 @@ def test_an_infotext_pasted_into_the_prompt_box_fills_the_form_and_its_chip_can_
     page.fill("#txt2img_prompt textarea", text)
     page.click("#txt2img_paste")
     page.wait_for_selector("#txt2img_chips .token:has-text('Clip skip: 2')")
-    page.wait_for_selector("#txt2img_message p:has-text('Odd (1): nothing here knows this key.')")
+    page.wait_for_selector("#txt2img_message p:has-text('Odd (1): this key is unknown.')")
     assert page.input_value("#txt2img_prompt textarea") == "a green star"
     assert page.input_value("#txt2img_steps input[type=number]") == "3"
     page.click("#txt2img_generate")

@@ -103,7 +103,7 @@ def build_size_from_image(form: Form) -> None:
             return gr.skip(), gr.skip(), notice("error", str(error))
         width, height = scale_size(size, float(values[factor]), side_param)
         exact = round(size[0] * values[factor]), round(size[1] * values[factor])
-        rounded = f"{exact[0]}x{exact[1]} is made {width}x{height}: sides are multiples of 8."
+        rounded = f"{exact[0]}x{exact[1]} is rounded to {width}x{height}: sides are multiples of 8."
         return width, height, "" if (width, height) == exact else notice("note", rounded)
 
     button.click(

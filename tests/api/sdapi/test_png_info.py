@@ -31,7 +31,7 @@ def test_an_images_infotext_is_returned_as_text_items_and_parameters(client: Tes
         "7",
     )
     assert (parameters["Size-1"], parameters["Size-2"], parameters["Seed"]) == ("64", "128", "3")
-    assert answer["warnings"] == ["Odd key (1): nothing here knows this key."]
+    assert answer["warnings"] == ["Odd key (1): this key is unknown."]
 
 
 def test_a_jpegs_infotext_is_read_with_a_prefix_before_its_base64(client: TestClient):

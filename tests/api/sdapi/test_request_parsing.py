@@ -30,7 +30,7 @@ def test_an_infotext_fills_missing_fields_of_a_request(client: TestClient):
         "RNG: CPU,",
     ):
         assert pair in text
-    assert warnings == ["Odd key (1): nothing here knows this key."]
+    assert warnings == ["Odd key (1): this key is unknown."]
 
 
 def test_fields_of_a_request_have_priority_over_its_infotext(client: TestClient):

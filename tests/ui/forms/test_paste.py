@@ -48,7 +48,7 @@ def test_an_infotext_in_the_prompt_box_fills_the_form(engine: Engine, form: Form
     assert (fields["enable_hr"], fields["subseed_strength"]) == (False, 0)
     assert "n_iter" not in fields
     assert chips == ["Clip skip: 2"]
-    assert "Odd (1): nothing here knows this key." in message
+    assert "Odd (1): this key is unknown." in message
 
 
 def test_a_prompt_without_parameters_changes_nothing_else(engine: Engine, form: Form):

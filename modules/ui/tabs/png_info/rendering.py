@@ -26,7 +26,7 @@ def render_fields(infotext: Infotext, result: InfotextResult) -> str:
         (
             key,
             value,
-            reasons.get(key, "nothing here knows this key." if key in unknown_keys else ""),
+            reasons.get(key, "this key is unknown." if key in unknown_keys else ""),
         )
         for key, value in _fields(infotext)
     ]

@@ -28,7 +28,7 @@ def test_infotext_fields_and_missing_files_are_rendered():
         '<tr class="refused"><td>Script</td><td>X/Y/Z plot</td><td>scripts are not supported.</td></tr>'
         in fields
     )
-    assert "<td>&lt;i&gt;</td><td>nothing here knows this key.</td>" in fields
+    assert "<td>&lt;i&gt;</td><td>this key is unknown.</td>" in fields
     assert "The picture was made with gone, which is not here." in render_report(result)
 
 

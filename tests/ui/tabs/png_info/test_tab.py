@@ -32,7 +32,7 @@ def upload(tmp_path: Path) -> dict[str, Any]:
 def test_infotext_and_fields_of_an_image_are_shown(engine: Engine, upload: dict[str, Any]):
     text, fields, _, _, _, message = PngInfo(engine).show(upload)
     assert "Steps: 4, Sampler: Euler a" in text
-    assert "<td>Odd</td><td>1</td><td>nothing here knows this key.</td>" in fields
+    assert "<td>Odd</td><td>1</td><td>this key is unknown.</td>" in fields
     assert message == ""
 
 
@@ -70,7 +70,7 @@ def test_an_image_is_reproduced_and_compared(engine: Engine, upload: dict[str, A
     assert engine.job(job_id).wait(PATIENCE_S)
     _, verdict, gallery = Reproduction(engine).collect(job_id, reproduce_job)
     assert "Identical: all 4096 pixels are the same." in verdict
-    assert "<li>Odd (1): nothing here knows this key.</li>" in verdict
+    assert "<li>Odd (1): this key is unknown.</li>" in verdict
     assert [caption for _, caption in gallery.constructor_args["value"]] == [
         "The picture",
         "Made again",
