@@ -25,7 +25,7 @@ from modules.ui.tabs.diffusion_process.tab import build as build_diffusion_proce
 from modules.ui.tabs.png_info.tab import build as build_png_info
 
 ASSETS = Path(__file__).parent / "assets"
-SCRIPTS = ("canvas.js", "queue.js", "settings.js", "webui.js")
+SCRIPTS = ("canvas.js", "webui.js")
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,32 @@ def test_the_queue_tab_shows_a_job_and_stops_retries_and_pauses(server, page):
     page.wait_for_selector(".queue-words:has-text('Nothing runs')")
 
 
+def test_the_settings_tab_finds_saves_and_resets_an_option(server, page):
+    def stored() -> int:
+        with urllib.request.urlopen(f"{server.url}sdapi/v1/options", timeout=60) as answer:
+            return json.load(answer)["uni_pc_order"]
+
+    page.click("button[role=tab]:has-text('Settings')")
+    option = page.locator(".settings-option:has(#option_uni_pc_order)")
+    option.wait_for()
+    page.fill(".settings-find", "uni_pc_order")
+    page.wait_for_function(
+        "document.querySelectorAll('.settings-option:not([hidden])').length === 1"
+    )
+    option.locator("input").fill("2")
+    page.keyboard.press("Tab")
+    page.wait_for_selector(".settings-words:has-text('Saved')")
+    assert stored() == 2
+
+    option.locator("button").click()
+    page.wait_for_function(
+        "document.querySelector('.settings-option:not([hidden]) input').value === '3'"
+    )
+    assert stored() == 3
+    page.fill(".settings-find", "no such option")
+    page.wait_for_selector(".settings-words:has-text('No option matches')")
+
+
 def test_a_size_that_is_no_multiple_of_8_is_reported(page):
     fill_form(page, "a red circle", steps=2, side=130)
 

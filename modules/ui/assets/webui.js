@@ -135,7 +135,6 @@ window.webui = (() => {
 
   // Gradio mounts a tab when it is first opened.
   function enterTabs() {
-    window.webuiSettings.enter();
     webuiCanvas.enter();
     for (const button of document.querySelectorAll(".generate")) {
       const prefix = button.id.replace("_generate", "");

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import gradio as gr
-
 from modules.engine.engine import Engine
+from modules.ui.components.scripted_html import build_scripted_html
 
 _HTML = """
 <div id="queue" class="queue">
@@ -25,4 +24,4 @@ _HTML = """
 def build(engine: Engine) -> None:
     """Build the tab in the current Gradio context."""
     del engine  # the browser calls the /internal routes
-    gr.HTML(_HTML, padding=False, elem_id="queue_panel")
+    build_scripted_html(_HTML, "queue.js", "queue_panel")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import gradio as gr
-
 from modules.engine.engine import Engine
+from modules.ui.components.scripted_html import build_scripted_html
 
 _HTML = """
 <div id="settings" class="settings-tab">
@@ -23,4 +22,4 @@ _HTML = """
 def build(engine: Engine) -> None:
     """Build the tab in the current Gradio context."""
     del engine  # the browser calls the /internal routes
-    gr.HTML(_HTML, padding=False, elem_id="settings_panel")
+    build_scripted_html(_HTML, "settings.js", "settings_panel")
