@@ -16,7 +16,7 @@ def progress_to_json(status: JobStatus, queue: JobQueue) -> dict[str, Any]:
     return {
         "id": status.id,
         "state": status.state,
-        "phase": _queue_phase(queue, status.id) if status.state == "queued" else status.phase,
+        "phase": queue.waiting_phase(status.id) if status.state == "queued" else status.phase,
         "fraction": status.progress.fraction,
         "step": status.progress.step,
         "steps": status.progress.steps,
@@ -71,14 +71,3 @@ def job_to_json(record: JobRecord, queue: JobQueue) -> dict[str, Any]:
 def make_image_id(job_id: str, position: int) -> str:
     """Return the id by which a finished image is requested."""
     return f"{job_id}.{position}"
-
-
-def _queue_phase(queue: JobQueue, job_id: str) -> str:
-    """Return the phase text of a queued job: what it waits for."""
-    ahead = queue.jobs_ahead_of(job_id)
-    if ahead is None:
-        return "Waiting for the device"
-    if queue.is_paused:
-        return "Waiting: the queue is paused"
-    count = ahead + (1 if queue.running_job() else 0)
-    return f"Waiting: {count} {'job comes' if count == 1 else 'jobs come'} first"

@@ -12,6 +12,12 @@ from modules.models.model_spec import make_model_spec, native_size
 from modules.params.requests.base import Task
 from modules.params.settings import Settings
 
+_DEMO_NOTICE = (
+    "Demo model: it draws coloured shapes (“a red circle on a blue background”) and simple landscapes "
+    "(“mountains at sunset”). To add a real one, put a checkpoint into models/Stable-diffusion and press ↻; "
+    "the README names the official ones."
+)
+
 
 class ActiveCheckpoint:
     """Finds the active checkpoint and reports its properties; changes nothing.
@@ -68,6 +74,10 @@ class ActiveCheckpoint:
             return self.is_demo(self.find())
         except WebUIError:
             return False
+
+    def demo_notice(self) -> str:
+        """Return the page's sentence about demo checkpoints; empty unless one is active."""
+        return _DEMO_NOTICE if self.is_active_demo() else ""
 
     def native_size(self) -> int:
         """Return the native width and height of the active checkpoint; 0 if there is none."""

@@ -12,12 +12,6 @@ from modules.api.event_stream import stream_job
 from modules.api.job_json import progress_to_json
 from modules.engine.engine import Engine
 
-DEMO_NOTICE = (
-    "Demo model: it draws coloured shapes (“a red circle on a blue background”) and simple landscapes "
-    "(“mountains at sunset”). To add a real one, put a checkpoint into models/Stable-diffusion and press ↻; "
-    "the README names the official ones."
-)
-
 
 def live_router(engine: Engine) -> APIRouter:
     """Return the routes below /internal."""
@@ -31,7 +25,7 @@ def live_router(engine: Engine) -> APIRouter:
     def state() -> dict[str, Any]:
         return {
             **asdict(engine.device_status),
-            "demo": DEMO_NOTICE if engine.active_checkpoint.is_active_demo() else "",
+            "demo": engine.active_checkpoint.demo_notice(),
         }
 
     @router.get("/jobs/{job_id}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from fastapi import APIRouter
@@ -12,23 +11,8 @@ from pydantic.fields import FieldInfo
 from modules.core.flags import SETTING_FLAGS
 from modules.engine.engine import Engine
 from modules.params.param import Param, params_of
-from modules.params.settings import Settings, default_values
+from modules.params.settings import SECTION_TITLES, Settings, default_values
 
-# Section titles, in the order of the tab.
-SECTIONS: Mapping[str, str] = {
-    "saving": "Saving images",
-    "grids": "Saving grids",
-    "model": "Models",
-    "prompt": "Prompts",
-    "guidance": "Guidance",
-    "sampling": "Sampling",
-    "img2img": "img2img and inpainting",
-    "hires": "Hires. fix",
-    "infotext": "Infotext",
-    "queue": "Queue",
-    "page": "Page",
-    "api": "HTTP API",
-}
 # Options of the checkpoint bar above the tabs; the Settings tab leaves them out.
 _CHECKPOINT_BAR_OPTIONS = frozenset(
     ("sd_model_checkpoint", "sd_vae", "sd_predictions", "CLIP_stop_at_last_layers")
@@ -55,7 +39,7 @@ def settings_router(engine: Engine) -> APIRouter:
     def current() -> dict[str, Any]:
         """Return every option by section, those that flags override, and a warning about the settings file."""
         params = params_of(Settings)
-        sections: dict[str, list[dict[str, Any]]] = {name: [] for name in SECTIONS}
+        sections: dict[str, list[dict[str, Any]]] = {name: [] for name in SECTION_TITLES}
         for name, param in params.items():
             if name not in _CHECKPOINT_BAR_OPTIONS:
                 sections.setdefault(param.section, []).append(_option(engine, name, param))
@@ -67,7 +51,11 @@ def settings_router(engine: Engine) -> APIRouter:
                 for name, value in engine.flag_settings.items()
             ],
             "sections": [
-                {"name": name, "title": SECTIONS.get(name, name.capitalize()), "options": options}
+                {
+                    "name": name,
+                    "title": SECTION_TITLES.get(name, name.capitalize()),
+                    "options": options,
+                }
                 for name, options in sections.items()
                 if options
             ],

@@ -236,6 +236,16 @@ class JobQueue:
             ids = self._waiting.job_ids()
         return ids.index(job_id) if job_id in ids else None
 
+    def waiting_phase(self, job_id: str) -> str:
+        """Return the phase text of a queued job: what it waits for."""
+        ahead = self.jobs_ahead_of(job_id)
+        if ahead is None:
+            return "Waiting for the device"
+        if self.is_paused:
+            return "Waiting: the queue is paused"
+        count = ahead + (1 if self.running_job() else 0)
+        return f"Waiting: {count} {'job comes' if count == 1 else 'jobs come'} first"
+
     # Execution and shutdown
 
     def raise_if_stopping(self) -> None:

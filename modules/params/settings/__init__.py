@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from pydantic import ConfigDict
@@ -15,6 +15,21 @@ from modules.params.settings.sampling import SamplingSettings
 from modules.params.settings.saving import GridSettings, SavingSettings
 from modules.params.settings.server import QueueSettings, ServerSettings
 
+# Titles of the settings' sections, in the order of the Settings tab.
+SECTION_TITLES: Mapping[str, str] = {
+    "saving": "Saving images",
+    "grids": "Saving grids",
+    "model": "Models",
+    "prompt": "Prompts",
+    "guidance": "Guidance",
+    "sampling": "Sampling",
+    "img2img": "img2img and inpainting",
+    "hires": "Hires. fix",
+    "infotext": "Infotext",
+    "queue": "Queue",
+    "page": "Page",
+    "api": "HTTP API",
+}
 # Options that a job cannot override: they are fields of the request, or belong to the server.
 NOT_OVERRIDABLE = frozenset(
     (

@@ -7,13 +7,12 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from modules.api.internal.settings import SECTIONS
 from modules.api.routes import add_routes
 from modules.core.flags import Flags
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.params.param import params_of
-from modules.params.settings import Settings
+from modules.params.settings import SECTION_TITLES, Settings
 from tests.engine.fake_executor import FakeExecutor
 
 URL = "/internal/settings"
@@ -29,7 +28,7 @@ def test_every_option_is_in_the_tab_or_in_the_checkpoint_bar(client: TestClient)
     found = options(client.get(URL).json())
     bar = {"sd_model_checkpoint", "sd_vae", "sd_predictions", "CLIP_stop_at_last_layers"}
     assert found.keys() | bar == Settings.model_fields.keys()
-    assert {row.section for row in params_of(Settings).values()} <= SECTIONS.keys()
+    assert {row.section for row in params_of(Settings).values()} <= SECTION_TITLES.keys()
 
 
 def test_an_option_is_described_as_it_is_declared(client: TestClient):
