@@ -179,7 +179,7 @@ def test_a_session_has_one_run_on_disk_and_none_after_its_page_is_closed(url: st
             page.show()
             (second,) = set(run_folders(temp)) - {kept}
             assert second != first
-            time.sleep(1.5)
+            time.sleep(1.5)  # longer than the shortened life of a closed session
             assert second.exists(), "the page is still open"
         wait_until(lambda: run_folders(temp) == [kept])
     wait_until(lambda: run_folders(temp) == [])
