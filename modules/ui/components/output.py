@@ -110,6 +110,7 @@ def connect_output(
         inputs=panel.job_id,
         outputs=[panel.gallery, panel.images, panel.selected_index, panel.infotext, panel.message],
         js=f"() => webui.job('{panel.prefix}')",
+        trigger_mode="always_last",  # a click while one is pending would be lost, with the end of the job
         **PRIVATE_EVENT,
     )
     panel.gallery.select(

@@ -78,6 +78,7 @@ def build(engine: Engine) -> Callable[[Mapping[str, Form]], None]:
         [tab.job_id, tab.reproduce_job],
         [tab.message, tab.verdict, tab.gallery],
         js=f"(id, reproduceJob) => [webui.job('{PREFIX}'), reproduceJob]",
+        trigger_mode="always_last",  # a click while one is pending would be lost, with the end of the job
         **PRIVATE_EVENT,
     )
     return lambda forms: _connect_send_buttons(engine, tab, forms)
