@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from modules.backend import hires, memory, vae
+from modules.backend.components import Components
+from modules.backend.conditioning import concat
 from modules.backend.conditioning.init_image import InitImage
 from modules.backend.denoise.progress import ProgressReporter, raise_if_interrupted
 from modules.backend.denoise.recorder import Recorder
+from modules.backend.denoise.step_extensions import ConcatChannels, MaskedLatents, StepExtension
 from modules.backend.model import LoadedModel
 from modules.backend.noise.noise import ImageNoise, noise_options
-from modules.backend.pipelines import sampling_run
 from modules.backend.seamless import circular_padding
 from modules.core.errors import NotFinite
 from modules.models.manager import Checkpoint
@@ -101,7 +103,7 @@ def _run_pass(
         upscaled: Init latents of the hires pass, [batch, channels, height / 8, width / 8].
     """
     request, components, batch = plan.request, model.components, plan.batches[batch_index]
-    progress.begin_pass(model)
+    progress.begin_pass(model.preview)
     # 1. Encode the prompt
     listener.on_phase("Encoding the prompt")
     conditioning = model.encode_prompts(
@@ -124,14 +126,41 @@ def _run_pass(
     )
     # 4. Denoising loop
     listener.on_phase("Sampling" if upscaled is None else "Sampling the larger image")
-    recorder = Recorder(progress) if plan.record and batch_index == 0 else None
-    latents = sampling_run.sample(model, plan, conditioning, start, noise, recorder or progress)
+    recorder = Recorder() if plan.record and batch_index == 0 else None
+    latents = model.pipeline(
+        plan,
+        model.model_sigmas,
+        conditioning,
+        noise,
+        None if start is None else start.latents,
+        [*_init_extensions(components, plan, start), progress, *([recorder] if recorder else [])],
+    )
     if not bool(torch.isfinite(latents).all()):
         raise UNetOverflow(plan.checkpoint)
     if recorder is not None:
         listener.on_phase("Rendering the recorded steps")
-        listener.on_recording(recorder.finish(model, latents))
+        listener.on_recording(
+            recorder.render(components.vae, model.latent_to_rgb, model.model_sigmas, latents)
+        )
     return latents, init_image
+
+
+def _init_extensions(
+    components: Components, plan: Plan, init_image: InitImage | None
+) -> list[StepExtension]:
+    """Return what the init image, or its absence, adds to every step: channels of the UNet's input, and a mask."""
+    request = plan.request
+    if init_image is None:
+        mask = None
+        channels = concat.make_empty_concat_cond(components, request.width, request.height)
+    else:
+        assert isinstance(request, InitImageRequest), "only those have an init image"
+        mask, channels = init_image.inpaint_mask(request), init_image.concat_cond
+    on_input = plan.sampler.family.mask_before_denoising
+    return [
+        *([] if channels is None else [ConcatChannels(channels)]),
+        *([] if mask is None else [MaskedLatents(mask, on_input)]),
+    ]
 
 
 def _encode_init_image(model: LoadedModel, plan: Plan, listener: Listener) -> InitImage | None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from PIL import Image
+from torch import Tensor
+
 from modules.backend.components import Components
 from modules.backend.conditioning import text
 from modules.backend.conditioning.init_image import InitImage, encode_init_image
 from modules.backend.conditioning.text import Conditioning, PromptConditioning
+from modules.backend.pipelines.stable_diffusion import SamplerPipeline, make_pipeline
 from modules.backend.preview import LatentToRgb
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.init_image import InitImageRequest
@@ -44,6 +48,15 @@ class LoadedModel:
     def latent_to_rgb(self) -> LatentToRgb:
         """Return the cheap linear map from latents to RGB."""
         return LatentToRgb.fit(self.components.vae)
+
+    @cached_property
+    def pipeline(self) -> SamplerPipeline:
+        """Return the diffusers pipeline of the components."""
+        return make_pipeline(self.components)
+
+    def preview(self, denoised: Tensor) -> Image.Image:
+        """Return an approximate image of the first of some latents."""
+        return self.latent_to_rgb(denoised)
 
     def encode_prompts(
         self, prompt: str, negative_prompt: str, timeline: StepTimeline, settings: Settings

@@ -80,6 +80,20 @@ class RunSigmas:
             cut = self._cut_steps(denoising_strength, fix_steps)
         return self.sigmas(cut.steps if cut else self.steps)
 
+    def planned_steps(
+        self, denoising_strength: float | None = None, fix_steps: bool = False
+    ) -> int:
+        """Return the number of steps that A1111 plans: with an init image one more than t_enc.
+
+        Args:
+            denoising_strength: Of a run from an init image; None for one from noise.
+            fix_steps: As in `from_image`.
+        """
+        cut = None
+        if denoising_strength is not None:
+            cut = self._cut_steps(denoising_strength, fix_steps)
+        return cut.t_enc + 1 if cut else self.steps
+
     def sigmas(self, steps: int) -> list[float]:
         """Return the sigmas of a full run of `steps` steps."""
         family = self.sampler.family

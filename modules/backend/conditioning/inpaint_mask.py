@@ -26,26 +26,24 @@ class InpaintMask:
     init_latents: Tensor
     latent_mask: Tensor
 
-    def blend_input(self, x: Tensor, sigma: float) -> Tensor:
-        """Return the noisy sample with the unmasked part free of noise, as in A1111's DDIM family."""
-        return self._blend(x, sigma)
+    def blend(self, latents: Tensor, sigma: float) -> Tensor:
+        """Return latents with the init latents in the unmasked part: the predicted x0, or the network's input.
 
-    def blend_denoised(self, denoised: Tensor, sigma: float) -> Tensor:
-        """Return the x0 prediction with the init latents in the unmasked part."""
-        return self._blend(denoised, sigma)
+        Args:
+            latents: [batch, channels, height / 8, width / 8].
+            sigma: Of the evaluation.
+        """
+        del sigma
+        return self.init_latents * (1 - self.latent_mask) + latents * self.latent_mask
 
     def blend_result(self, latents: Tensor) -> Tensor:
         """Return the final latents with the init latents in the unmasked part."""
-        return self._blend(latents, 0.0)
+        return self.blend(latents, 0.0)
 
     def composite_mask(self, latents: Tensor, size: tuple[int, int]) -> Image.Image | None:
         """Return the pixel mask that composites a result; None for the request's mask itself."""
         del latents, size
         return None
-
-    def _blend(self, new: Tensor, sigma: float) -> Tensor:
-        del sigma
-        return self.init_latents * (1 - self.latent_mask) + new * self.latent_mask
 
 
 @dataclass(frozen=True)
@@ -79,16 +77,16 @@ class SoftInpaintMask(InpaintMask):
             distance, self.latent_mask[0, 0].float().cpu().numpy(), composite_settings, size
         )
 
-    def _blend(self, new: Tensor, sigma: float) -> Tensor:
+    def blend(self, latents: Tensor, sigma: float) -> Tensor:
         """Return both mixed, with the contrast that averaging would take away."""
         bias = self.options.soft_inpainting_schedule_bias
         exponent = sigma**bias * self.options.soft_inpainting_preservation_strength
         weight = torch.where(self.latent_mask > 0, self.latent_mask**exponent, 0.0)
         power = self.options.soft_inpainting_transition_contrast_boost
-        blended = self.init_latents * (1 - weight) + new * weight
+        blended = self.init_latents * (1 - weight) + latents * weight
         init_norm, new_norm, norm = (
-            torch.norm(latents, dim=1, keepdim=True)
-            for latents in (self.init_latents, new, blended)
+            torch.norm(values, dim=1, keepdim=True)
+            for values in (self.init_latents, latents, blended)
         )
         target_norm = (init_norm**power * (1 - weight) + new_norm**power * weight) ** (1 / power)
         return blended * (target_norm / norm.clamp(min=1e-6))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
-from modules.backend.denoise.sampler_scheduler import StepState
-from modules.backend.model import LoadedModel
+from PIL import Image
+from torch import Tensor
+
+from modules.backend.denoise.step_extensions import StepExtension, StepState
 from modules.core.errors import Cancelled
 from modules.params.events import Listener, Progress
 from modules.plan.plan import Plan
 
 
-class ProgressReporter:
+class ProgressReporter(StepExtension):
     """Reports the steps of one batch over all its passes. Synchronises with the device only for a preview.
 
     Args:
@@ -27,16 +30,16 @@ class ProgressReporter:
         self._previous_pass_steps = 0  # evaluations of the first pass, once the hires pass runs
         self._pass_steps = 0  # of the running pass
         self._next_pass_steps = _evaluation_count(plan.hires.plan) if plan.hires else 0
-        self._model: LoadedModel | None = None
+        self._preview: Callable[[Tensor], Image.Image] | None = None
         self._started_at = time.perf_counter()
 
-    def begin_pass(self, model: LoadedModel) -> None:
-        """Start counting a new pass; the model is used for its previews."""
-        if self._model is not None:
+    def begin_pass(self, preview: Callable[[Tensor], Image.Image]) -> None:
+        """Start counting a new pass; `preview` returns an image of latents for its previews."""
+        if self._preview is not None:
             self._previous_pass_steps, self._next_pass_steps = self._pass_steps, 0
-        self._model = model
+        self._preview = preview
 
-    def __call__(self, state: StepState) -> None:
+    def on_step(self, state: StepState) -> None:
         """Report one step.
 
         Raises:
@@ -50,8 +53,8 @@ class ProgressReporter:
         self._listener.on_progress(
             Progress(self._batch_index * total + done, self._batch_count * total, speed)
         )
-        if self._model is not None and self._listener.wants_preview():
-            self._listener.on_preview(self._model.latent_to_rgb(state.denoised))
+        if self._preview is not None and self._listener.wants_preview():
+            self._listener.on_preview(self._preview(state.denoised))
 
 
 def _evaluation_count(hires_plan: Plan) -> int:

@@ -1,21 +1,21 @@
-"""Records the reverse process of a job's first image, from the same step callback as the preview."""
+"""Records the reverse process of a job's first image, from the same steps as the preview."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
 from torch import Tensor
 
 from modules.backend import vae
-from modules.backend.denoise.guidance import GuidedUNet
-from modules.backend.denoise.sampler_scheduler import StepState
-from modules.backend.model import LoadedModel
+from modules.backend.denoise.step_extensions import StepExtension, StepState
+from modules.backend.preview import LatentToRgb
 from modules.params.results import RecordedStep, Recording
+from modules.sampling.model_sigmas import ModelSigmas
 
 # Each recorded step costs two decodings and four images; longer runs are recorded at evenly spaced steps.
 MAX_STEPS = 60
@@ -29,45 +29,48 @@ class _RecordedState:
     difference: Tensor | None
 
 
-class Recorder:
-    """Records steps and passes them on. Created only for a job that records the process.
+class Recorder(StepExtension):
+    """Records steps. Created only for a job that records the process.
 
     Args:
-        on_step: Called for every step, as without a recorder.
+        max_steps: Longer runs are recorded at that many evenly spaced steps.
     """
 
-    def __init__(self, on_step: Callable[[StepState], None]) -> None:
-        self._on_step = on_step
+    needs_difference = True
+
+    def __init__(self, max_steps: int = MAX_STEPS) -> None:
+        self._max_steps = max_steps
         self._steps: list[_RecordedState] = []
-        self._unet: GuidedUNet | None = None
 
-    def attach(self, unet: GuidedUNet) -> None:
-        """Make the UNet wrapper of the run record the difference between cond and uncond."""
-        unet.records_difference = True
-        self._unet = unet
-
-    def __call__(self, state: StepState) -> None:
+    def on_step(self, state: StepState) -> None:
         """Record one evaluation; of a batch, the first image."""
-        self._on_step(state)
-        if state.index not in _recorded_indices(state.total):
+        if state.index not in _recorded_indices(state.total, self._max_steps):
             return
-        difference = None if self._unet is None else self._unet.difference
         self._steps.append(
             _RecordedState(
                 state.sigma,
                 state.x[:1].clone(),
                 state.denoised[:1].clone(),
-                None if difference is None else difference[:1].clone(),
+                None if state.difference is None else state.difference[:1].clone(),
             )
         )
 
-    def finish(self, model: LoadedModel, latents: Tensor) -> Recording:
+    def render(
+        self,
+        autoencoder: AutoencoderKL,
+        latent_to_rgb: LatentToRgb,
+        model_sigmas: ModelSigmas,
+        latents: Tensor,
+    ) -> Recording:
         """Return the recording.
 
         Args:
-            model: Decodes the recorded latents.
+            autoencoder: Decodes the recorded latents.
+            latent_to_rgb: Shows predicted noise as colours.
+            model_sigmas: Of the checkpoint.
             latents: Final latents of the run, [batch, channels, height / 8, width / 8].
         """
+        renderer = _Renderer(autoencoder, latent_to_rgb, model_sigmas)
         maxima = [
             float(_cell_rms(step.difference).max())
             for step in self._steps
@@ -77,37 +80,42 @@ class Recorder:
         initial_noise = first.x / math.sqrt(1 + first.sigma**2)
         return Recording(
             steps=tuple(
-                _render_step(model, index, step, latents[:1], max(maxima, default=1.0))
+                renderer.render(index, step, latents[:1], max(maxima, default=1.0))
                 for index, step in enumerate(self._steps)
             ),
             initial_noise=initial_noise.flatten().float().cpu().numpy(),
-            model_sigmas=model.model_sigmas.sigmas,
+            model_sigmas=model_sigmas.sigmas,
         )
 
 
-def _recorded_indices(total: int) -> set[int]:
+def _recorded_indices(total: int, limit: int) -> set[int]:
     """Return the indices of the evaluations to record, always with the first and the last."""
-    return set(np.linspace(0, total - 1, min(total, MAX_STEPS)).round().astype(int).tolist())
+    return set(np.linspace(0, total - 1, min(total, limit)).round().astype(int).tolist())
 
 
-def _render_step(
-    model: LoadedModel, index: int, step: _RecordedState, final: Tensor, max_difference: float
-) -> RecordedStep:
-    autoencoder = model.components.vae
-    model_input = step.x / math.sqrt(1 + step.sigma**2)
-    predicted_noise = (step.x - step.denoised) / step.sigma
-    return RecordedStep(
-        index=index,
-        sigma=step.sigma,
-        timestep=model.model_sigmas.timestep_at(step.sigma),
-        x=vae.decode(autoencoder, model_input),
-        denoised=vae.decode(autoencoder, step.denoised),
-        noise=_enlarge_cells(model.latent_to_rgb(predicted_noise)),
-        difference=None
-        if step.difference is None
-        else _enlarge_cells(_heatmap(step.difference, max_difference)),
-        rms_to_final=float((step.denoised - final).float().square().mean().sqrt()),
-    )
+@dataclass(frozen=True)
+class _Renderer:
+    autoencoder: AutoencoderKL
+    latent_to_rgb: LatentToRgb
+    model_sigmas: ModelSigmas
+
+    def render(
+        self, index: int, step: _RecordedState, final: Tensor, max_difference: float
+    ) -> RecordedStep:
+        model_input = step.x / math.sqrt(1 + step.sigma**2)
+        predicted_noise = (step.x - step.denoised) / step.sigma
+        return RecordedStep(
+            index=index,
+            sigma=step.sigma,
+            timestep=self.model_sigmas.timestep_at(step.sigma),
+            x=vae.decode(self.autoencoder, model_input),
+            denoised=vae.decode(self.autoencoder, step.denoised),
+            noise=_enlarge_cells(self.latent_to_rgb(predicted_noise)),
+            difference=None
+            if step.difference is None
+            else _enlarge_cells(_heatmap(step.difference, max_difference)),
+            rms_to_final=float((step.denoised - final).float().square().mean().sqrt()),
+        )
 
 
 def _heatmap(difference: Tensor, maximum: float) -> Image.Image:

@@ -1,1 +1,1 @@
-"""Runs diffusers pipelines with our scheduler and UNet wrapper."""
+"""The diffusers pipelines of this program, one file per line of families."""

@@ -1,97 +1,192 @@
-"""Calls stock diffusers pipelines: the only place where A1111's names are translated to diffusers' names."""
+"""Stable Diffusion 1.x and 2.x as a diffusers pipeline whose loop runs any sampler with any schedule.
+
+Everything but `__call__` is the stock class: its mixins load LoRA, textual inversion and IP-Adapter into the registered
+networks, and its offload hooks move them.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
-from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
+from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
 from torch import Tensor
 
 from modules.backend.components import Components
-from modules.backend.denoise.guidance import GuidedUNet
-from modules.backend.denoise.sampler_scheduler import SamplerScheduler
+from modules.backend.conditioning.text import PromptConditioning
+from modules.backend.denoise.denoiser import Denoiser, GuidedPrompts, NetworkInput
+from modules.backend.denoise.guidance import UncondSkipping
+from modules.backend.denoise.prediction import PREDICTIONS
+from modules.backend.denoise.step_extensions import StepExtension, StepState
 from modules.backend.noise.noise import ImageNoise
-from modules.params.requests.base import GenerationRequest
+from modules.params.requests.init_image import InitImageRequest
+from modules.params.settings import Settings
+from modules.plan.plan import Plan
+from modules.sampling.model_sigmas import ModelSigmas
+from modules.sampling.protocol import visited_sigmas
+from modules.sampling.run_sigmas import RunSigmas
+from modules.sampling.run_start import RunStart
+from modules.sampling.samplers import Sampler
 
 
-def txt2img(
-    components: Components,
-    unet: GuidedUNet,
-    scheduler: SamplerScheduler,
-    request: GenerationRequest,
-    noise: Tensor,
-) -> Tensor:
-    """Return the final latents of one batch.
+class SamplerPipeline(StableDiffusionPipeline):
+    """The stock Stable Diffusion pipeline with this program's samplers. Prompts and images are encoded outside."""
 
-    Args:
-        components: Of the checkpoint.
-        unet: Applies guidance itself; the pipeline's guidance stays off.
-        scheduler: The sampler and its sigmas.
-        request: Size and number of steps.
-        noise: Unit noise, [batch, channels, height / 8, width / 8].
+    @torch.no_grad()
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride] - the stock call has 25 arguments of its own
+        self,
+        plan: Plan,
+        model_sigmas: ModelSigmas,
+        conditioning: PromptConditioning,
+        noise: ImageNoise,
+        init_latents: Tensor | None = None,
+        extensions: Sequence[StepExtension] = (),
+    ) -> Tensor:
+        """Return the final latents of one batch, [batch, channels, height / 8, width / 8].
+
+        Args:
+            plan: Sampler, schedule, steps, guidance and options.
+            model_sigmas: The sigmas that the model was trained on.
+            conditioning: The encoded prompts.
+            noise: One generator per image, not drawn from yet.
+            init_latents: Of the init image, [1 or batch, channels, height / 8, width / 8], scaled; None starts from
+                noise alone.
+            extensions: Take part in every evaluation of the network, in this order.
+        """
+        sampler, settings = plan.sampler, plan.settings
+        # 1. Sigmas
+        run_sigmas = make_run_sigmas(plan, model_sigmas)
+        start = _start(plan, run_sigmas, has_init_image=init_latents is not None)
+        noise.sigmas = run_sigmas.all_sigmas(*_image_steps(plan))
+        # 2. First sample
+        if init_latents is None:
+            assert start is not None, "only a run from an init image can be empty"
+            x = noise() * (start.noise_sigma * start.scale)
+        else:
+            init_latents = init_latents.float().expand(len(noise.images), -1, -1, -1)
+            if start is None:  # a hires pass of strength 0
+                return init_latents
+            x = (init_latents + noise() * start.noise_sigma) * start.scale
+        # 3. Denoiser
+        sigmas = _known_sigmas(sampler, start, settings)
+        denoiser = Denoiser(
+            self.unet,
+            NetworkInput(
+                PREDICTIONS.get(self.scheduler.config["prediction_type"]),
+                run_sigmas.model_sigmas,
+                sampler.family.floors_timesteps,
+            ),
+            _guided_prompts(plan, run_sigmas, conditioning),
+            extensions,
+            sigmas,
+        )
+        # 4. Denoising loop
+        steps = sampler.run(x, start.sigmas, noise, settings)
+        x, sigma = next(steps)
+        index = 0
+        while True:
+            denoised = denoiser(x, sigma, index)
+            total = _estimate_total(start, index, sigma) if sampler.is_adaptive else len(sigmas)
+            state = StepState(index, total, x, sigma, denoised.x0, denoised.difference)
+            for extension in extensions:
+                extension.on_step(state)
+            index += 1
+            try:
+                x, sigma = steps.send(
+                    (denoised.x0, denoised.uncond_x0) if sampler.needs_uncond else denoised.x0
+                )
+            except StopIteration as end:
+                x = end.value
+                break
+        # 5. Final latents
+        for extension in extensions:
+            x = extension.finish(x)
+        self.maybe_free_model_hooks()
+        return x
+
+
+def make_pipeline(components: Components) -> SamplerPipeline:
+    """Return the pipeline of loaded components.
+
+    Its scheduler describes the noise schedule and the prediction type, to this pipeline and to stock ones built from
+    the same components; it takes no step here.
     """
-    pipeline = StableDiffusionPipeline(**_pipeline_arguments(components, unet, scheduler))
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline(
-        prompt_embeds=unet.prompt_embeds.expand(noise.shape[0], -1, -1),
-        width=request.width,
-        height=request.height,
-        num_inference_steps=request.steps,
-        guidance_scale=1.0,
-        latents=noise,
-        output_type="latent",
-        return_dict=False,
-    )[0]
+    alphas = components.alphas_cumprod.double().cpu()
+    previous = torch.cat([torch.ones(1, dtype=alphas.dtype), alphas[:-1]])
+    scheduler = EulerDiscreteScheduler(
+        num_train_timesteps=len(alphas),
+        trained_betas=(1 - alphas / previous).tolist(),
+        prediction_type=components.prediction_type,
+        steps_offset=1,
+    )
+    return SamplerPipeline(
+        vae=components.vae,
+        text_encoder=components.text_encoder,
+        tokenizer=None,  # pyright: ignore[reportArgumentType] - prompts are split by prompt/chunks
+        unet=components.unet,
+        scheduler=scheduler,  # pyright: ignore[reportArgumentType] - any of diffusers' schedulers
+        safety_checker=None,  # pyright: ignore[reportArgumentType] - may be missing
+        feature_extractor=None,  # pyright: ignore[reportArgumentType] - likewise
+        requires_safety_checker=False,
+    )
 
 
-def img2img(
-    components: Components,
-    unet: GuidedUNet,
-    scheduler: SamplerScheduler,
-    request: GenerationRequest,
-    init_latents: Tensor,
-    noise: ImageNoise,
-) -> Tensor:
-    """Return the final latents of one batch that starts from an init image.
+def make_run_sigmas(plan: Plan, model_sigmas: ModelSigmas) -> RunSigmas:
+    """Return the sigmas of a plan's run."""
+    return RunSigmas(plan.sampler, plan.schedule, plan.request.steps, model_sigmas, plan.settings)
 
-    Args:
-        components: Of the checkpoint.
-        unet: Applies guidance itself, and adds the concat conditioning.
-        scheduler: The sampler, already limited to its part of the schedule: the pipeline skips no steps itself.
-        request: Number of steps.
-        init_latents: [1, channels, height / 8, width / 8], scaled.
-        noise: Holds the images of the batch; the scheduler draws from it.
+
+def add_extra_noise(start: RunStart, settings: Settings) -> RunStart:
+    """Return the start of an img2img run with the extra noise and the noise multiplier of the settings.
+
+    A1111 multiplies the noise before it is added, and also adds img2img_extra_noise times the noise.
     """
-    pipeline = StableDiffusionImg2ImgPipeline(**_pipeline_arguments(components, unet, scheduler))
-    pipeline.set_progress_bar_config(disable=True)
-    batch_size = len(noise.images)
-    return pipeline(
-        # The pipeline takes the latents' dtype from here; they stay in 32 bits.
-        prompt_embeds=unet.prompt_embeds.float().expand(batch_size, -1, -1),
-        image=init_latents.float().expand(batch_size, -1, -1, -1),
-        strength=1.0,
-        num_inference_steps=request.steps,
-        guidance_scale=1.0,
-        # Its noise is discarded (SamplerScheduler.add_noise), but must not advance the global generator.
-        generator=torch.Generator("cpu").manual_seed(0),
-        output_type="latent",
-        return_dict=False,
-    )[0]
+    noise_sigma = start.noise_sigma + settings.img2img_extra_noise
+    return replace(start, noise_sigma=noise_sigma * settings.initial_noise_multiplier)
 
 
-def _pipeline_arguments(
-    components: Components, unet: GuidedUNet, scheduler: SamplerScheduler
-) -> dict[
-    str, Any
-]:  # Any: our classes are passed where a pipeline's signature names the stock ones
-    return {
-        "vae": components.vae,
-        "text_encoder": components.text_encoder,
-        "tokenizer": None,
-        "unet": unet,
-        "scheduler": scheduler,
-        "safety_checker": None,
-        "feature_extractor": None,
-        "requires_safety_checker": False,
-    }
+def _image_steps(plan: Plan) -> tuple[float | None, bool]:
+    """Return denoising strength, None for a run from noise, and whether all steps are run whatever the strength."""
+    request = plan.request
+    strength = request.denoising_strength if isinstance(request, InitImageRequest) else None
+    return strength, plan.settings.img2img_fix_steps
+
+
+def _start(plan: Plan, run_sigmas: RunSigmas, *, has_init_image: bool) -> RunStart | None:
+    """Return the start of the run; None where the init image stays as it is."""
+    if not has_init_image:
+        return run_sigmas.from_noise()
+    strength, fix_steps = _image_steps(plan)
+    assert strength is not None, "only a request with a strength has an init image"
+    start = run_sigmas.from_image(strength, fix_steps)
+    return None if start is None else add_extra_noise(start, plan.settings)
+
+
+def _guided_prompts(
+    plan: Plan, run_sigmas: RunSigmas, conditioning: PromptConditioning
+) -> GuidedPrompts:
+    sampler, settings = plan.sampler, plan.settings
+    skipping = UncondSkipping(
+        settings,
+        run_sigmas.planned_steps(*_image_steps(plan)) * sampler.evaluations_per_step,
+        by_timestep=sampler.family.mask_before_denoising,
+    )
+    scale = plan.request.cfg_scale / sampler.cfg_divisor
+    return GuidedPrompts(conditioning, scale, settings, skipping, sampler.needs_uncond)
+
+
+def _known_sigmas(sampler: Sampler, start: RunStart, settings: Settings) -> Sequence[float]:
+    """Return the sigma of every evaluation; none for an adaptive sampler, which decides during the run."""
+    if sampler.is_adaptive:
+        return ()
+    denoised = (0.0, 0.0) if sampler.needs_uncond else 0.0
+    return visited_sigmas(sampler.run, start.sigmas, settings, denoised)
+
+
+def _estimate_total(start: RunStart, index: int, sigma: float) -> int:
+    """Return the estimated number of evaluations of an adaptive run, from its progress in log sigma."""
+    first, last = start.sigmas[0], start.sigmas[-1]
+    progress = math.log(first / sigma) / math.log(first / last)
+    return index + 1 + math.ceil((1 - progress) * (index + 1) / max(progress, 0.05))
