@@ -1,4 +1,4 @@
-"""Cost of a step without the network: our scheduler, guidance and noise against diffusers' scheduler of the same name.
+"""Cost of a step without the network: our loop, guidance and noise against diffusers' scheduler of the same name.
 
 A dummy UNet returns at once, so only our time is left, or that of diffusers with the guidance of its stock pipeline,
 noise included. A step here is one evaluation of the network. Our time excludes the noise, which by default is that of
@@ -15,16 +15,15 @@ from typing import Any
 import diffusers
 import numpy as np
 import torch
+from diffusers.configuration_utils import FrozenDict
 from torch import Tensor, nn
 
 from modules.backend.conditioning.text import Conditioning, PromptConditioning
-from modules.backend.denoise.guidance import GuidedUNet
-from modules.backend.denoise.sampler_scheduler import SamplerScheduler
 from modules.backend.noise.noise import ImageNoise, NoiseOptions
-from modules.plan.plan import ImagePlan
+from modules.backend.pipelines.stable_diffusion import SamplerPipeline
+from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.plan.plan import ImagePlan, Plan
 from modules.sampling.model_sigmas import ModelSigmas
-from modules.sampling.protocol import DEFAULTS
-from modules.sampling.run_sigmas import RunSigmas
 from modules.sampling.samplers import SAMPLERS, Sampler
 from modules.sampling.schedules import SCHEDULES
 
@@ -57,16 +56,18 @@ _DIFFUSERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 class DummyUNet(nn.Module):
-    """Returns the same numbers at once."""
+    """Returns the same numbers at once, and counts its calls."""
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(0)
         self._output = torch.randn((2, *SHAPE), generator=generator).to(device)
-        self.dtype, self.device, self.config = torch.float32, device, None
+        self.dtype, self.device, self.calls = torch.float32, device, 0
+        self.config = FrozenDict(sample_size=SHAPE[1], in_channels=SHAPE[0])
 
     def forward(self, sample: Tensor, *_: Any, **__: Any) -> tuple[Tensor]:
         """Return the output for a batch of one or two."""
+        self.calls += 1
         return (self._output[: sample.shape[0]],)
 
 
@@ -92,28 +93,33 @@ def run(rounds: int) -> None:
 def _our_times(sampler: Sampler, unet: DummyUNet) -> tuple[float, float, int]:
     """Return the milliseconds per step without noise, those of drawing noise, and the number of evaluations."""
     schedule = SCHEDULES.get(sampler.default_schedule)
-    run_sigmas = RunSigmas(sampler, schedule, STEPS, _model_sigmas(), DEFAULTS)
     noise = TimedNoise([ImagePlan(0, 1)], SHAPE, unet.device, NoiseOptions())
-    noise.sigmas = run_sigmas.all_sigmas()
-    start = run_sigmas.from_noise()
-    scheduler = SamplerScheduler(
-        sampler, start, run_sigmas.model_sigmas, noise, "epsilon", lambda _: None, DEFAULTS
-    )
     cond = torch.zeros((1, 77, 8), device=unet.device)
     conditioning = PromptConditioning((Conditioning((cond,)),), Conditioning((cond,)))
-    guided: Any = GuidedUNet(unet, conditioning, CFG / sampler.cfg_divisor)  # type: ignore[arg-type] - a dummy
-    if sampler.needs_uncond:
-        scheduler.uncond_pred = guided.keep_uncond()
-    scheduler.set_timesteps(STEPS, unet.device)
-    x = noise() * scheduler.init_noise_sigma
-    noise.seconds = 0.0
+    request = Txt2ImgRequest(steps=STEPS, cfg_scale=CFG)
+    model: Any = None  # the loop reads nothing of it
+    plan = Plan(request, model, sampler, schedule, ())
+    pipeline = _pipeline(unet)
+    unet.calls = 0
     started = _now(unet.device)
-    for t in scheduler.timesteps:
-        noise_pred = guided(scheduler.scale_model_input(x, t), t)[0]
-        x = scheduler.step(noise_pred, t, x, return_dict=False)[0]
-    calls = scheduler.index
+    pipeline(plan, _model_sigmas(), conditioning, noise)
     seconds = _now(unet.device) - started - noise.seconds
-    return 1000 * seconds / calls, 1000 * noise.seconds / calls, calls
+    return 1000 * seconds / unet.calls, 1000 * noise.seconds / unet.calls, unet.calls
+
+
+def _pipeline(unet: Any) -> SamplerPipeline:  # Any: a dummy of the UNet
+    missing: Any = None
+    scheduler: Any = diffusers.EulerDiscreteScheduler(**_TRAINED, steps_offset=1)
+    return SamplerPipeline(
+        vae=missing,
+        text_encoder=missing,
+        tokenizer=missing,
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=missing,
+        feature_extractor=missing,
+        requires_safety_checker=False,
+    )
 
 
 class TimedNoise(ImageNoise):

@@ -1,20 +1,32 @@
-"""Runs a sampler without a pipeline: our scheduler with a formula or a tiny real UNet as the network."""
+"""Runs a sampler through our pipeline, with a formula or a tiny real UNet as the network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 
 import torch
-from torch import Tensor
+from diffusers.configuration_utils import FrozenDict
+from torch import Tensor, nn
 
-from modules.backend.denoise.sampler_scheduler import SamplerScheduler, StepState
+from modules.backend.denoise.step_extensions import StepExtension
+from modules.backend.pipelines.stable_diffusion import make_pipeline
+from modules.params.requests.depth import DepthRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.params.settings import Settings
 from modules.params.settings.sampling import SamplingSettings
+from modules.plan.plan import Plan
 from modules.sampling.protocol import DEFAULTS
 from modules.sampling.run_sigmas import RunSigmas
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
-from tests.backend.tiny import random_cond, sd1_model_sigmas, tiny_components
+from tests.backend.tiny import (
+    prompt_conditioning,
+    random_cond,
+    sd1_model_sigmas,
+    tiny_components,
+)
 
 # Takes the sample in its variance-preserving form, and the timestep.
 Network = Callable[[Tensor, Tensor], Tensor]
@@ -37,7 +49,9 @@ def tiny_network(prediction_type: str = "epsilon") -> Network:
 
 
 class SeededNoise:
-    """Noise from one generator, in call order."""
+    """Noise from one generator, in call order, for a batch of two."""
+
+    images = (0, 1)
 
     def __init__(self, seed: int = 5) -> None:
         self._generator = torch.Generator().manual_seed(seed)
@@ -59,6 +73,25 @@ def make_run(
     return RunSigmas(SAMPLERS.get(name), SCHEDULES.get(schedule), steps, MODEL_SIGMAS, settings)
 
 
+class FormulaUNet(nn.Module):
+    """A formula in the shape of a UNet; a conditioning of zeros is the prompt, of 100 the negative prompt.
+
+    Args:
+        network: Gets 100 more as its timestep for the negative prompt.
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self._network = network
+        self.config = FrozenDict(sample_size=8, in_channels=4)
+        self.dtype, self.device = torch.float32, torch.device("cpu")
+
+    def forward(
+        self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, return_dict: bool
+    ) -> tuple[Tensor]:
+        return (self._network(sample, timestep + encoder_hidden_states.flatten()[0]),)
+
+
 @torch.inference_mode()
 def run_sampler(
     run_sigmas: RunSigmas,
@@ -66,28 +99,18 @@ def run_sampler(
     prediction_type: str = "epsilon",
     init_latents: Tensor | None = None,
     strength: float = 1.0,
-    on_step: Callable[[StepState], None] = lambda state: None,
+    extensions: Sequence[StepExtension] = (),
 ) -> Tensor:
     """Return the final latents; with init latents, of an img2img run."""
-    noise = SeededNoise()
-    start = run_sigmas.from_noise() if init_latents is None else run_sigmas.from_image(strength)
-    assert start is not None
-    scheduler = SamplerScheduler(
-        run_sigmas.sampler,
-        start,
-        run_sigmas.model_sigmas,
-        noise,
-        prediction_type,
-        on_step,
-        run_sigmas.settings,
+    components = replace(tiny_components(prediction_type), unet=FormulaUNet(network))
+    sampler, steps = run_sigmas.sampler, run_sigmas.steps
+    request = Txt2ImgRequest(steps=steps, cfg_scale=sampler.cfg_divisor)
+    if init_latents is not None:
+        request = DepthRequest(steps=steps, denoising_strength=strength)
+    options = Settings(**run_sigmas.settings.model_dump(), batch_cond_uncond=False)
+    plan = Plan(request, None, sampler, run_sigmas.schedule, (), options)
+    zeros = torch.zeros((1, 77, 32))
+    conditioning = prompt_conditioning(zeros, zeros + 100)
+    return make_pipeline(components)(
+        plan, run_sigmas.trained_sigmas, conditioning, SeededNoise(), init_latents, extensions
     )
-    if init_latents is None:
-        x = noise() * scheduler.init_noise_sigma
-    else:
-        x = scheduler.add_noise(init_latents, init_latents, torch.empty(0))
-    scheduler.uncond_pred = lambda: network(model_input, t + 100)
-    scheduler.set_timesteps(run_sigmas.steps)
-    for t in scheduler.timesteps:
-        model_input = scheduler.scale_model_input(x, t)
-        x = scheduler.step(network(model_input, t), t, x, return_dict=False)[0]
-    return x

@@ -8,18 +8,19 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from diffusers.configuration_utils import FrozenDict
+from torch import Tensor, nn
 
-from modules.backend.denoise.guidance import GuidedUNet
-from modules.backend.denoise.sampler_scheduler import SamplerScheduler, StepState
-from modules.backend.pipelines import stable_diffusion
-from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.backend.pipelines.stable_diffusion import make_pipeline
+from modules.params.settings import Settings
 from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.solvers.euler import restart_steps
+from tests.backend.pipelines.runs import make_plan
 from tests.backend.sampler_runs import (
     MODEL_SIGMAS,
     SHAPE,
@@ -31,10 +32,7 @@ from tests.backend.sampler_runs import (
     tiny_network,
 )
 from tests.backend.tiny import (
-    CountingUNet,
-    make_noise,
     prompt_conditioning,
-    random_cond,
     sd1_alphas,
     tiny_components,
 )
@@ -287,62 +285,10 @@ def test_an_img2img_run_follows_its_strength(row):
     assert float((little - INIT_LATENTS).norm()) < float((much - INIT_LATENTS).norm())
 
 
-@torch.inference_mode()
-def test_dpm_adaptive_chooses_its_step_count_within_the_stock_pipeline():
-    components, states = tiny_components(), list[StepState]()
-    run_sigmas, counting_unet = (
-        make_run("DPM adaptive", "Uniform", 20),
-        CountingUNet(components.unet),
-    )
-    noise = make_noise([11, 12])
-    scheduler = SamplerScheduler(
-        run_sigmas.sampler,
-        run_sigmas.from_noise(),
-        run_sigmas.model_sigmas,
-        noise,
-        "epsilon",
-        states.append,
-        run_sigmas.settings,
-    )
-    guided = GuidedUNet(counting_unet, prompt_conditioning(random_cond(1), random_cond(2)), 5.0)
-    latents = stable_diffusion.txt2img(
-        components, guided, scheduler, Txt2ImgRequest(width=64, height=64), noise()
-    )
-    assert latents.isfinite().all()
-    assert len(states) == len(counting_unet.timesteps) > 20
-    assert scheduler.has_ended
-    assert len(scheduler.timesteps) == len(states)
-    assert [state.index for state in states] == list(range(len(states)))
-    assert all(state.total > state.index for state in states)
-    assert counting_unet.timesteps == pytest.approx(
-        [MODEL_SIGMAS.timestep_at(state.sigma) for state in states], abs=1e-2
-    )
-
-
-@torch.inference_mode()
-def test_dpm_adaptive_runs_img2img_through_the_stock_pipeline():
-    components, noise = tiny_components(), make_noise([11, 12])
-    run_sigmas = make_run("DPM adaptive", "Uniform", 20)
-    scheduler = SamplerScheduler(
-        run_sigmas.sampler,
-        run_sigmas.from_image(0.5),
-        run_sigmas.model_sigmas,
-        noise,
-        "epsilon",
-        lambda state: None,
-        run_sigmas.settings,
-    )
-    guided = GuidedUNet(components.unet, prompt_conditioning(random_cond(1), random_cond(2)), 5.0)
-    latents = stable_diffusion.img2img(
-        components, guided, scheduler, Txt2ImgRequest(), INIT_LATENTS[:1], noise
-    )
-    assert latents.shape == SHAPE
-    assert scheduler.has_ended
-    assert scheduler.total == scheduler.index > 3
-
-
 class MetaNoise:
-    """Noise on the meta device, without values."""
+    """Noise on the meta device, without values, for a batch of two."""
+
+    images = (0, 1)
 
     def __call__(self) -> Tensor:
         return torch.empty(SHAPE, device="meta")
@@ -351,28 +297,31 @@ class MetaNoise:
         return self()
 
 
+class MetaUNet(nn.Module):
+    """A UNet on the meta device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = FrozenDict(sample_size=8, in_channels=4)
+        self.dtype, self.device = torch.float32, torch.device("meta")
+
+    def forward(self, sample: Tensor, *_: object, **__: object) -> tuple[Tensor]:
+        return (torch.empty_like(sample),)
+
+
 @pytest.mark.parametrize(
     "row", [row for row in SAMPLERS if not row.is_adaptive], ids=lambda row: row.name
 )
+@torch.inference_mode()
 def test_no_step_waits_for_a_value_from_the_device(row):
     """On the device "meta" reading a value raises."""
-    run_sigmas = make_run(
-        row.name, row.default_schedule, 4, SamplingSettings(s_churn=1, eta_ddim=1)
-    )
+    settings = Settings(s_churn=1, eta_ddim=1, cfg_rescale=0.5)
+    cond = torch.empty((1, 77, 32), device="meta")
     for prediction_type in PREDICTIONS:
-        scheduler = SamplerScheduler(
-            row,
-            run_sigmas.from_noise(),
-            run_sigmas.model_sigmas,
-            MetaNoise(),
-            prediction_type,
-            lambda state: None,
-            run_sigmas.settings,
+        components = replace(tiny_components(prediction_type), unet=MetaUNet())
+        plan = make_plan(row.name, 4, schedule=row.default_schedule, settings=settings)
+        x = make_pipeline(components)(
+            plan, MODEL_SIGMAS, prompt_conditioning(cond, cond), MetaNoise()
         )
-        x = torch.empty(SHAPE, device="meta")
-        scheduler.uncond_pred = lambda: torch.empty(SHAPE, device="meta")
-        scheduler.set_timesteps(4, "meta")
-        for t in scheduler.timesteps:
-            x = scheduler.step(scheduler.scale_model_input(x, t), t, x, return_dict=False)[0]
         assert x.shape == SHAPE
-        assert scheduler.has_ended
+        assert x.device.type == "meta"

@@ -14,14 +14,15 @@ from modules.backend.conditioning.text import PromptConditioning
 from modules.backend.denoise.cond_batch import conds_at_step, group_by_call
 from modules.backend.denoise.guidance import (
     Predictions,
-    UncondSkipping,
     combine,
     find_guidance,
+    skips_uncond,
 )
 from modules.backend.denoise.prediction import Prediction
 from modules.backend.denoise.step_extensions import StepExtension, UNetCall
-from modules.params.settings.guidance import GuidanceSettings
-from modules.sampling.model_sigmas import ModelSigmas
+from modules.params.requests.init_image import InitImageRequest
+from modules.plan.plan import Plan
+from modules.sampling.run_sigmas import RunSigmas
 
 # A timestep this close below a whole number counts as that number.
 _TIMESTEP_TOLERANCE = 1e-3
@@ -57,62 +58,15 @@ class Evaluation:
     timestep: float
 
 
-@dataclass(frozen=True)
-class NetworkInput:
-    """How a network wants its input.
-
-    Args:
-        prediction: What the network predicts.
-        model_sigmas: The model's sigmas, modified by settings and sampler.
-        floors_timesteps: Whether the prediction is converted with the sigma of the timestep rounded down, as in A1111's
-            DDIM family.
-    """
-
-    prediction: Prediction
-    model_sigmas: ModelSigmas
-    floors_timesteps: bool = False
-
-    def timestep_sigma(self, evaluation: Evaluation) -> float:
-        """Return the sigma of the timestep by which the network's prediction is converted."""
-        if not self.floors_timesteps:
-            return evaluation.sigma
-        timestep = math.floor(evaluation.timestep + _TIMESTEP_TOLERANCE)
-        return self.model_sigmas.sigma_at(timestep)
-
-
-@dataclass(frozen=True)
-class GuidedPrompts:
-    """The prompts of a run and how they are combined.
-
-    Args:
-        conditioning: The encoded prompts.
-        cfg_scale: Strength of the guidance.
-        settings: Guidance settings.
-        skipping: Which evaluations skip the uncond.
-        keeps_uncond: Whether the uncond is evaluated at any scale, for samplers that need its prediction.
-    """
-
-    conditioning: PromptConditioning
-    cfg_scale: float
-    settings: GuidanceSettings
-    skipping: UncondSkipping
-    keeps_uncond: bool = False
-
-    def scale_without_uncond(self, evaluation: Evaluation) -> float | None:
-        """Return the scale of an evaluation that skips the uncond, None if it does not."""
-        if self.cfg_scale * sum(self.conditioning.weights) == 1 and not self.keeps_uncond:
-            return self.cfg_scale  # the uncond's weight is 0
-        skips = self.skipping.skips(evaluation.index, evaluation.sigma, evaluation.timestep)
-        return 1.0 if skips else None
-
-
 class Denoiser:
     """Calls the UNet for all prompts of an evaluation and returns x0.
 
     Args:
         unet: Of the pipeline.
-        network_input: Scaling, prediction type and timesteps.
-        prompts: Conditioning and guidance.
+        prediction: What the UNet predicts.
+        plan: Guidance and options.
+        run_sigmas: Of the run: the sampler, and the model's sigmas as modified for it.
+        conditioning: The encoded prompts.
         extensions: Take part in every evaluation, in this order.
         sigmas: Of the evaluations, as far as they are known; their timesteps are copied to the device at once.
     """
@@ -120,18 +74,26 @@ class Denoiser:
     def __init__(
         self,
         unet: UNet2DConditionModel,
-        network_input: NetworkInput,
-        prompts: GuidedPrompts,
+        prediction: Prediction,
+        plan: Plan,
+        run_sigmas: RunSigmas,
+        conditioning: PromptConditioning,
         extensions: Sequence[StepExtension] = (),
         sigmas: Sequence[float] = (),
     ) -> None:
         self._unet = unet
-        self._input = network_input
-        self._prompts = prompts
+        self._prediction = prediction
+        self._sampler = plan.sampler
+        self._settings = plan.settings
+        self._cfg_scale = plan.request.cfg_scale / plan.sampler.cfg_divisor
+        steps = run_sigmas.planned_steps(*image_steps(plan))
+        self._planned_evaluations = steps * plan.sampler.evaluations_per_step
+        self._model_sigmas = run_sigmas.model_sigmas
+        self._conditioning = conditioning
         self._extensions = extensions
         self._needs_difference = any(extension.needs_difference for extension in extensions)
-        self._evaluations = [self._evaluation(index, s) for index, s in enumerate(sigmas)]
-        self._timesteps: Tensor | None = None  # of these, on the device
+        self._known = [self._evaluation(index, sigma) for index, sigma in enumerate(sigmas)]
+        self._known_timesteps: Tensor | None = None  # the same, on the device
 
     def __call__(self, x: Tensor, sigma: float, index: int) -> Denoised:
         """Return the predicted x0 of a sample.
@@ -141,11 +103,10 @@ class Denoiser:
             sigma: Of the sample.
             index: Of the evaluation, from 0: the step of prompt editing.
         """
-        prediction = self._input.prediction
-        is_known = index < len(self._evaluations)
-        evaluation = self._evaluations[index] if is_known else self._evaluation(index, sigma)
+        is_known = index < len(self._known)
+        evaluation = self._known[index] if is_known else self._evaluation(index, sigma)
         # 1. The network's input
-        scale = prediction.input_scale(sigma)
+        scale = self._prediction.input_scale(sigma)
         unchanged = model_input = x / scale
         for extension in self._extensions:
             model_input = extension.before(model_input, sigma)
@@ -153,10 +114,10 @@ class Denoiser:
         # 2. Predictions of all prompts, with guidance
         predictions, guided = self._predict(model_input, evaluation)
         # 3. x0
-        timestep_sigma = self._input.timestep_sigma(evaluation)
+        timestep_sigma = self._timestep_sigma(evaluation)
 
         def to_x0(output: Tensor) -> Tensor:
-            x0 = prediction.to_denoised(model_x, output, sigma, timestep_sigma)
+            x0 = self._prediction.to_denoised(model_x, output, sigma, timestep_sigma)
             if model_x is not x:
                 # The predicted noise is subtracted from the sampler's sample, not from the changed input.
                 x0 = x0 + (x - model_x)
@@ -166,16 +127,15 @@ class Denoiser:
 
         return Denoised(
             to_x0(guided),
-            to_x0(predictions.uncond) if self._prompts.keeps_uncond else None,
+            to_x0(predictions.uncond) if self._sampler.needs_uncond else None,
             self._difference(predictions),
         )
 
     def _predict(self, model_input: Tensor, evaluation: Evaluation) -> tuple[Predictions, Tensor]:
         """Return the network's predictions, and the guided one; all in the sample's dtype."""
-        prompts, settings = self._prompts, self._prompts.settings
-        weights = prompts.conditioning.weights
-        conds, uncond = conds_at_step(prompts.conditioning, evaluation.index, settings)
-        scale = prompts.scale_without_uncond(evaluation)
+        settings, weights = self._settings, self._conditioning.weights
+        conds, uncond = conds_at_step(self._conditioning, evaluation.index, settings)
+        scale = self._scale_without_uncond(evaluation)
         groups = group_by_call(conds, uncond if scale is None else None, settings)
         outputs = [
             output for group in groups for output in self._call_unet(model_input, group, evaluation)
@@ -184,7 +144,7 @@ class Denoiser:
             predictions = Predictions(outputs, weights, outputs[0])
             return predictions, combine(predictions, scale)
         predictions = Predictions(outputs[1:], weights, outputs[0])
-        guided = find_guidance(settings).combine(predictions, prompts.cfg_scale, settings)
+        guided = find_guidance(settings).combine(predictions, self._cfg_scale, settings)
         return predictions, guided
 
     def _call_unet(
@@ -209,19 +169,45 @@ class Denoiser:
         )[0]
         return output.to(model_input.dtype).chunk(len(conds))
 
+    def _scale_without_uncond(self, evaluation: Evaluation) -> float | None:
+        """Return the scale of an evaluation that skips the uncond, None if it does not."""
+        if (
+            self._cfg_scale * sum(self._conditioning.weights) == 1
+            and not self._sampler.needs_uncond
+        ):
+            return self._cfg_scale  # the uncond's weight is 0
+        by_timestep = self._sampler.family.mask_before_denoising
+        compared = evaluation.timestep if by_timestep else evaluation.sigma
+        planned = self._planned_evaluations
+        return 1.0 if skips_uncond(self._settings, evaluation.index, planned, compared) else None
+
     def _difference(self, predictions: Predictions) -> Tensor | None:
         if not self._needs_difference or predictions.uncond is predictions.conds[0]:
             return None
         return combine(predictions, 1.0) - predictions.uncond
 
     def _evaluation(self, index: int, sigma: float) -> Evaluation:
-        return Evaluation(index, sigma, self._input.model_sigmas.timestep_at(sigma))
+        return Evaluation(index, sigma, self._model_sigmas.timestep_at(sigma))
+
+    def _timestep_sigma(self, evaluation: Evaluation) -> float:
+        """Return the sigma of the timestep by which the prediction is converted; A1111's DDIM family rounds it down."""
+        if not self._sampler.family.floors_timesteps:
+            return evaluation.sigma
+        timestep = math.floor(evaluation.timestep + _TIMESTEP_TOLERANCE)
+        return self._model_sigmas.sigma_at(timestep)
 
     def _timestep(self, evaluation: Evaluation, device: torch.device) -> Tensor:
         """Return the timestep on the device, copied there at once with all others that were known before the run."""
-        if evaluation.index >= len(self._evaluations):
+        if evaluation.index >= len(self._known):
             return torch.tensor(evaluation.timestep, dtype=torch.float32, device=device)
-        if self._timesteps is None:
-            timesteps = [known.timestep for known in self._evaluations]
-            self._timesteps = torch.tensor(timesteps, dtype=torch.float32, device=device)
-        return self._timesteps[evaluation.index]
+        if self._known_timesteps is None:
+            timesteps = [known.timestep for known in self._known]
+            self._known_timesteps = torch.tensor(timesteps, dtype=torch.float32, device=device)
+        return self._known_timesteps[evaluation.index]
+
+
+def image_steps(plan: Plan) -> tuple[float | None, bool]:
+    """Return denoising strength, None for a run from noise, and whether all steps are run whatever the strength."""
+    request = plan.request
+    strength = request.denoising_strength if isinstance(request, InitImageRequest) else None
+    return strength, plan.settings.img2img_fix_steps

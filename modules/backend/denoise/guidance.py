@@ -75,25 +75,19 @@ def find_guidance(settings: GuidanceSettings) -> Guidance:
     return next(row for row in GUIDANCES if row.applies(settings))
 
 
-@dataclass(frozen=True)
-class UncondSkipping:
-    """Which evaluations skip the uncond; the first cond then takes its place, as in A1111.
+def skips_uncond(
+    settings: GuidanceSettings, index: int, planned_evaluations: int, sigma_or_timestep: float
+) -> bool:
+    """Return whether an evaluation needs no uncond; the first cond then takes its place, as in A1111.
 
     Args:
         settings: "Negative guidance minimum sigma" and "Ignore negative prompt during early sampling".
-        planned_steps: Number of evaluations that A1111 plans for the run.
-        by_timestep: Whether the minimum sigma is compared with timesteps, as A1111 does for the DDIM family.
+        index: Of the evaluation, from 0.
+        planned_evaluations: How many A1111 plans for the run.
+        sigma_or_timestep: What is compared with the minimum sigma; for the DDIM family A1111 compares the timestep.
     """
-
-    settings: GuidanceSettings
-    planned_steps: int
-    by_timestep: bool = False
-
-    def skips(self, index: int, sigma: float, timestep: float) -> bool:
-        """Return whether the evaluation of this index, counted from 0, needs no uncond."""
-        settings = self.settings
-        is_early = index / self.planned_steps <= settings.skip_early_cond
-        if settings.skip_early_cond > 0 and is_early:
-            return True
-        may_skip = settings.s_min_uncond_all or index % 2 == 1
-        return may_skip and (timestep if self.by_timestep else sigma) < settings.s_min_uncond
+    is_early = index / planned_evaluations <= settings.skip_early_cond
+    if settings.skip_early_cond > 0 and is_early:
+        return True
+    may_skip = settings.s_min_uncond_all or index % 2 == 1
+    return may_skip and sigma_or_timestep < settings.s_min_uncond

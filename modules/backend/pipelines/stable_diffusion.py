@@ -16,12 +16,10 @@ from torch import Tensor
 
 from modules.backend.components import Components
 from modules.backend.conditioning.text import PromptConditioning
-from modules.backend.denoise.denoiser import Denoiser, GuidedPrompts, NetworkInput
-from modules.backend.denoise.guidance import UncondSkipping
+from modules.backend.denoise.denoiser import Denoiser, image_steps
 from modules.backend.denoise.prediction import PREDICTIONS
 from modules.backend.denoise.step_extensions import StepExtension, StepState
 from modules.backend.noise.noise import ImageNoise
-from modules.params.requests.init_image import InitImageRequest
 from modules.params.settings import Settings
 from modules.plan.plan import Plan
 from modules.sampling.model_sigmas import ModelSigmas
@@ -59,7 +57,7 @@ class SamplerPipeline(StableDiffusionPipeline):
         # 1. Sigmas
         run_sigmas = make_run_sigmas(plan, model_sigmas)
         start = _start(plan, run_sigmas, has_init_image=init_latents is not None)
-        noise.sigmas = run_sigmas.all_sigmas(*_image_steps(plan))
+        noise.sigmas = run_sigmas.all_sigmas(*image_steps(plan))
         # 2. First sample
         if init_latents is None:
             assert start is not None, "only a run from an init image can be empty"
@@ -71,16 +69,9 @@ class SamplerPipeline(StableDiffusionPipeline):
             x = (init_latents + noise() * start.noise_sigma) * start.scale
         # 3. Denoiser
         sigmas = _known_sigmas(sampler, start, settings)
+        prediction = PREDICTIONS.get(self.scheduler.config["prediction_type"])
         denoiser = Denoiser(
-            self.unet,
-            NetworkInput(
-                PREDICTIONS.get(self.scheduler.config["prediction_type"]),
-                run_sigmas.model_sigmas,
-                sampler.family.floors_timesteps,
-            ),
-            _guided_prompts(plan, run_sigmas, conditioning),
-            extensions,
-            sigmas,
+            self.unet, prediction, plan, run_sigmas, conditioning, extensions, sigmas
         )
         # 4. Denoising loop
         steps = sampler.run(x, start.sigmas, noise, settings)
@@ -147,34 +138,14 @@ def add_extra_noise(start: RunStart, settings: Settings) -> RunStart:
     return replace(start, noise_sigma=noise_sigma * settings.initial_noise_multiplier)
 
 
-def _image_steps(plan: Plan) -> tuple[float | None, bool]:
-    """Return denoising strength, None for a run from noise, and whether all steps are run whatever the strength."""
-    request = plan.request
-    strength = request.denoising_strength if isinstance(request, InitImageRequest) else None
-    return strength, plan.settings.img2img_fix_steps
-
-
 def _start(plan: Plan, run_sigmas: RunSigmas, *, has_init_image: bool) -> RunStart | None:
     """Return the start of the run; None where the init image stays as it is."""
     if not has_init_image:
         return run_sigmas.from_noise()
-    strength, fix_steps = _image_steps(plan)
+    strength, fix_steps = image_steps(plan)
     assert strength is not None, "only a request with a strength has an init image"
     start = run_sigmas.from_image(strength, fix_steps)
     return None if start is None else add_extra_noise(start, plan.settings)
-
-
-def _guided_prompts(
-    plan: Plan, run_sigmas: RunSigmas, conditioning: PromptConditioning
-) -> GuidedPrompts:
-    sampler, settings = plan.sampler, plan.settings
-    skipping = UncondSkipping(
-        settings,
-        run_sigmas.planned_steps(*_image_steps(plan)) * sampler.evaluations_per_step,
-        by_timestep=sampler.family.mask_before_denoising,
-    )
-    scale = plan.request.cfg_scale / sampler.cfg_divisor
-    return GuidedPrompts(conditioning, scale, settings, skipping, sampler.needs_uncond)
 
 
 def _known_sigmas(sampler: Sampler, start: RunStart, settings: Settings) -> Sequence[float]:

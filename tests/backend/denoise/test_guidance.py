@@ -1,269 +1,53 @@
-from __future__ import annotations
+"""The combinations of predictions as pure functions of tensors."""
 
-import copy
-from dataclasses import dataclass
-from typing import Any
+from __future__ import annotations
 
 import pytest
 import torch
 from torch import Tensor
 
-from modules.backend.conditioning.text import Conditioning, PromptConditioning
-from modules.backend.denoise.guidance import GuidedUNet, StepClock
-from modules.params.settings.guidance import GuidanceSettings
-from tests.backend.checkpoints import tiny_modules
-from tests.backend.tiny import CountingUNet, prompt_conditioning, random_cond
-from tests.tolerance import assert_alike, guidance_gain, rounding
-
-COND, UNCOND = random_cond(1), random_cond(2)
-X = torch.randn((2, 4, 8, 8), generator=torch.Generator().manual_seed(3))
-T = torch.tensor(500.0)
-MAX_PRED = 1.5  # the largest absolute value that the network predicts
-
-
-@pytest.fixture(scope="module")
-def unet():
-    return tiny_modules()[0]
-
-
-def predict(network, x: Tensor, cond: Tensor) -> Tensor:
-    return network(x, T, encoder_hidden_states=cond.expand(len(x), -1, -1), return_dict=False)[0]
-
-
-def assert_guided(
-    unet, guided: Tensor, expected: Tensor, scale: float = 1.0, *weights: float
-) -> None:
-    """Compare guidance with its formula on predictions from batches of another size."""
-    gain = guidance_gain(scale, *weights)
-    assert_alike(guided, expected, rounding(unet), gain=gain, size=MAX_PRED)
-
-
-@torch.inference_mode()
-def test_guidance_equals_the_stock_pipelines_bit_for_bit(unet):
-    both = torch.cat([UNCOND.expand(2, -1, -1), COND.expand(2, -1, -1)])
-    stock = unet(torch.cat([X, X]), T, encoder_hidden_states=both, return_dict=False)[0]
-    uncond_pred, cond_pred = stock.chunk(2)
-    expected = uncond_pred + 7.5 * (cond_pred - uncond_pred)
-    assert torch.equal(GuidedUNet(unet, prompt_conditioning(COND, UNCOND), 7.5)(X, T)[0], expected)
-
-
-@torch.inference_mode()
-def test_prompts_of_different_length_are_evaluated_in_separate_calls(unet):
-    long = random_cond(4, tokens=154)
-    counting_unet = CountingUNet(unet)
-    guided = GuidedUNet(counting_unet, prompt_conditioning(long, UNCOND), 7.5)(X, T)[0]
-    uncond_pred, cond_pred = predict(unet, X, UNCOND), predict(unet, X, long)
-    assert torch.equal(guided, uncond_pred + 7.5 * (cond_pred - uncond_pred))
-    assert counting_unet.batches == [2, 2]
-
-
-@torch.inference_mode()
-def test_both_prompts_are_evaluated_in_one_call(unet):
-    counting_unet = CountingUNet(unet)
-    GuidedUNet(counting_unet, prompt_conditioning(COND, UNCOND), 7.5)(X, T)
-    assert counting_unet.batches == [4]
-
-
-@torch.inference_mode()
-def test_a_scale_of_one_evaluates_the_prompt_alone(unet):
-    counting_unet = CountingUNet(unet)
-    guided = GuidedUNet(counting_unet, prompt_conditioning(COND, UNCOND), 1.0)(X, T)[0]
-    assert torch.equal(guided, predict(unet, X, COND))
-    assert counting_unet.batches == [2]
-
-
-@torch.inference_mode()
-def test_a_scale_of_zero_is_the_negative_prompt(unet):
-    guided = GuidedUNet(unet, prompt_conditioning(COND, UNCOND), 0.0)(X, T)[0]
-    assert_guided(unet, guided, predict(unet, X, UNCOND), 0.0)
-
-
-@torch.inference_mode()
-def test_the_prediction_has_the_samples_dtype(unet):
-    half = copy.deepcopy(tiny_modules()[0]).to(torch.bfloat16)
-    guided = GuidedUNet(half, prompt_conditioning(COND.bfloat16(), UNCOND.bfloat16()), 3.0)(X, T)[0]
-    assert guided.dtype == torch.float32
-    assert guided.shape == X.shape
-
-
-def test_the_wrapper_exposes_config_dtype_and_device(unet):
-    guided = GuidedUNet(unet, prompt_conditioning(COND, UNCOND), 7.5)
-    assert guided.config is unet.config
-    assert (guided.dtype, guided.device) == (unet.dtype, unet.device)
-
-
-OTHER = random_cond(5)
-LONG = random_cond(4, tokens=154)
-
-
-@dataclass
-class Position:
-    """A position in a run."""
-
-    index: int
-    sigma: float = 1.0
-
-    def current_timestep(self) -> float:
-        return 100 * self.sigma
-
-
-def several(
-    *conds: Tensor, uncond: Tensor = UNCOND, weights: tuple[float, ...] = ()
-) -> PromptConditioning:
-    return PromptConditioning(
-        tuple(Conditioning((cond,)) for cond in conds),
-        Conditioning((uncond,)),
-        weights or (1.0,) * len(conds),
-        random_cond(6),
-    )
-
-
-def options(**changed: Any) -> GuidanceSettings:
-    return GuidanceSettings(**changed)
-
-
-@torch.inference_mode()
-def test_and_adds_each_sub_prompt_by_its_weight(unet):
-    guided = GuidedUNet(unet, several(COND, OTHER, weights=(1.0, -0.5)), 7.0)(X, T)[0]
-    base, first, second = (predict(unet, X, cond) for cond in (UNCOND, COND, OTHER))
-    expected = base + 7.0 * (first - base) - 3.5 * (second - base)
-    assert_guided(unet, guided, expected, 7.0, 1.0, -0.5)
-
-
-@torch.inference_mode()
-def test_all_sub_prompts_of_and_are_evaluated_in_one_call(unet):
-    counting_unet = CountingUNet(unet)
-    GuidedUNet(counting_unet, several(COND, OTHER), 7.0)(X, T)
-    assert counting_unet.batches == [6]
-
-
-@torch.inference_mode()
-def test_sub_prompts_whose_weights_times_scale_are_one_skip_the_negative_prompt(unet):
-    counting_unet = CountingUNet(unet)
-    guided = GuidedUNet(counting_unet, several(COND, OTHER, weights=(0.25, 0.25)), 2.0)(X, T)[0]
-    assert counting_unet.batches == [4]
-    expected = (predict(unet, X, COND) + predict(unet, X, OTHER)) / 2
-    assert_guided(unet, guided, expected, 2.0, 0.25, 0.25)
-
-
-@torch.inference_mode()
-def test_sub_prompts_are_padded_to_one_length_with_their_last_vector(unet):
-    guided = GuidedUNet(unet, several(LONG, OTHER), 1.0)(X, T)[0]
-    padded = torch.cat([OTHER, OTHER[:, -1:].expand(-1, 77, -1)], dim=1)
-    base, first, second = (predict(unet, X, cond) for cond in (UNCOND, LONG, padded))
-    assert_guided(unet, guided, first + second - base, 1.0, 1.0, 1.0)
-
-
-@torch.inference_mode()
-def test_separate_calls_give_the_same_prediction(unet):
-    counting_unet = CountingUNet(unet)
-    settings = options(batch_cond_uncond=False)
-    guided = GuidedUNet(counting_unet, several(COND, OTHER), 7.0, settings)(X, T)[0]
-    assert counting_unet.batches == [2, 2, 2]
-    at_once = GuidedUNet(unet, several(COND, OTHER), 7.0)(X, T)[0]
-    assert_guided(unet, guided, at_once, 7.0, 1.0, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("cond", "uncond"), [(LONG, UNCOND), (COND, LONG)], ids=["shorter negative", "shorter prompt"]
+from modules.backend.denoise.guidance import (
+    GUIDANCES,
+    Predictions,
+    combine,
+    find_guidance,
+    skips_uncond,
 )
-@torch.inference_mode()
-def test_the_shorter_side_is_padded_with_the_empty_prompt(unet, cond: Tensor, uncond: Tensor):
-    counting_unet = CountingUNet(unet)
-    conditioning = several(cond, uncond=uncond)
-    guided = GuidedUNet(counting_unet, conditioning, 7.0, options(pad_cond_uncond=True))(X, T)[0]
-    assert counting_unet.batches == [4]
-    padded = [
-        c if c is LONG else torch.cat([c, conditioning.empty_cond], dim=1) for c in (uncond, cond)
-    ]
-    uncond_pred, cond_pred = (predict(unet, X, c) for c in padded)
-    assert_guided(unet, guided, uncond_pred + 7.0 * (cond_pred - uncond_pred), 7.0)
+from modules.params.settings.guidance import GuidanceSettings
 
 
-@torch.inference_mode()
-def test_padding_v0_repeats_the_negative_prompts_last_vector_or_truncates_it(unet):
-    settings = options(pad_cond_uncond_v0=True, pad_cond_uncond=True)
-    padded = torch.cat([UNCOND, UNCOND[:, -1:].expand(-1, 77, -1)], dim=1)
-    for cond, uncond, expected_uncond in ((LONG, UNCOND, padded), (COND, LONG, LONG[:, :77])):
-        guided = GuidedUNet(unet, several(cond, uncond=uncond), 7.0, settings)(X, T)[0]
-        uncond_pred, cond_pred = predict(unet, X, expected_uncond), predict(unet, X, cond)
-        assert_guided(unet, guided, uncond_pred + 7.0 * (cond_pred - uncond_pred), 7.0)
+def filled(value: float) -> Tensor:
+    return torch.full((1, 4, 2, 2), value)
+
+
+def test_the_guided_prediction_is_the_uncond_plus_each_weighted_difference():
+    predictions = Predictions((filled(3.0), filled(5.0)), (1.0, -0.5), filled(1.0))
+    assert torch.equal(combine(predictions, 2.0), filled(1 + 2 * 2 - 0.5 * 2 * 4))
+
+
+def test_a_cond_in_place_of_the_uncond_adds_nothing():
+    cond = filled(3.0)
+    assert torch.equal(combine(Predictions((cond,), (1.0,), cond), 7.0), cond)
+
+
+@pytest.mark.parametrize(("phi", "name"), [(0.0, "CFG"), (0.7, "CFG rescale")])
+def test_the_settings_choose_the_row(phi: float, name: str):
+    assert find_guidance(GuidanceSettings(cfg_rescale=phi)).name == name
+    assert name in {row.name for row in GUIDANCES}
 
 
 @pytest.mark.parametrize(
-    ("settings", "batches"),
+    ("settings", "skipped"),
     [
-        (options(s_min_uncond=2.0), [4, 4, 4, 2, 4, 2]),
-        (options(s_min_uncond=2.0, s_min_uncond_all=True), [4, 4, 2, 2, 2, 2]),
-        (options(skip_early_cond=0.2), [2, 2, 4, 4, 4, 4]),
-        (options(), [4] * 6),
+        ({"s_min_uncond": 2.0}, [3, 5]),
+        ({"s_min_uncond": 2.0, "s_min_uncond_all": True}, [2, 3, 4, 5]),
+        ({"skip_early_cond": 0.2}, [0, 1]),
+        ({}, []),
     ],
     ids=["NGMS", "NGMS all steps", "Skip Early CFG", "neither"],
 )
-@torch.inference_mode()
-def test_the_negative_prompt_is_skipped_as_the_settings_say(
-    unet, settings: GuidanceSettings, batches: list[int]
-):
-    counting_unet = CountingUNet(unet)
-    position = Position(0)
-    guided = GuidedUNet(
-        counting_unet, prompt_conditioning(COND, UNCOND), 7.0, settings, StepClock(position, 6)
-    )
-    for position.index, position.sigma in enumerate([9.0, 3.0, 1.5, 1.0, 0.5, 0.1]):
-        prediction = guided(X, T)[0]
-    assert counting_unet.batches == batches
-    if batches[-1] == 2:
-        assert torch.equal(prediction, predict(unet, X, COND))
-
-
-@torch.inference_mode()
-def test_for_ddim_the_minimum_sigma_is_compared_with_timesteps(unet):
-    counting_unet = CountingUNet(unet)
-    settings = options(s_min_uncond=10.0, s_min_uncond_all=True)
-    clock = StepClock(Position(3, sigma=0.2), 6, by_timestep=True)
-    GuidedUNet(counting_unet, prompt_conditioning(COND, UNCOND), 7.0, settings, clock)(X, T)
-    assert counting_unet.batches == [4]
-
-
-@torch.inference_mode()
-def test_without_the_negative_prompt_the_first_sub_prompt_takes_its_place_at_scale_1(unet):
-    settings = options(skip_early_cond=1.0)
-    conditioning = several(COND, OTHER, weights=(1.0, 0.5))
-    guided = GuidedUNet(unet, conditioning, 7.0, settings, StepClock(Position(0), 6))(X, T)[0]
-    first, second = predict(unet, X, COND), predict(unet, X, OTHER)
-    assert_guided(unet, guided, first + 0.5 * (second - first), 1.0, 0.5)
-
-
-@torch.inference_mode()
-def test_the_rescaled_prediction_has_the_deviation_of_the_cond_prediction(unet):
-    plain = GuidedUNet(unet, prompt_conditioning(COND, UNCOND), 15.0)(X, T)[0]
-    full = GuidedUNet(unet, prompt_conditioning(COND, UNCOND), 15.0, options(cfg_rescale=1.0))(
-        X, T
-    )[0]
-    part = GuidedUNet(unet, prompt_conditioning(COND, UNCOND), 15.0, options(cfg_rescale=0.7))(
-        X, T
-    )[0]
-    cond_pred = predict(unet, X, COND)
-    assert_alike(full.std((1, 2, 3)), cond_pred.std((1, 2, 3)), rounding(unet, terms=X[0].numel()))
-    assert_alike(part, 0.7 * full + 0.3 * plain, rounding(terms=X[0].numel()))
-
-
-@torch.inference_mode()
-def test_the_prompt_changes_with_the_current_evaluation(unet):
-    position = Position(0)
-    scheduled = PromptConditioning((Conditioning((COND, OTHER), (2, 4)),), Conditioning((UNCOND,)))
-    guided = GuidedUNet(unet, scheduled, 1.0, clock=StepClock(position, 4))
-    for position.index, cond in enumerate([COND, COND, COND, OTHER, OTHER]):
-        assert torch.equal(guided(X, T)[0], predict(unet, X, cond))
-
-
-@torch.inference_mode()
-def test_the_concat_cond_is_passed_with_every_prompt():
-    wide = tiny_modules()[0]
-    wide = type(wide)(**{**wide.config, "in_channels": 5}).requires_grad_(False)
-    concat_cond = torch.rand((1, 1, 8, 8), generator=torch.Generator().manual_seed(7))
-    guided = GuidedUNet(wide, several(COND, OTHER), 7.0, concat_cond=concat_cond)(X, T)[0]
-    model_input = torch.cat([X, concat_cond.expand(2, -1, -1, -1)], dim=1)
-    base, first, second = (predict(wide, model_input, cond) for cond in (UNCOND, COND, OTHER))
-    expected = base + 7.0 * (first + second - 2 * base)
-    assert_guided(wide, guided, expected, 7.0, 1.0, 1.0)
+def test_the_uncond_is_skipped_as_the_settings_say(settings: dict, skipped: list[int]):
+    options = GuidanceSettings(**settings)
+    sigmas = [9.0, 3.0, 1.5, 1.0, 0.5, 0.1]
+    found = [i for i, sigma in enumerate(sigmas) if skips_uncond(options, i, 6, sigma)]
+    assert found == skipped

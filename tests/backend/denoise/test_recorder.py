@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from modules.backend.denoise import recorder
+from modules.backend.denoise.recorder import Recorder
+from modules.backend.preview import LatentToRgb
 from modules.backend.runner import Runner
 from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
@@ -18,7 +20,8 @@ from modules.plan.plan import Plan
 from modules.plan.planner import make_plan
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.demo import demo_engine
-from tests.backend.tiny import RecordingListener
+from tests.backend.pipelines import runs
+from tests.backend.tiny import RecordingListener, tiny_components
 
 ROOT = Path(__file__).resolve().parents[3]
 SMALL = Txt2ImgRequest(
@@ -110,8 +113,13 @@ def test_of_a_batch_the_first_image_is_recorded_once(run, plan_of, recorded):
     assert np.abs(batch - alone).max() <= 2
 
 
-def test_a_long_run_is_recorded_at_evenly_spaced_steps(run, plan_of, monkeypatch):
-    monkeypatch.setattr(recorder, "MAX_STEPS", 4)
-    steps = run(plan_of(steps=10)).recordings[0].steps
+@torch.inference_mode()
+def test_a_long_run_is_recorded_at_evenly_spaced_steps():
+    components, recorder = tiny_components(), Recorder(max_steps=4)
+    latents = runs.pipe(
+        components, runs.make_plan("Euler", 10, schedule="Uniform"), extensions=[recorder]
+    )
+    to_rgb = LatentToRgb.fit(components.vae)
+    steps = recorder.render(components.vae, to_rgb, runs.MODEL_SIGMAS, latents).steps
     assert [round(step.timestep) for step in steps] == [999, 666, 333, 0]
     assert steps[-1].rms_to_final == pytest.approx(0, abs=1e-5)
