@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = (
     *sorted((ROOT / "tests" / "house").glob("test_recipes*.py")),
     ROOT / "tests" / "backend" / "test_recipes.py",
+    ROOT / "tests" / "backend" / "test_recipes_sampling.py",
 )
 # By the first column of the table.
 TESTS = {
@@ -21,6 +22,9 @@ TESTS = {
     "a schedule": ("test_a_schedule_is_a_function_and_a_row",),
     "an upscaler": ("test_an_upscaler_is_a_row",),
     "a noise source": ("test_a_noise_source_is_a_function_and_a_row",),
+    "a prediction type": ("test_a_prediction_type_is_a_function_and_a_row",),
+    "a way of guidance": ("test_a_way_of_guidance_is_a_function_and_a_row",),
+    "a part of every step": ("test_a_part_of_every_step_is_an_extension",),
     "a model family": ("test_a_model_family_is_a_row_and_a_header",),
     "a layout of a text encoder in files": (
         "test_a_layout_of_a_text_encoder_is_a_row_and_a_function",

@@ -13,9 +13,9 @@ from torch import Tensor
 from modules.backend.conditioning.text import PromptConditioning
 from modules.backend.denoise.cond_batch import conds_at_step, group_by_call
 from modules.backend.denoise.guidance import (
+    Guidance,
     Predictions,
     combine,
-    find_guidance,
     skips_uncond,
 )
 from modules.backend.denoise.prediction import Prediction
@@ -58,13 +58,26 @@ class Evaluation:
     timestep: float
 
 
+@dataclass(frozen=True)
+class Network:
+    """A network and what it predicts.
+
+    Args:
+        unet: Of the pipeline.
+        prediction: Row of PREDICTIONS.
+    """
+
+    unet: UNet2DConditionModel
+    prediction: Prediction
+
+
 class Denoiser:
     """Calls the UNet for all prompts of an evaluation and returns x0.
 
     Args:
-        unet: Of the pipeline.
-        prediction: What the UNet predicts.
-        plan: Guidance and options.
+        network: The UNet and what it predicts.
+        guidance: Combines the predictions; row of GUIDANCES.
+        plan: CFG scale and options.
         run_sigmas: Of the run: the sampler, and the model's sigmas as modified for it.
         conditioning: The encoded prompts.
         extensions: Take part in every evaluation, in this order.
@@ -73,16 +86,17 @@ class Denoiser:
 
     def __init__(
         self,
-        unet: UNet2DConditionModel,
-        prediction: Prediction,
+        network: Network,
+        guidance: Guidance,
         plan: Plan,
         run_sigmas: RunSigmas,
         conditioning: PromptConditioning,
         extensions: Sequence[StepExtension] = (),
         sigmas: Sequence[float] = (),
     ) -> None:
-        self._unet = unet
-        self._prediction = prediction
+        self._unet = network.unet
+        self._prediction = network.prediction
+        self._guidance = guidance
         self._sampler = plan.sampler
         self._settings = plan.settings
         self._cfg_scale = plan.request.cfg_scale / plan.sampler.cfg_divisor
@@ -144,7 +158,7 @@ class Denoiser:
             predictions = Predictions(outputs, weights, outputs[0])
             return predictions, combine(predictions, scale)
         predictions = Predictions(outputs[1:], weights, outputs[0])
-        guided = find_guidance(settings).combine(predictions, self._cfg_scale, settings)
+        guided = self._guidance.combine(predictions, self._cfg_scale, settings)
         return predictions, guided
 
     def _call_unet(

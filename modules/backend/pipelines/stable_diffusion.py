@@ -16,10 +16,12 @@ from torch import Tensor
 
 from modules.backend.components import Components
 from modules.backend.conditioning.text import PromptConditioning
-from modules.backend.denoise.denoiser import Denoiser, image_steps
-from modules.backend.denoise.prediction import PREDICTIONS
+from modules.backend.denoise.denoiser import Denoiser, Network, image_steps
+from modules.backend.denoise.guidance import GUIDANCES, Guidance, find_guidance
+from modules.backend.denoise.prediction import PREDICTIONS, Prediction
 from modules.backend.denoise.step_extensions import StepExtension, StepState
 from modules.backend.noise.noise import ImageNoise
+from modules.core.registry import Registry
 from modules.params.settings import Settings
 from modules.plan.plan import Plan
 from modules.sampling.model_sigmas import ModelSigmas
@@ -30,7 +32,15 @@ from modules.sampling.samplers import Sampler
 
 
 class SamplerPipeline(StableDiffusionPipeline):
-    """The stock Stable Diffusion pipeline with this program's samplers. Prompts and images are encoded outside."""
+    """The stock Stable Diffusion pipeline with this program's samplers. Prompts and images are encoded outside.
+
+    Attributes:
+        predictions: The prediction types it knows.
+        guidances: The ways of guidance it knows; the first that applies is used.
+    """
+
+    predictions: Registry[Prediction] = PREDICTIONS
+    guidances: Sequence[Guidance] = GUIDANCES
 
     @torch.no_grad()
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride] - the stock call has 25 arguments of its own
@@ -69,9 +79,15 @@ class SamplerPipeline(StableDiffusionPipeline):
             x = (init_latents + noise() * start.noise_sigma) * start.scale
         # 3. Denoiser
         sigmas = _known_sigmas(sampler, start, settings)
-        prediction = PREDICTIONS.get(self.scheduler.config["prediction_type"])
+        prediction = self.predictions.get(self.scheduler.config["prediction_type"])
         denoiser = Denoiser(
-            self.unet, prediction, plan, run_sigmas, conditioning, extensions, sigmas
+            Network(self.unet, prediction),
+            find_guidance(settings, self.guidances),
+            plan,
+            run_sigmas,
+            conditioning,
+            extensions,
+            sigmas,
         )
         # 4. Denoising loop
         steps = sampler.run(x, start.sigmas, noise, settings)

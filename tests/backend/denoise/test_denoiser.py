@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from modules.backend.conditioning.text import Conditioning, PromptConditioning
-from modules.backend.denoise.denoiser import Denoised, Denoiser
+from modules.backend.denoise.denoiser import Denoised, Denoiser, Network
+from modules.backend.denoise.guidance import find_guidance
 from modules.backend.denoise.prediction import Prediction
 from modules.backend.denoise.step_extensions import ConcatChannels, StepExtension
 from modules.backend.pipelines.stable_diffusion import make_run_sigmas
@@ -42,7 +43,8 @@ def make_denoiser(
 ) -> Denoiser:
     plan = make_plan(name, STEPS, cfg=cfg, settings=settings)
     run_sigmas = make_run_sigmas(plan, MODEL_SIGMAS)
-    return Denoiser(unet, OUTPUT, plan, run_sigmas, conditioning, extensions)
+    guidance = find_guidance(plan.settings)
+    return Denoiser(Network(unet, OUTPUT), guidance, plan, run_sigmas, conditioning, extensions)
 
 
 def denoise(*args: Any, **kwargs: Any) -> Denoised:

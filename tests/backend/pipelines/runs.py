@@ -74,13 +74,14 @@ def pipe(
     init_latents: Tensor | None = None,
     extensions: Sequence[StepExtension] = (),
     conds: tuple[Tensor, Tensor] = (COND, UNCOND),
+    tables: dict[str, Any] | None = None,
 ) -> Tensor:
-    """Return the final latents of a run through our pipeline."""
+    """Return the final latents of a run through our pipeline, with other tables of predictions or guidances."""
     components = components if unet is None else replace(components, unet=unet)
-    conditioning = prompt_conditioning(*conds)
-    return make_pipeline(components)(
-        plan, MODEL_SIGMAS, conditioning, make_noise(SEEDS), init_latents, extensions
-    )
+    conditioning, pipeline = prompt_conditioning(*conds), make_pipeline(components)
+    for name, table in (tables or {}).items():
+        setattr(pipeline, name, table)
+    return pipeline(plan, MODEL_SIGMAS, conditioning, make_noise(SEEDS), init_latents, extensions)
 
 
 def predict(components: Components, x: Tensor, sigma: float) -> Tensor:
