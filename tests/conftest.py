@@ -12,7 +12,7 @@ import pytest
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.launch.environment import set_env_defaults
-from modules.models.manager import Checkpoint
+from modules.models.checkpoint import Checkpoint
 from modules.prompt.tokens import ClipTokenizer
 from tests.engine.fake_executor import FakeExecutor
 

@@ -143,7 +143,7 @@ def txt2img() -> tuple[Callable[[], float], Callable[[], float], str]:
     flags = parse_flags(["--data-dir", data])
     engine = make_engine(flags, make_paths(flags))
     runner = Runner(DeviceOptions(), engine.tokenizer)
-    checkpoint = engine.models.find("demo/demo.safetensors")
+    checkpoint = engine.models.find_checkpoint("demo/demo.safetensors")
     request = Txt2ImgRequest(
         prompt=_PROMPT, width=_SIDE, height=_SIDE, steps=_STEPS, sampler_name="Euler", seed=1
     )
@@ -165,7 +165,7 @@ def txt2img() -> tuple[Callable[[], float], Callable[[], float], str]:
     )
     pipeline = StableDiffusionPipeline(
         vae=components.vae,
-        text_encoder=components.text_encoder,
+        text_encoder=components.text_encoders[0].network,
         tokenizer=None,
         unet=components.unet,
         scheduler=EulerDiscreteScheduler(

@@ -177,7 +177,7 @@ def _bare(task: str, components: Any, request: Any) -> tuple[Any, dict[str, Any]
     )
 
     shared = {
-        "vae": components.vae, "text_encoder": components.text_encoder, "tokenizer": None, "unet": components.unet,
+        "vae": components.vae, "text_encoder": components.text_encoders[0].network, "tokenizer": None, "unet": components.unet,
         "scheduler": EulerDiscreteScheduler(
             beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
             prediction_type=components.prediction_type, steps_offset=1,

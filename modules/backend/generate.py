@@ -17,7 +17,7 @@ from modules.backend.noise.noise import ImageNoise, noise_options
 from modules.backend.pipelines import sampling_run
 from modules.backend.seamless import circular_padding
 from modules.core.errors import NotFinite
-from modules.models.manager import Checkpoint
+from modules.models.checkpoint import Checkpoint
 from modules.models.model_spec import ModelSpec
 from modules.params.events import Listener
 from modules.params.requests.init_image import InitImageRequest
@@ -66,7 +66,7 @@ def generate_batch(
         latents, _ = _run_pass(model, plan, batch_index, listener, progress)
         listener.on_phase("Upscaling")
         latents = hires.upscale_latents(
-            model.components.vae, latents, hires_pass.upscaler, hires_pass.size
+            model.components, latents, hires_pass.upscaler, hires_pass.size
         )
     if hires_pass.plan.model != plan.model:
         del model  # two may not fit
@@ -98,7 +98,7 @@ def _run_pass(
         batch_index: Index of the batch, from 0.
         listener: Receives phases and recordings.
         progress: Called after every evaluation.
-        upscaled: Init latents of the hires pass, [batch, channels, height / 8, width / 8].
+        upscaled: Init latents of the hires pass, [batch, channels, rows, columns].
     """
     request, components, batch = plan.request, model.components, plan.batches[batch_index]
     progress.begin_pass(model)
@@ -114,13 +114,14 @@ def _run_pass(
         else hires.init_image_from_latents(components, upscaled)
     )
     # 3. Prepare noise, from each image's own seed
-    channels, device = components.vae.config["latent_channels"], components.unet.device
-    shape = (channels, request.height // 8, request.width // 8)
-    noise = ImageNoise(batch, shape, device, noise_options(plan))
+    latent_format, device = components.latent_format, components.unet.device
+    shape = latent_format.shape(request.width, request.height)
+    options = noise_options(plan, latent_format)
+    noise = ImageNoise(batch, shape, device, options)
     start = (
         None
         if init_image is None
-        else init_image.with_masked_content(ImageNoise(batch, shape, device, noise_options(plan)))
+        else init_image.with_masked_content(ImageNoise(batch, shape, device, options))
     )
     # 4. Denoising loop
     listener.on_phase("Sampling" if upscaled is None else "Sampling the larger image")

@@ -15,7 +15,7 @@ from modules.backend.handlers import HANDLERS
 from modules.backend.loading.cache import ModelCache
 from modules.backend.model import LoadedModel
 from modules.core.errors import NotFinite, OutOfMemory
-from modules.models.manager import Checkpoint
+from modules.models.checkpoint import Checkpoint
 from modules.models.model_spec import ModelSpec
 from modules.params.device_options import DeviceOptions
 from modules.params.events import Listener
@@ -32,17 +32,26 @@ class Runner:
     Args:
         options: Device options of the command line.
         tokenizer: Splits prompts.
+        cache_folder: Keeps what was measured about checkpoints; None keeps nothing for the next start.
     """
 
-    def __init__(self, options: DeviceOptions, tokenizer: ClipTokenizer) -> None:
+    def __init__(
+        self, options: DeviceOptions, tokenizer: ClipTokenizer, cache_folder: Path | None = None
+    ) -> None:
         self.device: Device = choose_device(options)
-        self._cache = ModelCache(self.device.torch_device, tokenizer)
+        self._cache = ModelCache(self.device.torch_device, tokenizer, cache_folder)
         # Index of the precision that each checkpoint needs after an overflow.
         self._precision_indices: dict[Path, int] = {}
 
     @torch.inference_mode()
-    def load(self, spec: ModelSpec) -> None:
-        """Load a checkpoint before its first job."""
+    def load(self, spec: ModelSpec, checkpoints_limit: int = 1) -> None:
+        """Load a checkpoint before its first job.
+
+        Args:
+            spec: The checkpoint, and how it is loaded.
+            checkpoints_limit: How many checkpoints may be loaded at once from now on.
+        """
+        self._cache.limit = checkpoints_limit
         self._acquire(spec)
 
     def unload(self) -> None:
@@ -72,6 +81,7 @@ class Runner:
             NotFinite: even the highest precision produced invalid numbers.
             BadFile: the checkpoint cannot be loaded.
         """
+        self._cache.limit = plan.settings.sd_checkpoints_limit
         for note in plan.notes:
             listener.on_note(note)
         for batch_index in range(len(plan.batches)):
@@ -137,7 +147,7 @@ def _check_weights(model: LoadedModel, name: str) -> None:
     for component in (
         components.unet,
         components.vae,
-        components.text_encoder,
+        *(encoder.network for encoder in components.text_encoders),
         components.depth_estimator,
     ):
         if component is None:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from modules.core.errors import NotFound, WebUIError
 from modules.core.paths import Paths
+from modules.models.checkpoint import Checkpoint
 from modules.models.compatibility import incompatibility
-from modules.models.manager import Checkpoint, ModelManager
+from modules.models.index import ModelIndex
 from modules.models.model_spec import make_model_spec, native_size
 from modules.params.requests.base import Task
 from modules.params.settings import Settings
@@ -28,9 +29,7 @@ class ActiveCheckpoint:
         settings: Returns the current settings.
     """
 
-    def __init__(
-        self, models: ModelManager, paths: Paths, settings: Callable[[], Settings]
-    ) -> None:
+    def __init__(self, models: ModelIndex, paths: Paths, settings: Callable[[], Settings]) -> None:
         self._models = models
         self._paths = paths
         self._settings = settings
@@ -44,7 +43,7 @@ class ActiveCheckpoint:
         """
         name = name or self._settings().sd_model_checkpoint
         if name:
-            return self._models.find(name)
+            return self._models.find_checkpoint(name)
         usable = [
             checkpoint
             for checkpoint in self._models.checkpoints()

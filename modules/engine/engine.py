@@ -25,10 +25,12 @@ from modules.engine.jobs.queue import JobQueue
 from modules.engine.jobs.store import JobStore
 from modules.engine.prompt_processing import apply_styles, reset_ineffective_options
 from modules.engine.settings_file import SettingsFile
+from modules.models.checkpoint import Checkpoint
 from modules.models.convert import convert_to_safetensors
-from modules.models.manager import Checkpoint, ModelManager
+from modules.models.index import ModelIndex
 from modules.models.model_spec import ModelSpec, make_model_spec
 from modules.models.upscalers import UPSCALERS
+from modules.models.vaes import vae_names
 from modules.params.image import ImageField
 from modules.params.param import params_of
 from modules.params.requests.base import GenerationRequest
@@ -67,13 +69,7 @@ class Engine:
         self.paths = paths
         self.executor = executor
         self.tokenizer = tokenizer
-        self.models = ModelManager(
-            paths.checkpoint_folders,
-            paths.configs,
-            paths.cache,
-            paths.vae_folders,
-            paths.text_encoder_folders,
-        )
+        self.models = ModelIndex.from_paths(paths)
         self.active_checkpoint = ActiveCheckpoint(self.models, paths, lambda: self.settings)
         self.styles = Styles(paths.styles_file)
         self.samplers = SAMPLERS.copy()
@@ -269,17 +265,19 @@ class Engine:
             self._settings_file.update(changes)
             return
         if "sd_model_checkpoint" in changes:
-            checkpoint = self.models.find(settings.sd_model_checkpoint)
+            checkpoint = self.models.find_checkpoint(settings.sd_model_checkpoint)
             changes = {**changes, "sd_model_checkpoint": checkpoint.name}
             settings = settings.replace(sd_model_checkpoint=checkpoint.name)
         else:
             checkpoint = self.find_checkpoint()
         model = make_model_spec(self.models, checkpoint, settings)
+        limit_changes = settings.sd_checkpoints_limit != self.settings.sd_checkpoints_limit
         self.settings = settings
         self._settings_file.update(changes)
         if (
             "sd_model_checkpoint" in changes
             or model != self._requested_model
+            or limit_changes
             or self.device_status.phase == "failed"
         ):
             self._load(model)
@@ -333,7 +331,7 @@ class Engine:
             "samplers": self.samplers.names,
             "schedules": self.schedules.names,
             "checkpoints": lambda: [checkpoint.title for checkpoint in self.models.checkpoints()],
-            "vaes": self.models.vaes.names,
+            "vaes": partial(vae_names, self.models),
             "styles": self.styles.names,
             "hires upscalers": self.upscalers.names,
         }
@@ -365,7 +363,8 @@ class Engine:
         self.device_status = replace(
             self.device_status, phase="loading", text=f"Loading {checkpoint.name}"
         )
-        self.queue.load_when_idle(LoadCheckpoint(model), partial(self._on_loaded, checkpoint))
+        work = LoadCheckpoint(model, self.settings.sd_checkpoints_limit)
+        self.queue.load_when_idle(work, partial(self._on_loaded, checkpoint))
 
     def _on_unloaded(self) -> None:
         self.device_status = replace(self.device_status, phase="ready", text="Ready", checkpoint="")

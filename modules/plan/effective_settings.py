@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from modules.models.checkpoint import Checkpoint
 from modules.models.families import Family
 from modules.models.ldm.text_encoder_layouts import CLIP_KIND
-from modules.models.manager import Checkpoint
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.init_image import InitImageRequest
 from modules.params.requests.txt2img import Txt2ImgRequest

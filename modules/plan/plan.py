@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from modules.models.manager import Checkpoint
+from modules.models.checkpoint import Checkpoint
 from modules.models.model_spec import ModelSpec
 from modules.models.upscalers import Upscaler
 from modules.params.requests.base import GenerationRequest

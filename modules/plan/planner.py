@@ -8,8 +8,9 @@ from itertools import islice
 
 from modules.core.errors import UserError
 from modules.core.registry import Registry
+from modules.models.checkpoint import Checkpoint
 from modules.models.compatibility import incompatibility
-from modules.models.manager import Checkpoint, ModelManager
+from modules.models.index import ModelIndex
 from modules.models.model_spec import ModelSpec, make_model_spec, native_size
 from modules.models.upscalers import UPSCALERS, Upscaler
 from modules.params.requests.base import MAX_SEED, GenerationRequest
@@ -35,7 +36,7 @@ _RANDOM_SEED_LIMIT = 4294967294
 
 def make_plan(
     request: GenerationRequest,
-    models: ModelManager,
+    models: ModelIndex,
     checkpoint: Checkpoint,
     samplers: Registry[Sampler],
     schedules: Registry[Schedule],
@@ -109,7 +110,7 @@ def _resolve_sampling(
 def _plan_hires_pass(
     plan: Plan,
     request: Txt2ImgRequest,
-    models: ModelManager,
+    models: ModelIndex,
     samplers: Registry[Sampler],
     schedules: Registry[Schedule],
 ) -> Plan:
@@ -117,7 +118,7 @@ def _plan_hires_pass(
     hires_request = hires_pass_request(request)
     model = plan.model
     if hires_request.sd_model_checkpoint != request.sd_model_checkpoint:
-        checkpoint = models.find(hires_request.sd_model_checkpoint)
+        checkpoint = models.find_checkpoint(hires_request.sd_model_checkpoint)
         _check_task(request, models, checkpoint)
         model = make_model_spec(models, checkpoint, plan.settings)
     sampler, requested_schedule, schedule = _resolve_sampling(hires_request, samplers, schedules)
@@ -175,7 +176,7 @@ def _make_batches(
 
 
 def _plan_notes(
-    request: GenerationRequest, model: ModelSpec, models: ModelManager
+    request: GenerationRequest, model: ModelSpec, models: ModelIndex
 ) -> tuple[str, ...]:
     checkpoint, size = model.checkpoint, native_size(model, models)
     notes: list[str] = []
@@ -189,7 +190,7 @@ def _plan_notes(
     return tuple(notes)
 
 
-def _check_task(request: GenerationRequest, models: ModelManager, checkpoint: Checkpoint) -> None:
+def _check_task(request: GenerationRequest, models: ModelIndex, checkpoint: Checkpoint) -> None:
     has_depth_map = False
     if isinstance(request, DepthRequest):
         has_depth_map = request.depth_map is not None

@@ -29,7 +29,7 @@ def spec_of(tmp_path_factory):
     engine = demo_engine(tmp_path_factory.mktemp("data"))
     engine.models.refresh()
     return lambda name: make_model_spec(
-        engine.models, engine.models.find(f"demo/{name}.safetensors"), engine.settings
+        engine.models, engine.models.find_checkpoint(f"demo/{name}.safetensors"), engine.settings
     )
 
 

@@ -18,9 +18,9 @@ from modules.backend.model import LoadedModel
 from modules.backend.noise.noise import NOISE_SOURCES, Draws
 from modules.backend.runner import Runner
 from modules.engine.executors.local import LocalExecutor
+from modules.models.index import ModelIndex
 from modules.models.ldm.keys import CLIP_PREFIX
 from modules.models.ldm.text_encoder_layouts import CLIP_LAYOUT, TEXT_ENCODER_LAYOUTS
-from modules.models.manager import ModelManager
 from modules.models.model_spec import ModelSpec
 from modules.params.device_options import DeviceOptions
 from modules.params.param import param
@@ -54,9 +54,11 @@ class ShiftedSettings(Settings):
 
 def make_tiny_plan(folder: Path, source: str, seed: int):
     """Return the plan of a small image with noise of this source, on a new tiny checkpoint."""
-    manager = ModelManager([folder], ROOT / "configs", folder / "cache")
+    manager = ModelIndex({"Checkpoint": [folder]}, ROOT / "configs", folder / "cache")
     request = SMALL.replace(seed=seed, override_settings={"randn_source": source})
-    return make_plan(request, manager, manager.find("tiny"), SAMPLERS, SCHEDULES, ShiftedSettings())
+    return make_plan(
+        request, manager, manager.find_checkpoint("tiny"), SAMPLERS, SCHEDULES, ShiftedSettings()
+    )
 
 
 def test_a_noise_source_is_a_function_and_a_row(
@@ -84,7 +86,7 @@ class CountLayers:
 
 
 def count_layers(model: LoadedModel, work: CountLayers) -> int:
-    return model.components.text_encoder.config.num_hidden_layers
+    return model.components.text_encoders[0].network.config.num_hidden_layers
 
 
 def test_short_device_work_is_a_class_a_function_and_a_row(
@@ -139,5 +141,5 @@ def test_a_layout_of_a_text_encoder_is_a_row_and_a_function(
     file = write_checkpoint(tmp_path / "compact.safetensors", weights=weights)
     components = loader.load_components(file, file.with_suffix(".yaml"), FP32)
     expected = tiny_weights(7)
-    for key, value in components.text_encoder.state_dict().items():
+    for key, value in components.text_encoders[0].network.state_dict().items():
         assert torch.equal(value, expected[clip_key(key)]), key

@@ -14,7 +14,7 @@ from torch import Tensor
 from modules.backend.device import FP16, FP32
 from modules.backend.runner import Runner
 from modules.core.errors import Cancelled, NotFinite
-from modules.models.manager import ModelManager
+from modules.models.index import ModelIndex
 from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.plan.plan import Plan
@@ -54,8 +54,8 @@ print(len(listener.images), "image afterwards")
 
 
 def plan_of(folder: Path, request: Txt2ImgRequest, name: str = "tiny") -> Plan:
-    manager = ModelManager([folder], ROOT / "configs", folder / "cache")
-    return make_plan(request, manager, manager.find(name), SAMPLERS, SCHEDULES)
+    manager = ModelIndex({"Checkpoint": [folder]}, ROOT / "configs", folder / "cache")
+    return make_plan(request, manager, manager.find_checkpoint(name), SAMPLERS, SCHEDULES)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modules.backend.components import Components
+from modules.backend.components import Components, TextEncoder
 from modules.backend.conditioning.text import Conditioning, PromptConditioning
 from modules.backend.noise.noise import ImageNoise, NoiseOptions
 from modules.params.events import Progress
@@ -29,7 +29,9 @@ def sd1_model_sigmas() -> ModelSigmas:
 
 def tiny_components(prediction_type: str = "epsilon", seed: int = 0) -> Components:
     unet, vae, text_encoder = (module.requires_grad_(False) for module in tiny_modules(seed))
-    return Components(unet, vae, text_encoder, sd1_alphas(), prediction_type, "SD 1.x")
+    return Components(
+        unet, vae, (TextEncoder(text_encoder),), sd1_alphas(), prediction_type, "SD 1.x"
+    )
 
 
 def with_trained_norm(text_encoder: Any) -> Any:

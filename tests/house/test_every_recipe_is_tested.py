@@ -22,6 +22,7 @@ TESTS = {
     "an upscaler": ("test_an_upscaler_is_a_row",),
     "a noise source": ("test_a_noise_source_is_a_function_and_a_row",),
     "a model family": ("test_a_model_family_is_a_row_and_a_header",),
+    "a kind of model file": ("test_a_kind_of_model_file_is_a_row",),
     "a layout of a text encoder in files": (
         "test_a_layout_of_a_text_encoder_is_a_row_and_a_function",
     ),

@@ -26,7 +26,7 @@ SKIP = "CLIP_stop_at_last_layers"
 def plan_of(idle_engine: Engine):
     def plan_of(**values: Any) -> Plan:
         request = Txt2ImgRequest(**{"seed": 100, **values})
-        checkpoint = idle_engine.models.find("first")
+        checkpoint = idle_engine.models.find_checkpoint("first")
         engine = idle_engine
         return make_plan(
             request, engine.models, checkpoint, engine.samplers, engine.schedules, engine.settings
@@ -152,7 +152,7 @@ def test_clip_skip_has_no_effect_on_open_clip(idle_engine: Engine, overrides, no
     plan = make_plan(
         request,
         engine.models,
-        engine.models.find("two"),
+        engine.models.find_checkpoint("two"),
         engine.samplers,
         engine.schedules,
         settings,
@@ -179,7 +179,7 @@ def depth_plan_of(idle_engine: Engine):
 
     def depth_plan_of(name: str = "depth", **values: Any) -> Plan:
         request = DepthRequest(**{"init_image": INIT_IMAGE, "seed": 100, **values})
-        found = engine.models.find(name)
+        found = engine.models.find_checkpoint(name)
         return make_plan(
             request, engine.models, found, engine.samplers, engine.schedules, engine.settings
         )
@@ -234,7 +234,7 @@ def img2img_plan_of(idle_engine: Engine):
 
     def img2img_plan_of(**values: Any) -> Plan:
         request = Img2ImgRequest(**{"init_image": INIT_IMAGE, "seed": 1, **values})
-        found = engine.models.find("first")
+        found = engine.models.find_checkpoint("first")
         return make_plan(
             request, engine.models, found, engine.samplers, engine.schedules, engine.settings
         )

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from modules.engine.engine import Engine
+from modules.models.kinds import VAE
 from modules.sampling.samplers import Sampler
 
 # What A1111 lists and this version does not support; clients expect a list all the same.
@@ -72,8 +73,7 @@ def listings_router(engine: Engine) -> APIRouter:
     @router.get("/sd-vae")
     def sd_vae() -> list[dict[str, Any]]:
         return [
-            {"model_name": vae.name, "filename": str(vae.path)}
-            for vae in engine.models.vaes.files()
+            {"model_name": vae.name, "filename": str(vae.path)} for vae in engine.models.files(VAE)
         ]
 
     for path, empty in _EMPTY_LISTS.items():
@@ -90,7 +90,7 @@ def listings_router(engine: Engine) -> APIRouter:
 
     @router.post("/refresh-vae")
     def refresh_vae() -> None:
-        engine.models.vaes.refresh()
+        engine.models.refresh(VAE)
 
     @router.post("/refresh-checkpoints")
     def refresh_checkpoints() -> None:

@@ -115,7 +115,7 @@ class GuidedUNet(nn.Module):
     @property
     def prompt_embeds(self) -> Tensor:
         """Return a conditioning for the pipeline, which reads only its dtype and batch size."""
-        return self.conditioning.conds[0].tensors[0]
+        return self.conditioning.conds[0].hidden[0]
 
     def forward(self, sample: Tensor, timestep: Tensor, **_: Any) -> tuple[Tensor]:
         """Return the guided prediction in the sample's own dtype, same shape as the sample."""

@@ -94,6 +94,7 @@ def _render_step(
     model: LoadedModel, index: int, step: _RecordedState, final: Tensor, max_difference: float
 ) -> RecordedStep:
     autoencoder = model.components.vae
+    pixels_per_cell = model.components.latent_format.pixels_per_cell
     model_input = step.x / math.sqrt(1 + step.sigma**2)
     predicted_noise = (step.x - step.denoised) / step.sigma
     return RecordedStep(
@@ -102,10 +103,10 @@ def _render_step(
         timestep=model.model_sigmas.timestep_at(step.sigma),
         x=vae.decode(autoencoder, model_input),
         denoised=vae.decode(autoencoder, step.denoised),
-        noise=_enlarge_cells(model.latent_to_rgb(predicted_noise)),
+        noise=_enlarge_cells(model.latent_to_rgb(predicted_noise), pixels_per_cell),
         difference=None
         if step.difference is None
-        else _enlarge_cells(_heatmap(step.difference, max_difference)),
+        else _enlarge_cells(_heatmap(step.difference, max_difference), pixels_per_cell),
         rms_to_final=float((step.denoised - final).float().square().mean().sqrt()),
     )
 
@@ -121,6 +122,6 @@ def _cell_rms(difference: Tensor) -> Tensor:
     return difference[0].float().square().mean(dim=0).sqrt()
 
 
-def _enlarge_cells(image: Image.Image) -> Image.Image:
+def _enlarge_cells(image: Image.Image, factor: int) -> Image.Image:
     """Return an image of one pixel per latent cell at full size, its cells as sharp squares."""
-    return image.resize((image.width * 8, image.height * 8), Image.Resampling.NEAREST)
+    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)

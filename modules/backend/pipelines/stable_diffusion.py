@@ -87,7 +87,7 @@ def _pipeline_arguments(
 ]:  # Any: our classes are passed where a pipeline's signature names the stock ones
     return {
         "vae": components.vae,
-        "text_encoder": components.text_encoder,
+        "text_encoder": components.text_encoders[0].network,
         "tokenizer": None,
         "unet": unet,
         "scheduler": scheduler,

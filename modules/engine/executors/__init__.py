@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from modules.models.manager import Checkpoint
+from modules.models.checkpoint import Checkpoint
 from modules.models.model_spec import ModelSpec
 from modules.params.events import Listener
 from modules.plan.plan import Plan
@@ -16,9 +16,15 @@ from modules.plan.work import Work
 
 @dataclass(frozen=True)
 class LoadCheckpoint:
-    """Load a checkpoint ahead of its first job."""
+    """Load a checkpoint ahead of its first job.
+
+    Args:
+        model: The checkpoint, and how it is loaded.
+        checkpoints_limit: How many checkpoints may be loaded at once from now on.
+    """
 
     model: ModelSpec
+    checkpoints_limit: int = 1
 
     @property
     def checkpoint(self) -> Checkpoint:

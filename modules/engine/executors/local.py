@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modules.core.errors import WebUIError
@@ -36,10 +37,14 @@ class LocalExecutor:
     Args:
         device: Which device to use.
         tokenizer: Splits prompts.
+        cache_folder: Keeps what was measured about checkpoints; None keeps nothing for the next start.
     """
 
-    def __init__(self, device: DeviceOptions, tokenizer: ClipTokenizer) -> None:
+    def __init__(
+        self, device: DeviceOptions, tokenizer: ClipTokenizer, cache_folder: Path | None = None
+    ) -> None:
         self._device = device
+        self._cache_folder = cache_folder
         self._tokenizer = tokenizer
         self._items: queue.Queue[_Item | None] = queue.Queue()
         self._thread: threading.Thread | None = None
@@ -59,7 +64,7 @@ class LocalExecutor:
 
     def load(self, work: LoadCheckpoint) -> Future[None]:
         """Queue the loading of a checkpoint."""
-        return self._put(lambda runner: runner.load(work.model))
+        return self._put(lambda runner: runner.load(work.model, work.checkpoints_limit))
 
     def submit_work(self, work: Work) -> Future[Any]:
         """Queue other work."""
@@ -100,7 +105,7 @@ class LocalExecutor:
         try:
             from modules.backend.runner import Runner
 
-            runner = Runner(self._device, self._tokenizer)
+            runner = Runner(self._device, self._tokenizer, self._cache_folder)
         except Exception as error:
             logger.exception("The device could not be opened.")
             self._failure = f"The device could not be opened: {error}. The log has the details; ./webui.sh repairs the installation."

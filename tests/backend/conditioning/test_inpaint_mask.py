@@ -49,7 +49,7 @@ def test_the_unmasked_part_is_restored_at_the_end():
 def test_a_mask_is_resized_to_the_latents_and_rounded():
     mask = Image.new("L", (64, 64))
     mask.paste(255, (0, 0, 27, 64))
-    rounded, exact = (make_latent_mask(mask, 64, 64, binary=binary) for binary in (True, False))
+    rounded, exact = (make_latent_mask(mask, (8, 8), binary=binary) for binary in (True, False))
     assert rounded.shape == (1, 1, 8, 8)
     assert rounded[0, 0, 0].tolist() == [1, 1, 1, 0, 0, 0, 0, 0]
     assert 0.2 < float(exact[0, 0, 4, 3]) < 0.5

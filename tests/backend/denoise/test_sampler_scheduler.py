@@ -135,7 +135,7 @@ def test_an_equivalent_v_network_gives_the_same_latents(components: Components, 
     as_v = Components(
         components.unet,
         components.vae,
-        components.text_encoder,
+        components.text_encoders,
         components.alphas_cumprod,
         "v_prediction",
         components.family,

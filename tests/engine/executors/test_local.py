@@ -116,7 +116,7 @@ def test_an_ended_job_does_not_keep_the_model_alive(engine: Engine):
     assert len(new) == 1
     write_checkpoint(engine.paths.checkpoint_folders[0] / "next.safetensors", seed=1)
     engine.models.refresh()
-    checkpoint = engine.models.find("next")
+    checkpoint = engine.models.find_checkpoint("next")
     executor.load(
         LoadCheckpoint(make_model_spec(engine.models, checkpoint, engine.settings))
     ).result(PATIENCE_S)

@@ -32,7 +32,7 @@ def job(idle_engine: Engine) -> Job:
     plan = make_plan(
         request,
         engine.models,
-        engine.models.find("first"),
+        engine.models.find_checkpoint("first"),
         engine.samplers,
         engine.schedules,
         engine.settings,
@@ -128,7 +128,11 @@ def test_an_ended_job_drops_its_input_images(idle_engine: Engine):
     image = ImageField.from_pil(Image.linear_gradient("L"))
     request = DepthRequest(init_image=image, depth_map=image, seed=1)
     plan = make_plan(
-        request, engine.models, engine.models.find("depth"), engine.samplers, engine.schedules
+        request,
+        engine.models,
+        engine.models.find_checkpoint("depth"),
+        engine.samplers,
+        engine.schedules,
     )
     job = Job(plan, save)
     assert job.plan.request == plan.request
