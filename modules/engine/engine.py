@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
 
@@ -17,7 +17,7 @@ from modules.core.errors import NotFound, WebUIError
 from modules.core.paths import Paths
 from modules.engine.active_checkpoint import ActiveCheckpoint
 from modules.engine.device_status import DeviceStatus
-from modules.engine.executors import DeviceInfo, Executor, LoadCheckpoint
+from modules.engine.executors import DeviceInfo, Executor
 from modules.engine.image_saver import ImageSaver
 from modules.engine.jobs.file_batch import FileBatch, FileBatches
 from modules.engine.jobs.job import Job, JobStatus
@@ -36,12 +36,13 @@ from modules.params.results import ForwardRecording, GeneratedImage
 from modules.params.settings import Settings
 from modules.plan.plan import Plan
 from modules.plan.planner import make_plan
-from modules.plan.work import EstimateDepth, RecordForward, Work
+from modules.plan.work import EstimateDepth, LoadModel, RecordForward, UnloadModels, Work
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
 
+R = TypeVar("R")
 logger = logging.getLogger(__name__)
 
 _STOP_TIMEOUT_S = 1.5
@@ -205,9 +206,9 @@ class Engine:
     def _model_spec(self) -> ModelSpec:
         return make_model_spec(self.models, self.find_checkpoint(), self.settings)
 
-    def _run_work(self, work: Work) -> Any:  # the result type depends on the type of work
+    def _run_work(self, work: Work[R]) -> R:
         self.queue.raise_if_stopping()
-        return self.executor.submit_work(work).result()
+        return self.executor.submit(work).result()
 
     # QueueHooks, see engine/jobs/job_maker
 
@@ -228,7 +229,7 @@ class Engine:
 
     def on_images_complete(self, job: Job) -> None:
         """Save the grid of a job's images, before the job ends."""
-        job.grid_path = self.image_saver.save_grid(job.plan, job.status().images, job.on_note)
+        job.grid_path = self.image_saver.save_grid(job.plan, job.status().images, job.add_note)
 
     def on_success(self, job: Job) -> None:
         """Set the device status to ready with the job's checkpoint, even after an earlier failure."""
@@ -287,7 +288,7 @@ class Engine:
     def unload(self) -> Future[None]:
         """Unload all checkpoints once the work queued before is done; the next job loads its own again."""
         self._is_unloaded = True
-        future = self.executor.unload()
+        future = self.executor.submit(UnloadModels())
         future.add_done_callback(lambda _: self._on_unloaded())
         return future
 
@@ -365,7 +366,7 @@ class Engine:
         self.device_status = replace(
             self.device_status, phase="loading", text=f"Loading {checkpoint.name}"
         )
-        self.queue.load_when_idle(LoadCheckpoint(model), partial(self._on_loaded, checkpoint))
+        self.queue.load_when_idle(LoadModel(model), partial(self._on_loaded, checkpoint))
 
     def _on_unloaded(self) -> None:
         self.device_status = replace(self.device_status, phase="ready", text="Ready", checkpoint="")

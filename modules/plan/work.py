@@ -1,15 +1,40 @@
-"""Short device work outside the job queue; its result is returned, not saved."""
+"""Work that a device can do: plans of jobs (`plan/plan`), and the kinds listed here.
+
+A kind is a frozen dataclass; one function of `backend/handlers` does it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from PIL import Image
 
 from modules.models.model_spec import ModelSpec
 from modules.params.image import ImageField
+from modules.params.results import ForwardRecording
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Work(Generic[R_co]):
+    """The base of every kind of work; its parameter is the type of the result."""
 
 
 @dataclass(frozen=True)
-class EstimateDepth:
+class LoadModel(Work[None]):
+    """Load a checkpoint ahead of its first job."""
+
+    model: ModelSpec
+
+
+@dataclass(frozen=True)
+class UnloadModels(Work[None]):
+    """Unload every checkpoint."""
+
+
+@dataclass(frozen=True)
+class EstimateDepth(Work[Image.Image]):
     """Estimate the depth of an image. The result is a grey image, white for near.
 
     Args:
@@ -24,8 +49,8 @@ class EstimateDepth:
 
 
 @dataclass(frozen=True)
-class RecordForward:
-    """Record the forward diffusion process of an image. The result is a ForwardRecording.
+class RecordForward(Work[ForwardRecording]):
+    """Record the forward diffusion process of an image.
 
     Args:
         model: Its sigmas and VAE are used.
@@ -42,6 +67,3 @@ class RecordForward:
     frame_count: int
     seed: int
     in_pixel_space: bool
-
-
-Work = EstimateDepth | RecordForward

@@ -53,7 +53,9 @@ def generate(model: LoadedModel, tmp_path: Path):
     def generate(listener: RecordingListener, batch: int = 0, **changes: Any) -> list[Image.Image]:
         plan = plan_of(tmp_path, tmp_path, SMALL.replace(**changes), "any")
         with torch.inference_mode():
-            generate_batch(lambda _: model, plan, batch, listener, torch.device("cpu"))
+            generate_batch(
+                lambda _: model, torch.device("cpu"), plan, batch, listener, listener.cancel
+            )
         return [image for _, image in listener.images]
 
     return generate

@@ -40,18 +40,18 @@ def runner(tokenizer: ClipTokenizer) -> Runner:
 
 @pytest.fixture(scope="module", params=[True, False], ids=["in pixels", "in latents"])
 def forward(request, runner: Runner, spec_of) -> ForwardRecording:
-    return runner.handle(RecordForward(spec_of("demo"), GRADIENT, SIZE, 5, 3, request.param))
+    return runner.run(RecordForward(spec_of("demo"), GRADIENT, SIZE, 5, 3, request.param))
 
 
 def test_depth_is_estimated_at_the_requested_size(runner: Runner, spec_of):
-    depth = runner.handle(EstimateDepth(spec_of("demo-depth"), GRADIENT, (96, 64)))
+    depth = runner.run(EstimateDepth(spec_of("demo-depth"), GRADIENT, (96, 64)))
     assert (depth.mode, depth.size) == ("L", (96, 64))
     assert np.ptp(np.asarray(depth)) > 128
 
 
 def test_a_checkpoint_without_estimator_needs_a_depth_map(runner: Runner, spec_of):
     with pytest.raises(UserError, match=r"has no depth estimator\. Provide a depth map"):
-        runner.handle(EstimateDepth(spec_of("demo"), GRADIENT, SIZE))
+        runner.run(EstimateDepth(spec_of("demo"), GRADIENT, SIZE))
 
 
 def test_the_forward_process_ends_in_unit_noise(forward: ForwardRecording):
@@ -74,12 +74,12 @@ def test_the_chain_and_the_closed_form_agree_at_every_frame(forward: ForwardReco
 
 
 def test_latents_have_48_times_fewer_values(runner: Runner, spec_of):
-    recording = runner.handle(RecordForward(spec_of("demo"), GRADIENT, SIZE, 2, 3, False))
+    recording = runner.run(RecordForward(spec_of("demo"), GRADIENT, SIZE, 2, 3, False))
     assert recording.pixel_value_count == 48 * recording.value_count
 
 
 def test_the_first_frame_is_the_image_itself(runner: Runner, spec_of):
-    recording = runner.handle(RecordForward(spec_of("demo"), GRADIENT, SIZE, 2, 3, True))
+    recording = runner.run(RecordForward(spec_of("demo"), GRADIENT, SIZE, 2, 3, True))
     assert np.array_equal(
         np.asarray(recording.frames[0].image),
         np.asarray(GRADIENT.to_pil().resize(SIZE, Image.Resampling.LANCZOS)),
@@ -89,4 +89,4 @@ def test_the_first_frame_is_the_image_itself(runner: Runner, spec_of):
 @pytest.mark.parametrize("count", [0, 1, 1001])
 def test_an_invalid_frame_count_is_refused(runner: Runner, spec_of, count: int):
     with pytest.raises(UserError, match=f"{count} timesteps cannot be shown"):
-        runner.handle(RecordForward(spec_of("demo"), GRADIENT, SIZE, count, 3, False))
+        runner.run(RecordForward(spec_of("demo"), GRADIENT, SIZE, count, 3, False))

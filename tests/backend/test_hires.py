@@ -80,7 +80,7 @@ class Studio:
         self, listener: RecordingListener | None = None, **changes: Any
     ) -> list[Image.Image]:
         listener = listener or RecordingListener()
-        self.runner.run(self.plan(**changes), listener)
+        self.runner.run(self.plan(**changes), listener, listener.cancel)
         return [image for _, image in listener.images]
 
 

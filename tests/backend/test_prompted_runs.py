@@ -31,7 +31,7 @@ def generate(model: LoadedModel, tmp_path: Any):
         listener = RecordingListener()
         plan = plan_of(tmp_path, tmp_path, SMALL.replace(**changes), "any")
         with torch.inference_mode():
-            generate_batch(lambda _: model, plan, 0, listener, torch.device("cpu"))
+            generate_batch(lambda _: model, torch.device("cpu"), plan, 0, listener, listener.cancel)
         return listener.images[0][1]
 
     return generate

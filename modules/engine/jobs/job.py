@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import secrets
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,16 @@ from typing import Literal, Protocol
 from PIL import Image
 
 from modules.core.errors import WebUIError
-from modules.params.events import Progress
+from modules.params.events import (
+    BatchStarted,
+    CancelToken,
+    Event,
+    Note,
+    Output,
+    Phase,
+    Preview,
+    Progress,
+)
 from modules.params.requests.base import GenerationRequest
 from modules.params.results import GeneratedImage, Recording
 from modules.plan.plan import Plan
@@ -23,10 +31,11 @@ JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 SaveImage = Callable[[Plan, int, Image.Image], GeneratedImage]  # saves one finished image
 ENDED_STATES: tuple[JobState, ...] = ("done", "failed", "cancelled")
 
-# Previews are made at most twice a second, and only while a client has polled the job recently.
-_PREVIEW_INTERVAL_S = 0.5
-_WATCH_TIMEOUT_S = 3.0
 _PREVIEW_SIDE = 512
+_UNKNOWN_EVENT = (
+    "The device reported something that this version does not know ({name}); "
+    "the finished pictures are kept."
+)
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,7 @@ class JobLog(Protocol):
 
 
 class Job:
-    """A plan being executed, and the Listener of its run.
+    """A plan being executed: `receive` is the sink of its run.
 
     Thread-safe: the device's thread writes, the page and the API read.
 
@@ -89,6 +98,9 @@ class Job:
         save: Saves one finished image and returns its record.
         log: Records the job's events.
         job_id: The id of a restored job; else a new id is generated.
+
+    Attributes:
+        cancel: Stops its run.
     """
 
     def __init__(
@@ -100,14 +112,12 @@ class Job:
     ) -> None:
         self.id = job_id or secrets.token_urlsafe(16)
         self.plan = plan
+        self.cancel = CancelToken()
         self.grid_path: Path | None = None  # the grid of its images
         self.on_interrupt: Callable[[], object] = lambda: None
         self._save = save
         self._log = log
-        self._last_indices = {batch[-1].index for batch in plan.batches[:-1]}
         self._lock = threading.Lock()
-        self._interrupted = threading.Event()
-        self._skipped = threading.Event()
         self._is_last_batch = False
         self._ended = threading.Event()
         self._done_callbacks: list[Callable[[], object]] = []
@@ -122,8 +132,6 @@ class Job:
         self._depth_map = b""
         self._recording: Recording | None = None
         self._preview_number = 0
-        self._last_preview_at = 0.0
-        self._last_watched_at = 0.0
 
     @property
     def request(self) -> GenerationRequest:
@@ -148,7 +156,7 @@ class Job:
 
     def watch(self) -> None:
         """Note that a client is watching, so that previews are worth making."""
-        self._last_watched_at = time.monotonic()
+        self.cancel.watch()
 
     def preview(self) -> bytes:
         """Return the latest preview as JPEG, or b"" if there is none."""
@@ -165,14 +173,14 @@ class Job:
 
     def interrupt(self) -> None:
         """Request the job to stop at its next step, or at once if it is still queued."""
-        self._interrupted.set()
+        self.cancel.interrupt()
         self.on_interrupt()
 
     def skip(self) -> None:
         """Request the job to abort the running batch and continue with the next."""
         with self._lock:
             if self._state == "running":
-                self._skipped.set()
+                self.cancel.skip_batch()
 
     def stop_after_image(self) -> None:
         """Request the job to stop after the running batch."""
@@ -202,7 +210,7 @@ class Job:
 
     def suspend(self, error: str) -> None:
         """End a queued job for this run alone: it stays in the log for the next start."""
-        self._interrupted.set()
+        self.cancel.interrupt()
         if self._set_ended("cancelled", error, None):
             self._notify_done()
 
@@ -224,8 +232,43 @@ class Job:
             self.plan = self.plan.without_images()  # hundreds of ended jobs are kept in memory
             return True
 
-    def on_image(self, index: int, image: Image.Image) -> None:
-        """Save a finished image at once."""
+    def receive(self, event: Event) -> None:
+        """Receive an event of the run; of one that this version does not know, only note that there was one."""
+        match event:
+            case Phase(text):
+                self._set_phase(text)
+            case Progress():
+                with self._lock:
+                    self._progress = event
+            case Preview(image):
+                self._set_preview(image)
+            case BatchStarted(index):
+                self._start_batch(index)
+            case Output():
+                self._receive_output(event)
+            case Note(text):
+                self.add_note(text)
+            case _:
+                self.add_note(_UNKNOWN_EVENT.format(name=type(event).__name__))
+
+    def add_note(self, text: str) -> None:
+        """Add a note for the user; the same text only once."""
+        with self._lock:
+            if text not in self._notes:
+                self._notes.append(text)
+
+    def _receive_output(self, output: Output) -> None:
+        match output.kind:
+            case "image":
+                self._save_image(output.index, output.data)
+            case "depth map":
+                self._depth_map = _encode(output.data, "PNG")
+            case "recording":
+                self._recording = output.data
+            case _:
+                self.add_note(_UNKNOWN_EVENT.format(name=output.kind))
+
+    def _save_image(self, index: int, image: Image.Image) -> None:
         saved = self._save(self.plan, index, image)
         with self._lock:
             position = len(self._images)
@@ -234,11 +277,8 @@ class Job:
                 self._notes.append(saved.warning)
         if self._log is not None:
             self._log.log_image(self.id, position, saved)
-        if self._is_last_batch and index in self._last_indices:
-            self._interrupted.set()
 
-    def on_phase(self, text: str) -> None:
-        """Set the current activity; the first phase marks the start of the run."""
+    def _set_phase(self, text: str) -> None:
         with self._lock:
             if self._state in ENDED_STATES:
                 return
@@ -248,56 +288,24 @@ class Job:
         if is_first and self._log is not None:
             self._log.log_start(self.id)
 
-    def on_batch(self, index: int) -> None:
-        """Note that a batch starts: a skip request was for the previous one."""
-        self._skipped.clear()
+    def _start_batch(self, index: int) -> None:
+        self.cancel.end_skip()
         if index and self._is_last_batch:
-            self._interrupted.set()
+            self.cancel.interrupt()
 
-    def on_progress(self, progress: Progress) -> None:
-        """Set the steps done."""
-        with self._lock:
-            self._progress = progress
-
-    def on_depth_map(self, depth: Image.Image) -> None:
-        """Store the depth map of a depth2img job."""
-        buffer = io.BytesIO()
-        depth.save(buffer, format="PNG")
-        self._depth_map = buffer.getvalue()
-
-    def on_recording(self, recording: Recording) -> None:
-        """Store the recording of the first image until it is taken."""
-        self._recording = recording
-
-    def on_note(self, text: str) -> None:
-        """Add a note for the user; the same text only once."""
-        with self._lock:
-            if text not in self._notes:
-                self._notes.append(text)
-
-    def is_skipped(self) -> bool:
-        """Return whether the running batch should end."""
-        return self._skipped.is_set()
-
-    def is_interrupted(self) -> bool:
-        """Return whether the job should stop."""
-        return self._interrupted.is_set()
-
-    def wants_preview(self) -> bool:
-        """Return whether a client is watching and the last preview is old enough."""
-        now = time.monotonic()
-        is_watched = now - self._last_watched_at < _WATCH_TIMEOUT_S
-        return is_watched and now - self._last_preview_at >= _PREVIEW_INTERVAL_S
-
-    def on_preview(self, preview: Image.Image) -> None:
-        """Store a preview, enlarged for display."""
+    def _set_preview(self, preview: Image.Image) -> None:
         scale = max(1, _PREVIEW_SIDE // max(preview.size))
         enlarged = preview.resize(
             (preview.width * scale, preview.height * scale), Image.Resampling.BICUBIC
         )
-        buffer = io.BytesIO()
-        enlarged.save(buffer, format="JPEG", quality=80)
+        encoded = _encode(enlarged, "JPEG", quality=80)
         with self._lock:
-            self._preview = buffer.getvalue()
+            self._preview = encoded
             self._preview_number += 1
-            self._last_preview_at = time.monotonic()
+        self.cancel.delay_preview()
+
+
+def _encode(image: Image.Image, format: str, **options: int) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format=format, **options)
+    return buffer.getvalue()

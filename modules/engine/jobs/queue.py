@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 from modules.core.errors import Cancelled, NotFound, UserError, WebUIError
-from modules.engine.executors import Executor, LoadCheckpoint
+from modules.engine.executors import Executor
 from modules.engine.jobs.fair_queue import FairQueue, Move
 from modules.engine.jobs.job import ENDED_STATES, Job, JobStatus, SaveImage
 from modules.engine.jobs.job_maker import JobMaker, QueueHooks
@@ -20,6 +20,7 @@ from modules.engine.jobs.store import JobStore
 from modules.engine.jobs.stored_request import deserialize, with_resolved_names
 from modules.params.requests.base import GenerationRequest
 from modules.params.settings import Settings
+from modules.plan.work import LoadModel
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class JobQueue:
         self._is_busy = False
         self._is_paused = False
         self._is_stopping = False
-        self._pending_load: tuple[LoadCheckpoint, Callable[[Future[None]], None]] | None = None
+        self._pending_load: tuple[LoadModel, Callable[[Future[None]], None]] | None = None
 
     # Submission
 
@@ -132,9 +133,7 @@ class JobQueue:
         request, settings = deserialize(record.stored_request, self.store.input_image)
         return self.submit(request, settings, record.queue_position.source)
 
-    def load_when_idle(
-        self, work: LoadCheckpoint, on_loaded: Callable[[Future[None]], None]
-    ) -> None:
+    def load_when_idle(self, work: LoadModel, on_loaded: Callable[[Future[None]], None]) -> None:
         """Load a checkpoint once no job is queued, since each job loads its own. Only the latest call counts."""
         with self._lock:
             self._pending_load = work, on_loaded
@@ -280,9 +279,9 @@ class JobQueue:
                 self._finish(job, error)
                 continue
             job.plan = plan
-            future = self._executor.run(plan, job)
+            future = self._executor.submit(plan, job.receive, job.cancel)
             job.on_interrupt = future.cancel  # ends it at once if the device is not open yet
-            if job.is_interrupted():
+            if job.cancel.is_interrupted():
                 future.cancel()
             future.add_done_callback(partial(self._on_end, job))
             return
@@ -305,7 +304,7 @@ class JobQueue:
                 return
             (work, on_loaded), self._pending_load = self._pending_load, None
             self._is_busy = True
-        future = self._executor.load(work)
+        future = self._executor.submit(work)
         future.add_done_callback(on_loaded)
         future.add_done_callback(self._on_loaded)
 
@@ -327,7 +326,7 @@ class JobQueue:
             self._hooks.on_images_complete(job)
         except Exception:  # no error may stop the queue
             logger.exception("An unexpected error after the pictures were made.")
-            job.on_note("An error occurred after the pictures were made; the log has the details.")
+            job.add_note("An error occurred after the pictures were made; the log has the details.")
         if error is None:
             job.finish("done")
             self._hooks.on_success(job)

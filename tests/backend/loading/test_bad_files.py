@@ -19,6 +19,7 @@ from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.plan.planner import make_plan
+from modules.plan.work import LoadModel
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
@@ -136,10 +137,10 @@ def runner(manager: ModelManager, tokenizer: ClipTokenizer) -> Iterator[Runner]:
     """Return a runner with the good model loaded, which must still be loaded and usable at the end."""
     runner = Runner(DeviceOptions(use_cpu=True), tokenizer)
     good = make_plan(SMALL, manager, manager.find("good"), SAMPLERS, SCHEDULES)
-    runner.load(good.model)
-    loaded = list(runner._cache._models.values())
+    runner.run(LoadModel(good.model))
+    loaded = list(runner.models._cache._models.values())
     yield runner
-    assert list(runner._cache._models.values()) == loaded
+    assert list(runner.models._cache._models.values()) == loaded
     listener = RecordingListener()
     runner.run(good, listener)
     assert len(listener.images) == 1
@@ -153,7 +154,7 @@ def test_a_bad_file_is_one_sentence_and_the_loaded_model_stays(
     write(tmp_path / "models" / "bad.safetensors")
     manager.refresh()
     with pytest.raises(WebUIError, match=message) as caught:
-        runner.load(make_model_spec(manager, manager.find("bad"), Settings()))
+        runner.run(LoadModel(make_model_spec(manager, manager.find("bad"), Settings())))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "attacked").exists()
 
@@ -164,7 +165,7 @@ def test_a_checkpoint_deleted_while_listed(manager: ModelManager, runner: Runner
     spec = make_model_spec(manager, manager.find("bad"), Settings())
     path.unlink()
     with pytest.raises(NotFound, match=r"bad\.safetensors' does not exist\. Put the file back"):
-        runner.load(spec)
+        runner.run(LoadModel(spec))
     with pytest.raises(NotFound, match=r"'bad\.safetensors' is no longer at"):
         manager.find("bad")
 
@@ -188,8 +189,10 @@ def test_a_file_in_the_vae_folder_that_is_no_vae(
     write(tmp_path / "VAE" / "wrong.safetensors")
     manager.refresh()
     with pytest.raises(WebUIError, match=message):
-        runner.load(
-            make_model_spec(manager, manager.find("good"), Settings(sd_vae="wrong.safetensors"))
+        runner.run(
+            LoadModel(
+                make_model_spec(manager, manager.find("good"), Settings(sd_vae="wrong.safetensors"))
+            )
         )
 
 
@@ -201,7 +204,7 @@ def test_nan_weights_are_named(tokenizer: ClipTokenizer, manager: ModelManager, 
         make_plan(SMALL, manager, manager.find(n), SAMPLERS, SCHEDULES) for n in ("good", "bad")
     )
     runner, listener = Runner(DeviceOptions(use_cpu=True), tokenizer), RecordingListener()
-    runner.load(good.model)
+    runner.run(LoadModel(good.model))
     with pytest.raises(
         WebUIError, match=r"'bad\.safetensors' is damaged: .* \(NaN\) in conv_out\.bias"
     ):
