@@ -20,7 +20,8 @@ from modules.engine.device_status import DeviceStatus
 from modules.engine.executors import DeviceInfo, Executor
 from modules.engine.image_saver import ImageSaver
 from modules.engine.jobs.file_batch import FileBatch, FileBatches
-from modules.engine.jobs.job import Job, JobStatus
+from modules.engine.jobs.job import Job
+from modules.engine.jobs.job_status import JobStatus
 from modules.engine.jobs.queue import JobQueue
 from modules.engine.jobs.store import JobStore
 from modules.engine.prompt_processing import apply_styles, reset_ineffective_options
@@ -32,7 +33,7 @@ from modules.models.upscalers import UPSCALERS
 from modules.params.image import ImageField
 from modules.params.param import params_of
 from modules.params.requests.base import GenerationRequest
-from modules.params.results import ForwardRecording, GeneratedImage
+from modules.params.results import ForwardRecording
 from modules.params.settings import Settings
 from modules.plan.plan import Plan
 from modules.plan.planner import make_plan
@@ -87,7 +88,9 @@ class Engine:
         self.flag_settings = flag_settings
         self._requested_model: ModelSpec | None = None  # the model of the last load
         self._is_unloaded = False
-        self.queue = JobQueue(executor, JobStore(paths.queue), self)
+        self.queue = JobQueue(
+            executor, JobStore(paths.queue), self.plan, self.image_saver, self._on_success
+        )
         self.file_batches = FileBatches(
             lambda request, save: self.queue.submit(request, self.settings, "page", save),
             self.image_saver,
@@ -174,11 +177,11 @@ class Engine:
         return self.queue.jobs()
 
     def running_job(self) -> Job | None:
-        """Return the running job, or None."""
+        """Return the oldest running job, or None."""
         return self.queue.running_job()
 
     def interrupt(self, job_id: str | None = None) -> None:
-        """Stop a job, or the running one, at its next step."""
+        """Stop a job, or the oldest running one, at its next step."""
         job = self.job(job_id) if job_id else self.running_job()
         if job is not None:
             job.interrupt()
@@ -210,8 +213,6 @@ class Engine:
         self.queue.raise_if_stopping()
         return self.executor.submit(work).result()
 
-    # QueueHooks, see engine/jobs/job_maker
-
     def plan(self, request: GenerationRequest, settings: Settings) -> Plan:
         """Return the plan of a request with these settings."""
         checkpoint = self.find_checkpoint(request.sd_model_checkpoint)
@@ -222,22 +223,6 @@ class Engine:
         return reset_ineffective_options(
             make_plan(request, self.models, checkpoint, *tables), self.tokenizer
         )
-
-    def save_image(self, plan: Plan, index: int, image: Image.Image) -> GeneratedImage:
-        """Save one image."""
-        return self.image_saver.save(plan, index, image)
-
-    def on_images_complete(self, job: Job) -> None:
-        """Save the grid of a job's images, before the job ends."""
-        job.grid_path = self.image_saver.save_grid(job.plan, job.status().images, job.add_note)
-
-    def on_success(self, job: Job) -> None:
-        """Set the device status to ready with the job's checkpoint, even after an earlier failure."""
-        if self.device_status.phase != "loading":
-            name = job.plan.checkpoint.name
-            self.device_status = replace(
-                self.device_status, phase="ready", text="Ready", checkpoint=name
-            )
 
     # Checkpoints
 
@@ -340,7 +325,15 @@ class Engine:
         }
         return lists[name]()
 
-    # Callbacks of the executor
+    # Callbacks of the queue and the executor
+
+    def _on_success(self, job: Job) -> None:
+        """Set the device status to ready with the job's checkpoint, even after an earlier failure."""
+        if self.device_status.phase != "loading":
+            name = job.plan.checkpoint.name
+            self.device_status = replace(
+                self.device_status, phase="ready", text="Ready", checkpoint=name
+            )
 
     def _on_device_ready(self, info: DeviceInfo | None, failure: str) -> None:
         if info is None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from modules.core.errors import WebUIError
 from modules.engine.image_saver import ImageSaver
-from modules.engine.jobs.job import Job, JobState, JobStatus, SaveImage
+from modules.engine.jobs.job import Job, SaveImage
+from modules.engine.jobs.job_status import JobState, JobStatus
 from modules.images.filename import Destination
 from modules.params.events import Progress
 from modules.params.requests.base import GenerationRequest

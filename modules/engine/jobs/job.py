@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 import secrets
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, Protocol
 
 from PIL import Image
 
 from modules.core.errors import WebUIError
+from modules.engine.jobs.job_status import ENDED_STATES, JobState, JobStatus
+from modules.engine.jobs.store import JobStore
 from modules.params.events import (
     BatchStarted,
     CancelToken,
@@ -27,65 +27,13 @@ from modules.params.requests.base import GenerationRequest
 from modules.params.results import GeneratedImage, Recording
 from modules.plan.plan import Plan
 
-JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 SaveImage = Callable[[Plan, int, Image.Image], GeneratedImage]  # saves one finished image
-ENDED_STATES: tuple[JobState, ...] = ("done", "failed", "cancelled")
 
 _PREVIEW_SIDE = 512
 _UNKNOWN_EVENT = (
     "The device reported something that this version does not know ({name}); "
     "the finished pictures are kept."
 )
-
-
-@dataclass(frozen=True)
-class JobStatus:
-    """A snapshot of a job.
-
-    Args:
-        id: The job's id, impossible to guess.
-        state: Its lifecycle state.
-        phase: The current activity, as text.
-        progress: Steps done and their speed.
-        images: Finished images in order.
-        image_count: The number of requested images.
-        notes: Notes on the result for the user.
-        error: One sentence if it failed or was cancelled.
-        exception: The exception if it failed for a reason that the user can act on.
-        preview_number: Increases with each new preview; 0 if there is none.
-    """
-
-    id: str
-    state: JobState
-    phase: str
-    progress: Progress
-    images: tuple[GeneratedImage, ...]
-    image_count: int
-    notes: tuple[str, ...]
-    error: str
-    exception: WebUIError | None
-    preview_number: int
-
-    @property
-    def has_ended(self) -> bool:
-        """Return whether the job has reached a final state."""
-        return self.state in ENDED_STATES
-
-
-class JobLog(Protocol):
-    """Records the events of jobs."""
-
-    def log_start(self, job_id: str) -> None:
-        """Record that the device has started the job."""
-        ...
-
-    def log_image(self, job_id: str, position: int, image: GeneratedImage) -> None:
-        """Record a finished image and its position among the job's images."""
-        ...
-
-    def log_end(self, status: JobStatus) -> None:
-        """Record how a job ended."""
-        ...
 
 
 class Job:
@@ -96,27 +44,30 @@ class Job:
     Args:
         plan: The plan to execute.
         save: Saves one finished image and returns its record.
-        log: Records the job's events.
+        store: Records its start, its images and its end; None records nothing.
         job_id: The id of a restored job; else a new id is generated.
 
     Attributes:
         cancel: Stops its run.
+        image_names: While it is queued, the file names of its input images by field; hundreds may be queued, so they
+            stay on disk until they run.
     """
 
     def __init__(
         self,
         plan: Plan,
         save: SaveImage,
-        log: JobLog | None = None,
+        store: JobStore | None = None,
         job_id: str = "",
     ) -> None:
         self.id = job_id or secrets.token_urlsafe(16)
         self.plan = plan
         self.cancel = CancelToken()
+        self.image_names: Mapping[str, str] = {}
         self.grid_path: Path | None = None  # the grid of its images
         self.on_interrupt: Callable[[], object] = lambda: None
         self._save = save
-        self._log = log
+        self._store = store
         self._lock = threading.Lock()
         self._is_last_batch = False
         self._ended = threading.Event()
@@ -204,12 +155,12 @@ class Job:
         """Set the job's final state; only the first call counts."""
         if not self._set_ended(state, error, exception):
             return
-        if self._log is not None:
-            self._log.log_end(self.status())
+        if self._store is not None:
+            self._store.log_end(self.status())
         self._notify_done()
 
     def suspend(self, error: str) -> None:
-        """End a queued job for this run alone: it stays in the log for the next start."""
+        """End a queued job for this run alone: it stays in the store for the next start."""
         self.cancel.interrupt()
         if self._set_ended("cancelled", error, None):
             self._notify_done()
@@ -275,8 +226,8 @@ class Job:
             self._images.append(saved)
             if saved.warning and saved.warning not in self._notes:
                 self._notes.append(saved.warning)
-        if self._log is not None:
-            self._log.log_image(self.id, position, saved)
+        if self._store is not None:
+            self._store.log_image(self.id, position, saved)
 
     def _set_phase(self, text: str) -> None:
         with self._lock:
@@ -285,8 +236,8 @@ class Job:
             is_first = self._state == "queued"
             self._state = "running"
             self._phase = text
-        if is_first and self._log is not None:
-            self._log.log_start(self.id)
+        if is_first and self._store is not None:
+            self._store.log_start(self.id)
 
     def _start_batch(self, index: int) -> None:
         self.cancel.end_skip()

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from modules.engine.jobs.fair_queue import QueuePosition
-from modules.engine.jobs.job import Job, JobState, JobStatus
-from modules.engine.jobs.stored_request import StoredRequest, serialize
+from modules.engine.jobs.job_status import JobState, JobStatus
+from modules.engine.jobs.stored_request import StoredRequest
 from modules.params.events import Progress
 from modules.params.results import GeneratedImage
 
@@ -70,23 +70,6 @@ class JobRecord:
             exception=None,
             preview_number=0,
         )
-
-
-def record_from_job(job: Job) -> JobRecord:
-    """Return the record of a job that could not be stored."""
-    status = job.status()
-    return JobRecord(
-        queue_position=QueuePosition(0, 0, job.id, ""),
-        state=status.state,
-        stored_request=serialize(job.plan.request, job.plan.settings, {}),
-        image_count=status.image_count,
-        created=0.0,
-        started=None,
-        ended=None,
-        error=status.error,
-        notes=status.notes,
-        images=status.images,
-    )
 
 
 def record_from_rows(

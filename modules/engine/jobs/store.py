@@ -15,8 +15,8 @@ from modules.core.errors import NotFound
 from modules.engine.jobs.database import Database, open_database
 from modules.engine.jobs.fair_queue import QueuePosition
 from modules.engine.jobs.input_images import InputImageStore
-from modules.engine.jobs.job import JobStatus
 from modules.engine.jobs.job_record import JobRecord, record_from_rows
+from modules.engine.jobs.job_status import JobStatus
 from modules.engine.jobs.stored_request import StoredRequest, input_images_of, serialize
 from modules.params.image import ImageField
 from modules.params.requests.base import GenerationRequest
@@ -71,7 +71,7 @@ class JobStore:
             if self._database is not None:
                 self._database.connection.close()
 
-    # Job events: the JobLog of every job
+    # Job events
 
     @contextmanager
     def hold_request(

@@ -11,7 +11,7 @@ from PIL import Image
 
 from modules.core.errors import NotFound, UserError
 from modules.engine.jobs.fair_queue import QueuePosition
-from modules.engine.jobs.job import JobState
+from modules.engine.jobs.job_status import JobState
 from modules.engine.jobs.store import JobStore
 from modules.engine.jobs.stored_request import StoredRequest, deserialize
 from modules.params.image import ImageField

@@ -13,7 +13,7 @@ from PIL import Image
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.engine.infotext_context import make_infotext_context
-from modules.engine.jobs.job import JobStatus
+from modules.engine.jobs.job_status import JobStatus
 from modules.engine.reproduce import compare_reproduction, parse_for_reproduction
 from modules.images.metadata import read_metadata
 from modules.params.image import ImageField
