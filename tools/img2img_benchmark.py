@@ -141,7 +141,7 @@ def _sides(
 
     runner = Runner(DeviceOptions(use_cpu=True), engine.tokenizer)
     request = _request(task, checkpoint)
-    plan = engine.plan(request, engine.settings)
+    plan = engine.planner.plan(request, engine.settings)
     runner.run(LoadModel(plan.model))
     model = runner.models.acquire(plan.model)
     components = model.components
@@ -267,7 +267,7 @@ def _report_photo(engine: Any, rounds: int) -> None:
 def _report_stages(engine: Any, request: Any, runner_type: Any, options: Any) -> None:
     """Print the time of each stage of the run, and of saving the image."""
     runner = runner_type(options(use_cpu=True), engine.tokenizer)
-    plan = engine.plan(request.replace(steps=STEPS), engine.settings)
+    plan = engine.planner.plan(request.replace(steps=STEPS), engine.settings)
     for _ in range(2):  # the first run loads the model
         runner.models.acquire(plan.model)._init_image = None
         clock = PhaseClock()

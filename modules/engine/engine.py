@@ -24,7 +24,6 @@ from modules.engine.jobs.job import Job
 from modules.engine.jobs.job_status import JobStatus
 from modules.engine.jobs.queue import JobQueue
 from modules.engine.jobs.store import JobStore
-from modules.engine.prompt_processing import apply_styles, reset_ineffective_options
 from modules.engine.settings_file import SettingsFile
 from modules.models.convert import convert_to_safetensors
 from modules.models.manager import Checkpoint, ModelManager
@@ -35,8 +34,8 @@ from modules.params.param import params_of
 from modules.params.requests.base import GenerationRequest
 from modules.params.results import ForwardRecording
 from modules.params.settings import Settings
-from modules.plan.plan import Plan
-from modules.plan.planner import make_plan
+from modules.plan.checkpoint_finder import CheckpointFinder
+from modules.plan.planner import Planner, PlanTables
 from modules.plan.work import EstimateDepth, LoadModel, RecordForward, UnloadModels, Work
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
@@ -76,11 +75,15 @@ class Engine:
             paths.vae_folders,
             paths.text_encoder_folders,
         )
-        self.active_checkpoint = ActiveCheckpoint(self.models, paths, lambda: self.settings)
+        demo_folder = paths.root / "models" / "Stable-diffusion" / "demo"
+        checkpoints = CheckpointFinder(self.models, paths.checkpoint_folders[0], demo_folder)
+        self.active_checkpoint = ActiveCheckpoint(checkpoints, lambda: self.settings)
         self.styles = Styles(paths.styles_file)
         self.samplers = SAMPLERS.copy()
         self.schedules = SCHEDULES.copy()
         self.upscalers = UPSCALERS.copy()
+        tables = PlanTables(self.samplers, self.schedules, self.upscalers)
+        self.planner = Planner(checkpoints, self.styles, tables, tokenizer)
         self.device_status = DeviceStatus("starting", "Starting")
         self.image_saver = ImageSaver(self.models, paths.outputs, paths.unsaved_outputs)
         self._settings_file = SettingsFile(paths.data / "config.json")
@@ -89,7 +92,7 @@ class Engine:
         self._requested_model: ModelSpec | None = None  # the model of the last load
         self._is_unloaded = False
         self.queue = JobQueue(
-            executor, JobStore(paths.queue), self.plan, self.image_saver, self._on_success
+            executor, JobStore(paths.queue), self.planner.plan, self.image_saver, self._on_success
         )
         self.file_batches = FileBatches(
             lambda request, save: self.queue.submit(request, self.settings, "page", save),
@@ -212,17 +215,6 @@ class Engine:
     def _run_work(self, work: Work[R]) -> R:
         self.queue.raise_if_stopping()
         return self.executor.submit(work).result()
-
-    def plan(self, request: GenerationRequest, settings: Settings) -> Plan:
-        """Return the plan of a request with these settings."""
-        checkpoint = self.find_checkpoint(request.sd_model_checkpoint)
-        request = apply_styles(
-            request, [self.styles.get(name) for name in request.styles], settings
-        )
-        tables = self.samplers, self.schedules, settings, self.upscalers
-        return reset_ineffective_options(
-            make_plan(request, self.models, checkpoint, *tables), self.tokenizer
-        )
 
     # Checkpoints
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any, cast, get_args
 
 from modules.core.errors import UserError
-from modules.engine.prompt_processing import prompt_field_names
 from modules.params.image import ImageField, is_image_field
 from modules.params.param import validate
 from modules.params.requests.base import GenerationRequest, Task
 from modules.params.requests.registry import REQUESTS
 from modules.params.settings import Settings
 from modules.plan.plan import Plan
+from modules.plan.prompts import prompt_field_names
 
 
 @dataclass(frozen=True)
