@@ -11,12 +11,12 @@ from modules.backend import forward_process
 from modules.backend.conditioning import depth
 from modules.backend.loaded_models import LoadedModels
 from modules.backend.plan_run import run_plan
-from modules.images.resize import crop_and_resize
+from modules.images.resize import crop_and_resize, resize_and_blend
 from modules.models.compatibility import missing_depth_estimator
 from modules.params.events import CancelToken, Sink
 from modules.params.results import ForwardRecording
 from modules.plan.plan import Plan
-from modules.plan.work import EstimateDepth, LoadModel, RecordForward, UnloadModels
+from modules.plan.work import Enlarge, EstimateDepth, LoadModel, RecordForward, UnloadModels
 
 # Any: each function takes the kind of work in its row, and returns the result that it declares.
 Handler = Callable[[LoadedModels, Any, Sink, CancelToken], Any]
@@ -57,10 +57,18 @@ def record_forward(models: LoadedModels, work: RecordForward, *_: object) -> For
     )
 
 
+def enlarge(_: LoadedModels, work: Enlarge, *__: object) -> Image.Image:
+    """Return the enlarged image."""
+    return resize_and_blend(
+        work.image.to_pil(), work.size, work.resampling, work.second, work.second_visibility
+    )
+
+
 HANDLERS: Mapping[type, Handler] = {
     Plan: run_plan,
     LoadModel: load_model,
     UnloadModels: unload_models,
     EstimateDepth: estimate_depth,
     RecordForward: record_forward,
+    Enlarge: enlarge,
 }

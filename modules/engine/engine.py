@@ -18,6 +18,7 @@ from modules.core.paths import Paths
 from modules.engine.active_checkpoint import ActiveCheckpoint
 from modules.engine.device_status import DeviceStatus
 from modules.engine.executors import DeviceInfo, Executor
+from modules.engine.extras import upscale
 from modules.engine.image_saver import ImageSaver
 from modules.engine.jobs.file_batch import FileBatch, FileBatches
 from modules.engine.jobs.job import Job
@@ -32,6 +33,7 @@ from modules.models.upscalers import UPSCALERS
 from modules.params.image import ImageField
 from modules.params.param import params_of
 from modules.params.requests.base import GenerationRequest
+from modules.params.requests.extras import ExtrasRequest
 from modules.params.results import ForwardRecording
 from modules.params.settings import Settings
 from modules.plan.checkpoint_finder import CheckpointFinder
@@ -208,6 +210,14 @@ class Engine:
         return self._run_work(
             RecordForward(self._model_spec(), image, size, count, seed, in_pixels)
         )
+
+    def upscale(self, image: ImageField, request: ExtrasRequest) -> tuple[Image.Image, str]:
+        """Return the upscaled image and A1111's infotext of the postprocessing; blocks until it is done.
+
+        Raises:
+            WebUIError: the request cannot be carried out, see `engine/extras`.
+        """
+        return upscale(image, request, self.upscalers, self._run_work)
 
     def _model_spec(self) -> ModelSpec:
         return make_model_spec(self.models, self.find_checkpoint(), self.settings)

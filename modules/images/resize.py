@@ -20,6 +20,20 @@ def stretch(image: Image.Image, width: int, height: int) -> Image.Image:
     return image.resize((width, height), _LANCZOS)
 
 
+def resize_and_blend(
+    image: Image.Image,
+    size: tuple[int, int],
+    resampling: Image.Resampling,
+    second: Image.Resampling | None,
+    second_visibility: float,
+) -> Image.Image:
+    """Return the image stretched to a size, with the result of a second resampling blended in, as A1111's Extras do."""
+    resized = image.resize(size, resampling)
+    if second is None:
+        return resized
+    return Image.blend(resized, image.resize(size, second), second_visibility)
+
+
 def crop_and_resize(image: Image.Image, width: int, height: int) -> Image.Image:
     """Return the image's centre, cropped to the new aspect ratio and scaled (Lanczos), A1111's "Crop and resize"."""
     return ImageOps.fit(image, (width, height), _LANCZOS)

@@ -1,8 +1,9 @@
-"""Device work outside the job queue, on the demo checkpoints."""
+"""Every kind of work but plans, on the demo checkpoints."""
 
 from __future__ import annotations
 
 import math
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,12 @@ import pytest
 from PIL import Image
 
 from modules.backend.runner import Runner
-from modules.core.errors import UserError
+from modules.core.errors import Unsupported, UserError
 from modules.models.model_spec import make_model_spec
 from modules.params.device_options import DeviceOptions
 from modules.params.image import ImageField
 from modules.params.results import ForwardRecording
-from modules.plan.work import EstimateDepth, RecordForward
+from modules.plan.work import Enlarge, EstimateDepth, LoadModel, RecordForward, UnloadModels, Work
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.demo import demo_engine
 
@@ -84,6 +85,33 @@ def test_the_first_frame_is_the_image_itself(runner: Runner, spec_of):
         np.asarray(recording.frames[0].image),
         np.asarray(GRADIENT.to_pil().resize(SIZE, Image.Resampling.LANCZOS)),
     )
+
+
+def test_an_image_is_enlarged_without_a_checkpoint(runner: Runner):
+    nearest, lanczos = Image.Resampling.NEAREST, Image.Resampling.LANCZOS
+    alone = runner.run(Enlarge(GRADIENT, (512, 512), nearest))
+    blended = runner.run(Enlarge(GRADIENT, (512, 512), nearest, lanczos, 1.0))
+    image = GRADIENT.to_pil()
+    assert alone.tobytes() == image.resize((512, 512), nearest).tobytes()
+    assert blended.tobytes() == image.resize((512, 512), lanczos).tobytes()
+
+
+def test_a_checkpoint_is_loaded_and_unloaded(runner: Runner, spec_of):
+    runner.run(UnloadModels())
+    runner.run(LoadModel(spec_of("demo")))
+    loaded = weakref.ref(runner.models.acquire(spec_of("demo")))
+    assert loaded() is not None
+    runner.run(UnloadModels())
+    assert loaded() is None
+
+
+class Imagine(Work[str]):
+    """Work that only another version can do."""
+
+
+def test_unknown_work_is_refused_by_name(runner: Runner):
+    with pytest.raises(Unsupported, match="This device cannot do the work 'Imagine'"):
+        runner.run(Imagine())
 
 
 @pytest.mark.parametrize("count", [0, 1, 1001])

@@ -11,10 +11,9 @@ import torch
 
 from modules.backend import device
 from modules.backend.device import DEVICES, FP16, FP32, DeviceType
-from modules.backend.handlers import HANDLERS
+from modules.backend.loaded_models import LoadedModels
 from modules.backend.loading import loader
 from modules.backend.loading.ldm_keys import TEXT_ENCODER_KEYS, clip_key
-from modules.backend.model import LoadedModel
 from modules.backend.noise.noise import NOISE_SOURCES, Draws
 from modules.backend.runner import Runner
 from modules.engine.executors.local import LocalExecutor
@@ -27,6 +26,7 @@ from modules.params.param import param
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.plan.planner import make_plan
+from modules.plan.work import Work
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
@@ -77,26 +77,23 @@ def test_a_noise_source_is_a_function_and_a_row(
 
 
 @dataclass(frozen=True)
-class CountLayers:
+class CountLayers(Work[int]):
     """Count the layers of the text encoder."""
 
     model: ModelSpec
 
 
-def count_layers(model: LoadedModel, work: CountLayers) -> int:
-    return model.components.text_encoder.config.num_hidden_layers
+def count_layers(models: LoadedModels, work: CountLayers, *_: object) -> int:
+    return models.acquire(work.model).components.text_encoder.config.num_hidden_layers
 
 
-def test_short_device_work_is_a_class_a_function_and_a_row(
-    tokenizer: ClipTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setitem(HANDLERS, CountLayers, count_layers)  # type: ignore[misc]
+def test_a_kind_of_work_is_a_class_a_function_and_a_row(tokenizer: ClipTokenizer, tmp_path: Path):
     write_checkpoint(tmp_path / "tiny.safetensors")
     model = make_tiny_plan(tmp_path, "CPU", 7).model
-    executor = LocalExecutor(CPU, tokenizer)
+    executor = LocalExecutor(CPU, tokenizer, {CountLayers: count_layers})
     executor.start(lambda info, failure: None)
     try:
-        count = executor.submit_work(CountLayers(model)).result(PATIENCE_S)  # type: ignore[arg-type]
+        count = executor.submit(CountLayers(model)).result(PATIENCE_S)
     finally:
         executor.stop(PATIENCE_S)
     assert count == 2

@@ -12,6 +12,7 @@ from PIL import Image
 
 from modules.core.errors import Cancelled
 from modules.engine.executors import DeviceInfo
+from modules.images.resize import resize_and_blend
 from modules.params.events import (
     BatchStarted,
     CancelToken,
@@ -23,7 +24,7 @@ from modules.params.events import (
     ignore_events,
 )
 from modules.plan.plan import ImagePlan, Plan
-from modules.plan.work import LoadModel, UnloadModels, Work
+from modules.plan.work import Enlarge, LoadModel, UnloadModels, Work
 
 R = TypeVar("R")
 PATIENCE_S = 30
@@ -63,6 +64,7 @@ class FakeExecutor:
             Plan: self._draw,
             LoadModel: self._load,
             UnloadModels: self._unload,
+            Enlarge: lambda work, sink, cancel: draw_enlarged(work),
         }
 
     # Executor
@@ -191,6 +193,13 @@ class FakeExecutor:
         with self._changed:
             self._held_count += change
             self._changed.notify_all()
+
+
+def draw_enlarged(work: Enlarge) -> Image.Image:
+    """Return the enlarged image, as the backend makes it."""
+    return resize_and_blend(
+        work.image.to_pil(), work.size, work.resampling, work.second, work.second_visibility
+    )
 
 
 def _make_image(plan: Plan, image: ImagePlan) -> Image.Image:
