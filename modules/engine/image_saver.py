@@ -75,8 +75,8 @@ class ImageSaver:
             logger.warning("%s", error)
             path = ImageStore(self.fallback_dir).save(image, text, tokens, plan.settings)
             warning = f"{error} It was saved as {path} instead."
-            return GeneratedImage(index, seed, text, path, warning)
-        return GeneratedImage(index, seed, text, path)
+            return GeneratedImage(index, seed, text, path, warning, image.size)
+        return GeneratedImage(index, seed, text, path, size=image.size)
 
     def save_grid(
         self, plan: Plan, images: Sequence[GeneratedImage], on_note: Callable[[str], None]

@@ -1,139 +1,110 @@
-"""The SQLite file of the job store: checked when opened, moved aside if damaged, locked by one server."""
+"""The job store's database: opened when first used, thread-safe, and never a reason for a job to fail."""
 
 from __future__ import annotations
 
 import logging
 import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+
+from modules.engine.jobs.database_file import OpenedFile, open_database
+from modules.engine.jobs.migrations import MIGRATIONS, Migration
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
-_SCHEMA = """
-CREATE TABLE jobs (
-    id TEXT PRIMARY KEY,
-    source TEXT NOT NULL,
-    round INTEGER NOT NULL,
-    number INTEGER NOT NULL,
-    state TEXT NOT NULL,
-    task TEXT NOT NULL,
-    request TEXT NOT NULL,
-    settings TEXT NOT NULL,
-    image_count INTEGER NOT NULL,
-    created REAL NOT NULL,
-    started REAL,
-    ended REAL,
-    error TEXT NOT NULL DEFAULT '',
-    notes TEXT NOT NULL DEFAULT '[]'
-) WITHOUT ROWID;
-CREATE INDEX jobs_by_state ON jobs (state, round, number);
-CREATE INDEX jobs_by_end ON jobs (ended);
-CREATE TABLE images (
-    job_id TEXT NOT NULL,
-    position INTEGER NOT NULL,
-    image_index INTEGER NOT NULL,
-    seed INTEGER NOT NULL,
-    path TEXT NOT NULL,
-    infotext TEXT NOT NULL,
-    remark TEXT NOT NULL,
-    PRIMARY KEY (job_id, position)
-) WITHOUT ROWID;
-CREATE TABLE pictures (
-    job_id TEXT NOT NULL,
-    field TEXT NOT NULL,
-    name TEXT NOT NULL,
-    PRIMARY KEY (job_id, field)
-) WITHOUT ROWID;
-CREATE INDEX pictures_by_name ON pictures (name);
-"""
-# Another server releases its lock when it ends, never while it runs.
-_LOCK_TIMEOUT_S = 0.5
-
 
 class Database:
-    """A connection, and a warning about its file.
+    """Reads and writes rows. Write errors are reported once, and the program continues without them.
 
     Args:
-        connection: To the file, or to memory if the file is not available. Its rows are `sqlite3.Row`.
-        is_durable: Whether it outlives the server.
-        warning: One sentence if there was a problem; else empty.
+        path: The file; its folder is created.
+        recover: Called once with the connection to a file that outlives the server, before anything else is done.
+        migrations: Make the tables of this program's version.
     """
 
-    def __init__(self, connection: sqlite3.Connection, is_durable: bool, warning: str) -> None:
-        self.connection = connection
-        self.is_durable = is_durable
-        self.warning = warning
+    def __init__(
+        self,
+        path: Path,
+        recover: Callable[[sqlite3.Connection], None],
+        migrations: Sequence[Migration] = MIGRATIONS,
+    ) -> None:
+        self.lock = threading.RLock()
+        self._path = path
+        self._recover = recover
+        self._migrations = migrations
+        self._file: OpenedFile | None = None
+        self._write_warning = ""
+        self._is_closed = False
 
+    def open(self) -> OpenedFile:
+        """Return the opened file."""
+        with self.lock:
+            if self._file is None:
+                self._file = open_database(self._path, self._migrations)
+                if self._file.is_durable:
+                    self._recover(self._file.connection)
+            return self._file
 
-def open_database(path: Path) -> Database:
-    """Return the opened database; a damaged file is moved aside, an unavailable one is replaced by memory."""
-    warning = ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            return Database(_connect(path), True, "")
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError as error:
-            warning = _move_aside(path, str(error))
-            return Database(_connect(path), True, warning)
-    except sqlite3.OperationalError as error:
-        reason = (
-            "another server uses this data folder"
-            if "locked" in str(error)
-            else f"{path.name} cannot be opened ({error})"
+    def close(self) -> None:
+        """Close the file; later rows are not written."""
+        with self.lock:
+            self._is_closed = True
+            if self._file is not None:
+                self._file.connection.close()
+
+    def is_durable(self) -> bool:
+        """Return whether rows outlive the server."""
+        with self.lock:
+            return not self._is_closed and self.open().is_durable
+
+    def warning(self) -> str:
+        """Return a warning about the file for the user; empty if there is no problem."""
+        with self.lock:
+            return self.open().warning or self._write_warning
+
+    def warn_once(self, error: Exception) -> None:
+        """Warn the user that something could not be written; only the first time."""
+        if not self._write_warning:
+            self._write_warning = (
+                f"The queue cannot be stored: {error}. Jobs still run, but are lost at a restart."
+            )
+            logger.warning("%s", self._write_warning)
+
+    def select(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
+        """Return the rows of a query; none once the file is closed."""
+        with self.lock:
+            if self._is_closed:
+                return []
+            return self.open().connection.execute(query, values).fetchall()
+
+    def select_column(self, query: str, values: Sequence[object] = ()) -> list[str]:
+        """Return the first column of a query."""
+        return [row[0] for row in self.select(query, values)]
+
+    def insert(self, table: str, rows: Sequence[Mapping[str, object]]) -> bool:
+        """Insert rows given as column-value pairs; other columns take the schema's defaults."""
+        columns = list(rows[0])
+        placeholders = ", ".join("?" for _ in columns)
+        return self.write_all(
+            f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({placeholders})",
+            [tuple(row[column] for column in columns) for row in rows],
         )
-    except OSError as error:
-        reason = f"{path.name} cannot be written ({error.strerror or error})"
-    warning = f"{warning} The queue will be lost at the end of this run: {reason}.".strip()
-    logger.warning("%s", warning)
-    memory = sqlite3.connect(":memory:", check_same_thread=False)
-    memory.row_factory = sqlite3.Row
-    memory.executescript(_SCHEMA)
-    return Database(memory, False, warning)
 
+    def write(self, query: str, values: tuple[object, ...]) -> bool:
+        """Run one statement; return whether its effect outlives the server."""
+        return self.write_all(query, [values])
 
-def _connect(path: Path) -> sqlite3.Connection:
-    """Return a connection to an intact file of this schema version.
-
-    Raises:
-        sqlite3.OperationalError: another server has locked it, or the disk cannot be read or written.
-        sqlite3.DatabaseError: it is damaged, or of a later version.
-    """
-    connection = sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S, check_same_thread=False)
-    connection.row_factory = sqlite3.Row
-    try:
-        # Exclusive: two servers on one data folder would run each other's jobs.
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("PRAGMA journal_mode = WAL")
-        # In WAL a kill of the process loses nothing even so; only a power cut loses the last moment.
-        connection.execute("PRAGMA synchronous = NORMAL")
-        version = connection.execute("PRAGMA user_version").fetchone()["user_version"]
-        if version == 0:
-            connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
-        elif version != VERSION:
-            raise sqlite3.DatabaseError(f"its version is {version}, this program's is {VERSION}")
-        result = connection.execute("PRAGMA quick_check(1)").fetchone()["quick_check"]
-        if result != "ok":
-            raise sqlite3.DatabaseError(str(result))
-        with connection:  # takes the lock now, not with the first job
-            connection.execute("DELETE FROM jobs WHERE id = ''")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _move_aside(path: Path, reason: str) -> str:
-    """Rename an unusable file and its journal, and return a sentence for the user."""
-    number = 0
-    while (aside := path.with_name(f"{path.name}.unreadable{number or ''}")).exists():
-        number += 1
-    path.replace(aside)
-    for suffix in ("-wal", "-shm"):
-        journal = path.with_name(path.name + suffix)
-        if journal.exists():
-            journal.replace(aside.with_name(aside.name + suffix))
-    warning = f"{path.name} is unreadable ({reason}); a new queue is started, the file is kept as {aside.name}."
-    logger.warning("%s", warning)
-    return warning
+    def write_all(self, query: str, rows: Iterable[tuple[object, ...]]) -> bool:
+        """Run a statement for all rows or none; return whether its effect outlives the server."""
+        try:
+            with self.lock:
+                if self._is_closed:
+                    return False
+                file = self.open()
+                with file.connection:
+                    file.connection.executemany(query, rows)
+                return file.is_durable
+        except sqlite3.Error as error:
+            self.warn_once(error)
+            return False

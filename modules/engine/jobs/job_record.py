@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -90,9 +90,9 @@ def record_from_job(job: Job) -> JobRecord:
 
 
 def record_from_rows(
-    job: sqlite3.Row, images: Iterable[sqlite3.Row], input_images: Iterable[sqlite3.Row]
+    job: sqlite3.Row, images: Iterable[GeneratedImage], input_images: Iterable[sqlite3.Row]
 ) -> JobRecord:
-    """Return a job from its rows in the tables `jobs`, `images` and `pictures` of `engine/jobs/database`."""
+    """Return a job from its rows in the tables of `engine/jobs/migrations`."""
     names = {image["field"]: image["name"] for image in input_images}
     return JobRecord(
         queue_position=QueuePosition(job["round"], job["number"], job["id"], job["source"]),
@@ -104,15 +104,25 @@ def record_from_rows(
         ended=job["ended"],
         error=job["error"],
         notes=tuple(cast("Sequence[str]", json.loads(job["notes"]))),
-        images=tuple(_read_image(image) for image in images),
+        images=tuple(images),
     )
 
 
-def _read_image(image: sqlite3.Row) -> GeneratedImage:
-    return GeneratedImage(
-        index=image["image_index"],
-        seed=image["seed"],
-        infotext=image["infotext"],
-        path=Path(image["path"]),
-        warning=image["remark"],
-    )
+def read_images(rows: Iterable[sqlite3.Row]) -> list[GeneratedImage]:
+    """Return the images of a job from their rows."""
+    return [
+        GeneratedImage(
+            index=row["image_index"],
+            seed=row["seed"],
+            infotext=row["infotext"],
+            path=Path(row["path"]),
+            warning=row["warning"],
+            size=(row["width"], row["height"]),
+        )
+        for row in rows
+    ]
+
+
+def renumber(images: Iterable[GeneratedImage], start: int) -> list[GeneratedImage]:
+    """Return the images of several jobs numbered as those of one, from `start`."""
+    return [replace(image, index=start + i) for i, image in enumerate(images)]
