@@ -19,8 +19,9 @@ from modules.engine.active_checkpoint import ActiveCheckpoint
 from modules.engine.device_status import DeviceStatus
 from modules.engine.executors import DeviceInfo, Executor, LoadCheckpoint
 from modules.engine.image_saver import ImageSaver
-from modules.engine.jobs.file_batch import FileBatch, FileBatches
 from modules.engine.jobs.job import Job, JobStatus
+from modules.engine.jobs.job_group import JobGroup
+from modules.engine.jobs.job_groups import JobGroups
 from modules.engine.jobs.queue import JobQueue
 from modules.engine.jobs.store import JobStore
 from modules.engine.prompt_processing import apply_styles, reset_ineffective_options
@@ -41,6 +42,7 @@ from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
+from modules.scripts.registry import SCRIPTS
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +81,7 @@ class Engine:
         self.samplers = SAMPLERS.copy()
         self.schedules = SCHEDULES.copy()
         self.upscalers = UPSCALERS.copy()
+        self.scripts = SCRIPTS.copy()
         self.device_status = DeviceStatus("starting", "Starting")
         self.image_saver = ImageSaver(self.models, paths.outputs, paths.unsaved_outputs)
         self._settings_file = SettingsFile(paths.data / "config.json")
@@ -87,10 +90,7 @@ class Engine:
         self._requested_model: ModelSpec | None = None  # the model of the last load
         self._is_unloaded = False
         self.queue = JobQueue(executor, JobStore(paths.queue), self)
-        self.file_batches = FileBatches(
-            lambda request, save: self.queue.submit(request, self.settings, "page", save),
-            self.image_saver,
-        )
+        self.groups = JobGroups(self.scripts, self.queue, self.image_saver)
 
     # Lifecycle
 
@@ -100,6 +100,8 @@ class Engine:
         self.models.refresh()
         self.models.start_hashing()
         self.queue.restore(self.settings.queue_after_restart == "resumed")
+        if self.groups.restore() and self.settings.queue_after_restart == "paused":
+            self.queue.pause()
         self.device_status = replace(self.device_status, text="Starting the device")
         self.executor.start(self._on_device_ready)
 
@@ -115,7 +117,7 @@ class Engine:
 
     def stop(self) -> None:
         """Stop the running job at its next step, suspend the queued ones until the next start; wait briefly."""
-        self.file_batches.interrupt_all()
+        self.groups.suspend_all()
         self.queue.stop()
         self.models.stop()
         if not self.executor.stop(_STOP_TIMEOUT_S):
@@ -142,16 +144,28 @@ class Engine:
         """
         return self.queue.submit(request, self.settings, source, with_recording=with_recording)
 
-    def job(self, job_id: str) -> Job | FileBatch:
-        """Return a queued, running or recently ended job, or a file batch.
+    def run_script(
+        self, name: str, request: GenerationRequest, args: Mapping[str, Any], source: str = "api"
+    ) -> JobGroup:
+        """Run a script on a request as a group of jobs, which goes on after a restart; see `JobGroups.start`.
+
+        Raises:
+            WebUIError: there is no such script or checkpoint, an argument is not valid, or the engine is stopping.
+        """
+        checkpoint = self.find_checkpoint(request.sd_model_checkpoint)
+        request = request.replace(sd_model_checkpoint=checkpoint.name)
+        return self.groups.start(name, request, args, self.settings, source)
+
+    def job(self, job_id: str) -> Job | JobGroup:
+        """Return a queued, running or recently ended job, or a group of jobs.
 
         Raises:
             NotFound: the id is unknown, or the job ended long ago.
         """
-        return self.file_batches.find(job_id) or self.queue.job(job_id)
+        return self.groups.find(job_id) or self.queue.job(job_id)
 
     def status(self, job_id: str, watched: bool = False) -> JobStatus:
-        """Return the status of a job or a file batch, from the job store if it ended long ago.
+        """Return the status of a job or a group, from the job store if it ended long ago.
 
         Args:
             job_id: The job.
@@ -163,7 +177,7 @@ class Engine:
         try:
             job = self.job(job_id)
         except NotFound:
-            return self.queue.status(job_id)
+            return self.groups.stored_status(job_id) or self.queue.status(job_id)
         if watched:
             job.watch()
         return job.status()
@@ -346,6 +360,7 @@ class Engine:
             self.device_status = DeviceStatus("failed", failure)
             self.queue.open(has_device=False)
             return
+        self.groups.resume()
         logger.info("Device: %s.", info.label)
         warning = " ".join(filter(None, (info.warning, self._settings_file.warning)))
         self.device_status = DeviceStatus("ready", "Ready", device=info.label, warning=warning)

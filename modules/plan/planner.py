@@ -68,8 +68,8 @@ def make_plan(
         sampling_options |= effective_sampling_options(
             hires_sampler, hires_schedule, settings, from_noise=False
         )
-    seed = request.seed if request.seed != -1 else _draw_seed()
-    subseed = request.subseed if request.subseed != -1 else _draw_seed()
+    seed = request.seed if request.seed != -1 else draw_seed()
+    subseed = request.subseed if request.subseed != -1 else draw_seed()
     plan = Plan(
         request=request.replace(
             seed=seed,
@@ -150,7 +150,8 @@ def _hires_infotext_fields(plan: Plan, hires: Plan, upscaler: Upscaler) -> Gener
     )
 
 
-def _draw_seed() -> int:
+def draw_seed() -> int:
+    """Return a random seed, as A1111 draws it."""
     return random.SystemRandom().randrange(_RANDOM_SEED_LIMIT)
 
 

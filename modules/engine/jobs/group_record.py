@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from modules.engine.jobs.job import JobState, JobStatus
 from modules.engine.jobs.stored_request import StoredRequest
@@ -40,6 +40,10 @@ class GroupRecord:
     error: str
     notes: tuple[str, ...]
     images: tuple[GeneratedImage, ...]
+
+    def read_args(self) -> dict[str, Any]:
+        """Return the script's arguments by name."""
+        return cast("dict[str, Any]", json.loads(self.args))
 
     def status(self) -> JobStatus:
         """Return the status of a group that is only known from this record."""

@@ -7,8 +7,7 @@ import sqlite3
 import time
 from collections.abc import Sequence
 
-from modules.core.errors import NotFound
-from modules.engine.jobs.database import Database
+from modules.engine.jobs.database.database import Database
 from modules.engine.jobs.group_record import (
     CellAttempt,
     GroupRecord,
@@ -83,18 +82,10 @@ class GroupStore:
         rows = self._database.select("SELECT * FROM groups WHERE ended IS NULL ORDER BY created")
         return [self._read(row) for row in rows]
 
-    def record(self, group_id: str) -> GroupRecord:
-        """Return the record of a group.
-
-        Raises:
-            NotFound: it is not stored.
-        """
+    def record(self, group_id: str) -> GroupRecord | None:
+        """Return the record of a group, or None if it is not stored."""
         rows = self._database.select("SELECT * FROM groups WHERE id = ?", (group_id,))
-        if not rows:
-            raise NotFound(
-                "This job is no longer known.", "Its pictures are in the outputs folder."
-            )
-        return self._read(rows[0])
+        return self._read(rows[0]) if rows else None
 
     def attempts(self, group_id: str) -> list[CellAttempt]:
         """Return the jobs of a group's cells, in order."""

@@ -64,6 +64,7 @@ class JobQueue:
         source: str,
         save: SaveImage | None = None,
         with_recording: bool = False,
+        job_id: str = "",
     ) -> Job:
         """Queue a request and return its job.
 
@@ -73,12 +74,13 @@ class JobQueue:
             source: Name of the client; sources take turns.
             save: Saves its images in this run; the hooks do by default.
             with_recording: Whether the denoising of the first image is recorded, see `Job.take_recording`.
+            job_id: The id of a job that was announced; else a new id is generated.
 
         Raises:
             WebUIError: it cannot be planned, or the server is stopping.
         """
         plan = replace(self._hooks.plan(request, settings), record=with_recording)
-        job = self._maker.create(plan, save)
+        job = self._maker.create(plan, save, job_id)
         with self.store.hold_request(with_resolved_names(request, plan), settings) as stored:
             with self._lock:
                 self.raise_if_stopping()

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from modules.core.errors import NotFound
-from modules.engine.jobs.database import Database
+from modules.engine.jobs.database.database import Database
+from modules.engine.jobs.database.migrations import MIGRATIONS, Migration
 from modules.engine.jobs.fair_queue import QueuePosition
 from modules.engine.jobs.group_store import GroupStore, recover_groups
 from modules.engine.jobs.input_images import InputImageStore
 from modules.engine.jobs.job import JobStatus
 from modules.engine.jobs.job_record import JobRecord, read_images, record_from_rows
-from modules.engine.jobs.migrations import MIGRATIONS, Migration
 from modules.engine.jobs.stored_request import StoredRequest, input_images_of, serialize
 from modules.params.image import ImageField
 from modules.params.requests.base import GenerationRequest

@@ -45,6 +45,24 @@ def with_resolved_names(request: GenerationRequest, plan: Plan) -> GenerationReq
     )
 
 
+def with_seeds_from(request: GenerationRequest, index: int, count: int) -> GenerationRequest:
+    """Return the request that generates some of a request's images alone, in as few batches as the batch size allows.
+
+    Args:
+        request: A request with resolved seeds.
+        index: Index of the first of these images.
+        count: How many they are.
+    """
+    step = 0 if request.subseed_strength else 1
+    batch_size = 1 if count % request.batch_size else request.batch_size
+    return request.replace(
+        seed=request.seed + step * index,
+        subseed=request.subseed + index,
+        n_iter=count // batch_size,
+        batch_size=batch_size,
+    )
+
+
 def input_images_of(request: GenerationRequest) -> dict[str, ImageField]:
     """Return the input images of a request by field."""
     fields = type(request).model_fields

@@ -12,8 +12,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from modules.engine.jobs.image_search import index_prompts
-from modules.engine.jobs.migrations import MIGRATIONS, Migration, migrate
+from modules.engine.jobs.database.image_search import index_prompts
+from modules.engine.jobs.database.migrations import MIGRATIONS, Migration, migrate
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from modules.engine.jobs.image_search import index_prompts
+from modules.engine.jobs.database.image_search import index_prompts
+from modules.engine.jobs.database.migrations import MIGRATIONS
 from modules.engine.jobs.job_record import JobRecord
-from modules.engine.jobs.migrations import MIGRATIONS
 from modules.engine.jobs.store import JobStore
 from modules.engine.jobs.stored_request import deserialize
 from modules.params.requests.txt2img import Txt2ImgRequest

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from modules.engine.jobs.database_file import OpenedFile, open_database
-from modules.engine.jobs.migrations import MIGRATIONS, Migration
+from modules.engine.jobs.database.file import OpenedFile, open_database
+from modules.engine.jobs.database.migrations import MIGRATIONS, Migration
 
 logger = logging.getLogger(__name__)
 
