@@ -24,7 +24,8 @@ class Cell:
     """One request of a script; it becomes one job.
 
     Args:
-        name: The name in progress and notes, such as that of a file.
+        name: The name in progress and notes, such as that of a file; empty for the only cell of a script, which is
+            then followed as a job without a group.
         make_request: Returns the request when its turn comes, or raises a WebUIError: then the cell has failed. Not
             called for a cell that ended before a restart.
         destination: Folder and name of its images, instead of those of the settings.

@@ -30,7 +30,7 @@ def run_reproduction(request: GenerationRequest, args: ReproduceArgs) -> ScriptR
         UserError: it failed.
     """
     del args
-    (result,) = yield [Cell("The picture", lambda: request)]
+    (result,) = yield [Cell("", lambda: request)]
     if not result.images:
         raise (Cancelled if result.state == "cancelled" else UserError)(result.error)
     return ScriptResult()

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from modules.api.sdapi.scripts import describe_scripts, list_scripts
 from modules.engine.engine import Engine
 from modules.sampling.samplers import Sampler
 
@@ -18,8 +19,6 @@ _EMPTY_LISTS: Mapping[str, Any] = {
     "/realesrgan-models": [],
     "/embeddings": {"loaded": {}, "skipped": {}},
     "/loras": [],
-    "/scripts": {"txt2img": [], "img2img": []},
-    "/script-info": [],
     "/extensions": [],
 }
 # A1111's scale of an upscaler that takes any scale.
@@ -98,6 +97,7 @@ def listings_router(engine: Engine) -> APIRouter:
         engine.models.start_hashing()
 
     _add_upscaler_routes(router, engine)
+    _add_script_routes(router, engine)
     return router
 
 
@@ -135,3 +135,13 @@ def _add_upscaler_routes(router: APIRouter, engine: Engine) -> None:
     @router.get("/latent-upscale-modes")
     def latent_upscale_modes() -> list[dict[str, Any]]:
         return [{"name": upscaler.name} for upscaler in engine.upscalers if upscaler.is_latent]
+
+
+def _add_script_routes(router: APIRouter, engine: Engine) -> None:
+    @router.get("/scripts")
+    def scripts() -> dict[str, list[str]]:
+        return list_scripts(engine)
+
+    @router.get("/script-info")
+    def script_info() -> list[dict[str, Any]]:
+        return describe_scripts(engine)
