@@ -35,6 +35,8 @@ TESTS = {
     ),
     "an emphasis mode": ("test_an_emphasis_mode_is_a_row",),
     "a kind of device": ("test_a_kind_of_device_is_a_row",),
+    "a script": ("test_a_script_is_a_generator_and_a_row",),
+    "a version of the job database": ("test_a_version_of_the_job_database_is_a_function",),
     "a tab": ("test_a_tab_is_a_function_and_a_row",),
     "an endpoint": ("test_an_endpoint_is_a_function_in_a_router",),
     "a filename token": ("test_a_filename_token_is_a_function",),

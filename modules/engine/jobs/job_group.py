@@ -10,7 +10,7 @@ from modules.core.errors import Cancelled, WebUIError
 from modules.engine.image_saver import ImageSaver
 from modules.engine.jobs.cell_run import CellRun, GroupSpec
 from modules.engine.jobs.group_record import CellAttempt
-from modules.engine.jobs.job import Job, JobState, JobStatus
+from modules.engine.jobs.job import ENDED_STATES, Job, JobState, JobStatus
 from modules.engine.jobs.job_record import renumber
 from modules.engine.jobs.queue import JobQueue
 from modules.params.events import Progress
@@ -249,7 +249,7 @@ class JobGroup:
 
     def _end(self, state: JobState, error: str, exception: WebUIError | None = None) -> None:
         with self._lock:
-            if self._ended.is_set():
+            if self._state in ENDED_STATES:
                 return
             self._state, self._error, self._exception = state, error, exception
             self._runs = ()
@@ -273,7 +273,7 @@ class JobGroup:
     def _phase(self, current: CellRun | None) -> str:
         """Return the phase of a running group, with the name of the current cell."""
         if current is None:
-            return "Reading"
+            return "Waiting"
         phase = "Reading"
         if current.job is not None:
             status = current.job.status()
@@ -282,7 +282,8 @@ class JobGroup:
         if not current.cell.name:
             return phase
         number = current.position + 1
-        return f"{current.cell.name}, {number} of {self._count} {self.spec.script.noun}s: {phase}"
+        count = max(self._count, number)
+        return f"{current.cell.name}, {number} of {count} {self.spec.script.noun}s: {phase}"
 
 
 def _progress(runs: Sequence[CellRun], ended_count: int, count: int) -> Progress:

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +10,6 @@ from PIL import Image
 from pydantic import BaseModel
 
 from modules.core.errors import NotFound, UserError
-from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.engine.jobs.job import JobStatus
 from modules.engine.jobs.job_group import JobGroup
@@ -18,7 +17,6 @@ from modules.images.filename import Destination
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
-from modules.prompt.tokens import ClipTokenizer
 from modules.scripts.protocol import Cell, CellResult, Script, ScriptResult, ScriptRun
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
@@ -64,27 +62,8 @@ WORDS = Script("Words", run_words, Words, cell_count=lambda args: len(args.words
 
 
 @pytest.fixture
-def engines(paths: Paths, tokenizer: ClipTokenizer, tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Starts engines on one data folder, one after another, as servers that are stopped or killed and restarted."""
-    started: list[tuple[Engine, FakeExecutor]] = []
-
-    def start(
-        with_scripts: bool = True, has_device: bool = True, **flag_settings: Any
-    ) -> tuple[Engine, FakeExecutor]:
-        executor = FakeExecutor() if has_device else FakeExecutor(device_info=None)
-        engine = Engine(paths, executor, tokenizer, flag_settings)
-        engine.image_saver.fallback_dir = tmp_path / "spare"
-        if with_scripts:
-            add_scripts(engine)
-        engine.start()
-        executor.wait_until_idle()
-        started.append((engine, executor))
-        return engine, executor
-
-    yield start
-    for engine, executor in started:
-        executor.release()
-        engine.stop()
+def engines(start_engine: Callable[..., Any]) -> Callable[..., Any]:
+    return partial(start_engine, prepare=add_scripts)
 
 
 def add_scripts(engine: Engine) -> None:
@@ -365,7 +344,7 @@ def test_a_group_of_an_unknown_script_fails_with_a_sentence(engines: Callable[..
     engine.queue.pause()
     group = start(engine, "ant")
     engine.stop()
-    engine, _ = engines(with_scripts=False)
+    engine, _ = engines(prepare=lambda engine: None)
     status = engine.status(group.id)
     assert status.state == "failed"
     assert status.error.startswith("There is no script named 'Words'.")
