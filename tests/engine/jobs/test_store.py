@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -243,3 +245,20 @@ def test_a_closed_store_ignores_further_events(folder: Path):
     store.log_start("one")
     assert (store.active_jobs(1), store.is_durable()) == ([], False)
     assert JobStore(folder).record("one").state == "queued"
+
+
+def test_the_rows_of_images_outlive_the_record_of_their_job_while_there_are_files(folder: Path):
+    store = JobStore(folder)
+    kept = folder.with_name("kept.png")
+    kept.write_bytes(b"")
+    for job_id, path in (("one", kept), ("two", folder / "gone.png"), ("new", kept)):
+        add(store, job_id)
+        store.log_image(job_id, 0, GeneratedImage(0, 1, "", path))
+        end(store, job_id)
+    store.close()
+    reopened = JobStore(folder, max_ended=1)
+    assert [record.id for record in reopened.ended_jobs(10)] == ["new"]
+    reopened.close()
+    with closing(sqlite3.connect(folder / "jobs.sqlite")) as connection:
+        rows = connection.execute("SELECT job_id FROM images ORDER BY id").fetchall()
+    assert rows == [("one",), ("new",)]

@@ -141,6 +141,28 @@ def test_a_queue_works_where_sqlite_has_no_full_text_search(old_queue: Path):
         assert connection.execute(text).fetchone() == (1,)
 
 
+def test_what_a_killed_server_wrote_last_is_migrated_too(old_queue: Path, tmp_path: Path):
+    killed = tmp_path / "killed"
+    with closing(sqlite3.connect(old_queue / "jobs.sqlite")) as connection:
+        with connection:
+            connection.execute("UPDATE jobs SET error = 'Too small.' WHERE state = 'failed'")
+        shutil.copytree(old_queue, killed)  # with the journal that closing would remove
+    assert (killed / "jobs.sqlite-wal").stat().st_size
+    ended = by_prompt(JobStore(killed).ended_jobs(10))
+    assert ended["failed a red hat"].error == "Too small."
+
+
+def test_an_image_of_a_new_job_has_the_columns_of_its_request(tmp_path: Path):
+    store = JobStore(tmp_path)
+    add(store, "one", Txt2ImgRequest(prompt="a cat", sd_model_checkpoint="first.safetensors"))
+    store.log_image("one", 0, GeneratedImage(0, 99, "", Path("x.png"), size=(8, 16)))
+    store.close()
+    columns = "model, width, height, seed, prompt, favourite, created > 0"
+    assert query(tmp_path, f"SELECT {columns} FROM images") == [
+        ("first.safetensors", 8, 16, 99, "a cat", 0, 1)
+    ]
+
+
 def test_a_migrated_queue_is_opened_again_as_it_is(old_queue: Path):
     first = JobStore(old_queue)
     before = first.ended_jobs(10)
