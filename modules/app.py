@@ -117,7 +117,9 @@ def make_engine(flags: Flags, paths: Paths) -> Engine:
     setting_overrides = flags.setting_overrides()
     if checkpoint:
         setting_overrides["sd_model_checkpoint"] = checkpoint
-    return Engine(paths, LocalExecutor(device, tokenizer), tokenizer, setting_overrides)
+    return Engine(
+        paths, LocalExecutor(device, tokenizer, paths.cache), tokenizer, setting_overrides
+    )
 
 
 def make_app(

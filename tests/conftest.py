@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.launch.environment import set_env_defaults
-from modules.models.manager import Checkpoint
+from modules.models.checkpoint import Checkpoint
 from modules.prompt.tokens import ClipTokenizer
 from tests.engine.fake_executor import FakeExecutor
 
@@ -109,6 +110,34 @@ def engine(idle_engine: Engine, executor: FakeExecutor) -> Engine:
     idle_engine.start()
     executor.wait_until_idle()
     return idle_engine
+
+
+@pytest.fixture
+def start_engine(
+    paths: Paths, tokenizer: ClipTokenizer, tmp_path: Path
+) -> Iterator[Callable[..., tuple[Engine, FakeExecutor]]]:
+    """Starts engines on one data folder, one after another, as servers that are stopped or killed and restarted."""
+    started: list[tuple[Engine, FakeExecutor]] = []
+
+    def start(
+        *,
+        has_device: bool = True,
+        prepare: Callable[[Engine], None] = lambda engine: None,
+        **flag_settings: Any,
+    ) -> tuple[Engine, FakeExecutor]:
+        executor = FakeExecutor() if has_device else FakeExecutor(device_info=None)
+        engine = Engine(paths, executor, tokenizer, flag_settings)
+        engine.image_saver.fallback_dir = tmp_path / "spare"
+        prepare(engine)
+        engine.start()
+        executor.wait_until_idle()
+        started.append((engine, executor))
+        return engine, executor
+
+    yield start
+    for engine, executor in started:
+        executor.release()
+        engine.stop()
 
 
 @pytest.fixture

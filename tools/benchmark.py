@@ -138,24 +138,25 @@ def txt2img() -> tuple[Callable[[], float], Callable[[], float], str]:
     from modules.params.requests.txt2img import Txt2ImgRequest
     from modules.params.results import GeneratedImage
     from modules.plan.planner import make_plan
+    from modules.plan.work import LoadModel
 
     data = tempfile.mkdtemp()
     flags = parse_flags(["--data-dir", data])
     engine = make_engine(flags, make_paths(flags))
     runner = Runner(DeviceOptions(), engine.tokenizer)
-    checkpoint = engine.models.find("demo/demo.safetensors")
+    checkpoint = engine.models.find_checkpoint("demo/demo.safetensors")
     request = Txt2ImgRequest(
         prompt=_PROMPT, width=_SIDE, height=_SIDE, steps=_STEPS, sampler_name="Euler", seed=1
     )
     plan = make_plan(
         request, engine.models, checkpoint, engine.samplers, engine.schedules, engine.settings
     )
-    runner.load(plan.model)
+    runner.run(LoadModel(plan.model))
 
     def save(_plan: Any, index: int, _image: Any) -> GeneratedImage:
         return GeneratedImage(index, request.seed, "", Path(data))
 
-    model = runner._acquire(plan.model)
+    model = runner.models.acquire(plan.model)
     components = model.components
     with torch.inference_mode():
         conditioning = model.encode_prompts(_PROMPT, "", plan.timeline, plan.settings)
@@ -165,7 +166,7 @@ def txt2img() -> tuple[Callable[[], float], Callable[[], float], str]:
     )
     pipeline = StableDiffusionPipeline(
         vae=components.vae,
-        text_encoder=components.text_encoder,
+        text_encoder=components.text_encoders[0].network,
         tokenizer=None,
         unet=components.unet,
         scheduler=EulerDiscreteScheduler(
@@ -182,7 +183,7 @@ def txt2img() -> tuple[Callable[[], float], Callable[[], float], str]:
 
     def ours() -> float:
         started_at = time.perf_counter()
-        runner.run(plan, Job(plan, save))
+        runner.run(plan, Job(plan, save).receive)
         return time.perf_counter() - started_at
 
     def bare() -> float:

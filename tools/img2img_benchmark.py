@@ -28,7 +28,7 @@ TASKS = (
 
 
 class PhaseClock:
-    """A listener that measures each phase and collects the images."""
+    """A sink that measures each phase and collects the images."""
 
     def __init__(self) -> None:
         """Start the clock."""
@@ -36,22 +36,22 @@ class PhaseClock:
         self.images: list[Image.Image] = []
         self._phase, self._started_at = "", time.perf_counter()
 
-    def on_phase(self, text: str) -> None:
-        """End a phase and start another."""
+    def __call__(self, event: Any) -> None:
+        """Start a phase, or collect an image; ignore other events."""
+        from modules.params.events import Output, Phase
+
+        match event:
+            case Phase(text):
+                self._start_phase(text)
+            case Output("image", image):
+                self.images.append(image)
+                self._start_phase("")
+
+    def _start_phase(self, text: str) -> None:
         now = time.perf_counter()
         if self._phase:
             self.seconds[self._phase] = self.seconds.get(self._phase, 0) + now - self._started_at
         self._phase, self._started_at = text.split(" demo")[0], now
-
-    def on_image(self, index: int, image: Image.Image) -> None:
-        """Collect an image and end the last phase."""
-        del index
-        self.images.append(image)
-        self.on_phase("")
-
-    def __getattr__(self, name: str) -> Callable[..., bool]:
-        """Accept every other event and return False."""
-        return lambda *_: False
 
 
 def run(rounds: int, compare: Callable[..., tuple[list[float], list[float], list[float]]]) -> None:
@@ -137,12 +137,13 @@ def _sides(
 
     from modules.backend.runner import Runner
     from modules.params.device_options import DeviceOptions
+    from modules.plan.work import LoadModel
 
     runner = Runner(DeviceOptions(use_cpu=True), engine.tokenizer)
     request = _request(task, checkpoint)
-    plan = engine.plan(request, engine.settings)
-    runner.load(plan.model)
-    model = runner._acquire(plan.model)
+    plan = engine.planner.plan(request, engine.settings)
+    runner.run(LoadModel(plan.model))
+    model = runner.models.acquire(plan.model)
     components = model.components
     with torch.inference_mode():
         conditioning = model.encode_prompts(PROMPT, "", plan.timeline, plan.settings)
@@ -177,7 +178,7 @@ def _bare(task: str, components: Any, request: Any) -> tuple[Any, dict[str, Any]
     )
 
     shared = {
-        "vae": components.vae, "text_encoder": components.text_encoder, "tokenizer": None, "unet": components.unet,
+        "vae": components.vae, "text_encoder": components.text_encoders[0].network, "tokenizer": None, "unet": components.unet,
         "scheduler": EulerDiscreteScheduler(
             beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
             prediction_type=components.prediction_type, steps_offset=1,
@@ -231,19 +232,19 @@ def _report_photo(engine: Any, rounds: int) -> None:
         request = small.replace(
             init_image=init_image, mask=mask_image, inpaint_full_res=True, seed=number
         )
-        original = Job.on_phase
+        original = Job.receive
 
-        def on_phase(job: Job, text: str, method: Any = original, event: Any = on_device) -> None:
-            method(job, text)
-            event.set()
+        def receive(job: Job, event: Any, method: Any = original, started: Any = on_device) -> None:
+            method(job, event)
+            started.set()
 
-        Job.on_phase = on_phase  # type: ignore[method-assign]
+        Job.receive = receive  # type: ignore[method-assign]
         try:
             job = engine.submit(request)
             on_device.wait()
             times_to_device.append(time.perf_counter() - started_at)
         finally:
-            Job.on_phase = original  # type: ignore[method-assign]
+            Job.receive = original  # type: ignore[method-assign]
         job.wait()
         stage_times.append(
             {
@@ -266,9 +267,9 @@ def _report_photo(engine: Any, rounds: int) -> None:
 def _report_stages(engine: Any, request: Any, runner_type: Any, options: Any) -> None:
     """Print the time of each stage of the run, and of saving the image."""
     runner = runner_type(options(use_cpu=True), engine.tokenizer)
-    plan = engine.plan(request.replace(steps=STEPS), engine.settings)
+    plan = engine.planner.plan(request.replace(steps=STEPS), engine.settings)
     for _ in range(2):  # the first run loads the model
-        runner._acquire(plan.model)._init_image = None
+        runner.models.acquire(plan.model)._init_image = None
         clock = PhaseClock()
         runner.run(plan, clock)
     started_at = time.perf_counter()

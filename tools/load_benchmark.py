@@ -64,7 +64,7 @@ def _seconds(work: Callable[[], Any]) -> float:
 
 def _report_listing() -> None:
     """List many checkpoints, first without and then with cached headers."""
-    from modules.models.manager import ModelManager
+    from modules.models.index import ModelIndex
 
     with DEMO.open("rb") as file:
         length = file.read(8)
@@ -80,7 +80,7 @@ def _report_listing() -> None:
                 )  # a sparse file: only the header takes disk space
 
         def list_checkpoints() -> list[Any]:
-            manager = ModelManager([folder], ROOT / "configs", Path(temp) / "cache")
+            manager = ModelIndex({"Checkpoint": [folder]}, ROOT / "configs", Path(temp) / "cache")
             manager.refresh()
             return manager.checkpoints()
 
@@ -168,7 +168,7 @@ def _ours(path: Path, dtype: Any) -> Callable[[], Any]:
 
     def work() -> Any:
         components = load_components(path, CONFIG, Precision(dtype, dtype, dtype))
-        return _touch(components.unet, components.vae, components.text_encoder)
+        return _touch(components.unet, components.vae, components.text_encoders[0].network)
 
     return work
 
@@ -213,7 +213,7 @@ def _write_config(path: Path) -> None:
     model = read_config(CONFIG, read_header(path), path.name)
     empty_models.make_empty_unet(model.unet, upcast_attention=False).save_config(folder / "unet")
     empty_models.make_empty_vae(model.vae).save_config(folder / "vae")
-    empty_models.make_empty_text_encoder(model.text_encoder).config.save_pretrained(
+    empty_models.make_empty_text_encoder(model.text_encoders[0]).config.save_pretrained(
         folder / "text_encoder"
     )
     DDIMScheduler().save_config(folder / "scheduler")
@@ -243,15 +243,17 @@ def _switch(path: Path) -> dict[str, float]:
 
     from modules.backend.device import FP32
     from modules.backend.loading.cache import ModelCache
-    from modules.models.manager import ModelManager
+    from modules.models.index import ModelIndex
     from modules.models.model_spec import make_model_spec
     from modules.params.settings import Settings
     from modules.prompt.tokens import ClipTokenizer
 
     bpe = ROOT / "configs" / "clip" / "bpe_simple_vocab_16e6.txt.gz"
     cache = ModelCache(torch.device("cpu"), ClipTokenizer(bpe))
-    manager = ModelManager([path.parent], ROOT / "configs", path.parent / "cache")
-    specs = [make_model_spec(manager, manager.find(name), Settings()) for name in ("a", "b")]
+    manager = ModelIndex({"Checkpoint": [path.parent]}, ROOT / "configs", path.parent / "cache")
+    specs = [
+        make_model_spec(manager, manager.find_checkpoint(name), Settings()) for name in ("a", "b")
+    ]
     memory: list[int] = []
     for number in range(SWITCH_COUNT + 2):
         cache.acquire(specs[number % 2], FP32)

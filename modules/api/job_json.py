@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from modules.engine.jobs.job import JobStatus
 from modules.engine.jobs.job_record import JobRecord
+from modules.engine.jobs.job_status import JobStatus
 from modules.engine.jobs.queue import JobQueue
 
 _SUMMARY_FIELDS = ("prompt", "width", "height")

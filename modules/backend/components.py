@@ -1,4 +1,4 @@
-"""The components of a loaded checkpoint: UNet, VAE, text encoder and depth estimator."""
+"""The components of a loaded checkpoint: UNet, VAE, text encoders and depth estimator."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
-from transformers import CLIPTextModel, DPTForDepthEstimation
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, DPTForDepthEstimation
 
 from modules.models.file_cache import PredictionType
+from modules.models.latent_format import LatentFormat
 
 
 @dataclass(frozen=True)
@@ -23,22 +24,47 @@ class Precision:
 
 
 @dataclass(frozen=True)
+class TextEncoder:
+    """One text encoder of a model.
+
+    Args:
+        network: With a projection where its pooled output is needed.
+        pad_token_id: Fills the chunk after the end token; None repeats the end token.
+        hidden_layer: Which layer gives the hidden states without clip skip, counted from the last, which is 1.
+    """
+
+    network: CLIPTextModel | CLIPTextModelWithProjection
+    pad_token_id: int | None = None
+    hidden_layer: int = 1
+
+
+@dataclass(frozen=True)
 class Components:
     """A loaded model, in evaluation mode, without gradients.
 
     Args:
+        text_encoders: The UNet attends to their hidden states, joined in this order.
         alphas_cumprod: float64 [timesteps], decreasing; the share of signal left at each timestep.
         prediction_type: "epsilon" or "v_prediction".
         family: Name of its row of FAMILIES.
-        pad_token_id: Fills the chunk after the end token; None repeats the end token.
         depth_estimator: Of a depth checkpoint that contains one.
     """
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL
-    text_encoder: CLIPTextModel
+    text_encoders: tuple[TextEncoder, ...]
     alphas_cumprod: Tensor
     prediction_type: PredictionType
     family: str
-    pad_token_id: int | None = None
     depth_estimator: DPTForDepthEstimation | None = None
+
+    @property
+    def latent_format(self) -> LatentFormat:
+        """Return the latents of the VAE."""
+        config = self.vae.config
+        return LatentFormat(
+            channels=int(config["latent_channels"]),
+            scale=float(config["scaling_factor"]),
+            shift=float(config["shift_factor"] or 0.0),
+            pixels_per_cell=2 ** (len(config["block_out_channels"]) - 1),
+        )

@@ -19,9 +19,9 @@ from modules.backend.model import LoadedModel
 from modules.backend.noise.noise import ImageNoise, noise_options
 from modules.backend.seamless import circular_padding
 from modules.core.errors import NotFinite
-from modules.models.manager import Checkpoint
+from modules.models.checkpoint import Checkpoint
 from modules.models.model_spec import ModelSpec
-from modules.params.events import Listener
+from modules.params.events import CancelToken, Output, Phase, Sink
 from modules.params.requests.init_image import InitImageRequest
 from modules.plan.plan import Plan
 
@@ -44,9 +44,14 @@ class UNetOverflow(NotFinite):
 
 
 def generate_batch(
-    acquire: Acquire, plan: Plan, batch_index: int, listener: Listener, device: torch.device
+    acquire: Acquire,
+    device: torch.device,
+    plan: Plan,
+    batch_index: int,
+    sink: Sink,
+    cancel: CancelToken,
 ) -> None:
-    """Generate one batch and pass each image to the listener as soon as it is decoded.
+    """Generate one batch and pass each image on as soon as it is decoded.
 
     Raises:
         Cancelled: the job was interrupted; images already passed on stay.
@@ -58,25 +63,25 @@ def generate_batch(
     """
     model, hires_pass = acquire(plan.model), plan.hires
     memory.check(model.components, plan.request, device)
-    progress = ProgressReporter(listener, plan, batch_index)
+    progress = ProgressReporter(sink, cancel, plan, batch_index)
     if hires_pass is None:
         with _tiling(model, plan):
-            latents, init_image = _run_pass(model, plan, batch_index, listener, progress)
-            return _decode_images(model, latents, plan, batch_index, init_image, listener)
+            latents, init_image = _run_pass(model, plan, batch_index, sink, progress)
+            return _decode_images(model, latents, plan, batch_index, init_image, sink, cancel)
     memory.check(model.components, hires_pass.plan.request, device)
     with _tiling(model, plan):
-        latents, _ = _run_pass(model, plan, batch_index, listener, progress)
-        listener.on_phase("Upscaling")
+        latents, _ = _run_pass(model, plan, batch_index, sink, progress)
+        sink(Phase("Upscaling"))
         latents = hires.upscale_latents(
-            model.components.vae, latents, hires_pass.upscaler, hires_pass.size
+            model.components, latents, hires_pass.upscaler, hires_pass.size
         )
     if hires_pass.plan.model != plan.model:
         del model  # two may not fit
-        listener.on_phase(f"Loading {hires_pass.plan.checkpoint.name}")
+        sink(Phase(f"Loading {hires_pass.plan.checkpoint.name}"))
     model = acquire(hires_pass.plan.model)
     with _tiling(model, plan):
-        latents, _ = _run_pass(model, hires_pass.plan, batch_index, listener, progress, latents)
-        return _decode_images(model, latents, plan, batch_index, None, listener)
+        latents, _ = _run_pass(model, hires_pass.plan, batch_index, sink, progress, latents)
+        return _decode_images(model, latents, plan, batch_index, None, sink, cancel)
 
 
 def _tiling(model: LoadedModel, plan: Plan) -> AbstractContextManager[None]:
@@ -88,7 +93,7 @@ def _run_pass(
     model: LoadedModel,
     plan: Plan,
     batch_index: int,
-    listener: Listener,
+    sink: Sink,
     progress: ProgressReporter,
     upscaled: Tensor | None = None,
 ) -> tuple[Tensor, InitImage | None]:
@@ -98,34 +103,35 @@ def _run_pass(
         model: The loaded checkpoint.
         plan: Of this pass.
         batch_index: Index of the batch, from 0.
-        listener: Receives phases and recordings.
+        sink: Receives phases and recordings.
         progress: Called after every evaluation.
-        upscaled: Init latents of the hires pass, [batch, channels, height / 8, width / 8].
+        upscaled: Init latents of the hires pass, [batch, channels, rows, columns].
     """
     request, components, batch = plan.request, model.components, plan.batches[batch_index]
     progress.begin_pass(model.preview)
     # 1. Encode the prompt
-    listener.on_phase("Encoding the prompt")
+    sink(Phase("Encoding the prompt"))
     conditioning = model.encode_prompts(
         request.prompt, request.negative_prompt, plan.timeline, plan.settings
     )
     # 2. Encode the init image, if there is one
     init_image = (
-        _encode_init_image(model, plan, listener)
+        _encode_init_image(model, plan, sink)
         if upscaled is None
         else hires.init_image_from_latents(components, upscaled)
     )
     # 3. Prepare noise, from each image's own seed
-    channels, device = components.vae.config["latent_channels"], components.unet.device
-    shape = (channels, request.height // 8, request.width // 8)
-    noise = ImageNoise(batch, shape, device, noise_options(plan))
+    latent_format, device = components.latent_format, components.unet.device
+    shape = latent_format.shape(request.width, request.height)
+    options = noise_options(plan, latent_format)
+    noise = ImageNoise(batch, shape, device, options)
     start = (
         None
         if init_image is None
-        else init_image.with_masked_content(ImageNoise(batch, shape, device, noise_options(plan)))
+        else init_image.with_masked_content(ImageNoise(batch, shape, device, options))
     )
     # 4. Denoising loop
-    listener.on_phase("Sampling" if upscaled is None else "Sampling the larger image")
+    sink(Phase("Sampling" if upscaled is None else "Sampling the larger image"))
     recorder = Recorder() if plan.record and batch_index == 0 else None
     latents = model.pipeline(
         plan,
@@ -138,10 +144,9 @@ def _run_pass(
     if not bool(torch.isfinite(latents).all()):
         raise UNetOverflow(plan.checkpoint)
     if recorder is not None:
-        listener.on_phase("Rendering the recorded steps")
-        listener.on_recording(
-            recorder.render(components.vae, model.latent_to_rgb, model.model_sigmas, latents)
-        )
+        sink(Phase("Rendering the recorded steps"))
+        recording = recorder.render(components, model.latent_to_rgb, model.model_sigmas, latents)
+        sink(Output("recording", recording))
     return latents, init_image
 
 
@@ -163,14 +168,14 @@ def _init_extensions(
     ]
 
 
-def _encode_init_image(model: LoadedModel, plan: Plan, listener: Listener) -> InitImage | None:
+def _encode_init_image(model: LoadedModel, plan: Plan, sink: Sink) -> InitImage | None:
     """Return the encoded init image, None for a request without one."""
     if not isinstance(plan.request, InitImageRequest):
         return None
-    listener.on_phase("Encoding the image")
+    sink(Phase("Encoding the image"))
     init_image = model.encode_init_image(plan.request, plan.settings, plan.checkpoint.name)
     if init_image.depth_map is not None:
-        listener.on_depth_map(init_image.depth_map)
+        sink(Output("depth map", init_image.depth_map))
     return init_image
 
 
@@ -180,15 +185,16 @@ def _decode_images(
     plan: Plan,
     batch_index: int,
     init_image: InitImage | None,
-    listener: Listener,
+    sink: Sink,
+    cancel: CancelToken,
 ) -> None:
     # 5. Decode, one image at a time
     for row, image in enumerate(plan.batches[batch_index]):
-        raise_if_interrupted(listener)
-        listener.on_phase("Decoding")
+        raise_if_interrupted(cancel)
+        sink(Phase("Decoding"))
         image_latents = latents[row : row + 1]
         result = vae.decode(model.components.vae, image_latents)
         if init_image is not None:
             assert isinstance(plan.request, InitImageRequest)
             result = init_image.composite(plan.request, plan.settings, image_latents, result)
-        listener.on_image(image.index, result)
+        sink(Output("image", result, image.index))

@@ -1,4 +1,4 @@
-"""Device work outside the job queue: one function and one row of HANDLERS per kind of work."""
+"""What the device can do: one function and one row of HANDLERS per kind of work."""
 
 from __future__ import annotations
 
@@ -9,40 +9,67 @@ from PIL import Image
 
 from modules.backend import forward_process
 from modules.backend.conditioning import depth
-from modules.backend.model import LoadedModel
-from modules.images.resize import crop_and_resize
+from modules.backend.loaded_models import LoadedModels
+from modules.backend.plan_run import run_plan
+from modules.images.resize import crop_and_resize, resize_and_blend
 from modules.models.compatibility import missing_depth_estimator
+from modules.params.events import CancelToken, Sink
 from modules.params.results import ForwardRecording
-from modules.plan.work import EstimateDepth, RecordForward
+from modules.plan.plan import Plan
+from modules.plan.work import Enlarge, EstimateDepth, LoadModel, RecordForward, UnloadModels
+
+# Any: each function takes the kind of work in its row, and returns the result that it declares.
+Handler = Callable[[LoadedModels, Any, Sink, CancelToken], Any]
 
 
-def estimate_depth(model: LoadedModel, work: EstimateDepth) -> Image.Image:
+def load_model(models: LoadedModels, work: LoadModel, *_: object) -> None:
+    """Load a checkpoint before its first job."""
+    models.set_limit(work.checkpoints_limit)
+    models.acquire(work.model)
+
+
+def unload_models(models: LoadedModels, *_: object) -> None:
+    """Unload every checkpoint."""
+    models.clear()
+
+
+def estimate_depth(models: LoadedModels, work: EstimateDepth, *_: object) -> Image.Image:
     """Return the image's depth map in greyscale, white is near.
 
     Raises:
         UserError: the checkpoint contains no depth estimator.
     """
-    estimator = model.components.depth_estimator
+    estimator = models.acquire(work.model).components.depth_estimator
     if estimator is None:
         raise missing_depth_estimator(work.model.checkpoint.name)
     image = crop_and_resize(work.image.to_pil(), *work.size)
     return depth.to_depth_map(depth.estimate(estimator, image), *work.size)
 
 
-def record_forward(model: LoadedModel, work: RecordForward) -> ForwardRecording:
+def record_forward(models: LoadedModels, work: RecordForward, *_: object) -> ForwardRecording:
     """Return the recorded forward process of the image.
 
     Raises:
         UserError: the number of frames is out of range.
     """
-    image = crop_and_resize(work.image.to_pil(), *work.size)
+    model, image = models.acquire(work.model), crop_and_resize(work.image.to_pil(), *work.size)
     return forward_process.record_forward_process(
         model, image, work.frame_count, work.seed, work.in_pixel_space
     )
 
 
-# Any: each function takes the kind of work in its row.
-HANDLERS: Mapping[type, Callable[[LoadedModel, Any], Any]] = {
+def enlarge(_: LoadedModels, work: Enlarge, *__: object) -> Image.Image:
+    """Return the enlarged image."""
+    return resize_and_blend(
+        work.image.to_pil(), work.size, work.resampling, work.second, work.second_visibility
+    )
+
+
+HANDLERS: Mapping[type, Handler] = {
+    Plan: run_plan,
+    LoadModel: load_model,
+    UnloadModels: unload_models,
     EstimateDepth: estimate_depth,
     RecordForward: record_forward,
+    Enlarge: enlarge,
 }

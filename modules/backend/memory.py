@@ -18,10 +18,11 @@ _VAE_BYTES = 8 * 4
 def needed_bytes(components: Components, request: GenerationRequest) -> int:
     """Return the approximate memory of one batch, weights excluded: the larger of UNet and VAE."""
     pixels = request.width * request.height
+    rows, columns = components.latent_format.cells(request.width, request.height)
     unet_width: int = components.unet.config["block_out_channels"][0]
     vae_width: int = components.vae.config["block_out_channels"][0]
     prompts = 1 + len(split_at_and(request.prompt))  # the negative prompt is in the same batch
-    unet = _UNET_BYTES * unet_width * (pixels // 64) * prompts * request.batch_size
+    unet = _UNET_BYTES * unet_width * rows * columns * prompts * request.batch_size
     vae = _VAE_BYTES * vae_width * pixels  # one image at a time
     return max(unet, vae)
 

@@ -23,6 +23,7 @@ from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.model_sigmas import ModelSigmas
 
 _MAX_CACHED_PROMPTS = 32
+_PromptKey = tuple[tuple[ScheduledText, ...], tuple[Chunker, ...], int]
 
 
 class LoadedModel:
@@ -36,7 +37,7 @@ class LoadedModel:
     def __init__(self, components: Components, tokenizer: ClipTokenizer) -> None:
         self.components = components
         self._tokenizer = tokenizer
-        self._conditionings: dict[tuple[tuple[ScheduledText, ...], Chunker, int], Conditioning] = {}
+        self._conditionings: dict[_PromptKey, Conditioning] = {}
         self._init_image: tuple[tuple[object, ...], InitImage] | None = None
 
     @cached_property
@@ -69,30 +70,35 @@ class LoadedModel:
             timeline: The planned evaluations of the pass.
             settings: Emphasis, clip skip and others.
         """
-        chunker = Chunker.from_settings(self._tokenizer, settings, self.components.pad_token_id)
+        chunkers = tuple(
+            Chunker.from_settings(self._tokenizer, settings, encoder.pad_token_id)
+            for encoder in self.components.text_encoders
+        )
         clip_skip = settings.CLIP_stop_at_last_layers
         sub_prompts = parse_prompt(prompt, timeline)
         needs_empty = settings.pad_cond_uncond and not settings.pad_cond_uncond_v0
         return PromptConditioning(
-            tuple(self._encode_prompt(part.texts, chunker, clip_skip) for part in sub_prompts),
+            tuple(self._encode_prompt(part.texts, chunkers, clip_skip) for part in sub_prompts),
             self._encode_prompt(
-                parse_negative_prompt(negative_prompt, timeline).texts, chunker, clip_skip
+                parse_negative_prompt(negative_prompt, timeline).texts, chunkers, clip_skip
             ),
             tuple(part.weight for part in sub_prompts),
-            self._encode_prompt((ScheduledText(1, ""),), chunker, clip_skip).tensors[0]
+            self._encode_prompt((ScheduledText(1, ""),), chunkers, clip_skip).hidden[0]
             if needs_empty
             else None,
         )
 
     def _encode_prompt(
-        self, scheduled: tuple[ScheduledText, ...], chunker: Chunker, clip_skip: int
+        self, scheduled: tuple[ScheduledText, ...], chunkers: tuple[Chunker, ...], clip_skip: int
     ) -> Conditioning:
-        key = (scheduled, chunker, clip_skip)
+        key = (scheduled, chunkers, clip_skip)
         conditioning = self._conditionings.pop(key, None)
         if conditioning is None:
             texts = [item.text for item in scheduled]
-            tensors = text.encode_texts(self.components.text_encoder, chunker, texts, clip_skip)
-            conditioning = Conditioning(tensors, tuple(item.until for item in scheduled))
+            encoders = self.components.text_encoders
+            hidden, pooled = text.encode_with_all(encoders, chunkers, texts, clip_skip)
+            until = tuple(item.until for item in scheduled)
+            conditioning = Conditioning(hidden, until, pooled)
         self._conditionings[key] = conditioning  # most recently used last
         if len(self._conditionings) > _MAX_CACHED_PROMPTS:
             del self._conditionings[next(iter(self._conditionings))]

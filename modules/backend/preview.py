@@ -7,6 +7,8 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor
 
+from modules.backend.vae import denormalize
+
 # Enough flat patches for five unknowns per colour; a full-size VAE decodes them in about a second on a CPU.
 _PATCHES = 24
 _PATCH_SIZE = 2
@@ -29,7 +31,7 @@ class LatentToRgb:
         channels = vae.config["latent_channels"]
         flat = torch.randn((_PATCHES, channels, 1, 1), generator=generator)
         latents = flat.expand(-1, -1, _PATCH_SIZE, _PATCH_SIZE).to(vae.device, vae.dtype)
-        decoded = vae.decode(latents / vae.config["scaling_factor"], return_dict=False)[0]
+        decoded = vae.decode(denormalize(vae, latents), return_dict=False)[0]
         colours = decoded.float().mean(dim=(2, 3)).cpu()  # [patches, 3]
         inputs = torch.cat([flat[:, :, 0, 0], torch.ones(_PATCHES, 1)], dim=1)
         return cls(torch.linalg.lstsq(inputs, colours).solution)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from PIL import Image
-from torch import Tensor
+from torch import FloatTensor, Tensor
 
 from modules.core.errors import NotFinite
 
@@ -16,7 +16,7 @@ def encode(vae: AutoencoderKL, image: Image.Image) -> Tensor:
 
     Args:
         vae: The checkpoint's VAE.
-        image: RGB; width and height are multiples of 8.
+        image: RGB; width and height are multiples of the latent format's pixels per cell.
 
     Raises:
         NotFinite: the VAE produced NaN or infinity.
@@ -36,16 +36,16 @@ def encode_pixels(vae: AutoencoderKL, pixels: Tensor) -> Tensor:
 
     Args:
         vae: The checkpoint's VAE.
-        pixels: [1, 3, height, width], -1 to 1; height and width are multiples of 8.
+        pixels: [1, 3, height, width], -1 to 1; both sides are multiples of the pixels per cell.
 
     Returns:
-        [1, channels, height / 8, width / 8] in the VAE's dtype, multiplied by the scaling factor.
+        [1, channels, rows, columns] in the VAE's dtype, shifted and scaled; see LatentFormat.
 
     Raises:
         NotFinite: the VAE produced NaN or infinity.
     """
     pixels = pixels.to(vae.device, vae.dtype)
-    latents = vae.encode(pixels, return_dict=False)[0].mode() * vae.config["scaling_factor"]
+    latents = normalize(vae, vae.encode(pixels, return_dict=False)[0].mode())
     if not bool(torch.isfinite(latents).all()):
         raise NotFinite(
             "The VAE produced invalid numbers, so the picture cannot be repainted.",
@@ -54,18 +54,30 @@ def encode_pixels(vae: AutoencoderKL, pixels: Tensor) -> Tensor:
     return latents
 
 
+def normalize(vae: AutoencoderKL, encoded: Tensor) -> Tensor:
+    """Return what the VAE encodes as latents: shifted and scaled."""
+    shift = vae.config["shift_factor"]
+    return (encoded - shift if shift else encoded) * vae.config["scaling_factor"]
+
+
+def denormalize(vae: AutoencoderKL, latents: Tensor) -> FloatTensor:
+    """Return latents as the VAE decodes them: unscaled and shifted back."""
+    unscaled, shift = latents / vae.config["scaling_factor"], vae.config["shift_factor"]
+    return unscaled + shift if shift else unscaled
+
+
 def decode(vae: AutoencoderKL, latents: Tensor) -> Image.Image:
     """Return one decoded image, RGB.
 
     Args:
         vae: The checkpoint's VAE.
-        latents: [1, channels, height / 8, width / 8], multiplied by the scaling factor.
+        latents: [1, channels, rows, columns], shifted and scaled.
 
     Raises:
         NotFinite: the VAE produced NaN or infinity.
     """
-    scaled = latents.to(vae.device, vae.dtype) / vae.config["scaling_factor"]
-    decoded = vae.decode(scaled, return_dict=False)[0][0].float()
+    encoded = denormalize(vae, latents.to(vae.device, vae.dtype))
+    decoded = vae.decode(encoded, return_dict=False)[0][0].float()
     if not bool(torch.isfinite(decoded).all()):
         raise NotFinite(
             "The VAE produced invalid numbers, so there is no picture to show.",

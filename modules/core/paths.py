@@ -41,12 +41,20 @@ class Paths:
     @property
     def vae_folders(self) -> tuple[Path, ...]:
         """Folders scanned for separate VAE files."""
-        return (self.data / "models" / "VAE",)
+        return self.model_folders("VAE")
 
     @property
     def text_encoder_folders(self) -> tuple[Path, ...]:
         """Folders scanned for separate text encoder files, named as in Forge and ComfyUI."""
-        names = ("text_encoder", "text_encoders", "clip")
+        return self.model_folders("text_encoder", "text_encoders", "clip")
+
+    @property
+    def embeddings(self) -> Path:
+        """Textual-inversion embeddings; A1111's place, beside models/."""
+        return self.data / "embeddings"
+
+    def model_folders(self, *names: str) -> tuple[Path, ...]:
+        """Return the folders of these names for model files of other kinds."""
         return tuple(self.data / "models" / name for name in names)
 
     @property

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from modules.core.errors import NotFound, WebUIError
-from modules.core.paths import Paths
+from modules.core.errors import WebUIError
+from modules.models.checkpoint import Checkpoint
 from modules.models.compatibility import incompatibility
-from modules.models.manager import Checkpoint, ModelManager
 from modules.models.model_spec import make_model_spec, native_size
 from modules.params.requests.base import Task
 from modules.params.settings import Settings
+from modules.plan.checkpoint_finder import CheckpointFinder
 
 _DEMO_NOTICE = (
     "Demo model: it draws coloured shapes (“a red circle on a blue background”) and simple landscapes "
@@ -23,16 +23,13 @@ class ActiveCheckpoint:
     """Finds the active checkpoint and reports its properties; changes nothing.
 
     Args:
-        models: Lists the files of the models folders.
-        paths: The folders.
+        checkpoints: Finds checkpoints by name.
         settings: Returns the current settings.
     """
 
-    def __init__(
-        self, models: ModelManager, paths: Paths, settings: Callable[[], Settings]
-    ) -> None:
-        self._models = models
-        self._paths = paths
+    def __init__(self, checkpoints: CheckpointFinder, settings: Callable[[], Settings]) -> None:
+        self._checkpoints = checkpoints
+        self._models = checkpoints.models
         self._settings = settings
 
     def find(self, name: str = "") -> Checkpoint:
@@ -42,36 +39,12 @@ class ActiveCheckpoint:
             NotFound: there is no such file, or none at all.
             BadFile: the file cannot be used.
         """
-        name = name or self._settings().sd_model_checkpoint
-        if name:
-            return self._models.find(name)
-        usable = [
-            checkpoint
-            for checkpoint in self._models.checkpoints()
-            if not checkpoint.error and checkpoint.path.exists()
-        ]
-        if not usable:
-            folder = self._paths.checkpoint_folders[0]
-            raise NotFound(
-                "There is no usable checkpoint.", f"Put a .safetensors file into {folder}."
-            )
-        return min(usable, key=self._default_sort_key)
-
-    def _default_sort_key(self, checkpoint: Checkpoint) -> tuple[bool, bool, str]:
-        """Sort the user's checkpoints before the demo, and plain text-to-image models before the rest."""
-        needs_extra_input = bool(self._models.get_family(checkpoint).extra_input)
-        stem = checkpoint.name.rpartition(".")[0].casefold()
-        return self.is_demo(checkpoint), needs_extra_input, stem
-
-    def is_demo(self, checkpoint: Checkpoint) -> bool:
-        """Return whether the checkpoint is one of those shipped with the program."""
-        demo_folder = self._paths.root / "models" / "Stable-diffusion" / "demo"
-        return demo_folder in checkpoint.path.parents
+        return self._checkpoints.find(name or self._settings().sd_model_checkpoint)
 
     def is_active_demo(self) -> bool:
         """Return whether new jobs use a demo checkpoint."""
         try:
-            return self.is_demo(self.find())
+            return self._checkpoints.is_demo(self.find())
         except WebUIError:
             return False
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
 
@@ -17,31 +17,38 @@ from modules.core.errors import NotFound, WebUIError
 from modules.core.paths import Paths
 from modules.engine.active_checkpoint import ActiveCheckpoint
 from modules.engine.device_status import DeviceStatus
-from modules.engine.executors import DeviceInfo, Executor, LoadCheckpoint
+from modules.engine.executors import DeviceInfo, Executor
+from modules.engine.extras import upscale
 from modules.engine.image_saver import ImageSaver
-from modules.engine.jobs.file_batch import FileBatch, FileBatches
-from modules.engine.jobs.job import Job, JobStatus
+from modules.engine.jobs.job import Job
+from modules.engine.jobs.job_group import JobGroup
+from modules.engine.jobs.job_groups import JobGroups
+from modules.engine.jobs.job_status import JobStatus
 from modules.engine.jobs.queue import JobQueue
 from modules.engine.jobs.store import JobStore
-from modules.engine.prompt_processing import apply_styles, reset_ineffective_options
 from modules.engine.settings_file import SettingsFile
+from modules.models.checkpoint import Checkpoint
 from modules.models.convert import convert_to_safetensors
-from modules.models.manager import Checkpoint, ModelManager
+from modules.models.index import ModelIndex
 from modules.models.model_spec import ModelSpec, make_model_spec
 from modules.models.upscalers import UPSCALERS
+from modules.models.vaes import vae_names
 from modules.params.image import ImageField
 from modules.params.param import params_of
 from modules.params.requests.base import GenerationRequest
-from modules.params.results import ForwardRecording, GeneratedImage
+from modules.params.requests.extras import ExtrasRequest
+from modules.params.results import ForwardRecording
 from modules.params.settings import Settings
-from modules.plan.plan import Plan
-from modules.plan.planner import make_plan
-from modules.plan.work import EstimateDepth, RecordForward, Work
+from modules.plan.checkpoint_finder import CheckpointFinder
+from modules.plan.planner import Planner, PlanTables
+from modules.plan.work import EstimateDepth, LoadModel, RecordForward, UnloadModels, Work
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
+from modules.scripts.registry import SCRIPTS
 
+R = TypeVar("R")
 logger = logging.getLogger(__name__)
 
 _STOP_TIMEOUT_S = 1.5
@@ -67,18 +74,17 @@ class Engine:
         self.paths = paths
         self.executor = executor
         self.tokenizer = tokenizer
-        self.models = ModelManager(
-            paths.checkpoint_folders,
-            paths.configs,
-            paths.cache,
-            paths.vae_folders,
-            paths.text_encoder_folders,
-        )
-        self.active_checkpoint = ActiveCheckpoint(self.models, paths, lambda: self.settings)
+        self.models = ModelIndex.from_paths(paths)
+        demo_folder = paths.root / "models" / "Stable-diffusion" / "demo"
+        checkpoints = CheckpointFinder(self.models, paths.checkpoint_folders[0], demo_folder)
+        self.active_checkpoint = ActiveCheckpoint(checkpoints, lambda: self.settings)
         self.styles = Styles(paths.styles_file)
         self.samplers = SAMPLERS.copy()
         self.schedules = SCHEDULES.copy()
         self.upscalers = UPSCALERS.copy()
+        tables = PlanTables(self.samplers, self.schedules, self.upscalers)
+        self.planner = Planner(checkpoints, self.styles, tables, tokenizer)
+        self.scripts = SCRIPTS.copy()
         self.device_status = DeviceStatus("starting", "Starting")
         self.image_saver = ImageSaver(self.models, paths.outputs, paths.unsaved_outputs)
         self._settings_file = SettingsFile(paths.data / "config.json")
@@ -86,11 +92,10 @@ class Engine:
         self.flag_settings = flag_settings
         self._requested_model: ModelSpec | None = None  # the model of the last load
         self._is_unloaded = False
-        self.queue = JobQueue(executor, JobStore(paths.queue), self)
-        self.file_batches = FileBatches(
-            lambda request, save: self.queue.submit(request, self.settings, "page", save),
-            self.image_saver,
+        self.queue = JobQueue(
+            executor, JobStore(paths.queue), self.planner.plan, self.image_saver, self._on_success
         )
+        self.groups = JobGroups(self.scripts, self.queue, self.image_saver)
 
     # Lifecycle
 
@@ -100,6 +105,8 @@ class Engine:
         self.models.refresh()
         self.models.start_hashing()
         self.queue.restore(self.settings.queue_after_restart == "resumed")
+        if self.groups.restore() and self.settings.queue_after_restart == "paused":
+            self.queue.pause()
         self.device_status = replace(self.device_status, text="Starting the device")
         self.executor.start(self._on_device_ready)
 
@@ -115,7 +122,7 @@ class Engine:
 
     def stop(self) -> None:
         """Stop the running job at its next step, suspend the queued ones until the next start; wait briefly."""
-        self.file_batches.interrupt_all()
+        self.groups.suspend_all()
         self.queue.stop()
         self.models.stop()
         if not self.executor.stop(_STOP_TIMEOUT_S):
@@ -142,16 +149,28 @@ class Engine:
         """
         return self.queue.submit(request, self.settings, source, with_recording=with_recording)
 
-    def job(self, job_id: str) -> Job | FileBatch:
-        """Return a queued, running or recently ended job, or a file batch.
+    def run_script(
+        self, name: str, request: GenerationRequest, args: Mapping[str, Any], source: str = "api"
+    ) -> JobGroup:
+        """Run a script on a request as a group of jobs, which goes on after a restart; see `JobGroups.start`.
+
+        Raises:
+            WebUIError: there is no such script or checkpoint, an argument is not valid, or the engine is stopping.
+        """
+        checkpoint = self.find_checkpoint(request.sd_model_checkpoint)
+        request = request.replace(sd_model_checkpoint=checkpoint.name)
+        return self.groups.start(name, request, args, self.settings, source)
+
+    def job(self, job_id: str) -> Job | JobGroup:
+        """Return a queued, running or recently ended job, or a group of jobs.
 
         Raises:
             NotFound: the id is unknown, or the job ended long ago.
         """
-        return self.file_batches.find(job_id) or self.queue.job(job_id)
+        return self.groups.find(job_id) or self.queue.job(job_id)
 
     def status(self, job_id: str, watched: bool = False) -> JobStatus:
-        """Return the status of a job or a file batch, from the job store if it ended long ago.
+        """Return the status of a job or a group, from the job store if it ended long ago.
 
         Args:
             job_id: The job.
@@ -163,7 +182,7 @@ class Engine:
         try:
             job = self.job(job_id)
         except NotFound:
-            return self.queue.status(job_id)
+            return self.groups.stored_status(job_id) or self.queue.status(job_id)
         if watched:
             job.watch()
         return job.status()
@@ -173,11 +192,11 @@ class Engine:
         return self.queue.jobs()
 
     def running_job(self) -> Job | None:
-        """Return the running job, or None."""
+        """Return the oldest running job, or None."""
         return self.queue.running_job()
 
     def interrupt(self, job_id: str | None = None) -> None:
-        """Stop a job, or the running one, at its next step."""
+        """Stop a job, or the oldest running one, at its next step."""
         job = self.job(job_id) if job_id else self.running_job()
         if job is not None:
             job.interrupt()
@@ -202,41 +221,20 @@ class Engine:
             RecordForward(self._model_spec(), image, size, count, seed, in_pixels)
         )
 
+    def upscale(self, image: ImageField, request: ExtrasRequest) -> tuple[Image.Image, str]:
+        """Return the upscaled image and A1111's infotext of the postprocessing; blocks until it is done.
+
+        Raises:
+            WebUIError: the request cannot be carried out, see `engine/extras`.
+        """
+        return upscale(image, request, self.upscalers, self._run_work)
+
     def _model_spec(self) -> ModelSpec:
         return make_model_spec(self.models, self.find_checkpoint(), self.settings)
 
-    def _run_work(self, work: Work) -> Any:  # the result type depends on the type of work
+    def _run_work(self, work: Work[R]) -> R:
         self.queue.raise_if_stopping()
-        return self.executor.submit_work(work).result()
-
-    # QueueHooks, see engine/jobs/job_maker
-
-    def plan(self, request: GenerationRequest, settings: Settings) -> Plan:
-        """Return the plan of a request with these settings."""
-        checkpoint = self.find_checkpoint(request.sd_model_checkpoint)
-        request = apply_styles(
-            request, [self.styles.get(name) for name in request.styles], settings
-        )
-        tables = self.samplers, self.schedules, settings, self.upscalers
-        return reset_ineffective_options(
-            make_plan(request, self.models, checkpoint, *tables), self.tokenizer
-        )
-
-    def save_image(self, plan: Plan, index: int, image: Image.Image) -> GeneratedImage:
-        """Save one image."""
-        return self.image_saver.save(plan, index, image)
-
-    def on_images_complete(self, job: Job) -> None:
-        """Save the grid of a job's images, before the job ends."""
-        job.grid_path = self.image_saver.save_grid(job.plan, job.status().images, job.on_note)
-
-    def on_success(self, job: Job) -> None:
-        """Set the device status to ready with the job's checkpoint, even after an earlier failure."""
-        if self.device_status.phase != "loading":
-            name = job.plan.checkpoint.name
-            self.device_status = replace(
-                self.device_status, phase="ready", text="Ready", checkpoint=name
-            )
+        return self.executor.submit(work).result()
 
     # Checkpoints
 
@@ -269,17 +267,19 @@ class Engine:
             self._settings_file.update(changes)
             return
         if "sd_model_checkpoint" in changes:
-            checkpoint = self.models.find(settings.sd_model_checkpoint)
+            checkpoint = self.models.find_checkpoint(settings.sd_model_checkpoint)
             changes = {**changes, "sd_model_checkpoint": checkpoint.name}
             settings = settings.replace(sd_model_checkpoint=checkpoint.name)
         else:
             checkpoint = self.find_checkpoint()
         model = make_model_spec(self.models, checkpoint, settings)
+        limit_changes = settings.sd_checkpoints_limit != self.settings.sd_checkpoints_limit
         self.settings = settings
         self._settings_file.update(changes)
         if (
             "sd_model_checkpoint" in changes
             or model != self._requested_model
+            or limit_changes
             or self.device_status.phase == "failed"
         ):
             self._load(model)
@@ -287,7 +287,7 @@ class Engine:
     def unload(self) -> Future[None]:
         """Unload all checkpoints once the work queued before is done; the next job loads its own again."""
         self._is_unloaded = True
-        future = self.executor.unload()
+        future = self.executor.submit(UnloadModels())
         future.add_done_callback(lambda _: self._on_unloaded())
         return future
 
@@ -333,19 +333,28 @@ class Engine:
             "samplers": self.samplers.names,
             "schedules": self.schedules.names,
             "checkpoints": lambda: [checkpoint.title for checkpoint in self.models.checkpoints()],
-            "vaes": self.models.vaes.names,
+            "vaes": partial(vae_names, self.models),
             "styles": self.styles.names,
             "hires upscalers": self.upscalers.names,
         }
         return lists[name]()
 
-    # Callbacks of the executor
+    # Callbacks of the queue and the executor
+
+    def _on_success(self, job: Job) -> None:
+        """Set the device status to ready with the job's checkpoint, even after an earlier failure."""
+        if self.device_status.phase != "loading":
+            name = job.plan.checkpoint.name
+            self.device_status = replace(
+                self.device_status, phase="ready", text="Ready", checkpoint=name
+            )
 
     def _on_device_ready(self, info: DeviceInfo | None, failure: str) -> None:
         if info is None:
             self.device_status = DeviceStatus("failed", failure)
             self.queue.open(has_device=False)
             return
+        self.groups.resume()
         logger.info("Device: %s.", info.label)
         warning = " ".join(filter(None, (info.warning, self._settings_file.warning)))
         self.device_status = DeviceStatus("ready", "Ready", device=info.label, warning=warning)
@@ -365,7 +374,8 @@ class Engine:
         self.device_status = replace(
             self.device_status, phase="loading", text=f"Loading {checkpoint.name}"
         )
-        self.queue.load_when_idle(LoadCheckpoint(model), partial(self._on_loaded, checkpoint))
+        work = LoadModel(model, self.settings.sd_checkpoints_limit)
+        self.queue.load_when_idle(work, partial(self._on_loaded, checkpoint))
 
     def _on_unloaded(self) -> None:
         self.device_status = replace(self.device_status, phase="ready", text="Ready", checkpoint="")

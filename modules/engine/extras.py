@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from PIL import Image
 from PIL.Image import Resampling
 
 from modules.core.errors import Unsupported, UserError
 from modules.core.registry import Registry
 from modules.models.upscalers import Upscaler
+from modules.params.image import ImageField
 from modules.params.image_decoding import MAX_PIXELS
 from modules.params.requests.extras import ExtrasRequest
+from modules.plan.work import Enlarge
 
 _NONE = "None"
 
 
 def upscale(
-    image: Image.Image, request: ExtrasRequest, upscalers: Registry[Upscaler]
+    image: ImageField,
+    request: ExtrasRequest,
+    upscalers: Registry[Upscaler],
+    enlarge: Callable[[Enlarge], Image.Image],
 ) -> tuple[Image.Image, str]:
     """Return the upscaled image and A1111's infotext of the postprocessing.
 
     Args:
-        image: RGB.
+        image: The image.
         request: The extras request.
         upscalers: All upscalers; those for latents are refused.
+        enlarge: Has the device enlarge an image.
 
     Raises:
         NotFound: there is no such upscaler.
@@ -37,13 +45,13 @@ def upscale(
     first = _resampling(request.upscaler_1, upscalers)
     second = _resampling(request.upscaler_2, upscalers)
     if first is None:
-        return image, ""
+        return image.to_pil(), ""
     size = _upscaled_size(image, request)
-    upscaled = image.resize(size, first)
+    visibility = request.extras_upscaler_2_visibility
+    work = Enlarge(image, size, first, second if visibility else None, visibility)
+    upscaled = enlarge(work)
     pairs = {"Postprocess upscaler": request.upscaler_1}
-    if second is not None and request.extras_upscaler_2_visibility:
-        other = image.resize(size, second)
-        upscaled = Image.blend(upscaled, other, request.extras_upscaler_2_visibility)
+    if work.second is not None:
         pairs["Postprocess upscaler 2"] = request.upscaler_2
     if request.resize_mode == 0:
         pairs = {"Postprocess upscale by": f"{request.upscaling_resize:g}", **pairs}
@@ -69,12 +77,13 @@ def _resampling(name: str, upscalers: Registry[Upscaler]) -> Resampling | None:
     return resampling
 
 
-def _upscaled_size(image: Image.Image, request: ExtrasRequest) -> tuple[int, int]:
+def _upscaled_size(image: ImageField, request: ExtrasRequest) -> tuple[int, int]:
     """Return the size after upscaling, before the crop."""
     scale = request.upscaling_resize
     if request.resize_mode == 1:
         scale = max(
-            request.upscaling_resize_w / image.width, request.upscaling_resize_h / image.height
+            request.upscaling_resize_w / image.size[0],
+            request.upscaling_resize_h / image.size[1],
         )
     width, height = (max(1, round(side * scale)) for side in image.size)
     if width * height > MAX_PIXELS:

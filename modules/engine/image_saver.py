@@ -16,7 +16,8 @@ from modules.engine.filename_tokens import make_filename_tokens
 from modules.images.filename import Destination
 from modules.images.grid import make_grid
 from modules.images.save import ImageStore, delete_older_files, read_image
-from modules.models.manager import SHORT_HASH_LENGTH, ModelManager
+from modules.models.checkpoint import SHORT_HASH_LENGTH
+from modules.models.index import ModelIndex
 from modules.models.model_spec import ModelSpec
 from modules.params.results import GeneratedImage
 from modules.plan.plan import Plan
@@ -40,7 +41,7 @@ class ImageSaver:
         fallback_dir: The folder for images that cannot be written to the outputs folder.
     """
 
-    def __init__(self, models: ModelManager, outputs: Path, unsaved: Path) -> None:
+    def __init__(self, models: ModelIndex, outputs: Path, unsaved: Path) -> None:
         self.fallback_dir = Path(tempfile.gettempdir()) / "stable-diffusion-webui-unsaved"
         self.unsaved_dir = unsaved
         self._models = models
@@ -75,8 +76,8 @@ class ImageSaver:
             logger.warning("%s", error)
             path = ImageStore(self.fallback_dir).save(image, text, tokens, plan.settings)
             warning = f"{error} It was saved as {path} instead."
-            return GeneratedImage(index, seed, text, path, warning)
-        return GeneratedImage(index, seed, text, path)
+            return GeneratedImage(index, seed, text, path, warning, image.size)
+        return GeneratedImage(index, seed, text, path, size=image.size)
 
     def save_grid(
         self, plan: Plan, images: Sequence[GeneratedImage], on_note: Callable[[str], None]
@@ -120,9 +121,7 @@ class ImageSaver:
         }
         vae = model.vae
         if vae is not None:
-            pairs["VAE hash"] = self._short_hash(
-                lambda: self._models.vae_sha256(vae, _HASH_TIMEOUT_S)
-            )
+            pairs["VAE hash"] = self._short_hash(lambda: self._models.sha256(vae, _HASH_TIMEOUT_S))
             pairs["VAE"] = vae.path.name
         return pairs
 

@@ -10,7 +10,7 @@ from modules.core.errors import UserError
 from modules.core.version import VERSION
 from modules.engine.jobs.job import Job
 from modules.engine.jobs.queue import JobQueue
-from modules.engine.jobs.stored_request import deserialize
+from modules.engine.jobs.stored_request import deserialize, with_seeds_from
 from modules.images.compare import Comparison, compare
 from modules.images.metadata import Metadata
 from modules.infotext import (
@@ -151,7 +151,5 @@ def rerun_image(queue: JobQueue, job_id: str, index: int) -> Job:
     """
     record = queue.store.record(job_id)
     request, settings = deserialize(record.stored_request, queue.store.input_image)
-    seed_step = 0 if request.subseed_strength else 1
-    seeds = {"seed": request.seed + seed_step * index, "subseed": request.subseed + index}
-    single = request.replace(n_iter=1, batch_size=1, **seeds)
+    single = with_seeds_from(request, index, 1)
     return queue.submit(single, settings, record.queue_position.source, with_recording=True)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
+from modules.params.param import Param
+
 SIZE_MULTIPLE = 8  # pixels per latent cell
 _MIN_SIDE = 64
 _LANCZOS = Image.Resampling.LANCZOS
@@ -18,6 +20,20 @@ def stretch(image: Image.Image, width: int, height: int) -> Image.Image:
     if image.size == (width, height):
         return image
     return image.resize((width, height), _LANCZOS)
+
+
+def resize_and_blend(
+    image: Image.Image,
+    size: tuple[int, int],
+    resampling: Image.Resampling,
+    second: Image.Resampling | None,
+    second_visibility: float,
+) -> Image.Image:
+    """Return the image stretched to a size, with the result of a second resampling blended in, as A1111's Extras do."""
+    resized = image.resize(size, resampling)
+    if second is None:
+        return resized
+    return Image.blend(resized, image.resize(size, second), second_visibility)
 
 
 def crop_and_resize(image: Image.Image, width: int, height: int) -> Image.Image:
@@ -79,3 +95,22 @@ def nearest_valid_size(width: int, height: int) -> tuple[int, int]:
         max(_MIN_SIDE, round(side / SIZE_MULTIPLE) * SIZE_MULTIPLE) for side in (width, height)
     )
     return new_width, new_height
+
+
+def scale_size(size: tuple[int, int], factor: float, side_param: Param) -> tuple[int, int]:
+    """Return a size times a factor, with both sides valid for `side_param`; proportions are kept where possible."""
+    assert side_param.ge is not None and side_param.le is not None and side_param.multiple_of
+    factor = min(factor, side_param.le / max(size))
+    factor = max(factor, min(side_param.ge / min(size), side_param.le / max(size)))
+    return tuple(
+        int(
+            max(
+                side_param.ge,
+                min(
+                    side_param.le,
+                    length * factor // side_param.multiple_of * side_param.multiple_of,
+                ),
+            )
+        )
+        for length in size
+    )  # pyright: ignore[reportReturnType] - two sides

@@ -7,8 +7,9 @@ from pathlib import PurePosixPath
 
 from modules.core.errors import WebUIError
 from modules.infotext.codecs import Pairs
-from modules.models.manager import HASH_PATTERN, Checkpoint, ModelManager
-from modules.models.vaes import NO_VAE
+from modules.models.checkpoint import HASH_PATTERN, Checkpoint
+from modules.models.index import ModelIndex
+from modules.models.vaes import NO_VAE, choose_vae, vae_names
 
 # Other programs' names for the checkpoint's built-in VAE.
 _BUILT_IN_VAE = ("none", "default (model)", "baked vae")
@@ -31,7 +32,7 @@ class FileMatch:
     differs: str = ""
 
 
-def find_checkpoint(pairs: Pairs, models: ModelManager) -> FileMatch:
+def find_checkpoint(pairs: Pairs, models: ModelIndex) -> FileMatch:
     """Return the checkpoint with the infotext's hash, otherwise the one with its name."""
     model_hash = pairs.get("Model hash", "").strip().casefold()
     model_name = pairs.get("Model", "").strip()
@@ -56,12 +57,12 @@ def find_checkpoint(pairs: Pairs, models: ModelManager) -> FileMatch:
     return FileMatch(missing=sentence if not by_name else f"{sentence} {by_name}")
 
 
-def find_vae(vae_name: str, models: ModelManager) -> FileMatch:
+def find_vae(vae_name: str, models: ModelIndex) -> FileMatch:
     """Return the VAE with that filename, with or without extension."""
     folded = vae_name.strip().replace("\\", "/").casefold()
     if folded in _BUILT_IN_VAE:
         return FileMatch(NO_VAE)
-    for name in models.vaes.names():
+    for name in vae_names(models):
         path = PurePosixPath(name.casefold())
         if folded in (name.casefold(), path.name, path.stem):
             return FileMatch(name)
@@ -70,20 +71,20 @@ def find_vae(vae_name: str, models: ModelManager) -> FileMatch:
     )
 
 
-def uses_external_vae(vae_setting: str, checkpoint: Checkpoint, models: ModelManager) -> bool:
+def uses_external_vae(vae_setting: str, checkpoint: Checkpoint, models: ModelIndex) -> bool:
     """Return whether a VAE setting selects a VAE other than the checkpoint's built-in one."""
     if vae_setting == NO_VAE:
         return False
     try:
-        return models.vaes.choose(vae_setting, checkpoint.path) is not None
+        return choose_vae(models, vae_setting, checkpoint.path) is not None
     except WebUIError:  # reported when the job is submitted
         return True
 
 
-def _find(models: ModelManager, name: str) -> Checkpoint | str:
+def _find(models: ModelIndex, name: str) -> Checkpoint | str:
     """Return the checkpoint, or the error with the files of that name; "" if there is none."""
     try:
-        return models.find(name)
+        return models.find_checkpoint(name)
     except WebUIError as error:
         return "" if error.status_code == 404 else str(error)
 

@@ -16,7 +16,7 @@ from modules.infotext.model_lookup import find_checkpoint, find_vae, uses_extern
 from modules.infotext.options import coerce_number, parse_setting_value
 from modules.infotext.report import InfotextReport, UnappliedKey
 from modules.infotext.text_format import Infotext
-from modules.models.manager import ModelManager
+from modules.models.index import ModelIndex
 from modules.models.vaes import NO_VAE
 from modules.params.param import Param, params_of, validate
 from modules.params.requests.base import GenerationRequest
@@ -47,7 +47,7 @@ class InfotextContext:
 
     samplers: Registry[Sampler]
     schedules: Registry[Schedule]
-    models: ModelManager
+    models: ModelIndex
     settings: Settings
     choices: Callable[[str], Collection[str]]
 
@@ -208,7 +208,7 @@ def _read_model_files(state: _State, infotext: Infotext) -> tuple[list[str], lis
         if vae.name:
             state.values["sd_vae"] = vae.name
     elif checkpoint_name and _used_built_in_vae(infotext):
-        checkpoint = models.find(checkpoint_name)
+        checkpoint = models.find_checkpoint(checkpoint_name)
         if uses_external_vae(state.context.settings.sd_vae, checkpoint, models):
             state.values["sd_vae"] = NO_VAE
     missing = [match.missing for match in matches if match.missing]
@@ -263,7 +263,7 @@ def _resolve_name(row: Param, value: Any, context: InfotextContext) -> Any:
     if row.choices == "schedules":
         return context.schedules.get(value).name
     if row.choices == "checkpoints":
-        return context.models.find(value).name
+        return context.models.find_checkpoint(value).name
     choices = context.choices(row.choices)
     for name in choices:
         if name.casefold() == value.casefold():

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from modules.core.errors import UserError
+from modules.models.checkpoint import Checkpoint
 from modules.models.files.header import read_header
+from modules.models.index import ModelIndex
 from modules.models.ldm.depth import DEPTH_CLASS_TOKEN
-from modules.models.manager import Checkpoint, ModelManager
 from modules.params.requests.base import Task
 
 _MAX_SUGGESTIONS = 5
@@ -35,7 +36,7 @@ _EXAMPLES: Mapping[Task, str] = {
 
 
 def incompatibility(
-    task: Task, models: ModelManager, checkpoint: Checkpoint, has_depth_map: bool = False
+    task: Task, models: ModelIndex, checkpoint: Checkpoint, has_depth_map: bool = False
 ) -> UserError | None:
     """Return why a checkpoint cannot do a task and what to do about it; None when it can.
 
@@ -72,7 +73,7 @@ def _has_depth_estimator(checkpoint: Checkpoint) -> bool:
     return DEPTH_CLASS_TOKEN in read_header(checkpoint.path).tensors
 
 
-def _suggest(task: Task, models: ModelManager) -> str:
+def _suggest(task: Task, models: ModelIndex) -> str:
     names = [
         f"'{checkpoint.name}'"
         for checkpoint in models.checkpoints()

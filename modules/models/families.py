@@ -1,4 +1,4 @@
-"""FAMILIES: how each kind of model file is detected by its tensors, and whether it can be used."""
+"""FAMILIES: the architectures of checkpoints, how each is detected, and what it is made of."""
 
 from __future__ import annotations
 
@@ -7,49 +7,24 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from modules.core.registry import Registry
-from modules.models.files.header import Header, TensorInfo
+from modules.models.files.header import Header
+from modules.models.key_condition import KeyCondition, first_row
+from modules.models.latent_format import SD_LATENTS, LatentFormat
 from modules.models.ldm.keys import (
     CLIP_TOKEN_EMBEDDING_KEY,
     OPEN_CLIP_PREFIX,
-    OPEN_CLIP_TOKEN_EMBEDDING_KEY,
     UNET_CONTEXT_KEY,
     UNET_INPUT_KEY,
     UNET_PREFIX,
     UNET_PROJ_IN_KEY,
-    VAE_DECODER_INPUT_KEY,
     find_key,
 )
-
-
-@dataclass(frozen=True)
-class KeyCondition:
-    """A condition on a file's tensor names and shapes; every part of it must hold.
-
-    Args:
-        has: Names that must exist; a "*" at the end or the start matches any text.
-        lacks: Names that must not exist, with the same wildcard.
-        sizes: (Name, axis) to the required size of that axis.
-        ndims: Name to the number of axes: a linear layer has 2, a convolution 4.
-    """
-
-    has: tuple[str, ...] = ()
-    lacks: tuple[str, ...] = ()
-    sizes: Mapping[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
-    ndims: Mapping[str, int] = field(default_factory=dict[str, int])
-
-    def matches(self, tensors: Mapping[str, TensorInfo]) -> bool:
-        """Return whether the tensors meet the condition."""
-        return (
-            all(_size_of(tensors, name, axis) == size for (name, axis), size in self.sizes.items())
-            and all(len(_shape_of(tensors, name)) == count for name, count in self.ndims.items())
-            and all(_exists(tensors, name) for name in self.has)
-            and not any(_exists(tensors, name) for name in self.lacks)
-        )
+from modules.models.ldm.text_encoder_layouts import COND_STAGE_SLOT, TextEncoderSlot
 
 
 @dataclass(frozen=True)
 class Family:
-    """One architecture line, or one kind of file that is not a checkpoint.
+    """One architecture line of checkpoints.
 
     Args:
         name: Identity, as the page shows it.
@@ -58,11 +33,15 @@ class Family:
             empty for a supported family.
         config_file: The file in configs/ that describes a checkpoint without its own .yaml.
         component_keys: For a supported family: component to a tensor whose presence means the file contains it.
+        text_encoders: Where a checkpoint keeps its text encoders; the UNet attends to their joined hidden states.
+        latent_format: Of its autoencoder; the .yaml of a checkpoint may deviate.
         native_size: Width and height in pixels the models were trained for.
         prediction_unknown: Whether the tensors do not determine what the UNet predicts, epsilon or v.
         v_prediction_native_size: Native size of models that predict v, if larger.
         extra_input: What is concatenated to the latents: nothing, the init image's latents (InstructPix2Pix),
             mask and masked latents, or depth.
+        precedes: Names of families that a file is only of when it is not of this one; where no row names another,
+            the first one in the table decides.
     """
 
     name: str
@@ -70,53 +49,41 @@ class Family:
     error: str = ""
     config_file: str = ""
     component_keys: Mapping[str, str] = field(default_factory=dict[str, str])
+    text_encoders: tuple[TextEncoderSlot, ...] = (COND_STAGE_SLOT,)
+    latent_format: LatentFormat = SD_LATENTS
     native_size: int = 512
     prediction_unknown: bool = False
     v_prediction_native_size: int = 0
     extra_input: Literal["", "ip2p", "inpaint", "depth"] = ""
+    precedes: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+
+    def matches(self, header: Header) -> bool:
+        """Return whether a file with this header can be of the family."""
+        return any(condition.matches(header.tensors) for condition in self.conditions)
+
+    def find_error(self, header: Header) -> str:
+        """Return why a file of the family cannot be used, as the rest of a sentence, or ""."""
+        missing = [
+            component
+            for component, key in self.component_keys.items()
+            if not find_key(header.tensors, key)
+        ]
+        if missing:
+            return (
+                f"lacks its {' and '.join(missing)}. Get the full checkpoint, with all components."
+            )
+        return self.error
 
 
 def make_family_registry() -> Registry[Family]:
-    """Return a new registry of all known families; the first that matches a file is its family."""
+    """Return a new registry of all known families."""
     return Registry("model family", FAMILIES)
 
 
-def detect_family(header: Header, table: Registry[Family]) -> Family | None:
-    """Return the family of a file, or None when no row matches."""
-    return next((f for f in table if any(c.matches(header.tensors) for c in f.conditions)), None)
-
-
-def find_error(header: Header, family: Family | None) -> str:
-    """Return why a file of that family cannot be used, as the rest of a sentence, or ""."""
-    if family is None:
-        return "contains tensors, but no model of a known type."
-    missing = [
-        component
-        for component, key in family.component_keys.items()
-        if not find_key(header.tensors, key)
-    ]
-    if missing:
-        return f"lacks its {' and '.join(missing)}. Get the full checkpoint, with all components."
-    return family.error
-
-
-def _exists(tensors: Mapping[str, TensorInfo], name: str) -> bool:
-    if name.endswith("*"):
-        return any(key.startswith(name[:-1]) for key in tensors)
-    if name.startswith("*"):
-        return any(key.endswith(name[1:]) for key in tensors)
-    return find_key(tensors, name) is not None
-
-
-def _size_of(tensors: Mapping[str, TensorInfo], name: str, axis: int) -> int | None:
-    shape = _shape_of(tensors, name)
-    return shape[axis] if axis < len(shape) else None
-
-
-def _shape_of(tensors: Mapping[str, TensorInfo], name: str) -> tuple[int, ...]:
-    actual = find_key(tensors, name)
-    return tensors[actual].shape if actual else ()
+def detect_family(header: Header, families: Registry[Family]) -> Family | None:
+    """Return the family of a checkpoint, or None when no row matches."""
+    return first_row(family for family in families if family.matches(header))
 
 
 UNSUPPORTED = "This version supports SD 1.x and 2.x."
@@ -124,36 +91,8 @@ UNSUPPORTED = "This version supports SD 1.x and 2.x."
 REQUIRED_COMPONENTS = {"UNet": UNET_INPUT_KEY}
 # Linear projections, used by SD 2.x alone; they identify a checkpoint without its text encoder.
 SD2_NDIMS = {UNET_PROJ_IN_KEY: 2}
+SDXL_LATENTS = LatentFormat(scale=0.13025)
 FAMILIES = (
-    Family(
-        "ControlNet",
-        (
-            KeyCondition(has=("control_model.*",)),
-            KeyCondition(has=("controlnet_cond_embedding.*",)),
-            KeyCondition(has=("input_hint_block.*",)),
-        ),
-        error="is a ControlNet, not a checkpoint. ControlNet is not supported in this version.",
-    ),
-    Family(
-        "LoRA",
-        (
-            KeyCondition(has=("*.lora_down.weight",)),
-            KeyCondition(has=("*.lora_A.weight",)),
-            KeyCondition(has=("*.hada_w1_a",)),
-            KeyCondition(has=("lora_*",)),
-            KeyCondition(has=("*.lokr_w1",)),
-        ),
-        error="is a LoRA, not a checkpoint. It belongs in models/Lora.",
-    ),
-    Family(
-        "Embedding",
-        (
-            KeyCondition(has=("emb_params",)),
-            KeyCondition(has=("string_to_param.*",)),
-            KeyCondition(has=("clip_l", "clip_g")),
-        ),
-        error="is a textual-inversion embedding, not a checkpoint. It belongs in embeddings.",
-    ),
     Family(
         "SDXL",
         (
@@ -161,6 +100,7 @@ FAMILIES = (
             KeyCondition(sizes={(UNET_CONTEXT_KEY, 1): 2048}),
         ),
         error=f"is an SDXL checkpoint. {UNSUPPORTED}",
+        latent_format=SDXL_LATENTS,
         native_size=1024,
     ),
     Family(
@@ -171,6 +111,7 @@ FAMILIES = (
             ),
         ),
         error=f"is an SDXL refiner. {UNSUPPORTED}",
+        latent_format=SDXL_LATENTS,
         native_size=1024,
     ),
     Family(
@@ -180,6 +121,7 @@ FAMILIES = (
             KeyCondition(has=("joint_blocks.0.x_block.attn.qkv.weight",)),
         ),
         error=f"is an SD 3 checkpoint. {UNSUPPORTED}",
+        latent_format=LatentFormat(channels=16, scale=1.5305, shift=0.0609),
         native_size=1024,
     ),
     Family(
@@ -189,6 +131,7 @@ FAMILIES = (
             KeyCondition(has=("double_blocks.0.img_attn.qkv.weight",)),
         ),
         error=f"is a Flux checkpoint. {UNSUPPORTED}",
+        latent_format=LatentFormat(channels=16, scale=0.3611, shift=0.1159),
         native_size=1024,
     ),
     Family(
@@ -244,35 +187,5 @@ FAMILIES = (
         (KeyCondition(has=(UNET_CONTEXT_KEY,), sizes={(UNET_INPUT_KEY, 1): 4}),),
         config_file="v1-inference.yaml",
         component_keys=REQUIRED_COMPONENTS,
-    ),
-    Family(
-        "VAE",
-        (
-            KeyCondition(has=("encoder.conv_in.weight", "decoder.conv_in.weight")),
-            KeyCondition(has=(VAE_DECODER_INPUT_KEY,), lacks=(UNET_PREFIX + "*",)),
-        ),
-        error="is a VAE, not a checkpoint. It belongs in models/VAE.",
-    ),
-    Family(
-        "Upscaler",
-        (
-            KeyCondition(has=("model.0.weight", "model.1.sub.*")),
-            KeyCondition(has=("conv_first.weight",)),
-        ),
-        error="is an upscaler, not a checkpoint. It belongs in models/ESRGAN.",
-    ),
-    Family(
-        "Text encoder",
-        (
-            KeyCondition(has=(CLIP_TOKEN_EMBEDDING_KEY,), lacks=(UNET_PREFIX + "*",)),
-            KeyCondition(has=(OPEN_CLIP_TOKEN_EMBEDDING_KEY,), lacks=(UNET_PREFIX + "*",)),
-            KeyCondition(has=("encoder.block.0.layer.0.SelfAttention.q.weight",)),
-        ),
-        error="is only a text encoder, not a checkpoint. It belongs in models/text_encoder.",
-    ),
-    Family(
-        "Diffusers UNet",
-        (KeyCondition(has=("conv_in.weight", "down_blocks.0.resnets.0.conv1.weight")),),
-        error="is only a UNet in diffusers format. Get the checkpoint as a single file.",
     ),
 )

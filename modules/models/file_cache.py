@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from modules.core.atomic import write_text
-from modules.models.families import FAMILIES
+from modules.core.registry import Registry
+from modules.models.families import Family
+from modules.models.kinds import ModelKind
 from modules.models.scan import FileStamp
 from modules.models.text_encoders import TextEncoderInfo
 
@@ -26,17 +28,19 @@ logger = logging.getLogger(__name__)
 
 
 class HeaderFacts(NamedTuple):
-    """What the header of a checkpoint file says about it.
+    """What the header of a file among the checkpoints says about it.
 
     Args:
+        kind: Name of its row of KINDS, "" when none matches.
         family: Name of its row of FAMILIES, "" when none matches.
         error: Why it cannot be loaded, in a sentence, or "".
-        text_encoder: Its text encoder, or the one it needs.
+        text_encoders: Its text encoders, or those it needs.
     """
 
-    family: str
-    error: str
-    text_encoder: TextEncoderInfo = TextEncoderInfo()
+    kind: str = ""
+    family: str = ""
+    error: str = ""
+    text_encoders: tuple[TextEncoderInfo, ...] = (TextEncoderInfo(),)
 
 
 class HeaderFactsCache:
@@ -44,16 +48,18 @@ class HeaderFactsCache:
 
     Args:
         file: JSON file, created on the first write.
+        tables: Digest of the tables that the facts come from, see `tables_digest`.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, tables: str) -> None:
         self._file = file
+        self._tables = tables
         self._facts: dict[FileStamp, HeaderFacts] | None = None
 
     def read(self) -> Mapping[FileStamp, HeaderFacts]:
-        """Return the cached facts; none if FAMILIES has changed since they were stored."""
+        """Return the cached facts; none if the tables have changed since they were stored."""
         if self._facts is None:
-            self._facts = _read_entries(self._file, _parse_header_facts)
+            self._facts = _read_entries(self._file, self._parse)
         return self._facts
 
     def write(self, facts: Mapping[FileStamp, HeaderFacts]) -> None:
@@ -61,8 +67,24 @@ class HeaderFactsCache:
         if facts == self._facts:
             return
         self._facts = dict(facts)
-        rows = [[*stamp, f.family, f.error, *f.text_encoder] for stamp, f in facts.items()]
-        _write_json(self._file, {"table": _families_digest(), "files": rows})
+        rows = [[*stamp, *f] for stamp, f in facts.items()]
+        _write_json(self._file, {"table": self._tables, "files": rows})
+
+    def _parse(self, content: Any) -> dict[FileStamp, HeaderFacts]:
+        if content["table"] != self._tables:
+            return {}
+        return {
+            FileStamp(str(path), int(size), int(modified)): HeaderFacts(
+                str(kind),
+                str(family),
+                str(error),
+                tuple(
+                    TextEncoderInfo(str(layout), int(width), bool(is_included))
+                    for layout, width, is_included in text_encoders
+                ),
+            )
+            for path, size, modified, kind, family, error, text_encoders in content["files"]
+        }
 
 
 class HashCache:
@@ -115,20 +137,9 @@ def write_prediction_type(folder: Path, stamp: FileStamp, prediction_type: Predi
     _write_json(file, {**_read_predictions(file), stamp.path: entry}, indent=1)
 
 
-def _families_digest() -> str:
-    """Return a digest of FAMILIES: after a change of the table every file is detected again."""
-    return hashlib.sha256(repr(FAMILIES).encode()).hexdigest()
-
-
-def _parse_header_facts(content: Any) -> dict[FileStamp, HeaderFacts]:
-    if content["table"] != _families_digest():
-        return {}
-    return {
-        FileStamp(str(path), int(size), int(modified)): HeaderFacts(
-            str(family), str(error), TextEncoderInfo(str(kind), int(width), bool(is_included))
-        )
-        for path, size, modified, family, error, kind, width, is_included in content["files"]
-    }
+def tables_digest(kinds: Registry[ModelKind], families: Registry[Family]) -> str:
+    """Return a digest of the tables that tell files: after a change every file is detected again."""
+    return hashlib.sha256(repr((*kinds, *families)).encode()).hexdigest()
 
 
 def _parse_hashes(content: Any) -> dict[str, tuple[int, int, str]]:

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Literal
 
 from modules.core.errors import WebUIError
+from modules.models.checkpoint import Checkpoint
 from modules.models.families import Family
 from modules.models.file_cache import PredictionType, read_prediction_type
+from modules.models.index import ModelIndex
 from modules.models.ldm.yaml import YamlSection
-from modules.models.manager import Checkpoint, ModelManager
+from modules.models.scan import ModelFile
 from modules.models.text_encoders import TextEncoderFile
-from modules.models.vaes import VaeFile
+from modules.models.vaes import choose_vae
 from modules.params.settings import Settings
 
-VAE_SCALE_FACTOR = 8
 DEFAULT_LATENT_SIZE = 64
 
 
@@ -25,23 +26,26 @@ class ModelSpec:
 
     Args:
         checkpoint: The checkpoint file.
+        family: What it is made of.
         config: The LDM .yaml that describes it.
         prediction_type: What the UNet predicts; None to follow the .yaml, "probe" if it must be measured.
         vae: A VAE file that replaces the checkpoint's own VAE.
-        text_encoder: The file of the text encoder; None when the checkpoint contains it.
+        text_encoders: The file of each text encoder of the family; None for one that the checkpoint contains.
         use_ema: Whether EMA weights are preferred if the file has them.
-        checkpoints_limit: How many checkpoints may stay loaded.
-        cache_folder: Folder of the disk caches, such as predictions.json.
     """
 
     checkpoint: Checkpoint
+    family: Family
     config: Path
     prediction_type: PredictionType | Literal["probe"] | None
-    vae: VaeFile | None
-    text_encoder: TextEncoderFile | None
+    vae: ModelFile | None
+    text_encoders: tuple[TextEncoderFile | None, ...]
     use_ema: bool
-    checkpoints_limit: int
-    cache_folder: Path
+
+    @property
+    def text_encoder(self) -> TextEncoderFile | None:
+        """Return the first file with a text encoder that the checkpoint lacks, None if it lacks none."""
+        return next((file for file in self.text_encoders if file is not None), None)
 
     @property
     def text_encoder_note(self) -> str:
@@ -52,7 +56,7 @@ class ModelSpec:
         return f"'{name}' has no text encoder; the one of '{self.text_encoder.name}' is used."
 
 
-def make_model_spec(models: ModelManager, checkpoint: Checkpoint, settings: Settings) -> ModelSpec:
+def make_model_spec(models: ModelIndex, checkpoint: Checkpoint, settings: Settings) -> ModelSpec:
     """Return the model that a checkpoint and the settings select.
 
     Raises:
@@ -62,35 +66,34 @@ def make_model_spec(models: ModelManager, checkpoint: Checkpoint, settings: Sett
     return ModelSpec(
         checkpoint=checkpoint,
         config=models.find_config(checkpoint),
+        family=models.get_family(checkpoint),
         prediction_type=resolve_prediction_type(models, checkpoint, settings),
-        vae=models.vaes.choose(settings.sd_vae, checkpoint.path),
-        text_encoder=models.find_text_encoder(checkpoint),
+        vae=choose_vae(models, settings.sd_vae, checkpoint.path),
+        text_encoders=models.find_text_encoders(checkpoint),
         use_ema=settings.sd_use_ema,
-        checkpoints_limit=settings.sd_checkpoints_limit,
-        cache_folder=models.cache_folder,
     )
 
 
-def native_size(spec: ModelSpec, models: ModelManager) -> int:
+def native_size(spec: ModelSpec, models: ModelIndex) -> int:
     """Return the width and height in pixels that a model was trained for.
 
     Args:
         spec: The model.
-        models: Looks up its family and caches its .yaml.
+        models: Caches its .yaml.
     """
-    family = models.get_family(spec.checkpoint)
     try:
         params = models.yaml_cache.read(spec.config).section("model").section("params")
-        return _native_size(params, spec, family)
+        return _native_size(params, spec)
     except WebUIError:  # loading the model reports what is wrong
-        return family.native_size
+        return spec.family.native_size
 
 
-def _native_size(params: YamlSection, spec: ModelSpec, family: Family) -> int:
+def _native_size(params: YamlSection, spec: ModelSpec) -> int:
+    family = spec.family
     unet = params.section("unet_config").section("params")
     latent_size = params.integer("image_size", unet.integer("image_size", DEFAULT_LATENT_SIZE))
     if latent_size != DEFAULT_LATENT_SIZE:
-        return VAE_SCALE_FACTOR * latent_size
+        return family.latent_format.pixels_per_cell * latent_size
     # The published .yaml files all say 64, even for 768 pixels.
     configured = "v_prediction" if params.string("parameterization", "eps") == "v" else "epsilon"
     predicts_v = (spec.prediction_type or configured) == "v_prediction"
@@ -102,7 +105,7 @@ def _native_size(params: YamlSection, spec: ModelSpec, family: Family) -> int:
 
 
 def resolve_prediction_type(
-    models: ModelManager, checkpoint: Checkpoint, settings: Settings
+    models: ModelIndex, checkpoint: Checkpoint, settings: Settings
 ) -> PredictionType | Literal["probe"] | None:
     """Return what the UNet predicts, by the user's setting, else the .yaml, else the cached probe.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import stat
@@ -11,19 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-CHECKPOINT_EXTENSIONS = (".safetensors", ".ckpt")
-# A1111's names for a VAE in a checkpoint's folder, best first
-CHECKPOINT_VAE_EXTENSIONS = (".vae.safetensors", ".vae.pt", ".vae.ckpt")
+from typing_extensions import Self
+
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class FoundFile:
+class ModelFile:
     """A model file in a scanned folder.
 
     Args:
         name: Path relative to that folder, with forward slashes.
+        path: Absolute, links not resolved.
         size_bytes: 0 for a broken link.
+        modified_ns: Modification time.
         config: The .yaml of the same name in its folder, if there is one.
     """
 
@@ -38,18 +40,24 @@ class FoundFile:
         """Identity of the content that was found."""
         return FileStamp(str(self.path), self.size_bytes, self.modified_ns)
 
+    def with_current_stamp(self) -> Self | None:
+        """Return it with its current size and modification time, or None when it is gone."""
+        try:
+            stamp = read_stamp(self.path)
+        except OSError:
+            return None
+        return dataclasses.replace(self, size_bytes=stamp.size_bytes, modified_ns=stamp.modified_ns)
+
 
 def scan_folder(
-    folder: Path,
-    extensions: tuple[str, ...] = CHECKPOINT_EXTENSIONS,
-    excluded: tuple[str, ...] = CHECKPOINT_VAE_EXTENSIONS,
-) -> Iterator[FoundFile]:
-    """Yield every file with one of the extensions in the folder and its subfolders, in no particular order.
+    folder: Path, suffixes: tuple[str, ...], excluded: tuple[str, ...] = ()
+) -> Iterator[ModelFile]:
+    """Yield every file with one of the suffixes in the folder and its subfolders, in no particular order.
 
     Args:
         folder: The root of the scan; it may be absent.
-        extensions: In lower case.
-        excluded: Longer extensions of files to skip, in lower case.
+        suffixes: In lower case.
+        excluded: Longer suffixes of files to skip, in lower case.
     """
     folder = folder.absolute()
     pending = deque([folder])
@@ -74,7 +82,7 @@ def scan_folder(
                 (pending_links if entry.is_symlink() else pending).append(Path(entry.path))
             else:
                 files.append(entry)
-        matching = [file for file in files if _has_extension(file.name, extensions, excluded)]
+        matching = [file for file in files if _has_suffix(file.name, suffixes, excluded)]
         yield from _found_files(matching, {file.name for file in files}, folder)
 
 
@@ -85,14 +93,14 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _has_extension(name: str, extensions: tuple[str, ...], excluded: tuple[str, ...]) -> bool:
+def _has_suffix(name: str, suffixes: tuple[str, ...], excluded: tuple[str, ...]) -> bool:
     lowered = name.lower()
-    return lowered.endswith(extensions) and not lowered.endswith(excluded)
+    return lowered.endswith(suffixes) and not lowered.endswith(excluded)
 
 
 def _found_files(
     entries: list[os.DirEntry[str]], names: set[str], folder: Path
-) -> Iterator[FoundFile]:
+) -> Iterator[ModelFile]:
     for entry in entries:
         path = Path(entry.path)
         config = path.with_suffix(".yaml")
@@ -103,7 +111,7 @@ def _found_files(
             size, modified = status.st_size, status.st_mtime_ns
         except OSError:
             size, modified = 0, 0
-        yield FoundFile(
+        yield ModelFile(
             name=path.relative_to(folder).as_posix(),
             path=path,
             size_bytes=size,

@@ -1,32 +1,30 @@
-"""Detects text encoders in files and chooses one for a checkpoint without a text encoder."""
+"""Detects the text encoders in files: in checkpoints, and in files that contain one alone."""
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 from modules.core.errors import WebUIError
-from modules.models.families import detect_family, make_family_registry
 from modules.models.files.header import Header, read_header
+from modules.models.kinds import Detection
 from modules.models.ldm.keys import UNET_CONTEXT_KEY, UNET_PROJ_IN_KEY, find_key
 from modules.models.ldm.text_encoder_layouts import (
     CLIP_KIND,
+    COND_STAGE_SLOT,
     OPEN_CLIP_KIND,
+    TextEncoderSlot,
     detect_text_encoder_layout,
 )
-from modules.models.scan import FileStamp, read_stamp, scan_folder
+from modules.models.scan import ModelFile
 
-TEXT_ENCODER_EXTENSIONS = (".safetensors", ".bin", ".pt", ".ckpt")
-FOLDER = "models/text_encoder"
 logger = logging.getLogger(__name__)
 
 
 class TextEncoderInfo(NamedTuple):
-    """The text encoder that a file contains, or else the one that its UNet needs.
+    """A text encoder that a file contains, or else one that it needs.
 
     Args:
         kind: "CLIP" or "OpenCLIP"; "" if unknown.
@@ -49,10 +47,12 @@ class TextEncoderInfo(NamedTuple):
         return f"{article} {self.kind} of width {self.hidden_size}"
 
 
-def detect_text_encoder(header: Header) -> TextEncoderInfo:
-    """Return the text encoder that a file contains or that its UNet needs."""
+def detect_text_encoder(header: Header, slot: TextEncoderSlot = COND_STAGE_SLOT) -> TextEncoderInfo:
+    """Return the text encoder that a file contains in that place, or that its UNet needs there."""
     tensors = header.tensors
-    layout = detect_text_encoder_layout(tensors)
+    layout = detect_text_encoder_layout(tensors, slot.prefix)
+    if layout is None and slot.kind:
+        return TextEncoderInfo(slot.kind, slot.width)
     name = find_key(tensors, layout.token_embedding_key if layout else UNET_CONTEXT_KEY)
     if name is None or len(tensors[name].shape) < 2:
         return TextEncoderInfo()
@@ -65,96 +65,42 @@ def detect_text_encoder(header: Header) -> TextEncoderInfo:
     return TextEncoderInfo(OPEN_CLIP_KIND if is_linear else CLIP_KIND, width)
 
 
+NO_TEXT_ENCODER = TextEncoderInfo()
+
+
 @dataclass(frozen=True)
-class TextEncoderFile:
+class TextEncoderFile(ModelFile):
     """A file that a text encoder can be taken from.
 
     Args:
-        name: Path relative to its folder, with forward slashes.
-        path: Absolute, links not resolved.
-        stamp: Its content when it was listed.
         info: Its text encoder.
         is_checkpoint: Whether it is a full checkpoint, not a file in the folder for text encoders.
         problem: Why it has no text encoder, as the rest of a sentence that begins with its name.
     """
 
-    name: str
-    path: Path
-    stamp: FileStamp
-    info: TextEncoderInfo
+    info: TextEncoderInfo = NO_TEXT_ENCODER
     is_checkpoint: bool = False
     problem: str = ""
 
-    def with_current_stamp(self) -> TextEncoderFile | None:
-        """Return it with its current size and modification time, or None when it is gone."""
-        try:
-            return dataclasses.replace(self, stamp=read_stamp(self.path))
-        except OSError:
-            return None
 
-
-class TextEncoderFiles:
-    """Files in the folders for text encoders; they are opened only when a checkpoint has no text encoder.
+def read_text_encoder_file(
+    file: ModelFile, detect: Callable[[Header], Detection]
+) -> TextEncoderFile:
+    """Return a file in the folder for text encoders with its text encoder, or why it has none.
 
     Args:
-        folders: Folders for text encoders only.
+        file: As listed.
+        detect: Tells what a file without a text encoder contains.
     """
-
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self._folders = tuple(folders)
-        self._files: tuple[TextEncoderFile, ...] | None = None
-
-    def refresh(self) -> None:
-        """Clear the list, so that the folders are scanned again when needed."""
-        self._files = None
-
-    def files(self) -> tuple[TextEncoderFile, ...]:
-        """Return every file, sorted by name; also those without a text encoder."""
-        if self._files is None:
-            found = {
-                f.name: f
-                for folder in reversed(self._folders)
-                for f in scan_folder(folder, TEXT_ENCODER_EXTENSIONS)
-            }
-            ordered = sorted(found.values(), key=lambda f: (f.name.casefold(), f.name))
-            self._files = tuple(_read_file(file.name, file.path, file.stamp) for file in ordered)
-        return self._files
-
-    def choose(
-        self, needed: TextEncoderInfo, checkpoint: Path, donors: Sequence[TextEncoderFile]
-    ) -> TextEncoderFile | None:
-        """Return the text encoder file for a checkpoint without a text encoder, None when there is none.
-
-        A file with the checkpoint's name comes first, then the others in the folders by name, then the donors.
-
-        Args:
-            needed: The text encoder its UNet needs.
-            checkpoint: The checkpoint's file.
-            donors: Full checkpoints that contain this text encoder, best first.
-        """
-        stem = checkpoint.stem.casefold()
-        matching = [file for file in self.files() if file.info == needed.required]
-        matching.sort(key=lambda file: file.path.stem.casefold() != stem)
-        existing = (file.with_current_stamp() for file in (*matching, *donors))
-        return next((file for file in existing if file is not None), None)
-
-    def hint(self, needed: TextEncoderInfo) -> str:
-        """Return which file to add where, and why the files in the folder cannot be used."""
-        unusable = [
-            f"'{file.name}' there {file.problem or f'is {file.info}'}." for file in self.files()
-        ]
-        return " ".join([f"Put {needed} into {FOLDER}.", *unusable[:3]])
-
-
-def _read_file(name: str, path: Path, stamp: FileStamp) -> TextEncoderFile:
     try:
-        header = read_header(path)
+        header = read_header(file.path)
     except WebUIError as error:
         logger.warning("%s", error)
-        return TextEncoderFile(name, path, stamp, TextEncoderInfo(), problem="cannot be read")
+        return TextEncoderFile(**vars(file), problem="cannot be read")
     info = detect_text_encoder(header)
     if info.is_included:
-        return TextEncoderFile(name, path, stamp, info)
-    family = detect_family(header, make_family_registry())
-    problem = f"is of type {family.name}" if family else "is of unknown type"
-    return TextEncoderFile(name, path, stamp, TextEncoderInfo(), problem=problem)
+        return TextEncoderFile(**vars(file), info=info)
+    name = detect(header).name
+    return TextEncoderFile(
+        **vars(file), problem=f"is of type {name}" if name else "is of unknown type"
+    )

@@ -1,13 +1,27 @@
-"""What a running job reports: progress, previews, results, notes. The backend calls, the engine implements."""
+"""What passes between a job and the device that runs it: events go up to a sink, a cancel token goes down."""
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Literal
 
 from PIL import Image
 
-from modules.params.results import Recording
+# Previews are made at most twice a second, and only while a client has asked for the job recently.
+_PREVIEW_INTERVAL_S = 0.5
+_WATCH_TIMEOUT_S = 3.0
+
+OutputKind = Literal["image", "depth map", "recording"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """The current activity, such as "Loading the checkpoint"; the first one marks the start of the run."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -37,49 +51,92 @@ class Progress:
         return max(0, self.steps - self.step) / self.steps_per_second
 
 
-class Listener(Protocol):
-    """Receives the events of a job. Called on the device's thread; must be quick."""
+@dataclass(frozen=True)
+class Preview:
+    """An approximate image of the running batch."""
 
-    def on_phase(self, text: str) -> None:
-        """Receive the current phase, such as "Loading the checkpoint"."""
-        ...
+    image: Image.Image
 
-    def on_progress(self, progress: Progress) -> None:
-        """Receive the number of steps done."""
-        ...
+
+@dataclass(frozen=True)
+class BatchStarted:
+    """A batch starts, counted from 0; a request to skip the previous one ends."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Output:
+    """Something finished.
+
+    Args:
+        kind: "image" is one of the job's images, "depth map" that used by depth2img (white for near; not one of the
+            job's images), "recording" the Recording of the first image, if `Plan.record` is set.
+        data: The image, the depth map, or the Recording.
+        index: Of an image, over all batches.
+    """
+
+    kind: OutputKind
+    data: Any  # its type depends on the kind
+    index: int = 0
+
+
+@dataclass(frozen=True)
+class Note:
+    """A note for the user, such as on a retry at a higher precision."""
+
+    text: str
+
+
+Event = Phase | Progress | Preview | BatchStarted | Output | Note
+# Receives the events of a run, on the device's thread; must be quick.
+Sink = Callable[[Event], None]
+
+
+def ignore_events(event: Event) -> None:
+    """Receive the events of work that nobody follows."""
+    del event
+
+
+class CancelToken:
+    """What a running job is told: to stop, to skip its batch, and that a client watches. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._interrupted = threading.Event()
+        self._batch_skipped = threading.Event()
+        self._watched_at = float("-inf")
+        self._preview_at = float("-inf")
+
+    def interrupt(self) -> None:
+        """Request the run to stop at its next step."""
+        self._interrupted.set()
+
+    def is_interrupted(self) -> bool:
+        """Return whether the run should stop."""
+        return self._interrupted.is_set()
+
+    def skip_batch(self) -> None:
+        """Request the run to end the running batch at its next step and continue with the next."""
+        self._batch_skipped.set()
+
+    def end_skip(self) -> None:
+        """Note that the skipped batch has ended."""
+        self._batch_skipped.clear()
+
+    def is_batch_skipped(self) -> bool:
+        """Return whether the running batch should end."""
+        return self._batch_skipped.is_set()
+
+    def watch(self) -> None:
+        """Note that a client is watching, so that previews are worth making."""
+        self._watched_at = time.monotonic()
+
+    def delay_preview(self) -> None:
+        """Note that a preview was made; the next one is made a little later."""
+        self._preview_at = time.monotonic()
 
     def wants_preview(self) -> bool:
         """Return whether to make a preview now: a client is watching and the last preview is old enough."""
-        ...
-
-    def on_preview(self, preview: Image.Image) -> None:
-        """Receive an approximate image of the running batch."""
-        ...
-
-    def on_image(self, index: int, image: Image.Image) -> None:
-        """Receive a finished image; `index` counts over all batches."""
-        ...
-
-    def on_depth_map(self, depth: Image.Image) -> None:
-        """Receive the depth map used by depth2img, white for near; it is not one of the job's images."""
-        ...
-
-    def on_recording(self, recording: Recording) -> None:
-        """Receive the recording of the first image, if `Plan.record` is set."""
-        ...
-
-    def on_note(self, text: str) -> None:
-        """Receive a note for the user, such as on a retry at a higher precision."""
-        ...
-
-    def on_batch(self, index: int) -> None:
-        """Receive the start of a batch, counted from 0; a request to skip the previous one ends."""
-        ...
-
-    def is_skipped(self) -> bool:
-        """Return whether to end the running batch now and go on with the next."""
-        ...
-
-    def is_interrupted(self) -> bool:
-        """Return whether to stop the job now."""
-        ...
+        now = time.monotonic()
+        is_watched = now - self._watched_at < _WATCH_TIMEOUT_S
+        return is_watched and now - self._preview_at >= _PREVIEW_INTERVAL_S

@@ -20,6 +20,7 @@ class GeneratedImage:
         infotext: Generation parameters in A1111's format.
         path: Where it was saved.
         warning: What went wrong while saving, such as "the disk is full"; empty when nothing did.
+        size: Width and height in pixels; 0x0 if they are not known.
     """
 
     index: int
@@ -27,6 +28,7 @@ class GeneratedImage:
     infotext: str
     path: Path
     warning: str = ""
+    size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from modules.models.manager import Checkpoint
+from modules.models.checkpoint import Checkpoint
 from modules.models.model_spec import ModelSpec
 from modules.models.upscalers import Upscaler
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.txt2img import HiresSize
 from modules.params.settings import Settings
+from modules.plan.work import Work
 from modules.prompt.schedule import StepTimeline
 from modules.sampling.samplers import Sampler
 from modules.sampling.schedules import Schedule
@@ -49,7 +50,7 @@ class HiresPlan:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Work[None]):
     """Everything that the backend needs for one job.
 
     Args:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from modules.core.errors import UserError
 from modules.core.registry import Registry
+from modules.models.checkpoint import Checkpoint
 from modules.models.compatibility import incompatibility
-from modules.models.manager import Checkpoint, ModelManager
+from modules.models.index import ModelIndex
 from modules.models.model_spec import ModelSpec, make_model_spec, native_size
 from modules.models.upscalers import UPSCALERS, Upscaler
 from modules.params.requests.base import MAX_SEED, GenerationRequest
@@ -17,13 +18,14 @@ from modules.params.requests.depth import DepthRequest
 from modules.params.requests.init_image import InitImageRequest
 from modules.params.requests.txt2img import Txt2ImgRequest, hires_pass_request, hires_size
 from modules.params.settings import Settings
-from modules.plan.effective_settings import (
-    clip_skip_has_effect,
-    effective_sampling_options,
-    effective_settings,
-)
+from modules.plan.checkpoint_finder import CheckpointFinder
+from modules.plan.effects import clip_skip_has_effect, ineffective_options
 from modules.plan.input_checks import check_input_images
 from modules.plan.plan import DEFAULT_SETTINGS, HiresPlan, ImagePlan, Plan
+from modules.plan.planned_pass import PlannedPass
+from modules.plan.prompts import apply_styles, prompt_notes
+from modules.prompt.styles import Styles
+from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.lookup import find_sampler_and_schedule
 from modules.sampling.run_sigmas import check_steps
 from modules.sampling.samplers import Sampler
@@ -33,43 +35,94 @@ from modules.sampling.schedules import Schedule
 _RANDOM_SEED_LIMIT = 4294967294
 
 
+@dataclass(frozen=True)
+class PlanTables:
+    """The tables in which names of a request are looked up."""
+
+    samplers: Registry[Sampler]
+    schedules: Registry[Schedule]
+    upscalers: Registry[Upscaler]
+
+
+class Planner:
+    """Plans requests.
+
+    Args:
+        checkpoints: Finds the checkpoint of a request.
+        styles: The styles that requests name.
+        tables: Samplers, schedules and upscalers.
+        tokenizer: Counts and splits prompts.
+    """
+
+    def __init__(
+        self,
+        checkpoints: CheckpointFinder,
+        styles: Styles,
+        tables: PlanTables,
+        tokenizer: ClipTokenizer,
+    ) -> None:
+        self._checkpoints = checkpoints
+        self._styles = styles
+        self._tables = tables
+        self._tokenizer = tokenizer
+
+    def plan(self, request: GenerationRequest, settings: Settings) -> Plan:
+        """Return the plan of a request.
+
+        Args:
+            request: The request.
+            settings: Its override settings take precedence over them.
+
+        Raises:
+            NotFound: a name in the request is unknown, there is no checkpoint, or the init image is missing.
+            BadFile: the checkpoint cannot be used.
+            UserError: the checkpoint cannot do the task, the sampler cannot work with so few steps or so small a
+                denoising strength, or the seeds run out of range.
+        """
+        name = request.sd_model_checkpoint or settings.sd_model_checkpoint
+        checkpoint = self._checkpoints.find(name)
+        request = apply_styles(
+            request, [self._styles.get(name) for name in request.styles], settings
+        )
+        tables = self._tables
+        plan = make_plan(
+            request,
+            self._checkpoints.models,
+            checkpoint,
+            tables.samplers,
+            tables.schedules,
+            settings,
+            tables.upscalers,
+        )
+        plans = [plan, plan.hires.plan] if plan.hires else [plan]
+        passes = [
+            PlannedPass(item, self._checkpoints.models.get_family(item.checkpoint), self._tokenizer)
+            for item in plans
+        ]
+        plan = replace(plan, notes=(*plan.notes, *prompt_notes(passes)))
+        return _with_settings(plan, plan.settings.replace(**ineffective_options(passes)))
+
+
 def make_plan(
     request: GenerationRequest,
-    models: ModelManager,
+    models: ModelIndex,
     checkpoint: Checkpoint,
     samplers: Registry[Sampler],
     schedules: Registry[Schedule],
     settings: Settings = DEFAULT_SETTINGS,
     upscalers: Registry[Upscaler] = UPSCALERS,
 ) -> Plan:
-    """Return the plan of a request.
-
-    Raises:
-        NotFound: the sampler, the schedule, the upscaler or the VAE does not exist, or the init image is missing.
-        UserError: the checkpoint cannot do the task, the sampler cannot work with so few steps or so small a
-            denoising strength, or the seeds run out of range.
-    """
+    """Return the plan of a request whose styles are applied, with all options, those without an effect included."""
     settings = settings.replace(**request.override_settings)
     if request.sd_vae:
         settings = settings.replace(sd_vae=request.sd_vae)
     model = make_model_spec(models, checkpoint, settings)
-    family = models.get_family(checkpoint)
     _check_task(request, models, checkpoint)
     sampler, requested_schedule, schedule = _resolve_sampling(request, samplers, schedules)
     strength = request.denoising_strength if isinstance(request, InitImageRequest) else None
     check_steps(sampler, request.steps, strength, settings.img2img_fix_steps)
-    sampling_options = effective_sampling_options(
-        sampler, schedule, settings, from_noise=strength is None
-    )
-    if isinstance(request, Txt2ImgRequest) and request.enable_hr:
-        hires_sampler, _, hires_schedule = _resolve_sampling(
-            hires_pass_request(request), samplers, schedules
-        )
-        sampling_options |= effective_sampling_options(
-            hires_sampler, hires_schedule, settings, from_noise=False
-        )
-    seed = request.seed if request.seed != -1 else _draw_seed()
-    subseed = request.subseed if request.subseed != -1 else _draw_seed()
+    seed = request.seed if request.seed != -1 else draw_seed()
+    subseed = request.subseed if request.subseed != -1 else draw_seed()
     plan = Plan(
         request=request.replace(
             seed=seed,
@@ -81,18 +134,32 @@ def make_plan(
         sampler=sampler,
         schedule=schedule,
         batches=_make_batches(request, seed, subseed),
-        settings=effective_settings(settings, request, checkpoint, family, sampling_options),
+        settings=settings,
         notes=(*_plan_notes(request, model, models), *check_input_images(request)),
     )
     if not isinstance(plan.request, Txt2ImgRequest) or not plan.request.enable_hr:
         return plan
     hires_plan = _plan_hires_pass(plan, plan.request, models, samplers, schedules)
     upscaler = upscalers.get(plan.request.hr_upscaler)
-    return replace(
-        plan,
-        request=_hires_infotext_fields(plan, hires_plan, upscaler),
-        hires=HiresPlan(hires_size(plan.request), upscaler, hires_plan),
+    return _with_settings(
+        replace(
+            plan,
+            request=_hires_infotext_fields(plan, hires_plan, upscaler),
+            hires=HiresPlan(hires_size(plan.request), upscaler, hires_plan),
+        ),
+        settings,
     )
+
+
+def _with_settings(plan: Plan, settings: Settings) -> Plan:
+    """Return the plan with other settings; its hires pass makes exactly the requested steps."""
+    hires = plan.hires
+    if hires is not None:
+        changes: dict[str, bool | int] = {"img2img_fix_steps": True}
+        if not clip_skip_has_effect(hires.plan.checkpoint):
+            changes["CLIP_stop_at_last_layers"] = 1
+        hires = replace(hires, plan=replace(hires.plan, settings=settings.replace(**changes)))
+    return replace(plan, settings=settings, hires=hires)
 
 
 def _resolve_sampling(
@@ -109,28 +176,24 @@ def _resolve_sampling(
 def _plan_hires_pass(
     plan: Plan,
     request: Txt2ImgRequest,
-    models: ModelManager,
+    models: ModelIndex,
     samplers: Registry[Sampler],
     schedules: Registry[Schedule],
 ) -> Plan:
-    """Return the plan of the hires pass: img2img on the images of the first pass, with exactly the requested steps."""
+    """Return the plan of the hires pass: img2img on the images of the first pass."""
     hires_request = hires_pass_request(request)
     model = plan.model
     if hires_request.sd_model_checkpoint != request.sd_model_checkpoint:
-        checkpoint = models.find(hires_request.sd_model_checkpoint)
+        checkpoint = models.find_checkpoint(hires_request.sd_model_checkpoint)
         _check_task(request, models, checkpoint)
         model = make_model_spec(models, checkpoint, plan.settings)
     sampler, requested_schedule, schedule = _resolve_sampling(hires_request, samplers, schedules)
-    changes: dict[str, bool | int] = {"img2img_fix_steps": True}
-    if not clip_skip_has_effect(model.checkpoint):
-        changes["CLIP_stop_at_last_layers"] = 1
     return replace(
         plan,
         request=hires_request.replace(sampler_name=sampler.name, scheduler=requested_schedule.name),
         model=model,
         sampler=sampler,
         schedule=schedule,
-        settings=plan.settings.replace(**changes),
         first_pass_evaluations=plan.timeline.steps,
     )
 
@@ -150,7 +213,8 @@ def _hires_infotext_fields(plan: Plan, hires: Plan, upscaler: Upscaler) -> Gener
     )
 
 
-def _draw_seed() -> int:
+def draw_seed() -> int:
+    """Return a random seed, as A1111 draws it."""
     return random.SystemRandom().randrange(_RANDOM_SEED_LIMIT)
 
 
@@ -175,7 +239,7 @@ def _make_batches(
 
 
 def _plan_notes(
-    request: GenerationRequest, model: ModelSpec, models: ModelManager
+    request: GenerationRequest, model: ModelSpec, models: ModelIndex
 ) -> tuple[str, ...]:
     checkpoint, size = model.checkpoint, native_size(model, models)
     notes: list[str] = []
@@ -189,7 +253,7 @@ def _plan_notes(
     return tuple(notes)
 
 
-def _check_task(request: GenerationRequest, models: ModelManager, checkpoint: Checkpoint) -> None:
+def _check_task(request: GenerationRequest, models: ModelIndex, checkpoint: Checkpoint) -> None:
     has_depth_map = False
     if isinstance(request, DepthRequest):
         has_depth_map = request.depth_map is not None

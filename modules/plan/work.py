@@ -1,15 +1,47 @@
-"""Short device work outside the job queue; its result is returned, not saved."""
+"""Work that a device can do: plans of jobs (`plan/plan`), and the kinds listed here.
+
+A kind is a frozen dataclass; one function of `backend/handlers` does it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from PIL import Image
+from PIL.Image import Resampling
 
 from modules.models.model_spec import ModelSpec
 from modules.params.image import ImageField
+from modules.params.results import ForwardRecording
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Work(Generic[R_co]):
+    """The base of every kind of work; its parameter is the type of the result."""
 
 
 @dataclass(frozen=True)
-class EstimateDepth:
+class LoadModel(Work[None]):
+    """Load a checkpoint ahead of its first job.
+
+    Args:
+        model: The checkpoint, and how it is loaded.
+        checkpoints_limit: How many checkpoints may be loaded at once from now on.
+    """
+
+    model: ModelSpec
+    checkpoints_limit: int = 1
+
+
+@dataclass(frozen=True)
+class UnloadModels(Work[None]):
+    """Unload every checkpoint."""
+
+
+@dataclass(frozen=True)
+class EstimateDepth(Work[Image.Image]):
     """Estimate the depth of an image. The result is a grey image, white for near.
 
     Args:
@@ -24,8 +56,8 @@ class EstimateDepth:
 
 
 @dataclass(frozen=True)
-class RecordForward:
-    """Record the forward diffusion process of an image. The result is a ForwardRecording.
+class RecordForward(Work[ForwardRecording]):
+    """Record the forward diffusion process of an image.
 
     Args:
         model: Its sigmas and VAE are used.
@@ -44,4 +76,20 @@ class RecordForward:
     in_pixel_space: bool
 
 
-Work = EstimateDepth | RecordForward
+@dataclass(frozen=True)
+class Enlarge(Work[Image.Image]):
+    """Enlarge a finished image, or make it smaller.
+
+    Args:
+        image: The image.
+        size: Width and height of the result.
+        resampling: How it is enlarged.
+        second: How it is enlarged a second time; that result is blended in.
+        second_visibility: From 0 for the first result alone to 1 for the second alone.
+    """
+
+    image: ImageField
+    size: tuple[int, int]
+    resampling: Resampling
+    second: Resampling | None = None
+    second_visibility: float = 0.0

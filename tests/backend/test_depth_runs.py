@@ -60,7 +60,7 @@ def generate(folder: Path, tokenizer: ClipTokenizer) -> Iterator[Any]:
         listener: RecordingListener | None = None, name: str = "tiny", **changes: Any
     ) -> list[Image.Image]:
         listener = listener or RecordingListener()
-        runner.run(plan_of(folder, SMALL.replace(**changes), name), listener)
+        runner.run(plan_of(folder, SMALL.replace(**changes), name), listener, listener.cancel)
         return [image for _, image in listener.images]
 
     yield generate

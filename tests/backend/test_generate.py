@@ -16,7 +16,7 @@ from modules.backend.generate import generate_batch
 from modules.backend.model import LoadedModel
 from modules.backend.runner import Runner
 from modules.core.errors import Cancelled
-from modules.models.manager import ModelManager
+from modules.models.index import ModelIndex
 from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.plan.plan import Plan
@@ -34,8 +34,8 @@ CIRCLE = Txt2ImgRequest(
 
 
 def plan_of(folder: Path, cache: Path, request: Txt2ImgRequest, name: str) -> Plan:
-    manager = ModelManager([folder], ROOT / "configs", cache)
-    return make_plan(request, manager, manager.find(name), SAMPLERS, SCHEDULES)
+    manager = ModelIndex({"Checkpoint": [folder]}, ROOT / "configs", cache)
+    return make_plan(request, manager, manager.find_checkpoint(name), SAMPLERS, SCHEDULES)
 
 
 # A tiny random model
@@ -53,7 +53,9 @@ def generate(model: LoadedModel, tmp_path: Path):
     def generate(listener: RecordingListener, batch: int = 0, **changes: Any) -> list[Image.Image]:
         plan = plan_of(tmp_path, tmp_path, SMALL.replace(**changes), "any")
         with torch.inference_mode():
-            generate_batch(lambda _: model, plan, batch, listener, torch.device("cpu"))
+            generate_batch(
+                lambda _: model, torch.device("cpu"), plan, batch, listener, listener.cancel
+            )
         return [image for _, image in listener.images]
 
     return generate

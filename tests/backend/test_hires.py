@@ -13,7 +13,7 @@ from torch import Tensor
 from modules.backend.hires import upscale_latents
 from modules.backend.runner import Runner
 from modules.core.errors import Cancelled, UserError
-from modules.models.manager import ModelManager
+from modules.models.index import ModelIndex
 from modules.models.upscalers import UPSCALERS
 from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import HiresSize, Txt2ImgRequest
@@ -41,7 +41,7 @@ CIRCLE = Txt2ImgRequest(
 @torch.inference_mode()
 def upscale(upscaler: str, size: HiresSize, count: int = 1) -> Tensor:
     latents = torch.randn((count, 4, 8, 8), generator=torch.Generator().manual_seed(0))
-    return upscale_latents(tiny_components().vae, latents, UPSCALERS.get(upscaler), size)
+    return upscale_latents(tiny_components(), latents, UPSCALERS.get(upscaler), size)
 
 
 @pytest.mark.parametrize("upscaler", [*LATENT, "None", "Lanczos", "Nearest"])
@@ -69,18 +69,20 @@ def test_latents_are_cropped_to_the_center_and_an_odd_row_at_the_end():
 class Studio:
     def __init__(self, tokenizer: ClipTokenizer, cache: Any) -> None:
         folder = ROOT / "models" / "Stable-diffusion" / "demo"
-        self.manager = ModelManager([folder], ROOT / "configs", cache)
+        self.manager = ModelIndex({"Checkpoint": [folder]}, ROOT / "configs", cache)
         self.runner = Runner(DeviceOptions(use_cpu=True), tokenizer)
 
     def plan(self, **changes: Any) -> Plan:
         request = CIRCLE.replace(**changes)
-        return make_plan(request, self.manager, self.manager.find("demo"), SAMPLERS, SCHEDULES)
+        return make_plan(
+            request, self.manager, self.manager.find_checkpoint("demo"), SAMPLERS, SCHEDULES
+        )
 
     def generate(
         self, listener: RecordingListener | None = None, **changes: Any
     ) -> list[Image.Image]:
         listener = listener or RecordingListener()
-        self.runner.run(self.plan(**changes), listener)
+        self.runner.run(self.plan(**changes), listener, listener.cancel)
         return [image for _, image in listener.images]
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from modules.backend import memory
-from modules.backend.components import Components
+from modules.backend.components import Components, TextEncoder
 from modules.core.errors import OutOfMemory
 from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.backend.checkpoints import tiny_modules
@@ -11,7 +11,9 @@ from tests.backend.checkpoints import tiny_modules
 @pytest.fixture(scope="module")
 def components():
     unet, vae, text_encoder = tiny_modules()
-    return Components(unet, vae, text_encoder, torch.ones(1000), "epsilon", "SD 1.x")
+    return Components(
+        unet, vae, (TextEncoder(text_encoder),), torch.ones(1000), "epsilon", "SD 1.x"
+    )
 
 
 def test_a_batch_that_does_not_fit_is_refused_with_numbers(components):

@@ -19,7 +19,7 @@ from tests.conftest import write_listed_checkpoint
 @pytest.fixture
 def model(tokenizer: ClipTokenizer) -> LoadedModel:
     components = tiny_components()
-    with_trained_norm(components.text_encoder)
+    with_trained_norm(components.text_encoders[0].network)
     return LoadedModel(components, tokenizer)
 
 
@@ -31,7 +31,7 @@ def generate(model: LoadedModel, tmp_path: Any):
         listener = RecordingListener()
         plan = plan_of(tmp_path, tmp_path, SMALL.replace(**changes), "any")
         with torch.inference_mode():
-            generate_batch(lambda _: model, plan, 0, listener, torch.device("cpu"))
+            generate_batch(lambda _: model, torch.device("cpu"), plan, 0, listener, listener.cancel)
         return listener.images[0][1]
 
     return generate
@@ -92,7 +92,7 @@ def test_the_hires_pass_continues_the_prompts_schedule(generate, model: LoadedMo
 
 def test_every_text_is_encoded_once(generate, model: LoadedModel):
     encoded: list[int] = []
-    model.components.text_encoder.register_forward_pre_hook(
+    model.components.text_encoders[0].network.register_forward_pre_hook(
         lambda _module, _args, named: encoded.append(len(named["input_ids"])), with_kwargs=True
     )
     generate(prompt="[red|blue] circle AND circle", negative_prompt="circle", steps=10)

@@ -11,22 +11,22 @@ import torch
 
 from modules.backend import device
 from modules.backend.device import DEVICES, FP16, FP32, DeviceType
-from modules.backend.handlers import HANDLERS
+from modules.backend.loaded_models import LoadedModels
 from modules.backend.loading import loader
 from modules.backend.loading.ldm_keys import TEXT_ENCODER_KEYS, clip_key
-from modules.backend.model import LoadedModel
 from modules.backend.noise.noise import NOISE_SOURCES, Draws
 from modules.backend.runner import Runner
 from modules.engine.executors.local import LocalExecutor
+from modules.models.index import ModelIndex
 from modules.models.ldm.keys import CLIP_PREFIX
 from modules.models.ldm.text_encoder_layouts import CLIP_LAYOUT, TEXT_ENCODER_LAYOUTS
-from modules.models.manager import ModelManager
 from modules.models.model_spec import ModelSpec
 from modules.params.device_options import DeviceOptions
 from modules.params.param import param
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.plan.planner import make_plan
+from modules.plan.work import Work
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
@@ -54,9 +54,11 @@ class ShiftedSettings(Settings):
 
 def make_tiny_plan(folder: Path, source: str, seed: int):
     """Return the plan of a small image with noise of this source, on a new tiny checkpoint."""
-    manager = ModelManager([folder], ROOT / "configs", folder / "cache")
+    manager = ModelIndex({"Checkpoint": [folder]}, ROOT / "configs", folder / "cache")
     request = SMALL.replace(seed=seed, override_settings={"randn_source": source})
-    return make_plan(request, manager, manager.find("tiny"), SAMPLERS, SCHEDULES, ShiftedSettings())
+    return make_plan(
+        request, manager, manager.find_checkpoint("tiny"), SAMPLERS, SCHEDULES, ShiftedSettings()
+    )
 
 
 def test_a_noise_source_is_a_function_and_a_row(
@@ -77,26 +79,23 @@ def test_a_noise_source_is_a_function_and_a_row(
 
 
 @dataclass(frozen=True)
-class CountLayers:
+class CountLayers(Work[int]):
     """Count the layers of the text encoder."""
 
     model: ModelSpec
 
 
-def count_layers(model: LoadedModel, work: CountLayers) -> int:
-    return model.components.text_encoder.config.num_hidden_layers
+def count_layers(models: LoadedModels, work: CountLayers, *_: object) -> int:
+    return models.acquire(work.model).components.text_encoders[0].network.config.num_hidden_layers
 
 
-def test_short_device_work_is_a_class_a_function_and_a_row(
-    tokenizer: ClipTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setitem(HANDLERS, CountLayers, count_layers)  # type: ignore[misc]
+def test_a_kind_of_work_is_a_class_a_function_and_a_row(tokenizer: ClipTokenizer, tmp_path: Path):
     write_checkpoint(tmp_path / "tiny.safetensors")
     model = make_tiny_plan(tmp_path, "CPU", 7).model
-    executor = LocalExecutor(CPU, tokenizer)
+    executor = LocalExecutor(CPU, tokenizer, handlers={CountLayers: count_layers})
     executor.start(lambda info, failure: None)
     try:
-        count = executor.submit_work(CountLayers(model)).result(PATIENCE_S)  # type: ignore[arg-type]
+        count = executor.submit(CountLayers(model)).result(PATIENCE_S)
     finally:
         executor.stop(PATIENCE_S)
     assert count == 2
@@ -139,5 +138,5 @@ def test_a_layout_of_a_text_encoder_is_a_row_and_a_function(
     file = write_checkpoint(tmp_path / "compact.safetensors", weights=weights)
     components = loader.load_components(file, file.with_suffix(".yaml"), FP32)
     expected = tiny_weights(7)
-    for key, value in components.text_encoder.state_dict().items():
+    for key, value in components.text_encoders[0].network.state_dict().items():
         assert torch.equal(value, expected[clip_key(key)]), key

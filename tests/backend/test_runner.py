@@ -14,11 +14,12 @@ from torch import Tensor
 from modules.backend.device import FP16, FP32
 from modules.backend.runner import Runner
 from modules.core.errors import Cancelled, NotFinite
-from modules.models.manager import ModelManager
+from modules.models.index import ModelIndex
 from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.plan.plan import Plan
 from modules.plan.planner import make_plan
+from modules.plan.work import LoadModel
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
@@ -54,8 +55,8 @@ print(len(listener.images), "image afterwards")
 
 
 def plan_of(folder: Path, request: Txt2ImgRequest, name: str = "tiny") -> Plan:
-    manager = ModelManager([folder], ROOT / "configs", folder / "cache")
-    return make_plan(request, manager, manager.find(name), SAMPLERS, SCHEDULES)
+    manager = ModelIndex({"Checkpoint": [folder]}, ROOT / "configs", folder / "cache")
+    return make_plan(request, manager, manager.find_checkpoint(name), SAMPLERS, SCHEDULES)
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def test_a_plan_gives_all_its_images(runner: Runner, tmp_path: Path):
 def test_a_loaded_checkpoint_is_not_read_again(runner: Runner, tmp_path: Path):
     path = write_checkpoint(tmp_path / "tiny.safetensors")
     plan = plan_of(tmp_path, SMALL)
-    runner.load(plan.model)
+    runner.run(LoadModel(plan.model))
     path.rename(tmp_path / "elsewhere")
     listener = RecordingListener()
     runner.run(plan, listener)
@@ -100,7 +101,7 @@ def test_a_changed_yaml_is_read_again(runner: Runner, tmp_path: Path):
 
 def test_an_overflowing_batch_runs_again_one_precision_higher(runner: Runner, tmp_path: Path):
     write_checkpoint(tmp_path / "tiny.safetensors", weights=scaled(1e6))
-    runner.device = replace(runner.device, precisions=(FP16, FP32))
+    runner.models.device = replace(runner.device, precisions=(FP16, FP32))
     first, second = RecordingListener(), RecordingListener()
     runner.run(plan_of(tmp_path, SMALL), first)
     runner.run(plan_of(tmp_path, SMALL), second)
@@ -118,7 +119,7 @@ def test_the_image_after_a_retry_equals_that_of_full_precision(
     write_checkpoint(tmp_path / "tiny.safetensors", weights=scaled(1e6))
     full, retried = RecordingListener(), RecordingListener()
     runner.run(plan_of(tmp_path, SMALL), full)
-    runner.device = replace(runner.device, precisions=(FP16, FP32))
+    runner.models.device = replace(runner.device, precisions=(FP16, FP32))
     runner.run(plan_of(tmp_path, SMALL), retried)
     assert full.images[0][1].tobytes() == retried.images[0][1].tobytes()
 
@@ -126,7 +127,7 @@ def test_the_image_after_a_retry_equals_that_of_full_precision(
 def test_another_checkpoint_starts_at_the_first_precision(runner: Runner, tmp_path: Path):
     write_checkpoint(tmp_path / "overflowing.safetensors", weights=scaled(1e6))
     write_checkpoint(tmp_path / "normal.safetensors")
-    runner.device = replace(runner.device, precisions=(FP16, FP32))
+    runner.models.device = replace(runner.device, precisions=(FP16, FP32))
     overflowing, normal = RecordingListener(), RecordingListener()
     runner.run(plan_of(tmp_path, SMALL, "overflowing"), overflowing)
     runner.run(plan_of(tmp_path, SMALL, "normal"), normal)
@@ -150,7 +151,7 @@ def test_a_broken_vae_is_not_retried(runner: Runner, tmp_path: Path):
     key = "first_stage_model.decoder.conv_out.weight"
     weights[key] = torch.full_like(weights[key], torch.nan)
     write_checkpoint(tmp_path / "tiny.safetensors", weights=weights)
-    runner.device = replace(runner.device, precisions=(FP16, FP32))
+    runner.models.device = replace(runner.device, precisions=(FP16, FP32))
     listener = RecordingListener()
     with pytest.raises(NotFinite, match="The VAE"):
         runner.run(plan_of(tmp_path, SMALL), listener)
@@ -161,7 +162,7 @@ def test_an_interrupt_before_the_first_step_gives_no_image(runner: Runner, tmp_p
     write_checkpoint(tmp_path / "tiny.safetensors")
     listener = RecordingListener(stop_after=0)
     with pytest.raises(Cancelled):
-        runner.run(plan_of(tmp_path, SMALL), listener)
+        runner.run(plan_of(tmp_path, SMALL), listener, listener.cancel)
     assert listener.progress == []
 
 
@@ -169,7 +170,7 @@ def test_an_interrupt_preserves_finished_batches(runner: Runner, tmp_path: Path)
     write_checkpoint(tmp_path / "tiny.safetensors")
     listener = RecordingListener(stop_after=3)
     with pytest.raises(Cancelled):
-        runner.run(plan_of(tmp_path, SMALL.replace(n_iter=3)), listener)
+        runner.run(plan_of(tmp_path, SMALL.replace(n_iter=3)), listener, listener.cancel)
     assert [index for index, _ in listener.images] == [0]
 
 
@@ -191,7 +192,9 @@ def test_out_of_memory_is_a_sentence_and_the_next_job_runs(tmp_path: Path, root:
 def test_a_skip_drops_one_batch_within_a_step(runner: Runner, tmp_path: Path):
     write_checkpoint(tmp_path / "tiny.safetensors")
     listener = RecordingListener(skips=2)
-    runner.run(plan_of(tmp_path, SMALL.replace(steps=5, n_iter=2, seed=7)), listener)
+    runner.run(
+        plan_of(tmp_path, SMALL.replace(steps=5, n_iter=2, seed=7)), listener, listener.cancel
+    )
     assert [index for index, _ in listener.images] == [1]
     assert len(listener.progress) == 2 + 5
     assert "Batch 1 of 2 was skipped." in listener.notes

@@ -21,7 +21,7 @@ from modules.backend.loading.loader import LoadOptions, load_components
 from modules.backend.model import LoadedModel
 from modules.backend.runner import Runner
 from modules.core.errors import BadFile, UserError
-from modules.models.manager import ModelManager
+from modules.models.index import ModelIndex
 from modules.models.model_spec import make_model_spec
 from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
@@ -51,27 +51,29 @@ def text_alone(weights: Mapping[str, Tensor], prefix: str, new_prefix: str) -> d
 
 
 @pytest.fixture
-def manager(tmp_path: Path) -> ModelManager:
+def manager(tmp_path: Path) -> ModelIndex:
     write_checkpoint(
         tmp_path / "models" / "bare.safetensors", weights=without_text(tiny_weights(0))
     )
-    return ModelManager(
-        [tmp_path / "models"],
+    return ModelIndex(
+        {
+            "Checkpoint": [tmp_path / "models"],
+            "VAE": [tmp_path / "VAE"],
+            "Text encoder": [tmp_path / "text"],
+        },
         ROOT / "configs",
         tmp_path / "cache",
-        [tmp_path / "VAE"],
-        [tmp_path / "text"],
     )
 
 
 @pytest.fixture
-def acquire(manager: ModelManager, tokenizer: ClipTokenizer):
+def acquire(manager: ModelIndex, tokenizer: ClipTokenizer):
     cache = ModelCache(torch.device("cpu"), tokenizer)
 
     def acquire(name: str = "bare", **settings: Any) -> LoadedModel:
         manager.refresh()
         return cache.acquire(
-            make_model_spec(manager, manager.find(name), Settings(**settings)), FP32
+            make_model_spec(manager, manager.find_checkpoint(name), Settings(**settings)), FP32
         )
 
     return acquire
@@ -86,7 +88,7 @@ def test_a_clip_file_provides_the_text_encoder(
     weights = text_alone(tiny_weights(1), CLIP, new_prefix) | unused
     write_checkpoint(tmp_path / "text" / f"clip_l.{extension}", weights=weights)
     components = acquire().components
-    assert same(components.text_encoder, tiny_modules(1)[2])
+    assert same(components.text_encoders[0].network, tiny_modules(1)[2])
     assert same(components.unet, tiny_modules(0)[0])
     assert same(components.vae, tiny_modules(0)[1])
 
@@ -98,15 +100,15 @@ def test_an_open_clip_file_provides_the_text_encoder(tmp_path: Path, new_prefix:
     visual = {"visual.conv1.weight": torch.ones(2, 3, 2, 2)}
     file = write_checkpoint(tmp_path / "text" / "h.safetensors", weights=weights | visual)
     components = load_components(
-        path, path.with_suffix(".yaml"), FULL, LoadOptions(text_encoder=file)
+        path, path.with_suffix(".yaml"), FULL, LoadOptions(text_encoders=(file,))
     )
     whole = write_sd2(tmp_path / "whole.safetensors")
     assert same(
-        components.text_encoder,
-        load_components(whole, whole.with_suffix(".yaml"), FULL).text_encoder,
+        components.text_encoders[0].network,
+        load_components(whole, whole.with_suffix(".yaml"), FULL).text_encoders[0].network,
     )
     assert same(components.unet, tiny_sd2_modules()[0])
-    assert components.pad_token_id == 0
+    assert components.text_encoders[0].pad_token_id == 0
 
 
 @pytest.mark.parametrize(("layers", "computed"), [(2, 2), (24, 23)])
@@ -138,11 +140,11 @@ def test_open_clip_in_transformers_layout_works_for_sd_2(
     file = write_checkpoint(tmp_path / "text" / "h.safetensors", weights=weights)
     half = Precision(torch.float32, torch.float32, torch.float16)
     components = load_components(
-        path, path.with_suffix(".yaml"), half, LoadOptions(text_encoder=file)
+        path, path.with_suffix(".yaml"), half, LoadOptions(text_encoders=(file,))
     )
-    loaded = components.text_encoder
+    loaded = components.text_encoders[0].network
     assert loaded.config.num_hidden_layers == computed
-    assert (loaded.config.hidden_act, components.pad_token_id) == ("gelu", 0)
+    assert (loaded.config.hidden_act, components.text_encoders[0].pad_token_id) == ("gelu", 0)
     mine = loaded.state_dict()
     assert all(torch.equal(mine[key], encoder.state_dict()[key]) for key in mine)
 
@@ -153,7 +155,7 @@ def test_another_checkpoint_provides_only_its_text_encoder(
     write_checkpoint(tmp_path / "models" / "whole.safetensors", seed=1)
     with caplog.at_level(logging.INFO):
         components = acquire().components
-    assert same(components.text_encoder, tiny_modules(1)[2])
+    assert same(components.text_encoders[0].network, tiny_modules(1)[2])
     assert same(components.unet, tiny_modules(0)[0])
     assert same(components.vae, tiny_modules(0)[1])
     note = "'bare.safetensors' has no text encoder; the one of 'whole.safetensors' is used."
@@ -161,11 +163,11 @@ def test_another_checkpoint_provides_only_its_text_encoder(
 
 
 def test_the_job_notes_which_text_encoder_is_used(
-    manager: ModelManager, tokenizer: ClipTokenizer, tmp_path: Path
+    manager: ModelIndex, tokenizer: ClipTokenizer, tmp_path: Path
 ):
     write_checkpoint(tmp_path / "models" / "whole.safetensors", seed=1)
     listener = RecordingListener()
-    plan = make_plan(SMALL, manager, manager.find("bare"), SAMPLERS, SCHEDULES)
+    plan = make_plan(SMALL, manager, manager.find_checkpoint("bare"), SAMPLERS, SCHEDULES)
     Runner(DeviceOptions(use_cpu=True), tokenizer).run(plan, listener)
     assert len(listener.images) == 1
     assert listener.notes == [
@@ -173,12 +175,14 @@ def test_the_job_notes_which_text_encoder_is_used(
     ]
 
 
-def test_a_text_encoder_from_its_folder_needs_no_note(manager: ModelManager, tmp_path: Path):
+def test_a_text_encoder_from_its_folder_needs_no_note(manager: ModelIndex, tmp_path: Path):
     write_checkpoint(
         tmp_path / "text" / "l.safetensors",
         weights=text_alone(tiny_weights(1), CLIP, "text_model."),
     )
-    assert make_plan(SMALL, manager, manager.find("bare"), SAMPLERS, SCHEDULES).notes == ()
+    assert (
+        make_plan(SMALL, manager, manager.find_checkpoint("bare"), SAMPLERS, SCHEDULES).notes == ()
+    )
 
 
 def test_the_model_is_reloaded_when_the_text_encoder_file_changes(acquire, tmp_path: Path):
@@ -188,11 +192,11 @@ def test_the_model_is_reloaded_when_the_text_encoder_file_changes(acquire, tmp_p
     assert acquire() is first
     write_checkpoint(file, weights=text_alone(tiny_weights(2), CLIP, "text_model."))
     os.utime(file, ns=(1, 1))
-    assert same(acquire().components.text_encoder, tiny_modules(2)[2])
+    assert same(acquire().components.text_encoders[0].network, tiny_modules(2)[2])
     write_checkpoint(
         tmp_path / "text" / "bare.safetensors", weights=text_alone(tiny_weights(1), CLIP, "")
     )
-    assert same(acquire().components.text_encoder, tiny_modules(1)[2])
+    assert same(acquire().components.text_encoders[0].network, tiny_modules(1)[2])
 
 
 def test_without_a_text_encoder_the_loader_says_where_to_put_one(tmp_path: Path):
@@ -232,7 +236,7 @@ def test_an_unsuitable_file_is_named(tmp_path: Path, weights: dict[str, Tensor],
     )
     file = write_checkpoint(tmp_path / "text.safetensors", weights=weights)
     with pytest.raises(UserError, match=message):
-        load_components(path, path.with_suffix(".yaml"), FULL, LoadOptions(text_encoder=file))
+        load_components(path, path.with_suffix(".yaml"), FULL, LoadOptions(text_encoders=(file,)))
 
 
 def test_a_text_encoder_of_the_wrong_width_is_refused(tmp_path: Path):
@@ -249,7 +253,7 @@ def test_a_text_encoder_of_the_wrong_width_is_refused(tmp_path: Path):
         UserError,
         match=r"says context_dim 32, but the text encoder of 'text\.safetensors' gives 64",
     ):
-        load_components(path, path.with_suffix(".yaml"), FULL, LoadOptions(text_encoder=file))
+        load_components(path, path.with_suffix(".yaml"), FULL, LoadOptions(text_encoders=(file,)))
 
 
 def test_an_incomplete_text_encoder_is_ignored(acquire, tmp_path: Path):
@@ -258,7 +262,7 @@ def test_an_incomplete_text_encoder_is_ignored(acquire, tmp_path: Path):
         tmp_path / "models" / "bare.safetensors", weights=without_text(tiny_weights(0)) | incomplete
     )
     write_checkpoint(tmp_path / "models" / "whole.safetensors", seed=1)
-    assert same(acquire().components.text_encoder, tiny_modules(1)[2])
+    assert same(acquire().components.text_encoders[0].network, tiny_modules(1)[2])
 
 
 @pytest.mark.parametrize("name", ["demo", "demo-v2"])
@@ -274,9 +278,17 @@ def test_a_demo_with_a_separate_text_encoder_gives_the_same_image(
     for copy in ("bare.yaml", "whole.yaml"):
         (models / copy).write_bytes(demo.with_suffix(".yaml").read_bytes())
     (models / "whole.safetensors").symlink_to(demo)
-    manager = ModelManager([models], ROOT / "configs", tmp_path / "cache", [], [tmp_path / "text"])
+    manager = ModelIndex(
+        {"Checkpoint": [models], "Text encoder": [tmp_path / "text"]},
+        ROOT / "configs",
+        tmp_path / "cache",
+    )
     runner = Runner(DeviceOptions(use_cpu=True), tokenizer)
     whole, bare = RecordingListener(), RecordingListener()
-    runner.run(make_plan(SMALL, manager, manager.find("whole"), SAMPLERS, SCHEDULES), whole)
-    runner.run(make_plan(SMALL, manager, manager.find("bare"), SAMPLERS, SCHEDULES), bare)
+    runner.run(
+        make_plan(SMALL, manager, manager.find_checkpoint("whole"), SAMPLERS, SCHEDULES), whole
+    )
+    runner.run(
+        make_plan(SMALL, manager, manager.find_checkpoint("bare"), SAMPLERS, SCHEDULES), bare
+    )
     assert whole.images[0][1].tobytes() == bare.images[0][1].tobytes()

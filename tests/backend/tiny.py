@@ -9,10 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modules.backend.components import Components
+from modules.backend.components import Components, TextEncoder
 from modules.backend.conditioning.text import Conditioning, PromptConditioning
 from modules.backend.noise.noise import ImageNoise, NoiseOptions
-from modules.params.events import Progress
+from modules.params.events import (
+    BatchStarted,
+    CancelToken,
+    Event,
+    Note,
+    Output,
+    Phase,
+    Preview,
+    Progress,
+)
 from modules.plan.plan import ImagePlan
 from modules.sampling.model_sigmas import ModelSigmas
 from tests.backend.checkpoints import tiny_modules
@@ -29,7 +38,9 @@ def sd1_model_sigmas() -> ModelSigmas:
 
 def tiny_components(prediction_type: str = "epsilon", seed: int = 0) -> Components:
     unet, vae, text_encoder = (module.requires_grad_(False) for module in tiny_modules(seed))
-    return Components(unet, vae, text_encoder, sd1_alphas(), prediction_type, "SD 1.x")
+    return Components(
+        unet, vae, (TextEncoder(text_encoder),), sd1_alphas(), prediction_type, "SD 1.x"
+    )
 
 
 def with_trained_norm(text_encoder: Any) -> Any:
@@ -105,7 +116,7 @@ class VPredictionUNet(nn.Module):
 
 
 class RecordingListener:
-    """A listener that records every event; it interrupts, or skips the first batch, after a number of steps."""
+    """A sink that records every event, with a cancel token that interrupts, or skips the first batch, after some steps."""
 
     def __init__(
         self, stop_after: int | None = None, wants_previews: bool = False, skips: int = 0
@@ -118,39 +129,41 @@ class RecordingListener:
         self.depth_maps: list[Any] = []
         self.batches: list[int] = []
         self.recordings: list[Any] = []
+        self.cancel = WatchedToken() if wants_previews else CancelToken()
         self._stop_after = stop_after
-        self._wants_previews = wants_previews
         self._skips = skips
+        self._check_limits()
 
-    def on_phase(self, text: str) -> None:
-        self.phases.append(text)
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Phase(text):
+                self.phases.append(text)
+            case Progress():
+                self.progress.append(event)
+            case Preview(image):
+                self.previews.append(image)
+            case Output("image", data, index):
+                self.images.append((index, data))
+            case Output("recording", data):
+                self.recordings.append(data)
+            case Output("depth map", data):
+                self.depth_maps.append(data)
+            case Note(text):
+                self.notes.append(text)
+            case BatchStarted(index):
+                self.batches.append(index)
+                self.cancel.end_skip()
+        self._check_limits()
 
-    def on_progress(self, progress: Progress) -> None:
-        self.progress.append(progress)
+    def _check_limits(self) -> None:
+        if self._stop_after is not None and len(self.progress) >= self._stop_after:
+            self.cancel.interrupt()
+        if self._skips and len(self.progress) == self._skips and len(self.batches) == 1:
+            self.cancel.skip_batch()
+
+
+class WatchedToken(CancelToken):
+    """A token that wants a preview of every step."""
 
     def wants_preview(self) -> bool:
-        return self._wants_previews
-
-    def on_preview(self, preview: Any) -> None:
-        self.previews.append(preview)
-
-    def on_image(self, index: int, image: Any) -> None:
-        self.images.append((index, image))
-
-    def on_recording(self, recording: Any) -> None:
-        self.recordings.append(recording)
-
-    def on_depth_map(self, depth: Any) -> None:
-        self.depth_maps.append(depth)
-
-    def on_note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def on_batch(self, index: int) -> None:
-        self.batches.append(index)
-
-    def is_skipped(self) -> bool:
-        return self._skips and len(self.progress) == self._skips and len(self.batches) == 1
-
-    def is_interrupted(self) -> bool:
-        return self._stop_after is not None and len(self.progress) >= self._stop_after
+        return True

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from modules.api.routes import add_routes
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
-from modules.params.events import Listener
+from modules.params.events import CancelToken, Phase, Sink
 from modules.plan.plan import Plan
 from tests.conftest import ROOT, write_listed_checkpoint
 from tests.engine.fake_executor import FakeExecutor
@@ -35,8 +35,8 @@ FEW_EXAMPLES = settings(
 class ImagelessExecutor(FakeExecutor):
     """Finishes every plan at once without an image: a request may be for thousands of the largest."""
 
-    def _draw(self, plan: Plan, listener: Listener) -> None:
-        listener.on_phase("Sampling")
+    def _draw(self, plan: Plan, sink: Sink, cancel: CancelToken) -> None:
+        sink(Phase("Sampling"))
 
 
 @pytest.fixture(scope="module")

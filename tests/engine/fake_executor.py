@@ -1,4 +1,4 @@
-"""An executor without torch: one thread that fakes sampling steps and returns single-colour images."""
+"""An executor without torch: threads that fake sampling steps and return single-colour images."""
 
 from __future__ import annotations
 
@@ -6,28 +6,41 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
 
 from modules.core.errors import Cancelled
-from modules.engine.executors import DeviceInfo, LoadCheckpoint
-from modules.params.events import Listener, Progress
+from modules.engine.executors import DeviceInfo
+from modules.images.resize import resize_and_blend
+from modules.params.events import (
+    BatchStarted,
+    CancelToken,
+    Output,
+    Phase,
+    Preview,
+    Progress,
+    Sink,
+    ignore_events,
+)
 from modules.plan.plan import ImagePlan, Plan
-from modules.plan.work import Work
+from modules.plan.work import Enlarge, LoadModel, UnloadModels, Work
 
+R = TypeVar("R")
 PATIENCE_S = 30
 DEVICE_INFO = DeviceInfo("Test device", "")
 
 
 class FakeExecutor:
-    """Runs plans one after another; each image has one colour, derived from its seed.
+    """Runs plans in order; each image has one colour, derived from its seed.
 
     Args:
         device_info: Passed to `on_ready`; None for a device that cannot be opened.
+        slots: The number of plans that run at once.
     """
 
-    def __init__(self, device_info: DeviceInfo | None = DEVICE_INFO) -> None:
+    def __init__(self, device_info: DeviceInfo | None = DEVICE_INFO, slots: int = 1) -> None:
+        self.slots = slots
         self.loaded: list[str] = []
         self.seen: list[str] = []
         self.results: dict[type, Any] = {}  # by type of work
@@ -40,41 +53,52 @@ class FakeExecutor:
         self._gate = threading.Event()
         self._gate.set()
         self._items: queue.Queue[Callable[[], None] | None] = queue.Queue()
-        self._thread = threading.Thread(target=self._serve, name="fake device", daemon=True)
+        self._changed = threading.Condition()
+        self._unfinished_count = 0
+        self._held_count = 0
+        self._threads = [
+            threading.Thread(target=self._serve, name="fake device", daemon=True)
+            for _ in range(slots)
+        ]
+        self._handlers: dict[type, Callable[[Any, Sink, CancelToken], Any]] = {
+            Plan: self._draw,
+            LoadModel: self._load,
+            UnloadModels: self._unload,
+            Enlarge: lambda work, sink, cancel: draw_enlarged(work),
+        }
 
     # Executor
 
     def start(self, on_ready: Callable[[DeviceInfo | None, str], None]) -> None:
-        self._items.put(
+        self._put(
             lambda: on_ready(self._device_info, "" if self._device_info else "No device here.")
         )
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
-    def run(self, plan: Plan, listener: Listener) -> Future[None]:
-        return self._put(lambda: self._run_plan(plan, listener))
-
-    def load(self, work: LoadCheckpoint) -> Future[None]:
-        return self._put(lambda: self._load(work))
-
-    def submit_work(self, work: Work) -> Future[Any]:
-        return self._put(lambda: self.results[type(work)])
-
-    def unload(self) -> Future[None]:
-        return self._put(self.loaded.clear)
+    def submit(
+        self, work: Work[R], sink: Sink = ignore_events, cancel: CancelToken | None = None
+    ) -> Future[R]:
+        future: Future[R] = Future()
+        do = self._handlers.get(type(work), self._answer)
+        self._put(lambda: _run_work(future, lambda: do(work, sink, cancel or CancelToken())))
+        return future
 
     def memory(self) -> dict[str, Any]:
         return {"error": "There is no device."}
 
     def stop(self, timeout_s: float) -> bool:
-        self._items.put(None)
+        for _ in self._threads:
+            self._items.put(None)
         if self._releases_at_stop:
             self.release()
             timeout_s = (
                 PATIENCE_S  # it is sure to end, but on a busy machine not within the given timeout
             )
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(timeout_s)
+        return not any(thread.is_alive() for thread in self._threads)
 
     # For tests
 
@@ -102,55 +126,80 @@ class FakeExecutor:
 
     def wait_until_idle(self) -> None:
         """Return when all queued work is done, including the work that it queued."""
-        for _ in range(3):
-            done = threading.Event()
-            self._items.put(done.set)
-            assert done.wait(PATIENCE_S)
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._unfinished_count == 0, PATIENCE_S)
 
-    # Executor thread
+    def wait_until_held(self, count: int) -> None:
+        """Return when so many jobs block at once."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._held_count == count, PATIENCE_S)
 
-    def _put(self, work: Callable[[], Any]) -> Future[Any]:
-        future: Future[Any] = Future()
-        self._items.put(lambda: _run_work(future, work))
-        return future
+    # Executor threads
+
+    def _put(self, item: Callable[[], None]) -> None:
+        with self._changed:
+            self._unfinished_count += 1
+        self._items.put(item)
 
     def _serve(self) -> None:
         while (item := self._items.get()) is not None:
             item()
+            with self._changed:
+                self._unfinished_count -= 1
+                self._changed.notify_all()
 
-    def _load(self, work: LoadCheckpoint) -> None:
+    def _answer(self, work: Work[Any], sink: Sink, cancel: CancelToken) -> Any:
+        return self.results[type(work)]
+
+    def _load(self, work: LoadModel, sink: Sink, cancel: CancelToken) -> None:
         if self.load_failures:
             raise self.load_failures.pop(0)
-        self.loaded.append(work.checkpoint.name)
+        self.loaded.append(work.model.checkpoint.name)
 
-    def _run_plan(self, plan: Plan, listener: Listener) -> None:
-        listener.on_phase("Sampling")
+    def _unload(self, work: UnloadModels, sink: Sink, cancel: CancelToken) -> None:
+        self.loaded.clear()
+
+    def _draw(self, plan: Plan, sink: Sink, cancel: CancelToken) -> None:
+        sink(Phase("Sampling"))
         self.seen.append(plan.request.prompt)
         if self.failures:
             raise self.failures.pop(0)
         if plan.request.task == "depth2img":
-            listener.on_depth_map(Image.linear_gradient("L"))
+            sink(Output("depth map", Image.linear_gradient("L")))
         steps = plan.request.steps
         for number, batch in enumerate(plan.batches):
-            listener.on_batch(number)
+            sink(BatchStarted(number))
             for step in range(1, steps + 1):
                 self._pause(step)
-                if listener.is_interrupted():
+                if cancel.is_interrupted():
                     raise Cancelled("The job was interrupted.")
-                if listener.is_skipped():
+                if cancel.is_batch_skipped():
                     break
-                listener.on_progress(
-                    Progress(number * steps + step, len(plan.batches) * steps, 10.0)
-                )
-                if listener.wants_preview():
-                    listener.on_preview(Image.new("RGB", (8, 8), "red"))
-            for image in () if listener.is_skipped() else batch:
-                listener.on_image(image.index, _make_image(plan, image))
+                sink(Progress(number * steps + step, len(plan.batches) * steps, 10.0))
+                if cancel.wants_preview():
+                    sink(Preview(Image.new("RGB", (8, 8), "red")))
+            for image in () if cancel.is_batch_skipped() else batch:
+                sink(Output("image", _make_image(plan, image), image.index))
 
     def _pause(self, step: int) -> None:
         if step == self._hold_step:
+            gate = self._gate
+            self._count_held(1)
             self.held.set()
-            assert self._gate.wait(PATIENCE_S)
+            assert gate.wait(PATIENCE_S)
+            self._count_held(-1)
+
+    def _count_held(self, change: int) -> None:
+        with self._changed:
+            self._held_count += change
+            self._changed.notify_all()
+
+
+def draw_enlarged(work: Enlarge) -> Image.Image:
+    """Return the enlarged image, as the backend makes it."""
+    return resize_and_blend(
+        work.image.to_pil(), work.size, work.resampling, work.second, work.second_visibility
+    )
 
 
 def _make_image(plan: Plan, image: ImagePlan) -> Image.Image:

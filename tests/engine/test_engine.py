@@ -45,7 +45,7 @@ def test_a_job_saves_its_images_with_their_infotext(engine: Engine):
 
 def test_the_infotext_names_seed_size_and_checkpoint(engine: Engine):
     image = finish(engine.submit(SMALL.replace(batch_size=2))).status().images[1]
-    sha256 = engine.models.sha256(engine.models.find("first"))
+    sha256 = engine.models.sha256(engine.models.find_checkpoint("first"))
     assert image.infotext == (
         "a cat\nSteps: 4, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 8, "
         f"Size: 64x64, Model hash: {sha256[:10]}, Model: first, App: {NAME} {VERSION}"

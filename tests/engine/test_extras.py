@@ -6,9 +6,15 @@ from PIL import Image
 from modules.core.errors import NotFound, Unsupported, UserError
 from modules.engine.extras import upscale
 from modules.models.upscalers import UPSCALERS
+from modules.params.image import ImageField
 from modules.params.requests.extras import ExtrasRequest
+from tests.engine.fake_executor import draw_enlarged
 
 RED = Image.new("RGB", (8, 4), "red")
+
+
+def upscaled(image: Image.Image, request: ExtrasRequest) -> tuple[Image.Image, str]:
+    return upscale(ImageField.from_pil(image), request, UPSCALERS, draw_enlarged)
 
 
 @pytest.mark.parametrize(
@@ -49,8 +55,8 @@ RED = Image.new("RGB", (8, 4), "red")
     ],
 )
 def test_an_image_is_upscaled_to_the_requested_size(fields: dict, size: tuple[int, int], text: str):
-    upscaled, infotext = upscale(RED, ExtrasRequest(**fields), UPSCALERS)
-    assert upscaled.size == size
+    image, infotext = upscaled(RED, ExtrasRequest(**fields))
+    assert image.size == size
     assert infotext.startswith(text)
 
 
@@ -59,10 +65,9 @@ def test_a_second_upscaler_is_mixed_in():
     edge.putpixel((1, 0), (255, 255, 255))
 
     def row(**fields: object) -> list[int]:
-        upscaled, _ = upscale(
-            edge, ExtrasRequest(upscaling_resize=4, upscaler_1="Lanczos", **fields), UPSCALERS
-        )
-        return [upscaled.getpixel((x, 0))[0] for x in range(8)]  # pyright: ignore
+        request = ExtrasRequest(upscaling_resize=4, upscaler_1="Lanczos", **fields)
+        image, _ = upscaled(edge, request)
+        return [image.getpixel((x, 0))[0] for x in range(8)]  # pyright: ignore
 
     smooth = row()
     sharp = row(upscaler_2="Nearest", extras_upscaler_2_visibility=1)
@@ -76,15 +81,11 @@ def test_a_second_upscaler_is_mixed_in():
 
 def test_invalid_requests_are_refused_with_the_reason():
     with pytest.raises(NotFound, match="'Lanczo'"):
-        upscale(RED, ExtrasRequest(upscaler_1="Lanczo"), UPSCALERS)
+        upscaled(RED, ExtrasRequest(upscaler_1="Lanczo"))
     with pytest.raises(Unsupported, match="latents"):
-        upscale(RED, ExtrasRequest(upscaler_1="Latent"), UPSCALERS)
+        upscaled(RED, ExtrasRequest(upscaler_1="Latent"))
     with pytest.raises(Unsupported, match="face restorer"):
-        upscale(RED, ExtrasRequest(gfpgan_visibility=0.5), UPSCALERS)
+        upscaled(RED, ExtrasRequest(gfpgan_visibility=0.5))
     long = Image.new("L", (1, 8192)).convert("RGB")
     with pytest.raises(UserError, match="pixels"):
-        upscale(
-            long,
-            ExtrasRequest(upscaler_1="Nearest", resize_mode=1, upscaling_resize_w=8192),
-            UPSCALERS,
-        )
+        upscaled(long, ExtrasRequest(upscaler_1="Nearest", resize_mode=1, upscaling_resize_w=8192))

@@ -31,7 +31,7 @@ def test_a_selected_vae_is_loaded_and_named_in_the_infotext(
     job = engine.submit(Txt2ImgRequest(width=64, height=64, steps=1))
     job.wait()
     text = job.status().images[0].infotext
-    digest = engine.models.vae_sha256(engine.models.vaes.files()[0])
+    digest = engine.models.sha256(engine.models.files("VAE")[0])
     assert f"Model: first, VAE hash: {digest[:10]}, VAE: mse.safetensors" in text
 
 

@@ -34,6 +34,10 @@ FAMILIES = {
 LATENT_SIZE = 8
 
 
+def networks(components):
+    return components.unet, components.vae, components.text_encoders[0].network
+
+
 def test_sd_1_5_as_published_loads_and_runs_a_step_and_a_decode(folder: Path):
     """In float32, as on any CPU, so that it costs seconds: most CPUs take minutes for a step in the file's float16."""
     path = full_size.write("sd1", folder / "sd1.safetensors")
@@ -75,7 +79,7 @@ def step_and_decode(components: Components) -> tuple[torch.Tensor, torch.Tensor]
     )
     x = x.to(unet.dtype)
     with torch.inference_mode():
-        cond = components.text_encoder(ids).last_hidden_state
+        cond = components.text_encoders[0].network(ids).last_hidden_state
         noise_pred = unet(x, torch.tensor(500), cond).sample
         return noise_pred, vae.decode(x[:, :4] / vae.config["scaling_factor"]).sample
 
@@ -88,8 +92,8 @@ def test_a_ckpt_loads_the_same_weights_as_its_conversion(folder: Path):
         convert_to_safetensors(path), CONFIGS / FAMILIES["sd1"], FLOAT16, LoadOptions()
     )
     assert read_header(path.with_suffix(".safetensors")).container == "safetensors"
-    for component in ("unet", "vae", "text_encoder"):
-        before, after = (getattr(model, component).state_dict() for model in (original, converted))
+    pairs = zip(networks(original), networks(converted), strict=True)
+    for before, after in ((one.state_dict(), other.state_dict()) for one, other in pairs):
         assert all(torch.equal(before[key], after[key]) for key in before)
 
 
@@ -113,8 +117,10 @@ def test_a_separate_text_encoder_file_is_loaded_for_a_checkpoint_without(
     bare = {k: v for k, v in shapes_of(family).items() if not k.startswith("cond_stage_model.")}
     path = write_safetensors(tmp_path / "bare.safetensors", bare)
     file = write_safetensors(tmp_path / "clip.safetensors", shapes)
-    encoder = load_components(
-        path, CONFIGS / config, FLOAT16, LoadOptions(text_encoder=file)
-    ).text_encoder
+    encoder = (
+        load_components(path, CONFIGS / config, FLOAT16, LoadOptions(text_encoders=(file,)))
+        .text_encoders[0]
+        .network
+    )
     assert encoder.config.num_hidden_layers == layer_count
     assert sum(weight.numel() for weight in encoder.parameters()) == parameter_count

@@ -26,12 +26,11 @@ TESTS = {
     "a way of guidance": ("test_a_way_of_guidance_is_a_function_and_a_row",),
     "a part of every step": ("test_a_part_of_every_step_is_an_extension",),
     "a model family": ("test_a_model_family_is_a_row_and_a_header",),
+    "a kind of model file": ("test_a_kind_of_model_file_is_a_row",),
     "a layout of a text encoder in files": (
         "test_a_layout_of_a_text_encoder_is_a_row_and_a_function",
     ),
-    "short device work outside the queue": (
-        "test_short_device_work_is_a_class_a_function_and_a_row",
-    ),
+    "a kind of device work": ("test_a_kind_of_work_is_a_class_a_function_and_a_row",),
     "an infotext key of several fields": ("test_an_infotext_key_of_several_fields_is_a_row",),
     "a program whose infotext is read": (
         "test_a_program_whose_infotext_is_read_is_a_row",
@@ -39,6 +38,8 @@ TESTS = {
     ),
     "an emphasis mode": ("test_an_emphasis_mode_is_a_row",),
     "a kind of device": ("test_a_kind_of_device_is_a_row",),
+    "a script": ("test_a_script_is_a_generator_and_a_row",),
+    "a version of the job database": ("test_a_version_of_the_job_database_is_a_function",),
     "a tab": ("test_a_tab_is_a_function_and_a_row",),
     "an endpoint": ("test_an_endpoint_is_a_function_in_a_router",),
     "a filename token": ("test_a_filename_token_is_a_function",),

@@ -9,12 +9,16 @@ from typing import IO, Literal
 import pytest
 from PIL import Image
 
+from modules.core.errors import BadFile
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.images import filename
 from modules.images.formats import FILE_FORMATS, FileFormat
 from modules.images.save import read_infotext
-from modules.models.families import FAMILIES, REQUIRED_COMPONENTS, Family, KeyCondition
+from modules.models.families import FAMILIES, REQUIRED_COMPONENTS, Family
+from modules.models.index import ModelIndex
+from modules.models.key_condition import KeyCondition
+from modules.models.kinds import ModelKind, make_kind_registry
 from modules.models.ldm.keys import UNET_INPUT_KEY
 from modules.params.param import param
 from modules.params.requests.txt2img import Txt2ImgRequest
@@ -57,13 +61,34 @@ def test_a_model_family_is_a_row_and_a_header(
     write_listed_checkpoint(file, shapes=WIDE_SHAPES)
     add_rows(monkeypatch, FAMILIES, row)
     engine = make_engine()
-    checkpoint = engine.models.find("wide")
+    checkpoint = engine.models.find_checkpoint("wide")
     assert checkpoint.family == "SD 1.x wide"
     assert engine.models.find_config(checkpoint).name == "v1-inference.yaml"
     job = engine.submit(SMALL.replace(sd_model_checkpoint="wide"))
     assert job.wait(PATIENCE_S)
     assert "Model: wide" in job.status().images[0].infotext
-    assert engine.models.find("first").family == "SD 1.x"
+    assert engine.models.find_checkpoint("first").family == "SD 1.x"
+
+
+def test_a_kind_of_model_file_is_a_row(paths: Paths):
+    row = ModelKind(
+        "Motion module",
+        "motion module",
+        lambda paths: paths.model_folders("motion"),
+        (".safetensors",),
+        (KeyCondition(has=("motion_modules.*",)),),
+        misplaced="is a motion module, not {expected}. It belongs in models/motion.",
+    )
+    kinds = make_kind_registry()
+    kinds.add(row)
+    models = paths.data / "models"
+    for folder in ("motion", "Stable-diffusion"):
+        shapes = {"motion_modules.0.weight": [4, 4]}
+        write_listed_checkpoint(models / folder / "walk.safetensors", shapes=shapes)
+    index = ModelIndex.from_paths(paths, kinds)
+    assert index.find("Motion module", "walk").path == models / "motion" / "walk.safetensors"
+    with pytest.raises(BadFile, match=r"'walk\.safetensors' is a motion module, not a checkpoint"):
+        index.find_checkpoint("walk")
 
 
 def test_a_filename_token_is_a_function(engine: Engine, monkeypatch: pytest.MonkeyPatch):

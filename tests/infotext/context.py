@@ -7,7 +7,7 @@ from typing import Any
 
 from modules.core.registry import Registry
 from modules.infotext.read import InfotextContext
-from modules.models.manager import ModelManager
+from modules.models.index import ModelIndex
 from modules.params.settings import Settings
 from modules.sampling.samplers import Sampler
 from modules.sampling.schedules import SCHEDULES as REAL_SCHEDULES
@@ -33,7 +33,9 @@ def make_context(folder: Path | None = None, **settings: Any) -> InfotextContext
     """Return a context; without a folder there are no checkpoints."""
     folders = (folder,) if folder else ()
     home = folder.parent if folder else ROOT / "no such folder"
-    models = ModelManager(folders, ROOT / "configs", home / "cache", (home / "VAE",))
+    models = ModelIndex(
+        {"Checkpoint": folders, "VAE": (home / "VAE",)}, ROOT / "configs", home / "cache"
+    )
     return InfotextContext(
         SAMPLERS, SCHEDULES, models, Settings(**settings), lambda name: CHOICES[name]
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from modules.models.compatibility import incompatibility
-from modules.models.manager import ModelManager
+from modules.models.index import ModelIndex
 from tests.conftest import SD1_SHAPES, write_listed_checkpoint, write_listed_depth
 from tests.models.model_files import CONFIGS
 
@@ -17,8 +17,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def reason(folder: Path, task, name: str, **options) -> str:
-    manager = ModelManager([folder], CONFIGS, folder.parent / "cache")
-    return str(incompatibility(task, manager, manager.find(name), **options) or "")
+    manager = ModelIndex({"Checkpoint": [folder]}, CONFIGS, folder.parent / "cache")
+    return str(incompatibility(task, manager, manager.find_checkpoint(name), **options) or "")
 
 
 def test_a_plain_checkpoint_can_do_txt2img(folder: Path):

@@ -1,7 +1,8 @@
 import pytest
 
-from modules.models.families import detect_family, find_error, make_family_registry
+from modules.models.families import make_family_registry
 from modules.models.files.header import Header, TensorInfo
+from modules.models.kinds import detect, find_checkpoint_error, make_kind_registry
 from modules.models.ldm.keys import UNET_CONTEXT_KEY
 from tests.models.model_files import CONFIGS, header_of
 
@@ -11,8 +12,16 @@ def header(**shapes):
     return Header(infos, {}, "safetensors")
 
 
+def found(header):
+    return detect(header, make_kind_registry(), make_family_registry())
+
+
+def error_of(header):
+    return find_checkpoint_error(header, found(header))
+
+
 @pytest.mark.parametrize(
-    ("file", "family"),
+    ("file", "name"),
     [
         ("sd1", "SD 1.x"),
         ("sd1-inpainting", "SD 1.x inpainting"),
@@ -25,15 +34,13 @@ def header(**shapes):
         ("lora", "LoRA"),
     ],
 )
-def test_a_family_is_detected_by_names_and_shapes(file, family):
-    found = detect_family(header_of(file), make_family_registry())
-    assert found is not None
-    assert found.name == family
-    assert bool(find_error(header_of(file), found)) == (family in ("SDXL", "VAE", "LoRA"))
+def test_a_family_or_kind_is_detected_by_names_and_shapes(file, name):
+    assert found(header_of(file)).name == name
+    assert bool(error_of(header_of(file))) == (name in ("SDXL", "VAE", "LoRA"))
 
 
 @pytest.mark.parametrize(
-    ("shapes", "family"),
+    ("shapes", "name"),
     [
         ({"emb_params": (4, 768)}, "Embedding"),
         ({"string_to_param__*": (4, 768)}, "Embedding"),
@@ -44,40 +51,35 @@ def test_a_family_is_detected_by_names_and_shapes(file, family):
         ({"conv_first__weight": (64, 3, 3, 3)}, "Upscaler"),
     ],
 )
-def test_a_file_in_the_wrong_folder_is_refused_by_its_type(shapes, family):
-    found = detect_family(header(**shapes), make_family_registry())
-    assert found is not None
-    assert found.name == family
-    assert find_error(header(**shapes), found).startswith("is a")
+def test_a_file_in_the_wrong_folder_is_refused_by_its_type(shapes, name):
+    assert found(header(**shapes)).name == name
+    assert error_of(header(**shapes)).startswith("is a")
 
 
 def test_a_unet_alone_is_a_checkpoint_whose_vae_and_text_encoder_are_separate():
     unet = header_of("sd1-unet-alone")
-    assert find_error(unet, detect_family(unet, make_family_registry())) == ""
+    assert error_of(unet) == ""
 
 
 def test_a_checkpoint_without_its_unet_has_an_error():
     tensors = header_of("sd2").tensors
     kept = {k: v for k, v in tensors.items() if k == UNET_CONTEXT_KEY or k.startswith("cond_stage")}
     incomplete = Header(kept, {}, "safetensors")
-    assert find_error(incomplete, detect_family(incomplete, make_family_registry())).startswith(
-        "lacks its UNet."
-    )
+    assert error_of(incomplete).startswith("lacks its UNet.")
 
 
 def test_unknown_tensors_have_no_family():
-    assert detect_family(header(a=(1,)), make_family_registry()) is None
-    assert "no model of a known type" in find_error(header(a=(1,)), None)
+    assert found(header(a=(1,))) == (None, None)
+    assert "no model of a known type" in error_of(header(a=(1,)))
 
 
 def test_old_key_variants_are_the_same_family():
     tensors = {
         name.replace("text_model.", ""): info for name, info in header_of("sd1").tensors.items()
     }
-    found = detect_family(Header(tensors, {}, "zip"), make_family_registry())
-    assert found is not None
-    assert found.name == "SD 1.x"
-    assert find_error(Header(tensors, {}, "zip"), found) == ""
+    old = Header(tensors, {}, "zip")
+    assert found(old).name == "SD 1.x"
+    assert error_of(old) == ""
 
 
 def test_every_supported_family_has_a_config_file():

@@ -1,44 +1,62 @@
 import json
 import time
+from pathlib import Path
 
 import pytest
 
-from modules.models import file_cache
+from modules.models.families import Family, make_family_registry
 from modules.models.file_cache import (
     PREDICTIONS_FILE,
     HeaderFacts,
     HeaderFactsCache,
     read_prediction_type,
+    tables_digest,
     write_prediction_type,
 )
+from modules.models.index import ModelIndex
+from modules.models.kinds import ModelKind, make_kind_registry
 from modules.models.ldm.keys import CLIP_TOKEN_EMBEDDING_KEY, UNET_CONTEXT_KEY, UNET_INPUT_KEY
-from modules.models.manager import ModelManager
 from modules.models.scan import FileStamp
 from modules.models.text_encoders import TextEncoderInfo
 from tests.models.model_files import CONFIGS, write_safetensors
 
 FACTS = {
-    FileStamp("/a", 1, 2): HeaderFacts("SD 1.x", "", TextEncoderInfo("CLIP", 768, is_included=True))
+    FileStamp("/a", 1, 2): HeaderFacts(
+        "Checkpoint", "SD 1.x", "", (TextEncoderInfo("CLIP", 768, is_included=True),)
+    )
 }
 
 
+def cache_in(file: Path, tables: str = "these tables") -> HeaderFactsCache:
+    return HeaderFactsCache(file, tables)
+
+
 def test_header_facts_are_read_after_a_restart(tmp_path):
-    HeaderFactsCache(tmp_path / "cache" / "v.json").write(FACTS)
-    assert HeaderFactsCache(tmp_path / "cache" / "v.json").read() == FACTS
+    cache_in(tmp_path / "cache" / "v.json").write(FACTS)
+    assert cache_in(tmp_path / "cache" / "v.json").read() == FACTS
 
 
-def test_header_facts_of_another_families_table_are_dropped(tmp_path, monkeypatch):
-    HeaderFactsCache(tmp_path / "v.json").write(FACTS)
-    monkeypatch.setattr(file_cache, "FAMILIES", ())
-    assert HeaderFactsCache(tmp_path / "v.json").read() == {}
+def test_header_facts_of_other_tables_are_dropped(tmp_path):
+    cache_in(tmp_path / "v.json").write(FACTS)
+    assert cache_in(tmp_path / "v.json", "other tables").read() == {}
+
+
+def test_the_digest_of_the_tables_is_the_same_after_a_restart_and_changes_with_any_row():
+    kinds, families = make_kind_registry(), make_family_registry()
+    digest = tables_digest(kinds, families)
+    assert tables_digest(make_kind_registry(), make_family_registry()) == digest
+    families.add(Family("more", ()))
+    assert tables_digest(kinds, families) != digest
+    kinds.add(ModelKind("more", "more", lambda _: (), ()))
+    assert tables_digest(kinds, make_family_registry()) != digest
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"table": 1, "files": 3}'])
 def test_a_damaged_cache_of_header_facts_is_rebuilt(tmp_path, text):
     (tmp_path / "v.json").write_text(text, encoding="utf-8")
-    assert HeaderFactsCache(tmp_path / "v.json").read() == {}
-    HeaderFactsCache(tmp_path / "v.json").write(FACTS)
-    assert HeaderFactsCache(tmp_path / "v.json").read() == FACTS
+    assert cache_in(tmp_path / "v.json").read() == {}
+    cache_in(tmp_path / "v.json").write(FACTS)
+    assert cache_in(tmp_path / "v.json").read() == FACTS
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"PATH": 3}', '{"PATH": [1, 2, "x0"]}'])
@@ -58,8 +76,8 @@ def test_two_thousand_checkpoints_are_listed_within_a_second_after_a_restart(tmp
     first = write_safetensors(folder / "0.safetensors", shapes)
     for number in range(1, 2000):
         (folder / f"{number}.safetensors").write_bytes(first.read_bytes())
-    ModelManager([folder], CONFIGS, tmp_path / "cache").refresh()
-    restarted = ModelManager([folder], CONFIGS, tmp_path / "cache")
+    ModelIndex({"Checkpoint": [folder]}, CONFIGS, tmp_path / "cache").refresh()
+    restarted = ModelIndex({"Checkpoint": [folder]}, CONFIGS, tmp_path / "cache")
     started = time.process_time()  # of this process only, whatever else the machine does
     restarted.refresh()
     duration_s = time.process_time() - started

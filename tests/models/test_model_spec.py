@@ -2,8 +2,9 @@ import pytest
 
 from modules.core.errors import NotFound, UserError
 from modules.models.file_cache import read_prediction_type, write_prediction_type
-from modules.models.manager import ModelManager
+from modules.models.index import ModelIndex
 from modules.models.model_spec import make_model_spec
+from modules.models.vaes import vae_names
 from modules.params.settings import Settings
 from tests.models.model_files import CONFIGS, shapes_of, write_safetensors
 
@@ -16,11 +17,13 @@ def folder(tmp_path):
 
 @pytest.fixture
 def manager(folder, tmp_path):
-    return ModelManager([folder], CONFIGS, tmp_path / "cache", [tmp_path / "VAE"])
+    return ModelIndex(
+        {"Checkpoint": [folder], "VAE": [tmp_path / "VAE"]}, CONFIGS, tmp_path / "cache"
+    )
 
 
 def spec_of(manager, **settings):
-    return make_model_spec(manager, manager.find("two"), Settings(**settings))
+    return make_model_spec(manager, manager.find_checkpoint("two"), Settings(**settings))
 
 
 def test_the_prediction_type_of_sd_2_is_probed(manager):
@@ -43,7 +46,7 @@ def test_the_users_setting_takes_precedence(manager, folder):
 
 
 def test_a_probed_prediction_type_is_cached_until_the_file_changes(manager, folder):
-    checkpoint = manager.find("two")
+    checkpoint = manager.find_checkpoint("two")
     write_prediction_type(manager.cache_folder, checkpoint.stamp, "v_prediction")
     assert spec_of(manager).prediction_type == "v_prediction"
     assert (
@@ -102,6 +105,6 @@ def test_an_ambiguous_vae_name_is_an_error(manager, vaes):
 def test_a_vae_is_not_listed_among_the_checkpoints(manager, vaes):
     vaes("models/two.vae.pt", "models/two.vae.safetensors", "VAE/mse.pt")
     assert [c.name for c in manager.checkpoints()] == ["two.safetensors"]
-    assert manager.vaes.names() == [
+    assert vae_names(manager) == [
         "Automatic", "None", "mse.pt", "two.vae.pt", "two.vae.safetensors",
     ]  # fmt: skip

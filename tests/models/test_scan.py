@@ -2,6 +2,8 @@ import os
 
 from modules.models.scan import scan_folder
 
+SUFFIXES = (".safetensors", ".ckpt")
+
 
 def touch(path):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -10,7 +12,9 @@ def touch(path):
 
 
 def names(folder):
-    return sorted(file.name for file in scan_folder(folder))
+    return sorted(
+        file.name for file in scan_folder(folder, SUFFIXES, (".vae.safetensors", ".vae.ckpt"))
+    )
 
 
 def test_checkpoints_are_found_at_any_depth_and_with_extensions_in_any_case(tmp_path):
@@ -37,7 +41,7 @@ def test_a_yaml_of_the_same_name_is_the_checkpoints_config(tmp_path):
     touch(tmp_path / "a.safetensors")
     touch(tmp_path / "b.v2.ckpt")
     config = touch(tmp_path / "b.v2.yaml")
-    found = {file.name: file.config for file in scan_folder(tmp_path)}
+    found = {file.name: file.config for file in scan_folder(tmp_path, SUFFIXES)}
     assert found == {"a.safetensors": None, "b.v2.ckpt": config}
 
 
@@ -61,7 +65,7 @@ def test_a_real_folder_takes_precedence_over_a_link_to_it(tmp_path):
 
 def test_a_broken_link_is_listed_with_size_zero(tmp_path):
     (tmp_path / "gone.safetensors").symlink_to(tmp_path / "nowhere")
-    (file,) = scan_folder(tmp_path)
+    (file,) = scan_folder(tmp_path, SUFFIXES)
     assert (file.name, file.size_bytes) == ("gone.safetensors", 0)
 
 

@@ -10,27 +10,29 @@ from modules.core.errors import NotFound, UserError, WebUIError
 from modules.engine.engine import Engine
 from modules.params.image import ImageField
 from modules.params.image_kinds import MASK
-from modules.params.requests.base import MAX_SEED
+from modules.params.requests.base import MAX_SEED, GenerationRequest
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.plan.plan import DEFAULT_SETTINGS, Plan
-from modules.plan.planner import make_plan
 from tests.conftest import write_listed_depth
 from tests.models.model_files import shapes_of, write_safetensors
 
 SKIP = "CLIP_stop_at_last_layers"
 
 
+def plan_with(engine: Engine, request: GenerationRequest, name: str, **settings: Any) -> Plan:
+    """Plan a request that names no checkpoint."""
+    return engine.planner.plan(
+        request, engine.settings.replace(sd_model_checkpoint=name, **settings)
+    )
+
+
 @pytest.fixture
 def plan_of(idle_engine: Engine):
     def plan_of(**values: Any) -> Plan:
         request = Txt2ImgRequest(**{"seed": 100, **values})
-        checkpoint = idle_engine.models.find("first")
-        engine = idle_engine
-        return make_plan(
-            request, engine.models, checkpoint, engine.samplers, engine.schedules, engine.settings
-        )
+        return plan_with(idle_engine, request, "")  # the default is `first`
 
     return plan_of
 
@@ -148,15 +150,7 @@ def test_clip_skip_has_no_effect_on_open_clip(idle_engine: Engine, overrides, no
     engine = idle_engine
     write_safetensors(engine.paths.checkpoint_folders[0] / "two.safetensors", shapes_of("sd2"))
     request = Txt2ImgRequest(override_settings=overrides)
-    settings = engine.settings.replace(CLIP_stop_at_last_layers=3)
-    plan = make_plan(
-        request,
-        engine.models,
-        engine.models.find("two"),
-        engine.samplers,
-        engine.schedules,
-        settings,
-    )
+    plan = plan_with(engine, request, "two", CLIP_stop_at_last_layers=3)
     assert plan.settings.CLIP_stop_at_last_layers == 1
     assert plan.notes == notes
 
@@ -179,10 +173,7 @@ def depth_plan_of(idle_engine: Engine):
 
     def depth_plan_of(name: str = "depth", **values: Any) -> Plan:
         request = DepthRequest(**{"init_image": INIT_IMAGE, "seed": 100, **values})
-        found = engine.models.find(name)
-        return make_plan(
-            request, engine.models, found, engine.samplers, engine.schedules, engine.settings
-        )
+        return plan_with(engine, request, name)
 
     return depth_plan_of
 
@@ -234,10 +225,7 @@ def img2img_plan_of(idle_engine: Engine):
 
     def img2img_plan_of(**values: Any) -> Plan:
         request = Img2ImgRequest(**{"init_image": INIT_IMAGE, "seed": 1, **values})
-        found = engine.models.find("first")
-        return make_plan(
-            request, engine.models, found, engine.samplers, engine.schedules, engine.settings
-        )
+        return plan_with(engine, request, "first")
 
     return img2img_plan_of
 

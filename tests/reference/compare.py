@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from modules.backend.components import Components, Precision
 from modules.backend.loading.loader import build_components
 from modules.backend.loading.state_dict import read_state_dict
+from modules.models.families import Family
 from modules.models.files.header import read_header
 from modules.models.ldm.config import read_config
 
@@ -64,7 +65,7 @@ def load_original(
     config.write_text(yaml.safe_dump(description), encoding="utf-8")
     header = read_header(file)
     model = read_config(config, header, file.name)
-    return build_components(read_state_dict(file, header), model, FULL, file.name, "")
+    return build_components(read_state_dict(file, header), model, FULL, file.name, Family("", ()))
 
 
 def prefixed(prefix: str, module: nn.Module) -> dict[str, Tensor]:

@@ -54,7 +54,11 @@ def test_the_penultimate_layer_agrees_with_open_clip(
     tower = randomized(original("open_clip.transformer").TextTransformer(**SIZES, layers=3))
     weights = prefixed("cond_stage_model.model.", tower)
     changes = {key: value for key, value in CHANGES.items() if "unet" not in key}
-    ours = load_original(tmp_path, weights | unet_and_vae(), tiny_description(changes)).text_encoder
+    ours = (
+        load_original(tmp_path, weights | unet_and_vae(), tiny_description(changes))
+        .text_encoders[0]
+        .network
+    )
     expected = run(tower, IDS, layers=2)
     agree(ours(IDS).last_hidden_state, expected)
     assert difference(run(tower, OTHER_IDS, layers=2), expected) > 0.01
@@ -70,7 +74,11 @@ def test_the_last_layer_with_quick_gelu_agrees_with_open_clip(
         module.TextTransformer(**SIZES, layers=2, mlp_ratio=ratio, act_layer=module.QuickGELU)
     )
     weights = to_clip(tower.state_dict())
-    ours = load_original(tmp_path, weights | unet_and_vae(), tiny_description()).text_encoder
+    ours = (
+        load_original(tmp_path, weights | unet_and_vae(), tiny_description())
+        .text_encoders[0]
+        .network
+    )
     expected = run(tower, IDS, layers=2)
     agree(ours(IDS).last_hidden_state, expected)
     assert difference(run(tower, OTHER_IDS, layers=2), expected) > 0.01

@@ -53,9 +53,9 @@ class Parts:
     @torch.no_grad()
     def states(self, texts: list[str]) -> torch.Tensor:
         """Return text states [batch, 77, hidden]."""
-        parts = self.components
-        chunker = Chunker(self.tokenizer, pad_token_id=parts.pad_token_id)
-        return torch.cat(text.encode_texts(parts.text_encoder, chunker, texts))
+        (text_encoder,) = self.components.text_encoders
+        chunker = Chunker(self.tokenizer, pad_token_id=text_encoder.pad_token_id)
+        return torch.cat(text.encode_texts(text_encoder, chunker, texts).hidden)
 
     @torch.no_grad()
     def draw(

@@ -22,9 +22,8 @@ def queue_router(engine: Engine) -> APIRouter:
 
     @router.get("/queue")
     def overview() -> dict[str, Any]:
-        running = queue.running_job()
-        if running is not None:
-            running.watch()  # turns previews on
+        for job in queue.running_jobs():
+            job.watch()  # turns previews on
         return {
             "paused": queue.is_paused,
             "remark": queue.store.warning(),

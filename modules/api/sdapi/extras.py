@@ -16,7 +16,6 @@ from modules.api.sdapi.remote_images import fetch_remote_images
 from modules.api.sdapi.request_schema import IMAGE_SCHEMA, RequestBody
 from modules.core.errors import NotFound, UserError
 from modules.engine.engine import Engine
-from modules.engine.extras import upscale
 from modules.images.metadata import PARAMETERS_KEY, make_png_info, read_metadata
 from modules.params.image import ImageField
 from modules.params.image_decoding import decode_base64
@@ -120,7 +119,7 @@ def upscale_encoded(engine: Engine, encoded: Any, request: ExtrasRequest) -> tup
     """Return the upscaled image as a PNG in base64, with the infotext of the original, and the infotext of upscaling.
 
     Args:
-        engine: Holds the upscalers.
+        engine: Upscales.
         encoded: An image in base64; JSON may hold anything in its place.
         request: How to upscale.
 
@@ -130,7 +129,7 @@ def upscale_encoded(engine: Engine, encoded: Any, request: ExtrasRequest) -> tup
     if not isinstance(encoded, str):
         raise UserError(f"A picture in base64 is needed, not {type(encoded).__name__}.")
     data = decode_base64(encoded)
-    image, infotext = upscale(ImageField.from_bytes(data).to_pil(), request, engine.upscalers)
+    image, infotext = engine.upscale(ImageField.from_bytes(data), request)
     info = make_png_info(read_metadata(data).items.get(PARAMETERS_KEY, ""))
     if infotext:
         info.add_text("postprocessing", infotext)

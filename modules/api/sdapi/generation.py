@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,13 +13,15 @@ from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 
 from modules.api.sdapi.img2img_parsing import choose_request_type, parse_img2img_request
-from modules.api.sdapi.info import includes_grid, make_info
+from modules.api.sdapi.info import includes_grid, make_group_info, make_info
 from modules.api.sdapi.remote_images import fetch_remote_images
 from modules.api.sdapi.request_parsing import SamplerNames, fill_from_infotext, parse_request
 from modules.api.sdapi.request_schema import Img2ImgBody, Txt2ImgBody
+from modules.api.sdapi.scripts import parse_script, without_script
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.engine.jobs.job import Job
+from modules.engine.jobs.job_group import JobGroup
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 
@@ -31,14 +33,14 @@ def generation_router(engine: Engine) -> APIRouter:
     @router.post("/txt2img")
     async def txt2img(body: Txt2ImgBody) -> dict[str, Any]:
         """Generate images; the response is sent when all are finished."""
-        request, warnings = await run_in_threadpool(parse_txt2img, body.root)
+        request, warnings = await run_in_threadpool(parse_txt2img, without_script(body.root))
         return await generate(request, body.root, warnings)
 
     @router.post("/img2img")
     async def img2img(body: Img2ImgBody) -> dict[str, Any]:
         """Generate images from an init image; the response is sent when all are finished."""
         fields = body.root
-        request, warnings = await run_in_threadpool(parse_img2img, fields)
+        request, warnings = await run_in_threadpool(parse_img2img, without_script(fields))
         echo = fields if fields.get("include_init_images") else {**fields, **_null_images(fields)}
         return await generate(request, echo, warnings)
 
@@ -60,6 +62,12 @@ def generation_router(engine: Engine) -> APIRouter:
     async def generate(
         request: GenerationRequest, echo: Mapping[str, Any], warnings: list[str]
     ) -> dict[str, Any]:
+        script, unused = parse_script(engine, echo, request.task)
+        warnings = [*warnings, *unused]
+        if script is not None:
+            group = await run_in_threadpool(engine.run_script, script.name, request, script.args)
+            await _wait_until_ended(group)
+            return await run_in_threadpool(make_group_response, engine, group, echo, warnings)
         job = await run_in_threadpool(engine.submit, request)
         await _wait_until_ended(job)
         return await run_in_threadpool(make_response, job, echo, warnings)
@@ -67,8 +75,8 @@ def generation_router(engine: Engine) -> APIRouter:
     return router
 
 
-async def _wait_until_ended(job: Job) -> None:
-    """Wait for a job without occupying one of the 40 threads that all other routes share."""
+async def _wait_until_ended(job: Job | JobGroup) -> None:
+    """Wait for a job or a group without occupying one of the 40 threads that all other routes share."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
     def wake() -> None:
@@ -108,12 +116,36 @@ def make_response(job: Job, echo: Mapping[str, Any], warnings: list[str]) -> dic
         raise status.exception or WebUIError(status.error)
     paths = [image.path for image in status.images]
     paths = [job.grid_path, *paths] if includes_grid(job) and job.grid_path else paths
+    return _make_answer(paths, make_info(job), echo, [*warnings, *status.notes])
+
+
+def make_group_response(
+    engine: Engine, group: JobGroup, echo: Mapping[str, Any], warnings: list[str]
+) -> dict[str, Any]:
+    """Return A1111's response of a script: the images of all cells.
+
+    Raises:
+        WebUIError: the script failed. A cancelled one returns the images it has.
+    """
+    status = group.status()
+    if status.state == "failed":
+        reasons = status.error or " ".join(status.notes) or "The script made no pictures."
+        raise status.exception or WebUIError(reasons)
+    checkpoint = engine.find_checkpoint(group.spec.request.sd_model_checkpoint)
+    info = make_group_info(group, checkpoint)
+    paths = [image.path for image in status.images]
+    return _make_answer(paths, info, echo, [*warnings, *status.notes])
+
+
+def _make_answer(
+    paths: Iterable[Path], info: str, echo: Mapping[str, Any], warnings: list[str]
+) -> dict[str, Any]:
     returned = paths if echo.get("send_images") is not False else ()
     return {
         "images": [_base64(path) for path in returned],
         "parameters": dict(echo),
-        "info": make_info(job),
-        "warnings": [*warnings, *status.notes],
+        "info": info,
+        "warnings": warnings,
     }
 
 

@@ -6,7 +6,11 @@ import json
 from typing import Any
 
 from modules.engine.jobs.job import Job
+from modules.engine.jobs.job_group import JobGroup
+from modules.infotext import parse_infotext
+from modules.models.checkpoint import Checkpoint
 from modules.params.image import is_image_field
+from modules.params.requests.base import GenerationRequest
 
 _NOT_IN_INFO = {"n_iter", "sd_model_checkpoint", "sd_vae", "scheduler", "override_settings"}
 
@@ -20,13 +24,11 @@ def make_info(job: Job) -> str:
     """Return A1111's `info` of a job that has ended."""
     plan, images = job.plan, job.status().images
     request = plan.request
-    fields = type(request).model_fields
-    image_fields = {name for name, field in fields.items() if is_image_field(field)}
     planned = {image.index: image for image in plan.images}
     grid = includes_grid(job)
     first = planned[images[0].index] if images else plan.images[0]
     info: dict[str, Any] = {
-        **request.model_dump(exclude=_NOT_IN_INFO | image_fields),
+        **_request_fields(request),
         "seed": first.seed,
         "all_seeds": [image.seed for image in images],
         "subseed": first.subseed,
@@ -48,3 +50,39 @@ def make_info(job: Job) -> str:
         "version": "",
     }
     return json.dumps(info, ensure_ascii=False)
+
+
+def make_group_info(group: JobGroup, checkpoint: Checkpoint) -> str:
+    """Return A1111's `info` of a script's images; what cells have in common is that of the script's request."""
+    images, request = group.status().images, group.spec.request
+    infotexts = [parse_infotext(image.infotext) for image in images]
+    seeds = [image.seed for image in images]
+    info: dict[str, Any] = {
+        **_request_fields(request),
+        "seed": seeds[0] if seeds else request.seed,
+        "all_seeds": seeds,
+        "subseed": request.subseed,
+        "all_subseeds": [
+            int(infotext.pairs.get("Variation seed", request.subseed)) for infotext in infotexts
+        ],
+        "all_prompts": [infotext.prompt for infotext in infotexts],
+        "all_negative_prompts": [infotext.negative_prompt for infotext in infotexts],
+        "infotexts": [image.infotext for image in images],
+        "index_of_first_image": 0,
+        "restore_faces": False,
+        "face_restoration_model": None,
+        "sd_model_name": checkpoint.model_name,
+        "sd_model_hash": checkpoint.short_hash,
+        "extra_generation_params": {},
+        "clip_skip": group.spec.settings.CLIP_stop_at_last_layers,
+        "is_using_inpainting_conditioning": request.task == "inpaint",
+        "version": "",
+    }
+    return json.dumps(info, ensure_ascii=False)
+
+
+def _request_fields(request: GenerationRequest) -> dict[str, Any]:
+    """Return the fields of a request without its input images and A1111's options."""
+    fields = type(request).model_fields
+    image_fields = {name for name, field in fields.items() if is_image_field(field)}
+    return request.model_dump(exclude=_NOT_IN_INFO | image_fields)

@@ -8,7 +8,9 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from modules.api.sdapi.scripts import describe_scripts, list_scripts
 from modules.engine.engine import Engine
+from modules.models.kinds import VAE
 from modules.sampling.samplers import Sampler
 
 # What A1111 lists and this version does not support; clients expect a list all the same.
@@ -18,8 +20,6 @@ _EMPTY_LISTS: Mapping[str, Any] = {
     "/realesrgan-models": [],
     "/embeddings": {"loaded": {}, "skipped": {}},
     "/loras": [],
-    "/scripts": {"txt2img": [], "img2img": []},
-    "/script-info": [],
     "/extensions": [],
 }
 # A1111's scale of an upscaler that takes any scale.
@@ -72,8 +72,7 @@ def listings_router(engine: Engine) -> APIRouter:
     @router.get("/sd-vae")
     def sd_vae() -> list[dict[str, Any]]:
         return [
-            {"model_name": vae.name, "filename": str(vae.path)}
-            for vae in engine.models.vaes.files()
+            {"model_name": vae.name, "filename": str(vae.path)} for vae in engine.models.files(VAE)
         ]
 
     for path, empty in _EMPTY_LISTS.items():
@@ -90,7 +89,7 @@ def listings_router(engine: Engine) -> APIRouter:
 
     @router.post("/refresh-vae")
     def refresh_vae() -> None:
-        engine.models.vaes.refresh()
+        engine.models.refresh(VAE)
 
     @router.post("/refresh-checkpoints")
     def refresh_checkpoints() -> None:
@@ -98,6 +97,7 @@ def listings_router(engine: Engine) -> APIRouter:
         engine.models.start_hashing()
 
     _add_upscaler_routes(router, engine)
+    _add_script_routes(router, engine)
     return router
 
 
@@ -135,3 +135,13 @@ def _add_upscaler_routes(router: APIRouter, engine: Engine) -> None:
     @router.get("/latent-upscale-modes")
     def latent_upscale_modes() -> list[dict[str, Any]]:
         return [{"name": upscaler.name} for upscaler in engine.upscalers if upscaler.is_latent]
+
+
+def _add_script_routes(router: APIRouter, engine: Engine) -> None:
+    @router.get("/scripts")
+    def scripts() -> dict[str, list[str]]:
+        return list_scripts(engine)
+
+    @router.get("/script-info")
+    def script_info() -> list[dict[str, Any]]:
+        return describe_scripts(engine)

@@ -70,9 +70,9 @@ def _state(job: Job | None) -> dict[str, Any]:
         return dict(_IDLE_STATE)
     status = job.status()
     return {
-        "skipped": job.is_skipped(),
-        "interrupted": job.is_interrupted(),
-        "stopping_generation": job.is_interrupted(),
+        "skipped": job.cancel.is_batch_skipped(),
+        "interrupted": job.cancel.is_interrupted(),
+        "stopping_generation": job.cancel.is_interrupted(),
         "job": status.id,
         "job_count": status.image_count,
         "job_timestamp": job.plan.created_at.strftime("%Y%m%d%H%M%S"),

@@ -56,7 +56,7 @@ A1111_FIELDS: Mapping[str, Mapping[str, Any]] = {
         "default": True,
         "description": "Always true here: an override applies to its own job only.",
     },
-    "script_name": {"type": "string", "description": "A script; none is available yet."},
+    "script_name": {"type": "string", "description": "A script; /sdapi/v1/scripts lists them."},
     "script_args": {"type": "array", "items": {}, "default": []},
     "alwayson_scripts": {"type": "object", "default": {}},
 }

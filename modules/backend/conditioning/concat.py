@@ -23,17 +23,18 @@ def make_empty_concat_cond(components: Components, width: int, height: int) -> T
         height: Likewise.
 
     Returns:
-        [1, extra channels, height / 8, width / 8], a mask first, on the UNet's device.
+        [1, extra channels, rows, columns], a mask first, on the UNet's device.
     """
     vae, unet = components.vae, components.unet
-    channels = int(vae.config["latent_channels"])
+    channels, rows, columns = components.latent_format.shape(width, height)
     extra = int(unet.config["in_channels"]) - channels
     if extra == channels:
-        shape = (1, channels, height // 8, width // 8)
+        shape = (1, channels, rows, columns)
         return torch.zeros(shape, device=unet.device, dtype=unet.dtype)
     if extra == channels + 1:
         grey = torch.zeros((1, 3, height, width), device=vae.device, dtype=vae.dtype)
-        latents = vae.encode(grey, return_dict=False)[0].mode() * vae.config["scaling_factor"]
+        encoded = vae.encode(grey, return_dict=False)[0].mode()
+        latents = autoencoder.normalize(vae, encoded)
         return torch.cat([torch.ones_like(latents[:, :1]), latents], dim=1)
     return None
 
@@ -47,15 +48,15 @@ def make_inpaint_concat_cond(
 
     Args:
         components: Of the checkpoint.
-        image: RGB; width and height are multiples of 8.
+        image: RGB; width and height are multiples of the latent format's pixels per cell.
         pixel_mask: float32 [1, 1, height, width], 1 where the image is repainted; None repaints all of it.
         mask_weight: How far the masked part is blended to grey; 0 leaves the image, 1 is all grey.
 
     Returns:
-        [1, 1 + channels, height / 8, width / 8], the mask first, on the VAE's device.
+        [1, 1 + channels, rows, columns], the mask first, on the VAE's device.
     """
     vae, unet = components.vae, components.unet
-    if int(unet.config["in_channels"]) != 2 * int(vae.config["latent_channels"]) + 1:
+    if int(unet.config["in_channels"]) != 2 * components.latent_format.channels + 1:
         return None
     pixels = autoencoder.image_to_pixels(image)
     pixel_mask = torch.ones_like(pixels[:, :1]) if pixel_mask is None else pixel_mask

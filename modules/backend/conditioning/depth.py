@@ -64,7 +64,7 @@ def estimator_input_size(width: int, height: int, side: int) -> tuple[int, int]:
 
 
 def to_concat_cond(
-    depth: Tensor, width: int, height: int, levels: DepthLevels = NO_ADJUSTMENT
+    depth: Tensor, cells: tuple[int, int], levels: DepthLevels = NO_ADJUSTMENT
 ) -> Tensor:
     """Return the concat conditioning of a depth checkpoint.
 
@@ -73,15 +73,13 @@ def to_concat_cond(
 
     Args:
         depth: Inverse depth or a depth map, [1, any, any].
-        width: Of the image in pixels.
-        height: Likewise.
+        cells: Rows and columns of the latents.
         levels: Adjustment of the normalised depth.
 
     Returns:
-        float32 [1, 1, height / 8, width / 8].
+        float32 [1, 1, rows, columns].
     """
-    size = (height // 8, width // 8)
-    small = functional.interpolate(depth[:, None].float(), size=size, mode="bicubic")
+    small = functional.interpolate(depth[:, None].float(), size=cells, mode="bicubic")
     return levels(_normalize(small)) * 2 - 1 if _value_range(small) else torch.zeros_like(small)
 
 

@@ -35,11 +35,11 @@ class InitImage:
     """An encoded init image.
 
     Args:
-        latents: [1 or batch, channels, height / 8, width / 8], scaled.
+        latents: [1 or batch, channels, rows, columns], scaled.
         canvas: The image that was encoded, with its overlay; None in a hires pass, which has latents alone.
-        concat_cond: Extra UNet input channels, [1, extra channels, height / 8, width / 8]; None for none.
+        concat_cond: Extra UNet input channels, [1, extra channels, rows, columns]; None for none.
         depth_map: The depth as a greyscale image of the init image's size; white is near. None without depth.
-        latent_mask: float32 [1, 1, height / 8, width / 8], 1 where latents are repainted; None repaints all.
+        latent_mask: float32 [1, 1, rows, columns], 1 where latents are repainted; None repaints all.
         masked_content: A1111's number of the masked content.
     """
 
@@ -77,7 +77,7 @@ class InitImage:
         Args:
             request: With the mask options.
             settings: Of the job.
-            latents: Of the result, [1, channels, height / 8, width / 8].
+            latents: Of the result, [1, channels, rows, columns].
             result: Decoded.
         """
         assert self.canvas is not None, "a hires pass has no init image to composite onto"
@@ -125,7 +125,8 @@ def _encode_for_depth(components: Components, request: DepthRequest, name: str) 
     else:
         raise missing_depth_estimator(name)
     levels = DepthLevels.from_request(request)
-    concat_cond = depth.to_concat_cond(values, *size, levels).to(components.unet.device)
+    cells = components.latent_format.cells(*size)
+    concat_cond = depth.to_concat_cond(values, cells, levels).to(components.unet.device)
     depth_map = depth.to_depth_map(values, *size, levels)
     return InitImage(vae.encode(components.vae, image), Canvas(image), concat_cond, depth_map)
 
@@ -135,9 +136,9 @@ def _encode_for_img2img(
 ) -> InitImage:
     canvas = prepare_canvas(request)
     size = request.width, request.height
+    cells = components.latent_format.cells(*size)
     latents = vae.encode(components.vae, canvas.image)
     if canvas.image.size != size:  # A1111's resize mode "latent upscale"
-        cells = request.height // 8, request.width // 8
         latents = functional.interpolate(latents, size=cells, mode="bilinear")
         canvas = replace(canvas, image=canvas.image.resize(size, Image.Resampling.BICUBIC))
     binary = request.mask_round and not request.soft_inpainting_enabled
@@ -145,6 +146,6 @@ def _encode_for_img2img(
     concat_cond = concat.make_inpaint_concat_cond(components, canvas.image, pixel_mask, mask_weight)
     latent_mask = None
     if canvas.latent_mask is not None:
-        latent_mask = make_latent_mask(canvas.latent_mask, *size, binary=binary).to(latents.device)
+        latent_mask = make_latent_mask(canvas.latent_mask, cells, binary=binary).to(latents.device)
     content = request.inpainting_fill if latent_mask is not None else 1
     return InitImage(latents, canvas, concat_cond, None, latent_mask, content)

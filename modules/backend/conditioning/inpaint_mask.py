@@ -19,8 +19,8 @@ class InpaintMask:
     """A1111's masked latents (sd_samplers_cfg_denoiser): the unmasked part is restored at every step and at the end.
 
     Args:
-        init_latents: [1 or batch, channels, height / 8, width / 8], scaled.
-        latent_mask: [1, 1, height / 8, width / 8], on their device: 1 where latents are repainted, 0 where preserved.
+        init_latents: [1 or batch, channels, rows, columns], scaled.
+        latent_mask: [1, 1, rows, columns], on their device: 1 where latents are repainted, 0 where preserved.
     """
 
     init_latents: Tensor
@@ -30,7 +30,7 @@ class InpaintMask:
         """Return latents with the init latents in the unmasked part: the predicted x0, or the network's input.
 
         Args:
-            latents: [batch, channels, height / 8, width / 8].
+            latents: [batch, channels, rows, columns].
             sigma: Of the evaluation.
         """
         del sigma
@@ -64,7 +64,7 @@ class SoftInpaintMask(InpaintMask):
         """Return the pixel mask that composites a result, from the distance of its latents to the init latents.
 
         Args:
-            latents: Of one result, [1, channels, height / 8, width / 8].
+            latents: Of one result, [1, channels, rows, columns].
             size: Width and height of the mask.
         """
         distance = torch.norm((latents - self.init_latents).float(), dim=1)[0].cpu().numpy()
@@ -92,17 +92,17 @@ class SoftInpaintMask(InpaintMask):
         return blended * (target_norm / norm.clamp(min=1e-6))
 
 
-def make_latent_mask(mask: Image.Image, width: int, height: int, *, binary: bool) -> Tensor:
-    """Return a mask in the size of the latents: float32 [1, 1, height / 8, width / 8], 0 to 1.
+def make_latent_mask(mask: Image.Image, cells: tuple[int, int], *, binary: bool) -> Tensor:
+    """Return a mask in the size of the latents: float32 [1, 1, rows, columns], 0 to 1.
 
     Args:
         mask: Mode L.
-        width: Of the image.
-        height: Likewise.
+        cells: Rows and columns of the latents.
         binary: Whether values are rounded to 0 or 1, as in A1111.
     """
     # A1111 uses Pillow's default filter for colours, which is bicubic.
-    resized = mask.resize((width // 8, height // 8), Image.Resampling.BICUBIC)
+    rows, columns = cells
+    resized = mask.resize((columns, rows), Image.Resampling.BICUBIC)
     return mask_to_tensor(resized, binary=binary)
 
 

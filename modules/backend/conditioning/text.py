@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import CLIPTextModel
+from transformers import CLIPTextModelWithProjection
 
+from modules.backend.components import TextEncoder
 from modules.core.errors import UserError
 from modules.prompt.chunks import Chunk, Chunker
 from modules.prompt.schedule import active_text_index
@@ -20,39 +22,86 @@ class Conditioning:
     """The encoded texts of a prompt over the steps of a run.
 
     Args:
-        tensors: [1, 77 * chunks, hidden] for each text, all of the same length.
+        hidden: [1, 77 * chunks, hidden] for each text, all of the same length.
         until: The last step of each text; see `active_text_index`.
+        pooled: [1, projection] for each text; None without a text encoder that has a projection.
     """
 
-    tensors: tuple[Tensor, ...]
+    hidden: tuple[Tensor, ...]
     until: tuple[int, ...] = (1,)
+    pooled: tuple[Tensor, ...] | None = None
 
     def at_step(self, index: int) -> Tensor:
-        """Return the tensor for an evaluation of the network, counted from 0."""
-        return self.tensors[active_text_index(self.until, index)]
+        """Return the hidden states for an evaluation of the network, counted from 0."""
+        return self.hidden[active_text_index(self.until, index)]
+
+    def pooled_at_step(self, index: int) -> Tensor | None:
+        """Return the pooled output for that evaluation, None if there is none."""
+        return None if self.pooled is None else self.pooled[active_text_index(self.until, index)]
+
+
+class EncodedTexts(NamedTuple):
+    """The texts of one prompt, encoded.
+
+    Args:
+        hidden: [1, 77 * chunks, hidden] for each text, in the text encoder's dtype, on its device.
+        pooled: [1, projection] for each text, of its first chunk, without weights; None without a projection.
+    """
+
+    hidden: tuple[Tensor, ...]
+    pooled: tuple[Tensor, ...] | None
+
+
+def encode_with_all(
+    text_encoders: Sequence[TextEncoder],
+    chunkers: Sequence[Chunker],
+    texts: Sequence[str],
+    clip_skip: int = 1,
+) -> EncodedTexts:
+    """Return the texts of one prompt, encoded by every text encoder of a model.
+
+    Hidden states are joined along their width; pooled is that of the last text encoder with a projection.
+
+    Args:
+        text_encoders: Of the model.
+        chunkers: Of each; they split every text into the same number of chunks.
+        texts: As for `encode_texts`.
+        clip_skip: Likewise.
+
+    Raises:
+        UserError: a text encoder has fewer layers.
+    """
+    encoded = [
+        encode_texts(text_encoder, chunker, texts, clip_skip)
+        for text_encoder, chunker in zip(text_encoders, chunkers, strict=True)
+    ]
+    if len(encoded) == 1:
+        return encoded[0]
+    hidden = tuple(
+        torch.cat(parts, dim=-1) for parts in zip(*(e.hidden for e in encoded), strict=True)
+    )
+    pooled = [e.pooled for e in encoded if e.pooled is not None]
+    return EncodedTexts(hidden, pooled[-1] if pooled else None)
 
 
 def encode_texts(
-    text_encoder: CLIPTextModel, chunker: Chunker, texts: Sequence[str], clip_skip: int = 1
-) -> tuple[Tensor, ...]:
-    """Return the conditioning of each text of one prompt.
+    text_encoder: TextEncoder, chunker: Chunker, texts: Sequence[str], clip_skip: int = 1
+) -> EncodedTexts:
+    """Return the texts of one prompt, encoded by one text encoder.
 
     Shorter texts are padded with empty chunks. Each token's vector is multiplied by its weight; the chunk is then
     rescaled to its mean, one mean for that chunk of all the texts, if the emphasis mode does so (A1111).
 
     Args:
-        text_encoder: The checkpoint's text encoder.
+        text_encoder: One of the checkpoint's.
         chunker: Splits texts into chunks of 75 tokens, each with its weight.
         texts: Of any length, in order; a repeated text counts twice in the mean.
         clip_skip: 1 uses the last layer, 2 the one before it; the final norm is applied to either, as in A1111.
 
-    Returns:
-        [1, 77 * chunks, hidden] each, in the text encoder's dtype, on its device.
-
     Raises:
         UserError: the text encoder has fewer layers.
     """
-    layer_count = text_encoder.config.num_hidden_layers
+    layer_count = text_encoder.network.config.num_hidden_layers - text_encoder.hidden_layer + 1
     if clip_skip > layer_count:
         raise UserError(
             f"Clip skip is {clip_skip}, but this checkpoint's text encoder has {layer_count} layers.",
@@ -65,22 +114,31 @@ def encode_texts(
     chunked = {
         text: chunks + [empty] * (max_count - len(chunks)) for text, chunks in chunked.items()
     }
-    hidden = {
+    encoded = {
         text: _encode_chunks(text_encoder, chunks, clip_skip) for text, chunks in chunked.items()
     }
+    hidden = {text: states for text, (states, _) in encoded.items()}
     if chunker.emphasis.applies_weights:
         hidden = _apply_weights(hidden, chunked, counts if chunker.emphasis.restores_mean else None)
     joined = {text: vectors.reshape(1, -1, vectors.shape[-1]) for text, vectors in hidden.items()}
-    return tuple(joined[text] for text in texts)
+    pooled = [vector for text in texts if (vector := encoded[text][1]) is not None]
+    return EncodedTexts(tuple(joined[text] for text in texts), tuple(pooled) or None)
 
 
-def _encode_chunks(text_encoder: CLIPTextModel, chunks: Sequence[Chunk], clip_skip: int) -> Tensor:
-    """Return the hidden states of each chunk, encoded separately: [chunks, 77, hidden]."""
-    ids = torch.tensor([chunk.token_ids for chunk in chunks], device=text_encoder.device)
-    if clip_skip == 1:
-        return text_encoder(input_ids=ids).last_hidden_state
-    states = text_encoder(input_ids=ids, output_hidden_states=True).hidden_states
-    return text_encoder.final_layer_norm(states[-clip_skip])
+def _encode_chunks(
+    text_encoder: TextEncoder, chunks: Sequence[Chunk], clip_skip: int
+) -> tuple[Tensor, Tensor | None]:
+    """Return the hidden states of each chunk, encoded separately, [chunks, 77, hidden], and the first's pooled output."""
+    network, layer = text_encoder.network, text_encoder.hidden_layer + clip_skip - 1
+    ids = torch.tensor([chunk.token_ids for chunk in chunks], device=network.device)
+    output = network(input_ids=ids, output_hidden_states=layer > 1)
+    pooled: Tensor | None = None
+    tower: Any = network  # transformers does not annotate the parts of its models
+    if isinstance(network, CLIPTextModelWithProjection):
+        pooled, tower = output.text_embeds[:1], network.text_model
+    if layer == 1:
+        return output.last_hidden_state, pooled
+    return tower.final_layer_norm(output.hidden_states[-layer]), pooled
 
 
 def _apply_weights(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from modules.backend.denoise.step_extensions import StepExtension, StepState
 from modules.core.errors import Cancelled
-from modules.params.events import Listener, Progress
+from modules.params.events import CancelToken, Preview, Progress, Sink
 from modules.plan.plan import Plan
 
 
@@ -18,13 +18,15 @@ class ProgressReporter(StepExtension):
     """Reports the steps of one batch over all its passes. Synchronises with the device only for a preview.
 
     Args:
-        listener: Receives progress and previews.
+        sink: Receives progress and previews.
+        cancel: Says whether to stop, and whether a preview is wanted.
         plan: Number of batches, and whether there is a hires pass.
         batch_index: Index of the batch, from 0.
     """
 
-    def __init__(self, listener: Listener, plan: Plan, batch_index: int) -> None:
-        self._listener = listener
+    def __init__(self, sink: Sink, cancel: CancelToken, plan: Plan, batch_index: int) -> None:
+        self._sink = sink
+        self._cancel = cancel
         self._batch_index = batch_index
         self._batch_count = len(plan.batches)
         self._previous_pass_steps = 0  # evaluations of the first pass, once the hires pass runs
@@ -44,17 +46,16 @@ class ProgressReporter(StepExtension):
 
         Raises:
             Cancelled: the job was interrupted.
+            BatchSkipped: its batch was skipped.
         """
-        raise_if_interrupted(self._listener)
+        raise_if_interrupted(self._cancel)
         self._pass_steps = state.total
         total = self._previous_pass_steps + self._pass_steps + self._next_pass_steps
         done = self._previous_pass_steps + state.index + 1
         speed = done / max(time.perf_counter() - self._started_at, 1e-6)
-        self._listener.on_progress(
-            Progress(self._batch_index * total + done, self._batch_count * total, speed)
-        )
-        if self._preview is not None and self._listener.wants_preview():
-            self._listener.on_preview(self._preview(state.denoised))
+        self._sink(Progress(self._batch_index * total + done, self._batch_count * total, speed))
+        if self._preview is not None and self._cancel.wants_preview():
+            self._sink(Preview(self._preview(state.denoised)))
 
 
 def _evaluation_count(hires_plan: Plan) -> int:
@@ -66,9 +67,9 @@ class BatchSkipped(Exception):
     """The running batch was skipped; the job goes on with the next one."""
 
 
-def raise_if_interrupted(listener: Listener) -> None:
+def raise_if_interrupted(cancel: CancelToken) -> None:
     """Raise Cancelled if the job was interrupted, BatchSkipped if its batch was skipped."""
-    if listener.is_interrupted():
+    if cancel.is_interrupted():
         raise Cancelled("The job was interrupted.")
-    if listener.is_skipped():
+    if cancel.is_batch_skipped():
         raise BatchSkipped

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
 from torch import Tensor
 
 from modules.backend import vae
+from modules.backend.components import Components
 from modules.backend.denoise.step_extensions import StepExtension, StepState
 from modules.backend.preview import LatentToRgb
 from modules.params.results import RecordedStep, Recording
@@ -57,7 +57,7 @@ class Recorder(StepExtension):
 
     def render(
         self,
-        autoencoder: AutoencoderKL,
+        components: Components,
         latent_to_rgb: LatentToRgb,
         model_sigmas: ModelSigmas,
         latents: Tensor,
@@ -65,12 +65,12 @@ class Recorder(StepExtension):
         """Return the recording.
 
         Args:
-            autoencoder: Decodes the recorded latents.
+            components: Of the checkpoint; its VAE decodes the recorded latents.
             latent_to_rgb: Shows predicted noise as colours.
             model_sigmas: Of the checkpoint.
-            latents: Final latents of the run, [batch, channels, height / 8, width / 8].
+            latents: Final latents of the run, [batch, channels, rows, columns].
         """
-        renderer = _Renderer(autoencoder, latent_to_rgb, model_sigmas)
+        renderer = _Renderer(components, latent_to_rgb, model_sigmas)
         maxima = [
             float(_cell_rms(step.difference).max())
             for step in self._steps
@@ -95,25 +95,27 @@ def _recorded_indices(total: int, limit: int) -> set[int]:
 
 @dataclass(frozen=True)
 class _Renderer:
-    autoencoder: AutoencoderKL
+    components: Components
     latent_to_rgb: LatentToRgb
     model_sigmas: ModelSigmas
 
     def render(
         self, index: int, step: _RecordedState, final: Tensor, max_difference: float
     ) -> RecordedStep:
+        autoencoder = self.components.vae
+        pixels_per_cell = self.components.latent_format.pixels_per_cell
         model_input = step.x / math.sqrt(1 + step.sigma**2)
         predicted_noise = (step.x - step.denoised) / step.sigma
         return RecordedStep(
             index=index,
             sigma=step.sigma,
             timestep=self.model_sigmas.timestep_at(step.sigma),
-            x=vae.decode(self.autoencoder, model_input),
-            denoised=vae.decode(self.autoencoder, step.denoised),
-            noise=_enlarge_cells(self.latent_to_rgb(predicted_noise)),
+            x=vae.decode(autoencoder, model_input),
+            denoised=vae.decode(autoencoder, step.denoised),
+            noise=_enlarge_cells(self.latent_to_rgb(predicted_noise), pixels_per_cell),
             difference=None
             if step.difference is None
-            else _enlarge_cells(_heatmap(step.difference, max_difference)),
+            else _enlarge_cells(_heatmap(step.difference, max_difference), pixels_per_cell),
             rms_to_final=float((step.denoised - final).float().square().mean().sqrt()),
         )
 
@@ -125,10 +127,10 @@ def _heatmap(difference: Tensor, maximum: float) -> Image.Image:
 
 
 def _cell_rms(difference: Tensor) -> Tensor:
-    """Return the root mean square over channels, [height / 8, width / 8]."""
+    """Return the root mean square over channels, [rows, columns]."""
     return difference[0].float().square().mean(dim=0).sqrt()
 
 
-def _enlarge_cells(image: Image.Image) -> Image.Image:
+def _enlarge_cells(image: Image.Image, factor: int) -> Image.Image:
     """Return an image of one pixel per latent cell at full size, its cells as sharp squares."""
-    return image.resize((image.width * 8, image.height * 8), Image.Resampling.NEAREST)
+    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)

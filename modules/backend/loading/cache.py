@@ -30,7 +30,7 @@ class _Key:
     config: Path
     config_modified_ns: int
     vae: FileStamp | None
-    text_encoder: FileStamp | None
+    text_encoders: tuple[FileStamp | None, ...]
     prediction: str | None
     use_ema: bool
     precision: Precision
@@ -42,11 +42,19 @@ class ModelCache:
     Args:
         device: Of the components.
         tokenizer: Splits prompts.
+        cache_folder: Keeps probed prediction types, in predictions.json; None keeps none.
+
+    Attributes:
+        limit: How many checkpoints may stay loaded; applied whenever one is acquired.
     """
 
-    def __init__(self, device: torch.device, tokenizer: ClipTokenizer) -> None:
+    def __init__(
+        self, device: torch.device, tokenizer: ClipTokenizer, cache_folder: Path | None = None
+    ) -> None:
+        self.limit = 1
         self._device = device
         self._tokenizer = tokenizer
+        self._cache_folder = cache_folder
         self._models: dict[_Key, LoadedModel] = {}  # most recently used last
 
     def acquire(self, spec: ModelSpec, precision: Precision) -> LoadedModel:
@@ -59,29 +67,32 @@ class ModelCache:
         """
         checkpoint = spec.checkpoint
         prediction = spec.prediction_type
-        if prediction == "probe":  # another job may have probed it since the plan was created
-            prediction = read_prediction_type(spec.cache_folder, checkpoint.stamp) or "probe"
+        if prediction == "probe" and self._cache_folder is not None:
+            # Another job may have probed it since the plan was created.
+            prediction = read_prediction_type(self._cache_folder, checkpoint.stamp) or "probe"
         key = _key(spec, prediction, precision)
         cached = self._models.pop(key, None)
         if cached is not None:
             self._models[key] = cached
-            self._evict_to(spec.checkpoints_limit)
+            self._evict_to(self.limit)
             return cached
         options = LoadOptions(
             prediction,
             spec.vae.path if spec.vae else None,
-            spec.text_encoder.path if spec.text_encoder else None,
+            tuple(file.path if file else None for file in spec.text_encoders),
             spec.use_ema,
             self._device,
+            spec.family,
         )
         # Before anything is evicted.
         loader.validate_checkpoint(checkpoint.path, spec.config, options)
-        self._evict_to(spec.checkpoints_limit - 1)
+        self._evict_to(self.limit - 1)
         started_at = time.perf_counter()
         components = loader.load_components(checkpoint.path, spec.config, precision, options)
         if prediction == "probe":
             prediction = components.prediction_type
-            write_prediction_type(spec.cache_folder, checkpoint.stamp, prediction)
+            if self._cache_folder is not None:
+                write_prediction_type(self._cache_folder, checkpoint.stamp, prediction)
             key = _key(spec, prediction, precision)
         model = LoadedModel(components, self._tokenizer)
         self._models[key] = model
@@ -114,7 +125,7 @@ def _key(spec: ModelSpec, prediction: str | None, precision: Precision) -> _Key:
         spec.config,
         _modified_ns(spec.config),
         spec.vae.stamp if spec.vae else None,
-        spec.text_encoder.stamp if spec.text_encoder else None,
+        tuple(file.stamp if file else None for file in spec.text_encoders),
         prediction,
         spec.use_ema,
         precision,

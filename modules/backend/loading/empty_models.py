@@ -10,7 +10,12 @@ from accelerate import init_empty_weights
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, DPTForDepthEstimation
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    DPTForDepthEstimation,
+)
 from transformers.initialization import no_init_weights
 
 from modules.backend.loading.depth_keys import make_dpt_config
@@ -60,20 +65,22 @@ def make_empty_vae(config: VaeConfig) -> AutoencoderKL:
         "norm_num_groups": config.norm_num_groups,
         "sample_size": config.resolution,
         "scaling_factor": config.scale_factor,
+        "shift_factor": config.shift_factor or None,
     }
     with _meta_device():
         return cast("AutoencoderKL", AutoencoderKL.from_config(options))  # no tuple
 
 
-def make_empty_text_encoder(config: TextConfig) -> CLIPTextModel:
+# The file's, or how the network is used.
+_NOT_OF_THE_NETWORK = ("layout", "skipped_layer_count", "has_projection", "hidden_layer")
+
+
+def make_empty_text_encoder(config: TextConfig) -> CLIPTextModel | CLIPTextModelWithProjection:
     """Return the text encoder without weights."""
-    options = {
-        key: value
-        for key, value in vars(config).items()
-        if key not in ("layout", "skipped_layer_count")  # the file's, not the network's
-    }
+    options = {key: value for key, value in vars(config).items() if key not in _NOT_OF_THE_NETWORK}
+    network = CLIPTextModelWithProjection if config.has_projection else CLIPTextModel
     with _meta_device():
-        return CLIPTextModel(CLIPTextConfig(**options))
+        return network(CLIPTextConfig(**options))
 
 
 def make_empty_depth_estimator(

@@ -6,7 +6,16 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from modules.models.ldm.keys import CLIP_PREFIX, OPEN_CLIP_PREFIX, UNET_PREFIX, VAE_PREFIX
+from modules.models.ldm.keys import (
+    CLIP_PREFIX,
+    CLIP_PROJECTION_KEY,
+    COND_STAGE_PREFIX,
+    OPEN_CLIP_PREFIX,
+    OPEN_CLIP_PROJECTION_KEY,
+    UNET_PREFIX,
+    VAE_PREFIX,
+)
+from modules.models.ldm.text_encoder_layouts import TextEncoderLayout
 from modules.models.ldm.unet import UNetConfig
 
 _UNET_TOP = {
@@ -54,6 +63,16 @@ class QkvSlice(NamedTuple):
     part: int
 
 
+class Transposed(NamedTuple):
+    """A matrix whose rows are the parameter's columns."""
+
+    key: str
+
+
+FileKey = str | QkvSlice | Transposed  # where a parameter is in a file
+_PROJECTION = "text_projection.weight"
+
+
 def unet_key(key: str, config: UNetConfig) -> str:
     """Return LDM's key of a parameter of UNet2DConditionModel."""
     block, _, rest = key.partition(".")
@@ -95,12 +114,16 @@ def vae_key(key: str, level_count: int) -> str:
 
 
 def clip_key(key: str) -> str:
-    """Return LDM's key of a parameter of CLIPTextModel."""
+    """Return LDM's key of a parameter of CLIPTextModel, with or without projection."""
+    if key == _PROJECTION:
+        return CLIP_PROJECTION_KEY
     return CLIP_PREFIX + key.removeprefix("text_model.")
 
 
-def open_clip_key(key: str) -> str | QkvSlice:
-    """Return OpenCLIP's key of a parameter of CLIPTextModel."""
+def open_clip_key(key: str) -> FileKey:
+    """Return OpenCLIP's key of a parameter of CLIPTextModel, with or without projection."""
+    if key == _PROJECTION:
+        return Transposed(OPEN_CLIP_PROJECTION_KEY)
     key = key.removeprefix("text_model.")
     if key in _OPEN_CLIP_TOP:
         return OPEN_CLIP_PREFIX + _OPEN_CLIP_TOP[key]
@@ -116,10 +139,26 @@ def open_clip_key(key: str) -> str | QkvSlice:
 
 
 # By the layout's prefix: from a key of transformers' CLIP to the key in the file.
-TEXT_ENCODER_KEYS: dict[str, Callable[[str], str | QkvSlice]] = {
+TEXT_ENCODER_KEYS: dict[str, Callable[[str], FileKey]] = {
     CLIP_PREFIX: clip_key,
     OPEN_CLIP_PREFIX: open_clip_key,
 }
+
+
+def text_encoder_keys(layout: TextEncoderLayout) -> Callable[[str], FileKey]:
+    """Return the function from a key of transformers' CLIP to the key in a file of this layout."""
+    original = layout.under(COND_STAGE_PREFIX)
+    find = TEXT_ENCODER_KEYS[original.prefix]
+    if layout == original:
+        return find
+
+    def find_in_slot(key: str) -> FileKey:
+        found = find(key)
+        name = found if isinstance(found, str) else found.key
+        moved = layout.slot_prefix + name.removeprefix(COND_STAGE_PREFIX)
+        return moved if isinstance(found, str) else found._replace(key=moved)
+
+    return find_in_slot
 
 
 def _down(level: int, part: str, index: int, leaf: str, config: UNetConfig) -> str:

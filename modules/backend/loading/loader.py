@@ -12,23 +12,22 @@ import torch
 from torch import Tensor
 from transformers import DPTForDepthEstimation
 
-from modules.backend.components import Components, Precision
+from modules.backend.components import Components, Precision, TextEncoder
 from modules.backend.loading import empty_models
 from modules.backend.loading.depth_keys import UNUSED_KEYS, depth_key
-from modules.backend.loading.ldm_keys import TEXT_ENCODER_KEYS, unet_key, vae_key
+from modules.backend.loading.ldm_keys import text_encoder_keys, unet_key, vae_key
 from modules.backend.loading.prediction_probe import probe_prediction_type
 from modules.backend.loading.state_dict import read_state_dict, to_aligned
 from modules.backend.loading.weight_loader import StateDictSource, WeightLoader
 from modules.core.errors import BadFile, Unsupported, UserError
-from modules.models.families import detect_family, find_error, make_family_registry
+from modules.models.families import Family, make_family_registry
 from modules.models.file_cache import PredictionType
 from modules.models.files.header import Header, read_header
+from modules.models.kinds import VAE, Detection, detect, find_checkpoint_error, make_kind_registry
 from modules.models.ldm.config import ModelConfig, TextEncoderSource, read_config
 from modules.models.ldm.depth import DepthConfig
 from modules.models.ldm.keys import (
-    COND_STAGE_PREFIX,
     DEPTH_PREFIX,
-    OPEN_CLIP_PREFIX,
     UNET_PREFIX,
     VAE_DECODER_INPUT_KEY,
     VAE_PREFIX,
@@ -37,6 +36,7 @@ from modules.models.ldm.keys import (
 from modules.models.ldm.text_encoder import TextConfig
 from modules.models.ldm.text_encoder_layouts import (
     OPEN_CLIP_KIND,
+    TextEncoderSlot,
     detect_text_encoder_layout,
 )
 
@@ -46,16 +46,11 @@ _IGNORED_KEYS = (
     r"model_ema\..*|.*\.position_ids|.*\.loss\..*|loss\..*|logvar|scale_factor|lvlb_weights|betas|alphas_cumprod.*"
     r"|sqrt_.*|log_one_minus_.*|posterior_.*|.*logit_scale|.*text_projection.*|.*visual_projection.*"
     r"|.*vision_model\..*|embedding_manager\..*|denoiser\..*|global_step|.*\.model_ema\..*"
-    rf"|{re.escape(OPEN_CLIP_PREFIX)}attn_mask|{UNUSED_KEYS}"
+    rf"|{UNUSED_KEYS}"
 )
-_COMPONENT_PREFIXES = (
-    UNET_PREFIX,
-    VAE_PREFIX,
-    COND_STAGE_PREFIX + "transformer.",
-    OPEN_CLIP_PREFIX,
-    DEPTH_PREFIX,
-)
-_VAE_FAMILY = "VAE"  # its row of FAMILIES
+_COMPONENT_PREFIXES = (UNET_PREFIX, VAE_PREFIX, DEPTH_PREFIX)
+# Under the prefix of a text encoder's slot, of CLIP and OpenCLIP.
+_CLIP, _OPEN_CLIP = "transformer.", "model."
 # By LDM's parameterization.
 _PREDICTION_TYPES: dict[str, PredictionType] = {"eps": "epsilon", "v": "v_prediction"}
 
@@ -67,16 +62,18 @@ class LoadOptions:
     Args:
         prediction: Overrides the .yaml; "probe" determines it by an evaluation of the network.
         vae: A separate VAE file; None uses the checkpoint's VAE.
-        text_encoder: Likewise a file with a text encoder, alone or in a whole checkpoint.
+        text_encoders: Likewise a file for each text encoder, which has it alone or is a whole checkpoint; none for all.
         use_ema: Whether to use the EMA weights if the file has them.
         device: Of the components.
+        family: The checkpoint's; None detects it among the known ones.
     """
 
     prediction: PredictionType | Literal["probe"] | None = None
     vae: Path | None = None
-    text_encoder: Path | None = None
+    text_encoders: tuple[Path | None, ...] = ()
     use_ema: bool = False
     device: torch.device = CPU
+    family: Family | None = None
 
 
 DEFAULT_LOAD_OPTIONS = LoadOptions()
@@ -105,8 +102,13 @@ def load_components(
     state_dict = read_state_dict(path, checkpoint.header)
     if options.vae is not None:
         state_dict = state_dict.without_prefix(VAE_PREFIX)
-    if options.text_encoder is not None:
-        state_dict = state_dict.without_prefix(COND_STAGE_PREFIX)
+    for slot, file in zip(
+        checkpoint.family.text_encoders,
+        _text_encoder_files(checkpoint.family, options),
+        strict=True,
+    ):
+        if file is not None:
+            state_dict = state_dict.without_prefix(slot.prefix)
     components = build_components(
         state_dict, checkpoint.config, precision, path.name, checkpoint.family, options
     )
@@ -122,12 +124,12 @@ class ValidatedCheckpoint:
 
     Args:
         header: Of the file.
-        family: Name of its row of FAMILIES.
+        family: Its row of FAMILIES.
         config: The parsed .yaml.
     """
 
     header: Header
-    family: str
+    family: Family
     config: ModelConfig
 
 
@@ -143,8 +145,7 @@ def validate_checkpoint(
         UserError: the .yaml is invalid or describes another model, or the VAE or text encoder file contains none.
     """
     header = read_header(path)
-    family = detect_family(header, make_family_registry())
-    error = find_error(header, family)
+    family, error = _find_family(header, options)
     if error or family is None:
         error_class = Unsupported if family is None or family.error else BadFile
         raise error_class(f"'{path.name}' {error}")
@@ -154,13 +155,13 @@ def validate_checkpoint(
         raise BadFile(
             f"'{path.name}' lacks its VAE.", "Put one into models/VAE and choose it on the page."
         )
-    text_encoder = None
-    if options.text_encoder is not None:
-        text_encoder = _read_text_encoder_source(options.text_encoder)
-    elif detect_text_encoder_layout(header.tensors) is None:
-        raise BadFile(f"'{path.name}' lacks its text encoder.", "Put one into models/text_encoder.")
-    model_config = read_config(config, header, path.name, text_encoder)
-    return ValidatedCheckpoint(header, family.name, model_config)
+    sources = [
+        _find_text_encoder(header, path.name, slot, file)
+        for slot, file in zip(
+            family.text_encoders, _text_encoder_files(family, options), strict=True
+        )
+    ]
+    return ValidatedCheckpoint(header, family, read_config(config, header, path.name, sources))
 
 
 def build_components(
@@ -168,7 +169,7 @@ def build_components(
     config: ModelConfig,
     precision: Precision,
     name: str,
-    family: str,
+    family: Family,
     options: LoadOptions = DEFAULT_LOAD_OPTIONS,
 ) -> Components:
     """Return the components of a state dict in LDM's layout.
@@ -178,7 +179,7 @@ def build_components(
         config: The parsed .yaml.
         precision: Dtype of each component.
         name: The checkpoint's, for messages.
-        family: Name of its row of FAMILIES.
+        family: Its row of FAMILIES.
         options: In addition to the file.
 
     Raises:
@@ -188,12 +189,10 @@ def build_components(
     loader = WeightLoader(
         StateDictSource(state_dict, name, config.file, options.use_ema), options.device
     )
-    text = config.text_encoder
     is_half = precision.unet == torch.float16
+    uses_open_clip = any(text.layout.kind == OPEN_CLIP_KIND for text in config.text_encoders)
     unet = loader.load_into(
-        empty_models.make_empty_unet(
-            config.unet, upcast_attention=is_half and text.layout.kind == OPEN_CLIP_KIND
-        ),
+        empty_models.make_empty_unet(config.unet, upcast_attention=is_half and uses_open_clip),
         lambda key: unet_key(key, config.unet),
         precision.unet,
     )
@@ -205,30 +204,35 @@ def build_components(
         lambda key: vae_key(key, len(config.vae.ch_mult)),
         precision.vae,
     )
-    text_loader = loader
-    if options.text_encoder is not None:
-        text_loader = _make_file_loader(options.text_encoder, config, options.device)
-    text_encoder = text_loader.load_into(
-        empty_models.make_empty_text_encoder(text),
-        TEXT_ENCODER_KEYS[text.layout.prefix],
-        precision.text_encoder,
+    text_encoders = tuple(
+        _load_text_encoder(
+            loader if file is None else _make_file_loader(file, config, options.device),
+            text,
+            precision,
+        )
+        for text, file in zip(
+            config.text_encoders, _text_encoder_files(family, options), strict=True
+        )
     )
     depth_estimator = None
     if config.depth is not None:
         empty_estimator = _make_empty_depth_estimator(state_dict, config.depth, name)
         depth_estimator = loader.load_into(empty_estimator, depth_key, precision.vae)
-    ignored = re.compile("|".join([_IGNORED_KEYS, *_skipped_layer_patterns(text)]))
-    loader.check_unused_keys(_COMPONENT_PREFIXES, ignored)
+    ignored = [pattern for text in config.text_encoders for pattern in _skipped_layers(text)]
+    prefixes = [*_COMPONENT_PREFIXES]
+    for slot in family.text_encoders:
+        prefixes += (slot.prefix + _CLIP, slot.prefix + _OPEN_CLIP)
+        ignored.append(re.escape(slot.prefix + _OPEN_CLIP) + "attn_mask")
+    loader.check_unused_keys(tuple(prefixes), re.compile("|".join([_IGNORED_KEYS, *ignored])))
     return Components(
         unet=unet,
         vae=vae,
-        text_encoder=text_encoder,
+        text_encoders=text_encoders,
         alphas_cumprod=_alphas_cumprod(state_dict, config),
         prediction_type=_PREDICTION_TYPES[config.parameterization]
         if options.prediction in (None, "probe")
         else options.prediction,
-        family=family,
-        pad_token_id=text.layout.pad_token_id,
+        family=family.name,
         depth_estimator=depth_estimator,
     )
 
@@ -244,6 +248,24 @@ def _make_empty_depth_estimator(
         ) from error
 
 
+def _load_text_encoder(
+    loader: WeightLoader, config: TextConfig, precision: Precision
+) -> TextEncoder:
+    network = loader.load_into(
+        empty_models.make_empty_text_encoder(config),
+        text_encoder_keys(config.layout),
+        precision.text_encoder,
+    )
+    return TextEncoder(network, config.layout.pad_token_id, config.hidden_layer)
+
+
+def _text_encoder_files(family: Family, options: LoadOptions) -> tuple[Path | None, ...]:
+    """Return the separate file of each text encoder of the family, None in place of those in the checkpoint."""
+    count = len(family.text_encoders)
+    # The file may have become one of another family since the options were made.
+    return options.text_encoders if len(options.text_encoders) == count else (None,) * count
+
+
 def _make_file_loader(path: Path, config: ModelConfig, device: torch.device) -> WeightLoader:
     """Return the loader for a component in a separate file."""
     return WeightLoader(
@@ -251,21 +273,35 @@ def _make_file_loader(path: Path, config: ModelConfig, device: torch.device) -> 
     )
 
 
-def _read_text_encoder_source(path: Path) -> TextEncoderSource:
-    """Return the header of a separate text encoder file."""
-    header = read_header(path)
+def _find_family(header: Header, options: LoadOptions) -> tuple[Family | None, str]:
+    """Return the family of a checkpoint, and why it cannot be loaded; the file may have changed since it was listed."""
+    if options.family is not None and options.family.matches(header):
+        return options.family, options.family.find_error(header)
+    detection = _detect(header)
+    return detection.family, find_checkpoint_error(header, detection)
+
+
+def _find_text_encoder(
+    header: Header, name: str, slot: TextEncoderSlot, file: Path | None
+) -> TextEncoderSource:
+    """Return the header that describes a text encoder: the checkpoint's, or the one of its separate file."""
+    if file is None:
+        if detect_text_encoder_layout(header.tensors, slot.prefix) is None:
+            raise BadFile(f"'{name}' lacks its text encoder.", "Put one into models/text_encoder.")
+        return TextEncoderSource(header, name, slot)
+    header = read_header(file)
     if detect_text_encoder_layout(header.tensors) is None:
         raise UserError(
-            f"'{path.name}' is no text encoder{_detected_kind(header)}.",
+            f"'{file.name}' is no text encoder{_detected_kind(header)}.",
             "Remove it from models/text_encoder.",
         )
-    return TextEncoderSource(header, path.name)
+    return TextEncoderSource(header, file.name, slot.alone)
 
 
 def _validate_vae(path: Path) -> None:
     header = read_header(path)
-    family = detect_family(header, make_family_registry())
-    if family is None or family.name != _VAE_FAMILY:
+    kind = _detect(header).kind
+    if kind is None or kind.name != VAE:
         raise UserError(
             f"'{path.name}' is no VAE{_detected_kind(header)}.", "Choose another VAE, or None."
         )
@@ -273,11 +309,15 @@ def _validate_vae(path: Path) -> None:
 
 def _detected_kind(header: Header) -> str:
     """Return the detected kind of a wrong file, as the rest of a sentence."""
-    family = detect_family(header, make_family_registry())
-    return f", but of the kind {family.name}" if family else ", nor any other model known here"
+    name = _detect(header).name
+    return f", but of the kind {name}" if name else ", nor any other model known here"
 
 
-def _skipped_layer_patterns(text: TextConfig) -> list[str]:
+def _detect(header: Header) -> Detection:
+    return detect(header, make_kind_registry(), make_family_registry())
+
+
+def _skipped_layers(text: TextConfig) -> list[str]:
     """Return a pattern for each of the text encoder's last layers that the file has but the model skips."""
     first = text.num_hidden_layers
     return [

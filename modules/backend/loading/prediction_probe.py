@@ -13,12 +13,13 @@ from modules.models.file_cache import PredictionType
 _CONSTANT = 0.5
 _NOISIEST_TIMESTEP = 999
 _V_THRESHOLD = -1.0
+_SIDE = 8  # rows and columns of the latents; every UNet can halve them
 
 
 def probe_prediction_type(unet: UNet2DConditionModel) -> PredictionType:
     """Return "epsilon" or "v_prediction", from one evaluation of the network on a constant."""
     options = {"device": unet.device, "dtype": unet.dtype}
-    x = torch.full((1, int(unet.config["in_channels"]), 8, 8), _CONSTANT, **options)
+    x = torch.full((1, int(unet.config["in_channels"]), _SIDE, _SIDE), _CONSTANT, **options)
     cond = torch.full((1, 2, int(unet.config["cross_attention_dim"])), _CONSTANT, **options)
     with torch.inference_mode():
         output = unet(x, torch.tensor(_NOISIEST_TIMESTEP), cond, return_dict=False)[0]

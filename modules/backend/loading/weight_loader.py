@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from modules.backend.loading.buffers import materialize
-from modules.backend.loading.ldm_keys import QkvSlice
-from modules.backend.loading.state_dict import MappedStateDict
+from modules.backend.loading.ldm_keys import FileKey, QkvSlice, Transposed
+from modules.backend.loading.state_dict import MappedStateDict, to_aligned
 from modules.core.errors import BadFile, UserError
 from modules.models.ldm.config import WRONG_YAML_HINT
 from modules.models.ldm.keys import find_key
@@ -62,9 +62,7 @@ class WeightLoader:
         self._device = device
         self._used_keys: set[str] = set()
 
-    def load_into(
-        self, module: M, file_key: Callable[[str], str | QkvSlice], dtype: torch.dtype
-    ) -> M:
+    def load_into(self, module: M, file_key: Callable[[str], FileKey], dtype: torch.dtype) -> M:
         """Return the module with its weights, in that dtype, on the device, in evaluation mode.
 
         Args:
@@ -89,9 +87,7 @@ class WeightLoader:
             module.to(self._device)  # moves buffers; the weights are there already
         return module.eval().requires_grad_(requires_grad=False)
 
-    def _find_tensors(
-        self, module: nn.Module, file_key: Callable[[str], str | QkvSlice]
-    ) -> list[_Weight]:
+    def _find_tensors(self, module: nn.Module, file_key: Callable[[str], FileKey]) -> list[_Weight]:
         """Return the file's tensor of each parameter, in the parameter's shape."""
         source = self._source
         found: list[_Weight] = []
@@ -107,6 +103,8 @@ class WeightLoader:
             weight = source.state_dict[actual]
             if isinstance(expected, QkvSlice):
                 weight = _slice_qkv(weight, expected.part)
+            elif isinstance(expected, Transposed):
+                weight = to_aligned(weight).mT.contiguous()
             found.append(
                 _Weight(key, actual, self._reshape_to_fit(weight, actual, parameter.shape))
             )

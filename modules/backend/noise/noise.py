@@ -16,9 +16,10 @@ from torch import Tensor
 
 from modules.backend.noise.brownian import BrownianTree
 from modules.backend.noise.philox import Philox
+from modules.models.latent_format import LatentFormat
 from modules.plan.plan import ImagePlan, Plan
 
-Shape = tuple[int, int, int]  # channels, height / 8, width / 8
+Shape = tuple[int, int, int]  # channels, rows, columns
 Draws = Callable[[Shape], Tensor]  # the next float32 unit noise of one generator
 
 # Above this mean cosine, two noises are interpolated linearly.
@@ -61,7 +62,7 @@ class NoiseOptions:
     Args:
         source: A key of NOISE_SOURCES.
         subseed_strength: Interpolation of the first noise from the seed's to the subseed's, 0 to 1.
-        seed_resize_from: (height / 8, width / 8) at which the first noise is drawn before it is pasted into the center
+        seed_resize_from: (rows, columns) at which the first noise is drawn before it is pasted into the center
             of the image's noise; None draws it at the image's size.
         eta_noise_seed_delta: Added to the seeds for all noise after the first (ENSD).
     """
@@ -72,14 +73,14 @@ class NoiseOptions:
     eta_noise_seed_delta: int = 0
 
 
-def noise_options(plan: Plan) -> NoiseOptions:
-    """Return the noise options of a plan."""
+def noise_options(plan: Plan, latent_format: LatentFormat) -> NoiseOptions:
+    """Return the noise options of a plan on a model with these latents."""
     request, settings = plan.request, plan.settings
     height, width = request.seed_resize_from_h, request.seed_resize_from_w
     return NoiseOptions(
         settings.randn_source,
         request.subseed_strength,
-        (height // 8, width // 8) if min(height, width) > 0 else None,
+        latent_format.cells(width, height) if min(height, width) > 0 else None,
         settings.eta_noise_seed_delta,
     )
 
@@ -116,7 +117,7 @@ class ImageNoise:
         self._trees: list[BrownianTree] | None = None
 
     def __call__(self) -> Tensor:
-        """Return the next unit noise: float32 [batch, channels, height / 8, width / 8]."""
+        """Return the next unit noise: float32 [batch, channels, rows, columns]."""
         if self._later_draws is None:
             draws = [self._generator(image.seed) for image in self.images]
             pairs = zip(self.images, draws, strict=True)

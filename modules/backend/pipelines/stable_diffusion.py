@@ -52,14 +52,14 @@ class SamplerPipeline(StableDiffusionPipeline):
         init_latents: Tensor | None = None,
         extensions: Sequence[StepExtension] = (),
     ) -> Tensor:
-        """Return the final latents of one batch, [batch, channels, height / 8, width / 8].
+        """Return the final latents of one batch, [batch, channels, rows, columns].
 
         Args:
             plan: Sampler, schedule, steps, guidance and options.
             model_sigmas: The sigmas that the model was trained on.
             conditioning: The encoded prompts.
             noise: One generator per image, not drawn from yet.
-            init_latents: Of the init image, [1 or batch, channels, height / 8, width / 8], scaled; None starts from
+            init_latents: Of the init image, [1 or batch, channels, rows, columns], scaled; None starts from
                 noise alone.
             extensions: Take part in every evaluation of the network, in this order.
         """
@@ -130,7 +130,7 @@ def make_pipeline(components: Components) -> SamplerPipeline:
     )
     return SamplerPipeline(
         vae=components.vae,
-        text_encoder=components.text_encoder,
+        text_encoder=components.text_encoders[0].network,  # pyright: ignore[reportArgumentType] - CLIP with a projection too
         tokenizer=None,  # pyright: ignore[reportArgumentType] - prompts are split by prompt/chunks
         unet=components.unet,
         scheduler=scheduler,  # pyright: ignore[reportArgumentType] - any of diffusers' schedulers

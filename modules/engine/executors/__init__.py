@@ -5,25 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from modules.models.manager import Checkpoint
-from modules.models.model_spec import ModelSpec
-from modules.params.events import Listener
-from modules.plan.plan import Plan
+from modules.params.events import CancelToken, Sink, ignore_events
 from modules.plan.work import Work
 
-
-@dataclass(frozen=True)
-class LoadCheckpoint:
-    """Load a checkpoint ahead of its first job."""
-
-    model: ModelSpec
-
-    @property
-    def checkpoint(self) -> Checkpoint:
-        """Return the model's checkpoint."""
-        return self.model.checkpoint
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -42,24 +29,25 @@ class DeviceInfo:
 class Executor(Protocol):
     """Runs work in order of submission."""
 
+    @property
+    def slots(self) -> int:
+        """Return how many pieces of work it runs at once."""
+        ...
+
     def start(self, on_ready: Callable[[DeviceInfo | None, str], None]) -> None:
         """Open the device in the background; `on_ready` receives its info, or None and the reason of the failure."""
         ...
 
-    def run(self, plan: Plan, listener: Listener) -> Future[None]:
-        """Queue a plan; the future completes with the job or carries its error."""
-        ...
+    def submit(
+        self, work: Work[R], sink: Sink = ignore_events, cancel: CancelToken | None = None
+    ) -> Future[R]:
+        """Queue some work; the future carries its result or its error.
 
-    def load(self, work: LoadCheckpoint) -> Future[None]:
-        """Queue the loading of a checkpoint."""
-        ...
-
-    def submit_work(self, work: Work) -> Future[Any]:
-        """Queue other work; the future carries the result that its type declares, or the error."""
-        ...
-
-    def unload(self) -> Future[None]:
-        """Queue the unloading of all checkpoints."""
+        Args:
+            work: A plan of a job, or another kind of work.
+            sink: Receives events.
+            cancel: Interrupts the work.
+        """
         ...
 
     def memory(self) -> dict[str, Any]:

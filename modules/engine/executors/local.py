@@ -5,29 +5,34 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from modules.core.errors import WebUIError
-from modules.engine.executors import DeviceInfo, LoadCheckpoint
+from modules.engine.executors import DeviceInfo
 from modules.params.device_options import DeviceOptions
-from modules.params.events import Listener
-from modules.plan.plan import Plan
+from modules.params.events import CancelToken, Sink, ignore_events
 from modules.plan.work import Work
 from modules.prompt.tokens import ClipTokenizer
 
 if TYPE_CHECKING:
+    from modules.backend.handlers import Handler
     from modules.backend.runner import Runner
 
+R = TypeVar("R")
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Item:
-    future: Future[Any]  # carries the return value of `work`
-    work: Callable[[Runner], Any]
+    future: Future[Any]  # carries the result of `work`
+    work: Work[Any]
+    sink: Sink
+    cancel: CancelToken | None
 
 
 class LocalExecutor:
@@ -36,11 +41,23 @@ class LocalExecutor:
     Args:
         device: Which device to use.
         tokenizer: Splits prompts.
+        cache_folder: Keeps what was measured about checkpoints; None keeps nothing for the next start.
+        handlers: Functions for further kinds of work, besides those of `backend/handlers`.
     """
 
-    def __init__(self, device: DeviceOptions, tokenizer: ClipTokenizer) -> None:
+    slots = 1
+
+    def __init__(
+        self,
+        device: DeviceOptions,
+        tokenizer: ClipTokenizer,
+        cache_folder: Path | None = None,
+        handlers: Mapping[type, Handler] = MappingProxyType({}),
+    ) -> None:
         self._device = device
         self._tokenizer = tokenizer
+        self._cache_folder = cache_folder
+        self._handlers = handlers
         self._items: queue.Queue[_Item | None] = queue.Queue()
         self._thread: threading.Thread | None = None
         self._failure = ""
@@ -53,21 +70,13 @@ class LocalExecutor:
         thread.start()
         self._thread = thread  # only now: Ctrl-C may come at any moment, and `stop` joins it
 
-    def run(self, plan: Plan, listener: Listener) -> Future[None]:
-        """Queue a plan."""
-        return self._put(lambda runner: runner.run(plan, listener))
-
-    def load(self, work: LoadCheckpoint) -> Future[None]:
-        """Queue the loading of a checkpoint."""
-        return self._put(lambda runner: runner.load(work.model))
-
-    def submit_work(self, work: Work) -> Future[Any]:
-        """Queue other work."""
-        return self._put(lambda runner: runner.handle(work))
-
-    def unload(self) -> Future[None]:
-        """Queue the unloading of all checkpoints."""
-        return self._put(lambda runner: runner.unload())
+    def submit(
+        self, work: Work[R], sink: Sink = ignore_events, cancel: CancelToken | None = None
+    ) -> Future[R]:
+        """Queue some work."""
+        future: Future[R] = Future()
+        self._items.put(_Item(future, work, sink, cancel))
+        return future
 
     def memory(self) -> dict[str, Any]:
         """Return the device's memory in bytes; callable from any thread."""
@@ -81,11 +90,6 @@ class LocalExecutor:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def _put(self, work: Callable[[Runner], Any]) -> Future[Any]:
-        future: Future[Any] = Future()
-        self._items.put(_Item(future, work))
-        return future
-
     def _serve(self, on_ready: Callable[[DeviceInfo | None, str], None]) -> None:
         runner = self._open(on_ready)
         while (item := self._items.get()) is not None:
@@ -98,9 +102,11 @@ class LocalExecutor:
 
     def _open(self, on_ready: Callable[[DeviceInfo | None, str], None]) -> Runner | None:
         try:
+            from modules.backend.handlers import HANDLERS
             from modules.backend.runner import Runner
 
-            runner = Runner(self._device, self._tokenizer)
+            handlers = {**HANDLERS, **self._handlers}
+            runner = Runner(self._device, self._tokenizer, self._cache_folder, handlers)
         except Exception as error:
             logger.exception("The device could not be opened.")
             self._failure = f"The device could not be opened: {error}. The log has the details; ./webui.sh repairs the installation."
@@ -113,7 +119,7 @@ class LocalExecutor:
 
 def _run_item(item: _Item, runner: Runner) -> None:
     try:
-        result = item.work(runner)
+        result = runner.run(item.work, item.sink, item.cancel)
     except WebUIError as error:
         # The job is kept in memory with its error; a traceback would keep the frames alive, and with them the weights.
         error.__context__ = error.__cause__ = None

@@ -5,109 +5,70 @@ from __future__ import annotations
 import io
 import secrets
 import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, Protocol
 
 from PIL import Image
 
 from modules.core.errors import WebUIError
-from modules.params.events import Progress
+from modules.engine.jobs.job_status import ENDED_STATES, JobState, JobStatus
+from modules.engine.jobs.store import JobStore
+from modules.params.events import (
+    BatchStarted,
+    CancelToken,
+    Event,
+    Note,
+    Output,
+    Phase,
+    Preview,
+    Progress,
+)
 from modules.params.requests.base import GenerationRequest
 from modules.params.results import GeneratedImage, Recording
 from modules.plan.plan import Plan
 
-JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 SaveImage = Callable[[Plan, int, Image.Image], GeneratedImage]  # saves one finished image
-ENDED_STATES: tuple[JobState, ...] = ("done", "failed", "cancelled")
 
-# Previews are made at most twice a second, and only while a client has polled the job recently.
-_PREVIEW_INTERVAL_S = 0.5
-_WATCH_TIMEOUT_S = 3.0
 _PREVIEW_SIDE = 512
-
-
-@dataclass(frozen=True)
-class JobStatus:
-    """A snapshot of a job.
-
-    Args:
-        id: The job's id, impossible to guess.
-        state: Its lifecycle state.
-        phase: The current activity, as text.
-        progress: Steps done and their speed.
-        images: Finished images in order.
-        image_count: The number of requested images.
-        notes: Notes on the result for the user.
-        error: One sentence if it failed or was cancelled.
-        exception: The exception if it failed for a reason that the user can act on.
-        preview_number: Increases with each new preview; 0 if there is none.
-    """
-
-    id: str
-    state: JobState
-    phase: str
-    progress: Progress
-    images: tuple[GeneratedImage, ...]
-    image_count: int
-    notes: tuple[str, ...]
-    error: str
-    exception: WebUIError | None
-    preview_number: int
-
-    @property
-    def has_ended(self) -> bool:
-        """Return whether the job has reached a final state."""
-        return self.state in ENDED_STATES
-
-
-class JobLog(Protocol):
-    """Records the events of jobs."""
-
-    def log_start(self, job_id: str) -> None:
-        """Record that the device has started the job."""
-        ...
-
-    def log_image(self, job_id: str, position: int, image: GeneratedImage) -> None:
-        """Record a finished image and its position among the job's images."""
-        ...
-
-    def log_end(self, status: JobStatus) -> None:
-        """Record how a job ended."""
-        ...
+_UNKNOWN_EVENT = (
+    "The device reported something that this version does not know ({name}); "
+    "the finished pictures are kept."
+)
 
 
 class Job:
-    """A plan being executed, and the Listener of its run.
+    """A plan being executed: `receive` is the sink of its run.
 
     Thread-safe: the device's thread writes, the page and the API read.
 
     Args:
         plan: The plan to execute.
         save: Saves one finished image and returns its record.
-        log: Records the job's events.
+        store: Records its start, its images and its end; None records nothing.
         job_id: The id of a restored job; else a new id is generated.
+
+    Attributes:
+        cancel: Stops its run.
+        image_names: While it is queued, the file names of its input images by field; hundreds may be queued, so they
+            stay on disk until they run.
     """
 
     def __init__(
         self,
         plan: Plan,
         save: SaveImage,
-        log: JobLog | None = None,
+        store: JobStore | None = None,
         job_id: str = "",
     ) -> None:
         self.id = job_id or secrets.token_urlsafe(16)
         self.plan = plan
+        self.cancel = CancelToken()
+        self.image_names: Mapping[str, str] = {}
         self.grid_path: Path | None = None  # the grid of its images
         self.on_interrupt: Callable[[], object] = lambda: None
         self._save = save
-        self._log = log
-        self._last_indices = {batch[-1].index for batch in plan.batches[:-1]}
+        self._store = store
         self._lock = threading.Lock()
-        self._interrupted = threading.Event()
-        self._skipped = threading.Event()
         self._is_last_batch = False
         self._ended = threading.Event()
         self._done_callbacks: list[Callable[[], object]] = []
@@ -122,8 +83,6 @@ class Job:
         self._depth_map = b""
         self._recording: Recording | None = None
         self._preview_number = 0
-        self._last_preview_at = 0.0
-        self._last_watched_at = 0.0
 
     @property
     def request(self) -> GenerationRequest:
@@ -148,7 +107,7 @@ class Job:
 
     def watch(self) -> None:
         """Note that a client is watching, so that previews are worth making."""
-        self._last_watched_at = time.monotonic()
+        self.cancel.watch()
 
     def preview(self) -> bytes:
         """Return the latest preview as JPEG, or b"" if there is none."""
@@ -165,14 +124,14 @@ class Job:
 
     def interrupt(self) -> None:
         """Request the job to stop at its next step, or at once if it is still queued."""
-        self._interrupted.set()
+        self.cancel.interrupt()
         self.on_interrupt()
 
     def skip(self) -> None:
         """Request the job to abort the running batch and continue with the next."""
         with self._lock:
             if self._state == "running":
-                self._skipped.set()
+                self.cancel.skip_batch()
 
     def stop_after_image(self) -> None:
         """Request the job to stop after the running batch."""
@@ -196,13 +155,13 @@ class Job:
         """Set the job's final state; only the first call counts."""
         if not self._set_ended(state, error, exception):
             return
-        if self._log is not None:
-            self._log.log_end(self.status())
+        if self._store is not None:
+            self._store.log_end(self.status())
         self._notify_done()
 
     def suspend(self, error: str) -> None:
-        """End a queued job for this run alone: it stays in the log for the next start."""
-        self._interrupted.set()
+        """End a queued job for this run alone: it stays in the store for the next start."""
+        self.cancel.interrupt()
         if self._set_ended("cancelled", error, None):
             self._notify_done()
 
@@ -224,80 +183,80 @@ class Job:
             self.plan = self.plan.without_images()  # hundreds of ended jobs are kept in memory
             return True
 
-    def on_image(self, index: int, image: Image.Image) -> None:
-        """Save a finished image at once."""
+    def receive(self, event: Event) -> None:
+        """Receive an event of the run; of one that this version does not know, only note that there was one."""
+        match event:
+            case Phase(text):
+                self._set_phase(text)
+            case Progress():
+                with self._lock:
+                    self._progress = event
+            case Preview(image):
+                self._set_preview(image)
+            case BatchStarted(index):
+                self._start_batch(index)
+            case Output():
+                self._receive_output(event)
+            case Note(text):
+                self.add_note(text)
+            case _:
+                self.add_note(_UNKNOWN_EVENT.format(name=type(event).__name__))
+
+    def add_note(self, text: str) -> None:
+        """Add a note for the user; the same text only once."""
+        with self._lock:
+            if text not in self._notes:
+                self._notes.append(text)
+
+    def _receive_output(self, output: Output) -> None:
+        match output.kind:
+            case "image":
+                self._save_image(output.index, output.data)
+            case "depth map":
+                self._depth_map = _encode(output.data, "PNG")
+            case "recording":
+                self._recording = output.data
+            case _:
+                self.add_note(_UNKNOWN_EVENT.format(name=output.kind))
+
+    def _save_image(self, index: int, image: Image.Image) -> None:
         saved = self._save(self.plan, index, image)
         with self._lock:
             position = len(self._images)
             self._images.append(saved)
             if saved.warning and saved.warning not in self._notes:
                 self._notes.append(saved.warning)
-        if self._log is not None:
-            self._log.log_image(self.id, position, saved)
-        if self._is_last_batch and index in self._last_indices:
-            self._interrupted.set()
+        if self._store is not None:
+            self._store.log_image(self.id, position, saved)
 
-    def on_phase(self, text: str) -> None:
-        """Set the current activity; the first phase marks the start of the run."""
+    def _set_phase(self, text: str) -> None:
         with self._lock:
             if self._state in ENDED_STATES:
                 return
             is_first = self._state == "queued"
             self._state = "running"
             self._phase = text
-        if is_first and self._log is not None:
-            self._log.log_start(self.id)
+        if is_first and self._store is not None:
+            self._store.log_start(self.id)
 
-    def on_batch(self, index: int) -> None:
-        """Note that a batch starts: a skip request was for the previous one."""
-        self._skipped.clear()
+    def _start_batch(self, index: int) -> None:
+        self.cancel.end_skip()
         if index and self._is_last_batch:
-            self._interrupted.set()
+            self.cancel.interrupt()
 
-    def on_progress(self, progress: Progress) -> None:
-        """Set the steps done."""
-        with self._lock:
-            self._progress = progress
-
-    def on_depth_map(self, depth: Image.Image) -> None:
-        """Store the depth map of a depth2img job."""
-        buffer = io.BytesIO()
-        depth.save(buffer, format="PNG")
-        self._depth_map = buffer.getvalue()
-
-    def on_recording(self, recording: Recording) -> None:
-        """Store the recording of the first image until it is taken."""
-        self._recording = recording
-
-    def on_note(self, text: str) -> None:
-        """Add a note for the user; the same text only once."""
-        with self._lock:
-            if text not in self._notes:
-                self._notes.append(text)
-
-    def is_skipped(self) -> bool:
-        """Return whether the running batch should end."""
-        return self._skipped.is_set()
-
-    def is_interrupted(self) -> bool:
-        """Return whether the job should stop."""
-        return self._interrupted.is_set()
-
-    def wants_preview(self) -> bool:
-        """Return whether a client is watching and the last preview is old enough."""
-        now = time.monotonic()
-        is_watched = now - self._last_watched_at < _WATCH_TIMEOUT_S
-        return is_watched and now - self._last_preview_at >= _PREVIEW_INTERVAL_S
-
-    def on_preview(self, preview: Image.Image) -> None:
-        """Store a preview, enlarged for display."""
+    def _set_preview(self, preview: Image.Image) -> None:
         scale = max(1, _PREVIEW_SIDE // max(preview.size))
         enlarged = preview.resize(
             (preview.width * scale, preview.height * scale), Image.Resampling.BICUBIC
         )
-        buffer = io.BytesIO()
-        enlarged.save(buffer, format="JPEG", quality=80)
+        encoded = _encode(enlarged, "JPEG", quality=80)
         with self._lock:
-            self._preview = buffer.getvalue()
+            self._preview = encoded
             self._preview_number += 1
-            self._last_preview_at = time.monotonic()
+        self.cancel.delay_preview()
+
+
+def _encode(image: Image.Image, format: str, **options: int) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format=format, **options)
+    return buffer.getvalue()

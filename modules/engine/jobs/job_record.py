@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 from modules.engine.jobs.fair_queue import QueuePosition
-from modules.engine.jobs.job import Job, JobState, JobStatus
-from modules.engine.jobs.stored_request import StoredRequest, serialize
+from modules.engine.jobs.job_status import JobState, JobStatus
+from modules.engine.jobs.stored_request import StoredRequest
 from modules.params.events import Progress
 from modules.params.results import GeneratedImage
 
@@ -72,27 +72,10 @@ class JobRecord:
         )
 
 
-def record_from_job(job: Job) -> JobRecord:
-    """Return the record of a job that could not be stored."""
-    status = job.status()
-    return JobRecord(
-        queue_position=QueuePosition(0, 0, job.id, ""),
-        state=status.state,
-        stored_request=serialize(job.plan.request, job.plan.settings, {}),
-        image_count=status.image_count,
-        created=0.0,
-        started=None,
-        ended=None,
-        error=status.error,
-        notes=status.notes,
-        images=status.images,
-    )
-
-
 def record_from_rows(
-    job: sqlite3.Row, images: Iterable[sqlite3.Row], input_images: Iterable[sqlite3.Row]
+    job: sqlite3.Row, images: Iterable[GeneratedImage], input_images: Iterable[sqlite3.Row]
 ) -> JobRecord:
-    """Return a job from its rows in the tables `jobs`, `images` and `pictures` of `engine/jobs/database`."""
+    """Return a job from its rows in the tables of `engine/jobs/migrations`."""
     names = {image["field"]: image["name"] for image in input_images}
     return JobRecord(
         queue_position=QueuePosition(job["round"], job["number"], job["id"], job["source"]),
@@ -104,15 +87,25 @@ def record_from_rows(
         ended=job["ended"],
         error=job["error"],
         notes=tuple(cast("Sequence[str]", json.loads(job["notes"]))),
-        images=tuple(_read_image(image) for image in images),
+        images=tuple(images),
     )
 
 
-def _read_image(image: sqlite3.Row) -> GeneratedImage:
-    return GeneratedImage(
-        index=image["image_index"],
-        seed=image["seed"],
-        infotext=image["infotext"],
-        path=Path(image["path"]),
-        warning=image["remark"],
-    )
+def read_images(rows: Iterable[sqlite3.Row]) -> list[GeneratedImage]:
+    """Return the images of a job from their rows."""
+    return [
+        GeneratedImage(
+            index=row["image_index"],
+            seed=row["seed"],
+            infotext=row["infotext"],
+            path=Path(row["path"]),
+            warning=row["warning"],
+            size=(row["width"], row["height"]),
+        )
+        for row in rows
+    ]
+
+
+def renumber(images: Iterable[GeneratedImage], start: int) -> list[GeneratedImage]:
+    """Return the images of several jobs numbered as those of one, from `start`."""
+    return [replace(image, index=start + i) for i, image in enumerate(images)]

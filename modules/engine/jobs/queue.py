@@ -1,25 +1,29 @@
-"""The job queue: accepts requests, runs them on the device one at a time, and keeps their results."""
+"""The job queue: accepts requests, runs them in the slots of the executor, and keeps their results."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 
 from modules.core.errors import Cancelled, NotFound, UserError, WebUIError
-from modules.engine.executors import Executor, LoadCheckpoint
-from modules.engine.jobs.fair_queue import FairQueue, Move
-from modules.engine.jobs.job import ENDED_STATES, Job, JobStatus, SaveImage
-from modules.engine.jobs.job_maker import JobMaker, QueueHooks
-from modules.engine.jobs.job_record import JobRecord, record_from_job
+from modules.engine.executors import Executor
+from modules.engine.image_saver import ImageSaver
+from modules.engine.jobs.dispatcher import Dispatcher
+from modules.engine.jobs.fair_queue import FairQueue, Move, QueuePosition
+from modules.engine.jobs.job import Job, SaveImage
+from modules.engine.jobs.job_record import JobRecord
+from modules.engine.jobs.job_status import ENDED_STATES, JobStatus
 from modules.engine.jobs.store import JobStore
-from modules.engine.jobs.stored_request import deserialize, with_resolved_names
+from modules.engine.jobs.stored_request import deserialize, serialize, with_resolved_names
 from modules.params.requests.base import GenerationRequest
 from modules.params.settings import Settings
+from modules.plan.plan import Plan
+from modules.plan.work import LoadModel
 
 logger = logging.getLogger(__name__)
 
@@ -30,30 +34,38 @@ _NO_DEVICE = "The device could not be opened; the job waits for the server's nex
 
 
 class JobQueue:
-    """Queued, running and ended jobs of one device. Thread-safe: its state is only read and written under its lock.
+    """Queued, running and ended jobs. Thread-safe: its state is only read and written under its lock.
 
     Args:
-        executor: The device; it gets one job at a time, so that the order can change until the last moment.
+        executor: Runs the jobs; it gets as many as it has slots, so that the order can change until the last moment.
         store: Keeps jobs across restarts.
-        hooks: Plans requests and saves images.
+        make_plan: Returns the plan of a request.
+        image_saver: Saves images and grids.
+        on_success: Called with each job that ended without an error.
     """
 
-    def __init__(self, executor: Executor, store: JobStore, hooks: QueueHooks) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        store: JobStore,
+        make_plan: Callable[[GenerationRequest, Settings], Plan],
+        image_saver: ImageSaver,
+        on_success: Callable[[Job], None],
+    ) -> None:
         self.store = store
-        self._executor = executor
-        self._hooks = hooks
+        self._make_plan = make_plan
+        self._image_saver = image_saver
+        self._on_success = on_success
         self._lock = threading.RLock()
         self._waiting = FairQueue()
         self._jobs: dict[str, Job] = {}
         self._ended_ids: deque[str] = deque()
-        self._maker = JobMaker(store, hooks)
-        self._current: Job | None = None
         self._restored_jobs: list[Job] = []
-        self._is_open = False
-        self._is_busy = False
         self._is_paused = False
         self._is_stopping = False
-        self._pending_load: tuple[LoadCheckpoint, Callable[[Future[None]], None]] | None = None
+        self._dispatcher = Dispatcher(
+            executor, self._pop_next, self._plan_with_images, self._finish
+        )
 
     # Submission
 
@@ -64,6 +76,7 @@ class JobQueue:
         source: str,
         save: SaveImage | None = None,
         with_recording: bool = False,
+        job_id: str = "",
     ) -> Job:
         """Queue a request and return its job.
 
@@ -71,22 +84,23 @@ class JobQueue:
             request: The request.
             settings: The current settings.
             source: Name of the client; sources take turns.
-            save: Saves its images in this run; the hooks do by default.
+            save: Saves its images in this run; the image saver does by default.
             with_recording: Whether the denoising of the first image is recorded, see `Job.take_recording`.
+            job_id: The id of a job that was announced; else a new id is generated.
 
         Raises:
             WebUIError: it cannot be planned, or the server is stopping.
         """
-        plan = replace(self._hooks.plan(request, settings), record=with_recording)
-        job = self._maker.create(plan, save)
+        plan = replace(self._make_plan(request, settings), record=with_recording)
+        job = Job(plan, save or self._image_saver.save, self.store, job_id)
         with self.store.hold_request(with_resolved_names(request, plan), settings) as stored:
             with self._lock:
                 self.raise_if_stopping()
                 position = self._waiting.add(job.id, source)
                 self._register(job)
                 if self.store.add(position, stored, len(plan.images)):
-                    self._maker.unload_images(job, stored.image_names)
-        self._dispatch_next()
+                    _unload_images(job, stored.image_names)
+        self._dispatcher.dispatch()
         return job
 
     def open(self, has_device: bool) -> None:
@@ -97,16 +111,14 @@ class JobQueue:
             for job in restored:
                 job.suspend(_NO_DEVICE)
                 job.interrupt()
-        with self._lock:
-            self._is_open = True
-        self._dispatch_next()
+        self._dispatcher.open()
 
     def restore(self, resume: bool) -> None:
         """Restore the jobs that were queued when the last server stopped; they run once the queue is open."""
         restored = [
             (record.queue_position, job)
             for record in self.store.take_leftover_jobs()
-            if (job := self._maker.restore(record)) is not None
+            if (job := self._restore_job(record)) is not None
         ]
         with self._lock:
             positions = self._waiting.restore([position for position, _ in restored])
@@ -132,13 +144,9 @@ class JobQueue:
         request, settings = deserialize(record.stored_request, self.store.input_image)
         return self.submit(request, settings, record.queue_position.source)
 
-    def load_when_idle(
-        self, work: LoadCheckpoint, on_loaded: Callable[[Future[None]], None]
-    ) -> None:
+    def load_when_idle(self, work: LoadModel, on_loaded: Callable[[Future[None]], None]) -> None:
         """Load a checkpoint once no job is queued, since each job loads its own. Only the latest call counts."""
-        with self._lock:
-            self._pending_load = work, on_loaded
-        self._dispatch_next()
+        self._dispatcher.load_when_idle(work, on_loaded)
 
     # Order
 
@@ -158,7 +166,7 @@ class JobQueue:
             job.interrupt()
 
     def cancel_all(self) -> None:
-        """Stop the running job and all queued ones."""
+        """Stop the running jobs and all queued ones."""
         for job in reversed(self.jobs()):
             job.interrupt()
 
@@ -171,7 +179,7 @@ class JobQueue:
         """Start jobs again after a pause."""
         with self._lock:
             self._is_paused = False
-        self._dispatch_next()
+        self._dispatcher.dispatch()
 
     @property
     def is_paused(self) -> bool:
@@ -217,18 +225,20 @@ class JobQueue:
         try:
             return self.store.record(job_id)
         except NotFound:
-            return record_from_job(self.job(job_id))
+            return _record_from_job(self.job(job_id))
 
     def current_status(self, record: JobRecord) -> JobStatus:
         """Return the current status of a stored job."""
         job = self._find(record.id)
         return record.status() if job is None else job.status()
 
+    def running_jobs(self) -> list[Job]:
+        """Return the running jobs, oldest first."""
+        return [job for job in self._dispatcher.jobs() if job.status().state == "running"]
+
     def running_job(self) -> Job | None:
-        """Return the running job, or None."""
-        with self._lock:
-            job = self._current
-        return job if job is not None and job.status().state == "running" else None
+        """Return the oldest running job, or None."""
+        return next(iter(self.running_jobs()), None)
 
     def jobs_ahead_of(self, job_id: str) -> int | None:
         """Return the number of queued jobs before a queued one; None if it is not queued."""
@@ -243,7 +253,7 @@ class JobQueue:
             return "Waiting for the device"
         if self.is_paused:
             return "Waiting: the queue is paused"
-        count = ahead + (1 if self.running_job() else 0)
+        count = ahead + (1 if self.running_jobs() else 0)
         return f"Waiting: {count} {'job comes' if count == 1 else 'jobs come'} first"
 
     # Execution and shutdown
@@ -256,10 +266,10 @@ class JobQueue:
             raise Cancelled("The server is stopping.")
 
     def stop(self) -> None:
-        """Stop the running job at its next step; queued jobs are suspended until the next start."""
+        """Stop the running jobs at their next step; queued jobs are suspended until the next start."""
         with self._lock:
             self._is_stopping = True
-            self._pending_load = None
+        self._dispatcher.forget_load()
         for job in self.jobs():
             if job.status().state == "queued":
                 job.suspend(_STOPPED)
@@ -271,66 +281,46 @@ class JobQueue:
             job.finish("cancelled", "The server was stopped.")
         self.store.close()
 
-    def _dispatch_next(self) -> None:
-        """Give the device its next work item if it is idle."""
-        while (job := self._pop_next()) is not None:
-            try:
-                plan = self._maker.plan_with_images(job)
-            except WebUIError as error:
-                self._finish(job, error)
-                continue
-            job.plan = plan
-            future = self._executor.run(plan, job)
-            job.on_interrupt = future.cancel  # ends it at once if the device is not open yet
-            if job.is_interrupted():
-                future.cancel()
-            future.add_done_callback(partial(self._on_end, job))
-            return
-        self._load_if_idle()
+    def _restore_job(self, record: JobRecord) -> Job | None:
+        """Return a job of an earlier run, or None if it can no longer be planned; the store records the reason."""
+        try:
+            request, settings = deserialize(record.stored_request, self.store.input_image)
+            plan = self._make_plan(request, settings)
+        except WebUIError as error:
+            logger.warning("A waiting job of the last run cannot be restored: %s", error)
+            self.store.log_end(replace(record.status(), state="failed", error=str(error)))
+            return None
+        job = Job(plan, self._image_saver.save, self.store, record.id)
+        _unload_images(job, record.stored_request.image_names)
+        return job
 
     def _pop_next(self) -> Job | None:
         with self._lock:
-            if self._is_busy or self._is_paused or self._is_stopping or not self._is_open:
-                return None
-            job_id = self._waiting.pop()
-            if job_id is None:
-                return None
-            self._is_busy = True
-            self._current = self._jobs[job_id]
-            return self._current
+            is_held = self._is_paused or self._is_stopping
+            job_id = None if is_held else self._waiting.pop()
+            return None if job_id is None else self._jobs[job_id]
 
-    def _load_if_idle(self) -> None:
-        with self._lock:
-            if self._is_busy or self._pending_load is None or not self._is_open:
-                return
-            (work, on_loaded), self._pending_load = self._pending_load, None
-            self._is_busy = True
-        future = self._executor.load(work)
-        future.add_done_callback(on_loaded)
-        future.add_done_callback(self._on_loaded)
+    def _plan_with_images(self, job: Job) -> Plan:
+        """Return the plan of a job with its input images loaded.
 
-    def _on_loaded(self, future: Future[None]) -> None:
-        del future
-        with self._lock:
-            self._is_busy = False
-        self._dispatch_next()
-
-    def _on_end(self, job: Job, future: Future[None]) -> None:
-        self._finish(job, Cancelled("") if future.cancelled() else future.exception())
-        self._dispatch_next()
+        Raises:
+            NotFound: an image file is missing.
+        """
+        images = {field: self.store.input_image(name) for field, name in job.image_names.items()}
+        return replace(job.plan, request=job.plan.request.model_copy(update=images))
 
     def _finish(self, job: Job, error: BaseException | None) -> None:
         status = job.status()
         count = f"{len(status.images)} of {status.image_count} pictures"
         name = job.plan.checkpoint.name
         try:
-            self._hooks.on_images_complete(job)
+            job.grid_path = self._image_saver.save_grid(job.plan, status.images, job.add_note)
         except Exception:  # no error may stop the queue
             logger.exception("An unexpected error after the pictures were made.")
-            job.on_note("An error occurred after the pictures were made; the log has the details.")
+            job.add_note("An error occurred after the pictures were made; the log has the details.")
         if error is None:
             job.finish("done")
-            self._hooks.on_success(job)
+            self._on_success(job)
             logger.info("Made %s with %s.", count, name)
         elif isinstance(error, Cancelled):
             job.finish("cancelled", f"Interrupted: {count} were finished.")
@@ -339,8 +329,6 @@ class JobQueue:
             job.finish("failed", str(error), error if isinstance(error, WebUIError) else None)
             logger.warning("A job failed with %s finished: %s", count, error)
         self._evict_old_jobs(job)
-        with self._lock:
-            self._current, self._is_busy = None, False
 
     def _find(self, job_id: str) -> Job | None:
         with self._lock:
@@ -362,7 +350,30 @@ class JobQueue:
 
     def _evict_old_jobs(self, job: Job) -> None:
         with self._lock:
-            self._maker.forget(job)
             self._ended_ids.append(job.id)
             if len(self._ended_ids) > _MAX_ENDED_IN_MEMORY:
                 self._jobs.pop(self._ended_ids.popleft(), None)
+
+
+def _unload_images(job: Job, names: Mapping[str, str]) -> None:
+    """Drop the input images of a queued job from memory; they are in files with these names, by field."""
+    if names:
+        job.image_names = names
+        job.plan = job.plan.without_images()
+
+
+def _record_from_job(job: Job) -> JobRecord:
+    """Return the record of a job that could not be stored."""
+    status = job.status()
+    return JobRecord(
+        queue_position=QueuePosition(0, 0, job.id, ""),
+        state=status.state,
+        stored_request=serialize(job.plan.request, job.plan.settings, {}),
+        image_count=status.image_count,
+        created=0.0,
+        started=None,
+        ended=None,
+        error=status.error,
+        notes=status.notes,
+        images=status.images,
+    )

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import json
-import logging
 import sqlite3
-import threading
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 from modules.core.errors import NotFound
-from modules.engine.jobs.database import Database, open_database
+from modules.engine.jobs.database.database import Database
+from modules.engine.jobs.database.migrations import MIGRATIONS, Migration
 from modules.engine.jobs.fair_queue import QueuePosition
+from modules.engine.jobs.group_store import GroupStore, recover_groups
 from modules.engine.jobs.input_images import InputImageStore
-from modules.engine.jobs.job import JobStatus
-from modules.engine.jobs.job_record import JobRecord, record_from_rows
+from modules.engine.jobs.job_record import JobRecord, read_images, record_from_rows
+from modules.engine.jobs.job_status import JobStatus
 from modules.engine.jobs.stored_request import StoredRequest, input_images_of, serialize
 from modules.params.image import ImageField
 from modules.params.requests.base import GenerationRequest
 from modules.params.results import GeneratedImage
 from modules.params.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 # Records of ended jobs beyond this number are deleted, oldest first; their images stay in the outputs folder.
 _MAX_ENDED = 10_000
@@ -39,39 +38,46 @@ class JobStore:
 
     Args:
         folder: Contains the file and the input images of requests.
+        max_ended: How many ended jobs are kept.
+        max_retriable: How many failed and cancelled jobs keep their input images.
+        migrations: Make the tables of this program's version.
+
+    Attributes:
+        groups: Stores groups of jobs.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "jobs.sqlite"
+    def __init__(
+        self,
+        folder: Path,
+        max_ended: int = _MAX_ENDED,
+        max_retriable: int = _MAX_RETRIABLE,
+        migrations: Sequence[Migration] = MIGRATIONS,
+    ) -> None:
+        self._database = Database(folder / "jobs.sqlite", self._recover, migrations)
+        self.groups = GroupStore(self._database)
         self._input_images = InputImageStore(folder / "pictures")
-        self._lock = threading.RLock()
-        self._database: Database | None = None
+        self._max_ended = max_ended
+        self._max_retriable = max_retriable
         self._leftover_ids: list[str] = []
-        self._write_warning = ""
-        self._is_closed = False
 
     # Lifecycle
 
     def warning(self) -> str:
         """Return a warning about the file for the user; empty if there is no problem."""
-        with self._lock:
-            return self._open().warning or self._write_warning
+        return self._database.warning()
 
     def take_leftover_jobs(self) -> list[JobRecord]:
         """Return the jobs that were queued when the last server stopped, in order; each only once."""
-        with self._lock:
-            self._open()
+        with self._database.lock:
+            self._database.open()
             ids, self._leftover_ids = self._leftover_ids, []
         return [self.record(job_id) for job_id in ids]
 
     def close(self) -> None:
         """Close the file; later events are not stored."""
-        with self._lock:
-            self._is_closed = True
-            if self._database is not None:
-                self._database.connection.close()
+        self._database.close()
 
-    # Job events: the JobLog of every job
+    # Job events
 
     @contextmanager
     def hold_request(
@@ -82,7 +88,7 @@ class JobStore:
         try:
             names = self._input_images.hold(input_images_of(request) if self.is_durable() else {})
         except OSError as error:
-            self._warn_once(error)
+            self._database.warn_once(error)
         try:
             yield serialize(request, settings, names)
         finally:
@@ -103,35 +109,46 @@ class JobStore:
             "created": _now(),
         }
         input_images = [
-            {"job_id": position.job_id, "field": field, "name": name}
+            {"owner_id": position.job_id, "field": field, "name": name}
             for field, name in stored_request.image_names.items()
         ]
-        with self._lock:
-            stored = self._insert("jobs", [job])
-            return stored and (not input_images or self._insert("pictures", input_images))
+        with self._database.lock:
+            stored = self._database.insert("jobs", [job])
+            return stored and (
+                not input_images or self._database.insert("input_images", input_images)
+            )
 
     def log_start(self, job_id: str) -> None:
         """Record that the device has started the job."""
-        self._write("UPDATE jobs SET state = 'running', started = ? WHERE id = ?", (_now(), job_id))
+        self._database.write(
+            "UPDATE jobs SET state = 'running', started = ? WHERE id = ?", (_now(), job_id)
+        )
 
     def log_image(self, job_id: str, position: int, image: GeneratedImage) -> None:
         """Record a finished image."""
+        requests = self._database.select_column("SELECT request FROM jobs WHERE id = ?", (job_id,))
+        fields = cast("dict[str, Any]", json.loads(requests[0])) if requests else {}
         row = {
             "job_id": job_id,
             "position": position,
             "image_index": image.index,
-            "seed": image.seed,
             "path": str(image.path),
+            "created": _now(),
+            "model": fields.get("sd_model_checkpoint", ""),
+            "width": image.size[0],
+            "height": image.size[1],
+            "seed": image.seed,
+            "prompt": fields.get("prompt", ""),
             "infotext": image.infotext,
-            "remark": image.warning,
+            "warning": image.warning,
         }
-        self._insert("images", [row])
+        self._database.insert("images", [row])
 
     def log_end(self, status: JobStatus) -> None:
         """Record how a job ended, and delete input images that no job needs."""
         notes = json.dumps(status.notes, ensure_ascii=False)
-        with self._lock:
-            self._write(
+        with self._database.lock:
+            self._database.write(
                 "UPDATE jobs SET state = ?, ended = ?, error = ?, notes = ? WHERE id = ?",
                 (status.state, _now(), status.error, notes, status.id),
             )
@@ -140,14 +157,13 @@ class JobStore:
     def update_positions(self, positions: Iterable[QueuePosition]) -> None:
         """Store changed queue positions."""
         rows = [(position.round, position.number, position.job_id) for position in positions]
-        self._write_all("UPDATE jobs SET round = ?, number = ? WHERE id = ?", rows)
+        self._database.write_all("UPDATE jobs SET round = ?, number = ? WHERE id = ?", rows)
 
     # Queries
 
     def is_durable(self) -> bool:
         """Return whether jobs outlive the server."""
-        with self._lock:
-            return not self._is_closed and self._open().is_durable
+        return self._database.is_durable()
 
     def record(self, job_id: str) -> JobRecord:
         """Return the record of a job.
@@ -172,7 +188,10 @@ class JobStore:
     def waiting_count(self) -> int:
         """Return the number of queued jobs."""
         return sum(
-            map(int, self._select_column("SELECT count(*) FROM jobs WHERE state = 'queued'", ()))
+            map(
+                int,
+                self._database.select_column("SELECT count(*) FROM jobs WHERE state = 'queued'"),
+            )
         )
 
     def ended_jobs(self, limit: int) -> list[JobRecord]:
@@ -187,40 +206,52 @@ class JobStore:
         """
         return self._input_images.read(name)
 
+    # Input images of groups
+
+    def release_group(self, group_id: str) -> None:
+        """Delete the input images of a group that has ended, unless a job needs them."""
+        if self.is_durable():
+            self._delete_input_images(group_id)
+
     # The file
 
-    def _open(self) -> Database:
-        if self._database is None:
-            self._database = open_database(self._path)
-            if self._database.is_durable:
-                self._recover(self._database.connection)
-        return self._database
-
     def _recover(self, connection: sqlite3.Connection) -> None:
-        """Mark jobs that ran when the last server stopped as failed, and delete records beyond the limit."""
+        """Mark jobs that ran when the last server stopped as failed, and delete records beyond the limits."""
         with connection:
             running = connection.execute(
-                "SELECT id, (SELECT count(*) FROM images WHERE job_id = id) AS finished_count"
+                "SELECT id, (SELECT count(*) FROM images WHERE job_id = jobs.id) AS finished_count"
                 " FROM jobs WHERE state = 'running'"
             ).fetchall()
             connection.executemany(
                 "UPDATE jobs SET state = 'failed', ended = ?, error = ? WHERE id = ?",
                 [(_now(), _stopped_error(job["finished_count"]), job["id"]) for job in running],
             )
+            recover_groups(connection)
+            self._delete_old_jobs(connection)
             connection.execute(
-                "DELETE FROM jobs WHERE id IN"
-                " (SELECT id FROM jobs WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT -1 OFFSET ?)",
-                (_MAX_ENDED,),
+                "DELETE FROM input_images WHERE owner_id NOT IN"
+                " (SELECT id FROM jobs UNION SELECT id FROM groups)"
             )
-            for table in ("images", "pictures"):
-                connection.execute(f"DELETE FROM {table} WHERE job_id NOT IN (SELECT id FROM jobs)")
         queued = connection.execute(
             "SELECT id FROM jobs WHERE state = 'queued' ORDER BY round, number, id"
         )
         self._leftover_ids = [job["id"] for job in queued]
         self._input_images.prune(
-            image["name"] for image in connection.execute("SELECT name FROM pictures")
+            image["name"] for image in connection.execute("SELECT name FROM input_images")
         )
+
+    def _delete_old_jobs(self, connection: sqlite3.Connection) -> None:
+        """Delete the records of ended jobs beyond the limit; the rows of their images stay while there are files."""
+        old_jobs = (
+            "(SELECT id FROM jobs WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT -1 OFFSET ?)"
+        )
+        limit = (self._max_ended,)
+        images = connection.execute(
+            f"SELECT id, path FROM images WHERE job_id IN {old_jobs}", limit
+        ).fetchall()
+        deleted = [(image["id"],) for image in images if not Path(image["path"]).exists()]
+        connection.executemany("DELETE FROM images WHERE id = ?", deleted)
+        connection.execute(f"DELETE FROM jobs WHERE id IN {old_jobs}", limit)
 
     def _delete_unused_images(self, status: JobStatus) -> None:
         """Delete the input images of a successful job, or of the failed jobs beyond the retry limit."""
@@ -228,74 +259,45 @@ class JobStore:
             return
         job_ids = [status.id]
         if status.state != "done":
-            job_ids = self._select_column(
-                "SELECT id FROM jobs WHERE ended IS NOT NULL AND id IN (SELECT job_id FROM pictures)"
+            job_ids = self._database.select_column(
+                "SELECT id FROM jobs WHERE ended IS NOT NULL"
+                " AND id IN (SELECT owner_id FROM input_images)"
                 " ORDER BY ended DESC LIMIT -1 OFFSET ?",
-                (_MAX_RETRIABLE,),
+                (self._max_retriable,),
             )
         for job_id in job_ids:
-            names = self._select_column("SELECT name FROM pictures WHERE job_id = ?", (job_id,))
-            self._write("DELETE FROM pictures WHERE job_id = ?", (job_id,))
+            self._delete_input_images(job_id)
+
+    def _delete_input_images(self, owner_id: str) -> None:
+        """Delete the input images of a job or a group that nothing else needs."""
+        with self._database.lock:
+            names = self._database.select_column(
+                "SELECT name FROM input_images WHERE owner_id = ?", (owner_id,)
+            )
+            self._database.write("DELETE FROM input_images WHERE owner_id = ?", (owner_id,))
             self._input_images.drop(name for name in names if not self._is_image_referenced(name))
 
     def _is_image_referenced(self, name: str) -> bool:
         return bool(
-            self._select_column("SELECT job_id FROM pictures WHERE name = ? LIMIT 1", (name,))
+            self._database.select_column(
+                "SELECT owner_id FROM input_images WHERE name = ? LIMIT 1", (name,)
+            )
         )
 
     def _select_records(self, where: str, values: tuple[object, ...]) -> list[JobRecord]:
-        with self._lock:
-            if self._is_closed:
-                return []
-            connection = self._open().connection
-            jobs = connection.execute(f"SELECT * FROM jobs {where}", values).fetchall()
-            return [_read_record(job, connection) for job in jobs]
+        with self._database.lock:
+            jobs = self._database.select(f"SELECT * FROM jobs {where}", values)
+            return [self._read_record(job) for job in jobs]
 
-    def _select_column(self, query: str, values: tuple[object, ...]) -> list[str]:
-        with self._lock:
-            if self._is_closed:
-                return []
-            return [row[0] for row in self._open().connection.execute(query, values)]
-
-    def _insert(self, table: str, rows: Sequence[Mapping[str, object]]) -> bool:
-        """Insert rows given as column-value pairs; other columns take the schema's defaults."""
-        columns = list(rows[0])
-        placeholders = ", ".join("?" for _ in columns)
-        return self._write_all(
-            f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({placeholders})",
-            [tuple(row[column] for column in columns) for row in rows],
+    def _read_record(self, job: sqlite3.Row) -> JobRecord:
+        job_id = (job["id"],)
+        images = self._database.select(
+            "SELECT * FROM images WHERE job_id = ? ORDER BY position", job_id
         )
-
-    def _write(self, query: str, values: tuple[object, ...]) -> bool:
-        return self._write_all(query, [values])
-
-    def _write_all(self, query: str, rows: Iterable[tuple[object, ...]]) -> bool:
-        """Write all rows or none; return whether they outlive the server."""
-        try:
-            with self._lock:
-                if self._is_closed:
-                    return False
-                database = self._open()
-                with database.connection:
-                    database.connection.executemany(query, rows)
-                return database.is_durable
-        except sqlite3.Error as error:
-            self._warn_once(error)
-            return False
-
-    def _warn_once(self, error: Exception) -> None:
-        if not self._write_warning:
-            self._write_warning = (
-                f"The queue cannot be stored: {error}. Jobs still run, but are lost at a restart."
-            )
-            logger.warning("%s", self._write_warning)
-
-
-def _read_record(job: sqlite3.Row, connection: sqlite3.Connection) -> JobRecord:
-    job_id = (job["id"],)
-    images = connection.execute("SELECT * FROM images WHERE job_id = ? ORDER BY position", job_id)
-    input_images = connection.execute("SELECT * FROM pictures WHERE job_id = ?", job_id)
-    return record_from_rows(job, images, input_images)
+        input_images = self._database.select(
+            "SELECT * FROM input_images WHERE owner_id = ?", job_id
+        )
+        return record_from_rows(job, read_images(images), input_images)
 
 
 def _stopped_error(finished_count: int) -> str:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any, cast, get_args
 
 from modules.core.errors import UserError
-from modules.engine.prompt_processing import prompt_field_names
 from modules.params.image import ImageField, is_image_field
 from modules.params.param import validate
 from modules.params.requests.base import GenerationRequest, Task
 from modules.params.requests.registry import REQUESTS
 from modules.params.settings import Settings
 from modules.plan.plan import Plan
+from modules.plan.prompts import prompt_field_names
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,24 @@ def with_resolved_names(request: GenerationRequest, plan: Plan) -> GenerationReq
         sd_model_checkpoint=plan.checkpoint.name,
         **{name: getattr(plan.request, name) for name in prompt_field_names(request)},
         styles=(),
+    )
+
+
+def with_seeds_from(request: GenerationRequest, index: int, count: int) -> GenerationRequest:
+    """Return the request that generates some of a request's images alone, in as few batches as the batch size allows.
+
+    Args:
+        request: A request with resolved seeds.
+        index: Index of the first of these images.
+        count: How many they are.
+    """
+    step = 0 if request.subseed_strength else 1
+    batch_size = 1 if count % request.batch_size else request.batch_size
+    return request.replace(
+        seed=request.seed + step * index,
+        subseed=request.subseed + index,
+        n_iter=count // batch_size,
+        batch_size=batch_size,
     )
 
 

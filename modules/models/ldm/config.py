@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,12 @@ from modules.models.ldm.keys import (
     find_key,
 )
 from modules.models.ldm.text_encoder import TextConfig, read_text_config
-from modules.models.ldm.text_encoder_layouts import TEXT_ENCODER_LAYOUTS, detect_text_encoder_layout
+from modules.models.ldm.text_encoder_layouts import (
+    COND_STAGE_SLOT,
+    TEXT_ENCODER_LAYOUTS,
+    TextEncoderSlot,
+    detect_text_encoder_layout,
+)
 from modules.models.ldm.unet import UNetConfig, read_unet_config
 from modules.models.ldm.vae import VaeConfig, read_vae_config
 from modules.models.ldm.yaml import YamlSection, read_yaml
@@ -39,7 +45,7 @@ class ModelConfig:
 
     unet: UNetConfig
     vae: VaeConfig
-    text_encoder: TextConfig
+    text_encoders: tuple[TextConfig, ...]
     linear_start: float
     linear_end: float
     timesteps: int
@@ -50,19 +56,24 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TextEncoderSource:
-    """The file that contains the text encoder.
+    """A file that contains a text encoder.
 
     Args:
         header: Its header.
         name: Its name, for error messages.
+        slot: The place of the text encoder in the file.
     """
 
     header: Header
     name: str
+    slot: TextEncoderSlot = COND_STAGE_SLOT
 
 
 def read_config(
-    file: Path, header: Header, checkpoint_name: str, text_encoder: TextEncoderSource | None = None
+    file: Path,
+    header: Header,
+    checkpoint_name: str,
+    text_encoders: Sequence[TextEncoderSource] = (),
 ) -> ModelConfig:
     """Return the config of a checkpoint.
 
@@ -70,7 +81,7 @@ def read_config(
         file: The checkpoint's own .yaml or the one of its family.
         header: The checkpoint's header.
         checkpoint_name: Its name, for error messages.
-        text_encoder: A separate file with the text encoder; None when the checkpoint contains it.
+        text_encoders: The file of each text encoder, in the order of the family; the checkpoint by default.
 
     Raises:
         NotFound: there is no such .yaml.
@@ -81,12 +92,15 @@ def read_config(
     if not params.values:
         raise UserError(f"'{file}' lacks model.params: it does not describe an LDM checkpoint.")
     params.require_supported({"beta_schedule": ("linear",), "parameterization": ("eps", "v")})
-    text_encoder = text_encoder or TextEncoderSource(header, checkpoint_name)
-    _check_text_encoder_kind(params, text_encoder)
+    sources = text_encoders or (TextEncoderSource(header, checkpoint_name),)
+    for source in sources:
+        _check_text_encoder_kind(params, source)
     config = ModelConfig(
         unet=read_unet_config(params),
         vae=read_vae_config(params),
-        text_encoder=read_text_config(params, text_encoder.header),
+        text_encoders=tuple(
+            read_text_config(params, source.header, source.slot) for source in sources
+        ),
         linear_start=params.number("linear_start", 1e-4),
         linear_end=params.number("linear_end", 2e-2),
         timesteps=params.integer("timesteps", 1000),
@@ -96,15 +110,17 @@ def read_config(
     )
     _check_noise_schedule(config)
     _check_sizes(config, header, checkpoint_name)
-    _check_text_encoder_sizes(config, text_encoder)
+    for text, source in zip(config.text_encoders, sources, strict=True):
+        _check_text_encoder_sizes(config, text, source)
+    _check_context_width(config, sources)
     _check_counts(config, header, checkpoint_name)
     return config
 
 
 def _check_text_encoder_kind(params: YamlSection, source: TextEncoderSource) -> None:
-    target = params.section("cond_stage_config").string("target", "").rpartition(".")[2]
+    target = params.at(source.slot.config_path).string("target", "").rpartition(".")[2]
     described = next((row for row in TEXT_ENCODER_LAYOUTS if row.embedder_class == target), None)
-    actual = detect_text_encoder_layout(source.header.tensors)
+    actual = detect_text_encoder_layout(source.header.tensors, source.slot.prefix)
     if described is not None and actual is not None and described.kind != actual.kind:
         text = f"'{params.file}' describes the text encoder {described.kind}, but '{source.name}' has {actual.kind}."
         raise UserError(text, WRONG_YAML_HINT)
@@ -142,8 +158,10 @@ def _check_sizes(config: ModelConfig, header: Header, checkpoint: str) -> None:
             _check(config, checkpoint, key, value, shape[axis])
 
 
-def _check_text_encoder_sizes(config: ModelConfig, source: TextEncoderSource) -> None:
-    text, tensors = config.text_encoder, source.header.tensors
+def _check_text_encoder_sizes(
+    config: ModelConfig, text: TextConfig, source: TextEncoderSource
+) -> None:
+    tensors = source.header.tensors
     embedding_key = find_key(tensors, text.layout.token_embedding_key)
     vocab_size, width = tensors[embedding_key].shape if embedding_key else (0, 0)
     layer_count = text.num_hidden_layers + text.skipped_layer_count
@@ -151,11 +169,16 @@ def _check_text_encoder_sizes(config: ModelConfig, source: TextEncoderSource) ->
     _check(config, source.name, "text_config.vocab_size", text.vocab_size, vocab_size)
     actual = count_submodules(tensors, text.layout.layers_prefix)
     _check(config, source.name, "text_config.num_hidden_layers", layer_count, actual)
+
+
+def _check_context_width(config: ModelConfig, sources: Sequence[TextEncoderSource]) -> None:
+    """Compare what the UNet attends to with the joined hidden states of all text encoders."""
     context_dim = config.unet.context_dim
-    if context_dim != text.hidden_size:
+    width = sum(text.hidden_size for text in config.text_encoders)
+    if context_dim != width:
         raise UserError(
             f"'{config.file}' says context_dim {context_dim}, "
-            f"but the text encoder of '{source.name}' gives {text.hidden_size}."
+            f"but the text encoder of '{sources[-1].name}' gives {width}."
         )
 
 

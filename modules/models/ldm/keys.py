@@ -20,6 +20,8 @@ VAE_ENCODER_INPUT_KEY = VAE_PREFIX + "encoder.conv_in.weight"
 VAE_DECODER_INPUT_KEY = VAE_PREFIX + "decoder.conv_in.weight"
 CLIP_TOKEN_EMBEDDING_KEY = CLIP_PREFIX + "embeddings.token_embedding.weight"
 OPEN_CLIP_TOKEN_EMBEDDING_KEY = OPEN_CLIP_PREFIX + "token_embedding.weight"
+CLIP_PROJECTION_KEY = COND_STAGE_PREFIX + "transformer.text_projection.weight"
+OPEN_CLIP_PROJECTION_KEY = OPEN_CLIP_PREFIX + "text_projection"
 
 
 def key_variants(name: str, *, use_ema: bool = False) -> tuple[str, ...]:
@@ -37,6 +39,8 @@ def key_variants(name: str, *, use_ema: bool = False) -> tuple[str, ...]:
             f"{COND_STAGE_PREFIX}transformer.{rest}",
             *(prefix + rest for prefix in CLIP_PREFIX_VARIANTS),
         )
+    if name == CLIP_PROJECTION_KEY:
+        return name, "text_projection.weight"
     if name.startswith(OPEN_CLIP_PREFIX):
         return name, name.removeprefix(OPEN_CLIP_PREFIX)
     if name.startswith(UNET_PREFIX):  # LitEma's names have no dots

@@ -12,8 +12,10 @@ from modules.models.files.header import Header
 from modules.models.ldm.keys import count_submodules, find_key
 from modules.models.ldm.text_encoder_layouts import (
     CLIP_LAYOUT,
+    COND_STAGE_SLOT,
     OPEN_CLIP_KIND,
     TextEncoderLayout,
+    TextEncoderSlot,
     detect_text_encoder_layout,
 )
 from modules.models.ldm.yaml import YamlSection
@@ -30,6 +32,8 @@ class TextConfig:
         layout: The layout of its tensors in the file.
         num_hidden_layers: Layers that are computed.
         skipped_layer_count: Further layers in the file.
+        has_projection: Whether the pooled output is projected.
+        hidden_layer: Which layer gives the hidden states, counted from the last computed one, which is 1.
     """
 
     layout: TextEncoderLayout
@@ -43,27 +47,37 @@ class TextConfig:
     hidden_act: str
     layer_norm_eps: float
     skipped_layer_count: int
+    has_projection: bool = False
+    hidden_layer: int = 1
 
 
-def read_text_config(model: YamlSection, header: Header) -> TextConfig:
-    """Return the sizes of the text encoder.
+def read_text_config(
+    model: YamlSection, header: Header, slot: TextEncoderSlot = COND_STAGE_SLOT
+) -> TextConfig:
+    """Return the sizes of a text encoder.
 
     Args:
-        model: `model.params` of the .yaml. The params of its `cond_stage_config` may hold `text_config`, or a
-            `version` that names a local folder with a config.json; names of a hub are not looked up.
+        model: `model.params` of the .yaml. The params of what describes the text encoder, such as `cond_stage_config`,
+            may hold `text_config`, or a `version` that names a local folder with a config.json; names of a hub are
+            not looked up.
         header: Header of the file that contains the text encoder; its shapes supply what the .yaml does not set.
+        slot: Which text encoder of the checkpoint.
 
     Raises:
         UserError: the .yaml names a missing folder or has invalid values.
     """
-    params = model.section("cond_stage_config").section("params")
+    params = model.at(slot.config_path).section("params")
     params.require_supported({"layer": ("last", "penultimate")})
     text_config = params.section("text_config")
     if not text_config.values:
         text_config = _read_local_config(params) or text_config
-    layout = detect_text_encoder_layout(header.tensors) or CLIP_LAYOUT
-    defaults = _sizes_from_tensors(header, layout)
-    skipped_count = _count_skipped_layers(params, layout, defaults["num_hidden_layers"])
+    layout = detect_text_encoder_layout(header.tensors, slot.prefix) or CLIP_LAYOUT.under(
+        slot.prefix
+    )
+    defaults = _sizes_from_tensors(header, layout, slot.has_projection)
+    unused_count = _count_unused_layers(params, layout, defaults["num_hidden_layers"])
+    # The projection needs all layers.
+    skipped_count = 0 if slot.has_projection else unused_count
     defaults["num_hidden_layers"] -= skipped_count
     sizes = {name: text_config.integer(name, size) for name, size in defaults.items()}
     heads = text_config.integer("num_attention_heads", max(1, sizes["hidden_size"] // HEAD_WIDTH))
@@ -81,25 +95,31 @@ def read_text_config(model: YamlSection, header: Header) -> TextConfig:
         num_attention_heads=heads,
         hidden_act=activation,
         layer_norm_eps=text_config.number("layer_norm_eps", 1e-5),
+        has_projection=slot.has_projection,
+        hidden_layer=1 + unused_count - skipped_count,
     )
 
 
-def _count_skipped_layers(params: YamlSection, layout: TextEncoderLayout, layer_count: int) -> int:
-    """Return how many of the file's layers are not computed: SD 2.x uses the penultimate one."""
+def _count_unused_layers(params: YamlSection, layout: TextEncoderLayout, layer_count: int) -> int:
+    """Return how many of the file's layers give no hidden states: SD 2.x uses the penultimate one."""
     default = "penultimate" if layout.kind == OPEN_CLIP_KIND else "last"
     is_penultimate = params.string("layer", default) == "penultimate"
     return int(is_penultimate and layer_count >= layout.full_layer_count)
 
 
-def _sizes_from_tensors(header: Header, layout: TextEncoderLayout) -> dict[str, int]:
+def _sizes_from_tensors(
+    header: Header, layout: TextEncoderLayout, has_projection: bool
+) -> dict[str, int]:
     vocab_size, hidden_size = _shape(header, layout.token_embedding_key)
+    # Which of its axes is which depends on the layout.
+    projection = _shape(header, layout.projection_key) if has_projection else (0, 0)
     return {
         "vocab_size": vocab_size,
         "hidden_size": hidden_size,
         "intermediate_size": _shape(header, layout.mlp_key)[0],
         "num_hidden_layers": count_submodules(header.tensors, layout.layers_prefix),
         "max_position_embeddings": _shape(header, layout.position_embedding_key)[0],
-        "projection_dim": hidden_size,
+        "projection_dim": sum(projection) - hidden_size if has_projection else hidden_size,
     }
 
 

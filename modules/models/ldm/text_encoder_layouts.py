@@ -8,13 +8,43 @@ from typing import Protocol
 
 from modules.models.ldm.keys import (
     CLIP_PREFIX,
+    CLIP_PROJECTION_KEY,
     CLIP_TOKEN_EMBEDDING_KEY,
+    COND_STAGE_PREFIX,
     OPEN_CLIP_PREFIX,
+    OPEN_CLIP_PROJECTION_KEY,
     OPEN_CLIP_TOKEN_EMBEDDING_KEY,
     find_key,
 )
 
 CLIP_KIND, OPEN_CLIP_KIND = "CLIP", "OpenCLIP"
+
+
+@dataclass(frozen=True)
+class TextEncoderSlot:
+    """The place of one text encoder in the checkpoints of a family.
+
+    Args:
+        prefix: Prefix of its tensors, in place of LDM's "cond_stage_model.".
+        config_path: Where `model.params` of the .yaml describes it: dotted, a number for an item of a list.
+        has_projection: Whether its pooled output is needed, which a projection of the last layer gives.
+        kind: The kind to look for in other files when a checkpoint lacks it; "" is read from the UNet.
+        width: Likewise its width.
+    """
+
+    prefix: str = COND_STAGE_PREFIX
+    config_path: str = "cond_stage_config"
+    has_projection: bool = False
+    kind: str = ""
+    width: int = 0
+
+    @property
+    def alone(self) -> TextEncoderSlot:
+        """Return the place of the text encoder in a file that contains it alone."""
+        return replace(self, prefix=COND_STAGE_PREFIX)
+
+
+COND_STAGE_SLOT = TextEncoderSlot()  # of SD 1.x and 2.x
 
 
 @dataclass(frozen=True)
@@ -34,6 +64,8 @@ class TextEncoderLayout:
         pad_token_id: The token after the end-of-text token; None repeats the end-of-text token.
         full_layer_count: With fewer layers than this, the layer that is not computed is already missing in the file.
         width: Width of the token embedding that identifies the layout; None matches any width that no other row names.
+        projection_key: The projection of the pooled output.
+        slot_prefix: What the names start with; see `under`.
     """
 
     name: str
@@ -48,7 +80,28 @@ class TextEncoderLayout:
     pad_token_id: int | None
     full_layer_count: int = 0
     width: int | None = None
+    projection_key: str = CLIP_PROJECTION_KEY
+    slot_prefix: str = COND_STAGE_PREFIX
 
+    def under(self, slot_prefix: str) -> TextEncoderLayout:
+        """Return the layout of a text encoder whose names start with another prefix than LDM's."""
+        if slot_prefix == self.slot_prefix:
+            return self
+        moved = {
+            name: slot_prefix + getattr(self, name).removeprefix(self.slot_prefix)
+            for name in _NAMES_OF_TENSORS
+        }
+        return replace(self, slot_prefix=slot_prefix, **moved)
+
+
+_NAMES_OF_TENSORS = (
+    "prefix",
+    "token_embedding_key",
+    "position_embedding_key",
+    "mlp_key",
+    "layers_prefix",
+    "projection_key",
+)
 
 CLIP_LAYOUT = TextEncoderLayout(
     CLIP_KIND,
@@ -74,6 +127,7 @@ OPEN_CLIP_LAYOUT = TextEncoderLayout(
     OPEN_CLIP_PREFIX + "transformer.resblocks.",
     "gelu",
     pad_token_id=0,
+    projection_key=OPEN_CLIP_PROJECTION_KEY,
 )
 OPEN_CLIP_WIDTH = 1024  # of ViT-H; no CLIP text encoder used with SD is that wide
 # ViT-H has 24 layers; the copy for SD 2.x in transformers' layout ends with the 23rd.
@@ -99,11 +153,18 @@ class HasShape(Protocol):
         ...
 
 
-def detect_text_encoder_layout(tensors: Mapping[str, HasShape]) -> TextEncoderLayout | None:
-    """Return the layout of a file's text encoder, None when it has none."""
+def detect_text_encoder_layout(
+    tensors: Mapping[str, HasShape], slot_prefix: str = COND_STAGE_PREFIX
+) -> TextEncoderLayout | None:
+    """Return the layout of a file's text encoder, None when it has none.
+
+    Args:
+        tensors: Of the file.
+        slot_prefix: Prefix of the text encoder's tensors; a file with a text encoder alone has none or LDM's.
+    """
     matches = [
         layout
-        for layout in TEXT_ENCODER_LAYOUTS
+        for layout in (row.under(slot_prefix) for row in TEXT_ENCODER_LAYOUTS)
         if (key := find_key(tensors, layout.token_embedding_key))
         and (layout.width is None or tuple(tensors[key].shape[1:]) == (layout.width,))
     ]

@@ -1,7 +1,7 @@
 """The VAE that an LDM .yaml describes.
 
 Keys have the meaning they have in LDM (github.com/CompVis/stable-diffusion, ldm/modules/diffusionmodules/model.py).
-`norm_num_groups` is a key of this project.
+`norm_num_groups` and `shift_factor` (see LatentFormat) are keys of this project.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class VaeConfig:
     resolution: int
     norm_num_groups: int
     scale_factor: float
+    shift_factor: float
 
 
 def read_vae_config(model: YamlSection) -> VaeConfig:
@@ -66,4 +67,5 @@ def read_vae_config(model: YamlSection) -> VaeConfig:
         resolution=ddconfig.integer("resolution"),
         norm_num_groups=ddconfig.norm_group_count("ch", width, mult),
         scale_factor=model.number("scale_factor", 1.0),
+        shift_factor=model.number("shift_factor", 0.0),
     )

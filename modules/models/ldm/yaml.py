@@ -35,6 +35,20 @@ class YamlSection:
             raise self.invalid_value(name, "a mapping")
         return YamlSection(cast("dict[str, Any]", value or {}), self.file, self._full_key(name))
 
+    def at(self, path: str) -> YamlSection:
+        """Return the mapping at a dotted path, where a number stands for an item of a list; an empty one if absent."""
+        section = self
+        for name in path.split("."):
+            items = section.values.get(name)
+            if isinstance(items, list):
+                numbered = {
+                    str(number): item for number, item in enumerate(cast("list[Any]", items))
+                }
+                section = YamlSection(numbered, self.file, section._full_key(name))
+            else:
+                section = section.section(name)
+        return section
+
     def integer(self, name: str, default: int | None = None) -> int:
         """Return a whole number."""
         value = self._value(name, default)

@@ -45,6 +45,7 @@ OverrideSettings = Annotated[dict[str, Any], BeforeValidator(_read_overrides)]
 Task = Literal["txt2img", "img2img", "inpaint", "depth2img"]
 # A seed passes through JavaScript on the page, which holds whole numbers exactly only up to 2^53.
 MAX_SEED = 2**53 - 1
+SIZE_STEP = 8  # pixels; images have whole cells of latents, which are this large in most families
 
 
 def _has_variation(request: GenerationRequest) -> bool:
@@ -107,8 +108,8 @@ class GenerationRequest(BaseModel):
         help="Picture width in pixels, a multiple of 8.",
         ge=64,
         le=8192,
-        multiple_of=8,
-        slider=(64, 2048, 8),
+        multiple_of=SIZE_STEP,
+        slider=(64, 2048, SIZE_STEP),
         section="size",
     )
     height: int = param(
@@ -117,8 +118,8 @@ class GenerationRequest(BaseModel):
         help="Picture height in pixels, a multiple of 8.",
         ge=64,
         le=8192,
-        multiple_of=8,
-        slider=(64, 2048, 8),
+        multiple_of=SIZE_STEP,
+        slider=(64, 2048, SIZE_STEP),
         section="size",
     )
     n_iter: int = param(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from modules.params.param import param, validate
-from modules.params.requests.base import GenerationRequest
+from modules.params.requests.base import SIZE_STEP, GenerationRequest
 from modules.params.requests.img2img import Img2ImgRequest
 
 
@@ -113,9 +113,6 @@ class Txt2ImgRequest(GenerationRequest):
     )
 
 
-VAE_SCALE_FACTOR = 8  # pixels per latent cell
-
-
 @dataclass(frozen=True)
 class HiresSize:
     """Size of the hires pass.
@@ -123,7 +120,7 @@ class HiresSize:
     Args:
         upscaled_width: Width after upscaling, in pixels; not always a multiple of 8.
         upscaled_height: Likewise.
-        crop_columns: Latent columns that are then cropped, half of them at either side.
+        crop_columns: Columns of SIZE_STEP pixels that are then cropped, half of them at either side.
         crop_rows: Likewise.
     """
 
@@ -135,12 +132,12 @@ class HiresSize:
     @property
     def width(self) -> int:
         """Return the width of the finished image in pixels, a multiple of 8."""
-        return (self.upscaled_width // VAE_SCALE_FACTOR - self.crop_columns) * VAE_SCALE_FACTOR
+        return (self.upscaled_width // SIZE_STEP - self.crop_columns) * SIZE_STEP
 
     @property
     def height(self) -> int:
         """Return the height of the finished image in pixels, a multiple of 8."""
-        return (self.upscaled_height // VAE_SCALE_FACTOR - self.crop_rows) * VAE_SCALE_FACTOR
+        return (self.upscaled_height // SIZE_STEP - self.crop_rows) * SIZE_STEP
 
 
 def hires_size(request: Txt2ImgRequest) -> HiresSize:
@@ -163,8 +160,8 @@ def hires_size(request: Txt2ImgRequest) -> HiresSize:
         return HiresSize(*upscaled)
     return HiresSize(
         *upscaled,
-        (upscaled[0] - to_width) // VAE_SCALE_FACTOR,
-        (upscaled[1] - to_height) // VAE_SCALE_FACTOR,
+        (upscaled[0] - to_width) // SIZE_STEP,
+        (upscaled[1] - to_height) // SIZE_STEP,
     )
 
 

@@ -12,7 +12,7 @@ from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.params.param import params_of
 from modules.params.settings import Settings
-from modules.plan.effective_settings import clip_skip_has_effect
+from modules.plan.effects import clip_skip_has_effect
 from modules.ui.gradio_events import PRIVATE_EVENT
 from modules.ui.notices import notice
 

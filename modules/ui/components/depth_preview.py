@@ -16,11 +16,11 @@ from PIL import Image
 from modules.core.errors import UserError, WebUIError
 from modules.engine.engine import Engine
 from modules.images.depth_levels import DepthLevels
+from modules.images.resize import scale_size
 from modules.params.image import ImageField
 from modules.params.image_kinds import DEPTH, to_rgb
 from modules.params.param import params_of, validate
 from modules.params.requests.depth import DepthRequest
-from modules.ui.components.size import scale_size
 from modules.ui.forms.form import Form, Upload, read_upload_bytes
 from modules.ui.gradio_events import PRIVATE_EVENT
 from modules.ui.notices import notice

@@ -13,10 +13,14 @@ from gradio.components import Component
 from modules.core.errors import UserError, WebUIError
 from modules.engine.engine import Engine
 from modules.engine.jobs.batch_folders import list_input_images, validate_output_folder
+from modules.images.inpaint.mask_sources import FILE
 from modules.params.image import ImageField
-from modules.params.param import params_of, validate
+from modules.params.image_kinds import MASK
+from modules.params.param import validate
 from modules.params.requests.base import GenerationRequest
-from modules.ui.components.size import SCALE_BY, scale_size
+from modules.scripts.file_batch import FILE_BATCH
+from modules.ui.components.paint_canvas import MASK_SOURCE
+from modules.ui.components.size import SCALE_BY
 from modules.ui.forms.form import Form, coerce_integers
 from modules.ui.gradio_events import PRIVATE_EVENT
 from modules.ui.notices import notice
@@ -83,7 +87,7 @@ def start_file_batch(engine: Engine, form: Form, raw: dict[str, Any]) -> str:
 
     Args:
         engine: Runs the batch.
-        form: Converts the values of each file to a request.
+        form: Its values apply to every file.
         raw: The form's raw values.
 
     Raises:
@@ -95,24 +99,20 @@ def start_file_batch(engine: Engine, form: Form, raw: dict[str, Any]) -> str:
         files = list_input_images(folder, engine.paths)
     if not files:
         raise UserError("There are no pictures for a batch.", "Upload some, or enter a folder.")
-    side_param = params_of(form.request_type)["width"]
-
-    def make_request(file: Path) -> GenerationRequest:
-        values = {**raw, "init_image": _read_bytes(file)}
-        if raw[_OWN_SIZE]:
-            size = ImageField.from_bytes(values["init_image"]).size
-            values["width"], values["height"] = scale_size(size, float(raw[SCALE_BY]), side_param)
-        return validate(
-            form.request_type, coerce_integers(form.request_type, form.request_values(values))
-        )
-
-    return engine.file_batches.start(
-        files, make_request, validate_output_folder(str(raw[_OUTPUT] or ""))
-    ).id
+    args = {
+        "files": tuple(map(str, files)),
+        "output_folder": validate_output_folder(str(raw[_OUTPUT] or "")),
+        "scale_by": float(raw[SCALE_BY]) if raw[_OWN_SIZE] else 0.0,
+        "strokes": raw["init_image_strokes"] or "",
+        "mask_source": raw.get(MASK_SOURCE, ""),
+    }
+    return engine.run_script(FILE_BATCH.name, _make_request(form, raw), args, "page").id
 
 
-def _read_bytes(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise UserError(f"The file cannot be read: {error.strerror}.") from None
+def _make_request(form: Form, raw: Mapping[str, Any]) -> GenerationRequest:
+    """Return the request of every file: the form's, with an uploaded mask and without an init image."""
+    fields = form.request_type.model_fields.keys() - form.image_fields
+    values = {name: value for name, value in raw.items() if name in fields}
+    if raw.get(MASK_SOURCE) == FILE and raw["mask"] is not None:
+        values["mask"] = ImageField.from_bytes(raw["mask"], MASK)
+    return validate(form.request_type, coerce_integers(form.request_type, values))

@@ -9,6 +9,7 @@ import gradio as gr
 from modules.ui.forms.form import Form
 
 EMPTY_HEIGHT = 240
+MASK_SOURCE = "mask_source"  # name in Form.extra_components of what chooses the source of the mask
 
 
 def build_paint_canvas(

@@ -6,9 +6,9 @@ import gradio as gr
 
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
-from modules.engine.prompt_processing import apply_styles
 from modules.params.param import validate
 from modules.params.requests.base import GenerationRequest
+from modules.plan.prompts import apply_styles
 from modules.prompt.chunks import Chunker
 from modules.prompt.schedule import StepTimeline
 from modules.prompt.sub_prompts import count_tokens, parse_negative_prompt, parse_prompt

@@ -11,8 +11,9 @@ from gradio.events import Dependency
 
 from modules.core.errors import UserError, WebUIError
 from modules.engine.engine import Engine
+from modules.images.resize import scale_size
 from modules.params.image import ImageField
-from modules.params.param import Param, params_of
+from modules.params.param import params_of
 from modules.plan.planner import below_native_size_note
 from modules.ui.forms.form import Form, read_upload_bytes
 from modules.ui.gradio_events import PRIVATE_EVENT
@@ -113,22 +114,3 @@ def build_size_from_image(form: Form) -> None:
         preprocess=False,
         **PRIVATE_EVENT,
     )
-
-
-def scale_size(size: tuple[int, int], factor: float, side_param: Param) -> tuple[int, int]:
-    """Return a size times a factor, with both sides valid for `side_param`; proportions are kept where possible."""
-    assert side_param.ge is not None and side_param.le is not None and side_param.multiple_of
-    factor = min(factor, side_param.le / max(size))
-    factor = max(factor, min(side_param.ge / min(size), side_param.le / max(size)))
-    return tuple(
-        int(
-            max(
-                side_param.ge,
-                min(
-                    side_param.le,
-                    length * factor // side_param.multiple_of * side_param.multiple_of,
-                ),
-            )
-        )
-        for length in size
-    )  # pyright: ignore[reportReturnType] - two sides

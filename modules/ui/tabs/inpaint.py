@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
-from PIL import ImageOps
 
 from modules.core.errors import UserError
 from modules.engine.engine import Engine
-from modules.images.inpaint.mask import mask_from_alpha
-from modules.images.strokes import parse_strokes
+from modules.images.inpaint.mask_sources import BRUSH, FILE, MASK_SOURCES, make_mask
 from modules.params.image import ImageField
-from modules.params.image_decoding import open_image
 from modules.params.image_kinds import MASK
 from modules.params.requests.img2img import Img2ImgRequest
-from modules.ui.components.paint_canvas import build_paint_canvas
+from modules.ui.components.paint_canvas import MASK_SOURCE, build_paint_canvas
 from modules.ui.forms.form import Form
 from modules.ui.workbench import build_workbench
 
-MASK_SOURCE = "mask_source"
-BRUSH, FILE, TRANSPARENCY = "Brush", "A file", "What is transparent"
 MASK_FIELDS = (
     "mask_blur",
     "inpainting_mask_invert",
@@ -49,7 +43,7 @@ def _add_fields(form: Form) -> None:
         form, "init_image", "mask", label="Picture (paste, drop or choose one; then paint on it)"
     )
     form.extra_components[MASK_SOURCE] = source = gr.Radio(
-        [BRUSH, FILE, TRANSPARENCY],
+        list(MASK_SOURCES),
         value=BRUSH,
         label="Mask",
         elem_id=f"{form.prefix}_{MASK_SOURCE}",
@@ -75,30 +69,16 @@ def to_request_values(values: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: there is no init image or no mask; an empty mask is reported by the engine.
     """
-    strokes, source = values["init_image_strokes"], values[MASK_SOURCE]
+    source, file = values[MASK_SOURCE], values["mask"]
     if values["init_image"] is None:
         raise UserError("There is no picture to repaint.", "Upload one, or use txt2img.")
     data = values["init_image"]
     values["init_image"] = init_image = ImageField.from_bytes(data)
-    sources: dict[str, Callable[[], ImageField]] = {
-        BRUSH: lambda: ImageField.from_pil(parse_strokes(strokes, init_image.size).to_mask(), MASK),
-        FILE: lambda: _mask_from_file(values["mask"]),
-        TRANSPARENCY: lambda: _mask_from_transparency(data),
-    }
-    if source not in sources:
-        raise UserError(f"The mask's source is {source!r}.", f"Use one of {', '.join(sources)}.")
-    values["mask"] = sources[source]()
+    values["mask"] = make_mask(
+        source,
+        init_image.size,
+        data,
+        values["init_image_strokes"],
+        ImageField.from_bytes(file, MASK) if source == FILE and file is not None else None,
+    )
     return values
-
-
-def _mask_from_file(data: bytes | None) -> ImageField:
-    if data is None:
-        raise UserError("There is no file with a mask.", "Upload one, or paint with the brush.")
-    return ImageField.from_bytes(data, MASK)
-
-
-def _mask_from_transparency(data: bytes) -> ImageField:
-    mask = mask_from_alpha(ImageOps.exif_transpose(open_image(data)))
-    if mask is None:
-        raise UserError("Nothing in the picture is transparent.", "Paint the mask with the brush.")
-    return ImageField.from_pil(mask, MASK)

@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from modules.engine.engine import Engine
+from modules.params.events import Note
 from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.conftest import write_listed_checkpoint
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
@@ -81,7 +82,7 @@ def test_the_events_end_with_the_job(client: TestClient, engine: Engine, executo
     executor.hold_at(2)
     job = engine.submit(SMALL)
     assert executor.held.wait(PATIENCE_S)
-    job.on_note("A note.")
+    job.receive(Note("A note."))
     executor.release()
     messages = events(client, job.id)
     assert messages[-1]["state"] == "done"

@@ -56,7 +56,7 @@ def test_schedules_are_listed_as_a1111_lists_them(client: TestClient, engine: En
 
 
 def test_checkpoints_are_listed_with_a1111s_keys(client: TestClient, engine: Engine):
-    sha256 = engine.models.sha256(engine.models.find("second"))
+    sha256 = engine.models.sha256(engine.models.find_checkpoint("second"))
     rows = client.get("/sdapi/v1/sd-models").json()
     assert rows[1] == {
         "title": f"sub/second.safetensors [{sha256[:10]}]",
@@ -100,7 +100,7 @@ def test_options_are_read_and_written(client: TestClient, executor: FakeExecutor
 
 
 def test_a_checkpoint_can_be_selected_by_title(client: TestClient, engine: Engine):
-    engine.models.sha256(engine.models.find("second"))
+    engine.models.sha256(engine.models.find_checkpoint("second"))
     title = client.get("/sdapi/v1/sd-models").json()[1]["title"]
     assert client.post("/sdapi/v1/options", json={"sd_model_checkpoint": title}).status_code == 200
     assert engine.find_checkpoint().model_name == "second"
@@ -140,7 +140,7 @@ def test_styles_are_listed_as_in_the_file(client: TestClient, engine: Engine):
 def test_the_active_checkpoint_has_the_title_and_hash_of_its_row_in_the_models(
     client: TestClient, engine: Engine
 ):
-    engine.models.sha256(engine.models.find("first"))
+    engine.models.sha256(engine.models.find_checkpoint("first"))
     options, (first, _) = (
         client.get("/sdapi/v1/options").json(),
         client.get("/sdapi/v1/sd-models").json(),

@@ -86,7 +86,7 @@ def test_a_failed_estimate_leaves_the_estimator_unchanged():
 
 def test_the_concat_cond_increases_from_far_to_near():
     ramp = torch.linspace(3, 11, 64).expand(1, 64, 64)
-    concat_cond = depth.to_concat_cond(ramp, 128, 64)
+    concat_cond = depth.to_concat_cond(ramp, (8, 16))
     assert concat_cond.shape == (1, 1, 8, 16)
     assert concat_cond.min() == -1
     assert concat_cond.max() == 1
@@ -98,7 +98,7 @@ def test_the_concat_cond_increases_from_far_to_near():
 @pytest.mark.parametrize("value", [0.0, 0.3, 7.0])
 def test_a_plane_is_neither_near_nor_far(value: float):
     flat = torch.full((1, 64, 64), value)
-    assert torch.equal(depth.to_concat_cond(flat, 64, 64), torch.zeros(1, 1, 8, 8))
+    assert torch.equal(depth.to_concat_cond(flat, (8, 8)), torch.zeros(1, 1, 8, 8))
     assert depth.to_depth_map(flat, 64, 64).getextrema() == (0, 0)
 
 
@@ -107,8 +107,8 @@ def test_a_depth_map_is_white_where_near_and_can_be_used_as_input():
     depth_map = depth.to_depth_map(ramp, 64, 64)
     assert (depth_map.mode, depth_map.size) == ("L", (64, 64))
     assert (depth_map.getpixel((0, 5)), depth_map.getpixel((63, 5))) == (0, 255)
-    reread = depth.to_concat_cond(depth.from_depth_map(to_depth(depth_map), 64, 64), 64, 64)
-    assert_close(reread, depth.to_concat_cond(ramp, 64, 64), atol=0.02, rtol=0)
+    reread = depth.to_concat_cond(depth.from_depth_map(to_depth(depth_map), 64, 64), (8, 8))
+    assert_close(reread, depth.to_concat_cond(ramp, (8, 8)), atol=0.02, rtol=0)
 
 
 def test_a_depth_map_has_the_size_of_the_image():

@@ -47,7 +47,7 @@ def test_the_unmasked_part_is_restored_at_the_end():
 def test_a_mask_is_resized_to_the_latents_and_rounded():
     mask = Image.new("L", (64, 64))
     mask.paste(255, (0, 0, 27, 64))
-    rounded, exact = (make_latent_mask(mask, 64, 64, binary=binary) for binary in (True, False))
+    rounded, exact = (make_latent_mask(mask, (8, 8), binary=binary) for binary in (True, False))
     assert rounded.shape == (1, 1, 8, 8)
     assert rounded[0, 0, 0].tolist() == [1, 1, 1, 0, 0, 0, 0, 0]
     assert 0.2 < float(exact[0, 0, 4, 3]) < 0.5
@@ -64,9 +64,7 @@ def test_masked_content_can_be_latent_noise_or_nothing():
 
 
 def test_a_soft_mask_preserves_more_at_higher_sigmas():
-    distance = [
-        (soft().blend(NEW, sigma)[0] - INIT[0]).abs().mean() for sigma in (10.0, 1.0, 0.1)
-    ]
+    distance = [(soft().blend(NEW, sigma)[0] - INIT[0]).abs().mean() for sigma in (10.0, 1.0, 0.1)]
     assert distance[0] < distance[1] < distance[2]
     blended = soft().blend(NEW, 0.001)
     assert torch.allclose(blended[..., 0], INIT.expand(2, -1, -1, -1)[..., 0], atol=1e-5), (

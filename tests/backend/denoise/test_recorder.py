@@ -120,6 +120,6 @@ def test_a_long_run_is_recorded_at_evenly_spaced_steps():
         components, runs.make_plan("Euler", 10, schedule="Uniform"), extensions=[recorder]
     )
     to_rgb = LatentToRgb.fit(components.vae)
-    steps = recorder.render(components.vae, to_rgb, runs.MODEL_SIGMAS, latents).steps
+    steps = recorder.render(components, to_rgb, runs.MODEL_SIGMAS, latents).steps
     assert [round(step.timestep) for step in steps] == [999, 666, 333, 0]
     assert steps[-1].rms_to_final == pytest.approx(0, abs=1e-5)

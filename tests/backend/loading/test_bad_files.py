@@ -13,12 +13,13 @@ import torch
 from modules.backend.runner import Runner
 from modules.core.errors import NotFound, WebUIError
 from modules.models.files import safe_pickle
-from modules.models.manager import ModelManager
+from modules.models.index import ModelIndex
 from modules.models.model_spec import make_model_spec
 from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.plan.planner import make_plan
+from modules.plan.work import LoadModel
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
@@ -124,22 +125,26 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.fixture
-def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelManager:
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelIndex:
     monkeypatch.chdir(tmp_path)
     write_checkpoint(tmp_path / "models" / "good.safetensors")
-    folders = [tmp_path / "models"], ROOT / "configs", tmp_path / "cache"
-    return ModelManager(*folders, [tmp_path / "VAE"], [tmp_path / "text_encoder"])
+    folders = {
+        "Checkpoint": [tmp_path / "models"],
+        "VAE": [tmp_path / "VAE"],
+        "Text encoder": [tmp_path / "text_encoder"],
+    }
+    return ModelIndex(folders, ROOT / "configs", tmp_path / "cache")
 
 
 @pytest.fixture
-def runner(manager: ModelManager, tokenizer: ClipTokenizer) -> Iterator[Runner]:
+def runner(manager: ModelIndex, tokenizer: ClipTokenizer) -> Iterator[Runner]:
     """Return a runner with the good model loaded, which must still be loaded and usable at the end."""
     runner = Runner(DeviceOptions(use_cpu=True), tokenizer)
-    good = make_plan(SMALL, manager, manager.find("good"), SAMPLERS, SCHEDULES)
-    runner.load(good.model)
-    loaded = list(runner._cache._models.values())
+    good = make_plan(SMALL, manager, manager.find_checkpoint("good"), SAMPLERS, SCHEDULES)
+    runner.run(LoadModel(good.model))
+    loaded = list(runner.models._cache._models.values())
     yield runner
-    assert list(runner._cache._models.values()) == loaded
+    assert list(runner.models._cache._models.values()) == loaded
     listener = RecordingListener()
     runner.run(good, listener)
     assert len(listener.images) == 1
@@ -147,26 +152,26 @@ def runner(manager: ModelManager, tokenizer: ClipTokenizer) -> Iterator[Runner]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_bad_file_is_one_sentence_and_the_loaded_model_stays(
-    case: str, manager: ModelManager, runner: Runner, tmp_path: Path
+    case: str, manager: ModelIndex, runner: Runner, tmp_path: Path
 ):
     write, message = CASES[case]
     write(tmp_path / "models" / "bad.safetensors")
     manager.refresh()
     with pytest.raises(WebUIError, match=message) as caught:
-        runner.load(make_model_spec(manager, manager.find("bad"), Settings()))
+        runner.run(LoadModel(make_model_spec(manager, manager.find_checkpoint("bad"), Settings())))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "attacked").exists()
 
 
-def test_a_checkpoint_deleted_while_listed(manager: ModelManager, runner: Runner, tmp_path: Path):
+def test_a_checkpoint_deleted_while_listed(manager: ModelIndex, runner: Runner, tmp_path: Path):
     path = write_checkpoint(tmp_path / "models" / "bad.safetensors")
     manager.refresh()
-    spec = make_model_spec(manager, manager.find("bad"), Settings())
+    spec = make_model_spec(manager, manager.find_checkpoint("bad"), Settings())
     path.unlink()
     with pytest.raises(NotFound, match=r"bad\.safetensors' does not exist\. Put the file back"):
-        runner.load(spec)
+        runner.run(LoadModel(spec))
     with pytest.raises(NotFound, match=r"'bad\.safetensors' is no longer at"):
-        manager.find("bad")
+        manager.find_checkpoint("bad")
 
 
 @pytest.mark.parametrize(
@@ -180,7 +185,7 @@ def test_a_checkpoint_deleted_while_listed(manager: ModelManager, runner: Runner
 def test_a_file_in_the_vae_folder_that_is_no_vae(
     write: Callable[[Path], object],
     message: str,
-    manager: ModelManager,
+    manager: ModelIndex,
     runner: Runner,
     tmp_path: Path,
 ):
@@ -188,20 +193,25 @@ def test_a_file_in_the_vae_folder_that_is_no_vae(
     write(tmp_path / "VAE" / "wrong.safetensors")
     manager.refresh()
     with pytest.raises(WebUIError, match=message):
-        runner.load(
-            make_model_spec(manager, manager.find("good"), Settings(sd_vae="wrong.safetensors"))
+        runner.run(
+            LoadModel(
+                make_model_spec(
+                    manager, manager.find_checkpoint("good"), Settings(sd_vae="wrong.safetensors")
+                )
+            )
         )
 
 
-def test_nan_weights_are_named(tokenizer: ClipTokenizer, manager: ModelManager, tmp_path: Path):
+def test_nan_weights_are_named(tokenizer: ClipTokenizer, manager: ModelIndex, tmp_path: Path):
     weights = tiny_weights()
     weights["model.diffusion_model.out.2.bias"] = torch.full((4,), float("nan"))
     write_checkpoint(tmp_path / "models" / "bad.safetensors", weights=weights)
     good, bad = (
-        make_plan(SMALL, manager, manager.find(n), SAMPLERS, SCHEDULES) for n in ("good", "bad")
+        make_plan(SMALL, manager, manager.find_checkpoint(n), SAMPLERS, SCHEDULES)
+        for n in ("good", "bad")
     )
     runner, listener = Runner(DeviceOptions(use_cpu=True), tokenizer), RecordingListener()
-    runner.load(good.model)
+    runner.run(LoadModel(good.model))
     with pytest.raises(
         WebUIError, match=r"'bad\.safetensors' is damaged: .* \(NaN\) in conv_out\.bias"
     ):

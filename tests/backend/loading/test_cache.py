@@ -13,7 +13,7 @@ from modules.backend.loading.cache import ModelCache
 from modules.backend.model import LoadedModel
 from modules.core.errors import UserError, WebUIError
 from modules.models.file_cache import read_prediction_type
-from modules.models.manager import ModelManager
+from modules.models.index import ModelIndex
 from modules.models.model_spec import ModelSpec, make_model_spec
 from modules.params.settings import Settings
 from modules.prompt.schedule import StepTimeline
@@ -24,21 +24,24 @@ from tests.conftest import ROOT
 
 
 @pytest.fixture
-def cache(tokenizer: ClipTokenizer) -> ModelCache:
-    return ModelCache(torch.device("cpu"), tokenizer)
+def cache(tokenizer: ClipTokenizer, tmp_path: Path) -> ModelCache:
+    return ModelCache(torch.device("cpu"), tokenizer, tmp_path / "cache")
 
 
 @pytest.fixture
 def acquire(cache: ModelCache, tmp_path: Path):
     for number, name in enumerate(("a", "b", "c")):
         write_checkpoint(tmp_path / "models" / f"{name}.safetensors", seed=number)
-    manager = ModelManager(
-        [tmp_path / "models"], ROOT / "configs", tmp_path / "cache", [tmp_path / "VAE"]
+    manager = ModelIndex(
+        {"Checkpoint": [tmp_path / "models"], "VAE": [tmp_path / "VAE"]},
+        ROOT / "configs",
+        tmp_path / "cache",
     )
 
-    def acquire(name: str, **settings: Any) -> LoadedModel:
-        manager.vaes.refresh()
-        spec = make_model_spec(manager, manager.find(name), Settings(**settings))
+    def acquire(name: str, limit: int = 1, **settings: Any) -> LoadedModel:
+        cache.limit = limit
+        manager.refresh("VAE")
+        spec = make_model_spec(manager, manager.find_checkpoint(name), Settings(**settings))
         return cache.acquire(spec, FP32)
 
     return acquire
@@ -51,16 +54,16 @@ def test_one_checkpoint_is_cached_by_default(acquire):
 
 
 def test_the_least_recently_used_checkpoint_is_evicted(acquire):
-    a, b = acquire("a", sd_checkpoints_limit=2), acquire("b", sd_checkpoints_limit=2)
-    assert acquire("a", sd_checkpoints_limit=2) is a
-    acquire("c", sd_checkpoints_limit=2)
-    assert acquire("a", sd_checkpoints_limit=2) is a
-    assert acquire("b", sd_checkpoints_limit=2) is not b
+    a, b = acquire("a", limit=2), acquire("b", limit=2)
+    assert acquire("a", limit=2) is a
+    acquire("c", limit=2)
+    assert acquire("a", limit=2) is a
+    assert acquire("b", limit=2) is not b
 
 
 def test_a_smaller_limit_evicts_at_once(acquire, cache: ModelCache):
-    acquire("a", sd_checkpoints_limit=3)
-    b = acquire("b", sd_checkpoints_limit=3)
+    acquire("a", limit=3)
+    b = acquire("b", limit=3)
     assert acquire("b") is b
     assert len(cache._models) == 1
 
@@ -140,15 +143,15 @@ def unknown(tmp_path: Path) -> ModelSpec:
     weights["model.diffusion_model.out.2.weight"].zero_()
     weights["model.diffusion_model.out.2.bias"].fill_(-2)
     path = write_sd2(tmp_path / "models" / "two.safetensors", weights=weights)
-    manager = ModelManager([path.parent], ROOT / "configs", tmp_path / "cache")
-    spec = make_model_spec(manager, manager.find("two"), Settings())
+    manager = ModelIndex({"Checkpoint": [path.parent]}, ROOT / "configs", tmp_path / "cache")
+    spec = make_model_spec(manager, manager.find_checkpoint("two"), Settings())
     return replace(spec, prediction_type="probe")
 
 
-def test_the_prediction_type_is_probed_once(cache: ModelCache, unknown: ModelSpec):
+def test_the_prediction_type_is_probed_once(cache: ModelCache, unknown: ModelSpec, tmp_path: Path):
     model = cache.acquire(unknown, FP32)
     assert model.components.prediction_type == "v_prediction"
-    assert read_prediction_type(unknown.cache_folder, unknown.checkpoint.stamp) == "v_prediction"
+    assert read_prediction_type(tmp_path / "cache", unknown.checkpoint.stamp) == "v_prediction"
     assert cache.acquire(unknown, FP32) is model
     assert cache.acquire(replace(unknown, prediction_type="v_prediction"), FP32) is model
     other = cache.acquire(replace(unknown, prediction_type="epsilon"), FP32)
@@ -179,8 +182,8 @@ def test_a_prompt_is_split_at_and_but_the_negative_prompt_is_not(acquire):
     )
     cat, changing = conditioning.conds
     assert conditioning.weights == (1.0, 0.5)
-    assert len(conditioning.uncond.tensors) == 1
-    assert [changing.at_step(index) is changing.tensors[0] for index in range(4)] == [
+    assert len(conditioning.uncond.hidden) == 1
+    assert [changing.at_step(index) is changing.hidden[0] for index in range(4)] == [
         True,
         True,
         False,

@@ -9,6 +9,7 @@ import torch
 from modules.backend.components import Precision
 from modules.backend.loading.loader import build_components, load_components
 from modules.core.errors import BadFile, NotFound, Unsupported, UserError
+from modules.models.families import Family
 from modules.models.files.header import Header, TensorInfo
 from modules.models.ldm.config import read_config
 from modules.prompt.chunks import Chunker
@@ -47,7 +48,7 @@ def assert_is_tiny(components, seed=0):
     unet, vae, text_encoder = tiny_modules(seed)
     assert same(components.unet, unet)
     assert same(components.vae, vae)
-    assert same(components.text_encoder, text_encoder)
+    assert same(components.text_encoders[0].network, text_encoder)
 
 
 def test_the_demo_checkpoint_loads_offline_and_denoises():
@@ -55,7 +56,9 @@ def test_the_demo_checkpoint_loads_offline_and_denoises():
     bpe = ROOT / "configs" / "clip" / "bpe_simple_vocab_16e6.txt.gz"
     (chunk,) = Chunker(ClipTokenizer(bpe)).split_into_chunks("a red circle")
     with torch.inference_mode():
-        text = components.text_encoder(torch.tensor([chunk.token_ids])).last_hidden_state
+        text = (
+            components.text_encoders[0].network(torch.tensor([chunk.token_ids])).last_hidden_state
+        )
         x = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1))
         noise_pred = components.unet(x, torch.tensor(500), text).sample
         image = components.vae.decode(x / components.vae.config.scaling_factor).sample
@@ -75,7 +78,7 @@ def test_every_container_gives_the_same_model(tmp_path, container):
 
 def test_components_are_ready_for_use(tmp_path):
     components = load_tiny(write_checkpoint(tmp_path / "tiny.safetensors"))
-    for module in (components.unet, components.vae, components.text_encoder):
+    for module in (components.unet, components.vae, components.text_encoders[0].network):
         assert not module.training
         assert not any(parameter.requires_grad for parameter in module.parameters())
         assert not any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers()))
@@ -91,7 +94,7 @@ def test_outputs_equal_those_of_the_saved_modules(tmp_path):
     with torch.inference_mode():
         text = text_encoder(ids).last_hidden_state
         # Not bit for bit: memory mapped from a file has another alignment, which changes the order of sums.
-        found = components.text_encoder(ids).last_hidden_state
+        found = components.text_encoders[0].network(ids).last_hidden_state
         assert_alike(found, text, rounding(text_encoder))
         found = components.unet(x, 500, text).sample
         assert_alike(found, unet(x, 500, text).sample, rounding(unet))
@@ -105,7 +108,7 @@ def test_each_component_has_the_dtype_of_the_precision(tmp_path, stored):
     components = load_tiny(path, Precision(torch.float16, torch.float32, torch.bfloat16))
     assert {p.dtype for p in components.unet.parameters()} == {torch.float16}
     assert {p.dtype for p in components.vae.parameters()} == {torch.float32}
-    assert {p.dtype for p in components.text_encoder.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in components.text_encoders[0].network.parameters()} == {torch.bfloat16}
 
 
 def test_the_noise_schedule_is_that_of_the_yaml(tmp_path):
@@ -276,7 +279,7 @@ def test_published_sd_1_keys_and_shapes_are_all_accounted_for():
     header = Header({n: TensorInfo(tuple(s), "F16") for n, s in shapes.items()}, {}, "safetensors")
     config = read_config(ROOT / "configs" / "v1-inference.yaml", header, "sd1")
     weights = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-    components = build_components(weights, config, FULL, "sd1", "SD 1.x")
+    components = build_components(weights, config, FULL, "sd1", Family("SD 1.x", ()))
     count = sum(parameter.numel() for parameter in components.unet.parameters())
     assert count == 859_520_964  # as in the model card
     assert components.unet.config.sample_size == 64

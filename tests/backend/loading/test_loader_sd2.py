@@ -6,6 +6,7 @@ from modules.backend.components import Precision
 from modules.backend.loading import ldm_keys
 from modules.backend.loading.loader import LoadOptions, build_components, load_components
 from modules.core.errors import UserError
+from modules.models.families import Family
 from modules.models.files.header import Header
 from modules.models.ldm.config import read_config
 from tests.backend.checkpoints import same, write_checkpoint
@@ -30,12 +31,12 @@ def test_unet_and_text_encoder_compute_their_definition(tmp_path, in_channels, e
     x = torch.randn(1, in_channels, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         cond = text(ids)
-        found = components.text_encoder(ids).last_hidden_state
+        found = components.text_encoders[0].network(ids).last_hidden_state
         assert_alike(found, cond, rounding(text))
         found = components.unet(x, 500, cond).sample
         assert_alike(found, unet(x, 500, cond).sample, rounding(unet))
     assert same(components.unet, unet)
-    assert components.pad_token_id == 0
+    assert components.text_encoders[0].pad_token_id == 0
 
 
 def test_open_clip_keys_agree_with_diffusers():
@@ -84,17 +85,19 @@ def test_published_keys_and_shapes_are_all_accounted_for(file, config, channels,
     header = header_of(file)
     model = read_config(CONFIGS / config, header, file)
     weights = {name: torch.empty(t.shape, device="meta") for name, t in header.tensors.items()}
-    components = build_components(weights, model, FULL, file, "any")
+    components = build_components(weights, model, FULL, file, Family("any", ()))
     assert sum(p.numel() for p in components.unet.parameters()) == parameters
     assert components.unet.config.in_channels == channels
     assert components.unet.down_blocks[0].attentions[0].transformer_blocks[0].attn1.heads in (5, 8)
-    assert len(components.text_encoder.state_dict()) == (372 if file.startswith("sd2") else 196)
+    assert len(components.text_encoders[0].network.state_dict()) == (
+        372 if file.startswith("sd2") else 196
+    )
 
 
 def test_the_yaml_can_choose_the_last_layer(tmp_path):
     changes = {"cond_stage_config.params.layer": "last"}
     components = load_tiny(write_sd2(tmp_path / "tiny.safetensors", changes=changes))
-    assert components.text_encoder.config.num_hidden_layers == 3
+    assert components.text_encoders[0].network.config.num_hidden_layers == 3
 
 
 def test_a_yaml_for_the_other_text_encoder_is_refused_with_both_names(tmp_path):

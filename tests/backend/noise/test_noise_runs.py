@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from modules.backend.runner import Runner
-from modules.models.manager import ModelManager
+from modules.models.index import ModelIndex
 from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.plan.planner import make_plan
@@ -27,13 +27,18 @@ SMALL = Txt2ImgRequest(
 @pytest.fixture(scope="module")
 def generate(tokenizer: ClipTokenizer, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = ROOT / "models" / "Stable-diffusion" / "demo"
-    manager = ModelManager([folder], ROOT / "configs", tmp_path_factory.mktemp("cache"))
+    manager = ModelIndex(
+        {"Checkpoint": [folder]}, ROOT / "configs", tmp_path_factory.mktemp("cache")
+    )
     runner = Runner(DeviceOptions(use_cpu=True), tokenizer)
 
     def generate(**changes: Any) -> list[Image.Image]:
         listener = RecordingListener()
         request = SMALL.replace(**changes)
-        runner.run(make_plan(request, manager, manager.find("demo"), SAMPLERS, SCHEDULES), listener)
+        runner.run(
+            make_plan(request, manager, manager.find_checkpoint("demo"), SAMPLERS, SCHEDULES),
+            listener,
+        )
         return [image for _, image in listener.images]
 
     return generate

@@ -27,7 +27,7 @@ def pipeline() -> SamplerPipeline:
         replace(
             components,
             unet=copy.deepcopy(components.unet),
-            text_encoder=copy.deepcopy(components.text_encoder),
+            text_encoders=copy.deepcopy(components.text_encoders),
         )
     )
 

@@ -14,11 +14,13 @@ from PIL import Image
 from modules.core.errors import Cancelled
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
-from modules.engine.executors import DeviceInfo, LoadCheckpoint
+from modules.engine.executors import DeviceInfo
 from modules.engine.executors.local import LocalExecutor
 from modules.models.model_spec import make_model_spec
 from modules.params.device_options import DeviceOptions
+from modules.params.events import CancelToken, Event, Progress
 from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.plan.work import LoadModel
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints import write_checkpoint
 
@@ -73,32 +75,6 @@ def test_a_deleted_yaml_is_named_in_the_error(engine: Engine):
     assert "Internal error" not in job.status().error
 
 
-class InterruptingListener:
-    """A listener that interrupts after the first step."""
-
-    def __init__(self) -> None:
-        self.steps = 0
-
-    def on_phase(self, text: str) -> None: ...
-    def on_note(self, text: str) -> None: ...
-    def on_preview(self, preview: Image.Image) -> None: ...
-    def on_image(self, index: int, image: Image.Image) -> None: ...
-    def wants_preview(self) -> bool:
-        return False
-
-    def on_progress(self, progress: object) -> None:
-        self.steps += 1
-
-    def on_batch(self, index: int) -> None:
-        pass
-
-    def is_skipped(self) -> bool:
-        return False
-
-    def is_interrupted(self) -> bool:
-        return self.steps >= 1
-
-
 def unets() -> list[object]:
     return [item for item in gc.get_objects() if type(item).__name__ == "UNet2DConditionModel"]
 
@@ -110,16 +86,22 @@ def test_an_ended_job_does_not_keep_the_model_alive(engine: Engine):
     job = engine.submit(SMALL)
     assert job.wait(PATIENCE_S)
     executor = engine.executor
-    future = executor.run(job.plan, InterruptingListener())
+    cancel = CancelToken()
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, Progress):
+            cancel.interrupt()
+
+    future = executor.submit(job.plan, interrupt, cancel)
     assert isinstance(future.exception(PATIENCE_S), Cancelled)
     new = [weakref.ref(unet) for unet in unets() if id(unet) not in map(id, earlier)]
     assert len(new) == 1
     write_checkpoint(engine.paths.checkpoint_folders[0] / "next.safetensors", seed=1)
     engine.models.refresh()
-    checkpoint = engine.models.find("next")
-    executor.load(
-        LoadCheckpoint(make_model_spec(engine.models, checkpoint, engine.settings))
-    ).result(PATIENCE_S)
+    checkpoint = engine.models.find_checkpoint("next")
+    executor.submit(LoadModel(make_model_spec(engine.models, checkpoint, engine.settings))).result(
+        PATIENCE_S
+    )
     gc.collect()
     assert new[0]() is None
     assert isinstance(future.exception(), Cancelled)

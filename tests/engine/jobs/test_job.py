@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from PIL import Image
 
 from modules.engine.engine import Engine
 from modules.engine.jobs.job import Job
-from modules.params.events import Progress
+from modules.params.events import BatchStarted, Note, Output, Phase, Preview, Progress
 from modules.params.image import ImageField
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
@@ -32,7 +33,7 @@ def job(idle_engine: Engine) -> Job:
     plan = make_plan(
         request,
         engine.models,
-        engine.models.find("first"),
+        engine.models.find_checkpoint("first"),
         engine.samplers,
         engine.schedules,
         engine.settings,
@@ -53,8 +54,8 @@ def test_a_new_job_is_queued(job: Job):
 
 
 def test_the_first_phase_marks_the_job_as_running(job: Job):
-    job.on_phase("Sampling")
-    job.on_progress(Progress(3, 40, 2.0))
+    job.receive(Phase("Sampling"))
+    job.receive(Progress(3, 40, 2.0))
     status = job.status()
     assert (status.state, status.phase, status.progress.step) == ("running", "Sampling", 3)
 
@@ -78,40 +79,40 @@ def test_done_callbacks_are_called_once_even_if_added_late(job: Job):
 
 def test_images_are_listed_in_order_and_a_warning_only_once(job: Job):
     for index in range(2):
-        job.on_image(index, Image.new("RGB", (8, 8)))
+        job.receive(Output("image", Image.new("RGB", (8, 8)), index))
     assert [image.seed for image in job.status().images] == [1, 2]
     assert job.status().notes == (WARNING,)
 
 
 def test_a_note_is_listed_once(job: Job):
     for _ in range(3):
-        job.on_note("Made again.")
+        job.receive(Note("Made again."))
     assert job.status().notes == ("Made again.",)
 
 
 def test_interrupting_sets_the_flag_and_notifies_the_queue(job: Job):
     calls: list[bool] = []
     job.on_interrupt = lambda: calls.append(True)
-    assert not job.is_interrupted()
+    assert not job.cancel.is_interrupted()
     job.interrupt()
-    assert job.is_interrupted()
+    assert job.cancel.is_interrupted()
     assert calls == [True]
 
 
 def test_a_preview_is_wanted_only_while_a_client_watches(job: Job):
-    assert not job.wants_preview()
+    assert not job.cancel.wants_preview()
     job.watch()
-    assert job.wants_preview()
+    assert job.cancel.wants_preview()
 
 
 def test_previews_are_not_made_in_quick_succession(job: Job):
     job.watch()
-    job.on_preview(Image.new("RGB", (8, 8)))
-    assert not job.wants_preview()
+    job.receive(Preview(Image.new("RGB", (8, 8))))
+    assert not job.cancel.wants_preview()
 
 
 def test_a_preview_is_enlarged(job: Job):
-    job.on_preview(Image.new("RGB", (64, 32), "red"))
+    job.receive(Preview(Image.new("RGB", (64, 32), "red")))
     with Image.open(io.BytesIO(job.preview())) as image:
         assert (image.format, image.size) == ("JPEG", (512, 256))
     assert job.status().preview_number == 1
@@ -128,7 +129,11 @@ def test_an_ended_job_drops_its_input_images(idle_engine: Engine):
     image = ImageField.from_pil(Image.linear_gradient("L"))
     request = DepthRequest(init_image=image, depth_map=image, seed=1)
     plan = make_plan(
-        request, engine.models, engine.models.find("depth"), engine.samplers, engine.schedules
+        request,
+        engine.models,
+        engine.models.find_checkpoint("depth"),
+        engine.samplers,
+        engine.schedules,
     )
     job = Job(plan, save)
     assert job.plan.request == plan.request
@@ -139,25 +144,48 @@ def test_an_ended_job_drops_its_input_images(idle_engine: Engine):
 
 def test_the_depth_map_of_a_job_is_stored_as_png(job: Job):
     assert job.depth_map() == b""
-    job.on_depth_map(Image.new("L", (8, 8), 255))
+    job.receive(Output("depth map", Image.new("L", (8, 8), 255)))
     with Image.open(io.BytesIO(job.depth_map())) as shown:
         assert (shown.format, shown.mode, shown.size) == ("PNG", "L", (8, 8))
 
 
 def test_a_skip_applies_to_the_running_batch_only(job: Job):
     job.skip()
-    assert not job.is_skipped(), "the job is not running yet"
-    job.on_phase("Sampling")
-    job.on_batch(0)
+    assert not job.cancel.is_batch_skipped(), "the job is not running yet"
+    job.receive(Phase("Sampling"))
+    job.receive(BatchStarted(0))
     job.skip()
-    assert job.is_skipped()
-    job.on_batch(1)
-    assert not job.is_skipped()
+    assert job.cancel.is_batch_skipped()
+    job.receive(BatchStarted(1))
+    assert not job.cancel.is_batch_skipped()
 
 
 def test_a_job_that_stops_after_the_image_also_stops_after_a_skipped_one(job: Job):
-    job.on_batch(0)
+    job.receive(BatchStarted(0))
     job.stop_after_image()
-    assert not job.is_interrupted()
-    job.on_batch(1)
-    assert job.is_interrupted()
+    assert not job.cancel.is_interrupted()
+    job.receive(BatchStarted(1))
+    assert job.cancel.is_interrupted()
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """An event that only a worker of another version knows."""
+
+    degrees: int
+
+
+def test_an_unknown_event_is_noted_and_keeps_the_finished_images(job: Job):
+    unknown: list[Any] = [Temperature(80), Output("video", b""), Temperature(81)]  # pyright: ignore
+    job.receive(Output("image", Image.new("RGB", (8, 8)), 0))
+    for event in unknown:
+        job.receive(event)
+    job.receive(Output("image", Image.new("RGB", (8, 8)), 1))
+    job.finish("done")
+    assert [image.index for image in job.status().images] == [0, 1]
+    assert job.status().notes[1:] == (
+        "The device reported something that this version does not know (Temperature); "
+        "the finished pictures are kept.",
+        "The device reported something that this version does not know (video); "
+        "the finished pictures are kept.",
+    )

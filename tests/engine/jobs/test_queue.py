@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -11,7 +11,6 @@ from modules.core.errors import Cancelled, NotFound, UserError
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.engine.jobs.job import Job
-from modules.engine.jobs.queue import JobQueue
 from modules.params.image import ImageField
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
@@ -189,13 +188,11 @@ def test_a_queued_job_cannot_be_retried(busy: Engine):
         busy.queue.retry(busy.submit(SMALL).id)
 
 
-def test_an_error_after_the_images_does_not_stop_the_queue(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-):
-    def fail(job: Job) -> None:
+def test_an_error_after_the_images_does_not_stop_the_queue(engine: Engine):
+    def fail(*_: object) -> None:
         raise ValueError("a bug")
 
-    monkeypatch.setattr(engine, "on_images_complete", fail)
+    engine.image_saver.save_grid = fail
     first, second = (finish(engine.submit(SMALL)).status() for _ in range(2))
     assert (first.state, second.state) == ("done", "done")
     assert "the log has the details" in first.notes[0]
@@ -203,38 +200,43 @@ def test_an_error_after_the_images_does_not_stop_the_queue(
 
 # Threads
 
-STATE = {
-    "_waiting", "_jobs", "_ended_ids", "_current", "_restored_jobs", "_is_open", "_is_busy", "_is_paused", "_is_stopping", "_pending_load",
-}  # fmt: skip
+QUEUE_STATE = {"_waiting", "_jobs", "_ended_ids", "_restored_jobs", "_is_paused", "_is_stopping"}
+DISPATCHER_STATE = {"_running", "_is_open", "_is_loading", "_pending_load"}
 
 
-class WatchedQueue(JobQueue):
-    """A queue that records each use of its state by a thread that does not hold its lock."""
+def watch_state(guarded: Any, state: set[str], unguarded: list[str]) -> None:
+    """Have an object note each use of its state by a thread that does not hold its lock."""
+    base = type(guarded)
 
-    unguarded: ClassVar[list[str]] = []
+    def check(name: str) -> None:
+        if name in state and not object.__getattribute__(guarded, "_lock")._is_owned():
+            unguarded.append(f"{name} in {sys._getframe(2).f_code.co_name}")
 
-    def __getattribute__(self, name: str) -> Any:
-        if name in STATE:
-            self._check(name)
-        return super().__getattribute__(name)
+    class Watched(base):
+        def __getattribute__(self, name: str) -> Any:
+            check(name)
+            return super().__getattribute__(name)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in STATE:
-            self._check(name)
-        super().__setattr__(name, value)
+        def __setattr__(self, name: str, value: Any) -> None:
+            check(name)
+            super().__setattr__(name, value)
 
-    def _check(self, name: str) -> None:
-        caller = sys._getframe(2).f_code.co_name
-        if caller != "__init__" and not self._lock._is_owned():
-            self.unguarded.append(f"{name} in {caller}")
+    guarded.__class__ = Watched
 
 
-def test_the_state_of_the_queue_is_only_used_under_its_lock(
-    start, paths: Paths, tokenizer: ClipTokenizer, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("modules.engine.engine.JobQueue", WatchedQueue)
-    monkeypatch.setattr(WatchedQueue, "unguarded", [])
-    engine, executor = start()
+def test_the_state_of_the_queue_is_only_used_under_its_lock(paths: Paths, tokenizer: ClipTokenizer):
+    unguarded: list[str] = []
+
+    def start(executor: FakeExecutor) -> Engine:
+        engine = Engine(paths, executor, tokenizer)
+        watch_state(engine.queue, QUEUE_STATE, unguarded)
+        watch_state(engine.queue._dispatcher, DISPATCHER_STATE, unguarded)
+        engine.start()
+        executor.wait_until_idle()
+        return engine
+
+    executor = FakeExecutor()
+    engine = start(executor)
     executor.hold_at(2)
     running, moved, cancelled = (
         engine.submit(with_prompt(word)) for word in ("one", "two", "three")
@@ -261,13 +263,103 @@ def test_the_state_of_the_queue_is_only_used_under_its_lock(
     stop_while_held(engine, executor)
     with pytest.raises(Cancelled):
         queue.raise_if_stopping()
-    without_device = FakeExecutor(device_info=None)
-    engine = Engine(paths, without_device, tokenizer)
+    start(FakeExecutor(device_info=None)).stop()
+    assert unguarded == []
+    start(FakeExecutor()).stop()
+
+
+# Several slots
+
+
+@pytest.fixture
+def three(paths: Paths, tokenizer: ClipTokenizer) -> Iterator[tuple[Engine, FakeExecutor]]:
+    """A started engine whose executor runs three jobs at once."""
+    executor = FakeExecutor(slots=3)
+    engine = Engine(paths, executor, tokenizer)
     engine.start()
-    without_device.wait_until_idle()
+    executor.wait_until_idle()
+    yield engine, executor
+    executor.release()
     engine.stop()
-    assert WatchedQueue.unguarded == []
-    start()
+
+
+def submit_while_held(engine: Engine, executor: FakeExecutor, *prompts: str) -> list[Job]:
+    """Return the jobs of some prompts; the first three run and are held."""
+    executor.hold_at(2)
+    jobs = [engine.submit(with_prompt(prompt)) for prompt in prompts]
+    executor.wait_until_held(3)
+    return jobs
+
+
+def test_as_many_jobs_run_at_once_as_the_executor_has_slots(three):
+    engine, executor = three
+    jobs = submit_while_held(engine, executor, "a", "b", "c", "d", "e")
+    assert [job.status().state for job in jobs] == ["running"] * 3 + ["queued"] * 2
+    assert engine.queue.running_jobs() == jobs[:3]
+    assert engine.running_job() is jobs[0]
+    assert [engine.queue.waiting_phase(job.id) for job in jobs[3:]] == [
+        "Waiting: 1 job comes first",
+        "Waiting: 2 jobs come first",
+    ]
+    executor.release()
+    assert [finish(job).status().state for job in jobs] == ["done"] * 5
+    executor.wait_until_idle()
+    assert executor.seen[3:] in (["d", "e"], ["e", "d"])  # two of them may start at the same moment
+    assert engine.queue.running_jobs() == []
+
+
+def test_a_cancelled_job_frees_its_slot_alone(three):
+    engine, executor = three
+    jobs = submit_while_held(engine, executor, "a", "b", "c", "d")
+    engine.queue.cancel(jobs[1].id)
+    executor.release()
+    states = [finish(job).status().state for job in jobs]
+    assert states == ["done", "cancelled", "done", "done"]
+
+
+def test_a_failing_job_leaves_the_others_running(three):
+    engine, executor = three
+    executor.failures = [ValueError("a bug")]
+    jobs = [engine.submit(with_prompt(prompt)) for prompt in ("a", "b", "c", "d")]
+    states = [finish(job).status().state for job in jobs]
+    assert sorted(states) == ["done", "done", "done", "failed"]
+
+
+def test_a_paused_queue_lets_all_running_jobs_finish(three):
+    engine, executor = three
+    jobs = submit_while_held(engine, executor, "a", "b", "c", "d")
+    engine.queue.pause()
+    executor.release()
+    assert [finish(job).status().state for job in jobs[:3]] == ["done"] * 3
+    executor.wait_until_idle()
+    assert jobs[3].status().state == "queued"
+    engine.queue.resume()
+    assert finish(jobs[3]).status().state == "done"
+
+
+def test_stopping_ends_all_running_jobs_and_suspends_the_rest(three):
+    engine, executor = three
+    jobs = submit_while_held(engine, executor, "a", "b", "c", "d")
+    stop_while_held(engine, executor)
+    assert [job.status().state for job in jobs] == ["cancelled"] * 4
+    assert [job.status().error for job in jobs] == [
+        *["Interrupted: 0 of 1 pictures were finished."] * 3,
+        "The server was stopped; the job waits for its next start.",
+    ]
+
+
+def test_a_checkpoint_is_loaded_only_when_no_slot_is_in_use(three):
+    engine, executor = three
+    jobs = submit_while_held(engine, executor, "a", "b", "c")
+    engine.select_checkpoint("second")
+    engine.queue.cancel(jobs[0].id)
+    executor.hold_at_next(3)
+    finish(jobs[0])
+    executor.wait_until_held(2)
+    assert executor.loaded == ["first.safetensors"]
+    executor.release()
+    executor.wait_until_idle()
+    assert executor.loaded == ["first.safetensors", "sub/second.safetensors"]
 
 
 # Input images

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from modules.core.errors import NotFound, UserError
 from modules.engine.jobs.fair_queue import QueuePosition
-from modules.engine.jobs.job import JobState
+from modules.engine.jobs.job_status import JobState
 from modules.engine.jobs.store import JobStore
 from modules.engine.jobs.stored_request import StoredRequest, deserialize
 from modules.params.image import ImageField
@@ -171,11 +172,8 @@ def test_input_images_are_kept_as_long_as_a_job_may_need_them(folder: Path):
     assert input_image_count(folder) == 1
 
 
-def test_the_oldest_failed_jobs_lose_their_input_images(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("modules.engine.jobs.store._MAX_RETRIABLE", 1)
-    store = JobStore(folder)
+def test_the_oldest_failed_jobs_lose_their_input_images(folder: Path):
+    store = JobStore(folder, max_retriable=1)
     for number, job_id in enumerate(("one", "two")):
         image = ImageField.from_pil(Image.new("RGB", (8, 8), (number, 0, 0)))
         add(store, job_id, Img2ImgRequest(init_image=image))
@@ -194,17 +192,14 @@ def test_input_images_that_no_job_refers_to_are_deleted_at_the_next_start(folder
     assert input_image_count(folder) == 0
 
 
-def test_only_a_limited_number_of_ended_jobs_is_stored(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_only_a_limited_number_of_ended_jobs_is_stored(folder: Path):
     store = JobStore(folder)
     for job_id in ("old", "new"):
         add(store, job_id)
         store.log_image(job_id, 0, GeneratedImage(0, 1, "", Path("x.png")))
         end(store, job_id)
     store.close()
-    monkeypatch.setattr("modules.engine.jobs.store._MAX_ENDED", 1)
-    reopened = JobStore(folder)
+    reopened = JobStore(folder, max_ended=1)
     assert [record.id for record in reopened.ended_jobs(10)] == ["new"]
     with pytest.raises(NotFound, match="no longer known"):
         reopened.record("old")
@@ -221,19 +216,6 @@ def test_a_damaged_file_is_moved_aside_with_a_warning(folder: Path, content: byt
     assert add(store)
     assert "is unreadable" in store.warning() and "jobs.sqlite.unreadable" in store.warning()
     assert (folder / "jobs.sqlite.unreadable").read_bytes() == content
-
-
-def test_a_file_of_a_later_version_is_moved_aside(folder: Path):
-    add(JobStore(folder))
-    store = JobStore(folder.with_name("later"))
-    add(store)
-    store.close()
-    with sqlite3.connect(folder.with_name("later") / "jobs.sqlite") as connection:
-        connection.execute("PRAGMA user_version = 99")
-    connection.close()
-    reopened = JobStore(folder.with_name("later"))
-    assert "its version is 99, this program's is 1" in reopened.warning()
-    assert reopened.ended_jobs(10) == reopened.active_jobs(10) == []
 
 
 def test_a_second_server_on_the_same_folder_stores_nothing_and_warns(folder: Path):
@@ -263,3 +245,20 @@ def test_a_closed_store_ignores_further_events(folder: Path):
     store.log_start("one")
     assert (store.active_jobs(1), store.is_durable()) == ([], False)
     assert JobStore(folder).record("one").state == "queued"
+
+
+def test_the_rows_of_images_outlive_the_record_of_their_job_while_there_are_files(folder: Path):
+    store = JobStore(folder)
+    kept = folder.with_name("kept.png")
+    kept.write_bytes(b"")
+    for job_id, path in (("one", kept), ("two", folder / "gone.png"), ("new", kept)):
+        add(store, job_id)
+        store.log_image(job_id, 0, GeneratedImage(0, 1, "", path))
+        end(store, job_id)
+    store.close()
+    reopened = JobStore(folder, max_ended=1)
+    assert [record.id for record in reopened.ended_jobs(10)] == ["new"]
+    reopened.close()
+    with closing(sqlite3.connect(folder / "jobs.sqlite")) as connection:
+        rows = connection.execute("SELECT job_id FROM images ORDER BY id").fetchall()
+    assert rows == [("one",), ("new",)]

@@ -38,9 +38,9 @@ def test_the_published_sd_1_config_matches_the_published_tensors():
     assert config.vae.scale_factor == 0.18215
     assert (config.linear_start, config.linear_end, config.timesteps) == (0.00085, 0.012, 1000)
     assert config.parameterization == "eps"
-    assert config.text_encoder.num_hidden_layers == 12
-    assert config.text_encoder.num_attention_heads == 12
-    assert config.text_encoder.hidden_act == "quick_gelu"
+    assert config.text_encoders[0].num_hidden_layers == 12
+    assert config.text_encoders[0].num_attention_heads == 12
+    assert config.text_encoders[0].hidden_act == "quick_gelu"
 
 
 def test_num_head_channels_takes_precedence_over_num_heads_as_in_ldm(changed):
@@ -127,8 +127,8 @@ def test_a_version_that_names_a_local_folder_sets_the_text_encoder(changed, tmp_
     folder.mkdir()
     values = {"num_attention_heads": 6, "hidden_act": "gelu", "hidden_size": 768}
     (folder / "config.json").write_text(json.dumps({"text_config": values}), encoding="utf-8")
-    relative = changed("cond_stage_config.params.version", "clip").text_encoder
-    absolute = changed("cond_stage_config.params.version", str(folder)).text_encoder
+    relative = changed("cond_stage_config.params.version", "clip").text_encoders[0]
+    absolute = changed("cond_stage_config.params.version", str(folder)).text_encoders[0]
     assert relative == absolute
     assert (relative.num_attention_heads, relative.hidden_act) == (6, "gelu")
     assert relative.intermediate_size == 3072
@@ -136,7 +136,7 @@ def test_a_version_that_names_a_local_folder_sets_the_text_encoder(changed, tmp_
 
 def test_a_version_that_names_a_hub_model_is_not_downloaded(changed):
     config = changed("cond_stage_config.params.version", "openai/clip-vit-large-patch14")
-    assert config.text_encoder.num_attention_heads == 12
+    assert config.text_encoders[0].num_attention_heads == 12
 
 
 def test_a_text_encoder_that_does_not_match_the_unet_is_refused(changed):
@@ -163,13 +163,13 @@ def test_of_open_clip_as_transformers_saves_it_23_layers_are_computed(
 ):
     shapes = vit_h_shapes(layer_count).items()
     tensors = {name: TensorInfo(tuple(shape), "F16") for name, shape in shapes}
-    text_encoder = TextEncoderSource(Header(tensors, {}, "safetensors"), "h.safetensors")
+    source = TextEncoderSource(Header(tensors, {}, "safetensors"), "h.safetensors")
     bare = {k: v for k, v in header_of("sd2").tensors.items() if not k.startswith("cond_stage")}
     text = read_config(
         CONFIGS / "v2-inference.yaml",
         Header(bare, {}, "safetensors"),
         "x.safetensors",
-        text_encoder,
-    ).text_encoder
+        (source,),
+    ).text_encoders[0]
     assert (text.num_hidden_layers, text.skipped_layer_count) == (computed, skipped)
     assert (text.hidden_act, text.num_attention_heads, text.layout.pad_token_id) == ("gelu", 16, 0)

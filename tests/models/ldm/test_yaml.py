@@ -22,6 +22,14 @@ def test_values_are_read_by_their_type(tmp_path):
     assert section.integer("absent", 7) == 7
 
 
+def test_a_path_leads_through_mappings_and_lists(tmp_path):
+    root = read(tmp_path, "a:\n  l:\n  - n: 1\n  - n: 2\n")
+    assert root.at("a.l.1").integer("n") == 2
+    assert root.at("a.l.7").values == root.at("a.m.0").values == {}
+    with pytest.raises(UserError, match=r"a\.l\.0\.n should be a mapping"):
+        root.at("a.l.0.n")
+
+
 def test_references_within_the_file_are_resolved(tmp_path):
     assert read(tmp_path, "a: 64\nb: ${a}\n").integer("b") == 64
 

@@ -9,12 +9,12 @@ from PIL import Image
 
 from modules.core.errors import UserError
 from modules.engine.engine import Engine
+from modules.images.inpaint.mask_sources import BRUSH, FILE, TRANSPARENCY
 from modules.params.image import ImageField
 from modules.params.image_kinds import MASK
 from modules.params.param import validate
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.ui.tabs import inpaint
-from modules.ui.tabs.inpaint import BRUSH, FILE, TRANSPARENCY
 
 DOT = json.dumps({"size": [32, 24], "strokes": [{"radius": 4, "points": [16, 12]}]})
 

@@ -12,10 +12,12 @@ from gradio.components import Component
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.engine.jobs.job import Job
+from modules.engine.jobs.job_group import JobGroup
 from modules.engine.reproduce import rerun_image
 from modules.params.param import validate
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.results import Recording
+from modules.scripts.compare_samplers import COMPARE_SAMPLERS
 from modules.ui.forms.form import Form, coerce_integers
 from modules.ui.forms.panel import OutputPanel
 from modules.ui.gradio_events import PRIVATE_EVENT
@@ -147,42 +149,51 @@ def _show_handler(
             request = validate(
                 Txt2ImgRequest, coerce_integers(Txt2ImgRequest, form.read_non_image_fields(values))
             )
-            jobs = submit_recorded(engine, request, values[other_sampler])
+            group = start_comparison(engine, request, values[other_sampler])
         except WebUIError as error:
             yield _message_update("error", str(error))
             return
-        yield from follow_jobs(engine, jobs, values[frames])
+        yield from follow_comparison(engine, group, values[frames])
 
     return show
 
 
-def submit_recorded(
-    engine: Engine, request: Txt2ImgRequest, other_sampler: str = ""
-) -> dict[str, Job]:
-    """Return the recorded jobs by sampler name; the second one differs only by its sampler.
+def start_comparison(engine: Engine, request: Txt2ImgRequest, other_sampler: str = "") -> JobGroup:
+    """Return the recorded jobs; the one of the other sampler differs only by its sampler.
 
     Raises:
-        WebUIError: one of them is refused.
+        WebUIError: the request names no usable checkpoint.
     """
-    single = request.replace(n_iter=1, batch_size=1)
-    first = engine.submit(single, "page", with_recording=True)
-    jobs = {first.plan.sampler.name: first}
-    if other_sampler and other_sampler not in jobs:
-        seeds = {"seed": first.plan.request.seed, "subseed": first.plan.request.subseed}
-        jobs[other_sampler] = engine.submit(
-            single.replace(sampler_name=other_sampler, **seeds), "page", with_recording=True
-        )
-    return jobs
+    args = {"other_sampler": other_sampler}
+    return engine.run_script(COMPARE_SAMPLERS.name, request, args, "page")
 
 
-def follow_jobs(
-    engine: Engine, jobs: Mapping[str, Job], shown_frames: frame_files.Frames | None = None
+def follow_comparison(
+    engine: Engine, group: JobGroup, shown_frames: frame_files.Frames | None = None
 ) -> Iterator[Any]:
     """Yield values for `ReversePanel.outputs`: progress while the jobs run, which keeps the figures, then new figures.
 
     Args:
         engine: Runs the jobs.
-        jobs: Jobs by sampler name.
+        group: The recorded jobs.
+        shown_frames: The frames of the run that is shown until then; deleted when there are new ones.
+    """
+    while not group.wait(_POLL_S):
+        yield _message_update("note", _progress(list(group.recorded_jobs.values())), (group.id,))
+    if group.errors:
+        yield _message_update("error", group.errors[0])
+    else:
+        yield from follow_jobs(engine, group.recorded_jobs, shown_frames)
+
+
+def follow_jobs(
+    engine: Engine, jobs: Mapping[str, Job], shown_frames: frame_files.Frames | None = None
+) -> Iterator[Any]:
+    """Yield values for `ReversePanel.outputs`, as `follow_comparison` does.
+
+    Args:
+        engine: Runs the jobs.
+        jobs: Recorded jobs by sampler name.
         shown_frames: The frames of the run that is shown until then; deleted when there are new ones.
     """
     job_ids = tuple(job.id for job in jobs.values())
@@ -209,6 +220,8 @@ def _message_update(
 
 def _progress(jobs: list[Job]) -> str:
     statuses = [job.status() for job in jobs]
+    if not statuses:
+        return "Waiting: 0%"
     fraction = sum(status.progress.fraction for status in statuses) / len(statuses)
     phase = next((status.phase for status in statuses if not status.has_ended), "Drawing")
     return f"{phase}: {fraction:.0%}"

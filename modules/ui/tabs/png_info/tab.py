@@ -51,7 +51,6 @@ class _Components:
     gallery: gr.Gallery
     job_id: gr.Textbox
     collect: gr.Button
-    reproduce_job: gr.State  # a ReproduceJob
 
 
 def build(engine: Engine) -> Callable[[Mapping[str, Form]], None]:
@@ -68,16 +67,16 @@ def build(engine: Engine) -> Callable[[Mapping[str, Form]], None]:
     tab.reproduce.click(
         reproduction.submit,
         tab.image,
-        [tab.reproduce_job, tab.job_id, tab.message, tab.verdict],
+        [tab.job_id, tab.message, tab.verdict],
         preprocess=False,
         **PRIVATE_EVENT,
     ).then(None, inputs=tab.job_id, js=f"(id) => {{ webui.follow('{PREFIX}', id) }}")
     tab.interrupt.click(None, js=f"() => {{ webui.interrupt('{PREFIX}') }}")
     tab.collect.click(
         reproduction.collect,
-        [tab.job_id, tab.reproduce_job],
+        tab.job_id,
         [tab.message, tab.verdict, tab.gallery],
-        js=f"(id, reproduceJob) => [webui.job('{PREFIX}'), reproduceJob]",
+        js=f"() => webui.job('{PREFIX}')",
         trigger_mode="always_last",  # a click while one is pending would be lost, with the end of the job
         **PRIVATE_EVENT,
     )
@@ -142,7 +141,6 @@ def _build_components() -> _Components:
         gallery,
         gr.Textbox(visible="hidden", elem_id=f"{PREFIX}_job"),
         gr.Button("Collect", visible="hidden", elem_id=f"{PREFIX}_collect"),
-        gr.State(None),
     )
 
 

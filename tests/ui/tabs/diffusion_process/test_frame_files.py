@@ -25,7 +25,7 @@ from modules.engine.jobs.job import Job
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.results import RecordedStep, Recording
 from modules.ui.tabs.diffusion_process import frame_files
-from modules.ui.tabs.diffusion_process.reverse import follow_jobs, submit_recorded
+from modules.ui.tabs.diffusion_process.reverse import follow_comparison, start_comparison
 from tests.engine.fake_executor import PATIENCE_S
 
 IMAGE = Image.new("RGB", (8, 8), "red")
@@ -90,7 +90,9 @@ def test_old_runs_are_deleted_when_the_next_one_is_written(tmp_path: Path):
 @pytest.mark.usefixtures("recorded_jobs")
 def test_frames_are_deleted_when_new_ones_replace_them(engine: Engine):
     shown_frames = frame_files.save_frames(RECORDING, engine.paths.gradio_temp)
-    *_, frames, _ = list(follow_jobs(engine, submit_recorded(engine, SMALL), shown_frames))[-1]
+    *_, frames, _ = list(follow_comparison(engine, start_comparison(engine, SMALL), shown_frames))[
+        -1
+    ]
     assert run_folders(engine.paths.gradio_temp) == [frames.folder]
 
 
@@ -98,7 +100,7 @@ def test_frames_are_kept_if_the_next_run_fails(engine: Engine):
     shown_frames = frame_files.save_frames(RECORDING, engine.paths.gradio_temp)
     assert (
         "Nothing was recorded"
-        in list(follow_jobs(engine, submit_recorded(engine, SMALL), shown_frames))[-1][0]
+        in list(follow_comparison(engine, start_comparison(engine, SMALL), shown_frames))[-1][0]
     )
     assert run_folders(engine.paths.gradio_temp) == [shown_frames.folder]
 

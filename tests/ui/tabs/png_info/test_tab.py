@@ -7,15 +7,17 @@ import gradio as gr
 import pytest
 from PIL import Image
 
+from modules.core.errors import UserError
 from modules.engine.engine import Engine
 from modules.images.metadata import make_exif_bytes, make_png_info
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.prompt.tokens import ClipTokenizer
 from modules.ui.forms.form import Form
 from modules.ui.forms.override_settings import OVERRIDE_SETTINGS, build_override_settings
 from modules.ui.tabs.png_info.reproduce import Reproduction
 from modules.ui.tabs.png_info.tab import InfotextSender, PngInfo
-from tests.engine.fake_executor import PATIENCE_S
+from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
 TEXT = "a cat\nSteps: 4, Sampler: Euler a, CFG scale: 7, Seed: 3, Size: 64x64, Model: first, Odd: 1"
 
@@ -52,7 +54,7 @@ def test_a_file_that_is_not_an_image_is_an_error(
         path.write_bytes(content)
     outputs = PngInfo(engine).show({"path": str(path)})
     assert sentence in outputs[index]
-    assert sentence in Reproduction(engine).submit({"path": str(path)})[2]
+    assert sentence in Reproduction(engine).submit({"path": str(path)})[1]
 
 
 def test_an_image_without_metadata_shows_a_note(engine: Engine, tmp_path: Path):
@@ -65,10 +67,10 @@ def test_an_image_without_metadata_shows_a_note(engine: Engine, tmp_path: Path):
 
 
 def test_an_image_is_reproduced_and_compared(engine: Engine, upload: dict[str, Any]):
-    reproduce_job, job_id, message, _ = Reproduction(engine).submit(upload)
-    assert (message, reproduce_job) == ("", (job_id, upload))
+    job_id, message, _ = Reproduction(engine).submit(upload)
+    assert message == ""
     assert engine.job(job_id).wait(PATIENCE_S)
-    _, verdict, gallery = Reproduction(engine).collect(job_id, reproduce_job)
+    _, verdict, gallery = Reproduction(engine).collect(job_id)
     assert "Identical: all 4096 pixels are the same." in verdict
     assert "<li>Odd (1): this key is unknown.</li>" in verdict
     assert [caption for _, caption in gallery.constructor_args["value"]] == [
@@ -78,12 +80,54 @@ def test_an_image_is_reproduced_and_compared(engine: Engine, upload: dict[str, A
     ]
 
 
-def test_after_a_reload_during_the_job_there_is_a_note_instead_of_a_comparison(
-    engine: Engine, upload: dict[str, Any]
+def test_a_reproduction_is_followed_like_a_single_job(
+    engine: Engine, upload: dict[str, Any], executor: FakeExecutor
 ):
-    _, job_id, _, _ = Reproduction(engine).submit(upload)
+    executor.hold_at(2)
+    job_id, _, _ = Reproduction(engine).submit(upload)
+    assert executor.held.wait(PATIENCE_S)
+    status = engine.status(job_id)
+    assert (status.phase, status.progress.step, status.image_count) == ("Sampling", 1, 1)
+    engine.interrupt(job_id)
+    executor.release()
     assert engine.job(job_id).wait(PATIENCE_S)
-    assert "Press Reproduce again" in Reproduction(engine).collect(job_id, None)[0]
+    message, verdict, _ = Reproduction(engine).collect(job_id)
+    assert "Interrupted: 0 of 1 pictures were finished." in message
+    assert verdict == ""
+
+
+def test_a_failed_reproduction_is_an_error(
+    engine: Engine, upload: dict[str, Any], executor: FakeExecutor
+):
+    executor.failures.append(UserError("Too large."))
+    job_id, _, _ = Reproduction(engine).submit(upload)
+    assert engine.job(job_id).wait(PATIENCE_S)
+    assert "Too large." in Reproduction(engine).collect(job_id)[0]
+
+
+def test_an_image_is_compared_after_a_restart(
+    engine: Engine,
+    upload: dict[str, Any],
+    executor: FakeExecutor,
+    tokenizer: ClipTokenizer,
+):
+    executor.hold_at(2)
+    executor.release_at_stop()
+    job_id, _, _ = Reproduction(engine).submit(upload)
+    assert executor.held.wait(PATIENCE_S)
+    engine.stop()
+    restarted = Engine(engine.paths, FakeExecutor(), tokenizer)
+    restarted.start()
+    assert restarted.job(job_id).wait(PATIENCE_S)
+    _, verdict, _ = Reproduction(restarted).collect(job_id)
+    restarted.stop()
+    assert "Identical: all 4096 pixels are the same." in verdict
+
+
+def test_another_job_is_not_compared(engine: Engine):
+    job = engine.submit(Txt2ImgRequest(width=64, height=64, steps=2))
+    assert job.wait(PATIENCE_S)
+    assert "This job is no longer known." in Reproduction(engine).collect(job.id)[0]
 
 
 def test_an_img2img_image_is_shown_but_not_reproduced(engine: Engine, tmp_path: Path):
@@ -91,8 +135,8 @@ def test_an_img2img_image_is_shown_but_not_reproduced(engine: Engine, tmp_path: 
     Image.new("RGB", (64, 64)).save(
         path, exif=make_exif_bytes(f"{TEXT}, Denoising strength: 0.5, Mask blur: 4")
     )
-    reproduce_job, job_id, message, _ = Reproduction(engine).submit({"path": str(path)})
-    assert (reproduce_job, job_id) == (None, "")
+    job_id, message, _ = Reproduction(engine).submit({"path": str(path)})
+    assert job_id == ""
     assert "made from another picture" in message
     _, fields, *_ = PngInfo(engine).show({"path": str(path)})
     assert "<tr><td>Mask blur</td><td>4</td><td></td></tr>" in fields

@@ -1,18 +1,17 @@
-"""Processing of prompts: styles and comments before a request is planned, effective options after."""
+"""Prompts of a request: styles and comments before it is planned, notes for the user after."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 from modules.params.requests.base import GenerationRequest
 from modules.params.settings import Settings
-from modules.plan.effective_settings import PassPrompts, ineffective_guidance_options, prompt_notes
-from modules.plan.plan import Plan
+from modules.plan.planned_pass import PlannedPass
+from modules.prompt.emphasis import has_break_in_brackets
+from modules.prompt.extra_networks import extract_networks
 from modules.prompt.styles import Style, apply_style
 from modules.prompt.sub_prompts import strip_comments
-from modules.prompt.tokens import ClipTokenizer
 
 # Each prompt field, with the part of a style that is applied to it; an empty hires prompt falls back to the first pass's.
 _PROMPT_FIELDS: tuple[tuple[str, Callable[[Style], str]], ...] = (
@@ -49,23 +48,15 @@ def apply_styles(request: R, styles: Sequence[Style], settings: Settings) -> R:
     return request.replace(**prompts, styles=())
 
 
-def reset_ineffective_options(plan: Plan, tokenizer: ClipTokenizer) -> Plan:
-    """Return the plan with prompt options that have no effect reset to their defaults, and with notes on its prompts."""
-    hires = plan.hires
-    passes = [_pass_prompts(plan), *([_pass_prompts(hires.plan)] if hires else [])]
-    ineffective = ineffective_guidance_options(plan.settings, passes, tokenizer)
-    if hires is not None:
-        settings = hires.plan.settings.replace(**ineffective)
-        hires = replace(hires, plan=replace(hires.plan, settings=settings))
-    return replace(
-        plan,
-        settings=plan.settings.replace(**ineffective),
-        hires=hires,
-        notes=(*plan.notes, *prompt_notes(passes)),
-    )
-
-
-def _pass_prompts(plan: Plan) -> PassPrompts:
-    request = plan.request
-    scale = request.cfg_scale / plan.sampler.cfg_divisor
-    return PassPrompts(request.prompt, request.negative_prompt, plan.timeline, scale)
+def prompt_notes(passes: Sequence[PlannedPass]) -> tuple[str, ...]:
+    """Return what a user should know about the prompts of these passes, each sentence once."""
+    notes = [
+        f"There is no {network.kind} '{network.args[0]}'; the picture is made without it."
+        for planned in passes
+        for network in extract_networks(planned.plan.request.prompt)[1]
+    ]
+    if any(has_break_in_brackets(text) for planned in passes for text in planned.texts):
+        notes.append(
+            "BREAK within brackets begins a new chunk here; A1111 1.10 reads it as a word."
+        )
+    return tuple(dict.fromkeys(notes))

@@ -1,25 +1,25 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from modules.params.settings.guidance import GuidanceSettings
+from modules.models.index import ModelIndex
+from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.params.settings import Settings
 from modules.params.settings.sampling import SamplingSettings
-from modules.plan.effective_settings import (
-    CONDITIONAL_SAMPLING_OPTIONS,
-    PassPrompts,
-    effective_sampling_options,
-    ineffective_guidance_options,
-    prompt_notes,
-)
-from modules.prompt.schedule import StepTimeline
+from modules.plan.effects import EFFECTS, SAMPLING_OPTIONS, ineffective_options
+from modules.plan.planned_pass import PlannedPass, used_sampling_options
+from modules.plan.planner import make_plan
+from modules.plan.prompts import prompt_notes
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
+from tests.conftest import ROOT, write_listed_checkpoint
 
 ADDED_NOISE = {"s_churn": 1.0, "eta_ddim": 1.0}
-TEN = StepTimeline(10)
 LONG = "cat " * 80
 
 
@@ -28,22 +28,20 @@ def options_of(
 ) -> set[str]:
     settings = SamplingSettings(**{**ADDED_NOISE, **options})
     return {
-        *effective_sampling_options(
-            SAMPLERS.get(sampler), SCHEDULES.get(schedule), settings, from_noise
-        )
+        *used_sampling_options(SAMPLERS.get(sampler), SCHEDULES.get(schedule), settings, from_noise)
     }
 
 
 def test_conditional_options_are_sampling_settings():
-    assert set(SamplingSettings.model_fields) >= CONDITIONAL_SAMPLING_OPTIONS
+    assert set(SamplingSettings.model_fields) >= SAMPLING_OPTIONS
     assert {
         "rho",
         "s_churn",
         "uni_pc_order",
         "beta_dist_alpha",
         "sgm_noise_multiplier",
-    } <= CONDITIONAL_SAMPLING_OPTIONS
-    assert not {"randn_source", "tiling", "sd_noise_schedule"} & CONDITIONAL_SAMPLING_OPTIONS, (
+    } <= SAMPLING_OPTIONS
+    assert not {"randn_source", "tiling", "sd_noise_schedule"} & SAMPLING_OPTIONS, (
         "every run uses them"
     )
 
@@ -75,10 +73,36 @@ def test_the_initial_noise_multiplier_has_no_effect_on_an_init_image():
     assert "sgm_noise_multiplier" not in options_of("Euler", from_noise=False)
 
 
-def passes(
-    prompt: str, negative: str = "", cfg_scale: float = 7.0, timeline: StepTimeline = TEN
-) -> list[PassPrompts]:
-    return [PassPrompts(prompt, negative, timeline, cfg_scale)]
+def test_no_option_has_two_rows():
+    options = [effect.option for effect in EFFECTS]
+    assert len(options) == len(set(options))
+
+
+Passes = Callable[..., list[PlannedPass]]
+
+
+@pytest.fixture(scope="module")
+def passes(tokenizer: ClipTokenizer, tmp_path_factory: pytest.TempPathFactory) -> Passes:
+    """Plan a job of ten evaluations in one pass."""
+    folder = tmp_path_factory.mktemp("models")
+    write_listed_checkpoint(folder / "any.safetensors")
+    models = ModelIndex({"Checkpoint": [folder]}, ROOT / "configs", folder / "cache")
+    checkpoint = models.find_checkpoint("any")
+
+    def passes(
+        prompt: str, negative: str = "", cfg_scale: float = 7.0, **options: Any
+    ) -> list[PlannedPass]:
+        request = Txt2ImgRequest(
+            prompt=prompt,
+            negative_prompt=negative,
+            cfg_scale=cfg_scale,
+            steps=10,
+            sampler_name="Euler",
+        )
+        plan = make_plan(request, models, checkpoint, SAMPLERS, SCHEDULES, Settings(**options))
+        return [PlannedPass(plan, models.get_family(checkpoint), tokenizer)]
+
+    return passes
 
 
 @pytest.mark.parametrize(
@@ -101,13 +125,10 @@ def passes(
     ],
 )
 def test_a_prompt_option_has_an_effect_where_it_changes_the_chunks(
-    tokenizer: ClipTokenizer, option: str, value: object, prompt: str, has_effect: bool
+    passes: Passes, option: str, value: object, prompt: str, has_effect: bool
 ):
-    settings = GuidanceSettings(**{option: value})
-    for prompts in (passes(prompt), passes("", prompt)):
-        assert (
-            option not in ineffective_guidance_options(settings, prompts, tokenizer)
-        ) is has_effect
+    for planned in (passes(prompt, **{option: value}), passes("", prompt, **{option: value})):
+        assert (option not in ineffective_options(planned)) is has_effect
 
 
 @pytest.mark.parametrize(
@@ -117,21 +138,18 @@ def test_a_prompt_option_has_an_effect_where_it_changes_the_chunks(
         ({"s_min_uncond": 2.0, "s_min_uncond_all": True}, 7.0, set()),
         ({"s_min_uncond_all": True}, 7.0, {"s_min_uncond_all"}),
         (
-            {"s_min_uncond": 2.0, "skip_early_cond": 0.2},
+            {"s_min_uncond": 2.0, "s_min_uncond_all": True, "skip_early_cond": 0.2},
             1.0,
             {"s_min_uncond", "s_min_uncond_all", "skip_early_cond"},
         ),
-        ({"cfg_rescale": 0.7}, 7.0, {"s_min_uncond_all"}),
-        ({"cfg_rescale": 0.7}, 1.0, {"cfg_rescale", "s_min_uncond_all"}),
+        ({"cfg_rescale": 0.7}, 7.0, set()),
+        ({"cfg_rescale": 0.7}, 1.0, {"cfg_rescale"}),
     ],
 )
 def test_options_of_uncond_have_an_effect_where_uncond_is_used(
-    tokenizer: ClipTokenizer, options: dict[str, Any], cfg_scale: float, ineffective: set[str]
+    passes: Passes, options: dict[str, Any], cfg_scale: float, ineffective: set[str]
 ):
-    found = ineffective_guidance_options(
-        GuidanceSettings(**options), passes("a cat", "", cfg_scale), tokenizer
-    )
-    assert {name for name in found if name in options or name in ineffective} == ineffective
+    assert ineffective_options(passes("a cat", "", cfg_scale, **options)).keys() == ineffective
 
 
 @pytest.mark.parametrize(
@@ -145,34 +163,30 @@ def test_options_of_uncond_have_an_effect_where_uncond_is_used(
     ],
 )
 def test_padding_has_an_effect_where_prompts_differ_in_chunk_count(
-    tokenizer: ClipTokenizer, prompt: str, negative: str, has_effect: bool
+    passes: Passes, prompt: str, negative: str, has_effect: bool
 ):
     for option in ("pad_cond_uncond", "pad_cond_uncond_v0"):
-        found = ineffective_guidance_options(
-            GuidanceSettings(**{option: True}), passes(prompt, negative), tokenizer
-        )
+        found = ineffective_options(passes(prompt, negative, **{option: True}))
         assert (option not in found) is has_effect
 
 
-def test_the_old_padding_has_precedence(tokenizer: ClipTokenizer):
-    both = GuidanceSettings(pad_cond_uncond=True, pad_cond_uncond_v0=True)
-    found = ineffective_guidance_options(both, passes(LONG), tokenizer)
-    assert found["pad_cond_uncond"] is False
-    assert "pad_cond_uncond_v0" not in found
+def test_the_old_padding_has_precedence(passes: Passes):
+    both = {"pad_cond_uncond": True, "pad_cond_uncond_v0": True}
+    assert ineffective_options(passes(LONG, **both)) == {"pad_cond_uncond": False}
 
 
-def test_an_effect_on_one_of_two_passes_is_enough(tokenizer: ClipTokenizer):
-    settings = GuidanceSettings(use_old_scheduling=True)
-    second = passes("[a:b:0.5]", timeline=StepTimeline(10, first_pass_steps=10))
-    assert "use_old_scheduling" in ineffective_guidance_options(
-        settings, passes("[a:b:0.5]"), tokenizer
-    )
-    assert "use_old_scheduling" not in ineffective_guidance_options(
-        settings, passes("[a:b:0.5]") + second, tokenizer
-    )
+def test_an_effect_on_one_of_two_passes_is_enough(passes: Passes):
+    (first,) = passes("[a:b:0.5]", use_old_scheduling=True)
+    second = replace(first, plan=replace(first.plan, first_pass_evaluations=10))
+    assert "use_old_scheduling" in ineffective_options([first])
+    assert "use_old_scheduling" not in ineffective_options([first, second])
 
 
-def test_each_missing_network_is_noted_once():
+def test_an_option_with_its_default_value_is_not_listed(passes: Passes):
+    assert ineffective_options(passes("a cat")) == {}
+
+
+def test_each_missing_network_is_noted_once(passes: Passes):
     prompts = passes("a <lora:ink:0.8> <hypernet:x>", "<lora:y:1>") + passes("a <lora:ink:0.8>")
     assert prompt_notes(prompts) == (
         "There is no lora 'ink'; the picture is made without it.",
@@ -180,7 +194,7 @@ def test_each_missing_network_is_noted_once():
     )
 
 
-def test_a_break_within_brackets_is_noted_because_a1111_reads_a_word():
+def test_a_break_within_brackets_is_noted_because_a1111_reads_a_word(passes: Passes):
     expected = ("BREAK within brackets begins a new chunk here; A1111 1.10 reads it as a word.",)
     assert prompt_notes(passes("(a BREAK b:1.2)")) == expected
     assert prompt_notes(passes("a", "[a:(b BREAK c):0.5]")) == expected

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from modules.images.resize import scale_size
 from modules.params.param import params_of
 from modules.params.requests.img2img import Img2ImgRequest
-from modules.ui.components.size import scale_size
 
 SIDE_PARAM = params_of(Img2ImgRequest)["width"]
 

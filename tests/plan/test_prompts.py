@@ -5,9 +5,9 @@ import pytest
 from modules.core.errors import NotFound
 from modules.engine.engine import Engine
 from modules.engine.jobs.stored_request import with_resolved_names
-from modules.engine.prompt_processing import apply_styles
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
+from modules.plan.prompts import apply_styles
 from modules.prompt.styles import Style
 
 INK = Style("ink", "ink drawing of {prompt}", "photo")
@@ -90,9 +90,9 @@ def test_a_missing_network_is_noted(engine: Engine):
 def test_a_queued_job_keeps_its_prompt_when_a_style_is_deleted(engine: Engine):
     engine.styles.save(INK)
     request = Txt2ImgRequest(prompt="a cat", styles=("ink",), width=64, height=64, steps=2)
-    resolved = with_resolved_names(request, engine.plan(request, engine.settings))
+    resolved = with_resolved_names(request, engine.planner.plan(request, engine.settings))
     engine.styles.delete("ink")
-    assert engine.plan(resolved, engine.settings).request.prompt == "ink drawing of a cat"
+    assert engine.planner.plan(resolved, engine.settings).request.prompt == "ink drawing of a cat"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_an_option_is_effective_if_either_pass_of_hires_fix_uses_it(
     request = Txt2ImgRequest(
         prompt=prompt, hr_prompt=hr_prompt, enable_hr=True, override_settings=overrides
     )
-    plan = engine.plan(request, engine.settings)
+    plan = engine.planner.plan(request, engine.settings)
     assert plan.hires is not None
     for settings in (plan.settings, plan.hires.plan.settings):
         assert settings.use_old_scheduling is ("[" in prompt + hr_prompt)

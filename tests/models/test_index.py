@@ -5,8 +5,8 @@ import time
 import pytest
 
 from modules.core.errors import BadFile, NotFound, UserError
+from modules.models.index import ModelIndex
 from modules.models.ldm.keys import CLIP_TOKEN_EMBEDDING_KEY, UNET_CONTEXT_KEY, UNET_INPUT_KEY
-from modules.models.manager import ModelManager
 from tests.models.model_files import CONFIGS, shapes_of, write_safetensors
 
 TIMEOUT_S = 60
@@ -28,13 +28,13 @@ def folder(tmp_path):
 
 @pytest.fixture
 def manager(folder, tmp_path):
-    manager = ModelManager([folder, tmp_path / "more"], CONFIGS, tmp_path / "cache")
+    manager = ModelIndex({"Checkpoint": [folder, tmp_path / "more"]}, CONFIGS, tmp_path / "cache")
     yield manager
     manager.stop()
 
 
-def test_creating_a_manager_does_not_touch_the_disk(tmp_path):
-    ModelManager([tmp_path / "absent"], CONFIGS, tmp_path / "cache")
+def test_creating_an_index_does_not_touch_the_disk(tmp_path):
+    ModelIndex({"Checkpoint": [tmp_path / "absent"]}, CONFIGS, tmp_path / "cache")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -77,7 +77,7 @@ def test_unusable_files_are_listed_with_their_error(manager, folder):
     assert "does not exist" in errors["gone.safetensors"]
     assert errors["xl.safetensors"].startswith("'xl.safetensors' is an SDXL checkpoint.")
     with pytest.raises(BadFile, match="SDXL"):
-        manager.find("xl")
+        manager.find_checkpoint("xl")
     with pytest.raises(BadFile, match="web page"):
         manager.find_config(manager.checkpoints()[1])
 
@@ -107,22 +107,22 @@ def test_a_finished_download_can_be_loaded_after_a_refresh(manager, folder):
 def test_a_checkpoint_is_found_by_every_form_of_its_name(manager, folder, name):
     write(folder / "sub" / "Dream-v8.safetensors")
     write(folder / "other.safetensors")
-    assert manager.find(name).name == "sub/Dream-v8.safetensors"
+    assert manager.find_checkpoint(name).name == "sub/Dream-v8.safetensors"
 
 
 def test_a_checkpoint_is_found_by_its_hash(manager, folder):
     path = write(folder / "a.safetensors")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert manager.sha256(manager.find("a")) == digest
-    assert manager.find(digest).name == "a.safetensors"
-    assert manager.find(digest[:10].upper()).name == "a.safetensors"
-    assert manager.find("a").title == f"a.safetensors [{digest[:10]}]"
+    assert manager.sha256(manager.find_checkpoint("a")) == digest
+    assert manager.find_checkpoint(digest).name == "a.safetensors"
+    assert manager.find_checkpoint(digest[:10].upper()).name == "a.safetensors"
+    assert manager.find_checkpoint("a").title == f"a.safetensors [{digest[:10]}]"
 
 
 def test_a_missing_checkpoint_is_not_replaced_by_another(manager, folder):
     write(folder / "dream-v8.safetensors")
     with pytest.raises(NotFound) as caught:
-        manager.find("dream-v7")
+        manager.find_checkpoint("dream-v7")
     assert "no checkpoint named 'dream-v7'" in caught.value.message
     assert "Did you mean 'dream-v8.safetensors'?" in caught.value.hint
     assert str(folder) in caught.value.hint
@@ -132,15 +132,15 @@ def test_a_missing_checkpoint_is_not_replaced_by_another(manager, folder):
 def test_an_invalid_name_is_not_found(manager, folder, name):
     write(folder / "a.safetensors")
     with pytest.raises(NotFound):
-        manager.find(name)
+        manager.find_checkpoint(name)
 
 
 def test_an_ambiguous_name_is_an_error(manager, folder):
     write(folder / "one" / "a.safetensors")
     write(folder / "two" / "a.safetensors")
     with pytest.raises(UserError, match=r"'one/a\.safetensors' or 'two/a\.safetensors'"):
-        manager.find("a")
-    assert manager.find("one/a").name == "one/a.safetensors"
+        manager.find_checkpoint("a")
+    assert manager.find_checkpoint("one/a").name == "one/a.safetensors"
 
 
 def test_a_file_deleted_after_listing_is_not_found(manager, folder):
@@ -148,15 +148,15 @@ def test_a_file_deleted_after_listing_is_not_found(manager, folder):
     manager.refresh()
     (folder / "a.safetensors").unlink()
     with pytest.raises(NotFound, match="no longer at"):
-        manager.find("a")
+        manager.find_checkpoint("a")
 
 
 def test_the_checkpoints_own_yaml_takes_precedence_over_its_familys(manager, folder):
     write(folder / "a.safetensors")
     write(folder / "b.safetensors")
     (folder / "b.yaml").write_text("model: {}", encoding="utf-8")
-    assert manager.find_config(manager.find("a")) == CONFIGS / "v1-inference.yaml"
-    assert manager.find_config(manager.find("b")) == folder / "b.yaml"
+    assert manager.find_config(manager.find_checkpoint("a")) == CONFIGS / "v1-inference.yaml"
+    assert manager.find_config(manager.find_checkpoint("b")) == folder / "b.yaml"
 
 
 def test_hashes_are_computed_in_the_background_and_added_to_the_titles(manager, folder):

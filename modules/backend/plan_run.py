@@ -1,0 +1,106 @@
+"""Runs a plan batch by batch: skipped batches, overflows and too little memory."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+
+from modules.backend import generate
+from modules.backend.denoise.progress import BatchSkipped, raise_if_interrupted
+from modules.backend.loaded_models import LoadedModels
+from modules.backend.model import LoadedModel
+from modules.core.errors import NotFinite, OutOfMemory
+from modules.params.events import BatchStarted, CancelToken, Note, Phase, Sink
+from modules.plan.plan import Plan
+
+logger = logging.getLogger(__name__)
+
+
+def run_plan(models: LoadedModels, plan: Plan, sink: Sink, cancel: CancelToken) -> None:
+    """Generate the images of a plan.
+
+    Raises:
+        Cancelled: the job was interrupted.
+        OutOfMemory: the device has too little memory.
+        NotFinite: even the highest precision produced invalid numbers.
+        BadFile: the checkpoint cannot be loaded.
+    """
+    models.set_limit(plan.settings.sd_checkpoints_limit)
+    for note in plan.notes:
+        sink(Note(note))
+    for batch_index in range(len(plan.batches)):
+        sink(BatchStarted(batch_index))
+        try:
+            _run_batch(models, plan, batch_index, sink, cancel)
+        except BatchSkipped:
+            sink(Note(f"Batch {batch_index + 1} of {len(plan.batches)} was skipped."))
+            continue
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            logger.warning("Out of memory: %s", error)
+        else:
+            continue
+        # Outside the except block: a traceback would keep the tensors alive.
+        models.clear()
+        raise OutOfMemory(
+            f"{models.device.label} has too little memory for a batch of {plan.request.batch_size} at "
+            f"{plan.request.width}x{plan.request.height}.",
+            "Use a smaller size or batch size.",
+        )
+
+
+def _run_batch(
+    models: LoadedModels, plan: Plan, batch_index: int, sink: Sink, cancel: CancelToken
+) -> None:
+    """Generate one batch, again in the next higher precision after each overflow."""
+    while True:
+        sink(Phase(f"Loading {plan.checkpoint.name}"))
+        models.acquire(plan.model)
+        raise_if_interrupted(cancel)
+        try:
+            generate.generate_batch(
+                models.acquire, models.device.torch_device, plan, batch_index, sink, cancel
+            )
+        # Not the VAE's overflow: it has no higher precision, and images may already be handed out.
+        except generate.UNetOverflow as error:
+            checkpoint = error.checkpoint
+            precision = models.raise_precision(checkpoint)
+            if precision is None:
+                hires_plan = plan.hires.plan if plan.hires else plan
+                failed_plan = plan if checkpoint == plan.checkpoint else hires_plan
+                _check_weights(models.acquire(failed_plan.model), checkpoint.name)
+                raise
+            note = f"{checkpoint.name} overflowed in half precision and runs again in {precision.unet}."
+            logger.warning(note)
+            sink(Note(note))
+        else:
+            return
+
+
+def _check_weights(model: LoadedModel, name: str) -> None:
+    """Raise NotFinite for the first weight that is NaN or infinite, if there is one."""
+    components = model.components
+    for component in (
+        components.unet,
+        components.vae,
+        *(encoder.network for encoder in components.text_encoders),
+        components.depth_estimator,
+    ):
+        if component is None:
+            continue
+        for key, weight in component.state_dict().items():
+            if not bool(torch.isfinite(weight).all()):
+                raise NotFinite(
+                    f"'{name}' is damaged: its {type(component).__name__} has invalid numbers (NaN) in {key}.",
+                    "Download the file again, or choose another checkpoint.",
+                )
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether memory ran out; the CPU and MPS raise no class of their own for it."""
+    messages = ("can't allocate memory", "out of memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        message in str(error) for message in messages
+    )

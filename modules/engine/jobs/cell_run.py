@@ -1,0 +1,182 @@
+"""One cell of a group: answered from the store if it ended before a restart, else run as a job."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from pydantic import BaseModel
+
+from modules.core.errors import Cancelled, NotFound, WebUIError
+from modules.engine.image_saver import ImageSaver
+from modules.engine.jobs.group_record import CellAttempt
+from modules.engine.jobs.job import Job
+from modules.engine.jobs.job_record import JobRecord
+from modules.engine.jobs.queue import JobQueue
+from modules.engine.jobs.stored_request import deserialize, with_seeds_from
+from modules.params.requests.base import GenerationRequest
+from modules.params.results import GeneratedImage
+from modules.params.settings import Settings
+from modules.scripts.protocol import Cell, CellResult, CellState, Script
+
+
+@dataclass(frozen=True)
+class GroupSpec:
+    """What a group runs.
+
+    Args:
+        id: Its id, impossible to guess, like that of a job.
+        script: Makes the cells.
+        request: The request that the script starts from.
+        args: The script's arguments.
+        settings: The options of all its jobs.
+        source: Name of the client that started it.
+    """
+
+    id: str
+    script: Script
+    request: GenerationRequest
+    args: BaseModel
+    settings: Settings
+    source: str
+
+
+class CellRun:
+    """A cell and its job.
+
+    Args:
+        spec: The group.
+        cell: What the script has yielded.
+        attempts: Its jobs of earlier runs, in order.
+        position: Number of the cell in the group, from 0.
+        queue: Runs the job and has the job store.
+        image_saver: Saves its images.
+
+    Attributes:
+        job: The running job; None before, and for a cell that needs none.
+        request: The job's request, without its images.
+    """
+
+    def __init__(
+        self,
+        spec: GroupSpec,
+        cell: Cell,
+        position: int,
+        attempts: Sequence[CellAttempt],
+        queue: JobQueue,
+        image_saver: ImageSaver,
+    ) -> None:
+        self.cell = cell
+        self.position = position
+        self.job: Job | None = None
+        self.request: GenerationRequest | None = None
+        self._earlier_images = queue.store.groups.images(attempts)
+        self._spec = spec
+        self._last = attempts[-1] if attempts else None
+        self._queue = queue
+        self._image_saver = image_saver
+        self._result: CellResult | None = None
+
+    def start(self) -> None:
+        """Submit what is left of the cell; an error becomes its result."""
+        last = self._last
+        if last is not None and last.state != "running":
+            self._result = CellResult(last.state, self._earlier_images, last.notes, last.error)
+            return
+        try:
+            self._submit()
+        except Cancelled as error:  # the server is stopping
+            self._result = CellResult("cancelled", self._earlier_images, error=str(error))
+        except WebUIError as error:
+            self._end("failed", (), str(error))
+
+    def has_ended(self) -> bool:
+        """Return whether the cell has nothing left to do."""
+        return self._result is not None or (self.job is not None and self.job.status().has_ended)
+
+    def images(self) -> tuple[GeneratedImage, ...]:
+        """Return the images so far."""
+        images = self.job.status().images if self.job is not None else ()
+        return (*self._earlier_images, *images)
+
+    def interrupt(self) -> None:
+        """Stop the job at its next step."""
+        if self.job is not None:
+            self.job.interrupt()
+
+    def wait_for_result(self, is_suspended: Callable[[], bool]) -> CellResult:
+        """Wait for the end of the cell, store it and return it.
+
+        Args:
+            is_suspended: Whether the server is stopping: then the next start goes on with the cell.
+        """
+        if self._result is not None:
+            return self._result
+        assert self.job is not None  # `start` sets one of the two
+        self.job.wait()
+        status = self.job.status()
+        images = (*self._earlier_images, *status.images)
+        state: CellState = "done"
+        if status.state in ("failed", "cancelled"):
+            state = "failed" if status.state == "failed" else "cancelled"
+        if is_suspended():
+            return CellResult(state, images, status.notes, status.error)
+        self._end(state, status.notes, status.error)
+        return CellResult(state, images, status.notes, status.error)
+
+    def _submit(self) -> None:
+        """Submit the cell's job, or the rest of one that a restart has interrupted.
+
+        Raises:
+            WebUIError: the request cannot be made or planned, or the server is stopping.
+        """
+        record = self._find_record()
+        if record is not None and _is_complete(record):
+            self._end("done", record.notes, "")
+            return
+        attempt = self._last or CellAttempt(self.position, 0, secrets.token_urlsafe(16))
+        if record is not None:
+            attempt = CellAttempt(self.position, attempt.attempt + 1, secrets.token_urlsafe(16))
+        self._last = attempt
+        self._log(attempt)
+        request, settings = self._make_request(record)
+        self.request = request.without_images()
+        destination = self.cell.destination
+        save = partial(self._image_saver.save, destination=destination) if destination else None
+        self.job = self._queue.submit(
+            request, settings, self._spec.source, save, self.cell.is_recorded, attempt.job_id
+        )
+
+    def _make_request(self, record: JobRecord | None) -> tuple[GenerationRequest, Settings]:
+        """Return the request for the images that are missing, with its settings."""
+        if record is None or not record.images:
+            return self.cell.make_request(), self._spec.settings
+        request, settings = deserialize(record.stored_request, self._queue.store.input_image)
+        next_index = record.images[-1].index + 1
+        return with_seeds_from(request, next_index, record.image_count - next_index), settings
+
+    def _find_record(self) -> JobRecord | None:
+        """Return the record of the last job, or None if it never began: then it is submitted with the same id."""
+        if self._last is None:
+            return None
+        try:
+            return self._queue.store.record(self._last.job_id)
+        except NotFound:
+            return None
+
+    def _end(self, state: CellState, notes: tuple[str, ...], error: str) -> None:
+        assert self._last is not None  # set by `_submit` or at the start
+        self._log(replace(self._last, state=state, notes=notes, error=error))
+        self._result = CellResult(state, self._earlier_images, notes, error)
+
+    def _log(self, attempt: CellAttempt) -> None:
+        self._queue.store.groups.log_attempt(self._spec.id, attempt)
+
+
+def _is_complete(record: JobRecord) -> bool:
+    """Return whether a job that a restart has interrupted has all of its images."""
+    return record.state == "done" or (
+        bool(record.images) and record.images[-1].index + 1 == record.image_count
+    )

@@ -1,0 +1,116 @@
+"""Fills the slots of the executor with jobs, and loads a checkpoint when none is left to run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+
+from modules.core.errors import Cancelled, WebUIError
+from modules.engine.executors import Executor
+from modules.engine.jobs.job import Job
+from modules.plan.plan import Plan
+from modules.plan.work import LoadModel
+
+
+class Dispatcher:
+    """Gives jobs to the executor. Thread-safe: its state is only read and written under its lock.
+
+    Args:
+        executor: Runs the jobs; it gets as many as it has slots, so that their order can change until the last moment.
+        pop_next: Removes the next job from the waiting ones and returns it; None when none may start.
+        prepare: Returns the plan of a job with its input images, or raises a WebUIError.
+        finish: Ends a job that ran, with its error if it had one.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        pop_next: Callable[[], Job | None],
+        prepare: Callable[[Job], Plan],
+        finish: Callable[[Job, BaseException | None], None],
+    ) -> None:
+        self._executor = executor
+        self._pop_next = pop_next
+        self._prepare = prepare
+        self._finish = finish
+        self._lock = threading.RLock()
+        self._running: dict[str, Job] = {}  # those that the executor has, oldest first
+        self._is_open = False
+        self._is_loading = False
+        self._pending_load: tuple[LoadModel, Callable[[Future[None]], None]] | None = None
+
+    def open(self) -> None:
+        """Start jobs from now on."""
+        with self._lock:
+            self._is_open = True
+        self.dispatch()
+
+    def dispatch(self) -> None:
+        """Start jobs until the slots are full; if nothing is left to run, the pending load."""
+        while (job := self._take_next()) is not None:
+            self._start(job)
+        self._load_if_idle()
+
+    def jobs(self) -> list[Job]:
+        """Return the jobs that the executor has, oldest first."""
+        with self._lock:
+            return list(self._running.values())
+
+    def load_when_idle(self, work: LoadModel, on_loaded: Callable[[Future[None]], None]) -> None:
+        """Load a checkpoint once no job is queued or runs, since each job loads its own. Only the latest call counts."""
+        with self._lock:
+            self._pending_load = work, on_loaded
+        self.dispatch()
+
+    def forget_load(self) -> None:
+        """Drop the pending load."""
+        with self._lock:
+            self._pending_load = None
+
+    def _take_next(self) -> Job | None:
+        with self._lock:
+            is_full = len(self._running) + self._is_loading >= self._executor.slots
+            job = None if is_full or not self._is_open else self._pop_next()
+            if job is not None:
+                self._running[job.id] = job
+            return job
+
+    def _start(self, job: Job) -> None:
+        try:
+            job.plan = self._prepare(job)
+        except WebUIError as error:
+            self._end(job, error)
+            return
+        future = self._executor.submit(job.plan, job.receive, job.cancel)
+        job.on_interrupt = future.cancel  # ends it at once if the device is not open yet
+        if job.cancel.is_interrupted():
+            future.cancel()
+        future.add_done_callback(partial(self._on_end, job))
+
+    def _on_end(self, job: Job, future: Future[None]) -> None:
+        self._end(job, Cancelled("") if future.cancelled() else future.exception())
+        self.dispatch()
+
+    def _end(self, job: Job, error: BaseException | None) -> None:
+        self._finish(job, error)
+        with self._lock:
+            self._running.pop(job.id, None)
+
+    def _load_if_idle(self) -> None:
+        with self._lock:
+            is_busy = self._running or self._is_loading
+            if is_busy or self._pending_load is None or not self._is_open:
+                return
+            (work, on_loaded), self._pending_load = self._pending_load, None
+            self._is_loading = True
+        future = self._executor.submit(work)
+        future.add_done_callback(on_loaded)
+        future.add_done_callback(self._on_loaded)
+
+    def _on_loaded(self, future: Future[None]) -> None:
+        del future
+        with self._lock:
+            self._is_loading = False
+        self.dispatch()

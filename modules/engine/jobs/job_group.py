@@ -1,0 +1,301 @@
+"""A group of jobs: a script's cells run one after another, followed by page and API like one job."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+from modules.core.errors import Cancelled, WebUIError
+from modules.engine.image_saver import ImageSaver
+from modules.engine.jobs.cell_run import CellRun, GroupSpec
+from modules.engine.jobs.group_record import CellAttempt
+from modules.engine.jobs.job import Job
+from modules.engine.jobs.job_record import renumber
+from modules.engine.jobs.job_status import ENDED_STATES, JobState, JobStatus
+from modules.engine.jobs.queue import JobQueue
+from modules.params.events import Progress
+from modules.params.requests.base import GenerationRequest
+from modules.params.results import GeneratedImage
+from modules.scripts.protocol import Cell, CellResult
+
+logger = logging.getLogger(__name__)
+
+# Each cell counts as this many steps, so that the bar moves smoothly, however many steps the cell's job has.
+_STEPS_PER_CELL = 100
+# Of a group without a current cell.
+_PHASES: Mapping[JobState, str] = {"queued": "Waiting", "done": "", "failed": "", "cancelled": ""}
+_SUSPENDED = "The server was stopped; this goes on at its next start."
+
+
+class JobGroup:
+    """A running script with the interface of a job.
+
+    The generator runs in a thread of its own. Cells that ended before a restart are answered from the store, in the
+    order in which the script yields them.
+
+    Args:
+        spec: The script with its request and arguments.
+        queue: Runs the jobs and has the job store.
+        image_saver: Saves their images.
+    """
+
+    def __init__(self, spec: GroupSpec, queue: JobQueue, image_saver: ImageSaver) -> None:
+        self.id = spec.id
+        self.spec = spec
+        self.recorded_jobs: dict[str, Job] = {}  # of this run, by the cell's name
+        self._queue = queue
+        self._saver = image_saver
+        self._count = spec.script.cell_count(spec.args)
+        self._lock = threading.Lock()
+        self._is_interrupted = threading.Event()
+        self._is_suspended = threading.Event()
+        self._ended = threading.Event()
+        self._done_callbacks: list[Callable[[], object]] = []
+        self._state: JobState = "queued"
+        self._request: GenerationRequest = spec.request.without_images()
+        self._runs: Sequence[CellRun] = ()  # what the script has yielded last
+        self._ended_count = 0
+        self._done_count = 0
+        self._images: list[GeneratedImage] = []
+        self._notes: list[str] = []
+        self._errors: list[str] = []
+        self._error = ""
+        self._exception: WebUIError | None = None
+
+    def start(self) -> None:
+        """Start or go on, in a separate thread."""
+        with self._lock:
+            if self._state != "queued":
+                return
+            self._state = "running"
+        threading.Thread(target=self._run, name="job group", daemon=True).start()
+
+    # What a job can do
+
+    def status(self) -> JobStatus:
+        """Return a snapshot: images and notes of all cells so far, and the progress of the current ones."""
+        with self._lock:
+            runs, images, notes = self._runs, list(self._images), tuple(self._notes)
+            state, error, exception = self._state, self._error, self._exception
+            ended_count = self._ended_count
+        for run in runs:
+            images += renumber(run.images(), len(images))
+        count = max(self._count, ended_count)
+        current = next((run for run in runs if not run.has_ended()), None)
+        return JobStatus(
+            id=self.id,
+            state=state,
+            phase=self._phase(current) if state == "running" else _PHASES[state],
+            progress=_progress(runs, ended_count, count),
+            images=tuple(images),
+            image_count=max(count, len(images)),
+            notes=notes,
+            error=error,
+            exception=exception,
+            preview_number=_preview_number(current),
+        )
+
+    @property
+    def request(self) -> GenerationRequest:
+        """Return the latest job's request, without its images."""
+        return self._request
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """Return why cells failed or were cancelled, one sentence each."""
+        with self._lock:
+            return tuple(self._errors)
+
+    def watch(self) -> None:
+        """Note that a client is watching, so that previews are worth making."""
+        for job in self._jobs():
+            job.watch()
+
+    def preview(self) -> bytes:
+        """Return the latest preview as JPEG, or b"" if there is none."""
+        return next((preview for job in self._jobs() if (preview := job.preview())), b"")
+
+    def depth_map(self) -> bytes:
+        """Return b"": each cell has its own depth map."""
+        return b""
+
+    def interrupt(self) -> None:
+        """Stop the current cells at their next step and omit the remaining ones."""
+        self._is_interrupted.set()
+        if self._is_waiting():
+            self._end_stopped()
+        self.skip()
+
+    def skip(self) -> None:
+        """Continue with the next cells; finished images of the current ones are kept."""
+        for job in self._jobs():
+            job.interrupt()
+
+    def suspend(self) -> None:
+        """End for this run alone: the next start goes on with the first cell that has not ended."""
+        self._is_suspended.set()
+        if self._is_waiting():
+            self._end_stopped()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait at most `timeout_s` for the end of the group and return whether it has ended."""
+        return self._ended.wait(timeout_s)
+
+    def add_done_callback(self, callback: Callable[[], object]) -> None:
+        """Call `callback` once the group has ended, on the thread that ends it; at once if it has ended already."""
+        with self._lock:
+            if not self._ended.is_set():
+                self._done_callbacks.append(callback)
+                return
+        callback()
+
+    # The script's thread
+
+    def _run(self) -> None:
+        script = self.spec.script
+        try:
+            self._drive()
+        except Cancelled as error:
+            self._end("cancelled", str(error))
+        except WebUIError as error:
+            self._end("failed", str(error), error)
+        except Exception:  # a script may come with an extension
+            logger.exception("The script '%s' failed.", script.name)
+            self._end("failed", f"The script '{script.name}' failed; the log has the details.")
+
+    def _drive(self) -> None:
+        """Run the generator to its end."""
+        attempts: dict[int, list[CellAttempt]] = {}
+        for attempt in self._queue.store.groups.attempts(self.id):
+            attempts.setdefault(attempt.position, []).append(attempt)
+        generator = self.spec.script.run(self.spec.request, self.spec.args)
+        try:
+            cells = next(generator)
+            while True:
+                results = self._run_cells(cells, attempts)
+                if self._is_stopped():
+                    break
+                cells = generator.send(results)
+        except StopIteration as end:
+            with self._lock:
+                self._notes += end.value.notes
+                state: JobState = "done" if self._images else "failed"
+            self._end(state, "")
+        else:
+            self._end_stopped()
+        finally:
+            generator.close()
+
+    def _run_cells(
+        self, cells: Sequence[Cell], attempts: Mapping[int, Sequence[CellAttempt]]
+    ) -> list[CellResult]:
+        """Run cells at the same time and return how they ended; after a stop, only of those that had begun."""
+        first = self._ended_count
+        runs = [
+            CellRun(
+                self.spec, cell, first + i, attempts.get(first + i, ()), self._queue, self._saver
+            )
+            for i, cell in enumerate(cells)
+        ]
+        with self._lock:
+            self._runs = runs
+        started = [run for run in runs if self._start(run)]
+        results = [run.wait_for_result(self._is_suspended.is_set) for run in started]
+        with self._lock:
+            for run, result in zip(started, results, strict=True):
+                self._add(run.cell, result)
+            self._runs = ()
+        return results
+
+    def _start(self, run: CellRun) -> bool:
+        """Start a cell and return whether it was started: after a stop none is."""
+        if self._is_stopped():
+            return False
+        run.start()
+        if run.request is not None:
+            self._request = run.request
+        if run.job is not None and run.cell.is_recorded:
+            self.recorded_jobs[run.cell.name] = run.job
+        if self._is_stopped():  # since the check above
+            run.interrupt()
+        return True
+
+    def _add(self, cell: Cell, result: CellResult) -> None:
+        """Add the result of a cell; the caller holds the lock."""
+        self._images += renumber(result.images, len(self._images))
+        self._ended_count += 1
+        self._done_count += not self._is_stopped() or result.state == "done"
+        if result.error:
+            self._errors.append(result.error)
+        if not cell.name and result.state == "cancelled":
+            self._error = result.error  # the sentence of the script's only job says more
+        notes = [*result.notes, result.error if result.state == "failed" and cell.name else ""]
+        self._notes += [f"{cell.name}: {note}" if cell.name else note for note in notes if note]
+
+    # The end
+
+    def _is_stopped(self) -> bool:
+        return self._is_interrupted.is_set() or self._is_suspended.is_set()
+
+    def _is_waiting(self) -> bool:
+        with self._lock:
+            return self._state == "queued"
+
+    def _end_stopped(self) -> None:
+        noun = self.spec.script.noun
+        interrupted = f"Interrupted: {self._done_count} of {self._count} {noun}s were finished."
+        is_interrupted = self._is_interrupted.is_set() and not self._is_suspended.is_set()
+        self._end("cancelled", (self._error or interrupted) if is_interrupted else _SUSPENDED)
+
+    def _end(self, state: JobState, error: str, exception: WebUIError | None = None) -> None:
+        with self._lock:
+            if self._state in ENDED_STATES:
+                return
+            self._state, self._error, self._exception = state, error, exception
+            self._runs = ()
+            notes = tuple(self._notes)
+        if not self._is_suspended.is_set():
+            self._queue.store.groups.log_end(self.id, state, error, notes)
+            self._queue.store.release_group(self.id)
+        with self._lock:
+            self._ended.set()
+            callbacks, self._done_callbacks = self._done_callbacks, []
+        for callback in callbacks:
+            callback()
+
+    # Snapshots
+
+    def _jobs(self) -> list[Job]:
+        """Return the jobs of the current cells."""
+        with self._lock:
+            return [run.job for run in self._runs if run.job is not None]
+
+    def _phase(self, current: CellRun | None) -> str:
+        """Return the phase of a running group, with the name of the current cell."""
+        if current is None:
+            return "Waiting"
+        phase = "Reading"
+        if current.job is not None:
+            status = current.job.status()
+            is_queued = status.state == "queued"
+            phase = self._queue.waiting_phase(status.id) if is_queued else status.phase
+        if not current.cell.name:
+            return phase
+        number = current.position + 1
+        count = max(self._count, number)
+        return f"{current.cell.name}, {number} of {count} {self.spec.script.noun}s: {phase}"
+
+
+def _progress(runs: Sequence[CellRun], ended_count: int, count: int) -> Progress:
+    """Return the progress of a group; that of its only job, if it has no other."""
+    statuses = [run.job.status() for run in runs if run.job is not None]
+    if runs and statuses and not runs[0].cell.name:
+        return statuses[0].progress
+    fraction = ended_count + sum(status.progress.fraction for status in statuses)
+    return Progress(round(fraction * _STEPS_PER_CELL), count * _STEPS_PER_CELL)
+
+
+def _preview_number(current: CellRun | None) -> int:
+    number = 0 if current is None or current.job is None else current.job.status().preview_number
+    return current.position * 10**6 + number if current is not None and number else 0

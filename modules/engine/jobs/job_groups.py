@@ -1,0 +1,151 @@
+"""Starts groups of jobs, finds them by id, and goes on with those of the last run."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from modules.core.errors import NotFound, WebUIError
+from modules.core.registry import Registry
+from modules.engine.image_saver import ImageSaver
+from modules.engine.jobs.cell_run import GroupSpec
+from modules.engine.jobs.group_record import GroupRecord
+from modules.engine.jobs.job_group import JobGroup
+from modules.engine.jobs.job_status import JobStatus
+from modules.engine.jobs.queue import JobQueue
+from modules.engine.jobs.stored_request import deserialize
+from modules.params.param import validate
+from modules.params.requests.base import GenerationRequest
+from modules.params.settings import Settings
+from modules.plan.planner import draw_seed
+from modules.scripts.protocol import Script
+
+logger = logging.getLogger(__name__)
+
+# Ended groups beyond this number are only known to the job store.
+_MAX_ENDED_IN_MEMORY = 50
+
+
+class JobGroups:
+    """Groups of this run.
+
+    Args:
+        scripts: The scripts by name.
+        queue: Runs the jobs and has the job store.
+        image_saver: Saves their images.
+    """
+
+    def __init__(self, scripts: Registry[Script], queue: JobQueue, image_saver: ImageSaver) -> None:
+        self._scripts = scripts
+        self._queue = queue
+        self._store = queue.store.groups
+        self._image_saver = image_saver
+        self._groups: dict[str, JobGroup] = {}
+
+    def start(
+        self,
+        script_name: str,
+        request: GenerationRequest,
+        args: Mapping[str, Any],
+        settings: Settings,
+        source: str,
+    ) -> JobGroup:
+        """Run a script as a group and return it.
+
+        Args:
+            script_name: Name of the script.
+            request: The request that the script starts from, with a named checkpoint.
+            args: The script's arguments by name.
+            settings: The options of all its jobs.
+            source: Name of the client; sources take turns.
+
+        Raises:
+            NotFound: there is no such script.
+            UserError: an argument is not valid.
+            Cancelled: the server is stopping.
+        """
+        self._queue.raise_if_stopping()
+        script = self._scripts.get(script_name)
+        if script.has_one_seed:
+            seeds = {"seed": request.seed, "subseed": request.subseed}
+            drawn = {name: draw_seed() for name, seed in seeds.items() if seed == -1}
+            request = request.replace(**drawn)
+        spec = GroupSpec(
+            secrets.token_urlsafe(16),
+            script,
+            request,
+            validate(script.args_type, args),
+            settings,
+            source,
+        )
+        self._add_to_store(spec)
+        group = JobGroup(spec, self._queue, self._image_saver)
+        self._register(group)
+        group.start()
+        return group
+
+    def restore(self) -> bool:
+        """Restore the groups that the last stop interrupted; return whether there are any. `resume` runs them."""
+        for record in self._store.unended():
+            try:
+                spec = self._restore_spec(record)
+            except WebUIError as error:
+                logger.warning("A group of jobs of the last run cannot go on: %s", error)
+                self._store.log_end(record.id, "failed", str(error), record.notes)
+                continue
+            self._register(JobGroup(spec, self._queue, self._image_saver))
+        return bool(self._groups)
+
+    def resume(self) -> None:
+        """Go on with the restored groups."""
+        for group in list(self._groups.values()):
+            group.start()
+
+    def find(self, group_id: str) -> JobGroup | None:
+        """Return a group of this run, or None if it is unknown or too old."""
+        return self._groups.get(group_id)
+
+    def stored_status(self, group_id: str) -> JobStatus | None:
+        """Return the status of a group from the job store, or None if the id is unknown."""
+        record = self._store.record(group_id)
+        return record.status() if record is not None else None
+
+    def args(self, group_id: str) -> Mapping[str, Any]:
+        """Return the arguments of a group's script by name.
+
+        Raises:
+            NotFound: the id is unknown.
+        """
+        record = self._store.record(group_id)
+        if record is None:
+            raise NotFound("This job is no longer known.")
+        return record.read_args()
+
+    def suspend_all(self) -> None:
+        """End all groups for this run; the next start goes on with them."""
+        for group in list(self._groups.values()):
+            group.suspend()
+
+    def _add_to_store(self, spec: GroupSpec) -> None:
+        args = spec.args.model_dump_json()
+        store = self._queue.store
+        with store.hold_request(spec.request, spec.settings) as stored:
+            self._store.add(
+                GroupRecord(
+                    spec.id, spec.script.name, args, stored, spec.source, "running", "", (), ()
+                )
+            )
+
+    def _restore_spec(self, record: GroupRecord) -> GroupSpec:
+        script = self._scripts.get(record.script)
+        request, settings = deserialize(record.stored_request, self._queue.store.input_image)
+        args = validate(script.args_type, record.read_args())
+        return GroupSpec(record.id, script, request, args, settings, record.source)
+
+    def _register(self, group: JobGroup) -> None:
+        self._groups[group.id] = group
+        ended = [group.id for group in self._groups.values() if group.status().has_ended]
+        for old_id in ended[:-_MAX_ENDED_IN_MEMORY]:
+            self._groups.pop(old_id, None)

@@ -1,0 +1,200 @@
+"""KINDS: the kinds of model files: the folders and suffixes of each, and how it is detected in any folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from modules.core.paths import Paths
+from modules.core.registry import Registry
+from modules.models.families import Family, detect_family
+from modules.models.files.header import Header
+from modules.models.key_condition import KeyCondition, first_row
+from modules.models.ldm.keys import (
+    CLIP_TOKEN_EMBEDDING_KEY,
+    OPEN_CLIP_TOKEN_EMBEDDING_KEY,
+    UNET_PREFIX,
+    VAE_DECODER_INPUT_KEY,
+)
+
+CHECKPOINT, VAE, TEXT_ENCODER = "Checkpoint", "VAE", "Text encoder"
+
+
+@dataclass(frozen=True)
+class ModelKind:
+    """One kind of model file.
+
+    Args:
+        name: Identity, as messages show it.
+        noun: The name inside of a sentence.
+        folders: Returns the folders that are scanned for such files, in order of precedence.
+        suffixes: Endings of such files, in lower case.
+        conditions: A file is of the kind when any of these matches.
+        misplaced: Why such a file is of no use elsewhere, as the rest of a sentence that begins with its name;
+            {expected} stands for what was looked for, such as "a checkpoint".
+        has_families: Whether a file is of the kind when it is of any family.
+        suffixes_beside_checkpoints: Endings of such files in the folders of checkpoints; no other kind lists those.
+        found_by_stem: Whether a name without its suffix finds a file.
+        precedes: Names of kinds that a file is only of when it is not of this one; where no row names another,
+            the first one in the table decides.
+    """
+
+    name: str
+    noun: str
+    folders: Callable[[Paths], tuple[Path, ...]] = field(repr=False)
+    suffixes: tuple[str, ...]
+    conditions: tuple[KeyCondition, ...] = ()
+    misplaced: str = ""
+    has_families: bool = False
+    suffixes_beside_checkpoints: tuple[str, ...] = ()
+    found_by_stem: bool = True
+    precedes: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+
+class Detection(NamedTuple):
+    """What a file contains.
+
+    Args:
+        kind: Its row of KINDS, None when no row matches.
+        family: Its row of FAMILIES, for a checkpoint.
+    """
+
+    kind: ModelKind | None = None
+    family: Family | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the name of the family, of the kind for all but checkpoints, or ""."""
+        row = self.family or self.kind
+        return row.name if row else ""
+
+
+def make_kind_registry() -> Registry[ModelKind]:
+    """Return a new registry of all known kinds."""
+    return Registry("kind of model file", KINDS)
+
+
+def detect(header: Header, kinds: Registry[ModelKind], families: Registry[Family]) -> Detection:
+    """Return the kind of a file and, for a checkpoint, its family."""
+    family = detect_family(header, families)
+    matching = (
+        kind
+        for kind in kinds
+        if (kind.has_families and family is not None)
+        or any(condition.matches(header.tensors) for condition in kind.conditions)
+    )
+    kind = first_row(matching)
+    return Detection(kind, family if kind is not None and kind.has_families else None)
+
+
+def find_checkpoint_error(header: Header, detection: Detection) -> str:
+    """Return why a file cannot be used as a checkpoint, as the rest of a sentence that begins with its name, or ""."""
+    if detection.kind is None:
+        return "contains tensors, but no model of a known type."
+    if detection.family is None:
+        return detection.kind.misplaced.format(expected="a checkpoint")
+    return detection.family.find_error(header)
+
+
+# In the order of detection: a ControlNet or a LoRA may contain a whole checkpoint's names, a checkpoint those of a VAE.
+KINDS: tuple[ModelKind, ...] = (
+    ModelKind(
+        "ControlNet",
+        "ControlNet",
+        lambda paths: paths.model_folders("ControlNet"),
+        (".safetensors", ".pth", ".pt", ".ckpt"),
+        (
+            KeyCondition(has=("control_model.*",)),
+            KeyCondition(has=("controlnet_cond_embedding.*",)),
+            KeyCondition(has=("input_hint_block.*",)),
+        ),
+        misplaced="is a ControlNet, not {expected}. ControlNet is not supported in this version.",
+    ),
+    ModelKind(
+        "LoRA",
+        "LoRA",
+        lambda paths: paths.model_folders("Lora", "LyCORIS"),
+        (".safetensors", ".pt", ".ckpt"),
+        (
+            KeyCondition(has=("*.lora_down.weight",)),
+            KeyCondition(has=("*.lora_A.weight",)),
+            KeyCondition(has=("*.hada_w1_a",)),
+            KeyCondition(has=("lora_*",)),
+            KeyCondition(has=("*.lokr_w1",)),
+        ),
+        misplaced="is a LoRA, not {expected}. It belongs in models/Lora.",
+    ),
+    ModelKind(
+        "Embedding",
+        "embedding",
+        lambda paths: (paths.embeddings,),
+        (".safetensors", ".pt", ".bin"),
+        (
+            KeyCondition(has=("emb_params",)),
+            KeyCondition(has=("string_to_param.*",)),
+            KeyCondition(has=("clip_l", "clip_g")),
+        ),
+        misplaced="is a textual-inversion embedding, not {expected}. It belongs in embeddings.",
+    ),
+    ModelKind(
+        CHECKPOINT,
+        "checkpoint",
+        lambda paths: paths.checkpoint_folders,
+        (".safetensors", ".ckpt"),
+        misplaced="is a checkpoint, not {expected}. It belongs in models/Stable-diffusion.",
+        has_families=True,
+    ),
+    ModelKind(
+        VAE,
+        "VAE",
+        lambda paths: paths.vae_folders,
+        (".safetensors", ".pt", ".ckpt"),  # best first, likewise beside checkpoints
+        (
+            KeyCondition(has=("encoder.conv_in.weight", "decoder.conv_in.weight")),
+            KeyCondition(has=(VAE_DECODER_INPUT_KEY,), lacks=(UNET_PREFIX + "*",)),
+        ),
+        misplaced="is a VAE, not {expected}. It belongs in models/VAE.",
+        suffixes_beside_checkpoints=(".vae.safetensors", ".vae.pt", ".vae.ckpt"),  # A1111's names
+        found_by_stem=False,
+    ),
+    ModelKind(
+        "Upscaler",
+        "upscaler",
+        lambda paths: paths.model_folders("ESRGAN", "RealESRGAN"),
+        (".safetensors", ".pth", ".pt"),
+        (
+            KeyCondition(has=("model.0.weight", "model.1.sub.*")),
+            KeyCondition(has=("conv_first.weight",)),
+        ),
+        misplaced="is an upscaler, not {expected}. It belongs in models/ESRGAN.",
+    ),
+    ModelKind(
+        TEXT_ENCODER,
+        "text encoder",
+        lambda paths: paths.text_encoder_folders,
+        (".safetensors", ".bin", ".pt", ".ckpt"),
+        (
+            KeyCondition(has=(CLIP_TOKEN_EMBEDDING_KEY,), lacks=(UNET_PREFIX + "*",)),
+            KeyCondition(has=(OPEN_CLIP_TOKEN_EMBEDDING_KEY,), lacks=(UNET_PREFIX + "*",)),
+            KeyCondition(has=("encoder.block.0.layer.0.SelfAttention.q.weight",)),
+        ),
+        misplaced="is only a text encoder, not {expected}. It belongs in models/text_encoder.",
+    ),
+    ModelKind(
+        "Hypernetwork",
+        "hypernetwork",
+        lambda paths: paths.model_folders("hypernetworks"),
+        (".pt",),  # its tensors have no names that would tell it
+    ),
+    ModelKind(
+        "Diffusers UNet",
+        "UNet",
+        lambda _: (),
+        (),
+        (KeyCondition(has=("conv_in.weight", "down_blocks.0.resnets.0.conv1.weight")),),
+        misplaced="is only a UNet in diffusers format. Get the checkpoint as a single file.",
+    ),
+)

@@ -1,0 +1,157 @@
+"""EFFECTS: which option has an effect on which job, one row each.
+
+An option without an effect on a job is reset to its default, so that the infotext contains only what counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from modules.models.checkpoint import Checkpoint
+from modules.models.ldm.text_encoder_layouts import CLIP_KIND
+from modules.params.settings import Settings
+from modules.plan.planned_pass import PlannedPass
+from modules.prompt.chunks import COMMA_BACKTRACK, Chunker
+from modules.prompt.emphasis import EMPHASES
+from modules.sampling.samplers import SAMPLERS
+from modules.sampling.schedules import SCHEDULES
+
+# Sampling options that some samplers or schedules use and others do not.
+SAMPLING_OPTIONS = frozenset(
+    {
+        "sgm_noise_multiplier",
+        "always_discard_next_to_last_sigma",
+        "enable_quantization",
+        "ddim_discretize",
+    }
+    | {name for sampler in SAMPLERS for name in sampler.options}
+    | {name for schedule in SCHEDULES for name in schedule.options}
+)
+# Options with an infotext key that change every image.
+ALWAYS_EFFECTIVE = frozenset(
+    {"randn_source", "sd_noise_schedule", "tiling", "use_downcasted_alpha_bar"}
+)
+_ORIGINAL_EMPHASIS = EMPHASES.get("Original")
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One row of the table.
+
+    Args:
+        option: Name of the setting.
+        changes: Returns whether a value other than the default changes a pass.
+        of_first_pass: Whether only the first pass counts, not the hires pass.
+    """
+
+    option: str
+    changes: Callable[[PlannedPass], bool]
+    of_first_pass: bool = False
+
+
+def clip_skip_has_effect(checkpoint: Checkpoint) -> bool:
+    """Return whether clip skip has an effect; as in A1111 it has none on OpenCLIP."""
+    return checkpoint.text_encoder.kind == CLIP_KIND
+
+
+def _uses_sampling_option(option: str, planned: PlannedPass) -> bool:
+    return option in planned.sampling_options
+
+
+def _starts_from_image(planned: PlannedPass) -> bool:
+    return planned.starts_from_image
+
+
+def _uses_uncond(planned: PlannedPass) -> bool:
+    return planned.uses_uncond
+
+
+def _needs_padding(planned: PlannedPass) -> bool:
+    return planned.needs_padding
+
+
+def _masks_inpainting_unet(planned: PlannedPass) -> bool:
+    return planned.family.extra_input == "inpaint" and planned.plan.request.task == "inpaint"
+
+
+def _edits_prompts(planned: PlannedPass) -> bool:
+    return planned.sub_prompts(old_scheduling=True) != planned.sub_prompts(old_scheduling=False)
+
+
+def _chunks_differ(planned: PlannedPass, other: Chunker) -> bool:
+    chunker = planned.chunker
+    return any(
+        other.split_into_chunks(text) != chunker.split_into_chunks(text) for text in planned.texts
+    )
+
+
+def _emphasizes(planned: PlannedPass) -> bool:
+    chunker = planned.chunker
+    return _chunks_differ(planned, replace(chunker, emphasis=_ORIGINAL_EMPHASIS)) or any(
+        weight != 1
+        for text in planned.texts
+        for chunk in chunker.split_into_chunks(text)
+        for weight in chunk.weights
+    )
+
+
+EFFECTS: tuple[Effect, ...] = (
+    *(
+        Effect(option, partial(_uses_sampling_option, option))
+        for option in sorted(SAMPLING_OPTIONS)
+    ),
+    Effect("img2img_extra_noise", _starts_from_image),
+    # The hires pass has values of its own for these.
+    Effect("img2img_fix_steps", _starts_from_image, of_first_pass=True),
+    Effect("img2img_color_correction", _starts_from_image, of_first_pass=True),
+    Effect("initial_noise_multiplier", _starts_from_image, of_first_pass=True),
+    Effect("inpainting_mask_weight", _masks_inpainting_unet, of_first_pass=True),
+    Effect(
+        "CLIP_stop_at_last_layers",
+        lambda planned: clip_skip_has_effect(planned.plan.checkpoint),
+        of_first_pass=True,
+    ),
+    Effect("emphasis", _emphasizes),
+    Effect(
+        "use_old_emphasis_implementation",
+        lambda planned: _chunks_differ(planned, replace(planned.chunker, old_emphasis=False)),
+    ),
+    Effect("use_old_scheduling", _edits_prompts),
+    Effect(
+        "comma_padding_backtrack",
+        lambda planned: _chunks_differ(
+            planned, replace(planned.chunker, comma_backtrack=COMMA_BACKTRACK)
+        ),
+    ),
+    Effect("s_min_uncond", _uses_uncond),
+    Effect(
+        "s_min_uncond_all",
+        lambda planned: bool(planned.settings.s_min_uncond) and planned.uses_uncond,
+    ),
+    Effect("skip_early_cond", _uses_uncond),
+    Effect("cfg_rescale", _uses_uncond),
+    Effect(
+        "pad_cond_uncond",  # the older way has precedence
+        lambda planned: not planned.settings.pad_cond_uncond_v0 and planned.needs_padding,
+    ),
+    Effect("pad_cond_uncond_v0", _needs_padding),
+)
+
+
+def ineffective_options(passes: Sequence[PlannedPass]) -> dict[str, Any]:
+    """Return the options that do not have their default value and change nothing, with their default values.
+
+    Args:
+        passes: The first pass of a job, and the hires pass if it has one.
+    """
+    settings = passes[0].settings
+    ineffective: dict[str, Any] = {}
+    for effect in EFFECTS:
+        default = Settings.model_fields[effect.option].default
+        counted = passes[:1] if effect.of_first_pass else passes
+        if getattr(settings, effect.option) != default and not any(map(effect.changes, counted)):
+            ineffective[effect.option] = default
+    return ineffective

@@ -1,0 +1,1 @@
+"""Scripts: what makes several requests of one, and goes on with the results. Knows nothing of the engine or the backend."""

@@ -1,0 +1,105 @@
+"""What a script is: a named row with a generator that yields the requests of its next cells and is sent their results.
+
+A group of jobs runs the generator; after a restart it runs it again and answers from the stored cells, so a generator
+must yield the same cells for the same request and arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from modules.images.filename import Destination
+from modules.params.requests.base import GenerationRequest, Task
+from modules.params.results import GeneratedImage
+
+CellState = Literal["done", "failed", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One request of a script; it becomes one job.
+
+    Args:
+        name: The name in progress and notes, such as that of a file; empty for the only cell of a script, which is
+            then followed as a job without a group.
+        make_request: Returns the request when its turn comes, or raises a WebUIError: then the cell has failed. Not
+            called for a cell that ended before a restart.
+        destination: Folder and name of its images, instead of those of the settings.
+        is_recorded: Whether the denoising of its first image is recorded.
+    """
+
+    name: str
+    make_request: Callable[[], GenerationRequest]
+    destination: Destination | None = None
+    is_recorded: bool = False
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """How a cell ended.
+
+    Args:
+        state: How it ended; a skipped cell is cancelled.
+        images: Its finished images in order, also of a cell that failed or was cancelled.
+        notes: Notes on them for the user.
+        error: One sentence if it failed or was cancelled.
+    """
+
+    state: CellState
+    images: tuple[GeneratedImage, ...]
+    notes: tuple[str, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class ScriptResult:
+    """What a script returns at its end.
+
+    Args:
+        notes: Notes for the user on all of it.
+    """
+
+    notes: tuple[str, ...] = ()
+
+
+# Yields the cells to run next, all at once, and is sent their results in the same order. A WebUIError ends the group.
+ScriptRun = Generator[Sequence[Cell], Sequence[CellResult], ScriptResult]
+
+
+class NoArguments(BaseModel, frozen=True, extra="forbid"):
+    """The arguments of a script without any."""
+
+
+def _one_cell(args: Any) -> int:
+    del args
+    return 1
+
+
+@dataclass(frozen=True)
+class Script:
+    """One row of SCRIPTS.
+
+    Args:
+        name: The name on the page, in requests and in the job store.
+        run: Starts the script with the request and the validated arguments.
+        args_type: Declares the arguments; a list of them is in the order of its fields.
+        cell_count: Returns the number of cells that these arguments need.
+        noun: Noun for a cell in the progress text.
+        has_one_seed: Whether a random seed is drawn once, for all cells.
+        tasks: The tasks for which it can be chosen on the page and in the API; a script without any belongs to a part
+            of the page.
+        aliases: Other names that find it.
+    """
+
+    name: str
+    run: Callable[[Any, Any], ScriptRun]  # each script names its own types of request and arguments
+    args_type: type[BaseModel] = NoArguments
+    cell_count: Callable[[Any], int] = _one_cell
+    noun: str = "picture"
+    has_one_seed: bool = False
+    tasks: frozenset[Task] = frozenset()
+    aliases: tuple[str, ...] = ()

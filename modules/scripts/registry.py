@@ -1,0 +1,11 @@
+"""The table of scripts."""
+
+from __future__ import annotations
+
+from modules.core.registry import Registry
+from modules.scripts.compare_samplers import COMPARE_SAMPLERS
+from modules.scripts.file_batch import FILE_BATCH
+from modules.scripts.protocol import Script
+from modules.scripts.reproduce import REPRODUCE
+
+SCRIPTS: Registry[Script] = Registry("script", (FILE_BATCH, REPRODUCE, COMPARE_SAMPLERS))
