@@ -19,6 +19,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from modules import builtin
 from modules.api.routes import add_routes
 from modules.api.security.cors import Origins
 from modules.api.security.guard import LOOPBACK_NAMES, add_guards
@@ -28,6 +29,8 @@ from modules.core.flags import Credential, Flags, parse_flags, split_commas
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.engine.executors.local import LocalExecutor
+from modules.engine.registries import Registries
+from modules.extensions import load_extensions
 from modules.launch.environment import set_env_defaults
 from modules.launch.install_state import read_install_state
 from modules.params.device_options import DeviceOptions
@@ -101,6 +104,15 @@ def prepare_environment(paths: Paths) -> None:
     os.environ["GRADIO_TEMP_DIR"] = str(paths.gradio_temp)
 
 
+def make_registries(flags: Flags, paths: Paths) -> Registries:
+    """Return the tables with everything that is built in and what the extensions add."""
+    registries = Registries(serves_page=not flags.nowebui)
+    builtin.register(registries)
+    if not flags.loads_extensions:
+        return registries
+    return load_extensions(registries, paths.extensions)
+
+
 def make_engine(flags: Flags, paths: Paths) -> Engine:
     """Return the engine, not yet started."""
     tokenizer = ClipTokenizer(paths.configs / "clip" / "bpe_simple_vocab_16e6.txt.gz")
@@ -117,7 +129,13 @@ def make_engine(flags: Flags, paths: Paths) -> Engine:
     setting_overrides = flags.setting_overrides()
     if checkpoint:
         setting_overrides["sd_model_checkpoint"] = checkpoint
-    return Engine(paths, LocalExecutor(device, tokenizer), tokenizer, setting_overrides)
+    return Engine(
+        paths,
+        LocalExecutor(device, tokenizer),
+        tokenizer,
+        make_registries(flags, paths),
+        setting_overrides,
+    )
 
 
 def make_app(

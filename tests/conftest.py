@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from modules import builtin
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
+from modules.engine.registries import Registries
 from modules.launch.environment import set_env_defaults
 from modules.models.manager import Checkpoint
 from modules.prompt.tokens import ClipTokenizer
@@ -62,6 +64,13 @@ def write_listed_checkpoint(
     return path
 
 
+def builtin_registries(*, serves_page: bool = False) -> Registries:
+    """Return the tables with everything built in; without tabs, and so without Gradio, unless there is a page."""
+    registries = Registries(serves_page=serves_page)
+    builtin.register(registries)
+    return registries
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository."""
@@ -92,11 +101,21 @@ def executor() -> FakeExecutor:
 
 
 @pytest.fixture
+def registries() -> Registries:
+    """The engine's tables; a test may add rows before it asks for the engine."""
+    return builtin_registries()
+
+
+@pytest.fixture
 def idle_engine(
-    paths: Paths, executor: FakeExecutor, tokenizer: ClipTokenizer, tmp_path: Path
+    paths: Paths,
+    executor: FakeExecutor,
+    tokenizer: ClipTokenizer,
+    registries: Registries,
+    tmp_path: Path,
 ) -> Iterator[Engine]:
     """An engine that has not been started."""
-    engine = Engine(paths, executor, tokenizer)
+    engine = Engine(paths, executor, tokenizer, registries)
     engine.image_saver.fallback_dir = tmp_path / "spare"
     yield engine
     executor.release()

@@ -26,7 +26,7 @@ from modules.core.flags import Credential, Flags, parse_flags
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.prompt.tokens import ClipTokenizer
-from tests.conftest import ROOT, write_listed_checkpoint
+from tests.conftest import ROOT, builtin_registries, write_listed_checkpoint
 from tests.engine.fake_executor import FakeExecutor
 
 pytestmark = pytest.mark.filterwarnings("ignore:::gradio")  # Gradio's own calls of pandas
@@ -145,7 +145,7 @@ def served(place: Path, tokenizer: ClipTokenizer) -> Iterator[tuple[FastAPI, Eng
     patch = pytest.MonkeyPatch()
     patch.setenv("GRADIO_TEMP_DIR", str(place / "tmp" / "gradio"))
     executor = FakeExecutor()
-    engine = Engine(Paths(place, place), executor, tokenizer)
+    engine = Engine(Paths(place, place), executor, tokenizer, builtin_registries())
     engine.image_saver.fallback_dir = place / "spare"
     engine.start()
     executor.wait_until_idle()

@@ -16,7 +16,7 @@ from modules.core.errors import UserError
 HIDDEN: dict[str, Any] = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
 # Settings that a flag overrides for one run: name of the setting and field of the flag.
 SETTING_FLAGS = {"sd_model_checkpoint": "ckpt", "sd_checkpoints_limit": "sd_checkpoints_limit"}
-GROUPS = ("Server", "Folders", "Models", "Page", "Setting up")
+GROUPS = ("Server", "Folders", "Models", "Extensions", "Page", "Setting up")
 
 
 @dataclass(frozen=True)
@@ -168,6 +168,11 @@ class Flags:
         choices=("full", "half", "autocast"),
     )
 
+    disable_all_extensions: bool = flag(False, "Extensions", "start without the extensions")
+    disable_extra_extensions: bool = flag(
+        False, "Extensions", "the same: what is built in is no extension"
+    )
+
     theme: Literal["light", "dark"] | None = flag(
         None,
         "Page",
@@ -208,6 +213,11 @@ class Flags:
     def serves_api(self) -> bool:
         """Whether the HTTP API is served."""
         return not self.no_api
+
+    @property
+    def loads_extensions(self) -> bool:
+        """Whether extensions are loaded."""
+        return not (self.disable_all_extensions or self.disable_extra_extensions)
 
     @property
     def full_precision(self) -> bool:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from modules.core.errors import NotFound, WebUIError
 from modules.core.paths import Paths
+from modules.core.registry import Registry
 from modules.models.compatibility import incompatibility
 from modules.models.manager import Checkpoint, ModelManager
 from modules.models.model_spec import make_model_spec, native_size
-from modules.params.requests.base import Task
+from modules.params.requests.tasks import TASKS, Task
 from modules.params.settings import Settings
 
 _DEMO_NOTICE = (
@@ -26,14 +27,20 @@ class ActiveCheckpoint:
         models: Lists the files of the models folders.
         paths: The folders.
         settings: Returns the current settings.
+        tasks: All tasks.
     """
 
     def __init__(
-        self, models: ModelManager, paths: Paths, settings: Callable[[], Settings]
+        self,
+        models: ModelManager,
+        paths: Paths,
+        settings: Callable[[], Settings],
+        tasks: Registry[Task] = TASKS,
     ) -> None:
         self._models = models
         self._paths = paths
         self._settings = settings
+        self._tasks = tasks
 
     def find(self, name: str = "") -> Checkpoint:
         """Return the named checkpoint, or the active one.
@@ -87,10 +94,10 @@ class ActiveCheckpoint:
         except WebUIError:
             return 0
 
-    def incompatibility(self, task: Task) -> str:
+    def incompatibility(self, task: str) -> str:
         """Return why the active checkpoint cannot do a task, as a sentence; "" if it can, or there is none."""
         try:
-            reason = incompatibility(task, self._models, self.find())
+            reason = incompatibility(task, self._models, self.find(), tasks=self._tasks)
         except WebUIError:
             return ""
         return str(reason or "")

@@ -24,11 +24,11 @@ from modules.engine.jobs.job import Job, JobStatus
 from modules.engine.jobs.queue import JobQueue
 from modules.engine.jobs.store import JobStore
 from modules.engine.prompt_processing import apply_styles, reset_ineffective_options
+from modules.engine.registries import Registries
 from modules.engine.settings_file import SettingsFile
 from modules.models.convert import convert_to_safetensors
 from modules.models.manager import Checkpoint, ModelManager
 from modules.models.model_spec import ModelSpec, make_model_spec
-from modules.models.upscalers import UPSCALERS
 from modules.params.image import ImageField
 from modules.params.param import params_of
 from modules.params.requests.base import GenerationRequest
@@ -39,8 +39,6 @@ from modules.plan.planner import make_plan
 from modules.plan.work import EstimateDepth, RecordForward, Work
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
-from modules.sampling.samplers import SAMPLERS
-from modules.sampling.schedules import SCHEDULES
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +52,7 @@ class Engine:
         paths: The folders of the program and its data.
         executor: Runs jobs and other device work.
         tokenizer: Counts and splits prompts.
+        registries: The tables of samplers, tasks, settings sections and so on.
         flag_settings: Options from the command line; they override the stored settings and are not stored.
     """
 
@@ -62,6 +61,7 @@ class Engine:
         paths: Paths,
         executor: Executor,
         tokenizer: ClipTokenizer,
+        registries: Registries,
         flag_settings: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self.paths = paths
@@ -73,20 +73,32 @@ class Engine:
             paths.cache,
             paths.vae_folders,
             paths.text_encoder_folders,
+            registries.families,
         )
-        self.active_checkpoint = ActiveCheckpoint(self.models, paths, lambda: self.settings)
+        self.active_checkpoint = ActiveCheckpoint(
+            self.models, paths, lambda: self.settings, registries.tasks
+        )
         self.styles = Styles(paths.styles_file)
-        self.samplers = SAMPLERS.copy()
-        self.schedules = SCHEDULES.copy()
-        self.upscalers = UPSCALERS.copy()
+        self.registries = registries
+        self.samplers = registries.samplers
+        self.schedules = registries.schedules
+        self.upscalers = registries.upscalers
         self.device_status = DeviceStatus("starting", "Starting")
-        self.image_saver = ImageSaver(self.models, paths.outputs, paths.unsaved_outputs)
-        self._settings_file = SettingsFile(paths.data / "config.json")
-        self.settings = Settings()
+        self.image_saver = ImageSaver(
+            self.models,
+            paths.outputs,
+            paths.unsaved_outputs,
+            registries.codecs,
+            registries.filename_tokens,
+        )
+        settings_class = registries.settings_class
+        self._settings_file = SettingsFile(paths.data / "config.json", settings_class)
+        self.settings = settings_class()
         self.flag_settings = flag_settings
         self._requested_model: ModelSpec | None = None  # the model of the last load
         self._is_unloaded = False
-        self.queue = JobQueue(executor, JobStore(paths.queue), self)
+        store = JobStore(paths.queue, registries.tasks, settings_class)
+        self.queue = JobQueue(executor, store, self)
         self.file_batches = FileBatches(
             lambda request, save: self.queue.submit(request, self.settings, "page", save),
             self.image_saver,
@@ -263,7 +275,7 @@ class Engine:
             UserError: an option is unknown or its value is not valid.
         """
         settings = self.settings.replace(**changes)
-        declared = params_of(Settings)
+        declared = params_of(type(settings))
         if all(declared[name].section != "model" for name in changes):
             self.settings = settings
             self._settings_file.update(changes)

@@ -10,7 +10,6 @@ from modules.core.errors import UserError
 from modules.core.version import VERSION
 from modules.engine.jobs.job import Job
 from modules.engine.jobs.queue import JobQueue
-from modules.engine.jobs.stored_request import deserialize
 from modules.images.compare import Comparison, compare
 from modules.images.metadata import Metadata
 from modules.infotext import (
@@ -52,7 +51,7 @@ def parse_for_reproduction(metadata: Metadata, context: InfotextContext) -> Info
     Raises:
         UserError: it is not; the message names what is missing.
     """
-    infotext = extract_infotext(metadata)
+    infotext = extract_infotext(metadata, context.json_formats)
     if not infotext.pairs:
         raise UserError(
             "The picture's file contains no generation parameters.",
@@ -150,7 +149,7 @@ def rerun_image(queue: JobQueue, job_id: str, index: int) -> Job:
         NotFound: the job is unknown, or an input image of it is no longer stored.
     """
     record = queue.store.record(job_id)
-    request, settings = deserialize(record.stored_request, queue.store.input_image)
+    request, settings = queue.store.restore_request(record.stored_request)
     seed_step = 0 if request.subseed_strength else 1
     seeds = {"seed": request.seed + seed_step * index, "subseed": request.subseed + index}
     single = request.replace(n_iter=1, batch_size=1, **seeds)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from modules.core.atomic import write_text
-from modules.models.families import FAMILIES
+from modules.models.families import FAMILIES, Family
 from modules.models.scan import FileStamp
 from modules.models.text_encoders import TextEncoderInfo
 
@@ -44,16 +45,19 @@ class HeaderFactsCache:
 
     Args:
         file: JSON file, created on the first write.
+        families: The table by which families are detected.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, families: Iterable[Family] = FAMILIES) -> None:
         self._file = file
+        self._families = families
         self._facts: dict[FileStamp, HeaderFacts] | None = None
 
     def read(self) -> Mapping[FileStamp, HeaderFacts]:
-        """Return the cached facts; none if FAMILIES has changed since they were stored."""
+        """Return the cached facts; none if the families have changed since they were stored."""
         if self._facts is None:
-            self._facts = _read_entries(self._file, _parse_header_facts)
+            digest = _families_digest(self._families)
+            self._facts = _read_entries(self._file, partial(_parse_header_facts, digest))
         return self._facts
 
     def write(self, facts: Mapping[FileStamp, HeaderFacts]) -> None:
@@ -62,7 +66,7 @@ class HeaderFactsCache:
             return
         self._facts = dict(facts)
         rows = [[*stamp, f.family, f.error, *f.text_encoder] for stamp, f in facts.items()]
-        _write_json(self._file, {"table": _families_digest(), "files": rows})
+        _write_json(self._file, {"table": _families_digest(self._families), "files": rows})
 
 
 class HashCache:
@@ -115,13 +119,13 @@ def write_prediction_type(folder: Path, stamp: FileStamp, prediction_type: Predi
     _write_json(file, {**_read_predictions(file), stamp.path: entry}, indent=1)
 
 
-def _families_digest() -> str:
-    """Return a digest of FAMILIES: after a change of the table every file is detected again."""
-    return hashlib.sha256(repr(FAMILIES).encode()).hexdigest()
+def _families_digest(families: Iterable[Family]) -> str:
+    """Return a digest of the families: after a change of the table every file is detected again."""
+    return hashlib.sha256(repr(tuple(families)).encode()).hexdigest()
 
 
-def _parse_header_facts(content: Any) -> dict[FileStamp, HeaderFacts]:
-    if content["table"] != _families_digest():
+def _parse_header_facts(digest: str, content: Any) -> dict[FileStamp, HeaderFacts]:
+    if content["table"] != digest:
         return {}
     return {
         FileStamp(str(path), int(size), int(modified)): HeaderFacts(

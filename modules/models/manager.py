@@ -84,6 +84,7 @@ class ModelManager:
         cache_folder: Folder of the disk caches, such as hashes.json.
         vae_folders: Folders for VAEs only.
         text_encoder_folders: Folders for text encoders only.
+        families: The table by which families are detected; the first row that matches a file is its family.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class ModelManager:
         cache_folder: Path,
         vae_folders: Sequence[Path] = (),
         text_encoder_folders: Sequence[Path] = (),
+        families: Registry[Family] | None = None,
     ) -> None:
         self.cache_folder = cache_folder
         self.yaml_cache = YamlCache()
@@ -101,14 +103,14 @@ class ModelManager:
         self._text_encoder_donors: Mapping[TextEncoderInfo, Sequence[TextEncoderFile]] = {}
         self._folders = tuple(folders)
         self._config_folder = config_folder
-        self._families: Registry[Family] = make_family_registry()
+        self._families = families or make_family_registry()
         self._hasher = FileHasher(cache_folder / "hashes.json", self._set_sha256)
         self._on_change: Callable[[], None] | None = None
         self._hashing_enabled = False
         self._scan_lock = threading.Lock()
         self._swap_lock = threading.Lock()  # held briefly, never during a scan
         self._checkpoints: tuple[Checkpoint, ...] | None = None
-        self._header_facts = HeaderFactsCache(cache_folder / "verdicts.json")
+        self._header_facts = HeaderFactsCache(cache_folder / "verdicts.json", self._families)
 
     def refresh(self) -> None:
         """Scan the folders again; only new and changed files are opened."""

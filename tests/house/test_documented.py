@@ -9,12 +9,12 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from modules.params.requests.registry import REQUESTS
 
 from modules.core.a1111_flags import IGNORED_FLAGS
 from modules.core.flags import Flags, parse_flags
 from modules.params.param import params_of
 from modules.params.requests.extras import ExtrasRequest
-from modules.params.requests.registry import REQUESTS
 from modules.params.settings import Settings
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES

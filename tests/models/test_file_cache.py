@@ -3,7 +3,6 @@ import time
 
 import pytest
 
-from modules.models import file_cache
 from modules.models.file_cache import (
     PREDICTIONS_FILE,
     HeaderFacts,
@@ -27,10 +26,9 @@ def test_header_facts_are_read_after_a_restart(tmp_path):
     assert HeaderFactsCache(tmp_path / "cache" / "v.json").read() == FACTS
 
 
-def test_header_facts_of_another_families_table_are_dropped(tmp_path, monkeypatch):
+def test_header_facts_of_another_families_table_are_dropped(tmp_path):
     HeaderFactsCache(tmp_path / "v.json").write(FACTS)
-    monkeypatch.setattr(file_cache, "FAMILIES", ())
-    assert HeaderFactsCache(tmp_path / "v.json").read() == {}
+    assert HeaderFactsCache(tmp_path / "v.json", families=()).read() == {}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"table": 1, "files": 3}'])

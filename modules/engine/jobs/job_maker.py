@@ -13,7 +13,6 @@ from modules.core.errors import WebUIError
 from modules.engine.jobs.job import Job, SaveImage
 from modules.engine.jobs.job_record import JobRecord
 from modules.engine.jobs.store import JobStore
-from modules.engine.jobs.stored_request import deserialize
 from modules.params.requests.base import GenerationRequest
 from modules.params.results import GeneratedImage
 from modules.params.settings import Settings
@@ -68,7 +67,7 @@ class JobMaker:
     def restore(self, record: JobRecord) -> Job | None:
         """Return a job of an earlier run, or None if it can no longer be planned; the store records the reason."""
         try:
-            request, settings = deserialize(record.stored_request, self._store.input_image)
+            request, settings = self._store.restore_request(record.stored_request)
             job = self.create(self._hooks.plan(request, settings), job_id=record.id)
         except WebUIError as error:
             logger.warning("A waiting job of the last run cannot be restored: %s", error)

@@ -17,7 +17,7 @@ from modules.engine.jobs.job import ENDED_STATES, Job, JobStatus, SaveImage
 from modules.engine.jobs.job_maker import JobMaker, QueueHooks
 from modules.engine.jobs.job_record import JobRecord, record_from_job
 from modules.engine.jobs.store import JobStore
-from modules.engine.jobs.stored_request import deserialize, with_resolved_names
+from modules.engine.jobs.stored_request import with_resolved_names
 from modules.params.requests.base import GenerationRequest
 from modules.params.settings import Settings
 
@@ -129,7 +129,7 @@ class JobQueue:
         record = self.record(job_id)
         if record.state not in ENDED_STATES:
             raise UserError(f"This job is {record.state}.", "Only an ended job can be retried.")
-        request, settings = deserialize(record.stored_request, self.store.input_image)
+        request, settings = self.store.restore_request(record.stored_request)
         return self.submit(request, settings, record.queue_position.source)
 
     def load_when_idle(

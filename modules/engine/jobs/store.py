@@ -12,23 +12,30 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from modules.core.errors import NotFound
+from modules.core.registry import Registry
 from modules.engine.jobs.database import Database, open_database
 from modules.engine.jobs.fair_queue import QueuePosition
 from modules.engine.jobs.input_images import InputImageStore
 from modules.engine.jobs.job import JobStatus
 from modules.engine.jobs.job_record import JobRecord, record_from_rows
-from modules.engine.jobs.stored_request import StoredRequest, input_images_of, serialize
+from modules.engine.jobs.stored_request import (
+    StoredRequest,
+    deserialize,
+    input_images_of,
+    serialize,
+)
 from modules.params.image import ImageField
 from modules.params.requests.base import GenerationRequest
+from modules.params.requests.tasks import TASKS, Task
 from modules.params.results import GeneratedImage
 from modules.params.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 # Records of ended jobs beyond this number are deleted, oldest first; their images stay in the outputs folder.
-_MAX_ENDED = 10_000
+MAX_ENDED = 10_000
 # This many failed and cancelled jobs keep their input images, so that they can be retried.
-_MAX_RETRIABLE = 50
+MAX_RETRIABLE = 50
 _STOPPED_ERROR = "The server was stopped while it ran; {finished}."
 
 
@@ -39,9 +46,24 @@ class JobStore:
 
     Args:
         folder: Contains the file and the input images of requests.
+        tasks: All tasks.
+        settings_class: Declares the options of a job.
+        max_ended: This many records of ended jobs are kept.
+        max_retriable: This many failed and cancelled jobs keep their input images.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        tasks: Registry[Task] = TASKS,
+        settings_class: type[Settings] = Settings,
+        max_ended: int = MAX_ENDED,
+        max_retriable: int = MAX_RETRIABLE,
+    ) -> None:
+        self._tasks = tasks
+        self._settings_class = settings_class
+        self._max_ended = max_ended
+        self._max_retriable = max_retriable
         self._path = folder / "jobs.sqlite"
         self._input_images = InputImageStore(folder / "pictures")
         self._lock = threading.RLock()
@@ -179,6 +201,15 @@ class JobStore:
         """Return ended jobs, latest first."""
         return self._select_records("WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT ?", (limit,))
 
+    def restore_request(self, stored_request: StoredRequest) -> tuple[GenerationRequest, Settings]:
+        """Return a stored request, with its input images, and the settings at its submission.
+
+        Raises:
+            NotFound: an input image is no longer stored.
+            UserError: it was stored by a version with other fields.
+        """
+        return deserialize(stored_request, self.input_image, self._tasks, self._settings_class)
+
     def input_image(self, name: str) -> ImageField:
         """Return an input image by its file name.
 
@@ -210,7 +241,7 @@ class JobStore:
             connection.execute(
                 "DELETE FROM jobs WHERE id IN"
                 " (SELECT id FROM jobs WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT -1 OFFSET ?)",
-                (_MAX_ENDED,),
+                (self._max_ended,),
             )
             for table in ("images", "pictures"):
                 connection.execute(f"DELETE FROM {table} WHERE job_id NOT IN (SELECT id FROM jobs)")
@@ -231,7 +262,7 @@ class JobStore:
             job_ids = self._select_column(
                 "SELECT id FROM jobs WHERE ended IS NOT NULL AND id IN (SELECT job_id FROM pictures)"
                 " ORDER BY ended DESC LIMIT -1 OFFSET ?",
-                (_MAX_RETRIABLE,),
+                (self._max_retriable,),
             )
         for job_id in job_ids:
             names = self._select_column("SELECT name FROM pictures WHERE job_id = ?", (job_id,))

@@ -16,7 +16,7 @@ from modules.params.image import ImageField
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.prompt.tokens import ClipTokenizer
-from tests.conftest import write_listed_depth
+from tests.conftest import builtin_registries, write_listed_depth
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
 SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=4, seed=7)
@@ -50,7 +50,7 @@ def start(
 
     def started() -> tuple[Engine, FakeExecutor]:
         executor = FakeExecutor()
-        engine = Engine(paths, executor, tokenizer)
+        engine = Engine(paths, executor, tokenizer, builtin_registries())
         engine.start()
         executor.wait_until_idle()
         engines.append(engine)
@@ -262,7 +262,7 @@ def test_the_state_of_the_queue_is_only_used_under_its_lock(
     with pytest.raises(Cancelled):
         queue.raise_if_stopping()
     without_device = FakeExecutor(device_info=None)
-    engine = Engine(paths, without_device, tokenizer)
+    engine = Engine(paths, without_device, tokenizer, builtin_registries())
     engine.start()
     without_device.wait_until_idle()
     engine.stop()
@@ -376,7 +376,7 @@ def test_queued_jobs_are_listed_before_the_device_is_open(
     job = engine.submit(SMALL)
     engine.stop()
     broken = FakeExecutor(device_info=None)
-    engine = Engine(paths, broken, tokenizer)
+    engine = Engine(paths, broken, tokenizer, builtin_registries())
     engine.queue.restore(resume=True)
     assert engine.job(job.id).status().state == "queued"
     engine.start()
