@@ -41,8 +41,8 @@ def record_forward(model: LoadedModel, work: RecordForward) -> ForwardRecording:
     )
 
 
-# Any: each function takes the kind of work in its row.
-HANDLERS: Mapping[type, Callable[[LoadedModel, Any], Any]] = {
+Handler = Callable[[LoadedModel, Any], Any]  # Any: each function takes the kind of work in its row
+HANDLERS: Mapping[type, Handler] = {
     EstimateDepth: estimate_depth,
     RecordForward: record_forward,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import torch
 
 from modules.backend import generate
 from modules.backend.denoise.progress import BatchSkipped, raise_if_interrupted
-from modules.backend.device import Device, choose_device, memory_stats
-from modules.backend.handlers import HANDLERS
+from modules.backend.device import DEVICES, Device, DeviceType, choose_device, memory_stats
+from modules.backend.handlers import HANDLERS, Handler
 from modules.backend.loading.cache import ModelCache
 from modules.backend.model import LoadedModel
 from modules.core.errors import NotFinite, OutOfMemory
@@ -32,10 +33,19 @@ class Runner:
     Args:
         options: Device options of the command line.
         tokenizer: Splits prompts.
+        handlers: Functions of device work outside the job queue, by the kind of work.
+        devices: Kinds of devices, in order of preference.
     """
 
-    def __init__(self, options: DeviceOptions, tokenizer: ClipTokenizer) -> None:
-        self.device: Device = choose_device(options)
+    def __init__(
+        self,
+        options: DeviceOptions,
+        tokenizer: ClipTokenizer,
+        handlers: Mapping[type, Handler] = HANDLERS,
+        devices: Sequence[DeviceType] = DEVICES,
+    ) -> None:
+        self.device: Device = choose_device(options, devices)
+        self._handlers = handlers
         self._cache = ModelCache(self.device.torch_device, tokenizer)
         # Index of the precision that each checkpoint needs after an overflow.
         self._precision_indices: dict[Path, int] = {}
@@ -60,7 +70,7 @@ class Runner:
         Raises:
             WebUIError: the work cannot be done, or the checkpoint cannot be loaded.
         """
-        return HANDLERS[type(work)](self._acquire(work.model), work)
+        return self._handlers[type(work)](self._acquire(work.model), work)
 
     @torch.inference_mode()
     def run(self, plan: Plan, listener: Listener) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from modules.models.ldm.keys import CLIP_PREFIX, OPEN_CLIP_PREFIX, UNET_PREFIX, VAE_PREFIX
@@ -115,8 +115,10 @@ def open_clip_key(key: str) -> str | QkvSlice:
     )
 
 
-# By the layout's prefix: from a key of transformers' CLIP to the key in the file.
-TEXT_ENCODER_KEYS: dict[str, Callable[[str], str | QkvSlice]] = {
+# From a key of transformers' CLIP to the key in the file.
+TextEncoderKey = Callable[[str], str | QkvSlice]
+# By the layout's prefix.
+TEXT_ENCODER_KEYS: Mapping[str, TextEncoderKey] = {
     CLIP_PREFIX: clip_key,
     OPEN_CLIP_PREFIX: open_clip_key,
 }

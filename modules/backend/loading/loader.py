@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,12 @@ from transformers import DPTForDepthEstimation
 from modules.backend.components import Components, Precision
 from modules.backend.loading import empty_models
 from modules.backend.loading.depth_keys import UNUSED_KEYS, depth_key
-from modules.backend.loading.ldm_keys import TEXT_ENCODER_KEYS, unet_key, vae_key
+from modules.backend.loading.ldm_keys import (
+    TEXT_ENCODER_KEYS,
+    TextEncoderKey,
+    unet_key,
+    vae_key,
+)
 from modules.backend.loading.prediction_probe import probe_prediction_type
 from modules.backend.loading.state_dict import read_state_dict, to_aligned
 from modules.backend.loading.weight_loader import StateDictSource, WeightLoader
@@ -37,6 +42,8 @@ from modules.models.ldm.keys import (
 from modules.models.ldm.text_encoder import TextConfig
 from modules.models.ldm.text_encoder_layouts import (
     OPEN_CLIP_KIND,
+    TEXT_ENCODER_LAYOUTS,
+    TextEncoderLayout,
     detect_text_encoder_layout,
 )
 
@@ -70,6 +77,8 @@ class LoadOptions:
         text_encoder: Likewise a file with a text encoder, alone or in a whole checkpoint.
         use_ema: Whether to use the EMA weights if the file has them.
         device: Of the components.
+        text_encoder_layouts: All layouts of text encoders in files.
+        text_encoder_keys: By the prefix of a layout: from a key of transformers' CLIP to the key in the file.
     """
 
     prediction: PredictionType | Literal["probe"] | None = None
@@ -77,6 +86,10 @@ class LoadOptions:
     text_encoder: Path | None = None
     use_ema: bool = False
     device: torch.device = CPU
+    text_encoder_layouts: tuple[TextEncoderLayout, ...] = TEXT_ENCODER_LAYOUTS
+    text_encoder_keys: Mapping[str, TextEncoderKey] = field(
+        default_factory=lambda: TEXT_ENCODER_KEYS, compare=False
+    )
 
 
 DEFAULT_LOAD_OPTIONS = LoadOptions()
@@ -156,10 +169,12 @@ def validate_checkpoint(
         )
     text_encoder = None
     if options.text_encoder is not None:
-        text_encoder = _read_text_encoder_source(options.text_encoder)
-    elif detect_text_encoder_layout(header.tensors) is None:
+        text_encoder = _read_text_encoder_source(options.text_encoder, options)
+    elif detect_text_encoder_layout(header.tensors, options.text_encoder_layouts) is None:
         raise BadFile(f"'{path.name}' lacks its text encoder.", "Put one into models/text_encoder.")
-    model_config = read_config(config, header, path.name, text_encoder)
+    model_config = read_config(
+        config, header, path.name, text_encoder, options.text_encoder_layouts
+    )
     return ValidatedCheckpoint(header, family.name, model_config)
 
 
@@ -210,7 +225,7 @@ def build_components(
         text_loader = _make_file_loader(options.text_encoder, config, options.device)
     text_encoder = text_loader.load_into(
         empty_models.make_empty_text_encoder(text),
-        TEXT_ENCODER_KEYS[text.layout.prefix],
+        options.text_encoder_keys[text.layout.prefix],
         precision.text_encoder,
     )
     depth_estimator = None
@@ -251,10 +266,10 @@ def _make_file_loader(path: Path, config: ModelConfig, device: torch.device) -> 
     )
 
 
-def _read_text_encoder_source(path: Path) -> TextEncoderSource:
+def _read_text_encoder_source(path: Path, options: LoadOptions) -> TextEncoderSource:
     """Return the header of a separate text encoder file."""
     header = read_header(path)
-    if detect_text_encoder_layout(header.tensors) is None:
+    if detect_text_encoder_layout(header.tensors, options.text_encoder_layouts) is None:
         raise UserError(
             f"'{path.name}' is no text encoder{_detected_kind(header)}.",
             "Remove it from models/text_encoder.",

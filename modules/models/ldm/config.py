@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,11 @@ from modules.models.ldm.keys import (
     find_key,
 )
 from modules.models.ldm.text_encoder import TextConfig, read_text_config
-from modules.models.ldm.text_encoder_layouts import TEXT_ENCODER_LAYOUTS, detect_text_encoder_layout
+from modules.models.ldm.text_encoder_layouts import (
+    TEXT_ENCODER_LAYOUTS,
+    TextEncoderLayout,
+    detect_text_encoder_layout,
+)
 from modules.models.ldm.unet import UNetConfig, read_unet_config
 from modules.models.ldm.vae import VaeConfig, read_vae_config
 from modules.models.ldm.yaml import YamlSection, read_yaml
@@ -62,7 +67,11 @@ class TextEncoderSource:
 
 
 def read_config(
-    file: Path, header: Header, checkpoint_name: str, text_encoder: TextEncoderSource | None = None
+    file: Path,
+    header: Header,
+    checkpoint_name: str,
+    text_encoder: TextEncoderSource | None = None,
+    layouts: Iterable[TextEncoderLayout] = TEXT_ENCODER_LAYOUTS,
 ) -> ModelConfig:
     """Return the config of a checkpoint.
 
@@ -71,6 +80,7 @@ def read_config(
         header: The checkpoint's header.
         checkpoint_name: Its name, for error messages.
         text_encoder: A separate file with the text encoder; None when the checkpoint contains it.
+        layouts: All layouts of text encoders.
 
     Raises:
         NotFound: there is no such .yaml.
@@ -82,11 +92,11 @@ def read_config(
         raise UserError(f"'{file}' lacks model.params: it does not describe an LDM checkpoint.")
     params.require_supported({"beta_schedule": ("linear",), "parameterization": ("eps", "v")})
     text_encoder = text_encoder or TextEncoderSource(header, checkpoint_name)
-    _check_text_encoder_kind(params, text_encoder)
+    _check_text_encoder_kind(params, text_encoder, layouts)
     config = ModelConfig(
         unet=read_unet_config(params),
         vae=read_vae_config(params),
-        text_encoder=read_text_config(params, text_encoder.header),
+        text_encoder=read_text_config(params, text_encoder.header, layouts),
         linear_start=params.number("linear_start", 1e-4),
         linear_end=params.number("linear_end", 2e-2),
         timesteps=params.integer("timesteps", 1000),
@@ -101,10 +111,12 @@ def read_config(
     return config
 
 
-def _check_text_encoder_kind(params: YamlSection, source: TextEncoderSource) -> None:
+def _check_text_encoder_kind(
+    params: YamlSection, source: TextEncoderSource, layouts: Iterable[TextEncoderLayout]
+) -> None:
     target = params.section("cond_stage_config").string("target", "").rpartition(".")[2]
-    described = next((row for row in TEXT_ENCODER_LAYOUTS if row.embedder_class == target), None)
-    actual = detect_text_encoder_layout(source.header.tensors)
+    described = next((row for row in layouts if row.embedder_class == target), None)
+    actual = detect_text_encoder_layout(source.header.tensors, layouts)
     if described is not None and actual is not None and described.kind != actual.kind:
         text = f"'{params.file}' describes the text encoder {described.kind}, but '{source.name}' has {actual.kind}."
         raise UserError(text, WRONG_YAML_HINT)

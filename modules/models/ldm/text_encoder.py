@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +14,7 @@ from modules.models.ldm.keys import count_submodules, find_key
 from modules.models.ldm.text_encoder_layouts import (
     CLIP_LAYOUT,
     OPEN_CLIP_KIND,
+    TEXT_ENCODER_LAYOUTS,
     TextEncoderLayout,
     detect_text_encoder_layout,
 )
@@ -45,13 +47,16 @@ class TextConfig:
     skipped_layer_count: int
 
 
-def read_text_config(model: YamlSection, header: Header) -> TextConfig:
+def read_text_config(
+    model: YamlSection, header: Header, layouts: Iterable[TextEncoderLayout] = TEXT_ENCODER_LAYOUTS
+) -> TextConfig:
     """Return the sizes of the text encoder.
 
     Args:
         model: `model.params` of the .yaml. The params of its `cond_stage_config` may hold `text_config`, or a
             `version` that names a local folder with a config.json; names of a hub are not looked up.
         header: Header of the file that contains the text encoder; its shapes supply what the .yaml does not set.
+        layouts: All layouts of text encoders.
 
     Raises:
         UserError: the .yaml names a missing folder or has invalid values.
@@ -61,7 +66,7 @@ def read_text_config(model: YamlSection, header: Header) -> TextConfig:
     text_config = params.section("text_config")
     if not text_config.values:
         text_config = _read_local_config(params) or text_config
-    layout = detect_text_encoder_layout(header.tensors) or CLIP_LAYOUT
+    layout = detect_text_encoder_layout(header.tensors, layouts) or CLIP_LAYOUT
     defaults = _sizes_from_tensors(header, layout)
     skipped_count = _count_skipped_layers(params, layout, defaults["num_hidden_layers"])
     defaults["num_hidden_layers"] -= skipped_count

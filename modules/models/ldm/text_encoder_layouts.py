@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -99,11 +99,13 @@ class HasShape(Protocol):
         ...
 
 
-def detect_text_encoder_layout(tensors: Mapping[str, HasShape]) -> TextEncoderLayout | None:
+def detect_text_encoder_layout(
+    tensors: Mapping[str, HasShape], layouts: Iterable[TextEncoderLayout] = TEXT_ENCODER_LAYOUTS
+) -> TextEncoderLayout | None:
     """Return the layout of a file's text encoder, None when it has none."""
     matches = [
         layout
-        for layout in TEXT_ENCODER_LAYOUTS
+        for layout in layouts
         if (key := find_key(tensors, layout.token_embedding_key))
         and (layout.width is None or tuple(tensors[key].shape[1:]) == (layout.width,))
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modules.backend.denoise import recorder
+from modules.backend.denoise.recorder import MAX_STEPS
 from modules.backend.runner import Runner
 from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
@@ -110,8 +110,9 @@ def test_of_a_batch_the_first_image_is_recorded_once(run, plan_of, recorded):
     assert np.abs(batch - alone).max() <= 2
 
 
-def test_a_long_run_is_recorded_at_evenly_spaced_steps(run, plan_of, monkeypatch):
-    monkeypatch.setattr(recorder, "MAX_STEPS", 4)
-    steps = run(plan_of(steps=10)).recordings[0].steps
-    assert [round(step.timestep) for step in steps] == [999, 666, 333, 0]
+def test_a_long_run_is_recorded_at_evenly_spaced_steps(run, plan_of):
+    steps = run(plan_of(steps=2 * MAX_STEPS - 1)).recordings[0].steps
+    assert [step.index for step in steps] == list(range(MAX_STEPS))
+    timesteps = [step.timestep for step in steps]
+    assert timesteps == pytest.approx(np.linspace(999, 0, MAX_STEPS).tolist(), abs=0.5)
     assert steps[-1].rms_to_final == pytest.approx(0, abs=1e-5)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -44,13 +44,14 @@ def busy(engine: Engine, executor: FakeExecutor) -> Engine:
 @pytest.fixture
 def start(
     paths: Paths, tokenizer: ClipTokenizer
-) -> Iterator[Callable[[], tuple[Engine, FakeExecutor]]]:
+) -> Iterator[Callable[..., tuple[Engine, FakeExecutor]]]:
     """Starts a server on the same data folder; the last one is stopped at the end."""
     engines: list[Engine] = []
 
-    def started() -> tuple[Engine, FakeExecutor]:
+    def started(queue_class: type[JobQueue] = JobQueue) -> tuple[Engine, FakeExecutor]:
         executor = FakeExecutor()
         engine = Engine(paths, executor, tokenizer, builtin_registries())
+        engine.queue = queue_class(executor, engine.queue.store, engine)
         engine.start()
         executor.wait_until_idle()
         engines.append(engine)
@@ -211,7 +212,9 @@ STATE = {
 class WatchedQueue(JobQueue):
     """A queue that records each use of its state by a thread that does not hold its lock."""
 
-    unguarded: ClassVar[list[str]] = []
+    def __init__(self, *args: Any) -> None:
+        self.unguarded: list[str] = []
+        super().__init__(*args)
 
     def __getattribute__(self, name: str) -> Any:
         if name in STATE:
@@ -230,11 +233,9 @@ class WatchedQueue(JobQueue):
 
 
 def test_the_state_of_the_queue_is_only_used_under_its_lock(
-    start, paths: Paths, tokenizer: ClipTokenizer, monkeypatch: pytest.MonkeyPatch
+    start, paths: Paths, tokenizer: ClipTokenizer
 ):
-    monkeypatch.setattr("modules.engine.engine.JobQueue", WatchedQueue)
-    monkeypatch.setattr(WatchedQueue, "unguarded", [])
-    engine, executor = start()
+    engine, executor = start(WatchedQueue)
     executor.hold_at(2)
     running, moved, cancelled = (
         engine.submit(with_prompt(word)) for word in ("one", "two", "three")
@@ -263,10 +264,11 @@ def test_the_state_of_the_queue_is_only_used_under_its_lock(
         queue.raise_if_stopping()
     without_device = FakeExecutor(device_info=None)
     engine = Engine(paths, without_device, tokenizer, builtin_registries())
+    engine.queue = other_queue = WatchedQueue(without_device, engine.queue.store, engine)
     engine.start()
     without_device.wait_until_idle()
     engine.stop()
-    assert WatchedQueue.unguarded == []
+    assert queue.unguarded + other_queue.unguarded == []
     start()
 
 

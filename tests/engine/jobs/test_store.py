@@ -171,11 +171,8 @@ def test_input_images_are_kept_as_long_as_a_job_may_need_them(folder: Path):
     assert input_image_count(folder) == 1
 
 
-def test_the_oldest_failed_jobs_lose_their_input_images(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("modules.engine.jobs.store._MAX_RETRIABLE", 1)
-    store = JobStore(folder)
+def test_the_oldest_failed_jobs_lose_their_input_images(folder: Path):
+    store = JobStore(folder, max_retriable=1)
     for number, job_id in enumerate(("one", "two")):
         image = ImageField.from_pil(Image.new("RGB", (8, 8), (number, 0, 0)))
         add(store, job_id, Img2ImgRequest(init_image=image))
@@ -194,17 +191,14 @@ def test_input_images_that_no_job_refers_to_are_deleted_at_the_next_start(folder
     assert input_image_count(folder) == 0
 
 
-def test_only_a_limited_number_of_ended_jobs_is_stored(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_only_a_limited_number_of_ended_jobs_is_stored(folder: Path):
     store = JobStore(folder)
     for job_id in ("old", "new"):
         add(store, job_id)
         store.log_image(job_id, 0, GeneratedImage(0, 1, "", Path("x.png")))
         end(store, job_id)
     store.close()
-    monkeypatch.setattr("modules.engine.jobs.store._MAX_ENDED", 1)
-    reopened = JobStore(folder)
+    reopened = JobStore(folder, max_ended=1)
     assert [record.id for record in reopened.ended_jobs(10)] == ["new"]
     with pytest.raises(NotFound, match="no longer known"):
         reopened.record("old")
