@@ -17,6 +17,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from modules.core.errors import WebUIError
 from modules.core.registry import Registry
 from modules.engine.registries import Registries, Router, Tab
 
@@ -59,7 +60,7 @@ def _load_extension(registries: Registries, folder: Path, module_name: str) -> R
     try:
         register = getattr(_import_package(folder, module_name), "register", None)
         if not callable(register):
-            raise LookupError("Its __init__.py has no function register(webui).")
+            raise ValueError("Its __init__.py has no function register(webui).")
         register(extended)
         _ = extended.settings_class  # raises when the options are not valid
     except (Exception, SystemExit) as error:  # noqa: BLE001  any code can be in an extension
@@ -78,7 +79,7 @@ def _load_extension(registries: Registries, folder: Path, module_name: str) -> R
 def _import_package(folder: Path, module_name: str) -> ModuleType:
     file = folder / "__init__.py"
     if not file.is_file():
-        raise LookupError("It has no __init__.py; extensions of A1111's WebUI do not work here.")
+        raise ValueError("It has no __init__.py; extensions of A1111's WebUI do not work here.")
     spec = importlib.util.spec_from_file_location(
         module_name, file, submodule_search_locations=[str(folder)]
     )
@@ -115,7 +116,7 @@ class _Border:
         reason = str(error)
         if isinstance(error, SystemExit):
             reason = "It tried to end the program."
-        elif not isinstance(error, LookupError | ValueError) or not reason:
+        elif not isinstance(error, WebUIError | ValueError) or not reason:
             reason = f"{type(error).__name__}: {reason}. The log has the details."
         sentence = f"The extension '{self.extension}' {problem}. {reason}"
         self.errors.append(sentence)

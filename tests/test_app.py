@@ -145,7 +145,7 @@ def served(place: Path, tokenizer: ClipTokenizer) -> Iterator[tuple[FastAPI, Eng
     patch = pytest.MonkeyPatch()
     patch.setenv("GRADIO_TEMP_DIR", str(place / "tmp" / "gradio"))
     executor = FakeExecutor()
-    engine = Engine(Paths(place, place), executor, tokenizer, builtin_registries())
+    engine = Engine(Paths(place, place), executor, tokenizer, builtin_registries(serves_page=True))
     engine.image_saver.fallback_dir = place / "spare"
     engine.start()
     executor.wait_until_idle()

@@ -58,7 +58,7 @@ def make_settings_class(sections: Iterable[SettingsSection]) -> type[Settings]:
     """
     rows = list(sections)
     section_names = {row.name for row in rows}
-    known = set(dir(Settings))
+    known = {*dir(Settings), *Settings.model_fields}
     bases: list[type[BaseModel]] = []
     for row in rows:
         if row.options is None:

@@ -12,7 +12,8 @@ from modules.core.flags import Flags
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.params.param import params_of
-from modules.params.settings import SECTION_TITLES, Settings
+from modules.params.settings import Settings
+from modules.params.settings.sections import SECTIONS
 from tests.conftest import builtin_registries
 from tests.engine.fake_executor import FakeExecutor
 
@@ -29,7 +30,7 @@ def test_every_option_is_in_the_tab_or_in_the_checkpoint_bar(client: TestClient)
     found = options(client.get(URL).json())
     bar = {"sd_model_checkpoint", "sd_vae", "sd_predictions", "CLIP_stop_at_last_layers"}
     assert found.keys() | bar == Settings.model_fields.keys()
-    assert {row.section for row in params_of(Settings).values()} <= SECTION_TITLES.keys()
+    assert {row.section for row in params_of(Settings).values()} <= set(SECTIONS.names())
 
 
 def test_an_option_is_described_as_it_is_declared(client: TestClient):
