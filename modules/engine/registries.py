@@ -114,6 +114,7 @@ class Registries:
 
         Raises:
             ValueError: an option's name is taken, or its declaration is not valid.
+            UserError: a default is not valid.
         """
         return make_settings_class(self.settings_sections)
 

@@ -9,7 +9,7 @@ from types import new_class
 from pydantic import BaseModel
 
 from modules.core.registry import Registry
-from modules.params.param import params_of
+from modules.params.param import params_of, validate
 from modules.params.settings import Settings
 
 
@@ -53,8 +53,8 @@ def make_settings_class(sections: Iterable[SettingsSection]) -> type[Settings]:
     """Return Settings with the options of all sections; Settings itself if they add none.
 
     Raises:
-        ValueError: an option's name is taken, it is not declared with `param()`, its section does not exist, or its
-            default is not valid.
+        ValueError: an option's name is taken, it is not declared with `param()`, or its section does not exist.
+        UserError: a default is not valid.
     """
     rows = list(sections)
     section_names = {row.name for row in rows}
@@ -87,5 +87,5 @@ def make_settings_class(sections: Iterable[SettingsSection]) -> type[Settings]:
     extended: type[Settings] = new_class(
         "Settings", classes, exec_body=lambda body: body.update(namespace)
     )
-    extended.model_validate(extended().model_dump())
+    validate(extended, dict(extended()))
     return extended
