@@ -28,7 +28,6 @@ class Task:
         refuses: Why a checkpoint cannot do it, by the extra input of the checkpoint's family; the rest of a sentence
             that starts with the checkpoint's name.
         example_checkpoint: A published file that can do it, for users without one.
-        aliases: Other names.
     """
 
     name: str
@@ -37,7 +36,6 @@ class Task:
     output_kind: Literal["image"] = "image"
     refuses: Mapping[str, str] = field(default_factory=dict[str, str])
     example_checkpoint: str = ""
-    aliases: tuple[str, ...] = ()
 
 
 _NO_DEPTH = "is not a depth checkpoint, and the Depth tab needs one"
