@@ -19,15 +19,19 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from modules import builtin
 from modules.api.routes import add_routes
 from modules.api.security.cors import Origins
 from modules.api.security.guard import LOOPBACK_NAMES, add_guards
 from modules.api.security.subpath import Subpath
+from modules.core.credentials import Credential, split_commas
 from modules.core.errors import UserError, WebUIError
-from modules.core.flags import Credential, Flags, parse_flags, split_commas
+from modules.core.flags import Flags, parse_flags
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.engine.executors.local import LocalExecutor
+from modules.engine.registries import Registries
+from modules.extensions import load_extensions
 from modules.launch.environment import set_env_defaults
 from modules.launch.install_state import read_install_state
 from modules.params.device_options import DeviceOptions
@@ -101,6 +105,15 @@ def prepare_environment(paths: Paths) -> None:
     os.environ["GRADIO_TEMP_DIR"] = str(paths.gradio_temp)
 
 
+def make_registries(flags: Flags, paths: Paths) -> Registries:
+    """Return the tables with everything that is built in and what the extensions add."""
+    registries = Registries(serves_page=not flags.nowebui)
+    builtin.register(registries)
+    if not flags.loads_extensions:
+        return registries
+    return load_extensions(registries, paths.extensions)
+
+
 def make_engine(flags: Flags, paths: Paths) -> Engine:
     """Return the engine, not yet started."""
     tokenizer = ClipTokenizer(paths.configs / "clip" / "bpe_simple_vocab_16e6.txt.gz")
@@ -118,7 +131,11 @@ def make_engine(flags: Flags, paths: Paths) -> Engine:
     if checkpoint:
         setting_overrides["sd_model_checkpoint"] = checkpoint
     return Engine(
-        paths, LocalExecutor(device, tokenizer, paths.cache), tokenizer, setting_overrides
+        paths,
+        LocalExecutor(device, tokenizer, paths.cache),
+        tokenizer,
+        make_registries(flags, paths),
+        setting_overrides,
     )
 
 
@@ -194,13 +211,13 @@ def login_credentials(flags: Flags) -> tuple[Credential, ...]:
     return (generated,)
 
 
-def bind_socket(flags: Flags) -> socket.socket:
-    """Return a bound socket on `--port`, else on 7860 or the next free port.
+def bind_socket(flags: Flags, default_port: int = DEFAULT_PORT) -> socket.socket:
+    """Return a bound socket on `--port`, else on the default port or the next free one.
 
     Raises:
         UserError: `--port`, or every port tried, is in use, or the address is not of this machine.
     """
-    ports = [flags.port] if flags.port else range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TO_TRY)
+    ports = [flags.port] if flags.port else range(default_port, default_port + _PORTS_TO_TRY)
     reason = ""
     for port in ports:
         family = socket.AF_INET6 if ":" in flags.host else socket.AF_INET
@@ -223,7 +240,7 @@ def bind_socket(flags: Flags) -> socket.socket:
         if port != ports[0]:
             sys.stdout.write(f"Port {ports[0]} is in use; using port {port}.\n")
         return sock
-    tried = f"Port {flags.port}" if flags.port else f"Every port from {DEFAULT_PORT} to {ports[-1]}"
+    tried = f"Port {flags.port}" if flags.port else f"Every port from {default_port} to {ports[-1]}"
     raise UserError(
         f"{tried} on {flags.host} cannot be used: {reason}.",
         "Stop the other program or choose another with --port.",

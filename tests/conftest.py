@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from modules import builtin
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
+from modules.engine.registries import Registries
 from modules.launch.environment import set_env_defaults
 from modules.models.checkpoint import Checkpoint
 from modules.prompt.tokens import ClipTokenizer
@@ -63,6 +65,13 @@ def write_listed_checkpoint(
     return path
 
 
+def builtin_registries(*, serves_page: bool = False) -> Registries:
+    """Return the tables with everything built in; without tabs, and so without Gradio, unless there is a page."""
+    registries = Registries(serves_page=serves_page)
+    builtin.register(registries)
+    return registries
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository."""
@@ -93,11 +102,21 @@ def executor() -> FakeExecutor:
 
 
 @pytest.fixture
+def registries() -> Registries:
+    """The engine's tables; a test may add rows before it asks for the engine."""
+    return builtin_registries()
+
+
+@pytest.fixture
 def idle_engine(
-    paths: Paths, executor: FakeExecutor, tokenizer: ClipTokenizer, tmp_path: Path
+    paths: Paths,
+    executor: FakeExecutor,
+    tokenizer: ClipTokenizer,
+    registries: Registries,
+    tmp_path: Path,
 ) -> Iterator[Engine]:
     """An engine that has not been started."""
-    engine = Engine(paths, executor, tokenizer)
+    engine = Engine(paths, executor, tokenizer, registries)
     engine.image_saver.fallback_dir = tmp_path / "spare"
     yield engine
     executor.release()
@@ -126,7 +145,7 @@ def start_engine(
         **flag_settings: Any,
     ) -> tuple[Engine, FakeExecutor]:
         executor = FakeExecutor() if has_device else FakeExecutor(device_info=None)
-        engine = Engine(paths, executor, tokenizer, flag_settings)
+        engine = Engine(paths, executor, tokenizer, builtin_registries(), flag_settings)
         engine.image_saver.fallback_dir = tmp_path / "spare"
         prepare(engine)
         engine.start()

@@ -21,12 +21,13 @@ from starlette.websockets import WebSocketDisconnect
 
 from modules import app
 from modules.api.security.guard import add_guards
+from modules.core.credentials import Credential
 from modules.core.errors import UserError
-from modules.core.flags import Credential, Flags, parse_flags
+from modules.core.flags import Flags, parse_flags
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.prompt.tokens import ClipTokenizer
-from tests.conftest import ROOT, write_listed_checkpoint
+from tests.conftest import ROOT, builtin_registries, write_listed_checkpoint
 from tests.engine.fake_executor import FakeExecutor
 
 pytestmark = pytest.mark.filterwarnings("ignore:::gradio")  # Gradio's own calls of pandas
@@ -47,10 +48,9 @@ def busy_port() -> Iterator[int]:
 
 
 def test_the_next_free_port_is_used_if_the_default_port_is_busy(
-    busy_port: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    busy_port: int, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(app, "DEFAULT_PORT", busy_port)
-    with app.bind_socket(Flags()) as sock:
+    with app.bind_socket(Flags(), default_port=busy_port) as sock:
         port = sock.getsockname()[1]
     assert busy_port < port < busy_port + 100
     assert capsys.readouterr().out == f"Port {busy_port} is in use; using port {port}.\n"
@@ -145,7 +145,7 @@ def served(place: Path, tokenizer: ClipTokenizer) -> Iterator[tuple[FastAPI, Eng
     patch = pytest.MonkeyPatch()
     patch.setenv("GRADIO_TEMP_DIR", str(place / "tmp" / "gradio"))
     executor = FakeExecutor()
-    engine = Engine(Paths(place, place), executor, tokenizer)
+    engine = Engine(Paths(place, place), executor, tokenizer, builtin_registries(serves_page=True))
     engine.image_saver.fallback_dir = place / "spare"
     engine.start()
     executor.wait_until_idle()

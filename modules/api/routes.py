@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.datastructures import MutableHeaders
@@ -31,21 +30,22 @@ from modules.api.v1.jobs import jobs_router
 from modules.core.errors import UserError, WebUIError
 from modules.core.flags import Flags
 from modules.engine.engine import Engine
+from modules.engine.registries import Router
 
 logger = logging.getLogger(__name__)
 
 _DEFAULTS = Flags()
 # The routers of the HTTP API, added unless --no-api.
-ROUTERS: tuple[Callable[[Engine], APIRouter], ...] = (
-    generation_router,
-    jobs_router,
-    extras_router,
-    listings_router,
-    models_router,
-    options_router,
-    png_info_router,
-    progress_router,
-    a1111_progress_router,
+ROUTERS = (
+    Router("generation", generation_router),
+    Router("jobs", jobs_router),
+    Router("extras", extras_router),
+    Router("listings", listings_router),
+    Router("models", models_router),
+    Router("options", options_router),
+    Router("PNG info", png_info_router),
+    Router("progress", progress_router),
+    Router("A1111 progress", a1111_progress_router),
 )
 
 
@@ -67,8 +67,8 @@ def add_routes(
     app.include_router(queue_router(engine))
     app.include_router(settings_router(engine))
     if flags.serves_api:
-        for router in ROUTERS:
-            app.include_router(router(engine))
+        for router in engine.registries.routers:
+            app.include_router(router.build(engine))
         app.include_router(system_router(engine, flags))
         app.include_router(docs_router())
         if flags.api_server_stop:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,12 +72,12 @@ DEVICES: tuple[DeviceType, ...] = (
 )
 
 
-def choose_device(options: DeviceOptions) -> Device:
-    """Return the first device of the table that is available and allowed."""
+def choose_device(options: DeviceOptions, devices: Sequence[DeviceType] = DEVICES) -> Device:
+    """Return the first device of the table that is available and allowed; the last one is the CPU."""
     if options.use_cpu or options.cpu_fallback_reason:
-        row = DEVICES[-1]
+        row = devices[-1]
     else:
-        row = next(row for row in DEVICES if row.is_available())
+        row = next(row for row in devices if row.is_available())
     torch_device = (
         torch.device(row.kind, options.index)
         if row.kind in ("cuda", "xpu")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
 
-from modules.backend.device import Device, choose_device, memory_stats
+from modules.backend.device import DEVICES, Device, DeviceType, choose_device, memory_stats
 from modules.backend.handlers import HANDLERS, Handler
 from modules.backend.loaded_models import LoadedModels
 from modules.core.errors import Unsupported
@@ -28,6 +28,7 @@ class Runner:
         tokenizer: Splits prompts.
         cache_folder: Keeps what was measured about checkpoints; None keeps nothing for the next start.
         handlers: One function for each kind of work.
+        devices: Kinds of devices, in order of preference.
     """
 
     def __init__(
@@ -36,8 +37,9 @@ class Runner:
         tokenizer: ClipTokenizer,
         cache_folder: Path | None = None,
         handlers: Mapping[type, Handler] = HANDLERS,
+        devices: Sequence[DeviceType] = DEVICES,
     ) -> None:
-        self.models = LoadedModels(choose_device(options), tokenizer, cache_folder)
+        self.models = LoadedModels(choose_device(options, devices), tokenizer, cache_folder)
         self._handlers = handlers
 
     @property

@@ -71,9 +71,8 @@ IGNORED_FLAGS = (
         takes_value=True,
     ),
     IgnoredFlags(
-        "--disable-all-extensions --disable-extra-extensions --enable-insecure-extension-access "
-        "--allow-code --administrator -f",
-        "extensions and code from the page are not supported",
+        "--enable-insecure-extension-access --allow-code --administrator -f",
+        "the page installs no extensions and runs no code",
     ),
     IgnoredFlags(
         "--config --vae-dir --vae-path --embeddings-dir --textual-inversion-templates-dir "

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from modules.core import flag_types
-from modules.core.a1111_flags import IGNORED_FLAGS, REFUSED_FLAGS
+from modules.core.a1111_flags import IGNORED_FLAGS, REFUSED_FLAGS, IgnoredFlags
+from modules.core.credentials import Credential, parse_credentials
 from modules.core.errors import UserError
 
 HIDDEN: dict[str, Any] = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
 # Settings that a flag overrides for one run: name of the setting and field of the flag.
 SETTING_FLAGS = {"sd_model_checkpoint": "ckpt", "sd_checkpoints_limit": "sd_checkpoints_limit"}
-GROUPS = ("Server", "Folders", "Models", "Page", "Setting up")
+GROUPS = ("Server", "Folders", "Models", "Extensions", "Page", "Setting up")
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,6 @@ def flag(default: object, group: str, help: str, *, secret: bool = False, **deta
     """
     row = Flag(group, help, **details)
     return field(default=default, repr=not secret, metadata={"flag": row})
-
-
-@dataclass(frozen=True)
-class Credential:
-    """User name and password of a login."""
-
-    user: str
-    password: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -168,6 +161,11 @@ class Flags:
         choices=("full", "half", "autocast"),
     )
 
+    disable_all_extensions: bool = flag(False, "Extensions", "start without the extensions")
+    disable_extra_extensions: bool = flag(
+        False, "Extensions", "the same: what is built in is no extension"
+    )
+
     theme: Literal["light", "dark"] | None = flag(
         None,
         "Page",
@@ -208,6 +206,11 @@ class Flags:
     def serves_api(self) -> bool:
         """Whether the HTTP API is served."""
         return not self.no_api
+
+    @property
+    def loads_extensions(self) -> bool:
+        """Whether extensions are loaded."""
+        return not (self.disable_all_extensions or self.disable_extra_extensions)
 
     @property
     def full_precision(self) -> bool:
@@ -252,17 +255,27 @@ class Flags:
         return parse_credentials(self.api_auth or "", "--api-auth")
 
 
-def parse_flags(argv: Sequence[str]) -> Flags:
+def parse_flags(
+    argv: Sequence[str],
+    flags_class: type[Flags] = Flags,
+    ignored_flags: Iterable[IgnoredFlags] = IGNORED_FLAGS,
+) -> Flags:
     """Return the flags of a command line without the program's name.
+
+    Args:
+        argv: The command line.
+        flags_class: Declares the flags.
+        ignored_flags: Flags that are accepted without effect.
 
     Raises:
         UserError: a flag is unknown, refused, or has an invalid value.
         SystemExit: `--help` is among the flags and has been printed.
     """
     own_arguments, pytest_arguments = _split_at_run_tests(argv)
-    namespace, unknown = _make_parser().parse_known_args(own_arguments)
+    parser = _make_parser(flags_class, ignored_flags)
+    namespace, unknown = parser.parse_known_args(own_arguments)
     if unknown:
-        raise _unknown_flag_error(unknown[0])
+        raise _unknown_flag_error(unknown[0], flags_class)
     # Any: argparse has no types; each flag's `type` and `choices` have validated the values.
     parsed: dict[str, Any] = vars(namespace)
     for name, reason in REFUSED_FLAGS.items():
@@ -270,41 +283,22 @@ def parse_flags(argv: Sequence[str]) -> Flags:
             raise UserError(f"{name} {reason}.")
     values = {
         declared.name: parsed[declared.name]
-        for declared in fields(Flags)
+        for declared in fields(flags_class)
         if declared.name in parsed
     }
     values.update(
         gradio_allowed_path=tuple(parsed["gradio_allowed_path"] or ()),
         run_tests=pytest_arguments,
         use_cpu=parsed["use_cpu"] is not None,
-        notes=_ignored_flag_notes(parsed),
+        notes=_ignored_flag_notes(parsed, ignored_flags),
     )
-    flags = Flags(**values)
+    flags = flags_class(**values)
     if flags.no_api and (flags.api or flags.nowebui):
         other = "--nowebui" if flags.nowebui else "--api"
         raise UserError(f"--no-api and {other} contradict each other.", "Remove one of them.")
     parse_credentials(flags.gradio_auth or "", "--gradio-auth")
     flags.api_credentials()
     return flags
-
-
-def parse_credentials(text: str, source: str) -> tuple[Credential, ...]:
-    """Return the credentials in `user:password,user2:password2`; a password may contain colons."""
-    credentials: list[Credential] = []
-    for entry in split_commas(text):
-        user, _, password = entry.partition(":")
-        if not user or not password:
-            raise UserError(
-                f"An entry of {source} is not of the form USER:PASSWORD.",
-                "Write it like --gradio-auth me:secret, and separate several by commas.",
-            )
-        credentials.append(Credential(user, password))
-    return tuple(credentials)
-
-
-def split_commas(text: str | None) -> tuple[str, ...]:
-    """Return the stripped, non-empty entries between commas."""
-    return tuple(entry.strip() for entry in (text or "").split(",") if entry.strip())
 
 
 # argparse.REMAINDER would parse `--` and our own flags among the arguments for pytest.
@@ -321,7 +315,9 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"The command line cannot be read: {message}.", "--help lists every flag.")
 
 
-def _make_parser() -> argparse.ArgumentParser:
+def _make_parser(
+    flags_class: type[Flags], ignored_flags: Iterable[IgnoredFlags]
+) -> argparse.ArgumentParser:
     parser = _Parser(
         usage="./webui.sh [flags]",
         description="Stable Diffusion WebUI. Flags can also be set in COMMANDLINE_ARGS.",
@@ -330,10 +326,10 @@ def _make_parser() -> argparse.ArgumentParser:
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=98),
     )
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
-    for declared in fields(Flags):
+    for declared in fields(flags_class):
         if "flag" in declared.metadata:
             _add_flag(groups[declared.metadata["flag"].group], declared)
-    for ignored in IGNORED_FLAGS:
+    for ignored in ignored_flags:
         for name in ignored.names.split():
             _add_hidden_flag(parser, name, ignored.takes_value)
     for name in REFUSED_FLAGS:
@@ -363,10 +359,12 @@ def _add_hidden_flag(parser: argparse.ArgumentParser, name: str, takes_value: bo
         parser.add_argument(name, dest=name, action="store_true", **HIDDEN)
 
 
-def _ignored_flag_notes(parsed: Mapping[str, Any]) -> tuple[str, ...]:
+def _ignored_flag_notes(
+    parsed: Mapping[str, Any], ignored_flags: Iterable[IgnoredFlags]
+) -> tuple[str, ...]:
     return tuple(
         f"{name} is accepted, but has no effect: {ignored.reason}."
-        for ignored in IGNORED_FLAGS
+        for ignored in ignored_flags
         for name in ignored.names.split()
         if name in parsed
     )
@@ -376,11 +374,13 @@ def _flag_name(field_name: str) -> str:
     return "--" + field_name.replace("_", "-")
 
 
-def _unknown_flag_error(argument: str) -> UserError:
+def _unknown_flag_error(argument: str, flags_class: type[Flags]) -> UserError:
     name = argument.partition("=")[0]
     if not name.startswith("-"):
         return UserError(f"'{argument}' belongs to no flag.", "--help lists every flag.")
-    known = [_flag_name(declared.name) for declared in fields(Flags) if "flag" in declared.metadata]
+    known = [
+        _flag_name(declared.name) for declared in fields(flags_class) if "flag" in declared.metadata
+    ]
     nearest = difflib.get_close_matches(name, known, n=1)
     guess = f" Did you mean {nearest[0]}?" if nearest else ""
     return UserError(f"There is no flag {name}.{guess}", "--help lists every flag.")

@@ -58,6 +58,11 @@ class Paths:
         return tuple(self.data / "models" / name for name in names)
 
     @property
+    def extensions(self) -> Path:
+        """Extensions, one folder each."""
+        return self.data / "extensions"
+
+    @property
     def styles_file(self) -> Path:
         """Styles in A1111's format."""
         return self.data / "styles.csv"

@@ -10,16 +10,11 @@ from modules.core.errors import NotFound
 
 
 class Row(Protocol):
-    """A frozen table row; its name is its identity."""
+    """A frozen table row; its name is its identity. It may have `aliases`, other names that find it."""
 
     @property
     def name(self) -> str:
         """The name on the page and in requests."""
-        ...
-
-    @property
-    def aliases(self) -> tuple[str, ...]:
-        """Other names that find the row."""
         ...
 
 
@@ -41,18 +36,24 @@ class Registry(Generic[R]):
         for row in rows:
             self.add(row)
 
-    def add(self, row: R) -> None:
-        """Append a row.
+    def add(self, row: R, before: str = "") -> None:
+        """Append a row, or insert it before another one, in a table whose first matching row is used.
 
         Raises:
             ValueError: the name or an alias is already in use.
+            NotFound: there is no row to insert it before.
         """
-        keys = [key.casefold() for key in (row.name, *row.aliases)]
+        aliases: tuple[str, ...] = getattr(row, "aliases", ())
+        keys = [key.casefold() for key in (row.name, *aliases)]
         taken = [key for key in keys if key in self._keys]
         if taken:
             raise ValueError(f"The {self.noun} name '{taken[0]}' is taken.")
+        names = self.names()
+        following = names[names.index(self.get(before).name) :] if before else []
         self._rows[row.name] = row
         self._keys.update(dict.fromkeys(keys, row.name))
+        for name in following:
+            self._rows[name] = self._rows.pop(name)
 
     def get(self, name: str) -> R:
         """Return the row of that name or alias.

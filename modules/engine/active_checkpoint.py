@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from modules.core.errors import WebUIError
+from modules.core.registry import Registry
 from modules.models.checkpoint import Checkpoint
 from modules.models.compatibility import incompatibility
 from modules.models.model_spec import make_model_spec, native_size
-from modules.params.requests.base import Task
+from modules.params.requests.tasks import TASKS, Task
 from modules.params.settings import Settings
 from modules.plan.checkpoint_finder import CheckpointFinder
 
@@ -25,12 +26,19 @@ class ActiveCheckpoint:
     Args:
         checkpoints: Finds checkpoints by name.
         settings: Returns the current settings.
+        tasks: All tasks.
     """
 
-    def __init__(self, checkpoints: CheckpointFinder, settings: Callable[[], Settings]) -> None:
+    def __init__(
+        self,
+        checkpoints: CheckpointFinder,
+        settings: Callable[[], Settings],
+        tasks: Registry[Task] = TASKS,
+    ) -> None:
         self._checkpoints = checkpoints
         self._models = checkpoints.models
         self._settings = settings
+        self._tasks = tasks
 
     def find(self, name: str = "") -> Checkpoint:
         """Return the named checkpoint, or the active one.
@@ -60,10 +68,10 @@ class ActiveCheckpoint:
         except WebUIError:
             return 0
 
-    def incompatibility(self, task: Task) -> str:
+    def incompatibility(self, task: str) -> str:
         """Return why the active checkpoint cannot do a task, as a sentence; "" if it can, or there is none."""
         try:
-            reason = incompatibility(task, self._models, self.find())
+            reason = incompatibility(task, self._models, self.find(), tasks=self._tasks)
         except WebUIError:
             return ""
         return str(reason or "")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -16,7 +15,7 @@ from PIL import Image
 from modules.core.errors import NotFound, WebUIError
 from modules.core.paths import Paths
 from modules.engine.active_checkpoint import ActiveCheckpoint
-from modules.engine.device_status import DeviceStatus
+from modules.engine.checkpoint_loader import CheckpointLoader, DeviceStatus
 from modules.engine.executors import DeviceInfo, Executor
 from modules.engine.extras import upscale
 from modules.engine.image_saver import ImageSaver
@@ -26,27 +25,23 @@ from modules.engine.jobs.job_groups import JobGroups
 from modules.engine.jobs.job_status import JobStatus
 from modules.engine.jobs.queue import JobQueue
 from modules.engine.jobs.store import JobStore
+from modules.engine.registries import Registries
 from modules.engine.settings_file import SettingsFile
 from modules.models.checkpoint import Checkpoint
 from modules.models.convert import convert_to_safetensors
 from modules.models.index import ModelIndex
 from modules.models.model_spec import ModelSpec, make_model_spec
-from modules.models.upscalers import UPSCALERS
 from modules.models.vaes import vae_names
 from modules.params.image import ImageField
 from modules.params.param import params_of
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.extras import ExtrasRequest
 from modules.params.results import ForwardRecording
-from modules.params.settings import Settings
 from modules.plan.checkpoint_finder import CheckpointFinder
 from modules.plan.planner import Planner, PlanTables
-from modules.plan.work import EstimateDepth, LoadModel, RecordForward, UnloadModels, Work
+from modules.plan.work import EstimateDepth, RecordForward, Work
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
-from modules.sampling.samplers import SAMPLERS
-from modules.sampling.schedules import SCHEDULES
-from modules.scripts.registry import SCRIPTS
 
 R = TypeVar("R")
 logger = logging.getLogger(__name__)
@@ -61,6 +56,7 @@ class Engine:
         paths: The folders of the program and its data.
         executor: Runs jobs and other device work.
         tokenizer: Counts and splits prompts.
+        registries: The tables of samplers, tasks, settings sections and so on.
         flag_settings: Options from the command line; they override the stored settings and are not stored.
     """
 
@@ -69,33 +65,44 @@ class Engine:
         paths: Paths,
         executor: Executor,
         tokenizer: ClipTokenizer,
+        registries: Registries,
         flag_settings: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self.paths = paths
         self.executor = executor
         self.tokenizer = tokenizer
-        self.models = ModelIndex.from_paths(paths)
+        self.registries = registries
+        self.models = ModelIndex.from_paths(paths, registries.kinds, registries.families)
         demo_folder = paths.root / "models" / "Stable-diffusion" / "demo"
         checkpoints = CheckpointFinder(self.models, paths.checkpoint_folders[0], demo_folder)
-        self.active_checkpoint = ActiveCheckpoint(checkpoints, lambda: self.settings)
+        self.active_checkpoint = ActiveCheckpoint(
+            checkpoints, lambda: self.settings, registries.tasks
+        )
         self.styles = Styles(paths.styles_file)
-        self.samplers = SAMPLERS.copy()
-        self.schedules = SCHEDULES.copy()
-        self.upscalers = UPSCALERS.copy()
+        self.samplers = registries.samplers
+        self.schedules = registries.schedules
+        self.upscalers = registries.upscalers
         tables = PlanTables(self.samplers, self.schedules, self.upscalers)
         self.planner = Planner(checkpoints, self.styles, tables, tokenizer)
-        self.scripts = SCRIPTS.copy()
-        self.device_status = DeviceStatus("starting", "Starting")
-        self.image_saver = ImageSaver(self.models, paths.outputs, paths.unsaved_outputs)
-        self._settings_file = SettingsFile(paths.data / "config.json")
-        self.settings = Settings()
-        self.flag_settings = flag_settings
-        self._requested_model: ModelSpec | None = None  # the model of the last load
-        self._is_unloaded = False
-        self.queue = JobQueue(
-            executor, JobStore(paths.queue), self.planner.plan, self.image_saver, self._on_success
+        self.image_saver = ImageSaver(
+            self.models,
+            paths.outputs,
+            paths.unsaved_outputs,
+            registries.codecs,
+            registries.filename_tokens,
         )
-        self.groups = JobGroups(self.scripts, self.queue, self.image_saver)
+        settings_class = registries.settings_class
+        self._settings_file = SettingsFile(paths.data / "config.json", settings_class)
+        self.settings = settings_class()
+        self.flag_settings = flag_settings
+        store = JobStore(paths.queue, registries.tasks, settings_class)
+        self._loader = CheckpointLoader(
+            executor, lambda work, on_loaded: self.queue.load_when_idle(work, on_loaded)
+        )
+        self.queue = JobQueue(
+            executor, store, self.planner.plan, self.image_saver, self._loader.on_success
+        )
+        self.groups = JobGroups(registries.scripts, self.queue, self.image_saver)
 
     # Lifecycle
 
@@ -107,8 +114,13 @@ class Engine:
         self.queue.restore(self.settings.queue_after_restart == "resumed")
         if self.groups.restore() and self.settings.queue_after_restart == "paused":
             self.queue.pause()
-        self.device_status = replace(self.device_status, text="Starting the device")
+        self._loader.on_device_opening()
         self.executor.start(self._on_device_ready)
+
+    @property
+    def device_status(self) -> DeviceStatus:
+        """Return what the device is doing."""
+        return self._loader.status
 
     @property
     def settings_path(self) -> Path:
@@ -261,7 +273,7 @@ class Engine:
             UserError: an option is unknown or its value is not valid.
         """
         settings = self.settings.replace(**changes)
-        declared = params_of(Settings)
+        declared = params_of(type(settings))
         if all(declared[name].section != "model" for name in changes):
             self.settings = settings
             self._settings_file.update(changes)
@@ -276,20 +288,12 @@ class Engine:
         limit_changes = settings.sd_checkpoints_limit != self.settings.sd_checkpoints_limit
         self.settings = settings
         self._settings_file.update(changes)
-        if (
-            "sd_model_checkpoint" in changes
-            or model != self._requested_model
-            or limit_changes
-            or self.device_status.phase == "failed"
-        ):
-            self._load(model)
+        if "sd_model_checkpoint" in changes or limit_changes or self._loader.needs_load(model):
+            self._loader.load(model, settings.sd_checkpoints_limit)
 
     def unload(self) -> Future[None]:
         """Unload all checkpoints once the work queued before is done; the next job loads its own again."""
-        self._is_unloaded = True
-        future = self.executor.submit(UnloadModels())
-        future.add_done_callback(lambda _: self._on_unloaded())
-        return future
+        return self._loader.unload()
 
     def reload(self) -> None:
         """Start loading the active checkpoint unless it is loaded.
@@ -298,9 +302,7 @@ class Engine:
             NotFound: there is no checkpoint.
             BadFile: the checkpoint cannot be used.
         """
-        model = self._model_spec()
-        if self._is_unloaded or model != self._requested_model:
-            self._load(model)
+        self._loader.reload(self._model_spec(), self.settings.sd_checkpoints_limit)
 
     def set_prediction_type(self, prediction: str) -> None:
         """Set the prediction type of the active checkpoint; "" detects it from the .yaml and the network.
@@ -339,57 +341,22 @@ class Engine:
         }
         return lists[name]()
 
-    # Callbacks of the queue and the executor
-
-    def _on_success(self, job: Job) -> None:
-        """Set the device status to ready with the job's checkpoint, even after an earlier failure."""
-        if self.device_status.phase != "loading":
-            name = job.plan.checkpoint.name
-            self.device_status = replace(
-                self.device_status, phase="ready", text="Ready", checkpoint=name
-            )
+    # Callback of the executor
 
     def _on_device_ready(self, info: DeviceInfo | None, failure: str) -> None:
         if info is None:
-            self.device_status = DeviceStatus("failed", failure)
+            self._loader.on_failure(failure)
             self.queue.open(has_device=False)
             return
         self.groups.resume()
         logger.info("Device: %s.", info.label)
-        warning = " ".join(filter(None, (info.warning, self._settings_file.warning)))
-        self.device_status = DeviceStatus("ready", "Ready", device=info.label, warning=warning)
+        self._loader.on_device_ready(info, self._settings_file.warning)
         try:
             checkpoint = self.find_checkpoint()
             # For this run only: a file added later does not replace the one in use.
             self.settings = self.settings.replace(sd_model_checkpoint=checkpoint.name)
-            self._load(make_model_spec(self.models, checkpoint, self.settings))
+            self._loader.load(self._model_spec(), self.settings.sd_checkpoints_limit)
         except WebUIError as error:
             logger.warning("%s", error)
-            self.device_status = replace(self.device_status, phase="failed", text=str(error))
+            self._loader.on_failure(str(error))
         self.queue.open(has_device=True)
-
-    def _load(self, model: ModelSpec) -> None:
-        self._requested_model, self._is_unloaded = model, False
-        checkpoint = model.checkpoint
-        self.device_status = replace(
-            self.device_status, phase="loading", text=f"Loading {checkpoint.name}"
-        )
-        work = LoadModel(model, self.settings.sd_checkpoints_limit)
-        self.queue.load_when_idle(work, partial(self._on_loaded, checkpoint))
-
-    def _on_unloaded(self) -> None:
-        self.device_status = replace(self.device_status, phase="ready", text="Ready", checkpoint="")
-
-    def _on_loaded(self, checkpoint: Checkpoint, future: Future[None]) -> None:
-        if future.cancelled():
-            return
-        error = future.exception()
-        if error is None:
-            self.device_status = replace(
-                self.device_status, phase="ready", text="Ready", checkpoint=checkpoint.name
-            )
-        else:
-            logger.warning("%s", error)
-            self.device_status = replace(
-                self.device_status, phase="failed", text=str(error), checkpoint=""
-            )

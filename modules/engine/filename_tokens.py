@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modules.images.filename import FilenameTokens
+from modules.core.registry import Registry
+from modules.images.filename import FilenameToken, FilenameTokens
 from modules.plan.plan import ImagePlan, Plan
 
 
-def make_filename_tokens(plan: Plan, image: ImagePlan) -> FilenameTokens:
-    """Return the token values for one image of a plan."""
+def make_filename_tokens(
+    plan: Plan, image: ImagePlan, computed: Registry[FilenameToken]
+) -> FilenameTokens:
+    """Return the token values for one image of a plan.
+
+    Args:
+        plan: The plan.
+        image: One of its images.
+        computed: The tokens that are computed from these values.
+    """
     request, model = plan.single_image_request(image), plan.model
     values = {
         "prompt": request.prompt,
@@ -36,4 +45,10 @@ def make_filename_tokens(plan: Plan, image: ImagePlan) -> FilenameTokens:
         "job_timestamp": plan.created_at.strftime("%Y%m%d%H%M%S"),
     }
     max_words = plan.settings.directories_max_prompt_words
-    return FilenameTokens(request.output_subfolder, image.seed, values, max_prompt_words=max_words)
+    return FilenameTokens(
+        request.output_subfolder,
+        image.seed,
+        values,
+        max_prompt_words=max_words,
+        computed=computed,
+    )

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from PIL import Image
 
 from modules import infotext
 from modules.core.errors import StorageError, WebUIError
+from modules.core.registry import Registry
 from modules.core.version import NAME, VERSION
 from modules.engine.filename_tokens import make_filename_tokens
-from modules.images.filename import Destination
+from modules.images.filename import FILENAME_TOKENS, Destination, FilenameToken
 from modules.images.grid import make_grid
 from modules.images.save import ImageStore, delete_older_files, read_image
+from modules.infotext.codecs import CODECS, Codec
 from modules.models.checkpoint import SHORT_HASH_LENGTH
 from modules.models.index import ModelIndex
 from modules.models.model_spec import ModelSpec
@@ -36,16 +38,27 @@ class ImageSaver:
         models: Hashes model files.
         outputs: The folder of saved images.
         unsaved: The folder of images that are only shown, when saving is switched off.
+        codecs: Codecs of infotext keys.
+        filename_tokens: Computed tokens of filename patterns.
 
     Attributes:
         fallback_dir: The folder for images that cannot be written to the outputs folder.
     """
 
-    def __init__(self, models: ModelIndex, outputs: Path, unsaved: Path) -> None:
+    def __init__(
+        self,
+        models: ModelIndex,
+        outputs: Path,
+        unsaved: Path,
+        codecs: Iterable[Codec] = CODECS,
+        filename_tokens: Registry[FilenameToken] = FILENAME_TOKENS,
+    ) -> None:
         self.fallback_dir = Path(tempfile.gettempdir()) / "stable-diffusion-webui-unsaved"
         self.unsaved_dir = unsaved
         self._models = models
         self._images = ImageStore(outputs)
+        self._codecs = codecs
+        self._filename_tokens = filename_tokens
 
     @property
     def image_dirs(self) -> tuple[Path, ...]:
@@ -67,8 +80,8 @@ class ImageSaver:
         seed = image_plan.seed
         request = plan.single_image_request(image_plan)
         extra = {**self._model_infotext(plan.model), "App": f"{NAME} {VERSION}"}
-        text = infotext.create_infotext(request, extra, plan.settings)
-        tokens = make_filename_tokens(plan, image_plan)
+        text = infotext.create_infotext(request, extra, plan.settings, self._codecs)
+        tokens = make_filename_tokens(plan, image_plan, self._filename_tokens)
         store = self._images if plan.settings.samples_save else self._unsaved_store()
         try:
             path = store.save(image, text, tokens, plan.settings, destination)
@@ -95,7 +108,8 @@ class ImageSaver:
             return None
         is_saved = settings.grid_save and settings.samples_save
         store = self._images if is_saved else self._unsaved_store()
-        tokens = make_filename_tokens(plan, plan.images[images[0].index])
+        first = plan.images[images[0].index]
+        tokens = make_filename_tokens(plan, first, self._filename_tokens)
         try:
             cells = [read_image(image.path) for image in images]
             grid = make_grid(cells, plan.request.batch_size, settings)

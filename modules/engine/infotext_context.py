@@ -10,7 +10,15 @@ from modules.params.requests.base import GenerationRequest
 def make_infotext_context(engine: Engine) -> InfotextContext:
     """Return the engine's registries, files and settings that names in an infotext refer to."""
     return InfotextContext(
-        engine.samplers, engine.schedules, engine.models, engine.settings, engine.choices
+        engine.samplers,
+        engine.schedules,
+        engine.models,
+        engine.settings,
+        engine.choices,
+        engine.registries.codecs,
+        engine.registries.dialects,
+        engine.registries.json_formats,
+        engine.registries.tasks,
     )
 
 

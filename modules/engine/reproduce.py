@@ -10,7 +10,7 @@ from modules.core.errors import UserError
 from modules.core.version import VERSION
 from modules.engine.jobs.job import Job
 from modules.engine.jobs.queue import JobQueue
-from modules.engine.jobs.stored_request import deserialize, with_seeds_from
+from modules.engine.jobs.stored_request import with_seeds_from
 from modules.images.compare import Comparison, compare
 from modules.images.metadata import Metadata
 from modules.infotext import (
@@ -52,7 +52,7 @@ def parse_for_reproduction(metadata: Metadata, context: InfotextContext) -> Info
     Raises:
         UserError: it is not; the message names what is missing.
     """
-    infotext = extract_infotext(metadata)
+    infotext = extract_infotext(metadata, context.json_formats)
     if not infotext.pairs:
         raise UserError(
             "The picture's file contains no generation parameters.",
@@ -150,6 +150,6 @@ def rerun_image(queue: JobQueue, job_id: str, index: int) -> Job:
         NotFound: the job is unknown, or an input image of it is no longer stored.
     """
     record = queue.store.record(job_id)
-    request, settings = deserialize(record.stored_request, queue.store.input_image)
+    request, settings = queue.store.restore_request(record.stored_request)
     single = with_seeds_from(request, index, 1)
     return queue.submit(single, settings, record.queue_position.source, with_recording=True)

@@ -26,13 +26,15 @@ class SettingsFile:
 
     Args:
         path: The file.
+        settings_class: Declares the options.
 
     Attributes:
         warning: The problem of the last read, for the user; empty if there was none.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, settings_class: type[Settings] = Settings) -> None:
         self.path = path
+        self._settings_class = settings_class
         self._lock = threading.Lock()
         self.warning = ""
 
@@ -48,25 +50,26 @@ class SettingsFile:
             if not isinstance(stored, dict):
                 raise ValueError("it contains no JSON object")
         except FileNotFoundError:
-            return Settings()
+            return self._settings_class()
         except (OSError, ValueError, RecursionError) as error:
             self._move_aside(error)
-            return Settings()
+            return self._settings_class()
         values = cast("dict[str, Any]", stored)
         known = {  # A1111 writes null for options that were never set
             key: value
             for key, value in values.items()
-            if key in Settings.model_fields and value is not None
+            if key in self._settings_class.model_fields and value is not None
         }
         try:
-            return Settings.model_validate(known)
+            return self._settings_class.model_validate(known)
         except ValidationError as error:
             invalid = {str(details["loc"][0]) for details in error.errors()}
             self._warn(
                 f"{self.path.name} contains invalid values; these options have their defaults: "
                 f"{', '.join(sorted(invalid))}."
             )
-            return Settings.model_validate({k: v for k, v in known.items() if k not in invalid})
+            valid = {key: value for key, value in known.items() if key not in invalid}
+            return self._settings_class.model_validate(valid)
 
     def _move_aside(self, error: Exception) -> None:
         aside = self.path.with_suffix(".json.unreadable")
@@ -107,4 +110,5 @@ class SettingsFile:
         if not isinstance(stored, dict):
             return {}
         values = cast("dict[str, Any]", stored)
-        return {key: value for key, value in values.items() if key not in Settings.model_fields}
+        own = self._settings_class.model_fields
+        return {key: value for key, value in values.items() if key not in own}

@@ -13,6 +13,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from modules.core.registry import Registry
+
 DEFAULT_PATTERN = "[seed]"
 _DATETIME_FORMAT = "%Y%m%d%H%M%S"
 _NUMBERED = re.compile(r"^(?:grid-(\d{4,})|(\d{5,}))[-.]")
@@ -32,9 +34,10 @@ class FilenameTokens:
     Args:
         folder_prefix: The task in A1111's spelling, such as "txt2img".
         seed: The seed of this image.
-        values: Texts by token, in addition to the computed tokens of `_COMPUTED`.
+        values: Texts by token.
         saved_at: Time of saving.
         max_prompt_words: Word limit of [prompt_words].
+        computed: All tokens that are computed from the others.
     """
 
     folder_prefix: str
@@ -42,6 +45,7 @@ class FilenameTokens:
     values: Mapping[str, str] = field(default_factory=dict[str, str])
     saved_at: datetime = field(default_factory=datetime.now)
     max_prompt_words: int = 8
+    computed: Registry[FilenameToken] = field(default_factory=lambda: FILENAME_TOKENS)
 
     @property
     def prompt(self) -> str:
@@ -94,9 +98,8 @@ def next_file_number(folder: Path) -> int:
 def _replacement(match: re.Match[str], tokens: FilenameTokens) -> str:
     name = match[1].lower()
     arguments = _ARGUMENT.findall(match[2])
-    computed = _COMPUTED.get(name)
-    if computed is not None:
-        return computed(tokens, arguments)
+    if name in tokens.computed.names():
+        return tokens.computed.get(name).compute(tokens, arguments)
     value = tokens.values.get(name)
     return match[0] if value is None else value
 
@@ -141,20 +144,42 @@ def _prompt_words(tokens: FilenameTokens) -> str:
     return " ".join(words[: tokens.max_prompt_words])
 
 
-_COMPUTED: Mapping[str, Callable[[FilenameTokens, list[str]], str]] = {
-    "seed": lambda tokens, _: str(tokens.seed),
-    "date": lambda tokens, _: tokens.saved_at.strftime("%Y-%m-%d"),
-    "datetime": _datetime,
-    "prompt": lambda tokens, _: _FORBIDDEN.sub("_", tokens.prompt).replace(" ", "_"),
-    "prompt_spaces": lambda tokens, _: tokens.prompt,
-    "prompt_words": lambda tokens, _: _prompt_words(tokens),
-    "prompt_hash": lambda tokens, arguments: _hash(tokens.prompt, arguments),
-    "negative_prompt_hash": lambda tokens, arguments: _hash(
-        tokens.values.get("negative_prompt", ""), arguments
-    ),
-    "full_prompt_hash": lambda tokens, arguments: _hash(
-        f"{tokens.prompt} {tokens.values.get('negative_prompt', '')}", arguments
-    ),
-    "hasprompt": _hasprompt,
-    "none": lambda _tokens, _arguments: "",
-}
+@dataclass(frozen=True)
+class FilenameToken:
+    """One row of FILENAME_TOKENS.
+
+    Args:
+        name: The token without its brackets, in lower case.
+        compute: Returns its text from the other values and the token's `<arguments>`.
+    """
+
+    name: str
+    compute: Callable[[FilenameTokens, list[str]], str]
+
+
+FILENAME_TOKENS: Registry[FilenameToken] = Registry(
+    "filename token",
+    [
+        FilenameToken("seed", lambda tokens, _: str(tokens.seed)),
+        FilenameToken("date", lambda tokens, _: tokens.saved_at.strftime("%Y-%m-%d")),
+        FilenameToken("datetime", _datetime),
+        FilenameToken(
+            "prompt", lambda tokens, _: _FORBIDDEN.sub("_", tokens.prompt).replace(" ", "_")
+        ),
+        FilenameToken("prompt_spaces", lambda tokens, _: tokens.prompt),
+        FilenameToken("prompt_words", lambda tokens, _: _prompt_words(tokens)),
+        FilenameToken("prompt_hash", lambda tokens, arguments: _hash(tokens.prompt, arguments)),
+        FilenameToken(
+            "negative_prompt_hash",
+            lambda tokens, arguments: _hash(tokens.values.get("negative_prompt", ""), arguments),
+        ),
+        FilenameToken(
+            "full_prompt_hash",
+            lambda tokens, arguments: _hash(
+                f"{tokens.prompt} {tokens.values.get('negative_prompt', '')}", arguments
+            ),
+        ),
+        FilenameToken("hasprompt", _hasprompt),
+        FilenameToken("none", lambda _tokens, _arguments: ""),
+    ],
+)

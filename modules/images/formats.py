@@ -9,7 +9,7 @@ from typing import IO
 from PIL import Image
 
 from modules.images.metadata import make_exif_bytes, make_png_info
-from modules.params.settings.saving import ImageFormat, SavingSettings
+from modules.params.settings.saving import SavingSettings
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def _write_webp(file: IO[bytes], image: Image.Image, text: str, settings: Saving
     )
 
 
-FILE_FORMATS: Mapping[ImageFormat, FileFormat] = {
+FILE_FORMATS: Mapping[str, FileFormat] = {
     "png": FileFormat(_write_png, 2**31 - 1),
     "jpg": FileFormat(_write_jpeg, 65535),
     "webp": FileFormat(_write_webp, 16383),
@@ -53,9 +53,14 @@ FILE_FORMATS: Mapping[ImageFormat, FileFormat] = {
 _MAX_EXIF_BYTES = 65000  # a JPEG's EXIF block has 16 bits for its length
 
 
-def choose_format(requested: ImageFormat, image: Image.Image, text: str) -> ImageFormat:
+def choose_format(
+    requested: str,
+    image: Image.Image,
+    text: str,
+    file_formats: Mapping[str, FileFormat] = FILE_FORMATS,
+) -> str:
     """Return the requested format, or "png" if that cannot hold the image or its infotext."""
     is_too_long = requested == "jpg" and 2 * len(text) > _MAX_EXIF_BYTES
-    if is_too_long or max(image.size) > FILE_FORMATS[requested].max_side:
+    if is_too_long or max(image.size) > file_formats[requested].max_side:
         return "png"
     return requested

@@ -33,19 +33,23 @@ def row_count(count: int, batch_size: int, settings: GridSettings) -> int:
 
 
 def make_grid(
-    images: Sequence[Image.Image], batch_size: int, settings: GridSettings
+    images: Sequence[Image.Image],
+    batch_size: int,
+    settings: GridSettings,
+    max_pixels: int = MAX_PIXELS,
 ) -> Image.Image | None:
-    """Return the images in one, row by row; None if it would have more than MAX_PIXELS.
+    """Return the images in one, row by row; None if it would have too many pixels.
 
     Args:
         images: At least one; images smaller than the largest are not resized.
         batch_size: Images per batch.
         settings: Rows and background colour.
+        max_pixels: Most pixels of a grid.
     """
     rows = row_count(len(images), batch_size, settings)
     columns = math.ceil(len(images) / rows)
     width, height = (max(image.size[axis] for image in images) for axis in (0, 1))
-    if columns * width * rows * height > MAX_PIXELS:
+    if columns * width * rows * height > max_pixels:
         return None
     grid = Image.new("RGB", (columns * width, rows * height), settings.grid_background_color)
     for index, image in enumerate(images):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -23,9 +23,9 @@ from modules.images.filename import (
     next_file_number,
     output_folder,
 )
-from modules.images.formats import FILE_FORMATS, choose_format
+from modules.images.formats import FILE_FORMATS, FileFormat, choose_format
 from modules.images.metadata import PARAMETERS_KEY, read_metadata
-from modules.params.settings.saving import GridSettings, ImageFormat, SavingSettings
+from modules.params.settings.saving import GridSettings, SavingSettings
 
 DEFAULTS = SavingSettings()
 
@@ -35,10 +35,14 @@ class ImageStore:
 
     Args:
         outputs: The folder that holds one folder per task, such as `txt2img-images`.
+        file_formats: The formats by the values of `samples_format` and `grid_format`.
     """
 
-    def __init__(self, outputs: Path) -> None:
+    def __init__(
+        self, outputs: Path, file_formats: Mapping[str, FileFormat] = FILE_FORMATS
+    ) -> None:
         self.outputs = outputs
+        self._file_formats = file_formats
         self._lock = threading.Lock()
 
     def save(
@@ -99,13 +103,13 @@ class ImageStore:
         infotext: str,
         target: _Target,
         settings: SavingSettings,
-        requested: ImageFormat,
+        requested: str,
     ) -> Path:
         embedded = infotext if settings.enable_pnginfo else ""
-        extension = choose_format(requested, image, embedded)
+        extension = choose_format(requested, image, embedded, self._file_formats)
 
         def write(file: IO[bytes]) -> None:
-            FILE_FORMATS[extension].write(file, image, embedded, settings)
+            self._file_formats[extension].write(file, image, embedded, settings)
 
         try:
             with self._lock:

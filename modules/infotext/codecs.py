@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,6 +157,6 @@ CODECS: tuple[Codec, ...] = (
 )
 
 
-def codecs_for(fields: Mapping[str, object]) -> tuple[Codec, ...]:
+def codecs_for(fields: Mapping[str, object], codecs: Iterable[Codec] = CODECS) -> tuple[Codec, ...]:
     """Return the codecs whose fields a request has."""
-    return tuple(row for row in CODECS if all(name in fields for name in row.fields))
+    return tuple(row for row in codecs if all(name in fields for name in row.fields))

@@ -16,14 +16,14 @@ from modules.params.settings import Settings
 _MAX_NUMBER_LENGTH = 40
 
 
-def format_setting(name: str, value: object) -> str:
+def format_setting(name: str, value: object, settings_class: type[Settings] = Settings) -> str:
     """Return an option as an infotext pair, such as "Clip skip: 2"."""
-    row = params_of(Settings)[name]
+    row = params_of(settings_class)[name]
     text = format_number(value) if isinstance(value, float) else str(value)
     return f"{row.infotext or row.label}: {quote(text)}"
 
 
-def parse_setting(pair: str) -> tuple[str, Any]:
+def parse_setting(pair: str, settings_class: type[Settings] = Settings) -> tuple[str, Any]:
     """Return name and value of an option from a pair that `format_setting` wrote.
 
     Raises:
@@ -31,20 +31,24 @@ def parse_setting(pair: str) -> tuple[str, Any]:
         UserError: the value is not valid.
     """
     key, _, text = pair.partition(":")
-    names = {row.infotext or row.label: name for name, row in params_of(Settings).items()}
+    params = params_of(settings_class)
+    names = {row.infotext or row.label: name for name, row in params.items()}
     name = names.get(key.strip())
     if name is None:
         raise NotFound(f"There is no option '{key.strip()}'.", did_you_mean(key, names))
-    return name, parse_setting_value(name, unquote(text.strip()))
+    return name, parse_setting_value(name, unquote(text.strip()), settings_class)
 
 
-def parse_setting_value(name: str, text: str) -> Any:  # of the option's own type
+def parse_setting_value(
+    name: str, text: str, settings_class: type[Settings]
+) -> Any:  # of the option's own type
     """Return an option's value parsed from text.
 
     Raises:
         UserError: the value is not valid.
     """
-    return getattr(validate(Settings, {name: coerce_number(Settings, name, text)}), name)
+    number = coerce_number(settings_class, name, text)
+    return getattr(validate(settings_class, {name: number}), name)
 
 
 def coerce_number(model: type[BaseModel], name: str, value: Any) -> Any:

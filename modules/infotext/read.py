@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +10,15 @@ from modules.core.errors import NotFound, UserError, WebUIError
 from modules.core.registry import Registry, did_you_mean
 from modules.infotext.codecs import CODECS, Codec, Pairs, codecs_for, has_hires
 from modules.infotext.foreign.a1111_history import Version, parse_version
-from modules.infotext.foreign.dialects import convert_to_a1111, describe_origin, detect_dialect
+from modules.infotext.foreign.dialects import (
+    DIALECTS,
+    Dialect,
+    convert_to_a1111,
+    describe_origin,
+    detect_dialect,
+)
 from modules.infotext.foreign.ignored_keys import ignored_reason, is_informational
+from modules.infotext.foreign.json_formats import JSON_FORMATS, JsonFormat
 from modules.infotext.model_lookup import find_checkpoint, find_vae, uses_external_vae
 from modules.infotext.options import coerce_number, parse_setting_value
 from modules.infotext.report import InfotextReport, UnappliedKey
@@ -20,16 +27,13 @@ from modules.models.index import ModelIndex
 from modules.models.vaes import NO_VAE
 from modules.params.param import Param, params_of, validate
 from modules.params.requests.base import GenerationRequest
-from modules.params.requests.depth import DepthRequest
-from modules.params.requests.img2img import Img2ImgRequest
-from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.params.requests.tasks import TASKS, Task
 from modules.params.settings import Settings
 from modules.sampling.samplers import Sampler
 from modules.sampling.schedules import Schedule
 
 # From this version on A1111 writes the key "VAE" whenever one is loaded.
 _WRITES_VAE_SINCE: Version = (1, 6, 0, 0)
-_REQUESTS = (Txt2ImgRequest, Img2ImgRequest, DepthRequest)
 _INPAINT_MARKERS = ("Mask blur", "Mask mode", "Inpaint area")
 
 
@@ -43,6 +47,10 @@ class InfotextContext:
         models: The installed model files.
         settings: The current options; an infotext's options become overrides where they differ.
         choices: Returns the choices of a field declared with `choices=name`.
+        codecs: All codecs.
+        dialects: All programs whose infotexts are read.
+        json_formats: All formats of programs that write JSON; see `extract_infotext`.
+        tasks: All tasks.
     """
 
     samplers: Registry[Sampler]
@@ -50,6 +58,10 @@ class InfotextContext:
     models: ModelIndex
     settings: Settings
     choices: Callable[[str], Collection[str]]
+    codecs: Iterable[Codec] = CODECS
+    dialects: Iterable[Dialect] = DIALECTS
+    json_formats: Iterable[JsonFormat] = JSON_FORMATS
+    tasks: Iterable[Task] = TASKS
 
 
 @dataclass(frozen=True)
@@ -126,7 +138,9 @@ def interpret_infotext(
         context: Resolves names.
         request_class: The request class to fill, such as the tab's.
     """
-    converted = convert_to_a1111(infotext, context.samplers, context.schedules)
+    dialect = detect_dialect(infotext, context.dialects)
+    converted = convert_to_a1111(infotext, dialect, context.samplers, context.schedules)
+    request_class = request_class.with_settings(type(context.settings))
     state = _State(converted.pairs, context, request_class)
     if converted.prompt or converted.pairs:
         state.values["prompt"] = converted.prompt
@@ -134,13 +148,13 @@ def interpret_infotext(
         state.values["negative_prompt"] = converted.negative_prompt
         state.values["styles"] = ()  # the prompts contain them already
         _read_fields(state)
-        for codec in codecs_for(request_class.model_fields):
+        for codec in codecs_for(request_class.model_fields, context.codecs):
             _read_codec(state, codec)
         _read_settings(state)
-    missing, differences = _read_model_files(state, infotext)
+    missing, differences = _read_model_files(state, infotext, dialect)
     unknown = _collect_unused_keys(state)
     report = InfotextReport(
-        describe_origin(infotext),
+        describe_origin(infotext, dialect),
         tuple(unknown),
         tuple(state.unapplied),
         tuple(missing),
@@ -152,7 +166,8 @@ def interpret_infotext(
 def _read_fields(state: _State) -> None:
     """Read the fields with a single key; a field whose key may be omitted gets its default without it."""
     fields = state.request_class.model_fields
-    codec_fields = {name for codec in codecs_for(fields) for name in codec.fields}
+    codecs = codecs_for(fields, state.context.codecs)
+    codec_fields = {name for codec in codecs for name in codec.fields}
     for name, row in params_of(state.request_class).items():
         if row.infotext is None or name in codec_fields:
             continue
@@ -180,14 +195,15 @@ def _read_codec(state: _State, codec: Codec) -> None:
 
 def _read_settings(state: _State) -> None:
     """Read the options; one without its key has A1111's default, which equals ours."""
-    for name, row in params_of(Settings).items():
+    settings_class = type(state.context.settings)
+    for name, row in params_of(settings_class).items():
         if row.infotext is None:
             continue
-        value = Settings.model_fields[name].default
+        value = settings_class.model_fields[name].default
         if row.infotext in state.pairs:
             state.used_keys.add(row.infotext)
             try:
-                value = parse_setting_value(name, state.pairs[row.infotext])
+                value = parse_setting_value(name, state.pairs[row.infotext], settings_class)
             except UserError as error:
                 state.report_unapplied(row.infotext, str(error))
                 continue
@@ -195,7 +211,9 @@ def _read_settings(state: _State) -> None:
             state.overrides[name] = value
 
 
-def _read_model_files(state: _State, infotext: Infotext) -> tuple[list[str], list[str]]:
+def _read_model_files(
+    state: _State, infotext: Infotext, dialect: Dialect
+) -> tuple[list[str], list[str]]:
     """Read checkpoint and VAE; return sentences about missing files and about differences."""
     models = state.context.models
     matches = [find_checkpoint(state.pairs, models)]
@@ -207,7 +225,7 @@ def _read_model_files(state: _State, infotext: Infotext) -> tuple[list[str], lis
         matches.append(vae)
         if vae.name:
             state.values["sd_vae"] = vae.name
-    elif checkpoint_name and _used_built_in_vae(infotext):
+    elif checkpoint_name and _used_built_in_vae(infotext, dialect):
         checkpoint = models.find_checkpoint(checkpoint_name)
         if uses_external_vae(state.context.settings.sd_vae, checkpoint, models):
             state.values["sd_vae"] = NO_VAE
@@ -215,9 +233,9 @@ def _read_model_files(state: _State, infotext: Infotext) -> tuple[list[str], lis
     return missing, [match.differs for match in matches if match.differs]
 
 
-def _used_built_in_vae(infotext: Infotext) -> bool:
+def _used_built_in_vae(infotext: Infotext, dialect: Dialect) -> bool:
     """Return whether an infotext without the key "VAE" implies that the checkpoint's built-in VAE was used."""
-    if detect_dialect(infotext).name == "this WebUI":
+    if dialect.name == "this WebUI":
         return True
     version = parse_version(infotext.pairs.get("Version", ""))
     return version is not None and version >= _WRITES_VAE_SINCE
@@ -225,11 +243,11 @@ def _used_built_in_vae(infotext: Infotext) -> bool:
 
 def _collect_unused_keys(state: _State) -> list[UnappliedKey]:
     """Return the unknown keys, and report the known ones that have no effect."""
-    other_tasks = {key for codec in CODECS for key in codec.keys}
+    other_tasks = {key for codec in state.context.codecs for key in codec.keys}
     other_tasks |= {
         row.infotext
-        for request_class in _REQUESTS
-        for row in params_of(request_class).values()
+        for task in state.context.tasks
+        for row in params_of(task.request).values()
         if row.infotext
     }
     unknown: list[UnappliedKey] = []

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from modules.infotext.codecs import codecs_for
+from modules.infotext.codecs import CODECS, Codec, codecs_for
 from modules.infotext.text_format import Infotext, format_infotext, format_number
 from modules.params.param import params_of
 from modules.params.requests.base import GenerationRequest
@@ -36,7 +36,10 @@ _ORDER = (
 
 
 def create_infotext(
-    request: GenerationRequest, extra_pairs: Mapping[str, object], settings: Settings = DEFAULTS
+    request: GenerationRequest,
+    extra_pairs: Mapping[str, object],
+    settings: Settings = DEFAULTS,
+    codecs: Iterable[Codec] = CODECS,
 ) -> str:
     """Return prompt, negative prompt and one line of `Key: value` pairs; `interpret_infotext` restores the request.
 
@@ -46,16 +49,17 @@ def create_infotext(
         request: The request of this single image, with the image's own seed.
         extra_pairs: Pairs that are not request fields, such as "Model hash"; None or "" omits a key.
         settings: The options in effect; those that differ from their defaults are written.
+        codecs: All codecs.
     """
     fields = dict(request)
-    codecs = codecs_for(fields)
-    codec_fields = {name for codec in codecs for name in codec.fields}
+    own_codecs = codecs_for(fields, codecs)
+    codec_fields = {name for codec in own_codecs for name in codec.fields}
     pairs: dict[str, object] = {
         row.infotext: row.infotext_value(request, name)
         for name, row in params_of(type(request)).items()
         if row.infotext is not None and name not in codec_fields
     }
-    for codec in codecs:
+    for codec in own_codecs:
         pairs.update(codec.write(fields))
     pairs.update(_changed_settings(settings))
     pairs.update(extra_pairs)
@@ -69,8 +73,9 @@ def create_infotext(
 
 
 def _changed_settings(settings: Settings) -> dict[str, object]:
+    fields = type(settings).model_fields
     return {
         row.infotext: getattr(settings, name)
-        for name, row in params_of(Settings).items()
-        if row.infotext is not None and getattr(settings, name) != getattr(DEFAULTS, name)
+        for name, row in params_of(type(settings)).items()
+        if row.infotext is not None and getattr(settings, name) != fields[name].default
     }

@@ -7,6 +7,7 @@ NVIDIA's minor version compatibility requires: 525 for CUDA 12.x, 580 for CUDA 1
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modules.core.errors import Unsupported
@@ -148,14 +149,18 @@ class BuildChoice:
     warning: str = ""
 
 
-def choose_build(hardware: Hardware) -> BuildChoice:
+def choose_build(hardware: Hardware, builds: Sequence[TorchBuild] = BUILDS) -> BuildChoice:
     """Return the build for a machine.
+
+    Args:
+        hardware: The machine.
+        builds: All builds, in order of preference.
 
     Raises:
         Unsupported: there is no PyTorch for this system at all.
     """
     _check_system(hardware)
-    rows = [row for row in BUILDS if f"{hardware.system}/{hardware.machine}" in row.platforms]
+    rows = [row for row in builds if f"{hardware.system}/{hardware.machine}" in row.platforms]
     if not rows:
         raise Unsupported(
             f"There is no PyTorch {TORCH_VERSION} for {hardware.system} on {hardware.machine}.",

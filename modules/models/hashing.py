@@ -20,7 +20,9 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class _Job:
+class HashJob:
+    """A file being hashed, and how far."""
+
     stamp: FileStamp
     offset: int = 0
     digest: Any = field(default_factory=hashlib.sha256)  # hashlib gives its class no public name
@@ -32,13 +34,20 @@ class FileHasher:
     Args:
         file: JSON file of the cache, created on the first write.
         on_change: Called on the thread after each new hash.
+        hash_chunk: Hashes the next chunk of a file and returns whether it was the last.
     """
 
-    def __init__(self, file: Path, on_change: Callable[[FileStamp, str], None]) -> None:
+    def __init__(
+        self,
+        file: Path,
+        on_change: Callable[[FileStamp, str], None],
+        hash_chunk: Callable[[HashJob], bool] | None = None,
+    ) -> None:
         self._cache = HashCache(file)
         self._on_change = on_change
+        self._hash_chunk = hash_chunk or hash_next_chunk
         self._failed: dict[FileStamp, str] = {}
-        self._jobs: list[_Job] = []  # the last one is computed first
+        self._jobs: list[HashJob] = []  # the last one is computed first
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopping = False
@@ -60,7 +69,7 @@ class FileHasher:
             missing = [s for s in stamps if not self.get_cached(s) and (urgent or s not in queued)]
             for stamp in missing:
                 self._failed.pop(stamp, None)
-            jobs = [queued.get(stamp, _Job(stamp)) for stamp in reversed(missing)]
+            jobs = [queued.get(stamp, HashJob(stamp)) for stamp in reversed(missing)]
             others = [job for job in self._jobs if job not in jobs]
             self._jobs = others + jobs if urgent else jobs + others
             if self._jobs and not (self._thread and self._thread.is_alive()):
@@ -103,7 +112,7 @@ class FileHasher:
                     return
                 job = self._jobs[-1]
             try:
-                is_complete = _hash_chunk(job)
+                is_complete = self._hash_chunk(job)
             except OSError as error:
                 logger.warning("'%s' cannot be hashed: %s", job.stamp.path, error)
                 self._finish(
@@ -113,7 +122,7 @@ class FileHasher:
             if is_complete:
                 self._finish(job)
 
-    def _finish(self, job: _Job, error: str = "") -> None:
+    def _finish(self, job: HashJob, error: str = "") -> None:
         digest = "" if error else str(job.digest.hexdigest())
         with self._changed:
             self._jobs = [other for other in self._jobs if other is not job]
@@ -126,14 +135,18 @@ class FileHasher:
             self._on_change(job.stamp, digest)
 
 
-def _hash_chunk(job: _Job) -> bool:
-    """Hash the next chunk and return whether it was the last."""
+def hash_next_chunk(job: HashJob, chunk_bytes: int = CHUNK_BYTES) -> bool:
+    """Hash the next chunk of a file and return whether it was the last.
+
+    Raises:
+        OSError: the file cannot be read, or has changed.
+    """
     with Path(job.stamp.path).open("rb") as file:
         status = os.fstat(file.fileno())
         if (status.st_size, status.st_mtime_ns) != job.stamp[1:]:
             raise OSError("it changed while it was being hashed; refresh the list")
         file.seek(job.offset)
-        chunk = file.read(CHUNK_BYTES)
+        chunk = file.read(chunk_bytes)
     job.digest.update(chunk)
     job.offset += len(chunk)
     return job.offset >= job.stamp.size_bytes

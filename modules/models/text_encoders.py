@@ -50,7 +50,7 @@ class TextEncoderInfo(NamedTuple):
 def detect_text_encoder(header: Header, slot: TextEncoderSlot = COND_STAGE_SLOT) -> TextEncoderInfo:
     """Return the text encoder that a file contains in that place, or that its UNet needs there."""
     tensors = header.tensors
-    layout = detect_text_encoder_layout(tensors, slot.prefix)
+    layout = detect_text_encoder_layout(tensors, slot)
     if layout is None and slot.kind:
         return TextEncoderInfo(slot.kind, slot.width)
     name = find_key(tensors, layout.token_embedding_key if layout else UNET_CONTEXT_KEY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from modules.core.registry import Registry
 from modules.params.settings.guidance import GuidanceSettings
 from modules.prompt.emphasis import EMPHASES, Emphasis, WeightedText, parse_emphasis
 from modules.prompt.tokens import ClipTokenizer
@@ -52,12 +53,16 @@ class Chunker:
 
     @classmethod
     def from_settings(
-        cls, tokenizer: ClipTokenizer, settings: GuidanceSettings, pad_token_id: int | None = None
+        cls,
+        tokenizer: ClipTokenizer,
+        settings: GuidanceSettings,
+        pad_token_id: int | None = None,
+        emphases: Registry[Emphasis] = EMPHASES,
     ) -> Chunker:
         """Return the chunker for the given options."""
         return cls(
             tokenizer,
-            EMPHASES.get(settings.emphasis),
+            emphases.get(settings.emphasis),
             settings.comma_padding_backtrack,
             pad_token_id,
             settings.use_old_emphasis_implementation,

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from modules.images.filename import Destination
-from modules.params.requests.base import GenerationRequest, Task
+from modules.params.requests.base import GenerationRequest
 from modules.params.results import GeneratedImage
 
 CellState = Literal["done", "failed", "cancelled"]
@@ -101,5 +101,5 @@ class Script:
     cell_count: Callable[[Any], int] = _one_cell
     noun: str = "picture"
     has_one_seed: bool = False
-    tasks: frozenset[Task] = frozenset()
+    tasks: frozenset[str] = frozenset()
     aliases: tuple[str, ...] = ()

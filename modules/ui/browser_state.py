@@ -12,7 +12,6 @@ from gradio.events import Dependency
 from pydantic import ValidationError
 
 from modules.engine.engine import Engine
-from modules.params.settings import Settings
 from modules.ui.forms.form import Form, component_value
 from modules.ui.gradio_events import PRIVATE_EVENT, change_event
 
@@ -58,7 +57,7 @@ def _valid_or_default(form: Form, name: str, value: Any) -> Any:
         return value if _accepts(component, value) else component.value
     model, default = form.request_type, component.value
     if name in form.override_components:
-        model = Settings
+        model = form.request_type.settings_class
     else:
         default = getattr(form.request_type(), name)
     if value is None:

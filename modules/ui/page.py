@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
 
 from modules.engine.engine import Engine
+from modules.engine.registries import Tab
 from modules.ui.browser_state import persist_form, persist_images
 from modules.ui.components.checkpoint_bar import build_checkpoint_bar
 from modules.ui.components.compatibility import (
@@ -20,6 +20,7 @@ from modules.ui.components.send import connect_send_buttons
 from modules.ui.components.size import follow_native_size
 from modules.ui.components.styles import connect_styles
 from modules.ui.forms.form import Form
+from modules.ui.notices import notice
 from modules.ui.tabs import depth, img2img, inpaint, queue, settings, txt2img
 from modules.ui.tabs.diffusion_process.tab import build as build_diffusion_process
 from modules.ui.tabs.png_info.tab import build as build_png_info
@@ -28,19 +29,7 @@ ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = ("canvas.js", "webui.js")
 
 
-@dataclass(frozen=True)
-class Tab:
-    """One row of TABS: a title and the function that builds the tab.
-
-    The function returns the form of a generation tab. Any other tab returns None, or a function that connects it to
-    the forms; that is called with all forms by their tab's title after every tab is built.
-    """
-
-    title: str
-    build: Callable[[Engine], Form | Callable[[Mapping[str, Form]], None] | None]
-
-
-TABS: tuple[Tab, ...] = (
+TABS = (
     Tab("txt2img", txt2img.build),
     Tab("img2img", img2img.build),
     Tab("Inpaint", inpaint.build),
@@ -59,12 +48,13 @@ def build_page(engine: Engine) -> gr.Blocks:
         title="Stable Diffusion WebUI", analytics_enabled=False, fill_width=True
     ) as page:
         model_events = build_checkpoint_bar(engine, page)
+        _build_extension_errors(engine)
         forms: dict[str, Form] = {}
         connectors: list[Callable[[Mapping[str, Form]], None]] = []
         with gr.Tabs():
-            for tab in TABS:
-                with gr.Tab(tab.title, id=tab.title, elem_id=f"tab_{tab.title.replace(' ', '_')}"):
-                    message = build_compatibility_message(tab.title)
+            for tab in engine.registries.tabs:
+                with gr.Tab(tab.name, id=tab.name, elem_id=f"tab_{tab.name.replace(' ', '_')}"):
+                    message = build_compatibility_message(tab.name)
                     built = tab.build(engine)
                     if not isinstance(built, Form):
                         connectors += [built] if built else []
@@ -74,7 +64,7 @@ def build_page(engine: Engine) -> gr.Blocks:
                     restored, *_ = follow_native_size(engine, built, events)
                     restored.then(None, js=f"() => {{ webui.filled('{built.prefix}') }}")
                     persist_images(engine, built, page)
-                    forms[tab.title] = built
+                    forms[tab.name] = built
         for form in forms.values():
             connect_send_buttons(engine, form, forms)
         connect_styles(engine, list(forms.values()), page)
@@ -87,6 +77,14 @@ def build_page(engine: Engine) -> gr.Blocks:
         }
         page.load(None, js=f"() => {{ webui.start({json.dumps(tooltips)}) }}")
     return page
+
+
+def _build_extension_errors(engine: Engine) -> None:
+    """Build a notice for each extension that failed, in the current Gradio context."""
+    errors = engine.registries.extension_errors
+    if errors:
+        notices = "".join(notice("error", sentence) for sentence in errors)
+        gr.HTML(notices, elem_id="extension_errors", padding=False)
 
 
 def theme() -> gr.themes.Base:

@@ -6,38 +6,47 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import pytest
 import torch
 
-from modules.backend import device
 from modules.backend.device import DEVICES, FP16, FP32, DeviceType
 from modules.backend.loaded_models import LoadedModels
-from modules.backend.loading import loader
 from modules.backend.loading.ldm_keys import TEXT_ENCODER_KEYS, clip_key
-from modules.backend.noise.noise import NOISE_SOURCES, Draws
+from modules.backend.loading.loader import LoadOptions, load_components
+from modules.backend.noise.noise import (
+    NOISE_SOURCES,
+    Draws,
+    ImageNoise,
+    NoiseOptions,
+    noise_options,
+)
 from modules.backend.runner import Runner
 from modules.engine.executors.local import LocalExecutor
+from modules.models.families import make_family_registry
 from modules.models.index import ModelIndex
+from modules.models.latent_format import LatentFormat
 from modules.models.ldm.keys import CLIP_PREFIX
-from modules.models.ldm.text_encoder_layouts import CLIP_LAYOUT, TEXT_ENCODER_LAYOUTS
+from modules.models.ldm.text_encoder_layouts import (
+    CLIP_LAYOUT,
+    COND_STAGE_SLOT,
+    TEXT_ENCODER_LAYOUTS,
+)
 from modules.models.model_spec import ModelSpec
 from modules.params.device_options import DeviceOptions
 from modules.params.param import param
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
+from modules.plan.plan import ImagePlan
 from modules.plan.planner import make_plan
 from modules.plan.work import Work
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
 from tests.backend.checkpoints import tiny_weights, write_checkpoint
-from tests.backend.tiny import RecordingListener
 from tests.conftest import ROOT
-from tests.house.additions import add_rows, replace_settings
 
 CPU = DeviceOptions(use_cpu=True)
-SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=2, seed=7)
 PATIENCE_S = 60
+SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=2, seed=7)
 
 
 class ShiftedSettings(Settings):
@@ -52,30 +61,27 @@ class ShiftedSettings(Settings):
     )
 
 
-def make_tiny_plan(folder: Path, source: str, seed: int):
-    """Return the plan of a small image with noise of this source, on a new tiny checkpoint."""
-    manager = ModelIndex({"Checkpoint": [folder]}, ROOT / "configs", folder / "cache")
-    request = SMALL.replace(seed=seed, override_settings={"randn_source": source})
-    return make_plan(
-        request, manager, manager.find_checkpoint("tiny"), SAMPLERS, SCHEDULES, ShiftedSettings()
-    )
+def make_tiny_plan(folder: Path, settings: Settings):
+    """Return the plan of a small image with these settings, on a new tiny checkpoint."""
+    models = ModelIndex({"Checkpoint": [folder]}, ROOT / "configs", folder / "cache")
+    checkpoint = models.find_checkpoint("tiny")
+    return make_plan(SMALL, models, checkpoint, SAMPLERS, SCHEDULES, settings)
 
 
-def test_a_noise_source_is_a_function_and_a_row(
-    tokenizer: ClipTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_noise_source_is_a_function_and_a_row(tmp_path: Path):
     def shifted(seed: int, device: torch.device) -> Draws:
         return NOISE_SOURCES["CPU"](seed + 1, device)
 
-    monkeypatch.setitem(NOISE_SOURCES, "Shifted", shifted)  # type: ignore[misc]
-    replace_settings(monkeypatch, ShiftedSettings)
+    def noise(options: NoiseOptions, seed: int) -> torch.Tensor:
+        sources = {**NOISE_SOURCES, "Shifted": shifted}
+        device = torch.device("cpu")
+        return ImageNoise([ImagePlan(0, seed)], (4, 8, 8), device, options, sources)()
+
     write_checkpoint(tmp_path / "tiny.safetensors")
-    runner, listener = Runner(CPU, tokenizer), RecordingListener()
-    for source, seed in (("Shifted", 7), ("CPU", 8), ("CPU", 7)):
-        runner.run(make_tiny_plan(tmp_path, source, seed), listener)
-    images = [image.tobytes() for _, image in listener.images]
-    assert images[0] == images[1]
-    assert images[0] != images[2]
+    plan = make_tiny_plan(tmp_path, ShiftedSettings(randn_source="Shifted"))
+    options = noise_options(plan, LatentFormat())
+    assert torch.equal(noise(options, 7), noise(NoiseOptions("CPU"), 8))
+    assert not torch.equal(noise(options, 7), noise(NoiseOptions("CPU"), 7))
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ def count_layers(models: LoadedModels, work: CountLayers, *_: object) -> int:
 
 def test_a_kind_of_work_is_a_class_a_function_and_a_row(tokenizer: ClipTokenizer, tmp_path: Path):
     write_checkpoint(tmp_path / "tiny.safetensors")
-    model = make_tiny_plan(tmp_path, "CPU", 7).model
+    model = make_tiny_plan(tmp_path, Settings()).model
     executor = LocalExecutor(CPU, tokenizer, handlers={CountLayers: count_layers})
     executor.start(lambda info, failure: None)
     try:
@@ -101,14 +107,14 @@ def test_a_kind_of_work_is_a_class_a_function_and_a_row(tokenizer: ClipTokenizer
     assert count == 2
 
 
-def test_a_kind_of_device_is_a_row(tokenizer: ClipTokenizer, monkeypatch: pytest.MonkeyPatch):
+def test_a_kind_of_device_is_a_row(tokenizer: ClipTokenizer):
     row = DeviceType("meta", lambda: True, lambda _: "Imagined", lambda _: (FP16, FP32))
-    monkeypatch.setattr(device, "DEVICES", (row, *DEVICES))
-    chosen = Runner(DeviceOptions(), tokenizer).device
+    devices = (row, *DEVICES)
+    chosen = Runner(DeviceOptions(), tokenizer, devices=devices).device
     assert (chosen.torch_device, chosen.label) == (torch.device("meta"), "Imagined")
     assert chosen.precisions == (FP16, FP32)
     assert chosen.warning == ""
-    assert Runner(CPU, tokenizer).device.torch_device == torch.device("cpu")
+    assert Runner(CPU, tokenizer, devices=devices).device.torch_device == torch.device("cpu")
 
 
 COMPACT_PREFIX = "cond_stage_model.compact."
@@ -127,16 +133,17 @@ def compact_key(key: str) -> str:
     return clip_key(key).replace(CLIP_PREFIX, COMPACT_PREFIX)
 
 
-def test_a_layout_of_a_text_encoder_is_a_row_and_a_function(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    add_rows(monkeypatch, TEXT_ENCODER_LAYOUTS, COMPACT_LAYOUT)
-    monkeypatch.setitem(TEXT_ENCODER_KEYS, COMPACT_PREFIX, compact_key)
+def test_a_layout_of_a_text_encoder_is_a_row_and_a_function(tmp_path: Path):
+    slot = replace(COND_STAGE_SLOT, layouts=(COMPACT_LAYOUT, *TEXT_ENCODER_LAYOUTS))
+    options = LoadOptions(
+        family=replace(make_family_registry().get("SD 1.x"), text_encoders=(slot,)),
+        text_encoder_keys={**TEXT_ENCODER_KEYS, COMPACT_PREFIX: compact_key},
+    )
     weights = {
         name.replace(CLIP_PREFIX, COMPACT_PREFIX): value for name, value in tiny_weights(7).items()
     }
     file = write_checkpoint(tmp_path / "compact.safetensors", weights=weights)
-    components = loader.load_components(file, file.with_suffix(".yaml"), FP32)
+    components = load_components(file, file.with_suffix(".yaml"), FP32, options)
     expected = tiny_weights(7)
     for key, value in components.text_encoders[0].network.state_dict().items():
         assert torch.equal(value, expected[clip_key(key)]), key

@@ -17,7 +17,7 @@ from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.params.events import CancelToken, Phase, Sink
 from modules.plan.plan import Plan
-from tests.conftest import ROOT, write_listed_checkpoint
+from tests.conftest import ROOT, builtin_registries, write_listed_checkpoint
 from tests.engine.fake_executor import FakeExecutor
 
 schemathesis = pytest.importorskip("schemathesis")
@@ -45,7 +45,7 @@ def app(tmp_path_factory: pytest.TempPathFactory, tokenizer) -> Iterator[FastAPI
     write_listed_checkpoint(home / "models" / "Stable-diffusion" / "first.safetensors")
     (home / "configs").symlink_to(ROOT / "configs")
     executor = ImagelessExecutor()
-    engine = Engine(Paths(home, home), executor, tokenizer)
+    engine = Engine(Paths(home, home), executor, tokenizer, builtin_registries())
     engine.start()
     executor.wait_until_idle()
     app = FastAPI(docs_url=None)

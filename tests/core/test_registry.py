@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 
@@ -66,3 +67,23 @@ def test_a_copy_is_independent():
 def test_a_long_list_of_names_is_truncated():
     known = [f"row{number}" for number in range(9)]
     assert did_you_mean("zzz", known).endswith("'row5' and others.")
+
+
+def test_a_row_is_inserted_before_another_one():
+    table = colours()
+    table.add(Colour("Pink"), before="rouge")
+    table.add(Colour("Black"), before="dark green")
+    assert table.names() == ["Pink", "Red", "Blue", "Black", "Dark green"]
+    assert table.get("Pink").name == "Pink"
+
+
+def test_a_row_is_not_added_before_an_unknown_one():
+    table = colours()
+    with pytest.raises(NotFound, match="There is no colour named 'Grey'"):
+        table.add(Colour("Pink"), before="Grey")
+    assert table.names() == ["Red", "Blue", "Dark green"]
+
+
+def test_a_row_needs_no_aliases():
+    table = Registry("tree", [SimpleNamespace(name="Oak")])
+    assert table.get("oak").name == "Oak"

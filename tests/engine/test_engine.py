@@ -15,7 +15,7 @@ from modules.images.save import read_infotext
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.prompt.tokens import ClipTokenizer
-from tests.conftest import write_listed_checkpoint
+from tests.conftest import builtin_registries, write_listed_checkpoint
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
 SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=4, seed=7)
@@ -235,7 +235,7 @@ def test_the_stored_checkpoint_is_loaded_at_the_next_start(
     paths: Paths, executor: FakeExecutor, tokenizer: ClipTokenizer
 ):
     (paths.data / "config.json").write_text('{"sd_model_checkpoint": "second"}', encoding="utf-8")
-    engine = Engine(paths, executor, tokenizer)
+    engine = Engine(paths, executor, tokenizer, builtin_registries())
     engine.start()
     executor.wait_until_idle()
     engine.stop()
@@ -246,7 +246,9 @@ def test_the_command_line_overrides_the_stored_checkpoint(
     paths: Paths, executor: FakeExecutor, tokenizer: ClipTokenizer
 ):
     (paths.data / "config.json").write_text('{"sd_model_checkpoint": "first"}', encoding="utf-8")
-    engine = Engine(paths, executor, tokenizer, {"sd_model_checkpoint": "second"})
+    engine = Engine(
+        paths, executor, tokenizer, builtin_registries(), {"sd_model_checkpoint": "second"}
+    )
     engine.start()
     executor.wait_until_idle()
     engine.stop()
@@ -257,7 +259,11 @@ def test_settings_of_the_command_line_are_not_stored(
     paths: Paths, executor: FakeExecutor, tokenizer: ClipTokenizer
 ):
     engine = Engine(
-        paths, executor, tokenizer, {"sd_model_checkpoint": "second", "sd_checkpoints_limit": 3}
+        paths,
+        executor,
+        tokenizer,
+        builtin_registries(),
+        {"sd_model_checkpoint": "second", "sd_checkpoints_limit": 3},
     )
     engine.start()
     executor.wait_until_idle()
@@ -272,7 +278,9 @@ def test_the_command_line_may_name_a_file(
     paths: Paths, executor: FakeExecutor, tokenizer: ClipTokenizer
 ):
     file = paths.checkpoint_folders[0] / "sub" / "second.safetensors"
-    engine = Engine(paths, executor, tokenizer, {"sd_model_checkpoint": str(file)})
+    engine = Engine(
+        paths, executor, tokenizer, builtin_registries(), {"sd_model_checkpoint": str(file)}
+    )
     engine.start()
     executor.wait_until_idle()
     engine.stop()
@@ -305,7 +313,7 @@ def test_a_missing_stored_checkpoint_is_shown_in_the_device_status(
     paths: Paths, executor: FakeExecutor, tokenizer: ClipTokenizer
 ):
     (paths.data / "config.json").write_text('{"sd_model_checkpoint": "gone"}', encoding="utf-8")
-    engine = Engine(paths, executor, tokenizer)
+    engine = Engine(paths, executor, tokenizer, builtin_registries())
     engine.start()
     executor.wait_until_idle()
     engine.stop()
@@ -343,7 +351,7 @@ def test_without_any_checkpoint_the_folder_is_named(
     tmp_path: Path, executor: FakeExecutor, tokenizer: ClipTokenizer
 ):
     paths = Paths(tmp_path, tmp_path)
-    engine = Engine(paths, executor, tokenizer)
+    engine = Engine(paths, executor, tokenizer, builtin_registries())
     engine.start()
     executor.wait_until_idle()
     with pytest.raises(NotFound, match="There is no usable checkpoint") as caught:
@@ -376,7 +384,7 @@ def test_a_device_that_cannot_be_opened_is_shown_in_the_device_status(
     paths: Paths, tokenizer: ClipTokenizer
 ):
     executor = FakeExecutor(device_info=None)
-    engine = Engine(paths, executor, tokenizer)
+    engine = Engine(paths, executor, tokenizer, builtin_registries())
     engine.start()
     executor.wait_until_idle()
     engine.stop()

@@ -14,7 +14,7 @@ from modules.core.a1111_flags import IGNORED_FLAGS
 from modules.core.flags import Flags, parse_flags
 from modules.params.param import params_of
 from modules.params.requests.extras import ExtrasRequest
-from modules.params.requests.registry import REQUESTS
+from modules.params.requests.tasks import TASKS
 from modules.params.settings import Settings
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FLOORS = (ROOT / "modules" / "README.md").read_text(encoding="utf-8")
 MODULES = sorted((ROOT / "modules").rglob("*.py"))
-DECLARING = dict.fromkeys((*REQUESTS.values(), ExtrasRequest, Settings))
+DECLARING = dict.fromkeys((*(task.request for task in TASKS), ExtrasRequest, Settings))
 PARAMS = {
     f"{model.__name__}.{name}": row for model in DECLARING for name, row in params_of(model).items()
 }

@@ -10,18 +10,20 @@ from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
 from PIL.Image import Resampling
+from pydantic import BaseModel
 
 from modules import infotext
 from modules.api import routes
 from modules.engine.engine import Engine
+from modules.engine.registries import Registries, Router, Tab
 from modules.models.upscalers import UPSCALERS, Upscaler
 from modules.params.image import ImageField
 from modules.params.param import param, params_of, validate
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
-from modules.params.settings import Settings
 from modules.params.settings.sampling import SamplingSettings
+from modules.params.settings.sections import SettingsSection
 from modules.sampling.model_sigmas import ModelSigmas
 from modules.sampling.protocol import NoiseSampler, SamplerGenerator, Tensor
 from modules.sampling.samplers import SAMPLERS, Sampler
@@ -30,7 +32,6 @@ from modules.ui import page
 from modules.ui.forms.form import Form
 from modules.ui.tabs.img2img import MASK_SECTIONS
 from tests.engine.fake_executor import PATIENCE_S
-from tests.house.additions import replace_settings
 
 SMALL = Txt2ImgRequest(width=64, height=64, steps=2, seed=1)
 
@@ -88,17 +89,22 @@ def test_an_upscaler_is_a_row(engine: Engine):
     assert "Bicubic" not in UPSCALERS.names()
 
 
-class LouderSettings(Settings):
-    """Settings with one more option."""
+class HumSettings(BaseModel):
+    """One more option."""
 
     hum: int = param(
         2, "Hum", help="More is louder.", infotext="Hum", ge=0, le=11, section="sampling"
     )
 
 
-def test_a_setting_is_one_line(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest):
-    replace_settings(monkeypatch, LouderSettings)
-    engine: Engine = request.getfixturevalue("engine")
+@pytest.fixture
+def humming_registries(registries: Registries) -> Registries:
+    """Add an option before there is an engine."""
+    registries.settings_sections.add(SettingsSection("hum", "Humming", HumSettings))
+    return registries
+
+
+def test_a_setting_is_one_line(humming_registries: Registries, engine: Engine):
     client = client_of(engine)
     changed = client.post("/internal/settings", json={"changes": {"hum": 7}}).json()
     options = {one["name"]: one for section in changed["sections"] for one in section["options"]}
@@ -140,19 +146,19 @@ def test_a_request_parameter_is_one_line(engine: Engine):
     assert list(params_of(LouderRequest))[-1] == "volume"
 
 
-def test_a_tab_is_a_function_and_a_row(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+def test_a_tab_is_a_function_and_a_row(engine: Engine):
     def build(engine: Engine) -> Form:
         form = Form(LouderRequest, engine, "louder")
         form.add_field("volume")
         return form
 
-    monkeypatch.setattr(page, "TABS", (*page.TABS, page.Tab("Louder", build)))
+    engine.registries.tabs.add(Tab("Louder", build))
     config = page.build_page(engine).get_config_file()
     tabs = [one["props"]["label"] for one in config["components"] if one["type"] == "tabitem"]
     assert tabs[-1] == "Louder"
 
 
-def test_an_endpoint_is_a_function_in_a_router(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+def test_an_endpoint_is_a_function_in_a_router(engine: Engine):
     def shout_router(engine: Engine) -> APIRouter:
         router = APIRouter(prefix="/sdapi/v1")
 
@@ -162,7 +168,7 @@ def test_an_endpoint_is_a_function_in_a_router(engine: Engine, monkeypatch: pyte
 
         return router
 
-    monkeypatch.setattr(routes, "ROUTERS", (*routes.ROUTERS, shout_router))
+    engine.registries.routers.add(Router("shout", shout_router))
     assert client_of(engine).get("/sdapi/v1/shout").json() == engine.samplers.names()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Literal
 
@@ -12,10 +11,11 @@ from PIL import Image
 from modules.core.errors import BadFile
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
-from modules.images import filename
+from modules.engine.registries import Registries
+from modules.images.filename import FilenameToken, FilenameTokens
 from modules.images.formats import FILE_FORMATS, FileFormat
-from modules.images.save import read_infotext
-from modules.models.families import FAMILIES, REQUIRED_COMPONENTS, Family
+from modules.images.save import ImageStore, read_infotext
+from modules.models.families import REQUIRED_COMPONENTS, Family
 from modules.models.index import ModelIndex
 from modules.models.key_condition import KeyCondition
 from modules.models.kinds import ModelKind, make_kind_registry
@@ -26,7 +26,6 @@ from modules.params.settings import Settings
 from modules.params.settings.saving import SavingSettings
 from tests.conftest import SD1_SHAPES, write_listed_checkpoint
 from tests.engine.fake_executor import PATIENCE_S
-from tests.house.additions import add_rows, replace_settings
 
 SMALL = Txt2ImgRequest(width=64, height=64, steps=2, seed=1)
 WIDE_SHAPES = {**SD1_SHAPES, UNET_INPUT_KEY: [4, 7, 1, 1]}
@@ -40,16 +39,8 @@ def save_image(engine: Engine, **options: object) -> Path:
 
 
 @pytest.fixture
-def make_engine(
-    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> Callable[[], Engine]:
-    """Return a function that starts an engine, once the tables have their new rows."""
-    return lambda: request.getfixturevalue("engine")
-
-
-def test_a_model_family_is_a_row_and_a_header(
-    make_engine: Callable[[], Engine], paths: Paths, monkeypatch: pytest.MonkeyPatch
-):
+def wide_registries(registries: Registries) -> Registries:
+    """Add a family before there is an engine."""
     row = Family(
         "SD 1.x wide",
         (KeyCondition(sizes={(UNET_INPUT_KEY, 1): 7}),),
@@ -57,10 +48,14 @@ def test_a_model_family_is_a_row_and_a_header(
         component_keys=REQUIRED_COMPONENTS,
         native_size=640,
     )
-    file = paths.data / "models" / "Stable-diffusion" / "wide.safetensors"
+    registries.families.add(row, before="SD 1.x")
+    return registries
+
+
+def test_a_model_family_is_a_row_and_a_header(wide_registries: Registries, engine: Engine):
+    file = engine.paths.data / "models" / "Stable-diffusion" / "wide.safetensors"
     write_listed_checkpoint(file, shapes=WIDE_SHAPES)
-    add_rows(monkeypatch, FAMILIES, row)
-    engine = make_engine()
+    engine.models.refresh()
     checkpoint = engine.models.find_checkpoint("wide")
     assert checkpoint.family == "SD 1.x wide"
     assert engine.models.find_config(checkpoint).name == "v1-inference.yaml"
@@ -91,11 +86,11 @@ def test_a_kind_of_model_file_is_a_row(paths: Paths):
         index.find_checkpoint("walk")
 
 
-def test_a_filename_token_is_a_function(engine: Engine, monkeypatch: pytest.MonkeyPatch):
-    def megapixels(tokens: filename.FilenameTokens, arguments: list[str]) -> str:
+def test_a_filename_token_is_a_function(engine: Engine):
+    def megapixels(tokens: FilenameTokens, arguments: list[str]) -> str:
         return f"{int(tokens.values['width']) * int(tokens.values['height']) / 1e6:.3f}MP"
 
-    monkeypatch.setitem(filename._COMPUTED, "megapixels", megapixels)  # type: ignore[index]
+    engine.registries.filename_tokens.add(FilenameToken("megapixels", megapixels))
     path = save_image(engine, samples_filename_pattern="[megapixels]-[seed]")
     assert path.name == "00000-0.004MP-1.png"
 
@@ -108,15 +103,13 @@ class BitmapSettings(Settings):
     )
 
 
-def test_a_file_format_of_images_is_a_function_and_a_row(
-    make_engine: Callable[[], Engine], monkeypatch: pytest.MonkeyPatch
-):
+def test_a_file_format_of_images_is_a_function_and_a_row(tmp_path: Path):
     def write_bmp(file: IO[bytes], image: Image.Image, text: str, settings: SavingSettings) -> None:
         image.save(file, format="BMP")
 
-    monkeypatch.setitem(FILE_FORMATS, "bmp", FileFormat(write_bmp, 65535))  # type: ignore[misc]
-    replace_settings(monkeypatch, BitmapSettings)
-    path = save_image(make_engine(), samples_format="bmp")
+    store = ImageStore(tmp_path, {**FILE_FORMATS, "bmp": FileFormat(write_bmp, 65535)})
+    settings = BitmapSettings(samples_format="bmp")
+    path = store.save(Image.new("RGB", (8, 8)), "Steps: 1", FilenameTokens("txt2img", 1), settings)
     assert path.suffix == ".bmp"
     assert Image.open(path).format == "BMP"
     assert read_infotext(path) == ""

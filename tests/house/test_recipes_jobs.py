@@ -26,7 +26,7 @@ def test_a_script_is_a_generator_and_a_row(engine: Engine):
         yield [Cell("second", lambda: request.replace(seed=seed))]
         return ScriptResult()
 
-    engine.scripts.add(Script("Twice", run_twice, tasks=frozenset(("txt2img",))))
+    engine.registries.scripts.add(Script("Twice", run_twice, tasks=frozenset(("txt2img",))))
     app = FastAPI()
     add_routes(app, engine)
     body = {"width": 64, "height": 64, "steps": 2, "seed": 5, "script_name": "Twice"}

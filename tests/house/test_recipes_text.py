@@ -7,7 +7,6 @@ import io
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -17,16 +16,15 @@ from modules import infotext
 from modules.api import routes
 from modules.engine.engine import Engine
 from modules.engine.infotext_context import read_infotext
-from modules.infotext.codecs import CODECS, Codec, Pairs
-from modules.infotext.foreign.dialects import DIALECTS, Dialect
-from modules.infotext.foreign.json_formats import JSON_FORMATS, JsonFormat, parse_json_object
+from modules.infotext.codecs import Codec, Pairs
+from modules.infotext.foreign.dialects import Dialect
+from modules.infotext.foreign.json_formats import JsonFormat, parse_json_object
 from modules.params.param import param
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.prompt.chunks import Chunker
 from modules.prompt.emphasis import EMPHASES, Emphasis
-from tests.engine.fake_executor import PATIENCE_S
-from tests.house.additions import add_rows, replace_everywhere, replace_settings
+from modules.prompt.tokens import ClipTokenizer
 
 
 class StereoRequest(Txt2ImgRequest):
@@ -45,15 +43,13 @@ def read_balance(pairs: Pairs) -> dict[str, Any]:
     return {"left": left, "right": right}
 
 
-def test_an_infotext_key_of_several_fields_is_a_row(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-):
+def test_an_infotext_key_of_several_fields_is_a_row(engine: Engine):
     row = Codec("balance", ("left", "right"), ("Balance",), write_balance, read_balance)
-    add_rows(monkeypatch, CODECS, row)
-    text = infotext.create_infotext(StereoRequest(seed=1, left=2, right=9), {})
+    engine.registries.codecs.add(row)
+    request = StereoRequest(seed=1, left=2, right=9)
+    text = infotext.create_infotext(request, {}, codecs=engine.registries.codecs)
     assert "Balance: 2/9" in text
-    request = read_infotext(engine, text, StereoRequest).to_request()
-    assert request == StereoRequest(seed=1, left=2, right=9)
+    assert read_infotext(engine, text, StereoRequest).to_request() == request
     assert read_infotext(engine, text, Txt2ImgRequest).report.messages() == [
         "Balance (2/9): txt2img has no such field."
     ]
@@ -71,7 +67,7 @@ def read_png(engine: Engine, **items: str) -> dict[str, Any]:
     return TestClient(app).post("/sdapi/v1/png-info", json={"image": image}).json()
 
 
-def test_a_program_whose_infotext_is_read_is_a_row(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+def test_a_program_whose_infotext_is_read_is_a_row(engine: Engine):
     row = Dialect(
         "Painter",
         lambda text: text.pairs.get("App") == "Painter 2",
@@ -79,7 +75,7 @@ def test_a_program_whose_infotext_is_read_is_a_row(engine: Engine, monkeypatch: 
         default_pairs={"RNG": "CPU"},
         warning="{} mixes its own colours.",
     )
-    add_rows(monkeypatch, DIALECTS, row)
+    engine.registries.dialects.add(row, before="A1111")
     text = "a cat\nRounds: 7, Sampler: Euler, Seed: 3, App: Painter 2"
     result = read_infotext(engine, text, Txt2ImgRequest)
     assert result.report.origin == "Painter 2"
@@ -88,7 +84,7 @@ def test_a_program_whose_infotext_is_read_is_a_row(engine: Engine, monkeypatch: 
     assert "Painter mixes its own colours." in read_png(engine, parameters=text)["warnings"]
 
 
-def test_a_program_that_writes_json_is_a_row(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+def test_a_program_that_writes_json_is_a_row(engine: Engine):
     row = JsonFormat(
         "Painter",
         lambda items: parse_json_object(items.get("painter", "")),
@@ -97,7 +93,7 @@ def test_a_program_that_writes_json_is_a_row(engine: Engine, monkeypatch: pytest
         {"rounds": "Steps", "seed": "Seed"},
         lambda data: {"Size": f"{data['side']}x{data['side']}"},
     )
-    add_rows(monkeypatch, JSON_FORMATS, row)
+    engine.registries.json_formats.add(row)
     text = '{"motif": "a cat", "omit": "a dog", "rounds": 7, "seed": 3, "side": 256}'
     assert read_png(engine, painter=text)["info"] == (
         "a cat\nNegative prompt: a dog\nSteps: 7, Seed: 3, Size: 256x256"
@@ -116,17 +112,12 @@ class ShoutingSettings(Settings):
     )
 
 
-def test_an_emphasis_mode_is_a_row(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest):
+def test_an_emphasis_mode_is_a_row(tokenizer: ClipTokenizer):
     emphases = EMPHASES.copy()
     emphases.add(Emphasis("Shout", parses_brackets=False))
-    replace_everywhere(monkeypatch, EMPHASES, emphases)
-    replace_settings(monkeypatch, ShoutingSettings)
-    engine: Engine = request.getfixturevalue("engine")
-    chunker = Chunker.from_settings(engine.tokenizer, engine.settings.replace(emphasis="Shout"))
+    settings = ShoutingSettings(emphasis="Shout")
+    chunker = Chunker.from_settings(tokenizer, settings, emphases=emphases)
     (chunk,) = chunker.split_into_chunks("(cat)")
     assert set(chunk.weights) == {1.0}
-    job = engine.submit(
-        Txt2ImgRequest(prompt="(cat)", seed=1, override_settings={"emphasis": "Shout"})
-    )
-    assert job.wait(PATIENCE_S)
-    assert "Emphasis: Shout" in job.status().images[0].infotext
+    request = Txt2ImgRequest(prompt="(cat)", seed=1)
+    assert "Emphasis: Shout" in infotext.create_infotext(request, {}, settings)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from modules.images import grid
 from modules.images.grid import make_grid, row_count
 from modules.params.settings.saving import GridSettings
 
@@ -36,6 +35,7 @@ def test_images_are_laid_out_row_by_row_on_the_background():
     assert colours == [(255, 0, 0), (0, 128, 0), (0, 0, 255), (0x12, 0x34, 0x56)]
 
 
-def test_a_grid_with_too_many_pixels_is_not_made(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(grid, "MAX_PIXELS", 100)
-    assert make_grid([Image.new("RGB", (8, 8))] * 2, 1, GridSettings()) is None
+def test_a_grid_with_too_many_pixels_is_not_made():
+    images = [Image.new("RGB", (8, 8))] * 2
+    assert make_grid(images, 1, GridSettings(), max_pixels=127) is None
+    assert make_grid(images, 1, GridSettings(), max_pixels=128) is not None

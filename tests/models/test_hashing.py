@@ -5,8 +5,7 @@ import threading
 import pytest
 
 from modules.core.errors import BadFile
-from modules.models import hashing
-from modules.models.hashing import FileHasher
+from modules.models.hashing import FileHasher, hash_next_chunk
 from modules.models.scan import FileStamp
 
 TIMEOUT_S = 60
@@ -60,8 +59,7 @@ def test_a_damaged_cache_is_rebuilt(tmp_path, content):
     assert json.loads(file.read_text(encoding="utf-8"))[stamp.path][2] == digest
 
 
-def test_an_urgent_file_is_hashed_first_even_before_one_in_progress(tmp_path, monkeypatch):
-    monkeypatch.setattr(hashing, "CHUNK_BYTES", 1000)
+def test_an_urgent_file_is_hashed_first_even_before_one_in_progress(tmp_path):
     order, finished = [], threading.Event()
     names = [tmp_path / name for name in ("big", "second", "urgent")]
     big, second, urgent = (write(name, b"x" * 400_000) for name in names)
@@ -70,9 +68,6 @@ def test_an_urgent_file_is_hashed_first_even_before_one_in_progress(tmp_path, mo
         order.append(stamp)
         if len(order) == 3:
             finished.set()
-
-    hasher = FileHasher(tmp_path / "hashes.json", record)
-    hash_chunk = hashing._hash_chunk
 
     def hash_chunk_after_urgent_arrives(job):
         if job.stamp == big and job.offset:  # stays in progress until the urgent file is queued
@@ -83,9 +78,9 @@ def test_an_urgent_file_is_hashed_first_even_before_one_in_progress(tmp_path, mo
                         or urgent in [queued.stamp for queued in hasher._jobs]
                     )
                 )
-        return hash_chunk(job)
+        return hash_next_chunk(job, chunk_bytes=1000)
 
-    monkeypatch.setattr(hashing, "_hash_chunk", hash_chunk_after_urgent_arrives)
+    hasher = FileHasher(tmp_path / "hashes.json", record, hash_chunk_after_urgent_arrives)
     hasher.enqueue([big, second])
     hasher.wait(urgent)
     assert finished.wait(TIMEOUT_S)
@@ -93,12 +88,13 @@ def test_an_urgent_file_is_hashed_first_even_before_one_in_progress(tmp_path, mo
     assert hasher.get_cached(big) == hashlib.sha256(b"x" * 400_000).hexdigest()
 
 
-def test_waiting_ends_at_the_timeout_and_hashing_continues(tmp_path, monkeypatch):
-    resume, hash_chunk = threading.Event(), hashing._hash_chunk
-    monkeypatch.setattr(
-        hashing, "_hash_chunk", lambda job: resume.wait(TIMEOUT_S) and hash_chunk(job)
+def test_waiting_ends_at_the_timeout_and_hashing_continues(tmp_path):
+    resume = threading.Event()
+    hasher = FileHasher(
+        tmp_path / "hashes.json",
+        lambda stamp, digest: None,
+        lambda job: resume.wait(TIMEOUT_S) and hash_next_chunk(job),
     )
-    hasher = FileHasher(tmp_path / "hashes.json", lambda stamp, digest: None)
     stamp = write(tmp_path / "a", b"x" * 400_000)
     assert hasher.wait(stamp, timeout_s=0.001) == ""
     resume.set()
@@ -115,9 +111,9 @@ def test_a_missing_or_changed_file_is_an_error_not_a_wrong_hash(hasher, tmp_path
         hasher.wait(stamp)
 
 
-def test_stopping_ends_every_wait(tmp_path, monkeypatch):
-    monkeypatch.setattr(hashing, "_hash_chunk", lambda job: False)  # a file without an end
-    hasher = FileHasher(tmp_path / "hashes.json", lambda stamp, digest: None)
+def test_stopping_ends_every_wait(tmp_path):
+    never_ends = lambda job: False  # noqa: E731
+    hasher = FileHasher(tmp_path / "hashes.json", lambda stamp, digest: None, never_ends)
     stamp = write(tmp_path / "a", b"x")
     threading.Timer(0.05, hasher.stop).start()
     assert hasher.wait(stamp) == ""

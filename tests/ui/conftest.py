@@ -1,9 +1,11 @@
-"""One server and one browser for all browser tests."""
+"""The page's tables, and one server and one browser for all browser tests."""
 
 from __future__ import annotations
 
 import pytest
 
+from modules.engine.registries import Registries
+from tests.conftest import builtin_registries
 from tests.ui.browsing import (
     CHROMIUM,
     CHROMIUM_ARGS,
@@ -11,6 +13,12 @@ from tests.ui.browsing import (
     wait_until_filled,
 )
 from tests.ui.idle import COUNT_EVENTS
+
+
+@pytest.fixture
+def registries() -> Registries:
+    """The engine's tables, tabs included."""
+    return builtin_registries(serves_page=True)
 
 
 @pytest.fixture(scope="session")

@@ -46,10 +46,11 @@ class Resume:
     Args:
         file: Where it lies.
         parts: What has a state, in an order of the caller's.
+        interval_s: Seconds between two savings.
     """
 
-    def __init__(self, file: Path, *parts: Stateful) -> None:
-        self._file, self._parts = file, parts
+    def __init__(self, file: Path, *parts: Stateful, interval_s: float = INTERVAL_S) -> None:
+        self._file, self._parts, self._interval_s = file, parts, interval_s
         self._saved = time.monotonic()
 
     def begin(self) -> int:
@@ -62,8 +63,8 @@ class Resume:
         return state["step"]
 
     def keep(self, step: int) -> None:
-        """Save once a minute, so that `step` is the next to do."""
-        if time.monotonic() - self._saved < INTERVAL_S:
+        """Save once in an interval, so that `step` is the next to do."""
+        if time.monotonic() - self._saved < self._interval_s:
             return
         self._file.parent.mkdir(parents=True, exist_ok=True)
         save({"step": step, "parts": [p.state_dict() for p in self._parts]}, self._file)

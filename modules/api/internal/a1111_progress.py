@@ -11,7 +11,6 @@ from pydantic import BaseModel
 from modules.core.errors import NotFound
 from modules.engine.engine import Engine
 from modules.params.param import params_of
-from modules.params.settings import Settings
 
 
 class ProgressBody(BaseModel):
@@ -61,7 +60,10 @@ def a1111_progress_router(engine: Engine) -> APIRouter:
     @router.get("/quicksettings-hint")
     def quicksettings_hint() -> list[dict[str, str]]:
         """Return every option with its label."""
-        return [{"name": name, "label": param.label} for name, param in params_of(Settings).items()]
+        return [
+            {"name": name, "label": param.label}
+            for name, param in params_of(type(engine.settings)).items()
+        ]
 
     return router
 

@@ -26,6 +26,7 @@ def live_router(engine: Engine) -> APIRouter:
         return {
             **asdict(engine.device_status),
             "demo": engine.active_checkpoint.demo_notice(),
+            "extension_errors": engine.registries.extension_errors,
         }
 
     @router.get("/jobs/{job_id}")

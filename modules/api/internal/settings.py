@@ -11,7 +11,6 @@ from pydantic.fields import FieldInfo
 from modules.core.flags import SETTING_FLAGS
 from modules.engine.engine import Engine
 from modules.params.param import Param, params_of
-from modules.params.settings import SECTION_TITLES, Settings, default_values
 
 # Options of the checkpoint bar above the tabs; the Settings tab leaves them out.
 _CHECKPOINT_BAR_OPTIONS = frozenset(
@@ -34,15 +33,16 @@ class Changes(BaseModel):
 def settings_router(engine: Engine) -> APIRouter:
     """Return the routes of the tab; each answers with the current values of all options."""
     router = APIRouter(prefix="/internal/settings", include_in_schema=False)
+    rows = engine.registries.settings_sections
 
     @router.get("")
     def current() -> dict[str, Any]:
         """Return every option by section, those that flags override, and a warning about the settings file."""
-        params = params_of(Settings)
-        sections: dict[str, list[dict[str, Any]]] = {name: [] for name in SECTION_TITLES}
+        params = params_of(type(engine.settings))
+        sections: dict[str, list[dict[str, Any]]] = {row.name: [] for row in rows}
         for name, param in params.items():
             if name not in _CHECKPOINT_BAR_OPTIONS:
-                sections.setdefault(param.section, []).append(_option(engine, name, param))
+                sections[param.section].append(_option(engine, name, param))
         return {
             "remark": engine.settings_warning,
             "file": str(engine.settings_path),
@@ -51,13 +51,9 @@ def settings_router(engine: Engine) -> APIRouter:
                 for name, value in engine.flag_settings.items()
             ],
             "sections": [
-                {
-                    "name": name,
-                    "title": SECTION_TITLES.get(name, name.capitalize()),
-                    "options": options,
-                }
-                for name, options in sections.items()
-                if options
+                {"name": row.name, "title": row.title, "options": sections[row.name]}
+                for row in rows
+                if sections[row.name]
             ],
         }
 
@@ -70,15 +66,19 @@ def settings_router(engine: Engine) -> APIRouter:
     @router.post("/reset")
     def reset(body: Reset) -> dict[str, Any]:
         """Reset options to their defaults."""
-        all_names = [name for name in Settings.model_fields if name not in _CHECKPOINT_BAR_OPTIONS]
-        engine.change_settings(default_values(all_names if body.names is None else body.names))
+        settings_class = type(engine.settings)
+        all_names = [
+            name for name in settings_class.model_fields if name not in _CHECKPOINT_BAR_OPTIONS
+        ]
+        names = all_names if body.names is None else body.names
+        engine.change_settings(settings_class.default_values(names))
         return current()
 
     return router
 
 
 def _option(engine: Engine, name: str, param: Param) -> dict[str, Any]:
-    field = Settings.model_fields[name]
+    field = type(engine.settings).model_fields[name]
     kind, choices = _kind(engine, param, field)
     return {
         "name": name,

@@ -45,14 +45,15 @@ def generation_router(engine: Engine) -> APIRouter:
         return await generate(request, echo, warnings)
 
     def parse_txt2img(body: Mapping[str, Any]) -> tuple[GenerationRequest, list[str]]:
-        values, unused = fill_from_infotext(engine, body, Txt2ImgRequest)
-        request, warnings = parse_request(values, Txt2ImgRequest, sampler_names(engine))
+        request_type = Txt2ImgRequest.with_settings(type(engine.settings))
+        values, unused = fill_from_infotext(engine, body, request_type)
+        request, warnings = parse_request(values, request_type, sampler_names(engine))
         return request, [*unused, *warnings]
 
     def parse_img2img(body: Mapping[str, Any]) -> tuple[GenerationRequest, list[str]]:
         request_type = choose_request_type(
             body, is_depth_checkpoint=_uses_depth_checkpoint(engine, body)
-        )
+        ).with_settings(type(engine.settings))
         values, unused = fill_from_infotext(
             engine, fetch_remote_images(body, engine.settings), request_type
         )

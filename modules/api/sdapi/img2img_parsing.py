@@ -56,7 +56,7 @@ def parse_img2img_request(
         raise UserError("init_images is not a list.", "Put the image into a list.")
     images = cast("list[Any]", init_images)  # JSON: anything; the request validates it
     warnings = _round_size(values)
-    if request_type is Img2ImgRequest:
+    if issubclass(request_type, Img2ImgRequest):
         values = {**Img2ImgBody.defaults, **values}
         _merge_blur(values)
         _merge_soft_inpainting(values)

@@ -12,7 +12,6 @@ from modules.api.sdapi.request_schema import OptionsBody
 from modules.core.errors import UserError, WebUIError
 from modules.core.registry import did_you_mean
 from modules.engine.engine import Engine
-from modules.params.settings import Settings
 
 CHECKPOINT = "sd_model_checkpoint"
 CHECKPOINT_HASH = "sd_checkpoint_hash"  # returned with the options; clients send it back with them
@@ -29,11 +28,10 @@ def options_router(engine: Engine) -> APIRouter:
     @router.post("/options")
     async def set_options(body: OptionsBody) -> None:
         fields = {key: value for key, value in body.root.items() if key != CHECKPOINT_HASH}
+        known = type(engine.settings).model_fields
         for key in fields:
-            if key not in Settings.model_fields:
-                raise UserError(
-                    f"There is no option '{key}'.", did_you_mean(key, Settings.model_fields)
-                )
+            if key not in known:
+                raise UserError(f"There is no option '{key}'.", did_you_mean(key, known))
         # A1111's clients send back null and "" for options that were never set.
         changes = {k: v for k, v in fields.items() if v is not None and (v or k != CHECKPOINT)}
         if changes:

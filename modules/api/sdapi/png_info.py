@@ -34,8 +34,9 @@ def png_info_router(engine: Engine) -> APIRouter:
                 "Image not found: image is empty.", "Put a base64-encoded image into it."
             )
         metadata = read_metadata(decode_base64(encoded))
-        infotext = extract_infotext(metadata)
-        reading = interpret_infotext(infotext, make_infotext_context(engine), Txt2ImgRequest)
+        context = make_infotext_context(engine)
+        infotext = extract_infotext(metadata, context.json_formats)
+        reading = interpret_infotext(infotext, context, Txt2ImgRequest)
         text = metadata.items.get(PARAMETERS_KEY, "")
         info = format_infotext(infotext) if infotext.origin else text
         return {

@@ -152,10 +152,17 @@ _IMAGE_FIELDS = ("image", "init_images", "mask", "depth_map", "imageList", "data
 _MAX_FETCHED = 16
 
 
-def fetch_remote_images(body: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+def fetch_remote_images(
+    body: Mapping[str, Any], settings: Settings, fetch: Callable[[str], bytes] = fetch
+) -> dict[str, Any]:
     """Return the body with each image URL replaced by the image in base64.
 
     When fetching is off, URLs stay as they are, and decoding the image refuses them.
+
+    Args:
+        body: JSON.
+        settings: Whether fetching is on.
+        fetch: Returns the content of a URL.
 
     Raises:
         UserError: a URL is not public, or cannot be fetched.
@@ -163,17 +170,19 @@ def fetch_remote_images(body: Mapping[str, Any], settings: Settings) -> dict[str
     if not settings.api_enable_requests:
         return dict(body)
     return {
-        key: _fetch_images(value) if key in _IMAGE_FIELDS else value for key, value in body.items()
+        key: _fetch_images(value, fetch) if key in _IMAGE_FIELDS else value
+        for key, value in body.items()
     }
 
 
-def _fetch_images(value: Any) -> Any:  # JSON: anything
+def _fetch_images(value: Any, fetch: Callable[[str], bytes]) -> Any:  # JSON: anything
     if isinstance(value, list):
         values = cast("list[Any]", value)
-        return [_fetch_images(item) for item in values[:_MAX_FETCHED]] + values[_MAX_FETCHED:]
+        fetched = [_fetch_images(item, fetch) for item in values[:_MAX_FETCHED]]
+        return fetched + values[_MAX_FETCHED:]
     if isinstance(value, dict):
         fields = cast("dict[str, Any]", value)
-        return {k: _fetch_images(v) if k in _IMAGE_FIELDS else v for k, v in fields.items()}
+        return {k: _fetch_images(v, fetch) if k in _IMAGE_FIELDS else v for k, v in fields.items()}
     if is_url(value):
         return base64.b64encode(fetch(value)).decode("ascii")
     return value

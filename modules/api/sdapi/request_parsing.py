@@ -70,7 +70,7 @@ def parse_request(
         if chosen not in (None, ""):
             values.setdefault(name, chosen)
     overrides = {key: value for key, value in overrides.items() if value is not None}
-    without_effect = overrides.keys() - overridable_settings()
+    without_effect = overrides.keys() - overridable_settings(request_type.settings_class)
     values["override_settings"] = {
         **{key: value for key, value in overrides.items() if key not in without_effect},
         **_pop_option_fields(values),

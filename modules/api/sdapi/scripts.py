@@ -10,12 +10,11 @@ from modules.core.errors import NotFound, UserError
 from modules.core.registry import did_you_mean
 from modules.engine.engine import Engine
 from modules.params.param import params_of
-from modules.params.requests.base import Task
 from modules.scripts.protocol import Script
 
 _FIELDS = frozenset(("script_name", "script_args"))
 # A1111 lists scripts by tab; its img2img tab also repaints and estimates depth.
-_TABS: Mapping[str, frozenset[Task]] = {
+_TABS: Mapping[str, frozenset[str]] = {
     "txt2img": frozenset(("txt2img",)),
     "img2img": frozenset(("img2img", "inpaint", "depth2img")),
 }
@@ -37,7 +36,7 @@ def without_script(body: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def parse_script(
-    engine: Engine, body: Mapping[str, Any], task: Task
+    engine: Engine, body: Mapping[str, Any], task: str
 ) -> tuple[ScriptCall | None, list[str]]:
     """Return the script that a body names, None without one, and a warning if there is no such script here.
 
@@ -57,7 +56,7 @@ def parse_script(
 def list_scripts(engine: Engine) -> dict[str, list[str]]:
     """Return the names of the scripts that can be chosen, by A1111's tab, in lower case as in A1111."""
     return {
-        tab: [script.name.lower() for script in engine.scripts if script.tasks & tasks]
+        tab: [script.name.lower() for script in engine.registries.scripts if script.tasks & tasks]
         for tab, tasks in _TABS.items()
     }
 
@@ -72,13 +71,13 @@ def describe_scripts(engine: Engine) -> list[dict[str, Any]]:
             "args": _describe_args(script),
         }
         for tab, tasks in _TABS.items()
-        for script in engine.scripts
+        for script in engine.registries.scripts
         if script.tasks & tasks
     ]
 
 
-def _selectable_script(engine: Engine, name: str, task: Task) -> Script:
-    selectable = [script for script in engine.scripts if task in script.tasks]
+def _selectable_script(engine: Engine, name: str, task: str) -> Script:
+    selectable = [script for script in engine.registries.scripts if task in script.tasks]
     names = {key.casefold(): row for row in selectable for key in (row.name, *row.aliases)}
     script = names.get(name.strip().casefold())
     if script is None:

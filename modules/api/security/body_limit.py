@@ -16,10 +16,23 @@ _UPLOAD_PATHS = ("/gradio_api/upload", "/upload")
 
 
 class BodyLimit:
-    """ASGI middleware that answers 413, with an explanation, to a body that is too large, whatever its headers claim."""
+    """ASGI middleware that answers 413, with an explanation, to a body that is too large, whatever its headers claim.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        app: The app to protect.
+        max_body_bytes: Limit of a body.
+        max_upload_bytes: Limit of an upload to the page.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_body_bytes: int = MAX_BODY_BYTES,
+        max_upload_bytes: int = MAX_UPLOAD_BYTES,
+    ) -> None:
         self._app = app
+        self._max_body_bytes = max_body_bytes
+        self._max_upload_bytes = max_upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, counting the bytes of its body."""
@@ -27,7 +40,7 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         is_upload = scope["path"].rstrip("/") in _UPLOAD_PATHS
-        limit = MAX_UPLOAD_BYTES if is_upload else MAX_BODY_BYTES
+        limit = self._max_upload_bytes if is_upload else self._max_body_bytes
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdecimal() and int(declared) > limit:
             await _refuse(scope, receive, send, limit)

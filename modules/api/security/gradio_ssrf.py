@@ -22,10 +22,16 @@ MAX_CALL_BYTES = 64 * 2**20
 
 
 class GradioSsrfGuard:
-    """ASGI middleware that answers 403 to a Gradio call with a URL in place of a file."""
+    """ASGI middleware that answers 403 to a Gradio call with a URL in place of a file.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        app: The app to protect.
+        max_call_bytes: Limit of a call.
+    """
+
+    def __init__(self, app: ASGIApp, max_call_bytes: int = MAX_CALL_BYTES) -> None:
         self._app = app
+        self._max_call_bytes = max_call_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a request and pass it on."""
@@ -38,7 +44,7 @@ class GradioSsrfGuard:
         if scope["method"] in ("GET", "HEAD") or scope["path"].endswith(_UPLOAD):
             await self._app(scope, receive, send)
             return
-        body = await _read_body(receive)
+        body = await _read_body(receive, self._max_call_bytes)
         if body is None or _contains_url(_parse(body)):
             await _refuse(scope, receive, send, "A file must be an upload, not a web address.")
             return
@@ -83,7 +89,7 @@ def _parse(body: bytes) -> Any:
         return None
 
 
-async def _read_body(receive: Receive) -> bytes | None:
+async def _read_body(receive: Receive, max_bytes: int) -> bytes | None:
     """Return the body of a request; None when it is larger than any call of the page."""
     chunks: list[bytes] = []
     byte_count = 0
@@ -91,7 +97,7 @@ async def _read_body(receive: Receive) -> bytes | None:
         message = await receive()
         chunks.append(message.get("body", b""))
         byte_count += len(chunks[-1])
-        if byte_count > MAX_CALL_BYTES:
+        if byte_count > max_bytes:
             return None
         if message["type"] != "http.request" or not message.get("more_body"):
             return b"".join(chunks)

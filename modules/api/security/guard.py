@@ -17,11 +17,11 @@ from starlette.websockets import WebSocketClose
 from modules.api.security.body_limit import BodyLimit
 from modules.api.security.cors import SAME_ORIGIN_ONLY, Origins
 from modules.api.security.gradio_ssrf import GradioSsrfGuard
-from modules.core.flags import Credential
+from modules.core.credentials import Credential
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 # Slows down password guessing without blocking a thread.
-_WRONG_PASSWORD_DELAY_S = 0.5
+WRONG_PASSWORD_DELAY_S = 0.5
 _CHALLENGE = {"www-authenticate": 'Basic realm="Stable Diffusion WebUI", charset="UTF-8"'}
 
 
@@ -31,6 +31,7 @@ def add_guards(
     api_credentials: Sequence[Credential] = (),
     hosts: Iterable[str] | None = LOOPBACK_NAMES,
     origins: Origins = SAME_ORIGIN_ONLY,
+    wrong_password_delay_s: float = WRONG_PASSWORD_DELAY_S,
 ) -> ASGIApp:
     """Return the app wrapped in all checks; a refused request is answered with 401, 403 or 413.
 
@@ -41,8 +42,10 @@ def add_guards(
         hosts: Accepted host names; None allows any name. On loopback this stops a foreign web page from reaching
             the server under a name of its own (DNS rebinding).
         origins: Foreign origins that are allowed.
+        wrong_password_delay_s: How long the answer to a wrong password takes.
     """
-    app = PasswordGuard(BodyLimit(GradioSsrfGuard(app)), credentials, api_credentials)
+    limited = BodyLimit(GradioSsrfGuard(app))
+    app = PasswordGuard(limited, credentials, api_credentials, wrong_password_delay_s)
     # A browser sends its preflight request without a password, so CORS wraps the password check.
     return OriginGuard(origins.with_cors(app), hosts, origins)
 
@@ -90,6 +93,7 @@ class PasswordGuard:
         app: The app to protect.
         credentials: Accepted for all paths; empty when no password is needed.
         api_credentials: Also accepted for paths below /sdapi and /api.
+        wrong_password_delay_s: How long the answer to a wrong password takes.
     """
 
     def __init__(
@@ -97,10 +101,12 @@ class PasswordGuard:
         app: ASGIApp,
         credentials: Sequence[Credential],
         api_credentials: Sequence[Credential],
+        wrong_password_delay_s: float,
     ) -> None:
         self._app = app
         self._credentials = tuple(credentials)
         self._api_credentials = tuple(api_credentials)
+        self._wrong_password_delay_s = wrong_password_delay_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a request and pass it on."""
@@ -112,7 +118,7 @@ class PasswordGuard:
             await self._app(scope, receive, _with_nosniff(send))
             return
         if authorization:
-            await asyncio.sleep(_WRONG_PASSWORD_DELAY_S)
+            await asyncio.sleep(self._wrong_password_delay_s)
         await _refuse(scope, receive, send, 401, "A user name and a password are needed.")
 
     def _is_allowed(self, path: str, authorization: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
@@ -14,12 +14,13 @@ from modules.api.image_files import image_response
 from modules.api.job_json import job_to_json
 from modules.api.sdapi.request_schema import make_schema
 from modules.core.errors import UserError
-from modules.core.registry import did_you_mean
+from modules.core.registry import Registry, did_you_mean
 from modules.engine.engine import Engine
 from modules.engine.jobs.fair_queue import Move
 from modules.params.param import validate
-from modules.params.requests.base import GenerationRequest, Task
-from modules.params.requests.registry import REQUESTS
+from modules.params.requests.base import GenerationRequest
+from modules.params.requests.tasks import TASKS, Task
+from modules.params.settings import Settings
 
 
 class JobBody(RootModel[dict[str, Any]]):
@@ -32,9 +33,9 @@ class JobBody(RootModel[dict[str, Any]]):
         """Return the schema of the fields instead of that of any object."""
         del core_schema, handler
         properties: dict[str, Any] = {
-            "task": {"enum": list(REQUESTS), "default": "txt2img", "description": "What to do."}
+            "task": {"enum": TASKS.names(), "default": "txt2img", "description": "What to do."}
         }
-        for model in dict.fromkeys(REQUESTS.values()):
+        for model in dict.fromkeys(task.request for task in TASKS):
             properties |= make_schema(model, {}, {})["properties"]
         return {"title": cls.__name__, "type": "object", "properties": properties}
 
@@ -47,7 +48,8 @@ def jobs_router(engine: Engine) -> APIRouter:
     @router.post("/jobs", status_code=202)
     def submit(body: JobBody) -> dict[str, Any]:
         """Queue a job. The body has a `task` and the fields of its request; unknown fields are rejected."""
-        return told(engine.submit(parse_job(body.root), "api").id)
+        request = parse_job(body.root, engine.registries.tasks, type(engine.settings))
+        return told(engine.submit(request, "api").id)
 
     @router.get("/jobs")
     def listed(
@@ -117,14 +119,21 @@ def _add_control_routes(router: APIRouter, engine: Engine) -> None:
         return {"paused": queue.is_paused}
 
 
-def parse_job(body: Mapping[str, Any]) -> GenerationRequest:
+def parse_job(
+    body: Mapping[str, Any], tasks: Registry[Task], settings_class: type[Settings]
+) -> GenerationRequest:
     """Return the request in a body.
+
+    Args:
+        body: JSON.
+        tasks: All tasks.
+        settings_class: Declares the options that it may override.
 
     Raises:
         UserError: the task is unknown, or a field is unknown or not valid.
     """
     fields = {name: value for name, value in body.items() if value is not None}
     task = fields.pop("task", "txt2img")
-    if not isinstance(task, str) or task not in REQUESTS:
-        raise UserError(f"There is no task {task!r}.", did_you_mean(str(task), REQUESTS))
-    return validate(REQUESTS[cast("Task", task)], fields)
+    if not isinstance(task, str) or task not in tasks.names():
+        raise UserError(f"There is no task {task!r}.", did_you_mean(str(task), tasks.names()))
+    return validate(tasks.get(task).request.with_settings(settings_class), fields)

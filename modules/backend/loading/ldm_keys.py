@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from modules.models.ldm.keys import (
@@ -138,17 +138,21 @@ def open_clip_key(key: str) -> FileKey:
     )
 
 
-# By the layout's prefix: from a key of transformers' CLIP to the key in the file.
-TEXT_ENCODER_KEYS: dict[str, Callable[[str], FileKey]] = {
+# From a key of transformers' CLIP to the key in the file.
+TextEncoderKey = Callable[[str], FileKey]
+# By the layout's prefix.
+TEXT_ENCODER_KEYS: Mapping[str, TextEncoderKey] = {
     CLIP_PREFIX: clip_key,
     OPEN_CLIP_PREFIX: open_clip_key,
 }
 
 
-def text_encoder_keys(layout: TextEncoderLayout) -> Callable[[str], FileKey]:
+def text_encoder_key(
+    layout: TextEncoderLayout, keys: Mapping[str, TextEncoderKey] = TEXT_ENCODER_KEYS
+) -> TextEncoderKey:
     """Return the function from a key of transformers' CLIP to the key in a file of this layout."""
     original = layout.under(COND_STAGE_PREFIX)
-    find = TEXT_ENCODER_KEYS[original.prefix]
+    find = keys[original.prefix]
     if layout == original:
         return find
 

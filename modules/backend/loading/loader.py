@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,13 @@ from transformers import DPTForDepthEstimation
 from modules.backend.components import Components, Precision, TextEncoder
 from modules.backend.loading import empty_models
 from modules.backend.loading.depth_keys import UNUSED_KEYS, depth_key
-from modules.backend.loading.ldm_keys import text_encoder_keys, unet_key, vae_key
+from modules.backend.loading.ldm_keys import (
+    TEXT_ENCODER_KEYS,
+    TextEncoderKey,
+    text_encoder_key,
+    unet_key,
+    vae_key,
+)
 from modules.backend.loading.prediction_probe import probe_prediction_type
 from modules.backend.loading.state_dict import read_state_dict, to_aligned
 from modules.backend.loading.weight_loader import StateDictSource, WeightLoader
@@ -66,6 +72,7 @@ class LoadOptions:
         use_ema: Whether to use the EMA weights if the file has them.
         device: Of the components.
         family: The checkpoint's; None detects it among the known ones.
+        text_encoder_keys: By the prefix of a layout: from a key of transformers' CLIP to the key in the file.
     """
 
     prediction: PredictionType | Literal["probe"] | None = None
@@ -74,6 +81,9 @@ class LoadOptions:
     use_ema: bool = False
     device: torch.device = CPU
     family: Family | None = None
+    text_encoder_keys: Mapping[str, TextEncoderKey] = field(
+        default_factory=lambda: TEXT_ENCODER_KEYS, compare=False
+    )
 
 
 DEFAULT_LOAD_OPTIONS = LoadOptions()
@@ -208,6 +218,7 @@ def build_components(
         _load_text_encoder(
             loader if file is None else _make_file_loader(file, config, options.device),
             text,
+            options.text_encoder_keys,
             precision,
         )
         for text, file in zip(
@@ -249,11 +260,14 @@ def _make_empty_depth_estimator(
 
 
 def _load_text_encoder(
-    loader: WeightLoader, config: TextConfig, precision: Precision
+    loader: WeightLoader,
+    config: TextConfig,
+    keys: Mapping[str, TextEncoderKey],
+    precision: Precision,
 ) -> TextEncoder:
     network = loader.load_into(
         empty_models.make_empty_text_encoder(config),
-        text_encoder_keys(config.layout),
+        text_encoder_key(config.layout, keys),
         precision.text_encoder,
     )
     return TextEncoder(network, config.layout.pad_token_id, config.hidden_layer)
@@ -286,11 +300,11 @@ def _find_text_encoder(
 ) -> TextEncoderSource:
     """Return the header that describes a text encoder: the checkpoint's, or the one of its separate file."""
     if file is None:
-        if detect_text_encoder_layout(header.tensors, slot.prefix) is None:
+        if detect_text_encoder_layout(header.tensors, slot) is None:
             raise BadFile(f"'{name}' lacks its text encoder.", "Put one into models/text_encoder.")
         return TextEncoderSource(header, name, slot)
     header = read_header(file)
-    if detect_text_encoder_layout(header.tensors) is None:
+    if detect_text_encoder_layout(header.tensors, slot.alone) is None:
         raise UserError(
             f"'{file.name}' is no text encoder{_detected_kind(header)}.",
             "Remove it from models/text_encoder.",

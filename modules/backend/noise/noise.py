@@ -21,6 +21,7 @@ from modules.plan.plan import ImagePlan, Plan
 
 Shape = tuple[int, int, int]  # channels, rows, columns
 Draws = Callable[[Shape], Tensor]  # the next float32 unit noise of one generator
+NoiseSource = Callable[[int, torch.device], Draws]  # a generator by its seed
 
 # Above this mean cosine, two noises are interpolated linearly.
 _PARALLEL_COSINE = 0.9995
@@ -48,7 +49,7 @@ def _gpu(seed: int, device: torch.device) -> Draws:
 
 
 # By the values of the setting randn_source. NV is drawn in numpy, and equal to GPU on an NVIDIA card.
-NOISE_SOURCES: Mapping[str, Callable[[int, torch.device], Draws]] = {
+NOISE_SOURCES: Mapping[str, NoiseSource] = {
     "GPU": _gpu,
     "CPU": _cpu,
     "NV": _emulated_cuda,
@@ -93,6 +94,7 @@ class ImageNoise:
         shape: Of one image's latents.
         device: Where the noise is used.
         options: How it is drawn.
+        sources: The generators by the values of `randn_source`.
 
     Attributes:
         images: Of the batch.
@@ -106,12 +108,14 @@ class ImageNoise:
         shape: Shape,
         device: torch.device,
         options: NoiseOptions,
+        sources: Mapping[str, NoiseSource] = NOISE_SOURCES,
     ) -> None:
         self.images = images
         self.sigmas: Sequence[float] = ()
         self._shape = shape
         self._device = device
         self._options = options
+        self._source = sources[options.source]
         # One generator per image, from the first draw on.
         self._later_draws: list[Draws] | None = None
         self._trees: list[BrownianTree] | None = None
@@ -144,7 +148,7 @@ class ImageNoise:
         return torch.stack(steps).to(self._device) / math.sqrt(abs(sigma_next - sigma))
 
     def _generator(self, seed: int) -> Draws:
-        return NOISE_SOURCES[self._options.source](seed, self._device)
+        return self._source(seed, self._device)
 
     def _draw_once(self, seed: int) -> Tensor:
         return self._generator(seed)(self._shape)

@@ -15,7 +15,7 @@ from modules.engine.jobs.group_record import CellAttempt
 from modules.engine.jobs.job import Job
 from modules.engine.jobs.job_record import JobRecord
 from modules.engine.jobs.queue import JobQueue
-from modules.engine.jobs.stored_request import deserialize, with_seeds_from
+from modules.engine.jobs.stored_request import with_seeds_from
 from modules.params.requests.base import GenerationRequest
 from modules.params.results import GeneratedImage
 from modules.params.settings import Settings
@@ -153,7 +153,7 @@ class CellRun:
         """Return the request for the images that are missing, with its settings."""
         if record is None or not record.images:
             return self.cell.make_request(), self._spec.settings
-        request, settings = deserialize(record.stored_request, self._queue.store.input_image)
+        request, settings = self._queue.store.restore_request(record.stored_request)
         next_index = record.images[-1].index + 1
         return with_seeds_from(request, next_index, record.image_count - next_index), settings
 

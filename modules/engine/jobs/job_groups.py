@@ -15,7 +15,6 @@ from modules.engine.jobs.group_record import GroupRecord
 from modules.engine.jobs.job_group import JobGroup
 from modules.engine.jobs.job_status import JobStatus
 from modules.engine.jobs.queue import JobQueue
-from modules.engine.jobs.stored_request import deserialize
 from modules.params.param import validate
 from modules.params.requests.base import GenerationRequest
 from modules.params.settings import Settings
@@ -140,7 +139,7 @@ class JobGroups:
 
     def _restore_spec(self, record: GroupRecord) -> GroupSpec:
         script = self._scripts.get(record.script)
-        request, settings = deserialize(record.stored_request, self._queue.store.input_image)
+        request, settings = self._queue.store.restore_request(record.stored_request)
         args = validate(script.args_type, record.read_args())
         return GroupSpec(record.id, script, request, args, settings, record.source)
 

@@ -19,7 +19,7 @@ from modules.engine.jobs.job import Job, SaveImage
 from modules.engine.jobs.job_record import JobRecord
 from modules.engine.jobs.job_status import ENDED_STATES, JobStatus
 from modules.engine.jobs.store import JobStore
-from modules.engine.jobs.stored_request import deserialize, serialize, with_resolved_names
+from modules.engine.jobs.stored_request import serialize, with_resolved_names
 from modules.params.requests.base import GenerationRequest
 from modules.params.settings import Settings
 from modules.plan.plan import Plan
@@ -141,7 +141,7 @@ class JobQueue:
         record = self.record(job_id)
         if record.state not in ENDED_STATES:
             raise UserError(f"This job is {record.state}.", "Only an ended job can be retried.")
-        request, settings = deserialize(record.stored_request, self.store.input_image)
+        request, settings = self.store.restore_request(record.stored_request)
         return self.submit(request, settings, record.queue_position.source)
 
     def load_when_idle(self, work: LoadModel, on_loaded: Callable[[Future[None]], None]) -> None:
@@ -284,7 +284,7 @@ class JobQueue:
     def _restore_job(self, record: JobRecord) -> Job | None:
         """Return a job of an earlier run, or None if it can no longer be planned; the store records the reason."""
         try:
-            request, settings = deserialize(record.stored_request, self.store.input_image)
+            request, settings = self.store.restore_request(record.stored_request)
             plan = self._make_plan(request, settings)
         except WebUIError as error:
             logger.warning("A waiting job of the last run cannot be restored: %s", error)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from modules.core.errors import NotFound
+from modules.core.registry import Registry
 from modules.engine.jobs.database.database import Database
 from modules.engine.jobs.database.migrations import MIGRATIONS, Migration
 from modules.engine.jobs.fair_queue import QueuePosition
@@ -18,16 +19,22 @@ from modules.engine.jobs.group_store import GroupStore, recover_groups
 from modules.engine.jobs.input_images import InputImageStore
 from modules.engine.jobs.job_record import JobRecord, read_images, record_from_rows
 from modules.engine.jobs.job_status import JobStatus
-from modules.engine.jobs.stored_request import StoredRequest, input_images_of, serialize
+from modules.engine.jobs.stored_request import (
+    StoredRequest,
+    deserialize,
+    input_images_of,
+    serialize,
+)
 from modules.params.image import ImageField
 from modules.params.requests.base import GenerationRequest
+from modules.params.requests.tasks import TASKS, Task
 from modules.params.results import GeneratedImage
 from modules.params.settings import Settings
 
 # Records of ended jobs beyond this number are deleted, oldest first; their images stay in the outputs folder.
-_MAX_ENDED = 10_000
+MAX_ENDED = 10_000
 # This many failed and cancelled jobs keep their input images, so that they can be retried.
-_MAX_RETRIABLE = 50
+MAX_RETRIABLE = 50
 _STOPPED_ERROR = "The server was stopped while it ran; {finished}."
 
 
@@ -38,6 +45,8 @@ class JobStore:
 
     Args:
         folder: Contains the file and the input images of requests.
+        tasks: All tasks.
+        settings_class: Declares the options of a job.
         max_ended: How many ended jobs are kept.
         max_retriable: How many failed and cancelled jobs keep their input images.
         migrations: Make the tables of this program's version.
@@ -49,10 +58,14 @@ class JobStore:
     def __init__(
         self,
         folder: Path,
-        max_ended: int = _MAX_ENDED,
-        max_retriable: int = _MAX_RETRIABLE,
+        tasks: Registry[Task] = TASKS,
+        settings_class: type[Settings] = Settings,
+        max_ended: int = MAX_ENDED,
+        max_retriable: int = MAX_RETRIABLE,
         migrations: Sequence[Migration] = MIGRATIONS,
     ) -> None:
+        self._tasks = tasks
+        self._settings_class = settings_class
         self._database = Database(folder / "jobs.sqlite", self._recover, migrations)
         self.groups = GroupStore(self._database)
         self._input_images = InputImageStore(folder / "pictures")
@@ -197,6 +210,15 @@ class JobStore:
     def ended_jobs(self, limit: int) -> list[JobRecord]:
         """Return ended jobs, latest first."""
         return self._select_records("WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT ?", (limit,))
+
+    def restore_request(self, stored_request: StoredRequest) -> tuple[GenerationRequest, Settings]:
+        """Return a stored request, with its input images, and the settings at its submission.
+
+        Raises:
+            NotFound: an input image is no longer stored.
+            UserError: it was stored by a version with other fields.
+        """
+        return deserialize(stored_request, self.input_image, self._tasks, self._settings_class)
 
     def input_image(self, name: str) -> ImageField:
         """Return an input image by its file name.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 from modules.core.errors import UserError
+from modules.core.registry import Registry
 from modules.params.image import ImageField, is_image_field
 from modules.params.param import validate
-from modules.params.requests.base import GenerationRequest, Task
-from modules.params.requests.registry import REQUESTS
+from modules.params.requests.base import GenerationRequest
+from modules.params.requests.tasks import TASKS, Task
 from modules.params.settings import Settings
 from modules.plan.plan import Plan
 from modules.plan.prompts import prompt_field_names
@@ -82,25 +83,30 @@ def serialize(
 
 
 def deserialize(
-    stored_request: StoredRequest, read: Callable[[str], ImageField]
+    stored_request: StoredRequest,
+    read: Callable[[str], ImageField],
+    tasks: Registry[Task] = TASKS,
+    settings_class: type[Settings] = Settings,
 ) -> tuple[GenerationRequest, Settings]:
     """Return the stored request and settings.
 
     Args:
         stored_request: The stored form.
         read: Returns the image with a file name.
+        tasks: All tasks.
+        settings_class: Declares the options.
 
     Raises:
         NotFound: an input image is no longer stored.
         UserError: it was stored by a version with other fields.
     """
-    if stored_request.task not in get_args(Task):
+    if stored_request.task not in tasks.names():
         raise UserError(f"There is no task '{stored_request.task}' in this version.")
     images = {field: read(name) for field, name in stored_request.image_names.items()}
     fields = cast("dict[str, Any]", json.loads(stored_request.request))
     options = cast("dict[str, Any]", json.loads(stored_request.settings))
-    model = REQUESTS[cast("Task", stored_request.task)]
-    return validate(model, {**fields, **images}), validate(Settings, options)
+    request_class = tasks.get(stored_request.task).request.with_settings(settings_class)
+    return validate(request_class, {**fields, **images}), validate(settings_class, options)
 
 
 def _json(values: Mapping[str, Any]) -> str:

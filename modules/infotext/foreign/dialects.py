@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from modules.core.registry import Registry
@@ -98,28 +98,32 @@ DIALECTS: tuple[Dialect, ...] = (
 )
 
 
-def detect_dialect(infotext: Infotext) -> Dialect:
-    """Return the dialect of an infotext."""
-    return next(row for row in DIALECTS if row.matches(infotext))
+def detect_dialect(infotext: Infotext, dialects: Iterable[Dialect]) -> Dialect:
+    """Return the dialect of an infotext; the last one matches everything."""
+    return next(row for row in dialects if row.matches(infotext))
 
 
-def describe_origin(infotext: Infotext) -> str:
+def describe_origin(infotext: Infotext, dialect: Dialect) -> str:
     """Return the program and, if known, its version: "A1111 v1.10.1"."""
-    row = detect_dialect(infotext)
     version = infotext.pairs.get("Version") or infotext.pairs.get("App", "").rpartition(" ")[2]
     version = version.removeprefix("Fooocus").strip()
-    return f"{row.name} {version}".strip() if version != row.name else row.name
+    return f"{dialect.name} {version}".strip() if version != dialect.name else dialect.name
 
 
 def convert_to_a1111(
-    infotext: Infotext, samplers: Registry[Sampler], schedules: Registry[Schedule]
+    infotext: Infotext,
+    dialect: Dialect,
+    samplers: Registry[Sampler],
+    schedules: Registry[Schedule],
 ) -> Infotext:
     """Return the infotext with A1111 1.10's keys and names, and with the pairs that its dialect implies."""
-    row = detect_dialect(infotext)
-    pairs = {row.key_aliases.get(key, key): value for key, value in infotext.pairs.items()}
-    if row.name == "A1111":
+    pairs = {dialect.key_aliases.get(key, key): value for key, value in infotext.pairs.items()}
+    if dialect.name == "A1111":
         pairs = {**backcompat_pairs(infotext), **pairs}
-    warnings = [*infotext.warnings, *([row.warning.format(row.name)] if row.warning else [])]
+    warnings = [
+        *infotext.warnings,
+        *([dialect.warning.format(dialect.name)] if dialect.warning else []),
+    ]
     try:
         pairs |= convert_first_pass_size(pairs)
     except ValueError:
@@ -127,7 +131,7 @@ def convert_to_a1111(
             f"First pass size ({pairs['First pass size']}) is not a size; it is ignored."
         )
     pairs.pop("First pass size", None)
-    pairs = {**row.default_pairs, **pairs}
+    pairs = {**dialect.default_pairs, **pairs}
     for sampler_key, schedule_key in (
         ("Sampler", "Schedule type"),
         ("Hires sampler", "Hires schedule type"),

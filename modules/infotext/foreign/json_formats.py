@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, cast
@@ -18,7 +18,7 @@ class JsonFormat:
     """One row of JSON_FORMATS.
 
     Args:
-        origin: The program.
+        name: The program.
         find: Returns the program's object from the image's text items; None if there is none.
         prompt_keys: Keys of the prompt; the first one that has text is used.
         negative_prompt_keys: Keys of the negative prompt.
@@ -26,7 +26,7 @@ class JsonFormat:
         extra_pairs: Returns pairs that need more than a renamed key.
     """
 
-    origin: str
+    name: str
     find: Callable[[Mapping[str, str]], JsonObject | None]
     prompt_keys: tuple[str, ...]
     negative_prompt_keys: tuple[str, ...]
@@ -34,9 +34,11 @@ class JsonFormat:
     extra_pairs: Callable[[JsonObject], Mapping[str, object]]
 
 
-def infotext_from_json(items: Mapping[str, str]) -> Infotext | None:
+def infotext_from_json(
+    items: Mapping[str, str], json_formats: Iterable[JsonFormat]
+) -> Infotext | None:
     """Return the infotext in an image's text items by the first format that matches; None if none does."""
-    for row in JSON_FORMATS:
+    for row in json_formats:
         data = row.find(items)
         if data is not None:
             values = {a1111_key: data[key] for key, a1111_key in row.key_map.items() if key in data}
@@ -45,7 +47,7 @@ def infotext_from_json(items: Mapping[str, str]) -> Infotext | None:
             prompt, negative = (
                 _first_text(data, keys) for keys in (row.prompt_keys, row.negative_prompt_keys)
             )
-            return Infotext(strip_lines(prompt), strip_lines(negative), pairs, row.origin)
+            return Infotext(strip_lines(prompt), strip_lines(negative), pairs, row.name)
     return None
 
 

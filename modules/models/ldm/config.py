@@ -22,7 +22,6 @@ from modules.models.ldm.keys import (
 from modules.models.ldm.text_encoder import TextConfig, read_text_config
 from modules.models.ldm.text_encoder_layouts import (
     COND_STAGE_SLOT,
-    TEXT_ENCODER_LAYOUTS,
     TextEncoderSlot,
     detect_text_encoder_layout,
 )
@@ -119,8 +118,8 @@ def read_config(
 
 def _check_text_encoder_kind(params: YamlSection, source: TextEncoderSource) -> None:
     target = params.at(source.slot.config_path).string("target", "").rpartition(".")[2]
-    described = next((row for row in TEXT_ENCODER_LAYOUTS if row.embedder_class == target), None)
-    actual = detect_text_encoder_layout(source.header.tensors, source.slot.prefix)
+    described = next((row for row in source.slot.layouts if row.embedder_class == target), None)
+    actual = detect_text_encoder_layout(source.header.tensors, source.slot)
     if described is not None and actual is not None and described.kind != actual.kind:
         text = f"'{params.file}' describes the text encoder {described.kind}, but '{source.name}' has {actual.kind}."
         raise UserError(text, WRONG_YAML_HINT)

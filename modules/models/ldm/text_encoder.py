@@ -71,9 +71,7 @@ def read_text_config(
     text_config = params.section("text_config")
     if not text_config.values:
         text_config = _read_local_config(params) or text_config
-    layout = detect_text_encoder_layout(header.tensors, slot.prefix) or CLIP_LAYOUT.under(
-        slot.prefix
-    )
+    layout = detect_text_encoder_layout(header.tensors, slot) or CLIP_LAYOUT.under(slot.prefix)
     defaults = _sizes_from_tensors(header, layout, slot.has_projection)
     unused_count = _count_unused_layers(params, layout, defaults["num_hidden_layers"])
     # The projection needs all layers.

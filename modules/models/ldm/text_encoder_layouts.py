@@ -21,33 +21,6 @@ CLIP_KIND, OPEN_CLIP_KIND = "CLIP", "OpenCLIP"
 
 
 @dataclass(frozen=True)
-class TextEncoderSlot:
-    """The place of one text encoder in the checkpoints of a family.
-
-    Args:
-        prefix: Prefix of its tensors, in place of LDM's "cond_stage_model.".
-        config_path: Where `model.params` of the .yaml describes it: dotted, a number for an item of a list.
-        has_projection: Whether its pooled output is needed, which a projection of the last layer gives.
-        kind: The kind to look for in other files when a checkpoint lacks it; "" is read from the UNet.
-        width: Likewise its width.
-    """
-
-    prefix: str = COND_STAGE_PREFIX
-    config_path: str = "cond_stage_config"
-    has_projection: bool = False
-    kind: str = ""
-    width: int = 0
-
-    @property
-    def alone(self) -> TextEncoderSlot:
-        """Return the place of the text encoder in a file that contains it alone."""
-        return replace(self, prefix=COND_STAGE_PREFIX)
-
-
-COND_STAGE_SLOT = TextEncoderSlot()  # of SD 1.x and 2.x
-
-
-@dataclass(frozen=True)
 class TextEncoderLayout:
     """One layout of a CLIP text encoder in files.
 
@@ -144,6 +117,35 @@ OPEN_CLIP_TRANSFORMERS_LAYOUT = replace(
 TEXT_ENCODER_LAYOUTS = (OPEN_CLIP_LAYOUT, CLIP_LAYOUT, OPEN_CLIP_TRANSFORMERS_LAYOUT)
 
 
+@dataclass(frozen=True)
+class TextEncoderSlot:
+    """The place of one text encoder in the checkpoints of a family.
+
+    Args:
+        prefix: Prefix of its tensors, in place of LDM's "cond_stage_model.".
+        config_path: Where `model.params` of the .yaml describes it: dotted, a number for an item of a list.
+        has_projection: Whether its pooled output is needed, which a projection of the last layer gives.
+        kind: The kind to look for in other files when a checkpoint lacks it; "" is read from the UNet.
+        width: Likewise its width.
+        layouts: The layouts that it may have.
+    """
+
+    prefix: str = COND_STAGE_PREFIX
+    config_path: str = "cond_stage_config"
+    has_projection: bool = False
+    kind: str = ""
+    width: int = 0
+    layouts: tuple[TextEncoderLayout, ...] = TEXT_ENCODER_LAYOUTS
+
+    @property
+    def alone(self) -> TextEncoderSlot:
+        """Return the place of the text encoder in a file that contains it alone."""
+        return replace(self, prefix=COND_STAGE_PREFIX)
+
+
+COND_STAGE_SLOT = TextEncoderSlot()  # of SD 1.x and 2.x
+
+
 class HasShape(Protocol):
     """A tensor, or its entry in a header."""
 
@@ -154,17 +156,18 @@ class HasShape(Protocol):
 
 
 def detect_text_encoder_layout(
-    tensors: Mapping[str, HasShape], slot_prefix: str = COND_STAGE_PREFIX
+    tensors: Mapping[str, HasShape], slot: TextEncoderSlot = COND_STAGE_SLOT
 ) -> TextEncoderLayout | None:
     """Return the layout of a file's text encoder, None when it has none.
 
     Args:
         tensors: Of the file.
-        slot_prefix: Prefix of the text encoder's tensors; a file with a text encoder alone has none or LDM's.
+        slot: The place of the text encoder; in a file with a text encoder alone, the names start with LDM's prefix or
+            none.
     """
     matches = [
         layout
-        for layout in (row.under(slot_prefix) for row in TEXT_ENCODER_LAYOUTS)
+        for layout in (row.under(slot.prefix) for row in slot.layouts)
         if (key := find_key(tensors, layout.token_embedding_key))
         and (layout.width is None or tuple(tensors[key].shape[1:]) == (layout.width,))
     ]

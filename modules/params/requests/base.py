@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Annotated, Any, Literal, cast
+from functools import cache
+from types import new_class
+from typing import Annotated, Any, ClassVar, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator
 from typing_extensions import Self
 
 from modules.core.errors import UserError
@@ -16,33 +18,28 @@ from modules.params.param import param, validate
 from modules.params.settings import NOT_OVERRIDABLE, Settings
 
 
-def overridable_settings() -> frozenset[str]:
+def overridable_settings(settings_class: type[Settings]) -> frozenset[str]:
     """Return the names of the options that a request may override."""
-    return frozenset(Settings.model_fields) - NOT_OVERRIDABLE
+    return frozenset(settings_class.model_fields) - NOT_OVERRIDABLE
 
 
-def _read_overrides(value: Any) -> dict[str, Any]:  # Any: whatever a form or a JSON body holds
-    try:
-        if not isinstance(value, Mapping):
-            raise UserError(f"An object of options is needed, not {type(value).__name__}.")
-        overrides = cast("Mapping[str, Any]", value)
-        for name in overrides:
-            if name in NOT_OVERRIDABLE:
-                raise UserError(f"'{name}' cannot be overridden; it is not an option of a job.")
-            if name not in Settings.model_fields:
-                raise UserError(
-                    f"There is no option '{name}'.", did_you_mean(str(name), overridable_settings())
-                )
-        settings = validate(Settings, overrides)
-        return {name: getattr(settings, name) for name in overrides}
-    except UserError as error:
-        raise ValueError(str(error)) from error
+def _read_overrides(value: Any, settings_class: type[Settings]) -> dict[str, Any]:
+    # Any: whatever a form or a JSON body holds
+    if not isinstance(value, Mapping):
+        raise UserError(f"An object of options is needed, not {type(value).__name__}.")
+    overrides = cast("Mapping[str, Any]", value)
+    for name in overrides:
+        if name in NOT_OVERRIDABLE:
+            raise UserError(f"'{name}' cannot be overridden; it is not an option of a job.")
+        if name not in settings_class.model_fields:
+            raise UserError(
+                f"There is no option '{name}'.",
+                did_you_mean(str(name), overridable_settings(settings_class)),
+            )
+    settings = validate(settings_class, overrides)
+    return {name: getattr(settings, name) for name in overrides}
 
 
-# Type of a request field: option names to values, validated as declared in Settings.
-OverrideSettings = Annotated[dict[str, Any], BeforeValidator(_read_overrides)]
-
-Task = Literal["txt2img", "img2img", "inpaint", "depth2img"]
 # A seed passes through JavaScript on the page, which holds whole numbers exactly only up to 2^53.
 MAX_SEED = 2**53 - 1
 SIZE_STEP = 8  # pixels; images have whole cells of latents, which are this large in most families
@@ -68,9 +65,15 @@ Seed = Annotated[int, BeforeValidator(_read_seed)]
 
 
 class GenerationRequest(BaseModel):
-    """The fields that every task has. Frozen: `replace` returns a changed copy."""
+    """The fields that every task has. Frozen: `replace` returns a changed copy.
+
+    Attributes:
+        settings_class: Declares the options that `override_settings` may contain; see `with_settings`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    settings_class: ClassVar[type[Settings]] = Settings
 
     prompt: str = param("", "Prompt", help="What the picture shows.", section="prompt", lines=3)
     negative_prompt: str = param(
@@ -220,16 +223,32 @@ class GenerationRequest(BaseModel):
         choices="vaes",
         section="model",
     )
-    override_settings: OverrideSettings = param(
+    override_settings: dict[str, Any] = param(
         {},
         "Override settings",
         help="Options for this job only, in place of those in the settings.",
         section="model",
     )
 
+    @field_validator("override_settings", mode="before")
+    @classmethod
+    def _check_overrides(cls, value: Any) -> dict[str, Any]:
+        """Return option names with values that are validated as the settings declare them."""
+        try:
+            return _read_overrides(value, cls.settings_class)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+
+    @classmethod
+    def with_settings(cls, settings_class: type[Settings]) -> type[Self]:
+        """Return this class for settings with more options, so that a request can override them."""
+        if settings_class is cls.settings_class:
+            return cls
+        return cast("type[Self]", _request_class(cls, settings_class))
+
     @property
-    def task(self) -> Task:
-        """Return the task of this request."""
+    def task(self) -> str:
+        """Return the name of this request's task; see `tasks`."""
         return "txt2img"
 
     @property
@@ -247,3 +266,16 @@ class GenerationRequest(BaseModel):
     def replace(self, **changes: Any) -> Self:
         """Return a validated copy with some fields changed."""
         return validate(type(self), {**dict(self), **changes})
+
+
+@cache  # one class for each pair: requests of different classes are never equal
+def _request_class(
+    base: type[GenerationRequest], settings_class: type[Settings]
+) -> type[GenerationRequest]:
+    """Return a subclass of a request class whose override settings are those of the settings class."""
+    namespace = {
+        "__module__": base.__module__,
+        "__doc__": base.__doc__,
+        "settings_class": settings_class,
+    }
+    return new_class(base.__name__, (base,), exec_body=lambda body: body.update(namespace))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from modules.params.image import DepthMap
 from modules.params.param import param
-from modules.params.requests.base import Task
 from modules.params.requests.init_image import InitImageRequest
 
 
@@ -60,6 +59,6 @@ class DepthRequest(InitImageRequest):
     )
 
     @property
-    def task(self) -> Task:
-        """Return the task of this request."""
+    def task(self) -> str:
+        """Return the name of this request's task; see `tasks`."""
         return "depth2img"

@@ -8,7 +8,6 @@ from pydantic import BaseModel
 
 from modules.params.image import Mask
 from modules.params.param import param
-from modules.params.requests.base import Task
 from modules.params.requests.init_image import InitImageRequest
 
 _MAX_OUTPAINT = 4096
@@ -250,8 +249,8 @@ class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, InitImageRequest):
     )
 
     @property
-    def task(self) -> Task:
-        """Return the task of this request."""
+    def task(self) -> str:
+        """Return the name of this request's task; see `tasks`."""
         return "img2img" if self.mask is None and not any(self.outpaint_sides) else "inpaint"
 
     @property

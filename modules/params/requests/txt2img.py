@@ -185,7 +185,8 @@ def hires_pass_request(request: Txt2ImgRequest) -> Img2ImgRequest:
         "negative_prompt": request.hr_negative_prompt or request.negative_prompt,
         "denoising_strength": request.denoising_strength,
     }
-    return validate(Img2ImgRequest, {**common_fields, **hires_fields})
+    request_class = Img2ImgRequest.with_settings(request.settings_class)
+    return validate(request_class, {**common_fields, **hires_fields})
 
 
 def _unless_same(name: str) -> str:

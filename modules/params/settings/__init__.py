@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import ConfigDict
+from typing_extensions import Self
 
 from modules.core.flag_types import MAX_LOADED_CHECKPOINTS
 from modules.params.param import param, validate
@@ -15,21 +16,6 @@ from modules.params.settings.sampling import SamplingSettings
 from modules.params.settings.saving import GridSettings, SavingSettings
 from modules.params.settings.server import QueueSettings, ServerSettings
 
-# Titles of the settings' sections, in the order of the Settings tab.
-SECTION_TITLES: Mapping[str, str] = {
-    "saving": "Saving images",
-    "grids": "Saving grids",
-    "model": "Models",
-    "prompt": "Prompts",
-    "guidance": "Guidance",
-    "sampling": "Sampling",
-    "img2img": "img2img and inpainting",
-    "hires": "Hires. fix",
-    "infotext": "Infotext",
-    "queue": "Queue",
-    "page": "Page",
-    "api": "HTTP API",
-}
 # Options that a job cannot override: they are fields of the request, or belong to the server.
 NOT_OVERRIDABLE = frozenset(
     (
@@ -94,12 +80,12 @@ class Settings(
         section="model",
     )
 
-    def replace(self, **changes: Any) -> Settings:
+    def replace(self, **changes: Any) -> Self:
         """Return a validated copy with some options changed."""
-        return validate(Settings, {**self.model_dump(), **changes})
+        return validate(type(self), {**self.model_dump(), **changes})
 
-
-def default_values(names: Iterable[str]) -> dict[str, Any]:
-    """Return the defaults of these options; None for an unknown name, which is refused when it is set."""
-    defaults = Settings()
-    return {name: getattr(defaults, name, None) for name in names}
+    @classmethod
+    def default_values(cls, names: Iterable[str]) -> dict[str, Any]:
+        """Return the defaults of these options; None for an unknown name, which is refused when it is set."""
+        fields = cls.model_fields
+        return {name: fields[name].get_default() if name in fields else None for name in names}

@@ -15,8 +15,7 @@ from modules.core.errors import UserError
 from modules.engine.engine import Engine
 from modules.params.image import is_image_field
 from modules.params.param import Param, params_of
-from modules.params.requests.base import MAX_SEED, GenerationRequest, Task
-from modules.params.settings import Settings
+from modules.params.requests.base import MAX_SEED, GenerationRequest
 from modules.ui.forms.override_settings import OVERRIDE_SETTINGS, parse_overrides
 from modules.ui.forms.panel import OutputPanel, StyleEditor
 
@@ -57,8 +56,8 @@ class Form:
         self.style_editor: StyleEditor | None = None
         # Must be rendered outside the tab: Gradio reads a BrowserState only where it is in the page.
         self.browser_states: list[gr.BrowserState] = []
-        self.request_type = request_type
-        self.task: Task = request_type().task  # the task that the chosen checkpoint must support
+        self.request_type = request_type.with_settings(type(engine.settings))
+        self.task = request_type().task  # the task that the chosen checkpoint must support
         self.prefix = prefix
         self._engine = engine
         self._excluded_sections = frozenset(excluded_sections)
@@ -78,16 +77,17 @@ class Form:
 
     def add_override(self, name: str, **layout: Any) -> Component:
         """Build the component of one setting, which then applies to this form's requests only."""
-        param = params_of(Settings)[name]
+        settings_class = self.request_type.settings_class
+        param = params_of(settings_class)[name]
         layout = {"label": param.label, "elem_id": f"{self.prefix}_{name}", **layout}
-        component = self._make_component(param, Settings.model_fields[name], layout)
+        component = self._make_component(param, settings_class.model_fields[name], layout)
         component.value = getattr(self._engine.settings, name)
         self.override_components[name] = component
         return component
 
     def tooltips(self) -> dict[str, str]:
         """Return the help text of each component by element id."""
-        params = {**params_of(Settings), **params_of(self.request_type)}
+        params = {**params_of(self.request_type.settings_class), **params_of(self.request_type)}
         names = [*self.components, *self.override_components]
         return {f"{self.prefix}_{name}": params[name].help for name in names}
 
@@ -123,7 +123,9 @@ class Form:
             file = values[self.components[name]]
             raw[name] = None if file is None else read_upload_bytes(file)
         overrides = {name: raw.pop(name) for name in self.override_components}
-        model_fields, settings = parse_overrides(raw.pop(OVERRIDE_SETTINGS, None) or ())
+        model_fields, settings = parse_overrides(
+            raw.pop(OVERRIDE_SETTINGS, None) or (), self.request_type.settings_class
+        )
         raw.update(model_fields)
         overrides |= settings
         if overrides:

@@ -13,6 +13,7 @@ import gradio as gr
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.infotext.options import format_setting, parse_setting
+from modules.params.settings import Settings
 
 OVERRIDE_SETTINGS = "chips"  # their name in Form.extra_components
 # Request fields that no form has a component for, by label.
@@ -49,11 +50,19 @@ def format_overrides(
         for label, name in _MODEL_FIELDS.items()
         if values.get(name) and values[name] != current[name]
     ]
-    return [*models, *(format_setting(name, value) for name, value in overrides.items())]
+    settings_class = type(engine.settings)
+    chips = [format_setting(name, value, settings_class) for name, value in overrides.items()]
+    return [*models, *chips]
 
 
-def parse_overrides(chips: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def parse_overrides(
+    chips: Iterable[str], settings_class: type[Settings] = Settings
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the request fields and the override settings that the chips name.
+
+    Args:
+        chips: From `format_overrides`.
+        settings_class: Declares the options.
 
     Raises:
         WebUIError: a chip names no setting, or an invalid value.
@@ -65,7 +74,7 @@ def parse_overrides(chips: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any
         if label in _MODEL_FIELDS:
             fields[_MODEL_FIELDS[label]] = text.strip()
         else:
-            name, value = parse_setting(chip)
+            name, value = parse_setting(chip, settings_class)
             settings[name] = value
     return fields, settings
 

@@ -12,7 +12,9 @@ from modules.core.flags import Flags
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.params.param import params_of
-from modules.params.settings import SECTION_TITLES, Settings
+from modules.params.settings import Settings
+from modules.params.settings.sections import SECTIONS
+from tests.conftest import builtin_registries
 from tests.engine.fake_executor import FakeExecutor
 
 URL = "/internal/settings"
@@ -28,7 +30,7 @@ def test_every_option_is_in_the_tab_or_in_the_checkpoint_bar(client: TestClient)
     found = options(client.get(URL).json())
     bar = {"sd_model_checkpoint", "sd_vae", "sd_predictions", "CLIP_stop_at_last_layers"}
     assert found.keys() | bar == Settings.model_fields.keys()
-    assert {row.section for row in params_of(Settings).values()} <= SECTION_TITLES.keys()
+    assert {row.section for row in params_of(Settings).values()} <= set(SECTIONS.names())
 
 
 def test_an_option_is_described_as_it_is_declared(client: TestClient):
@@ -92,7 +94,11 @@ def test_one_option_or_all_are_reset_to_their_defaults(client: TestClient, engin
 
 def test_an_option_set_by_a_flag_names_the_flag(paths: Paths, executor: FakeExecutor, tokenizer):
     engine = Engine(
-        paths, executor, tokenizer, {"sd_checkpoints_limit": 2, "sd_model_checkpoint": "second"}
+        paths,
+        executor,
+        tokenizer,
+        builtin_registries(),
+        {"sd_checkpoints_limit": 2, "sd_model_checkpoint": "second"},
     )
     engine.start()
     executor.wait_until_idle()
@@ -110,7 +116,7 @@ def test_a_damaged_settings_file_is_reported_in_the_tab_and_in_the_banner(
     paths: Paths, executor: FakeExecutor, tokenizer
 ):
     (paths.data / "config.json").write_text("{")
-    engine = Engine(paths, executor, tokenizer)
+    engine = Engine(paths, executor, tokenizer, builtin_registries())
     engine.start()
     executor.wait_until_idle()
     app = FastAPI()

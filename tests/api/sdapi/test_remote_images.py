@@ -8,7 +8,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from fastapi.testclient import TestClient
 
-from modules.api.sdapi import remote_images
 from modules.api.sdapi.remote_images import fetch, fetch_remote_images, is_public_address, is_url
 from modules.core.errors import UserError
 from modules.engine.engine import Engine
@@ -158,9 +157,9 @@ def test_urls_are_left_as_they_are_while_fetching_is_off():
     assert fetch_remote_images(BODY, Settings()) == BODY
 
 
-def test_urls_in_image_fields_are_fetched(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(remote_images, "fetch", lambda url: b"\x00")
-    assert fetch_remote_images(BODY, Settings(api_enable_requests=True)) == {
+def test_urls_in_image_fields_are_fetched():
+    fetching = Settings(api_enable_requests=True)
+    assert fetch_remote_images(BODY, fetching, fetch=lambda url: b"\x00") == {
         "init_images": ["AA==", "abcd"],
         "mask": "AA==",
         "prompt": IMAGE_URL,

@@ -38,7 +38,7 @@ def make_cell(request: GenerationRequest, steps: int) -> Cell:
 def engine(engine: Engine) -> Engine:
     """An engine with a script for txt2img."""
     script = Script("Steps Plot", run_steps, Steps, tasks=frozenset(("txt2img",)))
-    engine.scripts.add(script)
+    engine.registries.scripts.add(script)
     return engine
 
 

@@ -6,21 +6,20 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
-from modules.api.security import body_limit
+from modules.api.security.body_limit import MAX_BODY_BYTES, BodyLimit
 from modules.api.security.guard import add_guards
 
 
 @pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> TestClient:
-    monkeypatch.setattr(body_limit, "MAX_BODY_BYTES", 2 * 2**20)
-    monkeypatch.setattr(body_limit, "MAX_UPLOAD_BYTES", 4 * 2**20)
+def client() -> TestClient:
     app = FastAPI()
 
     @app.post("/{path:path}")
     async def count(path: str, request: Request) -> int:
         return len(await request.body())
 
-    return TestClient(add_guards(app), base_url="http://127.0.0.1")
+    limited = BodyLimit(app, max_body_bytes=2 * 2**20, max_upload_bytes=4 * 2**20)
+    return TestClient(limited, base_url="http://127.0.0.1")
 
 
 def stream(count: int) -> Iterator[bytes]:
@@ -43,3 +42,9 @@ def test_a_larger_body_is_refused_with_a_sentence(client: TestClient):
 def test_uploads_to_the_page_have_a_separate_limit(client: TestClient):
     assert client.post("/gradio_api/upload", content=stream(4)).json() == 2**22
     assert client.post("/gradio_api/upload", content=stream(5)).status_code == 413
+
+
+def test_the_guards_of_every_route_include_the_limit():
+    client = TestClient(add_guards(FastAPI()), base_url="http://127.0.0.1")
+    headers = {"content-length": str(MAX_BODY_BYTES + 1)}
+    assert client.post("/sdapi/v1/txt2img", content=b"", headers=headers).status_code == 413

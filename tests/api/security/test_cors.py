@@ -6,7 +6,7 @@ from fastapi.testclient import TestClient
 
 from modules.api.security.cors import Origins
 from modules.api.security.guard import add_guards
-from modules.core.flags import Credential
+from modules.core.credentials import Credential
 
 ALLOWED = "https://friend.example"
 

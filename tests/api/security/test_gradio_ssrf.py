@@ -7,14 +7,12 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
-from modules.api.security import gradio_ssrf
 from modules.api.security.gradio_ssrf import GradioSsrfGuard
 
 JOIN = "/gradio_api/queue/join"
 
 
-@pytest.fixture
-def client() -> TestClient:
+def echo_app() -> FastAPI:
     app = FastAPI()
 
     @app.api_route("/{path:path}", methods=["GET", "POST"])
@@ -22,7 +20,12 @@ def client() -> TestClient:
         body = await request.body()
         return json.loads(body) if body else path
 
-    return TestClient(GradioSsrfGuard(app))
+    return app
+
+
+@pytest.fixture
+def client() -> TestClient:
+    return TestClient(GradioSsrfGuard(echo_app()))
 
 
 def file(path: str) -> dict[str, Any]:
@@ -63,6 +66,7 @@ def test_other_routes_are_not_inspected(client: TestClient):
     assert client.post("/sdapi/v1/txt2img", json=file("http://a.example")).status_code == 200
 
 
-def test_a_call_of_the_page_has_a_size_limit(client: TestClient, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(gradio_ssrf, "MAX_CALL_BYTES", 10)
-    assert client.post(JOIN, content=b"x" * 11).status_code == 403
+def test_a_call_of_the_page_has_a_size_limit():
+    client = TestClient(GradioSsrfGuard(echo_app(), max_call_bytes=10))
+    assert client.post(JOIN, content=b"1" * 10).status_code == 200
+    assert client.post(JOIN, content=b"1" * 11).status_code == 403

@@ -10,18 +10,12 @@ from fastapi import FastAPI, WebSocket
 from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from modules.api.security import guard
 from modules.api.security.guard import LOOPBACK_NAMES, add_guards
-from modules.core.flags import Credential
+from modules.core.credentials import Credential
 
 ME = Credential("me", "s3cret:with:colons")
 SOCKET = "ws://127.0.0.1:7860/ws"  # the test client otherwise calls another host
 ROBOT = Credential("robot", "beep")
-
-
-@pytest.fixture(autouse=True)
-def _no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "_WRONG_PASSWORD_DELAY_S", 0)
 
 
 def client_of(
@@ -42,7 +36,8 @@ def client_of(
         await socket.send_text("hello")
         await socket.close()
 
-    return TestClient(add_guards(app, credentials, api_credentials, hosts), base_url=base_url)
+    guarded = add_guards(app, credentials, api_credentials, hosts, wrong_password_delay_s=0)
+    return TestClient(guarded, base_url=base_url)
 
 
 def basic(user: str, password: str) -> dict[str, str]:

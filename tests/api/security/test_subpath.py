@@ -6,7 +6,7 @@ from fastapi.testclient import TestClient
 
 from modules.api.security.guard import add_guards
 from modules.api.security.subpath import Subpath
-from modules.core.flags import Credential
+from modules.core.credentials import Credential
 
 
 def make_app() -> FastAPI:

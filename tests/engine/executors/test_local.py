@@ -23,6 +23,7 @@ from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.plan.work import LoadModel
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints import write_checkpoint
+from tests.conftest import builtin_registries
 
 SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=2, seed=7)
 PATIENCE_S = 120
@@ -32,7 +33,12 @@ PATIENCE_S = 120
 def engine(tmp_path: Path, tokenizer: ClipTokenizer) -> Iterator[Engine]:
     write_checkpoint(tmp_path / "models" / "Stable-diffusion" / "tiny.safetensors")
     paths = Paths(tmp_path, tmp_path)
-    engine = Engine(paths, LocalExecutor(DeviceOptions(use_cpu=True), tokenizer), tokenizer)
+    engine = Engine(
+        paths,
+        LocalExecutor(DeviceOptions(use_cpu=True), tokenizer),
+        tokenizer,
+        builtin_registries(),
+    )
     yield engine
     engine.stop()
 

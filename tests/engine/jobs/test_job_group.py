@@ -68,7 +68,7 @@ def engines(start_engine: Callable[..., Any]) -> Callable[..., Any]:
 
 def add_scripts(engine: Engine) -> None:
     for script in (WORDS, Script("Broken", run_broken), Script("Refused", run_refused)):
-        engine.scripts.add(script)
+        engine.registries.scripts.add(script)
 
 
 @pytest.fixture

@@ -23,12 +23,15 @@ from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.prompt.tokens import ClipTokenizer
+from tests.conftest import builtin_registries
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
 root, home, *files = sys.argv[1:]
 executor = FakeExecutor()
 vocabulary = Path(root) / "configs" / "clip" / "bpe_simple_vocab_16e6.txt.gz"
-engine = Engine(Paths(Path(home), Path(home)), executor, ClipTokenizer(vocabulary))
+engine = Engine(
+    Paths(Path(home), Path(home)), executor, ClipTokenizer(vocabulary), builtin_registries()
+)
 engine.start()
 executor.hold_at(2)
 request = Img2ImgRequest(width=64, height=64, steps=2, seed=5)

@@ -15,7 +15,7 @@ from modules.params.image import ImageField
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.prompt.tokens import ClipTokenizer
-from tests.conftest import write_listed_depth
+from tests.conftest import builtin_registries, write_listed_depth
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
 SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=4, seed=7)
@@ -49,7 +49,7 @@ def start(
 
     def started() -> tuple[Engine, FakeExecutor]:
         executor = FakeExecutor()
-        engine = Engine(paths, executor, tokenizer)
+        engine = Engine(paths, executor, tokenizer, builtin_registries())
         engine.start()
         executor.wait_until_idle()
         engines.append(engine)
@@ -228,7 +228,7 @@ def test_the_state_of_the_queue_is_only_used_under_its_lock(paths: Paths, tokeni
     unguarded: list[str] = []
 
     def start(executor: FakeExecutor) -> Engine:
-        engine = Engine(paths, executor, tokenizer)
+        engine = Engine(paths, executor, tokenizer, builtin_registries())
         watch_state(engine.queue, QUEUE_STATE, unguarded)
         watch_state(engine.queue._dispatcher, DISPATCHER_STATE, unguarded)
         engine.start()
@@ -275,7 +275,7 @@ def test_the_state_of_the_queue_is_only_used_under_its_lock(paths: Paths, tokeni
 def three(paths: Paths, tokenizer: ClipTokenizer) -> Iterator[tuple[Engine, FakeExecutor]]:
     """A started engine whose executor runs three jobs at once."""
     executor = FakeExecutor(slots=3)
-    engine = Engine(paths, executor, tokenizer)
+    engine = Engine(paths, executor, tokenizer, builtin_registries())
     engine.start()
     executor.wait_until_idle()
     yield engine, executor
@@ -468,7 +468,7 @@ def test_queued_jobs_are_listed_before_the_device_is_open(
     job = engine.submit(SMALL)
     engine.stop()
     broken = FakeExecutor(device_info=None)
-    engine = Engine(paths, broken, tokenizer)
+    engine = Engine(paths, broken, tokenizer, builtin_registries())
     engine.queue.restore(resume=True)
     assert engine.job(job.id).status().state == "queued"
     engine.start()

@@ -2,7 +2,6 @@
 
 import torch
 
-from tools.demo_model import resume
 from tools.demo_model.resume import Resume
 
 
@@ -18,11 +17,10 @@ def one_step(model, optimizer):
     optimizer.zero_grad()
 
 
-def test_a_stopped_training_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
-    monkeypatch.setattr(resume, "INTERVAL_S", 0)
+def test_a_stopped_training_goes_on_as_if_it_had_not_been(tmp_path):
     model, optimizer = parts(0)
     one_step(model, optimizer)
-    Resume(tmp_path / "a.pt", model, optimizer).keep(1)
+    Resume(tmp_path / "a.pt", model, optimizer, interval_s=0).keep(1)
     one_step(model, optimizer)
 
     again, its_optimizer = parts(1)
@@ -31,9 +29,8 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch)
     assert torch.equal(again.weight, model.weight)
 
 
-def test_a_finished_training_leaves_nothing_to_go_on_from(tmp_path, monkeypatch):
-    monkeypatch.setattr(resume, "INTERVAL_S", 0)
-    state = Resume(tmp_path / "a.pt", *parts(0))
+def test_a_finished_training_leaves_nothing_to_go_on_from(tmp_path):
+    state = Resume(tmp_path / "a.pt", *parts(0), interval_s=0)
     state.keep(5)
     state.done()
     assert state.begin() == 0

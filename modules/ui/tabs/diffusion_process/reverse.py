@@ -146,8 +146,9 @@ def _show_handler(
 ) -> Callable[..., Iterator[Any]]:
     def show(values: Mapping[Component, Any]) -> Iterator[Any]:
         try:
+            request_type = Txt2ImgRequest.with_settings(type(engine.settings))
             request = validate(
-                Txt2ImgRequest, coerce_integers(Txt2ImgRequest, form.read_non_image_fields(values))
+                request_type, coerce_integers(request_type, form.read_non_image_fields(values))
             )
             group = start_comparison(engine, request, values[other_sampler])
         except WebUIError as error:

@@ -151,10 +151,11 @@ def read_upload(engine: Engine, upload: Mapping[str, Any]) -> tuple[Metadata, In
         UserError: the file is not an image, is damaged, or no longer exists.
     """
     metadata = read_metadata(read_upload_bytes(upload))
-    infotext = extract_infotext(metadata)
-    result = interpret_infotext(infotext, make_infotext_context(engine), Txt2ImgRequest)
+    context = make_infotext_context(engine)
+    infotext = extract_infotext(metadata, context.json_formats)
+    result = interpret_infotext(infotext, context, Txt2ImgRequest)
     if result.needs_init_image:
-        result = interpret_infotext(infotext, make_infotext_context(engine), Img2ImgRequest)
+        result = interpret_infotext(infotext, context, Img2ImgRequest)
     return metadata, result
 
 
@@ -177,7 +178,7 @@ class PngInfo:
             metadata, result = read_upload(self.engine, upload)
         except WebUIError as error:
             return ("", "", "", *cleared, notice("error", str(error)))
-        infotext = extract_infotext(metadata)
+        infotext = extract_infotext(metadata, self.engine.registries.json_formats)
         if not infotext.prompt and not infotext.pairs:
             return ("", "", NO_INFOTEXT, *cleared, "")
         return (
@@ -223,9 +224,9 @@ class InfotextSender:
             metadata = read_metadata(read_upload_bytes(upload))
         except WebUIError as error:
             return {self.message: notice("error", str(error))}
-        result = interpret_infotext(
-            extract_infotext(metadata), make_infotext_context(self.engine), self.target.request_type
-        )
+        context = make_infotext_context(self.engine)
+        infotext = extract_infotext(metadata, context.json_formats)
+        result = interpret_infotext(infotext, context, self.target.request_type)
         values: dict[Block, Any] = {self.message: ""}
         values |= fill_from_infotext(self.engine, self.target, result)
         if IMAGE_FIELD in self.target.image_fields:

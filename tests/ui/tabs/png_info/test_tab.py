@@ -116,7 +116,7 @@ def test_an_image_is_compared_after_a_restart(
     job_id, _, _ = Reproduction(engine).submit(upload)
     assert executor.held.wait(PATIENCE_S)
     engine.stop()
-    restarted = Engine(engine.paths, FakeExecutor(), tokenizer)
+    restarted = Engine(engine.paths, FakeExecutor(), tokenizer, engine.registries)
     restarted.start()
     assert restarted.job(job_id).wait(PATIENCE_S)
     _, verdict, _ = Reproduction(restarted).collect(job_id)

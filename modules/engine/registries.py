@@ -1,0 +1,119 @@
+"""Registries: every table that can grow, in one object. Built-ins and extensions add to it by the same door.
+
+The engine passes the tables down to the floors that use them. Page and API read theirs from `Engine.registries`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any, cast
+
+from modules.core.registry import Registry
+from modules.images.filename import FilenameToken
+from modules.infotext.codecs import Codec
+from modules.infotext.foreign.dialects import Dialect
+from modules.infotext.foreign.json_formats import JsonFormat
+from modules.models.families import Family
+from modules.models.kinds import ModelKind
+from modules.models.upscalers import Upscaler
+from modules.params.requests.tasks import Task
+from modules.params.settings import Settings
+from modules.params.settings.sections import SettingsSection, make_settings_class
+from modules.sampling.samplers import Sampler
+from modules.sampling.schedules import Schedule
+from modules.scripts.protocol import Script
+
+
+@dataclass(frozen=True)
+class Tab:
+    """One tab of the page.
+
+    Args:
+        name: Its title.
+        build: Called with the engine, in the tab's Gradio context. Returns the form of a generation tab. Any other tab
+            returns None, or a function that connects it to the forms; that is called with all forms by their tab's
+            name after every tab is built.
+    """
+
+    name: str
+    build: Callable[[Any], Any]  # Any: the engine is above this file, forms are the page's
+
+
+@dataclass(frozen=True)
+class Router:
+    """Some routes of the HTTP API.
+
+    Args:
+        name: Identifies the row.
+        build: Called with the engine; returns a FastAPI router.
+    """
+
+    name: str
+    build: Callable[[Any], Any]  # Any: the engine is above this file, routers are FastAPI's
+
+
+@dataclass(frozen=True)
+class Registries:
+    """The tables of one run of the program.
+
+    Args:
+        serves_page: Whether there is a page; without one Gradio is not imported.
+        samplers: Sampling algorithms.
+        schedules: Noise schedules.
+        upscalers: How images or latents are enlarged before the hires pass.
+        families: Architectures of checkpoints; the first row that matches is used.
+        kinds: Kinds of model files, with their folders.
+        codecs: Infotext keys of several fields.
+        dialects: Programs whose infotexts are read; the first row that matches is used.
+        json_formats: Programs that write JSON into images; the first row that matches is used.
+        filename_tokens: Computed tokens of filename patterns.
+        tasks: What a request can ask for.
+        scripts: Generators over requests.
+        settings_sections: Sections of the Settings tab, with the options of extensions.
+        tabs: Tabs of the page.
+        routers: Routes of the HTTP API.
+        extension_errors: Sentences about extensions that failed. It grows until the page is built.
+    """
+
+    serves_page: bool = True
+    samplers: Registry[Sampler] = field(default_factory=lambda: Registry("sampler"))
+    schedules: Registry[Schedule] = field(default_factory=lambda: Registry("schedule type"))
+    upscalers: Registry[Upscaler] = field(default_factory=lambda: Registry("upscaler"))
+    families: Registry[Family] = field(default_factory=lambda: Registry("model family"))
+    kinds: Registry[ModelKind] = field(default_factory=lambda: Registry("kind of model file"))
+    codecs: Registry[Codec] = field(default_factory=lambda: Registry("infotext codec"))
+    dialects: Registry[Dialect] = field(default_factory=lambda: Registry("infotext dialect"))
+    json_formats: Registry[JsonFormat] = field(default_factory=lambda: Registry("JSON format"))
+    filename_tokens: Registry[FilenameToken] = field(
+        default_factory=lambda: Registry("filename token")
+    )
+    tasks: Registry[Task] = field(default_factory=lambda: Registry("task"))
+    scripts: Registry[Script] = field(default_factory=lambda: Registry("script"))
+    settings_sections: Registry[SettingsSection] = field(
+        default_factory=lambda: Registry("settings section")
+    )
+    tabs: Registry[Tab] = field(default_factory=lambda: Registry("tab"))
+    routers: Registry[Router] = field(default_factory=lambda: Registry("router"))
+    extension_errors: list[str] = field(default_factory=list[str])
+
+    @cached_property
+    def settings_class(self) -> type[Settings]:
+        """Return the class of the settings, with the options of all sections registered before the first call.
+
+        Raises:
+            ValueError: an option's name is taken, or its declaration is not valid.
+            UserError: a default is not valid.
+        """
+        return make_settings_class(self.settings_sections)
+
+    def copy(self) -> Registries:
+        """Return registries with the same rows, to which rows can be added independently."""
+        values: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
+        tables = {
+            name: cast("Registry[Any]", value).copy()
+            for name, value in values.items()
+            if isinstance(value, Registry)
+        }
+        return replace(self, **tables)

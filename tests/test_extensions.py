@@ -1,0 +1,280 @@
+"""Extensions, through the real app on an engine that draws single-colour images."""
+
+from __future__ import annotations
+
+import html
+import json
+import logging
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from modules import app
+from modules.core.flags import Flags
+from modules.core.paths import Paths
+from modules.engine.engine import Engine
+from modules.engine.infotext_context import read_infotext
+from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.prompt.tokens import ClipTokenizer
+from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
+
+EXAMPLE = Path(__file__).parent / "extension_example"
+BODY = {"width": 64, "height": 64, "steps": 2, "seed": 1, "save_images": True}
+WITHOUT_PAGE, WITH_PAGE = Flags(nowebui=True), Flags()
+StartApp = Callable[..., tuple[Engine, TestClient]]
+
+
+@pytest.fixture
+def start(paths: Paths, tokenizer: ClipTokenizer) -> Iterator[StartApp]:
+    """Starts the program with the extensions in the data folder."""
+    engines: list[Engine] = []
+
+    def start(flags: Flags = WITHOUT_PAGE) -> tuple[Engine, TestClient]:
+        executor = FakeExecutor()
+        engine = Engine(paths, executor, tokenizer, app.make_registries(flags, paths))
+        engines.append(engine)
+        engine.start()
+        executor.wait_until_idle()
+        return engine, TestClient(app.make_app(engine, flags), base_url="http://127.0.0.1")
+
+    yield start
+    for engine in engines:
+        engine.stop()
+
+
+def write_extension(paths: Paths, name: str, code: str) -> None:
+    folder = paths.extensions / name
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text(code, encoding="utf-8")
+
+
+@pytest.fixture
+def loud(paths: Paths) -> None:
+    """Put the example into the data folder, as `loud`."""
+    shutil.copytree(
+        EXAMPLE, paths.extensions / "loud", ignore=shutil.ignore_patterns("__pycache__")
+    )
+
+
+def page_of(client: TestClient) -> str:
+    """Return the page's components as JSON."""
+    return json.dumps(client.get("/config").json(), ensure_ascii=False)
+
+
+@pytest.mark.usefixtures("loud")
+def test_a_sampler_and_a_schedule_of_an_extension_are_listed_used_and_read(start: StartApp):
+    engine, client = start()
+    assert client.get("/sdapi/v1/samplers").json()[-1]["name"] == "Jump"
+    assert client.get("/sdapi/v1/schedulers").json()[-1]["label"] == "Straight"
+    body = {**BODY, "sampler_name": "k_jump", "scheduler": "Straight"}
+    info = json.loads(client.post("/sdapi/v1/txt2img", json=body).json()["info"])
+    (text,) = info["infotexts"]
+    assert "Sampler: Jump, Schedule type: Straight" in text
+    request = read_infotext(engine, text, Txt2ImgRequest).to_request()
+    assert (request.sampler_name, request.scheduler) == ("Jump", "Straight")
+
+
+@pytest.mark.usefixtures("loud")
+def test_the_options_of_an_extension_are_declared_stored_and_shown(start: StartApp, paths: Paths):
+    engine, client = start()
+    changed = client.post("/internal/settings", json={"changes": {"loudness": 7}}).json()
+    section = changed["sections"][-1]
+    assert (section["name"], section["title"]) == ("loud", "Loudness")
+    assert [(one["name"], one["value"]) for one in section["options"]] == [
+        ("loudness", 7),
+        ("loud_voice", "bass"),
+    ]
+    assert json.loads((paths.data / "config.json").read_text(encoding="utf-8"))["loudness"] == 7
+    assert client.get("/sdapi/v1/options").json()["loudness"] == 7
+    assert client.post("/sdapi/v1/options", json={"loudness": 9}).status_code == 200
+    refused = client.post("/sdapi/v1/options", json={"loudness": 12}).json()
+    assert refused["detail"] == "Loudness is 12; the largest valid value is 11."
+    engine.stop()
+    again, _ = start()
+    assert again.settings.loudness == 9  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("loud")
+def test_an_option_of_an_extension_is_overridden_by_a_request_and_read_from_its_infotext(
+    start: StartApp,
+):
+    engine, client = start()
+    body = {**BODY, "override_settings": {"loudness": "5"}, "enable_hr": True}
+    response = client.post("/sdapi/v1/txt2img", json=body).json()
+    (text,) = json.loads(response["info"])["infotexts"]
+    assert "Loudness: 5" in text
+    assert response["warnings"] == []
+    result = read_infotext(engine, text, Txt2ImgRequest)
+    assert result.override_settings == {"loudness": 5}
+    job = engine.submit(result.to_request())
+    assert job.wait(PATIENCE_S)
+    assert "Loudness: 5" in job.status().images[0].infotext
+    retried = engine.queue.retry(job.id)
+    assert retried.wait(PATIENCE_S)
+    assert "Loudness: 5" in retried.status().images[0].infotext
+    job = client.post("/api/v1/jobs", json={"width": 64, "override_settings": {"loudness": 3}})
+    assert job.json()["request"]["override_settings"] == {"loudness": 3}
+
+
+@pytest.mark.usefixtures("loud")
+def test_a_tab_and_a_route_of_an_extension_are_served(start: StartApp):
+    _, client = start(WITH_PAGE)
+    config = client.get("/config").json()["components"]
+    tabs = [one["props"]["label"] for one in config if one["type"] == "tabitem"]
+    assert tabs[-1] == "Loud"
+    texts = [one["props"]["value"] for one in config if one["type"] == "markdown"]
+    assert texts[-1] == "Loudness: 2"
+    assert client.get("/loud/level").json() == 2
+
+
+@pytest.mark.usefixtures("loud")
+def test_a_script_of_an_extension_is_registered(start: StartApp):
+    engine, _ = start()
+    run = engine.registries.scripts.get("each twice").run(Txt2ImgRequest(seed=3))
+    assert [request.seed for request in next(run)] == [3, 4]
+
+
+@pytest.mark.usefixtures("loud")
+@pytest.mark.parametrize("name", ["disable_all_extensions", "disable_extra_extensions"])
+def test_extensions_can_be_disabled_for_one_start(paths: Paths, name: str):
+    assert "Jump" in app.make_registries(WITHOUT_PAGE, paths).samplers.names()
+    disabled = app.make_registries(Flags(nowebui=True, **{name: True}), paths)
+    assert "Jump" not in disabled.samplers.names()
+
+
+NAMED = "def register(webui):\n    from modules.sampling.samplers import Sampler\n"
+ADD = NAMED + "    webui.samplers.add(Sampler('Fine', lambda *_: None))\n"
+OPTIONS = """
+from pydantic import BaseModel
+from modules.params.param import param
+from modules.params.settings.sections import SettingsSection
+class Options(BaseModel):
+    {}
+def register(webui):
+    webui.settings_sections.add(SettingsSection('bad', 'Bad', Options))
+"""
+DETAILS = " The log has the details."
+
+
+@pytest.mark.usefixtures("loud")
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (
+            "import nowhere_at_all",
+            "ModuleNotFoundError: No module named 'nowhere_at_all'." + DETAILS,
+        ),
+        ("def register(webui)", "SyntaxError: expected ':' (__init__.py, line 1)." + DETAILS),
+        ("x = 1", "Its __init__.py has no function register(webui)."),
+        (ADD + "    1 / 0", "ZeroDivisionError: division by zero." + DETAILS),
+        (ADD + "    raise SystemExit(3)", "It tried to end the program."),
+        (
+            ADD + "    webui.samplers.add(Sampler('k_euler', lambda *_: None))",
+            "The sampler name 'k_euler' is taken.",
+        ),
+        (
+            OPTIONS.format("sd_vae: str = param('', 'VAE', help='Any.', section='bad')"),
+            "The option name 'sd_vae' is taken.",
+        ),
+        (
+            OPTIONS.format("depth: int = 3"),
+            "The option 'depth' is not declared with param().",
+        ),
+        (
+            OPTIONS.format("depth: int = param(3, 'Depth', help='Any.', section='deep')"),
+            "The option 'depth' is in the section 'deep', which does not exist.",
+        ),
+    ],
+)
+def test_a_failing_extension_is_named_in_the_log_and_left_out(
+    paths: Paths, caplog: pytest.LogCaptureFixture, code: str, reason: str
+):
+    write_extension(paths, "bad", code)
+    with caplog.at_level(logging.WARNING):
+        registries = app.make_registries(WITHOUT_PAGE, paths)
+    sentence = f"The extension 'bad' is not loaded. {reason}"
+    assert registries.extension_errors == [sentence]
+    assert sentence in caplog.text
+    assert "Fine" not in registries.samplers.names(), "none of its rows is kept"
+    assert "Jump" in registries.samplers.names(), "other extensions are loaded"
+    assert not [name for name in sys.modules if name.endswith("_bad")]
+
+
+@pytest.mark.usefixtures("loud")
+def test_a_failing_extension_is_named_on_the_page_and_the_rest_works(start: StartApp, paths: Paths):
+    write_extension(paths, "bad", "<script>")
+    _, client = start(WITH_PAGE)
+    (sentence,) = client.get("/internal/state").json()["extension_errors"]
+    assert sentence.startswith("The extension 'bad' is not loaded. SyntaxError")
+    assert f'<p class=\\"notice error\\" role=\\"status\\">{html.escape(sentence)}' in page_of(
+        client
+    )
+    assert client.get("/loud/level").json() == 2
+
+
+def test_an_extension_of_a1111_is_refused_with_a_sentence(paths: Paths):
+    scripts = paths.extensions / "sd-webui-something" / "scripts"
+    scripts.mkdir(parents=True)
+    (scripts / "something.py").write_text("raise SystemExit", encoding="utf-8")
+    assert app.make_registries(WITHOUT_PAGE, paths).extension_errors == [
+        "The extension 'sd-webui-something' is not loaded. It has no __init__.py; extensions of "
+        "A1111's WebUI do not work here."
+    ]
+
+
+FAILING_ROWS = """
+from modules.engine.registries import Router, Tab
+def fail(engine):
+    raise KeyError("volume")
+def connect_nothing(engine):
+    return fail
+def register(webui):
+    webui.tabs.add(Tab("Broken", fail))
+    webui.tabs.add(Tab("Unconnected", connect_nothing))
+    webui.routers.add(Router("broken", fail))
+    webui.routers.add(Router("wrong", lambda engine: "routes"))
+"""
+
+
+@pytest.mark.usefixtures("loud")
+def test_a_tab_or_router_that_cannot_be_built_leaves_the_rest_as_it_is(
+    start: StartApp, paths: Paths
+):
+    write_extension(paths, "bad", FAILING_ROWS)
+    _, client = start(WITH_PAGE)
+    key_error = f"KeyError: 'volume'.{DETAILS}"
+    assert client.get("/internal/state").json()["extension_errors"] == [
+        f"The extension 'bad' cannot add its routes 'broken'. {key_error}",
+        "The extension 'bad' cannot add its routes 'wrong'. It is no APIRouter, but a str.",
+        f"The extension 'bad' cannot build its tab 'Broken'. {key_error}",
+        f"The extension 'bad' cannot connect its tab 'Unconnected' to the forms. {key_error}",
+    ]
+    page = page_of(client)
+    assert "cannot add its routes" in page and "cannot build its tab" in page
+    assert client.get("/loud/level").json() == 2
+    assert client.get("/sdapi/v1/samplers").status_code == 200
+
+
+def test_extensions_are_loaded_in_the_order_of_their_names(paths: Paths):
+    for name in ("b-b", "a.a", "c"):
+        code = ADD.replace("Fine", f"Sampler {name}")
+        write_extension(paths, name, code)
+    write_extension(paths, ".git", "raise SystemExit")
+    write_extension(paths, "__pycache__", "raise SystemExit")
+    (paths.extensions / "README.md").write_text("Read me.", encoding="utf-8")
+    registries = app.make_registries(WITHOUT_PAGE, paths)
+    assert registries.samplers.names()[-3:] == ["Sampler a.a", "Sampler b-b", "Sampler c"]
+    assert registries.extension_errors == []
+
+
+def test_no_code_runs_from_other_folders(paths: Paths, tmp_path: Path):
+    for folder in (paths.data / "scripts", paths.data / "models" / "loud", tmp_path / "loud"):
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text("raise SystemExit", encoding="utf-8")
+    (paths.extensions).mkdir()
+    (paths.extensions / "loose.py").write_text("raise SystemExit", encoding="utf-8")
+    assert app.make_registries(WITHOUT_PAGE, paths).extension_errors == []
