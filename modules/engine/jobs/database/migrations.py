@@ -107,9 +107,9 @@ CREATE TABLE cells (
 ) WITHOUT ROWID;
 CREATE INDEX cells_by_job ON cells (job_id)
 """
-_SIZE = re.compile(r"\bSize: (\d+)x(\d+)")
-_HIRES_SIZE = re.compile(r"\bHires resize: (\d+)x(\d+)")
-_HIRES_SCALE = re.compile(r"\bHires upscale: ([\d.]+)")
+_SIZE = re.compile(r"\bSize: ([1-9]\d{0,5})x([1-9]\d{0,5})\b")
+_HIRES_SIZE = re.compile(r"\bHires resize: (\d{1,6})x(\d{1,6})\b")
+_HIRES_SCALE = re.compile(r"\bHires upscale: (\d{1,3}(?:\.\d{1,6})?)")
 
 
 def _create_version_1(connection: sqlite3.Connection) -> None:
@@ -131,7 +131,7 @@ def _make_version_2(connection: sqlite3.Connection) -> None:
 
 
 def _image_of_version_2(row: sqlite3.Row) -> tuple[object, ...]:
-    request = cast("dict[str, Any]", json.loads(row["request"]))
+    request = _parse_request(row["request"])
     width, height = _size_in_infotext(row["infotext"])
     return (
         row["job_id"],
@@ -147,6 +147,15 @@ def _image_of_version_2(row: sqlite3.Row) -> tuple[object, ...]:
         row["infotext"],
         row["remark"],
     )
+
+
+def _parse_request(text: str) -> dict[str, Any]:
+    """Return the fields of a stored request; none if it is damaged, so that one row does not keep all others back."""
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", fields) if isinstance(fields, dict) else {}
 
 
 def _size_in_infotext(infotext: str) -> tuple[int, int]:

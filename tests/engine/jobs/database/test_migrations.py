@@ -116,6 +116,22 @@ def test_the_size_of_an_old_image_is_read_from_its_infotext(
     assert image.size == size
 
 
+@pytest.mark.parametrize("request_text", ["{", "[]", "null"])
+@pytest.mark.parametrize(
+    "infotext", [f"a cat\nSize: {'9' * 30}x8", "a cat\nSize: 64x0, Hires resize: 0x64"]
+)
+def test_one_odd_row_does_not_keep_the_others_back(
+    old_queue: Path, request_text: str, infotext: str
+):
+    with closing(sqlite3.connect(old_queue / "jobs.sqlite")) as connection, connection:
+        connection.execute("UPDATE jobs SET request = ? WHERE state = 'done'", (request_text,))
+        connection.execute("UPDATE images SET infotext = ?", (infotext,))
+    migrate(old_queue)
+    assert query(old_queue, "SELECT count(*), max(width), max(height) FROM images") == [(3, 0, 0)]
+    done = "SELECT DISTINCT prompt FROM images JOIN jobs ON job_id = jobs.id WHERE state = 'done'"
+    assert query(old_queue, done) == [("",)]
+
+
 def test_prompts_of_old_and_new_images_are_found(old_queue: Path):
     search = "SELECT seed FROM images JOIN image_search ON id = image_search.rowid WHERE image_search MATCH ?"
     store = JobStore(old_queue)
