@@ -10,8 +10,8 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, DPTForDepthEstimation
 
+from modules.models.families import LatentFormat
 from modules.models.file_cache import PredictionType
-from modules.models.latent_format import LatentFormat
 
 
 @dataclass(frozen=True)

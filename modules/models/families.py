@@ -9,7 +9,6 @@ from typing import Literal
 from modules.core.registry import Registry
 from modules.models.files.header import Header
 from modules.models.key_condition import KeyCondition, first_row
-from modules.models.latent_format import SD_LATENTS, LatentFormat
 from modules.models.ldm.keys import (
     CLIP_TOKEN_EMBEDDING_KEY,
     OPEN_CLIP_PREFIX,
@@ -20,6 +19,34 @@ from modules.models.ldm.keys import (
     find_key,
 )
 from modules.models.ldm.text_encoder_layouts import COND_STAGE_SLOT, TextEncoderSlot
+
+
+@dataclass(frozen=True)
+class LatentFormat:
+    """The latents of one autoencoder: latents = (encoded - shift) * scale.
+
+    Args:
+        channels: Values of each cell.
+        scale: Factor that gives the latents about unit variance.
+        shift: Subtracted before scaling.
+        pixels_per_cell: Width and height in pixels of what one cell decodes to.
+    """
+
+    channels: int = 4
+    scale: float = 0.18215
+    shift: float = 0.0
+    pixels_per_cell: int = 8
+
+    def cells(self, width: int, height: int) -> tuple[int, int]:
+        """Return the rows and columns of the latents of an image; its size is given in pixels."""
+        return height // self.pixels_per_cell, width // self.pixels_per_cell
+
+    def shape(self, width: int, height: int) -> tuple[int, int, int]:
+        """Return (channels, rows, columns) of the latents of an image."""
+        return self.channels, *self.cells(width, height)
+
+
+SD_LATENTS = LatentFormat()  # of SD 1.x and 2.x
 
 
 @dataclass(frozen=True)

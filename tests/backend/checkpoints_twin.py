@@ -16,9 +16,8 @@ from torch import Tensor
 from transformers import CLIPTextModel
 
 from modules.backend.loading import ldm_keys
-from modules.models.families import REQUIRED_COMPONENTS, Family
+from modules.models.families import REQUIRED_COMPONENTS, Family, LatentFormat
 from modules.models.key_condition import KeyCondition
-from modules.models.latent_format import LatentFormat
 from modules.models.ldm.keys import COND_STAGE_PREFIX, UNET_INPUT_KEY
 from modules.models.ldm.text_encoder_layouts import OPEN_CLIP_KIND, TextEncoderSlot
 from tests.backend.checkpoints import TEXT_SIZES, UNET, WIDTH, tiny_modules, write_checkpoint

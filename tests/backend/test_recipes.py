@@ -21,9 +21,8 @@ from modules.backend.noise.noise import (
 )
 from modules.backend.runner import Runner
 from modules.engine.executors.local import LocalExecutor
-from modules.models.families import make_family_registry
+from modules.models.families import LatentFormat, make_family_registry
 from modules.models.index import ModelIndex
-from modules.models.latent_format import LatentFormat
 from modules.models.ldm.keys import CLIP_PREFIX
 from modules.models.ldm.text_encoder_layouts import (
     CLIP_LAYOUT,

@@ -11,11 +11,12 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
 from modules.backend.conditioning.text import PromptConditioning
-from modules.backend.denoise.cond_batch import conds_at_step, group_by_call
 from modules.backend.denoise.guidance import (
     Guidance,
     Predictions,
     combine,
+    conds_at_step,
+    group_by_call,
     skips_uncond,
 )
 from modules.backend.denoise.prediction import Prediction

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from modules.backend.noise.brownian import BrownianTree
 from modules.backend.noise.philox import Philox
-from modules.models.latent_format import LatentFormat
+from modules.models.families import LatentFormat
 from modules.plan.plan import ImagePlan, Plan
 
 Shape = tuple[int, int, int]  # channels, rows, columns
