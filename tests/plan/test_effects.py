@@ -15,8 +15,9 @@ from modules.plan.effects import ineffective_options, list_effects
 from modules.plan.planned_pass import PlannedPass, used_sampling_options
 from modules.plan.planner import make_plan
 from modules.plan.prompts import prompt_notes
+from modules.plan.tables import PlanTables
 from modules.prompt.tokens import ClipTokenizer
-from modules.sampling.samplers import SAMPLERS
+from modules.sampling.samplers import SAMPLERS, Sampler
 from modules.sampling.schedules import SCHEDULES
 from tests.conftest import ROOT, write_listed_checkpoint
 
@@ -75,6 +76,13 @@ def test_the_initial_noise_multiplier_has_no_effect_on_an_init_image():
 def test_no_option_has_two_rows():
     options = [effect.option for effect in list_effects()]
     assert len(options) == len(set(options))
+
+
+def test_an_option_of_other_parts_stays_theirs_when_a_sampler_lists_it():
+    samplers = SAMPLERS.copy()
+    samplers.add(Sampler("Tiled", SAMPLERS.get("Euler").run, options=("tiling", "emphasis", "rho")))
+    options = [effect.option for effect in list_effects(PlanTables(samplers))]
+    assert sorted(options) == sorted(effect.option for effect in list_effects())
 
 
 Passes = Callable[..., list[PlannedPass]]
