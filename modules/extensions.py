@@ -62,7 +62,7 @@ def _load_extension(registries: Registries, folder: Path, module_name: str) -> R
         if not callable(register):
             raise ValueError("Its __init__.py has no function register(webui).")
         register(extended)
-        _ = extended.settings_class  # raises when the options are not valid
+        extended.check_options()
     except (Exception, SystemExit) as error:  # noqa: BLE001  any code can be in an extension
         for name in [name for name in sys.modules if f"{name}.".startswith(f"{module_name}.")]:
             del sys.modules[name]

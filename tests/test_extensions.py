@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 import logging
@@ -18,12 +19,15 @@ from modules.core.flags import Flags
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.engine.infotext_context import read_infotext
+from modules.infotext import parse_infotext
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.prompt.tokens import ClipTokenizer
+from tests.conftest import write_listed_depth
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
 EXAMPLE = Path(__file__).parent / "extension_example"
-BODY = {"width": 64, "height": 64, "steps": 2, "seed": 1, "save_images": True}
+SMALL = {"width": 64, "height": 64, "steps": 2, "seed": 1}
+BODY = {**SMALL, "save_images": True}
 WITHOUT_PAGE, WITH_PAGE = Flags(nowebui=True), Flags()
 StartApp = Callable[..., tuple[Engine, TestClient]]
 
@@ -87,6 +91,8 @@ def test_the_options_of_an_extension_are_declared_stored_and_shown(start: StartA
     assert [(one["name"], one["value"]) for one in section["options"]] == [
         ("loudness", 7),
         ("loud_voice", "bass"),
+        ("jump_length", 1.0),
+        ("line_slope", 1.0),
     ]
     assert json.loads((paths.data / "config.json").read_text(encoding="utf-8"))["loudness"] == 7
     assert client.get("/sdapi/v1/options").json()["loudness"] == 7
@@ -132,10 +138,81 @@ def test_a_tab_and_a_route_of_an_extension_are_served(start: StartApp):
 
 
 @pytest.mark.usefixtures("loud")
-def test_a_script_of_an_extension_is_registered(start: StartApp):
+@pytest.mark.parametrize(
+    ("fields", "written"),
+    [
+        ({"sampler_name": "Euler", "scheduler": "Karras"}, []),
+        ({"sampler_name": "Jump", "scheduler": "Karras"}, ["Jump length"]),
+        ({"sampler_name": "Euler", "scheduler": "Straight"}, ["Line slope"]),
+        ({"sampler_name": "DDIM", "scheduler": "Straight"}, []),
+        ({"sampler_name": "Euler", "enable_hr": True, "hr_sampler_name": "Jump"}, ["Jump length"]),
+    ],
+)
+def test_an_option_of_an_extensions_sampler_or_schedule_counts_where_that_runs(
+    start: StartApp, fields: dict[str, object], written: list[str]
+):
     engine, _ = start()
-    run = engine.registries.scripts.get("each twice").run(Txt2ImgRequest(seed=3))
-    assert [request.seed for request in next(run)] == [3, 4]
+    engine.change_settings({"jump_length": 2.5, "line_slope": 0.5})
+    job = engine.submit(Txt2ImgRequest(**{"width": 64, "height": 64, "steps": 2, **fields}))
+    assert job.wait(PATIENCE_S)
+    values = {"Jump length": 2.5, "Line slope": 0.5}
+    pairs = parse_infotext(job.status().images[0].infotext).pairs
+    assert {key: float(pairs[key]) for key in values if key in pairs} == {
+        key: values[key] for key in written
+    }
+    options = job.plan.settings.model_dump()
+    found = {"Jump length": options["jump_length"], "Line slope": options["line_slope"]}
+    assert found == dict.fromkeys(values, 1.0) | {key: values[key] for key in written}
+
+
+@pytest.mark.usefixtures("loud")
+def test_a_task_of_an_extension_is_planned_runs_and_is_stored(start: StartApp, paths: Paths):
+    engine, client = start()
+    body = {**SMALL, "task": "poster", "slogan": "Louder"}
+    job = client.post("/api/v1/jobs", json=body).json()
+    assert (job["task"], job["request"]["slogan"]) == ("poster", "Louder")
+    assert engine.job(job["id"]).wait(PATIENCE_S)
+    (image,) = engine.status(job["id"]).images
+    assert image.path.is_file()
+    assert "Slogan: Louder" in image.infotext
+    retried = engine.queue.retry(job["id"])
+    assert retried.wait(PATIENCE_S)
+    assert retried.status().images[0].infotext == image.infotext
+    write_listed_depth(paths.checkpoint_folders[0] / "depth.safetensors")
+    engine.models.refresh()
+    body["sd_model_checkpoint"] = "depth"
+    refused = client.post("/api/v1/jobs", json=body).json()
+    assert refused["detail"].startswith("'depth.safetensors' cannot draw a poster.")
+
+
+@pytest.mark.usefixtures("loud")
+def test_a_script_of_an_extension_runs_as_a_group_and_saves_its_images(start: StartApp):
+    engine, _ = start()
+    request = Txt2ImgRequest(**SMALL)
+    group = engine.run_script("each twice", request, {"seed_step": 7})
+    assert group.wait(PATIENCE_S)
+    status = group.status()
+    assert (status.state, status.notes) == ("done", ("2 cells have ended.",))
+    assert [image.seed for image in status.images] == [1, 8]
+    assert all(
+        image.path.parent.parent == engine.paths.outputs / "txt2img-images"
+        for image in status.images
+    )
+    assert all(image.path.is_file() for image in status.images)
+
+
+@pytest.mark.usefixtures("loud")
+def test_a_script_of_an_extension_is_listed_and_run_by_the_api(start: StartApp):
+    engine, client = start()
+    assert client.get("/sdapi/v1/scripts").json() == {"txt2img": ["each twice"], "img2img": []}
+    body = {**BODY, "script_name": "Each twice", "script_args": [7]}
+    answer = client.post("/sdapi/v1/txt2img", json=body).json()
+    info = json.loads(answer["info"])
+    assert (info["all_seeds"], answer["warnings"]) == ([1, 8], ["2 cells have ended."])
+    saved = sorted((engine.paths.outputs / "txt2img-images").rglob("*.png"))
+    assert [base64.b64decode(image) for image in answer["images"]] == [
+        path.read_bytes() for path in saved
+    ]
 
 
 @pytest.mark.usefixtures("loud")
@@ -179,6 +256,17 @@ DETAILS = " The log has the details."
         (
             OPTIONS.format("sd_vae: str = param('', 'VAE', help='Any.', section='bad')"),
             "The option name 'sd_vae' is taken.",
+        ),
+        (
+            ADD.replace("lambda *_: None", "lambda *_: None, options=('nothing',)"),
+            "The sampler 'Fine' has the option 'nothing', which does not exist.",
+        ),
+        (
+            "def register(webui):\n"
+            "    from modules.params.requests.tasks import Task\n"
+            "    from modules.params.requests.txt2img import Txt2ImgRequest\n"
+            "    webui.tasks.add(Task('bad', Txt2ImgRequest, needs=('init image',)))",
+            "The task 'bad' must need an init image exactly if its request class is an InitImageRequest.",
         ),
         (
             OPTIONS.format("depth: int = 3"),

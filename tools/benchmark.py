@@ -148,9 +148,7 @@ def txt2img() -> tuple[Callable[[], float], Callable[[], float], str]:
     request = Txt2ImgRequest(
         prompt=_PROMPT, width=_SIDE, height=_SIDE, steps=_STEPS, sampler_name="Euler", seed=1
     )
-    plan = make_plan(
-        request, engine.models, checkpoint, engine.samplers, engine.schedules, engine.settings
-    )
+    plan = make_plan(request, engine.models, checkpoint, engine.settings)
     runner.run(LoadModel(plan.model))
 
     def save(_plan: Any, index: int, _image: Any) -> GeneratedImage:

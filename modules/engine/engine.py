@@ -38,7 +38,8 @@ from modules.params.requests.base import GenerationRequest
 from modules.params.requests.extras import ExtrasRequest
 from modules.params.results import ForwardRecording
 from modules.plan.checkpoint_finder import CheckpointFinder
-from modules.plan.planner import Planner, PlanTables
+from modules.plan.planner import Planner
+from modules.plan.tables import PlanTables
 from modules.plan.work import EstimateDepth, RecordForward, Work
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
@@ -82,7 +83,7 @@ class Engine:
         self.samplers = registries.samplers
         self.schedules = registries.schedules
         self.upscalers = registries.upscalers
-        tables = PlanTables(self.samplers, self.schedules, self.upscalers)
+        tables = PlanTables(self.samplers, self.schedules, self.upscalers, registries.tasks)
         self.planner = Planner(checkpoints, self.styles, tables, tokenizer)
         self.image_saver = ImageSaver(
             self.models,

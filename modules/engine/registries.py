@@ -108,6 +108,22 @@ class Registries:
         """
         return make_settings_class(self.settings_sections)
 
+    def check_options(self) -> None:
+        """Check the options that sections declare, and that samplers and schedules use no others.
+
+        Raises:
+            ValueError: an option's name is taken, its declaration is not valid, or it does not exist.
+            UserError: a default is not valid.
+        """
+        known = self.settings_class.model_fields
+        for table in (self.samplers, self.schedules):
+            for row in table:
+                missing = next((name for name in row.options if name not in known), None)
+                if missing is not None:
+                    raise ValueError(
+                        f"The {table.noun} '{row.name}' has the option '{missing}', which does not exist."
+                    )
+
     def copy(self) -> Registries:
         """Return registries with the same rows, to which rows can be added independently."""
         values: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}

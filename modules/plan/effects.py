@@ -1,4 +1,4 @@
-"""EFFECTS: which option has an effect on which job, one row each.
+"""EFFECTS: which option has an effect on which job, one row each; the rows of samplers and schedules list their own.
 
 An option without an effect on a job is reset to its default, so that the infotext contains only what counted.
 """
@@ -12,23 +12,17 @@ from typing import Any
 
 from modules.models.checkpoint import Checkpoint
 from modules.models.ldm.text_encoder_layouts import CLIP_KIND
-from modules.params.settings import Settings
 from modules.plan.planned_pass import PlannedPass
+from modules.plan.tables import BUILTIN_TABLES, PlanTables
 from modules.prompt.chunks import COMMA_BACKTRACK, Chunker
 from modules.prompt.emphasis import EMPHASES
-from modules.sampling.samplers import SAMPLERS
-from modules.sampling.schedules import SCHEDULES
 
-# Sampling options that some samplers or schedules use and others do not.
-SAMPLING_OPTIONS = frozenset(
-    {
-        "sgm_noise_multiplier",
-        "always_discard_next_to_last_sigma",
-        "enable_quantization",
-        "ddim_discretize",
-    }
-    | {name for sampler in SAMPLERS for name in sampler.options}
-    | {name for schedule in SCHEDULES for name in schedule.options}
+# Options that some samplers use and others do not, though no row of a sampler or schedule lists them.
+_SAMPLER_FAMILY_OPTIONS = (
+    "sgm_noise_multiplier",
+    "always_discard_next_to_last_sigma",
+    "enable_quantization",
+    "ddim_discretize",
 )
 # Options with an infotext key that change every image.
 ALWAYS_EFFECTIVE = frozenset(
@@ -74,7 +68,7 @@ def _needs_padding(planned: PlannedPass) -> bool:
 
 
 def _masks_inpainting_unet(planned: PlannedPass) -> bool:
-    return planned.family.extra_input == "inpaint" and planned.plan.request.task == "inpaint"
+    return planned.family.extra_input == "inpaint" and "mask" in planned.task.needs
 
 
 def _edits_prompts(planned: PlannedPass) -> bool:
@@ -98,11 +92,8 @@ def _emphasizes(planned: PlannedPass) -> bool:
     )
 
 
+# The options of samplers and schedules are not listed: see `list_effects`.
 EFFECTS: tuple[Effect, ...] = (
-    *(
-        Effect(option, partial(_uses_sampling_option, option))
-        for option in sorted(SAMPLING_OPTIONS)
-    ),
     Effect("img2img_extra_noise", _starts_from_image),
     # The hires pass has values of its own for these.
     Effect("img2img_fix_steps", _starts_from_image, of_first_pass=True),
@@ -141,16 +132,33 @@ EFFECTS: tuple[Effect, ...] = (
 )
 
 
-def ineffective_options(passes: Sequence[PlannedPass]) -> dict[str, Any]:
+def list_effects(tables: PlanTables = BUILTIN_TABLES) -> tuple[Effect, ...]:
+    """Return EFFECTS and a row for each option that some samplers or schedules use and others do not."""
+    used = [name for row in (*tables.samplers, *tables.schedules) for name in row.options]
+    # An extension's sampler may list an option that other parts of a job use as well.
+    others = ALWAYS_EFFECTIVE | {effect.option for effect in EFFECTS}
+    rows = [
+        Effect(option, partial(_uses_sampling_option, option))
+        for option in dict.fromkeys((*_SAMPLER_FAMILY_OPTIONS, *used))
+        if option not in others
+    ]
+    return (*rows, *EFFECTS)
+
+
+def ineffective_options(
+    passes: Sequence[PlannedPass], tables: PlanTables = BUILTIN_TABLES
+) -> dict[str, Any]:
     """Return the options that do not have their default value and change nothing, with their default values.
 
     Args:
         passes: The first pass of a job, and the hires pass if it has one.
+        tables: All samplers and schedules, with the options that they use.
     """
     settings = passes[0].settings
+    fields = type(settings).model_fields
     ineffective: dict[str, Any] = {}
-    for effect in EFFECTS:
-        default = Settings.model_fields[effect.option].default
+    for effect in list_effects(tables):
+        default = fields[effect.option].default
         counted = passes[:1] if effect.of_first_pass else passes
         if getattr(settings, effect.option) != default and not any(map(effect.changes, counted)):
             ineffective[effect.option] = default

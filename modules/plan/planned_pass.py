@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from modules.models.families import Family
-from modules.params.requests.init_image import InitImageRequest
+from modules.params.requests.tasks import Task
 from modules.params.settings import Settings
 from modules.params.settings.sampling import SamplingSettings
 from modules.plan.plan import Plan
@@ -23,11 +23,13 @@ class PlannedPass:
 
     Args:
         plan: Its plan.
+        task: Of its request.
         family: Of its checkpoint.
         tokenizer: Splits its prompts.
     """
 
     plan: Plan
+    task: Task
     family: Family
     tokenizer: ClipTokenizer
 
@@ -39,7 +41,7 @@ class PlannedPass:
     @property
     def starts_from_image(self) -> bool:
         """Return whether the pass repaints an image."""
-        return isinstance(self.plan.request, InitImageRequest)
+        return "init image" in self.task.needs
 
     @cached_property
     def sampling_options(self) -> frozenset[str]:

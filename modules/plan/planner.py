@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 
 from modules.core.errors import UserError
-from modules.core.registry import Registry
 from modules.models.checkpoint import Checkpoint
 from modules.models.compatibility import incompatibility
 from modules.models.index import ModelIndex
 from modules.models.model_spec import ModelSpec, make_model_spec, native_size
-from modules.models.upscalers import UPSCALERS, Upscaler
+from modules.models.upscalers import Upscaler
 from modules.params.requests.base import MAX_SEED, GenerationRequest
 from modules.params.requests.depth import DepthRequest
-from modules.params.requests.init_image import InitImageRequest
 from modules.params.requests.txt2img import Txt2ImgRequest, hires_pass_request, hires_size
 from modules.params.settings import Settings
 from modules.plan.checkpoint_finder import CheckpointFinder
@@ -24,6 +22,7 @@ from modules.plan.input_checks import check_input_images
 from modules.plan.plan import DEFAULT_SETTINGS, HiresPlan, ImagePlan, Plan
 from modules.plan.planned_pass import PlannedPass
 from modules.plan.prompts import apply_styles, prompt_notes
+from modules.plan.tables import BUILTIN_TABLES, PlanTables
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.lookup import find_sampler_and_schedule
@@ -35,22 +34,13 @@ from modules.sampling.schedules import Schedule
 _RANDOM_SEED_LIMIT = 4294967294
 
 
-@dataclass(frozen=True)
-class PlanTables:
-    """The tables in which names of a request are looked up."""
-
-    samplers: Registry[Sampler]
-    schedules: Registry[Schedule]
-    upscalers: Registry[Upscaler]
-
-
 class Planner:
     """Plans requests.
 
     Args:
         checkpoints: Finds the checkpoint of a request.
         styles: The styles that requests name.
-        tables: Samplers, schedules and upscalers.
+        tables: Samplers, schedules, upscalers and tasks.
         tokenizer: Counts and splits prompts.
     """
 
@@ -84,43 +74,36 @@ class Planner:
         request = apply_styles(
             request, [self._styles.get(name) for name in request.styles], settings
         )
-        tables = self._tables
-        plan = make_plan(
-            request,
-            self._checkpoints.models,
-            checkpoint,
-            tables.samplers,
-            tables.schedules,
-            settings,
-            tables.upscalers,
-        )
-        plans = [plan, plan.hires.plan] if plan.hires else [plan]
+        models, tables = self._checkpoints.models, self._tables
+        plan = make_plan(request, models, checkpoint, settings, tables)
         passes = [
-            PlannedPass(item, self._checkpoints.models.get_family(item.checkpoint), self._tokenizer)
-            for item in plans
+            PlannedPass(
+                item,
+                tables.tasks.get(item.request.task),
+                models.get_family(item.checkpoint),
+                self._tokenizer,
+            )
+            for item in ([plan, plan.hires.plan] if plan.hires else [plan])
         ]
         plan = replace(plan, notes=(*plan.notes, *prompt_notes(passes)))
-        return _with_settings(plan, plan.settings.replace(**ineffective_options(passes)))
+        return _with_settings(plan, plan.settings.replace(**ineffective_options(passes, tables)))
 
 
 def make_plan(
     request: GenerationRequest,
     models: ModelIndex,
     checkpoint: Checkpoint,
-    samplers: Registry[Sampler],
-    schedules: Registry[Schedule],
     settings: Settings = DEFAULT_SETTINGS,
-    upscalers: Registry[Upscaler] = UPSCALERS,
+    tables: PlanTables = BUILTIN_TABLES,
 ) -> Plan:
     """Return the plan of a request whose styles are applied, with all options, those without an effect included."""
     settings = settings.replace(**request.override_settings)
     if request.sd_vae:
         settings = settings.replace(sd_vae=request.sd_vae)
     model = make_model_spec(models, checkpoint, settings)
-    _check_task(request, models, checkpoint)
-    sampler, requested_schedule, schedule = _resolve_sampling(request, samplers, schedules)
-    strength = request.denoising_strength if isinstance(request, InitImageRequest) else None
-    check_steps(sampler, request.steps, strength, settings.img2img_fix_steps)
+    _check_task(request, models, checkpoint, tables)
+    sampler, requested_schedule, schedule = _resolve_sampling(request, tables)
+    check_steps(sampler, request.steps, request.img2img_strength, settings.img2img_fix_steps)
     seed = request.seed if request.seed != -1 else draw_seed()
     subseed = request.subseed if request.subseed != -1 else draw_seed()
     plan = Plan(
@@ -139,8 +122,8 @@ def make_plan(
     )
     if not isinstance(plan.request, Txt2ImgRequest) or not plan.request.enable_hr:
         return plan
-    hires_plan = _plan_hires_pass(plan, plan.request, models, samplers, schedules)
-    upscaler = upscalers.get(plan.request.hr_upscaler)
+    hires_plan = _plan_hires_pass(plan, plan.request, models, tables)
+    upscaler = tables.upscalers.get(plan.request.hr_upscaler)
     return _with_settings(
         replace(
             plan,
@@ -163,31 +146,28 @@ def _with_settings(plan: Plan, settings: Settings) -> Plan:
 
 
 def _resolve_sampling(
-    request: GenerationRequest, samplers: Registry[Sampler], schedules: Registry[Schedule]
+    request: GenerationRequest, tables: PlanTables
 ) -> tuple[Sampler, Schedule, Schedule]:
     """Return the sampler, the requested schedule, and the one to use: for "Automatic" the sampler's default."""
     sampler, requested = find_sampler_and_schedule(
-        request.sampler_name, request.scheduler, samplers, schedules
+        request.sampler_name, request.scheduler, tables.samplers, tables.schedules
     )
-    schedule = schedules.get(sampler.default_schedule) if requested.sigmas is None else requested
-    return sampler, requested, schedule
+    if requested.sigmas is None:
+        return sampler, requested, tables.schedules.get(sampler.default_schedule)
+    return sampler, requested, requested
 
 
 def _plan_hires_pass(
-    plan: Plan,
-    request: Txt2ImgRequest,
-    models: ModelIndex,
-    samplers: Registry[Sampler],
-    schedules: Registry[Schedule],
+    plan: Plan, request: Txt2ImgRequest, models: ModelIndex, tables: PlanTables
 ) -> Plan:
     """Return the plan of the hires pass: img2img on the images of the first pass."""
     hires_request = hires_pass_request(request)
     model = plan.model
     if hires_request.sd_model_checkpoint != request.sd_model_checkpoint:
         checkpoint = models.find_checkpoint(hires_request.sd_model_checkpoint)
-        _check_task(request, models, checkpoint)
+        _check_task(request, models, checkpoint, tables)
         model = make_model_spec(models, checkpoint, plan.settings)
-    sampler, requested_schedule, schedule = _resolve_sampling(hires_request, samplers, schedules)
+    sampler, requested_schedule, schedule = _resolve_sampling(hires_request, tables)
     return replace(
         plan,
         request=hires_request.replace(sampler_name=sampler.name, scheduler=requested_schedule.name),
@@ -253,11 +233,13 @@ def _plan_notes(
     return tuple(notes)
 
 
-def _check_task(request: GenerationRequest, models: ModelIndex, checkpoint: Checkpoint) -> None:
+def _check_task(
+    request: GenerationRequest, models: ModelIndex, checkpoint: Checkpoint, tables: PlanTables
+) -> None:
     has_depth_map = False
     if isinstance(request, DepthRequest):
         has_depth_map = request.depth_map is not None
-    error = incompatibility(request.task, models, checkpoint, has_depth_map)
+    error = incompatibility(request.task, models, checkpoint, has_depth_map, tables.tasks)
     if error is not None:
         raise error
 

@@ -23,7 +23,6 @@ from modules.plan.plan import Plan
 from modules.plan.planner import make_plan
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.samplers import SAMPLERS
-from modules.sampling.schedules import SCHEDULES
 from tests.backend.tiny import RecordingListener, tiny_components
 from tests.conftest import ROOT, write_listed_checkpoint
 
@@ -35,7 +34,7 @@ CIRCLE = Txt2ImgRequest(
 
 def plan_of(folder: Path, cache: Path, request: Txt2ImgRequest, name: str) -> Plan:
     manager = ModelIndex({"Checkpoint": [folder]}, ROOT / "configs", cache)
-    return make_plan(request, manager, manager.find_checkpoint(name), SAMPLERS, SCHEDULES)
+    return make_plan(request, manager, manager.find_checkpoint(name))
 
 
 # A tiny random model

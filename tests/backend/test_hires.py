@@ -20,8 +20,6 @@ from modules.params.requests.txt2img import HiresSize, Txt2ImgRequest
 from modules.plan.plan import Plan
 from modules.plan.planner import make_plan
 from modules.prompt.tokens import ClipTokenizer
-from modules.sampling.samplers import SAMPLERS
-from modules.sampling.schedules import SCHEDULES
 from tests.backend.tiny import RecordingListener, tiny_components
 from tests.conftest import ROOT
 
@@ -74,9 +72,7 @@ class Studio:
 
     def plan(self, **changes: Any) -> Plan:
         request = CIRCLE.replace(**changes)
-        return make_plan(
-            request, self.manager, self.manager.find_checkpoint("demo"), SAMPLERS, SCHEDULES
-        )
+        return make_plan(request, self.manager, self.manager.find_checkpoint("demo"))
 
     def generate(
         self, listener: RecordingListener | None = None, **changes: Any

@@ -38,8 +38,6 @@ from modules.plan.plan import ImagePlan
 from modules.plan.planner import make_plan
 from modules.plan.work import Work
 from modules.prompt.tokens import ClipTokenizer
-from modules.sampling.samplers import SAMPLERS
-from modules.sampling.schedules import SCHEDULES
 from tests.backend.checkpoints import tiny_weights, write_checkpoint
 from tests.conftest import ROOT
 
@@ -64,7 +62,7 @@ def make_tiny_plan(folder: Path, settings: Settings):
     """Return the plan of a small image with these settings, on a new tiny checkpoint."""
     models = ModelIndex({"Checkpoint": [folder]}, ROOT / "configs", folder / "cache")
     checkpoint = models.find_checkpoint("tiny")
-    return make_plan(SMALL, models, checkpoint, SAMPLERS, SCHEDULES, settings)
+    return make_plan(SMALL, models, checkpoint, settings)
 
 
 def test_a_noise_source_is_a_function_and_a_row(tmp_path: Path):

@@ -21,8 +21,6 @@ from modules.plan.plan import Plan
 from modules.plan.planner import make_plan
 from modules.plan.work import LoadModel
 from modules.prompt.tokens import ClipTokenizer
-from modules.sampling.samplers import SAMPLERS
-from modules.sampling.schedules import SCHEDULES
 from tests.backend.checkpoints import tiny_weights, write_checkpoint
 from tests.backend.tiny import RecordingListener
 from tests.conftest import ROOT
@@ -56,7 +54,7 @@ print(len(listener.images), "image afterwards")
 
 def plan_of(folder: Path, request: Txt2ImgRequest, name: str = "tiny") -> Plan:
     manager = ModelIndex({"Checkpoint": [folder]}, ROOT / "configs", folder / "cache")
-    return make_plan(request, manager, manager.find_checkpoint(name), SAMPLERS, SCHEDULES)
+    return make_plan(request, manager, manager.find_checkpoint(name))
 
 
 @pytest.fixture

@@ -28,8 +28,6 @@ from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.plan.planner import make_plan
 from modules.prompt.tokens import ClipTokenizer
-from modules.sampling.samplers import SAMPLERS
-from modules.sampling.schedules import SCHEDULES
 from tests.backend.checkpoints import same, tiny_modules, tiny_weights, write_checkpoint
 from tests.backend.checkpoints_sd2 import tiny_sd2_modules, tiny_sd2_weights, write_sd2
 from tests.backend.tiny import RecordingListener
@@ -167,7 +165,7 @@ def test_the_job_notes_which_text_encoder_is_used(
 ):
     write_checkpoint(tmp_path / "models" / "whole.safetensors", seed=1)
     listener = RecordingListener()
-    plan = make_plan(SMALL, manager, manager.find_checkpoint("bare"), SAMPLERS, SCHEDULES)
+    plan = make_plan(SMALL, manager, manager.find_checkpoint("bare"))
     Runner(DeviceOptions(use_cpu=True), tokenizer).run(plan, listener)
     assert len(listener.images) == 1
     assert listener.notes == [
@@ -180,9 +178,7 @@ def test_a_text_encoder_from_its_folder_needs_no_note(manager: ModelIndex, tmp_p
         tmp_path / "text" / "l.safetensors",
         weights=text_alone(tiny_weights(1), CLIP, "text_model."),
     )
-    assert (
-        make_plan(SMALL, manager, manager.find_checkpoint("bare"), SAMPLERS, SCHEDULES).notes == ()
-    )
+    assert make_plan(SMALL, manager, manager.find_checkpoint("bare")).notes == ()
 
 
 def test_the_model_is_reloaded_when_the_text_encoder_file_changes(acquire, tmp_path: Path):
@@ -285,10 +281,6 @@ def test_a_demo_with_a_separate_text_encoder_gives_the_same_image(
     )
     runner = Runner(DeviceOptions(use_cpu=True), tokenizer)
     whole, bare = RecordingListener(), RecordingListener()
-    runner.run(
-        make_plan(SMALL, manager, manager.find_checkpoint("whole"), SAMPLERS, SCHEDULES), whole
-    )
-    runner.run(
-        make_plan(SMALL, manager, manager.find_checkpoint("bare"), SAMPLERS, SCHEDULES), bare
-    )
+    runner.run(make_plan(SMALL, manager, manager.find_checkpoint("whole")), whole)
+    runner.run(make_plan(SMALL, manager, manager.find_checkpoint("bare")), bare)
     assert whole.images[0][1].tobytes() == bare.images[0][1].tobytes()

@@ -30,8 +30,6 @@ from modules.plan.planner import make_plan
 from modules.prompt.chunks import Chunker
 from modules.prompt.schedule import StepTimeline
 from modules.prompt.tokens import ClipTokenizer
-from modules.sampling.samplers import SAMPLERS
-from modules.sampling.schedules import SCHEDULES
 from tests.backend.checkpoints_twin import (
     CLIP_WIDTH,
     LATENTS,
@@ -59,7 +57,7 @@ def index_of(folder: Path) -> ModelIndex:
 
 def generate(folder: Path, tokenizer: ClipTokenizer, request: GenerationRequest) -> Image.Image:
     models = index_of(folder)
-    plan = make_plan(request, models, models.find_checkpoint("twin"), SAMPLERS, SCHEDULES)
+    plan = make_plan(request, models, models.find_checkpoint("twin"))
     listener = RecordingListener()
     Runner(DeviceOptions(use_cpu=True), tokenizer).run(plan, listener)
     ((_, image),) = listener.images

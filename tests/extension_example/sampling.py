@@ -12,10 +12,12 @@ from modules.sampling.protocol import NoiseSampler, SamplerGenerator, Tensor
 def jump(
     x: Tensor, sigmas: Sequence[float], noise: NoiseSampler, settings: SamplingSettings
 ) -> SamplerGenerator:
-    """Jump to the prediction at once."""
-    return (yield x, sigmas[0])
+    """Jump to the prediction at once, or beyond it."""
+    denoised = yield x, sigmas[0]
+    return x + (denoised - x) * settings.jump_length  # type: ignore[attr-defined]
 
 
 def straight(steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings) -> list[float]:
-    """Return sigmas on a straight line."""
-    return [model_sigmas.sigma_max * (steps - i) / steps for i in range(steps + 1)]
+    """Return sigmas on a straight line, or below it."""
+    slope = settings.line_slope  # type: ignore[attr-defined]
+    return [model_sigmas.sigma_max * ((steps - i) / steps) ** slope for i in range(steps + 1)]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from modules.params.param import params_of
 from modules.params.settings import Settings
-from modules.plan.effects import ALWAYS_EFFECTIVE, EFFECTS
+from modules.plan.effects import ALWAYS_EFFECTIVE, list_effects
 
-ROWS = {effect.option for effect in EFFECTS}
+ROWS = {effect.option for effect in list_effects()}
 
 
 def test_an_option_of_the_infotext_has_a_row_or_is_always_effective():

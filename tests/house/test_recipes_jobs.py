@@ -1,4 +1,4 @@
-"""The recipes of modules/README.md for scripts and for the job database."""
+"""The recipes of modules/README.md for tasks, scripts and the job database."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from PIL import Image
 from pydantic import BaseModel
 
 from modules.api.routes import add_routes
@@ -14,9 +15,69 @@ from modules.engine.engine import Engine
 from modules.engine.jobs.database.migrations import MIGRATIONS
 from modules.engine.jobs.fair_queue import QueuePosition
 from modules.engine.jobs.store import JobStore
+from modules.params.image import ImageField
+from modules.params.image_kinds import MASK
+from modules.params.param import param
+from modules.params.requests.img2img import Img2ImgRequest
+from modules.params.requests.tasks import TASKS, Task
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.scripts.protocol import Cell, Script, ScriptResult, ScriptRun
+from tests.conftest import SD1_SHAPES, write_listed_checkpoint, write_listed_depth
+from tests.engine.fake_executor import PATIENCE_S
+
+INPAINT_SHAPES = {**SD1_SHAPES, "model.diffusion_model.input_blocks.0.0.weight": [4, 9, 1, 1]}
+
+
+class RestoreRequest(Img2ImgRequest):
+    """Inpainting with a parameter of its own."""
+
+    year: int = param(1900, "Year", help="When the photo was taken.", infotext="Year", ge=1800)
+
+    @property
+    def task(self) -> str:
+        """Return the name of its row."""
+        return "restore"
+
+
+def test_a_task_is_a_class_and_a_row(engine: Engine):
+    engine.registries.tasks.add(
+        Task(
+            "restore",
+            RestoreRequest,
+            needs=("init image", "mask"),
+            refuses={"depth": "cannot restore"},
+        )
+    )
+    folder = engine.paths.checkpoint_folders[0]
+    write_listed_depth(folder / "depth.safetensors")
+    write_listed_checkpoint(folder / "inpaint.safetensors", shapes=INPAINT_SHAPES)
+    engine.models.refresh()
+    app = FastAPI()
+    add_routes(app, engine)
+    photo = ImageField.from_pil(Image.new("RGB", (64, 64), "red"))
+    mask = ImageField.from_pil(Image.linear_gradient("L").resize((64, 64)), MASK)
+    body = {
+        "task": "restore",
+        "init_image": photo.to_base64(),
+        "mask": mask.to_base64(),
+        "year": 1923,
+        "steps": 2,
+        "sd_model_checkpoint": "inpaint",
+        "override_settings": {"inpainting_mask_weight": 0.5, "sgm_noise_multiplier": True},
+    }
+    with TestClient(app) as client:
+        job = client.post("/api/v1/jobs", json=body).json()
+        refused = client.post("/api/v1/jobs", json={**body, "sd_model_checkpoint": "depth"}).json()
+    assert engine.job(job["id"]).wait(PATIENCE_S)
+    (image,) = engine.status(job["id"]).images
+    assert job["task"] == "restore"
+    assert "Year: 1923" in image.infotext
+    assert "Mask blur: 4" in image.infotext
+    assert "Conditional mask weight: 0.5" in image.infotext, "it needs a mask"
+    assert "SGM noise multiplier" not in image.infotext, "it needs an init image"
+    assert refused["detail"].startswith("'depth.safetensors' cannot restore.")
+    assert "restore" not in TASKS.names(), "each engine has tables of its own"
 
 
 def test_a_script_is_a_generator_and_a_row(engine: Engine):

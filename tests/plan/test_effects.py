@@ -7,15 +7,17 @@ from typing import Any
 import pytest
 
 from modules.models.index import ModelIndex
+from modules.params.requests.tasks import TASKS
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.params.settings.sampling import SamplingSettings
-from modules.plan.effects import EFFECTS, SAMPLING_OPTIONS, ineffective_options
+from modules.plan.effects import ineffective_options, list_effects
 from modules.plan.planned_pass import PlannedPass, used_sampling_options
 from modules.plan.planner import make_plan
 from modules.plan.prompts import prompt_notes
+from modules.plan.tables import PlanTables
 from modules.prompt.tokens import ClipTokenizer
-from modules.sampling.samplers import SAMPLERS
+from modules.sampling.samplers import SAMPLERS, Sampler
 from modules.sampling.schedules import SCHEDULES
 from tests.conftest import ROOT, write_listed_checkpoint
 
@@ -32,18 +34,16 @@ def options_of(
     }
 
 
-def test_conditional_options_are_sampling_settings():
-    assert set(SamplingSettings.model_fields) >= SAMPLING_OPTIONS
+def test_options_of_samplers_and_schedules_have_rows():
+    options = {effect.option for effect in list_effects()}
     assert {
         "rho",
         "s_churn",
         "uni_pc_order",
         "beta_dist_alpha",
         "sgm_noise_multiplier",
-    } <= SAMPLING_OPTIONS
-    assert not {"randn_source", "tiling", "sd_noise_schedule"} & SAMPLING_OPTIONS, (
-        "every run uses them"
-    )
+    } <= options
+    assert not {"randn_source", "tiling", "sd_noise_schedule"} & options, "every run uses them"
 
 
 def test_schedule_options_affect_k_diffusion_samplers_but_not_timestep_samplers():
@@ -74,8 +74,15 @@ def test_the_initial_noise_multiplier_has_no_effect_on_an_init_image():
 
 
 def test_no_option_has_two_rows():
-    options = [effect.option for effect in EFFECTS]
+    options = [effect.option for effect in list_effects()]
     assert len(options) == len(set(options))
+
+
+def test_an_option_of_other_parts_stays_theirs_when_a_sampler_lists_it():
+    samplers = SAMPLERS.copy()
+    samplers.add(Sampler("Tiled", SAMPLERS.get("Euler").run, options=("tiling", "emphasis", "rho")))
+    options = [effect.option for effect in list_effects(PlanTables(samplers))]
+    assert sorted(options) == sorted(effect.option for effect in list_effects())
 
 
 Passes = Callable[..., list[PlannedPass]]
@@ -99,8 +106,8 @@ def passes(tokenizer: ClipTokenizer, tmp_path_factory: pytest.TempPathFactory) -
             steps=10,
             sampler_name="Euler",
         )
-        plan = make_plan(request, models, checkpoint, SAMPLERS, SCHEDULES, Settings(**options))
-        return [PlannedPass(plan, models.get_family(checkpoint), tokenizer)]
+        plan = make_plan(request, models, checkpoint, Settings(**options))
+        return [PlannedPass(plan, TASKS.get("txt2img"), models.get_family(checkpoint), tokenizer)]
 
     return passes
 

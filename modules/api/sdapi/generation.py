@@ -71,7 +71,7 @@ def generation_router(engine: Engine) -> APIRouter:
             return await run_in_threadpool(make_group_response, engine, group, echo, warnings)
         job = await run_in_threadpool(engine.submit, request)
         await _wait_until_ended(job)
-        return await run_in_threadpool(make_response, job, echo, warnings)
+        return await run_in_threadpool(make_response, engine, job, echo, warnings)
 
     return router
 
@@ -106,7 +106,9 @@ def sampler_names(engine: Engine) -> SamplerNames:
     return SamplerNames(engine.samplers.names(), engine.schedules.names())
 
 
-def make_response(job: Job, echo: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]:
+def make_response(
+    engine: Engine, job: Job, echo: Mapping[str, Any], warnings: list[str]
+) -> dict[str, Any]:
     """Return A1111's response: images in base64, the echo of the request and `info` as a JSON string.
 
     Raises:
@@ -117,7 +119,9 @@ def make_response(job: Job, echo: Mapping[str, Any], warnings: list[str]) -> dic
         raise status.exception or WebUIError(status.error)
     paths = [image.path for image in status.images]
     paths = [job.grid_path, *paths] if includes_grid(job) and job.grid_path else paths
-    return _make_answer(paths, make_info(job), echo, [*warnings, *status.notes])
+    return _make_answer(
+        paths, make_info(job, engine.registries.tasks), echo, [*warnings, *status.notes]
+    )
 
 
 def make_group_response(
@@ -133,7 +137,7 @@ def make_group_response(
         reasons = status.error or " ".join(status.notes) or "The script made no pictures."
         raise status.exception or WebUIError(reasons)
     checkpoint = engine.find_checkpoint(group.spec.request.sd_model_checkpoint)
-    info = make_group_info(group, checkpoint)
+    info = make_group_info(group, checkpoint, engine.registries.tasks)
     paths = [image.path for image in status.images]
     return _make_answer(paths, info, echo, [*warnings, *status.notes])
 

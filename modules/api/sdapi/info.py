@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from modules.core.registry import Registry
 from modules.engine.jobs.job import Job
 from modules.engine.jobs.job_group import JobGroup
 from modules.infotext import parse_infotext
 from modules.models.checkpoint import Checkpoint
 from modules.params.image import is_image_field
 from modules.params.requests.base import GenerationRequest
+from modules.params.requests.tasks import Task
 
 _NOT_IN_INFO = {"n_iter", "sd_model_checkpoint", "sd_vae", "scheduler", "override_settings"}
 
@@ -20,7 +22,7 @@ def includes_grid(job: Job) -> bool:
     return job.grid_path is not None and job.plan.settings.return_grid
 
 
-def make_info(job: Job) -> str:
+def make_info(job: Job, tasks: Registry[Task]) -> str:
     """Return A1111's `info` of a job that has ended."""
     plan, images = job.plan, job.status().images
     request = plan.request
@@ -46,13 +48,13 @@ def make_info(job: Job) -> str:
         "extra_generation_params": {},
         "job_timestamp": plan.created_at.strftime("%Y%m%d%H%M%S"),
         "clip_skip": plan.settings.CLIP_stop_at_last_layers,
-        "is_using_inpainting_conditioning": request.task == "inpaint",
+        "is_using_inpainting_conditioning": "mask" in tasks.get(request.task).needs,
         "version": "",
     }
     return json.dumps(info, ensure_ascii=False)
 
 
-def make_group_info(group: JobGroup, checkpoint: Checkpoint) -> str:
+def make_group_info(group: JobGroup, checkpoint: Checkpoint, tasks: Registry[Task]) -> str:
     """Return A1111's `info` of a script's images; what cells have in common is that of the script's request."""
     images, request = group.status().images, group.spec.request
     infotexts = [parse_infotext(image.infotext) for image in images]
@@ -75,7 +77,7 @@ def make_group_info(group: JobGroup, checkpoint: Checkpoint) -> str:
         "sd_model_hash": checkpoint.short_hash,
         "extra_generation_params": {},
         "clip_skip": group.spec.settings.CLIP_stop_at_last_layers,
-        "is_using_inpainting_conditioning": request.task == "inpaint",
+        "is_using_inpainting_conditioning": "mask" in tasks.get(request.task).needs,
         "version": "",
     }
     return json.dumps(info, ensure_ascii=False)

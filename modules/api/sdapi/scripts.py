@@ -13,11 +13,6 @@ from modules.params.param import params_of
 from modules.scripts.protocol import Script
 
 _FIELDS = frozenset(("script_name", "script_args"))
-# A1111 lists scripts by tab; its img2img tab also repaints and estimates depth.
-_TABS: Mapping[str, frozenset[str]] = {
-    "txt2img": frozenset(("txt2img",)),
-    "img2img": frozenset(("img2img", "inpaint", "depth2img")),
-}
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,7 @@ def list_scripts(engine: Engine) -> dict[str, list[str]]:
     """Return the names of the scripts that can be chosen, by A1111's tab, in lower case as in A1111."""
     return {
         tab: [script.name.lower() for script in engine.registries.scripts if script.tasks & tasks]
-        for tab, tasks in _TABS.items()
+        for tab, tasks in _tasks_by_tab(engine).items()
     }
 
 
@@ -70,10 +65,17 @@ def describe_scripts(engine: Engine) -> list[dict[str, Any]]:
             "is_img2img": tab == "img2img",
             "args": _describe_args(script),
         }
-        for tab, tasks in _TABS.items()
+        for tab, tasks in _tasks_by_tab(engine).items()
         for script in engine.registries.scripts
         if script.tasks & tasks
     ]
+
+
+def _tasks_by_tab(engine: Engine) -> dict[str, frozenset[str]]:
+    """Return the names of tasks by A1111's tabs: img2img has all that need an init image."""
+    tasks = engine.registries.tasks
+    repainting = frozenset(task.name for task in tasks if "init image" in task.needs)
+    return {"txt2img": frozenset(tasks.names()) - repainting, "img2img": repainting}
 
 
 def _selectable_script(engine: Engine, name: str, task: str) -> Script:

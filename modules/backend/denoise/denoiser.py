@@ -21,7 +21,6 @@ from modules.backend.denoise.guidance import (
 )
 from modules.backend.denoise.prediction import Prediction
 from modules.backend.denoise.step_extensions import StepExtension, UNetCall
-from modules.params.requests.init_image import InitImageRequest
 from modules.plan.plan import Plan
 from modules.sampling.run_sigmas import RunSigmas
 
@@ -223,6 +222,4 @@ class Denoiser:
 
 def image_steps(plan: Plan) -> tuple[float | None, bool]:
     """Return denoising strength, None for a run from noise, and whether all steps are run whatever the strength."""
-    request = plan.request
-    strength = request.denoising_strength if isinstance(request, InitImageRequest) else None
-    return strength, plan.settings.img2img_fix_steps
+    return plan.request.img2img_strength, plan.settings.img2img_fix_steps

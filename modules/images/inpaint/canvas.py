@@ -50,7 +50,7 @@ def prepare_canvas(request: Img2ImgRequest) -> Canvas:
     """
     assert request.init_image is not None, "make_plan refuses a request without an init image"
     image = request.init_image.to_pil()
-    if request.task == "img2img":
+    if not request.has_mask:
         return Canvas(_resize(request, image))
     image, mask = _outpaint_and_blur(request, image)
     latent_mask = None

@@ -252,6 +252,11 @@ class GenerationRequest(BaseModel):
         return "txt2img"
 
     @property
+    def img2img_strength(self) -> float | None:
+        """Return the denoising strength of a run from an image; None for a run from noise."""
+        return None
+
+    @property
     def output_subfolder(self) -> str:
         """Return the name that A1111 gives the task's folder in outputs."""
         return "txt2img"

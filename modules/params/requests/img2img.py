@@ -132,7 +132,7 @@ class SoftInpaintingFields(BaseModel):
 
 
 def _has_mask(request: Img2ImgRequest) -> bool:
-    return request.task == "inpaint"
+    return request.has_mask
 
 
 def _has_uniform_blur(request: Img2ImgRequest) -> bool:
@@ -251,7 +251,12 @@ class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, InitImageRequest):
     @property
     def task(self) -> str:
         """Return the name of this request's task; see `tasks`."""
-        return "img2img" if self.mask is None and not any(self.outpaint_sides) else "inpaint"
+        return "inpaint" if self.has_mask else "img2img"
+
+    @property
+    def has_mask(self) -> bool:
+        """Return whether only a part is repainted: that of the mask, or what outpainting adds."""
+        return self.mask is not None or any(self.outpaint_sides)
 
     @property
     def mask_blurs(self) -> tuple[int, int]:

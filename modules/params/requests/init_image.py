@@ -28,6 +28,11 @@ class InitImageRequest(GenerationRequest):
     )
 
     @property
+    def img2img_strength(self) -> float | None:
+        """Return the denoising strength."""
+        return self.denoising_strength
+
+    @property
     def output_subfolder(self) -> str:
         """Return the name that A1111 gives the task's folder in outputs."""
         return "img2img"

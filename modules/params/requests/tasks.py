@@ -10,6 +10,7 @@ from modules.core.registry import Registry
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.img2img import Img2ImgRequest
+from modules.params.requests.init_image import InitImageRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 
 Need = Literal["init image", "mask", "depth"]
@@ -24,7 +25,6 @@ class Task:
         request: The class of its requests; several tasks may share one.
         needs: What a request needs besides its prompts. A mask may be that of outpainting, and a depth map may be
             estimated by the checkpoint.
-        output_kind: What its jobs output.
         refuses: Why a checkpoint cannot do it, by the extra input of the checkpoint's family; the rest of a sentence
             that starts with the checkpoint's name.
         example_checkpoint: A published file that can do it, for users without one.
@@ -34,10 +34,20 @@ class Task:
     name: str
     request: type[GenerationRequest]
     needs: tuple[Need, ...] = ()
-    output_kind: Literal["image"] = "image"
     refuses: Mapping[str, str] = field(default_factory=dict[str, str])
     example_checkpoint: str = ""
     aliases: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that its requests have an init image if it needs one.
+
+        Raises:
+            ValueError: one of the two is missing.
+        """
+        if issubclass(self.request, InitImageRequest) != ("init image" in self.needs):
+            raise ValueError(
+                f"The task '{self.name}' must need an init image exactly if its request class is an InitImageRequest."
+            )
 
 
 _NO_DEPTH = "is not a depth checkpoint, and the Depth tab needs one"

@@ -41,8 +41,6 @@ def plan_of(tmp_path_factory):
             request,
             engine.models,
             engine.find_checkpoint(request.sd_model_checkpoint),
-            engine.samplers,
-            engine.schedules,
         )
         return replace(plan, record=recorded)
 

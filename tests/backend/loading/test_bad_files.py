@@ -21,8 +21,6 @@ from modules.params.settings import Settings
 from modules.plan.planner import make_plan
 from modules.plan.work import LoadModel
 from modules.prompt.tokens import ClipTokenizer
-from modules.sampling.samplers import SAMPLERS
-from modules.sampling.schedules import SCHEDULES
 from tests.backend.checkpoints import tiny_weights, write_checkpoint
 from tests.backend.checkpoints_sd2 import write_sd2
 from tests.backend.tiny import RecordingListener
@@ -140,7 +138,7 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelIndex:
 def runner(manager: ModelIndex, tokenizer: ClipTokenizer) -> Iterator[Runner]:
     """Return a runner with the good model loaded, which must still be loaded and usable at the end."""
     runner = Runner(DeviceOptions(use_cpu=True), tokenizer)
-    good = make_plan(SMALL, manager, manager.find_checkpoint("good"), SAMPLERS, SCHEDULES)
+    good = make_plan(SMALL, manager, manager.find_checkpoint("good"))
     runner.run(LoadModel(good.model))
     loaded = list(runner.models._cache._models.values())
     yield runner
@@ -206,10 +204,7 @@ def test_nan_weights_are_named(tokenizer: ClipTokenizer, manager: ModelIndex, tm
     weights = tiny_weights()
     weights["model.diffusion_model.out.2.bias"] = torch.full((4,), float("nan"))
     write_checkpoint(tmp_path / "models" / "bad.safetensors", weights=weights)
-    good, bad = (
-        make_plan(SMALL, manager, manager.find_checkpoint(n), SAMPLERS, SCHEDULES)
-        for n in ("good", "bad")
-    )
+    good, bad = (make_plan(SMALL, manager, manager.find_checkpoint(n)) for n in ("good", "bad"))
     runner, listener = Runner(DeviceOptions(use_cpu=True), tokenizer), RecordingListener()
     runner.run(LoadModel(good.model))
     with pytest.raises(

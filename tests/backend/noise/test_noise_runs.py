@@ -14,8 +14,6 @@ from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.plan.planner import make_plan
 from modules.prompt.tokens import ClipTokenizer
-from modules.sampling.samplers import SAMPLERS
-from modules.sampling.schedules import SCHEDULES
 from tests.backend.tiny import RecordingListener
 from tests.conftest import ROOT
 
@@ -36,7 +34,7 @@ def generate(tokenizer: ClipTokenizer, tmp_path_factory: pytest.TempPathFactory)
         listener = RecordingListener()
         request = SMALL.replace(**changes)
         runner.run(
-            make_plan(request, manager, manager.find_checkpoint("demo"), SAMPLERS, SCHEDULES),
+            make_plan(request, manager, manager.find_checkpoint("demo")),
             listener,
         )
         return [image for _, image in listener.images]

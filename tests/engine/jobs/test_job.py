@@ -34,8 +34,6 @@ def job(idle_engine: Engine) -> Job:
         request,
         engine.models,
         engine.models.find_checkpoint("first"),
-        engine.samplers,
-        engine.schedules,
         engine.settings,
     )
     return Job(plan, save)
@@ -132,8 +130,6 @@ def test_an_ended_job_drops_its_input_images(idle_engine: Engine):
         request,
         engine.models,
         engine.models.find_checkpoint("depth"),
-        engine.samplers,
-        engine.schedules,
     )
     job = Job(plan, save)
     assert job.plan.request == plan.request

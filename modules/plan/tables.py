@@ -1,0 +1,24 @@
+"""PlanTables: the tables in which the planner looks up the names of a request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modules.core.registry import Registry
+from modules.models.upscalers import UPSCALERS, Upscaler
+from modules.params.requests.tasks import TASKS, Task
+from modules.sampling.samplers import SAMPLERS, Sampler
+from modules.sampling.schedules import SCHEDULES, Schedule
+
+
+@dataclass(frozen=True)
+class PlanTables:
+    """The tables of one engine, with the rows of extensions."""
+
+    samplers: Registry[Sampler] = SAMPLERS
+    schedules: Registry[Schedule] = SCHEDULES
+    upscalers: Registry[Upscaler] = UPSCALERS
+    tasks: Registry[Task] = TASKS
+
+
+BUILTIN_TABLES = PlanTables()
