@@ -27,7 +27,8 @@ from modules.params.requests.base import GenerationRequest
 from modules.params.results import GeneratedImage, Recording
 from modules.plan.plan import Plan
 
-SaveImage = Callable[[Plan, int, Image.Image], GeneratedImage]  # saves one finished image
+# Saves one finished image; returns None if it has been saved before, by an earlier job.
+SaveImage = Callable[[Plan, int, Image.Image], GeneratedImage | None]
 
 _PREVIEW_SIDE = 512
 _UNKNOWN_EVENT = (
@@ -43,7 +44,7 @@ class Job:
 
     Args:
         plan: The plan to execute.
-        save: Saves one finished image and returns its record.
+        save: Saves one finished image and returns its record; None for one that an earlier job has saved.
         store: Records its start, its images and its end; None records nothing.
         job_id: The id of a restored job; else a new id is generated.
 
@@ -221,6 +222,8 @@ class Job:
 
     def _save_image(self, index: int, image: Image.Image) -> None:
         saved = self._save(self.plan, index, image)
+        if saved is None:
+            return
         with self._lock:
             position = len(self._images)
             self._images.append(saved)

@@ -107,6 +107,11 @@ class JobGroup:
         with self._lock:
             return tuple(self._errors)
 
+    @property
+    def is_suspended(self) -> bool:
+        """Return whether it has ended for this run alone."""
+        return self._is_suspended.is_set() and self._state == "cancelled"
+
     def watch(self) -> None:
         """Note that a client is watching, so that previews are worth making."""
         for job in self._jobs():
@@ -134,6 +139,8 @@ class JobGroup:
 
     def suspend(self) -> None:
         """End for this run alone: the next start goes on with the first cell that has not ended."""
+        if self._ended.is_set():
+            return
         self._is_suspended.set()
         if self._is_waiting():
             self._end_stopped()

@@ -278,6 +278,31 @@ def test_the_finished_images_of_an_interrupted_cell_are_not_made_again(engines: 
         assert image.info["parameters"].startswith("ant\n")
 
 
+def test_only_missing_images_are_made_when_a_second_restart_comes_before_the_next_image(
+    engines: Callable[..., Any],
+):
+    engine, executor = engines()
+    executor.hold_at(1)
+    group = start(engine, "ant", request=CAT.replace(n_iter=3), folder="zoo")
+    assert executor.held.wait(PATIENCE_S)
+    executor.hold_at_next(1)
+    assert executor.held.wait(PATIENCE_S)
+    executor.release_at_stop()
+    engine.stop()
+    for is_running in (False, True):
+        engine, executor = engines(queue_after_restart="paused")
+        executor.release_at_stop()
+        if is_running:
+            executor.hold_at(1)
+            engine.queue.resume()
+            assert executor.held.wait(PATIENCE_S)
+        engine.stop()
+    engine, _ = engines()
+    status = wait_for(engine.job(group.id))
+    assert [image.seed for image in status.images] == [5, 6, 7]
+    assert saved_files(engine) == ["ant-1.png", "ant-2.png", "ant.png"]
+
+
 def test_waiting_cells_are_submitted_again_under_their_ids(engines: Callable[..., Any]):
     engine, _ = engines()
     engine.queue.pause()
