@@ -112,6 +112,13 @@ class CellRun:
         if self.job is not None:
             self.job.interrupt()
 
+    def add_done_callback(self, callback: Callable[[], object]) -> None:
+        """Call `callback` once the cell has nothing left to do; at once if it has nothing already."""
+        if self.job is None:
+            callback()
+        else:
+            self.job.add_done_callback(callback)
+
     def wait_for_result(self, is_suspended: Callable[[], bool]) -> CellResult:
         """Wait for the end of the cell, store it and return it.
 

@@ -157,6 +157,36 @@ def test_cells_that_are_yielded_together_are_queued_together(
     assert prompts(wait_for(group)) == ["ant", "bee", "cat"]
 
 
+def test_cells_that_are_yielded_together_run_together(engines: Callable[..., Any]):
+    engine, executor = engines(slots=3)
+    executor.hold_at(2)
+    group = start(engine, "ant", "bad", "bee", "cat", at_once=True)
+    executor.wait_until_held(3)
+    status = group.status()
+    assert status.phase == "ant, 1 of 4 words: Sampling"
+    executor.release()
+    status = wait_for(group)
+    assert prompts(status) == ["ant", "bee", "cat"]
+    assert status.notes == ("bad: The word is bad.", "Ends: done failed done done.")
+
+
+def test_input_images_of_cells_that_are_yielded_together_stay_on_disk(
+    scripted: Engine, executor: FakeExecutor
+):
+    request = Img2ImgRequest(steps=2, width=64, height=64).replace(
+        init_image=png(Image.new("RGB", (64, 64), "red"))
+    )
+    executor.hold_at(1)
+    group = start(scripted, "ant", "bee", "cat", request=request, at_once=True)
+    while len(scripted.queue.store.active_jobs(9)) < 3:
+        assert not group.wait(0.01)
+    assert executor.held.wait(PATIENCE_S)
+    waiting = [job for job in scripted.jobs() if job.status().state == "queued"]
+    assert [getattr(job.request, "init_image", "") for job in waiting] == [None] * 2
+    executor.release()
+    assert len(wait_for(group).images) == 3
+
+
 def test_a_group_is_found_and_followed_like_a_job(scripted: Engine, executor: FakeExecutor):
     executor.hold_at(2)
     group = start(scripted, "ant", "bee", "cat")
