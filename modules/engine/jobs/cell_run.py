@@ -184,11 +184,17 @@ class CellRun:
         next_index = _finished_count(record)
         return with_seeds_from(request, next_index, record.image_count - next_index), settings
 
-    def _save(self, plan: Plan, index: int, image: Image.Image) -> GeneratedImage | None:
+    def _save(
+        self,
+        plan: Plan,
+        index: int,
+        image: Image.Image,
+        announce: Callable[[GeneratedImage], object],
+    ) -> GeneratedImage | None:
         """Save an image of the job, unless it is made again for its recording."""
         if self.cell.is_recorded and any(index == made.index for made in self._earlier_images):
             return None
-        return self._image_saver.save(plan, index, image, self.cell.destination)
+        return self._image_saver.save(plan, index, image, announce, self.cell.destination)
 
     def _find_record(self) -> JobRecord | None:
         """Return the record of the latest job that began, or None if there is none."""

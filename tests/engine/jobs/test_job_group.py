@@ -333,6 +333,41 @@ def test_only_missing_images_are_made_when_a_second_restart_comes_before_the_nex
     assert saved_files(engine) == ["ant-1.png", "ant-2.png", "ant.png"]
 
 
+def die_after_the_file(engine: Engine, save: Callable[..., Any], *args: Any) -> Any:
+    saved = save(*args)
+    if saved.index == 1:
+        kill(engine)
+        raise RuntimeError
+    return saved
+
+
+def die_before_the_file(engine: Engine, save: Callable[..., Any], *args: Any) -> Any:
+    plan, index, image, announce, destination = args
+
+    def announce_and_die(record: Any) -> None:
+        announce(record)
+        if index == 1:
+            kill(engine)
+            raise RuntimeError
+
+    return save(plan, index, image, announce_and_die, destination)
+
+
+@pytest.mark.parametrize("die", [die_after_the_file, die_before_the_file])
+def test_an_image_is_neither_saved_twice_nor_lost_when_the_server_dies_while_it_is_saved(
+    engines: Callable[..., Any], die: Callable[..., Any]
+):
+    engine, _ = engines()
+    engine.image_saver.save = partial(die, engine, engine.image_saver.save)
+    group = start(engine, "ant", request=CAT.replace(n_iter=3), folder="zoo")
+    wait_for(group)
+    engine.stop()
+    engine, _ = engines()
+    status = wait_for(engine.job(group.id))
+    assert [image.seed for image in status.images] == [5, 6, 7]
+    assert saved_files(engine) == ["ant-1.png", "ant-2.png", "ant.png"]
+
+
 def test_waiting_cells_are_submitted_again_under_their_ids(engines: Callable[..., Any]):
     engine, _ = engines()
     engine.queue.pause()
