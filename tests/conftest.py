@@ -17,7 +17,7 @@ from modules.engine.registries import Registries
 from modules.launch.environment import set_env_defaults
 from modules.models.checkpoint import Checkpoint
 from modules.prompt.tokens import ClipTokenizer
-from tests.engine.fake_executor import FakeExecutor
+from tests.engine.fake_executor import DEVICE_INFO, FakeExecutor
 
 # As the program does before it imports anything; on models this small a second thread only costs time.
 set_env_defaults(os.environ)
@@ -141,10 +141,11 @@ def start_engine(
     def start(
         *,
         has_device: bool = True,
+        slots: int = 1,
         prepare: Callable[[Engine], None] = lambda engine: None,
         **flag_settings: Any,
     ) -> tuple[Engine, FakeExecutor]:
-        executor = FakeExecutor() if has_device else FakeExecutor(device_info=None)
+        executor = FakeExecutor(DEVICE_INFO if has_device else None, slots)
         engine = Engine(paths, executor, tokenizer, builtin_registries(), flag_settings)
         engine.image_saver.fallback_dir = tmp_path / "spare"
         prepare(engine)

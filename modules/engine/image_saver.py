@@ -66,7 +66,12 @@ class ImageSaver:
         return self._images.outputs, self.fallback_dir, self.unsaved_dir
 
     def save(
-        self, plan: Plan, index: int, image: Image.Image, destination: Destination | None = None
+        self,
+        plan: Plan,
+        index: int,
+        image: Image.Image,
+        announce: Callable[[GeneratedImage], object],
+        destination: Destination | None = None,
     ) -> GeneratedImage:
         """Save one image; if the outputs folder cannot be written, save it in the system's temporary folder.
 
@@ -74,6 +79,8 @@ class ImageSaver:
             plan: The plan of its job.
             index: Its index among the plan's images.
             image: The image.
+            announce: Called with its record just before there is a file: a kill in between leaves a record without a
+                file, never a file without a record. The last call counts.
             destination: Folder and name, instead of those of the settings.
         """
         image_plan = plan.images[index]
@@ -83,14 +90,24 @@ class ImageSaver:
         text = infotext.create_infotext(request, extra, plan.settings, self._codecs)
         tokens = make_filename_tokens(plan, image_plan, self._filename_tokens)
         store = self._images if plan.settings.samples_save else self._unsaved_store()
+
+        def save_in(
+            store: ImageStore, place: Destination | None, error: str = ""
+        ) -> GeneratedImage:
+            def make_record(path: Path) -> GeneratedImage:
+                warning = f"{error} It was saved as {path} instead." if error else ""
+                return GeneratedImage(index, seed, text, path, warning, image.size)
+
+            def on_path(path: Path) -> None:
+                announce(make_record(path))
+
+            return make_record(store.save(image, text, tokens, plan.settings, place, on_path))
+
         try:
-            path = store.save(image, text, tokens, plan.settings, destination)
+            return save_in(store, destination)
         except StorageError as error:
             logger.warning("%s", error)
-            path = ImageStore(self.fallback_dir).save(image, text, tokens, plan.settings)
-            warning = f"{error} It was saved as {path} instead."
-            return GeneratedImage(index, seed, text, path, warning, image.size)
-        return GeneratedImage(index, seed, text, path, size=image.size)
+            return save_in(ImageStore(self.fallback_dir), None, str(error))
 
     def save_grid(
         self, plan: Plan, images: Sequence[GeneratedImage], on_note: Callable[[str], None]

@@ -52,6 +52,7 @@ class ImageStore:
         tokens: FilenameTokens,
         settings: SavingSettings = DEFAULTS,
         destination: Destination | None = None,
+        on_path: Callable[[Path], object] | None = None,
     ) -> Path:
         """Write an image with its infotext under an unused name and return its path.
 
@@ -61,18 +62,19 @@ class ImageStore:
             tokens: Values for the filename patterns.
             settings: Filename patterns and file format.
             destination: Folder and name to use instead of the patterns.
+            on_path: Called with the path just before there is a file; again if another process takes the name first.
 
         Raises:
             StorageError: the disk is full, read-only or unreachable.
         """
         if destination is not None:
             target = _Target(self.outputs / destination.folder, destination.stem, is_numbered=False)
-            return self._save(image, infotext, target, settings, settings.samples_format)
+            return self._save(image, infotext, target, settings, settings.samples_format, on_path)
         pattern = settings.directories_filename_pattern if settings.save_to_dirs else ""
         folder = output_folder(self.outputs, pattern, tokens)
         stem = fill_pattern(settings.samples_filename_pattern or DEFAULT_PATTERN, tokens)
         target = _Target(folder, stem, is_numbered=settings.save_images_add_number)
-        return self._save(image, infotext, target, settings, settings.samples_format)
+        return self._save(image, infotext, target, settings, settings.samples_format, on_path)
 
     def save_grid(
         self,
@@ -104,6 +106,7 @@ class ImageStore:
         target: _Target,
         settings: SavingSettings,
         requested: str,
+        on_path: Callable[[Path], object] | None = None,
     ) -> Path:
         embedded = infotext if settings.enable_pnginfo else ""
         extension = choose_format(requested, image, embedded, self._file_formats)
@@ -114,7 +117,7 @@ class ImageStore:
         try:
             with self._lock:
                 target.folder.mkdir(parents=True, exist_ok=True)
-                path = _write_new(write, target, extension)
+                path = _write_new(write, target, extension, on_path)
             if settings.save_txt:
                 path.with_suffix(".txt").write_text(infotext, encoding="utf-8")
             return path
@@ -144,14 +147,24 @@ class _Target:
             yield f"{self.prefix}{self.stem}-{number}.{extension}"
 
 
-def _write_new(write: Callable[[IO[bytes]], None], target: _Target, extension: str) -> Path:
+def _write_new(
+    write: Callable[[IO[bytes]], None],
+    target: _Target,
+    extension: str,
+    on_path: Callable[[Path], object] | None,
+) -> Path:
     """Write a file under the first unused name and return its path."""
     with open_part(target.folder) as part:
         write(part.file)
         for name in target.candidate_names(extension):
+            path = target.folder / name
+            if path.exists():  # `on_path` must not be called with the file of another image
+                continue
+            if on_path is not None:
+                on_path(path)
             with contextlib.suppress(FileExistsError):
-                part.create(target.folder / name)
-                return target.folder / name
+                part.create(path)
+                return path
     raise AssertionError("candidate_names never ends")
 
 

@@ -40,16 +40,19 @@ class FileBatchArgs(BaseModel, frozen=True, extra="forbid"):
 
 
 def run_file_batch(request: InitImageRequest, args: FileBatchArgs) -> ScriptRun:
-    """Yield one cell for each file; a file is read when its turn comes, so that any number fits in memory.
+    """Yield a cell for each file; a file is read when its turn comes, so that any number fits in memory.
 
     Args:
         request: The request of every file, without an init image; with the mask, if that is an uploaded file.
         args: The files.
     """
-    for file in map(Path, args.files):
-        destination = Destination(args.output_folder, file.stem) if args.output_folder else None
-        yield [Cell(file.name, partial(_make_request, request, args, file), destination)]
+    yield [_make_cell(request, args, file) for file in map(Path, args.files)]
     return ScriptResult()
+
+
+def _make_cell(request: InitImageRequest, args: FileBatchArgs, file: Path) -> Cell:
+    destination = Destination(args.output_folder, file.stem) if args.output_folder else None
+    return Cell(file.name, partial(_make_request, request, args, file), destination)
 
 
 def _make_request(request: InitImageRequest, args: FileBatchArgs, file: Path) -> InitImageRequest:
@@ -80,5 +83,10 @@ def _count_files(args: FileBatchArgs) -> int:
 
 
 FILE_BATCH = Script(
-    "File batch", run_file_batch, FileBatchArgs, cell_count=_count_files, noun="file"
+    "File batch",
+    run_file_batch,
+    FileBatchArgs,
+    cell_count=_count_files,
+    noun="file",
+    waits_for_slots=True,
 )

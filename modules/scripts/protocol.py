@@ -66,7 +66,8 @@ class ScriptResult:
     notes: tuple[str, ...] = ()
 
 
-# Yields the cells to run next, all at once, and is sent their results in the same order. A WebUIError ends the group.
+# Yields the cells to run next, which run at the same time where the device can, and is sent their results in the same
+# order. A WebUIError ends the group.
 ScriptRun = Generator[Sequence[Cell], Sequence[CellResult], ScriptResult]
 
 
@@ -89,6 +90,8 @@ class Script:
         args_type: Declares the arguments; a list of them is in the order of its fields.
         cell_count: Returns the number of cells that these arguments need.
         noun: Noun for a cell in the progress text.
+        waits_for_slots: Whether only as many of the cells yielded together are submitted as the device runs at once; the
+            requests of the others are made later. For many cells: they need no memory, and other jobs come in between.
         has_one_seed: Whether a random seed is drawn once, for all cells.
         tasks: The tasks for which it can be chosen on the page and in the API; a script without any belongs to a part
             of the page.
@@ -100,6 +103,7 @@ class Script:
     args_type: type[BaseModel] = NoArguments
     cell_count: Callable[[Any], int] = _one_cell
     noun: str = "picture"
+    waits_for_slots: bool = False
     has_one_seed: bool = False
     tasks: frozenset[str] = frozenset()
     aliases: tuple[str, ...] = ()

@@ -23,6 +23,7 @@ from modules.params.events import (
     Sink,
     ignore_events,
 )
+from modules.params.results import Recording
 from modules.plan.plan import ImagePlan, Plan
 from modules.plan.work import Enlarge, LoadModel, UnloadModels, Work
 
@@ -44,6 +45,7 @@ class FakeExecutor:
         self.loaded: list[str] = []
         self.seen: list[str] = []
         self.results: dict[type, Any] = {}  # by type of work
+        self.recording: Recording | None = None  # what a recorded plan records
         self.failures: list[Exception] = []
         self.load_failures: list[Exception] = []
         self.held = threading.Event()
@@ -180,6 +182,8 @@ class FakeExecutor:
                     sink(Preview(Image.new("RGB", (8, 8), "red")))
             for image in () if cancel.is_batch_skipped() else batch:
                 sink(Output("image", _make_image(plan, image), image.index))
+        if plan.record and self.recording is not None:
+            sink(Output("recording", self.recording))
 
     def _pause(self, step: int) -> None:
         if step == self._hold_step:

@@ -77,3 +77,23 @@ def test_a_missing_image_results_in_a_note_instead_of_a_grid(engine: Engine, mon
     job = run_job(engine, SMALL.replace(n_iter=2))
     assert job.grid_path is None
     assert "cannot be read" in job.status().notes[0]
+
+
+def test_an_image_that_can_be_saved_nowhere_leaves_no_record(engine: Engine):
+    engine.paths.outputs.write_text("in the way of the folder")
+    engine.image_saver.fallback_dir.write_text("in the way of the folder")
+    job = engine.submit(SMALL)
+    assert job.wait(PATIENCE_S)
+    assert job.status().state == "failed"
+    assert engine.queue.store.record(job.id).images == ()
+
+
+def test_an_image_that_is_saved_in_the_fallback_folder_has_one_record_with_its_warning(
+    engine: Engine,
+):
+    engine.paths.outputs.write_text("in the way of the folder")
+    job = run_job(engine)
+    (image,) = job.status().images
+    assert image.path.is_relative_to(engine.image_saver.fallback_dir)
+    assert f"It was saved as {image.path} instead." in image.warning
+    assert engine.queue.store.record(job.id).images == (image,)

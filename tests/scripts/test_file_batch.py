@@ -54,14 +54,7 @@ def make_requests(
     *files: Path, request: Img2ImgRequest = BASE, **args: Any
 ) -> list[Img2ImgRequest]:
     arguments = FileBatchArgs(files=tuple(map(str, files)), **args)
-    script, requests, results = run_file_batch(request, arguments), [], None
-    try:
-        while True:
-            (cell,) = script.send(results)
-            requests.append(cell.make_request())
-            results = [None]
-    except StopIteration:
-        return requests
+    return [cell.make_request() for cell in next(run_file_batch(request, arguments))]
 
 
 def test_each_file_becomes_an_image_of_the_same_name_and_a_bad_file_is_a_note(
@@ -146,6 +139,85 @@ def test_a_file_that_is_gone_after_a_restart_is_a_note(
     status = wait_for(engine, group_id)
     assert status.notes[0] == "ant.png: The file cannot be read: No such file or directory."
     assert zoo(engine) == ["cat.png", "dog.png"]
+
+
+def make_pets(folder: Path) -> list[Path]:
+    files = [folder / f"{number}.png" for number in range(5)]
+    for file in files:
+        Image.new("RGB", (32, 24), "red").save(file)
+    return files
+
+
+def test_as_many_files_run_at_once_as_there_are_slots(
+    start_engine: Callable[..., tuple[Engine, FakeExecutor]], tmp_path: Path
+):
+    engine, executor = start_engine(slots=3)
+    executor.hold_at(2)
+    group_id = start(engine, make_pets(tmp_path))
+    executor.wait_until_held(3)
+    assert engine.queue.store.waiting_count() == 0
+    status = engine.status(group_id)
+    assert status.phase == "0.png, 1 of 5 files: Sampling"
+    assert status.progress.fraction == pytest.approx(3 * 0.5 / 5)
+    executor.release()
+    status = wait_for(engine, group_id)
+    assert (status.state, len(executor.seen)) == ("done", 5)
+    assert [image.path.name for image in status.images] == [f"{n}.png" for n in range(5)]
+    assert [image.index for image in status.images] == list(range(5))
+
+
+def test_a_file_that_fails_gives_its_slot_to_the_next_one(
+    start_engine: Callable[..., tuple[Engine, FakeExecutor]], tmp_path: Path
+):
+    engine, executor = start_engine(slots=3)
+    files = make_pets(tmp_path)
+    files[1].write_text("this is no picture")
+    executor.hold_at(2)
+    group_id = start(engine, files)
+    executor.wait_until_held(3)
+    assert engine.status(group_id).phase == "0.png, 1 of 5 files: Sampling"
+    executor.release()
+    status = wait_for(engine, group_id)
+    assert [image.path.name for image in status.images] == ["0.png", "2.png", "3.png", "4.png"]
+    assert [note.partition(":")[0] for note in status.notes] == ["1.png"]
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_a_file_is_read_when_its_turn_comes(
+    start_engine: Callable[..., tuple[Engine, FakeExecutor]], tmp_path: Path, slots: int
+):
+    engine, executor = start_engine(slots=slots)
+    files = make_pets(tmp_path)
+    executor.hold_at(2)
+    group_id = start(engine, files)
+    executor.wait_until_held(slots)
+    for file in files[slots:]:
+        file.unlink()
+    executor.release()
+    status = wait_for(engine, group_id)
+    assert [image.path.name for image in status.images] == [f"{n}.png" for n in range(slots)]
+    assert len(status.notes) == 5 - slots
+
+
+@pytest.mark.parametrize("end", [kill, Engine.stop], ids=["killed", "stopped"])
+def test_files_that_ran_at_once_go_on_after_a_restart(
+    start_engine: Callable[..., tuple[Engine, FakeExecutor]],
+    tmp_path: Path,
+    end: Callable[[Engine], None],
+):
+    engine, executor = start_engine(slots=3)
+    executor.hold_at(2)
+    executor.release_at_stop()
+    group_id = start(engine, make_pets(tmp_path))
+    executor.wait_until_held(3)
+    end(engine)
+    engine.interrupt(group_id)
+    engine.stop()
+    assert not list(engine.paths.outputs.rglob("*.png"))
+    engine, executor = start_engine(slots=3)
+    status = wait_for(engine, group_id)
+    assert [image.path.name for image in status.images] == zoo(engine)
+    assert zoo(engine) == [f"{n}.png" for n in range(5)]
 
 
 def test_each_file_may_have_its_own_size_times_a_factor(files: list[Path]):

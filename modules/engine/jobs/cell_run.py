@@ -1,12 +1,16 @@
-"""One cell of a group: answered from the store if it ended before a restart, else run as a job."""
+"""One cell of a group: answered from the store if it ended before a restart, else run as a job.
+
+A recording is kept in memory alone: a recorded cell of an earlier run is made again with its recording, and its images
+that exist are not saved again.
+"""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
+from PIL import Image
 from pydantic import BaseModel
 
 from modules.core.errors import Cancelled, NotFound, WebUIError
@@ -19,6 +23,7 @@ from modules.engine.jobs.stored_request import with_seeds_from
 from modules.params.requests.base import GenerationRequest
 from modules.params.results import GeneratedImage
 from modules.params.settings import Settings
+from modules.plan.plan import Plan
 from modules.scripts.protocol import Cell, CellResult, CellState, Script
 
 
@@ -73,16 +78,17 @@ class CellRun:
         self.job: Job | None = None
         self.request: GenerationRequest | None = None
         self._earlier_images = queue.store.groups.images(attempts)
+        self._earlier_notes = tuple(note for attempt in attempts for note in attempt.notes)
         self._spec = spec
-        self._last = attempts[-1] if attempts else None
+        self._attempts = list(attempts)
         self._queue = queue
         self._image_saver = image_saver
         self._result: CellResult | None = None
 
     def start(self) -> None:
         """Submit what is left of the cell; an error becomes its result."""
-        last = self._last
-        if last is not None and last.state != "running":
+        last = self._attempts[-1] if self._attempts else None
+        if last is not None and last.state != "running" and not self._has_lost_recording(last):
             self._result = CellResult(last.state, self._earlier_images, last.notes, last.error)
             return
         try:
@@ -106,6 +112,13 @@ class CellRun:
         if self.job is not None:
             self.job.interrupt()
 
+    def add_done_callback(self, callback: Callable[[], object]) -> None:
+        """Call `callback` once the cell has nothing left to do; at once if it has nothing already."""
+        if self.job is None:
+            callback()
+        else:
+            self.job.add_done_callback(callback)
+
     def wait_for_result(self, is_suspended: Callable[[], bool]) -> CellResult:
         """Wait for the end of the cell, store it and return it.
 
@@ -121,62 +134,93 @@ class CellRun:
         state: CellState = "done"
         if status.state in ("failed", "cancelled"):
             state = "failed" if status.state == "failed" else "cancelled"
-        if is_suspended():
-            return CellResult(state, images, status.notes, status.error)
-        self._end(state, status.notes, status.error)
-        return CellResult(state, images, status.notes, status.error)
+        notes = tuple(dict.fromkeys((*self._earlier_notes, *status.notes)))
+        if not is_suspended():
+            self._end(state, notes, status.error)
+        return CellResult(state, images, notes, status.error)
+
+    def _has_lost_recording(self, last: CellAttempt) -> bool:
+        return self.cell.is_recorded and last.state == "done"
 
     def _submit(self) -> None:
-        """Submit the cell's job, or the rest of one that a restart has interrupted.
+        """Submit the cell's job, or what is left of one that a restart has interrupted.
 
         Raises:
             WebUIError: the request cannot be made or planned, or the server is stopping.
         """
         record = self._find_record()
-        if record is not None and _is_complete(record):
+        if record is not None and not self.cell.is_recorded and _is_complete(record):
             self._end("done", record.notes, "")
             return
-        attempt = self._last or CellAttempt(self.position, 0, secrets.token_urlsafe(16))
-        if record is not None:
-            attempt = CellAttempt(self.position, attempt.attempt + 1, secrets.token_urlsafe(16))
-        self._last = attempt
+        attempt = self._next_attempt(record)
         self._log(attempt)
         request, settings = self._make_request(record)
         self.request = request.without_images()
-        destination = self.cell.destination
-        save = partial(self._image_saver.save, destination=destination) if destination else None
         self.job = self._queue.submit(
-            request, settings, self._spec.source, save, self.cell.is_recorded, attempt.job_id
+            request,
+            settings,
+            self._spec.source,
+            self._save,
+            self.cell.is_recorded,
+            attempt.job_id,
         )
 
+    def _next_attempt(self, record: JobRecord | None) -> CellAttempt:
+        """Return the attempt to submit: the last one under its id if its job never began, else a new one."""
+        if self._attempts:
+            last = self._attempts[-1]
+            has_begun = record is not None and record.id == last.job_id
+            if last.state == "running" and not has_begun:
+                return last
+        return CellAttempt(self.position, len(self._attempts), secrets.token_urlsafe(16))
+
     def _make_request(self, record: JobRecord | None) -> tuple[GenerationRequest, Settings]:
-        """Return the request for the images that are missing, with its settings."""
-        if record is None or not record.images:
+        """Return the request for the images that are missing, with its settings; with a recording, for all of them."""
+        if record is None or not self._earlier_images:
             return self.cell.make_request(), self._spec.settings
         request, settings = self._queue.store.restore_request(record.stored_request)
-        next_index = record.images[-1].index + 1
+        if self.cell.is_recorded:
+            return request, settings
+        next_index = _finished_count(record)
         return with_seeds_from(request, next_index, record.image_count - next_index), settings
 
-    def _find_record(self) -> JobRecord | None:
-        """Return the record of the last job, or None if it never began: then it is submitted with the same id."""
-        if self._last is None:
+    def _save(
+        self,
+        plan: Plan,
+        index: int,
+        image: Image.Image,
+        announce: Callable[[GeneratedImage], object],
+    ) -> GeneratedImage | None:
+        """Save an image of the job, unless it is made again for its recording."""
+        if self.cell.is_recorded and any(index == made.index for made in self._earlier_images):
             return None
+        return self._image_saver.save(plan, index, image, announce, self.cell.destination)
+
+    def _find_record(self) -> JobRecord | None:
+        """Return the record of the latest job that began, or None if there is none."""
+        records = (self._stored_record(attempt.job_id) for attempt in reversed(self._attempts))
+        return next((record for record in records if record is not None), None)
+
+    def _stored_record(self, job_id: str) -> JobRecord | None:
         try:
-            return self._queue.store.record(self._last.job_id)
-        except NotFound:
+            return self._queue.store.record(job_id)
+        except NotFound:  # it was waiting at the restart
             return None
 
     def _end(self, state: CellState, notes: tuple[str, ...], error: str) -> None:
-        assert self._last is not None  # set by `_submit` or at the start
-        self._log(replace(self._last, state=state, notes=notes, error=error))
+        self._log(replace(self._attempts[-1], state=state, notes=notes, error=error))
         self._result = CellResult(state, self._earlier_images, notes, error)
 
     def _log(self, attempt: CellAttempt) -> None:
+        self._attempts[attempt.attempt :] = [attempt]
         self._queue.store.groups.log_attempt(self._spec.id, attempt)
 
 
 def _is_complete(record: JobRecord) -> bool:
     """Return whether a job that a restart has interrupted has all of its images."""
-    return record.state == "done" or (
-        bool(record.images) and record.images[-1].index + 1 == record.image_count
-    )
+    return record.state == "done" or _finished_count(record) == record.image_count
+
+
+def _finished_count(record: JobRecord) -> int:
+    """Return how many of a job's images need not be made again."""
+    return record.images[-1].index + 1 if record.images else 0

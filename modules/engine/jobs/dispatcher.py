@@ -47,6 +47,11 @@ class Dispatcher:
             self._is_open = True
         self.dispatch()
 
+    @property
+    def slots(self) -> int:
+        """Return how many jobs run at once."""
+        return self._executor.slots
+
     def dispatch(self) -> None:
         """Start jobs until the slots are full; if nothing is left to run, the pending load."""
         while (job := self._take_next()) is not None:

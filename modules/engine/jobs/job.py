@@ -6,11 +6,12 @@ import io
 import secrets
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
 
-from modules.core.errors import WebUIError
+from modules.core.errors import StorageError, WebUIError
 from modules.engine.jobs.job_status import ENDED_STATES, JobState, JobStatus
 from modules.engine.jobs.store import JobStore
 from modules.params.events import (
@@ -27,7 +28,11 @@ from modules.params.requests.base import GenerationRequest
 from modules.params.results import GeneratedImage, Recording
 from modules.plan.plan import Plan
 
-SaveImage = Callable[[Plan, int, Image.Image], GeneratedImage]  # saves one finished image
+# Saves one finished image, and calls the function with its record before there is a file; returns None if an earlier
+# job has saved it.
+SaveImage = Callable[
+    [Plan, int, Image.Image, Callable[[GeneratedImage], object]], GeneratedImage | None
+]
 
 _PREVIEW_SIDE = 512
 _UNKNOWN_EVENT = (
@@ -43,7 +48,7 @@ class Job:
 
     Args:
         plan: The plan to execute.
-        save: Saves one finished image and returns its record.
+        save: Saves one finished image and returns its record; None for one that an earlier job has saved.
         store: Records its start, its images and its end; None records nothing.
         job_id: The id of a restored job; else a new id is generated.
 
@@ -220,14 +225,23 @@ class Job:
                 self.add_note(_UNKNOWN_EVENT.format(name=output.kind))
 
     def _save_image(self, index: int, image: Image.Image) -> None:
-        saved = self._save(self.plan, index, image)
+        position = len(self._images)
+        try:
+            saved = self._save(self.plan, index, image, partial(self._log_image, position))
+        except StorageError:  # nowhere: what was announced does not exist
+            if self._store is not None:
+                self._store.forget_image(self.id, position)
+            raise
+        if saved is None:
+            return
         with self._lock:
-            position = len(self._images)
             self._images.append(saved)
             if saved.warning and saved.warning not in self._notes:
                 self._notes.append(saved.warning)
+
+    def _log_image(self, position: int, image: GeneratedImage) -> None:
         if self._store is not None:
-            self._store.log_image(self.id, position, saved)
+            self._store.log_image(self.id, position, image)
 
     def _set_phase(self, text: str) -> None:
         with self._lock:

@@ -54,7 +54,7 @@ class JobGroup:
         self._done_callbacks: list[Callable[[], object]] = []
         self._state: JobState = "queued"
         self._request: GenerationRequest = spec.request.without_images()
-        self._runs: Sequence[CellRun] = ()  # what the script has yielded last
+        self._runs: tuple[CellRun, ...] = ()  # the current cells, in order
         self._ended_count = 0
         self._done_count = 0
         self._images: list[GeneratedImage] = []
@@ -107,6 +107,11 @@ class JobGroup:
         with self._lock:
             return tuple(self._errors)
 
+    @property
+    def is_suspended(self) -> bool:
+        """Return whether it has ended for this run alone."""
+        return self._is_suspended.is_set() and self._state == "cancelled"
+
     def watch(self) -> None:
         """Note that a client is watching, so that previews are worth making."""
         for job in self._jobs():
@@ -134,6 +139,8 @@ class JobGroup:
 
     def suspend(self) -> None:
         """End for this run alone: the next start goes on with the first cell that has not ended."""
+        if self._ended.is_set():
+            return
         self._is_suspended.set()
         if self._is_waiting():
             self._end_stopped()
@@ -191,27 +198,26 @@ class JobGroup:
         self, cells: Sequence[Cell], attempts: Mapping[int, Sequence[CellAttempt]]
     ) -> list[CellResult]:
         """Run cells at the same time and return how they ended; after a stop, only of those that had begun."""
-        first = self._ended_count
-        runs = [
-            CellRun(
-                self.spec, cell, first + i, attempts.get(first + i, ()), self._queue, self._saver
+        waits_for_slots = self.spec.script.waits_for_slots
+        free_slots = threading.Semaphore(self._queue.slots if waits_for_slots else len(cells))
+        results: list[CellResult] = []
+        for position, cell in enumerate(cells, self._ended_count):
+            free_slots.acquire()
+            results += self._collect_results(waits=False)
+            run = CellRun(
+                self.spec, cell, position, attempts.get(position, ()), self._queue, self._saver
             )
-            for i, cell in enumerate(cells)
-        ]
-        with self._lock:
-            self._runs = runs
-        started = [run for run in runs if self._start(run)]
-        results = [run.wait_for_result(self._is_suspended.is_set) for run in started]
-        with self._lock:
-            for run, result in zip(started, results, strict=True):
-                self._add(run.cell, result)
-            self._runs = ()
-        return results
+            if not self._start(run):
+                break
+            run.add_done_callback(free_slots.release)
+        return results + self._collect_results(waits=True)
 
     def _start(self, run: CellRun) -> bool:
         """Start a cell and return whether it was started: after a stop none is."""
         if self._is_stopped():
             return False
+        with self._lock:
+            self._runs = (*self._runs, run)
         run.start()
         if run.request is not None:
             self._request = run.request
@@ -220,6 +226,22 @@ class JobGroup:
         if self._is_stopped():  # since the check above
             run.interrupt()
         return True
+
+    def _collect_results(self, waits: bool) -> list[CellResult]:
+        """Remove cells that have ended and return their results, in order.
+
+        Args:
+            waits: Whether to wait for all current cells; else it is done at the first one that has not ended.
+        """
+        results: list[CellResult] = []
+        while self._runs and (waits or self._runs[0].has_ended()):
+            run = self._runs[0]
+            result = run.wait_for_result(self._is_suspended.is_set)
+            results.append(result)
+            with self._lock:
+                self._add(run.cell, result)
+                self._runs = self._runs[1:]
+        return results
 
     def _add(self, cell: Cell, result: CellResult) -> None:
         """Add the result of a cell; the caller holds the lock."""

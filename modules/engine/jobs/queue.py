@@ -232,6 +232,11 @@ class JobQueue:
         job = self._find(record.id)
         return record.status() if job is None else job.status()
 
+    @property
+    def slots(self) -> int:
+        """Return how many jobs run at once."""
+        return self._dispatcher.slots
+
     def running_jobs(self) -> list[Job]:
         """Return the running jobs, oldest first."""
         return [job for job in self._dispatcher.jobs() if job.status().state == "running"]

@@ -138,7 +138,7 @@ class JobStore:
         )
 
     def log_image(self, job_id: str, position: int, image: GeneratedImage) -> None:
-        """Record a finished image."""
+        """Record a finished image whose file is about to be made; again with another path if it could not be."""
         requests = self._database.select_column("SELECT request FROM jobs WHERE id = ?", (job_id,))
         fields = cast("dict[str, Any]", json.loads(requests[0])) if requests else {}
         row = {
@@ -155,7 +155,15 @@ class JobStore:
             "infotext": image.infotext,
             "warning": image.warning,
         }
-        self._database.insert("images", [row])
+        with self._database.lock:
+            self.forget_image(job_id, position)
+            self._database.insert("images", [row])
+
+    def forget_image(self, job_id: str, position: int) -> None:
+        """Delete the record of an image whose file could not be made."""
+        self._database.write(
+            "DELETE FROM images WHERE job_id = ? AND position = ?", (job_id, position)
+        )
 
     def log_end(self, status: JobStatus) -> None:
         """Record how a job ended, and delete input images that no job needs."""
@@ -240,6 +248,7 @@ class JobStore:
     def _recover(self, connection: sqlite3.Connection) -> None:
         """Mark jobs that ran when the last server stopped as failed, and delete records beyond the limits."""
         with connection:
+            _delete_images_without_file(connection)
             running = connection.execute(
                 "SELECT id, (SELECT count(*) FROM images WHERE job_id = jobs.id) AS finished_count"
                 " FROM jobs WHERE state = 'running'"
@@ -320,6 +329,22 @@ class JobStore:
             "SELECT * FROM input_images WHERE owner_id = ?", job_id
         )
         return record_from_rows(job, read_images(images), input_images)
+
+
+def _delete_images_without_file(connection: sqlite3.Connection) -> None:
+    """Delete the record of an image whose file a kill has prevented: it is made again."""
+    latest = connection.execute(
+        "SELECT id, path, max(position) FROM images WHERE job_id IN"
+        " (SELECT id FROM jobs WHERE state = 'running'"
+        " UNION SELECT job_id FROM cells WHERE state = 'running') GROUP BY job_id"
+    ).fetchall()
+    missing = [(image["id"],) for image in latest if _is_missing(Path(image["path"]))]
+    connection.executemany("DELETE FROM images WHERE id = ?", missing)
+
+
+def _is_missing(path: Path) -> bool:
+    """Return whether there is no such file, or an empty one, in a folder that can be read."""
+    return path.parent.is_dir() and not (path.is_file() and path.stat().st_size)
 
 
 def _stopped_error(finished_count: int) -> str:

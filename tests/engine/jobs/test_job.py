@@ -22,7 +22,7 @@ from tests.conftest import write_listed_depth
 WARNING = "The disk is full."
 
 
-def save(plan: Plan, index: int, image: Image.Image) -> GeneratedImage:
+def save(plan: Plan, index: int, image: Image.Image, announce: Any) -> GeneratedImage:
     return GeneratedImage(index, index + 1, "text", Path("nowhere"), WARNING)
 
 

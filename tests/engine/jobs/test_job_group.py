@@ -157,6 +157,36 @@ def test_cells_that_are_yielded_together_are_queued_together(
     assert prompts(wait_for(group)) == ["ant", "bee", "cat"]
 
 
+def test_cells_that_are_yielded_together_run_together(engines: Callable[..., Any]):
+    engine, executor = engines(slots=3)
+    executor.hold_at(2)
+    group = start(engine, "ant", "bad", "bee", "cat", at_once=True)
+    executor.wait_until_held(3)
+    status = group.status()
+    assert status.phase == "ant, 1 of 4 words: Sampling"
+    executor.release()
+    status = wait_for(group)
+    assert prompts(status) == ["ant", "bee", "cat"]
+    assert status.notes == ("bad: The word is bad.", "Ends: done failed done done.")
+
+
+def test_input_images_of_cells_that_are_yielded_together_stay_on_disk(
+    scripted: Engine, executor: FakeExecutor
+):
+    request = Img2ImgRequest(steps=2, width=64, height=64).replace(
+        init_image=png(Image.new("RGB", (64, 64), "red"))
+    )
+    executor.hold_at(1)
+    group = start(scripted, "ant", "bee", "cat", request=request, at_once=True)
+    while len(scripted.queue.store.active_jobs(9)) < 3:
+        assert not group.wait(0.01)
+    assert executor.held.wait(PATIENCE_S)
+    waiting = [job for job in scripted.jobs() if job.status().state == "queued"]
+    assert [getattr(job.request, "init_image", "") for job in waiting] == [None] * 2
+    executor.release()
+    assert len(wait_for(group).images) == 3
+
+
 def test_a_group_is_found_and_followed_like_a_job(scripted: Engine, executor: FakeExecutor):
     executor.hold_at(2)
     group = start(scripted, "ant", "bee", "cat")
@@ -276,6 +306,66 @@ def test_the_finished_images_of_an_interrupted_cell_are_not_made_again(engines: 
     first, *_ = status.images
     with Image.open(first.path) as image:
         assert image.info["parameters"].startswith("ant\n")
+
+
+def test_only_missing_images_are_made_when_a_second_restart_comes_before_the_next_image(
+    engines: Callable[..., Any],
+):
+    engine, executor = engines()
+    executor.hold_at(1)
+    group = start(engine, "ant", request=CAT.replace(n_iter=3), folder="zoo")
+    assert executor.held.wait(PATIENCE_S)
+    executor.hold_at_next(1)
+    assert executor.held.wait(PATIENCE_S)
+    executor.release_at_stop()
+    engine.stop()
+    for is_running in (False, True):
+        engine, executor = engines(queue_after_restart="paused")
+        executor.release_at_stop()
+        if is_running:
+            executor.hold_at(1)
+            engine.queue.resume()
+            assert executor.held.wait(PATIENCE_S)
+        engine.stop()
+    engine, _ = engines()
+    status = wait_for(engine.job(group.id))
+    assert [image.seed for image in status.images] == [5, 6, 7]
+    assert saved_files(engine) == ["ant-1.png", "ant-2.png", "ant.png"]
+
+
+def die_after_the_file(engine: Engine, save: Callable[..., Any], *args: Any) -> Any:
+    saved = save(*args)
+    if saved.index == 1:
+        kill(engine)
+        raise RuntimeError
+    return saved
+
+
+def die_before_the_file(engine: Engine, save: Callable[..., Any], *args: Any) -> Any:
+    plan, index, image, announce, destination = args
+
+    def announce_and_die(record: Any) -> None:
+        announce(record)
+        if index == 1:
+            kill(engine)
+            raise RuntimeError
+
+    return save(plan, index, image, announce_and_die, destination)
+
+
+@pytest.mark.parametrize("die", [die_after_the_file, die_before_the_file])
+def test_an_image_is_neither_saved_twice_nor_lost_when_the_server_dies_while_it_is_saved(
+    engines: Callable[..., Any], die: Callable[..., Any]
+):
+    engine, _ = engines()
+    engine.image_saver.save = partial(die, engine, engine.image_saver.save)
+    group = start(engine, "ant", request=CAT.replace(n_iter=3), folder="zoo")
+    wait_for(group)
+    engine.stop()
+    engine, _ = engines()
+    status = wait_for(engine.job(group.id))
+    assert [image.seed for image in status.images] == [5, 6, 7]
+    assert saved_files(engine) == ["ant-1.png", "ant-2.png", "ant.png"]
 
 
 def test_waiting_cells_are_submitted_again_under_their_ids(engines: Callable[..., Any]):

@@ -141,9 +141,11 @@ def test_after_a_crash_the_running_job_has_failed_and_the_others_are_queued(fold
         add(store, job_id, number=number)
     for job_id in ("ran", "bare"):
         store.log_start(job_id)
+    path = folder / "x.png"
+    path.write_bytes(b"an image")
     for position in range(2):
-        store.log_image("ran", position, GeneratedImage(position, 1, "", Path("x.png")))
-    store.log_image("bare", 0, GeneratedImage(0, 1, "", Path("x.png")))
+        store.log_image("ran", position, GeneratedImage(position, 1, "", path))
+    store.log_image("bare", 0, GeneratedImage(0, 1, "", path))
     store.close()  # killing the server does not change the rows
     reopened = JobStore(folder)
     assert [record.id for record in reopened.take_leftover_jobs()] == ["first", "second"]
@@ -155,6 +157,36 @@ def test_after_a_crash_the_running_job_has_failed_and_the_others_are_queued(fold
     )
     assert len(record.images) == 2
     assert reopened.record("bare").error.endswith("; 1 picture was finished.")
+
+
+def test_an_image_that_was_announced_before_a_crash_counts_only_if_there_is_a_file(folder: Path):
+    store = JobStore(folder)
+    written, empty, unwritten = (folder / f"{name}.png" for name in ("ant", "bee", "cat"))
+    unmounted = folder / "disk" / "dog.png"
+    for path in (written, empty, unwritten, unmounted):
+        add(store, path.stem)
+        store.log_start(path.stem)
+        store.log_image(path.stem, 0, GeneratedImage(0, 1, "", path))
+    written.write_bytes(b"an image")
+    empty.touch()
+    store.close()
+    reopened = JobStore(folder)
+    kept = {
+        path.stem
+        for path in (written, empty, unwritten, unmounted)
+        if reopened.record(path.stem).images
+    }
+    assert kept == {"ant", "dog"}
+
+
+def test_an_image_that_is_saved_elsewhere_has_one_record(folder: Path):
+    store = JobStore(folder)
+    add(store)
+    for name in ("full/1.png", "spare/1.png"):
+        store.log_image("one", 0, GeneratedImage(0, 1, "", Path(name)))
+    assert [image.path for image in store.record("one").images] == [Path("spare/1.png")]
+    store.forget_image("one", 0)
+    assert store.record("one").images == ()
 
 
 def test_input_images_are_kept_as_long_as_a_job_may_need_them(folder: Path):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import gradio as gr
 from gradio.components import Component
+from gradio.context import Context
 
-from modules.core.errors import WebUIError
+from modules.core.errors import NotFound, WebUIError
 from modules.engine.engine import Engine
 from modules.engine.jobs.job import Job
 from modules.engine.jobs.job_group import JobGroup
@@ -32,6 +34,7 @@ from modules.ui.tabs.diffusion_process.figures import (
 )
 
 _POLL_S = 0.3
+_LOST = "The server was restarted before the steps were shown. Show the process again."
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class ReversePanel:
     """The components that show a run and its jobs."""
 
     figures: Figures
-    running_jobs: gr.State  # ids of the running jobs
+    running_jobs: gr.BrowserState  # ids of the running jobs; survives a reload and a restart
 
     @property
     def outputs(self) -> list[Component]:
@@ -82,11 +85,15 @@ def build_reverse(engine: Engine, form: Form) -> ReversePanel:
             message = gr.HTML("", elem_id="process_reverse_message", padding=False)
             build_explanation(explanations.REVERSE)
             views = build_step_views(message)
-    panel = ReversePanel(build_plots(message, views), gr.State(()))
+    running_jobs = gr.BrowserState(
+        [], storage_key="webui-process-jobs", secret="webui", render=False
+    )
+    panel = ReversePanel(build_plots(message, views), running_jobs)
 
-    def interrupt(job_ids: tuple[str, ...]) -> None:
+    def interrupt(job_ids: list[str]) -> None:
         for job_id in job_ids:
-            engine.interrupt(job_id)
+            with contextlib.suppress(NotFound):  # it ended in an earlier run
+                engine.interrupt(job_id)
 
     show.click(
         _show_handler(engine, form, other, views.frames),
@@ -97,6 +104,24 @@ def build_reverse(engine: Engine, form: Form) -> ReversePanel:
     )
     stop.click(interrupt, panel.running_jobs, None, **PRIVATE_EVENT)
     return panel
+
+
+def connect_resume(engine: Engine, reverse: ReversePanel) -> None:
+    """Have a loaded page follow what it followed before; call this outside the tabs, in the page's Gradio context."""
+    page = Context.root_block
+    assert page is not None
+
+    def follow_stored(job_ids: object, shown_frames: frame_files.Frames | None) -> Iterator[Any]:
+        yield from resume(engine, job_ids, shown_frames)
+
+    reverse.running_jobs.render()  # Gradio reads a BrowserState only where it is in the page
+    page.load(
+        follow_stored,
+        [reverse.running_jobs, reverse.figures.views.frames],
+        reverse.outputs,
+        concurrency_limit=None,  # it may take as long as the jobs
+        **PRIVATE_EVENT,
+    )
 
 
 def connect_show_process(
@@ -181,10 +206,39 @@ def follow_comparison(
     """
     while not group.wait(_POLL_S):
         yield _message_update("note", _progress(list(group.recorded_jobs.values())), (group.id,))
-    if group.errors:
-        yield _message_update("error", group.errors[0])
+    status = group.status()
+    if group.is_suspended:
+        yield _message_update("note", status.error, (group.id,))
+    elif group.errors or not group.recorded_jobs:
+        yield _message_update("error", next(iter(group.errors), status.error))
     else:
         yield from follow_jobs(engine, group.recorded_jobs, shown_frames)
+
+
+def resume(
+    engine: Engine, job_ids: object, shown_frames: frame_files.Frames | None = None
+) -> Iterator[Any]:
+    """Yield values for `ReversePanel.outputs`, as `follow_comparison` does, for what the page followed before it was loaded.
+
+    Args:
+        engine: Runs the jobs.
+        job_ids: What the browser has stored: the id of a comparison or of a recorded job, or nothing.
+        shown_frames: The frames of the run that is shown until then; deleted when there are new ones.
+    """
+    job_id = next(iter(job_ids), None) if isinstance(job_ids, list) else None
+    if not isinstance(job_id, str):
+        return
+    try:
+        job = engine.job(job_id)
+    except NotFound:
+        yield _message_update("note", _LOST)
+        return
+    if isinstance(job, JobGroup):
+        yield from follow_comparison(engine, job, shown_frames)
+    elif job.plan.record:
+        yield from follow_jobs(engine, {job.plan.sampler.name: job}, shown_frames)
+    else:
+        yield _message_update("note", _LOST)
 
 
 def follow_jobs(

@@ -11,7 +11,11 @@ from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.ui.forms.form import Form
 from modules.ui.tabs.diffusion_process import frame_files
 from modules.ui.tabs.diffusion_process.forward import build_forward
-from modules.ui.tabs.diffusion_process.reverse import build_reverse, connect_show_process
+from modules.ui.tabs.diffusion_process.reverse import (
+    build_reverse,
+    connect_resume,
+    connect_show_process,
+)
 
 
 def build(engine: Engine) -> Callable[[Mapping[str, Form]], None]:
@@ -25,6 +29,7 @@ def build(engine: Engine) -> Callable[[Mapping[str, Form]], None]:
             reverse = build_reverse(engine, Form(Txt2ImgRequest, engine, "process"))
 
     def connect(forms: Mapping[str, Form]) -> None:
+        connect_resume(engine, reverse)
         for form in forms.values():
             if form.output_panel is not None:
                 connect_show_process(engine, form.output_panel, reverse, forward_image)

@@ -120,9 +120,15 @@ class Page:
             component["id"]: component["props"].get("value") for component in components
         }
         ids = {component["props"].get("elem_id"): component["id"] for component in components}
-        self._event = next(
-            event for event in config["dependencies"] if [ids["process_reverse"], "click"] in event["targets"]
-        )  # fmt: skip
+        events = config["dependencies"]
+        self._click = next(
+            event for event in events if [ids["process_reverse"], "click"] in event["targets"]
+        )
+        self._load = next(
+            event
+            for event in events
+            if event["targets"][0][1] == "load" and event["outputs"] == self._click["outputs"]
+        )
 
     @contextmanager
     def opened(self) -> Iterator[Page]:
@@ -136,9 +142,15 @@ class Page:
 
     def show(self) -> str:
         """Press the button and return the whole response stream."""
-        data = [self._values[number] for number in self._event["inputs"]]
+        return self._call(self._click, [self._values[number] for number in self._click["inputs"]])
+
+    def load(self, stored_jobs: list[str]) -> str:
+        """Load the page in a browser that stores these job ids, and return the whole response stream."""
+        return self._call(self._load, [stored_jobs, None])
+
+    def _call(self, event: dict[str, Any], data: list[Any]) -> str:
         call: dict[str, Any] = {
-            "fn_index": self._event["id"],
+            "fn_index": event["id"],
             "data": data,
             "session_hash": self._session,
         }
@@ -185,3 +197,10 @@ def test_a_session_has_one_run_on_disk_and_none_after_its_page_is_closed(url: st
             assert second.exists(), "the page is still open"
         wait_until(lambda: run_folders(temp) == [kept])
     wait_until(lambda: run_folders(temp) == [])
+
+
+def test_a_loaded_page_shows_the_comparison_that_its_browser_has_stored(url: str, engine: Engine):
+    group = start_comparison(engine, SMALL)
+    with Page(url, "reloaded").opened() as page:
+        assert "001-denoised.webp" in page.load([group.id])
+        assert "denoised" not in page.load([])

@@ -1,14 +1,49 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import gradio as gr
+import numpy as np
+import pytest
+from PIL import Image
 
 from modules.engine.engine import Engine
+from modules.engine.jobs.job_group import JobGroup
 from modules.params.requests.txt2img import Txt2ImgRequest
-from modules.ui.tabs.diffusion_process.reverse import follow_comparison, start_comparison
+from modules.params.results import RecordedStep, Recording
+from modules.ui.tabs.diffusion_process.reverse import follow_comparison, resume, start_comparison
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
 SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=4, n_iter=3, batch_size=2)
 SKIPPED = gr.skip()
+IMAGE = Image.new("RGB", (8, 8), "red")
+RECORDING = Recording(
+    tuple(RecordedStep(n, 2.0 - n, 10.0, IMAGE, IMAGE, IMAGE, None, 0.1) for n in range(2)),
+    np.zeros(16, dtype=np.float32),
+    np.linspace(0.03, 14.6, 1000),
+)
+StartEngine = Callable[..., tuple[Engine, FakeExecutor]]
+
+
+@pytest.fixture
+def start_recorder(start_engine: StartEngine) -> StartEngine:
+    """Starts engines one after another, on a device that records."""
+
+    def record(engine: Engine) -> None:
+        assert isinstance(engine.executor, FakeExecutor)
+        engine.executor.recording = RECORDING
+
+    return partial(start_engine, prepare=record)
+
+
+def draw(updates: Any) -> list[Any]:
+    """Return the last update: plots as JSON, frames as captions, all else as it is."""
+    *_, (message, step, caption, *images, distances, schedules, histogram, frames, jobs) = updates
+    plots = [plot.to_json() for plot in (distances, schedules, histogram)]
+    shown = [image is not None for image in images]
+    return [message, step.value, step.maximum, caption, shown, *plots, frames.captions, jobs]
 
 
 def test_two_samplers_generate_one_image_each_from_the_same_seed(engine: Engine):
@@ -52,3 +87,114 @@ def test_a_refused_run_is_an_error(engine: Engine):
     *_, (message, *_) = follow_comparison(engine, group)
     assert "There is no sampler named" in message
     assert len(group.status().images) == 1
+
+
+def begin(engine: Engine) -> JobGroup:
+    return start_comparison(engine, SMALL.replace(sampler_name="Euler", seed=5), "Heun")
+
+
+def begin_in_a_paused_queue(engine: Engine, executor: FakeExecutor) -> JobGroup:
+    engine.queue.pause()
+    return begin(engine)
+
+
+def begin_the_first(engine: Engine, executor: FakeExecutor) -> JobGroup:
+    executor.hold_at(2)
+    group = begin(engine)
+    assert executor.held.wait(PATIENCE_S)
+    return group
+
+
+def finish_the_first(engine: Engine, executor: FakeExecutor) -> JobGroup:
+    group = begin_the_first(engine, executor)
+    executor.hold_at_next(2)
+    assert executor.held.wait(PATIENCE_S)
+    return group
+
+
+def kill(engine: Engine) -> None:
+    """Leave the job store as a killed server does: nothing is written any more."""
+    engine.queue.store.close()
+
+
+@pytest.mark.parametrize("end", [kill, Engine.stop], ids=["killed", "stopped"])
+@pytest.mark.parametrize("begin_some", [begin_in_a_paused_queue, begin_the_first, finish_the_first])
+def test_after_a_restart_the_page_shows_the_figures_of_the_whole_comparison(
+    start_recorder: StartEngine,
+    begin_some: Callable[[Engine, FakeExecutor], JobGroup],
+    end: Callable[[Engine], None],
+):
+    engine, executor = start_recorder()
+    expected = draw(follow_comparison(engine, begin(engine)))
+    group = begin_some(engine, executor)
+    *_, stored = next(follow_comparison(engine, group))
+    executor.release_at_stop()
+    end(engine)
+    group.interrupt()
+    engine.stop()
+
+    engine, _ = start_recorder()
+    assert draw(resume(engine, list(stored))) == expected
+
+
+def test_a_page_that_sees_the_server_stop_keeps_the_comparison(engine: Engine):
+    group = begin_in_a_paused_queue(engine, FakeExecutor())
+    updates = follow_comparison(engine, group)
+    next(updates)
+    engine.stop()
+    *_, (message, *_, running_jobs) = updates
+    assert "The server was stopped; this goes on at its next start." in message
+    assert running_jobs == (group.id,)
+
+
+def test_a_reloaded_page_follows_a_comparison(start_recorder: StartEngine):
+    engine, executor = start_recorder()
+    executor.hold_at(2)
+    group = start_comparison(engine, SMALL)
+    assert executor.held.wait(PATIENCE_S)
+    updates = resume(engine, [group.id])
+    message, *_, running_jobs = next(updates)
+    assert "Sampling" in message
+    assert running_jobs == (group.id,)
+    executor.release()
+    *_, captions, running_jobs = draw(updates)
+    assert (len(captions), running_jobs) == (2, ())
+    assert "Nothing was recorded" in list(resume(engine, [group.id]))[-1][0]
+
+
+def test_a_reloaded_page_follows_a_recorded_job(start_recorder: StartEngine):
+    engine, _ = start_recorder()
+    job = engine.submit(SMALL, with_recording=True)
+    *_, captions, _ = draw(resume(engine, [job.id]))
+    assert len(captions) == 2
+
+
+def test_recorded_steps_that_a_restart_has_lost_are_reported_once(start_recorder: StartEngine):
+    engine, _ = start_recorder()
+    group = start_comparison(engine, SMALL)
+    assert group.wait(PATIENCE_S)
+    engine.stop()
+    engine, _ = start_recorder()
+    ((message, *figures, running_jobs),) = resume(engine, [group.id])
+    assert "The server was restarted before the steps were shown." in message
+    assert figures == [SKIPPED] * len(figures)
+    assert running_jobs == ()
+
+
+@pytest.mark.parametrize("stored", [[], None, "x", [3]])
+def test_a_page_without_a_stored_job_shows_nothing(engine: Engine, stored: Any):
+    assert list(resume(engine, stored)) == []
+
+
+def test_a_comparison_that_is_interrupted_before_the_device_is_open_is_reported(
+    start_recorder: StartEngine, start_engine: StartEngine
+):
+    engine, _ = start_recorder()
+    engine.queue.pause()
+    group = start_comparison(engine, SMALL, "Heun")
+    engine.stop()
+    engine, _ = start_engine(has_device=False)
+    engine.interrupt(group.id)
+    ((message, *_, running_jobs),) = resume(engine, [group.id])
+    assert "Interrupted: 0 of 2 samplers were finished." in message
+    assert running_jobs == ()
