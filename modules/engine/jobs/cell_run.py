@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from functools import partial
 
 from pydantic import BaseModel
 
-from modules.core.errors import Cancelled, NotFound, WebUIError
+from modules.core.errors import Cancelled, NotFound, WebUIError, internal_error
 from modules.engine.image_saver import ImageSaver
 from modules.engine.jobs.group_record import CellAttempt
 from modules.engine.jobs.job import Job
@@ -20,6 +21,8 @@ from modules.params.requests.base import GenerationRequest
 from modules.params.results import GeneratedImage
 from modules.params.settings import Settings
 from modules.scripts.protocol import Cell, CellResult, CellState, Script
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,9 @@ class CellRun:
             self._result = CellResult("cancelled", self._earlier_images, error=str(error))
         except WebUIError as error:
             self._end("failed", (), str(error))
+        except Exception as error:  # of this cell; the others go on
+            logger.exception("The cell '%s' failed.", self.cell.name)
+            self._end("failed", (), str(internal_error(error)))
 
     def has_ended(self) -> bool:
         """Return whether the cell has nothing left to do."""
@@ -167,12 +173,15 @@ class CellRun:
             return None
 
     def _end(self, state: CellState, notes: tuple[str, ...], error: str) -> None:
-        assert self._last is not None  # set by `_submit` or at the start
-        self._log(replace(self._last, state=state, notes=notes, error=error))
         self._result = CellResult(state, self._earlier_images, notes, error)
+        if self._last is not None:  # else its job was not even announced
+            self._log(replace(self._last, state=state, notes=notes, error=error))
 
     def _log(self, attempt: CellAttempt) -> None:
-        self._queue.store.groups.log_attempt(self._spec.id, attempt)
+        try:
+            self._queue.store.groups.log_attempt(self._spec.id, attempt)
+        except Exception:  # no error of the store may stop the group
+            logger.exception("A cell of a group could not be stored.")
 
 
 def _is_complete(record: JobRecord) -> bool:

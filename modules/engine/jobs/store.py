@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import time
 from collections.abc import Generator, Iterable, Sequence
@@ -30,6 +31,8 @@ from modules.params.requests.base import GenerationRequest
 from modules.params.requests.tasks import TASKS, Task
 from modules.params.results import GeneratedImage
 from modules.params.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 # Records of ended jobs beyond this number are deleted, oldest first; their images stay in the outputs folder.
 MAX_ENDED = 10_000
@@ -84,7 +87,7 @@ class JobStore:
         with self._database.lock:
             self._database.open()
             ids, self._leftover_ids = self._leftover_ids, []
-        return [self.record(job_id) for job_id in ids]
+        return [record for job_id in ids if (record := self._leftover_job(job_id)) is not None]
 
     def close(self) -> None:
         """Close the file; later events are not stored."""
@@ -305,6 +308,14 @@ class JobStore:
                 "SELECT owner_id FROM input_images WHERE name = ? LIMIT 1", (name,)
             )
         )
+
+    def _leftover_job(self, job_id: str) -> JobRecord | None:
+        """Return a job of the last run, or None if its row cannot be read."""
+        try:
+            return self.record(job_id)
+        except (NotFound, ValueError, TypeError, LookupError) as error:
+            logger.warning("A waiting job of the last run cannot be read: %s", error)
+            return None
 
     def _select_records(self, where: str, values: tuple[object, ...]) -> list[JobRecord]:
         with self._database.lock:
