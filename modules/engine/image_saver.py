@@ -137,7 +137,7 @@ class ImageSaver:
         vae = model.vae
         if vae is not None:
             pairs["VAE hash"] = self._short_hash(lambda: self._models.sha256(vae, _HASH_TIMEOUT_S))
-            pairs["VAE"] = vae.path.name
+            pairs["VAE"] = vae.file_name
         return pairs
 
     def _short_hash(self, digest: Callable[[], str]) -> str:

@@ -18,7 +18,13 @@ from modules.engine.jobs.database.migrations import MIGRATIONS, Migration
 from modules.engine.jobs.fair_queue import QueuePosition
 from modules.engine.jobs.group_store import GroupStore, recover_groups
 from modules.engine.jobs.input_images import InputImageStore
-from modules.engine.jobs.job_record import JobRecord, read_images, record_from_rows
+from modules.engine.jobs.job_record import (
+    JobRecord,
+    path_from_row,
+    read_images,
+    record_from_rows,
+    storable_path,
+)
 from modules.engine.jobs.job_status import JobStatus
 from modules.engine.jobs.stored_request import (
     StoredRequest,
@@ -148,7 +154,7 @@ class JobStore:
             "job_id": job_id,
             "position": position,
             "image_index": image.index,
-            "path": str(image.path),
+            "path": storable_path(image.path),
             "created": _now(),
             "model": fields.get("sd_model_checkpoint", ""),
             "width": image.size[0],
@@ -274,7 +280,7 @@ class JobStore:
         images = connection.execute(
             f"SELECT id, path FROM images WHERE job_id IN {old_jobs}", limit
         ).fetchall()
-        deleted = [(image["id"],) for image in images if not Path(image["path"]).exists()]
+        deleted = [(image["id"],) for image in images if not path_from_row(image).exists()]
         connection.executemany("DELETE FROM images WHERE id = ?", deleted)
         connection.execute(f"DELETE FROM jobs WHERE id IN {old_jobs}", limit)
 
