@@ -19,6 +19,7 @@ from fastapi import APIRouter
 
 from modules.core.errors import WebUIError
 from modules.core.registry import Registry
+from modules.core.text import escape
 from modules.engine.registries import Registries, Router, Tab
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ def _extension_folders(registries: Registries, folder: Path) -> list[Path]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        sentence = f"The extensions in {folder} cannot be read: {error.strerror or error}."
+        sentence = escape(f"The extensions in {folder} cannot be read: {error.strerror or error}.")
         registries.extension_errors.append(sentence)
         logger.warning("%s", sentence)
         return []
@@ -68,7 +69,7 @@ def _load_extension(registries: Registries, folder: Path, module_name: str) -> R
             del sys.modules[name]
         border.report("is not loaded", error)
         return registries
-    logger.info("Extension: %s.", folder.name)
+    logger.info("Extension: %s.", escape(folder.name))
     return replace(
         extended,
         tabs=_contain(extended.tabs, registries.tabs, border.contain_tab),
@@ -118,7 +119,7 @@ class _Border:
             reason = "It tried to end the program."
         elif not isinstance(error, WebUIError | ValueError) or not reason:
             reason = f"{type(error).__name__}: {reason}. The log has the details."
-        sentence = f"The extension '{self.extension}' {problem}. {reason}"
+        sentence = escape(f"The extension '{self.extension}' {problem}. {reason}")
         self.errors.append(sentence)
         logger.warning("%s", sentence, exc_info=error)
         return sentence

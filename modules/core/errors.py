@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from modules.core.text import escape
+
 
 class WebUIError(Exception):
     """What happened and what to do about it; shown on the page, by the API and in the log.
 
     Args:
-        message: One sentence with the offending value.
+        message: One sentence with the offending value; half characters in it are escaped, so that it can be stored and sent.
         hint: What the user can do; empty when the message already says it.
     """
 
     status_code: ClassVar[int] = 500
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        super().__init__(escape(message))
+        self.message = escape(message)
+        self.hint = escape(hint)
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
@@ -70,3 +72,15 @@ class Cancelled(WebUIError):
     """The job was stopped before it had results."""
 
     status_code = 409
+
+
+def internal_error(error: BaseException) -> WebUIError:
+    """Return the error itself if a user can act on it, else one that names what the log tells in full."""
+    if isinstance(error, WebUIError):
+        return error
+    try:
+        reason = str(error)
+    except Exception:  # noqa: BLE001  any class may come, with any text
+        reason = ""
+    what = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+    return WebUIError(f"Internal error: {what}.", "The log has the details.")

@@ -13,6 +13,7 @@ from modules.core import flag_types
 from modules.core.a1111_flags import IGNORED_FLAGS, REFUSED_FLAGS, IgnoredFlags
 from modules.core.credentials import Credential, parse_credentials
 from modules.core.errors import UserError
+from modules.core.text import escape
 
 HIDDEN: dict[str, Any] = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
 # Settings that a flag overrides for one run: name of the setting and field of the flag.
@@ -225,7 +226,8 @@ class Flags:
                 value = getattr(self, declared.name)
                 if not declared.repr:
                     value = None if value is None else "given"
-                values[declared.name] = str(value) if isinstance(value, Path) else value
+                shown = str(value) if isinstance(value, Path) else value
+                values[declared.name] = escape(shown) if isinstance(shown, str) else shown
         return values
 
     def setting_overrides(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from modules.core.errors import NotFound, WebUIError
+from modules.core.errors import NotFound, WebUIError, internal_error
 from modules.core.paths import Paths
 from modules.engine.active_checkpoint import ActiveCheckpoint
 from modules.engine.checkpoint_loader import CheckpointLoader, DeviceStatus
@@ -349,10 +349,10 @@ class Engine:
             self._loader.on_failure(failure)
             self.queue.open(has_device=False)
             return
-        self.groups.resume()
         logger.info("Device: %s.", info.label)
         self._loader.on_device_ready(info, self._settings_file.warning)
         try:
+            self.groups.resume()
             checkpoint = self.find_checkpoint()
             # For this run only: a file added later does not replace the one in use.
             self.settings = self.settings.replace(sd_model_checkpoint=checkpoint.name)
@@ -360,4 +360,8 @@ class Engine:
         except WebUIError as error:
             logger.warning("%s", error)
             self._loader.on_failure(str(error))
-        self.queue.open(has_device=True)
+        except Exception as error:  # jobs with another checkpoint may run
+            logger.exception("The checkpoint could not be chosen.")
+            self._loader.on_failure(str(internal_error(error)))
+        finally:
+            self.queue.open(has_device=True)

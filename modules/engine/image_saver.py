@@ -12,6 +12,7 @@ from PIL import Image
 from modules import infotext
 from modules.core.errors import StorageError, WebUIError
 from modules.core.registry import Registry
+from modules.core.text import escape
 from modules.core.version import NAME, VERSION
 from modules.engine.filename_tokens import make_filename_tokens
 from modules.images.filename import FILENAME_TOKENS, Destination, FilenameToken
@@ -87,7 +88,7 @@ class ImageSaver:
         seed = image_plan.seed
         request = plan.single_image_request(image_plan)
         extra = {**self._model_infotext(plan.model), "App": f"{NAME} {VERSION}"}
-        text = infotext.create_infotext(request, extra, plan.settings, self._codecs)
+        text = escape(infotext.create_infotext(request, extra, plan.settings, self._codecs))
         tokens = make_filename_tokens(plan, image_plan, self._filename_tokens)
         store = self._images if plan.settings.samples_save else self._unsaved_store()
 
@@ -153,7 +154,7 @@ class ImageSaver:
         vae = model.vae
         if vae is not None:
             pairs["VAE hash"] = self._short_hash(lambda: self._models.sha256(vae, _HASH_TIMEOUT_S))
-            pairs["VAE"] = vae.path.name
+            pairs["VAE"] = vae.file_name
         return pairs
 
     def _short_hash(self, digest: Callable[[], str]) -> str:

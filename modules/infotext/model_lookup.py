@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from modules.core.errors import WebUIError
 from modules.infotext.codecs import Pairs
-from modules.models.checkpoint import HASH_PATTERN, Checkpoint
+from modules.models.checkpoint import HASH_PATTERN, Checkpoint, fold_name
 from modules.models.index import ModelIndex
 from modules.models.vaes import NO_VAE, choose_vae, vae_names
 
@@ -59,12 +59,12 @@ def find_checkpoint(pairs: Pairs, models: ModelIndex) -> FileMatch:
 
 def find_vae(vae_name: str, models: ModelIndex) -> FileMatch:
     """Return the VAE with that filename, with or without extension."""
-    folded = vae_name.strip().replace("\\", "/").casefold()
+    folded = fold_name(vae_name.strip())
     if folded in _BUILT_IN_VAE:
         return FileMatch(NO_VAE)
     for name in vae_names(models):
-        path = PurePosixPath(name.casefold())
-        if folded in (name.casefold(), path.name, path.stem):
+        path = PurePosixPath(name)
+        if folded in map(fold_name, (name, path.name, path.stem)):
             return FileMatch(name)
     return FileMatch(
         missing=f"The picture was made with the VAE {vae_name}, which is not here. Put the file into the VAEs' folder."

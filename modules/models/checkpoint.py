@@ -45,7 +45,7 @@ class Checkpoint(ModelFile):
     @property
     def model_name(self) -> str:
         """File name without folder and extension."""
-        return self.path.stem
+        return self.stem
 
     @property
     def text_encoder(self) -> TextEncoderInfo:
@@ -72,9 +72,9 @@ def match_checkpoint(
         NotFound: no checkpoint matches.
         UserError: several match.
     """
-    query = _without_hash(name.strip()).replace("\\", "/").casefold()
+    query = fold_name(_without_hash(name.strip()))
     for key in (_name_key, _stem_key, _file_name_key, _model_name_key, _path_key):
-        found = [c for c in listed if key(c) == query]
+        found = [c for c in listed if fold_name(key(c)) == query]
         if len(found) > 1:
             raise UserError(
                 f"'{name}' can mean {_listing(found)}.",
@@ -102,24 +102,29 @@ def _without_hash(title: str) -> str:
     )
 
 
+def fold_name(name: str) -> str:
+    """Return a name as names are compared: without case, and with either slash."""
+    return name.replace("\\", "/").casefold()
+
+
 def _name_key(checkpoint: Checkpoint) -> str:
-    return checkpoint.name.casefold()
+    return checkpoint.name
 
 
 def _stem_key(checkpoint: Checkpoint) -> str:
-    return checkpoint.name.rpartition(".")[0].casefold()
+    return checkpoint.name.rpartition(".")[0]
 
 
 def _file_name_key(checkpoint: Checkpoint) -> str:
-    return checkpoint.path.name.casefold()
+    return checkpoint.file_name
 
 
 def _model_name_key(checkpoint: Checkpoint) -> str:
-    return checkpoint.model_name.casefold()
+    return checkpoint.model_name
 
 
 def _path_key(checkpoint: Checkpoint) -> str:
-    return checkpoint.path.as_posix().casefold()
+    return checkpoint.shown_path
 
 
 def _listing(checkpoints: Iterable[Checkpoint]) -> str:

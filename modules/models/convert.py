@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from modules.core.atomic import open_writer, remove_leftovers
 from modules.core.errors import StorageError, UserError
+from modules.core.text import escape
 from modules.models.files import safe_pickle
 from modules.models.files.archive import open_archive
 from modules.models.files.ckpt_layout import StorageLocation, locate_storages
@@ -61,7 +62,9 @@ def convert_to_safetensors(path: Path) -> Path:
 def _write_safetensors(
     out: IO[bytes], path: Path, contents: CkptContents, locations: Mapping[str, StorageLocation]
 ) -> None:
-    entries: dict[str, Any] = {"__metadata__": {"format": "pt", "converted_from": path.name}}
+    entries: dict[str, Any] = {
+        "__metadata__": {"format": "pt", "converted_from": escape(path.name)}
+    }
     end = 0
     # Widest dtypes first, so that every tensor is aligned to its dtype.
     tensors = sorted(

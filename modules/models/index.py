@@ -11,7 +11,7 @@ from pathlib import Path
 from modules.core.errors import BadFile, NotFound, UserError, WebUIError
 from modules.core.paths import Paths
 from modules.core.registry import Registry, did_you_mean
-from modules.models.checkpoint import Checkpoint, match_checkpoint
+from modules.models.checkpoint import Checkpoint, fold_name, match_checkpoint
 from modules.models.families import Family, make_family_registry
 from modules.models.file_cache import HeaderFacts, HeaderFactsCache, tables_digest
 from modules.models.files.header import Header, read_header
@@ -317,7 +317,7 @@ class ModelIndex:
         return HeaderFacts(
             kind.name if kind else "",
             family.name if family else "",
-            f"'{file.path.name}' {problem}" if problem else "",
+            f"'{file.file_name}' {problem}" if problem else "",
             tuple(detect_text_encoder(header, slot) for slot in slots),
         )
 
@@ -342,11 +342,11 @@ class ModelIndex:
 
 def _match(name: str, files: Sequence[ModelFile], kind: ModelKind) -> list[ModelFile]:
     """Return the files of that name, those with its folder before those without, and without a suffix last."""
-    query = name.strip().replace("\\", "/").casefold()
+    query = fold_name(name.strip())
     keys = [_name, _file_name]
     if kind.found_by_stem:
         keys += [_stem, _file_stem]
-    matches = ([file for file in files if key(file).casefold() == query] for key in keys)
+    matches = ([file for file in files if fold_name(key(file)) == query] for key in keys)
     none: list[ModelFile] = []
     return next((found for found in matches if found), none)
 
@@ -356,7 +356,7 @@ def _name(file: ModelFile) -> str:
 
 
 def _file_name(file: ModelFile) -> str:
-    return file.path.name
+    return file.file_name
 
 
 def _stem(file: ModelFile) -> str:
@@ -364,4 +364,4 @@ def _stem(file: ModelFile) -> str:
 
 
 def _file_stem(file: ModelFile) -> str:
-    return file.path.stem
+    return file.stem

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 from typing_extensions import Self
 
+from modules.core.text import escape
+
 logger = logging.getLogger(__name__)
 
 
@@ -22,7 +24,7 @@ class ModelFile:
     """A model file in a scanned folder.
 
     Args:
-        name: Path relative to that folder, with forward slashes.
+        name: Path relative to that folder, with forward slashes; bytes that are not UTF-8 are escaped.
         path: Absolute, links not resolved.
         size_bytes: 0 for a broken link.
         modified_ns: Modification time.
@@ -39,6 +41,28 @@ class ModelFile:
     def stamp(self) -> FileStamp:
         """Identity of the content that was found."""
         return FileStamp(str(self.path), self.size_bytes, self.modified_ns)
+
+    @property
+    def file_name(self) -> str:
+        """Name without folder, escaped like `name`."""
+        return escape(self.path.name)
+
+    @property
+    def stem(self) -> str:
+        """Name without folder and extension, escaped like `name`."""
+        return escape(self.path.stem)
+
+    @property
+    def shown_path(self) -> str:
+        """The path as text that can be sent and shown."""
+        return escape(str(self.path))
+
+    @property
+    def name_warning(self) -> str:
+        """What is wrong with the name, as a sentence; "" for most files."""
+        if self.path.as_posix().endswith(self.name):
+            return ""
+        return "Its name is not UTF-8; rename the file."
 
     def with_current_stamp(self) -> Self | None:
         """Return it with its current size and modification time, or None when it is gone."""
@@ -112,7 +136,7 @@ def _found_files(
         except OSError:
             size, modified = 0, 0
         yield ModelFile(
-            name=path.relative_to(folder).as_posix(),
+            name=escape(path.relative_to(folder).as_posix()),
             path=path,
             size_bytes=size,
             modified_ns=modified,

@@ -41,7 +41,7 @@ class TextEncoderChoice:
         chosen = self.choose(checkpoint)
         for info, file in zip(checkpoint.text_encoders, chosen, strict=True):
             if not info.is_included and file is None:
-                return f"'{checkpoint.path.name}' lacks its text encoder. {self._hint(info)}"
+                return f"'{checkpoint.file_name}' lacks its text encoder. {self._hint(info)}"
         return ""
 
     def _choose(self, needed: TextEncoderInfo, checkpoint: Checkpoint) -> TextEncoderFile | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from modules.core.errors import UserError
+from modules.core.text import escape, find_path
 from modules.images.filename import Destination
 from modules.images.inpaint.mask_sources import make_mask
 from modules.images.resize import scale_size
@@ -21,7 +22,9 @@ from modules.scripts.protocol import Cell, Script, ScriptResult, ScriptRun
 class FileBatchArgs(BaseModel, frozen=True, extra="forbid"):
     """The files of a batch, and how each becomes an init image."""
 
-    files: tuple[str, ...] = param((), "Pictures", help="Image files on the server, in order.")
+    files: tuple[str, ...] = param(
+        (), "Pictures", help="Image files on the server, in order; names as they are listed."
+    )
     output_folder: str = param(
         "",
         "Output folder",
@@ -46,13 +49,14 @@ def run_file_batch(request: InitImageRequest, args: FileBatchArgs) -> ScriptRun:
         request: The request of every file, without an init image; with the mask, if that is an uploaded file.
         args: The files.
     """
-    yield [_make_cell(request, args, file) for file in map(Path, args.files)]
+    yield [_make_cell(request, args, file) for file in map(find_path, args.files)]
     return ScriptResult()
 
 
 def _make_cell(request: InitImageRequest, args: FileBatchArgs, file: Path) -> Cell:
-    destination = Destination(args.output_folder, file.stem) if args.output_folder else None
-    return Cell(file.name, partial(_make_request, request, args, file), destination)
+    stem = escape(file.stem).replace("\\", "_")
+    destination = Destination(args.output_folder, stem) if args.output_folder else None
+    return Cell(escape(file.name), partial(_make_request, request, args, file), destination)
 
 
 def _make_request(request: InitImageRequest, args: FileBatchArgs, file: Path) -> InitImageRequest:

@@ -137,7 +137,7 @@ def test_a_failing_job_does_not_stop_the_engine(engine: Engine, executor: FakeEx
     states = [(finish(job).status().state, job.status().error) for job in jobs]
     assert states == [
         ("failed", "Too little memory. Use a smaller size."),
-        ("failed", "a bug"),
+        ("failed", "Internal error: ValueError: a bug. The log has the details."),
         ("done", ""),
     ]
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from modules.core.flags import SETTING_FLAGS
+from modules.core.text import escape
 from modules.engine.engine import Engine
 from modules.params.param import Param, params_of
 
@@ -45,7 +46,7 @@ def settings_router(engine: Engine) -> APIRouter:
                 sections[param.section].append(_option(engine, name, param))
         return {
             "remark": engine.settings_warning,
-            "file": str(engine.settings_path),
+            "file": escape(str(engine.settings_path)),
             "flags": [
                 {"flag": _flag(name), "label": params[name].label, "value": value}
                 for name, value in engine.flag_settings.items()

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from modules.api.sdapi.scripts import describe_scripts, list_scripts
+from modules.core.text import escape
 from modules.engine.engine import Engine
 from modules.models.kinds import VAE
 from modules.sampling.samplers import Sampler
@@ -62,8 +63,8 @@ def listings_router(engine: Engine) -> APIRouter:
                 "model_name": checkpoint.model_name,
                 "hash": checkpoint.short_hash or None,
                 "sha256": checkpoint.sha256 or None,
-                "filename": str(checkpoint.path),
-                "config": str(checkpoint.config) if checkpoint.config else None,
+                "filename": checkpoint.shown_path,
+                "config": escape(str(checkpoint.config)) if checkpoint.config else None,
             }
             for checkpoint in engine.models.checkpoints()
             if not checkpoint.error
@@ -72,7 +73,7 @@ def listings_router(engine: Engine) -> APIRouter:
     @router.get("/sd-vae")
     def sd_vae() -> list[dict[str, Any]]:
         return [
-            {"model_name": vae.name, "filename": str(vae.path)} for vae in engine.models.files(VAE)
+            {"model_name": vae.name, "filename": vae.shown_path} for vae in engine.models.files(VAE)
         ]
 
     for path, empty in _EMPTY_LISTS.items():

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor, UntypedStorage
@@ -66,7 +66,7 @@ def read_state_dict(path: Path, header: Header) -> MappedStateDict:
     """
     try:
         file = mmap_file(path)
-    except (OSError, RuntimeError) as error:
+    except (OSError, ValueError) as error:
         raise BadFile(f"'{path.name}' cannot be read: {error}.", "Download it again.") from error
     if header.container != "safetensors":
         return MappedStateDict(
@@ -101,5 +101,6 @@ def to_aligned(tensor: Tensor) -> Tensor:
 
 def mmap_file(path: Path) -> UntypedStorage:
     """Return a file's bytes, mapped; writes do not reach the file."""
-    mapped = UntypedStorage.from_file(str(path), shared=False, nbytes=path.stat().st_size)
-    return cast("UntypedStorage", mapped)  # torch annotates its base class
+    with path.open("rb") as file:  # torch opens only paths in UTF-8
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    return torch.frombuffer(mapped, dtype=torch.uint8).untyped_storage()

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from modules.core.errors import WebUIError
+from modules.core.errors import WebUIError, internal_error
 from modules.engine.executors import DeviceInfo
 from modules.params.device_options import DeviceOptions
 from modules.params.events import CancelToken, Sink, ignore_events
@@ -110,11 +110,21 @@ class LocalExecutor:
         except Exception as error:
             logger.exception("The device could not be opened.")
             self._failure = f"The device could not be opened: {error}. The log has the details; ./webui.sh repairs the installation."
-            on_ready(None, self._failure)
+            _report(on_ready, None, self._failure)
             return None
         self._memory = runner.memory
-        on_ready(DeviceInfo(runner.device.label, runner.device.warning), "")
+        _report(on_ready, DeviceInfo(runner.device.label, runner.device.warning), "")
         return runner
+
+
+def _report(
+    on_ready: Callable[[DeviceInfo | None, str], None], info: DeviceInfo | None, failure: str
+) -> None:
+    """Report whether the device is open; an error of the listener does not end the device's thread."""
+    try:
+        on_ready(info, failure)
+    except Exception:
+        logger.exception("An unexpected error after the device was opened.")
 
 
 def _run_item(item: _Item, runner: Runner) -> None:
@@ -124,13 +134,8 @@ def _run_item(item: _Item, runner: Runner) -> None:
         # The job is kept in memory with its error; a traceback would keep the frames alive, and with them the weights.
         error.__context__ = error.__cause__ = None
         item.future.set_exception(error.with_traceback(None))
-    except Exception as error:
+    except BaseException as error:  # the thread goes on, even if an extension ends the program
         logger.exception("A job failed with an unexpected error.")
-        item.future.set_exception(
-            WebUIError(
-                f"Internal error: {type(error).__name__}: {error}.",
-                "The log has the details.",
-            )
-        )
+        item.future.set_exception(internal_error(error))
     else:
         item.future.set_result(result)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from modules.core.errors import NotFound, UserError
 from modules.core.paths import Paths
+from modules.core.text import find_path
 
 IMAGE_SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".heic")
@@ -27,7 +28,7 @@ def list_input_images(text: str, paths: Paths) -> list[Path]:
         UserError: the folder is not allowed, or contains too many images.
         NotFound: there is no such folder, or no image in it.
     """
-    folder = _resolve(paths.data / text.strip())
+    folder = _resolve(find_path(str(paths.data / text.strip())))
     if not _is_inside(folder, paths.input_folders):
         allowed = " or ".join(str(allowed_folder) for allowed_folder in paths.input_folders)
         raise UserError(

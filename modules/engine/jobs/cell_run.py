@@ -6,6 +6,7 @@ that exist are not saved again.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from PIL import Image
 from pydantic import BaseModel
 
-from modules.core.errors import Cancelled, NotFound, WebUIError
+from modules.core.errors import Cancelled, NotFound, WebUIError, internal_error
 from modules.engine.image_saver import ImageSaver
 from modules.engine.jobs.group_record import CellAttempt
 from modules.engine.jobs.job import Job
@@ -25,6 +26,8 @@ from modules.params.results import GeneratedImage
 from modules.params.settings import Settings
 from modules.plan.plan import Plan
 from modules.scripts.protocol import Cell, CellResult, CellState, Script
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,9 @@ class CellRun:
             self._result = CellResult("cancelled", self._earlier_images, error=str(error))
         except WebUIError as error:
             self._end("failed", (), str(error))
+        except Exception as error:  # of this cell; the others go on
+            logger.exception("The cell '%s' failed.", self.cell.name)
+            self._end("failed", (), str(internal_error(error)))
 
     def has_ended(self) -> bool:
         """Return whether the cell has nothing left to do."""
@@ -208,12 +214,16 @@ class CellRun:
             return None
 
     def _end(self, state: CellState, notes: tuple[str, ...], error: str) -> None:
-        self._log(replace(self._attempts[-1], state=state, notes=notes, error=error))
         self._result = CellResult(state, self._earlier_images, notes, error)
+        if self._attempts:  # else its job was not even announced
+            self._log(replace(self._attempts[-1], state=state, notes=notes, error=error))
 
     def _log(self, attempt: CellAttempt) -> None:
         self._attempts[attempt.attempt :] = [attempt]
-        self._queue.store.groups.log_attempt(self._spec.id, attempt)
+        try:
+            self._queue.store.groups.log_attempt(self._spec.id, attempt)
+        except Exception:  # no error of the store may stop the group
+            logger.exception("A cell of a group could not be stored.")
 
 
 def _is_complete(record: JobRecord) -> bool:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
+from typing import Any
 
 from modules.core.errors import Cancelled, WebUIError
 from modules.engine.executors import Executor
 from modules.engine.jobs.job import Job
+from modules.params.events import CancelToken, Sink, ignore_events
 from modules.plan.plan import Plan
-from modules.plan.work import LoadModel
+from modules.plan.work import LoadModel, Work
+
+logger = logging.getLogger(__name__)
 
 
 class Dispatcher:
@@ -20,7 +25,7 @@ class Dispatcher:
     Args:
         executor: Runs the jobs; it gets as many as it has slots, so that their order can change until the last moment.
         pop_next: Removes the next job from the waiting ones and returns it; None when none may start.
-        prepare: Returns the plan of a job with its input images, or raises a WebUIError.
+        prepare: Returns the plan of a job with its input images, or raises an error, with which the job ends.
         finish: Ends a job that ran, with its error if it had one.
     """
 
@@ -88,20 +93,40 @@ class Dispatcher:
         except WebUIError as error:
             self._end(job, error)
             return
-        future = self._executor.submit(job.plan, job.receive, job.cancel)
+        except Exception as error:  # no error may stop the queue
+            logger.exception("A job could not be prepared.")
+            self._end(job, error)
+            return
+        future = self._submit(job.plan, job.receive, job.cancel)
         job.on_interrupt = future.cancel  # ends it at once if the device is not open yet
         if job.cancel.is_interrupted():
             future.cancel()
         future.add_done_callback(partial(self._on_end, job))
 
     def _on_end(self, job: Job, future: Future[None]) -> None:
-        self._end(job, Cancelled("") if future.cancelled() else future.exception())
-        self.dispatch()
+        try:
+            self._end(job, Cancelled("") if future.cancelled() else future.exception())
+        finally:
+            self.dispatch()
 
     def _end(self, job: Job, error: BaseException | None) -> None:
-        self._finish(job, error)
-        with self._lock:
-            self._running.pop(job.id, None)
+        try:
+            self._finish(job, error)
+        finally:
+            with self._lock:
+                self._running.pop(job.id, None)
+
+    def _submit(
+        self, work: Work[Any], sink: Sink = ignore_events, cancel: CancelToken | None = None
+    ) -> Future[Any]:
+        """Return the future of some work; one that has failed if the executor does not accept it."""
+        try:
+            return self._executor.submit(work, sink, cancel)
+        except Exception as error:  # no error may stop the queue
+            logger.exception("The device did not accept its work.")
+            failed: Future[Any] = Future()
+            failed.set_exception(error)
+            return failed
 
     def _load_if_idle(self) -> None:
         with self._lock:
@@ -110,7 +135,7 @@ class Dispatcher:
                 return
             (work, on_loaded), self._pending_load = self._pending_load, None
             self._is_loading = True
-        future = self._executor.submit(work)
+        future = self._submit(work)
         future.add_done_callback(on_loaded)
         future.add_done_callback(self._on_loaded)
 

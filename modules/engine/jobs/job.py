@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import secrets
 import threading
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from modules.core.errors import StorageError, WebUIError
+from modules.core.text import escape
 from modules.engine.jobs.job_status import ENDED_STATES, JobState, JobStatus
 from modules.engine.jobs.store import JobStore
 from modules.params.events import (
@@ -34,7 +36,10 @@ SaveImage = Callable[
     [Plan, int, Image.Image, Callable[[GeneratedImage], object]], GeneratedImage | None
 ]
 
+logger = logging.getLogger(__name__)
+
 _PREVIEW_SIDE = 512
+_NOT_STORED = "The job could not be stored; the log has the details."
 _UNKNOWN_EVENT = (
     "The device reported something that this version does not know ({name}); "
     "the finished pictures are kept."
@@ -160,9 +165,10 @@ class Job:
         """Set the job's final state; only the first call counts."""
         if not self._set_ended(state, error, exception):
             return
-        if self._store is not None:
-            self._store.log_end(self.status())
-        self._notify_done()
+        try:
+            self._store_event(lambda store: store.log_end(self.status()))
+        finally:  # whoever waits must not wait for ever
+            self._notify_done()
 
     def suspend(self, error: str) -> None:
         """End a queued job for this run alone: it stays in the store for the next start."""
@@ -175,7 +181,17 @@ class Job:
             self._ended.set()
             callbacks, self._done_callbacks = self._done_callbacks, []
         for callback in callbacks:
-            callback()
+            notify(callback)
+
+    def _store_event(self, write: Callable[[JobStore], object]) -> None:
+        """Store an event of the job; an error costs the record, never the job."""
+        if self._store is None:
+            return
+        try:
+            write(self._store)
+        except Exception:  # no error of the store may stop the queue
+            logger.exception("A job could not be stored.")
+            self.add_note(_NOT_STORED)
 
     def _set_ended(self, state: JobState, error: str, exception: WebUIError | None) -> bool:
         with self._lock:
@@ -183,7 +199,7 @@ class Job:
                 return False
             self._state = state
             self._phase = ""
-            self._error = error
+            self._error = escape(error)
             self._exception = exception
             self.plan = self.plan.without_images()  # hundreds of ended jobs are kept in memory
             return True
@@ -209,6 +225,7 @@ class Job:
 
     def add_note(self, text: str) -> None:
         """Add a note for the user; the same text only once."""
+        text = escape(text)
         with self._lock:
             if text not in self._notes:
                 self._notes.append(text)
@@ -229,19 +246,17 @@ class Job:
         try:
             saved = self._save(self.plan, index, image, partial(self._log_image, position))
         except StorageError:  # nowhere: what was announced does not exist
-            if self._store is not None:
-                self._store.forget_image(self.id, position)
+            self._store_event(lambda store: store.forget_image(self.id, position))
             raise
         if saved is None:
             return
         with self._lock:
             self._images.append(saved)
-            if saved.warning and saved.warning not in self._notes:
-                self._notes.append(saved.warning)
+        if saved.warning:
+            self.add_note(saved.warning)
 
     def _log_image(self, position: int, image: GeneratedImage) -> None:
-        if self._store is not None:
-            self._store.log_image(self.id, position, image)
+        self._store_event(lambda store: store.log_image(self.id, position, image))
 
     def _set_phase(self, text: str) -> None:
         with self._lock:
@@ -249,9 +264,9 @@ class Job:
                 return
             is_first = self._state == "queued"
             self._state = "running"
-            self._phase = text
-        if is_first and self._store is not None:
-            self._store.log_start(self.id)
+            self._phase = escape(text)
+        if is_first:
+            self._store_event(lambda store: store.log_start(self.id))
 
     def _start_batch(self, index: int) -> None:
         self.cancel.end_skip()
@@ -268,6 +283,14 @@ class Job:
             self._preview = encoded
             self._preview_number += 1
         self.cancel.delay_preview()
+
+
+def notify(listener: Callable[[], object]) -> None:
+    """Call a listener; its error is only logged, so that the other ones are called and the next job runs."""
+    try:
+        listener()
+    except Exception:
+        logger.exception("An unexpected error in what waited for the end of a job.")
 
 
 def _encode(image: Image.Image, format: str, **options: int) -> bytes:

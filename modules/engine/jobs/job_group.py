@@ -7,10 +7,11 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from modules.core.errors import Cancelled, WebUIError
+from modules.core.text import escape
 from modules.engine.image_saver import ImageSaver
 from modules.engine.jobs.cell_run import CellRun, GroupSpec
 from modules.engine.jobs.group_record import CellAttempt
-from modules.engine.jobs.job import Job
+from modules.engine.jobs.job import Job, notify
 from modules.engine.jobs.job_record import renumber
 from modules.engine.jobs.job_status import ENDED_STATES, JobState, JobStatus
 from modules.engine.jobs.queue import JobQueue
@@ -167,7 +168,7 @@ class JobGroup:
             self._end("cancelled", str(error))
         except WebUIError as error:
             self._end("failed", str(error), error)
-        except Exception:  # a script may come with an extension
+        except BaseException:  # a script may come with an extension, and even end the program
             logger.exception("The script '%s' failed.", script.name)
             self._end("failed", f"The script '{script.name}' failed; the log has the details.")
 
@@ -186,7 +187,7 @@ class JobGroup:
                 cells = generator.send(results)
         except StopIteration as end:
             with self._lock:
-                self._notes += end.value.notes
+                self._notes += map(escape, end.value.notes)
                 state: JobState = "done" if self._images else "failed"
             self._end(state, "")
         else:
@@ -253,7 +254,9 @@ class JobGroup:
         if not cell.name and result.state == "cancelled":
             self._error = result.error  # the sentence of the script's only job says more
         notes = [*result.notes, result.error if result.state == "failed" and cell.name else ""]
-        self._notes += [f"{cell.name}: {note}" if cell.name else note for note in notes if note]
+        self._notes += [
+            escape(f"{cell.name}: {note}" if cell.name else note) for note in notes if note
+        ]
 
     # The end
 
@@ -274,17 +277,20 @@ class JobGroup:
         with self._lock:
             if self._state in ENDED_STATES:
                 return
-            self._state, self._error, self._exception = state, error, exception
+            self._state, self._error, self._exception = state, escape(error), exception
             self._runs = ()
             notes = tuple(self._notes)
-        if not self._is_suspended.is_set():
-            self._queue.store.groups.log_end(self.id, state, error, notes)
-            self._queue.store.release_group(self.id)
+        try:
+            if not self._is_suspended.is_set():
+                self._queue.store.groups.log_end(self.id, state, error, notes)
+                self._queue.store.release_group(self.id)
+        except Exception:  # no error of the store may leave the group without an end
+            logger.exception("The end of a group of jobs could not be stored.")
         with self._lock:
             self._ended.set()
             callbacks, self._done_callbacks = self._done_callbacks, []
         for callback in callbacks:
-            callback()
+            notify(callback)
 
     # Snapshots
 

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from modules.core.errors import NotFound, WebUIError
+from modules.core.errors import NotFound, internal_error
 from modules.core.registry import Registry
 from modules.engine.image_saver import ImageSaver
 from modules.engine.jobs.cell_run import GroupSpec
@@ -90,9 +90,13 @@ class JobGroups:
         for record in self._store.unended():
             try:
                 spec = self._restore_spec(record)
-            except WebUIError as error:
-                logger.warning("A group of jobs of the last run cannot go on: %s", error)
-                self._store.log_end(record.id, "failed", str(error), record.notes)
+            except Exception as error:  # one record must not keep the server from starting
+                reason = internal_error(error)
+                bug = None if reason is error else error
+                logger.warning(
+                    "A group of jobs of the last run cannot go on: %s", reason, exc_info=bug
+                )
+                self._store.log_end(record.id, "failed", str(reason), record.notes)
                 continue
             self._register(JobGroup(spec, self._queue, self._image_saver))
         return bool(self._groups)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+from modules.core.text import escape
 from modules.engine.jobs.fair_queue import QueuePosition
 from modules.engine.jobs.job_status import JobState, JobStatus
 from modules.engine.jobs.stored_request import StoredRequest
@@ -98,12 +100,23 @@ def read_images(rows: Iterable[sqlite3.Row]) -> list[GeneratedImage]:
             index=row["image_index"],
             seed=row["seed"],
             infotext=row["infotext"],
-            path=Path(row["path"]),
+            path=path_from_row(row),
             warning=row["warning"],
             size=(row["width"], row["height"]),
         )
         for row in rows
     ]
+
+
+def storable_path(path: Path) -> str | bytes:
+    """Return the path of an image for its row: as bytes if it is not UTF-8."""
+    text = str(path)
+    return text if escape(text) == text else os.fsencode(path)
+
+
+def path_from_row(row: sqlite3.Row) -> Path:
+    """Return the path in the row of an image."""
+    return Path(os.fsdecode(row["path"]))
 
 
 def renumber(images: Iterable[GeneratedImage], start: int) -> list[GeneratedImage]:

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 
-from modules.core.errors import Cancelled, NotFound, UserError, WebUIError
+from modules.core.errors import Cancelled, NotFound, UserError, internal_error
 from modules.engine.executors import Executor
 from modules.engine.image_saver import ImageSaver
 from modules.engine.jobs.dispatcher import Dispatcher
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 # Ended jobs whose previews and errors stay in memory; the store keeps many more.
 _MAX_ENDED_IN_MEMORY = 200
 _STOPPED = "The server was stopped; the job waits for its next start."
+_AFTERWARDS = "An error occurred after the pictures were made; the log has the details."
 _NO_DEVICE = "The device could not be opened; the job waits for the server's next start."
 
 
@@ -98,8 +99,13 @@ class JobQueue:
                 self.raise_if_stopping()
                 position = self._waiting.add(job.id, source)
                 self._register(job)
-                if self.store.add(position, stored, len(plan.images)):
-                    _unload_images(job, stored.image_names)
+                try:
+                    if self.store.add(position, stored, len(plan.images)):
+                        _unload_images(job, stored.image_names)
+                except BaseException:  # a client that gets an error has no job
+                    self._waiting.remove(job.id)
+                    self._jobs.pop(job.id, None)
+                    raise
         self._dispatcher.dispatch()
         return job
 
@@ -291,9 +297,13 @@ class JobQueue:
         try:
             request, settings = self.store.restore_request(record.stored_request)
             plan = self._make_plan(request, settings)
-        except WebUIError as error:
-            logger.warning("A waiting job of the last run cannot be restored: %s", error)
-            self.store.log_end(replace(record.status(), state="failed", error=str(error)))
+        except Exception as error:  # one record must not keep the server from starting
+            reason = internal_error(error)
+            bug = None if reason is error else error
+            logger.warning(
+                "A waiting job of the last run cannot be restored: %s", reason, exc_info=bug
+            )
+            self.store.log_end(replace(record.status(), state="failed", error=str(reason)))
             return None
         job = Job(plan, self._image_saver.save, self.store, record.id)
         _unload_images(job, record.stored_request.image_names)
@@ -315,6 +325,16 @@ class JobQueue:
         return replace(job.plan, request=job.plan.request.model_copy(update=images))
 
     def _finish(self, job: Job, error: BaseException | None) -> None:
+        try:
+            self._end(job, error)
+        except Exception:  # no error may stop the queue
+            logger.exception("An unexpected error at the end of a job.")
+            job.add_note(_AFTERWARDS)
+        finally:
+            job.finish("failed", _AFTERWARDS)  # counts only if the job has not ended
+            self._evict_old_jobs(job)
+
+    def _end(self, job: Job, error: BaseException | None) -> None:
         status = job.status()
         count = f"{len(status.images)} of {status.image_count} pictures"
         name = job.plan.checkpoint.name
@@ -322,7 +342,7 @@ class JobQueue:
             job.grid_path = self._image_saver.save_grid(job.plan, status.images, job.add_note)
         except Exception:  # no error may stop the queue
             logger.exception("An unexpected error after the pictures were made.")
-            job.add_note("An error occurred after the pictures were made; the log has the details.")
+            job.add_note(_AFTERWARDS)
         if error is None:
             job.finish("done")
             self._on_success(job)
@@ -331,9 +351,9 @@ class JobQueue:
             job.finish("cancelled", f"Interrupted: {count} were finished.")
             logger.info("Interrupted: %s were finished.", count)
         else:
-            job.finish("failed", str(error), error if isinstance(error, WebUIError) else None)
-            logger.warning("A job failed with %s finished: %s", count, error)
-        self._evict_old_jobs(job)
+            failure = internal_error(error)
+            job.finish("failed", str(failure), failure)
+            logger.warning("A job failed with %s finished: %s", count, failure)
 
     def _find(self, job_id: str) -> Job | None:
         with self._lock:

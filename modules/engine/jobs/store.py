@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import time
 from collections.abc import Generator, Iterable, Sequence
@@ -17,7 +18,13 @@ from modules.engine.jobs.database.migrations import MIGRATIONS, Migration
 from modules.engine.jobs.fair_queue import QueuePosition
 from modules.engine.jobs.group_store import GroupStore, recover_groups
 from modules.engine.jobs.input_images import InputImageStore
-from modules.engine.jobs.job_record import JobRecord, read_images, record_from_rows
+from modules.engine.jobs.job_record import (
+    JobRecord,
+    path_from_row,
+    read_images,
+    record_from_rows,
+    storable_path,
+)
 from modules.engine.jobs.job_status import JobStatus
 from modules.engine.jobs.stored_request import (
     StoredRequest,
@@ -30,6 +37,8 @@ from modules.params.requests.base import GenerationRequest
 from modules.params.requests.tasks import TASKS, Task
 from modules.params.results import GeneratedImage
 from modules.params.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 # Records of ended jobs beyond this number are deleted, oldest first; their images stay in the outputs folder.
 MAX_ENDED = 10_000
@@ -84,7 +93,7 @@ class JobStore:
         with self._database.lock:
             self._database.open()
             ids, self._leftover_ids = self._leftover_ids, []
-        return [self.record(job_id) for job_id in ids]
+        return [record for job_id in ids if (record := self._leftover_job(job_id)) is not None]
 
     def close(self) -> None:
         """Close the file; later events are not stored."""
@@ -145,7 +154,7 @@ class JobStore:
             "job_id": job_id,
             "position": position,
             "image_index": image.index,
-            "path": str(image.path),
+            "path": storable_path(image.path),
             "created": _now(),
             "model": fields.get("sd_model_checkpoint", ""),
             "width": image.size[0],
@@ -280,7 +289,7 @@ class JobStore:
         images = connection.execute(
             f"SELECT id, path FROM images WHERE job_id IN {old_jobs}", limit
         ).fetchall()
-        deleted = [(image["id"],) for image in images if not Path(image["path"]).exists()]
+        deleted = [(image["id"],) for image in images if not path_from_row(image).exists()]
         connection.executemany("DELETE FROM images WHERE id = ?", deleted)
         connection.execute(f"DELETE FROM jobs WHERE id IN {old_jobs}", limit)
 
@@ -314,6 +323,14 @@ class JobStore:
                 "SELECT owner_id FROM input_images WHERE name = ? LIMIT 1", (name,)
             )
         )
+
+    def _leftover_job(self, job_id: str) -> JobRecord | None:
+        """Return a job of the last run, or None if its row cannot be read."""
+        try:
+            return self.record(job_id)
+        except (NotFound, ValueError, TypeError, LookupError) as error:
+            logger.warning("A waiting job of the last run cannot be read: %s", error)
+            return None
 
     def _select_records(self, where: str, values: tuple[object, ...]) -> list[JobRecord]:
         with self._database.lock:

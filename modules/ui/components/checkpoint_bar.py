@@ -10,6 +10,8 @@ from gradio.events import Dependency
 
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
+from modules.models.kinds import VAE
+from modules.models.scan import ModelFile
 from modules.params.param import params_of
 from modules.params.settings import Settings
 from modules.plan.effects import clip_skip_has_effect
@@ -36,7 +38,7 @@ def build_checkpoint_bar(engine: Engine, page: gr.Blocks) -> list[Dependency]:
         )
         vae = gr.Dropdown(
             label="SD VAE",
-            choices=engine.choices("vaes"),
+            choices=_vae_choices(engine),
             value=engine.settings.sd_vae,
             elem_id="setting_sd_vae",
             min_width=140,
@@ -66,7 +68,7 @@ def build_checkpoint_bar(engine: Engine, page: gr.Blocks) -> list[Dependency]:
         """Return updates of the whole bar to the engine's current state."""
         return (
             gr.Dropdown(choices=_checkpoint_choices(engine), value=_checkpoint_name(engine)),
-            gr.Dropdown(choices=engine.choices("vaes"), value=engine.settings.sd_vae),
+            gr.Dropdown(choices=_vae_choices(engine), value=engine.settings.sd_vae),
             clip_skip_update(engine),
             _prediction_update(engine),
             gr.Button(visible=engine.active_checkpoint.can_convert()),
@@ -131,14 +133,22 @@ def _prediction_update(engine: Engine) -> gr.Dropdown:
 
 
 def _checkpoint_choices(engine: Engine) -> list[tuple[str, str]]:
-    """Return label and name of every checkpoint; the label of an unusable one says why."""
+    """Return label and name of every checkpoint; the label of an unusable or misnamed one says why."""
     return [
-        (
-            f"⚠ {checkpoint.name}: {checkpoint.error}" if checkpoint.error else checkpoint.title,
-            checkpoint.name,
-        )
+        (_label(checkpoint.title, checkpoint, checkpoint.error), checkpoint.name)
         for checkpoint in engine.models.checkpoints()
     ]
+
+
+def _vae_choices(engine: Engine) -> list[tuple[str, str]]:
+    """Return label and value of the options of the VAE setting."""
+    labels = {vae.name: _label(vae.name, vae) for vae in engine.models.files(VAE)}
+    return [(labels.get(name, name), name) for name in engine.choices("vaes")]
+
+
+def _label(title: str, file: ModelFile, error: str = "") -> str:
+    problem = error or file.name_warning
+    return f"⚠ {file.name}: {problem}" if problem else title
 
 
 def _checkpoint_name(engine: Engine) -> str | None:

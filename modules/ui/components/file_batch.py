@@ -11,6 +11,7 @@ import gradio as gr
 from gradio.components import Component
 
 from modules.core.errors import UserError, WebUIError
+from modules.core.text import escape
 from modules.engine.engine import Engine
 from modules.engine.jobs.batch_folders import list_input_images, validate_output_folder
 from modules.images.inpaint.mask_sources import FILE
@@ -100,7 +101,7 @@ def start_file_batch(engine: Engine, form: Form, raw: dict[str, Any]) -> str:
     if not files:
         raise UserError("There are no pictures for a batch.", "Upload some, or enter a folder.")
     args = {
-        "files": tuple(map(str, files)),
+        "files": tuple(escape(str(file)) for file in files),
         "output_folder": validate_output_folder(str(raw[_OUTPUT] or "")),
         "scale_by": float(raw[SCALE_BY]) if raw[_OWN_SIZE] else 0.0,
         "strokes": raw["init_image_strokes"] or "",

@@ -6,11 +6,13 @@ import gc
 import threading
 import weakref
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from modules.backend.loaded_models import LoadedModels
 from modules.core.errors import Cancelled
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
@@ -18,9 +20,9 @@ from modules.engine.executors import DeviceInfo
 from modules.engine.executors.local import LocalExecutor
 from modules.models.model_spec import make_model_spec
 from modules.params.device_options import DeviceOptions
-from modules.params.events import CancelToken, Event, Progress
+from modules.params.events import CancelToken, Event, Progress, Sink
 from modules.params.requests.txt2img import Txt2ImgRequest
-from modules.plan.work import LoadModel
+from modules.plan.work import LoadModel, Work
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints import write_checkpoint
 from tests.conftest import builtin_registries
@@ -131,3 +133,30 @@ def test_the_device_is_opened_in_the_background(tokenizer: ClipTokenizer):
 
 def test_an_executor_that_was_never_started_stops_at_once(tokenizer: ClipTokenizer):
     assert LocalExecutor(DeviceOptions(), tokenizer).stop(10)
+
+
+@dataclass(frozen=True)
+class Raise(Work[None]):
+    """Work that raises."""
+
+    error: BaseException
+
+
+def raise_error(models: LoadedModels, work: Raise, sink: Sink, cancel: CancelToken) -> None:
+    raise work.error
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("\ud83d"), SystemExit(3), KeyboardInterrupt(), GeneratorExit()]
+)
+def test_no_error_ends_the_thread_of_the_device(tokenizer: ClipTokenizer, error: BaseException):
+    executor = LocalExecutor(DeviceOptions(use_cpu=True), tokenizer, handlers={Raise: raise_error})
+
+    def on_ready(info: DeviceInfo | None, failure: str) -> None:
+        raise ZeroDivisionError
+
+    executor.start(on_ready)
+    for _ in range(2):
+        failure = executor.submit(Raise(error)).exception(PATIENCE_S)
+        assert str(failure).startswith(f"Internal error: {type(error).__name__}")
+    assert executor.stop(10)

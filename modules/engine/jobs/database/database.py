@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from modules.core.text import escape
 from modules.engine.jobs.database.file import OpenedFile, open_database
 from modules.engine.jobs.database.migrations import MIGRATIONS, Migration
 
@@ -72,11 +73,16 @@ class Database:
             logger.warning("%s", self._write_warning)
 
     def select(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
-        """Return the rows of a query; none once the file is closed."""
+        """Return the rows of a query; none once the file is closed or cannot be read."""
         with self.lock:
             if self._is_closed:
                 return []
-            return self.open().connection.execute(query, values).fetchall()
+            file = self.open()
+            try:
+                return file.connection.execute(query, _bindable(values)).fetchall()
+            except (sqlite3.Error, ValueError, OverflowError) as error:
+                self.warn_once(error)
+                return []
 
     def select_column(self, query: str, values: Sequence[object] = ()) -> list[str]:
         """Return the first column of a query."""
@@ -103,8 +109,14 @@ class Database:
                     return False
                 file = self.open()
                 with file.connection:
-                    file.connection.executemany(query, rows)
+                    file.connection.executemany(query, map(_bindable, rows))
                 return file.is_durable
-        except sqlite3.Error as error:
+        # OverflowError: a whole number beyond 64 bits.
+        except (sqlite3.Error, ValueError, OverflowError) as error:
             self.warn_once(error)
             return False
+
+
+def _bindable(values: Sequence[object]) -> tuple[object, ...]:
+    """Return values that SQLite accepts: it refuses text with half characters."""
+    return tuple(escape(value) if isinstance(value, str) else value for value in values)
