@@ -10,10 +10,11 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from modules.core.errors import UserError
-from modules.params.image_decoding import open_image
+from modules.params.image_decoding import DAMAGE_ERRORS, open_image
 
 PARAMETERS_KEY = "parameters"  # the PNG chunk of A1111's infotext
 _MAX_ITEM_LENGTH = 4 * 2**20  # a large ComfyUI workflow has a few hundred kilobytes
+_MAX_NAME_LENGTH = 80  # a PNG's keyword has at most 79
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 # ComfyUI writes "prompt:{...}" and "workflow:{...}" into the camera tags (Make, Model) of a WebP.
 _CAMERA_TAGS = (0x010F, 0x0110)
@@ -44,8 +45,7 @@ def read_metadata(data: bytes) -> Metadata:
     with open_image(data) as image:
         try:
             items = {**_read_chunks(image), **_read_exif(image)}
-        except (OSError, ValueError, SyntaxError, KeyError, IndexError, TypeError) as error:
-            # All that Pillow raises for damaged EXIF data.
+        except DAMAGE_ERRORS as error:
             raise UserError(f"The picture's EXIF data are damaged: {error}.") from error
         return Metadata(image.format or "", image.size, items)
 
@@ -86,13 +86,12 @@ def _read_chunks(image: Image.Image) -> dict[str, str]:
     """Return the PNG's text chunks or the GIF's comment."""
     found: dict[str, str] = {}
     for name, value in image.info.items():
-        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-        if not isinstance(text, str) or name in ("exif", "icc_profile", "photoshop"):
+        if name in ("exif", "icc_profile", "photoshop"):
             continue
-        if len(text) > _MAX_ITEM_LENGTH:
-            raise UserError(
-                f"The picture's text '{name}' is longer than {_MAX_ITEM_LENGTH} characters."
-            )
+        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        if not isinstance(text, str):
+            continue
+        _check_length(str(name), text)
         found[str(name)] = text
     if image.format == "GIF" and "comment" in found:
         found[PARAMETERS_KEY] = found.pop("comment")
@@ -103,12 +102,25 @@ def _read_exif(image: Image.Image) -> dict[str, str]:
     exif: Any = image.getexif()  # tags of any type
     found: dict[str, str] = {}
     for tag in _CAMERA_TAGS:
-        name, colon, text = str(exif.get(tag, "")).strip("\0").partition(":")
+        value = exif.get(tag, "")
+        if not isinstance(value, str):
+            continue
+        name, colon, text = value.strip("\0").partition(":")
+        _check_length(name, text)
         if colon and text.lstrip().startswith("{"):
             found[name] = text
     comment: Any = exif.get_ifd(_EXIF_IFD).get(_USER_COMMENT) or exif.get(_USER_COMMENT)
-    if isinstance(comment, bytes | str) and comment and len(comment) <= _MAX_ITEM_LENGTH:
+    if isinstance(comment, bytes | str) and comment:
+        _check_length("UserComment", comment)
         text = decode_user_comment(comment)
         if text.strip():
             found[PARAMETERS_KEY] = text
     return found
+
+
+def _check_length(name: str, text: bytes | str) -> None:
+    if len(text) > _MAX_ITEM_LENGTH:
+        raise UserError(
+            f"The picture's text '{name[:_MAX_NAME_LENGTH]}' is longer than {_MAX_ITEM_LENGTH} characters.",
+            "Save the picture without it.",
+        )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
-# The regex that all readers of A1111's format share; key length is limited to keys in use, so that no text is slow.
-_PAIR = re.compile(r'(\w[\w \-/]{1,80}):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+from modules.infotext.pairs import scan_pairs
+
+MAX_LENGTH = 2**20  # a hundred times the longest infotext in use
+_MAX_PAIRS = 1000
 _MIN_PAIRS = 3  # a line with fewer belongs to the prompt, as in A1111
 NEGATIVE_PROMPT_PREFIX = "Negative prompt:"
 # Keys for a prompt that the lines above the pairs cannot represent, such as one that contains "Negative prompt: ...".
@@ -35,12 +37,13 @@ class Infotext:
     warnings: tuple[str, ...] = ()
 
 
-def parse_infotext(text: str) -> Infotext:
-    """Return the parsed infotext; text without a line of pairs is all prompt."""
+def parse_infotext(text: str, max_length: int = MAX_LENGTH) -> Infotext:
+    """Return the parsed infotext; text without a line of pairs is all prompt, and so is one that is too long."""
     *lines, last = text.replace("\r\n", "\n").strip().split("\n")
-    matches = _PAIR.findall(last)
-    if len(matches) < _MIN_PAIRS:
-        lines, matches = [*lines, last], []
+    is_too_long = len(text) > max_length
+    found = [] if is_too_long else list(islice(scan_pairs(last), _MAX_PAIRS))
+    if len(found) < _MIN_PAIRS:
+        lines, found = [*lines, last], []
     prompt: list[str] = []
     negative: list[str] = []
     current = prompt
@@ -49,12 +52,17 @@ def parse_infotext(text: str) -> Infotext:
             current = negative
             line = line.removeprefix(NEGATIVE_PROMPT_PREFIX).strip()
         current.append(line)
-    pairs = {key.strip(): unquote(value.strip()) for key, value in matches}
+    pairs = {pair.key: unquote(pair.value) for pair in found}
+    too_long = (
+        f"The text has {len(text)} characters, and parameters are read from at most {max_length}; "
+        "all of it is taken as the prompt."
+    )
     # Not `or`: an exact prompt may be empty.
     return Infotext(
         pairs.pop(EXACT_PROMPT, "\n".join(prompt).strip()),
         pairs.pop(EXACT_NEGATIVE, "\n".join(negative).strip()),
         pairs,
+        warnings=(too_long,) if is_too_long else (),
     )
 
 
@@ -103,7 +111,8 @@ def unquote(text: str) -> str:
         value = json.loads(text, strict=False)
     except ValueError:
         return text
-    return value if isinstance(value, str) else text
+    # "\\ud800" is half a character, which nothing can store or send.
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else text
 
 
 def format_number(value: float) -> str:

@@ -6,11 +6,14 @@ import base64
 import binascii
 import importlib
 import io
+import struct
+import zlib
 from typing import Any
 
 from PIL import Image
 
 from modules.core.errors import UserError
+from modules.params.image_blocks import check_blocks, check_scans
 
 READABLE_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
 MAX_FILE_BYTES = 64 * 2**20  # the page's upload limit
@@ -18,6 +21,22 @@ MAX_FILE_BYTES = 64 * 2**20  # the page's upload limit
 MAX_PIXELS = 8192 * 8192
 # ISO/IEC 23008-12: the brand after "ftyp" distinguishes HEIC from AVIF, which has the same container.
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+
+# What Pillow raises for damage, by format and place.
+DAMAGE_ERRORS = (
+    OSError,
+    EOFError,
+    ValueError,
+    SyntaxError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
 
 
 def open_image(data: bytes) -> Image.Image:
@@ -30,11 +49,13 @@ def open_image(data: bytes) -> Image.Image:
         raise UserError("The picture's file is empty.", "Save or upload it again.")
     if len(data) > MAX_FILE_BYTES:
         raise UserError(f"The picture has {len(data)} bytes; at most {MAX_FILE_BYTES} are allowed.")
+    check_blocks(data)
     try:
         image = _open_heic(data) or Image.open(io.BytesIO(data), formats=READABLE_FORMATS)
         width, height = image.size  # from the header; nothing is decoded yet
         if width * height > MAX_PIXELS:
             raise _too_large(f"{width}x{height} pixels")
+        check_scans(data, width * height)
         image.load()
         return image
     except Image.UnidentifiedImageError:
@@ -43,12 +64,7 @@ def open_image(data: bytes) -> Image.Image:
         ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large("too many pixels") from None
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        RuntimeError,
-    ) as error:  # what Pillow raises for damage
+    except DAMAGE_ERRORS as error:
         raise UserError(f"The picture is damaged: {error}.", "Save it again.") from error
 
 

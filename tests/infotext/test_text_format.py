@@ -56,3 +56,11 @@ def test_an_ordinary_prompt_is_written_only_once():
         format_infotext(Infotext("a cat, \n dog", "b", PARSED))
         == f"a cat, \n dog\nNegative prompt: b\n{PAIRS}"
     )
+
+
+def test_a_text_that_is_too_long_is_a_prompt_and_says_so():
+    infotext = parse_infotext(f"a cat\n{PAIRS}", max_length=20)
+    assert (infotext.prompt, infotext.pairs) == (f"a cat\n{PAIRS}", {})
+    assert infotext.warnings == (
+        "The text has 42 characters, and parameters are read from at most 20; all of it is taken as the prompt.",
+    )

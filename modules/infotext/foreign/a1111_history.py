@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from modules.infotext.codecs import Pairs, parse_size
 from modules.infotext.text_format import Infotext
 
-_VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:-(\d+)-g[0-9a-f]+)?\S*")
+# Bounded digits: unbounded ones try every way to share a long number with what follows it.
+_VERSION = re.compile(r"v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?:-(\d{1,9})-g[0-9a-f]{1,64})?\S*")
 # Older versions chose the first pass's size by its area.
 _FIRST_PASS_AREA = 512 * 512
 Version = tuple[int, int, int, int]  # the fourth: commits since the tag

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -107,7 +108,9 @@ def _parse_graph(data: JsonObject | None) -> Graph:
     return {
         key: node
         for key, node in (data or {}).items()
-        if format_scalar(as_object(node).get("class_type")) and isinstance(node.get("inputs"), dict)
+        if isinstance(as_object(node).get("class_type"), str)
+        and node["class_type"]
+        and isinstance(node.get("inputs"), dict)
     }
 
 
@@ -133,9 +136,10 @@ def _parse_workflow(data: JsonObject | None) -> Graph:
 
 def _last_sampler(graph: Graph) -> Node | None:
     """Return the sampler whose image is saved, otherwise the last sampler in the graph."""
+    visited = set[int]()  # of all outputs: what led to no sampler once is not searched again
     for node in graph.values():
         if node["class_type"] in _OUTPUT_NODES:
-            for ancestor in _all_upstream(graph, node):
+            for ancestor in _all_upstream(graph, node, visited):
                 if ancestor["class_type"] in _SAMPLERS:
                     return ancestor
     samplers = [node for node in graph.values() if node["class_type"] in _SAMPLERS]
@@ -178,11 +182,12 @@ def _first_linked_node(graph: Graph, node: Node, names: Iterable[str]) -> Node |
     return next((source for source in linked if source is not None), None)
 
 
-def _all_upstream(graph: Graph, node: Node) -> Iterator[Node]:
-    """Yield all nodes upstream of a node, nearest first."""
-    visited, queue = {id(node)}, [node]
+def _all_upstream(graph: Graph, node: Node, visited: set[int]) -> Iterator[Node]:
+    """Yield all nodes upstream of a node that have not been visited, nearest first."""
+    visited.add(id(node))
+    queue = deque([node])
     while queue:
-        current = queue.pop(0)
+        current = queue.popleft()
         for name in current["inputs"]:
             source = _linked_node(graph, current, name)
             if source is not None and id(source) not in visited:

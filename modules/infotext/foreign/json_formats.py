@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from modules.infotext.text_format import Infotext, format_number, strip_lines
 
+_MAX_PARTS = 100_000  # ten times those of a large ComfyUI workflow
 JsonObject = Mapping[str, Any]  # a JSON object: values of any type
 
 
@@ -72,7 +73,9 @@ def _find_object(
     """Return a `find` for the object in a text item, or under a root key of it, if it has the required key."""
 
     def find(items: Mapping[str, str]) -> JsonObject | None:
-        data = parse_json_object(items.get(item, ""))
+        text = items.get(item, "")
+        # Looked for first: several rows read the same item, and parsing a large one takes long.
+        data = parse_json_object(text) if f'"{required_key}"' in text else None
         if data is not None and root:
             data = as_object(data.get(root))
         return data if data is not None and required_key in data else None
@@ -203,11 +206,14 @@ JSON_FORMATS: tuple[JsonFormat, ...] = (
 
 
 def parse_json_object(text: str) -> JsonObject | None:
-    """Return the JSON object in a text, None if it is not one."""
-    if not text.lstrip().startswith("{"):
+    """Return the JSON object in a text, None if it is not one or has too many parts."""
+    if not text.lstrip().startswith("{") or text.count("[") + text.count("{") > _MAX_PARTS:
         return None
     try:
-        return json.loads(text)
+        data = json.loads(text)
+        if "\\ud" in text.casefold():  # half a character, which nothing can store or send
+            data = json.loads(json.dumps(data, ensure_ascii=False).encode("utf-8", "replace"))
+        return data
     except (ValueError, RecursionError):
         return None
 
