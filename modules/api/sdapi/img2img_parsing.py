@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from modules.api.sdapi.request_parsing import NO_NAMES, SamplerNames, parse_request
-from modules.api.sdapi.request_schema import Img2ImgBody
+from modules.api.sdapi.request_schema import INPAINT_DEFAULTS
 from modules.core.errors import NotFound, UserError
 from modules.images.resize import nearest_valid_size
 from modules.params.requests.depth import DepthRequest
@@ -57,7 +57,8 @@ def parse_img2img_request(
     images = cast("list[Any]", init_images)  # JSON: anything; the request validates it
     warnings = _round_size(values)
     if issubclass(request_type, Img2ImgRequest):
-        values = {**Img2ImgBody.defaults, **values}
+        # Not the sampler's default: it would win over the older field sampler_index.
+        values = {**INPAINT_DEFAULTS, **values}
         _merge_blur(values)
         _merge_soft_inpainting(values)
     request, notes = parse_request({**values, "init_image": images[0]}, request_type, names)

@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from modules.api.sdapi.img2img_parsing import choose_request_type, parse_img2img_request
+from modules.api.sdapi.request_parsing import SamplerNames
 from modules.core.errors import UserError
 from modules.engine.engine import Engine
 from modules.params.image import ImageField
@@ -115,6 +116,27 @@ def test_mask_blur_has_priority_over_mask_blur_x_and_y(
     fields: dict[str, Any], blurs: tuple[int, int]
 ):
     assert parse(**fields)[0].mask_blurs == blurs
+
+
+@pytest.mark.parametrize(
+    ("fields", "sampler", "schedule"),
+    [
+        ({}, "Euler", "Automatic"),
+        ({"sampler_index": "Euler a"}, "Euler a", "Automatic"),
+        ({"sampler_index": "DDIM", "sampler_name": ""}, "DDIM", "Automatic"),
+        ({"sampler_index": "Euler", "sampler_name": "DDIM"}, "DDIM", "Automatic"),
+        ({"sampler_index": "DPM++ 2M Karras", "scheduler": "automatic"}, "DPM++ 2M", "Karras"),
+    ],
+)
+@pytest.mark.parametrize("request_type", [Img2ImgRequest, DepthRequest])
+def test_the_older_field_of_the_sampler_counts(
+    fields: dict[str, Any], sampler: str, schedule: str, request_type: Any
+):
+    names = SamplerNames(("Euler", "Euler a", "DDIM", "DPM++ 2M"), ("Automatic", "Karras"))
+    body = {"init_images": [IMAGE], **fields}
+    request, warnings = parse_img2img_request(body, request_type, names)
+    assert (request.sampler_name, request.scheduler) == (sampler, schedule)
+    assert warnings == []
 
 
 def test_numbers_are_accepted_as_booleans():
