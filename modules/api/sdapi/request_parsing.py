@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 from modules.api.sdapi.request_schema import API_DEFAULTS, OPTION_FIELDS
 from modules.core.errors import UserError
+from modules.core.registry import did_you_mean
 from modules.engine.engine import Engine
 from modules.engine.infotext_context import read_infotext
 from modules.params.param import validate
@@ -139,6 +140,24 @@ def _pop_option_fields(values: dict[str, Any]) -> dict[str, Any]:
         if field in values:
             settings.update(dict.fromkeys(options, values.pop(field)))
     return settings
+
+
+def drop_unknown_styles(engine: Engine, values: dict[str, Any]) -> list[str]:
+    """Remove names of styles that do not exist, and return a warning for each.
+
+    Clients send "None", an empty name, or the example "string" of their OpenAPI page; A1111 ignores any unknown name.
+    """
+    styles: Any = values.get("styles")  # JSON: anything; the request validates the rest
+    if not isinstance(styles, list):
+        return []
+    known = engine.styles.names()
+    names = cast("list[Any]", styles)
+    unknown = [name for name in names if isinstance(name, str) and name not in known]
+    values["styles"] = [name for name in names if name not in unknown]
+    return [
+        f"There is no style named '{name}'; it is left out. {did_you_mean(name, known)}".strip()
+        for name in dict.fromkeys(unknown)
+    ]
 
 
 def fill_from_infotext(

@@ -15,6 +15,7 @@ from modules.api.sdapi.request_parsing import parse_request
 from modules.core.errors import NotFound, OutOfMemory, UserError
 from modules.engine.engine import Engine
 from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.prompt.styles import Style
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
 URL = "/sdapi/v1/txt2img"
@@ -136,6 +137,22 @@ def test_a_field_without_effect_is_named_in_a_warning(client: TestClient):
         "The field 'comments' has no effect in this version.",
         "The field 'firstpass_image' has no effect in this version.",
     ]
+
+
+@pytest.mark.parametrize("name", ["None", "string", "", "oils"])
+def test_a_style_that_does_not_exist_is_left_out_with_a_warning(
+    client: TestClient, engine: Engine, name: str
+):
+    engine.styles.save(Style("oil", "oil painting", ""))
+    answer = post(client, styles=[name, "oil", name])
+    assert json.loads(answer["info"])["prompt"] == "a cat, oil painting"
+    assert len(answer["warnings"]) == 1
+    assert answer["warnings"][0].startswith(f"There is no style named '{name}'; it is left out.")
+
+
+def test_styles_that_are_no_list_of_names_are_refused(client: TestClient):
+    for styles in ("oil", [1], [None], {"a": 1}):
+        assert client.post(URL, json={**SMALL, "styles": styles}).status_code == 422
 
 
 def test_the_body_of_webuiapi_is_accepted(client: TestClient):

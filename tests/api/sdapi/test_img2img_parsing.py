@@ -155,6 +155,11 @@ def test_a_size_is_rounded_to_multiples_of_8_with_a_warning(client: TestClient):
     assert answer["warnings"][0] == "67x64 is rounded to 64x64: sides are multiples of 8."
 
 
+def test_a_style_that_does_not_exist_is_left_out_in_img2img_too(client: TestClient):
+    answer = client.post(URL, json={**A1111, "styles": ["None"]}).json()
+    assert answer["warnings"][0] == "There is no style named 'None'; it is left out."
+
+
 def test_soft_inpainting_is_accepted_as_a1111s_script_or_as_fields():
     script = {"Soft inpainting": {"args": [True, 2, 0.3]}}
     request, warnings = parse(mask=MASK_IMAGE, alwayson_scripts=script)
