@@ -31,7 +31,9 @@ def options_router(engine: Engine) -> APIRouter:
 
     @router.get("/options")
     def options() -> dict[str, Any]:
-        return {**engine.settings.model_dump(), **_checkpoint(engine)}
+        """Return all options; a whole number has no fraction, which clients with integer types cannot read."""
+        options = {**engine.settings.model_dump(), **_checkpoint(engine)}
+        return {name: _without_fraction(value) for name, value in options.items()}
 
     @router.post("/options")
     async def set_options(body: OptionsBody) -> None:
@@ -41,7 +43,7 @@ def options_router(engine: Engine) -> APIRouter:
         _refuse_misspelt(foreign, known)
         if foreign:
             logger.info(
-                "Options that do not exist here are ignored: %s.", ", ".join(sorted(foreign))
+                "Options that do not exist here are ignored: %.300s.", ", ".join(sorted(foreign))
             )
         fields = {key: value for key, value in body.root.items() if key in known}
         # A1111's clients send back null and "" for options that were never set.
@@ -59,6 +61,10 @@ def _refuse_misspelt(names: Iterable[str], known: Iterable[str]) -> None:
     for name in sorted(names):
         if difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=_NEAR_MISS):
             raise UserError(f"There is no option '{name}'.", did_you_mean(name, known))
+
+
+def _without_fraction(value: Any) -> Any:  # Any: the value of an option
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _checkpoint(engine: Engine) -> dict[str, str]:

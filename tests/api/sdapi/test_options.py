@@ -101,6 +101,15 @@ def test_a_misspelt_option_is_refused_and_nothing_is_set(
     assert engine.settings.jpeg_quality == 80
 
 
+def test_whole_numbers_among_the_options_are_integers(client: TestClient):
+    changes = {"CLIP_stop_at_last_layers": 2.0, "jpeg_quality": "70", "s_churn": 1.0, "rho": 1.5}
+    assert client.post("/sdapi/v1/options", json=changes).status_code == 200
+    options = client.get("/sdapi/v1/options").json()
+    assert [repr(options[name]) for name in changes] == ["2", "70", "1", "1.5"]
+    numbers = [value for value in options.values() if isinstance(value, float)]
+    assert not any(number.is_integer() for number in numbers)
+
+
 def test_a_clip_skip_out_of_range_is_refused(client: TestClient):
     response = client.post("/sdapi/v1/options", json={"CLIP_stop_at_last_layers": 13})
     assert response.status_code == 422
