@@ -9,6 +9,7 @@ from modules.api.sdapi.request_parsing import NO_NAMES, SamplerNames, parse_requ
 from modules.api.sdapi.request_schema import INPAINT_DEFAULTS
 from modules.core.errors import NotFound, UserError
 from modules.images.resize import nearest_valid_size
+from modules.params.image import is_no_image
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.img2img import (
     SOFT_INPAINTING_TITLE,
@@ -17,6 +18,9 @@ from modules.params.requests.img2img import (
     SoftInpaintingFields,
 )
 from modules.params.requests.init_image import InitImageRequest
+
+# A1111's clients send "" or [""] for an image that was not chosen.
+_IMAGE_FIELDS = ("init_images", "mask", "latent_mask", "depth_map")
 
 
 def choose_request_type(
@@ -29,7 +33,8 @@ def choose_request_type(
         is_depth_checkpoint: Whether the checkpoint is a depth2img one.
     """
     # A mask means inpainting, which a depth checkpoint then refuses with an explanation.
-    uses_depth = body.get("depth_map") or (is_depth_checkpoint and not body.get("mask"))
+    has_depth_map, has_mask = (not is_no_image(body.get(name)) for name in ("depth_map", "mask"))
+    uses_depth = has_depth_map or (is_depth_checkpoint and not has_mask)
     return DepthRequest if uses_depth else Img2ImgRequest
 
 
@@ -45,16 +50,19 @@ def parse_img2img_request(
     values = {
         key: value
         for key, value in body.items()
-        if key != "include_init_images" and value is not None
+        if key != "include_init_images"
+        and value is not None
+        and not (key in _IMAGE_FIELDS and is_no_image(value))
     }
-    init_images = values.pop("init_images", None)
-    if not init_images:
+    init_images = values.pop("init_images", [])
+    if not isinstance(init_images, list):
+        raise UserError("init_images is not a list.", "Put the image into a list.")
+    # JSON: anything; the request validates it
+    images = [image for image in cast("list[Any]", init_images) if not is_no_image(image)]
+    if not images:
         raise NotFound(
             "Init image not found: init_images is empty.", "Put a base64-encoded image into it."
         )
-    if not isinstance(init_images, list):
-        raise UserError("init_images is not a list.", "Put the image into a list.")
-    images = cast("list[Any]", init_images)  # JSON: anything; the request validates it
     warnings = _round_size(values)
     if issubclass(request_type, Img2ImgRequest):
         # Not the sampler's default: it would win over the older field sampler_index.

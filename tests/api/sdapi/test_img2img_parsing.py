@@ -191,6 +191,33 @@ def test_a_depth_checkpoint_or_a_depth_map_means_depth2img():
     assert choose_request_type({"depth_map": None}, is_depth_checkpoint=False) is Img2ImgRequest
 
 
+NO_IMAGES = ["", " ", "data:,", "data:image/png;base64,", [""], [], [None], ["", None]]
+
+
+@pytest.mark.parametrize("nothing", NO_IMAGES)
+@pytest.mark.parametrize("field", ["mask", "latent_mask", "depth_map"])
+def test_an_image_that_was_not_chosen_is_none(client: TestClient, field: str, nothing: Any):
+    answer = client.post(URL, json={**A1111, field: nothing})
+    assert answer.status_code == 200, answer.text
+    assert not any(field in warning for warning in answer.json()["warnings"])
+    assert choose_request_type({field: nothing}, is_depth_checkpoint=True) is DepthRequest
+    assert choose_request_type({field: nothing}, is_depth_checkpoint=False) is Img2ImgRequest
+
+
+@pytest.mark.parametrize("nothing", NO_IMAGES)
+def test_init_images_without_an_image_are_not_found(client: TestClient, nothing: Any):
+    for images in (nothing, [nothing]):
+        answer = client.post(URL, json={**A1111, "init_images": images})
+        assert answer.status_code == 404
+        assert answer.json()["detail"].startswith("Init image not found")
+    assert parse(init_images=[nothing, IMAGE])[0].init_image is not None
+
+
+@pytest.mark.parametrize("mask", ["x", "data:image/png;base64,x", ["x"], {}, 1, True, " " * 200])
+def test_a_mask_that_is_not_an_image_is_refused(client: TestClient, mask: Any):
+    assert client.post(URL, json={**A1111, "mask": mask}).status_code == 422
+
+
 def test_an_empty_mask_is_refused(client: TestClient):
     answer = client.post(URL, json={**A1111, "mask": encode(Image.new("RGB", (64, 64)))})
     assert answer.status_code == 422
