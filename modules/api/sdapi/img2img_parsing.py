@@ -63,7 +63,6 @@ def parse_img2img_request(
         raise NotFound(
             "Init image not found: init_images is empty.", "Put a base64-encoded image into it."
         )
-    warnings = _round_size(values)
     if issubclass(request_type, Img2ImgRequest):
         # Not the sampler's default: it would win over the older field sampler_index.
         values = {**INPAINT_DEFAULTS, **values}
@@ -74,22 +73,7 @@ def parse_img2img_request(
         notes.append(f"Of {len(images)} init_images only the first is used.")
     if isinstance(request, Img2ImgRequest):
         request = _expand_to_outpaint(request, values)
-    return request, [*warnings, *notes]
-
-
-def _round_size(values: dict[str, Any]) -> list[str]:
-    """Round width and height to multiples of 8 and return a warning; an invalid size is left to the request."""
-    requested = [values.get(name, 512) for name in ("width", "height")]
-    if not all(isinstance(side, int) and 64 <= side <= 8192 for side in requested):
-        return []
-    rounded = nearest_valid_size(requested[0], requested[1])
-    if list(rounded) == requested:
-        return []
-    width, height = rounded
-    values.update(width=width, height=height)
-    return [
-        f"{requested[0]}x{requested[1]} is rounded to {width}x{height}: sides are multiples of 8."
-    ]
+    return request, notes
 
 
 def _merge_blur(values: dict[str, Any]) -> None:

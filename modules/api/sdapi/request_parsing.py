@@ -13,7 +13,11 @@ from modules.core.registry import did_you_mean
 from modules.engine.engine import Engine
 from modules.engine.infotext_context import read_infotext
 from modules.params.param import validate
-from modules.params.requests.base import GenerationRequest, overridable_settings
+from modules.params.requests.base import (
+    GenerationRequest,
+    overridable_settings,
+    round_sides,
+)
 from modules.sampling.lookup import split_sampler_name
 
 R = TypeVar("R", bound=GenerationRequest)
@@ -82,6 +86,7 @@ def parse_request(
         if values.get(name) == -1:
             values[name] = 0
     _convert_firstphase_size(values)
+    values, rounding = round_sides(request_type, values)
     known = {key: value for key, value in values.items() if key in request_type.model_fields}
     unknown = [
         key for key, value in values.items() if key not in known and value not in ("", [], {})
@@ -90,7 +95,7 @@ def parse_request(
         f"The field '{key}' has no effect in this version."
         for key in sorted([*unknown, *without_effect])
     ]
-    return validate(request_type, {**API_DEFAULTS, **known}), warnings
+    return validate(request_type, {**API_DEFAULTS, **known}), [*rounding, *warnings]
 
 
 def check_json(body: Mapping[str, Any]) -> None:

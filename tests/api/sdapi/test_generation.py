@@ -168,6 +168,39 @@ def test_numbers_as_floats_strings_and_bools_are_accepted():
     assert (request.steps, request.width, request.batch_size) == (20, 512, 1)
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "size", "warning"),
+    [
+        (100, "100", (96, 96), "100x100"),
+        ("100", 64, (96, 64), "100x64"),
+        (100.5, 64.0, (96, 64), "100.5x64.0"),
+        ("100.5", 71, (96, 64), "100.5x71"),
+        (" 72 ", "64.0", (72, 64), ""),
+        (8191, 64, (8184, 64), "8191x64"),
+    ],
+)
+def test_a_side_is_rounded_down_to_a_multiple_of_8_with_a_warning(
+    width: Any, height: Any, size: tuple[int, int], warning: str
+):
+    request, warnings = parse_request({"width": width, "height": height}, Txt2ImgRequest)
+    assert (request.width, request.height) == size
+    sentence = f"{warning} is rounded to {size[0]}x{size[1]}: sides are multiples of 8."
+    assert warnings == ([sentence] if warning else [])
+
+
+def test_one_odd_side_is_rounded_beside_the_default_of_the_other():
+    request, warnings = parse_request({"height": 333}, Txt2ImgRequest)
+    assert (request.width, request.height) == (512, 328)
+    assert warnings == ["512x333 is rounded to 512x328: sides are multiples of 8."]
+
+
+def test_the_size_of_an_infotext_is_rounded_with_the_same_warning(client: TestClient):
+    text = "a dog\nSteps: 3, Sampler: Euler, Seed: 5, Size: 100x71"
+    answer = client.post(URL, json={"infotext": text}).json()
+    assert (json.loads(answer["info"])["width"], json.loads(answer["info"])["height"]) == (96, 64)
+    assert answer["warnings"] == ["100x71 is rounded to 96x64: sides are multiples of 8."]
+
+
 def test_override_settings_select_the_checkpoint(client: TestClient, engine: Engine):
     answer = post(client, override_settings={"sd_model_checkpoint": "second"})
     assert "Model: second" in json.loads(answer["info"])["infotexts"][0]
@@ -190,7 +223,11 @@ def test_override_settings_that_are_not_an_object_are_refused(client: TestClient
     ("body", "status", "error", "detail"),
     [
         ({"steps": 0}, 422, "UserError", "Sampling steps is 0; the smallest valid value is 1."),
-        ({"width": 65}, 422, "UserError", "Width is 65, not a multiple of 8; use 64 or 72."),
+        ({"width": 60}, 422, "UserError", "Width is 60; the smallest valid value is 64."),
+        ({"width": "60"}, 422, "UserError", "Width is '60'; the smallest valid value is 64."),
+        ({"height": 1e9}, 422, "UserError", "Height is 1000000000.0; the largest valid value is"),
+        ({"steps": "1.5"}, 422, "UserError", "Sampling steps is '1.5'; a whole number is needed."),
+        ({"width": "big"}, 422, "UserError", "Width is 'big'; a number is needed."),
         ({"cfg_scale": "x"}, 422, "UserError", "CFG Scale is 'x'; a number is needed."),
         ({"prompt": ["a"]}, 422, "UserError", "Prompt is ['a']; input should be a valid string."),
         ({"sampler_name": "Eulr"}, 404, "NotFound", "There is no sampler named 'Eulr'."),
