@@ -77,6 +77,7 @@ def generation_router(engine: Engine) -> APIRouter:
             await _wait_until_ended(group)
             return await run_in_threadpool(make_group_response, engine, group, echo, warnings)
         job = await run_in_threadpool(engine.submit, request)
+        job.cancel.want_unfinished()  # A1111's clients read images[0] also after an interrupt
         await _wait_until_ended(job)
         return await run_in_threadpool(make_response, job, echo, warnings)
 
@@ -122,7 +123,13 @@ def make_response(job: Job, echo: Mapping[str, Any], warnings: list[str]) -> dic
     status = job.status()
     if status.state == "failed":
         raise status.exception or WebUIError(status.error)
-    paths = [image.path for image in status.images]
+    images = job.answered_images()
+    if len(images) > len(status.images):
+        warnings = [
+            *warnings,
+            "The job was stopped before its first picture; this is the unfinished one.",
+        ]
+    paths = [image.path for image in images]
     paths = [job.grid_path, *paths] if includes_grid(job) and job.grid_path else paths
     return _make_answer(paths, make_info(job), echo, [*warnings, *status.notes])
 

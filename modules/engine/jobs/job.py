@@ -6,6 +6,7 @@ import io
 import secrets
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
@@ -76,6 +77,7 @@ class Job:
         self._phase = "Waiting"
         self._progress = Progress(0, 0)
         self._images: list[GeneratedImage] = []
+        self._unfinished: tuple[GeneratedImage, ...] = ()
         self._notes: list[str] = []
         self._error = ""
         self._exception: WebUIError | None = None
@@ -116,6 +118,11 @@ class Job:
     def depth_map(self) -> bytes:
         """Return the depth map of a depth2img job as PNG, or b"" if there is none."""
         return self._depth_map
+
+    def answered_images(self) -> tuple[GeneratedImage, ...]:
+        """Return the images of an ended job; of one stopped before its first image, the unfinished one if it was kept."""
+        with self._lock:
+            return tuple(self._images) or self._unfinished
 
     def take_recording(self) -> Recording | None:
         """Return the recording of the first image and drop it: its hundred images take too much memory to keep."""
@@ -212,6 +219,8 @@ class Job:
         match output.kind:
             case "image":
                 self._save_image(output.index, output.data)
+            case "unfinished image":
+                self._save_unfinished(output.data)
             case "depth map":
                 self._depth_map = _encode(output.data, "PNG")
             case "recording":
@@ -228,6 +237,15 @@ class Job:
                 self._notes.append(saved.warning)
         if self._store is not None:
             self._store.log_image(self.id, position, saved)
+
+    def _save_unfinished(self, image: Image.Image) -> None:
+        """Save what there is of the first image, beside those that are shown unless the settings save incomplete ones."""
+        settings = self.plan.settings
+        is_saved = settings.samples_save and settings.save_incomplete_images
+        plan = replace(self.plan, settings=settings.replace(samples_save=is_saved))
+        unfinished = self._save(plan, 0, image)
+        with self._lock:
+            self._unfinished = (unfinished,)
 
     def _set_phase(self, text: str) -> None:
         with self._lock:

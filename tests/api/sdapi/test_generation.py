@@ -284,6 +284,43 @@ def test_an_interrupted_job_returns_the_images_it_has(
     assert json.loads(answers[0]["info"])["all_seeds"] == [5]
 
 
+def stop_first_image(
+    client: TestClient, executor: FakeExecutor, route: str, **body: Any
+) -> dict[str, Any]:
+    executor.hold_at(2)
+    answers: list[dict[str, Any]] = []
+    caller = threading.Thread(target=lambda: answers.append(post(client, **body)))
+    caller.start()
+    assert executor.held.wait(PATIENCE_S)
+    assert client.post(f"/sdapi/v1/{route}").status_code == 200
+    executor.release()
+    caller.join(PATIENCE_S)
+    return answers[0]
+
+
+@pytest.mark.parametrize("route", ["interrupt", "skip"])
+def test_a_job_stopped_before_its_first_image_returns_the_unfinished_one(
+    client: TestClient, executor: FakeExecutor, engine: Engine, route: str
+):
+    answer = stop_first_image(client, executor, route, save_images=True)
+    assert len(answer["images"]) == 1
+    info = json.loads(answer["info"])
+    assert (info["all_seeds"], len(info["infotexts"]), info["seed"]) == ([5], 1, 5)
+    assert any("unfinished" in warning for warning in answer["warnings"])
+    assert list(engine.paths.outputs.rglob("*.png")) == []
+    assert engine.jobs()[-1].status().images == ()
+
+
+def test_an_unfinished_image_is_saved_if_the_settings_say_so(
+    client: TestClient, executor: FakeExecutor, engine: Engine
+):
+    client.post("/sdapi/v1/options", json={"save_incomplete_images": True})
+    stop_first_image(client, executor, "interrupt", save_images=True)
+    assert len(list(engine.paths.outputs.rglob("*.png"))) == 1
+    stop_first_image(client, executor, "interrupt")
+    assert len(list(engine.paths.outputs.rglob("*.png"))) == 1
+
+
 def test_a_note_of_the_job_is_a_warning(client: TestClient, engine: Engine):
     engine.paths.outputs.write_text("a file where the folder should be")
     answer = post(client, save_images=True)
