@@ -27,7 +27,7 @@ from modules.api.sdapi.progress import progress_router
 from modules.api.sdapi.system import system_router
 from modules.api.server import server_router
 from modules.api.v1.jobs import jobs_router
-from modules.core.errors import UserError, WebUIError
+from modules.core.errors import Busy, UserError, WebUIError
 from modules.core.flags import Flags
 from modules.engine.engine import Engine
 from modules.engine.registries import Router
@@ -106,7 +106,10 @@ def _error_response(name: str, sentence: str, status: int) -> Answer:
 def _on_error(request: Request, error: Exception) -> Answer:
     assert isinstance(error, WebUIError)
     logger.info("%s %s: %s", request.method, request.url.path, error)
-    return _error_response(type(error).__name__, str(error), error.status_code)
+    answer = _error_response(type(error).__name__, str(error), error.status_code)
+    if isinstance(error, Busy):
+        answer.headers["retry-after"] = str(error.retry_after_s)
+    return answer
 
 
 def _on_invalid_request(request: Request, error: Exception) -> Answer:

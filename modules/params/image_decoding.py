@@ -6,6 +6,8 @@ import base64
 import binascii
 import importlib
 import io
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from PIL import Image
@@ -19,12 +21,17 @@ MAX_PIXELS = 8192 * 8192
 # ISO/IEC 23008-12: the brand after "ftyp" distinguishes HEIC from AVIF, which has the same container.
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
+CountPixels = Callable[[int], None]
+# Called with the number of an image's pixels before they are decoded; whoever serves a request sets it for that request.
+COUNT_PIXELS: ContextVar[CountPixels | None] = ContextVar("count_pixels", default=None)
+
 
 def open_image(data: bytes) -> Image.Image:
     """Return the image in the bytes of a file, of an animation the first frame, with its pixels loaded.
 
     Raises:
         UserError: the file is empty, too large, damaged, in another format, or has too many pixels.
+        Busy: other requests have too many pixels in memory.
     """
     if not data:
         raise UserError("The picture's file is empty.", "Save or upload it again.")
@@ -35,6 +42,9 @@ def open_image(data: bytes) -> Image.Image:
         width, height = image.size  # from the header; nothing is decoded yet
         if width * height > MAX_PIXELS:
             raise _too_large(f"{width}x{height} pixels")
+        count_pixels = COUNT_PIXELS.get()
+        if count_pixels is not None:
+            count_pixels(width * height)
         image.load()
         return image
     except Image.UnidentifiedImageError:

@@ -91,7 +91,11 @@ def test_no_field_makes_the_server_fail(hostile: TestClient, path: str):
         for number, field in enumerate(sample)
         for value in VALUES[number % 12 :: 12]
     ]
-    failed = [body for body in (*bodies, *VALUES, *({"x": value} for value in VALUES)) if status_of(hostile, path, body) >= 500]
+    failed = [
+        body
+        for body in (*bodies, *VALUES, *({"x": value} for value in VALUES))
+        if status_of(hostile, path, body) >= 500
+    ]
     assert failed == []
 
 
