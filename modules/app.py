@@ -23,10 +23,12 @@ from modules import builtin
 from modules.api.routes import add_routes
 from modules.api.security.cors import Origins
 from modules.api.security.guard import LOOPBACK_NAMES, add_guards
+from modules.api.security.header_timeout import HeaderTimeoutProtocol
 from modules.api.security.subpath import Subpath
 from modules.core.credentials import Credential, split_commas
 from modules.core.errors import UserError, WebUIError
 from modules.core.flags import Flags, parse_flags
+from modules.core.log_limit import RepetitionFilter
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.engine.executors.local import LocalExecutor
@@ -50,6 +52,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         flags = parse_flags(argv)
         logging.basicConfig(level=flags.loglevel, format="%(asctime)s %(levelname)s %(message)s")
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(RepetitionFilter())
         for name in ("httpx", "PIL", "gradio", "multipart", "uvicorn.error"):
             logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
         return serve(flags)
@@ -253,6 +257,7 @@ class _Server(uvicorn.Server):
     def __init__(self, app: ASGIApp, engine: Engine, sock: socket.socket, flags: Flags) -> None:
         config = uvicorn.Config(
             app,
+            http=HeaderTimeoutProtocol,
             log_config=None,
             access_log=flags.api_log,
             timeout_graceful_shutdown=_OPEN_STREAMS_TIMEOUT_S,

@@ -6,9 +6,8 @@ import logging
 import threading
 import time
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,6 +16,7 @@ from modules.api.internal.a1111_progress import a1111_progress_router
 from modules.api.internal.live import live_router
 from modules.api.internal.queue import queue_router
 from modules.api.internal.settings import settings_router
+from modules.api.json_check import Answer, check_body
 from modules.api.sdapi.extras import extras_router
 from modules.api.sdapi.generation import generation_router
 from modules.api.sdapi.listings import listings_router
@@ -27,7 +27,7 @@ from modules.api.sdapi.progress import progress_router
 from modules.api.sdapi.system import system_router
 from modules.api.server import server_router
 from modules.api.v1.jobs import jobs_router
-from modules.core.errors import UserError, WebUIError
+from modules.core.errors import Busy, UserError, WebUIError
 from modules.core.flags import Flags
 from modules.engine.engine import Engine
 from modules.engine.registries import Router
@@ -63,16 +63,16 @@ def add_routes(
         flags: Whether the API is on, and whether it may stop the server.
         restart_requested: Set when a client asks for a restart of the server.
     """
-    app.include_router(live_router(engine))
-    app.include_router(queue_router(engine))
-    app.include_router(settings_router(engine))
+    routers = [live_router(engine), queue_router(engine), settings_router(engine)]
     if flags.serves_api:
-        for router in engine.registries.routers:
-            app.include_router(router.build(engine))
-        app.include_router(system_router(engine, flags))
-        app.include_router(docs_router())
+        routers += [router.build(engine) for router in engine.registries.routers]
+        routers += [system_router(engine, flags), docs_router()]
         if flags.api_server_stop:
-            app.include_router(server_router(restart_requested or threading.Event()))
+            routers.append(server_router(restart_requested or threading.Event()))
+    for router in routers:
+        app.include_router(
+            router, dependencies=[Depends(check_body)], default_response_class=Answer
+        )
     app.add_exception_handler(WebUIError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(Exception, _on_bug)
@@ -98,18 +98,21 @@ class ProcessTime:
         await self._app(scope, receive, send_with_time if scope["type"] == "http" else send)
 
 
-def _error_response(name: str, sentence: str, status: int) -> JSONResponse:
+def _error_response(name: str, sentence: str, status: int) -> Answer:
     body = {"error": name, "detail": sentence, "body": "", "errors": sentence}
-    return JSONResponse(body, status_code=status)
+    return Answer(body, status_code=status)
 
 
-def _on_error(request: Request, error: Exception) -> JSONResponse:
+def _on_error(request: Request, error: Exception) -> Answer:
     assert isinstance(error, WebUIError)
     logger.info("%s %s: %s", request.method, request.url.path, error)
-    return _error_response(type(error).__name__, str(error), error.status_code)
+    answer = _error_response(type(error).__name__, str(error), error.status_code)
+    if isinstance(error, Busy):
+        answer.headers["retry-after"] = str(error.retry_after_s)
+    return answer
 
 
-def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
+def _on_invalid_request(request: Request, error: Exception) -> Answer:
     """Answer a request that FastAPI cannot parse; its own response repeats values that JSON cannot represent."""
     assert isinstance(error, RequestValidationError)
     problems = [
@@ -119,7 +122,7 @@ def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
     return _on_error(request, UserError(f"The request cannot be parsed: {'; '.join(problems)}."))
 
 
-def _on_bug(request: Request, error: Exception) -> JSONResponse:
+def _on_bug(request: Request, error: Exception) -> Answer:
     """Answer an unexpected exception; the server logs the traceback."""
     del request
     sentence = f"Internal error: {type(error).__name__}. The log has the details."

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from modules.backend import hires, memory, vae
 from modules.backend.components import Components
 from modules.backend.conditioning import concat
 from modules.backend.conditioning.init_image import InitImage
-from modules.backend.denoise.progress import ProgressReporter, raise_if_interrupted
+from modules.backend.denoise.progress import (
+    BatchSkipped,
+    ProgressReporter,
+    raise_if_interrupted,
+)
 from modules.backend.denoise.recorder import Recorder
 from modules.backend.denoise.step_extensions import ConcatChannels, MaskedLatents, StepExtension
 from modules.backend.model import LoadedModel
 from modules.backend.noise.noise import ImageNoise, noise_options
 from modules.backend.seamless import circular_padding
-from modules.core.errors import NotFinite
+from modules.core.errors import Cancelled, NotFinite
 from modules.models.checkpoint import Checkpoint
 from modules.models.model_spec import ModelSpec
 from modules.params.events import CancelToken, Output, Phase, Sink
@@ -133,14 +138,25 @@ def _run_pass(
     # 4. Denoising loop
     sink(Phase("Sampling" if upscaled is None else "Sampling the larger image"))
     recorder = Recorder() if plan.record and batch_index == 0 else None
-    latents = model.pipeline(
-        plan,
-        model.model_sigmas,
-        conditioning,
-        noise,
-        None if start is None else start.latents,
-        [*_init_extensions(components, plan, start), progress, *([recorder] if recorder else [])],
-    )
+    try:
+        latents = model.pipeline(
+            plan,
+            model.model_sigmas,
+            conditioning,
+            noise,
+            None if start is None else start.latents,
+            [
+                *_init_extensions(components, plan, start),
+                progress,
+                *([recorder] if recorder else []),
+            ],
+        )
+    except (Cancelled, BatchSkipped):
+        with suppress(NotFinite):  # what was asked for is to stop
+            _decode_unfinished(
+                model, progress, plan, None if upscaled is not None else init_image, sink
+            )
+        raise
     if not bool(torch.isfinite(latents).all()):
         raise UNetOverflow(plan.checkpoint)
     if recorder is not None:
@@ -190,11 +206,33 @@ def _decode_images(
 ) -> None:
     # 5. Decode, one image at a time
     for row, image in enumerate(plan.batches[batch_index]):
-        raise_if_interrupted(cancel)
+        if image.index or not cancel.wants_unfinished():  # the first image needs no further step
+            raise_if_interrupted(cancel)
         sink(Phase("Decoding"))
-        image_latents = latents[row : row + 1]
-        result = vae.decode(model.components.vae, image_latents)
-        if init_image is not None:
-            assert isinstance(plan.request, InitImageRequest)
-            result = init_image.composite(plan.request, plan.settings, image_latents, result)
+        result = _decode(model, latents[row : row + 1], plan, init_image)
         sink(Output("image", result, image.index))
+
+
+def _decode_unfinished(
+    model: LoadedModel,
+    progress: ProgressReporter,
+    plan: Plan,
+    init_image: InitImage | None,
+    sink: Sink,
+) -> None:
+    """Pass on the job's first image as far as it has come, if somebody wants it."""
+    latents = progress.unfinished
+    if latents is not None:
+        sink(Phase("Decoding"))
+        sink(Output("unfinished image", _decode(model, latents, plan, init_image)))
+
+
+def _decode(
+    model: LoadedModel, latents: Tensor, plan: Plan, init_image: InitImage | None
+) -> Image.Image:
+    """Return the image of latents, [1, channels, rows, columns], composited into the init image if there is one."""
+    result = vae.decode(model.components.vae, latents)
+    if init_image is None:
+        return result
+    assert isinstance(plan.request, InitImageRequest)
+    return init_image.composite(plan.request, plan.settings, latents, result)

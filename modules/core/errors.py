@@ -56,6 +56,13 @@ class StorageError(WebUIError):
     status_code = 507
 
 
+class Busy(WebUIError):
+    """Other requests need what this one needs; it may be sent again."""
+
+    status_code = 503
+    retry_after_s: ClassVar[int] = 10
+
+
 class OutOfMemory(WebUIError):
     """The device has too little memory for the request."""
 

@@ -26,7 +26,7 @@ from modules.infotext.text_format import Infotext
 from modules.models.index import ModelIndex
 from modules.models.vaes import NO_VAE
 from modules.params.param import Param, params_of, validate
-from modules.params.requests.base import GenerationRequest
+from modules.params.requests.base import GenerationRequest, round_sides
 from modules.params.requests.tasks import TASKS, Task
 from modules.params.settings import Settings
 from modules.sampling.samplers import Sampler
@@ -112,6 +112,7 @@ class _State:
     overrides: dict[str, Any] = field(default_factory=dict[str, Any])
     used_keys: set[str] = field(default_factory=set[str])
     unapplied: list[UnappliedKey] = field(default_factory=list[UnappliedKey])
+    warnings: list[str] = field(default_factory=list[str])
 
     def set_field(self, name: str, value: Any, key: str) -> None:
         """Set a request field, or report why its value is not valid."""
@@ -158,7 +159,7 @@ def interpret_infotext(
         tuple(unknown),
         tuple(state.unapplied),
         tuple(missing),
-        (*converted.warnings, *differences),
+        (*converted.warnings, *state.warnings, *differences),
     )
     return InfotextResult(converted, request_class, state.values, state.overrides, report)
 
@@ -188,6 +189,8 @@ def _read_codec(state: _State, codec: Codec) -> None:
             state.report_unapplied(key, str(error))
         return
     rows = params_of(state.request_class)
+    values, rounding = round_sides(state.request_class, values)
+    state.warnings.extend(rounding)
     for name, value in values.items():
         key = next((key for key in keys if state.pairs[key] == value), keys[0] if keys else "")
         state.set_field(name, value, rows[name].infotext or key)

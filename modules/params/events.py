@@ -14,7 +14,7 @@ from PIL import Image
 _PREVIEW_INTERVAL_S = 0.5
 _WATCH_TIMEOUT_S = 3.0
 
-OutputKind = Literal["image", "depth map", "recording"]
+OutputKind = Literal["image", "unfinished image", "depth map", "recording"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ class Output:
     """Something finished.
 
     Args:
-        kind: "image" is one of the job's images, "depth map" that used by depth2img (white for near; not one of the
+        kind: "image" is one of the job's images, "unfinished image" what there is of one when the run is stopped before
+            its first image, "depth map" that used by depth2img (white for near; not one of the
             job's images), "recording" the Recording of the first image, if `Plan.record` is set.
         data: The image, the depth map, or the Recording.
         index: Of an image, over all batches.
@@ -104,6 +105,7 @@ class CancelToken:
     def __init__(self) -> None:
         self._interrupted = threading.Event()
         self._batch_skipped = threading.Event()
+        self._unfinished_wanted = threading.Event()
         self._watched_at = float("-inf")
         self._preview_at = float("-inf")
 
@@ -126,6 +128,14 @@ class CancelToken:
     def is_batch_skipped(self) -> bool:
         """Return whether the running batch should end."""
         return self._batch_skipped.is_set()
+
+    def want_unfinished(self) -> None:
+        """Note that a client needs an image even if the run is stopped before its first one is finished."""
+        self._unfinished_wanted.set()
+
+    def wants_unfinished(self) -> bool:
+        """Return whether to decode an unfinished image when the run is stopped."""
+        return self._unfinished_wanted.is_set()
 
     def watch(self) -> None:
         """Note that a client is watching, so that previews are worth making."""

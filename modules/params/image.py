@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, cast, get_args
 
 from PIL import Image, ImageOps
 from pydantic import BeforeValidator, PlainSerializer
@@ -16,6 +16,8 @@ from pydantic.fields import FieldInfo
 from modules.core.errors import UserError
 from modules.params.image_decoding import decode_base64, open_image
 from modules.params.image_kinds import DEPTH, IMAGE, MASK, ImageKind
+
+_MAX_EMPTY_LENGTH = 100  # a longer text is an image, or wrong
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,13 +85,29 @@ def is_image_field(field: FieldInfo) -> bool:
     return ImageField in (field.annotation, *get_args(field.annotation))
 
 
+def is_no_image(value: object) -> bool:
+    """Return whether a value stands for "no image": None, an empty text or data URI, or a list of nothing else."""
+    if isinstance(value, list | tuple):
+        return all(_is_nothing(item) for item in cast("Iterable[object]", value))
+    return _is_nothing(value)
+
+
+def _is_nothing(value: object) -> bool:
+    if isinstance(value, str) and len(value) < _MAX_EMPTY_LENGTH:
+        encoded = value.partition(",")[2] if value.startswith("data:") else value
+        return not encoded.strip()
+    return value is None
+
+
 def _make_reader(kind: ImageKind) -> Callable[[Any], ImageField | None]:
     def read(value: Any) -> ImageField | None:  # Any: whatever a form or a JSON body holds
         try:
             if isinstance(value, ImageField) and value.mode != kind.mode:
                 return ImageField.from_pil(value.to_pil(), kind)
-            if value is None or isinstance(value, ImageField):
+            if isinstance(value, ImageField):
                 return value
+            if is_no_image(value):
+                return None
             if isinstance(value, bytes):
                 return ImageField.from_bytes(value, kind)
             if isinstance(value, str):

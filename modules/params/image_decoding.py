@@ -8,6 +8,8 @@ import importlib
 import io
 import struct
 import zlib
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from PIL import Image
@@ -37,6 +39,9 @@ DAMAGE_ERRORS = (
     struct.error,
     zlib.error,
 )
+CountPixels = Callable[[int], None]
+# Called with the number of an image's pixels before they are decoded; whoever serves a request sets it for that request.
+COUNT_PIXELS: ContextVar[CountPixels | None] = ContextVar("count_pixels", default=None)
 
 
 def open_image(data: bytes) -> Image.Image:
@@ -44,6 +49,7 @@ def open_image(data: bytes) -> Image.Image:
 
     Raises:
         UserError: the file is empty, too large, damaged, in another format, or has too many pixels.
+        Busy: other requests have too many pixels in memory.
     """
     if not data:
         raise UserError("The picture's file is empty.", "Save or upload it again.")
@@ -56,6 +62,9 @@ def open_image(data: bytes) -> Image.Image:
         if width * height > MAX_PIXELS:
             raise _too_large(f"{width}x{height} pixels")
         check_scans(data, width * height)
+        count_pixels = COUNT_PIXELS.get()
+        if count_pixels is not None:
+            count_pixels(width * height)
         image.load()
         return image
     except Image.UnidentifiedImageError:

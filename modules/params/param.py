@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
 from modules.core.errors import UserError
+
+_MAX_NUMBER_LENGTH = 400  # Python refuses to read longer ones
 
 
 def _always(request: object) -> bool:
@@ -68,6 +72,7 @@ class Param:
     def error_message(self, value: object) -> str:
         """Return one sentence on why the value is not valid and which values are."""
         subject = f"{self.label} is {value!r}"
+        value = read_number(value)  # pydantic accepts numbers as text
         # Only NaN is not itself; math.isnan would turn an int into a float, which a long one is too large for.
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
             return f"{subject}; a number is needed."
@@ -79,6 +84,15 @@ class Param:
             below = int(value // self.multiple_of) * self.multiple_of
             return f"{subject}, not a multiple of {self.multiple_of}; use {below} or {below + self.multiple_of}."
         return f"{subject}; a whole number is needed."
+
+
+def read_number(value: object) -> object:
+    """Return text as the number it spells; any other value unchanged."""
+    if isinstance(value, str) and len(value) <= _MAX_NUMBER_LENGTH:
+        for number_type in (int, float):
+            with suppress(ValueError):
+                return number_type(value)
+    return value
 
 
 def param(default: Any, label: str, **metadata: Any) -> Any:
@@ -106,6 +120,28 @@ def params_of(model: type[BaseModel]) -> Mapping[str, Param]:
         for item in field.metadata
         if isinstance(item, Param)
     }
+
+
+def round_multiples(
+    model: type[BaseModel], values: Mapping[str, Any]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return values with each number rounded down to the multiple that its field needs, and the names of those changed.
+
+    What is no number, or out of range, is left for the model to refuse.
+    """
+    rounded = dict(values)
+    changed: list[str] = []
+    for name, row in params_of(model).items():
+        number = read_number(values.get(name))
+        if row.multiple_of is None or isinstance(number, bool):
+            continue
+        if not isinstance(number, int | float):
+            continue
+        # NaN is in no range; math.isfinite would turn an int into a float, which a long one is too large for.
+        if (row.ge or -math.inf) <= number <= (row.le or math.inf) and abs(number) != math.inf:
+            rounded[name] = int(number // row.multiple_of) * row.multiple_of
+            changed += [name] if rounded[name] != number else []
+    return rounded, tuple(changed)
 
 
 M = TypeVar("M", bound=BaseModel)

@@ -136,6 +136,25 @@ def test_an_interrupt_ends_the_run_within_a_step(generate):
     assert (len(listener.progress), listener.images) == (2, [])
 
 
+def test_a_run_stopped_before_its_first_image_reports_it_unfinished_if_wanted(generate):
+    stopped = RecordingListener(stop_after=2)
+    stopped.cancel.want_unfinished()
+    with pytest.raises(Cancelled):
+        generate(stopped, steps=20, n_iter=2, batch_size=2)
+    skipped = RecordingListener(skips=2)
+    skipped.cancel.want_unfinished()
+    generate(skipped, steps=4, n_iter=2)
+    assert [image.size for image in (*stopped.unfinished, *skipped.unfinished)] == [(64, 64)] * 2
+    assert (len(stopped.images), len(skipped.images)) == (0, 1)
+
+
+def test_an_unfinished_image_is_reported_if_the_settings_save_it(generate):
+    listener = RecordingListener(stop_after=2)
+    with pytest.raises(Cancelled):
+        generate(listener, steps=20, override_settings={"save_incomplete_images": True})
+    assert len(listener.unfinished) == 1
+
+
 def test_a_checkpoint_without_its_estimator_needs_a_depth_map(generate):
     with pytest.raises(
         UserError, match=r"'pruned\.safetensors' has no depth estimator\. Provide a depth map\."

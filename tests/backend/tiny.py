@@ -127,6 +127,7 @@ class RecordingListener:
         self.previews: list[Any] = []
         self.notes: list[str] = []
         self.depth_maps: list[Any] = []
+        self.unfinished: list[Any] = []
         self.batches: list[int] = []
         self.recordings: list[Any] = []
         self.cancel = WatchedToken() if wants_previews else CancelToken()
@@ -144,6 +145,8 @@ class RecordingListener:
                 self.previews.append(image)
             case Output("image", data, index):
                 self.images.append((index, data))
+            case Output("unfinished image", data):
+                self.unfinished.append(data)
             case Output("recording", data):
                 self.recordings.append(data)
             case Output("depth map", data):

@@ -173,6 +173,7 @@ class FakeExecutor:
             sink(BatchStarted(number))
             for step in range(1, steps + 1):
                 self._pause(step)
+                _report_unfinished(plan, number, sink, cancel)
                 if cancel.is_interrupted():
                     raise Cancelled("The job was interrupted.")
                 if cancel.is_batch_skipped():
@@ -197,6 +198,12 @@ class FakeExecutor:
         with self._changed:
             self._held_count += change
             self._changed.notify_all()
+
+
+def _report_unfinished(plan: Plan, batch_index: int, sink: Sink, cancel: CancelToken) -> None:
+    is_stopped = cancel.is_interrupted() or cancel.is_batch_skipped()
+    if batch_index == 0 and is_stopped and cancel.wants_unfinished():
+        sink(Output("unfinished image", _make_image(plan, plan.images[0])))
 
 
 def draw_enlarged(work: Enlarge) -> Image.Image:

@@ -230,7 +230,7 @@ def test_an_upscale_key_is_a_hires_pass():
             "Seed (9007199254740993): Seed is 9007199254740993; the largest valid value is 9007",
         ),
         ("Seed: 1.5", "Seed (1.5): Seed is 1.5; a whole number is needed."),
-        ("Size: 513x512", "Size (513x512): Width is 513, not a multiple of 8; use 512 or 520."),
+        ("Size: 60x512", "Size (60x512): Width is 60; the smallest valid value is 64."),
         ("Size: big", "Size (big): a size such as 512x768 is needed."),
         ("RNG: TPU", "RNG (TPU): Random number generator is 'TPU'; use 'GPU', 'CPU' or 'NV'."),
         ("Clip skip: 99", "Clip skip (99): Clip skip is 99; the largest valid value is 12."),
@@ -244,6 +244,12 @@ def test_an_invalid_value_is_reported_and_the_rest_applied(pairs: str, sentence:
     assert [text[: len(sentence)] for text in reported] == [sentence]
     assert [unknown.key for unknown in result.report.unknown_keys] == ["First", "Second"]
     assert key not in [unknown.key for unknown in result.report.unknown_keys]
+
+
+def test_a_size_is_rounded_down_to_multiples_of_8_and_it_is_said():
+    result = read("a cat\nSteps: 20, Sampler: Euler, Seed: 1, Size: 500x333")
+    assert (result.values["width"], result.values["height"]) == (496, 328)
+    assert result.report.messages() == ["500x333 is rounded to 496x328: sides are multiples of 8."]
 
 
 def test_a_checkpoint_is_found_by_its_hash_then_by_its_name(tmp_path: Path):

@@ -161,7 +161,12 @@ def test_text_that_is_not_base64_is_refused_with_the_reason(text: str, message: 
         ImageField.from_base64(text)
 
 
-@pytest.mark.parametrize("value", ["", "x" * 1000, "/etc/passwd", 3, ["a"], b"abc", True])
+@pytest.mark.parametrize("value", ["", [""], [], "data:image/png;base64,"])
+def test_an_empty_value_is_no_image(value: object):
+    assert validate(Img2ImgRequest, {"mask": value}).mask is None
+
+
+@pytest.mark.parametrize("value", ["x" * 1000, "/etc/passwd", 3, ["a"], b"abc", True])
 def test_an_error_names_the_image_field_but_not_its_content(value: object):
     with pytest.raises(UserError) as caught:
         validate(DepthRequest, {"depth_map": value})

@@ -15,7 +15,12 @@ from fastapi.concurrency import run_in_threadpool
 from modules.api.sdapi.img2img_parsing import choose_request_type, parse_img2img_request
 from modules.api.sdapi.info import includes_grid, make_group_info, make_info
 from modules.api.sdapi.remote_images import fetch_remote_images
-from modules.api.sdapi.request_parsing import SamplerNames, fill_from_infotext, parse_request
+from modules.api.sdapi.request_parsing import (
+    SamplerNames,
+    drop_unknown_styles,
+    fill_from_infotext,
+    parse_request,
+)
 from modules.api.sdapi.request_schema import Img2ImgBody, Txt2ImgBody
 from modules.api.sdapi.scripts import parse_script, without_script
 from modules.core.errors import WebUIError
@@ -47,6 +52,7 @@ def generation_router(engine: Engine) -> APIRouter:
     def parse_txt2img(body: Mapping[str, Any]) -> tuple[GenerationRequest, list[str]]:
         request_type = Txt2ImgRequest.with_settings(type(engine.settings))
         values, unused = fill_from_infotext(engine, body, request_type)
+        unused += drop_unknown_styles(engine, values)
         request, warnings = parse_request(values, request_type, sampler_names(engine))
         return request, [*unused, *warnings]
 
@@ -57,6 +63,7 @@ def generation_router(engine: Engine) -> APIRouter:
         values, unused = fill_from_infotext(
             engine, fetch_remote_images(body, engine.settings), request_type
         )
+        unused += drop_unknown_styles(engine, values)
         request, warnings = parse_img2img_request(values, request_type, sampler_names(engine))
         return request, [*unused, *warnings]
 
@@ -70,6 +77,7 @@ def generation_router(engine: Engine) -> APIRouter:
             await _wait_until_ended(group)
             return await run_in_threadpool(make_group_response, engine, group, echo, warnings)
         job = await run_in_threadpool(engine.submit, request)
+        job.cancel.want_unfinished()  # A1111's clients read images[0] also after an interrupt
         await _wait_until_ended(job)
         return await run_in_threadpool(make_response, engine, job, echo, warnings)
 
@@ -117,7 +125,13 @@ def make_response(
     status = job.status()
     if status.state == "failed":
         raise status.exception or WebUIError(status.error)
-    paths = [image.path for image in status.images]
+    images = job.answered_images()
+    if len(images) > len(status.images):
+        warnings = [
+            *warnings,
+            "The job was stopped before its first picture; this is the unfinished one.",
+        ]
+    paths = [image.path for image in images]
     paths = [job.grid_path, *paths] if includes_grid(job) and job.grid_path else paths
     return _make_answer(
         paths, make_info(job, engine.registries.tasks), echo, [*warnings, *status.notes]

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from modules.api.sdapi.request_parsing import NO_NAMES, SamplerNames, parse_request
-from modules.api.sdapi.request_schema import Img2ImgBody
+from modules.api.sdapi.request_schema import INPAINT_DEFAULTS
 from modules.core.errors import NotFound, UserError
 from modules.images.resize import nearest_valid_size
+from modules.params.image import is_no_image
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.img2img import (
     SOFT_INPAINTING_TITLE,
@@ -17,6 +18,9 @@ from modules.params.requests.img2img import (
     SoftInpaintingFields,
 )
 from modules.params.requests.init_image import InitImageRequest
+
+# A1111's clients send "" or [""] for an image that was not chosen.
+_IMAGE_FIELDS = ("init_images", "mask", "latent_mask", "depth_map")
 
 
 def choose_request_type(
@@ -29,7 +33,8 @@ def choose_request_type(
         is_depth_checkpoint: Whether the checkpoint is a depth2img one.
     """
     # A mask means inpainting, which a depth checkpoint then refuses with an explanation.
-    uses_depth = body.get("depth_map") or (is_depth_checkpoint and not body.get("mask"))
+    has_depth_map, has_mask = (not is_no_image(body.get(name)) for name in ("depth_map", "mask"))
+    uses_depth = has_depth_map or (is_depth_checkpoint and not has_mask)
     return DepthRequest if uses_depth else Img2ImgRequest
 
 
@@ -45,19 +50,22 @@ def parse_img2img_request(
     values = {
         key: value
         for key, value in body.items()
-        if key != "include_init_images" and value is not None
+        if key != "include_init_images"
+        and value is not None
+        and not (key in _IMAGE_FIELDS and is_no_image(value))
     }
-    init_images = values.pop("init_images", None)
-    if not init_images:
+    init_images = values.pop("init_images", [])
+    if not isinstance(init_images, list):
+        raise UserError("init_images is not a list.", "Put the image into a list.")
+    # JSON: anything; the request validates it
+    images = [image for image in cast("list[Any]", init_images) if not is_no_image(image)]
+    if not images:
         raise NotFound(
             "Init image not found: init_images is empty.", "Put a base64-encoded image into it."
         )
-    if not isinstance(init_images, list):
-        raise UserError("init_images is not a list.", "Put the image into a list.")
-    images = cast("list[Any]", init_images)  # JSON: anything; the request validates it
-    warnings = _round_size(values)
     if issubclass(request_type, Img2ImgRequest):
-        values = {**Img2ImgBody.defaults, **values}
+        # Not the sampler's default: it would win over the older field sampler_index.
+        values = {**INPAINT_DEFAULTS, **values}
         _merge_blur(values)
         _merge_soft_inpainting(values)
     request, notes = parse_request({**values, "init_image": images[0]}, request_type, names)
@@ -65,22 +73,7 @@ def parse_img2img_request(
         notes.append(f"Of {len(images)} init_images only the first is used.")
     if isinstance(request, Img2ImgRequest):
         request = _expand_to_outpaint(request, values)
-    return request, [*warnings, *notes]
-
-
-def _round_size(values: dict[str, Any]) -> list[str]:
-    """Round width and height to multiples of 8 and return a warning; an invalid size is left to the request."""
-    requested = [values.get(name, 512) for name in ("width", "height")]
-    if not all(isinstance(side, int) and 64 <= side <= 8192 for side in requested):
-        return []
-    rounded = nearest_valid_size(requested[0], requested[1])
-    if list(rounded) == requested:
-        return []
-    width, height = rounded
-    values.update(width=width, height=height)
-    return [
-        f"{requested[0]}x{requested[1]} is rounded to {width}x{height}: sides are multiples of 8."
-    ]
+    return request, notes
 
 
 def _merge_blur(values: dict[str, Any]) -> None:

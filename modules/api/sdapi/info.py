@@ -24,7 +24,7 @@ def includes_grid(job: Job) -> bool:
 
 def make_info(job: Job, tasks: Registry[Task]) -> str:
     """Return A1111's `info` of a job that has ended."""
-    plan, images = job.plan, job.status().images
+    plan, images = job.plan, job.answered_images()
     request = plan.request
     planned = {image.index: image for image in plan.images}
     grid = includes_grid(job)

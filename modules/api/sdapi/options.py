@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import logging
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import APIRouter
@@ -13,8 +16,13 @@ from modules.core.errors import UserError, WebUIError
 from modules.core.registry import did_you_mean
 from modules.engine.engine import Engine
 
+logger = logging.getLogger(__name__)
+
 CHECKPOINT = "sd_model_checkpoint"
 CHECKPOINT_HASH = "sd_checkpoint_hash"  # returned with the options; clients send it back with them
+
+# Similarity from which an unknown name is a misspelt option; none of A1111's or Forge's others is that close.
+_NEAR_MISS = 0.83
 
 
 def options_router(engine: Engine) -> APIRouter:
@@ -23,15 +31,21 @@ def options_router(engine: Engine) -> APIRouter:
 
     @router.get("/options")
     def options() -> dict[str, Any]:
-        return {**engine.settings.model_dump(), **_checkpoint(engine)}
+        """Return all options; a whole number has no fraction, which clients with integer types cannot read."""
+        options = {**engine.settings.model_dump(), **_checkpoint(engine)}
+        return {name: _without_fraction(value) for name, value in options.items()}
 
     @router.post("/options")
     async def set_options(body: OptionsBody) -> None:
-        fields = {key: value for key, value in body.root.items() if key != CHECKPOINT_HASH}
+        """Change options; those of A1111 and Forge that do not exist here are ignored, a misspelt one is refused."""
         known = type(engine.settings).model_fields
-        for key in fields:
-            if key not in known:
-                raise UserError(f"There is no option '{key}'.", did_you_mean(key, known))
+        foreign = body.root.keys() - known - {CHECKPOINT_HASH}
+        _refuse_misspelt(foreign, known)
+        if foreign:
+            logger.info(
+                "Options that do not exist here are ignored: %.300s.", ", ".join(sorted(foreign))
+            )
+        fields = {key: value for key, value in body.root.items() if key in known}
         # A1111's clients send back null and "" for options that were never set.
         changes = {k: v for k, v in fields.items() if v is not None and (v or k != CHECKPOINT)}
         if changes:
@@ -40,6 +54,17 @@ def options_router(engine: Engine) -> APIRouter:
             await wait_until_loaded(engine)
 
     return router
+
+
+def _refuse_misspelt(names: Iterable[str], known: Iterable[str]) -> None:
+    folded = [name.casefold() for name in known]
+    for name in sorted(names):
+        if difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=_NEAR_MISS):
+            raise UserError(f"There is no option '{name}'.", did_you_mean(name, known))
+
+
+def _without_fraction(value: Any) -> Any:  # Any: the value of an option
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _checkpoint(engine: Engine) -> dict[str, str]:

@@ -9,10 +9,15 @@ from typing import Any, TypeVar, cast
 
 from modules.api.sdapi.request_schema import API_DEFAULTS, OPTION_FIELDS
 from modules.core.errors import UserError
+from modules.core.registry import did_you_mean
 from modules.engine.engine import Engine
 from modules.engine.infotext_context import read_infotext
 from modules.params.param import validate
-from modules.params.requests.base import GenerationRequest, overridable_settings
+from modules.params.requests.base import (
+    GenerationRequest,
+    overridable_settings,
+    round_sides,
+)
 from modules.sampling.lookup import split_sampler_name
 
 R = TypeVar("R", bound=GenerationRequest)
@@ -81,6 +86,7 @@ def parse_request(
         if values.get(name) == -1:
             values[name] = 0
     _convert_firstphase_size(values)
+    values, rounding = round_sides(request_type, values)
     known = {key: value for key, value in values.items() if key in request_type.model_fields}
     unknown = [
         key for key, value in values.items() if key not in known and value not in ("", [], {})
@@ -89,7 +95,7 @@ def parse_request(
         f"The field '{key}' has no effect in this version."
         for key in sorted([*unknown, *without_effect])
     ]
-    return validate(request_type, {**API_DEFAULTS, **known}), warnings
+    return validate(request_type, {**API_DEFAULTS, **known}), [*rounding, *warnings]
 
 
 def check_json(body: Mapping[str, Any]) -> None:
@@ -139,6 +145,24 @@ def _pop_option_fields(values: dict[str, Any]) -> dict[str, Any]:
         if field in values:
             settings.update(dict.fromkeys(options, values.pop(field)))
     return settings
+
+
+def drop_unknown_styles(engine: Engine, values: dict[str, Any]) -> list[str]:
+    """Remove names of styles that do not exist, and return a warning for each.
+
+    Clients send "None", an empty name, or the example "string" of their OpenAPI page; A1111 ignores any unknown name.
+    """
+    styles: Any = values.get("styles")  # JSON: anything; the request validates the rest
+    if not isinstance(styles, list):
+        return []
+    known = engine.styles.names()
+    names = cast("list[Any]", styles)
+    unknown = [name for name in names if isinstance(name, str) and name not in known]
+    values["styles"] = [name for name in names if name not in unknown]
+    return [
+        f"There is no style named '{name}'; it is left out. {did_you_mean(name, known)}".strip()
+        for name in dict.fromkeys(unknown)
+    ]
 
 
 def fill_from_infotext(

@@ -18,6 +18,11 @@ from modules.params.settings import Settings
 
 # Defaults of A1111's API that differ from those of its page.
 API_DEFAULTS: Mapping[str, Any] = {"steps": 50, "sampler_name": "Euler"}
+INPAINT_DEFAULTS: Mapping[str, Any] = {
+    "inpainting_fill": 0,
+    "inpaint_full_res": True,
+    "inpaint_full_res_padding": 0,
+}
 # Fields of A1111's API that set options.
 OPTION_FIELDS: Mapping[str, tuple[str, ...]] = {
     "eta": ("eta_ancestral", "eta_ddim"),
@@ -148,12 +153,7 @@ class Img2ImgBody(RequestBody):
     """A body for img2img."""
 
     source_model = Img2ImgRequest
-    defaults: ClassVar[Mapping[str, Any]] = {
-        **API_DEFAULTS,
-        "inpainting_fill": 0,
-        "inpaint_full_res": True,
-        "inpaint_full_res_padding": 0,
-    }
+    defaults: ClassVar[Mapping[str, Any]] = {**API_DEFAULTS, **INPAINT_DEFAULTS}
     extra_fields: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "init_images": {
             "type": "array",

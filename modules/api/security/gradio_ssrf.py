@@ -35,6 +35,9 @@ class GradioSsrfGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a request and pass it on."""
+        if scope["type"] == "http" and "\0" in scope["path"]:  # opening such a name raises an error
+            await _refuse(scope, receive, send, "An address cannot contain the character 0.", 400)
+            return
         if scope["type"] != "http" or scope["path"].startswith(_OTHER_ROUTES):
             await self._app(scope, receive, send)
             return
@@ -117,5 +120,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send, sentence: str) -> None:
-    await PlainTextResponse(sentence, 403)(scope, receive, send)
+async def _refuse(
+    scope: Scope, receive: Receive, send: Send, sentence: str, status: int = 403
+) -> None:
+    await PlainTextResponse(sentence, status)(scope, receive, send)

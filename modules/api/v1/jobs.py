@@ -18,7 +18,7 @@ from modules.core.registry import Registry, did_you_mean
 from modules.engine.engine import Engine
 from modules.engine.jobs.fair_queue import Move
 from modules.params.param import validate
-from modules.params.requests.base import GenerationRequest
+from modules.params.requests.base import GenerationRequest, round_sides
 from modules.params.requests.tasks import TASKS, Task
 from modules.params.settings import Settings
 
@@ -48,8 +48,8 @@ def jobs_router(engine: Engine) -> APIRouter:
     @router.post("/jobs", status_code=202)
     def submit(body: JobBody) -> dict[str, Any]:
         """Queue a job. The body has a `task` and the fields of its request; unknown fields are rejected."""
-        request = parse_job(body.root, engine.registries.tasks, type(engine.settings))
-        return told(engine.submit(request, "api").id)
+        request, warnings = parse_job(body.root, engine.registries.tasks, type(engine.settings))
+        return {**told(engine.submit(request, "api").id), "warnings": warnings}
 
     @router.get("/jobs")
     def listed(
@@ -121,8 +121,8 @@ def _add_control_routes(router: APIRouter, engine: Engine) -> None:
 
 def parse_job(
     body: Mapping[str, Any], tasks: Registry[Task], settings_class: type[Settings]
-) -> GenerationRequest:
-    """Return the request in a body.
+) -> tuple[GenerationRequest, list[str]]:
+    """Return the request in a body, and a warning if its size was rounded.
 
     Args:
         body: JSON.
@@ -136,4 +136,6 @@ def parse_job(
     task = fields.pop("task", "txt2img")
     if not isinstance(task, str) or task not in tasks.names():
         raise UserError(f"There is no task {task!r}.", did_you_mean(str(task), tasks.names()))
-    return validate(tasks.get(task).request.with_settings(settings_class), fields)
+    request_type = tasks.get(task).request.with_settings(settings_class)
+    fields, warnings = round_sides(request_type, fields)
+    return validate(request_type, fields), warnings

@@ -34,12 +34,22 @@ class ProgressReporter(StepExtension):
         self._next_pass_steps = _evaluation_count(plan.hires.plan) if plan.hires else 0
         self._preview: Callable[[Tensor], Image.Image] | None = None
         self._started_at = time.perf_counter()
+        self._saves_unfinished = plan.settings.save_incomplete_images
+        self._denoised: Tensor | None = None  # x0 as predicted in the latest step
 
     def begin_pass(self, preview: Callable[[Tensor], Image.Image]) -> None:
         """Start counting a new pass; `preview` returns an image of latents for its previews."""
         if self._preview is not None:
             self._previous_pass_steps, self._next_pass_steps = self._pass_steps, 0
         self._preview = preview
+
+    @property
+    def unfinished(self) -> Tensor | None:
+        """Return x0 of the job's first image, [1, channels, rows, columns], if it is to be kept unfinished."""
+        is_wanted = self._saves_unfinished or self._cancel.wants_unfinished()
+        if self._batch_index or self._denoised is None or not is_wanted:
+            return None
+        return self._denoised[:1]
 
     def on_step(self, state: StepState) -> None:
         """Report one step.
@@ -48,6 +58,7 @@ class ProgressReporter(StepExtension):
             Cancelled: the job was interrupted.
             BatchSkipped: its batch was skipped.
         """
+        self._denoised = state.denoised
         raise_if_interrupted(self._cancel)
         self._pass_steps = state.total
         total = self._previous_pass_steps + self._pass_steps + self._next_pass_steps

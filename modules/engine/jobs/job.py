@@ -7,6 +7,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -86,6 +87,7 @@ class Job:
         self._phase = "Waiting"
         self._progress = Progress(0, 0)
         self._images: list[GeneratedImage] = []
+        self._unfinished: tuple[GeneratedImage, ...] = ()
         self._notes: list[str] = []
         self._error = ""
         self._exception: WebUIError | None = None
@@ -126,6 +128,11 @@ class Job:
     def depth_map(self) -> bytes:
         """Return the depth map of a depth2img job as PNG, or b"" if there is none."""
         return self._depth_map
+
+    def answered_images(self) -> tuple[GeneratedImage, ...]:
+        """Return the images of an ended job; of one stopped before its first image, the unfinished one if it was kept."""
+        with self._lock:
+            return tuple(self._images) or self._unfinished
 
     def take_recording(self) -> Recording | None:
         """Return the recording of the first image and drop it: its hundred images take too much memory to keep."""
@@ -234,6 +241,8 @@ class Job:
         match output.kind:
             case "image":
                 self._save_image(output.index, output.data)
+            case "unfinished image":
+                self._save_unfinished(output.data)
             case "depth map":
                 self._depth_map = _encode(output.data, "PNG")
             case "recording":
@@ -257,6 +266,15 @@ class Job:
 
     def _log_image(self, position: int, image: GeneratedImage) -> None:
         self._store_event(lambda store: store.log_image(self.id, position, image))
+
+    def _save_unfinished(self, image: Image.Image) -> None:
+        """Save what there is of the first image, beside those that are shown unless the settings save incomplete ones."""
+        settings = self.plan.settings
+        is_saved = settings.samples_save and settings.save_incomplete_images
+        plan = replace(self.plan, settings=settings.replace(samples_save=is_saved))
+        unfinished = self._save(plan, 0, image, lambda _: None)  # not one of the job's images
+        with self._lock:
+            self._unfinished = () if unfinished is None else (unfinished,)
 
     def _set_phase(self, text: str) -> None:
         with self._lock:

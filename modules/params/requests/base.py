@@ -14,7 +14,7 @@ from typing_extensions import Self
 from modules.core.errors import UserError
 from modules.core.registry import did_you_mean
 from modules.params.image import is_image_field
-from modules.params.param import param, validate
+from modules.params.param import param, round_multiples, validate
 from modules.params.settings import NOT_OVERRIDABLE, Settings
 
 
@@ -43,6 +43,8 @@ def _read_overrides(value: Any, settings_class: type[Settings]) -> dict[str, Any
 # A seed passes through JavaScript on the page, which holds whole numbers exactly only up to 2^53.
 MAX_SEED = 2**53 - 1
 SIZE_STEP = 8  # pixels; images have whole cells of latents, which are this large in most families
+
+DEFAULT_SIDE = 512
 
 
 def _has_variation(request: GenerationRequest) -> bool:
@@ -106,7 +108,7 @@ class GenerationRequest(BaseModel):
         section="sampling",
     )
     width: int = param(
-        512,
+        DEFAULT_SIDE,
         "Width",
         help="Picture width in pixels, a multiple of 8.",
         ge=64,
@@ -116,7 +118,7 @@ class GenerationRequest(BaseModel):
         section="size",
     )
     height: int = param(
-        512,
+        DEFAULT_SIDE,
         "Height",
         help="Picture height in pixels, a multiple of 8.",
         ge=64,
@@ -271,6 +273,25 @@ class GenerationRequest(BaseModel):
     def replace(self, **changes: Any) -> Self:
         """Return a validated copy with some fields changed."""
         return validate(type(self), {**dict(self), **changes})
+
+
+def round_sides(
+    request_type: type[BaseModel], values: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the fields of a request with width and height rounded down to multiples of 8, and a warning if they change.
+
+    Args:
+        request_type: Declares the fields.
+        values: Fields as a client or an infotext states them: of any type, and not all of them.
+    """
+    rounded, changed = round_multiples(request_type, values)
+    if not changed:
+        return rounded, []
+    given, new = (
+        "x".join(str(fields.get(side, DEFAULT_SIDE)) for side in ("width", "height"))
+        for fields in (values, rounded)
+    )
+    return rounded, [f"{given} is rounded to {new}: sides are multiples of {SIZE_STEP}."]
 
 
 @cache  # one class for each pair: requests of different classes are never equal

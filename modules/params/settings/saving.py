@@ -29,6 +29,12 @@ class SavingSettings(BaseModel):
         help="Off keeps them only in the folder tmp, for a day.",
         section="saving",
     )
+    save_incomplete_images: bool = param(
+        False,
+        "Save incomplete images",
+        help="Saves the unfinished picture of a job that is interrupted or skipped before its first picture.",
+        section="saving",
+    )
     samples_format: ImageFormat = param(
         "png",
         "File format for images",

@@ -15,6 +15,7 @@ from modules.api.sdapi.request_parsing import parse_request
 from modules.core.errors import NotFound, OutOfMemory, UserError
 from modules.engine.engine import Engine
 from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.prompt.styles import Style
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
 URL = "/sdapi/v1/txt2img"
@@ -138,6 +139,22 @@ def test_a_field_without_effect_is_named_in_a_warning(client: TestClient):
     ]
 
 
+@pytest.mark.parametrize("name", ["None", "string", "", "oils"])
+def test_a_style_that_does_not_exist_is_left_out_with_a_warning(
+    client: TestClient, engine: Engine, name: str
+):
+    engine.styles.save(Style("oil", "oil painting", ""))
+    answer = post(client, styles=[name, "oil", name])
+    assert json.loads(answer["info"])["prompt"] == "a cat, oil painting"
+    assert len(answer["warnings"]) == 1
+    assert answer["warnings"][0].startswith(f"There is no style named '{name}'; it is left out.")
+
+
+def test_styles_that_are_no_list_of_names_are_refused(client: TestClient):
+    for styles in ("oil", [1], [None], {"a": 1}):
+        assert client.post(URL, json={**SMALL, "styles": styles}).status_code == 422
+
+
 def test_the_body_of_webuiapi_is_accepted(client: TestClient):
     answer = post(client, **WEBUIAPI)
     info = json.loads(answer["info"])
@@ -149,6 +166,39 @@ def test_the_body_of_webuiapi_is_accepted(client: TestClient):
 def test_numbers_as_floats_strings_and_bools_are_accepted():
     request, _ = parse_request({"steps": 20.0, "width": "512", "batch_size": True}, Txt2ImgRequest)
     assert (request.steps, request.width, request.batch_size) == (20, 512, 1)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size", "warning"),
+    [
+        (100, "100", (96, 96), "100x100"),
+        ("100", 64, (96, 64), "100x64"),
+        (100.5, 64.0, (96, 64), "100.5x64.0"),
+        ("100.5", 71, (96, 64), "100.5x71"),
+        (" 72 ", "64.0", (72, 64), ""),
+        (8191, 64, (8184, 64), "8191x64"),
+    ],
+)
+def test_a_side_is_rounded_down_to_a_multiple_of_8_with_a_warning(
+    width: Any, height: Any, size: tuple[int, int], warning: str
+):
+    request, warnings = parse_request({"width": width, "height": height}, Txt2ImgRequest)
+    assert (request.width, request.height) == size
+    sentence = f"{warning} is rounded to {size[0]}x{size[1]}: sides are multiples of 8."
+    assert warnings == ([sentence] if warning else [])
+
+
+def test_one_odd_side_is_rounded_beside_the_default_of_the_other():
+    request, warnings = parse_request({"height": 333}, Txt2ImgRequest)
+    assert (request.width, request.height) == (512, 328)
+    assert warnings == ["512x333 is rounded to 512x328: sides are multiples of 8."]
+
+
+def test_the_size_of_an_infotext_is_rounded_with_the_same_warning(client: TestClient):
+    text = "a dog\nSteps: 3, Sampler: Euler, Seed: 5, Size: 100x71"
+    answer = client.post(URL, json={"infotext": text}).json()
+    assert (json.loads(answer["info"])["width"], json.loads(answer["info"])["height"]) == (96, 64)
+    assert answer["warnings"] == ["100x71 is rounded to 96x64: sides are multiples of 8."]
 
 
 def test_override_settings_select_the_checkpoint(client: TestClient, engine: Engine):
@@ -173,7 +223,11 @@ def test_override_settings_that_are_not_an_object_are_refused(client: TestClient
     ("body", "status", "error", "detail"),
     [
         ({"steps": 0}, 422, "UserError", "Sampling steps is 0; the smallest valid value is 1."),
-        ({"width": 65}, 422, "UserError", "Width is 65, not a multiple of 8; use 64 or 72."),
+        ({"width": 60}, 422, "UserError", "Width is 60; the smallest valid value is 64."),
+        ({"width": "60"}, 422, "UserError", "Width is '60'; the smallest valid value is 64."),
+        ({"height": 1e9}, 422, "UserError", "Height is 1000000000.0; the largest valid value is"),
+        ({"steps": "1.5"}, 422, "UserError", "Sampling steps is '1.5'; a whole number is needed."),
+        ({"width": "big"}, 422, "UserError", "Width is 'big'; a number is needed."),
         ({"cfg_scale": "x"}, 422, "UserError", "CFG Scale is 'x'; a number is needed."),
         ({"prompt": ["a"]}, 422, "UserError", "Prompt is ['a']; input should be a valid string."),
         ({"sampler_name": "Eulr"}, 404, "NotFound", "There is no sampler named 'Eulr'."),
@@ -228,6 +282,43 @@ def test_an_interrupted_job_returns_the_images_it_has(
     caller.join(PATIENCE_S)
     assert len(answers[0]["images"]) == 1
     assert json.loads(answers[0]["info"])["all_seeds"] == [5]
+
+
+def stop_first_image(
+    client: TestClient, executor: FakeExecutor, route: str, **body: Any
+) -> dict[str, Any]:
+    executor.hold_at(2)
+    answers: list[dict[str, Any]] = []
+    caller = threading.Thread(target=lambda: answers.append(post(client, **body)))
+    caller.start()
+    assert executor.held.wait(PATIENCE_S)
+    assert client.post(f"/sdapi/v1/{route}").status_code == 200
+    executor.release()
+    caller.join(PATIENCE_S)
+    return answers[0]
+
+
+@pytest.mark.parametrize("route", ["interrupt", "skip"])
+def test_a_job_stopped_before_its_first_image_returns_the_unfinished_one(
+    client: TestClient, executor: FakeExecutor, engine: Engine, route: str
+):
+    answer = stop_first_image(client, executor, route, save_images=True)
+    assert len(answer["images"]) == 1
+    info = json.loads(answer["info"])
+    assert (info["all_seeds"], len(info["infotexts"]), info["seed"]) == ([5], 1, 5)
+    assert any("unfinished" in warning for warning in answer["warnings"])
+    assert list(engine.paths.outputs.rglob("*.png")) == []
+    assert engine.jobs()[-1].status().images == ()
+
+
+def test_an_unfinished_image_is_saved_if_the_settings_say_so(
+    client: TestClient, executor: FakeExecutor, engine: Engine
+):
+    client.post("/sdapi/v1/options", json={"save_incomplete_images": True})
+    stop_first_image(client, executor, "interrupt", save_images=True)
+    assert len(list(engine.paths.outputs.rglob("*.png"))) == 1
+    stop_first_image(client, executor, "interrupt")
+    assert len(list(engine.paths.outputs.rglob("*.png"))) == 1
 
 
 def test_a_note_of_the_job_is_a_warning(client: TestClient, engine: Engine):

@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from modules.api.sdapi.img2img_parsing import choose_request_type, parse_img2img_request
+from modules.api.sdapi.request_parsing import SamplerNames
 from modules.core.errors import UserError
 from modules.engine.engine import Engine
 from modules.params.image import ImageField
@@ -117,6 +118,27 @@ def test_mask_blur_has_priority_over_mask_blur_x_and_y(
     assert parse(**fields)[0].mask_blurs == blurs
 
 
+@pytest.mark.parametrize(
+    ("fields", "sampler", "schedule"),
+    [
+        ({}, "Euler", "Automatic"),
+        ({"sampler_index": "Euler a"}, "Euler a", "Automatic"),
+        ({"sampler_index": "DDIM", "sampler_name": ""}, "DDIM", "Automatic"),
+        ({"sampler_index": "Euler", "sampler_name": "DDIM"}, "DDIM", "Automatic"),
+        ({"sampler_index": "DPM++ 2M Karras", "scheduler": "automatic"}, "DPM++ 2M", "Karras"),
+    ],
+)
+@pytest.mark.parametrize("request_type", [Img2ImgRequest, DepthRequest])
+def test_the_older_field_of_the_sampler_counts(
+    fields: dict[str, Any], sampler: str, schedule: str, request_type: Any
+):
+    names = SamplerNames(("Euler", "Euler a", "DDIM", "DPM++ 2M"), ("Automatic", "Karras"))
+    body = {"init_images": [IMAGE], **fields}
+    request, warnings = parse_img2img_request(body, request_type, names)
+    assert (request.sampler_name, request.scheduler) == (sampler, schedule)
+    assert warnings == []
+
+
 def test_numbers_are_accepted_as_booleans():
     assert parse(mask=MASK_IMAGE, inpainting_mask_invert=1)[0].inpainting_mask_invert is True
     assert (
@@ -127,10 +149,15 @@ def test_numbers_are_accepted_as_booleans():
 
 def test_a_size_is_rounded_to_multiples_of_8_with_a_warning(client: TestClient):
     request, warnings = parse(width=515, height=517)
-    assert (request.width, request.height) == (512, 520)
-    assert warnings == ["515x517 is rounded to 512x520: sides are multiples of 8."]
+    assert (request.width, request.height) == (512, 512)
+    assert warnings == ["515x517 is rounded to 512x512: sides are multiples of 8."]
     answer = client.post(URL, json={**A1111, "width": 67}).json()
     assert answer["warnings"][0] == "67x64 is rounded to 64x64: sides are multiples of 8."
+
+
+def test_a_style_that_does_not_exist_is_left_out_in_img2img_too(client: TestClient):
+    answer = client.post(URL, json={**A1111, "styles": ["None"]}).json()
+    assert answer["warnings"][0] == "There is no style named 'None'; it is left out."
 
 
 def test_soft_inpainting_is_accepted_as_a1111s_script_or_as_fields():
@@ -162,6 +189,33 @@ def test_a_depth_checkpoint_or_a_depth_map_means_depth2img():
     assert choose_request_type({}, is_depth_checkpoint=True) is DepthRequest
     assert choose_request_type({"depth_map": IMAGE}, is_depth_checkpoint=False) is DepthRequest
     assert choose_request_type({"depth_map": None}, is_depth_checkpoint=False) is Img2ImgRequest
+
+
+NO_IMAGES = ["", " ", "data:,", "data:image/png;base64,", [""], [], [None], ["", None]]
+
+
+@pytest.mark.parametrize("nothing", NO_IMAGES)
+@pytest.mark.parametrize("field", ["mask", "latent_mask", "depth_map"])
+def test_an_image_that_was_not_chosen_is_none(client: TestClient, field: str, nothing: Any):
+    answer = client.post(URL, json={**A1111, field: nothing})
+    assert answer.status_code == 200, answer.text
+    assert not any(field in warning for warning in answer.json()["warnings"])
+    assert choose_request_type({field: nothing}, is_depth_checkpoint=True) is DepthRequest
+    assert choose_request_type({field: nothing}, is_depth_checkpoint=False) is Img2ImgRequest
+
+
+@pytest.mark.parametrize("nothing", NO_IMAGES)
+def test_init_images_without_an_image_are_not_found(client: TestClient, nothing: Any):
+    for images in (nothing, [nothing]):
+        answer = client.post(URL, json={**A1111, "init_images": images})
+        assert answer.status_code == 404
+        assert answer.json()["detail"].startswith("Init image not found")
+    assert parse(init_images=[nothing, IMAGE])[0].init_image is not None
+
+
+@pytest.mark.parametrize("mask", ["x", "data:image/png;base64,x", ["x"], {}, 1, True, " " * 200])
+def test_a_mask_that_is_not_an_image_is_refused(client: TestClient, mask: Any):
+    assert client.post(URL, json={**A1111, "mask": mask}).status_code == 422
 
 
 def test_an_empty_mask_is_refused(client: TestClient):

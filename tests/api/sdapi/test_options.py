@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from fastapi.testclient import TestClient
 
 from modules.engine.engine import Engine
@@ -54,6 +55,59 @@ def test_changing_clip_skip_reloads_nothing(
     assert executor.loaded == loaded
     answer = client.post("/sdapi/v1/txt2img", json={"width": 64, "height": 64, "steps": 1}).json()
     assert "Clip skip: 2" in json.loads(answer["info"])["infotexts"][0]
+
+
+FOREIGN = [
+    "live_previews_enable",
+    "show_progress_every_n_steps",
+    "sd_unet",
+    "upcast_attn",
+    "face_restoration_model",
+    "grid_save_to_dirs",
+    "save_images_before_highres_fix",
+    "CLIP_ignore_last_layers",
+    "token_merging_ratio",
+    "sd_vae_encode_method",
+    "forge_preset",
+    "forge_additional_modules",
+    "lora_add_hashes_to_infotext",
+    "x" * 70000,
+]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_an_option_of_another_program_is_ignored_and_the_rest_is_set(client: TestClient, name: str):
+    body = {name: True, "jpeg_quality": 70, "sd_checkpoint_hash": ""}
+    response = client.post("/sdapi/v1/options", json=body)
+    assert (response.status_code, response.json()) == (200, None)
+    options = client.get("/sdapi/v1/options").json()
+    assert (options["jpeg_quality"], name in options) == (70, False)
+
+
+def test_options_of_another_program_stay_in_the_file(client: TestClient, engine: Engine):
+    engine.settings_path.write_text('{"sd_unet": "Automatic"}')
+    client.post("/sdapi/v1/options", json={"sd_unet": "None", "jpeg_quality": 70})
+    stored = json.loads(engine.settings_path.read_text())
+    assert (stored["sd_unet"], stored["jpeg_quality"]) == ("Automatic", 70)
+
+
+@pytest.mark.parametrize("name", ["jpeg_qualty", "clip_stop_at_last_layers", "sd_vea", "s_chrn"])
+def test_a_misspelt_option_is_refused_and_nothing_is_set(
+    client: TestClient, engine: Engine, name: str
+):
+    response = client.post("/sdapi/v1/options", json={"jpeg_quality": 70, name: 1})
+    assert response.status_code == 422
+    assert response.json()["detail"].startswith(f"There is no option '{name}'. Did you mean")
+    assert engine.settings.jpeg_quality == 80
+
+
+def test_whole_numbers_among_the_options_are_integers(client: TestClient):
+    changes = {"CLIP_stop_at_last_layers": 2.0, "jpeg_quality": "70", "s_churn": 1.0, "rho": 1.5}
+    assert client.post("/sdapi/v1/options", json=changes).status_code == 200
+    options = client.get("/sdapi/v1/options").json()
+    assert [repr(options[name]) for name in changes] == ["2", "70", "1", "1.5"]
+    numbers = [value for value in options.values() if isinstance(value, float)]
+    assert not any(number.is_integer() for number in numbers)
 
 
 def test_a_clip_skip_out_of_range_is_refused(client: TestClient):

@@ -70,3 +70,15 @@ def test_a_call_of_the_page_has_a_size_limit():
     client = TestClient(GradioSsrfGuard(echo_app(), max_call_bytes=10))
     assert client.post(JOIN, content=b"1" * 10).status_code == 200
     assert client.post(JOIN, content=b"1" * 11).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "path", ["/gradio_api/proxy=a%00b", "/gradio_api/file=%00", "/sdapi/v1/%00", "/%00"]
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_an_address_with_the_character_0_is_refused(client: TestClient, path: str, method: str):
+    response = client.request(method, path)
+    assert (response.status_code, response.text) == (
+        400,
+        "An address cannot contain the character 0.",
+    )

@@ -233,3 +233,9 @@ def test_a_job_that_could_not_be_stored_is_still_listed(client: TestClient, engi
     job_id = submit(client)["id"]
     job = wait_for(client, engine, job_id)
     assert (job["state"], job["request"]["prompt"]) == ("done", "a cat")
+
+
+def test_a_side_is_rounded_down_to_a_multiple_of_8_with_a_warning(client: TestClient):
+    answer = client.post("/api/v1/jobs", json={**SMALL, "width": 100, "height": "71"}).json()
+    assert (answer["request"]["width"], answer["request"]["height"]) == (96, 64)
+    assert answer["warnings"] == ["100x71 is rounded to 96x64: sides are multiples of 8."]
