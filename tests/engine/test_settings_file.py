@@ -82,6 +82,45 @@ def test_an_invalid_value_resets_only_its_own_option(file: SettingsFile):
     assert file.path.exists()
 
 
+def test_an_invalid_value_of_another_option_stays_in_the_file(file: SettingsFile):
+    file.path.parent.mkdir()
+    file.path.write_text('{"samples_format": "avif", "sd_vae": 3}', encoding="utf-8")
+    file.update({"sd_vae": "None"})
+    stored = json.loads(file.path.read_text(encoding="utf-8"))
+    assert stored == {**VERSION, "samples_format": "avif", "sd_vae": "None"}
+
+
+def test_half_a_character_of_another_program_is_kept(file: SettingsFile):
+    file.path.parent.mkdir()
+    file.path.write_text('{"other": "\\ud800"}', encoding="utf-8")
+    file.update({"jpeg_quality": 70})
+    assert json.loads(file.path.read_text(encoding="utf-8"))["other"] == "\ud800"
+
+
+@pytest.mark.parametrize("call", ["update", "write"])
+def test_a_file_damaged_while_the_program_runs_is_kept_aside(file: SettingsFile, call: str):
+    file.write(SETTINGS)
+    file.path.write_text("{", encoding="utf-8")
+    getattr(file, call)({"jpeg_quality": 70} if call == "update" else SETTINGS)
+    assert file.path.with_name("config.json.unreadable").read_text(encoding="utf-8") == "{"
+
+
+def test_a_file_that_can_neither_be_read_nor_renamed_is_not_overwritten(
+    file: SettingsFile, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    file.write(SETTINGS)
+    data = file.path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        patch.setattr(Path, "touch", refuse)
+        file.update({"jpeg_quality": 70})
+    assert file.path.read_bytes() == data
+    assert "is left as it is" in caplog.text
+
+
 def test_concurrent_changes_are_all_stored(file: SettingsFile):
     names = [
         "send_seed",
