@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import threading
 from collections.abc import Generator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 SUFFIX = ".part"
+_PART_NAME = re.compile(r"\.(?:.+\.)?\d+-\d+\.part", re.DOTALL)
 
 
 class PartFile:
@@ -113,6 +115,19 @@ def remove_leftovers(path: Path) -> None:
     for left in path.parent.iterdir():
         if left.name.startswith(_prefix(path.name)) and left.name.endswith(SUFFIX):
             left.unlink(missing_ok=True)
+
+
+def remove_older_leftovers(folder: Path, before: float, *, recursive: bool = True) -> None:
+    """Remove the temporary files in a folder that killed processes left before a time, in seconds since the epoch."""
+    for root, folders, names in os.walk(folder):
+        if not recursive:
+            folders.clear()
+        for name in names:
+            if _PART_NAME.fullmatch(name):
+                path = Path(root, name)
+                with contextlib.suppress(OSError):  # one that stays harms nothing
+                    if path.stat().st_mtime < before:
+                        path.unlink()
 
 
 def _prefix(name: str) -> str:

@@ -88,6 +88,14 @@ class Paths:
         return self.data / "cache"
 
     @property
+    def written_folders(self) -> tuple[Path, ...]:
+        """Folders with subfolders in which files of this data folder are written."""
+        checkpoints = tuple(
+            folder for folder in self.checkpoint_folders if self.data in folder.parents
+        )
+        return (self.outputs, self.queue, self.cache, self.data / "tmp", *checkpoints)
+
+    @property
     def unsaved_outputs(self) -> Path:
         """Images that are not to be saved; each is kept for a day."""
         return self.data / "tmp" / "unsaved"

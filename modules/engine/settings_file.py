@@ -12,6 +12,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from modules.core.atomic import write_bytes
+from modules.core.errors import StorageError
 from modules.core.user_files import decode_text, move_aside
 from modules.params.settings import Settings
 
@@ -60,6 +61,9 @@ class SettingsFile:
         """Merge changed options into the stored ones; options of this run alone are not stored.
 
         What the file has for other programs, and values of other options that are not valid here, is preserved.
+
+        Raises:
+            StorageError: the disk is full, read-only or unreachable; the file is unchanged.
         """
         with self._lock:
             stored = self._load()
@@ -68,7 +72,11 @@ class SettingsFile:
             self._write(stored, settings.replace(**changes), kept)
 
     def write(self, settings: Settings) -> None:
-        """Store what differs from the defaults; keys of other programs in the file are preserved."""
+        """Store what differs from the defaults; keys of other programs in the file are preserved.
+
+        Raises:
+            StorageError: the disk is full, read-only or unreachable; the file is unchanged.
+        """
         with self._lock:
             self._write(self._load(), settings, {})
 
@@ -128,7 +136,11 @@ class SettingsFile:
                 raise OSError("it could not be read, and is left as it is")
             write_bytes(self.path, _encode(values))
         except OSError as error:
-            logger.warning("The settings could not be stored in %s: %s.", self.path, error)
+            raise StorageError(
+                f"The settings apply until the server stops, but could not be stored in {self.path}: "
+                f"{error.strerror or error}.",
+                "Free some space or check the file's permissions, and change them again.",
+            ) from error
 
 
 def _encode(values: Mapping[str, Any]) -> bytes:
