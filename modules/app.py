@@ -28,6 +28,7 @@ from modules.core.credentials import Credential, split_commas
 from modules.core.errors import UserError, WebUIError
 from modules.core.flags import Flags, parse_flags
 from modules.core.paths import Paths
+from modules.core.private import close_to_others
 from modules.engine.engine import Engine
 from modules.engine.executors.local import LocalExecutor
 from modules.engine.registries import Registries
@@ -100,8 +101,11 @@ def make_paths(flags: Flags) -> Paths:
 
 
 def prepare_environment(paths: Paths) -> None:
-    """Set the environment variables that libraries read at import."""
+    """Set the environment variables that libraries read at import, and close the folder of uploads to other users."""
     set_env_defaults(os.environ)
+    with contextlib.suppress(OSError):  # the first upload reports it
+        paths.temp.mkdir(mode=0o700, parents=True, exist_ok=True)
+    close_to_others(paths.temp)
     os.environ["GRADIO_TEMP_DIR"] = str(paths.gradio_temp)
 
 
