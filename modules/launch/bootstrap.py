@@ -14,7 +14,7 @@ from modules.core.errors import WebUIError
 from modules.core.flags import Flags, parse_flags
 from modules.launch import interpreter, venv
 from modules.launch.console import echo
-from modules.launch.environment import set_env_defaults
+from modules.launch.environment import drop_client_variables, set_env_defaults
 from modules.launch.setup import Setup
 from modules.launch.venv import PythonEnvironment
 
@@ -55,6 +55,7 @@ def _run(arguments: list[str], flags: Flags, root: Path) -> int:
         _prepare(environment, flags, root)
     set_env_defaults(os.environ)
     if flags.run_tests is not None:
+        drop_client_variables(os.environ)
         return _replace_process(environment, ["-m", "pytest", *flags.run_tests], root)
     if flags.exit:
         echo("The set-up is complete. Start without --exit to serve the page.")
