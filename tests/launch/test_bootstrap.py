@@ -231,6 +231,11 @@ def test_the_default_environment_is_in_the_repository():
     assert environment.is_managed
 
 
+def test_line_ends_of_windows_are_no_part_of_the_folder():
+    assert venv.locate(ROOT, {"venv_dir": "venv\r"}).folder == ROOT / "venv"
+    assert venv.locate(ROOT, {"venv_dir": "\r"}).folder == ROOT / "venv"
+
+
 def test_backslashes_in_windows_paths_are_kept():
     text = r'--ckpt-dir "C:\my models" --api'
     assert split_arguments(text, windows=True) == ["--ckpt-dir", r"C:\my models", "--api"]

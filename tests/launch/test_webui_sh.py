@@ -147,6 +147,45 @@ def test_variables_of_webui_user_sh_are_used(machine):
     }
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'export COMMANDLINE_ARGS="--exit"\r\nvenv_dir="venv"\r\n',
+        b'\xef\xbb\xbfexport COMMANDLINE_ARGS="--exit"\nvenv_dir=venv',
+        b"\xef\xbb\xbfif true; then\r\n  COMMANDLINE_ARGS=--exit\r\nfi\r\nvenv_dir=venv\r\nreturn 0 2>/dev/null\r\n",
+    ],
+)
+def test_user_settings_from_an_editor_of_windows_are_read(machine, data):
+    machine.add_python("python3")
+    (machine.clone / "webui-user.sh").write_bytes(data)
+    variables = machine.start()[2]
+    assert (variables["COMMANDLINE_ARGS"], variables["venv_dir"]) == ("--exit", "venv")
+
+
+def test_user_settings_may_return_early_and_end_with_a_false_test(machine):
+    machine.add_python("python3")
+    machine.write_user_settings(
+        "venv_dir=mine\n[ -n '' ] && venv_dir=other\nreturn 1\nvenv_dir=third\n"
+    )
+    assert machine.start()[2]["venv_dir"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b'export COMMANDLINE_ARGS="--exit\nvenv_dir=venv\n', "webui-user.sh cannot be read"),
+        (b"if true; then\n", "webui-user.sh cannot be read"),
+        ("venv_dir=venv\n".encode("utf-16"), "webui-user.sh is saved as UTF-16"),
+    ],
+)
+def test_user_settings_that_cannot_be_read_are_an_error(machine, data, sentence):
+    machine.add_python("python3")
+    (machine.clone / "webui-user.sh").write_bytes(data)
+    done = machine.run()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.strip().splitlines()[-1].startswith(sentence)
+
+
 def test_a_python_cmd_that_does_not_work_is_an_error(machine):
     machine.add_python("python3")
     machine.write_user_settings("python_cmd=python3.99\n")
@@ -166,6 +205,12 @@ def test_the_templates_of_webui_user_change_nothing(machine):
     machine.add_python("python3")
     shutil.copy(ROOT / "webui-user.sh.template", machine.clone / "webui-user.sh")
     assert set(machine.start()[2].values()) == {None}
+
+
+def test_templates_have_the_line_ends_of_their_shell_in_every_checkout():
+    attributes = (ROOT / ".gitattributes").read_text().splitlines()
+    assert "*.sh.template text eol=lf" in attributes
+    assert "*.bat.template text eol=crlf" in attributes
 
 
 @pytest.mark.parametrize("name", ["webui.sh", "webui.bat"])
