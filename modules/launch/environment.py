@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import ssl
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
+
+from modules.core.errors import UserError
 
 # Defaults; variables set by the user are kept.
 ENV_DEFAULTS = {
@@ -36,6 +40,25 @@ def set_env_defaults(env: MutableMapping[str, str]) -> None:
     hosts = [host.strip() for host in no_proxy.split(",") if host.strip()]
     hosts += [host for host in LOOPBACK if host not in hosts]
     env["NO_PROXY"] = env["no_proxy"] = ",".join(hosts)
+
+
+def split_variable(
+    env: Mapping[str, str], name: str, *, windows: bool = os.name == "nt"
+) -> list[str]:
+    """Return the words of a variable that holds a command line; on Windows a backslash is part of a path.
+
+    Raises:
+        UserError: a quote in it is not closed, or it ends in the middle of a pair.
+    """
+    text = env.get(name, "")
+    try:
+        return shlex.split(text.replace("\\", "\\\\") if windows else text)
+    except ValueError as error:
+        problem = "has an open quote" if "quot" in str(error) else "ends with a backslash"
+        raise UserError(
+            f"{name} {problem}: {text}",
+            f"Correct it in {'webui-user.bat' if windows else 'webui-user.sh'}, or where it is set, and start again.",
+        ) from None
 
 
 def drop_client_variables(env: MutableMapping[str, str]) -> None:
