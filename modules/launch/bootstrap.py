@@ -15,6 +15,7 @@ from modules.launch import interpreter, venv
 from modules.launch.console import echo
 from modules.launch.environment import (
     drop_client_variables,
+    drop_python_variables,
     set_env_defaults,
     split_variable,
 )
@@ -49,6 +50,7 @@ def _run(arguments: list[str], flags: Flags, root: Path) -> int:
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         echo("Note: running as root; all new files will belong to root.")
     environment = venv.locate(root, os.environ)
+    drop_python_variables(os.environ, runs_in_venv=environment.folder != Path(sys.prefix))
     if not flags.skip_prepare_environment:
         _prepare(environment, flags, root)
     set_env_defaults(os.environ)

@@ -29,6 +29,10 @@ ENV_DEFAULTS = {
 PROXY_VARIABLES = frozenset(
     f"{scheme}_proxy" for scheme in ("all", "ftp", "http", "https", "socks", "ws", "wss")
 )
+# `python -m modules` is found in the current folder, and the process ends with the server.
+PATH_VARIABLES = ("PYTHONSAFEPATH", "PYTHONINSPECT")
+# Where one Python has its standard library.
+HOME_VARIABLES = ("PYTHONHOME", "PYTHONPLATLIBDIR", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -59,6 +63,17 @@ def split_variable(
             f"{name} {problem}: {text}",
             f"Correct it in {'webui-user.bat' if windows else 'webui-user.sh'}, or where it is set, and start again.",
         ) from None
+
+
+def drop_python_variables(env: MutableMapping[str, str], *, runs_in_venv: bool) -> None:
+    """Remove from `env` what keeps a Python from starting this program.
+
+    Args:
+        env: The variables.
+        runs_in_venv: Whether the program runs in another Python than this one, to which the variables belong.
+    """
+    for name in (*PATH_VARIABLES, *(HOME_VARIABLES if runs_in_venv else ())):
+        env.pop(name, None)
 
 
 def drop_client_variables(env: MutableMapping[str, str]) -> None:

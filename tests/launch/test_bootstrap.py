@@ -15,7 +15,7 @@ import pytest
 
 from modules.core.flags import parse_flags
 from modules.launch import venv
-from modules.launch.environment import split_variable
+from modules.launch.environment import drop_python_variables, split_variable
 from modules.launch.setup import REFERENCE_FOLDER, Setup
 
 ROOT = Path(__file__).parents[2]
@@ -234,6 +234,19 @@ def test_the_default_environment_is_in_the_repository():
 def test_line_ends_of_windows_are_no_part_of_the_folder():
     assert venv.locate(ROOT, {"venv_dir": "venv\r"}).folder == ROOT / "venv"
     assert venv.locate(ROOT, {"venv_dir": "\r"}).folder == ROOT / "venv"
+
+
+@pytest.mark.parametrize("variables", [{"PYTHONSAFEPATH": "1"}, {"PYTHONHOME": sys.base_prefix}])
+def test_the_program_is_found_and_no_child_gets_variables_of_this_python(place, variables):
+    done = place.start("--skip-prepare-environment", **variables)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("runs_in_venv", "kept"), [(True, set()), (False, {"PYTHONHOME"})])
+def test_a_python_that_is_used_itself_keeps_its_home(runs_in_venv, kept):
+    env = {"PYTHONHOME": "/a", "PYTHONSAFEPATH": "1", "PYTHONINSPECT": "1"}
+    drop_python_variables(env, runs_in_venv=runs_in_venv)
+    assert set(env) == kept
 
 
 def test_backslashes_in_windows_paths_are_kept():

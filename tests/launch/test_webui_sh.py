@@ -42,10 +42,12 @@ class Machine:
     def write_user_settings(self, text: str) -> None:
         (self.clone / "webui-user.sh").write_text(text)
 
-    def run(self, *flags: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *flags: str, script: Path | None = None, shell: str = BASH, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [BASH, str(self.clone / "webui.sh"), *flags],
-            env={"PATH": str(self.path)},
+            [shell, str(script or self.clone / "webui.sh"), *flags],
+            env={"PATH": str(self.path), **variables},
             cwd="/",
             capture_output=True,
             text=True,
@@ -145,6 +147,53 @@ def test_variables_of_webui_user_sh_are_used(machine):
         "TORCH_COMMAND": None,
         "REQS_FILE": "mine.txt",
     }
+
+
+@pytest.mark.parametrize("is_relative", [False, True])
+def test_it_runs_in_the_folder_of_the_file_that_links_lead_to(machine, tmp_path, is_relative):
+    machine.add_python("python3")
+    (machine.path / "readlink").symlink_to(shutil.which("readlink"))
+    target = Path("my clone/webui.sh") if is_relative else machine.clone / "webui.sh"
+    (tmp_path / "webui").symlink_to(target)
+    (machine.path / "sd").symlink_to("../webui")
+    done = machine.run(script=machine.path / "sd")
+    assert json.loads(done.stdout)[0] == str(machine.clone)
+
+
+@pytest.mark.skipif(not shutil.which("dash"), reason="another shell than bash")
+def test_another_shell_hands_over_to_bash(machine):
+    machine.add_python("python3")
+    (machine.path / "bash").symlink_to(BASH)
+    done = machine.run("--api", shell=shutil.which("dash"))
+    assert json.loads(done.stdout)[1] == ["--api"]
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"PYTHONHOME": "/nowhere"},
+        {"PYTHONPLATLIBDIR": "/nowhere"},
+        {"PYTHONSAFEPATH": "1"},
+        {"PYTHONINSPECT": "1"},
+        {"CDPATH": "/nowhere:/"},
+    ],
+)
+def test_variables_of_another_python_or_shell_do_no_harm(machine, variables):
+    machine.add_python("python3")
+    (machine.clone / "launch.py").write_text(
+        "import json, os; print(json.dumps([sorted(os.environ)]))"
+    )
+    done = machine.run(**variables)
+    assert done.returncode == 0, done.stderr
+    assert not set(variables) & set(json.loads(done.stdout)[0])
+
+
+def test_the_python_that_is_used_itself_keeps_its_variables(machine):
+    machine.write_user_settings('venv_dir="-"\n')
+    machine.add(
+        "python3", f'echo "[\\"$PYTHONHOME\\"]"; unset PYTHONHOME; "{sys.executable}" -c ""'
+    )
+    assert json.loads(machine.run(PYTHONHOME="/mine").stdout) == ["/mine"]
 
 
 @pytest.mark.parametrize(
