@@ -13,7 +13,7 @@ from typing import IO
 
 from PIL import Image
 
-from modules.core.atomic import open_part
+from modules.core.atomic import open_part, open_writer
 from modules.core.errors import StorageError
 from modules.images.filename import (
     DEFAULT_PATTERN,
@@ -114,9 +114,10 @@ class ImageStore:
         try:
             with self._lock:
                 target.folder.mkdir(parents=True, exist_ok=True)
-                path = _write_new(write, target, extension)
+                path = _write_new(write, target, extension, with_text=settings.save_txt)
             if settings.save_txt:
-                path.with_suffix(".txt").write_text(infotext, encoding="utf-8")
+                with open_writer(path.with_suffix(".txt"), overwrite=False) as file:
+                    file.write(infotext.encode("utf-8", errors="replace"))
             return path
         except OSError as error:
             raise StorageError(
@@ -144,11 +145,15 @@ class _Target:
             yield f"{self.prefix}{self.stem}-{number}.{extension}"
 
 
-def _write_new(write: Callable[[IO[bytes]], None], target: _Target, extension: str) -> Path:
-    """Write a file under the first unused name and return its path."""
+def _write_new(
+    write: Callable[[IO[bytes]], None], target: _Target, extension: str, *, with_text: bool
+) -> Path:
+    """Write a file under the first name that is unused, for a text beside it too if there will be one; return its path."""
     with open_part(target.folder) as part:
         write(part.file)
         for name in target.candidate_names(extension):
+            if with_text and (target.folder / name).with_suffix(".txt").exists():
+                continue
             with contextlib.suppress(FileExistsError):
                 part.create(target.folder / name)
                 return target.folder / name

@@ -17,7 +17,7 @@ WRITERS = {
     "prompt/styles.py": "styles.csv, the user's",
     "engine/settings_file.py": "config.json, the user's",
     "engine/jobs/input_images.py": "queue/, named by their content",
-    "images/save.py": "pictures, each under a new name",
+    "images/save.py": "pictures and texts beside them, each under a new name",
     "launch/install.py": "venv/, made by the program",
     "launch/install_state.py": "venv/, made by the program",
     "launch/venv.py": "venv/, made by the program",
