@@ -18,6 +18,7 @@ WRITERS = {
     "engine/settings_file.py": "config.json, the user's",
     "engine/jobs/input_images.py": "queue/, named by their content",
     "images/save.py": "pictures and texts beside them, each under a new name",
+    "launch/environment.py": "opens a log of TLS keys to append, and writes nothing",
     "launch/install.py": "venv/, made by the program",
     "launch/install_state.py": "venv/, made by the program",
     "launch/venv.py": "venv/, made by the program",
