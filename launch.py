@@ -3,7 +3,11 @@
 import sys
 from pathlib import Path
 
-from modules.launch.bootstrap import main
+ROOT = Path(__file__).resolve().parent
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], Path(__file__).resolve().parent))
+    sys.path.insert(0, str(ROOT))  # Python leaves it out with PYTHONSAFEPATH and with -I
+
+    from modules.launch.bootstrap import main
+
+    sys.exit(main(sys.argv[1:], ROOT))

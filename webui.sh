@@ -2,13 +2,53 @@
 # Finds a Python that can run the WebUI and starts launch.py with it. Makes nothing itself.
 # Settings go into webui-user.sh (see webui-user.sh.template). Works with the bash 3.2 of macOS.
 
-cd -- "$(dirname -- "${BASH_SOURCE[0]}")" || exit 1
+[ -n "$BASH_VERSION" ] || exec bash "$0" "$@" # as for: sh webui.sh
+
+# The folder of this file, not of a link to it. readlink -f is missing on older macOS.
+script="${BASH_SOURCE[0]}"
+while [ -L "$script" ]; do
+    target="$(readlink "$script")"
+    case "$target" in
+    /*) script="$target" ;;
+    *) script="$(dirname -- "$script")/$target" ;;
+    esac
+done
+unset CDPATH # cd would search it
+cd -- "$(dirname -- "$script")" || exit 1
+
+# Reads webui-user.sh as an editor of Windows may have left it: with CR before the line ends, or a BOM.
+read_user_settings() {
+    local LC_ALL=C
+    { user_settings="$(<webui-user.sh)"; } 2>/dev/null  # it warns of the NULs in UTF-16
+    case "$user_settings" in
+    $'\xff\xfe'* | $'\xfe\xff'*)
+        echo "webui-user.sh is saved as UTF-16, which no shell reads; save it as UTF-8 and start again." >&2
+        exit 1
+        ;;
+    esac
+    as_saved="$user_settings"
+    user_settings="${user_settings#$'\xef\xbb\xbf'}"
+    user_settings="${user_settings//$'\r'/}"
+    if ! printf '%s\n' "$user_settings" | "$BASH" -n; then
+        echo "webui-user.sh cannot be read, see the line above; correct it (is a quote left open?) and start again." >&2
+        exit 1
+    fi
+}
 
 if [ -f webui-user.sh ]; then
-    # shellcheck disable=SC1091
-    . ./webui-user.sh
+    read_user_settings
+    if [ "$user_settings" = "$as_saved" ]; then
+        # shellcheck disable=SC1091
+        . ./webui-user.sh
+    else
+        eval "$user_settings"
+    fi
 fi
 export venv_dir COMMANDLINE_ARGS TORCH_COMMAND TORCH_INDEX_URL REQS_FILE
+
+# Of another Python: with them none of those below would start. With venv_dir="-" it is the one that is used.
+[ "$venv_dir" = "-" ] || unset PYTHONHOME PYTHONPLATLIBDIR PYTHONEXECUTABLE __PYVENV_LAUNCHER__
+unset PYTHONSAFEPATH PYTHONINSPECT
 
 skip_check=""
 case " $COMMANDLINE_ARGS $* " in

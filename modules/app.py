@@ -30,11 +30,12 @@ from modules.core.errors import UserError, WebUIError
 from modules.core.flags import Flags, parse_flags
 from modules.core.log_limit import RepetitionFilter
 from modules.core.paths import Paths
+from modules.core.private import close_to_others
 from modules.engine.engine import Engine
 from modules.engine.executors.local import LocalExecutor
 from modules.engine.registries import Registries
 from modules.extensions import load_extensions
-from modules.launch.environment import set_env_defaults
+from modules.launch.environment import drop_client_variables, set_env_defaults
 from modules.launch.install_state import read_install_state
 from modules.params.device_options import DeviceOptions
 from modules.prompt.tokens import ClipTokenizer
@@ -104,8 +105,12 @@ def make_paths(flags: Flags) -> Paths:
 
 
 def prepare_environment(paths: Paths) -> None:
-    """Set the environment variables that libraries read at import."""
+    """Set the environment variables that libraries read at import, and close the folder of uploads to other users."""
     set_env_defaults(os.environ)
+    drop_client_variables(os.environ)
+    with contextlib.suppress(OSError):  # the first upload reports it
+        paths.temp.mkdir(mode=0o700, parents=True, exist_ok=True)
+    close_to_others(paths.temp)
     os.environ["GRADIO_TEMP_DIR"] = str(paths.gradio_temp)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shutil
 import threading
 from collections.abc import Generator
 from pathlib import Path
 from typing import IO
 
 SUFFIX = ".part"
+_PART_NAME = re.compile(r"\.(?:.+\.)?\d+-\d+\.part", re.DOTALL)
 
 
 class PartFile:
@@ -25,8 +28,10 @@ class PartFile:
         self.file = file
 
     def replace(self, path: Path) -> None:
-        """Move the file to a path; an existing file is replaced."""
+        """Move the file to a path; an existing file is replaced, and hands down its permissions."""
         self._flush()
+        with contextlib.suppress(OSError):  # there is none, or the disk has no permissions
+            shutil.copymode(path, self.path)
         self.path.replace(path)
         _sync_folder(path.parent)
 
@@ -76,7 +81,7 @@ def open_part(folder: Path, name: str = "") -> Generator[PartFile]:
 
 @contextlib.contextmanager
 def open_writer(path: Path, *, overwrite: bool = True) -> Generator[IO[bytes]]:
-    """Yield a file to write to; it becomes `path` when the block ends without an error.
+    """Yield a file to write to; it becomes `path` when the block ends without an error. A link is kept: its target is replaced.
 
     Args:
         path: The final file; its folder must exist.
@@ -85,10 +90,11 @@ def open_writer(path: Path, *, overwrite: bool = True) -> Generator[IO[bytes]]:
     Raises:
         FileExistsError: `overwrite` is False and the path exists when the block ends.
     """
-    with open_part(path.parent, path.name) as part:
+    target = Path(os.path.realpath(path)) if overwrite and path.is_symlink() else path
+    with open_part(target.parent, target.name) as part:
         yield part.file
         if overwrite:
-            part.replace(path)
+            part.replace(target)
         else:
             part.create(path)
 
@@ -109,6 +115,19 @@ def remove_leftovers(path: Path) -> None:
     for left in path.parent.iterdir():
         if left.name.startswith(_prefix(path.name)) and left.name.endswith(SUFFIX):
             left.unlink(missing_ok=True)
+
+
+def remove_older_leftovers(folder: Path, before: float, *, recursive: bool = True) -> None:
+    """Remove the temporary files in a folder that killed processes left before a time, in seconds since the epoch."""
+    for root, folders, names in os.walk(folder):
+        if not recursive:
+            folders.clear()
+        for name in names:
+            if _PART_NAME.fullmatch(name):
+                path = Path(root, name)
+                with contextlib.suppress(OSError):  # one that stays harms nothing
+                    if path.stat().st_mtime < before:
+                        path.unlink()
 
 
 def _prefix(name: str) -> str:

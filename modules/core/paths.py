@@ -88,11 +88,24 @@ class Paths:
         return self.data / "cache"
 
     @property
+    def written_folders(self) -> tuple[Path, ...]:
+        """Folders with subfolders in which files of this data folder are written."""
+        checkpoints = tuple(
+            folder for folder in self.checkpoint_folders if self.data in folder.parents
+        )
+        return (self.outputs, self.queue, self.cache, self.temp, *checkpoints)
+
+    @property
+    def temp(self) -> Path:
+        """Pictures that are not kept: unsaved ones and uploads. For this user alone."""
+        return self.data / "tmp"
+
+    @property
     def unsaved_outputs(self) -> Path:
         """Images that are not to be saved; each is kept for a day."""
-        return self.data / "tmp" / "unsaved"
+        return self.temp / "unsaved"
 
     @property
     def gradio_temp(self) -> Path:
         """Gradio's uploads and copies, depth estimates, and the frames of recorded runs."""
-        return self.data / "tmp" / "gradio"
+        return self.temp / "gradio"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
@@ -12,6 +14,7 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
+from modules.core.atomic import remove_older_leftovers
 from modules.core.errors import NotFound, WebUIError, internal_error
 from modules.core.paths import Paths
 from modules.engine.active_checkpoint import ActiveCheckpoint
@@ -115,8 +118,17 @@ class Engine:
         self.queue.restore(self.settings.queue_after_restart == "resumed")
         if self.groups.restore() and self.settings.queue_after_restart == "paused":
             self.queue.pause()
+        threading.Thread(target=self._remove_leftovers, name="tidy", daemon=True).start()
         self._loader.on_device_opening()
         self.executor.start(self._on_device_ready)
+
+    def _remove_leftovers(self, others_timeout_s: float = 3600) -> None:
+        """Remove the unfinished files of killed servers; those of another server on this data folder only when old."""
+        is_alone = self.queue.store.is_durable()
+        before = time.time() - (0 if is_alone else others_timeout_s)
+        remove_older_leftovers(self.paths.data, before, recursive=False)
+        for folder in (*self.paths.written_folders, self.image_saver.fallback_dir):
+            remove_older_leftovers(folder, before)
 
     @property
     def device_status(self) -> DeviceStatus:
@@ -269,6 +281,7 @@ class Engine:
         """Change settings, store them, and load the active checkpoint accordingly; all or nothing.
 
         Raises:
+            StorageError: they apply until the server stops, but could not be stored.
             NotFound: there is no such checkpoint or VAE.
             BadFile: the checkpoint cannot be used.
             UserError: an option is unknown or its value is not valid.
@@ -288,9 +301,9 @@ class Engine:
         model = make_model_spec(self.models, checkpoint, settings)
         limit_changes = settings.sd_checkpoints_limit != self.settings.sd_checkpoints_limit
         self.settings = settings
-        self._settings_file.update(changes)
         if "sd_model_checkpoint" in changes or limit_changes or self._loader.needs_load(model):
             self._loader.load(model, settings.sd_checkpoints_limit)
+        self._settings_file.update(changes)
 
     def unload(self) -> Future[None]:
         """Unload all checkpoints once the work queued before is done; the next job loads its own again."""

@@ -11,6 +11,7 @@ from PIL import Image
 
 from modules import infotext
 from modules.core.errors import StorageError, WebUIError
+from modules.core.private import make_own_folder, own_folder_in
 from modules.core.registry import Registry
 from modules.core.text import escape
 from modules.core.version import NAME, VERSION
@@ -43,7 +44,7 @@ class ImageSaver:
         filename_tokens: Computed tokens of filename patterns.
 
     Attributes:
-        fallback_dir: The folder for images that cannot be written to the outputs folder.
+        fallback_dir: The folder for images that cannot be written to the outputs folder; for this user alone.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class ImageSaver:
         codecs: Iterable[Codec] = CODECS,
         filename_tokens: Registry[FilenameToken] = FILENAME_TOKENS,
     ) -> None:
-        self.fallback_dir = Path(tempfile.gettempdir()) / "stable-diffusion-webui-unsaved"
+        self.fallback_dir = own_folder_in(
+            Path(tempfile.gettempdir()), "stable-diffusion-webui-unsaved"
+        )
         self.unsaved_dir = unsaved
         self._models = models
         self._images = ImageStore(outputs)
@@ -108,7 +111,7 @@ class ImageSaver:
             return save_in(store, destination)
         except StorageError as error:
             logger.warning("%s", error)
-            return save_in(ImageStore(self.fallback_dir), None, str(error))
+            return save_in(self._fallback_store(), None, str(error))
 
     def save_grid(
         self, plan: Plan, images: Sequence[GeneratedImage], on_note: Callable[[str], None]
@@ -136,6 +139,21 @@ class ImageSaver:
         except StorageError as error:
             on_note(str(error))
         return None
+
+    def _fallback_store(self) -> ImageStore:
+        """Return the store for images that cannot be written to the outputs folder.
+
+        Raises:
+            StorageError: its folder cannot be created, or somebody else has prepared it.
+        """
+        try:
+            make_own_folder(self.fallback_dir)
+        except OSError as error:
+            raise StorageError(
+                f"The picture could not be saved in {self.fallback_dir} either: {error}.",
+                "Free some space or check the permissions of the outputs folder.",
+            ) from error
+        return ImageStore(self.fallback_dir)
 
     def _unsaved_store(self) -> ImageStore:
         """Return the store for images that are not saved permanently; deletes those older than a day."""

@@ -11,7 +11,9 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from modules.core.atomic import write_text
+from modules.core.atomic import write_bytes
+from modules.core.errors import StorageError
+from modules.core.user_files import decode_text, move_aside
 from modules.params.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -36,47 +38,82 @@ class SettingsFile:
         self.path = path
         self._settings_class = settings_class
         self._lock = threading.Lock()
+        self._is_unreadable = False  # and still in its place
         self.warning = ""
 
     def read(self) -> Settings:
         """Return the stored settings.
 
-        An unreadable file is moved aside and the defaults are used; an option with an invalid value gets its default.
-        `warning` then says so.
+        An unreadable file is moved aside and the defaults are used; an option with an invalid value gets its default,
+        and the value stays in the file until the option is changed. `warning` then says so.
         """
-        self.warning = ""
-        try:
-            stored: Any = json.loads(self.path.read_text(encoding="utf-8"))
-            if not isinstance(stored, dict):
-                raise ValueError("it contains no JSON object")
-        except FileNotFoundError:
-            return self._settings_class()
-        except (OSError, ValueError, RecursionError) as error:
-            self._move_aside(error)
-            return self._settings_class()
-        values = cast("dict[str, Any]", stored)
-        known = {  # A1111 writes null for options that were never set
-            key: value
-            for key, value in values.items()
-            if key in self._settings_class.model_fields and value is not None
-        }
-        try:
-            return self._settings_class.model_validate(known)
-        except ValidationError as error:
-            invalid = {str(details["loc"][0]) for details in error.errors()}
+        with self._lock:
+            self.warning = ""
+            settings, invalid = self._validate(self._load())
+        if invalid:
             self._warn(
                 f"{self.path.name} contains invalid values; these options have their defaults: "
                 f"{', '.join(sorted(invalid))}."
             )
+        return settings
+
+    def update(self, changes: Mapping[str, Any]) -> None:
+        """Merge changed options into the stored ones; options of this run alone are not stored.
+
+        What the file has for other programs, and values of other options that are not valid here, is preserved.
+
+        Raises:
+            StorageError: the disk is full, read-only or unreachable; the file is unchanged.
+        """
+        with self._lock:
+            stored = self._load()
+            settings, invalid = self._validate(stored)
+            kept = {name: stored[name] for name in invalid if name not in changes}
+            self._write(stored, settings.replace(**changes), kept)
+
+    def write(self, settings: Settings) -> None:
+        """Store what differs from the defaults; keys of other programs in the file are preserved.
+
+        Raises:
+            StorageError: the disk is full, read-only or unreachable; the file is unchanged.
+        """
+        with self._lock:
+            self._write(self._load(), settings, {})
+
+    def _load(self) -> dict[str, Any]:
+        """Return the content of the file; none if there is none, or if it was unreadable and has been moved aside."""
+        self._is_unreadable = False
+        try:
+            text, _ = decode_text(self.path.read_bytes())
+            stored: Any = json.loads(text)
+            if not isinstance(stored, dict):
+                raise ValueError("it contains no JSON object")
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError) as error:
+            self._move_aside(error)
+            return {}
+        return cast("dict[str, Any]", stored)
+
+    def _validate(self, stored: Mapping[str, Any]) -> tuple[Settings, set[str]]:
+        """Return the options in a file, and the names of those whose value is not valid."""
+        known = {  # A1111 writes null for options that were never set
+            key: value
+            for key, value in stored.items()
+            if key in self._settings_class.model_fields and value is not None
+        }
+        try:
+            return self._settings_class.model_validate(known), set()
+        except ValidationError as error:
+            invalid = {str(details["loc"][0]) for details in error.errors()}
             valid = {key: value for key, value in known.items() if key not in invalid}
-            return self._settings_class.model_validate(valid)
+            return self._settings_class.model_validate(valid), invalid
 
     def _move_aside(self, error: Exception) -> None:
-        aside = self.path.with_suffix(".json.unreadable")
-        outcome = f"it is kept as {aside.name}"
         try:
-            self.path.replace(aside)
+            outcome = f"it is kept as {move_aside(self.path).name}"
         except OSError:
+            self._is_unreadable = True
             outcome = "it could not be renamed"
         self._warn(
             f"{self.path.name} could not be read ({error}); {outcome}, and all options have their defaults."
@@ -86,29 +123,29 @@ class SettingsFile:
         self.warning = warning
         logger.warning("%s", warning)
 
-    def update(self, changes: Mapping[str, Any]) -> None:
-        """Merge changed options into the stored ones; options of this run alone are not stored."""
-        with self._lock:
-            self.write(self.read().replace(**changes))
-
-    def write(self, settings: Settings) -> None:
-        """Store what differs from the defaults; keys of other programs in the file are preserved."""
+    def _write(
+        self, stored: Mapping[str, Any], settings: Settings, invalid: Mapping[str, Any]
+    ) -> None:
+        own = self._settings_class.model_fields
+        foreign = {key: value for key, value in stored.items() if key not in own}
         changed = settings.model_dump(exclude_defaults=True)
-        values = {**self._foreign_keys(), _VERSION_KEY: SCHEMA_VERSION, **changed}
+        values = {**foreign, _VERSION_KEY: SCHEMA_VERSION, **invalid, **changed}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(self.path, json.dumps(values, indent=4, ensure_ascii=False))
+            if self._is_unreadable:  # it could not even be renamed
+                raise OSError("it could not be read, and is left as it is")
+            write_bytes(self.path, _encode(values))
         except OSError as error:
-            logger.warning("The settings could not be stored in %s: %s.", self.path, error)
+            raise StorageError(
+                f"The settings apply until the server stops, but could not be stored in {self.path}: "
+                f"{error.strerror or error}.",
+                "Free some space or check the file's permissions, and change them again.",
+            ) from error
 
-    def _foreign_keys(self) -> dict[str, Any]:
-        """Return the keys of an A1111 config.json that are not ours, so that none of them is lost."""
-        try:
-            stored: Any = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        if not isinstance(stored, dict):
-            return {}
-        values = cast("dict[str, Any]", stored)
-        own = self._settings_class.model_fields
-        return {key: value for key, value in values.items() if key not in own}
+
+def _encode(values: Mapping[str, Any]) -> bytes:
+    """Return JSON in UTF-8; half a character, from another program's option, is escaped."""
+    try:
+        return json.dumps(values, indent=4, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(values, indent=4).encode("ascii")

@@ -13,7 +13,7 @@ from typing import IO
 
 from PIL import Image
 
-from modules.core.atomic import open_part
+from modules.core.atomic import open_part, open_writer
 from modules.core.errors import StorageError
 from modules.images.filename import (
     DEFAULT_PATTERN,
@@ -117,9 +117,10 @@ class ImageStore:
         try:
             with self._lock:
                 target.folder.mkdir(parents=True, exist_ok=True)
-                path = _write_new(write, target, extension, on_path)
+                path = _write_new(write, target, extension, on_path, with_text=settings.save_txt)
             if settings.save_txt:
-                path.with_suffix(".txt").write_text(infotext, encoding="utf-8")
+                with open_writer(path.with_suffix(".txt"), overwrite=False) as file:
+                    file.write(infotext.encode("utf-8", errors="replace"))
             return path
         except OSError as error:
             raise StorageError(
@@ -152,13 +153,17 @@ def _write_new(
     target: _Target,
     extension: str,
     on_path: Callable[[Path], object] | None,
+    *,
+    with_text: bool,
 ) -> Path:
-    """Write a file under the first unused name and return its path."""
+    """Write a file under the first name that is unused, for a text beside it too if there will be one; return its path."""
     with open_part(target.folder) as part:
         write(part.file)
         for name in target.candidate_names(extension):
             path = target.folder / name
             if path.exists():  # `on_path` must not be called with the file of another image
+                continue
+            if with_text and path.with_suffix(".txt").exists():
                 continue
             if on_path is not None:
                 on_path(path)

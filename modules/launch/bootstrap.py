@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,12 @@ from modules.core.errors import WebUIError
 from modules.core.flags import Flags, parse_flags
 from modules.launch import interpreter, venv
 from modules.launch.console import echo
-from modules.launch.environment import set_env_defaults
+from modules.launch.environment import (
+    drop_client_variables,
+    drop_python_variables,
+    set_env_defaults,
+    split_variable,
+)
 from modules.launch.setup import Setup
 from modules.launch.venv import PythonEnvironment
 
@@ -27,7 +31,7 @@ def main(argv: Sequence[str], root: Path) -> int:
         root: The repository.
     """
     try:
-        arguments = [*split_arguments(os.environ.get("COMMANDLINE_ARGS", "")), *argv]
+        arguments = [*split_variable(os.environ, "COMMANDLINE_ARGS"), *argv]
         return _run(arguments, parse_flags(arguments), root)
     except WebUIError as error:
         print(f"\n{error.message}\n{error.hint}".rstrip(), file=sys.stderr, flush=True)
@@ -35,11 +39,6 @@ def main(argv: Sequence[str], root: Path) -> int:
     except KeyboardInterrupt:
         echo("\nStopped. The next start continues from here.")
         return 130
-
-
-def split_arguments(text: str, *, windows: bool = os.name == "nt") -> list[str]:
-    """Return the arguments in COMMANDLINE_ARGS; on Windows a backslash is part of a path."""
-    return shlex.split(text.replace("\\", "\\\\") if windows else text)
 
 
 def _run(arguments: list[str], flags: Flags, root: Path) -> int:
@@ -51,10 +50,12 @@ def _run(arguments: list[str], flags: Flags, root: Path) -> int:
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         echo("Note: running as root; all new files will belong to root.")
     environment = venv.locate(root, os.environ)
+    drop_python_variables(os.environ, runs_in_venv=environment.folder != Path(sys.prefix))
     if not flags.skip_prepare_environment:
         _prepare(environment, flags, root)
     set_env_defaults(os.environ)
     if flags.run_tests is not None:
+        drop_client_variables(os.environ)
         return _replace_process(environment, ["-m", "pytest", *flags.run_tests], root)
     if flags.exit:
         echo("The set-up is complete. Start without --exit to serve the page.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,12 +38,12 @@ class Installer:
         command += ["--disable-pip-version-check", "--only-binary=:all:", *arguments]
         return subprocess.run(command, check=False).returncode == 0
 
-    def run_torch_command(self, command: str) -> None:
-        """Run the user's TORCH_COMMAND, such as `pip install torch==2.13.0 --index-url ...`."""
+    def run_torch_command(self, arguments: Sequence[str]) -> None:
+        """Run the words of the user's TORCH_COMMAND, such as `pip install torch==2.13.0 --index-url ...`."""
+        command = shlex.join(arguments)
         echo(f"Installing PyTorch with {command}")
-        arguments = shlex.split(command)
         if arguments and arguments[0] == "pip3":
-            arguments[0] = "pip"
+            arguments = ["pip", *arguments[1:]]
         if subprocess.run([str(self.python), "-m", *arguments], check=False).returncode != 0:
             raise UserError(f"TORCH_COMMAND failed: {command}", RETRY_HINT)
 

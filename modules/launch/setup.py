@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from modules.core.errors import UserError
 from modules.core.flags import Flags
 from modules.launch import hardware, install_state, smoke, venv, wheels
 from modules.launch.console import echo
+from modules.launch.environment import split_variable
 from modules.launch.install import Installer, custom_index_build, install_variables
 from modules.launch.install_state import InstallState
 from modules.launch.venv import EnvironmentInfo, PythonEnvironment
@@ -65,17 +66,18 @@ class Setup:
         """Install what is missing; write and return the install state.
 
         Raises:
-            UserError: something could not be installed; installed packages are kept.
+            UserError: a variable is not valid, or something could not be installed; installed packages are kept.
         """
         if not self.requirements.is_file():
             raise UserError(
                 f"{self.requirements} does not exist.", "REQS_FILE must name a requirements file."
             )
+        torch_command = split_variable(self.env, "TORCH_COMMAND")
         choice = self._choose_build()
         info = venv.ensure(self.environment)
         install_state.remove_install_state(self.environment.folder)
         if not self.flags.skip_install:
-            self._install(choice, info)
+            self._install(choice, info, torch_command)
         report = self._verify(choice)
         state = InstallState(
             fingerprint=self.fingerprint(),
@@ -137,12 +139,14 @@ class Setup:
             echo(f"PyTorch {wheels.TORCH_VERSION} for {choice.build.label}: {choice.reason}.")
         return choice
 
-    def _install(self, choice: BuildChoice, info: EnvironmentInfo) -> None:
+    def _install(
+        self, choice: BuildChoice, info: EnvironmentInfo, torch_command: Sequence[str]
+    ) -> None:
         installer = Installer(self.environment.python, self.environment.folder, self.constraints)
-        command, force = install_variables(self.env)[0], self.flags.reinstall_torch
-        if command:
-            installer.run_torch_command(command)
+        if torch_command:
+            installer.run_torch_command(torch_command)
         else:
+            force = self.flags.reinstall_torch
             installer.install_torch(choice.build, info.torch, force=force)
         echo(f"Installing the packages of {self.requirements.name}")
         installer.install_requirements(self.requirements, self._inspect_environment().torch)

@@ -60,7 +60,7 @@ class EnvironmentInfo:
 
 def locate(root: Path, env: Mapping[str, str]) -> PythonEnvironment:
     """Return the environment in `venv_dir`: by default `venv`; "-" means the running Python."""
-    name = env.get("venv_dir") or env.get("VENV_DIR") or "venv"
+    name = env.get("venv_dir", "").strip() or env.get("VENV_DIR", "").strip() or "venv"
     if name == "-":
         return PythonEnvironment(Path(sys.prefix), Path(sys.executable), is_managed=False)
     folder = root / Path(name).expanduser()

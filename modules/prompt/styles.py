@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from modules.core.atomic import write_bytes
+from modules.core.atomic import open_writer
 from modules.core.errors import NotFound, StorageError, UserError
 from modules.core.registry import did_you_mean
+from modules.core.user_files import copy_aside
+from modules.prompt.style_table import COLUMNS, StyleTable, parse_style_table
 
 logger = logging.getLogger(__name__)
-
-_COLUMNS = ("name", "prompt", "negative_prompt")
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Style:
 
 
 class Styles:
-    """The styles in one file, read again on every access because users edit it by hand.
+    """The styles in one file, read again on every access because users edit it by hand. Thread-safe.
 
     Args:
         path: The file, which need not exist.
@@ -35,20 +34,17 @@ class Styles:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = threading.RLock()
 
     def all(self) -> list[Style]:
-        """Return the styles in the file's order; invalid lines are skipped.
+        """Return the styles in the file's order, as far as it is understood; of one name the last counts.
 
         Raises:
             StorageError: the file exists and cannot be read.
         """
-        try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise StorageError(f"{self.path} cannot be read: {error}.") from None
-        return list({style.name: style for style in _parse(data)}.values())
+        table = self._read()
+        styles = (Style(*(table.cell(row, column) for column in COLUMNS)) for row in table.rows)
+        return list({style.name: style for style in styles if style.name}.values())
 
     def names(self) -> list[str]:
         """Return the names in the file's order; when it cannot be read, log a warning and return none."""
@@ -70,39 +66,68 @@ class Styles:
             raise NotFound(f"There is no style named '{name}'.", did_you_mean(name, styles))
         return styles[name]
 
-    def save(self, style: Style) -> None:
-        """Add a style, or replace the style of the same name.
+    def save(self, style: Style) -> str:
+        """Add a style, or replace the style of the same name; return a sentence if a part of the file was kept aside.
 
         Raises:
-            UserError: the style has no name.
+            UserError: the style has no name, or a text that cannot be stored.
             StorageError: the file cannot be written; it is then unchanged.
         """
         if not style.name.strip():
             raise UserError("A style needs a name.", "Type one and save again.")
-        self._write({**{saved.name: saved for saved in self.all()}, style.name: style})
+        with self._lock:
+            table = self._read()
+            rows = [row for row in table.rows if table.cell(row, "name") == style.name]
+            if not rows:
+                table.rows.append([])
+                rows = table.rows[-1:]
+            table.set_cells(rows[-1], (style.name, style.prompt, style.negative_prompt))
+            return self._write(table)
 
-    def delete(self, name: str) -> None:
-        """Delete a style from the file.
+    def delete(self, name: str) -> str:
+        """Delete a style from the file; return a sentence if a part of the file was kept aside.
 
         Raises:
             NotFound: there is none of that name.
             StorageError: the file cannot be written; it is then unchanged.
         """
-        self.get(name)
-        self._write({style.name: style for style in self.all() if style.name != name})
+        with self._lock:
+            self.get(name)
+            table = self._read()
+            table.rows = [row for row in table.rows if table.cell(row, "name") != name]
+            return self._write(table)
 
-    def _write(self, styles: dict[str, Style]) -> None:
-        text = io.StringIO(newline="")
-        writer = csv.writer(text)
-        writer.writerow(_COLUMNS)
-        writer.writerows(
-            (style.name, style.prompt, style.negative_prompt) for style in styles.values()
-        )
+    def _read(self) -> StyleTable:
         try:
+            with self._lock:
+                return parse_style_table(self.path.read_bytes())
+        except FileNotFoundError:
+            return StyleTable()
+        except OSError as error:
+            raise StorageError(f"{self.path} cannot be read: {error}.") from None
+
+    def _write(self, table: StyleTable) -> str:
+        remark = ""
+        try:
+            data = table.to_csv()
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(self.path, text.getvalue().encode("utf-8-sig"))
+            with open_writer(self.path) as file:
+                file.write(data)
+                if table.problem:
+                    aside = copy_aside(self.path)
+                    remark = (
+                        f"{self.path.name} was not understood as a whole: {table.problem}. It is kept as "
+                        f"{aside.name}; copy from there what is missing."
+                    )
+                    logger.warning("%s", remark)
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"The style cannot be stored: it holds {error.object[error.start]!a}, half a character.",
+                "Remove it and save again.",
+            ) from None
         except OSError as error:
             raise StorageError(f"The styles could not be stored: {error}.") from None
+        return remark
 
 
 def apply_style(prompt: str, style_prompt: str) -> str:
@@ -110,22 +135,3 @@ def apply_style(prompt: str, style_prompt: str) -> str:
     if "{prompt}" in style_prompt:
         return style_prompt.replace("{prompt}", prompt)
     return ", ".join(part for part in (prompt.strip(), style_prompt.strip()) if part)
-
-
-def _parse(data: bytes) -> list[Style]:
-    """Return the styles of a file in UTF-8 or cp1252; A1111's oldest files call the prompt "text"."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("cp1252", errors="replace")  # spreadsheets save as cp1252
-    lines = io.StringIO(text.replace("\0", ""), newline="")
-    styles: list[Style] = []
-    try:
-        for row in csv.DictReader(lines):
-            name = row.get("name") or ""
-            prompt = row.get("prompt") or row.get("text") or ""
-            if name:
-                styles.append(Style(name, prompt, row.get("negative_prompt") or ""))
-    except csv.Error:
-        pass  # return the styles before the malformed line
-    return styles

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from modules.core.atomic import (
     open_part,
     open_writer,
     remove_leftovers,
+    remove_older_leftovers,
     write_bytes,
     write_text,
 )
@@ -182,3 +184,26 @@ def test_the_part_of_a_killed_process_with_the_same_pid_is_overwritten(file: Pat
     write_text(file, "new")
     assert file.read_text() == "new"
     assert names(file.parent) == ["config.json"]
+
+
+def test_the_parts_of_killed_processes_are_removed_and_nothing_else(file: Path):
+    parts = [".1-2.part", ".config.json.1-2.part", ".a.b c.png.77-139637976727232.part"]
+    others = ["a.part", ".part", ".x.part", ".1-2.part.png", "1-2.part"]
+    folder = file.parent / "grids"
+    folder.mkdir()
+    for name in [*parts, *others]:
+        (folder / name).touch()
+        (file.parent / name).touch()
+    remove_older_leftovers(file.parent, time.time() + 1, recursive=False)
+    assert names(file.parent) == sorted([*others, "config.json", "grids"])
+    assert set(parts) <= set(names(folder))
+    remove_older_leftovers(file.parent, time.time() + 1)
+    assert names(folder) == sorted(others)
+
+
+def test_a_part_that_is_being_written_stays(tmp_path: Path):
+    before = time.time() - 60
+    with open_part(tmp_path) as part:
+        remove_older_leftovers(tmp_path, before)
+        assert part.path.exists()
+    remove_older_leftovers(tmp_path / "missing", before)

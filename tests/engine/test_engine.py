@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.core.errors import BadFile, NotFound, OutOfMemory, UserError, WebUIError
+from modules.core.errors import BadFile, NotFound, OutOfMemory, StorageError, UserError, WebUIError
 from modules.core.paths import Paths
 from modules.core.version import NAME, VERSION
 from modules.engine.engine import Engine
@@ -417,3 +417,36 @@ def test_no_request_is_accepted_once_the_engine_stops(engine: Engine):
     engine.stop()
     with pytest.raises(WebUIError, match="stopping"):
         engine.submit(SMALL)
+
+
+def test_unfinished_files_of_a_killed_server_are_removed_at_the_start(
+    idle_engine: Engine, paths: Paths
+):
+    grids = paths.outputs / "txt2img-grids" / "2026-01-01"
+    folders = (paths.data, grids, paths.cache, paths.queue, paths.checkpoint_folders[0])
+    parts = [folder / ".config.json.1-2.part" for folder in folders]
+    for part in parts:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()
+    idle_engine.start()
+    deadline = time.monotonic() + 10
+    while any(part.exists() for part in parts) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [part for part in parts if part.exists()] == []
+
+
+def test_settings_that_cannot_be_stored_apply_for_this_run_and_are_an_error(
+    engine: Engine, executor: FakeExecutor, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", refuse)
+    with pytest.raises(StorageError, match="apply until the server stops"):
+        engine.change_settings({"jpeg_quality": 70})
+    with pytest.raises(StorageError):
+        engine.select_checkpoint("sub/second")
+    executor.wait_until_idle()
+    assert engine.settings.jpeg_quality == 70
+    assert engine.find_checkpoint().name == "sub/second.safetensors"
+    assert not list(engine.paths.data.glob(".*.part"))

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+import pytest
 from PIL import Image
 
 from modules.engine.engine import Engine
@@ -97,3 +101,23 @@ def test_an_image_that_is_saved_in_the_fallback_folder_has_one_record_with_its_w
     assert image.path.is_relative_to(engine.image_saver.fallback_dir)
     assert f"It was saved as {image.path} instead." in image.warning
     assert engine.queue.store.record(job.id).images == (image,)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_the_folder_for_a_full_disk_is_for_this_user_alone(engine: Engine):
+    engine.paths.outputs.write_text("a file where the folder should be")
+    job = run_job(engine)
+    (image,) = job.status().images
+    spare = engine.image_saver.fallback_dir
+    assert image.path.is_relative_to(spare)
+    assert spare.stat().st_mode & 0o077 == 0
+
+
+def test_a_folder_that_others_have_prepared_gets_no_picture(engine: Engine, tmp_path: Path):
+    engine.paths.outputs.write_text("a file where the folder should be")
+    (tmp_path / "theirs").mkdir()
+    engine.image_saver.fallback_dir.symlink_to(tmp_path / "theirs")
+    job = engine.submit(SMALL)
+    assert job.wait(PATIENCE_S)
+    assert "is not a folder of this user alone" in job.status().error
+    assert not list((tmp_path / "theirs").iterdir())

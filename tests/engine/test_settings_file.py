@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from modules.core.errors import StorageError
 from modules.engine.settings_file import SettingsFile
 from modules.params.settings import Settings
 
@@ -82,6 +83,45 @@ def test_an_invalid_value_resets_only_its_own_option(file: SettingsFile):
     assert file.path.exists()
 
 
+def test_an_invalid_value_of_another_option_stays_in_the_file(file: SettingsFile):
+    file.path.parent.mkdir()
+    file.path.write_text('{"samples_format": "avif", "sd_vae": 3}', encoding="utf-8")
+    file.update({"sd_vae": "None"})
+    stored = json.loads(file.path.read_text(encoding="utf-8"))
+    assert stored == {**VERSION, "samples_format": "avif", "sd_vae": "None"}
+
+
+def test_half_a_character_of_another_program_is_kept(file: SettingsFile):
+    file.path.parent.mkdir()
+    file.path.write_text('{"other": "\\ud800"}', encoding="utf-8")
+    file.update({"jpeg_quality": 70})
+    assert json.loads(file.path.read_text(encoding="utf-8"))["other"] == "\ud800"
+
+
+@pytest.mark.parametrize("call", ["update", "write"])
+def test_a_file_damaged_while_the_program_runs_is_kept_aside(file: SettingsFile, call: str):
+    file.write(SETTINGS)
+    file.path.write_text("{", encoding="utf-8")
+    getattr(file, call)({"jpeg_quality": 70} if call == "update" else SETTINGS)
+    assert file.path.with_name("config.json.unreadable").read_text(encoding="utf-8") == "{"
+
+
+def test_a_file_that_can_neither_be_read_nor_renamed_is_not_overwritten(
+    file: SettingsFile, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    file.write(SETTINGS)
+    data = file.path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        patch.setattr(Path, "touch", refuse)
+        with pytest.raises(StorageError, match="is left as it is"):
+            file.update({"jpeg_quality": 70})
+    assert file.path.read_bytes() == data
+
+
 def test_concurrent_changes_are_all_stored(file: SettingsFile):
     names = [
         "send_seed",
@@ -99,12 +139,36 @@ def test_concurrent_changes_are_all_stored(file: SettingsFile):
     }
 
 
-def test_a_file_that_cannot_be_written_is_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path):
     (tmp_path / "file").write_text("not a folder")
-    SettingsFile(tmp_path / "file" / "config.json").write(SETTINGS)
-    assert "could not be stored" in caplog.text
+    file = SettingsFile(tmp_path / "file" / "config.json")
+    with pytest.raises(StorageError, match=r"could not be stored in .*config\.json: File exists"):
+        file.write(SETTINGS)
+
+
+@pytest.mark.parametrize("call", ["os.fsync", "pathlib.Path.replace"])
+def test_a_full_disk_leaves_the_file_as_it_was_and_no_other(
+    file: SettingsFile, call: str, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    file.write(SETTINGS)
+    data = file.path.read_bytes()
+    monkeypatch.setattr(call, refuse)
+    with pytest.raises(StorageError, match="No space left on device"):
+        file.update({"jpeg_quality": 70})
+    assert file.path.read_bytes() == data
+    assert [path.name for path in file.path.parent.iterdir()] == ["config.json"]
+
+
+def test_a_second_damaged_file_does_not_replace_the_first_kept_one(file: SettingsFile):
+    file.path.parent.mkdir()
+    for content, name in (("{1", "config.json.unreadable"), ("{2", "config.json.unreadable-2")):
+        file.path.write_text(content)
+        file.read()
+        assert file.path.with_name(name).read_text() == content
+        assert f"it is kept as {name}, " in file.warning
 
 
 def test_no_partial_file_stays_behind(file: SettingsFile):

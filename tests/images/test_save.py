@@ -173,6 +173,22 @@ def test_the_infotext_can_be_omitted_and_written_as_a_text_file(tmp_path: Path):
     assert path.with_suffix(".txt").read_text(encoding="utf-8") == "Steps: 1"
 
 
+def test_a_text_beside_a_picture_never_replaces_another(tmp_path: Path):
+    settings = SavingSettings(
+        samples_filename_pattern="[seed]",
+        save_images_add_number=False,
+        save_to_dirs=False,
+        save_txt=True,
+    )
+    caption = tmp_path / "txt2img-images" / "7.txt"
+    caption.parent.mkdir()
+    caption.write_text("a caption of the user's")
+    path = ImageStore(tmp_path).save(RED, "Steps: 1", FilenameTokens("txt2img", 7), settings)
+    assert path.name == "7-1.png"
+    assert path.with_suffix(".txt").read_text() == "Steps: 1"
+    assert caption.read_text() == "a caption of the user's"
+
+
 def test_a_name_without_a_number_is_never_used_twice(tmp_path: Path):
     settings = SavingSettings(
         samples_filename_pattern="[seed]", save_images_add_number=False, save_to_dirs=False

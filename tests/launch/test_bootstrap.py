@@ -15,7 +15,7 @@ import pytest
 
 from modules.core.flags import parse_flags
 from modules.launch import venv
-from modules.launch.bootstrap import split_arguments
+from modules.launch.environment import drop_python_variables, split_variable
 from modules.launch.setup import REFERENCE_FOLDER, Setup
 
 ROOT = Path(__file__).parents[2]
@@ -231,7 +231,45 @@ def test_the_default_environment_is_in_the_repository():
     assert environment.is_managed
 
 
+def test_line_ends_of_windows_are_no_part_of_the_folder():
+    assert venv.locate(ROOT, {"venv_dir": "venv\r"}).folder == ROOT / "venv"
+    assert venv.locate(ROOT, {"venv_dir": "\r"}).folder == ROOT / "venv"
+
+
+@pytest.mark.parametrize("variables", [{"PYTHONSAFEPATH": "1"}, {"PYTHONHOME": sys.base_prefix}])
+def test_the_program_is_found_and_no_child_gets_variables_of_this_python(place, variables):
+    done = place.start("--skip-prepare-environment", **variables)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("runs_in_venv", "kept"), [(True, set()), (False, {"PYTHONHOME"})])
+def test_a_python_that_is_used_itself_keeps_its_home(runs_in_venv, kept):
+    env = {"PYTHONHOME": "/a", "PYTHONSAFEPATH": "1", "PYTHONINSPECT": "1"}
+    drop_python_variables(env, runs_in_venv=runs_in_venv)
+    assert set(env) == kept
+
+
 def test_backslashes_in_windows_paths_are_kept():
-    text = r'--ckpt-dir "C:\my models" --api'
-    assert split_arguments(text, windows=True) == ["--ckpt-dir", r"C:\my models", "--api"]
-    assert split_arguments("--ckpt-dir 'a b'", windows=False) == ["--ckpt-dir", "a b"]
+    env = {"COMMANDLINE_ARGS": r'--ckpt-dir "C:\my models" --api', "OTHER": "--ckpt-dir 'a b'"}
+    words = split_variable(env, "COMMANDLINE_ARGS", windows=True)
+    assert words == ["--ckpt-dir", r"C:\my models", "--api"]
+    assert split_variable(env, "OTHER", windows=False) == ["--ckpt-dir", "a b"]
+    assert split_variable(env, "UNSET") == []
+
+
+@pytest.mark.parametrize("name", ["COMMANDLINE_ARGS", "TORCH_COMMAND"])
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ('--exit --ckpt-dir "/tmp/x', "has an open quote: "),
+        ("pip install 'torch", "has an open quote: "),
+        ("it's", "has an open quote: "),
+        ("a\\", "ends with a backslash: "),
+    ],
+)
+def test_an_open_quote_fails_before_anything_is_created(place, tmp_path, name, value, sentence):
+    done = place.start(**{name: value, "venv_dir": str(tmp_path / "venv")})
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[0] == f"{name} {sentence}{value}"
+    assert "webui-user" in done.stderr
+    assert list(tmp_path.iterdir()) == []

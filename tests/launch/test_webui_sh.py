@@ -42,10 +42,12 @@ class Machine:
     def write_user_settings(self, text: str) -> None:
         (self.clone / "webui-user.sh").write_text(text)
 
-    def run(self, *flags: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *flags: str, script: Path | None = None, shell: str = BASH, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [BASH, str(self.clone / "webui.sh"), *flags],
-            env={"PATH": str(self.path)},
+            [shell, str(script or self.clone / "webui.sh"), *flags],
+            env={"PATH": str(self.path), **variables},
             cwd="/",
             capture_output=True,
             text=True,
@@ -147,6 +149,92 @@ def test_variables_of_webui_user_sh_are_used(machine):
     }
 
 
+@pytest.mark.parametrize("is_relative", [False, True])
+def test_it_runs_in_the_folder_of_the_file_that_links_lead_to(machine, tmp_path, is_relative):
+    machine.add_python("python3")
+    (machine.path / "readlink").symlink_to(shutil.which("readlink"))
+    target = Path("my clone/webui.sh") if is_relative else machine.clone / "webui.sh"
+    (tmp_path / "webui").symlink_to(target)
+    (machine.path / "sd").symlink_to("../webui")
+    done = machine.run(script=machine.path / "sd")
+    assert json.loads(done.stdout)[0] == str(machine.clone)
+
+
+@pytest.mark.skipif(not shutil.which("dash"), reason="another shell than bash")
+def test_another_shell_hands_over_to_bash(machine):
+    machine.add_python("python3")
+    (machine.path / "bash").symlink_to(BASH)
+    done = machine.run("--api", shell=shutil.which("dash"))
+    assert json.loads(done.stdout)[1] == ["--api"]
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"PYTHONHOME": "/nowhere"},
+        {"PYTHONPLATLIBDIR": "/nowhere"},
+        {"PYTHONSAFEPATH": "1"},
+        {"PYTHONINSPECT": "1"},
+        {"CDPATH": "/nowhere:/"},
+    ],
+)
+def test_variables_of_another_python_or_shell_do_no_harm(machine, variables):
+    machine.add_python("python3")
+    (machine.clone / "launch.py").write_text(
+        "import json, os; print(json.dumps([sorted(os.environ)]))"
+    )
+    done = machine.run(**variables)
+    assert done.returncode == 0, done.stderr
+    assert not set(variables) & set(json.loads(done.stdout)[0])
+
+
+def test_the_python_that_is_used_itself_keeps_its_variables(machine):
+    machine.write_user_settings('venv_dir="-"\n')
+    machine.add(
+        "python3", f'echo "[\\"$PYTHONHOME\\"]"; unset PYTHONHOME; "{sys.executable}" -c ""'
+    )
+    assert json.loads(machine.run(PYTHONHOME="/mine").stdout) == ["/mine"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'export COMMANDLINE_ARGS="--exit"\r\nvenv_dir="venv"\r\n',
+        b'\xef\xbb\xbfexport COMMANDLINE_ARGS="--exit"\nvenv_dir=venv',
+        b"\xef\xbb\xbfif true; then\r\n  COMMANDLINE_ARGS=--exit\r\nfi\r\nvenv_dir=venv\r\nreturn 0 2>/dev/null\r\n",
+    ],
+)
+def test_user_settings_from_an_editor_of_windows_are_read(machine, data):
+    machine.add_python("python3")
+    (machine.clone / "webui-user.sh").write_bytes(data)
+    variables = machine.start()[2]
+    assert (variables["COMMANDLINE_ARGS"], variables["venv_dir"]) == ("--exit", "venv")
+
+
+def test_user_settings_may_return_early_and_end_with_a_false_test(machine):
+    machine.add_python("python3")
+    machine.write_user_settings(
+        "venv_dir=mine\n[ -n '' ] && venv_dir=other\nreturn 1\nvenv_dir=third\n"
+    )
+    assert machine.start()[2]["venv_dir"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b'export COMMANDLINE_ARGS="--exit\nvenv_dir=venv\n', "webui-user.sh cannot be read"),
+        (b"if true; then\n", "webui-user.sh cannot be read"),
+        ("venv_dir=venv\n".encode("utf-16"), "webui-user.sh is saved as UTF-16"),
+    ],
+)
+def test_user_settings_that_cannot_be_read_are_an_error(machine, data, sentence):
+    machine.add_python("python3")
+    (machine.clone / "webui-user.sh").write_bytes(data)
+    done = machine.run()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.strip().splitlines()[-1].startswith(sentence)
+
+
 def test_a_python_cmd_that_does_not_work_is_an_error(machine):
     machine.add_python("python3")
     machine.write_user_settings("python_cmd=python3.99\n")
@@ -166,6 +254,12 @@ def test_the_templates_of_webui_user_change_nothing(machine):
     machine.add_python("python3")
     shutil.copy(ROOT / "webui-user.sh.template", machine.clone / "webui-user.sh")
     assert set(machine.start()[2].values()) == {None}
+
+
+def test_templates_have_the_line_ends_of_their_shell_in_every_checkout():
+    attributes = (ROOT / ".gitattributes").read_text().splitlines()
+    assert "*.sh.template text eol=lf" in attributes
+    assert "*.bat.template text eol=crlf" in attributes
 
 
 @pytest.mark.parametrize("name", ["webui.sh", "webui.bat"])

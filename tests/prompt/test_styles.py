@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,121 @@ def test_a_saved_style_is_read_back_and_replaces_one_of_the_same_name(styles: St
     styles.save(Style("ink", "new"))
     assert styles.all() == [Style("ink", "new"), Style("oil", "o")]
     assert styles.path.read_bytes().startswith(b"\xef\xbb\xbfname,prompt,negative_prompt")
+
+
+PORTRAIT = Style("Portrait", "soft light, 85mm", "blurry")
+NIGHT = Style("Night", "stars, moon", "day")
+QUOTED = (
+    'name,prompt,negative_prompt\nPortrait,"soft light, 85mm",blurry\nNight,"stars, moon",day\n'
+)
+SEMICOLONS = (
+    "name;prompt;negative_prompt\nPortrait;soft light, 85mm;blurry\nNight;stars, moon;day\n"
+)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        SEMICOLONS.encode(),
+        SEMICOLONS.replace("\n", "\r\n").encode("utf-8-sig"),
+        SEMICOLONS.replace(";", "\t").encode("utf-16"),
+        SEMICOLONS.replace(";", "\t").encode("utf-16-le"),
+        SEMICOLONS.replace(";", "|").encode("utf-16-be"),
+        SEMICOLONS.partition("\n")[2].encode(),
+        QUOTED.partition("\n")[2].encode(),
+        QUOTED.encode("utf-32"),
+        QUOTED.replace("name,prompt,negative_prompt", "Name,PROMPT, Negative Prompt ").encode(),
+        QUOTED.replace("name,prompt,negative_prompt", "Name,Text,Negative-Prompt").encode(),
+        b"sep=;\r\n" + SEMICOLONS.encode(),
+        b"sep=#\n" + SEMICOLONS.replace(";", "#").encode(),
+    ],
+)
+def test_the_forms_of_spreadsheets_are_read_and_kept_when_a_style_is_saved(
+    styles: Styles, data: bytes
+):
+    styles.path.parent.mkdir()
+    styles.path.write_bytes(data)
+    assert styles.all() == [PORTRAIT, NIGHT]
+    assert styles.save(Style("new")) == ""
+    assert styles.all() == [PORTRAIT, NIGHT, Style("new")]
+    assert [path.name for path in styles.path.parent.iterdir()] == ["styles.csv"]
+
+
+def test_a_long_cell_and_the_styles_after_it_are_kept(styles: Styles):
+    styles.save(Style("long", "a" * 200_000))
+    styles.save(Style("after", "b"))
+    styles.save(Style("last", "c"))
+    assert [len(style.prompt) for style in styles.all()] == [200_000, 1, 1]
+    assert csv.field_size_limit() == 131_072
+
+
+def test_foreign_columns_duplicates_and_nameless_rows_are_kept(styles: Styles):
+    styles.path.parent.mkdir()
+    text = "name,icon,prompt,negative_prompt\nx,1,first,\n,2,nameless,\nx,3,second,\ny,4,a,b,more\n"
+    styles.path.write_text(text)
+    styles.save(Style("x", "third"))
+    assert styles.path.read_text("utf-8-sig") == text.replace("second", "third")
+
+
+def test_a_column_that_is_missing_is_added(styles: Styles):
+    styles.path.parent.mkdir()
+    styles.path.write_text("name,prompt\nx,a\n")
+    styles.save(Style("y", "b", "c"))
+    assert styles.all() == [Style("x", "a"), Style("y", "b", "c")]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"one column\nwithout styles\n", "it has no column 'name'"),
+        (b"title,prompt,negative_prompt,icon\na,b,c,d\n", "it has no column 'name'"),
+        (b'name,prompt\nx,"never closed\ny,b\n', "a line is malformed"),
+        (b'name,prompt\nx,"closed" too soon\n', "a line is malformed"),
+        ("name,prompt\nx,картина\n".encode("cp1251"), "its encoding is neither"),
+        (b"name,prompt\nx,a\0b\n", "its encoding is neither"),
+        (QUOTED.encode("utf-16")[:-1], "its encoding is neither"),
+        (b"PK\x03\x04\x14\0\x06\0\x08\0\0\0!\0\xff\xfe" * 9, "its encoding is neither"),
+    ],
+)
+def test_what_was_not_understood_is_kept_aside_before_the_file_is_written(
+    styles: Styles, data: bytes, reason: str
+):
+    styles.path.parent.mkdir()
+    for name in ("styles.csv.unreadable", "styles.csv.unreadable-2"):
+        styles.path.write_bytes(data)
+        remark = styles.save(Style("new"))
+        assert reason in remark
+        assert f"It is kept as {name};" in remark
+        assert styles.path.with_name(name).read_bytes() == data
+        assert "new" in styles.names()
+
+
+def test_a_copy_that_cannot_be_made_leaves_the_file_unchanged(
+    styles: Styles, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    styles.path.parent.mkdir()
+    styles.path.write_bytes(b"one column\n")
+    monkeypatch.setattr("shutil.copyfileobj", refuse)
+    with pytest.raises(StorageError, match="No space left"):
+        styles.save(Style("new"))
+    assert [path.name for path in styles.path.parent.iterdir()] == ["styles.csv"]
+    assert styles.path.read_bytes() == b"one column\n"
+
+
+def test_half_a_character_is_rejected(styles: Styles):
+    with pytest.raises(UserError, match="half a character"):
+        styles.save(Style("x", "\ud800"))
+    assert styles.all() == []
+
+
+def test_styles_saved_at_the_same_time_are_all_kept(styles: Styles):
+    names = [f"style {number}" for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: styles.save(Style(name)), names))
+    assert sorted(styles.names()) == names
 
 
 def test_a_style_can_be_deleted(styles: Styles):

@@ -117,10 +117,10 @@ class StyleActions:
         """Return updates of all dropdowns to the current styles."""
         return [gr.Dropdown(choices=self.engine.styles.names())] * self.dropdown_count
 
-    def _change(self, change: Callable[[], object], success: str) -> list[Any]:
+    def _change(self, change: Callable[[], str], success: str) -> list[Any]:
         try:
-            change()
-            message = notice("note", success)
+            remark = change()
+            message = notice("note", f"{success} {remark}".strip())
         except WebUIError as error:
             message = notice("error", str(error))
         return [message, *self.dropdown_updates()]

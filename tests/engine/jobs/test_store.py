@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -294,3 +295,20 @@ def test_the_rows_of_images_outlive_the_record_of_their_job_while_there_are_file
     with closing(sqlite3.connect(folder / "jobs.sqlite")) as connection:
         rows = connection.execute("SELECT job_id FROM images ORDER BY id").fetchall()
     assert rows == [("one",), ("new",)]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+@pytest.mark.parametrize("exists", [False, True])
+def test_prompts_and_input_images_are_for_this_user_alone(folder: Path, exists: bool):
+    if exists:
+        folder.mkdir(mode=0o755)
+        with closing(sqlite3.connect(folder / "jobs.sqlite")) as connection:
+            connection.execute("PRAGMA user_version = 0")
+        (folder / "jobs.sqlite").touch(mode=0o644)
+    store = JobStore(folder)
+    add(store)
+    assert folder.stat().st_mode & 0o077 == 0
+    names = {path.name: path.stat().st_mode & 0o077 for path in folder.glob("jobs.sqlite*")}
+    assert names == dict.fromkeys(names, 0)
+    assert "jobs.sqlite-wal" in names
+    store.close()

@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from modules.core.private import close_to_others, create_own_file
 from modules.engine.jobs.database.image_search import index_prompts
 from modules.engine.jobs.database.migrations import MIGRATIONS, Migration, migrate
 
@@ -44,7 +45,9 @@ def open_database(path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> O
     """Return the opened database; in memory, with a warning, if the file cannot be used."""
     warning = ""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        # Prompts and input images: SQLite gives its journals the permissions of the file.
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        close_to_others(path.parent)
         try:
             return OpenedFile(_connect(path, migrations), True, "")
         except sqlite3.OperationalError:
@@ -84,6 +87,7 @@ def _connect(path: Path, migrations: Sequence[Migration]) -> sqlite3.Connection:
             f"a newer version of this program wrote {path.name}, which is left as it is"
             f" (its version is {version}, this program's is {len(migrations)})"
         )
+    create_own_file(path)
     connection = sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S, check_same_thread=False)
     connection.row_factory = sqlite3.Row
     try:
@@ -136,6 +140,7 @@ def _migrate(
     try:
         if version:
             backup.unlink(missing_ok=True)
+            create_own_file(backup)
             with closing(sqlite3.connect(backup)) as copy:
                 connection.backup(copy)
         migrate(connection, version, migrations)
