@@ -12,11 +12,11 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from modules.core.atomic import open_writer, remove_leftovers
-from modules.core.errors import StorageError, UserError
+from modules.core.errors import BadFile, StorageError, UserError
 from modules.core.text import escape
 from modules.models.files import safe_pickle
 from modules.models.files.archive import open_archive
-from modules.models.files.ckpt_layout import StorageLocation, locate_storages
+from modules.models.files.ckpt_layout import DAMAGED_FILE_ERRORS, StorageLocation, locate_storages
 from modules.models.files.dtypes import DTYPE_BITS, byte_count
 from modules.models.files.header import read_header
 from modules.models.files.safe_pickle import CkptContents, TensorRecord
@@ -56,6 +56,8 @@ def convert_to_safetensors(path: Path) -> Path:
     except OSError as error:
         text = f"'{target}' cannot be written: {error.strerror or error}."
         raise StorageError(text, "Free some disk space, or allow writing to the folder.") from error
+    except DAMAGED_FILE_ERRORS as error:  # in a compressed storage
+        raise BadFile(f"'{path.name}' is incomplete or damaged.", "Download it again.") from error
     return target
 
 

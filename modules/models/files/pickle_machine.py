@@ -12,8 +12,10 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NamedTuple, cast
 
-# A tensor takes about 50 instructions, and what training frameworks add to a checkpoint some thousands.
-BASE_BUDGET = 300_000
+# A tensor takes about 50 instructions, and what training frameworks add to a checkpoint some thousands. More of them
+# go with gigabytes of weights; a small file must cost little, since there can be hundreds.
+BASE_BUDGET = 100_000
+BYTES_PER_UNIT = 10_000
 BUDGET_PER_TENSOR = 100
 MAX_BUDGET = 1_000_000
 MAX_TEXT_BYTES = 500  # the names of tensors have at most 150; longer texts are skipped
@@ -53,6 +55,7 @@ class PickleMachine:
         find_global: Returns a `Function`, `OPAQUE` or another inert value for the names of a module and a global, or raises.
         load_persistent: Returns an inert value for a persistent ID.
         max_bytes: Of all pickles.
+        file_bytes: Size of the whole file, with its weights.
     """
 
     def __init__(
@@ -61,13 +64,14 @@ class PickleMachine:
         find_global: Callable[[str, str], Any],
         load_persistent: Callable[[Any], Any],
         max_bytes: int,
+        file_bytes: int,
     ) -> None:
         self._file = file
         self._find_global = find_global
         self._load_persistent = load_persistent
         self._remaining_bytes = max_bytes
         self._spent = 0
-        self._budget = BASE_BUDGET
+        self._budget = BASE_BUDGET + file_bytes // BYTES_PER_UNIT
         self.stack: list[Any] = []
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}

@@ -184,9 +184,11 @@ def _find_global(module_name: str, global_name: str) -> Any:
 class _Reader:
     """Reads the pickles of one file and keeps the storages that they name."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, file_bytes: int) -> None:
         self.storages: dict[str, StorageRecord] = {}
-        machine = PickleMachine(file, _find_global, self._load_storage, MAX_PICKLE_BYTES)
+        machine = PickleMachine(
+            file, _find_global, self._load_storage, MAX_PICKLE_BYTES, file_bytes
+        )
         self.load = machine.load
 
     def _load_storage(self, pid: Any) -> StorageRecord:  # pid: whatever the pickle holds
@@ -275,7 +277,7 @@ def _read_zip(path: Path) -> CkptContents:
         if len(pickles) != 1:
             raise BadFile(f"'{path.name}' is a zip archive, but not a PyTorch checkpoint.")
         with open_member(archive, archive.getinfo(pickles[0]), MAX_PICKLE_BYTES) as member:
-            reader = _Reader(io.BufferedReader(cast("io.RawIOBase", member)))
+            reader = _Reader(io.BufferedReader(cast("io.RawIOBase", member)), path.stat().st_size)
             content = reader.load()
     return CkptContents(
         _flatten(content), reader.storages, archive_prefix=pickles[0].removesuffix("data.pkl")
@@ -284,7 +286,7 @@ def _read_zip(path: Path) -> CkptContents:
 
 def _read_legacy(path: Path) -> CkptContents:
     with path.open("rb") as file:
-        reader = _Reader(file)
+        reader = _Reader(file, path.stat().st_size)
         magic, _protocol, system = (reader.load() for _ in range(3))
         if magic != MAGIC_NUMBER or not isinstance(system, dict):
             raise pickle.UnpicklingError("not written by PyTorch")

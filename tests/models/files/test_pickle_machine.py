@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+import threading
 import time
 import tracemalloc
 import zipfile
@@ -12,6 +13,8 @@ import pytest
 from modules.core.errors import BadFile
 from modules.models.files import archive, safe_pickle
 from modules.models.files.ckpt_layout import locate_storages
+from modules.models.index import ModelIndex
+from tests.models.model_files import CONFIGS
 
 
 def text(value):
@@ -161,3 +164,27 @@ def test_a_legacy_file_of_another_machine_is_damage(tmp_path, system):
     path.write_bytes(b"".join(pickle.dumps(part, 2) for part in parts))
     with pytest.raises(BadFile, match="damaged"):
         safe_pickle.read_ckpt(path, is_zip=False)
+
+
+def test_while_bombs_are_listed_other_threads_are_hardly_delayed(tmp_path):
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for number, name in enumerate(sorted(BOMBS)):
+        bomb = BOMBS[name] if len(BOMBS[name]) < 1_000_000 else BOMBS[name][:1_000_000]
+        write_archive(folder / f"{number}.ckpt", bomb)
+    index = ModelIndex({"Checkpoint": [folder]}, CONFIGS, tmp_path / "cache")
+    thread = threading.Thread(target=index.refresh)
+    pauses = []
+    thread.start()
+    while thread.is_alive():
+        before = time.monotonic()
+        time.sleep(0.01)
+        pauses.append(time.monotonic() - before)
+    assert sorted(pauses)[len(pauses) * 99 // 100] < 0.3
+    assert all(checkpoint.error for checkpoint in index.checkpoints())
+
+
+def test_loss_curves_of_a_training_state_are_passed_over(tmp_path):
+    table = b"}(" + text("losses") + b"](" + b"G" + bytes(8) + (b"G" + bytes(8)) * 80_000 + b"e"
+    path = write_archive(tmp_path / "losses.ckpt", table + text("w") + TENSOR + b"u")
+    assert read(path)["w"].shape == (4,)
