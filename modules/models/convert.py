@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -13,9 +12,10 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from modules.core.atomic import open_writer, remove_leftovers
-from modules.core.errors import StorageError, UserError
+from modules.core.errors import BadFile, StorageError, UserError
 from modules.models.files import safe_pickle
-from modules.models.files.ckpt_layout import StorageLocation, locate_storages
+from modules.models.files.archive import open_archive
+from modules.models.files.ckpt_layout import DAMAGED_FILE_ERRORS, StorageLocation, locate_storages
 from modules.models.files.dtypes import DTYPE_BITS, byte_count
 from modules.models.files.header import read_header
 from modules.models.files.safe_pickle import CkptContents, TensorRecord
@@ -55,6 +55,8 @@ def convert_to_safetensors(path: Path) -> Path:
     except OSError as error:
         text = f"'{target}' cannot be written: {error.strerror or error}."
         raise StorageError(text, "Free some disk space, or allow writing to the folder.") from error
+    except DAMAGED_FILE_ERRORS as error:  # in a compressed storage
+        raise BadFile(f"'{path.name}' is incomplete or damaged.", "Download it again.") from error
     return target
 
 
@@ -88,7 +90,7 @@ def _read_storage(
 ) -> NDArray[np.uint8]:
     if not location.compressed_member:
         return mapped[location.offset : location.offset + location.byte_count]
-    with zipfile.ZipFile(path) as archive:
+    with open_archive(path) as archive:
         return np.frombuffer(archive.read(location.compressed_member), dtype=np.uint8)
 
 

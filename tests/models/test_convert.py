@@ -1,3 +1,5 @@
+import zipfile
+
 import pytest
 import torch
 from safetensors import safe_open
@@ -85,3 +87,21 @@ def test_a_full_disk_is_a_storage_error_and_leaves_nothing_behind(tmp_path, monk
     with pytest.raises(StorageError, match="No space left"):
         convert_to_safetensors(path)
     assert [file.name for file in tmp_path.iterdir()] == ["a.ckpt"]
+
+
+def test_a_damaged_compressed_storage_is_an_error_in_words(tmp_path):
+    stored = save(tmp_path / "stored.ckpt", {"w": torch.randn(5000)})
+    path = tmp_path / "packed.ckpt"
+    with (
+        zipfile.ZipFile(stored) as source,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in source.namelist():
+            packed.writestr(name, source.read(name))
+        offset = packed.getinfo("stored/data/0").header_offset
+    content = bytearray(path.read_bytes())
+    content[offset + 5000 : offset + 5100] = bytes(100)
+    path.write_bytes(content)
+    with pytest.raises(BadFile, match=r"'packed\.ckpt' is incomplete or damaged"):
+        convert_to_safetensors(path)
+    assert not path.with_suffix(".safetensors").exists()
