@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from modules.models.checkpoint import Checkpoint, match_checkpoint
 from modules.models.families import Family, make_family_registry
 from modules.models.file_cache import HeaderFacts, HeaderFactsCache, tables_digest
 from modules.models.files.header import Header, read_header
+from modules.models.files.safe_pickle import DAMAGE
 from modules.models.hashing import FileHasher
 from modules.models.kinds import (
     CHECKPOINT,
@@ -33,6 +35,8 @@ from modules.models.text_encoders import (
     detect_text_encoder,
     read_text_encoder_file,
 )
+
+logger = logging.getLogger(__name__)
 
 
 class ModelIndex:
@@ -296,9 +300,14 @@ class ModelIndex:
     def _read_header_facts(self, file: ModelFile) -> HeaderFacts:
         """Return the facts in a file's header."""
         try:
-            header = read_header(file.path)
+            return self._detect_header_facts(file, read_header(file.path))
         except WebUIError as error:
             return HeaderFacts(error=str(error))
+        except DAMAGE as error:  # one odd file never keeps the others from being listed
+            logger.exception("'%s' cannot be examined.", file.path)
+            return HeaderFacts(error=f"'{file.path.name}' cannot be examined: {error!r}.")
+
+    def _detect_header_facts(self, file: ModelFile, header: Header) -> HeaderFacts:
         detection = self.detect(header)
         problem = find_checkpoint_error(header, detection)
         kind, family = detection

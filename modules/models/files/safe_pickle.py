@@ -76,8 +76,8 @@ HARMLESS_NAMES = frozenset(
 )
 PYTHON_2_NAMES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
-# Whatever a damaged file can raise while it is read.
-UNPICKLING_ERRORS = (
+# Whatever a damaged file can raise where it is read.
+DAMAGE = (
     pickle.UnpicklingError,
     EOFError,
     ValueError,
@@ -149,7 +149,7 @@ def read_ckpt(path: Path, *, is_zip: bool) -> CkptContents:
         raise BadFile(
             text, "It was not run. Get the model from another source, preferably as .safetensors."
         ) from error
-    except UNPICKLING_ERRORS as error:
+    except DAMAGE as error:
         text = f"'{path.name}' is damaged or not a PyTorch checkpoint."
         raise BadFile(text, "Download it again.") from error
 
