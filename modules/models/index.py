@@ -76,7 +76,9 @@ class ModelIndex:
         self._swap_lock = threading.Lock()  # held briefly, never during a scan
         self._checkpoints: tuple[Checkpoint, ...] | None = None
         self._header_facts = HeaderFactsCache(
-            cache_folder / "verdicts.json", tables_digest(self.kinds, self.families)
+            cache_folder / "verdicts.json",
+            tables_digest(self.kinds, self.families),
+            self._are_possible,
         )
 
     @classmethod
@@ -318,6 +320,15 @@ class ModelIndex:
             f"'{file.path.name}' {problem}" if problem else "",
             tuple(detect_text_encoder(header, slot) for slot in slots),
         )
+
+    def _are_possible(self, facts: HeaderFacts) -> bool:
+        """Return whether facts from the cache name rows of the tables, and as many text encoders as the family has."""
+        if facts.kind not in self.kinds.names():
+            return False
+        if not facts.family:  # an unknown family is an error
+            return bool(facts.error) and len(facts.text_encoders) == 1
+        family = next((row for row in self.families if row.name == facts.family), None)
+        return family is not None and len(facts.text_encoders) == len(family.text_encoders)
 
     def _set_sha256(self, stamp: FileStamp, digest: str) -> None:
         with self._swap_lock:
