@@ -43,6 +43,10 @@ class LoadedModels:
         index = self._precision_indices.get(model.checkpoint.path, 0)
         return self._cache.acquire(model, self.device.precisions[index])
 
+    def changed_files(self, model: ModelSpec) -> list[str]:
+        """Return a sentence for each file of a loaded model that has changed on the disk."""
+        return self._cache.changed_files(model)
+
     def raise_precision(self, checkpoint: Checkpoint) -> Precision | None:
         """Load a checkpoint in the next higher precision from now on and return it; None if there is none."""
         index = self._precision_indices.get(checkpoint.path, 0) + 1

@@ -27,7 +27,7 @@ def run_plan(models: LoadedModels, plan: Plan, sink: Sink, cancel: CancelToken) 
         BadFile: the checkpoint cannot be loaded.
     """
     models.set_limit(plan.settings.sd_checkpoints_limit)
-    for note in plan.notes:
+    for note in (*plan.notes, *models.changed_files(plan.model)):
         sink(Note(note))
     for batch_index in range(len(plan.batches)):
         sink(BatchStarted(batch_index))

@@ -82,17 +82,18 @@ def _write_safetensors(
     header = json.dumps(entries, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
     out.write(len(header).to_bytes(8, "little") + header)
-    mapped = np.memmap(path, dtype=np.uint8, mode="r")
     for _, tensor in tensors:
         location = locations[tensor.storage.key]
-        out.write(_contiguous(tensor, _read_storage(path, mapped, location)).data)
+        out.write(_contiguous(tensor, _read_storage(path, location)).data)
 
 
-def _read_storage(
-    path: Path, mapped: NDArray[np.uint8], location: StorageLocation
-) -> NDArray[np.uint8]:
+def _read_storage(path: Path, location: StorageLocation) -> NDArray[np.uint8]:
     if not location.compressed_member:
-        return mapped[location.offset : location.offset + location.byte_count]
+        # Not mapped: a page of a file that was cut short kills the process.
+        data = np.fromfile(path, np.uint8, location.byte_count, offset=location.offset)
+        if len(data) < location.byte_count:
+            raise BadFile(f"'{path.name}' was cut short while it was read.", "Download it again.")
+        return data
     with open_archive(path) as archive:
         return np.frombuffer(archive.read(location.compressed_member), dtype=np.uint8)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from modules.backend.device import FP16, FP32
 from modules.backend.runner import Runner
-from modules.core.errors import Cancelled, NotFinite
+from modules.core.errors import BadFile, Cancelled, NotFinite
 from modules.models.index import ModelIndex
 from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
@@ -196,3 +197,19 @@ def test_a_skip_drops_one_batch_within_a_step(runner: Runner, tmp_path: Path):
     assert [index for index, _ in listener.images] == [1]
     assert len(listener.progress) == 2 + 5
     assert "Batch 1 of 2 was skipped." in listener.notes
+
+
+def test_a_job_with_a_file_that_was_cut_short_after_loading_is_done_and_says_so(
+    runner: Runner, tmp_path: Path
+):
+    path = write_checkpoint(tmp_path / "tiny.safetensors")
+    plan, first, second = plan_of(tmp_path, SMALL), RecordingListener(), RecordingListener()
+    runner.run(plan, first)
+    os.truncate(path, 100)
+    runner.run(plan, second)
+    assert second.images[0][1].tobytes() == first.images[0][1].tobytes()
+    assert first.notes == []
+    assert "and has 100 bytes now. The loaded copy is used" in second.notes[0]
+    runner.models.clear()
+    with pytest.raises(BadFile, match="incomplete"):
+        runner.run(plan, RecordingListener())

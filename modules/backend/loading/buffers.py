@@ -1,4 +1,4 @@
-"""Converts, moves and lays out a file's tensors for computing, in one copy; copies share one buffer."""
+"""Reads, converts, moves and lays out a file's tensors for computing; the copies share one buffer."""
 
 from __future__ import annotations
 
@@ -8,50 +8,37 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, UntypedStorage
 
-from modules.backend.loading.state_dict import is_aligned, to_aligned
-
 
 def materialize(
     weights: Sequence[Tensor],
     dtype: torch.dtype,
     device: torch.device,
-    on_copied: Callable[[int], None],
+    read: Callable[[Tensor], Tensor],
 ) -> list[Tensor]:
-    """Return each tensor unchanged if it can be used directly, else a copy; on the CPU the copies share one buffer.
+    """Return a copy of each tensor; on the CPU the copies share one buffer.
 
     Args:
         weights: On the CPU, of any dtype, or on `meta`.
         dtype: Of the results.
         device: Likewise.
-        on_copied: Called with the index of each tensor that is no longer needed.
+        read: Returns the values of a tensor whose place in a file is known; it is dropped once it is copied.
     """
     results = list(weights)
     if weights and weights[0].is_meta:
         return [weight.to(dtype) for weight in weights]
-    to_copy = [
-        index for index, weight in enumerate(weights) if not _is_usable(weight, dtype, device)
-    ]
+    # In file order: a disk is slower in any other.
+    to_copy = sorted(range(len(weights)), key=lambda index: weights[index].data_ptr())
     if device.type != "cpu":
         for index in to_copy:
-            results[index] = to_aligned(weights[index]).to(device, dtype)
-            on_copied(index)
+            results[index] = read(weights[index]).to(device, dtype)
         return results
-    # In file order: a disk is slower in any other.
-    to_copy.sort(key=lambda index: weights[index].data_ptr())
     buffers = allocate_buffers(
         TensorSpec(weights[index].shape, dtype, _uses_channels_last(weights[index], dtype))
         for index in to_copy
     )
     for index, buffer in zip(to_copy, buffers, strict=True):
-        results[index] = buffer.copy_(to_aligned(weights[index]))
-        on_copied(index)
+        results[index] = buffer.copy_(read(weights[index]))
     return results
-
-
-def _is_usable(weight: Tensor, dtype: torch.dtype, device: torch.device) -> bool:
-    if weight.dtype != dtype or weight.device != device or not is_aligned(weight):
-        return False
-    return device.type != "cpu" or not _uses_channels_last(weight, dtype)
 
 
 def _uses_channels_last(weight: Tensor, dtype: torch.dtype) -> bool:

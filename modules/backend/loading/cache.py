@@ -18,7 +18,7 @@ from modules.backend.loading.loader import LoadOptions
 from modules.backend.model import LoadedModel
 from modules.models.file_cache import read_prediction_type, write_prediction_type
 from modules.models.model_spec import ModelSpec
-from modules.models.scan import FileStamp
+from modules.models.scan import FileStamp, ModelFile
 from modules.prompt.tokens import ClipTokenizer
 
 logger = logging.getLogger(__name__)
@@ -101,6 +101,14 @@ class ModelCache:
             logger.info("%s", spec.text_encoder_note)
         return model
 
+    def changed_files(self, spec: ModelSpec) -> list[str]:
+        """Return a sentence for each file that is loaded and has changed on the disk since it was listed."""
+        stamps = {key.stamp for key in self._models}
+        if spec.checkpoint.stamp not in stamps:
+            return []  # it is loaded again, and its size checked then
+        files = (spec.checkpoint, spec.vae, *spec.text_encoders)
+        return [_change(file) for file in files if file and file.with_current_stamp() != file]
+
     def clear(self) -> None:
         """Evict every checkpoint and return the memory to the system."""
         self._evict_to(0)
@@ -117,6 +125,15 @@ class ModelCache:
             torch.cuda.empty_cache()
         if sys.platform == "linux":
             _trim_heap()
+
+
+def _change(file: ModelFile) -> str:
+    current = file.with_current_stamp()
+    now = "is gone" if current is None else f"has {current.size_bytes} bytes now"
+    return (
+        f"'{file.name}' has changed on the disk since it was loaded: it had {file.size_bytes} bytes and {now}."
+        " The loaded copy is used; refresh the list to read the file again."
+    )
 
 
 def _key(spec: ModelSpec, prediction: str | None, precision: Precision) -> _Key:

@@ -27,11 +27,10 @@ DTYPES = {
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
 }
-_MAX_ITEM_BYTES = 8  # size of the widest dtype; torch must not get an unaligned address
 
 
 def read_ckpt_tensors(path: Path, file: UntypedStorage, *, zipped: bool) -> dict[str, Tensor]:
-    """Return the tensors of a .ckpt, on the CPU, in the file's dtypes, mapped rather than read.
+    """Return the tensors of a .ckpt, on the CPU, in the file's dtypes: their places, possibly unaligned.
 
     Args:
         path: The file.
@@ -68,8 +67,7 @@ def _storage(path: Path, file: UntypedStorage, location: StorageLocation) -> Unt
 def _slice(file: UntypedStorage, start: int, byte_count: int) -> UntypedStorage:
     if start + byte_count > file.nbytes():
         raise ValueError("a storage beyond the end of the file")
-    part = file[start : start + byte_count]
-    return part if start % _MAX_ITEM_BYTES == 0 else part.clone()
+    return file[start : start + byte_count]
 
 
 def _copy(data: bytes) -> UntypedStorage:

@@ -23,7 +23,7 @@ from modules.backend.loading.ldm_keys import (
     vae_key,
 )
 from modules.backend.loading.prediction_probe import probe_prediction_type
-from modules.backend.loading.state_dict import read_state_dict, to_aligned
+from modules.backend.loading.state_dict import read_state_dict, read_tensor
 from modules.backend.loading.weight_loader import StateDictSource, WeightLoader
 from modules.core.errors import BadFile, Unsupported, UserError
 from modules.models.families import Family, make_family_registry
@@ -94,7 +94,7 @@ def load_components(
 ) -> Components:
     """Return the components of a checkpoint file.
 
-    Weights that already have the right dtype stay mapped: the file must not be overwritten in place while in use.
+    Every weight is a copy: the file may be replaced or cut short at any time, while it is loaded and afterwards.
 
     Args:
         path: A .safetensors or .ckpt file in LDM's layout; its content decides, not its extension.
@@ -185,7 +185,7 @@ def build_components(
     """Return the components of a state dict in LDM's layout.
 
     Args:
-        state_dict: On any device, `meta` included; tensors that already have the right dtype are not copied.
+        state_dict: On any device, `meta` included.
         config: The parsed .yaml.
         precision: Dtype of each component.
         name: The checkpoint's, for messages.
@@ -347,7 +347,7 @@ def _alphas_cumprod(state_dict: Mapping[str, Tensor], config: ModelConfig) -> Te
     """
     stored = state_dict.get("alphas_cumprod")
     if stored is not None and stored.shape == (config.timesteps,):
-        stored = to_aligned(stored).double()
+        stored = read_tensor(state_dict, stored).double()
         if bool((stored[1:] < stored[:-1]).all()) and stored[-1] > 0 and stored[0] < 1:
             return stored.clone()
     start, end = config.linear_start**0.5, config.linear_end**0.5

@@ -1,32 +1,65 @@
-"""State dict of a checkpoint file, memory-mapped: pages are read on access and dropped after conversion."""
+"""State dict of a checkpoint file: where each tensor is in it, read when a network needs it."""
 
 from __future__ import annotations
 
 import math
 import mmap
+import os
+import weakref
 from collections.abc import Iterator, Mapping
+from io import FileIO
 from pathlib import Path
 
 import torch
-from torch import Tensor, UntypedStorage
+from torch import Tensor
 
-from modules.backend.loading import madvise
 from modules.backend.loading.ckpt import DTYPES, read_ckpt_tensors
 from modules.core.errors import BadFile, Unsupported
+from modules.core.text import escape
 from modules.models.files.header import Header
 
 
-class MappedStateDict(Mapping[str, Tensor]):
-    """Tensors by key, with the memory they are mapped to.
+class OpenedFile:
+    """A file that stays open: places for its tensors, and their bytes.
 
-    A file whose header has an odd length puts them at unaligned addresses: use `to_aligned` before computing.
+    Args:
+        path: The file.
+
+    Attributes:
+        name: Its name, for messages.
+        mapped: Its bytes, mapped for their addresses alone.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name = escape(path.name)
+        self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        weakref.finalize(self, os.close, self._descriptor)
+        # Not by torch, which opens only paths in UTF-8.
+        mapping = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_COPY)
+        self.mapped = torch.frombuffer(mapping, dtype=torch.uint8).untyped_storage()
+
+    def read_into(self, buffer: memoryview, start: int) -> int:
+        """Fill a buffer from a place on; return the number of bytes, fewer at the end of the file."""
+        filled = 0
+        with FileIO(self._descriptor, closefd=False) as file:
+            file.seek(start)
+            while filled < len(buffer) and (count := file.readinto(buffer[filled:])):
+                filled += count
+        return filled
+
+
+class FileStateDict(Mapping[str, Tensor]):
+    """Tensors of a file by key: their places in it, whose values are read by `read` alone.
+
+    The places are addresses of a mapped file. Nobody may compute with them: a page of a file that was cut short
+    meanwhile kills the process (SIGBUS), where reading it is an error.
 
     Args:
         tensors: On the CPU, in the file's dtypes.
-        file: The mapped bytes of the file.
+        file: The opened file.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], file: UntypedStorage) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor], file: OpenedFile) -> None:
         self._tensors = tensors
         self._file = file
 
@@ -39,21 +72,45 @@ class MappedStateDict(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._tensors)
 
-    def without_prefix(self, prefix: str) -> MappedStateDict:
+    def without_prefix(self, prefix: str) -> FileStateDict:
         """Return it without the keys that start with a prefix."""
         tensors = {name: tensor for name, tensor in self.items() if not name.startswith(prefix)}
-        return MappedStateDict(tensors, self._file)
+        return FileStateDict(tensors, self._file)
 
-    def release(self, name: str) -> None:
-        """Drop the memory of a tensor that was copied elsewhere; it is read again on access."""
-        tensor = self._tensors[name]
-        begin, end = tensor.data_ptr(), tensor.data_ptr() + tensor.nbytes
-        first = self._file.data_ptr()
-        if first <= begin <= end <= first + self._file.nbytes():
-            madvise.drop_pages(begin, end)
+    def read(self, tensor: Tensor) -> Tensor:
+        """Return a tensor, or a view of one, in memory and aligned.
+
+        Raises:
+            BadFile: the file has become shorter since it was opened.
+        """
+        mapped = self._file.mapped
+        start = tensor.data_ptr() - mapped.data_ptr()
+        if not tensor.numel() or not 0 <= start < mapped.nbytes():
+            return to_aligned(tensor)
+        last = sum(
+            (size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True)
+        )
+        data = torch.empty((last + 1) * tensor.itemsize, dtype=torch.uint8)
+        count = self._file.read_into(data.numpy().data, start)
+        if count < data.nbytes:
+            raise BadFile(
+                f"'{self._file.name}' was cut short while it was read: a weight of {data.nbytes} bytes"
+                f" has {count} left.",
+                "Download it again.",
+            )
+        return data.view(tensor.dtype).as_strided(tensor.shape, tensor.stride())
 
 
-def read_state_dict(path: Path, header: Header) -> MappedStateDict:
+def read_tensor(state_dict: Mapping[str, Tensor], tensor: Tensor) -> Tensor:
+    """Return a tensor of a state dict, or a view of one, to compute with.
+
+    Raises:
+        BadFile: it comes from a file that was cut short.
+    """
+    return state_dict.read(tensor) if isinstance(state_dict, FileStateDict) else to_aligned(tensor)
+
+
+def read_state_dict(path: Path, header: Header) -> FileStateDict:
     """Return the tensors of a checkpoint file.
 
     Args:
@@ -65,13 +122,12 @@ def read_state_dict(path: Path, header: Header) -> MappedStateDict:
         Unsupported: a tensor has an unknown dtype.
     """
     try:
-        file = mmap_file(path)
+        file = OpenedFile(path)
     except (OSError, ValueError) as error:
         raise BadFile(f"'{path.name}' cannot be read: {error}.", "Download it again.") from error
     if header.container != "safetensors":
-        return MappedStateDict(
-            read_ckpt_tensors(path, file, zipped=header.container == "zip"), file
-        )
+        zipped = header.container == "zip"
+        return FileStateDict(read_ckpt_tensors(path, file.mapped, zipped=zipped), file)
     tensors: dict[str, Tensor] = {}
     for name, info in header.tensors.items():
         dtype = DTYPES.get(info.dtype)
@@ -80,11 +136,13 @@ def read_state_dict(path: Path, header: Header) -> MappedStateDict:
                 f"'{path.name}' stores {name} as {info.dtype}, which is not supported."
             )
         start, size = header.byte_offsets[name], math.prod(info.shape) * dtype.itemsize
-        if start + size > file.nbytes():
+        if start + size > file.mapped.nbytes():
             raise BadFile(f"'{path.name}' changed while it was read.", "Try again.")
         # Sliced, since a tensor's storage offset is counted in items, and its byte offset need not be a multiple.
-        tensors[name] = torch.empty(0, dtype=dtype).set_(file[start : start + size], 0, info.shape)  # pyright: ignore[reportArgumentType, reportCallIssue]
-    return MappedStateDict(tensors, file)
+        tensors[name] = torch.empty(0, dtype=dtype).set_(
+            file.mapped[start : start + size], 0, info.shape
+        )  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return FileStateDict(tensors, file)
 
 
 def is_aligned(tensor: Tensor) -> bool:
@@ -97,10 +155,3 @@ def to_aligned(tensor: Tensor) -> Tensor:
     if is_aligned(tensor):
         return tensor
     return tensor.view(-1).view(torch.uint8).clone().view(tensor.dtype).view(tensor.shape)
-
-
-def mmap_file(path: Path) -> UntypedStorage:
-    """Return a file's bytes, mapped; writes do not reach the file."""
-    with path.open("rb") as file:  # torch opens only paths in UTF-8
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    return torch.frombuffer(mapped, dtype=torch.uint8).untyped_storage()

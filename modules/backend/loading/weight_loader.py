@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from modules.backend.loading.buffers import materialize
 from modules.backend.loading.ldm_keys import FileKey, QkvSlice, Transposed
-from modules.backend.loading.state_dict import MappedStateDict, to_aligned
+from modules.backend.loading.state_dict import read_tensor
 from modules.core.errors import BadFile, UserError
 from modules.models.ldm.config import WRONG_YAML_HINT
 from modules.models.ldm.keys import find_key
@@ -79,7 +80,7 @@ class WeightLoader:
             [weight.tensor for weight in weights],
             dtype,
             self._device,
-            lambda index: self._release(weights[index].name),
+            partial(read_tensor, self._source.state_dict),
         )
         state_dict = {weight.key: tensor for weight, tensor in zip(weights, tensors, strict=True)}
         module.load_state_dict(state_dict, assign=True)
@@ -104,7 +105,7 @@ class WeightLoader:
             if isinstance(expected, QkvSlice):
                 weight = _slice_qkv(weight, expected.part)
             elif isinstance(expected, Transposed):
-                weight = to_aligned(weight).mT.contiguous()
+                weight = read_tensor(source.state_dict, weight).mT.contiguous()
             found.append(
                 _Weight(key, actual, self._reshape_to_fit(weight, actual, parameter.shape))
             )
@@ -112,10 +113,6 @@ class WeightLoader:
             text = f"'{source.name}' lacks {len(missing)} weights that '{source.config}' requires: {_abbreviate(missing)}."
             raise BadFile(text, "The file is incomplete, or the .yaml belongs to another model.")
         return found
-
-    def _release(self, name: str) -> None:
-        if isinstance(self._source.state_dict, MappedStateDict):
-            self._source.state_dict.release(name)
 
     def check_unused_keys(self, prefixes: tuple[str, ...], ignored: re.Pattern[str]) -> None:
         """Report keys of the file that no component uses.
@@ -154,8 +151,12 @@ class WeightLoader:
     def _reshape_to_fit(self, weight: Tensor, name: str, shape: torch.Size) -> Tensor:
         """Return a weight in a parameter's shape; a 1x1 convolution and a linear layer are interchangeable."""
         source = self._source
-        if _without_1x1_kernel(weight.shape) == _without_1x1_kernel(shape):
-            weight = weight.reshape(shape)
+        if weight.shape != shape and _without_1x1_kernel(weight.shape) == _without_1x1_kernel(
+            shape
+        ):
+            # Other memory formats than the usual one are copied by `reshape`.
+            read = weight if weight.is_contiguous() else read_tensor(source.state_dict, weight)
+            weight = read.reshape(shape)
         if weight.shape != shape:
             text = f"'{source.config}' describes {name} as {list(shape)}, but '{source.name}' has {list(weight.shape)}."
             raise UserError(text, WRONG_YAML_HINT)

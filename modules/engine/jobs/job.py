@@ -15,8 +15,11 @@ from PIL import Image
 
 from modules.core.errors import StorageError, WebUIError
 from modules.core.text import escape
+from modules.engine.jobs.fair_queue import QueuePosition
+from modules.engine.jobs.job_record import JobRecord
 from modules.engine.jobs.job_status import ENDED_STATES, JobState, JobStatus
 from modules.engine.jobs.store import JobStore
+from modules.engine.jobs.stored_request import serialize
 from modules.params.events import (
     BatchStarted,
     CancelToken,
@@ -116,6 +119,22 @@ class Job:
                 self._exception,
                 self._preview_number,
             )
+
+    def record(self) -> JobRecord:
+        """Return the record of a job that could not be stored."""
+        status = self.status()
+        return JobRecord(
+            queue_position=QueuePosition(0, 0, self.id, ""),
+            state=status.state,
+            stored_request=serialize(self.plan.request, self.plan.settings, {}),
+            image_count=status.image_count,
+            created=0.0,
+            started=None,
+            ended=None,
+            error=status.error,
+            notes=status.notes,
+            images=status.images,
+        )
 
     def watch(self) -> None:
         """Note that a client is watching, so that previews are worth making."""

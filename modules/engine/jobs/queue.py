@@ -14,12 +14,12 @@ from modules.core.errors import Cancelled, NotFound, UserError, internal_error
 from modules.engine.executors import Executor
 from modules.engine.image_saver import ImageSaver
 from modules.engine.jobs.dispatcher import Dispatcher
-from modules.engine.jobs.fair_queue import FairQueue, Move, QueuePosition
+from modules.engine.jobs.fair_queue import FairQueue, Move
 from modules.engine.jobs.job import Job, SaveImage
 from modules.engine.jobs.job_record import JobRecord
 from modules.engine.jobs.job_status import ENDED_STATES, JobStatus
 from modules.engine.jobs.store import JobStore
-from modules.engine.jobs.stored_request import serialize, with_resolved_names
+from modules.engine.jobs.stored_request import with_resolved_names
 from modules.params.requests.base import GenerationRequest
 from modules.params.settings import Settings
 from modules.plan.plan import Plan
@@ -231,7 +231,7 @@ class JobQueue:
         try:
             return self.store.record(job_id)
         except NotFound:
-            return _record_from_job(self.job(job_id))
+            return self.job(job_id).record()
 
     def current_status(self, record: JobRecord) -> JobStatus:
         """Return the current status of a stored job."""
@@ -385,20 +385,3 @@ def _unload_images(job: Job, names: Mapping[str, str]) -> None:
     if names:
         job.image_names = names
         job.plan = job.plan.without_images()
-
-
-def _record_from_job(job: Job) -> JobRecord:
-    """Return the record of a job that could not be stored."""
-    status = job.status()
-    return JobRecord(
-        queue_position=QueuePosition(0, 0, job.id, ""),
-        state=status.state,
-        stored_request=serialize(job.plan.request, job.plan.settings, {}),
-        image_count=status.image_count,
-        created=0.0,
-        started=None,
-        ended=None,
-        error=status.error,
-        notes=status.notes,
-        images=status.images,
-    )

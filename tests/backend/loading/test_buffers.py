@@ -1,17 +1,12 @@
-import ctypes
 import gc
-import mmap
-import sys
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from modules.backend.components import Precision
-from modules.backend.loading import madvise
 from modules.backend.loading.buffers import ALIGNMENT, TensorSpec, allocate_buffers, materialize
 from modules.backend.loading.loader import load_components
-from modules.backend.loading.state_dict import read_state_dict
+from modules.backend.loading.state_dict import read_state_dict, to_aligned
 from modules.models.files.header import read_header
 from tests.backend.checkpoints import same, tiny_modules, tiny_weights, write_checkpoint
 from tests.backend.process_memory import resident_bytes
@@ -39,7 +34,7 @@ def pad_header(path, count):
 
 
 def materialize_on_cpu(weights, dtype):
-    return materialize(weights, dtype, CPU, lambda index: None)
+    return materialize(weights, dtype, CPU, to_aligned)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -57,39 +52,18 @@ def test_kernels_are_channels_last_in_full_precision():
     assert kernel.is_contiguous()
 
 
-def test_a_usable_tensor_is_not_copied():
-    usable, half = torch.ones(3), torch.ones(3, dtype=torch.float16)
-    copied = []
-    first, second = materialize([usable, half], torch.float32, CPU, copied.append)
-    assert first is usable
-    assert torch.equal(second, usable)
-    assert copied == [1]
+def test_every_tensor_is_read_once_in_the_order_of_its_address():
+    weights = list(torch.arange(12.0).split(4))
+    seen = []
 
+    def read(weight):
+        seen.append(weight.data_ptr())
+        return weight
 
-def whole_page_bytes(tensor):
-    """Return the bytes of the whole pages within a mapped tensor."""
-    begin = -(-tensor.data_ptr() // mmap.PAGESIZE)
-    end = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE
-    return max(0, end - begin) * mmap.PAGESIZE
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no memory is dropped")
-def test_mapped_memory_is_dropped_only_after_a_copy(tmp_path, monkeypatch):
-    path = write_checkpoint(tmp_path / "a.safetensors", dtype=torch.float16)
-    weights = read_state_dict(path, read_header(path))
-    dropped = []
-    system = SimpleNamespace(madvise=lambda begin, size, advice: dropped.append(size.value))
-    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: system)
-    madvise._madvise.cache_clear()
-    half = Precision(torch.float16, torch.float16, torch.float16)
-    load_components(path, path.with_suffix(".yaml"), half)
-    assert dropped == []
-    load_components(
-        path, path.with_suffix(".yaml"), Precision(torch.float32, torch.float32, torch.float32)
-    )
-    madvise._madvise.cache_clear()
-    expected = sum(map(whole_page_bytes, weights.values()))
-    assert sum(dropped) == expected > 0
+    copies = materialize(weights[::-1], torch.float32, CPU, read)
+    assert seen == sorted(weight.data_ptr() for weight in weights)
+    assert torch.equal(torch.cat(copies[::-1]), torch.arange(12.0))
+    assert not {copy.data_ptr() for copy in copies} & set(seen)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -112,17 +86,6 @@ def test_an_odd_item_count_does_not_shift_the_next_tensor(tmp_path):
     state_dict = read_state_dict(path, read_header(path))
     begin = min(tensor.data_ptr() for tensor in state_dict.values())
     assert {tensor.data_ptr() - begin for tensor in state_dict.values()} <= {0, 6, 10}
-
-
-def test_a_checkpoint_loads_without_madvise(tmp_path, monkeypatch):
-    path = write_checkpoint(tmp_path / "a.safetensors", dtype=torch.float16)
-    monkeypatch.setattr(sys, "platform", "darwin")
-    madvise._madvise.cache_clear()
-    full = Precision(torch.float32, torch.float32, torch.float32)
-    state = load_components(path, path.with_suffix(".yaml"), full).unet.state_dict()
-    madvise._madvise.cache_clear()
-    unet = tiny_modules()[0].state_dict()
-    assert all(torch.equal(state[key], value.half().float()) for key, value in unet.items())
 
 
 def test_buffers_match_their_specs():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from modules.backend.loading import ckpt
-from modules.backend.loading.state_dict import mmap_file
+from modules.backend.loading.state_dict import OpenedFile
 from modules.core.errors import BadFile
 from modules.models.files.header import read_header
 
@@ -13,7 +13,7 @@ ZIPPED = pytest.mark.parametrize("zipped", [True, False])
 
 
 def read_tensors(path, *, zipped):
-    return ckpt.read_ckpt_tensors(path, mmap_file(path), zipped=zipped)
+    return ckpt.read_ckpt_tensors(path, OpenedFile(path).mapped, zipped=zipped)
 
 
 def save(path, content, *, zipped):

@@ -93,7 +93,7 @@ def test_outputs_equal_those_of_the_saved_modules(tmp_path):
     x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         text = text_encoder(ids).last_hidden_state
-        # Not bit for bit: memory mapped from a file has another alignment, which changes the order of sums.
+        # Not bit for bit: the copies have another alignment, which changes the order of sums.
         found = components.text_encoders[0].network(ids).last_hidden_state
         assert_alike(found, text, rounding(text_encoder))
         found = components.unet(x, 500, text).sample
@@ -265,7 +265,7 @@ def test_a_file_with_corrupt_offsets_is_a_bad_file(tmp_path):
         load_tiny(path)
 
 
-def test_weights_already_in_the_right_dtype_stay_mapped(tmp_path):
+def test_changed_weights_do_not_reach_the_file(tmp_path):
     path = write_checkpoint(tmp_path / "a.safetensors")
     before = path.read_bytes()
     components = load_tiny(path)
