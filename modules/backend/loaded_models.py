@@ -47,6 +47,14 @@ class LoadedModels:
         """Return a sentence for each file of a loaded model that has changed on the disk."""
         return self._cache.changed_files(model)
 
+    def check_weights(self) -> None:
+        """Check the weights of the model that was used last.
+
+        Raises:
+            BadFile: one of its files has NaN or infinity for a weight.
+        """
+        self._cache.check_weights()
+
     def raise_precision(self, checkpoint: Checkpoint) -> Precision | None:
         """Load a checkpoint in the next higher precision from now on and return it; None if there is none."""
         index = self._precision_indices.get(checkpoint.path, 0) + 1

@@ -9,8 +9,7 @@ import torch
 from modules.backend import generate
 from modules.backend.denoise.progress import BatchSkipped, raise_if_interrupted
 from modules.backend.loaded_models import LoadedModels
-from modules.backend.model import LoadedModel
-from modules.core.errors import NotFinite, OutOfMemory
+from modules.core.errors import OutOfMemory
 from modules.params.events import BatchStarted, CancelToken, Note, Phase, Sink
 from modules.plan.plan import Plan
 
@@ -70,32 +69,13 @@ def _run_batch(
             if precision is None:
                 hires_plan = plan.hires.plan if plan.hires else plan
                 failed_plan = plan if checkpoint == plan.checkpoint else hires_plan
-                _check_weights(models.acquire(failed_plan.model), checkpoint.name)
+                models.acquire(failed_plan.model)  # the last one used is checked for damage
                 raise
             note = f"{checkpoint.name} overflowed in half precision and runs again in {precision.unet}."
             logger.warning(note)
             sink(Note(note))
         else:
             return
-
-
-def _check_weights(model: LoadedModel, name: str) -> None:
-    """Raise NotFinite for the first weight that is NaN or infinite, if there is one."""
-    components = model.components
-    for component in (
-        components.unet,
-        components.vae,
-        *(encoder.network for encoder in components.text_encoders),
-        components.depth_estimator,
-    ):
-        if component is None:
-            continue
-        for key, weight in component.state_dict().items():
-            if not bool(torch.isfinite(weight).all()):
-                raise NotFinite(
-                    f"'{name}' is damaged: its {type(component).__name__} has invalid numbers (NaN) in {key}.",
-                    "Download the file again, or choose another checkpoint.",
-                )
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -11,7 +11,7 @@ import torch
 from modules.backend.device import DEVICES, Device, DeviceType, choose_device, memory_stats
 from modules.backend.handlers import HANDLERS, Handler
 from modules.backend.loaded_models import LoadedModels
-from modules.core.errors import Unsupported
+from modules.core.errors import NotFinite, Unsupported
 from modules.params.device_options import DeviceOptions
 from modules.params.events import CancelToken, Sink, ignore_events
 from modules.plan.work import Work
@@ -64,10 +64,15 @@ class Runner:
 
         Raises:
             Cancelled: the work was interrupted.
-            WebUIError: it cannot be done, or a checkpoint cannot be loaded.
+            BadFile: a checkpoint cannot be loaded, or has invalid numbers.
+            WebUIError: it cannot be done.
         """
         handle = self._handlers.get(type(work))
         if handle is None:
             raise Unsupported(f"This device cannot do the work '{type(work).__name__}'.")
-        # Each handler returns what its kind of work declares.
-        return cast("R", handle(self.models, work, sink, cancel or CancelToken()))
+        try:
+            # Each handler returns what its kind of work declares.
+            return cast("R", handle(self.models, work, sink, cancel or CancelToken()))
+        except (NotFinite, RuntimeError, ValueError, ArithmeticError):
+            self.models.check_weights()  # a damaged file is the better explanation
+            raise

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from modules.backend.device import FP16, FP32
 from modules.backend.runner import Runner
-from modules.core.errors import BadFile, Cancelled, NotFinite
+from modules.core.errors import BadFile, Cancelled
 from modules.models.index import ModelIndex
 from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
@@ -139,7 +139,7 @@ def test_an_overflow_at_the_highest_precision_is_an_error(runner: Runner, tmp_pa
     weights[key] = torch.full_like(weights[key], torch.nan)
     write_checkpoint(tmp_path / "tiny.safetensors", weights=weights)
     listener = RecordingListener()
-    with pytest.raises(NotFinite, match="invalid numbers"):
+    with pytest.raises(BadFile, match=r"'tiny\.safetensors' is damaged: .* invalid numbers"):
         runner.run(plan_of(tmp_path, SMALL), listener)
     assert listener.images == []
 
@@ -152,7 +152,7 @@ def test_a_broken_vae_is_not_retried(runner: Runner, tmp_path: Path):
     write_checkpoint(tmp_path / "tiny.safetensors", weights=weights)
     runner.models.device = replace(runner.device, precisions=(FP16, FP32))
     listener = RecordingListener()
-    with pytest.raises(NotFinite, match="The VAE"):
+    with pytest.raises(BadFile, match="its AutoencoderKL has invalid numbers"):
         runner.run(plan_of(tmp_path, SMALL), listener)
     assert listener.notes == []
 
@@ -213,3 +213,27 @@ def test_a_job_with_a_file_that_was_cut_short_after_loading_is_done_and_says_so(
     runner.models.clear()
     with pytest.raises(BadFile, match="incomplete"):
         runner.run(plan, RecordingListener())
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize(
+    "key",
+    [
+        CONV_IN,
+        "first_stage_model.decoder.conv_out.weight",
+        "cond_stage_model.transformer.text_model.final_layer_norm.weight",
+    ],
+)
+def test_invalid_numbers_in_any_network_are_answered_as_a_bad_file(
+    runner: Runner, tmp_path: Path, key: str, value: float
+):
+    weights = tiny_weights()
+    weights[key] = torch.full_like(weights[key], value)
+    write_checkpoint(tmp_path / "tiny.safetensors", weights=weights)
+    listener = RecordingListener()
+    with pytest.raises(BadFile, match=r"'tiny\.safetensors' is damaged") as caught:
+        runner.run(plan_of(tmp_path, SMALL), listener)
+    assert caught.value.status_code == 422
+    write_checkpoint(tmp_path / "good.safetensors")
+    runner.run(plan_of(tmp_path, SMALL, "good"), listener)
+    assert len(listener.images) == 1

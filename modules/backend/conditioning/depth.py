@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import DPTForDepthEstimation
 
+from modules.core.errors import NotFinite
 from modules.images.depth_levels import NO_ADJUSTMENT, DepthLevels
 from modules.images.resize import crop_and_resize
 from modules.models.ldm.depth import DEPTH_PATCH_SIZE
@@ -33,6 +34,9 @@ def estimate(estimator: DPTForDepthEstimation, image: Image.Image) -> Tensor:
 
     Returns:
         float32 [1, height, width] at the estimator's input size, on its device.
+
+    Raises:
+        NotFinite: the estimator produced NaN or infinity.
     """
     pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None]
     pixels = pixels.to(estimator.device, torch.float32) / 255
@@ -41,7 +45,13 @@ def estimate(estimator: DPTForDepthEstimation, image: Image.Image) -> Tensor:
     scaled = functional.interpolate(pixels, size=(height, width), mode="bicubic")
     with _input_size(estimator, height, width):
         output = estimator(((scaled - 0.5) / 0.5).to(estimator.dtype))
-    return output.predicted_depth.float()
+    depth = output.predicted_depth.float()
+    if not bool(torch.isfinite(depth).all()):
+        raise NotFinite(
+            "The depth estimator produced invalid numbers.",
+            "Provide a depth map, or try another checkpoint.",
+        )
+    return depth
 
 
 def estimator_input_size(width: int, height: int, side: int) -> tuple[int, int]:

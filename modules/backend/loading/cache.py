@@ -7,15 +7,18 @@ import gc
 import logging
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from modules.backend.components import Precision
 from modules.backend.loading import loader
 from modules.backend.loading.loader import LoadOptions
 from modules.backend.model import LoadedModel
+from modules.core.errors import BadFile
 from modules.models.file_cache import read_prediction_type, write_prediction_type
 from modules.models.model_spec import ModelSpec
 from modules.models.scan import FileStamp, ModelFile
@@ -109,6 +112,22 @@ class ModelCache:
         files = (spec.checkpoint, spec.vae, *spec.text_encoders)
         return [_change(file) for file in files if file and file.with_current_stamp() != file]
 
+    def check_weights(self) -> None:
+        """Check the weights of the model that was used last.
+
+        Raises:
+            BadFile: one of its files has NaN or infinity for a weight.
+        """
+        for key, model in list(self._models.items())[-1:]:
+            for stamp, component in _files_of_components(key, model):
+                for name, weight in component.state_dict().items():
+                    if not bool(torch.isfinite(weight).all()):
+                        raise BadFile(
+                            f"'{Path(stamp.path).name}' is damaged: its {type(component).__name__}"
+                            f" has invalid numbers (NaN) in {name}.",
+                            "Download the file again, or choose another one.",
+                        )
+
     def clear(self) -> None:
         """Evict every checkpoint and return the memory to the system."""
         self._evict_to(0)
@@ -125,6 +144,17 @@ class ModelCache:
             torch.cuda.empty_cache()
         if sys.platform == "linux":
             _trim_heap()
+
+
+def _files_of_components(key: _Key, model: LoadedModel) -> Iterator[tuple[FileStamp, nn.Module]]:
+    """Yield the networks of a model, each with the file that it is from."""
+    components = model.components
+    yield key.stamp, components.unet
+    yield key.vae or key.stamp, components.vae
+    for stamp, encoder in zip(key.text_encoders, components.text_encoders, strict=False):
+        yield stamp or key.stamp, encoder.network
+    if components.depth_estimator is not None:
+        yield key.stamp, components.depth_estimator
 
 
 def _change(file: ModelFile) -> str:

@@ -11,7 +11,7 @@ from modules.backend.conditioning.text import Conditioning
 from modules.backend.device import FP32
 from modules.backend.loading.cache import ModelCache
 from modules.backend.model import LoadedModel
-from modules.core.errors import UserError, WebUIError
+from modules.core.errors import BadFile, UserError, WebUIError
 from modules.models.file_cache import read_prediction_type
 from modules.models.index import ModelIndex
 from modules.models.model_spec import ModelSpec, make_model_spec
@@ -193,3 +193,13 @@ def test_a_prompt_is_split_at_and_but_the_negative_prompt_is_not(acquire):
     assert conditioning.empty_cond is None
     padded = model.encode_prompts("cat", "", StepTimeline(4), Settings(pad_cond_uncond=True))
     assert torch.equal(padded.empty_cond, padded.uncond.at_step(0))
+
+
+def test_the_file_with_invalid_numbers_is_named(acquire, cache: ModelCache, tmp_path: Path):
+    broken = {key: torch.full_like(value, torch.nan) for key, value in vae_weights(1).items()}
+    write_checkpoint(tmp_path / "VAE" / "mse.safetensors", weights=broken)
+    acquire("a", sd_vae="mse.safetensors")
+    with pytest.raises(BadFile, match=r"'mse\.safetensors' is damaged: its AutoencoderKL"):
+        cache.check_weights()
+    acquire("a")
+    cache.check_weights()
