@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo, iTXt
 
 from modules.core.errors import UserError
+from modules.images.stealth import read_stealth_text
 from modules.params.image_decoding import DAMAGE_ERRORS, open_image
 
 PARAMETERS_KEY = "parameters"  # the PNG chunk of A1111's infotext
+# Where one of these is, the file holds its parameters and nothing is searched for in its pixels.
+_TEXT_KEYS = {PARAMETERS_KEY, "prompt", "workflow", "Comment", "invokeai_metadata"}
 _MAX_ITEM_LENGTH = 4 * 2**20  # a large ComfyUI workflow has a few hundred kilobytes
 _MAX_NAME_LENGTH = 80  # a PNG's keyword has at most 79
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
@@ -50,6 +54,8 @@ def read_metadata(data: bytes) -> Metadata:
     with open_image(data) as image:
         try:
             items = {**_read_chunks(image), **_read_exif(image)}
+            if not _TEXT_KEYS & items.keys():
+                items |= _read_stealth_items(image)
         except DAMAGE_ERRORS as error:
             raise UserError(f"The picture's EXIF data are damaged: {error}.") from error
         return Metadata(image.format or "", image.size, items)
@@ -190,6 +196,26 @@ def _read_exif(image: Image.Image) -> dict[str, str]:
         if text.strip():
             found[PARAMETERS_KEY] = text
     return found
+
+
+def _read_stealth_items(image: Image.Image) -> dict[str, str]:
+    """Return the texts hidden in the pixels: an infotext, or NovelAI's chunks as one object."""
+    text = read_stealth_text(image).strip("\0")
+    if not text:
+        return {}
+    try:
+        chunks: Any = json.loads(text) if text.startswith("{") else None  # any JSON value
+    except (ValueError, RecursionError):
+        chunks = None
+    if not isinstance(chunks, dict) or "Comment" not in chunks:
+        return {PARAMETERS_KEY: text}
+    named = cast("dict[str, object]", chunks)
+    texts = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in named.items()
+    }
+    # "\\ud800" is half a character, which nothing can store or send.
+    return {name: value.encode("utf-8", "replace").decode() for name, value in texts.items()}
 
 
 def _check_length(name: str, text: bytes | str) -> None:
