@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
+from PIL.PngImagePlugin import PngInfo, iTXt
 
 from modules.core.errors import UserError
+from modules.images.stealth import read_stealth_text
 from modules.params.image_decoding import DAMAGE_ERRORS, open_image
 
 PARAMETERS_KEY = "parameters"  # the PNG chunk of A1111's infotext
+# Where one of these is, the file holds its parameters and nothing is searched for in its pixels.
+_TEXT_KEYS = {PARAMETERS_KEY, "prompt", "workflow", "Comment", "invokeai_metadata"}
 _MAX_ITEM_LENGTH = 4 * 2**20  # a large ComfyUI workflow has a few hundred kilobytes
 _MAX_NAME_LENGTH = 80  # a PNG's keyword has at most 79
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 # ComfyUI writes "prompt:{...}" and "workflow:{...}" into the camera tags (Make, Model) of a WebP.
 _CAMERA_TAGS = (0x010F, 0x0110)
 _UNICODE, _ASCII = b"UNICODE\0", b"ASCII\0\0\0"
+_BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_MIN_UTF8_LENGTH = 6
+_STEPS = "Steps:"
+_PARAMETERS = re.compile(r"steps\s?:\s?\d", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,8 @@ def read_metadata(data: bytes) -> Metadata:
     with open_image(data) as image:
         try:
             items = {**_read_chunks(image), **_read_exif(image)}
+            if not _TEXT_KEYS & items.keys():
+                items |= _read_stealth_items(image)
         except DAMAGE_ERRORS as error:
             raise UserError(f"The picture's EXIF data are damaged: {error}.") from error
         return Metadata(image.format or "", image.size, items)
@@ -53,7 +64,10 @@ def read_metadata(data: bytes) -> Metadata:
 def make_png_info(infotext: str) -> PngInfo:
     """Return the PNG text chunk that holds an infotext, as A1111 writes it."""
     info = PngInfo()
-    info.add_text(PARAMETERS_KEY, infotext)  # Pillow writes iTXt if Latin-1 cannot encode it
+    if _decode_chunk(infotext) != infotext:
+        info.add_itxt(PARAMETERS_KEY, infotext)  # as tEXt it would be read as UTF-8
+    else:
+        info.add_text(PARAMETERS_KEY, infotext)  # Pillow writes iTXt if Latin-1 cannot encode it
     return info
 
 
@@ -65,20 +79,56 @@ def make_exif_bytes(infotext: str) -> bytes:
 
 
 def decode_user_comment(comment: bytes | str) -> str:
-    """Return the text of an EXIF user comment in any of the encodings in use."""
+    """Return the text of an EXIF user comment in any of the encodings in use, whichever one its header names."""
     if isinstance(comment, str):
         return comment.strip("\0")
     head, body = comment[:8], comment[8:]
-    if head == _UNICODE:
-        return body.decode(_detect_utf16(body), errors="replace").strip("\0")
-    rest = body if head in (_ASCII, bytes(8)) else comment
-    return rest.decode("utf-8", errors="replace").strip("\0")
+    is_unicode = head.upper() == _UNICODE
+    text = body if is_unicode or head.upper() == _ASCII or head == bytes(8) else comment
+    return _decode(text, is_unicode).strip("\0")
+
+
+def _decode(data: bytes, is_unicode: bool) -> str:
+    """Return a text that is UTF-16 or UTF-8, or else Latin-1; an odd last byte of UTF-16 belongs to no letter.
+
+    Args:
+        data: The bytes of the text.
+        is_unicode: Whether the file says that it is UTF-16, which some programs write before UTF-8.
+    """
+    if data[:2] in _BYTE_ORDER_MARKS:
+        return data[: len(data) & ~1].decode("utf-16", "replace")
+    stripped = data.strip(b"\0")
+    zeros = stripped.count(0)
+    utf8 = _decode_utf8(stripped)
+    if utf8 is None:
+        is_utf16 = is_unicode or zeros * 3 > len(stripped)
+    elif zeros:
+        is_utf16 = zeros * 8 > len(stripped)
+    else:
+        is_utf16 = is_unicode and not _is_likely_utf8(stripped)
+    if is_utf16:
+        return data[: len(data) & ~1].decode(_detect_utf16(data), "replace")
+    return utf8 if utf8 is not None else stripped.decode("latin-1")
+
+
+def _decode_utf8(data: bytes) -> str | None:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+
+
+def _is_likely_utf8(data: bytes) -> bool:
+    """Return whether bytes that are UTF-8 without zeros are not UTF-16, as a few Chinese characters may be."""
+    is_long = len(data) >= _MIN_UTF8_LENGTH and not data.isascii()
+    return is_long or len(data) % 2 == 1 or any(separator in data for separator in b" ,\n")
 
 
 def _detect_utf16(body: bytes) -> str:
     """Return the UTF-16 codec: A1111 writes big-endian; in little-endian Latin text the zeros are the odd bytes."""
-    if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return "utf-16"
+    for codec in ("utf-16-be", "utf-16-le"):
+        if _STEPS in body.decode(codec, "replace"):
+            return codec
     return "utf-16-le" if body[1::2].count(0) > body[0::2].count(0) else "utf-16-be"
 
 
@@ -88,14 +138,44 @@ def _read_chunks(image: Image.Image) -> dict[str, str]:
     for name, value in image.info.items():
         if name in ("exif", "icc_profile", "photoshop"):
             continue
-        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        text = _decode_chunk(value)
         if not isinstance(text, str):
             continue
         _check_length(str(name), text)
         found[str(name)] = text
     if image.format == "GIF" and "comment" in found:
         found[PARAMETERS_KEY] = found.pop("comment")
+    elif PARAMETERS_KEY not in found:
+        # Other comments name a camera or a program.
+        text = next(filter(_holds_parameters, _read_jpeg_comments(image)), "")
+        if text:
+            found[PARAMETERS_KEY] = text
     return found
+
+
+def _decode_chunk(value: object) -> object:
+    """Return the text of a chunk or comment; a PNG's tEXt should be Latin-1, and some programs write UTF-8."""
+    if isinstance(value, bytes):
+        return _decode(value, is_unicode=False)
+    if not isinstance(value, str) or isinstance(value, iTXt) or value.isascii():
+        return value
+    try:
+        return value.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return value
+
+
+def _read_jpeg_comments(image: Image.Image) -> Iterator[str]:
+    """Yield a JPEG's comments, and the text that they are together."""
+    segments: list[tuple[str, bytes]] = getattr(image, "applist", [])
+    comments = [data for name, data in segments if name == "COM"]
+    for data in (*comments, b"".join(comments)):
+        if len(data) <= _MAX_ITEM_LENGTH:
+            yield _decode(data, is_unicode=False).strip("\0")
+
+
+def _holds_parameters(text: str) -> bool:
+    return text.lstrip().startswith("{") or _PARAMETERS.search(text) is not None
 
 
 def _read_exif(image: Image.Image) -> dict[str, str]:
@@ -116,6 +196,26 @@ def _read_exif(image: Image.Image) -> dict[str, str]:
         if text.strip():
             found[PARAMETERS_KEY] = text
     return found
+
+
+def _read_stealth_items(image: Image.Image) -> dict[str, str]:
+    """Return the texts hidden in the pixels: an infotext, or NovelAI's chunks as one object."""
+    text = read_stealth_text(image).strip("\0")
+    if not text:
+        return {}
+    try:
+        chunks: Any = json.loads(text) if text.startswith("{") else None  # any JSON value
+    except (ValueError, RecursionError):
+        chunks = None
+    if not isinstance(chunks, dict) or "Comment" not in chunks:
+        return {PARAMETERS_KEY: text}
+    named = cast("dict[str, object]", chunks)
+    texts = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in named.items()
+    }
+    # "\\ud800" is half a character, which nothing can store or send.
+    return {name: value.encode("utf-8", "replace").decode() for name, value in texts.items()}
 
 
 def _check_length(name: str, text: bytes | str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
+_SIZE = re.compile(r"(\d{1,6})\s?[xX\xd7*]\s?(\d{1,6})")
 _USE_SAME = (
     "Use same checkpoint",
     "Use same sampler",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from modules.core.errors import NotFound, UserError, WebUIError
@@ -17,11 +17,16 @@ from modules.infotext.foreign.dialects import (
     describe_origin,
     detect_dialect,
 )
-from modules.infotext.foreign.ignored_keys import ignored_reason, is_informational
+from modules.infotext.foreign.ignored_keys import (
+    INFORMATIONAL_KEYS,
+    ignored_reason,
+    is_informational,
+)
 from modules.infotext.foreign.json_formats import JSON_FORMATS, JsonFormat
 from modules.infotext.model_lookup import find_checkpoint, find_vae, uses_external_vae
 from modules.infotext.options import coerce_number, parse_setting_value
 from modules.infotext.report import InfotextReport, UnappliedKey
+from modules.infotext.spelling import describe_remaining_keys, spell_keys
 from modules.infotext.text_format import Infotext
 from modules.models.index import ModelIndex
 from modules.models.vaes import NO_VAE
@@ -139,6 +144,7 @@ def interpret_infotext(
         context: Resolves names.
         request_class: The request class to fill, such as the tab's.
     """
+    infotext = replace(infotext, pairs=spell_keys(infotext.pairs, _known_keys(context)))
     dialect = detect_dialect(infotext, context.dialects)
     converted = convert_to_a1111(infotext, dialect, context.samplers, context.schedules)
     request_class = request_class.with_settings(type(context.settings))
@@ -153,15 +159,32 @@ def interpret_infotext(
             _read_codec(state, codec)
         _read_settings(state)
     missing, differences = _read_model_files(state, infotext, dialect)
+    # Where the pairs were found whole, what else is in a prompt belongs to it.
+    remaining = [] if "Steps" in converted.pairs else describe_remaining_keys(converted)
     unknown = _collect_unused_keys(state)
     report = InfotextReport(
         describe_origin(infotext, dialect),
         tuple(unknown),
         tuple(state.unapplied),
         tuple(missing),
-        (*converted.warnings, *state.warnings, *differences),
+        (*converted.warnings, *state.warnings, *remaining, *differences),
     )
     return InfotextResult(converted, request_class, state.values, state.overrides, report)
+
+
+def _task_keys(context: InfotextContext) -> set[str]:
+    """Return the keys of all tasks' fields."""
+    keys = {key for codec in context.codecs for key in codec.keys}
+    fields = (row for task in context.tasks for row in params_of(task.request).values())
+    return keys | {row.infotext for row in fields if row.infotext}
+
+
+def _known_keys(context: InfotextContext) -> Iterable[str]:
+    """Return all keys that have a meaning here; where two differ in case, A1111's comes first."""
+    settings = params_of(type(context.settings)).values()
+    own = _task_keys(context) | {row.infotext for row in settings if row.infotext}
+    aliases = (key for dialect in context.dialects for key in dialect.key_aliases)
+    return (*own, *INFORMATIONAL_KEYS, *aliases)
 
 
 def _read_fields(state: _State) -> None:
@@ -246,13 +269,7 @@ def _used_built_in_vae(infotext: Infotext, dialect: Dialect) -> bool:
 
 def _collect_unused_keys(state: _State) -> list[UnappliedKey]:
     """Return the unknown keys, and report the known ones that have no effect."""
-    other_tasks = {key for codec in state.context.codecs for key in codec.keys}
-    other_tasks |= {
-        row.infotext
-        for task in state.context.tasks
-        for row in params_of(task.request).values()
-        if row.infotext
-    }
+    other_tasks = _task_keys(state.context)
     unknown: list[UnappliedKey] = []
     for key, value in state.pairs.items():
         if key in state.used_keys or is_informational(key, value):

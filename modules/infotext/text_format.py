@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 
-from modules.infotext.pairs import scan_pairs
+from modules.infotext.pair_block import MIN_PAIRS, find_pairs
+from modules.infotext.pairs import NEGATIVE_KEY
+from modules.infotext.pairs import unquote as unquote
 
-MAX_LENGTH = 2**20  # a hundred times the longest infotext in use
-_MAX_PAIRS = 1000
-_MIN_PAIRS = 3  # a line with fewer belongs to the prompt, as in A1111
+MAX_LENGTH = 2**18  # twenty times the longest infotext in use
 NEGATIVE_PROMPT_PREFIX = "Negative prompt:"
 # Keys for a prompt that the lines above the pairs cannot represent, such as one that contains "Negative prompt: ...".
 EXACT_PROMPT = "Exact prompt"
@@ -38,39 +37,53 @@ class Infotext:
 
 
 def parse_infotext(text: str, max_length: int = MAX_LENGTH) -> Infotext:
-    """Return the parsed infotext; text without a line of pairs is all prompt, and so is one that is too long."""
-    *lines, last = text.replace("\r\n", "\n").strip().split("\n")
-    is_too_long = len(text) > max_length
-    found = [] if is_too_long else list(islice(scan_pairs(last), _MAX_PAIRS))
-    if len(found) < _MIN_PAIRS:
-        lines, found = [*lines, last], []
-    prompt: list[str] = []
-    negative: list[str] = []
-    current = prompt
-    for line in map(str.strip, lines):
-        if line.startswith(NEGATIVE_PROMPT_PREFIX):
-            current = negative
-            line = line.removeprefix(NEGATIVE_PROMPT_PREFIX).strip()
-        current.append(line)
-    pairs = {pair.key: unquote(pair.value) for pair in found}
-    too_long = (
-        f"The text has {len(text)} characters, and parameters are read from at most {max_length}; "
-        "all of it is taken as the prompt."
+    """Return the parsed infotext; text without pairs is all prompt, and so is one that is too long."""
+    if len(text) > max_length:
+        sentence = (
+            f"The text has {len(text)} characters, and parameters are read from at most {max_length}; "
+            "all of it is taken as the prompt."
+        )
+        return Infotext(*_split_prompts(text.replace("\r\n", "\n"), False), warnings=(sentence,))
+    block = find_pairs(text)
+    prompt, negative = _split_prompts(block.head, bool(block.pairs))
+    pairs = {pair.key: unquote(pair.value) for pair in block.pairs}
+    for key in [key for key in pairs if key.casefold() == NEGATIVE_KEY]:
+        negative = negative or pairs.pop(key)  # between pairs that are one a line
+    warnings = (
+        (f"The text after the parameters is not read: '{block.rest}'.",) if block.rest else ()
     )
     # Not `or`: an exact prompt may be empty.
     return Infotext(
-        pairs.pop(EXACT_PROMPT, "\n".join(prompt).strip()),
-        pairs.pop(EXACT_NEGATIVE, "\n".join(negative).strip()),
+        pairs.pop(EXACT_PROMPT, prompt),
+        pairs.pop(EXACT_NEGATIVE, negative),
         pairs,
-        warnings=(too_long,) if is_too_long else (),
+        warnings=warnings,
     )
+
+
+def _split_prompts(head: str, has_pairs: bool) -> tuple[str, str]:
+    """Return prompt and negative prompt; above pairs "negative prompt:" may be spelled in any case."""
+    prompt: list[str] = []
+    negative: list[str] = []
+    current = prompt
+    length = len(NEGATIVE_PROMPT_PREFIX)
+    for line in map(str.strip, head.split("\n")):
+        start = line[:length]
+        folded = start.replace("\xa0", " ").casefold()
+        if start == NEGATIVE_PROMPT_PREFIX or (
+            has_pairs and folded == NEGATIVE_PROMPT_PREFIX.casefold()
+        ):
+            current = negative
+            line = line[length:].strip()
+        current.append(line)
+    return "\n".join(prompt).strip(), "\n".join(negative).strip()
 
 
 def format_infotext(infotext: Infotext) -> str:
     """Return the infotext in A1111's format; `parse_infotext` reverses it."""
     pair_line = ", ".join(f"{key}: {quote(value)}" for key, value in infotext.pairs.items())
     text = _join(infotext.prompt, infotext.negative_prompt, pair_line)
-    if len(infotext.pairs) < _MIN_PAIRS:
+    if len(infotext.pairs) < MIN_PAIRS:
         return text
     parsed = parse_infotext(text)
     exact = {
@@ -101,18 +114,6 @@ def quote(value: object) -> str:
     if any(mark in text for mark in ",:\n") or text.startswith('"') or text != text.strip():
         return json.dumps(text, ensure_ascii=False)
     return text
-
-
-def unquote(text: str) -> str:
-    """Return the value without its JSON quotes; unquoted text is returned unchanged."""
-    if len(text) < 2 or text[0] != '"' or text[-1] != '"':
-        return text
-    try:
-        value = json.loads(text, strict=False)
-    except ValueError:
-        return text
-    # "\\ud800" is half a character, which nothing can store or send.
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else text
 
 
 def format_number(value: float) -> str:

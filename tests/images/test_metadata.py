@@ -118,3 +118,70 @@ def test_a_text_that_unpacks_to_too_much_is_refused():
     data = encode("PNG")
     with pytest.raises(UserError, match="damaged"):
         read_metadata(data[:33] + chunk + data[33:])
+
+
+@pytest.mark.parametrize("text", [TEXT, LATIN, "猫 cat", "猫猫猫猫", "ça, é", "猫", "a", "café"])
+@pytest.mark.parametrize("header", [b"UNICODE\0", b"Unicode\0", bytes(8), b"ASCII\0\0\0", b""])
+def test_a_comment_is_read_as_what_it_is_whatever_its_header_says(header: bytes, text: str):
+    if len(text) > 1:
+        assert decode_user_comment(header + text.encode()) == text
+        assert decode_user_comment(header + text.encode() + b"\0\0\0") == text
+    for codec in ("utf-16-be", "utf-16-le", "utf-16"):
+        data = b"UNICODE\0" + text.encode(codec)
+        if text.isascii() or codec != "utf-16-le":
+            assert decode_user_comment(data) == text
+            assert decode_user_comment(data + b"\0") == text
+
+
+def test_chinese_in_big_endian_is_not_mistaken_for_little_endian():
+    text = f"{'一丁丠' * 200}\nSteps: 20, Sampler: Euler a, Seed: 1"
+    assert decode_user_comment(b"UNICODE\0" + text.encode("utf-16-be")) == text
+    assert decode_user_comment(b"UNICODE\0" + text.encode("utf-16-le")) == text
+
+
+def test_latin_1_in_a_comment_is_read():
+    assert (
+        decode_user_comment(b"ASCII\0\0\0" + "café, Steps: 2".encode("latin-1")) == "café, Steps: 2"
+    )
+
+
+def add_chunk(data: bytes, body: bytes) -> bytes:
+    chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+    return data[:33] + chunk + data[33:]
+
+
+@pytest.mark.parametrize("text", [TEXT, "café", "prix: 5 £, naïve"])
+@pytest.mark.parametrize("codec", ["utf-8", "latin-1"])
+def test_a_text_chunk_is_read_in_utf8_and_latin_1(text: str, codec: str):
+    raw = text.encode(codec, "ignore")
+    expected = raw.decode(codec)
+    for kind, body in ((b"tEXt", raw), (b"zTXt", b"\0" + zlib.compress(raw))):
+        data = add_chunk(encode("PNG"), kind + b"parameters\0" + body)
+        assert read_metadata(data).items == {"parameters": expected}
+
+
+def test_a_text_that_looks_like_utf8_in_latin_1_is_read_back():
+    assert (
+        read_metadata(encode("PNG", pnginfo=make_png_info("Ã© cat"))).items["parameters"]
+        == "Ã© cat"
+    )
+
+
+@pytest.mark.parametrize("codec", ["utf-8", "latin-1", "utf-16"])
+def test_a_jpegs_comment_with_parameters_is_its_infotext(codec: str):
+    text = LATIN.replace("cat", "café")
+    assert read_metadata(encode("JPEG", comment=text.encode(codec))).items["parameters"] == text
+
+
+def test_of_several_jpeg_comments_the_one_with_parameters_is_read():
+    data = encode("JPEG", comment=b"CREATOR: gd-jpeg v1.0")
+    comment = LATIN.encode()
+    segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
+    assert read_metadata(data[:2] + segment + data[2:]).items["parameters"] == LATIN
+
+
+def test_another_comment_of_a_jpeg_is_no_infotext():
+    items = read_metadata(encode("JPEG", comment=b"Made with a camera")).items
+    assert items == {"comment": "Made with a camera"}
+    exif = encode("JPEG", comment=b"Steps: 1, Seed: 2, Size: 8x8", exif=make_exif_bytes(LATIN))
+    assert read_metadata(exif).items["parameters"] == LATIN
