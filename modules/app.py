@@ -263,6 +263,7 @@ class _Server(uvicorn.Server):
         config = uvicorn.Config(
             app,
             http=HeaderTimeoutProtocol,
+            server_header=False,
             log_config=None,
             access_log=flags.api_log,
             timeout_graceful_shutdown=_OPEN_STREAMS_TIMEOUT_S,

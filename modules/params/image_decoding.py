@@ -19,6 +19,7 @@ from modules.params.image_blocks import check_blocks, check_scans
 
 READABLE_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
 MAX_FILE_BYTES = 64 * 2**20  # the page's upload limit
+_MAX_ENCODED_LENGTH = MAX_FILE_BYTES * 3 // 2  # in base64, with spaces and new lines
 # Size of the largest image that can be generated. A few kilobytes can unpack to any number of pixels.
 MAX_PIXELS = 8192 * 8192
 # ISO/IEC 23008-12: the brand after "ftyp" distinguishes HEIC from AVIF, which has the same container.
@@ -89,6 +90,10 @@ def decode_base64(text: str) -> bytes:
             "Send it in base64, or turn on the option api_enable_requests.",
         )
     encoded = text.partition(",")[2] if text.startswith("data:") else text
+    if len(encoded) > _MAX_ENCODED_LENGTH:
+        raise UserError(
+            f"The picture has about {len(encoded) * 3 // 4} bytes; at most {MAX_FILE_BYTES} are allowed."
+        )
     try:
         return base64.b64decode("".join(encoded.split()), validate=True)
     except (binascii.Error, ValueError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -63,7 +62,7 @@ def parse_request(
     Raises:
         UserError: a value is not valid.
     """
-    check_json(body)
+    _check_overrides(body)
     values = {
         key: value
         for key, value in body.items()
@@ -98,18 +97,12 @@ def parse_request(
     return validate(request_type, {**API_DEFAULTS, **known}), [*rounding, *warnings]
 
 
-def check_json(body: Mapping[str, Any]) -> None:
-    """Refuse a body that the echo in the response cannot repeat.
+def _check_overrides(body: Mapping[str, Any]) -> None:
+    """Refuse overrides that are not an object; the rest of the body was checked when it came in.
 
     Raises:
-        UserError: the body contains NaN or Infinity, or overrides that are not an object.
+        UserError: the overrides are something else.
     """
-    try:
-        json.dumps(body, allow_nan=False)
-    except ValueError:
-        raise UserError(
-            "The request contains NaN or Infinity, which JSON does not allow."
-        ) from None
     if not isinstance(body.get("override_settings") or {}, Mapping):
         raise UserError(f"override_settings is {body['override_settings']!r}; an object is needed.")
 
@@ -180,7 +173,9 @@ def fill_from_infotext(
     if not text.strip():
         return fields, []
     reading = read_infotext(engine, text, request_type)
-    overrides: Any = fields.get("override_settings") or {}  # JSON: anything; check_json refuses it
+    overrides: Any = (
+        fields.get("override_settings") or {}
+    )  # JSON: anything; `_check_overrides` refuses it
     known_overrides = cast("Mapping[str, Any]", overrides if isinstance(overrides, Mapping) else {})
     missing = {
         name: value

@@ -22,6 +22,7 @@ MAX_UPLOAD_BYTES = 2 * 2**30
 # A body may take this long, and a second longer for each so many bytes that have arrived.
 BODY_PATIENCE_S = 30.0
 _MIN_BYTES_PER_S = 16 * 2**10
+_DRAIN_S = 10.0
 _UPLOAD_PATHS = ("/gradio_api/upload", "/upload")
 
 
@@ -61,6 +62,7 @@ class BodyLimit:
         limit = self._max_upload_bytes if is_upload else self._max_body_bytes
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdecimal() and int(declared) > limit:
+            await _drain(receive)
             await _refuse(scope, receive, send, *_too_large(limit))
             return
         share = Share(self.budget)
@@ -109,7 +111,7 @@ class _BodyCounter:
         try:
             remaining_s = self._deadline + self._byte_count / _MIN_BYTES_PER_S - time.monotonic()
             message = await asyncio.wait_for(self._receive(), max(0.01, remaining_s))
-        except TimeoutError:
+        except asyncio.TimeoutError:
             await self._end(408, "Timeout", "The request took too long to arrive. Send it again.")
         byte_count = len(message.get("body", b""))
         self._byte_count += byte_count
@@ -120,12 +122,16 @@ class _BodyCounter:
             if self._share is not None:
                 self._share.add_body(byte_count)
         except Busy as error:
+            if self._share is not None:  # before the rest is drained, so that not all are refused
+                self._share.release()
             await self._end(503, "Busy", str(error))
         return message
 
     async def _end(self, status: int, name: str, sentence: str) -> NoReturn:
         if not self._response_started:
             self._response_started = self._refused = True
+            if not self._is_complete and status != 408:
+                await _drain(self._receive)
             await _refuse(self._scope, self._receive, self._send, status, name, sentence)
         raise _Refused
 
@@ -139,6 +145,17 @@ class _BodyCounter:
 def _too_large(limit: int) -> tuple[int, str, str]:
     sentence = f"The request is too large; the limit is {limit // 2**20} MiB. Send smaller images, or fewer at once."
     return 413, "TooLarge", sentence
+
+
+async def _drain(receive: Receive) -> None:
+    """Read and drop the rest of a body for a while: many clients read an answer only when they have sent everything."""
+
+    async def read_to_the_end() -> None:
+        while (await receive()).get("more_body", False):
+            pass
+
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(read_to_the_end(), _DRAIN_S)
 
 
 async def _refuse(

@@ -6,22 +6,26 @@ import asyncio
 import base64
 import binascii
 import hmac
+import math
 from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from modules.api.security.body_limit import BodyLimit
 from modules.api.security.cors import SAME_ORIGIN_ONLY, Origins
 from modules.api.security.gradio_ssrf import GradioSsrfGuard
+from modules.api.security.headers import SecurityHeaders
+from modules.api.security.throttle import Throttle
 from modules.core.credentials import Credential
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 # Slows down password guessing without blocking a thread.
 WRONG_PASSWORD_DELAY_S = 0.5
+_TOO_MANY = "Too many wrong passwords; try again in {} s."
 _CHALLENGE = {"www-authenticate": 'Basic realm="Stable Diffusion WebUI", charset="UTF-8"'}
 
 
@@ -33,7 +37,7 @@ def add_guards(
     origins: Origins = SAME_ORIGIN_ONLY,
     wrong_password_delay_s: float = WRONG_PASSWORD_DELAY_S,
 ) -> ASGIApp:
-    """Return the app wrapped in all checks; a refused request is answered with 401, 403 or 413.
+    """Return the app wrapped in all checks; a refused request is answered with 401, 403, 408, 413, 429 or 503.
 
     Args:
         app: The app to protect.
@@ -42,12 +46,12 @@ def add_guards(
         hosts: Accepted host names; None allows any name. On loopback this stops a foreign web page from reaching
             the server under a name of its own (DNS rebinding).
         origins: Foreign origins that are allowed.
-        wrong_password_delay_s: How long the answer to a wrong password takes.
+        wrong_password_delay_s: How long the answer to a wrong password takes; many make a client wait longer.
     """
     limited = BodyLimit(GradioSsrfGuard(app))
     app = PasswordGuard(limited, credentials, api_credentials, wrong_password_delay_s)
     # A browser sends its preflight request without a password, so CORS wraps the password check.
-    return OriginGuard(origins.with_cors(app), hosts, origins)
+    return SecurityHeaders(OriginGuard(origins.with_cors(app), hosts, origins))
 
 
 class OriginGuard:
@@ -107,6 +111,7 @@ class PasswordGuard:
         self._credentials = tuple(credentials)
         self._api_credentials = tuple(api_credentials)
         self._wrong_password_delay_s = wrong_password_delay_s
+        self._throttle = Throttle(wrong_password_delay_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a request and pass it on."""
@@ -114,34 +119,33 @@ class PasswordGuard:
             await self._app(scope, receive, send)
             return
         authorization = Headers(scope=scope).get("authorization", "")
+        client = (scope.get("client") or ("",))[0]
+        wait_s = (
+            self._throttle.wait_s(client) if authorization and self._accepted(scope["path"]) else 0
+        )
+        if wait_s:  # a right password must wait, too: an answer at once would tell that it is right
+            await _refuse(scope, receive, send, 429, _TOO_MANY.format(math.ceil(wait_s)), wait_s)
+            return
         if self._is_allowed(scope["path"], authorization):
-            await self._app(scope, receive, _with_nosniff(send))
+            await self._app(scope, receive, send)
             return
         if authorization:
+            self._throttle.add_failure(client)
             await asyncio.sleep(self._wrong_password_delay_s)
         await _refuse(scope, receive, send, 401, "A user name and a password are needed.")
 
+    def _accepted(self, path: str) -> tuple[Credential, ...]:
+        is_api = path.startswith(("/sdapi/", "/api/"))
+        return self._credentials + (self._api_credentials if is_api else ())
+
     def _is_allowed(self, path: str, authorization: str) -> bool:
-        accepted = self._credentials
-        if path.startswith(("/sdapi/", "/api/")):
-            accepted += self._api_credentials
+        accepted = self._accepted(path)
         if not accepted:
             return True
         received = _decode_basic(authorization)
         # Every credential is compared, so that the time taken reveals nothing.
         pairs = [f"{credential.user}:{credential.password}".encode() for credential in accepted]
         return sum(hmac.compare_digest(received, pair) for pair in pairs) > 0
-
-
-def _with_nosniff(send: Send) -> Send:
-    """Return a `send` that makes browsers trust the declared content type."""
-
-    async def send_with_header(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).append("x-content-type-options", "nosniff")
-        await send(message)
-
-    return send_with_header
 
 
 def _netloc_and_host(url: str) -> tuple[str, str]:
@@ -163,9 +167,13 @@ def _decode_basic(authorization: str) -> bytes:
         return b""
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, sentence: str) -> None:
+async def _refuse(
+    scope: Scope, receive: Receive, send: Send, status: int, sentence: str, wait_s: float = 0
+) -> None:
     if scope["type"] == "websocket":
         await WebSocketClose(1008, sentence[:100])(scope, receive, send)
         return
-    headers = _CHALLENGE if status == 401 else None
+    headers = dict(_CHALLENGE) if status == 401 else {}
+    if wait_s:
+        headers["retry-after"] = str(math.ceil(wait_s))
     await PlainTextResponse(sentence, status, headers)(scope, receive, send)

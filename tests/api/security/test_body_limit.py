@@ -48,3 +48,16 @@ def test_the_guards_of_every_route_include_the_limit():
     client = TestClient(add_guards(FastAPI()), base_url="http://127.0.0.1")
     headers = {"content-length": str(MAX_BODY_BYTES + 1)}
     assert client.post("/sdapi/v1/txt2img", content=b"", headers=headers).status_code == 413
+
+
+def test_the_rest_of_a_refused_body_is_read_before_the_answer(client: TestClient):
+    sent = 0
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal sent
+        for _ in range(10):
+            sent += 1
+            yield b"x" * 2**20
+
+    assert client.post("/sdapi/v1/img2img", content=chunks()).status_code == 413
+    assert sent == 10

@@ -114,6 +114,17 @@ def test_bodies_that_are_too_much_together_are_answered_503_with_retry_after():
     assert alone[0]["status"] == 200
 
 
+def test_of_bodies_that_arrive_together_one_is_answered():
+    async def run() -> list[int]:
+        release = asyncio.Event()
+        release.set()
+        app = BodyLimit(reading_app(release), max_bytes_in_flight=4 * MIB)
+        calls = (call(app, chunks(30, MIB // 10), 0.01) for _ in range(3))
+        return [answer[0]["status"] for answer in await asyncio.gather(*calls)]
+
+    assert asyncio.run(run()).count(200) == 1
+
+
 def test_a_body_that_does_not_arrive_in_time_is_answered_408():
     async def run(pause_s: float) -> list[Message]:
         release = asyncio.Event()
