@@ -376,7 +376,7 @@ def test_refresh_finds_a_new_file_and_shows_why_a_broken_one_cannot_be_used(serv
     page.locator("[role=option]", has_text="mine.safetensors").click()
 
     server.wait_until(lambda: '"checkpoint":"mine.safetensors"' in server.state())
-    assert page.locator("#checkpoint_message p").count() == 0
+    page.wait_for_function("!document.querySelector('#checkpoint_message p')")
 
 
 def test_the_page_fills_the_window(page):
