@@ -52,7 +52,7 @@ def read_install_state(folder: Path, name: str = STATE_FILENAME) -> InstallState
         return InstallState(
             **{field.name: str(content[field.name]) for field in fields(InstallState)}
         )
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from modules.core.atomic import open_writer, remove_leftovers
 from modules.core.errors import StorageError, UserError
 from modules.models.files import safe_pickle
+from modules.models.files.archive import open_archive
 from modules.models.files.ckpt_layout import StorageLocation, locate_storages
 from modules.models.files.dtypes import DTYPE_BITS, byte_count
 from modules.models.files.header import read_header
@@ -88,7 +88,7 @@ def _read_storage(
 ) -> NDArray[np.uint8]:
     if not location.compressed_member:
         return mapped[location.offset : location.offset + location.byte_count]
-    with zipfile.ZipFile(path) as archive:
+    with open_archive(path) as archive:
         return np.frombuffer(archive.read(location.compressed_member), dtype=np.uint8)
 
 

@@ -1,6 +1,8 @@
 """Disk caches of facts about model files: header facts, SHA-256 hashes and prediction types.
 
 An entry holds for one size and modification time of a file, so a listing opens only new and changed files.
+A cache file with anything odd in it is dropped as a whole: its entries can be found again, and one wrong value would
+break every start until someone deletes the file.
 """
 
 from __future__ import annotations
@@ -8,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar, cast
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from modules.core.atomic import write_text
 from modules.core.registry import Registry
@@ -22,6 +25,9 @@ from modules.models.text_encoders import TextEncoderInfo
 PREDICTIONS_FILE = "predictions.json"
 PredictionType = Literal["epsilon", "v_prediction"]
 PREDICTION_TYPES: tuple[PredictionType, ...] = ("epsilon", "v_prediction")
+MAX_CACHE_BYTES = 64_000_000  # of 100,000 files
+MAX_INT64 = (1 << 63) - 1
+SHA256 = re.compile(r"[0-9a-f]{64}")
 Key = TypeVar("Key")
 Entry = TypeVar("Entry")
 logger = logging.getLogger(__name__)
@@ -49,11 +55,15 @@ class HeaderFactsCache:
     Args:
         file: JSON file, created on the first write.
         tables: Digest of the tables that the facts come from, see `tables_digest`.
+        are_possible: Whether the tables have what facts name.
     """
 
-    def __init__(self, file: Path, tables: str) -> None:
+    def __init__(
+        self, file: Path, tables: str, are_possible: Callable[[HeaderFacts], bool] | None = None
+    ) -> None:
         self._file = file
         self._tables = tables
+        self._are_possible = are_possible or bool
         self._facts: dict[FileStamp, HeaderFacts] | None = None
 
     def read(self) -> Mapping[FileStamp, HeaderFacts]:
@@ -68,23 +78,15 @@ class HeaderFactsCache:
             return
         self._facts = dict(facts)
         rows = [[*stamp, *f] for stamp, f in facts.items()]
-        _write_json(self._file, {"table": self._tables, "files": rows})
+        _write_json(self._file, {"table": self._tables, "files": rows}, self._parse)
 
     def _parse(self, content: Any) -> dict[FileStamp, HeaderFacts]:
         if content["table"] != self._tables:
             return {}
-        return {
-            FileStamp(str(path), int(size), int(modified)): HeaderFacts(
-                str(kind),
-                str(family),
-                str(error),
-                tuple(
-                    TextEncoderInfo(str(layout), int(width), bool(is_included))
-                    for layout, width, is_included in text_encoders
-                ),
-            )
-            for path, size, modified, kind, family, error, text_encoders in content["files"]
-        }
+        facts = dict(map(_parse_facts, _check_type(content["files"], list)))
+        if not all(map(self._are_possible, facts.values())):
+            raise ValueError("a kind, family or text encoder that is not in the tables")
+        return facts
 
 
 class HashCache:
@@ -107,7 +109,7 @@ class HashCache:
         """Store the hash of a file."""
         hashes = self._load()
         hashes[stamp.path] = (stamp.size_bytes, stamp.modified_ns, digest)
-        _write_json(self._file, hashes, indent=1)
+        _write_json(self._file, hashes, _parse_hashes, indent=1)
 
     def _load(self) -> dict[str, tuple[int, int, str]]:
         if self._hashes is None:
@@ -122,19 +124,16 @@ def read_prediction_type(folder: Path, stamp: FileStamp) -> PredictionType | Non
         folder: The cache folder.
         stamp: The checkpoint file as it is now.
     """
-    entry: Any = _read_predictions(folder / PREDICTIONS_FILE).get(stamp.path)
-    if not isinstance(entry, list):
-        return None
-    *size_and_time, prediction = cast("list[Any]", entry)  # JSON: anything
-    is_current = size_and_time == [stamp.size_bytes, stamp.modified_ns]
-    return next((known for known in PREDICTION_TYPES if is_current and known == prediction), None)
+    entry = _read_entries(folder / PREDICTIONS_FILE, _parse_predictions).get(stamp.path)
+    return entry[2] if entry is not None and entry[:2] == stamp[1:] else None
 
 
 def write_prediction_type(folder: Path, stamp: FileStamp, prediction_type: PredictionType) -> None:
     """Store what the UNet of a checkpoint predicts."""
     file = folder / PREDICTIONS_FILE
-    entry = [stamp.size_bytes, stamp.modified_ns, prediction_type]
-    _write_json(file, {**_read_predictions(file), stamp.path: entry}, indent=1)
+    entry = stamp.size_bytes, stamp.modified_ns, prediction_type
+    entries = {**_read_entries(file, _parse_predictions), stamp.path: entry}
+    _write_json(file, entries, _parse_predictions, indent=1)
 
 
 def tables_digest(kinds: Registry[ModelKind], families: Registry[Family]) -> str:
@@ -142,36 +141,90 @@ def tables_digest(kinds: Registry[ModelKind], families: Registry[Family]) -> str
     return hashlib.sha256(repr((*kinds, *families)).encode()).hexdigest()
 
 
+def _parse_facts(row: Any) -> tuple[FileStamp, HeaderFacts]:
+    path, size, modified, kind, family, error, text_encoders = row
+    name, family, error = (_check_type(text, str) for text in (kind, family, error))
+    infos = (
+        TextEncoderInfo(
+            _check_type(layout, str), _check_size(width), _check_type(is_included, bool)
+        )
+        for layout, width, is_included in _check_type(text_encoders, list, tuple)
+    )
+    return _parse_stamp(path, size, modified), HeaderFacts(name, family, error, tuple(infos))
+
+
 def _parse_hashes(content: Any) -> dict[str, tuple[int, int, str]]:
-    return {
-        path: (int(size), int(modified), str(digest))
-        for path, (size, modified, digest) in content.items()
-    }
+    hashes: dict[str, tuple[int, int, str]] = {}
+    for path, (size, modified, digest) in _check_type(content, dict).items():
+        if not SHA256.fullmatch(digest):
+            raise ValueError("a hash that is none")
+        hashes[path] = (*_parse_stamp(path, size, modified)[1:], digest)
+    return hashes
+
+
+def _parse_predictions(content: Any) -> dict[str, tuple[int, int, PredictionType]]:
+    predictions: dict[str, tuple[int, int, PredictionType]] = {}
+    for path, (size, modified, prediction) in _check_type(content, dict).items():
+        if prediction not in PREDICTION_TYPES:
+            raise ValueError("an unknown prediction type")
+        predictions[path] = (*_parse_stamp(path, size, modified)[1:], prediction)
+    return predictions
+
+
+def _parse_stamp(path: Any, size: Any, modified: Any) -> FileStamp:
+    if type(modified) is not int or abs(modified) > MAX_INT64:  # before 1970 it is negative
+        raise ValueError("a time that is none")
+    return FileStamp(_check_type(path, str), _check_size(size), modified)
+
+
+def _check_size(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= MAX_INT64:
+        raise ValueError("a size that is none")
+    return value
+
+
+def _check_type(value: Any, *types: type) -> Any:
+    if not isinstance(value, types):
+        raise TypeError(f"a value of the type {type(value).__name__}")
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"the value {name}")
 
 
 def _read_entries(file: Path, parse: Callable[[Any], dict[Key, Entry]]) -> dict[Key, Entry]:
-    """Return the parsed entries of a cache file, none if it is absent or damaged."""
+    """Return the parsed entries of a cache file, none if it is absent or odd."""
     try:
-        return parse(json.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        if not file.exists():
+            return {}
+        if not file.is_file() or file.stat().st_size > MAX_CACHE_BYTES:
+            raise ValueError("not a file of usual size")
+        text = file.read_text(encoding="utf-8")
+        return parse(json.loads(text, parse_constant=_refuse_constant))
+    except (
+        OSError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         logger.warning("The cache file '%s' is damaged and will be rebuilt: %s", file, error)
         return {}
 
 
-def _read_predictions(file: Path) -> dict[str, Any]:
-    try:
-        content: object = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return cast("dict[str, Any]", content) if isinstance(content, dict) else {}
+def _write_json(
+    file: Path, content: object, parse: Callable[[Any], object], indent: int | None = None
+) -> None:
+    """Write a cache file; a full or read-only disk costs only the time to compute the entries again.
 
-
-def _write_json(file: Path, content: object, indent: int | None = None) -> None:
-    """Write a cache file; a full or read-only disk costs only the time to compute the entries again."""
+    What would not be read again is not written.
+    """
     try:
+        parse(content)
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, json.dumps(content, indent=indent))
-    except OSError as error:
+        write_text(file, json.dumps(content, indent=indent, allow_nan=False))
+    except (OSError, TypeError, ValueError) as error:
         logger.warning("The cache file '%s' cannot be written: %s", file, error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from modules.models.checkpoint import Checkpoint, match_checkpoint
 from modules.models.families import Family, make_family_registry
 from modules.models.file_cache import HeaderFacts, HeaderFactsCache, tables_digest
 from modules.models.files.header import Header, read_header
+from modules.models.files.safe_pickle import DAMAGE
 from modules.models.hashing import FileHasher
 from modules.models.kinds import (
     CHECKPOINT,
@@ -33,6 +35,8 @@ from modules.models.text_encoders import (
     detect_text_encoder,
     read_text_encoder_file,
 )
+
+logger = logging.getLogger(__name__)
 
 
 class ModelIndex:
@@ -72,7 +76,9 @@ class ModelIndex:
         self._swap_lock = threading.Lock()  # held briefly, never during a scan
         self._checkpoints: tuple[Checkpoint, ...] | None = None
         self._header_facts = HeaderFactsCache(
-            cache_folder / "verdicts.json", tables_digest(self.kinds, self.families)
+            cache_folder / "verdicts.json",
+            tables_digest(self.kinds, self.families),
+            self._are_possible,
         )
 
     @classmethod
@@ -296,9 +302,14 @@ class ModelIndex:
     def _read_header_facts(self, file: ModelFile) -> HeaderFacts:
         """Return the facts in a file's header."""
         try:
-            header = read_header(file.path)
+            return self._detect_header_facts(file, read_header(file.path))
         except WebUIError as error:
             return HeaderFacts(error=str(error))
+        except DAMAGE as error:  # one odd file never keeps the others from being listed
+            logger.exception("'%s' cannot be examined.", file.path)
+            return HeaderFacts(error=f"'{file.path.name}' cannot be examined: {error!r}.")
+
+    def _detect_header_facts(self, file: ModelFile, header: Header) -> HeaderFacts:
         detection = self.detect(header)
         problem = find_checkpoint_error(header, detection)
         kind, family = detection
@@ -309,6 +320,15 @@ class ModelIndex:
             f"'{file.path.name}' {problem}" if problem else "",
             tuple(detect_text_encoder(header, slot) for slot in slots),
         )
+
+    def _are_possible(self, facts: HeaderFacts) -> bool:
+        """Return whether facts from the cache name rows of the tables, and as many text encoders as the family has."""
+        if facts.kind not in self.kinds.names():
+            return False
+        if not facts.family:  # an unknown family is an error
+            return bool(facts.error) and len(facts.text_encoders) == 1
+        family = next((row for row in self.families if row.name == facts.family), None)
+        return family is not None and len(facts.text_encoders) == len(family.text_encoders)
 
     def _set_sha256(self, stamp: FileStamp, digest: str) -> None:
         with self._swap_lock:

@@ -1,4 +1,5 @@
 import json
+import os
 import time
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from modules.models.families import Family, make_family_registry
 from modules.models.file_cache import (
     PREDICTIONS_FILE,
+    HashCache,
     HeaderFacts,
     HeaderFactsCache,
     read_prediction_type,
@@ -84,3 +86,143 @@ def test_two_thousand_checkpoints_are_listed_within_a_second_after_a_restart(tmp
     assert duration_s < 1.0
     assert [c.error for c in restarted.checkpoints()] == [""] * 2000
     print(f"2,000 checkpoints: {duration_s:.3f} s")
+
+
+ODD_CONTENTS = [
+    "[" * 100_000,
+    '{"a":' * 100_000,
+    "Infinity",
+    "NaN",
+    "null",
+    "3",
+    '"text"',
+    '{"table": "TABLES", "files": null}',
+    '{"table": "TABLES", "files": {}}',
+    '{"table": "TABLES", "files": [[]]}',
+    '{"table": "TABLES", "files": [1]}',
+    '{"table": ["TABLES"], "files": []}',
+]
+ODD_VALUES = [
+    (0, None),
+    (0, 5),
+    (1, float("inf")),
+    (1, float("nan")),
+    (1, 1.5),
+    (1, -1),
+    (1, 10**400),
+    (1, True),
+    (1, "1"),
+    (2, float("-inf")),
+    (2, 10**400),
+    (2, None),
+    (3, "Nonsense"),
+    (3, ["Checkpoint"]),
+    (4, "Nonsense"),
+    (4, ""),
+    (4, {}),
+    (5, 3),
+    (6, []),
+    (6, [["CLIP", 768, True]] * 2),
+    (6, [["CLIP", float("inf"), True]]),
+    (6, [["CLIP", 10**400, True]]),
+    (6, [["CLIP", "768", True]]),
+    (6, [["CLIP", 768, 1]]),
+    (6, [[None, 768, True]]),
+    (6, [["CLIP", 768]]),
+    (6, "abc"),
+    (6, 3),
+]
+
+
+@pytest.fixture
+def index(tmp_path):
+    folder = tmp_path / "models"
+    shapes = {key: [4, 4] for key in (UNET_INPUT_KEY, CLIP_TOKEN_EMBEDDING_KEY)}
+    write_safetensors(folder / "a.safetensors", shapes | {UNET_CONTEXT_KEY: [1, 1]})
+    return lambda: ModelIndex({"Checkpoint": [folder]}, CONFIGS, tmp_path / "cache")
+
+
+def assert_listed(index):
+    (checkpoint,) = index.checkpoints()
+    assert (checkpoint.family, checkpoint.error) == ("SD 1.x", "")
+    assert index.find_text_encoders(checkpoint) == (None,)
+
+
+@pytest.mark.parametrize("content", ODD_CONTENTS)
+@pytest.mark.parametrize("name", ["verdicts.json", "hashes.json", PREDICTIONS_FILE])
+def test_an_odd_cache_is_dropped_and_the_start_succeeds(index, tmp_path, name, content):
+    index().refresh()
+    file = tmp_path / "cache" / name
+    tables = tables_digest(make_kind_registry(), make_family_registry())
+    file.write_text(content.replace("TABLES", tables), encoding="utf-8")
+    restarted = index()
+    assert_listed(restarted)
+    assert restarted.sha256(restarted.checkpoints()[0], 60)
+    stamp = restarted.checkpoints()[0].stamp
+    write_prediction_type(tmp_path / "cache", stamp, "v_prediction")
+    assert read_prediction_type(tmp_path / "cache", stamp) == "v_prediction"
+    restarted.stop()
+    json.loads(file.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("column", "value"), ODD_VALUES)
+def test_an_odd_value_in_the_header_facts_is_dropped(index, tmp_path, column, value):
+    index().refresh()
+    file = tmp_path / "cache" / "verdicts.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["files"][0][column] = value
+    file.write_text(json.dumps(content), encoding="utf-8")
+    assert_listed(index())
+    rewritten = json.loads(file.read_text(encoding="utf-8"))
+    assert repr(rewritten["files"][0][column]) != repr(value)
+
+
+def test_header_facts_that_name_no_rows_are_dropped_for_all_files(index, tmp_path):
+    index().refresh()
+    file = tmp_path / "cache" / "verdicts.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["files"].append(["/gone", 1, 2, "Checkpoint", "Nonsense", "", [["CLIP", 768, True]]])
+    file.write_text(json.dumps(content), encoding="utf-8")
+    assert_listed(index())
+    assert "Nonsense" not in file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        [float("inf"), 1, "0" * 64],
+        [1, 10**400, "0" * 64],
+        [1, 1, "x"],
+        [1, 1, None],
+        [1, 1],
+        {"a": 1},
+    ],
+)
+def test_an_odd_value_among_the_hashes_is_dropped(tmp_path, entry):
+    file, stamp = tmp_path / "hashes.json", FileStamp("/a", 1, 1)
+    file.write_text(json.dumps({"/a": entry}), encoding="utf-8")
+    cache = HashCache(file)
+    assert cache.get(stamp) == ""
+    cache.set(stamp, "0" * 64)
+    assert HashCache(file).get(stamp) == "0" * 64
+
+
+@pytest.mark.parametrize("width", [float("inf"), float("nan"), 1.5, 10**400, None, -1])
+def test_facts_that_are_not_finite_and_whole_are_not_written(tmp_path, width):
+    facts = {
+        FileStamp("/a", 1, 2): HeaderFacts("Checkpoint", "", "", (TextEncoderInfo("", width),))
+    }
+    cache_in(tmp_path / "v.json").write(facts)
+    assert not (tmp_path / "v.json").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without named pipes")
+def test_a_pipe_in_place_of_a_cache_does_not_keep_the_start_waiting(index, tmp_path):
+    (tmp_path / "cache").mkdir()
+    os.mkfifo(tmp_path / "cache" / "verdicts.json")
+    assert_listed(index())
+
+
+def test_a_folder_in_place_of_a_cache_costs_only_the_cache(index, tmp_path):
+    (tmp_path / "cache" / "verdicts.json").mkdir(parents=True)
+    assert_listed(index())

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from modules.core.errors import BadFile, NotFound, UserError
+from modules.models.families import Family, make_family_registry
 from modules.models.index import ModelIndex
 from modules.models.ldm.keys import CLIP_TOKEN_EMBEDDING_KEY, UNET_CONTEXT_KEY, UNET_INPUT_KEY
 from tests.models.model_files import CONFIGS, shapes_of, write_safetensors
@@ -192,3 +193,26 @@ def test_a_refresh_of_a_thousand_known_checkpoints_takes_less_than_a_second(mana
     manager.refresh()
     assert time.process_time() - started < 1.0
     assert [c.error for c in manager.checkpoints()] == [""] * 1000
+
+
+class OddFamily(Family):
+    """Fails on one file."""
+
+    def matches(self, header):
+        if "odd" in header.tensors:
+            raise OverflowError("cannot convert float infinity to integer")
+        return False
+
+
+def test_an_unforeseen_fault_of_one_file_is_its_own_error(folder, tmp_path):
+    write(folder / "good.safetensors")
+    write_safetensors(folder / "odd.safetensors", {**TINY, "odd": [1]})
+    header = b'{"a":{"dtype":"Q","shape":[1],"data_offsets":[0,1' + b"0" * 4000 + b"]}}"
+    (folder / "huge.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    families = make_family_registry()
+    families.add(OddFamily("Odd", ()))
+    index = ModelIndex({"Checkpoint": [folder]}, CONFIGS, tmp_path / "cache", families=families)
+    good, huge, odd = index.checkpoints()
+    assert good.error == ""
+    assert "damaged list of tensors" in huge.error
+    assert odd.error.startswith("'odd.safetensors' cannot be examined: OverflowError")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, UntypedStorage
 
 from modules.core.errors import BadFile
 from modules.models.files import safe_pickle
+from modules.models.files.archive import open_archive
 from modules.models.files.ckpt_layout import DAMAGED_FILE_ERRORS, StorageLocation, locate_storages
 from modules.models.files.safe_pickle import TensorRecord
 
@@ -61,7 +61,7 @@ def _view(record: TensorRecord, storage: UntypedStorage) -> Tensor:
 def _storage(path: Path, file: UntypedStorage, location: StorageLocation) -> UntypedStorage:
     if not location.compressed_member:
         return _slice(file, location.offset, location.byte_count)
-    with zipfile.ZipFile(path) as archive:
+    with open_archive(path) as archive:
         return _copy(archive.read(location.compressed_member))
 
 

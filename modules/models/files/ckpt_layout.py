@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modules.core.errors import BadFile
+from modules.models.files.archive import COMPRESSIONS, open_archive, open_member
 from modules.models.files.safe_pickle import CkptContents
 
 LOCAL_HEADER = struct.Struct("<26xHH")  # zip: only the lengths of name and extra field are needed
@@ -22,6 +23,7 @@ DAMAGED_FILE_ERRORS = (
     KeyError,
     ValueError,
     RuntimeError,
+    ArithmeticError,
 )
 # Weights hardly compress: an archive that expands by more than this factor is a zip bomb.
 MAX_EXPANSION = 10
@@ -71,18 +73,20 @@ def locate_storages(
 
 def _locate_in_zip(path: Path, contents: CkptContents) -> dict[str, StorageLocation]:
     locations: dict[str, StorageLocation] = {}
-    with zipfile.ZipFile(path) as archive, path.open("rb") as raw:
+    with open_archive(path) as archive, path.open("rb") as raw:
         members = {info.filename: info for info in archive.infolist()}
         expanded = sum(info.file_size for info in members.values())
         if expanded > MAX_EXPANSION * path.stat().st_size:
             raise ValueError("a zip bomb")
         order = members.get(f"{contents.archive_prefix}byteorder")
-        if order and archive.read(order) != b"little":
+        if order and open_member(archive, order, max_bytes=len("little")).read() != b"little":
             raise BadFile(f"'{path.name}' comes from a big-endian machine, which is not supported.")
         for key, record in contents.storages.items():
             info = members[f"{contents.archive_prefix}data/{key}"]
             if info.file_size != record.byte_count:
                 raise ValueError("a storage of another size than its record")
+            if info.compress_type not in COMPRESSIONS:
+                raise ValueError("a storage compressed in a way that no checkpoint is")
             if info.compress_type != zipfile.ZIP_STORED:
                 locations[key] = StorageLocation(0, record.byte_count, info.filename)
                 continue

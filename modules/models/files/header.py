@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple, cast
+from typing import BinaryIO, Literal, NamedTuple
 
 from modules.core.errors import BadFile, NotFound
 from modules.models.files import safe_pickle
-from modules.models.files.dtypes import DTYPE_BITS
+from modules.models.files.safetensors_header import parse_list
 
 ContainerFormat = Literal["safetensors", "zip", "pickle"]
 
-# The limit of the safetensors format itself.
-MAX_HEADER_BYTES = 100_000_000
+MAX_FORMAT_BYTES = (
+    100_000_000  # the limit of the safetensors format itself, for the list of tensors
+)
+MAX_HEADER_BYTES = (
+    16_000_000  # the longest in known files have 1 MB, or some more with training metadata
+)
 
 
 class TensorInfo(NamedTuple):
@@ -83,7 +85,7 @@ def detect_container(path: Path, start: bytes, size: int) -> ContainerFormat:
         return "zip"
     if start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05":
         return "pickle"
-    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= MAX_HEADER_BYTES:
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= MAX_FORMAT_BYTES:
         return "safetensors"
     raise BadFile(f"'{path.name}' {_describe_unknown_format(start, size)}")
 
@@ -107,36 +109,20 @@ def _read_safetensors(path: Path, file: BinaryIO, size: int) -> Header:
     length = int.from_bytes(file.read(8), "little")
     if 8 + length > size:
         raise BadFile(f"'{path.name}' is incomplete: it ends within its list of tensors.")
+    if length > MAX_HEADER_BYTES:
+        text = f"'{path.name}' has a list of tensors of {length / 1e6:.1f} MB"
+        raise BadFile(f"{text}; no model has more than {MAX_HEADER_BYTES / 1e6:.0f} MB.")
     try:
-        content: object = json.loads(file.read(length))
+        entries, metadata = parse_list(file.read(length).decode())
     except (ValueError, RecursionError) as error:
-        raise BadFile(f"'{path.name}' has a damaged list of tensors.") from error
-    if not isinstance(content, dict):
-        raise BadFile(f"'{path.name}' has a damaged list of tensors.")
-    entries = cast("dict[str, Any]", content)  # JSON: anything, checked entry by entry
-    metadata: dict[str, str] = entries.pop("__metadata__", None) or {}
-    try:
-        tensors = {name: TensorInfo(tuple(e["shape"]), e["dtype"]) for name, e in entries.items()}
-        ends = [_check_entry(tensors[name], *e["data_offsets"]) for name, e in entries.items()]
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadFile(f"'{path.name}' has a damaged list of tensors.") from error
-    _check_size(path, expected=8 + length + max(ends, default=0), size=size)
-    byte_offsets = {name: 8 + length + e["data_offsets"][0] for name, e in entries.items()}
+        raise BadFile(
+            f"'{path.name}' has a damaged list of tensors.", "Download it again."
+        ) from error
+    end = max((entry.end for entry in entries.values()), default=0)
+    _check_size(path, expected=8 + length + end, size=size)
+    tensors = {name: TensorInfo(entry.shape, entry.dtype) for name, entry in entries.items()}
+    byte_offsets = {name: 8 + length + entry.start for name, entry in entries.items()}
     return Header(tensors, metadata, "safetensors", byte_offsets)
-
-
-def _check_entry(info: TensorInfo, start: int, end: int) -> int:
-    """Return the end of a tensor's data.
-
-    Raises:
-        ValueError: its size is negative or does not fit its shape and dtype.
-    """
-    if min(info.shape, default=0) < 0 or start < 0:
-        raise ValueError("negative size")
-    bits = DTYPE_BITS.get(info.dtype)  # an unknown, newer dtype is left to the loader to reject
-    if bits is not None and (end - start) * 8 != math.prod(info.shape) * bits:
-        raise ValueError("size does not fit the shape")
-    return end
 
 
 def _check_size(path: Path, expected: int, size: int) -> None:

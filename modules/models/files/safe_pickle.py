@@ -1,24 +1,39 @@
 """Reads which tensors a .ckpt file contains and where, without importing or calling anything it names.
 
-A PyTorch checkpoint is a pickle: a small program. It is run here by an unpickler that has no functions:
-every global it names becomes a record or an inert stub, and a name that no checkpoint needs is refused.
+A PyTorch checkpoint is a pickle: a small program. It is run here by `pickle_machine`, which has no functions:
+every global it names becomes a record or an inert value, and a name that no checkpoint needs is refused.
 """
 
 from __future__ import annotations
 
+import io
+import math
 import pickle
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from modules.core.errors import BadFile
+from modules.models.files.archive import open_archive, open_member
 from modules.models.files.dtypes import STORAGE_DTYPES, TORCH_DTYPES, byte_count
+from modules.models.files.pickle_machine import (
+    BUDGET_PER_TENSOR,
+    OPAQUE,
+    Function,
+    PickleMachine,
+    Spend,
+)
 
 # The pickles of the largest known checkpoints have 2 MB; far more is a decompression bomb.
 MAX_PICKLE_BYTES = 64_000_000
+MAX_TENSORS = 50_000
+MAX_ARGUMENTS = 16  # of the functions that build tensors
+MAX_DIMENSIONS = 64
+MAX_EXPANDED_ITEMS = 1 << 24  # a tensor may repeat the items of its storage, but not without end
+MAX_INT64 = (1 << 63) - 1
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER, before PyTorch 1.6
 
 # Training frameworks store their own objects in checkpoints. They hold no weights and become stubs.
@@ -61,22 +76,21 @@ HARMLESS_NAMES = frozenset(
 )
 PYTHON_2_NAMES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
-# Whatever a damaged pickle can raise in the unpickler or in the stubs.
-UNPICKLING_ERRORS = (
+# Whatever a damaged file can raise where it is read.
+DAMAGE = (
     pickle.UnpicklingError,
     EOFError,
     ValueError,
     TypeError,
     LookupError,
     AttributeError,
-    OverflowError,
+    ArithmeticError,
     MemoryError,
     RuntimeError,
     zlib.error,
 )
 
 
-# The records are named tuples because a pickle can write into a dataclass, frozen or not.
 class StorageRecord(NamedTuple):
     """One contiguous block of numbers in the file; several tensors may share it."""
 
@@ -135,43 +149,13 @@ def read_ckpt(path: Path, *, is_zip: bool) -> CkptContents:
         raise BadFile(
             text, "It was not run. Get the model from another source, preferably as .safetensors."
         ) from error
-    except UNPICKLING_ERRORS as error:
+    except DAMAGE as error:
         text = f"'{path.name}' is damaged or not a PyTorch checkpoint."
         raise BadFile(text, "Download it again.") from error
 
 
 class _RefusedGlobal(Exception):
     """A global that no checkpoint needs; its name is the message."""
-
-
-class _Inert(dict[Any, Any]):
-    """A stub for an object of any class: accepts any state and does nothing."""
-
-    def __new__(cls, *_args: object, **_kwargs: object) -> _Inert:
-        return dict.__new__(cls)
-
-    def __init__(self, *_args: object, **_kwargs: object) -> None:
-        super().__init__()
-
-    def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return id(self)
-
-    def __setstate__(self, _state: object) -> None: ...
-
-    def append(self, _value: object) -> None:
-        """Accept an item of a list."""
-
-    def extend(self, _values: object) -> None:
-        """Accept items of a list."""
-
-    def add(self, _value: object) -> None:
-        """Accept an item of a set."""
-
-
-class _Mapping(dict[Any, Any]):
-    """A stub for an OrderedDict that keeps its items."""
-
-    def __setstate__(self, _state: object) -> None: ...
 
 
 class _StorageType(NamedTuple):
@@ -182,57 +166,49 @@ class _Dtype(NamedTuple):
     name: str
 
 
-class _Unpickler(pickle.Unpickler):
-    """Runs a pickle; each of its globals becomes a record or a stub, or is refused."""
+def _find_global(module_name: str, global_name: str) -> Any:
+    """Return the substitute for a global; never the global itself."""
+    module = PYTHON_2_NAMES.get(module_name, module_name)
+    full_name = f"{module}.{global_name}"
+    if full_name in FUNCTIONS:
+        return FUNCTIONS[full_name]
+    if module in ("torch", "torch.storage", "torch.cuda") and global_name in STORAGE_DTYPES:
+        return _StorageType(STORAGE_DTYPES[global_name])
+    if module == "torch" and global_name in TORCH_DTYPES:
+        return _Dtype(TORCH_DTYPES[global_name])
+    if full_name in HARMLESS_NAMES or module.split(".")[0] in HARMLESS_PACKAGES:
+        return OPAQUE
+    raise _RefusedGlobal(full_name)
 
-    def __init__(self, file: _BoundedReader) -> None:
-        super().__init__(file)
+
+class _Reader:
+    """Reads the pickles of one file and keeps the storages that they name."""
+
+    def __init__(self, file: BinaryIO) -> None:
         self.storages: dict[str, StorageRecord] = {}
+        machine = PickleMachine(file, _find_global, self._load_storage, MAX_PICKLE_BYTES)
+        self.load = machine.load
 
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
-        """Return the substitute for a global; never the global itself."""
-        module = PYTHON_2_NAMES.get(module_name, module_name)
-        full_name = f"{module}.{global_name}"
-        if full_name == "collections.OrderedDict":
-            return _Mapping
-        if full_name == "torch.Size":
-            return tuple
-        if module == "torch._utils" and global_name in REBUILDERS:
-            return REBUILDERS[global_name]
-        if module in ("torch", "torch.storage", "torch.cuda") and global_name in STORAGE_DTYPES:
-            return _StorageType(STORAGE_DTYPES[global_name])
-        if module == "torch" and global_name in TORCH_DTYPES:
-            return _Dtype(TORCH_DTYPES[global_name])
-        if full_name in HARMLESS_NAMES or module.split(".")[0] in HARMLESS_PACKAGES:
-            return type("_Inert", (_Inert,), {})  # a class per use: a pickle may write to it
-        raise _RefusedGlobal(full_name)
-
-    def persistent_load(self, pid: Any) -> StorageRecord:  # pid: whatever the pickle holds
-        """Return the record of a storage."""
-        kind, storage_type, key, _location, count, *view = pid
-        if kind != "storage" or not isinstance(storage_type, _StorageType) or any(view):
+    def _load_storage(self, pid: Any) -> StorageRecord:  # pid: whatever the pickle holds
+        if not isinstance(pid, tuple) or len(cast("tuple[Any, ...]", pid)) not in (5, 6):
             raise pickle.UnpicklingError("not a storage")
-        if not isinstance(key, str) or not isinstance(count, int) or count < 0:
+        kind, storage_type, key, _location, count, *view = cast("tuple[Any, ...]", pid)
+        if (
+            kind != "storage"
+            or not isinstance(storage_type, _StorageType)
+            or view not in ([], [None])
+        ):
+            raise pickle.UnpicklingError("not a storage")
+        if not isinstance(key, str) or not _is_size(count):
             raise pickle.UnpicklingError("not a storage")
         record = StorageRecord(key, storage_type.dtype, count)
         return self.storages.setdefault(key, record)
 
 
-class _Rebuilder:
-    """Replaces a function of torch._utils; a pickle can call it but not modify it."""
-
-    __slots__ = ("_build",)
-
-    def __init__(self, build: Callable[..., Any]) -> None:
-        self._build = build
-
-    def __call__(self, *args: Any) -> Any:
-        return self._build(*args)
-
-    def __setstate__(self, _state: object) -> None: ...
-
-
-def _rebuild_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *rest: Any) -> TensorRecord:
+def _rebuild_tensor(args: tuple[Any, ...], _spend: Spend) -> TensorRecord:
+    if not 4 <= len(args) <= MAX_ARGUMENTS:
+        raise pickle.UnpicklingError("not a tensor")
+    storage, offset, shape, stride, *rest = args
     if not isinstance(storage, StorageRecord):
         raise pickle.UnpicklingError("a tensor without a storage")
     dtype = next((value.name for value in rest if isinstance(value, _Dtype)), storage.dtype)
@@ -240,78 +216,89 @@ def _rebuild_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *rest: A
     last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
     if 0 not in shape and byte_count(dtype, last + 1) > storage.byte_count:
         raise pickle.UnpicklingError("a tensor larger than its storage")
+    if math.prod(shape) > max(storage.byte_count, MAX_EXPANDED_ITEMS):
+        raise pickle.UnpicklingError("a tensor that repeats its storage without end")
     return TensorRecord(storage, dtype, offset, shape, stride)
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_INT64
 
 
 def _check_sizes(values: Any) -> tuple[int, ...]:
     if not isinstance(values, tuple):
         raise pickle.UnpicklingError("not a shape")
     sizes = cast("tuple[Any, ...]", values)
-    if not all(isinstance(size, int) and size >= 0 for size in sizes):
+    if len(sizes) > MAX_DIMENSIONS or not all(_is_size(size) for size in sizes):
         raise pickle.UnpicklingError("not a shape")
+    if math.prod(size for size in sizes if size) > MAX_INT64:
+        raise pickle.UnpicklingError("a shape larger than any")
     return sizes
 
 
-def _rebuild_parameter(data: Any, *_rest: Any) -> Any:
-    return data
+def _rebuild_parameter(args: tuple[Any, ...], _spend: Spend) -> Any:
+    return args[0]
 
 
-REBUILDERS = {
-    "_rebuild_tensor": _Rebuilder(_rebuild_tensor),
-    "_rebuild_tensor_v2": _Rebuilder(_rebuild_tensor),
-    "_rebuild_tensor_v3": _Rebuilder(_rebuild_tensor),
-    "_rebuild_parameter": _Rebuilder(_rebuild_parameter),
-    "_rebuild_parameter_with_state": _Rebuilder(_rebuild_parameter),
+def _build_size(args: tuple[Any, ...], _spend: Spend) -> tuple[Any, ...]:
+    (values,) = args
+    if not isinstance(values, (list, tuple)) or len(cast("list[Any]", values)) > MAX_DIMENSIONS:
+        raise pickle.UnpicklingError("not a shape")
+    return tuple(cast("list[Any]", values))
+
+
+def _build_table(args: tuple[Any, ...], spend: Spend) -> dict[str, Any]:
+    """Return an OrderedDict; Python 2 writes its items as a list of pairs."""
+    if not args:
+        return {}
+    if not isinstance(args[0], list):
+        raise pickle.UnpicklingError("not a list of pairs")
+    pairs = cast("list[Any]", args[0])
+    spend(len(pairs))
+    return {key: value for key, value in pairs if isinstance(key, str)}
+
+
+FUNCTIONS = {
+    "collections.OrderedDict": Function(_build_table),
+    "torch.Size": Function(_build_size),
+    "torch._utils._rebuild_tensor": Function(_rebuild_tensor, BUDGET_PER_TENSOR),
+    "torch._utils._rebuild_tensor_v2": Function(_rebuild_tensor, BUDGET_PER_TENSOR),
+    "torch._utils._rebuild_tensor_v3": Function(_rebuild_tensor, BUDGET_PER_TENSOR),
+    "torch._utils._rebuild_parameter": Function(_rebuild_parameter),
+    "torch._utils._rebuild_parameter_with_state": Function(_rebuild_parameter),
 }
 
 
-class _BoundedReader:
-    """Reads at most `limit` bytes of a file, so that no length stored in it can exhaust the memory."""
-
-    def __init__(self, file: IO[bytes], limit: int) -> None:
-        self._file = file
-        self._remaining = limit
-
-    def read(self, count: int = -1) -> bytes:
-        """Return the next bytes."""
-        if not 0 <= count <= self._remaining:
-            raise pickle.UnpicklingError("longer than any list of tensors")
-        self._remaining -= count
-        return self._file.read(count)
-
-    def readline(self) -> bytes:
-        """Return the next line."""
-        line = self._file.readline(self._remaining)
-        self._remaining -= len(line)
-        return line
-
-
 def _read_zip(path: Path) -> CkptContents:
-    with zipfile.ZipFile(path) as archive:
+    with open_archive(path) as archive:
         pickles = [name for name in archive.namelist() if name.split("/", 1)[-1] == "data.pkl"]
         if len(pickles) != 1:
             raise BadFile(f"'{path.name}' is a zip archive, but not a PyTorch checkpoint.")
-        if archive.getinfo(pickles[0]).file_size > MAX_PICKLE_BYTES:
-            raise pickle.UnpicklingError("longer than any list of tensors")
-        with archive.open(pickles[0]) as file:
-            unpickler = _Unpickler(_BoundedReader(file, MAX_PICKLE_BYTES))
-            content = unpickler.load()
+        with open_member(archive, archive.getinfo(pickles[0]), MAX_PICKLE_BYTES) as member:
+            reader = _Reader(io.BufferedReader(cast("io.RawIOBase", member)))
+            content = reader.load()
     return CkptContents(
-        _flatten(content), unpickler.storages, archive_prefix=pickles[0].removesuffix("data.pkl")
+        _flatten(content), reader.storages, archive_prefix=pickles[0].removesuffix("data.pkl")
     )
 
 
 def _read_legacy(path: Path) -> CkptContents:
     with path.open("rb") as file:
-        bounded = _BoundedReader(file, MAX_PICKLE_BYTES)
-        magic, _protocol, system = (_Unpickler(bounded).load() for _ in range(3))
-        if magic != MAGIC_NUMBER or not system.get("little_endian", True):
-            raise pickle.UnpicklingError("not written by PyTorch on a usual machine")
-        unpickler = _Unpickler(bounded)
-        content = unpickler.load()
-        keys = tuple(str(key) for key in _Unpickler(bounded).load())
+        reader = _Reader(file)
+        magic, _protocol, system = (reader.load() for _ in range(3))
+        if magic != MAGIC_NUMBER or not isinstance(system, dict):
+            raise pickle.UnpicklingError("not written by PyTorch")
+        if cast("dict[str, Any]", system).get("little_endian", True) is not True:
+            raise pickle.UnpicklingError("not written on a usual machine")
+        content, keys = reader.load(), reader.load()
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):  # pyright: ignore[reportUnknownVariableType]
+            raise pickle.UnpicklingError("no list of storages")
+        storage_keys = tuple(cast("list[str]", keys))
         return CkptContents(
-            _flatten(content), unpickler.storages, storage_keys=keys, storages_offset=file.tell()
+            _flatten(content),
+            reader.storages,
+            storage_keys=storage_keys,
+            storages_offset=file.tell(),
         )
 
 
@@ -323,15 +310,24 @@ def _flatten(content: Any) -> dict[str, TensorRecord]:
         if "state_dict" not in content:
             break
         content = cast("dict[str, Any]", content)["state_dict"]
-    return dict(_iterate_tensors(cast("dict[Any, Any]", content)))
+    if not isinstance(content, dict):
+        raise pickle.UnpicklingError("no table of tensors")
+    tensors: dict[str, TensorRecord] = {}
+    for name, tensor in _iterate_tensors(cast("dict[str, Any]", content)):
+        tensors[name] = tensor
+        if len(tensors) > MAX_TENSORS:
+            raise pickle.UnpicklingError("more tensors than any model")
+    return tensors
 
 
-def _iterate_tensors(table: dict[Any, Any]) -> Iterator[tuple[str, TensorRecord]]:
+def _iterate_tensors(table: dict[str, Any]) -> Iterator[tuple[str, TensorRecord]]:
+    visited: set[int] = set()  # a table of many names would have the square of its tensors
     for name, value in table.items():
         if isinstance(value, TensorRecord):
-            yield str(name), value
-        elif isinstance(value, dict):
-            inner = cast("dict[Any, Any]", value)
+            yield name, value
+        elif isinstance(value, dict) and id(cast("object", value)) not in visited:
+            visited.add(id(cast("object", value)))
+            inner = cast("dict[str, Any]", value)
             yield from (
                 (f"{name}.{key}", v) for key, v in inner.items() if isinstance(v, TensorRecord)
             )

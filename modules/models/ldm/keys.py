@@ -57,7 +57,10 @@ def find_key(tensors: Mapping[str, object], name: str, *, use_ema: bool = False)
 
 
 def count_submodules(names: Iterable[str], prefix: str) -> int:
-    """Return how many numbered modules follow a prefix of LDM's layout, as in "input_blocks.0"."""
+    """Return how many numbered modules follow a prefix of LDM's layout, as in "input_blocks.0".
+
+    There are at most as many as names: a number of nine digits in one name is not followed by a thousand million layers.
+    """
     pattern = re.compile("(?:" + "|".join(map(re.escape, key_variants(prefix))) + r")(\d+)\.")
-    matches = (pattern.match(name) for name in names)
-    return 1 + max((int(match[1]) for match in matches if match), default=-1)
+    numbers = [int(match[1]) for match in map(pattern.match, names) if match]
+    return min(1 + max(numbers, default=-1), len(numbers))

@@ -18,7 +18,7 @@ from modules.models.ldm.text_encoder_layouts import (
     TextEncoderSlot,
     detect_text_encoder_layout,
 )
-from modules.models.ldm.yaml import YamlSection
+from modules.models.ldm.yaml import YamlSection, read_config_text
 
 HEAD_WIDTH = 64  # of CLIP ViT-L and OpenCLIP ViT-H; tensor shapes do not determine it
 ACTIVATIONS = ("quick_gelu", "gelu")
@@ -134,18 +134,21 @@ def _read_local_config(params: YamlSection) -> YamlSection | None:
     version = params.string("version", "")
     if not version:
         return None
-    file = (
-        params.file.parent / Path(version).expanduser() / "config.json"
-    )  # an absolute version wins
-    if not file.is_file():
+    try:
+        # An absolute version wins.
+        file = params.file.parent / Path(version).expanduser() / "config.json"
+        is_file = file.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, or the home of nobody
+        raise params.invalid_value("version", "the name of a folder") from error
+    if not is_file:
         if Path(version).is_absolute() or version.startswith("."):
             raise UserError(
                 f"'{params.file}' names the text encoder '{version}', but '{file}' does not exist."
             )
         return None
     try:
-        content: object = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content: object = json.loads(read_config_text(file))
+    except (ValueError, RecursionError) as error:
         raise UserError(f"'{file}' is broken: {error}.") from error
     if not isinstance(content, dict):
         raise UserError(f"'{file}' does not describe a text encoder.")

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import stat
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from modules.core.errors import NotFound, Unsupported, UserError
+from modules.models.files.safe_pickle import DAMAGE
 
 MAX_FILE_BYTES = 200_000
 MAX_DEPTH = 30
-MAX_ALIASES = 50  # a few hundred nested ones are enough to fill any memory
+MAX_ALIASES = 50
+MAX_NODES = 2_000  # each alias counted as what it stands for; the longest known config has 200
+MAX_SCALAR_CHARS = 1_000
+MAX_INTEGER = 10**9
+MAX_ERROR_CHARS = 200
+MAX_VALUE_CHARS = 60  # of a value in an error message
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,8 @@ class YamlSection:
         value = self._value(name, default)
         if isinstance(value, bool) or not isinstance(value, int):
             raise self.invalid_value(name, "a whole number")
+        if abs(value) > MAX_INTEGER:
+            raise self.invalid_value(name, f"at most {MAX_INTEGER}")
         return value
 
     def integers(self, name: str, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
@@ -62,6 +72,8 @@ class YamlSection:
         values = cast("list[Any]", list(value) if isinstance(value, (list, tuple)) else [value])  # pyright: ignore[reportUnknownArgumentType]
         if not all(isinstance(item, int) and not isinstance(item, bool) for item in values):
             raise self.invalid_value(name, "a list of whole numbers")
+        if any(abs(item) > MAX_INTEGER for item in values):
+            raise self.invalid_value(name, f"a list of numbers of at most {MAX_INTEGER}")
         return tuple(values)
 
     def number(self, name: str, default: float | None = None) -> float:
@@ -69,6 +81,8 @@ class YamlSection:
         value = self._value(name, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self.invalid_value(name, "a number")
+        if not abs(value) <= sys.float_info.max:  # infinity, NaN, or an integer without a float
+            raise self.invalid_value(name, "a finite number")
         return float(value)
 
     def string(self, name: str, default: str | None = None) -> str:
@@ -114,14 +128,17 @@ class YamlSection:
         for key, accepted in supported.items():
             value = self.values.get(key)
             if value is not None and value not in accepted:
-                text = f"'{self.file}' sets {self._full_key(key)} to {value!r}, which is not supported."
+                actual = repr(value)[:MAX_VALUE_CHARS]
+                text = (
+                    f"'{self.file}' sets {self._full_key(key)} to {actual}, which is not supported."
+                )
                 raise Unsupported(text)
 
     def invalid_value(self, name: str, expected: str) -> UserError:
         """Return the error for an invalid value."""
         actual = repr(self.values.get(name))
         return UserError(
-            f"In '{self.file}', {self._full_key(name)} should be {expected}, not {actual[:60]}."
+            f"In '{self.file}', {self._full_key(name)} should be {expected}, not {actual[:MAX_VALUE_CHARS]}."
         )
 
     def _value(self, name: str, default: Any) -> Any:
@@ -144,22 +161,20 @@ def read_yaml(file: Path) -> YamlSection:
         UserError: it is not YAML, not a mapping, or would exhaust the memory.
     """
     import yaml  # imported here, because listing checkpoints must not wait for it
-    from omegaconf import DictConfig, OmegaConf
+    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    text = _read_text(file)
+    text = read_config_text(file)
     try:
         _check_bounds(file, cast("Iterable[object]", yaml.parse(text, Loader=yaml.SafeLoader)))  # pyright: ignore[reportUnknownMemberType]
         config = OmegaConf.create(text)
-        values = OmegaConf.to_container(config, resolve=True)
+        values = OmegaConf.to_container(config)
     except yaml.MarkedYAMLError as error:
-        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"'{file}' is broken{line}: {error.problem}.") from error
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
-        raise UserError(f"'{file}' is broken: {str(error).splitlines()[0]}") from error
-    if not isinstance(config, DictConfig) or not isinstance(values, dict):
-        raise UserError(f"'{file}' does not describe a model.")
-    return YamlSection(cast("dict[str, Any]", values), file)
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise _broken(file, line, str(error.problem)) from error
+    except (yaml.YAMLError, OmegaConfBaseException, *DAMAGE) as error:
+        raise _broken(file, 0, next(iter(str(error).splitlines()), repr(error))) from error
+    return YamlSection(cast("dict[str, Any]", _with_text_keys(values)), file)
 
 
 class YamlCache:
@@ -181,24 +196,111 @@ class YamlCache:
         return section
 
 
+def _with_text_keys(value: object) -> object:
+    """Return plain values in which every key is a string, as the readers expect."""
+    if isinstance(value, dict):
+        items = cast("dict[object, object]", value).items()
+        return {str(key): _with_text_keys(item) for key, item in items}
+    if isinstance(value, list):
+        return [_with_text_keys(item) for item in cast("list[object]", value)]
+    return value
+
+
+def _broken(file: Path, line: int, problem: str) -> UserError:
+    place = f" in line {line}" if line else ""
+    return UserError(f"'{file}' is broken{place}: {problem[:MAX_ERROR_CHARS]}.")
+
+
 def _check_bounds(file: Path, events: Iterable[object]) -> None:
-    """Raise at the first sign that the file would exhaust the memory or take minutes to read."""
-    import yaml
-
-    depth = alias_count = 0
+    """Raise at the first sign that the file would exhaust the memory, take minutes, or look outside of itself."""
+    bounds = _Bounds(file)
     for event in events:
-        depth += isinstance(event, yaml.CollectionStartEvent)
-        depth -= isinstance(event, yaml.CollectionEndEvent)
-        alias_count += isinstance(event, yaml.AliasEvent)
-        if depth > MAX_DEPTH or alias_count > MAX_ALIASES:
-            raise UserError(
-                f"'{file}' is too deeply nested, or has too many aliases, to be a model config."
-            )
+        bounds.add(event)
+    if not bounds.is_mapping:
+        raise UserError(f"'{file}' does not describe a model.")
 
 
-def _read_text(file: Path) -> str:
+class _Bounds:
+    """Counts what a .yaml stands for while it is parsed, before anything is made of it."""
+
+    def __init__(self, file: Path) -> None:
+        self.is_mapping = True  # at the top level, where an empty file counts as one
+        self._file = file
+        self._node_count = self._alias_count = 0
+        self._sizes: dict[str, int] = {}  # nodes of each anchor
+        self._open: list[tuple[str | None, int]] = []
+
+    def add(self, event: object) -> None:
+        """Count an event.
+
+        Raises:
+            UserError: there are too many, or it is one that no config needs.
+        """
+        import yaml
+
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, count_before = self._open.pop()
+            self._set_anchor(anchor, self._node_count - count_before)
+        elif isinstance(event, yaml.NodeEvent):
+            if not self._open and not isinstance(event, yaml.MappingStartEvent):
+                self.is_mapping = False
+            if isinstance(event, yaml.CollectionStartEvent):
+                self._open.append((cast("str | None", event.anchor), self._node_count))
+            self._node_count += self._size(event)
+        if self._node_count > MAX_NODES or len(self._open) > MAX_DEPTH:
+            raise self._too_complex()
+
+    def _size(self, event: object) -> int:
+        """Return how many nodes an event begins or stands for."""
+        import yaml
+
+        if isinstance(event, yaml.AliasEvent):
+            self._alias_count += 1
+            size = self._sizes.get(str(event.anchor))  # none of an anchor that contains the alias
+            if size is None or self._alias_count > MAX_ALIASES:
+                raise self._too_complex()
+            return size
+        if isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)):
+            line = int(cast("Any", event).start_mark.line) + 1  # the library has no types
+            if event.tag is not None:
+                problem = f"could not determine what the tag '{event.tag}' means"
+                raise _broken(self._file, line, problem)
+            if isinstance(event, yaml.ScalarEvent):
+                self._check_scalar(cast("str", event.value), line)
+                self._set_anchor(cast("str | None", event.anchor), 1)
+        return 1
+
+    def _check_scalar(self, value: str, line: int) -> None:
+        if "${" in value:  # it could copy the file into itself, or show environment variables
+            problem = "a reference such as ${a} is not read; write the value in its place"
+            raise _broken(self._file, line, problem)
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise _broken(self._file, line, f"{value!r} has half a character")
+        if len(value) > MAX_SCALAR_CHARS:
+            raise UserError(f"'{self._file}' is too large to be a model config.")
+
+    def _set_anchor(self, anchor: str | None, size: int) -> None:
+        if anchor is not None:
+            self._sizes[anchor] = size
+
+    def _too_complex(self) -> UserError:
+        return UserError(
+            f"'{self._file}' is too deeply nested, or has too many values or aliases, to be a model config."
+        )
+
+
+def read_config_text(file: Path) -> str:
+    """Return the text of a config file.
+
+    Raises:
+        NotFound: there is no such file.
+        UserError: it is no text, no regular file, or too large to be a config.
+    """
     try:
-        if file.stat().st_size > MAX_FILE_BYTES:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):  # a device or a pipe may have no end
+            raise UserError(f"'{file}' cannot be read: it is not a file.")
+        if status.st_size > MAX_FILE_BYTES:
             raise UserError(f"'{file}' is too large to be a model config.")
         return file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import pytest
 
 from modules.core.errors import BadFile, NotFound
@@ -88,6 +90,34 @@ def test_a_file_that_is_not_a_checkpoint_is_described(tmp_path, content, message
         '{"dtype": "F16", "shape": 2, "data_offsets": [0, 4]}',
         '{"shape": [2], "data_offsets": [0, 4]}',
         "[" * 100_000,
+        "[" * 900 + "]" * 900,
+        '{"dtype": "F16", "shape": [2], "data_offsets": [0, 4], "x": '
+        + "[" * 1400
+        + "]" * 1400
+        + "}",
+        '{"dtype": "Q", "shape": [2], "data_offsets": [0, 1' + "0" * 2000 + "]}",
+        '{"dtype": "Q", "shape": [2], "data_offsets": [0, 1' + "0" * 10_000 + "]}",
+        '{"dtype": "Q", "shape": [1' + "0" * 2000 + '], "data_offsets": [0, 4]}',
+        '{"dtype": "Q", "shape": [Infinity], "data_offsets": [0, 4]}',
+        '{"dtype": "Q", "shape": [1e300], "data_offsets": [0, 4]}',
+        '{"dtype": "Q", "shape": [2.5], "data_offsets": [0, 4]}',
+        '{"dtype": "Q", "shape": [true], "data_offsets": [0, 4]}',
+        '{"dtype": "Q", "shape": [{}], "data_offsets": [0, 4]}',
+        '{"dtype": "Q", "shape": [[1], [2]], "data_offsets": [0, 4]}',
+        '{"dtype": "Q", "shape": "12", "data_offsets": [0, 4]}',
+        '{"dtype": "Q", "shape": {"1": 2}, "data_offsets": [0, 4]}',
+        '{"dtype": "Q", "shape": [' + "1," * 3000 + '1], "data_offsets": [0, 4]}',
+        '{"dtype": "F16", "shape": [0, 4611686018427387904, 4], "data_offsets": [0, 0]}',
+        '{"dtype": "Q", "shape": [2], "data_offsets": [0, NaN]}',
+        '{"dtype": "Q", "shape": [2], "data_offsets": [0, -Infinity]}',
+        '{"dtype": "Q", "shape": [2], "data_offsets": [false, true]}',
+        '{"dtype": "Q", "shape": [2], "data_offsets": [4, 0]}',
+        '{"dtype": "F16", "shape": [2], "data_offsets": [0, 4, 8]}',
+        '{"dtype": "\\ud800", "shape": [2], "data_offsets": [0, 4]}',
+        '{"dtype": ["F16"], "shape": [2], "data_offsets": [0, 4]}',
+        '{"dtype": "F16", "dtype": "F32", "shape": [2], "data_offsets": [0, 4]}',
+        "null",
+        '"text"',
     ],
 )
 def test_a_damaged_entry_is_a_damaged_list(tmp_path, entry):
@@ -99,3 +129,64 @@ def test_a_damaged_entry_is_a_damaged_list(tmp_path, entry):
 
 def test_a_folder_cannot_be_read(tmp_path):
     assert "cannot be read" in error_of(tmp_path)
+
+
+GOOD = '{"dtype": "F16", "shape": [2], "data_offsets": [0, 4]}'
+
+
+def write_header(path, text, body=bytes(4)):
+    header = text.encode(errors="surrogatepass")
+    path.write_bytes(len(header).to_bytes(8, "little") + header + body)
+    return path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"a": {GOOD}, "a": {GOOD}}}',
+        f'{{"\\ud800": {GOOD}}}',
+        f'{{"\ud800": {GOOD}}}',
+        f'{{"{"a" * 1000}": {GOOD}}}',
+        f'{{"a": {GOOD}}} {{}}',
+        f'{{"a": {GOOD},}}',
+        f'{{"a" {GOOD}}}',
+        f"{{a: {GOOD}}}",
+        f'{{"__metadata__": [1, 2], "a": {GOOD}}}',
+        f'{{"__metadata__": "text", "a": {GOOD}}}',
+        f'{{"__metadata__": {{"x": {{"y": 1}}}}, "a": {GOOD}}}',
+        f'{{"__metadata__": {{"x": 1}}, "a": {GOOD}}}',
+        f'{{"__metadata__": {{}}, "__metadata__": {{}}, "a": {GOOD}}}',
+        '{"__metadata__": {' + ",".join(f'"{n}": ""' for n in range(20_000)) + "}}",
+        '{"a":' + '{"a":' * 100_000 + "1" + "}" * 100_001,
+        '{"a": [' + "[]," * 4_000_000 + "0]}",
+    ],
+)
+def test_an_odd_list_of_tensors_is_damage_and_costs_little(tmp_path, text):
+    path = write_header(tmp_path / "odd.safetensors", text)
+    tracemalloc.start()
+    assert "damaged list of tensors" in error_of(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50_000_000
+
+
+def test_a_list_longer_than_that_of_any_model_is_not_read(tmp_path):
+    path = write_header(tmp_path / "long.safetensors", "{" + " " * 90_000_000 + "}")
+    assert "has a list of tensors of 90.0 MB; no model has more than 16 MB" in error_of(path)
+
+
+def test_real_forms_of_the_list_are_read(tmp_path):
+    notes = '{"ss_tag_frequency": "{\\"a\\": {\\"b\\": 1}}", "half": "\\ud83d", "\u00e9": ""}'
+    entry = '{"data_offsets":[0,4],"extra":null,"dtype":"F16","shape":[2]}'
+    text = f'{{ "__metadata__" : {notes} ,\n"b" : {entry}, "\u00e9": {GOOD} }}   '
+    header = read_header(write_header(tmp_path / "real.safetensors", text))
+    assert list(header.tensors) == ["b", "\u00e9"]
+    assert header.metadata["ss_tag_frequency"] == '{"a": {"b": 1}}'
+    assert header.metadata["half"] == "?"
+    bare = read_header(write_header(tmp_path / "bare.safetensors", '{"__metadata__": null}', b""))
+    assert bare.metadata == bare.tensors == {}
+
+
+def test_more_tensors_than_any_model_has_are_damage(tmp_path):
+    text = "{" + ",".join(f'"{n}": {GOOD}' for n in range(60_000)) + "}"
+    assert "damaged list" in error_of(write_header(tmp_path / "many.safetensors", text))

@@ -173,3 +173,51 @@ def test_of_open_clip_as_transformers_saves_it_23_layers_are_computed(
     ).text_encoders[0]
     assert (text.num_hidden_layers, text.skipped_layer_count) == (computed, skipped)
     assert (text.hidden_act, text.num_attention_heads, text.layout.pad_token_id) == ("gelu", 16, 0)
+
+
+@pytest.mark.parametrize("version", ["~nobody-has-this-name/x", "x" * 900, "./" + "x" * 900])
+def test_a_version_that_cannot_be_a_folder_is_an_invalid_value(changed, version):
+    with pytest.raises(UserError, match="version should be the name of a folder"):
+        changed("cond_stage_config.params.version", version)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[" * 100_000,
+        '{"text_config":' * 100_000,
+        '{"hidden_size": Infinity}',
+        '{"hidden_size": 1' + "0" * 4000 + "}",
+        '{"hidden_size": 1' + "0" * 9000 + "}",
+        '{"hidden_size": 768, "layer_norm_eps": NaN}',
+        '{"hidden_act": "\\ud800"}',
+        " " * 300_000 + "{}",
+    ],
+)
+def test_an_odd_config_json_is_an_error_in_words(changed, tmp_path, content):
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip" / "config.json").write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=r"config\.json'") as caught:
+        changed("cond_stage_config.params.version", "./clip")
+    assert len(str(caught.value).encode()) < 500
+
+
+def with_number(prefix, number):
+    odd = {f"{prefix}{number}.weight": TensorInfo((0,), "F16")}
+    return Header({**header_of("sd1").tensors, **odd}, {}, "safetensors")
+
+
+@pytest.mark.parametrize("number", ["999999999", "9" * 400])
+@pytest.mark.parametrize(
+    "prefix", ["model.diffusion_model.input_blocks.", "first_stage_model.decoder.up."]
+)
+def test_a_huge_number_in_a_name_is_not_the_count_of_blocks(changed, prefix, number):
+    with pytest.raises(UserError, match=r"but 'x\.safetensors' has") as caught:
+        changed("image_size", 64, with_number(prefix, number))
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("number", ["999999999", "9" * 400])
+def test_a_huge_number_in_a_name_does_not_make_as_many_layers(changed, number):
+    header = with_number("cond_stage_model.transformer.text_model.encoder.layers.", number)
+    assert changed("image_size", 64, header).text_encoders[0].num_hidden_layers < 300

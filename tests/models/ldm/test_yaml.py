@@ -1,6 +1,9 @@
+import time
+from pathlib import Path
+
 import pytest
 
-from modules.core.errors import NotFound, UserError
+from modules.core.errors import NotFound, Unsupported, UserError
 from modules.models.ldm.yaml import YamlCache, read_yaml
 
 
@@ -28,10 +31,6 @@ def test_a_path_leads_through_mappings_and_lists(tmp_path):
     assert root.at("a.l.7").values == root.at("a.m.0").values == {}
     with pytest.raises(UserError, match=r"a\.l\.0\.n should be a mapping"):
         root.at("a.l.0.n")
-
-
-def test_references_within_the_file_are_resolved(tmp_path):
-    assert read(tmp_path, "a: 64\nb: ${a}\n").integer("b") == 64
 
 
 @pytest.mark.parametrize(
@@ -84,3 +83,104 @@ def test_a_file_is_read_again_only_after_a_change(tmp_path):
     file.unlink()
     with pytest.raises(NotFound):
         cache.read(file)
+
+
+REFERENCE = "broken in line 2: a reference such as"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 64\nb: ${a}\n", REFERENCE),
+        ("a: 1\n${a}: 1\n", REFERENCE),
+        ('a: 1\nb: "\\x24{a}"\n', REFERENCE),
+        ("a: 1\nb: |\n  x\n  ${oc.env:SECRET}\n", REFERENCE),
+        ("a: 1\nb: ${oc.env:SECRET}\n", REFERENCE),
+        ("a: 1\nb: ${oc.decode:'[1]'}\n", REFERENCE),
+        ('a: 1\nb: [x, {y: "${.a}"}]\n', REFERENCE),
+        ("a: 1\nb: " + "${" * 2000 + "a" + "}" * 2000, REFERENCE),
+        ("a: &a {x: 1}\nb: &b [*b]\n", "too many values or aliases"),
+        ("a: &a [" + "1," * 900 + "1]\nb: [*a, *a, *a]\n", "too many values or aliases"),
+        (
+            "a0: &a0 {x: 1}\n"
+            + "".join(f"a{n + 1}: &a{n + 1} {{<<: [*a{n}, *a{n}]}}\n" for n in range(20)),
+            "too many values or aliases",
+        ),
+        ("a: [" + "1," * 3000 + "1]\n", "too many values or aliases"),
+        ("".join(f"a{n}: 1\n" for n in range(1500)), "too many values or aliases"),
+        ("x" * 5000 + ": 1\n", "too large"),
+        ("a: 0x" + "f" * 50_000 + "\n", "too large"),
+        ("a: 1" + ":59" * 50_000 + "\n", "too large"),
+        ('a: "\\ud800"\n', "half a character"),
+        ('"\\udfff": 1\n', "half a character"),
+        ("a: !!timestamp x\n", "the tag"),
+        ("a: !!int ''\n", "the tag"),
+        ("a: !!bool x\n", "the tag"),
+        ("a: !!set {x, y}\n", "the tag"),
+        ("a: !!python/name:os.system\n", "the tag"),
+        ("!!omap [x: 1]\n", "the tag"),
+        ("5\n", "does not describe a model"),
+        ("text\n", "does not describe a model"),
+        ("a: 1\n---\nb: 1\n", "broken in line 2"),
+        ("a: 0x_\n", "broken"),
+        ("a: *nobody\n", "too many values or aliases"),
+    ],
+)
+def test_what_could_take_memory_or_time_or_look_elsewhere_is_refused(
+    tmp_path, monkeypatch, text, message
+):
+    monkeypatch.setenv("SECRET", "open sesame")
+    started = time.process_time()
+    with pytest.raises(UserError, match=message) as caught:
+        read(tmp_path, text)
+    assert time.process_time() - started < 2
+    assert "sesame" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_few_aliases_and_merges_are_read(tmp_path):
+    root = read(tmp_path, "a: &a {x: 1}\nb: {<<: *a, y: 2}\nc: [*a, *a]\n")
+    assert root.section("b").values == {"x": 1, "y": 2}
+    assert root.at("c.1").integer("x") == 1
+
+
+def test_a_dollar_without_a_brace_and_comments_are_no_references(tmp_path):
+    assert read(tmp_path, "# ${a}\na: $b {c}\n").string("a") == "$b {c}"
+
+
+def test_every_key_is_text(tmp_path):
+    assert list(read(tmp_path, "1: a\n.nan: b\nx: d\n").values) == [
+        "1",
+        "nan",
+        "x",
+    ]
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf", "1e400", "1" + "0" * 400])
+def test_a_number_is_finite(tmp_path, value):
+    section = read(tmp_path, f"a: {value}\n")
+    with pytest.raises(UserError, match="a should be a finite number"):
+        section.number("a")
+
+
+@pytest.mark.parametrize("value", ["1" + "0" * 400, "-1" + "0" * 10, "0x" + "f" * 900])
+def test_a_whole_number_is_bounded(tmp_path, value):
+    section = read(tmp_path, f"a: {value}\nl: [{value}]\n")
+    with pytest.raises(UserError, match="a should be at most"):
+        section.integer("a")
+    with pytest.raises(UserError, match="l should be a list of numbers of at most"):
+        section.integers("l")
+
+
+def test_a_long_unsupported_value_is_shortened(tmp_path):
+    section = read(tmp_path, "a: [" + "1," * 900 + "1]\n")
+    with pytest.raises(Unsupported) as caught:
+        section.require_supported({"a": (1,)})
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="a system without devices")
+def test_a_link_to_a_device_without_end_is_not_read(tmp_path):
+    (tmp_path / "model.yaml").symlink_to("/dev/zero")
+    with pytest.raises(UserError, match="it is not a file"):
+        read_yaml(tmp_path / "model.yaml")
