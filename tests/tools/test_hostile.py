@@ -19,6 +19,11 @@ class FakeServer(HostileServer):
     """A server whose answers and memory are given."""
 
     memory = 0
+    busy = 0.0
+
+    def busy_s(self):
+        self.busy += 3
+        return self.busy
 
     def start(self):
         self.memory = 0
