@@ -161,3 +161,10 @@ def test_a_legacy_file_of_another_machine_is_damage(tmp_path, system):
     path.write_bytes(b"".join(pickle.dumps(part, 2) for part in parts))
     with pytest.raises(BadFile, match="damaged"):
         safe_pickle.read_ckpt(path, is_zip=False)
+
+
+def test_the_two_networks_of_a_hypernetworks_width_are_named_by_it(tmp_path):
+    network = b"}" + text("linear.0.weight") + TENSOR + b"s"
+    table = b"}(M\x00\x03" + network + network + b"\x86" + text("step") + b"K\x07u"
+    found = list(read(write_archive(tmp_path / "hyper.ckpt", table)))
+    assert found == ["768.0.linear.0.weight", "768.1.linear.0.weight"]
