@@ -246,8 +246,10 @@ def test_a_weight_whose_shape_differs_from_the_yaml_is_named(tmp_path):
 
 def test_a_yaml_of_another_model_is_refused_by_name(tmp_path):
     path = write_checkpoint(tmp_path / "a.safetensors")
-    with pytest.raises(UserError, match=r"v1-inference\.yaml' says .*'a\.safetensors' has"):
+    with pytest.raises(UserError, match=r"v1-inference\.yaml' says .*'a\.safetensors' has") as info:
         load_components(path, ROOT / "configs" / "v1-inference.yaml", FULL)
+    assert "remove" not in str(info.value)
+    assert "beside it" in str(info.value)
 
 
 def test_a_file_of_another_kind_is_unsupported_and_named(tmp_path):
