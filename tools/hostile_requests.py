@@ -61,7 +61,8 @@ def field_requests(document: Mapping[str, Any], picture: str) -> Iterator[Reques
             continue
         base = _base(path, picture)
         for value in BAD_VALUES:
-            yield Request(f"{path} = {_shown(value)}", "POST", path, encoded(value))
+            body = encoded({**base, **value} if isinstance(value, dict) else value)
+            yield Request(f"{path} = {_shown(value)}", "POST", path, body)
         for name in dict.fromkeys([*_fields(document, methods["post"]), *base, "unknown"]):
             for value in BAD_VALUES:
                 body = encoded({**base, name: value})
