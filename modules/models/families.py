@@ -145,7 +145,9 @@ FAMILIES = (
         "SD 3",
         (
             KeyCondition(has=(UNET_PREFIX + "joint_blocks.0.x_block.attn.qkv.weight",)),
-            KeyCondition(has=("joint_blocks.0.x_block.attn.qkv.weight",)),
+            KeyCondition(  # of diffusers
+                has=("transformer_blocks.0.attn.add_k_proj.weight", "pos_embed.proj.weight")
+            ),
         ),
         error=f"is an SD 3 checkpoint. {UNSUPPORTED}",
         latent_format=LatentFormat(channels=16, scale=1.5305, shift=0.0609),
@@ -155,11 +157,34 @@ FAMILIES = (
         "Flux",
         (
             KeyCondition(has=(UNET_PREFIX + "double_blocks.0.img_attn.qkv.weight",)),
-            KeyCondition(has=("double_blocks.0.img_attn.qkv.weight",)),
+            KeyCondition(  # of diffusers
+                has=("single_transformer_blocks.0.attn.to_q.weight", "x_embedder.weight")
+            ),
         ),
         error=f"is a Flux checkpoint. {UNSUPPORTED}",
         latent_format=LatentFormat(channels=16, scale=0.3611, shift=0.1159),
         native_size=1024,
+    ),
+    Family(
+        "Stable Video Diffusion",
+        (KeyCondition(has=(UNET_PREFIX + "input_blocks.1.1.time_stack.0.norm1.weight",)),),
+        error=f"is a Stable Video Diffusion checkpoint. {UNSUPPORTED}",
+        native_size=1024,
+    ),
+    Family(
+        "SD 2.x unCLIP",
+        (
+            KeyCondition(
+                has=(UNET_PREFIX + "label_emb.0.0.weight",), sizes={(UNET_CONTEXT_KEY, 1): 1024}
+            ),
+        ),
+        error="is an unCLIP checkpoint, which this version does not run.",
+        native_size=768,
+    ),
+    Family(
+        "SD 2.x upscaler",
+        (KeyCondition(has=(UNET_CONTEXT_KEY,), sizes={(UNET_INPUT_KEY, 1): 7}),),
+        error="is the x4 upscaler of SD 2.x, which this version does not run.",
     ),
     Family(
         "SD 2.x depth",

@@ -20,6 +20,14 @@ from modules.models.ldm.keys import (
 )
 
 CHECKPOINT, VAE, TEXT_ENCODER = "Checkpoint", "VAE", "Text encoder"
+_UNET_NAMES = (
+    UNET_PREFIX + "*",
+    "diffusion_model.*",
+    "input_blocks.*",
+)  # such a file has more than other networks
+_HYPERNETWORK_WIDTHS = (320, 640, 768, 1024, 1280)
+_TRAINERS_PREFIXES = ("", "params_ema.", "params.")  # of upscalers, as their trainer saves them
+_UNSUPPORTED = "This version does not use such files."
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,11 @@ KINDS: tuple[ModelKind, ...] = (
             KeyCondition(has=("*.hada_w1_a",)),
             KeyCondition(has=("lora_*",)),
             KeyCondition(has=("*.lokr_w1",)),
+            KeyCondition(has=("*.lokr_w1_a",)),
+            KeyCondition(has=("*lora.down.weight",)),  # "to_q_lora.down.weight" of early diffusers
+            KeyCondition(has=("*.lora_linear_layer.down.weight",)),
+            KeyCondition(has=("*.oft_blocks",)),
+            KeyCondition(has=("lycoris_*",)),
         ),
         misplaced="is a LoRA, not {expected}. It belongs in models/Lora.",
     ),
@@ -154,7 +167,7 @@ KINDS: tuple[ModelKind, ...] = (
         (".safetensors", ".pt", ".ckpt"),  # best first, likewise beside checkpoints
         (
             KeyCondition(has=("encoder.conv_in.weight", "decoder.conv_in.weight")),
-            KeyCondition(has=(VAE_DECODER_INPUT_KEY,), lacks=(UNET_PREFIX + "*",)),
+            KeyCondition(has=(VAE_DECODER_INPUT_KEY,), lacks=_UNET_NAMES),
         ),
         misplaced="is a VAE, not {expected}. It belongs in models/VAE.",
         suffixes_beside_checkpoints=(".vae.safetensors", ".vae.pt", ".vae.ckpt"),  # A1111's names
@@ -167,7 +180,16 @@ KINDS: tuple[ModelKind, ...] = (
         (".safetensors", ".pth", ".pt"),
         (
             KeyCondition(has=("model.0.weight", "model.1.sub.*")),
-            KeyCondition(has=("conv_first.weight",)),
+            *(
+                condition
+                for prefix in _TRAINERS_PREFIXES
+                for condition in (
+                    KeyCondition(has=(prefix + "conv_first.weight",)),
+                    KeyCondition(  # the compact network
+                        has=tuple(f"{prefix}body.{number}.weight" for number in range(3))
+                    ),
+                )
+            ),
         ),
         misplaced="is an upscaler, not {expected}. It belongs in models/ESRGAN.",
     ),
@@ -177,8 +199,8 @@ KINDS: tuple[ModelKind, ...] = (
         lambda paths: paths.text_encoder_folders,
         (".safetensors", ".bin", ".pt", ".ckpt"),
         (
-            KeyCondition(has=(CLIP_TOKEN_EMBEDDING_KEY,), lacks=(UNET_PREFIX + "*",)),
-            KeyCondition(has=(OPEN_CLIP_TOKEN_EMBEDDING_KEY,), lacks=(UNET_PREFIX + "*",)),
+            KeyCondition(has=(CLIP_TOKEN_EMBEDDING_KEY,), lacks=_UNET_NAMES),
+            KeyCondition(has=(OPEN_CLIP_TOKEN_EMBEDDING_KEY,), lacks=_UNET_NAMES),
             KeyCondition(has=("encoder.block.0.layer.0.SelfAttention.q.weight",)),
         ),
         misplaced="is only a text encoder, not {expected}. It belongs in models/text_encoder.",
@@ -187,7 +209,9 @@ KINDS: tuple[ModelKind, ...] = (
         "Hypernetwork",
         "hypernetwork",
         lambda paths: paths.model_folders("hypernetworks"),
-        (".pt",),  # its tensors have no names that would tell it
+        (".pt",),
+        tuple(KeyCondition(has=(f"{width}.0.*",)) for width in _HYPERNETWORK_WIDTHS),
+        misplaced="is a hypernetwork, not {expected}. It belongs in models/hypernetworks.",
     ),
     ModelKind(
         "Diffusers UNet",
@@ -196,5 +220,65 @@ KINDS: tuple[ModelKind, ...] = (
         (),
         (KeyCondition(has=("conv_in.weight", "down_blocks.0.resnets.0.conv1.weight")),),
         misplaced="is only a UNet in diffusers format. Get the checkpoint as a single file.",
+    ),
+    ModelKind(
+        "IP-Adapter",
+        "IP-Adapter",
+        lambda _: (),
+        (),
+        (
+            KeyCondition(has=("ip_adapter.*",)),
+            KeyCondition(has=("*.to_k_ip.weight",)),
+        ),
+        misplaced=f"is an IP-Adapter, not {{expected}}. {_UNSUPPORTED}",
+    ),
+    ModelKind(
+        "T2I-Adapter",
+        "T2I-Adapter",
+        lambda _: (),
+        (),
+        (
+            KeyCondition(has=("body.0.block1.weight",)),
+            KeyCondition(has=("body.0.in_conv.weight",)),
+            KeyCondition(has=("adapter.body.0.*",)),
+        ),
+        misplaced=f"is a T2I-Adapter, not {{expected}}. {_UNSUPPORTED}",
+    ),
+    ModelKind(
+        "AnimateDiff motion module",
+        "motion module",
+        lambda _: (),
+        (),
+        (
+            KeyCondition(has=("*.motion_modules.0.temporal_transformer.norm.weight",)),
+            KeyCondition(has=("*.motion_modules.0.transformer_blocks.0.attn1.to_q.weight",)),
+        ),
+        misplaced=f"is a motion module of AnimateDiff, not {{expected}}. {_UNSUPPORTED}",
+    ),
+    ModelKind(
+        "TAESD",
+        "TAESD",
+        lambda _: (),
+        (),
+        (
+            KeyCondition(has=("1.weight", "3.conv.0.weight")),
+            KeyCondition(has=("0.weight", "1.conv.0.weight")),
+            KeyCondition(has=("taesd_decoder.*",)),
+            KeyCondition(has=("taesd_encoder.*",)),
+            KeyCondition(has=("decoder.layers.2.conv.0.weight",)),  # of diffusers
+            KeyCondition(has=("encoder.layers.1.conv.0.weight",)),
+        ),
+        misplaced=f"is a TAESD, a small decoder for previews, not {{expected}}. {_UNSUPPORTED}",
+    ),
+    ModelKind(
+        "CLIP vision encoder",
+        "CLIP vision encoder",
+        lambda _: (),
+        (),
+        (
+            KeyCondition(has=("vision_model.embeddings.class_embedding",)),
+            KeyCondition(has=("visual.class_embedding",)),
+        ),
+        misplaced=f"is a CLIP vision encoder, not {{expected}}. {_UNSUPPORTED}",
     ),
 )

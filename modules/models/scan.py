@@ -18,6 +18,8 @@ from modules.core.text import escape
 
 logger = logging.getLogger(__name__)
 
+CONFIG_SUFFIXES = (".yaml", ".yml")  # in any case, best first
+
 
 @dataclass(frozen=True)
 class ModelFile:
@@ -28,7 +30,7 @@ class ModelFile:
         path: Absolute, links not resolved.
         size_bytes: 0 for a broken link.
         modified_ns: Modification time.
-        config: The .yaml of the same name in its folder, if there is one.
+        config: The .yaml or .yml of the same name in its folder, if there is one.
     """
 
     name: str
@@ -125,9 +127,10 @@ def _has_suffix(name: str, suffixes: tuple[str, ...], excluded: tuple[str, ...])
 def _found_files(
     entries: list[os.DirEntry[str]], names: set[str], folder: Path
 ) -> Iterator[ModelFile]:
+    configs = _find_configs(names)
     for entry in entries:
         path = Path(entry.path)
-        config = path.with_suffix(".yaml")
+        config = configs.get(path.stem)
         try:
             status = entry.stat()
             if not stat.S_ISREG(status.st_mode):
@@ -140,8 +143,18 @@ def _found_files(
             path=path,
             size_bytes=size,
             modified_ns=modified,
-            config=config if config.name in names else None,
+            config=path.with_name(config) if config else None,
         )
+
+
+def _find_configs(names: set[str]) -> dict[str, str]:
+    """Return the config of each stem: a ".yaml" before a ".yml", a suffix in lower case before another."""
+    configs: dict[str, str] = {}
+    for suffix in reversed(CONFIG_SUFFIXES):
+        for name in sorted(names):  # capitals come first: the last one counts
+            if name.lower().endswith(suffix):
+                configs[name[: -len(suffix)]] = name
+    return configs
 
 
 class FileStamp(NamedTuple):

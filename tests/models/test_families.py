@@ -87,3 +87,102 @@ def test_every_supported_family_has_a_config_file():
         (CONFIGS / row.config_file).is_file() for row in make_family_registry() if not row.error
     )
     assert all(row.error or row.component_keys for row in make_family_registry())
+
+
+@pytest.mark.parametrize(
+    ("names", "name", "said"),
+    [
+        (
+            ("double_blocks.0.img_attn.qkv.weight", "single_blocks.0.linear1.weight"),
+            "Flux",
+            "a Flux",
+        ),
+        (("diffusion_model.double_blocks.0.img_attn.qkv.weight",), "Flux", "a Flux"),
+        (("single_transformer_blocks.0.attn.to_q.weight", "x_embedder.weight"), "Flux", "a Flux"),
+        (("diffusion_model.joint_blocks.0.x_block.attn.qkv.weight",), "SD 3", "an SD 3"),
+        (
+            ("transformer_blocks.0.attn.add_k_proj.weight", "pos_embed.proj.weight"),
+            "SD 3",
+            "an SD 3",
+        ),
+        (
+            ("conv_in.weight", "down_blocks.0.resnets.0.conv1.weight"),
+            "Diffusers UNet",
+            "only a UNet",
+        ),
+        (("conv_first.weight", "body.0.rdb1.conv1.weight"), "Upscaler", "an upscaler"),
+        (("conv_first.weight", "RRDB_trunk.0.RDB1.conv1.weight"), "Upscaler", "an upscaler"),
+        (("params_ema.conv_first.weight",), "Upscaler", "an upscaler"),
+        (("body.0.weight", "body.1.weight", "body.2.weight"), "Upscaler", "an upscaler"),
+        (
+            ("params.body.0.weight", "params.body.1.weight", "params.body.2.weight"),
+            "Upscaler",
+            "an",
+        ),
+        (("768.0.linear.0.weight", "768.1.linear.0.weight"), "Hypernetwork", "a hypernetwork"),
+        (("320.0.linear1.weight",), "Hypernetwork", "a hypernetwork"),
+        (("image_proj.proj.weight", "ip_adapter.1.to_k_ip.weight"), "IP-Adapter", "an IP-Adapter"),
+        (("conv_in.weight", "body.0.block1.weight"), "T2I-Adapter", "a T2I-Adapter"),
+        (("adapter.body.0.resnets.0.block1.weight",), "T2I-Adapter", "a T2I-Adapter"),
+        (
+            ("down_blocks.0.motion_modules.0.temporal_transformer.norm.weight",),
+            "AnimateDiff motion module",
+            "a motion module",
+        ),
+        (
+            ("module.down_blocks.0.motion_modules.0.temporal_transformer.norm.weight",),
+            "AnimateDiff motion module",
+            "a motion module",
+        ),
+        (("1.weight", "3.conv.0.weight"), "TAESD", "a TAESD"),
+        (("0.weight", "1.conv.0.weight"), "TAESD", "a TAESD"),
+        (("taesd_decoder.1.weight",), "TAESD", "a TAESD"),
+        (("decoder.layers.0.weight", "decoder.layers.2.conv.0.weight"), "TAESD", "a TAESD"),
+        (
+            (
+                "down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora.down.weight",
+            ),
+            "LoRA",
+            "a LoRA",
+        ),
+        (("text_encoder.x.mlp.fc1.lora_linear_layer.down.weight",), "LoRA", "a LoRA"),
+        (("unet.mid_block.attn1.to_k.lora.down.weight",), "LoRA", "a LoRA"),
+        (("vision_model.embeddings.class_embedding",), "CLIP vision encoder", "a CLIP vision"),
+        (
+            ("model.diffusion_model.input_blocks.1.1.time_stack.0.norm1.weight",),
+            "Stable Video Diffusion",
+            "a Stable Video",
+        ),
+    ],
+)
+def test_other_programs_models_are_named(names, name, said):
+    stripped = header(**dict.fromkeys(names, (1,)))
+    assert found(stripped).name == name
+    assert error_of(stripped).startswith(f"is {said}")
+
+
+def renamed(file, prefix):
+    tensors = header_of(file).tensors
+    names = {key: key.replace("model.diffusion_model.", prefix, 1) for key in tensors}
+    return Header({names[key]: info for key, info in tensors.items()}, {}, "safetensors")
+
+
+@pytest.mark.parametrize("prefix", ["", "diffusion_model."])
+@pytest.mark.parametrize("file", ["sd1", "sd2", "sd1-inpainting", "sd2-depth", "sd1-unet-alone"])
+def test_a_checkpoint_without_the_prefix_of_its_unet_is_the_same(file, prefix):
+    assert found(renamed(file, prefix)) == found(header_of(file))
+    assert error_of(renamed(file, prefix)) == ""
+
+
+def test_an_sdxl_refiner_and_its_unet_alone_are_named():
+    context, label = UNET_CONTEXT_KEY, "model.diffusion_model.label_emb.0.0.weight"
+    for start in ("model.diffusion_model.", ""):
+        names = {
+            name.replace("model.diffusion_model.", start): (1536, 1280) for name in (context, label)
+        }
+        assert found(header(**names)).name == "SDXL refiner"
+
+
+@pytest.mark.parametrize("file", ["vae", "lora", "sdxl"])
+def test_other_files_stay_what_they_are(file):
+    assert found(renamed(file, "")) == found(header_of(file))

@@ -1,5 +1,7 @@
 import os
 
+import pytest
+
 from modules.models.scan import scan_folder
 
 SUFFIXES = (".safetensors", ".ckpt")
@@ -43,6 +45,23 @@ def test_a_yaml_of_the_same_name_is_the_checkpoints_config(tmp_path):
     config = touch(tmp_path / "b.v2.yaml")
     found = {file.name: file.config for file in scan_folder(tmp_path, SUFFIXES)}
     assert found == {"a.safetensors": None, "b.v2.ckpt": config}
+
+
+@pytest.mark.parametrize("suffix", [".yml", ".YAML", ".Yml", ".YML"])
+def test_other_spellings_of_the_suffix_are_seen(tmp_path, suffix):
+    touch(tmp_path / "a.b.safetensors")
+    config = touch(tmp_path / f"a.b{suffix}")
+    touch(tmp_path / f"a{suffix}")
+    (file,) = scan_folder(tmp_path, SUFFIXES)
+    assert file.config == config
+
+
+def test_a_yaml_in_lower_case_counts_before_other_spellings(tmp_path):
+    touch(tmp_path / "a.safetensors")
+    for best in ("a.YML", "a.yml", "a.YAML", "a.yaml"):
+        config = touch(tmp_path / best)
+        (file,) = scan_folder(tmp_path, SUFFIXES)
+        assert file.config == config
 
 
 def test_links_are_followed_and_loops_are_not(tmp_path):

@@ -17,7 +17,7 @@ from modules.backend.loading.buffers import materialize
 from modules.backend.loading.ldm_keys import FileKey, QkvSlice, Transposed
 from modules.backend.loading.state_dict import read_tensor
 from modules.core.errors import BadFile, UserError
-from modules.models.ldm.config import WRONG_YAML_HINT
+from modules.models.ldm.config import wrong_yaml_hint
 from modules.models.ldm.keys import find_key
 
 M = TypeVar("M", bound=nn.Module)
@@ -111,7 +111,7 @@ class WeightLoader:
             )
         if missing:
             text = f"'{source.name}' lacks {len(missing)} weights that '{source.config}' requires: {_abbreviate(missing)}."
-            raise BadFile(text, "The file is incomplete, or the .yaml belongs to another model.")
+            raise BadFile(text, f"The file is incomplete, or: {wrong_yaml_hint(source.config)}")
         return found
 
     def check_unused_keys(self, prefixes: tuple[str, ...], ignored: re.Pattern[str]) -> None:
@@ -139,7 +139,7 @@ class WeightLoader:
         in_components = [name for name in unused if name.startswith(prefixes)]
         if in_components:
             text = f"'{source.name}' has {len(in_components)} weights that '{source.config}' does not describe: {_abbreviate(in_components)}."
-            raise UserError(text, WRONG_YAML_HINT)
+            raise UserError(text, wrong_yaml_hint(source.config))
         if unused:
             logger.warning(
                 "'%s' has %d weights that are not used: %s",
@@ -159,7 +159,7 @@ class WeightLoader:
             weight = read.reshape(shape)
         if weight.shape != shape:
             text = f"'{source.config}' describes {name} as {list(shape)}, but '{source.name}' has {list(weight.shape)}."
-            raise UserError(text, WRONG_YAML_HINT)
+            raise UserError(text, wrong_yaml_hint(source.config))
         return weight
 
 

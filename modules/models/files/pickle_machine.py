@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 BASE_BUDGET = 100_000
 BYTES_PER_UNIT = 10_000
 BUDGET_PER_TENSOR = 100
+MAX_WIDTH = 100_000  # of a layer: a hypernetwork has it as the key of its networks
 MAX_BUDGET = 1_000_000
 MAX_TEXT_BYTES = 500  # the names of tensors have at most 150; longer texts are skipped
 MAX_INT_BYTES = 16  # longer numbers are skipped
@@ -204,13 +205,15 @@ class PickleMachine:
         self.set_items(pairs)
 
     def set_items(self, values: list[Any]) -> None:
-        """Store keys and values, by turns, in the dict before them; only strings are kept as keys."""
+        """Store keys and values, by turns, in the dict before them; only strings are kept as keys, and a hypernetwork's widths."""
         target = self.stack[-1]
         if isinstance(target, dict):
             table = cast("dict[str, Any]", target)
             for key, value in zip(values[::2], values[1::2], strict=True):
                 if isinstance(key, str):
                     table[key] = value
+                elif _is_width(key) and type(value) in (tuple, list):
+                    table[str(key)] = value
         elif target is not OPAQUE:
             raise pickle.UnpicklingError("items of a value")
 
@@ -242,6 +245,10 @@ def _global(m: PickleMachine) -> None:
 def _reduce(m: PickleMachine) -> None:
     args, function = m.stack.pop(), m.stack.pop()
     m.push_call(function, args)
+
+
+def _is_width(key: object) -> bool:
+    return isinstance(key, int) and not isinstance(key, bool) and 0 < key < MAX_WIDTH
 
 
 def _new_object_with_keywords(m: PickleMachine) -> None:

@@ -29,6 +29,7 @@ from modules.models.files.pickle_machine import (
 
 # The pickles of the largest known checkpoints have 2 MB; far more is a decompression bomb.
 MAX_PICKLE_BYTES = 64_000_000
+MAX_INNER_TABLES = 4
 MAX_TENSORS = 50_000
 MAX_ARGUMENTS = 16  # of the functions that build tensors
 MAX_DIMENSIONS = 64
@@ -327,9 +328,23 @@ def _iterate_tensors(table: dict[str, Any]) -> Iterator[tuple[str, TensorRecord]
     for name, value in table.items():
         if isinstance(value, TensorRecord):
             yield name, value
-        elif isinstance(value, dict) and id(cast("object", value)) not in visited:
-            visited.add(id(cast("object", value)))
-            inner = cast("dict[str, Any]", value)
-            yield from (
-                (f"{name}.{key}", v) for key, v in inner.items() if isinstance(v, TensorRecord)
-            )
+            continue
+        for prefix, inner in _inner_tables(name, value):
+            if id(inner) not in visited:
+                visited.add(id(inner))
+                yield from (
+                    (f"{prefix}.{key}", v)
+                    for key, v in inner.items()
+                    if isinstance(v, TensorRecord)
+                )
+
+
+def _inner_tables(name: str, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the tables in a value of the outer one; a hypernetwork has two in a tuple for each width."""
+    if isinstance(value, dict):
+        yield name, cast("dict[str, Any]", value)
+        return
+    items = cast("list[Any]", value) if isinstance(value, (list, tuple)) else []
+    for number, item in enumerate(items[:MAX_INNER_TABLES]):
+        if isinstance(item, dict):
+            yield f"{name}.{number}", cast("dict[str, Any]", item)

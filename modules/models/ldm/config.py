@@ -29,7 +29,9 @@ from modules.models.ldm.unet import UNetConfig, read_unet_config
 from modules.models.ldm.vae import VaeConfig, read_vae_config
 from modules.models.ldm.yaml import YamlSection, read_yaml
 
-WRONG_YAML_HINT = "The .yaml belongs to another model: remove it or get the right one."
+OWN_FOLDER = (
+    Path(__file__).resolve().parents[3] / "configs"
+)  # what the program itself brings, a .yaml for each family
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,13 @@ class TextEncoderSource:
     header: Header
     name: str
     slot: TextEncoderSlot = COND_STAGE_SLOT
+
+
+def wrong_yaml_hint(file: Path) -> str:
+    """Return what to do when a .yaml does not describe a checkpoint; the program's own ones are not to be removed."""
+    if file.resolve().parent == OWN_FOLDER:
+        return "The checkpoint differs from the usual ones: put the .yaml that came with it beside it, under its name."
+    return "The .yaml belongs to another model: remove it or get the right one."
 
 
 def read_config(
@@ -122,7 +131,7 @@ def _check_text_encoder_kind(params: YamlSection, source: TextEncoderSource) -> 
     actual = detect_text_encoder_layout(source.header.tensors, source.slot)
     if described is not None and actual is not None and described.kind != actual.kind:
         text = f"'{params.file}' describes the text encoder {described.kind}, but '{source.name}' has {actual.kind}."
-        raise UserError(text, WRONG_YAML_HINT)
+        raise UserError(text, wrong_yaml_hint(params.file))
 
 
 def _check_noise_schedule(config: ModelConfig) -> None:
@@ -208,4 +217,4 @@ def _check_counts(config: ModelConfig, header: Header, checkpoint: str) -> None:
 def _check(config: ModelConfig, checkpoint: str, key: str, value: int, actual: int) -> None:
     if value != actual:
         text = f"'{config.file}' says {key} {value}, but '{checkpoint}' has {actual}."
-        raise UserError(text, WRONG_YAML_HINT)
+        raise UserError(text, wrong_yaml_hint(config.file))

@@ -6,6 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 
 UNET_PREFIX = "model.diffusion_model."
+UNET_PREFIX_VARIANTS = (
+    "diffusion_model.",
+    "",
+)  # of UNets that other programs cut out or saved without it
 VAE_PREFIX = "first_stage_model."
 COND_STAGE_PREFIX = "cond_stage_model."
 CLIP_PREFIX = COND_STAGE_PREFIX + "transformer.text_model."
@@ -45,7 +49,9 @@ def key_variants(name: str, *, use_ema: bool = False) -> tuple[str, ...]:
         return name, name.removeprefix(OPEN_CLIP_PREFIX)
     if name.startswith(UNET_PREFIX):  # LitEma's names have no dots
         ema_name = EMA_PREFIX + name.removeprefix("model.").replace(".", "")
-        return (ema_name, name) if use_ema else (name, ema_name)
+        rest = name.removeprefix(UNET_PREFIX)
+        others = tuple(prefix + rest for prefix in UNET_PREFIX_VARIANTS if rest)
+        return (ema_name, name, *others) if use_ema else (name, *others, ema_name)
     if name.startswith(VAE_PREFIX):  # separate VAE files have no prefix
         return name, name.removeprefix(VAE_PREFIX)
     return (name,)

@@ -146,6 +146,15 @@ def test_old_merges_without_text_model_are_read(tmp_path):
     assert_is_tiny(load_tiny(write_checkpoint(tmp_path / "a.safetensors", weights=weights)))
 
 
+@pytest.mark.parametrize("prefix", ["", "diffusion_model."])
+def test_a_checkpoint_without_the_usual_prefix_of_its_unet_is_read(tmp_path, prefix):
+    weights = {
+        name.replace("model.diffusion_model.", prefix): value
+        for name, value in tiny_weights().items()
+    }
+    assert_is_tiny(load_tiny(write_checkpoint(tmp_path / "a.safetensors", weights=weights)))
+
+
 def test_non_ema_weights_are_used_if_the_file_has_both(tmp_path):
     averaged = {
         f"model_ema.{name.removeprefix('model.').replace('.', '')}": value
@@ -237,8 +246,10 @@ def test_a_weight_whose_shape_differs_from_the_yaml_is_named(tmp_path):
 
 def test_a_yaml_of_another_model_is_refused_by_name(tmp_path):
     path = write_checkpoint(tmp_path / "a.safetensors")
-    with pytest.raises(UserError, match=r"v1-inference\.yaml' says .*'a\.safetensors' has"):
+    with pytest.raises(UserError, match=r"v1-inference\.yaml' says .*'a\.safetensors' has") as info:
         load_components(path, ROOT / "configs" / "v1-inference.yaml", FULL)
+    assert "remove" not in str(info.value)
+    assert "beside it" in str(info.value)
 
 
 def test_a_file_of_another_kind_is_unsupported_and_named(tmp_path):
