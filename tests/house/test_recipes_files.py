@@ -28,7 +28,7 @@ from tests.conftest import SD1_SHAPES, write_listed_checkpoint
 from tests.engine.fake_executor import PATIENCE_S
 
 SMALL = Txt2ImgRequest(width=64, height=64, steps=2, seed=1)
-WIDE_SHAPES = {**SD1_SHAPES, UNET_INPUT_KEY: [4, 7, 1, 1]}
+WIDE_SHAPES = {**SD1_SHAPES, UNET_INPUT_KEY: [4, 12, 1, 1]}
 
 
 def save_image(engine: Engine, **options: object) -> Path:
@@ -43,7 +43,7 @@ def wide_registries(registries: Registries) -> Registries:
     """Add a family before there is an engine."""
     row = Family(
         "SD 1.x wide",
-        (KeyCondition(sizes={(UNET_INPUT_KEY, 1): 7}),),
+        (KeyCondition(sizes={(UNET_INPUT_KEY, 1): 12}),),
         config_file="v1-inference.yaml",
         component_keys=REQUIRED_COMPONENTS,
         native_size=640,

@@ -93,7 +93,8 @@ def test_a_failed_job_has_its_error(client: TestClient, engine: Engine, executor
     executor.failures = [ValueError("a bug")]
     job = engine.submit(SMALL)
     assert job.wait(PATIENCE_S)
-    assert events(client, job.id)[-1]["error"] == "a bug"
+    error = events(client, job.id)[-1]["error"]
+    assert error == "Internal error: ValueError: a bug. The log has the details."
 
 
 def test_interrupting_a_job_by_id_stops_it(
