@@ -8,7 +8,7 @@ from __future__ import annotations
 COUNT_EVENTS = r"""
   (() => {
     const originalFetch = window.fetch;
-    const started = new Set(), ended = new Set();  // ids of events
+    const started = new Map(), ended = new Set();  // ids of events; of those that have started, when
     let pendingRequests = 0;
 
     async function readStream(body) {
@@ -28,7 +28,7 @@ COUNT_EVENTS = r"""
       pendingRequests += 1;
       try {
         const data = await (await response).clone().json();
-        if (data.event_id) started.add(data.event_id);
+        if (data.event_id) started.set(data.event_id, performance.now());
       } finally {
         pendingRequests -= 1;
       }
@@ -43,7 +43,13 @@ COUNT_EVENTS = r"""
       }
       return response;
     };
-    window.pendingEvents = () => pendingRequests + started.difference(ended).size;
+    // Gradio loses the end of an event whose stream is cut off before: it was seen once in a whole run of the tests. What
+    // such an event should have changed is checked by the test itself.
+    window.pendingEvents = () => {
+      const since = performance.now() - 30000;
+      const open = [...started].filter(([id, time]) => !ended.has(id) && time > since);
+      return pendingRequests + open.length;
+    };
   })();
 """
 # A response is rendered, and triggers the next event, within the next frames.
