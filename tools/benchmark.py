@@ -151,7 +151,7 @@ def txt2img() -> tuple[Callable[[], float], Callable[[], float], str]:
     plan = make_plan(request, engine.models, checkpoint, engine.settings)
     runner.run(LoadModel(plan.model))
 
-    def save(_plan: Any, index: int, _image: Any) -> GeneratedImage:
+    def save(_plan: Any, index: int, _image: Any, _announce: Any) -> GeneratedImage:
         return GeneratedImage(index, request.seed, "", Path(data))
 
     model = runner.models.acquire(plan.model)

@@ -273,7 +273,7 @@ def _report_stages(engine: Any, request: Any, runner_type: Any, options: Any) ->
         clock = PhaseClock()
         runner.run(plan, clock)
     started_at = time.perf_counter()
-    engine.image_saver.save(plan, 0, clock.images[0])
+    engine.image_saver.save(plan, 0, clock.images[0], lambda _: None)
     saving = time.perf_counter() - started_at
     print(f"stages of the run: {_stages([{**clock.seconds, 'saving': saving}])}")
 
