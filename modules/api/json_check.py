@@ -32,7 +32,16 @@ async def check_body(request: Request) -> None:
     content_type = Message()
     content_type["content-type"] = request.headers.get("content-type", "")
     if "json" in content_type.get_content_subtype() and await request.body():
-        check_json(await request.json())  # parsed before by FastAPI; the request keeps it
+        try:
+            # Parsed before by FastAPI where a route reads it; the request keeps it.
+            parsed = await request.json()
+        except RecursionError:
+            raise UserError(
+                "The request is nested too deep.", "Send it with fewer levels."
+            ) from None
+        except ValueError:
+            return  # of a route that reads no body
+        check_json(parsed)
 
 
 def check_json(value: Any, max_depth: int = MAX_DEPTH) -> None:

@@ -139,3 +139,12 @@ def test_half_a_character_in_a_file_is_answered_as_a_question_mark(
     response = hostile.post("/sdapi/v1/png-info", json=body)
     assert response.status_code == 200, response.text
     assert "a ? cat" in response.json()["info"]
+
+
+@pytest.mark.parametrize(("body", "status"), [("[" * 5000 + "]" * 5000, 422), ("{", 200)])
+def test_a_body_that_a_route_does_not_read_is_no_internal_error(
+    client: TestClient, body: str, status: int
+):
+    headers = {"content-type": "application/json"}
+    response = client.post("/sdapi/v1/interrupt", content=body, headers=headers)
+    assert response.status_code == status
