@@ -17,7 +17,7 @@ from modules.core.errors import StorageError, WebUIError
 from modules.core.text import escape
 from modules.engine.jobs.fair_queue import QueuePosition
 from modules.engine.jobs.job_record import JobRecord
-from modules.engine.jobs.job_status import ENDED_STATES, JobState, JobStatus
+from modules.engine.jobs.job_status import ENDED_STATES, Completion, JobState, JobStatus
 from modules.engine.jobs.store import JobStore
 from modules.engine.jobs.stored_request import serialize
 from modules.params.events import (
@@ -84,8 +84,7 @@ class Job:
         self._store = store
         self._lock = threading.Lock()
         self._is_last_batch = False
-        self._ended = threading.Event()
-        self._done_callbacks: list[Callable[[], object]] = []
+        self._ended = Completion()
         self._state: JobState = "queued"
         self._phase = "Waiting"
         self._progress = Progress(0, 0)
@@ -179,11 +178,7 @@ class Job:
 
     def add_done_callback(self, callback: Callable[[], object]) -> None:
         """Call `callback` once the job has ended, on the thread that ends it; at once if it has ended already."""
-        with self._lock:
-            if not self._ended.is_set():
-                self._done_callbacks.append(callback)
-                return
-        callback()
+        self._ended.add_callback(callback)
 
     # Called by the engine and the device's thread.
 
@@ -194,20 +189,13 @@ class Job:
         try:
             self._store_event(lambda store: store.log_end(self.status()))
         finally:  # whoever waits must not wait for ever
-            self._notify_done()
+            self._ended.set()
 
     def suspend(self, error: str) -> None:
         """End a queued job for this run alone: it stays in the store for the next start."""
         self.cancel.interrupt()
         if self._set_ended("cancelled", error, None):
-            self._notify_done()
-
-    def _notify_done(self) -> None:
-        with self._lock:
             self._ended.set()
-            callbacks, self._done_callbacks = self._done_callbacks, []
-        for callback in callbacks:
-            notify(callback)
 
     def _store_event(self, write: Callable[[JobStore], object]) -> None:
         """Store an event of the job; an error costs the record, never the job."""
@@ -320,14 +308,6 @@ class Job:
             self._preview = encoded
             self._preview_number += 1
         self.cancel.delay_preview()
-
-
-def notify(listener: Callable[[], object]) -> None:
-    """Call a listener; its error is only logged, so that the other ones are called and the next job runs."""
-    try:
-        listener()
-    except Exception:
-        logger.exception("An unexpected error in what waited for the end of a job.")
 
 
 def _encode(image: Image.Image, format: str, **options: int) -> bytes:

@@ -11,9 +11,9 @@ from modules.core.text import escape
 from modules.engine.image_saver import ImageSaver
 from modules.engine.jobs.cell_run import CellRun, GroupSpec
 from modules.engine.jobs.group_record import CellAttempt
-from modules.engine.jobs.job import Job, notify
+from modules.engine.jobs.job import Job
 from modules.engine.jobs.job_record import renumber
-from modules.engine.jobs.job_status import ENDED_STATES, JobState, JobStatus
+from modules.engine.jobs.job_status import ENDED_STATES, Completion, JobState, JobStatus
 from modules.engine.jobs.queue import JobQueue
 from modules.params.events import Progress
 from modules.params.requests.base import GenerationRequest
@@ -51,8 +51,7 @@ class JobGroup:
         self._lock = threading.Lock()
         self._is_interrupted = threading.Event()
         self._is_suspended = threading.Event()
-        self._ended = threading.Event()
-        self._done_callbacks: list[Callable[[], object]] = []
+        self._ended = Completion()
         self._state: JobState = "queued"
         self._request: GenerationRequest = spec.request.without_images()
         self._runs: tuple[CellRun, ...] = ()  # the current cells, in order
@@ -152,11 +151,7 @@ class JobGroup:
 
     def add_done_callback(self, callback: Callable[[], object]) -> None:
         """Call `callback` once the group has ended, on the thread that ends it; at once if it has ended already."""
-        with self._lock:
-            if not self._ended.is_set():
-                self._done_callbacks.append(callback)
-                return
-        callback()
+        self._ended.add_callback(callback)
 
     # The script's thread
 
@@ -286,11 +281,7 @@ class JobGroup:
                 self._queue.store.release_group(self.id)
         except Exception:  # no error of the store may leave the group without an end
             logger.exception("The end of a group of jobs could not be stored.")
-        with self._lock:
-            self._ended.set()
-            callbacks, self._done_callbacks = self._done_callbacks, []
-        for callback in callbacks:
-            notify(callback)
+        self._ended.set()
 
     # Snapshots
 
