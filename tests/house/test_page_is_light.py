@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-HEAVY = ("torch", "diffusers", "transformers", "accelerate")
+HEAVY = ("torch", "diffusers", "transformers", "accelerate", "cv2")
 BUILD_PAGE = """
 import json, os, sys, threading
 from pathlib import Path
