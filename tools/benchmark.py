@@ -5,6 +5,7 @@ python tools/benchmark.py txt2img     20 steps on the demo model, over the bare 
 python tools/benchmark.py img2img     img2img, inpainting and depth, over their bare stock pipelines; stages of a photo
 python tools/benchmark.py load        a full-size SD 1.5 checkpoint, over diffusers' own loading and a plain read
 python tools/benchmark.py api         the queue and the HTTP API: round trip, latency while generating, load, restart
+python tools/benchmark.py page        the page in Chromium, over a page of one text box of the same Gradio
 python tools/benchmark.py samplers    each sampler's own milliseconds per step, and those of diffusers' scheduler
 """
 
@@ -29,7 +30,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from modules.launch.environment import set_env_defaults  # noqa: E402 - importable only after the line above
-from tools import api_benchmark, img2img_benchmark, load_benchmark, sampler_benchmark  # noqa: E402
+from tools import (  # noqa: E402
+    api_benchmark,
+    img2img_benchmark,
+    load_benchmark,
+    page_benchmark,
+    sampler_benchmark,
+)
 
 _SIDE = 256
 _STEPS = 20
@@ -41,22 +48,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = ("startup", "txt2img", "img2img", "load", "api", "samplers")
+    names = ("startup", "txt2img", "img2img", "load", "api", "page", "samplers")
     parser.add_argument("what", choices=names)
     parser.add_argument("--rounds", type=int, default=7, help="how often each side is measured")
     args = parser.parse_args()
     set_env_defaults(os.environ)
-    if args.what == "load":
-        load_benchmark.run(min(args.rounds, 3))
-        return
-    if args.what == "img2img":
-        img2img_benchmark.run(args.rounds, compare)
-        return
-    if args.what == "api":
-        api_benchmark.run(args.rounds)
-        return
-    if args.what == "samplers":
-        sampler_benchmark.run(args.rounds)
+    runs: dict[str, Callable[[], None]] = {
+        "load": lambda: load_benchmark.run(min(args.rounds, 3)),
+        "img2img": lambda: img2img_benchmark.run(args.rounds, compare),
+        "api": lambda: api_benchmark.run(args.rounds),
+        "page": lambda: page_benchmark.run(args.rounds),
+        "samplers": lambda: sampler_benchmark.run(args.rounds),
+    }
+    if args.what in runs:
+        runs[args.what]()
         return
     ours, bare, label = {"startup": startup, "txt2img": txt2img}[args.what]()
     ratios, our_times, bare_times = compare(ours, bare, args.rounds)
