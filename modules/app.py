@@ -20,6 +20,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from modules import builtin
+from modules.api.page_files import PageCompression, page_files_router
 from modules.api.routes import add_routes
 from modules.api.security.cors import Origins
 from modules.api.security.guard import LOOPBACK_NAMES, add_guards
@@ -172,6 +173,8 @@ def make_app(
 
     from modules.ui import page
 
+    app.include_router(page_files_router(page.assets_path(), page.ASSETS))
+    app.add_middleware(PageCompression)
     blocks = page.build_page(engine)
     app = gr.mount_gradio_app(
         app,
@@ -187,7 +190,6 @@ def make_app(
         mcp_server=False,
         pwa=False,
         theme=page.theme(),
-        css_paths=[page.ASSETS / "style.css"],
         head=page.head(flags.theme, flags.root_path),
         root_path=flags.root_path or None,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import signal
 import socket
 import subprocess
@@ -207,6 +208,26 @@ def test_page_and_api_are_served_under_a_subpath(engine: Engine, prefix: str):
     assert client.get(f"{prefix}/").status_code == 200
     assert client.get(f"{prefix}/config").json()["root"] == f"{HOST}/sd"
     assert client.get(f"{prefix}/sdapi/v1/samplers").status_code == 200
+
+
+@pytest.mark.parametrize("prefix", ["", "/sd"])
+def test_a_browser_keeps_scripts_and_styles_and_the_page_is_compressed(engine: Engine, prefix: str):
+    flags = Flags(subpath=prefix.strip("/"))
+    client = TestClient(app.secure_app(app.make_app(engine, flags), flags, ()), base_url=HOST)
+    response = client.get(f"{prefix}/")
+    assert response.headers["content-encoding"] == "gzip"
+    files = re.findall(r'(?:src|href)=\\?"(/[^"\\]*/webui/[^"\\]+|/webui/[^"\\]+)', response.text)
+    assert {file.rpartition("/")[2] for file in files} == {"style.css", "canvas.js", "webui.js"}
+    for file in files:
+        asset = client.get(file)
+        assert asset.status_code == 200
+        assert "immutable" in asset.headers["cache-control"]
+    assert client.get(files[0].replace("style.css", "none.css")).status_code == 404
+
+
+def test_answers_to_programs_are_not_compressed(page: TestClient):
+    assert "content-encoding" in page.get("/internal/settings").headers
+    assert "content-encoding" not in page.get("/sdapi/v1/options").headers
 
 
 def paths_of(application: FastAPI) -> list[str]:

@@ -13,8 +13,8 @@ from modules.core.errors import NotFound
 from modules.engine.engine import Engine
 
 _THUMBNAIL_SIDE = 160
-# A finished image never changes, and its id is never reused.
-_CACHE_FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
+# For what never changes under its address: a finished image, whose id is never reused, for one.
+CACHE_FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 
 def image_path(engine: Engine, image_id: str) -> Path:
@@ -36,7 +36,7 @@ def image_path(engine: Engine, image_id: str) -> Path:
 
 def image_response(engine: Engine, image_id: str) -> Response:
     """Return a finished image as it was saved."""
-    return FileResponse(image_path(engine, image_id), headers=_CACHE_FOREVER)
+    return FileResponse(image_path(engine, image_id), headers=CACHE_FOREVER)
 
 
 def thumbnail_response(engine: Engine, image_id: str) -> Response:
@@ -52,4 +52,4 @@ def thumbnail_response(engine: Engine, image_id: str) -> Response:
             image.convert("RGB").save(buffer, format="JPEG", quality=80)
     except (OSError, ValueError, SyntaxError) as error:
         raise NotFound("The image file is damaged.") from error
-    return Response(buffer.getvalue(), media_type="image/jpeg", headers=_CACHE_FOREVER)
+    return Response(buffer.getvalue(), media_type="image/jpeg", headers=CACHE_FOREVER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,7 +27,7 @@ from modules.ui.tabs.diffusion_process.tab import build as build_diffusion_proce
 from modules.ui.tabs.png_info.tab import build as build_png_info
 
 ASSETS = Path(__file__).parent / "assets"
-SCRIPTS = ("canvas.js", "webui.js")
+_SCRIPTS = ("canvas.js", "webui.js")
 
 
 TABS = (
@@ -100,13 +101,28 @@ def theme() -> gr.themes.Base:
     )
 
 
+def assets_path() -> str:
+    """Return the path under which the assets are served; it changes with their content, so that browsers may keep them."""
+    contents = hashlib.sha256()
+    for file in sorted(ASSETS.iterdir()):
+        contents.update(file.read_bytes())
+    return f"/webui/{contents.hexdigest()[:16]}"
+
+
 def head(theme_mode: str | None, root_path: str = "") -> str:
-    """Return the content of the page's head: the scripts and their variables.
+    """Return the content of the page's head: styles, scripts and their variables.
 
     Args:
         theme_mode: "light" or "dark" if set on the command line.
         root_path: The path under which a reverse proxy serves the page, without a trailing slash.
     """
-    scripts = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    variables = f"window.webuiColours = {json.dumps(theme_mode)};\nwindow.webuiRoot = {json.dumps(root_path)};"
-    return f"<script>{variables}\n{scripts}</script>"
+    assets = root_path + assets_path()
+    variables = {
+        "webuiColours": theme_mode,
+        "webuiRoot": root_path,
+        "webuiAssets": assets,
+    }
+    script = "".join(f"window.{name} = {json.dumps(value)};" for name, value in variables.items())
+    links = [f'<link rel="stylesheet" href="{assets}/style.css">']
+    links += [f'<script src="{assets}/{name}"></script>' for name in _SCRIPTS]
+    return f"<script>{script}</script>" + "".join(links)

@@ -1,19 +1,10 @@
-// The Queue tab, run once when its component is mounted (`element`): fetches all jobs once a second while it is visible,
-// and updates what has changed. Rows are built with textContent: a prompt in the component's template would run as code.
+// The Queue tab: fetches all jobs once a second while it is visible, and updates what has changed.
+import {call, make} from "./core.js";
+
 const POLL_MS = 1000;
 const MAX_THUMBNAILS = 12;
 const ENDED = ["done", "failed", "cancelled"];
-const at = (path) => `${window.webuiRoot ?? ""}/internal/${path}`;
-const panel = element.querySelector("#queue");
-const rows = {};  // job id -> its element
-let isFetching = false;
-
-function make(name, className, text = "") {
-  const element = document.createElement(name);
-  element.className = className;
-  element.textContent = text;
-  return element;
-}
+const at = (path) => `${window.webuiRoot}/internal/${path}`;
 
 function button(label, action, help) {
   const element = make("button", "", label);
@@ -90,26 +81,6 @@ function thumbnail(image) {
   return link;
 }
 
-function draw(job, position) {
-  const row = rows[job.id] ??= newRow(job);
-  if (row.dataset.state !== job.state) {
-    row.dataset.state = job.state;
-    row.querySelector(".queue-actions").replaceChildren(...actions(job));
-  }
-  setText(row.querySelector(".queue-state"), statusText(job, position));
-  row.querySelector(".queue-bar").hidden = job.state !== "running";
-  row.querySelector(".queue-done").style.width = `${Math.round(job.progress * 100)}%`;
-  const preview = row.querySelector(".queue-preview");
-  preview.hidden = job.state !== "running" || !job.preview;
-  const source = at(`jobs/${job.id}/preview?n=${job.preview}`);
-  if (!preview.hidden && preview.getAttribute("src") !== source) preview.src = source;
-  const thumbnails = row.querySelector(".queue-thumbnails");
-  const count = Number(thumbnails.dataset.count ?? 0);
-  for (const image of job.images.slice(count, MAX_THUMBNAILS)) thumbnails.append(thumbnail(image));
-  thumbnails.dataset.count = Math.min(job.images.length, MAX_THUMBNAILS);
-  return row;
-}
-
 // Orders the rows, moving only those in a wrong place: a focused button keeps its focus.
 function arrange(list, ordered) {
   ordered.forEach((row, index) => {
@@ -118,51 +89,80 @@ function arrange(list, ordered) {
   while (list.children.length > ordered.length) list.lastChild.remove();
 }
 
-function show(queue) {
-  let number = 0;
-  const jobs = queue.jobs.map((job) => draw(job, job.state === "queued" ? (number += 1) : 0));
-  arrange(panel.querySelector(".queue-jobs"), jobs);
-  arrange(panel.querySelector(".queue-past"), queue.past.map((job) => draw(job, 0)));
-  const ids = new Set([...queue.jobs, ...queue.past].map((job) => job.id));
-  for (const id of Object.keys(rows)) if (!ids.has(id)) delete rows[id];
-  const running = queue.jobs.some((job) => job.state === "running");
-  const state = queue.paused ? "Paused" : running ? "Running" : "Nothing runs";
-  setText(panel.querySelector(".queue-words"), `${state} · ${queue.waiting} waiting`);
-  panel.querySelector("[data-queue=pause]").hidden = queue.paused;
-  panel.querySelector("[data-queue=resume]").hidden = !queue.paused;
-  panel.querySelector("[data-queue=cancel]").disabled = !queue.jobs.length;
-  panel.querySelector(".queue-title").hidden = !queue.past.length;
-  showRemark(queue.remark);
-}
+export function mount(element) {
+  const panel = element.querySelector("#queue");
+  const rows = {};  // job id -> its element
+  let isFetching = false;
 
-function showRemark(text) {
-  const remark = panel.querySelector(".queue-remark");
-  remark.hidden = !text;
-  setText(remark, text);
-}
-
-async function refresh() {
-  if (isFetching || document.hidden || panel.offsetParent === null) return;
-  isFetching = true;
-  try {
-    const response = await fetch(at("queue"));
-    if (response.ok) show(await response.json());
-  } catch {
-    setText(panel.querySelector(".queue-words"), "The server does not answer");
-  } finally {
-    isFetching = false;
+  function draw(job, position) {
+    const row = rows[job.id] ??= newRow(job);
+    if (row.dataset.state !== job.state) {
+      row.dataset.state = job.state;
+      row.querySelector(".queue-actions").replaceChildren(...actions(job));
+    }
+    setText(row.querySelector(".queue-state"), statusText(job, position));
+    row.querySelector(".queue-bar").hidden = job.state !== "running";
+    row.querySelector(".queue-done").style.width = `${Math.round(job.progress * 100)}%`;
+    const preview = row.querySelector(".queue-preview");
+    preview.hidden = job.state !== "running" || !job.preview;
+    const source = at(`jobs/${job.id}/preview?n=${job.preview}`);
+    if (!preview.hidden && preview.getAttribute("src") !== source) preview.src = source;
+    const thumbnails = row.querySelector(".queue-thumbnails");
+    const count = Number(thumbnails.dataset.count ?? 0);
+    for (const image of job.images.slice(count, MAX_THUMBNAILS)) thumbnails.append(thumbnail(image));
+    thumbnails.dataset.count = Math.min(job.images.length, MAX_THUMBNAILS);
+    return row;
   }
-}
 
-async function act(event) {
-  const button = event.target.closest?.("[data-queue]");
-  if (!button) return;
-  const id = button.closest(".queue-job")?.dataset.id;
-  const response = await fetch(at(id ? `jobs/${id}/${button.dataset.queue}` : `queue/${button.dataset.queue}`), {method: "POST"});
-  await refresh();
-  if (!response.ok) showRemark((await response.json()).detail);
-}
+  function show(queue) {
+    let number = 0;
+    const jobs = queue.jobs.map((job) => draw(job, job.state === "queued" ? (number += 1) : 0));
+    arrange(panel.querySelector(".queue-jobs"), jobs);
+    arrange(panel.querySelector(".queue-past"), queue.past.map((job) => draw(job, 0)));
+    const ids = new Set([...queue.jobs, ...queue.past].map((job) => job.id));
+    for (const id of Object.keys(rows)) if (!ids.has(id)) delete rows[id];
+    const running = queue.jobs.some((job) => job.state === "running");
+    const state = queue.paused ? "Paused" : running ? "Running" : "Nothing runs";
+    setText(panel.querySelector(".queue-words"), `${state} · ${queue.waiting} waiting`);
+    panel.querySelector("[data-queue=pause]").hidden = queue.paused;
+    panel.querySelector("[data-queue=resume]").hidden = !queue.paused;
+    panel.querySelector("[data-queue=cancel]").disabled = !queue.jobs.length;
+    panel.querySelector(".queue-title").hidden = !queue.past.length;
+    showRemark(queue.remark);
+  }
 
-element.addEventListener("click", act);
-new IntersectionObserver(refresh).observe(panel);  // the tab is opened
-const timer = setInterval(() => element.isConnected ? refresh() : clearInterval(timer), POLL_MS);
+  function showRemark(text) {
+    const remark = panel.querySelector(".queue-remark");
+    remark.hidden = !text;
+    setText(remark, text);
+  }
+
+  async function refresh() {
+    if (isFetching || document.hidden || panel.offsetParent === null) return;
+    isFetching = true;
+    try {
+      show(await call("queue"));
+    } catch (error) {
+      setText(panel.querySelector(".queue-words"), error.message);
+    } finally {
+      isFetching = false;
+    }
+  }
+
+  async function act(event) {
+    const button = event.target.closest?.("[data-queue]");
+    if (!button) return;
+    const id = button.closest(".queue-job")?.dataset.id;
+    try {
+      await call(id ? `jobs/${id}/${button.dataset.queue}` : `queue/${button.dataset.queue}`, {});
+      await refresh();
+    } catch (error) {
+      await refresh();
+      showRemark(error.message);
+    }
+  }
+
+  element.addEventListener("click", act);
+  new IntersectionObserver(refresh).observe(panel);  // the tab is opened
+  const timer = setInterval(() => element.isConnected ? refresh() : clearInterval(timer), POLL_MS);
+}

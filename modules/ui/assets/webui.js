@@ -167,5 +167,11 @@ window.webui = (() => {
     markFilled(prefix);
   }
 
-  return {start, filled, follow, interrupt, skip, open, job: (prefix) => jobs[prefix] ?? ""};
+  // Fills an HTML component, once: its template holds no data, which would run as code.
+  async function mount(script, element) {
+    const module = await import(`${window.webuiAssets}/${script}`);
+    module.mount(element);
+  }
+
+  return {start, mount, filled, follow, interrupt, skip, open, job: (prefix) => jobs[prefix] ?? ""};
 })();

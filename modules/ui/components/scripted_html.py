@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import gradio as gr
-
-_ASSETS = Path(__file__).parents[1] / "assets"
 
 
 def build_scripted_html(html: str, script: str, elem_id: str) -> gr.HTML:
@@ -17,8 +13,8 @@ def build_scripted_html(html: str, script: str, elem_id: str) -> gr.HTML:
 
     Args:
         html: The fixed elements.
-        script: Name of a file in assets/; it runs once when the component is mounted, with `element` as its root.
+        script: Name of a module in assets/; its `mount(element)` is called once, when the component is mounted.
         elem_id: Id of the component.
     """
-    text = (_ASSETS / script).read_text(encoding="utf-8")
-    return gr.HTML(html_template=html, js_on_load=text, padding=False, elem_id=elem_id)
+    mount = f'webui.mount("{script}", element)'
+    return gr.HTML(html_template=html, js_on_load=mount, padding=False, elem_id=elem_id)

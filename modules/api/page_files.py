@@ -1,0 +1,53 @@
+"""What the page is made of on its way to the browser: compressed, and kept by it where a new content has a new address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import APIRouter
+from fastapi.responses import FileResponse
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from modules.api.image_files import CACHE_FOREVER
+from modules.core.errors import NotFound
+
+_LEVEL = 5  # a level of 9 takes three times as long for 1 % less
+# Their answers are images in base64 for programs on this machine: compressing costs more than it saves.
+_NOT_COMPRESSED = ("/sdapi/", "/api/")
+
+
+def page_files_router(path: str, folder: Path) -> APIRouter:
+    """Return the route of the files in a folder; a browser never asks for one again.
+
+    Args:
+        path: The path of the folder on the server; it changes with the content of the files.
+        folder: Holds the files.
+    """
+    router = APIRouter(include_in_schema=False)
+    files = {file.name: file for file in folder.iterdir()}
+
+    @router.get(f"{path}/{{name}}")
+    def page_file(name: str) -> FileResponse:
+        if name not in files:
+            raise NotFound(f"The page has no file {name!r}.", "Reload the page.")
+        return FileResponse(files[name], headers=CACHE_FOREVER)
+
+    return router
+
+
+class PageCompression:
+    """ASGI middleware that compresses what the page loads; images and event streams go as they are.
+
+    Args:
+        app: The app whose responses are compressed.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._plain = app
+        self._compressed = GZipMiddleware(app, compresslevel=_LEVEL)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        is_plain = scope["type"] != "http" or scope["path"].startswith(_NOT_COMPRESSED)
+        await (self._plain if is_plain else self._compressed)(scope, receive, send)
