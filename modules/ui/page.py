@@ -123,6 +123,7 @@ def head(theme_mode: str | None, root_path: str = "") -> str:
         "webuiAssets": assets,
     }
     script = "".join(f"window.{name} = {json.dumps(value)};" for name, value in variables.items())
-    links = [f'<link rel="stylesheet" href="{assets}/style.css">']
+    styles = sorted(file.name for file in ASSETS.glob("*.css"))
+    links = [f'<link rel="stylesheet" href="{assets}/{name}">' for name in styles]
     links += [f'<script src="{assets}/{name}"></script>' for name in _SCRIPTS]
     return f"<script>{script}</script>" + "".join(links)
