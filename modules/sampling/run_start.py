@@ -74,6 +74,8 @@ class SamplerFamily:
         mask_before_denoising: Whether the unmasked part is restored in the network's input, not in its prediction.
         floors_timesteps: Whether v is converted to noise with the sigma of the timestep rounded down, as A1111 does;
             UniPC visits sigmas between timesteps.
+        timestep_at: Returns the timestep that the network gets for a sigma between those of two timesteps, from the
+            model sigmas: log sigma is interpolated by k-diffusion, log alpha by UniPC.
     """
 
     sigmas: Callable[[int, Schedule, ModelSigmas, SamplingSettings], list[float]]
@@ -84,6 +86,7 @@ class SamplerFamily:
     min_t_enc: int = 0
     mask_before_denoising: bool = False
     floors_timesteps: bool = False
+    timestep_at: Callable[[ModelSigmas, float], float] = ModelSigmas.timestep_at
 
 
 def _schedule_sigmas(
@@ -149,6 +152,7 @@ TIMESTEP = SamplerFamily(
     min_t_enc=2,
     mask_before_denoising=True,
     floors_timesteps=True,
+    timestep_at=ModelSigmas.timestep_by_alpha,
 )
 
 

@@ -8,6 +8,8 @@ import random
 import struct
 import time
 import zlib
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -64,14 +66,22 @@ FRAGMENTS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("fragment", FRAGMENTS)
+def every_sixth(values: Sequence[Any]) -> list[Any]:
+    """Return parameters of which every sixth runs with each suite and the others with `-m slow`: there are many."""
+    return [
+        pytest.param(value, marks=[pytest.mark.slow] if index % 6 else [])
+        for index, value in enumerate(values)
+    ]
+
+
+@pytest.mark.parametrize("fragment", every_sixth(FRAGMENTS))
 def test_a_text_of_one_repeated_fragment_is_read_in_time(fragment: str):
     repeated = fragment.encode("utf-8", "replace").decode() * ((MAX_LENGTH - 300) // len(fragment))
     for text in (repeated * 16, f"a\n{PAIRS}, {repeated}", f"{repeated} {PAIRS}"):
         assert_quick({"parameters": text})
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", every_sixth(range(12)))
 def test_a_text_of_random_fragments_is_read_in_time(seed: int):
     draw = random.Random(seed)
     parts = draw.sample(FRAGMENTS, draw.randint(2, 6))

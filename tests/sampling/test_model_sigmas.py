@@ -74,3 +74,12 @@ def test_half_precision_rounds_the_alphas():
 def test_log_alpha_is_interpolated_between_timesteps():
     model_sigmas = ModelSigmas([0.8, 0.5, 0.2])
     assert model_sigmas.log_alpha_at(0.5) == pytest.approx(0.25 * np.log(0.8 * 0.5))
+
+
+@pytest.mark.parametrize("timestep", [0, 0.5, 1, 123.456, 998.7, 999])
+def test_a_timestep_is_found_again_by_its_alpha(timestep: float):
+    for model_sigmas in (sd1_model_sigmas(), sd1_model_sigmas().with_zero_terminal_snr()):
+        sigma = np.sqrt(np.expm1(-2 * model_sigmas.log_alpha_at(timestep)))
+        assert model_sigmas.timestep_by_alpha(sigma) == pytest.approx(timestep, abs=1e-9)
+    assert sd1_model_sigmas().timestep_by_alpha(100) == 999
+    assert sd1_model_sigmas().timestep_by_alpha(0) == 0

@@ -54,6 +54,23 @@ def error_of(run: SamplerFn, steps: int, settings: SamplingSettings = DEFAULTS) 
     )
 
 
+@pytest.mark.parametrize("name", ["Euler", "Euler a"])
+def test_a_step_from_nearly_pure_noise_rounds_as_k_diffusions(name: str):
+    """d = (x - denoised) / sigma; x + d * (sigma_next - sigma), in 32 bits: both forms are 1e-3 from the true value."""
+    sigma, sigma_next = np.float32(4518.7637), np.float32(11.628353)
+    x = np.random.default_rng(0).standard_normal(4096, dtype=np.float32) * sigma
+    denoised = np.tanh(x)
+    steps = SAMPLERS.get(name).run(
+        x, [float(sigma), float(sigma_next)], ZeroNoise(), SamplingSettings(eta_ancestral=0)
+    )
+    next(steps)
+    with pytest.raises(StopIteration) as end:
+        steps.send(denoised)
+    expected = x + (x - denoised) / sigma * (sigma_next - sigma)
+    assert end.value.value.dtype == np.float32
+    np.testing.assert_array_equal(end.value.value, expected)
+
+
 def test_euler_follows_its_formula():
     sigmas = [8.0, 3.0, 1.0, 0.0]
     x = 5.0

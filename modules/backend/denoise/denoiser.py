@@ -201,7 +201,8 @@ class Denoiser:
         return combine(predictions, 1.0) - predictions.uncond
 
     def _evaluation(self, index: int, sigma: float) -> Evaluation:
-        return Evaluation(index, sigma, self._model_sigmas.timestep_at(sigma))
+        timestep = self._sampler.family.timestep_at(self._model_sigmas, sigma)
+        return Evaluation(index, sigma, timestep)
 
     def _timestep_sigma(self, evaluation: Evaluation) -> float:
         """Return the sigma of the timestep by which the prediction is converted; A1111's DDIM family rounds it down."""

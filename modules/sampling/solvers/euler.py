@@ -33,6 +33,15 @@ def add_churn(
     return x + eps * math.sqrt(sigma_hat**2 - sigma**2), sigma_hat
 
 
+def euler_step(x: Tensor, denoised: Tensor, sigma: float, sigma_next: float) -> Tensor:
+    """Return the sample at sigma_next: a step along d = dx/dsigma at sigma.
+
+    In this order it rounds as k-diffusion's: from the sigma of 4500 that zero terminal SNR begins with, a step takes
+    away all but a thousandth of x, and leaves the rounding errors.
+    """
+    return x + (x - denoised) / sigma * (sigma_next - sigma)
+
+
 def euler(
     x: Tensor, sigmas: Sequence[float], noise: NoiseSampler, settings: SamplingSettings
 ) -> SamplerGenerator:
@@ -40,7 +49,7 @@ def euler(
     for sigma, sigma_next in itertools.pairwise(sigmas):
         x, sigma_hat = add_churn(x, sigma, len(sigmas) - 1, noise, settings)
         denoised = yield x, sigma_hat
-        x = x + (x - denoised) * ((sigma_next - sigma_hat) / sigma_hat)
+        x = euler_step(x, denoised, sigma_hat, sigma_next)
     return x
 
 
@@ -58,7 +67,7 @@ def euler_ancestral_with_eta(
     for sigma, sigma_next in itertools.pairwise(sigmas):
         denoised = yield x, sigma
         sigma_down, sigma_up = ancestral_step(sigma, sigma_next, eta)
-        x = x + (x - denoised) * ((sigma_down - sigma) / sigma)
+        x = euler_step(x, denoised, sigma, sigma_down)
         if sigma_up > 0:
             x = x + noise() * sigma_up
     return x

@@ -121,6 +121,14 @@ def test_the_network_gets_the_timesteps_of_the_sigmas(components: Components):
     assert counting_unet.timesteps == pytest.approx(expected, abs=1e-3)
 
 
+def test_unipcs_network_gets_evenly_spaced_timesteps(components: Components):
+    counting_unet = CountingUNet(components.unet)
+    piped(components, "UniPC", unet=counting_unet)
+    last = MODEL_SIGMAS.count - 1
+    expected = [last * (1 - step / STEPS) for step in range(STEPS)]
+    assert counting_unet.timesteps == pytest.approx(expected, abs=1e-4)  # an ulp of 999 is 6e-5
+
+
 def test_every_step_is_reported_with_its_state(components: Components):
     collected = States()
     piped(components, "DPM++ 2M", extensions=[collected])
