@@ -1,4 +1,4 @@
-"""Inpainting masks: blur and crop region. White is repainted, black is kept."""
+"""Inpainting masks: blur, cut-outs and crop region. White is repainted, black is kept."""
 
 from __future__ import annotations
 
@@ -28,6 +28,21 @@ def blur_mask(mask: Image.Image, blur_x: float, blur_y: float) -> Image.Image:
         blur_y: Vertical standard deviation in pixels; 0 does not blur.
     """
     return _blur_axis(_blur_axis(mask, blur_x, is_horizontal=True), blur_y, is_horizontal=False)
+
+
+def cut_out(image: Image.Image, mask: Image.Image) -> Image.Image:
+    """Return what a mask leaves of an image, transparent black elsewhere.
+
+    Args:
+        image: RGB.
+        mask: L, of the image's size; white is cut away.
+
+    Returns:
+        RGBa: premultiplied, as A1111 composites it. Its 8 bits lose digits where little is left.
+    """
+    kept = Image.new("RGBa", image.size)
+    kept.paste(image.convert("RGBa"), mask=ImageOps.invert(mask))
+    return kept
 
 
 def _blur_axis(mask: Image.Image, sigma: float, *, is_horizontal: bool) -> Image.Image:
@@ -93,11 +108,13 @@ def crop_region(mask: Image.Image, padding: int, width: int, height: int) -> Box
     if box is None:
         return None
     left, top, right, bottom = box
-    box_width, box_height = right - left, bottom - top
-    if box_width / box_height > width / height:
-        top, bottom = _widen(top, bottom, int(box_width * height / width), mask.height)
+    box_width, box_height, ratio = right - left, bottom - top, width / height
+    if (
+        box_width / box_height > ratio
+    ):  # by the ratio, as in A1111: rounded in another order, it can be a pixel less
+        top, bottom = _widen(top, bottom, int(box_width / ratio), mask.height)
     else:
-        left, right = _widen(left, right, int(box_height * width / height), mask.width)
+        left, right = _widen(left, right, int(box_height * ratio), mask.width)
     return left, top, right, bottom
 
 

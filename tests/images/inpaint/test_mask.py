@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modules.images.inpaint.mask import blur_mask, crop_region, mask_from_alpha
+from modules.images.inpaint.mask import blur_mask, crop_region, cut_out, mask_from_alpha
 
 
 def box_mask(size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Image:
@@ -84,6 +84,14 @@ def test_a_uniform_mask_is_unchanged():
         assert blur_mask(Image.new("L", (30, 30), value), 4, 4).getextrema() == (value, value)
 
 
+def test_a_cut_out_is_premultiplied_and_black_where_nothing_is_left():
+    mask = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    cut = np.asarray(cut_out(Image.new("RGB", mask.size, (255, 100, 0)), mask))[0].astype(int)
+    kept = 255 - np.arange(256)
+    assert np.array_equal(cut[:, 3], kept) and np.array_equal(cut[:, 0], kept)
+    assert np.array_equal(cut[:, 1], np.rint(100 * kept / 255)) and cut[:, 2].max() == 0
+
+
 @pytest.mark.parametrize(
     ("masked", "padding", "size", "box"),
     [
@@ -95,6 +103,7 @@ def test_a_uniform_mask_is_unchanged():
         ((380, 100, 400, 300), 0, (64, 64), (200, 100, 400, 300)),
         ((0, 0, 400, 10), 0, (64, 64), (0, 0, 400, 300)),  # the image is not tall enough
         ((0, 0, 400, 300), 99, (64, 64), (0, 0, 400, 300)),
+        ((100, 100, 133, 110), 0, (704, 640), (100, 91, 133, 120)),  # 33 / 1.1 is just below 30
     ],
 )
 def test_the_crop_region_has_the_results_aspect_ratio(masked, padding, size, box):
