@@ -21,7 +21,7 @@ from modules.backend.denoise.progress import (
 from modules.backend.denoise.recorder import Recorder
 from modules.backend.denoise.step_extensions import ConcatChannels, MaskedLatents, StepExtension
 from modules.backend.model import LoadedModel
-from modules.backend.noise.noise import ImageNoise, noise_options
+from modules.backend.noise.noise import ImageNoise, NoiseOptions, noise_options
 from modules.backend.seamless import circular_padding
 from modules.core.errors import Cancelled, NotFinite
 from modules.models.checkpoint import Checkpoint
@@ -130,8 +130,8 @@ def _run_pass(
     shape = latent_format.shape(request.width, request.height)
     options = noise_options(plan, latent_format)
     noise = ImageNoise(batch, shape, device, options)
-    if init_image is not None:
-        content = ImageNoise(batch, shape, device, options)
+    if init_image is not None:  # A1111 draws masked content from the seeds alone
+        content = ImageNoise(batch, shape, device, NoiseOptions(options.source))
         init_image = init_image.with_masked_content(content)
     # 4. Denoising loop
     sink(Phase("Sampling" if upscaled is None else "Sampling the larger image"))
