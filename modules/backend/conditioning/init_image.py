@@ -22,7 +22,7 @@ from modules.backend.conditioning.inpaint_mask import (
 from modules.images.colour_correction import correct_colours
 from modules.images.depth_levels import DepthLevels
 from modules.images.inpaint.canvas import Canvas, prepare_canvas
-from modules.images.resize import crop_and_resize
+from modules.images.resize import crop_and_resize, stretch
 from modules.models.compatibility import missing_depth_estimator
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.img2img import Img2ImgRequest
@@ -138,12 +138,13 @@ def _encode_for_img2img(
     size = request.width, request.height
     cells = components.latent_format.cells(*size)
     latents = vae.encode(components.vae, canvas.image)
-    if canvas.image.size != size:  # A1111's resize mode "latent upscale"
+    if latents.shape[2:] != cells:  # A1111's resize mode "latent upscale"
         latents = functional.interpolate(latents, size=cells, mode="bilinear")
-        canvas = replace(canvas, image=canvas.image.resize(size, Image.Resampling.BICUBIC))
     binary = request.mask_round and not request.soft_inpainting_enabled
     pixel_mask = None if canvas.mask is None else mask_to_tensor(canvas.mask, binary=binary)
-    concat_cond = concat.make_inpaint_concat_cond(components, canvas.image, pixel_mask, mask_weight)
+    concat_cond = concat.make_inpaint_concat_cond(
+        components, stretch(canvas.image, *size), pixel_mask, mask_weight
+    )
     latent_mask = None
     if canvas.latent_mask is not None:
         latent_mask = make_latent_mask(canvas.latent_mask, cells, binary=binary).to(latents.device)

@@ -12,8 +12,8 @@ from modules.images.inpaint.masked_content import fill_masked
 from modules.images.inpaint.outpaint import outpaint
 from modules.images.resize import (
     RESIZE_MODES,
+    SIZE_MULTIPLE,
     crop_and_resize,
-    nearest_valid_size,
     resize_and_fill,
     stretch,
 )
@@ -30,7 +30,7 @@ class Canvas:
     """An init image and its masks, prepared for the network.
 
     Args:
-        image: RGB, of the request's size; smaller if its latents are upscaled instead.
+        image: RGB, of the size in `encoded_size`.
         mask: L, of the request's size, white is repainted; None repaints everything.
         latent_mask: The mask used on the latents.
         overlay: Composites the result onto the original; None without a mask.
@@ -62,16 +62,26 @@ def prepare_canvas(request: Img2ImgRequest) -> Canvas:
         canvas = _use_whole_image(request, image, mask, latent_mask)
     assert canvas.latent_mask is not None
     if request.inpainting_fill != _ORIGINAL:
-        canvas = replace(canvas, image=fill_masked(canvas.image, canvas.latent_mask))
+        fill_mask = stretch(canvas.latent_mask, *canvas.image.size)
+        canvas = replace(canvas, image=fill_masked(canvas.image, fill_mask))
     return canvas
 
 
+def encoded_size(request: Img2ImgRequest) -> tuple[int, int]:
+    """Return the width and height at which the init image is encoded.
+
+    They are those of the request, or, with A1111's resize mode "latent upscale", the image's own.
+    """
+    only_masked = request.inpaint_full_res and request.has_mask
+    keeps_size = RESIZE_MODES[request.resize_mode].resizes_latents and not only_masked
+    if request.init_image is None or not keeps_size or any(request.outpaint_sides):
+        return request.width, request.height
+    width, height = request.init_image.size
+    return max(width, SIZE_MULTIPLE), max(height, SIZE_MULTIPLE)
+
+
 def _resize(request: Img2ImgRequest, image: Image.Image) -> Image.Image:
-    width, height = request.width, request.height
-    mode = RESIZE_MODES[request.resize_mode]
-    if mode.upscales_latents and image.width <= width and image.height <= height:
-        return stretch(image, *nearest_valid_size(*image.size))
-    return mode.resize(image, width, height)
+    return RESIZE_MODES[request.resize_mode].resize(image, *encoded_size(request))
 
 
 def _outpaint_and_blur(
@@ -103,10 +113,10 @@ def _use_whole_image(
 ) -> Canvas:
     size = request.width, request.height
     resize = RESIZE_MODES[request.resize_mode].resize
-    image, mask = resize(image, *size), resize(mask, *size)
+    image, mask = _resize(request, image), resize(mask, *size)
     # Pixels masked by at least half come entirely from the result.
     overlay_mask = mask.point([min(255, 2 * value) for value in range(256)])
-    overlay = Overlay(image, (0, 0, *size), overlay_mask)
+    overlay = Overlay(stretch(image, *size), (0, 0, *size), overlay_mask)
     latent_mask = mask if latent_mask is None else resize(latent_mask, *size)
     return Canvas(image, mask, latent_mask, overlay)
 

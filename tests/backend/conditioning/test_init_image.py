@@ -18,12 +18,14 @@ from modules.images.resize import crop_and_resize
 from modules.params.image import ImageField
 from modules.params.image_kinds import DEPTH
 from modules.params.requests.depth import DepthRequest
+from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.settings import Settings
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints_depth import tiny_estimator, write_depth
+from tests.backend.checkpoints_sd2 import write_sd2
 from tests.backend.tiny import tiny_components
 
-SETTINGS = Settings()
+SETTINGS, LANCZOS = Settings(), Image.Resampling.LANCZOS
 FULL = Precision(torch.float32, torch.float32, torch.float32)
 
 
@@ -121,6 +123,32 @@ def test_the_last_init_image_is_cached(components: Components, tokenizer: ClipTo
         128,
         128,
     )
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("in_channels", [4, 9])
+@pytest.mark.parametrize("size", [(64, 64), (96, 64), (64, 128)])
+@pytest.mark.parametrize("image_size", [(96, 64), (61, 103), (8, 8), (15, 40), (200, 9), (3, 90)])
+def test_latents_are_resized_instead_of_the_image(
+    tmp_path: Path, image_size: tuple[int, int], size: tuple[int, int], in_channels: int
+):
+    """A1111's "latent upscale": encoded at the image's size, interpolated, upwards and downwards alike."""
+    path = write_sd2(tmp_path / "tiny.safetensors", in_channels)
+    components = load_components(path, path.with_suffix(".yaml"), FULL)
+    request = Img2ImgRequest(
+        init_image=ImageField.from_pil(noisy(*image_size)),
+        resize_mode=3,
+        width=size[0],
+        height=size[1],
+    )
+    encoded = encode_init_image(components, request, SETTINGS, "tiny")
+    width, height = max(image_size[0], 8), max(image_size[1], 8)
+    own = encode(components.vae, noisy(*image_size).resize((width, height), LANCZOS))
+    assert own.shape == (1, 4, height // 8, width // 8)
+    rows, columns = size[1] // 8, size[0] // 8
+    expected = torch.nn.functional.interpolate(own, size=(rows, columns), mode="bilinear")
+    assert torch.equal(encoded.latents, expected)
+    assert in_channels == 4 or encoded.concat_cond.shape == (1, 5, rows, columns)
 
 
 @torch.inference_mode()

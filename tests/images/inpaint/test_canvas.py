@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from modules.core.errors import UserError
-from modules.images.inpaint.canvas import Overlay, prepare_canvas
+from modules.images.inpaint.canvas import Overlay, encoded_size, prepare_canvas
 from modules.images.inpaint.mask import blur_mask
 from modules.params.image import ImageField
 from modules.params.image_kinds import MASK
@@ -47,12 +47,42 @@ def test_without_a_mask_the_image_is_resized_and_there_is_no_overlay():
     assert (canvas.mask, canvas.latent_mask, canvas.overlay) == (None, None, None)
 
 
-def test_with_latent_upscale_the_image_keeps_its_size_rounded_to_latent_cells():
-    assert prepare_canvas(make_request(resize_mode=3, width=400, height=400)).image.size == (
-        200,
-        96,
+@pytest.mark.parametrize("size", [(64, 64), (128, 512), (400, 400)])
+@pytest.mark.parametrize("image_size", [(200, 100), (97, 131), (8, 8), (1300, 64)])
+def test_an_image_whose_latents_are_resized_keeps_its_size(
+    image_size: tuple[int, int], size: tuple[int, int]
+):
+    image = noise(image_size)
+    request = make_request(
+        init_image=ImageField.from_pil(image), resize_mode=3, width=size[0], height=size[1]
     )
-    assert prepare_canvas(make_request(resize_mode=3, width=64, height=64)).image.size == (64, 64)
+    canvas = prepare_canvas(request)
+    assert canvas.image.size == encoded_size(request) == image_size
+    assert canvas.image.tobytes() == image.tobytes()
+
+
+def test_an_image_smaller_than_a_latent_cell_is_stretched_to_one():
+    request = make_request(init_image=ImageField.from_pil(noise((5, 20))), resize_mode=3)
+    assert prepare_canvas(request).image.size == encoded_size(request) == (8, 20)
+
+
+@pytest.mark.parametrize("content", [0, 1, 2, 3])
+def test_with_resized_latents_the_mask_and_the_overlay_have_the_results_size(content: int):
+    mask = box_mask(IMAGE.size, BOX)
+    canvas = prepare_canvas(
+        make_request(mask, resize_mode=3, width=96, height=128, inpainting_fill=content)
+    )
+    assert canvas.mask is not None and canvas.overlay is not None
+    assert canvas.image.size == IMAGE.size
+    assert canvas.mask.size == canvas.overlay.mask.size == (96, 128)
+    stretched = IMAGE.resize((96, 128), Image.Resampling.LANCZOS)
+    assert canvas.overlay.original.tobytes() == stretched.tobytes()
+
+
+@pytest.mark.parametrize("changes", [{"inpaint_full_res": True}, {"outpaint_left": 64}])
+def test_only_masked_and_outpainting_resize_pixels_in_every_mode(changes: dict[str, object]):
+    request = make_request(box_mask(IMAGE.size, BOX), resize_mode=3, width=128, **changes)
+    assert prepare_canvas(request).image.size == encoded_size(request) == (128, 104)
 
 
 def test_whole_picture_resizes_image_and_mask_and_the_overlay_doubles_the_mask():
