@@ -136,7 +136,7 @@ MASK_RESIZES = [stretch, crop_and_resize, resize_and_fill, resize_and_fill]  # b
 def test_a_mask_of_another_size_is_blurred_at_its_own_and_resized_by_the_mode(
     size: tuple[int, int], mode: int, inverted: bool
 ):
-    mask = soft_mask(size)
+    mask = noise(size).convert("L")
     request = make_request(
         mask, resize_mode=mode, width=96, height=128, inpainting_mask_invert=inverted
     )
@@ -179,7 +179,7 @@ def test_only_masked_finds_its_box_in_a_mask_of_another_size_and_crops_the_image
 def test_outpainting_resizes_a_mask_of_another_size_to_the_image_first(
     mode: int, only_masked: bool
 ):
-    mask = soft_mask((50, 90))
+    mask = noise((50, 90)).convert("L")
     request = make_request(
         mask,
         resize_mode=mode,
