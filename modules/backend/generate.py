@@ -21,7 +21,7 @@ from modules.backend.denoise.progress import (
 from modules.backend.denoise.recorder import Recorder
 from modules.backend.denoise.step_extensions import ConcatChannels, MaskedLatents, StepExtension
 from modules.backend.model import LoadedModel
-from modules.backend.noise.noise import ImageNoise, noise_options
+from modules.backend.noise.noise import ImageNoise, NoiseOptions, noise_options
 from modules.backend.seamless import circular_padding
 from modules.core.errors import Cancelled, NotFinite
 from modules.models.checkpoint import Checkpoint
@@ -102,7 +102,7 @@ def _run_pass(
     progress: ProgressReporter,
     upscaled: Tensor | None = None,
 ) -> tuple[Tensor, InitImage | None]:
-    """Return the final latents of a pass, and its encoded init image if it has one.
+    """Return the final latents of a pass, and its encoded init image, with masked content, if it has one.
 
     Args:
         model: The loaded checkpoint.
@@ -130,11 +130,9 @@ def _run_pass(
     shape = latent_format.shape(request.width, request.height)
     options = noise_options(plan, latent_format)
     noise = ImageNoise(batch, shape, device, options)
-    start = (
-        None
-        if init_image is None
-        else init_image.with_masked_content(ImageNoise(batch, shape, device, options))
-    )
+    if init_image is not None:  # A1111 draws masked content from the seeds alone
+        content = ImageNoise(batch, shape, device, NoiseOptions(options.source))
+        init_image = init_image.with_masked_content(content)
     # 4. Denoising loop
     sink(Phase("Sampling" if upscaled is None else "Sampling the larger image"))
     recorder = Recorder() if plan.record and batch_index == 0 else None
@@ -144,9 +142,9 @@ def _run_pass(
             model.model_sigmas,
             conditioning,
             noise,
-            None if start is None else start.latents,
+            None if init_image is None else init_image.latents,
             [
-                *_init_extensions(components, plan, start),
+                *_init_extensions(components, plan, init_image),
                 progress,
                 *([recorder] if recorder else []),
             ],
@@ -209,7 +207,7 @@ def _decode_images(
         if image.index or not cancel.wants_unfinished():  # the first image needs no further step
             raise_if_interrupted(cancel)
         sink(Phase("Decoding"))
-        result = _decode(model, latents[row : row + 1], plan, init_image)
+        result = _decode(model, latents, row, plan, init_image)
         sink(Output("image", result, image.index))
 
 
@@ -224,15 +222,24 @@ def _decode_unfinished(
     latents = progress.unfinished
     if latents is not None:
         sink(Phase("Decoding"))
-        sink(Output("unfinished image", _decode(model, latents, plan, init_image)))
+        sink(Output("unfinished image", _decode(model, latents, 0, plan, init_image)))
 
 
 def _decode(
-    model: LoadedModel, latents: Tensor, plan: Plan, init_image: InitImage | None
+    model: LoadedModel, latents: Tensor, row: int, plan: Plan, init_image: InitImage | None
 ) -> Image.Image:
-    """Return the image of latents, [1, channels, rows, columns], composited into the init image if there is one."""
+    """Return one image of a batch's latents, composited into the init image if there is one.
+
+    Args:
+        model: The loaded checkpoint.
+        latents: [batch, channels, rows, columns].
+        row: Of the image in the batch.
+        plan: Of the pass.
+        init_image: Of the batch.
+    """
+    latents = latents[row : row + 1]
     result = vae.decode(model.components.vae, latents)
     if init_image is None:
         return result
     assert isinstance(plan.request, InitImageRequest)
-    return init_image.composite(plan.request, plan.settings, latents, result)
+    return init_image.of_image(row).composite(plan.request, plan.settings, latents, result)

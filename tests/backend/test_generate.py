@@ -18,6 +18,10 @@ from modules.backend.runner import Runner
 from modules.core.errors import Cancelled
 from modules.models.index import ModelIndex
 from modules.params.device_options import DeviceOptions
+from modules.params.image import ImageField
+from modules.params.image_kinds import MASK
+from modules.params.requests.base import GenerationRequest
+from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.plan.plan import Plan
 from modules.plan.planner import make_plan
@@ -49,8 +53,13 @@ def model(tokenizer: ClipTokenizer) -> LoadedModel:
 def generate(model: LoadedModel, tmp_path: Path):
     write_listed_checkpoint(tmp_path / "any.safetensors")  # for planning; the model is in memory
 
-    def generate(listener: RecordingListener, batch: int = 0, **changes: Any) -> list[Image.Image]:
-        plan = plan_of(tmp_path, tmp_path, SMALL.replace(**changes), "any")
+    def generate(
+        listener: RecordingListener,
+        batch: int = 0,
+        request: GenerationRequest = SMALL,
+        **changes: Any,
+    ) -> list[Image.Image]:
+        plan = plan_of(tmp_path, tmp_path, request.replace(**changes), "any")
         with torch.inference_mode():
             generate_batch(
                 lambda _: model, torch.device("cpu"), plan, batch, listener, listener.cancel
@@ -85,6 +94,23 @@ def test_an_image_of_a_batch_equals_the_image_of_its_seed_alone(generate, sample
     alone = generate(RecordingListener(), seed=8, sampler_name=sampler)
     assert np.abs(pixels_of(batch[1]) - pixels_of(alone[0])).max() <= 2
     assert np.abs(pixels_of(batch[0]) - pixels_of(batch[1])).max() > 2
+
+
+def test_masked_content_of_noise_is_drawn_from_the_seed_alone(generate):
+    """A1111 draws it without variation seeds; at strength 0 it is what the image shows."""
+    mask = ImageField.from_pil(Image.new("L", (64, 64), 255), MASK)
+    request = Img2ImgRequest(
+        init_image=ImageField.from_pil(Image.new("RGB", (64, 64), "grey")),
+        mask=mask,
+        inpainting_fill=2,
+        denoising_strength=0,
+        **SMALL.model_dump(include={"prompt", "width", "height", "steps", "seed"}),
+    )
+    plain, varied, other = (
+        pixels_of(generate(RecordingListener(), request=request, **changes)[0])
+        for changes in ({}, {"subseed": 3, "subseed_strength": 0.5}, {"seed": 8})
+    )
+    assert np.abs(varied - plain).mean() < 0.1 * np.abs(other - plain).mean()
 
 
 def test_a_prompt_may_be_longer_than_its_negative_prompt(generate):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from PIL import Image, ImageChops
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -63,6 +63,12 @@ class InitImage:
             return self
         return replace(self, latents=fill(self.latents.float(), self.latent_mask, noise))
 
+    def of_image(self, row: int) -> InitImage:
+        """Return it with the latents of one image of the batch; masked content is each image's own noise."""
+        return (
+            self if len(self.latents) == 1 else replace(self, latents=self.latents[row : row + 1])
+        )
+
     def inpaint_mask(self, request: InitImageRequest) -> InpaintMask | None:
         """Return the mask of the denoising loop; None when all is repainted."""
         if self.latent_mask is None or not isinstance(request, Img2ImgRequest):
@@ -88,11 +94,7 @@ class InitImage:
         overlay, mask = self.canvas.overlay, self.inpaint_mask(request)
         if overlay is None or mask is None:
             return result
-        composite_mask = mask.composite_mask(latents, overlay.mask.size)
-        if composite_mask is not None:  # the composite may not reach beyond the mask
-            limit = overlay.mask.point([0, *[255] * 255])
-            composite_mask = ImageChops.darker(composite_mask, limit)
-        return overlay.composite(result, composite_mask)
+        return overlay.composite(result, mask.composite_mask(latents, result.size))
 
 
 @dataclass(frozen=True)

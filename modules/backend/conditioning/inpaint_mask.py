@@ -13,6 +13,8 @@ from torch import Tensor
 from modules.images.inpaint.soft import SoftCompositeSettings, make_composite_mask
 from modules.params.requests.img2img import SoftInpaintingFields
 
+_MIN_NORM = 1e-5  # A1111's
+
 
 @dataclass(frozen=True)
 class InpaintMask:
@@ -26,14 +28,14 @@ class InpaintMask:
     init_latents: Tensor
     latent_mask: Tensor
 
-    def blend(self, latents: Tensor, sigma: float) -> Tensor:
+    def blend(self, latents: Tensor, noise_level: float) -> Tensor:
         """Return latents with the init latents in the unmasked part: the predicted x0, or the network's input.
 
         Args:
             latents: [batch, channels, rows, columns].
-            sigma: Of the evaluation.
+            noise_level: Of the evaluation: the sigma; for the network's input the timestep, as in A1111.
         """
-        del sigma
+        del noise_level
         return self.init_latents * (1 - self.latent_mask) + latents * self.latent_mask
 
     def blend_result(self, latents: Tensor) -> Tensor:
@@ -64,11 +66,12 @@ class SoftInpaintMask(InpaintMask):
         """Return the pixel mask that composites a result, from the distance of its latents to the init latents.
 
         Args:
-            latents: Of one result, [1, channels, rows, columns].
-            size: Width and height of the mask.
+            latents: Of one result, [1, channels, rows, columns]; `init_latents` are its own.
+            size: Width and height of the result.
         """
         distance = torch.norm((latents - self.init_latents).float(), dim=1)[0].cpu().numpy()
         composite_settings = SoftCompositeSettings(
+            self.options.soft_inpainting_preservation_strength,
             self.options.soft_inpainting_mask_influence,
             self.options.soft_inpainting_difference_threshold,
             self.options.soft_inpainting_difference_contrast,
@@ -77,19 +80,22 @@ class SoftInpaintMask(InpaintMask):
             distance, self.latent_mask[0, 0].float().cpu().numpy(), composite_settings, size
         )
 
-    def blend(self, latents: Tensor, sigma: float) -> Tensor:
+    def blend(self, latents: Tensor, noise_level: float) -> Tensor:
         """Return both mixed, with the contrast that averaging would take away."""
         bias = self.options.soft_inpainting_schedule_bias
-        exponent = sigma**bias * self.options.soft_inpainting_preservation_strength
-        weight = torch.where(self.latent_mask > 0, self.latent_mask**exponent, 0.0)
+        exponent = noise_level**bias * self.options.soft_inpainting_preservation_strength
+        weight = self.latent_mask**exponent
         power = self.options.soft_inpainting_transition_contrast_boost
         blended = self.init_latents * (1 - weight) + latents * weight
         init_norm, new_norm, norm = (
             torch.norm(values, dim=1, keepdim=True)
             for values in (self.init_latents, latents, blended)
         )
-        target_norm = (init_norm**power * (1 - weight) + new_norm**power * weight) ** (1 / power)
-        return blended * (target_norm / norm.clamp(min=1e-6))
+        # A1111 takes the powers in 64 bits, which not every device has: a norm of 16 to the 32nd is the largest float32.
+        largest = torch.maximum(init_norm, new_norm).clamp(min=torch.finfo(norm.dtype).tiny)
+        init_power, new_power = (init_norm / largest) ** power, (new_norm / largest) ** power
+        target_norm = largest * (init_power * (1 - weight) + new_power * weight) ** (1 / power)
+        return blended * (target_norm / (norm + _MIN_NORM))
 
 
 def make_latent_mask(mask: Image.Image, cells: tuple[int, int], *, binary: bool) -> Tensor:

@@ -123,7 +123,7 @@ class Denoiser:
         scale = self._prediction.input_scale(sigma)
         unchanged = model_input = x / scale
         for extension in self._extensions:
-            model_input = extension.before(model_input, sigma)
+            model_input = extension.before(model_input, evaluation.timestep)
         model_x = x if model_input is unchanged else model_input * scale
         # 2. Predictions of all prompts, with guidance
         predictions, guided = self._predict(model_input, evaluation)

@@ -61,9 +61,9 @@ class StepExtension:
 
     needs_difference = False
 
-    def before(self, model_input: Tensor, sigma: float) -> Tensor:
+    def before(self, model_input: Tensor, timestep: float) -> Tensor:
         """Return the sample as the network gets it, scaled for the network; the same tensor to leave it unchanged."""
-        del sigma
+        del timestep
         return model_input
 
     def unet_call(self, call: UNetCall) -> UNetCall:
@@ -111,9 +111,9 @@ class MaskedLatents(StepExtension):
     mask: InpaintMask
     on_input: bool
 
-    def before(self, model_input: Tensor, sigma: float) -> Tensor:
+    def before(self, model_input: Tensor, timestep: float) -> Tensor:
         """Return the network's input, its unmasked part free of noise if it is the input that is blended."""
-        return self.mask.blend(model_input, sigma) if self.on_input else model_input
+        return self.mask.blend(model_input, timestep) if self.on_input else model_input
 
     def after(self, denoised: Tensor, sigma: float) -> Tensor:
         """Return x0 with the init latents in the unmasked part if it is the prediction that is blended."""

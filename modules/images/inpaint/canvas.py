@@ -10,10 +10,10 @@ from modules.core.errors import UserError
 from modules.images.inpaint.mask import Box, blur_mask, crop_region
 from modules.images.inpaint.masked_content import fill_masked
 from modules.images.inpaint.outpaint import outpaint
+from modules.images.inpaint.overlay import Overlay
 from modules.images.resize import (
     RESIZE_MODES,
     SIZE_MULTIPLE,
-    crop_and_resize,
     resize_and_fill,
     stretch,
 )
@@ -127,7 +127,7 @@ def _crop_to_mask(
 
     # As in A1111: the box lies in a mask of another size as in the image, but the overlay's mask is resized to the image.
     overlay_mask = RESIZE_MODES[request.resize_mode].resize_mask(mask, *image.size)
-    overlay = Overlay(image, box, overlay_mask.crop(box))
+    overlay = Overlay(image, box, overlay_mask)
     latent_mask = crop(mask if latent_mask is None else stretch(latent_mask, *mask.size))
     return Canvas(crop(image), crop(mask), latent_mask, overlay)
 
@@ -138,32 +138,3 @@ def empty_mask_error() -> UserError:
         "The mask is empty: nothing would be repainted.",
         "Paint over the area to change; img2img repaints the whole picture.",
     )
-
-
-@dataclass(frozen=True)
-class Overlay:
-    """Composites results onto the original image.
-
-    Args:
-        original: The whole image in RGB.
-        box: The repainted region.
-        mask: L, of the box's size: the opacity of the result; 0 keeps the original.
-    """
-
-    original: Image.Image
-    box: Box
-    mask: Image.Image
-
-    def composite(self, result: Image.Image, mask: Image.Image | None = None) -> Image.Image:
-        """Return the original with the result in its box.
-
-        Args:
-            result: RGB, of any size; its centre is cropped to the box's aspect ratio.
-            mask: Used instead of the overlay's own mask; must not reach beyond it.
-        """
-        size = self.mask.size
-        new = result if result.size == size else crop_and_resize(result, *size)
-        image = self.original.copy()
-        old = image.crop(self.box)
-        image.paste(Image.composite(new, old, self.mask if mask is None else mask), self.box[:2])
-        return image

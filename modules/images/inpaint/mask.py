@@ -1,15 +1,11 @@
-"""Inpainting masks: blur and crop region. White is repainted, black is kept."""
+"""Inpainting masks: blur, cut-outs and crop region. White is repainted, black is kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom are exclusive
-_STRIP_ROWS = 64  # few enough to stay in a processor's cache
 
 
 def mask_from_alpha(image: Image.Image) -> Image.Image | None:
@@ -23,59 +19,51 @@ def mask_from_alpha(image: Image.Image) -> Image.Image | None:
 def blur_mask(mask: Image.Image, blur_x: float, blur_y: float) -> Image.Image:
     """Return a mask with soft edges.
 
-    As A1111: along x, then along y, by OpenCV's Gaussian: 2 * int(2.5 * blur + 0.5) + 1 taps, sigma = blur, values
-    reflected at the border without repeating the outermost (BORDER_REFLECT_101).
+    As A1111: along x, then along y, by OpenCV's Gaussian of 2 * int(2.5 * blur + 0.5) + 1 taps with sigma = blur. On
+    8 bits OpenCV computes it in fixed point, so that no other Gaussian gives the same mask.
 
     Args:
         mask: L.
         blur_x: Horizontal standard deviation in pixels; 0 does not blur.
         blur_y: Vertical standard deviation in pixels; 0 does not blur.
     """
-    return _blur_axis(_blur_axis(mask, blur_x, is_horizontal=True), blur_y)
+    return _blur_axis(_blur_axis(mask, blur_x, is_horizontal=True), blur_y, is_horizontal=False)
 
 
-def gaussian_kernel(sigma: float) -> NDArray[np.float32]:
-    """Return one half of OpenCV's Gaussian kernel in A1111's size, centre tap first; the whole kernel sums to 1."""
-    taps = np.exp(-(np.arange(int(2.5 * sigma + 0.5) + 1) ** 2) / (2 * sigma**2))
-    return (taps / (2 * taps.sum() - taps[0])).astype(np.float32)
+def cut_out(image: Image.Image, mask: Image.Image) -> Image.Image:
+    """Return what a mask leaves of an image, transparent black elsewhere.
+
+    Args:
+        image: RGB.
+        mask: L, of the image's size; white is cut away.
+
+    Returns:
+        RGBa: premultiplied, as A1111 composites it. Its 8 bits lose digits where little is left.
+    """
+    kept = Image.new("RGBa", image.size)
+    kept.paste(image.convert("RGBa"), mask=ImageOps.invert(mask))
+    return kept
 
 
-def _blur_axis(mask: Image.Image, sigma: float, *, is_horizontal: bool = False) -> Image.Image:
+def _blur_axis(mask: Image.Image, sigma: float, *, is_horizontal: bool) -> Image.Image:
     """Return the mask blurred along one axis. Only the region that can change is computed: photos are large."""
     if sigma <= 0:
         return mask
-    taps = gaussian_kernel(sigma)
-    radius = len(taps) - 1
+    import cv2  # not before a run: the page answers without it
+
+    radius = int(2.5 * sigma + 0.5)
     edges = _edge_box(mask.getbbox(), ImageOps.invert(mask).getbbox())
     target = _grow(edges, radius, mask.size)
-    if target is None:
-        return mask
     source = _grow(target, radius, mask.size)
-    assert source is not None
-    values: NDArray[np.float32] = np.asarray(mask.crop(source)).astype(np.float32)
-    values = np.ascontiguousarray(np.transpose(values)) if is_horizontal else values
-    padded = np.pad(values, ((radius, radius), (0, 0)), mode="reflect")
-    blurred = np.concatenate(list(_convolve_strips(padded, taps)))
-    blurred = np.transpose(blurred) if is_horizontal else blurred
-    result = mask.copy()
+    if target is None or source is None:
+        return mask
+    taps = 2 * radius + 1
+    kernel_size = (taps, 1) if is_horizontal else (1, taps)
+    blurred = Image.fromarray(cv2.GaussianBlur(np.asarray(mask.crop(source)), kernel_size, sigma))
     left, top, right, bottom = (a - b for a, b in zip(target, source[:2] * 2, strict=True))
-    result.paste(Image.fromarray(blurred).crop((left, top, right, bottom)), target)
+    result = mask.copy()
+    result.paste(blurred.crop((left, top, right, bottom)), target)
     return result
-
-
-def _convolve_strips(
-    padded: NDArray[np.float32], taps: NDArray[np.float32]
-) -> Iterator[NDArray[np.uint8]]:
-    """Yield the vertical convolution in strips of rows."""
-    radius = len(taps) - 1
-    for start in range(0, len(padded) - 2 * radius, _STRIP_ROWS):
-        stop = min(start + _STRIP_ROWS, len(padded) - 2 * radius)
-        total = padded[start + radius : stop + radius] * taps[0]
-        for distance in range(1, radius + 1):
-            above = padded[start + radius - distance : stop + radius - distance]
-            below = padded[start + radius + distance : stop + radius + distance]
-            total += (above + below) * taps[distance]
-        yield np.rint(total).astype(np.uint8)
 
 
 def _edge_box(white: Box | None, black: Box | None) -> Box | None:
@@ -120,11 +108,13 @@ def crop_region(mask: Image.Image, padding: int, width: int, height: int) -> Box
     if box is None:
         return None
     left, top, right, bottom = box
-    box_width, box_height = right - left, bottom - top
-    if box_width / box_height > width / height:
-        top, bottom = _widen(top, bottom, int(box_width * height / width), mask.height)
+    box_width, box_height, ratio = right - left, bottom - top, width / height
+    if (
+        box_width / box_height > ratio
+    ):  # by the ratio, as in A1111: rounded in another order, it can be a pixel less
+        top, bottom = _widen(top, bottom, int(box_width / ratio), mask.height)
     else:
-        left, right = _widen(left, right, int(box_height * width / height), mask.width)
+        left, right = _widen(left, right, int(box_height * ratio), mask.width)
     return left, top, right, bottom
 
 

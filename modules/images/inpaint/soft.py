@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ Floats = NDArray[np.floating[Any]]
 _WINDOW_RADIUS = 2
 _WINDOW_SPREAD = 1.5
 _PASSES = ((0.9, 1.0), (0.25, 0.75))
+_ALMOST_ONE = 1.00001  # A1111's; at 1 the threshold would be infinite
 _SMOOTHING_PX = 4  # hides the steps between latent cells
 
 
@@ -23,11 +25,13 @@ class SoftCompositeSettings:
     """A1111's soft inpainting options for the composite.
 
     Args:
+        preservation_strength: Exponent of the mask, times 2; only with mask_influence.
         mask_influence: Influence of the mask, 0 to 1; 0 uses the change alone.
         difference_threshold: The change at which a pixel is half new.
         difference_contrast: Steepness of the transition from old to new around the threshold.
     """
 
+    preservation_strength: float
     mask_influence: float
     difference_threshold: float
     difference_contrast: float
@@ -38,20 +42,26 @@ def make_composite_mask(
 ) -> Image.Image:
     """Return the opacity of the result per pixel, L.
 
+    As A1111 (scripts/soft_inpainting.py), in its 32-bit floats: the change is compared with the threshold, and the mask
+    limits nothing; it only moves the threshold, by its influence.
+
     Args:
         latent_change: Distance between the latents before and after, [height / 8, width / 8].
         mask: The latent mask, same shape, 0 to 1; 1 is repainted.
         settings: Soft inpainting options.
         size: Width and height of the result.
     """
+    change, mask = latent_change.astype(np.float32), mask.astype(np.float32)
     for low, high in _PASSES:
-        latent_change = _window_mean(latent_change, low, high)
+        change = _window_mean(change, low, high).astype(np.float32)
     influence = settings.mask_influence
-    kept = 0.5 * (1 - influence) + (1 - mask ** (influence / 2)) * influence
-    half = settings.difference_threshold * kept / (1.00001 - kept)
-    old = 1 / (1 + (latent_change / np.maximum(half, 1e-6)) ** settings.difference_contrast)
-    new = 1 - _smootherstep(old)
-    opacity = Image.fromarray((new * 255).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    kept = 1 - mask ** (settings.preservation_strength / 2)
+    kept = 0.5 * (1 - influence) + kept * influence
+    half = settings.difference_threshold * (kept / (_ALMOST_ONE - kept))
+    with np.errstate(all="ignore"):  # at a threshold of 0 all that changed at all is new
+        old = 1 / (1 + (change / half) ** settings.difference_contrast)
+        new = np.nan_to_num(1 - _smootherstep(old))
+    opacity = Image.fromarray((new * 255).astype(np.uint8)).resize(size, Image.Resampling.LANCZOS)
     return opacity.filter(ImageFilter.GaussianBlur(_SMOOTHING_PX))
 
 
@@ -65,7 +75,7 @@ def _window_mean(values: Floats, low: float, high: float) -> Floats:
     shifted: list[Floats] = []
     shifted_weights: list[Floats] = []
     for y, x in offsets:
-        weight = np.exp(-((y - radius) ** 2 + (x - radius) ** 2) / _WINDOW_SPREAD**2)
+        weight = _cell_weight(y - radius, x - radius)
         shifted.append(padded[y : y + rows, x : x + columns])
         shifted_weights.append(inside[y : y + rows, x : x + columns] * weight)
     window, weights = np.stack(shifted), np.stack(shifted_weights)
@@ -80,6 +90,13 @@ def _window_mean(values: Floats, low: float, high: float) -> Floats:
     overlap = np.minimum(cumulative, start + width) - np.maximum(cumulative - weights, start)
     overlap = np.maximum(overlap, 0)
     return (window * overlap).sum(axis=0) / overlap.sum(axis=0)
+
+
+def _cell_weight(y: int, x: int) -> float:
+    """Return the weight of a window's cell: a Gaussian, lowered so that it is 0 a cell beyond the window."""
+    outside = math.exp(-(((_WINDOW_RADIUS + 1) / _WINDOW_SPREAD) ** 2))
+    weight = math.exp(-(y**2 + x**2) / _WINDOW_SPREAD**2)
+    return max(0.0, weight - outside) / (1 - outside)
 
 
 def _smootherstep(x: Floats) -> Floats:

@@ -17,6 +17,8 @@ from modules.backend.model import LoadedModel
 from modules.backend.seamless import circular_padding
 from modules.backend.vae import encode
 from modules.core.errors import NotFinite, UserError
+from modules.images.inpaint.canvas import Canvas
+from modules.images.inpaint.overlay import Overlay
 from modules.images.resize import crop_and_resize
 from modules.params.image import ImageField
 from modules.params.image_kinds import DEPTH, MASK
@@ -121,6 +123,27 @@ def test_depth_is_adjusted_by_the_request(without_estimator: Components):
 def test_without_depth_map_and_estimator_encoding_fails(without_estimator: Components):
     with pytest.raises(UserError, match=r"'d' has no depth estimator\. Provide a depth map\."):
         encode_init_image(without_estimator, request_of())
+
+
+def test_soft_inpainting_compares_each_image_with_its_own_masked_content():
+    image, result = noisy(64, 64), noisy(64, 64, seed=1)
+    overlay = Overlay(image, (0, 0, 64, 64), Image.new("L", (64, 64), 255))
+    noise = torch.randn((2, 4, 8, 8), generator=torch.Generator().manual_seed(2))
+    init_image = InitImage(
+        torch.zeros(1, 4, 8, 8),
+        Canvas(image, overlay=overlay),
+        latent_mask=torch.ones(1, 1, 8, 8),
+        masked_content=2,
+    ).with_masked_content(lambda: noise)
+    request = Img2ImgRequest(soft_inpainting_enabled=True)
+    for row, other in ((0, 1), (1, 0)):
+        of_image = init_image.of_image(row)
+        unchanged, changed = (
+            of_image.composite(request, SETTINGS, noise[index : index + 1], result)
+            for index in (row, other)
+        )
+        assert unchanged.tobytes() == image.tobytes()
+        assert np.abs(np.asarray(changed).astype(int) - np.asarray(result)).mean() < 5
 
 
 @torch.inference_mode()

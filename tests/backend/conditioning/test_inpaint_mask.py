@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -89,6 +92,36 @@ def test_a_soft_transition_restores_the_contrast_lost_by_averaging():
         plain / torch.norm(plain, dim=1, keepdim=True),
         atol=1e-4,
     )
+
+
+def test_without_preservation_all_is_new_even_where_the_mask_is_black():
+    assert torch.allclose(soft(preservation_strength=0).blend(NEW, 2.0), NEW, atol=1e-4)
+
+
+@pytest.mark.parametrize("level", [0.1, 14.6, 981.0])
+@pytest.mark.parametrize("boost", [1, 4, 32])
+@pytest.mark.parametrize("scale", [0.01, 1, 40])
+def test_the_contrast_of_a_soft_transition_is_a1111s_in_64_bits(
+    level: float, boost: int, scale: float
+):
+    mask = soft(transition_contrast_boost=boost, schedule_bias=0.3, preservation_strength=0.2)
+    mask = replace(mask, init_latents=INIT * scale)
+    init, new = (INIT * scale).double(), (NEW * scale).double()
+    weight = mask.latent_mask.double() ** (level**0.3 * 0.2)
+    blended = init * (1 - weight) + new * weight
+    init_norm, new_norm, norm = (
+        values.norm(dim=1, keepdim=True) for values in (init, new, blended)
+    )
+    powers = init_norm**boost * (1 - weight) + new_norm**boost * weight
+    expected = blended * powers ** (1 / boost) / (norm + 1e-5)
+    assert torch.allclose(
+        mask.blend(NEW * scale, level).double(), expected, rtol=2e-5, atol=1e-5 * scale
+    )
+
+
+def test_latents_without_contrast_stay_without():
+    mask = replace(soft(), init_latents=torch.zeros_like(INIT))
+    assert mask.blend(torch.zeros_like(NEW), 2.0).abs().max() == 0
 
 
 def test_a_soft_mask_restores_the_original_only_in_the_image_composite():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modules.images.inpaint.mask import blur_mask, crop_region, gaussian_kernel, mask_from_alpha
+from modules.images.inpaint.mask import blur_mask, crop_region, cut_out, mask_from_alpha
 
 
 def box_mask(size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Image:
@@ -13,15 +13,25 @@ def box_mask(size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Ima
     return mask
 
 
-def blur_directly(values: np.ndarray, sigma: float) -> np.ndarray:
-    """Return the blur by its definition: along x, then along y, each rounded to integers as OpenCV does."""
-    offsets = np.arange(-int(2.5 * sigma + 0.5), int(2.5 * sigma + 0.5) + 1)
-    taps = np.exp(-(offsets**2) / (2 * sigma**2))
-    for axis in (1, 0):
-        padding = [(len(offsets) // 2,) * 2 if index == axis else (0, 0) for index in (0, 1)]
-        padded = np.pad(values, padding, mode="reflect")
-        windows = np.lib.stride_tricks.sliding_window_view(padded, len(offsets), axis=axis)
-        values = np.rint(windows @ (taps / taps.sum()))
+def fixed_point_taps(sigma: float) -> list[int]:
+    """Return OpenCV's 8-bit Gaussian in A1111's size: in 256ths, each tap's rounding error carried on to the next."""
+    radius = int(2.5 * sigma + 0.5)
+    taps = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
+    side, error = [], 0.0
+    for tap in 256 * taps[:radius] / taps.sum():
+        side.append(round(tap + error))
+        error += tap - side[-1]
+    return [*side, 256 - 2 * sum(side), *reversed(side)]
+
+
+def blur_in_fixed_point(values: np.ndarray, blur_x: float, blur_y: float) -> np.ndarray:
+    """Return the blur by its definition: along x, then along y, each rounded half up to 8 bits."""
+    for axis, sigma in ((1, blur_x), (0, blur_y)):
+        taps = fixed_point_taps(sigma)
+        padding = [(len(taps) // 2,) * 2 if index == axis else (0, 0) for index in (0, 1)]
+        padded = np.pad(values.astype(int), padding, mode="reflect")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, len(taps), axis=axis)
+        values = (windows @ taps + 128) >> 8
     return values
 
 
@@ -46,10 +56,12 @@ def test_transparent_pixels_become_a_mask():
         Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 30), dtype=np.uint8)),
     ],
 )
-@pytest.mark.parametrize("sigma", [1, 4])
-def test_the_blur_equals_opencvs_though_only_edges_are_computed(mask: Image.Image, sigma: int):
+@pytest.mark.parametrize("blur", [(1, 1), (4, 4), (7, 3), (2, 33), (64, 20)])
+def test_the_blur_is_opencvs_in_fixed_point_though_only_edges_are_computed(
+    mask: Image.Image, blur: tuple[int, int]
+):
     assert np.array_equal(
-        np.asarray(blur_mask(mask, sigma, sigma)), blur_directly(np.asarray(mask), sigma)
+        np.asarray(blur_mask(mask, *blur)), blur_in_fixed_point(np.asarray(mask), *blur)
     )
 
 
@@ -60,14 +72,24 @@ def test_each_axis_has_its_own_blur():
     assert blur_mask(mask, 0, 0).tobytes() == mask.tobytes()
 
 
-def test_the_kernel_has_a1111s_size():
-    assert [2 * len(gaussian_kernel(sigma)) - 1 for sigma in (1, 4, 10)] == [7, 21, 51]
-    assert gaussian_kernel(4)[0] + 2 * gaussian_kernel(4)[1:].sum() == pytest.approx(1)
+def test_an_edge_blurred_by_4_has_the_levels_of_a1111():
+    taps = [1, 2, 4, 5, 9, 11, 16, 19, 23, 25, 26, 25, 23, 19, 16, 11, 9, 5, 4, 2, 1]
+    row = np.asarray(blur_mask(box_mask((60, 9), (30, 0, 60, 9)), 4, 0))[4]
+    assert row[20:41].tolist() == [(255 * total + 128) >> 8 for total in np.cumsum(taps)]
+    assert row[:20].max() == 0 and row[41:].min() == 255
 
 
 def test_a_uniform_mask_is_unchanged():
-    for value in (0, 255):
+    for value in (0, 77, 255):
         assert blur_mask(Image.new("L", (30, 30), value), 4, 4).getextrema() == (value, value)
+
+
+def test_a_cut_out_is_premultiplied_and_black_where_nothing_is_left():
+    mask = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    cut = np.asarray(cut_out(Image.new("RGB", mask.size, (255, 100, 0)), mask))[0].astype(int)
+    kept = 255 - np.arange(256)
+    assert np.array_equal(cut[:, 3], kept) and np.array_equal(cut[:, 0], kept)
+    assert np.array_equal(cut[:, 1], np.rint(100 * kept / 255)) and cut[:, 2].max() == 0
 
 
 @pytest.mark.parametrize(
@@ -81,6 +103,7 @@ def test_a_uniform_mask_is_unchanged():
         ((380, 100, 400, 300), 0, (64, 64), (200, 100, 400, 300)),
         ((0, 0, 400, 10), 0, (64, 64), (0, 0, 400, 300)),  # the image is not tall enough
         ((0, 0, 400, 300), 99, (64, 64), (0, 0, 400, 300)),
+        ((100, 100, 133, 110), 0, (704, 640), (100, 91, 133, 120)),  # 33 / 1.1 is just below 30
     ],
 )
 def test_the_crop_region_has_the_results_aspect_ratio(masked, padding, size, box):
