@@ -99,7 +99,9 @@ def _is_nothing(value: object) -> bool:
     return value is None
 
 
-def _make_reader(kind: ImageKind) -> Callable[[Any], ImageField | None]:
+def make_reader(kind: ImageKind) -> Callable[[Any], ImageField | None]:
+    """Return a validator of a request's field, which raises a ValueError for what is no image of a kind."""
+
     def read(value: Any) -> ImageField | None:  # Any: whatever a form or a JSON body holds
         try:
             if isinstance(value, ImageField) and value.mode != kind.mode:
@@ -125,6 +127,6 @@ def _serialize(image: ImageField | None) -> str | None:
 
 _AS_BASE64 = PlainSerializer(_serialize, return_type=str | None, when_used="json")
 # Types of request fields: each accepts an ImageField, a file's bytes or base64; JSON holds base64.
-InputImage = Annotated[ImageField | None, BeforeValidator(_make_reader(IMAGE)), _AS_BASE64]
-Mask = Annotated[ImageField | None, BeforeValidator(_make_reader(MASK)), _AS_BASE64]
-DepthMap = Annotated[ImageField | None, BeforeValidator(_make_reader(DEPTH)), _AS_BASE64]
+InputImage = Annotated[ImageField | None, BeforeValidator(make_reader(IMAGE)), _AS_BASE64]
+Mask = Annotated[ImageField | None, BeforeValidator(make_reader(MASK)), _AS_BASE64]
+DepthMap = Annotated[ImageField | None, BeforeValidator(make_reader(DEPTH)), _AS_BASE64]

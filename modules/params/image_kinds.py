@@ -1,4 +1,4 @@
-"""Kinds of input images: image, mask and depth. Each is converted to one of Pillow's modes."""
+"""Kinds of input images: image, masks and depth. Each is converted to one of Pillow's modes."""
 
 from __future__ import annotations
 
@@ -46,6 +46,13 @@ def to_mask(image: Image.Image) -> Image.Image:
     return image.convert("L")
 
 
+def to_soft_mask(image: Image.Image) -> Image.Image:
+    """Return a mask in L as A1111 reads it where masks are not rounded: a brush layer's alpha stays as soft as it is."""
+    if has_transparent_pixels(image):
+        return image.convert("RGBA").getchannel("A")
+    return to_mask(image)
+
+
 def to_depth(image: Image.Image) -> Image.Image:
     """Return depth in 16 bits of grey: white is near. 8-bit values are scaled to the full range."""
     if image.mode.startswith(_HIGH_BIT_DEPTH_MODES):
@@ -81,4 +88,5 @@ class ImageKind:
 
 IMAGE = ImageKind("RGB", to_rgb)
 MASK = ImageKind("L", to_mask)
+SOFT_MASK = ImageKind("L", to_soft_mask)
 DEPTH = ImageKind("I;16", to_depth)

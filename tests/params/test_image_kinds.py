@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modules.params.image_kinds import DEPTH, IMAGE, MASK, to_depth, to_mask, to_rgb
+from modules.params.image_kinds import DEPTH, IMAGE, MASK, to_depth, to_mask, to_rgb, to_soft_mask
 
 
 def test_a_brush_layer_is_read_by_its_alpha():
@@ -12,6 +12,13 @@ def test_a_brush_layer_is_read_by_its_alpha():
     layer.putpixel((1, 0), (0, 0, 0, 129))
     layer.putpixel((2, 0), (255, 255, 255, 0))
     assert to_mask(layer).tobytes() == bytes([0, 255, 0])
+
+
+def test_a_soft_brush_layer_keeps_its_alpha_and_another_mask_its_grey_value():
+    layer = Image.new("RGBA", (2, 1), (255, 255, 255, 128))
+    layer.putpixel((1, 0), (0, 0, 0, 129))
+    assert to_soft_mask(layer).tobytes() == bytes([128, 129])
+    assert to_soft_mask(Image.new("RGB", (1, 1), (100, 100, 100))).tobytes() == bytes([100])
 
 
 def test_an_opaque_mask_is_read_by_its_grey_value():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 
-from modules.params.image import Mask
+from modules.params.image import Mask, make_reader
+from modules.params.image_kinds import MASK, SOFT_MASK, ImageKind
 from modules.params.param import param
 from modules.params.requests.init_image import InitImageRequest
 
@@ -143,6 +145,12 @@ def _is_only_masked(request: Img2ImgRequest) -> bool:
     return _has_mask(request) and request.inpaint_full_res
 
 
+def mask_kind(values: Mapping[str, Any]) -> ImageKind:
+    """Return how the mask of a request's values is read: A1111 rounds a brush layer only where it rounds masks."""
+    rounds = values.get("mask_round", True) and not values.get("soft_inpainting_enabled", False)
+    return MASK if rounds else SOFT_MASK
+
+
 class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, InitImageRequest):
     """An init image repainted by a prompt; with a mask or outpainting, only the masked or added part."""
 
@@ -247,6 +255,20 @@ class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, InitImageRequest):
         help="A separate mask for the latents; the first mask still decides what is pasted back.",
         section="mask",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_mask(cls, values: Any) -> Any:  # Any: whatever is validated
+        """Read the mask here: a field's own reader does not know the other fields."""
+        if not isinstance(values, Mapping):
+            return values
+        fields = cast("Mapping[str, Any]", values)
+        if fields.get("mask") is None:
+            return fields
+        try:
+            return {**fields, "mask": make_reader(mask_kind(fields))(fields["mask"])}
+        except ValueError:  # reported as the field's own error
+            return fields
 
     @property
     def task(self) -> str:

@@ -16,9 +16,9 @@ from modules.engine.engine import Engine
 from modules.engine.jobs.batch_folders import list_input_images, validate_output_folder
 from modules.images.inpaint.mask_sources import FILE
 from modules.params.image import ImageField
-from modules.params.image_kinds import MASK
 from modules.params.param import validate
 from modules.params.requests.base import GenerationRequest
+from modules.params.requests.img2img import mask_kind
 from modules.scripts.file_batch import FILE_BATCH
 from modules.ui.components.paint_canvas import MASK_SOURCE
 from modules.ui.components.size import SCALE_BY
@@ -115,5 +115,5 @@ def _make_request(form: Form, raw: Mapping[str, Any]) -> GenerationRequest:
     fields = form.request_type.model_fields.keys() - form.image_fields
     values = {name: value for name, value in raw.items() if name in fields}
     if raw.get(MASK_SOURCE) == FILE and raw["mask"] is not None:
-        values["mask"] = ImageField.from_bytes(raw["mask"], MASK)
+        values["mask"] = ImageField.from_bytes(raw["mask"], mask_kind(raw))
     return validate(form.request_type, coerce_integers(form.request_type, values))

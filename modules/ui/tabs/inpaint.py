@@ -10,8 +10,7 @@ from modules.core.errors import UserError
 from modules.engine.engine import Engine
 from modules.images.inpaint.mask_sources import BRUSH, FILE, MASK_SOURCES, make_mask
 from modules.params.image import ImageField
-from modules.params.image_kinds import MASK
-from modules.params.requests.img2img import Img2ImgRequest
+from modules.params.requests.img2img import Img2ImgRequest, mask_kind
 from modules.ui.components.paint_canvas import MASK_SOURCE, build_paint_canvas
 from modules.ui.forms.form import Form
 from modules.ui.workbench import build_workbench
@@ -79,6 +78,8 @@ def to_request_values(values: dict[str, Any]) -> dict[str, Any]:
         init_image.size,
         data,
         values["init_image_strokes"],
-        ImageField.from_bytes(file, MASK) if source == FILE and file is not None else None,
+        ImageField.from_bytes(file, mask_kind(values))
+        if source == FILE and file is not None
+        else None,
     )
     return values

@@ -55,6 +55,12 @@ def test_an_uploaded_mask_is_used_instead_of_the_strokes():
     assert request.mask == ImageField.from_pil(uploaded, MASK)
 
 
+def test_an_uploaded_brush_layer_stays_soft_where_masks_are_not_rounded():
+    layer = Image.new("RGBA", (32, 24), (0, 0, 0, 90))
+    request = make_request(mask=png(layer), mask_source=FILE, mask_round=False)
+    assert request.mask is not None and request.mask.to_pil().getextrema() == (90, 90)
+
+
 def test_transparent_pixels_are_masked():
     image = Image.new("RGBA", (32, 24), (0, 0, 255, 255))
     image.paste((0, 0, 0, 0), (0, 0, 16, 24))
