@@ -9,11 +9,15 @@ from torch import Tensor
 
 from modules.backend.components import Components
 from modules.backend.conditioning import text
-from modules.backend.conditioning.init_image import InitImage, encode_init_image
+from modules.backend.conditioning.init_image import (
+    InitImage,
+    InitImageInputs,
+    encode_init_image,
+)
 from modules.backend.conditioning.text import Conditioning, PromptConditioning
 from modules.backend.pipelines.stable_diffusion import SamplerPipeline, make_pipeline
 from modules.backend.preview import LatentToRgb
-from modules.params.requests.base import GenerationRequest
+from modules.backend.seamless import circular_padding
 from modules.params.requests.init_image import InitImageRequest
 from modules.params.settings import Settings
 from modules.prompt.chunks import Chunker
@@ -38,7 +42,7 @@ class LoadedModel:
         self.components = components
         self._tokenizer = tokenizer
         self._conditionings: dict[_PromptKey, Conditioning] = {}
-        self._init_image: tuple[tuple[object, ...], InitImage] | None = None
+        self._init_image: tuple[InitImageInputs, InitImage] | None = None
 
     @cached_property
     def model_sigmas(self) -> ModelSigmas:
@@ -48,7 +52,9 @@ class LoadedModel:
     @cached_property
     def latent_to_rgb(self) -> LatentToRgb:
         """Return the cheap linear map from latents to RGB."""
-        return LatentToRgb.fit(self.components.vae)
+        vae = self.components.vae
+        with circular_padding(vae, enabled=False):  # it may be asked for by a job that tiles
+            return LatentToRgb.fit(vae)
 
     @cached_property
     def pipeline(self) -> SamplerPipeline:
@@ -114,15 +120,8 @@ class LoadedModel:
             settings: Of the job.
             name: The checkpoint's, for messages.
         """
-        key = _init_image_key(request, settings)
-        if self._init_image is None or self._init_image[0] != key:
+        inputs = InitImageInputs.from_request(request, settings)
+        if self._init_image is None or self._init_image[0] != inputs:
             self._init_image = None  # both at once would be twice the memory
-            self._init_image = key, encode_init_image(self.components, request, settings, name)
+            self._init_image = inputs, encode_init_image(self.components, inputs, name)
         return self._init_image[1]
-
-
-def _init_image_key(request: InitImageRequest, settings: Settings) -> tuple[object, ...]:
-    """Return every value that the encoded init image depends on, and a few more."""
-    image_fields = type(request).model_fields.keys() - GenerationRequest.model_fields.keys()
-    names = sorted((image_fields - {"denoising_strength"}) | {"width", "height"})
-    return (*(getattr(request, name) for name in names), settings.inpainting_mask_weight)

@@ -10,21 +10,21 @@ from torch import nn
 
 @contextmanager
 def circular_padding(*networks: nn.Module, enabled: bool) -> Iterator[None]:
-    """Make the convolutions of the networks pad circularly, and restore them on exit.
+    """Make the convolutions of the networks pad circularly or, as they were trained, with zeros; restore them on exit.
 
     Args:
         networks: UNet and VAE.
-        enabled: False changes nothing.
+        enabled: False pads with zeros, also where the caller pads circularly.
     """
     convolutions = [
         (layer, layer.padding_mode)
         for network in networks
         for layer in network.modules()
-        if enabled and isinstance(layer, nn.Conv2d)
+        if isinstance(layer, nn.Conv2d)
     ]
     try:
         for layer, _ in convolutions:
-            layer.padding_mode = "circular"
+            layer.padding_mode = "circular" if enabled else "zeros"
         yield
     finally:
         for layer, mode in convolutions:

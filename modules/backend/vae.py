@@ -16,7 +16,7 @@ def encode(vae: AutoencoderKL, image: Image.Image) -> Tensor:
 
     Args:
         vae: The checkpoint's VAE.
-        image: RGB; width and height are multiples of the latent format's pixels per cell.
+        image: RGB, at least one cell wide and high; a rest that is no whole cell counts for nothing.
 
     Raises:
         NotFinite: the VAE produced NaN or infinity.
@@ -36,10 +36,11 @@ def encode_pixels(vae: AutoencoderKL, pixels: Tensor) -> Tensor:
 
     Args:
         vae: The checkpoint's VAE.
-        pixels: [1, 3, height, width], -1 to 1; both sides are multiples of the pixels per cell.
+        pixels: [1, 3, height, width], -1 to 1; both sides are at least the pixels per cell.
 
     Returns:
-        [1, channels, rows, columns] in the VAE's dtype, shifted and scaled; see LatentFormat.
+        [1, channels, rows, columns] in the VAE's dtype, shifted and scaled; see LatentFormat. Rows and columns are the
+        sides divided by the pixels per cell, rounded down.
 
     Raises:
         NotFinite: the VAE produced NaN or infinity.

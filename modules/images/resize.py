@@ -13,6 +13,9 @@ from modules.params.param import Param
 SIZE_MULTIPLE = 8  # pixels per latent cell
 _MIN_SIDE = 64
 _LANCZOS = Image.Resampling.LANCZOS
+# An image that would be larger before it is cropped is cropped first, and its middle then at most half a pixel off: a
+# line of thousands of pixels would need gigabytes.
+_MAX_SCALED_PIXELS = 2**26
 
 
 def stretch(image: Image.Image, width: int, height: int) -> Image.Image:
@@ -37,17 +40,67 @@ def resize_and_blend(
 
 
 def crop_and_resize(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Return the image's centre, cropped to the new aspect ratio and scaled (Lanczos), A1111's "Crop and resize"."""
-    return ImageOps.fit(image, (width, height), _LANCZOS)
+    """Return the image scaled to cover the size (Lanczos), its middle cropped to it: A1111's "Crop and resize"."""
+    proportions = width * image.height / (height * image.width)
+    if width * height * max(proportions, 1 / proportions) > _MAX_SCALED_PIXELS:
+        return ImageOps.fit(image, (width, height), _LANCZOS)
+    if proportions > 1:
+        return _centre(_scale_to_width(image, width), width, height)
+    return _centre(_scale_to_height(image, height), width, height)
 
 
 def resize_and_fill(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Return the whole image scaled and centred, its edge pixels extended into the rest, A1111's "Resize and fill"."""
-    scale = min(width / image.width, height / image.height)
-    scaled = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    left, top = (width - scaled[0]) // 2, (height - scaled[1]) // 2
-    sides = left, top, width - scaled[0] - left, height - scaled[1] - top
-    return extend_edges(stretch(image, *scaled), sides)
+    """Return the whole image scaled and centred, the rest filled with its edges: A1111's "Resize and fill".
+
+    Args:
+        image: RGB or L.
+        width: In pixels.
+        height: Likewise. An odd number of pixels can leave one line at the end black, as in A1111.
+    """
+    if width * image.height < height * image.width:
+        scaled = _scale_to_width(image, width)
+        filled, strip = _centre(scaled, width, height), height // 2 - scaled.height // 2
+        if strip:
+            top, bottom = (0, 0, width, 0), (0, scaled.height, width, scaled.height)
+            filled.paste(_stretch_edge(scaled, top, (width, strip)))
+            filled.paste(_stretch_edge(scaled, bottom, (width, strip)), (0, strip + scaled.height))
+        return filled
+    scaled = _scale_to_height(image, height)
+    filled, strip = _centre(scaled, width, height), width // 2 - scaled.width // 2
+    if strip:
+        left, right = (0, 0, 0, height), (scaled.width, 0, scaled.width, height)
+        filled.paste(_stretch_edge(scaled, left, (strip, height)))
+        filled.paste(_stretch_edge(scaled, right, (strip, height)), (strip + scaled.width, 0))
+    return filled
+
+
+def _scale_to_width(image: Image.Image, width: int) -> Image.Image:
+    return stretch(image, width, max(1, image.height * width // image.width))
+
+
+def _scale_to_height(image: Image.Image, height: int) -> Image.Image:
+    return stretch(image, max(1, image.width * height // image.height), height)
+
+
+def _centre(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Return the image in the middle of a black one of the size; what does not fit is cropped."""
+    if image.size == (width, height):
+        return image
+    canvas = Image.new(image.mode, (width, height))
+    # Each half is rounded by itself, as in A1111: of an odd difference the middle may lie half a pixel off.
+    canvas.paste(image, (width // 2 - image.width // 2, height // 2 - image.height // 2))
+    return canvas
+
+
+def _stretch_edge(
+    image: Image.Image, edge: tuple[int, int, int, int], size: tuple[int, int]
+) -> Image.Image:
+    """Return an edge of the image, a box without width or height, stretched to a size.
+
+    Pillow's bicubic filter takes two lines for it: every line of the result is 1.125 of the outermost one less 0.125 of
+    the next one.
+    """
+    return image.resize(size, Image.Resampling.BICUBIC, box=edge)
 
 
 def extend_edges(image: Image.Image, sides: tuple[int, int, int, int]) -> Image.Image:
@@ -72,20 +125,23 @@ class ResizeMode:
     Args:
         label: A1111's label.
         resize: Takes image, width and height; returns the resized image.
-        upscales_latents: Whether a smaller image keeps its size and its latents are upscaled instead.
+        resize_mask: The same for a mask.
+        resizes_latents: Whether an image without outpainting is encoded at its own size and its latents are resized.
     """
 
     label: str
     resize: Callable[[Image.Image, int, int], Image.Image]
-    upscales_latents: bool = False
+    resize_mask: Callable[[Image.Image, int, int], Image.Image]
+    resizes_latents: bool = False
 
 
 # Their indices are the numbers of A1111's API.
 RESIZE_MODES = (
-    ResizeMode("Just resize", stretch),
-    ResizeMode("Crop and resize", crop_and_resize),
-    ResizeMode("Resize and fill", resize_and_fill),
-    ResizeMode("Just resize (latent upscale)", stretch, upscales_latents=True),
+    ResizeMode("Just resize", stretch, stretch),
+    ResizeMode("Crop and resize", crop_and_resize, crop_and_resize),
+    ResizeMode("Resize and fill", resize_and_fill, resize_and_fill),
+    # A1111 has no mode of its own for the masks of the last one.
+    ResizeMode("Just resize (latent upscale)", stretch, resize_and_fill, resizes_latents=True),
 )
 
 

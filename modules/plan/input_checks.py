@@ -51,8 +51,16 @@ def _mask_notes(request: Img2ImgRequest) -> list[str]:
         notes.append("The mask covers the whole picture; all of it is repainted.")
     if request.mask.size != request.init_image.size:
         sizes = _describe_sizes("mask", request.mask.size, request.init_image.size)
-        notes.append(f"{sizes}; the mask was stretched to it.")
+        notes.append(f"{sizes}; {_mask_placement(request)}.")
     return notes
+
+
+def _mask_placement(request: Img2ImgRequest) -> str:
+    if any(request.outpaint_sides):
+        return "the mask was fitted to the picture by the resize mode"
+    if request.inpaint_full_res:
+        return "its place was counted from the top left corner, so use a mask of the picture's size"
+    return "each was fitted to the result by the resize mode"
 
 
 def _check_outpaint_sides(request: Img2ImgRequest) -> None:

@@ -4,6 +4,8 @@ import torch
 from modules.backend import memory
 from modules.backend.components import Components, TextEncoder
 from modules.core.errors import OutOfMemory
+from modules.params.image import ImageField
+from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.backend.checkpoints import tiny_modules
 
@@ -31,6 +33,15 @@ def test_a_larger_batch_needs_more_memory(components):
     one, eight = Txt2ImgRequest(), Txt2ImgRequest(batch_size=8)
 
     assert memory.needed_bytes(components, eight) > memory.needed_bytes(components, one)
+
+
+def test_an_image_that_is_encoded_at_its_own_size_counts_with_it(components):
+    photo = ImageField((30000, 30000), b"")  # its size is all that is asked for
+    stretched = Img2ImgRequest(init_image=photo, width=64, height=64)
+
+    memory.check(components, stretched, torch.device("cpu"))
+    with pytest.raises(OutOfMemory, match=r"64x64 from a picture of 30000x30000 needs .* picture"):
+        memory.check(components, stretched.replace(resize_mode=3), torch.device("cpu"))
 
 
 def test_sub_prompts_of_and_need_more_memory(components):

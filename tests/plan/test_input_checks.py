@@ -58,9 +58,20 @@ def test_a_full_mask_is_noted(fields: dict[str, object]):
     assert notes_of(**fields) == ("The mask covers the whole picture; all of it is repainted.",)
 
 
-def test_a_mask_of_another_size_is_noted():
-    assert notes_of(mask=half_mask((32, 32))) == (
-        "The mask is 32x32 and the picture 64x48; the mask was stretched to it.",
+@pytest.mark.parametrize(
+    ("fields", "placement"),
+    [
+        ({}, "each was fitted to the result by the resize mode"),
+        (
+            {"inpaint_full_res": True},
+            "its place was counted from the top left corner, so use a mask of the picture's size",
+        ),
+        ({"outpaint_left": 64}, "the mask was fitted to the picture by the resize mode"),
+    ],
+)
+def test_a_mask_of_another_size_is_noted(fields: dict[str, object], placement: str):
+    assert notes_of(mask=half_mask((32, 32)), **fields) == (
+        f"The mask is 32x32 and the picture 64x48; {placement}.",
     )
 
 

@@ -19,11 +19,13 @@ from modules.backend.conditioning.inpaint_mask import (
     make_latent_mask,
     mask_to_tensor,
 )
+from modules.backend.seamless import circular_padding
 from modules.images.colour_correction import correct_colours
 from modules.images.depth_levels import DepthLevels
 from modules.images.inpaint.canvas import Canvas, prepare_canvas
-from modules.images.resize import crop_and_resize
+from modules.images.resize import crop_and_resize, stretch
 from modules.models.compatibility import missing_depth_estimator
+from modules.params.requests.base import GenerationRequest
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.init_image import InitImageRequest
@@ -95,25 +97,52 @@ class InitImage:
         return overlay.composite(result, mask.composite_mask(latents, result.size))
 
 
-def encode_init_image(
-    components: Components, request: InitImageRequest, settings: Settings, name: str
-) -> InitImage:
-    """Return the request's init image, encoded.
+@dataclass(frozen=True)
+class InitImageInputs:
+    """All that an encoded init image depends on beside the checkpoint's components.
+
+    The encoder gets nothing else, so that equal inputs mean equal results.
+
+    Args:
+        request: With an init image; every field that only counts after the encoding has its default.
+        mask_weight: See `make_inpaint_concat_cond`.
+        tiling: Whether convolutions pad each edge with the opposite one.
+    """
+
+    request: InitImageRequest
+    mask_weight: float
+    tiling: bool
+
+    @classmethod
+    def from_request(cls, request: InitImageRequest, settings: Settings) -> InitImageInputs:
+        """Return the inputs of a request with the settings of its job."""
+        later = GenerationRequest.model_fields.keys() | {"denoising_strength"}
+        names = type(request).model_fields.keys() - later | {"width", "height"}
+        return cls(
+            type(request).model_construct(**{name: getattr(request, name) for name in names}),
+            settings.inpainting_mask_weight,
+            settings.tiling,
+        )
+
+
+def encode_init_image(components: Components, inputs: InitImageInputs, name: str) -> InitImage:
+    """Return the encoded init image of a request.
 
     Args:
         components: Of the checkpoint.
-        request: With an init image.
-        settings: Of the job.
+        inputs: Of the request and the settings of its job.
         name: The checkpoint's, for messages.
 
     Raises:
         UserError: there is neither a depth map nor an estimator, or the mask is empty.
         NotFinite: the VAE produced invalid numbers.
     """
-    if isinstance(request, DepthRequest):
-        return _encode_for_depth(components, request, name)
-    assert isinstance(request, Img2ImgRequest), "only these two kinds have an init image"
-    return _encode_for_img2img(components, request, settings.inpainting_mask_weight)
+    request = inputs.request
+    with circular_padding(components.vae, enabled=inputs.tiling):
+        if isinstance(request, DepthRequest):
+            return _encode_for_depth(components, request, name)
+        assert isinstance(request, Img2ImgRequest), "only these two kinds have an init image"
+        return _encode_for_img2img(components, request, inputs.mask_weight)
 
 
 def _encode_for_depth(components: Components, request: DepthRequest, name: str) -> InitImage:
@@ -140,12 +169,13 @@ def _encode_for_img2img(
     size = request.width, request.height
     cells = components.latent_format.cells(*size)
     latents = vae.encode(components.vae, canvas.image)
-    if canvas.image.size != size:  # A1111's resize mode "latent upscale"
+    if latents.shape[2:] != cells:  # A1111's resize mode "latent upscale"
         latents = functional.interpolate(latents, size=cells, mode="bilinear")
-        canvas = replace(canvas, image=canvas.image.resize(size, Image.Resampling.BICUBIC))
     binary = request.mask_round and not request.soft_inpainting_enabled
     pixel_mask = None if canvas.mask is None else mask_to_tensor(canvas.mask, binary=binary)
-    concat_cond = concat.make_inpaint_concat_cond(components, canvas.image, pixel_mask, mask_weight)
+    concat_cond = concat.make_inpaint_concat_cond(
+        components, stretch(canvas.image, *size), pixel_mask, mask_weight
+    )
     latent_mask = None
     if canvas.latent_mask is not None:
         latent_mask = make_latent_mask(canvas.latent_mask, cells, binary=binary).to(latents.device)

@@ -13,11 +13,10 @@ from modules.images.inpaint.outpaint import outpaint
 from modules.images.inpaint.overlay import Overlay
 from modules.images.resize import (
     RESIZE_MODES,
-    nearest_valid_size,
+    SIZE_MULTIPLE,
     resize_and_fill,
     stretch,
 )
-from modules.params.image import ImageField
 from modules.params.requests.img2img import Img2ImgRequest
 
 _ORIGINAL = 1  # the masked content "original": nothing is filled
@@ -30,7 +29,7 @@ class Canvas:
     """An init image and its masks, prepared for the network.
 
     Args:
-        image: RGB, of the request's size; smaller if its latents are upscaled instead.
+        image: RGB, of the size in `encoded_size`.
         mask: L, of the request's size, white is repainted; None repaints everything.
         latent_mask: The mask used on the latents.
         overlay: Composites the result onto the original; None without a mask.
@@ -53,61 +52,65 @@ def prepare_canvas(request: Img2ImgRequest) -> Canvas:
     if not request.has_mask:
         return Canvas(_resize(request, image))
     image, mask = _outpaint_and_blur(request, image)
-    latent_mask = None
-    if request.latent_mask is not None:
-        latent_mask = stretch(request.latent_mask.to_pil(), *image.size)
+    latent_mask = None if request.latent_mask is None else request.latent_mask.to_pil()
     if request.inpaint_full_res:
         canvas = _crop_to_mask(request, image, mask, latent_mask)
     else:
         canvas = _use_whole_image(request, image, mask, latent_mask)
     assert canvas.latent_mask is not None
     if request.inpainting_fill != _ORIGINAL:
-        canvas = replace(canvas, image=fill_masked(canvas.image, canvas.latent_mask))
+        fill_mask = stretch(canvas.latent_mask, *canvas.image.size)
+        canvas = replace(canvas, image=fill_masked(canvas.image, fill_mask))
     return canvas
 
 
+def encoded_size(request: Img2ImgRequest) -> tuple[int, int]:
+    """Return the width and height at which the init image is encoded.
+
+    They are those of the request, or, with A1111's resize mode "latent upscale", the image's own.
+    """
+    only_masked = request.inpaint_full_res and request.has_mask
+    keeps_size = RESIZE_MODES[request.resize_mode].resizes_latents and not only_masked
+    if request.init_image is None or not keeps_size or any(request.outpaint_sides):
+        return request.width, request.height
+    width, height = request.init_image.size
+    return max(width, SIZE_MULTIPLE), max(height, SIZE_MULTIPLE)
+
+
 def _resize(request: Img2ImgRequest, image: Image.Image) -> Image.Image:
-    width, height = request.width, request.height
-    mode = RESIZE_MODES[request.resize_mode]
-    if mode.upscales_latents and image.width <= width and image.height <= height:
-        return stretch(image, *nearest_valid_size(*image.size))
-    return mode.resize(image, width, height)
+    return RESIZE_MODES[request.resize_mode].resize(image, *encoded_size(request))
 
 
 def _outpaint_and_blur(
     request: Img2ImgRequest, image: Image.Image
 ) -> tuple[Image.Image, Image.Image]:
-    """Return the image, outpainted if requested, and its blurred mask."""
-    mask = _resize_mask(request.mask, image.size)
+    """Return the image, outpainted if requested, and its blurred mask, which keeps its size without outpainting."""
+    mask = None if request.mask is None else request.mask.to_pil()
     if mask is not None and request.inpainting_mask_invert:
         mask = ImageOps.invert(mask)
     if any(request.outpaint_sides):
+        mode, size = RESIZE_MODES[request.resize_mode], image.size
         if not request.inpaint_full_res:
             left, top, right, bottom = request.outpaint_sides
             size = request.width - left - right, request.height - top - bottom
-            resize = RESIZE_MODES[request.resize_mode].resize
-            image, mask = resize(image, *size), None if mask is None else resize(mask, *size)
+        image = mode.resize(image, *size)
+        mask = None if mask is None else mode.resize_mask(mask, *size)
         overlap = _OVERLAP_BLURS * max(request.mask_blurs)
         image, mask = outpaint(image, mask, request.outpaint_sides, overlap)
     assert mask is not None, "without a mask or outpainting the task would be img2img"
     return image, blur_mask(mask, *request.mask_blurs)
 
 
-def _resize_mask(mask: ImageField | None, size: tuple[int, int]) -> Image.Image | None:
-    """Return the mask stretched to an image's size."""
-    return None if mask is None else stretch(mask.to_pil(), *size)
-
-
 def _use_whole_image(
     request: Img2ImgRequest, image: Image.Image, mask: Image.Image, latent_mask: Image.Image | None
 ) -> Canvas:
     size = request.width, request.height
-    resize = RESIZE_MODES[request.resize_mode].resize
-    image, mask = resize(image, *size), resize(mask, *size)
+    resize_mask = RESIZE_MODES[request.resize_mode].resize_mask
+    image, mask = _resize(request, image), resize_mask(mask, *size)
     # Pixels masked by at least half come entirely from the result.
     overlay_mask = mask.point([min(255, 2 * value) for value in range(256)])
-    overlay = Overlay(image, (0, 0, *size), overlay_mask)
-    latent_mask = mask if latent_mask is None else resize(latent_mask, *size)
+    overlay = Overlay(stretch(image, *size), (0, 0, *size), overlay_mask)
+    latent_mask = mask if latent_mask is None else resize_mask(latent_mask, *size)
     return Canvas(image, mask, latent_mask, overlay)
 
 
@@ -122,8 +125,10 @@ def _crop_to_mask(
     def crop(source: Image.Image, box: Box = box) -> Image.Image:
         return resize_and_fill(source.crop(box), *size)
 
-    overlay = Overlay(image, box, mask)
-    latent_mask = crop(mask if latent_mask is None else latent_mask)
+    # As in A1111: the box lies in a mask of another size as in the image, but the overlay's mask is resized to the image.
+    overlay_mask = RESIZE_MODES[request.resize_mode].resize_mask(mask, *image.size)
+    overlay = Overlay(image, box, overlay_mask)
+    latent_mask = crop(mask if latent_mask is None else stretch(latent_mask, *mask.size))
     return Canvas(crop(image), crop(mask), latent_mask, overlay)
 
 

@@ -157,7 +157,7 @@ class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, InitImageRequest):
     mask: Mask = param(
         None,
         "Mask",
-        help="White is repainted, black is kept; it has the size of the picture.",
+        help="White is repainted, black is kept; one of another size is fitted by the resize mode.",
         section="picture",
     )
     resize_mode: int = param(
@@ -180,7 +180,7 @@ class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, InitImageRequest):
     mask_blur: int = param(
         4,
         "Mask blur",
-        help="How soft the mask's edge is, in pixels of the picture.",
+        help="How soft the mask's edge is, in pixels of the mask.",
         infotext="Mask blur",
         when=_has_uniform_blur,
         ge=0,

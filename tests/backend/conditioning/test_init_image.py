@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,24 +10,28 @@ from PIL import Image
 
 from modules.backend.components import Components, Precision
 from modules.backend.conditioning import depth
-from modules.backend.conditioning.init_image import InitImage, encode_init_image
+from modules.backend.conditioning.init_image import InitImage, InitImageInputs
+from modules.backend.conditioning.init_image import encode_init_image as encode_inputs
 from modules.backend.loading.loader import load_components
 from modules.backend.model import LoadedModel
+from modules.backend.seamless import circular_padding
 from modules.backend.vae import encode
 from modules.core.errors import NotFinite, UserError
 from modules.images.inpaint.canvas import Canvas
 from modules.images.inpaint.overlay import Overlay
 from modules.images.resize import crop_and_resize
 from modules.params.image import ImageField
-from modules.params.image_kinds import DEPTH
+from modules.params.image_kinds import DEPTH, MASK
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.img2img import Img2ImgRequest
+from modules.params.requests.init_image import InitImageRequest
 from modules.params.settings import Settings
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints_depth import tiny_estimator, write_depth
+from tests.backend.checkpoints_sd2 import write_sd2
 from tests.backend.tiny import tiny_components
 
-SETTINGS = Settings()
+SETTINGS, LANCZOS = Settings(), Image.Resampling.LANCZOS
 FULL = Precision(torch.float32, torch.float32, torch.float32)
 
 
@@ -40,9 +45,19 @@ def request_of(**changes: object) -> DepthRequest:
     return DepthRequest(**{"init_image": image, "width": 64, "height": 128, **changes})
 
 
+def encode_init_image(components: Components, request: InitImageRequest) -> InitImage:
+    return encode_inputs(components, InitImageInputs.from_request(request, SETTINGS), "d")
+
+
 @pytest.fixture(scope="module")
 def components(tmp_path_factory: pytest.TempPathFactory) -> Components:
     path = write_depth(tmp_path_factory.mktemp("depth") / "d.safetensors")
+    return load_components(path, path.with_suffix(".yaml"), FULL)
+
+
+@pytest.fixture(scope="module")
+def inpainting_components(tmp_path_factory: pytest.TempPathFactory) -> Components:
+    path = write_sd2(tmp_path_factory.mktemp("inpainting") / "i.safetensors", 9)
     return load_components(path, path.with_suffix(".yaml"), FULL)
 
 
@@ -55,7 +70,7 @@ def without_estimator(tmp_path_factory: pytest.TempPathFactory) -> Components:
 
 @torch.inference_mode()
 def test_an_init_image_is_cropped_encoded_and_its_depth_estimated(components: Components):
-    encoded = encode_init_image(components, request_of(), SETTINGS, "d")
+    encoded = encode_init_image(components, request_of())
     cropped = crop_and_resize(noisy(), 64, 128)
     pixels = torch.from_numpy(np.asarray(cropped).copy()).permute(2, 0, 1)[None] / 127.5 - 1
     expected = components.vae.encode(pixels).latent_dist.mean * 0.18215
@@ -71,8 +86,8 @@ def test_a_depth_map_replaces_the_estimate(components: Components, without_estim
     ramp = Image.linear_gradient("L").rotate(90)
     request = request_of(depth_map=ImageField.from_pil(ramp))
     first, second = (
-        encode_init_image(components, request, SETTINGS, "d"),
-        encode_init_image(without_estimator, request, SETTINGS, "d"),
+        encode_init_image(components, request),
+        encode_init_image(without_estimator, request),
     )
     assert torch.equal(first.concat_cond, second.concat_cond)
     assert np.array_equal(np.asarray(first.depth_map)[0] // 8, np.arange(64) * 255 // 63 // 8)
@@ -84,7 +99,7 @@ def test_16_bit_depth_is_finer_than_8_bits(without_estimator: Components):
     """All values of this map round to a single 8-bit value."""
     fine = Image.fromarray((30000 + np.add.outer(np.zeros(64), np.arange(64))).astype(np.uint16))
     request = request_of(depth_map=ImageField.from_pil(fine, DEPTH), height=64)
-    concat_cond = encode_init_image(without_estimator, request, SETTINGS, "d").concat_cond
+    concat_cond = encode_init_image(without_estimator, request).concat_cond
     assert concat_cond[0, 0, 0].diff().min() > 0.2
 
 
@@ -95,9 +110,8 @@ def test_depth_is_adjusted_by_the_request(without_estimator: Components):
     )
 
     def row(**changes: object) -> torch.Tensor:
-        return encode_init_image(
-            without_estimator, request.replace(**changes), SETTINGS, "d"
-        ).concat_cond[0, 0, 0]
+        encoded = encode_init_image(without_estimator, request.replace(**changes))
+        return encoded.concat_cond[0, 0, 0]
 
     plain = row()
     assert torch.allclose(row(depth_invert=True), -plain, atol=1e-6)
@@ -108,7 +122,7 @@ def test_depth_is_adjusted_by_the_request(without_estimator: Components):
 @torch.inference_mode()
 def test_without_depth_map_and_estimator_encoding_fails(without_estimator: Components):
     with pytest.raises(UserError, match=r"'d' has no depth estimator\. Provide a depth map\."):
-        encode_init_image(without_estimator, request_of(), SETTINGS, "d")
+        encode_init_image(without_estimator, request_of())
 
 
 def test_soft_inpainting_compares_each_image_with_its_own_masked_content():
@@ -145,6 +159,113 @@ def test_the_last_init_image_is_cached(components: Components, tokenizer: ClipTo
         128,
         128,
     )
+
+
+def half_mask(size: tuple[int, int] = (100, 60)) -> ImageField:
+    mask = Image.new("L", size)
+    mask.paste(255, (0, 0, size[0] // 2, size[1]))
+    return ImageField.from_pil(mask, MASK)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tiling": True},
+        {"inpainting_mask_weight": 0.5},
+        {"init_image": ImageField.from_pil(noisy(seed=2))},
+        {"mask": half_mask((60, 60))},
+        {"latent_mask": half_mask((30, 60))},
+        {"width": 128},
+        {"height": 128},
+        {"resize_mode": 1},
+        {"resize_mode": 3},
+        {"mask_blur": 0},
+        {"mask_blur_y": 9},
+        {"inpainting_mask_invert": True},
+        {"inpainting_fill": 0},
+        {"inpaint_full_res": True},
+        {"inpaint_full_res_padding": 2, "inpaint_full_res": True},
+        {"mask_round": False},
+        {"soft_inpainting_enabled": True},
+        {"outpaint_left": 32},
+        {"sd_model_checkpoint": "other", "prompt": "words", "seed": 4, "denoising_strength": 0.1},
+    ],
+    ids=str,
+)
+@torch.inference_mode()
+def test_a_cached_init_image_is_the_one_that_would_be_encoded(
+    inpainting_components: Components, tokenizer: ClipTokenizer, changes: dict[str, object]
+):
+    """With 9 channels, so that the concat cond is compared, too."""
+    components = inpainting_components
+    options = {name: changes[name] for name in changes if name in Settings.model_fields}
+    fields = {name: changes[name] for name in changes if name not in options}
+    image = ImageField.from_pil(noisy())
+    request = Img2ImgRequest(init_image=image, mask=half_mask(), width=64, height=64)
+    one, other = (request, SETTINGS), (request.replace(**fields), SETTINGS.replace(**options))
+    model = LoadedModel(components, tokenizer)
+    for request, settings in (one, other, one):
+        cached = model.encode_init_image(request, settings, "d")
+        inputs = InitImageInputs.from_request(request, settings)
+        encoded = encode_inputs(components, inputs, "d")
+        assert torch.equal(cached.latents, encoded.latents)
+        assert torch.equal(cached.concat_cond, encoded.concat_cond)
+        assert torch.equal(cached.latent_mask, encoded.latent_mask)
+        assert cached.canvas.overlay == encoded.canvas.overlay
+
+
+def test_the_encoder_sees_no_field_that_is_not_compared():
+    request = Img2ImgRequest(prompt="words", seed=3, denoising_strength=0.1, mask_blur=7, width=64)
+    inputs = InitImageInputs.from_request(request, SETTINGS)
+    assert inputs.request == Img2ImgRequest(mask_blur=7, width=64)
+    assert inputs == InitImageInputs.from_request(request.replace(prompt="others"), SETTINGS)
+    assert inputs != InitImageInputs.from_request(request.replace(mask_blur=8), SETTINGS)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("tiling", [False, True])
+def test_an_init_image_is_encoded_with_its_own_tiling(components: Components, tiling: bool):
+    """Not with that of the caller, which would not be compared."""
+    inputs = InitImageInputs(request_of(), 1.0, tiling)
+    with circular_padding(components.vae, enabled=not tiling):
+        within = encode_inputs(components, inputs, "d").latents
+    assert torch.equal(within, encode_inputs(components, inputs, "d").latents)
+    other = encode_inputs(components, replace(inputs, tiling=not tiling), "d").latents
+    assert (within - other).abs().max() > 1e-3
+
+
+@torch.inference_mode()
+def test_previews_do_not_depend_on_the_tiling_of_the_first_job(tokenizer: ClipTokenizer):
+    components = tiny_components()
+    latents = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(0))
+    tiled, plain = LoadedModel(components, tokenizer), LoadedModel(components, tokenizer)
+    with circular_padding(components.vae, enabled=True):
+        preview = tiled.preview(latents)
+    assert preview.tobytes() == plain.preview(latents).tobytes()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("size", [(64, 64), (96, 64), (64, 128)])
+@pytest.mark.parametrize("image_size", [(96, 64), (61, 103), (8, 8), (15, 40), (200, 9), (3, 90)])
+def test_latents_are_resized_instead_of_the_image(
+    inpainting_components: Components, image_size: tuple[int, int], size: tuple[int, int]
+):
+    """A1111's "latent upscale": encoded at the image's size, interpolated, upwards and downwards alike."""
+    components = inpainting_components
+    request = Img2ImgRequest(
+        init_image=ImageField.from_pil(noisy(*image_size)),
+        resize_mode=3,
+        width=size[0],
+        height=size[1],
+    )
+    encoded = encode_init_image(components, request)
+    width, height = max(image_size[0], 8), max(image_size[1], 8)
+    own = encode(components.vae, noisy(*image_size).resize((width, height), LANCZOS))
+    assert own.shape == (1, 4, height // 8, width // 8)
+    rows, columns = size[1] // 8, size[0] // 8
+    expected = torch.nn.functional.interpolate(own, size=(rows, columns), mode="bilinear")
+    assert torch.equal(encoded.latents, expected)
+    assert encoded.concat_cond.shape == (1, 5, rows, columns)
 
 
 @torch.inference_mode()
