@@ -19,7 +19,7 @@ from transformers import (
 from transformers.initialization import no_init_weights
 
 from modules.backend.loading.depth_keys import make_dpt_config
-from modules.backend.loading.layers import with_exact_norms
+from modules.backend.loading.layers import with_cropping_upsamplers, with_exact_norms
 from modules.models.ldm.depth import DepthConfig
 from modules.models.ldm.text_encoder import TextConfig
 from modules.models.ldm.unet import UNetConfig
@@ -51,7 +51,7 @@ def make_empty_unet(config: UNetConfig, *, upcast_attention: bool) -> UNet2DCond
     }
     with _meta_device():
         unet = cast("UNet2DConditionModel", UNet2DConditionModel.from_config(options))  # no tuple
-        return with_exact_norms(unet)
+        return with_exact_norms(with_cropping_upsamplers(unet))
 
 
 def make_empty_vae(config: VaeConfig) -> AutoencoderKL:
