@@ -25,8 +25,9 @@ def encode(vae: AutoencoderKL, image: Image.Image) -> Tensor:
 
 
 def image_to_pixels(image: Image.Image) -> Tensor:
-    """Return an image as the VAE's input: RGB, float32 [1, 3, height, width], -1 to 1."""
-    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None] / 127.5 - 1
+    """Return an image as the VAE's input: RGB, float32 [1, 3, height, width], contiguous, -1 to 1."""
+    channels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    return channels.contiguous()[None] / 127.5 - 1
 
 
 def encode_pixels(vae: AutoencoderKL, pixels: Tensor) -> Tensor:

@@ -26,6 +26,8 @@ from tests.reference.compare import (
 WIDTH = 32  # the least that a norm of 32 groups allows
 NETWORKS = [(file.name, None) for file in sorted(CONFIGS.glob("*.yaml"))]
 NETWORKS += [("v1-inference.yaml", 8)]  # InstructPix2Pix
+# Rows and columns that some level cannot halve; the last are those of 8 x 72 pixels.
+ODD_SIZES = [(15, 17), (20, 24), (12, 10), (1, 9)]
 
 
 def narrow_description(file: str, in_channels: int | None = None) -> dict[str, Any]:
@@ -76,11 +78,35 @@ def test_unet_and_vae_agree_with_the_original_ldm(
     )
     assert min(difference(other, expected) for other in others) > 0.01
 
+    embed = original("ldm.modules.diffusionmodules.util").timestep_embedding
+    for size in ODD_SIZES:
+        x = torch.randn(2, sizes["in_channels"], *size, generator=generator)
+        agree(components.unet(x, t, cond).sample, answer_of_any_size(unet, embed, x, t, cond))
+
     pixels = torch.rand(1, 3, 32, 64, generator=generator) * 2 - 1
     moments = vae.quant_conv(vae.encoder(pixels))
     agree(components.vae.encode(pixels).latent_dist.parameters, moments)
     assert difference(vae.quant_conv(vae.encoder(-pixels)), moments) > 0.01
-    latents = x[:1, :4]
+    latents = torch.randn(1, 4, 16, 8, generator=generator)
     decoded = vae.decoder(vae.post_quant_conv(latents))
     agree(components.vae.decode(latents).sample, decoded)
     assert difference(vae.decoder(vae.post_quant_conv(-latents)), decoded) > 0.01
+
+
+def answer_of_any_size(
+    unet: Any, embed: Callable[..., Tensor], x: Tensor, t: Tensor, cond: Tensor
+) -> Tensor:
+    """Return UNetModel.forward, with upsampled tensors cropped to the skip connections, which are one smaller there.
+
+    LDM itself refuses such sizes; A1111 stretches by the nearest value, and from 2n to 2n - 1 that is a crop.
+    """
+    emb = unet.time_embed(embed(t, unet.model_channels))
+    h, skips = x, []
+    for block in unet.input_blocks:
+        h = block(h, emb, cond)
+        skips.append(h)
+    h = unet.middle_block(h, emb, cond)
+    for block in unet.output_blocks:
+        skip = skips.pop()
+        h = block(torch.cat([h[..., : skip.shape[2], : skip.shape[3]], skip], dim=1), emb, cond)
+    return unet.out(h)

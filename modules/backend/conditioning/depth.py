@@ -38,7 +38,7 @@ def estimate(estimator: DPTForDepthEstimation, image: Image.Image) -> Tensor:
     Raises:
         NotFinite: the estimator produced NaN or infinity.
     """
-    pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None]
+    pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()[None]
     pixels = pixels.to(estimator.device, torch.float32) / 255
     side = cast("int", estimator.config.image_size)  # set by make_dpt_config
     width, height = estimator_input_size(image.width, image.height, side)

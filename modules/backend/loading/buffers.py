@@ -1,4 +1,4 @@
-"""Reads, converts, moves and lays out a file's tensors for computing; the copies share one buffer."""
+"""Reads, converts and moves a file's tensors for computing; the copies share one buffer."""
 
 from __future__ import annotations
 
@@ -32,29 +32,20 @@ def materialize(
         for index in to_copy:
             results[index] = read(weights[index]).to(device, dtype)
         return results
-    buffers = allocate_buffers(
-        TensorSpec(weights[index].shape, dtype, _uses_channels_last(weights[index], dtype))
-        for index in to_copy
-    )
+    buffers = allocate_buffers(TensorSpec(weights[index].shape, dtype) for index in to_copy)
     for index, buffer in zip(to_copy, buffers, strict=True):
         results[index] = buffer.copy_(read(weights[index]))
     return results
-
-
-def _uses_channels_last(weight: Tensor, dtype: torch.dtype) -> bool:
-    """Return whether it is a convolution kernel in float32: channels last is a twentieth faster on the processor."""
-    return weight.ndim == 4 and weight.shape[2:] != (1, 1) and dtype == torch.float32
 
 
 ALIGNMENT = 64  # bytes, as in torch's own allocator
 
 
 class TensorSpec(NamedTuple):
-    """Shape, dtype and memory format of a tensor to allocate."""
+    """Shape and dtype of a tensor to allocate."""
 
     shape: torch.Size
     dtype: torch.dtype
-    channels_last: bool = False
 
 
 def allocate_buffers(specs: Iterable[TensorSpec]) -> list[Tensor]:
@@ -74,14 +65,8 @@ def allocate_buffers(specs: Iterable[TensorSpec]) -> list[Tensor]:
 
 def _view(storage: UntypedStorage, start: int, spec: TensorSpec) -> Tensor:
     offset = start // spec.dtype.itemsize
-    stride = (
-        _channels_last_stride(*spec.shape) if spec.channels_last else _contiguous_stride(spec.shape)
-    )
+    stride = _contiguous_stride(spec.shape)
     return torch.empty(0, dtype=spec.dtype).set_(storage, offset, spec.shape, stride)  # pyright: ignore[reportArgumentType]
-
-
-def _channels_last_stride(_count: int, channels: int, height: int, width: int) -> tuple[int, ...]:
-    return (channels * height * width, 1, channels * width, channels)
 
 
 def _contiguous_stride(shape: torch.Size) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from transformers import (
 from transformers.initialization import no_init_weights
 
 from modules.backend.loading.depth_keys import make_dpt_config
+from modules.backend.loading.layers import with_cropping_upsamplers, with_exact_norms
 from modules.models.ldm.depth import DepthConfig
 from modules.models.ldm.text_encoder import TextConfig
 from modules.models.ldm.unet import UNetConfig
@@ -49,7 +50,8 @@ def make_empty_unet(config: UNetConfig, *, upcast_attention: bool) -> UNet2DCond
         "upcast_attention": upcast_attention,
     }
     with _meta_device():
-        return cast("UNet2DConditionModel", UNet2DConditionModel.from_config(options))  # no tuple
+        unet = cast("UNet2DConditionModel", UNet2DConditionModel.from_config(options))  # no tuple
+        return with_exact_norms(with_cropping_upsamplers(unet))
 
 
 def make_empty_vae(config: VaeConfig) -> AutoencoderKL:
@@ -68,7 +70,7 @@ def make_empty_vae(config: VaeConfig) -> AutoencoderKL:
         "shift_factor": config.shift_factor or None,
     }
     with _meta_device():
-        return cast("AutoencoderKL", AutoencoderKL.from_config(options))  # no tuple
+        return with_exact_norms(cast("AutoencoderKL", AutoencoderKL.from_config(options)))
 
 
 # The file's, or how the network is used.
@@ -96,7 +98,7 @@ def make_empty_depth_estimator(
         KeyError: a tensor that determines a size is missing.
     """
     with _meta_device():
-        return DPTForDepthEstimation(make_dpt_config(state_dict, config))
+        return with_exact_norms(DPTForDepthEstimation(make_dpt_config(state_dict, config)))
 
 
 @contextlib.contextmanager
