@@ -94,3 +94,13 @@ def test_a1111s_readers_get_every_value_back(
     assert values["Size"] == "64x512"
     assert values["Model hash"] == "0123456789"
     assert values.get("Model", "") == model
+
+
+def test_options_are_written_at_their_defaults_where_a1111_states_them():
+    options = Settings(beta_dist_beta=0.7)
+    stated = ("beta_dist_alpha", "beta_dist_beta", "inpainting_mask_weight")
+    values = read(infotext.create_infotext(Txt2ImgRequest(), {}, options, stated_options=stated))
+    assert values["Beta schedule alpha"] == "0.6"
+    assert values["Beta schedule beta"] == "0.7"
+    assert values["Conditional mask weight"] == "1"
+    assert "Clip skip" not in values
