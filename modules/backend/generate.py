@@ -77,15 +77,14 @@ def generate_batch(
     with _tiling(model, plan):
         latents, _ = _run_pass(model, plan, batch_index, sink, progress)
         sink(Phase("Upscaling"))
-        latents = hires.upscale_latents(
-            model.components, latents, hires_pass.upscaler, hires_pass.size
-        )
+        upscaled = hires.upscale(model.components, latents, hires_pass.upscaler, hires_pass.size)
+        del latents
     if hires_pass.plan.model != plan.model:
         del model  # two may not fit
         sink(Phase(f"Loading {hires_pass.plan.checkpoint.name}"))
     model = acquire(hires_pass.plan.model)
     with _tiling(model, plan):
-        latents, _ = _run_pass(model, hires_pass.plan, batch_index, sink, progress, latents)
+        latents, _ = _run_pass(model, hires_pass.plan, batch_index, sink, progress, upscaled)
         return _decode_images(model, latents, plan, batch_index, None, sink, cancel)
 
 
@@ -100,7 +99,7 @@ def _run_pass(
     batch_index: int,
     sink: Sink,
     progress: ProgressReporter,
-    upscaled: Tensor | None = None,
+    upscaled: hires.Upscaled | None = None,
 ) -> tuple[Tensor, InitImage | None]:
     """Return the final latents of a pass, and its encoded init image, with masked content, if it has one.
 
@@ -110,7 +109,7 @@ def _run_pass(
         batch_index: Index of the batch, from 0.
         sink: Receives phases and recordings.
         progress: Called after every evaluation.
-        upscaled: Init latents of the hires pass, [batch, channels, rows, columns].
+        upscaled: The first pass upscaled, in the hires pass.
     """
     request, components, batch = plan.request, model.components, plan.batches[batch_index]
     progress.begin_pass(model.preview)
@@ -120,11 +119,10 @@ def _run_pass(
         request.prompt, request.negative_prompt, plan.timeline, plan.settings
     )
     # 2. Encode the init image, if there is one
-    init_image = (
-        _encode_init_image(model, plan, sink)
-        if upscaled is None
-        else hires.init_image_from_latents(components, upscaled)
-    )
+    if upscaled is None:
+        init_image = _encode_init_image(model, plan, sink)
+    else:
+        init_image = _encode_upscaled(model, plan, sink, upscaled)
     # 3. Prepare noise, from each image's own seed
     latent_format, device = components.latent_format, components.unet.device
     shape = latent_format.shape(request.width, request.height)
@@ -191,6 +189,15 @@ def _encode_init_image(model: LoadedModel, plan: Plan, sink: Sink) -> InitImage 
     if init_image.depth_map is not None:
         sink(Output("depth map", init_image.depth_map))
     return init_image
+
+
+def _encode_upscaled(
+    model: LoadedModel, plan: Plan, sink: Sink, upscaled: hires.Upscaled
+) -> InitImage:
+    if upscaled.images:
+        sink(Phase("Encoding the image"))
+    mask_weight = plan.settings.inpainting_mask_weight
+    return hires.encode_upscaled(model.components, upscaled, mask_weight)
 
 
 def _decode_images(

@@ -1,58 +1,110 @@
-"""Upscales the latents of the first pass for the hires pass."""
+"""Upscales the first pass for the hires pass, and encodes it for that pass."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
+from PIL import Image
 from torch import Tensor
 
 from modules.backend import vae
 from modules.backend.components import Components
 from modules.backend.conditioning import concat
 from modules.backend.conditioning.init_image import InitImage
+from modules.images.resize import upscale_image
 from modules.models.upscalers import LatentFilter, Upscaler
 from modules.params.requests.txt2img import HiresSize
 
 
-def upscale_latents(
-    components: Components, latents: Tensor, upscaler: Upscaler, size: HiresSize
-) -> Tensor:
-    """Return the init latents of the hires pass.
+@dataclass(frozen=True)
+class Upscaled:
+    """The first pass at the size of the hires pass, before the crop.
 
     Args:
-        components: Of the first pass; upscalers that work on pixels use its VAE.
+        size: The size to which it was upscaled.
+        latents: [batch, channels, rows, columns], scaled; None of an upscaler of pixels.
+        images: RGB, of that size; empty of an upscaler of latents.
+    """
+
+    size: HiresSize
+    latents: Tensor | None = None
+    images: tuple[Image.Image, ...] = ()
+
+
+def upscale(
+    components: Components, latents: Tensor, upscaler: Upscaler, size: HiresSize
+) -> Upscaled:
+    """Return the first pass, upscaled.
+
+    Args:
+        components: Of the first pass; upscalers that work on pixels use its VAE to decode.
         latents: Of the first pass, [batch, channels, rows, columns], scaled.
         upscaler: The resampling, of latents or of pixels.
         size: The size after upscaling, and how much is then cropped.
 
+    Raises:
+        NotFinite: the VAE produced invalid numbers.
+    """
+    resampling = upscaler.resampling
+    target = size.upscaled_width, size.upscaled_height
+    if isinstance(resampling, LatentFilter):
+        cells = components.latent_format.cells(*target)
+        interpolated = torch.nn.functional.interpolate(
+            latents.float(), size=cells, mode=resampling.mode, antialias=resampling.antialias
+        )
+        return Upscaled(size, latents=interpolated)
+    rows = latents.split(1)  # one at a time, like all decoding: it takes the most memory
+    images = (vae.decode(components.vae, row) for row in rows)
+    return Upscaled(
+        size, images=tuple(upscale_image(image, target, resampling) for image in images)
+    )
+
+
+def encode_upscaled(components: Components, upscaled: Upscaled, mask_weight: float) -> InitImage:
+    """Return the init image of a hires pass, as in A1111.
+
+    Args:
+        components: Of the hires pass.
+        upscaled: From the first pass.
+        mask_weight: How far an inpainting UNet's image, all masked, is blended to grey; 1 is all grey.
+
     Returns:
-        float32 of the same layout at the new size.
+        Its latents are float32, cropped to the size of the hires pass.
 
     Raises:
         NotFinite: the VAE produced invalid numbers.
     """
-    resampling, latent_format = upscaler.resampling, components.latent_format
-    cropped = latent_format.cells(size.width, size.height)
-    if isinstance(resampling, LatentFilter):
-        cells = latent_format.cells(size.upscaled_width, size.upscaled_height)
-        upscaled = torch.nn.functional.interpolate(
-            latents.float(), size=cells, mode=resampling.mode, antialias=resampling.antialias
+    size, latents = upscaled.size, upscaled.latents
+    if latents is None:
+        encoded = [vae.encode(components.vae, image).float() for image in upscaled.images]
+        latents = torch.cat(encoded)
+    concat_cond = _make_concat_cond(components, upscaled, latents, mask_weight)
+    cells = components.latent_format.cells(size.width, size.height)
+    return InitImage(
+        _crop(latents, cells), None, None if concat_cond is None else _crop(concat_cond, cells)
+    )
+
+
+def _make_concat_cond(
+    components: Components, upscaled: Upscaled, latents: Tensor, mask_weight: float
+) -> Tensor | None:
+    """Return the extra channels, not yet cropped: those of txt2img unless the mask lets the image through."""
+    if mask_weight == 1 or not concat.is_inpainting_unet(components):
+        if upscaled.images:
+            return concat.make_empty_concat_cond(components, *upscaled.images[0].size)
+        cell = components.latent_format.pixels_per_cell
+        return concat.make_empty_concat_cond(
+            components, latents.shape[3] * cell, latents.shape[2] * cell
         )
-        return _crop(upscaled, cropped)
-    encoded = []
-    for row in range(
-        latents.shape[0]
-    ):  # one at a time, like all decoding: it takes the most memory
-        image = vae.decode(components.vae, latents[row : row + 1])
-        target = size.upscaled_width, size.upscaled_height
-        encoded.append(vae.encode(components.vae, image.resize(target, resampling)).float())
-    return _crop(torch.cat(encoded), cropped)
-
-
-def init_image_from_latents(components: Components, latents: Tensor) -> InitImage:
-    """Return the init image of a hires pass; an inpainting UNet gets the concat cond of txt2img, a mask of ones."""
-    pixels_per_cell = components.latent_format.pixels_per_cell
-    height, width = latents.shape[2] * pixels_per_cell, latents.shape[3] * pixels_per_cell
-    return InitImage(latents, None, concat.make_empty_concat_cond(components, width, height))
+    if upscaled.images:
+        # From 0 to 1, where the VAE expects -1 to 1: A1111 shows the network a brighter image here.
+        sources = ((vae.image_to_pixels(image) + 1) / 2 for image in upscaled.images)
+    else:
+        sources = (vae.decode_pixels(components.vae, row) for row in latents.split(1))
+    return torch.cat(
+        [concat.mask_and_encode(components, pixels, None, mask_weight) for pixels in sources]
+    )
 
 
 def _crop(latents: Tensor, cells: tuple[int, int]) -> Tensor:

@@ -69,22 +69,34 @@ def denormalize(vae: AutoencoderKL, latents: Tensor) -> FloatTensor:
 
 
 def decode(vae: AutoencoderKL, latents: Tensor) -> Image.Image:
-    """Return one decoded image, RGB.
+    """Return one decoded image, RGB; see `decode_pixels`.
+
+    Raises:
+        NotFinite: the VAE produced NaN or infinity.
+    """
+    # A1111 truncates to 8 bits, it does not round.
+    pixels = (((decode_pixels(vae, latents)[0] + 1) / 2).clamp(0, 1) * 255).to(torch.uint8)
+    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
+
+
+def decode_pixels(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+    """Return one decoded image as the VAE gives it.
 
     Args:
         vae: The checkpoint's VAE.
         latents: [1, channels, rows, columns], shifted and scaled.
 
+    Returns:
+        RGB, float32 [1, 3, height, width] on the VAE's device; -1 to 1, or a little beyond.
+
     Raises:
         NotFinite: the VAE produced NaN or infinity.
     """
     encoded = denormalize(vae, latents.to(vae.device, vae.dtype))
-    decoded = vae.decode(encoded, return_dict=False)[0][0].float()
+    decoded = vae.decode(encoded, return_dict=False)[0].float()
     if not bool(torch.isfinite(decoded).all()):
         raise NotFinite(
             "The VAE produced invalid numbers, so there is no picture to show.",
             "Try another checkpoint.",
         )
-    # A1111 truncates to 8 bits, it does not round.
-    pixels = (((decoded + 1) / 2).clamp(0, 1) * 255).to(torch.uint8)
-    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
+    return decoded

@@ -9,13 +9,11 @@ from PIL.Image import Resampling
 
 from modules.core.errors import Unsupported, UserError
 from modules.core.registry import Registry
-from modules.models.upscalers import Upscaler
+from modules.models.upscalers import LatentFilter, Upscaler
 from modules.params.image import ImageField
 from modules.params.image_decoding import MAX_PIXELS
 from modules.params.requests.extras import ExtrasRequest
 from modules.plan.work import Enlarge
-
-_NONE = "None"
 
 
 def upscale(
@@ -66,10 +64,10 @@ def upscale(
 
 
 def _resampling(name: str, upscalers: Registry[Upscaler]) -> Resampling | None:
-    if name in ("", _NONE):
+    if not name:
         return None
     resampling = upscalers.get(name).resampling
-    if not isinstance(resampling, Resampling):
+    if isinstance(resampling, LatentFilter):
         raise Unsupported(
             f"'{name}' upscales latents, not finished pictures.",
             "Use Lanczos or Nearest.",

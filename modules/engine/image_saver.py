@@ -91,7 +91,11 @@ class ImageSaver:
         seed = image_plan.seed
         request = plan.single_image_request(image_plan)
         extra = {**self._model_infotext(plan.model), "App": f"{NAME} {VERSION}"}
-        text = escape(infotext.create_infotext(request, extra, plan.settings, self._codecs))
+        text = escape(
+            infotext.create_infotext(
+                request, extra, plan.settings, self._codecs, plan.stated_options
+            )
+        )
         tokens = make_filename_tokens(plan, image_plan, self._filename_tokens)
         store = self._images if plan.settings.samples_save else self._unsaved_store()
 

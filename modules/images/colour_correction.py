@@ -8,74 +8,64 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+Levels = NDArray[np.uint8]
 Floats = NDArray[np.floating[Any]]
-# IEC 61966-2-1 (sRGB) to CIE XYZ, and its white point, D65.
-_TO_XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])  # fmt: skip
-_WHITE = _TO_XYZ.sum(axis=1)
-_LINEAR_BELOW = 6 / 29  # where CIE L*a*b* switches from the cube root to a straight line
-_LUMA = np.array([0.3, 0.59, 0.11])  # W3C Compositing and Blending 1, "Lum"
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 def correct_colours(image: Image.Image, reference: Image.Image) -> Image.Image:
     """Return the image with the colours of the reference and its own luminosity.
 
-    The histograms of L*, a* and b* are matched one by one; then the image's luminosity is blended over (W3C Compositing
-    and Blending 1, blend mode "luminosity").
+    The histograms of L*, a* and b* are matched one by one, in OpenCV's 8-bit levels; then the image's luminosity is
+    blended over (W3C Compositing and Blending 1, blend mode "luminosity", with the luma of BT.601).
 
     Args:
         image: RGB.
         reference: RGB, of any size.
     """
-    lab, reference_lab = _to_lab(image), _to_lab(reference)
-    matched = np.stack(
-        [_match_histogram(lab[..., n], reference_lab[..., n]) for n in range(3)], axis=-1
+    import cv2  # here, since the page answers before OpenCV is imported
+
+    lab, reference_lab = (
+        np.asarray(cv2.cvtColor(np.asarray(source.convert("RGB")), cv2.COLOR_RGB2LAB), np.uint8)
+        for source in (image, reference)
     )
+    channels = [match_histogram(lab[..., n], reference_lab[..., n]) for n in range(3)]
+    corrected: Floats = cv2.cvtColor(np.stack(channels, axis=-1), cv2.COLOR_LAB2RGB) / 255
     original: Floats = np.asarray(image) / 255
-    corrected = _to_rgb(matched)
-    blended = corrected + ((original - corrected) @ _LUMA)[..., None]
-    return Image.fromarray(np.rint(_clip_colour(blended) * 255).astype(np.uint8))
+    blended = corrected + (_luminosity(original) - _luminosity(corrected))
+    return Image.fromarray((_clip_colour(blended) * 255).astype(np.uint8))  # truncated, as in A1111
 
 
-def _match_histogram(values: Floats, reference: Floats) -> Floats:
-    """Return the values mapped to the reference's distribution, quantile by quantile."""
-    _, indices, counts = np.unique(values, return_inverse=True, return_counts=True)
-    reference_values, reference_counts = np.unique(reference, return_counts=True)
-    quantiles = np.cumsum(counts) / values.size
-    matched = np.interp(quantiles, np.cumsum(reference_counts) / reference.size, reference_values)
-    return np.reshape(matched[indices], values.shape)
+def match_histogram(levels: Levels, reference: Levels) -> Levels:
+    """Return the levels mapped to the reference's distribution, quantile by quantile.
+
+    Between two levels of the reference they are interpolated and truncated (as scikit-image's `match_histograms` does
+    with 8-bit images, which A1111 uses).
+
+    Args:
+        levels: Of any shape.
+        reference: Of any other.
+    """
+    quantiles = np.cumsum(np.bincount(levels.ravel(), minlength=256)) / levels.size
+    counts = np.bincount(reference.ravel(), minlength=256)
+    occurring = np.flatnonzero(counts)
+    reference_quantiles = np.cumsum(counts[occurring]) / reference.size
+    matched = np.interp(quantiles, reference_quantiles, occurring).astype(np.uint8)
+    return matched[levels]
 
 
-def _to_lab(image: Image.Image) -> Floats:
-    """Return CIE L*a*b*, [height, width, 3]."""
-    rgb: Floats = np.asarray(image.convert("RGB")) / 255
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    xyz: Floats = linear @ np.transpose(_TO_XYZ) / _WHITE
-    roots = np.where(xyz > _LINEAR_BELOW**3, np.cbrt(xyz), xyz / (3 * _LINEAR_BELOW**2) + 4 / 29)
-    x, y, z = np.moveaxis(roots, -1, 0)
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
-
-
-def _to_rgb(lab: Floats) -> Floats:
-    """Return sRGB from 0 to 1."""
-    lightness, a, b = np.moveaxis(lab, -1, 0)
-    y = (lightness + 16) / 116
-    roots = np.stack([y + a / 500, y, y - b / 200], axis=-1)
-    relative = np.where(roots > _LINEAR_BELOW, roots**3, 3 * _LINEAR_BELOW**2 * (roots - 4 / 29))
-    xyz: Floats = relative * _WHITE
-    linear = _clip_unit(xyz @ np.transpose(np.linalg.inv(_TO_XYZ)))
-    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+def _luminosity(colours: Floats) -> Floats:
+    """Return the luminosity of each colour, [height, width, 1]."""
+    red, green, blue = (colours[..., n : n + 1] * weight for n, weight in enumerate(_LUMA))
+    return red + green + blue
 
 
 def _clip_colour(colours: Floats) -> Floats:
     """Return colours moved towards their grey until they fit into 0 to 1 (W3C, "ClipColor")."""
-    grey = (colours @ _LUMA)[..., None]
+    grey = _luminosity(colours)
     low, high = colours.min(axis=-1, keepdims=True), colours.max(axis=-1, keepdims=True)
-    lower = np.ones_like(grey)
-    np.divide(grey, grey - low, out=lower, where=low < 0)
-    upper = np.ones_like(grey)
-    np.divide(1 - grey, high - grey, out=upper, where=high > 1)
-    return _clip_unit(grey + (colours - grey) * np.minimum(lower, upper))
-
-
-def _clip_unit(values: Floats) -> Floats:
-    return np.minimum(np.maximum(values, 0), 1)
+    offsets = colours - grey
+    # Multiplied before divided: the largest value is to become exactly 1, not the float below, which is a level less.
+    np.divide(offsets * grey, grey - low, out=offsets, where=low < 0)
+    np.divide(offsets * (1 - grey), high - grey, out=offsets, where=high > 1)
+    return np.minimum(np.maximum(grey + offsets, 0), 1)

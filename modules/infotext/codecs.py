@@ -19,9 +19,9 @@ HIRES_MARKERS = ("Hires upscale", "Hires resize", "Hires upscaler")
 _HIRES_KEYS = {
     "hr_checkpoint_name": "Hires checkpoint",
     "hr_sampler_name": "Hires sampler",
-    "hr_scheduler": "Hires schedule type",
     "hr_prompt": "Hires prompt",
     "hr_negative_prompt": "Hires negative prompt",
+    "hr_scheduler": "Hires schedule type",
 }
 Values = Mapping[str, Any]  # a request's fields, of any type
 Pairs = Mapping[str, str]
@@ -97,16 +97,14 @@ def _write_hires(values: Values) -> Mapping[str, object]:
         return {}
     width, height = values["hr_resize_x"], values["hr_resize_y"]
     has_size = bool(width or height)
-    pairs: dict[str, object] = {
+    return {  # in A1111's order
         "Denoising strength": values["denoising_strength"],
+        **{key: values[name] or None for name, key in _HIRES_KEYS.items()},
         "Hires upscale": None if has_size else values["hr_scale"],
         "Hires resize": f"{width}x{height}" if has_size else None,
         "Hires steps": values["hr_second_pass_steps"] or None,
         "Hires upscaler": values["hr_upscaler"],
     }
-    for name, key in _HIRES_KEYS.items():
-        pairs[key] = values[name] or None
-    return pairs
 
 
 def _read_hires(pairs: Pairs) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from modules.infotext.codecs import CODECS, Codec, codecs_for
 from modules.infotext.text_format import Infotext, format_infotext, format_number
@@ -40,6 +40,7 @@ def create_infotext(
     extra_pairs: Mapping[str, object],
     settings: Settings = DEFAULTS,
     codecs: Iterable[Codec] = CODECS,
+    stated_options: Collection[str] = (),
 ) -> str:
     """Return prompt, negative prompt and one line of `Key: value` pairs; `interpret_infotext` restores the request.
 
@@ -50,6 +51,7 @@ def create_infotext(
         extra_pairs: Pairs that are not request fields, such as "Model hash"; None or "" omits a key.
         settings: The options in effect; those that differ from their defaults are written.
         codecs: All codecs.
+        stated_options: Names of the options that are written at their defaults as well.
     """
     fields = dict(request)
     own_codecs = codecs_for(fields, codecs)
@@ -61,7 +63,7 @@ def create_infotext(
     }
     for codec in own_codecs:
         pairs.update(codec.write(fields))
-    pairs.update(_changed_settings(settings))
+    pairs.update(_setting_pairs(settings, stated_options))
     pairs.update(extra_pairs)
     ordered = {key: pairs[key] for key in (*_ORDER, *pairs) if key in pairs}
     formatted = {
@@ -72,10 +74,11 @@ def create_infotext(
     return format_infotext(Infotext(request.prompt, request.negative_prompt, formatted))
 
 
-def _changed_settings(settings: Settings) -> dict[str, object]:
+def _setting_pairs(settings: Settings, stated_options: Collection[str]) -> dict[str, object]:
     fields = type(settings).model_fields
     return {
         row.infotext: getattr(settings, name)
         for name, row in params_of(type(settings)).items()
-        if row.infotext is not None and getattr(settings, name) != fields[name].default
+        if row.infotext is not None
+        and (name in stated_options or getattr(settings, name) != fields[name].default)
     }

@@ -31,12 +31,12 @@ class Upscaler:
 
     Args:
         name: Shown on the page and written to the infotext.
-        resampling: A latent filter, or one of Pillow's for an upscaler of pixels.
+        resampling: A latent filter, or one of Pillow's for an upscaler of pixels; None resizes as if there were none.
         aliases: Other accepted names.
     """
 
     name: str
-    resampling: LatentFilter | Resampling
+    resampling: LatentFilter | Resampling | None
     aliases: tuple[str, ...] = ()
 
     @property
@@ -54,8 +54,7 @@ UPSCALERS: Registry[Upscaler] = Registry(
         Upscaler("Latent (bicubic antialiased)", LatentFilter("bicubic", antialias=True)),
         Upscaler("Latent (nearest)", LatentFilter("nearest")),
         Upscaler("Latent (nearest-exact)", LatentFilter("nearest-exact")),
-        # As in A1111's hires fix, an image without an upscaler is still resized by Lanczos.
-        Upscaler("None", Resampling.LANCZOS),
+        Upscaler("None", None),
         Upscaler("Lanczos", Resampling.LANCZOS),
         Upscaler("Nearest", Resampling.NEAREST),
     ],

@@ -5,7 +5,7 @@ An option without an effect on a job is reset to its default, so that the infote
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -67,8 +67,12 @@ def _needs_padding(planned: PlannedPass) -> bool:
     return planned.needs_padding
 
 
-def _masks_inpainting_unet(planned: PlannedPass) -> bool:
-    return planned.family.extra_input == "inpaint" and "mask" in planned.task.needs
+def _runs_inpainting_unet(planned: PlannedPass) -> bool:
+    return planned.family.extra_input == "inpaint"
+
+
+def _shows_image_to_inpainting_unet(planned: PlannedPass) -> bool:
+    return _runs_inpainting_unet(planned) and planned.starts_from_image
 
 
 def _edits_prompts(planned: PlannedPass) -> bool:
@@ -99,7 +103,7 @@ EFFECTS: tuple[Effect, ...] = (
     Effect("img2img_fix_steps", _starts_from_image, of_first_pass=True),
     Effect("img2img_color_correction", _starts_from_image, of_first_pass=True),
     Effect("initial_noise_multiplier", _starts_from_image, of_first_pass=True),
-    Effect("inpainting_mask_weight", _masks_inpainting_unet, of_first_pass=True),
+    Effect("inpainting_mask_weight", _shows_image_to_inpainting_unet),
     Effect(
         "CLIP_stop_at_last_layers",
         lambda planned: clip_skip_has_effect(planned.plan.checkpoint),
@@ -130,6 +134,18 @@ EFFECTS: tuple[Effect, ...] = (
     ),
     Effect("pad_cond_uncond_v0", _needs_padding),
 )
+
+# The options that an infotext states even at their defaults, as A1111's does, and the passes for which it does.
+STATED_OPTIONS: Mapping[str, Callable[[PlannedPass], bool]] = {
+    "inpainting_mask_weight": _runs_inpainting_unet,
+    "beta_dist_alpha": partial(_uses_sampling_option, "beta_dist_alpha"),
+    "beta_dist_beta": partial(_uses_sampling_option, "beta_dist_beta"),
+}
+
+
+def stated_options(passes: Sequence[PlannedPass]) -> tuple[str, ...]:
+    """Return the options that the infotext of these passes states even at their defaults."""
+    return tuple(option for option, states in STATED_OPTIONS.items() if any(map(states, passes)))
 
 
 def list_effects(tables: PlanTables = BUILTIN_TABLES) -> tuple[Effect, ...]:

@@ -60,6 +60,7 @@ class Plan(Work[None]):
         schedule: Row of the schedule; "Automatic" is already replaced by the sampler's default schedule.
         batches: The images, batch by batch.
         settings: Settings of this job; those without an effect on it have their default values.
+        stated_options: Options that the infotext states even at their defaults.
         notes: Sentences for the user, known before the job runs.
         hires: The hires pass, or None.
         first_pass_evaluations: In the plan of a hires pass, the network evaluations of the first pass; else None.
@@ -73,6 +74,7 @@ class Plan(Work[None]):
     schedule: Schedule
     batches: tuple[tuple[ImagePlan, ...], ...]
     settings: Settings = DEFAULT_SETTINGS
+    stated_options: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     hires: HiresPlan | None = None
     first_pass_evaluations: int | None = None

@@ -17,7 +17,7 @@ from modules.params.requests.depth import DepthRequest
 from modules.params.requests.txt2img import Txt2ImgRequest, hires_pass_request, hires_size
 from modules.params.settings import Settings
 from modules.plan.checkpoint_finder import CheckpointFinder
-from modules.plan.effects import clip_skip_has_effect, ineffective_options
+from modules.plan.effects import clip_skip_has_effect, ineffective_options, stated_options
 from modules.plan.input_checks import check_input_images
 from modules.plan.plan import DEFAULT_SETTINGS, HiresPlan, ImagePlan, Plan
 from modules.plan.planned_pass import PlannedPass
@@ -85,7 +85,11 @@ class Planner:
             )
             for item in ([plan, plan.hires.plan] if plan.hires else [plan])
         ]
-        plan = replace(plan, notes=(*plan.notes, *prompt_notes(passes)))
+        plan = replace(
+            plan,
+            notes=(*plan.notes, *prompt_notes(passes)),
+            stated_options=stated_options(passes),
+        )
         return _with_settings(plan, plan.settings.replace(**ineffective_options(passes, tables)))
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from modules.backend.hires import upscale_latents
+from modules.backend.hires import encode_upscaled, upscale
 from modules.backend.runner import Runner
 from modules.core.errors import Cancelled, UserError
 from modules.models.index import ModelIndex
@@ -37,26 +37,28 @@ CIRCLE = Txt2ImgRequest(
 
 
 @torch.inference_mode()
-def upscale(upscaler: str, size: HiresSize, count: int = 1) -> Tensor:
+def upscale_latents(upscaler: str, size: HiresSize, count: int = 1) -> Tensor:
     latents = torch.randn((count, 4, 8, 8), generator=torch.Generator().manual_seed(0))
-    return upscale_latents(tiny_components(), latents, UPSCALERS.get(upscaler), size)
+    components = tiny_components()
+    upscaled = upscale(components, latents, UPSCALERS.get(upscaler), size)
+    return encode_upscaled(components, upscaled, 1.0).latents
 
 
 @pytest.mark.parametrize("upscaler", [*LATENT, "None", "Lanczos", "Nearest"])
 def test_every_upscaler_gives_latents_of_the_requested_size(upscaler: str):
-    assert upscale(upscaler, HiresSize(144, 128), count=2).shape == (2, 4, 16, 18)
+    assert upscale_latents(upscaler, HiresSize(144, 128), count=2).shape == (2, 4, 16, 18)
 
 
 @pytest.mark.parametrize("upscaler", ["Latent", "Lanczos"])
 def test_a_size_that_is_no_multiple_of_8_is_rounded_down(upscaler: str):
     size = HiresSize(150, 133)
-    assert upscale(upscaler, size).shape == (1, 4, size.height // 8, size.width // 8)
+    assert upscale_latents(upscaler, size).shape == (1, 4, size.height // 8, size.width // 8)
 
 
 def test_latents_are_cropped_to_the_center_and_an_odd_row_at_the_end():
     whole, cropped = (
-        upscale("Latent", HiresSize(128, 128)),
-        upscale("Latent", HiresSize(128, 128, 4, 3)),
+        upscale_latents("Latent", HiresSize(128, 128)),
+        upscale_latents("Latent", HiresSize(128, 128, 4, 3)),
     )
     assert torch.equal(cropped, whole[:, :, 1:14, 2:14])
 

@@ -6,14 +6,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from torch import Tensor
 
-from modules.backend.components import Precision
+from modules.backend import vae
+from modules.backend.components import Components, Precision
 from modules.backend.conditioning.concat import make_empty_concat_cond
+from modules.backend.conditioning.init_image import encode_init_image
+from modules.backend.hires import Upscaled, encode_upscaled
 from modules.backend.loading.loader import load_components
 from modules.backend.runner import Runner
 from modules.core.errors import UserError
 from modules.params.device_options import DeviceOptions
-from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.params.image import ImageField
+from modules.params.requests.img2img import Img2ImgRequest
+from modules.params.requests.txt2img import HiresSize, Txt2ImgRequest
+from modules.params.settings import Settings
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints import write_checkpoint
 from tests.backend.checkpoints_sd2 import write_sd2
@@ -48,6 +56,93 @@ def test_an_inpainting_unet_gets_a_mask_of_ones(tmp_path: Path):
     assert concat_cond.shape == (1, 5, 16, 8)
     assert (concat_cond[:, :1] == 1).all()
     assert torch.equal(concat_cond[:, 1:], grey * 0.18215)
+
+
+@pytest.fixture(scope="module")
+def inpainting(tmp_path_factory: pytest.TempPathFactory) -> Components:
+    path = write_sd2(tmp_path_factory.mktemp("inpainting") / "tiny.safetensors", 9)
+    return load_components(path, path.with_suffix(".yaml"), FULL)
+
+
+def encode_mean(components: Components, pixels: Tensor) -> Tensor:
+    return components.vae.encode(pixels).latent_dist.mean * 0.18215
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_img2img_shows_an_inpainting_unet_the_image_through_the_mask(
+    inpainting: Components, weight: float
+):
+    image = Image.radial_gradient("L").resize((64, 128)).convert("RGB")
+    request = Img2ImgRequest(init_image=ImageField.from_pil(image), width=64, height=128)
+    settings = Settings(inpainting_mask_weight=weight)
+    concat_cond = encode_init_image(inpainting, request, settings, "tiny").concat_cond
+    expected = encode_mean(inpainting, vae.image_to_pixels(image) * (1 - weight))
+    assert (concat_cond[:, :1] == 1).all(), "without a mask all is repainted"
+    assert torch.allclose(concat_cond[:, 1:], expected, atol=1e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+def test_a_hires_pass_of_latents_shows_each_decoded_image_through_the_mask(
+    inpainting: Components, weight: float
+):
+    latents = torch.randn((2, 4, 16, 8), generator=torch.Generator().manual_seed(0))
+    upscaled = Upscaled(HiresSize(64, 128, 2, 4), latents=latents)
+    concat_cond = encode_upscaled(inpainting, upscaled, weight).concat_cond
+    decoded = [inpainting.vae.decode(row / 0.18215).sample for row in latents.split(1)]
+    expected = [encode_mean(inpainting, pixels * (1 - weight)) for pixels in decoded]
+    assert concat_cond.shape == (2, 5, 12, 6)
+    assert (concat_cond[:, :1] == 1).all()
+    middle = torch.cat(expected)[:, :, 2:14, 1:7]
+    assert torch.allclose(concat_cond[:, 1:], middle, atol=1e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+def test_a_hires_pass_of_images_shows_them_with_values_of_0_to_1_as_a1111_does(
+    inpainting: Components, weight: float
+):
+    images = (Image.radial_gradient("L").convert("RGB"), Image.new("RGB", (256, 256), "red"))
+    images = tuple(image.resize((70, 133)) for image in images)
+    upscaled = Upscaled(HiresSize(70, 133), images=images)
+    concat_cond = encode_upscaled(inpainting, upscaled, weight).concat_cond
+    expected = [
+        encode_mean(inpainting, (vae.image_to_pixels(image) + 1) / 2 * (1 - weight))
+        for image in images
+    ]
+    assert concat_cond.shape == (2, 5, 16, 8)
+    assert torch.allclose(concat_cond[:, 1:], torch.cat(expected), atol=1e-5)
+
+
+@torch.inference_mode()
+def test_a_hires_pass_with_all_masked_gets_grey_of_the_upscaled_size(inpainting: Components):
+    images = (Image.new("RGB", (70, 133), "red"),)
+    upscaled = Upscaled(HiresSize(70, 133), images=images)
+    concat_cond = encode_upscaled(inpainting, upscaled, 1.0).concat_cond
+    assert torch.equal(concat_cond[:, 1:], encode_mean(inpainting, torch.zeros(1, 3, 133, 70)))
+
+
+@pytest.mark.parametrize("upscaler", ["Latent", "Lanczos"])
+def test_the_mask_weight_changes_the_hires_images_of_an_inpainting_unet(
+    tokenizer: ClipTokenizer, tmp_path: Path, upscaler: str
+):
+    write_sd2(tmp_path / "tiny.safetensors", 9)
+    request = SMALL.replace(
+        height=64, enable_hr=True, hr_upscaler=upscaler, hr_resize_x=80, hr_resize_y=64
+    )
+    runner = Runner(DeviceOptions(use_cpu=True), tokenizer)
+
+    def generate(weight: float, count: int, seed: int) -> list[bytes]:
+        options = {"inpainting_mask_weight": weight}
+        listener = RecordingListener()
+        one = request.replace(override_settings=options, batch_size=count, seed=seed)
+        runner.run(plan_of(tmp_path, one), listener)
+        return [image.tobytes() for _, image in listener.images]
+
+    first, second = generate(0.2, 2, 7)
+    assert first != generate(1.0, 1, 7)[0]
+    assert second == generate(0.2, 1, 8)[0], "each image of a batch is shown its own"
 
 
 def test_instruct_pix2pix_gets_zeros(tmp_path: Path):

@@ -121,3 +121,10 @@ def test_a_folder_that_others_have_prepared_gets_no_picture(engine: Engine, tmp_
     assert job.wait(PATIENCE_S)
     assert "is not a folder of this user alone" in job.status().error
     assert not list((tmp_path / "theirs").iterdir())
+
+
+def test_the_infotext_states_the_options_that_a1111_always_states(engine: Engine):
+    beta = SMALL.replace(sampler_name="Euler", scheduler="Beta")
+    text = run_job(engine, beta).status().images[0].infotext
+    assert "Beta schedule alpha: 0.6, Beta schedule beta: 0.6" in text
+    assert "Beta schedule" not in run_job(engine).status().images[0].infotext

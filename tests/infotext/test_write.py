@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from modules import infotext
+from modules.params.image import ImageField
+from modules.params.image_kinds import MASK
+from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 
@@ -94,3 +98,45 @@ def test_a1111s_readers_get_every_value_back(
     assert values["Size"] == "64x512"
     assert values["Model hash"] == "0123456789"
     assert values.get("Model", "") == model
+
+
+def test_options_are_written_at_their_defaults_where_a1111_states_them():
+    options = Settings(beta_dist_beta=0.7)
+    stated = ("beta_dist_alpha", "beta_dist_beta", "inpainting_mask_weight")
+    values = read(infotext.create_infotext(Txt2ImgRequest(), {}, options, stated_options=stated))
+    assert values["Beta schedule alpha"] == "0.6"
+    assert values["Beta schedule beta"] == "0.7"
+    assert values["Conditional mask weight"] == "1"
+    assert "Clip skip" not in values
+
+
+def test_hires_and_mask_keys_are_in_a1111s_order():
+    """As in A1111's pictures hires_lanczos_2nd and inp_masked_fill2."""
+    hires = Txt2ImgRequest(
+        enable_hr=True,
+        hr_upscaler="Lanczos",
+        hr_second_pass_steps=10,
+        hr_sampler_name="DPM++ 2M",
+        hr_scheduler="Karras",
+        hr_prompt="a green square",
+        hr_negative_prompt="dark",
+    )
+    keys = list(read(infotext.create_infotext(hires, {"RNG": "CPU"})))
+    assert keys[keys.index("RNG") + 1 :] == [
+        "Hires sampler",
+        "Hires prompt",
+        "Hires negative prompt",
+        "Hires schedule type",
+        "Hires upscale",
+        "Hires steps",
+        "Hires upscaler",
+    ]
+    white = ImageField.from_pil(Image.new("L", (8, 8), 255), MASK)
+    inpaint = Img2ImgRequest(mask=white, inpaint_full_res=True, inpainting_fill=2)
+    keys = list(read(infotext.create_infotext(inpaint, {"RNG": "CPU"})))
+    assert keys[keys.index("RNG") + 1 :] == [
+        "Mask blur",
+        "Inpaint area",
+        "Masked area padding",
+        "Masked content",
+    ]

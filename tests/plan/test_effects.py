@@ -11,7 +11,7 @@ from modules.params.requests.tasks import TASKS
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.params.settings.sampling import SamplingSettings
-from modules.plan.effects import ineffective_options, list_effects
+from modules.plan.effects import ineffective_options, list_effects, stated_options
 from modules.plan.planned_pass import PlannedPass, used_sampling_options
 from modules.plan.planner import make_plan
 from modules.plan.prompts import prompt_notes
@@ -191,6 +191,52 @@ def test_an_effect_on_one_of_two_passes_is_enough(passes: Passes):
 
 def test_an_option_with_its_default_value_is_not_listed(passes: Passes):
     assert ineffective_options(passes("a cat")) == {}
+
+
+def as_inpainting(planned: PlannedPass, task: str) -> PlannedPass:
+    """Return the pass with an inpainting UNet, and as another task."""
+    return replace(
+        planned, family=replace(planned.family, extra_input="inpaint"), task=TASKS.get(task)
+    )
+
+
+def test_the_mask_weight_has_an_effect_where_an_inpainting_unet_is_shown_an_image(passes: Passes):
+    (plain,) = passes("a cat", inpainting_mask_weight=0.5)
+    txt2img, img2img, inpaint = (
+        as_inpainting(plain, task) for task in ("txt2img", "img2img", "inpaint")
+    )
+    repainting = replace(plain, task=TASKS.get("inpaint"))
+    for without in ([plain], [txt2img], [repainting], [txt2img, replace(plain, task=img2img.task)]):
+        assert "inpainting_mask_weight" in ineffective_options(without)
+    for shown in ([img2img], [inpaint], [txt2img, img2img], [plain, img2img]):
+        assert "inpainting_mask_weight" not in ineffective_options(shown)
+
+
+def test_the_infotext_states_the_mask_weight_of_every_inpainting_unet(passes: Passes):
+    (plain,) = passes("a cat")
+    txt2img, img2img = (as_inpainting(plain, task) for task in ("txt2img", "img2img"))
+    for stated in ([txt2img], [img2img], [plain, img2img], [txt2img, plain]):
+        assert stated_options(stated) == ("inpainting_mask_weight",)
+    assert stated_options([plain, plain]) == ()
+
+
+@pytest.mark.parametrize(
+    ("sampler", "schedule", "is_stated"),
+    [
+        ("Euler", "Beta", True),
+        ("DPM adaptive", "Beta", True),
+        ("DDIM", "Beta", False),
+        ("Euler", "Karras", False),
+    ],
+)
+def test_the_infotext_states_the_parameters_of_the_beta_schedule(
+    passes: Passes, sampler: str, schedule: str, is_stated: bool
+):
+    (planned,) = passes("a cat")
+    changes = {"sampler": SAMPLERS.get(sampler), "schedule": SCHEDULES.get(schedule)}
+    other = replace(planned, plan=replace(planned.plan, **changes))
+    expected = ("beta_dist_alpha", "beta_dist_beta") if is_stated else ()
+    assert stated_options([other]) == stated_options([planned, other]) == expected
 
 
 def test_each_missing_network_is_noted_once(passes: Passes):

@@ -39,6 +39,11 @@ def make_empty_concat_cond(components: Components, width: int, height: int) -> T
     return None
 
 
+def is_inpainting_unet(components: Components) -> bool:
+    """Return whether the UNet takes a mask and masked latents besides the latents."""
+    return int(components.unet.config["in_channels"]) == 2 * components.latent_format.channels + 1
+
+
 def make_inpaint_concat_cond(
     components: Components, image: Image.Image, pixel_mask: Tensor | None, mask_weight: float
 ) -> Tensor | None:
@@ -55,11 +60,16 @@ def make_inpaint_concat_cond(
     Returns:
         [1, 1 + channels, rows, columns], the mask first, on the VAE's device.
     """
-    vae, unet = components.vae, components.unet
-    if int(unet.config["in_channels"]) != 2 * components.latent_format.channels + 1:
+    if not is_inpainting_unet(components):
         return None
-    pixels = autoencoder.image_to_pixels(image)
+    return mask_and_encode(components, autoencoder.image_to_pixels(image), pixel_mask, mask_weight)
+
+
+def mask_and_encode(
+    components: Components, pixels: Tensor, pixel_mask: Tensor | None, mask_weight: float
+) -> Tensor:
+    """Return the extra channels of an inpainting UNet for pixels, [1, 3, height, width]; see above."""
     pixel_mask = torch.ones_like(pixels[:, :1]) if pixel_mask is None else pixel_mask
-    latents = autoencoder.encode_pixels(vae, pixels * (1 - pixel_mask * mask_weight))
+    latents = autoencoder.encode_pixels(components.vae, pixels * (1 - pixel_mask * mask_weight))
     mask = functional.interpolate(pixel_mask.to(latents), size=latents.shape[2:])  # nearest
     return torch.cat([mask, latents], dim=1)

@@ -39,7 +39,7 @@ class InitImage:
     Args:
         latents: [1 or batch, channels, rows, columns], scaled.
         canvas: The image that was encoded, with its overlay; None in a hires pass, which has latents alone.
-        concat_cond: Extra UNet input channels, [1, extra channels, rows, columns]; None for none.
+        concat_cond: Extra UNet input channels, [1 or batch, extra channels, rows, columns]; None for none.
         depth_map: The depth as a greyscale image of the init image's size; white is near. None without depth.
         latent_mask: float32 [1, 1, rows, columns], 1 where latents are repainted; None repaints all.
         masked_content: A1111's number of the masked content.

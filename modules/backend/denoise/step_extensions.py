@@ -88,14 +88,15 @@ class ConcatChannels(StepExtension):
     """Appends channels to the input of an inpainting, depth or InstructPix2Pix UNet.
 
     Args:
-        channels: [1, extra channels, height, width].
+        channels: [1 or batch, extra channels, height, width].
     """
 
     channels: Tensor
 
     def unet_call(self, call: UNetCall) -> UNetCall:
         """Return the call with the channels after those of the sample."""
-        channels = self.channels.to(call.sample.dtype).expand(len(call.sample), -1, -1, -1)
+        copies = len(call.sample) // len(self.channels)  # the batch comes once for each prompt
+        channels = self.channels.to(call.sample.dtype).repeat(copies, 1, 1, 1)
         return replace(call, sample=torch.cat([call.sample, channels], dim=1))
 
 

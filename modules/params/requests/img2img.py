@@ -207,19 +207,6 @@ class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, InitImageRequest):
         labels=("Inpaint masked", "Inpaint not masked"),
         section="mask",
     )
-    inpainting_fill: int = param(
-        1,
-        "Masked content",
-        help="What is under the mask before the first step: surrounding colours, the picture itself, noise, or nothing.",
-        infotext="Masked content",
-        when=_has_mask,
-        omit_default=True,
-        labels=("fill", "original", "latent noise", "latent nothing"),
-        ge=0,
-        le=3,
-        slider=(0, 3, 1),
-        section="mask",
-    )
     inpaint_full_res: bool = param(
         False,
         "Inpaint area",
@@ -238,6 +225,19 @@ class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, InitImageRequest):
         ge=0,
         le=1024,
         slider=(0, 256, 4),
+        section="mask",
+    )
+    inpainting_fill: int = param(
+        1,
+        "Masked content",
+        help="What is under the mask before the first step: surrounding colours, the picture itself, noise, or nothing.",
+        infotext="Masked content",
+        when=_has_mask,
+        omit_default=True,
+        labels=("fill", "original", "latent noise", "latent nothing"),
+        ge=0,
+        le=3,
+        slider=(0, 3, 1),
         section="mask",
     )
     mask_round: bool = param(
