@@ -7,16 +7,11 @@ pushd "%~dp0"
 if errorlevel 1 goto :no_folder
 
 set "found="
-set "any="
 rem Arguments may hold quotes with special characters in them: no other quotes around, and never echoed.
 set arguments= %*
 if defined VENV_DIR set "VENV_DIR=%VENV_DIR:"=%"
-setlocal EnableDelayedExpansion
-set "all=!COMMANDLINE_ARGS! !arguments! "
-set "others=!all:--skip-python-version-check=!"
-if not "!others!"=="!all!" (endlocal & set "any=any") else endlocal
-set "modules=sys, ensurepip, venv"
-if "%VENV_DIR%"=="-" set "modules=sys"
+set "modules=os, sys, ensurepip, venv"
+if "%VENV_DIR%"=="-" set "modules=os, sys"
 rem Of another Python: with them none of those below would start.
 if not "%VENV_DIR%"=="-" set "PYTHONHOME="
 set "PYTHONSAFEPATH="
@@ -28,7 +23,7 @@ set "python_cmd=%PYTHON:"=%"
 if exist "%python_cmd%" set python_cmd="%python_cmd%"
 call :try %python_cmd%
 if defined found goto :start
-echo PYTHON names %python_cmd%, which is not a working 64-bit Python 3.10 to 3.13. 1>&2
+echo PYTHON names "%PYTHON:"=%", which is not a working 64-bit Python 3.10 to 3.13. 1>&2
 goto :missing
 
 :search
@@ -47,7 +42,7 @@ exit /b %status%
 
 :try
 rem call: what is found may be a batch file itself, as with pyenv.
-call %* -c "import %modules%; sys.exit(not (sys.maxsize > 2**32 and (len(sys.argv) > 1 or (3, 10) <= sys.version_info[:2] <= (3, 13))))" %any% >nul 2>nul
+call %* -c "import %modules%; words = os.environ.get('arguments', '') + os.environ.get('COMMANDLINE_ARGS', ''); sys.exit(not (sys.maxsize > 2**32 and ('--skip-python-version-check' in words or (3, 10) <= sys.version_info[:2] <= (3, 13))))" >nul 2>nul
 if not errorlevel 1 set found=%*
 exit /b 0
 

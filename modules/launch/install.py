@@ -1,10 +1,12 @@
-"""Installs PyTorch in the chosen build, then the locked requirements. Wheels only, through pip."""
+"""Installs PyTorch in the chosen build and the files of a lock, by their hashes. Wheels only, through pip."""
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,10 @@ from modules.launch.wheels import TORCH_VERSION, TorchBuild
 RETRY_HINT = "The lines above say why. Installed packages are kept: run the same command again."
 # For optional packages and for PyTorch's own server: a shorter wait than pip's default.
 TIMEOUT_ARGS = ("--timeout", "20", "--retries", "2")
+# Dependencies are in the lock themselves, so pip needs to resolve none.
+LOCK_ARGS = ("--no-deps", "--require-hashes", "-r")
+# What pip prints about the first file whose hash is another than the lock's.
+HASH_MISMATCH = re.compile(r"DO NOT MATCH THE HASHES[^\n]*\n\s+(\S+) from ([^\s#]+)")
 
 
 @dataclass(frozen=True)
@@ -25,18 +31,43 @@ class Installer:
     Args:
         python: The environment's interpreter.
         work_folder: The environment's folder, where adapted requirement files are written.
-        constraints: The lock; None to install without one.
     """
 
     python: Path
     work_folder: Path
-    constraints: Path | None
 
     def pip_install(self, *arguments: str) -> bool:
         """Run `pip install` with output to the terminal; return whether it succeeded."""
-        command = [str(self.python), "-m", "pip", "install", "--no-input"]
-        command += ["--disable-pip-version-check", "--only-binary=:all:", *arguments]
-        return subprocess.run(command, check=False).returncode == 0
+        return subprocess.run(self._pip_command(*arguments), check=False).returncode == 0
+
+    def install_pip(self, file: Path) -> None:
+        """Replace the environment's pip by the one that a file pins; without it go on with the old one."""
+        if not self.pip_install("--quiet", *TIMEOUT_ARGS, *LOCK_ARGS, str(file)):
+            echo(f"Note: pip was not updated to that of {file.name}, see the lines above.")
+
+    def install_lock(self, lock: Path) -> None:
+        """Install the packages of a lock that are not there in its versions.
+
+        Raises:
+            UserError: one could not be installed, or its file is not the one that the lock names.
+        """
+        command = self._pip_command(*LOCK_ARGS, str(lock))
+        errors: list[str] = []
+        with subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, errors="replace"
+        ) as process:
+            for line in process.stderr or ():
+                print(line, end="", file=sys.stderr, flush=True)
+                errors.append(line)
+        if process.returncode == 0:
+            return
+        if found := HASH_MISMATCH.search("".join(errors)):
+            raise UserError(
+                f"{found[1]} was not installed: the SHA-256 of {found[2]} differs from that in {lock.name}.",
+                "A proxy, a mirror or the download has changed this file. Start again with PIP_NO_CACHE_DIR=1 in the "
+                "environment, or over another network.",
+            )
+        raise UserError(f"The packages of {lock.name} could not be installed.", RETRY_HINT)
 
     def run_torch_command(self, arguments: Sequence[str]) -> None:
         """Run the words of the user's TORCH_COMMAND, such as `pip install torch==2.13.0 --index-url ...`."""
@@ -48,7 +79,7 @@ class Installer:
             raise UserError(f"TORCH_COMMAND failed: {command}", RETRY_HINT)
 
     def install_torch(self, build: TorchBuild, installed_version: str, *, force: bool) -> None:
-        """Install a build of PyTorch, unless `installed_version` is that build already.
+        """Install a build of PyTorch without its dependencies, unless `installed_version` is that build already.
 
         Args:
             build: The build.
@@ -57,50 +88,41 @@ class Installer:
         """
         if force or not matches_build(installed_version, build):
             self._install_torch_wheel(build, ("--force-reinstall",) if force else ())
-        # Dependencies of a GPU build; nothing is downloaded if all of them are installed.
+
+    def install_torch_dependencies(self, build: TorchBuild) -> None:
+        """Install what a build of PyTorch needs beside the lock; nothing is downloaded if it is there."""
         if build.has_index_only_dependencies and not self.pip_install(
-            build.requirement,
-            "--extra-index-url",
-            build.index_url,
-            *TIMEOUT_ARGS,
-            *self._constraint_args(),
+            build.requirement, "--extra-index-url", build.index_url, *TIMEOUT_ARGS
         ):
             raise UserError(
                 f"The packages that {build.requirement} needs could not be installed.", RETRY_HINT
             )
 
     def install_requirements(self, file: Path, installed_torch: str) -> None:
-        """Install a requirements file without replacing the installed PyTorch.
+        """Install a requirements file of the user's without replacing the installed PyTorch.
 
         Args:
             file: The file.
             installed_torch: Version of PyTorch in the environment, empty for none.
         """
-        adapted = self
+        adapted = file
         if installed_torch and installed_torch.partition("+")[0] != TORCH_VERSION:
-            echo(f"PyTorch {installed_torch} is kept instead of {TORCH_VERSION}.")
-            file = self._replace_torch_pin(file, "")
-            lock = (
-                self._replace_torch_pin(self.constraints, installed_torch)
-                if self.constraints
-                else None
-            )
-            adapted = Installer(self.python, self.work_folder, lock)
-        if not adapted.pip_install("-r", str(file), *adapted._constraint_args()):
+            adapted = self._remove_torch_pin(file)
+        if not self.pip_install("-r", str(adapted)):
             raise UserError(f"The packages of {file.name} could not be installed.", RETRY_HINT)
 
     def install_to_target(self, file: Path, folder: Path) -> bool:
         """Install a requirements file into a folder, without dependencies.
 
         Args:
-            file: The file.
+            file: The file, with hashes.
             folder: Recreated; it is not on the path of the environment's Python.
 
         Returns:
             Whether it succeeded; if not, the folder does not exist.
         """
         shutil.rmtree(folder, ignore_errors=True)
-        if self.pip_install("--no-deps", "--target", str(folder), *TIMEOUT_ARGS, "-r", str(file)):
+        if self.pip_install("--target", str(folder), *TIMEOUT_ARGS, *LOCK_ARGS, str(file)):
             return True
         shutil.rmtree(folder, ignore_errors=True)
         return False
@@ -121,18 +143,18 @@ class Installer:
             )
 
     def _pip_install_quietly(self, *arguments: str) -> bool:
-        command = [str(self.python), "-m", "pip", "install", "--quiet", "--quiet", "--no-input"]
-        command += ["--disable-pip-version-check", "--only-binary=:all:", *arguments]
+        command = self._pip_command("--quiet", "--quiet", *arguments)
         return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
-    def _constraint_args(self) -> tuple[str, ...]:
-        return ("-c", str(self.constraints)) if self.constraints else ()
+    def _pip_command(self, *arguments: str) -> list[str]:
+        command = [str(self.python), "-m", "pip", "install", "--no-input"]
+        return [*command, "--disable-pip-version-check", "--only-binary=:all:", *arguments]
 
-    def _replace_torch_pin(self, file: Path, version: str) -> Path:
-        """Return a copy of a requirements file with another version of PyTorch, or without it."""
+    def _remove_torch_pin(self, file: Path) -> Path:
+        """Return a copy of a requirements file without PyTorch."""
         lines = [line for line in file.read_text("utf-8").splitlines() if not _is_torch_pin(line)]
         copy = self.work_folder / f"webui-{file.name}"
-        copy.write_text("\n".join([*lines, f"torch=={version}" if version else ""]), "utf-8")
+        copy.write_text("\n".join([*lines, ""]), "utf-8")
         return copy
 
 

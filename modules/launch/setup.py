@@ -42,14 +42,19 @@ class Setup:
         return self.root / (install_variables(self.env)[2] or "requirements.txt")
 
     @property
-    def constraints(self) -> Path | None:
-        """The lock file; None with the user's REQS_FILE."""
-        return None if install_variables(self.env)[2] else self.root / "constraints.txt"
+    def lock(self) -> Path | None:
+        """The lock of `requirements.txt`; None with the user's REQS_FILE."""
+        return None if install_variables(self.env)[2] else self.root / "requirements.lock"
+
+    @property
+    def pip_pin(self) -> Path:
+        """The file that pins pip."""
+        return self.root / "requirements-pip.txt"
 
     def fingerprint(self) -> str:
         """Return a hash of everything that the set-up depends on."""
         command, index, _ = install_variables(self.env)
-        files = [self.requirements, *([self.constraints] if self.constraints else [])]
+        files = [self.requirements, *([self.lock] if self.lock else []), self.pip_pin]
         return install_state.fingerprint(files, wheels.TORCH_VERSION, command, index)
 
     def is_current(self) -> bool:
@@ -105,14 +110,13 @@ class Setup:
         self._install_reference(python)
 
     def _install_test_tools(self, python: str) -> None:
-        folder, tools = self.environment.folder, self.root / "requirements-dev.txt"
-        lock = self.root / "constraints.txt"
-        state = InstallState(install_state.fingerprint([tools, lock]), python)
+        folder, lock = self.environment.folder, self.root / "requirements-dev.lock"
+        state = InstallState(install_state.fingerprint([lock]), python)
         if install_state.read_install_state(folder, install_state.TEST_STATE_FILENAME) == state:
             return
         echo("Installing the test tools")
         install_state.remove_install_state(folder, install_state.TEST_STATE_FILENAME)
-        Installer(self.environment.python, folder, lock).install_requirements(tools, "")
+        self._installer.install_lock(lock)
         self._write_state(state, folder, install_state.TEST_STATE_FILENAME)
 
     def _install_reference(self, python: str) -> None:
@@ -122,8 +126,7 @@ class Setup:
         if install_state.read_install_state(folder) == state:
             return
         echo("Installing the reference code for tests/reference")
-        installer = Installer(self.environment.python, self.environment.folder, None)
-        if installer.install_to_target(packages, folder):
+        if self._installer.install_to_target(packages, folder):
             self._write_state(state, folder)
         else:
             echo("Note: it could not be installed, see the lines above. Its tests are skipped.")
@@ -142,14 +145,29 @@ class Setup:
     def _install(
         self, choice: BuildChoice, info: EnvironmentInfo, torch_command: Sequence[str]
     ) -> None:
-        installer = Installer(self.environment.python, self.environment.folder, self.constraints)
+        installer = self._installer
+        if self.environment.is_managed:
+            installer.install_pip(self.pip_pin)
         if torch_command:
             installer.run_torch_command(torch_command)
         else:
             force = self.flags.reinstall_torch
             installer.install_torch(choice.build, info.torch, force=force)
+        torch = self._inspect_environment().torch
+        if self.lock and not torch:
+            raise UserError(
+                "TORCH_COMMAND has installed no PyTorch.",
+                "Let it install the package torch, or remove it, and start again.",
+            )
+        if torch and torch.partition("+")[0] != wheels.TORCH_VERSION:
+            echo(f"PyTorch {torch} is kept instead of {wheels.TORCH_VERSION}.")
         echo(f"Installing the packages of {self.requirements.name}")
-        installer.install_requirements(self.requirements, self._inspect_environment().torch)
+        if self.lock:
+            installer.install_lock(self.lock)
+        if not torch_command:
+            installer.install_torch_dependencies(choice.build)
+        if not self.lock:
+            installer.install_requirements(self.requirements, torch)
 
     def _verify(self, choice: BuildChoice) -> smoke.SmokeReport:
         device = choice.build.device
@@ -164,8 +182,7 @@ class Setup:
         problem = f"{choice.build.label} cannot be used: {report.problem}"
         if not report.torch and choice.build.index_url and device != "cpu":
             echo(f"{problem}. Installing PyTorch for the CPU instead.")
-            installer = Installer(self.environment.python, self.environment.folder, None)
-            installer.install_torch(wheels.cpu_build(hardware.probe()), "", force=True)
+            self._installer.install_torch(wheels.cpu_build(hardware.probe()), "", force=True)
         fallback = self._run_smoke_test("cpu")
         if fallback.problem:
             raise UserError(
@@ -178,6 +195,10 @@ class Setup:
     def _run_smoke_test(self, device: str) -> smoke.SmokeReport:
         index = self.flags.device_id or 0
         return smoke.run(self.environment.python, self.root, device, index)
+
+    @property
+    def _installer(self) -> Installer:
+        return Installer(self.environment.python, self.environment.folder)
 
     def _inspect_environment(self) -> EnvironmentInfo:
         return venv.inspect(self.environment) or EnvironmentInfo("", has_pip=False, torch="")

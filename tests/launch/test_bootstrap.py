@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from modules.core.errors import UserError
 from modules.core.flags import parse_flags
 from modules.launch import venv
 from modules.launch.environment import drop_python_variables, split_variable
@@ -22,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def make_wheel(folder: Path, name: str) -> None:
+    """Write the wheel of version 1.0 of an empty module."""
     info = f"{name}-1.0.dist-info"
     files = {
         f"{name}.py": "",
@@ -29,9 +32,21 @@ def make_wheel(folder: Path, name: str) -> None:
         f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     record = "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"])
-    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
+    with zipfile.ZipFile(wheel_path(folder, name), "w") as wheel:
         for path, text in {**files, f"{info}/RECORD": record}.items():
             wheel.writestr(path, text)
+
+
+def wheel_path(folder: Path, name: str) -> Path:
+    return folder / f"{name}-1.0-py3-none-any.whl"
+
+
+def locked(folder: Path, *names: str) -> str:
+    """Return a lock of wheels as they lie in a folder."""
+    digests = {
+        name: hashlib.sha256(wheel_path(folder, name).read_bytes()).hexdigest() for name in names
+    }
+    return "".join(f"{name}==1.0 \\\n    --hash=sha256:{digests[name]}\n" for name in names)
 
 
 @dataclass(frozen=True)
@@ -140,43 +155,111 @@ def test_a_failed_change_leaves_no_install_state_and_names_the_file(place):
 
 
 @pytest.fixture
-def reference_setup(place, tmp_path, monkeypatch):
-    """The set-up of a repository whose reference code is the package `original`."""
+def repository(place, tmp_path, monkeypatch):
+    """The set-up of a repository whose test tool is `tinyone` and whose reference code is `original`."""
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(place.folder))
-    (tmp_path / "requirements-dev.txt").write_text("tinyone==1.0\n")
-    (tmp_path / "constraints.txt").touch()
-    (tmp_path / "requirements-reference.txt").write_text("original==1.0\n")
+    (tmp_path / "requirements.txt").write_text("tinyone==1.0\n")
+    (tmp_path / "requirements.lock").write_text(locked(place.folder, "tinyone"))
+    (tmp_path / "requirements-pip.txt").write_text(f"pip==1.0 --hash=sha256:{'0' * 64}\n")
+    (tmp_path / "requirements-dev.lock").write_text(locked(place.folder, "tinyone"))
+    (tmp_path / "requirements-reference.txt").write_text(locked(place.folder, "original"))
     environment = venv.locate(tmp_path, {"venv_dir": str(place.environment)})
-    return Setup(tmp_path, environment, parse_flags([]), {})
+    return Setup(tmp_path, environment, parse_flags(["--skip-torch-cuda-test"]), {})
 
 
-def test_the_reference_code_is_installed_once_and_not_on_the_path(place, reference_setup, capsys):
-    reference_setup.install_for_tests()
+def test_the_reference_code_is_installed_once_and_not_on_the_path(place, repository, capsys):
+    repository.install_for_tests()
     assert (place.environment / REFERENCE_FOLDER / "original.py").is_file()
     assert not place.has("original")
     capsys.readouterr()
-    reference_setup.install_for_tests()
+    repository.install_for_tests()
     assert capsys.readouterr().out == ""
 
 
-def test_changed_reference_code_replaces_the_old(place, reference_setup):
-    reference_setup.install_for_tests()
-    (reference_setup.root / "requirements-reference.txt").write_text("tinytwo==1.0\n")
-    reference_setup.install_for_tests()
+def test_changed_reference_code_replaces_the_old(place, repository):
+    repository.install_for_tests()
+    lock = locked(place.folder, "tinytwo")
+    (repository.root / "requirements-reference.txt").write_text(lock)
+    repository.install_for_tests()
     folder = place.environment / REFERENCE_FOLDER
     assert sorted(file.name for file in folder.glob("*.py")) == ["tinytwo.py"]
 
 
-def test_missing_reference_code_is_no_error_and_is_tried_again(place, reference_setup, capsys):
-    (reference_setup.root / "requirements-reference.txt").write_text("missing==1.0\n")
+def test_missing_reference_code_is_no_error_and_is_tried_again(place, repository, capsys):
+    lock = locked(place.folder, "original").replace("original", "missing")
+    (repository.root / "requirements-reference.txt").write_text(lock)
     for _ in range(2):
-        reference_setup.install_for_tests()
+        repository.install_for_tests()
         assert "Its tests are skipped" in capsys.readouterr().out
         assert not (place.environment / REFERENCE_FOLDER).exists()
+
+
+def test_a_changed_lock_installs_what_changed_alone(place, repository, capfd):
+    make_wheel(place.folder, "tinythree")
+    lock = locked(place.folder, "tinyone", "tinythree")
+    (repository.root / "requirements-dev.lock").write_text(lock)
+    repository.install_for_tests()
+    assert "Successfully installed tinythree-1.0\n" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("from_index", [False, True])
+def test_a_wheel_with_one_changed_byte_is_refused_in_a_sentence(
+    place, repository, tmp_path, monkeypatch, from_index
+):
+    folder = tmp_path / "simple" / "tampered"
+    folder.mkdir(parents=True)
+    make_wheel(folder, "tampered")
+    lock = locked(folder, "tampered")
+    (repository.root / "requirements-dev.lock").write_text(lock)
+    wheel = wheel_path(folder, "tampered")
+    digest, data = lock.split(":")[1].strip(), bytearray(wheel.read_bytes())
+    data[len(data) // 2] ^= 1
+    wheel.write_bytes(data)
+    link = f'<a href="{wheel.name}#sha256={digest}">{wheel.name}</a>'
+    (folder / "index.html").write_text(f"<!DOCTYPE html><html><body>{link}</body></html>")
+    if from_index:
+        monkeypatch.delenv("PIP_NO_INDEX")
+        monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "simple").as_uri())
+    else:
+        monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    with pytest.raises(UserError) as refused:
+        repository.install_for_tests()
+    assert refused.value.message == (
+        f"tampered==1.0 was not installed: the SHA-256 of {wheel.as_uri()} "
+        "differs from that in requirements-dev.lock."
+    )
+    assert not place.has("tampered")
+
+
+def test_a_package_of_the_lock_that_cannot_be_found_is_named_with_the_lock(place, repository):
+    lock = locked(place.folder, "tinyone").replace("tinyone", "missing")
+    (repository.root / "requirements-dev.lock").write_text(lock)
+    with pytest.raises(UserError, match=r"packages of requirements-dev\.lock could not"):
+        repository.install_for_tests()
+
+
+def test_the_lock_is_installed_beside_a_pytorch_of_the_users(place, repository, capfd):
+    make_wheel(place.folder, "torch")
+    make_wheel(place.folder, "tinyfour")
+    lock = locked(place.folder, "tinyone", "tinyfour")
+    (repository.root / "requirements.lock").write_text(lock)
+    setup = replace(repository, env={"TORCH_COMMAND": "pip install torch"})
+    state = setup.run()
+    printed = capfd.readouterr()
+    shutil.rmtree(next(place.environment.rglob("torch-1.0.dist-info")))
+    assert state.torch == "1.0"
+    assert "PyTorch 1.0 is kept instead of" in printed.out
+    assert place.has("tinyfour")
+    assert "pip was not updated to that of requirements-pip.txt" in printed.out
+
+
+def test_a_torch_command_that_installs_no_pytorch_is_an_error(repository):
+    with pytest.raises(UserError, match="TORCH_COMMAND has installed no PyTorch"):
+        replace(repository, env={"TORCH_COMMAND": "pip --version"}).run()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="replaces a link to Python")
