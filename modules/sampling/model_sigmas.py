@@ -90,7 +90,7 @@ class ModelSigmas:
         """
         log_alphas = 0.5 * np.log(self._alphas[::-1])
         timesteps = np.arange(len(self._alphas))[::-1]
-        return float(np.interp(-0.5 * np.log1p(sigma**2), log_alphas, timesteps))
+        return float(np.interp(-0.5 * math.log1p(sigma**2), log_alphas, timesteps))
 
     def quantize(self, stride: int = 1) -> ModelSigmas:
         """Return every stride-th sigma, counted back from the last; the network gets no timestep between them."""
