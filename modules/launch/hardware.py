@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,13 +62,19 @@ def probe() -> Hardware:
     nvidia_gpus, driver_error = _probe_nvidia()
     return Hardware(
         system=system,
-        machine=normalize_machine(platform.machine()),
+        machine=_python_machine(system),
         macos=_version(platform.mac_ver()[0]) if system == "Darwin" else (0, 0),
         nvidia_gpus=nvidia_gpus,
         amd_targets=_probe_amd() if system == "Linux" else (),
         intel_gpu=_probe_intel(system),
         driver_error=driver_error,
     )
+
+
+def _python_machine(system: str) -> str:
+    """Return the architecture that wheels must have; on Windows for ARM64 a Python for x86-64 runs, too."""
+    tag = sysconfig.get_platform().removeprefix("win-")
+    return normalize_machine(tag if system == "Windows" else platform.machine())
 
 
 def normalize_machine(machine: str) -> str:

@@ -128,7 +128,7 @@ BUILDS = (
         "cpu",
         "CPU",
         "cpu",
-        ("Linux/x86_64", "Linux/arm64", "Windows/arm64"),
+        ("Linux/x86_64", "Linux/arm64"),
         index_url=INDEX_URL + "cpu",
     ),
 )
@@ -162,9 +162,14 @@ def choose_build(hardware: Hardware, builds: Sequence[TorchBuild] = BUILDS) -> B
     _check_system(hardware)
     rows = [row for row in builds if f"{hardware.system}/{hardware.machine}" in row.platforms]
     if not rows:
+        if (hardware.system, hardware.machine) == ("Windows", "arm64"):
+            raise Unsupported(
+                "There is no OpenCV for Python on Windows for ARM64.",
+                "Install Python for x86-64, which Windows runs on ARM64 too, and name it in PYTHON.",
+            )
         raise Unsupported(
             f"There is no PyTorch {TORCH_VERSION} for {hardware.system} on {hardware.machine}.",
-            "Linux and Windows on x86-64 or ARM64 and macOS on Apple Silicon can run the WebUI.",
+            "Linux on x86-64 or ARM64, Windows on x86-64 and macOS on Apple Silicon can run the WebUI.",
         )
     if hardware.nvidia_gpus:
         return _choose_for_nvidia(rows, hardware.nvidia_gpus)

@@ -77,7 +77,6 @@ def test_two_gpus_without_a_common_build_get_a_warning_that_names_the_unsupporte
         (Hardware(*LINUX), "CPU", "torch==2.13.0+cpu"),
         (Hardware("Linux", "arm64"), "CPU", "torch==2.13.0+cpu"),
         (Hardware(*WINDOWS), "CPU", "torch==2.13.0"),
-        (Hardware("Windows", "arm64"), "CPU", "torch==2.13.0+cpu"),
         (Hardware(*LINUX, amd_targets=("gfx1036",)), "CPU", "torch==2.13.0+cpu"),
     ],
 )
@@ -98,6 +97,7 @@ def test_the_requirement_on_a_linux_cpu_excludes_cuda_builds():
         (Hardware("Darwin", "arm64", macos=(13, 6)), "needs macOS 14; this is macOS 13"),
         (Hardware("Linux", "riscv64"), "Linux on riscv64"),
         (Hardware("FreeBSD", "x86_64"), "FreeBSD on x86_64"),
+        (Hardware("Windows", "arm64"), "Install Python for x86-64"),
     ],
 )
 def test_a_system_without_pytorch_is_refused_with_a_sentence(hardware, message):
