@@ -16,6 +16,7 @@ from diffusers.configuration_utils import FrozenDict
 from torch import Tensor, nn
 
 from modules.backend.pipelines.stable_diffusion import make_pipeline
+from modules.backend.torch_float32 import TORCH_FLOAT32
 from modules.params.settings import Settings
 from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.samplers import SAMPLERS
@@ -259,7 +260,8 @@ def test_restart_is_heun_with_noise_at_every_restart():
     x = noise() * run_sigmas.sigmas(20)[0]
 
     def slope(x: Tensor, sigma: float) -> Tensor:
-        return network(x / math.hypot(1, sigma), torch.tensor(MODEL_SIGMAS.timestep_at(sigma)))
+        timestep = run_sigmas.model_sigmas.timestep_at(sigma)
+        return network(x / math.hypot(1, sigma), torch.tensor(timestep))
 
     reached = math.inf
     for sigma, sigma_next in restart_steps(run_sigmas.sigmas(20)):
@@ -289,6 +291,7 @@ class MetaNoise:
     """Noise on the meta device, without values, for a batch of two."""
 
     images = (0, 1)
+    arithmetic = TORCH_FLOAT32
 
     def __call__(self) -> Tensor:
         return torch.empty(SHAPE, device="meta")

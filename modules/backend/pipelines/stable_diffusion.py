@@ -21,6 +21,7 @@ from modules.backend.denoise.guidance import GUIDANCES, Guidance, find_guidance
 from modules.backend.denoise.prediction import PREDICTIONS, Prediction
 from modules.backend.denoise.step_extensions import StepExtension, StepState
 from modules.backend.noise.noise import ImageNoise
+from modules.backend.torch_float32 import TORCH_FLOAT32
 from modules.core.registry import Registry
 from modules.params.settings import Settings
 from modules.plan.plan import Plan
@@ -142,7 +143,14 @@ def make_pipeline(components: Components) -> SamplerPipeline:
 
 def make_run_sigmas(plan: Plan, model_sigmas: ModelSigmas) -> RunSigmas:
     """Return the sigmas of a plan's run."""
-    return RunSigmas(plan.sampler, plan.schedule, plan.request.steps, model_sigmas, plan.settings)
+    return RunSigmas(
+        plan.sampler,
+        plan.schedule,
+        plan.request.steps,
+        model_sigmas,
+        plan.settings,
+        TORCH_FLOAT32,
+    )
 
 
 def add_extra_noise(start: RunStart, settings: Settings) -> RunStart:
@@ -169,7 +177,7 @@ def _known_sigmas(sampler: Sampler, start: RunStart, settings: Settings) -> Sequ
     if sampler.is_adaptive:
         return ()
     denoised = (0.0, 0.0) if sampler.needs_uncond else 0.0
-    return visited_sigmas(sampler.run, start.sigmas, settings, denoised)
+    return visited_sigmas(sampler.run, start.sigmas, settings, denoised, TORCH_FLOAT32)
 
 
 def _estimate_total(start: RunStart, index: int, sigma: float) -> int:
