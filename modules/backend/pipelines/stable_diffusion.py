@@ -80,9 +80,8 @@ class SamplerPipeline(StableDiffusionPipeline):
             x = (init_latents + noise() * start.noise_sigma) * start.scale
         # 3. Denoiser
         sigmas = _known_sigmas(sampler, start, settings)
-        prediction = self.predictions.get(self.scheduler.config["prediction_type"])
         denoiser = Denoiser(
-            Network(self.unet, prediction),
+            Network(self.unet, self._prediction(sampler, settings)),
             find_guidance(settings, self.guidances),
             plan,
             run_sigmas,
@@ -113,6 +112,14 @@ class SamplerPipeline(StableDiffusionPipeline):
             x = extension.finish(x)
         self.maybe_free_model_hooks()
         return x
+
+    def _prediction(self, sampler: Sampler, settings: Settings) -> Prediction:
+        """Return what the UNet's output is taken for."""
+        name = self.scheduler.config["prediction_type"]
+        option = sampler.v_prediction_option
+        if name == "v_prediction" and option and not getattr(settings, option):
+            name = "epsilon"
+        return self.predictions.get(name)
 
 
 def make_pipeline(components: Components) -> SamplerPipeline:
