@@ -18,6 +18,7 @@ from modules.backend.noise.brownian import BrownianTree
 from modules.backend.noise.philox import Philox
 from modules.backend.torch_float32 import TORCH_FLOAT32
 from modules.models.families import LatentFormat
+from modules.params.requests.base import MAX_SEED
 from modules.plan.plan import ImagePlan, Plan
 
 Shape = tuple[int, int, int]  # channels, rows, columns
@@ -132,7 +133,9 @@ class ImageNoise:
             noise = [self._draw_first(image, draw) for image, draw in pairs]
             delta = self._options.eta_noise_seed_delta
             self._later_draws = (
-                [self._generator(image.seed + delta) for image in self.images] if delta else draws
+                [self._generator((image.seed + delta) % (MAX_SEED + 1)) for image in self.images]
+                if delta
+                else draws
             )
         else:
             noise = [draw(self._shape) for draw in self._later_draws]
