@@ -95,7 +95,7 @@ class ModelSigmas:
         log_sigma = self.arithmetic.log(self.arithmetic.array([max(sigma, 1e-10)]))[0]
         if self._grid.is_quantized:
             return float(np.abs(self._log_sigmas - log_sigma).argmin())
-        reached = int((self._log_sigmas <= log_sigma).sum())
+        reached = int(np.count_nonzero(self._log_sigmas <= log_sigma))
         below = min(max(reached - 1, 0), self.count - 2)
         low, high = self._log_sigmas[below], self._log_sigmas[below + 1]
         share = min(max((low - log_sigma) / (low - high), 0), 1)
