@@ -95,13 +95,30 @@ def _native_size(params: YamlSection, spec: ModelSpec) -> int:
     if latent_size != DEFAULT_LATENT_SIZE:
         return family.latent_format.pixels_per_cell * latent_size
     # The published .yaml files all say 64, even for 768 pixels.
-    configured = "v_prediction" if params.string("parameterization", "eps") == "v" else "epsilon"
-    predicts_v = (spec.prediction_type or configured) == "v_prediction"
+    predicts_v = params.string("parameterization", "eps") == "v"
+    if spec.prediction_type is not None:
+        predicts_v = spec.prediction_type == "v_prediction"
     return (
         family.v_prediction_native_size
         if predicts_v and family.v_prediction_native_size
         else family.native_size
     )
+
+
+def may_predict_v(spec: ModelSpec, models: ModelIndex) -> bool:
+    """Return whether the UNet predicts v, or whether that is not known before it is loaded.
+
+    Args:
+        spec: The model.
+        models: Caches its .yaml.
+    """
+    if spec.prediction_type is not None:
+        return spec.prediction_type != "epsilon"
+    try:
+        params = models.yaml_cache.read(spec.config).section("model").section("params")
+        return params.string("parameterization", "eps") == "v"
+    except WebUIError:  # loading the model reports what is wrong
+        return True
 
 
 def resolve_prediction_type(

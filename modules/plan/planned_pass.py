@@ -26,12 +26,14 @@ class PlannedPass:
         task: Of its request.
         family: Of its checkpoint.
         tokenizer: Splits its prompts.
+        may_predict_v: Whether its checkpoint predicts v, or may do so as far as is known.
     """
 
     plan: Plan
     task: Task
     family: Family
     tokenizer: ClipTokenizer
+    may_predict_v: bool = True
 
     @property
     def settings(self) -> Settings:
@@ -47,9 +49,10 @@ class PlannedPass:
     def sampling_options(self) -> frozenset[str]:
         """Return the sampling options that can change the pass."""
         plan = self.plan
-        return used_sampling_options(
+        used = used_sampling_options(
             plan.sampler, plan.schedule, plan.settings, from_noise=not self.starts_from_image
         )
+        return used if self.may_predict_v else used - {plan.sampler.v_prediction_option}
 
     def sub_prompts(self, *, old_scheduling: bool) -> tuple[SubPrompt, ...]:
         """Return the sub-prompts, the negative prompt last, with prompt editing counted by old or new rules."""

@@ -10,7 +10,7 @@ from modules.core.errors import UserError
 from modules.models.checkpoint import Checkpoint
 from modules.models.compatibility import incompatibility
 from modules.models.index import ModelIndex
-from modules.models.model_spec import ModelSpec, make_model_spec, native_size
+from modules.models.model_spec import ModelSpec, make_model_spec, may_predict_v, native_size
 from modules.models.upscalers import Upscaler
 from modules.params.requests.base import MAX_SEED, GenerationRequest
 from modules.params.requests.depth import DepthRequest
@@ -82,6 +82,7 @@ class Planner:
                 tables.tasks.get(item.request.task),
                 models.get_family(item.checkpoint),
                 self._tokenizer,
+                may_predict_v(item.model, models),
             )
             for item in ([plan, plan.hires.plan] if plan.hires else [plan])
         ]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from modules.sampling.arithmetic import FLOAT64, Arithmetic, Array
 
 # alphas_cumprod of 0 at the last timestep would be an infinite sigma; A1111 uses this value instead.
 _MIN_ALPHA_CUMPROD = 4.8973451890853435e-08
@@ -32,21 +33,34 @@ class ModelSigmas:
     Args:
         alphas_cumprod: The model's cumulative product of alphas, [timesteps], falling from near 1 to near 0.
         grid: Which timesteps are used; all by default.
+        arithmetic: How sigmas are computed, also those of schedules.
+        is_half: Whether the sigmas and their logarithms are computed in 16 bits.
 
     Attributes:
+        arithmetic: The argument.
         sigmas: Of the used timesteps, rising; `index` below is a position in it.
     """
 
     def __init__(
         self,
-        alphas_cumprod: Sequence[float] | NDArray[np.float64],
+        alphas_cumprod: Sequence[float] | Array,
         grid: TimestepGrid | None = None,
+        arithmetic: Arithmetic = FLOAT64,
+        is_half: bool = False,
     ) -> None:
-        self._alphas = np.asarray(alphas_cumprod, dtype=np.float64)
+        self.arithmetic = arithmetic
+        self._alphas = arithmetic.array(alphas_cumprod)
         self._grid = grid or TimestepGrid()
+        self._is_half = is_half
         alphas = self._alphas[::-1][:: self._grid.stride][::-1]
-        self.sigmas: NDArray[np.float64] = np.sqrt((1 - alphas) / alphas)
-        self._log_sigmas = np.log(self.sigmas)
+        if is_half:
+            alphas = alphas.astype(np.float16)
+            self.sigmas: Array = arithmetic.array(np.sqrt((1 - alphas) / alphas))
+            log_sigmas = arithmetic.log(self.sigmas).astype(np.float16)
+            self._log_sigmas: Array = arithmetic.array(log_sigmas)
+        else:
+            self.sigmas = arithmetic.sqrt((1 - alphas) / alphas)
+            self._log_sigmas = arithmetic.log(self.sigmas)
 
     @property
     def sigma_min(self) -> float:
@@ -65,14 +79,28 @@ class ModelSigmas:
 
     def sigma_at(self, index: float) -> float:
         """Return the sigma at an index; log sigma is interpolated between two."""
-        return math.exp(np.interp(index, np.arange(self.count), self._log_sigmas))
+        return float(self.sigmas_at([index])[0])
+
+    def sigmas_at(self, indices: Sequence[float] | Array) -> Array:
+        """Return the sigmas at some indices; log sigma is interpolated between two."""
+        positions = self.arithmetic.array(indices).clip(0, self.count - 1)
+        below = np.floor(positions).astype(np.intp)
+        above = np.ceil(positions).astype(np.intp)
+        share = positions - np.floor(positions)
+        return self.arithmetic.exp(
+            (1 - share) * self._log_sigmas[below] + share * self._log_sigmas[above]
+        )
 
     def index_at(self, sigma: float) -> float:
         """Return the index of a sigma, clipped to the trained range; the inverse of `sigma_at`."""
-        log_sigma = math.log(max(sigma, 1e-10))
+        log_sigma = self.arithmetic.log(self.arithmetic.array([max(sigma, 1e-10)]))[0]
         if self._grid.is_quantized:
             return float(np.abs(self._log_sigmas - log_sigma).argmin())
-        return float(np.interp(log_sigma, self._log_sigmas, np.arange(self.count)))
+        reached = int(np.count_nonzero(self._log_sigmas <= log_sigma))
+        below = min(max(reached - 1, 0), self.count - 2)
+        low, high = self._log_sigmas[below], self._log_sigmas[below + 1]
+        share = min(max((low - log_sigma) / (low - high), 0), 1)
+        return float((1 - share) * below + share * (below + 1))
 
     def timestep_at(self, sigma: float) -> float:
         """Return the timestep that the network gets for a sigma."""
@@ -92,18 +120,32 @@ class ModelSigmas:
         timesteps = np.arange(len(self._alphas))[::-1]
         return float(np.interp(-0.5 * math.log1p(sigma**2), log_alphas, timesteps))
 
+    def with_arithmetic(self, arithmetic: Arithmetic) -> ModelSigmas:
+        """Return the same sigmas, computed in another way."""
+        return ModelSigmas(self._alphas, self._grid, arithmetic, self._is_half)
+
     def quantize(self, stride: int = 1) -> ModelSigmas:
         """Return every stride-th sigma, counted back from the last; the network gets no timestep between them."""
-        return ModelSigmas(self._alphas, TimestepGrid(stride, is_quantized=True))
+        # Of the 16-bit alphas too A1111 makes LCM's table in 32 bits.
+        is_half = self._is_half and stride == 1
+        grid = TimestepGrid(stride, is_quantized=True)
+        return ModelSigmas(self._alphas, grid, self.arithmetic, is_half)
 
-    def to_half_precision(self) -> ModelSigmas:
-        """Return the sigmas of alphas_cumprod rounded to 16 bits, as in A1111 before 1.7."""
-        return ModelSigmas(self._alphas.astype(np.float16).astype(np.float64), self._grid)
+    def to_half_precision(self, is_half: bool = False) -> ModelSigmas:
+        """Return the sigmas of alphas_cumprod rounded to 16 bits, as in A1111 before 1.7.
+
+        Args:
+            is_half: Whether the sigmas too are computed in 16 bits, as for A1111's k-diffusion samplers.
+        """
+        return ModelSigmas(
+            self._alphas.astype(np.float16), self._grid, self.arithmetic, is_half=is_half
+        )
 
     def with_zero_terminal_snr(self) -> ModelSigmas:
         """Return the sigmas rescaled so that the last timestep is pure noise (Lin et al. 2023, algorithm 1)."""
-        alphas_bar_sqrt = np.sqrt(self._alphas)
+        # Not in 16 bits: its last sigma would overflow.
+        alphas_bar_sqrt = self.arithmetic.sqrt(self._alphas)
         first, last = alphas_bar_sqrt[0], alphas_bar_sqrt[-1]
-        alphas = ((alphas_bar_sqrt - last) * first / (first - last)) ** 2
+        alphas = ((alphas_bar_sqrt - last) * (first / (first - last))) ** 2
         alphas[-1] = _MIN_ALPHA_CUMPROD
-        return ModelSigmas(alphas, self._grid)
+        return ModelSigmas(alphas, self._grid, self.arithmetic)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol
 
 from modules.params.settings.sampling import SamplingSettings
+from modules.sampling.arithmetic import FLOAT64, Arithmetic
 
 DEFAULTS = SamplingSettings()
 
@@ -20,7 +21,13 @@ Tensor = Any  # a torch tensor, or a float in a dry run; this layer does not imp
 
 
 class NoiseSampler(Protocol):
-    """Source of a sampler's noise; each image of a batch has its own."""
+    """Source of a sampler's noise; each image of a batch has its own.
+
+    Attributes:
+        arithmetic: Of the sigmas that `between` gets.
+    """
+
+    arithmetic: Arithmetic
 
     def __call__(self) -> Tensor:
         """Return the next unit noise, of the shape of `x`, from each image's generator.
@@ -40,6 +47,9 @@ class NoiseSampler(Protocol):
 
 class ZeroNoise:
     """The noise sampler of a dry run: always 0."""
+
+    def __init__(self, arithmetic: Arithmetic = FLOAT64) -> None:
+        self.arithmetic = arithmetic
 
     def __call__(self) -> Tensor:
         """Return 0."""
@@ -70,6 +80,7 @@ def visited_sigmas(
     sigmas: Sequence[float],
     settings: SamplingSettings = DEFAULTS,
     denoised: Tensor = 0.0,
+    arithmetic: Arithmetic = FLOAT64,
 ) -> list[float]:
     """Return the sigma of each network evaluation, by running the sampler on the number 0.
 
@@ -78,8 +89,9 @@ def visited_sigmas(
         sigmas: The sigmas passed to it.
         settings: The settings passed to it.
         denoised: The prediction sent at each evaluation.
+        arithmetic: That of the run's noise sampler.
     """
-    generator = run(0.0, sigmas, ZeroNoise(), settings)
+    generator = run(0.0, sigmas, ZeroNoise(arithmetic), settings)
     visited: list[float] = []
     try:
         _, sigma = next(generator)

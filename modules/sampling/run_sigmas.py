@@ -8,6 +8,7 @@ from functools import cached_property
 from modules.core.errors import UserError
 from modules.params.settings.sampling import SamplingSettings
 from modules.sampling import run_start
+from modules.sampling.arithmetic import FLOAT64, Arithmetic
 from modules.sampling.model_sigmas import ModelSigmas
 from modules.sampling.run_start import RunStart, StepCut
 from modules.sampling.samplers import Sampler
@@ -24,6 +25,7 @@ class RunSigmas:
         steps: Requested steps.
         trained_sigmas: The sigmas of the checkpoint.
         settings: Sampling options.
+        arithmetic: How the sigmas of schedules are computed; timestep samplers compute theirs in 64 bits, as in A1111.
     """
 
     sampler: Sampler
@@ -31,18 +33,22 @@ class RunSigmas:
     steps: int
     trained_sigmas: ModelSigmas
     settings: SamplingSettings
+    arithmetic: Arithmetic = FLOAT64
 
     @cached_property
     def model_sigmas(self) -> ModelSigmas:
         """Return the model's sigmas, adjusted for the options and the sampler."""
+        uses_schedule = self.sampler.family.uses_schedule
         sigmas = self.trained_sigmas
+        if uses_schedule and self.arithmetic is not sigmas.arithmetic:
+            sigmas = sigmas.with_arithmetic(self.arithmetic)
         if self.settings.use_downcasted_alpha_bar:
-            sigmas = sigmas.to_half_precision()
+            sigmas = sigmas.to_half_precision(is_half=uses_schedule)
         if self.settings.sd_noise_schedule == "Zero Terminal SNR":
             sigmas = sigmas.with_zero_terminal_snr()
         if self.sampler.timestep_stride > 1:
             return sigmas.quantize(self.sampler.timestep_stride)
-        if self.settings.enable_quantization and self.sampler.family.uses_schedule:
+        if self.settings.enable_quantization and uses_schedule:
             return sigmas.quantize()
         return sigmas
 

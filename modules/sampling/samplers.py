@@ -35,6 +35,7 @@ class Sampler:
         adapt_start: Replaces the start, for samplers that choose their own sigmas; its arguments are the start, whether
             the run is from noise, the model sigmas and the settings.
         timestep_stride: It uses every timestep_stride-th of the model's timesteps.
+        v_prediction_option: Name of the option without which v-prediction is ignored; "" where it never is.
         needs_uncond: Whether it is sent the pair (guided prediction, uncond prediction).
         cfg_divisor: Divides the CFG scale.
         is_adaptive: Whether the number of evaluations is decided during the run.
@@ -51,6 +52,7 @@ class Sampler:
     uses_brownian_noise: bool = False
     adapt_start: Callable[[RunStart, bool, ModelSigmas, SamplingSettings], RunStart] | None = None
     timestep_stride: int = 1
+    v_prediction_option: str = ""
     needs_uncond: bool = False
     cfg_divisor: float = 1.0
     is_adaptive: bool = False
@@ -183,8 +185,9 @@ SAMPLERS: Registry[Sampler] = Registry(
             "LCM",
             euler.lcm,
             aliases=("k_lcm",),
-            options=("eta_noise_seed_delta",),
+            options=("eta_noise_seed_delta", "lcm_v_prediction"),
             timestep_stride=euler.LCM_TIMESTEP_STRIDE,
+            v_prediction_option="lcm_v_prediction",
         ),
     ],
 )

@@ -10,6 +10,7 @@ import numpy as np
 
 from modules.core.registry import Registry
 from modules.params.settings.sampling import SamplingSettings
+from modules.sampling.arithmetic import FLOAT64, Arithmetic, Array
 from modules.sampling.beta_distribution import beta_quantile
 from modules.sampling.model_sigmas import ModelSigmas
 
@@ -58,27 +59,37 @@ def sigma_bounds(model_sigmas: ModelSigmas, settings: SamplingSettings) -> tuple
 def uniform(steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings) -> list[float]:
     """Return the sigmas of evenly spaced timesteps from the last to the first, then 0."""
     del settings
-    return [*(model_sigmas.sigma_at(t) for t in np.linspace(model_sigmas.count - 1, 0, steps)), 0.0]
+    indices = model_sigmas.arithmetic.linspace(model_sigmas.count - 1, 0, steps)
+    return _end_at_zero(model_sigmas.sigmas_at(indices))
 
 
 def karras(steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings) -> list[float]:
     """Return the schedule of Karras et al. 2022, equation 5, then 0."""
-    return karras_between(steps, *sigma_bounds(model_sigmas, settings), settings.rho or _KARRAS_RHO)
+    sigma_min, sigma_max = sigma_bounds(model_sigmas, settings)
+    rho = settings.rho or _KARRAS_RHO
+    return karras_between(steps, sigma_min, sigma_max, rho, model_sigmas.arithmetic)
 
 
 def karras_between(
-    steps: int, sigma_min: float, sigma_max: float, rho: float = _KARRAS_RHO
+    steps: int,
+    sigma_min: float,
+    sigma_max: float,
+    rho: float = _KARRAS_RHO,
+    arithmetic: Arithmetic = FLOAT64,
 ) -> list[float]:
     """Return Karras et al.'s schedule between two sigmas, then 0."""
-    ramp = np.linspace(0, 1, steps)
+    ramp = arithmetic.linspace(0, 1, steps)
     min_inv_rho, max_inv_rho = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
-    return [*((max_inv_rho + ramp * (min_inv_rho - max_inv_rho)) ** rho).tolist(), 0.0]
+    inv_rho = max_inv_rho + ramp * (min_inv_rho - max_inv_rho)
+    return _end_at_zero(arithmetic.power(inv_rho, rho))
 
 
 def exponential(steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings) -> list[float]:
     """Return sigmas whose logarithms are evenly spaced, then 0."""
     sigma_min, sigma_max = sigma_bounds(model_sigmas, settings)
-    return [*np.exp(np.linspace(math.log(sigma_max), math.log(sigma_min), steps)).tolist(), 0.0]
+    arithmetic = model_sigmas.arithmetic
+    log_sigmas = arithmetic.linspace(math.log(sigma_max), math.log(sigma_min), steps)
+    return _end_at_zero(arithmetic.exp(log_sigmas))
 
 
 def polyexponential(
@@ -86,25 +97,25 @@ def polyexponential(
 ) -> list[float]:
     """Return sigmas whose logarithms are a polynomial of degree rho, then 0 (k-diffusion)."""
     sigma_min, sigma_max = sigma_bounds(model_sigmas, settings)
-    ramp = np.linspace(1, 0, steps) ** (settings.rho or _POLYEXPONENTIAL_RHO)
+    arithmetic, rho = model_sigmas.arithmetic, settings.rho or _POLYEXPONENTIAL_RHO
+    ramp = arithmetic.power(arithmetic.linspace(1, 0, steps), rho)
     span = math.log(sigma_max) - math.log(sigma_min)
-    return [*np.exp(ramp * span + math.log(sigma_min)).tolist(), 0.0]
+    return _end_at_zero(arithmetic.exp(ramp * span + math.log(sigma_min)))
 
 
 def sgm_uniform(steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings) -> list[float]:
     """Return the sigmas of evenly spaced timesteps, without the first one, then 0 (Stability's SDXL code)."""
-    sigma_min, sigma_max = sigma_bounds(model_sigmas, settings)
-    indices = np.linspace(
-        model_sigmas.index_at(sigma_max), model_sigmas.index_at(sigma_min), steps + 1
-    )[:-1]
-    return [*(model_sigmas.sigma_at(t) for t in indices), 0.0]
+    indices = _indices(steps + 1, model_sigmas, settings)[:-1]
+    return _end_at_zero(model_sigmas.sigmas_at(indices))
 
 
 def kl_optimal(steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings) -> list[float]:
     """Return evenly spaced arctangents of sigma (Sabour et al. 2024, equation 9), down to the smallest, not to 0."""
     sigma_min, sigma_max = sigma_bounds(model_sigmas, settings)
-    t = np.arange(steps + 1) / steps
-    return np.tan(t * math.atan(sigma_min) + (1 - t) * math.atan(sigma_max)).tolist()
+    arithmetic = model_sigmas.arithmetic
+    t = arithmetic.array(range(steps + 1)) / steps
+    end, start = arithmetic.arctan(arithmetic.array([sigma_min, sigma_max]))
+    return arithmetic.tan(t * end + (1 - t) * start).tolist()
 
 
 # Sabour et al. 2024, "Align Your Steps": the published sigmas for SD 1.5 and ten steps.
@@ -115,10 +126,10 @@ def align_your_steps(
     steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings
 ) -> list[float]:
     """Return the sigmas of Sabour et al. 2024, with log sigma interpolated between them, then 0."""
-    del model_sigmas, settings
+    del settings
     positions = np.linspace(0, 1, len(_AYS_SIGMAS))
     log_sigmas = np.interp(np.linspace(0, 1, steps), positions, np.log(_AYS_SIGMAS))
-    return [*np.exp(log_sigmas).tolist(), 0.0]
+    return _end_at_zero(model_sigmas.arithmetic.array(np.exp(log_sigmas)))
 
 
 def simple(steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings) -> list[float]:
@@ -130,9 +141,7 @@ def simple(steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings) ->
 
 def normal(steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings) -> list[float]:
     """Return the sigmas of timesteps evenly spaced over the range, then 0 (ComfyUI)."""
-    sigma_min, sigma_max = sigma_bounds(model_sigmas, settings)
-    indices = np.linspace(model_sigmas.index_at(sigma_max), model_sigmas.index_at(sigma_min), steps)
-    return [*(model_sigmas.sigma_at(t) for t in indices), 0.0]
+    return _end_at_zero(model_sigmas.sigmas_at(_indices(steps, model_sigmas, settings)))
 
 
 def ddim(steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings) -> list[float]:
@@ -152,7 +161,19 @@ def beta(steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings) -> l
     quantiles = [
         beta_quantile(p, settings.beta_dist_alpha, settings.beta_dist_beta) for p in probabilities
     ]
-    return [*(sigma_min + q * (sigma_max - sigma_min) for q in quantiles), 0.0]
+    sigmas = [sigma_min + q * (sigma_max - sigma_min) for q in quantiles]
+    return _end_at_zero(model_sigmas.arithmetic.array(sigmas))
+
+
+def _indices(count: int, model_sigmas: ModelSigmas, settings: SamplingSettings) -> Array:
+    """Return evenly spaced indices of the model's sigmas, from that of the largest sigma to that of the smallest."""
+    sigma_min, sigma_max = sigma_bounds(model_sigmas, settings)
+    start, end = model_sigmas.index_at(sigma_max), model_sigmas.index_at(sigma_min)
+    return model_sigmas.arithmetic.linspace(start, end, count)
+
+
+def _end_at_zero(sigmas: Array) -> list[float]:
+    return [*sigmas.tolist(), 0.0]
 
 
 SCHEDULES: Registry[Schedule] = Registry(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from modules.backend.denoise.step_extensions import StepExtension
 from modules.backend.pipelines.stable_diffusion import make_pipeline
+from modules.backend.torch_float32 import TORCH_FLOAT32
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
@@ -52,6 +53,7 @@ class SeededNoise:
     """Noise from one generator, in call order, for a batch of two."""
 
     images = (0, 1)
+    arithmetic = TORCH_FLOAT32
 
     def __init__(self, seed: int = 5) -> None:
         self._generator = torch.Generator().manual_seed(seed)
@@ -70,7 +72,8 @@ class SeededNoise:
 def make_run(
     name: str, schedule: str, steps: int, settings: SamplingSettings = DEFAULTS
 ) -> RunSigmas:
-    return RunSigmas(SAMPLERS.get(name), SCHEDULES.get(schedule), steps, MODEL_SIGMAS, settings)
+    rows = SAMPLERS.get(name), SCHEDULES.get(schedule)
+    return RunSigmas(*rows, steps, MODEL_SIGMAS, settings, TORCH_FLOAT32)
 
 
 class FormulaUNet(nn.Module):

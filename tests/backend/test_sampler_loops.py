@@ -16,6 +16,7 @@ from diffusers.configuration_utils import FrozenDict
 from torch import Tensor, nn
 
 from modules.backend.pipelines.stable_diffusion import make_pipeline
+from modules.backend.torch_float32 import TORCH_FLOAT32
 from modules.params.settings import Settings
 from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.samplers import SAMPLERS
@@ -227,10 +228,13 @@ def test_unipc_lowers_its_order_for_too_few_steps():
 
 @pytest.mark.parametrize("prediction_type", PREDICTIONS)
 @pytest.mark.parametrize("schedule", ["Uniform", "SGM Uniform", "Karras"])
+@pytest.mark.parametrize("reads_v", [True, False])
 @torch.inference_mode()
-def test_lcm_equals_its_paper(schedule: str, prediction_type: str):
+def test_lcm_equals_its_paper_and_takes_v_for_noise_unless_told(
+    schedule: str, prediction_type: str, reads_v: bool
+):
     network, noise = tiny_network(prediction_type), SeededNoise()
-    run_sigmas = make_run("LCM", schedule, 4)
+    run_sigmas = make_run("LCM", schedule, 4, SamplingSettings(lcm_v_prediction=reads_v))
     sigmas, x = run_sigmas.sigmas(4), noise() * run_sigmas.sigmas(4)[0]
     distilled = [
         (float(((1 - a) / a).sqrt()), t) for t, a in enumerate(ALPHAS.double()) if t % 20 == 19
@@ -239,7 +243,7 @@ def test_lcm_equals_its_paper(schedule: str, prediction_type: str):
         t = min(distilled, key=lambda level: abs(math.log(level[0] / sigma)))[1]
         model_input = x / math.hypot(1, sigma)
         epsilon = network(model_input, torch.tensor(float(t)))
-        if prediction_type == "v_prediction":
+        if prediction_type == "v_prediction" and reads_v:
             epsilon = epsilon / math.hypot(1, sigma) + model_input * (sigma / math.hypot(1, sigma))
         x = x - sigma * epsilon
         x = x + sigma_next * noise() if sigma_next else x
@@ -259,7 +263,8 @@ def test_restart_is_heun_with_noise_at_every_restart():
     x = noise() * run_sigmas.sigmas(20)[0]
 
     def slope(x: Tensor, sigma: float) -> Tensor:
-        return network(x / math.hypot(1, sigma), torch.tensor(MODEL_SIGMAS.timestep_at(sigma)))
+        timestep = run_sigmas.model_sigmas.timestep_at(sigma)
+        return network(x / math.hypot(1, sigma), torch.tensor(timestep))
 
     reached = math.inf
     for sigma, sigma_next in restart_steps(run_sigmas.sigmas(20)):
@@ -289,6 +294,7 @@ class MetaNoise:
     """Noise on the meta device, without values, for a batch of two."""
 
     images = (0, 1)
+    arithmetic = TORCH_FLOAT32
 
     def __call__(self) -> Tensor:
         return torch.empty(SHAPE, device="meta")

@@ -226,8 +226,8 @@ def test_an_upscale_key_is_a_hires_pass():
         ),
         ("Steps: many", "Steps (many): Sampling steps is 'many'; a number is needed."),
         (
-            "Seed: 9007199254740993",
-            "Seed (9007199254740993): Seed is 9007199254740993; the largest valid value is 9007",
+            "Seed: 18446744073709551616",
+            "Seed (18446744073709551616): Seed is 18446744073709551616; the largest valid value is 1844",
         ),
         ("Seed: 1.5", "Seed (1.5): Seed is 1.5; a whole number is needed."),
         ("Size: 60x512", "Size (60x512): Width is 60; the smallest valid value is 64."),

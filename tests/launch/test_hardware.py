@@ -91,7 +91,7 @@ def test_on_windows_for_arm64_the_architecture_is_that_of_python(monkeypatch):
     monkeypatch.setattr("platform.machine", lambda: "ARM64")  # of the machine, since Python 3.12
     for tag, machine in (("win-amd64", "x86_64"), ("win-arm64", "arm64")):
         monkeypatch.setattr("sysconfig.get_platform", lambda tag=tag: tag)
-        assert probe().machine == machine
+        assert hardware.probe().machine == machine
 
 
 def test_this_machine_can_be_probed():

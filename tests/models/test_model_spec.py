@@ -3,7 +3,7 @@ import pytest
 from modules.core.errors import NotFound, UserError
 from modules.models.file_cache import read_prediction_type, write_prediction_type
 from modules.models.index import ModelIndex
-from modules.models.model_spec import make_model_spec
+from modules.models.model_spec import make_model_spec, may_predict_v
 from modules.models.vaes import vae_names
 from modules.params.settings import Settings
 from tests.models.model_files import CONFIGS, shapes_of, write_safetensors
@@ -43,6 +43,18 @@ def test_the_users_setting_takes_precedence(manager, folder):
     (folder / "two.yaml").write_text("model: {}", encoding="utf-8")
     spec = spec_of(manager, sd_predictions={"two.safetensors": "v_prediction"})
     assert spec.prediction_type == "v_prediction"
+
+
+def test_a_checkpoint_may_predict_v_by_setting_yaml_or_while_unknown(manager, folder):
+    assert may_predict_v(spec_of(manager), manager)
+    yaml = folder / "two.yaml"
+    yaml.write_text("model: {params: {parameterization: v}}", encoding="utf-8")
+    manager.refresh()
+    assert may_predict_v(spec_of(manager), manager)
+    epsilon = {"two.safetensors": "epsilon"}
+    assert not may_predict_v(spec_of(manager, sd_predictions=epsilon), manager)
+    yaml.write_text("model: {params: {unet_config: {}}}", encoding="utf-8")
+    assert not may_predict_v(spec_of(manager), manager)
 
 
 def test_a_probed_prediction_type_is_cached_until_the_file_changes(manager, folder):

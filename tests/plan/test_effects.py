@@ -189,6 +189,19 @@ def test_an_effect_on_one_of_two_passes_is_enough(passes: Passes):
     assert "use_old_scheduling" not in ineffective_options([first, second])
 
 
+@pytest.mark.parametrize(
+    ("sampler", "may_predict_v", "has_effect"),
+    [("LCM", True, True), ("LCM", False, False), ("Euler", True, False)],
+)
+def test_lcms_option_has_an_effect_on_v_prediction(
+    passes: Passes, sampler: str, may_predict_v: bool, has_effect: bool
+):
+    (planned,) = passes("a cat", lcm_v_prediction=True)
+    plan = replace(planned.plan, sampler=SAMPLERS.get(sampler))
+    planned = replace(planned, plan=plan, may_predict_v=may_predict_v)
+    assert ("lcm_v_prediction" not in ineffective_options([planned])) is has_effect
+
+
 def test_an_option_with_its_default_value_is_not_listed(passes: Passes):
     assert ineffective_options(passes("a cat")) == {}
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from modules.params.settings.sampling import SamplingSettings
+from modules.sampling.arithmetic import FLOAT64
 from modules.sampling.protocol import DEFAULTS, SamplerFn, ZeroNoise, ancestral_step, visited_sigmas
 from modules.sampling.run_sigmas import RunSigmas
 from modules.sampling.run_start import K_DIFFUSION, TIMESTEP
@@ -250,6 +251,8 @@ def test_the_dry_run_visits_what_the_run_visits(row: Sampler):
 
 class CountingNoise:
     """Constant noise that counts its draws."""
+
+    arithmetic = FLOAT64
 
     def __init__(self) -> None:
         self.count = self.between_count = 0

@@ -290,19 +290,19 @@ def test_the_depth_tab_repaints_an_uploaded_image(server, page, deep):
 
 def test_the_largest_seed_is_not_rounded_and_png_info_reproduces_its_image(server, page):
     fill_form(page, "a red circle", steps=3, side=64)
-    page.fill("#txt2img_seed input", "9007199254740993")
+    page.fill("#txt2img_seed input", "18446744073709551616")
     page.click("#txt2img_generate")
     page.wait_for_selector(
-        "#txt2img_message p:has-text('Seed is 9007199254740993; the largest valid')"
+        "#txt2img_message p:has-text('Seed is 18446744073709551616; the largest valid')"
     )
-    page.fill("#txt2img_seed input", "9007199254740991")
+    page.fill("#txt2img_seed input", "18446744073709551615")
     page.click("#txt2img_generate")
-    page.wait_for_selector("#txt2img_infotext pre:has-text('Seed: 9007199254740991')")
+    page.wait_for_selector("#txt2img_infotext pre:has-text('Seed: 18446744073709551615')")
     image_path = server.images()[-1]
 
     page.click("button[role=tab]:has-text('PNG Info')")
     page.set_input_files("#png_info_image input[type=file]", image_path)
-    page.wait_for_selector("#png_info_fields td:has-text('9007199254740991')")
+    page.wait_for_selector("#png_info_fields td:has-text('18446744073709551615')")
     assert page.inner_text("#png_info_infotext pre").startswith("a red circle")
     page.click("#png_info_generate")
     page.wait_for_selector(
@@ -312,7 +312,7 @@ def test_the_largest_seed_is_not_rounded_and_png_info_reproduces_its_image(serve
 
     page.click("#png_info_to_txt2img")
     page.wait_for_function(
-        "document.querySelector('#txt2img_seed input').value === '9007199254740991'"
+        "document.querySelector('#txt2img_seed input').value === '18446744073709551615'"
     )
 
 

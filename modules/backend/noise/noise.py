@@ -7,16 +7,18 @@ another order.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from modules.backend.noise.brownian import BrownianTree
 from modules.backend.noise.philox import Philox
+from modules.backend.torch_float32 import TORCH_FLOAT32
 from modules.models.families import LatentFormat
+from modules.params.requests.base import MAX_SEED
 from modules.plan.plan import ImagePlan, Plan
 
 Shape = tuple[int, int, int]  # channels, rows, columns
@@ -97,10 +99,13 @@ class ImageNoise:
         sources: The generators by the values of `randn_source`.
 
     Attributes:
+        arithmetic: Of the sigmas that `between` gets.
         images: Of the batch.
         sigmas: All sigmas of the schedule, also those that a run skips: the range of the Brownian motion. Set them
             before `between` is called.
     """
+
+    arithmetic = TORCH_FLOAT32
 
     def __init__(
         self,
@@ -128,7 +133,9 @@ class ImageNoise:
             noise = [self._draw_first(image, draw) for image, draw in pairs]
             delta = self._options.eta_noise_seed_delta
             self._later_draws = (
-                [self._generator(image.seed + delta) for image in self.images] if delta else draws
+                [self._generator((image.seed + delta) % (MAX_SEED + 1)) for image in self.images]
+                if delta
+                else draws
             )
         else:
             noise = [draw(self._shape) for draw in self._later_draws]
@@ -145,7 +152,9 @@ class ImageNoise:
                 BrownianTree(image.seed, low, high, self._draw_once) for image in self.images
             ]
         steps = [tree.between(sigma, sigma_next) for tree in self._trees]
-        return torch.stack(steps).to(self._device) / math.sqrt(abs(sigma_next - sigma))
+        # The difference and its root are rounded to 32 bits, as in k-diffusion.
+        distance = np.abs(np.float32(sigma_next) - np.float32(sigma))
+        return torch.stack(steps).to(self._device) / float(np.sqrt(distance))
 
     def _generator(self, seed: int) -> Draws:
         return self._source(seed, self._device)

@@ -21,6 +21,7 @@ from modules.backend.denoise.guidance import GUIDANCES, Guidance, find_guidance
 from modules.backend.denoise.prediction import PREDICTIONS, Prediction
 from modules.backend.denoise.step_extensions import StepExtension, StepState
 from modules.backend.noise.noise import ImageNoise
+from modules.backend.torch_float32 import TORCH_FLOAT32
 from modules.core.registry import Registry
 from modules.params.settings import Settings
 from modules.plan.plan import Plan
@@ -79,9 +80,8 @@ class SamplerPipeline(StableDiffusionPipeline):
             x = (init_latents + noise() * start.noise_sigma) * start.scale
         # 3. Denoiser
         sigmas = _known_sigmas(sampler, start, settings)
-        prediction = self.predictions.get(self.scheduler.config["prediction_type"])
         denoiser = Denoiser(
-            Network(self.unet, prediction),
+            Network(self.unet, self._prediction(sampler, settings)),
             find_guidance(settings, self.guidances),
             plan,
             run_sigmas,
@@ -113,6 +113,14 @@ class SamplerPipeline(StableDiffusionPipeline):
         self.maybe_free_model_hooks()
         return x
 
+    def _prediction(self, sampler: Sampler, settings: Settings) -> Prediction:
+        """Return what the UNet's output is taken for."""
+        name = self.scheduler.config["prediction_type"]
+        option = sampler.v_prediction_option
+        if name == "v_prediction" and option and not getattr(settings, option):
+            name = "epsilon"
+        return self.predictions.get(name)
+
 
 def make_pipeline(components: Components) -> SamplerPipeline:
     """Return the pipeline of loaded components.
@@ -142,7 +150,14 @@ def make_pipeline(components: Components) -> SamplerPipeline:
 
 def make_run_sigmas(plan: Plan, model_sigmas: ModelSigmas) -> RunSigmas:
     """Return the sigmas of a plan's run."""
-    return RunSigmas(plan.sampler, plan.schedule, plan.request.steps, model_sigmas, plan.settings)
+    return RunSigmas(
+        plan.sampler,
+        plan.schedule,
+        plan.request.steps,
+        model_sigmas,
+        plan.settings,
+        TORCH_FLOAT32,
+    )
 
 
 def add_extra_noise(start: RunStart, settings: Settings) -> RunStart:
@@ -169,7 +184,7 @@ def _known_sigmas(sampler: Sampler, start: RunStart, settings: Settings) -> Sequ
     if sampler.is_adaptive:
         return ()
     denoised = (0.0, 0.0) if sampler.needs_uncond else 0.0
-    return visited_sigmas(sampler.run, start.sigmas, settings, denoised)
+    return visited_sigmas(sampler.run, start.sigmas, settings, denoised, TORCH_FLOAT32)
 
 
 def _estimate_total(start: RunStart, index: int, sigma: float) -> int:

@@ -98,7 +98,7 @@ def read_images(rows: Iterable[sqlite3.Row]) -> list[GeneratedImage]:
     return [
         GeneratedImage(
             index=row["image_index"],
-            seed=row["seed"],
+            seed=seed_from_row(row),
             infotext=row["infotext"],
             path=path_from_row(row),
             warning=row["warning"],
@@ -117,6 +117,16 @@ def storable_path(path: Path) -> str | bytes:
 def path_from_row(row: sqlite3.Row) -> Path:
     """Return the path in the row of an image."""
     return Path(os.fsdecode(row["path"]))
+
+
+def storable_seed(seed: int) -> int:
+    """Return a seed for its row: SQLite's whole numbers have 63 bits and a sign, a seed 64 bits."""
+    return seed - 2**64 if seed >= 2**63 else seed
+
+
+def seed_from_row(row: sqlite3.Row) -> int:
+    """Return the seed in the row of an image."""
+    return row["seed"] % 2**64
 
 
 def renumber(images: Iterable[GeneratedImage], start: int) -> list[GeneratedImage]:

@@ -24,6 +24,7 @@ from modules.engine.jobs.job_record import (
     read_images,
     record_from_rows,
     storable_path,
+    storable_seed,
 )
 from modules.engine.jobs.job_status import JobStatus
 from modules.engine.jobs.stored_request import (
@@ -159,7 +160,7 @@ class JobStore:
             "model": fields.get("sd_model_checkpoint", ""),
             "width": image.size[0],
             "height": image.size[1],
-            "seed": image.seed,
+            "seed": storable_seed(image.seed),
             "prompt": fields.get("prompt", ""),
             "infotext": image.infotext,
             "warning": image.warning,

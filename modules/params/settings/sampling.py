@@ -184,6 +184,13 @@ class SamplingSettings(BaseModel):
         infotext="Quantized timesteps",
         section="sampling",
     )
+    lcm_v_prediction: bool = param(
+        False,
+        "LCM with v-prediction",
+        help="Uses the prediction type of v-prediction checkpoints; off takes their output for noise, as A1111 does.",
+        infotext="LCM v-prediction",
+        section="sampling",
+    )
     uni_pc_variant: Literal["bh1", "bh2", "vary_coeff"] = param(
         "bh1",
         "UniPC variant",

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from modules.params.settings.sampling import SamplingSettings
+from modules.sampling.arithmetic import Arithmetic
 from modules.sampling.protocol import NoiseSampler, SamplerGenerator, Tensor, ancestral_step
 
 
@@ -65,11 +66,12 @@ def dpmpp_sde(
     Both halves of a step are ancestral, and the noise of a step is that of one Brownian motion.
     """
     eta, s_noise = settings.eta_ancestral, settings.s_noise
-    for sigma, sigma_next in itertools.pairwise(sigmas):
-        denoised = yield x, sigma
-        if sigma_next == 0:
+    points = _log_midpoints(sigmas, noise.arithmetic)
+    for index in range(len(sigmas) - 1):
+        denoised = yield x, sigmas[index]
+        if sigmas[index + 1] == 0:
             return denoised
-        sigma_mid = math.sqrt(sigma * sigma_next)
+        sigma, sigma_mid, sigma_next = points[index]
         sigma_down, sigma_up = ancestral_step(sigma, sigma_mid, eta)
         x_2 = _first_order_step(x, denoised, sigma_down / sigma)
         if sigma_up > 0:
@@ -80,6 +82,20 @@ def dpmpp_sde(
         if sigma_up > 0:
             x = x + noise.between(sigma, sigma_next) * (s_noise * sigma_up)
     return x
+
+
+def _log_midpoints(
+    sigmas: Sequence[float], arithmetic: Arithmetic
+) -> list[tuple[float, float, float]]:
+    """Return both ends of each step, with the midpoint in log sigma between them, but not of a step to 0.
+
+    As in k-diffusion the ends, too, are exponentials of their logarithms: the last digits are those at which the
+    Brownian motion is looked up.
+    """
+    ts = -arithmetic.log(arithmetic.array([sigma for sigma in sigmas if sigma > 0]))
+    middles = arithmetic.exp(-(ts[:-1] + (ts[1:] - ts[:-1]) / 2)).tolist()
+    ends = arithmetic.exp(-ts).tolist()
+    return list(zip(ends[:-1], middles, ends[1:], strict=True))
 
 
 def dpmpp_2m_sde(

@@ -98,7 +98,7 @@ def restart(
 ) -> SamplerGenerator:
     """Restart sampling (Xu et al. 2023, arXiv 2306.14878): Heun steps; noise is added again before each restart."""
     del settings
-    last_sigma = sigmas[0]
+    last_sigma = math.inf  # not sigmas[0]: by rounding, the first of the steps may begin above it
     for sigma, sigma_next in restart_steps(sigmas):
         if sigma > last_sigma:
             x = x + noise() * math.sqrt(sigma**2 - last_sigma**2)

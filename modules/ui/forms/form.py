@@ -15,7 +15,7 @@ from modules.core.errors import UserError
 from modules.engine.engine import Engine
 from modules.params.image import is_image_field
 from modules.params.param import Param, params_of
-from modules.params.requests.base import MAX_SEED, GenerationRequest
+from modules.params.requests.base import MAX_JAVASCRIPT_INTEGER, GenerationRequest
 from modules.ui.forms.override_settings import OVERRIDE_SETTINGS, parse_overrides
 from modules.ui.forms.panel import OutputPanel, StyleEditor
 
@@ -200,8 +200,8 @@ class Form:
         if param.slider is not None:
             low, high, step = param.slider
             return gr.Slider(low, high, value=default, step=step, **layout)
-        if isinstance(default, int) and (param.le or 0) >= MAX_SEED:
-            # A number box would round a value beyond 2^53 before anybody could report it.
+        if isinstance(default, int) and (param.le or 0) > MAX_JAVASCRIPT_INTEGER:
+            # A number box would round larger values.
             return gr.Textbox(value=str(default), lines=1, max_lines=1, **layout)
         if isinstance(default, int):
             return gr.Number(value=default, precision=0, **layout)

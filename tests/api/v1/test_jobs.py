@@ -62,6 +62,17 @@ def test_a_job_is_answered_at_once_and_read_by_its_id(
     assert "Seed: 8" in ended["images"][1]["infotext"]
 
 
+def test_seeds_that_javascript_would_round_are_text(client: TestClient, engine: Engine):
+    for seed in (2**64 - 2, str(2**64 - 2)):
+        job = wait_for(client, engine, submit(client, seed=seed, n_iter=2)["id"])
+        assert [image["seed"] for image in job["images"]] == [str(2**64 - 2), str(2**64 - 1)]
+        assert job["request"]["seed"] == str(2**64 - 2)
+        assert f"Seed: {2**64 - 1}" in job["images"][1]["infotext"]
+    answer = client.post("/api/v1/jobs", json={**SMALL, "seed": 2**64})
+    assert answer.status_code == 422
+    assert f"Seed is {2**64}; the largest valid value is {2**64 - 1}." in answer.text
+
+
 def test_the_body_is_described_by_the_declared_fields(client: TestClient):
     schema = client.get("/openapi.json").json()
     fields = schema["components"]["schemas"]["JobBody"]["properties"]

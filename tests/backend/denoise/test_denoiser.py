@@ -18,14 +18,14 @@ from modules.backend.denoise.step_extensions import ConcatChannels, StepExtensio
 from modules.backend.pipelines.stable_diffusion import make_run_sigmas
 from modules.params.settings import Settings
 from tests.backend.checkpoints import tiny_modules
-from tests.backend.pipelines.runs import MODEL_SIGMAS, make_plan
+from tests.backend.pipelines.runs import MODEL_SIGMAS, RUN_SIGMAS, make_plan
 from tests.backend.tiny import CountingUNet, prompt_conditioning, random_cond
 from tests.tolerance import assert_alike, guidance_gain, rounding
 
 COND, UNCOND = random_cond(1), random_cond(2)
 X = torch.randn((2, 4, 8, 8), generator=torch.Generator().manual_seed(3))
 SIGMA = MODEL_SIGMAS.sigma_at(500)
-T = torch.tensor(MODEL_SIGMAS.timestep_at(SIGMA))
+T = torch.tensor(RUN_SIGMAS.timestep_at(SIGMA))
 MAX_PRED = 1.5  # the largest absolute value that the network predicts
 # The network's guided output itself instead of x0.
 OUTPUT = Prediction("output", lambda sigma: 1.0, lambda x, output, sigma, timestep_sigma: output)
@@ -229,7 +229,7 @@ def test_the_negative_prompt_is_skipped_as_the_settings_say(
         output = denoiser(X, sigma, index).x0
     assert counting_unet.batches == batches
     if batches[-1] == 2:
-        t = torch.tensor(MODEL_SIGMAS.timestep_at(0.1))
+        t = torch.tensor(RUN_SIGMAS.timestep_at(0.1))
         alone = unet(X, t, encoder_hidden_states=COND.expand(2, -1, -1), return_dict=False)[0]
         assert torch.equal(output, alone)
 

@@ -93,7 +93,23 @@ def test_the_global_generator_is_neither_read_nor_advanced():
 
 @pytest.mark.parametrize("source", ["CPU", "NV"])
 def test_the_largest_seed_can_be_used(source: str):
-    assert torch.isfinite(first_of(2**53 - 1, source=source)).all()
+    assert torch.isfinite(first_of(2**64 - 1, source=source)).all()
+
+
+@pytest.mark.parametrize("source", ["CPU", "NV"])
+def test_ensd_wraps_beyond_the_largest_seed(source: str):
+    noise = make_noise(2**64 - 1, source=source, eta_noise_seed_delta=31337)
+    noise()
+    assert torch.equal(noise(), first_of(31336, source=source))
+
+
+@pytest.mark.parametrize(("source", "is_same"), [("CPU", True), ("NV", False)])
+def test_a_cpus_generator_takes_the_low_32_bits_of_a_seed_and_philox_all(
+    source: str, is_same: bool
+):
+    same = torch.equal(first_of(2**53, source=source), first_of(0, source=source))
+    assert same is is_same
+    assert torch.equal(first_of(2**64 - 1, source="CPU"), first_of(2**32 - 1, source="CPU"))
 
 
 # Steps of SDE samplers

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from modules.backend.components import Components
 from modules.backend.denoise.step_extensions import StepExtension, StepState
-from modules.backend.pipelines.stable_diffusion import make_pipeline
+from modules.backend.pipelines.stable_diffusion import make_pipeline, make_run_sigmas
+from modules.backend.torch_float32 import TORCH_FLOAT32
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.plan.plan import Plan
-from modules.sampling.run_sigmas import RunSigmas
 from modules.sampling.run_start import RunStart
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
@@ -24,6 +24,8 @@ from tests.backend.tiny import make_noise, prompt_conditioning, random_cond, sd1
 from tests.tolerance import assert_alike, rounding, run_gain
 
 MODEL_SIGMAS = sd1_model_sigmas()
+# As runs of k-diffusion samplers compute them.
+RUN_SIGMAS = MODEL_SIGMAS.with_arithmetic(TORCH_FLOAT32)
 COND, UNCOND = random_cond(1), random_cond(2)
 CFG, SEEDS = 5.0, [11, 12]
 
@@ -57,9 +59,7 @@ def make_plan(
 
 
 def start_of(plan: Plan) -> RunStart:
-    run_sigmas = RunSigmas(
-        plan.sampler, plan.schedule, plan.request.steps, MODEL_SIGMAS, plan.settings
-    )
+    run_sigmas = make_run_sigmas(plan, MODEL_SIGMAS)
     if isinstance(plan.request, DepthRequest):
         return run_sigmas.from_image(plan.request.denoising_strength)
     return run_sigmas.from_noise()
@@ -86,7 +86,7 @@ def pipe(
 
 def predict(components: Components, x: Tensor, sigma: float) -> Tensor:
     """Return the denoised sample by its formula: x - sigma epsilon, with guidance."""
-    t = torch.tensor(MODEL_SIGMAS.timestep_at(sigma))
+    t = torch.tensor(RUN_SIGMAS.timestep_at(sigma))
     x_in = torch.cat([x, x]) / (1 + sigma**2) ** 0.5
     both = torch.cat([UNCOND.expand(2, -1, -1), COND.expand(2, -1, -1)])
     uncond_pred, cond_pred = components.unet(x_in, t, encoder_hidden_states=both)[0].chunk(2)

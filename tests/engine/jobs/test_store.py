@@ -88,6 +88,15 @@ def test_a_request_is_read_back_as_it_was_stored(tmp_path_factory, request, sett
     )
 
 
+@pytest.mark.parametrize("seed", [0, 2**63 - 1, 2**63, MAX_SEED])
+def test_an_images_seed_is_read_back_as_it_was_stored(folder: Path, seed: int):
+    store = JobStore(folder)
+    add(store)
+    store.log_image("one", 0, GeneratedImage(0, seed, "", folder / "a.png"))
+    store.close()
+    assert JobStore(folder).record("one").images[0].seed == seed
+
+
 def test_a_request_is_read_back_with_its_images(folder: Path):
     store = JobStore(folder)
     mask = ImageField.from_pil(Image.new("L", (16, 8), 255))

@@ -45,7 +45,8 @@ def test_replace_returns_a_changed_copy_of_the_same_type():
         ({"height": 8200}, "Height is 8200; the largest valid value is 8192."),
         ({"cfg_scale": 101}, "CFG Scale is 101; the largest valid value is 100."),
         ({"seed": -2}, "Seed is -2; the smallest valid value is -1."),
-        ({"seed": 2**53}, f"Seed is {2**53}; the largest valid value is {MAX_SEED}."),
+        ({"seed": 2**64}, f"Seed is {2**64}; the largest valid value is {MAX_SEED}."),
+        ({"subseed": 2**64}, f"Variation seed is {2**64}; the largest valid value is {MAX_SEED}."),
         ({"batch_size": 65}, "Batch size is 65; the largest valid value is 64."),
         ({"n_iter": "two"}, "Batch count is 'two'; a number is needed."),
         ({"stepps": 3}, "There is no field 'stepps'."),
@@ -94,7 +95,18 @@ def test_a_request_can_be_copied_without_its_images():
 
 
 @pytest.mark.parametrize(
-    ("value", "seed"), [("", -1), (" ", -1), ("3", 3), (" 4 ", 4), (5.0, 5), ("-1", -1)]
+    ("value", "seed"),
+    [
+        ("", -1),
+        (" ", -1),
+        ("3", 3),
+        (" 4 ", 4),
+        (5.0, 5),
+        ("-1", -1),
+        ("9007199254740993", 2**53 + 1),
+        (2**63 + 1, 2**63 + 1),
+        ("18446744073709551615", 2**64 - 1),
+    ],
 )
 def test_a_seed_may_be_text_and_an_empty_text_means_random(value: object, seed: int):
     request = validate(Txt2ImgRequest, {"seed": value, "subseed": value})
@@ -108,11 +120,10 @@ def test_a_seed_may_be_text_and_an_empty_text_means_random(value: object, seed: 
         ("1.5", "Seed is 1.5; a whole number is needed."),
         (1.5, "Seed is 1.5; a whole number is needed."),
         (
-            "9007199254740993",
-            "Seed is 9007199254740993; the largest valid value is 9007199254740991.",
+            "18446744073709551616",
+            "Seed is 18446744073709551616; the largest valid value is 18446744073709551615.",
         ),
-        (2**63 + 1, "Seed is 9223372036854775809; the largest valid value is 9007199254740991."),
-        (10**400, f"Seed is {10**400}; the largest valid value is 9007199254740991."),
+        (10**400, f"Seed is {10**400}; the largest valid value is 18446744073709551615."),
         ("-2", "Seed is -2; the smallest valid value is -1."),
     ],
 )

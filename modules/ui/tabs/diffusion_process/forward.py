@@ -13,6 +13,7 @@ from PIL import Image
 from modules.core.errors import UserError, WebUIError
 from modules.engine.engine import Engine
 from modules.params.image import ImageField
+from modules.params.requests.base import MAX_SEED
 from modules.params.results import ForwardFrame, ForwardRecording, Moments
 from modules.ui.forms.form import Upload, build_image_upload, read_upload_bytes
 from modules.ui.gradio_events import PRIVATE_EVENT
@@ -42,8 +43,9 @@ def build_forward(engine: Engine) -> gr.Image:
                     elem_id="process_count",
                     min_width=120,
                 )
-                seed = gr.Number(
-                    0, precision=0, label="Seed", elem_id="process_noise_seed", min_width=120
+                # A number box would round a seed beyond 2^53.
+                seed = gr.Textbox(
+                    "0", max_lines=1, label="Seed", elem_id="process_noise_seed", min_width=120
                 )
             show = gr.Button(
                 "Show the forward process", variant="primary", elem_id="process_forward"
@@ -121,10 +123,12 @@ def display_size(width: int, height: int) -> tuple[int, int]:
 
 
 def _parse_integer(value: Any, label: str) -> int:
+    if isinstance(value, str) and value.strip().isdecimal():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
         raise UserError(f"{label} is {value!r}; a whole number is needed.")
-    if label == "Seed" and not 0 <= value < 2**63:
-        raise UserError(f"Seed is {value!r}; use 0 or more.")
+    if label == "Seed" and not 0 <= value <= MAX_SEED:
+        raise UserError(f"Seed is {value!r}; use 0 to {MAX_SEED}.")
     return int(value)
 
 
