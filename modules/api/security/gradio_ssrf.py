@@ -21,7 +21,7 @@ _FILE_ROUTES = ("file=", "proxy=")
 _UPLOAD = "/upload"
 # A call contains prompts and strokes; images are uploaded. It is in memory four times: Gradio parses it, too.
 MAX_CALL_BYTES = 16 * 2**20
-MAX_CALL_VALUES = 2**20
+MAX_CALL_VALUES = 2**18  # a million keep the page from answering for 3 s
 # Of a file's name and of its whole path, in Linux and macOS.
 MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 4000
 
