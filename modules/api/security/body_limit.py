@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from typing import NoReturn
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modules.api.security.asgi_messages import drain, refuse
+from modules.api.security.json_body import BodyTooLarge
 from modules.api.security.memory_budget import MAX_BYTES_IN_FLIGHT, MemoryBudget, Share
+from modules.api.security.upload_fields import UploadFields
 from modules.core.errors import Busy
 from modules.params.image_decoding import COUNT_PIXELS
 
@@ -72,8 +75,9 @@ class BodyLimit:
             return
         share = Share(self.budget)
         deadline = time.monotonic() + self._body_patience_s
-        # Gradio streams uploads to disk.
         counter = _BodyCounter(scope, receive, send, limit, None if is_upload else share, deadline)
+        if is_upload:  # Gradio streams its files to disk
+            counter.check = UploadFields(headers.get("content-type", "")).feed
         token = COUNT_PIXELS.set(share.add_pixels)
         try:
             with contextlib.suppress(_Refused):
@@ -108,6 +112,7 @@ class _BodyCounter:
         self._byte_count = 0
         self._is_complete = False
         self._response_started = False  # by the route or by the refusal
+        self.check: Callable[[bytes], None] | None = None  # of each part; raises BodyTooLarge
         self._refused = False
 
     async def receive(self) -> Message:
@@ -126,6 +131,10 @@ class _BodyCounter:
         try:
             if self._share is not None:
                 self._share.add_body(byte_count)
+            if self.check is not None:
+                self.check(message.get("body", b""))
+        except BodyTooLarge as error:
+            await self._end(error.status_code, "TooLarge", str(error))
         except Busy as error:
             if self._share is not None:  # before the rest is drained, so that not all are refused
                 self._share.release()

@@ -21,6 +21,7 @@ LONG_STRINGS = "webui.long_strings"  # the key in a request's scope
 MAX_REST_BYTES = 8 * 2**20
 MAX_VALUES = 2**18
 MIN_LENGTH = 1024  # of a string that is taken out
+MAX_LONG_STRINGS = 4096
 _SLICE = 2**16
 # A quote before one of the first characters opens a string: behind a closing one JSON has none of them.
 _OPENING = re.compile(rb'"(?=[A-Za-z0-9+/\\][ !#-~]{%d})' % (MIN_LENGTH - 1))
@@ -46,7 +47,16 @@ class LongStrings:
         self._pattern = re.compile(self._token + r"(\d+);")
 
     def add(self, text: str) -> bytes:
-        """Keep a string; return what stands in its place."""
+        """Keep a string; return what stands in its place.
+
+        Raises:
+            BodyTooLarge: there are too many.
+        """
+        if len(self._strings) == MAX_LONG_STRINGS:
+            raise BodyTooLarge(
+                f"The request has more than {MAX_LONG_STRINGS} pictures or texts of {MIN_LENGTH} characters and more.",
+                "Send fewer at once.",
+            )
         self._strings.append(text)
         return f"{self._token}{len(self._strings) - 1};".encode()
 

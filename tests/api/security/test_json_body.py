@@ -85,6 +85,11 @@ def test_too_much_of_one_thing_is_refused_while_it_arrives(body: bytes, said: st
         read(body, 1000, max_length=3000, max_rest_bytes=20_000, max_values=100)
 
 
+def test_too_many_long_strings_are_refused():
+    with pytest.raises(BodyTooLarge, match="more than 4096 pictures or texts"):
+        read(json.dumps([LONG] * 4097).encode(), 65_536)
+
+
 def test_a_long_name_of_a_field_is_refused():
     with pytest.raises(BodyTooLarge, match="name of a field"):
         read(json.dumps({LONG: 1}).encode(), 1000)
