@@ -40,11 +40,13 @@ def describe_reverse(plans: Mapping[str, Plan], recordings: Mapping[str, Recordi
         plans: Plans by label; at least one.
         recordings: Recordings by label.
     """
-    request = next(iter(plans.values())).request
+    plan = next(iter(plans.values()))
+    remark, form_remark = _remarks(plan)
     return {
         "kind": "reverse",
-        "prompt": request.prompt,
-        "remark": _remark(next(iter(plans.values()))),
+        "prompt": plan.request.prompt,
+        "remark": remark,
+        "form_remark": form_remark,
         "formats": available_formats(),
         "tracks": [
             _reverse_track(label, plans[label], recording)
@@ -65,6 +67,7 @@ def describe_forward(recording: ForwardRecording, in_pixels: bool) -> Document:
         "kind": "forward",
         "prompt": "",
         "remark": "",
+        "form_remark": "",
         "formats": available_formats(),
         "tracks": [
             {
@@ -77,15 +80,20 @@ def describe_forward(recording: ForwardRecording, in_pixels: bool) -> Document:
     }
 
 
-def _remark(plan: Plan) -> str:
-    request = plan.request
-    if request.task != "txt2img":
-        return f"This is a picture of {request.task}: it began with another picture, not with pure noise."
+def _remarks(plan: Plan) -> tuple[str, str]:
+    """Return what a viewer should know of a run, and what the page's form does otherwise; empty for plain txt2img."""
+    task = plan.request.task
+    if task != "txt2img":
+        return (
+            f"This is a picture of {task}: it began with another picture, not with pure noise.",
+            "The form begins with pure noise.",
+        )
     if plan.hires is not None:
         return (
-            "Both passes are shown: the first one, then that of hires fix on the enlarged latents."
+            "Both passes are shown: the first one, then that of hires fix on the enlarged picture.",
+            "The form makes the first one alone.",
         )
-    return ""
+    return "", ""
 
 
 def _reverse_track(label: str, plan: Plan, recording: Recording) -> Document:

@@ -129,11 +129,16 @@ export function show(root, recording, id = "") {
       }
     }
     for (const [position, item] of [...strip.children].entries()) item.setAttribute("aria-current", position === index);
-    const current = strip.children[index];
-    if (current) strip.scrollLeft = current.offsetLeft - strip.offsetLeft - (strip.clientWidth - current.clientWidth) / 2;
+    centre();
     told.replaceChildren(...formulas(half, frame));
     for (const {mark} of charts) mark(index);
     drawLarge();
+  }
+
+  // Scrolls the strip alone, so that its current picture is in sight.
+  function centre() {
+    const current = strip.children[index];
+    strip.scrollLeft = current.offsetLeft - (strip.clientWidth - current.clientWidth) / 2;
   }
 
   function drawLarge() {
@@ -202,6 +207,8 @@ export function show(root, recording, id = "") {
       item.append(img, make("span", "", half === "forward" ? `t = ${frame.number}` : `${hasPasses ? `${frame.pass}·` : ""}${frame.number}`));
       return item;
     }));
+    // Widths are known once the pictures are decoded.
+    Promise.allSettled([...strip.querySelectorAll("img")].map((img) => img.decode())).then(centre);
   }
 
   const bar = make("div", "pv-bar");
@@ -214,7 +221,7 @@ export function show(root, recording, id = "") {
   const drawn = make("div", "pv-charts");
   drawn.append(...charts.map(({figure}) => figure));
   const head = make("p", "pv-title", recording.prompt);
-  const remark = make("p", "pv-remark", recording.remark);
+  const remark = make("p", "pv-remark", id ? `${recording.remark} ${recording.form_remark}`.trim() : recording.remark);
   root.replaceChildren(head, remark, bar, caption, beside, strip, drawn, buildExports(root, recording, id, stop), large.dialog);
   head.hidden = !recording.prompt;
   remark.hidden = !recording.remark;

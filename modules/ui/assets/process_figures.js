@@ -14,7 +14,8 @@ export function number(value) {
   return `${digits}·10${[...String(Number(exponent))].map((sign) => SUPERSCRIPTS[sign]).join("")}`;
 }
 
-// MathML, which browsers draw by themselves.
+// MathML, which browsers draw by themselves. A root of a fraction is written as two roots: where no font for mathematics is
+// installed, its sign does not grow, and seems to end at the numerator.
 
 function math(name, ...children) {
   const element = document.createElementNS(MATHML, name);
@@ -24,7 +25,7 @@ function math(name, ...children) {
 
 function symbol(text) {
   if (/^[\d∞]/.test(text)) return math("mn", text);
-  return math(/^[=−+·(),;|∑]$/.test(text) ? "mo" : "mi", text);
+  return math(/^[=−+·(),;|‖]$/.test(text) ? "mo" : "mi", text);
 }
 
 // Each part is an element, or text whose words are symbols.
@@ -78,7 +79,7 @@ function reverseFormulas({sigma, timestep, alpha_bar, beta, cfg, distance}) {
       row("s =", number(cfg)));
   return [
     entry(`The noise level here, at timestep ${timestep.toFixed(1)} of 0 to 999; β of the nearest trained step.`, DDPM,
-      row(sub("σ", "t"), "=", root(frac(row("1 −", alphaBar()), alphaBar())), "=", root(frac(row("1 −", number(alpha_bar)), number(alpha_bar))), "=", number(sigma)),
+      row(sub("σ", "t"), "=", frac(root("1 −", alphaBar()), root(alphaBar())), "=", frac(root("1 −", number(alpha_bar)), root(number(alpha_bar))), "=", number(sigma)),
       row(alphaBar(), "=", number(alpha_bar), "; ", sub("β", "t"), "=", number(beta))),
     entry("The predicted picture: the sample without its predicted noise.", "Song et al. 2021, Denoising Diffusion Implicit Models, equation 9, in units of σ",
       row(x0(), "= x −", sub("σ", "t"), noise(), "= x −", number(sigma), noise())),
@@ -86,7 +87,7 @@ function reverseFormulas({sigma, timestep, alpha_bar, beta, cfg, distance}) {
     entry("What is shown as the sample: scaled to the variance of the network's input.", "Karras et al. 2022, Elucidating the Design Space, table 1 (VP)",
       row(frac("x", root("1 +", math("msup", row("σ"), row("2")))), "=", frac("x", number(Math.sqrt(1 + sigma * sigma))))),
     entry("How far the predicted picture is from the end of its pass; a sampler whose distance falls early needs fewer steps.", "Measured in this run, over the n numbers of the latents",
-      row("d =", root(frac("1", "n"), row("∑", math("msup", row("(", x0(), "−", sub("x", "end"), ")"), math("mn", "2")))), "=", number(distance))),
+      row("d =", frac(row("‖", x0(), "−", sub("x", "end"), "‖"), root("n")), "=", number(distance))),
   ];
 }
 

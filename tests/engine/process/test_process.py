@@ -75,6 +75,7 @@ def test_the_second_pass_of_hires_fix_follows_the_first(engine: Engine):
     assert passes == [(1, 1), (1, 2), (2, 1), (2, 2)]
     assert "64x64, then 128x128" in track["facts"]
     assert "Both passes" in document["remark"]
+    assert document["form_remark"] == "The form makes the first one alone."
 
 
 def test_a_job_joins_the_recordings_of_both_passes(engine: Engine):

@@ -279,7 +279,7 @@ def follow_jobs(engine: Engine, jobs: Mapping[str, Job]) -> Iterator[Any]:
     recordings: dict[str, Recording] = {}
     for name, job in jobs.items():
         recording = job.take_recording()
-        if recording is None:
+        if recording is None or (job.plan.hires is not None and recording.hires is None):
             yield _message_update("error", job.status().error or "Nothing was recorded.")
             return
         recordings[name] = recording

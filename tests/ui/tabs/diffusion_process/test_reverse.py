@@ -222,3 +222,10 @@ def test_the_form_takes_over_the_image_whose_steps_are_shown(engine: Engine):
     shown = {name: values[component] for name, component in form.components.items()}
     assert shown == {name: getattr(request, name) for name in TAKEN_OVER} | {"seed": 12}
     assert all(value == SKIPPED for value in fill_from_image(engine, form, "unknown", 0).values())
+
+
+def test_a_hires_run_that_was_stopped_in_its_second_pass_is_reported(start_recorder: StartEngine):
+    engine, _ = start_recorder()
+    job = engine.submit(SMALL.replace(enable_hr=True, hr_scale=2), with_recording=True)
+    *_, (message, *_) = resume(engine, [job.id])  # the device recorded one pass
+    assert "Nothing was recorded" in message
