@@ -28,6 +28,7 @@ from modules.core.flags import Flags, parse_flags
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.prompt.tokens import ClipTokenizer
+from modules.ui.page import ASSETS
 from tests.conftest import ROOT, builtin_registries, write_listed_checkpoint
 from tests.engine.fake_executor import FakeExecutor
 
@@ -217,12 +218,13 @@ def test_a_browser_keeps_scripts_and_styles_and_the_page_is_compressed(engine: E
     response = client.get(f"{prefix}/")
     assert response.headers["content-encoding"] == "gzip"
     files = re.findall(r'(?:src|href)=\\?"(/[^"\\]*/webui/[^"\\]+|/webui/[^"\\]+)', response.text)
-    assert {file.rpartition("/")[2] for file in files} == {"style.css", "canvas.js", "webui.js"}
+    styles = {file.name for file in ASSETS.glob("*.css")}
+    assert {file.rpartition("/")[2] for file in files} == styles | {"canvas.js", "webui.js"}
     for file in files:
         asset = client.get(file)
         assert asset.status_code == 200
         assert "immutable" in asset.headers["cache-control"]
-    assert client.get(files[0].replace("style.css", "none.css")).status_code == 404
+    assert client.get(f"{files[0].rpartition('/')[0]}/none.css").status_code == 404
 
 
 def test_answers_to_programs_are_not_compressed(page: TestClient):

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from modules.api.docs import docs_router
 from modules.api.internal.a1111_progress import a1111_progress_router
 from modules.api.internal.live import live_router
+from modules.api.internal.process import process_router
 from modules.api.internal.queue import queue_router
 from modules.api.internal.settings import settings_router
 from modules.api.json_check import Answer, check_body
@@ -63,7 +64,12 @@ def add_routes(
         flags: Whether the API is on, and whether it may stop the server.
         restart_requested: Set when a client asks for a restart of the server.
     """
-    routers = [live_router(engine), queue_router(engine), settings_router(engine)]
+    routers = [
+        live_router(engine),
+        process_router(engine),
+        queue_router(engine),
+        settings_router(engine),
+    ]
     if flags.serves_api:
         routers += [router.build(engine) for router in engine.registries.routers]
         routers += [system_router(engine, flags), docs_router()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 
 import torch
 from PIL import Image
@@ -84,7 +85,8 @@ def generate_batch(
         sink(Phase(f"Loading {hires_pass.plan.checkpoint.name}"))
     model = acquire(hires_pass.plan.model)
     with _tiling(model, plan):
-        latents, _ = _run_pass(model, hires_pass.plan, batch_index, sink, progress, upscaled)
+        hires_plan = replace(hires_pass.plan, record=plan.record)
+        latents, _ = _run_pass(model, hires_plan, batch_index, sink, progress, upscaled)
         return _decode_images(model, latents, plan, batch_index, None, sink, cancel)
 
 

@@ -28,6 +28,7 @@ from modules.engine.jobs.job_groups import JobGroups
 from modules.engine.jobs.job_status import JobStatus
 from modules.engine.jobs.queue import JobQueue
 from modules.engine.jobs.store import JobStore
+from modules.engine.process.store import ProcessStore
 from modules.engine.registries import Registries
 from modules.engine.settings_file import SettingsFile
 from modules.models.checkpoint import Checkpoint
@@ -107,6 +108,7 @@ class Engine:
             executor, store, self.planner.plan, self.image_saver, self._loader.on_success
         )
         self.groups = JobGroups(registries.scripts, self.queue, self.image_saver)
+        self.processes = ProcessStore()
 
     # Lifecycle
 

@@ -21,6 +21,7 @@ from modules.infotext import (
     interpret_infotext,
     parse_infotext,
 )
+from modules.params.requests.base import GenerationRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 
 # What determines most of an image: without any of these there is nothing to compare.
@@ -153,3 +154,18 @@ def rerun_image(queue: JobQueue, job_id: str, index: int) -> Job:
     request, settings = queue.store.restore_request(record.stored_request)
     single = with_seeds_from(request, index, 1)
     return queue.submit(single, settings, record.queue_position.source, with_recording=True)
+
+
+def find_image_request(queue: JobQueue, job_id: str, index: int) -> GenerationRequest:
+    """Return the request of one image of a job alone.
+
+    Args:
+        queue: Stores the job.
+        job_id: The job's id.
+        index: The image's index within the job, from 0.
+
+    Raises:
+        NotFound: the job is unknown, or an input image of it is no longer stored.
+    """
+    request, _ = queue.store.restore_request(queue.store.record(job_id).stored_request)
+    return with_seeds_from(request, index, 1)

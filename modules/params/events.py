@@ -72,7 +72,7 @@ class Output:
     Args:
         kind: "image" is one of the job's images, "unfinished image" what there is of one when the run is stopped before
             its first image, "depth map" that used by depth2img (white for near; not one of the
-            job's images), "recording" the Recording of the first image, if `Plan.record` is set.
+            job's images), "recording" the Recording of each pass of the first image, if `Plan.record` is set.
         data: The image, the depth map, or the Recording.
         index: Of an image, over all batches.
     """

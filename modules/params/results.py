@@ -64,11 +64,13 @@ class Recording:
         steps: Evaluations in order.
         initial_noise: The initial sample divided by its sigma, flat; unit noise in a run without init image.
         model_sigmas: Sigmas of the model, one for each timestep.
+        hires: The hires pass; None for a run of one pass.
     """
 
     steps: tuple[RecordedStep, ...]
     initial_noise: NDArray[np.float32]
     model_sigmas: NDArray[np.float64]
+    hires: Recording | None = None
 
 
 @dataclass(frozen=True)

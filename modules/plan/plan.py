@@ -65,7 +65,7 @@ class Plan(Work[None]):
         hires: The hires pass, or None.
         first_pass_evaluations: In the plan of a hires pass, the network evaluations of the first pass; else None.
         created_at: Time of submission.
-        record: Whether sampling of the first image is recorded; with hires fix, in the first pass.
+        record: Whether sampling of the first image is recorded; of both passes, with hires fix.
     """
 
     request: GenerationRequest

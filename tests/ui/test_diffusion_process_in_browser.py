@@ -5,10 +5,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.ui.browsing import needs_browser
+from tests.ui.browsing import needs_browser, wait_for_value, wait_until_filled
 from tests.ui.idle import wait_until_idle
 
 pytestmark = needs_browser
+
+FORWARD, REVERSE = "#process_forward_viewer", "#process_reverse_viewer"
+WORDS = f"{REVERSE} .pv-words"
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,19 @@ def show_forward(page, count: int = 5) -> None:
     page.click("#process_forward")
 
 
-def run_reverse(page, steps: int) -> None:
+def one_row(page, viewer: str) -> bool:
+    tops = f"[...document.querySelectorAll('{viewer} .pv-item')].map((item) => item.offsetTop)"
+    return len(set(page.evaluate(tops))) == 1
+
+
+def save_export(page, button: str, path: Path) -> bytes:
+    with page.expect_download() as download:
+        page.click(f"{REVERSE} {button}")
+    download.value.save_as(path)
+    return path.read_bytes()
+
+
+def run_reverse(page, steps: int, other_sampler: str) -> None:
     page.evaluate("webui.open('Reverse: noise to picture')")
     page.wait_for_selector("#process_prompt textarea")
     page.fill("#process_prompt textarea", "a red circle on a blue background")
@@ -38,6 +53,8 @@ def run_reverse(page, steps: int) -> None:
     for name, value in (("steps", steps), ("width", 64), ("height", 64)):
         page.fill(f"#process_{name} input[type=number]", str(value))
         page.keyboard.press("Tab")
+    page.fill("#process_other_sampler input", other_sampler)
+    page.keyboard.press("Enter")
     page.click("#process_reverse")
 
 
@@ -47,11 +64,10 @@ def test_the_forward_process_is_shown_for_an_uploaded_image(process, image_path:
     show_forward(process)
 
     process.wait_for_selector("#process_moments table")
-    assert process.locator("#process_strip figure").count() == 5
-    captions = process.locator("#process_strip figcaption").all_inner_texts()
-    assert [text.split("\n")[0] for text in captions] == [
-        f"t = {t}" for t in (0, 250, 500, 750, 1000)
-    ]
+    process.wait_for_selector(f"{FORWARD} .pv-item")
+    captions = process.locator(f"{FORWARD} .pv-item").all_inner_texts()
+    assert [text.strip() for text in captions] == [f"t = {t}" for t in (0, 250, 500, 750, 1000)]
+    assert one_row(process, FORWARD)
     assert "48 times fewer" in process.inner_text("#process_numbers")
     process.wait_for_selector("#process_trained .main-svg")
     process.wait_for_selector("#process_forward_histogram .main-svg")
@@ -60,7 +76,8 @@ def test_the_forward_process_is_shown_for_an_uploaded_image(process, image_path:
     process.wait_for_selector(
         "#process_forward_message p:has-text('1001 timesteps cannot be shown')"
     )
-    assert process.locator("#process_strip figure").count() == 5, "the figures are kept"
+    process.wait_for_selector(f"{FORWARD} .process-viewer:not(.pv-busy)")
+    assert process.locator(f"{FORWARD} .pv-item").count() == 5, "the figures are kept"
 
 
 def test_without_an_image_the_message_asks_for_an_upload(process):
@@ -70,23 +87,50 @@ def test_without_an_image_the_message_asks_for_an_upload(process):
     )
 
 
-def test_the_reverse_process_is_shown_step_by_step(process, server):
+def test_the_reverse_process_is_shown_step_by_step(process, server, tmp_path: Path):
     before = len(server.images())
-    run_reverse(process, 4)
-    process.wait_for_selector("#process_caption:has-text('Evaluation 4: sigma 0.029, timestep 0')")
-    process.wait_for_selector("#process_distances .main-svg")
+    run_reverse(process, 4, "Heun")
+    process.wait_for_selector(f"{REVERSE} .pv-busy, {REVERSE} .pv-item", state="attached")
+    process.wait_for_selector(f"{WORDS}:has-text('Evaluation 4 of 4: sigma 0.029, timestep 0')")
     process.wait_for_selector("#process_schedules .main-svg")
     process.wait_for_selector("#process_histogram .main-svg")
-    assert len(server.images()) == before + 1
+    assert process.is_disabled("#process_interrupt")
+    assert len(server.images()) == before + 2
+    assert process.locator(f"{REVERSE} .pv-track").count() == 2, "two samplers side by side"
 
-    process.fill("#process_step input[type=number]", "1")
-    process.keyboard.press("Tab")
-    process.wait_for_selector(
-        "#process_caption:has-text('Evaluation 1: sigma 14.615, timestep 999')"
-    )
+    requests: list[str] = []
+    process.on("request", lambda request: requests.append(request.url))
+    process.focus(f"{REVERSE} .process-viewer")
+    process.keyboard.press("Home")
+    process.wait_for_selector(f"{WORDS}:has-text('Evaluation 1 of 4: sigma 14.615, timestep 999')")
+    assert "14.61" in process.text_content(f"{REVERSE} .pv-formulas")
+    process.keyboard.press("ArrowRight")
+    process.wait_for_selector(f"{WORDS}:has-text('Evaluation 2 of 4')")
+    process.select_option(f"{REVERSE} .pv-speed", "30")
+    process.keyboard.press("Escape")
+    process.click(f"{REVERSE} .pv-play")
+    process.wait_for_selector(f"{WORDS}:has-text('Evaluation 4 of 4')")
+    process.click(f"{REVERSE} .pv-item >> nth=2")
+    process.wait_for_selector("dialog[open] p:has-text('Evaluation 3 of 4')")
+    process.keyboard.press("ArrowLeft")
+    process.wait_for_selector("dialog[open] p:has-text('Evaluation 2 of 4')")
+    process.keyboard.press("Escape")
+    assert not [url for url in requests if "/internal/process" in url or "gradio_api" in url]
 
-    process.click("#process_animate")
-    process.wait_for_selector("#process_animation a[download]")
+    process.click(f"{REVERSE} .pv-animate")
+    process.wait_for_selector(f"{REVERSE} .pv-animation")
+    assert save_export(process, ".pv-png", tmp_path / "strip.png").startswith(b"\x89PNG")
+    save_export(process, ".pv-page", tmp_path / "process.html")
+    exported = process.context.new_page()
+    errors: list[object] = []
+    exported.on("pageerror", lambda error: errors.append(error))
+    exported.goto((tmp_path / "process.html").as_uri())
+    exported.wait_for_selector(".pv-words:has-text('Evaluation 4 of 4')")
+    exported.keyboard.press("Tab")
+    exported.keyboard.press("Home")
+    exported.wait_for_selector(".pv-words:has-text('Evaluation 1 of 4')")
+    exported.close()
+    assert errors == []
 
 
 def test_a_finished_image_shows_how_it_was_made(page):
@@ -100,7 +144,17 @@ def test_a_finished_image_shows_how_it_was_made(page):
 
     page.click("#txt2img_how")
 
-    page.wait_for_selector("#process_caption:has-text('Evaluation 3')")
-    page.wait_for_selector("#process_view_denoised img")
+    page.wait_for_selector(f"{WORDS}:has-text('Evaluation 3 of 3')")
+    page.wait_for_selector(f"{REVERSE} [data-view=denoised]")
+    wait_for_value(page, "#process_prompt textarea", "a yellow star on a black background")
+    for name, value in (("steps", 3), ("width", 64), ("height", 64)):
+        wait_for_value(page, f"#process_{name} input[type=number]", str(value))
     page.evaluate("webui.open('Forward: picture to noise')")
     page.wait_for_selector("#process_picture img")
+
+    page.reload()
+    wait_until_filled(page)
+    page.evaluate("webui.open('Diffusion process')")
+    page.evaluate("webui.open('Reverse: noise to picture')")
+    page.wait_for_selector(f"{WORDS}:has-text('Evaluation 3 of 3')")
+    assert page.input_value("#process_width input[type=number]") == "256", "the checkpoint's size"

@@ -253,7 +253,8 @@ class Job:
             case "depth map":
                 self._depth_map = _encode(output.data, "PNG")
             case "recording":
-                self._recording = output.data
+                first = self._recording  # the second recording is that of the hires pass
+                self._recording = replace(first, hires=output.data) if first else output.data
             case _:
                 self.add_note(_UNKNOWN_EVENT.format(name=output.kind))
 

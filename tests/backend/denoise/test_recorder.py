@@ -111,6 +111,16 @@ def test_of_a_batch_the_first_image_is_recorded_once(run, plan_of, recorded):
     assert np.abs(batch - alone).max() <= 2
 
 
+def test_both_passes_of_hires_fix_are_recorded(run, plan_of):
+    hires = {"enable_hr": True, "hr_scale": 2, "denoising_strength": 0.5}
+    listener = run(plan_of(steps=4, hr_second_pass_steps=4, **hires))
+    first, second = listener.recordings
+    assert (first.steps[0].x.size, second.steps[0].x.size) == ((64, 64), (128, 128))
+    assert second.steps[0].sigma < first.steps[0].sigma, "it begins with a picture"
+    result = np.asarray(listener.images[0][1])
+    assert np.array_equal(np.asarray(second.steps[-1].denoised), result)
+
+
 @torch.inference_mode()
 def test_a_long_run_is_recorded_at_evenly_spaced_steps():
     components, recorder = tiny_components(), Recorder(max_steps=4)

@@ -49,14 +49,6 @@ $$\sigma_t = \sqrt{(1-\bar\alpha_t)/\bar\alpha_t} \qquad
 
 Karras et al. 2022, *Elucidating the Design Space of Diffusion-Based Generative Models*, equation 5
 """
-DISTANCES = r"""
-**How soon the picture is final.** The curve is the distance from the predicted picture to the final one. A sampler whose
-curve falls early needs fewer steps for the same picture.
-
-$$d_i = \sqrt{\tfrac{1}{n}\,\lVert \hat x_0^{(i)} - x_{\text{final}} \rVert^2}$$
-
-Karras et al. 2022
-"""
 HISTOGRAM = r"""
 **What is left at the end.** The bars are the values of $x_T$, the line the normal distribution that sampling begins with.
 Where both agree, a picture can start from pure noise.

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from modules.core.errors import UserError, WebUIError
 from modules.engine.engine import Engine
+from modules.engine.process.documents import describe_forward
 from modules.params.image import ImageField
 from modules.params.requests.base import MAX_SEED
 from modules.params.results import ForwardFrame, ForwardRecording, Moments
@@ -20,6 +18,7 @@ from modules.ui.gradio_events import PRIVATE_EVENT
 from modules.ui.notices import notice
 from modules.ui.tabs.diffusion_process import explanations, plots
 from modules.ui.tabs.diffusion_process.explanations import build_explanation
+from modules.ui.tabs.diffusion_process.viewer import build_viewer, busy_script, show_script
 
 LATENTS, PIXELS = "Latents (as Stable Diffusion does)", "Pixels"
 _FRAME_COUNT = 9
@@ -30,7 +29,7 @@ _SIDE_MULTIPLE = 8  # pixels per latent
 def build_forward(engine: Engine) -> gr.Image:
     """Build the half in the current Gradio context and return its image box."""
     with gr.Row(elem_classes="process"):
-        with gr.Column(min_width=300):
+        with gr.Column(min_width=300, scale=2):
             image = build_image_upload(label="Picture", height=240, elem_id="process_picture")
             space = gr.Radio(
                 [LATENTS, PIXELS], value=LATENTS, label="Noise is added to", elem_id="process_space"
@@ -51,13 +50,16 @@ def build_forward(engine: Engine) -> gr.Image:
                 "Show the forward process", variant="primary", elem_id="process_forward"
             )
             message = gr.HTML("", elem_id="process_forward_message", padding=False)
+            value_counts = gr.HTML("", elem_id="process_numbers", padding=False)
+        with gr.Column(min_width=300, scale=5):
+            process_id = build_viewer("forward")
+    with gr.Row():
         with gr.Column(min_width=300):
             build_explanation(explanations.FORWARD)
             build_explanation(explanations.SPACES)
-            value_counts = gr.HTML("", elem_id="process_numbers", padding=False)
-    strip = gr.HTML("", elem_id="process_strip", padding=False)
-    build_explanation(explanations.MOMENTS)
-    moments = gr.HTML("", elem_id="process_moments", padding=False)
+        with gr.Column(min_width=300):
+            build_explanation(explanations.MOMENTS)
+            moments = gr.HTML("", elem_id="process_moments", padding=False)
     with gr.Row():
         with gr.Column(min_width=300):
             build_explanation(explanations.TRAINED)
@@ -72,22 +74,24 @@ def build_forward(engine: Engine) -> gr.Image:
         except WebUIError as error:  # keeps the last figures
             return (notice("error", str(error)), *[gr.skip()] * 5)
 
+    show.click(None, js=busy_script("forward"))
     show.click(
         show_process,
         [image, count, seed, space],
-        [message, strip, value_counts, moments, noise_schedule, histogram],
+        [message, process_id, value_counts, moments, noise_schedule, histogram],
         preprocess=False,  # the image is validated before a pixel is unpacked
         concurrency_limit=1,
         show_progress="minimal",
+        show_progress_on=[message],
         api_visibility=PRIVATE_EVENT["api_visibility"],
-    )
+    ).then(None, process_id, js=show_script("forward"))
     return image
 
 
 def render_forward(
     engine: Engine, upload: Upload, count: Any, seed: Any, space: str
 ) -> tuple[Any, ...]:
-    """Return strip, value counts, table of moments, noise schedule and histogram of an image's forward process.
+    """Return the process's id, value counts, table of moments, noise schedule and histogram of an image's forward process.
 
     Raises:
         UserError: there is no image, or a number is invalid.
@@ -104,7 +108,7 @@ def render_forward(
         space == PIXELS,
     )
     return (
-        _render_strip(recording.frames),
+        engine.processes.add(describe_forward(recording, space == PIXELS)),
         _render_value_counts(recording),
         _render_moments(recording.frames),
         plots.draw_noise_schedule(recording.model_sigmas),
@@ -130,23 +134,6 @@ def _parse_integer(value: Any, label: str) -> int:
     if label == "Seed" and not 0 <= value <= MAX_SEED:
         raise UserError(f"Seed is {value!r}; use 0 to {MAX_SEED}.")
     return int(value)
-
-
-def _render_strip(frames: tuple[ForwardFrame, ...]) -> str:
-    """Return the frames with their numbers as one HTML string, images included: they are not saved."""
-    figures = "".join(
-        f'<figure><img src="{_data_url(frame.image)}" alt="The picture after {frame.time} steps">'
-        f"<figcaption><b>t = {frame.time}</b><br>β = {frame.beta:.5f}<br>ᾱ = {frame.alpha_cumprod:.4f}<br>"
-        f"SNR = {frame.snr:.3g}</figcaption></figure>"
-        for frame in frames
-    )
-    return f'<div class="strip">{figures}</div>'
-
-
-def _data_url(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, format="WEBP", quality=85)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
 def _render_value_counts(recording: ForwardRecording) -> str:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from modules.params.results import RecordedStep
 from modules.sampling.forward_process import ForwardProcess
 from modules.sampling.model_sigmas import ModelSigmas
 
@@ -71,26 +70,6 @@ def draw_schedules(curves: Mapping[str, Sequence[float]], chosen: str) -> Figure
     return _apply_style(figure)
 
 
-def draw_distances(runs: Mapping[str, Sequence[RecordedStep]]) -> Figure:
-    """Return the distance of each run's predicted image from its final one, step by step.
-
-    Args:
-        runs: Steps by the run's label.
-    """
-    figure = _figure()
-    for (name, steps), colour in zip(runs.items(), _COLOURS, strict=False):
-        figure.add_scatter(
-            x=[step.index + 1 for step in steps],
-            y=[step.rms_to_final for step in steps],
-            name=name,
-            mode="lines+markers",
-            line_color=colour,
-        )
-    figure.update_xaxes(title_text="evaluation of the network")
-    figure.update_yaxes(title_text="distance", rangemode="tozero")
-    return _apply_style(figure)
-
-
 def draw_noise_histogram(sample: NDArray[np.float32]) -> Figure:
     """Return the histogram of a sample's values, and the normal distribution for comparison."""
     reach = 4.5
@@ -107,6 +86,8 @@ def draw_noise_histogram(sample: NDArray[np.float32]) -> Figure:
         name="N(0, 1)",
         line_color=_COLOURS[0],
     )
+    figure.update_xaxes(title_text="value")
+    figure.update_yaxes(title_text="density")
     figure.update_layout(bargap=0)
     return _apply_style(figure)
 
@@ -125,7 +106,7 @@ def _apply_style(figure: Figure) -> Figure:
         plot_bgcolor="rgba(0, 0, 0, 0)",
         font_color=_INK,
         colorway=_COLOURS,
-        legend={"orientation": "h", "y": -0.25},
+        legend={"orientation": "h", "y": -0.3, "yanchor": "top"},
         dragmode=False,
     )
     figure.update_xaxes(gridcolor=_GRID, zerolinecolor=_GRID)

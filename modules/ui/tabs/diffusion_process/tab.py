@@ -9,7 +9,6 @@ import gradio as gr
 from modules.engine.engine import Engine
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.ui.forms.form import Form
-from modules.ui.tabs.diffusion_process import frame_files
 from modules.ui.tabs.diffusion_process.forward import build_forward
 from modules.ui.tabs.diffusion_process.reverse import (
     build_reverse,
@@ -20,8 +19,6 @@ from modules.ui.tabs.diffusion_process.reverse import (
 
 def build(engine: Engine) -> Callable[[Mapping[str, Form]], None]:
     """Build the tab in the current Gradio context; return the function that connects it to the forms by tab title."""
-    # Their sessions ended with the last server.
-    frame_files.delete_older(engine.paths.gradio_temp, 0)
     with gr.Tabs(elem_id="process_halves"):
         with gr.Tab("Forward: picture to noise", id="forward"):
             forward_image = build_forward(engine)

@@ -1,0 +1,1 @@
+"""Recorded diffusion processes, as the page's viewer shows them."""
