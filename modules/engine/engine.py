@@ -371,7 +371,7 @@ class Engine:
         if info is None:
             self._loader.on_failure(failure)
             self.queue.open(has_device=False)
-            self.gallery.start()
+            self._start_gallery()
             return
         logger.info("Device: %s.", info.label)
         self._loader.on_device_ready(info, self._settings_file.warning)
@@ -389,4 +389,9 @@ class Engine:
             self._loader.on_failure(str(internal_error(error)))
         finally:
             self.queue.open(has_device=True)
-            self.gallery.start()  # not before, so that it takes no time from the start
+            self._start_gallery()
+
+    def _start_gallery(self) -> None:
+        """Index the saved images, once the start needs the processor no longer and if there is a page to show them."""
+        if self.registries.serves_page:
+            self.gallery.start()

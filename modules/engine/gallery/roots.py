@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,18 +45,17 @@ class Root:
         """Yield relative path, with slashes, and state of every image file; links are not followed."""
         for parent, folders, names in os.walk(self.folder):
             folders[:] = [name for name in folders if name == TRASH or not name.startswith(".")]
+            place = Path(parent).relative_to(self.folder).as_posix()
+            prefix = b"" if place == "." else os.fsencode(place) + b"/"
             for name in names:
-                if os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES:  # noqa: PTH122  10,000 times
+                if name[name.rfind(".") :].lower() not in IMAGE_SUFFIXES:
                     continue
-                file = os.path.join(parent, name)  # noqa: PTH118
                 try:
-                    state = os.lstat(file)
+                    state = os.lstat(f"{parent}/{name}")
                 except OSError:  # it was removed a moment ago
                     continue
-                if os.path.islink(file):  # noqa: PTH114
-                    continue
-                relative = os.path.relpath(file, self.folder).replace(os.sep, "/")
-                yield os.fsencode(relative), state
+                if stat.S_ISREG(state.st_mode):
+                    yield prefix + os.fsencode(name), state
 
 
 def list_roots(outputs: Path, spare: Path, a1111_folder: str) -> tuple[list[Root], str]:
