@@ -96,11 +96,13 @@ def _add_list(router: APIRouter, engine: Engine) -> None:
     def images(search: Annotated[_Search, Query()]) -> dict[str, Any]:
         """Return a page of a search; its first page says how many images there are."""
         wanted = ImageSearch(**search.model_dump(exclude={"cursor", "limit"}))
+        revision = engine.gallery.revision  # before the rows: what changes now is asked for again
         page = engine.gallery.page(wanted, search.cursor, search.limit)
         return {
             "images": [_listed(row) for row in page.rows],
             "cursor": page.cursor,
             "total": page.total,
+            "revision": revision,
         }
 
 

@@ -78,6 +78,11 @@ class Gallery:
         self._scanner.wake()
         return self._scanner.state
 
+    @property
+    def revision(self) -> int:
+        """Return a number that grows with every change of the index."""
+        return self._scanner.state.revision
+
     def counts(self) -> tuple[int, int]:
         """Return how many images there are outside the trash and in it."""
         return self._index.counts()

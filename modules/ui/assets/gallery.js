@@ -144,15 +144,17 @@ export function mount(element) {
   async function poll() {
     if (!isVisible()) return;
     try {
+      const isFirst = revision < 0;
+      if (isFirst) list.load(filters()).then(() => { revision = list.revision; return fillFilters(); });
       state = await call("gallery/state");
-      if (revision !== state.revision) {
-        const isFirst = revision < 0;
+      if (!isFirst && revision !== state.revision) {
         const isQuiet = !chosen.size && !lightbox && viewport.scrollTop < 50;
-        if (isFirst || isQuiet) {
+        if (isQuiet) {
           revision = state.revision;
-          await Promise.all([list.load(filters()), fillFilters()]);
+          await list.load(filters());
+          await fillFilters();
         }
-        part("renew").hidden = isFirst || isQuiet;
+        part("renew").hidden = isQuiet;
       }
       if (state.remark) showRemark(state.remark);
       showWords();

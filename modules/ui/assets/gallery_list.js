@@ -6,6 +6,7 @@ const PAGE = 250;
 // options: onChange() is called when pictures have come or gone, onError(error) when the server refuses.
 export function makeList(options) {
   let items = [], total = 0, cursor = "", filters = {}, wanted = 0, round = 0, isFetching = false;
+  let revision = -1;  // of the server's index when the first page was read
 
   const query = (more) => new URLSearchParams(
     [...Object.entries(filters), ["limit", PAGE], ...Object.entries(more)].filter(([, value]) => value));
@@ -18,7 +19,7 @@ export function makeList(options) {
     try {
       const page = await call(`gallery/images?${query({})}`);
       if (mine !== round) return;
-      [items, total, cursor, wanted] = [page.images, page.total, page.cursor, 0];
+      [items, total, cursor, wanted, revision] = [page.images, page.total, page.cursor, 0, page.revision];
       options.onChange();
     } catch (error) {
       if (mine === round) options.onError(error);
@@ -60,5 +61,6 @@ export function makeList(options) {
     load, need, remove,
     get items() { return items; },
     get total() { return total; },
+    get revision() { return revision; },
   };
 }
