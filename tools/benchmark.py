@@ -6,6 +6,7 @@ python tools/benchmark.py img2img     img2img, inpainting and depth, over their 
 python tools/benchmark.py load        a full-size SD 1.5 checkpoint, over diffusers' own loading and a plain read
 python tools/benchmark.py api         the queue and the HTTP API: round trip, latency while generating, load, restart
 python tools/benchmark.py page        the page in Chromium, over a page of one text box of the same Gradio
+python tools/benchmark.py gallery     the Gallery tab with 10,000 pictures: first paint, scrolling, search (a part of page, too)
 python tools/benchmark.py samplers    each sampler's own milliseconds per step, and those of diffusers' scheduler
 """
 
@@ -32,6 +33,7 @@ sys.path.insert(0, str(ROOT))
 from modules.launch.environment import set_env_defaults  # noqa: E402 - importable only after the line above
 from tools import (  # noqa: E402
     api_benchmark,
+    gallery_benchmark,
     img2img_benchmark,
     load_benchmark,
     page_benchmark,
@@ -48,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = ("startup", "txt2img", "img2img", "load", "api", "page", "samplers")
+    names = ("startup", "txt2img", "img2img", "load", "api", "page", "gallery", "samplers")
     parser.add_argument("what", choices=names)
     parser.add_argument("--rounds", type=int, default=7, help="how often each side is measured")
     args = parser.parse_args()
@@ -58,6 +60,7 @@ def main() -> None:
         "img2img": lambda: img2img_benchmark.run(args.rounds, compare),
         "api": lambda: api_benchmark.run(args.rounds),
         "page": lambda: page_benchmark.run(args.rounds),
+        "gallery": lambda: gallery_benchmark.run(args.rounds),
         "samplers": lambda: sampler_benchmark.run(args.rounds),
     }
     if args.what in runs:

@@ -21,6 +21,7 @@ from typing import Any
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.ui.browsing import CHROMIUM, CHROMIUM_ARGS, Server, wait_for_value
+from tools import gallery_benchmark
 
 VIEWPORTS = ((1280, 800), (390, 844))
 _LONG_TASKS = """
@@ -67,6 +68,7 @@ def run(rounds: int) -> None:
                 _print_loads(_measure_loads(browser, view, ours.url, mini, rounds))
                 _print_times(_measure_use(browser, view, ours.url, rounds))
             browser.close()
+    gallery_benchmark.run(rounds)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modules.api.docs import docs_router
 from modules.api.internal.a1111_progress import a1111_progress_router
+from modules.api.internal.gallery import gallery_router
 from modules.api.internal.live import live_router
 from modules.api.internal.process import process_router
 from modules.api.internal.queue import queue_router
@@ -36,6 +37,8 @@ from modules.engine.registries import Router
 logger = logging.getLogger(__name__)
 
 _DEFAULTS = Flags()
+# What the page calls.
+_PAGE_ROUTERS = (gallery_router, live_router, process_router, queue_router, settings_router)
 # The routers of the HTTP API, added unless --no-api.
 ROUTERS = (
     Router("generation", generation_router),
@@ -64,12 +67,7 @@ def add_routes(
         flags: Whether the API is on, and whether it may stop the server.
         restart_requested: Set when a client asks for a restart of the server.
     """
-    routers = [
-        live_router(engine),
-        process_router(engine),
-        queue_router(engine),
-        settings_router(engine),
-    ]
+    routers = [build(engine) for build in _PAGE_ROUTERS]
     if flags.serves_api:
         routers += [router.build(engine) for router in engine.registries.routers]
         routers += [system_router(engine, flags), docs_router()]

@@ -68,6 +68,11 @@ class Paths:
         return self.data / "styles.csv"
 
     @property
+    def favourites_file(self) -> Path:
+        """The gallery's favourites, one line each."""
+        return self.data / "favourites.txt"
+
+    @property
     def outputs(self) -> Path:
         """Finished images, one folder per task and day."""
         return self.data / "outputs"

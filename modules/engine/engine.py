@@ -21,6 +21,7 @@ from modules.engine.active_checkpoint import ActiveCheckpoint
 from modules.engine.checkpoint_loader import CheckpointLoader, DeviceStatus
 from modules.engine.executors import DeviceInfo, Executor
 from modules.engine.extras import upscale
+from modules.engine.gallery.gallery import Gallery
 from modules.engine.image_saver import ImageSaver
 from modules.engine.jobs.job import Job
 from modules.engine.jobs.job_group import JobGroup
@@ -100,6 +101,14 @@ class Engine:
         self._settings_file = SettingsFile(paths.data / "config.json", settings_class)
         self.settings = settings_class()
         self.flag_settings = flag_settings
+        self.gallery = Gallery(
+            paths.outputs,
+            lambda: self.image_saver.fallback_dir,
+            paths.cache,
+            paths.favourites_file,
+            lambda: self.settings.gallery_a1111_folder,
+            registries.json_formats,
+        )
         store = JobStore(paths.queue, registries.tasks, settings_class)
         self._loader = CheckpointLoader(
             executor, lambda work, on_loaded: self.queue.load_when_idle(work, on_loaded)
@@ -151,6 +160,7 @@ class Engine:
         """Stop the running job at its next step, suspend the queued ones until the next start; wait briefly."""
         self.groups.suspend_all()
         self.queue.stop()
+        self.gallery.stop()
         self.models.stop()
         if not self.executor.stop(_STOP_TIMEOUT_S):
             logger.info("The device is still busy; its unfinished picture is dropped.")
@@ -363,6 +373,7 @@ class Engine:
         if info is None:
             self._loader.on_failure(failure)
             self.queue.open(has_device=False)
+            self._start_gallery()
             return
         logger.info("Device: %s.", info.label)
         self._loader.on_device_ready(info, self._settings_file.warning)
@@ -380,3 +391,9 @@ class Engine:
             self._loader.on_failure(str(internal_error(error)))
         finally:
             self.queue.open(has_device=True)
+            self._start_gallery()
+
+    def _start_gallery(self) -> None:
+        """Index the saved images, once the start needs the processor no longer and if there is a page to show them."""
+        if self.registries.serves_page:
+            self.gallery.start()

@@ -52,13 +52,22 @@ def read_metadata(data: bytes) -> Metadata:
         UserError: the file is not an image, too large or damaged.
     """
     with open_image(data) as image:
-        try:
-            items = {**_read_chunks(image), **_read_exif(image)}
-            if not _TEXT_KEYS & items.keys():
-                items |= _read_stealth_items(image)
-        except DAMAGE_ERRORS as error:
-            raise UserError(f"The picture's EXIF data are damaged: {error}.") from error
-        return Metadata(image.format or "", image.size, items)
+        return metadata_of(image)
+
+
+def metadata_of(image: Image.Image) -> Metadata:
+    """Return the text metadata of an image as `open_image` returned it.
+
+    Raises:
+        UserError: the metadata are damaged or too long.
+    """
+    try:
+        items = {**_read_chunks(image), **_read_exif(image)}
+        if not _TEXT_KEYS & items.keys():
+            items |= _read_stealth_items(image)
+    except DAMAGE_ERRORS as error:
+        raise UserError(f"The picture's EXIF data are damaged: {error}.") from error
+    return Metadata(image.format or "", image.size, items)
 
 
 def make_png_info(infotext: str) -> PngInfo:

@@ -35,6 +35,12 @@ class ServerSettings(BaseModel):
         help="Off keeps the size of the other tab.",
         section="page",
     )
+    gallery_a1111_folder: str = param(
+        "",
+        "Folder of an A1111 installation whose pictures the gallery shows",
+        help="The folder that holds webui.py; its pictures are only read, never moved or deleted.",
+        section="page",
+    )
     api_enable_requests: bool = param(
         False,
         "Allow http:// and https:// URLs for input images in API",

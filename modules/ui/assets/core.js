@@ -20,3 +20,24 @@ export async function call(path, body) {
   if (!response.ok) throw new Error(data?.detail ?? `The server answered ${response.status}.`);
   return data;
 }
+
+// Returns a button whose sign alone does not say what it does; help is its title and its name.
+export function iconButton(sign, help, onClick) {
+  const button = make("button", "", sign);
+  button.type = "button";
+  button.title = help;
+  button.setAttribute("aria-label", help);
+  button.addEventListener("click", onClick);
+  return button;
+}
+
+// Copies a text, also where the page comes over http from another machine and has no clipboard of its own.
+export async function copyText(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const box = make("textarea", "", text);
+  (document.querySelector("dialog[open]") ?? document.body).append(box);
+  box.value = text;
+  box.select();
+  document.execCommand("copy");
+  box.remove();
+}

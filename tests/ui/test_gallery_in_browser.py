@@ -1,0 +1,90 @@
+"""The Gallery tab in Chromium: pictures of former runs are found, looked at, compared, trashed and sent on."""
+
+from __future__ import annotations
+
+import zipfile
+
+import pytest
+
+from tests.ui.browsing import Server, needs_browser, wait_for_value, wait_until_filled
+from tests.ui.gallery_images import write_images
+
+pytestmark = needs_browser
+
+COUNT = 300
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("former")
+    write_images(folder / "outputs", COUNT)
+    server = Server(folder)
+    server.wait_until(lambda: '"ready"' in server.state())
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def gallery(page):
+    page.evaluate("webui.open('Gallery')")
+    page.wait_for_function(
+        "document.querySelector('.pic-words')?.textContent.match(/^(300|301) pictures$/)"
+    )
+    page.fill(".pic-search", "garden")  # only those of this test
+    page.wait_for_selector(f".pic-words:has-text('{COUNT} pictures of')")
+    return page
+
+
+def search(page, text: str, count: int) -> None:
+    page.fill(".pic-search", text)
+    page.wait_for_selector(f".pic-words:has-text('{count} picture')")
+
+
+def test_pictures_are_searched_and_trashed_by_keyboard_and_come_back(gallery, server: Server):
+    search(gallery, "sampler:ddim owl", 20)
+    gallery.focus(".pic-open[tabindex='0']")
+    for key in ("Space", "ArrowRight", "Space"):
+        gallery.keyboard.press(key)
+    gallery.wait_for_selector(".pic-chosen-words:has-text('2 chosen')")
+    gallery.click("[data-act=compare]")
+    gallery.wait_for_selector(".pic-differences th:has-text('Seed')")
+    assert gallery.locator(".pic-differences th:has-text('Sampler')").count() == 0  # it is the same
+    gallery.keyboard.press("Escape")
+    gallery.wait_for_selector(".pic-compare", state="detached")
+    gallery.focus(".pic-open[tabindex='0']")
+    gallery.keyboard.press("Delete")
+    gallery.wait_for_selector(".pic-words:has-text('18 pictures')")
+    assert len(list(server.data.glob("outputs/.trash/*/*/*.png"))) == 2
+    gallery.click(".pic-toast button:has-text('Undo')")
+    gallery.wait_for_selector(".pic-words:has-text('20 pictures')")
+    assert len(server.images()) == COUNT
+
+
+def test_a_picture_is_looked_at_marked_and_sent(gallery):
+    search(gallery, "seed:297", 1)
+    gallery.click(".pic-open")
+    gallery.wait_for_selector(".lightbox-side td:has-text('number 297')")
+    gallery.keyboard.press("f")
+    gallery.wait_for_selector(".lightbox-tools button:has-text('★')")
+    gallery.click(".lightbox button:has-text('→ img2img')")
+    wait_for_value(gallery, "#img2img_prompt textarea", "a fox in a garden, number 297")
+    wait_for_value(gallery, "#img2img_steps input[type=number]", "10")
+    gallery.wait_for_selector("#img2img_init_image canvas, #tab_img2img canvas")
+    gallery.reload()
+    wait_until_filled(gallery)
+    gallery.evaluate("webui.open('Gallery')")
+    gallery.click("[data-switch=favourites]")
+    gallery.wait_for_selector(".pic-words:has-text('1 picture')")
+
+
+def test_only_what_is_in_sight_is_in_the_page_and_the_choice_is_zipped(gallery, tmp_path):
+    assert gallery.locator(".pic-cell").count() < 120
+    gallery.evaluate("document.querySelector('.pic-viewport').scrollTop = 1e6")
+    gallery.wait_for_selector(f".pic-cell[data-index='{COUNT - 1}'] img")
+    gallery.focus(f".pic-cell[data-index='{COUNT - 1}'] .pic-open")
+    gallery.keyboard.press("Space")
+    with gallery.expect_download() as download:
+        gallery.click("[data-act=zip]")
+    download.value.save_as(tmp_path / "pictures.zip")
+    with zipfile.ZipFile(tmp_path / "pictures.zip") as archive:
+        assert archive.namelist() == ["00000-0.png"]
