@@ -19,6 +19,7 @@ from modules.core.errors import NotFound, WebUIError, internal_error
 from modules.core.paths import Paths
 from modules.engine.active_checkpoint import ActiveCheckpoint
 from modules.engine.checkpoint_loader import CheckpointLoader, DeviceStatus
+from modules.engine.downloads.downloads import Downloads
 from modules.engine.executors import DeviceInfo, Executor
 from modules.engine.extras import upscale
 from modules.engine.image_saver import ImageSaver
@@ -77,6 +78,7 @@ class Engine:
         self.tokenizer = tokenizer
         self.registries = registries
         self.models = ModelIndex.from_paths(paths, registries.kinds, registries.families)
+        self.downloads = Downloads(paths, self.models)
         demo_folder = paths.root / "models" / "Stable-diffusion" / "demo"
         checkpoints = CheckpointFinder(self.models, paths.checkpoint_folders[0], demo_folder)
         self.active_checkpoint = ActiveCheckpoint(
@@ -115,6 +117,7 @@ class Engine:
         self.settings = self._settings_file.read().replace(**self.flag_settings)
         self.models.refresh()
         self.models.start_hashing()
+        self.downloads.restore()
         self.queue.restore(self.settings.queue_after_restart == "resumed")
         if self.groups.restore() and self.settings.queue_after_restart == "paused":
             self.queue.pause()
@@ -149,6 +152,7 @@ class Engine:
         """Stop the running job at its next step, suspend the queued ones until the next start; wait briefly."""
         self.groups.suspend_all()
         self.queue.stop()
+        self.downloads.stop()
         self.models.stop()
         if not self.executor.stop(_STOP_TIMEOUT_S):
             logger.info("The device is still busy; its unfinished picture is dropped.")
