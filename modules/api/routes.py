@@ -13,7 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modules.api.docs import docs_router
 from modules.api.internal.a1111_progress import a1111_progress_router
+from modules.api.internal.downloads import downloads_router
 from modules.api.internal.live import live_router
+from modules.api.internal.models import models_router as shelf_router
 from modules.api.internal.queue import queue_router
 from modules.api.internal.settings import settings_router
 from modules.api.json_check import Answer, check_body
@@ -64,6 +66,7 @@ def add_routes(
         restart_requested: Set when a client asks for a restart of the server.
     """
     routers = [live_router(engine), queue_router(engine), settings_router(engine)]
+    routers += [shelf_router(engine), downloads_router(engine)]
     if flags.serves_api:
         routers += [router.build(engine) for router in engine.registries.routers]
         routers += [system_router(engine, flags), docs_router()]

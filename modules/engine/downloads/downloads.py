@@ -109,6 +109,10 @@ class Downloads:
             raise UserError(f"This version has no folder for files of the kind '{kind}'.")
         return folders[0]
 
+    def has(self, entry: CatalogueEntry) -> bool:
+        """Return whether a file of the catalogue's name is in a folder of its kind."""
+        return any((folder / entry.file).exists() for folder in self._models.folders(entry.kind))
+
     def add_official(self, entry_id: str) -> Download:
         """Download a file of the catalogue.
 
@@ -260,7 +264,8 @@ class Downloads:
     def _manual(self, download: Download) -> str:
         if not download.page:
             return ""
-        beside = f" and a copy of configs/{download.config} beside it" if download.config else ""
+        yaml = Path(download.name).with_suffix(".yaml")
+        beside = f", with a copy of configs/{download.config} as '{yaml}'" if download.config else ""
         return (
             f"By hand: download '{download.name}' from {download.page} in a browser and put it into "
             f"'{self.folder(download.kind)}'{beside}."

@@ -20,3 +20,20 @@ export async function call(path, body) {
   if (!response.ok) throw new Error(data?.detail ?? `The server answered ${response.status}.`);
   return data;
 }
+
+// Returns a number of bytes as a person reads it.
+export function size(bytes) {
+  if (bytes === null || bytes === undefined) return "size unknown";
+  const [divisor, unit] = [[1e9, "GB"], [1e6, "MB"], [1e3, "kB"]].find(([limit]) => bytes >= limit) ?? [1, "bytes"];
+  return `${(bytes / divisor).toFixed(divisor > 1e6 ? 2 : 0)} ${unit}`;
+}
+
+// Returns a new button; what it does is its title and its name for screen readers.
+export function button(label, help, action) {
+  const element = make("button", "", label);
+  element.type = "button";
+  element.title = help;
+  element.setAttribute("aria-label", help.startsWith(label) ? help : `${label}: ${help}`);
+  element.addEventListener("click", action);
+  return element;
+}
