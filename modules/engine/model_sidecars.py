@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from modules.core.text import escape
+from modules.core.user_files import decode_text
 
 PREVIEWS = (".png", ".jpg", ".jpeg", ".webp")
 _PREVIEW_ENDINGS = tuple(f"{middle}{suffix}" for middle in (".preview", "") for suffix in PREVIEWS)
 _ENDINGS = (".yaml", ".yml", ".json", ".txt", ".civitai.info", *_PREVIEW_ENDINGS)
+_MAX_NOTES_BYTES = 100_000
 _MODEL_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
 
@@ -59,6 +65,24 @@ def find_preview(model: Path, names: dict[Path, frozenset[str]]) -> Path | None:
         names[folder] = frozenset(_listed(folder))
     found = (f"{model.stem}{ending}" for ending in _PREVIEW_ENDINGS)
     return next((folder / name for name in found if name in names[folder]), None)
+
+
+def read_notes(model: Path) -> str:
+    """Return the notes about a model file: the description and notes of A1111's .json beside it, or else the .txt."""
+    try:
+        with model.with_suffix(".json").open("rb") as file:
+            content: Any = json.loads(file.read(_MAX_NOTES_BYTES))
+        parts = [content.get(key) for key in ("description", "activation text", "notes")]
+        told = [part.strip() for part in parts if isinstance(part, str) and part.strip()]
+        if told:
+            return escape("\n".join(told))
+    except (OSError, ValueError, AttributeError, RecursionError):
+        pass  # none, or another program's
+    try:
+        with model.with_suffix(".txt").open("rb") as file:
+            return decode_text(file.read(_MAX_NOTES_BYTES))[0].strip()
+    except OSError:
+        return ""
 
 
 def move_together(model: Path, target: Path, sidecars: Sidecars) -> None:

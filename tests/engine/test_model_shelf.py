@@ -8,6 +8,7 @@ import pytest
 from modules.core.errors import UserError
 from modules.engine.engine import Engine
 from modules.engine.model_shelf import ModelShelf, ShelfRow
+from modules.engine.model_sidecars import read_notes
 from modules.engine.model_use import last_use, make_model_shelf
 from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.conftest import write_listed_checkpoint
@@ -143,3 +144,14 @@ def test_two_thousand_files_are_listed_quickly(shelf: ModelShelf, engine: Engine
     started = time.monotonic()
     assert len(shelf.rows()) > 2000
     assert time.monotonic() - started < 1
+
+
+def test_notes_are_read_from_what_a1111_or_a_person_wrote(folder: Path):
+    model = folder / "mine.safetensors"
+    assert read_notes(model) == ""  # its .json is none
+    (folder / "mine.txt").write_text("by hand\n")
+    assert read_notes(model) == "by hand"
+    (folder / "mine.json").write_text(
+        '{"description": "good", "notes": "for cats", "sd version": "SD1"}'
+    )
+    assert read_notes(model) == "good\nfor cats"

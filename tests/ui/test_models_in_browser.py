@@ -23,6 +23,9 @@ def test_a_model_is_found_renamed_deleted_and_brought_back(server, page):
     row = page.locator(".models-file", has_text="walk.safetensors")
     row.locator("summary").click()
     row.locator(".models-rename input").fill("run")
+    page.evaluate("scrollTo(0, 9999)")
+    page.evaluate("scrollTo(0, 0)")
+    assert row.locator("details[open]").count() == 1  # also after a refresh
     page.keyboard.press("Enter")
     page.wait_for_selector(".models-words:has-text('Renamed walk.safetensors')")
     assert (folder / "run.yaml").exists()

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from modules.core.text import escape
 from modules.engine.engine import Engine
 from modules.engine.model_shelf import ModelShelf, ShelfRow
+from modules.engine.model_sidecars import read_notes
 from modules.engine.model_use import last_use, make_model_shelf, prediction_of
 from modules.models.checkpoint import Checkpoint
 
@@ -53,6 +54,7 @@ def models_router(engine: Engine) -> APIRouter:
             "path": file.shown_path,
             "config": escape(file.config.name) if file.config else "",
             "prediction": prediction_of(engine, file),
+            "notes": read_notes(file.path),
             "warning": file.name_warning,
         }
 

@@ -265,7 +265,9 @@ class Downloads:
         if not download.page:
             return ""
         yaml = Path(download.name).with_suffix(".yaml")
-        beside = f", with a copy of configs/{download.config} as '{yaml}'" if download.config else ""
+        beside = (
+            f", with a copy of configs/{download.config} as '{yaml}'" if download.config else ""
+        )
         return (
             f"By hand: download '{download.name}' from {download.page} in a browser and put it into "
             f"'{self.folder(download.kind)}'{beside}."

@@ -23,6 +23,7 @@ export function mount(element) {
   const panel = element.querySelector("#models");
   const part = (name) => panel.querySelector(`.models-${name}`);
   let files = [];
+  let rows = {};  // of each file its row and what it shows, so that an open one stays open
   let shown = ROWS_AT_ONCE;
   let isFetching = false;
   let isStale = false;  // something changed while the list was on its way
@@ -88,7 +89,7 @@ export function mount(element) {
     details.append(body);
     try {
       const told = await call(`models/files/${file.id}`);
-      const facts = [["File", told.path], [".yaml", told.config], ["Predicts", told.prediction], ["Note", told.warning]];
+      const facts = [["File", told.path], [".yaml", told.config], ["Predicts", told.prediction], ["Notes", told.notes], ["Warning", told.warning]];
       const list = make("dl");
       for (const [name, value] of facts) if (value) list.append(make("dt", "", name), make("dd", "", value));
       const digest = make("dd", "models-digest");
@@ -136,10 +137,18 @@ export function mount(element) {
     return row;
   }
 
+  function draw(file) {
+    const content = JSON.stringify(file);
+    if (rows[file.id]?.content !== content) rows[file.id] = {content, row: newRow(file)};
+    return rows[file.id].row;
+  }
+
   function show() {
     const words = part("find").value.toLowerCase().split(/\s+/).filter(Boolean);
     const found = files.filter((file) => matches(file, words, part("kind").value, part("family").value));
-    part("list").replaceChildren(...found.slice(0, shown).map(newRow));
+    const drawn = found.slice(0, shown).map(draw);
+    const list = part("list");
+    if (drawn.length !== list.children.length || drawn.some((row, index) => list.children[index] !== row)) list.replaceChildren(...drawn);
     part("more").hidden = found.length <= shown;
     const all = files.length === 1 ? "1 file" : `${files.length} files`;
     say(found.length === files.length ? all : `${found.length} of ${all}`);
@@ -168,6 +177,7 @@ export function mount(element) {
     try {
       const overview = await (isFull ? call("models/refresh", {}) : call("models"));
       files = overview.files;
+      rows = Object.fromEntries(files.filter((file) => rows[file.id]).map((file) => [file.id, rows[file.id]]));
       fillSelect(part("kind"), "All kinds", overview.kinds);
       fillSelect(part("family"), "All families", [...new Set(files.map((file) => file.family).filter(Boolean))].sort());
       const kinds = panel.querySelector("[name=kind]");
