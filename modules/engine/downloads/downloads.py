@@ -32,6 +32,7 @@ from modules.engine.downloads.names import (
     direct_address,
     name_in_address,
     name_in_disposition,
+    shown_address,
 )
 from modules.engine.downloads.tokens import Tokens
 from modules.engine.downloads.transfer import Stopped, Transfer, Web
@@ -262,14 +263,16 @@ class Downloads:
             self._write()
 
     def _manual(self, download: Download) -> str:
-        if not download.page:
-            return ""
-        yaml = Path(download.name).with_suffix(".yaml")
+        page, name = (
+            download.page or shown_address(download.addresses[0]),
+            download.name or "the file",
+        )
+        yaml = Path(name).with_suffix(".yaml")
         beside = (
             f", with a copy of configs/{download.config} as '{yaml}'" if download.config else ""
         )
         return (
-            f"By hand: download '{download.name}' from {download.page} in a browser and put it into "
+            f"By hand: download {name} from {page} in a browser and put it into "
             f"'{self.folder(download.kind)}'{beside}."
         )
 

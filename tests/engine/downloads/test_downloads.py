@@ -248,7 +248,7 @@ def test_a_file_of_another_size_than_the_catalogue_says_is_refused_before_it_is_
     downloads.add_official("sd-1.5")
     error = wait_for(downloads, "failed").error
     assert f"a file of {len(server.content)} bytes instead of 4265146304" in error
-    assert "By hand: download 'v1-5-pruned-emaonly.safetensors' from https://" in error
+    assert "By hand: download v1-5-pruned-emaonly.safetensors from https://" in error
     downloads.stop()
 
 
@@ -261,6 +261,7 @@ def test_offline_is_said_at_once(
     monkeypatch.setattr(socket, "getaddrinfo", fail)
     download = bring(downloads, "http://models.example/a.safetensors")
     assert "seems to be offline" in download.error
+    assert "download a.safetensors from http://models.example/a.safetensors in" in download.error
 
 
 def test_a_full_disk_is_said_before_the_download(
