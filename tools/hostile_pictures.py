@@ -131,9 +131,28 @@ def _texts() -> Cases:
         "text-many.png": lambda: png(*[textual(f"k{at}", b"v") for at in range(100_000)]),
         "profile.png": lambda: png(chunk(b"iCCP", b"x\0\0" + packed(b"a", 500 * 10**6))),
         "exif-loop.png": lambda: png(chunk(b"eXIf", exif_loop)),
+        "exif-shared.jpg": lambda: _saved("JPEG", exif=_shared_tags(1200, 45_000)),
+        "exif-shared.png": lambda: _saved("PNG", exif=_shared_tags(1200, 4_000_000)),
+        "exif-shared.webp": lambda: _saved("WEBP", exif=_shared_tags(1200, 4_000_000)),
+        "exif-shared.tif": lambda: _shared_tags(1200, 4_000_000)[6:],
+        "exif-60-mb.webp": lambda: _saved("WEBP", exif=_shared_tags(1, 60 * 10**6)),
+        "exif-segments.jpg": lambda: (
+            _saved("JPEG")[:2]
+            + (b"\xff\xe1\xff\xffExif\0\0" + b"a" * 65_527) * 900
+            + _saved("JPEG")[2:]
+        ),
+        "private-60-mb.png": lambda: png(chunk(b"prVt", bytes(60 * 10**6))),
         "exif-count.png": lambda: png(chunk(b"eXIf", exif_count)),
         "exif-half-characters.jpg": _exif_half_characters,
     }
+
+
+def _shared_tags(count: int, size: int) -> bytes:
+    """Return EXIF data with tags that all have the same bytes as their value."""
+    start = 26 + 2 + 12 * count + 4
+    head = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">HHHII", 1, 0x8769, 4, 1, 26) + bytes(4)
+    rows = b"".join(struct.pack(">HHII", 0x9000 + at, 3, size // 2, start) for at in range(count))
+    return head + struct.pack(">H", count) + rows + bytes(4) + b"\1\xc8" * (size // 2)
 
 
 def _exif_half_characters() -> bytes:

@@ -52,7 +52,7 @@ class HostileServer:
         self.slowest_page_s = 0.0
 
     def start(self) -> None:
-        """Start it, and wait until it answers.
+        """Start it, and wait until it has made an image.
 
         Raises:
             SystemExit: it did not start.
@@ -74,6 +74,8 @@ class HostileServer:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"The server did not start; see {self.data / 'server.log'}.")
             time.sleep(0.1)
+        # The first image loads torch and the model: that is no case's time.
+        self.call("POST", "/sdapi/v1/txt2img", SMALL_IMAGE, timeout_s=START_TIMEOUT_S)
 
     def stop(self) -> None:
         """End it, whatever it does."""

@@ -16,18 +16,26 @@ from typing import Any, cast
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
+from modules.api.security.json_body import LONG_STRINGS, LongStrings
 from modules.core.errors import UserError
 
 # Requests need about 6; pydantic gives up at 255, Python's json later.
 MAX_DEPTH = 64
+# Of a text that is no image: a prompt, a name. Looking for a similar name takes seconds for a long one.
+MAX_TEXT_LENGTH = 2**18
+# Of all texts of a request that its answer repeats; the answer is in memory three times.
+MAX_ECHO_LENGTH = 16 * 2**20
+_CUT_LENGTH = 100
+_IMAGE_FIELD = re.compile("image|mask|data|depth|picture|control|script_args|alwayson_scripts")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 async def check_body(request: Request) -> None:
-    """Check the JSON body of a request; a dependency of every route.
+    """Complete and check the JSON body of a request; a dependency of every route, which is called before it reads the body.
 
     Raises:
         UserError: see `check_json`.
+        BodyTooLarge: see `LongStrings.put_back`.
     """
     content_type = Message()
     content_type["content-type"] = request.headers.get("content-type", "")
@@ -41,6 +49,9 @@ async def check_body(request: Request) -> None:
             ) from None
         except ValueError:
             return  # of a route that reads no body
+        strings: LongStrings | None = request.scope.get(LONG_STRINGS)
+        if strings is not None:  # the route gets the very object that this changes
+            strings.put_back(parsed)
         check_json(parsed)
 
 
@@ -52,7 +63,8 @@ def check_json(value: Any, max_depth: int = MAX_DEPTH) -> None:
         max_depth: How deep lists and objects may be nested.
 
     Raises:
-        UserError: it has NaN or Infinity, half a character (a lone surrogate), or is nested too deep.
+        UserError: it has NaN or Infinity, half a character (a lone surrogate), a long text where no image
+            is expected, or is nested too deep.
     """
     pending: list[tuple[Any, str, int]] = [(value, "", 0)]
     while pending:
@@ -61,6 +73,10 @@ def check_json(value: Any, max_depth: int = MAX_DEPTH) -> None:
             raise UserError(
                 f"{_label(field)} is nested more than {max_depth} deep.",
                 "Send it with fewer levels.",
+            )
+        if isinstance(item, str) and len(item) > MAX_TEXT_LENGTH and not _IMAGE_FIELD.search(field):
+            raise UserError(
+                f"{_label(field)} has {len(item)} characters; at most {MAX_TEXT_LENGTH} are allowed."
             )
         if isinstance(item, str) and not item.isascii() and _SURROGATE.search(item):
             raise UserError(f"{_label(field)} contains half a character; type it again.")
@@ -73,6 +89,30 @@ def check_json(value: Any, max_depth: int = MAX_DEPTH) -> None:
                 pending.append((inner, field or key, depth + 1))
         elif isinstance(item, list):
             pending += [(inner, field, depth + 1) for inner in cast("list[Any]", item)]
+
+
+def shorten_texts(value: Any, max_length: int = MAX_ECHO_LENGTH) -> Any:
+    """Return a copy of JSON whose texts together have at most so many characters: those after it are cut.
+
+    Args:
+        value: Parsed JSON of any type that was checked.
+        max_length: Of all texts.
+    """
+    left = max_length
+
+    def shorten(item: Any) -> Any:
+        nonlocal left
+        if isinstance(item, str):
+            if len(item) > left:
+                return f"{item[:_CUT_LENGTH]}…"
+            left -= len(item)
+        elif isinstance(item, Mapping):
+            return {key: shorten(inner) for key, inner in cast("Mapping[str, Any]", item).items()}
+        elif isinstance(item, list):
+            return [shorten(inner) for inner in cast("list[Any]", item)]
+        return item
+
+    return shorten(value)
 
 
 def _label(field: str) -> str:

@@ -69,7 +69,7 @@ def record_forward_process(
         value_count=x0.numel(),
         pixel_value_count=3 * image.width * image.height,
         final_sample=x.flatten().numpy(),
-        model_sigmas=np.asarray(model.model_sigmas.sigmas),
+        model_sigmas=np.asarray(model.model_sigmas.sigmas, np.float64),
     )
 
 

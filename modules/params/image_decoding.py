@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import importlib
 import io
+import re
+import string
 import struct
 import zlib
 from collections.abc import Callable
@@ -16,10 +17,13 @@ from PIL import Image
 
 from modules.core.errors import UserError
 from modules.params.image_blocks import check_blocks, check_scans
+from modules.params.image_tags import check_tags
 
 READABLE_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
 MAX_FILE_BYTES = 64 * 2**20  # the page's upload limit
-_MAX_ENCODED_LENGTH = MAX_FILE_BYTES * 3 // 2  # in base64, with spaces and new lines
+MAX_ENCODED_LENGTH = MAX_FILE_BYTES * 11 // 8  # in base64, with new lines
+_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+_SPACES = dict.fromkeys(map(ord, string.whitespace))
 # Size of the largest image that can be generated. A few kilobytes can unpack to any number of pixels.
 MAX_PIXELS = 8192 * 8192
 # ISO/IEC 23008-12: the brand after "ftyp" distinguishes HEIC from AVIF, which has the same container.
@@ -63,6 +67,8 @@ def open_image(data: bytes) -> Image.Image:
         if width * height > MAX_PIXELS:
             raise _too_large(f"{width}x{height} pixels")
         check_scans(data, width * height)
+        for name in ("exif", "Raw profile type exif"):
+            _check_exif(image.info.get(name))
         count_pixels = COUNT_PIXELS.get()
         if count_pixels is not None:
             count_pixels(width * height)
@@ -89,15 +95,34 @@ def decode_base64(text: str) -> bytes:
             "The picture is a URL, and the server fetches none.",
             "Send it in base64, or turn on the option api_enable_requests.",
         )
-    encoded = text.partition(",")[2] if text.startswith("data:") else text
-    if len(encoded) > _MAX_ENCODED_LENGTH:
+    encoded = text[text.find(",") + 1 :] if text.startswith("data:") else text  # may be a copy
+    if len(encoded) > MAX_ENCODED_LENGTH:
         raise UserError(
             f"The picture has about {len(encoded) * 3 // 4} bytes; at most {MAX_FILE_BYTES} are allowed."
         )
+    if encoded.isascii() and not _BASE64.fullmatch(encoded):
+        encoded = encoded.translate(_SPACES)
     try:
-        return base64.b64decode("".join(encoded.split()), validate=True)
-    except (binascii.Error, ValueError):
+        if not _BASE64.fullmatch(encoded):
+            raise ValueError
+        return binascii.a2b_base64(encoded)  # unlike base64.b64decode, without a copy of the text
+    except ValueError:
         raise UserError("The picture is not base64.") from None
+
+
+def _check_exif(exif: object) -> None:
+    """Check EXIF data as Pillow has them: bytes, or the hexadecimal digits behind the first lines of a PNG's text.
+
+    Raises:
+        UserError: reading them would take long.
+    """
+    if isinstance(exif, str):
+        try:
+            exif = bytes.fromhex("".join(exif.split("\n")[3:]))
+        except ValueError:
+            return  # Pillow cannot read them either
+    if isinstance(exif, bytes):
+        check_tags(exif)
 
 
 def _open_heic(data: bytes) -> Image.Image | None:

@@ -11,10 +11,11 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image, PngImagePlugin
 
-from modules.api.json_check import MAX_DEPTH, check_json
+from modules.api.json_check import MAX_DEPTH, MAX_TEXT_LENGTH, check_json, shorten_texts
 from modules.api.routes import add_routes
 from modules.core.errors import UserError
 from modules.engine.engine import Engine
+from modules.prompt.styles import Style
 
 BIG = "@@BIG@@"
 
@@ -128,6 +129,32 @@ def test_json_is_checked_down_to_the_depth_that_is_allowed():
         check_json(nested(MAX_DEPTH + 1, dict))
     with pytest.raises(UserError, match="Negative prompt contains half"):
         check_json({"negative_prompt": "a\ud83d"})
+
+
+def test_a_long_text_is_refused_where_no_image_is_expected():
+    long = "A" * (MAX_TEXT_LENGTH + 1)
+    for body in ({"prompt": long}, {"styles": [long]}, {"override_settings": {"eta": long}}):
+        with pytest.raises(UserError, match=f"has {len(long)} characters; at most"):
+            check_json(body)
+    for name in ("init_images", "mask", "image", "imageList", "alwayson_scripts", "depth_map"):
+        check_json({name: [{"data": long}]})
+
+
+def test_an_answer_repeats_no_more_than_some_megabytes():
+    echo = {"prompt": "a", "x": ["b" * 600, {"c": "d" * 600}], "n": 1, "last": "e"}
+    shortened = {**echo, "x": ["b" * 600, {"c": "d" * 100 + "…"}]}
+    assert shorten_texts(echo, max_length=1000) == shortened
+    assert shorten_texts(echo) == echo
+
+
+def test_thousands_of_unknown_names_are_answered_at_once(hostile: TestClient, engine: Engine):
+    engine.styles.save(Style("ink", "ink", ""))
+    names = [f"foreign_{number}" for number in range(50_000)]
+    answer = hostile.post("/sdapi/v1/options", json=dict.fromkeys(names, 1))
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith("50000 options do not exist here; at most 1000")
+    answer = hostile.post("/sdapi/v1/txt2img", json={**SMALL, "styles": names})
+    assert answer.json()["warnings"][-1] == "49980 more styles do not exist."
 
 
 def test_half_a_character_in_a_file_is_answered_as_a_question_mark(

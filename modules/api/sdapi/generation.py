@@ -12,6 +12,7 @@ from typing import Any, cast
 from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 
+from modules.api.json_check import shorten_texts
 from modules.api.sdapi.img2img_parsing import choose_request_type, parse_img2img_request
 from modules.api.sdapi.info import includes_grid, make_group_info, make_info
 from modules.api.sdapi.remote_images import fetch_remote_images
@@ -162,7 +163,7 @@ def _make_answer(
     returned = paths if echo.get("send_images") is not False else ()
     return {
         "images": [_base64(path) for path in returned],
-        "parameters": dict(echo),
+        "parameters": shorten_texts(echo),
         "info": info,
         "warnings": warnings,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from fastapi import APIRouter
@@ -23,6 +23,7 @@ CHECKPOINT_HASH = "sd_checkpoint_hash"  # returned with the options; clients sen
 
 # Similarity from which an unknown name is a misspelt option; none of A1111's or Forge's others is that close.
 _NEAR_MISS = 0.83
+_MAX_FOREIGN = 1000  # A1111 and Forge have about 400, and each is compared with every option
 
 
 def options_router(engine: Engine) -> APIRouter:
@@ -40,7 +41,7 @@ def options_router(engine: Engine) -> APIRouter:
         """Change options; those of A1111 and Forge that do not exist here are ignored, a misspelt one is refused."""
         known = type(engine.settings).model_fields
         foreign = body.root.keys() - known - {CHECKPOINT_HASH}
-        _refuse_misspelt(foreign, known)
+        await run_in_threadpool(_refuse_misspelt, foreign, known)
         if foreign:
             logger.info(
                 "Options that do not exist here are ignored: %.300s.", ", ".join(sorted(foreign))
@@ -56,7 +57,11 @@ def options_router(engine: Engine) -> APIRouter:
     return router
 
 
-def _refuse_misspelt(names: Iterable[str], known: Iterable[str]) -> None:
+def _refuse_misspelt(names: Collection[str], known: Iterable[str]) -> None:
+    if len(names) > _MAX_FOREIGN:
+        raise UserError(
+            f"{len(names)} options do not exist here; at most {_MAX_FOREIGN} others are ignored."
+        )
     folded = [name.casefold() for name in known]
     for name in sorted(names):
         if difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=_NEAR_MISS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar, cast
 
 from modules.api.sdapi.request_schema import API_DEFAULTS, OPTION_FIELDS
@@ -35,6 +36,7 @@ _SAVE_NOTHING = {"samples_save": False, "grid_save": False, "return_grid": False
 # A1111 treats any number below 1 as "not set"; here that is 0.
 _UNSET_IF_NEGATIVE = ("seed_resize_from_w", "seed_resize_from_h")
 _MODEL_FIELDS = ("sd_model_checkpoint", "sd_vae")  # options in A1111, fields here
+_MAX_STYLE_WARNINGS = 20  # each name is compared with all styles
 _ALTERNATIVE_FIELDS = {"sampler_name": "sampler_index"}
 
 
@@ -150,12 +152,15 @@ def drop_unknown_styles(engine: Engine, values: dict[str, Any]) -> list[str]:
         return []
     known = engine.styles.names()
     names = cast("list[Any]", styles)
-    unknown = [name for name in names if isinstance(name, str) and name not in known]
-    values["styles"] = [name for name in names if name not in unknown]
-    return [
+    unknown = dict.fromkeys(name for name in names if isinstance(name, str) and name not in known)
+    values["styles"] = [name for name in names if not isinstance(name, str) or name in known]
+    warnings = [
         f"There is no style named '{name}'; it is left out. {did_you_mean(name, known)}".strip()
-        for name in dict.fromkeys(unknown)
+        for name in islice(unknown, _MAX_STYLE_WARNINGS)
     ]
+    if len(unknown) > len(warnings):
+        warnings.append(f"{len(unknown) - len(warnings)} more styles do not exist.")
+    return warnings
 
 
 def fill_from_infotext(

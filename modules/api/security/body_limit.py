@@ -5,24 +5,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from typing import NoReturn
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from modules.api.security.asgi_messages import drain, refuse
+from modules.api.security.json_body import BodyTooLarge
 from modules.api.security.memory_budget import MAX_BYTES_IN_FLIGHT, MemoryBudget, Share
+from modules.api.security.upload_fields import UploadFields
 from modules.core.errors import Busy
 from modules.params.image_decoding import COUNT_PIXELS
 
-# Several images of 64 MB in base64. A larger body is refused before it is held in memory.
-MAX_BODY_BYTES = 256 * 2**20
+# One and a half of the largest images in base64. A larger body is refused before it is held in memory.
+MAX_BODY_BYTES = 128 * 2**20
+# Of what is neither JSON nor a form: no route takes any, and it would be in memory twice.
+MAX_OTHER_BYTES = 16 * 2**20
+_LARGE_TYPES = ("json", "multipart/form-data")
 # Gradio streams uploads to disk, and the page limits the size of each file.
 MAX_UPLOAD_BYTES = 2 * 2**30
 # A body may take this long, and a second longer for each so many bytes that have arrived.
 BODY_PATIENCE_S = 30.0
 _MIN_BYTES_PER_S = 16 * 2**10
-_DRAIN_S = 10.0
 _UPLOAD_PATHS = ("/gradio_api/upload", "/upload")
 
 
@@ -58,17 +63,21 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        headers = Headers(scope=scope)
         is_upload = scope["path"].rstrip("/") in _UPLOAD_PATHS
         limit = self._max_upload_bytes if is_upload else self._max_body_bytes
-        declared = Headers(scope=scope).get("content-length", "")
+        if not any(kind in headers.get("content-type", "").lower() for kind in _LARGE_TYPES):
+            limit = min(limit, MAX_OTHER_BYTES)
+        declared = headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > limit:
-            await _drain(receive)
-            await _refuse(scope, receive, send, *_too_large(limit))
+            await drain(receive)
+            await refuse(scope, receive, send, *_too_large(limit))
             return
         share = Share(self.budget)
         deadline = time.monotonic() + self._body_patience_s
-        # Gradio streams uploads to disk.
         counter = _BodyCounter(scope, receive, send, limit, None if is_upload else share, deadline)
+        if is_upload:  # Gradio streams its files to disk
+            counter.check = UploadFields(headers.get("content-type", "")).feed
         token = COUNT_PIXELS.set(share.add_pixels)
         try:
             with contextlib.suppress(_Refused):
@@ -103,6 +112,7 @@ class _BodyCounter:
         self._byte_count = 0
         self._is_complete = False
         self._response_started = False  # by the route or by the refusal
+        self.check: Callable[[bytes], None] | None = None  # of each part; raises BodyTooLarge
         self._refused = False
 
     async def receive(self) -> Message:
@@ -121,6 +131,10 @@ class _BodyCounter:
         try:
             if self._share is not None:
                 self._share.add_body(byte_count)
+            if self.check is not None:
+                self.check(message.get("body", b""))
+        except BodyTooLarge as error:
+            await self._end(error.status_code, "TooLarge", str(error))
         except Busy as error:
             if self._share is not None:  # before the rest is drained, so that not all are refused
                 self._share.release()
@@ -131,8 +145,8 @@ class _BodyCounter:
         if not self._response_started:
             self._response_started = self._refused = True
             if not self._is_complete and status != 408:
-                await _drain(self._receive)
-            await _refuse(self._scope, self._receive, self._send, status, name, sentence)
+                await drain(self._receive)
+            await refuse(self._scope, self._receive, self._send, status, name, sentence)
         raise _Refused
 
     async def send(self, message: Message) -> None:
@@ -145,24 +159,3 @@ class _BodyCounter:
 def _too_large(limit: int) -> tuple[int, str, str]:
     sentence = f"The request is too large; the limit is {limit // 2**20} MiB. Send smaller images, or fewer at once."
     return 413, "TooLarge", sentence
-
-
-async def _drain(receive: Receive) -> None:
-    """Read and drop the rest of a body for a while: many clients read an answer only when they have sent everything."""
-
-    async def read_to_the_end() -> None:
-        while (await receive()).get("more_body", False):
-            pass
-
-    with contextlib.suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(read_to_the_end(), _DRAIN_S)
-
-
-async def _refuse(
-    scope: Scope, receive: Receive, send: Send, status: int, name: str, sentence: str
-) -> None:
-    body = {"error": name, "detail": sentence, "body": "", "errors": sentence}
-    headers = {"connection": "close"}
-    if status == Busy.status_code:
-        headers["retry-after"] = str(Busy.retry_after_s)
-    await JSONResponse(body, status, headers)(scope, receive, send)

@@ -12,13 +12,18 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-_OTHER_ROUTES = ("/sdapi/", "/api/", "/internal/")
+from modules.api.security.asgi_messages import drain, refuse, replay
+from modules.api.security.json_body import API_PREFIXES, BodyTooLarge, ValueCount
+
 _FILE_ROUTES = ("file=", "proxy=")
 _UPLOAD = "/upload"
-# A call contains prompts and strokes; images are uploaded.
-MAX_CALL_BYTES = 64 * 2**20
+# A call contains prompts and strokes; images are uploaded. It is in memory four times: Gradio parses it, too.
+MAX_CALL_BYTES = 16 * 2**20
+MAX_CALL_VALUES = 2**18  # a million keep the page from answering for 3 s
+# Of a file's name and of its whole path, in Linux and macOS.
+MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 4000
 
 
 class GradioSsrfGuard:
@@ -38,8 +43,12 @@ class GradioSsrfGuard:
         if scope["type"] == "http" and "\0" in scope["path"]:  # opening such a name raises an error
             await _refuse(scope, receive, send, "An address cannot contain the character 0.", 400)
             return
-        if scope["type"] != "http" or scope["path"].startswith(_OTHER_ROUTES):
+        if scope["type"] != "http" or scope["path"].startswith(API_PREFIXES):
             await self._app(scope, receive, send)
+            return
+        if _is_too_long(scope["path"]):  # so does this
+            sentence = f"A name in the address has more than {MAX_NAME_BYTES} bytes."
+            await _refuse(scope, receive, send, sentence, 414)
             return
         if _serves_url(scope["path"]):
             await _refuse(scope, receive, send, "This server does not proxy other servers.")
@@ -47,11 +56,21 @@ class GradioSsrfGuard:
         if scope["method"] in ("GET", "HEAD") or scope["path"].endswith(_UPLOAD):
             await self._app(scope, receive, send)
             return
-        body = await _read_body(receive, self._max_call_bytes)
-        if body is None or _contains_url(_parse(body)):
+        try:
+            body = await _read_body(receive, self._max_call_bytes)
+        except BodyTooLarge as error:
+            await drain(receive)
+            await refuse(scope, receive, send, error.status_code, "TooLarge", str(error))
+            return
+        if _contains_url(_parse(body)):
             await _refuse(scope, receive, send, "A file must be an upload, not a web address.")
             return
-        await self._app(scope, _replay(body, receive), send)
+        await self._app(scope, replay(body, receive), send)
+
+
+def _is_too_long(path: str) -> bool:
+    encoded = path.encode("utf-8", "surrogatepass")
+    return len(encoded) > MAX_PATH_BYTES or max(map(len, encoded.split(b"/"))) > MAX_NAME_BYTES
 
 
 def _serves_url(path: str) -> bool:
@@ -92,32 +111,23 @@ def _parse(body: bytes) -> Any:
         return None
 
 
-async def _read_body(receive: Receive, max_bytes: int) -> bytes | None:
-    """Return the body of a request; None when it is larger than any call of the page."""
-    chunks: list[bytes] = []
-    byte_count = 0
+async def _read_body(receive: Receive, max_bytes: int) -> bytes:
+    """Return the body of a request.
+
+    Raises:
+        BodyTooLarge: it is larger than any call of the page, or has more values.
+    """
+    body, values = bytearray(), ValueCount(MAX_CALL_VALUES)
     while True:
         message = await receive()
-        chunks.append(message.get("body", b""))
-        byte_count += len(chunks[-1])
-        if byte_count > max_bytes:
-            return None
+        body += message.get("body", b"")
+        values.add(message.get("body", b""))
+        if len(body) > max_bytes:
+            raise BodyTooLarge(
+                f"The page sends at most {max_bytes} bytes at once.", "Paste or paint less."
+            )
         if message["type"] != "http.request" or not message.get("more_body"):
-            return b"".join(chunks)
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that delivers the body again, then what follows it."""
-    is_sent = False
-
-    async def replay() -> Message:
-        nonlocal is_sent
-        if is_sent:
-            return await receive()
-        is_sent = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replay
+            return bytes(body)
 
 
 async def _refuse(

@@ -19,6 +19,7 @@ from modules.api.security.body_limit import BodyLimit
 from modules.api.security.cors import SAME_ORIGIN_ONLY, Origins
 from modules.api.security.gradio_ssrf import GradioSsrfGuard
 from modules.api.security.headers import SecurityHeaders
+from modules.api.security.json_body import JsonBodies
 from modules.api.security.throttle import Throttle
 from modules.core.credentials import Credential
 
@@ -48,7 +49,7 @@ def add_guards(
         origins: Foreign origins that are allowed.
         wrong_password_delay_s: How long the answer to a wrong password takes; many make a client wait longer.
     """
-    limited = BodyLimit(GradioSsrfGuard(app))
+    limited = BodyLimit(GradioSsrfGuard(JsonBodies(app)))
     app = PasswordGuard(limited, credentials, api_credentials, wrong_password_delay_s)
     # A browser sends its preflight request without a password, so CORS wraps the password check.
     return SecurityHeaders(OriginGuard(origins.with_cors(app), hosts, origins))

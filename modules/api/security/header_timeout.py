@@ -1,13 +1,15 @@
-"""Closes connections that do not send a whole request header in time; uvicorn waits for ever."""
+"""Closes connections that do not send a whole request header in time, or when there are too many; uvicorn waits for ever."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import sys
+from typing import Any, cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEADER_TIMEOUT_S = 20.0
+_DEFAULT_DESCRIPTORS = 1024
 _WAITING_FOR_HEADER = "IDLE"  # h11's name of the state; h11 is uvicorn's package, not one of ours
 
 
@@ -15,12 +17,20 @@ class HeaderTimeoutProtocol(H11Protocol):
     """HTTP/1.1 with a time limit from the first moment of a connection, or the first byte of a request, to the header's end."""
 
     header_timeout_s = HEADER_TIMEOUT_S
+    max_connections = 0  # 0: three quarters of what the system allows the process to open
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Start to wait for the first header."""
+        """Start to wait for the first header; of too many connections that wait the oldest is closed."""
         super().connection_made(transport)
         self._wait()
+        if len(self.connections) > (self.max_connections or _descriptors() * 3 // 4):
+            waiting = [
+                (timer.when(), connection)
+                for connection in cast("set[HeaderTimeoutProtocol]", self.connections)
+                if (timer := connection._timer) is not None
+            ]
+            min(waiting, key=lambda pair: pair[0])[1].transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Read; wait on while a header is incomplete."""
@@ -42,3 +52,13 @@ class HeaderTimeoutProtocol(H11Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _descriptors() -> int:
+    """Return how many files and connections the process may have open."""
+    if sys.platform == "win32":
+        return _DEFAULT_DESCRIPTORS
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _DEFAULT_DESCRIPTORS * 64 if limit == resource.RLIM_INFINITY else limit

@@ -6,8 +6,8 @@ import threading
 
 from modules.core.errors import Busy
 
-# One and a half of the largest bodies, or of the largest images as pixels; a body is held twice, as bytes and as text.
-MAX_BYTES_IN_FLIGHT = 384 * 2**20
+# Two of the largest bodies, or one of the largest images as pixels.
+MAX_BYTES_IN_FLIGHT = 256 * 2**20
 _BYTES_PER_PIXEL = 4
 # Bodies without images are never refused: whoever interrupts a job must be heard.
 _FREE_BYTES = 64 * 2**10

@@ -84,7 +84,7 @@ class Recorder(StepExtension):
                 for index, step in enumerate(self._steps)
             ),
             initial_noise=initial_noise.flatten().float().cpu().numpy(),
-            model_sigmas=model_sigmas.sigmas,
+            model_sigmas=np.asarray(model_sigmas.sigmas, np.float64),
         )
 
 

@@ -69,7 +69,15 @@ def test_other_routes_are_not_inspected(client: TestClient):
 def test_a_call_of_the_page_has_a_size_limit():
     client = TestClient(GradioSsrfGuard(echo_app(), max_call_bytes=10))
     assert client.post(JOIN, content=b"1" * 10).status_code == 200
-    assert client.post(JOIN, content=b"1" * 11).status_code == 403
+    refused = client.post(JOIN, content=b"1" * 11)
+    assert refused.status_code == 413
+    assert refused.json()["detail"].startswith("The page sends at most 10 bytes at once.")
+
+
+def test_a_call_of_the_page_has_a_number_of_values(client: TestClient):
+    refused = client.post(JOIN, content=b"[" + b"[]," * 2**20)
+    assert refused.status_code == 413
+    assert "more than 262144 values" in refused.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -82,3 +90,13 @@ def test_an_address_with_the_character_0_is_refused(client: TestClient, path: st
         400,
         "An address cannot contain the character 0.",
     )
+
+
+@pytest.mark.parametrize("name", ["1" * 5000, "é" * 200, "/".join(["a" * 200] * 30)])
+def test_an_address_that_no_file_can_have_is_refused(client: TestClient, name: str):
+    for folder in ("/svelte/", "/assets/", "/static/", "/gradio_api/file="):
+        refused = client.get(folder + name)
+        assert refused.status_code == 414
+        assert refused.text == "A name in the address has more than 255 bytes."
+    assert client.get("/svelte/" + "a" * 250).status_code == 200
+    assert client.get("/sdapi/v1/" + "a" * 300).status_code == 200
