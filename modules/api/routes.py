@@ -13,8 +13,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modules.api.docs import docs_router
 from modules.api.internal.a1111_progress import a1111_progress_router
+from modules.api.internal.downloads import downloads_router
 from modules.api.internal.gallery import gallery_router
 from modules.api.internal.live import live_router
+from modules.api.internal.models import models_router as shelf_router
 from modules.api.internal.process import process_router
 from modules.api.internal.queue import queue_router
 from modules.api.internal.settings import settings_router
@@ -38,7 +40,15 @@ logger = logging.getLogger(__name__)
 
 _DEFAULTS = Flags()
 # What the page calls.
-_PAGE_ROUTERS = (gallery_router, live_router, process_router, queue_router, settings_router)
+_PAGE_ROUTERS = (
+    downloads_router,
+    gallery_router,
+    live_router,
+    process_router,
+    queue_router,
+    settings_router,
+    shelf_router,
+)
 # The routers of the HTTP API, added unless --no-api.
 ROUTERS = (
     Router("generation", generation_router),

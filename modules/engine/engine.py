@@ -19,6 +19,7 @@ from modules.core.errors import NotFound, WebUIError, internal_error
 from modules.core.paths import Paths
 from modules.engine.active_checkpoint import ActiveCheckpoint
 from modules.engine.checkpoint_loader import CheckpointLoader, DeviceStatus
+from modules.engine.downloads.downloads import Downloads
 from modules.engine.executors import DeviceInfo, Executor
 from modules.engine.extras import upscale
 from modules.engine.gallery.gallery import Gallery
@@ -79,8 +80,9 @@ class Engine:
         self.tokenizer = tokenizer
         self.registries = registries
         self.models = ModelIndex.from_paths(paths, registries.kinds, registries.families)
-        demo_folder = paths.root / "models" / "Stable-diffusion" / "demo"
-        checkpoints = CheckpointFinder(self.models, paths.checkpoint_folders[0], demo_folder)
+        self.downloads = Downloads(paths, self.models)
+        demo = paths.root / "models" / "Stable-diffusion" / "demo"
+        checkpoints = CheckpointFinder(self.models, paths.checkpoint_folders[0], demo)
         self.active_checkpoint = ActiveCheckpoint(
             checkpoints, lambda: self.settings, registries.tasks
         )
@@ -99,13 +101,10 @@ class Engine:
         )
         settings_class = registries.settings_class
         self._settings_file = SettingsFile(paths.data / "config.json", settings_class)
-        self.settings = settings_class()
-        self.flag_settings = flag_settings
+        self.settings, self.flag_settings = settings_class(), flag_settings
         self.gallery = Gallery(
-            paths.outputs,
+            paths,
             lambda: self.image_saver.fallback_dir,
-            paths.cache,
-            paths.favourites_file,
             lambda: self.settings.gallery_a1111_folder,
             registries.json_formats,
         )
@@ -126,6 +125,7 @@ class Engine:
         self.settings = self._settings_file.read().replace(**self.flag_settings)
         self.models.refresh()
         self.models.start_hashing()
+        self.downloads.restore()
         self.queue.restore(self.settings.queue_after_restart == "resumed")
         if self.groups.restore() and self.settings.queue_after_restart == "paused":
             self.queue.pause()
@@ -161,6 +161,7 @@ class Engine:
         self.groups.suspend_all()
         self.queue.stop()
         self.gallery.stop()
+        self.downloads.stop()
         self.models.stop()
         if not self.executor.stop(_STOP_TIMEOUT_S):
             logger.info("The device is still busy; its unfinished picture is dropped.")

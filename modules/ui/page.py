@@ -22,7 +22,7 @@ from modules.ui.components.size import follow_native_size
 from modules.ui.components.styles import connect_styles
 from modules.ui.forms.form import Form
 from modules.ui.notices import notice
-from modules.ui.tabs import depth, gallery, img2img, inpaint, queue, settings, txt2img
+from modules.ui.tabs import depth, gallery, img2img, inpaint, models, queue, settings, txt2img
 from modules.ui.tabs.diffusion_process.tab import build as build_diffusion_process
 from modules.ui.tabs.png_info.tab import build as build_png_info
 
@@ -38,6 +38,7 @@ TABS = (
     Tab("PNG Info", build_png_info),
     Tab("Diffusion process", build_diffusion_process),
     Tab("Gallery", gallery.build),
+    Tab("Models", models.build),
     Tab("Queue", queue.build),
     Tab("Settings", settings.build),
 )

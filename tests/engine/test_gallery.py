@@ -12,10 +12,12 @@ import pytest
 from PIL import Image
 
 from modules.core.errors import NotFound, UserError
+from modules.core.paths import Paths
 from modules.engine.gallery.gallery import Gallery
 from modules.engine.gallery.image_search import ImageSearch
 from modules.images.metadata import make_png_info
 from modules.infotext.foreign.json_formats import JSON_FORMATS
+from tests.conftest import ROOT
 
 TEXT = "{prompt}\nNegative prompt: blurry\nSteps: 4, Sampler: Euler a, Seed: {seed}, Size: 64x48, Model: {model}"
 
@@ -35,6 +37,7 @@ class Folders:
     """A data folder and its gallery."""
 
     def __init__(self, folder: Path) -> None:
+        self.data = folder
         self.outputs = folder / "outputs"
         self.spare = folder / "spare"
         self.cache = folder / "cache"
@@ -43,10 +46,8 @@ class Folders:
 
     def open(self) -> Gallery:
         gallery = Gallery(
-            self.outputs,
+            Paths(ROOT, self.data),
             lambda: self.spare,
-            self.cache,
-            self.favourites,
             lambda: self.a1111,
             JSON_FORMATS,
         )

@@ -1,49 +1,33 @@
-"""Fetches input images from public URLs only.
-
-A host name is resolved once, the address is checked and then connected to, so that a name that resolves differently
-the second time (DNS rebinding) reaches no inner host (server-side request forgery).
-"""
+"""Fetches input images from public URLs only, see `core/public_web`."""
 
 from __future__ import annotations
 
 import base64
 import http.client
-import ipaddress
-import socket
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, cast
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import urljoin
 
 from modules.core.errors import UserError
+from modules.core.public_web import (
+    REDIRECTS,
+    connect,
+    is_public_address,
+    request_path,
+    split_url,
+)
 from modules.params.image_decoding import MAX_FILE_BYTES
 from modules.params.settings import Settings
 
 MAX_REDIRECTS = 3
 TIMEOUT_S = 15.0
 _CHUNK_BYTES = 2**16
-_PORTS = {"http": 80, "https": 443}
-# Networks whose addresses embed an IPv4 address: 6to4, Teredo, NAT64.
-_EMBEDDING_NETWORKS = tuple(
-    ipaddress.ip_network(network) for network in ("2002::/16", "2001::/32", "64:ff9b::/32")
-)
 
 
 def is_url(value: object) -> bool:
     """Return whether a value of a request is a URL instead of a base64 image."""
     return isinstance(value, str) and value[:8].lower().startswith(("http://", "https://"))
-
-
-def is_public_address(address: str) -> bool:
-    """Return whether an IP address is reachable on the public internet."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(ip, "ipv4_mapped", None)
-    if mapped is not None:
-        ip = mapped
-    if any(ip.version == network.version and ip in network for network in _EMBEDDING_NETWORKS):
-        return False
-    return ip.is_global and not ip.is_multicast
 
 
 def fetch(
@@ -65,16 +49,16 @@ def fetch(
     """
     deadline = time.monotonic() + timeout_s
     for _ in range(MAX_REDIRECTS + 1):
-        parts = _split(url)
+        parts = split_url(url)
         try:
-            connection = _connect(parts, is_allowed, deadline)
+            connection = connect(
+                parts, is_allowed, _seconds_left(deadline), "Send the image as base64."
+            )
             try:
-                path = parts.path or "/"
-                path = f"{path}?{parts.query}" if parts.query else path
-                connection.request("GET", path, headers={"Accept": "image/*"})
+                connection.request("GET", request_path(parts), headers={"Accept": "image/*"})
                 response = connection.getresponse()
                 target = response.getheader("location")
-                if response.status in (301, 302, 303, 307, 308) and target:
+                if response.status in REDIRECTS and target:
                     url = urljoin(url, target)
                     continue
                 if response.status != 200:
@@ -85,39 +69,6 @@ def fetch(
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise UserError(f"'{url}' cannot be fetched: {error}.") from None
     raise UserError(f"'{url}' redirects more than {MAX_REDIRECTS} times.")
-
-
-def _split(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        is_malformed = (
-            parts.scheme not in _PORTS or not parts.hostname or parts.username is not None
-        )
-        _ = parts.port
-    except ValueError:
-        is_malformed, parts = True, SplitResult("", "", "", "", "")
-    if is_malformed:
-        raise UserError(f"'{url}' is not a web address.", "Use http:// or https://.")
-    return parts
-
-
-def _connect(
-    parts: SplitResult, is_allowed: Callable[[str], bool], deadline: float
-) -> http.client.HTTPConnection:
-    host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
-    entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = [str(entry[4][0]) for entry in entries]
-    if not addresses or not all(is_allowed(address) for address in addresses):
-        raise UserError(
-            f"'{host}' is an address of this machine or its network, and nothing is fetched from there.",
-            "Send the image as base64.",
-        )
-    sock = socket.create_connection((addresses[0], port), timeout=_seconds_left(deadline))
-    connection = http.client.HTTPConnection(host, port)
-    if parts.scheme == "https":
-        sock = ssl.create_default_context().wrap_socket(sock, server_hostname=host)
-    connection.sock = sock
-    return connection
 
 
 def _read_body(

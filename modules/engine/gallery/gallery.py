@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modules.core.errors import NotFound, StorageError, UserError
+from modules.core.paths import Paths
 from modules.engine.gallery.favourites import Favourites
 from modules.engine.gallery.image_index import ImageIndex, IndexPage
 from modules.engine.gallery.image_search import ImageSearch
@@ -38,26 +39,22 @@ class Gallery:
     """Every saved image; nothing is read before `start`.
 
     Args:
-        outputs: The outputs folder, the only one in which files are moved.
+        paths: Where outputs, index and favourites are; files are moved in the outputs folder alone.
         spare: Returns the folder of images that could not be written there.
-        cache: Holds the index.
-        favourites: The file of favourites.
         a1111_folder: Returns the folder of an A1111 installation, or "".
         json_formats: Formats of programs that write JSON.
     """
 
     def __init__(
         self,
-        outputs: Path,
+        paths: Paths,
         spare: Callable[[], Path],
-        cache: Path,
-        favourites: Path,
         a1111_folder: Callable[[], str],
         json_formats: Iterable[JsonFormat],
     ) -> None:
-        self._list_roots = lambda: list_roots(outputs, spare(), a1111_folder())
-        self._index = ImageIndex(cache / "gallery.sqlite3")
-        self._favourites = Favourites(favourites)
+        self._list_roots = lambda: list_roots(paths.outputs, spare(), a1111_folder())
+        self._index = ImageIndex(paths.cache / "gallery.sqlite3")
+        self._favourites = Favourites(paths.favourites_file)
         self._scanner = Scanner(self._index, self._list_roots, self._favourites, json_formats)
 
     def start(self) -> None:

@@ -229,6 +229,11 @@ class JobStore:
         """Return ended jobs, latest first."""
         return self._select_records("WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT ?", (limit,))
 
+    def last_use_of_checkpoints(self) -> dict[str, float]:
+        """Return by checkpoint name when its latest image was made, in seconds since the epoch."""
+        rows = self._database.select("SELECT model, max(created) FROM images GROUP BY model")
+        return {str(model): float(created) for model, created in rows}
+
     def restore_request(self, stored_request: StoredRequest) -> tuple[GenerationRequest, Settings]:
         """Return a stored request, with its input images, and the settings at its submission.
 

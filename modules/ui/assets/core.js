@@ -21,14 +21,22 @@ export async function call(path, body) {
   return data;
 }
 
-// Returns a button whose sign alone does not say what it does; help is its title and its name.
-export function iconButton(sign, help, onClick) {
-  const button = make("button", "", sign);
-  button.type = "button";
-  button.title = help;
-  button.setAttribute("aria-label", help);
-  button.addEventListener("click", onClick);
-  return button;
+// Returns a number of bytes as a person reads it.
+export function size(bytes) {
+  if (bytes === null || bytes === undefined) return "size unknown";
+  const [divisor, unit] = [[1e9, "GB"], [1e6, "MB"], [1e3, "kB"]].find(([limit]) => bytes >= limit) ?? [1, "bytes"];
+  return `${(bytes / divisor).toFixed(divisor > 1e6 ? 2 : 0)} ${unit}`;
+}
+
+// Returns a button; help is its title, and its name for screen readers where its label is a sign without letters.
+export function button(label, help, action) {
+  const element = make("button", "", label);
+  element.type = "button";
+  element.title = help;
+  const isSign = !/\p{L}/u.test(label);
+  element.setAttribute("aria-label", isSign || help.startsWith(label) ? help : `${label}: ${help}`);
+  element.addEventListener("click", action);
+  return element;
 }
 
 // Copies a text, also where the page comes over http from another machine and has no clipboard of its own.

@@ -1,5 +1,5 @@
 // The Gallery tab: searches, shows, marks and trashes the saved pictures.
-import {call, copyText, iconButton, make} from "./core.js";
+import {button, call, copyText, make} from "./core.js";
 import {compare, details, downloadAddress, fetchFacts, fileAddress, thumbnailAddress} from "./gallery_facts.js";
 import {makeGrid} from "./gallery_grid.js";
 import {makeList} from "./gallery_list.js";
@@ -293,15 +293,15 @@ export function mount(element) {
     const image = list.items[i];
     const link = make("a", "button", "Download");
     Object.assign(link, {href: downloadAddress(image), download: image.name});
-    const away = switches.trashed ? iconButton("Restore", "Back to its folder", () => restore([image]))
-      : iconButton("Trash", image.readonly ? "Only files of the outputs folder can be moved" : "Move to the trash (Del)", () => trash([image]));
+    const away = switches.trashed ? button("Restore", "Back to its folder", () => restore([image]))
+      : button("Trash", image.readonly ? "Only files of the outputs folder can be moved" : "Move to the trash (Del)", () => trash([image]));
     away.disabled = image.readonly;
-    const star = iconButton(image.favourite ? "★" : "☆", image.favourite ? "No favourite any more (F)" : "Make it a favourite (F)",
+    const star = button(image.favourite ? "★" : "☆", image.favourite ? "No favourite any more (F)" : "Make it a favourite (F)",
       () => favourite([image]));
     return [
-      ...TARGETS.map((target) => iconButton(`→ ${target}`, `Use its parameters${target === "txt2img" ? "" : " and the picture"} in ${target}`,
+      ...TARGETS.map((target) => button(`→ ${target}`, `Use its parameters${target === "txt2img" ? "" : " and the picture"} in ${target}`,
         () => send(image, target))),
-      iconButton("Copy infotext", "Copy the text that tells how it was made", () => copyInfotext(image)), link, star, away,
+      button("Copy infotext", "Copy the text that tells how it was made", () => copyInfotext(image)), link, star, away,
     ];
   }
 

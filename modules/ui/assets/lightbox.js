@@ -1,5 +1,5 @@
 // A picture over the whole page: arrow keys, zoom, Esc. A tab opens it with a list of pictures and its own tools.
-import {iconButton, make} from "./core.js";
+import {button, make} from "./core.js";
 
 const MAX_SCALE = 16;
 const SWIPE_PX = 60;
@@ -97,8 +97,8 @@ export function openLightbox(options) {
   side.setAttribute("aria-label", "About the picture");
   side.tabIndex = 0;
   const zoom = makeZoom(stage, image, (step) => show(index + step));
-  const before = iconButton("‹", "Previous picture (←)", () => show(index - 1));
-  const next = iconButton("›", "Next picture (→)", () => show(index + 1));
+  const before = button("‹", "Previous picture (←)", () => show(index - 1));
+  const next = button("›", "Next picture (→)", () => show(index + 1));
   before.classList.add("lightbox-before");
   next.classList.add("lightbox-next");
   let index = options.index;
@@ -145,8 +145,8 @@ export function openLightbox(options) {
     options.onClose?.(index);
   });
   stage.append(image, before, next);
-  bar.append(title, tools, iconButton("−", "Zoom out (-)", zoom.zoomOut), iconButton("+", "Zoom in (+)", zoom.zoomIn),
-    iconButton("✕", "Close (Esc)", () => dialog.close()));
+  bar.append(title, tools, button("−", "Zoom out (-)", zoom.zoomOut), button("+", "Zoom in (+)", zoom.zoomIn),
+    button("✕", "Close (Esc)", () => dialog.close()));
   dialog.append(bar, stage, side);
   document.querySelector(".gradio-container").append(dialog);  // where the colours of the theme are
   dialog.showModal();

@@ -8,8 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from fastapi.testclient import TestClient
 
-from modules.api.sdapi.remote_images import fetch, fetch_remote_images, is_public_address, is_url
+from modules.api.sdapi.remote_images import fetch, fetch_remote_images, is_url
 from modules.core.errors import UserError
+from modules.core.public_web import is_public_address
 from modules.engine.engine import Engine
 from modules.params.settings import Settings
 

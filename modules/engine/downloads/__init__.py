@@ -1,0 +1,1 @@
+"""Model files from the internet: a catalogue of the official ones, and downloads that survive a restart."""
