@@ -12,7 +12,7 @@ from torch import Tensor
 from modules.backend import vae
 from modules.backend.components import Components, Precision
 from modules.backend.conditioning.concat import make_empty_concat_cond
-from modules.backend.conditioning.init_image import encode_init_image
+from modules.backend.conditioning.init_image import InitImageInputs, encode_init_image
 from modules.backend.hires import Upscaled, encode_upscaled
 from modules.backend.loading.loader import load_components
 from modules.backend.runner import Runner
@@ -76,7 +76,9 @@ def test_img2img_shows_an_inpainting_unet_the_image_through_the_mask(
     image = Image.radial_gradient("L").resize((64, 128)).convert("RGB")
     request = Img2ImgRequest(init_image=ImageField.from_pil(image), width=64, height=128)
     settings = Settings(inpainting_mask_weight=weight)
-    concat_cond = encode_init_image(inpainting, request, settings, "tiny").concat_cond
+    concat_cond = encode_init_image(
+        inpainting, InitImageInputs.from_request(request, settings), "tiny"
+    ).concat_cond
     expected = encode_mean(inpainting, vae.image_to_pixels(image) * (1 - weight))
     assert (concat_cond[:, :1] == 1).all(), "without a mask all is repainted"
     assert torch.allclose(concat_cond[:, 1:], expected, atol=1e-5)

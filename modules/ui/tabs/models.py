@@ -20,7 +20,7 @@ _HTML = """
     <p class="models-hint">One click puts the file, and its .yaml where it needs one, into the right folder. A licence applies to each; some must be accepted on the model's page first.</p>
     <ul class="models-catalogue" aria-label="Official models"></ul>
     <form class="models-address">
-      <label>Another address <input name="url" type="url" required placeholder="https://huggingface.co/… or https://civitai.com/…"></label>
+      <label>Another address <input name="url" type="url" required placeholder="https://… of Hugging Face, Civitai or any other site"></label>
       <label>Kind <select name="kind"></select></label>
       <label>Name, if another <input name="name"></label>
       <label>SHA-256, if known <input name="sha256"></label>
