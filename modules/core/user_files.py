@@ -6,12 +6,16 @@ The rule for each of them: what was not understood is never overwritten, it is k
 from __future__ import annotations
 
 import codecs
+import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
 # UTF-32 begins with the same bytes as UTF-16, so that it comes first.
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -76,6 +80,31 @@ def move_aside(path: Path) -> Path:
             aside.unlink(missing_ok=True)
             raise
     raise AssertionError("the names never end")
+
+
+def read_or_move_aside(path: Path, parse: Callable[[str], T]) -> T | None:
+    """Return what a file says; None if there is none, or if it was not understood and has been moved aside.
+
+    Args:
+        path: The file.
+        parse: Called with its text; raises ValueError or TypeError for what it does not understand.
+
+    Raises:
+        OSError: it could not be read or renamed, and so must not be written over.
+    """
+    try:
+        text, is_certain = decode_text(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    try:
+        if not is_certain:
+            raise ValueError("it is no text in Unicode")
+        return parse(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        logger.warning(
+            "%s could not be read (%s); it is kept as %s.", path, error, move_aside(path).name
+        )
+        return None
 
 
 def _free_names(path: Path) -> Iterator[Path]:

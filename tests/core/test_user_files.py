@@ -5,8 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from modules.core.paths import Paths
 from modules.core.user_files import copy_aside, decode_text, move_aside
+from modules.engine.downloads.downloads import Downloads
+from modules.engine.downloads.tokens import Tokens
+from modules.engine.gallery.favourites import Favourites
 from modules.engine.settings_file import SettingsFile
+from modules.models.index import ModelIndex
 from modules.prompt.styles import Style, Styles
 
 MODULES = Path(__file__).parents[2] / "modules"
@@ -16,6 +21,10 @@ WRITERS = {
     "core/user_files.py": "keeps copies",
     "prompt/styles.py": "styles.csv, the user's",
     "engine/settings_file.py": "config.json, the user's",
+    "engine/downloads/downloads.py": "downloads.json, the user's; model files under new names",
+    "engine/downloads/tokens.py": "tokens.json, the user's",
+    "engine/gallery/favourites.py": "favourites.txt, the user's",
+    "engine/model_trash.py": "a record in a new folder of the trash",
     "engine/jobs/input_images.py": "queue/, named by their content",
     "images/save.py": "pictures and texts beside them, each under a new name",
     "launch/environment.py": "opens a log of TLS keys to append, and writes nothing",
@@ -63,14 +72,32 @@ def test_a_file_of_the_user_is_kept_whole_in_any_unicode(tmp_path: Path, name: s
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-@pytest.mark.parametrize("data", [b"\xff\xfe\0", b"[1]", b"PK\x03\x04\0\0\xff", b"<html>\x81"])
-@pytest.mark.parametrize("name", USER_FILES)
+def start_downloads(path: Path) -> None:
+    paths = Paths(MODULES.parent, path.parent)
+    Downloads(paths, ModelIndex.from_paths(paths)).restore()
+
+
+# Those that no other program writes.
+OWN_FILES = {
+    "downloads.json": start_downloads,
+    "tokens.json": lambda path: Tokens(path).set("civitai.com", "12345678"),
+    "favourites.txt": lambda path: Favourites(path).change(["a"], is_favourite=True),
+}
+ODD_BYTES = (b"\xff\xfe\0", b"PK\x03\x04\0\0\xff", b"<html>\x81")
+# A list, which is no table of options; in the text of favourites it is a line like others.
+ODD_CONTENTS = [
+    *((name, data) for name in (*USER_FILES, *OWN_FILES) for data in ODD_BYTES),
+    *((name, b"[1]") for name in (*USER_FILES, "downloads.json", "tokens.json")),
+]
+
+
+@pytest.mark.parametrize(("name", "data"), ODD_CONTENTS)
 def test_a_file_of_the_user_that_is_not_understood_is_kept_aside(
     tmp_path: Path, name: str, data: bytes
 ):
     for suffix in ("", "-2", "-3"):
         (tmp_path / name).write_bytes(data)
-        USER_FILES[name](tmp_path / name)
+        (USER_FILES | OWN_FILES)[name](tmp_path / name)
         assert (tmp_path / f"{name}.unreadable{suffix}").read_bytes() == data
 
 

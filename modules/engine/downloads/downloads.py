@@ -25,6 +25,7 @@ from modules.core.errors import (
 from modules.core.paths import Paths
 from modules.core.private import create_own_file
 from modules.core.public_web import split_url
+from modules.core.user_files import read_or_move_aside
 from modules.engine.downloads.catalogue import CatalogueEntry, read_catalogue
 from modules.engine.downloads.download import Download, parse_download
 from modules.engine.downloads.names import (
@@ -74,6 +75,7 @@ class Downloads:
         self._stop = threading.Event()  # of the download that runs
         self._running_id = ""
         self._is_stopping = False
+        self._is_unreadable = False
         self._thread: threading.Thread | None = None
 
     def restore(self) -> None:
@@ -363,16 +365,16 @@ class Downloads:
 
     def _read(self) -> list[Download]:
         try:
-            rows: list[Any] = json.loads(self._file.read_text(encoding="utf-8"))
-            return [parse_download(row) for row in rows]
-        except FileNotFoundError:
-            return []
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+            return read_or_move_aside(self._file, _parse_list) or []
+        except OSError as error:
+            self._is_unreadable = True
             logger.warning("The list of downloads '%s' cannot be read: %s", self._file, error)
             return []
 
     def _write(self) -> None:
         """Store the list; an address can hold a token, so that it is for this user alone."""
+        if self._is_unreadable:  # there may be downloads in it
+            return
         rows = [dataclasses.asdict(download) for download in self._downloads.values()]
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -380,3 +382,8 @@ class Downloads:
             write_text(self._file, json.dumps(rows))
         except OSError as error:
             logger.warning("The list of downloads '%s' cannot be written: %s", self._file, error)
+
+
+def _parse_list(text: str) -> list[Download]:
+    rows: list[Any] = json.loads(text)
+    return [parse_download(row) for row in rows]

@@ -10,6 +10,7 @@ from typing import Any, cast
 from modules.core.atomic import open_part
 from modules.core.errors import StorageError, UserError
 from modules.core.private import close_to_others
+from modules.core.user_files import decode_text, read_or_move_aside
 
 TOKEN_HOSTS = ("huggingface.co", "civitai.com")
 _TOKEN = re.compile(r"[\x21-\x7e]{8,512}")
@@ -48,9 +49,9 @@ class Tokens:
                 f"This is no token of {host}.",
                 "Copy it once more: it has no spaces or line breaks.",
             )
-        tokens = {**self._read(), host: token}
-        text = json.dumps({name: value for name, value in tokens.items() if value})
         try:
+            tokens = {**(read_or_move_aside(self._path, _parse) or {}), host: token}
+            text = json.dumps({name: value for name, value in tokens.items() if value})
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with open_part(self._path.parent, self._path.name) as part:
                 close_to_others(part.path)  # before anything is in it
@@ -66,7 +67,13 @@ class Tokens:
 
     def _read(self) -> dict[str, Any]:
         try:
-            content = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return _parse(decode_text(self._path.read_bytes())[0])
+        except (OSError, ValueError, RecursionError):
             return {}
-        return cast("dict[str, Any]", content) if isinstance(content, dict) else {}
+
+
+def _parse(text: str) -> dict[str, Any]:
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise ValueError("it contains no JSON object")
+    return cast("dict[str, Any]", content)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from modules.core.atomic import write_text
 from modules.core.errors import StorageError
+from modules.core.user_files import decode_text, read_or_move_aside
 
 
 class Favourites:
@@ -24,7 +25,7 @@ class Favourites:
     def read(self) -> frozenset[str]:
         """Return the lines of the file; none if there is no file."""
         try:
-            return frozenset(self._path.read_text(encoding="utf-8", errors="replace").splitlines())
+            return _parse(decode_text(self._path.read_bytes())[0])
         except OSError:
             return frozenset()
 
@@ -34,15 +35,20 @@ class Favourites:
         Raises:
             StorageError: the file cannot be written.
         """
+        chosen = frozenset(lines)
         with self._lock:
-            known = set(self.read())
-            changed = known.union(lines) if is_favourite else known.difference(lines)
-            if changed == known:
-                return
             try:
+                known = read_or_move_aside(self._path, _parse) or frozenset()
+                changed = known | chosen if is_favourite else known - chosen
+                if changed == known:
+                    return
                 write_text(self._path, "".join(f"{line}\n" for line in sorted(changed)))
             except OSError as error:
                 raise StorageError(
                     f"The favourites cannot be written to {self._path}: {error.strerror or error}.",
                     "Free some space or check the permissions of the folder.",
                 ) from error
+
+
+def _parse(text: str) -> frozenset[str]:
+    return frozenset(text.splitlines())
