@@ -218,13 +218,16 @@ def test_a_browser_keeps_scripts_and_styles_and_the_page_is_compressed(engine: E
     response = client.get(f"{prefix}/")
     assert response.headers["content-encoding"] == "gzip"
     files = re.findall(r'(?:src|href)=\\?"(/[^"\\]*/webui/[^"\\]+|/webui/[^"\\]+)', response.text)
-    styles = {file.name for file in ASSETS.glob("*.css")}
-    assert {file.rpartition("/")[2] for file in files} == styles | {"canvas.js", "webui.js"}
-    for file in files:
+    folder = files[0].rpartition("/")[0]
+    assert {file.rpartition("/")[2] for file in files} == {
+        file.name for file in ASSETS.glob("*.css")
+    }
+    assert f'window.webuiAssets = \\"{folder}\\"' in response.text
+    for file in (f"{folder}/{asset.name}" for asset in ASSETS.iterdir()):
         asset = client.get(file)
         assert asset.status_code == 200
         assert "immutable" in asset.headers["cache-control"]
-    assert client.get(f"{files[0].rpartition('/')[0]}/none.css").status_code == 404
+    assert client.get(f"{folder}/none.css").status_code == 404
 
 
 def test_answers_to_programs_are_not_compressed(page: TestClient):

@@ -27,7 +27,13 @@ from modules.ui.tabs.diffusion_process.tab import build as build_diffusion_proce
 from modules.ui.tabs.png_info.tab import build as build_png_info
 
 ASSETS = Path(__file__).parent / "assets"
-_SCRIPTS = ("canvas.js", "webui.js")
+# Gradio adds the head's content when its own script runs, and does not wait for files: what it calls before webui.js
+# is there is called then.
+_LOAD_SCRIPT = """
+window.webuiCalls = [];
+window.webui = new Proxy({}, {get: (_, name) => (...args) => { window.webuiCalls.push([name, args]); }});
+import(`${window.webuiAssets}/webui.js`);
+"""
 
 
 TABS = (
@@ -124,8 +130,7 @@ def head(theme_mode: str | None, root_path: str = "") -> str:
         "webuiRoot": root_path,
         "webuiAssets": assets,
     }
-    script = "".join(f"window.{name} = {json.dumps(value)};" for name, value in variables.items())
+    values = "".join(f"window.{name} = {json.dumps(value)};" for name, value in variables.items())
     styles = sorted(file.name for file in ASSETS.glob("*.css"))
     links = [f'<link rel="stylesheet" href="{assets}/{name}">' for name in styles]
-    links += [f'<script src="{assets}/{name}"></script>' for name in _SCRIPTS]
-    return f"<script>{script}</script>" + "".join(links)
+    return f"<script>{values}\n{_LOAD_SCRIPT}</script>" + "".join(links)

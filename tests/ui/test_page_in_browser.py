@@ -62,6 +62,13 @@ def test_a_prompt_becomes_a_saved_image_with_its_infotext(server, page):
         assert blue > 120 > red
 
 
+def test_the_page_waits_for_its_script_that_comes_late(page):
+    page.route("**/webui.js", lambda route: (page.wait_for_timeout(6000), route.continue_()))
+    page.reload()
+    wait_until_filled(page)
+    page.wait_for_selector("#engine_state .state:has-text('Ready')")
+
+
 def test_the_gallery_shows_the_saved_file(server, page):
     fill_form(page, "mountains at sunset", steps=4)
     page.keyboard.press("Control+Enter")

@@ -1,4 +1,6 @@
 // The page only displays: jobs live on the server, and everything shown here is derived from their state.
+import "./canvas.js";
+
 window.webui = (() => {
   const jobs = {};     // prefix -> id of the job that the tab follows
   const streams = {};  // prefix -> EventSource
@@ -175,3 +177,5 @@ window.webui = (() => {
 
   return {start, mount, filled, follow, interrupt, skip, open, job: (prefix) => jobs[prefix] ?? ""};
 })();
+
+for (const [name, args] of window.webuiCalls) window.webui[name](...args);
