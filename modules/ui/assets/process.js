@@ -1,6 +1,6 @@
 // The viewer of a recorded diffusion process. It gets all frames and numbers once; an exported page has them, and this
 // module, inlined: so what it shows of a recording asks no server.
-import {call, make} from "./core.js";
+import {button, call, make} from "./core.js";
 import {chart, formulas, number} from "./process_figures.js";
 
 const SPEEDS = [1, 2, 4, 8, 16, 30];  // frames per second
@@ -8,12 +8,9 @@ const SOURCES = ["core.js", "process_figures.js", "process.js"];  // of an expor
 const STRIP_HEIGHT = 256;  // pixels of a picture in a PNG strip
 const ANIMATED = ["denoised", "x"];  // the views first offered
 
-function button(label, help, act, name = "") {
-  const element = make("button", `pv-button ${name}`, label);
-  element.type = "button";
-  element.title = help;
-  element.setAttribute("aria-label", help);
-  element.addEventListener("click", act);
+function viewerButton(label, help, act, name = "") {
+  const element = button(label, help, act);
+  element.className = `pv-button ${name}`;
   return element;
 }
 
@@ -55,7 +52,7 @@ export function show(root, recording, id = "") {
   slider.setAttribute("aria-label", half === "forward" ? "Timestep shown" : "Step shown");
   const speed = select("Pictures per second", SPEEDS.map((value) => [value, `${value}/s`]), "pv-speed");
   speed.value = 4;
-  const play = button("▶", "Play (space)", toggle, "pv-play");
+  const play = viewerButton("▶", "Play (space)", toggle, "pv-play");
   const figures = tracks.map(buildTrack);
   const strip = make("div", "pv-strip");
   strip.setAttribute("role", "group");
@@ -63,7 +60,7 @@ export function show(root, recording, id = "") {
   const told = make("div", "pv-formulas");
   const charts = buildCharts();
   const large = buildDialog();
-  const full = button("⤢", "Full screen (f)", fullScreen, "pv-full");
+  const full = viewerButton("⤢", "Full screen (f)", fullScreen, "pv-full");
   full.hidden = !document.fullscreenEnabled;
 
   function buildTrack(track) {
@@ -75,7 +72,7 @@ export function show(root, recording, id = "") {
       const figure = make("figure", "pv-view");
       const img = make("img", "");
       img.dataset.view = view;
-      const open = button("", `Enlarge: ${label}`, () => enlarge(track, view), "pv-open");
+      const open = viewerButton("", `Enlarge: ${label}`, () => enlarge(track, view), "pv-open");
       open.append(img);
       figure.append(open, make("figcaption", "", label));
       views.append(figure);
@@ -102,8 +99,8 @@ export function show(root, recording, id = "") {
     const img = make("img", "");
     const text = make("p", "");
     const bar = make("div", "pv-bar");
-    bar.append(button("◀", "Step before (←)", () => go(index - 1)), button("▶", "Next step (→)", () => go(index + 1)),
-      button("✕", "Close (Esc)", () => dialog.close()));
+    bar.append(viewerButton("◀", "Step before (←)", () => go(index - 1)), viewerButton("▶", "Next step (→)", () => go(index + 1)),
+      viewerButton("✕", "Close (Esc)", () => dialog.close()));
     dialog.append(img, text, bar);
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
     return {dialog, img, text, track: tracks[0], view: ""};
@@ -202,7 +199,7 @@ export function show(root, recording, id = "") {
     const view = ANIMATED.find((name) => name in tracks[0].views);
     strip.replaceChildren(...frames.map((frame, position) => {
       const text = words(half, frame, passCount(tracks[0], frame), hasPasses);
-      const item = button("", text, () => { go(position); enlarge(tracks[0], view); }, "pv-item");
+      const item = viewerButton("", text, () => { go(position); enlarge(tracks[0], view); }, "pv-item");
       const img = Object.assign(make("img", ""), {src: frame.images[view], alt: ""});
       item.append(img, make("span", "", half === "forward" ? `t = ${frame.number}` : `${hasPasses ? `${frame.pass}·` : ""}${frame.number}`));
       return item;
@@ -212,8 +209,8 @@ export function show(root, recording, id = "") {
   }
 
   const bar = make("div", "pv-bar");
-  bar.append(button("|◀", "First step (Home)", () => go(0)), button("◀", "Step before (←)", () => go(index - 1)), play,
-    button("▶|", "Next step (→)", () => go(index + 1)), slider, speed, full);
+  bar.append(viewerButton("|◀", "First step (Home)", () => go(0)), viewerButton("◀", "Step before (←)", () => go(index - 1)), play,
+    viewerButton("▶|", "Next step (→)", () => go(index + 1)), slider, speed, full);
   const stage = make("div", "pv-stage");
   stage.append(...figures.map(({section}) => section));
   const beside = make("div", "pv-beside");
@@ -287,9 +284,9 @@ function buildExports(root, recording, id) {
   const saveStrip = async () => save(await drawStrip(recording, tracks[track.value], view.value), `${title}-${view.value}.png`);
   track.hidden = tracks.length < 2;
   panel.append(make("span", "", "Save"), view, track);
-  if (id) panel.append(format, button("Animation", "Make an animation and show it", guard(animate), "pv-animate"));
-  panel.append(button("PNG strip", "Save all steps side by side as one picture", guard(saveStrip), "pv-png"));
-  if (id) panel.append(button("HTML page", "Save this viewer with its pictures as one file, to put online", guard(savePage), "pv-page"));
+  if (id) panel.append(format, viewerButton("Animation", "Make an animation and show it", guard(animate), "pv-animate"));
+  panel.append(viewerButton("PNG strip", "Save all steps side by side as one picture", guard(saveStrip), "pv-png"));
+  if (id) panel.append(viewerButton("HTML page", "Save this viewer with its pictures as one file, to put online", guard(savePage), "pv-page"));
   panel.append(message, result);
   return panel;
 }
