@@ -11,6 +11,7 @@ from modules.models.checkpoint import Checkpoint
 from modules.models.families import Family
 from modules.models.file_cache import PredictionType, read_prediction_type
 from modules.models.index import ModelIndex
+from modules.models.ldm.noise_schedule import read_parameterization
 from modules.models.ldm.yaml import YamlSection
 from modules.models.scan import ModelFile
 from modules.models.text_encoders import TextEncoderFile
@@ -95,7 +96,7 @@ def _native_size(params: YamlSection, spec: ModelSpec) -> int:
     if latent_size != DEFAULT_LATENT_SIZE:
         return family.latent_format.pixels_per_cell * latent_size
     # The published .yaml files all say 64, even for 768 pixels.
-    predicts_v = params.string("parameterization", "eps") == "v"
+    predicts_v = read_parameterization(params) == "v"
     if spec.prediction_type is not None:
         predicts_v = spec.prediction_type == "v_prediction"
     return (
@@ -116,7 +117,7 @@ def may_predict_v(spec: ModelSpec, models: ModelIndex) -> bool:
         return spec.prediction_type != "epsilon"
     try:
         params = models.yaml_cache.read(spec.config).section("model").section("params")
-        return params.string("parameterization", "eps") == "v"
+        return read_parameterization(params) == "v"
     except WebUIError:  # loading the model reports what is wrong
         return True
 

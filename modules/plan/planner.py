@@ -107,7 +107,7 @@ def make_plan(
         settings = settings.replace(sd_vae=request.sd_vae)
     model = make_model_spec(models, checkpoint, settings)
     _check_task(request, models, checkpoint, tables)
-    sampler, requested_schedule, schedule = _resolve_sampling(request, tables)
+    sampler, requested_schedule, schedule = _resolve_sampling(request, tables, model)
     check_steps(sampler, request.steps, request.img2img_strength, settings.img2img_fix_steps)
     seed = request.seed if request.seed != -1 else draw_seed()
     subseed = request.subseed if request.subseed != -1 else draw_seed()
@@ -151,15 +151,16 @@ def _with_settings(plan: Plan, settings: Settings) -> Plan:
 
 
 def _resolve_sampling(
-    request: GenerationRequest, tables: PlanTables
+    request: GenerationRequest, tables: PlanTables, model: ModelSpec
 ) -> tuple[Sampler, Schedule, Schedule]:
     """Return the sampler, the requested schedule, and the one to use: for "Automatic" the sampler's default."""
     sampler, requested = find_sampler_and_schedule(
         request.sampler_name, request.scheduler, tables.samplers, tables.schedules
     )
+    schedule = requested
     if requested.sigmas is None:
-        return sampler, requested, tables.schedules.get(sampler.default_schedule)
-    return sampler, requested, requested
+        schedule = tables.schedules.get(sampler.default_schedule)
+    return sampler, requested, schedule.for_sdxl() if model.family.is_sdxl else schedule
 
 
 def _plan_hires_pass(
@@ -172,7 +173,7 @@ def _plan_hires_pass(
         checkpoint = models.find_checkpoint(hires_request.sd_model_checkpoint)
         _check_task(request, models, checkpoint, tables)
         model = make_model_spec(models, checkpoint, plan.settings)
-    sampler, requested_schedule, schedule = _resolve_sampling(hires_request, tables)
+    sampler, requested_schedule, schedule = _resolve_sampling(hires_request, tables, model)
     return replace(
         plan,
         request=hires_request.replace(sampler_name=sampler.name, scheduler=requested_schedule.name),
