@@ -11,8 +11,8 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, DPTForDepthEstimation
 
 from modules.models.families import LatentFormat, MicroConditioning
-from modules.models.file_cache import PredictionType
 from modules.models.ldm.text_encoder_layouts import ClipSkip
+from modules.models.prediction_facts import PredictionType
 
 
 @dataclass(frozen=True)

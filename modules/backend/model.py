@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property
 
 from PIL import Image
@@ -17,7 +16,7 @@ from modules.backend.conditioning.init_image import (
 )
 from modules.backend.conditioning.micro_conditioning import make_time_ids
 from modules.backend.conditioning.text import Conditioning, PromptConditioning
-from modules.backend.pipelines.stable_diffusion import SamplerPipeline, make_pipeline
+from modules.backend.pipelines.stable_diffusion import SamplerLoop, make_pipeline
 from modules.backend.preview import LatentToRgb
 from modules.backend.seamless import circular_padding
 from modules.params.requests.init_image import InitImageRequest
@@ -59,7 +58,7 @@ class LoadedModel:
             return LatentToRgb.fit(vae)
 
     @cached_property
-    def pipeline(self) -> SamplerPipeline:
+    def pipeline(self) -> SamplerLoop:
         """Return the diffusers pipeline of the components."""
         return make_pipeline(self.components)
 
@@ -105,10 +104,10 @@ class LoadedModel:
             uncond = uncond.zeroed()  # A1111's rule for SDXL; an empty prompt is encoded
         return PromptConditioning(
             tuple(
-                replace(self._encode_prompt(part.texts, chunkers, layers), time_ids=time_ids)
+                self._encode_prompt(part.texts, chunkers, layers).with_time_ids(time_ids)
                 for part in sub_prompts
             ),
-            replace(uncond, time_ids=uncond_time_ids),
+            uncond.with_time_ids(uncond_time_ids),
             tuple(part.weight for part in sub_prompts),
             self._encode_prompt((ScheduledText(1, ""),), chunkers, layers).hidden[0]
             if needs_empty

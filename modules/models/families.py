@@ -152,8 +152,7 @@ FAMILIES = (
     Family(
         "SDXL EDM",  # CosXL, Playground 2.5
         tuple(
-            KeyCondition(has=(key, UNET_INPUT_KEY))
-            for key in ("edm_mean", "edm_vpred.sigma_max")
+            KeyCondition(has=(key, UNET_INPUT_KEY)) for key in ("edm_mean", "edm_vpred.sigma_max")
         ),
         error="is an SDXL checkpoint with the continuous noise of EDM (as CosXL and Playground 2.5), which this version"
         " does not run.",
@@ -242,9 +241,7 @@ FAMILIES = (
     ),
     Family(
         "SD 2.x unCLIP",
-        (
-            KeyCondition(has=(UNET_LABEL_KEY,), sizes={(UNET_CONTEXT_KEY, 1): 1024}),
-        ),
+        (KeyCondition(has=(UNET_LABEL_KEY,), sizes={(UNET_CONTEXT_KEY, 1): 1024}),),
         error="is an unCLIP checkpoint, which this version does not run.",
         native_size=768,
     ),

@@ -10,7 +10,13 @@ from modules.core.errors import UserError
 from modules.models.checkpoint import Checkpoint
 from modules.models.compatibility import incompatibility
 from modules.models.index import ModelIndex
-from modules.models.model_spec import ModelSpec, make_model_spec, may_predict_v, native_size
+from modules.models.model_spec import (
+    ModelSpec,
+    is_below_native_size,
+    make_model_spec,
+    may_predict_v,
+    native_size,
+)
 from modules.models.upscalers import Upscaler
 from modules.params.requests.base import MAX_SEED, GenerationRequest
 from modules.params.requests.depth import DepthRequest
@@ -32,6 +38,7 @@ from modules.sampling.schedules import Schedule
 
 # A1111 draws random seeds below this limit.
 _RANDOM_SEED_LIMIT = 4294967294
+_NOISE_SCHEDULE = "sd_noise_schedule"  # by default the checkpoint's own
 
 
 class Planner:
@@ -103,6 +110,11 @@ def make_plan(
 ) -> Plan:
     """Return the plan of a request whose styles are applied, with all options, those without an effect included."""
     settings = settings.replace(**request.override_settings)
+    if (
+        checkpoint.prediction.is_zero_terminal_snr
+        and _NOISE_SCHEDULE not in request.override_settings
+    ):
+        settings = settings.replace(sd_noise_schedule="Zero Terminal SNR")
     if request.sd_vae:
         settings = settings.replace(sd_vae=request.sd_vae)
     model = make_model_spec(models, checkpoint, settings)
@@ -229,7 +241,7 @@ def _plan_notes(
 ) -> tuple[str, ...]:
     checkpoint, size = model.checkpoint, native_size(model, models)
     notes: list[str] = []
-    if min(request.width, request.height) < size:
+    if is_below_native_size(model, models, request.width, request.height):
         notes.append(below_native_size_note(checkpoint.name, size))
     if model.text_encoder is not None and model.text_encoder.is_checkpoint:
         notes.append(model.text_encoder_note)

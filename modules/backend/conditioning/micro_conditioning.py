@@ -33,7 +33,10 @@ def make_time_ids(
     if kind == "target size":
         numbers += [height, width]
     elif kind == "aesthetic score":
-        low, high = settings.sdxl_refiner_low_aesthetic_score, settings.sdxl_refiner_high_aesthetic_score
+        low, high = (
+            settings.sdxl_refiner_low_aesthetic_score,
+            settings.sdxl_refiner_high_aesthetic_score,
+        )
         numbers.append(low if is_negative else high)
     else:
         return None

@@ -41,6 +41,10 @@ class Conditioning:
         """Return the pooled output for that evaluation, None if there is none."""
         return None if self.pooled is None else self.pooled[active_text_index(self.until, index)]
 
+    def with_time_ids(self, time_ids: Tensor | None) -> Conditioning:
+        """Return it with these sizes; itself without."""
+        return self if time_ids is None else replace(self, time_ids=time_ids)
+
     def zeroed(self) -> Conditioning:
         """Return it with zeros for hidden states and pooled output, which SDXL was trained on for no prompt."""
         return replace(

@@ -27,7 +27,6 @@ from modules.backend.loading.state_dict import read_state_dict, read_tensor
 from modules.backend.loading.weight_loader import StateDictSource, WeightLoader
 from modules.core.errors import BadFile, Unsupported, UserError
 from modules.models.families import Family, make_family_registry
-from modules.models.file_cache import PredictionType
 from modules.models.files.header import Header, read_header
 from modules.models.kinds import VAE, Detection, detect, find_checkpoint_error, make_kind_registry
 from modules.models.ldm.config import ModelConfig, TextEncoderSource, read_config
@@ -45,6 +44,7 @@ from modules.models.ldm.text_encoder_layouts import (
     TextEncoderSlot,
     detect_text_encoder_layout,
 )
+from modules.models.prediction_facts import PredictionType
 
 CPU = torch.device("cpu")
 # Left in checkpoints by training or by other programs; not needed to generate images.

@@ -100,7 +100,5 @@ def _check(schedule: NoiseScheduleConfig, model: YamlSection) -> None:
         text = f"In '{model.file}', linear_start and linear_end should rise between 0 and 1, not {found}."
         raise UserError(text)
     if not 1 < schedule.timesteps <= 100_000:
-        text = (
-            f"In '{model.file}', timesteps should be between 2 and 100000, not {schedule.timesteps}."
-        )
+        text = f"In '{model.file}', timesteps should be between 2 and 100000, not {schedule.timesteps}."
         raise UserError(text)
