@@ -243,7 +243,7 @@ def _plan_notes(
     notes: list[str] = []
     if is_below_native_size(model, models, request.width, request.height):
         notes.append(below_native_size_note(checkpoint.name, size))
-    if model.text_encoder is not None and model.text_encoder.is_checkpoint:
+    if model.borrowed_from:
         notes.append(model.text_encoder_note)
     skip = request.override_settings.get("CLIP_stop_at_last_layers", 1)
     if skip > 1 and not clip_skip_has_effect(checkpoint):
