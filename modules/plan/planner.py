@@ -183,7 +183,8 @@ def _plan_hires_pass(
     model = plan.model
     if hires_request.sd_model_checkpoint != request.sd_model_checkpoint:
         checkpoint = models.find_checkpoint(hires_request.sd_model_checkpoint)
-        _check_task(request, models, checkpoint, tables)
+        if not models.get_family(checkpoint).is_refiner:  # which repaints what another one began
+            _check_task(request, models, checkpoint, tables)
         model = make_model_spec(models, checkpoint, plan.settings)
     sampler, requested_schedule, schedule = _resolve_sampling(hires_request, tables, model)
     return replace(
