@@ -24,6 +24,7 @@ from modules.params.requests.txt2img import Txt2ImgRequest, hires_pass_request, 
 from modules.params.settings import Settings
 from modules.plan.checkpoint_finder import CheckpointFinder
 from modules.plan.effects import clip_skip_has_effect, ineffective_options, stated_options
+from modules.plan.few_step_models import few_step_note
 from modules.plan.input_checks import check_input_images
 from modules.plan.plan import DEFAULT_SETTINGS, HiresPlan, ImagePlan, Plan
 from modules.plan.planned_pass import PlannedPass
@@ -95,7 +96,7 @@ class Planner:
         ]
         plan = replace(
             plan,
-            notes=(*plan.notes, *prompt_notes(passes)),
+            notes=(*plan.notes, *_few_step_notes(plan), *prompt_notes(passes)),
             stated_options=stated_options(passes),
         )
         return _with_settings(plan, plan.settings.replace(**ineffective_options(passes, tables)))
@@ -250,6 +251,13 @@ def _plan_notes(
     if skip > 1 and not clip_skip_has_effect(checkpoint):
         notes.append(f"Clip skip has no effect on {checkpoint.name}: its text encoder is OpenCLIP.")
     return tuple(notes)
+
+
+def _few_step_notes(plan: Plan) -> tuple[str, ...]:
+    note = few_step_note(
+        plan.checkpoint.model_name, plan.request, plan.sampler.name, plan.schedule.name
+    )
+    return (note,) if note else ()
 
 
 def _check_task(
