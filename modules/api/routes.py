@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from modules.api.docs import docs_router
 from modules.api.internal.a1111_progress import a1111_progress_router
 from modules.api.internal.downloads import downloads_router
+from modules.api.internal.forms import forms_router
 from modules.api.internal.gallery import gallery_router
 from modules.api.internal.live import live_router
 from modules.api.internal.models import models_router as shelf_router
@@ -42,6 +43,7 @@ _DEFAULTS = Flags()
 # What the page calls.
 _PAGE_ROUTERS = (
     downloads_router,
+    forms_router,
     gallery_router,
     live_router,
     process_router,

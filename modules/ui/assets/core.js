@@ -14,6 +14,17 @@ export async function call(path, body) {
   const options = body === undefined ? {} : {
     method: "POST", body: JSON.stringify(body), headers: {"content-type": "application/json"},
   };
+  return ask(path, options);
+}
+
+// Uploads an image and returns what it is: {id, width, height}. Throws as `call` does.
+export async function upload(file) {
+  const body = new FormData();
+  body.append("file", file, file.name || "picture");
+  return ask("uploads", {method: "POST", body});
+}
+
+async function ask(path, options) {
   const response = await fetch(`${window.webuiRoot}/internal/${path}`, options).catch(() => null);
   if (!response) throw new Error("The server does not answer.");
   const data = await response.json().catch(() => null);

@@ -8,30 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import gradio as gr
-
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.infotext.options import format_setting, parse_setting
 from modules.params.settings import Settings
 
-OVERRIDE_SETTINGS = "chips"  # their name in Form.extra_components
 # Request fields that no form has a component for, by label.
 _MODEL_FIELDS = {"Checkpoint": "sd_model_checkpoint", "SD VAE": "sd_vae"}
-
-
-def build_override_settings(prefix: str) -> gr.Dropdown:
-    """Build the chips in the current Gradio context; they are hidden while there are none."""
-    return gr.Dropdown(
-        [],
-        value=[],
-        multiselect=True,
-        allow_custom_value=True,
-        label="Override settings",
-        info="For this form's pictures only; the settings are not changed.",
-        elem_id=f"{prefix}_{OVERRIDE_SETTINGS}",
-        elem_classes=OVERRIDE_SETTINGS,
-    )
 
 
 def format_overrides(

@@ -1,0 +1,106 @@
+"""Images that were put into the page: checked when they arrive, kept as files, known by the hash of their bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from modules.core.atomic import open_writer
+from modules.core.errors import NotFound
+from modules.engine.engine import Engine
+from modules.params.image_decoding import open_image
+
+_ID = re.compile(r"[0-9a-f]{64}")
+_ORIENTATION = 0x0112  # EXIF's tag
+_LYING = range(5, 9)  # its values of images that are turned by 90 degrees
+# What every browser shows; the page gets all other formats as PNG.
+_SHOWN_FORMATS = frozenset(("PNG", "JPEG", "WEBP", "GIF", "AVIF", "BMP"))
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One image that was put into the page.
+
+    Args:
+        id: SHA-256 of its bytes, in hex.
+        width: Width in pixels, upright.
+        height: Height in pixels, upright.
+        media_type: MIME type of the file, such as "image/png".
+        is_shown: Whether every browser shows the format.
+    """
+
+    id: str
+    width: int
+    height: int
+    media_type: str
+    is_shown: bool
+
+
+class UploadStore:
+    """A folder of uploaded images.
+
+    Args:
+        folder: Created with the first image.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def add(self, data: bytes) -> Upload:
+        """Keep an image and return what it is.
+
+        Args:
+            data: The bytes of its file.
+
+        Raises:
+            UserError: it is not an image, is damaged, or has too many pixels.
+        """
+        upload = _describe(data)
+        path = self._folder / upload.id
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open_writer(path) as file:
+                file.write(data)
+        return upload
+
+    def find(self, upload_id: str) -> Upload:
+        """Return what an image is.
+
+        Raises:
+            NotFound: it is no longer there.
+        """
+        return _describe(self.read(upload_id))
+
+    def read(self, upload_id: str) -> bytes:
+        """Return the bytes of an image's file.
+
+        Raises:
+            NotFound: it is no longer there, or the id is none.
+        """
+        if not _ID.fullmatch(upload_id):
+            raise NotFound(f"There is no uploaded picture {upload_id!r}.", "Upload it again.")
+        try:
+            return (self._folder / upload_id).read_bytes()
+        except OSError:
+            raise NotFound(
+                "The picture is no longer on the server.", "Upload it again."
+            ) from None
+
+
+def make_upload_store(engine: Engine) -> UploadStore:
+    """Return the uploads of the page that an engine serves."""
+    return UploadStore(engine.paths.temp / "uploads")
+
+
+def _describe(data: bytes) -> Upload:
+    with open_image(data) as image:
+        width, height = image.size
+        if image.getexif().get(_ORIENTATION, 1) in _LYING:
+            width, height = height, width
+        media_type = Image.MIME.get(image.format or "", "application/octet-stream")
+        is_shown = image.format in _SHOWN_FORMATS
+    return Upload(hashlib.sha256(data).hexdigest(), width, height, media_type, is_shown)

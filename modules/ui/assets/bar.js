@@ -1,0 +1,2 @@
+// The bar above the tabs.
+export function mount(element) {}

@@ -1,0 +1,26 @@
+// A generation tab: prompts on top, Generate beside them, the form below, and the output that stays in sight.
+import {call, make} from "../core.js";
+import {listen, load, schemas} from "../page_state.js";
+import {register} from "../tabs.js";
+import {Form} from "./form.js";
+import {buildOutput} from "./output.js";
+import {buildPrompts} from "./prompt.js";
+
+export async function mount(element) {
+  const root = element.querySelector(".generation");
+  const [forms, choices] = await Promise.all([schemas, load("choices")]);
+  const schema = forms[root.dataset.form];
+  const prompts = buildPrompts(schema, choices.lists);
+  const form = new Form(schema, choices, prompts.controls);
+  const output = buildOutput(schema, async () =>
+    (await call("jobs", {task: schema.task, values: form.values()})).id);
+  const top = make("div", "generation-top"), side = make("div", "generation-side"), columns = make("div", "generation-columns");
+  side.append(output.generate, prompts.side);
+  top.append(prompts.root, side);
+  columns.append(form.root, output.root);
+  root.append(top, columns);
+  const tab = {root, schema, form, output, fill: (values) => form.fill(values)};
+  form.fill(register(schema.prefix, tab) ?? {});
+  listen("choices", (state) => form.offer(state.lists));
+  output.generate.dataset.filled = "yes";
+}
