@@ -19,6 +19,7 @@ from modules.api.internal.gallery import gallery_router
 from modules.api.internal.live import live_router
 from modules.api.internal.models import models_router as shelf_router
 from modules.api.internal.process import process_router
+from modules.api.internal.prompts import prompts_router
 from modules.api.internal.queue import queue_router
 from modules.api.internal.settings import settings_router
 from modules.api.json_check import Answer, check_body
@@ -47,6 +48,7 @@ _PAGE_ROUTERS = (
     gallery_router,
     live_router,
     process_router,
+    prompts_router,
     queue_router,
     settings_router,
     shelf_router,
