@@ -25,13 +25,13 @@ function fit(box) {
   box.style.height = box.value.length > LONG_TEXT ? "var(--most)" : `${box.scrollHeight + 2}px`;
 }
 
-// Calls an action once things have been quiet for a while; `flush` calls it now if it is due.
+// Returns a function that calls an action once it has not been called itself for a while.
 function whenQuiet(action) {
   let timer = 0;
-  const run = () => { timer = 0; action(); };
-  const later = () => { clearTimeout(timer); timer = setTimeout(run, QUIET_MS); };
-  const flush = () => { if (timer) { clearTimeout(timer); run(); } };
-  return {later, flush};
+  return () => {
+    clearTimeout(timer);
+    timer = setTimeout(action, QUIET_MS);
+  };
 }
 
 function promptField(schema, name, onChange) {
@@ -52,7 +52,7 @@ function promptField(schema, name, onChange) {
   root.append(counter);
   const set = (value) => {
     if (box.value === value) return;
-    box.value = value;
+    box.value = value ?? "";
     fit(box);
     onChange();
   };
@@ -69,11 +69,11 @@ export function buildPrompts(schema, lists) {
     count();
   });
   const counting = whenQuiet(() => count());
-  const prompts = ["prompt", "negative_prompt"].map((name) => promptField(schema, name, changed.later));
+  const prompts = ["prompt", "negative_prompt"].map((name) => promptField(schema, name, changed));
   const [prompt, negative] = prompts;
   const messages = makeMessages();
-  const chips = makeChips(schema, changed.later);
-  const styles = buildStyles(schema, lists, {prompt, negative}, messages, changed.later);
+  const chips = makeChips(schema, changed);
+  const styles = buildStyles(schema, lists, {prompt, negative}, messages, changed);
   const reader = new InfotextReader(schema, messages);
   let counted = "", isCounting = false;
 
@@ -116,8 +116,7 @@ export function buildPrompts(schema, lists) {
   function connect(newTab) {
     tab = newTab;
     attachPromptKeys(tab.root);
-    tab.form.root.addEventListener("form-changed", counting.later);
-    window.addEventListener("pagehide", changed.flush);
+    tab.form.root.addEventListener("form-changed", counting);
     count();
   }
 
