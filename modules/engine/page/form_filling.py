@@ -12,7 +12,7 @@ from modules.engine.page.override_chips import format_overrides
 from modules.images.metadata import read_metadata
 from modules.infotext import Infotext, InfotextResult, extract_infotext, interpret_infotext
 from modules.infotext.text_format import parse_infotext
-from modules.params.requests.base import MAX_JAVASCRIPT_INTEGER
+from modules.params.field_schema import MAX_JAVASCRIPT_INTEGER
 
 _NOTHING_MADE = "No picture has been made yet. Put an infotext into the prompt box, then press ↙."
 _ONLY_A_PROMPT = "The prompt box holds no infotext, only a prompt: nothing was changed."
@@ -88,8 +88,10 @@ def _interpret(engine: Engine, task_name: str, infotext: Infotext) -> InfotextRe
 def _fill(engine: Engine, result: InfotextResult, controls: Collection[str]) -> FormFilling:
     values = {name: _as_json(value) for name, value in result.values.items()}
     messages = tuple(result.report.messages())
-    if not result.infotext.pairs:
-        return FormFilling(values, messages=messages)  # without pairs it states no setting
+    if not result.infotext.pairs:  # two prompts, or one: it states no setting
+        negative = result.infotext.negative_prompt
+        prompts = {**values, "negative_prompt": negative} if negative else values
+        return FormFilling(prompts, messages=messages)
     overrides = dict(result.override_settings)
     values["override_settings"] = {
         name: overrides.pop(name, getattr(engine.settings, name)) for name in controls

@@ -38,7 +38,8 @@ function networkEdit(text, {open, close}, position, delta) {
   const weights = args.length ? args : ["1"];
   const changed = weights.map((arg) => isNumber(arg) ? formatted(Number(arg) + delta) : arg);
   const insert = `<${[kind, name, ...changed].join(":")}>`;
-  const cursor = Math.min(position, open + insert.length - 1);
+  const last = open + insert.length - 1;
+  const cursor = position === close ? last : Math.min(position, last);
   return {from: open, to: close + 1, insert, start: cursor, end: cursor};
 }
 

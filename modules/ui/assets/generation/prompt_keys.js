@@ -6,12 +6,15 @@ let settings = {};
 load("choices");
 listen("choices", (state) => { settings = state.settings; });
 
+const MANY_LINES = 100;  // browsers take minutes to type thousands of lines
+
 // Replaces a part of a text box as typing does, so that undo brings it back.
 export function replaceText(box, from, to, insert) {
+  if (from === to && !insert) return;
   box.focus();
   box.setSelectionRange(from, to);
-  const isDone = document.execCommand(insert ? "insertText" : "delete", false, insert);
-  if (isDone || from === to && !insert) return;
+  const isShort = insert.split("\n", MANY_LINES).length < MANY_LINES;
+  if (isShort && document.execCommand(insert ? "insertText" : "delete", false, insert)) return;
   box.setRangeText(insert, from, to, "end");
   box.dispatchEvent(new Event("input", {bubbles: true}));
 }

@@ -66,7 +66,7 @@ class StyleEditor {
     const title = make("h2", "", "Styles");
     title.id = `${prefix}_style_title`;
     const name = textField(`${prefix}_style_name`, "Name", 1);
-    const prompt = textField(`${prefix}_style_prompt`, "Prompt: {prompt} stands for what is typed; without it the style is added behind a comma", 3);
+    const prompt = textField(`${prefix}_style_prompt`, "Prompt ({prompt} is replaced by what is typed; without it the style follows a comma)", 3);
     const negative = textField(`${prefix}_style_negative_prompt`, "Negative prompt", 2);
     [this.name, this.prompt, this.negative] = [name.box, prompt.box, negative.box];
     this.names = make("datalist");
@@ -91,7 +91,7 @@ class StyleEditor {
       event.stopPropagation();
     });
     root.addEventListener("keydown", (event) => event.stopPropagation());  // Esc closes the editor and stops no job
-    root.append(title, name.root, this.names, prompt.root, negative.root, make("span", "field-label", "With the prompts of the form"),
+    root.append(title, name.root, this.names, prompt.root, negative.root, make("span", "field-label", "What it makes of the prompts of the form"),
       this.preview, this.words, row);
   }
 
@@ -106,7 +106,7 @@ class StyleEditor {
     this.#say("");
     this.root.showModal();
     await this.#load();
-    this.#show(this.styles.find((style) => style.name === chosen) ?? {name: "", ...this.prompts()});
+    this.#show(this.styles.find((style) => style.name === chosen) ?? {name: "", prompt: "", negative_prompt: ""});
   }
 
   async #load() {
