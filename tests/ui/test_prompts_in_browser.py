@@ -26,6 +26,14 @@ DROP = """([selector, name, type, data]) => {
     target.dispatchEvent(new DragEvent(kind, {dataTransfer: files, bubbles: true, cancelable: true})));
 }"""
 PREVENTED = [False, False]
+# Drops a picture of the page on an element, as a browser hands it on.
+DROP_SHOWN = """([selector, address]) => {
+  const transfer = new DataTransfer();
+  transfer.setData("text/uri-list", address);
+  transfer.setData("text/html", `<img src="${address}">`);
+  const drop = new DragEvent("drop", {dataTransfer: transfer, bubbles: true, cancelable: true});
+  document.querySelector(selector).dispatchEvent(drop);
+}"""
 # Applies edits to texts: `|` marks the cursor, `{` and `}` a selection.
 EDIT = """async ([name, text, direction]) => {
   const edits = await import(`${window.webuiAssets}/generation/prompt_edits.js`);
@@ -155,6 +163,14 @@ def test_a_picture_dropped_on_the_prompt_fills_the_form(prompts):
     prompts.wait_for_selector(".prompt-messages:has-text('holds no parameters')")
     prompts.evaluate(DROP, [PROMPT, "b.txt", "text/plain", "YQ=="])
     prompts.wait_for_selector(".prompt-messages:has-text('is no picture')")
+
+
+def test_a_picture_of_the_page_dropped_on_the_prompt_fills_the_form(server, prompts):
+    upload = {"name": "a.png", "mimeType": "image/png", "buffer": base64.b64decode(picture(TEXT))}
+    answer = prompts.request.post(f"{server.url}internal/uploads", multipart={"file": upload})
+    address = f"{server.url}internal/uploads/{answer.json()['id']}/image"
+    prompts.evaluate(DROP_SHOWN, [PROMPT, address])
+    wait_for_value(prompts, NEGATIVE, "a dog")
 
 
 def test_a_file_dropped_beside_the_fields_does_not_leave_the_page(prompts):

@@ -47,6 +47,19 @@ export function makeChips(schema, onChange) {
 
 const pictureOf = (transfer) => [...transfer.files].find((file) => file.type.startsWith("image/"));
 
+// Returns the address of a picture of this page that is dragged as such, "" if none is.
+function addressOf(transfer) {
+  const address = transfer.getData("text/uri-list");
+  const isPicture = transfer.getData("text/html").includes("<img");
+  return isPicture && address.startsWith(`${location.origin}/`) ? address : "";
+}
+
+async function fetchPicture(address) {
+  const response = await fetch(address).catch(() => null);
+  if (!response?.ok) throw new Error("The picture is no longer on the server.");
+  return response.blob();
+}
+
 export class InfotextReader {
   constructor(schema, messages) {
     this.schema = schema;
@@ -76,9 +89,10 @@ export class InfotextReader {
     box.addEventListener("dragleave", () => mark(false));
     box.addEventListener("drop", (event) => {
       mark(false);
-      if (!holdsFiles(event)) return;
+      const address = addressOf(event.dataTransfer);
+      if (!address && !holdsFiles(event)) return;
       event.preventDefault();
-      this.#readPicture(tab(), pictureOf(event.dataTransfer));
+      this.#readPicture(tab(), address ? fetchPicture(address) : pictureOf(event.dataTransfer));
     });
     box.addEventListener("paste", (event) => {
       const picture = pictureOf(event.clipboardData);
@@ -88,12 +102,13 @@ export class InfotextReader {
     });
   }
 
+  // `file` is a file, a promise of one, or undefined for what is no picture.
   async #readPicture(tab, file) {
     if (!file) {
       this.messages.show(["This file is no picture; drop a PNG, JPEG or WebP file."], true);
       return;
     }
-    await this.#fill(tab, async () => ({upload: (await upload(file)).id}));
+    await this.#fill(tab, async () => ({upload: (await upload(await file)).id}));
   }
 
   async #fill(tab, source, before = () => {}) {
