@@ -188,6 +188,9 @@ def test_both_prompts_are_cleared_and_each_is_brought_back(prompts):
 
 
 def test_a_style_is_saved_applied_and_deleted(prompts):
+    prompts.click(".tab-bar a:has-text('img2img')")
+    prompts.wait_for_selector("#img2img_generate[data-filled]")
+    prompts.click(".tab-bar a:has-text('txt2img')")
     prompts.fill(PROMPT, "a cat")
     tool(prompts, "Edit styles").click()
     prompts.fill("#txt2img_style_name", "ink")
@@ -197,6 +200,7 @@ def test_a_style_is_saved_applied_and_deleted(prompts):
     prompts.wait_for_selector(".style-editor .notice:has-text(\"Saved the style 'ink'.\")")
     prompts.keyboard.press("Escape")
     prompts.wait_for_selector("#txt2img_styles .chip:has-text('ink')")
+    prompts.wait_for_selector("#img2img_styles_add option[value=ink]", state="attached")
     prompts.wait_for_function(
         "document.querySelector('#txt2img_prompt_counter').textContent === '4/75'"
     )
