@@ -20,6 +20,7 @@ export async function mount(element) {
   columns.append(form.root, output.root);
   root.append(top, columns);
   const tab = {root, schema, form, output, fill: (values) => form.fill(values)};
+  prompts.connect(tab);
   form.fill(register(schema.prefix, tab) ?? {});
   listen("choices", (state) => form.offer(state.lists));
   listen("model", ({native_size}) => followNativeSize(form, native_size));
