@@ -1,6 +1,6 @@
 // What can be done with the picture that is shown: save, send to another form, see how it was made; and its infotext.
 import {button, call, copyText, make, upload} from "../core.js";
-import {schemas} from "../page_state.js";
+import {schemas, tabTitles} from "../page_state.js";
 import {openTab, sendTo} from "../tabs.js";
 
 const PROCESS_TAB = "Diffusion process";
@@ -31,7 +31,7 @@ export function buildTools({prefix, current, onProblem}) {
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", "What to do with the picture");
   const infotext = make("div", "output-about"), text = make("pre", "output-infotext");
-  text.id = `${prefix}_infotext`;
+  infotext.id = `${prefix}_infotext`;
   text.tabIndex = 0;
   text.setAttribute("role", "region");
   text.setAttribute("aria-label", "Infotext");
@@ -120,13 +120,9 @@ export function buildTools({prefix, current, onProblem}) {
     file.href = shot.kind === "depth map" ? `${window.webuiRoot}/internal/images/${image.id}` : shot.src;
     if (shot.kind === "depth map") file.textContent = image.file;
     file.title = "Open the file in a tab of its own";
-    how.hidden = !document.getElementById(`tab_${PROCESS_TAB.replace(" ", "_")}`) && !hasTab();
   }
 
-  function hasTab() {
-    return [...document.querySelectorAll("button[role=tab], .overflow-dropdown button")]
-      .some((element) => element.textContent.trim() === PROCESS_TAB);
-  }
+  tabTitles.then((titles) => { how.hidden = !titles.includes(PROCESS_TAB); });
 
   draw();
   return {root, infotext, draw};

@@ -27,9 +27,10 @@ function setSize(element, [width, height]) {
 // thumbnail, alt, title, size, image}. Returns the view; see the functions at its end.
 export function buildView(options) {
   const root = make("div", "output-box"), stage = make("div", "output-stage");
-  const content = make("div", "output-content"), preview = make("img", "output-preview");
+  const content = make("div", "output-content"), live = make("div", "output-live"), preview = make("img", "output-preview");
   preview.alt = "Preview of the running picture";
-  preview.hidden = true;
+  live.append(preview);
+  live.hidden = true;
   const progress = make("div", "output-progress"), bar = make("div", "output-bar"), done = make("div", "output-done");
   const words = make("p", "output-words"), told = make("p", "unseen");
   bar.setAttribute("role", "progressbar");
@@ -38,7 +39,7 @@ export function buildView(options) {
   bar.append(done);
   progress.append(bar, words);
   progress.hidden = true;
-  stage.append(content, preview, progress, told);
+  stage.append(content, live, progress, told);
   const strip = buildStrip({onSelect: (index) => select(index), onTiles: showTiles, onChoose: options.onSelect});
   root.append(stage, strip.root);
   let shots = [], index = 0, isTiled = false, isPinned = false, isRunning = false, imageCount = 0;
@@ -91,7 +92,7 @@ export function buildView(options) {
     index = Math.max(0, Math.min(shots.length - 1, next));
     isTiled = false;
     isPinned = true;
-    preview.hidden = true;
+    live.hidden = true;
     draw();
     options.onSelect();
   }
@@ -151,7 +152,7 @@ export function buildView(options) {
       isTiled = canTile();
       index = isTiled ? Math.max(0, shots.findIndex((shot) => shot.kind === "image")) : isLive ? shots.length - 1 : 0;
     }
-    preview.hidden = true;
+    live.hidden = true;
     draw();
     options.onSelect();
   }
@@ -185,7 +186,7 @@ export function buildView(options) {
     if (status.preview && !isPinned) {
       setSize(preview, size);
       preview.src = `${window.webuiRoot}/internal/jobs/${status.id}/preview?n=${status.preview}`;
-      preview.hidden = false;
+      live.hidden = false;
     }
   }
 
@@ -197,7 +198,7 @@ export function buildView(options) {
 
   function end() {
     isRunning = false;
-    progress.hidden = preview.hidden = true;
+    progress.hidden = live.hidden = true;
     preview.removeAttribute("src");
     root.classList.remove("busy", "lost");
     if (!shots.length) draw();
