@@ -45,7 +45,9 @@ def make_page_request(
     raw["override_settings"] = {**(raw.get("override_settings") or {}), **settings}
     painted = _PAINTED.get(task_name, _as_they_are)(raw)
     known = request_type.model_fields
-    return validate(request_type, {name: value for name, value in painted.items() if name in known})
+    return validate(
+        request_type, {name: value for name, value in painted.items() if name in known}
+    )
 
 
 def read_uploads(
@@ -88,7 +90,9 @@ def _make_mask(values: _Values) -> _Values:
     """
     init_image = _init_image(values)
     source, file = values.get(MASK_SOURCE, BRUSH), values.get("mask")
-    uploaded = ImageField.from_bytes(file, mask_kind(values)) if source == FILE and file else None
+    uploaded = (
+        ImageField.from_bytes(file, mask_kind(values)) if source == FILE and file else None
+    )
     strokes = values.get(STROKES) or ""
     mask = make_mask(source, init_image.size, values["init_image"], strokes, uploaded)
     return {**values, "init_image": init_image, "mask": mask}

@@ -86,7 +86,9 @@ class UploadStore:
         try:
             return (self._folder / upload_id).read_bytes()
         except OSError:
-            raise NotFound("The picture is no longer on the server.", "Upload it again.") from None
+            raise NotFound(
+                "The picture is no longer on the server.", "Upload it again."
+            ) from None
 
 
 def make_upload_store(engine: Engine) -> UploadStore:
