@@ -40,7 +40,7 @@ export function buildTools({prefix, current, onProblem}) {
   file.rel = "noopener";
   const copy = copyButton(() => current().shot.image.infotext);
   place.append(file, copy);
-  infotext.append(text, place);
+  infotext.append(place, text);
 
   async function attempt(work) {
     try {

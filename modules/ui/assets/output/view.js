@@ -30,7 +30,7 @@ export function buildView(options) {
   const content = make("div", "output-content"), live = make("div", "output-live"), preview = make("img", "output-preview");
   preview.alt = "Preview of the running picture";
   live.append(preview);
-  live.hidden = true;
+  live.hidden = preview.hidden = true;
   const progress = make("div", "output-progress"), bar = make("div", "output-bar"), done = make("div", "output-done");
   const words = make("p", "output-words"), told = make("p", "unseen");
   bar.setAttribute("role", "progressbar");
@@ -42,10 +42,12 @@ export function buildView(options) {
   stage.append(content, live, progress, told);
   const strip = buildStrip({onSelect: (index) => select(index), onTiles: showTiles, onChoose: options.onSelect});
   root.append(stage, strip.root);
-  let shots = [], index = 0, isTiled = false, isPinned = false, isRunning = false, imageCount = 0;
+  // `isFresh`: the shots are those of the running job, not of the one before.
+  let shots = [], index = 0, isTiled = false, isPinned = false, isRunning = false, isFresh = false, imageCount = 0;
 
   const images = () => shots.filter((shot) => shot.kind === "image");
-  const canTile = () => images().length > 1 && images().length <= MAX_TILES;
+  const tileCount = () => isRunning && isFresh ? Math.max(imageCount, images().length) : images().length;
+  const canTile = () => tileCount() > 1 && tileCount() <= MAX_TILES;
 
   function picture(shot) {
     const image = make("img");
@@ -71,9 +73,18 @@ export function buildView(options) {
         tile.addEventListener("focus", () => mark(shots.indexOf(shot)));
         return tile;
       }));
+      while (tiles.children.length < tileCount()) tiles.append(make("div", "output-tile waiting"));
       content.replaceChildren(tiles);
     } else content.replaceChildren(opener(shots[index], "output-one"));
+    placePreview();
     drawStrip();
+  }
+
+  // The preview is in the next tile, or covers everything.
+  function placePreview() {
+    const box = isTiled && isFresh ? content.querySelector(".waiting") : live;
+    if (box && preview.parentElement !== box) box.append(preview);
+    live.hidden = preview.hidden || isPinned || box !== live;
   }
 
   function drawStrip() {
@@ -92,7 +103,6 @@ export function buildView(options) {
     index = Math.max(0, Math.min(shots.length - 1, next));
     isTiled = false;
     isPinned = true;
-    live.hidden = true;
     draw();
     options.onSelect();
   }
@@ -146,13 +156,13 @@ export function buildView(options) {
       await image.decode().catch(() => null);
     }
     shots = next;
-    isRunning = isLive;
+    isRunning = isFresh = isLive;
     if (!isPinned || wasEmpty || index >= shots.length) {
       isPinned = false;
       isTiled = canTile();
       index = isTiled ? Math.max(0, shots.findIndex((shot) => shot.kind === "image")) : isLive ? shots.length - 1 : 0;
     }
-    live.hidden = true;
+    preview.hidden = true;
     draw();
     options.onSelect();
   }
@@ -160,7 +170,7 @@ export function buildView(options) {
   // Shows at once that a job begins: its pictures take the place of those before with the first one.
   function begin(text) {
     isRunning = true;
-    isPinned = false;
+    isFresh = isPinned = false;
     imageCount = 0;
     progress.hidden = false;
     root.classList.add("busy");
@@ -183,10 +193,14 @@ export function buildView(options) {
       imageCount = status.image_count;
       drawStrip();
     }
-    if (status.preview && !isPinned) {
+    if (status.preview) {
       setSize(preview, size);
-      preview.src = `${window.webuiRoot}/internal/jobs/${status.id}/preview?n=${status.preview}`;
-      live.hidden = false;
+      const address = `${window.webuiRoot}/internal/jobs/${status.id}/preview?n=${status.preview}`;
+      if (preview.getAttribute("src") !== address) {  // that of the picture before is no preview of this one
+        preview.src = address;
+        preview.hidden = false;
+      }
+      placePreview();
     }
   }
 
@@ -197,8 +211,8 @@ export function buildView(options) {
   }
 
   function end() {
-    isRunning = false;
-    progress.hidden = live.hidden = true;
+    isRunning = isFresh = false;
+    progress.hidden = live.hidden = preview.hidden = true;
     preview.removeAttribute("src");
     root.classList.remove("busy", "lost");
     if (!shots.length) draw();
