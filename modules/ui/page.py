@@ -16,7 +16,7 @@ from modules.ui.components.scripted_html import build_scripted_html
 from modules.ui.forms.layout import FormLayout
 from modules.ui.forms.layouts import DEPTH, IMG2IMG, INPAINT, TXT2IMG
 from modules.ui.forms.schema import form_schema
-from modules.ui.tabs import gallery, models, queue, settings
+from modules.ui.tabs import gallery, models, png_info, queue, settings
 
 ASSETS = Path(__file__).parent / "assets"
 # Gradio adds the head's content when its own script runs, and does not wait for files: what it calls before webui.js
@@ -33,6 +33,7 @@ TABS = (
     Tab("img2img", form=IMG2IMG),
     Tab("Inpaint", form=INPAINT),
     Tab("Depth", form=DEPTH),
+    Tab("PNG Info", png_info.build),
     Tab("Gallery", gallery.build),
     Tab("Models", models.build),
     Tab("Queue", queue.build),
