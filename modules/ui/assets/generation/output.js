@@ -44,7 +44,7 @@ export function buildOutput(schema, submit, fill) {
   let waiting = [];        // ids of this tab's jobs that come after it
   let link = null;         // to the current job
   let size = [0, 0];       // of the current job's pictures
-  let sending = 0, isForever = false, isStopping = false, stopsWhenSent = false, canSkip = false, fetching = null;
+  let isInSight = true, sending = 0, isForever = false, isStopping = false, stopsWhenSent = false, canSkip = false, fetching = null;
 
   const view = buildView({
     empty: buildEmpty(),
@@ -251,17 +251,17 @@ export function buildOutput(schema, submit, fill) {
     if (!current) remember();
   }
 
-  let isInSight = true;
   new IntersectionObserver(([entry]) => {
     isInSight = entry.isIntersecting || root.offsetParent !== null;
     link?.setInSight(isInSight);
   }).observe(root);
 
   // The picture takes what the window leaves below the prompts.
-  new ResizeObserver(() => {
+  const observer = new ResizeObserver(() => {
     const columns = root.parentElement;
-    if (columns?.offsetParent) root.style.setProperty("--output-top", `${columns.getBoundingClientRect().top + window.scrollY}px`);
-  }).observe(document.body);
+    if (columns?.offsetParent) root.style.setProperty("--output-top", `${Math.round(columns.getBoundingClientRect().top + window.scrollY)}px`);
+  });
+  for (const element of [document.body, root]) observer.observe(element);
 
   root.append(view.root, refusal, messages, tools.root, tools.infotext);
   listenToKeys();

@@ -28,6 +28,7 @@ export async function mount(element) {
     const picture = output.selected?.();
     if (picture) form.fill({seed: picture.seed});
   });
+  root.addEventListener("input", output.forget);
   output.generate.dataset.filled = "yes";
 }
 

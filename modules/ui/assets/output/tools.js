@@ -6,10 +6,9 @@ import {openTab, sendTo} from "../tabs.js";
 const PROCESS_TAB = "Diffusion process";
 const SAID_MS = 2500;
 
-// A link that saves a file.
-export function downloadLink(shot) {
-  const link = make("a", "button", "Download");
-  link.title = `Save ${shot.title} (${shot.name})`;
+// Makes a link save a shot's file.
+export function downloadLink(shot, link = make("a", "button", "Download")) {
+  link.title = `Download ${shot.title} (${shot.name})`;
   link.href = shot.src;
   link.download = shot.name;
   return link;
@@ -50,7 +49,7 @@ export function buildTools({prefix, current, onProblem}) {
     }
   }
 
-  const download = make("span", "output-download");
+  const download = make("a", "button", "Download");
   const zip = button("Zip", "Save all pictures in one archive", () => {
     const {job, shots, chosen} = current();
     const images = shots.filter((shot) => shot.kind === "image" && (!chosen.size || chosen.has(shot.src)));
@@ -108,7 +107,7 @@ export function buildTools({prefix, current, onProblem}) {
     root.hidden = infotext.hidden = !shot;
     if (!shot) return;
     const image = imageOf({shot, shots});
-    download.replaceChildren(downloadLink(shot));
+    downloadLink(shot, download);
     const count = shots.filter((other) => other.kind === "image").length;
     zip.hidden = count < 2;
     zip.textContent = chosen.size ? `Zip (${chosen.size})` : "Zip";
