@@ -263,7 +263,7 @@ export function buildOutput(schema, submit, fill) {
   });
   for (const element of [document.body, root]) observer.observe(element);
 
-  root.append(view.root, refusal, messages, tools.root, tools.infotext);
+  root.append(view.root, refusal, tools.root, messages, tools.infotext);
   listenToKeys();
   draw();
   reattach();
