@@ -13,9 +13,9 @@ export async function mount(element) {
   const prompts = buildPrompts(schema, choices.lists);
   const form = new Form(schema, choices, prompts.controls);
   const output = buildOutput(schema, async () =>
-    (await call("jobs", {task: schema.task, values: form.values()})).id);
+    (await call("jobs", {task: schema.task, values: form.values()})).id, (values) => form.fill(values));
   const top = make("div", "generation-top"), side = make("div", "generation-side"), columns = make("div", "generation-columns");
-  side.append(output.generate, prompts.side);
+  side.append(output.side, prompts.side);
   top.append(prompts.root, side);
   columns.append(form.root, output.root);
   root.append(top, columns);
@@ -29,6 +29,7 @@ export async function mount(element) {
     const picture = output.selected?.();
     if (picture) form.fill({seed: picture.seed});
   });
+  root.addEventListener("input", output.forget);
   output.generate.dataset.filled = "yes";
 }
 
