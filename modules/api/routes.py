@@ -18,6 +18,7 @@ from modules.api.internal.forms import forms_router
 from modules.api.internal.gallery import gallery_router
 from modules.api.internal.live import live_router
 from modules.api.internal.models import models_router as shelf_router
+from modules.api.internal.pictures import pictures_router
 from modules.api.internal.process import process_router
 from modules.api.internal.queue import queue_router
 from modules.api.internal.settings import settings_router
@@ -46,6 +47,7 @@ _PAGE_ROUTERS = (
     forms_router,
     gallery_router,
     live_router,
+    pictures_router,
     process_router,
     queue_router,
     settings_router,
