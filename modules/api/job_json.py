@@ -7,7 +7,7 @@ from typing import Any
 from modules.engine.jobs.job_record import JobRecord
 from modules.engine.jobs.job_status import JobStatus
 from modules.engine.jobs.queue import JobQueue
-from modules.params.requests.base import MAX_JAVASCRIPT_INTEGER
+from modules.params.field_schema import MAX_JAVASCRIPT_INTEGER
 
 _SUMMARY_FIELDS = ("prompt", "width", "height")
 

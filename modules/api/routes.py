@@ -17,6 +17,7 @@ from modules.api.internal.downloads import downloads_router
 from modules.api.internal.forms import forms_router
 from modules.api.internal.gallery import gallery_router
 from modules.api.internal.live import live_router
+from modules.api.internal.model_bar import model_bar_router
 from modules.api.internal.models import models_router as shelf_router
 from modules.api.internal.pictures import pictures_router
 from modules.api.internal.process import process_router
@@ -47,6 +48,7 @@ _PAGE_ROUTERS = (
     forms_router,
     gallery_router,
     live_router,
+    model_bar_router,
     pictures_router,
     process_router,
     queue_router,

@@ -14,9 +14,8 @@ from modules.params.settings import Settings
 from modules.plan.checkpoint_finder import CheckpointFinder
 
 _DEMO_NOTICE = (
-    "Demo model: it draws coloured shapes (“a red circle on a blue background”) and simple landscapes "
-    "(“mountains at sunset”). To add a real one, put a checkpoint into models/Stable-diffusion and press ↻; "
-    "the README names the official ones."
+    "Demo model: it draws coloured shapes and simple landscapes. Get a real one in the Models tab, or put a checkpoint "
+    "into models/Stable-diffusion and press ↻."
 )
 
 

@@ -365,10 +365,9 @@ class Engine:
             "vaes": partial(vae_names, self.models),
             "styles": self.styles.names,
             "hires upscalers": self.upscalers.names,
+            "options": lambda: list(type(self.settings).model_fields),
         }
         return lists[name]()
-
-    # Callback of the executor
 
     def _on_device_ready(self, info: DeviceInfo | None, failure: str) -> None:
         if info is None:

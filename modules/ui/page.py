@@ -16,7 +16,6 @@ from modules.ui.components.scripted_html import build_scripted_html
 from modules.ui.forms.layout import FormLayout
 from modules.ui.forms.layouts import DEPTH, IMG2IMG, INPAINT, TXT2IMG
 from modules.ui.forms.schema import form_schema
-from modules.ui.notices import notice
 from modules.ui.tabs import gallery, models, queue, settings
 
 ASSETS = Path(__file__).parent / "assets"
@@ -48,7 +47,6 @@ def build_page(engine: Engine) -> gr.Blocks:
         title="Stable Diffusion WebUI", analytics_enabled=False, fill_width=True
     ) as page:
         build_scripted_html('<div class="ui top-bar"></div>', "bar.js", "bar")
-        _build_extension_errors(engine)
         with gr.Tabs(elem_id="tabs"):
             for tab in engine.registries.tabs:
                 with gr.Tab(tab.name, id=tab.name, elem_id=f"tab_{tab.name.replace(' ', '_')}"):
@@ -64,14 +62,6 @@ def _build_generation_tab(layout: FormLayout) -> None:
     """Build the element that assets/generation/tab.js fills, in the current Gradio context."""
     html = f'<div class="ui generation" data-form="{layout.prefix}"></div>'
     build_scripted_html(html, "generation/tab.js", f"{layout.prefix}_tab")
-
-
-def _build_extension_errors(engine: Engine) -> None:
-    """Build a notice for each extension that failed, in the current Gradio context."""
-    errors = engine.registries.extension_errors
-    if errors:
-        notices = "".join(notice("error", sentence) for sentence in errors)
-        gr.HTML(notices, elem_id="extension_errors", padding=False)
 
 
 def theme() -> gr.themes.Base:
@@ -93,7 +83,9 @@ def page_files(engine: Engine) -> dict[str, bytes]:
         file.relative_to(ASSETS).as_posix(): file.read_bytes()
         for file in sorted(ASSETS.rglob("*.*"))
     }
-    return {**files, "forms.json": json.dumps(_form_schemas(engine)).encode()}
+    tabs = [tab.name for tab in engine.registries.tabs]
+    page = {"tabs": tabs, "forms": _form_schemas(engine)}
+    return {**files, "page.json": json.dumps(page).encode()}
 
 
 def _form_schemas(engine: Engine) -> dict[str, Any]:

@@ -42,8 +42,6 @@ def _read_overrides(value: Any, settings_class: type[Settings]) -> dict[str, Any
 
 # The largest seed of torch's generators, as in A1111. Of it the one of a CPU uses the low 32 bits, Philox all.
 MAX_SEED = 2**64 - 1
-# JavaScript holds whole numbers exactly only up to this one; beyond it a browser needs them as text.
-MAX_JAVASCRIPT_INTEGER = 2**53 - 1
 SIZE_STEP = 8  # pixels; images have whole cells of latents, which are this large in most families
 
 DEFAULT_SIDE = 512

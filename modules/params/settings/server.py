@@ -23,6 +23,13 @@ class QueueSettings(BaseModel):
 class ServerSettings(BaseModel):
     """Options of the page and of the HTTP API that do not affect images. No job can override them."""
 
+    quicksettings_list: tuple[str, ...] = param(
+        ("sd_model_checkpoint", "sd_vae", "CLIP_stop_at_last_layers"),
+        "Quicksettings list",
+        help="Options that stand in the bar above the tabs, in this order; the checkpoint is always there.",
+        choices="options",
+        section="page",
+    )
     send_seed: bool = param(
         True,
         "Send seed when sending prompt or image to other interface",

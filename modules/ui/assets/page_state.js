@@ -30,5 +30,8 @@ export function listen(name, listener) {
   if (states[name]) listener(states[name]);
 }
 
-// Returns the forms of all generation tabs, by prefix.
-export const schemas = fetch(`${window.webuiAssets}/forms.json`).then((response) => response.json());
+const page = fetch(`${window.webuiAssets}/page.json`).then((response) => response.json());
+// The forms of all generation tabs, by prefix.
+export const schemas = page.then(({forms}) => forms);
+// The names of all tabs, in order.
+export const tabTitles = page.then(({tabs}) => tabs);

@@ -1,14 +1,18 @@
 // The page only displays: jobs live on the server, and everything shown here is derived from their state.
-import {openTab} from "./tabs.js";
+import {openTab, startTabs} from "./tabs.js";
+import {startTheme} from "./theme.js";
 
 // Fills an HTML component, once: its template holds no data, which would run as code.
 async function mount(script, element) {
+  // Gradio's styles for written text would apply to the controls in it.
+  for (let box = element; box && box.id !== "tabs"; box = box.parentElement) box.classList.remove("prose", "gradio-style");
   const module = await import(`./${script}`);
   module.mount(element);
 }
 
 function start() {
-  if (window.webuiColours) document.body.classList.toggle("dark", window.webuiColours === "dark");
+  startTheme();
+  startTabs();
 }
 
 const calls = window.webuiCalls;

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
-from pydantic.fields import FieldInfo
-
-from modules.params.image import is_image_field
-from modules.params.param import Param, params_of
-from modules.params.requests.base import MAX_JAVASCRIPT_INTEGER, GenerationRequest
+from modules.params.field_schema import field_schema
+from modules.params.param import params_of
+from modules.params.requests.base import GenerationRequest
 from modules.params.settings import Settings
 from modules.ui.forms.layout import FormLayout, Row
 
@@ -64,50 +62,3 @@ def _rest(layout: FormLayout, request_type: type[GenerationRequest]) -> list[Row
         for name, param in params_of(request_type).items()
         if name not in placed and param.section not in layout.left_out
     ]
-
-
-def field_schema(param: Param, field: FieldInfo) -> dict[str, Any]:
-    """Return one field as JSON: what its control is and which values it takes."""
-    low, high, step = param.slider or (param.ge, param.le, None)
-    schema: dict[str, Any] = {
-        "label": param.label,
-        "help": param.help,
-        "kind": _kind(param, field),
-        "default": field.default,
-        "min": low,
-        "max": high,
-        "step": step,
-        "least": param.ge,
-        "most": param.le,
-        "multiple": param.multiple_of,
-        "list": param.choices,
-        "choices": _choices(param, field),
-        "lines": param.lines,
-    }
-    return {name: value for name, value in schema.items() if value not in (None, ())}
-
-
-def _kind(param: Param, field: FieldInfo) -> str:
-    default = field.default
-    if is_image_field(field):
-        return "image"
-    if param.choices is not None or get_origin(field.annotation) is Literal:
-        return "choices" if isinstance(default, tuple) else "choice"
-    if param.labels:
-        return "radio"
-    if isinstance(default, bool):
-        return "check"
-    if isinstance(default, int) and (param.le or 0) > MAX_JAVASCRIPT_INTEGER:
-        return "seed"  # text: a number box would round a value beyond 2^53 before anybody could report it
-    if param.slider is not None:
-        return "slider"
-    return "number" if isinstance(default, int | float) else "text"
-
-
-def _choices(param: Param, field: FieldInfo) -> tuple[tuple[str, Any], ...]:
-    """Return labels and values that never change during a run."""
-    if param.labels:
-        return tuple((label, type(field.default)(value)) for value, label in enumerate(param.labels))
-    if get_origin(field.annotation) is Literal:
-        return tuple((str(value), value) for value in get_args(field.annotation))
-    return ()

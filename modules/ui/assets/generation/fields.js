@@ -1,9 +1,11 @@
 // Controls of the declared fields. Each maker returns {root, get, set}: its element, and how its value is read and
 // written; a change by the user fires "input" on the root.
+import {makeCombobox} from "../combobox.js";
 import {button, make} from "../core.js";
 import {imageField} from "./images.js";
 
 const NUMBERS = ["slider", "number"];
+const FILTERED_LISTS = ["checkpoints"];  // those that can be long
 
 function labelled(field, id, control) {
   const root = make("div", `field field-${field.kind}`);
@@ -11,6 +13,22 @@ function labelled(field, id, control) {
   label.htmlFor = id;
   root.append(label, control);
   return root;
+}
+
+// A field's problem in words below its control; "" takes them away.
+function problemShower(root, box, id) {
+  const words = make("p", "field-problem");
+  words.id = `${id}_problem`;
+  words.setAttribute("role", "alert");
+  return (problem) => {
+    if (problem === words.textContent) return;
+    words.textContent = problem;
+    box.setAttribute("aria-invalid", String(Boolean(problem)));
+    root.classList.toggle("invalid", Boolean(problem));
+    if (!problem) return words.remove();
+    box.setAttribute("aria-describedby", words.id);
+    root.append(words);
+  };
 }
 
 function input(type, id) {
@@ -37,8 +55,12 @@ export function numberProblem(field, value) {
 function number(field, id) {
   const box = input("number", id);
   box.step = field.step ?? "any";
-  return {root: labelled(field, id, box), box, get: () => box.value === "" ? field.default : Number(box.value),
-    set: (value) => { box.value = value; }};
+  const root = labelled(field, id, box);
+  return {
+    root, box, showProblem: problemShower(root, box, id),
+    get: () => box.value === "" ? field.default : Number(box.value),
+    set: (value) => { box.value = value ?? field.default; },
+  };
 }
 
 function slider(field, id) {
@@ -54,7 +76,7 @@ function slider(field, id) {
   control.box.addEventListener("input", () => { range.value = control.box.value; show(); });
   const set = control.set;
   control.root.append(range);
-  return {...control, set: (value) => { set(value); range.value = value; show(); }};
+  return {...control, set: (value) => { set(value); range.value = control.box.value; show(); }};
 }
 
 function text(field, id) {
@@ -78,19 +100,32 @@ function check(field, id) {
   return {root, box, get: () => box.checked, set: (value) => { box.checked = Boolean(value); }};
 }
 
+// The rows of a list: [[label, value]], with one for the default where it is no value of the list.
+function rowsOf(field, items) {
+  const rows = items.map((item) => Array.isArray(item) ? item : [item, item]);
+  return field.default === "" ? [["The same", ""], ...rows] : rows;
+}
+
+function filteredChoice(field, id, options) {
+  const control = makeCombobox(id, field.label);
+  const offer = (items) => control.offer(rowsOf(field, items));
+  offer(options);
+  return {...control, root: labelled(field, id, control.root), offer};
+}
+
 // A list of choices; `options` is [[label, value]], or a list of values that are their own labels.
 function choice(field, id, options) {
+  if (FILTERED_LISTS.includes(field.list)) return filteredChoice(field, id, options);
   const list = make("select");
   list.id = id;
   const offer = (items) => {
     const value = list.value;
-    const rows = items.map((item) => Array.isArray(item) ? item : [item, item]);
-    if (field.default === "") rows.unshift(["The same", ""]);
-    list.replaceChildren(...rows.map(([label, key]) => new Option(label, key)));
+    list.replaceChildren(...rowsOf(field, items).map(([label, key]) => new Option(label, key)));
     list.value = value;
   };
   offer(options);
-  const set = (value) => {
+  const set = (next) => {
+    const value = next ?? "";
     list.value = value;
     if (list.value !== String(value)) {  // what is no longer offered is shown all the same, and refused in words
       list.append(new Option(`${value} (missing)`, value));
@@ -150,12 +185,23 @@ function choices(field, id, options) {
   return {root, box: single.box, offer, get: () => chosen, set: (values) => { chosen = [...values ?? []]; show(); }};
 }
 
+// What the field does: a tooltip for the mouse, a line below for a tap or click on its name, a description for readers.
+function addHelp({root, box}, field) {
+  root.title = field.help;
+  box?.setAttribute("aria-description", field.help);
+  const name = root.querySelector(":scope > label, :scope > legend, :scope > .field-label");
+  if (!name || !field.help) return;
+  const help = make("p", "field-help", field.help);
+  name.classList.add("has-help");
+  name.addEventListener("click", () => { if (help.isConnected) help.remove(); else name.after(help); });
+}
+
 const MAKERS = {number, slider, text, seed, check, choice, choices, radio, image: imageField};
 
 // Returns the control of a field; `lists` holds the choices that the server knows, by name.
 export function makeField(field, id, lists) {
   const control = MAKERS[field.kind](field, id, field.choices ?? lists[field.list] ?? []);
-  control.root.title = field.help;
+  addHelp(control, field);
   control.list = field.list;
   control.set(field.default ?? null);
   return control;

@@ -1,6 +1,11 @@
 // A form built from its schema (ui/forms/schema.py): its controls, its values, and what the browser keeps of them.
 import {make} from "../core.js";
 import {makeField, numberProblem} from "./fields.js";
+import {seedTools, sizeTools} from "./field_tools.js";
+
+const KEEP_DELAY_MS = 400;
+// Tools that stand beside or below a field.
+const TOOLS = {height: sizeTools, seed: seedTools};
 
 // Values are kept per browser tab first, so that two tabs do not overwrite each other; the next visit starts from the last.
 function kept(key) {
@@ -23,46 +28,50 @@ function keep(key, values) {
 }
 
 export class Form {
-  // `placed` holds controls of this form that stand elsewhere, such as the prompts, by name.
+  // Controls that stand elsewhere, such as the prompts, are in `placed`, by name.
   constructor(schema, {lists, settings}, placed = {}) {
     this.schema = schema;
+    this.lists = lists;
     this.key = `webui-form-${schema.prefix}`;
     this.controls = {...placed};
     this.root = make("div", "form");
-    this.problem = make("p", "notice error");
-    this.problem.setAttribute("role", "alert");
-    this.problem.hidden = true;
-    this.root.append(...schema.rows.map((row) => this.#row(row, lists)), this.problem,
-      ...schema.sections.map((section) => this.#section(section, lists)));
+    this.root.append(...schema.rows.map((row) => this.#row(row)), ...schema.sections.map((section) => this.#section(section)));
     for (const [name, field] of Object.entries(schema.fields)) {
       if (field.override) this.controls[name]?.set(settings[name]);
     }
     this.fill(kept(this.key));
-    this.root.addEventListener("input", () => this.changed());
+    this.root.addEventListener("input", (event) => this.changed(event));
+    addEventListener("pagehide", () => this.#keep());
   }
 
-  #control(name, lists) {
+  #control(name) {
     const id = `${this.schema.prefix}_${name}`;
-    return this.controls[name] ??= makeField(this.schema.fields[name], id, lists);
+    return this.controls[name] ??= makeField(this.schema.fields[name], id, this.lists);
   }
 
-  #row(names, lists) {
+  #row(names) {
     const row = make("div", "field-row");
-    row.append(...names.map((name) => this.#control(name, lists).root));
+    row.append(...names.map((name) => this.#control(name).root));
+    const tools = names.map((name) => TOOLS[name]).find(Boolean);
+    if (tools) row.append(tools(this));
+    row.dataset.fields = names.join(" ");
     return row;
   }
 
-  #section(section, lists) {
+  #section(section) {
     const details = make("details", "form-section");
-    const summary = make("summary", "", section.title);
+    details.id = `${this.schema.prefix}_${section.title.toLowerCase().replace(/\W+/g, "_")}`;
+    const summary = make("summary");
+    const title = make("span", "form-section-title", section.title);
     if (section.switch) {
-      const {root, box} = this.#control(section.switch, lists);
+      const {root, box} = this.#control(section.switch);
       root.lastChild.remove();  // the title names it
       box.setAttribute("aria-label", section.title);
-      summary.prepend(root);
-      box.addEventListener("change", () => { details.open ||= box.checked; });
+      summary.append(root);
+      box.addEventListener("change", () => { details.open = box.checked; });
     }
-    details.append(summary, ...section.rows.map((row) => this.#row(row, lists)));
+    summary.append(title);
+    details.append(summary, ...section.rows.map((row) => this.#row(row)));
     return details;
   }
 
@@ -79,24 +88,36 @@ export class Form {
   fill(values) {
     const all = {...values, ...values.override_settings};
     for (const [name, control] of Object.entries(this.controls)) {
-      if (all[name] !== undefined && all[name] !== null) control.set(all[name]);
+      if (all[name] !== undefined) control.set(all[name]);
     }
     this.changed();
   }
 
+  // Sets every control to what its declaration says.
+  reset() {
+    this.fill(Object.fromEntries(Object.entries(this.schema.fields).map(([name, field]) => [name, field.default ?? null])));
+  }
+
   // Offers new lists of choices.
   offer(lists) {
+    this.lists = lists;
     for (const control of Object.values(this.controls)) {
       if (control.list && control.offer) control.offer(lists[control.list]);
     }
   }
 
+  // Shows what is wrong with a number under its field, keeps the values, and tells listeners of "form-changed".
   changed() {
-    const problems = Object.entries(this.controls)
-      .map(([name, control]) => numberProblem(this.schema.fields[name] ?? {}, control.get())).filter(Boolean);
-    this.problem.textContent = problems.join(" ");
-    this.problem.hidden = !problems.length;
-    keep(this.key, this.values());
+    for (const [name, control] of Object.entries(this.controls)) {
+      if (control.showProblem) control.showProblem(numberProblem(this.schema.fields[name], control.get()));
+    }
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.#keep(), KEEP_DELAY_MS);
     this.root.dispatchEvent(new CustomEvent("form-changed"));
+  }
+
+  #keep() {
+    clearTimeout(this.timer);
+    keep(this.key, this.values());
   }
 }
