@@ -42,5 +42,5 @@ export function buildOutput(schema, submit) {
   const generate = button("Generate", "Make pictures (Ctrl+Enter)", run);
   generate.id = `${prefix}_generate`;
   generate.className = "generate";
-  return {root, generate, run};
+  return {root, generate, run, follow};
 }
