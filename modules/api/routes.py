@@ -20,6 +20,7 @@ from modules.api.internal.live import live_router
 from modules.api.internal.model_bar import model_bar_router
 from modules.api.internal.models import models_router as shelf_router
 from modules.api.internal.pictures import pictures_router
+from modules.api.internal.png_info import png_info_page_router
 from modules.api.internal.process import process_router
 from modules.api.internal.queue import queue_router
 from modules.api.internal.settings import settings_router
@@ -50,6 +51,7 @@ _PAGE_ROUTERS = (
     live_router,
     model_bar_router,
     pictures_router,
+    png_info_page_router,
     process_router,
     queue_router,
     settings_router,

@@ -14,9 +14,9 @@ from modules.engine.engine import Engine
 from modules.engine.registries import Tab
 from modules.ui.components.scripted_html import build_scripted_html
 from modules.ui.forms.layout import FormLayout
-from modules.ui.forms.layouts import DEPTH, IMG2IMG, INPAINT, TXT2IMG
+from modules.ui.forms.layouts import DEPTH, IMG2IMG, INPAINT, PROCESS, TXT2IMG
 from modules.ui.forms.schema import form_schema
-from modules.ui.tabs import gallery, models, queue, settings
+from modules.ui.tabs import diffusion_process, gallery, models, png_info, queue, settings
 
 ASSETS = Path(__file__).parent / "assets"
 # Gradio adds the head's content when its own script runs, and does not wait for files: what it calls before webui.js
@@ -33,6 +33,8 @@ TABS = (
     Tab("img2img", form=IMG2IMG),
     Tab("Inpaint", form=INPAINT),
     Tab("Depth", form=DEPTH),
+    Tab("PNG Info", png_info.build),
+    Tab("Diffusion process", diffusion_process.build),
     Tab("Gallery", gallery.build),
     Tab("Models", models.build),
     Tab("Queue", queue.build),
@@ -84,22 +86,25 @@ def page_files(engine: Engine) -> dict[str, bytes]:
         for file in sorted(ASSETS.rglob("*.*"))
     }
     tabs = [tab.name for tab in engine.registries.tabs]
-    page = {"tabs": tabs, "forms": _form_schemas(engine)}
+    page = {
+        "tabs": tabs,
+        "forms": _form_schemas(engine),
+        "process": _form_schema(engine, PROCESS),
+    }
     return {**files, "page.json": json.dumps(page).encode()}
 
 
 def _form_schemas(engine: Engine) -> dict[str, Any]:
     """Return the forms of all generation tabs by the prefix of their element ids."""
-    tasks = engine.registries.tasks
-    settings_class = type(engine.settings)
-    layouts = {tab.name: tab.form for tab in engine.registries.tabs if tab.form is not None}
+    tabs = [tab for tab in engine.registries.tabs if tab.form is not None]
     return {
-        layout.prefix: {
-            "title": title,
-            **form_schema(layout, tasks.get(layout.task).request, settings_class),
-        }
-        for title, layout in layouts.items()
+        tab.form.prefix: {"title": tab.name, **_form_schema(engine, tab.form)} for tab in tabs
     }
+
+
+def _form_schema(engine: Engine, layout: FormLayout) -> dict[str, Any]:
+    request_type = engine.registries.tasks.get(layout.task).request
+    return form_schema(layout, request_type, type(engine.settings))
 
 
 def page_address(files: Mapping[str, bytes]) -> str:

@@ -27,7 +27,7 @@ class FormValues(BaseModel):
 
 
 class FinishedImage(BaseModel):
-    """The id of a finished image."""
+    """The id of a finished image, or of one in the gallery."""
 
     image: str = Field(max_length=200)
 
@@ -64,6 +64,11 @@ def _add_uploads(router: APIRouter, engine: Engine) -> None:
     def from_finished(body: FinishedImage) -> dict[str, Any]:
         """Use a finished image as an input."""
         return _upload_json(uploads.add(image_path(engine, body.image).read_bytes()))
+
+    @router.post("/uploads/gallery")
+    def from_gallery(body: FinishedImage) -> dict[str, Any]:
+        """Use an image of the gallery as an input."""
+        return _upload_json(uploads.add(engine.gallery.find(body.image).path.read_bytes()))
 
     @router.get("/uploads/{upload_id}")
     def description(upload_id: str) -> dict[str, Any]:

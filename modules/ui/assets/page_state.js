@@ -33,5 +33,7 @@ export function listen(name, listener) {
 const page = fetch(`${window.webuiAssets}/page.json`).then((response) => response.json());
 // The forms of all generation tabs, by prefix.
 export const schemas = page.then(({forms}) => forms);
+// The form of the Diffusion process tab.
+export const processSchema = page.then(({process}) => process);
 // The names of all tabs, in order.
 export const tabTitles = page.then(({tabs}) => tabs);

@@ -25,7 +25,7 @@ async function show(tries = 50) {
   const titles = await tabTitles;
   const title = titles.find((name) => hashOf(name) === decodeURI(location.hash)) ?? titles[0];
   // Of Gradio's own buttons, which the bar's links stand for; it puts those that do not fit into a menu.
-  const own = [...document.querySelectorAll("#tabs > .tab-wrapper button")].find((button) => button.textContent.trim() === title);
+  const own = [...document.querySelectorAll("#tabs > .tab-wrapper :is([role=tab], .overflow-dropdown button)")].find((button) => button.textContent.trim() === title);
   if (own) own.click();
   else if (tries) return setTimeout(() => show(tries - 1), 50);
   openTitle = title;

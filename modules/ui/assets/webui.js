@@ -13,6 +13,8 @@ async function mount(script, element) {
 function start() {
   startTheme();
   startTabs();
+  // {job, index, upload}: the tab's modules are large, and loaded when they are needed.
+  document.addEventListener("webui-show-process", async ({detail}) => (await import("./process_tab.js")).showProcess(detail));
 }
 
 const calls = window.webuiCalls;

@@ -111,3 +111,18 @@ DEPTH = FormLayout(
     ),
     sections=(_VARIATION,),
 )
+# The form of the reverse half of the Diffusion process tab; it has no tab of its own.
+PROCESS = FormLayout(
+    "process",
+    "txt2img",
+    rows=(
+        ("prompt",),
+        ("negative_prompt",),
+        ("sampler_name", "scheduler"),
+        ("steps", "cfg_scale"),
+        ("width", "height"),
+        ("seed",),
+    ),
+    sections=(),
+    left_out=("variation", "hires", "batch"),
+)

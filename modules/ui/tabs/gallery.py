@@ -10,7 +10,7 @@ _SEARCH_HELP = (
     " model:dream sampler:euler seed:7 size:512x768 date:2026-01 date:2026-01-01..2026-01-31 name:00012"
 )
 _HTML = f"""
-<div id="pictures" class="pic">
+<div id="pictures" class="pic ui">
   <div class="pic-tools" role="search">
     <input type="search" class="pic-search" data-filter="text" maxlength="4000" placeholder="Search prompt, model, sampler, seed, size:512x768, date:2026-01"
       aria-label="Search" title="{_SEARCH_HELP}">

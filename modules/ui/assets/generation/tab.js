@@ -27,5 +27,22 @@ export async function mount(element) {
   form.fill(register(schema.prefix, tab) ?? {});
   showNotes(tab);
   listen("choices", (state) => form.offer(state.lists));
+  listen("model", ({native_size}) => followNativeSize(form, native_size));
+  load("model");
+  form.root.addEventListener("reuse-seed", () => {
+    const picture = output.selected?.();
+    if (picture) form.fill({seed: picture.seed});
+  });
   output.generate.dataset.filled = "yes";
+}
+
+// Keeps width and height at the size that the model was made for, until somebody chooses another one.
+function followNativeSize(form, native) {
+  const {width, height} = form.controls;
+  if (!width || !height || !native) return;
+  const key = `webui-native-${form.schema.prefix}`;
+  const last = Number(sessionStorage.getItem(key) ?? localStorage.getItem(key) ?? form.schema.fields.width.default);
+  if (width.get() === last && height.get() === last && last !== native) form.fill({width: native, height: native});
+  sessionStorage.setItem(key, native);
+  localStorage.setItem(key, native);
 }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gradio as gr
-
 FORWARD = r"""
 **Forward: a picture becomes noise.** Every step keeps most of the picture and adds a little noise, and after a thousand
 steps nothing but noise is left. A network is trained to undo one such step, which is all that a generator needs.
@@ -57,14 +55,3 @@ $$x_T \sim \mathcal{N}(0, I)$$
 
 Ho et al. 2020
 """
-
-
-_LATEX_DELIMITERS = [
-    {"left": "$$", "right": "$$", "display": True},
-    {"left": "$", "right": "$", "display": False},
-]
-
-
-def build_explanation(text: str) -> gr.Markdown:
-    """Build a text with formulas in the current Gradio context."""
-    return gr.Markdown(text, latex_delimiters=_LATEX_DELIMITERS, elem_classes="explained")
