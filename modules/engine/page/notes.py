@@ -158,10 +158,12 @@ def _picture_size_note(form: _Form) -> Note | None:
     size = scale_size(image_size, form.scale_by, params_of(type(request))["width"])
     exact = round(image_size[0] * form.scale_by), round(image_size[1] * form.scale_by)
     rounding = "" if size == exact else f", rounded from {_text(exact)} to multiples of 8"
+    factor = "" if form.scale_by == 1 else f" times {form.scale_by:g}"
     if size == _size(request):
-        return Note(f"Width and height are the picture's{rounding}.") if rounding else None
+        return Note(f"Width and height are the picture's{factor}{rounding}.") if rounding else None
     values = {"width": size[0], "height": size[1]}
-    return Note(f"{_text(size)}{rounding}.", "Size from the picture", values)
+    text = f"The picture's size{factor} is {_text(size)}{rounding}."
+    return Note(text, "Size from the picture", values)
 
 
 def _resize_note(form: _Form) -> Note | None:

@@ -51,7 +51,7 @@ def test_notes_are_sentences_with_what_their_buttons_do(client: TestClient):
     values = {"init_image": upload(client, Image.new("RGB", (96, 64))), "width": 96, "height": 96}
     answer = client.post("/internal/describe", json={"task": "img2img", "values": values})
     assert answer.json()["notes"]["scale_by"] == {
-        "text": "96x64.",
+        "text": "The picture's size is 96x64.",
         "button": "Size from the picture",
         "values": {"width": 96, "height": 64},
         "checkpoint": "",

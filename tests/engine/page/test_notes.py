@@ -46,12 +46,13 @@ def test_the_pictures_size_is_offered_and_rounded_in_words(engine: Engine):
     values = {"init_image": upload(engine, 640, 478), "width": 512, "height": 512}
     note = describe(engine, "img2img", values)["scale_by"]
     assert note == Note(
-        "640x472, rounded from 640x478 to multiples of 8.",
+        "The picture's size is 640x472, rounded from 640x478 to multiples of 8.",
         "Size from the picture",
         {"width": 640, "height": 472},
     )
     half = describe(engine, "img2img", {**values, "scale_by": 0.5})["scale_by"]
     assert half.values == {"width": 320, "height": 232}
+    assert half.text.startswith("The picture's size times 0.5 is 320x232, rounded from 320x239 to")
     same = describe(engine, "img2img", {**values, **note.values})["scale_by"]
     assert (same.text, same.button) == (
         "Width and height are the picture's, rounded from 640x478 to multiples of 8.",
