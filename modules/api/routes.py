@@ -19,6 +19,8 @@ from modules.api.internal.gallery import gallery_router
 from modules.api.internal.live import live_router
 from modules.api.internal.model_bar import model_bar_router
 from modules.api.internal.models import models_router as shelf_router
+from modules.api.internal.output import output_router
+from modules.api.internal.pictures import pictures_router
 from modules.api.internal.png_info import png_info_page_router
 from modules.api.internal.process import process_router
 from modules.api.internal.prompts import prompts_router
@@ -50,6 +52,8 @@ _PAGE_ROUTERS = (
     gallery_router,
     live_router,
     model_bar_router,
+    output_router,
+    pictures_router,
     png_info_page_router,
     process_router,
     prompts_router,
