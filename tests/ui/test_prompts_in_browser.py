@@ -120,6 +120,14 @@ def test_the_weight_of_words_is_changed_by_keys_and_undone(prompts):
     assert prompts.input_value(PROMPT) == "a red circle"
 
 
+def test_the_keys_work_in_the_prompts_of_hires_fix(prompts):
+    prompts.click("#txt2img_hires_fix summary .form-section-title")
+    prompts.fill("#txt2img_hr_prompt", "cat")
+    prompts.press("#txt2img_hr_prompt", "Control+ArrowDown")
+    assert prompts.input_value("#txt2img_hr_prompt") == "(cat:0.9)"
+    prompts.fill("#txt2img_hr_prompt", "")
+
+
 def test_parts_of_a_prompt_are_moved_by_keys_and_the_page_stays(server, prompts):
     prompts.fill(PROMPT, "a cat, red, big")
     prompts.press(PROMPT, "End")
