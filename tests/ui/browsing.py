@@ -35,9 +35,12 @@ needs_browser = [
 
 
 class Server:
-    def __init__(self, data: Path, *args: str) -> None:
+    def __init__(self, data: Path, *args: str, port: int = 0) -> None:
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+            probe.setsockopt(
+                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+            )  # the port of a killed server
+            probe.bind(("127.0.0.1", port))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/"
         self.data = data
@@ -83,6 +86,16 @@ class Server:
 
     def images(self) -> list[Path]:
         return sorted(self.data.glob("outputs/txt2img-images/*/*.png"))
+
+
+def open_tab(page, title: str) -> None:
+    """Open a tab by its link, and wait until it is mounted."""
+    page.click(f".tab-bar a:text-is('{title}')")
+    page.wait_for_selector(f".tab-bar a[aria-current=page]:text-is('{title}')")
+    panel = f"#tab_{title.replace(' ', '_')}"
+    page.wait_for_function(
+        "(panel) => document.querySelector(panel)?.querySelector('.ui')?.children.length", arg=panel
+    )
 
 
 def wait_until_filled(page) -> None:

@@ -51,9 +51,7 @@ def page(server, browser):
     page.set_default_timeout(120_000)
     page.goto(server.url)
     wait_until_filled(page)
-    page.wait_for_function(
-        "document.querySelector('#engine_state .state').dataset.phase === 'ready'"
-    )
+    page.wait_for_selector(".state[data-phase=ready]")
     yield page
     page.close()
     server.clear_queue()

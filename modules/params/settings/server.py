@@ -42,6 +42,26 @@ class ServerSettings(BaseModel):
         help="Off keeps the size of the other tab.",
         section="page",
     )
+    notification_audio: bool = param(
+        False,
+        "Play notification sound after image generation",
+        help="Plays two notes when the last waiting job of a tab has ended.",
+        section="page",
+    )
+    notification_volume: int = param(
+        100,
+        "Notification sound volume",
+        help="In percent.",
+        section="page",
+        ge=0,
+        le=100,
+    )
+    browser_notification: bool = param(
+        False,
+        "Browser notification after image generation",
+        help="Shows a notification of the system if the page is not in sight; the browser asks once whether it may.",
+        section="page",
+    )
     gallery_a1111_folder: str = param(
         "",
         "Folder of an A1111 installation whose pictures the gallery shows",

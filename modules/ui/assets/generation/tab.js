@@ -16,13 +16,14 @@ export async function mount(element) {
   const pictures = buildPictures(schema);
   const form = new Form(schema, choices, {...prompts.controls, ...pictures.controls});
   const output = buildOutput(schema, async () =>
-    (await call("jobs", {task: schema.task, values: form.values()})).id);
+    (await call("jobs", {task: schema.task, values: form.values()})).id, (values) => form.fill(values));
   const top = make("div", "generation-top"), side = make("div", "generation-side"), columns = make("div", "generation-columns");
-  side.append(output.generate, prompts.side);
+  side.append(output.side, prompts.side);
   top.append(prompts.root, side);
   columns.append(form.root, output.root);
   root.append(top, columns);
   const tab = {root, schema, form, output, fill: (values) => form.fill(values)};
+  prompts.connect(tab);
   pictures.connect(tab);
   form.fill(register(schema.prefix, tab) ?? {});
   showNotes(tab);
@@ -33,6 +34,7 @@ export async function mount(element) {
     const picture = output.selected?.();
     if (picture) form.fill({seed: picture.seed});
   });
+  root.addEventListener("input", output.forget);
   output.generate.dataset.filled = "yes";
 }
 
