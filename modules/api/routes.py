@@ -20,8 +20,10 @@ from modules.api.internal.live import live_router
 from modules.api.internal.model_bar import model_bar_router
 from modules.api.internal.models import models_router as shelf_router
 from modules.api.internal.output import output_router
+from modules.api.internal.pictures import pictures_router
 from modules.api.internal.png_info import png_info_page_router
 from modules.api.internal.process import process_router
+from modules.api.internal.prompts import prompts_router
 from modules.api.internal.queue import queue_router
 from modules.api.internal.settings import settings_router
 from modules.api.json_check import Answer, check_body
@@ -51,8 +53,10 @@ _PAGE_ROUTERS = (
     live_router,
     model_bar_router,
     output_router,
+    pictures_router,
     png_info_page_router,
     process_router,
+    prompts_router,
     queue_router,
     settings_router,
     shelf_router,

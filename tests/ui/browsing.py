@@ -88,6 +88,16 @@ class Server:
         return sorted(self.data.glob("outputs/txt2img-images/*/*.png"))
 
 
+def open_tab(page, title: str) -> None:
+    """Open a tab by its link, and wait until it is mounted."""
+    page.click(f".tab-bar a:text-is('{title}')")
+    page.wait_for_selector(f".tab-bar a[aria-current=page]:text-is('{title}')")
+    panel = f"#tab_{title.replace(' ', '_')}"
+    page.wait_for_function(
+        "(panel) => document.querySelector(panel)?.querySelector('.ui')?.children.length", arg=panel
+    )
+
+
 def wait_until_filled(page) -> None:
     page.wait_for_selector("#txt2img_generate[data-filled]", state="attached")
     wait_until_idle(page)

@@ -212,12 +212,6 @@ def test_an_idle_page_requests_only_the_state(page):
     assert [url for url in urls if not url.endswith("/internal/state")] == []
 
 
-def test_tokens_are_counted_while_typing(page):
-    page.fill("#txt2img_prompt textarea", "a photo of a cat, " * 20)
-
-    page.wait_for_selector("#txt2img_prompt_counter span:has-text('123/150')")
-
-
 def test_nothing_is_fetched_from_another_host(server, browser):
     urls = []
     page = browser.new_page()
@@ -320,27 +314,6 @@ def test_the_largest_seed_is_not_rounded_and_png_info_reproduces_its_image(serve
     page.click("#png_info_to_txt2img")
     page.wait_for_function(
         "document.querySelector('#txt2img_seed input').value === '18446744073709551615'"
-    )
-
-
-def test_an_infotext_pasted_into_the_prompt_box_fills_the_form_and_its_chip_can_be_removed(page):
-    text = "a green star\nNegative prompt: red\nSteps: 3, Sampler: DDIM, CFG scale: 3, Seed: 11, Size: 64x64, Clip skip: 2, Odd: 1"
-    page.fill("#txt2img_prompt textarea", text)
-    page.click("#txt2img_paste")
-    page.wait_for_selector("#txt2img_chips .token:has-text('Clip skip: 2')")
-    page.wait_for_selector("#txt2img_message p:has-text('Odd (1): this key is unknown.')")
-    assert page.input_value("#txt2img_prompt textarea") == "a green star"
-    assert page.input_value("#txt2img_steps input[type=number]") == "3"
-    page.click("#txt2img_generate")
-    page.wait_for_selector(
-        "#txt2img_infotext pre:has-text('Seed: 11, Size: 64x64'):has-text('Clip skip: 2')"
-    )
-
-    page.click("#txt2img_chips .token-remove")
-    page.wait_for_selector("#txt2img_chips", state="hidden")
-    page.click("#txt2img_generate")
-    page.wait_for_selector(
-        "#txt2img_infotext pre:has-text('Seed: 11, Size: 64x64'):not(:has-text('Clip skip'))"
     )
 
 

@@ -38,10 +38,11 @@ def forms_router(engine: Engine) -> APIRouter:
 
     @router.get("/choices")
     def choices() -> dict[str, Any]:
-        """Return the lists that fields are chosen from, and the settings that have a control in a form."""
+        """Return the lists that fields are chosen from, the settings, and prompts to try a demo checkpoint with."""
         return {
             "lists": {name: engine.choices(name) for name in _LISTS},
             "settings": engine.settings.model_dump(mode="json"),
+            "demo_prompts": engine.active_checkpoint.demo_prompts(),
         }
 
     @router.post("/jobs")

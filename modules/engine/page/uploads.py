@@ -12,7 +12,7 @@ from PIL import Image
 from modules.core.atomic import open_writer
 from modules.core.errors import NotFound
 from modules.engine.engine import Engine
-from modules.params.image_decoding import open_image
+from modules.params.image_decoding import READABLE_FORMATS, open_image
 
 _ID = re.compile(r"[0-9a-f]{64}")
 _ORIENTATION = 0x0112  # EXIF's tag
@@ -59,7 +59,8 @@ class UploadStore:
         Raises:
             UserError: it is not an image, is damaged, or has too many pixels.
         """
-        upload = _describe(data)
+        with open_image(data) as image:
+            upload = _describe(hashlib.sha256(data).hexdigest(), image)
         path = self._folder / upload.id
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,12 +69,31 @@ class UploadStore:
         return upload
 
     def find(self, upload_id: str) -> Upload:
-        """Return what an image is.
+        """Return what an image is; only the head of its file is read.
 
         Raises:
             NotFound: it is no longer there.
         """
-        return _describe(self.read(upload_id))
+        path = self.path(upload_id)
+        try:
+            with Image.open(path, formats=READABLE_FORMATS) as image:
+                return _describe(upload_id, image)
+        except Image.UnidentifiedImageError:  # a format of a plugin
+            with open_image(self.read(upload_id)) as image:
+                return _describe(upload_id, image)
+
+    def path(self, upload_id: str) -> Path:
+        """Return where an image's file is.
+
+        Raises:
+            NotFound: it is no longer there, or the id is none.
+        """
+        if not _ID.fullmatch(upload_id):
+            raise NotFound(f"There is no uploaded picture {upload_id[:80]!r}.", "Upload it again.")
+        path = self._folder / upload_id
+        if not path.is_file():
+            raise NotFound("The picture is no longer on the server.", "Upload it again.")
+        return path
 
     def read(self, upload_id: str) -> bytes:
         """Return the bytes of an image's file.
@@ -81,14 +101,10 @@ class UploadStore:
         Raises:
             NotFound: it is no longer there, or the id is none.
         """
-        if not _ID.fullmatch(upload_id):
-            raise NotFound(f"There is no uploaded picture {upload_id!r}.", "Upload it again.")
         try:
-            return (self._folder / upload_id).read_bytes()
+            return self.path(upload_id).read_bytes()
         except OSError:
-            raise NotFound(
-                "The picture is no longer on the server.", "Upload it again."
-            ) from None
+            raise NotFound("The picture is no longer on the server.", "Upload it again.") from None
 
 
 def make_upload_store(engine: Engine) -> UploadStore:
@@ -96,11 +112,9 @@ def make_upload_store(engine: Engine) -> UploadStore:
     return UploadStore(engine.paths.temp / "uploads")
 
 
-def _describe(data: bytes) -> Upload:
-    with open_image(data) as image:
-        width, height = image.size
-        if image.getexif().get(_ORIENTATION, 1) in _LYING:
-            width, height = height, width
-        media_type = Image.MIME.get(image.format or "", "application/octet-stream")
-        is_shown = image.format in _SHOWN_FORMATS
-    return Upload(hashlib.sha256(data).hexdigest(), width, height, media_type, is_shown)
+def _describe(upload_id: str, image: Image.Image) -> Upload:
+    width, height = image.size
+    if image.getexif().get(_ORIENTATION, 1) in _LYING:
+        width, height = height, width
+    media_type = Image.MIME.get(image.format or "", "application/octet-stream")
+    return Upload(upload_id, width, height, media_type, image.format in _SHOWN_FORMATS)

@@ -49,6 +49,8 @@ export function mount(element) {
   more.append(make("summary", "", "⋯"), options);
   more.firstChild.title = "Further options of the model";
   more.firstChild.setAttribute("aria-label", more.firstChild.title);
+  const closeMore = (event) => { if (event.key === "Escape" || (event.type === "pointerdown" && !more.contains(event.target))) more.open = false; };
+  for (const name of ["pointerdown", "keydown"]) document.addEventListener(name, closeMore);
   const state = make("span", "bar-state");
   state.id = "engine_state";
   const narrow = matchMedia(OPTIONS_ON_PHONES);

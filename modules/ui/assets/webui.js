@@ -1,4 +1,5 @@
 // The page only displays: jobs live on the server, and everything shown here is derived from their state.
+import "./drop_guard.js";
 import {openTab, startTabs} from "./tabs.js";
 import {startTheme} from "./theme.js";
 

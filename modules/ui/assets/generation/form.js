@@ -59,20 +59,19 @@ export class Form {
   }
 
   #section(section) {
-    const details = make("details", "form-section");
-    details.id = `${this.schema.prefix}_${section.title.toLowerCase().replace(/\W+/g, "_")}`;
-    const summary = make("summary");
-    const title = make("span", "form-section-title", section.title);
-    if (section.switch) {
-      const {root, box} = this.#control(section.switch);
-      root.lastChild.remove();  // the title names it
+    const root = make("div", "form-section"), details = make("details");
+    root.id = `${this.schema.prefix}_${section.title.toLowerCase().replace(/\W+/g, "_")}`;
+    details.append(make("summary", "", section.title), ...section.rows.map((row) => this.#row(row)));
+    root.append(details);
+    if (section.switch) {  // beside the title, not in it: one control may not hold another
+      const {root: check, box} = this.#control(section.switch);
+      check.lastChild.remove();  // the title names it
+      check.classList.add("form-section-switch");
       box.setAttribute("aria-label", section.title);
-      summary.append(root);
       box.addEventListener("change", () => { details.open = box.checked; });
+      root.prepend(check);
     }
-    summary.append(title);
-    details.append(summary, ...section.rows.map((row) => this.#row(row)));
-    return details;
+    return root;
   }
 
   // Returns the request's values by field name, and those of settings in `override_settings`.

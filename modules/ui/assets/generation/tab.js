@@ -4,15 +4,18 @@ import {listen, load, schemas} from "../page_state.js";
 import {register} from "../tabs.js";
 import {Form} from "./form.js";
 import {addInterrogate} from "./interrogate.js";
+import {showNotes} from "./notes.js";
 import {buildOutput} from "./output.js";
+import {buildPictures, withPictures} from "./pictures.js";
 import {buildPrompts} from "./prompt.js";
 
 export async function mount(element) {
   const root = element.querySelector(".generation");
   const [forms, choices] = await Promise.all([schemas, load("choices")]);
-  const schema = forms[root.dataset.form];
+  const schema = withPictures(forms[root.dataset.form]);
   const prompts = buildPrompts(schema, choices.lists);
-  const form = new Form(schema, choices, prompts.controls);
+  const pictures = buildPictures(schema);
+  const form = new Form(schema, choices, {...prompts.controls, ...pictures.controls});
   const output = buildOutput(schema, async () =>
     (await call("jobs", {task: schema.task, values: form.values()})).id, (values) => form.fill(values));
   const top = make("div", "generation-top"), side = make("div", "generation-side"), columns = make("div", "generation-columns");
@@ -22,7 +25,10 @@ export async function mount(element) {
   columns.append(form.root, output.root);
   root.append(top, columns);
   const tab = {root, schema, form, output, fill: (values) => form.fill(values)};
+  prompts.connect(tab);
+  pictures.connect(tab);
   form.fill(register(schema.prefix, tab) ?? {});
+  showNotes(tab);
   listen("choices", (state) => form.offer(state.lists));
   listen("model", ({native_size}) => followNativeSize(form, native_size));
   load("model");
