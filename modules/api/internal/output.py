@@ -86,8 +86,8 @@ def output_router(engine: Engine) -> APIRouter:
         open_folder(image_path(engine, body.image).parent)
         return {}
 
-    @router.post("/describe")
-    def describe(body: UploadedImage) -> dict[str, Any]:
+    @router.post("/interrogate")
+    def interrogate(body: UploadedImage) -> dict[str, Any]:
         """Return what is in an upload, in words; A1111's Interrogate."""
         data = make_upload_store(engine).read(body.upload)
         return {"prompt": describe_image(engine, data)}

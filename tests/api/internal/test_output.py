@@ -232,12 +232,12 @@ def test_an_upload_is_described_by_the_model_in_models_blip(
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
     executor.results[DescribeImage] = "a red square"
-    answer = client.post("/internal/describe", json={"upload": upload_red_image(client)})
+    answer = client.post("/internal/interrogate", json={"upload": upload_red_image(client)})
     assert answer.json() == {"prompt": "a red square"}
 
 
 def test_without_a_captioning_model_it_is_told_which_to_install_and_where(client: TestClient):
-    answer = client.post("/internal/describe", json={"upload": upload_red_image(client)})
+    answer = client.post("/internal/interrogate", json={"upload": upload_red_image(client)})
     assert answer.status_code == 404
     assert answer.json()["detail"].startswith(
         "There is no model that describes pictures: put all files of Salesforce/blip-image-captioning-base "

@@ -1,12 +1,13 @@
 // A1111's Interrogate: describes the picture of a form in words, and puts them into its prompt.
-import {button, call, make} from "../core.js";
+import {call, make} from "../core.js";
+import {iconButton} from "../icons.js";
 
-// Adds the button below Generate, and its words below the prompts: without a model they say which to install.
-export function addInterrogate(schema, form, side, top) {
+// Adds the button to the tools below Generate, and its words below the prompts: without a model they say which to install.
+export function addInterrogate(schema, form, tools, top) {
   const words = make("p", "notice interrogate-words");
   words.setAttribute("role", "status");
   words.hidden = true;
-  const start = button("Interrogate", "Describe the picture in words, and use them as the prompt", run);
+  const start = iconButton("words", "Interrogate: describe the picture in words, and use them as the prompt", run);
   start.id = `${schema.prefix}_interrogate`;
 
   function tell(text) {
@@ -20,7 +21,7 @@ export function addInterrogate(schema, form, side, top) {
     start.disabled = true;
     tell("The picture is being described.");
     try {
-      const {prompt} = await call("describe", {upload});
+      const {prompt} = await call("interrogate", {upload});
       form.fill({prompt});
       tell("");
     } catch (error) {
@@ -31,6 +32,6 @@ export function addInterrogate(schema, form, side, top) {
   }
 
   form.controls.init_image.root.addEventListener("image-changed", () => tell(""));
-  side.append(start);
+  tools.append(start);
   top.append(words);
 }

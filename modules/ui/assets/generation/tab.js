@@ -21,7 +21,7 @@ export async function mount(element) {
   const top = make("div", "generation-top"), side = make("div", "generation-side"), columns = make("div", "generation-columns");
   side.append(output.side, prompts.side);
   top.append(prompts.root, side);
-  if (schema.fields.init_image) addInterrogate(schema, form, side, top);
+  if (schema.fields.init_image) addInterrogate(schema, form, prompts.side.firstElementChild, top);
   columns.append(form.root, output.root);
   root.append(top, columns);
   const tab = {root, schema, form, output, fill: (values) => form.fill(values)};
