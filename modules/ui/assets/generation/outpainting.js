@@ -15,23 +15,23 @@ const valid = (side) => Math.max(LEAST, Math.round(side / STEP) * STEP);
 export function followOutpainting(form) {
   const {controls} = form;
   if (!controls.outpaint_left) return;
-  const added = (axis) => SIDES[axis].reduce((sum, name) => sum + controls[name].get(), 0);
   const axes = Object.keys(SIDES);
-  let before = Object.fromEntries(axes.map((axis) => [axis, added(axis)]));
+  const names = Object.values(SIDES).flat();
+  const added = () => axes.map((axis) => SIDES[axis].reduce((sum, name) => sum + controls[name].get(), 0));
+  let before = added();
 
   function follow(event) {
-    const now = Object.fromEntries(axes.map((axis) => [axis, added(axis)]));
-    const last = before;
-    before = now;
-    const isSide = Object.values(SIDES).flat().some((name) => controls[name].root.contains(event?.target));
+    const last = before, now = added();
     const picture = controls.init_image.image();
-    if (!isSide || !picture?.width || controls.inpaint_full_res.get()) return;
-    if (axes.every((axis) => now[axis] === last[axis])) return;
-    const inner = axes.map((axis) => controls[axis].get() - last[axis]);
+    if (!names.some((name) => controls[name].root.contains(event.target))) return;
+    if (!picture?.width || controls.inpaint_full_res.get() || now.join() === last.join()) return;
+    before = now;
+    const inner = axes.map((axis, index) => controls[axis].get() - last[index]);
     const scaled = fits(picture, inner) ? inner : axes.map((axis) => Math.round(picture[axis] * controls.scale_by.get()));
-    form.fill(Object.fromEntries(axes.map((axis, index) => [axis, valid(scaled[index] + now[axis])])));
+    form.fill(Object.fromEntries(axes.map((axis, index) => [axis, valid(scaled[index] + now[index])])));
   }
 
   form.root.addEventListener("input", follow);
-  form.root.addEventListener("form-changed", () => follow(null));
+  // Whatever else sets the sides sets the size, too. The form tells of a change before `follow` is called.
+  form.root.addEventListener("form-changed", () => setTimeout(() => { before = added(); }));
 }

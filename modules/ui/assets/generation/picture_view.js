@@ -3,6 +3,7 @@ import {make} from "../core.js";
 
 const MAX_ZOOM = 64;  // relative to the zoom that shows the whole picture
 const MASK = "#ff7b00", MASK_STRIPE = "#1d1030";
+const SMALL = 1400;  // pixels of the longer side of a copy for the whole picture at once
 const LEAST_HEIGHT = 240, MOST_OF_WINDOW = 0.6;
 
 // Stripes of two contrasting colours, so that a mask is seen on a picture of any colour.
@@ -37,7 +38,7 @@ export class PictureView {
     this.root.append(this.base, this.layer, this.cursor);
     this.strokes = [];
     this.picture = null;
-    this.halves = [];  // the picture at 1, 1/2, 1/4 … of its size: drawing a large one small takes long
+    this.small = null;  // the picture, or a small copy of a large one: drawing that one small takes long
     this.hasColour = false;
     new ResizeObserver(() => this.fit()).observe(this.root.parentElement ?? this.root);
   }
@@ -46,21 +47,22 @@ export class PictureView {
 
   get isWhole() { return this.zoom <= this.whole; }
 
-  get size() { return {width: this.picture?.naturalWidth ?? 0, height: this.picture?.naturalHeight ?? 0}; }
+  get size() { return {width: this.picture?.width ?? 0, height: this.picture?.height ?? 0}; }
 
-  // Loads and shows the picture at an address; null shows none.
+  // Loads and shows the picture at an address; null shows none. It is decoded beside the page's own work.
   async show(url) {
     if (url === this.url) return;
     this.url = url;
     this.picture = null;
-    this.halves = [];
     if (!url) return;
-    const picture = new Image();
-    picture.src = url;
-    await picture.decode();
+    const blob = await (await fetch(url)).blob();
+    const picture = await createImageBitmap(blob);
+    const factor = SMALL / Math.max(picture.width, picture.height);
+    const small = factor < 0.5 ? await createImageBitmap(blob, {
+      resizeWidth: Math.ceil(picture.width * factor), resizeHeight: Math.ceil(picture.height * factor), resizeQuality: "high",
+    }) : picture;
     if (url !== this.url) return;
-    this.picture = picture;
-    this.halves = [picture];
+    Object.assign(this, {picture, small});
     this.fit();
   }
 
@@ -162,21 +164,13 @@ export class PictureView {
     g.setTransform(1, 0, 0, 1, 0, 0);
     g.clearRect(0, 0, this.base.width, this.base.height);
     g.imageSmoothingEnabled = zoom < 4;
-    g.drawImage(this.#half(Math.floor(-Math.log2(ratio * zoom))), ratio * this.x, ratio * this.y, ratio * zoom * w, ratio * zoom * h);
-  }
-
-  // Returns the picture at 2 to the power of -`level` of its size, at most its own.
-  #half(level) {
-    while (this.halves.length <= level) {
-      const last = this.halves.at(-1), canvas = make("canvas");
-      Object.assign(canvas, {
-        width: Math.max(1, Math.ceil((last.naturalWidth ?? last.width) / 2)),
-        height: Math.max(1, Math.ceil((last.naturalHeight ?? last.height) / 2)),
-      });
-      canvas.getContext("2d").drawImage(last, 0, 0, canvas.width, canvas.height);
-      this.halves.push(canvas);
-    }
-    return this.halves[Math.max(0, level)];
+    const source = ratio * zoom * w > this.small.width ? this.picture : this.small;
+    // Only what is in sight, in whole pixels of the picture, and where that is.
+    const [left, top] = this.toPicture(0, 0).map((at) => Math.max(0, Math.floor(at)));
+    const [right, bottom] = this.toPicture(this.width, this.height).map((at, axis) => Math.min([w, h][axis], Math.ceil(at)));
+    const across = source.width / w, down = source.height / h;
+    g.setTransform(ratio * zoom, 0, 0, ratio * zoom, ratio * this.x, ratio * this.y);
+    g.drawImage(source, left * across, top * down, (right - left) * across, (bottom - top) * down, left, top, right - left, bottom - top);
   }
 
   #paintLayer() {
