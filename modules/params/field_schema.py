@@ -60,7 +60,9 @@ def _kind(param: Param, field: FieldInfo) -> str:
 def _choices(param: Param, field: FieldInfo) -> tuple[tuple[str, Any], ...]:
     """Return labels and values that never change during a run."""
     if param.labels:
-        return tuple((label, type(field.default)(value)) for value, label in enumerate(param.labels))
+        return tuple(
+            (label, type(field.default)(value)) for value, label in enumerate(param.labels)
+        )
     if get_origin(field.annotation) is Literal:
         return tuple((str(value), value) for value in get_args(field.annotation))
     return ()

@@ -97,9 +97,7 @@ def page_files(engine: Engine) -> dict[str, bytes]:
 def _form_schemas(engine: Engine) -> dict[str, Any]:
     """Return the forms of all generation tabs by the prefix of their element ids."""
     tabs = [tab for tab in engine.registries.tabs if tab.form is not None]
-    return {
-        tab.form.prefix: {"title": tab.name, **_form_schema(engine, tab.form)} for tab in tabs
-    }
+    return {tab.form.prefix: {"title": tab.name, **_form_schema(engine, tab.form)} for tab in tabs}
 
 
 def _form_schema(engine: Engine, layout: FormLayout) -> dict[str, Any]:

@@ -134,7 +134,10 @@ def test_a_mask_and_depth_are_kept_in_their_own_modes():
         (b"a text file named .png", "is not a PNG, JPEG"),
         (encode_file(make_image(), "PPM"), "is not a PNG, JPEG"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is a HEIC file, and Pillow's plugin"),
-        (make_bomb(20000, 20000), "largest picture that is read is 8192x8192, and this one is far larger"),
+        (
+            make_bomb(20000, 20000),
+            "largest picture that is read is 8192x8192, and this one is far larger",
+        ),
         (encode_file(make_image((64, 64)))[:-40], "is damaged"),
         (encode_file(make_image((64, 64)), "JPEG")[:200], "is damaged"),
         (make_bomb(8192, 8200), "and this one is 8192x8200. Make it smaller."),

@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.ui.idle import wait_until_idle
-
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 CHROMIUM_ARGS = [
@@ -100,7 +98,6 @@ def open_tab(page, title: str) -> None:
 
 def wait_until_filled(page) -> None:
     page.wait_for_selector("#txt2img_generate[data-filled]", state="attached")
-    wait_until_idle(page)
 
 
 def wait_for_value(page, selector: str, value: str) -> None:

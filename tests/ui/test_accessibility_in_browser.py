@@ -23,7 +23,9 @@ TABS = (
 VIEWS = [
     pytest.param({"width": 1280, "height": 800}, "light", id="wide and light"),
     pytest.param({"width": 390, "height": 844}, "dark", id="narrow and dark"),
-    pytest.param({"width": 1280, "height": 800}, "dark", id="wide and dark", marks=pytest.mark.slow),
+    pytest.param(
+        {"width": 1280, "height": 800}, "dark", id="wide and dark", marks=pytest.mark.slow
+    ),
     pytest.param(
         {"width": 390, "height": 844}, "light", id="narrow and light", marks=pytest.mark.slow
     ),
@@ -38,7 +40,9 @@ def test_no_tab_has_a_serious_violation(page, viewport, scheme):
     found: list[str] = []
     for tab in TABS:
         open_tab(page, tab)
-        page.evaluate("for (const part of document.querySelectorAll('#tabs details')) part.open = true")
+        page.evaluate(
+            "for (const part of document.querySelectorAll('#tabs details')) part.open = true"
+        )
         page.wait_for_timeout(300)  # what opens asks the server for its rows
         for violation in axe.Axe().run(page).response["violations"]:
             if violation["impact"] in ("serious", "critical"):

@@ -120,6 +120,14 @@ def test_the_weight_of_words_is_changed_by_keys_and_undone(prompts):
     assert prompts.input_value(PROMPT) == "a red circle"
 
 
+def test_the_keys_work_in_the_prompts_of_hires_fix(prompts):
+    prompts.click("#txt2img_hires_fix summary .form-section-title")
+    prompts.fill("#txt2img_hr_prompt", "cat")
+    prompts.press("#txt2img_hr_prompt", "Control+ArrowDown")
+    assert prompts.input_value("#txt2img_hr_prompt") == "(cat:0.9)"
+    prompts.fill("#txt2img_hr_prompt", "")
+
+
 def test_parts_of_a_prompt_are_moved_by_keys_and_the_page_stays(server, prompts):
     prompts.fill(PROMPT, "a cat, red, big")
     prompts.press(PROMPT, "End")
@@ -188,6 +196,9 @@ def test_both_prompts_are_cleared_and_each_is_brought_back(prompts):
 
 
 def test_a_style_is_saved_applied_and_deleted(prompts):
+    prompts.click(".tab-bar a:has-text('img2img')")
+    prompts.wait_for_selector("#img2img_generate[data-filled]")
+    prompts.click(".tab-bar a:has-text('txt2img')")
     prompts.fill(PROMPT, "a cat")
     tool(prompts, "Edit styles").click()
     prompts.fill("#txt2img_style_name", "ink")
@@ -197,6 +208,7 @@ def test_a_style_is_saved_applied_and_deleted(prompts):
     prompts.wait_for_selector(".style-editor .notice:has-text(\"Saved the style 'ink'.\")")
     prompts.keyboard.press("Escape")
     prompts.wait_for_selector("#txt2img_styles .chip:has-text('ink')")
+    prompts.wait_for_selector("#img2img_styles_add option[value=ink]", state="attached")
     prompts.wait_for_function(
         "document.querySelector('#txt2img_prompt_counter').textContent === '4/75'"
     )

@@ -66,9 +66,7 @@ def settings_router(engine: Engine) -> APIRouter:
     def reset(body: Reset) -> dict[str, Any]:
         """Reset options to their defaults."""
         settings_class = type(engine.settings)
-        all_names = [
-            name for name in settings_class.model_fields if name not in _BAR_OPTIONS
-        ]
+        all_names = [name for name in settings_class.model_fields if name not in _BAR_OPTIONS]
         names = all_names if body.names is None else body.names
         engine.change_settings(settings_class.default_values(names))
         return current()

@@ -68,11 +68,10 @@ class ProcessRuns:
             if not run.plan.record:
                 raise NotFound(_LOST, _AGAIN)
             return {run.plan.sampler.name: run}
-        status = run.status()
-        if status.state == "cancelled":
-            raise Cancelled(status.error or "It was interrupted.")
         if run.errors or not run.recorded_jobs:
-            raise UserError(next(iter(run.errors), status.error) or "Nothing was recorded.")
+            status = run.status()
+            kind = Cancelled if status.state == "cancelled" else UserError
+            raise kind(next(iter(run.errors), status.error) or "Nothing was recorded.")
         return run.recorded_jobs
 
 

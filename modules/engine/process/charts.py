@@ -14,7 +14,9 @@ from modules.sampling.forward_process import ForwardProcess
 from modules.sampling.model_sigmas import ModelSigmas
 from modules.sampling.schedules import Schedule
 
-Chart = dict[str, Any]  # `title`, `axis` (its name and both ends), `lines` (`name`, `values`), `is_logarithmic`
+Chart = dict[
+    str, Any
+]  # `title`, `axis` (its name and both ends), `lines` (`name`, `values`), `is_logarithmic`
 
 _REACH = 4.5  # standard deviations at both sides of a histogram
 _BINS = 60
@@ -43,7 +45,7 @@ def reverse_charts(plan: Plan, recording: Recording, schedules: Iterable[Schedul
         for schedule in sorted(schedules, key=lambda row: row.name != plan.schedule.name)
         if schedule.sigmas is not None
     }
-    title = f"σ of every schedule (logarithmic); {plan.schedule.name} is the run's"
+    title = f"sigma of every schedule (logarithmic); {plan.schedule.name} is the run's"
     chart = _chart(title, ("step", 0, steps), curves, is_logarithmic=True)
     return [chart, histogram_chart(recording.initial_noise)]
 

@@ -159,8 +159,8 @@ function whenMounted(half, act) {
   else (waiting[half] ??= []).push(act);
 }
 
-// Opens the tab with the run of a finished picture: {job, index}, and its upload {id, width, height} where there is one.
-export function showProcess({job, index, upload}) {
+// Opens the tab with the run of a finished picture, {job, index}, and with the picture in its forward half.
+export function showProcess({job, index}) {
   openTab(TAB);
   const open = (tries) => {
     const inner = document.querySelectorAll("#process_halves [role=tab]")[1];
@@ -169,5 +169,5 @@ export function showProcess({job, index, upload}) {
   };
   open(60);
   whenMounted("reverse", (half) => half.showAgain({job, index}));
-  if (upload) whenMounted("forward", (half) => half.setPicture(upload));
+  whenMounted("forward", (half) => half.attempt(async () => half.setPicture(await call("uploads/finished", {image: `${job}.${index}`}))));
 }

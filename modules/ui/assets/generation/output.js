@@ -1,6 +1,6 @@
 // The output of a tab: runs and follows its jobs, one after another, and shows what they made.
-import {call, make} from "../core.js";
-import {load} from "../page_state.js";
+import {button, call, make} from "../core.js";
+import {listen} from "../page_state.js";
 import {buildGenerate} from "../output/generate.js";
 import {followJob, hasEnded, recallJobs, rememberJobs} from "../output/job.js";
 import {listenToKeys} from "../output/keyboard.js";
@@ -71,15 +71,11 @@ export function buildOutput(schema, submit, fill) {
     if (needsPicture) return box;
     const chips = make("div", "output-demos");
     box.append(chips);
-    load("choices").then((choices) => {
-      for (const demo of choices.demo_prompts ?? []) {
-        const chip = make("button", "chip", demo);
-        chip.type = "button";
-        chip.title = "Use this prompt";
-        chip.onclick = () => fill({prompt: demo});
-        chips.append(chip);
-      }
-    }).catch(() => {});
+    listen("choices", ({demo_prompts: demos = []}) => chips.replaceChildren(...demos.map((demo) => {
+      const chip = button(demo, "Use this prompt", () => fill({prompt: demo}));
+      chip.className = "chip";
+      return chip;
+    })));
     return box;
   }
 
