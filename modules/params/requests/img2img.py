@@ -158,7 +158,7 @@ class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, InitImageRequest):
         None,
         "Mask",
         help="White is repainted, black is kept; one of another size is fitted by the resize mode.",
-        section="picture",
+        section="mask",
     )
     resize_mode: int = param(
         0,
