@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import re
 import sys
 import tempfile
@@ -49,14 +50,23 @@ _PROMPTS = (
     "a tree in a meadow, sun",
     "a green triangle and a purple heart on a yellow background",
 )
-# Until nothing has changed for half a second.
+# Until nothing has changed for half a second and all pictures are there; at most 15 s, as some parts always move.
 _SETTLE = """
-  () => new Promise((done) => {
-    let timer = setTimeout(done, 500);
-    const wait = () => { clearTimeout(timer); timer = setTimeout(done, 500); };
-    new MutationObserver(wait).observe(document.body, {subtree: true, childList: true, attributes: true});
-    setTimeout(done, 15000);
-  })
+  async () => {
+    await new Promise((done) => {
+      let timer = setTimeout(done, 500);
+      const wait = () => { clearTimeout(timer); timer = setTimeout(done, 500); };
+      const changes = {subtree: true, childList: true, attributes: true};
+      const observer = new MutationObserver(wait);
+      observer.observe(document.body, changes);
+      setTimeout(done, 15000);
+    });
+    const images = [...document.images].filter((image) => image.offsetParent && image.src);
+    await Promise.race([
+      Promise.allSettled(images.map((image) => image.decode())),
+      new Promise((done) => setTimeout(done, 15000)),
+    ]);
+  }
 """
 
 
@@ -147,19 +157,20 @@ class Studio:
 
 def _txt2img(studio: Studio) -> None:
     studio.fill_prompt("txt2img")
-    studio.generate("txt2img")
+    studio.run_job("#txt2img_generate")
 
 
 def _img2img(studio: Studio) -> None:
     studio.choose_picture("img2img")
     studio.fill_prompt("img2img", "a house with a blue roof in the snow")
-    studio.generate("img2img")
+    studio.run_job("#img2img_generate")
 
 
 def _inpaint(studio: Studio) -> None:
     studio.choose_picture("Inpaint")
     studio.fill_prompt("inpaint", "a red heart")
     board = studio.first_visible("canvas")
+    board.scroll_into_view_if_needed()
     box = board.bounding_box()
     assert box is not None
     mouse, x, y = studio.page.mouse, box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -168,13 +179,13 @@ def _inpaint(studio: Studio) -> None:
     for shift in ((30, 0), (30, 25), (-30, 25), (-30, -25), (30, -25)):
         mouse.move(x + shift[0], y + shift[1], steps=5)
     mouse.up()
-    studio.generate("inpaint")
+    studio.run_job("#inpaint_generate")
 
 
 def _depth(studio: Studio) -> None:
     studio.choose_picture("Depth")
     studio.fill_prompt("depth", "mountains at night, stars")
-    studio.generate("depth")
+    studio.run_job("#depth_generate")
 
 
 def _png_info(studio: Studio) -> None:
@@ -185,9 +196,15 @@ def _process(studio: Studio) -> None:
     studio.page.get_by_role("tab", name=re.compile("^Reverse")).first.click()
     studio.settle()
     studio.first_visible("textarea").fill(PROMPT)
-    studio.first_visible("#process_reverse").click()
-    studio.wait_for_jobs()
-    studio.first_visible("#process_reverse").scroll_into_view_if_needed()
+    studio.run_job("#process_reverse")
+    viewer = studio.first_visible(".process-viewer")
+    viewer.evaluate("(element) => element.scrollIntoView({block: 'start'})")
+
+
+def _gallery(studio: Studio) -> None:
+    files = len(list(studio.server.data.glob("outputs/*/*/*.png")))
+    studio.wait_until(lambda: studio.call("GET", "/internal/gallery/state")["count"] >= files)
+    studio.open("Gallery")
 
 
 SHOTS: Mapping[str, Shot] = {
@@ -197,6 +214,7 @@ SHOTS: Mapping[str, Shot] = {
     "Depth": Shot(_depth, "demo/demo-depth"),
     "PNG Info": Shot(_png_info),
     "Diffusion process": Shot(_process, is_scrolled=True),
+    "Gallery": Shot(_gallery),
 }
 
 
@@ -225,6 +243,9 @@ def main() -> int:
 def _take_all(titles: list[str], dark: bool, phone: bool) -> dict[str, Image.Image]:
     """Return the screenshots of tabs, from a server with an empty data folder."""
     with tempfile.TemporaryDirectory() as data:
+        os.environ["TMPDIR"] = (
+            data  # the gallery shows what other runs have saved in the system's folder
+        )
         server = Server(Path(data))
         try:
             server.wait_until(lambda: '"ready"' in server.state())
