@@ -94,17 +94,16 @@ class Studio:
     pictures: list[Path] = field(default_factory=list[Path])
 
     def open(self, title: str) -> None:
-        """Load the page and open a tab."""
-        self.page.goto(self.server.url)
-        self.page.wait_for_selector("#txt2img_generate", state="visible")
+        """Load the page and open a tab by its title, or by its address where its title is out of sight."""
+        self.page.goto("about:blank")  # so that another fragment loads the page again
+        self.page.goto(f"{self.server.url}#{title.replace(' ', '-')}")
+        self.page.locator("textarea").first.wait_for(state="attached")
         self.settle()
-        tab = self.page.get_by_role("tab", name=title, exact=True)
-        if (
-            not tab.count() or not tab.first.is_visible()
-        ):  # Gradio keeps those without room in a menu
-            self.page.locator(".overflow-menu > button:visible").first.click()
-            tab = self.page.locator(".overflow-menu").get_by_role("button", name=title, exact=True)
-        tab.first.click()
+        for role in ("tab", "link"):
+            shown = self.page.get_by_role(role, name=title, exact=True)
+            if shown.count() and shown.first.is_visible():
+                shown.first.click()
+                break
         self.settle()
 
     def settle(self) -> None:
@@ -121,28 +120,43 @@ class Studio:
         seed = self.page.locator(f"input#{prefix}_seed, #{prefix}_seed input")
         seed.first.fill("7")
 
-    def choose_picture(self, tab: str) -> None:
-        """Give the tab's first file field the first picture."""
-        panel = self.page.locator(f"[role=tabpanel]:visible, #tab_{tab}:visible").first
-        panel.locator("input[type=file]").first.set_input_files(self.pictures[0])
+    def choose_picture(self, field_id: str) -> None:
+        """Give a picture to a field, or to the first of the tab that takes a file where there is none of that id."""
+        inputs = self.page.locator(f"#{field_id} input[type=file]")
+        if not inputs.count():
+            inputs = self.page.locator("[role=tabpanel]:visible input[type=file]")
+        inputs.first.set_input_files(self.pictures[0])
         self.settle()
 
-    def generate(self, prefix: str) -> None:
-        """Press Generate, and wait for the picture."""
-        self.page.locator(f"#{prefix}_generate").click()
+    def run_job(self, selector: str) -> None:
+        """Click a button that starts a job, and wait until the page shows what came of it."""
+        before = {job["id"] for job in self.jobs()}
+        self.first_visible(selector).click()
+        self.wait_until(lambda: before < {job["id"] for job in self.jobs()})
         self.wait_for_jobs()
-
-    def wait_for_jobs(self, timeout_s: float = 300) -> None:
-        """Wait until the queue is empty and the page shows what came of it."""
-        time.sleep(1)  # until a click has become a job
-        deadline = time.monotonic() + timeout_s
-        while any(
-            job["state"] in ("waiting", "running") for job in self.call("GET", "jobs")["jobs"]
-        ):
-            if time.monotonic() > deadline:
-                raise TimeoutError("The jobs take too long.")
-            time.sleep(0.2)
         self.settle()
+
+    def wait_for_jobs(self) -> None:
+        """Wait until the queue is empty."""
+        self.wait_until(
+            lambda: all(job["state"] not in ("waiting", "running") for job in self.jobs())
+        )
+
+    def wait_until(self, condition: Callable[[], bool], timeout_s: float = 300) -> None:
+        """Wait until something is so.
+
+        Raises:
+            TimeoutError: it does not become so.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > deadline:
+                raise TimeoutError("The page does not do what was expected of it.")
+            time.sleep(0.2)
+
+    def jobs(self) -> list[dict[str, Any]]:  # JSON
+        """Return all jobs."""
+        return self.call("GET", "jobs")["jobs"]
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:  # JSON
         """Return the answer of a route of the jobs API, or of one that begins with a slash."""
@@ -161,13 +175,13 @@ def _txt2img(studio: Studio) -> None:
 
 
 def _img2img(studio: Studio) -> None:
-    studio.choose_picture("img2img")
+    studio.choose_picture("img2img_init_image")
     studio.fill_prompt("img2img", "a house with a blue roof in the snow")
     studio.run_job("#img2img_generate")
 
 
 def _inpaint(studio: Studio) -> None:
-    studio.choose_picture("Inpaint")
+    studio.choose_picture("inpaint_init_image")
     studio.fill_prompt("inpaint", "a red heart")
     board = studio.first_visible("canvas")
     board.scroll_into_view_if_needed()
@@ -183,13 +197,13 @@ def _inpaint(studio: Studio) -> None:
 
 
 def _depth(studio: Studio) -> None:
-    studio.choose_picture("Depth")
+    studio.choose_picture("depth_init_image")
     studio.fill_prompt("depth", "mountains at night, stars")
     studio.run_job("#depth_generate")
 
 
 def _png_info(studio: Studio) -> None:
-    studio.choose_picture("PNG_Info")
+    studio.choose_picture("png_info_image")
 
 
 def _process(studio: Studio) -> None:
