@@ -28,7 +28,10 @@ from modules import app  # noqa: E402
 from modules.api.routes import add_routes  # noqa: E402
 from modules.core.a1111_flags import IGNORED_FLAGS, REFUSED_FLAGS  # noqa: E402
 from modules.core.flags import GROUPS, Flag, Flags, parse_flags  # noqa: E402
+from modules.core.paths import Paths  # noqa: E402
+from modules.engine.downloads.catalogue import read_catalogue  # noqa: E402
 from modules.infotext.codecs import CODECS  # noqa: E402
+from modules.models.kinds import KINDS  # noqa: E402
 from modules.models.upscalers import UPSCALERS  # noqa: E402
 from modules.params.param import Param, params_of  # noqa: E402
 from modules.params.requests.base import GenerationRequest  # noqa: E402
@@ -262,6 +265,37 @@ def upscalers() -> str:
     )
 
 
+def catalogue() -> str:
+    """Return the files that the Models tab offers."""
+    return _table(
+        ("model", "file", "size", "its `.yaml`", "licence"),
+        [
+            (
+                f"[{_text(row.name)}]({row.page})",
+                _codes([row.file]),
+                f"{row.size_bytes / 1e9:.1f} GB" if row.size_bytes else "",
+                _codes([row.config]) if row.config else "",
+                _text(row.licence),
+            )
+            for row in read_catalogue()
+        ],
+    )
+
+
+def model_folders() -> str:
+    """Return the folders in the data folder for each kind of model file."""
+    data = ROOT / "data"
+    rows = [(row.name, row.folders(Paths(data, data))) for row in KINDS]
+    return _table(
+        ("kind of file", "folder"),
+        [
+            (_text(name), _codes(f"{folder.relative_to(data).as_posix()}/" for folder in folders))
+            for name, folders in rows
+            if folders
+        ],
+    )
+
+
 def screenshots() -> str:
     """Return the tabs' pictures, two a row; the picture of the page where `screenshots.py` has made none."""
     shown = [title for title in TAB_TITLES if (SCREENSHOTS / screenshot_file(title)).exists()]
@@ -298,6 +332,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "samplers": samplers,
     "schedules": schedules,
     "upscalers": upscalers,
+    "catalogue": catalogue,
+    "model folders": model_folders,
     "screenshots": screenshots,
 }
 

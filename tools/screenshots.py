@@ -247,7 +247,7 @@ def main() -> int:
     folder: Path = given.to or SCREENSHOTS
     shots = _take_all([given.only] if given.only else list(TAB_TITLES), given.dark, given.phone)
     folder.mkdir(parents=True, exist_ok=True)
-    for title, data in _below(shots, MAX_TOTAL_BYTES).items():
+    for title, data in shrink_below(shots, MAX_TOTAL_BYTES).items():
         file = folder / screenshot_file(title)
         file.write_bytes(data)
         print(f"{file}  {len(data) / 1000:.0f} kB")
@@ -309,7 +309,7 @@ def _make_pictures(server: Server, page: Page) -> list[Path]:
     return server.images()
 
 
-def _below(shots: Mapping[str, Image.Image], limit: int) -> dict[str, bytes]:
+def shrink_below(shots: Mapping[str, Image.Image], limit: int) -> dict[str, bytes]:
     """Return PNGs that are smaller than a limit together, with as many colours as that allows."""
     files: dict[str, bytes] = {}
     for colours, dither in _PALETTES:
