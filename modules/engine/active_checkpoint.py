@@ -15,8 +15,8 @@ from modules.plan.checkpoint_finder import CheckpointFinder
 
 _DEMO_NOTICE = (
     "Demo model: it draws coloured shapes (“a red circle on a blue background”) and simple landscapes "
-    "(“mountains at sunset”). To add a real one, get it in the Models tab, or put a checkpoint into "
-    "models/Stable-diffusion and press ↻."
+    "(“mountains at sunset”). To add a real one, put a checkpoint into models/Stable-diffusion and press ↻; "
+    "the README names the official ones."
 )
 
 
