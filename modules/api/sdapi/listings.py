@@ -81,18 +81,12 @@ def listings_router(engine: Engine) -> APIRouter:
         ]
 
     for path, empty in _EMPTY_LISTS.items():
-        router.add_api_route(
-            path,
-            _make_handler(empty),
-            methods=["GET"],
-            name=path[1:],
-            description="List nothing: this version has none.",
-        )
+        router.add_api_route(path, _make_handler(empty), methods=["GET"], name=path[1:])
 
     @router.post("/refresh-embeddings")
     @router.post("/refresh-loras")
     def nothing_to_refresh() -> None:
-        """Do nothing: this version has no files of that kind."""
+        pass
 
     @router.get("/prompt-styles")
     def prompt_styles() -> list[dict[str, str]]:
@@ -131,6 +125,7 @@ def _sampler_options(sampler: Sampler) -> dict[str, str]:
 
 def _make_handler(empty: Any) -> Callable[[], Any]:
     def handler() -> Any:  # a list or an object
+        """List nothing: this version has none."""
         return empty
 
     return handler
