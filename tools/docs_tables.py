@@ -408,7 +408,7 @@ def _flag_help(declared: Field[Any]) -> str:
 
 
 def _first_line(route: Mapping[str, Any]) -> str:
-    text = route.get("description") or f"{route['summary']}."
+    text = route.get("description") or f"{route['summary'].capitalize()}."
     return " ".join(text.split("\n\n")[0].split())
 
 
