@@ -294,7 +294,7 @@ def test_outpainting_enlarges_the_result(server, page, photo: Path):
     prefix = open_tab(page, "Inpaint")
     upload(page, prefix, photo)
     take_size(page, prefix)
-    page.click("#inpaint_outpainting > summary")
+    page.click("#inpaint_outpainting summary")
     page.fill("#inpaint_outpaint_right", "64")
     wait_for_value(page, "#inpaint_width", "160")
     note(page, prefix, "outpaint_left", "The result is 160x64; 96x64 of it is the picture.")
@@ -340,7 +340,7 @@ def test_a_batch_of_uploads_is_saved_in_its_output_folder(server, page, photo: P
     files[1].write_bytes(b"no picture")
     prefix = open_tab(page, "img2img")
     fill(page, prefix, "a red circle, many", width=64, height=64)
-    page.click("#img2img_batch_many_pictures_one_after_another > summary")
+    page.click("#img2img_batch_many_pictures_one_after_another summary")
     page.set_input_files("#img2img_batch_files_file", files)
     page.wait_for_selector(
         "#img2img_batch_files [role=alert]:has-text('bee.png: The picture is not')"

@@ -39,7 +39,6 @@ def estimate_depth(engine: Engine, upload_id: str) -> None:
     size = scale_size(image.size, factor, params_of(DepthRequest)["width"])
     depth = engine.estimate_depth(image, size)
     path = _estimate_path(engine, upload_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with open_writer(path) as file:
         depth.save(file, format="PNG")
 
@@ -75,7 +74,6 @@ def _find_depth(engine: Engine, values: Mapping[str, Any]) -> Image.Image | None
         return to_rgb(ImageField.from_bytes(data, DEPTH).to_pil()).convert("L")
     if not values.get("init_image"):
         return None
-    make_upload_store(engine).path(str(values["init_image"]))
     path = _estimate_path(engine, str(values["init_image"]))
     if not path.is_file():
         return None
@@ -84,5 +82,9 @@ def _find_depth(engine: Engine, values: Mapping[str, Any]) -> Image.Image | None
 
 
 def _estimate_path(engine: Engine, upload_id: str) -> Path:
-    """Return the path of an upload's estimate: an image's depth is that of its bytes."""
-    return engine.paths.temp / "depth" / f"{upload_id}.png"
+    """Return the path of an upload's estimate, beside the upload.
+
+    Raises:
+        NotFound: the upload is no longer there.
+    """
+    return make_upload_store(engine).path(upload_id).with_suffix(".depth")

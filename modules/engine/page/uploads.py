@@ -1,9 +1,15 @@
-"""Images that were put into the page: checked when they arrive, kept as files, known by the hash of their bytes."""
+"""Images that were put into the page: checked when they arrive, known by the hash of their bytes.
+
+Each is a file that stays for 30 days after its last use, so that a form that the browser has kept finds it again.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +23,7 @@ from modules.params.image_decoding import READABLE_FORMATS, open_image
 _ID = re.compile(r"[0-9a-f]{64}")
 _ORIENTATION = 0x0112  # EXIF's tag
 _LYING = range(5, 9)  # its values of images that are turned by 90 degrees
+_KEPT_S = 30 * 24 * 3600  # after its last use
 # What every browser shows; the page gets all other formats as PNG.
 _SHOWN_FORMATS = frozenset(("PNG", "JPEG", "WEBP", "GIF", "AVIF", "BMP"))
 
@@ -62,6 +69,7 @@ class UploadStore:
         with open_image(data) as image:
             upload = _describe(hashlib.sha256(data).hexdigest(), image)
         path = self._folder / upload.id
+        self._remove_unused()
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             with open_writer(path) as file:
@@ -83,7 +91,7 @@ class UploadStore:
                 return _describe(upload_id, image)
 
     def path(self, upload_id: str) -> Path:
-        """Return where an image's file is.
+        """Return where an image's file is, and note that it is used.
 
         Raises:
             NotFound: it is no longer there, or the id is none.
@@ -93,6 +101,8 @@ class UploadStore:
         path = self._folder / upload_id
         if not path.is_file():
             raise NotFound("The picture is no longer on the server.", "Upload it again.")
+        with contextlib.suppress(OSError):  # of another user, or on a disk without times
+            os.utime(path)
         return path
 
     def read(self, upload_id: str) -> bytes:
@@ -105,6 +115,14 @@ class UploadStore:
             return self.path(upload_id).read_bytes()
         except OSError:
             raise NotFound("The picture is no longer on the server.", "Upload it again.") from None
+
+    def _remove_unused(self) -> None:
+        """Remove what has not been used for long; what cannot be removed stays."""
+        before = time.time() - _KEPT_S
+        with contextlib.suppress(OSError):
+            for path in list(self._folder.iterdir()):
+                if path.stat().st_mtime < before:
+                    path.unlink()
 
 
 def make_upload_store(engine: Engine) -> UploadStore:

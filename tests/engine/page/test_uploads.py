@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,17 @@ def test_an_unknown_id_is_said(uploads: UploadStore, upload_id: str):
     for ask in (uploads.find, uploads.read, uploads.path):
         with pytest.raises(NotFound, match="Upload it again"):
             ask(upload_id)
+
+
+def test_what_was_not_used_for_long_is_removed_with_the_next_upload(uploads: UploadStore):
+    old, used = (
+        uploads.add(encode(Image.new("RGB", (8, 8), name), "PNG")).id for name in ("red", "blue")
+    )
+    month_ago = time.time() - 31 * 24 * 3600
+    for upload_id in (old, used):
+        os.utime(uploads.path(upload_id), (month_ago, month_ago))
+    uploads.read(used)
+    uploads.add(encode(Image.new("RGB", (8, 8), "green"), "PNG"))
+    assert uploads.find(used).width == 8
+    with pytest.raises(NotFound, match="no longer on the server"):
+        uploads.read(old)

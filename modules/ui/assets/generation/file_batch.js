@@ -79,6 +79,6 @@ export function buildFileBatch({prefix}, controls) {
     });
     start.id = `${prefix}_batch`;
     start.className = "batch-start";
-    root.closest(".form-section").append(start, failure);
+    root.closest("details").append(start, failure);
   };
 }

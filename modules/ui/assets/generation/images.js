@@ -16,7 +16,7 @@ function onPaste(event) {
   const shown = [...fields].filter(({root}) => root.offsetParent !== null);
   const field = shown.find(({root}) => root.contains(document.activeElement))
     ?? shown.find((candidate) => !candidate.image()) ?? shown[0];
-  if (!file || !field) return;
+  if (!file || !field || event.defaultPrevented) return;
   event.preventDefault();
   field.take(file);
 }
