@@ -168,8 +168,10 @@ def test_clip_skip_applies_to_the_next_image(page):
 
 def test_an_idle_page_requests_only_the_state(page):
     fill_form(page, "a red circle", steps=2, side=64)
-    page.reload()
+    with page.expect_response("**/internal/describe"):  # the form's notes, once it is filled
+        page.reload()
     wait_until_filled(page)
+    page.wait_for_timeout(1000)
     urls: list[str] = []
     page.on("request", lambda request: urls.append(request.url))
     page.wait_for_timeout(2000)  # nothing may happen for this long
@@ -349,4 +351,4 @@ def test_a_first_visit_has_the_models_native_size_and_a_reload_keeps_the_users_s
         page.fill(f"#txt2img_{name}", "512")
     page.reload()
 
-    wait_for_value(page, "#txt2img_width input[type=number]", "512")
+    wait_for_value(page, "#txt2img_width", "512")

@@ -77,7 +77,7 @@ MOVES = [
 def prompts(server, browser):
     """A page with empty prompts."""
     page = browser.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(30_000)
     page.goto(server.url)
     wait_until_filled(page)
     page.fill(PROMPT, "")
@@ -121,11 +121,12 @@ def test_the_weight_of_words_is_changed_by_keys_and_undone(prompts):
 
 
 def test_the_keys_work_in_the_prompts_of_hires_fix(prompts):
-    prompts.click("#txt2img_hires_fix summary .form-section-title")
+    prompts.check("#txt2img_enable_hr")
     prompts.fill("#txt2img_hr_prompt", "cat")
     prompts.press("#txt2img_hr_prompt", "Control+ArrowDown")
     assert prompts.input_value("#txt2img_hr_prompt") == "(cat:0.9)"
     prompts.fill("#txt2img_hr_prompt", "")
+    prompts.uncheck("#txt2img_enable_hr")
 
 
 def test_parts_of_a_prompt_are_moved_by_keys_and_the_page_stays(server, prompts):

@@ -17,6 +17,7 @@ from modules.core.errors import NotFound, UserError
 from modules.core.file_manager import file_manager, open_folder
 from modules.core.text import escape
 from modules.engine.engine import Engine
+from modules.engine.page.describe import describe_image
 from modules.engine.page.job_images import (
     expected_size,
     find_depth_map,
@@ -25,6 +26,7 @@ from modules.engine.page.job_images import (
     image_size,
     values_to_send,
 )
+from modules.engine.page.uploads import make_upload_store
 from modules.params.results import GeneratedImage
 
 _MAX_IMAGES = 1000  # in one archive
@@ -36,6 +38,12 @@ class ShownImage(BaseModel):
     """The id of a finished image."""
 
     image: str = Field(max_length=200)
+
+
+class UploadedImage(BaseModel):
+    """The id of an upload."""
+
+    upload: str = Field(max_length=200)
 
 
 def output_router(engine: Engine) -> APIRouter:
@@ -77,6 +85,12 @@ def output_router(engine: Engine) -> APIRouter:
             )
         open_folder(image_path(engine, body.image).parent)
         return {}
+
+    @router.post("/interrogate")
+    def interrogate(body: UploadedImage) -> dict[str, Any]:
+        """Return what is in an upload, in words; A1111's Interrogate."""
+        data = make_upload_store(engine).read(body.upload)
+        return {"prompt": describe_image(engine, data)}
 
     _add_files(router, engine)
     return router

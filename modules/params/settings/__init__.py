@@ -49,7 +49,7 @@ class Settings(
     sd_model_checkpoint: str = param(
         "",
         "Stable Diffusion checkpoint",
-        help="Name of the checkpoint that new jobs use; empty uses the first one found.",
+        help="The file with the model that new jobs use; empty uses the first one found.",
         choices="checkpoints",
         section="model",
     )
@@ -57,7 +57,7 @@ class Settings(
     sd_vae: str = param(
         "Automatic",
         "SD VAE",
-        help="Automatic uses the VAE named like the checkpoint, None the one inside it; otherwise a file name.",
+        help="The part that turns what the model computes into pixels: Automatic uses the file named like the checkpoint, None the one inside it.",
         choices="vaes",
         section="model",
     )
@@ -79,7 +79,7 @@ class Settings(
     sd_predictions: dict[str, Literal["epsilon", "v_prediction"]] = param(
         {},
         "Predictions",
-        help="Prediction types of checkpoints by name, where they are not detected.",
+        help="What the networks of checkpoints predict, by name, where it is not detected: the noise (epsilon) or the velocity (v_prediction).",
         section="model",
     )
 

@@ -8,6 +8,7 @@ const LINES = {
   bin: "M4 7h16 M9 7V4h6v3 M6 7l1 13h10l1-13 M10 11v6 M14 11v6",
   clipboard: "M9 4h6v3H9z M9 5H6v15h12V5h-3 M9 13l2 2 4-4",
   pencil: "M4 20l1-4L16 5l3 3L8 19z M14 7l3 3",
+  words: "M4 4h16v10H4z M7 11l3-3 3 3 2-2 2 2 M4 18h16 M4 21h10",
   cross: "M6 6l12 12 M18 6 6 18",
 };
 

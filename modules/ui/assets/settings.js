@@ -1,7 +1,7 @@
 // The Settings tab: builds a control for each option that the server declares; changes are saved at once.
 import {call, make} from "./core.js";
 import {makeField, numberProblem} from "./generation/fields.js";
-import {refresh} from "./page_state.js";
+import {listen, refresh} from "./page_state.js";
 
 const plain = (value) => value === true ? "on" : value === false ? "off" : value === "" ? "empty" : String(value);
 const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
@@ -113,4 +113,5 @@ export function mount(element) {
     if (window.confirm("Reset every option to its default?")) send("/reset", {}, null);
   };
   load();
+  listen("model", load);  // the bar changes options, too
 }

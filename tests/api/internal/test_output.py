@@ -16,6 +16,7 @@ from modules.params.image import ImageField
 from modules.params.requests.base import MAX_SEED
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.plan.work import DescribeImage
 from tests.conftest import write_listed_depth
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
@@ -215,3 +216,30 @@ def test_only_the_folder_of_an_image_is_opened(engine: Engine, screen: Path):
         response = client.post("/internal/open-folder", json={"image": "/etc"})
     assert response.status_code == 404
     assert not screen.exists()
+
+
+def upload_red_image(client: TestClient) -> str:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(buffer, format="PNG")
+    files = {"file": ("red.png", buffer.getvalue(), "image/png")}
+    return client.post("/internal/uploads", files=files).json()["id"]
+
+
+def test_an_upload_is_described_by_the_model_in_models_blip(
+    client: TestClient, engine: Engine, executor: FakeExecutor
+):
+    folder = engine.paths.data / "models" / "BLIP" / "blip-image-captioning-base"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    executor.results[DescribeImage] = "a red square"
+    answer = client.post("/internal/interrogate", json={"upload": upload_red_image(client)})
+    assert answer.json() == {"prompt": "a red square"}
+
+
+def test_without_a_captioning_model_it_is_told_which_to_install_and_where(client: TestClient):
+    answer = client.post("/internal/interrogate", json={"upload": upload_red_image(client)})
+    assert answer.status_code == 404
+    assert answer.json()["detail"].startswith(
+        "There is no model that describes pictures: put all files of Salesforce/blip-image-captioning-base "
+    )
+    assert "models/BLIP" in answer.json()["detail"]

@@ -104,8 +104,8 @@ class StyleEditor {
   async open([chosen]) {
     if (!this.names) this.#build();
     this.#say("");
-    this.root.showModal();
     await this.#load();
+    this.root.showModal();
     this.#show(this.styles.find((style) => style.name === chosen) ?? {name: "", prompt: "", negative_prompt: ""});
   }
 

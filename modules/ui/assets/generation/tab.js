@@ -3,6 +3,7 @@ import {call, make} from "../core.js";
 import {listen, load, schemas} from "../page_state.js";
 import {register} from "../tabs.js";
 import {Form} from "./form.js";
+import {addInterrogate} from "./interrogate.js";
 import {showNotes} from "./notes.js";
 import {buildOutput} from "./output.js";
 import {buildPictures, withPictures} from "./pictures.js";
@@ -20,6 +21,7 @@ export async function mount(element) {
   const top = make("div", "generation-top"), side = make("div", "generation-side"), columns = make("div", "generation-columns");
   side.append(output.side, prompts.side);
   top.append(prompts.root, side);
+  if (schema.fields.init_image) addInterrogate(schema, form, prompts.side.firstElementChild, top);
   columns.append(form.root, output.root);
   root.append(top, columns);
   const tab = {root, schema, form, output, fill: (values) => form.fill(values)};

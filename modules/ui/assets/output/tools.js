@@ -1,7 +1,7 @@
 // What can be done with the picture that is shown: save, send to another form, see how it was made; and its infotext.
 import {button, call, copyText, make, upload} from "../core.js";
 import {schemas, tabTitles} from "../page_state.js";
-import {openTab, sendTo} from "../tabs.js";
+import {sendTo} from "../tabs.js";
 
 const PROCESS_TAB = "Diffusion process";
 const SAID_MS = 2500;
@@ -62,7 +62,6 @@ export function buildTools({prefix, current, onProblem}) {
     () => attempt(() => call("open-folder", {image: imageOf(current()).id})));
   const how = button("How it was made", "Show the steps of this picture in the tab Diffusion process", () => {
     const {job, shot, shots} = current();
-    openTab(PROCESS_TAB);
     const detail = {job, index: imageOf({shot, shots}).position};
     document.dispatchEvent(new CustomEvent("webui-show-process", {detail}));
   });
