@@ -118,7 +118,7 @@ def _run_pass(
     # 1. Encode the prompt
     sink(Phase("Encoding the prompt"))
     conditioning = model.encode_prompts(
-        request.prompt, request.negative_prompt, plan.timeline, plan.settings
+        request.prompt, request.negative_prompt, plan.timeline, plan.settings, plan.embeddings
     )
     # 2. Encode the init image, if there is one
     if upscaled is None:
@@ -133,22 +133,23 @@ def _run_pass(
     if init_image is not None:  # A1111 draws masked content from the seeds alone
         content = ImageNoise(batch, shape, device, NoiseOptions(options.source))
         init_image = init_image.with_masked_content(content)
-    # 4. Denoising loop
+    # 4. Denoising loop, with the networks of the prompt
     sink(Phase("Sampling" if upscaled is None else "Sampling the larger image"))
     recorder = Recorder() if plan.record and batch_index == 0 else None
     try:
-        latents = model.pipeline(
-            plan,
-            model.model_sigmas,
-            conditioning,
-            noise,
-            None if init_image is None else init_image.latents,
-            [
-                *_init_extensions(components, plan, init_image),
-                progress,
-                *([recorder] if recorder else []),
-            ],
-        )
+        with model.hypernetworks.apply(components.unet, plan.hypernetworks):
+            latents = model.pipeline(
+                plan,
+                model.model_sigmas,
+                conditioning,
+                noise,
+                None if init_image is None else init_image.latents,
+                [
+                    *_init_extensions(components, plan, init_image),
+                    progress,
+                    *([recorder] if recorder else []),
+                ],
+            )
     except (Cancelled, BatchSkipped):
         with suppress(NotFinite):  # what was asked for is to stop
             _decode_unfinished(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 from PIL import Image
@@ -15,11 +16,15 @@ from modules.backend.conditioning.init_image import (
     encode_init_image,
 )
 from modules.backend.conditioning.text import Conditioning, PromptConditioning
+from modules.backend.networks.embeddings import read_vectors
+from modules.backend.networks.hypernetworks import Hypernetworks
 from modules.backend.pipelines.stable_diffusion import SamplerPipeline, make_pipeline
 from modules.backend.preview import LatentToRgb
 from modules.backend.seamless import circular_padding
+from modules.models.embeddings import Embedding
 from modules.params.requests.init_image import InitImageRequest
 from modules.params.settings import Settings
+from modules.plan.embeddings import make_words
 from modules.prompt.chunks import Chunker
 from modules.prompt.schedule import ScheduledText, StepTimeline
 from modules.prompt.sub_prompts import parse_negative_prompt, parse_prompt
@@ -36,12 +41,16 @@ class LoadedModel:
     Args:
         components: Already on the device.
         tokenizer: Splits prompts for the text encoder.
+
+    Attributes:
+        hypernetworks: Those that were used last, to be applied to the UNet.
     """
 
     def __init__(self, components: Components, tokenizer: ClipTokenizer) -> None:
         self.components = components
         self._tokenizer = tokenizer
         self._conditionings: dict[_PromptKey, Conditioning] = {}
+        self.hypernetworks = Hypernetworks()
         self._init_image: tuple[InitImageInputs, InitImage] | None = None
 
     @cached_property
@@ -66,7 +75,12 @@ class LoadedModel:
         return self.latent_to_rgb(denoised)
 
     def encode_prompts(
-        self, prompt: str, negative_prompt: str, timeline: StepTimeline, settings: Settings
+        self,
+        prompt: str,
+        negative_prompt: str,
+        timeline: StepTimeline,
+        settings: Settings,
+        embeddings: Sequence[Embedding] = (),
     ) -> PromptConditioning:
         """Return the encoded prompts of a pass; the most recent ones are cached.
 
@@ -75,34 +89,45 @@ class LoadedModel:
             negative_prompt: Likewise.
             timeline: The planned evaluations of the pass.
             settings: Emphasis, clip skip and others.
+            embeddings: That the prompts name.
+
+        Raises:
+            NotFound: the file of an embedding is gone.
+            BadFile: it is damaged.
         """
+        words = make_words(embeddings, self._tokenizer)
         chunkers = tuple(
-            Chunker.from_settings(self._tokenizer, settings, encoder.pad_token_id)
+            Chunker.from_settings(self._tokenizer, settings, encoder.pad_token_id, words=words)
             for encoder in self.components.text_encoders
         )
         clip_skip = settings.CLIP_stop_at_last_layers
+
+        def encode(texts: tuple[ScheduledText, ...]) -> Conditioning:
+            return self._encode_prompt(texts, chunkers, clip_skip, embeddings)
+
         sub_prompts = parse_prompt(prompt, timeline)
         needs_empty = settings.pad_cond_uncond and not settings.pad_cond_uncond_v0
         return PromptConditioning(
-            tuple(self._encode_prompt(part.texts, chunkers, clip_skip) for part in sub_prompts),
-            self._encode_prompt(
-                parse_negative_prompt(negative_prompt, timeline).texts, chunkers, clip_skip
-            ),
+            tuple(encode(part.texts) for part in sub_prompts),
+            encode(parse_negative_prompt(negative_prompt, timeline).texts),
             tuple(part.weight for part in sub_prompts),
-            self._encode_prompt((ScheduledText(1, ""),), chunkers, clip_skip).hidden[0]
-            if needs_empty
-            else None,
+            encode((ScheduledText(1, ""),)).hidden[0] if needs_empty else None,
         )
 
     def _encode_prompt(
-        self, scheduled: tuple[ScheduledText, ...], chunkers: tuple[Chunker, ...], clip_skip: int
+        self,
+        scheduled: tuple[ScheduledText, ...],
+        chunkers: tuple[Chunker, ...],
+        clip_skip: int,
+        embeddings: Sequence[Embedding],
     ) -> Conditioning:
         key = (scheduled, chunkers, clip_skip)
         conditioning = self._conditionings.pop(key, None)
         if conditioning is None:
             texts = [item.text for item in scheduled]
             encoders = self.components.text_encoders
-            hidden, pooled = text.encode_with_all(encoders, chunkers, texts, clip_skip)
+            vectors = {one.name: read_vectors(one) for one in embeddings}
+            hidden, pooled = text.encode_with_all(encoders, chunkers, texts, clip_skip, vectors)
             until = tuple(item.until for item in scheduled)
             conditioning = Conditioning(hidden, until, pooled)
         self._conditionings[key] = conditioning  # most recently used last

@@ -90,7 +90,11 @@ class ImageSaver:
         image_plan = plan.images[index]
         seed = image_plan.seed
         request = plan.single_image_request(image_plan)
-        extra = {**self._model_infotext(plan.model), "App": f"{NAME} {VERSION}"}
+        extra = {
+            **self._model_infotext(plan.model),
+            **dict(plan.infotext_pairs),
+            "App": f"{NAME} {VERSION}",
+        }
         text = escape(
             infotext.create_infotext(
                 request, extra, plan.settings, self._codecs, plan.stated_options

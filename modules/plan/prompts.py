@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from modules.params.requests.base import GenerationRequest
 from modules.params.settings import Settings
+from modules.plan.networks import HYPERNET
 from modules.plan.planned_pass import PlannedPass
 from modules.prompt.emphasis import has_break_in_brackets
 from modules.prompt.extra_networks import extract_networks
@@ -54,6 +55,7 @@ def prompt_notes(passes: Sequence[PlannedPass]) -> tuple[str, ...]:
         f"There is no {network.kind} '{network.args[0]}'; the picture is made without it."
         for planned in passes
         for network in extract_networks(planned.plan.request.prompt)[1]
+        if network.kind != HYPERNET
     ]
     if any(has_break_in_brackets(text) for planned in passes for text in planned.texts):
         notes.append(
