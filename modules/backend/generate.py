@@ -22,6 +22,8 @@ from modules.backend.denoise.progress import (
 from modules.backend.denoise.recorder import Recorder
 from modules.backend.denoise.step_extensions import ConcatChannels, MaskedLatents, StepExtension
 from modules.backend.model import LoadedModel
+from modules.backend.networks.embeddings import read_all_vectors
+from modules.backend.networks.hypernetworks import applied_hypernetworks
 from modules.backend.noise.noise import ImageNoise, NoiseOptions, noise_options
 from modules.backend.seamless import circular_padding
 from modules.core.errors import Cancelled, NotFinite
@@ -118,7 +120,12 @@ def _run_pass(
     # 1. Encode the prompt
     sink(Phase("Encoding the prompt"))
     conditioning = model.encode_prompts(
-        request.prompt, request.negative_prompt, plan.timeline, plan.settings, plan.embeddings
+        request.prompt,
+        request.negative_prompt,
+        plan.timeline,
+        plan.settings,
+        plan.networks.words,
+        read_all_vectors(plan.networks.embeddings),
     )
     # 2. Encode the init image, if there is one
     if upscaled is None:
@@ -137,7 +144,7 @@ def _run_pass(
     sink(Phase("Sampling" if upscaled is None else "Sampling the larger image"))
     recorder = Recorder() if plan.record and batch_index == 0 else None
     try:
-        with model.hypernetworks.apply(components.unet, plan.hypernetworks):
+        with applied_hypernetworks(components.unet, plan.networks.hypernetworks):
             latents = model.pipeline(
                 plan,
                 model.model_sigmas,

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
+from types import MappingProxyType
 
 from PIL import Image
 from torch import Tensor
 
 from modules.backend.components import Components
 from modules.backend.conditioning import text
+from modules.backend.conditioning.embedding_vectors import AllVectors
 from modules.backend.conditioning.init_image import (
     InitImage,
     InitImageInputs,
     encode_init_image,
 )
 from modules.backend.conditioning.text import Conditioning, PromptConditioning
-from modules.backend.networks.embeddings import read_vectors
-from modules.backend.networks.hypernetworks import Hypernetworks
 from modules.backend.pipelines.stable_diffusion import SamplerPipeline, make_pipeline
 from modules.backend.preview import LatentToRgb
 from modules.backend.seamless import circular_padding
-from modules.models.embeddings import Embedding
 from modules.params.requests.init_image import InitImageRequest
 from modules.params.settings import Settings
-from modules.plan.embeddings import make_words
 from modules.prompt.chunks import Chunker
+from modules.prompt.embeddings import NO_EMBEDDINGS, EmbeddingWords
 from modules.prompt.schedule import ScheduledText, StepTimeline
 from modules.prompt.sub_prompts import parse_negative_prompt, parse_prompt
 from modules.prompt.tokens import ClipTokenizer
@@ -41,16 +39,12 @@ class LoadedModel:
     Args:
         components: Already on the device.
         tokenizer: Splits prompts for the text encoder.
-
-    Attributes:
-        hypernetworks: Those that were used last, to be applied to the UNet.
     """
 
     def __init__(self, components: Components, tokenizer: ClipTokenizer) -> None:
         self.components = components
         self._tokenizer = tokenizer
         self._conditionings: dict[_PromptKey, Conditioning] = {}
-        self.hypernetworks = Hypernetworks()
         self._init_image: tuple[InitImageInputs, InitImage] | None = None
 
     @cached_property
@@ -80,7 +74,8 @@ class LoadedModel:
         negative_prompt: str,
         timeline: StepTimeline,
         settings: Settings,
-        embeddings: Sequence[Embedding] = (),
+        words: EmbeddingWords = NO_EMBEDDINGS,
+        vectors: AllVectors = MappingProxyType({}),
     ) -> PromptConditioning:
         """Return the encoded prompts of a pass; the most recent ones are cached.
 
@@ -89,13 +84,9 @@ class LoadedModel:
             negative_prompt: Likewise.
             timeline: The planned evaluations of the pass.
             settings: Emphasis, clip skip and others.
-            embeddings: That the prompts name.
-
-        Raises:
-            NotFound: the file of an embedding is gone.
-            BadFile: it is damaged.
+            words: The embeddings that the prompts name.
+            vectors: Theirs.
         """
-        words = make_words(embeddings, self._tokenizer)
         chunkers = tuple(
             Chunker.from_settings(self._tokenizer, settings, encoder.pad_token_id, words=words)
             for encoder in self.components.text_encoders
@@ -103,7 +94,7 @@ class LoadedModel:
         clip_skip = settings.CLIP_stop_at_last_layers
 
         def encode(texts: tuple[ScheduledText, ...]) -> Conditioning:
-            return self._encode_prompt(texts, chunkers, clip_skip, embeddings)
+            return self._encode_prompt(texts, chunkers, clip_skip, vectors)
 
         sub_prompts = parse_prompt(prompt, timeline)
         needs_empty = settings.pad_cond_uncond and not settings.pad_cond_uncond_v0
@@ -119,14 +110,13 @@ class LoadedModel:
         scheduled: tuple[ScheduledText, ...],
         chunkers: tuple[Chunker, ...],
         clip_skip: int,
-        embeddings: Sequence[Embedding],
+        vectors: AllVectors,
     ) -> Conditioning:
         key = (scheduled, chunkers, clip_skip)
         conditioning = self._conditionings.pop(key, None)
         if conditioning is None:
             texts = [item.text for item in scheduled]
             encoders = self.components.text_encoders
-            vectors = {one.name: read_vectors(one) for one in embeddings}
             hidden, pooled = text.encode_with_all(encoders, chunkers, texts, clip_skip, vectors)
             until = tuple(item.until for item in scheduled)
             conditioning = Conditioning(hidden, until, pooled)

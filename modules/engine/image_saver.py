@@ -92,7 +92,7 @@ class ImageSaver:
         request = plan.single_image_request(image_plan)
         extra = {
             **self._model_infotext(plan.model),
-            **dict(plan.infotext_pairs),
+            "TI hashes": plan.networks.ti_hashes,
             "App": f"{NAME} {VERSION}",
         }
         text = escape(

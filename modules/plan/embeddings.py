@@ -7,14 +7,15 @@ from dataclasses import replace
 from itertools import zip_longest
 
 from modules.models.checkpoint import Checkpoint
-from modules.models.embeddings import Embedding, EmbeddingList, checkpoint_widths
+from modules.models.networks.embeddings import Embedding, EmbeddingList, checkpoint_widths
+from modules.plan.plan import Plan
 from modules.plan.planned_pass import PlannedPass
 from modules.prompt.chunks import PLACE, Chunk
 from modules.prompt.embeddings import EmbeddingWord, EmbeddingWords
 from modules.prompt.schedule import ScheduledText
 from modules.prompt.tokens import ClipTokenizer
 
-TI_HASHES = "TI hashes"
+_HASH_TIMEOUT_S = 30
 
 
 class EmbeddingVocabulary:
@@ -61,14 +62,47 @@ def make_words(embeddings: Iterable[Embedding], tokenizer: ClipTokenizer) -> Emb
     return EmbeddingWords(tuple(word for word in words if word.token_ids))
 
 
+def add_embeddings(
+    plan: Plan, passes: Sequence[PlannedPass], vocabulary: EmbeddingVocabulary
+) -> Plan:
+    """Return the plan with the embeddings of its prompts, each pass with its own, and notes on them.
+
+    Args:
+        plan: Without embeddings.
+        passes: The first pass and, if there is one, the hires pass.
+        vocabulary: The embeddings.
+    """
+    first, *second = (_find_embeddings(planned, vocabulary.listing) for planned in passes)
+    notes = dict.fromkeys(note for planned in passes for note in _notes(planned, vocabulary))
+    listing = vocabulary.listing
+    hashes = {one.name: listing.short_hash(one, _HASH_TIMEOUT_S) for one in first}
+    networks = replace(
+        plan.networks,
+        embeddings=first,
+        words=passes[0].words.only(hashes),
+        ti_hashes=format_ti_hashes(passes[0], hashes),
+    )
+    hires = plan.hires
+    if hires is not None:
+        words = passes[1].words.only(one.name for one in second[0])
+        others = replace(hires.plan.networks, embeddings=second[0], words=words)
+        hires = replace(hires, plan=replace(hires.plan, networks=others))
+    return replace(plan, networks=networks, hires=hires, notes=(*plan.notes, *notes))
+
+
+def _find_embeddings(planned: PlannedPass, listing: EmbeddingList) -> tuple[Embedding, ...]:
+    used = used_names(planned)
+    return tuple(one for one in listing.all() if one.name in used)
+
+
 def used_names(planned: PlannedPass) -> frozenset[str]:
     """Return the names of the embeddings that a pass uses."""
     chunks = (chunk for text in planned.texts for chunk in planned.chunker.split_into_chunks(text))
     return frozenset(placed.word.name for chunk in chunks for placed in chunk.embeddings)
 
 
-def embedding_notes(planned: PlannedPass, vocabulary: EmbeddingVocabulary) -> list[str]:
-    """Return what a user should know about the embeddings that a pass names, in sentences."""
+def _notes(planned: PlannedPass, vocabulary: EmbeddingVocabulary) -> list[str]:
+    """Return what a user should know about the embeddings that a pass names, one sentence each."""
     checkpoint = planned.plan.checkpoint
     others = replace(planned, words=vocabulary.unusable_words(checkpoint))
     unusable = used_names(others)

@@ -6,13 +6,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from modules.models.checkpoint import Checkpoint
-from modules.models.embeddings import Embedding
-from modules.models.hypernetworks import AppliedHypernetwork
 from modules.models.model_spec import ModelSpec
 from modules.models.upscalers import Upscaler
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.txt2img import HiresSize
 from modules.params.settings import Settings
+from modules.plan.networks import NO_NETWORKS, PlannedNetworks
 from modules.plan.work import Work
 from modules.prompt.schedule import StepTimeline
 from modules.sampling.samplers import Sampler
@@ -64,13 +63,11 @@ class Plan(Work[None]):
         settings: Settings of this job; those without an effect on it have their default values.
         stated_options: Options that the infotext states even at their defaults.
         notes: Sentences for the user, known before the job runs.
-        embeddings: Those that the prompts of this pass name.
-        hypernetworks: Those that the prompt of this pass names, in its order.
-        infotext_pairs: Pairs of the infotext that are neither fields nor options, such as "TI hashes".
         hires: The hires pass, or None.
         first_pass_evaluations: In the plan of a hires pass, the network evaluations of the first pass; else None.
         created_at: Time of submission.
         record: Whether sampling of the first image is recorded; of both passes, with hires fix.
+        networks: What the prompts of this pass add to the checkpoint.
     """
 
     request: GenerationRequest
@@ -81,13 +78,11 @@ class Plan(Work[None]):
     settings: Settings = DEFAULT_SETTINGS
     stated_options: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    embeddings: tuple[Embedding, ...] = ()
-    hypernetworks: tuple[AppliedHypernetwork, ...] = ()
-    infotext_pairs: tuple[tuple[str, str], ...] = ()
     hires: HiresPlan | None = None
     first_pass_evaluations: int | None = None
     created_at: datetime = field(default_factory=datetime.now, compare=False)
     record: bool = False
+    networks: PlannedNetworks = NO_NETWORKS
 
     @property
     def checkpoint(self) -> Checkpoint:

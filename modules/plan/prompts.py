@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
+from modules.models.index import ModelIndex
 from modules.params.requests.base import GenerationRequest
 from modules.params.settings import Settings
-from modules.plan.networks import HYPERNET
+from modules.plan.hypernetworks import HYPERNET, plan_hypernetworks
+from modules.plan.networks import PlannedNetworks
+from modules.plan.plan import Plan
 from modules.plan.planned_pass import PlannedPass
 from modules.prompt.emphasis import has_break_in_brackets
 from modules.prompt.extra_networks import extract_networks
@@ -47,6 +51,23 @@ def apply_styles(request: R, styles: Sequence[Style], settings: Settings) -> R:
             text = apply_style(text, style_part(style))
         prompts[name] = strip_comments(text) if options.enable_prompt_comments else text
     return request.replace(**prompts, styles=())
+
+
+def plan_networks(plan: Plan, models: ModelIndex) -> Plan:
+    """Return the plan with the networks of its prompts, each pass with its own, and notes on those left out."""
+    networks, notes = _find_networks(plan, models)
+    hires = plan.hires
+    if hires is not None:
+        hires_networks, hires_notes = _find_networks(hires.plan, models)
+        hires = replace(hires, plan=replace(hires.plan, networks=hires_networks))
+        notes = tuple(dict.fromkeys((*notes, *hires_notes)))
+    return replace(plan, networks=networks, hires=hires, notes=(*plan.notes, *notes))
+
+
+def _find_networks(plan: Plan, models: ModelIndex) -> tuple[PlannedNetworks, tuple[str, ...]]:
+    tags = extract_networks(plan.request.prompt)[1]
+    hypernetworks, notes = plan_hypernetworks(tags, models, plan.checkpoint)
+    return PlannedNetworks(hypernetworks), notes
 
 
 def prompt_notes(passes: Sequence[PlannedPass]) -> tuple[str, ...]:

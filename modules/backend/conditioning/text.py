@@ -13,7 +13,12 @@ from torch import Tensor
 from transformers import CLIPTextModelWithProjection
 
 from modules.backend.components import TextEncoder
-from modules.backend.networks.embeddings import NO_VECTORS, Vectors, placed_vectors
+from modules.backend.conditioning.embedding_vectors import (
+    NO_VECTORS,
+    AllVectors,
+    Vectors,
+    placed_vectors,
+)
 from modules.core.errors import UserError
 from modules.prompt.chunks import Chunk, Chunker
 from modules.prompt.schedule import active_text_index
@@ -59,7 +64,7 @@ def encode_with_all(
     chunkers: Sequence[Chunker],
     texts: Sequence[str],
     clip_skip: int = 1,
-    vectors: Mapping[str, tuple[Tensor, ...]] = MappingProxyType({}),
+    vectors: AllVectors = MappingProxyType({}),
 ) -> EncodedTexts:
     """Return the texts of one prompt, encoded by every text encoder of a model.
 

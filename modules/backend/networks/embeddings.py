@@ -1,24 +1,27 @@
-"""Vectors of textual-inversion embeddings, put in the place of token embeddings while a text encoder runs."""
+"""Reads the vectors of textual-inversion embeddings from their files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from modules.backend.loading.state_dict import read_state_dict, read_tensor
 from modules.core.errors import BadFile, NotFound
-from modules.models.embeddings import Embedding
 from modules.models.files.header import read_header
 from modules.models.files.picture_embedding import read_picture_embedding
-from modules.prompt.chunks import Chunk
+from modules.models.networks.embeddings import Embedding
 
 Vectors = Mapping[
     str, Tensor
 ]  # [vectors, width] by the name of the embedding, for one text encoder
 NO_VECTORS: Vectors = {}
+
+
+def read_all_vectors(embeddings: Iterable[Embedding]) -> dict[str, tuple[Tensor, ...]]:
+    """Return the vectors of embeddings by their names; see `read_vectors`."""
+    return {embedding.name: read_vectors(embedding) for embedding in embeddings}
 
 
 def read_vectors(embedding: Embedding) -> tuple[Tensor, ...]:
@@ -58,33 +61,3 @@ def _read_tensors(embedding: Embedding) -> Mapping[str, Tensor]:
         return {key: torch.from_numpy(arrays[key]) for key in embedding.keys}
     state_dict = read_state_dict(path, read_header(path))
     return {key: read_tensor(state_dict, state_dict[key]) for key in embedding.keys}
-
-
-@contextmanager
-def placed_vectors(
-    token_embedding: nn.Module, chunks: Sequence[Chunk], vectors: Vectors
-) -> Iterator[None]:
-    """Let a text encoder see the vectors in the places of their tokens.
-
-    Args:
-        token_embedding: Of the text encoder; its next output is of these chunks, [chunks, 77, width].
-        chunks: With the places.
-        vectors: Of all embeddings in them.
-    """
-    if not any(chunk.embeddings for chunk in chunks):
-        yield
-        return
-
-    def place(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
-        output = output.clone()
-        for row, chunk in zip(output, chunks, strict=True):
-            for placed in chunk.embeddings:
-                part = vectors[placed.word.name][: len(row) - placed.offset]
-                row[placed.offset : placed.offset + len(part)] = part
-        return output
-
-    handle = token_embedding.register_forward_hook(place)
-    try:
-        yield
-    finally:
-        handle.remove()

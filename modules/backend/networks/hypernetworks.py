@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from modules.backend.loading.state_dict import read_state_dict, read_tensor
 from modules.core.errors import BadFile
 from modules.models.files.header import read_header
-from modules.models.hypernetworks import AppliedHypernetwork
-from modules.models.scan import FileStamp, ModelFile
+from modules.models.networks.hypernetworks import HypernetworkUse
+from modules.models.scan import ModelFile
 
 Networks = Mapping[int, tuple[nn.Module, nn.Module]]
 Hook = Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]
@@ -67,34 +67,30 @@ class Hypernetwork:
         return (context + pair[index](context.float()) * self.multiplier).to(context.dtype)
 
 
-class Hypernetworks:
-    """Loads hypernetworks for one UNet; those of the last pass stay loaded."""
+@contextmanager
+def applied_hypernetworks(
+    unet: UNet2DConditionModel, uses: Sequence[HypernetworkUse]
+) -> Iterator[None]:
+    """Let the attention of a UNet see what hypernetworks make of its inputs, one after the other.
 
-    def __init__(self) -> None:
-        self._loaded: dict[FileStamp, Networks] = {}
+    Raises:
+        NotFound: the file of one is gone.
+        BadFile: one cannot be read, or is built in a way that this program does not know.
+    """
+    chain = [Hypernetwork(read_networks(use.file, unet.device), use.multiplier) for use in uses]
+    with ExitStack() as stack:
+        for module in unet.modules() if chain else ():
+            if isinstance(module, Attention):
+                for index, projection in enumerate(_projections(module)):
+                    handle = projection.register_forward_pre_hook(_make_hook(chain, index))
+                    stack.callback(handle.remove)
+        yield
 
-    @contextmanager
-    def apply(
-        self, unet: UNet2DConditionModel, applied: Sequence[AppliedHypernetwork]
-    ) -> Iterator[None]:
-        """Let the attention of a UNet see what hypernetworks make of its inputs, one after the other.
 
-        Raises:
-            NotFound: the file of one is gone.
-            BadFile: one cannot be read, or is built in a way that this program does not know.
-        """
-        self._loaded = {
-            one.file.stamp: self._loaded.get(one.file.stamp) or read_networks(one.file, unet.device)
-            for one in applied
-        }
-        chain = [Hypernetwork(self._loaded[one.file.stamp], one.multiplier) for one in applied]
-        with ExitStack() as stack:
-            for module in unet.modules() if chain else ():
-                if isinstance(module, Attention):
-                    for index, projection in enumerate((module.to_k, module.to_v)):
-                        handle = projection.register_forward_pre_hook(_make_hook(chain, index))
-                        stack.callback(handle.remove)
-            yield
+def _projections(attention: Attention) -> tuple[nn.Module, nn.Module]:
+    """Return the layers that make keys and values."""
+    assert attention.to_k is not None and attention.to_v is not None
+    return attention.to_k, attention.to_v
 
 
 def _make_hook(chain: Sequence[Hypernetwork], index: int) -> Hook:

@@ -107,15 +107,18 @@ def _read_pixels(path: Path) -> bytes | None:
     left, right = low_bits[:, : separators[0]], low_bits[:, separators[-1] + 1 :]
     if left.shape != right.shape or not left.size:
         return None
-    mask = (_pseudo_random(left.size) & 0x0F).reshape(left.shape)
+    mask = np.reshape(_pseudo_random(left.size), left.shape) & np.uint8(0x0F)
     data = ((right ^ mask) << 4) | (left ^ mask)
     return _decompress(data.tobytes())
 
 
 def _crop_black(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the pixels without black borders; a pixel counts as black when any of its values is 0."""
-    is_bright = (pixels > 0).all(axis=2)
-    rows, columns = np.flatnonzero(is_bright.any(axis=1)), np.flatnonzero(is_bright.any(axis=0))
+    is_bright: NDArray[np.bool_] = np.all(pixels > 0, axis=2)
+    rows, columns = (
+        np.flatnonzero(np.any(is_bright, axis=1)),
+        np.flatnonzero(np.any(is_bright, axis=0)),
+    )
     if not len(rows):
         return pixels
     return pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]

@@ -24,7 +24,11 @@ PAIR_KEYS = ("clip_l", "clip_g")  # of SDXL, in the order of its text encoders
 PARAMETERS = "string_to_param."
 SHORT_HASH_LENGTH = 12
 _PREVIEW_SUFFIXES = tuple(f".preview{suffix}" for suffix in PICTURE_SUFFIXES)
-_FAMILIES = {(768,): "SD 1.x", (1024,): "SD 2.x", (768, 1280): "SDXL"}
+_FAMILIES: Mapping[tuple[int, ...], str] = {
+    (768,): "SD 1.x",
+    (1024,): "SD 2.x",
+    (768, 1280): "SDXL",
+}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ _CONTEXT_FAMILIES = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}
 
 
 @dataclass(frozen=True)
-class AppliedHypernetwork:
+class HypernetworkUse:
     """A hypernetwork of a pass.
 
     Args:
