@@ -21,7 +21,7 @@ from modules.plan.effects import clip_skip_has_effect, ineffective_options, stat
 from modules.plan.input_checks import check_input_images
 from modules.plan.plan import DEFAULT_SETTINGS, HiresPlan, ImagePlan, Plan
 from modules.plan.planned_pass import PlannedPass
-from modules.plan.prompts import apply_styles, prompt_notes
+from modules.plan.prompts import apply_styles, plan_networks, prompt_notes
 from modules.plan.tables import BUILTIN_TABLES, PlanTables
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
@@ -75,7 +75,7 @@ class Planner:
             request, [self._styles.get(name) for name in request.styles], settings
         )
         models, tables = self._checkpoints.models, self._tables
-        plan = make_plan(request, models, checkpoint, settings, tables)
+        plan = plan_networks(make_plan(request, models, checkpoint, settings, tables), models)
         passes = [
             PlannedPass(
                 item,
