@@ -65,6 +65,11 @@ def plan_loras(
     return tuple(last[use.name] for use in uses), tuple(notes)
 
 
+def infotext_name(use: LoraUse) -> str:
+    """Return the name of a LoRA among the infotext's hashes, without what separates them there."""
+    return use.name.replace(":", "").replace(",", "")
+
+
 def _read_use(network: ExtraNetwork, file: NetworkFile) -> LoraUse:
     text_encoder = network.number(0, "te", 1.0)
     unet = network.number(1, "unet", text_encoder)

@@ -10,7 +10,7 @@ from modules.models.index import ModelIndex
 from modules.models.networks.network_kinds import LORA_TAGS
 from modules.params.requests.base import GenerationRequest
 from modules.params.settings import Settings
-from modules.plan.loras import plan_loras
+from modules.plan.loras import LoraUse, plan_loras
 from modules.plan.networks import PlannedNetworks
 from modules.plan.plan import Plan
 from modules.plan.planned_pass import PlannedPass
@@ -75,6 +75,12 @@ def plan_networks(plan: Plan, models: ModelIndex) -> Plan:
         hires = replace(hires, plan=replace(hires.plan, networks=hires_networks))
         notes = tuple(dict.fromkeys((*notes, *hires_notes)))
     return replace(plan, networks=networks, hires=hires, notes=(*plan.notes, *notes))
+
+
+def list_loras(plan: Plan) -> tuple[LoraUse, ...]:
+    """Return the LoRAs of both passes, in the order of their prompts."""
+    hires = plan.hires.plan.networks.loras if plan.hires else ()
+    return (*plan.networks.loras, *hires)
 
 
 def _find_networks(plan: Plan, models: ModelIndex) -> tuple[PlannedNetworks, tuple[str, ...]]:

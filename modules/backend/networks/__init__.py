@@ -1,0 +1,1 @@
+"""What a prompt adds to a loaded checkpoint."""
