@@ -13,6 +13,8 @@ from modules.models.ldm.keys import UNET_PREFIX
 from modules.models.networks.lora_keys import LoraKey, Network
 
 _CHANGEABLE = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm)
+# A1111 knows it by LDM's name alone, and LyCORIS's files that name it so look right without its change.
+_UNKNOWN_TO_A1111 = ("conv_norm_out",)
 # OpenCLIP keeps query, key and value as one tensor, and A1111 changes all of an attention or nothing.
 _ATTENTION_PARTS = ("q_proj", "k_proj", "v_proj", "out_proj")
 _ATTENTION = re.compile(r"(.*self_attn)\.(?:q_proj|k_proj|v_proj|out_proj)")
@@ -71,7 +73,8 @@ class ChangeableLayers:
             in_file = origin.key_in_file(f"{path}.weight") if origin else ""
             layer = Layer(network, path, module, _joined_attention(path, origin))
             if network == "unet":
-                yield path.replace(".", "_"), layer
+                if path not in _UNKNOWN_TO_A1111:
+                    yield path.replace(".", "_"), layer
                 in_file = in_file.removeprefix(UNET_PREFIX).removesuffix(".weight")
                 if in_file:
                     yield in_file.replace(".", "_"), layer

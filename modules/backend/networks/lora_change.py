@@ -22,7 +22,6 @@ from modules.models.networks.lora_formats import LoraFormat
 from modules.models.networks.lora_keys import LoraKey
 from modules.plan.loras import LoraUse
 
-_SIXTEEN_BITS = (torch.float16, torch.bfloat16)
 _MAX_PARTS_SHOWN = 3
 
 
@@ -65,21 +64,19 @@ def change_weight(change: LoraChange, weight: Tensor) -> Tensor:
         ChangeError: it does not fit, or has invalid numbers.
         BadFile: the LoRA's file was cut short.
     """
-    stored = change.file.read(change.key, weight.device)
-    parts = {
-        name: part.float() if part.is_floating_point() else part for name, part in stored.items()
-    }
+    parts = change.file.read(change.key, weight.device)
+    is_half_model = change.layer.module.weight.dtype != torch.float32
+    if is_half_model or not change.format.in_file_dtype:
+        parts = {n: part.float() if part.is_floating_point() else part for n, part in parts.items()}
     try:
         delta = _compute(change, parts, weight)
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise
-        raise ChangeError(_describe_shapes(stored, weight)) from error
-    dtype = _dtype_of_file(change, stored)
-    if dtype in _SIXTEEN_BITS and change.layer.module.weight.dtype == torch.float32:
-        changed = (weight.to(dtype) + delta.to(dtype)).float()
-    else:
-        changed = weight + delta
+        raise ChangeError(_describe_shapes(parts, weight)) from error
+    # A1111 adds to a joined attention in place, in its own dtype.
+    dtype = weight.dtype if change.layer.in_joined_attention else delta.dtype
+    changed = (weight.to(dtype) + delta).float()
     if not bool(torch.isfinite(changed).all()):
         raise ChangeError("invalid numbers")
     return changed
@@ -132,14 +129,6 @@ def _fit(delta: Tensor, weight: Tensor) -> Tensor:
     if missing > 0 and delta.shape[1] == 4:
         delta = functional.pad(delta, (0, 0, 0, 0, 0, missing))
     return delta.reshape(weight.shape)
-
-
-def _dtype_of_file(change: LoraChange, stored: Parts) -> torch.dtype | None:
-    """Return the dtype to which A1111 rounds the whole weight, None for none; it adds to joined attentions in place."""
-    if not change.format.rounds_weight or change.layer.in_joined_attention:
-        return None
-    needed = next(names for names in change.format.parts if names <= stored.keys())
-    return stored[min(needed)].dtype
 
 
 def _describe_shapes(parts: Parts, weight: Tensor) -> str:

@@ -1,8 +1,8 @@
 """LORA_FORMULAS: how each format of LORA_FORMATS changes a weight, one formula a row.
 
-A formula takes the parts of a layer and the weight W as it is by then, both in the dtype to compute in, and returns
-the change for a scale and a weight of 1, in any shape with as many values. Compared with the forward passes of
-LyCORIS 4.1 and with pictures of A1111.
+A formula takes the parts of a layer, all in the dtype to compute in, and the weight W as it is by then, in float32. It
+returns the change for a scale and a weight of 1, in any shape with as many values; its dtype is the one that the sum
+with W is rounded to. Compared with the forward passes of LyCORIS 4.1 and with pictures of A1111.
 """
 
 from __future__ import annotations
@@ -107,16 +107,16 @@ def _glora(parts: Parts, weight: Tensor) -> Tensor:
     a1, a2, b1, b2 = (parts[f"{name}.weight"].flatten(1) for name in ("a1", "a2", "b1", "b2"))
     if a1.shape[0] == w.shape[1] != a2.shape[0]:
         a1, a2, b1, b2 = a2, a1, b2, b1
-    return b2 @ b1 + (w @ a2) @ a1
+    return b2 @ b1 + (w.to(a2.dtype) @ a2) @ a1
 
 
 def _oft(parts: Parts, weight: Tensor) -> Tensor:
     """The outputs are rotated in blocks (arXiv 2306.07280), or after several permutations (BOFT, arXiv 2311.06243)."""
-    blocks = parts["oft_blocks"] if "oft_blocks" in parts else parts["oft_diag"]
-    rotations = blocks
-    if "oft_blocks" in parts:
+    blocks = parts["oft_diag"] if "oft_diag" in parts else parts["oft_blocks"]
+    rotations = blocks.to(weight.dtype)
+    if "oft_diag" not in parts:
         limit = float(parts["alpha"].flatten()[0]) * weight.shape[0] if "alpha" in parts else 0.0
-        rotations = _cayley(blocks, limit)
+        rotations = _cayley(blocks, limit, weight.dtype)
     w = weight.flatten(1)
     rotated = _rotate_blocks(rotations, w) if blocks.dim() == 3 else _butterfly(rotations, w)
     if "rescale" in parts:
@@ -124,13 +124,13 @@ def _oft(parts: Parts, weight: Tensor) -> Tensor:
     return rotated - w
 
 
-def _cayley(blocks: Tensor, limit: float) -> Tensor:
+def _cayley(blocks: Tensor, limit: float, dtype: torch.dtype) -> Tensor:
     """Return the rotations (I + Q)(I - Q)^-1 with Q = B - B^T, whose norm over all blocks is limited unless 0."""
     q = blocks - blocks.transpose(-1, -2)
     if limit:
         norm = torch.linalg.vector_norm(q)
         q = q * ((norm.clamp(max=limit) + 1e-8) / (norm + 1e-8))
-    identity = torch.eye(q.shape[-1], device=q.device, dtype=q.dtype)
+    identity = torch.eye(q.shape[-1], device=q.device, dtype=dtype)
     return (identity + q) @ torch.linalg.inv(identity - q)
 
 
@@ -186,6 +186,7 @@ def decompose(weight: Tensor, change: Tensor, magnitudes: Tensor) -> Tensor:
     The norms are those of each input's column where the magnitudes have the shape [1, in, ...], as LyCORIS and A1111
     have it, and those of each output's row where they have [out, 1, ...] or, of PEFT, [out].
     """
+    weight, magnitudes = weight.to(change.dtype), magnitudes.to(change.dtype)
     merged = weight + change
     of_inputs = magnitudes.dim() > 1 and magnitudes.shape[0] == 1
     axis = 1 if of_inputs else 0

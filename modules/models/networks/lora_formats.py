@@ -13,13 +13,13 @@ class LoraFormat:
     Args:
         name: Its identity, as people call it.
         parts: A layer is of this format when it has all parts of one of these sets.
-        rounds_weight: Whether A1111 computes the whole layer in the dtype of the file, so that a file of 16 bits rounds
-            the weights of a 32-bit model.
+        in_file_dtype: Whether A1111 computes in the dtype of the file, so that most of these formats, in 16 bits, round
+            the whole weight of a 32-bit model.
     """
 
     name: str
     parts: tuple[frozenset[str], ...]
-    rounds_weight: bool = False
+    in_file_dtype: bool = True
 
     def matches(self, parts: Collection[str]) -> bool:
         """Return whether a layer with these parts is of this format."""
@@ -32,8 +32,8 @@ def _sets(*sets: str) -> tuple[frozenset[str], ...]:
 
 # In A1111's order: the first row that matches counts.
 LORA_FORMATS: tuple[LoraFormat, ...] = (
-    LoraFormat("LoRA", _sets("lora_up.weight lora_down.weight")),
-    LoraFormat("LoHa", _sets("hada_w1_a hada_w1_b hada_w2_a hada_w2_b"), rounds_weight=True),
+    LoraFormat("LoRA", _sets("lora_up.weight lora_down.weight"), in_file_dtype=False),
+    LoraFormat("LoHa", _sets("hada_w1_a hada_w1_b hada_w2_a hada_w2_b")),
     LoraFormat("IA3", _sets("weight")),
     LoraFormat(
         "LoKr",
@@ -43,11 +43,10 @@ LORA_FORMATS: tuple[LoraFormat, ...] = (
             "lokr_w1_a lokr_w1_b lokr_w2",
             "lokr_w1_a lokr_w1_b lokr_w2_a lokr_w2_b",
         ),
-        rounds_weight=True,
     ),
-    LoraFormat("full", _sets("diff"), rounds_weight=True),
-    LoraFormat("norm", _sets("w_norm b_norm"), rounds_weight=True),
-    LoraFormat("GLoRA", _sets("a1.weight a2.weight b1.weight b2.weight"), rounds_weight=True),
+    LoraFormat("full", _sets("diff")),
+    LoraFormat("norm", _sets("w_norm b_norm")),
+    LoraFormat("GLoRA", _sets("a1.weight a2.weight b1.weight b2.weight")),
     LoraFormat("OFT", _sets("oft_blocks", "oft_diag")),
 )
 
