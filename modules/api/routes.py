@@ -21,6 +21,7 @@ from modules.api.internal.process import process_router
 from modules.api.internal.queue import queue_router
 from modules.api.internal.settings import settings_router
 from modules.api.json_check import Answer, check_body
+from modules.api.sdapi.embeddings import embeddings_router
 from modules.api.sdapi.extras import extras_router
 from modules.api.sdapi.generation import generation_router
 from modules.api.sdapi.listings import listings_router
@@ -55,6 +56,7 @@ ROUTERS = (
     Router("jobs", jobs_router),
     Router("extras", extras_router),
     Router("listings", listings_router),
+    Router("embeddings", embeddings_router),
     Router("models", models_router),
     Router("options", options_router),
     Router("PNG info", png_info_router),

@@ -23,6 +23,8 @@ from modules.backend.denoise.progress import (
 from modules.backend.denoise.recorder import Recorder
 from modules.backend.denoise.step_extensions import ConcatChannels, MaskedLatents, StepExtension
 from modules.backend.model import LoadedModel
+from modules.backend.networks.embeddings import read_all_vectors
+from modules.backend.networks.hypernetworks import applied_hypernetworks
 from modules.backend.networks.lora_fold import OriginalsLost
 from modules.backend.noise.noise import ImageNoise, NoiseOptions, noise_options
 from modules.backend.seamless import circular_padding
@@ -138,7 +140,12 @@ def _run_pass(
     # 1. Encode the prompt
     sink(Phase("Encoding the prompt"))
     conditioning = model.encode_prompts(
-        request.prompt, request.negative_prompt, plan.timeline, plan.settings
+        request.prompt,
+        request.negative_prompt,
+        plan.timeline,
+        plan.settings,
+        plan.networks.words,
+        read_all_vectors(plan.networks.embeddings),
     )
     # 2. Encode the init image, if there is one
     if upscaled is None:
@@ -153,22 +160,23 @@ def _run_pass(
     if init_image is not None:  # A1111 draws masked content from the seeds alone
         content = ImageNoise(batch, shape, device, NoiseOptions(options.source))
         init_image = init_image.with_masked_content(content)
-    # 4. Denoising loop
+    # 4. Denoising loop, with the networks of the prompt
     sink(Phase("Sampling" if upscaled is None else "Sampling the larger image"))
     recorder = Recorder() if plan.record and batch_index == 0 else None
     try:
-        latents = model.pipeline(
-            plan,
-            model.model_sigmas,
-            conditioning,
-            noise,
-            None if init_image is None else init_image.latents,
-            [
-                *_init_extensions(components, plan, init_image),
-                progress,
-                *([recorder] if recorder else []),
-            ],
-        )
+        with applied_hypernetworks(components.unet, plan.networks.hypernetworks):
+            latents = model.pipeline(
+                plan,
+                model.model_sigmas,
+                conditioning,
+                noise,
+                None if init_image is None else init_image.latents,
+                [
+                    *_init_extensions(components, plan, init_image),
+                    progress,
+                    *([recorder] if recorder else []),
+                ],
+            )
     except (Cancelled, BatchSkipped):
         with suppress(NotFinite):  # what was asked for is to stop
             _decode_unfinished(

@@ -97,6 +97,7 @@ class ImageSaver:
         extra = {
             **self._model_infotext(plan.model),
             "Lora hashes": self._lora_hashes(plan),
+            "TI hashes": plan.networks.ti_hashes,
             "App": f"{NAME} {VERSION}",
         }
         text = escape(

@@ -20,6 +20,7 @@ from modules.models.ldm.keys import (
 )
 
 CHECKPOINT, VAE, TEXT_ENCODER = "Checkpoint", "VAE", "Text encoder"
+EMBEDDING, HYPERNETWORK = "Embedding", "Hypernetwork"
 _UNET_NAMES = (
     UNET_PREFIX + "*",
     "diffusion_model.*",
@@ -141,7 +142,7 @@ KINDS: tuple[ModelKind, ...] = (
         misplaced="is a LoRA, not {expected}. It belongs in models/Lora.",
     ),
     ModelKind(
-        "Embedding",
+        EMBEDDING,
         "embedding",
         lambda paths: (paths.embeddings,),
         (".safetensors", ".pt", ".bin"),
@@ -206,7 +207,7 @@ KINDS: tuple[ModelKind, ...] = (
         misplaced="is only a text encoder, not {expected}. It belongs in models/text_encoder.",
     ),
     ModelKind(
-        "Hypernetwork",
+        HYPERNETWORK,
         "hypernetwork",
         lambda paths: paths.model_folders("hypernetworks"),
         (".pt",),

@@ -1,10 +1,13 @@
-"""Networks of a planned pass: the files that its prompt names, with their weights."""
+"""Networks of a planned pass: the files that its prompts name, with their weights."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from modules.models.networks.embeddings import Embedding
+from modules.models.networks.hypernetworks import HypernetworkUse
 from modules.plan.loras import LoraUse
+from modules.prompt.embeddings import NO_EMBEDDINGS, EmbeddingWords
 
 
 @dataclass(frozen=True)
@@ -13,9 +16,17 @@ class PlannedNetworks:
 
     Args:
         loras: In the order of the prompt.
+        hypernetworks: Likewise.
+        embeddings: Of the prompt and the negative prompt.
+        words: Theirs.
+        ti_hashes: The hashes of the embeddings, as the infotext lists them.
     """
 
     loras: tuple[LoraUse, ...] = ()
+    hypernetworks: tuple[HypernetworkUse, ...] = ()
+    embeddings: tuple[Embedding, ...] = ()
+    words: EmbeddingWords = NO_EMBEDDINGS
+    ti_hashes: str = ""
 
 
 NO_NETWORKS = PlannedNetworks()

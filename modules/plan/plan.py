@@ -67,7 +67,7 @@ class Plan(Work[None]):
         first_pass_evaluations: In the plan of a hires pass, the network evaluations of the first pass; else None.
         created_at: Time of submission.
         record: Whether sampling of the first image is recorded; of both passes, with hires fix.
-        networks: What the prompt of this pass adds to the checkpoint.
+        networks: What the prompts of this pass add to the checkpoint.
     """
 
     request: GenerationRequest

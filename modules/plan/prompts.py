@@ -10,6 +10,7 @@ from modules.models.index import ModelIndex
 from modules.models.networks.network_kinds import LORA_TAGS
 from modules.params.requests.base import GenerationRequest
 from modules.params.settings import Settings
+from modules.plan.hypernetworks import HYPERNET, plan_hypernetworks
 from modules.plan.loras import LoraUse, plan_loras
 from modules.plan.networks import PlannedNetworks
 from modules.plan.plan import Plan
@@ -86,7 +87,8 @@ def list_loras(plan: Plan) -> tuple[LoraUse, ...]:
 def _find_networks(plan: Plan, models: ModelIndex) -> tuple[PlannedNetworks, tuple[str, ...]]:
     tags = extract_networks(plan.request.prompt)[1]
     loras, notes = plan_loras(tags, models.networks, models.get_family(plan.checkpoint))
-    return PlannedNetworks(loras), notes
+    hypernetworks, more_notes = plan_hypernetworks(tags, models, plan.checkpoint)
+    return PlannedNetworks(loras, hypernetworks), (*notes, *more_notes)
 
 
 def prompt_notes(passes: Sequence[PlannedPass]) -> tuple[str, ...]:
@@ -95,7 +97,7 @@ def prompt_notes(passes: Sequence[PlannedPass]) -> tuple[str, ...]:
         f"There is no {network.kind} '{network.args[0]}'; the picture is made without it."
         for planned in passes
         for network in extract_networks(planned.plan.request.prompt)[1]
-        if network.kind not in LORA_TAGS
+        if network.kind not in (*LORA_TAGS, HYPERNET)
     ]
     if any(has_break_in_brackets(text) for planned in passes for text in planned.texts):
         notes.append(

@@ -86,6 +86,8 @@ GROUPS = (
             "lora_hires_only_hr",
         ),
     ),
+    Group("cases_networks.jsonl", "ti", ("ti_bin_two_by_file", "ti_png", "ti_break")),
+    Group("cases_networks.jsonl", "hyper", ("hyper_hn_relu", "hyper_hn_ctx64")),
 )
 
 

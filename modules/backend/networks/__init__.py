@@ -1,1 +1,1 @@
-"""What a prompt adds to a loaded checkpoint."""
+"""Networks that prompts add to a checkpoint: one file per kind."""
