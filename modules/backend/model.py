@@ -17,11 +17,13 @@ from modules.backend.conditioning.init_image import (
     encode_init_image,
 )
 from modules.backend.conditioning.text import Conditioning, PromptConditioning
+from modules.backend.networks.lora_fold import FoldedLoras, OriginalsLost
 from modules.backend.pipelines.stable_diffusion import SamplerPipeline, make_pipeline
 from modules.backend.preview import LatentToRgb
 from modules.backend.seamless import circular_padding
 from modules.params.requests.init_image import InitImageRequest
 from modules.params.settings import Settings
+from modules.plan.networks import PlannedNetworks
 from modules.prompt.chunks import Chunker
 from modules.prompt.embeddings import NO_EMBEDDINGS, EmbeddingWords
 from modules.prompt.schedule import ScheduledText, StepTimeline
@@ -30,7 +32,8 @@ from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.model_sigmas import ModelSigmas
 
 _MAX_CACHED_PROMPTS = 32
-_PromptKey = tuple[tuple[ScheduledText, ...], tuple[Chunker, ...], int]
+# Texts, chunkers, clip skip, and the LoRAs of the text encoders.
+_PromptKey = tuple[tuple[ScheduledText, ...], tuple[Chunker, ...], int, tuple[object, ...]]
 
 
 class LoadedModel:
@@ -39,10 +42,15 @@ class LoadedModel:
     Args:
         components: Already on the device.
         tokenizer: Splits prompts for the text encoder.
+
+    Attributes:
+        is_spoiled: Whether its weights can no longer be restored, so that it must be loaded anew.
     """
 
     def __init__(self, components: Components, tokenizer: ClipTokenizer) -> None:
         self.components = components
+        self.is_spoiled = False
+        self._loras = FoldedLoras(components)
         self._tokenizer = tokenizer
         self._conditionings: dict[_PromptKey, Conditioning] = {}
         self._init_image: tuple[InitImageInputs, InitImage] | None = None
@@ -67,6 +75,19 @@ class LoadedModel:
     def preview(self, denoised: Tensor) -> Image.Image:
         """Return an approximate image of the first of some latents."""
         return self.latent_to_rgb(denoised)
+
+    def use_networks(self, networks: PlannedNetworks) -> tuple[str, ...]:
+        """Give the model the networks of a pass instead of those that it has; return what the user should know of them.
+
+        Raises:
+            OriginalsLost: the model is spoiled.
+            BadFile: a network's file was cut short.
+        """
+        try:
+            return self._loras.fold(networks.loras)
+        except OriginalsLost:
+            self.is_spoiled = True
+            raise
 
     def encode_prompts(
         self,
@@ -112,7 +133,8 @@ class LoadedModel:
         clip_skip: int,
         vectors: AllVectors,
     ) -> Conditioning:
-        key = (scheduled, chunkers, clip_skip)
+        loras = tuple((use.file.stamp, use.text_encoder, use.rank) for use in self._loras.uses)
+        key = (scheduled, chunkers, clip_skip, loras)
         conditioning = self._conditionings.pop(key, None)
         if conditioning is None:
             texts = [item.text for item in scheduled]

@@ -12,6 +12,7 @@ from modules.core.flag_types import MAX_LOADED_CHECKPOINTS
 from modules.params.param import param, validate
 from modules.params.settings.guidance import GuidanceSettings
 from modules.params.settings.img2img import Img2ImgSettings
+from modules.params.settings.networks import NetworkSettings
 from modules.params.settings.sampling import SamplingSettings
 from modules.params.settings.saving import GridSettings, SavingSettings
 from modules.params.settings.server import QueueSettings, ServerSettings
@@ -36,6 +37,7 @@ class Settings(
     SavingSettings,
     QueueSettings,
     Img2ImgSettings,
+    NetworkSettings,
     GuidanceSettings,
     SamplingSettings,
 ):
