@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
 
 from modules.core.errors import WebUIError
 from modules.models.checkpoint import Checkpoint
 from modules.models.files.header import Header, read_header
 from modules.models.files.picture_embedding import PICTURE_SUFFIXES, read_picture_embedding
 from modules.models.files.safe_pickle import DAMAGE
-from modules.models.index import ModelIndex
 from modules.models.kinds import EMBEDDING
+from modules.models.networks.lora_keys import BUNDLED_PREFIX
 from modules.models.scan import FileStamp, ModelFile, scan_folder
 
 logger = logging.getLogger(__name__)
@@ -90,6 +91,26 @@ def _join(widths: Iterable[int]) -> str:
     return " + ".join(map(str, widths)) or "0"
 
 
+class ModelFiles(Protocol):
+    """What lists model files: `ModelIndex`, which has this folder's list of networks in it."""
+
+    def refresh(self, kind: str) -> None:
+        """Scan the folders of a kind again."""
+        ...
+
+    def files(self, kind: str) -> Sequence[ModelFile]:
+        """Return every file of a kind."""
+        ...
+
+    def folders(self, kind: str) -> Sequence[Path]:
+        """Return the folders of a kind."""
+        ...
+
+    def sha256(self, file: ModelFile, timeout_s: float | None = None) -> str:
+        """Return the hash of a file, "" after the timeout."""
+        ...
+
+
 class EmbeddingList:
     """The embeddings in their folder; each file is opened once. Thread-safe.
 
@@ -97,7 +118,7 @@ class EmbeddingList:
         models: Lists their folder.
     """
 
-    def __init__(self, models: ModelIndex) -> None:
+    def __init__(self, models: ModelFiles) -> None:
         self._models = models
         self._lock = threading.Lock()
         self._read: dict[FileStamp, Embedding | None] = {}  # None for an ordinary picture
@@ -169,6 +190,25 @@ def read_embedding(file: ModelFile, is_preview: bool = False) -> Embedding | Non
         return Embedding(file.stem, file, error=str(error))
     except (OSError, *DAMAGE) as error:
         return Embedding(file.stem, file, error=f"'{file.file_name}' cannot be read: {error}.")
+
+
+def read_bundle(file: ModelFile, header: Header) -> tuple[Embedding, ...]:
+    """Return the embeddings in a LoRA file, whose keys are `bundle_emb.<name>.<part>`.
+
+    Args:
+        file: The LoRA file.
+        header: Of the same file.
+    """
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {}
+    for key, info in header.tensors.items():
+        name, dot, part = key.removeprefix(BUNDLED_PREFIX).partition(".")
+        if dot and key.startswith(BUNDLED_PREFIX):
+            shapes.setdefault(name, {})[part] = info.shape
+    bundle = (_describe(name, file, parts, {}) for name, parts in shapes.items())
+    return tuple(
+        replace(one, keys=tuple(f"{BUNDLED_PREFIX}{one.name}.{key}" for key in one.keys))
+        for one in bundle
+    )
 
 
 def _read_picture(file: ModelFile, is_preview: bool) -> Embedding | None:
