@@ -212,7 +212,7 @@ KINDS: tuple[ModelKind, ...] = (
     ModelKind(
         HYPERNETWORK,
         "hypernetwork",
-        lambda paths: paths.model_folders("hypernetworks"),
+        lambda paths: (paths.hypernetworks,),
         (".pt",),
         tuple(KeyCondition(has=(f"{width}.0.*",)) for width in _HYPERNETWORK_WIDTHS),
         misplaced="is a hypernetwork, not {expected}. It belongs in models/hypernetworks.",

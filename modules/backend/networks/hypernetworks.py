@@ -47,6 +47,10 @@ _TORCH_ACTIVATIONS = (
 )
 
 
+class _UnknownActivation(Exception):
+    """The text is the rest of a sentence."""
+
+
 @dataclass(frozen=True)
 class Hypernetwork:
     """A loaded hypernetwork.
@@ -122,15 +126,24 @@ def read_networks(file: ModelFile, device: torch.device) -> Networks:
     activates_output = bool(header.values.get("activate_output", True))
     try:
         built = {
-            place: _build(parts, _find_activation(activation), activates_output).to(device)
+            place: _build(parts, _find_activation(activation), activates_output)
             for place, parts in layers.items()
         }
-        return {width: (built[width, 0], built[width, 1]) for width, _ in layers}
-    except (LookupError, RuntimeError, ValueError) as error:
+        for (width, _), network in built.items():
+            if network(torch.zeros(1, width)).shape != (1, width):
+                raise ValueError("an output of another width")
+        pairs = {width: (built[width, 0], built[width, 1]) for width, _ in layers}
+    except (LookupError, RuntimeError, ValueError, _UnknownActivation) as error:
+        reason = (
+            str(error)
+            if isinstance(error, _UnknownActivation)
+            else "its layers do not fit together"
+        )
         raise BadFile(
-            f"The hypernetwork '{file.file_name}' cannot be used: {error}.",
+            f"The hypernetwork '{file.file_name}' cannot be used: {reason}.",
             "Get it from another source, or take its tag out of the prompt.",
         ) from error
+    return {width: (keys.to(device), values.to(device)) for width, (keys, values) in pairs.items()}
 
 
 def _find_activation(name: object) -> type[nn.Module]:
@@ -138,7 +151,7 @@ def _find_activation(name: object) -> type[nn.Module]:
         return nn.Identity
     known = {row.__name__.lower(): row for row in _TORCH_ACTIVATIONS} | dict(_ACTIVATIONS)
     if name not in known:
-        raise ValueError(f"its activation function '{name}' is unknown")
+        raise _UnknownActivation(f"its activation function '{name}' is unknown")
     return known[str(name)]
 
 
