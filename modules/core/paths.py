@@ -62,6 +62,13 @@ class Paths:
         """Hypernetworks."""
         return self.hypernetwork_dir or self.data / "models" / "hypernetworks"
 
+    @property
+    def lora_folders(self) -> tuple[Path, ...]:
+        """Folders scanned for LoRA files: the user's, that of A1111's former extension, and the shipped one."""
+        folders = self.model_folders("Lora", "LyCORIS")
+        shipped = self.root / "models" / "Lora"
+        return folders if shipped in folders else (*folders, shipped)
+
     def model_folders(self, *names: str) -> tuple[Path, ...]:
         """Return the folders of these names for model files of other kinds."""
         return tuple(self.data / "models" / name for name in names)

@@ -30,6 +30,7 @@ from modules.engine.jobs.job_groups import JobGroups
 from modules.engine.jobs.job_status import JobStatus
 from modules.engine.jobs.queue import JobQueue
 from modules.engine.jobs.store import JobStore
+from modules.engine.networks.cards import CardSources, NetworkCards
 from modules.engine.process.store import ProcessStore
 from modules.engine.registries import Registries
 from modules.engine.settings_file import SettingsFile
@@ -91,6 +92,8 @@ class Engine:
         self.upscalers = registries.upscalers
         tables = PlanTables(self.samplers, self.schedules, self.upscalers, registries.tasks)
         self.planner = Planner(checkpoints, self.styles, tables, tokenizer)
+        embeddings = self.planner.vocabulary.listing
+        self.networks = NetworkCards(CardSources(self.models, embeddings, lambda: self.settings))
         self.image_saver = ImageSaver(
             self.models,
             paths.outputs,

@@ -125,7 +125,7 @@ KINDS: tuple[ModelKind, ...] = (
     ModelKind(
         "LoRA",
         "LoRA",
-        lambda paths: paths.model_folders("Lora", "LyCORIS"),
+        lambda paths: paths.lora_folders,
         (".safetensors", ".pt", ".ckpt"),
         (
             KeyCondition(has=("*.lora_down.weight",)),
@@ -138,6 +138,9 @@ KINDS: tuple[ModelKind, ...] = (
             KeyCondition(has=("*.lora_linear_layer.down.weight",)),
             KeyCondition(has=("*.oft_blocks",)),
             KeyCondition(has=("lycoris_*",)),
+            KeyCondition(has=("oft_unet_*",)),
+            KeyCondition(has=("*.lora_A.default.weight",)),  # of PEFT
+            KeyCondition(has=("bundle_emb.*",)),
         ),
         misplaced="is a LoRA, not {expected}. It belongs in models/Lora.",
     ),

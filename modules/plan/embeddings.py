@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import zip_longest
 
+from modules.core.errors import WebUIError
 from modules.models.checkpoint import Checkpoint
-from modules.models.networks.embeddings import Embedding, EmbeddingList, checkpoint_widths
+from modules.models.files.header import read_header
+from modules.models.networks.embeddings import (
+    Embedding,
+    EmbeddingList,
+    checkpoint_widths,
+    read_bundle,
+)
+from modules.plan.loras import LoraUse
 from modules.plan.plan import Plan
 from modules.plan.planned_pass import PlannedPass
 from modules.prompt.chunks import PLACE, Chunk
@@ -32,9 +41,21 @@ class EmbeddingVocabulary:
         self._made_of: Sequence[Embedding] = ()
         self._words: dict[tuple[tuple[int, ...], bool], EmbeddingWords] = {}
 
-    def words(self, checkpoint: Checkpoint) -> EmbeddingWords:
-        """Return the words for embeddings that a checkpoint can use."""
-        return self._select(checkpoint, usable=True)
+    def words(self, checkpoint: Checkpoint, loras: Sequence[LoraUse] = ()) -> EmbeddingWords:
+        """Return the words for embeddings that a checkpoint can use.
+
+        Args:
+            checkpoint: The checkpoint.
+            loras: Of the pass; the embeddings in their files can be used with them, unless the folder has one of that
+                name.
+        """
+        words = self._select(checkpoint, usable=True)
+        bundled = [one for one, _ in find_bundled(loras) if not one.find_misfit(checkpoint)]
+        if not bundled:
+            return words
+        names = {word.name for word in words.words}
+        others = make_words((one for one in bundled if one.name not in names), self._tokenizer)
+        return EmbeddingWords((*words.words, *others.words))
 
     def unusable_words(self, checkpoint: Checkpoint) -> EmbeddingWords:
         """Return the words for embeddings that it cannot use, which are plain text."""
@@ -74,8 +95,7 @@ def add_embeddings(
     """
     first, *second = (_find_embeddings(planned, vocabulary.listing) for planned in passes)
     notes = dict.fromkeys(note for planned in passes for note in _notes(planned, vocabulary))
-    listing = vocabulary.listing
-    hashes = {one.name: listing.short_hash(one, _HASH_TIMEOUT_S) for one in first}
+    hashes = _find_hashes(first, passes[0], vocabulary.listing)
     networks = replace(
         plan.networks,
         embeddings=first,
@@ -90,9 +110,40 @@ def add_embeddings(
     return replace(plan, networks=networks, hires=hires, notes=(*plan.notes, *notes))
 
 
+def _find_hashes(
+    embeddings: Iterable[Embedding], planned: PlannedPass, listing: EmbeddingList
+) -> dict[str, str]:
+    """Return by name what the infotext states as an embedding's hash: the name of its LoRA for one in a LoRA's file."""
+    states_bundled = planned.settings.lora_bundled_ti_to_infotext
+    loras = dict(find_bundled(planned.plan.networks.loras))
+    return {
+        one.name: (loras[one] if states_bundled else "")
+        if one in loras
+        else listing.short_hash(one, _HASH_TIMEOUT_S)
+        for one in embeddings
+    }
+
+
+def find_bundled(loras: Iterable[LoraUse]) -> list[tuple[Embedding, str]]:
+    """Return the embeddings in the files of some LoRAs, each with the name of its LoRA; those of unreadable files are left out."""
+    found: list[tuple[Embedding, str]] = []
+    for lora in dict.fromkeys(use for use in loras if use.file.facts.has_bundle):
+        with suppress(WebUIError):  # it is reported when the LoRA is folded
+            bundle = read_bundle(lora.file, read_header(lora.file.path))
+            found += [(one, lora.name) for one in bundle]
+    return found
+
+
 def _find_embeddings(planned: PlannedPass, listing: EmbeddingList) -> tuple[Embedding, ...]:
     used = used_names(planned)
-    return tuple(one for one in listing.all() if one.name in used)
+    listed = {one.name: one for one in listing.all() if one.name in used}
+    checkpoint = planned.plan.checkpoint
+    for one, _ in find_bundled(planned.plan.networks.loras):
+        known = listed.get(one.name)
+        is_free = known is None or known.find_misfit(checkpoint)
+        if one.name in used and is_free and not one.find_misfit(checkpoint):
+            listed[one.name] = one
+    return tuple(listed.values())
 
 
 def used_names(planned: PlannedPass) -> frozenset[str]:

@@ -88,7 +88,7 @@ class Planner:
                 models.get_family(item.checkpoint),
                 self._tokenizer,
                 may_predict_v(item.model, models),
-                self.vocabulary.words(item.checkpoint),
+                self.vocabulary.words(item.checkpoint, item.networks.loras),
             )
             for item in ([plan, plan.hires.plan] if plan.hires else [plan])
         ]

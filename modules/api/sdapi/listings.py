@@ -18,7 +18,6 @@ from modules.sampling.samplers import Sampler
 _EMPTY_LISTS: Mapping[str, Any] = {
     "/face-restorers": [],
     "/realesrgan-models": [],
-    "/loras": [],
     "/extensions": [],
 }
 # A1111's scale of an upscaler that takes any scale.
@@ -76,10 +75,6 @@ def listings_router(engine: Engine) -> APIRouter:
 
     for path, empty in _EMPTY_LISTS.items():
         router.add_api_route(path, _make_handler(empty), methods=["GET"], name=path[1:])
-
-    @router.post("/refresh-loras")
-    def nothing_to_refresh() -> None:
-        pass
 
     @router.get("/prompt-styles")
     def prompt_styles() -> list[dict[str, str]]:

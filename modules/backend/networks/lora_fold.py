@@ -103,7 +103,7 @@ class FoldedLoras:
             _add_changes(plan, layers, use, report)
         self._uses = None
         for module in self._added_biases:
-            module.bias = None
+            module.register_parameter(_BIAS, None)
         self._added_biases.clear()
         for network in layers.networks:
             self._write(network, {la: todo for la, todo in plan.items() if la.network == network})

@@ -32,6 +32,8 @@ _FAMILY_OF_LAYER: tuple[tuple[str, str], ...] = (
 )
 # The part of each format that has the width of a layer's input as its size of this axis.
 _INPUT_WIDTHS = (("lora_down.weight", 1), ("hada_w1_b", 1), ("diff", 1))
+# Of the Stability model metadata, a data URI; of A1111's model metadata editor, a JSON list of pictures in base64.
+COVER_KEYS = ("modelspec.thumbnail", "ssmd_cover_images")
 _CROSS_ATTENTION = ("attn2_to_k", "attn2_to_v")
 _MAX_ALIAS = 300
 _HASH_LENGTH = 64
@@ -55,6 +57,8 @@ def read_lora_facts(header: Header, name: str) -> NetworkFacts:
         alias if len(alias) <= _MAX_ALIAS else "",
         stored_hash if is_hash else "",
         min(header.byte_offsets.values(), default=0),
+        any(key.startswith(BUNDLED_PREFIX) for key in header.tensors),
+        any(metadata.get(key) for key in COVER_KEYS),
     )
 
 

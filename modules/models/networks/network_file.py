@@ -29,6 +29,8 @@ class NetworkFacts(NamedTuple):
         alias: The name that its trainer gave it, "" for none.
         stored_hash: The hash that its metadata states, "" for none.
         data_start: Byte at which its hash begins: after the header of a .safetensors file.
+        has_bundle: Whether it holds embeddings as well.
+        has_cover: Whether its metadata hold a picture.
     """
 
     family: str = ""
@@ -36,6 +38,8 @@ class NetworkFacts(NamedTuple):
     alias: str = ""
     stored_hash: str = ""
     data_start: int = 0
+    has_bundle: bool = False
+    has_cover: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,9 +103,12 @@ def _parse(content: Any) -> dict[FileStamp, NetworkFacts]:
 
 
 def _parse_row(row: Any) -> tuple[FileStamp, NetworkFacts]:
-    path, size, modified, family, error, alias, stored_hash, data_start = row
+    path, size, modified, family, error, alias, stored_hash, data_start, *flags = row
     family, error, alias = (check_type(text, str) for text in (family, error, alias))
     if stored_hash and not SHA256.fullmatch(stored_hash):
         raise ValueError("a hash that is none")
-    facts = NetworkFacts(family, error, alias, stored_hash, check_size(data_start))
+    has_bundle, has_cover = (check_type(flag, bool) for flag in flags)
+    facts = NetworkFacts(
+        family, error, alias, stored_hash, check_size(data_start), has_bundle, has_cover
+    )
     return parse_stamp(path, size, modified), facts

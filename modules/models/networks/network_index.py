@@ -81,6 +81,10 @@ class NetworkIndex:
             found = _look_up(self._read(kind), name)
         return found
 
+    def means(self, kind: str, name: str) -> NetworkFile | None:
+        """Return the file that a prompt means by a name, as of the last scan, or None."""
+        return _look_up(self._read(kind), name)
+
     def find_by_hash(self, kind: str, short_hash: str) -> NetworkFile | None:
         """Return the file with a hash, among those whose hash is known."""
         wanted = short_hash.strip().lower()

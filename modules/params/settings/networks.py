@@ -40,3 +40,9 @@ class NetworkSettings(BaseModel):
         help="Lets others find the same file, and warns where a file of that name is another one.",
         section="networks",
     )
+    lora_bundled_ti_to_infotext: bool = param(
+        True,
+        "Write embeddings in LoRA files into the infotext",
+        help="Names them among the embeddings' hashes, with the name of the LoRA in place of a hash.",
+        section="networks",
+    )
