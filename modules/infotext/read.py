@@ -24,7 +24,6 @@ from modules.infotext.foreign.ignored_keys import (
 )
 from modules.infotext.foreign.json_formats import JSON_FORMATS, JsonFormat
 from modules.infotext.model_lookup import find_checkpoint, find_vae, uses_external_vae
-from modules.infotext.network_lookup import NETWORK_KEYS, find_networks, with_tags
 from modules.infotext.options import coerce_number, parse_setting_value
 from modules.infotext.report import InfotextReport, UnappliedKey
 from modules.infotext.spelling import describe_remaining_keys, spell_keys
@@ -151,7 +150,7 @@ def interpret_infotext(
     request_class = request_class.with_settings(type(context.settings))
     state = _State(converted.pairs, context, request_class)
     if converted.prompt or converted.pairs:
-        state.values["prompt"] = with_tags(converted.prompt, converted.pairs)
+        state.values["prompt"] = converted.prompt
     if converted.pairs:  # without pairs the text is only a prompt and implies no other value
         state.values["negative_prompt"] = converted.negative_prompt
         state.values["styles"] = ()  # the prompts contain them already
@@ -185,7 +184,7 @@ def _known_keys(context: InfotextContext) -> Iterable[str]:
     settings = params_of(type(context.settings)).values()
     own = _task_keys(context) | {row.infotext for row in settings if row.infotext}
     aliases = (key for dialect in context.dialects for key in dialect.key_aliases)
-    return (*own, *NETWORK_KEYS, *INFORMATIONAL_KEYS, *aliases)
+    return (*own, *INFORMATIONAL_KEYS, *aliases)
 
 
 def _read_fields(state: _State) -> None:
@@ -241,7 +240,7 @@ def _read_settings(state: _State) -> None:
 def _read_model_files(
     state: _State, infotext: Infotext, dialect: Dialect
 ) -> tuple[list[str], list[str]]:
-    """Read checkpoint, VAE and networks; return sentences about missing files and about differences."""
+    """Read checkpoint and VAE; return sentences about missing files and about differences."""
     models = state.context.models
     matches = [find_checkpoint(state.pairs, models)]
     checkpoint_name = matches[0].name
@@ -256,9 +255,6 @@ def _read_model_files(
         checkpoint = models.find_checkpoint(checkpoint_name)
         if uses_external_vae(state.context.settings.sd_vae, checkpoint, models):
             state.values["sd_vae"] = NO_VAE
-    prompts = [str(state.values.get(name, "")) for name in ("prompt", "hr_prompt")]
-    matches += find_networks(prompts, state.pairs, models)
-    state.used_keys.update(NETWORK_KEYS)
     missing = [match.missing for match in matches if match.missing]
     return missing, [match.differs for match in matches if match.differs]
 

@@ -32,7 +32,6 @@ INFORMATIONAL_KEYS = frozenset(
         "Hires size",
         "Performance",
         "Hashes",
-        "Embeddings",
         "Source Identifier",
     )
 )
@@ -41,6 +40,11 @@ _REASONS: tuple[tuple[str, str], ...] = (
     ("Refiner", "the refiner is not supported."),
     ("Hires refiner", "the refiner is not supported."),
     ("Face restoration", "face restoration is not supported."),
+    ("Lora hashes", "LoRA files are not supported."),
+    ("Lora weights", "LoRA files are not supported."),
+    ("TI hashes", "embeddings are not supported."),
+    ("Embeddings", "embeddings are not supported."),
+    ("Hypernet", "hypernetworks are not supported."),
     ("Token merging", "token merging is not supported."),
     ("ToMe", "token merging is not supported."),
     ("ToDo", "token merging is not supported."),
