@@ -80,6 +80,7 @@ class Planner:
             request, [self._styles.get(name) for name in request.styles], settings
         )
         models, tables = self._checkpoints.models, self._tables
+        self.vocabulary.listing.refresh_if_changed()
         plan = plan_networks(make_plan(request, models, checkpoint, settings, tables), models)
         passes = [
             PlannedPass(
