@@ -109,6 +109,7 @@ def make_paths(flags: Flags) -> Paths:
         allowed_folders,
         _resolve(flags.embeddings_dir),
         _resolve(flags.hypernetwork_dir),
+        _resolve(flags.lora_dir),
     )
 
 

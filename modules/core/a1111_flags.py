@@ -76,7 +76,7 @@ IGNORED_FLAGS = (
     ),
     IgnoredFlags(
         "--config --vae-dir --vae-path --textual-inversion-templates-dir "
-        "--lora-dir --lyco-dir --gfpgan-dir --gfpgan-model "
+        "--lyco-dir --gfpgan-dir --gfpgan-model "
         "--codeformer-models-path --gfpgan-models-path --esrgan-models-path "
         "--bsrgan-models-path --realesrgan-models-path --swinir-models-path --scunet-models-path "
         "--ldsr-models-path --dat-models-path --clip-models-path --models-dir",

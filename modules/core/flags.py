@@ -119,6 +119,7 @@ class Flags:
 
     data_dir: Path | None = folder_flag("folder of models, outputs and settings")  # noqa: RUF009
     ckpt_dir: Path | None = folder_flag("an additional folder with checkpoints")  # noqa: RUF009
+    lora_dir: Path | None = folder_flag("an additional folder with LoRA files")  # noqa: RUF009
     embeddings_dir: Path | None = folder_flag("folder of embeddings, instead of embeddings/")  # noqa: RUF009
     hypernetwork_dir: Path | None = folder_flag(  # noqa: RUF009
         "folder of hypernetworks, instead of models/hypernetworks"

@@ -17,6 +17,7 @@ class Paths:
         allowed_folders: Additional folders whose images a batch may read (`--gradio-allowed-path`).
         embeddings_dir: The folder of embeddings, if it is another one (`--embeddings-dir`).
         hypernetwork_dir: Likewise of hypernetworks (`--hypernetwork-dir`).
+        lora_dir: An additional folder with LoRA files (`--lora-dir`).
     """
 
     root: Path
@@ -25,6 +26,7 @@ class Paths:
     allowed_folders: tuple[Path, ...] = ()
     embeddings_dir: Path | None = None
     hypernetwork_dir: Path | None = None
+    lora_dir: Path | None = None
 
     @property
     def configs(self) -> Path:
@@ -66,6 +68,8 @@ class Paths:
     def lora_folders(self) -> tuple[Path, ...]:
         """Folders scanned for LoRA files: the user's, that of A1111's former extension, and the shipped one."""
         folders = self.model_folders("Lora", "LyCORIS")
+        if self.lora_dir is not None:
+            folders = (self.lora_dir, *folders)
         shipped = self.root / "models" / "Lora"
         return folders if shipped in folders else (*folders, shipped)
 
