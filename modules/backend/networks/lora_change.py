@@ -70,8 +70,8 @@ def change_weight(change: LoraChange, weight: Tensor) -> Tensor:
         parts = {n: part.float() if part.is_floating_point() else part for n, part in parts.items()}
     try:
         delta = _compute(change, parts, weight)
-    except RuntimeError as error:
-        if is_out_of_memory(error):
+    except (RuntimeError, IndexError) as error:
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
             raise
         raise ChangeError(_describe_shapes(parts, weight)) from error
     # A1111 adds to a joined attention in place, in its own dtype.

@@ -7,6 +7,7 @@ with W is rounded to. Compared with the forward passes of LyCORIS 4.1 and with p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -172,12 +173,20 @@ def limit_rank(parts: Parts, rank: int | None) -> Parts:
 
 
 def add_bias(change: Tensor, parts: Parts) -> Tensor:
-    """Return the change with the sparse part that LyCORIS calls a bias, though it is added to the weight."""
+    """Return the change with the sparse part that LyCORIS calls a bias, though it is added to the weight.
+
+    Raises:
+        RuntimeError: it does not fit.
+        IndexError: likewise.
+    """
     if "bias_indices" not in parts:
         return change
     size = tuple(int(length) for length in parts["bias_size"])
-    sparse = torch.sparse_coo_tensor(parts["bias_indices"].long(), parts["bias_values"], size)
-    return change + sparse.to_dense().reshape(change.shape)
+    if math.prod(size) != change.numel():
+        raise RuntimeError("a bias of another size")
+    dense = torch.zeros(size, dtype=change.dtype, device=change.device)
+    dense[tuple(parts["bias_indices"].long())] = parts["bias_values"].to(change.dtype)
+    return change + dense.reshape(change.shape)
 
 
 def decompose(weight: Tensor, change: Tensor, magnitudes: Tensor) -> Tensor:
