@@ -139,11 +139,13 @@ def _run_pass(
     progress.begin_pass(model.preview)
     # 1. Encode the prompt
     sink(Phase("Encoding the prompt"))
+    size = (request.width, request.height) if upscaled is None else upscaled.size.before_crop
     conditioning = model.encode_prompts(
         request.prompt,
         request.negative_prompt,
         plan.timeline,
         plan.settings,
+        size,
         plan.networks.words,
         read_all_vectors(plan.networks.embeddings),
     )
