@@ -24,7 +24,6 @@ from modules.backend.denoise.recorder import Recorder
 from modules.backend.denoise.step_extensions import ConcatChannels, MaskedLatents, StepExtension
 from modules.backend.model import LoadedModel
 from modules.backend.networks.embeddings import read_all_vectors
-from modules.backend.networks.hypernetworks import applied_hypernetworks
 from modules.backend.networks.lora_fold import OriginalsLost
 from modules.backend.noise.noise import ImageNoise, NoiseOptions, noise_options
 from modules.backend.seamless import circular_padding
@@ -166,7 +165,7 @@ def _run_pass(
     sink(Phase("Sampling" if upscaled is None else "Sampling the larger image"))
     recorder = Recorder() if plan.record and batch_index == 0 else None
     try:
-        with applied_hypernetworks(components.unet, plan.networks.hypernetworks):
+        with model.hypernetworks.apply(components.unet, plan.networks.hypernetworks):
             latents = model.pipeline(
                 plan,
                 model.model_sigmas,
