@@ -28,6 +28,7 @@ from modules.models.kinds import (
 )
 from modules.models.ldm.text_encoder_layouts import COND_STAGE_SLOT
 from modules.models.ldm.yaml import YamlCache
+from modules.models.networks.embeddings import EmbeddingList
 from modules.models.networks.network_index import NetworkIndex
 from modules.models.scan import FileStamp, ModelFile, scan_folder
 from modules.models.text_encoder_choice import TextEncoderChoice, find_donors
@@ -53,7 +54,8 @@ class ModelIndex:
         families: The families of checkpoints; all known ones by default.
 
     Attributes:
-        networks: The files that a prompt can name.
+        networks: The files that a tag in a prompt can name.
+        embeddings: The embeddings that a prompt can name.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class ModelIndex:
             self._are_possible,
         )
         self.networks = NetworkIndex(self.files, self.refresh, self.detect, cache_folder)
+        self.embeddings = EmbeddingList(self)
 
     @classmethod
     def from_paths(

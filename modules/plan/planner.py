@@ -11,7 +11,6 @@ from modules.models.checkpoint import Checkpoint
 from modules.models.compatibility import incompatibility
 from modules.models.index import ModelIndex
 from modules.models.model_spec import ModelSpec, make_model_spec, may_predict_v, native_size
-from modules.models.networks.embeddings import EmbeddingList
 from modules.models.upscalers import Upscaler
 from modules.params.requests.base import MAX_SEED, GenerationRequest
 from modules.params.requests.depth import DepthRequest
@@ -60,7 +59,7 @@ class Planner:
         self._styles = styles
         self._tables = tables
         self._tokenizer = tokenizer
-        self.vocabulary = EmbeddingVocabulary(EmbeddingList(checkpoints.models), tokenizer)
+        self.vocabulary = EmbeddingVocabulary(checkpoints.models.embeddings, tokenizer)
 
     def plan(self, request: GenerationRequest, settings: Settings) -> Plan:
         """Return the plan of a request.
@@ -81,6 +80,7 @@ class Planner:
             request, [self._styles.get(name) for name in request.styles], settings
         )
         models, tables = self._checkpoints.models, self._tables
+        self.vocabulary.listing.refresh_if_changed()
         plan = plan_networks(make_plan(request, models, checkpoint, settings, tables), models)
         passes = [
             PlannedPass(
