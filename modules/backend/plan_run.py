@@ -64,12 +64,10 @@ def _run_batch(
             )
         # Not the VAE's overflow: it has no higher precision, and images may already be handed out.
         except generate.UNetOverflow as error:
-            checkpoint = error.checkpoint
+            checkpoint = error.model.checkpoint
             precision = models.raise_precision(checkpoint)
             if precision is None:
-                hires_plan = plan.hires.plan if plan.hires else plan
-                failed_plan = plan if checkpoint == plan.checkpoint else hires_plan
-                models.acquire(failed_plan.model)  # the last one used is checked for damage
+                models.acquire(error.model)  # the last one used is checked for damage
                 raise
             note = f"{checkpoint.name} overflowed in half precision and runs again in {precision.unet}."
             logger.warning(note)

@@ -22,7 +22,7 @@ from modules.images.save import ImageStore, delete_older_files, read_image
 from modules.infotext.codecs import CODECS, Codec
 from modules.models.checkpoint import SHORT_HASH_LENGTH
 from modules.models.index import ModelIndex
-from modules.models.model_spec import ModelSpec
+from modules.models.scan import ModelFile
 from modules.params.results import GeneratedImage
 from modules.plan.plan import Plan
 
@@ -90,7 +90,7 @@ class ImageSaver:
         image_plan = plan.images[index]
         seed = image_plan.seed
         request = plan.single_image_request(image_plan)
-        extra = {**self._model_infotext(plan.model), "App": f"{NAME} {VERSION}"}
+        extra = {**self._model_infotext(plan), "App": f"{NAME} {VERSION}"}
         text = escape(
             infotext.create_infotext(
                 request, extra, plan.settings, self._codecs, plan.stated_options
@@ -165,23 +165,26 @@ class ImageSaver:
             delete_older_files(self.unsaved_dir, _MAX_UNSAVED_AGE_S)
         return ImageStore(self.unsaved_dir)
 
-    def _model_infotext(self, model: ModelSpec) -> dict[str, str]:
-        """Return the infotext pairs of the model; the VAE only if it is not the checkpoint's own."""
+    def _model_infotext(self, plan: Plan) -> dict[str, str]:
+        """Return the infotext pairs of the models; the VAE only if it is not the checkpoint's own."""
+        model = plan.model
         pairs = {
-            "Model hash": self._short_hash(
-                lambda: self._models.sha256(model.checkpoint, _HASH_TIMEOUT_S)
-            ),
+            "Model hash": self._short_hash(model.checkpoint),
             "Model": model.checkpoint.model_name,
         }
-        vae = model.vae
-        if vae is not None:
-            pairs["VAE hash"] = self._short_hash(lambda: self._models.sha256(vae, _HASH_TIMEOUT_S))
-            pairs["VAE"] = vae.file_name
+        if model.vae is not None:
+            pairs["VAE hash"] = self._short_hash(model.vae)
+            pairs["VAE"] = model.vae.file_name
+        refiner = plan.refiner_model
+        if refiner is not None:
+            short_hash = self._short_hash(refiner.checkpoint)
+            title = f"{refiner.checkpoint.model_name} [{short_hash}]"
+            pairs["Refiner"] = title if short_hash else refiner.checkpoint.model_name
         return pairs
 
-    def _short_hash(self, digest: Callable[[], str]) -> str:
+    def _short_hash(self, file: ModelFile) -> str:
         try:
-            return digest()[:SHORT_HASH_LENGTH]
+            return self._models.sha256(file, _HASH_TIMEOUT_S)[:SHORT_HASH_LENGTH]
         except WebUIError as error:  # the file was deleted after it was loaded; the image exists
             logger.warning("%s", error)
             return ""

@@ -51,6 +51,12 @@ def clip_skip_has_effect(checkpoint: Checkpoint) -> bool:
     return checkpoint.text_encoder.kind == CLIP_KIND
 
 
+def _checkpoints(planned: PlannedPass) -> tuple[Checkpoint, ...]:
+    """Return the checkpoint of a pass, and its refiner."""
+    refiner = planned.plan.refiner
+    return planned.plan.checkpoint, *(() if refiner is None else (refiner.plan.checkpoint,))
+
+
 def _uses_sampling_option(option: str, planned: PlannedPass) -> bool:
     return option in planned.sampling_options
 
@@ -106,8 +112,13 @@ EFFECTS: tuple[Effect, ...] = (
     Effect("inpainting_mask_weight", _shows_image_to_inpainting_unet),
     Effect(
         "CLIP_stop_at_last_layers",
-        lambda planned: clip_skip_has_effect(planned.plan.checkpoint),
+        lambda planned: any(map(clip_skip_has_effect, _checkpoints(planned))),
         of_first_pass=True,
+    ),
+    Effect("refiner_switch_by_sample_steps", lambda planned: planned.plan.refiner is not None),
+    Effect(
+        "hires_fix_refiner_pass",
+        lambda planned: bool(planned.plan.hires and planned.plan.refiner_model),
     ),
     Effect("emphasis", _emphasizes),
     Effect(

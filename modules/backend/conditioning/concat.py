@@ -39,6 +39,11 @@ def make_empty_concat_cond(components: Components, width: int, height: int) -> T
     return None
 
 
+def takes_more_channels(components: Components) -> bool:
+    """Return whether the UNet takes more than the latents."""
+    return int(components.unet.config["in_channels"]) > components.latent_format.channels
+
+
 def is_inpainting_unet(components: Components) -> bool:
     """Return whether the UNet takes a mask and masked latents besides the latents."""
     return int(components.unet.config["in_channels"]) == 2 * components.latent_format.channels + 1

@@ -37,8 +37,6 @@ INFORMATIONAL_KEYS = frozenset(
 )
 # Reasons by key prefix; the first match is used.
 _REASONS: tuple[tuple[str, str], ...] = (
-    ("Refiner", "the refiner is not supported."),
-    ("Hires refiner", "the refiner is not supported."),
     ("Face restoration", "face restoration is not supported."),
     ("Lora hashes", "LoRA files are not supported."),
     ("Lora weights", "LoRA files are not supported."),
@@ -82,7 +80,6 @@ _DEFAULTS: Pairs = {
     "VAE Decoder": "Full",
     "FP8 weight": "Disable",
     "Face restoration": "None",
-    "Refiner": "None",
 }
 
 
