@@ -75,7 +75,7 @@ class _Pass:
 
     Args:
         run: Its denoising loop.
-        init_image: With masked content, if it has one.
+        size: Width and height of its image before a crop, which SDXL is told.
         shown_image: The init image that its results are composited into; none in the hires pass.
         extensions: Take part in every evaluation.
         recorder: One of them, in a job that records the process.
@@ -83,7 +83,7 @@ class _Pass:
     """
 
     run: SamplingRun
-    init_image: InitImage | None
+    size: tuple[int, int]
     shown_image: InitImage | None
     extensions: tuple[StepExtension, ...]
     recorder: Recorder | None
@@ -183,7 +183,8 @@ def _begin_pass(
     batch.progress.begin_pass(model.preview)
     with _tiling(model, plan):
         # 1. Encode the prompt
-        conditioning = _encode_prompts(model, plan, sink)
+        size = (request.width, request.height) if upscaled is None else upscaled.size.before_crop
+        conditioning = _encode_prompts(model, plan, size, sink)
         # 2. Encode the init image, if there is one
         if upscaled is None:
             init_image = _encode_init_image(model, plan, sink)
@@ -207,7 +208,7 @@ def _begin_pass(
         recorder = Recorder() if plan.record and batch.index == 0 else None
         begun = _Pass(
             SamplingRun(plan, run_sigmas, noise, latents),
-            init_image,
+            size,
             init_image if upscaled is None else None,
             (
                 *_init_extensions(components, plan, init_image),
@@ -243,7 +244,7 @@ def _refine(batch: _Batch, plan: Plan, begun: _Pass) -> None:
     raise_if_interrupted(batch.cancel)
     batch.progress.change_model(model.preview)
     with _tiling(model, plan):
-        conditioning = _encode_prompts(model, plan, batch.sink)
+        conditioning = _encode_prompts(model, plan, begun.size, batch.sink)
         batch.sink(Phase("Refining"))
         if not concat.takes_more_channels(model.components):
             others = [one for one in begun.extensions if not isinstance(one, ConcatChannels)]
@@ -252,11 +253,13 @@ def _refine(batch: _Batch, plan: Plan, begun: _Pass) -> None:
     batch.progress.change_model(None)
 
 
-def _encode_prompts(model: LoadedModel, plan: Plan, sink: Sink) -> PromptConditioning:
+def _encode_prompts(
+    model: LoadedModel, plan: Plan, size: tuple[int, int], sink: Sink
+) -> PromptConditioning:
     sink(Phase("Encoding the prompt"))
     request = plan.request
     return model.encode_prompts(
-        request.prompt, request.negative_prompt, plan.timeline, plan.settings
+        request.prompt, request.negative_prompt, plan.timeline, plan.settings, size
     )
 
 

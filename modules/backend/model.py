@@ -14,8 +14,9 @@ from modules.backend.conditioning.init_image import (
     InitImageInputs,
     encode_init_image,
 )
+from modules.backend.conditioning.micro_conditioning import make_time_ids
 from modules.backend.conditioning.text import Conditioning, PromptConditioning
-from modules.backend.pipelines.stable_diffusion import SamplerPipeline, make_pipeline
+from modules.backend.pipelines.stable_diffusion import SamplerLoop, make_pipeline
 from modules.backend.preview import LatentToRgb
 from modules.backend.seamless import circular_padding
 from modules.params.requests.init_image import InitImageRequest
@@ -27,7 +28,7 @@ from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.model_sigmas import ModelSigmas
 
 _MAX_CACHED_PROMPTS = 32
-_PromptKey = tuple[tuple[ScheduledText, ...], tuple[Chunker, ...], int]
+_PromptKey = tuple[tuple[ScheduledText, ...], tuple[Chunker, ...], tuple[int, ...]]
 
 
 class LoadedModel:
@@ -57,7 +58,7 @@ class LoadedModel:
             return LatentToRgb.fit(vae)
 
     @cached_property
-    def pipeline(self) -> SamplerPipeline:
+    def pipeline(self) -> SamplerLoop:
         """Return the diffusers pipeline of the components."""
         return make_pipeline(self.components)
 
@@ -66,7 +67,12 @@ class LoadedModel:
         return self.latent_to_rgb(denoised)
 
     def encode_prompts(
-        self, prompt: str, negative_prompt: str, timeline: StepTimeline, settings: Settings
+        self,
+        prompt: str,
+        negative_prompt: str,
+        timeline: StepTimeline,
+        settings: Settings,
+        size: tuple[int, int],
     ) -> PromptConditioning:
         """Return the encoded prompts of a pass; the most recent ones are cached.
 
@@ -75,34 +81,51 @@ class LoadedModel:
             negative_prompt: Likewise.
             timeline: The planned evaluations of the pass.
             settings: Emphasis, clip skip and others.
+            size: Width and height in pixels of the image, which SDXL's UNet is told.
         """
+        kind, device = self.components.micro_conditioning, self.components.unet.device
+        time_ids = make_time_ids(kind, size, settings, device)
+        uncond_time_ids = make_time_ids(kind, size, settings, device, is_negative=True)
         chunkers = tuple(
             Chunker.from_settings(self._tokenizer, settings, encoder.pad_token_id)
             for encoder in self.components.text_encoders
         )
-        clip_skip = settings.CLIP_stop_at_last_layers
+        layers = tuple(
+            encoder.layer_after_skip(
+                settings.CLIP_stop_at_last_layers, sdxl_clip_l_skip=settings.sdxl_clip_l_skip
+            )
+            for encoder in self.components.text_encoders
+        )
         sub_prompts = parse_prompt(prompt, timeline)
         needs_empty = settings.pad_cond_uncond and not settings.pad_cond_uncond_v0
+        negative = parse_negative_prompt(negative_prompt, timeline).texts
+        uncond = self._encode_prompt(negative, chunkers, layers)
+        if kind and not any(item.text for item in negative):
+            uncond = uncond.zeroed()  # A1111's rule for SDXL; an empty prompt is encoded
         return PromptConditioning(
-            tuple(self._encode_prompt(part.texts, chunkers, clip_skip) for part in sub_prompts),
-            self._encode_prompt(
-                parse_negative_prompt(negative_prompt, timeline).texts, chunkers, clip_skip
+            tuple(
+                self._encode_prompt(part.texts, chunkers, layers).with_time_ids(time_ids)
+                for part in sub_prompts
             ),
+            uncond.with_time_ids(uncond_time_ids),
             tuple(part.weight for part in sub_prompts),
-            self._encode_prompt((ScheduledText(1, ""),), chunkers, clip_skip).hidden[0]
+            self._encode_prompt((ScheduledText(1, ""),), chunkers, layers).hidden[0]
             if needs_empty
             else None,
         )
 
     def _encode_prompt(
-        self, scheduled: tuple[ScheduledText, ...], chunkers: tuple[Chunker, ...], clip_skip: int
+        self,
+        scheduled: tuple[ScheduledText, ...],
+        chunkers: tuple[Chunker, ...],
+        layers: tuple[int, ...],
     ) -> Conditioning:
-        key = (scheduled, chunkers, clip_skip)
+        key = (scheduled, chunkers, layers)
         conditioning = self._conditionings.pop(key, None)
         if conditioning is None:
             texts = [item.text for item in scheduled]
             encoders = self.components.text_encoders
-            hidden, pooled = text.encode_with_all(encoders, chunkers, texts, clip_skip)
+            hidden, pooled = text.encode_with_all(encoders, chunkers, texts, layers)
             until = tuple(item.until for item in scheduled)
             conditioning = Conditioning(hidden, until, pooled)
         self._conditionings[key] = conditioning  # most recently used last

@@ -28,6 +28,7 @@ from modules.models.kinds import (
 )
 from modules.models.ldm.text_encoder_layouts import COND_STAGE_SLOT
 from modules.models.ldm.yaml import YamlCache
+from modules.models.prediction_facts import read_prediction_facts
 from modules.models.scan import FileStamp, ModelFile, scan_folder
 from modules.models.text_encoder_choice import TextEncoderChoice, find_donors
 from modules.models.text_encoders import (
@@ -292,6 +293,7 @@ class ModelIndex:
             error=facts.error,
             sha256="" if facts.error else self._hasher.get_cached(file.stamp),
             text_encoders=facts.text_encoders,
+            prediction=facts.prediction,
         )
 
     def _check_text_encoders(self, checkpoint: Checkpoint) -> Checkpoint:
@@ -319,6 +321,7 @@ class ModelIndex:
             family.name if family else "",
             f"'{file.file_name}' {problem}" if problem else "",
             tuple(detect_text_encoder(header, slot) for slot in slots),
+            read_prediction_facts(header),
         )
 
     def _are_possible(self, facts: HeaderFacts) -> bool:

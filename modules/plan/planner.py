@@ -10,7 +10,13 @@ from modules.core.errors import UserError
 from modules.models.checkpoint import Checkpoint
 from modules.models.compatibility import incompatibility
 from modules.models.index import ModelIndex
-from modules.models.model_spec import ModelSpec, make_model_spec, may_predict_v, native_size
+from modules.models.model_spec import (
+    ModelSpec,
+    is_below_native_size,
+    make_model_spec,
+    may_predict_v,
+    native_size,
+)
 from modules.models.upscalers import Upscaler
 from modules.params.requests.base import MAX_SEED, GenerationRequest
 from modules.params.requests.depth import DepthRequest
@@ -33,6 +39,7 @@ from modules.sampling.schedules import Schedule
 
 # A1111 draws random seeds below this limit.
 _RANDOM_SEED_LIMIT = 4294967294
+_NOISE_SCHEDULE = "sd_noise_schedule"  # by default the checkpoint's own
 
 
 class Planner:
@@ -104,11 +111,16 @@ def make_plan(
 ) -> Plan:
     """Return the plan of a request whose styles are applied, with all options, those without an effect included."""
     settings = settings.replace(**request.override_settings)
+    if (
+        checkpoint.prediction.is_zero_terminal_snr
+        and _NOISE_SCHEDULE not in request.override_settings
+    ):
+        settings = settings.replace(sd_noise_schedule="Zero Terminal SNR")
     if request.sd_vae:
         settings = settings.replace(sd_vae=request.sd_vae)
     model = make_model_spec(models, checkpoint, settings)
     _check_task(request, models, checkpoint, tables)
-    sampler, requested_schedule, schedule = _resolve_sampling(request, tables)
+    sampler, requested_schedule, schedule = _resolve_sampling(request, tables, model)
     check_steps(sampler, request.steps, request.img2img_strength, settings.img2img_fix_steps)
     seed = request.seed if request.seed != -1 else draw_seed()
     subseed = request.subseed if request.subseed != -1 else draw_seed()
@@ -168,15 +180,16 @@ def _without_deaf_clip_skip(plan: Plan) -> Plan:
 
 
 def _resolve_sampling(
-    request: GenerationRequest, tables: PlanTables
+    request: GenerationRequest, tables: PlanTables, model: ModelSpec
 ) -> tuple[Sampler, Schedule, Schedule]:
     """Return the sampler, the requested schedule, and the one to use: for "Automatic" the sampler's default."""
     sampler, requested = find_sampler_and_schedule(
         request.sampler_name, request.scheduler, tables.samplers, tables.schedules
     )
+    schedule = requested
     if requested.sigmas is None:
-        return sampler, requested, tables.schedules.get(sampler.default_schedule)
-    return sampler, requested, requested
+        schedule = tables.schedules.get(sampler.default_schedule)
+    return sampler, requested, schedule.for_sdxl() if model.family.is_sdxl else schedule
 
 
 def _plan_hires_pass(
@@ -189,7 +202,7 @@ def _plan_hires_pass(
         checkpoint = models.find_checkpoint(hires_request.sd_model_checkpoint)
         _check_task(request, models, checkpoint, tables)
         model = make_model_spec(models, checkpoint, plan.settings)
-    sampler, requested_schedule, schedule = _resolve_sampling(hires_request, tables)
+    sampler, requested_schedule, schedule = _resolve_sampling(hires_request, tables, model)
     return replace(
         plan,
         request=hires_request.replace(sampler_name=sampler.name, scheduler=requested_schedule.name),
@@ -245,7 +258,7 @@ def _plan_notes(
 ) -> tuple[str, ...]:
     checkpoint, size = model.checkpoint, native_size(model, models)
     notes: list[str] = []
-    if min(request.width, request.height) < size:
+    if is_below_native_size(model, models, request.width, request.height):
         notes.append(below_native_size_note(checkpoint.name, size))
     if model.text_encoder is not None and model.text_encoder.is_checkpoint:
         notes.append(model.text_encoder_note)

@@ -27,7 +27,6 @@ from modules.backend.loading.state_dict import read_state_dict, read_tensor
 from modules.backend.loading.weight_loader import StateDictSource, WeightLoader
 from modules.core.errors import BadFile, Unsupported, UserError
 from modules.models.families import Family, make_family_registry
-from modules.models.file_cache import PredictionType
 from modules.models.files.header import Header, read_header
 from modules.models.kinds import VAE, Detection, detect, find_checkpoint_error, make_kind_registry
 from modules.models.ldm.config import ModelConfig, TextEncoderSource, read_config
@@ -45,13 +44,14 @@ from modules.models.ldm.text_encoder_layouts import (
     TextEncoderSlot,
     detect_text_encoder_layout,
 )
+from modules.models.prediction_facts import PredictionType
 
 CPU = torch.device("cpu")
 # Left in checkpoints by training or by other programs; not needed to generate images.
 _IGNORED_KEYS = (
     r"model_ema\..*|.*\.position_ids|.*\.loss\..*|loss\..*|logvar|scale_factor|lvlb_weights|betas|alphas_cumprod.*"
     r"|sqrt_.*|log_one_minus_.*|posterior_.*|.*logit_scale|.*text_projection.*|.*visual_projection.*"
-    r"|.*vision_model\..*|embedding_manager\..*|denoiser\..*|global_step|.*\.model_ema\..*"
+    r"|.*vision_model\..*|embedding_manager\..*|denoiser\..*|global_step|.*\.model_ema\..*|v_pred|ztsnr"
     rf"|{UNUSED_KEYS}"
 )
 _COMPONENT_PREFIXES = (UNET_PREFIX, VAE_PREFIX, DEPTH_PREFIX)
@@ -199,10 +199,11 @@ def build_components(
     loader = WeightLoader(
         StateDictSource(state_dict, name, config.file, options.use_ema), options.device
     )
+    # SD 2.x overflows in half precision, SDXL does not.
+    is_sd2 = not family.is_sdxl and config.text_encoders[0].layout.kind == OPEN_CLIP_KIND
     is_half = precision.unet == torch.float16
-    uses_open_clip = any(text.layout.kind == OPEN_CLIP_KIND for text in config.text_encoders)
     unet = loader.load_into(
-        empty_models.make_empty_unet(config.unet, upcast_attention=is_half and uses_open_clip),
+        empty_models.make_empty_unet(config.unet, upcast_attention=is_half and is_sd2),
         lambda key: unet_key(key, config.unet),
         precision.unet,
     )
@@ -218,11 +219,15 @@ def build_components(
         _load_text_encoder(
             loader if file is None else _make_file_loader(file, config, options.device),
             text,
+            slot,
             options.text_encoder_keys,
             precision,
         )
-        for text, file in zip(
-            config.text_encoders, _text_encoder_files(family, options), strict=True
+        for text, slot, file in zip(
+            config.text_encoders,
+            family.text_encoders,
+            _text_encoder_files(family, options),
+            strict=True,
         )
     )
     depth_estimator = None
@@ -240,11 +245,12 @@ def build_components(
         vae=vae,
         text_encoders=text_encoders,
         alphas_cumprod=_alphas_cumprod(state_dict, config),
-        prediction_type=_PREDICTION_TYPES[config.parameterization]
+        prediction_type=_PREDICTION_TYPES[config.noise_schedule.parameterization]
         if options.prediction in (None, "probe")
         else options.prediction,
         family=family.name,
         depth_estimator=depth_estimator,
+        micro_conditioning=family.micro_conditioning,
     )
 
 
@@ -262,6 +268,7 @@ def _make_empty_depth_estimator(
 def _load_text_encoder(
     loader: WeightLoader,
     config: TextConfig,
+    slot: TextEncoderSlot,
     keys: Mapping[str, TextEncoderKey],
     precision: Precision,
 ) -> TextEncoder:
@@ -270,7 +277,14 @@ def _load_text_encoder(
         text_encoder_key(config.layout, keys),
         precision.text_encoder,
     )
-    return TextEncoder(network, config.layout.pad_token_id, config.hidden_layer)
+    return TextEncoder(
+        network,
+        config.layout.pad_token_id,
+        config.hidden_layer,
+        slot.name,
+        config.final_norm,
+        slot.clip_skip,
+    )
 
 
 def _text_encoder_files(family: Family, options: LoadOptions) -> tuple[Path | None, ...]:
@@ -346,11 +360,12 @@ def _alphas_cumprod(state_dict: Mapping[str, Tensor], config: ModelConfig) -> Te
     LDM's "linear" is linear in the square root of beta (make_beta_schedule), diffusers' "scaled_linear".
     """
     stored = state_dict.get("alphas_cumprod")
-    if stored is not None and stored.shape == (config.timesteps,):
+    schedule = config.noise_schedule
+    if stored is not None and stored.shape == (schedule.timesteps,):
         stored = read_tensor(state_dict, stored).double()
         if bool((stored[1:] < stored[:-1]).all()) and stored[-1] > 0 and stored[0] < 1:
             return stored.clone()
-    start, end = config.linear_start**0.5, config.linear_end**0.5
-    betas = torch.linspace(start, end, config.timesteps, dtype=torch.float64) ** 2
+    start, end = schedule.linear_start**0.5, schedule.linear_end**0.5
+    betas = torch.linspace(start, end, schedule.timesteps, dtype=torch.float64) ** 2
     # LDM keeps it in 32 bits, which moves the smallest sigma by 1e-5 of its value.
     return torch.cumprod(1 - betas, dim=0).float().double()

@@ -20,6 +20,7 @@ CLIP_PREFIX_VARIANTS = ("transformer.text_model.", "text_model.", "")
 UNET_INPUT_KEY = UNET_PREFIX + "input_blocks.0.0.weight"
 UNET_CONTEXT_KEY = UNET_PREFIX + "middle_block.1.transformer_blocks.0.attn2.to_k.weight"
 UNET_PROJ_IN_KEY = UNET_PREFIX + "middle_block.1.proj_in.weight"
+UNET_LABEL_KEY = UNET_PREFIX + "label_emb.0.0.weight"  # of the vector of pooled text and sizes
 VAE_ENCODER_INPUT_KEY = VAE_PREFIX + "encoder.conv_in.weight"
 VAE_DECODER_INPUT_KEY = VAE_PREFIX + "decoder.conv_in.weight"
 CLIP_TOKEN_EMBEDDING_KEY = CLIP_PREFIX + "embeddings.token_embedding.weight"
