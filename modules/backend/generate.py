@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from modules.backend import hires, memory
+from modules.backend import hires
 from modules.backend.components import Components
 from modules.backend.conditioning import concat
 from modules.backend.conditioning.init_image import InitImage
@@ -23,6 +23,8 @@ from modules.backend.denoise.progress import (
 )
 from modules.backend.denoise.recorder import Recorder
 from modules.backend.denoise.step_extensions import ConcatChannels, MaskedLatents, StepExtension
+from modules.backend.memory import estimate
+from modules.backend.memory.offload import execution_device
 from modules.backend.model import LoadedModel
 from modules.backend.noise.noise import ImageNoise, NoiseOptions, noise_options
 from modules.backend.pipelines.sampling_run import HandOver, SamplingRun, make_run_sigmas
@@ -65,7 +67,7 @@ class _Batch:
     def load(self, plan: Plan) -> LoadedModel:
         """Return the model of a pass or of its refiner, for which the batch is not too large."""
         model = self.acquire(plan.model)
-        memory.check(model.components, plan.request, self.device)
+        estimate.check(model.components, plan.request, self.device)
         return model
 
 
@@ -128,7 +130,7 @@ def generate_batch(
     progress = ProgressReporter(sink, cancel, plan, batch_index)
     batch, hires_pass = _Batch(acquire, device, batch_index, sink, cancel, progress), plan.hires
     if hires_pass is not None:
-        memory.check(acquire(plan.model).components, hires_pass.plan.request, device)
+        estimate.check(acquire(plan.model).components, hires_pass.plan.request, device)
     result = _run_pass(batch, plan)
     if hires_pass is not None:
         upscaled = _upscale(batch, result, hires_pass)
@@ -191,7 +193,7 @@ def _begin_pass(
         else:
             init_image = _encode_upscaled(model, plan, sink, upscaled)
         # 3. Prepare noise, from each image's own seed
-        latent_format, device = components.latent_format, components.unet.device
+        latent_format, device = components.latent_format, execution_device(components.unet)
         shape, images = (
             latent_format.shape(request.width, request.height),
             plan.batches[batch.index],

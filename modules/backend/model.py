@@ -16,6 +16,7 @@ from modules.backend.conditioning.init_image import (
 )
 from modules.backend.conditioning.micro_conditioning import make_time_ids
 from modules.backend.conditioning.text import Conditioning, PromptConditioning
+from modules.backend.memory.offload import execution_device
 from modules.backend.pipelines.stable_diffusion import SamplerLoop, make_pipeline
 from modules.backend.preview import LatentToRgb
 from modules.backend.seamless import circular_padding
@@ -83,7 +84,7 @@ class LoadedModel:
             settings: Emphasis, clip skip and others.
             size: Width and height in pixels of the image, which SDXL's UNet is told.
         """
-        kind, device = self.components.micro_conditioning, self.components.unet.device
+        kind, device = self.components.micro_conditioning, execution_device(self.components.unet)
         time_ids = make_time_ids(kind, size, settings, device)
         uncond_time_ids = make_time_ids(kind, size, settings, device, is_negative=True)
         chunkers = tuple(

@@ -13,6 +13,7 @@ from typing import Any
 from modules.models.checkpoint import Checkpoint
 from modules.models.families import Family
 from modules.models.ldm.text_encoder_layouts import CLIP_KIND
+from modules.models.model_spec import ModelSpec
 from modules.plan.planned_pass import PlannedPass
 from modules.plan.tables import BUILTIN_TABLES, PlanTables
 from modules.prompt.chunks import COMMA_BACKTRACK, Chunker
@@ -59,6 +60,12 @@ def _checkpoints(planned: PlannedPass) -> tuple[Checkpoint, ...]:
     """Return the checkpoint of a pass, and its refiner."""
     refiner = planned.plan.refiner
     return planned.plan.checkpoint, *(() if refiner is None else (refiner.plan.checkpoint,))
+
+
+def _models(planned: PlannedPass) -> tuple[ModelSpec, ...]:
+    """Return the checkpoint of a pass, and its refiner, as they are loaded."""
+    refiner = planned.plan.refiner
+    return planned.plan.model, *(() if refiner is None else (refiner.plan.model,))
 
 
 def _families(planned: PlannedPass) -> tuple[Family, ...]:
@@ -139,6 +146,7 @@ EFFECTS: tuple[Effect, ...] = (
         lambda planned: any(map(clip_skip_has_effect, _checkpoints(planned))),
         of_first_pass=True,
     ),
+    Effect("fp8_storage", lambda planned: any(model.stores_fp8 for model in _models(planned))),
     Effect("refiner_switch_by_sample_steps", lambda planned: planned.plan.refiner is not None),
     Effect(
         "hires_fix_refiner_pass",

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import CLIPTextModelWithProjection
 
 from modules.backend.components import TextEncoder
+from modules.backend.memory.offload import execution_device
 from modules.core.errors import UserError
 from modules.prompt.chunks import Chunk, Chunker
 from modules.prompt.schedule import active_text_index
@@ -176,7 +177,7 @@ def _encode_chunks(
 ) -> tuple[Tensor, Tensor | None]:
     """Return the hidden states of each chunk, encoded separately, [chunks, 77, hidden], and the first's pooled output."""
     network, final_norm = text_encoder.network, text_encoder.final_norm
-    ids = torch.tensor([chunk.token_ids for chunk in chunks], device=network.device)
+    ids = torch.tensor([chunk.token_ids for chunk in chunks], device=execution_device(network))
     output = network(input_ids=ids, output_hidden_states=layer > 1 or not final_norm)
     pooled: Tensor | None = None
     tower: Any = network  # transformers does not annotate the parts of its models

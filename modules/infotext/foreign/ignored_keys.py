@@ -46,8 +46,7 @@ _REASONS: tuple[tuple[str, str], ...] = (
     ("Token merging", "token merging is not supported."),
     ("ToMe", "token merging is not supported."),
     ("ToDo", "token merging is not supported."),
-    ("FP8 weight", "8-bit weights are not supported."),
-    ("Cache FP16 weight", "8-bit weights are not supported."),
+    ("Cache FP16 weight", "LoRA files are added to 8-bit weights as they are."),
     ("Script", "scripts are not supported."),
     ("X Type", "scripts are not supported."),
     ("Y Type", "scripts are not supported."),
@@ -78,7 +77,6 @@ _REASONS: tuple[tuple[str, str], ...] = (
 _DEFAULTS: Pairs = {
     "VAE Encoder": "Full",
     "VAE Decoder": "Full",
-    "FP8 weight": "Disable",
     "Face restoration": "None",
 }
 
