@@ -154,7 +154,7 @@ FAMILIES = (
         tuple(
             KeyCondition(has=(key, UNET_INPUT_KEY)) for key in ("edm_mean", "edm_vpred.sigma_max")
         ),
-        error="is an SDXL checkpoint with the continuous noise of EDM (as CosXL and Playground 2.5), which this version"
+        error="is an SDXL checkpoint with the continuous noise of EDM (CosXL, Playground 2.5), which this version"
         " does not run.",
         latent_format=SDXL_LATENTS,
         native_size=1024,
@@ -235,7 +235,12 @@ FAMILIES = (
     ),
     Family(
         "Stable Video Diffusion",
-        (KeyCondition(has=(UNET_PREFIX + "input_blocks.1.1.time_stack.0.norm1.weight",)),),
+        (
+            KeyCondition(has=(UNET_PREFIX + "input_blocks.1.1.time_stack.0.norm1.weight",)),
+            KeyCondition(  # of diffusers
+                has=("down_blocks.0.resnets.0.temporal_res_block.conv1.weight", "conv_in.weight")
+            ),
+        ),
         error=f"is a Stable Video Diffusion checkpoint. {UNSUPPORTED}",
         native_size=1024,
     ),

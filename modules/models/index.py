@@ -69,7 +69,9 @@ class ModelIndex:
         self._config_folder = config_folder
         self._files: dict[str, tuple[ModelFile, ...]] = {}  # of each kind but checkpoints
         self._text_encoder_files: Sequence[TextEncoderFile] | None = None
-        self._text_encoder_choice = TextEncoderChoice(self._read_text_encoder_files, {})
+        self._text_encoder_choice = TextEncoderChoice(
+            self._read_text_encoder_files, {}, self.get_family
+        )
         self._hasher = FileHasher(cache_folder / "hashes.json", self._set_sha256)
         self._on_change: Callable[[], None] | None = None
         self._hashing_enabled = False

@@ -51,17 +51,21 @@ class ModelSpec:
     stores_fp8: bool = False
 
     @property
-    def text_encoder(self) -> TextEncoderFile | None:
-        """Return the first file with a text encoder that the checkpoint lacks, None if it lacks none."""
-        return next((file for file in self.text_encoders if file is not None), None)
+    def borrowed_from(self) -> tuple[str, ...]:
+        """Return the names of the checkpoints that lend a text encoder."""
+        lent = (file for file in self.text_encoders if file is not None and file.is_checkpoint)
+        return tuple(dict.fromkeys(file.name for file in lent))
 
     @property
     def text_encoder_note(self) -> str:
-        """Return the note on where a missing text encoder is taken from, or ""."""
-        if self.text_encoder is None:
+        """Return the note on where missing text encoders are taken from, or ""."""
+        names = dict.fromkeys(file.name for file in self.text_encoders if file is not None)
+        if not names:
             return ""
-        name = self.checkpoint.name
-        return f"'{name}' has no text encoder; the one of '{self.text_encoder.name}' is used."
+        sources = " and ".join(f"'{name}'" for name in names)
+        if len(self.text_encoders) == 1:
+            return f"'{self.checkpoint.name}' has no text encoder; the one of {sources} is used."
+        return f"'{self.checkpoint.name}' lacks text encoders; those of {sources} are used."
 
 
 def make_model_spec(models: ModelIndex, checkpoint: Checkpoint, settings: Settings) -> ModelSpec:

@@ -24,6 +24,7 @@ from modules.params.requests.txt2img import Txt2ImgRequest, hires_pass_request, 
 from modules.params.settings import Settings
 from modules.plan.checkpoint_finder import CheckpointFinder
 from modules.plan.effects import clip_skip_has_effect, ineffective_options, stated_options
+from modules.plan.few_step_models import few_step_note
 from modules.plan.input_checks import check_input_images
 from modules.plan.plan import DEFAULT_SETTINGS, HiresPlan, ImagePlan, Plan
 from modules.plan.planned_pass import PlannedPass
@@ -96,7 +97,7 @@ class Planner:
         ]
         plan = replace(
             plan,
-            notes=(*plan.notes, *prompt_notes(passes)),
+            notes=(*plan.notes, *_few_step_notes(plan), *prompt_notes(passes)),
             stated_options=stated_options(passes),
         )
         return _with_settings(plan, plan.settings.replace(**ineffective_options(passes, tables)))
@@ -200,7 +201,8 @@ def _plan_hires_pass(
     model = plan.model
     if hires_request.sd_model_checkpoint != request.sd_model_checkpoint:
         checkpoint = models.find_checkpoint(hires_request.sd_model_checkpoint)
-        _check_task(request, models, checkpoint, tables)
+        if not models.get_family(checkpoint).is_refiner:  # which repaints what another one began
+            _check_task(request, models, checkpoint, tables)
         model = make_model_spec(models, checkpoint, plan.settings)
     sampler, requested_schedule, schedule = _resolve_sampling(hires_request, tables, model)
     return replace(
@@ -260,12 +262,19 @@ def _plan_notes(
     notes: list[str] = []
     if is_below_native_size(model, models, request.width, request.height):
         notes.append(below_native_size_note(checkpoint.name, size))
-    if model.text_encoder is not None and model.text_encoder.is_checkpoint:
+    if model.borrowed_from:
         notes.append(model.text_encoder_note)
     skip = request.override_settings.get("CLIP_stop_at_last_layers", 1)
     if skip > 1 and not clip_skip_has_effect(checkpoint):
         notes.append(f"Clip skip has no effect on {checkpoint.name}: its text encoder is OpenCLIP.")
     return tuple(notes)
+
+
+def _few_step_notes(plan: Plan) -> tuple[str, ...]:
+    note = few_step_note(
+        plan.checkpoint.model_name, plan.request, plan.sampler.name, plan.schedule.name
+    )
+    return (note,) if note else ()
 
 
 def _check_task(

@@ -80,7 +80,7 @@ def test_unusable_files_are_listed_with_their_error(manager, folder):
     with pytest.raises(BadFile, match="Flux"):
         manager.find_checkpoint("flux")
     with pytest.raises(BadFile, match="web page"):
-        manager.find_config(manager.checkpoints()[1])
+        manager.find_config(manager.checkpoints()[2])
 
 
 def test_a_finished_download_can_be_loaded_after_a_refresh(manager, folder):

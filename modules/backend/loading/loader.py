@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,7 @@ from modules.backend.loading.depth_keys import UNUSED_KEYS, depth_key
 from modules.backend.loading.ldm_keys import (
     TEXT_ENCODER_KEYS,
     TextEncoderKey,
+    diffusers_vae_key,
     text_encoder_key,
     unet_key,
     vae_key,
@@ -33,6 +35,10 @@ from modules.models.ldm.config import ModelConfig, TextEncoderSource, read_confi
 from modules.models.ldm.depth import DepthConfig
 from modules.models.ldm.keys import (
     DEPTH_PREFIX,
+    DIFFUSERS_UNET_KEYS,
+    DIFFUSERS_UNET_PREFIXES,
+    DIFFUSERS_VAE_KEY,
+    UNET_INPUT_KEY,
     UNET_PREFIX,
     VAE_DECODER_INPUT_KEY,
     VAE_PREFIX,
@@ -52,6 +58,7 @@ _IGNORED_KEYS = (
     r"model_ema\..*|.*\.position_ids|.*\.loss\..*|loss\..*|logvar|scale_factor|lvlb_weights|betas|alphas_cumprod.*"
     r"|sqrt_.*|log_one_minus_.*|posterior_.*|.*logit_scale|.*text_projection.*|.*visual_projection.*"
     r"|.*vision_model\..*|embedding_manager\..*|denoiser\..*|global_step|.*\.model_ema\..*|v_pred|ztsnr"
+    r"|scaled_fp8|.*\.scale_weight|.*\.scale_input"
     rf"|{UNUSED_KEYS}"
 )
 _COMPONENT_PREFIXES = (UNET_PREFIX, VAE_PREFIX, DEPTH_PREFIX)
@@ -204,7 +211,7 @@ def build_components(
     is_half = precision.unet == torch.float16
     unet = loader.load_into(
         empty_models.make_empty_unet(config.unet, upcast_attention=is_half and is_sd2),
-        lambda key: unet_key(key, config.unet),
+        _unet_file_key(state_dict, config),
         precision.unet,
     )
     vae_loader = loader
@@ -212,7 +219,7 @@ def build_components(
         vae_loader = _make_file_loader(options.vae, config, options.device)
     vae = vae_loader.load_into(
         empty_models.make_empty_vae(config.vae),
-        lambda key: vae_key(key, len(config.vae.ch_mult)),
+        _vae_file_key(vae_loader.state_dict, config),
         precision.vae,
     )
     text_encoders = tuple(
@@ -236,6 +243,8 @@ def build_components(
         depth_estimator = loader.load_into(empty_estimator, depth_key, precision.vae)
     ignored = [pattern for text in config.text_encoders for pattern in _skipped_layers(text)]
     prefixes = [*_COMPONENT_PREFIXES]
+    if DIFFUSERS_UNET_KEYS[UNET_INPUT_KEY] in state_dict:
+        prefixes += DIFFUSERS_UNET_PREFIXES
     for slot in family.text_encoders:
         prefixes += (slot.prefix + _CLIP, slot.prefix + _OPEN_CLIP)
         ignored.append(re.escape(slot.prefix + _OPEN_CLIP) + "attn_mask")
@@ -252,6 +261,20 @@ def build_components(
         depth_estimator=depth_estimator,
         micro_conditioning=family.micro_conditioning,
     )
+
+
+def _unet_file_key(state_dict: Mapping[str, Tensor], config: ModelConfig) -> Callable[[str], str]:
+    """Return the function from a key of diffusers' UNet to the key in the file, which may be diffusers' own."""
+    if DIFFUSERS_UNET_KEYS[UNET_INPUT_KEY] in state_dict:
+        return str
+    return partial(unet_key, config=config.unet)
+
+
+def _vae_file_key(state_dict: Mapping[str, Tensor], config: ModelConfig) -> Callable[[str], str]:
+    """Return the function from a key of diffusers' VAE to the key in the file, which may be diffusers' own."""
+    if DIFFUSERS_VAE_KEY in state_dict:
+        return partial(diffusers_vae_key, names=state_dict)
+    return partial(vae_key, level_count=len(config.vae.ch_mult))
 
 
 def _make_empty_depth_estimator(
@@ -318,12 +341,13 @@ def _find_text_encoder(
             raise BadFile(f"'{name}' lacks its text encoder.", "Put one into models/text_encoder.")
         return TextEncoderSource(header, name, slot)
     header = read_header(file)
-    if detect_text_encoder_layout(header.tensors, slot.alone) is None:
+    place = slot.find_in(header.tensors)
+    if place is None:
         raise UserError(
             f"'{file.name}' is no text encoder{_detected_kind(header)}.",
             "Remove it from models/text_encoder.",
         )
-    return TextEncoderSource(header, file.name, slot.alone)
+    return TextEncoderSource(header, file.name, place)
 
 
 def _validate_vae(path: Path) -> None:

@@ -145,6 +145,7 @@ class TextEncoderSlot:
         kind: The kind to look for in other files when a checkpoint lacks it; "" is read from the UNet.
         width: Likewise its width.
         layouts: The layouts that it may have.
+        donor_prefixes: What its tensors' names may start with in checkpoints of other families that can lend it.
     """
 
     prefix: str = COND_STAGE_PREFIX
@@ -156,11 +157,17 @@ class TextEncoderSlot:
     kind: str = ""
     width: int = 0
     layouts: tuple[TextEncoderLayout, ...] = TEXT_ENCODER_LAYOUTS
+    donor_prefixes: tuple[str, ...] = ()
 
-    @property
-    def alone(self) -> TextEncoderSlot:
-        """Return the place of the text encoder in a file that contains it alone."""
-        return replace(self, prefix=COND_STAGE_PREFIX)
+    def find_in(self, tensors: Mapping[str, HasShape]) -> TextEncoderSlot | None:
+        """Return the place of the text encoder in another file, with it alone or a checkpoint; None if it is not there."""
+        # With it alone, the names start with LDM's prefix or none.
+        for prefix in (COND_STAGE_PREFIX, self.prefix, *self.donor_prefixes):
+            place = replace(self, prefix=prefix)
+            layout = detect_text_encoder_layout(tensors, place)
+            if layout is not None and self.kind in ("", layout.kind):
+                return place
+        return None
 
 
 COND_STAGE_SLOT = TextEncoderSlot()  # of SD 1.x and 2.x
@@ -183,12 +190,14 @@ SDXL_CLIP_G_SLOT = TextEncoderSlot(
     clip_skip="never",
     kind=OPEN_CLIP_KIND,
     width=OPEN_CLIP_BIG_G_WIDTH,
+    donor_prefixes=(SDXL_CLIP_L_SLOT.prefix,),  # of a refiner
 )
 # The refiner has the second text encoder of SDXL alone, in the first place.
 SDXL_REFINER_SLOT = replace(
     SDXL_CLIP_G_SLOT,
     prefix=SDXL_CLIP_L_SLOT.prefix,
     config_path=SDXL_CLIP_L_SLOT.config_path,
+    donor_prefixes=(SDXL_CLIP_G_SLOT.prefix,),
 )
 
 
