@@ -17,13 +17,17 @@ from modules.api.internal.downloads import downloads_router
 from modules.api.internal.gallery import gallery_router
 from modules.api.internal.live import live_router
 from modules.api.internal.models import models_router as shelf_router
+from modules.api.internal.networks import networks_router
 from modules.api.internal.process import process_router
 from modules.api.internal.queue import queue_router
 from modules.api.internal.settings import settings_router
 from modules.api.json_check import Answer, check_body
+from modules.api.sdapi.embeddings import embeddings_router
+from modules.api.sdapi.extra_networks import extra_networks_router
 from modules.api.sdapi.extras import extras_router
 from modules.api.sdapi.generation import generation_router
 from modules.api.sdapi.listings import listings_router
+from modules.api.sdapi.loras import loras_router
 from modules.api.sdapi.models import models_router
 from modules.api.sdapi.options import options_router
 from modules.api.sdapi.png_info import png_info_router
@@ -44,6 +48,7 @@ _PAGE_ROUTERS = (
     downloads_router,
     gallery_router,
     live_router,
+    networks_router,
     process_router,
     queue_router,
     settings_router,
@@ -55,6 +60,9 @@ ROUTERS = (
     Router("jobs", jobs_router),
     Router("extras", extras_router),
     Router("listings", listings_router),
+    Router("embeddings", embeddings_router),
+    Router("LoRAs", loras_router),
+    Router("extra networks", extra_networks_router),
     Router("models", models_router),
     Router("options", options_router),
     Router("PNG info", png_info_router),

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from modules.backend.components import Precision
 from modules.backend.device import Device
-from modules.backend.loading.cache import ModelCache
 from modules.backend.memory.policies import POLICIES, MemoryPolicy
 from modules.backend.model import LoadedModel
+from modules.backend.model_cache import ModelCache
 from modules.models.model_spec import ModelSpec
 from modules.models.scan import FileStamp
 from modules.models.weight_counts import count_weights

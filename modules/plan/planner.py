@@ -24,12 +24,13 @@ from modules.params.requests.txt2img import Txt2ImgRequest, hires_pass_request, 
 from modules.params.settings import Settings
 from modules.plan.checkpoint_finder import CheckpointFinder
 from modules.plan.effects import clip_skip_has_effect, ineffective_options, stated_options
+from modules.plan.embeddings import EmbeddingVocabulary, add_embeddings
 from modules.plan.few_step_models import few_step_note
 from modules.plan.input_checks import check_input_images
 from modules.plan.plan import DEFAULT_SETTINGS, HiresPlan, ImagePlan, Plan
 from modules.plan.planned_pass import PlannedPass
-from modules.plan.prompts import apply_styles, prompt_notes
-from modules.plan.refiner import with_refiner
+from modules.plan.prompts import apply_styles, plan_networks, prompt_notes
+from modules.plan.refiner import add_refiner_networks, with_refiner
 from modules.plan.tables import BUILTIN_TABLES, PlanTables
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
@@ -51,6 +52,9 @@ class Planner:
         styles: The styles that requests name.
         tables: Samplers, schedules, upscalers and tasks.
         tokenizer: Counts and splits prompts.
+
+    Attributes:
+        vocabulary: The embeddings, as prompts name them.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Planner:
         self._styles = styles
         self._tables = tables
         self._tokenizer = tokenizer
+        self.vocabulary = EmbeddingVocabulary(checkpoints.models.embeddings, tokenizer)
 
     def plan(self, request: GenerationRequest, settings: Settings) -> Plan:
         """Return the plan of a request.
@@ -84,7 +89,8 @@ class Planner:
             request, [self._styles.get(name) for name in request.styles], settings
         )
         models, tables = self._checkpoints.models, self._tables
-        plan = make_plan(request, models, checkpoint, settings, tables)
+        self.vocabulary.listing.refresh_if_changed()
+        plan = plan_networks(make_plan(request, models, checkpoint, settings, tables), models)
         passes = [
             PlannedPass(
                 item,
@@ -92,6 +98,7 @@ class Planner:
                 models.get_family(item.checkpoint),
                 self._tokenizer,
                 any(may_predict_v(model, models) for model in _models_of(item)),
+                self.vocabulary.words(item.checkpoint, item.networks.loras),
             )
             for item in ([plan, plan.hires.plan] if plan.hires else [plan])
         ]
@@ -100,6 +107,8 @@ class Planner:
             notes=(*plan.notes, *_few_step_notes(plan), *prompt_notes(passes)),
             stated_options=stated_options(passes),
         )
+        plan = add_embeddings(plan, passes, self.vocabulary)
+        plan = add_refiner_networks(plan, passes, self.vocabulary, models)
         return _with_settings(plan, plan.settings.replace(**ineffective_options(passes, tables)))
 
 

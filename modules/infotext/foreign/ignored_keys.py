@@ -14,6 +14,8 @@ INFORMATIONAL_KEYS = frozenset(
         "Model hash",
         "VAE",
         "VAE hash",
+        "Lora hashes",
+        "TI hashes",
         "Init image hash",
         "Init image size",
         "Batch size",
@@ -38,11 +40,7 @@ INFORMATIONAL_KEYS = frozenset(
 # Reasons by key prefix; the first match is used.
 _REASONS: tuple[tuple[str, str], ...] = (
     ("Face restoration", "face restoration is not supported."),
-    ("Lora hashes", "LoRA files are not supported."),
-    ("Lora weights", "LoRA files are not supported."),
-    ("TI hashes", "embeddings are not supported."),
-    ("Embeddings", "embeddings are not supported."),
-    ("Hypernet", "hypernetworks are not supported."),
+    ("Embeddings", "embeddings are read from the prompt."),
     ("Token merging", "token merging is not supported."),
     ("ToMe", "token merging is not supported."),
     ("ToDo", "token merging is not supported."),

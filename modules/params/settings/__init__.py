@@ -13,6 +13,7 @@ from modules.params.param import param, validate
 from modules.params.settings.guidance import GuidanceSettings
 from modules.params.settings.img2img import Img2ImgSettings
 from modules.params.settings.memory import MemorySettings
+from modules.params.settings.networks import NetworkSettings
 from modules.params.settings.sampling import SamplingSettings
 from modules.params.settings.saving import GridSettings, SavingSettings
 from modules.params.settings.server import QueueSettings, ServerSettings
@@ -38,6 +39,7 @@ class Settings(
     SavingSettings,
     QueueSettings,
     Img2ImgSettings,
+    NetworkSettings,
     GuidanceSettings,
     SamplingSettings,
     MemorySettings,
