@@ -102,7 +102,19 @@ def make_paths(flags: Flags) -> Paths:
     """Return the folders of the program, as absolute paths."""
     data = flags.data_dir.resolve() if flags.data_dir else ROOT
     allowed_folders = tuple(folder.resolve() for folder in flags.gradio_allowed_path)
-    return Paths(ROOT, data, flags.ckpt_dir.resolve() if flags.ckpt_dir else None, allowed_folders)
+    return Paths(
+        ROOT,
+        data,
+        _resolve(flags.ckpt_dir),
+        allowed_folders,
+        _resolve(flags.embeddings_dir),
+        _resolve(flags.hypernetwork_dir),
+        _resolve(flags.lora_dir),
+    )
+
+
+def _resolve(folder: Path | None) -> Path | None:
+    return folder.resolve() if folder else None
 
 
 def prepare_environment(paths: Paths) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from modules.api.routes import add_routes
 from modules.backend.components import Precision
-from modules.backend.loading.cache import ModelCache
+from modules.backend.model_cache import ModelCache
 from modules.core.flags import Flags
 from modules.core.paths import Paths
 from modules.core.text import escape, find_path

@@ -19,6 +19,7 @@ from modules.api.internal.gallery import gallery_router
 from modules.api.internal.live import live_router
 from modules.api.internal.model_bar import model_bar_router
 from modules.api.internal.models import models_router as shelf_router
+from modules.api.internal.networks import networks_router
 from modules.api.internal.output import output_router
 from modules.api.internal.pictures import pictures_router
 from modules.api.internal.png_info import png_info_page_router
@@ -27,9 +28,12 @@ from modules.api.internal.prompts import prompts_router
 from modules.api.internal.queue import queue_router
 from modules.api.internal.settings import settings_router
 from modules.api.json_check import Answer, check_body
+from modules.api.sdapi.embeddings import embeddings_router
+from modules.api.sdapi.extra_networks import extra_networks_router
 from modules.api.sdapi.extras import extras_router
 from modules.api.sdapi.generation import generation_router
 from modules.api.sdapi.listings import listings_router
+from modules.api.sdapi.loras import loras_router
 from modules.api.sdapi.models import models_router
 from modules.api.sdapi.options import options_router
 from modules.api.sdapi.png_info import png_info_router
@@ -55,6 +59,7 @@ _PAGE_ROUTERS = (
     output_router,
     pictures_router,
     png_info_page_router,
+    networks_router,
     process_router,
     prompts_router,
     queue_router,
@@ -67,6 +72,9 @@ ROUTERS = (
     Router("jobs", jobs_router),
     Router("extras", extras_router),
     Router("listings", listings_router),
+    Router("embeddings", embeddings_router),
+    Router("LoRAs", loras_router),
+    Router("extra networks", extra_networks_router),
     Router("models", models_router),
     Router("options", options_router),
     Router("PNG info", png_info_router),

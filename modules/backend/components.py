@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,20 @@ class Precision:
 
 
 @dataclass(frozen=True)
+class WeightOrigin:
+    """Where the weights of a network came from, so that they can be read again after something changed them.
+
+    Args:
+        read: Yields these parameters of the network with their weights, in the dtype and order of the file. Raises
+            `BadFile` where the file is no longer what it was.
+        key_in_file: Returns a parameter's key in the file; "" where the file joins it with others.
+    """
+
+    read: Callable[[Collection[str]], Iterator[tuple[str, Tensor]]]
+    key_in_file: Callable[[str], str]
+
+
+@dataclass(frozen=True)
 class TextEncoder:
     """One text encoder of a model.
 
@@ -31,11 +46,13 @@ class TextEncoder:
         network: With a projection where its pooled output is needed.
         pad_token_id: Fills the chunk after the end token; None repeats the end token.
         hidden_layer: Which layer gives the hidden states without clip skip, counted from the last, which is 1.
+        origin: Of its weights; None for a network that no file holds.
     """
 
     network: CLIPTextModel | CLIPTextModelWithProjection
     pad_token_id: int | None = None
     hidden_layer: int = 1
+    origin: WeightOrigin | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +65,7 @@ class Components:
         prediction_type: "epsilon" or "v_prediction".
         family: Name of its row of FAMILIES.
         depth_estimator: Of a depth checkpoint that contains one.
+        unet_origin: Of the UNet's weights; None for a network that no file holds.
     """
 
     unet: UNet2DConditionModel
@@ -57,6 +75,7 @@ class Components:
     prediction_type: PredictionType
     family: str
     depth_estimator: DPTForDepthEstimation | None = None
+    unet_origin: WeightOrigin | None = None
 
     @property
     def latent_format(self) -> LatentFormat:

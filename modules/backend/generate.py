@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
@@ -22,15 +23,19 @@ from modules.backend.denoise.progress import (
 from modules.backend.denoise.recorder import Recorder
 from modules.backend.denoise.step_extensions import ConcatChannels, MaskedLatents, StepExtension
 from modules.backend.model import LoadedModel
+from modules.backend.networks.embeddings import read_all_vectors
+from modules.backend.networks.hypernetworks import applied_hypernetworks
+from modules.backend.networks.lora_fold import OriginalsLost
 from modules.backend.noise.noise import ImageNoise, NoiseOptions, noise_options
 from modules.backend.seamless import circular_padding
 from modules.core.errors import Cancelled, NotFinite
 from modules.models.checkpoint import Checkpoint
 from modules.models.model_spec import ModelSpec
-from modules.params.events import CancelToken, Output, Phase, Sink
+from modules.params.events import CancelToken, Note, Output, Phase, Sink
 from modules.params.requests.init_image import InitImageRequest
 from modules.plan.plan import Plan
 
+logger = logging.getLogger(__name__)
 Acquire = Callable[[ModelSpec], LoadedModel]  # returns the loaded model, loading it if necessary
 
 
@@ -67,7 +72,7 @@ def generate_batch(
         OutOfMemory: the batch does not fit.
         UserError: an init image has no depth map, and the checkpoint cannot estimate one.
     """
-    model, hires_pass = acquire(plan.model), plan.hires
+    model, hires_pass = _acquire_with_networks(acquire, plan, batch_index, sink), plan.hires
     memory.check(model.components, plan.request, device)
     progress = ProgressReporter(sink, cancel, plan, batch_index)
     if hires_pass is None:
@@ -83,11 +88,28 @@ def generate_batch(
     if hires_pass.plan.model != plan.model:
         del model  # two may not fit
         sink(Phase(f"Loading {hires_pass.plan.checkpoint.name}"))
-    model = acquire(hires_pass.plan.model)
+    model = _acquire_with_networks(acquire, hires_pass.plan, batch_index, sink)
     with _tiling(model, plan):
         hires_plan = replace(hires_pass.plan, record=plan.record)
         latents, _ = _run_pass(model, hires_plan, batch_index, sink, progress, upscaled)
         return _decode_images(model, latents, plan, batch_index, None, sink, cancel)
+
+
+def _acquire_with_networks(
+    acquire: Acquire, plan: Plan, batch_index: int, sink: Sink
+) -> LoadedModel:
+    """Return the loaded model of a pass with the networks of its prompt; the first batch reports on them."""
+    model = acquire(plan.model)
+    try:
+        notes = model.use_networks(plan.networks)
+    except OriginalsLost as error:
+        logger.info("%s The checkpoint is loaded again.", error)
+        del model  # two may not fit
+        model = acquire(plan.model)
+        notes = model.use_networks(plan.networks)
+    for note in notes if batch_index == 0 else ():
+        sink(Note(note))
+    return model
 
 
 def _tiling(model: LoadedModel, plan: Plan) -> AbstractContextManager[None]:
@@ -118,7 +140,12 @@ def _run_pass(
     # 1. Encode the prompt
     sink(Phase("Encoding the prompt"))
     conditioning = model.encode_prompts(
-        request.prompt, request.negative_prompt, plan.timeline, plan.settings
+        request.prompt,
+        request.negative_prompt,
+        plan.timeline,
+        plan.settings,
+        plan.networks.words,
+        read_all_vectors(plan.networks.embeddings),
     )
     # 2. Encode the init image, if there is one
     if upscaled is None:
@@ -133,22 +160,23 @@ def _run_pass(
     if init_image is not None:  # A1111 draws masked content from the seeds alone
         content = ImageNoise(batch, shape, device, NoiseOptions(options.source))
         init_image = init_image.with_masked_content(content)
-    # 4. Denoising loop
+    # 4. Denoising loop, with the networks of the prompt
     sink(Phase("Sampling" if upscaled is None else "Sampling the larger image"))
     recorder = Recorder() if plan.record and batch_index == 0 else None
     try:
-        latents = model.pipeline(
-            plan,
-            model.model_sigmas,
-            conditioning,
-            noise,
-            None if init_image is None else init_image.latents,
-            [
-                *_init_extensions(components, plan, init_image),
-                progress,
-                *([recorder] if recorder else []),
-            ],
-        )
+        with applied_hypernetworks(components.unet, plan.networks.hypernetworks):
+            latents = model.pipeline(
+                plan,
+                model.model_sigmas,
+                conditioning,
+                noise,
+                None if init_image is None else init_image.latents,
+                [
+                    *_init_extensions(components, plan, init_image),
+                    progress,
+                    *([recorder] if recorder else []),
+                ],
+            )
     except (Cancelled, BatchSkipped):
         with suppress(NotFinite):  # what was asked for is to stop
             _decode_unfinished(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from modules.backend.components import Precision
 from modules.backend.device import Device
-from modules.backend.loading.cache import ModelCache
 from modules.backend.model import LoadedModel
+from modules.backend.model_cache import ModelCache
 from modules.models.checkpoint import Checkpoint
 from modules.models.model_spec import ModelSpec
 from modules.prompt.tokens import ClipTokenizer

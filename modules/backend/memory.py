@@ -57,3 +57,11 @@ def check(components: Components, request: GenerationRequest, device: torch.devi
             f"{needed / 1e9:.0f} GB of memory, and {free / 1e9:.0f} GB are free.",
             f"Use a smaller {'picture, ' if picture else ''}size or batch size.",
         )
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether memory ran out; the CPU and MPS raise no class of their own for it."""
+    messages = ("can't allocate memory", "out of memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        message in str(error) for message in messages
+    )

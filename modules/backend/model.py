@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 from functools import cached_property
+from types import MappingProxyType
 
 from PIL import Image
 from torch import Tensor
 
 from modules.backend.components import Components
 from modules.backend.conditioning import text
+from modules.backend.conditioning.embedding_vectors import AllVectors
 from modules.backend.conditioning.init_image import (
     InitImage,
     InitImageInputs,
     encode_init_image,
 )
 from modules.backend.conditioning.text import Conditioning, PromptConditioning
+from modules.backend.networks.lora_fold import FoldedLoras, OriginalsLost
 from modules.backend.pipelines.stable_diffusion import SamplerPipeline, make_pipeline
 from modules.backend.preview import LatentToRgb
 from modules.backend.seamless import circular_padding
 from modules.params.requests.init_image import InitImageRequest
 from modules.params.settings import Settings
+from modules.plan.networks import PlannedNetworks
 from modules.prompt.chunks import Chunker
+from modules.prompt.embeddings import NO_EMBEDDINGS, EmbeddingWords
 from modules.prompt.schedule import ScheduledText, StepTimeline
 from modules.prompt.sub_prompts import parse_negative_prompt, parse_prompt
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.model_sigmas import ModelSigmas
 
 _MAX_CACHED_PROMPTS = 32
-_PromptKey = tuple[tuple[ScheduledText, ...], tuple[Chunker, ...], int]
+# Texts, chunkers, clip skip, and the LoRAs of the text encoders.
+_PromptKey = tuple[tuple[ScheduledText, ...], tuple[Chunker, ...], int, tuple[object, ...]]
 
 
 class LoadedModel:
@@ -36,10 +42,15 @@ class LoadedModel:
     Args:
         components: Already on the device.
         tokenizer: Splits prompts for the text encoder.
+
+    Attributes:
+        is_spoiled: Whether its weights can no longer be restored, so that it must be loaded anew.
     """
 
     def __init__(self, components: Components, tokenizer: ClipTokenizer) -> None:
         self.components = components
+        self.is_spoiled = False
+        self._loras = FoldedLoras(components)
         self._tokenizer = tokenizer
         self._conditionings: dict[_PromptKey, Conditioning] = {}
         self._init_image: tuple[InitImageInputs, InitImage] | None = None
@@ -65,8 +76,27 @@ class LoadedModel:
         """Return an approximate image of the first of some latents."""
         return self.latent_to_rgb(denoised)
 
+    def use_networks(self, networks: PlannedNetworks) -> tuple[str, ...]:
+        """Give the model the networks of a pass instead of those that it has; return what the user should know of them.
+
+        Raises:
+            OriginalsLost: the model is spoiled.
+            BadFile: a network's file was cut short.
+        """
+        try:
+            return self._loras.fold(networks.loras)
+        except OriginalsLost:
+            self.is_spoiled = True
+            raise
+
     def encode_prompts(
-        self, prompt: str, negative_prompt: str, timeline: StepTimeline, settings: Settings
+        self,
+        prompt: str,
+        negative_prompt: str,
+        timeline: StepTimeline,
+        settings: Settings,
+        words: EmbeddingWords = NO_EMBEDDINGS,
+        vectors: AllVectors = MappingProxyType({}),
     ) -> PromptConditioning:
         """Return the encoded prompts of a pass; the most recent ones are cached.
 
@@ -75,34 +105,41 @@ class LoadedModel:
             negative_prompt: Likewise.
             timeline: The planned evaluations of the pass.
             settings: Emphasis, clip skip and others.
+            words: The embeddings that the prompts name.
+            vectors: Theirs.
         """
         chunkers = tuple(
-            Chunker.from_settings(self._tokenizer, settings, encoder.pad_token_id)
+            Chunker.from_settings(self._tokenizer, settings, encoder.pad_token_id, words=words)
             for encoder in self.components.text_encoders
         )
         clip_skip = settings.CLIP_stop_at_last_layers
+
+        def encode(texts: tuple[ScheduledText, ...]) -> Conditioning:
+            return self._encode_prompt(texts, chunkers, clip_skip, vectors)
+
         sub_prompts = parse_prompt(prompt, timeline)
         needs_empty = settings.pad_cond_uncond and not settings.pad_cond_uncond_v0
         return PromptConditioning(
-            tuple(self._encode_prompt(part.texts, chunkers, clip_skip) for part in sub_prompts),
-            self._encode_prompt(
-                parse_negative_prompt(negative_prompt, timeline).texts, chunkers, clip_skip
-            ),
+            tuple(encode(part.texts) for part in sub_prompts),
+            encode(parse_negative_prompt(negative_prompt, timeline).texts),
             tuple(part.weight for part in sub_prompts),
-            self._encode_prompt((ScheduledText(1, ""),), chunkers, clip_skip).hidden[0]
-            if needs_empty
-            else None,
+            encode((ScheduledText(1, ""),)).hidden[0] if needs_empty else None,
         )
 
     def _encode_prompt(
-        self, scheduled: tuple[ScheduledText, ...], chunkers: tuple[Chunker, ...], clip_skip: int
+        self,
+        scheduled: tuple[ScheduledText, ...],
+        chunkers: tuple[Chunker, ...],
+        clip_skip: int,
+        vectors: AllVectors,
     ) -> Conditioning:
-        key = (scheduled, chunkers, clip_skip)
+        loras = tuple((use.file.stamp, use.text_encoder, use.rank) for use in self._loras.uses)
+        key = (scheduled, chunkers, clip_skip, loras)
         conditioning = self._conditionings.pop(key, None)
         if conditioning is None:
             texts = [item.text for item in scheduled]
             encoders = self.components.text_encoders
-            hidden, pooled = text.encode_with_all(encoders, chunkers, texts, clip_skip)
+            hidden, pooled = text.encode_with_all(encoders, chunkers, texts, clip_skip, vectors)
             until = tuple(item.until for item in scheduled)
             conditioning = Conditioning(hidden, until, pooled)
         self._conditionings[key] = conditioning  # most recently used last

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 
-import torch
-
-from modules.backend import generate
+from modules.backend import generate, memory
 from modules.backend.denoise.progress import BatchSkipped, raise_if_interrupted
 from modules.backend.loaded_models import LoadedModels
 from modules.core.errors import OutOfMemory
@@ -36,7 +34,7 @@ def run_plan(models: LoadedModels, plan: Plan, sink: Sink, cancel: CancelToken) 
             sink(Note(f"Batch {batch_index + 1} of {len(plan.batches)} was skipped."))
             continue
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not memory.is_out_of_memory(error):
                 raise
             logger.warning("Out of memory: %s", error)
         else:
@@ -76,11 +74,3 @@ def _run_batch(
             sink(Note(note))
         else:
             return
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Return whether memory ran out; the CPU and MPS raise no class of their own for it."""
-    messages = ("can't allocate memory", "out of memory")
-    return isinstance(error, torch.OutOfMemoryError) or any(
-        message in str(error) for message in messages
-    )

@@ -75,8 +75,8 @@ IGNORED_FLAGS = (
         "the page installs no extensions and runs no code",
     ),
     IgnoredFlags(
-        "--config --vae-dir --vae-path --embeddings-dir --textual-inversion-templates-dir "
-        "--lora-dir --lyco-dir --hypernetwork-dir --gfpgan-dir --gfpgan-model "
+        "--config --vae-dir --vae-path --textual-inversion-templates-dir "
+        "--lyco-dir --gfpgan-dir --gfpgan-model "
         "--codeformer-models-path --gfpgan-models-path --esrgan-models-path "
         "--bsrgan-models-path --realesrgan-models-path --swinir-models-path --scunet-models-path "
         "--ldsr-models-path --dat-models-path --clip-models-path --models-dir",

@@ -49,6 +49,11 @@ def flag(default: object, group: str, help: str, *, secret: bool = False, **deta
     return field(default=default, repr=not secret, metadata={"flag": row})
 
 
+def folder_flag(help: str) -> Any:
+    """Declare a flag whose value is a folder, None without it; like `flag` it is field()."""
+    return flag(None, "Folders", help, type=flag_types.user_path, metavar="FOLDER")
+
+
 @dataclass(frozen=True)
 class Flags:
     """The parsed command line. Names and meanings are those of A1111's WebUI."""
@@ -112,19 +117,12 @@ class Flags:
         choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
     )
 
-    data_dir: Path | None = flag(  # noqa: RUF009  flag() is field()
-        None,
-        "Folders",
-        "folder of models, outputs and settings",
-        type=flag_types.user_path,
-        metavar="FOLDER",
-    )
-    ckpt_dir: Path | None = flag(  # noqa: RUF009  flag() is field()
-        None,
-        "Folders",
-        "an additional folder with checkpoints",
-        type=flag_types.user_path,
-        metavar="FOLDER",
+    data_dir: Path | None = folder_flag("folder of models, outputs and settings")  # noqa: RUF009
+    ckpt_dir: Path | None = folder_flag("an additional folder with checkpoints")  # noqa: RUF009
+    lora_dir: Path | None = folder_flag("an additional folder with LoRA files")  # noqa: RUF009
+    embeddings_dir: Path | None = folder_flag("folder of embeddings, instead of embeddings/")  # noqa: RUF009
+    hypernetwork_dir: Path | None = folder_flag(  # noqa: RUF009
+        "folder of hypernetworks, instead of models/hypernetworks"
     )
     gradio_allowed_path: tuple[Path, ...] = flag(
         (),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -23,8 +24,11 @@ from modules.infotext.codecs import CODECS, Codec
 from modules.models.checkpoint import SHORT_HASH_LENGTH
 from modules.models.index import ModelIndex
 from modules.models.model_spec import ModelSpec
+from modules.models.networks.network_index import SHORT_HASH_LENGTH as NETWORK_HASH_LENGTH
 from modules.params.results import GeneratedImage
+from modules.plan.loras import infotext_name
 from modules.plan.plan import Plan
+from modules.plan.prompts import list_loras
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +94,12 @@ class ImageSaver:
         image_plan = plan.images[index]
         seed = image_plan.seed
         request = plan.single_image_request(image_plan)
-        extra = {**self._model_infotext(plan.model), "App": f"{NAME} {VERSION}"}
+        extra = {
+            **self._model_infotext(plan.model),
+            "Lora hashes": self._lora_hashes(plan),
+            "TI hashes": plan.networks.ti_hashes,
+            "App": f"{NAME} {VERSION}",
+        }
         text = escape(
             infotext.create_infotext(
                 request, extra, plan.settings, self._codecs, plan.stated_options
@@ -179,9 +188,23 @@ class ImageSaver:
             pairs["VAE"] = vae.file_name
         return pairs
 
-    def _short_hash(self, digest: Callable[[], str]) -> str:
+    def _lora_hashes(self, plan: Plan) -> str:
+        """Return name and hash of each LoRA of all passes as A1111 writes them, "" for none."""
+        if not plan.settings.lora_add_hashes_to_infotext:
+            return ""
+        networks = self._models.networks
+        hashes: dict[str, str] = {}
+        for use in list_loras(plan):
+            digest = self._short_hash(
+                partial(networks.hash, use.file, _HASH_TIMEOUT_S), NETWORK_HASH_LENGTH
+            )
+            if digest:
+                hashes[infotext_name(use)] = digest
+        return ", ".join(f"{name}: {digest}" for name, digest in hashes.items())
+
+    def _short_hash(self, digest: Callable[[], str], length: int = SHORT_HASH_LENGTH) -> str:
         try:
-            return digest()[:SHORT_HASH_LENGTH]
+            return digest()[:length]
         except WebUIError as error:  # the file was deleted after it was loaded; the image exists
             logger.warning("%s", error)
             return ""

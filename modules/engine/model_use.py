@@ -12,6 +12,7 @@ from modules.engine.model_shelf import ModelShelf
 from modules.models.checkpoint import Checkpoint
 from modules.models.model_spec import ModelSpec, make_model_spec, resolve_prediction_type
 from modules.models.scan import ModelFile
+from modules.plan.prompts import list_loras
 
 
 def make_model_shelf(engine: Engine) -> ModelShelf:
@@ -36,6 +37,7 @@ def used_paths(engine: Engine) -> Iterator[Path]:
             yield from _spec_paths(job.plan.model)
             if job.plan.hires is not None:
                 yield from _spec_paths(job.plan.hires.plan.model)
+            yield from (use.file.path for use in list_loras(job.plan))
 
 
 def prediction_of(engine: Engine, file: ModelFile) -> str:

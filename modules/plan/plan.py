@@ -11,6 +11,7 @@ from modules.models.upscalers import Upscaler
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.txt2img import HiresSize
 from modules.params.settings import Settings
+from modules.plan.networks import NO_NETWORKS, PlannedNetworks
 from modules.plan.work import Work
 from modules.prompt.schedule import StepTimeline
 from modules.sampling.samplers import Sampler
@@ -66,6 +67,7 @@ class Plan(Work[None]):
         first_pass_evaluations: In the plan of a hires pass, the network evaluations of the first pass; else None.
         created_at: Time of submission.
         record: Whether sampling of the first image is recorded; of both passes, with hires fix.
+        networks: What the prompts of this pass add to the checkpoint.
     """
 
     request: GenerationRequest
@@ -80,6 +82,7 @@ class Plan(Work[None]):
     first_pass_evaluations: int | None = None
     created_at: datetime = field(default_factory=datetime.now, compare=False)
     record: bool = False
+    networks: PlannedNetworks = NO_NETWORKS
 
     @property
     def checkpoint(self) -> Checkpoint:

@@ -11,6 +11,7 @@ from modules.models.checkpoint import Checkpoint
 from modules.models.compatibility import incompatibility
 from modules.models.index import ModelIndex
 from modules.models.model_spec import ModelSpec, make_model_spec, may_predict_v, native_size
+from modules.models.networks.embeddings import EmbeddingList
 from modules.models.upscalers import Upscaler
 from modules.params.requests.base import MAX_SEED, GenerationRequest
 from modules.params.requests.depth import DepthRequest
@@ -18,10 +19,11 @@ from modules.params.requests.txt2img import Txt2ImgRequest, hires_pass_request, 
 from modules.params.settings import Settings
 from modules.plan.checkpoint_finder import CheckpointFinder
 from modules.plan.effects import clip_skip_has_effect, ineffective_options, stated_options
+from modules.plan.embeddings import EmbeddingVocabulary, add_embeddings
 from modules.plan.input_checks import check_input_images
 from modules.plan.plan import DEFAULT_SETTINGS, HiresPlan, ImagePlan, Plan
 from modules.plan.planned_pass import PlannedPass
-from modules.plan.prompts import apply_styles, prompt_notes
+from modules.plan.prompts import apply_styles, plan_networks, prompt_notes
 from modules.plan.tables import BUILTIN_TABLES, PlanTables
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
@@ -42,6 +44,9 @@ class Planner:
         styles: The styles that requests name.
         tables: Samplers, schedules, upscalers and tasks.
         tokenizer: Counts and splits prompts.
+
+    Attributes:
+        vocabulary: The embeddings, as prompts name them.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class Planner:
         self._styles = styles
         self._tables = tables
         self._tokenizer = tokenizer
+        self.vocabulary = EmbeddingVocabulary(EmbeddingList(checkpoints.models), tokenizer)
 
     def plan(self, request: GenerationRequest, settings: Settings) -> Plan:
         """Return the plan of a request.
@@ -75,7 +81,7 @@ class Planner:
             request, [self._styles.get(name) for name in request.styles], settings
         )
         models, tables = self._checkpoints.models, self._tables
-        plan = make_plan(request, models, checkpoint, settings, tables)
+        plan = plan_networks(make_plan(request, models, checkpoint, settings, tables), models)
         passes = [
             PlannedPass(
                 item,
@@ -83,6 +89,7 @@ class Planner:
                 models.get_family(item.checkpoint),
                 self._tokenizer,
                 may_predict_v(item.model, models),
+                self.vocabulary.words(item.checkpoint, item.networks.loras),
             )
             for item in ([plan, plan.hires.plan] if plan.hires else [plan])
         ]
@@ -91,6 +98,7 @@ class Planner:
             notes=(*plan.notes, *prompt_notes(passes)),
             stated_options=stated_options(passes),
         )
+        plan = add_embeddings(plan, passes, self.vocabulary)
         return _with_settings(plan, plan.settings.replace(**ineffective_options(passes, tables)))
 
 

@@ -16,11 +16,8 @@ from modules.sampling.samplers import Sampler
 
 # What A1111 lists and this version does not support; clients expect a list all the same.
 _EMPTY_LISTS: Mapping[str, Any] = {
-    "/hypernetworks": [],
     "/face-restorers": [],
     "/realesrgan-models": [],
-    "/embeddings": {"loaded": {}, "skipped": {}},
-    "/loras": [],
     "/extensions": [],
 }
 # A1111's scale of an upscaler that takes any scale.
@@ -82,11 +79,6 @@ def listings_router(engine: Engine) -> APIRouter:
 
     for path, empty in _EMPTY_LISTS.items():
         router.add_api_route(path, _make_handler(empty), methods=["GET"], name=path[1:])
-
-    @router.post("/refresh-embeddings")
-    @router.post("/refresh-loras")
-    def nothing_to_refresh() -> None:
-        pass
 
     @router.get("/prompt-styles")
     def prompt_styles() -> list[dict[str, str]]:

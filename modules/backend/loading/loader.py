@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -201,9 +202,10 @@ def build_components(
     )
     is_half = precision.unet == torch.float16
     uses_open_clip = any(text.layout.kind == OPEN_CLIP_KIND for text in config.text_encoders)
+    find_unet_key = partial(unet_key, config=config.unet)
     unet = loader.load_into(
         empty_models.make_empty_unet(config.unet, upcast_attention=is_half and uses_open_clip),
-        lambda key: unet_key(key, config.unet),
+        find_unet_key,
         precision.unet,
     )
     vae_loader = loader
@@ -245,6 +247,7 @@ def build_components(
         else options.prediction,
         family=family.name,
         depth_estimator=depth_estimator,
+        unet_origin=loader.origin(unet, find_unet_key),
     )
 
 
@@ -265,12 +268,12 @@ def _load_text_encoder(
     keys: Mapping[str, TextEncoderKey],
     precision: Precision,
 ) -> TextEncoder:
+    find_key_in_file = text_encoder_key(config.layout, keys)
     network = loader.load_into(
-        empty_models.make_empty_text_encoder(config),
-        text_encoder_key(config.layout, keys),
-        precision.text_encoder,
+        empty_models.make_empty_text_encoder(config), find_key_in_file, precision.text_encoder
     )
-    return TextEncoder(network, config.layout.pad_token_id, config.hidden_layer)
+    origin = loader.origin(network, find_key_in_file)
+    return TextEncoder(network, config.layout.pad_token_id, config.hidden_layer, origin)
 
 
 def _text_encoder_files(family: Family, options: LoadOptions) -> tuple[Path | None, ...]:

@@ -12,6 +12,7 @@ from modules.core.flag_types import MAX_LOADED_CHECKPOINTS
 from modules.params.param import param, validate
 from modules.params.settings.guidance import GuidanceSettings
 from modules.params.settings.img2img import Img2ImgSettings
+from modules.params.settings.networks import NetworkSettings
 from modules.params.settings.prompt_editing import PromptEditingSettings
 from modules.params.settings.sampling import SamplingSettings
 from modules.params.settings.saving import GridSettings, SavingSettings
@@ -39,6 +40,7 @@ class Settings(
     QueueSettings,
     Img2ImgSettings,
     PromptEditingSettings,
+    NetworkSettings,
     GuidanceSettings,
     SamplingSettings,
 ):

@@ -9,8 +9,8 @@ import torch
 
 from modules.backend.conditioning.text import Conditioning
 from modules.backend.device import FP32
-from modules.backend.loading.cache import ModelCache
 from modules.backend.model import LoadedModel
+from modules.backend.model_cache import ModelCache
 from modules.core.errors import BadFile, UserError, WebUIError
 from modules.models.file_cache import read_prediction_type
 from modules.models.index import ModelIndex

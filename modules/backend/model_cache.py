@@ -75,6 +75,9 @@ class ModelCache:
             prediction = read_prediction_type(self._cache_folder, checkpoint.stamp) or "probe"
         key = _key(spec, prediction, precision)
         cached = self._models.pop(key, None)
+        if cached is not None and cached.is_spoiled:
+            cached = None  # it is loaded again, once its memory is free
+            self._return_memory()
         if cached is not None:
             self._models[key] = cached
             self._evict_to(self.limit)
@@ -139,6 +142,10 @@ class ModelCache:
             return
         for key in evicted:
             del self._models[key]
+        self._return_memory()
+
+    def _return_memory(self) -> None:
+        """Return the memory of evicted checkpoints to the system."""
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
