@@ -22,7 +22,7 @@ def model_state(engine: Engine) -> dict[str, Any]:
     Returns:
         `checkpoints` and `vaes` as rows of label and value, the chosen `checkpoint` and `vae`, its `prediction` with its
         choices where there is something to choose, `can_convert`, `native_size` in pixels (0 if it is not known),
-        `without_effect` (names of options that do nothing with it) and `refused` (by task, why it cannot do it).
+        `network_family` (of the networks that fit, "" if it is not known), `without_effect` (names of options that do nothing with it) and `refused` (by task, why it cannot do it).
     """
     active = engine.active_checkpoint
     name = chosen_checkpoint(engine)
@@ -40,6 +40,7 @@ def model_state(engine: Engine) -> dict[str, Any]:
         "predictions": PREDICTION_CHOICES if prediction or active.is_prediction_unknown() else (),
         "can_convert": active.can_convert(),
         "native_size": active.native_size(),
+        "network_family": _network_family(engine),
         "without_effect": () if _clip_skip_counts(engine) else (_CLIP_SKIP,),
         "refused": {task: reason for task, reason in reasons.items() if reason},
     }
@@ -106,6 +107,13 @@ def _label(title: str, file: ModelFile, error: str = "") -> str:
     """Return what a list shows of a file; of an unusable or misnamed one, why."""
     problem = error or file.name_warning
     return f"⚠ {file.name}: {problem}" if problem else title
+
+
+def _network_family(engine: Engine) -> str:
+    try:
+        return engine.models.get_family(engine.find_checkpoint()).network_family
+    except WebUIError:
+        return ""
 
 
 def _clip_skip_counts(engine: Engine) -> bool:

@@ -2,6 +2,7 @@
 import {call, make} from "../core.js";
 import {listen, load, schemas} from "../page_state.js";
 import {register} from "../tabs.js";
+import {addNetworks} from "../networks/panel.js";
 import {Form} from "./form.js";
 import {addInterrogate} from "./interrogate.js";
 import {showNotes} from "./notes.js";
@@ -29,6 +30,7 @@ export async function mount(element) {
   pictures.connect(tab);
   form.fill(register(schema.prefix, tab) ?? {});
   showNotes(tab);
+  addNetworks(tab);
   listen("choices", (state) => form.offer(state.lists));
   listen("model", ({native_size}) => followNativeSize(form, native_size));
   load("model");
