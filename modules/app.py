@@ -102,7 +102,19 @@ def make_paths(flags: Flags) -> Paths:
     """Return the folders of the program, as absolute paths."""
     data = flags.data_dir.resolve() if flags.data_dir else ROOT
     allowed_folders = tuple(folder.resolve() for folder in flags.gradio_allowed_path)
-    return Paths(ROOT, data, flags.ckpt_dir.resolve() if flags.ckpt_dir else None, allowed_folders)
+    return Paths(
+        ROOT,
+        data,
+        _resolve(flags.ckpt_dir),
+        allowed_folders,
+        _resolve(flags.embeddings_dir),
+        _resolve(flags.hypernetwork_dir),
+        _resolve(flags.lora_dir),
+    )
+
+
+def _resolve(folder: Path | None) -> Path | None:
+    return folder.resolve() if folder else None
 
 
 def prepare_environment(paths: Paths) -> None:
@@ -173,7 +185,8 @@ def make_app(
 
     from modules.ui import page
 
-    app.include_router(page_files_router(page.assets_path(), page.ASSETS))
+    files = page.page_files(engine)
+    app.include_router(page_files_router(page.page_address(files), files))
     app.add_middleware(PageCompression)
     blocks = page.build_page(engine)
     app = gr.mount_gradio_app(
@@ -190,7 +203,7 @@ def make_app(
         mcp_server=False,
         pwa=False,
         theme=page.theme(),
-        head=page.head(flags.theme, flags.root_path),
+        head=page.head(files, flags.theme, flags.root_path),
         root_path=flags.root_path or None,
     )
     # A mounted page counts as not launched, and Gradio then trusts any file path in a call.

@@ -125,7 +125,11 @@ def test_folders_of_the_command_line_are_absolute(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     paths = app.make_paths(Flags(data_dir=Path("data"), ckpt_dir=Path("more")))
     assert (paths.root, paths.data, paths.ckpt_dir) == (ROOT, tmp_path / "data", tmp_path / "more")
-    assert app.make_paths(Flags()).data == ROOT
+    networks = Flags(embeddings_dir=Path("words"), hypernetwork_dir=Path("/nets"))
+    paths = app.make_paths(networks)
+    assert (paths.embeddings, paths.hypernetworks) == (tmp_path / "words", Path("/nets"))
+    paths = app.make_paths(Flags())
+    assert (paths.data, paths.embeddings) == (ROOT, ROOT / "embeddings")
 
 
 # The application

@@ -273,7 +273,7 @@ def _switch(path: Path, dtype: str) -> dict[str, float]:
     import torch
 
     from modules.backend.components import Precision
-    from modules.backend.loading.cache import ModelCache
+    from modules.backend.model_cache import ModelCache
     from modules.models.index import ModelIndex
     from modules.models.model_spec import make_model_spec
     from modules.params.settings import Settings

@@ -14,16 +14,26 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from modules.api.docs import docs_router
 from modules.api.internal.a1111_progress import a1111_progress_router
 from modules.api.internal.downloads import downloads_router
+from modules.api.internal.forms import forms_router
 from modules.api.internal.gallery import gallery_router
 from modules.api.internal.live import live_router
+from modules.api.internal.model_bar import model_bar_router
 from modules.api.internal.models import models_router as shelf_router
+from modules.api.internal.networks import networks_router
+from modules.api.internal.output import output_router
+from modules.api.internal.pictures import pictures_router
+from modules.api.internal.png_info import png_info_page_router
 from modules.api.internal.process import process_router
+from modules.api.internal.prompts import prompts_router
 from modules.api.internal.queue import queue_router
 from modules.api.internal.settings import settings_router
 from modules.api.json_check import Answer, check_body
+from modules.api.sdapi.embeddings import embeddings_router
+from modules.api.sdapi.extra_networks import extra_networks_router
 from modules.api.sdapi.extras import extras_router
 from modules.api.sdapi.generation import generation_router
 from modules.api.sdapi.listings import listings_router
+from modules.api.sdapi.loras import loras_router
 from modules.api.sdapi.models import models_router
 from modules.api.sdapi.options import options_router
 from modules.api.sdapi.png_info import png_info_router
@@ -42,9 +52,16 @@ _DEFAULTS = Flags()
 # What the page calls.
 _PAGE_ROUTERS = (
     downloads_router,
+    forms_router,
     gallery_router,
     live_router,
+    model_bar_router,
+    output_router,
+    pictures_router,
+    png_info_page_router,
+    networks_router,
     process_router,
+    prompts_router,
     queue_router,
     settings_router,
     shelf_router,
@@ -55,6 +72,9 @@ ROUTERS = (
     Router("jobs", jobs_router),
     Router("extras", extras_router),
     Router("listings", listings_router),
+    Router("embeddings", embeddings_router),
+    Router("LoRAs", loras_router),
+    Router("extra networks", extra_networks_router),
     Router("models", models_router),
     Router("options", options_router),
     Router("PNG info", png_info_router),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +26,20 @@ class Precision:
 
 
 @dataclass(frozen=True)
+class WeightOrigin:
+    """Where the weights of a network came from, so that they can be read again after something changed them.
+
+    Args:
+        read: Yields these parameters of the network with their weights, in the dtype and order of the file. Raises
+            `BadFile` where the file is no longer what it was.
+        key_in_file: Returns a parameter's key in the file; "" where the file joins it with others.
+    """
+
+    read: Callable[[Collection[str]], Iterator[tuple[str, Tensor]]]
+    key_in_file: Callable[[str], str]
+
+
+@dataclass(frozen=True)
 class TextEncoder:
     """One text encoder of a model.
 
@@ -35,6 +50,7 @@ class TextEncoder:
         name: As its row of the family has it: "text_encoder", or "clip_l" and "clip_g" of SDXL.
         final_norm: Whether the final norm is applied to the hidden states.
         clip_skip: When clip skip has an effect; see TextEncoderSlot.
+        origin: Of its weights; None for a network that no file holds.
     """
 
     network: CLIPTextModel | CLIPTextModelWithProjection
@@ -43,6 +59,7 @@ class TextEncoder:
     name: str = "text_encoder"
     final_norm: bool = True
     clip_skip: ClipSkip = "always"
+    origin: WeightOrigin | None = None
 
     def layer_after_skip(self, clip_skip: int, *, sdxl_clip_l_skip: bool = False) -> int:
         """Return which layer gives the hidden states, counted from the last, which is 1.
@@ -70,6 +87,7 @@ class Components:
         family: Name of its row of FAMILIES.
         depth_estimator: Of a depth checkpoint that contains one.
         micro_conditioning: What the UNet gets with the sizes; see Family.
+        unet_origin: Of the UNet's weights; None for a network that no file holds.
     """
 
     unet: UNet2DConditionModel
@@ -80,6 +98,7 @@ class Components:
     family: str
     depth_estimator: DPTForDepthEstimation | None = None
     micro_conditioning: MicroConditioning = ""
+    unet_origin: WeightOrigin | None = None
 
     @property
     def latent_format(self) -> LatentFormat:

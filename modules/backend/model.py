@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import cached_property
+from types import MappingProxyType
 
 from PIL import Image
 from torch import Tensor
 
 from modules.backend.components import Components
 from modules.backend.conditioning import text
+from modules.backend.conditioning.embedding_vectors import AllVectors
 from modules.backend.conditioning.init_image import (
     InitImage,
     InitImageInputs,
@@ -16,19 +18,27 @@ from modules.backend.conditioning.init_image import (
 )
 from modules.backend.conditioning.micro_conditioning import make_time_ids
 from modules.backend.conditioning.text import Conditioning, PromptConditioning
+from modules.backend.memory.offload import execution_device
+from modules.backend.networks.hypernetworks import Hypernetworks
+from modules.backend.networks.lora_fold import FoldedLoras, OriginalsLost
 from modules.backend.pipelines.stable_diffusion import SamplerLoop, make_pipeline
 from modules.backend.preview import LatentToRgb
 from modules.backend.seamless import circular_padding
 from modules.params.requests.init_image import InitImageRequest
 from modules.params.settings import Settings
+from modules.plan.networks import PlannedNetworks
 from modules.prompt.chunks import Chunker
+from modules.prompt.embeddings import NO_EMBEDDINGS, EmbeddingWords
 from modules.prompt.schedule import ScheduledText, StepTimeline
 from modules.prompt.sub_prompts import parse_negative_prompt, parse_prompt
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.model_sigmas import ModelSigmas
 
 _MAX_CACHED_PROMPTS = 32
-_PromptKey = tuple[tuple[ScheduledText, ...], tuple[Chunker, ...], tuple[int, ...]]
+# Texts, chunkers, layers of the text encoders, and their LoRAs.
+_PromptKey = tuple[
+    tuple[ScheduledText, ...], tuple[Chunker, ...], tuple[int, ...], tuple[object, ...]
+]
 
 
 class LoadedModel:
@@ -37,10 +47,17 @@ class LoadedModel:
     Args:
         components: Already on the device.
         tokenizer: Splits prompts for the text encoder.
+
+    Attributes:
+        is_spoiled: Whether its weights can no longer be restored, so that it must be loaded anew.
+        hypernetworks: Those that were used last, to be applied to the UNet.
     """
 
     def __init__(self, components: Components, tokenizer: ClipTokenizer) -> None:
         self.components = components
+        self.is_spoiled = False
+        self._loras = FoldedLoras(components)
+        self.hypernetworks = Hypernetworks()
         self._tokenizer = tokenizer
         self._conditionings: dict[_PromptKey, Conditioning] = {}
         self._init_image: tuple[InitImageInputs, InitImage] | None = None
@@ -66,6 +83,19 @@ class LoadedModel:
         """Return an approximate image of the first of some latents."""
         return self.latent_to_rgb(denoised)
 
+    def use_networks(self, networks: PlannedNetworks) -> tuple[str, ...]:
+        """Give the model the networks of a pass instead of those that it has; return what the user should know of them.
+
+        Raises:
+            OriginalsLost: the model is spoiled.
+            BadFile: a network's file was cut short.
+        """
+        try:
+            return self._loras.fold(networks.loras)
+        except OriginalsLost:
+            self.is_spoiled = True
+            raise
+
     def encode_prompts(
         self,
         prompt: str,
@@ -73,6 +103,8 @@ class LoadedModel:
         timeline: StepTimeline,
         settings: Settings,
         size: tuple[int, int],
+        words: EmbeddingWords = NO_EMBEDDINGS,
+        vectors: AllVectors = MappingProxyType({}),
     ) -> PromptConditioning:
         """Return the encoded prompts of a pass; the most recent ones are cached.
 
@@ -82,12 +114,14 @@ class LoadedModel:
             timeline: The planned evaluations of the pass.
             settings: Emphasis, clip skip and others.
             size: Width and height in pixels of the image, which SDXL's UNet is told.
+            words: The embeddings that the prompts name.
+            vectors: Theirs.
         """
-        kind, device = self.components.micro_conditioning, self.components.unet.device
+        kind, device = self.components.micro_conditioning, execution_device(self.components.unet)
         time_ids = make_time_ids(kind, size, settings, device)
         uncond_time_ids = make_time_ids(kind, size, settings, device, is_negative=True)
         chunkers = tuple(
-            Chunker.from_settings(self._tokenizer, settings, encoder.pad_token_id)
+            Chunker.from_settings(self._tokenizer, settings, encoder.pad_token_id, words=words)
             for encoder in self.components.text_encoders
         )
         layers = tuple(
@@ -96,22 +130,21 @@ class LoadedModel:
             )
             for encoder in self.components.text_encoders
         )
+
+        def encode(texts: tuple[ScheduledText, ...]) -> Conditioning:
+            return self._encode_prompt(texts, chunkers, layers, vectors)
+
         sub_prompts = parse_prompt(prompt, timeline)
         needs_empty = settings.pad_cond_uncond and not settings.pad_cond_uncond_v0
         negative = parse_negative_prompt(negative_prompt, timeline).texts
-        uncond = self._encode_prompt(negative, chunkers, layers)
+        uncond = encode(negative)
         if kind and not any(item.text for item in negative):
             uncond = uncond.zeroed()  # A1111's rule for SDXL; an empty prompt is encoded
         return PromptConditioning(
-            tuple(
-                self._encode_prompt(part.texts, chunkers, layers).with_time_ids(time_ids)
-                for part in sub_prompts
-            ),
+            tuple(encode(part.texts).with_time_ids(time_ids) for part in sub_prompts),
             uncond.with_time_ids(uncond_time_ids),
             tuple(part.weight for part in sub_prompts),
-            self._encode_prompt((ScheduledText(1, ""),), chunkers, layers).hidden[0]
-            if needs_empty
-            else None,
+            encode((ScheduledText(1, ""),)).hidden[0] if needs_empty else None,
         )
 
     def _encode_prompt(
@@ -119,13 +152,15 @@ class LoadedModel:
         scheduled: tuple[ScheduledText, ...],
         chunkers: tuple[Chunker, ...],
         layers: tuple[int, ...],
+        vectors: AllVectors,
     ) -> Conditioning:
-        key = (scheduled, chunkers, layers)
+        loras = tuple((use.file.stamp, use.text_encoder, use.rank) for use in self._loras.uses)
+        key = (scheduled, chunkers, layers, loras)
         conditioning = self._conditionings.pop(key, None)
         if conditioning is None:
             texts = [item.text for item in scheduled]
             encoders = self.components.text_encoders
-            hidden, pooled = text.encode_with_all(encoders, chunkers, texts, layers)
+            hidden, pooled = text.encode_with_all(encoders, chunkers, texts, layers, vectors)
             until = tuple(item.until for item in scheduled)
             conditioning = Conditioning(hidden, until, pooled)
         self._conditionings[key] = conditioning  # most recently used last

@@ -41,7 +41,7 @@ IGNORED_FLAGS = (
         "--disable-nan-check", "every picture is checked; the check takes hardly any time"
     ),
     IgnoredFlags(
-        "--medvram --medvram-sdxl --lowvram --lowram --always-batch-cond-uncond",
+        "--lowram --always-batch-cond-uncond",
         "memory is not tuned by a flag",
     ),
     IgnoredFlags(
@@ -75,8 +75,8 @@ IGNORED_FLAGS = (
         "the page installs no extensions and runs no code",
     ),
     IgnoredFlags(
-        "--config --vae-dir --vae-path --embeddings-dir --textual-inversion-templates-dir "
-        "--lora-dir --lyco-dir --hypernetwork-dir --gfpgan-dir --gfpgan-model "
+        "--config --vae-dir --vae-path --textual-inversion-templates-dir "
+        "--lyco-dir --gfpgan-dir --gfpgan-model "
         "--codeformer-models-path --gfpgan-models-path --esrgan-models-path "
         "--bsrgan-models-path --realesrgan-models-path --swinir-models-path --scunet-models-path "
         "--ldsr-models-path --dat-models-path --clip-models-path --models-dir",

@@ -49,6 +49,11 @@ def flag(default: object, group: str, help: str, *, secret: bool = False, **deta
     return field(default=default, repr=not secret, metadata={"flag": row})
 
 
+def folder_flag(help: str) -> Any:
+    """Declare a flag whose value is a folder, None without it; like `flag` it is field()."""
+    return flag(None, "Folders", help, type=flag_types.user_path, metavar="FOLDER")
+
+
 @dataclass(frozen=True)
 class Flags:
     """The parsed command line. Names and meanings are those of A1111's WebUI."""
@@ -103,7 +108,7 @@ class Flags:
         metavar="PATH",
     )
     api_log: bool = flag(False, "Server", "log every request")
-    api_server_stop: bool = flag(False, "Server", "let the HTTP API stop the server")
+    api_server_stop: bool = flag(False, "Server", "let the HTTP API stop and restart the server")
     loglevel: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = flag(
         "INFO",
         "Server",
@@ -112,19 +117,12 @@ class Flags:
         choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
     )
 
-    data_dir: Path | None = flag(  # noqa: RUF009  flag() is field()
-        None,
-        "Folders",
-        "folder of models, outputs and settings",
-        type=flag_types.user_path,
-        metavar="FOLDER",
-    )
-    ckpt_dir: Path | None = flag(  # noqa: RUF009  flag() is field()
-        None,
-        "Folders",
-        "an additional folder with checkpoints",
-        type=flag_types.user_path,
-        metavar="FOLDER",
+    data_dir: Path | None = folder_flag("folder of models, outputs and settings")  # noqa: RUF009
+    ckpt_dir: Path | None = folder_flag("an additional folder with checkpoints")  # noqa: RUF009
+    lora_dir: Path | None = folder_flag("an additional folder with LoRA files")  # noqa: RUF009
+    embeddings_dir: Path | None = folder_flag("folder of embeddings, instead of embeddings/")  # noqa: RUF009
+    hypernetwork_dir: Path | None = folder_flag(  # noqa: RUF009
+        "folder of hypernetworks, instead of models/hypernetworks"
     )
     gradio_allowed_path: tuple[Path, ...] = flag(
         (),
@@ -161,6 +159,10 @@ class Flags:
         "full is the same as --no-half; the others let the device decide",
         choices=("full", "half", "autocast"),
     )
+
+    medvram: bool = flag(False, "Models", "keep idle parts of a model off the GPU")
+    medvram_sdxl: bool = flag(False, "Models", "the same, for SDXL alone")
+    lowvram: bool = flag(False, "Models", "and move the UNet to the GPU block by block: slow")
 
     disable_all_extensions: bool = flag(False, "Extensions", "start without the extensions")
     disable_extra_extensions: bool = flag(
@@ -233,6 +235,8 @@ class Flags:
     def setting_overrides(self) -> dict[str, Any]:
         """Return the settings that the command line overrides for this run, by name."""
         values = {name: getattr(self, flag) for name, flag in SETTING_FLAGS.items()}
+        policies = flag_types.MEMORY_POLICIES.items()
+        values["memory_policy"] = next((name for flag, name in policies if getattr(self, flag)), "")
         return {name: value for name, value in values.items() if value}
 
     def credentials(self) -> tuple[Credential, ...]:

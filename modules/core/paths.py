@@ -15,12 +15,18 @@ class Paths:
         data: The user's data: models, outputs, settings, caches (`--data-dir`; the root by default).
         ckpt_dir: An additional folder with checkpoints (`--ckpt-dir`).
         allowed_folders: Additional folders whose images a batch may read (`--gradio-allowed-path`).
+        embeddings_dir: The folder of embeddings, if it is another one (`--embeddings-dir`).
+        hypernetwork_dir: Likewise of hypernetworks (`--hypernetwork-dir`).
+        lora_dir: An additional folder with LoRA files (`--lora-dir`).
     """
 
     root: Path
     data: Path
     ckpt_dir: Path | None = None
     allowed_folders: tuple[Path, ...] = ()
+    embeddings_dir: Path | None = None
+    hypernetwork_dir: Path | None = None
+    lora_dir: Path | None = None
 
     @property
     def configs(self) -> Path:
@@ -51,7 +57,21 @@ class Paths:
     @property
     def embeddings(self) -> Path:
         """Textual-inversion embeddings; A1111's place, beside models/."""
-        return self.data / "embeddings"
+        return self.embeddings_dir or self.data / "embeddings"
+
+    @property
+    def hypernetworks(self) -> Path:
+        """Hypernetworks."""
+        return self.hypernetwork_dir or self.data / "models" / "hypernetworks"
+
+    @property
+    def lora_folders(self) -> tuple[Path, ...]:
+        """Folders scanned for LoRA files: the user's, that of A1111's former extension, and the shipped one."""
+        folders = self.model_folders("Lora", "LyCORIS")
+        if self.lora_dir is not None:
+            folders = (self.lora_dir, *folders)
+        shipped = self.root / "models" / "Lora"
+        return folders if shipped in folders else (*folders, shipped)
 
     def model_folders(self, *names: str) -> tuple[Path, ...]:
         """Return the folders of these names for model files of other kinds."""

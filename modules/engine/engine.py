@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
-from functools import partial
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -19,6 +18,7 @@ from modules.core.errors import NotFound, WebUIError, internal_error
 from modules.core.paths import Paths
 from modules.engine.active_checkpoint import ActiveCheckpoint
 from modules.engine.checkpoint_loader import CheckpointLoader, DeviceStatus
+from modules.engine.choices import CHOICES, ChoiceSources
 from modules.engine.downloads.downloads import Downloads
 from modules.engine.executors import DeviceInfo, Executor
 from modules.engine.extras import upscale
@@ -30,6 +30,7 @@ from modules.engine.jobs.job_groups import JobGroups
 from modules.engine.jobs.job_status import JobStatus
 from modules.engine.jobs.queue import JobQueue
 from modules.engine.jobs.store import JobStore
+from modules.engine.networks.cards import CardSources, NetworkCards
 from modules.engine.process.store import ProcessStore
 from modules.engine.registries import Registries
 from modules.engine.settings_file import SettingsFile
@@ -37,7 +38,6 @@ from modules.models.checkpoint import Checkpoint
 from modules.models.convert import convert_to_safetensors
 from modules.models.index import ModelIndex
 from modules.models.model_spec import ModelSpec, make_model_spec
-from modules.models.vaes import vae_names
 from modules.params.image import ImageField
 from modules.params.param import params_of
 from modules.params.requests.base import GenerationRequest
@@ -92,6 +92,8 @@ class Engine:
         self.upscalers = registries.upscalers
         tables = PlanTables(self.samplers, self.schedules, self.upscalers, registries.tasks)
         self.planner = Planner(checkpoints, self.styles, tables, tokenizer)
+        embeddings = self.planner.vocabulary.listing
+        self.networks = NetworkCards(CardSources(self.models, embeddings, lambda: self.settings))
         self.image_saver = ImageSaver(
             self.models,
             paths.outputs,
@@ -358,17 +360,7 @@ class Engine:
 
     def choices(self, name: str) -> list[str]:
         """Return the choices of a field with `choices=name`."""
-        lists: dict[str, Callable[[], list[str]]] = {
-            "samplers": self.samplers.names,
-            "schedules": self.schedules.names,
-            "checkpoints": lambda: [checkpoint.title for checkpoint in self.models.checkpoints()],
-            "vaes": partial(vae_names, self.models),
-            "styles": self.styles.names,
-            "hires upscalers": self.upscalers.names,
-        }
-        return lists[name]()
-
-    # Callback of the executor
+        return CHOICES[name](ChoiceSources(self.registries, self.models, self.styles))
 
     def _on_device_ready(self, info: DeviceInfo | None, failure: str) -> None:
         if info is None:

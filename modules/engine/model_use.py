@@ -33,9 +33,10 @@ def used_paths(engine: Engine) -> Iterator[Path]:
     yield from (one.path for one in engine.models.checkpoints() if one.name == loaded)
     for job in engine.jobs():
         if not job.wait(0):
-            yield from _spec_paths(job.plan.model)
-            if job.plan.hires is not None:
-                yield from _spec_paths(job.plan.hires.plan.model)
+            hires = [job.plan.hires.plan] if job.plan.hires is not None else []
+            for plan in (job.plan, *hires):
+                yield from _spec_paths(plan.model)
+                yield from plan.networks.paths
 
 
 def prediction_of(engine: Engine, file: ModelFile) -> str:

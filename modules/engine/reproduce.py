@@ -26,7 +26,7 @@ from modules.params.requests.txt2img import Txt2ImgRequest
 
 # What determines most of an image: without any of these there is nothing to compare.
 _REQUIRED_KEYS = ("Steps", "Sampler", "Schedule type", "Seed", "Size", "CFG scale")
-_HASH_KEYS = ("Model hash", "VAE hash")
+_HASH_KEYS = ("Model hash", "VAE hash", "Lora hashes", "TI hashes")
 _LOSSY_FORMATS = ("JPEG", "WEBP", "AVIF", "GIF")
 # Pixel values of 255: what another device's rounding changes; what the eye cannot distinguish.
 _ROUNDING_DIFFERENCE, _VISIBLE_MEAN_DIFFERENCE = 2, 4.0

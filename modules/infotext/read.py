@@ -24,6 +24,12 @@ from modules.infotext.foreign.ignored_keys import (
 )
 from modules.infotext.foreign.json_formats import JSON_FORMATS, JsonFormat
 from modules.infotext.model_lookup import find_checkpoint, find_vae, uses_external_vae
+from modules.infotext.network_lookup import (
+    KEYS_OF_TAGS,
+    NetworkMatches,
+    find_networks,
+    missing_tags,
+)
 from modules.infotext.options import coerce_number, parse_setting_value
 from modules.infotext.report import InfotextReport, UnappliedKey
 from modules.infotext.spelling import describe_remaining_keys, spell_keys
@@ -39,6 +45,7 @@ from modules.sampling.schedules import Schedule
 
 # From this version on A1111 writes the key "VAE" whenever one is loaded.
 _WRITES_VAE_SINCE: Version = (1, 6, 0, 0)
+_PROMPTS = ("prompt", "hr_prompt")  # those in which extra networks count
 _INPAINT_MARKERS = ("Mask blur", "Mask mode", "Inpaint area")
 
 
@@ -159,6 +166,9 @@ def interpret_infotext(
             _read_codec(state, codec)
         _read_settings(state)
     missing, differences = _read_model_files(state, infotext, dialect)
+    networks = _read_networks(state)
+    missing += networks.missing
+    differences += networks.differences
     # Where the pairs were found whole, what else is in a prompt belongs to it.
     remaining = [] if "Steps" in converted.pairs else describe_remaining_keys(converted)
     unknown = _collect_unused_keys(state)
@@ -257,6 +267,17 @@ def _read_model_files(
             state.values["sd_vae"] = NO_VAE
     missing = [match.missing for match in matches if match.missing]
     return missing, [match.differs for match in matches if match.differs]
+
+
+def _read_networks(state: _State) -> NetworkMatches:
+    """Name the networks of the prompts as their files are named here, and return what is missing."""
+    if "prompt" in state.values:
+        state.values["prompt"] += missing_tags(state.values["prompt"], state.pairs)
+        state.used_keys.update(KEYS_OF_TAGS)
+    prompts = {name: state.values[name] for name in _PROMPTS if state.values.get(name)}
+    found = find_networks(prompts, state.pairs, state.context.models)
+    state.values.update(found.prompts)
+    return found
 
 
 def _used_built_in_vae(infotext: Infotext, dialect: Dialect) -> bool:

@@ -80,6 +80,7 @@ class Family:
         is_refiner: Whether the models only finish images that another model began.
         precedes: Names of families that a file is only of when it is not of this one; where no row names another,
             the first one in the table decides.
+        networks_of: The family whose LoRA files and embeddings fit, if it is another one.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Family:
     is_refiner: bool = False
     precedes: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    networks_of: str = ""
 
     @property
     def is_sdxl(self) -> bool:
@@ -106,6 +108,11 @@ class Family:
     def matches(self, header: Header) -> bool:
         """Return whether a file with this header can be of the family."""
         return any(condition.matches(header.tensors) for condition in self.conditions)
+
+    @property
+    def network_family(self) -> str:
+        """Return the family whose LoRA files and embeddings fit, such as "SD 1.x" for its inpainting checkpoints."""
+        return self.networks_of or self.name
 
     def find_error(self, header: Header) -> str:
         """Return why a file of the family cannot be used, as the rest of a sentence, or ""."""
@@ -260,6 +267,7 @@ FAMILIES = (
         (KeyCondition(sizes={(UNET_INPUT_KEY, 1): 5}),),
         config_file="v2-midas-inference.yaml",
         component_keys=REQUIRED_COMPONENTS,
+        networks_of="SD 2.x",
         extra_input="depth",
     ),
     Family(
@@ -273,6 +281,7 @@ FAMILIES = (
         ),
         config_file="v2-inpainting-inference.yaml",
         component_keys=REQUIRED_COMPONENTS,
+        networks_of="SD 2.x",
         extra_input="inpaint",
     ),
     Family(
@@ -280,6 +289,7 @@ FAMILIES = (
         (KeyCondition(has=(UNET_CONTEXT_KEY,), sizes={(UNET_INPUT_KEY, 1): 9}),),
         config_file="v1-inpainting-inference.yaml",
         component_keys=REQUIRED_COMPONENTS,
+        networks_of="SD 1.x",
         extra_input="inpaint",
     ),
     Family(
@@ -287,6 +297,7 @@ FAMILIES = (
         (KeyCondition(has=(UNET_CONTEXT_KEY,), sizes={(UNET_INPUT_KEY, 1): 8}),),
         config_file="instruct-pix2pix.yaml",
         component_keys=REQUIRED_COMPONENTS,
+        networks_of="SD 1.x",
         extra_input="ip2p",
     ),
     Family(

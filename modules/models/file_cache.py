@@ -70,7 +70,7 @@ class HeaderFactsCache:
     def read(self) -> Mapping[FileStamp, HeaderFacts]:
         """Return the cached facts; none if the tables have changed since they were stored."""
         if self._facts is None:
-            self._facts = _read_entries(self._file, self._parse)
+            self._facts = read_entries(self._file, self._parse)
         return self._facts
 
     def write(self, facts: Mapping[FileStamp, HeaderFacts]) -> None:
@@ -79,12 +79,12 @@ class HeaderFactsCache:
             return
         self._facts = dict(facts)
         rows = [[*stamp, *f] for stamp, f in facts.items()]
-        _write_json(self._file, {"table": self._tables, "files": rows}, self._parse)
+        write_entries(self._file, {"table": self._tables, "files": rows}, self._parse)
 
     def _parse(self, content: Any) -> dict[FileStamp, HeaderFacts]:
         if content["table"] != self._tables:
             return {}
-        facts = dict(map(_parse_facts, _check_type(content["files"], list)))
+        facts = dict(map(_parse_facts, check_type(content["files"], list)))
         if not all(map(self._are_possible, facts.values())):
             raise ValueError("a kind, family or text encoder that is not in the tables")
         return facts
@@ -110,11 +110,11 @@ class HashCache:
         """Store the hash of a file."""
         hashes = self._load()
         hashes[stamp.path] = (stamp.size_bytes, stamp.modified_ns, digest)
-        _write_json(self._file, hashes, _parse_hashes, indent=1)
+        write_entries(self._file, hashes, _parse_hashes, indent=1)
 
     def _load(self) -> dict[str, tuple[int, int, str]]:
         if self._hashes is None:
-            self._hashes = _read_entries(self._file, _parse_hashes)
+            self._hashes = read_entries(self._file, _parse_hashes)
         return self._hashes
 
 
@@ -125,7 +125,7 @@ def read_prediction_type(folder: Path, stamp: FileStamp) -> PredictionType | Non
         folder: The cache folder.
         stamp: The checkpoint file as it is now.
     """
-    entry = _read_entries(folder / PREDICTIONS_FILE, _parse_predictions).get(stamp.path)
+    entry = read_entries(folder / PREDICTIONS_FILE, _parse_predictions).get(stamp.path)
     return entry[2] if entry is not None and entry[:2] == stamp[1:] else None
 
 
@@ -133,8 +133,8 @@ def write_prediction_type(folder: Path, stamp: FileStamp, prediction_type: Predi
     """Store what the UNet of a checkpoint predicts."""
     file = folder / PREDICTIONS_FILE
     entry = stamp.size_bytes, stamp.modified_ns, prediction_type
-    entries = {**_read_entries(file, _parse_predictions), stamp.path: entry}
-    _write_json(file, entries, _parse_predictions, indent=1)
+    entries = {**read_entries(file, _parse_predictions), stamp.path: entry}
+    write_entries(file, entries, _parse_predictions, indent=1)
 
 
 def tables_digest(kinds: Registry[ModelKind], families: Registry[Family]) -> str:
@@ -144,57 +144,71 @@ def tables_digest(kinds: Registry[ModelKind], families: Registry[Family]) -> str
 
 def _parse_facts(row: Any) -> tuple[FileStamp, HeaderFacts]:
     path, size, modified, kind, family, error, text_encoders, prediction = row
-    name, family, error = (_check_type(text, str) for text in (kind, family, error))
+    name, family, error = (check_type(text, str) for text in (kind, family, error))
     infos = (
-        TextEncoderInfo(
-            _check_type(layout, str), _check_size(width), _check_type(is_included, bool)
-        )
-        for layout, width, is_included in _check_type(text_encoders, list, tuple)
+        TextEncoderInfo(check_type(layout, str), check_size(width), check_type(is_included, bool))
+        for layout, width, is_included in check_type(text_encoders, list, tuple)
     )
     facts = HeaderFacts(name, family, error, tuple(infos), _parse_prediction(prediction))
-    return _parse_stamp(path, size, modified), facts
+    return parse_stamp(path, size, modified), facts
 
 
 def _parse_prediction(row: Any) -> PredictionFacts:
-    has_v_key, stated, is_zero_terminal_snr = _check_type(row, list, tuple)
+    has_v_key, stated, is_zero_terminal_snr = check_type(row, list, tuple)
     if stated not in ("", *PREDICTION_TYPES):
         raise ValueError("an unknown prediction type")
     return PredictionFacts(
-        _check_type(has_v_key, bool), stated, _check_type(is_zero_terminal_snr, bool)
+        check_type(has_v_key, bool), stated, check_type(is_zero_terminal_snr, bool)
     )
 
 
 def _parse_hashes(content: Any) -> dict[str, tuple[int, int, str]]:
     hashes: dict[str, tuple[int, int, str]] = {}
-    for path, (size, modified, digest) in _check_type(content, dict).items():
+    for path, (size, modified, digest) in check_type(content, dict).items():
         if not SHA256.fullmatch(digest):
             raise ValueError("a hash that is none")
-        hashes[path] = (*_parse_stamp(path, size, modified)[1:], digest)
+        hashes[path] = (*parse_stamp(path, size, modified)[1:], digest)
     return hashes
 
 
 def _parse_predictions(content: Any) -> dict[str, tuple[int, int, PredictionType]]:
     predictions: dict[str, tuple[int, int, PredictionType]] = {}
-    for path, (size, modified, prediction) in _check_type(content, dict).items():
+    for path, (size, modified, prediction) in check_type(content, dict).items():
         if prediction not in PREDICTION_TYPES:
             raise ValueError("an unknown prediction type")
-        predictions[path] = (*_parse_stamp(path, size, modified)[1:], prediction)
+        predictions[path] = (*parse_stamp(path, size, modified)[1:], prediction)
     return predictions
 
 
-def _parse_stamp(path: Any, size: Any, modified: Any) -> FileStamp:
+def parse_stamp(path: Any, size: Any, modified: Any) -> FileStamp:
+    """Return the stamp that an entry has.
+
+    Raises:
+        ValueError: it is none.
+        TypeError: likewise.
+    """
     if type(modified) is not int or abs(modified) > MAX_INT64:  # before 1970 it is negative
         raise ValueError("a time that is none")
-    return FileStamp(_check_type(path, str), _check_size(size), modified)
+    return FileStamp(check_type(path, str), check_size(size), modified)
 
 
-def _check_size(value: Any) -> int:
+def check_size(value: Any) -> int:
+    """Return a value that is a size.
+
+    Raises:
+        ValueError: it is none.
+    """
     if type(value) is not int or not 0 <= value <= MAX_INT64:
         raise ValueError("a size that is none")
     return value
 
 
-def _check_type(value: Any, *types: type) -> Any:
+def check_type(value: Any, *types: type) -> Any:
+    """Return a value that is of one of these types.
+
+    Raises:
+        TypeError: it is not.
+    """
     if not isinstance(value, types):
         raise TypeError(f"a value of the type {type(value).__name__}")
     return value
@@ -204,7 +218,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"the value {name}")
 
 
-def _read_entries(file: Path, parse: Callable[[Any], dict[Key, Entry]]) -> dict[Key, Entry]:
+def read_entries(file: Path, parse: Callable[[Any], dict[Key, Entry]]) -> dict[Key, Entry]:
     """Return the parsed entries of a cache file, none if it is absent or odd."""
     try:
         if not file.exists():
@@ -226,7 +240,7 @@ def _read_entries(file: Path, parse: Callable[[Any], dict[Key, Entry]]) -> dict[
         return {}
 
 
-def _write_json(
+def write_entries(
     file: Path, content: object, parse: Callable[[Any], object], indent: int | None = None
 ) -> None:
     """Write a cache file; a full or read-only disk costs only the time to compute the entries again.

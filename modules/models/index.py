@@ -28,6 +28,8 @@ from modules.models.kinds import (
 )
 from modules.models.ldm.text_encoder_layouts import COND_STAGE_SLOT
 from modules.models.ldm.yaml import YamlCache
+from modules.models.networks.embeddings import EmbeddingList
+from modules.models.networks.network_index import NetworkIndex
 from modules.models.prediction_facts import read_prediction_facts
 from modules.models.scan import FileStamp, ModelFile, scan_folder
 from modules.models.text_encoder_choice import TextEncoderChoice, find_donors
@@ -51,6 +53,10 @@ class ModelIndex:
         cache_folder: Folder of the disk caches, such as hashes.json.
         kinds: The kinds to list; all known ones by default.
         families: The families of checkpoints; all known ones by default.
+
+    Attributes:
+        networks: The files that a tag in a prompt can name.
+        embeddings: The embeddings that a prompt can name.
     """
 
     def __init__(
@@ -83,6 +89,8 @@ class ModelIndex:
             tables_digest(self.kinds, self.families),
             self._are_possible,
         )
+        self.networks = NetworkIndex(self.files, self.refresh, self.detect, cache_folder)
+        self.embeddings = EmbeddingList(self)
 
     @classmethod
     def from_paths(
@@ -261,6 +269,7 @@ class ModelIndex:
         """Stop hashing in the background."""
         self._hashing_enabled = False
         self._hasher.stop()
+        self.networks.stop()
 
     def _hash_all(self) -> None:
         self._hasher.enqueue([c.stamp for c in self.checkpoints() if not c.error])

@@ -20,6 +20,7 @@ from modules.models.ldm.keys import (
 )
 
 CHECKPOINT, VAE, TEXT_ENCODER = "Checkpoint", "VAE", "Text encoder"
+EMBEDDING, HYPERNETWORK = "Embedding", "Hypernetwork"
 _UNET_NAMES = (
     UNET_PREFIX + "*",
     "diffusion_model.*",
@@ -124,7 +125,7 @@ KINDS: tuple[ModelKind, ...] = (
     ModelKind(
         "LoRA",
         "LoRA",
-        lambda paths: paths.model_folders("Lora", "LyCORIS"),
+        lambda paths: paths.lora_folders,
         (".safetensors", ".pt", ".ckpt"),
         (
             KeyCondition(has=("*.lora_down.weight",)),
@@ -137,11 +138,14 @@ KINDS: tuple[ModelKind, ...] = (
             KeyCondition(has=("*.lora_linear_layer.down.weight",)),
             KeyCondition(has=("*.oft_blocks",)),
             KeyCondition(has=("lycoris_*",)),
+            KeyCondition(has=("oft_unet_*",)),
+            KeyCondition(has=("*.lora_A.default.weight",)),  # of PEFT
+            KeyCondition(has=("bundle_emb.*",)),
         ),
         misplaced="is a LoRA, not {expected}. It belongs in models/Lora.",
     ),
     ModelKind(
-        "Embedding",
+        EMBEDDING,
         "embedding",
         lambda paths: (paths.embeddings,),
         (".safetensors", ".pt", ".bin"),
@@ -206,9 +210,9 @@ KINDS: tuple[ModelKind, ...] = (
         misplaced="is only a text encoder, not {expected}. It belongs in models/text_encoder.",
     ),
     ModelKind(
-        "Hypernetwork",
+        HYPERNETWORK,
         "hypernetwork",
-        lambda paths: paths.model_folders("hypernetworks"),
+        lambda paths: (paths.hypernetworks,),
         (".pt",),
         tuple(KeyCondition(has=(f"{width}.0.*",)) for width in _HYPERNETWORK_WIDTHS),
         misplaced="is a hypernetwork, not {expected}. It belongs in models/hypernetworks.",

@@ -11,6 +11,7 @@ from modules.params.settings import Settings
 from modules.params.settings.sampling import SamplingSettings
 from modules.plan.plan import Plan
 from modules.prompt.chunks import Chunker
+from modules.prompt.embeddings import NO_EMBEDDINGS, EmbeddingWords
 from modules.prompt.sub_prompts import SubPrompt, parse_negative_prompt, parse_prompt
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.samplers import Sampler
@@ -27,6 +28,7 @@ class PlannedPass:
         family: Of its checkpoint.
         tokenizer: Splits its prompts.
         may_predict_v: Whether its checkpoint predicts v, or may do so as far as is known.
+        words: The embeddings that its prompts may name.
     """
 
     plan: Plan
@@ -34,6 +36,7 @@ class PlannedPass:
     family: Family
     tokenizer: ClipTokenizer
     may_predict_v: bool = True
+    words: EmbeddingWords = NO_EMBEDDINGS
 
     @property
     def settings(self) -> Settings:
@@ -71,7 +74,7 @@ class PlannedPass:
     @cached_property
     def chunker(self) -> Chunker:
         """Return what splits the texts into chunks."""
-        return Chunker.from_settings(self.tokenizer, self.settings)
+        return Chunker.from_settings(self.tokenizer, self.settings, words=self.words)
 
     @property
     def uses_uncond(self) -> bool:

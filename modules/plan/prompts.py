@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
+from modules.models.index import ModelIndex
+from modules.models.networks.network_kinds import LORA_TAGS
 from modules.params.requests.base import GenerationRequest
 from modules.params.settings import Settings
+from modules.plan.hypernetworks import HYPERNET, plan_hypernetworks
+from modules.plan.loras import LoraUse, plan_loras
+from modules.plan.networks import PlannedNetworks
+from modules.plan.plan import Plan
 from modules.plan.planned_pass import PlannedPass
 from modules.prompt.emphasis import has_break_in_brackets
 from modules.prompt.extra_networks import extract_networks
@@ -45,7 +52,43 @@ def apply_styles(request: R, styles: Sequence[Style], settings: Settings) -> R:
         for style in styles:
             text = apply_style(text, style_part(style))
         prompts[name] = strip_comments(text) if options.enable_prompt_comments else text
+        if "negative" not in name:
+            prompts[name] = _add_chosen_lora(prompts[name], options)
     return request.replace(**prompts, styles=())
+
+
+def _add_chosen_lora(prompt: str, settings: Settings) -> str:
+    """Return the prompt with the LoRA that the settings add to every prompt, unless it names it already."""
+    name = settings.sd_lora
+    if name in ("", "None"):
+        return prompt
+    if any(n.kind in LORA_TAGS and n.name == name for n in extract_networks(prompt)[1]):
+        return prompt
+    return f"{prompt}<lora:{name}:{settings.extra_networks_default_multiplier}>"
+
+
+def plan_networks(plan: Plan, models: ModelIndex) -> Plan:
+    """Return the plan with the networks of its prompts, each pass with its own, and notes on those left out."""
+    networks, notes = _find_networks(plan, models)
+    hires = plan.hires
+    if hires is not None:
+        hires_networks, hires_notes = _find_networks(hires.plan, models)
+        hires = replace(hires, plan=replace(hires.plan, networks=hires_networks))
+        notes = tuple(dict.fromkeys((*notes, *hires_notes)))
+    return replace(plan, networks=networks, hires=hires, notes=(*plan.notes, *notes))
+
+
+def list_loras(plan: Plan) -> tuple[LoraUse, ...]:
+    """Return the LoRAs of both passes, in the order of their prompts."""
+    hires = plan.hires.plan.networks.loras if plan.hires else ()
+    return (*plan.networks.loras, *hires)
+
+
+def _find_networks(plan: Plan, models: ModelIndex) -> tuple[PlannedNetworks, tuple[str, ...]]:
+    tags = extract_networks(plan.request.prompt)[1]
+    loras, notes = plan_loras(tags, models.networks, models.get_family(plan.checkpoint))
+    hypernetworks, more_notes = plan_hypernetworks(tags, models, plan.checkpoint)
+    return PlannedNetworks(loras, hypernetworks), (*notes, *more_notes)
 
 
 def prompt_notes(passes: Sequence[PlannedPass]) -> tuple[str, ...]:
@@ -54,6 +97,7 @@ def prompt_notes(passes: Sequence[PlannedPass]) -> tuple[str, ...]:
         f"There is no {network.kind} '{network.args[0]}'; the picture is made without it."
         for planned in passes
         for network in extract_networks(planned.plan.request.prompt)[1]
+        if network.kind not in (*LORA_TAGS, HYPERNET)
     ]
     if any(has_break_in_brackets(text) for planned in passes for text in planned.texts):
         notes.append(

@@ -16,9 +16,9 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from modules.backend.components import Precision
 from modules.backend.device import FP32
-from modules.backend.loading.cache import ModelCache
 from modules.backend.loading.loader import LoadOptions, load_components
 from modules.backend.model import LoadedModel
+from modules.backend.model_cache import ModelCache
 from modules.backend.runner import Runner
 from modules.core.errors import BadFile, UserError
 from modules.models.index import ModelIndex

@@ -12,8 +12,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from modules.backend import vae
-from modules.backend.loading.cache import ModelCache
 from modules.backend.model import LoadedModel
+from modules.backend.model_cache import ModelCache
 from modules.backend.runner import Runner
 from modules.core.errors import BadFile
 from modules.models.families import make_family_registry

@@ -253,11 +253,8 @@ def test_the_infotext_states_the_parameters_of_the_beta_schedule(
 
 
 def test_each_missing_network_is_noted_once(passes: Passes):
-    prompts = passes("a <lora:ink:0.8> <hypernet:x>", "<lora:y:1>") + passes("a <lora:ink:0.8>")
-    assert prompt_notes(prompts) == (
-        "There is no lora 'ink'; the picture is made without it.",
-        "There is no hypernet 'x'; the picture is made without it.",
-    )
+    prompts = passes("a <other:x>", "<other:y:1>") + passes("a <other:x:0.8>")
+    assert prompt_notes(prompts) == ("There is no other 'x'; the picture is made without it.",)
 
 
 def test_a_break_within_brackets_is_noted_because_a1111_reads_a_word(passes: Passes):

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modules.prompt.chunks import CHUNK_TOKENS, Chunker, TokenCount, split_at_commas
+from modules.prompt.chunks import CHUNK_TOKENS, Chunk, Chunker, TokenCount
+from modules.prompt.embeddings import EmbeddingWord, EmbeddingWords, PlacedEmbedding
 from modules.prompt.emphasis import EMPHASES
 from modules.prompt.tokens import ClipTokenizer
 from tests.prompt.test_grammar import MARKS
@@ -104,43 +105,120 @@ def test_the_count_has_tokens_and_limit(chunker: Chunker, text: str, count: Toke
     assert chunker.count_tokens(text) == count
 
 
-def test_seventy_five_tokens_fit_in_one_row():
-    assert split_at_commas([1] * 75, COMMA) == [[1] * 75]
-    assert split_at_commas([1] * 76, COMMA) == [[1] * 75, [1]]
+def cats(count: int, *commas: int) -> str:
+    """Return a text of so many tokens, with commas at some indexes."""
+    return " ".join("," if index in commas else "cat" for index in range(count))
+
+
+def test_seventy_five_tokens_fit_in_one_row(chunker: Chunker):
+    assert text_tokens(chunker, cats(75)) == [[CAT] * 75]
+    assert text_tokens(chunker, cats(76)) == [[CAT] * 75, [CAT]]
 
 
 @pytest.mark.parametrize("position", [55, 60, 74])
-def test_a_full_row_ends_after_a_comma_at_most_twenty_tokens_back(position: int):
-    tokens = [1] * 100
-    tokens[position] = COMMA
-    rows = split_at_commas(tokens, COMMA)
+def test_a_full_row_ends_after_a_comma_at_most_twenty_tokens_back(chunker: Chunker, position: int):
+    rows = text_tokens(chunker, cats(100, position))
     assert [len(row) for row in rows] == [position + 1, 99 - position]
     assert rows[0][-1] == COMMA
 
 
-def test_a_comma_further_back_does_not_split_the_row():
-    tokens = [1] * 100
-    tokens[54] = COMMA
-    assert [len(row) for row in split_at_commas(tokens, COMMA)] == [75, 25]
+def test_a_comma_further_back_does_not_split_the_row(chunker: Chunker):
+    assert [len(row) for row in text_tokens(chunker, cats(100, 54))] == [75, 25]
 
 
-def test_the_last_of_several_commas_splits_the_row():
-    tokens = [1] * 100
-    tokens[58] = tokens[70] = COMMA
-    assert [len(row) for row in split_at_commas(tokens, COMMA)] == [71, 29]
+def test_the_last_of_several_commas_splits_the_row(chunker: Chunker):
+    assert [len(row) for row in text_tokens(chunker, cats(100, 58, 70))] == [71, 29]
 
 
-def test_a_comma_right_after_a_full_row_begins_the_next():
-    tokens = [1] * 100
-    tokens[60] = tokens[75] = COMMA
-    rows = split_at_commas(tokens, COMMA)
+def test_a_comma_right_after_a_full_row_begins_the_next(chunker: Chunker):
+    rows = text_tokens(chunker, cats(100, 60, 75))
     assert [len(row) for row in rows] == [75, 25]
     assert rows[1][0] == COMMA
 
 
-def test_no_token_is_lost_in_a_long_prompt():
-    tokens = [COMMA if i % 17 == 0 else i for i in range(1000)]
-    assert [token for row in split_at_commas(tokens, COMMA) for token in row] == tokens
+def test_no_token_is_lost_in_a_long_prompt(chunker: Chunker):
+    text = cats(1000, *range(0, 1000, 17))
+    rows = text_tokens(chunker, text)
+    assert [token for row in rows for token in row] == chunker.tokenizer.encode(text)
+
+
+def make_word(tokenizer: ClipTokenizer, name: str, vector_count: int = 1) -> EmbeddingWord:
+    return EmbeddingWord(name, tuple(tokenizer.encode(name)), vector_count)
+
+
+def with_words(chunker: Chunker, *words: EmbeddingWord) -> Chunker:
+    return Chunker(chunker.tokenizer, words=EmbeddingWords(words))
+
+
+def places(chunks: list[Chunk]) -> list[list[tuple[int, str]]]:
+    """Return the offsets and names of the embeddings of each chunk."""
+    return [[(placed.offset, placed.word.name) for placed in chunk.embeddings] for chunk in chunks]
+
+
+def test_an_embedding_takes_a_place_for_each_vector_with_the_weight_around_it(chunker: Chunker):
+    word = make_word(chunker.tokenizer, "style-x", 3)
+    (chunk,) = with_words(chunker, word).split_into_chunks("cat (style-x:1.5) cat")
+    assert chunk.token_ids[:7] == (BOS, CAT, 0, 0, 0, CAT, EOS)
+    assert chunk.weights[:6] == (1, 1, 1.5, 1.5, 1.5, 1)
+    assert chunk.embeddings == (PlacedEmbedding(2, word),)
+    assert with_words(chunker, word).count_tokens("cat style-x").tokens == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("qq red", ["qq red"]),
+        ("qq blue", ["qq"]),
+        ("QQ Red, Qq", ["qq red", "qq"]),
+        ("qq, red", ["qq"]),
+        ("(qq) red", ["qq"]),
+        ("a cat", []),
+    ],
+)
+def test_the_longest_name_at_a_place_is_taken_in_any_case(
+    chunker: Chunker, text: str, names: list[str]
+):
+    words = [make_word(chunker.tokenizer, name) for name in ("qq", "qq red")]
+    (placed,) = places(with_words(chunker, *words).split_into_chunks(text))
+    assert [name for _, name in placed] == names
+
+
+def test_an_embedding_that_does_not_fit_begins_the_next_chunk_wherever_the_comma_is(
+    chunker: Chunker,
+):
+    word = make_word(chunker.tokenizer, "qq", 5)
+    chunks = with_words(chunker, word).split_into_chunks(f"{cats(72, 65)} qq cat")
+    assert places(chunks) == [[], [(1, "qq")]]
+    assert chunks[0].token_ids == (BOS, *[CAT] * 65, COMMA, *[CAT] * 6, *[EOS] * 4)
+    assert chunks[1].token_ids[:8] == (BOS, 0, 0, 0, 0, 0, CAT, EOS)
+
+
+def test_an_embedding_behind_the_comma_of_a_full_chunk_stays_there_as_in_a1111(chunker: Chunker):
+    word = make_word(chunker.tokenizer, "qq", 2)
+    chunks = with_words(chunker, word).split_into_chunks(f"{cats(70, 69)} qq cat cat cat cat")
+    assert places(chunks) == [[(71, "qq")], []]
+    assert chunks[0].token_ids[69:73] == (CAT, COMMA, EOS, EOS)
+    assert chunks[1].token_ids[:8] == (BOS, 0, 0, CAT, CAT, CAT, CAT, EOS)
+
+
+def test_old_emphasis_knows_embeddings(chunker: Chunker):
+    words = EmbeddingWords((make_word(chunker.tokenizer, "qq", 2),))
+    (chunk,) = Chunker(chunker.tokenizer, old_emphasis=True, words=words).split_into_chunks(
+        "a ( qq ) cat"
+    )
+    assert chunk.token_ids[:5] == (BOS, 320, 0, 0, CAT)
+    assert chunk.weights[:5] == pytest.approx((1, 1, 1.1, 1.1, 1))
+
+
+def test_a_text_is_read_the_same_with_only_the_words_that_it_uses(chunker: Chunker):
+    words = EmbeddingWords(
+        tuple(make_word(chunker.tokenizer, name) for name in ("qq", "qq red", "cat"))
+    )
+    text = "qq red cat"
+    used = words.only(["qq red", "cat"])
+    assert len(used.words) == 2
+    chunkers = [Chunker(chunker.tokenizer, words=one) for one in (words, used)]
+    assert chunkers[0].split_into_chunks(text) == chunkers[1].split_into_chunks(text)
 
 
 @pytest.mark.parametrize(

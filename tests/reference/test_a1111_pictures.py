@@ -74,6 +74,22 @@ GROUPS = (
     ),
     Group(
         "cases_networks.jsonl",
+        "lora",
+        (
+            "lora_kohya_lin",
+            "lora_loha_tucker",
+            "lora_lokr_w2dec",
+            "lora_full_diff",
+            "lora_oft_kohya_compvis_w-0.5",
+            "lora_boft_w0.5",
+            "lora_dora",
+            "lora_hires_only_hr",
+        ),
+    ),
+    Group("cases_networks.jsonl", "ti", ("ti_bin_two_by_file", "ti_png", "ti_break")),
+    Group("cases_networks.jsonl", "hyper", ("hyper_hn_relu", "hyper_hn_ctx64")),
+    Group(
+        "cases_networks.jsonl",
         "xl",
         ("xl_long_neg", "xl_clipskip2_l", "xl_ztsnr_option", "xl_9ch_mask_weight", "xl_v_euler_a"),
     ),

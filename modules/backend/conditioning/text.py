@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +13,13 @@ from torch import Tensor
 from transformers import CLIPTextModelWithProjection
 
 from modules.backend.components import TextEncoder
+from modules.backend.conditioning.embedding_vectors import (
+    NO_VECTORS,
+    AllVectors,
+    Vectors,
+    placed_vectors,
+)
+from modules.backend.memory.offload import execution_device
 from modules.core.errors import UserError
 from modules.prompt.chunks import Chunk, Chunker
 from modules.prompt.schedule import active_text_index
@@ -101,6 +109,7 @@ def encode_with_all(
     chunkers: Sequence[Chunker],
     texts: Sequence[str],
     layers: Sequence[int],
+    vectors: AllVectors = MappingProxyType({}),
 ) -> EncodedTexts:
     """Return the texts of one prompt, encoded by every text encoder of a model.
 
@@ -111,13 +120,22 @@ def encode_with_all(
         chunkers: Of each; they split every text into the same number of chunks.
         texts: As for `encode_texts`.
         layers: Likewise, of each.
+        vectors: Of the embeddings in the texts, for each text encoder, by the embedding's name.
 
     Raises:
         UserError: a text encoder has fewer layers.
     """
     encoded = [
-        encode_texts(text_encoder, chunker, texts, layer)
-        for text_encoder, chunker, layer in zip(text_encoders, chunkers, layers, strict=True)
+        encode_texts(
+            text_encoder,
+            chunker,
+            texts,
+            layer,
+            {name: parts[index] for name, parts in vectors.items()},
+        )
+        for index, (text_encoder, chunker, layer) in enumerate(
+            zip(text_encoders, chunkers, layers, strict=True)
+        )
     ]
     if len(encoded) == 1:
         return encoded[0]
@@ -129,7 +147,11 @@ def encode_with_all(
 
 
 def encode_texts(
-    text_encoder: TextEncoder, chunker: Chunker, texts: Sequence[str], layer: int = 1
+    text_encoder: TextEncoder,
+    chunker: Chunker,
+    texts: Sequence[str],
+    layer: int = 1,
+    vectors: Vectors = NO_VECTORS,
 ) -> EncodedTexts:
     """Return the texts of one prompt, encoded by one text encoder.
 
@@ -141,6 +163,7 @@ def encode_texts(
         chunker: Splits texts into chunks of 75 tokens, each with its weight.
         texts: Of any length, in order; a repeated text counts twice in the mean.
         layer: 1 takes the hidden states of the last layer, 2 of the one before it; see TextEncoder.layer_after_skip.
+        vectors: Of the embeddings in the texts.
 
     Raises:
         UserError: the text encoder has fewer layers.
@@ -161,7 +184,8 @@ def encode_texts(
         text: chunks + [empty] * (max_count - len(chunks)) for text, chunks in chunked.items()
     }
     encoded = {
-        text: _encode_chunks(text_encoder, chunks, layer) for text, chunks in chunked.items()
+        text: _encode_chunks(text_encoder, chunks, layer, vectors)
+        for text, chunks in chunked.items()
     }
     hidden = {text: states for text, (states, _) in encoded.items()}
     if chunker.emphasis.applies_weights:
@@ -172,12 +196,13 @@ def encode_texts(
 
 
 def _encode_chunks(
-    text_encoder: TextEncoder, chunks: Sequence[Chunk], layer: int
+    text_encoder: TextEncoder, chunks: Sequence[Chunk], layer: int, vectors: Vectors
 ) -> tuple[Tensor, Tensor | None]:
     """Return the hidden states of each chunk, encoded separately, [chunks, 77, hidden], and the first's pooled output."""
     network, final_norm = text_encoder.network, text_encoder.final_norm
-    ids = torch.tensor([chunk.token_ids for chunk in chunks], device=network.device)
-    output = network(input_ids=ids, output_hidden_states=layer > 1 or not final_norm)
+    ids = torch.tensor([chunk.token_ids for chunk in chunks], device=execution_device(network))
+    with placed_vectors(network.get_input_embeddings(), chunks, vectors):
+        output = network(input_ids=ids, output_hidden_states=layer > 1 or not final_norm)
     pooled: Tensor | None = None
     tower: Any = network  # transformers does not annotate the parts of its models
     if isinstance(network, CLIPTextModelWithProjection):

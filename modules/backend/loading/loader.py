@@ -207,9 +207,10 @@ def build_components(
     # SD 2.x overflows in half precision, SDXL does not.
     is_sd2 = not family.is_sdxl and config.text_encoders[0].layout.kind == OPEN_CLIP_KIND
     is_half = precision.unet == torch.float16
+    find_unet_key = unet_file_key(state_dict, config.unet)
     unet = loader.load_into(
         empty_models.make_empty_unet(config.unet, upcast_attention=is_half and is_sd2),
-        unet_file_key(state_dict, config.unet),
+        find_unet_key,
         precision.unet,
     )
     vae_loader = loader
@@ -257,6 +258,7 @@ def build_components(
         else options.prediction,
         family=family.name,
         depth_estimator=depth_estimator,
+        unet_origin=loader.origin(unet, find_unet_key),
         micro_conditioning=family.micro_conditioning,
     )
 
@@ -279,10 +281,9 @@ def _load_text_encoder(
     keys: Mapping[str, TextEncoderKey],
     precision: Precision,
 ) -> TextEncoder:
+    find_key_in_file = text_encoder_key(config.layout, keys)
     network = loader.load_into(
-        empty_models.make_empty_text_encoder(config),
-        text_encoder_key(config.layout, keys),
-        precision.text_encoder,
+        empty_models.make_empty_text_encoder(config), find_key_in_file, precision.text_encoder
     )
     return TextEncoder(
         network,
@@ -291,6 +292,7 @@ def _load_text_encoder(
         slot.name,
         config.final_norm,
         slot.clip_skip,
+        loader.origin(network, find_key_in_file),
     )
 
 

@@ -6,7 +6,7 @@ import math
 import mmap
 import os
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from io import FileIO
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from modules.backend.loading.ckpt import DTYPES, read_ckpt_tensors
 from modules.core.errors import BadFile, Unsupported
 from modules.core.text import escape
 from modules.models.files.header import Header
+from modules.models.scan import FileStamp
 
 
 class OpenedFile:
@@ -26,14 +27,19 @@ class OpenedFile:
         path: The file.
 
     Attributes:
+        path: The file.
         name: Its name, for messages.
+        stamp: Of the opened content.
         mapped: Its bytes, mapped for their addresses alone.
     """
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self.name = escape(path.name)
         self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         weakref.finalize(self, os.close, self._descriptor)
+        status = os.fstat(self._descriptor)
+        self.stamp = FileStamp(str(path), status.st_size, status.st_mtime_ns)
         # Not by torch, which opens only paths in UTF-8.
         mapping = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_COPY)
         self.mapped = torch.frombuffer(mapping, dtype=torch.uint8).untyped_storage()
@@ -57,11 +63,13 @@ class FileStateDict(Mapping[str, Tensor]):
     Args:
         tensors: On the CPU, in the file's dtypes.
         file: The opened file.
+        header: Of the same file.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], file: OpenedFile) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor], file: OpenedFile, header: Header) -> None:
         self._tensors = tensors
         self._file = file
+        self._header = header
 
     def __getitem__(self, name: str) -> Tensor:
         return self._tensors[name]
@@ -75,7 +83,22 @@ class FileStateDict(Mapping[str, Tensor]):
     def without_prefix(self, prefix: str) -> FileStateDict:
         """Return it without the keys that start with a prefix."""
         tensors = {name: tensor for name, tensor in self.items() if not name.startswith(prefix)}
-        return FileStateDict(tensors, self._file)
+        return FileStateDict(tensors, self._file, self._header)
+
+    def reopener(self) -> Callable[[], FileStateDict]:
+        """Return what opens the file again; it holds no tensor and no open file.
+
+        It raises `BadFile` where the file has changed since it was opened first.
+        """
+        path, header, stamp = self._file.path, self._header, self._file.stamp
+
+        def reopen() -> FileStateDict:
+            state_dict = read_state_dict(path, header)
+            if state_dict._file.stamp != stamp:
+                raise BadFile(f"'{escape(path.name)}' has changed since it was loaded.")
+            return state_dict
+
+        return reopen
 
     def read(self, tensor: Tensor) -> Tensor:
         """Return a tensor, or a view of one, in memory and aligned.
@@ -127,7 +150,7 @@ def read_state_dict(path: Path, header: Header) -> FileStateDict:
         raise BadFile(f"'{path.name}' cannot be read: {error}.", "Download it again.") from error
     if header.container != "safetensors":
         zipped = header.container == "zip"
-        return FileStateDict(read_ckpt_tensors(path, file.mapped, zipped=zipped), file)
+        return FileStateDict(read_ckpt_tensors(path, file.mapped, zipped=zipped), file, header)
     tensors: dict[str, Tensor] = {}
     for name, info in header.tensors.items():
         dtype = DTYPES.get(info.dtype)
@@ -142,7 +165,14 @@ def read_state_dict(path: Path, header: Header) -> FileStateDict:
         tensors[name] = torch.empty(0, dtype=dtype).set_(
             file.mapped[start : start + size], 0, info.shape
         )  # pyright: ignore[reportArgumentType, reportCallIssue]
-    return FileStateDict(tensors, file)
+    return FileStateDict(tensors, file, header)
+
+
+def make_reopener(state_dict: Mapping[str, Tensor]) -> Callable[[], Mapping[str, Tensor]]:
+    """Return what gives the same state dict again: from its file, or itself where it is in memory."""
+    if isinstance(state_dict, FileStateDict):
+        return state_dict.reopener()
+    return lambda: state_dict
 
 
 def is_aligned(tensor: Tensor) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -13,9 +13,10 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
+from modules.backend.components import WeightOrigin
 from modules.backend.loading.buffers import materialize
 from modules.backend.loading.ldm_keys import FileKey, QkvSlice, Transposed
-from modules.backend.loading.state_dict import read_tensor
+from modules.backend.loading.state_dict import make_reopener, read_tensor
 from modules.core.errors import BadFile, UserError
 from modules.models.ldm.config import wrong_yaml_hint
 from modules.models.ldm.keys import find_key
@@ -103,12 +104,41 @@ class WeightLoader:
                 read_tensor(self._source.state_dict, scale).to(tensor.device, torch.float32)
             )
 
-    def _find_tensors(self, module: nn.Module, file_key: Callable[[str], FileKey]) -> list[_Weight]:
-        """Return the file's tensor of each parameter, in the parameter's shape."""
+    def origin(self, module: nn.Module, file_key: Callable[[str], FileKey]) -> WeightOrigin:
+        """Return where the weights of a module come from; it keeps no file open.
+
+        Args:
+            module: Loaded, from this file.
+            file_key: Returns the key in the file of a key of the module.
+        """
+        reopen, device = make_reopener(self._source.state_dict), self._device
+        source = replace(self._source, state_dict={})  # it would keep the file open
+
+        def read(keys: Collection[str]) -> Iterator[tuple[str, Tensor]]:
+            state_dict = reopen()
+            loader = WeightLoader(replace(source, state_dict=state_dict), device)
+            for weight in loader._find_tensors(module, file_key, keys):
+                yield weight.key, read_tensor(state_dict, weight.tensor)
+
+        def key_in_file(key: str) -> str:
+            found = file_key(key)
+            return found if isinstance(found, str) else ""
+
+        return WeightOrigin(read, key_in_file)
+
+    def _find_tensors(
+        self,
+        module: nn.Module,
+        file_key: Callable[[str], FileKey],
+        keys: Collection[str] | None = None,
+    ) -> list[_Weight]:
+        """Return the file's tensor of each parameter, or of those with these keys, in the parameter's shape."""
         source = self._source
         found: list[_Weight] = []
         missing: list[str] = []
         for key, parameter in module.state_dict().items():
+            if keys is not None and key not in keys:
+                continue
             expected = file_key(key)
             name = expected if isinstance(expected, str) else expected.key
             actual = find_key(source.state_dict, name, use_ema=source.use_ema)

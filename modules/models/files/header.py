@@ -9,6 +9,7 @@ from typing import BinaryIO, Literal, NamedTuple
 
 from modules.core.errors import BadFile, NotFound
 from modules.models.files import safe_pickle
+from modules.models.files.safe_pickle import PlainValue
 from modules.models.files.safetensors_header import parse_list
 
 ContainerFormat = Literal["safetensors", "zip", "pickle"]
@@ -37,12 +38,14 @@ class Header:
         metadata: `__metadata__` of a .safetensors file.
         container: The format detected by content, whatever the extension.
         byte_offsets: Position of each tensor's first byte in a .safetensors file.
+        values: What a .ckpt holds beside its tensors; see `CkptContents`.
     """
 
     tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, str]
     container: ContainerFormat
     byte_offsets: Mapping[str, int] = field(default_factory=dict[str, int])
+    values: Mapping[str, PlainValue] = field(default_factory=dict[str, PlainValue])
 
 
 def read_header(path: Path) -> Header:
@@ -58,7 +61,7 @@ def read_header(path: Path) -> Header:
             container = detect_container(path, file.read(512), size)
             if container == "safetensors":
                 return _read_safetensors(path, file, size)
-        tensors = safe_pickle.read_ckpt(path, is_zip=container == "zip").tensors
+        contents = safe_pickle.read_ckpt(path, is_zip=container == "zip")
     except FileNotFoundError:
         raise NotFound(
             f"'{path}' does not exist.",
@@ -66,8 +69,10 @@ def read_header(path: Path) -> Header:
         ) from None
     except OSError as error:
         raise BadFile(f"'{path.name}' cannot be read: {error.strerror or error}.") from error
-    infos = {name: TensorInfo(tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
-    return Header(infos, {}, container)
+    infos = {
+        name: TensorInfo(tensor.shape, tensor.dtype) for name, tensor in contents.tensors.items()
+    }
+    return Header(infos, {}, container, values=contents.values)
 
 
 def detect_container(path: Path, start: bytes, size: int) -> ContainerFormat:

@@ -32,6 +32,16 @@ class Opaque:
     __slots__ = ()
 
 
+class ParameterTable(dict[str, Any]):
+    """Stands for a table of parameters that is an object: its state has the parameters."""
+
+    def set_state(self, state: Any) -> None:
+        """Take the parameters from a state; anything else in it is dropped."""
+        parameters = cast("dict[str, Any]", state).get("_parameters") if _is_dict(state) else None
+        if _is_dict(parameters):
+            self.update(cast("dict[str, Any]", parameters))
+
+
 OPAQUE = Opaque()
 Spend = Callable[[int], None]
 
@@ -226,10 +236,13 @@ class PickleMachine:
             raise pickle.UnpicklingError("items of a value")
 
     def build(self) -> None:
-        """Drop the state of an object: no record has any."""
-        self.stack.pop()
-        if isinstance(self.stack[-1], Function):
+        """Drop the state of an object: no record has any but a table of parameters."""
+        state, target = self.stack.pop(), self.stack[-1]
+        if isinstance(target, Function):
             raise pickle.UnpicklingError("a state of a function")
+        if isinstance(target, ParameterTable):
+            self.spend(len(state) if _is_dict(state) else 0)
+            target.set_state(state)
 
 
 def _stack_global(m: PickleMachine) -> None:
@@ -245,6 +258,10 @@ def _global(m: PickleMachine) -> None:
 def _reduce(m: PickleMachine) -> None:
     args, function = m.stack.pop(), m.stack.pop()
     m.push_call(function, args)
+
+
+def _is_dict(value: object) -> bool:
+    return isinstance(value, dict)
 
 
 def _is_width(key: object) -> bool:

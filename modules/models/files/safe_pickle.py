@@ -12,7 +12,8 @@ import pickle
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
@@ -23,6 +24,7 @@ from modules.models.files.pickle_machine import (
     BUDGET_PER_TENSOR,
     OPAQUE,
     Function,
+    ParameterTable,
     PickleMachine,
     Spend,
 )
@@ -35,6 +37,7 @@ MAX_ARGUMENTS = 16  # of the functions that build tensors
 MAX_DIMENSIONS = 64
 MAX_EXPANDED_ITEMS = 1 << 24  # a tensor may repeat the items of its storage, but not without end
 MAX_INT64 = (1 << 63) - 1
+MAX_VALUES = 1000  # beside the tensors
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER, before PyTorch 1.6
 
 # Training frameworks store their own objects in checkpoints. They hold no weights and become stubs.
@@ -71,10 +74,10 @@ HARMLESS_NAMES = frozenset(
         "copyreg._reconstructor",
         "_codecs.encode",
         "torch.device",
-        "torch.nn.modules.container.ParameterDict",
         "torch.nn.parameter.Parameter",
     ]
 )
+PlainValue = str | int | None  # truth values are whole numbers
 PYTHON_2_NAMES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
 # Whatever a damaged file can raise where it is read.
@@ -122,6 +125,7 @@ class CkptContents:
     Args:
         tensors: By name, without any enclosing `state_dict`.
         storages: By key, including those that no listed tensor uses.
+        values: Texts, whole numbers and truth values at the top level, such as a name and a number of steps.
         archive_prefix: Common prefix of the member names of a zip file.
         storage_keys: In file order, for the legacy format (before PyTorch 1.6).
         storages_offset: Byte position of the first storage in the legacy format.
@@ -129,6 +133,7 @@ class CkptContents:
 
     tensors: Mapping[str, TensorRecord]
     storages: Mapping[str, StorageRecord]
+    values: Mapping[str, PlainValue] = field(default_factory=dict[str, PlainValue])
     archive_prefix: str = ""
     storage_keys: tuple[str, ...] = ()
     storages_offset: int = 0
@@ -261,12 +266,17 @@ def _build_table(args: tuple[Any, ...], spend: Spend) -> dict[str, Any]:
     return {key: value for key, value in pairs if isinstance(key, str)}
 
 
+def _build_parameter_table(_args: tuple[Any, ...], _spend: Spend) -> ParameterTable:
+    return ParameterTable()
+
+
 FUNCTIONS = {
     "collections.OrderedDict": Function(_build_table),
     "torch.Size": Function(_build_size),
     "torch._utils._rebuild_tensor": Function(_rebuild_tensor, BUDGET_PER_TENSOR),
     "torch._utils._rebuild_tensor_v2": Function(_rebuild_tensor, BUDGET_PER_TENSOR),
     "torch._utils._rebuild_tensor_v3": Function(_rebuild_tensor, BUDGET_PER_TENSOR),
+    "torch.nn.modules.container.ParameterDict": Function(_build_parameter_table),
     "torch._utils._rebuild_parameter": Function(_rebuild_parameter),
     "torch._utils._rebuild_parameter_with_state": Function(_rebuild_parameter),
 }
@@ -281,7 +291,10 @@ def _read_zip(path: Path) -> CkptContents:
             reader = _Reader(io.BufferedReader(cast("io.RawIOBase", member)), path.stat().st_size)
             content = reader.load()
     return CkptContents(
-        _flatten(content), reader.storages, archive_prefix=pickles[0].removesuffix("data.pkl")
+        _flatten(content),
+        reader.storages,
+        _plain_values(content),
+        archive_prefix=pickles[0].removesuffix("data.pkl"),
     )
 
 
@@ -300,6 +313,7 @@ def _read_legacy(path: Path) -> CkptContents:
         return CkptContents(
             _flatten(content),
             reader.storages,
+            _plain_values(content),
             storage_keys=storage_keys,
             storages_offset=file.tell(),
         )
@@ -321,6 +335,14 @@ def _flatten(content: Any) -> dict[str, TensorRecord]:
         if len(tensors) > MAX_TENSORS:
             raise pickle.UnpicklingError("more tensors than any model")
     return tensors
+
+
+def _plain_values(content: Any) -> dict[str, PlainValue]:
+    """Return the values at the top level that are no tensors and hold none."""
+    if not isinstance(content, dict):
+        return {}
+    items = islice(cast("dict[str, Any]", content).items(), MAX_VALUES)
+    return {name: value for name, value in items if type(value) in (str, int, bool, type(None))}
 
 
 def _iterate_tensors(table: dict[str, Any]) -> Iterator[tuple[str, TensorRecord]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel
 
 from modules.params.param import param
@@ -27,12 +29,19 @@ class Img2ImgSettings(BaseModel):
     initial_noise_multiplier: float = param(
         1.0,
         "Noise multiplier for img2img",
-        help="Below 1 the result is smoother, above 1 it has more detail.",
+        help="How much noise the picture gets before it is repainted: below 1 the result is smoother, above 1 it has more detail.",
         infotext="Noise multiplier",
         ge=0,
         le=1.5,
         slider=(0, 1.5, 0.001),
         section="img2img",
+    )
+    hires_fix_refiner_pass: Literal["first pass", "second pass", "both passes"] = param(
+        "second pass",
+        "Hires. fix: pass of the refiner",
+        help="Which of the two passes ends with the refiner, if one is chosen.",
+        infotext="Hires refiner",
+        section="hires",
     )
     img2img_extra_noise: float = param(
         0.0,

@@ -37,6 +37,7 @@ SECTIONS: Registry[SettingsSection] = Registry(
         SettingsSection("grids", "Saving grids"),
         SettingsSection("model", "Models"),
         SettingsSection("prompt", "Prompts"),
+        SettingsSection("networks", "Extra networks"),
         SettingsSection("sdxl", "Stable Diffusion XL"),
         SettingsSection("guidance", "Guidance"),
         SettingsSection("sampling", "Sampling"),

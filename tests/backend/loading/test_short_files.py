@@ -12,9 +12,9 @@ import torch
 
 from modules.backend.device import FP32
 from modules.backend.loading import loader
-from modules.backend.loading.cache import ModelCache
 from modules.backend.loading.loader import DEFAULT_LOAD_OPTIONS, build_components, load_components
 from modules.backend.loading.state_dict import read_state_dict, read_tensor
+from modules.backend.model_cache import ModelCache
 from modules.core.errors import BadFile
 from modules.models import convert
 from modules.models.files import safe_pickle

@@ -1,0 +1,93 @@
+"""Measures the memory of devices and estimates that of a batch: on the CPU too much kills the whole program."""
+
+from __future__ import annotations
+
+from math import prod
+
+import psutil
+import torch
+from diffusers import AutoencoderKL
+
+from modules.backend.components import Components
+from modules.core.errors import OutOfMemory
+from modules.images.inpaint.canvas import encoded_size
+from modules.params.requests.base import GenerationRequest
+from modules.params.requests.img2img import Img2ImgRequest
+from modules.prompt.sub_prompts import split_at_and
+
+# Peak bytes per value of the widest feature map, measured on full-size SD 1.x networks in float32.
+UNET_BYTES = 40 * 4
+_VAE_BYTES = 8 * 4
+# A VAE for which there is no room runs in tiles (see vae_tiles), of so many pixels, and then keeps the image itself:
+# three values a pixel as the input, as the output and as the two tiles' worth of rows that are joined.
+_LARGEST_TILE = 512 * 512
+_IMAGE_BYTES = 4 * 3 * 4
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return the memory that can be allocated on a device; for one without its own, that of the computer."""
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
+    if device.type == "xpu":
+        return torch.xpu.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
+
+
+def empty_cache(device: torch.device) -> None:
+    """Give back what torch keeps of freed memory."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether memory ran out; the CPU and MPS raise no class of their own for it."""
+    messages = ("can't allocate memory", "out of memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        message in str(error) for message in messages
+    )
+
+
+def vae_bytes(vae: AutoencoderKL, size: tuple[int, int]) -> int:
+    """Return the approximate memory of encoding or decoding one image of a size in pixels, weights excluded."""
+    return _VAE_BYTES * int(vae.config["block_out_channels"][0]) * prod(size)
+
+
+def needed_bytes(components: Components, request: GenerationRequest) -> int:
+    """Return the approximate memory of one batch, weights excluded: the larger of UNet and VAE."""
+    image = _image_size(request)
+    rows, columns = components.latent_format.cells(request.width, request.height)
+    unet_width: int = components.unet.config["block_out_channels"][0]
+    prompts = 1 + len(split_at_and(request.prompt))  # the negative prompt is in the same batch
+    unet = UNET_BYTES * unet_width * rows * columns * prompts * request.batch_size
+    in_tiles = vae_bytes(components.vae, (_LARGEST_TILE, 1)) + _IMAGE_BYTES * prod(image)
+    vae = min(vae_bytes(components.vae, image), in_tiles)  # one image at a time
+    return max(unet, vae)
+
+
+def _image_size(request: GenerationRequest) -> tuple[int, int]:
+    """Return the size of the largest image that the VAE encodes or decodes: an init image can keep its own."""
+    sizes = [(request.width, request.height)]
+    if isinstance(request, Img2ImgRequest):
+        sizes.append(encoded_size(request))
+    return max(sizes, key=prod)
+
+
+def check(components: Components, request: GenerationRequest, device: torch.device) -> None:
+    """Refuse a batch that does not fit the CPU's memory; other devices raise by themselves.
+
+    Raises:
+        OutOfMemory: with the needed and the free memory.
+    """
+    if device.type != "cpu":
+        return
+    needed, free = needed_bytes(components, request), psutil.virtual_memory().available
+    if needed > free:
+        size = request.width, request.height
+        width, height = _image_size(request)
+        picture = "" if (width, height) == size else f" from a picture of {width}x{height}"
+        raise OutOfMemory(
+            f"A batch of {request.batch_size} at {size[0]}x{size[1]}{picture} needs about "
+            f"{needed / 1e9:.0f} GB of memory, and {free / 1e9:.0f} GB are free.",
+            f"Use a smaller {'picture, ' if picture else ''}size or batch size.",
+        )

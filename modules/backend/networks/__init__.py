@@ -1,0 +1,1 @@
+"""Networks that prompts add to a checkpoint: one file per kind."""

@@ -1,0 +1,38 @@
+"""CHOICES: the lists that fields declared with `choices=name` offer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from modules.engine.registries import Registries
+from modules.models.index import ModelIndex
+from modules.models.networks.network_kinds import LORA
+from modules.models.vaes import vae_names
+from modules.prompt.styles import Styles
+
+
+@dataclass(frozen=True)
+class ChoiceSources:
+    """Where the lists come from: tables, model files and styles."""
+
+    registries: Registries
+    models: ModelIndex
+    styles: Styles
+
+
+def _lora_names(sources: ChoiceSources) -> list[str]:
+    files = sources.models.networks.files(LORA)
+    return ["None", *(file.network_name for file in files if not file.facts.error)]
+
+
+CHOICES: Mapping[str, Callable[[ChoiceSources], list[str]]] = {
+    "samplers": lambda sources: sources.registries.samplers.names(),
+    "schedules": lambda sources: sources.registries.schedules.names(),
+    "checkpoints": lambda sources: [c.title for c in sources.models.checkpoints()],
+    "vaes": lambda sources: vae_names(sources.models),
+    "loras": _lora_names,
+    "styles": lambda sources: sources.styles.names(),
+    "options": lambda sources: list(sources.registries.settings_class.model_fields),
+    "hires upscalers": lambda sources: sources.registries.upscalers.names(),
+}

@@ -1,0 +1,1 @@
+"""The networks that prompts can add, as the page's cards show them."""

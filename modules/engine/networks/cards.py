@@ -1,0 +1,224 @@
+"""NetworkCards: every network of every kind, and every checkpoint, with name, family, hash, preview and the user's notes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from modules.core.errors import NotFound
+from modules.engine.model_shelf import file_id
+from modules.engine.model_sidecars import find_preview
+from modules.engine.networks.user_metadata import UserMetadata, read_user_metadata
+from modules.models.index import ModelIndex
+from modules.models.kinds import CHECKPOINT, EMBEDDING, HYPERNETWORK
+from modules.models.networks.embeddings import EmbeddingList
+from modules.models.networks.network_kinds import LORA
+from modules.models.scan import ModelFile
+from modules.params.settings import Settings
+
+
+@dataclass(frozen=True)
+class NetworkCard:
+    """One network.
+
+    Args:
+        id: Its identity as long as it is where it is.
+        kind: Name of its row of KINDS.
+        name: As prompts name it.
+        file: Its file.
+        alias: The other name that prompts may use.
+        tag: The word of its prompt tag, such as "lora"; "" where the name alone is written.
+        prompt_name: The name that a card writes; of a checkpoint, the name that chooses it.
+        family: Of the checkpoints that it fits, "" if unknown.
+        error: Why it cannot be used, in a sentence, or "".
+        hash: As far as it is known without reading the file.
+        preview: A picture beside it.
+        has_cover: Whether its metadata hold a picture.
+        notes: Of the user.
+    """
+
+    id: str
+    kind: str
+    name: str
+    file: ModelFile = field(repr=False)
+    alias: str = ""
+    tag: str = ""
+    prompt_name: str = ""
+    family: str = ""
+    error: str = ""
+    hash: str = ""
+    preview: Path | None = None
+    has_cover: bool = False
+    notes: UserMetadata = field(default_factory=UserMetadata)
+
+    @property
+    def folder(self) -> str:
+        """Return the folder below that of its kind, "" for none."""
+        return self.file.name.rpartition("/")[0]
+
+    @property
+    def has_preview(self) -> bool:
+        """Return whether it has a picture."""
+        return self.preview is not None or self.has_cover
+
+
+@dataclass(frozen=True)
+class CardSources:
+    """Where cards come from.
+
+    Args:
+        models: Lists files.
+        embeddings: Lists embeddings.
+        settings: Returns the options.
+    """
+
+    models: ModelIndex
+    embeddings: EmbeddingList
+    settings: Callable[[], Settings]
+
+
+@dataclass(frozen=True)
+class CardKind:
+    """One row of CARD_KINDS.
+
+    Args:
+        name: Of its row of KINDS.
+        cards: Yields the cards, without previews and notes.
+        refresh: Scans the folders again.
+    """
+
+    name: str
+    cards: Callable[[CardSources], Iterator[NetworkCard]]
+    refresh: Callable[[CardSources], None]
+
+
+def _id(sources: CardSources, kind: str, file: ModelFile) -> str:
+    """Return the id that the Models tab has for the same file."""
+    return file_id(sources.models.kinds.get(kind), file)
+
+
+def _lora_cards(sources: CardSources) -> Iterator[NetworkCard]:
+    networks = sources.models.networks
+    by_alias = sources.settings().lora_preferred_name == "Alias from file"
+    for file in networks.files(LORA):
+        is_alias = by_alias and networks.means(LORA, file.alias) == file
+        yield NetworkCard(
+            _id(sources, LORA, file),
+            LORA,
+            file.network_name,
+            file,
+            file.alias,
+            "lora",
+            file.alias if is_alias else file.network_name,
+            file.facts.family,
+            file.facts.error,
+            networks.known_hash(file)[:12],
+            has_cover=file.facts.has_cover,
+        )
+
+
+def _embedding_cards(sources: CardSources) -> Iterator[NetworkCard]:
+    for one in sources.embeddings.all():
+        yield NetworkCard(
+            _id(sources, EMBEDDING, one.file),
+            EMBEDDING,
+            one.name,
+            one.file,
+            prompt_name=one.name,
+            family=one.family,
+            error=one.error,
+            preview=one.file.path if one.is_picture else None,
+        )
+
+
+def _hypernetwork_cards(sources: CardSources) -> Iterator[NetworkCard]:
+    for file in sources.models.networks.files(HYPERNETWORK):
+        yield NetworkCard(
+            _id(sources, HYPERNETWORK, file),
+            HYPERNETWORK,
+            file.stem,
+            file,
+            tag="hypernet",
+            prompt_name=file.stem,
+            family=file.facts.family,
+            error=file.facts.error,
+        )
+
+
+def _checkpoint_cards(sources: CardSources) -> Iterator[NetworkCard]:
+    for file in sources.models.checkpoints():
+        yield NetworkCard(
+            _id(sources, CHECKPOINT, file),
+            CHECKPOINT,
+            file.stem,
+            file,
+            prompt_name=file.name,
+            family=file.family,
+            error=file.error,
+            hash=file.short_hash,
+        )
+
+
+# In the order of the page's tabs.
+CARD_KINDS: tuple[CardKind, ...] = (
+    CardKind(LORA, _lora_cards, lambda sources: sources.models.networks.refresh(LORA)),
+    CardKind(EMBEDDING, _embedding_cards, lambda sources: sources.embeddings.refresh()),
+    CardKind(HYPERNETWORK, _hypernetwork_cards, lambda s: s.models.networks.refresh(HYPERNETWORK)),
+    CardKind(CHECKPOINT, _checkpoint_cards, lambda s: s.models.refresh(CHECKPOINT)),
+)
+
+
+class NetworkCards:
+    """The cards of all kinds.
+
+    Args:
+        sources: Where they come from.
+        kinds: In the order of the page.
+    """
+
+    def __init__(self, sources: CardSources, kinds: Iterable[CardKind] = CARD_KINDS) -> None:
+        self._sources = sources
+        self.kinds = tuple(kinds)
+
+    def all(self) -> list[NetworkCard]:
+        """Return every card, by kind and name; only what is new on the disk is opened."""
+        names: dict[Path, frozenset[str]] = {}
+        return [
+            _with_sidecars(card, names) for kind in self.kinds for card in kind.cards(self._sources)
+        ]
+
+    def refresh(self) -> None:
+        """Scan the folders of all kinds again."""
+        for kind in self.kinds:
+            kind.refresh(self._sources)
+
+    def find(self, wanted: str) -> NetworkCard:
+        """Return a card by its id.
+
+        Raises:
+            NotFound: the file is gone, or has another name.
+        """
+        cards = (card for kind in self.kinds for card in kind.cards(self._sources))
+        card = next((card for card in cards if card.id == wanted), None)
+        if card is None or not card.file.path.exists():
+            raise NotFound("This file is no longer where it was.", "Refresh the list.")
+        return _with_sidecars(card, {})
+
+    def find_preview(self, path: Path) -> NetworkCard | None:
+        """Return the card whose picture has a path, or None."""
+        return next((card for card in self.all() if card.preview == path), None)
+
+
+def _with_sidecars(card: NetworkCard, names: dict[Path, frozenset[str]]) -> NetworkCard:
+    """Return a card with its preview and the user's notes.
+
+    Args:
+        card: Without them.
+        names: Caches what is in each folder.
+    """
+    path = card.file.path
+    preview = find_preview(path, names) or card.preview
+    has_notes = f"{path.stem}.json" in names[path.parent]
+    notes = read_user_metadata(path) if has_notes else card.notes
+    return replace(card, preview=preview, notes=notes)
