@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -26,7 +26,7 @@ class Mouse:
     """Clicks."""
 
     page: Any
-    viewport = {"width": 1280, "height": 800}
+    viewport: ClassVar = {"width": 1280, "height": 800}
     has_touch = False
 
     def press(self, selector: str) -> None:
@@ -42,7 +42,7 @@ class Mouse:
 class Touch(Mouse):
     """Taps on a phone."""
 
-    viewport = {"width": 390, "height": 844}
+    viewport: ClassVar = {"width": 390, "height": 844}
     has_touch = True
 
     def press(self, selector: str) -> None:
