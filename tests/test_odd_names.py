@@ -12,6 +12,7 @@ import pytest
 import torch
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from modules.ui.components.checkpoint_bar import _checkpoint_choices, _vae_choices
 from PIL import Image
 
 from modules.api.routes import add_routes
@@ -29,7 +30,6 @@ from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.prompt.tokens import ClipTokenizer
-from modules.ui.components.checkpoint_bar import _checkpoint_choices, _vae_choices
 from modules.ui.page import build_page
 from tests.backend.checkpoints import write_checkpoint
 from tests.conftest import builtin_registries, write_listed_checkpoint

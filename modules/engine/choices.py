@@ -9,6 +9,7 @@ from modules.engine.registries import Registries
 from modules.models.index import ModelIndex
 from modules.models.networks.network_kinds import LORA
 from modules.models.vaes import vae_names
+from modules.params.settings import Settings
 from modules.prompt.styles import Styles
 
 
@@ -34,4 +35,5 @@ CHOICES: Mapping[str, Callable[[ChoiceSources], list[str]]] = {
     "loras": _lora_names,
     "styles": lambda sources: sources.styles.names(),
     "hires upscalers": lambda sources: sources.registries.upscalers.names(),
+    "options": lambda _sources: list(Settings.model_fields),
 }

@@ -8,6 +8,8 @@ import gradio as gr
 import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
+from modules.ui.forms.form import Form
+from modules.ui.tabs.img2img import MASK_SECTIONS
 from PIL import Image
 from PIL.Image import Resampling
 from pydantic import BaseModel
@@ -29,8 +31,6 @@ from modules.sampling.protocol import NoiseSampler, SamplerGenerator, Tensor
 from modules.sampling.samplers import SAMPLERS, Sampler
 from modules.sampling.schedules import SCHEDULES, Schedule
 from modules.ui import page
-from modules.ui.forms.form import Form
-from modules.ui.tabs.img2img import MASK_SECTIONS
 from tests.engine.fake_executor import PATIENCE_S
 
 SMALL = Txt2ImgRequest(width=64, height=64, steps=2, seed=1)

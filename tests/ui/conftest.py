@@ -12,7 +12,6 @@ from tests.ui.browsing import (
     Server,
     wait_until_filled,
 )
-from tests.ui.idle import COUNT_EVENTS
 
 
 @pytest.fixture
@@ -40,7 +39,6 @@ def browser(tmp_path_factory):
             args=CHROMIUM_ARGS,
             viewport={"width": 1280, "height": 900},
         )
-        context.add_init_script(COUNT_EVENTS)
         yield context
         context.close()
 
@@ -51,9 +49,7 @@ def page(server, browser):
     page.set_default_timeout(120_000)
     page.goto(server.url)
     wait_until_filled(page)
-    page.wait_for_function(
-        "document.querySelector('#engine_state .state').dataset.phase === 'ready'"
-    )
+    page.wait_for_selector(".state[data-phase=ready]")
     yield page
     page.close()
     server.clear_queue()

@@ -4,17 +4,19 @@ import {compare, details, downloadAddress, fetchFacts, fileAddress, thumbnailAdd
 import {makeGrid} from "./gallery_grid.js";
 import {makeList} from "./gallery_list.js";
 import {openLightbox} from "./lightbox.js";
+import {schemas} from "./page_state.js";
+import {sendTo} from "./tabs.js";
 
 const POLL_MS = 3000;
 const TYPING_MS = 250;
 const TOAST_MS = 12000;
-const TARGETS = ["txt2img", "img2img", "Inpaint", "Depth"];
 const ALL = {folder: "All folders", model: "All models", sampler: "All samplers", size: "All sizes"};
 const TOP_FOLDER = "(top folder)";
 
 const pictures = (n) => `${n} ${n === 1 ? "picture" : "pictures"}`;
 
-export function mount(element) {
+export async function mount(element) {
+  const targets = Object.entries(await schemas);
   const panel = element.querySelector("#pictures");
   const part = (name) => panel.querySelector(`.pic-${name}`);
   const viewport = part("viewport"), toastBox = part("toast");
@@ -270,12 +272,16 @@ export function mount(element) {
     toast("The infotext is copied.");
   });
 
-  // Has Gradio fill the form of another tab: it takes the id from here (ui/tabs/gallery.py).
-  function send(image, target) {
-    panel.dataset.sent = image.id;
+  // Fills a generation tab with the picture and what it was made with.
+  const send = (image, prefix) => tryTo(async () => {
+    const schema = (await schemas)[prefix];
+    const upload = "init_image" in schema.fields ? await call("uploads/gallery", {image: image.id}) : null;
+    const {infotext} = await fetchFacts(image);
+    const controls = Object.keys(schema.fields).filter((name) => schema.fields[name].override);
+    const filled = infotext ? await call("infotext", {task: schema.task, text: infotext, controls}) : {values: {}, chips: []};
     lightbox?.close();
-    document.getElementById(`gallery_to_${target.toLowerCase()}`).click();
-  }
+    sendTo(prefix, {...filled.values, chips: filled.chips, ...(upload ? {init_image: upload} : {})});
+  });
 
   const actions = {
     compare: () => tryTo(() => compare(...chosen.values())),
@@ -299,8 +305,8 @@ export function mount(element) {
     const star = button(image.favourite ? "★" : "☆", image.favourite ? "No favourite any more (F)" : "Make it a favourite (F)",
       () => favourite([image]));
     return [
-      ...TARGETS.map((target) => button(`→ ${target}`, `Use its parameters${target === "txt2img" ? "" : " and the picture"} in ${target}`,
-        () => send(image, target))),
+      ...targets.map(([prefix, {title, fields}]) => button(`→ ${title}`, `Use its parameters${"init_image" in fields ? " and the picture" : ""} in ${title}`,
+        () => send(image, prefix))),
       button("Copy infotext", "Copy the text that tells how it was made", () => copyInfotext(image)), link, star, away,
     ];
   }

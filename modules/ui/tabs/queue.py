@@ -6,7 +6,7 @@ from modules.engine.engine import Engine
 from modules.ui.components.scripted_html import build_scripted_html
 
 _HTML = """
-<div id="queue" class="queue">
+<div id="queue" class="ui queue">
   <div class="queue-head">
     <span class="queue-words" role="status"></span>
     <button type="button" data-queue="pause">Pause</button>
