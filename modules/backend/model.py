@@ -18,6 +18,7 @@ from modules.backend.conditioning.init_image import (
 )
 from modules.backend.conditioning.micro_conditioning import make_time_ids
 from modules.backend.conditioning.text import Conditioning, PromptConditioning
+from modules.backend.memory.offload import execution_device
 from modules.backend.networks.hypernetworks import Hypernetworks
 from modules.backend.networks.lora_fold import FoldedLoras, OriginalsLost
 from modules.backend.pipelines.stable_diffusion import SamplerLoop, make_pipeline
@@ -116,7 +117,7 @@ class LoadedModel:
             words: The embeddings that the prompts name.
             vectors: Theirs.
         """
-        kind, device = self.components.micro_conditioning, self.components.unet.device
+        kind, device = self.components.micro_conditioning, execution_device(self.components.unet)
         time_ids = make_time_ids(kind, size, settings, device)
         uncond_time_ids = make_time_ids(kind, size, settings, device, is_negative=True)
         chunkers = tuple(

@@ -9,7 +9,6 @@ from modules.engine.registries import Registries
 from modules.models.index import ModelIndex
 from modules.models.networks.network_kinds import LORA
 from modules.models.vaes import vae_names
-from modules.params.settings import Settings
 from modules.prompt.styles import Styles
 
 
@@ -34,6 +33,6 @@ CHOICES: Mapping[str, Callable[[ChoiceSources], list[str]]] = {
     "vaes": lambda sources: vae_names(sources.models),
     "loras": _lora_names,
     "styles": lambda sources: sources.styles.names(),
+    "options": lambda sources: list(sources.registries.settings_class.model_fields),
     "hires upscalers": lambda sources: sources.registries.upscalers.names(),
-    "options": lambda _sources: list(Settings.model_fields),
 }

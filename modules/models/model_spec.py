@@ -18,6 +18,7 @@ from modules.models.scan import ModelFile
 from modules.models.text_encoders import TextEncoderFile
 from modules.models.vaes import choose_vae
 from modules.params.settings import Settings
+from modules.params.settings.memory import MemoryPolicyName
 
 DEFAULT_LATENT_SIZE = 64
 _SMALLEST_BUCKET = 0.9  # of the native area: 512 x 1856
@@ -35,6 +36,8 @@ class ModelSpec:
         vae: A VAE file that replaces the checkpoint's own VAE.
         text_encoders: The file of each text encoder of the family; None for one that the checkpoint contains.
         use_ema: Whether EMA weights are preferred if the file has them.
+        memory_policy: Which parts stay on the device: "Automatic", or a row of the backend's POLICIES.
+        stores_fp8: Whether weights are stored in 8 bits.
     """
 
     checkpoint: Checkpoint
@@ -44,6 +47,8 @@ class ModelSpec:
     vae: ModelFile | None
     text_encoders: tuple[TextEncoderFile | None, ...]
     use_ema: bool
+    memory_policy: MemoryPolicyName = "Automatic"
+    stores_fp8: bool = False
 
     @property
     def borrowed_from(self) -> tuple[str, ...]:
@@ -70,14 +75,17 @@ def make_model_spec(models: ModelIndex, checkpoint: Checkpoint, settings: Settin
         BadFile: the checkpoint or the VAE cannot be loaded, or there is no text encoder for it.
         NotFound: there is no VAE of that name.
     """
+    family = models.get_family(checkpoint)
     return ModelSpec(
         checkpoint=checkpoint,
         config=models.find_config(checkpoint),
-        family=models.get_family(checkpoint),
+        family=family,
         prediction_type=resolve_prediction_type(models, checkpoint, settings),
         vae=choose_vae(models, settings.sd_vae, checkpoint.path),
         text_encoders=models.find_text_encoders(checkpoint),
         use_ema=settings.sd_use_ema,
+        memory_policy=settings.memory_policy_for(is_sdxl=family.is_sdxl),
+        stores_fp8=settings.stores_fp8(is_sdxl=family.is_sdxl),
     )
 
 

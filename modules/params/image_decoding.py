@@ -60,7 +60,7 @@ def open_image(data: bytes) -> Image.Image:
     if not data:
         raise UserError("The picture's file is empty.", "Save or upload it again.")
     if len(data) > MAX_FILE_BYTES:
-        raise _file_too_large(len(data))
+        raise _file_too_large()
     check_blocks(data)
     try:
         image = _open_heic(data) or Image.open(io.BytesIO(data), formats=READABLE_FORMATS)
@@ -98,7 +98,7 @@ def decode_base64(text: str) -> bytes:
         )
     encoded = text[text.find(",") + 1 :] if text.startswith("data:") else text  # may be a copy
     if len(encoded) > MAX_ENCODED_LENGTH:
-        raise _file_too_large(len(encoded) * 3 // 4)
+        raise _file_too_large()
     if encoded.isascii() and not _BASE64.fullmatch(encoded):
         encoded = encoded.translate(_SPACES)
     try:
@@ -145,8 +145,8 @@ def _too_large(problem: str) -> UserError:
     )
 
 
-def _file_too_large(byte_count: int) -> UserError:
+def _file_too_large() -> UserError:
     return UserError(
-        f"The picture's file has {byte_count / 2**20:.1f} MiB; at most {MAX_FILE_BYTES // 2**20} MiB are read.",
+        f"The picture's file has more than {MAX_FILE_BYTES // 2**20} MiB, the most that is read.",
         "Make it smaller, or save it as JPEG or WebP.",
     )

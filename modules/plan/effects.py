@@ -11,7 +11,9 @@ from functools import partial
 from typing import Any
 
 from modules.models.checkpoint import Checkpoint
+from modules.models.families import Family
 from modules.models.ldm.text_encoder_layouts import CLIP_KIND
+from modules.models.model_spec import ModelSpec
 from modules.plan.planned_pass import PlannedPass
 from modules.plan.tables import BUILTIN_TABLES, PlanTables
 from modules.prompt.chunks import COMMA_BACKTRACK, Chunker
@@ -54,6 +56,24 @@ def clip_skip_has_effect(checkpoint: Checkpoint) -> bool:
     return checkpoint.text_encoder.kind == CLIP_KIND
 
 
+def _checkpoints(planned: PlannedPass) -> tuple[Checkpoint, ...]:
+    """Return the checkpoint of a pass, and its refiner."""
+    refiner = planned.plan.refiner
+    return planned.plan.checkpoint, *(() if refiner is None else (refiner.plan.checkpoint,))
+
+
+def _models(planned: PlannedPass) -> tuple[ModelSpec, ...]:
+    """Return the checkpoint of a pass, and its refiner, as they are loaded."""
+    refiner = planned.plan.refiner
+    return planned.plan.model, *(() if refiner is None else (refiner.plan.model,))
+
+
+def _families(planned: PlannedPass) -> tuple[Family, ...]:
+    """Return the family of a pass's checkpoint, and that of its refiner."""
+    refiner = planned.plan.refiner
+    return planned.family, *(() if refiner is None else (refiner.plan.model.family,))
+
+
 def _uses_sampling_option(option: str, planned: PlannedPass) -> bool:
     return option in planned.sampling_options
 
@@ -85,7 +105,7 @@ def _is_told_sizes(planned: PlannedPass) -> bool:
 
 
 def _is_told_aesthetic_score(planned: PlannedPass) -> bool:
-    return planned.family.micro_conditioning == "aesthetic score"
+    return any(family.micro_conditioning == "aesthetic score" for family in _families(planned))
 
 
 def _shows_image_to_inpainting_unet(planned: PlannedPass) -> bool:
@@ -123,8 +143,14 @@ EFFECTS: tuple[Effect, ...] = (
     Effect("inpainting_mask_weight", _shows_image_to_inpainting_unet),
     Effect(
         "CLIP_stop_at_last_layers",
-        lambda planned: clip_skip_has_effect(planned.plan.checkpoint),
+        lambda planned: any(map(clip_skip_has_effect, _checkpoints(planned))),
         of_first_pass=True,
+    ),
+    Effect("fp8_storage", lambda planned: any(model.stores_fp8 for model in _models(planned))),
+    Effect("refiner_switch_by_sample_steps", lambda planned: planned.plan.refiner is not None),
+    Effect(
+        "hires_fix_refiner_pass",
+        lambda planned: bool(planned.plan.hires and planned.plan.refiner_model),
     ),
     Effect(
         "sdxl_clip_l_skip",

@@ -30,6 +30,7 @@ from modules.plan.input_checks import check_input_images
 from modules.plan.plan import DEFAULT_SETTINGS, HiresPlan, ImagePlan, Plan
 from modules.plan.planned_pass import PlannedPass
 from modules.plan.prompts import apply_styles, plan_networks, prompt_notes
+from modules.plan.refiner import add_refiner_networks, with_refiner
 from modules.plan.tables import BUILTIN_TABLES, PlanTables
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
@@ -96,7 +97,7 @@ class Planner:
                 tables.tasks.get(item.request.task),
                 models.get_family(item.checkpoint),
                 self._tokenizer,
-                may_predict_v(item.model, models),
+                any(may_predict_v(model, models) for model in _models_of(item)),
                 self.vocabulary.words(item.checkpoint, item.networks.loras),
             )
             for item in ([plan, plan.hires.plan] if plan.hires else [plan])
@@ -107,6 +108,7 @@ class Planner:
             stated_options=stated_options(passes),
         )
         plan = add_embeddings(plan, passes, self.vocabulary)
+        plan = add_refiner_networks(plan, passes, self.vocabulary, models)
         return _with_settings(plan, plan.settings.replace(**ineffective_options(passes, tables)))
 
 
@@ -146,29 +148,45 @@ def make_plan(
         settings=settings,
         notes=(*_plan_notes(request, model, models), *check_input_images(request)),
     )
-    if not isinstance(plan.request, Txt2ImgRequest) or not plan.request.enable_hr:
-        return plan
-    hires_plan = _plan_hires_pass(plan, plan.request, models, tables)
-    upscaler = tables.upscalers.get(plan.request.hr_upscaler)
-    return _with_settings(
-        replace(
-            plan,
-            request=_hires_infotext_fields(plan, hires_plan, upscaler),
-            hires=HiresPlan(hires_size(plan.request), upscaler, hires_plan),
-        ),
-        settings,
+    if isinstance(plan.request, Txt2ImgRequest) and plan.request.enable_hr:
+        plan = _with_hires_pass(plan, plan.request, models, tables)
+    return _with_settings(with_refiner(plan, models), settings)
+
+
+def _models_of(plan: Plan) -> tuple[ModelSpec, ...]:
+    """Return the checkpoint of a pass, and its refiner."""
+    return (plan.model,) if plan.refiner is None else (plan.model, plan.refiner.plan.model)
+
+
+def _with_hires_pass(
+    plan: Plan, request: Txt2ImgRequest, models: ModelIndex, tables: PlanTables
+) -> Plan:
+    hires_plan = _plan_hires_pass(plan, request, models, tables)
+    upscaler = tables.upscalers.get(request.hr_upscaler)
+    return replace(
+        plan,
+        request=_hires_infotext_fields(plan, hires_plan, upscaler),
+        hires=HiresPlan(hires_size(request), upscaler, hires_plan),
     )
 
 
 def _with_settings(plan: Plan, settings: Settings) -> Plan:
     """Return the plan with other settings; its hires pass makes exactly the requested steps."""
-    hires = plan.hires
+    hires, refiner = plan.hires, plan.refiner
     if hires is not None:
-        changes: dict[str, bool | int] = {"img2img_fix_steps": True}
-        if not clip_skip_has_effect(hires.plan.checkpoint):
-            changes["CLIP_stop_at_last_layers"] = 1
-        hires = replace(hires, plan=replace(hires.plan, settings=settings.replace(**changes)))
-    return replace(plan, settings=settings, hires=hires)
+        fixed = _with_settings(hires.plan, settings.replace(img2img_fix_steps=True))
+        hires = replace(hires, plan=_without_deaf_clip_skip(fixed))
+    if refiner is not None:
+        refined = _without_deaf_clip_skip(replace(refiner.plan, settings=settings))
+        refiner = replace(refiner, plan=refined)
+    return replace(plan, settings=settings, hires=hires, refiner=refiner)
+
+
+def _without_deaf_clip_skip(plan: Plan) -> Plan:
+    """Return the plan of a later model of the job, without a clip skip that has no effect on it."""
+    if clip_skip_has_effect(plan.checkpoint):
+        return plan
+    return replace(plan, settings=plan.settings.replace(CLIP_stop_at_last_layers=1))
 
 
 def _resolve_sampling(

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from modules.core.flag_types import MEMORY_POLICIES
 from modules.core.flags import SETTING_FLAGS
 from modules.core.text import escape
 from modules.engine.engine import Engine
@@ -46,7 +47,7 @@ def settings_router(engine: Engine) -> APIRouter:
             "remark": engine.settings_warning,
             "file": escape(str(engine.settings_path)),
             "flags": [
-                {"flag": _flag(name), "label": params[name].label, "value": value}
+                {"flag": _flag(name, value), "label": params[name].label, "value": value}
                 for name, value in engine.flag_settings.items()
             ],
             "sections": [
@@ -84,9 +85,12 @@ def option_json(engine: Engine, name: str, param: Param) -> dict[str, Any]:
         **schema,
         "name": name,
         "value": getattr(engine.settings, name),
-        "flag": _flag(name) if name in engine.flag_settings else "",
+        "flag": _flag(name, engine.flag_settings[name]) if name in engine.flag_settings else "",
     }
 
 
-def _flag(name: str) -> str:
-    return "--" + SETTING_FLAGS.get(name, name).replace("_", "-")
+def _flag(name: str, value: object) -> str:
+    """Return the flag that has given an option its value."""
+    policies = {policy: flag for flag, policy in MEMORY_POLICIES.items()}
+    flag = policies.get(str(value), name) if name == "memory_policy" else name
+    return "--" + SETTING_FLAGS.get(flag, flag).replace("_", "-")

@@ -19,6 +19,7 @@ from modules.backend.conditioning.embedding_vectors import (
     Vectors,
     placed_vectors,
 )
+from modules.backend.memory.offload import execution_device
 from modules.core.errors import UserError
 from modules.prompt.chunks import Chunk, Chunker
 from modules.prompt.schedule import active_text_index
@@ -199,7 +200,7 @@ def _encode_chunks(
 ) -> tuple[Tensor, Tensor | None]:
     """Return the hidden states of each chunk, encoded separately, [chunks, 77, hidden], and the first's pooled output."""
     network, final_norm = text_encoder.network, text_encoder.final_norm
-    ids = torch.tensor([chunk.token_ids for chunk in chunks], device=network.device)
+    ids = torch.tensor([chunk.token_ids for chunk in chunks], device=execution_device(network))
     with placed_vectors(network.get_input_embeddings(), chunks, vectors):
         output = network(input_ids=ids, output_hidden_states=layer > 1 or not final_norm)
     pooled: Tensor | None = None

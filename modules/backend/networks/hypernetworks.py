@@ -13,6 +13,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
 from modules.backend.loading.state_dict import read_state_dict, read_tensor
+from modules.backend.memory.offload import execution_device
 from modules.core.errors import BadFile
 from modules.models.files.header import read_header
 from modules.models.networks.hypernetworks import HypernetworkUse
@@ -89,7 +90,7 @@ class Hypernetworks:
         self._loaded = {stamp: self._loaded[stamp] for stamp in stamps if stamp in self._loaded}
         for use in uses:
             if use.file.stamp not in self._loaded:
-                self._loaded[use.file.stamp] = read_networks(use.file, unet.device)
+                self._loaded[use.file.stamp] = read_networks(use.file, execution_device(unet))
         chain = [Hypernetwork(self._loaded[use.file.stamp], use.multiplier) for use in uses]
         with ExitStack() as stack:
             for module in unet.modules() if chain else ():

@@ -12,6 +12,7 @@ from modules.core.flag_types import MAX_LOADED_CHECKPOINTS
 from modules.params.param import param, validate
 from modules.params.settings.guidance import GuidanceSettings
 from modules.params.settings.img2img import Img2ImgSettings
+from modules.params.settings.memory import MemorySettings
 from modules.params.settings.networks import NetworkSettings
 from modules.params.settings.prompt_editing import PromptEditingSettings
 from modules.params.settings.sampling import SamplingSettings
@@ -26,6 +27,7 @@ NOT_OVERRIDABLE = frozenset(
         "sd_checkpoints_limit",
         "sd_predictions",
         "sd_use_ema",
+        "memory_policy",
         "queue_after_restart",
         *ServerSettings.model_fields,
         *PromptEditingSettings.model_fields,
@@ -43,6 +45,7 @@ class Settings(
     NetworkSettings,
     GuidanceSettings,
     SamplingSettings,
+    MemorySettings,
 ):
     """Every option. Frozen: the engine replaces the whole object."""
 

@@ -3,7 +3,7 @@ import {makeCombobox} from "./combobox.js";
 import {button, call, make} from "./core.js";
 import {makeField} from "./generation/fields.js";
 import {listen, load, publish, refresh, tabTitles} from "./page_state.js";
-import {currentTab, hashOf} from "./tabs.js";
+import {currentTab, hashOf, visibleTab} from "./tabs.js";
 import {themeButton} from "./theme.js";
 import {showState} from "./device_state.js";
 
@@ -64,7 +64,7 @@ export function mount(element) {
   narrow.addEventListener("change", place);
   const banner = make("div", "bar-banner");
   banner.id = "banner";
-  root.append(bar, banner, words, tabBar());
+  root.append(skipLink(), make("h1", "unseen", "Stable Diffusion WebUI"), bar, banner, words, tabBar());
 
   function showOptions(model) {
     const fields = model.options.filter((option) => !model.without_effect.includes(option.name)).map((option) => {
@@ -94,6 +94,27 @@ export function mount(element) {
   });
   load("model");
   showState(state, banner);
+}
+
+// The page's first stop for the keyboard: leads past bar and tabs to the prompt, or to the first control of the tab in sight.
+function skipLink() {
+  const link = make("a", "skip-link");
+  link.addEventListener("click", (event) => {
+    event.preventDefault();  // the address names the tab
+    const tab = visibleTab();
+    const target = tab ? tab.root.querySelector("textarea")
+      : [...document.querySelectorAll(`#tabs > .tabitem :is(a[href], button, input, select, textarea, [tabindex="0"])`)]
+        .find((control) => control.offsetParent !== null && !control.disabled);
+    target?.focus();
+  });
+  const name = () => {
+    link.textContent = visibleTab() ? "To the prompt" : "To the tab's content";
+    link.href = location.hash || "#";
+  };
+  document.addEventListener("webui-tab", name);
+  link.addEventListener("focus", name);
+  name();
+  return link;
 }
 
 // The names of all tabs, as links: a tab has an address, and Back leads to the one before.

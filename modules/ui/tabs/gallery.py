@@ -25,6 +25,7 @@ _HTML = f"""
     <button type="button" data-switch="favourites" aria-pressed="false" title="Show favourites alone">★ Favourites</button>
     <button type="button" data-switch="trashed" aria-pressed="false" title="Show what is in the trash">Trash <span class="pic-trash-count"></span></button>
     <button type="button" data-switch="oldest_first" aria-pressed="false" title="Show the oldest pictures first">Oldest first</button>
+    <button type="button" class="pic-empty-trash" data-act="empty-trash" title="Delete everything in the trash for good" hidden>Empty trash</button>
     <input type="range" class="pic-side" min="90" max="320" step="10" aria-label="Size of the thumbnails" title="Size of the thumbnails">
     <p class="pic-words" role="status"></p>
     <button type="button" class="pic-renew" data-act="renew" hidden>The pictures have changed: show them</button>
@@ -37,6 +38,7 @@ _HTML = f"""
     <button type="button" data-act="zip" title="Download them as one archive">Zip</button>
     <button type="button" data-act="trash" title="Move them to the trash (Del)">Trash</button>
     <button type="button" data-act="restore" title="Move them back to their folders" hidden>Restore</button>
+    <button type="button" data-act="erase" title="Delete them for good" hidden>Delete for good</button>
     <button type="button" data-act="clear" title="Choose none (Esc)">Clear</button>
   </div>
   <div class="pic-viewport"><p class="pic-empty"></p></div>

@@ -24,6 +24,16 @@ export function copyButton(text) {
   return copy;
 }
 
+// Fills a form with a job's image {id, position} and what it was made with; `upload()` uploads another picture instead.
+export async function sendPicture(target, job, image, upload = null) {
+  const takesPicture = (await schemas)[target].fields.init_image?.kind === "image";
+  const [values, picture] = await Promise.all([
+    call(`jobs/${job}/values/${image.position}`),
+    !takesPicture ? null : upload ? upload() : call("uploads/finished", {image: image.id}),
+  ]);
+  await sendTo(target, takesPicture ? {...values, init_image: picture} : values);
+}
+
 // options: {prefix, current() -> {job, shot, shots, chosen, opensFolders}, onProblem(text)}. Returns {root, infotext, draw}.
 export function buildTools({prefix, current, onProblem}) {
   const root = make("div", "output-tools");
@@ -74,14 +84,9 @@ export function buildTools({prefix, current, onProblem}) {
     return shot.image ?? shots.find((other) => other.kind === "image").image;
   }
 
-  async function send(target) {
+  function send(target) {
     const {job, shot, shots} = current();
-    const image = imageOf({shot, shots});
-    const [values, picture] = await Promise.all([
-      call(`jobs/${job}/values/${image.position}`),
-      shot.kind === "image" ? call("uploads/finished", {image: image.id}) : uploadShot(shot),
-    ]);
-    await sendTo(target, {...values, init_image: picture});
+    return sendPicture(target, job, imageOf({shot, shots}), shot.kind === "image" ? null : () => uploadShot(shot));
   }
 
   async function uploadShot(shot) {
