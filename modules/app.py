@@ -185,7 +185,8 @@ def make_app(
 
     from modules.ui import page
 
-    app.include_router(page_files_router(page.assets_path(), page.ASSETS))
+    files = page.page_files(engine)
+    app.include_router(page_files_router(page.page_address(files), files))
     app.add_middleware(PageCompression)
     blocks = page.build_page(engine)
     app = gr.mount_gradio_app(
@@ -202,7 +203,7 @@ def make_app(
         mcp_server=False,
         pwa=False,
         theme=page.theme(),
-        head=page.head(flags.theme, flags.root_path),
+        head=page.head(files, flags.theme, flags.root_path),
         root_path=flags.root_path or None,
     )
     # A mounted page counts as not launched, and Gradio then trusts any file path in a call.

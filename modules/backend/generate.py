@@ -27,7 +27,6 @@ from modules.backend.memory import estimate
 from modules.backend.memory.offload import execution_device
 from modules.backend.model import LoadedModel
 from modules.backend.networks.embeddings import read_all_vectors
-from modules.backend.networks.hypernetworks import applied_hypernetworks
 from modules.backend.noise.noise import ImageNoise, NoiseOptions, noise_options
 from modules.backend.pipelines.sampling_run import HandOver, SamplingRun, make_run_sigmas
 from modules.backend.seamless import circular_padding
@@ -274,7 +273,7 @@ def _sample(
     run, sink = begun.run, batch.sink
     run_sigmas = make_run_sigmas(run.plan, model.model_sigmas)
     try:
-        with applied_hypernetworks(model.components.unet, plan.networks.hypernetworks):
+        with model.hypernetworks.apply(model.components.unet, plan.networks.hypernetworks):
             model.pipeline.proceed(run, run_sigmas, conditioning, begun.extensions, hands_over)
     except (Cancelled, BatchSkipped):
         with suppress(NotFinite):  # what was asked for is to stop

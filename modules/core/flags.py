@@ -108,7 +108,7 @@ class Flags:
         metavar="PATH",
     )
     api_log: bool = flag(False, "Server", "log every request")
-    api_server_stop: bool = flag(False, "Server", "let the HTTP API stop the server")
+    api_server_stop: bool = flag(False, "Server", "let the HTTP API stop and restart the server")
     loglevel: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = flag(
         "INFO",
         "Server",

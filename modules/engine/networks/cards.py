@@ -1,4 +1,4 @@
-"""NetworkCards: every network of every kind with name, family, hash, preview and the user's notes; ids, never paths."""
+"""NetworkCards: every network of every kind, and every checkpoint, with name, family, hash, preview and the user's notes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from modules.engine.model_shelf import file_id
 from modules.engine.model_sidecars import find_preview
 from modules.engine.networks.user_metadata import UserMetadata, read_user_metadata
 from modules.models.index import ModelIndex
-from modules.models.kinds import EMBEDDING, HYPERNETWORK
+from modules.models.kinds import CHECKPOINT, EMBEDDING, HYPERNETWORK
 from modules.models.networks.embeddings import EmbeddingList
 from modules.models.networks.network_kinds import LORA
 from modules.models.scan import ModelFile
@@ -29,7 +29,7 @@ class NetworkCard:
         file: Its file.
         alias: The other name that prompts may use.
         tag: The word of its prompt tag, such as "lora"; "" where the name alone is written.
-        prompt_name: The name that a card writes.
+        prompt_name: The name that a card writes; of a checkpoint, the name that chooses it.
         family: Of the checkpoints that it fits, "" if unknown.
         error: Why it cannot be used, in a sentence, or "".
         hash: As far as it is known without reading the file.
@@ -146,11 +146,26 @@ def _hypernetwork_cards(sources: CardSources) -> Iterator[NetworkCard]:
         )
 
 
+def _checkpoint_cards(sources: CardSources) -> Iterator[NetworkCard]:
+    for file in sources.models.checkpoints():
+        yield NetworkCard(
+            _id(sources, CHECKPOINT, file),
+            CHECKPOINT,
+            file.stem,
+            file,
+            prompt_name=file.name,
+            family=file.family,
+            error=file.error,
+            hash=file.short_hash,
+        )
+
+
 # In the order of the page's tabs.
 CARD_KINDS: tuple[CardKind, ...] = (
     CardKind(LORA, _lora_cards, lambda sources: sources.models.networks.refresh(LORA)),
     CardKind(EMBEDDING, _embedding_cards, lambda sources: sources.embeddings.refresh()),
     CardKind(HYPERNETWORK, _hypernetwork_cards, lambda s: s.models.networks.refresh(HYPERNETWORK)),
+    CardKind(CHECKPOINT, _checkpoint_cards, lambda s: s.models.refresh(CHECKPOINT)),
 )
 
 

@@ -6,7 +6,7 @@ from modules.engine.engine import Engine
 from modules.ui.components.scripted_html import build_scripted_html
 
 _HTML = """
-<div id="models" class="models">
+<div id="models" class="ui models">
   <div class="models-head">
     <input class="models-find" type="search" placeholder="Search by name or hash" aria-label="Search model files by name or hash">
     <select class="models-kind" aria-label="Kind"></select>
