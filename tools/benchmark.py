@@ -171,7 +171,9 @@ def txt2img() -> tuple[Callable[[], float], Callable[[], float], str]:
     model = runner.models.acquire(plan.model)
     components = model.components
     with torch.inference_mode():
-        conditioning = model.encode_prompts(_PROMPT, "", plan.timeline, plan.settings)
+        conditioning = model.encode_prompts(
+            _PROMPT, "", plan.timeline, plan.settings, (plan.request.width, plan.request.height)
+        )
     cond, uncond = conditioning.conds[0].at_step(0), conditioning.uncond.at_step(0)
     latents = torch.randn(
         (1, 4, _SIDE // 8, _SIDE // 8), generator=torch.Generator().manual_seed(1)

@@ -11,8 +11,9 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, DPTForDepthEstimation
 
-from modules.models.families import LatentFormat
-from modules.models.file_cache import PredictionType
+from modules.models.families import LatentFormat, MicroConditioning
+from modules.models.ldm.text_encoder_layouts import ClipSkip
+from modules.models.prediction_facts import PredictionType
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,13 @@ class WeightOrigin:
     """Where the weights of a network came from, so that they can be read again after something changed them.
 
     Args:
-        read: Yields these parameters of the network with their weights, in the dtype and order of the file. Raises
+        read: Yields these parameters of the network with their weights, in the dtype that they were loaded in. Raises
             `BadFile` where the file is no longer what it was.
-        key_in_file: Returns a parameter's key in the file; "" where the file joins it with others.
+        ldm_key: Returns a parameter's key in LDM's layout; "" where that joins it with others.
     """
 
     read: Callable[[Collection[str]], Iterator[tuple[str, Tensor]]]
-    key_in_file: Callable[[str], str]
+    ldm_key: Callable[[str], str]
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,33 @@ class TextEncoder:
         network: With a projection where its pooled output is needed.
         pad_token_id: Fills the chunk after the end token; None repeats the end token.
         hidden_layer: Which layer gives the hidden states without clip skip, counted from the last, which is 1.
+        name: As its row of the family has it: "text_encoder", or "clip_l" and "clip_g" of SDXL.
+        final_norm: Whether the final norm is applied to the hidden states.
+        clip_skip: When clip skip has an effect; see TextEncoderSlot.
         origin: Of its weights; None for a network that no file holds.
     """
 
     network: CLIPTextModel | CLIPTextModelWithProjection
     pad_token_id: int | None = None
     hidden_layer: int = 1
+    name: str = "text_encoder"
+    final_norm: bool = True
+    clip_skip: ClipSkip = "always"
     origin: WeightOrigin | None = None
+
+    def layer_after_skip(self, clip_skip: int, *, sdxl_clip_l_skip: bool = False) -> int:
+        """Return which layer gives the hidden states, counted from the last, which is 1.
+
+        Args:
+            clip_skip: 1 takes the usual layer, 2 the one before it.
+            sdxl_clip_l_skip: Whether clip skip counts for the first text encoder of SDXL; 1 is then the last layer,
+                and 2 the usual one, as in A1111.
+        """
+        if self.clip_skip == "always":
+            return self.hidden_layer + clip_skip - 1
+        if self.clip_skip == "sdxl_clip_l_skip" and sdxl_clip_l_skip:
+            return clip_skip
+        return self.hidden_layer
 
 
 @dataclass(frozen=True)
@@ -66,6 +87,7 @@ class Components:
         family: Name of its row of FAMILIES.
         depth_estimator: Of a depth checkpoint that contains one.
         unet_origin: Of the UNet's weights; None for a network that no file holds.
+        micro_conditioning: What the UNet gets with the sizes; see Family.
     """
 
     unet: UNet2DConditionModel
@@ -76,6 +98,7 @@ class Components:
     family: str
     depth_estimator: DPTForDepthEstimation | None = None
     unet_origin: WeightOrigin | None = None
+    micro_conditioning: MicroConditioning = ""
 
     @property
     def latent_format(self) -> LatentFormat:

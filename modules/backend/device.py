@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ from modules.params.device_options import DeviceOptions
 FP32 = Precision(torch.float32, torch.float32, torch.float32)
 FP16 = Precision(torch.float16, torch.float32, torch.float16)
 BF16 = Precision(torch.bfloat16, torch.float32, torch.bfloat16)
+# A model with more bytes in 32-bit floats is large: SD 2.x has 5e9, SDXL 14e9. Not by the memory that is free, so that
+# the same request gives the same picture.
+LARGE_MODEL_BYTES = 8e9
 
 
 @dataclass(frozen=True)
@@ -27,22 +31,33 @@ class Device:
         label: Its display name.
         precisions: The first is used; each next one is the retry when the one before overflows.
         warning: A permanent notice for the page's header, or an empty string.
+        free_bytes: Returns the free memory of the device; None for one that shares the computer's.
+        large_precisions: As `precisions`, for a model with many weights; see `LARGE_MODEL_BYTES`.
     """
 
     torch_device: torch.device
     label: str
     precisions: tuple[Precision, ...]
     warning: str = ""
+    free_bytes: Callable[[], int | None] = lambda: None
+    large_precisions: tuple[Precision, ...] = ()
+
+    def precisions_for(self, weight_count: int) -> tuple[Precision, ...]:
+        """Return the precisions of a model with so many weights."""
+        is_large = weight_count * FP32.unet.itemsize > LARGE_MODEL_BYTES
+        return self.large_precisions if is_large and self.large_precisions else self.precisions
 
 
 @dataclass(frozen=True)
 class DeviceType:
-    """One kind of device: how it is detected and named, and its precisions."""
+    """One kind of device: how it is detected and named, its precisions, and its free memory."""
 
     kind: str
     is_available: Callable[[], bool]
     label: Callable[[int], str]
     precisions: Callable[[int], tuple[Precision, ...]]
+    free_bytes: Callable[[int], int | None] = lambda _: None
+    large_precisions: Callable[[], tuple[Precision, ...]] = tuple
 
 
 def _cuda_precisions(index: int) -> tuple[Precision, ...]:
@@ -53,14 +68,28 @@ def _cuda_precisions(index: int) -> tuple[Precision, ...]:
     return (FP16, BF16, FP32)
 
 
+def _large_cpu_precisions() -> tuple[Precision, ...]:
+    """Return bf16 before fp32 where the processor computes in it; emulated it is slower than fp32."""
+    abilities = torch.cpu.get_capabilities()
+    has_bf16 = abilities.get("avx512_bf16") or abilities.get("amx_bf16")
+    return (BF16, FP32) if has_bf16 else (FP32,)
+
+
 # In order of preference.
 DEVICES: tuple[DeviceType, ...] = (
-    DeviceType("cuda", torch.cuda.is_available, torch.cuda.get_device_name, _cuda_precisions),
+    DeviceType(
+        "cuda",
+        torch.cuda.is_available,
+        torch.cuda.get_device_name,
+        _cuda_precisions,
+        lambda index: torch.cuda.mem_get_info(index)[0],
+    ),
     DeviceType(
         "xpu",
         lambda: torch.xpu.is_available(),
         lambda index: torch.xpu.get_device_name(index),
         lambda _: (FP16, BF16, FP32),
+        lambda index: torch.xpu.mem_get_info(index)[0],
     ),
     DeviceType(
         "mps",
@@ -68,7 +97,13 @@ DEVICES: tuple[DeviceType, ...] = (
         lambda _: "Apple GPU",
         lambda _: (FP16, FP32),
     ),
-    DeviceType("cpu", lambda: True, lambda _: _cpu_label(), lambda _: (FP32,)),
+    DeviceType(
+        "cpu",
+        lambda: True,
+        lambda _: _cpu_label(),
+        lambda _: (FP32,),
+        large_precisions=_large_cpu_precisions,
+    ),
 )
 
 
@@ -83,8 +118,17 @@ def choose_device(options: DeviceOptions, devices: Sequence[DeviceType] = DEVICE
         if row.kind in ("cuda", "xpu")
         else torch.device(row.kind)
     )
-    precisions = (FP32,) if options.full_precision else row.precisions(options.index)
-    return Device(torch_device, row.label(options.index), precisions, _warning(row.kind, options))
+    precisions, large_precisions = row.precisions(options.index), row.large_precisions()
+    if options.full_precision:
+        precisions = large_precisions = (FP32,)
+    return Device(
+        torch_device,
+        row.label(options.index),
+        precisions,
+        _warning(row.kind, options),
+        partial(row.free_bytes, options.index),
+        large_precisions,
+    )
 
 
 def _warning(kind: str, options: DeviceOptions) -> str:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from modules.backend import hires, memory, vae
+from modules.backend import hires
 from modules.backend.components import Components
 from modules.backend.conditioning import concat
 from modules.backend.conditioning.init_image import InitImage
+from modules.backend.conditioning.text import PromptConditioning
+from modules.backend.decoding import decode_image, decode_unfinished
 from modules.backend.denoise.progress import (
     BatchSkipped,
     ProgressReporter,
@@ -22,18 +24,20 @@ from modules.backend.denoise.progress import (
 )
 from modules.backend.denoise.recorder import Recorder
 from modules.backend.denoise.step_extensions import ConcatChannels, MaskedLatents, StepExtension
+from modules.backend.memory import estimate
+from modules.backend.memory.offload import execution_device
 from modules.backend.model import LoadedModel
 from modules.backend.networks.embeddings import read_all_vectors
 from modules.backend.networks.hypernetworks import applied_hypernetworks
 from modules.backend.networks.lora_fold import OriginalsLost
 from modules.backend.noise.noise import ImageNoise, NoiseOptions, noise_options
+from modules.backend.pipelines.sampling_run import HandOver, SamplingRun, make_run_sigmas
 from modules.backend.seamless import circular_padding
 from modules.core.errors import Cancelled, NotFinite
-from modules.models.checkpoint import Checkpoint
 from modules.models.model_spec import ModelSpec
 from modules.params.events import CancelToken, Note, Output, Phase, Sink
 from modules.params.requests.init_image import InitImageRequest
-from modules.plan.plan import Plan
+from modules.plan.plan import HiresPlan, Plan, RefinerPlan
 
 logger = logging.getLogger(__name__)
 Acquire = Callable[[ModelSpec], LoadedModel]  # returns the loaded model, loading it if necessary
@@ -43,15 +47,83 @@ class UNetOverflow(NotFinite):
     """The UNet's output overflowed its precision; a higher precision may avoid it.
 
     Args:
-        checkpoint: The UNet's checkpoint.
+        model: Whose UNet it is.
     """
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, model: ModelSpec) -> None:
         super().__init__(
             "The UNet produced invalid numbers, so there is no picture to show.",
             "Try another checkpoint or start with --no-half.",
         )
-        self.checkpoint = checkpoint
+        self.model = model
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """A batch on its way: what every stage needs. No stage keeps a model that it has loaded: two may not fit."""
+
+    acquire: Acquire
+    device: torch.device
+    index: int
+    sink: Sink
+    cancel: CancelToken
+    progress: ProgressReporter
+
+    def load(self, plan: Plan) -> LoadedModel:
+        """Return the model of a pass or of its refiner, with its networks; the batch is not too large for it.
+
+        The first batch reports on the networks.
+        """
+        model = self.acquire(plan.model)
+        try:
+            notes = model.use_networks(plan.networks)
+        except OriginalsLost as error:
+            logger.info("%s The checkpoint is loaded again.", error)
+            del model  # two may not fit
+            model = self.acquire(plan.model)
+            notes = model.use_networks(plan.networks)
+        for note in notes if self.index == 0 else ():
+            self.sink(Note(note))
+        estimate.check(model.components, plan.request, self.device)
+        return model
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """A pass on its way, without a model.
+
+    Args:
+        run: Its denoising loop.
+        size: Width and height of its image before a crop, which SDXL is told.
+        shown_image: The init image that its results are composited into; none in the hires pass.
+        extensions: Take part in every evaluation.
+        recorder: One of them, in a job that records the process.
+        is_refined: Whether the job's refiner has had a turn, in this pass or in the one before.
+    """
+
+    run: SamplingRun
+    size: tuple[int, int]
+    shown_image: InitImage | None
+    extensions: tuple[StepExtension, ...]
+    recorder: Recorder | None
+    is_refined: bool
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What a pass has made.
+
+    Args:
+        latents: [batch, channels, rows, columns].
+        init_image: That they are composited into, if there is one.
+        plan: Whose model made the last step: that of the pass, or that of its refiner.
+        is_refined: Whether the job's refiner has had a turn.
+    """
+
+    latents: Tensor
+    init_image: InitImage | None
+    plan: Plan
+    is_refined: bool
 
 
 def generate_batch(
@@ -72,44 +144,18 @@ def generate_batch(
         OutOfMemory: the batch does not fit.
         UserError: an init image has no depth map, and the checkpoint cannot estimate one.
     """
-    model, hires_pass = _acquire_with_networks(acquire, plan, batch_index, sink), plan.hires
-    memory.check(model.components, plan.request, device)
     progress = ProgressReporter(sink, cancel, plan, batch_index)
-    if hires_pass is None:
-        with _tiling(model, plan):
-            latents, init_image = _run_pass(model, plan, batch_index, sink, progress)
-            return _decode_images(model, latents, plan, batch_index, init_image, sink, cancel)
-    memory.check(model.components, hires_pass.plan.request, device)
-    with _tiling(model, plan):
-        latents, _ = _run_pass(model, plan, batch_index, sink, progress)
-        sink(Phase("Upscaling"))
-        upscaled = hires.upscale(model.components, latents, hires_pass.upscaler, hires_pass.size)
-        del latents
-    if hires_pass.plan.model != plan.model:
-        del model  # two may not fit
-        sink(Phase(f"Loading {hires_pass.plan.checkpoint.name}"))
-    model = _acquire_with_networks(acquire, hires_pass.plan, batch_index, sink)
-    with _tiling(model, plan):
+    batch, hires_pass = _Batch(acquire, device, batch_index, sink, cancel, progress), plan.hires
+    if hires_pass is not None:
+        estimate.check(acquire(plan.model).components, hires_pass.plan.request, device)
+    result = _run_pass(batch, plan)
+    if hires_pass is not None:
+        upscaled = _upscale(batch, result, hires_pass)
         hires_plan = replace(hires_pass.plan, record=plan.record)
-        latents, _ = _run_pass(model, hires_plan, batch_index, sink, progress, upscaled)
-        return _decode_images(model, latents, plan, batch_index, None, sink, cancel)
-
-
-def _acquire_with_networks(
-    acquire: Acquire, plan: Plan, batch_index: int, sink: Sink
-) -> LoadedModel:
-    """Return the loaded model of a pass with the networks of its prompt; the first batch reports on them."""
-    model = acquire(plan.model)
-    try:
-        notes = model.use_networks(plan.networks)
-    except OriginalsLost as error:
-        logger.info("%s The checkpoint is loaded again.", error)
-        del model  # two may not fit
-        model = acquire(plan.model)
-        notes = model.use_networks(plan.networks)
-    for note in notes if batch_index == 0 else ():
-        sink(Note(note))
-    return model
+        if hires_plan.model != result.plan.model:
+            sink(Phase(f"Loading {hires_plan.checkpoint.name}"))
+        result = _run_pass(batch, hires_plan, upscaled, is_refined=result.is_refined)
+    _decode_images(batch, plan, result)
 
 
 def _tiling(model: LoadedModel, plan: Plan) -> AbstractContextManager[None]:
@@ -117,79 +163,173 @@ def _tiling(model: LoadedModel, plan: Plan) -> AbstractContextManager[None]:
     return circular_padding(components.unet, components.vae, enabled=plan.settings.tiling)
 
 
+def _upscale(batch: _Batch, result: _Result, hires_pass: HiresPlan) -> hires.Upscaled:
+    model = batch.acquire(result.plan.model)
+    with _tiling(model, result.plan):
+        batch.sink(Phase("Upscaling"))
+        return hires.upscale(model.components, result.latents, hires_pass.upscaler, hires_pass.size)
+
+
 def _run_pass(
-    model: LoadedModel,
+    batch: _Batch,
     plan: Plan,
-    batch_index: int,
-    sink: Sink,
-    progress: ProgressReporter,
     upscaled: hires.Upscaled | None = None,
-) -> tuple[Tensor, InitImage | None]:
-    """Return the final latents of a pass, and its encoded init image, with masked content, if it has one.
+    *,
+    is_refined: bool = False,
+) -> _Result:
+    """Return the result of a pass.
 
     Args:
-        model: The loaded checkpoint.
+        batch: The batch.
         plan: Of this pass.
-        batch_index: Index of the batch, from 0.
-        sink: Receives phases and recordings.
-        progress: Called after every evaluation.
         upscaled: The first pass upscaled, in the hires pass.
+        is_refined: Whether the job's refiner has had a turn in the first pass.
     """
-    request, components, batch = plan.request, model.components, plan.batches[batch_index]
-    progress.begin_pass(model.preview)
-    # 1. Encode the prompt
+    begun = _begin_pass(batch, plan, upscaled, is_refined=is_refined)
+    if not begun.run.is_finished:
+        assert plan.refiner is not None, "only a refiner takes over a run"
+        plan, begun = plan.refiner.plan, replace(begun, is_refined=True)
+        _refine(batch, plan, begun)
+    return _Result(begun.run.x, begun.shown_image, plan, begun.is_refined)
+
+
+def _begin_pass(
+    batch: _Batch, plan: Plan, upscaled: hires.Upscaled | None, *, is_refined: bool
+) -> _Pass:
+    """Run a pass to its end, or to its refiner's turn."""
+    model, request, sink = batch.load(plan), plan.request, batch.sink
+    components = model.components
+    batch.progress.begin_pass(model.preview)
+    with _tiling(model, plan):
+        # 1. Encode the prompt
+        size = (request.width, request.height) if upscaled is None else upscaled.size.before_crop
+        conditioning = _encode_prompts(model, plan, size, sink)
+        # 2. Encode the init image, if there is one
+        if upscaled is None:
+            init_image = _encode_init_image(model, plan, sink)
+        else:
+            init_image = _encode_upscaled(model, plan, sink, upscaled)
+        # 3. Prepare noise, from each image's own seed
+        latent_format, device = components.latent_format, execution_device(components.unet)
+        shape, images = (
+            latent_format.shape(request.width, request.height),
+            plan.batches[batch.index],
+        )
+        options = noise_options(plan, latent_format)
+        noise = ImageNoise(images, shape, device, options)
+        if init_image is not None:  # A1111 draws masked content from the seeds alone
+            content = ImageNoise(images, shape, device, NoiseOptions(options.source))
+            init_image = init_image.with_masked_content(content)
+        # 4. Denoising loop
+        sink(Phase("Sampling" if upscaled is None else "Sampling the larger image"))
+        run_sigmas = make_run_sigmas(plan, model.model_sigmas)
+        latents = None if init_image is None else init_image.latents
+        recorder = Recorder() if plan.record and batch.index == 0 else None
+        begun = _Pass(
+            SamplingRun(plan, run_sigmas, noise, latents),
+            size,
+            init_image if upscaled is None else None,
+            (
+                *_init_extensions(components, plan, init_image),
+                batch.progress,
+                *([recorder] if recorder else []),
+            ),
+            recorder,
+            is_refined,
+        )
+        hands_over = None if plan.refiner is None else partial(_is_refiners_turn, plan.refiner)
+        _sample(batch, model, plan, begun, conditioning, hands_over)
+    batch.progress.change_model(None)
+    return begun
+
+
+def _is_refiners_turn(refiner: RefinerPlan, run: SamplingRun) -> bool:
+    """Return whether the refiner takes over before the next evaluation, as A1111 decides it."""
+    by_steps = run.plan.settings.refiner_switch_by_sample_steps
+    progress = run.share_of_steps if by_steps else run.run_sigmas.progress_at(run.sigma)
+    return progress >= refiner.switch_at
+
+
+def _refine(batch: _Batch, plan: Plan, begun: _Pass) -> None:
+    """Run a pass to its end with its refiner: the same samples, sigmas and noise, and the prompts as it encodes them.
+
+    Args:
+        batch: The batch.
+        plan: Of the refiner.
+        begun: The pass.
+    """
+    batch.sink(Phase(f"Loading {plan.checkpoint.name}"))
+    model = batch.load(plan)
+    raise_if_interrupted(batch.cancel)
+    batch.progress.change_model(model.preview)
+    with _tiling(model, plan):
+        conditioning = _encode_prompts(model, plan, begun.size, batch.sink)
+        batch.sink(Phase("Refining"))
+        if not concat.takes_more_channels(model.components):
+            others = [one for one in begun.extensions if not isinstance(one, ConcatChannels)]
+            begun = replace(begun, extensions=tuple(others))
+        _sample(batch, model, plan, begun, conditioning)
+    batch.progress.change_model(None)
+
+
+def _encode_prompts(
+    model: LoadedModel, plan: Plan, size: tuple[int, int], sink: Sink
+) -> PromptConditioning:
     sink(Phase("Encoding the prompt"))
-    conditioning = model.encode_prompts(
+    request = plan.request
+    return model.encode_prompts(
         request.prompt,
         request.negative_prompt,
         plan.timeline,
         plan.settings,
+        size,
         plan.networks.words,
         read_all_vectors(plan.networks.embeddings),
     )
-    # 2. Encode the init image, if there is one
-    if upscaled is None:
-        init_image = _encode_init_image(model, plan, sink)
-    else:
-        init_image = _encode_upscaled(model, plan, sink, upscaled)
-    # 3. Prepare noise, from each image's own seed
-    latent_format, device = components.latent_format, components.unet.device
-    shape = latent_format.shape(request.width, request.height)
-    options = noise_options(plan, latent_format)
-    noise = ImageNoise(batch, shape, device, options)
-    if init_image is not None:  # A1111 draws masked content from the seeds alone
-        content = ImageNoise(batch, shape, device, NoiseOptions(options.source))
-        init_image = init_image.with_masked_content(content)
-    # 4. Denoising loop, with the networks of the prompt
-    sink(Phase("Sampling" if upscaled is None else "Sampling the larger image"))
-    recorder = Recorder() if plan.record and batch_index == 0 else None
+
+
+def _sample(
+    batch: _Batch,
+    model: LoadedModel,
+    plan: Plan,
+    begun: _Pass,
+    conditioning: PromptConditioning,
+    hands_over: HandOver | None = None,
+) -> None:
+    """Run the denoising loop with one model, to its end or until that model hands it over.
+
+    Args:
+        batch: The batch.
+        model: The loaded model.
+        plan: Of that model.
+        begun: The pass.
+        conditioning: The prompts as the model encodes them.
+        hands_over: Asked before every evaluation.
+    """
+    run, sink = begun.run, batch.sink
+    run_sigmas = make_run_sigmas(run.plan, model.model_sigmas)
     try:
-        with applied_hypernetworks(components.unet, plan.networks.hypernetworks):
-            latents = model.pipeline(
-                plan,
-                model.model_sigmas,
-                conditioning,
-                noise,
-                None if init_image is None else init_image.latents,
-                [
-                    *_init_extensions(components, plan, init_image),
-                    progress,
-                    *([recorder] if recorder else []),
-                ],
-            )
+        with applied_hypernetworks(model.components.unet, plan.networks.hypernetworks):
+            model.pipeline.proceed(run, run_sigmas, conditioning, begun.extensions, hands_over)
     except (Cancelled, BatchSkipped):
         with suppress(NotFinite):  # what was asked for is to stop
-            _decode_unfinished(
-                model, progress, plan, None if upscaled is not None else init_image, sink
+            decode_unfinished(
+                model,
+                batch.progress,
+                plan,
+                begun.shown_image,
+                sink,
+                is_unrefined=_is_unrefined(plan, begun.is_refined),
             )
         raise
-    if not bool(torch.isfinite(latents).all()):
-        raise UNetOverflow(plan.checkpoint)
-    if recorder is not None:
+    if not bool(torch.isfinite(run.x).all()):
+        raise UNetOverflow(plan.model)
+    if run.is_finished and begun.recorder is not None:
         sink(Phase("Rendering the recorded steps"))
-        recording = recorder.render(components, model.latent_to_rgb, model.model_sigmas, latents)
+        recording = begun.recorder.render(
+            model.components, model.latent_to_rgb, model.model_sigmas, run.x
+        )
         sink(Output("recording", recording))
-    return latents, init_image
 
 
 def _init_extensions(
@@ -230,53 +370,28 @@ def _encode_upscaled(
     return hires.encode_upscaled(model.components, upscaled, mask_weight)
 
 
-def _decode_images(
-    model: LoadedModel,
-    latents: Tensor,
-    plan: Plan,
-    batch_index: int,
-    init_image: InitImage | None,
-    sink: Sink,
-    cancel: CancelToken,
-) -> None:
-    # 5. Decode, one image at a time
-    for row, image in enumerate(plan.batches[batch_index]):
-        if image.index or not cancel.wants_unfinished():  # the first image needs no further step
-            raise_if_interrupted(cancel)
-        sink(Phase("Decoding"))
-        result = _decode(model, latents, row, plan, init_image)
-        sink(Output("image", result, image.index))
+def _is_unrefined(plan: Plan, is_refined: bool) -> bool:
+    """Return whether the request names a refiner that has had no turn."""
+    return bool(plan.request.refiner_checkpoint) and not is_refined
 
 
-def _decode_unfinished(
-    model: LoadedModel,
-    progress: ProgressReporter,
-    plan: Plan,
-    init_image: InitImage | None,
-    sink: Sink,
-) -> None:
-    """Pass on the job's first image as far as it has come, if somebody wants it."""
-    latents = progress.unfinished
-    if latents is not None:
-        sink(Phase("Decoding"))
-        sink(Output("unfinished image", _decode(model, latents, 0, plan, init_image)))
+def _decode_images(batch: _Batch, plan: Plan, result: _Result) -> None:
+    """Pass on the images of a job's plan."""
+    model = batch.acquire(result.plan.model)
+    is_unrefined = _is_unrefined(plan, result.is_refined)
+    if is_unrefined:
+        batch.sink(Note(_unrefined_note(plan)))
+    with _tiling(model, plan):
+        # 5. Decode, one image at a time
+        for row, image in enumerate(plan.batches[batch.index]):
+            # The first image needs no further step.
+            if image.index or not batch.cancel.wants_unfinished():
+                raise_if_interrupted(batch.cancel)
+            batch.sink(Phase("Decoding"))
+            decoded = decode_image(model, result.latents, row, plan, result.init_image)
+            batch.sink(Output("image", decoded, image.index, is_unrefined))
 
 
-def _decode(
-    model: LoadedModel, latents: Tensor, row: int, plan: Plan, init_image: InitImage | None
-) -> Image.Image:
-    """Return one image of a batch's latents, composited into the init image if there is one.
-
-    Args:
-        model: The loaded checkpoint.
-        latents: [batch, channels, rows, columns].
-        row: Of the image in the batch.
-        plan: Of the pass.
-        init_image: Of the batch.
-    """
-    latents = latents[row : row + 1]
-    result = vae.decode(model.components.vae, latents)
-    if init_image is None:
-        return result
-    assert isinstance(plan.request, InitImageRequest)
-    return init_image.of_image(row).composite(plan.request, plan.settings, latents, result)
+def _unrefined_note(plan: Plan) -> str:
+    name, switch_at = plan.request.refiner_checkpoint, plan.request.refiner_switch_at
+    return f"{name} refined nothing: the last step came before its turn at {switch_at:g}."

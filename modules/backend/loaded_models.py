@@ -6,10 +6,12 @@ from pathlib import Path
 
 from modules.backend.components import Precision
 from modules.backend.device import Device
+from modules.backend.memory.policies import POLICIES, MemoryPolicy
 from modules.backend.model import LoadedModel
 from modules.backend.model_cache import ModelCache
-from modules.models.checkpoint import Checkpoint
 from modules.models.model_spec import ModelSpec
+from modules.models.scan import FileStamp
+from modules.models.weight_counts import count_weights
 from modules.prompt.tokens import ClipTokenizer
 
 
@@ -26,9 +28,14 @@ class LoadedModels:
         self, device: Device, tokenizer: ClipTokenizer, cache_folder: Path | None = None
     ) -> None:
         self.device = device
-        self._cache = ModelCache(device.torch_device, tokenizer, cache_folder)
+        self._cache = ModelCache(
+            device.torch_device, tokenizer, cache_folder, lambda: self.device.free_bytes()
+        )
         # Index of the precision that each checkpoint needs after an overflow.
         self._precision_indices: dict[Path, int] = {}
+        # Index of the memory policy that each checkpoint needs after a lack of memory.
+        self._policy_indices: dict[Path, int] = {}
+        self._weight_counts: dict[FileStamp, int] = {}
 
     def set_limit(self, count: int) -> None:
         """Set how many checkpoints may be loaded at once from now on."""
@@ -40,8 +47,18 @@ class LoadedModels:
         Raises:
             WebUIError: the checkpoint cannot be loaded.
         """
-        index = self._precision_indices.get(model.checkpoint.path, 0)
-        return self._cache.acquire(model, self.device.precisions[index])
+        path = model.checkpoint.path
+        precision = self._precisions(model)[self._precision_indices.get(path, 0)]
+        return self._cache.acquire(model, precision, self._policy_indices.get(path, 0))
+
+    def _precisions(self, model: ModelSpec) -> tuple[Precision, ...]:
+        """Return the precisions of a model on this device."""
+        if self.device.large_precisions in ((), self.device.precisions):
+            return self.device.precisions
+        stamp = model.checkpoint.stamp
+        if stamp not in self._weight_counts:
+            self._weight_counts[stamp] = count_weights(model).total
+        return self.device.precisions_for(self._weight_counts[stamp])
 
     def changed_files(self, model: ModelSpec) -> list[str]:
         """Return a sentence for each file of a loaded model that has changed on the disk."""
@@ -55,13 +72,36 @@ class LoadedModels:
         """
         self._cache.check_weights()
 
-    def raise_precision(self, checkpoint: Checkpoint) -> Precision | None:
+    def raise_precision(self, model: ModelSpec) -> Precision | None:
         """Load a checkpoint in the next higher precision from now on and return it; None if there is none."""
-        index = self._precision_indices.get(checkpoint.path, 0) + 1
-        if index >= len(self.device.precisions):
+        path, precisions = model.checkpoint.path, self._precisions(model)
+        index = self._precision_indices.get(path, 0) + 1
+        if index >= len(precisions):
             return None
-        self._precision_indices[checkpoint.path] = index
-        return self.device.precisions[index]
+        self._precision_indices[path] = index
+        return precisions[index]
+
+    def next_policy(self) -> MemoryPolicy | None:
+        """Return the policy with which the checkpoint that was used last needs less memory; None if there is none."""
+        used = self._cache.last_used()
+        if used is None or self.device.free_bytes() is None:
+            return None
+        lower = POLICIES[POLICIES.index(used[1]) + 1 :]
+        return lower[0] if lower else None
+
+    def lower_memory(self) -> str:
+        """Load the checkpoint that was used last with its next policy from now on; every one leaves memory.
+
+        Returns:
+            A note for the user; "" where the options say which policy it has, or there is no lower one.
+        """
+        used, policy = self._cache.last_used(), self.next_policy()
+        self.clear()
+        if used is None or policy is None or not used[2]:
+            return ""
+        path = used[0]
+        self._policy_indices[path] = POLICIES.index(policy)
+        return f"{path.name} ran out of memory and runs again with '{policy.name}', which takes longer."
 
     def clear(self) -> None:
         """Unload every checkpoint."""

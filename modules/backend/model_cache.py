@@ -7,8 +7,8 @@ import gc
 import logging
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,12 +16,21 @@ from torch import nn
 
 from modules.backend.components import Precision
 from modules.backend.loading import loader
-from modules.backend.loading.loader import LoadOptions
+from modules.backend.loading.loader import CPU, LoadOptions
+from modules.backend.memory.fp8 import store_in_fp8
+from modules.backend.memory.policies import (
+    AUTOMATIC,
+    POLICIES,
+    MemoryPolicy,
+    choose_policy,
+    measure,
+)
 from modules.backend.model import LoadedModel
 from modules.core.errors import BadFile
 from modules.models.file_cache import read_prediction_type, write_prediction_type
 from modules.models.model_spec import ModelSpec
 from modules.models.scan import FileStamp, ModelFile
+from modules.models.weight_counts import count_weights
 from modules.prompt.tokens import ClipTokenizer
 
 logger = logging.getLogger(__name__)
@@ -37,6 +46,9 @@ class _Key:
     prediction: str | None
     use_ema: bool
     precision: Precision
+    memory_policy: str
+    lowest_policy: int
+    stores_fp8: bool
 
 
 class ModelCache:
@@ -46,24 +58,37 @@ class ModelCache:
         device: Of the components.
         tokenizer: Splits prompts.
         cache_folder: Keeps probed prediction types, in predictions.json; None keeps none.
+        free_bytes: Returns the free memory of the device; None for one that shares the computer's.
 
     Attributes:
         limit: How many checkpoints may stay loaded; applied whenever one is acquired.
     """
 
     def __init__(
-        self, device: torch.device, tokenizer: ClipTokenizer, cache_folder: Path | None = None
+        self,
+        device: torch.device,
+        tokenizer: ClipTokenizer,
+        cache_folder: Path | None = None,
+        free_bytes: Callable[[], int | None] = lambda: None,
     ) -> None:
         self.limit = 1
+        self._free_bytes = free_bytes
         self._device = device
         self._tokenizer = tokenizer
         self._cache_folder = cache_folder
         self._models: dict[_Key, LoadedModel] = {}  # most recently used last
+        self._policies: dict[_Key, MemoryPolicy] = {}
 
-    def acquire(self, spec: ModelSpec, precision: Precision) -> LoadedModel:
+    def acquire(self, spec: ModelSpec, precision: Precision, lowest_policy: int = 0) -> LoadedModel:
         """Return a model, loading it if it is not cached.
 
+        Args:
+            spec: The model.
+            precision: Dtype of each component.
+            lowest_policy: Index of the first memory policy that may be chosen for it.
+
         Raises:
+            OutOfMemory: the device has no room for it.
             NotFound: one of the files is missing.
             BadFile: the file cannot be used.
             UserError: the .yaml does not match the file.
@@ -73,7 +98,7 @@ class ModelCache:
         if prediction == "probe" and self._cache_folder is not None:
             # Another job may have probed it since the plan was created.
             prediction = read_prediction_type(self._cache_folder, checkpoint.stamp) or "probe"
-        key = _key(spec, prediction, precision)
+        key = _key(spec, prediction, precision, lowest_policy)
         cached = self._models.pop(key, None)
         if cached is not None and cached.is_spoiled:
             cached = None  # it is loaded again, once its memory is free
@@ -87,25 +112,48 @@ class ModelCache:
             spec.vae.path if spec.vae else None,
             tuple(file.path if file else None for file in spec.text_encoders),
             spec.use_ema,
-            self._device,
+            CPU,
             spec.family,
         )
         # Before anything is evicted.
         loader.validate_checkpoint(checkpoint.path, spec.config, options)
         self._evict_to(self.limit - 1)
         started_at = time.perf_counter()
+        policy = self._choose_policy(spec, precision, lowest_policy)
+        if policy.loads_on_device and not spec.stores_fp8:
+            options = replace(options, device=self._device)
         components = loader.load_components(checkpoint.path, spec.config, precision, options)
+        if spec.stores_fp8:
+            store_in_fp8(components, precision)
+        policy.place(components, self._device)
         if prediction == "probe":
             prediction = components.prediction_type
             if self._cache_folder is not None:
                 write_prediction_type(self._cache_folder, checkpoint.stamp, prediction)
-            key = _key(spec, prediction, precision)
+            key = _key(spec, prediction, precision, lowest_policy)
         model = LoadedModel(components, self._tokenizer)
         self._models[key] = model
-        logger.info("Loaded %s in %.1f s.", checkpoint.name, time.perf_counter() - started_at)
+        self._policies[key] = policy
+        seconds = time.perf_counter() - started_at
+        logger.info("Loaded %s in %.1f s (%s).", checkpoint.name, seconds, policy.name)
         if spec.text_encoder_note:
             logger.info("%s", spec.text_encoder_note)
         return model
+
+    def _choose_policy(self, spec: ModelSpec, precision: Precision, lowest: int) -> MemoryPolicy:
+        """Return the policy for a model; other models leave first if it is all resident without them.
+
+        Raises:
+            OutOfMemory: the device has no room for it.
+        """
+        free_bytes = self._free_bytes()
+        if free_bytes is None:
+            return POLICIES[0]
+        size = measure(spec, count_weights(spec), precision)
+        while self._models and POLICIES[0].weight_bytes(size) + size.working > free_bytes:
+            self._evict_to(len(self._models) - 1)
+            free_bytes = self._free_bytes() or 0
+        return choose_policy(spec, size, free_bytes, lowest)
 
     def changed_files(self, spec: ModelSpec) -> list[str]:
         """Return a sentence for each file that is loaded and has changed on the disk since it was listed."""
@@ -114,6 +162,12 @@ class ModelCache:
             return []  # it is loaded again, and its size checked then
         files = (spec.checkpoint, spec.vae, *spec.text_encoders)
         return [_change(file) for file in files if file and file.with_current_stamp() != file]
+
+    def last_used(self) -> tuple[Path, MemoryPolicy, bool] | None:
+        """Return the checkpoint that was used last, its memory policy, and whether that was chosen automatically."""
+        for key in reversed(self._models):
+            return Path(key.stamp.path), self._policies[key], key.memory_policy == AUTOMATIC
+        return None
 
     def check_weights(self) -> None:
         """Check the weights of the model that was used last.
@@ -124,7 +178,7 @@ class ModelCache:
         for key, model in list(self._models.items())[-1:]:
             for stamp, component in _files_of_components(key, model):
                 for name, weight in component.state_dict().items():
-                    if not bool(torch.isfinite(weight).all()):
+                    if not bool(torch.isfinite(weight.float()).all()):
                         raise BadFile(
                             f"'{Path(stamp.path).name}' is damaged: its {type(component).__name__}"
                             f" has invalid numbers (NaN) in {name}.",
@@ -141,7 +195,7 @@ class ModelCache:
         if not evicted:
             return
         for key in evicted:
-            del self._models[key]
+            del self._models[key], self._policies[key]
         self._return_memory()
 
     def _return_memory(self) -> None:
@@ -173,7 +227,7 @@ def _change(file: ModelFile) -> str:
     )
 
 
-def _key(spec: ModelSpec, prediction: str | None, precision: Precision) -> _Key:
+def _key(spec: ModelSpec, prediction: str | None, precision: Precision, lowest_policy: int) -> _Key:
     return _Key(
         spec.checkpoint.stamp,
         spec.config,
@@ -183,6 +237,9 @@ def _key(spec: ModelSpec, prediction: str | None, precision: Precision) -> _Key:
         prediction,
         spec.use_ema,
         precision,
+        spec.memory_policy,
+        lowest_policy,
+        spec.stores_fp8,
     )
 
 

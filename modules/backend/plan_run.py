@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import logging
 
-from modules.backend import generate, memory
+from modules.backend import generate
 from modules.backend.denoise.progress import BatchSkipped, raise_if_interrupted
 from modules.backend.loaded_models import LoadedModels
+from modules.backend.memory import estimate
+from modules.backend.memory.policies import MemoryPolicy
 from modules.core.errors import OutOfMemory
-from modules.params.events import BatchStarted, CancelToken, Note, Phase, Sink
+from modules.params.events import (
+    BatchStarted,
+    CancelToken,
+    Event,
+    Note,
+    Output,
+    Phase,
+    Sink,
+)
 from modules.plan.plan import Plan
 
 logger = logging.getLogger(__name__)
@@ -29,23 +39,53 @@ def run_plan(models: LoadedModels, plan: Plan, sink: Sink, cancel: CancelToken) 
     for batch_index in range(len(plan.batches)):
         sink(BatchStarted(batch_index))
         try:
-            _run_batch(models, plan, batch_index, sink, cancel)
+            _run_batch_in_memory(models, plan, batch_index, sink, cancel)
         except BatchSkipped:
             sink(Note(f"Batch {batch_index + 1} of {len(plan.batches)} was skipped."))
-            continue
+
+
+class _Images:
+    """A sink that passes events on and tells whether there was a result, which must not come twice."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self.has_any = False
+
+    def __call__(self, event: Event) -> None:
+        self._sink(event)
+        self.has_any |= isinstance(event, Output) and event.kind in ("image", "recording")
+
+
+def _run_batch_in_memory(
+    models: LoadedModels, plan: Plan, batch_index: int, sink: Sink, cancel: CancelToken
+) -> None:
+    """Generate one batch, again with the next memory policy after each lack of memory, where the options allow it."""
+    while True:
+        images = _Images(sink)
+        try:
+            _run_batch(models, plan, batch_index, images, cancel)
         except RuntimeError as error:
-            if not memory.is_out_of_memory(error):
+            if not estimate.is_out_of_memory(error):
                 raise
             logger.warning("Out of memory: %s", error)
         else:
-            continue
+            return
         # Outside the except block: a traceback would keep the tensors alive.
-        models.clear()
-        raise OutOfMemory(
-            f"{models.device.label} has too little memory for a batch of {plan.request.batch_size} at "
-            f"{plan.request.width}x{plan.request.height}.",
-            "Use a smaller size or batch size.",
-        )
+        lower = models.next_policy()
+        note = models.lower_memory()
+        if not note or images.has_any:
+            raise _out_of_memory(models, plan, lower)
+        sink(Note(note))
+
+
+def _out_of_memory(models: LoadedModels, plan: Plan, lower: MemoryPolicy | None) -> OutOfMemory:
+    request = plan.request
+    policy = f", or choose '{lower.name}' in the Models settings" if lower else ""
+    return OutOfMemory(
+        f"{models.device.label} has too little memory for a batch of {request.batch_size} at "
+        f"{request.width}x{request.height}.",
+        f"Use a smaller size or batch size{policy}.",
+    )
 
 
 def _run_batch(
@@ -62,14 +102,11 @@ def _run_batch(
             )
         # Not the VAE's overflow: it has no higher precision, and images may already be handed out.
         except generate.UNetOverflow as error:
-            checkpoint = error.checkpoint
-            precision = models.raise_precision(checkpoint)
+            precision = models.raise_precision(error.model)
             if precision is None:
-                hires_plan = plan.hires.plan if plan.hires else plan
-                failed_plan = plan if checkpoint == plan.checkpoint else hires_plan
-                models.acquire(failed_plan.model)  # the last one used is checked for damage
+                models.acquire(error.model)  # the last one used is checked for damage
                 raise
-            note = f"{checkpoint.name} overflowed in half precision and runs again in {precision.unet}."
+            note = f"{error.model.checkpoint.name} overflowed in half precision and runs again in {precision.unet}."
             logger.warning(note)
             sink(Note(note))
         else:

@@ -7,6 +7,7 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor
 
+from modules.backend.memory.offload import execution_device
 from modules.backend.vae import denormalize
 
 # Enough flat patches for five unknowns per colour; a full-size VAE decodes them in about a second on a CPU.
@@ -30,7 +31,7 @@ class LatentToRgb:
         generator = torch.Generator("cpu").manual_seed(0)
         channels = vae.config["latent_channels"]
         flat = torch.randn((_PATCHES, channels, 1, 1), generator=generator)
-        latents = flat.expand(-1, -1, _PATCH_SIZE, _PATCH_SIZE).to(vae.device, vae.dtype)
+        latents = flat.expand(-1, -1, _PATCH_SIZE, _PATCH_SIZE).to(execution_device(vae), vae.dtype)
         decoded = vae.decode(denormalize(vae, latents), return_dict=False)[0]
         colours = decoded.float().mean(dim=(2, 3)).cpu()  # [patches, 3]
         inputs = torch.cat([flat[:, :, 0, 0], torch.ones(_PATCHES, 1)], dim=1)

@@ -8,6 +8,8 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from torch import FloatTensor, Tensor
 
+from modules.backend.memory.offload import execution_device
+from modules.backend.memory.vae_tiles import run_in_tiles_if_needed
 from modules.core.errors import NotFinite
 
 
@@ -46,8 +48,12 @@ def encode_pixels(vae: AutoencoderKL, pixels: Tensor) -> Tensor:
     Raises:
         NotFinite: the VAE produced NaN or infinity.
     """
-    pixels = pixels.to(vae.device, vae.dtype)
-    latents = normalize(vae, vae.encode(pixels, return_dict=False)[0].mode())
+    pixels = pixels.to(execution_device(vae), vae.dtype)
+    size = pixels.shape[3], pixels.shape[2]
+    encoded = run_in_tiles_if_needed(
+        vae, size, lambda: vae.encode(pixels, return_dict=False)[0].mode()
+    )
+    latents = normalize(vae, encoded)
     if not bool(torch.isfinite(latents).all()):
         raise NotFinite(
             "The VAE produced invalid numbers, so the picture cannot be repainted.",
@@ -92,8 +98,12 @@ def decode_pixels(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     Raises:
         NotFinite: the VAE produced NaN or infinity.
     """
-    encoded = denormalize(vae, latents.to(vae.device, vae.dtype))
-    decoded = vae.decode(encoded, return_dict=False)[0].float()
+    encoded = denormalize(vae, latents.to(execution_device(vae), vae.dtype))
+    cell = 2 ** (len(vae.config["block_out_channels"]) - 1)
+    size = latents.shape[3] * cell, latents.shape[2] * cell
+    decoded = run_in_tiles_if_needed(
+        vae, size, lambda: vae.decode(encoded, return_dict=False)[0]
+    ).float()
     if not bool(torch.isfinite(decoded).all()):
         raise NotFinite(
             "The VAE produced invalid numbers, so there is no picture to show.",

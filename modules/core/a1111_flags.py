@@ -41,7 +41,7 @@ IGNORED_FLAGS = (
         "--disable-nan-check", "every picture is checked; the check takes hardly any time"
     ),
     IgnoredFlags(
-        "--medvram --medvram-sdxl --lowvram --lowram --always-batch-cond-uncond",
+        "--lowram --always-batch-cond-uncond",
         "memory is not tuned by a flag",
     ),
     IgnoredFlags(

@@ -6,6 +6,12 @@ import argparse
 import re
 from pathlib import Path
 
+# The values of the option `memory_policy` that flags ask for; the first flag that is given counts.
+MEMORY_POLICIES = {
+    "lowvram": "UNet in blocks",
+    "medvram": "Idle parts off the device",
+    "medvram_sdxl": "Idle parts off the device for SDXL",
+}
 MAX_LOADED_CHECKPOINTS = 10
 
 

@@ -160,6 +160,10 @@ class Flags:
         choices=("full", "half", "autocast"),
     )
 
+    medvram: bool = flag(False, "Models", "keep idle parts of a model off the GPU")
+    medvram_sdxl: bool = flag(False, "Models", "the same, for SDXL alone")
+    lowvram: bool = flag(False, "Models", "and move the UNet to the GPU block by block: slow")
+
     disable_all_extensions: bool = flag(False, "Extensions", "start without the extensions")
     disable_extra_extensions: bool = flag(
         False, "Extensions", "the same: what is built in is no extension"
@@ -231,6 +235,8 @@ class Flags:
     def setting_overrides(self) -> dict[str, Any]:
         """Return the settings that the command line overrides for this run, by name."""
         values = {name: getattr(self, flag) for name, flag in SETTING_FLAGS.items()}
+        policies = flag_types.MEMORY_POLICIES.items()
+        values["memory_policy"] = next((name for flag, name in policies if getattr(self, flag)), "")
         return {name: value for name, value in values.items() if value}
 
     def credentials(self) -> tuple[Credential, ...]:

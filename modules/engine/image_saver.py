@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -23,8 +22,8 @@ from modules.images.save import ImageStore, delete_older_files, read_image
 from modules.infotext.codecs import CODECS, Codec
 from modules.models.checkpoint import SHORT_HASH_LENGTH
 from modules.models.index import ModelIndex
-from modules.models.model_spec import ModelSpec
 from modules.models.networks.network_index import SHORT_HASH_LENGTH as NETWORK_HASH_LENGTH
+from modules.models.scan import ModelFile
 from modules.params.results import GeneratedImage
 from modules.plan.loras import infotext_name
 from modules.plan.plan import Plan
@@ -95,7 +94,7 @@ class ImageSaver:
         seed = image_plan.seed
         request = plan.single_image_request(image_plan)
         extra = {
-            **self._model_infotext(plan.model),
+            **self._model_infotext(plan),
             "Lora hashes": self._lora_hashes(plan),
             "TI hashes": plan.networks.ti_hashes,
             "App": f"{NAME} {VERSION}",
@@ -174,37 +173,41 @@ class ImageSaver:
             delete_older_files(self.unsaved_dir, _MAX_UNSAVED_AGE_S)
         return ImageStore(self.unsaved_dir)
 
-    def _model_infotext(self, model: ModelSpec) -> dict[str, str]:
-        """Return the infotext pairs of the model; the VAE only if it is not the checkpoint's own."""
+    def _model_infotext(self, plan: Plan) -> dict[str, str]:
+        """Return the infotext pairs of the models; the VAE only if it is not the checkpoint's own."""
+        model = plan.model
         pairs = {
-            "Model hash": self._short_hash(
-                lambda: self._models.sha256(model.checkpoint, _HASH_TIMEOUT_S)
-            ),
+            "Model hash": self._short_hash(model.checkpoint),
             "Model": model.checkpoint.model_name,
         }
-        vae = model.vae
-        if vae is not None:
-            pairs["VAE hash"] = self._short_hash(lambda: self._models.sha256(vae, _HASH_TIMEOUT_S))
-            pairs["VAE"] = vae.file_name
+        if model.vae is not None:
+            pairs["VAE hash"] = self._short_hash(model.vae)
+            pairs["VAE"] = model.vae.file_name
+        refiner = plan.refiner_model
+        if refiner is not None:
+            short_hash = self._short_hash(refiner.checkpoint)
+            title = f"{refiner.checkpoint.model_name} [{short_hash}]"
+            pairs["Refiner"] = title if short_hash else refiner.checkpoint.model_name
         return pairs
 
     def _lora_hashes(self, plan: Plan) -> str:
         """Return name and hash of each LoRA of all passes as A1111 writes them, "" for none."""
         if not plan.settings.lora_add_hashes_to_infotext:
             return ""
-        networks = self._models.networks
         hashes: dict[str, str] = {}
         for use in list_loras(plan):
-            digest = self._short_hash(
-                partial(networks.hash, use.file, _HASH_TIMEOUT_S), NETWORK_HASH_LENGTH
-            )
+            try:
+                digest = self._models.networks.hash(use.file, _HASH_TIMEOUT_S)
+            except WebUIError as error:  # likewise
+                logger.warning("%s", error)
+                continue
             if digest:
-                hashes[infotext_name(use)] = digest
+                hashes[infotext_name(use)] = digest[:NETWORK_HASH_LENGTH]
         return ", ".join(f"{name}: {digest}" for name, digest in hashes.items())
 
-    def _short_hash(self, digest: Callable[[], str], length: int = SHORT_HASH_LENGTH) -> str:
+    def _short_hash(self, file: ModelFile) -> str:
         try:
-            return digest()[:length]
+            return self._models.sha256(file, _HASH_TIMEOUT_S)[:SHORT_HASH_LENGTH]
         except WebUIError as error:  # the file was deleted after it was loaded; the image exists
             logger.warning("%s", error)
             return ""

@@ -126,6 +126,26 @@ def _read_hires(pairs: Pairs) -> dict[str, Any]:
     return values
 
 
+def _write_refiner(values: Values) -> Mapping[str, object]:
+    if not values["refiner_checkpoint"]:
+        return {}
+    return {
+        "Refiner": values["refiner_checkpoint"],
+        "Refiner switch at": values["refiner_switch_at"],
+    }
+
+
+def _read_refiner(pairs: Pairs) -> dict[str, Any]:
+    refiner = pairs.get("Refiner", "")
+    if refiner.casefold() in ("", "none"):
+        return {"refiner_checkpoint": ""}
+    # Without a number A1111's API has switched at once.
+    return {
+        "refiner_checkpoint": refiner,
+        "refiner_switch_at": pairs.get("Refiner switch at", "0"),
+    }
+
+
 CODECS: tuple[Codec, ...] = (
     Codec("size", ("width", "height"), ("Size",), _write_size, _read_size),
     Codec(
@@ -134,6 +154,13 @@ CODECS: tuple[Codec, ...] = (
         ("Seed resize from",),
         _write_seed_resize,
         _read_seed_resize,
+    ),
+    Codec(
+        "refiner",
+        ("refiner_checkpoint", "refiner_switch_at"),
+        ("Refiner", "Refiner switch at"),
+        _write_refiner,
+        _read_refiner,
     ),
     Codec(
         "hires fix",

@@ -30,6 +30,7 @@ from modules.models.ldm.text_encoder_layouts import COND_STAGE_SLOT
 from modules.models.ldm.yaml import YamlCache
 from modules.models.networks.embeddings import EmbeddingList
 from modules.models.networks.network_index import NetworkIndex
+from modules.models.prediction_facts import read_prediction_facts
 from modules.models.scan import FileStamp, ModelFile, scan_folder
 from modules.models.text_encoder_choice import TextEncoderChoice, find_donors
 from modules.models.text_encoders import (
@@ -74,7 +75,9 @@ class ModelIndex:
         self._config_folder = config_folder
         self._files: dict[str, tuple[ModelFile, ...]] = {}  # of each kind but checkpoints
         self._text_encoder_files: Sequence[TextEncoderFile] | None = None
-        self._text_encoder_choice = TextEncoderChoice(self._read_text_encoder_files, {})
+        self._text_encoder_choice = TextEncoderChoice(
+            self._read_text_encoder_files, {}, self.get_family
+        )
         self._hasher = FileHasher(cache_folder / "hashes.json", self._set_sha256)
         self._on_change: Callable[[], None] | None = None
         self._hashing_enabled = False
@@ -301,6 +304,7 @@ class ModelIndex:
             error=facts.error,
             sha256="" if facts.error else self._hasher.get_cached(file.stamp),
             text_encoders=facts.text_encoders,
+            prediction=facts.prediction,
         )
 
     def _check_text_encoders(self, checkpoint: Checkpoint) -> Checkpoint:
@@ -328,6 +332,7 @@ class ModelIndex:
             family.name if family else "",
             f"'{file.file_name}' {problem}" if problem else "",
             tuple(detect_text_encoder(header, slot) for slot in slots),
+            read_prediction_facts(header),
         )
 
     def _are_possible(self, facts: HeaderFacts) -> bool:

@@ -75,11 +75,13 @@ class Output:
             job's images), "recording" the Recording of each pass of the first image, if `Plan.record` is set.
         data: The image, the depth map, or the Recording.
         index: Of an image, over all batches.
+        is_unrefined: Of an image: whether its request names a refiner, and the run ended before that one's turn.
     """
 
     kind: OutputKind
     data: Any  # its type depends on the kind
     index: int = 0
+    is_unrefined: bool = False
 
 
 @dataclass(frozen=True)

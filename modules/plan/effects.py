@@ -11,7 +11,9 @@ from functools import partial
 from typing import Any
 
 from modules.models.checkpoint import Checkpoint
+from modules.models.families import Family
 from modules.models.ldm.text_encoder_layouts import CLIP_KIND
+from modules.models.model_spec import ModelSpec
 from modules.plan.planned_pass import PlannedPass
 from modules.plan.tables import BUILTIN_TABLES, PlanTables
 from modules.prompt.chunks import COMMA_BACKTRACK, Chunker
@@ -47,8 +49,29 @@ class Effect:
 
 
 def clip_skip_has_effect(checkpoint: Checkpoint) -> bool:
-    """Return whether clip skip has an effect; as in A1111 it has none on OpenCLIP."""
+    """Return whether clip skip has an effect; as in A1111 it has none on OpenCLIP.
+
+    On SDXL it has one with `sdxl_clip_l_skip` alone, but A1111 writes it into every infotext.
+    """
     return checkpoint.text_encoder.kind == CLIP_KIND
+
+
+def _checkpoints(planned: PlannedPass) -> tuple[Checkpoint, ...]:
+    """Return the checkpoint of a pass, and its refiner."""
+    refiner = planned.plan.refiner
+    return planned.plan.checkpoint, *(() if refiner is None else (refiner.plan.checkpoint,))
+
+
+def _models(planned: PlannedPass) -> tuple[ModelSpec, ...]:
+    """Return the checkpoint of a pass, and its refiner, as they are loaded."""
+    refiner = planned.plan.refiner
+    return planned.plan.model, *(() if refiner is None else (refiner.plan.model,))
+
+
+def _families(planned: PlannedPass) -> tuple[Family, ...]:
+    """Return the family of a pass's checkpoint, and that of its refiner."""
+    refiner = planned.plan.refiner
+    return planned.family, *(() if refiner is None else (refiner.plan.model.family,))
 
 
 def _uses_sampling_option(option: str, planned: PlannedPass) -> bool:
@@ -69,6 +92,20 @@ def _needs_padding(planned: PlannedPass) -> bool:
 
 def _runs_inpainting_unet(planned: PlannedPass) -> bool:
     return planned.family.extra_input == "inpaint"
+
+
+def _states_mask_weight(planned: PlannedPass) -> bool:
+    """Return whether the infotext states the mask weight; A1111 does so for SDXL only where it starts from an image."""
+    is_stated = planned.starts_from_image or not planned.family.is_sdxl
+    return _runs_inpainting_unet(planned) and is_stated
+
+
+def _is_told_sizes(planned: PlannedPass) -> bool:
+    return planned.family.is_sdxl
+
+
+def _is_told_aesthetic_score(planned: PlannedPass) -> bool:
+    return any(family.micro_conditioning == "aesthetic score" for family in _families(planned))
 
 
 def _shows_image_to_inpainting_unet(planned: PlannedPass) -> bool:
@@ -106,9 +143,25 @@ EFFECTS: tuple[Effect, ...] = (
     Effect("inpainting_mask_weight", _shows_image_to_inpainting_unet),
     Effect(
         "CLIP_stop_at_last_layers",
-        lambda planned: clip_skip_has_effect(planned.plan.checkpoint),
+        lambda planned: any(map(clip_skip_has_effect, _checkpoints(planned))),
         of_first_pass=True,
     ),
+    Effect("fp8_storage", lambda planned: any(model.stores_fp8 for model in _models(planned))),
+    Effect("refiner_switch_by_sample_steps", lambda planned: planned.plan.refiner is not None),
+    Effect(
+        "hires_fix_refiner_pass",
+        lambda planned: bool(planned.plan.hires and planned.plan.refiner_model),
+    ),
+    Effect(
+        "sdxl_clip_l_skip",
+        lambda planned: any(
+            slot.clip_skip == "sdxl_clip_l_skip" for slot in planned.family.text_encoders
+        ),
+    ),
+    Effect("sdxl_crop_top", _is_told_sizes),
+    Effect("sdxl_crop_left", _is_told_sizes),
+    Effect("sdxl_refiner_low_aesthetic_score", _is_told_aesthetic_score),
+    Effect("sdxl_refiner_high_aesthetic_score", _is_told_aesthetic_score),
     Effect("emphasis", _emphasizes),
     Effect(
         "use_old_emphasis_implementation",
@@ -137,7 +190,7 @@ EFFECTS: tuple[Effect, ...] = (
 
 # The options that an infotext states even at their defaults, as A1111's does, and the passes for which it does.
 STATED_OPTIONS: Mapping[str, Callable[[PlannedPass], bool]] = {
-    "inpainting_mask_weight": _runs_inpainting_unet,
+    "inpainting_mask_weight": _states_mask_weight,
     "beta_dist_alpha": partial(_uses_sampling_option, "beta_dist_alpha"),
     "beta_dist_beta": partial(_uses_sampling_option, "beta_dist_beta"),
 }

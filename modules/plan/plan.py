@@ -18,6 +18,8 @@ from modules.sampling.samplers import Sampler
 from modules.sampling.schedules import Schedule
 
 DEFAULT_SETTINGS = Settings()
+# Options that have no effect without a refiner.
+REFINER_OPTIONS = ("refiner_switch_by_sample_steps", "hires_fix_refiner_pass")
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,19 @@ class HiresPlan:
 
 
 @dataclass(frozen=True)
+class RefinerPlan:
+    """The refiner of a pass: another checkpoint that makes its last steps.
+
+    Args:
+        switch_at: The share of the pass that is done when it takes over, 0 to 1; see `RunSigmas.progress_at`.
+        plan: The pass with its checkpoint, and with the settings as they count for it.
+    """
+
+    switch_at: float
+    plan: Plan
+
+
+@dataclass(frozen=True)
 class Plan(Work[None]):
     """Everything that the backend needs for one job.
 
@@ -64,6 +79,7 @@ class Plan(Work[None]):
         stated_options: Options that the infotext states even at their defaults.
         notes: Sentences for the user, known before the job runs.
         hires: The hires pass, or None.
+        refiner: The refiner of this pass, or None; the hires pass has its own.
         first_pass_evaluations: In the plan of a hires pass, the network evaluations of the first pass; else None.
         created_at: Time of submission.
         record: Whether sampling of the first image is recorded; of both passes, with hires fix.
@@ -79,6 +95,7 @@ class Plan(Work[None]):
     stated_options: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     hires: HiresPlan | None = None
+    refiner: RefinerPlan | None = None
     first_pass_evaluations: int | None = None
     created_at: datetime = field(default_factory=datetime.now, compare=False)
     record: bool = False
@@ -111,6 +128,26 @@ class Plan(Work[None]):
             batch_size=1,
             scheduler=self.schedule_label,
         )
+
+    @property
+    def refiner_model(self) -> ModelSpec | None:
+        """Return the refiner of the job, whichever pass it is in; None without one."""
+        passes = [self] if self.hires is None else [self, self.hires.plan]
+        return next((item.refiner.plan.model for item in passes if item.refiner is not None), None)
+
+    def without_refiner(self) -> Plan:
+        """Return the plan of the same job without a refiner, and without the options that count for one alone."""
+        fields, options = type(self.request).model_fields, type(self.settings).model_fields
+        request = self.request.replace(
+            **{name: fields[name].default for name in ("refiner_checkpoint", "refiner_switch_at")}
+        )
+        settings = self.settings.replace(
+            **{name: options[name].default for name in REFINER_OPTIONS}
+        )
+        hires = self.hires
+        if hires is not None:
+            hires = replace(hires, plan=hires.plan.without_refiner())
+        return replace(self, request=request, settings=settings, refiner=None, hires=hires)
 
     def without_images(self) -> Plan:
         """Return a copy without input images, to keep after the job has ended."""

@@ -69,13 +69,23 @@ def _add_chosen_lora(prompt: str, settings: Settings) -> str:
 
 def plan_networks(plan: Plan, models: ModelIndex) -> Plan:
     """Return the plan with the networks of its prompts, each pass with its own, and notes on those left out."""
-    networks, notes = _find_networks(plan, models)
     hires = plan.hires
+    plan, notes = _with_networks(plan, models)
     if hires is not None:
-        hires_networks, hires_notes = _find_networks(hires.plan, models)
-        hires = replace(hires, plan=replace(hires.plan, networks=hires_networks))
+        hires_plan, hires_notes = _with_networks(hires.plan, models)
+        hires = replace(hires, plan=hires_plan)
         notes = tuple(dict.fromkeys((*notes, *hires_notes)))
-    return replace(plan, networks=networks, hires=hires, notes=(*plan.notes, *notes))
+    return replace(plan, hires=hires, notes=(*plan.notes, *notes))
+
+
+def _with_networks(plan: Plan, models: ModelIndex) -> tuple[Plan, tuple[str, ...]]:
+    """Return the plan of a pass with its networks, which its refiner gets as well, and notes on them."""
+    networks, notes = _find_networks(plan, models)
+    refiner = plan.refiner
+    if refiner is not None:
+        refined, _ = _find_networks(refiner.plan, models)
+        refiner = replace(refiner, plan=replace(refiner.plan, networks=refined))
+    return replace(plan, networks=networks, refiner=refiner), notes
 
 
 def list_loras(plan: Plan) -> tuple[LoraUse, ...]:

@@ -106,6 +106,15 @@ class ModelSigmas:
         """Return the timestep that the network gets for a sigma."""
         return (self.index_at(sigma) + 1) * self._grid.stride - 1
 
+    @property
+    def timestep_count(self) -> int:
+        """Return the number of training timesteps, also those without a sigma here."""
+        return len(self._alphas)
+
+    def nearest_timestep(self, sigma: float) -> int:
+        """Return the timestep whose sigma is nearest to a sigma."""
+        return (int(np.abs(self.sigmas - sigma).argmin()) + 1) * self._grid.stride - 1
+
     def log_alpha_at(self, timestep: float) -> float:
         """Return log sqrt(alphas_cumprod), interpolated between timesteps (DPM-Solver's discrete time)."""
         timesteps = np.arange(len(self._alphas))

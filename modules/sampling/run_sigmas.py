@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +14,9 @@ from modules.sampling.model_sigmas import ModelSigmas
 from modules.sampling.run_start import RunStart, StepCut
 from modules.sampling.samplers import Sampler
 from modules.sampling.schedules import Schedule
+
+# A timestep this close below a whole number counts as that number.
+_TIMESTEP_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,15 @@ class RunSigmas:
             return family.sigmas(steps, self.schedule, self.model_sigmas, self.settings)
         sigmas = family.sigmas(steps + 1, self.schedule, self.model_sigmas, self.settings)
         return [*sigmas[:-2], sigmas[-1]]
+
+    def progress_at(self, sigma: float) -> float:
+        """Return how much of the model's timesteps lies above a sigma, 0 to 1: A1111's measure of a run's progress."""
+        family, sigmas = self.sampler.family, self.model_sigmas
+        if family.mask_before_denoising:  # it counts timesteps, and A1111 cuts what is between two
+            timestep = math.floor(family.timestep_at(sigmas, sigma) + _TIMESTEP_TOLERANCE)
+        else:
+            timestep = sigmas.nearest_timestep(sigma)
+        return (sigmas.timestep_count - 1 - timestep) / sigmas.timestep_count
 
     @property
     def _discards_next_to_last_sigma(self) -> bool:

@@ -171,7 +171,8 @@ def test_the_safe_unpickler_cannot_be_disabled():
 def test_a_typical_a1111_command_line_is_accepted():
     typical = "--xformers --medvram --no-half-vae --api --listen --theme dark --skip-version-check"
     flags = parse_flags(typical.split())
-    assert (flags.api, flags.listen, flags.theme, len(flags.notes)) == (True, True, "dark", 4)
+    assert (flags.api, flags.listen, flags.theme, len(flags.notes)) == (True, True, "dark", 3)
+    assert flags.setting_overrides() == {"memory_policy": "Idle parts off the device"}
 
 
 def test_every_flag_has_one_meaning():

@@ -11,7 +11,7 @@ BACKEND = Path(__file__).resolve().parents[2] / "modules" / "backend"
 FILES = sorted(BACKEND.rglob("*.py"))
 # An eighth of pixels, the pixels of cells, or four channels.
 NUMBERS = re.compile(r"//\s*8\b|(?<!\*)\*\s*8\b|\b8\s*\*|channels\s*=\s*4\b|\(1, 4, ")
-MEMORY = "_VAE_BYTES = 8 * 4"  # bytes per value, see backend/memory.py
+MEMORY = "_VAE_BYTES = 8 * 4"  # bytes per value, see backend/memory/estimate.py
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: "/".join(file.parts[-2:]))

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from modules.core.flag_types import MEMORY_POLICIES
 from modules.core.flags import SETTING_FLAGS
 from modules.core.text import escape
 from modules.engine.engine import Engine
@@ -91,7 +92,7 @@ def _option(engine: Engine, name: str, param: Param) -> dict[str, Any]:
         "max": param.le,
         "value": getattr(engine.settings, name),
         "default": field.default,
-        "flag": _flag(name) if name in engine.flag_settings else "",
+        "flag": _flag(name, engine.flag_settings[name]) if name in engine.flag_settings else "",
     }
 
 
@@ -108,5 +109,8 @@ def _kind(engine: Engine, param: Param, field: FieldInfo) -> tuple[str, list[str
     return "number" if isinstance(default, float) else "text", []
 
 
-def _flag(name: str) -> str:
-    return "--" + SETTING_FLAGS.get(name, name).replace("_", "-")
+def _flag(name: str, value: object) -> str:
+    """Return the flag that has given an option its value."""
+    policies = {policy: flag for flag, policy in MEMORY_POLICIES.items()}
+    flag = policies.get(str(value), name) if name == "memory_policy" else name
+    return "--" + SETTING_FLAGS.get(flag, flag).replace("_", "-")

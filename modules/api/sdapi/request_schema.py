@@ -17,7 +17,11 @@ from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 
 # Defaults of A1111's API that differ from those of its page.
-API_DEFAULTS: Mapping[str, Any] = {"steps": 50, "sampler_name": "Euler"}
+API_DEFAULTS: Mapping[str, Any] = {
+    "steps": 50,
+    "sampler_name": "Euler",
+    "refiner_switch_at": 0.0,  # at once
+}
 INPAINT_DEFAULTS: Mapping[str, Any] = {
     "inpainting_fill": 0,
     "inpaint_full_res": True,

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from modules.backend import vae as autoencoder
 from modules.backend.components import Components
+from modules.backend.memory.offload import execution_device
 
 
 def make_empty_concat_cond(components: Components, width: int, height: int) -> Tensor | None:
@@ -30,13 +31,18 @@ def make_empty_concat_cond(components: Components, width: int, height: int) -> T
     extra = int(unet.config["in_channels"]) - channels
     if extra == channels:
         shape = (1, channels, rows, columns)
-        return torch.zeros(shape, device=unet.device, dtype=unet.dtype)
+        return torch.zeros(shape, device=execution_device(unet), dtype=unet.dtype)
     if extra == channels + 1:
-        grey = torch.zeros((1, 3, height, width), device=vae.device, dtype=vae.dtype)
+        grey = torch.zeros((1, 3, height, width), device=execution_device(vae), dtype=vae.dtype)
         encoded = vae.encode(grey, return_dict=False)[0].mode()
         latents = autoencoder.normalize(vae, encoded)
         return torch.cat([torch.ones_like(latents[:, :1]), latents], dim=1)
     return None
+
+
+def takes_more_channels(components: Components) -> bool:
+    """Return whether the UNet takes more than the latents."""
+    return int(components.unet.config["in_channels"]) > components.latent_format.channels
 
 
 def is_inpainting_unet(components: Components) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import DPTForDepthEstimation
 
+from modules.backend.memory.offload import execution_device
 from modules.core.errors import NotFinite
 from modules.images.depth_levels import NO_ADJUSTMENT, DepthLevels
 from modules.images.resize import crop_and_resize
@@ -39,7 +40,7 @@ def estimate(estimator: DPTForDepthEstimation, image: Image.Image) -> Tensor:
         NotFinite: the estimator produced NaN or infinity.
     """
     pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()[None]
-    pixels = pixels.to(estimator.device, torch.float32) / 255
+    pixels = pixels.to(execution_device(estimator), torch.float32) / 255
     side = cast("int", estimator.config.image_size)  # set by make_dpt_config
     width, height = estimator_input_size(image.width, image.height, side)
     scaled = functional.interpolate(pixels, size=(height, width), mode="bicubic")

@@ -19,6 +19,7 @@ from modules.backend.conditioning.inpaint_mask import (
     make_latent_mask,
     mask_to_tensor,
 )
+from modules.backend.memory.offload import execution_device
 from modules.backend.seamless import circular_padding
 from modules.images.colour_correction import correct_colours
 from modules.images.depth_levels import DepthLevels
@@ -157,7 +158,7 @@ def _encode_for_depth(components: Components, request: DepthRequest, name: str) 
         raise missing_depth_estimator(name)
     levels = DepthLevels.from_request(request)
     cells = components.latent_format.cells(*size)
-    concat_cond = depth.to_concat_cond(values, cells, levels).to(components.unet.device)
+    concat_cond = depth.to_concat_cond(values, cells, levels).to(execution_device(components.unet))
     depth_map = depth.to_depth_map(values, *size, levels)
     return InitImage(vae.encode(components.vae, image), Canvas(image), concat_cond, depth_map)
 

@@ -32,6 +32,7 @@ class ProgressReporter(StepExtension):
         self._previous_pass_steps = 0  # evaluations of the first pass, once the hires pass runs
         self._pass_steps = 0  # of the running pass
         self._next_pass_steps = _evaluation_count(plan.hires.plan) if plan.hires else 0
+        self._has_begun = False
         self._preview: Callable[[Tensor], Image.Image] | None = None
         self._started_at = time.perf_counter()
         self._saves_unfinished = plan.settings.save_incomplete_images
@@ -39,8 +40,13 @@ class ProgressReporter(StepExtension):
 
     def begin_pass(self, preview: Callable[[Tensor], Image.Image]) -> None:
         """Start counting a new pass; `preview` returns an image of latents for its previews."""
-        if self._preview is not None:
+        if self._has_begun:
             self._previous_pass_steps, self._next_pass_steps = self._pass_steps, 0
+        self._has_begun = True
+        self.change_model(preview)
+
+    def change_model(self, preview: Callable[[Tensor], Image.Image] | None) -> None:
+        """Make previews with another model from now on, or let go of the one so far."""
         self._preview = preview
 
     @property

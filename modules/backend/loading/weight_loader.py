@@ -64,6 +64,11 @@ class WeightLoader:
         self._device = device
         self._used_keys: set[str] = set()
 
+    @property
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """Return the tensors that it loads."""
+        return self._source.state_dict
+
     def load_into(self, module: M, file_key: Callable[[str], FileKey], dtype: torch.dtype) -> M:
         """Return the module with its weights, in that dtype, on the device, in evaluation mode.
 
@@ -83,18 +88,28 @@ class WeightLoader:
             self._device,
             partial(read_tensor, self._source.state_dict),
         )
+        for weight, tensor in zip(weights, tensors, strict=True):
+            self._apply_scale(weight.name, tensor)
         state_dict = {weight.key: tensor for weight, tensor in zip(weights, tensors, strict=True)}
         module.load_state_dict(state_dict, assign=True)
         if self._device.type != "cpu":
             module.to(self._device)  # moves buffers; the weights are there already
         return module.eval().requires_grad_(requires_grad=False)
 
-    def origin(self, module: nn.Module, file_key: Callable[[str], FileKey]) -> WeightOrigin:
+    def origin(
+        self,
+        module: nn.Module,
+        file_key: Callable[[str], FileKey],
+        dtype: torch.dtype,
+        ldm_key: Callable[[str], FileKey] | None = None,
+    ) -> WeightOrigin:
         """Return where the weights of a module come from; it keeps no file open.
 
         Args:
             module: Loaded, from this file.
             file_key: Returns the key in the file of a key of the module.
+            dtype: That the weights were loaded in.
+            ldm_key: Likewise of one in LDM's layout, where the file has another.
         """
         reopen, device = make_reopener(self._source.state_dict), self._device
         source = replace(self._source, state_dict={})  # it would keep the file open
@@ -103,13 +118,23 @@ class WeightLoader:
             state_dict = reopen()
             loader = WeightLoader(replace(source, state_dict=state_dict), device)
             for weight in loader._find_tensors(module, file_key, keys):
-                yield weight.key, read_tensor(state_dict, weight.tensor)
+                tensor = read_tensor(state_dict, weight.tensor).to(dtype, copy=True)
+                loader._apply_scale(weight.name, tensor)
+                yield weight.key, tensor
 
-        def key_in_file(key: str) -> str:
-            found = file_key(key)
+        def find_ldm_key(key: str) -> str:
+            found = (ldm_key or file_key)(key)
             return found if isinstance(found, str) else ""
 
-        return WeightOrigin(read, key_in_file)
+        return WeightOrigin(read, find_ldm_key)
+
+    def _apply_scale(self, name: str, tensor: Tensor) -> None:
+        """Multiply a weight in 8 bits by its scale, which ComfyUI stores beside it."""
+        scale = self._source.state_dict.get(name.removesuffix("weight") + "scale_weight")
+        if scale is not None and not tensor.is_meta:
+            tensor.mul_(
+                read_tensor(self._source.state_dict, scale).to(tensor.device, torch.float32)
+            )
 
     def _find_tensors(
         self,

@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.x and 2.x as a diffusers pipeline whose loop runs any sampler with any schedule.
+"""Stable Diffusion as diffusers pipelines whose loop runs any sampler with any schedule.
 
 Everything but `__call__` is the stock class: its mixins load LoRA, textual inversion and IP-Adapter into the registered
 networks, and its offload hooks move them.
@@ -6,34 +6,37 @@ networks, and its offload hooks move them.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 
 import torch
-from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
+from diffusers import (
+    EulerDiscreteScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+)
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
 from modules.backend.components import Components
 from modules.backend.conditioning.text import PromptConditioning
-from modules.backend.denoise.denoiser import Denoiser, Network, image_steps
+from modules.backend.denoise.denoiser import Denoiser, Network
 from modules.backend.denoise.guidance import GUIDANCES, Guidance, find_guidance
 from modules.backend.denoise.prediction import PREDICTIONS, Prediction
-from modules.backend.denoise.step_extensions import StepExtension, StepState
+from modules.backend.denoise.step_extensions import StepExtension
 from modules.backend.noise.noise import ImageNoise
-from modules.backend.torch_float32 import TORCH_FLOAT32
+from modules.backend.pipelines.sampling_run import HandOver, SamplingRun, make_run_sigmas
 from modules.core.registry import Registry
 from modules.params.settings import Settings
 from modules.plan.plan import Plan
 from modules.sampling.model_sigmas import ModelSigmas
-from modules.sampling.protocol import visited_sigmas
 from modules.sampling.run_sigmas import RunSigmas
-from modules.sampling.run_start import RunStart
 from modules.sampling.samplers import Sampler
 
 
-class SamplerPipeline(StableDiffusionPipeline):
-    """The stock Stable Diffusion pipeline with this program's samplers. Prompts and images are encoded outside.
+class SamplerLoop:
+    """The call of a stock Stable Diffusion pipeline with this program's samplers.
+
+    Prompts and images are encoded outside.
 
     Attributes:
         predictions: The prediction types it knows.
@@ -42,9 +45,12 @@ class SamplerPipeline(StableDiffusionPipeline):
 
     predictions: Registry[Prediction] = PREDICTIONS
     guidances: Sequence[Guidance] = GUIDANCES
+    unet: UNet2DConditionModel  # these, and the hooks, are of the stock pipeline
+    scheduler: EulerDiscreteScheduler
+    maybe_free_model_hooks: Callable[[], None]
 
     @torch.no_grad()
-    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride] - the stock call has 25 arguments of its own
+    def __call__(
         self,
         plan: Plan,
         model_sigmas: ModelSigmas,
@@ -64,54 +70,59 @@ class SamplerPipeline(StableDiffusionPipeline):
                 noise alone.
             extensions: Take part in every evaluation of the network, in this order.
         """
-        sampler, settings = plan.sampler, plan.settings
         # 1. Sigmas
         run_sigmas = make_run_sigmas(plan, model_sigmas)
-        start = _start(plan, run_sigmas, has_init_image=init_latents is not None)
-        noise.sigmas = run_sigmas.all_sigmas(*image_steps(plan))
         # 2. First sample
-        if init_latents is None:
-            assert start is not None, "only a run from an init image can be empty"
-            x = noise() * (start.noise_sigma * start.scale)
-        else:
-            init_latents = init_latents.float().expand(len(noise.images), -1, -1, -1)
-            if start is None:  # a hires pass of strength 0
-                return init_latents
-            x = (init_latents + noise() * start.noise_sigma) * start.scale
+        run = SamplingRun(plan, run_sigmas, noise, init_latents)
+        # 3. to 5.
+        self.proceed(run, run_sigmas, conditioning, extensions)
+        return run.x
+
+    @torch.no_grad()
+    def proceed(
+        self,
+        run: SamplingRun,
+        run_sigmas: RunSigmas,
+        conditioning: PromptConditioning,
+        extensions: Sequence[StepExtension] = (),
+        hands_over: HandOver | None = None,
+    ) -> None:
+        """Go on with a run until it is finished, or until the rest of it is handed to another model.
+
+        Args:
+            run: Begun, by this pipeline or by another one.
+            run_sigmas: Of this pipeline's model: they tell the timesteps, and what the network predicts.
+            conditioning: The prompts as this model's text encoders encode them.
+            extensions: As for a whole run.
+            hands_over: Asked before every evaluation whether another model makes it; None runs to the end.
+        """
+        if run.is_finished:
+            return
+        plan = run.plan
         # 3. Denoiser
-        sigmas = _known_sigmas(sampler, start, settings)
         denoiser = Denoiser(
-            Network(self.unet, self._prediction(sampler, settings)),
-            find_guidance(settings, self.guidances),
+            Network(self.unet, self._prediction(plan.sampler, plan.settings)),
+            find_guidance(plan.settings, self.guidances),
             plan,
             run_sigmas,
             conditioning,
             extensions,
-            sigmas,
+            run.sigmas,
         )
         # 4. Denoising loop
-        steps = sampler.run(x, start.sigmas, noise, settings)
-        x, sigma = next(steps)
-        index = 0
-        while True:
-            denoised = denoiser(x, sigma, index)
-            total = _estimate_total(start, index, sigma) if sampler.is_adaptive else len(sigmas)
-            state = StepState(index, total, x, sigma, denoised.x0, denoised.difference)
+        while not run.is_finished:
+            if hands_over is not None and hands_over(run):
+                break
+            denoised = denoiser(run.x, run.sigma, run.index)
+            state = run.state(denoised)
             for extension in extensions:
                 extension.on_step(state)
-            index += 1
-            try:
-                x, sigma = steps.send(
-                    (denoised.x0, denoised.uncond_x0) if sampler.needs_uncond else denoised.x0
-                )
-            except StopIteration as end:
-                x = end.value
-                break
-        # 5. Final latents
-        for extension in extensions:
-            x = extension.finish(x)
+            run.advance(denoised)
+        else:
+            # 5. Final latents
+            for extension in extensions:
+                run.x = extension.finish(run.x)
         self.maybe_free_model_hooks()
-        return x
 
     def _prediction(self, sampler: Sampler, settings: Settings) -> Prediction:
         """Return what the UNet's output is taken for."""
@@ -122,7 +133,15 @@ class SamplerPipeline(StableDiffusionPipeline):
         return self.predictions.get(name)
 
 
-def make_pipeline(components: Components) -> SamplerPipeline:
+class SamplerPipeline(SamplerLoop, StableDiffusionPipeline):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride] - the stock call has 25 arguments of its own
+    """The stock pipeline of Stable Diffusion 1.x and 2.x with this loop."""
+
+
+class SamplerXLPipeline(SamplerLoop, StableDiffusionXLPipeline):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride] - likewise
+    """The stock pipeline of SDXL with this loop."""
+
+
+def make_pipeline(components: Components) -> SamplerPipeline | SamplerXLPipeline:
     """Return the pipeline of loaded components.
 
     Its scheduler describes the noise schedule and the prediction type, to this pipeline and to stock ones built from
@@ -136,6 +155,18 @@ def make_pipeline(components: Components) -> SamplerPipeline:
         prediction_type=components.prediction_type,
         steps_offset=1,
     )
+    if components.micro_conditioning:
+        by_name = {encoder.name: encoder.network for encoder in components.text_encoders}
+        return SamplerXLPipeline(
+            vae=components.vae,
+            text_encoder=by_name.get("clip_l"),  # pyright: ignore[reportArgumentType] - the refiner has none
+            text_encoder_2=by_name.get("clip_g"),  # pyright: ignore[reportArgumentType] - it has a projection
+            tokenizer=None,  # pyright: ignore[reportArgumentType] - as below
+            tokenizer_2=None,  # pyright: ignore[reportArgumentType]
+            unet=components.unet,
+            scheduler=scheduler,  # pyright: ignore[reportArgumentType]
+            add_watermarker=False,
+        )
     return SamplerPipeline(
         vae=components.vae,
         text_encoder=components.text_encoders[0].network,  # pyright: ignore[reportArgumentType] - CLIP with a projection too
@@ -146,49 +177,3 @@ def make_pipeline(components: Components) -> SamplerPipeline:
         feature_extractor=None,  # pyright: ignore[reportArgumentType] - likewise
         requires_safety_checker=False,
     )
-
-
-def make_run_sigmas(plan: Plan, model_sigmas: ModelSigmas) -> RunSigmas:
-    """Return the sigmas of a plan's run."""
-    return RunSigmas(
-        plan.sampler,
-        plan.schedule,
-        plan.request.steps,
-        model_sigmas,
-        plan.settings,
-        TORCH_FLOAT32,
-    )
-
-
-def add_extra_noise(start: RunStart, settings: Settings) -> RunStart:
-    """Return the start of an img2img run with the extra noise and the noise multiplier of the settings.
-
-    A1111 multiplies the noise before it is added, and also adds img2img_extra_noise times the noise.
-    """
-    noise_sigma = start.noise_sigma + settings.img2img_extra_noise
-    return replace(start, noise_sigma=noise_sigma * settings.initial_noise_multiplier)
-
-
-def _start(plan: Plan, run_sigmas: RunSigmas, *, has_init_image: bool) -> RunStart | None:
-    """Return the start of the run; None where the init image stays as it is."""
-    if not has_init_image:
-        return run_sigmas.from_noise()
-    strength, fix_steps = image_steps(plan)
-    assert strength is not None, "only a request with a strength has an init image"
-    start = run_sigmas.from_image(strength, fix_steps)
-    return None if start is None else add_extra_noise(start, plan.settings)
-
-
-def _known_sigmas(sampler: Sampler, start: RunStart, settings: Settings) -> Sequence[float]:
-    """Return the sigma of every evaluation; none for an adaptive sampler, which decides during the run."""
-    if sampler.is_adaptive:
-        return ()
-    denoised = (0.0, 0.0) if sampler.needs_uncond else 0.0
-    return visited_sigmas(sampler.run, start.sigmas, settings, denoised, TORCH_FLOAT32)
-
-
-def _estimate_total(start: RunStart, index: int, sigma: float) -> int:
-    """Return the estimated number of evaluations of an adaptive run, from its progress in log sigma."""
-    first, last = start.sigmas[0], start.sigmas[-1]
-    progress = math.log(first / sigma) / math.log(first / last)
-    return index + 1 + math.ceil((1 - progress) * (index + 1) / max(progress, 0.05))

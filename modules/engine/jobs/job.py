@@ -247,9 +247,9 @@ class Job:
     def _receive_output(self, output: Output) -> None:
         match output.kind:
             case "image":
-                self._save_image(output.index, output.data)
+                self._save_image(output)
             case "unfinished image":
-                self._save_unfinished(output.data)
+                self._save_unfinished(output)
             case "depth map":
                 self._depth_map = _encode(output.data, "PNG")
             case "recording":
@@ -258,10 +258,11 @@ class Job:
             case _:
                 self.add_note(_UNKNOWN_EVENT.format(name=output.kind))
 
-    def _save_image(self, index: int, image: Image.Image) -> None:
+    def _save_image(self, output: Output) -> None:
         position = len(self._images)
+        plan, announce = self._plan_of(output), partial(self._log_image, position)
         try:
-            saved = self._save(self.plan, index, image, partial(self._log_image, position))
+            saved = self._save(plan, output.index, output.data, announce)
         except StorageError:  # nowhere: what was announced does not exist
             self._store_event(lambda store: store.forget_image(self.id, position))
             raise
@@ -272,15 +273,21 @@ class Job:
         if saved.warning:
             self.add_note(saved.warning)
 
+    def _plan_of(self, output: Output) -> Plan:
+        """Return the plan for the infotext of an image."""
+        return self.plan.without_refiner() if output.is_unrefined else self.plan
+
     def _log_image(self, position: int, image: GeneratedImage) -> None:
         self._store_event(lambda store: store.log_image(self.id, position, image))
 
-    def _save_unfinished(self, image: Image.Image) -> None:
+    def _save_unfinished(self, output: Output) -> None:
         """Save what there is of the first image, beside those that are shown unless the settings save incomplete ones."""
-        settings = self.plan.settings
+        plan = self._plan_of(output)
+        settings = plan.settings
         is_saved = settings.samples_save and settings.save_incomplete_images
-        plan = replace(self.plan, settings=settings.replace(samples_save=is_saved))
-        unfinished = self._save(plan, 0, image, lambda _: None)  # not one of the job's images
+        plan = replace(plan, settings=settings.replace(samples_save=is_saved))
+        # Not one of the job's images.
+        unfinished = self._save(plan, 0, output.data, lambda _: None)
         with self._lock:
             self._unfinished = () if unfinished is None else (unfinished,)
 

@@ -37,10 +37,12 @@ class StoredRequest:
 
 def with_resolved_names(request: GenerationRequest, plan: Plan) -> GenerationRequest:
     """Return the request with seeds, checkpoint and prompts resolved, so that planning it again gives the same images."""
+    refiner = plan.refiner_model
     return request.replace(
         seed=plan.request.seed,
         subseed=plan.request.subseed,
         sd_model_checkpoint=plan.checkpoint.name,
+        refiner_checkpoint=refiner.checkpoint.name if refiner else request.refiner_checkpoint,
         **{name: getattr(plan.request, name) for name in prompt_field_names(request)},
         styles=(),
     )

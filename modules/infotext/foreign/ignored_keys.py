@@ -39,15 +39,12 @@ INFORMATIONAL_KEYS = frozenset(
 )
 # Reasons by key prefix; the first match is used.
 _REASONS: tuple[tuple[str, str], ...] = (
-    ("Refiner", "the refiner is not supported."),
-    ("Hires refiner", "the refiner is not supported."),
     ("Face restoration", "face restoration is not supported."),
     ("Embeddings", "embeddings are read from the prompt."),
     ("Token merging", "token merging is not supported."),
     ("ToMe", "token merging is not supported."),
     ("ToDo", "token merging is not supported."),
-    ("FP8 weight", "8-bit weights are not supported."),
-    ("Cache FP16 weight", "8-bit weights are not supported."),
+    ("Cache FP16 weight", "LoRA files are added to 8-bit weights as they are."),
     ("Script", "scripts are not supported."),
     ("X Type", "scripts are not supported."),
     ("Y Type", "scripts are not supported."),
@@ -78,9 +75,7 @@ _REASONS: tuple[tuple[str, str], ...] = (
 _DEFAULTS: Pairs = {
     "VAE Encoder": "Full",
     "VAE Decoder": "Full",
-    "FP8 weight": "Disable",
     "Face restoration": "None",
-    "Refiner": "None",
 }
 
 

@@ -49,6 +49,18 @@ SIZE_STEP = 8  # pixels; images have whole cells of latents, which are this larg
 DEFAULT_SIDE = 512
 
 
+def _has_refiner(request: GenerationRequest) -> bool:
+    return bool(request.refiner_checkpoint)
+
+
+def _read_refiner(value: Any) -> Any:  # Any: whatever a form or a JSON body holds
+    return "" if isinstance(value, str) and value.casefold() == "none" else value
+
+
+# A checkpoint's name; "None", which A1111's page sends, means none.
+RefinerName = Annotated[str, BeforeValidator(_read_refiner)]
+
+
 def _has_variation(request: GenerationRequest) -> bool:
     return request.subseed_strength > 0
 
@@ -226,6 +238,26 @@ class GenerationRequest(BaseModel):
         help="Automatic, None or a file name; empty uses the one selected on the page.",
         choices="vaes",
         section="model",
+    )
+    refiner_checkpoint: RefinerName = param(
+        "",
+        "Refiner",
+        help="Checkpoint that makes the last steps; empty uses the same for all of them.",
+        infotext="Refiner",
+        when=_has_refiner,
+        choices="checkpoints",
+        section="refiner",
+    )
+    refiner_switch_at: float = param(
+        0.8,
+        "Switch at",
+        help="The share of the noise that is removed when the refiner takes over; 1 never lets it, 0 leaves it everything.",
+        infotext="Refiner switch at",
+        when=_has_refiner,
+        ge=0,
+        le=1,
+        slider=(0.01, 1, 0.01),
+        section="refiner",
     )
     override_settings: dict[str, Any] = param(
         {},

@@ -12,6 +12,7 @@ from modules.core.flag_types import MAX_LOADED_CHECKPOINTS
 from modules.params.param import param, validate
 from modules.params.settings.guidance import GuidanceSettings
 from modules.params.settings.img2img import Img2ImgSettings
+from modules.params.settings.memory import MemorySettings
 from modules.params.settings.networks import NetworkSettings
 from modules.params.settings.sampling import SamplingSettings
 from modules.params.settings.saving import GridSettings, SavingSettings
@@ -25,6 +26,7 @@ NOT_OVERRIDABLE = frozenset(
         "sd_checkpoints_limit",
         "sd_predictions",
         "sd_use_ema",
+        "memory_policy",
         "queue_after_restart",
         *ServerSettings.model_fields,
     )
@@ -40,6 +42,7 @@ class Settings(
     NetworkSettings,
     GuidanceSettings,
     SamplingSettings,
+    MemorySettings,
 ):
     """Every option. Frozen: the engine replaces the whole object."""
 

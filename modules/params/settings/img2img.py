@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel
 
 from modules.params.param import param
@@ -33,6 +35,13 @@ class Img2ImgSettings(BaseModel):
         le=1.5,
         slider=(0, 1.5, 0.001),
         section="img2img",
+    )
+    hires_fix_refiner_pass: Literal["first pass", "second pass", "both passes"] = param(
+        "second pass",
+        "Hires. fix: pass of the refiner",
+        help="Which of the two passes ends with the refiner, if one is chosen.",
+        infotext="Hires refiner",
+        section="hires",
     )
     img2img_extra_noise: float = param(
         0.0,

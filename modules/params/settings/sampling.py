@@ -222,6 +222,13 @@ class SamplingSettings(BaseModel):
         infotext="UniPC lower order final",
         section="sampling",
     )
+    refiner_switch_by_sample_steps: bool = param(
+        False,
+        "Switch to the refiner by sampling steps",
+        help="Counts the steps that are done for the refiner's turn, in place of the noise that is removed.",
+        infotext="Refiner switch by sampling steps",
+        section="sampling",
+    )
     tiling: bool = param(
         False,
         "Tiling",

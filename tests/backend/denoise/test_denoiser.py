@@ -15,7 +15,7 @@ from modules.backend.denoise.denoiser import Denoised, Denoiser, Network
 from modules.backend.denoise.guidance import find_guidance
 from modules.backend.denoise.prediction import Prediction
 from modules.backend.denoise.step_extensions import ConcatChannels, StepExtension
-from modules.backend.pipelines.stable_diffusion import make_run_sigmas
+from modules.backend.pipelines.sampling_run import make_run_sigmas
 from modules.params.settings import Settings
 from tests.backend.checkpoints import tiny_modules
 from tests.backend.pipelines.runs import MODEL_SIGMAS, RUN_SIGMAS, make_plan

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from modules.backend.components import Components
 from modules.backend.denoise.step_extensions import StepExtension, StepState
-from modules.backend.pipelines.stable_diffusion import make_pipeline, make_run_sigmas
+from modules.backend.pipelines.sampling_run import make_run_sigmas
+from modules.backend.pipelines.stable_diffusion import make_pipeline
 from modules.backend.torch_float32 import TORCH_FLOAT32
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.txt2img import Txt2ImgRequest

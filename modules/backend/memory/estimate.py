@@ -1,4 +1,4 @@
-"""Estimates the memory of a batch on the CPU, where allocating too much kills the whole program."""
+"""Measures the memory of devices and estimates that of a batch: on the CPU too much kills the whole program."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from math import prod
 
 import psutil
 import torch
+from diffusers import AutoencoderKL
 
 from modules.backend.components import Components
 from modules.core.errors import OutOfMemory
@@ -15,19 +16,52 @@ from modules.params.requests.img2img import Img2ImgRequest
 from modules.prompt.sub_prompts import split_at_and
 
 # Peak bytes per value of the widest feature map, measured on full-size SD 1.x networks in float32.
-_UNET_BYTES = 40 * 4
+UNET_BYTES = 40 * 4
 _VAE_BYTES = 8 * 4
+# A VAE for which there is no room runs in tiles (see vae_tiles), of so many pixels, and then keeps the image itself:
+# three values a pixel as the input, as the output and as the two tiles' worth of rows that are joined.
+_LARGEST_TILE = 512 * 512
+_IMAGE_BYTES = 4 * 3 * 4
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return the memory that can be allocated on a device; for one without its own, that of the computer."""
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
+    if device.type == "xpu":
+        return torch.xpu.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
+
+
+def empty_cache(device: torch.device) -> None:
+    """Give back what torch keeps of freed memory."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether memory ran out; the CPU and MPS raise no class of their own for it."""
+    messages = ("can't allocate memory", "out of memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        message in str(error) for message in messages
+    )
+
+
+def vae_bytes(vae: AutoencoderKL, size: tuple[int, int]) -> int:
+    """Return the approximate memory of encoding or decoding one image of a size in pixels, weights excluded."""
+    return _VAE_BYTES * int(vae.config["block_out_channels"][0]) * prod(size)
 
 
 def needed_bytes(components: Components, request: GenerationRequest) -> int:
     """Return the approximate memory of one batch, weights excluded: the larger of UNet and VAE."""
-    image_width, image_height = _image_size(request)
+    image = _image_size(request)
     rows, columns = components.latent_format.cells(request.width, request.height)
     unet_width: int = components.unet.config["block_out_channels"][0]
-    vae_width: int = components.vae.config["block_out_channels"][0]
     prompts = 1 + len(split_at_and(request.prompt))  # the negative prompt is in the same batch
-    unet = _UNET_BYTES * unet_width * rows * columns * prompts * request.batch_size
-    vae = _VAE_BYTES * vae_width * image_width * image_height  # one image at a time
+    unet = UNET_BYTES * unet_width * rows * columns * prompts * request.batch_size
+    in_tiles = vae_bytes(components.vae, (_LARGEST_TILE, 1)) + _IMAGE_BYTES * prod(image)
+    vae = min(vae_bytes(components.vae, image), in_tiles)  # one image at a time
     return max(unet, vae)
 
 
@@ -57,11 +91,3 @@ def check(components: Components, request: GenerationRequest, device: torch.devi
             f"{needed / 1e9:.0f} GB of memory, and {free / 1e9:.0f} GB are free.",
             f"Use a smaller {'picture, ' if picture else ''}size or batch size.",
         )
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Return whether memory ran out; the CPU and MPS raise no class of their own for it."""
-    messages = ("can't allocate memory", "out of memory")
-    return isinstance(error, torch.OutOfMemoryError) or any(
-        message in str(error) for message in messages
-    )

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from modules.backend import memory
 from modules.backend.components import Components, TextEncoder
+from modules.backend.memory import estimate
 from modules.core.errors import OutOfMemory
 from modules.params.image import ImageField
 from modules.params.requests.img2img import Img2ImgRequest
@@ -22,26 +22,26 @@ def test_a_batch_that_does_not_fit_is_refused_with_numbers(components):
     huge = Txt2ImgRequest(width=8192, height=8192, batch_size=64)
 
     with pytest.raises(OutOfMemory, match=r"A batch of 64 at 8192x8192 needs about .* GB"):
-        memory.check(components, huge, torch.device("cpu"))
+        estimate.check(components, huge, torch.device("cpu"))
 
 
 def test_an_ordinary_batch_is_accepted(components):
-    memory.check(components, Txt2ImgRequest(), torch.device("cpu"))
+    estimate.check(components, Txt2ImgRequest(), torch.device("cpu"))
 
 
 def test_a_larger_batch_needs_more_memory(components):
     one, eight = Txt2ImgRequest(), Txt2ImgRequest(batch_size=8)
 
-    assert memory.needed_bytes(components, eight) > memory.needed_bytes(components, one)
+    assert estimate.needed_bytes(components, eight) > estimate.needed_bytes(components, one)
 
 
 def test_an_image_that_is_encoded_at_its_own_size_counts_with_it(components):
     photo = ImageField((30000, 30000), b"")  # its size is all that is asked for
     stretched = Img2ImgRequest(init_image=photo, width=64, height=64)
 
-    memory.check(components, stretched, torch.device("cpu"))
+    estimate.check(components, stretched, torch.device("cpu"))
     with pytest.raises(OutOfMemory, match=r"64x64 from a picture of 30000x30000 needs .* picture"):
-        memory.check(components, stretched.replace(resize_mode=3), torch.device("cpu"))
+        estimate.check(components, stretched.replace(resize_mode=3), torch.device("cpu"))
 
 
 def test_sub_prompts_of_and_need_more_memory(components):
@@ -50,4 +50,4 @@ def test_sub_prompts_of_and_need_more_memory(components):
         Txt2ImgRequest(prompt="a AND b" + " AND c" * 5),
     )
 
-    assert memory.needed_bytes(components, seven) == 2 * memory.needed_bytes(components, three)
+    assert estimate.needed_bytes(components, seven) == 2 * estimate.needed_bytes(components, three)
