@@ -79,13 +79,23 @@ def plan_networks(plan: Plan, models: ModelIndex) -> Plan:
 
 
 def _with_networks(plan: Plan, models: ModelIndex) -> tuple[Plan, tuple[str, ...]]:
-    """Return the plan of a pass with its networks, which its refiner gets as well, and notes on them."""
+    """Return the plan of a pass with its networks, which a refiner of the same family gets as well, and notes on them.
+
+    A refiner of another family stays as it is: in A1111's pictures a LoRA for SDXL changes nothing of its refiner, though
+    some of their layers have the same names and sizes.
+    """
     networks, notes = _find_networks(plan, models)
     refiner = plan.refiner
-    if refiner is not None:
+    if refiner is not None and _network_family(refiner.plan, models) == _network_family(
+        plan, models
+    ):
         refined, _ = _find_networks(refiner.plan, models)
         refiner = replace(refiner, plan=replace(refiner.plan, networks=refined))
     return replace(plan, networks=networks, refiner=refiner), notes
+
+
+def _network_family(plan: Plan, models: ModelIndex) -> str:
+    return models.get_family(plan.checkpoint).network_family
 
 
 def list_loras(plan: Plan) -> tuple[LoraUse, ...]:
