@@ -34,8 +34,8 @@ class NetworkKind:
 def _read_lora(path: Path, detect: Detect) -> NetworkFacts:
     header = read_header(path)
     facts = read_lora_facts(header, path.name)
-    kind = detect(header).kind
-    if facts.error and kind is not None and kind.name != LORA:
+    kind = detect(header).kind if facts.error else None  # it takes as long as all else
+    if kind is not None and kind.name != LORA:
         return facts._replace(error=f"'{path.name}' {kind.misplaced.format(expected='a LoRA')}")
     return facts
 
