@@ -8,6 +8,7 @@ python tools/benchmark.py api         the queue and the HTTP API: round trip, la
 python tools/benchmark.py page        the page in Chromium, over a page of one text box of the same Gradio
 python tools/benchmark.py gallery     the Gallery tab with 10,000 pictures: first paint, scrolling, search (a part of page, too)
 python tools/benchmark.py networks-page  2,000 LoRA files as cards: how soon they are listed, seen and found
+python tools/benchmark.py networks    LoRAs on a full-size SD 1.5 checkpoint, over a plain read of their file; 2,000 files listed
 python tools/benchmark.py samplers    each sampler's own milliseconds per step, and those of diffusers' scheduler
 """
 
@@ -37,6 +38,7 @@ from tools import (  # noqa: E402
     gallery_benchmark,
     img2img_benchmark,
     load_benchmark,
+    network_benchmark,
     networks_page_benchmark,
     page_benchmark,
     sampler_benchmark,
@@ -53,8 +55,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     names = (
-        *("startup", "txt2img", "img2img", "load", "api"),
-        *("page", "gallery", "networks-page", "samplers"),
+        *("startup", "txt2img", "img2img", "load", "api", "page", "gallery"),
+        *("networks", "networks-page", "samplers"),
     )
     parser.add_argument("what", choices=names)
     parser.add_argument("--rounds", type=int, default=7, help="how often each side is measured")
@@ -66,6 +68,7 @@ def main() -> None:
         "api": lambda: api_benchmark.run(args.rounds),
         "page": lambda: page_benchmark.run(args.rounds),
         "gallery": lambda: gallery_benchmark.run(args.rounds),
+        "networks": lambda: network_benchmark.run(min(args.rounds, 3)),
         "networks-page": lambda: networks_page_benchmark.run(args.rounds),
         "samplers": lambda: sampler_benchmark.run(args.rounds),
     }
@@ -171,7 +174,9 @@ def txt2img() -> tuple[Callable[[], float], Callable[[], float], str]:
     model = runner.models.acquire(plan.model)
     components = model.components
     with torch.inference_mode():
-        conditioning = model.encode_prompts(_PROMPT, "", plan.timeline, plan.settings)
+        conditioning = model.encode_prompts(
+            _PROMPT, "", plan.timeline, plan.settings, (plan.request.width, plan.request.height)
+        )
     cond, uncond = conditioning.conds[0].at_step(0), conditioning.uncond.at_step(0)
     latents = torch.randn(
         (1, 4, _SIDE // 8, _SIDE // 8), generator=torch.Generator().manual_seed(1)

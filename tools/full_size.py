@@ -2,6 +2,7 @@
 
 python tools/full_size.py sd1 /tmp/sd1.safetensors               2.1 GB
 python tools/full_size.py sd2-depth /tmp/depth.ckpt --dtype F32  5.7 GB
+python tools/full_size.py sdxl /tmp/sdxl.safetensors             6.9 GB
 
 Loading, a sampling step and a decode cost as much as with the real files; the images are noise.
 """
@@ -26,6 +27,9 @@ FAMILIES = (
     "sd2",
     "sd2-inpainting",
     "sd2-depth",
+    "sdxl",
+    "sdxl-inpainting",
+    "sdxl-refiner",
     "vae",
 )
 DTYPES = {"F16": np.float16, "F32": np.float32}

@@ -146,7 +146,9 @@ def _sides(
     model = runner.models.acquire(plan.model)
     components = model.components
     with torch.inference_mode():
-        conditioning = model.encode_prompts(PROMPT, "", plan.timeline, plan.settings)
+        conditioning = model.encode_prompts(
+            PROMPT, "", plan.timeline, plan.settings, (plan.request.width, plan.request.height)
+        )
     cond, uncond = conditioning.conds[0].at_step(0), conditioning.uncond.at_step(0)
     pipeline, inputs = _bare(task, components, request)
 

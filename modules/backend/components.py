@@ -11,8 +11,9 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, DPTForDepthEstimation
 
-from modules.models.families import LatentFormat
-from modules.models.file_cache import PredictionType
+from modules.models.families import LatentFormat, MicroConditioning
+from modules.models.ldm.text_encoder_layouts import ClipSkip
+from modules.models.prediction_facts import PredictionType
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,33 @@ class TextEncoder:
         network: With a projection where its pooled output is needed.
         pad_token_id: Fills the chunk after the end token; None repeats the end token.
         hidden_layer: Which layer gives the hidden states without clip skip, counted from the last, which is 1.
+        name: As its row of the family has it: "text_encoder", or "clip_l" and "clip_g" of SDXL.
+        final_norm: Whether the final norm is applied to the hidden states.
+        clip_skip: When clip skip has an effect; see TextEncoderSlot.
         origin: Of its weights; None for a network that no file holds.
     """
 
     network: CLIPTextModel | CLIPTextModelWithProjection
     pad_token_id: int | None = None
     hidden_layer: int = 1
+    name: str = "text_encoder"
+    final_norm: bool = True
+    clip_skip: ClipSkip = "always"
     origin: WeightOrigin | None = None
+
+    def layer_after_skip(self, clip_skip: int, *, sdxl_clip_l_skip: bool = False) -> int:
+        """Return which layer gives the hidden states, counted from the last, which is 1.
+
+        Args:
+            clip_skip: 1 takes the usual layer, 2 the one before it.
+            sdxl_clip_l_skip: Whether clip skip counts for the first text encoder of SDXL; 1 is then the last layer,
+                and 2 the usual one, as in A1111.
+        """
+        if self.clip_skip == "always":
+            return self.hidden_layer + clip_skip - 1
+        if self.clip_skip == "sdxl_clip_l_skip" and sdxl_clip_l_skip:
+            return clip_skip
+        return self.hidden_layer
 
 
 @dataclass(frozen=True)
@@ -65,6 +86,7 @@ class Components:
         prediction_type: "epsilon" or "v_prediction".
         family: Name of its row of FAMILIES.
         depth_estimator: Of a depth checkpoint that contains one.
+        micro_conditioning: What the UNet gets with the sizes; see Family.
         unet_origin: Of the UNet's weights; None for a network that no file holds.
     """
 
@@ -75,6 +97,7 @@ class Components:
     prediction_type: PredictionType
     family: str
     depth_estimator: DPTForDepthEstimation | None = None
+    micro_conditioning: MicroConditioning = ""
     unet_origin: WeightOrigin | None = None
 
     @property

@@ -24,7 +24,6 @@ from modules.backend.denoise.recorder import Recorder
 from modules.backend.denoise.step_extensions import ConcatChannels, MaskedLatents, StepExtension
 from modules.backend.model import LoadedModel
 from modules.backend.networks.embeddings import read_all_vectors
-from modules.backend.networks.hypernetworks import applied_hypernetworks
 from modules.backend.networks.lora_fold import OriginalsLost
 from modules.backend.noise.noise import ImageNoise, NoiseOptions, noise_options
 from modules.backend.seamless import circular_padding
@@ -139,11 +138,13 @@ def _run_pass(
     progress.begin_pass(model.preview)
     # 1. Encode the prompt
     sink(Phase("Encoding the prompt"))
+    size = (request.width, request.height) if upscaled is None else upscaled.size.before_crop
     conditioning = model.encode_prompts(
         request.prompt,
         request.negative_prompt,
         plan.timeline,
         plan.settings,
+        size,
         plan.networks.words,
         read_all_vectors(plan.networks.embeddings),
     )
@@ -164,7 +165,7 @@ def _run_pass(
     sink(Phase("Sampling" if upscaled is None else "Sampling the larger image"))
     recorder = Recorder() if plan.record and batch_index == 0 else None
     try:
-        with applied_hypernetworks(components.unet, plan.networks.hypernetworks):
+        with model.hypernetworks.apply(components.unet, plan.networks.hypernetworks):
             latents = model.pipeline(
                 plan,
                 model.model_sigmas,

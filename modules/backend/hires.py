@@ -47,7 +47,7 @@ def upscale(
         NotFinite: the VAE produced invalid numbers.
     """
     resampling = upscaler.resampling
-    target = size.upscaled_width, size.upscaled_height
+    target = size.before_crop
     if isinstance(resampling, LatentFilter):
         cells = components.latent_format.cells(*target)
         interpolated = torch.nn.functional.interpolate(

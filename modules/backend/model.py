@@ -16,9 +16,11 @@ from modules.backend.conditioning.init_image import (
     InitImageInputs,
     encode_init_image,
 )
+from modules.backend.conditioning.micro_conditioning import make_time_ids
 from modules.backend.conditioning.text import Conditioning, PromptConditioning
+from modules.backend.networks.hypernetworks import Hypernetworks
 from modules.backend.networks.lora_fold import FoldedLoras, OriginalsLost
-from modules.backend.pipelines.stable_diffusion import SamplerPipeline, make_pipeline
+from modules.backend.pipelines.stable_diffusion import SamplerLoop, make_pipeline
 from modules.backend.preview import LatentToRgb
 from modules.backend.seamless import circular_padding
 from modules.params.requests.init_image import InitImageRequest
@@ -32,8 +34,10 @@ from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.model_sigmas import ModelSigmas
 
 _MAX_CACHED_PROMPTS = 32
-# Texts, chunkers, clip skip, and the LoRAs of the text encoders.
-_PromptKey = tuple[tuple[ScheduledText, ...], tuple[Chunker, ...], int, tuple[object, ...]]
+# Texts, chunkers, layers of the text encoders, and their LoRAs.
+_PromptKey = tuple[
+    tuple[ScheduledText, ...], tuple[Chunker, ...], tuple[int, ...], tuple[object, ...]
+]
 
 
 class LoadedModel:
@@ -45,12 +49,14 @@ class LoadedModel:
 
     Attributes:
         is_spoiled: Whether its weights can no longer be restored, so that it must be loaded anew.
+        hypernetworks: Those that were used last, to be applied to the UNet.
     """
 
     def __init__(self, components: Components, tokenizer: ClipTokenizer) -> None:
         self.components = components
         self.is_spoiled = False
         self._loras = FoldedLoras(components)
+        self.hypernetworks = Hypernetworks()
         self._tokenizer = tokenizer
         self._conditionings: dict[_PromptKey, Conditioning] = {}
         self._init_image: tuple[InitImageInputs, InitImage] | None = None
@@ -68,7 +74,7 @@ class LoadedModel:
             return LatentToRgb.fit(vae)
 
     @cached_property
-    def pipeline(self) -> SamplerPipeline:
+    def pipeline(self) -> SamplerLoop:
         """Return the diffusers pipeline of the components."""
         return make_pipeline(self.components)
 
@@ -95,6 +101,7 @@ class LoadedModel:
         negative_prompt: str,
         timeline: StepTimeline,
         settings: Settings,
+        size: tuple[int, int],
         words: EmbeddingWords = NO_EMBEDDINGS,
         vectors: AllVectors = MappingProxyType({}),
     ) -> PromptConditioning:
@@ -105,23 +112,36 @@ class LoadedModel:
             negative_prompt: Likewise.
             timeline: The planned evaluations of the pass.
             settings: Emphasis, clip skip and others.
+            size: Width and height in pixels of the image, which SDXL's UNet is told.
             words: The embeddings that the prompts name.
             vectors: Theirs.
         """
+        kind, device = self.components.micro_conditioning, self.components.unet.device
+        time_ids = make_time_ids(kind, size, settings, device)
+        uncond_time_ids = make_time_ids(kind, size, settings, device, is_negative=True)
         chunkers = tuple(
             Chunker.from_settings(self._tokenizer, settings, encoder.pad_token_id, words=words)
             for encoder in self.components.text_encoders
         )
-        clip_skip = settings.CLIP_stop_at_last_layers
+        layers = tuple(
+            encoder.layer_after_skip(
+                settings.CLIP_stop_at_last_layers, sdxl_clip_l_skip=settings.sdxl_clip_l_skip
+            )
+            for encoder in self.components.text_encoders
+        )
 
         def encode(texts: tuple[ScheduledText, ...]) -> Conditioning:
-            return self._encode_prompt(texts, chunkers, clip_skip, vectors)
+            return self._encode_prompt(texts, chunkers, layers, vectors)
 
         sub_prompts = parse_prompt(prompt, timeline)
         needs_empty = settings.pad_cond_uncond and not settings.pad_cond_uncond_v0
+        negative = parse_negative_prompt(negative_prompt, timeline).texts
+        uncond = encode(negative)
+        if kind and not any(item.text for item in negative):
+            uncond = uncond.zeroed()  # A1111's rule for SDXL; an empty prompt is encoded
         return PromptConditioning(
-            tuple(encode(part.texts) for part in sub_prompts),
-            encode(parse_negative_prompt(negative_prompt, timeline).texts),
+            tuple(encode(part.texts).with_time_ids(time_ids) for part in sub_prompts),
+            uncond.with_time_ids(uncond_time_ids),
             tuple(part.weight for part in sub_prompts),
             encode((ScheduledText(1, ""),)).hidden[0] if needs_empty else None,
         )
@@ -130,16 +150,16 @@ class LoadedModel:
         self,
         scheduled: tuple[ScheduledText, ...],
         chunkers: tuple[Chunker, ...],
-        clip_skip: int,
+        layers: tuple[int, ...],
         vectors: AllVectors,
     ) -> Conditioning:
         loras = tuple((use.file.stamp, use.text_encoder, use.rank) for use in self._loras.uses)
-        key = (scheduled, chunkers, clip_skip, loras)
+        key = (scheduled, chunkers, layers, loras)
         conditioning = self._conditionings.pop(key, None)
         if conditioning is None:
             texts = [item.text for item in scheduled]
             encoders = self.components.text_encoders
-            hidden, pooled = text.encode_with_all(encoders, chunkers, texts, clip_skip, vectors)
+            hidden, pooled = text.encode_with_all(encoders, chunkers, texts, layers, vectors)
             until = tuple(item.until for item in scheduled)
             conditioning = Conditioning(hidden, until, pooled)
         self._conditionings[key] = conditioning  # most recently used last

@@ -12,6 +12,7 @@ from pathlib import Path
 from modules.core.errors import NotFound, StorageError, UserError
 from modules.core.paths import Paths
 from modules.engine.downloads.names import check_name
+from modules.engine.model_problems import ModelProblems
 from modules.engine.model_sidecars import PREVIEWS, Sidecars, find_preview, move_together
 from modules.engine.model_trash import ModelTrash, Trashed
 from modules.models.checkpoint import Checkpoint
@@ -65,6 +66,7 @@ class ModelShelf:
         self._used_paths = used_paths
         self._on_renamed = on_renamed
         self._trash = ModelTrash(self._all_folders)
+        self._problems = ModelProblems(models)
 
     def rows(self) -> list[ShelfRow]:
         """Return every file of every kind that has a folder, by kind and name."""
@@ -92,6 +94,13 @@ class ModelShelf:
         if row is None or not row.file.path.exists():
             raise NotFound("This model file is no longer where it was.", "Refresh the list.")
         return row
+
+    def find_problem(self, row: ShelfRow) -> str:
+        """Return why a file is of no use where it is, in a sentence, "" if nothing is wrong with it.
+
+        A file of another kind says where it belongs; `move_home` moves it there.
+        """
+        return self._problems.find(row.kind, row.file)
 
     def refresh(self) -> None:
         """Read all folders again."""

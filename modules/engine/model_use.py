@@ -12,7 +12,6 @@ from modules.engine.model_shelf import ModelShelf
 from modules.models.checkpoint import Checkpoint
 from modules.models.model_spec import ModelSpec, make_model_spec, resolve_prediction_type
 from modules.models.scan import ModelFile
-from modules.plan.prompts import list_loras
 
 
 def make_model_shelf(engine: Engine) -> ModelShelf:
@@ -34,10 +33,10 @@ def used_paths(engine: Engine) -> Iterator[Path]:
     yield from (one.path for one in engine.models.checkpoints() if one.name == loaded)
     for job in engine.jobs():
         if not job.wait(0):
-            yield from _spec_paths(job.plan.model)
-            if job.plan.hires is not None:
-                yield from _spec_paths(job.plan.hires.plan.model)
-            yield from (use.file.path for use in list_loras(job.plan))
+            hires = [job.plan.hires.plan] if job.plan.hires is not None else []
+            for plan in (job.plan, *hires):
+                yield from _spec_paths(plan.model)
+                yield from plan.networks.paths
 
 
 def prediction_of(engine: Engine, file: ModelFile) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from modules.infotext.codecs import Pairs
 from modules.models.index import ModelIndex
-from modules.models.kinds import EMBEDDING, HYPERNETWORK
+from modules.models.kinds import HYPERNETWORK
 from modules.models.networks.network_file import NetworkFile
 from modules.models.networks.network_index import SHORT_HASH_LENGTH
 from modules.models.networks.network_kinds import LORA, LORA_TAGS
@@ -18,6 +18,8 @@ LORA_HASHES, TI_HASHES = "Lora hashes", "TI hashes"
 _HYPERNETWORK, _STRENGTH = "Hypernet", "Hypernet strength"
 _LORA_WEIGHTS = "Lora weights"  # of programs that have no tags in prompts
 KEYS_OF_TAGS = (_HYPERNETWORK, _STRENGTH, _LORA_WEIGHTS)
+_HASH_TIMEOUT_S = 5  # of an embedding, which is small
+_SHORT_HASH = re.compile(r"[0-9a-fA-F]{10,12}")
 _HASH = re.compile(r"\s*([^:,]+):\s*([0-9a-fA-F]{8,64})\s*")
 _WEIGHT = re.compile(r"\s*([^:,]+):\s*(-?\d+(?:\.\d+)?)\s*")
 _TAG = re.compile(r"<(\w+):([^:>]+)")
@@ -52,8 +54,8 @@ def find_networks(prompts: Mapping[str, str], pairs: Pairs, models: ModelIndex) 
     }
     lookup = _Lookup(hashes, models)
     renamed = {field: _TAG.sub(lookup.rename, prompt) for field, prompt in prompts.items()}
-    missing = [*lookup.missing, *_missing_embeddings(pairs.get(TI_HASHES, ""), models, hashes)]
-    return NetworkMatches(renamed, tuple(dict.fromkeys(missing)), tuple(lookup.differences))
+    missing, differences = _check_embeddings(pairs.get(TI_HASHES, ""), models)
+    return NetworkMatches(renamed, (*lookup.missing, *missing), (*lookup.differences, *differences))
 
 
 def missing_tags(prompt: str, pairs: Pairs) -> str:
@@ -62,7 +64,7 @@ def missing_tags(prompt: str, pairs: Pairs) -> str:
         f"<{LORA_TAGS[0]}:{name.strip()}:{weight}>"
         for name, weight in _WEIGHT.findall(pairs.get(_LORA_WEIGHTS, ""))
     ]
-    if pairs.get(_HYPERNETWORK):
+    if pairs.get(_HYPERNETWORK, "None") not in ("", "None"):
         tags.append(f"<{_HYPERNET_TAG}:{pairs[_HYPERNETWORK]}:{pairs.get(_STRENGTH, '1.0')}>")
     return "".join(tag for tag in tags if tag.rpartition(":")[0] not in prompt)
 
@@ -88,7 +90,7 @@ class _Lookup:
 
     def _find_lora(self, name: str) -> str:
         networks = self._models.networks
-        stated = self._hashes.get(name.replace(",", ""), "")
+        stated = self._hashes.get(_without_marks(name), "")
         by_name = networks.means(LORA, name)
         by_hash = networks.find_by_hash(LORA, stated) if stated else None
         if by_hash is not None and by_name != by_hash:
@@ -98,10 +100,7 @@ class _Lookup:
             return name
         known = networks.known_hash(by_name)
         if stated and known and not known.startswith(stated):
-            self.differences[
-                f"The LoRA {name} has the hash {known[:SHORT_HASH_LENGTH]}, the picture was made with one of that "
-                f"name and the hash {stated}."
-            ] = None
+            self.differences[_difference_sentence("LoRA", name, known, stated)] = None
         return name
 
     def _prompt_name(self, file: NetworkFile) -> str:
@@ -109,16 +108,38 @@ class _Lookup:
         return file.alias if is_unique else file.network_name
 
 
-def _missing_embeddings(stated: str, models: ModelIndex, loras: Mapping[str, str]) -> list[str]:
-    """Return a sentence for each embedding that is not here; those in LoRA files have a LoRA's name for a hash."""
-    stems = {file.stem.casefold() for file in models.files(EMBEDDING)}
+def _check_embeddings(stated: str, models: ModelIndex) -> tuple[list[str], list[str]]:
+    """Return a sentence for each embedding that is not here, and for each that is another file of the same name.
+
+    Those in LoRA files have a LoRA's name for a hash.
+    """
+    listed = {_without_marks(one.name).casefold(): one for one in models.embeddings.all()}
     pairs = (entry.rpartition(":") for entry in stated.split(",") if ":" in entry)
     named = {name.strip(): value.strip() for name, _, value in pairs}
-    return [
-        _missing_sentence("embedding", name, value, "embeddings")
-        for name, value in named.items()
-        if name.casefold() not in stems and value not in loras
-    ]
+    missing: list[str] = []
+    differences: list[str] = []
+    for name, value in named.items():
+        found = listed.get(name.casefold())
+        if found is None:
+            if not value or _SHORT_HASH.fullmatch(value):
+                missing.append(_missing_sentence("embedding", name, value, "embeddings"))
+            continue
+        known = models.embeddings.short_hash(found, _HASH_TIMEOUT_S)
+        if known and _SHORT_HASH.fullmatch(value) and not known.startswith(value.lower()):
+            differences.append(_difference_sentence("embedding", name, known, value))
+    return missing, differences
+
+
+def _without_marks(name: str) -> str:
+    """Return a name as a list of hashes has it."""
+    return name.replace(":", "").replace(",", "")
+
+
+def _difference_sentence(noun: str, name: str, known: str, stated: str) -> str:
+    return (
+        f"The {noun} {name} has the hash {known[:SHORT_HASH_LENGTH]}, the picture was made with one of that "
+        f"name and the hash {stated}."
+    )
 
 
 def _missing_sentence(noun: str, name: str, short_hash: str, folder: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from modules.core.errors import NotFound, UserError
 from modules.core.registry import did_you_mean
+from modules.models.prediction_facts import PredictionFacts
 from modules.models.scan import ModelFile
 from modules.models.text_encoders import TextEncoderInfo
 
@@ -25,12 +26,14 @@ class Checkpoint(ModelFile):
         error: Why the file cannot be loaded, in a sentence; "" when it can.
         sha256: Hash of the whole file, "" until it is known.
         text_encoders: Its text encoders, or those it needs: one for each place that its family names.
+        prediction: What it says about the prediction of its UNet.
     """
 
     family: str
     error: str
     sha256: str = field(compare=False)  # arrives later; the checkpoint is the same
     text_encoders: tuple[TextEncoderInfo, ...]
+    prediction: PredictionFacts
 
     @property
     def title(self) -> str:

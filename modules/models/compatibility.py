@@ -5,6 +5,7 @@ from __future__ import annotations
 from modules.core.errors import UserError
 from modules.core.registry import Registry
 from modules.models.checkpoint import Checkpoint
+from modules.models.families import Family
 from modules.models.files.header import read_header
 from modules.models.index import ModelIndex
 from modules.models.ldm.depth import DEPTH_CLASS_TOKEN
@@ -33,8 +34,13 @@ def incompatibility(
         BadFile: the checkpoint cannot be read any more.
         NotFound: it is gone.
     """
-    extra_input = models.get_family(checkpoint).extra_input
-    task = tasks.get(task_name)
+    family, task = models.get_family(checkpoint), tasks.get(task_name)
+    if family.is_refiner:
+        return UserError(
+            f"'{checkpoint.name}' is a refiner: it finishes images that another model began.",
+            f"Choose it as the refiner, and as the checkpoint an SDXL one: {_suggest(task, models)}",
+        )
+    extra_input = family.extra_input
     reason = task.refuses.get(extra_input)
     if reason is not None:
         suggestion = _suggest(task, models)
@@ -57,11 +63,15 @@ def _has_depth_estimator(checkpoint: Checkpoint) -> bool:
     return DEPTH_CLASS_TOKEN in read_header(checkpoint.path).tensors
 
 
+def _can_do(task: Task, family: Family) -> bool:
+    return not family.is_refiner and family.extra_input not in task.refuses
+
+
 def _suggest(task: Task, models: ModelIndex) -> str:
     names = [
         f"'{checkpoint.name}'"
         for checkpoint in models.checkpoints()
-        if not checkpoint.error and models.get_family(checkpoint).extra_input not in task.refuses
+        if not checkpoint.error and _can_do(task, models.get_family(checkpoint))
     ]
     if not names:
         return f"put one, such as {task.example_checkpoint}, into models/Stable-diffusion and choose it."

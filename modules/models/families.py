@@ -14,11 +14,18 @@ from modules.models.ldm.keys import (
     OPEN_CLIP_PREFIX,
     UNET_CONTEXT_KEY,
     UNET_INPUT_KEY,
+    UNET_LABEL_KEY,
     UNET_PREFIX,
     UNET_PROJ_IN_KEY,
     find_key,
 )
-from modules.models.ldm.text_encoder_layouts import COND_STAGE_SLOT, TextEncoderSlot
+from modules.models.ldm.text_encoder_layouts import (
+    COND_STAGE_SLOT,
+    SDXL_CLIP_G_SLOT,
+    SDXL_CLIP_L_SLOT,
+    SDXL_REFINER_SLOT,
+    TextEncoderSlot,
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,7 @@ class LatentFormat:
 
 
 SD_LATENTS = LatentFormat()  # of SD 1.x and 2.x
+MicroConditioning = Literal["", "target size", "aesthetic score"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,9 @@ class Family:
         v_prediction_native_size: Native size of models that predict v, if larger.
         extra_input: What is concatenated to the latents: nothing, the init image's latents (InstructPix2Pix),
             mask and masked latents, or depth.
+        micro_conditioning: What the UNet gets after pooled text, original size and crop (Podell et al. 2023, section
+            2.2); "" for a UNet that gets none of them.
+        is_refiner: Whether the models only finish images that another model began.
         precedes: Names of families that a file is only of when it is not of this one; where no row names another,
             the first one in the table decides.
         networks_of: The family whose LoRA files and embeddings fit, if it is another one.
@@ -83,9 +94,16 @@ class Family:
     prediction_unknown: bool = False
     v_prediction_native_size: int = 0
     extra_input: Literal["", "ip2p", "inpaint", "depth"] = ""
+    micro_conditioning: MicroConditioning = ""
+    is_refiner: bool = False
     precedes: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     networks_of: str = ""
+
+    @property
+    def is_sdxl(self) -> bool:
+        """Return whether it is of SDXL's line, which was trained on sizes of about the same area, not of one shape."""
+        return bool(self.micro_conditioning)
 
     def matches(self, header: Header) -> bool:
         """Return whether a file with this header can be of the family."""
@@ -120,33 +138,83 @@ def detect_family(header: Header, families: Registry[Family]) -> Family | None:
     return first_row(family for family in families if family.matches(header))
 
 
-UNSUPPORTED = "This version supports SD 1.x and 2.x."
+UNSUPPORTED = "This version supports SD 1.x, SD 2.x and SDXL."
 # VAE and text encoder can come from separate files, so their absence is no error.
 REQUIRED_COMPONENTS = {"UNet": UNET_INPUT_KEY}
 # Linear projections, used by SD 2.x alone; they identify a checkpoint without its text encoder.
 SD2_NDIMS = {UNET_PROJ_IN_KEY: 2}
 SDXL_LATENTS = LatentFormat(scale=0.13025)
+
+
+def _sdxl_conditions(in_channels: int) -> tuple[KeyCondition, ...]:
+    """Return the conditions of an SDXL checkpoint, with or without its text encoders, whose UNet has an extra input."""
+    channels = {(UNET_INPUT_KEY, 1): in_channels}
+    return (
+        KeyCondition(has=(SDXL_CLIP_G_SLOT.prefix + "*",), sizes=channels),
+        KeyCondition(sizes={(UNET_CONTEXT_KEY, 1): 2048, **channels}),
+    )
+
+
 FAMILIES = (
+    Family(
+        "SDXL EDM",  # CosXL, Playground 2.5
+        tuple(
+            KeyCondition(has=(key, UNET_INPUT_KEY)) for key in ("edm_mean", "edm_vpred.sigma_max")
+        ),
+        error="is an SDXL checkpoint with the continuous noise of EDM (CosXL, Playground 2.5), which this version"
+        " does not run.",
+        latent_format=SDXL_LATENTS,
+        native_size=1024,
+        precedes=("SDXL inpainting", "SDXL InstructPix2Pix", "SDXL"),
+    ),
+    Family(
+        "SDXL inpainting",
+        _sdxl_conditions(9),
+        config_file="sd_xl_inpaint.yaml",
+        component_keys=REQUIRED_COMPONENTS,
+        text_encoders=(SDXL_CLIP_L_SLOT, SDXL_CLIP_G_SLOT),
+        latent_format=SDXL_LATENTS,
+        native_size=1024,
+        extra_input="inpaint",
+        micro_conditioning="target size",
+    ),
+    Family(
+        "SDXL InstructPix2Pix",
+        _sdxl_conditions(8),
+        config_file="sd_xl_instruct-pix2pix.yaml",
+        component_keys=REQUIRED_COMPONENTS,
+        text_encoders=(SDXL_CLIP_L_SLOT, SDXL_CLIP_G_SLOT),
+        latent_format=SDXL_LATENTS,
+        native_size=1024,
+        extra_input="ip2p",
+        micro_conditioning="target size",
+    ),
     Family(
         "SDXL",
         (
-            KeyCondition(has=("conditioner.embedders.1.*", UNET_INPUT_KEY)),
+            KeyCondition(has=(SDXL_CLIP_G_SLOT.prefix + "*", UNET_INPUT_KEY)),
             KeyCondition(sizes={(UNET_CONTEXT_KEY, 1): 2048}),
         ),
-        error=f"is an SDXL checkpoint. {UNSUPPORTED}",
+        config_file="sd_xl_base.yaml",
+        component_keys=REQUIRED_COMPONENTS,
+        text_encoders=(SDXL_CLIP_L_SLOT, SDXL_CLIP_G_SLOT),
         latent_format=SDXL_LATENTS,
         native_size=1024,
+        micro_conditioning="target size",
     ),
     Family(
         "SDXL refiner",
         (
-            KeyCondition(
-                has=(UNET_PREFIX + "label_emb.0.0.weight",), sizes={(UNET_CONTEXT_KEY, 1): 1280}
-            ),
+            KeyCondition(has=(SDXL_REFINER_SLOT.prefix + "model.*", UNET_INPUT_KEY)),
+            KeyCondition(has=(UNET_LABEL_KEY,), sizes={(UNET_CONTEXT_KEY, 1): 1280}),
         ),
-        error=f"is an SDXL refiner. {UNSUPPORTED}",
+        config_file="sd_xl_refiner.yaml",
+        component_keys=REQUIRED_COMPONENTS,
+        text_encoders=(SDXL_REFINER_SLOT,),
         latent_format=SDXL_LATENTS,
         native_size=1024,
+        micro_conditioning="aesthetic score",
+        is_refiner=True,
     ),
     Family(
         "SD 3",
@@ -174,17 +242,18 @@ FAMILIES = (
     ),
     Family(
         "Stable Video Diffusion",
-        (KeyCondition(has=(UNET_PREFIX + "input_blocks.1.1.time_stack.0.norm1.weight",)),),
+        (
+            KeyCondition(has=(UNET_PREFIX + "input_blocks.1.1.time_stack.0.norm1.weight",)),
+            KeyCondition(  # of diffusers
+                has=("down_blocks.0.resnets.0.temporal_res_block.conv1.weight", "conv_in.weight")
+            ),
+        ),
         error=f"is a Stable Video Diffusion checkpoint. {UNSUPPORTED}",
         native_size=1024,
     ),
     Family(
         "SD 2.x unCLIP",
-        (
-            KeyCondition(
-                has=(UNET_PREFIX + "label_emb.0.0.weight",), sizes={(UNET_CONTEXT_KEY, 1): 1024}
-            ),
-        ),
+        (KeyCondition(has=(UNET_LABEL_KEY,), sizes={(UNET_CONTEXT_KEY, 1): 1024}),),
         error="is an unCLIP checkpoint, which this version does not run.",
         native_size=768,
     ),

@@ -13,18 +13,17 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from modules.core.atomic import write_text
 from modules.core.registry import Registry
 from modules.models.families import Family
 from modules.models.kinds import ModelKind
+from modules.models.prediction_facts import PREDICTION_TYPES, PredictionFacts, PredictionType
 from modules.models.scan import FileStamp
 from modules.models.text_encoders import TextEncoderInfo
 
 PREDICTIONS_FILE = "predictions.json"
-PredictionType = Literal["epsilon", "v_prediction"]
-PREDICTION_TYPES: tuple[PredictionType, ...] = ("epsilon", "v_prediction")
 MAX_CACHE_BYTES = 64_000_000  # of 100,000 files
 MAX_INT64 = (1 << 63) - 1
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -41,12 +40,14 @@ class HeaderFacts(NamedTuple):
         family: Name of its row of FAMILIES, "" when none matches.
         error: Why it cannot be loaded, in a sentence, or "".
         text_encoders: Its text encoders, or those it needs.
+        prediction: What it says about its prediction.
     """
 
     kind: str = ""
     family: str = ""
     error: str = ""
     text_encoders: tuple[TextEncoderInfo, ...] = (TextEncoderInfo(),)
+    prediction: PredictionFacts = PredictionFacts()
 
 
 class HeaderFactsCache:
@@ -142,13 +143,23 @@ def tables_digest(kinds: Registry[ModelKind], families: Registry[Family]) -> str
 
 
 def _parse_facts(row: Any) -> tuple[FileStamp, HeaderFacts]:
-    path, size, modified, kind, family, error, text_encoders = row
+    path, size, modified, kind, family, error, text_encoders, prediction = row
     name, family, error = (check_type(text, str) for text in (kind, family, error))
     infos = (
         TextEncoderInfo(check_type(layout, str), check_size(width), check_type(is_included, bool))
         for layout, width, is_included in check_type(text_encoders, list, tuple)
     )
-    return parse_stamp(path, size, modified), HeaderFacts(name, family, error, tuple(infos))
+    facts = HeaderFacts(name, family, error, tuple(infos), _parse_prediction(prediction))
+    return parse_stamp(path, size, modified), facts
+
+
+def _parse_prediction(row: Any) -> PredictionFacts:
+    has_v_key, stated, is_zero_terminal_snr = check_type(row, list, tuple)
+    if stated not in ("", *PREDICTION_TYPES):
+        raise ValueError("an unknown prediction type")
+    return PredictionFacts(
+        check_type(has_v_key, bool), stated, check_type(is_zero_terminal_snr, bool)
+    )
 
 
 def _parse_hashes(content: Any) -> dict[str, tuple[int, int, str]]:

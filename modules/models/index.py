@@ -28,7 +28,9 @@ from modules.models.kinds import (
 )
 from modules.models.ldm.text_encoder_layouts import COND_STAGE_SLOT
 from modules.models.ldm.yaml import YamlCache
+from modules.models.networks.embeddings import EmbeddingList
 from modules.models.networks.network_index import NetworkIndex
+from modules.models.prediction_facts import read_prediction_facts
 from modules.models.scan import FileStamp, ModelFile, scan_folder
 from modules.models.text_encoder_choice import TextEncoderChoice, find_donors
 from modules.models.text_encoders import (
@@ -53,7 +55,8 @@ class ModelIndex:
         families: The families of checkpoints; all known ones by default.
 
     Attributes:
-        networks: The files that a prompt can name.
+        networks: The files that a tag in a prompt can name.
+        embeddings: The embeddings that a prompt can name.
     """
 
     def __init__(
@@ -72,7 +75,9 @@ class ModelIndex:
         self._config_folder = config_folder
         self._files: dict[str, tuple[ModelFile, ...]] = {}  # of each kind but checkpoints
         self._text_encoder_files: Sequence[TextEncoderFile] | None = None
-        self._text_encoder_choice = TextEncoderChoice(self._read_text_encoder_files, {})
+        self._text_encoder_choice = TextEncoderChoice(
+            self._read_text_encoder_files, {}, self.get_family
+        )
         self._hasher = FileHasher(cache_folder / "hashes.json", self._set_sha256)
         self._on_change: Callable[[], None] | None = None
         self._hashing_enabled = False
@@ -85,6 +90,7 @@ class ModelIndex:
             self._are_possible,
         )
         self.networks = NetworkIndex(self.files, self.refresh, self.detect, cache_folder)
+        self.embeddings = EmbeddingList(self)
 
     @classmethod
     def from_paths(
@@ -298,6 +304,7 @@ class ModelIndex:
             error=facts.error,
             sha256="" if facts.error else self._hasher.get_cached(file.stamp),
             text_encoders=facts.text_encoders,
+            prediction=facts.prediction,
         )
 
     def _check_text_encoders(self, checkpoint: Checkpoint) -> Checkpoint:
@@ -325,6 +332,7 @@ class ModelIndex:
             family.name if family else "",
             f"'{file.file_name}' {problem}" if problem else "",
             tuple(detect_text_encoder(header, slot) for slot in slots),
+            read_prediction_facts(header),
         )
 
     def _are_possible(self, facts: HeaderFacts) -> bool:

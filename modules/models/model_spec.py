@@ -9,15 +9,18 @@ from typing import Literal
 from modules.core.errors import WebUIError
 from modules.models.checkpoint import Checkpoint
 from modules.models.families import Family
-from modules.models.file_cache import PredictionType, read_prediction_type
+from modules.models.file_cache import read_prediction_type
 from modules.models.index import ModelIndex
+from modules.models.ldm.noise_schedule import read_parameterization
 from modules.models.ldm.yaml import YamlSection
+from modules.models.prediction_facts import PredictionType
 from modules.models.scan import ModelFile
 from modules.models.text_encoders import TextEncoderFile
 from modules.models.vaes import choose_vae
 from modules.params.settings import Settings
 
 DEFAULT_LATENT_SIZE = 64
+_SMALLEST_BUCKET = 0.9  # of the native area: 512 x 1856
 
 
 @dataclass(frozen=True)
@@ -43,17 +46,21 @@ class ModelSpec:
     use_ema: bool
 
     @property
-    def text_encoder(self) -> TextEncoderFile | None:
-        """Return the first file with a text encoder that the checkpoint lacks, None if it lacks none."""
-        return next((file for file in self.text_encoders if file is not None), None)
+    def borrowed_from(self) -> tuple[str, ...]:
+        """Return the names of the checkpoints that lend a text encoder."""
+        lent = (file for file in self.text_encoders if file is not None and file.is_checkpoint)
+        return tuple(dict.fromkeys(file.name for file in lent))
 
     @property
     def text_encoder_note(self) -> str:
-        """Return the note on where a missing text encoder is taken from, or ""."""
-        if self.text_encoder is None:
+        """Return the note on where missing text encoders are taken from, or ""."""
+        names = dict.fromkeys(file.name for file in self.text_encoders if file is not None)
+        if not names:
             return ""
-        name = self.checkpoint.name
-        return f"'{name}' has no text encoder; the one of '{self.text_encoder.name}' is used."
+        sources = " and ".join(f"'{name}'" for name in names)
+        if len(self.text_encoders) == 1:
+            return f"'{self.checkpoint.name}' has no text encoder; the one of {sources} is used."
+        return f"'{self.checkpoint.name}' lacks text encoders; those of {sources} are used."
 
 
 def make_model_spec(models: ModelIndex, checkpoint: Checkpoint, settings: Settings) -> ModelSpec:
@@ -72,6 +79,22 @@ def make_model_spec(models: ModelIndex, checkpoint: Checkpoint, settings: Settin
         text_encoders=models.find_text_encoders(checkpoint),
         use_ema=settings.sd_use_ema,
     )
+
+
+def is_below_native_size(spec: ModelSpec, models: ModelIndex, width: int, height: int) -> bool:
+    """Return whether an image is smaller than those that a model was trained on.
+
+    Args:
+        spec: The model.
+        models: Caches its .yaml.
+        width: Of the image in pixels.
+        height: Likewise.
+    """
+    native = native_size(spec, models)
+    if not spec.family.is_sdxl:
+        return min(width, height) < native
+    # Its training images had sides of 512 to 2048 and about the same area (Podell et al. 2023, appendix I).
+    return width * height < _SMALLEST_BUCKET * native**2
 
 
 def native_size(spec: ModelSpec, models: ModelIndex) -> int:
@@ -95,7 +118,7 @@ def _native_size(params: YamlSection, spec: ModelSpec) -> int:
     if latent_size != DEFAULT_LATENT_SIZE:
         return family.latent_format.pixels_per_cell * latent_size
     # The published .yaml files all say 64, even for 768 pixels.
-    predicts_v = params.string("parameterization", "eps") == "v"
+    predicts_v = read_parameterization(params) == "v"
     if spec.prediction_type is not None:
         predicts_v = spec.prediction_type == "v_prediction"
     return (
@@ -116,7 +139,7 @@ def may_predict_v(spec: ModelSpec, models: ModelIndex) -> bool:
         return spec.prediction_type != "epsilon"
     try:
         params = models.yaml_cache.read(spec.config).section("model").section("params")
-        return params.string("parameterization", "eps") == "v"
+        return read_parameterization(params) == "v"
     except WebUIError:  # loading the model reports what is wrong
         return True
 
@@ -124,7 +147,7 @@ def may_predict_v(spec: ModelSpec, models: ModelIndex) -> bool:
 def resolve_prediction_type(
     models: ModelIndex, checkpoint: Checkpoint, settings: Settings
 ) -> PredictionType | Literal["probe"] | None:
-    """Return what the UNet predicts, by the user's setting, else the .yaml, else the cached probe.
+    """Return what the UNet predicts: by the user's setting, a key in the file, its .yaml, its metadata, or a probe.
 
     Returns:
         None to follow the .yaml; "probe" if nothing is known yet.
@@ -132,6 +155,12 @@ def resolve_prediction_type(
     configured = settings.sd_predictions.get(checkpoint.name)
     if configured is not None:
         return configured
-    if checkpoint.config is not None or not models.get_family(checkpoint).prediction_unknown:
+    if checkpoint.prediction.has_v_key:
+        return "v_prediction"
+    if checkpoint.config is not None:
+        return None
+    if checkpoint.prediction.stated:
+        return checkpoint.prediction.stated
+    if not models.get_family(checkpoint).prediction_unknown:
         return None
     return read_prediction_type(models.cache_folder, checkpoint.stamp) or "probe"

@@ -50,6 +50,7 @@ class CheckpointFinder:
 
     def _default_sort_key(self, checkpoint: Checkpoint) -> tuple[bool, bool, str]:
         """Sort the user's checkpoints before the demo, and plain text-to-image models before the rest."""
-        needs_extra_input = bool(self.models.get_family(checkpoint).extra_input)
+        family = self.models.get_family(checkpoint)
+        needs_extra_input = bool(family.extra_input) or family.is_refiner
         stem = checkpoint.name.rpartition(".")[0].casefold()
         return self.is_demo(checkpoint), needs_extra_input, stem

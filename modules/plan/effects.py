@@ -47,7 +47,10 @@ class Effect:
 
 
 def clip_skip_has_effect(checkpoint: Checkpoint) -> bool:
-    """Return whether clip skip has an effect; as in A1111 it has none on OpenCLIP."""
+    """Return whether clip skip has an effect; as in A1111 it has none on OpenCLIP.
+
+    On SDXL it has one with `sdxl_clip_l_skip` alone, but A1111 writes it into every infotext.
+    """
     return checkpoint.text_encoder.kind == CLIP_KIND
 
 
@@ -69,6 +72,20 @@ def _needs_padding(planned: PlannedPass) -> bool:
 
 def _runs_inpainting_unet(planned: PlannedPass) -> bool:
     return planned.family.extra_input == "inpaint"
+
+
+def _states_mask_weight(planned: PlannedPass) -> bool:
+    """Return whether the infotext states the mask weight; A1111 does so for SDXL only where it starts from an image."""
+    is_stated = planned.starts_from_image or not planned.family.is_sdxl
+    return _runs_inpainting_unet(planned) and is_stated
+
+
+def _is_told_sizes(planned: PlannedPass) -> bool:
+    return planned.family.is_sdxl
+
+
+def _is_told_aesthetic_score(planned: PlannedPass) -> bool:
+    return planned.family.micro_conditioning == "aesthetic score"
 
 
 def _shows_image_to_inpainting_unet(planned: PlannedPass) -> bool:
@@ -109,6 +126,16 @@ EFFECTS: tuple[Effect, ...] = (
         lambda planned: clip_skip_has_effect(planned.plan.checkpoint),
         of_first_pass=True,
     ),
+    Effect(
+        "sdxl_clip_l_skip",
+        lambda planned: any(
+            slot.clip_skip == "sdxl_clip_l_skip" for slot in planned.family.text_encoders
+        ),
+    ),
+    Effect("sdxl_crop_top", _is_told_sizes),
+    Effect("sdxl_crop_left", _is_told_sizes),
+    Effect("sdxl_refiner_low_aesthetic_score", _is_told_aesthetic_score),
+    Effect("sdxl_refiner_high_aesthetic_score", _is_told_aesthetic_score),
     Effect("emphasis", _emphasizes),
     Effect(
         "use_old_emphasis_implementation",
@@ -137,7 +164,7 @@ EFFECTS: tuple[Effect, ...] = (
 
 # The options that an infotext states even at their defaults, as A1111's does, and the passes for which it does.
 STATED_OPTIONS: Mapping[str, Callable[[PlannedPass], bool]] = {
-    "inpainting_mask_weight": _runs_inpainting_unet,
+    "inpainting_mask_weight": _states_mask_weight,
     "beta_dist_alpha": partial(_uses_sampling_option, "beta_dist_alpha"),
     "beta_dist_beta": partial(_uses_sampling_option, "beta_dist_beta"),
 }

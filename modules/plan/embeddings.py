@@ -100,7 +100,9 @@ def add_embeddings(
         plan.networks,
         embeddings=first,
         words=passes[0].words.only(hashes),
-        ti_hashes=format_ti_hashes(passes[0], hashes),
+        ti_hashes=format_ti_hashes(passes[0], hashes)
+        if plan.settings.textual_inversion_add_hashes_to_infotext
+        else "",
     )
     hires = plan.hires
     if hires is not None:

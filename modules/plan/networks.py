@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from modules.models.networks.embeddings import Embedding
 from modules.models.networks.hypernetworks import HypernetworkUse
@@ -27,6 +28,12 @@ class PlannedNetworks:
     embeddings: tuple[Embedding, ...] = ()
     words: EmbeddingWords = NO_EMBEDDINGS
     ti_hashes: str = ""
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Return the files."""
+        files = (use.file for use in (*self.loras, *self.hypernetworks, *self.embeddings))
+        return tuple(file.path for file in files)
 
 
 NO_NETWORKS = PlannedNetworks()

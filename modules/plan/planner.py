@@ -10,8 +10,13 @@ from modules.core.errors import UserError
 from modules.models.checkpoint import Checkpoint
 from modules.models.compatibility import incompatibility
 from modules.models.index import ModelIndex
-from modules.models.model_spec import ModelSpec, make_model_spec, may_predict_v, native_size
-from modules.models.networks.embeddings import EmbeddingList
+from modules.models.model_spec import (
+    ModelSpec,
+    is_below_native_size,
+    make_model_spec,
+    may_predict_v,
+    native_size,
+)
 from modules.models.upscalers import Upscaler
 from modules.params.requests.base import MAX_SEED, GenerationRequest
 from modules.params.requests.depth import DepthRequest
@@ -20,6 +25,7 @@ from modules.params.settings import Settings
 from modules.plan.checkpoint_finder import CheckpointFinder
 from modules.plan.effects import clip_skip_has_effect, ineffective_options, stated_options
 from modules.plan.embeddings import EmbeddingVocabulary, add_embeddings
+from modules.plan.few_step_models import few_step_note
 from modules.plan.input_checks import check_input_images
 from modules.plan.plan import DEFAULT_SETTINGS, HiresPlan, ImagePlan, Plan
 from modules.plan.planned_pass import PlannedPass
@@ -34,6 +40,7 @@ from modules.sampling.schedules import Schedule
 
 # A1111 draws random seeds below this limit.
 _RANDOM_SEED_LIMIT = 4294967294
+_NOISE_SCHEDULE = "sd_noise_schedule"  # by default the checkpoint's own
 
 
 class Planner:
@@ -60,7 +67,7 @@ class Planner:
         self._styles = styles
         self._tables = tables
         self._tokenizer = tokenizer
-        self.vocabulary = EmbeddingVocabulary(EmbeddingList(checkpoints.models), tokenizer)
+        self.vocabulary = EmbeddingVocabulary(checkpoints.models.embeddings, tokenizer)
 
     def plan(self, request: GenerationRequest, settings: Settings) -> Plan:
         """Return the plan of a request.
@@ -81,6 +88,7 @@ class Planner:
             request, [self._styles.get(name) for name in request.styles], settings
         )
         models, tables = self._checkpoints.models, self._tables
+        self.vocabulary.listing.refresh_if_changed()
         plan = plan_networks(make_plan(request, models, checkpoint, settings, tables), models)
         passes = [
             PlannedPass(
@@ -95,7 +103,7 @@ class Planner:
         ]
         plan = replace(
             plan,
-            notes=(*plan.notes, *prompt_notes(passes)),
+            notes=(*plan.notes, *_few_step_notes(plan), *prompt_notes(passes)),
             stated_options=stated_options(passes),
         )
         plan = add_embeddings(plan, passes, self.vocabulary)
@@ -111,11 +119,16 @@ def make_plan(
 ) -> Plan:
     """Return the plan of a request whose styles are applied, with all options, those without an effect included."""
     settings = settings.replace(**request.override_settings)
+    if (
+        checkpoint.prediction.is_zero_terminal_snr
+        and _NOISE_SCHEDULE not in request.override_settings
+    ):
+        settings = settings.replace(sd_noise_schedule="Zero Terminal SNR")
     if request.sd_vae:
         settings = settings.replace(sd_vae=request.sd_vae)
     model = make_model_spec(models, checkpoint, settings)
     _check_task(request, models, checkpoint, tables)
-    sampler, requested_schedule, schedule = _resolve_sampling(request, tables)
+    sampler, requested_schedule, schedule = _resolve_sampling(request, tables, model)
     check_steps(sampler, request.steps, request.img2img_strength, settings.img2img_fix_steps)
     seed = request.seed if request.seed != -1 else draw_seed()
     subseed = request.subseed if request.subseed != -1 else draw_seed()
@@ -159,15 +172,16 @@ def _with_settings(plan: Plan, settings: Settings) -> Plan:
 
 
 def _resolve_sampling(
-    request: GenerationRequest, tables: PlanTables
+    request: GenerationRequest, tables: PlanTables, model: ModelSpec
 ) -> tuple[Sampler, Schedule, Schedule]:
     """Return the sampler, the requested schedule, and the one to use: for "Automatic" the sampler's default."""
     sampler, requested = find_sampler_and_schedule(
         request.sampler_name, request.scheduler, tables.samplers, tables.schedules
     )
+    schedule = requested
     if requested.sigmas is None:
-        return sampler, requested, tables.schedules.get(sampler.default_schedule)
-    return sampler, requested, requested
+        schedule = tables.schedules.get(sampler.default_schedule)
+    return sampler, requested, schedule.for_sdxl() if model.family.is_sdxl else schedule
 
 
 def _plan_hires_pass(
@@ -178,9 +192,10 @@ def _plan_hires_pass(
     model = plan.model
     if hires_request.sd_model_checkpoint != request.sd_model_checkpoint:
         checkpoint = models.find_checkpoint(hires_request.sd_model_checkpoint)
-        _check_task(request, models, checkpoint, tables)
+        if not models.get_family(checkpoint).is_refiner:  # which repaints what another one began
+            _check_task(request, models, checkpoint, tables)
         model = make_model_spec(models, checkpoint, plan.settings)
-    sampler, requested_schedule, schedule = _resolve_sampling(hires_request, tables)
+    sampler, requested_schedule, schedule = _resolve_sampling(hires_request, tables, model)
     return replace(
         plan,
         request=hires_request.replace(sampler_name=sampler.name, scheduler=requested_schedule.name),
@@ -236,14 +251,21 @@ def _plan_notes(
 ) -> tuple[str, ...]:
     checkpoint, size = model.checkpoint, native_size(model, models)
     notes: list[str] = []
-    if min(request.width, request.height) < size:
+    if is_below_native_size(model, models, request.width, request.height):
         notes.append(below_native_size_note(checkpoint.name, size))
-    if model.text_encoder is not None and model.text_encoder.is_checkpoint:
+    if model.borrowed_from:
         notes.append(model.text_encoder_note)
     skip = request.override_settings.get("CLIP_stop_at_last_layers", 1)
     if skip > 1 and not clip_skip_has_effect(checkpoint):
         notes.append(f"Clip skip has no effect on {checkpoint.name}: its text encoder is OpenCLIP.")
     return tuple(notes)
+
+
+def _few_step_notes(plan: Plan) -> tuple[str, ...]:
+    note = few_step_note(
+        plan.checkpoint.model_name, plan.request, plan.sampler.name, plan.schedule.name
+    )
+    return (note,) if note else ()
 
 
 def _check_task(

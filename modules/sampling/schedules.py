@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,6 +33,7 @@ class Schedule:
         default_rho: Used for a rho of 0; None where rho has no effect.
         uses_model_timesteps: Whether it depends on the model's timesteps, not only on the range of its sigmas.
         options: The settings that affect it.
+        sdxl_sigmas: Replaces `sigmas` for SDXL; None where they are the same.
     """
 
     name: str
@@ -41,6 +42,11 @@ class Schedule:
     default_rho: float | None = None
     uses_model_timesteps: bool = False
     options: tuple[str, ...] = ()
+    sdxl_sigmas: ScheduleFn | None = None
+
+    def for_sdxl(self) -> Schedule:
+        """Return the schedule as it is for SDXL."""
+        return self if self.sdxl_sigmas is None else replace(self, sigmas=self.sdxl_sigmas)
 
     @property
     def api_name(self) -> str:
@@ -118,8 +124,9 @@ def kl_optimal(steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings
     return arithmetic.tan(t * end + (1 - t) * start).tolist()
 
 
-# Sabour et al. 2024, "Align Your Steps": the published sigmas for SD 1.5 and ten steps.
+# Sabour et al. 2024, "Align Your Steps": the published sigmas for ten steps of SD 1.5 and of SDXL.
 _AYS_SIGMAS = (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029)
+_AYS_SDXL_SIGMAS = (14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029)
 
 
 def align_your_steps(
@@ -127,8 +134,22 @@ def align_your_steps(
 ) -> list[float]:
     """Return the sigmas of Sabour et al. 2024, with log sigma interpolated between them, then 0."""
     del settings
-    positions = np.linspace(0, 1, len(_AYS_SIGMAS))
-    log_sigmas = np.interp(np.linspace(0, 1, steps), positions, np.log(_AYS_SIGMAS))
+    return _interpolate_logs(_AYS_SIGMAS, steps, model_sigmas)
+
+
+def align_your_steps_sdxl(
+    steps: int, model_sigmas: ModelSigmas, settings: SamplingSettings
+) -> list[float]:
+    """Return the sigmas of Sabour et al. 2024 for SDXL, interpolated likewise."""
+    del settings
+    return _interpolate_logs(_AYS_SDXL_SIGMAS, steps, model_sigmas)
+
+
+def _interpolate_logs(
+    published: tuple[float, ...], steps: int, model_sigmas: ModelSigmas
+) -> list[float]:
+    positions = np.linspace(0, 1, len(published))
+    log_sigmas = np.interp(np.linspace(0, 1, steps), positions, np.log(published))
     return _end_at_zero(model_sigmas.arithmetic.array(np.exp(log_sigmas)))
 
 
@@ -197,7 +218,12 @@ SCHEDULES: Registry[Schedule] = Registry(
             options=_RANGE_OPTIONS,
         ),
         Schedule("KL Optimal", kl_optimal, aliases=("kl_optimal",), options=_RANGE_OPTIONS),
-        Schedule("Align Your Steps", align_your_steps, aliases=("align_your_steps",)),
+        Schedule(
+            "Align Your Steps",
+            align_your_steps,
+            aliases=("align_your_steps",),
+            sdxl_sigmas=align_your_steps_sdxl,
+        ),
         Schedule("Simple", simple, uses_model_timesteps=True),
         Schedule("Normal", normal, uses_model_timesteps=True, options=_RANGE_OPTIONS),
         Schedule("DDIM", ddim, uses_model_timesteps=True),

@@ -165,7 +165,9 @@ def test_prompts_are_cached_by_clip_skip_and_steps(acquire):
     skip_2 = Settings(CLIP_stop_at_last_layers=2)
 
     def cond(steps: int, settings: Settings) -> Conditioning:
-        return model.encode_prompts("a [cat:dog:0.5]", "", StepTimeline(steps), settings).conds[0]
+        return model.encode_prompts(
+            "a [cat:dog:0.5]", "", StepTimeline(steps), settings, (64, 64)
+        ).conds[0]
 
     last = cond(10, default)
     assert cond(10, default) is last
@@ -178,7 +180,7 @@ def test_prompts_are_cached_by_clip_skip_and_steps(acquire):
 def test_a_prompt_is_split_at_and_but_the_negative_prompt_is_not(acquire):
     model = acquire("a")
     conditioning = model.encode_prompts(
-        "cat AND [cat|dog] :0.5", "cat AND cat", StepTimeline(4), Settings()
+        "cat AND [cat|dog] :0.5", "cat AND cat", StepTimeline(4), Settings(), (64, 64)
     )
     cat, changing = conditioning.conds
     assert conditioning.weights == (1.0, 0.5)
@@ -191,7 +193,9 @@ def test_a_prompt_is_split_at_and_but_the_negative_prompt_is_not(acquire):
     ]
     assert torch.equal(changing.at_step(0), cat.at_step(0))
     assert conditioning.empty_cond is None
-    padded = model.encode_prompts("cat", "", StepTimeline(4), Settings(pad_cond_uncond=True))
+    padded = model.encode_prompts(
+        "cat", "", StepTimeline(4), Settings(pad_cond_uncond=True), (64, 64)
+    )
     assert torch.equal(padded.empty_cond, padded.uncond.at_step(0))
 
 

@@ -87,7 +87,7 @@ def test_the_family_and_both_text_encoders_are_detected_from_the_header(tmp_path
 def test_hidden_states_are_joined_and_pooled_is_that_of_the_encoder_with_a_projection(
     model: LoadedModel, tokenizer: ClipTokenizer
 ):
-    prompts = model.encode_prompts("a cat", "", StepTimeline(2), Settings())
+    prompts = model.encode_prompts("a cat", "", StepTimeline(2), Settings(), (64, 64))
     _, _, clip, open_clip = twin_modules()
     first, second = (
         torch.tensor([Chunker(tokenizer, pad_token_id=pad).split_into_chunks("a cat")[0].token_ids])
@@ -115,7 +115,7 @@ def test_sd_has_no_pooled_output(tokenizer: ClipTokenizer):
 
     model = LoadedModel(tiny_components(), tokenizer)
     with torch.inference_mode():
-        cond = model.encode_prompts("a cat", "", StepTimeline(2), Settings()).uncond
+        cond = model.encode_prompts("a cat", "", StepTimeline(2), Settings(), (64, 64)).uncond
     assert cond.pooled_at_step(0) is None
 
 

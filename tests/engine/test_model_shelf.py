@@ -15,7 +15,7 @@ from tests.conftest import write_listed_checkpoint
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
 SMALL = Txt2ImgRequest(width=64, height=64, steps=4)
-LORA_SHAPES = {"lora_unet_x.lora_down.weight": [4, 4]}
+LORA_SHAPES = {"lora_unet_x.lora_down.weight": [4, 4], "lora_unet_x.lora_up.weight": [4, 4]}
 
 
 @pytest.fixture
@@ -155,3 +155,63 @@ def test_notes_are_read_from_what_a1111_or_a_person_wrote(folder: Path):
         '{"description": "good", "notes": "for cats", "sd version": "SD1"}'
     )
     assert read_notes(model) == "good\nfor cats"
+
+
+@pytest.mark.parametrize(
+    ("folder", "shapes", "sentence", "home"),
+    [
+        (
+            "models/Lora",
+            {"emb_params": [1, 4]},
+            "is a textual-inversion embedding, not a LoRA.",
+            "embeddings",
+        ),
+        (
+            "embeddings",
+            LORA_SHAPES,
+            "is a LoRA, not an embedding. It belongs in models/Lora.",
+            "models/Lora",
+        ),
+        (
+            "models/hypernetworks",
+            LORA_SHAPES,
+            "is a LoRA, not a hypernetwork. It belongs in models/Lora.",
+            "models/Lora",
+        ),
+        (
+            "models/VAE",
+            {"320.0.linear.0.weight": [4, 4]},
+            "is a hypernetwork, not a VAE. It belongs in models/hypernetworks.",
+            "models/hypernetworks",
+        ),
+    ],
+)
+def test_a_file_in_the_wrong_folder_says_where_it_belongs_and_moves_there(
+    shelf: ModelShelf,
+    engine: Engine,
+    folder: str,
+    shapes: dict[str, list[int]],
+    sentence: str,
+    home: str,
+):
+    path = write_listed_checkpoint(engine.paths.data / folder / "stray.pt", "", shapes)
+    shelf.refresh()
+    assert sentence in shelf.find_problem(row(shelf, "stray.pt"))
+    shelf.move_home(row(shelf, "stray.pt").id)
+    assert not path.exists()
+    assert (engine.paths.data / home / "stray.pt").exists()
+    moved = row(shelf, "stray.pt")
+    assert shelf.find_problem(moved) == ""
+
+
+def test_files_in_their_folders_have_no_problem_and_broken_ones_say_so(
+    shelf: ModelShelf, engine: Engine
+):
+    write_listed_checkpoint(engine.paths.embeddings / "fine.pt", "", {"emb_params": [1, 4]})
+    broken = engine.paths.data / "models" / "VAE" / "broken.pt"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"<html>")
+    shelf.refresh()
+    problems = {one.file.name: shelf.find_problem(one) for one in shelf.rows()}
+    assert problems["fine.pt"] == problems["first.safetensors"] == ""
+    assert problems["broken.pt"].startswith("'broken.pt' is a web page")

@@ -19,6 +19,7 @@ from modules.models.ldm.unet import UNetConfig
 
 FOLDER = Path(__file__).parent
 Shapes = dict[str, list[int]]
+SIZES = {"addition_embed_type": "text_time", "addition_time_embed_dim": 256}
 
 
 def unet(config: UNetConfig, **options: Any) -> Shapes:
@@ -28,27 +29,17 @@ def unet(config: UNetConfig, **options: Any) -> Shapes:
             in_channels=config.in_channels,
             down_block_types=tuple(f"{block}DownBlock2D" for block in block_types),
             up_block_types=tuple(f"{block}UpBlock2D" for block in reversed(block_types)),
-            block_out_channels=tuple(320 * mult for mult in config.channel_mult),
+            block_out_channels=tuple(config.model_channels * mult for mult in config.channel_mult),
             cross_attention_dim=config.context_dim,
             attention_head_dim=config.num_heads,
             transformer_layers_per_block=config.transformer_depth,
             use_linear_projection=config.use_linear_in_transformer,
             **options,
         )
-    sdxl_modules = {
-        "add_embedding.linear_1": "label_emb.0.0",
-        "add_embedding.linear_2": "label_emb.0.2",
+    return {
+        ldm_keys.unet_key(key, config): list(value.shape)
+        for key, value in model.state_dict().items()
     }
-    shapes: Shapes = {}
-    for key, value in model.state_dict().items():
-        module, _, leaf = key.rpartition(".")
-        ldm_module = sdxl_modules.get(module)
-        if ldm_module:
-            name = f"model.diffusion_model.{ldm_module}.{leaf}"
-        else:
-            name = ldm_keys.unet_key(key, config)
-        shapes[name] = list(value.shape)
-    return shapes
 
 
 def sd_unet(in_channels: int, context_dim: int, *, use_linear: bool) -> Shapes:
@@ -69,9 +60,9 @@ def sd_unet(in_channels: int, context_dim: int, *, use_linear: bool) -> Shapes:
     return unet(config)
 
 
-def sdxl_unet() -> Shapes:
+def sdxl_unet(in_channels: int = 4) -> Shapes:
     config = UNetConfig(
-        in_channels=4,
+        in_channels=in_channels,
         out_channels=4,
         model_channels=320,
         channel_mult=(1, 2, 4),
@@ -84,8 +75,25 @@ def sdxl_unet() -> Shapes:
         norm_num_groups=32,
         image_size=128,
     )
-    added = {"addition_embed_type": "text_time", "addition_time_embed_dim": 256}
-    return unet(config, projection_class_embeddings_input_dim=2816, **added)
+    return unet(config, projection_class_embeddings_input_dim=2816, **SIZES)
+
+
+def sdxl_refiner_unet() -> Shapes:
+    config = UNetConfig(
+        in_channels=4,
+        out_channels=4,
+        model_channels=384,
+        channel_mult=(1, 2, 4, 4),
+        num_res_blocks=2,
+        has_attention=(False, True, True, False),
+        num_heads=(6, 12, 24, 24),
+        transformer_depth=(4, 4, 4, 4),
+        context_dim=1280,
+        use_linear_in_transformer=True,
+        norm_num_groups=32,
+        image_size=128,
+    )
+    return unet(config, projection_class_embeddings_input_dim=2560, **SIZES)
 
 
 def vae() -> Shapes:
@@ -214,6 +222,10 @@ def all_headers() -> dict[str, Shapes]:
         "sd2-inpainting": sd_unet(9, 1024, use_linear=True) | vae() | sd2_text,
         "sd2-depth": sd_unet(5, 1024, use_linear=True) | vae() | sd2_text | depth_estimator(),
         "sdxl": sdxl_unet() | vae() | sdxl_text_encoders(),
+        "sdxl-inpainting": sdxl_unet(9) | vae() | sdxl_text_encoders(),
+        "sdxl-refiner": sdxl_refiner_unet()
+        | vae()
+        | open_clip("conditioner.embedders.0.model.", 1280, 32),
         "vae": {name.removeprefix("first_stage_model."): shape for name, shape in vae().items()},
         "lora": lora(),
     }

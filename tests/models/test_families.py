@@ -36,7 +36,7 @@ def error_of(header):
 )
 def test_a_family_or_kind_is_detected_by_names_and_shapes(file, name):
     assert found(header_of(file)).name == name
-    assert bool(error_of(header_of(file))) == (name in ("SDXL", "VAE", "LoRA"))
+    assert bool(error_of(header_of(file))) == (name in ("VAE", "LoRA"))
 
 
 @pytest.mark.parametrize(

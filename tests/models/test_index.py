@@ -72,15 +72,15 @@ def test_a_new_and_a_deleted_file_are_noticed_on_refresh(manager, folder):
 def test_unusable_files_are_listed_with_their_error(manager, folder):
     (folder / "page.safetensors").write_bytes(b"<html>404</html>")
     (folder / "gone.safetensors").symlink_to(folder / "nowhere")
-    write_safetensors(folder / "xl.safetensors", shapes_of("sdxl"))
+    write_safetensors(folder / "flux.safetensors", {"double_blocks.0.img_attn.qkv.weight": [1]})
     errors = {c.name: c.error for c in manager.checkpoints()}
     assert "web page" in errors["page.safetensors"]
     assert "does not exist" in errors["gone.safetensors"]
-    assert errors["xl.safetensors"].startswith("'xl.safetensors' is an SDXL checkpoint.")
-    with pytest.raises(BadFile, match="SDXL"):
-        manager.find_checkpoint("xl")
+    assert errors["flux.safetensors"].startswith("'flux.safetensors' is a Flux checkpoint.")
+    with pytest.raises(BadFile, match="Flux"):
+        manager.find_checkpoint("flux")
     with pytest.raises(BadFile, match="web page"):
-        manager.find_config(manager.checkpoints()[1])
+        manager.find_config(manager.checkpoints()[2])
 
 
 def test_a_finished_download_can_be_loaded_after_a_refresh(manager, folder):

@@ -87,6 +87,14 @@ def test_eleven_steps_are_the_published_sigmas_of_align_your_steps():
     assert sigmas_of("Align Your Steps", 11)[:3] == pytest.approx([14.615, 6.475, 3.861])
 
 
+def test_align_your_steps_has_the_published_sigmas_of_sdxl_for_it():
+    row = SCHEDULES.get("Align Your Steps").for_sdxl()
+    assert row.sigmas is not None
+    expected = [14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029, 0]
+    assert row.sigmas(11, SD1, SamplingSettings()) == pytest.approx(expected)
+    assert SCHEDULES.get("Karras").for_sdxl() is SCHEDULES.get("Karras")
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     sigma_min=st.floats(0.03, 1),

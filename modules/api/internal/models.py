@@ -38,7 +38,7 @@ def models_router(engine: Engine) -> APIRouter:
             "kinds": [
                 kind.name for kind in engine.models.kinds if engine.models.folders(kind.name)
             ],
-            "files": [_row(row, loaded, used) for row in shelf.rows()],
+            "files": [_row(row, shelf.find_problem(row), loaded, used) for row in shelf.rows()],
             "trash": [asdict(entry) for entry in shelf.trashed()],
         }
 
@@ -99,7 +99,7 @@ def _add_changes(router: APIRouter, shelf: ModelShelf) -> None:
         return {}
 
 
-def _row(row: ShelfRow, loaded: str, used: dict[str, float]) -> dict[str, Any]:
+def _row(row: ShelfRow, problem: str, loaded: str, used: dict[str, float]) -> dict[str, Any]:
     file = row.file
     checkpoint = file if isinstance(file, Checkpoint) else None
     return {
@@ -108,7 +108,7 @@ def _row(row: ShelfRow, loaded: str, used: dict[str, float]) -> dict[str, Any]:
         "name": file.name,
         "size": file.size_bytes,
         "family": checkpoint.family if checkpoint else "",
-        "error": checkpoint.error if checkpoint else "",
+        "error": problem,
         "hash": checkpoint.short_hash if checkpoint else "",
         "has_config": file.config is not None,
         "has_preview": row.preview is not None,

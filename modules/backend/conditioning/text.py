@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -32,11 +32,13 @@ class Conditioning:
         hidden: [1, 77 * chunks, hidden] for each text, all of the same length.
         until: The last step of each text; see `active_text_index`.
         pooled: [1, projection] for each text; None without a text encoder that has a projection.
+        time_ids: The sizes that SDXL's UNet gets with it, [1, 5 or 6]; None for other UNets.
     """
 
     hidden: tuple[Tensor, ...]
     until: tuple[int, ...] = (1,)
     pooled: tuple[Tensor, ...] | None = None
+    time_ids: Tensor | None = None
 
     def at_step(self, index: int) -> Tensor:
         """Return the hidden states for an evaluation of the network, counted from 0."""
@@ -45,6 +47,48 @@ class Conditioning:
     def pooled_at_step(self, index: int) -> Tensor | None:
         """Return the pooled output for that evaluation, None if there is none."""
         return None if self.pooled is None else self.pooled[active_text_index(self.until, index)]
+
+    def with_time_ids(self, time_ids: Tensor | None) -> Conditioning:
+        """Return it with these sizes; itself without."""
+        return self if time_ids is None else replace(self, time_ids=time_ids)
+
+    def zeroed(self) -> Conditioning:
+        """Return it with zeros for hidden states and pooled output, which SDXL was trained on for no prompt."""
+        return replace(
+            self,
+            hidden=tuple(map(torch.zeros_like, self.hidden)),
+            pooled=None if self.pooled is None else tuple(map(torch.zeros_like, self.pooled)),
+        )
+
+
+class Cond(NamedTuple):
+    """What the UNet gets of one prompt at one evaluation.
+
+    Args:
+        hidden: [1, tokens, hidden].
+        pooled: [1, projection]; None without one.
+        time_ids: [1, 5 or 6]; None for a UNet without micro-conditioning.
+    """
+
+    hidden: Tensor
+    pooled: Tensor | None = None
+    time_ids: Tensor | None = None
+
+    @staticmethod
+    def added_kwargs(conds: Sequence[Cond], batch: int) -> dict[str, dict[str, Tensor]]:
+        """Return what diffusers' SDXL UNet gets beside the hidden states of a call; nothing for other UNets.
+
+        Args:
+            conds: Of the call, in order.
+            batch: Images for each of them.
+        """
+        pooled = [cond.pooled.expand(batch, -1) for cond in conds if cond.pooled is not None]
+        time_ids = [cond.time_ids.expand(batch, -1) for cond in conds if cond.time_ids is not None]
+        if not pooled or not time_ids:
+            return {}
+        return {
+            "added_cond_kwargs": {"text_embeds": torch.cat(pooled), "time_ids": torch.cat(time_ids)}
+        }
 
 
 class EncodedTexts(NamedTuple):
@@ -63,7 +107,7 @@ def encode_with_all(
     text_encoders: Sequence[TextEncoder],
     chunkers: Sequence[Chunker],
     texts: Sequence[str],
-    clip_skip: int = 1,
+    layers: Sequence[int],
     vectors: AllVectors = MappingProxyType({}),
 ) -> EncodedTexts:
     """Return the texts of one prompt, encoded by every text encoder of a model.
@@ -74,7 +118,7 @@ def encode_with_all(
         text_encoders: Of the model.
         chunkers: Of each; they split every text into the same number of chunks.
         texts: As for `encode_texts`.
-        clip_skip: Likewise.
+        layers: Likewise, of each.
         vectors: Of the embeddings in the texts, for each text encoder, by the embedding's name.
 
     Raises:
@@ -85,10 +129,12 @@ def encode_with_all(
             text_encoder,
             chunker,
             texts,
-            clip_skip,
+            layer,
             {name: parts[index] for name, parts in vectors.items()},
         )
-        for index, (text_encoder, chunker) in enumerate(zip(text_encoders, chunkers, strict=True))
+        for index, (text_encoder, chunker, layer) in enumerate(
+            zip(text_encoders, chunkers, layers, strict=True)
+        )
     ]
     if len(encoded) == 1:
         return encoded[0]
@@ -103,7 +149,7 @@ def encode_texts(
     text_encoder: TextEncoder,
     chunker: Chunker,
     texts: Sequence[str],
-    clip_skip: int = 1,
+    layer: int = 1,
     vectors: Vectors = NO_VECTORS,
 ) -> EncodedTexts:
     """Return the texts of one prompt, encoded by one text encoder.
@@ -115,17 +161,19 @@ def encode_texts(
         text_encoder: One of the checkpoint's.
         chunker: Splits texts into chunks of 75 tokens, each with its weight.
         texts: Of any length, in order; a repeated text counts twice in the mean.
-        clip_skip: 1 uses the last layer, 2 the one before it; the final norm is applied to either, as in A1111.
+        layer: 1 takes the hidden states of the last layer, 2 of the one before it; see TextEncoder.layer_after_skip.
         vectors: Of the embeddings in the texts.
 
     Raises:
         UserError: the text encoder has fewer layers.
     """
-    layer_count = text_encoder.network.config.num_hidden_layers - text_encoder.hidden_layer + 1
-    if clip_skip > layer_count:
+    layer_count: int = text_encoder.network.config.num_hidden_layers
+    if layer > layer_count:
+        most = layer_count - text_encoder.hidden_layer + 1
+        clip_skip = layer - text_encoder.hidden_layer + 1
         raise UserError(
-            f"Clip skip is {clip_skip}, but this checkpoint's text encoder has {layer_count} layers.",
-            f"Use at most {layer_count}.",
+            f"Clip skip is {clip_skip}, but this checkpoint's text encoder has {most} layers.",
+            f"Use at most {most}.",
         )
     counts = Counter(texts)
     chunked = {text: chunker.split_into_chunks(text) for text in counts}
@@ -135,7 +183,7 @@ def encode_texts(
         text: chunks + [empty] * (max_count - len(chunks)) for text, chunks in chunked.items()
     }
     encoded = {
-        text: _encode_chunks(text_encoder, chunks, clip_skip, vectors)
+        text: _encode_chunks(text_encoder, chunks, layer, vectors)
         for text, chunks in chunked.items()
     }
     hidden = {text: states for text, (states, _) in encoded.items()}
@@ -147,17 +195,19 @@ def encode_texts(
 
 
 def _encode_chunks(
-    text_encoder: TextEncoder, chunks: Sequence[Chunk], clip_skip: int, vectors: Vectors
+    text_encoder: TextEncoder, chunks: Sequence[Chunk], layer: int, vectors: Vectors
 ) -> tuple[Tensor, Tensor | None]:
     """Return the hidden states of each chunk, encoded separately, [chunks, 77, hidden], and the first's pooled output."""
-    network, layer = text_encoder.network, text_encoder.hidden_layer + clip_skip - 1
+    network, final_norm = text_encoder.network, text_encoder.final_norm
     ids = torch.tensor([chunk.token_ids for chunk in chunks], device=network.device)
     with placed_vectors(network.get_input_embeddings(), chunks, vectors):
-        output = network(input_ids=ids, output_hidden_states=layer > 1)
+        output = network(input_ids=ids, output_hidden_states=layer > 1 or not final_norm)
     pooled: Tensor | None = None
     tower: Any = network  # transformers does not annotate the parts of its models
     if isinstance(network, CLIPTextModelWithProjection):
         pooled, tower = output.text_embeds[:1], network.text_model
+    if not final_norm:
+        return output.hidden_states[-layer], pooled
     if layer == 1:
         return output.last_hidden_state, pooled
     return tower.final_layer_norm(output.hidden_states[-layer]), pooled

@@ -10,7 +10,7 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
-from modules.backend.conditioning.text import PromptConditioning
+from modules.backend.conditioning.text import Cond, PromptConditioning
 from modules.backend.denoise.guidance import (
     Guidance,
     Predictions,
@@ -162,15 +162,16 @@ class Denoiser:
         return predictions, guided
 
     def _call_unet(
-        self, model_input: Tensor, conds: Sequence[Tensor], evaluation: Evaluation
+        self, model_input: Tensor, conds: Sequence[Cond], evaluation: Evaluation
     ) -> tuple[Tensor, ...]:
         """Return the prediction for each conditioning, from one call."""
         batch = model_input.shape[0]
         call = UNetCall(
             torch.cat([model_input.to(self._unet.dtype)] * len(conds)),
             self._timestep(evaluation, model_input.device),
-            torch.cat([cond.expand(batch, -1, -1) for cond in conds]),
+            torch.cat([cond.hidden.expand(batch, -1, -1) for cond in conds]),
             evaluation.index,
+            Cond.added_kwargs(conds, batch),
         )
         for extension in self._extensions:
             call = extension.unet_call(call)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from modules.backend.conditioning.text import PromptConditioning
+from modules.backend.conditioning.text import Cond, PromptConditioning
 from modules.params.settings.guidance import GuidanceSettings
 
 
@@ -99,8 +99,18 @@ def skips_uncond(
 
 def conds_at_step(
     conditioning: PromptConditioning, index: int, settings: GuidanceSettings
-) -> tuple[list[Tensor], Tensor]:
+) -> tuple[list[Cond], Cond]:
     """Return the conds and the uncond of an evaluation, counted from 0, padded as the settings say."""
+    conds, uncond = _hidden_at_step(conditioning, index, settings)
+    return [
+        Cond(hidden, cond.pooled_at_step(index), cond.time_ids)
+        for hidden, cond in zip(conds, conditioning.conds, strict=True)
+    ], Cond(uncond, conditioning.uncond.pooled_at_step(index), conditioning.uncond.time_ids)
+
+
+def _hidden_at_step(
+    conditioning: PromptConditioning, index: int, settings: GuidanceSettings
+) -> tuple[list[Tensor], Tensor]:
     conds = _to_same_length([cond.at_step(index) for cond in conditioning.conds])
     uncond = conditioning.uncond.at_step(index)
     missing = conds[0].shape[1] - uncond.shape[1]
@@ -116,14 +126,15 @@ def conds_at_step(
 
 
 def group_by_call(
-    conds: Sequence[Tensor], uncond: Tensor | None, settings: GuidanceSettings
-) -> list[list[Tensor]]:
+    conds: Sequence[Cond], uncond: Cond | None, settings: GuidanceSettings
+) -> list[list[Cond]]:
     """Return the conditionings by call of the UNet, the uncond first; each group has one length."""
     if not settings.batch_cond_uncond:
         return [[cond] for cond in ([uncond] if uncond is not None else []) + list(conds)]
     if uncond is None:
         return [list(conds)]
-    return [[uncond, *conds]] if conds[0].shape == uncond.shape else [[uncond], list(conds)]
+    is_alike = conds[0].hidden.shape == uncond.hidden.shape
+    return [[uncond, *conds]] if is_alike else [[uncond], list(conds)]
 
 
 def _to_length(cond: Tensor, tokens: int) -> Tensor:

@@ -25,6 +25,8 @@ from modules.models.ldm.text_encoder import TextConfig
 from modules.models.ldm.unet import UNetConfig
 from modules.models.ldm.vae import VaeConfig
 
+SIZE_EMBED_WIDTH = 256  # of each number among the sizes that SDXL's UNet gets
+
 
 def make_empty_unet(config: UNetConfig, *, upcast_attention: bool) -> UNet2DConditionModel:
     """Return the UNet without weights.
@@ -49,6 +51,12 @@ def make_empty_unet(config: UNetConfig, *, upcast_attention: bool) -> UNet2DCond
         "norm_num_groups": config.norm_num_groups,
         "upcast_attention": upcast_attention,
     }
+    if config.adm_in_channels:
+        options |= {
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": SIZE_EMBED_WIDTH,
+            "projection_class_embeddings_input_dim": config.adm_in_channels,
+        }
     with _meta_device():
         unet = cast("UNet2DConditionModel", UNet2DConditionModel.from_config(options))  # no tuple
         return with_exact_norms(with_cropping_upsamplers(unet))
@@ -74,7 +82,13 @@ def make_empty_vae(config: VaeConfig) -> AutoencoderKL:
 
 
 # The file's, or how the network is used.
-_NOT_OF_THE_NETWORK = ("layout", "skipped_layer_count", "has_projection", "hidden_layer")
+_NOT_OF_THE_NETWORK = (
+    "layout",
+    "skipped_layer_count",
+    "has_projection",
+    "hidden_layer",
+    "final_norm",
+)
 
 
 def make_empty_text_encoder(config: TextConfig) -> CLIPTextModel | CLIPTextModelWithProjection:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import NamedTuple
 
 from modules.models.ldm.keys import (
@@ -22,6 +22,8 @@ _UNET_TOP = {
     "conv_in": "input_blocks.0.0",
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
 }
@@ -69,6 +71,9 @@ class Transposed(NamedTuple):
     key: str
 
 
+# Of the VAE's attention, as diffusers named them before 0.15.
+_OLD_VAE_ATTENTION = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
 FileKey = str | QkvSlice | Transposed  # where a parameter is in a file
 _PROJECTION = "text_projection.weight"
 
@@ -111,6 +116,20 @@ def vae_key(key: str, level_count: int) -> str:
         inner = f"block.{index}" if part == "resnets" else f"{direction}sample"
         return f"{VAE_PREFIX}{half}.{direction}.{level}.{inner}.{leaf}"
     return VAE_PREFIX + key.replace("conv_norm_out", "norm_out")
+
+
+def diffusers_vae_key(key: str, names: Container[str]) -> str:
+    """Return the key of a parameter of AutoencoderKL in a file that diffusers saved.
+
+    Args:
+        key: As in its state dict.
+        names: All keys of the file.
+    """
+    if key in names or ".attentions." not in key:
+        return key
+    start, _, leaf = key.partition(".attentions.")
+    number, _, rest = leaf.partition(".")
+    return f"{start}.attentions.{number}.{_rename_module(rest, _OLD_VAE_ATTENTION)}"
 
 
 def clip_key(key: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from modules.backend.loading.depth_keys import UNUSED_KEYS, depth_key
 from modules.backend.loading.ldm_keys import (
     TEXT_ENCODER_KEYS,
     TextEncoderKey,
+    diffusers_vae_key,
     text_encoder_key,
     unet_key,
     vae_key,
@@ -28,13 +29,16 @@ from modules.backend.loading.state_dict import read_state_dict, read_tensor
 from modules.backend.loading.weight_loader import StateDictSource, WeightLoader
 from modules.core.errors import BadFile, Unsupported, UserError
 from modules.models.families import Family, make_family_registry
-from modules.models.file_cache import PredictionType
 from modules.models.files.header import Header, read_header
 from modules.models.kinds import VAE, Detection, detect, find_checkpoint_error, make_kind_registry
 from modules.models.ldm.config import ModelConfig, TextEncoderSource, read_config
 from modules.models.ldm.depth import DepthConfig
 from modules.models.ldm.keys import (
     DEPTH_PREFIX,
+    DIFFUSERS_UNET_KEYS,
+    DIFFUSERS_UNET_PREFIXES,
+    DIFFUSERS_VAE_KEY,
+    UNET_INPUT_KEY,
     UNET_PREFIX,
     VAE_DECODER_INPUT_KEY,
     VAE_PREFIX,
@@ -46,13 +50,15 @@ from modules.models.ldm.text_encoder_layouts import (
     TextEncoderSlot,
     detect_text_encoder_layout,
 )
+from modules.models.prediction_facts import PredictionType
 
 CPU = torch.device("cpu")
 # Left in checkpoints by training or by other programs; not needed to generate images.
 _IGNORED_KEYS = (
     r"model_ema\..*|.*\.position_ids|.*\.loss\..*|loss\..*|logvar|scale_factor|lvlb_weights|betas|alphas_cumprod.*"
     r"|sqrt_.*|log_one_minus_.*|posterior_.*|.*logit_scale|.*text_projection.*|.*visual_projection.*"
-    r"|.*vision_model\..*|embedding_manager\..*|denoiser\..*|global_step|.*\.model_ema\..*"
+    r"|.*vision_model\..*|embedding_manager\..*|denoiser\..*|global_step|.*\.model_ema\..*|v_pred|ztsnr"
+    r"|scaled_fp8|.*\.scale_weight|.*\.scale_input"
     rf"|{UNUSED_KEYS}"
 )
 _COMPONENT_PREFIXES = (UNET_PREFIX, VAE_PREFIX, DEPTH_PREFIX)
@@ -200,11 +206,12 @@ def build_components(
     loader = WeightLoader(
         StateDictSource(state_dict, name, config.file, options.use_ema), options.device
     )
+    # SD 2.x overflows in half precision, SDXL does not.
+    is_sd2 = not family.is_sdxl and config.text_encoders[0].layout.kind == OPEN_CLIP_KIND
     is_half = precision.unet == torch.float16
-    uses_open_clip = any(text.layout.kind == OPEN_CLIP_KIND for text in config.text_encoders)
-    find_unet_key = partial(unet_key, config=config.unet)
+    find_unet_key = _unet_file_key(state_dict, config)
     unet = loader.load_into(
-        empty_models.make_empty_unet(config.unet, upcast_attention=is_half and uses_open_clip),
+        empty_models.make_empty_unet(config.unet, upcast_attention=is_half and is_sd2),
         find_unet_key,
         precision.unet,
     )
@@ -213,18 +220,22 @@ def build_components(
         vae_loader = _make_file_loader(options.vae, config, options.device)
     vae = vae_loader.load_into(
         empty_models.make_empty_vae(config.vae),
-        lambda key: vae_key(key, len(config.vae.ch_mult)),
+        _vae_file_key(vae_loader.state_dict, config),
         precision.vae,
     )
     text_encoders = tuple(
         _load_text_encoder(
             loader if file is None else _make_file_loader(file, config, options.device),
             text,
+            slot,
             options.text_encoder_keys,
             precision,
         )
-        for text, file in zip(
-            config.text_encoders, _text_encoder_files(family, options), strict=True
+        for text, slot, file in zip(
+            config.text_encoders,
+            family.text_encoders,
+            _text_encoder_files(family, options),
+            strict=True,
         )
     )
     depth_estimator = None
@@ -233,6 +244,8 @@ def build_components(
         depth_estimator = loader.load_into(empty_estimator, depth_key, precision.vae)
     ignored = [pattern for text in config.text_encoders for pattern in _skipped_layers(text)]
     prefixes = [*_COMPONENT_PREFIXES]
+    if DIFFUSERS_UNET_KEYS[UNET_INPUT_KEY] in state_dict:
+        prefixes += DIFFUSERS_UNET_PREFIXES
     for slot in family.text_encoders:
         prefixes += (slot.prefix + _CLIP, slot.prefix + _OPEN_CLIP)
         ignored.append(re.escape(slot.prefix + _OPEN_CLIP) + "attn_mask")
@@ -242,13 +255,28 @@ def build_components(
         vae=vae,
         text_encoders=text_encoders,
         alphas_cumprod=_alphas_cumprod(state_dict, config),
-        prediction_type=_PREDICTION_TYPES[config.parameterization]
+        prediction_type=_PREDICTION_TYPES[config.noise_schedule.parameterization]
         if options.prediction in (None, "probe")
         else options.prediction,
         family=family.name,
         depth_estimator=depth_estimator,
         unet_origin=loader.origin(unet, find_unet_key),
+        micro_conditioning=family.micro_conditioning,
     )
+
+
+def _unet_file_key(state_dict: Mapping[str, Tensor], config: ModelConfig) -> Callable[[str], str]:
+    """Return the function from a key of diffusers' UNet to the key in the file, which may be diffusers' own."""
+    if DIFFUSERS_UNET_KEYS[UNET_INPUT_KEY] in state_dict:
+        return str
+    return partial(unet_key, config=config.unet)
+
+
+def _vae_file_key(state_dict: Mapping[str, Tensor], config: ModelConfig) -> Callable[[str], str]:
+    """Return the function from a key of diffusers' VAE to the key in the file, which may be diffusers' own."""
+    if DIFFUSERS_VAE_KEY in state_dict:
+        return partial(diffusers_vae_key, names=state_dict)
+    return partial(vae_key, level_count=len(config.vae.ch_mult))
 
 
 def _make_empty_depth_estimator(
@@ -265,6 +293,7 @@ def _make_empty_depth_estimator(
 def _load_text_encoder(
     loader: WeightLoader,
     config: TextConfig,
+    slot: TextEncoderSlot,
     keys: Mapping[str, TextEncoderKey],
     precision: Precision,
 ) -> TextEncoder:
@@ -272,8 +301,15 @@ def _load_text_encoder(
     network = loader.load_into(
         empty_models.make_empty_text_encoder(config), find_key_in_file, precision.text_encoder
     )
-    origin = loader.origin(network, find_key_in_file)
-    return TextEncoder(network, config.layout.pad_token_id, config.hidden_layer, origin)
+    return TextEncoder(
+        network,
+        config.layout.pad_token_id,
+        config.hidden_layer,
+        slot.name,
+        config.final_norm,
+        slot.clip_skip,
+        loader.origin(network, find_key_in_file),
+    )
 
 
 def _text_encoder_files(family: Family, options: LoadOptions) -> tuple[Path | None, ...]:
@@ -307,12 +343,13 @@ def _find_text_encoder(
             raise BadFile(f"'{name}' lacks its text encoder.", "Put one into models/text_encoder.")
         return TextEncoderSource(header, name, slot)
     header = read_header(file)
-    if detect_text_encoder_layout(header.tensors, slot.alone) is None:
+    place = slot.find_in(header.tensors)
+    if place is None:
         raise UserError(
             f"'{file.name}' is no text encoder{_detected_kind(header)}.",
             "Remove it from models/text_encoder.",
         )
-    return TextEncoderSource(header, file.name, slot.alone)
+    return TextEncoderSource(header, file.name, place)
 
 
 def _validate_vae(path: Path) -> None:
@@ -349,11 +386,12 @@ def _alphas_cumprod(state_dict: Mapping[str, Tensor], config: ModelConfig) -> Te
     LDM's "linear" is linear in the square root of beta (make_beta_schedule), diffusers' "scaled_linear".
     """
     stored = state_dict.get("alphas_cumprod")
-    if stored is not None and stored.shape == (config.timesteps,):
+    schedule = config.noise_schedule
+    if stored is not None and stored.shape == (schedule.timesteps,):
         stored = read_tensor(state_dict, stored).double()
         if bool((stored[1:] < stored[:-1]).all()) and stored[-1] > 0 and stored[0] < 1:
             return stored.clone()
-    start, end = config.linear_start**0.5, config.linear_end**0.5
-    betas = torch.linspace(start, end, config.timesteps, dtype=torch.float64) ** 2
+    start, end = schedule.linear_start**0.5, schedule.linear_end**0.5
+    betas = torch.linspace(start, end, schedule.timesteps, dtype=torch.float64) ** 2
     # LDM keeps it in 32 bits, which moves the smallest sigma by 1e-5 of its value.
     return torch.cumprod(1 - betas, dim=0).float().double()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-from modules.models.file_cache import PredictionType
+from modules.models.prediction_facts import PredictionType
 
 # The rule of github.com/leejet/stable-diffusion.cpp, src/stable-diffusion.cpp, is_using_v_parameterization_for_sd2:
 # for a constant input at the noisiest step, a network that predicts the noise returns about its input; one that

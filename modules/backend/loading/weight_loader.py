@@ -64,6 +64,11 @@ class WeightLoader:
         self._device = device
         self._used_keys: set[str] = set()
 
+    @property
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """Return the tensors that it loads."""
+        return self._source.state_dict
+
     def load_into(self, module: M, file_key: Callable[[str], FileKey], dtype: torch.dtype) -> M:
         """Return the module with its weights, in that dtype, on the device, in evaluation mode.
 
@@ -83,11 +88,21 @@ class WeightLoader:
             self._device,
             partial(read_tensor, self._source.state_dict),
         )
+        for weight, tensor in zip(weights, tensors, strict=True):
+            self._apply_scale(weight.name, tensor)
         state_dict = {weight.key: tensor for weight, tensor in zip(weights, tensors, strict=True)}
         module.load_state_dict(state_dict, assign=True)
         if self._device.type != "cpu":
             module.to(self._device)  # moves buffers; the weights are there already
         return module.eval().requires_grad_(requires_grad=False)
+
+    def _apply_scale(self, name: str, tensor: Tensor) -> None:
+        """Multiply a weight in 8 bits by its scale, which ComfyUI stores beside it."""
+        scale = self._source.state_dict.get(name.removesuffix("weight") + "scale_weight")
+        if scale is not None and not tensor.is_meta:
+            tensor.mul_(
+                read_tensor(self._source.state_dict, scale).to(tensor.device, torch.float32)
+            )
 
     def origin(self, module: nn.Module, file_key: Callable[[str], FileKey]) -> WeightOrigin:
         """Return where the weights of a module come from; it keeps no file open.

@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.x and 2.x as a diffusers pipeline whose loop runs any sampler with any schedule.
+"""Stable Diffusion as diffusers pipelines whose loop runs any sampler with any schedule.
 
 Everything but `__call__` is the stock class: its mixins load LoRA, textual inversion and IP-Adapter into the registered
 networks, and its offload hooks move them.
@@ -7,11 +7,16 @@ networks, and its offload hooks move them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
-from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
+from diffusers import (
+    EulerDiscreteScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+)
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
 from modules.backend.components import Components
@@ -32,8 +37,10 @@ from modules.sampling.run_start import RunStart
 from modules.sampling.samplers import Sampler
 
 
-class SamplerPipeline(StableDiffusionPipeline):
-    """The stock Stable Diffusion pipeline with this program's samplers. Prompts and images are encoded outside.
+class SamplerLoop:
+    """The call of a stock Stable Diffusion pipeline with this program's samplers.
+
+    Prompts and images are encoded outside.
 
     Attributes:
         predictions: The prediction types it knows.
@@ -42,9 +49,12 @@ class SamplerPipeline(StableDiffusionPipeline):
 
     predictions: Registry[Prediction] = PREDICTIONS
     guidances: Sequence[Guidance] = GUIDANCES
+    unet: UNet2DConditionModel  # these, and the hooks, are of the stock pipeline
+    scheduler: EulerDiscreteScheduler
+    maybe_free_model_hooks: Callable[[], None]
 
     @torch.no_grad()
-    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride] - the stock call has 25 arguments of its own
+    def __call__(
         self,
         plan: Plan,
         model_sigmas: ModelSigmas,
@@ -122,7 +132,15 @@ class SamplerPipeline(StableDiffusionPipeline):
         return self.predictions.get(name)
 
 
-def make_pipeline(components: Components) -> SamplerPipeline:
+class SamplerPipeline(SamplerLoop, StableDiffusionPipeline):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride] - the stock call has 25 arguments of its own
+    """The stock pipeline of Stable Diffusion 1.x and 2.x with this loop."""
+
+
+class SamplerXLPipeline(SamplerLoop, StableDiffusionXLPipeline):  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride] - likewise
+    """The stock pipeline of SDXL with this loop."""
+
+
+def make_pipeline(components: Components) -> SamplerPipeline | SamplerXLPipeline:
     """Return the pipeline of loaded components.
 
     Its scheduler describes the noise schedule and the prediction type, to this pipeline and to stock ones built from
@@ -136,6 +154,18 @@ def make_pipeline(components: Components) -> SamplerPipeline:
         prediction_type=components.prediction_type,
         steps_offset=1,
     )
+    if components.micro_conditioning:
+        by_name = {encoder.name: encoder.network for encoder in components.text_encoders}
+        return SamplerXLPipeline(
+            vae=components.vae,
+            text_encoder=by_name.get("clip_l"),  # pyright: ignore[reportArgumentType] - the refiner has none
+            text_encoder_2=by_name.get("clip_g"),  # pyright: ignore[reportArgumentType] - it has a projection
+            tokenizer=None,  # pyright: ignore[reportArgumentType] - as below
+            tokenizer_2=None,  # pyright: ignore[reportArgumentType]
+            unet=components.unet,
+            scheduler=scheduler,  # pyright: ignore[reportArgumentType]
+            add_watermarker=False,
+        )
     return SamplerPipeline(
         vae=components.vae,
         text_encoder=components.text_encoders[0].network,  # pyright: ignore[reportArgumentType] - CLIP with a projection too

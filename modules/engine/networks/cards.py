@@ -133,7 +133,7 @@ def _embedding_cards(sources: CardSources) -> Iterator[NetworkCard]:
 
 
 def _hypernetwork_cards(sources: CardSources) -> Iterator[NetworkCard]:
-    for file in sources.models.files(HYPERNETWORK):
+    for file in sources.models.networks.files(HYPERNETWORK):
         yield NetworkCard(
             _id(sources, HYPERNETWORK, file),
             HYPERNETWORK,
@@ -141,6 +141,8 @@ def _hypernetwork_cards(sources: CardSources) -> Iterator[NetworkCard]:
             file,
             tag="hypernet",
             prompt_name=file.stem,
+            family=file.facts.family,
+            error=file.facts.error,
         )
 
 
@@ -162,7 +164,7 @@ def _checkpoint_cards(sources: CardSources) -> Iterator[NetworkCard]:
 CARD_KINDS: tuple[CardKind, ...] = (
     CardKind(LORA, _lora_cards, lambda sources: sources.models.networks.refresh(LORA)),
     CardKind(EMBEDDING, _embedding_cards, lambda sources: sources.embeddings.refresh()),
-    CardKind(HYPERNETWORK, _hypernetwork_cards, lambda s: s.models.refresh(HYPERNETWORK)),
+    CardKind(HYPERNETWORK, _hypernetwork_cards, lambda s: s.models.networks.refresh(HYPERNETWORK)),
     CardKind(CHECKPOINT, _checkpoint_cards, lambda s: s.models.refresh(CHECKPOINT)),
 )
 

@@ -12,6 +12,7 @@ from modules.models.ldm.depth import DepthConfig, read_depth_config
 from modules.models.ldm.keys import (
     UNET_CONTEXT_KEY,
     UNET_INPUT_KEY,
+    UNET_LABEL_KEY,
     UNET_PREFIX,
     VAE_DECODER_INPUT_KEY,
     VAE_ENCODER_INPUT_KEY,
@@ -19,6 +20,7 @@ from modules.models.ldm.keys import (
     count_submodules,
     find_key,
 )
+from modules.models.ldm.noise_schedule import NoiseScheduleConfig, read_noise_schedule
 from modules.models.ldm.text_encoder import TextConfig, read_text_config
 from modules.models.ldm.text_encoder_layouts import (
     COND_STAGE_SLOT,
@@ -39,7 +41,7 @@ class ModelConfig:
     """All networks of a checkpoint, and its noise schedule.
 
     Args:
-        parameterization: "eps" or "v", as in LDM.
+        noise_schedule: Which it was trained on, and what the UNet predicts.
         file: The .yaml it was read from.
         depth: None for a checkpoint without a depth estimator.
     """
@@ -47,10 +49,7 @@ class ModelConfig:
     unet: UNetConfig
     vae: VaeConfig
     text_encoders: tuple[TextConfig, ...]
-    linear_start: float
-    linear_end: float
-    timesteps: int
-    parameterization: str
+    noise_schedule: NoiseScheduleConfig
     file: Path
     depth: DepthConfig | None = None
 
@@ -99,7 +98,7 @@ def read_config(
     params = read_yaml(file).section("model").section("params")
     if not params.values:
         raise UserError(f"'{file}' lacks model.params: it does not describe an LDM checkpoint.")
-    params.require_supported({"beta_schedule": ("linear",), "parameterization": ("eps", "v")})
+    params.require_supported({"beta_schedule": ("linear",)})
     sources = text_encoders or (TextEncoderSource(header, checkpoint_name),)
     for source in sources:
         _check_text_encoder_kind(params, source)
@@ -109,14 +108,10 @@ def read_config(
         text_encoders=tuple(
             read_text_config(params, source.header, source.slot) for source in sources
         ),
-        linear_start=params.number("linear_start", 1e-4),
-        linear_end=params.number("linear_end", 2e-2),
-        timesteps=params.integer("timesteps", 1000),
-        parameterization=params.string("parameterization", "eps"),
+        noise_schedule=read_noise_schedule(params),
         file=file,
         depth=read_depth_config(params, header),
     )
-    _check_noise_schedule(config)
     _check_sizes(config, header, checkpoint_name)
     for text, source in zip(config.text_encoders, sources, strict=True):
         _check_text_encoder_sizes(config, text, source)
@@ -127,23 +122,12 @@ def read_config(
 
 def _check_text_encoder_kind(params: YamlSection, source: TextEncoderSource) -> None:
     target = params.at(source.slot.config_path).string("target", "").rpartition(".")[2]
+    target = target.rstrip("0123456789")  # FrozenOpenCLIPEmbedder2 is that of SDXL
     described = next((row for row in source.slot.layouts if row.embedder_class == target), None)
     actual = detect_text_encoder_layout(source.header.tensors, source.slot)
     if described is not None and actual is not None and described.kind != actual.kind:
         text = f"'{params.file}' describes the text encoder {described.kind}, but '{source.name}' has {actual.kind}."
         raise UserError(text, wrong_yaml_hint(params.file))
-
-
-def _check_noise_schedule(config: ModelConfig) -> None:
-    if not 0 < config.linear_start < config.linear_end < 1:
-        found = f"{config.linear_start} and {config.linear_end}"
-        text = f"In '{config.file}', linear_start and linear_end should rise between 0 and 1, not {found}."
-        raise UserError(text)
-    if not 1 < config.timesteps <= 100_000:
-        text = (
-            f"In '{config.file}', timesteps should be between 2 and 100000, not {config.timesteps}."
-        )
-        raise UserError(text)
 
 
 def _check_sizes(config: ModelConfig, header: Header, checkpoint: str) -> None:
@@ -154,6 +138,7 @@ def _check_sizes(config: ModelConfig, header: Header, checkpoint: str) -> None:
         ("model_channels", unet.model_channels, UNET_INPUT_KEY, 0),
         ("out_channels", unet.out_channels, UNET_PREFIX + "out.2.weight", 0),
         ("context_dim", unet.context_dim, UNET_CONTEXT_KEY, 1),
+        ("adm_in_channels", unet.adm_in_channels, UNET_LABEL_KEY, 1),
         ("ddconfig.z_channels", vae.z_channels, VAE_DECODER_INPUT_KEY, 1),
         ("ddconfig.ch", vae.ch, VAE_ENCODER_INPUT_KEY, 0),
         ("ddconfig.in_channels", vae.in_channels, VAE_ENCODER_INPUT_KEY, 1),

@@ -20,10 +20,20 @@ CLIP_PREFIX_VARIANTS = ("transformer.text_model.", "text_model.", "")
 UNET_INPUT_KEY = UNET_PREFIX + "input_blocks.0.0.weight"
 UNET_CONTEXT_KEY = UNET_PREFIX + "middle_block.1.transformer_blocks.0.attn2.to_k.weight"
 UNET_PROJ_IN_KEY = UNET_PREFIX + "middle_block.1.proj_in.weight"
+UNET_LABEL_KEY = UNET_PREFIX + "label_emb.0.0.weight"  # of the vector of pooled text and sizes
 VAE_ENCODER_INPUT_KEY = VAE_PREFIX + "encoder.conv_in.weight"
 VAE_DECODER_INPUT_KEY = VAE_PREFIX + "decoder.conv_in.weight"
 CLIP_TOKEN_EMBEDDING_KEY = CLIP_PREFIX + "embeddings.token_embedding.weight"
 OPEN_CLIP_TOKEN_EMBEDDING_KEY = OPEN_CLIP_PREFIX + "token_embedding.weight"
+# The same tensors of a UNet that diffusers saved, whose names tell what it is.
+DIFFUSERS_UNET_KEYS = {
+    UNET_INPUT_KEY: "conv_in.weight",
+    UNET_CONTEXT_KEY: "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight",
+    UNET_PROJ_IN_KEY: "mid_block.attentions.0.proj_in.weight",
+    UNET_LABEL_KEY: "add_embedding.linear_1.weight",
+}
+DIFFUSERS_UNET_PREFIXES = ("down_blocks.", "mid_block.", "up_blocks.", "add_embedding.")
+DIFFUSERS_VAE_KEY = "encoder.down_blocks.0.resnets.0.conv1.weight"
 CLIP_PROJECTION_KEY = COND_STAGE_PREFIX + "transformer.text_projection.weight"
 OPEN_CLIP_PROJECTION_KEY = OPEN_CLIP_PREFIX + "text_projection"
 
@@ -51,6 +61,8 @@ def key_variants(name: str, *, use_ema: bool = False) -> tuple[str, ...]:
         ema_name = EMA_PREFIX + name.removeprefix("model.").replace(".", "")
         rest = name.removeprefix(UNET_PREFIX)
         others = tuple(prefix + rest for prefix in UNET_PREFIX_VARIANTS if rest)
+        if name in DIFFUSERS_UNET_KEYS:
+            others += (DIFFUSERS_UNET_KEYS[name],)
         return (ema_name, name, *others) if use_ema else (name, *others, ema_name)
     if name.startswith(VAE_PREFIX):  # separate VAE files have no prefix
         return name, name.removeprefix(VAE_PREFIX)

@@ -34,6 +34,7 @@ class TextConfig:
         skipped_layer_count: Further layers in the file.
         has_projection: Whether the pooled output is projected.
         hidden_layer: Which layer gives the hidden states, counted from the last computed one, which is 1.
+        final_norm: Whether the final norm is applied to the hidden states.
     """
 
     layout: TextEncoderLayout
@@ -49,6 +50,7 @@ class TextConfig:
     skipped_layer_count: int
     has_projection: bool = False
     hidden_layer: int = 1
+    final_norm: bool = True
 
 
 def read_text_config(
@@ -67,15 +69,15 @@ def read_text_config(
         UserError: the .yaml names a missing folder or has invalid values.
     """
     params = model.at(slot.config_path).section("params")
-    params.require_supported({"layer": ("last", "penultimate")})
+    params.require_supported({"layer": ("last", "penultimate", "hidden")})
     text_config = params.section("text_config")
     if not text_config.values:
         text_config = _read_local_config(params) or text_config
     layout = detect_text_encoder_layout(header.tensors, slot) or CLIP_LAYOUT.under(slot.prefix)
     defaults = _sizes_from_tensors(header, layout, slot.has_projection)
-    unused_count = _count_unused_layers(params, layout, defaults["num_hidden_layers"])
-    # The projection needs all layers.
-    skipped_count = 0 if slot.has_projection else unused_count
+    unused_count = _count_unused_layers(params, slot, layout, defaults["num_hidden_layers"])
+    # The projection needs all layers, and clip skip of SDXL counts from the last one.
+    skipped_count = unused_count if slot.final_norm and not slot.has_projection else 0
     defaults["num_hidden_layers"] -= skipped_count
     sizes = {name: text_config.integer(name, size) for name, size in defaults.items()}
     heads = text_config.integer("num_attention_heads", max(1, sizes["hidden_size"] // HEAD_WIDTH))
@@ -95,14 +97,23 @@ def read_text_config(
         layer_norm_eps=text_config.number("layer_norm_eps", 1e-5),
         has_projection=slot.has_projection,
         hidden_layer=1 + unused_count - skipped_count,
+        # The original code of SDXL takes the last layer, where a .yaml asks for it, with its norm.
+        final_norm=slot.final_norm or params.string("layer", "") == "last",
     )
 
 
-def _count_unused_layers(params: YamlSection, layout: TextEncoderLayout, layer_count: int) -> int:
-    """Return how many of the file's layers give no hidden states: SD 2.x uses the penultimate one."""
-    default = "penultimate" if layout.kind == OPEN_CLIP_KIND else "last"
-    is_penultimate = params.string("layer", default) == "penultimate"
-    return int(is_penultimate and layer_count >= layout.full_layer_count)
+def _count_unused_layers(
+    params: YamlSection, slot: TextEncoderSlot, layout: TextEncoderLayout, layer_count: int
+) -> int:
+    """Return how many of the file's layers give no hidden states: SD 2.x and SDXL use the penultimate one."""
+    uses_penultimate = layout.kind == OPEN_CLIP_KIND or not slot.final_norm
+    layer = params.string("layer", "penultimate" if uses_penultimate else "last")
+    if layer == "hidden":
+        index = params.integer("layer_idx", layer_count - 1)
+        if not 0 < index <= layer_count:
+            raise params.invalid_value("layer_idx", f"a layer from 1 to {layer_count}")
+        return layer_count - index
+    return int(layer == "penultimate" and layer_count >= layout.full_layer_count)
 
 
 def _sizes_from_tensors(

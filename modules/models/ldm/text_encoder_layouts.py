@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 from modules.models.ldm.keys import (
     CLIP_PREFIX,
@@ -27,7 +27,7 @@ class TextEncoderLayout:
     Args:
         name: Identity.
         kind: "CLIP" or "OpenCLIP".
-        embedder_class: LDM's class for it, the last part of `target` in a .yaml.
+        embedder_class: LDM's class for it, the last part of `target` in a .yaml, without a number at its end.
         prefix: Prefix of every name.
         token_embedding_key: Tensor of shape [vocab_size, hidden_size].
         position_embedding_key: Tensor of shape [max_position_embeddings, hidden_size].
@@ -114,7 +114,20 @@ OPEN_CLIP_TRANSFORMERS_LAYOUT = replace(
     full_layer_count=24,
     width=OPEN_CLIP_WIDTH,
 )
-TEXT_ENCODER_LAYOUTS = (OPEN_CLIP_LAYOUT, CLIP_LAYOUT, OPEN_CLIP_TRANSFORMERS_LAYOUT)
+OPEN_CLIP_BIG_G_WIDTH = 1280  # of ViT-bigG, the second text encoder of SDXL
+OPEN_CLIP_BIG_G_TRANSFORMERS_LAYOUT = replace(
+    OPEN_CLIP_TRANSFORMERS_LAYOUT,
+    name="OpenCLIP bigG as transformers saves it",
+    full_layer_count=0,
+    width=OPEN_CLIP_BIG_G_WIDTH,
+)
+TEXT_ENCODER_LAYOUTS = (
+    OPEN_CLIP_LAYOUT,
+    CLIP_LAYOUT,
+    OPEN_CLIP_TRANSFORMERS_LAYOUT,
+    OPEN_CLIP_BIG_G_TRANSFORMERS_LAYOUT,
+)
+ClipSkip = Literal["always", "sdxl_clip_l_skip", "never"]
 
 
 @dataclass(frozen=True)
@@ -124,26 +137,68 @@ class TextEncoderSlot:
     Args:
         prefix: Prefix of its tensors, in place of LDM's "cond_stage_model.".
         config_path: Where `model.params` of the .yaml describes it: dotted, a number for an item of a list.
+        name: Of the text encoder, as embeddings and separate files name it.
         has_projection: Whether its pooled output is needed, which a projection of the last layer gives.
+        final_norm: Whether the final norm is applied to whatever layer gives the hidden states.
+        clip_skip: Whether clip skip has an effect: always, with the option of that name, where it counts from the last
+            layer, or never.
         kind: The kind to look for in other files when a checkpoint lacks it; "" is read from the UNet.
         width: Likewise its width.
         layouts: The layouts that it may have.
+        donor_prefixes: What its tensors' names may start with in checkpoints of other families that can lend it.
     """
 
     prefix: str = COND_STAGE_PREFIX
     config_path: str = "cond_stage_config"
+    name: str = "text_encoder"
     has_projection: bool = False
+    final_norm: bool = True
+    clip_skip: ClipSkip = "always"
     kind: str = ""
     width: int = 0
     layouts: tuple[TextEncoderLayout, ...] = TEXT_ENCODER_LAYOUTS
+    donor_prefixes: tuple[str, ...] = ()
 
-    @property
-    def alone(self) -> TextEncoderSlot:
-        """Return the place of the text encoder in a file that contains it alone."""
-        return replace(self, prefix=COND_STAGE_PREFIX)
+    def find_in(self, tensors: Mapping[str, HasShape]) -> TextEncoderSlot | None:
+        """Return the place of the text encoder in another file, with it alone or a checkpoint; None if it is not there."""
+        # With it alone, the names start with LDM's prefix or none.
+        for prefix in (COND_STAGE_PREFIX, self.prefix, *self.donor_prefixes):
+            place = replace(self, prefix=prefix)
+            layout = detect_text_encoder_layout(tensors, place)
+            if layout is not None and self.kind in ("", layout.kind):
+                return place
+        return None
 
 
 COND_STAGE_SLOT = TextEncoderSlot()  # of SD 1.x and 2.x
+CLIP_L_WIDTH = 768
+SDXL_CLIP_L_SLOT = TextEncoderSlot(
+    "conditioner.embedders.0.",
+    "conditioner_config.params.emb_models.0",
+    name="clip_l",
+    final_norm=False,
+    clip_skip="sdxl_clip_l_skip",
+    kind=CLIP_KIND,
+    width=CLIP_L_WIDTH,
+)
+SDXL_CLIP_G_SLOT = TextEncoderSlot(
+    "conditioner.embedders.1.",
+    "conditioner_config.params.emb_models.1",
+    name="clip_g",
+    has_projection=True,
+    final_norm=False,
+    clip_skip="never",
+    kind=OPEN_CLIP_KIND,
+    width=OPEN_CLIP_BIG_G_WIDTH,
+    donor_prefixes=(SDXL_CLIP_L_SLOT.prefix,),  # of a refiner
+)
+# The refiner has the second text encoder of SDXL alone, in the first place.
+SDXL_REFINER_SLOT = replace(
+    SDXL_CLIP_G_SLOT,
+    prefix=SDXL_CLIP_L_SLOT.prefix,
+    config_path=SDXL_CLIP_L_SLOT.config_path,
+    donor_prefixes=(SDXL_CLIP_G_SLOT.prefix,),
+)
 
 
 class HasShape(Protocol):

@@ -27,11 +27,20 @@ USED_KEYS = frozenset(
         "context_dim",
         "norm_num_groups",
         "image_size",
+        "adm_in_channels",
     ]
 )
 # These do not change the output of the network.
 IGNORED_KEYS = frozenset(
-    ["use_checkpoint", "use_fp16", "use_bf16", "dropout", "num_heads_upsample", "legacy"]
+    [
+        "use_checkpoint",
+        "use_fp16",
+        "use_bf16",
+        "dropout",
+        "num_heads_upsample",
+        "legacy",
+        "spatial_transformer_attn_type",
+    ]
 )
 # Other values of these keys are not implemented here.
 SUPPORTED_VALUES = {
@@ -44,7 +53,7 @@ SUPPORTED_VALUES = {
     "disable_middle_self_attn": (False,),
     "disable_self_attentions": (),
     "num_attention_blocks": (),
-    "num_classes": (),
+    "num_classes": ("sequential",),
     "n_embed": (),
 }
 
@@ -60,6 +69,7 @@ class UNetConfig:
         transformer_depth: Transformer blocks of each level.
         use_linear_in_transformer: Whether the transformers' projections are linear layers, not 1x1 convolutions.
         image_size: Width and height of the latents it was trained on.
+        adm_in_channels: Width of the vector of pooled text and sizes that it gets with the timestep; 0 without one.
     """
 
     in_channels: int
@@ -74,6 +84,7 @@ class UNetConfig:
     use_linear_in_transformer: bool
     norm_num_groups: int
     image_size: int
+    adm_in_channels: int = 0
 
 
 def read_unet_config(model: YamlSection) -> UNetConfig:
@@ -86,7 +97,9 @@ def read_unet_config(model: YamlSection) -> UNetConfig:
         UserError: a key is missing, unknown or has an invalid value.
         Unsupported: a key requires something that is not implemented here.
     """
-    params = model.section("unet_config").section("params")
+    # generative-models, the code of SDXL, has another name for it.
+    is_sgm = "network_config" in model.values
+    params = model.section("network_config" if is_sgm else "unet_config").section("params")
     params.require_supported(SUPPORTED_VALUES)
     _check_keys(params)
     width = params.integer("model_channels")
@@ -115,7 +128,17 @@ def read_unet_config(model: YamlSection) -> UNetConfig:
         norm_num_groups=params.norm_group_count("model_channels", width, mult),
         # The published .yaml files say 32 in unet_config, which nothing reads, and the true size in model.params.
         image_size=model.integer("image_size", params.integer("image_size", 64)),
+        adm_in_channels=_adm_width(params),
     )
+
+
+def _adm_width(params: YamlSection) -> int:
+    if params.string("num_classes", "") != "sequential":
+        return 0
+    width = params.integer("adm_in_channels")
+    if width < 1:
+        raise params.invalid_value("adm_in_channels", "at least 1")
+    return width
 
 
 def _check_keys(params: YamlSection) -> None:

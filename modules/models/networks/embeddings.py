@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +16,7 @@ from modules.models.checkpoint import Checkpoint
 from modules.models.files.header import Header, read_header
 from modules.models.files.picture_embedding import PICTURE_SUFFIXES, read_picture_embedding
 from modules.models.files.safe_pickle import DAMAGE
-from modules.models.kinds import EMBEDDING
+from modules.models.kinds import EMBEDDING, Detection
 from modules.models.networks.lora_keys import BUNDLED_PREFIX
 from modules.models.scan import FileStamp, ModelFile, scan_folder
 
@@ -110,9 +112,13 @@ class ModelFiles(Protocol):
         """Return the hash of a file, "" after the timeout."""
         ...
 
+    def detect(self, header: Header) -> Detection:
+        """Return what a file contains."""
+        ...
+
 
 class EmbeddingList:
-    """The embeddings in their folder; each file is opened once. Thread-safe.
+    """The embeddings in their folder; each file is opened once, after every scan of the folder. Thread-safe.
 
     Args:
         models: Lists their folder.
@@ -122,19 +128,28 @@ class EmbeddingList:
         self._models = models
         self._lock = threading.Lock()
         self._read: dict[FileStamp, Embedding | None] = {}  # None for an ordinary picture
-        self._listed: tuple[Embedding, ...] | None = None
+        self._listed: tuple[Embedding, ...] = ()
+        self._files: Sequence[ModelFile] | None = None  # of the last scan
+        self._changed_ns: tuple[int, ...] = ()  # when its folders last changed
 
     def refresh(self) -> None:
         """Scan the folder again; only new and changed files are opened."""
         self._models.refresh(EMBEDDING)
-        with self._lock:
-            self._listed = self._list()
+        self.all()
+
+    def refresh_if_changed(self) -> None:
+        """Scan the folder again if a file has been added to it or removed, as A1111 does before every job."""
+        changed_ns = tuple(_change_times(self._models.folders(EMBEDDING)))
+        if changed_ns != self._changed_ns:
+            self._changed_ns = changed_ns
+            self.refresh()
 
     def all(self) -> Sequence[Embedding]:
         """Return every embedding, sorted by name, including those with an error."""
         with self._lock:
-            if self._listed is None:
-                self._listed = self._list()
+            files = self._models.files(EMBEDDING)
+            if files is not self._files:
+                self._listed, self._files = self._list(), files
             return self._listed
 
     def usable(self, checkpoint: Checkpoint) -> Sequence[Embedding]:
@@ -156,7 +171,7 @@ class EmbeddingList:
         for file in files:
             if file.stamp not in self._read:
                 is_preview = file.path.with_suffix("") in with_preview
-                self._read[file.stamp] = read_embedding(file, is_preview)
+                self._read[file.stamp] = read_embedding(file, is_preview, self._models.detect)
         stamps = {file.stamp for file in files}
         self._read = {stamp: one for stamp, one in self._read.items() if stamp in stamps}
         found: dict[str, Embedding] = {}
@@ -175,17 +190,30 @@ class EmbeddingList:
         return sorted(pictures, key=lambda file: file.name)
 
 
-def read_embedding(file: ModelFile, is_preview: bool = False) -> Embedding | None:
+def _change_times(folders: Iterable[Path]) -> Iterator[int]:
+    """Yield when each folder and its subfolders last changed, in nanoseconds."""
+    for folder in folders:
+        for path, _, _ in os.walk(folder):
+            with suppress(OSError):
+                yield os.stat(path).st_mtime_ns  # noqa: PTH116  a text, of hundreds of folders
+
+
+def read_embedding(
+    file: ModelFile,
+    is_preview: bool = False,
+    detect: Callable[[Header], Detection] = lambda _: Detection(),
+) -> Embedding | None:
     """Return the embedding in a file, with an error if it has none; None for an ordinary picture.
 
     Args:
         file: The file.
         is_preview: Whether a picture belongs to another file, so that its pixels are not searched.
+        detect: Tells what a file of another kind contains.
     """
     try:
         if file.path.suffix.lower() in PICTURE_SUFFIXES:
             return _read_picture(file, is_preview)
-        return _read_header(file, read_header(file.path))
+        return _read_header(file, read_header(file.path), detect)
     except WebUIError as error:
         return Embedding(file.stem, file, error=str(error))
     except (OSError, *DAMAGE) as error:
@@ -219,9 +247,16 @@ def _read_picture(file: ModelFile, is_preview: bool) -> Embedding | None:
     return _describe(found.name or file.stem, file, shapes, found.values)
 
 
-def _read_header(file: ModelFile, header: Header) -> Embedding:
+def _read_header(
+    file: ModelFile, header: Header, detect: Callable[[Header], Detection]
+) -> Embedding:
     shapes = {key: info.shape for key, info in header.tensors.items()}
-    return _describe(file.stem, file, shapes, header.values)
+    embedding = _describe(file.stem, file, shapes, header.values)
+    kind = detect(header).kind
+    if kind is None or kind.name == EMBEDDING:
+        return embedding
+    sentence = kind.misplaced.format(expected="an embedding")
+    return replace(embedding, error=f"'{file.file_name}' {sentence}")
 
 
 def _describe(

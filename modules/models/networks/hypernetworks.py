@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from modules.models.checkpoint import Checkpoint
 from modules.models.files.header import Header
+from modules.models.networks.network_file import NetworkFacts
 from modules.models.scan import ModelFile
 
 # The width of the text that cross-attention reads, by family.
@@ -32,6 +33,21 @@ def hypernetwork_widths(header: Header) -> frozenset[int]:
         int(parts[0])
         for parts in names
         if len(parts) > 3 and parts[0].isdecimal() and parts[2].startswith("linear")
+    )
+
+
+def read_hypernetwork_facts(header: Header, name: str) -> NetworkFacts:
+    """Return the facts of a hypernetwork's file.
+
+    Args:
+        header: Of the file.
+        name: The file's, for messages.
+    """
+    widths = hypernetwork_widths(header)
+    families = [family for width, family in _CONTEXT_FAMILIES.items() if width in widths]
+    return NetworkFacts(
+        families[0] if len(families) == 1 else "",
+        "" if widths else f"'{name}' is no hypernetwork.",
     )
 
 

@@ -130,6 +130,11 @@ class HiresSize:
     crop_rows: int = 0
 
     @property
+    def before_crop(self) -> tuple[int, int]:
+        """Return width and height of the upscaled image, in pixels."""
+        return self.upscaled_width, self.upscaled_height
+
+    @property
     def width(self) -> int:
         """Return the width of the finished image in pixels, a multiple of 8."""
         return (self.upscaled_width // SIZE_STEP - self.crop_columns) * SIZE_STEP

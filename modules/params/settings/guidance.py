@@ -52,12 +52,55 @@ class GuidanceSettings(BaseModel):
     CLIP_stop_at_last_layers: int = param(
         1,
         "Clip skip",
-        help="The layer of the text encoder that is used, counted from its end: 1 is the last, 2 suits many anime models; no effect on SD 2.x.",
+        help="The layer of the text encoder that is used, counted from its end: 1 is the last, 2 suits many anime models; no effect on SD 2.x, and on SDXL with its option alone.",
         infotext="Clip skip",
         ge=1,
         le=12,
         slider=(1, 12, 1),
         section="prompt",
+    )
+    sdxl_clip_l_skip: bool = param(
+        False,
+        "Clip skip on SDXL",
+        help="Clip skip counts for the first text encoder of SDXL: 1 is its last layer, 2 the usual one.",
+        infotext="SDXL clip skip",
+        section="sdxl",
+    )
+    sdxl_crop_top: int = param(
+        0,
+        "Crop top",
+        help="SDXL is told that its picture was cropped by so many pixels at the top; more shows cropped subjects.",
+        infotext="SDXL crop top",
+        ge=0,
+        le=8192,
+        section="sdxl",
+    )
+    sdxl_crop_left: int = param(
+        0,
+        "Crop left",
+        help="SDXL is told that its picture was cropped by so many pixels at the left.",
+        infotext="SDXL crop left",
+        ge=0,
+        le=8192,
+        section="sdxl",
+    )
+    sdxl_refiner_low_aesthetic_score: float = param(
+        2.5,
+        "Low aesthetic score",
+        help="The score that the SDXL refiner is told for the negative prompt; a higher value moves away from good pictures.",
+        infotext="SDXL low aesthetic score",
+        ge=-100,
+        le=100,
+        section="sdxl",
+    )
+    sdxl_refiner_high_aesthetic_score: float = param(
+        6.0,
+        "High aesthetic score",
+        help="The score that the SDXL refiner is told for the prompt; a higher value asks for more beautiful pictures.",
+        infotext="SDXL high aesthetic score",
+        ge=-100,
+        le=100,
+        section="sdxl",
     )
     s_min_uncond: float = param(
         0.0,

@@ -38,6 +38,7 @@ SECTIONS: Registry[SettingsSection] = Registry(
         SettingsSection("model", "Models"),
         SettingsSection("prompt", "Prompts"),
         SettingsSection("networks", "Extra networks"),
+        SettingsSection("sdxl", "Stable Diffusion XL"),
         SettingsSection("guidance", "Guidance"),
         SettingsSection("sampling", "Sampling"),
         SettingsSection("img2img", "img2img and inpainting"),

@@ -6,6 +6,7 @@ import yaml
 from modules.core.errors import Unsupported, UserError
 from modules.models.files.header import Header, TensorInfo
 from modules.models.ldm.config import TextEncoderSource, read_config
+from modules.models.ldm.noise_schedule import NoiseScheduleConfig
 from tests.models.model_files import CONFIGS, header_of, vit_h_shapes
 
 SD1 = CONFIGS / "v1-inference.yaml"
@@ -36,8 +37,7 @@ def test_the_published_sd_1_config_matches_the_published_tensors():
     assert config.unet.context_dim == 768
     assert config.unet.image_size == 64
     assert config.vae.scale_factor == 0.18215
-    assert (config.linear_start, config.linear_end, config.timesteps) == (0.00085, 0.012, 1000)
-    assert config.parameterization == "eps"
+    assert config.noise_schedule == NoiseScheduleConfig(0.00085, 0.012, 1000, "eps")
     assert config.text_encoders[0].num_hidden_layers == 12
     assert config.text_encoders[0].num_attention_heads == 12
     assert config.text_encoders[0].hidden_act == "quick_gelu"
@@ -52,11 +52,11 @@ def test_missing_keys_have_ldms_defaults(changed):
     assert changed("unet_config.params.context_dim", None).unet.context_dim == 768
     assert changed("unet_config.params.transformer_depth", None).unet.transformer_depth == (1,) * 4
     assert changed("scale_factor", None).vae.scale_factor == 1.0
-    assert changed("linear_end", None).linear_end == 0.02
+    assert changed("linear_end", None).noise_schedule.linear_end == 0.02
 
 
 def test_v_prediction_comes_from_the_yaml(changed):
-    assert changed("parameterization", "v").parameterization == "v"
+    assert changed("parameterization", "v").noise_schedule.parameterization == "v"
 
 
 @pytest.mark.parametrize(

@@ -161,3 +161,28 @@ def test_a_refresh_finds_new_files_and_reads_changed_ones_again(
     assert len(listing.all()) == 1
     listing.refresh()
     assert [(one.name, one.vector_count) for one in listing.all()] == [("one", 3), ("two", 1)]
+
+
+def test_a_file_that_is_added_or_removed_is_noticed(tmp_path: Path, listing: EmbeddingList):
+    folder = tmp_path / "embeddings" / "sub"
+    folder.mkdir(parents=True)
+    listing.refresh_if_changed()
+    save_file({"emb_params": torch.zeros(1, 4)}, folder / "one.safetensors")
+    listing.refresh_if_changed()
+    assert [one.name for one in listing.all()] == ["one"]
+    before = listing.all()
+    listing.refresh_if_changed()
+    assert listing.all() is before
+    (folder / "one.safetensors").unlink()
+    listing.refresh_if_changed()
+    assert listing.all() == ()
+
+
+def test_a_file_of_another_kind_says_where_it_belongs(tmp_path: Path, listing: EmbeddingList):
+    (tmp_path / "embeddings").mkdir()
+    lora = {"lora_unet_x.lora_down.weight": torch.zeros(1, 4), "lora_unet_x.alpha": torch.zeros(1)}
+    save_file(lora, tmp_path / "embeddings" / "stray.safetensors")
+    (embedding,) = listing.all()
+    assert embedding.error == (
+        "'stray.safetensors' is a LoRA, not an embedding. It belongs in models/Lora."
+    )

@@ -1,0 +1,157 @@
+"""The page's cards of extra networks."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from modules.engine.engine import Engine
+from modules.params.requests.txt2img import Txt2ImgRequest
+from tests.conftest import write_listed_checkpoint
+from tests.models.networks.lora_files import write_lora
+
+
+def png(colour: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), colour).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def folder(engine: Engine) -> Path:
+    folder = engine.paths.data / "models" / "Lora"
+    cover = "data:image/png;base64," + base64.b64encode(png("blue")).decode()
+    write_lora(
+        folder / "sub" / "ink.safetensors",
+        metadata={
+            "ss_output_name": "soft ink",
+            "modelspec.thumbnail": cover,
+            "modelspec.trigger_phrase": "inked",
+            "ss_tag_frequency": json.dumps({"1_a": {"ink": 3, "cat": 1}, "2_b": {"ink": 2}}),
+        },
+    )
+    write_lora(folder / "wash.safetensors")
+    (folder / "wash.png").write_bytes(png("red"))
+    write_listed_checkpoint(
+        engine.paths.data / "embeddings" / "easy.pt", "", {"emb_params": [1, 4]}
+    )
+    hypernetworks = engine.paths.data / "models" / "hypernetworks"
+    write_listed_checkpoint(hypernetworks / "anime.pt", "", {"320.0.linear.0.weight": [2, 2]})
+    return folder
+
+
+def cards(client: TestClient) -> dict[str, dict[str, Any]]:
+    answer = client.post("/internal/networks/refresh").json()
+    assert answer["kinds"] == ["LoRA", "Embedding", "Hypernetwork"]
+    return {card["name"]: card for card in answer["cards"]}
+
+
+def colour_of(client: TestClient, card: dict[str, Any]) -> tuple[int, ...]:
+    answer = client.get(f"/internal/networks/{card['id']}/thumbnail")
+    assert answer.headers["content-type"] == "image/jpeg"
+    pixel = Image.open(io.BytesIO(answer.content)).convert("RGB").getpixel((4, 4))
+    assert isinstance(pixel, tuple)
+    return tuple(round(value / 255) for value in pixel)
+
+
+def test_cards_of_all_kinds(client: TestClient, folder: Path):
+    found = cards(client)
+    assert list(found) == ["ink", "wash", "easy", "anime"]
+    ink = found["ink"]
+    assert (ink["kind"], ink["tag"], ink["prompt_name"], ink["folder"]) == (
+        "LoRA",
+        "lora",
+        "soft ink",
+        "sub",
+    )
+    assert (ink["family"], ink["weight"], ink["error"], ink["hash"]) == ("SD 1.x", 1, "", "")
+    assert [found[name]["tag"] for name in ("wash", "easy", "anime")] == ["lora", "", "hypernet"]
+    digest = client.post(f"/internal/networks/{ink['id']}/hash").json()["hash"]
+    assert len(digest) == 12 and cards(client)["ink"]["hash"] == digest
+    assert client.get("/internal/networks/none").status_code == 404
+
+
+def test_the_name_on_a_card_is_that_of_the_file_by_an_option(
+    client: TestClient, engine: Engine, folder: Path
+):
+    engine.change_settings({"lora_preferred_name": "Filename"})
+    assert cards(client)["ink"]["prompt_name"] == "ink"
+
+
+def test_pictures_beside_the_file_and_in_its_metadata(client: TestClient, folder: Path):
+    found = cards(client)
+    assert colour_of(client, found["ink"]) == (0, 0, 1)
+    assert colour_of(client, found["wash"]) == (1, 0, 0)
+    (folder / "sub" / "ink.preview.png").write_bytes(png("lime"))
+    changed = cards(client)["ink"]
+    assert changed["picture"] != found["ink"]["picture"]
+    assert colour_of(client, changed) == (0, 1, 0)
+    assert (found["easy"]["picture"], found["anime"]["picture"]) == ("", "")
+    assert client.get(f"/internal/networks/{found['easy']['id']}/thumbnail").status_code == 404
+
+
+def test_details_tell_the_trained_words(client: TestClient, folder: Path):
+    ink = cards(client)["ink"]
+    details = client.get(f"/internal/networks/{ink['id']}").json()
+    assert details["words"] == [["inked", 0], ["ink", 5], ["cat", 1]]
+    assert details["metadata"]["ss_output_name"] == "soft ink"
+    assert details["path"].endswith("ink.safetensors")
+
+
+def test_notes_are_kept_as_a1111_keeps_them(client: TestClient, folder: Path):
+    theirs = {"description": "brush", "sd version": "SD1", "preferred weight": 0.7, "other": [1]}
+    (folder / "wash.json").write_text(json.dumps(theirs))
+    wash = cards(client)["wash"]
+    assert (wash["description"], wash["noted_family"], wash["weight"]) == ("brush", "SD1", 0.7)
+    body = {"activation_text": "wash of colour", "preferred_weight": 0.5, "notes": "mine"}
+    answer = client.post(f"/internal/networks/{wash['id']}/notes", json=body).json()
+    assert (answer["activation_text"], answer["weight"]) == ("wash of colour", 0.5)
+    assert json.loads((folder / "wash.json").read_text()) == {
+        "description": "",
+        "sd version": "",
+        "preferred weight": 0.5,
+        "other": [1],
+        "activation text": "wash of colour",
+        "notes": "mine",
+    }
+
+
+def test_a_file_of_another_program_is_not_overwritten(client: TestClient, folder: Path):
+    (folder / "wash.json").write_text("[1, 2]")
+    wash = cards(client)["wash"]
+    answer = client.post(f"/internal/networks/{wash['id']}/notes", json={"notes": "x"})
+    assert answer.status_code == 422
+    assert (folder / "wash.json").read_text() == "[1, 2]"
+    weight = '{"preferred_weight": 1e999}'
+    answer = client.post(f"/internal/networks/{wash['id']}/notes", content=weight)
+    assert answer.status_code == 422
+
+
+def test_a_finished_image_becomes_the_preview(client: TestClient, engine: Engine, folder: Path):
+    job = engine.submit(Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=1))
+    assert job.wait(20)
+    wash = cards(client)["wash"]
+    url = f"/internal/networks/{wash['id']}/preview"
+    assert client.post(url, json={"image": f"{job.id}.0"}).status_code == 200
+    assert Image.open(folder / "wash.preview.png").size == (64, 64)
+    assert client.post(url, json={"image": "../x.0"}).status_code == 404
+
+
+def test_2000_files_are_listed_within_a_second_once_they_are_known(
+    client: TestClient, engine: Engine
+):
+    folder = engine.paths.data / "models" / "Lora"
+    for number in range(2000):
+        write_lora(folder / f"{number % 20}" / f"{number}.safetensors")
+    assert len(cards(client)) == 2000  # reads every header
+    started_at = time.perf_counter()
+    assert len(cards(client)) == 2000
+    assert time.perf_counter() - started_at < 5, "it takes 0.2 s where nothing else runs"
