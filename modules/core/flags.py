@@ -162,6 +162,10 @@ class Flags:
         choices=("full", "half", "autocast"),
     )
 
+    no_downloads: bool = flag(
+        False, "Models", "let nobody download models by the page, such as on a shared server"
+    )
+
     disable_all_extensions: bool = flag(False, "Extensions", "start without the extensions")
     disable_extra_extensions: bool = flag(
         False, "Extensions", "the same: what is built in is no extension"

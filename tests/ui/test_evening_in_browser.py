@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -26,8 +26,8 @@ class Mouse:
     """Clicks."""
 
     page: Any
-    viewport = {"width": 1280, "height": 800}
-    has_touch = False
+    viewport: ClassVar = {"width": 1280, "height": 800}
+    has_touch: ClassVar = False
 
     def press(self, selector: str) -> None:
         self.page.click(selector)
@@ -42,8 +42,8 @@ class Mouse:
 class Touch(Mouse):
     """Taps on a phone."""
 
-    viewport = {"width": 390, "height": 844}
-    has_touch = True
+    viewport: ClassVar = {"width": 390, "height": 844}
+    has_touch: ClassVar = True
 
     def press(self, selector: str) -> None:
         self.page.tap(selector)

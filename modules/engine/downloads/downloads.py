@@ -37,6 +37,7 @@ from modules.engine.downloads.names import (
 )
 from modules.engine.downloads.tokens import Tokens
 from modules.engine.downloads.transfer import Stopped, Transfer, Web
+from modules.engine.downloads.web_proxy import WebProxy
 from modules.models.files.header import read_header
 from modules.models.index import ModelIndex
 from modules.models.kinds import ModelKind
@@ -45,6 +46,7 @@ logger = logging.getLogger(__name__)
 
 _HASH_BYTES = 2**23
 _STOP_TIMEOUT_S = 2
+_BY_HAND = "Put the file into its folder by hand."
 
 
 class Downloads:
@@ -77,6 +79,17 @@ class Downloads:
         self._is_stopping = False
         self._is_unreadable = False
         self._thread: threading.Thread | None = None
+        self.is_allowed = True
+
+    def configure(self, *, is_allowed: bool, proxy: WebProxy | None) -> None:
+        """Set what command line and environment say; call it before `restore`.
+
+        Args:
+            is_allowed: Whether anything is downloaded.
+            proxy: Connects to the hosts; None connects directly.
+        """
+        self.is_allowed = is_allowed
+        self._web = dataclasses.replace(self._web, proxy=proxy)
 
     def restore(self) -> None:
         """Read the list; downloads that a stop of the server interrupted go on."""
@@ -174,6 +187,7 @@ class Downloads:
 
     def resume(self, download_id: str) -> None:
         """Go on with a paused or failed download."""
+        self._check_allowed()
         with self._lock:
             download = self._find(download_id)
             if download.state in ("paused", "failed"):
@@ -197,7 +211,12 @@ class Downloads:
             raise NotFound(f"There is no download '{download_id}'.", "Reload the page.")
         return download
 
+    def _check_allowed(self) -> None:
+        if not self.is_allowed:
+            raise UserError("This server was started with --no-downloads.", _BY_HAND)
+
     def _add(self, download: Download) -> Download:
+        self._check_allowed()
         folder = self.folder(download.kind)
         with self._lock:
             others = [one for one in self._downloads.values() if one.state != "done"]
@@ -227,7 +246,7 @@ class Downloads:
     def _work(self) -> None:
         """Start the thread if there is work and none runs."""
         is_waiting = any(one.state == "waiting" for one in self._downloads.values())
-        if is_waiting and self._thread is None and not self._is_stopping:
+        if is_waiting and self.is_allowed and self._thread is None and not self._is_stopping:
             self._thread = threading.Thread(target=self._run, name="downloads", daemon=True)
             self._thread.start()
 
