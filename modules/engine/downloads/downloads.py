@@ -11,7 +11,6 @@ import secrets
 import shutil
 import threading
 from pathlib import Path
-from typing import Any
 
 from modules.core.atomic import PartFile, write_text
 from modules.core.errors import (
@@ -27,7 +26,7 @@ from modules.core.private import create_own_file
 from modules.core.public_web import split_url
 from modules.core.user_files import read_or_move_aside
 from modules.engine.downloads.catalogue import CatalogueEntry, read_catalogue
-from modules.engine.downloads.download import Download, parse_download
+from modules.engine.downloads.download import Download, parse_downloads
 from modules.engine.downloads.names import (
     check_name,
     direct_address,
@@ -46,7 +45,6 @@ logger = logging.getLogger(__name__)
 
 _HASH_BYTES = 2**23
 _STOP_TIMEOUT_S = 2
-_BY_HAND = "Put the file into its folder by hand."
 
 
 class Downloads:
@@ -82,12 +80,7 @@ class Downloads:
         self.is_allowed = True
 
     def configure(self, *, is_allowed: bool, proxy: WebProxy | None) -> None:
-        """Set what command line and environment say; call it before `restore`.
-
-        Args:
-            is_allowed: Whether anything is downloaded.
-            proxy: Connects to the hosts; None connects directly.
-        """
+        """Set whether anything is downloaded, and by which proxy; call it before `restore`."""
         self.is_allowed = is_allowed
         self._web = dataclasses.replace(self._web, proxy=proxy)
 
@@ -213,7 +206,7 @@ class Downloads:
 
     def _check_allowed(self) -> None:
         if not self.is_allowed:
-            raise UserError("This server was started with --no-downloads.", _BY_HAND)
+            raise UserError("This server was started with --no-downloads: put files there by hand.")
 
     def _add(self, download: Download) -> Download:
         self._check_allowed()
@@ -384,7 +377,7 @@ class Downloads:
 
     def _read(self) -> list[Download]:
         try:
-            return read_or_move_aside(self._file, _parse_list) or []
+            return read_or_move_aside(self._file, parse_downloads) or []
         except OSError as error:
             self._is_unreadable = True
             logger.warning("The list of downloads '%s' cannot be read: %s", self._file, error)
@@ -401,8 +394,3 @@ class Downloads:
             write_text(self._file, json.dumps(rows))
         except OSError as error:
             logger.warning("The list of downloads '%s' cannot be written: %s", self._file, error)
-
-
-def _parse_list(text: str) -> list[Download]:
-    rows: list[Any] = json.loads(text)
-    return [parse_download(row) for row in rows]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,7 +62,7 @@ def histogram_chart(sample: NDArray[np.float32]) -> Chart:
 def _chart(
     title: str,
     axis: tuple[str, float, float],
-    lines: dict[str, Sequence[float]],
+    lines: Mapping[str, Sequence[float]],
     *,
     is_logarithmic: bool = False,
 ) -> Chart:
