@@ -180,13 +180,16 @@ class NetworkCards:
     def __init__(self, sources: CardSources, kinds: Iterable[CardKind] = CARD_KINDS) -> None:
         self._sources = sources
         self.kinds = tuple(kinds)
+        self._listed: dict[str, NetworkCard] = {}  # by id, as of the last list
 
     def all(self) -> list[NetworkCard]:
         """Return every card, by kind and name; only what is new on the disk is opened."""
         names: dict[Path, frozenset[str]] = {}
-        return [
+        cards = [
             _with_sidecars(card, names) for kind in self.kinds for card in kind.cards(self._sources)
         ]
+        self._listed = {card.id: card for card in cards}
+        return cards
 
     def refresh(self) -> None:
         """Scan the folders of all kinds again."""
@@ -203,7 +206,16 @@ class NetworkCards:
         card = next((card for card in cards if card.id == wanted), None)
         if card is None or not card.file.path.exists():
             raise NotFound("This file is no longer where it was.", "Refresh the list.")
-        return _with_sidecars(card, {})
+        self._listed[wanted] = found = _with_sidecars(card, {})
+        return found
+
+    def find_listed(self, wanted: str) -> NetworkCard:
+        """Return a card by its id as it was listed last, without looking at the disk: pictures are asked for by dozens.
+
+        Raises:
+            NotFound: as `find`.
+        """
+        return self._listed.get(wanted) or self.find(wanted)
 
     def find_preview(self, path: Path) -> NetworkCard | None:
         """Return the card whose picture has a path, or None."""
