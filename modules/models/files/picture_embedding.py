@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 PICTURE_SUFFIXES = (".png", ".webp", ".avif")
 _FORMATS = ("PNG", "WEBP", "AVIF")
@@ -98,7 +98,6 @@ def _read_pixels(path: Path) -> bytes | None:
         ValueError,
         RuntimeError,
         SyntaxError,
-        UnidentifiedImageError,
         Image.DecompressionBombError,
     ):
         return None  # a broken picture is no embedding
