@@ -27,7 +27,7 @@ class Mouse:
 
     page: Any
     viewport: ClassVar = {"width": 1280, "height": 800}
-    has_touch = False
+    has_touch: ClassVar = False
 
     def press(self, selector: str) -> None:
         self.page.click(selector)
@@ -43,7 +43,7 @@ class Touch(Mouse):
     """Taps on a phone."""
 
     viewport: ClassVar = {"width": 390, "height": 844}
-    has_touch = True
+    has_touch: ClassVar = True
 
     def press(self, selector: str) -> None:
         self.page.tap(selector)
