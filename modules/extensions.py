@@ -126,30 +126,22 @@ class _Border:
 
     def contain_tab(self, tab: Tab) -> Tab:
         """Return the tab with a `build` that shows an error in the tab."""
+        if tab.build is None:
+            return tab
+        build_tab = tab.build
 
-        def build(engine: Any) -> Any:
+        def build(engine: Any) -> None:
             import gradio as gr
 
-            from modules.ui.forms.form import Form
             from modules.ui.notices import notice
 
             try:
-                built = tab.build(engine)
+                build_tab(engine)
             except Exception as error:  # noqa: BLE001  any code can be in an extension
                 sentence = self.report(f"cannot build its tab '{tab.name}'", error)
                 gr.HTML(notice("error", sentence), padding=False)
-                return None
-            if built is None or isinstance(built, Form):
-                return built
-            return lambda forms: self._connect(tab, built, forms)
 
         return replace(tab, build=build)
-
-    def _connect(self, tab: Tab, connect: Callable[[Any], None], forms: Any) -> None:
-        try:
-            connect(forms)
-        except Exception as error:  # noqa: BLE001  any code can be in an extension
-            self.report(f"cannot connect its tab '{tab.name}' to the forms", error)
 
     def contain_router(self, router: Router) -> Router:
         """Return the router with a `build` that returns no routes when it fails."""

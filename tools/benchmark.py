@@ -3,10 +3,12 @@
 python tools/benchmark.py startup     process start to the page's first response, over `import gradio`
 python tools/benchmark.py txt2img     20 steps on the demo model, over the bare stock pipeline
 python tools/benchmark.py img2img     img2img, inpainting and depth, over their bare stock pipelines; stages of a photo
-python tools/benchmark.py load        a full-size SD 1.5 checkpoint, over diffusers' own loading and a plain read
+python tools/benchmark.py load        a full-size SD 1.5 checkpoint, over diffusers' own loading and a plain read;
+                                      with --family sdxl one of SDXL
 python tools/benchmark.py api         the queue and the HTTP API: round trip, latency while generating, load, restart
 python tools/benchmark.py page        the page in Chromium, over a page of one text box of the same Gradio
 python tools/benchmark.py gallery     the Gallery tab with 10,000 pictures: first paint, scrolling, search (a part of page, too)
+python tools/benchmark.py networks-page  2,000 LoRA files as cards: how soon they are listed, seen and found
 python tools/benchmark.py networks    LoRAs on a full-size SD 1.5 checkpoint, over a plain read of their file; 2,000 files listed
 python tools/benchmark.py samplers    each sampler's own milliseconds per step, and those of diffusers' scheduler
 """
@@ -38,6 +40,7 @@ from tools import (  # noqa: E402
     img2img_benchmark,
     load_benchmark,
     network_benchmark,
+    networks_page_benchmark,
     page_benchmark,
     sampler_benchmark,
 )
@@ -53,20 +56,24 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     names = (
-        *("startup", "txt2img", "img2img", "load", "api", "page", "gallery", "networks"),
-        "samplers",
+        *("startup", "txt2img", "img2img", "load", "api", "page", "gallery"),
+        *("networks", "networks-page", "samplers"),
     )
     parser.add_argument("what", choices=names)
     parser.add_argument("--rounds", type=int, default=7, help="how often each side is measured")
+    parser.add_argument(
+        "--family", choices=tuple(load_benchmark.CONFIGS), default="sd1", help="of what is loaded"
+    )
     args = parser.parse_args()
     set_env_defaults(os.environ)
     runs: dict[str, Callable[[], None]] = {
-        "load": lambda: load_benchmark.run(min(args.rounds, 3)),
+        "load": lambda: load_benchmark.run(min(args.rounds, 3), args.family),
         "img2img": lambda: img2img_benchmark.run(args.rounds, compare),
         "api": lambda: api_benchmark.run(args.rounds),
         "page": lambda: page_benchmark.run(args.rounds),
         "gallery": lambda: gallery_benchmark.run(args.rounds),
         "networks": lambda: network_benchmark.run(min(args.rounds, 3)),
+        "networks-page": lambda: networks_page_benchmark.run(args.rounds),
         "samplers": lambda: sampler_benchmark.run(args.rounds),
     }
     if args.what in runs:

@@ -24,9 +24,14 @@ from typing import Any
 from tools import full_size
 
 ROOT = full_size.ROOT
-CONFIG = ROOT / "configs" / "v1-inference.yaml"
+CONFIGS = {
+    "sd1": ROOT / "configs" / "v1-inference.yaml",
+    "sdxl": ROOT / "configs" / "sd_xl_base.yaml",
+}
+# SDXL in 32-bit floats takes 14 GB.
+DTYPES = {"sd1": ("float16", "float32"), "sdxl": ("float16",)}
 PAGE_BYTES = 4096
-SWITCH_COUNT = 10
+SWITCH_COUNT = 10  # five times there and back
 CHECKPOINT_COUNT = 2000
 DEMO = ROOT / "models" / "Stable-diffusion" / "demo" / "demo.safetensors"
 BASELINES = {
@@ -36,20 +41,25 @@ BASELINES = {
 }
 
 
-def run(rounds: int) -> None:
-    """Measure listing many checkpoints; then write two, measure each side in turn and print the ratios."""
+def run(rounds: int, family: str = "sd1") -> None:
+    """Measure listing many checkpoints; then write two, measure each side in turn and print the ratios.
+
+    Args:
+        rounds: How often each side is measured.
+        family: Of the first checkpoint, "sd1" or "sdxl"; the second one, of SD 1.5, is switched with it.
+    """
     _report_listing()
     with tempfile.TemporaryDirectory() as folder:
-        first = full_size.write("sd1", Path(folder) / "a.safetensors")
+        first = full_size.write(family, Path(folder) / "a.safetensors")
         full_size.write("sd1", Path(folder) / "b.safetensors")
         _measure_in_process("config", first)
-        for dtype in ("float16", "float32"):
+        for dtype in DTYPES[family]:
             results = {side: [] for side in ("ours", *BASELINES)}
             for number in range(rounds):
                 for side in sorted(results, reverse=bool(number % 2)):
                     results[side].append(_measure_in_process(side, first, dtype))
             _report(dtype, results, _weight_bytes(first, dtype))
-        memory = _measure_in_process("switch", first, "float32")
+        memory = _measure_in_process("switch", first, DTYPES[family][-1])
         print(
             f"{SWITCH_COUNT} switches A-B-A: memory {memory['before'] / 1e9:.2f} to {memory['after'] / 1e9:.2f} GB,"
             f" {100 * (memory['after'] / memory['before'] - 1):+.1f} %"
@@ -167,21 +177,33 @@ def _ours(path: Path, dtype: Any) -> Callable[[], Any]:
     from modules.backend.loading.loader import load_components
 
     def work() -> Any:
-        components = load_components(path, CONFIG, Precision(dtype, dtype, dtype))
-        return _touch(components.unet, components.vae, components.text_encoders[0].network)
+        components = load_components(path, _config_of(path), Precision(dtype, dtype, dtype))
+        text_encoders = (encoder.network for encoder in components.text_encoders)
+        return _touch(components.unet, components.vae, *text_encoders)
 
     return work
 
 
+def _config_of(path: Path) -> Path:
+    from modules.models.files.header import read_header
+    from modules.models.ldm.keys import UNET_LABEL_KEY
+
+    return CONFIGS["sdxl" if UNET_LABEL_KEY in read_header(path).tensors else "sd1"]
+
+
 def _diffusers(path: Path, dtype: Any) -> Callable[[], Any]:
-    from diffusers import StableDiffusionPipeline
+    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+
+    is_sdxl = _config_of(path) == CONFIGS["sdxl"]
+    options = {"add_watermarker": False} if is_sdxl else {"safety_checker": None}
 
     def work() -> Any:
-        pipeline = StableDiffusionPipeline.from_single_file(
+        pipeline = (StableDiffusionXLPipeline if is_sdxl else StableDiffusionPipeline).from_single_file(
             str(path), config=str(path.parent / "config"), torch_dtype=dtype, local_files_only=True,
-            safety_checker=None, feature_extractor=None,
+            feature_extractor=None, **options,
         )  # fmt: skip
-        return _touch(pipeline.unet, pipeline.vae, pipeline.text_encoder)
+        text_encoders = (pipeline.text_encoder, *([pipeline.text_encoder_2] if is_sdxl else []))
+        return _touch(pipeline.unet, pipeline.vae, *text_encoders)
 
     return work
 
@@ -205,25 +227,27 @@ def _write_config(path: Path) -> None:
     from transformers import CLIPTokenizer
 
     from modules.backend.loading import empty_models
-    from modules.models.files.header import read_header
-    from modules.models.ldm.config import read_config
+    from modules.backend.loading.loader import validate_checkpoint
     from modules.prompt.tokens import ClipTokenizer
 
-    folder = path.parent / "config"
-    model = read_config(CONFIG, read_header(path), path.name)
+    folder, config = path.parent / "config", _config_of(path)
+    model = validate_checkpoint(path, config).config
     empty_models.make_empty_unet(model.unet, upcast_attention=False).save_config(folder / "unet")
     empty_models.make_empty_vae(model.vae).save_config(folder / "vae")
-    empty_models.make_empty_text_encoder(model.text_encoders[0]).config.save_pretrained(
-        folder / "text_encoder"
-    )
+    suffixes = ("", "_2")[: len(model.text_encoders)]
+    for text, suffix in zip(model.text_encoders, suffixes, strict=True):
+        empty_models.make_empty_text_encoder(text).config.save_pretrained(
+            folder / f"text_encoder{suffix}"
+        )
     DDIMScheduler().save_config(folder / "scheduler")
     bpe = ROOT / "configs" / "clip" / "bpe_simple_vocab_16e6.txt.gz"
     lines = gzip.decompress(bpe.read_bytes()).decode().split("\n")
     merges = [tuple(line.split()) for line in lines[1 : 49152 - 256 - 2 + 1]]
     vocabulary = ClipTokenizer(bpe)._bpe.get_vocab()
-    CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77).save_pretrained(
-        folder / "tokenizer"
-    )
+    for suffix in suffixes:
+        CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77).save_pretrained(
+            folder / f"tokenizer{suffix}"
+        )
     index = {
         "_class_name": "StableDiffusionPipeline",
         "scheduler": ["diffusers", "DDIMScheduler"],
@@ -234,14 +258,21 @@ def _write_config(path: Path) -> None:
         "safety_checker": [None, None],
         "feature_extractor": [None, None],
     }
+    if len(suffixes) > 1:
+        del index["safety_checker"]
+        index |= {
+            "_class_name": "StableDiffusionXLPipeline",
+            "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+            "tokenizer_2": ["transformers", "CLIPTokenizer"],
+        }
     (folder / "model_index.json").write_text(json.dumps(index))
 
 
-def _switch(path: Path) -> dict[str, float]:
+def _switch(path: Path, dtype: str) -> dict[str, float]:
     """Load two checkpoints in turn in one process; the first round is the warm-up."""
     import torch
 
-    from modules.backend.device import FP32
+    from modules.backend.components import Precision
     from modules.backend.model_cache import ModelCache
     from modules.models.index import ModelIndex
     from modules.models.model_spec import make_model_spec
@@ -250,13 +281,15 @@ def _switch(path: Path) -> dict[str, float]:
 
     bpe = ROOT / "configs" / "clip" / "bpe_simple_vocab_16e6.txt.gz"
     cache = ModelCache(torch.device("cpu"), ClipTokenizer(bpe))
+    kind = getattr(torch, dtype)
+    precision = Precision(kind, torch.float32, kind)
     manager = ModelIndex({"Checkpoint": [path.parent]}, ROOT / "configs", path.parent / "cache")
     specs = [
         make_model_spec(manager, manager.find_checkpoint(name), Settings()) for name in ("a", "b")
     ]
     memory: list[int] = []
     for number in range(SWITCH_COUNT + 2):
-        cache.acquire(specs[number % 2], FP32)
+        cache.acquire(specs[number % 2], precision)
         memory.append(_memory_bytes("VmRSS:"))
     return {"before": memory[1], "after": memory[-1]}
 
@@ -269,7 +302,7 @@ def main() -> None:
         print("{}")
         return
     if side == "switch":
-        print(json.dumps(_switch(path)))
+        print(json.dumps(_switch(path, sys.argv[3])))
         return
     import torch
 

@@ -13,9 +13,12 @@ from fastapi.responses import StreamingResponse
 from modules.api.job_json import progress_to_json
 from modules.engine.engine import Engine
 
-_POLL_S = 0.2
+# A finished image is sent at once, steps not as often as a fast device makes them.
+_POLL_S = 0.04
+_PROGRESS_POLLS = 5
 # A comment line is sent this often, so that proxies keep a silent stream open.
-_HEARTBEAT_POLLS = 50
+_HEARTBEAT_POLLS = 250
+_URGENT = ("state", "images", "phase")
 
 
 def stream_job(engine: Engine, job_id: str, with_preview: bool = False) -> StreamingResponse:
@@ -40,7 +43,10 @@ async def _events(engine: Engine, job_id: str, with_preview: bool) -> AsyncItera
     while True:
         status = engine.status(job_id, watched=True)
         now = progress_to_json(status, engine.queue)
-        if now != last_sent:
+        is_due = silent_polls >= _PROGRESS_POLLS or any(
+            now[key] != last_sent.get(key) for key in _URGENT
+        )
+        if now != last_sent and is_due:
             is_new = with_preview and status.preview_number > last_sent.get("preview", 0)
             yield _event(
                 {**now, "image": _data_uri(engine.job(job_id).preview())} if is_new else now

@@ -11,6 +11,7 @@ from PIL import Image
 
 from modules.core.errors import NotFound
 from modules.engine.engine import Engine
+from modules.engine.page.job_images import find_image
 
 _THUMBNAIL_SIDE = 160
 # For what never changes under its address: a finished image, whose id is never reused, for one.
@@ -24,14 +25,9 @@ def image_path(engine: Engine, image_id: str) -> Path:
         NotFound: there is no such image, or its file is no longer in a folder of images.
     """
     job_id, _, position = image_id.rpartition(".")
-    images = engine.queue.status(job_id).images if position.isdecimal() else ()
-    if not (position.isdecimal() and len(position) < 6 and int(position) < len(images)):
+    if not (position.isdecimal() and len(position) < 6):
         raise NotFound("There is no such image.", "GET /api/v1/jobs lists the ids.")
-    path = images[int(position)].path.resolve()
-    folders = (engine.paths.outputs.resolve(), engine.image_saver.fallback_dir.resolve())
-    if not any(path.is_relative_to(folder) for folder in folders) or not path.is_file():
-        raise NotFound("The image file is no longer in the outputs folder.")
-    return path
+    return find_image(engine, job_id, int(position)).path.resolve()
 
 
 def image_response(engine: Engine, image_id: str) -> Response:

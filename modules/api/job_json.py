@@ -7,7 +7,7 @@ from typing import Any
 from modules.engine.jobs.job_record import JobRecord
 from modules.engine.jobs.job_status import JobStatus
 from modules.engine.jobs.queue import JobQueue
-from modules.params.requests.base import MAX_JAVASCRIPT_INTEGER
+from modules.params.field_schema import MAX_JAVASCRIPT_INTEGER
 
 _SUMMARY_FIELDS = ("prompt", "width", "height")
 
@@ -52,7 +52,7 @@ def summary_to_json(record: JobRecord, queue: JobQueue) -> dict[str, Any]:
         "preview": status.preview_number,
         "image_count": status.image_count,
         "images": [
-            {"id": make_image_id(record.id, position), "seed": _seed_to_json(image.seed)}
+            {"id": make_image_id(record.id, position), "seed": seed_to_json(image.seed)}
             for position, image in enumerate(status.images)
         ],
         "notes": status.notes,
@@ -67,11 +67,11 @@ def job_to_json(record: JobRecord, queue: JobQueue) -> dict[str, Any]:
         fields["infotext"] = image.infotext
         fields["url"] = f"/api/v1/images/{fields['id']}"
     request = record.request_fields
-    seeds = {name: _seed_to_json(request[name]) for name in ("seed", "subseed") if name in request}
+    seeds = {name: seed_to_json(request[name]) for name in ("seed", "subseed") if name in request}
     return {**summary, "request": {**request, **seeds}}
 
 
-def _seed_to_json(seed: int) -> int | str:
+def seed_to_json(seed: int) -> int | str:
     """Return a seed, as text where JavaScript would round the number; seeds are read as text too."""
     return seed if seed <= MAX_JAVASCRIPT_INTEGER else str(seed)
 

@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import PurePosixPath
 
-from fastapi import APIRouter
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Response
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modules.api.image_files import CACHE_FOREVER
 from modules.core.errors import NotFound
 
+# Not by the system's tables, which may name a script's type as one that browsers refuse to run.
+_MEDIA_TYPES = {
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+}
 _LEVEL = 5  # a level of 9 takes three times as long for 1 % less
 # Their answers are images in base64 for programs on this machine: compressing costs more than it saves.
 _NOT_COMPRESSED = ("/sdapi/", "/api/")
 
 
-def page_files_router(path: str, folder: Path) -> APIRouter:
-    """Return the route of the files in a folder; a browser never asks for one again.
+def page_files_router(path: str, files: Mapping[str, bytes]) -> APIRouter:
+    """Return the route of the page's files; a browser never asks for one again.
 
     Args:
-        path: The path of the folder on the server; it changes with the content of the files.
-        folder: Holds the files.
+        path: Where they are on the server; it changes with their content.
+        files: By their path below it.
     """
     router = APIRouter(include_in_schema=False)
-    files = {file.name: file for file in folder.iterdir()}
 
-    @router.get(f"{path}/{{name}}")
-    def page_file(name: str) -> FileResponse:
+    @router.get(f"{path}/{{name:path}}")
+    def page_file(name: str) -> Response:
         if name not in files:
             raise NotFound(f"The page has no file {name!r}.", "Reload the page.")
-        return FileResponse(files[name], headers=CACHE_FOREVER)
+        media_type = _MEDIA_TYPES.get(PurePosixPath(name).suffix, "application/octet-stream")
+        return Response(files[name], media_type=media_type, headers=CACHE_FOREVER)
 
     return router
 

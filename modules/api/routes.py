@@ -14,11 +14,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from modules.api.docs import docs_router
 from modules.api.internal.a1111_progress import a1111_progress_router
 from modules.api.internal.downloads import downloads_router
+from modules.api.internal.forms import forms_router
 from modules.api.internal.gallery import gallery_router
 from modules.api.internal.live import live_router
+from modules.api.internal.model_bar import model_bar_router
 from modules.api.internal.models import models_router as shelf_router
 from modules.api.internal.networks import networks_router
+from modules.api.internal.output import output_router
+from modules.api.internal.pictures import pictures_router
+from modules.api.internal.png_info import png_info_page_router
 from modules.api.internal.process import process_router
+from modules.api.internal.prompts import prompts_router
 from modules.api.internal.queue import queue_router
 from modules.api.internal.settings import settings_router
 from modules.api.json_check import Answer, check_body
@@ -46,10 +52,16 @@ _DEFAULTS = Flags()
 # What the page calls.
 _PAGE_ROUTERS = (
     downloads_router,
+    forms_router,
     gallery_router,
     live_router,
+    model_bar_router,
+    output_router,
+    pictures_router,
+    png_info_page_router,
     networks_router,
     process_router,
+    prompts_router,
     queue_router,
     settings_router,
     shelf_router,

@@ -28,11 +28,13 @@ def server_router(restart_requested: threading.Event) -> APIRouter:
     @router.post("/server-stop")
     @router.post("/server-kill")
     def stop(tasks: BackgroundTasks) -> str:
+        """Stop the server as Ctrl-C does; only with `--api-server-stop`."""
         tasks.add_task(signal.raise_signal, signal.SIGINT)
         return "Stopping."
 
     @router.post("/server-restart")
     def restart(tasks: BackgroundTasks) -> str:
+        """Stop the server and start it again; only with `--api-server-stop`."""
         if os.name == "nt":  # a process cannot replace itself there
             raise NoLauncher(
                 "The server cannot restart itself on Windows.", "Start it again by hand."

@@ -30,13 +30,13 @@ class WeightOrigin:
     """Where the weights of a network came from, so that they can be read again after something changed them.
 
     Args:
-        read: Yields these parameters of the network with their weights, in the dtype that they were loaded in. Raises
+        read: Yields these parameters of the network with their weights, in the dtype and order of the file. Raises
             `BadFile` where the file is no longer what it was.
-        ldm_key: Returns a parameter's key in LDM's layout; "" where that joins it with others.
+        key_in_file: Returns a parameter's key in the file; "" where the file joins it with others.
     """
 
     read: Callable[[Collection[str]], Iterator[tuple[str, Tensor]]]
-    ldm_key: Callable[[str], str]
+    key_in_file: Callable[[str], str]
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ class Components:
         prediction_type: "epsilon" or "v_prediction".
         family: Name of its row of FAMILIES.
         depth_estimator: Of a depth checkpoint that contains one.
-        unet_origin: Of the UNet's weights; None for a network that no file holds.
         micro_conditioning: What the UNet gets with the sizes; see Family.
+        unet_origin: Of the UNet's weights; None for a network that no file holds.
     """
 
     unet: UNet2DConditionModel
@@ -97,8 +97,8 @@ class Components:
     prediction_type: PredictionType
     family: str
     depth_estimator: DPTForDepthEstimation | None = None
-    unet_origin: WeightOrigin | None = None
     micro_conditioning: MicroConditioning = ""
+    unet_origin: WeightOrigin | None = None
 
     @property
     def latent_format(self) -> LatentFormat:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,6 +10,7 @@ import torch
 from torch import Tensor
 
 from modules.backend import hires
+from modules.backend.batch import Acquire, Batch
 from modules.backend.components import Components
 from modules.backend.conditioning import concat
 from modules.backend.conditioning.init_image import InitImage
@@ -28,8 +27,6 @@ from modules.backend.memory import estimate
 from modules.backend.memory.offload import execution_device
 from modules.backend.model import LoadedModel
 from modules.backend.networks.embeddings import read_all_vectors
-from modules.backend.networks.hypernetworks import applied_hypernetworks
-from modules.backend.networks.lora_fold import OriginalsLost
 from modules.backend.noise.noise import ImageNoise, NoiseOptions, noise_options
 from modules.backend.pipelines.sampling_run import HandOver, SamplingRun, make_run_sigmas
 from modules.backend.seamless import circular_padding
@@ -38,9 +35,6 @@ from modules.models.model_spec import ModelSpec
 from modules.params.events import CancelToken, Note, Output, Phase, Sink
 from modules.params.requests.init_image import InitImageRequest
 from modules.plan.plan import HiresPlan, Plan, RefinerPlan
-
-logger = logging.getLogger(__name__)
-Acquire = Callable[[ModelSpec], LoadedModel]  # returns the loaded model, loading it if necessary
 
 
 class UNetOverflow(NotFinite):
@@ -56,36 +50,6 @@ class UNetOverflow(NotFinite):
             "Try another checkpoint or start with --no-half.",
         )
         self.model = model
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """A batch on its way: what every stage needs. No stage keeps a model that it has loaded: two may not fit."""
-
-    acquire: Acquire
-    device: torch.device
-    index: int
-    sink: Sink
-    cancel: CancelToken
-    progress: ProgressReporter
-
-    def load(self, plan: Plan) -> LoadedModel:
-        """Return the model of a pass or of its refiner, with its networks; the batch is not too large for it.
-
-        The first batch reports on the networks.
-        """
-        model = self.acquire(plan.model)
-        try:
-            notes = model.use_networks(plan.networks)
-        except OriginalsLost as error:
-            logger.info("%s The checkpoint is loaded again.", error)
-            del model  # two may not fit
-            model = self.acquire(plan.model)
-            notes = model.use_networks(plan.networks)
-        for note in notes if self.index == 0 else ():
-            self.sink(Note(note))
-        estimate.check(model.components, plan.request, self.device)
-        return model
 
 
 @dataclass(frozen=True)
@@ -145,7 +109,7 @@ def generate_batch(
         UserError: an init image has no depth map, and the checkpoint cannot estimate one.
     """
     progress = ProgressReporter(sink, cancel, plan, batch_index)
-    batch, hires_pass = _Batch(acquire, device, batch_index, sink, cancel, progress), plan.hires
+    batch, hires_pass = Batch(acquire, device, batch_index, sink, cancel, progress), plan.hires
     if hires_pass is not None:
         estimate.check(acquire(plan.model).components, hires_pass.plan.request, device)
     result = _run_pass(batch, plan)
@@ -163,7 +127,7 @@ def _tiling(model: LoadedModel, plan: Plan) -> AbstractContextManager[None]:
     return circular_padding(components.unet, components.vae, enabled=plan.settings.tiling)
 
 
-def _upscale(batch: _Batch, result: _Result, hires_pass: HiresPlan) -> hires.Upscaled:
+def _upscale(batch: Batch, result: _Result, hires_pass: HiresPlan) -> hires.Upscaled:
     model = batch.acquire(result.plan.model)
     with _tiling(model, result.plan):
         batch.sink(Phase("Upscaling"))
@@ -171,7 +135,7 @@ def _upscale(batch: _Batch, result: _Result, hires_pass: HiresPlan) -> hires.Ups
 
 
 def _run_pass(
-    batch: _Batch,
+    batch: Batch,
     plan: Plan,
     upscaled: hires.Upscaled | None = None,
     *,
@@ -194,7 +158,7 @@ def _run_pass(
 
 
 def _begin_pass(
-    batch: _Batch, plan: Plan, upscaled: hires.Upscaled | None, *, is_refined: bool
+    batch: Batch, plan: Plan, upscaled: hires.Upscaled | None, *, is_refined: bool
 ) -> _Pass:
     """Run a pass to its end, or to its refiner's turn."""
     model, request, sink = batch.load(plan), plan.request, batch.sink
@@ -220,7 +184,7 @@ def _begin_pass(
         if init_image is not None:  # A1111 draws masked content from the seeds alone
             content = ImageNoise(images, shape, device, NoiseOptions(options.source))
             init_image = init_image.with_masked_content(content)
-        # 4. Denoising loop
+        # 4. Denoising loop, with the networks of the prompt
         sink(Phase("Sampling" if upscaled is None else "Sampling the larger image"))
         run_sigmas = make_run_sigmas(plan, model.model_sigmas)
         latents = None if init_image is None else init_image.latents
@@ -250,7 +214,7 @@ def _is_refiners_turn(refiner: RefinerPlan, run: SamplingRun) -> bool:
     return progress >= refiner.switch_at
 
 
-def _refine(batch: _Batch, plan: Plan, begun: _Pass) -> None:
+def _refine(batch: Batch, plan: Plan, begun: _Pass) -> None:
     """Run a pass to its end with its refiner: the same samples, sigmas and noise, and the prompts as it encodes them.
 
     Args:
@@ -259,7 +223,7 @@ def _refine(batch: _Batch, plan: Plan, begun: _Pass) -> None:
         begun: The pass.
     """
     batch.sink(Phase(f"Loading {plan.checkpoint.name}"))
-    model = batch.load(plan)
+    model = batch.load(plan, reports=False)
     raise_if_interrupted(batch.cancel)
     batch.progress.change_model(model.preview)
     with _tiling(model, plan):
@@ -276,20 +240,20 @@ def _encode_prompts(
     model: LoadedModel, plan: Plan, size: tuple[int, int], sink: Sink
 ) -> PromptConditioning:
     sink(Phase("Encoding the prompt"))
-    request = plan.request
+    request, networks = plan.request, plan.networks
     return model.encode_prompts(
         request.prompt,
         request.negative_prompt,
         plan.timeline,
         plan.settings,
         size,
-        plan.networks.words,
-        read_all_vectors(plan.networks.embeddings),
+        networks.words,
+        read_all_vectors(networks.embeddings),
     )
 
 
 def _sample(
-    batch: _Batch,
+    batch: Batch,
     model: LoadedModel,
     plan: Plan,
     begun: _Pass,
@@ -309,7 +273,7 @@ def _sample(
     run, sink = begun.run, batch.sink
     run_sigmas = make_run_sigmas(run.plan, model.model_sigmas)
     try:
-        with applied_hypernetworks(model.components.unet, plan.networks.hypernetworks):
+        with model.hypernetworks.apply(model.components.unet, plan.networks.hypernetworks):
             model.pipeline.proceed(run, run_sigmas, conditioning, begun.extensions, hands_over)
     except (Cancelled, BatchSkipped):
         with suppress(NotFinite):  # what was asked for is to stop
@@ -375,7 +339,7 @@ def _is_unrefined(plan: Plan, is_refined: bool) -> bool:
     return bool(plan.request.refiner_checkpoint) and not is_refined
 
 
-def _decode_images(batch: _Batch, plan: Plan, result: _Result) -> None:
+def _decode_images(batch: Batch, plan: Plan, result: _Result) -> None:
     """Pass on the images of a job's plan."""
     model = batch.acquire(result.plan.model)
     is_unrefined = _is_unrefined(plan, result.is_refined)

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from modules.backend import forward_process
+from modules.backend import describe, forward_process
 from modules.backend.conditioning import depth
 from modules.backend.loaded_models import LoadedModels
 from modules.backend.plan_run import run_plan
@@ -16,7 +16,14 @@ from modules.models.compatibility import missing_depth_estimator
 from modules.params.events import CancelToken, Sink
 from modules.params.results import ForwardRecording
 from modules.plan.plan import Plan
-from modules.plan.work import Enlarge, EstimateDepth, LoadModel, RecordForward, UnloadModels
+from modules.plan.work import (
+    DescribeImage,
+    Enlarge,
+    EstimateDepth,
+    LoadModel,
+    RecordForward,
+    UnloadModels,
+)
 
 # Any: each function takes the kind of work in its row, and returns the result that it declares.
 Handler = Callable[[LoadedModels, Any, Sink, CancelToken], Any]
@@ -46,6 +53,15 @@ def estimate_depth(models: LoadedModels, work: EstimateDepth, *_: object) -> Ima
     return depth.to_depth_map(depth.estimate(estimator, image), *work.size)
 
 
+def describe_image(models: LoadedModels, work: DescribeImage, *_: object) -> str:
+    """Return what is in the image, in words.
+
+    Raises:
+        BadFile: the captioning model cannot be loaded.
+    """
+    return describe.describe(work.folder, work.image.to_pil(), models.device.torch_device)
+
+
 def record_forward(models: LoadedModels, work: RecordForward, *_: object) -> ForwardRecording:
     """Return the recorded forward process of the image.
 
@@ -70,6 +86,7 @@ HANDLERS: Mapping[type, Handler] = {
     LoadModel: load_model,
     UnloadModels: unload_models,
     EstimateDepth: estimate_depth,
+    DescribeImage: describe_image,
     RecordForward: record_forward,
     Enlarge: enlarge,
 }

@@ -19,6 +19,7 @@ from modules.backend.conditioning.init_image import (
 from modules.backend.conditioning.micro_conditioning import make_time_ids
 from modules.backend.conditioning.text import Conditioning, PromptConditioning
 from modules.backend.memory.offload import execution_device
+from modules.backend.networks.hypernetworks import Hypernetworks
 from modules.backend.networks.lora_fold import FoldedLoras, OriginalsLost
 from modules.backend.pipelines.stable_diffusion import SamplerLoop, make_pipeline
 from modules.backend.preview import LatentToRgb
@@ -34,7 +35,7 @@ from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.model_sigmas import ModelSigmas
 
 _MAX_CACHED_PROMPTS = 32
-# Texts, chunkers, layers, and the LoRAs of the text encoders.
+# Texts, chunkers, layers of the text encoders, and their LoRAs.
 _PromptKey = tuple[
     tuple[ScheduledText, ...], tuple[Chunker, ...], tuple[int, ...], tuple[object, ...]
 ]
@@ -49,12 +50,14 @@ class LoadedModel:
 
     Attributes:
         is_spoiled: Whether its weights can no longer be restored, so that it must be loaded anew.
+        hypernetworks: Those that were used last, to be applied to the UNet.
     """
 
     def __init__(self, components: Components, tokenizer: ClipTokenizer) -> None:
         self.components = components
         self.is_spoiled = False
         self._loras = FoldedLoras(components)
+        self.hypernetworks = Hypernetworks()
         self._tokenizer = tokenizer
         self._conditionings: dict[_PromptKey, Conditioning] = {}
         self._init_image: tuple[InitImageInputs, InitImage] | None = None

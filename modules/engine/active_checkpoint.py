@@ -14,9 +14,14 @@ from modules.params.settings import Settings
 from modules.plan.checkpoint_finder import CheckpointFinder
 
 _DEMO_NOTICE = (
-    "Demo model: it draws coloured shapes (“a red circle on a blue background”) and simple landscapes "
-    "(“mountains at sunset”). To add a real one, put a checkpoint into models/Stable-diffusion and press ↻; "
-    "the README names the official ones."
+    "Demo model: it draws coloured shapes and simple landscapes. Get a real one in the Models tab, or put a checkpoint "
+    "into models/Stable-diffusion and press ↻."
+)
+# What the demo checkpoints draw well; see their README.
+_DEMO_PROMPTS = (
+    "a red circle on a blue background",
+    "two red hearts on a yellow background",
+    "mountains at sunset",
 )
 
 
@@ -59,6 +64,10 @@ class ActiveCheckpoint:
     def demo_notice(self) -> str:
         """Return the page's sentence about demo checkpoints; empty unless one is active."""
         return _DEMO_NOTICE if self.is_active_demo() else ""
+
+    def demo_prompts(self) -> tuple[str, ...]:
+        """Return prompts that a demo checkpoint draws well; none unless one is active."""
+        return _DEMO_PROMPTS if self.is_active_demo() else ()
 
     def native_size(self) -> int:
         """Return the native width and height of the active checkpoint; 0 if there is none."""

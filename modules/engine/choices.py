@@ -33,5 +33,6 @@ CHOICES: Mapping[str, Callable[[ChoiceSources], list[str]]] = {
     "vaes": lambda sources: vae_names(sources.models),
     "loras": _lora_names,
     "styles": lambda sources: sources.styles.names(),
+    "options": lambda sources: list(sources.registries.settings_class.model_fields),
     "hires upscalers": lambda sources: sources.registries.upscalers.names(),
 }

@@ -362,8 +362,6 @@ class Engine:
         """Return the choices of a field with `choices=name`."""
         return CHOICES[name](ChoiceSources(self.registries, self.models, self.styles))
 
-    # Callback of the executor
-
     def _on_device_ready(self, info: DeviceInfo | None, failure: str) -> None:
         if info is None:
             self._loader.on_failure(failure)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -177,15 +178,15 @@ class ImageSaver:
         """Return the infotext pairs of the models; the VAE only if it is not the checkpoint's own."""
         model = plan.model
         pairs = {
-            "Model hash": self._short_hash(model.checkpoint),
+            "Model hash": self._file_hash(model.checkpoint),
             "Model": model.checkpoint.model_name,
         }
         if model.vae is not None:
-            pairs["VAE hash"] = self._short_hash(model.vae)
+            pairs["VAE hash"] = self._file_hash(model.vae)
             pairs["VAE"] = model.vae.file_name
         refiner = plan.refiner_model
         if refiner is not None:
-            short_hash = self._short_hash(refiner.checkpoint)
+            short_hash = self._file_hash(refiner.checkpoint)
             title = f"{refiner.checkpoint.model_name} [{short_hash}]"
             pairs["Refiner"] = title if short_hash else refiner.checkpoint.model_name
         return pairs
@@ -194,20 +195,23 @@ class ImageSaver:
         """Return name and hash of each LoRA of all passes as A1111 writes them, "" for none."""
         if not plan.settings.lora_add_hashes_to_infotext:
             return ""
+        networks = self._models.networks
         hashes: dict[str, str] = {}
         for use in list_loras(plan):
-            try:
-                digest = self._models.networks.hash(use.file, _HASH_TIMEOUT_S)
-            except WebUIError as error:  # likewise
-                logger.warning("%s", error)
-                continue
+            digest = _short_hash(
+                partial(networks.hash, use.file, _HASH_TIMEOUT_S), NETWORK_HASH_LENGTH
+            )
             if digest:
-                hashes[infotext_name(use)] = digest[:NETWORK_HASH_LENGTH]
+                hashes[infotext_name(use)] = digest
         return ", ".join(f"{name}: {digest}" for name, digest in hashes.items())
 
-    def _short_hash(self, file: ModelFile) -> str:
-        try:
-            return self._models.sha256(file, _HASH_TIMEOUT_S)[:SHORT_HASH_LENGTH]
-        except WebUIError as error:  # the file was deleted after it was loaded; the image exists
-            logger.warning("%s", error)
-            return ""
+    def _file_hash(self, file: ModelFile) -> str:
+        return _short_hash(partial(self._models.sha256, file, _HASH_TIMEOUT_S))
+
+
+def _short_hash(digest: Callable[[], str], length: int = SHORT_HASH_LENGTH) -> str:
+    try:
+        return digest()[:length]
+    except WebUIError as error:  # the file was deleted after it was loaded; the image exists
+        logger.warning("%s", error)
+        return ""

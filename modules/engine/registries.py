@@ -32,13 +32,13 @@ class Tab:
 
     Args:
         name: Its title.
-        build: Called with the engine, in the tab's Gradio context. Returns the form of a generation tab. Any other tab
-            returns None, or a function that connects it to the forms; that is called with all forms by their tab's
-            name after every tab is built.
+        build: Called with the engine, in the tab's Gradio context. None for a generation tab.
+        form: The `FormLayout` of a generation tab, which the browser builds; None for any other tab.
     """
 
     name: str
-    build: Callable[[Any], Any]  # Any: the engine is above this file, forms are the page's
+    build: Callable[[Any], None] | None = None  # Any: the engine is above this file
+    form: Any = None  # layouts are the page's
 
 
 @dataclass(frozen=True)

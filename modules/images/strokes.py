@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ MAX_POINTS = 200_000  # in all strokes together
 MAX_COORDINATE = 65536.0  # pixels; strokes may extend beyond the image
 # Area of all strokes together, overlaps counted: some seconds of drawing.
 MAX_PAINTED_PIXELS = 10**10
-_COLOUR = re.compile(r"#[0-9a-f]{6}")
+_COLOUR = re.compile(r"#[0-9a-f]{6}|")
 _HINT = "Clear it and paint again."
 
 
@@ -31,7 +32,7 @@ class Stroke:
     Args:
         radius: Half the brush width in pixels.
         points: The path.
-        colour: "#rrggbb"; None erases.
+        colour: "#rrggbb"; "" only masks, None erases.
     """
 
     radius: float
@@ -53,27 +54,25 @@ class Strokes:
 
     def to_mask(self) -> Image.Image:
         """Return a mask, mode L, of the image's size: 255 where painted, else 0."""
-        mask = Image.new("L", self.size)
-        draw = ImageDraw.Draw(mask)
-        for stroke in self.strokes:
-            _draw(draw, stroke, 0 if stroke.colour is None else 255)
-        return mask
+        return _mask(self.size, self.strokes)
 
     def paint_over(self, image: Image.Image) -> Image.Image:
-        """Return the image, RGB and of this size, with the strokes on it; erased areas show the image."""
+        """Return the image, RGB and of this size, with the coloured strokes on it; erased areas show the image."""
         painted = Image.new("RGB", self.size)
         draw = ImageDraw.Draw(painted)
         for stroke in self.strokes:
-            if stroke.colour is not None:
+            if stroke.colour:
                 _draw(draw, stroke, stroke.colour)
-        return Image.composite(painted, image, self.to_mask())
+        coloured = [stroke for stroke in self.strokes if stroke.colour != ""]
+        return Image.composite(painted, image, _mask(self.size, coloured))
 
 
 def parse_strokes(text: str, size: tuple[int, int]) -> Strokes:
     """Return the strokes in the page's JSON, such as `{"size":[64,48],"strokes":[{"radius":4,"points":[8,8,9,9]}]}`.
 
     Args:
-        text: JSON; `colour` is missing for a mask, `erase` is true for the eraser. Empty if nothing was painted.
+        text: JSON; `colour` is missing where a stroke only masks, `erase` is true for the eraser. Empty if nothing was
+            painted.
         size: Width and height of the image to paint on.
 
     Raises:
@@ -110,7 +109,7 @@ def _parse_stroke(data: dict[str, Any]) -> Stroke:
     numbers = [_parse_number(value) for value in data["points"]]
     points = tuple(zip(numbers[::2], numbers[1::2], strict=True))
     radius = _parse_number(data["radius"])
-    colour = None if data.get("erase") else data.get("colour", "#ffffff")
+    colour = None if data.get("erase") else data.get("colour", "")
     if radius <= 0 or not points or not (colour is None or _COLOUR.fullmatch(colour)):
         raise ValueError("not a stroke")
     return Stroke(radius, points, colour)
@@ -132,6 +131,14 @@ def _painted_pixels(stroke: Stroke, size: tuple[int, int]) -> float:
     segments = zip(stroke.points, stroke.points[1:], strict=False)
     lengths = [0.0, *(math.dist(a, b) for a, b in segments)]
     return sum(min(size[0] * size[1], width * (width + length)) for length in lengths)
+
+
+def _mask(size: tuple[int, int], strokes: Iterable[Stroke]) -> Image.Image:
+    mask = Image.new("L", size)
+    draw = ImageDraw.Draw(mask)
+    for stroke in strokes:
+        _draw(draw, stroke, 0 if stroke.colour is None else 255)
+    return mask
 
 
 def _draw(draw: ImageDraw.ImageDraw, stroke: Stroke, fill: int | str) -> None:

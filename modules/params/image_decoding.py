@@ -25,7 +25,8 @@ MAX_ENCODED_LENGTH = MAX_FILE_BYTES * 11 // 8  # in base64, with new lines
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 _SPACES = dict.fromkeys(map(ord, string.whitespace))
 # Size of the largest image that can be generated. A few kilobytes can unpack to any number of pixels.
-MAX_PIXELS = 8192 * 8192
+_MAX_SIDE = 8192  # of a square one; a picture may be longer and narrower
+MAX_PIXELS = _MAX_SIDE * _MAX_SIDE
 # ISO/IEC 23008-12: the brand after "ftyp" distinguishes HEIC from AVIF, which has the same container.
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
@@ -59,13 +60,13 @@ def open_image(data: bytes) -> Image.Image:
     if not data:
         raise UserError("The picture's file is empty.", "Save or upload it again.")
     if len(data) > MAX_FILE_BYTES:
-        raise UserError(f"The picture has {len(data)} bytes; at most {MAX_FILE_BYTES} are allowed.")
+        raise _file_too_large()
     check_blocks(data)
     try:
         image = _open_heic(data) or Image.open(io.BytesIO(data), formats=READABLE_FORMATS)
         width, height = image.size  # from the header; nothing is decoded yet
         if width * height > MAX_PIXELS:
-            raise _too_large(f"{width}x{height} pixels")
+            raise _too_large(f"is {width}x{height}")
         check_scans(data, width * height)
         for name in ("exif", "Raw profile type exif"):
             _check_exif(image.info.get(name))
@@ -79,7 +80,7 @@ def open_image(data: bytes) -> Image.Image:
             f"The picture is not a {', '.join(READABLE_FORMATS[:-1])} or {READABLE_FORMATS[-1]} file."
         ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _too_large("too many pixels") from None
+        raise _too_large("is far larger than that") from None
     except DAMAGE_ERRORS as error:
         raise UserError(f"The picture is damaged: {error}.", "Save it again.") from error
 
@@ -97,9 +98,7 @@ def decode_base64(text: str) -> bytes:
         )
     encoded = text[text.find(",") + 1 :] if text.startswith("data:") else text  # may be a copy
     if len(encoded) > MAX_ENCODED_LENGTH:
-        raise UserError(
-            f"The picture has about {len(encoded) * 3 // 4} bytes; at most {MAX_FILE_BYTES} are allowed."
-        )
+        raise _file_too_large()
     if encoded.isascii() and not _BASE64.fullmatch(encoded):
         encoded = encoded.translate(_SPACES)
     try:
@@ -139,7 +138,15 @@ def _open_heic(data: bytes) -> Image.Image | None:
     return plugin.HeifImageFile(io.BytesIO(data))
 
 
-def _too_large(pixels: str) -> UserError:
+def _too_large(problem: str) -> UserError:
     return UserError(
-        f"The picture has {pixels}; at most {MAX_PIXELS} are allowed.", "Make it smaller."
+        f"The largest picture that is read is {_MAX_SIDE}x{_MAX_SIDE}, and this one {problem}.",
+        "Make it smaller.",
+    )
+
+
+def _file_too_large() -> UserError:
+    return UserError(
+        f"The picture's file has more than {MAX_FILE_BYTES // 2**20} MiB, the most that is read.",
+        "Make it smaller, or save it as JPEG or WebP.",
     )

@@ -93,14 +93,16 @@ def add_embeddings(
         passes: The first pass and, if there is one, the hires pass.
         vocabulary: The embeddings.
     """
-    first, *second = (_find_embeddings(planned, vocabulary.listing) for planned in passes)
+    first, *second = (find_embeddings(planned, vocabulary.listing) for planned in passes)
     notes = dict.fromkeys(note for planned in passes for note in _notes(planned, vocabulary))
     hashes = _find_hashes(first, passes[0], vocabulary.listing)
     networks = replace(
         plan.networks,
         embeddings=first,
         words=passes[0].words.only(hashes),
-        ti_hashes=format_ti_hashes(passes[0], hashes),
+        ti_hashes=format_ti_hashes(passes[0], hashes)
+        if plan.settings.textual_inversion_add_hashes_to_infotext
+        else "",
     )
     hires = plan.hires
     if hires is not None:
@@ -134,7 +136,8 @@ def find_bundled(loras: Iterable[LoraUse]) -> list[tuple[Embedding, str]]:
     return found
 
 
-def _find_embeddings(planned: PlannedPass, listing: EmbeddingList) -> tuple[Embedding, ...]:
+def find_embeddings(planned: PlannedPass, listing: EmbeddingList) -> tuple[Embedding, ...]:
+    """Return the embeddings that the prompts of a pass name and its checkpoint can use."""
     used = used_names(planned)
     listed = {one.name: one for one in listing.all() if one.name in used}
     checkpoint = planned.plan.checkpoint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from modules.core.errors import NotFound, UserError
 from modules.images.inpaint.canvas import empty_mask_error
+from modules.images.inpaint.outpaint_size import distortion_note
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.img2img import Img2ImgRequest
@@ -30,6 +31,7 @@ def check_input_images(request: GenerationRequest) -> tuple[str, ...]:
         notes.append("With denoising strength 0 a single step is made; the picture hardly changes.")
     if isinstance(request, Img2ImgRequest):
         _check_outpaint_sides(request)
+        notes.extend(filter(None, [distortion_note(request)]))
         notes.extend(_mask_notes(request))
     if isinstance(request, DepthRequest):
         notes.extend(_depth_notes(request))

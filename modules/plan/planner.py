@@ -30,7 +30,7 @@ from modules.plan.input_checks import check_input_images
 from modules.plan.plan import DEFAULT_SETTINGS, HiresPlan, ImagePlan, Plan
 from modules.plan.planned_pass import PlannedPass
 from modules.plan.prompts import apply_styles, plan_networks, prompt_notes
-from modules.plan.refiner import with_refiner
+from modules.plan.refiner import add_refiner_networks, with_refiner
 from modules.plan.tables import BUILTIN_TABLES, PlanTables
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
@@ -108,6 +108,7 @@ class Planner:
             stated_options=stated_options(passes),
         )
         plan = add_embeddings(plan, passes, self.vocabulary)
+        plan = add_refiner_networks(plan, passes, self.vocabulary, models)
         return _with_settings(plan, plan.settings.replace(**ineffective_options(passes, tables)))
 
 

@@ -69,33 +69,13 @@ def _add_chosen_lora(prompt: str, settings: Settings) -> str:
 
 def plan_networks(plan: Plan, models: ModelIndex) -> Plan:
     """Return the plan with the networks of its prompts, each pass with its own, and notes on those left out."""
-    hires = plan.hires
-    plan, notes = _with_networks(plan, models)
-    if hires is not None:
-        hires_plan, hires_notes = _with_networks(hires.plan, models)
-        hires = replace(hires, plan=hires_plan)
-        notes = tuple(dict.fromkeys((*notes, *hires_notes)))
-    return replace(plan, hires=hires, notes=(*plan.notes, *notes))
-
-
-def _with_networks(plan: Plan, models: ModelIndex) -> tuple[Plan, tuple[str, ...]]:
-    """Return the plan of a pass with its networks, which a refiner of the same family gets as well, and notes on them.
-
-    A refiner of another family stays as it is: in A1111's pictures a LoRA for SDXL changes nothing of its refiner, though
-    some of their layers have the same names and sizes.
-    """
     networks, notes = _find_networks(plan, models)
-    refiner = plan.refiner
-    if refiner is not None and _network_family(refiner.plan, models) == _network_family(
-        plan, models
-    ):
-        refined, _ = _find_networks(refiner.plan, models)
-        refiner = replace(refiner, plan=replace(refiner.plan, networks=refined))
-    return replace(plan, networks=networks, refiner=refiner), notes
-
-
-def _network_family(plan: Plan, models: ModelIndex) -> str:
-    return models.get_family(plan.checkpoint).network_family
+    hires = plan.hires
+    if hires is not None:
+        hires_networks, hires_notes = _find_networks(hires.plan, models)
+        hires = replace(hires, plan=replace(hires.plan, networks=hires_networks))
+        notes = tuple(dict.fromkeys((*notes, *hires_notes)))
+    return replace(plan, networks=networks, hires=hires, notes=(*plan.notes, *notes))
 
 
 def list_loras(plan: Plan) -> tuple[LoraUse, ...]:

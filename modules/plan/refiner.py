@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from modules.core.errors import UserError
 from modules.models.checkpoint import Checkpoint
 from modules.models.index import ModelIndex
 from modules.models.model_spec import make_model_spec
+from modules.plan.embeddings import EmbeddingVocabulary, find_embeddings
+from modules.plan.hypernetworks import plan_hypernetworks
+from modules.plan.networks import PlannedNetworks
 from modules.plan.plan import Plan, RefinerPlan
+from modules.plan.planned_pass import PlannedPass
+from modules.prompt.extra_networks import extract_networks
 
 
 def with_refiner(plan: Plan, models: ModelIndex) -> Plan:
@@ -46,6 +52,47 @@ def _refine_pass(plan: Plan, refiner: Checkpoint, models: ModelIndex) -> Plan:
     model = make_model_spec(models, refiner, plan.settings)
     refined = replace(plan, model=model, hires=None)
     return replace(plan, refiner=RefinerPlan(plan.request.refiner_switch_at, refined))
+
+
+def add_refiner_networks(
+    plan: Plan, passes: Sequence[PlannedPass], vocabulary: EmbeddingVocabulary, models: ModelIndex
+) -> Plan:
+    """Return the plan of a job with the networks of its prompts for its refiners, as far as they can use them.
+
+    A refiner gets the LoRAs of its pass, but not one of SDXL's: its blocks have the names of others, and A1111's
+    picture (xl_refiner_lora) shows none.
+
+    Args:
+        plan: With the networks of its passes.
+        passes: The first pass and, if there is one, the hires pass.
+        vocabulary: The embeddings.
+        models: Finds hypernetworks.
+    """
+
+    def add(item: Plan, planned: PlannedPass) -> Plan:
+        if item.refiner is None:
+            return item
+        refined = item.refiner.plan
+        loras = () if refined.model.family.is_refiner else item.networks.loras
+        tags = extract_networks(item.request.prompt)[1]
+        hypernetworks, _ = plan_hypernetworks(tags, models, refined.checkpoint)
+        words = vocabulary.words(refined.checkpoint, loras)
+        refined = replace(refined, networks=PlannedNetworks(loras, hypernetworks))
+        embeddings = find_embeddings(
+            replace(planned, plan=refined, words=words), vocabulary.listing
+        )
+        networks = replace(
+            refined.networks,
+            embeddings=embeddings,
+            words=words.only(one.name for one in embeddings),
+        )
+        refiner = replace(item.refiner, plan=replace(refined, networks=networks))
+        return replace(item, refiner=refiner)
+
+    hires = plan.hires
+    if hires is not None:
+        hires = replace(hires, plan=add(hires.plan, passes[1]))
+    return replace(add(plan, passes[0]), hires=hires)
 
 
 def _check_refiner(refiner: Checkpoint, checkpoint: Checkpoint, models: ModelIndex) -> None:

@@ -6,6 +6,7 @@ A kind is a frozen dataclass; one function of `backend/handlers` does it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from PIL import Image
@@ -53,6 +54,19 @@ class EstimateDepth(Work[Image.Image]):
     model: ModelSpec
     image: ImageField
     size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class DescribeImage(Work[str]):
+    """Describe an image in words, as a prompt.
+
+    Args:
+        folder: A BLIP captioning model as Hugging Face stores it.
+        image: The image.
+    """
+
+    folder: Path
+    image: ImageField
 
 
 @dataclass(frozen=True)

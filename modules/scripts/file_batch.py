@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel
 
 from modules.core.errors import UserError
 from modules.core.text import escape, find_path
 from modules.images.filename import Destination
-from modules.images.inpaint.mask_sources import make_mask
+from modules.images.inpaint.painting import Painting, apply_painting
 from modules.images.resize import scale_size
-from modules.images.strokes import parse_strokes
-from modules.params.image import ImageField
 from modules.params.param import param, params_of
 from modules.params.requests.init_image import InitImageRequest
 from modules.scripts.protocol import Cell, Script, ScriptResult, ScriptRun
@@ -24,6 +22,9 @@ class FileBatchArgs(BaseModel, frozen=True, extra="forbid"):
 
     files: tuple[str, ...] = param(
         (), "Pictures", help="Image files on the server, in order; names as they are listed."
+    )
+    names: tuple[str, ...] = param(
+        (), "Names", help="What each picture is called; without them the names of the files."
     )
     output_folder: str = param(
         "",
@@ -40,6 +41,16 @@ class FileBatchArgs(BaseModel, frozen=True, extra="forbid"):
     mask_source: str = param(
         "", "Mask", help="Where each picture's mask comes from; empty paints a sketch instead."
     )
+    inpaint_sketch: bool = param(
+        False, "Sketch", help="Whether coloured strokes of a mask change the picture, too."
+    )
+    inpaint_sketch_transparency: float = param(
+        0.0,
+        "Mask transparency",
+        help="How much of the picture shows through such a sketch, in percent.",
+        ge=0,
+        le=100,
+    )
 
 
 def run_file_batch(request: InitImageRequest, args: FileBatchArgs) -> ScriptRun:
@@ -49,29 +60,37 @@ def run_file_batch(request: InitImageRequest, args: FileBatchArgs) -> ScriptRun:
         request: The request of every file, without an init image; with the mask, if that is an uploaded file.
         args: The files.
     """
-    yield [_make_cell(request, args, file) for file in map(find_path, args.files)]
+    names = args.names or tuple(escape(find_path(file).name) for file in args.files)
+    yield [
+        _make_cell(request, args, find_path(file), name)
+        for file, name in zip(args.files, names, strict=True)
+    ]
     return ScriptResult()
 
 
-def _make_cell(request: InitImageRequest, args: FileBatchArgs, file: Path) -> Cell:
-    stem = escape(file.stem).replace("\\", "_")
+def _make_cell(request: InitImageRequest, args: FileBatchArgs, file: Path, name: str) -> Cell:
+    stem = PurePosixPath(name.replace("\\", "_").replace("/", "_")).stem
     destination = Destination(args.output_folder, stem) if args.output_folder else None
-    return Cell(escape(file.name), partial(_make_request, request, args, file), destination)
+    return Cell(name, partial(_make_request, request, args, file), destination)
 
 
 def _make_request(request: InitImageRequest, args: FileBatchArgs, file: Path) -> InitImageRequest:
+    painting = Painting(
+        args.strokes,
+        args.mask_source,
+        args.inpaint_sketch,
+        args.inpaint_sketch_transparency,
+        getattr(request, "mask_blur", 0),
+    )
+    uploaded = getattr(request, "mask", None)
     data = _read_bytes(file)
-    init_image = ImageField.from_bytes(data)
-    size = init_image.size
+    init_image, mask = apply_painting(painting, data, uploaded)
     changes: dict[str, object] = {"init_image": init_image}
+    if mask is not None:
+        changes["mask"] = mask
     if args.scale_by:
         side_param = params_of(type(request))["width"]
-        changes["width"], changes["height"] = scale_size(size, args.scale_by, side_param)
-    if args.mask_source:
-        uploaded = getattr(request, "mask", None)
-        changes["mask"] = make_mask(args.mask_source, size, data, args.strokes, uploaded)
-    elif (sketch := parse_strokes(args.strokes, size)).strokes:
-        changes["init_image"] = ImageField.from_pil(sketch.paint_over(init_image.to_pil()))
+        changes["width"], changes["height"] = scale_size(init_image.size, args.scale_by, side_param)
     return request.replace(**changes)
 
 

@@ -1,30 +1,22 @@
-"""The page: the checkpoint bar and the tabs below it."""
+"""The page: one bar, the tabs below it, and the files that the browser builds them from."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 from modules.engine.engine import Engine
 from modules.engine.registries import Tab
-from modules.ui.browser_state import persist_form, persist_images
-from modules.ui.components.checkpoint_bar import build_checkpoint_bar
-from modules.ui.components.compatibility import (
-    build_compatibility_message,
-    connect_compatibility_message,
-)
-from modules.ui.components.send import connect_send_buttons
-from modules.ui.components.size import follow_native_size
-from modules.ui.components.styles import connect_styles
-from modules.ui.forms.form import Form
-from modules.ui.notices import notice
-from modules.ui.tabs import depth, gallery, img2img, inpaint, models, queue, settings, txt2img
-from modules.ui.tabs.diffusion_process.tab import build as build_diffusion_process
-from modules.ui.tabs.png_info.tab import build as build_png_info
+from modules.ui.components.scripted_html import build_scripted_html
+from modules.ui.forms.layout import FormLayout
+from modules.ui.forms.layouts import DEPTH, IMG2IMG, INPAINT, PROCESS, TXT2IMG
+from modules.ui.forms.schema import form_schema
+from modules.ui.tabs import diffusion_process, gallery, models, png_info, queue, settings
 
 ASSETS = Path(__file__).parent / "assets"
 # Gradio adds the head's content when its own script runs, and does not wait for files: what it calls before webui.js
@@ -37,12 +29,12 @@ import(`${window.webuiAssets}/webui.js`);
 
 
 TABS = (
-    Tab("txt2img", txt2img.build),
-    Tab("img2img", img2img.build),
-    Tab("Inpaint", inpaint.build),
-    Tab("Depth", depth.build),
-    Tab("PNG Info", build_png_info),
-    Tab("Diffusion process", build_diffusion_process),
+    Tab("txt2img", form=TXT2IMG),
+    Tab("img2img", form=IMG2IMG),
+    Tab("Inpaint", form=INPAINT),
+    Tab("Depth", form=DEPTH),
+    Tab("PNG Info", png_info.build),
+    Tab("Diffusion process", diffusion_process.build),
     Tab("Gallery", gallery.build),
     Tab("Models", models.build),
     Tab("Queue", queue.build),
@@ -56,44 +48,22 @@ def build_page(engine: Engine) -> gr.Blocks:
     with gr.Blocks(
         title="Stable Diffusion WebUI", analytics_enabled=False, fill_width=True
     ) as page:
-        model_events = build_checkpoint_bar(engine, page)
-        _build_extension_errors(engine)
-        forms: dict[str, Form] = {}
-        connectors: list[Callable[[Mapping[str, Form]], None]] = []
-        with gr.Tabs():
+        build_scripted_html('<div class="ui top-bar"></div>', "bar.js", "bar")
+        with gr.Tabs(elem_id="tabs"):
             for tab in engine.registries.tabs:
                 with gr.Tab(tab.name, id=tab.name, elem_id=f"tab_{tab.name.replace(' ', '_')}"):
-                    message = build_compatibility_message(tab.name)
-                    built = tab.build(engine)
-                    if not isinstance(built, Form):
-                        connectors += [built] if built else []
-                        continue
-                    events = [persist_form(built, page), *model_events]
-                    connect_compatibility_message(engine, built, message, events)
-                    restored, *_ = follow_native_size(engine, built, events)
-                    restored.then(None, js=f"() => {{ webui.filled('{built.prefix}') }}")
-                    persist_images(engine, built, page)
-                    forms[tab.name] = built
-        for form in forms.values():
-            connect_send_buttons(engine, form, forms)
-        connect_styles(engine, list(forms.values()), page)
-        for connect in connectors:
-            connect(forms)
-        for state in [state for form in forms.values() for state in form.browser_states]:
-            state.render()
-        tooltips = {
-            element: text for form in forms.values() for element, text in form.tooltips().items()
-        }
-        page.load(None, js=f"() => {{ webui.start({json.dumps(tooltips)}) }}")
+                    if tab.form is not None:
+                        _build_generation_tab(tab.form)
+                    if tab.build is not None:
+                        tab.build(engine)
+        page.load(None, js="() => { webui.start() }")
     return page
 
 
-def _build_extension_errors(engine: Engine) -> None:
-    """Build a notice for each extension that failed, in the current Gradio context."""
-    errors = engine.registries.extension_errors
-    if errors:
-        notices = "".join(notice("error", sentence) for sentence in errors)
-        gr.HTML(notices, elem_id="extension_errors", padding=False)
+def _build_generation_tab(layout: FormLayout) -> None:
+    """Build the element that assets/generation/tab.js fills, in the current Gradio context."""
+    html = f'<div class="ui generation" data-form="{layout.prefix}"></div>'
+    build_scripted_html(html, "generation/tab.js", f"{layout.prefix}_tab")
 
 
 def theme() -> gr.themes.Base:
@@ -109,28 +79,55 @@ def theme() -> gr.themes.Base:
     )
 
 
-def assets_path() -> str:
-    """Return the path under which the assets are served; it changes with their content, so that browsers may keep them."""
+def page_files(engine: Engine) -> dict[str, bytes]:
+    """Return the files that the page is made of, by their path below the address of `page_address`."""
+    files = {
+        file.relative_to(ASSETS).as_posix(): file.read_bytes()
+        for file in sorted(ASSETS.rglob("*.*"))
+    }
+    tabs = [tab.name for tab in engine.registries.tabs]
+    page = {
+        "tabs": tabs,
+        "forms": _form_schemas(engine),
+        "process": _form_schema(engine, PROCESS),
+    }
+    return {**files, "page.json": json.dumps(page).encode()}
+
+
+def _form_schemas(engine: Engine) -> dict[str, Any]:
+    """Return the forms of all generation tabs by the prefix of their element ids."""
+    tabs = [tab for tab in engine.registries.tabs if tab.form is not None]
+    return {tab.form.prefix: {"title": tab.name, **_form_schema(engine, tab.form)} for tab in tabs}
+
+
+def _form_schema(engine: Engine, layout: FormLayout) -> dict[str, Any]:
+    request_type = engine.registries.tasks.get(layout.task).request
+    return form_schema(layout, request_type, type(engine.settings))
+
+
+def page_address(files: Mapping[str, bytes]) -> str:
+    """Return the path under which the files are served; it changes with their content, so that browsers may keep them."""
     contents = hashlib.sha256()
-    for file in sorted(ASSETS.iterdir()):
-        contents.update(file.read_bytes())
+    for name, content in sorted(files.items()):
+        contents.update(name.encode() + content)
     return f"/webui/{contents.hexdigest()[:16]}"
 
 
-def head(theme_mode: str | None, root_path: str = "") -> str:
+def head(files: Mapping[str, bytes], theme_mode: str | None, root_path: str = "") -> str:
     """Return the content of the page's head: styles, scripts and their variables.
 
     Args:
+        files: What the page is made of; see `page_files`.
         theme_mode: "light" or "dark" if set on the command line.
         root_path: The path under which a reverse proxy serves the page, without a trailing slash.
     """
-    assets = root_path + assets_path()
+    assets = root_path + page_address(files)
     variables = {
         "webuiColours": theme_mode,
         "webuiRoot": root_path,
         "webuiAssets": assets,
     }
     values = "".join(f"window.{name} = {json.dumps(value)};" for name, value in variables.items())
-    styles = sorted(file.name for file in ASSETS.glob("*.css"))
+    styles = sorted(name for name in files if name.endswith(".css"))
     links = [f'<link rel="stylesheet" href="{assets}/{name}">' for name in styles]
     return f"<script>{values}\n{_LOAD_SCRIPT}</script>" + "".join(links)

@@ -37,6 +37,20 @@ def test_full_precision_has_no_lower_precision():
     assert choose_device(DeviceOptions(full_precision=True)).precisions == (FP32,)
 
 
+def test_a_large_model_computes_in_bf16_on_a_cpu_that_can():
+    device = choose_device(DeviceOptions(use_cpu=True))
+    abilities = torch.cpu.get_capabilities()
+    has_bf16 = abilities.get("avx512_bf16") or abilities.get("amx_bf16")
+    assert device.precisions_for(1_300_000_000) == (FP32,)  # SD 2.x
+    assert device.precisions_for(3_469_000_000) == ((BF16, FP32) if has_bf16 else (FP32,))
+    full = choose_device(DeviceOptions(use_cpu=True, full_precision=True))
+    assert full.precisions_for(3_469_000_000) == (FP32,)
+
+
+def test_a_cpu_has_no_memory_of_its_own():
+    assert choose_device(DeviceOptions(use_cpu=True)).free_bytes() is None
+
+
 def test_the_last_device_type_is_always_available():
     assert [row.kind for row in DEVICES] == ["cuda", "xpu", "mps", "cpu"]
     assert DEVICES[-1].is_available()

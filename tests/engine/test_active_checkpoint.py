@@ -10,8 +10,10 @@ def test_the_users_checkpoint_comes_before_the_demo(engine: Engine):
     engine.models.refresh()
     assert engine.active_checkpoint.find().name == "first.safetensors"
     assert not engine.active_checkpoint.is_active_demo()
+    assert engine.active_checkpoint.demo_prompts() == ()
     engine.select_checkpoint("demo/a-demo.safetensors")
     assert engine.active_checkpoint.is_active_demo()
+    assert "a red circle on a blue background" in engine.active_checkpoint.demo_prompts()
 
 
 def test_without_a_checkpoint_its_properties_are_empty(engine: Engine):

@@ -20,7 +20,6 @@ from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 FLOORS = (ROOT / "modules" / "README.md").read_text(encoding="utf-8")
 MODULES = sorted((ROOT / "modules").rglob("*.py"))
 DECLARING = dict.fromkeys((*(task.request for task in TASKS), ExtrasRequest, Settings))
@@ -76,27 +75,6 @@ def test_every_file_that_a_recipe_names_exists():
     places = [name for name in named if "/x.py" not in name]
     assert len(places) > 5
     assert [name for name in places if not (ROOT / "modules" / name).exists()] == []
-
-
-def test_every_flag_that_the_readme_names_exists():
-    lines = [line for line in README.splitlines() if "pip" not in line]
-    named = set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", "\n".join(lines)))
-    known = {one.name.replace("_", "-") for one in fields(Flags) if "flag" in one.metadata}
-    assert named - known - {"help"} == set()
-
-
-def test_every_command_and_file_of_the_readme_exists():
-    blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
-    scripts = {word for block in blocks for word in re.findall(r"\./([\w.-]+)", block)}
-    assert scripts == {"webui.sh"}
-    links = re.findall(r"\]\(([^)#:]+)\)", README)
-    templates = re.findall(r"cp (\S+\.template)", README)
-    assert templates == ["webui-user.sh.template"]
-    assert [name for name in [*scripts, *links, *templates] if not (ROOT / name).exists()] == []
-
-
-def test_the_readme_names_every_sampler_and_schedule():
-    assert [name for name in [*SAMPLERS.names(), *SCHEDULES.names()] if name not in README] == []
 
 
 def test_every_package_that_is_imported_is_pinned():

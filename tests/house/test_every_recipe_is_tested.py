@@ -31,6 +31,7 @@ TESTS = {
     "a layout of a text encoder in files": (
         "test_a_layout_of_a_text_encoder_is_a_row_and_a_function",
     ),
+    "a few-step model": ("test_a_few_step_model_is_a_row",),
     "a kind of device work": ("test_a_kind_of_work_is_a_class_a_function_and_a_row",),
     "an infotext key of several fields": ("test_an_infotext_key_of_several_fields_is_a_row",),
     "a program whose infotext is read": (
@@ -39,9 +40,11 @@ TESTS = {
     ),
     "an emphasis mode": ("test_an_emphasis_mode_is_a_row",),
     "a kind of device": ("test_a_kind_of_device_is_a_row",),
+    "a memory policy": ("test_a_memory_policy_is_a_row",),
     "a script": ("test_a_script_is_a_generator_and_a_row",),
     "a version of the job database": ("test_a_version_of_the_job_database_is_a_function",),
-    "a tab": ("test_a_tab_is_a_function_and_a_row",),
+    "a generation tab": ("test_a_generation_tab_is_a_layout_and_a_row",),
+    "any other tab": ("test_a_tab_is_a_function_and_a_row",),
     "an endpoint": ("test_an_endpoint_is_a_function_in_a_router",),
     "a filename token": ("test_a_filename_token_is_a_function",),
     "a file format of images": ("test_a_file_format_of_images_is_a_function_and_a_row",),

@@ -1,4 +1,4 @@
-"""The recipes of the floors infotext and prompt: several fields in one key, other programs, emphasis."""
+"""The recipes of the floors infotext, plan and prompt: keys, other programs, models of a few steps, emphasis."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from modules.infotext.foreign.json_formats import JsonFormat, parse_json_object
 from modules.params.param import param
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
+from modules.plan.few_step_models import FewStepModel, few_step_note
 from modules.prompt.chunks import Chunker
 from modules.prompt.emphasis import EMPHASES, Emphasis
 from modules.prompt.tokens import ClipTokenizer
@@ -121,3 +122,11 @@ def test_an_emphasis_mode_is_a_row(tokenizer: ClipTokenizer):
     assert set(chunk.weights) == {1.0}
     request = Txt2ImgRequest(prompt="(cat)", seed=1)
     assert "Emphasis: Shout" in infotext.create_infotext(request, {}, settings)
+
+
+def test_a_few_step_model_is_a_row():
+    row = FewStepModel("Quick", "quick", max_cfg_scale=3, max_steps=6)
+    request = Txt2ImgRequest(steps=4, cfg_scale=7)
+    assert few_step_note("dream_quick", request, "Euler", "Simple", (row,)) == (
+        "dream_quick seems to be a Quick model: a CFG scale of 1 to 3 suits it better."
+    )

@@ -3,7 +3,7 @@ import pytest
 from modules.models.families import make_family_registry
 from modules.models.files.header import Header, TensorInfo
 from modules.models.kinds import detect, find_checkpoint_error, make_kind_registry
-from modules.models.ldm.keys import UNET_CONTEXT_KEY
+from modules.models.ldm.keys import DIFFUSERS_UNET_KEYS, UNET_CONTEXT_KEY, UNET_INPUT_KEY
 from tests.models.model_files import CONFIGS, header_of
 
 
@@ -30,6 +30,8 @@ def error_of(header):
         ("sd2-inpainting", "SD 2.x inpainting"),
         ("sd2-depth", "SD 2.x depth"),
         ("sdxl", "SDXL"),
+        ("sdxl-inpainting", "SDXL inpainting"),
+        ("sdxl-refiner", "SDXL refiner"),
         ("vae", "VAE"),
         ("lora", "LoRA"),
     ],
@@ -172,6 +174,42 @@ def renamed(file, prefix):
 def test_a_checkpoint_without_the_prefix_of_its_unet_is_the_same(file, prefix):
     assert found(renamed(file, prefix)) == found(header_of(file))
     assert error_of(renamed(file, prefix)) == ""
+
+
+def as_diffusers_saves_it(file: str, in_channels: int) -> Header:
+    """Return the header of a file with the UNet alone, in diffusers' names as far as they tell what it is."""
+    tensors = header_of(file).tensors
+    names = {name: tensors[key] for key, name in DIFFUSERS_UNET_KEYS.items() if key in tensors}
+    conv_in = tensors[UNET_INPUT_KEY]
+    names["conv_in.weight"] = conv_in._replace(shape=(320, in_channels, 3, 3))
+    return Header(names, {}, "safetensors")
+
+
+@pytest.mark.parametrize(
+    ("file", "in_channels", "name"),
+    [
+        ("sdxl", 4, "SDXL"),
+        ("sdxl", 8, "SDXL InstructPix2Pix"),
+        ("sdxl", 9, "SDXL inpainting"),
+        ("sdxl-refiner", 4, "SDXL refiner"),
+        ("sd1", 4, "SD 1.x"),
+        ("sd1", 9, "SD 1.x inpainting"),
+        ("sd2", 4, "SD 2.x"),
+        ("sd2-depth", 5, "SD 2.x depth"),
+    ],
+)
+def test_a_unet_that_diffusers_saved_is_a_checkpoint_of_its_family(file, in_channels, name):
+    header = as_diffusers_saves_it(file, in_channels)
+    assert found(header).name == name
+    assert error_of(header) == ""
+
+
+@pytest.mark.parametrize("key", ["edm_mean", "edm_vpred.sigma_max"])
+def test_sdxl_with_continuous_noise_is_told_from_sdxl(key):
+    tensors = {**header_of("sdxl").tensors, key: TensorInfo((4,), "F32")}
+    header = Header(tensors, {}, "safetensors")
+    assert found(header).name == "SDXL EDM"
+    assert "CosXL" in error_of(header)
 
 
 def test_an_sdxl_refiner_and_its_unet_alone_are_named():

@@ -82,6 +82,13 @@ def test_hashes_have_the_order_in_which_a1111_encodes(
     assert [entry.partition(":")[0] for entry in hashes.split(", ")] == order
 
 
+def test_an_option_leaves_the_hashes_out(engine: Engine):
+    off = {"textual_inversion_add_hashes_to_infotext": False}
+    plan = make_plan(engine, "qq", override_settings=off)
+    assert names(plan) == ["qq"]
+    assert plan.networks.ti_hashes == ""
+
+
 def test_names_in_the_infotext_have_no_commas(engine: Engine, embeddings: dict[str, str]):
     hashes = make_plan(engine, "comma, name").networks.ti_hashes
     assert hashes == f"comma name: {embeddings['comma, name']}"

@@ -48,7 +48,7 @@ def test_an_empty_mask_is_refused(fields: dict[str, object]):
         match=r"The mask is empty: nothing would be repainted\. Paint over the area to change",
     ):
         notes_of(**fields)
-    assert notes_of(**fields, outpaint_left=64) == ()
+    assert notes_of(**fields, outpaint_left=64, width=192, height=96) == ()
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,10 @@ def test_a_full_mask_is_noted(fields: dict[str, object]):
             {"inpaint_full_res": True},
             "its place was counted from the top left corner, so use a mask of the picture's size",
         ),
-        ({"outpaint_left": 64}, "the mask was fitted to the picture by the resize mode"),
+        (
+            {"outpaint_left": 64, "width": 320, "height": 192},
+            "the mask was fitted to the picture by the resize mode",
+        ),
     ],
 )
 def test_a_mask_of_another_size_is_noted(fields: dict[str, object], placement: str):
@@ -109,3 +112,15 @@ def test_depth_near_must_be_larger_than_depth_far():
         UserError, match=r"Depth near is 0\.3 and depth far 0\.5; near must be larger"
     ):
         check_input_images(DepthRequest(init_image=INIT_IMAGE, depth_near=0.3, depth_far=0.5))
+
+
+def test_a_picture_that_outpainting_stretches_is_noted():
+    image = ImageField.from_pil(Image.new("RGB", (256, 256), "red"))
+    sides = {"init_image": image, "outpaint_right": 64}
+    assert notes_of(**sides, width=320, height=256) == ()
+    assert notes_of(**sides, width=256, height=256) == (
+        "The size of an outpainted result is that of the whole: within 256x256 the picture was stretched from 256x256 "
+        "to 192x256; 320x256 keeps it as it is.",
+    )
+    assert notes_of(**sides, width=256, height=256, resize_mode=1) == ()
+    assert notes_of(**sides, width=256, height=256, inpaint_full_res=True) == ()

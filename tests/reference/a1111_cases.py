@@ -205,4 +205,6 @@ def _read_infotext(infotext: str) -> dict[str, str]:
     """Return the values of an infotext without the program's; "7.0", as A1111's API writes a 7, counts as "7"."""
     prompts, _, parameters = infotext.rpartition("\n")
     values = {key: value.removesuffix(".0") for key, value in _PARAMETER.findall(parameters)}
+    if "Refiner" in values:  # A1111 leaves its hash out when it has not computed it yet
+        values["Refiner"] = values["Refiner"].partition(" [")[0]
     return {"prompts": prompts} | {k: v for k, v in values.items() if k not in ("Version", "App")}

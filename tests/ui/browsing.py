@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.ui.idle import wait_until_idle
-
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 CHROMIUM_ARGS = [
@@ -35,9 +33,12 @@ needs_browser = [
 
 
 class Server:
-    def __init__(self, data: Path, *args: str) -> None:
+    def __init__(self, data: Path, *args: str, port: int = 0) -> None:
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+            probe.setsockopt(
+                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+            )  # the port of a killed server
+            probe.bind(("127.0.0.1", port))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/"
         self.data = data
@@ -85,9 +86,18 @@ class Server:
         return sorted(self.data.glob("outputs/txt2img-images/*/*.png"))
 
 
+def open_tab(page, title: str) -> None:
+    """Open a tab by its link, and wait until it is mounted."""
+    page.click(f".tab-bar a:text-is('{title}')")
+    page.wait_for_selector(f".tab-bar a[aria-current=page]:text-is('{title}')")
+    panel = f"#tab_{title.replace(' ', '_')}"
+    page.wait_for_function(
+        "(panel) => document.querySelector(panel)?.querySelector('.ui')?.children.length", arg=panel
+    )
+
+
 def wait_until_filled(page) -> None:
     page.wait_for_selector("#txt2img_generate[data-filled]", state="attached")
-    wait_until_idle(page)
 
 
 def wait_for_value(page, selector: str, value: str) -> None:

@@ -12,7 +12,6 @@ from tests.ui.browsing import (
     Server,
     wait_until_filled,
 )
-from tests.ui.idle import COUNT_EVENTS
 
 
 @pytest.fixture
@@ -31,18 +30,22 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory):
+def playwright():
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("profile")),
-            executable_path=CHROMIUM,
-            args=CHROMIUM_ARGS,
-            viewport={"width": 1280, "height": 900},
-        )
-        context.add_init_script(COUNT_EVENTS)
-        yield context
-        context.close()
+        yield playwright
+
+
+@pytest.fixture(scope="session")
+def browser(playwright, tmp_path_factory):
+    context = playwright.chromium.launch_persistent_context(
+        str(tmp_path_factory.mktemp("profile")),
+        executable_path=CHROMIUM,
+        args=CHROMIUM_ARGS,
+        viewport={"width": 1280, "height": 900},
+    )
+    yield context
+    context.close()
 
 
 @pytest.fixture
@@ -51,9 +54,7 @@ def page(server, browser):
     page.set_default_timeout(120_000)
     page.goto(server.url)
     wait_until_filled(page)
-    page.wait_for_function(
-        "document.querySelector('#engine_state .state').dataset.phase === 'ready'"
-    )
+    page.wait_for_selector(".state[data-phase=ready]")
     yield page
     page.close()
     server.clear_queue()

@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.ui.browsing import needs_browser, wait_for_value, wait_until_filled
-from tests.ui.idle import wait_until_idle
+from tests.ui.browsing import needs_browser, wait_for_value
 
 pytestmark = needs_browser
 
-FORWARD, REVERSE = "#process_forward_viewer", "#process_reverse_viewer"
+FORWARD, REVERSE = "#process_forward_panel", "#process_reverse_panel"
 WORDS = f"{REVERSE} .pv-words"
 
 
@@ -29,7 +28,7 @@ def process(page):
 
 
 def show_forward(page, count: int = 5) -> None:
-    page.fill("#process_count input", str(count))
+    page.fill("#process_count", str(count))
     page.click("#process_forward")
 
 
@@ -46,15 +45,12 @@ def save_export(page, button: str, path: Path) -> bytes:
 
 
 def run_reverse(page, steps: int, other_sampler: str) -> None:
-    page.evaluate("webui.open('Reverse: noise to picture')")
-    page.wait_for_selector("#process_prompt textarea")
-    page.fill("#process_prompt textarea", "a red circle on a blue background")
-    page.fill("#process_seed input", "3")
+    page.click("#process_halves [role=tab]:has-text('Reverse')")
+    page.fill("#process_prompt", "a red circle on a blue background")
+    page.fill("#process_seed", "3")
     for name, value in (("steps", steps), ("width", 64), ("height", 64)):
-        page.fill(f"#process_{name} input[type=number]", str(value))
-        page.keyboard.press("Tab")
-    page.fill("#process_other_sampler input", other_sampler)
-    page.keyboard.press("Enter")
+        page.fill(f"#process_{name}", str(value))
+    page.select_option("#process_other_sampler", other_sampler)
     page.click("#process_reverse")
 
 
@@ -63,28 +59,24 @@ def test_the_forward_process_is_shown_for_an_uploaded_image(process, image_path:
     process.wait_for_selector("#process_picture img")
     show_forward(process)
 
-    process.wait_for_selector("#process_moments table")
+    process.wait_for_selector(".process-moments table")
     process.wait_for_selector(f"{FORWARD} .pv-item")
     captions = process.locator(f"{FORWARD} .pv-item").all_inner_texts()
     assert [text.strip() for text in captions] == [f"t = {t}" for t in (0, 250, 500, 750, 1000)]
     assert one_row(process, FORWARD)
-    assert "48 times fewer" in process.inner_text("#process_numbers")
-    process.wait_for_selector("#process_trained .main-svg")
-    process.wait_for_selector("#process_forward_histogram .main-svg")
+    assert "48 times fewer" in process.inner_text(".process-moments")
+    charts = process.locator(f"{FORWARD} .pv-chart figcaption").all_inner_texts()
+    assert [text[:3] for text in charts][2:5] == ["β: ", "ᾱ: ", "log"]
 
     show_forward(process, 1001)
-    process.wait_for_selector(
-        "#process_forward_message p:has-text('1001 timesteps cannot be shown')"
-    )
+    process.wait_for_selector(f"{FORWARD} .notice:has-text('1001 timesteps cannot be shown')")
     process.wait_for_selector(f"{FORWARD} .process-viewer:not(.pv-busy)")
     assert process.locator(f"{FORWARD} .pv-item").count() == 5, "the figures are kept"
 
 
 def test_without_an_image_the_message_asks_for_an_upload(process):
     show_forward(process)
-    process.wait_for_selector(
-        "#process_forward_message p:has-text('There is no picture. Upload one.')"
-    )
+    process.wait_for_selector(f"{FORWARD} .notice:has-text('There is no picture yet')")
 
 
 def test_the_reverse_process_is_shown_step_by_step(process, server, tmp_path: Path):
@@ -92,9 +84,8 @@ def test_the_reverse_process_is_shown_step_by_step(process, server, tmp_path: Pa
     run_reverse(process, 4, "Heun")
     process.wait_for_selector(f"{REVERSE} .pv-busy, {REVERSE} .pv-item", state="attached")
     process.wait_for_selector(f"{WORDS}:has-text('Evaluation 4 of 4: sigma 0.029, timestep 0')")
-    process.wait_for_selector("#process_schedules .main-svg")
-    process.wait_for_selector("#process_histogram .main-svg")
-    assert process.is_disabled("#process_interrupt")
+    assert process.locator(f"{REVERSE} .pv-chart").count() == 4
+    assert process.is_hidden("#process_interrupt")
     assert len(server.images()) == before + 2
     assert process.locator(f"{REVERSE} .pv-track").count() == 2, "two samplers side by side"
 
@@ -115,7 +106,7 @@ def test_the_reverse_process_is_shown_step_by_step(process, server, tmp_path: Pa
     process.keyboard.press("ArrowLeft")
     process.wait_for_selector("dialog[open] p:has-text('Evaluation 2 of 4')")
     process.keyboard.press("Escape")
-    assert not [url for url in requests if "/internal/process" in url or "gradio_api" in url]
+    assert not [url for url in requests if "/internal/process" in url]
 
     process.click(f"{REVERSE} .pv-animate")
     process.wait_for_selector(f"{REVERSE} .pv-animation")
@@ -134,11 +125,9 @@ def test_the_reverse_process_is_shown_step_by_step(process, server, tmp_path: Pa
 
 
 def test_a_finished_image_shows_how_it_was_made(page):
-    page.fill("#txt2img_prompt textarea", "a yellow star on a black background")
+    page.fill("#txt2img_prompt", "a yellow star on a black background")
     for name, value in (("steps", 3), ("width", 64), ("height", 64)):
-        page.fill(f"#txt2img_{name} input[type=number]", str(value))
-        page.keyboard.press("Tab")
-    wait_until_idle(page)
+        page.fill(f"#txt2img_{name}", str(value))
     page.click("#txt2img_generate")
     page.wait_for_selector("#txt2img_infotext pre:has-text('a yellow star')")
 
@@ -146,15 +135,13 @@ def test_a_finished_image_shows_how_it_was_made(page):
 
     page.wait_for_selector(f"{WORDS}:has-text('Evaluation 3 of 3')")
     page.wait_for_selector(f"{REVERSE} [data-view=denoised]")
-    wait_for_value(page, "#process_prompt textarea", "a yellow star on a black background")
+    wait_for_value(page, "#process_prompt", "a yellow star on a black background")
     for name, value in (("steps", 3), ("width", 64), ("height", 64)):
-        wait_for_value(page, f"#process_{name} input[type=number]", str(value))
-    page.evaluate("webui.open('Forward: picture to noise')")
+        wait_for_value(page, f"#process_{name}", str(value))
+    page.click("#process_halves [role=tab]:has-text('Forward')")
     page.wait_for_selector("#process_picture img")
 
     page.reload()
-    wait_until_filled(page)
-    page.evaluate("webui.open('Diffusion process')")
-    page.evaluate("webui.open('Reverse: noise to picture')")
+    page.click("#process_halves [role=tab]:has-text('Reverse')")
     page.wait_for_selector(f"{WORDS}:has-text('Evaluation 3 of 3')")
-    assert page.input_value("#process_width input[type=number]") == "256", "the checkpoint's size"
+    wait_for_value(page, "#process_prompt", "a yellow star on a black background")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from tests.conftest import write_listed_checkpoint
-from tests.ui.browsing import needs_browser
+from tests.ui.browsing import needs_browser, open_tab
 
 pytestmark = needs_browser
 
 
 def open_models(page) -> None:
-    page.click("button[role=tab]:has-text('Models')")
+    open_tab(page, "Models")
     page.wait_for_selector(".models-file")
 
 

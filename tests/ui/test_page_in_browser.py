@@ -5,34 +5,24 @@ import re
 import urllib.request
 
 import numpy as np
-import pytest
 from PIL import Image
 
-from tests.backend.checkpoints_depth import write_depth
 from tests.ui.browsing import (
     ROOT,
     Server,
     needs_browser,
+    open_tab,
     wait_for_value,
     wait_until_filled,
 )
-from tests.ui.idle import wait_until_idle
 
 pytestmark = needs_browser
 
 
-def fill_number(page, name: str, value: int) -> None:
-    page.fill(f"#txt2img_{name} input[type=number]", str(value))
-    page.keyboard.press("Tab")
-
-
 def fill_form(page, prompt: str, *, steps: int = 20, side: int = 128, count: int = 1) -> None:
-    page.fill("#txt2img_prompt textarea", prompt)
-    fill_number(page, "width", side)
-    fill_number(page, "height", side)
-    fill_number(page, "steps", steps)
-    fill_number(page, "n_iter", count)
-    wait_until_idle(page)
+    page.fill("#txt2img_prompt", prompt)
+    for name, value in {"width": side, "height": side, "steps": steps, "n_iter": count}.items():
+        page.fill(f"#txt2img_{name}", str(value))
 
 
 def mean_colour(image: Image.Image, box: tuple[float, float, float, float]) -> np.ndarray:
@@ -45,12 +35,12 @@ def mean_colour(image: Image.Image, box: tuple[float, float, float, float]) -> n
 
 def test_a_prompt_becomes_a_saved_image_with_its_infotext(server, page):
     fill_form(page, "a red circle on a blue background")
-    page.fill("#txt2img_seed input", "3")
+    page.fill("#txt2img_seed", "3")
     before = len(server.images())
 
     page.click("#txt2img_generate")
     page.wait_for_selector("#txt2img_infotext pre:has-text('Seed: 3,')")
-    page.wait_for_selector("#txt2img_gallery img")
+    page.wait_for_selector(".output-box img")
 
     assert len(server.images()) == before + 1
     with Image.open(server.images()[-1]) as image:
@@ -74,34 +64,9 @@ def test_the_gallery_shows_the_saved_file(server, page):
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("#txt2img_infotext pre:has-text('mountains at sunset')")
 
-    url = page.get_attribute("#txt2img_gallery img", "src")
+    url = page.evaluate("document.querySelector('.output-box img').src")
     with urllib.request.urlopen(url, timeout=60) as response:
         assert response.read() == server.images()[-1].read_bytes()
-
-
-def test_a_reload_restores_the_running_job_and_the_form(page):
-    fill_form(page, "a yellow star on a purple background", steps=150, count=50)
-    page.click("#txt2img_generate")
-    page.wait_for_selector("#txt2img_progress .words:has-text('step')")
-
-    page.reload()
-    page.wait_for_selector("#txt2img_interrupt:visible")
-    page.wait_for_selector("#txt2img_progress .words:has-text('of 7500')")
-
-    wait_for_value(page, "#txt2img_prompt textarea", "a yellow star on a purple background")
-    page.click("#txt2img_interrupt")
-    page.wait_for_selector("#txt2img_message p:has-text('Interrupted')")
-    page.wait_for_selector("#txt2img_generate:visible")
-
-
-def test_a_preview_is_shown_while_the_job_runs(page):
-    fill_form(page, "a green heart on a white background", steps=150, count=50)
-    page.click("#txt2img_generate")
-
-    page.wait_for_selector("#txt2img_progress img.preview:visible")
-
-    page.click("#txt2img_interrupt")
-    page.wait_for_selector("#txt2img_generate:visible")
 
 
 def test_the_queue_tab_shows_a_job_and_stops_retries_and_pauses(server, page):
@@ -118,7 +83,7 @@ def test_the_queue_tab_shows_a_job_and_stops_retries_and_pauses(server, page):
     urllib.request.urlopen(
         urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=60
     ).close()
-    page.click("button[role=tab]:has-text('Queue')")
+    open_tab(page, "Queue")
     running = ".queue-jobs .queue-job[data-state=running]"
     page.wait_for_selector(f"{running} .queue-prompt:has-text('a queue of hearts')")
     page.wait_for_selector(f"{running} .queue-thumbnails img")
@@ -143,22 +108,20 @@ def test_the_settings_tab_finds_saves_and_resets_an_option(server, page):
         with urllib.request.urlopen(f"{server.url}sdapi/v1/options", timeout=60) as answer:
             return json.load(answer)["uni_pc_order"]
 
-    page.click("button[role=tab]:has-text('Settings')")
+    open_tab(page, "Settings")
     option = page.locator(".settings-option:has(#option_uni_pc_order)")
     option.wait_for()
     page.fill(".settings-find", "uni_pc_order")
     page.wait_for_function(
         "document.querySelectorAll('.settings-option:not([hidden])').length === 1"
     )
-    option.locator("input").fill("2")
+    option.locator("input[type=number]").fill("2")
     page.keyboard.press("Tab")
     page.wait_for_selector(".settings-words:has-text('Saved')")
     assert stored() == 2
 
     option.locator("button").click()
-    page.wait_for_function(
-        "document.querySelector('.settings-option:not([hidden]) input').value === '3'"
-    )
+    wait_for_value(page, "#option_uni_pc_order", "3")
     assert stored() == 3
     page.fill(".settings-find", "no such option")
     page.wait_for_selector(".settings-words:has-text('No option matches')")
@@ -169,53 +132,50 @@ def test_a_size_that_is_no_multiple_of_8_is_reported(page):
 
     page.click("#txt2img_generate")
 
-    page.wait_for_selector(
-        "#txt2img_message p:has-text('Width is 130, not a multiple of 8; use 128 or 136.')"
-    )
+    words = "Width is 130, not a multiple of 8; use 128 or 136."
+    page.wait_for_selector(f"#txt2img_width_problem:has-text('{words}')")
+    page.wait_for_selector(f".output [role=alert]:has-text('{words}')")
 
 
 def test_seed_buttons_reuse_and_reset_the_seed(page):
     fill_form(page, "a red circle", steps=2, side=64)
     page.click("#txt2img_random_seed")
-    page.wait_for_function("document.querySelector('#txt2img_seed input').value === '-1'")
+    page.wait_for_function("document.querySelector('#txt2img_seed').value === '-1'")
     page.click("#txt2img_generate")
     page.wait_for_selector("#txt2img_infotext pre:has-text('Size: 64x64')")
     seed = re.search(r"Seed: (\d+)", page.inner_text("#txt2img_infotext pre"))[1]
 
     page.click("#txt2img_reuse_seed")
 
-    page.wait_for_function(f"document.querySelector('#txt2img_seed input').value === '{seed}'")
+    page.wait_for_function(f"document.querySelector('#txt2img_seed').value === '{seed}'")
 
 
 def test_clip_skip_applies_to_the_next_image(page):
-    slider = "#setting_CLIP_stop_at_last_layers input[type=number]"
+    slider = "#setting_CLIP_stop_at_last_layers"
     page.fill(slider, "2")
-    wait_until_idle(page)
+    page.keyboard.press("Tab")
     fill_form(page, "a red circle", steps=2, side=64)
 
     page.click("#txt2img_generate")
 
     page.wait_for_selector("#txt2img_infotext pre:has-text('Clip skip: 2')")
     page.fill(slider, "1")
-    wait_until_idle(page)
+    with page.expect_response("**/internal/model/option"):
+        page.keyboard.press("Tab")
     page.reload()
     wait_for_value(page, slider, "1")
 
 
 def test_an_idle_page_requests_only_the_state(page):
     fill_form(page, "a red circle", steps=2, side=64)
-    page.reload()
+    with page.expect_response("**/internal/describe"):  # the form's notes, once it is filled
+        page.reload()
     wait_until_filled(page)
+    page.wait_for_timeout(1000)
     urls: list[str] = []
     page.on("request", lambda request: urls.append(request.url))
     page.wait_for_timeout(2000)  # nothing may happen for this long
     assert [url for url in urls if not url.endswith("/internal/state")] == []
-
-
-def test_tokens_are_counted_while_typing(page):
-    page.fill("#txt2img_prompt textarea", "a photo of a cat, " * 20)
-
-    page.wait_for_selector("#txt2img_prompt_counter span:has-text('123/150')")
 
 
 def test_nothing_is_fetched_from_another_host(server, browser):
@@ -230,118 +190,107 @@ def test_nothing_is_fetched_from_another_host(server, browser):
     assert [url for url in urls if not url.startswith(own)] == []
 
 
-def test_a_phone_shows_generate_and_gallery_before_the_settings(page):
+def test_a_phone_has_prompt_picture_and_generate_in_the_first_screen(page):
     page.set_viewport_size({"width": 390, "height": 844})
     tops = {
-        name: page.locator(f"#txt2img_{name}").bounding_box()["y"]
-        for name in ("prompt", "generate", "gallery", "steps")
+        name: page.locator(selector).bounding_box()["y"]
+        for name, selector in {
+            "prompt": "#txt2img_prompt",
+            "picture": ".generation .output-box",
+            "steps": "#txt2img_steps",
+        }.items()
     }
 
-    assert sorted(tops, key=tops.get) == ["prompt", "generate", "gallery", "steps"]
+    assert sorted(tops, key=tops.get) == ["prompt", "picture", "steps"]
+    generate = page.locator("#txt2img_generate").bounding_box()
+    assert 700 < generate["y"] < 844 - generate["height"]
+    assert tops["prompt"] < 300
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def choose_checkpoint(server, page, name: str) -> None:
-    page.click("#setting_sd_model_checkpoint input")
-    page.locator("[role=option]", has_text=name).click()
-    server.wait_until(lambda: f'"checkpoint":"{name}"' in server.state())
+def test_a_tab_has_an_address_and_back_leads_to_the_one_before(server, page):
+    open_tab(page, "Queue")
+    assert page.url == f"{server.url}#Queue"
+    open_tab(page, "PNG Info")
+    page.go_back()
+    page.wait_for_selector("#queue:visible")
+    page.reload()
+    page.wait_for_selector("#queue:visible")
+    page.wait_for_selector(".tab-bar a[aria-current=page]:text-is('Queue')")
 
 
-@pytest.fixture
-def deep(server, page):
-    """Add a depth checkpoint without selecting it; select the demo again afterwards."""
-    folder = server.data / "models" / "Stable-diffusion"
-    folder.mkdir(parents=True, exist_ok=True)
-    yield write_depth(folder / "deep.safetensors").name
-    page.set_viewport_size({"width": 1280, "height": 900})
-    choose_checkpoint(server, page, "demo/demo.safetensors")
+def test_the_colours_are_chosen_and_kept(page):
+    page.emulate_media(color_scheme="light")
+    assert not page.evaluate("document.body.classList.contains('dark')")
+    page.click("#theme_button")  # light
+    page.click("#theme_button")  # dark
+    page.reload()
+    page.wait_for_function("document.body.classList.contains('dark')")
+    page.click("#theme_button")  # as the system again
+    page.wait_for_function("!document.body.classList.contains('dark')")
 
 
-def test_the_depth_tab_repaints_an_uploaded_image(server, page, deep):
-    before = set(server.data.glob("outputs/img2img-images/*/*.png"))
-    photo = server.data / "photo.jpg"
-    Image.linear_gradient("L").save(photo)
-    page.click("#refresh_checkpoints")
-    wait_until_idle(page)
-    page.click("button[role=tab]:has-text('Depth')")
-    page.wait_for_selector("#depth_generate[data-filled]")
-    page.wait_for_selector("#depth_model_message p:has-text('is not a depth checkpoint')")
-    assert not page.is_visible("#depth_interrupt")
+def test_a_banner_that_was_closed_stays_closed(page):
+    note = page.locator(".bar-note", has_text="Demo model")
+    note.wait_for()
+    note.locator("button").click()
+    page.reload()
+    page.wait_for_selector("#engine_state .state[data-phase=ready]")
+    page.wait_for_selector(".bar-note:has-text('CPU')")
+    assert note.count() == 0
+    page.evaluate("localStorage.clear()")
 
-    choose_checkpoint(server, page, deep)
-    page.wait_for_function("!document.querySelector('#depth_model_message p')")
-    page.set_input_files("#depth_init_image input[type=file]", photo)
-    page.wait_for_selector("#depth_init_image img")
-    page.click("#depth_estimate")
-    page.wait_for_selector("#depth_preview img")
-    for name, value in {"width": 128, "height": 64, "steps": 4}.items():
-        page.fill(f"#depth_{name} input[type=number]", str(value))
+
+def test_two_tabs_of_a_browser_keep_their_own_forms(server, browser, page):
+    page.fill("#txt2img_prompt", "a yellow square")
+    other = browser.new_page()
+    other.goto(server.url)
+    wait_until_filled(other)
+    other.fill("#txt2img_prompt", "a green triangle")
+    other.wait_for_timeout(600)  # until it is kept
+    page.reload()
+    wait_for_value(page, "#txt2img_prompt", "a yellow square")
+    other.close()
+
+
+def test_the_bar_has_the_options_that_were_chosen_for_it(server, page):
+    open_tab(page, "Settings")
+    page.fill(".settings-find", "quicksettings")
+    page.select_option("#option_quicksettings_list_add", "eta_ddim")
+    page.wait_for_selector("#setting_eta_ddim")
+    page.fill("#setting_eta_ddim", "0.5")
+    with page.expect_response("**/internal/model/option"):
         page.keyboard.press("Tab")
-    wait_until_idle(page)
-    page.click("#depth_generate")
-    page.wait_for_selector("#depth_infotext pre:has-text('Denoising strength: 0.75')")
-
-    (saved,) = set(server.data.glob("outputs/img2img-images/*/*.png")) - before
-    with Image.open(saved) as image:
-        assert image.size == (128, 64)
-        assert image.info["parameters"] == page.inner_text("#depth_infotext pre")
-    # Image and depth map, in the strip and in the grid behind it.
-    assert page.locator("#depth_gallery .thumbnail-item").count() == 4
-
-    page.set_viewport_size({"width": 390, "height": 844})
-    names = ("generate", "init_image", "gallery", "steps")
-    tops = {name: page.locator(f"#depth_{name}").bounding_box()["y"] for name in names}
-    assert sorted(tops, key=tops.get) == list(names)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    with urllib.request.urlopen(f"{server.url}sdapi/v1/options", timeout=60) as answer:
+        assert json.load(answer)["eta_ddim"] == 0.5
+    for name in ("eta_ddim", "quicksettings_list"):
+        page.fill(".settings-find", name)
+        page.click(f".settings-option:has([id^=option_{name}]) .settings-back")
+    page.wait_for_selector("#setting_eta_ddim", state="detached")
 
 
 def test_the_largest_seed_is_not_rounded_and_png_info_reproduces_its_image(server, page):
     fill_form(page, "a red circle", steps=3, side=64)
-    page.fill("#txt2img_seed input", "18446744073709551616")
+    page.fill("#txt2img_seed", "18446744073709551616")
     page.click("#txt2img_generate")
     page.wait_for_selector(
-        "#txt2img_message p:has-text('Seed is 18446744073709551616; the largest valid')"
+        ".output [role=alert]:has-text('Seed is 18446744073709551616; the largest valid')"
     )
-    page.fill("#txt2img_seed input", "18446744073709551615")
+    page.fill("#txt2img_seed", "18446744073709551615")
     page.click("#txt2img_generate")
     page.wait_for_selector("#txt2img_infotext pre:has-text('Seed: 18446744073709551615')")
     image_path = server.images()[-1]
 
-    page.click("button[role=tab]:has-text('PNG Info')")
+    open_tab(page, "PNG Info")
     page.set_input_files("#png_info_image input[type=file]", image_path)
-    page.wait_for_selector("#png_info_fields td:has-text('18446744073709551615')")
-    assert page.inner_text("#png_info_infotext pre").startswith("a red circle")
+    page.wait_for_selector(".png-info td:has-text('18446744073709551615')")
+    assert page.inner_text("#png_info_infotext").startswith("a red circle")
     page.click("#png_info_generate")
-    page.wait_for_selector(
-        "#png_info_verdict p:has-text('Identical: all 4096 pixels are the same.')"
-    )
-    page.wait_for_selector("#png_info_gallery img")
+    page.wait_for_selector(".verdict:has-text('Identical: all 4096 pixels are the same.')")
+    page.wait_for_selector(".png-info-made img[alt='Made again']")
 
     page.click("#png_info_to_txt2img")
-    page.wait_for_function(
-        "document.querySelector('#txt2img_seed input').value === '18446744073709551615'"
-    )
-
-
-def test_an_infotext_pasted_into_the_prompt_box_fills_the_form_and_its_chip_can_be_removed(page):
-    text = "a green star\nNegative prompt: red\nSteps: 3, Sampler: DDIM, CFG scale: 3, Seed: 11, Size: 64x64, Clip skip: 2, Odd: 1"
-    page.fill("#txt2img_prompt textarea", text)
-    page.click("#txt2img_paste")
-    page.wait_for_selector("#txt2img_chips .token:has-text('Clip skip: 2')")
-    page.wait_for_selector("#txt2img_message p:has-text('Odd (1): this key is unknown.')")
-    assert page.input_value("#txt2img_prompt textarea") == "a green star"
-    assert page.input_value("#txt2img_steps input[type=number]") == "3"
-    page.click("#txt2img_generate")
-    page.wait_for_selector(
-        "#txt2img_infotext pre:has-text('Seed: 11, Size: 64x64'):has-text('Clip skip: 2')"
-    )
-
-    page.click("#txt2img_chips .token-remove")
-    page.wait_for_selector("#txt2img_chips", state="hidden")
-    page.click("#txt2img_generate")
-    page.wait_for_selector(
-        "#txt2img_infotext pre:has-text('Seed: 11, Size: 64x64'):not(:has-text('Clip skip'))"
-    )
+    wait_for_value(page, "#txt2img_seed", "18446744073709551615")
 
 
 def test_ctrl_c_stops_a_running_job_at_once_without_errors(tmp_path, browser):
@@ -374,33 +323,32 @@ def test_refresh_finds_a_new_file_and_shows_why_a_broken_one_cannot_be_used(serv
     (folder / "mine.yaml").write_bytes((demo / "demo.yaml").read_bytes())
     (folder / "cut.safetensors").write_bytes((demo / "demo.safetensors").read_bytes()[:1_000_000])
 
-    page.click("#refresh_checkpoints")
-    wait_until_idle(page)
-    page.click("#setting_sd_model_checkpoint input")
+    with page.expect_response("**/internal/choices"):
+        page.click("#refresh_checkpoints")
+    page.click("#setting_sd_model_checkpoint")
     page.locator("[role=option]", has_text="cut.safetensors").click()
-    page.wait_for_selector("#checkpoint_message p:has-text('is incomplete: 1.0 of')")
-    page.click("#setting_sd_model_checkpoint input")
+    page.wait_for_selector("#bar .bar-words:has-text('is incomplete: 1.0 of')")
+    page.click("#setting_sd_model_checkpoint")
     page.locator("[role=option]", has_text="mine.safetensors").click()
 
     server.wait_until(lambda: '"checkpoint":"mine.safetensors"' in server.state())
-    page.wait_for_function("!document.querySelector('#checkpoint_message p')")
+    page.wait_for_selector(".bar-words", state="hidden")
 
 
 def test_the_page_fills_the_window(page):
     page.set_viewport_size({"width": 1280, "height": 900})
 
-    assert page.locator("#checkpoint_bar").bounding_box()["width"] > 1200
+    assert page.locator(".bar-row").bounding_box()["width"] > 1200
 
 
 def test_a_first_visit_has_the_models_native_size_and_a_reload_keeps_the_users_size(server, page):
     page.goto(f"{server.url}internal/ping")  # the same origin, without a page that stores anything
     page.evaluate("localStorage.clear(); sessionStorage.clear()")
     page.goto(server.url)
-    page.wait_for_function("document.querySelector('#txt2img_width input')?.value === '256'")
+    page.wait_for_function("document.querySelector('#txt2img_width')?.value === '256'")
 
-    fill_number(page, "width", 512)
-    fill_number(page, "height", 512)
-    wait_until_idle(page)
+    for name in ("width", "height"):
+        page.fill(f"#txt2img_{name}", "512")
     page.reload()
 
-    wait_for_value(page, "#txt2img_width input[type=number]", "512")
+    wait_for_value(page, "#txt2img_width", "512")

@@ -18,6 +18,7 @@ from modules.core.errors import WebUIError
 from modules.core.text import escape
 from modules.engine.engine import Engine
 from modules.engine.networks.cards import NetworkCard
+from modules.engine.networks.last_use import IMAGES_READ, find_last_use, last_use_of
 from modules.engine.networks.own_preview import save_preview
 from modules.engine.networks.thumbnails import Thumbnails, picture_version
 from modules.engine.networks.user_metadata import UserMetadata, write_user_metadata
@@ -28,6 +29,7 @@ from modules.models.networks.network_index import SHORT_HASH_LENGTH
 _HASH_TIMEOUT_S = 20
 _MAX_TEXT = 100_000
 _MAX_WORDS = 60
+_FAMILIES = {"SD1": "SD 1.x", "SD2": "SD 2.x", "SDXL": "SDXL"}  # A1111's names in notes
 _TAGS, _TRIGGER = "ss_tag_frequency", "modelspec.trigger_phrase"
 
 
@@ -56,9 +58,17 @@ def networks_router(engine: Engine) -> APIRouter:
     @router.get("")
     def overview() -> dict[str, Any]:
         default = engine.settings.extra_networks_default_multiplier
+        used = find_last_use(
+            engine.queue.store.latest_infotexts(IMAGES_READ),
+            engine.queue.store.last_use_of_checkpoints(),
+        )
         return {
-            "kinds": [kind.name for kind in cards.kinds],
-            "cards": [_row(card, default) for card in cards.all()],
+            "kinds": [
+                {"name": kind.name, "folder": _folder(engine, kind.name)} for kind in cards.kinds
+            ],
+            "cards": [
+                {**_row(card, default), "used": last_use_of(card, used)} for card in cards.all()
+            ],
         }
 
     @router.post("/refresh")
@@ -76,11 +86,12 @@ def networks_router(engine: Engine) -> APIRouter:
             "path": card.file.shown_path,
             "metadata": describe_metadata(metadata),
             "words": find_trained_words(metadata),
+            "home": _home(engine, card),
         }
 
     @router.get("/{card_id}/thumbnail")
     def thumbnail(card_id: str) -> Response:
-        data = thumbnails.get(cards.find(card_id))
+        data = thumbnails.get(cards.find_listed(card_id))
         return Response(data, media_type="image/jpeg", headers=CACHE_FOREVER)
 
     @router.post("/{card_id}/hash")
@@ -117,7 +128,7 @@ def _row(card: NetworkCard, default_weight: float) -> dict[str, Any]:
         "activation_text": card.notes.activation_text,
         "negative_text": card.notes.negative_text,
         "description": card.notes.description,
-        "family": card.family,
+        "family": _FAMILIES.get(card.notes.family) or card.family,
         "noted_family": card.notes.family,
         "error": card.error,
         "hash": card.hash,
@@ -126,6 +137,22 @@ def _row(card: NetworkCard, default_weight: float) -> dict[str, Any]:
         "modified": card.file.modified_ns / 10**9,
         "picture": picture_version(card),  # another picture has another address
     }
+
+
+def _folder(engine: Engine, kind: str) -> str:
+    """Return the first folder of a kind, as users name it: "models/Lora"."""
+    folder, data = engine.models.folders(kind)[0], engine.paths.data
+    shown = folder.relative_to(data) if folder.is_relative_to(data) else folder
+    return escape(shown.as_posix())
+
+
+def _home(engine: Engine, card: NetworkCard) -> str:
+    """Return the folder that a file belongs in, "" if it is in the right one or there is none for it."""
+    with suppress(WebUIError):
+        kind = engine.models.detect(read_header(card.file.path)).kind
+        if kind is not None and kind.name != card.kind and engine.models.folders(kind.name):
+            return _folder(engine, kind.name)
+    return ""
 
 
 def _metadata(card: NetworkCard) -> Mapping[str, str]:

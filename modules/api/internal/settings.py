@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 from modules.core.flag_types import MEMORY_POLICIES
 from modules.core.flags import SETTING_FLAGS
 from modules.core.text import escape
 from modules.engine.engine import Engine
+from modules.params.field_schema import field_schema
 from modules.params.param import Param, params_of
 
-# Options of the checkpoint bar above the tabs; the Settings tab leaves them out.
-_CHECKPOINT_BAR_OPTIONS = frozenset(
-    ("sd_model_checkpoint", "sd_vae", "sd_predictions", "CLIP_stop_at_last_layers")
-)
+# What the bar above the tabs always has; the Settings tab leaves it out.
+_BAR_OPTIONS = frozenset(("sd_model_checkpoint", "sd_predictions"))
 
 
 class Reset(BaseModel):
@@ -43,13 +41,13 @@ def settings_router(engine: Engine) -> APIRouter:
         params = params_of(type(engine.settings))
         sections: dict[str, list[dict[str, Any]]] = {row.name: [] for row in rows}
         for name, param in params.items():
-            if name not in _CHECKPOINT_BAR_OPTIONS:
-                sections[param.section].append(_option(engine, name, param))
+            if name not in _BAR_OPTIONS:
+                sections[param.section].append(option_json(engine, name, param))
         return {
             "remark": engine.settings_warning,
             "file": escape(str(engine.settings_path)),
             "flags": [
-                {"flag": _flag(name), "label": params[name].label, "value": value}
+                {"flag": _flag(name, value), "label": params[name].label, "value": value}
                 for name, value in engine.flag_settings.items()
             ],
             "sections": [
@@ -69,9 +67,7 @@ def settings_router(engine: Engine) -> APIRouter:
     def reset(body: Reset) -> dict[str, Any]:
         """Reset options to their defaults."""
         settings_class = type(engine.settings)
-        all_names = [
-            name for name in settings_class.model_fields if name not in _CHECKPOINT_BAR_OPTIONS
-        ]
+        all_names = [name for name in settings_class.model_fields if name not in _BAR_OPTIONS]
         names = all_names if body.names is None else body.names
         engine.change_settings(settings_class.default_values(names))
         return current()
@@ -79,34 +75,18 @@ def settings_router(engine: Engine) -> APIRouter:
     return router
 
 
-def _option(engine: Engine, name: str, param: Param) -> dict[str, Any]:
+def option_json(engine: Engine, name: str, param: Param) -> dict[str, Any]:
+    """Return an option as the page's controls are declared, with its `name`, `value`, and the `flag` that sets it."""
     field = type(engine.settings).model_fields[name]
-    kind, choices = _kind(engine, param, field)
+    schema = field_schema(param, field)
+    if param.choices is not None:
+        schema["choices"] = [(choice, choice) for choice in engine.choices(param.choices)]
     return {
+        **schema,
         "name": name,
-        "label": param.label,
-        "help": param.help,
-        "kind": kind,
-        "choices": choices,
-        "min": param.ge,
-        "max": param.le,
         "value": getattr(engine.settings, name),
-        "default": field.default,
         "flag": _flag(name, engine.flag_settings[name]) if name in engine.flag_settings else "",
     }
-
-
-def _kind(engine: Engine, param: Param, field: FieldInfo) -> tuple[str, list[str]]:
-    if get_origin(field.annotation) is Literal:
-        return "choice", [str(choice) for choice in get_args(field.annotation)]
-    if param.choices is not None:
-        return "choice", engine.choices(param.choices)
-    default: object = field.default
-    if isinstance(default, bool):
-        return "switch", []
-    if isinstance(default, int):
-        return "integer", []
-    return "number" if isinstance(default, float) else "text", []
 
 
 def _flag(name: str, value: object) -> str:

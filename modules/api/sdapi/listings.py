@@ -30,6 +30,7 @@ def listings_router(engine: Engine) -> APIRouter:
 
     @router.get("/samplers")
     def samplers() -> list[dict[str, Any]]:
+        """List the samplers with their other names and the options that affect them."""
         return [
             {
                 "name": sampler.name,
@@ -41,6 +42,7 @@ def listings_router(engine: Engine) -> APIRouter:
 
     @router.get("/schedulers")
     def schedulers() -> list[dict[str, Any]]:
+        """List the schedule types."""
         return [
             {
                 "name": schedule.api_name,
@@ -54,6 +56,7 @@ def listings_router(engine: Engine) -> APIRouter:
 
     @router.get("/sd-models")
     def sd_models() -> list[dict[str, Any]]:
+        """List the checkpoints that can be used, with their hashes."""
         return [
             {
                 "title": checkpoint.title,
@@ -69,6 +72,7 @@ def listings_router(engine: Engine) -> APIRouter:
 
     @router.get("/sd-vae")
     def sd_vae() -> list[dict[str, Any]]:
+        """List the VAE files."""
         return [
             {"model_name": vae.name, "filename": vae.shown_path} for vae in engine.models.files(VAE)
         ]
@@ -78,14 +82,17 @@ def listings_router(engine: Engine) -> APIRouter:
 
     @router.get("/prompt-styles")
     def prompt_styles() -> list[dict[str, str]]:
+        """List the saved styles."""
         return [asdict(style) for style in engine.styles.all()]
 
     @router.post("/refresh-vae")
     def refresh_vae() -> None:
+        """Look for VAE files again."""
         engine.models.refresh(VAE)
 
     @router.post("/refresh-checkpoints")
     def refresh_checkpoints() -> None:
+        """Look for checkpoints again."""
         engine.models.refresh()
         engine.models.start_hashing()
 
@@ -110,6 +117,7 @@ def _sampler_options(sampler: Sampler) -> dict[str, str]:
 
 def _make_handler(empty: Any) -> Callable[[], Any]:
     def handler() -> Any:  # a list or an object
+        """List nothing: this version has none."""
         return empty
 
     return handler
@@ -118,6 +126,7 @@ def _make_handler(empty: Any) -> Callable[[], Any]:
 def _add_upscaler_routes(router: APIRouter, engine: Engine) -> None:
     @router.get("/upscalers")
     def upscalers() -> list[dict[str, Any]]:
+        """List the upscalers of pixels."""
         no_model = {"model_name": None, "model_path": None, "model_url": None}
         return [
             {"name": upscaler.name, **no_model, "scale": _UPSCALER_SCALE}
@@ -127,14 +136,17 @@ def _add_upscaler_routes(router: APIRouter, engine: Engine) -> None:
 
     @router.get("/latent-upscale-modes")
     def latent_upscale_modes() -> list[dict[str, Any]]:
+        """List the upscalers of latents."""
         return [{"name": upscaler.name} for upscaler in engine.upscalers if upscaler.is_latent]
 
 
 def _add_script_routes(router: APIRouter, engine: Engine) -> None:
     @router.get("/scripts")
     def scripts() -> dict[str, list[str]]:
+        """List the names of the scripts of each task."""
         return list_scripts(engine)
 
     @router.get("/script-info")
     def script_info() -> list[dict[str, Any]]:
+        """Describe the scripts and their arguments."""
         return describe_scripts(engine)

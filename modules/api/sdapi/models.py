@@ -20,11 +20,13 @@ def models_router(engine: Engine) -> APIRouter:
 
     @router.post("/unload-checkpoint")
     async def unload() -> dict[str, Any]:
+        """Remove the checkpoint from memory; the next job loads it again."""
         await asyncio.wrap_future(engine.unload())
         return {}
 
     @router.post("/reload-checkpoint")
     async def reload() -> dict[str, Any]:
+        """Load the checkpoint again; the response is sent when it is loaded."""
         await run_in_threadpool(engine.reload)
         await wait_until_loaded(engine)
         return {}

@@ -30,6 +30,7 @@ def progress_router(engine: Engine) -> APIRouter:
 
     @router.get("/progress")
     def progress(skip_current_image: bool = False) -> dict[str, Any]:
+        """Return how far the running job is, its preview, and the seconds that are left."""
         job = engine.running_job()
         if job is None:
             return {
@@ -52,11 +53,13 @@ def progress_router(engine: Engine) -> APIRouter:
 
     @router.post("/interrupt")
     def interrupt() -> dict[str, Any]:
+        """Stop the running job at its next step; finished images are kept."""
         engine.interrupt()
         return {}
 
     @router.post("/skip")
     def skip() -> None:
+        """Go on with the next batch, or the next file, of the running job."""
         job = engine.running_job()
         if job is not None:
             job.skip()

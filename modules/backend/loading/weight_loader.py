@@ -96,20 +96,20 @@ class WeightLoader:
             module.to(self._device)  # moves buffers; the weights are there already
         return module.eval().requires_grad_(requires_grad=False)
 
-    def origin(
-        self,
-        module: nn.Module,
-        file_key: Callable[[str], FileKey],
-        dtype: torch.dtype,
-        ldm_key: Callable[[str], FileKey] | None = None,
-    ) -> WeightOrigin:
+    def _apply_scale(self, name: str, tensor: Tensor) -> None:
+        """Multiply a weight in 8 bits by its scale, which ComfyUI stores beside it."""
+        scale = self._source.state_dict.get(name.removesuffix("weight") + "scale_weight")
+        if scale is not None and not tensor.is_meta:
+            tensor.mul_(
+                read_tensor(self._source.state_dict, scale).to(tensor.device, torch.float32)
+            )
+
+    def origin(self, module: nn.Module, file_key: Callable[[str], FileKey]) -> WeightOrigin:
         """Return where the weights of a module come from; it keeps no file open.
 
         Args:
             module: Loaded, from this file.
             file_key: Returns the key in the file of a key of the module.
-            dtype: That the weights were loaded in.
-            ldm_key: Likewise of one in LDM's layout, where the file has another.
         """
         reopen, device = make_reopener(self._source.state_dict), self._device
         source = replace(self._source, state_dict={})  # it would keep the file open
@@ -118,23 +118,13 @@ class WeightLoader:
             state_dict = reopen()
             loader = WeightLoader(replace(source, state_dict=state_dict), device)
             for weight in loader._find_tensors(module, file_key, keys):
-                tensor = read_tensor(state_dict, weight.tensor).to(dtype, copy=True)
-                loader._apply_scale(weight.name, tensor)
-                yield weight.key, tensor
+                yield weight.key, read_tensor(state_dict, weight.tensor)
 
-        def find_ldm_key(key: str) -> str:
-            found = (ldm_key or file_key)(key)
+        def key_in_file(key: str) -> str:
+            found = file_key(key)
             return found if isinstance(found, str) else ""
 
-        return WeightOrigin(read, find_ldm_key)
-
-    def _apply_scale(self, name: str, tensor: Tensor) -> None:
-        """Multiply a weight in 8 bits by its scale, which ComfyUI stores beside it."""
-        scale = self._source.state_dict.get(name.removesuffix("weight") + "scale_weight")
-        if scale is not None and not tensor.is_meta:
-            tensor.mul_(
-                read_tensor(self._source.state_dict, scale).to(tensor.device, torch.float32)
-            )
+        return WeightOrigin(read, key_in_file)
 
     def _find_tensors(
         self,

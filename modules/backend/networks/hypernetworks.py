@@ -13,10 +13,11 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
 from modules.backend.loading.state_dict import read_state_dict, read_tensor
+from modules.backend.memory.offload import execution_device
 from modules.core.errors import BadFile
 from modules.models.files.header import read_header
 from modules.models.networks.hypernetworks import HypernetworkUse
-from modules.models.scan import ModelFile
+from modules.models.scan import FileStamp, ModelFile
 
 Networks = Mapping[int, tuple[nn.Module, nn.Module]]
 Hook = Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]
@@ -71,24 +72,33 @@ class Hypernetwork:
         return (context + pair[index](context.float()) * self.multiplier).to(context.dtype)
 
 
-@contextmanager
-def applied_hypernetworks(
-    unet: UNet2DConditionModel, uses: Sequence[HypernetworkUse]
-) -> Iterator[None]:
-    """Let the attention of a UNet see what hypernetworks make of its inputs, one after the other.
+class Hypernetworks:
+    """Loads hypernetworks for one UNet; those of the last pass stay loaded."""
 
-    Raises:
-        NotFound: the file of one is gone.
-        BadFile: one cannot be read, or is built in a way that this program does not know.
-    """
-    chain = [Hypernetwork(read_networks(use.file, unet.device), use.multiplier) for use in uses]
-    with ExitStack() as stack:
-        for module in unet.modules() if chain else ():
-            if isinstance(module, Attention):
-                for index, projection in enumerate(_projections(module)):
-                    handle = projection.register_forward_pre_hook(_make_hook(chain, index))
-                    stack.callback(handle.remove)
-        yield
+    def __init__(self) -> None:
+        self._loaded: dict[FileStamp, Networks] = {}
+
+    @contextmanager
+    def apply(self, unet: UNet2DConditionModel, uses: Sequence[HypernetworkUse]) -> Iterator[None]:
+        """Let the attention of a UNet see what hypernetworks make of its inputs, one after the other.
+
+        Raises:
+            NotFound: the file of one is gone.
+            BadFile: one cannot be read, or is built in a way that this program does not know.
+        """
+        stamps = dict.fromkeys(use.file.stamp for use in uses)
+        self._loaded = {stamp: self._loaded[stamp] for stamp in stamps if stamp in self._loaded}
+        for use in uses:
+            if use.file.stamp not in self._loaded:
+                self._loaded[use.file.stamp] = read_networks(use.file, execution_device(unet))
+        chain = [Hypernetwork(self._loaded[use.file.stamp], use.multiplier) for use in uses]
+        with ExitStack() as stack:
+            for module in unet.modules() if chain else ():
+                if isinstance(module, Attention):
+                    for index, projection in enumerate(_projections(module)):
+                        handle = projection.register_forward_pre_hook(_make_hook(chain, index))
+                        stack.callback(handle.remove)
+            yield
 
 
 def _projections(attention: Attention) -> tuple[nn.Module, nn.Module]:

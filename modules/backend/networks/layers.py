@@ -70,14 +70,14 @@ class ChangeableLayers:
         for path, module in self.networks[network].named_modules():
             if not isinstance(module, _CHANGEABLE) or module.weight is None:
                 continue
-            ldm_name = origin.ldm_key(f"{path}.weight") if origin else ""
+            in_file = origin.key_in_file(f"{path}.weight") if origin else ""
             layer = Layer(network, path, module, _joined_attention(path, origin))
             if network == "unet":
                 if path not in _UNKNOWN_TO_A1111:
                     yield path.replace(".", "_"), layer
-                ldm_name = ldm_name.removeprefix(UNET_PREFIX).removesuffix(".weight")
-                if ldm_name:
-                    yield ldm_name.replace(".", "_"), layer
+                in_file = in_file.removeprefix(UNET_PREFIX).removesuffix(".weight")
+                if in_file:
+                    yield in_file.replace(".", "_"), layer
             else:
                 yield "text_model_" + path.removeprefix("text_model.").replace(".", "_"), layer
 
@@ -87,7 +87,7 @@ def _joined_attention(path: str, origin: WeightOrigin | None) -> str:
     match = _ATTENTION.fullmatch(path)
     if match is None or origin is None:
         return ""
-    is_joined = not origin.ldm_key(f"{match[1]}.{_ATTENTION_PARTS[0]}.weight")
+    is_joined = not origin.key_in_file(f"{match[1]}.{_ATTENTION_PARTS[0]}.weight")
     return match[1] if is_joined else ""
 
 

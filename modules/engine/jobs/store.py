@@ -234,6 +234,13 @@ class JobStore:
         rows = self._database.select("SELECT model, max(created) FROM images GROUP BY model")
         return {str(model): float(created) for model, created in rows}
 
+    def latest_infotexts(self, limit: int) -> list[tuple[str, float]]:
+        """Return the infotexts of the latest images and when they were made, in seconds since the epoch; latest first."""
+        rows = self._database.select(
+            "SELECT infotext, created FROM images ORDER BY id DESC LIMIT ?", (limit,)
+        )
+        return [(str(infotext), float(created)) for infotext, created in rows]
+
     def restore_request(self, stored_request: StoredRequest) -> tuple[GenerationRequest, Settings]:
         """Return a stored request, with its input images, and the settings at its submission.
 

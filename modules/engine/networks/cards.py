@@ -1,4 +1,4 @@
-"""NetworkCards: every network of every kind with name, family, hash, preview and the user's notes; ids, never paths."""
+"""NetworkCards: every network of every kind, and every checkpoint, with name, family, hash, preview and the user's notes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from modules.engine.model_shelf import file_id
 from modules.engine.model_sidecars import find_preview
 from modules.engine.networks.user_metadata import UserMetadata, read_user_metadata
 from modules.models.index import ModelIndex
-from modules.models.kinds import EMBEDDING, HYPERNETWORK
+from modules.models.kinds import CHECKPOINT, EMBEDDING, HYPERNETWORK
 from modules.models.networks.embeddings import EmbeddingList
 from modules.models.networks.network_index import tag_name
 from modules.models.networks.network_kinds import LORA
@@ -30,7 +30,7 @@ class NetworkCard:
         file: Its file.
         alias: The other name that prompts may use.
         tag: The word of its prompt tag, such as "lora"; "" where the name alone is written.
-        prompt_name: The name that a card writes.
+        prompt_name: The name that a card writes; of a checkpoint, the name that chooses it.
         family: Of the checkpoints that it fits, "" if unknown.
         error: Why it cannot be used, in a sentence, or "".
         hash: As far as it is known without reading the file.
@@ -148,11 +148,26 @@ def _hypernetwork_cards(sources: CardSources) -> Iterator[NetworkCard]:
         )
 
 
+def _checkpoint_cards(sources: CardSources) -> Iterator[NetworkCard]:
+    for file in sources.models.checkpoints():
+        yield NetworkCard(
+            _id(sources, CHECKPOINT, file),
+            CHECKPOINT,
+            file.stem,
+            file,
+            prompt_name=file.name,
+            family=file.family,
+            error=file.error,
+            hash=file.short_hash,
+        )
+
+
 # In the order of the page's tabs.
 CARD_KINDS: tuple[CardKind, ...] = (
     CardKind(LORA, _lora_cards, lambda sources: sources.models.networks.refresh(LORA)),
     CardKind(EMBEDDING, _embedding_cards, lambda sources: sources.embeddings.refresh()),
     CardKind(HYPERNETWORK, _hypernetwork_cards, lambda s: s.models.networks.refresh(HYPERNETWORK)),
+    CardKind(CHECKPOINT, _checkpoint_cards, lambda s: s.models.refresh(CHECKPOINT)),
 )
 
 
@@ -167,13 +182,16 @@ class NetworkCards:
     def __init__(self, sources: CardSources, kinds: Iterable[CardKind] = CARD_KINDS) -> None:
         self._sources = sources
         self.kinds = tuple(kinds)
+        self._listed: dict[str, NetworkCard] = {}  # by id, as of the last list
 
     def all(self) -> list[NetworkCard]:
         """Return every card, by kind and name; only what is new on the disk is opened."""
         names: dict[Path, frozenset[str]] = {}
-        return [
+        cards = [
             _with_sidecars(card, names) for kind in self.kinds for card in kind.cards(self._sources)
         ]
+        self._listed = {card.id: card for card in cards}
+        return cards
 
     def refresh(self) -> None:
         """Scan the folders of all kinds again."""
@@ -190,7 +208,16 @@ class NetworkCards:
         card = next((card for card in cards if card.id == wanted), None)
         if card is None or not card.file.path.exists():
             raise NotFound("This file is no longer where it was.", "Refresh the list.")
-        return _with_sidecars(card, {})
+        self._listed[wanted] = found = _with_sidecars(card, {})
+        return found
+
+    def find_listed(self, wanted: str) -> NetworkCard:
+        """Return a card by its id as it was listed last, without looking at the disk: pictures are asked for by dozens.
+
+        Raises:
+            NotFound: as `find`.
+        """
+        return self._listed.get(wanted) or self.find(wanted)
 
     def find_preview(self, path: Path) -> NetworkCard | None:
         """Return the card whose picture has a path, or None."""

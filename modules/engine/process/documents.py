@@ -1,6 +1,6 @@
 """Recordings as documents: frames and numbers as JSON values, which the viewer and an exported page need alone.
 
-A document has `tracks`, one per run; a track has `views`, the labels of its images, and `frames`; a frame has its numbers
+A document has `charts` (see `charts`) and `tracks`, one per run; a track has `views`, the labels of its images, and `frames`; a frame has its numbers
 and its images as WebP in data URLs.
 """
 
@@ -9,16 +9,18 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from PIL import Image
 
+from modules.engine.process.charts import forward_charts, reverse_charts
 from modules.images.animation import available_formats
 from modules.params.results import ForwardFrame, ForwardRecording, RecordedStep, Recording
 from modules.plan.plan import Plan
 from modules.sampling.forward_process import ForwardProcess
 from modules.sampling.model_sigmas import ModelSigmas
+from modules.sampling.schedules import Schedule
 
 _QUALITY = 88
 # Image attributes of a RecordedStep in the page's order, and their labels.
@@ -33,12 +35,15 @@ _FORWARD_VIEWS = {True: "xₜ: the pixels with noise", False: "xₜ: the latents
 Document = dict[str, Any]  # JSON values
 
 
-def describe_reverse(plans: Mapping[str, Plan], recordings: Mapping[str, Recording]) -> Document:
+def describe_reverse(
+    plans: Mapping[str, Plan], recordings: Mapping[str, Recording], schedules: Iterable[Schedule]
+) -> Document:
     """Return the document of finished runs.
 
     Args:
         plans: Plans by label; at least one.
         recordings: Recordings by label.
+        schedules: All schedules, which the first plan's is compared with.
     """
     plan = next(iter(plans.values()))
     remark, form_remark = _remarks(plan)
@@ -52,6 +57,7 @@ def describe_reverse(plans: Mapping[str, Plan], recordings: Mapping[str, Recordi
             _reverse_track(label, plans[label], recording)
             for label, recording in recordings.items()
         ],
+        "charts": reverse_charts(plan, next(iter(recordings.values())), schedules),
     }
 
 
@@ -77,6 +83,7 @@ def describe_forward(recording: ForwardRecording, in_pixels: bool) -> Document:
                 "frames": [_forward_frame(frame) for frame in recording.frames],
             }
         ],
+        "charts": forward_charts(recording),
     }
 
 

@@ -42,8 +42,6 @@ def _read_overrides(value: Any, settings_class: type[Settings]) -> dict[str, Any
 
 # The largest seed of torch's generators, as in A1111. Of it the one of a CPU uses the low 32 bits, Philox all.
 MAX_SEED = 2**64 - 1
-# JavaScript holds whole numbers exactly only up to this one; beyond it a browser needs them as text.
-MAX_JAVASCRIPT_INTEGER = 2**53 - 1
 SIZE_STEP = 8  # pixels; images have whole cells of latents, which are this large in most families
 
 DEFAULT_SIDE = 512
@@ -91,14 +89,24 @@ class GenerationRequest(BaseModel):
 
     settings_class: ClassVar[type[Settings]] = Settings
 
-    prompt: str = param("", "Prompt", help="What the picture shows.", section="prompt", lines=3)
+    prompt: str = param(
+        "",
+        "Prompt",
+        help="What the picture shows, in words; (word:1.2) makes a word count more, [word] less.",
+        section="prompt",
+        lines=3,
+    )
     negative_prompt: str = param(
-        "", "Negative prompt", help="What the picture should not show.", section="prompt", lines=2
+        "",
+        "Negative prompt",
+        help="What the picture should not show; a CFG scale of 1 ignores it.",
+        section="prompt",
+        lines=2,
     )
     sampler_name: str = param(
         "DPM++ 2M",
         "Sampling method",
-        help="The algorithm that turns noise into the picture.",
+        help="The algorithm that turns noise into the picture, step by step; another one gives another picture, some need fewer steps.",
         infotext="Sampler",
         choices="samplers",
         section="sampling",
@@ -106,7 +114,7 @@ class GenerationRequest(BaseModel):
     scheduler: str = param(
         "Automatic",
         "Schedule type",
-        help="How noise levels are distributed over the steps; Automatic uses the sampler's default.",
+        help="How the noise that is removed is spread over the steps, which changes details; Automatic takes what suits the sampler.",
         infotext="Schedule type",
         choices="schedules",
         section="sampling",
@@ -114,7 +122,7 @@ class GenerationRequest(BaseModel):
     steps: int = param(
         20,
         "Sampling steps",
-        help="More steps take longer and refine the picture.",
+        help="In how many steps noise becomes a picture; more take longer and refine it, though little beyond 30.",
         infotext="Steps",
         ge=1,
         le=1000,
@@ -124,7 +132,7 @@ class GenerationRequest(BaseModel):
     width: int = param(
         DEFAULT_SIDE,
         "Width",
-        help="Picture width in pixels, a multiple of 8.",
+        help="Picture width in pixels, a multiple of 8; far above the size that a checkpoint was made for, things appear twice.",
         ge=64,
         le=8192,
         multiple_of=SIZE_STEP,
@@ -134,7 +142,7 @@ class GenerationRequest(BaseModel):
     height: int = param(
         DEFAULT_SIDE,
         "Height",
-        help="Picture height in pixels, a multiple of 8.",
+        help="Picture height in pixels, a multiple of 8; larger pictures need more time and memory.",
         ge=64,
         le=8192,
         multiple_of=SIZE_STEP,
@@ -144,7 +152,7 @@ class GenerationRequest(BaseModel):
     n_iter: int = param(
         1,
         "Batch count",
-        help="How many batches are generated one after another.",
+        help="How many batches are generated one after another; more take longer, but no more memory.",
         ge=1,
         le=1000,
         slider=(1, 100, 1),
@@ -153,7 +161,7 @@ class GenerationRequest(BaseModel):
     batch_size: int = param(
         1,
         "Batch size",
-        help="How many pictures are generated at once; more need more memory.",
+        help="How many pictures are generated at once; more need more memory, and less time for each on a graphics card.",
         ge=1,
         le=64,
         slider=(1, 8, 1),
@@ -162,7 +170,7 @@ class GenerationRequest(BaseModel):
     cfg_scale: float = param(
         7.0,
         "CFG Scale",
-        help="How strictly the picture follows the prompt; 1 turns guidance off.",
+        help="How strictly the picture follows the prompt (classifier-free guidance): lower is freer, higher is closer and harsher, 1 turns it off.",
         infotext="CFG scale",
         ge=0,
         le=100,
@@ -172,7 +180,7 @@ class GenerationRequest(BaseModel):
     seed: Seed = param(
         -1,
         "Seed",
-        help="The same seed and settings give the same picture; -1 or an empty field draws a random one.",
+        help="The number that the noise is drawn from: the same seed and settings give the same picture; -1 or an empty field draws a random one.",
         infotext="Seed",
         ge=-1,
         le=MAX_SEED,
@@ -181,7 +189,7 @@ class GenerationRequest(BaseModel):
     subseed: Seed = param(
         -1,
         "Variation seed",
-        help="Seed of the noise that is blended in for variations; -1 draws a random one.",
+        help="A second seed whose noise is blended into that of the first, for variations of a picture; -1 draws a random one.",
         infotext="Variation seed",
         when=_has_variation,
         ge=-1,
@@ -191,7 +199,7 @@ class GenerationRequest(BaseModel):
     subseed_strength: float = param(
         0.0,
         "Variation strength",
-        help="How much of the variation seed's noise is blended in; 0 uses the seed alone, 1 the variation seed alone.",
+        help="How much of the variation seed's noise is blended in: little changes details; 0 uses the seed alone, 1 the variation seed alone.",
         infotext="Variation seed strength",
         when=_has_variation,
         ge=0,
@@ -202,7 +210,7 @@ class GenerationRequest(BaseModel):
     seed_resize_from_w: int = param(
         0,
         "Resize seed from width",
-        help="Keeps the composition that the seed has at this width; 0 turns it off.",
+        help="Keeps, at another size, the composition that the seed has at this width; 0 turns it off.",
         ge=0,
         le=8192,
         slider=(0, 2048, 8),
@@ -211,7 +219,7 @@ class GenerationRequest(BaseModel):
     seed_resize_from_h: int = param(
         0,
         "Resize seed from height",
-        help="Keeps the composition that the seed has at this height; 0 turns it off.",
+        help="Keeps, at another size, the composition that the seed has at this height; 0 turns it off.",
         ge=0,
         le=8192,
         slider=(0, 2048, 8),
@@ -220,14 +228,14 @@ class GenerationRequest(BaseModel):
     styles: tuple[str, ...] = param(
         (),
         "Styles",
-        help="Names of saved prompts that are added to the prompt.",
+        help="Saved pieces of prompts that are added to the prompt and the negative prompt.",
         choices="styles",
         section="prompt",
     )
     sd_model_checkpoint: str = param(
         "",
         "Stable Diffusion checkpoint",
-        help="Name, title or hash of the checkpoint; empty uses the one selected on the page.",
+        help="The file with the model that draws, by name, title or hash; empty uses the one selected on the page.",
         choices="checkpoints",
         section="model",
     )
@@ -235,7 +243,7 @@ class GenerationRequest(BaseModel):
     sd_vae: str = param(
         "",
         "SD VAE",
-        help="Automatic, None or a file name; empty uses the one selected on the page.",
+        help="The part that turns what the model computes into pixels: Automatic, None or a file name; empty uses the one selected on the page.",
         choices="vaes",
         section="model",
     )

@@ -68,7 +68,7 @@ class SoftInpaintingFields(BaseModel):
     soft_inpainting_schedule_bias: float = param(
         1.0,
         "Schedule bias",
-        help="Above 1 preserves the original content in early steps, below 1 in late steps, too.",
+        help="When the original content is preserved where the mask is grey: above 1 more in early steps, below 1 in late steps, too.",
         infotext="Soft inpainting schedule bias",
         when=_is_soft_inpainting,
         ge=0,
@@ -79,7 +79,7 @@ class SoftInpaintingFields(BaseModel):
     soft_inpainting_preservation_strength: float = param(
         0.5,
         "Preservation strength",
-        help="How strongly the original content is preserved where the mask is grey.",
+        help="How strongly the original content is preserved where the mask is grey; more keeps more of it.",
         infotext="Soft inpainting preservation strength",
         when=_is_soft_inpainting,
         ge=0,
@@ -112,7 +112,7 @@ class SoftInpaintingFields(BaseModel):
     soft_inpainting_difference_threshold: float = param(
         0.5,
         "Difference threshold",
-        help="The difference at which a pixel is half old and half new.",
+        help="The difference at which a pixel is half old and half new; higher values keep more of the original.",
         infotext="Soft inpainting difference threshold",
         when=_is_soft_inpainting,
         ge=0,
@@ -123,7 +123,7 @@ class SoftInpaintingFields(BaseModel):
     soft_inpainting_difference_contrast: float = param(
         2.0,
         "Difference contrast",
-        help="How sharp the transition from old to new is around the threshold.",
+        help="How sharp the transition from old to new is around the threshold; higher values are sharper.",
         infotext="Soft inpainting difference contrast",
         when=_is_soft_inpainting,
         ge=0,
@@ -158,7 +158,7 @@ class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, InitImageRequest):
         None,
         "Mask",
         help="White is repainted, black is kept; one of another size is fitted by the resize mode.",
-        section="picture",
+        section="mask",
     )
     resize_mode: int = param(
         0,
@@ -180,7 +180,7 @@ class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, InitImageRequest):
     mask_blur: int = param(
         4,
         "Mask blur",
-        help="How soft the mask's edge is, in pixels of the mask.",
+        help="How soft the mask's edge is, in pixels of the mask; more blends old and new over a wider border.",
         infotext="Mask blur",
         when=_has_uniform_blur,
         ge=0,
@@ -200,7 +200,7 @@ class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, InitImageRequest):
     inpainting_mask_invert: bool = param(
         False,
         "Mask mode",
-        help="Repaints the masked part, or everything else.",
+        help="Whether the masked part is repainted, or everything else.",
         infotext="Mask mode",
         when=_has_mask,
         omit_default=True,
@@ -210,7 +210,7 @@ class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, InitImageRequest):
     inpaint_full_res: bool = param(
         False,
         "Inpaint area",
-        help="Only masked repaints the masked part at full size and pastes it back; the picture keeps its resolution.",
+        help="Only masked repaints the masked part at the chosen size and pastes it back: more detail there, and the picture keeps its resolution.",
         infotext="Inpaint area",
         when=_is_only_masked,
         labels=("Whole picture", "Only masked"),
@@ -219,7 +219,7 @@ class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, InitImageRequest):
     inpaint_full_res_padding: int = param(
         32,
         "Only masked padding, pixels",
-        help="How much of the surroundings is included with Only masked.",
+        help="How many pixels around the mask are included with Only masked; more fits the surroundings better, less gives more detail.",
         infotext="Masked area padding",
         when=_is_only_masked,
         ge=0,
@@ -230,7 +230,7 @@ class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, InitImageRequest):
     inpainting_fill: int = param(
         1,
         "Masked content",
-        help="What is under the mask before the first step: surrounding colours, the picture itself, noise, or nothing.",
+        help="What is under the mask before the first step: surrounding colours, the picture itself, or, for something new, noise or nothing.",
         infotext="Masked content",
         when=_has_mask,
         omit_default=True,
@@ -243,7 +243,7 @@ class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, InitImageRequest):
     mask_round: bool = param(
         True,
         "Mask rounding",
-        help="Repaints each latent fully or not at all; off repaints soft edges in part.",
+        help="Repaints each cell of latents (8x8 pixels) fully or not at all; off repaints soft edges in part.",
         infotext="Mask rounding",
         when=_has_mask,
         omit_default=True,

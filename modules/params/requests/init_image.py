@@ -19,7 +19,7 @@ class InitImageRequest(GenerationRequest):
     denoising_strength: float = param(
         0.75,
         "Denoising strength",
-        help="0 hardly changes the picture; 1 keeps nothing of it, or in the Depth tab only its depth.",
+        help="How much of the picture is repainted: 0 hardly changes it, 1 keeps nothing of it, or in the Depth tab only its depth.",
         infotext="Denoising strength",
         ge=0,
         le=1,

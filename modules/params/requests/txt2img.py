@@ -19,13 +19,13 @@ class Txt2ImgRequest(GenerationRequest):
     enable_hr: bool = param(
         False,
         "Hires. fix",
-        help="Enlarges the picture and repaints it at the larger size.",
+        help="Enlarges the picture and repaints it at the larger size: more detail, without the doubled things of a large size at once.",
         section="hires",
     )
     hr_scale: float = param(
         2.0,
         "Upscale by",
-        help="Scale factor of the second pass.",
+        help="How many times wider and higher the second pass makes the picture; 2 means four times as many pixels.",
         ge=1,
         le=8,
         slider=(1, 4, 0.05),
@@ -34,7 +34,7 @@ class Txt2ImgRequest(GenerationRequest):
     hr_resize_x: int = param(
         0,
         "Resize width to",
-        help="Width of the second pass; 0 derives it from the height, or from the scale when both are 0.",
+        help="Width of the second pass in pixels; 0 derives it from the height, or from the scale when both are 0.",
         ge=0,
         le=8192,
         slider=(0, 2048, 8),
@@ -43,7 +43,7 @@ class Txt2ImgRequest(GenerationRequest):
     hr_resize_y: int = param(
         0,
         "Resize height to",
-        help="Height of the second pass; 0 derives it from the width, or from the scale when both are 0.",
+        help="Height of the second pass in pixels; 0 derives it from the width, or from the scale when both are 0.",
         ge=0,
         le=8192,
         slider=(0, 2048, 8),
@@ -52,14 +52,14 @@ class Txt2ImgRequest(GenerationRequest):
     hr_upscaler: str = param(
         "Latent",
         "Upscaler",
-        help="How the first picture is enlarged before the second pass.",
+        help="How the first picture is enlarged before the second pass: Latent changes it more, Lanczos stays closer to it.",
         choices="hires upscalers",
         section="hires",
     )
     hr_second_pass_steps: int = param(
         0,
         "Hires steps",
-        help="Steps of the second pass; 0 uses as many as the first pass.",
+        help="Steps of the second pass; more refine it, 0 uses as many as the first pass.",
         ge=0,
         le=1000,
         slider=(0, 150, 1),
@@ -68,7 +68,7 @@ class Txt2ImgRequest(GenerationRequest):
     denoising_strength: float = param(
         0.7,
         "Denoising strength",
-        help="How much the second pass may change; latent upscalers need at least 0.5.",
+        help="How much the second pass may change: lower stays closer to the first picture, higher invents more; latent upscalers need at least 0.5.",
         infotext="Denoising strength",
         when=_has_hires_pass,
         ge=0,
@@ -93,7 +93,7 @@ class Txt2ImgRequest(GenerationRequest):
     hr_scheduler: str = param(
         "",
         "Hires schedule type",
-        help="Schedule of the second pass; empty uses the same.",
+        help="How the second pass spreads its noise over the steps; empty uses the same as the first.",
         choices="schedules",
         section="hires",
     )

@@ -14,6 +14,7 @@ from modules.params.settings.guidance import GuidanceSettings
 from modules.params.settings.img2img import Img2ImgSettings
 from modules.params.settings.memory import MemorySettings
 from modules.params.settings.networks import NetworkSettings
+from modules.params.settings.prompt_editing import PromptEditingSettings
 from modules.params.settings.sampling import SamplingSettings
 from modules.params.settings.saving import GridSettings, SavingSettings
 from modules.params.settings.server import QueueSettings, ServerSettings
@@ -29,6 +30,7 @@ NOT_OVERRIDABLE = frozenset(
         "memory_policy",
         "queue_after_restart",
         *ServerSettings.model_fields,
+        *PromptEditingSettings.model_fields,
     )
 )
 
@@ -39,6 +41,7 @@ class Settings(
     SavingSettings,
     QueueSettings,
     Img2ImgSettings,
+    PromptEditingSettings,
     NetworkSettings,
     GuidanceSettings,
     SamplingSettings,
@@ -51,7 +54,7 @@ class Settings(
     sd_model_checkpoint: str = param(
         "",
         "Stable Diffusion checkpoint",
-        help="Name of the checkpoint that new jobs use; empty uses the first one found.",
+        help="The file with the model that new jobs use; empty uses the first one found.",
         choices="checkpoints",
         section="model",
     )
@@ -59,7 +62,7 @@ class Settings(
     sd_vae: str = param(
         "Automatic",
         "SD VAE",
-        help="Automatic uses the VAE named like the checkpoint, None the one inside it; otherwise a file name.",
+        help="The part that turns what the model computes into pixels: Automatic uses the file named like the checkpoint, None the one inside it.",
         choices="vaes",
         section="model",
     )
@@ -81,7 +84,7 @@ class Settings(
     sd_predictions: dict[str, Literal["epsilon", "v_prediction"]] = param(
         {},
         "Predictions",
-        help="Prediction types of checkpoints by name, where they are not detected.",
+        help="What the networks of checkpoints predict, by name, where it is not detected: the noise (epsilon) or the velocity (v_prediction).",
         section="model",
     )
 

@@ -15,14 +15,14 @@ class GuidanceSettings(BaseModel):
     emphasis: Literal["None", "Ignore", "Original", "No norm"] = param(
         "Original",
         "Emphasis mode",
-        help="None reads parentheses as text, Ignore drops them, No norm does not restore the mean of the embedding.",
+        help="How (word:1.3) is read: Original weighs it as A1111 does, No norm without restoring the mean of the embedding, Ignore drops the brackets, None takes them as text.",
         infotext="Emphasis",
         section="prompt",
     )
     use_old_emphasis_implementation: bool = param(
         False,
         "Old emphasis",
-        help="Uses A1111's emphasis of 2022.",
+        help="Reads brackets as A1111 did in 2022, for pictures of that time.",
         infotext="Old emphasis",
         section="prompt",
     )
@@ -36,7 +36,7 @@ class GuidanceSettings(BaseModel):
     comma_padding_backtrack: int = param(
         20,
         "Prompt word wrap length limit",
-        help="A full chunk of 75 tokens is split at a comma at most this many tokens back.",
+        help="A prompt is read in chunks of 75 tokens; a full one is split at a comma at most this many tokens back, 0 splits it where it ends.",
         infotext="Word wrap limit",
         ge=0,
         le=74,
@@ -52,7 +52,7 @@ class GuidanceSettings(BaseModel):
     CLIP_stop_at_last_layers: int = param(
         1,
         "Clip skip",
-        help="2 uses the text encoder's second-to-last layer; no effect on SD 2.x, and on SDXL with its option alone.",
+        help="The layer of the text encoder that is used, counted from its end: 1 is the last, 2 suits many anime models; no effect on SD 2.x, and on SDXL with its option alone.",
         infotext="Clip skip",
         ge=1,
         le=12,
@@ -122,7 +122,7 @@ class GuidanceSettings(BaseModel):
     skip_early_cond: float = param(
         0.0,
         "Ignore negative prompt during early sampling",
-        help="Share of the steps at the beginning that ignore the negative prompt.",
+        help="Share of the steps at the beginning that ignore the negative prompt: more is faster and follows the prompt less.",
         infotext="Skip Early CFG",
         ge=0,
         le=1,
@@ -132,7 +132,7 @@ class GuidanceSettings(BaseModel):
     cfg_rescale: float = param(
         0.0,
         "CFG rescale",
-        help="Reduces the excess contrast of strong guidance (Lin et al. 2023); 0.7 suits v-prediction.",
+        help="Reduces the excess contrast of a high CFG scale (Lin et al. 2023): 0 is off, 0.7 suits v-prediction.",
         infotext="CFG rescale",
         ge=0,
         le=1,

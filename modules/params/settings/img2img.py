@@ -29,7 +29,7 @@ class Img2ImgSettings(BaseModel):
     initial_noise_multiplier: float = param(
         1.0,
         "Noise multiplier for img2img",
-        help="Below 1 the result is smoother, above 1 it has more detail.",
+        help="How much noise the picture gets before it is repainted: below 1 the result is smoother, above 1 it has more detail.",
         infotext="Noise multiplier",
         ge=0,
         le=1.5,

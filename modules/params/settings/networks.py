@@ -40,6 +40,12 @@ class NetworkSettings(BaseModel):
         help="Lets others find the same file, and warns where a file of that name is another one.",
         section="networks",
     )
+    textual_inversion_add_hashes_to_infotext: bool = param(
+        True,
+        "Write hashes of embeddings into the infotext",
+        help="Lets others find the same file, and warns where a file of that name is another one.",
+        section="networks",
+    )
     lora_bundled_ti_to_infotext: bool = param(
         True,
         "Write embeddings in LoRA files into the infotext",

@@ -31,7 +31,7 @@ class SamplingSettings(BaseModel):
     eta_ancestral: float = param(
         1.0,
         "Eta for k-diffusion samplers",
-        help="Amount of new noise in each step of ancestral and SDE samplers; 0 adds none.",
+        help="How much new noise ancestral and SDE samplers add in each step; less changes less from step to step, 0 adds none.",
         infotext="Eta",
         ge=0,
         le=1,
@@ -41,7 +41,7 @@ class SamplingSettings(BaseModel):
     eta_ddim: float = param(
         0.0,
         "Eta for DDIM",
-        help="Amount of new noise in each step of DDIM; 0 adds none.",
+        help="How much new noise DDIM adds in each step; 0 adds none.",
         infotext="Eta DDIM",
         ge=0,
         le=1,
@@ -194,7 +194,7 @@ class SamplingSettings(BaseModel):
     uni_pc_variant: Literal["bh1", "bh2", "vary_coeff"] = param(
         "bh1",
         "UniPC variant",
-        help="The form of UniPC's update.",
+        help="The formula of UniPC's steps, as its paper names them; another one changes details.",
         infotext="UniPC variant",
         section="sampling",
     )

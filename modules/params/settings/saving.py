@@ -44,7 +44,7 @@ class SavingSettings(BaseModel):
     samples_filename_pattern: str = param(
         "",
         "Images filename pattern",
-        help="Such as [seed]-[prompt_spaces]; empty means [seed]. The README lists all tokens.",
+        help="Such as [seed]-[prompt_spaces]; empty means [seed]. docs/settings.md lists all tokens.",
         section="saving",
     )
     save_images_add_number: bool = param(

@@ -23,6 +23,13 @@ class QueueSettings(BaseModel):
 class ServerSettings(BaseModel):
     """Options of the page and of the HTTP API that do not affect images. No job can override them."""
 
+    quicksettings_list: tuple[str, ...] = param(
+        ("sd_model_checkpoint", "sd_vae", "CLIP_stop_at_last_layers"),
+        "Quicksettings list",
+        help="Options that stand in the bar above the tabs, in this order; the checkpoint is always there.",
+        choices="options",
+        section="page",
+    )
     send_seed: bool = param(
         True,
         "Send seed when sending prompt or image to other interface",
@@ -33,6 +40,26 @@ class ServerSettings(BaseModel):
         True,
         "Send size when sending prompt or image to another interface",
         help="Off keeps the size of the other tab.",
+        section="page",
+    )
+    notification_audio: bool = param(
+        False,
+        "Play notification sound after image generation",
+        help="Plays two notes when the last waiting job of a tab has ended.",
+        section="page",
+    )
+    notification_volume: int = param(
+        100,
+        "Notification sound volume",
+        help="In percent.",
+        section="page",
+        ge=0,
+        le=100,
+    )
+    browser_notification: bool = param(
+        False,
+        "Browser notification after image generation",
+        help="Shows a notification of the system if the page is not in sight; the browser asks once whether it may.",
         section="page",
     )
     gallery_a1111_folder: str = param(

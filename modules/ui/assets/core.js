@@ -14,10 +14,36 @@ export async function call(path, body) {
   const options = body === undefined ? {} : {
     method: "POST", body: JSON.stringify(body), headers: {"content-type": "application/json"},
   };
+  return ask(path, options);
+}
+
+// Uploads an image and returns what it is: {id, width, height}. Throws as `call` does.
+// Calls `onProgress` with the share that has been sent, 0 to 1.
+export function upload(file, onProgress = () => {}) {
+  const body = new FormData();
+  body.append("file", file, file.name || "picture");
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();  // fetch does not tell how much was sent
+    request.open("POST", `${window.webuiRoot}/internal/uploads`);
+    request.responseType = "json";
+    request.upload.onprogress = ({loaded, total}) => onProgress(loaded / total);
+    request.onerror = () => reject(new Error("The server does not answer."));
+    request.onload = () => {
+      if (request.status < 400) resolve(request.response);
+      else reject(new Error(request.response?.detail ?? `The server answered ${request.status}.`));
+    };
+    request.send(body);
+  });
+}
+
+async function ask(path, options) {
   const response = await fetch(`${window.webuiRoot}/internal/${path}`, options).catch(() => null);
   if (!response) throw new Error("The server does not answer.");
   const data = await response.json().catch(() => null);
-  if (!response.ok) throw new Error(data?.detail ?? `The server answered ${response.status}.`);
+  if (!response.ok) {
+    const error = new Error(data?.detail ?? `The server answered ${response.status}.`);
+    throw Object.assign(error, {status: response.status});
+  }
   return data;
 }
 

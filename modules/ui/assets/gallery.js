@@ -1,20 +1,21 @@
 // The Gallery tab: searches, shows, marks and trashes the saved pictures.
 import {button, call, copyText, make} from "./core.js";
 import {compare, details, downloadAddress, fetchFacts, fileAddress, thumbnailAddress} from "./gallery_facts.js";
-import {makeGrid} from "./gallery_grid.js";
+import {fillFilters} from "./gallery_filters.js";
+import {makeGrid, onLongPress} from "./gallery_grid.js";
 import {makeList} from "./gallery_list.js";
 import {openLightbox} from "./lightbox.js";
+import {schemas} from "./page_state.js";
+import {sendTo} from "./tabs.js";
 
 const POLL_MS = 3000;
 const TYPING_MS = 250;
 const TOAST_MS = 12000;
-const TARGETS = ["txt2img", "img2img", "Inpaint", "Depth"];
-const ALL = {folder: "All folders", model: "All models", sampler: "All samplers", size: "All sizes"};
-const TOP_FOLDER = "(top folder)";
 
 const pictures = (n) => `${n} ${n === 1 ? "picture" : "pictures"}`;
 
-export function mount(element) {
+export async function mount(element) {
+  const targets = Object.entries(await schemas);
   const panel = element.querySelector("#pictures");
   const part = (name) => panel.querySelector(`.pic-${name}`);
   const viewport = part("viewport"), toastBox = part("toast");
@@ -83,6 +84,7 @@ export function mount(element) {
     part("words").textContent = parts.join(" · ");
     part("empty").textContent = emptyWords();
     part("trash-count").textContent = state?.trashed ? String(state.trashed) : "";
+    part("empty-trash").hidden = !switches.trashed || !state?.trashed;
   }
 
   function showRemark(text) {
@@ -113,22 +115,6 @@ export function mount(element) {
     typing = setTimeout(search, TYPING_MS);
   }
 
-  async function fillFilters() {
-    const facets = await call("gallery/facets").catch(() => null);
-    for (const [name, values] of Object.entries(facets ?? {})) {
-      const box = panel.querySelector(`select[data-filter=${name}]`), value = box.value;
-      const options = [new Option(ALL[name], "")];
-      for (const [text, count] of values) {
-        if (text) options.push(new Option(`${text} (${count})`, text));
-        else if (values.length > 1) options.push(Object.assign(new Option(`${TOP_FOLDER} (${count})`, ""), {disabled: true}));
-      }
-      box.replaceChildren(...options);
-      box.value = value;
-      if (box.selectedIndex < 0) box.selectedIndex = 0;
-      box.hidden = options.length < 3 && !value;
-    }
-  }
-
   function flip(button) {
     const name = button.dataset.switch;
     switches[name] = !switches[name];
@@ -145,14 +131,14 @@ export function mount(element) {
     if (!isVisible()) return;
     try {
       const isFirst = revision < 0;
-      if (isFirst) list.load(filters()).then(() => { revision = list.revision; return fillFilters(); });
+      if (isFirst) list.load(filters()).then(() => { revision = list.revision; return fillFilters(panel); });
       state = await call("gallery/state");
       if (!isFirst && revision !== state.revision) {
         const isQuiet = !chosen.size && !lightbox && viewport.scrollTop < 50;
         if (isQuiet) {
           revision = state.revision;
           await list.load(filters());
-          await fillFilters();
+          await fillFilters(panel);
         }
         part("renew").hidden = isQuiet;
       }
@@ -195,7 +181,7 @@ export function mount(element) {
     part("chosen-words").textContent = `${chosen.size} chosen`;
     panel.querySelector("[data-act=compare]").disabled = chosen.size !== 2;
     panel.querySelector("[data-act=trash]").hidden = switches.trashed;
-    panel.querySelector("[data-act=restore]").hidden = !switches.trashed;
+    for (const act of ["restore", "erase"]) panel.querySelector(`[data-act=${act}]`).hidden = !switches.trashed;
   }
 
   // Actions on pictures
@@ -249,6 +235,16 @@ export function mount(element) {
     toast(`${pictures(ids.length)} restored.`);
   });
 
+  // Deletes chosen pictures of the trash, or all of it.
+  const erase = (images) => tryTo(async () => {
+    const count = images ? images.length : state.trashed;
+    if (!confirm(`Delete ${pictures(count)} for good? Nothing brings them back.`)) return;
+    const deleted = await (images ? call("gallery/erase", {ids: images.map((image) => image.id)}) : call("gallery/empty-trash", {}));
+    clearChoice();
+    await list.load();
+    toast(`${pictures(deleted.count)} deleted.`);
+  });
+
   const favourite = (images) => tryTo(async () => {
     const on = !images.every((image) => image.favourite);
     await call("gallery/favourite", {ids: images.map((image) => image.id), on});
@@ -270,12 +266,16 @@ export function mount(element) {
     toast("The infotext is copied.");
   });
 
-  // Has Gradio fill the form of another tab: it takes the id from here (ui/tabs/gallery.py).
-  function send(image, target) {
-    panel.dataset.sent = image.id;
+  // Fills a generation tab with the picture and what it was made with.
+  const send = (image, prefix) => tryTo(async () => {
+    const schema = (await schemas)[prefix];
+    const upload = "init_image" in schema.fields ? await call("uploads/gallery", {image: image.id}) : null;
+    const {infotext} = await fetchFacts(image);
+    const controls = Object.keys(schema.fields).filter((name) => schema.fields[name].override);
+    const filled = infotext ? await call("infotext", {task: schema.task, text: infotext, controls}) : {values: {}, chips: []};
     lightbox?.close();
-    document.getElementById(`gallery_to_${target.toLowerCase()}`).click();
-  }
+    sendTo(prefix, {...filled.values, chips: filled.chips, ...(upload ? {init_image: upload} : {})});
+  });
 
   const actions = {
     compare: () => tryTo(() => compare(...chosen.values())),
@@ -283,6 +283,8 @@ export function mount(element) {
     zip: () => zip([...chosen.values()]),
     trash: () => trash([...chosen.values()]),
     restore: () => restore([...chosen.values()]),
+    erase: () => erase([...chosen.values()]),
+    "empty-trash": () => erase(null),
     clear: clearChoice,
     renew,
   };
@@ -299,8 +301,8 @@ export function mount(element) {
     const star = button(image.favourite ? "★" : "☆", image.favourite ? "No favourite any more (F)" : "Make it a favourite (F)",
       () => favourite([image]));
     return [
-      ...TARGETS.map((target) => button(`→ ${target}`, `Use its parameters${target === "txt2img" ? "" : " and the picture"} in ${target}`,
-        () => send(image, target))),
+      ...targets.map(([prefix, {title, fields}]) => button(`→ ${title}`, `Use its parameters${"init_image" in fields ? " and the picture" : ""} in ${title}`,
+        () => send(image, prefix))),
       button("Copy infotext", "Copy the text that tells how it was made", () => copyInfotext(image)), link, star, away,
     ];
   }
@@ -370,6 +372,10 @@ export function mount(element) {
 
   viewport.addEventListener("click", onGridClick);
   viewport.addEventListener("keydown", onGridKey);
+  onLongPress(viewport, (target) => {
+    const cell = target.closest(".pic-cell");
+    if (cell) choose(Number(cell.dataset.index), false);
+  });
   panel.addEventListener("input", (event) => {
     if (event.target.closest("[data-filter]")) searchSoon();
     if (event.target.closest(".pic-side")) {

@@ -85,3 +85,34 @@ export function makeGrid(viewport, options) {
     },
   };
 }
+
+const LONG_MS = 500;
+const STILL_PX = 10;
+
+// Calls back with the element under a finger that rests on it; the click that follows is none.
+export function onLongPress(area, action) {
+  let timer = 0, start = null, wasLong = false;
+  const end = () => clearTimeout(timer);
+  area.addEventListener("pointerdown", (event) => {
+    wasLong = false;
+    end();
+    if (event.pointerType !== "touch") return;
+    start = event;
+    timer = setTimeout(() => {
+      wasLong = true;
+      navigator.vibrate?.(20);
+      action(event.target);
+    }, LONG_MS);
+  });
+  area.addEventListener("pointermove", (event) => {
+    if (start && Math.hypot(event.clientX - start.clientX, event.clientY - start.clientY) > STILL_PX) end();
+  });
+  for (const name of ["pointerup", "pointercancel", "scroll"]) area.addEventListener(name, end, true);
+  area.addEventListener("contextmenu", (event) => { if (wasLong) event.preventDefault(); });
+  area.addEventListener("click", (event) => {
+    if (!wasLong) return;
+    wasLong = false;
+    event.preventDefault();
+    event.stopPropagation();
+  }, true);
+}

@@ -82,6 +82,22 @@ export function mount(element) {
     return list;
   }
 
+  // The notes as a field, where they may be written; saved with its button.
+  function notes(file, text) {
+    const form = make("form", "models-notes"), label = make("label", "", "Notes"), box = make("textarea"), save = make("button", "", "Save notes");
+    Object.assign(box, {value: text, rows: 3, readOnly: file.is_shipped});
+    box.setAttribute("aria-label", `Notes about ${file.name}`);
+    label.append(box);
+    save.hidden = file.is_shipped;
+    form.hidden = file.is_shipped && !text;
+    form.append(label, save);
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      change(`models/files/${file.id}/notes`, {notes: box.value}, `The notes about ${file.name} are saved.`);
+    });
+    return form;
+  }
+
   async function open(details, file) {
     if (!details.open || details.dataset.filled) return;
     details.dataset.filled = "yes";
@@ -89,7 +105,7 @@ export function mount(element) {
     details.append(body);
     try {
       const told = await call(`models/files/${file.id}`);
-      const facts = [["File", told.path], [".yaml", told.config], ["Predicts", told.prediction], ["Notes", told.notes], ["Warning", told.warning]];
+      const facts = [["File", told.path], [".yaml", told.config], ["Predicts", told.prediction], ["Description", told.description], ["Warning", told.warning]];
       const list = make("dl");
       for (const [name, value] of facts) if (value) list.append(make("dt", "", name), make("dd", "", value));
       const digest = make("dd", "models-digest");
@@ -105,7 +121,7 @@ export function mount(element) {
       list.append(make("dt", "", "SHA-256"), digest);
       const row = make("div", "models-actions");
       row.append(...actions(file));
-      body.append(list, row);
+      body.append(list, notes(file, told.notes), row);
     } catch (error) {
       body.textContent = error.message;
     }

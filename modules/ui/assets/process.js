@@ -216,7 +216,8 @@ export function show(root, recording, id = "") {
   const beside = make("div", "pv-beside");
   beside.append(stage, told);
   const drawn = make("div", "pv-charts");
-  drawn.append(...charts.map(({figure}) => figure));
+  drawn.append(...charts.map(({figure}) => figure),
+    ...recording.charts.map(({title, axis, lines, is_logarithmic}) => chart(title, axis, lines, is_logarithmic).figure));
   const head = make("p", "pv-title", recording.prompt);
   const remark = make("p", "pv-remark", id ? `${recording.remark} ${recording.form_remark}`.trim() : recording.remark);
   root.replaceChildren(head, remark, bar, caption, beside, strip, drawn, buildExports(root, recording, id, stop), large.dialog);
@@ -339,9 +340,8 @@ async function makePage(recording) {
   ].join("\n");
 }
 
-export function mount(element) {
-  const root = element.querySelector(".process-viewer");
-  const {half} = root.dataset;
+// Shows the recordings of one half in an element: {load(id), setBusy(isBusy)}; the latest one comes back after a reload.
+export function makeViewer(root, half) {
   const key = `webui-process-${half}`;
   let shown = "";
   let stop = () => {};
@@ -358,6 +358,7 @@ export function mount(element) {
         stop();
         stop = show(root, recording, id);
         shown = id;
+        sessionStorage.setItem(key, id);
       }
     } catch (error) {
       if (isRestored) sessionStorage.removeItem(key);
@@ -367,11 +368,7 @@ export function mount(element) {
     }
   }
 
-  document.addEventListener("webui-process", ({detail}) => {
-    if (detail.half !== half || !root.isConnected) return;
-    if (detail.id === null) setBusy(true);
-    else load(detail.id);
-  });
   root.append(make("p", "pv-empty", `The steps appear here: press “Show the ${half} process”.`));
   load(sessionStorage.getItem(key), true);
+  return {load, setBusy};
 }

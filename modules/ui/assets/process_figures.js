@@ -113,13 +113,13 @@ export function chart(title, [axis, first, end], lines, isLogarithmic) {
   const scale = (value) => isLogarithmic ? Math.log10(value) : value;
   const isDrawn = (value) => value !== null && (!isLogarithmic || value > 0);
   const values = lines.flatMap((line) => line.values).filter(isDrawn);
-  const low = isLogarithmic ? Math.min(...values) : 0;
+  const low = isLogarithmic ? Math.min(...values) : Math.min(0, ...values);
   const high = Math.max(...values, low || 1e-9);
   const span = scale(high) - scale(low) || 1;
   const x = (position, count) => LEFT + position / Math.max(count - 1, 1) * (WIDTH - LEFT - 10);
   const y = (value) => TOP + (1 - (scale(value) - scale(low)) / span) * (HEIGHT - TOP - BOTTOM);
   const svg = shape("svg", {viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": title});
-  const ticks = isLogarithmic ? [low, Math.sqrt(low * high), high] : [0, high / 2, high];
+  const ticks = isLogarithmic ? [low, Math.sqrt(low * high), high] : [low, (low + high) / 2, high];
   for (const tick of ticks) {
     svg.append(shape("line", {x1: LEFT, x2: WIDTH - 10, y1: y(tick), y2: y(tick), class: "pv-grid"}),
       shape("text", {x: LEFT - 6, y: y(tick) + 4, "text-anchor": "end"}, Number(tick.toPrecision(2)).toString()));
@@ -127,16 +127,21 @@ export function chart(title, [axis, first, end], lines, isLogarithmic) {
   const count = lines[0].values.length;
   svg.append(shape("text", {x: LEFT, y: HEIGHT - 18}, String(first)), shape("text", {x: WIDTH - 10, y: HEIGHT - 18, "text-anchor": "end"}, String(end)),
     shape("text", {x: (LEFT + WIDTH) / 2, y: HEIGHT - 4, "text-anchor": "middle"}, axis));
-  lines.forEach((line, position) => {
+  // The first line is drawn last, over all others; of many, the others are only there to compare it with.
+  const isCrowd = lines.length > 3;
+  [...lines.entries()].reverse().forEach(([position, line]) => {
     const points = line.values.flatMap((value, step) => isDrawn(value) ? [`${x(step, line.values.length)},${y(value)}`] : []);
-    svg.append(shape("polyline", {points: points.join(" "), class: `pv-line pv-line-${position}`}));
+    const kind = isCrowd && position ? "pv-line-other" : `pv-line-${position}`;
+    const drawn = shape("polyline", {points: points.join(" "), class: `pv-line ${kind}`});
+    drawn.append(shape("title", {}, line.name));
+    svg.append(drawn);
   });
   const marker = shape("line", {y1: TOP, y2: HEIGHT - BOTTOM, class: "pv-marker"});
   const dot = shape("circle", {r: 4, class: "pv-dot"});
-  svg.append(marker, dot);
-  const names = lines.length > 1 ? ` (${lines.map((line) => line.name).join(", then ")}, dashed)` : "";
+  const names = lines.length > 1 && !isCrowd ? ` (${lines.map((line) => line.name).join(", then ")}, dashed)` : "";
   figure.append(make("figcaption", "", title + names), svg);
   const mark = (step) => {
+    if (!marker.isConnected) svg.append(marker, dot);
     const value = lines[0].values[step];
     marker.setAttribute("x1", x(step, count));
     marker.setAttribute("x2", x(step, count));

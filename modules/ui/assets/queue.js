@@ -1,17 +1,18 @@
 // The Queue tab: fetches all jobs once a second while it is visible, and updates what has changed.
-import {call, make} from "./core.js";
+import {button as makeButton, call, make} from "./core.js";
+import {openLightbox} from "./lightbox.js";
+import {copyButton, downloadLink, sendPicture} from "./output/tools.js";
+import {schemas} from "./page_state.js";
 
 const POLL_MS = 1000;
+const CLEARED = "webui-queue-cleared";  // when the latest job ended that was cleared from this browser's list
 const MAX_THUMBNAILS = 12;
 const ENDED = ["done", "failed", "cancelled"];
 const at = (path) => `${window.webuiRoot}/internal/${path}`;
 
 function button(label, action, help) {
-  const element = make("button", "", label);
-  element.type = "button";
+  const element = makeButton(label, help, () => {});  // the panel listens
   element.dataset.queue = action;
-  element.title = help;
-  element.setAttribute("aria-label", help);
   return element;
 }
 
@@ -66,19 +67,48 @@ function newRow(job) {
   return row;
 }
 
-function thumbnail(image) {
-  const link = make("a", "");
-  link.href = at(`images/${image.id}`);
-  link.target = "_blank";
-  link.rel = "noopener";
+function thumbnail(job, image, index) {
+  const opener = makeButton("", `Show picture ${index + 1}, seed ${image.seed}, over the whole page`, () => enlarge(job, index, opener));
   const img = make("img", "");
   img.loading = "lazy";
-  img.alt = `Seed ${image.seed}`;
-  img.title = img.alt;
-  img.onerror = () => link.remove();  // the file was deleted
+  img.alt = "";
+  img.onerror = () => opener.remove();  // the file was deleted
   img.src = at(`images/${image.id}/thumbnail`);
-  link.append(img);
-  return link;
+  opener.append(img);
+  return opener;
+}
+
+// Shows a job's pictures large, with what was told of each and the forms that it can be sent to.
+async function enlarge(job, first, opener) {
+  const panel = opener.closest("#queue"), remark = panel.querySelector(".queue-remark");
+  try {
+    const [{pictures}, forms] = await Promise.all([call(`jobs/${job.id}/result`), schemas]);
+    const shot = (i) => ({src: at(`images/${pictures[i].id}`), title: `picture ${i + 1}`, name: pictures[i].name});
+    const lightbox = openLightbox({
+      index: Math.max(0, pictures.findIndex((picture) => picture.id === job.images[first].id)),
+      count: () => pictures.length,
+      picture: (i) => ({...shot(i), alt: job.prompt || "Picture without a prompt"}),
+      tools: (i) => [downloadLink(shot(i)), ...Object.entries(forms).map(([prefix, {title}]) =>
+        makeButton(`→ ${title}`, `Use its parameters, and the picture, in ${title}`, () => send(prefix, i)))],
+      details: (i) => {
+        const box = make("div"), text = pictures[i].infotext;
+        box.append(make("pre", "lightbox-infotext", text), copyButton(() => text));
+        return text ? box : null;
+      },
+      onClose: () => opener.focus(),
+    });
+    const send = async (prefix, i) => {
+      lightbox.close();
+      await sendPicture(prefix, job.id, pictures[i]).catch(tell);
+    };
+  } catch (error) {
+    tell(error);
+  }
+
+  function tell(error) {
+    remark.hidden = false;
+    remark.textContent = error.message;
+  }
 }
 
 // Orders the rows, moving only those in a wrong place: a focused button keeps its focus.
@@ -93,6 +123,16 @@ export function mount(element) {
   const panel = element.querySelector("#queue");
   const rows = {};  // job id -> its element
   let isFetching = false;
+  let latest = {jobs: [], past: []};
+
+  const cleared = () => Number(localStorage.getItem(CLEARED) ?? 0);
+
+  // Ended jobs go from this browser's list alone: their records serve retries and the Models tab.
+  function clearUntil(time) {
+    localStorage.setItem(CLEARED, time);
+    show(latest);
+    panel.querySelector(time ? ".queue-again" : ".queue-clear").focus();
+  }
 
   function draw(job, position) {
     const row = rows[job.id] ??= newRow(job);
@@ -109,7 +149,8 @@ export function mount(element) {
     if (!preview.hidden && preview.getAttribute("src") !== source) preview.src = source;
     const thumbnails = row.querySelector(".queue-thumbnails");
     const count = Number(thumbnails.dataset.count ?? 0);
-    for (const image of job.images.slice(count, MAX_THUMBNAILS)) thumbnails.append(thumbnail(image));
+    const fresh = job.images.slice(count, MAX_THUMBNAILS);
+    thumbnails.append(...fresh.map((image, index) => thumbnail(job, image, count + index)));
     thumbnails.dataset.count = Math.min(job.images.length, MAX_THUMBNAILS);
     return row;
   }
@@ -118,8 +159,10 @@ export function mount(element) {
     let number = 0;
     const jobs = queue.jobs.map((job) => draw(job, job.state === "queued" ? (number += 1) : 0));
     arrange(panel.querySelector(".queue-jobs"), jobs);
-    arrange(panel.querySelector(".queue-past"), queue.past.map((job) => draw(job, 0)));
-    const ids = new Set([...queue.jobs, ...queue.past].map((job) => job.id));
+    latest = queue;
+    const past = queue.past.filter((job) => job.ended > cleared());
+    arrange(panel.querySelector(".queue-past"), past.map((job) => draw(job, 0)));
+    const ids = new Set([...queue.jobs, ...past].map((job) => job.id));
     for (const id of Object.keys(rows)) if (!ids.has(id)) delete rows[id];
     const running = queue.jobs.some((job) => job.state === "running");
     const state = queue.paused ? "Paused" : running ? "Running" : "Nothing runs";
@@ -128,6 +171,11 @@ export function mount(element) {
     panel.querySelector("[data-queue=resume]").hidden = !queue.paused;
     panel.querySelector("[data-queue=cancel]").disabled = !queue.jobs.length;
     panel.querySelector(".queue-title").hidden = !queue.past.length;
+    panel.querySelector(".queue-clear").hidden = !past.length;
+    const again = panel.querySelector(".queue-again"), hiddenCount = queue.past.length - past.length;
+    again.hidden = !hiddenCount;
+    setText(again, `Show ${hiddenCount} cleared`);
+    panel.querySelector(".queue-empty").hidden = queue.jobs.length + past.length > 0;
     showRemark(queue.remark);
   }
 
@@ -163,6 +211,8 @@ export function mount(element) {
   }
 
   element.addEventListener("click", act);
+  panel.querySelector(".queue-clear").onclick = () => clearUntil(Math.max(...latest.past.map((job) => job.ended)));
+  panel.querySelector(".queue-again").onclick = () => clearUntil(0);
   new IntersectionObserver(refresh).observe(panel);  // the tab is opened
   const timer = setInterval(() => element.isConnected ? refresh() : clearInterval(timer), POLL_MS);
 }

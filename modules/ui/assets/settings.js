@@ -1,32 +1,13 @@
 // The Settings tab: builds a control for each option that the server declares; changes are saved at once.
 import {call, make} from "./core.js";
+import {makeField, numberProblem} from "./generation/fields.js";
+import {listen, refresh} from "./page_state.js";
 
 const plain = (value) => value === true ? "on" : value === false ? "off" : value === "" ? "empty" : String(value);
-
-function control(option) {
-  if (option.kind === "choice") {
-    const list = make("select");
-    for (const choice of option.choices) list.append(new Option(choice, choice));
-    return list;
-  }
-  const box = make("input");
-  box.type = option.kind === "switch" ? "checkbox" : option.kind === "text" ? "text" : "number";
-  if (box.type === "number") {
-    box.step = option.kind === "integer" ? "1" : "any";
-    if (option.min !== null) box.min = option.min;
-    if (option.max !== null) box.max = option.max;
-  }
-  return box;
-}
-
-function read(option, box) {
-  if (option.kind === "switch") return box.checked;
-  if (option.kind === "integer" || option.kind === "number") return box.value === "" ? option.default : Number(box.value);
-  return box.value;
-}
+const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
 export function mount(element) {
-  const rows = {};  // option name -> its element
+  const rows = {};  // option name -> its {row, control}
   const panel = element.querySelector("#settings"), search = panel.querySelector(".settings-find");
 
   async function send(path, body, row) {
@@ -37,6 +18,7 @@ export function mount(element) {
       problem.textContent = "";
       message.textContent = `Saved in ${data.file}.`;
       show(data);
+      for (const state of ["choices", "model"]) refresh(state);
     } catch (error) {
       problem.textContent = error.message;
     }
@@ -45,27 +27,33 @@ export function mount(element) {
   function newRow(option) {
     const row = make("div", "settings-option");
     row.dataset.words = `${option.label} ${option.help} ${option.name}`.toLowerCase();
-    const label = make("label", "settings-label", option.label);
-    const box = control(option);
-    box.id = label.htmlFor = `option_${option.name}`;
-    box.title = option.name;
-    box.onchange = () => send("", {changes: {[option.name]: read(option, box)}}, row);
-    const reset = make("button", "settings-back", "↺");
+    const control = makeField({...option, help: ""}, `option_${option.name}`, {});
+    control.root.title = option.name;
+    // A check or a choice is saved at once, a text when it is left.
+    control.root.addEventListener("change", () => save(option, control, row));
+    if (option.kind === "choices") control.root.addEventListener("input", () => save(option, control, row));
+    const reset = make("button", "settings-back icon", "↺");
     reset.type = "button";
     reset.title = `Back to the default: ${plain(option.default)}`;
-    reset.setAttribute("aria-label", reset.title);
+    reset.setAttribute("aria-label", `${option.label}: back to the default, ${plain(option.default)}`);
     reset.onclick = () => send("/reset", {names: [option.name]}, row);
     const problem = make("div", "settings-problem");
     problem.setAttribute("role", "alert");
-    row.append(label, box, reset, make("div", "settings-help", option.help), make("div", "settings-flag"), problem);
-    return row;
+    row.append(control.root, reset, make("div", "settings-help", option.help), make("div", "settings-flag"), problem);
+    return {row, control};
+  }
+
+  function save(option, control, row) {
+    const value = control.get();
+    const problem = numberProblem(option, value);
+    row.querySelector(".settings-problem").textContent = problem;
+    if (!problem) send("", {changes: {[option.name]: value}}, row);
   }
 
   function update(option) {
-    const row = rows[option.name], box = row.querySelector("input, select");
-    if (option.kind === "switch") box.checked = option.value;
-    else if (document.activeElement !== box || box.value !== String(option.value)) box.value = option.value;
-    const changed = option.value !== option.default;
+    const {row, control} = rows[option.name];
+    if (!row.contains(document.activeElement) || !same(control.get(), option.value)) control.set(option.value);
+    const changed = !same(option.value, option.default);
     row.classList.toggle("changed", changed);
     row.querySelector(".settings-back").disabled = !changed;
     row.querySelector(".settings-flag").textContent = option.flag ? `Set by ${option.flag} for this run.` : "";
@@ -79,15 +67,19 @@ export function mount(element) {
       if (!block) {
         block = make("section", "settings-section");
         block.id = id;
-        block.append(make("h3", "", section.title));
+        block.append(make("h2", "", section.title));
         list.append(block);
         const link = make("button", "", section.title);
         link.type = "button";
-        link.onclick = () => block.scrollIntoView({behavior: "smooth", block: "start"});
+        link.onclick = () => {
+          search.value = "";
+          find("");
+          block.scrollIntoView({behavior: "smooth", block: "start"});
+        };
         links.append(link);
       }
       for (const option of section.options) {
-        if (!rows[option.name]) block.append(rows[option.name] = newRow(option));
+        if (!rows[option.name]) block.append((rows[option.name] = newRow(option)).row);
         update(option);
       }
     }
@@ -121,4 +113,5 @@ export function mount(element) {
     if (window.confirm("Reset every option to its default?")) send("/reset", {}, null);
   };
   load();
+  listen("model", load);  // the bar changes options, too
 }

@@ -6,16 +6,21 @@ from modules.engine.engine import Engine
 from modules.ui.components.scripted_html import build_scripted_html
 
 _HTML = """
-<div id="queue" class="queue">
+<div id="queue" class="ui queue">
   <div class="queue-head">
     <span class="queue-words" role="status"></span>
-    <button type="button" data-queue="pause">Pause</button>
+    <button type="button" data-queue="pause" title="Start no further job until Resume">Pause</button>
     <button type="button" data-queue="resume" hidden>Resume</button>
-    <button type="button" data-queue="cancel">Cancel all</button>
+    <button type="button" data-queue="cancel" title="Stop what runs, and take out what waits">Cancel all</button>
   </div>
   <p class="notice queue-remark" hidden></p>
   <ol class="queue-jobs" aria-label="Running and waiting jobs"></ol>
-  <h3 class="queue-title" hidden>Ended</h3>
+  <p class="queue-empty" hidden>No jobs yet: what you generate, and what programs ask for, is listed here.</p>
+  <div class="queue-head queue-title" hidden>
+    <h2>Ended</h2>
+    <button type="button" class="queue-clear" title="Take the ended jobs out of this list; their pictures stay">Clear</button>
+    <button type="button" class="queue-again" hidden></button>
+  </div>
   <ol class="queue-past" aria-label="Ended jobs"></ol>
 </div>
 """

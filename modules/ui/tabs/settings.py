@@ -6,7 +6,7 @@ from modules.engine.engine import Engine
 from modules.ui.components.scripted_html import build_scripted_html
 
 _HTML = """
-<div id="settings" class="settings-tab">
+<div id="settings" class="ui settings-tab">
   <div class="settings-head">
     <input class="settings-find" type="search" placeholder="Search options" aria-label="Search options">
     <button type="button" class="settings-reset">Reset all to defaults</button>

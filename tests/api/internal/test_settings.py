@@ -28,8 +28,7 @@ def options(answer: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_every_option_is_in_the_tab_or_in_the_checkpoint_bar(client: TestClient):
     found = options(client.get(URL).json())
-    bar = {"sd_model_checkpoint", "sd_vae", "sd_predictions", "CLIP_stop_at_last_layers"}
-    assert found.keys() | bar == Settings.model_fields.keys()
+    assert found.keys() | {"sd_model_checkpoint", "sd_predictions"} == Settings.model_fields.keys()
     assert {row.section for row in params_of(Settings).values()} <= set(SECTIONS.names())
 
 
@@ -39,22 +38,23 @@ def test_an_option_is_described_as_it_is_declared(client: TestClient):
         "name": "jpeg_quality",
         "label": "Quality for saved jpeg and webp images",
         "help": "Higher values give larger files that are closer to the picture.",
-        "kind": "integer",
-        "choices": [],
+        "kind": "slider",
         "min": 1,
         "max": 100,
+        "step": 1,
+        "least": 1,
+        "most": 100,
+        "lines": 1,
         "value": 80,
         "default": 80,
         "flag": "",
     }
-    assert found["samples_format"]["choices"] == ["png", "jpg", "webp"]
+    assert [value for _, value in found["samples_format"]["choices"]] == ["png", "jpg", "webp"]
+    assert ["sd_vae", "sd_vae"] in found["quicksettings_list"]["choices"]
     assert [
-        found[name]["kind"] for name in ("grid_save", "eta_ddim", "samples_filename_pattern")
-    ] == [
-        "switch",
-        "number",
-        "text",
-    ]
+        found[name]["kind"]
+        for name in ("grid_save", "eta_ddim", "samples_filename_pattern", "quicksettings_list")
+    ] == ["check", "slider", "text", "choices"]
 
 
 def test_a_change_is_saved_and_returned(client: TestClient, engine: Engine):
@@ -86,9 +86,7 @@ def test_one_option_or_all_are_reset_to_their_defaults(client: TestClient, engin
     assert (engine.settings.jpeg_quality, engine.settings.send_seed) == (90, True)
     client.post(f"{URL}/reset", json={})
     assert engine.settings.jpeg_quality == 80
-    assert engine.settings.CLIP_stop_at_last_layers == 2, (
-        "the checkpoint bar's options are not reset"
-    )
+    assert engine.settings.CLIP_stop_at_last_layers == 1
     assert client.post(f"{URL}/reset", json={"names": ["x"]}).status_code == 422
 
 

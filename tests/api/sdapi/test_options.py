@@ -70,7 +70,7 @@ FOREIGN = [
     "sd_vae_encode_method",
     "forge_preset",
     "forge_additional_modules",
-    "lora_add_hashes_to_infotext",
+    "textual_inversion_print_at_load",
     "x" * 70000,
 ]
 

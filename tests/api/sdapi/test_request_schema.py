@@ -16,7 +16,9 @@ def schemas(client: TestClient) -> dict[str, Any]:
 def test_a_field_is_described_with_range_default_and_help(schemas: dict[str, Any]):
     steps = schemas["Txt2ImgBody"]["properties"]["steps"]
     assert steps["default"] == 50
-    assert steps["description"] == "More steps take longer and refine the picture."
+    assert steps["description"] == (
+        "In how many steps noise becomes a picture; more take longer and refine it, though little beyond 30."
+    )
     assert steps["anyOf"] == [{"type": "integer", "minimum": 1, "maximum": 1000}, {"type": "null"}]
 
 

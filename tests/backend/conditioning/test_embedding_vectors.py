@@ -88,7 +88,7 @@ def test_each_text_encoder_has_vectors_of_its_own(text_encoder, tokenizer: ClipT
     chunker = make_chunker(tokenizer, qq=1)
     chunkers = (chunker, replace(chunker, pad_token_id=0))
     parts = (torch.full((1, 32), 0.5), torch.full((1, 32), -0.5))
-    (both,) = encode_with_all(encoders, chunkers, ["a qq"], 1, {"qq": parts}).hidden
+    (both,) = encode_with_all(encoders, chunkers, ["a qq"], (1, 1), {"qq": parts}).hidden
     alone = [
         encode_texts(encoder, one, ["a qq"], 1, {"qq": part}).hidden[0]
         for encoder, one, part in zip(encoders, chunkers, parts, strict=True)

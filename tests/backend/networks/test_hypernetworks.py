@@ -12,10 +12,10 @@ from torch.nn import functional
 
 from modules.backend.networks.hypernetworks import (
     Hypernetwork,
-    applied_hypernetworks,
+    Hypernetworks,
     read_networks,
 )
-from modules.core.errors import BadFile
+from modules.core.errors import BadFile, NotFound
 from modules.models.networks.hypernetworks import HypernetworkUse
 from modules.models.scan import ModelFile, scan_folder
 from tests.backend.checkpoints import tiny_modules
@@ -164,7 +164,7 @@ def test_layers_that_do_not_fit_are_refused(tmp_path: Path, change: dict[str, Te
 
 @torch.inference_mode()
 def test_attention_sees_the_changed_inputs_and_is_as_before_afterwards(tmp_path: Path):
-    unet = tiny_modules()[0]
+    unet, hypernetworks = tiny_modules()[0], Hypernetworks()
     sample, context = random(1, 4, 8, 8), random_cond(3)
 
     def run() -> Tensor:
@@ -174,15 +174,37 @@ def test_attention_sees_the_changed_inputs_and_is_as_before_afterwards(tmp_path:
     first = save(tmp_path / "a.pt", layers(0, 1), layers(0, 1, seed=20))
     second = save(tmp_path / "b.pt", layers(0, 1, seed=40), layers(0, 1, seed=60))
     zero = HypernetworkUse(first, 0.0)
-    with applied_hypernetworks(unet, [zero]):
+    with hypernetworks.apply(unet, [zero]):
         assert torch.equal(run(), before)
-    with applied_hypernetworks(unet, [HypernetworkUse(first, 1.0)]):
+    with hypernetworks.apply(unet, [HypernetworkUse(first, 1.0)]):
         changed = run()
     assert not torch.allclose(changed, before)
-    with applied_hypernetworks(unet, [HypernetworkUse(first, 1.0), HypernetworkUse(second, 1.0)]):
+    with hypernetworks.apply(unet, [HypernetworkUse(first, 1.0), HypernetworkUse(second, 1.0)]):
         both = run()
-    with applied_hypernetworks(unet, [HypernetworkUse(second, 1.0), HypernetworkUse(first, 1.0)]):
+    with hypernetworks.apply(unet, [HypernetworkUse(second, 1.0), HypernetworkUse(first, 1.0)]):
         reversed_order = run()
     assert not torch.allclose(both, changed)
     assert not torch.equal(both, reversed_order)
     assert torch.equal(run(), before)
+
+
+@torch.inference_mode()
+def test_a_hypernetwork_is_read_once_and_again_when_its_file_changes(tmp_path: Path):
+    unet, hypernetworks = tiny_modules()[0], Hypernetworks()
+    sample, context = random(1, 4, 8, 8), random_cond(3)
+
+    def run(file: ModelFile) -> Tensor:
+        with hypernetworks.apply(unet, [HypernetworkUse(file, 1.0)]):
+            return unet(sample, 10, encoder_hidden_states=context).sample
+
+    file = save(tmp_path / "a.pt", layers(0, 1), layers(0, 1, seed=20))
+    first = run(file)
+    file.path.rename(tmp_path / "moved.pt")
+    assert torch.equal(run(file), first)
+    other = save(tmp_path / "a.pt", layers(0, 1, seed=40), layers(0, 1, seed=60))
+    assert not torch.equal(run(other), first)
+    with hypernetworks.apply(unet, []):
+        pass
+    (tmp_path / "a.pt").unlink()
+    with pytest.raises(NotFound):
+        run(other)

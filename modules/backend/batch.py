@@ -1,0 +1,61 @@
+"""A batch on its way through its stages, and the models that it loads for them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from modules.backend.denoise.progress import ProgressReporter
+from modules.backend.memory import estimate
+from modules.backend.model import LoadedModel
+from modules.backend.networks.lora_fold import OriginalsLost
+from modules.models.model_spec import ModelSpec
+from modules.params.events import CancelToken, Note, Sink
+from modules.plan.plan import Plan
+
+logger = logging.getLogger(__name__)
+Acquire = Callable[[ModelSpec], LoadedModel]  # returns the loaded model, loading it if necessary
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What every stage of a batch needs. No stage keeps a model that it has loaded: two may not fit.
+
+    Args:
+        acquire: Loads a model.
+        device: Where the models compute.
+        index: Of the batch, from 0.
+        sink: Receives events.
+        cancel: Interrupts the work.
+        progress: Reports steps.
+    """
+
+    acquire: Acquire
+    device: torch.device
+    index: int
+    sink: Sink
+    cancel: CancelToken
+    progress: ProgressReporter
+
+    def load(self, plan: Plan, *, reports: bool = True) -> LoadedModel:
+        """Return the model of a pass or of its refiner, with the networks of its prompt; the batch fits.
+
+        Args:
+            plan: Of the pass, or of the refiner.
+            reports: Whether the first batch tells what of the networks cannot be used.
+        """
+        model = self.acquire(plan.model)
+        try:
+            notes = model.use_networks(plan.networks)
+        except OriginalsLost as error:
+            logger.info("%s The checkpoint is loaded again.", error)
+            del model  # two may not fit
+            model = self.acquire(plan.model)
+            notes = model.use_networks(plan.networks)
+        for note in notes if reports and self.index == 0 else ():
+            self.sink(Note(note))
+        estimate.check(model.components, plan.request, self.device)
+        return model

@@ -1,1 +1,0 @@
-"""The Diffusion process tab: how an image becomes noise, and noise an image."""
