@@ -13,6 +13,7 @@ from modules.engine.networks.user_metadata import UserMetadata, read_user_metada
 from modules.models.index import ModelIndex
 from modules.models.kinds import CHECKPOINT, EMBEDDING, HYPERNETWORK
 from modules.models.networks.embeddings import EmbeddingList
+from modules.models.networks.network_index import tag_name
 from modules.models.networks.network_kinds import LORA
 from modules.models.scan import ModelFile
 from modules.params.settings import Settings
@@ -102,7 +103,8 @@ def _lora_cards(sources: CardSources) -> Iterator[NetworkCard]:
     networks = sources.models.networks
     by_alias = sources.settings().lora_preferred_name == "Alias from file"
     for file in networks.files(LORA):
-        is_alias = by_alias and networks.means(LORA, file.alias) == file
+        name = tag_name(file.alias)
+        is_alias = by_alias and networks.means(LORA, name) == file
         yield NetworkCard(
             _id(sources, LORA, file),
             LORA,
@@ -110,7 +112,7 @@ def _lora_cards(sources: CardSources) -> Iterator[NetworkCard]:
             file,
             file.alias,
             "lora",
-            file.alias if is_alias else file.network_name,
+            tag_name(file.alias if is_alias else file.network_name),
             file.facts.family,
             file.facts.error,
             networks.known_hash(file)[:12],
