@@ -12,7 +12,6 @@ import pytest
 import torch
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from modules.ui.components.checkpoint_bar import _checkpoint_choices, _vae_choices
 from PIL import Image
 
 from modules.api.routes import add_routes
@@ -23,6 +22,7 @@ from modules.core.paths import Paths
 from modules.core.text import escape, find_path
 from modules.engine.engine import Engine
 from modules.engine.jobs.batch_folders import list_input_images
+from modules.engine.page.model_bar import model_state
 from modules.extensions import load_extensions
 from modules.models.kinds import ModelKind
 from modules.models.model_spec import make_model_spec
@@ -141,7 +141,8 @@ def test_every_route_answers(client: TestClient, engine: Engine):
 
 def test_the_page_is_built_and_marks_the_names(engine: Engine):
     build_page(engine).get_config_file()
-    labels = [label for label, _ in (*_checkpoint_choices(engine), *_vae_choices(engine))]
+    state = model_state(engine)
+    labels = [label for label, _ in (*state["checkpoints"], *state["vaes"])]
     sentence = f"⚠ {SHOWN}.safetensors: Its name is not UTF-8; rename the file."
     assert labels.count(sentence) == 2
     json.dumps(labels, ensure_ascii=False).encode()

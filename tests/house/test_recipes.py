@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import gradio as gr
 import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
-from modules.ui.forms.form import Form
-from modules.ui.tabs.img2img import MASK_SECTIONS
 from PIL import Image
 from PIL.Image import Resampling
 from pydantic import BaseModel
@@ -19,10 +18,12 @@ from modules.api import routes
 from modules.engine.engine import Engine
 from modules.engine.registries import Registries, Router, Tab
 from modules.models.upscalers import UPSCALERS, Upscaler
+from modules.params.field_schema import field_schema
 from modules.params.image import ImageField
 from modules.params.param import param, params_of, validate
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.img2img import Img2ImgRequest
+from modules.params.requests.tasks import Task
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings.sampling import SamplingSettings
 from modules.params.settings.sections import SettingsSection
@@ -31,6 +32,8 @@ from modules.sampling.protocol import NoiseSampler, SamplerGenerator, Tensor
 from modules.sampling.samplers import SAMPLERS, Sampler
 from modules.sampling.schedules import SCHEDULES, Schedule
 from modules.ui import page
+from modules.ui.forms.layout import FormLayout
+from modules.ui.forms.layouts import IMG2IMG
 from tests.engine.fake_executor import PATIENCE_S
 
 SMALL = Txt2ImgRequest(width=64, height=64, steps=2, seed=1)
@@ -112,7 +115,7 @@ def test_a_setting_is_one_line(humming_registries: Registries, engine: Engine):
     assert [options["hum"][key] for key in keys] == [
         "Hum",
         "More is louder.",
-        "integer",
+        "number",
         0,
         11,
         7,
@@ -137,25 +140,32 @@ def test_a_request_parameter_is_one_line(engine: Engine):
     request = validate(LouderRequest, {"volume": 7, "seed": 1})
     assert infotext.create_infotext(request, {}).endswith("Size: 512x512, Volume: 7")
     assert LouderRequest.model_json_schema()["properties"]["volume"]["maximum"] == 11
-    with gr.Blocks():
-        form = Form(LouderRequest, engine, "louder")
-        slider = form.add_field("volume")
-    assert isinstance(slider, gr.Slider)
-    assert (slider.label, slider.minimum, slider.maximum, slider.value) == ("Volume", 0, 11, 3)
-    assert form.tooltips() == {"louder_volume": "More is louder."}
+    field = field_schema(params_of(LouderRequest)["volume"], LouderRequest.model_fields["volume"])
+    shown = {name: field[name] for name in ("label", "help", "kind", "min", "max", "default")}
+    assert list(shown.values()) == ["Volume", "More is louder.", "slider", 0, 11, 3]
     assert list(params_of(LouderRequest))[-1] == "volume"
 
 
 def test_a_tab_is_a_function_and_a_row(engine: Engine):
-    def build(engine: Engine) -> Form:
-        form = Form(LouderRequest, engine, "louder")
-        form.add_field("volume")
-        return form
+    def build(engine: Engine) -> None:
+        gr.HTML("Loud.", elem_id="loud")
 
     engine.registries.tabs.add(Tab("Louder", build))
     config = page.build_page(engine).get_config_file()
     tabs = [one["props"]["label"] for one in config["components"] if one["type"] == "tabitem"]
     assert tabs[-1] == "Louder"
+    assert "loud" in [one["props"].get("elem_id") for one in config["components"]]
+    assert json.loads(page.page_files(engine)["page.json"])["tabs"][-1] == "Louder"
+
+
+def test_a_generation_tab_is_a_layout_and_a_row(engine: Engine):
+    engine.registries.tasks.add(Task("loud", LouderRequest))
+    layout = FormLayout("louder", "loud", rows=(("volume",),), sections=())
+    engine.registries.tabs.add(Tab("Louder", form=layout))
+    form = json.loads(page.page_files(engine)["page.json"])["forms"]["louder"]
+    assert (form["title"], form["task"], form["rows"]) == ("Louder", "loud", [["volume"]])
+    assert form["fields"]["volume"]["label"] == "Volume"
+    assert [part["title"] for part in form["sections"]] == ["More"]  # all others
 
 
 def test_an_endpoint_is_a_function_in_a_router(engine: Engine):
@@ -173,19 +183,18 @@ def test_an_endpoint_is_a_function_in_a_router(engine: Engine):
 
 
 def test_a_page_offers_every_field_of_its_request(engine: Engine):
-    config = page.build_page(engine).get_config_file()
-    ids = {one["props"].get("elem_id") for one in config["components"]}
+    forms = json.loads(page.page_files(engine)["page.json"])["forms"]
     fields_of_the_bar = {"sd_model_checkpoint", "sd_vae", "override_settings"}
-    forms = {
+    requests = {
         "txt2img": Txt2ImgRequest,
         "img2img": Img2ImgRequest,
         "inpaint": Img2ImgRequest,
         "depth": DepthRequest,
     }
-    names = {
-        f"{prefix}_{name}"
-        for prefix, model in forms.items()
-        for name, row in params_of(model).items()
-        if prefix != "img2img" or row.section not in MASK_SECTIONS
-    }
-    assert names - ids == {f"{prefix}_{name}" for prefix in forms for name in fields_of_the_bar}
+    for prefix, model in requests.items():
+        names = {
+            name
+            for name, row in params_of(model).items()
+            if prefix != "img2img" or row.section not in IMG2IMG.left_out
+        }
+        assert names - forms[prefix]["fields"].keys() == fields_of_the_bar

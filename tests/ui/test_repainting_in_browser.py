@@ -41,13 +41,12 @@ def open_tab(page, title: str) -> str:
     page.evaluate("(hash) => { location.hash = hash }", f"#{title}")
     prefix = title.lower()
     page.wait_for_selector(f"#{prefix}_generate[data-filled]:visible")
-    while page.is_visible(f"#{prefix} .picture-remove, #{prefix}_init_image [data-do=remove]"):
-        remove = page.locator(
-            f"#{prefix}_init_image :is(.picture-remove, [data-do=remove]):visible"
-        )
-        remove.first.click()
-    if page.is_visible(f"#{prefix}_init_image [data-do=remove]"):
-        press_tool(page, prefix, "remove")
+    # A picture that the form has kept is asked for first.
+    field = f"#{prefix}_init_image"
+    remove = f"{field} :is(.picture-remove, [data-do=remove]):visible"
+    page.wait_for_selector(f"{field} .drop-zone:visible, {remove}")
+    if page.is_visible(remove):
+        page.click(remove)
     page.wait_for_selector(f"#{prefix}_init_image .drop-zone:visible")
     return prefix
 

@@ -38,15 +38,17 @@ export function acceptDrops(element, take) {
   });
 }
 
-// Returns a box that looks like a place for files: a click, a tap, or Enter on it chooses some. {root, input}
+// Returns a box that looks like a place for files: a click, a tap, or Enter on it chooses some. Returns
+// {root, input, say}; `say` shows other words in it for a while.
 export function dropZone(id, label, words) {
   const root = make("label", "drop-zone");
   const input = make("input", "unseen");
   Object.assign(input, {type: "file", accept: "image/*", id: `${id}_file`});
   input.setAttribute("aria-label", `${label}: ${words}`);
-  root.append(input, make("span", "drop-zone-sign", "⬆"), make("span", "", words));
-  root.firstChild.nextSibling.setAttribute("aria-hidden", "true");
-  return {root, input};
+  const sign = make("span", "drop-zone-sign", "⬆"), text = make("span", "", words);
+  sign.setAttribute("aria-hidden", "true");
+  root.append(input, sign, text);
+  return {root, input, say: (other = words) => { text.textContent = other; }};
 }
 
 // Returns the control {root, get, set, take, image}. Its value is {id, width, height} of an upload, or null; the request
@@ -72,6 +74,7 @@ export function imageField(field, id) {
     words.textContent = problem;
     words.hidden = !problem;
     progress.hidden = true;
+    zone.say();
     frame.hidden = size.hidden = !value;
     zone.root.hidden = Boolean(value);
     root.classList.toggle("has-picture", Boolean(value));
@@ -97,7 +100,11 @@ export function imageField(field, id) {
     const own = ++turn;
     words.hidden = true;
     progress.value = 0;
-    const timer = setTimeout(() => { if (own === turn) progress.hidden = false; }, SHOWN_AFTER_MS);
+    const timer = setTimeout(() => {
+      if (own !== turn) return;
+      progress.hidden = false;
+      zone.say(`Uploading ${file.name || "the picture"} …`);
+    }, SHOWN_AFTER_MS);
     try {
       const next = await upload(file, (share) => { if (own === turn) progress.value = share; });
       if (own === turn) change(next);

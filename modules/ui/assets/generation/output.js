@@ -193,9 +193,9 @@ export function buildOutput(schema, submit, fill) {
   }
 
   async function showEnd(id) {
+    fetching = null;
     try {
       const result = await fetchResult(id);
-      fetching = null;
       if (result.pictures.length || !view.shots().length) {
         shown = result;
         await view.show(shotsOf(result), false);

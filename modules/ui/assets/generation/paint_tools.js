@@ -1,30 +1,21 @@
 // The row of tools above a picture that is painted on.
-import {button, make} from "../core.js";
+import {make} from "../core.js";
+import {iconButton} from "../icons.js";
 
-const SVG = "http://www.w3.org/2000/svg";
-// Lines of each icon in a square of 24.
+// What each does, in words, and its icon.
 const TOOLS = [
-  ["eraser", "Erase what was painted (E)", "M9 19 3 13 13 3l8 8-8 8z M7 9l8 8 M9 19h12"],
-  ["undo", "Undo (Ctrl+Z)", "M8 4 3 9l5 5 M3 9h11a6 6 0 0 1 0 12h-4"],
-  ["redo", "Redo (Ctrl+Y)", "M16 4l5 5-5 5 M21 9H10a6 6 0 0 0 0 12h4"],
-  ["clear", "Remove all that was painted", "M4 7h16 M9 7V4h6v3 M6 7l1 13h10l1-13 M10 11v6 M14 11v6"],
-  ["smaller", "Zoom out (mouse wheel)", "M15.5 15.5 21 21 M10 4a6 6 0 1 0 0 12a6 6 0 1 0 0-12 M7 10h6"],
-  ["larger", "Zoom in (mouse wheel)", "M15.5 15.5 21 21 M10 4a6 6 0 1 0 0 12a6 6 0 1 0 0-12 M7 10h6 M10 7v6"],
-  ["fit", "Show the whole picture (0)", "M4 9V4h5 M15 4h5v5 M20 15v5h-5 M9 20H4v-5 M9 9h6v6H9z"],
-  ["move", "Move the picture (right mouse button)", "M12 3v18 M3 12h18 M9 6l3-3 3 3 M9 18l3 3 3-3 M6 9l-3 3 3 3 M18 9l3 3-3 3"],
-  ["fullscreen", "Full screen (F)", "M4 9V4h5 M15 4h5v5 M20 15v5h-5 M9 20H4v-5"],
-  ["remove", "Remove the picture", "M6 6l12 12 M18 6 6 18"],
+  ["eraser", "Erase what was painted (E)", "eraser"],
+  ["undo", "Undo (Ctrl+Z)", "undo"],
+  ["redo", "Redo (Ctrl+Y)", "redo"],
+  ["clear", "Remove all that was painted", "bin"],
+  ["smaller", "Zoom out (mouse wheel)", "smaller"],
+  ["larger", "Zoom in (mouse wheel)", "larger"],
+  ["fit", "Show the whole picture (0)", "whole"],
+  ["move", "Move the picture (right mouse button)", "move"],
+  ["fullscreen", "Full screen (F)", "corners"],
+  ["remove", "Remove the picture", "cross"],
 ];
 const PRESSED = ["eraser", "move"];
-
-function icon(lines) {
-  const svg = document.createElementNS(SVG, "svg"), path = document.createElementNS(SVG, "path");
-  svg.setAttribute("viewBox", "0 0 24 24");
-  svg.setAttribute("aria-hidden", "true");
-  path.setAttribute("d", lines);
-  svg.append(path);
-  return svg;
-}
 
 // Returns {root, buttons, brush, colour}. `press(name)` is called for a tool.
 export function paintTools(id, {most, start}, press) {
@@ -38,12 +29,10 @@ export function paintTools(id, {most, start}, press) {
   Object.assign(colour, {type: "color", id: `${id}_colour`, value: "#e02020", title: "Colour of the brush"});
   colour.setAttribute("aria-label", "Colour of the brush");
   const buttons = {};
-  for (const [name, help, lines] of TOOLS) {
-    const element = button("", help, () => press(name));
-    element.classList.add("icon");
+  for (const [name, help, sign] of TOOLS) {
+    const element = iconButton(sign, help, () => press(name));
     element.dataset.do = name;
     if (PRESSED.includes(name)) element.setAttribute("aria-pressed", "false");
-    element.append(icon(lines));
     buttons[name] = element;
   }
   // Their values are no values of the form.

@@ -43,7 +43,7 @@ export function buildView(options) {
   const strip = buildStrip({onSelect: (index) => select(index), onTiles: showTiles, onChoose: options.onSelect});
   root.append(stage, strip.root);
   // `isFresh`: the shots are those of the running job, not of the one before.
-  let shots = [], index = 0, isTiled = false, isPinned = false, isRunning = false, isFresh = false, imageCount = 0;
+  let shots = [], index = 0, isTiled = false, isPinned = false, isRunning = false, isFresh = false, imageCount = 0, showCount = 0;
 
   const images = () => shots.filter((shot) => shot.kind === "image");
   const tileCount = () => isRunning && isFresh ? Math.max(imageCount, images().length) : images().length;
@@ -148,12 +148,13 @@ export function buildView(options) {
 
   // Shows the finished shots of a job, the latest one if it still runs.
   async function show(next, isLive) {
-    const wasEmpty = !shots.length;
+    const turn = showCount += 1, wasEmpty = !shots.length;
     const newest = next[next.length - 1];
     if (newest) {  // the picture before stays until this one is there
       const image = new Image();
       image.src = newest.src;
       await image.decode().catch(() => null);
+      if (turn !== showCount) return;  // later ones have come meanwhile
     }
     shots = next;
     isRunning = isFresh = isLive;
@@ -172,6 +173,8 @@ export function buildView(options) {
     isRunning = true;
     isFresh = isPinned = false;
     imageCount = 0;
+    preview.hidden = true;
+    placePreview();
     progress.hidden = false;
     root.classList.add("busy");
     done.style.width = "0";
