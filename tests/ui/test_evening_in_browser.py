@@ -51,7 +51,7 @@ class Touch(Mouse):
 
 @dataclass
 class Keyboard(Mouse):
-    """Only keys: Tab to the control, Enter on it."""
+    """Only keys: Tab to the control, Enter on it; on a picture that is painted on, Enter paints a dot."""
 
     def press(self, selector: str) -> None:
         self.go_to(selector)
@@ -136,6 +136,15 @@ def repaint_it(hand: Mouse) -> None:
     hand.press("#img2img_generate")
     page.wait_for_selector("#img2img_infotext pre:has-text('Denoising strength')")
     page.wait_for_selector("#img2img_interrupt", state="hidden")
+
+    hand.press("#img2img_to_inpaint")
+    page.wait_for_selector("#tab_Inpaint .paint-view:visible")
+    page.wait_for_timeout(500)  # until the picture is drawn
+    hand.press("#tab_Inpaint .paint-view")
+    page.wait_for_selector("#tab_Inpaint .paint-board[data-strokes='1']")
+    hand.press("#inpaint_generate")
+    page.wait_for_selector("#inpaint_infotext pre:has-text('Mask blur')")
+    page.wait_for_selector("#inpaint_interrupt", state="hidden")
 
 
 def look_around(hand: Mouse, file: str) -> None:
