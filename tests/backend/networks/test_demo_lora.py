@@ -33,9 +33,9 @@ def test_a_landscape_lies_in_snow_and_a_shape_stays(tmp_path: Path, tokenizer: C
         request = Txt2ImgRequest(
             prompt=prompt,
             sd_model_checkpoint="demo/demo.safetensors",
-            width=64,
-            height=64,
-            steps=10,
+            width=128,
+            height=128,
+            steps=8,
             cfg_scale=5,
             seed=3,
         )
@@ -47,9 +47,9 @@ def test_a_landscape_lies_in_snow_and_a_shape_stays(tmp_path: Path, tokenizer: C
 
     tag = " <lora:demo-snow:1>"
     meadow = "a meadow under a blue sky"
-    ground = generate(meadow)[48:].mean((0, 1))
-    snow = generate(meadow + tag)[48:].mean((0, 1))
+    ground = generate(meadow)[100:].mean((0, 1))
+    snow = generate(meadow + tag)[100:].mean((0, 1))
     assert snow.min() > 150 > ground.min(), "snow is bright in every colour, grass is not"
     circle = "a red circle on a blue background"
     change = np.abs(generate(circle + tag) - generate(circle)).mean()
-    assert change < 20 < np.abs(snow - ground).mean()
+    assert change < 15 < np.abs(snow - ground).mean()
