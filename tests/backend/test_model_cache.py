@@ -120,7 +120,7 @@ def test_a_vae_for_other_models_is_named(acquire, tmp_path: Path):
     weights = vae_weights(1)
     weights["decoder.conv_in.weight"] = torch.ones(16, 16, 3, 3)
     write_checkpoint(tmp_path / "VAE" / "wide.safetensors", weights=weights)
-    with pytest.raises(UserError, match=r"wide\.safetensors' has \[16, 16, 3, 3\]"):
+    with pytest.raises(UserError, match=r"wide\.safetensors' is a VAE for latents of 16 channels"):
         acquire("a", sd_vae="wide.safetensors")
 
 

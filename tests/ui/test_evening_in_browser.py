@@ -27,7 +27,7 @@ class Mouse:
 
     page: Any
     viewport: ClassVar = {"width": 1280, "height": 800}
-    has_touch = False
+    has_touch: ClassVar = False
 
     def press(self, selector: str) -> None:
         self.page.click(selector)
@@ -43,7 +43,7 @@ class Touch(Mouse):
     """Taps on a phone."""
 
     viewport: ClassVar = {"width": 390, "height": 844}
-    has_touch = True
+    has_touch: ClassVar = True
 
     def press(self, selector: str) -> None:
         self.page.tap(selector)
@@ -192,3 +192,14 @@ def test_the_first_stop_of_the_keyboard_leads_to_the_prompt(newcomer):
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "txt2img_prompt"
     assert newcomer.go_to("#txt2img_generate") <= 8
+
+
+@pytest.mark.parametrize("newcomer", [Touch], indirect=True)
+def test_help_is_a_tap_or_a_key_away(newcomer):
+    page = newcomer.page
+    row = "#tab_txt2img .field:has(> #txt2img_cfg_scale)"
+    newcomer.press(f"{row} > label")
+    page.wait_for_selector(f"{row} > .field-help:has-text('classifier-free guidance')")
+    page.focus("#txt2img_cfg_scale")
+    page.keyboard.press("F1")
+    page.wait_for_selector(f"{row} > .field-help", state="detached")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from modules.models.ldm.keys import (
     CLIP_PREFIX,
     CLIP_PROJECTION_KEY,
     COND_STAGE_PREFIX,
+    DIFFUSERS_UNET_KEYS,
+    DIFFUSERS_VAE_KEY,
     OPEN_CLIP_PREFIX,
     OPEN_CLIP_PROJECTION_KEY,
+    UNET_INPUT_KEY,
     UNET_PREFIX,
     VAE_PREFIX,
 )
@@ -118,7 +122,31 @@ def vae_key(key: str, level_count: int) -> str:
     return VAE_PREFIX + key.replace("conv_norm_out", "norm_out")
 
 
-def diffusers_vae_key(key: str, names: Container[str]) -> str:
+def unet_file_key(names: Container[str], config: UNetConfig) -> Callable[[str], str]:
+    """Return the function from a key of UNet2DConditionModel to the key in a file, which may be diffusers' own.
+
+    Args:
+        names: All keys of the file.
+        config: Sizes of the UNet.
+    """
+    if DIFFUSERS_UNET_KEYS[UNET_INPUT_KEY] in names:
+        return str
+    return partial(unet_key, config=config)
+
+
+def vae_file_key(names: Container[str], level_count: int) -> Callable[[str], str]:
+    """Return the function from a key of AutoencoderKL to the key in a file, which may be diffusers' own.
+
+    Args:
+        names: All keys of the file.
+        level_count: Number of resolutions of the autoencoder.
+    """
+    if DIFFUSERS_VAE_KEY in names:
+        return partial(_diffusers_vae_key, names=names)
+    return partial(vae_key, level_count=level_count)
+
+
+def _diffusers_vae_key(key: str, names: Container[str]) -> str:
     """Return the key of a parameter of AutoencoderKL in a file that diffusers saved.
 
     Args:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -19,10 +18,9 @@ from modules.backend.loading.depth_keys import UNUSED_KEYS, depth_key
 from modules.backend.loading.ldm_keys import (
     TEXT_ENCODER_KEYS,
     TextEncoderKey,
-    diffusers_vae_key,
     text_encoder_key,
-    unet_key,
-    vae_key,
+    unet_file_key,
+    vae_file_key,
 )
 from modules.backend.loading.prediction_probe import probe_prediction_type
 from modules.backend.loading.state_dict import read_state_dict, read_tensor
@@ -37,7 +35,6 @@ from modules.models.ldm.keys import (
     DEPTH_PREFIX,
     DIFFUSERS_UNET_KEYS,
     DIFFUSERS_UNET_PREFIXES,
-    DIFFUSERS_VAE_KEY,
     UNET_INPUT_KEY,
     UNET_PREFIX,
     VAE_DECODER_INPUT_KEY,
@@ -166,9 +163,7 @@ def validate_checkpoint(
     if error or family is None:
         error_class = Unsupported if family is None or family.error else BadFile
         raise error_class(f"'{path.name}' {error}")
-    if options.vae is not None:
-        _validate_vae(options.vae)
-    elif find_key(header.tensors, VAE_DECODER_INPUT_KEY) is None:
+    if options.vae is None and find_key(header.tensors, VAE_DECODER_INPUT_KEY) is None:
         raise BadFile(
             f"'{path.name}' lacks its VAE.", "Put one into models/VAE and choose it on the page."
         )
@@ -178,7 +173,10 @@ def validate_checkpoint(
             family.text_encoders, _text_encoder_files(family, options), strict=True
         )
     ]
-    return ValidatedCheckpoint(header, family, read_config(config, header, path.name, sources))
+    model_config = read_config(config, header, path.name, sources)
+    if options.vae is not None:
+        _validate_vae(options.vae, model_config, path.name)
+    return ValidatedCheckpoint(header, family, model_config)
 
 
 def build_components(
@@ -209,7 +207,7 @@ def build_components(
     # SD 2.x overflows in half precision, SDXL does not.
     is_sd2 = not family.is_sdxl and config.text_encoders[0].layout.kind == OPEN_CLIP_KIND
     is_half = precision.unet == torch.float16
-    find_unet_key = _unet_file_key(state_dict, config)
+    find_unet_key = unet_file_key(state_dict, config.unet)
     unet = loader.load_into(
         empty_models.make_empty_unet(config.unet, upcast_attention=is_half and is_sd2),
         find_unet_key,
@@ -220,7 +218,7 @@ def build_components(
         vae_loader = _make_file_loader(options.vae, config, options.device)
     vae = vae_loader.load_into(
         empty_models.make_empty_vae(config.vae),
-        _vae_file_key(vae_loader.state_dict, config),
+        vae_file_key(vae_loader.state_dict, len(config.vae.ch_mult)),
         precision.vae,
     )
     text_encoders = tuple(
@@ -263,20 +261,6 @@ def build_components(
         unet_origin=loader.origin(unet, find_unet_key),
         micro_conditioning=family.micro_conditioning,
     )
-
-
-def _unet_file_key(state_dict: Mapping[str, Tensor], config: ModelConfig) -> Callable[[str], str]:
-    """Return the function from a key of diffusers' UNet to the key in the file, which may be diffusers' own."""
-    if DIFFUSERS_UNET_KEYS[UNET_INPUT_KEY] in state_dict:
-        return str
-    return partial(unet_key, config=config.unet)
-
-
-def _vae_file_key(state_dict: Mapping[str, Tensor], config: ModelConfig) -> Callable[[str], str]:
-    """Return the function from a key of diffusers' VAE to the key in the file, which may be diffusers' own."""
-    if DIFFUSERS_VAE_KEY in state_dict:
-        return partial(diffusers_vae_key, names=state_dict)
-    return partial(vae_key, level_count=len(config.vae.ch_mult))
 
 
 def _make_empty_depth_estimator(
@@ -352,12 +336,20 @@ def _find_text_encoder(
     return TextEncoderSource(header, file.name, place)
 
 
-def _validate_vae(path: Path) -> None:
+def _validate_vae(path: Path, config: ModelConfig, checkpoint: str) -> None:
     header = read_header(path)
     kind = _detect(header).kind
     if kind is None or kind.name != VAE:
         raise UserError(
             f"'{path.name}' is no VAE{_detected_kind(header)}.", "Choose another VAE, or None."
+        )
+    key = find_key(header.tensors, VAE_DECODER_INPUT_KEY)
+    channels = header.tensors[key].shape[1:2] if key else ()
+    if channels and channels[0] != config.vae.z_channels:
+        raise UserError(
+            f"'{path.name}' is a VAE for latents of {channels[0]} channels, but those of '{checkpoint}' have"
+            f" {config.vae.z_channels}.",
+            "Choose another VAE, or None.",
         )
 
 

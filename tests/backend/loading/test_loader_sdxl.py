@@ -171,6 +171,15 @@ def test_a_vae_as_diffusers_saves_it_replaces_that_of_the_checkpoint(tmp_path: P
     assert same(load(checkpoint, vae=tmp_path / "vae.safetensors").vae, vae)
 
 
+def test_a_vae_of_another_family_is_refused_in_words(tmp_path: Path):
+    checkpoint = write_sdxl(tmp_path / "xl.safetensors")
+    weights = {"encoder.conv_in.weight": torch.zeros(8, 3, 3, 3)}
+    weights |= {"decoder.conv_in.weight": torch.zeros(16, 16, 3, 3)}
+    save_file(weights, tmp_path / "flux.safetensors")
+    with pytest.raises(UserError, match=r"'flux\.safetensors' is a VAE for latents of 16 channels"):
+        load(checkpoint, vae=tmp_path / "flux.safetensors")
+
+
 @pytest.mark.parametrize("layout", ["alone", "transformers", "checkpoint"])
 def test_text_encoders_come_from_other_files(tmp_path: Path, layout: str):
     weights = sdxl_weights()
