@@ -126,5 +126,5 @@ PROCESS = FormLayout(
         ("seed",),
     ),
     sections=(),
-    left_out=("variation", "hires", "batch"),
+    left_out=("variation", "hires", "batch", "refiner"),
 )
