@@ -32,6 +32,7 @@ from modules.core.flags import Flags, parse_flags
 from modules.core.log_limit import RepetitionFilter
 from modules.core.paths import Paths
 from modules.core.private import close_to_others
+from modules.engine.downloads.web_proxy import WebProxy, proxy_of
 from modules.engine.engine import Engine
 from modules.engine.executors.local import LocalExecutor
 from modules.engine.registries import Registries
@@ -69,8 +70,9 @@ def serve(flags: Flags) -> int:
     credentials = login_credentials(flags)
     sock = bind_socket(flags)
     paths = make_paths(flags)
+    environment = dict(os.environ)
     prepare_environment(paths)
-    engine = make_engine(flags, paths)
+    engine = make_engine(flags, paths, proxy_of(environment))
     restart_requested = threading.Event()
     app = make_app(engine, flags, restart_requested)
     server = _Server(secure_app(app, flags, credentials), engine, sock, flags)
@@ -85,7 +87,8 @@ def serve(flags: Flags) -> int:
     sys.stdout.flush()
     if restart_requested.is_set():
         sock.close()
-        os.execv(sys.executable, [sys.executable, "-m", "modules", *sys.argv[1:]])
+        command = [sys.executable, "-m", "modules", *sys.argv[1:]]
+        os.execve(sys.executable, command, environment)
     os._exit(0)
 
 
@@ -136,8 +139,8 @@ def make_registries(flags: Flags, paths: Paths) -> Registries:
     return load_extensions(registries, paths.extensions)
 
 
-def make_engine(flags: Flags, paths: Paths) -> Engine:
-    """Return the engine, not yet started."""
+def make_engine(flags: Flags, paths: Paths, proxy: WebProxy | None = None) -> Engine:
+    """Return the engine, not yet started; its downloads use the proxy."""
     tokenizer = ClipTokenizer(paths.configs / "clip" / "bpe_simple_vocab_16e6.txt.gz")
     state = read_install_state(Path(sys.prefix))
     device = DeviceOptions(
@@ -152,13 +155,15 @@ def make_engine(flags: Flags, paths: Paths) -> Engine:
     setting_overrides = flags.setting_overrides()
     if checkpoint:
         setting_overrides["sd_model_checkpoint"] = checkpoint
-    return Engine(
+    engine = Engine(
         paths,
         LocalExecutor(device, tokenizer, paths.cache),
         tokenizer,
         make_registries(flags, paths),
         setting_overrides,
     )
+    engine.downloads.configure(is_allowed=not flags.no_downloads, proxy=proxy)
+    return engine
 
 
 def make_app(

@@ -163,6 +163,9 @@ class Flags:
     medvram: bool = flag(False, "Models", "keep idle parts of a model off the GPU")
     medvram_sdxl: bool = flag(False, "Models", "the same, for SDXL alone")
     lowvram: bool = flag(False, "Models", "and move the UNet to the GPU block by block: slow")
+    no_downloads: bool = flag(
+        False, "Models", "let nobody download models by the page, such as on a shared server"
+    )
 
     disable_all_extensions: bool = flag(False, "Extensions", "start without the extensions")
     disable_extra_extensions: bool = flag(

@@ -13,7 +13,13 @@ from modules.core.errors import NotFound, StorageError, UserError
 from modules.core.paths import Paths
 from modules.engine.downloads.names import check_name
 from modules.engine.model_problems import ModelProblems
-from modules.engine.model_sidecars import PREVIEWS, Sidecars, find_preview, move_together
+from modules.engine.model_sidecars import (
+    PREVIEWS,
+    Sidecars,
+    find_preview,
+    move_together,
+    write_notes,
+)
 from modules.engine.model_trash import ModelTrash, Trashed
 from modules.models.checkpoint import Checkpoint
 from modules.models.convert import convert_to_safetensors
@@ -158,6 +164,25 @@ class ModelShelf:
         if any(one in row.file.path.parents for one in self._models.folders(kind.name)):
             raise UserError(f"'{row.file.name}' is a {kind.noun} and in the right folder already.")
         return self._move(row, folder / check_name(row.file.path.name, kind), kind)
+
+    def set_notes(self, row_id: str, text: str) -> None:
+        """Write the notes about a file beside it; see `write_notes`.
+
+        Raises:
+            UserError: it is shipped, the notes are too long, or its .json is another program's.
+            NotFound: it is gone.
+            StorageError: the disk refuses.
+        """
+        row = self.find(row_id)
+        if row.is_shipped:
+            raise UserError(f"'{row.file.name}' belongs to the program, and gets no notes.")
+        try:
+            write_notes(row.file.path, text)
+        except OSError as error:
+            raise StorageError(
+                f"The notes of '{row.file.name}' cannot be written: {error.strerror or error}.",
+                "Allow writing to the folder.",
+            ) from error
 
     def delete(self, row_id: str) -> Trashed:
         """Move a file to the trash, with what belongs to it.

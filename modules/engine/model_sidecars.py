@@ -8,8 +8,10 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from modules.core.atomic import write_text
+from modules.core.errors import UserError
 from modules.core.text import escape
 from modules.core.user_files import decode_text
 
@@ -67,20 +69,67 @@ def find_preview(model: Path, names: dict[Path, frozenset[str]]) -> Path | None:
     return next((folder / name for name in found if name in names[folder]), None)
 
 
-def read_notes(model: Path) -> str:
-    """Return the notes about a model file: the description and notes of A1111's .json beside it, or else the .txt."""
+@dataclass(frozen=True)
+class Notes:
+    """What is written about a model file.
+
+    Args:
+        description: The description and activation text of A1111's .json beside it; only read.
+        notes: The notes of that .json, or else the .txt beside it; the page changes these.
+    """
+
+    description: str
+    notes: str
+
+
+def read_notes(model: Path) -> Notes:
+    """Return what the files beside a model file tell about it."""
+    content = _read_json(model.with_suffix(".json")) or {}
+    parts = [content.get(key) for key in ("description", "activation text")]
+    told = [part.strip() for part in parts if isinstance(part, str) and part.strip()]
+    notes = content.get("notes")
+    if not isinstance(notes, str) or not notes.strip():
+        notes = _read_text(model.with_suffix(".txt"))
+    return Notes(escape("\n".join(told)), escape(notes.strip()))
+
+
+def write_notes(model: Path, text: str) -> None:
+    """Write the notes: into A1111's .json, whose other keys stay, or into the .txt where only that is there.
+
+    Raises:
+        UserError: they are too long, or the .json is none of A1111.
+        OSError: the disk refuses.
+    """
+    if len(text.encode()) > _MAX_NOTES_BYTES // 2:
+        raise UserError(
+            f"The notes have {len(text)} letters; at most {_MAX_NOTES_BYTES // 2} are kept."
+        )
+    path, plain = model.with_suffix(".json"), model.with_suffix(".txt")
+    if plain.exists() and not path.exists():
+        write_text(plain, text)
+        return
+    content = _read_json(path) if path.exists() else {}
+    if content is None:
+        raise UserError(
+            f"'{path.name}' holds no notes of A1111's format.", "Rename that file, and save again."
+        )
+    write_text(path, json.dumps({**content, "notes": text}, indent=4, ensure_ascii=False))
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """Return the content of a small .json that holds an object; None if there is none."""
     try:
-        with model.with_suffix(".json").open("rb") as file:
+        with path.open("rb") as file:
             content: Any = json.loads(file.read(_MAX_NOTES_BYTES))
-        parts = [content.get(key) for key in ("description", "activation text", "notes")]
-        told = [part.strip() for part in parts if isinstance(part, str) and part.strip()]
-        if told:
-            return escape("\n".join(told))
-    except (OSError, ValueError, AttributeError, RecursionError):
-        pass  # none, or another program's
+    except (OSError, ValueError, RecursionError):
+        return None  # none, or another program's
+    return cast("dict[str, Any]", content) if isinstance(content, dict) else None
+
+
+def _read_text(path: Path) -> str:
     try:
-        with model.with_suffix(".txt").open("rb") as file:
-            return decode_text(file.read(_MAX_NOTES_BYTES))[0].strip()
+        with path.open("rb") as file:
+            return decode_text(file.read(_MAX_NOTES_BYTES))[0]
     except OSError:
         return ""
 

@@ -59,7 +59,8 @@ def add_refiner_networks(
 ) -> Plan:
     """Return the plan of a job with the networks of its prompts for its refiners, as far as they can use them.
 
-    As in A1111 a refiner gets the LoRAs of its pass in the layers that match.
+    A refiner gets the LoRAs of its pass, but not one of SDXL's: its blocks have the names of others, and A1111's
+    picture (xl_refiner_lora) shows none.
 
     Args:
         plan: With the networks of its passes.
@@ -71,7 +72,8 @@ def add_refiner_networks(
     def add(item: Plan, planned: PlannedPass) -> Plan:
         if item.refiner is None:
             return item
-        refined, loras = item.refiner.plan, item.networks.loras
+        refined = item.refiner.plan
+        loras = () if refined.model.family.is_refiner else item.networks.loras
         tags = extract_networks(item.request.prompt)[1]
         hypernetworks, _ = plan_hypernetworks(tags, models, refined.checkpoint)
         words = vocabulary.words(refined.checkpoint, loras)

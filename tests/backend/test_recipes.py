@@ -12,6 +12,7 @@ from modules.backend.device import DEVICES, FP16, FP32, DeviceType
 from modules.backend.loaded_models import LoadedModels
 from modules.backend.loading.ldm_keys import TEXT_ENCODER_KEYS, clip_key
 from modules.backend.loading.loader import LoadOptions, load_components
+from modules.backend.memory.policies import POLICIES, MemoryPolicy, ModelBytes, choose_policy
 from modules.backend.noise.noise import (
     NOISE_SOURCES,
     Draws,
@@ -29,7 +30,7 @@ from modules.models.ldm.text_encoder_layouts import (
     COND_STAGE_SLOT,
     TEXT_ENCODER_LAYOUTS,
 )
-from modules.models.model_spec import ModelSpec
+from modules.models.model_spec import ModelSpec, make_model_spec
 from modules.params.device_options import DeviceOptions
 from modules.params.param import param
 from modules.params.requests.txt2img import Txt2ImgRequest
@@ -144,3 +145,19 @@ def test_a_layout_of_a_text_encoder_is_a_row_and_a_function(tmp_path: Path):
     expected = tiny_weights(7)
     for key, value in components.text_encoders[0].network.state_dict().items():
         assert torch.equal(value, expected[clip_key(key)]), key
+
+
+def test_a_memory_policy_is_a_row(tmp_path: Path):
+    write_checkpoint(tmp_path / "tiny.safetensors")
+    index = ModelIndex({"Checkpoint": [tmp_path]}, ROOT / "configs", tmp_path / "cache")
+    spec = make_model_spec(index, index.find_checkpoint("tiny"), Settings())
+    row = MemoryPolicy(
+        "UNet in halves",
+        "",
+        lambda size: size.unet // 2,
+        lambda components, device: None,
+    )
+    size = ModelBytes(5000, 4000, 3000, (2000,), working=0)  # two blocks are more than it all
+    policies = (*POLICIES, row)
+    assert choose_policy(spec, size, 2500, policies=policies) is row
+    assert choose_policy(spec, size, 10_000, policies=policies) is POLICIES[0]

@@ -99,7 +99,7 @@ def euler_with_two_unets(runner: Runner, plan: Plan, switch_at: float) -> Tensor
     first, second = (runner.models.acquire(p.model) for p in (plan, plan.refiner.plan))
     request, sigmas = plan.request, first.model_sigmas
     conditioning = first.encode_prompts(
-        request.prompt, request.negative_prompt, plan.timeline, plan.settings
+        request.prompt, request.negative_prompt, plan.timeline, plan.settings, (64, 64)
     )
     both = torch.cat([conditioning.uncond.hidden[0], conditioning.conds[0].hidden[0]])
     timesteps = np.linspace(999, 0, STEPS)

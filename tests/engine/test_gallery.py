@@ -239,6 +239,30 @@ def test_trash_is_a_folder_and_restoring_overwrites_nothing(folders: Folders):
     assert gallery.thumbnail(restored)
 
 
+def test_the_trash_alone_is_emptied(folders: Folders):
+    kept, first, second = (save(folders.outputs / f"{n}.png", time_s=n) for n in (1, 2, 3))
+    gallery = folders.open()
+    gallery.trash(ids(gallery, "name:2") + ids(gallery, "name:3"))
+    newest = ids(gallery, trashed=True)[0]
+    assert gallery.erase([newest, *ids(gallery)]) == 1
+    assert (names(gallery), names(gallery, trashed=True)) == (["1.png"], ["2.png"])
+    assert gallery.empty_trash() == 1
+    assert gallery.counts() == (1, 0)
+    assert kept.exists()
+    assert not list((folders.outputs / ".trash").rglob("*.png"))
+    assert not first.exists()
+    assert not second.exists()
+
+
+def test_a_folder_is_searched_with_those_in_it(folders: Folders):
+    save(folders.outputs / "txt" / "day" / "1.png", time_s=1)
+    save(folders.outputs / "txt" / "2.png", time_s=2)
+    save(folders.outputs / "txt-other" / "3.png", time_s=3)
+    gallery = folders.open()
+    assert names(gallery, folder="txt") == ["2.png", "1.png"]
+    assert names(gallery, folder="txt/day") == ["1.png"]
+
+
 def test_files_of_an_installation_are_never_moved(folders: Folders, tmp_path: Path):
     path = save(tmp_path / "old" / "outputs" / "1.png")
     own = save(folders.outputs / "2.png")

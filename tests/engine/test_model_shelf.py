@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from modules.core.errors import UserError
 from modules.engine.engine import Engine
 from modules.engine.model_shelf import ModelShelf, ShelfRow
-from modules.engine.model_sidecars import read_notes
+from modules.engine.model_sidecars import Notes, read_notes
 from modules.engine.model_use import last_use, make_model_shelf
 from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.conftest import write_listed_checkpoint
@@ -146,15 +147,31 @@ def test_two_thousand_files_are_listed_quickly(shelf: ModelShelf, engine: Engine
     assert time.monotonic() - started < 1
 
 
-def test_notes_are_read_from_what_a1111_or_a_person_wrote(folder: Path):
+def test_notes_are_those_of_a1111_or_of_a_person_and_can_be_written(
+    shelf: ModelShelf, folder: Path
+):
     model = folder / "mine.safetensors"
-    assert read_notes(model) == ""  # its .json is none
-    (folder / "mine.txt").write_text("by hand\n")
-    assert read_notes(model) == "by hand"
+    assert read_notes(model) == Notes("", "")  # its .json is none
+    with pytest.raises(UserError, match=r"mine\.json' holds no notes"):
+        shelf.set_notes(row(shelf, "mine.safetensors").id, "new")
+    assert (folder / "mine.json").read_text() == "mine.json"
+    (folder / "mine.json").unlink()
+    (folder / "mine.txt").write_text("by hand")
+    assert read_notes(model) == Notes("", "by hand")
+    shelf.set_notes(row(shelf, "mine.safetensors").id, "by me")
+    assert (folder / "mine.txt").read_text() == "by me"
     (folder / "mine.json").write_text(
         '{"description": "good", "notes": "for cats", "sd version": "SD1"}'
     )
-    assert read_notes(model) == "good\nfor cats"
+    assert read_notes(model) == Notes("good", "for cats")
+    shelf.set_notes(row(shelf, "mine.safetensors").id, "for döner")
+    assert json.loads((folder / "mine.json").read_text("utf-8")) == {
+        "description": "good",
+        "notes": "for döner",
+        "sd version": "SD1",
+    }
+    with pytest.raises(UserError, match="at most"):
+        shelf.set_notes(row(shelf, "mine.safetensors").id, "x" * 60_000)
 
 
 @pytest.mark.parametrize(

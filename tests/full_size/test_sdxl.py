@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from modules.backend.loading.cache import ModelCache
 from PIL import Image
 
 from modules.backend.components import Precision
 from modules.backend.generate import generate_batch
+from modules.backend.model_cache import ModelCache
 from modules.models.index import ModelIndex
 from modules.models.model_spec import make_model_spec
 from modules.params.events import CancelToken

@@ -40,6 +40,7 @@ TESTS = {
     ),
     "an emphasis mode": ("test_an_emphasis_mode_is_a_row",),
     "a kind of device": ("test_a_kind_of_device_is_a_row",),
+    "a memory policy": ("test_a_memory_policy_is_a_row",),
     "a script": ("test_a_script_is_a_generator_and_a_row",),
     "a version of the job database": ("test_a_version_of_the_job_database_is_a_function",),
     "a generation tab": ("test_a_generation_tab_is_a_layout_and_a_row",),

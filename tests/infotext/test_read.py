@@ -161,7 +161,7 @@ def _non_default_value(name: str) -> Any:
 
 
 def _labels() -> list[str]:
-    return ["NV", "Ignore", "quad", "Zero Terminal SNR", "bh2", "logSNR", "both passes"]
+    return ["NV", "Ignore", "quad", "Zero Terminal SNR", "bh2", "logSNR", "both passes", "Enable"]
 
 
 def read(text: str, model: Any = Txt2ImgRequest, context: Any = CONTEXT) -> infotext.InfotextResult:

@@ -84,6 +84,7 @@ def test_a_refiner_whose_latents_are_of_another_kind_is_refused(plan_of, idle_en
     context = "model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight"
     shapes = {
         **SD1_SHAPES,
+        "conditioner.embedders.0.model.token_embedding.weight": [4, 4],
         context: [1280, 1280],
         "model.diffusion_model.label_emb.0.0.weight": [4, 4],
     }

@@ -141,11 +141,18 @@ LEEWAYS = {
 }
 
 
+# Found since `not_goals.txt` was written.
+FAULTS = {
+    "lora_sd_lora_option_mult": "it encoded the prompt for the job before, whose LoRA had the weight 1: exact with"
+    " <lora:kohya_lin:1:0.5>",
+}
+
+
 def make_parameters() -> list[Any]:
     """Return the cases to run; only the names of the ordinary ones where there is no file to read."""
     if not FOLDER.is_dir():
         return [pytest.param(None, id=name) for group in GROUPS for name in group.ordinary]
-    wrong = read_reasons()
+    wrong = read_reasons() | FAULTS
     parameters: list[Any] = []
     for group in GROUPS:
         cases = read_cases(group.file, group.group)

@@ -27,7 +27,7 @@ class Mouse:
 
     page: Any
     viewport: ClassVar = {"width": 1280, "height": 800}
-    has_touch = False
+    has_touch: ClassVar = False
 
     def press(self, selector: str) -> None:
         self.page.click(selector)
@@ -43,7 +43,7 @@ class Touch(Mouse):
     """Taps on a phone."""
 
     viewport: ClassVar = {"width": 390, "height": 844}
-    has_touch = True
+    has_touch: ClassVar = True
 
     def press(self, selector: str) -> None:
         self.page.tap(selector)
@@ -51,7 +51,7 @@ class Touch(Mouse):
 
 @dataclass
 class Keyboard(Mouse):
-    """Only keys: Tab to the control, Enter on it."""
+    """Only keys: Tab to the control, Enter on it; on a picture that is painted on, Enter paints a dot."""
 
     def press(self, selector: str) -> None:
         self.go_to(selector)
@@ -137,6 +137,15 @@ def repaint_it(hand: Mouse) -> None:
     page.wait_for_selector("#img2img_infotext pre:has-text('Denoising strength')")
     page.wait_for_selector("#img2img_interrupt", state="hidden")
 
+    hand.press("#img2img_to_inpaint")
+    page.wait_for_selector("#tab_Inpaint .paint-view:visible")
+    page.wait_for_timeout(500)  # until the picture is drawn
+    hand.press("#tab_Inpaint .paint-view")
+    page.wait_for_selector("#tab_Inpaint .paint-board[data-strokes='1']")
+    hand.press("#inpaint_generate")
+    page.wait_for_selector("#inpaint_infotext pre:has-text('Mask blur')")
+    page.wait_for_selector("#inpaint_interrupt", state="hidden")
+
 
 def look_around(hand: Mouse, file: str) -> None:
     page = hand.page
@@ -192,3 +201,14 @@ def test_the_first_stop_of_the_keyboard_leads_to_the_prompt(newcomer):
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "txt2img_prompt"
     assert newcomer.go_to("#txt2img_generate") <= 8
+
+
+@pytest.mark.parametrize("newcomer", [Touch], indirect=True)
+def test_help_is_a_tap_or_a_key_away(newcomer):
+    page = newcomer.page
+    row = "#tab_txt2img .field:has(> #txt2img_cfg_scale)"
+    newcomer.press(f"{row} > label")
+    page.wait_for_selector(f"{row} > .field-help:has-text('classifier-free guidance')")
+    page.focus("#txt2img_cfg_scale")
+    page.keyboard.press("F1")
+    page.wait_for_selector(f"{row} > .field-help", state="detached")

@@ -38,6 +38,7 @@ def downloads_router(engine: Engine) -> APIRouter:
     @router.get("")
     def overview() -> dict[str, Any]:
         return {
+            "is_allowed": downloads.is_allowed,
             "catalogue": [asdict(entry) for entry in downloads.catalogue],
             "installed": [entry.id for entry in downloads.catalogue if downloads.has(entry)],
             "token_hosts": TOKEN_HOSTS,

@@ -85,6 +85,14 @@ def gallery_router(engine: Engine) -> APIRouter:
     def restore(body: Images) -> dict[str, Any]:
         return {"ids": gallery.restore(body.ids)}
 
+    @router.post("/erase")
+    def erase(body: Images) -> dict[str, Any]:
+        return {"count": gallery.erase(body.ids)}
+
+    @router.post("/empty-trash")
+    def empty_trash() -> dict[str, Any]:
+        return {"count": gallery.empty_trash()}
+
     _add_list(router, engine)
     _add_image_routes(router, engine)
     _add_zip_routes(router, engine)

@@ -25,6 +25,12 @@ class NewName(BaseModel):
     name: str
 
 
+class NewNotes(BaseModel):
+    """The notes about a file."""
+
+    notes: str
+
+
 def models_router(engine: Engine) -> APIRouter:
     """Return the routes of the installed files, below /internal/models."""
     router = APIRouter(prefix="/internal/models", include_in_schema=False)
@@ -50,11 +56,13 @@ def models_router(engine: Engine) -> APIRouter:
     @router.get("/files/{row_id}")
     def details(row_id: str) -> dict[str, Any]:
         file = shelf.find(row_id).file
+        told = read_notes(file.path)
         return {
             "path": file.shown_path,
             "config": escape(file.config.name) if file.config else "",
             "prediction": prediction_of(engine, file),
-            "notes": read_notes(file.path),
+            "description": told.description,
+            "notes": told.notes,
             "warning": file.name_warning,
         }
 
@@ -74,6 +82,11 @@ def _add_changes(router: APIRouter, shelf: ModelShelf) -> None:
     @router.post("/files/{row_id}/rename")
     def rename(row_id: str, body: NewName) -> dict[str, Any]:
         return {"id": shelf.rename(row_id, body.name)}
+
+    @router.post("/files/{row_id}/notes")
+    def set_notes(row_id: str, body: NewNotes) -> dict[str, Any]:
+        shelf.set_notes(row_id, body.notes)
+        return {}
 
     @router.post("/files/{row_id}/move")
     def move(row_id: str) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def networks_router(engine: Engine) -> APIRouter:
 
     @router.get("/{card_id}/thumbnail")
     def thumbnail(card_id: str) -> Response:
-        data = thumbnails.get(cards.find(card_id))
+        data = thumbnails.get(cards.find_listed(card_id))
         return Response(data, media_type="image/jpeg", headers=CACHE_FOREVER)
 
     @router.post("/{card_id}/hash")

@@ -35,7 +35,7 @@ def placed_vectors(
         output = output.clone()
         for row, chunk in zip(output, chunks, strict=True):
             for placed in chunk.embeddings:
-                part = vectors[placed.word.name][: len(row) - placed.offset]
+                part = vectors[placed.word.name][: len(row) - placed.offset].to(row)
                 row[placed.offset : placed.offset + len(part)] = part
         return output
 

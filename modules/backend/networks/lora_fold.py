@@ -16,7 +16,7 @@ from modules.backend.components import Components
 from modules.backend.networks.layers import ChangeableLayers, Layer, find_partial_attentions
 from modules.backend.networks.lora_change import ChangeError, LoraChange, change_bias, change_weight
 from modules.backend.networks.lora_file import read_lora
-from modules.core.errors import BadFile, NotFound
+from modules.core.errors import BadFile, NotFound, WebUIError
 from modules.models.networks.lora_keys import Network
 from modules.plan.loras import LoraUse
 
@@ -165,7 +165,7 @@ def _add_changes(plan: _Plan, layers: ChangeableLayers, use: LoraUse, report: _R
     """Add the changes of a LoRA to the plan, by layer; none if its file has become unusable."""
     try:
         file = read_lora(use.file)
-    except (BadFile, NotFound) as error:
+    except WebUIError as error:
         report.error = str(error)
         return
     found = {key: layer for key in file.layers if (layer := layers.find(key)) is not None}

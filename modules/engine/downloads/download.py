@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -70,3 +71,9 @@ def parse_download(row: dict[str, Any]) -> Download:
     if not isinstance(download.addresses, list) or not download.addresses:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValueError("a download without an address")
     return download
+
+
+def parse_downloads(text: str) -> list[Download]:
+    """Return the downloads of a stored list; raise ValueError for anything else."""
+    rows: list[Any] = json.loads(text)
+    return [parse_download(row) for row in rows]

@@ -11,7 +11,6 @@ import secrets
 import shutil
 import threading
 from pathlib import Path
-from typing import Any
 
 from modules.core.atomic import PartFile, write_text
 from modules.core.errors import (
@@ -27,7 +26,7 @@ from modules.core.private import create_own_file
 from modules.core.public_web import split_url
 from modules.core.user_files import read_or_move_aside
 from modules.engine.downloads.catalogue import CatalogueEntry, read_catalogue
-from modules.engine.downloads.download import Download, parse_download
+from modules.engine.downloads.download import Download, parse_downloads
 from modules.engine.downloads.names import (
     check_name,
     direct_address,
@@ -37,6 +36,7 @@ from modules.engine.downloads.names import (
 )
 from modules.engine.downloads.tokens import Tokens
 from modules.engine.downloads.transfer import Stopped, Transfer, Web
+from modules.engine.downloads.web_proxy import WebProxy
 from modules.models.files.header import read_header
 from modules.models.index import ModelIndex
 from modules.models.kinds import ModelKind
@@ -77,6 +77,12 @@ class Downloads:
         self._is_stopping = False
         self._is_unreadable = False
         self._thread: threading.Thread | None = None
+        self.is_allowed = True
+
+    def configure(self, *, is_allowed: bool, proxy: WebProxy | None) -> None:
+        """Set whether anything is downloaded, and by which proxy; call it before `restore`."""
+        self.is_allowed = is_allowed
+        self._web = dataclasses.replace(self._web, proxy=proxy)
 
     def restore(self) -> None:
         """Read the list; downloads that a stop of the server interrupted go on."""
@@ -174,6 +180,7 @@ class Downloads:
 
     def resume(self, download_id: str) -> None:
         """Go on with a paused or failed download."""
+        self._check_allowed()
         with self._lock:
             download = self._find(download_id)
             if download.state in ("paused", "failed"):
@@ -197,7 +204,12 @@ class Downloads:
             raise NotFound(f"There is no download '{download_id}'.", "Reload the page.")
         return download
 
+    def _check_allowed(self) -> None:
+        if not self.is_allowed:
+            raise UserError("This server was started with --no-downloads: put files there by hand.")
+
     def _add(self, download: Download) -> Download:
+        self._check_allowed()
         folder = self.folder(download.kind)
         with self._lock:
             others = [one for one in self._downloads.values() if one.state != "done"]
@@ -227,7 +239,7 @@ class Downloads:
     def _work(self) -> None:
         """Start the thread if there is work and none runs."""
         is_waiting = any(one.state == "waiting" for one in self._downloads.values())
-        if is_waiting and self._thread is None and not self._is_stopping:
+        if is_waiting and self.is_allowed and self._thread is None and not self._is_stopping:
             self._thread = threading.Thread(target=self._run, name="downloads", daemon=True)
             self._thread.start()
 
@@ -365,7 +377,7 @@ class Downloads:
 
     def _read(self) -> list[Download]:
         try:
-            return read_or_move_aside(self._file, _parse_list) or []
+            return read_or_move_aside(self._file, parse_downloads) or []
         except OSError as error:
             self._is_unreadable = True
             logger.warning("The list of downloads '%s' cannot be read: %s", self._file, error)
@@ -382,8 +394,3 @@ class Downloads:
             write_text(self._file, json.dumps(rows))
         except OSError as error:
             logger.warning("The list of downloads '%s' cannot be written: %s", self._file, error)
-
-
-def _parse_list(text: str) -> list[Download]:
-    rows: list[Any] = json.loads(text)
-    return [parse_download(row) for row in rows]

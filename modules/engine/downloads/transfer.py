@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urljoin
+from urllib.parse import SplitResult, urljoin
 
 from modules.core.errors import StorageError, UserError
 from modules.core.public_web import (
@@ -26,6 +26,7 @@ from modules.core.public_web import (
 from modules.engine.downloads.download import Download
 from modules.engine.downloads.names import shown_address
 from modules.engine.downloads.tokens import Tokens
+from modules.engine.downloads.web_proxy import WebProxy
 from modules.models.files.header import detect_container
 
 _CHUNK_BYTES = 2**18
@@ -61,6 +62,7 @@ class Web:
         tries: How often a download that gets no further is tried.
         wait_s: Before the second try; it doubles with every further one.
         max_redirects: Of one request.
+        proxy: Connects to the hosts; None connects directly.
     """
 
     tokens: Tokens
@@ -70,6 +72,7 @@ class Web:
     tries: int = 6
     wait_s: float = 1
     max_redirects: int = 5
+    proxy: WebProxy | None = None
 
 
 class Transfer:
@@ -187,7 +190,7 @@ class Transfer:
             }
             if token and (parts.scheme, parts.netloc) == (first.scheme, first.netloc):
                 sent["Authorization"] = f"Bearer {token}"
-            connection = connect(parts, self._web.is_allowed, self._web.timeout_s)
+            connection = self._connect(parts)
             try:
                 connection.request("GET", request_path(parts), headers=sent)
                 response = connection.getresponse()
@@ -202,6 +205,12 @@ class Transfer:
             finally:
                 connection.close()
         raise Refused(f"'{first.hostname}' redirects more than {self._web.max_redirects} times.")
+
+    def _connect(self, parts: SplitResult) -> http.client.HTTPConnection:
+        web = self._web
+        if web.proxy is not None and web.proxy.serves(parts.hostname or ""):
+            return web.proxy.connect(parts, web.is_allowed, web.timeout_s)
+        return connect(parts, web.is_allowed, web.timeout_s)
 
     def _note_linked_hash(self, headers: http.client.HTTPMessage) -> None:
         """Hugging Face names the SHA-256 of a large file in its redirect."""

@@ -168,6 +168,46 @@ class Gallery:
             for image in trashed
         ]
 
+    def erase(self, ids: Sequence[str]) -> int:
+        """Delete images of the trash for good, and return how many; others stay.
+
+        Raises:
+            NotFound: there is no such image.
+            StorageError: a file cannot be deleted.
+        """
+        images = [self.find(image_id) for image_id in ids]
+        trashed = [image for image in images if image.row["is_trashed"]]
+        for image in trashed:
+            with self._scanner.moving:
+                try:
+                    image.path.unlink(missing_ok=True)
+                except OSError as error:
+                    raise StorageError(
+                        f"{image.path.name} cannot be deleted: {error.strerror or error}.",
+                        "Check the permissions of the outputs folder.",
+                    ) from error
+                self._index.forget([image.row["id"]])
+                if image.row["is_favourite"]:
+                    line = favourite_line(image.root, image.row["path"])
+                    self._favourites.change([line], False)
+        self._scanner.mark_changed()
+        return len(trashed)
+
+    def empty_trash(self) -> int:
+        """Delete every image of the trash for good, and return how many.
+
+        Raises:
+            StorageError: a file cannot be deleted.
+        """
+        return self.erase([one for one in self._index.trashed_ids() if self._has_file(one)])
+
+    def _has_file(self, image_id: str) -> bool:
+        try:
+            self.find(image_id)
+        except NotFound:  # deleted by hand; the next scan forgets it
+            return False
+        return True
+
     def _move(self, image: GalleryImage, wanted: bytes) -> str:
         """Move an image to a path in its root, or to the first free one beside it; return its new id."""
         root = image.root

@@ -154,6 +154,10 @@ class ImageIndex:
         )
         return [(row["value"], row["n"]) for row in rows if row["value"] or column == "folder"]
 
+    def trashed_ids(self) -> list[str]:
+        """Return the ids of all images in the trash."""
+        return [row["id"] for row in self._select("SELECT id FROM images WHERE is_trashed = 1")]
+
     def counts(self) -> tuple[int, int]:
         """Return how many images there are outside the trash and in it."""
         rows = self._select(

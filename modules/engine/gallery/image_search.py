@@ -22,7 +22,7 @@ class ImageSearch:
     Args:
         text: Words that must all occur, in any order; quotes keep some together, a minus in front excludes, and
             `model:`, `sampler:`, `seed:`, `size:`, `date:` and `name:` look there alone.
-        folder: A folder, as `Gallery.facets` names it.
+        folder: A folder, as `Gallery.facets` names it; those in it count, too.
         model: A checkpoint's name.
         sampler: A sampler's name.
         size: Such as "512x768".
@@ -52,7 +52,10 @@ class ImageSearch:
         """
         where = _Condition()
         where.add("is_trashed = ? AND width > 0", int(self.trashed))
-        for column in ("folder", "model", "sampler"):
+        if self.folder:
+            inside = f"{self.folder}/"
+            where.add("(folder = ? OR substr(folder, 1, ?) = ?)", self.folder, len(inside), inside)
+        for column in ("model", "sampler"):
             value = getattr(self, column)
             if value:
                 where.add(f"{column} = ?", value)

@@ -13,6 +13,7 @@ from modules.engine.networks.user_metadata import UserMetadata, read_user_metada
 from modules.models.index import ModelIndex
 from modules.models.kinds import CHECKPOINT, EMBEDDING, HYPERNETWORK
 from modules.models.networks.embeddings import EmbeddingList
+from modules.models.networks.network_index import tag_name
 from modules.models.networks.network_kinds import LORA
 from modules.models.scan import ModelFile
 from modules.params.settings import Settings
@@ -102,7 +103,8 @@ def _lora_cards(sources: CardSources) -> Iterator[NetworkCard]:
     networks = sources.models.networks
     by_alias = sources.settings().lora_preferred_name == "Alias from file"
     for file in networks.files(LORA):
-        is_alias = by_alias and networks.means(LORA, file.alias) == file
+        name = tag_name(file.alias)
+        is_alias = by_alias and networks.means(LORA, name) == file
         yield NetworkCard(
             _id(sources, LORA, file),
             LORA,
@@ -110,7 +112,7 @@ def _lora_cards(sources: CardSources) -> Iterator[NetworkCard]:
             file,
             file.alias,
             "lora",
-            file.alias if is_alias else file.network_name,
+            tag_name(file.alias if is_alias else file.network_name),
             file.facts.family,
             file.facts.error,
             networks.known_hash(file)[:12],
@@ -180,13 +182,16 @@ class NetworkCards:
     def __init__(self, sources: CardSources, kinds: Iterable[CardKind] = CARD_KINDS) -> None:
         self._sources = sources
         self.kinds = tuple(kinds)
+        self._listed: dict[str, NetworkCard] = {}  # by id, as of the last list
 
     def all(self) -> list[NetworkCard]:
         """Return every card, by kind and name; only what is new on the disk is opened."""
         names: dict[Path, frozenset[str]] = {}
-        return [
+        cards = [
             _with_sidecars(card, names) for kind in self.kinds for card in kind.cards(self._sources)
         ]
+        self._listed = {card.id: card for card in cards}
+        return cards
 
     def refresh(self) -> None:
         """Scan the folders of all kinds again."""
@@ -203,7 +208,16 @@ class NetworkCards:
         card = next((card for card in cards if card.id == wanted), None)
         if card is None or not card.file.path.exists():
             raise NotFound("This file is no longer where it was.", "Refresh the list.")
-        return _with_sidecars(card, {})
+        self._listed[wanted] = found = _with_sidecars(card, {})
+        return found
+
+    def find_listed(self, wanted: str) -> NetworkCard:
+        """Return a card by its id as it was listed last, without looking at the disk: pictures are asked for by dozens.
+
+        Raises:
+            NotFound: as `find`.
+        """
+        return self._listed.get(wanted) or self.find(wanted)
 
     def find_preview(self, path: Path) -> NetworkCard | None:
         """Return the card whose picture has a path, or None."""

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
+from modules.models.networks.network_kinds import LORA, LORA_TAGS
 from modules.params.param import validate
 from modules.params.requests.base import GenerationRequest
+from modules.plan.loras import LoraUse
 from modules.plan.prompts import apply_styles
 from modules.prompt.chunks import Chunker, TokenCount
+from modules.prompt.embeddings import NO_EMBEDDINGS, EmbeddingWords
+from modules.prompt.extra_networks import extract_networks
 from modules.prompt.schedule import StepTimeline
 from modules.prompt.styles import Style, apply_style
 from modules.prompt.sub_prompts import count_tokens, parse_negative_prompt, parse_prompt
@@ -56,12 +60,26 @@ def count_prompt_tokens(engine: Engine, prompts: Prompts, steps: int) -> PromptC
     except WebUIError:
         return PromptCounts("?", "?")  # Generate reports the error
     timeline = StepTimeline(request.steps)
-    chunker = Chunker.from_settings(engine.tokenizer, engine.settings)
+    words = _embedding_words(engine, request.prompt)
+    chunker = Chunker.from_settings(engine.tokenizer, engine.settings, words=words)
     negative = (parse_negative_prompt(request.negative_prompt, timeline),)
     return PromptCounts(
         _format(count_tokens(parse_prompt(request.prompt, timeline), chunker)),
         _format(count_tokens(negative, chunker)),
     )
+
+
+def _embedding_words(engine: Engine, prompt: str) -> EmbeddingWords:
+    """Return the names of embeddings that the chosen checkpoint can use, with those in the LoRAs of a prompt."""
+    try:
+        checkpoint = engine.find_checkpoint()
+    except WebUIError:
+        return NO_EMBEDDINGS
+    networks = engine.models.networks
+    tags = [tag for tag in extract_networks(prompt)[1] if tag.kind in LORA_TAGS]
+    files = ((tag.name, networks.means(LORA, tag.name)) for tag in tags)
+    loras = [LoraUse(name, file) for name, file in files if file is not None]
+    return engine.planner.vocabulary.words(checkpoint, loras)
 
 
 def _format(count: TokenCount) -> str:

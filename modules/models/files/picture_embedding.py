@@ -17,9 +17,10 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-PICTURE_SUFFIXES = (".png", ".webp", ".avif", ".jxl")
+PICTURE_SUFFIXES = (".png", ".webp", ".avif")
+_FORMATS = ("PNG", "WEBP", "AVIF")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHUNK_KEYWORD = b"sd-ti-embedding\0"
 _MAX_CHUNKS = 20_000
@@ -88,15 +89,15 @@ def _read_chunk(path: Path) -> bytes | None:
 def _read_pixels(path: Path) -> bytes | None:
     """Return the document in the pixels of a picture; None if there is none."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             if image.width * image.height > _MAX_PIXELS:
                 return None
             pixels = np.asarray(image.convert("RGB"))
     except (
         OSError,
         ValueError,
+        RuntimeError,
         SyntaxError,
-        UnidentifiedImageError,
         Image.DecompressionBombError,
     ):
         return None  # a broken picture is no embedding

@@ -252,6 +252,10 @@ def _read_header(
 ) -> Embedding:
     shapes = {key: info.shape for key, info in header.tensors.items()}
     embedding = _describe(file.stem, file, shapes, header.values)
+    if embedding.keys and not any("." in key.removeprefix(PARAMETERS) for key in shapes):
+        return (
+            embedding  # the tensors of a network have dots in their names; detection takes a while
+        )
     kind = detect(header).kind
     if kind is None or kind.name == EMBEDDING:
         return embedding

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from modules.models.networks.network_file import NetworkFacts, NetworkFactsCache
 from modules.models.networks.network_kinds import NETWORK_KINDS, Detect, NetworkKind
 from modules.models.scan import FileStamp, ModelFile
 
+_SEPARATORS = re.compile(r"[:<>]")
 SHORT_HASH_LENGTH = 12  # as in A1111's infotexts
 logger = logging.getLogger(__name__)
 
@@ -157,8 +159,15 @@ def _index_names(files: tuple[NetworkFile, ...]) -> _Names:
             ambiguous.add(file.alias.lower())
         by_alias[file.network_name] = file
         by_alias[file.alias] = file
+    for file in files:  # what no tag can hold
+        by_alias.setdefault(tag_name(file.network_name), file)
     unambiguous = {name: file for name, file in by_alias.items() if name.lower() not in ambiguous}
     return _Names(files, by_name, unambiguous)
+
+
+def tag_name(name: str) -> str:
+    """Return a name as a tag can hold it: what separates the parts of a tag becomes an underscore."""
+    return _SEPARATORS.sub("_", name)
 
 
 def _look_up(names: _Names, name: str) -> NetworkFile | None:

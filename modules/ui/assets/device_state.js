@@ -37,15 +37,21 @@ export function showState(place, banner) {
     }));
   }
 
+  let isLost = false;
+
+  // An answer after none fires "webui-server-back" on the document.
   async function ask() {
     let delay = QUICK_MS;
     try {
       const status = await call("state");
       const isReady = status.phase === "ready";
+      if (isLost) document.dispatchEvent(new Event("webui-server-back"));
+      isLost = false;
       tell(status.phase, isReady ? `Ready${status.device ? ` · ${status.device}` : ""}` : status.text, isReady);
       showBanner([status.warning, status.demo, ...status.extension_errors].filter(Boolean));
       if (isReady) delay = SLOW_MS;
     } catch {
+      isLost = true;
       tell("failed", "The server does not answer", false);
     }
     timer = setTimeout(ask, document.hidden ? SLOW_MS : delay);

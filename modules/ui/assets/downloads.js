@@ -75,7 +75,8 @@ export function showDownloads(panel, tell, onDone) {
     show((await call("downloads/progress")).downloads);
   }
 
-  function newEntry(entry, isInstalled) {
+  function newEntry(entry, {installed, is_allowed}) {
+    const isInstalled = installed.includes(entry.id);
     const row = make("li", "models-entry");
     const link = make("a", "", entry.name);
     link.href = entry.page;
@@ -83,7 +84,7 @@ export function showDownloads(panel, tell, onDone) {
     link.rel = "noopener noreferrer";
     const facts = [entry.kind, size(entry.size_bytes), entry.licence, entry.note].filter(Boolean).join(" · ");
     const get = button(isInstalled ? "Installed" : "Download", `Download ${entry.name}`, () => act(`downloads/official/${entry.id}`));
-    get.disabled = isInstalled;
+    get.disabled = isInstalled || !is_allowed;
     row.append(link, make("span", "models-facts", facts), make("code", "", entry.file), get);
     return row;
   }
@@ -97,7 +98,9 @@ export function showDownloads(panel, tell, onDone) {
   async function load() {
     try {
       const overview = await call("downloads");
-      part("catalogue").replaceChildren(...overview.catalogue.map((entry) => newEntry(entry, overview.installed.includes(entry.id))));
+      part("forbidden").hidden = overview.is_allowed;
+      for (const name of ["address", "token"]) part(name).hidden = !overview.is_allowed;
+      part("catalogue").replaceChildren(...overview.catalogue.map((entry) => newEntry(entry, overview)));
       const hosts = panel.querySelector("[name=host]");
       if (!hosts.length) hosts.append(...overview.token_hosts.map((host) => make("option", "", host)));
       showTokens(overview.tokens);

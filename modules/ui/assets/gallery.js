@@ -392,5 +392,6 @@ export async function mount(element) {
   part("side").value = side;
   grid.setSide(side);
   new IntersectionObserver(() => { grid.redraw(); poll(); }).observe(panel);  // the tab is opened
+  document.addEventListener("webui-server-back", () => { showRemark(""); renew(); });
   const timer = setInterval(() => element.isConnected ? poll() : clearInterval(timer), POLL_MS);
 }

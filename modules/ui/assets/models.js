@@ -215,6 +215,10 @@ export function mount(element) {
     show();
   }
 
+  document.addEventListener("webui-server-back", () => {
+    tell(null);
+    refresh();
+  });
   part("find").addEventListener("input", showFromStart);
   for (const name of ["kind", "family"]) part(name).addEventListener("change", showFromStart);
   part("refresh").addEventListener("click", () => refresh(true));

@@ -113,5 +113,6 @@ export function mount(element) {
     if (window.confirm("Reset every option to its default?")) send("/reset", {}, null);
   };
   load();
+  document.addEventListener("webui-server-back", load);
   listen("model", load);  // the bar changes options, too
 }

@@ -10,6 +10,7 @@ _VARIATION = Section(
     "Variation seed",
     (("subseed", "subseed_strength"), ("seed_resize_from_w", "seed_resize_from_h")),
 )
+_REFINER = Section("Refiner", (("refiner_checkpoint", "refiner_switch_at"),))
 _HIRES = Section(
     "Hires. fix",
     (
@@ -41,7 +42,7 @@ TXT2IMG = FormLayout(
     "txt2img",
     "txt2img",
     rows=(*_SAMPLING, *_SIZE, ("seed",)),
-    sections=(_VARIATION, _HIRES),
+    sections=(_VARIATION, _HIRES, _REFINER),
 )
 IMG2IMG = FormLayout(
     "img2img",
@@ -57,7 +58,7 @@ IMG2IMG = FormLayout(
         ("n_iter", "batch_size"),
         ("seed",),
     ),
-    sections=(_VARIATION,),
+    sections=(_VARIATION, _REFINER),
     overrides=("img2img_fix_steps",),
     left_out=("mask", "outpainting", "soft inpainting"),
     with_file_batch=True,
@@ -83,6 +84,7 @@ INPAINT = FormLayout(
         _VARIATION,
         _OUTPAINTING,
         _SOFT,
+        _REFINER,
         Section(
             "Mask details",
             (
@@ -109,7 +111,7 @@ DEPTH = FormLayout(
         ("n_iter", "batch_size"),
         ("seed",),
     ),
-    sections=(_VARIATION,),
+    sections=(_VARIATION, _REFINER),
 )
 # The form of the reverse half of the Diffusion process tab; it has no tab of its own.
 PROCESS = FormLayout(
@@ -124,5 +126,5 @@ PROCESS = FormLayout(
         ("seed",),
     ),
     sections=(),
-    left_out=("variation", "hires", "batch"),
+    left_out=("variation", "hires", "batch", "refiner"),
 )

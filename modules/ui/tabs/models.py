@@ -18,6 +18,7 @@ _HTML = """
   <details class="models-get">
     <summary>Get models</summary>
     <p class="models-hint">One click puts the file, and its .yaml where it needs one, into the right folder. A licence applies to each; some must be accepted on the model's page first.</p>
+    <p class="notice models-forbidden" hidden>This server was started with --no-downloads: download the files elsewhere, and put them into their folders.</p>
     <ul class="models-catalogue" aria-label="Official models"></ul>
     <form class="models-address">
       <label>Another address <input name="url" type="url" required placeholder="https://… of Hugging Face, Civitai or any other site"></label>

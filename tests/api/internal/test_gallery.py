@@ -68,6 +68,10 @@ def test_favourites_and_trash_and_its_undo(client: TestClient, images: list[dict
     assert client.get(f"{URL}/images", params={"trashed": True}).json()["total"] == 2
     assert client.post(f"{URL}/restore", json={"ids": trashed}).json()["ids"] == ids
     assert client.get(f"{URL}/images").json()["total"] == 2
+    trashed = client.post(f"{URL}/trash", json={"ids": ids}).json()["ids"]
+    assert client.post(f"{URL}/erase", json={"ids": trashed[:1]}).json() == {"count": 1}
+    assert client.post(f"{URL}/empty-trash").json() == {"count": 1}
+    assert client.get(f"{URL}/state").json()["trashed"] == 0
 
 
 def test_the_archive_holds_the_files_as_they_are(client: TestClient, images: list[dict]):

@@ -17,6 +17,9 @@ def test_files_are_listed_renamed_deleted_and_restored(client: TestClient, engin
     details = client.get(f"/internal/models/files/{mine['id']}").json()
     assert details["path"].endswith("mine.safetensors")
     assert len(client.post(f"/internal/models/files/{mine['id']}/hash").json()["sha256"]) == 64
+    client.post(f"/internal/models/files/{mine['id']}/notes", json={"notes": "for cats"})
+    assert (folder / "sub" / "mine.json").exists()
+    assert client.get(f"/internal/models/files/{mine['id']}").json()["notes"] == "for cats"
     renamed = client.post(f"/internal/models/files/{mine['id']}/rename", json={"name": "other"})
     trashed = client.post(f"/internal/models/files/{renamed.json()['id']}/delete").json()
     assert trashed["name"] == "sub/other.safetensors"

@@ -50,8 +50,13 @@ def folder(engine: Engine) -> Path:
 
 def cards(client: TestClient) -> dict[str, dict[str, Any]]:
     answer = client.post("/internal/networks/refresh").json()
-    assert answer["kinds"] == ["LoRA", "Embedding", "Hypernetwork"]
-    return {card["name"]: card for card in answer["cards"]}
+    assert {kind["name"]: kind["folder"] for kind in answer["kinds"]} == {
+        "LoRA": "models/Lora",
+        "Embedding": "embeddings",
+        "Hypernetwork": "models/hypernetworks",
+        "Checkpoint": "models/Stable-diffusion",
+    }
+    return {card["name"]: card for card in answer["cards"] if card["kind"] != "Checkpoint"}
 
 
 def colour_of(client: TestClient, card: dict[str, Any]) -> tuple[int, ...]:
@@ -77,6 +82,44 @@ def test_cards_of_all_kinds(client: TestClient, folder: Path):
     digest = client.post(f"/internal/networks/{ink['id']}/hash").json()["hash"]
     assert len(digest) == 12 and cards(client)["ink"]["hash"] == digest
     assert client.get("/internal/networks/none").status_code == 404
+
+
+def test_a_card_of_a_checkpoint_has_the_name_that_chooses_it(client: TestClient, engine: Engine):
+    write_listed_checkpoint(engine.paths.checkpoint_folders[0] / "sub" / "mine.safetensors")
+    rows = client.post("/internal/networks/refresh").json()["cards"]
+    mine = next(row for row in rows if row["kind"] == "Checkpoint" and row["name"] == "mine")
+    assert (mine["folder"], mine["family"], mine["tag"]) == ("sub", "SD 1.x", "")
+    body = {"action": "checkpoint", "value": mine["prompt_name"]}
+    state = client.post("/internal/model", json=body).json()
+    assert (state["checkpoint"], state["network_family"]) == ("sub/mine.safetensors", "SD 1.x")
+
+
+def test_cards_tell_when_each_was_used_last(client: TestClient, engine: Engine, folder: Path):
+    assert {card["used"] for card in cards(client).values()} == {0}
+    started = time.time()
+    prompt = "a cat <lora:ink:1> <lyco:soft ink:0.5> <hypernet:anime:0.3>"
+    assert engine.submit(Txt2ImgRequest(prompt=prompt, width=64, height=64, steps=1)).wait(20)
+    used = {name: card["used"] for name, card in cards(client).items()}
+    assert used["wash"] == used["easy"] == 0
+    assert started - 1 < used["ink"] == used["anime"] <= time.time()
+
+
+def test_a_file_in_the_wrong_folder_tells_its_home_and_is_moved_there(
+    client: TestClient, engine: Engine, folder: Path
+):
+    write_listed_checkpoint(folder / "style.pt", "", {"emb_params": [1, 768]})
+    style = cards(client)["style"]
+    assert style["error"]
+    assert client.get(f"/internal/networks/{style['id']}").json()["home"] == "embeddings"
+    assert client.post(f"/internal/models/files/{style['id']}/move").status_code == 200
+    moved = cards(client)["style"]
+    assert (moved["kind"], moved["error"]) == ("Embedding", "")
+    assert client.get(f"/internal/networks/{moved['id']}").json()["home"] == ""
+
+
+def test_the_family_that_a_user_notes_counts(client: TestClient, folder: Path):
+    (folder / "wash.json").write_text('{"sd version": "SDXL"}')
+    assert cards(client)["wash"]["family"] == "SDXL"
 
 
 def test_the_name_on_a_card_is_that_of_the_file_by_an_option(

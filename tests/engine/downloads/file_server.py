@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import select
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -161,3 +163,36 @@ def local_web(tokens: Tokens) -> Web:
         tries=3,
         wait_s=0.01,
     )
+
+
+class ProxyHandler(BaseHTTPRequestHandler):
+    server: Proxy
+
+    def do_CONNECT(self):
+        self.server.requests.append((self.path, self.headers.get("proxy-authorization", "")))
+        with socket.create_connection(self.server.target) as upstream:
+            self.send_response(200)
+            self.end_headers()
+            sides = {self.connection: upstream, upstream: self.connection}
+            while ready := select.select([*sides], [], [], 5)[0]:
+                for side in ready:
+                    data = side.recv(2**16)
+                    if not data:
+                        return
+                    sides[side].sendall(data)
+
+    def log_message(self, *args):
+        pass
+
+
+class Proxy(ThreadingHTTPServer):
+    """A proxy whose hosts are all one server, whatever their names."""
+
+    daemon_threads = True
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        super().__init__(("127.0.0.1", 0), ProxyHandler)
+        self.target = target
+        self.requests: list[tuple[str, str]] = []
+        self.place = f"127.0.0.1:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()

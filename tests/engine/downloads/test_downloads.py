@@ -21,10 +21,11 @@ from modules.engine.downloads.download import Download
 from modules.engine.downloads.downloads import Downloads
 from modules.engine.downloads.names import check_name, direct_address
 from modules.engine.downloads.tokens import Tokens
+from modules.engine.downloads.web_proxy import proxy_of
 from modules.models.index import ModelIndex
 from modules.models.kinds import make_kind_registry
 from tests.conftest import ROOT, SD1_SHAPES, write_listed_checkpoint
-from tests.engine.downloads.file_server import FileServer, local_web
+from tests.engine.downloads.file_server import FileServer, Proxy, local_web
 
 LORA_SHAPES = {"lora_unet_x.lora_down.weight": [4, 4]}
 
@@ -348,3 +349,46 @@ def test_the_catalogue_is_whole():
         assert not entry.config or (ROOT / "configs" / entry.config).is_file()
         assert len(entry.sha256) in (0, 64)
         assert entry.licence
+
+
+def test_a_proxy_of_the_environment_is_used_but_for_its_exceptions(
+    downloads: Downloads, server: FileServer, paths: Paths
+):
+    proxy = Proxy(server.server_address)
+    env = {"HTTPS_PROXY": f"http://me:p%40ss@{proxy.place}", "no_proxy": "localhost, .near.example"}
+    found = proxy_of(env)
+    assert found is not None
+    assert [found.serves(host) for host in ("a.example", "x.near.example", "localhost")] == [
+        True,
+        False,
+        False,
+    ]
+    downloads.configure(is_allowed=True, proxy=found)
+    download = bring(downloads, "http://models.invalid:80/file")  # a name that only the proxy knows
+    assert (download.state, download.error) == ("done", "")
+    assert (checkpoints(paths) / "a.safetensors").read_bytes() == server.content
+    assert proxy.requests == [("models.invalid:80", "Basic bWU6cEBzcw==")]
+    download = bring(downloads, "http://10.0.0.1/file", "b.safetensors")
+    assert "address of this machine or its network" in download.error
+    proxy.shutdown()
+    proxy.server_close()
+
+
+def test_a_proxy_that_is_none_for_http_is_told(downloads: Downloads):
+    downloads.configure(is_allowed=True, proxy=proxy_of({"ALL_PROXY": "socks5://u:secret@p:1"}))
+    download = bring(downloads, "http://models.invalid/file")
+    assert "The proxy 'p:1' of the environment is none for HTTP." in download.error
+    assert proxy_of({"no_proxy": "*"}) is None
+
+
+def test_nothing_is_downloaded_where_the_command_line_forbids_it(
+    downloads: Downloads, server: FileServer
+):
+    waiting = downloads.add_address(f"{server.url}/hold", "Checkpoint", "a.safetensors")
+    downloads.pause(waiting.id)
+    downloads.configure(is_allowed=False, proxy=None)
+    with pytest.raises(UserError, match="--no-downloads"):
+        downloads.add_address(f"{server.url}/file", "Checkpoint", "b.safetensors")
+    with pytest.raises(UserError, match="--no-downloads"):
+        downloads.resume(waiting.id)
+    assert "/file" not in [path for path, _ in server.requests]

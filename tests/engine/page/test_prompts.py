@@ -5,6 +5,7 @@ import pytest
 from modules.engine.engine import Engine
 from modules.engine.page.prompts import Prompts, count_prompt_tokens, style_prompts
 from modules.prompt.styles import Style
+from tests.conftest import write_listed_checkpoint
 
 
 def count(engine: Engine, prompt: str, styles: tuple[str, ...] = (), steps: int = 20) -> str:
@@ -41,6 +42,26 @@ def test_and_is_an_ordinary_word_in_the_negative_prompt(engine: Engine):
 def test_text_that_is_scheduled_after_the_last_step_does_not_count(engine: Engine):
     assert count(engine, "[cat:a big cat:30]", steps=20) == "1/75"
     assert count(engine, "[cat:a big cat:30]", steps=40) == "3/75"
+
+
+def test_an_embedding_counts_as_its_vectors(engine: Engine):
+    folder = engine.paths.embeddings
+    write_listed_checkpoint(folder / "my-style.safetensors", "", {"emb_params": [5, 4]})
+    write_listed_checkpoint(folder / "other.safetensors", "", {"emb_params": [9, 1024]})
+    assert count(engine, "a my-style cat") == "7/75"
+    assert count_negative(engine, "my-style") == "5/75"
+    assert count(engine, "other") == "1/75", "it does not fit the checkpoint"
+
+
+def test_an_embedding_in_a_lora_counts_with_it(engine: Engine):
+    lora = {
+        "lora_unet_x.lora_down.weight": [4, 4],
+        "lora_unet_x.lora_up.weight": [4, 4],
+        "bundle_emb.inkword.emb_params": [3, 4],
+    }
+    write_listed_checkpoint(engine.paths.lora_folders[0] / "ink.safetensors", "", lora)
+    assert count(engine, "inkword <lora:ink:1>") == "3/75"
+    assert count(engine, "inkword") == "2/75"
 
 
 def test_chosen_styles_count(engine: Engine):

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from modules.models.checkpoint import Checkpoint
 from modules.models.index import ModelIndex
 from modules.models.networks.embeddings import Embedding, EmbeddingList, read_embedding
+from modules.models.prediction_facts import PredictionFacts
 from modules.models.scan import ModelFile, scan_folder
 from modules.models.text_encoders import TextEncoderInfo
 from tests.models.files.test_picture_embedding import DOCUMENT, hide, make_picture
@@ -37,7 +38,8 @@ def facts(embedding: Embedding) -> tuple[object, ...]:
 
 def checkpoint(*widths: int) -> Checkpoint:
     infos = tuple(TextEncoderInfo("CLIP", width, True) for width in widths)
-    return Checkpoint("c.safetensors", Path("c.safetensors"), 1, 1, None, "", "", "", infos)
+    facts = PredictionFacts()
+    return Checkpoint("c.safetensors", Path("c.safetensors"), 1, 1, None, "", "", "", infos, facts)
 
 
 def test_a_file_of_a1111_has_vectors_and_says_what_it_was_trained_on(tmp_path: Path):

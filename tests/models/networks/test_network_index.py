@@ -34,6 +34,14 @@ def test_a_file_is_found_by_its_name_and_by_its_alias(folder: Path, networks: Ne
     assert (found.network_name, found.alias, found.folder) == ("ink", "my ink", "sub")
 
 
+def test_a_name_that_no_tag_can_hold_is_written_with_underscores(
+    folder: Path, networks: NetworkIndex
+):
+    write_lora(folder / "a:b<c>, \U0001f600.safetensors")
+    (file,) = networks.files(LORA)
+    assert networks.find(LORA, "a_b_c_, \U0001f600") is file
+
+
 def test_an_alias_of_two_files_finds_neither(folder: Path, networks: NetworkIndex):
     for name in ("a", "b"):
         write_lora(folder / f"{name}.safetensors", metadata={"ss_output_name": "same"})

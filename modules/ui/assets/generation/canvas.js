@@ -6,6 +6,8 @@ import {PictureView} from "./picture_view.js";
 
 const BRUSH = {most: 200, start: 32};  // page pixels across
 const BRUSH_STEP = 1.2;
+const KEY_STEP = 8;  // page pixels that an arrow key moves the brush
+const ARROWS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
 
 const rounded = (value) => Math.round(value * 10) / 10;
 
@@ -35,6 +37,10 @@ export class PaintBoard {
     on("pointerup", this.onPointerUp);
     on("pointercancel", this.onPointerUp);
     on("pointerleave", () => this.view.showCursor(null));
+    on("blur", () => {
+      this.#lift();
+      this.view.showCursor(null);
+    });
     area.addEventListener("wheel", (event) => this.onWheel(event), {passive: false});
     on("contextmenu", (event) => event.preventDefault());
     this.root.addEventListener("keydown", (event) => this.onKeyDown(event));
@@ -220,9 +226,7 @@ export class PaintBoard {
 
   onPointerUp(event) {
     this.pointers.delete(event.pointerId);
-    const {stroke} = this;
-    this.stroke = null;
-    if (stroke) this.#change([...this.strokes, stroke]);
+    this.#lift();
   }
 
   onWheel(event) {
@@ -236,7 +240,37 @@ export class PaintBoard {
     this.view.zoomAt(event.offsetX, event.offsetY, Math.exp(-event.deltaY / 400));
   }
 
+  // Painting by keys: arrows move the brush, Space sets it down and lifts it, Enter paints a dot.
+  #paintByKey(event) {
+    const [dx, dy] = ARROWS[event.key] ?? [0, 0];
+    const isOurs = dx || dy || event.key === " " || event.key === "Enter";
+    if (!isOurs || event.target !== this.view.root || !this.view.isShown || !this.isPaintable) return false;
+    if (event.ctrlKey || event.metaKey || event.altKey) return false;
+    const {clientWidth, clientHeight} = this.view.root;
+    const step = event.shiftKey ? 1 : KEY_STEP, [x, y] = this.brushAt ?? [clientWidth / 2, clientHeight / 2];
+    const at = [Math.max(0, Math.min(clientWidth, x + step * dx)), Math.max(0, Math.min(clientHeight, y + step * dy))];
+    this.brushAt = at;
+    this.view.showCursor(at, this.radius);
+    const place = {offsetX: at[0], offsetY: at[1]};
+    if (dx || dy) {
+      if (this.stroke) this.#extend(place);
+    } else if (this.stroke) this.#lift();
+    else {
+      this.#begin(place);
+      if (event.key === "Enter") this.#lift();
+    }
+    event.preventDefault();
+    return true;
+  }
+
+  #lift() {
+    const {stroke} = this;
+    this.stroke = null;
+    if (stroke) this.#change([...this.strokes, stroke]);
+  }
+
   onKeyDown(event) {
+    if (this.#paintByKey(event)) return;
     const key = event.key.toLowerCase();
     const isCommand = event.ctrlKey || event.metaKey;
     const action = isCommand ? {z: event.shiftKey ? "redo" : "undo", y: "redo"}[key]

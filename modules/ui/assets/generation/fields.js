@@ -95,8 +95,9 @@ function seed(field, id) {
 
 function check(field, id) {
   const box = input("checkbox", id);
-  const root = make("label", "field field-check");
-  root.append(box, field.label);
+  const root = make("div", "field field-check"), name = make("label");
+  name.append(box, field.label);
+  root.append(name);
   return {root, box, get: () => box.checked, set: (value) => { box.checked = Boolean(value); }};
 }
 
@@ -185,15 +186,32 @@ function choices(field, id, options) {
   return {root, box: single.box, offer, get: () => chosen, set: (values) => { chosen = [...values ?? []]; show(); }};
 }
 
-// What the field does: a tooltip for the mouse, a line below for a tap or click on its name, a description for readers.
+// What the field does: a tooltip for the mouse, a description for readers, and a line below the name for F1 and for a tap on
+// the name, or on the "?" of a check box, whose name is a part of the box.
 function addHelp({root, box}, field) {
   root.title = field.help;
   box?.setAttribute("aria-description", field.help);
   const name = root.querySelector(":scope > label, :scope > legend, :scope > .field-label");
   if (!name || !field.help) return;
   const help = make("p", "field-help", field.help);
-  name.classList.add("has-help");
-  name.addEventListener("click", () => { if (help.isConnected) help.remove(); else name.after(help); });
+  const toggle = () => {
+    if (help.isConnected) help.remove();
+    else if (name.isConnected) (root.querySelector(":scope > .help-mark") ?? name).after(help);
+  };
+  if (field.kind === "check") {
+    const mark = button("?", `What “${field.label}” means (F1)`, toggle);
+    mark.className = "help-mark";
+    mark.tabIndex = -1;  // the keyboard has F1
+    name.after(mark);
+  } else {
+    name.classList.add("has-help");
+    name.addEventListener("click", toggle);
+  }
+  root.addEventListener("keydown", (event) => {
+    if (event.key !== "F1") return;
+    event.preventDefault();
+    toggle();
+  });
 }
 
 const MAKERS = {number, slider, text, seed, check, choice, choices, radio, image: imageField};

@@ -65,7 +65,8 @@ export class Form {
     root.append(details);
     if (section.switch) {  // beside the title, not in it: one control may not hold another
       const {root: check, box} = this.#control(section.switch);
-      check.lastChild.remove();  // the title names it
+      check.replaceChildren(box);  // the title names it
+      details.firstChild.after(make("p", "field-help", this.schema.fields[section.switch].help));
       check.classList.add("form-section-switch");
       box.setAttribute("aria-label", section.title);
       box.addEventListener("change", () => { details.open = box.checked; });

@@ -167,11 +167,11 @@ class Details {
   }
 
   #metadata({metadata}) {
-    const root = make("details", "network-metadata"), text = make("pre", "", "");
     const count = Object.keys(metadata).length;
-    root.append(make("summary", "", count ? `Metadata (${count})` : "The file has no metadata"), text);
+    if (!count) return make("p", "field-help", "The file has no metadata.");
+    const root = make("details", "network-metadata"), text = make("pre", "", JSON.stringify(metadata, null, 2));
     text.tabIndex = 0;
-    text.textContent = count ? JSON.stringify(metadata, null, 2) : "";
+    root.append(make("summary", "", `Metadata (${count})`), text);
     return root;
   }
 

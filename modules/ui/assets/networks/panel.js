@@ -62,9 +62,10 @@ class Panel {
     this.#read();
   }
 
-  // Returns the card of a use in a prompt.
+  // Returns the card of a use in a prompt; of two files of a name, the later one counts, as in A1111.
   cardOf({kind, name}) {
-    return this.state.cards.find((card) => card.kind === kind && [card.name, card.alias, card.prompt_name].includes(name));
+    const named = (key) => this.state.cards.findLast((card) => card.kind === kind && card[key] === name);
+    return named("prompt_name") ?? named("name") ?? named("alias");
   }
 
   // Returns whether the prompts hold a card, or it is the chosen checkpoint.

@@ -86,6 +86,7 @@ export function takeOut(text, {start, end}) {
   if (from === left.length) to += right.length;
   else if (to + right.length === text.length) from -= left.length;
   else if (left.includes(",") && right.includes(",")) to += right.length;
+  else if (!left.includes(",") && right.includes(",")) from -= left.length;
   else if (/\s$/.test(left) && /^[ \t]/.test(right)) to += 1;
   return {from, to, insert: ""};
 }
