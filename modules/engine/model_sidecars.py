@@ -105,6 +105,8 @@ def write_notes(model: Path, text: str) -> None:
             f"The notes have {len(text)} letters; at most {_MAX_NOTES_BYTES // 2} are kept."
         )
     path, plain = model.with_suffix(".json"), model.with_suffix(".txt")
+    if plain.exists() and plain.stat().st_size > _MAX_NOTES_BYTES:  # only its beginning was shown
+        raise UserError(f"'{plain.name}' is too long to be changed here.", "Use a text editor.")
     if plain.exists() and not path.exists():
         write_text(plain, text)
         return
