@@ -77,7 +77,7 @@ def change_weight(change: LoraChange, weight: Tensor) -> Tensor:
     # A1111 adds to a joined attention in place, in its own dtype.
     dtype = weight.dtype if change.layer.in_joined_attention else delta.dtype
     changed = (weight.to(dtype) + delta).float()
-    if not bool(torch.isfinite(changed).all()):
+    if not bool(torch.isfinite(changed.sum())):  # of single values would need as much memory again
         raise ChangeError("invalid numbers")
     return changed
 
@@ -111,10 +111,14 @@ def _compute(change: LoraChange, parts: Parts, weight: Tensor) -> Tensor:
     if change.format.name == "LoRA":
         parts = limit_rank(parts, change.use.rank)
     delta = add_bias(formula.change(parts, weight), parts)
-    delta = _fit(delta, weight) * scale
+    delta = _times(_fit(delta, weight), scale)
     if "dora_scale" in parts:
         delta = decompose(weight, delta, parts["dora_scale"])
-    return delta * change.weight
+    return _times(delta, change.weight)
+
+
+def _times(delta: Tensor, factor: float) -> Tensor:
+    return delta if factor == 1 else delta * factor  # a pass over as many values as the layer has
 
 
 def _fit(delta: Tensor, weight: Tensor) -> Tensor:
