@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any, cast
 
 from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from modules.api.image_files import CACHE_FOREVER, image_path
@@ -56,13 +57,13 @@ def networks_router(engine: Engine) -> APIRouter:
     cards, thumbnails = engine.networks, Thumbnails(engine.paths.cache / "network-thumbnails")
 
     @router.get("")
-    def overview() -> dict[str, Any]:
+    def overview() -> Response:
         default = engine.settings.extra_networks_default_multiplier
         used = find_last_use(
             engine.queue.store.latest_infotexts(IMAGES_READ),
             engine.queue.store.last_use_of_checkpoints(),
         )
-        return {
+        answer = {
             "kinds": [
                 {"name": kind.name, "folder": _folder(engine, kind.name)} for kind in cards.kinds
             ],
@@ -70,9 +71,10 @@ def networks_router(engine: Engine) -> APIRouter:
                 {**_row(card, default), "used": last_use_of(card, used)} for card in cards.all()
             ],
         }
+        return JSONResponse(answer)  # thousands of rows of plain values need no other conversion
 
     @router.post("/refresh")
-    def refresh() -> dict[str, Any]:
+    def refresh() -> Response:
         cards.refresh()
         return overview()
 

@@ -51,6 +51,7 @@ class Panel {
     this.root.id = `${prefix}_networks`;
     const summary = make("summary", "", "Networks");
     summary.title = "LoRA, textual inversion, hypernetworks and checkpoints as cards; a click puts one into the prompt";
+    for (const name of ["pointerenter", "focus"]) summary.addEventListener(name, () => load("networks").catch(() => {}), {once: true});
     this.root.append(summary);
     this.root.addEventListener("toggle", () => this.#toggle());
     // Nothing that is typed here belongs to the form.
