@@ -96,7 +96,7 @@ def test_a_network_is_chosen_by_its_card_and_taken_out_without_a_trace(panel, se
     assert panel.input_value(PROMPT) == "a red circle <lora:ink:1>, blue"
     panel.wait_for_selector(f"{PANEL} .network-pick[aria-pressed=true]")
     inked = generate(panel, server)
-    assert np.abs(inked.astype(int) - plain).max() > 8
+    assert np.abs(inked.astype(int) - plain).max() > 2, "more than rounding"
     card(panel, "ink").click()
     assert panel.input_value(PROMPT) == "a red circle, blue"
     assert np.array_equal(generate(panel, server), plain)
