@@ -208,6 +208,7 @@ def make_app(
         mcp_server=False,
         pwa=False,
         theme=page.theme(),
+        favicon_path=str(page.ASSETS / "favicon.png"),
         head=page.head(files, flags.theme, flags.root_path),
         root_path=flags.root_path or None,
     )

@@ -186,6 +186,10 @@ def test_the_page_names_no_other_host(page: TestClient):
         assert host not in html
 
 
+def test_the_page_has_an_icon_of_its_own(page: TestClient):
+    assert page.get("/favicon.ico").content == (ASSETS / "favicon.png").read_bytes()
+
+
 def test_with_nowebui_only_the_api_is_served(engine: Engine):
     client = TestClient(app.make_app(engine, Flags(nowebui=True)))
     assert client.get("/").status_code == 404
@@ -222,16 +226,15 @@ def test_a_browser_keeps_scripts_and_styles_and_the_page_is_compressed(engine: E
     response = client.get(f"{prefix}/")
     assert response.headers["content-encoding"] == "gzip"
     files = re.findall(r'(?:src|href)=\\?"(/[^"\\]*/webui/[^"\\]+|/webui/[^"\\]+)', response.text)
-    folder = files[0].rpartition("/")[0]
-    assert {file.rpartition("/")[2] for file in files} == {
-        file.name for file in ASSETS.glob("*.css")
-    }
-    assert f'window.webuiAssets = \\"{folder}\\"' in response.text
-    for file in (f"{folder}/{asset.name}" for asset in ASSETS.iterdir()):
-        asset = client.get(file)
+    root = next(file for file in files if file.endswith("/theme.css")).rpartition("/")[0]
+    assets = [file.relative_to(ASSETS).as_posix() for file in ASSETS.rglob("*.*")]
+    assert set(files) == {f"{root}/{name}" for name in assets if name.endswith(".css")}
+    assert f'window.webuiAssets = \\"{root}\\"' in response.text
+    for name in assets:
+        asset = client.get(f"{root}/{name}")
         assert asset.status_code == 200
         assert "immutable" in asset.headers["cache-control"]
-    assert client.get(f"{folder}/none.css").status_code == 404
+    assert client.get(f"{root}/none.css").status_code == 404
 
 
 def test_answers_to_programs_are_not_compressed(page: TestClient):
