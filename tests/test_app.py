@@ -314,61 +314,44 @@ def test_an_image_in_the_outputs_is_served(page: TestClient, place: Path):
     assert page.get(f"/gradio_api/file={image}").content == b"\x89PNG\r\n"
 
 
-@pytest.mark.parametrize("name", ["/etc/passwd", "secret.txt"])
-def test_a_crafted_file_in_a_call_is_not_read(page: TestClient, place: Path, name: str):
-    target = str(place / name)
-    crafted = {"path": target, "meta": {"_type": "gradio.FileData"}}
-    functions = [function for function in functions_of(page) if function["inputs"]]
-    answers = [
-        call(page, function["id"], [crafted] * len(function["inputs"])) for function in functions
-    ]
-    assert sum("was not uploaded by a user" in answer for answer in answers) > 5
-    assert not any(SECRET in answer or "root:" in answer for answer in answers)
-    assert [path for path in (place / "tmp").rglob("*") if path.is_file()] == []
+def test_no_function_of_gradio_takes_a_value(page: TestClient):
+    assert [function for function in functions_of(page) if function["inputs"]] == []
 
 
-def generate_depth(page: TestClient, **images: dict[str, Any]) -> str:
-    """Press the Depth tab's Generate with these images and the page's default values."""
-    components = {
-        component["id"]: component["props"]
-        for component in page.get("/config").json()["components"]
-    }
-    ids = {props.get("elem_id"): number for number, props in components.items()}
-    generate = next(
-        function
-        for function in functions_of(page)
-        if [ids["depth_generate"], "click"] in function["targets"]
-    )
-    values = {number: components[number].get("value") for number in generate["inputs"]}
-    values |= {ids[f"depth_{name}"]: file for name, file in images.items()}
-    assert len(values) == len(generate["inputs"])
-    return call(page, generate["id"], list(values.values()))
+def submit_depth(page: TestClient, **values: str) -> str:
+    """Submit the Depth tab's form with these values; return the answer."""
+    body = {"task": "depth2img", "values": {"prompt": "a cat", **values}}
+    return page.post("/internal/jobs", json=body).text
 
 
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "secret.png", "../secret.png", "uploads/x", "0" * 64]
+)
 @pytest.mark.parametrize("field", ["init_image", "depth_map"])
-def test_an_image_elsewhere_on_the_disk_is_not_read(page: TestClient, place: Path, field: str):
+def test_an_image_elsewhere_on_the_disk_is_not_read(
+    page: TestClient, place: Path, field: str, name: str
+):
     Image.new("RGB", (8, 8)).save(place / "secret.png")
-    crafted = {"path": str(place / "secret.png"), "meta": {"_type": "gradio.FileData"}}
-    assert "was not uploaded by a user" in generate_depth(page, **{field: crafted})
+    for target in (name, str(place / name)):
+        answer = submit_depth(page, **{field: target})
+        assert "There is no uploaded picture" in answer or "no longer on the server" in answer
+        response = page.get(f"/internal/uploads/{target}/image")
+        assert response.status_code == 404
     assert [path for path in (place / "tmp").rglob("*") if path.is_file()] == []
 
 
 def test_an_uploaded_image_reaches_the_engine(page: TestClient, place: Path):
     Image.new("RGB", (8, 8)).save(place / "photo.png")
-    files = {"files": ("photo.png", (place / "photo.png").read_bytes(), "image/png")}
-    (path,) = page.post("/gradio_api/upload", files=files).json()
-    uploaded = {"path": path, "orig_name": "photo.png", "meta": {"_type": "gradio.FileData"}}
-    answer = generate_depth(page, init_image=uploaded)
-    assert "was not uploaded" not in answer
-    assert "is not a depth checkpoint" in answer
+    file = {"file": ("photo.png", (place / "photo.png").read_bytes(), "image/png")}
+    upload = page.post("/internal/uploads", files=file).json()
+    assert (upload["width"], upload["height"]) == (8, 8)
+    assert "is not a depth checkpoint" in submit_depth(page, init_image=upload["id"])
 
 
 def test_an_upload_that_is_not_an_image_gets_our_error_message(page: TestClient):
-    files = {"files": ("photo.png", b"nothing", "image/png")}
-    (path,) = page.post("/gradio_api/upload", files=files).json()
-    answer = generate_depth(page, init_image={"path": path, "meta": {"_type": "gradio.FileData"}})
-    assert "Picture: The picture is not a PNG, JPEG, WEBP, AVIF, GIF, BMP or TIFF file." in answer
-    assert path not in answer
+    answer = page.post("/internal/uploads", files={"file": ("photo.png", b"nothing", "image/png")})
+    assert answer.status_code == 422
+    assert "not a PNG, JPEG, WEBP, AVIF, GIF, BMP or TIFF file" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("name", ["evil.html", "evil.svg"])
@@ -389,9 +372,9 @@ def test_no_call_of_the_page_makes_the_server_fetch(page: TestClient):
         listener.settimeout(0.2)
         address = f"http://127.0.0.1:{listener.getsockname()[1]}/x.png"
         crafted = {"path": address, "url": address, "meta": {"_type": "gradio.FileData"}}
-        for function in [function for function in functions_of(page) if function["inputs"]][:10]:
-            answer = call(page, function["id"], [crafted] * len(function["inputs"]))
-            assert "not a web address" in answer
+        for function in functions_of(page)[:10]:
+            assert "not a web address" in call(page, function["id"], [crafted])
+        assert "There is no uploaded picture" in submit_depth(page, init_image=address)
         assert page.get(f"/gradio_api/file={address}").status_code == 403
         with pytest.raises(TimeoutError):
             listener.accept()
