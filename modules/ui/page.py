@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.engine.registries import Tab
 from modules.ui.components.scripted_html import build_scripted_html
@@ -17,6 +19,8 @@ from modules.ui.forms.layout import FormLayout
 from modules.ui.forms.layouts import DEPTH, IMG2IMG, INPAINT, PROCESS, TXT2IMG
 from modules.ui.forms.schema import form_schema
 from modules.ui.tabs import diffusion_process, gallery, models, png_info, queue, settings
+
+logger = logging.getLogger(__name__)
 
 ASSETS = Path(__file__).parent / "assets"
 # Gradio adds the head's content when its own script runs, and does not wait for files: what it calls before webui.js
@@ -85,19 +89,25 @@ def page_files(engine: Engine) -> dict[str, bytes]:
         file.relative_to(ASSETS).as_posix(): file.read_bytes()
         for file in sorted(ASSETS.rglob("*.*"))
     }
-    tabs = [tab.name for tab in engine.registries.tabs]
-    page = {
-        "tabs": tabs,
-        "forms": _form_schemas(engine),
-        "process": _form_schema(engine, PROCESS),
-    }
+    schemas = {tab.name: _tab_schema(engine, tab) for tab in engine.registries.tabs}
+    shown = {name: schema for name, schema in schemas.items() if schema is not None}
+    tabs = list(shown)
+    forms = {schema["prefix"]: schema for schema in shown.values() if schema}
+    page = {"tabs": tabs, "forms": forms, "process": _form_schema(engine, PROCESS)}
     return {**files, "page.json": json.dumps(page).encode()}
 
 
-def _form_schemas(engine: Engine) -> dict[str, Any]:
-    """Return the forms of all generation tabs by the prefix of their element ids."""
-    tabs = [tab for tab in engine.registries.tabs if tab.form is not None]
-    return {tab.form.prefix: {"title": tab.name, **_form_schema(engine, tab.form)} for tab in tabs}
+def _tab_schema(engine: Engine, tab: Tab) -> dict[str, Any] | None:
+    """Return a tab's form; {} for a tab without one, None for one that names what is not there, which is reported."""
+    if tab.form is None:
+        return {}
+    try:
+        return {"title": tab.name, **_form_schema(engine, tab.form)}
+    except (WebUIError, LookupError) as error:  # an extension's
+        sentence = f"The form of the tab '{tab.name}' cannot be built. {error}"
+        engine.registries.extension_errors.append(sentence)
+        logger.warning("%s", sentence)
+        return None
 
 
 def _form_schema(engine: Engine, layout: FormLayout) -> dict[str, Any]:
