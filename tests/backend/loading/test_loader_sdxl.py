@@ -209,7 +209,8 @@ def test_text_encoders_come_from_other_files(tmp_path: Path, layout: str):
     components = load(unet, text_encoders=files, family=replace(family, conditions=(ANY,)))
     for ours, theirs in zip(components.text_encoders, whole.text_encoders, strict=True):
         assert same(ours.network, theirs.network)
-        assert replace(ours, network=theirs.network) == theirs
+        assert ours.origin is not None
+        assert replace(ours, network=theirs.network, origin=theirs.origin) == theirs
 
 
 def test_the_first_text_encoder_of_sdxl_may_be_that_of_an_sd_1_checkpoint():

@@ -45,7 +45,7 @@ def describe(engine: Engine, recording: Recording, **changes: Any) -> dict[str, 
     ).replace(**changes)
     job = engine.submit(request)
     assert job.wait(PATIENCE_S)
-    return describe_reverse({"Euler": job.plan}, {"Euler": recording})
+    return describe_reverse({"Euler": job.plan}, {"Euler": recording}, engine.schedules)
 
 
 def test_a_frame_has_the_numbers_of_its_step(engine: Engine):
