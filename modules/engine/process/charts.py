@@ -68,7 +68,7 @@ def _chart(
 ) -> Chart:
     return {
         "title": title,
-        "axis": axis,
+        "axis": list(axis),
         "lines": [{"name": name, "values": list(values)} for name, values in lines.items()],
         "is_logarithmic": is_logarithmic,
     }
