@@ -150,26 +150,26 @@ def _measure_use(browser: Browser, view: Any, url: str, rounds: int) -> dict[str
         for name in ("img2img", "Queue", "txt2img", "img2img", "txt2img"):
             seen = times[f"tab {name}" if f"tab {name}" not in times else "tab seen before"]
             seen.append(page.evaluate(_SWITCH_TAB, name))
-        page.fill("#txt2img_prompt textarea", "a red circle")
+        page.fill("#txt2img_prompt", "a red circle")
         for _ in range(rounds):
             running, shown = page.evaluate(_GENERATE)
             times["click to running"].append(running)
             times["finished to shown"].append(shown)
-        page.fill("#txt2img_prompt textarea", "word " * 10_000)
-        page.focus("#txt2img_prompt textarea")
+        page.fill("#txt2img_prompt", "word " * 10_000)
+        page.focus("#txt2img_prompt")
         started = page.evaluate("performance.now()")
         page.keyboard.type("x" * 20)
-        wait_for_value(page, "#txt2img_prompt textarea", "word " * 10_000 + "x" * 20)
+        wait_for_value(page, "#txt2img_prompt", "word " * 10_000 + "x" * 20)
         times["20 letters in a 50 kB prompt"].append(page.evaluate("performance.now()") - started)
     return times
 
 
 _SWITCH_TAB = """
   async (name) => {
-    const tab = [...document.querySelectorAll("button[role=tab], .overflow-dropdown button")]
-      .find((button) => button.textContent.trim() === name);
+    const tab = [...document.querySelectorAll(".tab-bar a")].find((link) => link.textContent === name);
     const started = performance.now();
     tab.click();
+    while (!tab.hasAttribute("aria-current")) await new Promise((done) => setTimeout(done, 1));
     await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
     return performance.now() - started;
   }
@@ -182,12 +182,12 @@ _GENERATE = """
       while (!condition()) await new Promise((done) => requestAnimationFrame(done));
       return performance.now();
     };
-    const sources = () => [...document.querySelectorAll("#txt2img_gallery img")].map((image) => image.src).join();
+    const sources = () => [...document.querySelectorAll(".output-box img[src*='/internal/images/']")].map((image) => image.src).join();
     const before = sources(), clicked = performance.now();
     document.getElementById("txt2img_generate").click();
     const running = await until(() => visible("txt2img_interrupt"));
     const ended = await until(() => !visible("txt2img_interrupt"));
-    const shown = await until(() => sources() !== before && document.querySelector("#txt2img_gallery img")?.complete);
+    const shown = await until(() => sources() !== before && document.querySelector(".output-box img[src*='/internal/images/']")?.complete);
     return [running - clicked, shown - ended];
   }
 """
