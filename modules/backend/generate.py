@@ -23,13 +23,13 @@ from modules.backend.denoise.progress import (
 )
 from modules.backend.denoise.recorder import Recorder
 from modules.backend.denoise.step_extensions import ConcatChannels, MaskedLatents, StepExtension
+from modules.backend.loading.layers import circular_padding
 from modules.backend.memory import estimate
 from modules.backend.memory.offload import execution_device
 from modules.backend.model import LoadedModel
 from modules.backend.networks.embeddings import read_all_vectors
 from modules.backend.noise.noise import ImageNoise, NoiseOptions, noise_options
 from modules.backend.pipelines.sampling_run import HandOver, SamplingRun, make_run_sigmas
-from modules.backend.seamless import circular_padding
 from modules.core.errors import Cancelled, NotFinite
 from modules.models.model_spec import ModelSpec
 from modules.params.events import CancelToken, Note, Output, Phase, Sink

@@ -18,12 +18,12 @@ from modules.backend.conditioning.init_image import (
 )
 from modules.backend.conditioning.micro_conditioning import make_time_ids
 from modules.backend.conditioning.text import Conditioning, PromptConditioning
+from modules.backend.loading.layers import circular_padding
 from modules.backend.memory.offload import execution_device
 from modules.backend.networks.hypernetworks import Hypernetworks
 from modules.backend.networks.lora_fold import FoldedLoras, OriginalsLost
 from modules.backend.pipelines.stable_diffusion import SamplerLoop, make_pipeline
 from modules.backend.preview import LatentToRgb
-from modules.backend.seamless import circular_padding
 from modules.params.requests.init_image import InitImageRequest
 from modules.params.settings import Settings
 from modules.plan.networks import PlannedNetworks

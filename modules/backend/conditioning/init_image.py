@@ -19,8 +19,8 @@ from modules.backend.conditioning.inpaint_mask import (
     make_latent_mask,
     mask_to_tensor,
 )
+from modules.backend.loading.layers import circular_padding
 from modules.backend.memory.offload import execution_device
-from modules.backend.seamless import circular_padding
 from modules.images.colour_correction import correct_colours
 from modules.images.depth_levels import DepthLevels
 from modules.images.inpaint.canvas import Canvas, prepare_canvas

@@ -1,7 +1,10 @@
-"""Layers of the networks as the original code computes them, where those of diffusers and torch lose something."""
+"""Layers of the networks as the original code computes them, where those of diffusers and torch lose something, and how
+they pad for images that tile."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -56,3 +59,26 @@ def with_cropping_upsamplers(unet: UNet2DConditionModel) -> UNet2DConditionModel
                 for one in stock
             )
     return unet
+
+
+@contextmanager
+def circular_padding(*networks: nn.Module, enabled: bool) -> Iterator[None]:
+    """Make the convolutions of the networks pad circularly or, as they were trained, with zeros; restore them on exit.
+
+    Args:
+        networks: UNet and VAE.
+        enabled: False pads with zeros, also where the caller pads circularly.
+    """
+    convolutions = [
+        (layer, layer.padding_mode)
+        for network in networks
+        for layer in network.modules()
+        if isinstance(layer, nn.Conv2d)
+    ]
+    try:
+        for layer, _ in convolutions:
+            layer.padding_mode = "circular" if enabled else "zeros"
+        yield
+    finally:
+        for layer, mode in convolutions:
+            layer.padding_mode = mode  # pyright: ignore[reportAttributeAccessIssue] - it was there

@@ -12,9 +12,9 @@ from modules.backend.components import Components, Precision
 from modules.backend.conditioning import depth
 from modules.backend.conditioning.init_image import InitImage, InitImageInputs
 from modules.backend.conditioning.init_image import encode_init_image as encode_inputs
+from modules.backend.loading.layers import circular_padding
 from modules.backend.loading.loader import load_components
 from modules.backend.model import LoadedModel
-from modules.backend.seamless import circular_padding
 from modules.backend.vae import encode
 from modules.core.errors import NotFinite, UserError
 from modules.images.inpaint.canvas import Canvas

@@ -11,9 +11,12 @@ from torch.nn import functional
 
 from modules.backend.components import Components, Precision
 from modules.backend.conditioning.depth import estimate
-from modules.backend.loading.layers import CroppingUpsample2D, with_cropping_upsamplers
+from modules.backend.loading.layers import (
+    CroppingUpsample2D,
+    circular_padding,
+    with_cropping_upsamplers,
+)
 from modules.backend.loading.loader import load_components
-from modules.backend.seamless import circular_padding
 from modules.backend.vae import decode, encode, image_to_pixels
 from tests.backend.checkpoints import tiny_modules, write_checkpoint
 from tests.backend.checkpoints_depth import write_depth

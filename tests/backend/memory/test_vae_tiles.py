@@ -11,9 +11,9 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from modules.backend import vae
+from modules.backend.loading.layers import circular_padding
 from modules.backend.memory.estimate import vae_bytes
 from modules.backend.memory.vae_tiles import TILE_SIDES, run_in_tiles_if_needed
-from modules.backend.seamless import circular_padding
 from tests.backend.checkpoints import tiny_modules
 
 SIZE = 1024, 640

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from modules.backend.seamless import circular_padding
+from modules.backend.loading.layers import circular_padding
 from tests.backend.tiny import random_cond, tiny_components
 from tests.tolerance import assert_alike, rounding
 
