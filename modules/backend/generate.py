@@ -53,8 +53,8 @@ class UNetOverflow(NotFinite):
 
 
 @dataclass(frozen=True)
-class _Pass:
-    """A pass on its way, without a model.
+class _PassState:
+    """The state of a pass between its models, without a model.
 
     Args:
         run: Its denoising loop.
@@ -149,17 +149,17 @@ def _run_pass(
         upscaled: The first pass upscaled, in the hires pass.
         is_refined: Whether the job's refiner has had a turn in the first pass.
     """
-    begun = _begin_pass(batch, plan, upscaled, is_refined=is_refined)
-    if not begun.run.is_finished:
+    state = _begin_pass(batch, plan, upscaled, is_refined=is_refined)
+    if not state.run.is_finished:
         assert plan.refiner is not None, "only a refiner takes over a run"
-        plan, begun = plan.refiner.plan, replace(begun, is_refined=True)
-        _refine(batch, plan, begun)
-    return _Result(begun.run.x, begun.shown_image, plan, begun.is_refined)
+        plan, state = plan.refiner.plan, replace(state, is_refined=True)
+        _refine(batch, plan, state)
+    return _Result(state.run.x, state.shown_image, plan, state.is_refined)
 
 
 def _begin_pass(
     batch: Batch, plan: Plan, upscaled: hires.Upscaled | None, *, is_refined: bool
-) -> _Pass:
+) -> _PassState:
     """Run a pass to its end, or to its refiner's turn."""
     model, request, sink = batch.load(plan), plan.request, batch.sink
     components = model.components
@@ -189,7 +189,7 @@ def _begin_pass(
         run_sigmas = make_run_sigmas(plan, model.model_sigmas)
         latents = None if init_image is None else init_image.latents
         recorder = Recorder() if plan.record and batch.index == 0 else None
-        begun = _Pass(
+        state = _PassState(
             SamplingRun(plan, run_sigmas, noise, latents),
             size,
             init_image if upscaled is None else None,
@@ -202,9 +202,9 @@ def _begin_pass(
             is_refined,
         )
         hands_over = None if plan.refiner is None else partial(_is_refiners_turn, plan.refiner)
-        _sample(batch, model, plan, begun, conditioning, hands_over)
+        _sample(batch, model, plan, state, conditioning, hands_over)
     batch.progress.change_model(None)
-    return begun
+    return state
 
 
 def _is_refiners_turn(refiner: RefinerPlan, run: SamplingRun) -> bool:
@@ -214,25 +214,25 @@ def _is_refiners_turn(refiner: RefinerPlan, run: SamplingRun) -> bool:
     return progress >= refiner.switch_at
 
 
-def _refine(batch: Batch, plan: Plan, begun: _Pass) -> None:
+def _refine(batch: Batch, plan: Plan, state: _PassState) -> None:
     """Run a pass to its end with its refiner: the same samples, sigmas and noise, and the prompts as it encodes them.
 
     Args:
         batch: The batch.
         plan: Of the refiner.
-        begun: The pass.
+        state: The pass.
     """
     batch.sink(Phase(f"Loading {plan.checkpoint.name}"))
     model = batch.load(plan, reports=False)
     raise_if_interrupted(batch.cancel)
     batch.progress.change_model(model.preview)
     with _tiling(model, plan):
-        conditioning = _encode_prompts(model, plan, begun.size, batch.sink)
+        conditioning = _encode_prompts(model, plan, state.size, batch.sink)
         batch.sink(Phase("Refining"))
         if not concat.takes_more_channels(model.components):
-            others = [one for one in begun.extensions if not isinstance(one, ConcatChannels)]
-            begun = replace(begun, extensions=tuple(others))
-        _sample(batch, model, plan, begun, conditioning)
+            others = [one for one in state.extensions if not isinstance(one, ConcatChannels)]
+            state = replace(state, extensions=tuple(others))
+        _sample(batch, model, plan, state, conditioning)
     batch.progress.change_model(None)
 
 
@@ -256,7 +256,7 @@ def _sample(
     batch: Batch,
     model: LoadedModel,
     plan: Plan,
-    begun: _Pass,
+    state: _PassState,
     conditioning: PromptConditioning,
     hands_over: HandOver | None = None,
 ) -> None:
@@ -266,31 +266,31 @@ def _sample(
         batch: The batch.
         model: The loaded model.
         plan: Of that model.
-        begun: The pass.
+        state: The pass.
         conditioning: The prompts as the model encodes them.
         hands_over: Asked before every evaluation.
     """
-    run, sink = begun.run, batch.sink
+    run, sink = state.run, batch.sink
     run_sigmas = make_run_sigmas(run.plan, model.model_sigmas)
     try:
         with model.hypernetworks.apply(model.components.unet, plan.networks.hypernetworks):
-            model.pipeline.proceed(run, run_sigmas, conditioning, begun.extensions, hands_over)
+            model.pipeline.proceed(run, run_sigmas, conditioning, state.extensions, hands_over)
     except (Cancelled, BatchSkipped):
         with suppress(NotFinite):  # what was asked for is to stop
             decode_unfinished(
                 model,
                 batch.progress,
                 plan,
-                begun.shown_image,
+                state.shown_image,
                 sink,
-                is_unrefined=_is_unrefined(plan, begun.is_refined),
+                is_unrefined=_is_unrefined(plan, state.is_refined),
             )
         raise
     if not bool(torch.isfinite(run.x).all()):
         raise UNetOverflow(plan.model)
-    if run.is_finished and begun.recorder is not None:
+    if run.is_finished and state.recorder is not None:
         sink(Phase("Rendering the recorded steps"))
-        recording = begun.recorder.render(
+        recording = state.recorder.render(
             model.components, model.latent_to_rgb, model.model_sigmas, run.x
         )
         sink(Output("recording", recording))
