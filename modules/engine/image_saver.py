@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from modules.params.results import GeneratedImage
 from modules.plan.loras import infotext_name
 from modules.plan.plan import Plan
 from modules.plan.prompts import list_loras
+from modules.scripts.protocol import ScriptImage
 
 logger = logging.getLogger(__name__)
 
@@ -152,6 +154,40 @@ class ImageSaver:
         except StorageError as error:
             on_note(str(error))
         return None
+
+    def save_script_image(
+        self, plan: Plan, image: ScriptImage, announce: Callable[[GeneratedImage], object]
+    ) -> GeneratedImage:
+        """Save an image that a script has made of those of its cells.
+
+        Args:
+            plan: The plan of the request that the script started from.
+            image: The image.
+            announce: Called with its record just before there is a file; the last call counts.
+
+        Raises:
+            StorageError: it cannot be saved.
+        """
+        settings = plan.settings
+        tokens = make_filename_tokens(
+            plan, replace(plan.images[0], seed=image.seed), self._filename_tokens
+        )
+        text, pixels = escape(image.infotext), image.image
+        is_grid = image.kind == "grid"
+        is_saved = settings.samples_save and (settings.grid_save or not is_grid)
+        store = self._images if is_saved else self._unsaved_store()
+
+        def make_record(path: Path) -> GeneratedImage:
+            return GeneratedImage(0, image.seed, text, path, size=pixels.size, kind=image.kind)
+
+        def on_path(path: Path) -> None:
+            announce(make_record(path))
+
+        if is_grid:
+            path = store.save_grid(pixels, text, tokens, settings, settings, on_path)
+        else:
+            path = store.save(pixels, text, tokens, settings, None, on_path)
+        return make_record(path)
 
     def _fallback_store(self) -> ImageStore:
         """Return the store for images that cannot be written to the outputs folder.

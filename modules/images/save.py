@@ -83,8 +83,17 @@ class ImageStore:
         tokens: FilenameTokens,
         settings: SavingSettings,
         grids: GridSettings,
+        on_path: Callable[[Path], object] | None = None,
     ) -> Path:
         """Write the grid of a job's images as `grid-0000.png` in the folder of grids and return its path.
+
+        Args:
+            image: The grid.
+            infotext: Its generation parameters.
+            tokens: Values for the filename patterns.
+            settings: Filename patterns.
+            grids: File format, and whether the name tells the seed and the prompt.
+            on_path: Called with the path just before there is a file; again if another process takes the name first.
 
         Raises:
             StorageError: the disk is full, read-only or unreachable.
@@ -95,9 +104,8 @@ class ImageStore:
         stem = (
             fill_pattern("[seed]-[prompt_spaces]", tokens) if grids.grid_extended_filename else ""
         )
-        return self._save(
-            image, infotext, _Target(folder, stem, True, "grid-", 4), settings, grids.grid_format
-        )
+        target = _Target(folder, stem, True, "grid-", 4)
+        return self._save(image, infotext, target, settings, grids.grid_format, on_path)
 
     def _save(
         self,

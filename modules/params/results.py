@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+# A grid shows other images of its job.
+ImageKind = Literal["image", "grid"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class GeneratedImage:
         path: Where it was saved.
         warning: What went wrong while saving, such as "the disk is full"; empty when nothing did.
         size: Width and height in pixels; 0x0 if they are not known.
+        kind: What it is.
     """
 
     index: int
@@ -29,6 +34,7 @@ class GeneratedImage:
     path: Path
     warning: str = ""
     size: tuple[int, int] = (0, 0)
+    kind: ImageKind = "image"
 
 
 @dataclass(frozen=True)

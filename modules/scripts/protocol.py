@@ -10,11 +10,12 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from PIL import Image
 from pydantic import BaseModel
 
 from modules.images.filename import Destination
 from modules.params.requests.base import GenerationRequest
-from modules.params.results import GeneratedImage
+from modules.params.results import GeneratedImage, ImageKind
 
 CellState = Literal["done", "failed", "cancelled"]
 
@@ -30,12 +31,15 @@ class Cell:
             called for a cell that ended before a restart.
         destination: Folder and name of its images, instead of those of the settings.
         is_recorded: Whether the denoising of its first image is recorded.
+        is_shown: Whether its images are part of the result. Those of other cells, such as the tiles of a larger image,
+            are kept outside the outputs folder until a day has passed.
     """
 
     name: str
     make_request: Callable[[], GenerationRequest]
     destination: Destination | None = None
     is_recorded: bool = False
+    is_shown: bool = True
 
 
 @dataclass(frozen=True)
@@ -56,14 +60,33 @@ class CellResult:
 
 
 @dataclass(frozen=True)
+class ScriptImage:
+    """An image that a script has made of those of its cells.
+
+    Args:
+        image: The image.
+        infotext: Its generation parameters.
+        seed: The seed in its name.
+        kind: A grid is saved and shown as one.
+    """
+
+    image: Image.Image
+    infotext: str
+    seed: int
+    kind: ImageKind = "image"
+
+
+@dataclass(frozen=True)
 class ScriptResult:
     """What a script returns at its end.
 
     Args:
         notes: Notes for the user on all of it.
+        images: What it has made of the cells' images; saved in this order, and the same after a restart.
     """
 
     notes: tuple[str, ...] = ()
+    images: tuple[ScriptImage, ...] = ()
 
 
 # Yields the cells to run next, which run at the same time where the device can, and is sent their results in the same

@@ -14,7 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from modules.api.json_check import shorten_texts
 from modules.api.sdapi.img2img_parsing import choose_request_type, parse_img2img_request
-from modules.api.sdapi.info import includes_grid, make_group_info, make_info
+from modules.api.sdapi.info import grids_first, includes_grid, make_group_info, make_info
 from modules.api.sdapi.remote_images import fetch_remote_images
 from modules.api.sdapi.request_parsing import (
     SamplerNames,
@@ -153,7 +153,7 @@ def make_group_response(
         raise status.exception or WebUIError(reasons)
     checkpoint = engine.find_checkpoint(group.spec.request.sd_model_checkpoint)
     info = make_group_info(group, checkpoint, engine.registries.tasks)
-    paths = [image.path for image in status.images]
+    paths = [image.path for image in grids_first(status.images)]
     return _make_answer(paths, info, echo, [*warnings, *status.notes])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from modules.core.registry import Registry
@@ -13,6 +14,7 @@ from modules.models.checkpoint import Checkpoint
 from modules.params.image import is_image_field
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.tasks import Task
+from modules.params.results import GeneratedImage
 
 _NOT_IN_INFO = {"n_iter", "sd_model_checkpoint", "sd_vae", "scheduler", "override_settings"}
 
@@ -20,6 +22,11 @@ _NOT_IN_INFO = {"n_iter", "sd_model_checkpoint", "sd_vae", "scheduler", "overrid
 def includes_grid(job: Job) -> bool:
     """Return whether the first image of the response is the grid."""
     return job.grid_path is not None and job.plan.settings.return_grid
+
+
+def grids_first(images: Iterable[GeneratedImage]) -> list[GeneratedImage]:
+    """Return the images of a group in the order of A1111's answers."""
+    return sorted(images, key=lambda image: image.kind != "grid")
 
 
 def make_info(job: Job, tasks: Registry[Task]) -> str:
@@ -56,7 +63,7 @@ def make_info(job: Job, tasks: Registry[Task]) -> str:
 
 def make_group_info(group: JobGroup, checkpoint: Checkpoint, tasks: Registry[Task]) -> str:
     """Return A1111's `info` of a script's images; what cells have in common is that of the script's request."""
-    images, request = group.status().images, group.spec.request
+    images, request = grids_first(group.status().images), group.spec.request
     infotexts = [parse_infotext(image.infotext) for image in images]
     seeds = [image.seed for image in images]
     info: dict[str, Any] = {
@@ -70,7 +77,7 @@ def make_group_info(group: JobGroup, checkpoint: Checkpoint, tasks: Registry[Tas
         "all_prompts": [infotext.prompt for infotext in infotexts],
         "all_negative_prompts": [infotext.negative_prompt for infotext in infotexts],
         "infotexts": [image.infotext for image in images],
-        "index_of_first_image": 0,
+        "index_of_first_image": sum(image.kind == "grid" for image in images),
         "restore_faces": False,
         "face_restoration_model": None,
         "sd_model_name": checkpoint.model_name,

@@ -81,6 +81,8 @@ class CellRun:
         self.job: Job | None = None
         self.request: GenerationRequest | None = None
         self._earlier_images = queue.store.groups.images(attempts)
+        if not cell.is_shown and not all(image.path.is_file() for image in self._earlier_images):
+            attempts, self._earlier_images = (), ()  # they are kept for a day only
         self._earlier_notes = tuple(note for attempt in attempts for note in attempt.notes)
         self._spec = spec
         self._attempts = list(attempts)
@@ -178,7 +180,12 @@ class CellRun:
             has_begun = record is not None and record.id == last.job_id
             if last.state == "running" and not has_begun:
                 return last
-        return CellAttempt(self.position, len(self._attempts), secrets.token_urlsafe(16))
+        return CellAttempt(
+            self.position,
+            len(self._attempts),
+            secrets.token_urlsafe(16),
+            is_shown=self.cell.is_shown,
+        )
 
     def _make_request(self, record: JobRecord | None) -> tuple[GenerationRequest, Settings]:
         """Return the request for the images that are missing, with its settings; with a recording, for all of them."""
@@ -200,6 +207,8 @@ class CellRun:
         """Save an image of the job, unless it is made again for its recording."""
         if self.cell.is_recorded and any(index == made.index for made in self._earlier_images):
             return None
+        if not self.cell.is_shown:
+            plan = replace(plan, settings=plan.settings.replace(samples_save=False))
         return self._image_saver.save(plan, index, image, announce, self.cell.destination)
 
     def _find_record(self) -> JobRecord | None:

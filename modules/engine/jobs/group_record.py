@@ -73,6 +73,7 @@ class CellAttempt:
         state: How the cell ended; running until then.
         error: One sentence if it failed or was cancelled.
         notes: Notes on its images.
+        is_shown: Whether the images are part of the group's.
     """
 
     position: int
@@ -81,6 +82,7 @@ class CellAttempt:
     state: CellState | Literal["running"] = "running"
     error: str = ""
     notes: tuple[str, ...] = ()
+    is_shown: bool = True
 
 
 def group_from_row(
@@ -104,7 +106,13 @@ def group_from_row(
 def attempt_from_row(row: sqlite3.Row) -> CellAttempt:
     """Return a cell's job from its row."""
     return CellAttempt(
-        row["position"], row["attempt"], row["job_id"], row["state"], row["error"], read_notes(row)
+        row["position"],
+        row["attempt"],
+        row["job_id"],
+        row["state"],
+        row["error"],
+        read_notes(row),
+        bool(row["is_shown"]),
     )
 
 

@@ -57,8 +57,9 @@ class GroupStore:
     def log_attempt(self, group_id: str, attempt: CellAttempt) -> None:
         """Record a cell's job, or how the cell ended."""
         self._database.write(
-            "INSERT OR REPLACE INTO cells (group_id, position, attempt, job_id, state, error, notes)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO cells"
+            " (group_id, position, attempt, job_id, state, error, notes, is_shown)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 group_id,
                 attempt.position,
@@ -67,6 +68,7 @@ class GroupStore:
                 attempt.state,
                 attempt.error,
                 json.dumps(attempt.notes, ensure_ascii=False),
+                attempt.is_shown,
             ),
         )
 
@@ -106,16 +108,25 @@ class GroupStore:
             )
         )
 
+    def own_images(self, group_id: str) -> list[GeneratedImage]:
+        """Return the images that a group's script has made of those of its cells, in order."""
+        return read_images(
+            self._database.select(
+                "SELECT * FROM images WHERE job_id = ? ORDER BY position", (group_id,)
+            )
+        )
+
     def _read(self, row: sqlite3.Row) -> GroupRecord:
-        images = self._database.select(
+        cell_images = self._database.select(
             "SELECT images.* FROM cells JOIN images ON images.job_id = cells.job_id"
-            " WHERE group_id = ? ORDER BY cells.position, attempt, images.position",
+            " WHERE group_id = ? AND is_shown ORDER BY cells.position, attempt, images.position",
             (row["id"],),
         )
+        images = [*read_images(cell_images), *self.own_images(row["id"])]
         input_images = self._database.select(
             "SELECT * FROM input_images WHERE owner_id = ?", (row["id"],)
         )
-        return group_from_row(row, renumber(read_images(images), 0), input_images)
+        return group_from_row(row, renumber(images, 0), input_images)
 
 
 def recover_groups(connection: sqlite3.Connection) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from modules.core.errors import Cancelled, WebUIError
 from modules.core.text import escape
@@ -18,7 +19,7 @@ from modules.engine.jobs.queue import JobQueue
 from modules.params.events import Progress
 from modules.params.requests.base import GenerationRequest
 from modules.params.results import GeneratedImage
-from modules.scripts.protocol import Cell, CellResult
+from modules.scripts.protocol import Cell, CellResult, ScriptImage
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +81,8 @@ class JobGroup:
             state, error, exception = self._state, self._error, self._exception
             ended_count = self._ended_count
         for run in runs:
-            images += renumber(run.images(), len(images))
+            if run.cell.is_shown:
+                images += renumber(run.images(), len(images))
         count = max(self._count, ended_count)
         current = next((run for run in runs if not run.has_ended()), None)
         return JobStatus(
@@ -181,6 +183,7 @@ class JobGroup:
                     break
                 cells = generator.send(results)
         except StopIteration as end:
+            self._save_images(end.value.images)
             with self._lock:
                 self._notes += map(escape, end.value.notes)
                 state: JobState = "done" if self._images else "failed"
@@ -241,7 +244,8 @@ class JobGroup:
 
     def _add(self, cell: Cell, result: CellResult) -> None:
         """Add the result of a cell; the caller holds the lock."""
-        self._images += renumber(result.images, len(self._images))
+        if cell.is_shown:
+            self._images += renumber(result.images, len(self._images))
         self._ended_count += 1
         self._done_count += not self._is_stopped() or result.state == "done"
         if result.error:
@@ -252,6 +256,22 @@ class JobGroup:
         self._notes += [
             escape(f"{cell.name}: {note}" if cell.name else note) for note in notes if note
         ]
+
+    def _save_images(self, images: Sequence[ScriptImage]) -> None:
+        """Save what the script has made of its cells' images, unless an earlier run has.
+
+        Raises:
+            WebUIError: an image cannot be saved.
+        """
+        store = self._queue.store
+        saved = store.groups.own_images(self.id)
+        if images[len(saved) :]:
+            plan = self._queue.make_plan(self.spec.request, self.spec.settings)
+            for position, image in enumerate(images[len(saved) :], len(saved)):
+                announce = partial(store.log_image, self.id, position)
+                saved.append(self._saver.save_script_image(plan, image, announce))
+        with self._lock:
+            self._images += renumber(saved, len(self._images))
 
     # The end
 

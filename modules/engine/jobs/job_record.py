@@ -103,6 +103,7 @@ def read_images(rows: Iterable[sqlite3.Row]) -> list[GeneratedImage]:
             path=path_from_row(row),
             warning=row["warning"],
             size=(row["width"], row["height"]),
+            kind=row["kind"],
         )
         for row in rows
     ]

@@ -54,7 +54,7 @@ class JobQueue:
         on_success: Callable[[Job], None],
     ) -> None:
         self.store = store
-        self._make_plan = make_plan
+        self.make_plan = make_plan
         self._image_saver = image_saver
         self._on_success = on_success
         self._lock = threading.RLock()
@@ -92,7 +92,7 @@ class JobQueue:
         Raises:
             WebUIError: it cannot be planned, or the server is stopping.
         """
-        plan = replace(self._make_plan(request, settings), record=with_recording)
+        plan = replace(self.make_plan(request, settings), record=with_recording)
         job = Job(plan, save or self._image_saver.save, self.store, job_id)
         with self.store.hold_request(with_resolved_names(request, plan), settings) as stored:
             with self._lock:
@@ -296,7 +296,7 @@ class JobQueue:
         """Return a job of an earlier run, or None if it can no longer be planned; the store records the reason."""
         try:
             request, settings = self.store.restore_request(record.stored_request)
-            plan = self._make_plan(request, settings)
+            plan = self.make_plan(request, settings)
         except Exception as error:  # one record must not keep the server from starting
             reason = internal_error(error)
             bug = None if reason is error else error

@@ -148,8 +148,11 @@ class JobStore:
         )
 
     def log_image(self, job_id: str, position: int, image: GeneratedImage) -> None:
-        """Record a finished image whose file is about to be made; again with another path if it could not be."""
-        requests = self._database.select_column("SELECT request FROM jobs WHERE id = ?", (job_id,))
+        """Record a finished image of a job or a group whose file is about to be made; again if its path has changed."""
+        requests = self._database.select_column(
+            "SELECT request FROM jobs WHERE id = ? UNION ALL SELECT request FROM groups WHERE id = ?",
+            (job_id, job_id),
+        )
         fields = cast("dict[str, Any]", json.loads(requests[0])) if requests else {}
         row = {
             "job_id": job_id,
@@ -164,6 +167,7 @@ class JobStore:
             "prompt": fields.get("prompt", ""),
             "infotext": image.infotext,
             "warning": image.warning,
+            "kind": image.kind,
         }
         with self._database.lock:
             self.forget_image(job_id, position)
@@ -366,7 +370,8 @@ def _delete_images_without_file(connection: sqlite3.Connection) -> None:
     latest = connection.execute(
         "SELECT id, path, max(position) FROM images WHERE job_id IN"
         " (SELECT id FROM jobs WHERE state = 'running'"
-        " UNION SELECT job_id FROM cells WHERE state = 'running') GROUP BY job_id"
+        " UNION SELECT job_id FROM cells WHERE state = 'running'"
+        " UNION SELECT id FROM groups WHERE ended IS NULL) GROUP BY job_id"
     ).fetchall()
     missing = [(image["id"],) for image in latest if _is_missing(Path(image["path"]))]
     connection.executemany("DELETE FROM images WHERE id = ?", missing)

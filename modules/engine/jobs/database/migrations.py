@@ -107,6 +107,11 @@ CREATE TABLE cells (
 ) WITHOUT ROWID;
 CREATE INDEX cells_by_job ON cells (job_id)
 """
+# Scripts make images of their cells' images: these have the group's id in place of a job's.
+_VERSION_3 = """
+ALTER TABLE images ADD COLUMN kind TEXT NOT NULL DEFAULT 'image';
+ALTER TABLE cells ADD COLUMN is_shown INTEGER NOT NULL DEFAULT 1
+"""
 _SIZE = re.compile(r"\bSize: ([1-9]\d{0,5})x([1-9]\d{0,5})\b")
 _HIRES_SIZE = re.compile(r"\bHires resize: (\d{1,6})x(\d{1,6})\b")
 _HIRES_SCALE = re.compile(r"\bHires upscale: (\d{1,3}(?:\.\d{1,6})?)")
@@ -173,8 +178,12 @@ def _size_in_infotext(infotext: str) -> tuple[int, int]:
     return int(width * factor), int(height * factor)
 
 
+def _make_version_3(connection: sqlite3.Connection) -> None:
+    _run(connection, _VERSION_3)
+
+
 # In order; the first one makes version 1 of an empty file.
-MIGRATIONS: Sequence[Migration] = (_create_version_1, _make_version_2)
+MIGRATIONS: Sequence[Migration] = (_create_version_1, _make_version_2, _make_version_3)
 
 
 def migrate(connection: sqlite3.Connection, version: int, migrations: Sequence[Migration]) -> None:

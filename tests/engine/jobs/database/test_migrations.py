@@ -201,7 +201,7 @@ def test_a_migration_that_fails_midway_leaves_the_old_file_usable(old_queue: Pat
     before = query(VERSION_1, "SELECT * FROM jobs")
     store = JobStore(old_queue, migrations=(*MIGRATIONS, fail_on_rows))
     assert store.warning() == (
-        "The queue will be lost at the end of this run: jobs.sqlite of version 1 cannot be converted to version 3"
+        "The queue will be lost at the end of this run: jobs.sqlite of version 1 cannot be converted to version 4"
         " (no such table: nowhere); it is left as it is."
     )
     assert store.take_leftover_jobs() == []
@@ -238,7 +238,7 @@ def test_a_file_of_a_newer_version_is_left_byte_for_byte_alone(tmp_path: Path, i
     store = JobStore(folder)
     assert store.warning() == (
         "The queue will be lost at the end of this run: a newer version of this program wrote jobs.sqlite, which is"
-        " left as it is (its version is 99, this program's is 2)."
+        " left as it is (its version is 99, this program's is 3)."
     )
     assert store.take_leftover_jobs() == []
     assert not add(store, "two")
