@@ -6,7 +6,7 @@ must yield the same cells for the same request and arguments.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -110,7 +110,9 @@ class Script:
     Args:
         name: The name on the page, in requests and in the job store.
         run: Starts the script with the request and the validated arguments.
-        args_type: Declares the arguments; a list of them is in the order of its fields.
+        args_type: Declares the arguments.
+        read_list: Returns the arguments by name of A1111's list of them and the name of a task; None if the list is in the
+            order of the fields. Raises a UserError for a list that it cannot read.
         cell_count: Returns the number of cells that these arguments need.
         noun: Noun for a cell in the progress text.
         waits_for_slots: Whether only as many of the cells yielded together are submitted as the device runs at once; the
@@ -124,6 +126,7 @@ class Script:
     name: str
     run: Callable[[Any, Any], ScriptRun]  # each script names its own types of request and arguments
     args_type: type[BaseModel] = NoArguments
+    read_list: Callable[[Sequence[Any], str], Mapping[str, Any]] | None = None  # JSON: anything
     cell_count: Callable[[Any], int] = _one_cell
     noun: str = "picture"
     waits_for_slots: bool = False

@@ -45,7 +45,7 @@ def parse_script(
         script = _selectable_script(engine, str(name), task)
     except NotFound as error:
         return None, [f"{error.message} The pictures were made without it. {error.hint}".strip()]
-    return ScriptCall(script.name, _read_args(script, body.get("script_args") or ())), []
+    return ScriptCall(script.name, _read_args(script, body.get("script_args") or (), task)), []
 
 
 def list_scripts(engine: Engine) -> dict[str, list[str]]:
@@ -88,10 +88,12 @@ def _selectable_script(engine: Engine, name: str, task: str) -> Script:
     return script
 
 
-def _read_args(script: Script, args: Any) -> Mapping[str, Any]:  # JSON: anything
+def _read_args(script: Script, args: Any, task: str) -> Mapping[str, Any]:  # JSON: anything
     names = list(script.args_type.model_fields)
     if isinstance(args, Mapping):
         return cast("Mapping[str, Any]", args)
+    if isinstance(args, list) and script.read_list is not None:
+        return script.read_list(cast("list[Any]", args), task)
     if not isinstance(args, list | tuple) or len(cast("list[Any]", args)) > len(names):
         raise UserError(
             f"The arguments of {script.name} are {args!r}; a list of at most {len(names)} is needed."
