@@ -15,7 +15,7 @@ from modules.backend.components import Components
 from modules.backend.conditioning import concat
 from modules.backend.conditioning.init_image import InitImage
 from modules.backend.conditioning.text import PromptConditioning
-from modules.backend.decoding import decode_image, decode_unfinished
+from modules.backend.decoding import decode_image, decode_unfinished, stated_precision
 from modules.backend.denoise.progress import (
     BatchSkipped,
     ProgressReporter,
@@ -353,7 +353,8 @@ def _decode_images(batch: Batch, plan: Plan, result: _Result) -> None:
                 raise_if_interrupted(batch.cancel)
             batch.sink(Phase("Decoding"))
             decoded = decode_image(model, result.latents, row, plan, result.init_image)
-            batch.sink(Output("image", decoded, image.index, is_unrefined))
+            precision = stated_precision(model, result.plan)
+            batch.sink(Output("image", decoded, image.index, is_unrefined, precision))
 
 
 def _unrefined_note(plan: Plan) -> str:

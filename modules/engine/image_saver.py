@@ -102,6 +102,8 @@ class ImageSaver:
             "TI hashes": plan.networks.ti_hashes,
             "App": f"{NAME} {VERSION}",
         }
+        if plan.precision:  # it says more than the option does
+            extra["Precision"] = plan.precision
         text = escape(
             infotext.create_infotext(
                 request, extra, plan.settings, self._codecs, plan.stated_options

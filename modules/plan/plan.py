@@ -84,6 +84,7 @@ class Plan(Work[None]):
         created_at: Time of submission.
         record: Whether sampling of the first image is recorded; of both passes, with hires fix.
         networks: What the prompts of this pass add to the checkpoint.
+        precision: The dtype that its UNet computed in, where the infotext states it; "" before.
     """
 
     request: GenerationRequest
@@ -100,6 +101,7 @@ class Plan(Work[None]):
     created_at: datetime = field(default_factory=datetime.now, compare=False)
     record: bool = False
     networks: PlannedNetworks = NO_NETWORKS
+    precision: str = ""
 
     @property
     def checkpoint(self) -> Checkpoint:
