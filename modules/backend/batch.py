@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,6 +32,7 @@ class Batch:
         sink: Receives events.
         cancel: Interrupts the work.
         progress: Reports steps.
+        draws: Random numbers that are no noise, from the seed of the first image.
     """
 
     acquire: Acquire
@@ -39,6 +41,7 @@ class Batch:
     sink: Sink
     cancel: CancelToken
     progress: ProgressReporter
+    draws: random.Random
 
     def load(self, plan: Plan, *, reports: bool = True) -> LoadedModel:
         """Return the model of a pass or of its refiner, with the networks of its prompt; the batch fits.

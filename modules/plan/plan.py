@@ -121,6 +121,13 @@ class Plan(Work[None]):
         """Return all images in order."""
         return tuple(image for batch in self.batches for image in batch)
 
+    @property
+    def token_merging_ratio(self) -> float:
+        """Return the share of the tokens that this pass merges, 0 to 1."""
+        is_hires_pass = self.first_pass_evaluations is not None
+        settings = self.settings
+        return settings.token_merging_ratio_hr if is_hires_pass else settings.token_merging_ratio
+
     def single_image_request(self, image: ImagePlan) -> GenerationRequest:
         """Return the request that generates this image alone, for its infotext."""
         return self.request.replace(

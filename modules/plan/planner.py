@@ -120,7 +120,7 @@ def make_plan(
     tables: PlanTables = BUILTIN_TABLES,
 ) -> Plan:
     """Return the plan of a request whose styles are applied, with all options, those without an effect included."""
-    settings = settings.replace(**request.override_settings)
+    settings = _resolve_token_merging(request, settings.replace(**request.override_settings))
     if (
         checkpoint.prediction.is_zero_terminal_snr
         and _NOISE_SCHEDULE not in request.override_settings
@@ -151,6 +151,27 @@ def make_plan(
     if isinstance(plan.request, Txt2ImgRequest) and plan.request.enable_hr:
         plan = _with_hires_pass(plan, plan.request, models, tables)
     return _with_settings(with_refiner(plan, models), settings)
+
+
+def _resolve_token_merging(request: GenerationRequest, settings: Settings) -> Settings:
+    """Return the settings with A1111's three ratios reduced to one for each pass, as its infotext states them.
+
+    Args:
+        request: An option that it overrides itself goes before the one for img2img.
+        settings: With the options that it overrides.
+    """
+    ratio = settings.token_merging_ratio
+    is_overridden = bool(request.override_settings.get("token_merging_ratio"))
+    if request.img2img_strength is not None and not is_overridden:
+        ratio = settings.token_merging_ratio_img2img or ratio
+    has_hires_pass = isinstance(request, Txt2ImgRequest) and request.enable_hr
+    return settings.replace(
+        token_merging_ratio=ratio,
+        token_merging_ratio_img2img=0.0,
+        token_merging_ratio_hr=(settings.token_merging_ratio_hr or ratio)
+        if has_hires_pass
+        else 0.0,
+    )
 
 
 def _models_of(plan: Plan) -> tuple[ModelSpec, ...]:
