@@ -27,7 +27,8 @@ from modules.plan.effects import clip_skip_has_effect, ineffective_options, stat
 from modules.plan.embeddings import EmbeddingVocabulary, add_embeddings
 from modules.plan.few_step_models import few_step_note
 from modules.plan.input_checks import check_input_images
-from modules.plan.plan import DEFAULT_SETTINGS, HiresPlan, ImagePlan, Plan
+from modules.plan.job_plan import DEFAULT_SETTINGS
+from modules.plan.plan import HiresPlan, ImagePlan, Plan
 from modules.plan.planned_pass import PlannedPass
 from modules.plan.prompts import apply_styles, plan_networks, prompt_notes
 from modules.plan.refiner import add_refiner_networks, with_refiner
