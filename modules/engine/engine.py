@@ -38,6 +38,7 @@ from modules.models.checkpoint import Checkpoint
 from modules.models.convert import convert_to_safetensors
 from modules.models.index import ModelIndex
 from modules.models.model_spec import ModelSpec, make_model_spec
+from modules.models.upscaler_list import UpscalerList
 from modules.params.image import ImageField
 from modules.params.param import params_of
 from modules.params.requests.base import GenerationRequest
@@ -91,8 +92,8 @@ class Engine:
         self.styles = Styles(paths.styles_file)
         self.samplers = registries.samplers
         self.schedules = registries.schedules
-        self.upscalers = registries.upscalers
-        tables = PlanTables(self.samplers, self.schedules, self.upscalers, registries.tasks)
+        self.upscalers = UpscalerList(registries.upscalers, self.models)
+        tables = PlanTables(self.samplers, self.schedules, registries.upscalers, registries.tasks)
         self.planner = Planner(checkpoints, self.styles, tables, tokenizer)
         embeddings = self.planner.vocabulary.listing
         self.networks = NetworkCards(CardSources(self.models, embeddings, lambda: self.settings))
@@ -269,7 +270,7 @@ class Engine:
         Raises:
             WebUIError: the request cannot be carried out, see `engine/extras`.
         """
-        return upscale(image, request, self.upscalers, self._run_work)
+        return upscale(image, request, self.upscalers, self.settings, self._run_work)
 
     def _model_spec(self) -> ModelSpec:
         return make_model_spec(self.models, self.find_checkpoint(), self.settings)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from modules.models.checkpoint import Checkpoint
 from modules.models.model_spec import ModelSpec
-from modules.models.upscalers import Upscaler
 from modules.params.requests.base import GenerationRequest, require_generation
 from modules.params.requests.txt2img import HiresSize
 from modules.plan.job_plan import JobPlan
 from modules.plan.networks import NO_NETWORKS, PlannedNetworks
+from modules.plan.upscaling import PlannedUpscaler
 from modules.prompt.schedule import StepTimeline
 from modules.sampling.samplers import Sampler
 from modules.sampling.schedules import Schedule
@@ -41,12 +41,12 @@ class HiresPlan:
 
     Args:
         size: Size to which the images of the first pass are enlarged.
-        upscaler: Row of UPSCALERS.
+        upscaler: How they are enlarged.
         plan: Plan of the img2img pass: its size, prompts, sampler, schedule, checkpoint and settings.
     """
 
     size: HiresSize
-    upscaler: Upscaler
+    upscaler: PlannedUpscaler
     plan: Plan
 
 
