@@ -12,6 +12,7 @@ from modules.params.requests.base import GenerationRequest
 from modules.params.requests.txt2img import HiresSize
 from modules.params.settings import Settings
 from modules.plan.networks import NO_NETWORKS, PlannedNetworks
+from modules.plan.step_extensions import StepExtensionRow
 from modules.plan.work import Work
 from modules.prompt.schedule import StepTimeline
 from modules.sampling.samplers import Sampler
@@ -84,6 +85,7 @@ class Plan(Work[None]):
         created_at: Time of submission.
         record: Whether sampling of the first image is recorded; of both passes, with hires fix.
         networks: What the prompts of this pass add to the checkpoint.
+        step_extensions: What extensions add to the steps of this pass.
     """
 
     request: GenerationRequest
@@ -100,6 +102,7 @@ class Plan(Work[None]):
     created_at: datetime = field(default_factory=datetime.now, compare=False)
     record: bool = False
     networks: PlannedNetworks = NO_NETWORKS
+    step_extensions: tuple[StepExtensionRow, ...] = ()
 
     @property
     def checkpoint(self) -> Checkpoint:
