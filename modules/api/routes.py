@@ -98,8 +98,11 @@ def add_routes(
         restart_requested: Set when a client asks for a restart of the server.
     """
     routers = [build(engine) for build in _PAGE_ROUTERS]
+    routers += [router.build(engine) for router in engine.registries.routers if router.is_for_page]
     if flags.serves_api:
-        routers += [router.build(engine) for router in engine.registries.routers]
+        routers += [
+            router.build(engine) for router in engine.registries.routers if not router.is_for_page
+        ]
         routers += [system_router(engine, flags), docs_router()]
         if flags.api_server_stop:
             routers.append(server_router(restart_requested or threading.Event()))

@@ -45,7 +45,6 @@ from modules.params.requests.extras import ExtrasRequest
 from modules.params.results import ForwardRecording
 from modules.plan.checkpoint_finder import CheckpointFinder
 from modules.plan.planner import Planner
-from modules.plan.tables import PlanTables
 from modules.plan.work import EstimateDepth, RecordForward, Work
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
@@ -90,7 +89,7 @@ class Engine:
         self.samplers = registries.samplers
         self.schedules = registries.schedules
         self.upscalers = registries.upscalers
-        tables = PlanTables(self.samplers, self.schedules, self.upscalers, registries.tasks)
+        tables = registries.plan_tables()
         self.planner = Planner(checkpoints, self.styles, tables, tokenizer)
         embeddings = self.planner.vocabulary.listing
         self.networks = NetworkCards(CardSources(self.models, embeddings, lambda: self.settings))
@@ -102,7 +101,7 @@ class Engine:
             registries.filename_tokens,
         )
         settings_class = registries.settings_class
-        self._settings_file = SettingsFile(paths.data / "config.json", settings_class)
+        self._settings_file = SettingsFile(paths.settings_file, settings_class)
         self.settings, self.flag_settings = settings_class(), flag_settings
         self.gallery = Gallery(
             paths,

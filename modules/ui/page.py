@@ -60,6 +60,9 @@ def build_page(engine: Engine) -> gr.Blocks:
                         _build_generation_tab(tab.form)
                     if tab.build is not None:
                         tab.build(engine)
+                    if tab.script:
+                        html = '<div class="ui extension-tab"></div>'
+                        build_scripted_html(html, tab.script, f"{tab.name.replace(' ', '_')}_tab")
         page.load(None, js="() => { webui.start() }")
     return page
 
