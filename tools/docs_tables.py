@@ -73,6 +73,7 @@ TAB_TITLES = (
     "Gallery",
     "Models",
     "Queue",
+    "Extensions",
     "Settings",
 )
 _PAGE_PICTURE = "![The page with a generated picture](docs/page.png)"

@@ -139,6 +139,11 @@ class Flags:
     disable_extra_extensions: bool = flag(
         False, "Extensions", "the same: what is built in is no extension"
     )
+    enable_insecure_extension_access: bool = flag(
+        False,
+        "Extensions",
+        "let other machines install, enable and remove extensions, which run any code",
+    )
 
     theme: Literal["light", "dark"] | None = flag(
         None,

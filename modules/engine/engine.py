@@ -21,6 +21,7 @@ from modules.engine.checkpoint_loader import CheckpointLoader, DeviceStatus
 from modules.engine.choices import CHOICES, ChoiceSources
 from modules.engine.downloads.downloads import Downloads
 from modules.engine.executors import DeviceInfo, Executor
+from modules.engine.extensions.shelf import ExtensionShelf
 from modules.engine.extras import upscale
 from modules.engine.gallery.gallery import Gallery
 from modules.engine.image_saver import ImageSaver
@@ -102,6 +103,9 @@ class Engine:
         )
         settings_class = registries.settings_class
         self._settings_file = SettingsFile(paths.settings_file, settings_class)
+        self.extensions = ExtensionShelf(
+            paths, registries.extensions, self._settings_file, self.downloads
+        )
         self.settings, self.flag_settings = settings_class(), flag_settings
         self.gallery = Gallery(
             paths,
