@@ -18,6 +18,7 @@ from modules.backend.conditioning.init_image import InitImage
 from modules.backend.conditioning.text import PromptConditioning
 from modules.backend.decoding import decode_image, decode_unfinished, stated_precision
 from modules.backend.denoise.deep_cache import DeepCache
+from modules.backend.denoise.extension_parts import make_step_extensions
 from modules.backend.denoise.progress import (
     BatchSkipped,
     ProgressReporter,
@@ -201,6 +202,7 @@ def _begin_pass(
             size,
             init_image if upscaled is None else None,
             (
+                *make_step_extensions(plan, batch.index, components, device),
                 *_init_extensions(components, plan, init_image),
                 batch.progress,
                 *([recorder] if recorder else []),

@@ -15,6 +15,7 @@ from modules.models.families import Family
 from modules.models.ldm.text_encoder_layouts import CLIP_KIND
 from modules.models.model_spec import ModelSpec
 from modules.plan.planned_pass import PlannedPass
+from modules.plan.step_extensions import StepExtensionRow
 from modules.plan.tables import BUILTIN_TABLES, PlanTables
 from modules.prompt.chunks import COMMA_BACKTRACK, Chunker
 from modules.prompt.emphasis import EMPHASES
@@ -85,6 +86,14 @@ def _families(planned: PlannedPass) -> tuple[Family, ...]:
 
 def _uses_sampling_option(option: str, planned: PlannedPass) -> bool:
     return option in planned.sampling_options
+
+
+def _is_in_steps(row: StepExtensionRow, planned: PlannedPass) -> bool:
+    return row.is_in(planned.plan.request, planned.settings)
+
+
+def _any_holds(rules: Sequence[Callable[[PlannedPass], bool]], planned: PlannedPass) -> bool:
+    return any(holds(planned) for holds in rules)
 
 
 def _starts_from_image(planned: PlannedPass) -> bool:
@@ -230,13 +239,19 @@ def stated_options(passes: Sequence[PlannedPass]) -> tuple[str, ...]:
 
 
 def list_effects(tables: PlanTables = BUILTIN_TABLES) -> tuple[Effect, ...]:
-    """Return EFFECTS and a row for each option that some samplers or schedules use and others do not."""
+    """Return EFFECTS and a row for each option that samplers, schedules or step extensions use on some jobs alone."""
+    rules: dict[str, list[Callable[[PlannedPass], bool]]] = {}
     used = [name for row in (*tables.samplers, *tables.schedules) for name in row.options]
-    # An extension's sampler may list an option that other parts of a job use as well.
+    for option in dict.fromkeys((*_SAMPLER_FAMILY_OPTIONS, *used)):
+        rules[option] = [partial(_uses_sampling_option, option)]
+    for row in tables.step_extensions:
+        for option in row.options:
+            rules.setdefault(option, []).append(partial(_is_in_steps, row))
+    # An extension may list an option that other parts of a job use as well.
     others = ALWAYS_EFFECTIVE | {effect.option for effect in EFFECTS}
     rows = [
-        Effect(option, partial(_uses_sampling_option, option))
-        for option in dict.fromkeys((*_SAMPLER_FAMILY_OPTIONS, *used))
+        Effect(option, partial(_any_holds, tuple(holds)))
+        for option, holds in rules.items()
         if option not in others
     ]
     return (*rows, *EFFECTS)

@@ -11,6 +11,7 @@ from modules.params.requests.base import GenerationRequest, require_generation
 from modules.params.requests.txt2img import HiresSize
 from modules.plan.job_plan import JobPlan
 from modules.plan.networks import NO_NETWORKS, PlannedNetworks
+from modules.plan.step_extensions import StepExtensionRow
 from modules.plan.upscaling import PlannedUpscaler
 from modules.prompt.schedule import StepTimeline
 from modules.sampling.samplers import Sampler
@@ -82,6 +83,7 @@ class Plan(JobPlan):
         record: Whether sampling of the first image is recorded; of both passes, with hires fix.
         networks: What the prompts of this pass add to the checkpoint.
         precision: The dtype that its UNet computed in, where the infotext states it; "" before.
+        step_extensions: What extensions add to the steps of this pass.
     """
 
     request: GenerationRequest
@@ -96,6 +98,7 @@ class Plan(JobPlan):
     record: bool = False
     networks: PlannedNetworks = NO_NETWORKS
     precision: str = ""
+    step_extensions: tuple[StepExtensionRow, ...] = ()
 
     @property
     def checkpoint(self) -> Checkpoint:
