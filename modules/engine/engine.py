@@ -121,9 +121,7 @@ class Engine:
         self._loader = CheckpointLoader(
             executor, lambda work, on_loaded: self.queue.load_when_idle(work, on_loaded)
         )
-        self.queue = JobQueue(
-            executor, store, planner.plan, self.image_saver, self._loader.on_success
-        )
+        self.queue = JobQueue(executor, store, planner.plan, self.image_saver, self._on_job_done)
         self.groups = JobGroups(registries.scripts, self.queue, self.image_saver)
         self.processes = ProcessStore()
 
@@ -274,6 +272,11 @@ class Engine:
             WebUIError: the request cannot be carried out, see `engine/extras`.
         """
         return upscale(image, request, self.upscalers, self.settings, self._run_work)
+
+    def _on_job_done(self, job: Job) -> None:
+        for kind in job.plan.changed_kinds:
+            self.models.refresh(kind)
+        self._loader.on_success(job)
 
     def _model_spec(self) -> ModelSpec:
         return make_model_spec(self.models, self.find_checkpoint(), self.settings)
