@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 # A slow disk may take minutes to hash a file; the image is then saved without the hash in its infotext.
 _HASH_TIMEOUT_S = 30
 _MAX_UNSAVED_AGE_S = 24 * 3600
+NO_PAIRS: Mapping[str, object] = {}
 
 
 class ImageSaver:
@@ -82,6 +83,7 @@ class ImageSaver:
         image: Image.Image,
         announce: Callable[[GeneratedImage], object],
         destination: Destination | None = None,
+        pairs: Mapping[str, object] = NO_PAIRS,
     ) -> GeneratedImage:
         """Save one image; if the outputs folder cannot be written, save it in the system's temporary folder.
 
@@ -92,11 +94,13 @@ class ImageSaver:
             announce: Called with its record just before there is a file: a kill in between leaves a record without a
                 file, never a file without a record. The last call counts.
             destination: Folder and name, instead of those of the settings.
+            pairs: Added to its infotext.
         """
         image_plan = plan.images[index]
         seed = image_plan.seed
         request = plan.single_image_request(image_plan)
         extra = {
+            **pairs,
             **self._model_infotext(plan),
             "Lora hashes": self._lora_hashes(plan),
             "TI hashes": plan.networks.ti_hashes,

@@ -7,7 +7,7 @@ must yield the same cells for the same request and arguments.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from PIL import Image
@@ -33,7 +33,8 @@ class Cell:
         destination: Folder and name of its images, instead of those of the settings.
         is_recorded: Whether the denoising of its first image is recorded.
         is_shown: Whether its images are part of the result. Those of other cells, such as the tiles of a larger image,
-            are kept outside the outputs folder until a day has passed.
+            are kept outside the outputs folder until a day has passed, as PNG.
+        infotext: Pairs to add to the infotexts of its images.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Cell:
     destination: Destination | None = None
     is_recorded: bool = False
     is_shown: bool = True
+    infotext: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
 @dataclass(frozen=True)
@@ -113,13 +115,15 @@ class Script:
         name: The name on the page, in requests and in the job store.
         run: Starts the script with the request and the validated arguments.
         args_type: Declares the arguments.
-        read_list: Returns the arguments by name of A1111's list of them and the name of a task; None if the list is in the
-            order of the fields. Raises a UserError for a list that it cannot read.
+        list_fields: Names of the arguments in the order of A1111's list, "" for one that is ignored; empty for the order of
+            the fields.
+        read_list: Returns the arguments by name of A1111's list of them and the name of a task; None if the list
+            needs no more than their names. Raises a UserError for a list that it cannot read.
         cell_count: Returns the number of cells that these arguments need.
         noun: Noun for a cell in the progress text.
         waits_for_slots: Whether only as many of the cells yielded together are submitted as the device runs at once; the
             requests of the others are made later. For many cells: they need no memory, and other jobs come in between.
-        has_one_seed: Whether a random seed is drawn once, for all cells.
+        has_one_seed: Whether a random seed is drawn once, for all cells; or for which arguments it is.
         tasks: The tasks for which it can be chosen on the page and in the API; a script without any belongs to a part
             of the page.
         aliases: Other names that find it.
@@ -128,10 +132,20 @@ class Script:
     name: str
     run: Callable[[Any, Any], ScriptRun]  # each script names its own types of request and arguments
     args_type: type[BaseModel] = NoArguments
+    list_fields: tuple[str, ...] = ()
     read_list: Callable[[Sequence[Any], str], Mapping[str, Any]] | None = None  # JSON: anything
     cell_count: Callable[[Any], int] = _one_cell
     noun: str = "picture"
     waits_for_slots: bool = False
-    has_one_seed: bool = False
+    has_one_seed: bool | Callable[[Any], bool] = False
     tasks: frozenset[str] = frozenset()
     aliases: tuple[str, ...] = ()
+
+    def draws_one_seed(self, args: BaseModel) -> bool:
+        """Return whether a random seed is drawn once, for all cells."""
+        return self.has_one_seed if isinstance(self.has_one_seed, bool) else self.has_one_seed(args)
+
+    @property
+    def argument_order(self) -> tuple[str, ...]:
+        """Return the names of the arguments in the order of A1111's list, "" for one that is ignored."""
+        return self.list_fields or tuple(self.args_type.model_fields)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from modules.core.registry import Registry
 from modules.scripts.compare_samplers import COMPARE_SAMPLERS
 from modules.scripts.file_batch import FILE_BATCH
+from modules.scripts.loopback import LOOPBACK
+from modules.scripts.prompt_matrix import PROMPT_MATRIX
+from modules.scripts.prompts_from_file import PROMPTS_FROM_FILE
 from modules.scripts.protocol import Script
 from modules.scripts.reproduce import REPRODUCE
 
-SCRIPTS: Registry[Script] = Registry("script", (FILE_BATCH, REPRODUCE, COMPARE_SAMPLERS))
+SCRIPTS: Registry[Script] = Registry(
+    "script",
+    (FILE_BATCH, REPRODUCE, COMPARE_SAMPLERS, PROMPT_MATRIX, PROMPTS_FROM_FILE, LOOPBACK),
+)

@@ -197,6 +197,7 @@ class JobGroup:
         self, cells: Sequence[Cell], attempts: Mapping[int, Sequence[CellAttempt]]
     ) -> list[CellResult]:
         """Run cells at the same time and return how they ended; after a stop, only of those that had begun."""
+        self._count = max(self._count, self._ended_count + len(cells))
         waits_for_slots = self.spec.script.waits_for_slots
         free_slots = threading.Semaphore(self._queue.slots if waits_for_slots else len(cells))
         results: list[CellResult] = []

@@ -67,7 +67,8 @@ class JobGroups:
         """
         self._queue.raise_if_stopping()
         script = self._scripts.get(script_name)
-        if script.has_one_seed:
+        script_args = validate(script.args_type, args)
+        if script.draws_one_seed(script_args):
             seeds = {"seed": request.seed, "subseed": request.subseed}
             drawn = {name: draw_seed() for name, seed in seeds.items() if seed == -1}
             request = request.replace(**drawn)
@@ -75,7 +76,7 @@ class JobGroups:
             secrets.token_urlsafe(16),
             script,
             request,
-            validate(script.args_type, args),
+            script_args,
             settings,
             source,
         )
