@@ -167,12 +167,14 @@ class ImageSaver:
 
         Raises:
             StorageError: it cannot be saved.
+            UserError: it cannot be drawn.
         """
         settings = plan.settings
         tokens = make_filename_tokens(
             plan, replace(plan.images[0], seed=image.seed), self._filename_tokens
         )
-        text, pixels = escape(image.infotext), image.image
+        text, drawn = escape(image.infotext), image.image
+        pixels = drawn if isinstance(drawn, Image.Image) else drawn(settings)
         is_grid = image.kind == "grid"
         is_saved = settings.samples_save and (settings.grid_save or not is_grid)
         store = self._images if is_saved else self._unsaved_store()

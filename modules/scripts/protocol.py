@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from modules.images.filename import Destination
 from modules.params.requests.base import GenerationRequest
 from modules.params.results import GeneratedImage, ImageKind
+from modules.params.settings.saving import GridSettings
 
 CellState = Literal["done", "failed", "cancelled"]
 
@@ -64,13 +65,14 @@ class ScriptImage:
     """An image that a script has made of those of its cells.
 
     Args:
-        image: The image.
+        image: The image, or what draws it with the colours and the font of the options. It is called when the image is
+            saved, not after a restart; its UserError becomes a note.
         infotext: Its generation parameters.
         seed: The seed in its name.
         kind: A grid is saved and shown as one.
     """
 
-    image: Image.Image
+    image: Image.Image | Callable[[GridSettings], Image.Image]
     infotext: str
     seed: int
     kind: ImageKind = "image"

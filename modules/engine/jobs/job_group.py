@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from modules.core.errors import Cancelled, WebUIError
+from modules.core.errors import Cancelled, UserError, WebUIError
 from modules.core.text import escape
 from modules.engine.image_saver import ImageSaver
 from modules.engine.jobs.cell_run import CellRun, GroupSpec
@@ -269,7 +269,11 @@ class JobGroup:
             plan = self._queue.make_plan(self.spec.request, self.spec.settings)
             for position, image in enumerate(images[len(saved) :], len(saved)):
                 announce = partial(store.log_image, self.id, position)
-                saved.append(self._saver.save_script_image(plan, image, announce))
+                try:
+                    saved.append(self._saver.save_script_image(plan, image, announce))
+                except UserError as error:  # it cannot be drawn
+                    with self._lock:
+                        self._notes.append(escape(str(error)))
         with self._lock:
             self._images += renumber(saved, len(self._images))
 
