@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from modules.core.errors import UserError
 from modules.params.param import param
 from modules.params.requests.base import GenerationRequest
+from modules.plan.planner import draw_seed
 from modules.scripts.protocol import Cell, Script, ScriptResult, ScriptRun
 from modules.scripts.script_seeds import shift_seed
 
@@ -97,21 +98,39 @@ class _Line:
     note: str = ""
 
 
+def prepare_prompts_from_file(
+    request: GenerationRequest, args: PromptsFromFileArgs
+) -> tuple[GenerationRequest, PromptsFromFileArgs]:
+    """Return the request with one seed for all lines, where the arguments ask for that, and the arguments.
+
+    Raises:
+        UserError: there is no line.
+    """
+    if not _count_lines(args):
+        raise UserError(
+            "There are no prompts: the list of prompt inputs is empty.", "Write one on each line."
+        )
+    if request.seed == -1 and (args.iterate_seed or args.same_seed):
+        request = request.replace(seed=draw_seed())
+    return request, args
+
+
+def _split(text: str) -> list[str]:
+    return [line for line in map(str.strip, text.splitlines()) if line]
+
+
+def _count_lines(args: PromptsFromFileArgs) -> int:
+    return len(_split(args.prompt_txt))
+
+
 def run_prompts_from_file(request: GenerationRequest, args: PromptsFromFileArgs) -> ScriptRun:
     """Yield a cell for each line that is not empty.
 
     Args:
         request: What a line does not say is taken from it.
         args: The lines.
-
-    Raises:
-        UserError: there is no line.
     """
-    lines = [_read_line(line) for line in map(str.strip, args.prompt_txt.splitlines()) if line]
-    if not lines:
-        raise UserError(
-            "There are no prompts: the list of prompt inputs is empty.", "Write one on each line."
-        )
+    lines = [_read_line(line) for line in _split(args.prompt_txt)]
     per_line = request.batch_size * request.n_iter
     seeds = [
         shift_seed(request.seed, number * per_line * args.iterate_seed)
@@ -219,16 +238,13 @@ def _make_notes(lines: list[_Line]) -> tuple[str, ...]:
     return (*notes[:_MAX_NOTES], *([f"{more} more notes are left out."] if more > 0 else []))
 
 
-def _fixes_seed(args: PromptsFromFileArgs) -> bool:
-    return args.iterate_seed or args.same_seed
-
-
 PROMPTS_FROM_FILE = Script(
     "Prompts from file or textbox",
     run_prompts_from_file,
     PromptsFromFileArgs,
     noun="line",
     waits_for_slots=True,
-    has_one_seed=_fixes_seed,
+    cell_count=_count_lines,
+    prepare=prepare_prompts_from_file,
     tasks=frozenset(("txt2img", "img2img", "inpaint", "depth2img")),
 )

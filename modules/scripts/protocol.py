@@ -6,7 +6,7 @@ must yield the same cells for the same request and arguments.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -98,6 +98,29 @@ class ScriptResult:
 ScriptRun = Generator[Sequence[Cell], Sequence[CellResult], ScriptResult]
 
 
+@dataclass(frozen=True)
+class ScriptTable:
+    """Where the cells of a script stand in a table, or in several below each other.
+
+    Args:
+        columns: Labels of the columns.
+        rows: Labels of the rows.
+        tables: Labels of the tables.
+        places: Column, row and table of each cell, by its position in the group.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[str, ...]
+    tables: tuple[str, ...]
+    places: tuple[tuple[int, int, int], ...]
+
+
+def first_error(results: Iterable[CellResult]) -> str:
+    """Return the first error of some cells, or a sentence where none says why it has no image."""
+    errors = (result.error for result in results if result.error)
+    return next(errors, "The script made no pictures.")
+
+
 class NoArguments(BaseModel, frozen=True, extra="forbid"):
     """The arguments of a script without any."""
 
@@ -105,6 +128,11 @@ class NoArguments(BaseModel, frozen=True, extra="forbid"):
 def _one_cell(args: Any) -> int:
     del args
     return 1
+
+
+def _always(args: Any) -> bool:
+    del args
+    return True
 
 
 @dataclass(frozen=True)
@@ -123,10 +151,16 @@ class Script:
         noun: Noun for a cell in the progress text.
         waits_for_slots: Whether only as many of the cells yielded together are submitted as the device runs at once; the
             requests of the others are made later. For many cells: they need no memory, and other jobs come in between.
-        has_one_seed: Whether a random seed is drawn once, for all cells; or for which arguments it is.
+        has_one_seed: Whether a random seed is drawn once, for all cells.
         tasks: The tasks for which it can be chosen on the page and in the API; a script without any belongs to a part
             of the page.
         aliases: Other names that find it.
+        prepare: Returns request and arguments completed before they are stored, such as with seeds drawn, so that a restart
+            makes the same cells. Raises a UserError for arguments that do not fit.
+        requests_to_check: Yields requests that must be possible before the script starts, each with a subject for the
+            error. Raises a UserError for arguments that do not fit the request.
+        table: Returns where the cells stand, for a page that shows them in a table; None for a script without one.
+        shows_cells: Returns whether the images of cells belong to the result, beside those that the script makes of them.
     """
 
     name: str
@@ -137,13 +171,13 @@ class Script:
     cell_count: Callable[[Any], int] = _one_cell
     noun: str = "picture"
     waits_for_slots: bool = False
-    has_one_seed: bool | Callable[[Any], bool] = False
+    has_one_seed: bool = False
     tasks: frozenset[str] = frozenset()
     aliases: tuple[str, ...] = ()
-
-    def draws_one_seed(self, args: BaseModel) -> bool:
-        """Return whether a random seed is drawn once, for all cells."""
-        return self.has_one_seed if isinstance(self.has_one_seed, bool) else self.has_one_seed(args)
+    prepare: Callable[[Any, Any], tuple[Any, Any]] | None = None
+    requests_to_check: Callable[[Any, Any], Iterable[tuple[str, GenerationRequest]]] | None = None
+    table: Callable[[Any], ScriptTable] | None = None
+    shows_cells: Callable[[Any], bool] = _always
 
     @property
     def argument_order(self) -> tuple[str, ...]:

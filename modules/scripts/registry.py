@@ -13,6 +13,7 @@ from modules.scripts.prompts_from_file import PROMPTS_FROM_FILE
 from modules.scripts.protocol import Script
 from modules.scripts.reproduce import REPRODUCE
 from modules.scripts.sd_upscale import SD_UPSCALE
+from modules.scripts.xyz_plot import XYZ_PLOT
 
 SCRIPTS: Registry[Script] = Registry(
     "script",
@@ -20,11 +21,12 @@ SCRIPTS: Registry[Script] = Registry(
         FILE_BATCH,
         REPRODUCE,
         COMPARE_SAMPLERS,
-        PROMPT_MATRIX,
-        PROMPTS_FROM_FILE,
         LOOPBACK,
-        SD_UPSCALE,
         OUTPAINTING_MK2,
         POOR_MANS_OUTPAINTING,
+        PROMPT_MATRIX,
+        PROMPTS_FROM_FILE,
+        SD_UPSCALE,
+        XYZ_PLOT,
     ),
 )
