@@ -30,6 +30,7 @@ from modules.backend.model import LoadedModel
 from modules.backend.networks.embeddings import read_all_vectors
 from modules.backend.noise.noise import ImageNoise, NoiseOptions, noise_options
 from modules.backend.pipelines.sampling_run import HandOver, SamplingRun, make_run_sigmas
+from modules.backend.upscale.upscalers import Upscalers
 from modules.core.errors import Cancelled, NotFinite
 from modules.models.model_spec import ModelSpec
 from modules.params.events import CancelToken, Note, Output, Phase, Sink
@@ -92,7 +93,7 @@ class _Result:
 
 def generate_batch(
     acquire: Acquire,
-    device: torch.device,
+    upscalers: Upscalers,
     plan: Plan,
     batch_index: int,
     sink: Sink,
@@ -109,9 +110,10 @@ def generate_batch(
         UserError: an init image has no depth map, and the checkpoint cannot estimate one.
     """
     progress = ProgressReporter(sink, cancel, plan, batch_index)
-    batch, hires_pass = Batch(acquire, device, batch_index, sink, cancel, progress), plan.hires
+    batch = Batch(acquire, upscalers, batch_index, sink, cancel, progress)
+    hires_pass = plan.hires
     if hires_pass is not None:
-        estimate.check(acquire(plan.model).components, hires_pass.plan.request, device)
+        estimate.check(acquire(plan.model).components, hires_pass.plan.request, batch.device)
     result = _run_pass(batch, plan)
     if hires_pass is not None:
         upscaled = _upscale(batch, result, hires_pass)
@@ -131,7 +133,14 @@ def _upscale(batch: Batch, result: _Result, hires_pass: HiresPlan) -> hires.Upsc
     model = batch.acquire(result.plan.model)
     with _tiling(model, result.plan):
         batch.sink(Phase("Upscaling"))
-        return hires.upscale(model.components, result.latents, hires_pass.upscaler, hires_pass.size)
+        return hires.upscale(
+            model.components,
+            result.latents,
+            hires_pass.upscaler,
+            hires_pass.size,
+            batch.upscalers,
+            batch.report_tile,
+        )
 
 
 def _run_pass(

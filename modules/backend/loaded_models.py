@@ -9,6 +9,7 @@ from modules.backend.device import Device
 from modules.backend.memory.policies import POLICIES, MemoryPolicy
 from modules.backend.model import LoadedModel
 from modules.backend.model_cache import ModelCache
+from modules.backend.upscale.upscalers import Upscalers
 from modules.models.model_spec import ModelSpec
 from modules.models.scan import FileStamp
 from modules.models.weight_counts import count_weights
@@ -22,12 +23,16 @@ class LoadedModels:
         device: The open device.
         tokenizer: Splits prompts.
         cache_folder: Keeps what was measured about checkpoints; None keeps nothing for the next start.
+
+    Attributes:
+        upscalers: Enlarge finished images.
     """
 
     def __init__(
         self, device: Device, tokenizer: ClipTokenizer, cache_folder: Path | None = None
     ) -> None:
         self.device = device
+        self.upscalers = Upscalers(device)
         self._cache = ModelCache(
             device.torch_device, tokenizer, cache_folder, lambda: self.device.free_bytes()
         )
@@ -104,5 +109,6 @@ class LoadedModels:
         return f"{path.name} ran out of memory and runs again with '{policy.name}', which takes longer."
 
     def clear(self) -> None:
-        """Unload every checkpoint."""
+        """Unload every checkpoint and every upscaler."""
+        self.upscalers.clear()
         self._cache.clear()

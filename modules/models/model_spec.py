@@ -51,6 +51,12 @@ class ModelSpec:
     stores_fp8: bool = False
 
     @property
+    def paths(self) -> tuple[Path, ...]:
+        """Return the files that are read."""
+        others = (self.vae, *self.text_encoders)
+        return self.checkpoint.path, *(file.path for file in others if file is not None)
+
+    @property
     def borrowed_from(self) -> tuple[str, ...]:
         """Return the names of the checkpoints that lend a text encoder."""
         lent = (file for file in self.text_encoders if file is not None and file.is_checkpoint)

@@ -17,6 +17,7 @@ from modules.models.model_spec import (
     may_predict_v,
     native_size,
 )
+from modules.models.upscaler_list import UpscalerList
 from modules.models.upscalers import Upscaler
 from modules.params.requests.base import MAX_SEED, GenerationRequest
 from modules.params.requests.depth import DepthRequest
@@ -27,11 +28,13 @@ from modules.plan.effects import clip_skip_has_effect, ineffective_options, stat
 from modules.plan.embeddings import EmbeddingVocabulary, add_embeddings
 from modules.plan.few_step_models import few_step_note
 from modules.plan.input_checks import check_input_images
-from modules.plan.plan import DEFAULT_SETTINGS, HiresPlan, ImagePlan, Plan
+from modules.plan.job_plan import DEFAULT_SETTINGS
+from modules.plan.plan import HiresPlan, ImagePlan, Plan
 from modules.plan.planned_pass import PlannedPass
 from modules.plan.prompts import apply_styles, plan_networks, prompt_notes
 from modules.plan.refiner import add_refiner_networks, with_refiner
 from modules.plan.tables import BUILTIN_TABLES, PlanTables
+from modules.plan.upscaling import plan_upscaler
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.lookup import find_sampler_and_schedule
@@ -162,11 +165,11 @@ def _with_hires_pass(
     plan: Plan, request: Txt2ImgRequest, models: ModelIndex, tables: PlanTables
 ) -> Plan:
     hires_plan = _plan_hires_pass(plan, request, models, tables)
-    upscaler = tables.upscalers.get(request.hr_upscaler)
+    upscaler = UpscalerList(tables.upscalers, models).get(request.hr_upscaler)
     return replace(
         plan,
         request=_hires_infotext_fields(plan, hires_plan, upscaler),
-        hires=HiresPlan(hires_size(request), upscaler, hires_plan),
+        hires=HiresPlan(hires_size(request), plan_upscaler(upscaler, plan.settings), hires_plan),
     )
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from modules.images.filename import Destination
-from modules.params.requests.base import GenerationRequest
+from modules.params.requests.job_request import JobRequest
 from modules.params.results import GeneratedImage, ImageKind
 from modules.params.settings.saving import GridSettings
 
@@ -38,7 +38,7 @@ class Cell:
     """
 
     name: str
-    make_request: Callable[[], GenerationRequest]
+    make_request: Callable[[], JobRequest]
     destination: Destination | None = None
     is_recorded: bool = False
     is_shown: bool = True

@@ -21,10 +21,10 @@ from modules.engine.jobs.job import Job
 from modules.engine.jobs.job_record import JobRecord
 from modules.engine.jobs.queue import JobQueue
 from modules.engine.jobs.stored_request import with_seeds_from
-from modules.params.requests.base import GenerationRequest
+from modules.params.requests.job_request import JobRequest
 from modules.params.results import GeneratedImage
 from modules.params.settings import Settings
-from modules.plan.plan import Plan
+from modules.plan.job_plan import JobPlan
 from modules.scripts.protocol import Cell, CellResult, CellState, Script
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class GroupSpec:
 
     id: str
     script: Script
-    request: GenerationRequest
+    request: JobRequest
     args: BaseModel
     settings: Settings
     source: str
@@ -79,7 +79,7 @@ class CellRun:
         self.cell = cell
         self.position = position
         self.job: Job | None = None
-        self.request: GenerationRequest | None = None
+        self.request: JobRequest | None = None
         self._earlier_images = queue.store.groups.images(attempts)
         if not cell.is_shown and not all(image.path.is_file() for image in self._earlier_images):
             attempts, self._earlier_images = (), ()  # they are kept for a day only
@@ -187,7 +187,7 @@ class CellRun:
             is_shown=self.cell.is_shown,
         )
 
-    def _make_request(self, record: JobRecord | None) -> tuple[GenerationRequest, Settings]:
+    def _make_request(self, record: JobRecord | None) -> tuple[JobRequest, Settings]:
         """Return the request for the images that are missing, with its settings; with a recording, for all of them."""
         if record is None or not self._earlier_images:
             return self.cell.make_request(), self._spec.settings
@@ -199,7 +199,7 @@ class CellRun:
 
     def _save(
         self,
-        plan: Plan,
+        plan: JobPlan,
         index: int,
         image: Image.Image,
         announce: Callable[[GeneratedImage], object],
@@ -243,7 +243,7 @@ class CellRun:
 
 def _is_complete(record: JobRecord) -> bool:
     """Return whether a job that a restart has interrupted has all of its images."""
-    return record.state == "done" or _finished_count(record) == record.image_count
+    return record.state == "done" or 0 < _finished_count(record) == record.image_count
 
 
 def _finished_count(record: JobRecord) -> int:

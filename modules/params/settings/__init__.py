@@ -18,6 +18,7 @@ from modules.params.settings.prompt_editing import PromptEditingSettings
 from modules.params.settings.sampling import SamplingSettings
 from modules.params.settings.saving import GridSettings, SavingSettings
 from modules.params.settings.server import QueueSettings, ServerSettings
+from modules.params.settings.upscaling import UpscalingSettings
 
 # Options that a job cannot override: they are fields of the request, or belong to the server.
 NOT_OVERRIDABLE = frozenset(
@@ -41,6 +42,7 @@ class Settings(
     GridSettings,
     SavingSettings,
     QueueSettings,
+    UpscalingSettings,
     Img2ImgSettings,
     PromptEditingSettings,
     NetworkSettings,

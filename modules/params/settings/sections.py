@@ -42,6 +42,7 @@ SECTIONS: Registry[SettingsSection] = Registry(
         SettingsSection("guidance", "Guidance"),
         SettingsSection("sampling", "Sampling"),
         SettingsSection("img2img", "img2img and inpainting"),
+        SettingsSection("upscaling", "Upscaling"),
         SettingsSection("hires", "Hires. fix"),
         SettingsSection("infotext", "Infotext"),
         SettingsSection("queue", "Queue"),
