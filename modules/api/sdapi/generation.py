@@ -154,7 +154,10 @@ def make_group_response(
     request = require_generation(group.spec.request)
     checkpoint = engine.find_checkpoint(request.sd_model_checkpoint)
     info = make_group_info(group, checkpoint, engine.registries.tasks)
-    paths = [image.path for image in grids_first(status.images)]
+    shows_cells = group.spec.script.shows_cells(group.spec.args)
+    paths = [
+        image.path for image in grids_first(status.images) if shows_cells or image.kind == "grid"
+    ]
     return _make_answer(paths, info, echo, [*warnings, *status.notes])
 
 

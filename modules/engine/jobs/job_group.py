@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from modules.core.errors import Cancelled, WebUIError
+from modules.core.errors import Cancelled, UserError, WebUIError
 from modules.core.text import escape
 from modules.engine.image_saver import ImageSaver
 from modules.engine.jobs.cell_run import CellRun, GroupSpec
@@ -198,6 +198,7 @@ class JobGroup:
         self, cells: Sequence[Cell], attempts: Mapping[int, Sequence[CellAttempt]]
     ) -> list[CellResult]:
         """Run cells at the same time and return how they ended; after a stop, only of those that had begun."""
+        self._count = max(self._count, self._ended_count + len(cells))
         waits_for_slots = self.spec.script.waits_for_slots
         free_slots = threading.Semaphore(self._queue.slots if waits_for_slots else len(cells))
         results: list[CellResult] = []
@@ -271,7 +272,11 @@ class JobGroup:
             plan = self._queue.make_plan(self.spec.request, self.spec.settings)
             for position, image in enumerate(images[len(saved) :], len(saved)):
                 announce = partial(store.log_image, self.id, position)
-                saved.append(self._saver.save_script_image(plan, image, announce))
+                try:
+                    saved.append(self._saver.save_script_image(plan, image, announce))
+                except UserError as error:  # it cannot be drawn
+                    with self._lock:
+                        self._notes.append(escape(str(error)))
         with self._lock:
             self._images += renumber(saved, len(self._images))
 

@@ -7,7 +7,9 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from modules.core.errors import NotFound, internal_error
+from pydantic import BaseModel
+
+from modules.core.errors import NotFound, UserError, WebUIError, internal_error
 from modules.core.registry import Registry
 from modules.engine.image_saver import ImageSaver
 from modules.engine.jobs.cell_run import GroupSpec
@@ -72,19 +74,46 @@ class JobGroups:
             seeds = {"seed": request.seed, "subseed": request.subseed}
             drawn = {name: draw_seed() for name, seed in seeds.items() if seed == -1}
             request = request.replace(**drawn)
-        spec = GroupSpec(
-            secrets.token_urlsafe(16),
-            script,
-            request,
-            validate(script.args_type, args),
-            settings,
-            source,
-        )
+        request, valid_args = self.prepare(script, request, args, settings)
+        spec = GroupSpec(secrets.token_urlsafe(16), script, request, valid_args, settings, source)
         self._add_to_store(spec)
         group = JobGroup(spec, self._queue, self._image_saver)
         self._register(group)
         group.start()
         return group
+
+    def prepare(
+        self,
+        script: Script,
+        request: GenerationRequest,
+        args: Mapping[str, Any],
+        settings: Settings,
+    ) -> tuple[GenerationRequest, BaseModel]:
+        """Return request and arguments as a script runs with them.
+
+        Raises:
+            UserError: an argument is not valid, or there would be too many cells.
+            WebUIError: the script would fail with them.
+        """
+        valid_args = validate(script.args_type, args)
+        if script.prepare is not None:
+            request, valid_args = script.prepare(request, valid_args)
+        count, most = script.cell_count(valid_args), settings.script_max_cells
+        if script.tasks and count > most:
+            raise UserError(
+                f"The {script.name} would make {count} {script.noun}s; at most {most} are allowed.",
+                "Use fewer values, or raise the limit in the settings of the queue.",
+            )
+        if script.requests_to_check is not None:
+            for subject, checked in script.requests_to_check(request, valid_args):
+                self._check(subject, checked, settings)
+        return request, valid_args
+
+    def _check(self, subject: str, request: GenerationRequest, settings: Settings) -> None:
+        try:
+            self._queue.make_plan(request, settings)
+        except WebUIError as error:
+            raise type(error)(f"{subject}: {error.message}", error.hint) from None
 
     def restore(self) -> bool:
         """Restore the groups that the last stop interrupted; return whether there are any. `resume` runs them."""

@@ -31,6 +31,7 @@ NOT_OVERRIDABLE = frozenset(
         "sd_use_ema",
         "memory_policy",
         "queue_after_restart",
+        "script_max_cells",
         *ServerSettings.model_fields,
         *PromptEditingSettings.model_fields,
     )
