@@ -10,6 +10,7 @@ from modules.engine.registries import Registries
 from modules.models.index import ModelIndex
 from modules.models.kinds import HYPERNETWORK
 from modules.models.networks.network_kinds import LORA
+from modules.models.upscaler_list import UpscalerList
 from modules.models.vaes import vae_names
 from modules.prompt.styles import Styles
 
@@ -28,6 +29,10 @@ def _network_names(kind: str, sources: ChoiceSources) -> list[str]:
     return ["None", *(file.network_name for file in files if not file.facts.error)]
 
 
+def _upscalers(sources: ChoiceSources) -> UpscalerList:
+    return UpscalerList(sources.registries.upscalers, sources.models)
+
+
 CHOICES: Mapping[str, Callable[[ChoiceSources], list[str]]] = {
     "samplers": lambda sources: sources.registries.samplers.names(),
     "schedules": lambda sources: sources.registries.schedules.names(),
@@ -37,5 +42,8 @@ CHOICES: Mapping[str, Callable[[ChoiceSources], list[str]]] = {
     "hypernetworks": partial(_network_names, HYPERNETWORK),
     "styles": lambda sources: sources.styles.names(),
     "options": lambda sources: list(sources.registries.settings_class.model_fields),
-    "hires upscalers": lambda sources: sources.registries.upscalers.names(),
+    "hires upscalers": lambda sources: _upscalers(sources).names(),
+    "image upscalers": lambda sources: [
+        row.name for row in _upscalers(sources) if not row.is_latent
+    ],
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from modules.core.errors import UserError
-from modules.images.grid import MAX_PIXELS, cell_size, paste_cells
+from modules.images.grid import MAX_PIXELS, largest_size, paste_cells
 from modules.params.settings.saving import GridSettings
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def draw_grid(
     """
     legend = legend or Legend()
     columns = -(-len(images) // rows)
-    size = cell_size([image for image in images if image is not None])
+    size = largest_size([image.size for image in images if image is not None])
     fonts = _Fonts(settings.font)
     columns_legend = _Captions(legend.columns, size[0], sum(size), fonts)
     left = int(size[0] * _ROW_CAPTIONS_PER_WIDTH) if _has_text(legend.rows) else 0
@@ -100,11 +100,7 @@ def draw_grid(
         count * side + legend.margin * (count - 1)
         for count, side in zip((columns, rows), size, strict=True)
     )
-    if (left + width) * (top + height) > max_pixels:
-        raise UserError(
-            f"The grid would have {left + width} x {top + height} pixels, {max_pixels // 10**6} million are allowed.",
-            "Make fewer or smaller pictures, or take them without a grid.",
-        )
+    check_grid_size((left + width, top + height), max_pixels)
     grid = Image.new("RGB", (left + width, top + height), settings.grid_background_color)
     paste_cells(grid, images, columns, size, (left, top), legend.margin)
     draw = ImageDraw.Draw(grid)
@@ -115,6 +111,19 @@ def draw_grid(
         y = top + (size[1] + legend.margin) * row + size[1] / 2
         rows_legend.draw(draw, row, (left / 2, y), settings)
     return grid
+
+
+def check_grid_size(size: tuple[int, int], max_pixels: int = MAX_PIXELS) -> None:
+    """Refuse a grid with too many pixels.
+
+    Raises:
+        UserError: it is refused.
+    """
+    if size[0] * size[1] > max_pixels:
+        raise UserError(
+            f"The grid would have {size[0]} x {size[1]} pixels; {max_pixels // 10**6} million are allowed.",
+            "Make fewer or smaller pictures; the single ones are saved all the same.",
+        )
 
 
 def _has_text(captions: Sequence[Sequence[Caption]]) -> bool:

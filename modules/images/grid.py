@@ -48,7 +48,7 @@ def make_grid(
     """
     rows = row_count(len(images), batch_size, settings)
     columns = math.ceil(len(images) / rows)
-    width, height = size = cell_size(images)
+    width, height = size = largest_size([image.size for image in images])
     if columns * width * rows * height > max_pixels:
         return None
     grid = Image.new("RGB", (columns * width, rows * height), settings.grid_background_color)
@@ -56,9 +56,9 @@ def make_grid(
     return grid
 
 
-def cell_size(images: Sequence[Image.Image]) -> tuple[int, int]:
-    """Return the largest width and the largest height of some images."""
-    width, height = (max(image.size[axis] for image in images) for axis in (0, 1))
+def largest_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Return the largest width and the largest height."""
+    width, height = (max(size[axis] for size in sizes) for axis in (0, 1))
     return width, height
 
 

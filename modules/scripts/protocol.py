@@ -7,14 +7,14 @@ must yield the same cells for the same request and arguments.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from PIL import Image
 from pydantic import BaseModel
 
 from modules.images.filename import Destination
-from modules.params.requests.base import GenerationRequest
+from modules.params.requests.job_request import JobRequest
 from modules.params.results import GeneratedImage, ImageKind
 from modules.params.settings.saving import GridSettings
 
@@ -33,14 +33,16 @@ class Cell:
         destination: Folder and name of its images, instead of those of the settings.
         is_recorded: Whether the denoising of its first image is recorded.
         is_shown: Whether its images are part of the result. Those of other cells, such as the tiles of a larger image,
-            are kept outside the outputs folder until a day has passed.
+            are kept outside the outputs folder until a day has passed, as PNG.
+        infotext: Pairs to add to the infotexts of its images.
     """
 
     name: str
-    make_request: Callable[[], GenerationRequest]
+    make_request: Callable[[], JobRequest]
     destination: Destination | None = None
     is_recorded: bool = False
     is_shown: bool = True
+    infotext: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,10 @@ class Script:
         name: The name on the page, in requests and in the job store.
         run: Starts the script with the request and the validated arguments.
         args_type: Declares the arguments.
-        read_list: Returns the arguments by name of A1111's list of them and the name of a task; None if the list is in the
-            order of the fields. Raises a UserError for a list that it cannot read.
+        list_fields: Names of the arguments in the order of A1111's list, "" for one that is ignored; empty for the order of
+            the fields.
+        read_list: Returns the arguments by name of A1111's list of them and the name of a task; None if the list
+            needs no more than their names. Raises a UserError for a list that it cannot read.
         cell_count: Returns the number of cells that these arguments need.
         noun: Noun for a cell in the progress text.
         waits_for_slots: Whether only as many of the cells yielded together are submitted as the device runs at once; the
@@ -162,6 +166,7 @@ class Script:
     name: str
     run: Callable[[Any, Any], ScriptRun]  # each script names its own types of request and arguments
     args_type: type[BaseModel] = NoArguments
+    list_fields: tuple[str, ...] = ()
     read_list: Callable[[Sequence[Any], str], Mapping[str, Any]] | None = None  # JSON: anything
     cell_count: Callable[[Any], int] = _one_cell
     noun: str = "picture"
@@ -173,3 +178,8 @@ class Script:
     requests_to_check: Callable[[Any, Any], Iterable[tuple[str, GenerationRequest]]] | None = None
     table: Callable[[Any], ScriptTable] | None = None
     shows_cells: Callable[[Any], bool] = _always
+
+    @property
+    def argument_order(self) -> tuple[str, ...]:
+        """Return the names of the arguments in the order of A1111's list, "" for one that is ignored."""
+        return self.list_fields or tuple(self.args_type.model_fields)

@@ -17,7 +17,7 @@ from modules.engine.jobs.job_record import renumber
 from modules.engine.jobs.job_status import ENDED_STATES, Completion, JobState, JobStatus
 from modules.engine.jobs.queue import JobQueue
 from modules.params.events import Progress
-from modules.params.requests.base import GenerationRequest
+from modules.params.requests.job_request import JobRequest
 from modules.params.results import GeneratedImage
 from modules.scripts.protocol import Cell, CellResult, ScriptImage
 
@@ -54,10 +54,11 @@ class JobGroup:
         self._is_suspended = threading.Event()
         self._ended = Completion()
         self._state: JobState = "queued"
-        self._request: GenerationRequest = spec.request.without_images()
+        self._request: JobRequest = spec.request.without_images()
         self._runs: tuple[CellRun, ...] = ()  # the current cells, in order
         self._ended_count = 0
         self._done_count = 0
+        self._has_success = False  # of a cell, with images or without
         self._images: list[GeneratedImage] = []
         self._cells: list[CellSummary] = []  # those that have ended
         self._notes: list[str] = []
@@ -111,7 +112,7 @@ class JobGroup:
         return cells
 
     @property
-    def request(self) -> GenerationRequest:
+    def request(self) -> JobRequest:
         """Return the latest job's request, without its images."""
         return self._request
 
@@ -198,7 +199,7 @@ class JobGroup:
             self._save_images(end.value.images)
             with self._lock:
                 self._notes += map(escape, end.value.notes)
-                state: JobState = "done" if self._images else "failed"
+                state: JobState = "done" if self._images or self._has_success else "failed"
             self._end(state, "")
         else:
             self._end_stopped()
@@ -209,6 +210,7 @@ class JobGroup:
         self, cells: Sequence[Cell], attempts: Mapping[int, Sequence[CellAttempt]]
     ) -> list[CellResult]:
         """Run cells at the same time and return how they ended; after a stop, only of those that had begun."""
+        self._count = max(self._count, self._ended_count + len(cells))
         waits_for_slots = self.spec.script.waits_for_slots
         free_slots = threading.Semaphore(self._queue.slots if waits_for_slots else len(cells))
         results: list[CellResult] = []
@@ -262,6 +264,7 @@ class JobGroup:
         )
         self._images += renumber(images, len(self._images))
         self._ended_count += 1
+        self._has_success |= result.state == "done"
         self._done_count += not self._is_stopped() or result.state == "done"
         if result.error:
             self._errors.append(result.error)

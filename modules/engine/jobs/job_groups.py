@@ -20,6 +20,7 @@ from modules.engine.jobs.job_status import JobStatus
 from modules.engine.jobs.queue import JobQueue
 from modules.params.param import validate
 from modules.params.requests.base import GenerationRequest
+from modules.params.requests.job_request import JobRequest
 from modules.params.settings import Settings
 from modules.plan.planner import draw_seed
 from modules.scripts.protocol import Script, ScriptTable
@@ -49,7 +50,7 @@ class JobGroups:
     def start(
         self,
         script_name: str,
-        request: GenerationRequest,
+        request: JobRequest,
         args: Mapping[str, Any],
         settings: Settings,
         source: str,
@@ -58,7 +59,7 @@ class JobGroups:
 
         Args:
             script_name: Name of the script.
-            request: The request that the script starts from, with a named checkpoint.
+            request: The request that the script starts from, with a named checkpoint if it has one.
             args: The script's arguments by name.
             settings: The options of all its jobs.
             source: Name of the client; sources take turns.
@@ -70,7 +71,7 @@ class JobGroups:
         """
         self._queue.raise_if_stopping()
         script = self._scripts.get(script_name)
-        if script.has_one_seed:
+        if script.has_one_seed and isinstance(request, GenerationRequest):
             seeds = {"seed": request.seed, "subseed": request.subseed}
             drawn = {name: draw_seed() for name, seed in seeds.items() if seed == -1}
             request = request.replace(**drawn)
