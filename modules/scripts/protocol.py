@@ -175,7 +175,7 @@ class Script:
     tasks: frozenset[str] = frozenset()
     aliases: tuple[str, ...] = ()
     prepare: Callable[[Any, Any], tuple[Any, Any]] | None = None
-    requests_to_check: Callable[[Any, Any], Iterable[tuple[str, GenerationRequest]]] | None = None
+    requests_to_check: Callable[[Any, Any], Iterable[tuple[str, JobRequest]]] | None = None
     table: Callable[[Any], ScriptTable] | None = None
     shows_cells: Callable[[Any], bool] = _always
 
