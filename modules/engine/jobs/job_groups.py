@@ -85,10 +85,10 @@ class JobGroups:
     def prepare(
         self,
         script: Script,
-        request: GenerationRequest,
+        request: JobRequest,
         args: Mapping[str, Any],
         settings: Settings,
-    ) -> tuple[GenerationRequest, BaseModel]:
+    ) -> tuple[JobRequest, BaseModel]:
         """Return request and arguments as a script runs with them.
 
         Raises:
@@ -109,7 +109,7 @@ class JobGroups:
                 self._check(subject, checked, settings)
         return request, valid_args
 
-    def _check(self, subject: str, request: GenerationRequest, settings: Settings) -> None:
+    def _check(self, subject: str, request: JobRequest, settings: Settings) -> None:
         try:
             self._queue.make_plan(request, settings)
         except WebUIError as error:
