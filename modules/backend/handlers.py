@@ -11,11 +11,13 @@ from modules.backend import describe, forward_process
 from modules.backend.conditioning import depth
 from modules.backend.denoise.progress import raise_if_interrupted
 from modules.backend.loaded_models import LoadedModels
+from modules.backend.merging.merge import merge_checkpoints
 from modules.backend.plan_run import run_plan
 from modules.images.resize import crop_and_resize
 from modules.models.compatibility import missing_depth_estimator
 from modules.params.events import CancelToken, Progress, Sink
 from modules.params.results import ForwardRecording
+from modules.plan.jobs.merge import MergePlan
 from modules.plan.plan import Plan
 from modules.plan.work import (
     DescribeImage,
@@ -96,6 +98,7 @@ def enlarge(models: LoadedModels, work: Enlarge, sink: Sink, cancel: CancelToken
 
 HANDLERS: Mapping[type, Handler] = {
     Plan: run_plan,
+    MergePlan: merge_checkpoints,
     LoadModel: load_model,
     UnloadModels: unload_models,
     EstimateDepth: estimate_depth,

@@ -21,6 +21,7 @@ from modules.engine.checkpoint_loader import CheckpointLoader, DeviceStatus
 from modules.engine.choices import CHOICES, ChoiceSources
 from modules.engine.downloads.downloads import Downloads
 from modules.engine.executors import DeviceInfo, Executor
+from modules.engine.extensions.shelf import ExtensionShelf
 from modules.engine.extras import upscale
 from modules.engine.gallery.gallery import Gallery
 from modules.engine.image_saver import ImageSaver
@@ -48,7 +49,6 @@ from modules.params.results import ForwardRecording
 from modules.plan.checkpoint_finder import CheckpointFinder
 from modules.plan.jobs.kinds import JobPlanner, PlanSources
 from modules.plan.planner import Planner
-from modules.plan.tables import PlanTables
 from modules.plan.work import EstimateDepth, RecordForward, Work
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
@@ -93,7 +93,7 @@ class Engine:
         self.samplers = registries.samplers
         self.schedules = registries.schedules
         self.upscalers = UpscalerList(registries.upscalers, self.models)
-        tables = PlanTables(self.samplers, self.schedules, registries.upscalers, registries.tasks)
+        tables = registries.plan_tables()
         self.planner = Planner(checkpoints, self.styles, tables, tokenizer)
         embeddings = self.planner.vocabulary.listing
         self.networks = NetworkCards(CardSources(self.models, embeddings, lambda: self.settings))
@@ -105,7 +105,10 @@ class Engine:
             registries.filename_tokens,
         )
         settings_class = registries.settings_class
-        self._settings_file = SettingsFile(paths.data / "config.json", settings_class)
+        self._settings_file = SettingsFile(paths.settings_file, settings_class)
+        self.extensions = ExtensionShelf(
+            paths, registries.extensions, self._settings_file, self.downloads
+        )
         self.settings, self.flag_settings = settings_class(), flag_settings
         self.gallery = Gallery(
             paths,
@@ -118,9 +121,7 @@ class Engine:
         self._loader = CheckpointLoader(
             executor, lambda work, on_loaded: self.queue.load_when_idle(work, on_loaded)
         )
-        self.queue = JobQueue(
-            executor, store, planner.plan, self.image_saver, self._loader.on_success
-        )
+        self.queue = JobQueue(executor, store, planner.plan, self.image_saver, self._on_job_done)
         self.groups = JobGroups(registries.scripts, self.queue, self.image_saver)
         self.processes = ProcessStore()
 
@@ -271,6 +272,11 @@ class Engine:
             WebUIError: the request cannot be carried out, see `engine/extras`.
         """
         return upscale(image, request, self.upscalers, self.settings, self._run_work)
+
+    def _on_job_done(self, job: Job) -> None:
+        for kind in job.plan.changed_kinds:
+            self.models.refresh(kind)
+        self._loader.on_success(job)
 
     def _model_spec(self) -> ModelSpec:
         return make_model_spec(self.models, self.find_checkpoint(), self.settings)

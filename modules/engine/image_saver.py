@@ -213,6 +213,8 @@ class ImageSaver:
             "TI hashes": plan.networks.ti_hashes,
             "App": f"{NAME} {VERSION}",
         }
+        if plan.precision:  # it says more than the option does
+            extra["Precision"] = plan.precision
         request = plan.single_image_request(plan.images[index])
         return infotext.create_infotext(
             request, extra, plan.settings, self._codecs, plan.stated_options

@@ -48,6 +48,11 @@ class JobPlan(Work[None]):
         """Return the model files that it reads, which must not be moved until it has ended."""
         return ()
 
+    @property
+    def changed_kinds(self) -> tuple[str, ...]:
+        """Return the kinds of model files that it adds, whose folders are read again when it is done."""
+        return ()
+
     def image_seed(self, index: int) -> int:
         """Return the seed of one of its images; 0 for one that was not drawn from noise."""
         del index

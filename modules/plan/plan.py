@@ -11,6 +11,7 @@ from modules.params.requests.base import GenerationRequest, require_generation
 from modules.params.requests.txt2img import HiresSize
 from modules.plan.job_plan import JobPlan
 from modules.plan.networks import NO_NETWORKS, PlannedNetworks
+from modules.plan.step_extensions import StepExtensionRow
 from modules.plan.upscaling import PlannedUpscaler
 from modules.prompt.schedule import StepTimeline
 from modules.sampling.samplers import Sampler
@@ -81,6 +82,8 @@ class Plan(JobPlan):
         first_pass_evaluations: In the plan of a hires pass, the network evaluations of the first pass; else None.
         record: Whether sampling of the first image is recorded; of both passes, with hires fix.
         networks: What the prompts of this pass add to the checkpoint.
+        precision: The dtype that its UNet computed in, where the infotext states it; "" before.
+        step_extensions: What extensions add to the steps of this pass.
     """
 
     request: GenerationRequest
@@ -94,6 +97,8 @@ class Plan(JobPlan):
     first_pass_evaluations: int | None = None
     record: bool = False
     networks: PlannedNetworks = NO_NETWORKS
+    precision: str = ""
+    step_extensions: tuple[StepExtensionRow, ...] = ()
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -112,6 +117,13 @@ class Plan(JobPlan):
     def images(self) -> tuple[ImagePlan, ...]:
         """Return all images in order."""
         return tuple(image for batch in self.batches for image in batch)
+
+    @property
+    def token_merging_ratio(self) -> float:
+        """Return the share of the tokens that this pass merges, 0 to 1."""
+        is_hires_pass = self.first_pass_evaluations is not None
+        settings = self.settings
+        return settings.token_merging_ratio_hr if is_hires_pass else settings.token_merging_ratio
 
     @property
     def image_count(self) -> int:

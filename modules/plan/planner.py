@@ -85,6 +85,7 @@ class Planner:
             BadFile: the checkpoint cannot be used.
             UserError: the checkpoint cannot do the task, the sampler cannot work with so few steps or so small a
                 denoising strength, or the seeds run out of range.
+            ExtensionFailed: an extension cannot tell whether it takes part.
         """
         name = request.sd_model_checkpoint or settings.sd_model_checkpoint
         checkpoint = self._checkpoints.find(name)
@@ -123,7 +124,7 @@ def make_plan(
     tables: PlanTables = BUILTIN_TABLES,
 ) -> Plan:
     """Return the plan of a request whose styles are applied, with all options, those without an effect included."""
-    settings = settings.replace(**request.override_settings)
+    settings = _resolve_token_merging(request, settings.replace(**request.override_settings))
     if (
         checkpoint.prediction.is_zero_terminal_snr
         and _NOISE_SCHEDULE not in request.override_settings
@@ -153,7 +154,28 @@ def make_plan(
     )
     if isinstance(plan.request, Txt2ImgRequest) and plan.request.enable_hr:
         plan = _with_hires_pass(plan, plan.request, models, tables)
-    return _with_settings(with_refiner(plan, models), settings)
+    return _with_step_extensions(_with_settings(with_refiner(plan, models), settings), tables)
+
+
+def _resolve_token_merging(request: GenerationRequest, settings: Settings) -> Settings:
+    """Return the settings with A1111's three ratios reduced to one for each pass, as its infotext states them.
+
+    Args:
+        request: An option that it overrides itself goes before the one for img2img.
+        settings: With the options that it overrides.
+    """
+    ratio = settings.token_merging_ratio
+    is_overridden = bool(request.override_settings.get("token_merging_ratio"))
+    if request.img2img_strength is not None and not is_overridden:
+        ratio = settings.token_merging_ratio_img2img or ratio
+    has_hires_pass = isinstance(request, Txt2ImgRequest) and request.enable_hr
+    return settings.replace(
+        token_merging_ratio=ratio,
+        token_merging_ratio_img2img=0.0,
+        token_merging_ratio_hr=(settings.token_merging_ratio_hr or ratio)
+        if has_hires_pass
+        else 0.0,
+    )
 
 
 def _models_of(plan: Plan) -> tuple[ModelSpec, ...]:
@@ -183,6 +205,15 @@ def _with_settings(plan: Plan, settings: Settings) -> Plan:
         refined = _without_deaf_clip_skip(replace(refiner.plan, settings=settings))
         refiner = replace(refiner, plan=refined)
     return replace(plan, settings=settings, hires=hires, refiner=refiner)
+
+
+def _with_step_extensions(plan: Plan, tables: PlanTables) -> Plan:
+    """Return the plan with what extensions add to the steps of each pass; a refiner goes on with those of its pass."""
+    rows = tuple(row for row in tables.step_extensions if row.is_in(plan.request, plan.settings))
+    hires = plan.hires
+    if hires is not None:
+        hires = replace(hires, plan=_with_step_extensions(hires.plan, tables))
+    return replace(plan, step_extensions=rows, hires=hires)
 
 
 def _without_deaf_clip_skip(plan: Plan) -> Plan:

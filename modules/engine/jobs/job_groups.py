@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from modules.core.errors import NotFound, UserError, WebUIError, internal_error
 from modules.core.registry import Registry
 from modules.engine.image_saver import ImageSaver
 from modules.engine.jobs.cell_run import GroupSpec
-from modules.engine.jobs.group_record import GroupRecord
+from modules.engine.jobs.group_record import CellSummary, GroupRecord
 from modules.engine.jobs.job_group import JobGroup
 from modules.engine.jobs.job_status import JobStatus
 from modules.engine.jobs.queue import JobQueue
@@ -22,7 +23,7 @@ from modules.params.requests.base import GenerationRequest
 from modules.params.requests.job_request import JobRequest
 from modules.params.settings import Settings
 from modules.plan.planner import draw_seed
-from modules.scripts.protocol import Script
+from modules.scripts.protocol import Script, ScriptTable
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +110,17 @@ class JobGroups:
                 self._check(subject, checked, settings)
         return request, valid_args
 
+    def _find_script(self, group_id: str) -> tuple[Script, BaseModel] | None:
+        """Return the script of a group and its arguments, None if the group or the script is unknown."""
+        group = self.find(group_id)
+        if group is not None:
+            return group.spec.script, group.spec.args
+        stored = self._store.script(group_id)
+        if stored is None or stored[0] not in self._scripts.names():
+            return None
+        script = self._scripts.get(stored[0])
+        return script, validate(script.args_type, json.loads(stored[1]))
+
     def _check(self, subject: str, request: JobRequest, settings: Settings) -> None:
         try:
             self._queue.make_plan(request, settings)
@@ -155,6 +167,21 @@ class JobGroups:
         if record is None:
             raise NotFound("This job is no longer known.")
         return record.read_args()
+
+    def table(self, group_id: str) -> ScriptTable | None:
+        """Return where a group's cells stand in a table; None for an unknown id, and for a script without one."""
+        script, args = self._find_script(group_id) or (None, None)
+        return script.table(args) if script is not None and script.table is not None else None
+
+    def shows_cells(self, group_id: str) -> bool:
+        """Return whether the images of a group's cells belong to its result; True for an unknown id."""
+        found = self._find_script(group_id)
+        return found is None or found[0].shows_cells(found[1])
+
+    def cells(self, group_id: str) -> list[CellSummary]:
+        """Return the cells of a group that have begun, in order."""
+        group = self.find(group_id)
+        return group.cells() if group is not None else self._store.cells(group_id)
 
     def suspend_all(self) -> None:
         """End all groups for this run; the next start goes on with them."""

@@ -346,8 +346,8 @@ class JobQueue:
             logger.exception("An unexpected error after the pictures were made.")
             job.add_note(_AFTERWARDS)
         if error is None:
-            job.finish("done")
             self._on_success(job)
+            job.finish("done")
             logger.info("%s.", f"Made {finished} with {label}" if finished else f"Done: {label}")
         elif isinstance(error, Cancelled):
             job.finish("cancelled", status.interrupted_text)

@@ -12,27 +12,15 @@ from typing import Any
 
 from modules.core.errors import UserError
 from modules.core.registry import Registry, did_you_mean
-from modules.models.index import ModelIndex
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.job_request import JobRequest
+from modules.params.requests.merge import MergeRequest
 from modules.params.requests.tasks import TASKS, Task
 from modules.params.settings import Settings
 from modules.plan.job_plan import JobPlan
+from modules.plan.jobs.merge import plan_merge
+from modules.plan.jobs.sources import PlanSources
 from modules.plan.planner import Planner
-from modules.plan.tables import PlanTables
-
-
-@dataclass(frozen=True)
-class PlanSources:
-    """Where planners look up the names of a request.
-
-    Args:
-        models: The model files.
-        tables: Upscalers and other tables.
-    """
-
-    models: ModelIndex
-    tables: PlanTables
 
 
 @dataclass(frozen=True)
@@ -51,7 +39,7 @@ class JobKind:
     plan: Callable[[Any, Settings, PlanSources], JobPlan]  # Any: each row has its class of requests
 
 
-JOB_KINDS: Registry[JobKind] = Registry("kind of job")
+JOB_KINDS: Registry[JobKind] = Registry("kind of job", [JobKind("merge", MergeRequest, plan_merge)])
 
 
 class JobPlanner:

@@ -66,6 +66,11 @@ class XyzPlotArgs(BaseModel, frozen=True, extra="forbid"):
     vary_seeds_z: bool = param(
         False, "Vary seeds for Z", help="Gives each value of Z another seed, counting up."
     )
+    csv_mode: bool = param(
+        False,
+        "Use text inputs instead of dropdowns",
+        help="Values that could be chosen are written, too.",
+    )
     margin_size: int = param(
         0,
         "Grid margins (px)",
@@ -73,11 +78,6 @@ class XyzPlotArgs(BaseModel, frozen=True, extra="forbid"):
         ge=0,
         le=500,
         slider=(0, 500, 2),
-    )
-    csv_mode: bool = param(
-        False,
-        "Use text inputs instead of dropdowns",
-        help="Values that could be chosen are written, too.",
     )
     axes: tuple[AxisValues, AxisValues, AxisValues] = (AxisValues(), AxisValues(), AxisValues())
 

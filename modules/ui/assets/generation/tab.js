@@ -18,10 +18,12 @@ export async function mount(element) {
   const prompts = buildPrompts(schema, choices.lists);
   const pictures = buildPictures(schema);
   const form = new Form(schema, choices, {...prompts.controls, ...pictures.controls});
-  const scripts = buildScripts(schema, scriptsByTask[schema.task] ?? [], choices.lists);
+  const scripts = buildScripts(form, scriptsByTask[schema.task] ?? [], choices.lists);
   form.root.append(scripts.root);
-  const output = buildOutput(schema, async () =>
-    (await call("jobs", {task: schema.task, values: form.values(), ...scripts.request()})).id, (values) => form.fill(values));
+  const output = buildOutput(schema, async () => {
+    if (!await scripts.confirm()) return null;
+    return (await call("jobs", {task: schema.task, values: form.values(), ...scripts.request()})).id;
+  }, (values) => form.fill(values));
   const top = make("div", "generation-top"), side = make("div", "generation-side"), columns = make("div", "generation-columns");
   side.append(output.side, prompts.side);
   top.append(prompts.root, side);
