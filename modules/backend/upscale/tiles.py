@@ -14,9 +14,9 @@ from modules.plan.upscaling import Tiles
 # Called after each tile with the number of tiles done and of all; it may raise to stop.
 OnTile = Callable[[int, int], None]
 _SMALLEST = 32
-# A1111's tiles, of this side by default, reach outside a smaller image, where it is black. So do these, for its pictures
-# to come back; larger tiles end at the image, since what is computed outside is lost.
-_PADDED_SIDE = 192
+# A1111's tiles reach outside a smaller image, to its left and above, where it is black. More than so many pixels of that
+# make no other image, and would be computed for nothing.
+_MAX_PADDING = 16
 
 
 def ignore_tiles(done: int, count: int) -> None:
@@ -54,7 +54,7 @@ def enlarge_in_tiles(
         on_tile: Is told of each tile.
     """
     width, height = (
-        min(tiles.size, max(side, _PADDED_SIDE)) if tiles.size else side for side in image.size
+        min(tiles.size, side + _MAX_PADDING) if tiles.size else side for side in image.size
     )
     columns = starts(image.width, width, tiles.overlap)
     rows = starts(image.height, height, tiles.overlap)
