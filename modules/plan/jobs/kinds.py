@@ -43,7 +43,10 @@ class JobKind:
 
 JOB_KINDS: Registry[JobKind] = Registry(
     "kind of job",
-    [JobKind("extras", ExtrasRequest, plan_extras), JobKind("merge", MergeRequest, plan_merge)],
+    [
+        JobKind("extras", ExtrasRequest, plan_extras),
+        JobKind("merge", MergeRequest, plan_merge),
+    ],
 )
 
 
