@@ -27,6 +27,7 @@ from modules.api.internal.png_info import png_info_page_router
 from modules.api.internal.process import process_router
 from modules.api.internal.prompts import prompts_router
 from modules.api.internal.queue import queue_router
+from modules.api.internal.scripts import scripts_router
 from modules.api.internal.settings import settings_router
 from modules.api.json_check import Answer, check_body
 from modules.api.sdapi.embeddings import embeddings_router
@@ -64,6 +65,7 @@ _PAGE_ROUTERS = (
     process_router,
     prompts_router,
     queue_router,
+    scripts_router,
     settings_router,
     shelf_router,
 )

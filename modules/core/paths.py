@@ -5,6 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+# A1111's first: a file of an unknown folder belongs in the first of these.
+_UPSCALER_FOLDERS = (
+    "ESRGAN",
+    "RealESRGAN",
+    "BSRGAN",
+    "SwinIR",
+    "DAT",
+    "HAT",
+    "ScuNET",
+    "upscale_models",
+)
+
 
 @dataclass(frozen=True)
 class Paths:
@@ -71,6 +83,13 @@ class Paths:
         if self.lora_dir is not None:
             folders = (self.lora_dir, *folders)
         shipped = self.root / "models" / "Lora"
+        return folders if shipped in folders else (*folders, shipped)
+
+    @property
+    def upscaler_folders(self) -> tuple[Path, ...]:
+        """Folders scanned for upscalers, as in A1111 and ComfyUI; the shipped one last."""
+        folders = self.model_folders(*_UPSCALER_FOLDERS)
+        shipped = self.root / "models" / "RealESRGAN"
         return folders if shipped in folders else (*folders, shipped)
 
     def model_folders(self, *names: str) -> tuple[Path, ...]:

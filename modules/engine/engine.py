@@ -39,12 +39,15 @@ from modules.models.checkpoint import Checkpoint
 from modules.models.convert import convert_to_safetensors
 from modules.models.index import ModelIndex
 from modules.models.model_spec import ModelSpec, make_model_spec
+from modules.models.upscaler_list import UpscalerList
 from modules.params.image import ImageField
 from modules.params.param import params_of
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.extras import ExtrasRequest
+from modules.params.requests.job_request import JobRequest
 from modules.params.results import ForwardRecording
 from modules.plan.checkpoint_finder import CheckpointFinder
+from modules.plan.jobs.kinds import JobPlanner, PlanSources
 from modules.plan.planner import Planner
 from modules.plan.work import EstimateDepth, RecordForward, Work
 from modules.prompt.styles import Styles
@@ -89,7 +92,7 @@ class Engine:
         self.styles = Styles(paths.styles_file)
         self.samplers = registries.samplers
         self.schedules = registries.schedules
-        self.upscalers = registries.upscalers
+        self.upscalers = UpscalerList(registries.upscalers, self.models)
         tables = registries.plan_tables()
         self.planner = Planner(checkpoints, self.styles, tables, tokenizer)
         embeddings = self.planner.vocabulary.listing
@@ -113,13 +116,12 @@ class Engine:
             lambda: self.settings.gallery_a1111_folder,
             registries.json_formats,
         )
-        store = JobStore(paths.queue, registries.tasks, settings_class)
+        store = JobStore(paths.queue, registries.request_class, settings_class)
+        planner = JobPlanner(self.planner, PlanSources(self.models, tables), registries.job_kinds)
         self._loader = CheckpointLoader(
             executor, lambda work, on_loaded: self.queue.load_when_idle(work, on_loaded)
         )
-        self.queue = JobQueue(
-            executor, store, self.planner.plan, self.image_saver, self._loader.on_success
-        )
+        self.queue = JobQueue(executor, store, planner.plan, self.image_saver, self._on_job_done)
         self.groups = JobGroups(registries.scripts, self.queue, self.image_saver)
         self.processes = ProcessStore()
 
@@ -174,9 +176,7 @@ class Engine:
 
     # Jobs
 
-    def submit(
-        self, request: GenerationRequest, source: str = "api", with_recording: bool = False
-    ) -> Job:
+    def submit(self, request: JobRequest, source: str = "api", with_recording: bool = False) -> Job:
         """Queue a request and return its job.
 
         Args:
@@ -193,15 +193,16 @@ class Engine:
         return self.queue.submit(request, self.settings, source, with_recording=with_recording)
 
     def run_script(
-        self, name: str, request: GenerationRequest, args: Mapping[str, Any], source: str = "api"
+        self, name: str, request: JobRequest, args: Mapping[str, Any], source: str = "api"
     ) -> JobGroup:
         """Run a script on a request as a group of jobs, which goes on after a restart; see `JobGroups.start`.
 
         Raises:
             WebUIError: there is no such script or checkpoint, an argument is not valid, or the engine is stopping.
         """
-        checkpoint = self.find_checkpoint(request.sd_model_checkpoint)
-        request = request.replace(sd_model_checkpoint=checkpoint.name)
+        if isinstance(request, GenerationRequest):
+            checkpoint = self.find_checkpoint(request.sd_model_checkpoint)
+            request = request.replace(sd_model_checkpoint=checkpoint.name)
         return self.groups.start(name, request, args, self.settings, source)
 
     def job(self, job_id: str) -> Job | JobGroup:
@@ -270,7 +271,12 @@ class Engine:
         Raises:
             WebUIError: the request cannot be carried out, see `engine/extras`.
         """
-        return upscale(image, request, self.upscalers, self._run_work)
+        return upscale(image, request, self.upscalers, self.settings, self._run_work)
+
+    def _on_job_done(self, job: Job) -> None:
+        for kind in job.plan.changed_kinds:
+            self.models.refresh(kind)
+        self._loader.on_success(job)
 
     def _model_spec(self) -> ModelSpec:
         return make_model_spec(self.models, self.find_checkpoint(), self.settings)

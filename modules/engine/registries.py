@@ -19,9 +19,11 @@ from modules.infotext.foreign.json_formats import JsonFormat
 from modules.models.families import Family
 from modules.models.kinds import ModelKind
 from modules.models.upscalers import Upscaler
+from modules.params.requests.job_request import JobRequest
 from modules.params.requests.tasks import Task
 from modules.params.settings import Settings
 from modules.params.settings.sections import SettingsSection, make_settings_class
+from modules.plan.jobs.kinds import JobKind, find_request_class
 from modules.plan.step_extensions import StepExtensionRow, no_step_extensions
 from modules.plan.tables import PlanTables
 from modules.sampling.samplers import Sampler
@@ -78,7 +80,8 @@ class Registries:
         dialects: Programs whose infotexts are read; the first row that matches is used.
         json_formats: Programs that write JSON into images; the first row that matches is used.
         filename_tokens: Computed tokens of filename patterns.
-        tasks: What a request can ask for.
+        tasks: What a request that generates images can ask for.
+        job_kinds: What a job can be besides that.
         scripts: Generators over requests.
         settings_sections: Sections of the Settings tab, with the options of extensions.
         tabs: Tabs of the page.
@@ -101,6 +104,7 @@ class Registries:
         default_factory=lambda: Registry("filename token")
     )
     tasks: Registry[Task] = field(default_factory=lambda: Registry("task"))
+    job_kinds: Registry[JobKind] = field(default_factory=lambda: Registry("kind of job"))
     scripts: Registry[Script] = field(default_factory=lambda: Registry("script"))
     settings_sections: Registry[SettingsSection] = field(
         default_factory=lambda: Registry("settings section")
@@ -119,6 +123,14 @@ class Registries:
             UserError: a default is not valid.
         """
         return make_settings_class(self.settings_sections)
+
+    def request_class(self, task: str) -> type[JobRequest]:
+        """Return the class of the requests that ask for a task or for another kind of job.
+
+        Raises:
+            UserError: there is neither.
+        """
+        return find_request_class(task, self.tasks, self.job_kinds)
 
     def plan_tables(self) -> PlanTables:
         """Return the tables of the planner."""

@@ -29,8 +29,17 @@ _SAMPLER_FAMILY_OPTIONS = (
 )
 # Options with an infotext key that change every image.
 ALWAYS_EFFECTIVE = frozenset(
-    {"randn_source", "sd_noise_schedule", "tiling", "use_downcasted_alpha_bar"}
+    {
+        *("randn_source", "sd_noise_schedule", "tiling", "use_downcasted_alpha_bar"),
+        *("precision", "deep_cache_interval", "hypertile_enable_unet", "hypertile_enable_vae"),
+    }
 )
+_HYPERTILE_UNET_OPTIONS = (
+    "hypertile_max_depth_unet",
+    "hypertile_max_tile_unet",
+    "hypertile_swap_size_unet",
+)
+_HYPERTILE_VAE_OPTIONS = ("hypertile_max_tile_vae", "hypertile_swap_size_vae")
 _ORIGINAL_EMPHASIS = EMPHASES.get("Original")
 
 
@@ -121,6 +130,20 @@ def _shows_image_to_inpainting_unet(planned: PlannedPass) -> bool:
     return _runs_inpainting_unet(planned) and planned.starts_from_image
 
 
+def _attends_to_all_cells(planned: PlannedPass) -> bool:
+    """Return whether the UNet has attention in its largest layers."""
+    return not planned.family.is_sdxl
+
+
+def _tiles_unet(planned: PlannedPass) -> bool:
+    settings = planned.settings
+    return settings.hypertile_enable_unet or settings.hypertile_enable_unet_secondpass
+
+
+def _tiles_vae(planned: PlannedPass) -> bool:
+    return planned.settings.hypertile_enable_vae
+
+
 def _edits_prompts(planned: PlannedPass) -> bool:
     return planned.sub_prompts(old_scheduling=True) != planned.sub_prompts(old_scheduling=False)
 
@@ -171,6 +194,11 @@ EFFECTS: tuple[Effect, ...] = (
     Effect("sdxl_crop_left", _is_told_sizes),
     Effect("sdxl_refiner_low_aesthetic_score", _is_told_aesthetic_score),
     Effect("sdxl_refiner_high_aesthetic_score", _is_told_aesthetic_score),
+    Effect("token_merging_ratio", _attends_to_all_cells, of_first_pass=True),
+    Effect("token_merging_ratio_hr", _attends_to_all_cells),
+    *(Effect(option, _tiles_unet) for option in _HYPERTILE_UNET_OPTIONS),
+    *(Effect(option, _tiles_vae) for option in _HYPERTILE_VAE_OPTIONS),
+    Effect("hypertile_enable_unet_secondpass", lambda planned: planned.plan.hires is not None),
     Effect("emphasis", _emphasizes),
     Effect(
         "use_old_emphasis_implementation",

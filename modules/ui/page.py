@@ -17,7 +17,7 @@ from modules.engine.registries import Tab
 from modules.ui.components.scripted_html import build_scripted_html
 from modules.ui.forms.layout import FormLayout
 from modules.ui.forms.layouts import DEPTH, IMG2IMG, INPAINT, PROCESS, TXT2IMG
-from modules.ui.forms.schema import form_schema
+from modules.ui.forms.schema import form_schema, script_schemas
 from modules.ui.tabs import (
     diffusion_process,
     extensions,
@@ -105,7 +105,15 @@ def page_files(engine: Engine) -> dict[str, bytes]:
     shown = {name: schema for name, schema in schemas.items() if schema is not None}
     tabs = list(shown)
     forms = {schema["prefix"]: schema for schema in shown.values() if schema}
-    page = {"tabs": tabs, "forms": forms, "process": _form_schema(engine, PROCESS)}
+    tasks = {schema["task"] for schema in forms.values()}
+    page = {
+        "tabs": tabs,
+        "forms": forms,
+        "process": _form_schema(engine, PROCESS),
+        "scripts": {
+            task: script_schemas(engine.registries.scripts, task) for task in sorted(tasks)
+        },
+    }
     return {**files, "page.json": json.dumps(page).encode()}
 
 

@@ -63,9 +63,16 @@ def output_router(engine: Engine) -> APIRouter:
             "pictures": images,
             "grid": _shown_path(engine, grid) if grid else "",
             "size": expected_size(engine, job_id),
+            "has_table": engine.groups.table(job_id) is not None,
+            "shows_cells": engine.groups.shows_cells(job_id),
             "has_depth_map": bool(find_depth_map(engine, job_id)),
             "opens_folders": is_on_this_machine(request) and bool(file_manager()),
         }
+
+    @router.get("/jobs/{job_id}/images/{position}")
+    def image(job_id: str, position: int) -> dict[str, Any]:
+        """Return one of a job's images, such as that of a cell."""
+        return _image_json(engine, job_id, position, find_image(engine, job_id, position))
 
     @router.get("/jobs/{job_id}/values/{position}")
     def values(job_id: str, position: int) -> dict[str, Any]:
@@ -130,6 +137,7 @@ def _image_json(
     return {
         "id": make_image_id(job_id, position),
         "position": position,
+        "kind": image.kind,
         "seed": seed_to_json(image.seed),
         "width": width,
         "height": height,
