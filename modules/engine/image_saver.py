@@ -100,6 +100,7 @@ class ImageSaver:
             **self._model_infotext(plan),
             "Lora hashes": self._lora_hashes(plan),
             "TI hashes": plan.networks.ti_hashes,
+            **dict(plan.templates),
             "App": f"{NAME} {VERSION}",
         }
         text = escape(
@@ -145,6 +146,7 @@ class ImageSaver:
         is_saved = settings.grid_save and settings.samples_save
         store = self._images if is_saved else self._unsaved_store()
         first = plan.images[images[0].index]
+        plan = plan.for_image(first.index)
         tokens = make_filename_tokens(plan, first, self._filename_tokens)
         try:
             cells = [read_image(image.path) for image in images]
@@ -169,6 +171,7 @@ class ImageSaver:
             StorageError: it cannot be saved.
         """
         settings = plan.settings
+        plan = plan.for_image(plan.images[0].index)
         tokens = make_filename_tokens(
             plan, replace(plan.images[0], seed=image.seed), self._filename_tokens
         )

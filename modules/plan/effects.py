@@ -116,6 +116,14 @@ def _edits_prompts(planned: PlannedPass) -> bool:
     return planned.sub_prompts(old_scheduling=True) != planned.sub_prompts(old_scheduling=False)
 
 
+def _may_draw_prompts(planned: PlannedPass) -> bool:
+    """Return whether a prompt has marks of something to draw; whether there are such wildcards may change."""
+    request = planned.plan.request
+    return any(
+        mark in text for mark in ("{", "__") for text in (request.prompt, request.negative_prompt)
+    )
+
+
 def _chunks_differ(planned: PlannedPass, other: Chunker) -> bool:
     chunker = planned.chunker
     return any(
@@ -162,6 +170,7 @@ EFFECTS: tuple[Effect, ...] = (
     Effect("sdxl_crop_left", _is_told_sizes),
     Effect("sdxl_refiner_low_aesthetic_score", _is_told_aesthetic_score),
     Effect("sdxl_refiner_high_aesthetic_score", _is_told_aesthetic_score),
+    Effect("dynamic_prompts", _may_draw_prompts),
     Effect("emphasis", _emphasizes),
     Effect(
         "use_old_emphasis_implementation",

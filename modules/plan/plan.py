@@ -84,6 +84,9 @@ class Plan(Work[None]):
         created_at: Time of submission.
         record: Whether sampling of the first image is recorded; of both passes, with hires fix.
         networks: What the prompts of this pass add to the checkpoint.
+        drawn: Where the prompts are templates, a plan for each batch, with the prompts that were drawn for it; the request
+            has the templates then, from which a retry draws again.
+        templates: In a drawn plan, infotext pairs with the templates.
     """
 
     request: GenerationRequest
@@ -100,6 +103,30 @@ class Plan(Work[None]):
     created_at: datetime = field(default_factory=datetime.now, compare=False)
     record: bool = False
     networks: PlannedNetworks = NO_NETWORKS
+    drawn: tuple[Plan, ...] = ()
+    templates: tuple[tuple[str, str], ...] = ()
+
+    def for_batch(self, index: int) -> Plan:
+        """Return the plan of one batch, which has the prompts that were drawn for it."""
+        if not self.drawn:
+            return self
+        return replace(self.drawn[index], record=self.record, created_at=self.created_at)
+
+    def for_image(self, index: int) -> Plan:
+        """Return the plan of one image, by its index among all images of the job."""
+        if not self.drawn:
+            return self
+        batches = enumerate(self.batches)
+        return self.for_batch(next(i for i, batch in batches if index <= batch[-1].index))
+
+    def with_batches(self, batches: tuple[tuple[ImagePlan, ...], ...]) -> Plan:
+        """Return the plan for other batches, in all its passes."""
+        hires, refiner = self.hires, self.refiner
+        if hires is not None:
+            hires = replace(hires, plan=hires.plan.with_batches(batches))
+        if refiner is not None:
+            refiner = replace(refiner, plan=refiner.plan.with_batches(batches))
+        return replace(self, batches=batches, hires=hires, refiner=refiner)
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -151,7 +178,8 @@ class Plan(Work[None]):
 
     def without_images(self) -> Plan:
         """Return a copy without input images, to keep after the job has ended."""
-        return replace(self, request=self.request.without_images())
+        drawn = tuple(plan.without_images() for plan in self.drawn)
+        return replace(self, request=self.request.without_images(), drawn=drawn)
 
     @property
     def schedule_label(self) -> str:

@@ -275,7 +275,8 @@ class Job:
 
     def _plan_of(self, output: Output) -> Plan:
         """Return the plan for the infotext of an image."""
-        return self.plan.without_refiner() if output.is_unrefined else self.plan
+        plan = self.plan.for_image(output.index)
+        return plan.without_refiner() if output.is_unrefined else plan
 
     def _log_image(self, position: int, image: GeneratedImage) -> None:
         self._store_event(lambda store: store.log_image(self.id, position, image))
