@@ -241,7 +241,7 @@ DETAILS = " The log has the details."
     ("code", "reason"),
     [
         (
-            "import nowhere_at_all",
+            "import nowhere_at_all\ndef register(webui): ...",
             "ModuleNotFoundError: No module named 'nowhere_at_all'." + DETAILS,
         ),
         ("def register(webui)", "SyntaxError: expected ':' (__init__.py, line 1)." + DETAILS),
@@ -357,7 +357,7 @@ def test_extensions_are_loaded_in_the_order_of_their_names(paths: Paths):
 
 
 def test_no_code_runs_from_other_folders(paths: Paths, tmp_path: Path):
-    for folder in (paths.data / "scripts", paths.data / "models" / "loud", tmp_path / "loud"):
+    for folder in (paths.scripts / "loud", paths.data / "models" / "loud", tmp_path / "loud"):
         folder.mkdir(parents=True)
         (folder / "__init__.py").write_text("raise SystemExit", encoding="utf-8")
     (paths.extensions).mkdir()

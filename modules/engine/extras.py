@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PIL import Image
-from PIL.Image import Resampling
 
-from modules.core.errors import Unsupported, UserError
-from modules.core.registry import Registry
-from modules.models.upscalers import LatentFilter, Upscaler
+from modules.core.errors import Unsupported
+from modules.images.upscale import upscaled_size
+from modules.models.upscaler_list import UpscalerList
 from modules.params.image import ImageField
-from modules.params.image_decoding import MAX_PIXELS
 from modules.params.requests.extras import ExtrasRequest
+from modules.params.settings import Settings
+from modules.plan.upscaling import PlannedUpscaler, check_result_size, plan_image_upscaler
 from modules.plan.work import Enlarge
 
 
 def upscale(
     image: ImageField,
     request: ExtrasRequest,
-    upscalers: Registry[Upscaler],
+    upscalers: UpscalerList,
+    settings: Settings,
     enlarge: Callable[[Enlarge], Image.Image],
 ) -> tuple[Image.Image, str]:
     """Return the upscaled image and A1111's infotext of the postprocessing.
@@ -28,6 +29,7 @@ def upscale(
         image: The image.
         request: The extras request.
         upscalers: All upscalers; those for latents are refused.
+        settings: The options of upscaling.
         enlarge: Has the device enlarge an image.
 
     Raises:
@@ -40,13 +42,14 @@ def upscale(
             "There is no face restorer in this version.",
             "Set gfpgan_visibility and codeformer_visibility to 0.",
         )
-    first = _resampling(request.upscaler_1, upscalers)
-    second = _resampling(request.upscaler_2, upscalers)
+    first = _plan(request.upscaler_1, upscalers, settings)
+    second = _plan(request.upscaler_2, upscalers, settings)
     if first is None:
         return image.to_pil(), ""
-    size = _upscaled_size(image, request)
+    scale = _scale(image, request)
+    check_result_size(upscaled_size(image.size, scale), settings)
     visibility = request.extras_upscaler_2_visibility
-    work = Enlarge(image, size, first, second if visibility else None, visibility)
+    work = Enlarge(image, first, scale, second if visibility else None, visibility)
     upscaled = enlarge(work)
     pairs = {"Postprocess upscaler": request.upscaler_1}
     if work.second is not None:
@@ -63,33 +66,19 @@ def upscale(
     return upscaled, _format_pairs(pairs)
 
 
-def _resampling(name: str, upscalers: Registry[Upscaler]) -> Resampling | None:
-    if not name:
+def _plan(name: str, upscalers: UpscalerList, settings: Settings) -> PlannedUpscaler | None:
+    """Return an upscaler, None for A1111's "None"."""
+    upscaler = upscalers.get(name) if name else None
+    if upscaler is None or upscaler.method is None:
         return None
-    resampling = upscalers.get(name).resampling
-    if isinstance(resampling, LatentFilter):
-        raise Unsupported(
-            f"'{name}' upscales latents, not finished pictures.",
-            "Use Lanczos or Nearest.",
-        )
-    return resampling
+    return plan_image_upscaler(upscaler, settings)
 
 
-def _upscaled_size(image: ImageField, request: ExtrasRequest) -> tuple[int, int]:
-    """Return the size after upscaling, before the crop."""
-    scale = request.upscaling_resize
-    if request.resize_mode == 1:
-        scale = max(
-            request.upscaling_resize_w / image.size[0],
-            request.upscaling_resize_h / image.size[1],
-        )
-    width, height = (max(1, round(side * scale)) for side in image.size)
-    if width * height > MAX_PIXELS:
-        raise UserError(
-            f"The picture would have {width}x{height} pixels; at most {MAX_PIXELS} are allowed.",
-            "Use a smaller size.",
-        )
-    return width, height
+def _scale(image: ImageField, request: ExtrasRequest) -> float:
+    if request.resize_mode == 0:
+        return request.upscaling_resize
+    width, height = image.size
+    return max(request.upscaling_resize_w / width, request.upscaling_resize_h / height)
 
 
 def _format_pairs(pairs: dict[str, str]) -> str:

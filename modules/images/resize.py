@@ -25,20 +25,6 @@ def stretch(image: Image.Image, width: int, height: int) -> Image.Image:
     return image.resize((width, height), _LANCZOS)
 
 
-def resize_and_blend(
-    image: Image.Image,
-    size: tuple[int, int],
-    resampling: Image.Resampling,
-    second: Image.Resampling | None,
-    second_visibility: float,
-) -> Image.Image:
-    """Return the image stretched to a size, with the result of a second resampling blended in, as A1111's Extras do."""
-    resized = image.resize(size, resampling)
-    if second is None:
-        return resized
-    return Image.blend(resized, image.resize(size, second), second_visibility)
-
-
 def crop_and_resize(image: Image.Image, width: int, height: int) -> Image.Image:
     """Return the image scaled to cover the size (Lanczos), its middle cropped to it: A1111's "Crop and resize"."""
     proportions = width * image.height / (height * image.width)
@@ -170,30 +156,3 @@ def scale_size(size: tuple[int, int], factor: float, side_param: Param) -> tuple
         )
         for length in size
     )  # pyright: ignore[reportReturnType] - two sides
-
-
-def upscale_image(
-    image: Image.Image, size: tuple[int, int], resampling: Image.Resampling | None
-) -> Image.Image:
-    """Return the image stretched to a size by an upscaler, through the sizes that A1111 takes.
-
-    The upscaler enlarges both sides by the larger of the two factors, to whole pixels; Lanczos shrinks that to the
-    multiples of 8 below, and stretches those to the size. An upscaler never shrinks an image itself, and enlarges none
-    that has those multiples of 8 already.
-
-    Args:
-        image: RGB.
-        size: Width and height.
-        resampling: The upscaler's filter; None stretches straight to the size, by Lanczos.
-    """
-    factor = max(size[0] / image.width, size[1] / image.height)
-    width, height = image.width * factor, image.height * factor
-    floor = (
-        int(width // SIZE_MULTIPLE * SIZE_MULTIPLE),
-        int(height // SIZE_MULTIPLE * SIZE_MULTIPLE),
-    )
-    if resampling is not None and factor > 1:
-        if floor[0] > image.width or floor[1] > image.height:
-            image = image.resize((int(width), int(height)), resampling)
-        image = stretch(image, *floor)
-    return stretch(image, *size)

@@ -21,6 +21,7 @@ from modules.models.ldm.keys import (
 
 CHECKPOINT, VAE, TEXT_ENCODER = "Checkpoint", "VAE", "Text encoder"
 EMBEDDING, HYPERNETWORK = "Embedding", "Hypernetwork"
+UPSCALER = "Upscaler"
 _UNET_NAMES = (
     UNET_PREFIX + "*",
     "diffusion_model.*",
@@ -178,10 +179,10 @@ KINDS: tuple[ModelKind, ...] = (
         found_by_stem=False,
     ),
     ModelKind(
-        "Upscaler",
+        UPSCALER,
         "upscaler",
-        lambda paths: paths.model_folders("ESRGAN", "RealESRGAN"),
-        (".safetensors", ".pth", ".pt"),
+        lambda paths: paths.upscaler_folders,
+        (".safetensors", ".pth", ".pt", ".ckpt"),
         (
             KeyCondition(has=("model.0.weight", "model.1.sub.*")),
             *(

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from PIL import Image
-from PIL.Image import Resampling
 
 from modules.models.model_spec import ModelSpec
 from modules.params.image import ImageField
 from modules.params.results import ForwardRecording
+from modules.plan.upscaling import PlannedUpscaler
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -92,18 +92,18 @@ class RecordForward(Work[ForwardRecording]):
 
 @dataclass(frozen=True)
 class Enlarge(Work[Image.Image]):
-    """Enlarge a finished image, or make it smaller.
+    """Enlarge a finished image by a factor, or make it smaller.
 
     Args:
         image: The image.
-        size: Width and height of the result.
-        resampling: How it is enlarged.
+        upscaler: How it is enlarged.
+        scale: The factor for both sides; see `backend/upscale` for the size of the result.
         second: How it is enlarged a second time; that result is blended in.
         second_visibility: From 0 for the first result alone to 1 for the second alone.
     """
 
     image: ImageField
-    size: tuple[int, int]
-    resampling: Resampling
-    second: Resampling | None = None
+    upscaler: PlannedUpscaler
+    scale: float
+    second: PlannedUpscaler | None = None
     second_visibility: float = 0.0

@@ -12,7 +12,7 @@ from PIL import Image
 
 from modules.core.errors import Cancelled
 from modules.engine.executors import DeviceInfo
-from modules.images.resize import resize_and_blend
+from modules.images.upscale import enlarge_by_filter, upscale_by
 from modules.params.events import (
     BatchStarted,
     CancelToken,
@@ -208,9 +208,12 @@ def _report_unfinished(plan: Plan, batch_index: int, sink: Sink, cancel: CancelT
 
 def draw_enlarged(work: Enlarge) -> Image.Image:
     """Return the enlarged image, as the backend makes it."""
-    return resize_and_blend(
-        work.image.to_pil(), work.size, work.resampling, work.second, work.second_visibility
+    image = work.image.to_pil()
+    planned = [work.upscaler, work.second or work.upscaler]
+    first, second = (
+        upscale_by(image, work.scale, enlarge_by_filter(one.upscaler.method)) for one in planned
     )
+    return Image.blend(first, second, work.second_visibility)
 
 
 def _make_image(plan: Plan, image: ImagePlan) -> Image.Image:

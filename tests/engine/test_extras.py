@@ -1,34 +1,41 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from PIL import Image
 
 from modules.core.errors import NotFound, Unsupported, UserError
 from modules.engine.extras import upscale
+from modules.models.index import ModelIndex
+from modules.models.upscaler_list import UpscalerList
 from modules.models.upscalers import UPSCALERS
 from modules.params.image import ImageField
 from modules.params.requests.extras import ExtrasRequest
+from modules.params.settings import Settings
 from tests.engine.fake_executor import draw_enlarged
 
-RED = Image.new("RGB", (8, 4), "red")
+NO_FILES = ModelIndex({}, Path(), Path("none"))
+RED = Image.new("RGB", (32, 16), "red")
 
 
 def upscaled(image: Image.Image, request: ExtrasRequest) -> tuple[Image.Image, str]:
-    return upscale(ImageField.from_pil(image), request, UPSCALERS, draw_enlarged)
+    upscalers = UpscalerList(UPSCALERS, NO_FILES)
+    return upscale(ImageField.from_pil(image), request, upscalers, Settings(), draw_enlarged)
 
 
 @pytest.mark.parametrize(
     ("fields", "size", "text"),
     [
-        ({}, (8, 4), ""),
+        ({}, (32, 16), ""),
         (
             {"upscaler_1": "Lanczos"},
-            (16, 8),
+            (64, 32),
             "Postprocess upscale by: 2, Postprocess upscaler: Lanczos",
         ),
         (
             {"upscaler_1": "lanczos", "upscaling_resize": 1.5},
-            (12, 6),
+            (48, 24),
             "Postprocess upscale by: 1.5",
         ),
         (
@@ -61,8 +68,8 @@ def test_an_image_is_upscaled_to_the_requested_size(fields: dict, size: tuple[in
 
 
 def test_a_second_upscaler_is_mixed_in():
-    edge = Image.new("RGB", (2, 1))
-    edge.putpixel((1, 0), (255, 255, 255))
+    edge = Image.new("RGB", (2, 2))
+    edge.paste("white", (1, 0, 2, 2))
 
     def row(**fields: object) -> list[int]:
         request = ExtrasRequest(upscaling_resize=4, upscaler_1="Lanczos", **fields)

@@ -54,6 +54,7 @@ class Group:
 
 # A row for each group that this version can run: `Group("cases_networks.jsonl", "xl", ("xl_t2i",))`.
 GROUPS = (
+    Group("cases_networks.jsonl", "misc", ("misc_tome_128", "misc_hypertile_vae")),
     Group(
         "cases.jsonl",
         "",

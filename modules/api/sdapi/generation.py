@@ -28,7 +28,7 @@ from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.engine.jobs.job import Job
 from modules.engine.jobs.job_group import JobGroup
-from modules.params.requests.base import GenerationRequest
+from modules.params.requests.base import GenerationRequest, require_generation
 from modules.params.requests.txt2img import Txt2ImgRequest
 
 
@@ -151,9 +151,13 @@ def make_group_response(
     if status.state == "failed":
         reasons = status.error or " ".join(status.notes) or "The script made no pictures."
         raise status.exception or WebUIError(reasons)
-    checkpoint = engine.find_checkpoint(group.spec.request.sd_model_checkpoint)
+    request = require_generation(group.spec.request)
+    checkpoint = engine.find_checkpoint(request.sd_model_checkpoint)
     info = make_group_info(group, checkpoint, engine.registries.tasks)
-    paths = [image.path for image in grids_first(status.images)]
+    shows_cells = group.spec.script.shows_cells(group.spec.args)
+    paths = [
+        image.path for image in grids_first(status.images) if shows_cells or image.kind == "grid"
+    ]
     return _make_answer(paths, info, echo, [*warnings, *status.notes])
 
 

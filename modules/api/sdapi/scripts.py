@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -89,16 +89,18 @@ def _selectable_script(engine: Engine, name: str, task: str) -> Script:
 
 
 def _read_args(script: Script, args: Any, task: str) -> Mapping[str, Any]:  # JSON: anything
-    names = list(script.args_type.model_fields)
     if isinstance(args, Mapping):
         return cast("Mapping[str, Any]", args)
-    if isinstance(args, list) and script.read_list is not None:
-        return script.read_list(cast("list[Any]", args), task)
+    names = script.argument_order
     if not isinstance(args, list | tuple) or len(cast("list[Any]", args)) > len(names):
         raise UserError(
             f"The arguments of {script.name} are {args!r}; a list of at most {len(names)} is needed."
         )
-    return dict(zip(names, cast("list[Any]", args), strict=False))
+    values = cast("Sequence[Any]", args)
+    if script.read_list is not None and values:
+        return script.read_list(values, task)
+    pairs = zip(names, values, strict=False)
+    return {name: value for name, value in pairs if name}
 
 
 def _describe_args(script: Script) -> list[dict[str, Any]]:
