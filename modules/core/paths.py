@@ -102,9 +102,24 @@ class Paths:
         return self.data / "extensions"
 
     @property
+    def scripts(self) -> Path:
+        """Extensions of a single file."""
+        return self.data / "scripts"
+
+    @property
+    def settings_file(self) -> Path:
+        """The options that differ from their defaults."""
+        return self.data / "config.json"
+
+    @property
     def styles_file(self) -> Path:
         """Styles in A1111's format."""
         return self.data / "styles.csv"
+
+    @property
+    def wildcards(self) -> Path:
+        """Files that dynamic prompts draw from."""
+        return self.data / "wildcards"
 
     @property
     def favourites_file(self) -> Path:
