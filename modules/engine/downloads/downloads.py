@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import http.client
 import json
 import logging
@@ -27,6 +26,7 @@ from modules.core.public_web import split_url
 from modules.core.user_files import read_or_move_aside
 from modules.engine.downloads.catalogue import CatalogueEntry, read_catalogue
 from modules.engine.downloads.download import Download, parse_downloads
+from modules.engine.downloads.file_check import check_file
 from modules.engine.downloads.names import (
     check_name,
     direct_address,
@@ -37,13 +37,11 @@ from modules.engine.downloads.names import (
 from modules.engine.downloads.tokens import Tokens
 from modules.engine.downloads.transfer import Stopped, Transfer, Web
 from modules.engine.downloads.web_proxy import WebProxy
-from modules.models.files.header import read_header
 from modules.models.index import ModelIndex
 from modules.models.kinds import ModelKind
 
 logger = logging.getLogger(__name__)
 
-_HASH_BYTES = 2**23
 _STOP_TIMEOUT_S = 2
 
 
@@ -307,42 +305,11 @@ class Downloads:
                 if stop.is_set():
                     raise Stopped
                 download.state = "checking"
-            found = self._check(download, part, stop)
+            found = check_file(download, part, self._models, stop)
         except BadFile:
             part.unlink(missing_ok=True)  # resuming would only append to it
             raise
         self._place(download, part, found)
-
-    def _check(self, download: Download, part: Path, stop: threading.Event) -> ModelKind:
-        """Return the kind that a file is of; raise BadFile unless it has its sum and is a model file."""
-        digest = hashlib.sha256()
-        with part.open("rb") as file:
-            while chunk := file.read(_HASH_BYTES):
-                digest.update(chunk)
-                if stop.is_set():
-                    raise Stopped
-        if download.sha256 not in ("", digest.hexdigest()):
-            raise BadFile(
-                f"'{download.name}' has the SHA-256 {digest.hexdigest()} instead of {download.sha256}; "
-                "it was deleted.",
-                "Download it again.",
-            )
-        try:
-            header = read_header(part)
-        except BadFile as error:
-            raise BadFile(str(error).replace(part.name, download.name)) from None
-        is_safetensors = download.name.lower().endswith(".safetensors")
-        if is_safetensors != (header.container == "safetensors"):
-            raise BadFile(
-                f"'{download.name}' is a file of the format {header.container}, which its name denies.",
-                "Download it under a name with the right ending.",
-            )
-        found = self._models.detect(header).kind
-        if found is None:
-            raise BadFile(f"'{download.name}' contains tensors, but no model of a known type.")
-        if found.name != download.kind and not self._models.folders(found.name):
-            raise BadFile(f"'{download.name}' {found.misplaced.format(expected='a model')}")
-        return found
 
     def _place(self, download: Download, part: Path, kind: ModelKind) -> None:
         """Put the complete file and its .yaml into the folder of its kind."""
