@@ -94,6 +94,7 @@ GROUPS = (
         "xl",
         ("xl_long_neg", "xl_clipskip2_l", "xl_ztsnr_option", "xl_9ch_mask_weight", "xl_v_euler_a"),
     ),
+    Group("cases_networks.jsonl", "misc", ("misc_hires_esrgan",)),
     Group("cases_networks.jsonl", "extras", ("extras_E4_x3", "extras_to_crop")),
 )
 
@@ -137,6 +138,7 @@ LEEWAYS = {
     "xl_v_ztsnr": ROUNDED,
     "hires_Lanczos__CPU": CUT,
     "hires_lanczos_2nd__CPU": CUT,
+    "misc_hires_esrgan": CUT,
     "i2i_s_DPM_adaptive__CPU": CHAOTIC,
     "i2i_colorcorr__CPU": MATCHED,
     "v_i2i__CPU": LEAKED,

@@ -106,7 +106,8 @@ def _read_layers(param: str, numbers: bytes) -> Iterator[_Layer]:
                 raise ValueError("its weights are not in 16 bits")
             inputs = int(values[_WEIGHTS]) // (outputs * kernel * kernel)
             weight = take("<f2", int(values[_WEIGHTS]))
-            yield _Layer(weight.reshape(outputs, inputs, kernel, kernel), take("<f4", outputs))
+            shaped: Array = weight.reshape((outputs, inputs, kernel, kernel))  # pyright: ignore[reportUnknownMemberType]
+            yield _Layer(shaped, take("<f4", outputs))
         elif kind == "PReLU":
             yield _Layer(take("<f4", int(values[_OUTPUTS])))
     if position != len(numbers):
