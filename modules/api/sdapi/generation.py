@@ -79,17 +79,17 @@ def generation_router(engine: Engine) -> APIRouter:
         script = parse_script(engine, echo, request.task)
         if script is not None:
             group = await run_in_threadpool(engine.run_script, script.name, request, script.args)
-            await _wait_until_ended(group)
+            await wait_until_ended(group)
             return await run_in_threadpool(make_group_response, engine, group, echo, warnings)
         job = await run_in_threadpool(engine.submit, request)
         job.cancel.want_unfinished()  # A1111's clients read images[0] also after an interrupt
-        await _wait_until_ended(job)
+        await wait_until_ended(job)
         return await run_in_threadpool(make_response, engine, job, echo, warnings)
 
     return router
 
 
-async def _wait_until_ended(job: Job | JobGroup) -> None:
+async def wait_until_ended(job: Job | JobGroup) -> None:
     """Wait for a job or a group without occupying one of the 40 threads that all other routes share."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
