@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -11,7 +12,7 @@ from modules.params.requests.base import GenerationRequest
 from modules.params.results import GeneratedImage
 from modules.scripts.protocol import Cell, CellResult, ScriptResult, ScriptRun
 
-Draw = Callable[[GenerationRequest], Image.Image | None]
+Draw = Callable[[Any], Image.Image | None]  # Any: a request of each script's own class
 
 
 def draw_by_seed(request: GenerationRequest) -> Image.Image:
@@ -20,14 +21,13 @@ def draw_by_seed(request: GenerationRequest) -> Image.Image:
 
 def run_script(
     run: ScriptRun, folder: Path, draw: Draw = draw_by_seed
-) -> tuple[list[Cell], list[GenerationRequest], ScriptResult]:
+) -> tuple[list[Cell], list[Any], ScriptResult]:
     """Return all cells of a script with their requests, and what it returns; a cell without an image has failed."""
     cells: list[Cell] = []
-    requests: list[GenerationRequest] = []
+    requests: list[Any] = []
 
     def make(cell: Cell) -> CellResult:
         request = cell.make_request()
-        assert isinstance(request, GenerationRequest)
         image = draw(request)
         cells.append(cell)
         requests.append(request)
@@ -35,8 +35,9 @@ def run_script(
             return CellResult("failed", (), error="Too large.")
         path = folder / f"{len(cells)}.png"
         image.save(path)
-        text = f"{request.prompt}\nSeed: {request.seed}"
-        return CellResult("done", (GeneratedImage(0, request.seed, text, path, size=image.size),))
+        seed = getattr(request, "seed", 0)
+        text = f"{getattr(request, 'prompt', '')}\nSeed: {seed}"
+        return CellResult("done", (GeneratedImage(0, seed, text, path, size=image.size),))
 
     try:
         new: Sequence[Cell] = next(run)

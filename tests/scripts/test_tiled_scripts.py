@@ -11,6 +11,7 @@ from PIL import Image
 
 from modules.core.errors import UserError
 from modules.params.image import ImageField
+from modules.params.requests.extras import ExtrasRequest
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.settings.saving import GridSettings
 from modules.scripts.outpainting_mk2 import OutpaintingMk2Args, run_outpainting_mk2
@@ -19,7 +20,7 @@ from modules.scripts.poor_mans_outpainting import (
     run_poor_mans_outpainting,
 )
 from modules.scripts.protocol import ScriptImage
-from modules.scripts.sd_upscale import SD_UPSCALE, SDUpscaleArgs, run_sd_upscale
+from modules.scripts.sd_upscale import SD_UPSCALE, SDUpscaleArgs, check_sd_upscale, run_sd_upscale
 from tests.scripts.script_runs import run_script
 
 RNG = np.random.default_rng(1)
@@ -35,13 +36,24 @@ REQUEST = Img2ImgRequest(
 )
 
 
-def keep(request: Img2ImgRequest) -> Image.Image:
-    """Return the init image, as a pass of denoising strength 0 would."""
+def keep(request: Img2ImgRequest | ExtrasRequest) -> Image.Image:
+    """Return the init image, as a pass of denoising strength 0 would, or that of Extras enlarged."""
+    if isinstance(request, ExtrasRequest):
+        return draw_enlarged(request)
     assert request.init_image is not None and request.init_image.size == (
         request.width,
         request.height,
     )
     return request.init_image.to_pil()
+
+
+def draw_enlarged(request: ExtrasRequest) -> Image.Image:
+    assert (request.upscaler_1, request.upscaling_resize, request.image) == (
+        "Lanczos",
+        1.5,
+        REQUEST.init_image,
+    )
+    return PHOTO.resize((192, 192), Image.Resampling.LANCZOS)
 
 
 def pixels(made: ScriptImage) -> Image.Image:
@@ -51,9 +63,13 @@ def pixels(made: ScriptImage) -> Image.Image:
 def test_tiles_that_stay_give_the_enlarged_picture_and_none_of_them_is_shown(tmp_path: Path):
     args = SDUpscaleArgs(overlap=16, upscaler="Lanczos", scale_factor=1.5)
     cells, requests, result = run_script(run_sd_upscale(REQUEST, args), tmp_path, keep)
-    assert len(cells) == 16 and not any(cell.is_shown for cell in cells)
+    assert (
+        cells.pop(0).name == "enlarging"
+        and len(cells) == 16
+        and not any(cell.is_shown for cell in cells)
+    )
     assert cells[0].infotext == {"SD upscale overlap": 16, "SD upscale upscaler": "Lanczos"}
-    assert [request.seed for request in requests] == list(range(5, 21))
+    assert [request.seed for request in requests[1:]] == list(range(5, 21))
     (made,) = result.images
     enlarged = PHOTO.resize((192, 192), Image.Resampling.LANCZOS)
     assert pixels(made).tobytes() == enlarged.tobytes()
@@ -114,7 +130,7 @@ def test_a1111s_list_has_an_ignored_argument_and_upscalers_by_number(
 
 def test_an_overlap_as_large_as_a_tile_is_refused():
     with pytest.raises(UserError, match="Tiles of 64 x 64 pixels cannot overlap by 64"):
-        next(run_sd_upscale(REQUEST, SDUpscaleArgs(overlap=64)))
+        next(check_sd_upscale(REQUEST, SDUpscaleArgs(overlap=64)))
     with pytest.raises(UserError, match="Tiles of 64 x 64 pixels cannot overlap by 128"):
         next(run_poor_mans_outpainting(REQUEST, PoorMansOutpaintingArgs()))
 
