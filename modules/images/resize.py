@@ -31,8 +31,8 @@ def crop_and_resize(image: Image.Image, width: int, height: int) -> Image.Image:
     if width * height * max(proportions, 1 / proportions) > _MAX_SCALED_PIXELS:
         return ImageOps.fit(image, (width, height), _LANCZOS)
     if proportions > 1:
-        return _centre(_scale_to_width(image, width), width, height)
-    return _centre(_scale_to_height(image, height), width, height)
+        return centre(_scale_to_width(image, width), width, height)
+    return centre(_scale_to_height(image, height), width, height)
 
 
 def resize_and_fill(image: Image.Image, width: int, height: int) -> Image.Image:
@@ -45,14 +45,14 @@ def resize_and_fill(image: Image.Image, width: int, height: int) -> Image.Image:
     """
     if width * image.height < height * image.width:
         scaled = _scale_to_width(image, width)
-        filled, strip = _centre(scaled, width, height), height // 2 - scaled.height // 2
+        filled, strip = centre(scaled, width, height), height // 2 - scaled.height // 2
         if strip:
             top, bottom = (0, 0, width, 0), (0, scaled.height, width, scaled.height)
             filled.paste(_stretch_edge(scaled, top, (width, strip)))
             filled.paste(_stretch_edge(scaled, bottom, (width, strip)), (0, strip + scaled.height))
         return filled
     scaled = _scale_to_height(image, height)
-    filled, strip = _centre(scaled, width, height), width // 2 - scaled.width // 2
+    filled, strip = centre(scaled, width, height), width // 2 - scaled.width // 2
     if strip:
         left, right = (0, 0, 0, height), (scaled.width, 0, scaled.width, height)
         filled.paste(_stretch_edge(scaled, left, (strip, height)))
@@ -68,7 +68,7 @@ def _scale_to_height(image: Image.Image, height: int) -> Image.Image:
     return stretch(image, max(1, image.width * height // image.height), height)
 
 
-def _centre(image: Image.Image, width: int, height: int) -> Image.Image:
+def centre(image: Image.Image, width: int, height: int) -> Image.Image:
     """Return the image in the middle of a black one of the size; what does not fit is cropped."""
     if image.size == (width, height):
         return image

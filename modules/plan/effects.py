@@ -148,6 +148,14 @@ def _edits_prompts(planned: PlannedPass) -> bool:
     return planned.sub_prompts(old_scheduling=True) != planned.sub_prompts(old_scheduling=False)
 
 
+def _may_draw_prompts(planned: PlannedPass) -> bool:
+    """Return whether a prompt has marks of something to draw; whether there are such wildcards may change."""
+    request = planned.plan.request
+    return any(
+        mark in text for mark in ("{", "__") for text in (request.prompt, request.negative_prompt)
+    )
+
+
 def _chunks_differ(planned: PlannedPass, other: Chunker) -> bool:
     chunker = planned.chunker
     return any(
@@ -194,6 +202,7 @@ EFFECTS: tuple[Effect, ...] = (
     Effect("sdxl_crop_left", _is_told_sizes),
     Effect("sdxl_refiner_low_aesthetic_score", _is_told_aesthetic_score),
     Effect("sdxl_refiner_high_aesthetic_score", _is_told_aesthetic_score),
+    Effect("dynamic_prompts", _may_draw_prompts),
     Effect("token_merging_ratio", _attends_to_all_cells, of_first_pass=True),
     Effect("token_merging_ratio_hr", _attends_to_all_cells),
     *(Effect(option, _tiles_unet) for option in _HYPERTILE_UNET_OPTIONS),

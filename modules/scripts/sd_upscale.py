@@ -36,7 +36,7 @@ class SDUpscaleArgs(BaseModel, frozen=True, extra="forbid"):
         "Lanczos",
         "Upscaler",
         help="What enlarges the picture before it is repainted; None repaints it at its own size.",
-        choices="image_upscalers",
+        choices="image upscalers",
     )
     scale_factor: float = param(
         2.0,

@@ -9,7 +9,7 @@ from PIL import Image
 from PIL.Image import Resampling
 
 from modules.core.errors import UserError
-from modules.images.resize import SIZE_MULTIPLE, stretch
+from modules.images.upscale import enlarge_by_filter, upscale_by
 from modules.models.upscalers import UPSCALERS
 from modules.scripts.protocol import Cell, CellResult
 
@@ -39,9 +39,7 @@ def upscale(
     """Return an image enlarged by a factor, its sides multiples of 8; the upscaler None leaves it as it is."""
     if upscaler == NO_UPSCALER:
         return image
-    row = UPSCALERS.get(upscaler)
-    assert isinstance(row.resampling, Resampling)
-    size = (int(image.width * scale), int(image.height * scale))
-    width, height = (side // SIZE_MULTIPLE * SIZE_MULTIPLE for side in size)
-    return stretch(image.resize(size, row.resampling), width, height)
+    method = UPSCALERS.get(upscaler).method
+    assert isinstance(method, Resampling)
+    return upscale_by(image, scale, enlarge_by_filter(method))
     yield ()

@@ -94,6 +94,7 @@ GROUPS = (
         "xl",
         ("xl_long_neg", "xl_clipskip2_l", "xl_ztsnr_option", "xl_9ch_mask_weight", "xl_v_euler_a"),
     ),
+    Group("cases_networks.jsonl", "extras", ("extras_E4_x3", "extras_to_crop")),
 )
 
 

@@ -17,7 +17,15 @@ from modules.engine.page.uploads import Upload, UploadStore, make_upload_store
 from modules.params.image_decoding import MAX_FILE_BYTES, open_image
 
 # Lists that fields of the forms are chosen from.
-_LISTS = ("samplers", "schedules", "checkpoints", "vaes", "styles", "hires upscalers")
+_LISTS = (
+    "samplers",
+    "schedules",
+    "checkpoints",
+    "vaes",
+    "styles",
+    "hires upscalers",
+    "image upscalers",
+)
 
 
 class FormValues(BaseModel):

@@ -38,7 +38,7 @@ def matched_noise(image: Floats, mask: Floats, noise_q: float, color_variation: 
     if new.any() and kept.any():
         for channel in range(image.shape[2]):
             noise[new, channel] = _match(noise[new, channel], image[kept, channel])
-    return np.clip(image * (1 - opacity) + noise * opacity, 0, 1)
+    return np.minimum(np.maximum(image * (1 - opacity) + noise * opacity, 0), 1)
 
 
 def _windowed_noise(shape: tuple[int, ...], color_variation: float) -> Floats:

@@ -186,7 +186,7 @@ def _read_labels(param: Param, info: FieldInfo, text: str) -> list[AxisValue]:
 def _read_choices(choices: tuple[str, ...], text: str) -> list[AxisValue]:
     by_name = {choice.casefold(): choice for choice in choices}
     values: list[AxisValue] = []
-    for part in split_values(text):
+    for part in filter(None, split_values(text)):
         if part.casefold() not in by_name:
             raise UserError(f"'{part}' is none of its values.", f"Use {', '.join(choices)}.")
         values.append(by_name[part.casefold()])
@@ -215,7 +215,7 @@ def _change_options(
 
 
 def _read_sizes(text: str) -> list[AxisValue]:
-    values = split_values(text)
+    values = list(filter(None, split_values(text)))
     for part in values:
         if not _SIZE.fullmatch(part):
             raise UserError(f"'{part}' is no size.", "Write 512x768, 768x512.")
