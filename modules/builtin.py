@@ -17,6 +17,7 @@ from modules.models.kinds import KINDS
 from modules.models.upscalers import UPSCALERS
 from modules.params.requests.tasks import TASKS
 from modules.params.settings.sections import SECTIONS
+from modules.plan.jobs.kinds import JOB_KINDS
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
 from modules.scripts.registry import SCRIPTS
@@ -36,6 +37,7 @@ def register(webui: Registries) -> None:
     _add(webui.json_formats, JSON_FORMATS)
     _add(webui.filename_tokens, FILENAME_TOKENS)
     _add(webui.tasks, TASKS)
+    _add(webui.job_kinds, JOB_KINDS)
     _add(webui.scripts, SCRIPTS)
     _add(webui.settings_sections, SECTIONS)
     _add(webui.routers, ROUTERS)

@@ -24,8 +24,9 @@ COMPILE = (
     "uv pip compile --quiet --no-header --universal --only-binary :all: --python-version 3.10 "
     "--no-python-downloads --format pylock.toml"
 )
-# PyTorch comes from the index of its build, and a GPU build brings its own packages along.
-OF_PYTORCH = re.compile(r"(torch|triton|nvidia-.+|cuda-.+)$")
+# PyTorch comes from the index of its build, and a GPU build brings its own packages along. spandrel asks for torchvision
+# and runs without (modules/backend/upscale/spandrel_import.py).
+OF_PYTORCH = re.compile(r"(torch|torchvision|triton|nvidia-.+|cuda-.+)$")
 WHEEL = re.compile(
     r".+-(py3|py2\.py3|cp\d+)-(none|abi3|cp\d+)-"
     r"(any|macosx[\w.]+_(arm64|universal2)|manylinux[\w.]+_(x86_64|aarch64)|win_(amd64|arm64))\.whl"

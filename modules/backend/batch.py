@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
-from modules.backend.denoise.progress import ProgressReporter
+from modules.backend.denoise.progress import BatchSkipped, ProgressReporter, raise_if_interrupted
 from modules.backend.memory import estimate
 from modules.backend.model import LoadedModel
 from modules.backend.networks.lora_fold import OriginalsLost
+from modules.backend.upscale.upscalers import Upscalers
 from modules.models.model_spec import ModelSpec
-from modules.params.events import CancelToken, Note, Sink
+from modules.params.events import CancelToken, Note, Phase, Sink
 from modules.plan.plan import Plan
 
 logger = logging.getLogger(__name__)
@@ -26,19 +28,39 @@ class Batch:
 
     Args:
         acquire: Loads a model.
-        device: Where the models compute.
+        upscalers: Enlarge the images of the first pass; models compute where they do.
         index: Of the batch, from 0.
         sink: Receives events.
         cancel: Interrupts the work.
         progress: Reports steps.
+        draws: Random numbers that are no noise, from the seed of the first image.
     """
 
     acquire: Acquire
-    device: torch.device
+    upscalers: Upscalers
     index: int
     sink: Sink
     cancel: CancelToken
     progress: ProgressReporter
+    draws: random.Random
+
+    @property
+    def device(self) -> torch.device:
+        """Return where the models compute."""
+        return self.upscalers.device
+
+    def report_tile(self, done: int, count: int) -> None:
+        """Report a tile that an upscaler has enlarged.
+
+        Raises:
+            Cancelled: the job was interrupted.
+            BatchSkipped: the batch was skipped.
+        """
+        raise_if_interrupted(self.cancel)
+        if self.cancel.is_batch_skipped():
+            raise BatchSkipped
+        if count > 1:
+            self.sink(Phase(f"Upscaling, tile {done} of {count}"))
 
     def load(self, plan: Plan, *, reports: bool = True) -> LoadedModel:
         """Return the model of a pass or of its refiner, with the networks of its prompt; the batch fits.

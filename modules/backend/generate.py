@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, suppress
+import random
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,7 +16,9 @@ from modules.backend.components import Components
 from modules.backend.conditioning import concat
 from modules.backend.conditioning.init_image import InitImage
 from modules.backend.conditioning.text import PromptConditioning
-from modules.backend.decoding import decode_image, decode_unfinished
+from modules.backend.decoding import decode_image, decode_unfinished, stated_precision
+from modules.backend.denoise.deep_cache import DeepCache
+from modules.backend.denoise.extension_parts import make_step_extensions
 from modules.backend.denoise.progress import (
     BatchSkipped,
     ProgressReporter,
@@ -23,13 +26,14 @@ from modules.backend.denoise.progress import (
 )
 from modules.backend.denoise.recorder import Recorder
 from modules.backend.denoise.step_extensions import ConcatChannels, MaskedLatents, StepExtension
-from modules.backend.loading.layers import circular_padding
 from modules.backend.memory import estimate
 from modules.backend.memory.offload import execution_device
 from modules.backend.model import LoadedModel
 from modules.backend.networks.embeddings import read_all_vectors
 from modules.backend.noise.noise import ImageNoise, NoiseOptions, noise_options
+from modules.backend.pipelines.pass_options import use_image_options, use_step_options
 from modules.backend.pipelines.sampling_run import HandOver, SamplingRun, make_run_sigmas
+from modules.backend.upscale.upscalers import Upscalers
 from modules.core.errors import Cancelled, NotFinite
 from modules.models.model_spec import ModelSpec
 from modules.params.events import CancelToken, Note, Output, Phase, Sink
@@ -92,7 +96,7 @@ class _Result:
 
 def generate_batch(
     acquire: Acquire,
-    device: torch.device,
+    upscalers: Upscalers,
     plan: Plan,
     batch_index: int,
     sink: Sink,
@@ -109,9 +113,11 @@ def generate_batch(
         UserError: an init image has no depth map, and the checkpoint cannot estimate one.
     """
     progress = ProgressReporter(sink, cancel, plan, batch_index)
-    batch, hires_pass = Batch(acquire, device, batch_index, sink, cancel, progress), plan.hires
+    draws = random.Random(plan.batches[batch_index][0].seed)
+    batch = Batch(acquire, upscalers, batch_index, sink, cancel, progress, draws)
+    hires_pass = plan.hires
     if hires_pass is not None:
-        estimate.check(acquire(plan.model).components, hires_pass.plan.request, device)
+        estimate.check(acquire(plan.model).components, hires_pass.plan.request, batch.device)
     result = _run_pass(batch, plan)
     if hires_pass is not None:
         upscaled = _upscale(batch, result, hires_pass)
@@ -122,16 +128,18 @@ def generate_batch(
     _decode_images(batch, plan, result)
 
 
-def _tiling(model: LoadedModel, plan: Plan) -> AbstractContextManager[None]:
-    components = model.components
-    return circular_padding(components.unet, components.vae, enabled=plan.settings.tiling)
-
-
 def _upscale(batch: Batch, result: _Result, hires_pass: HiresPlan) -> hires.Upscaled:
     model = batch.acquire(result.plan.model)
-    with _tiling(model, result.plan):
+    with use_image_options(model.components, result.plan, batch.draws):
         batch.sink(Phase("Upscaling"))
-        return hires.upscale(model.components, result.latents, hires_pass.upscaler, hires_pass.size)
+        return hires.upscale(
+            model.components,
+            result.latents,
+            hires_pass.upscaler,
+            hires_pass.size,
+            batch.upscalers,
+            batch.report_tile,
+        )
 
 
 def _run_pass(
@@ -164,7 +172,7 @@ def _begin_pass(
     model, request, sink = batch.load(plan), plan.request, batch.sink
     components = model.components
     batch.progress.begin_pass(model.preview)
-    with _tiling(model, plan):
+    with use_image_options(model.components, plan, batch.draws):
         # 1. Encode the prompt
         size = (request.width, request.height) if upscaled is None else upscaled.size.before_crop
         conditioning = _encode_prompts(model, plan, size, sink)
@@ -194,6 +202,7 @@ def _begin_pass(
             size,
             init_image if upscaled is None else None,
             (
+                *make_step_extensions(plan, batch.index, components, device),
                 *_init_extensions(components, plan, init_image),
                 batch.progress,
                 *([recorder] if recorder else []),
@@ -226,7 +235,7 @@ def _refine(batch: Batch, plan: Plan, state: _PassState) -> None:
     model = batch.load(plan, reports=False)
     raise_if_interrupted(batch.cancel)
     batch.progress.change_model(model.preview)
-    with _tiling(model, plan):
+    with use_image_options(model.components, plan, batch.draws):
         conditioning = _encode_prompts(model, plan, state.size, batch.sink)
         batch.sink(Phase("Refining"))
         if not concat.takes_more_channels(model.components):
@@ -272,9 +281,15 @@ def _sample(
     """
     run, sink = state.run, batch.sink
     run_sigmas = make_run_sigmas(run.plan, model.model_sigmas)
+    interval = plan.settings.deep_cache_interval
+    cache = DeepCache(interval) if interval > 1 else None
+    extensions = state.extensions if cache is None else (*state.extensions, cache)
     try:
-        with model.hypernetworks.apply(model.components.unet, plan.networks.hypernetworks):
-            model.pipeline.proceed(run, run_sigmas, conditioning, state.extensions, hands_over)
+        with (
+            model.hypernetworks.apply(model.components.unet, plan.networks.hypernetworks),
+            use_step_options(model.components, plan, batch.draws, cache),
+        ):
+            model.pipeline.proceed(run, run_sigmas, conditioning, extensions, hands_over)
     except (Cancelled, BatchSkipped):
         with suppress(NotFinite):  # what was asked for is to stop
             decode_unfinished(
@@ -345,7 +360,7 @@ def _decode_images(batch: Batch, plan: Plan, result: _Result) -> None:
     is_unrefined = _is_unrefined(plan, result.is_refined)
     if is_unrefined:
         batch.sink(Note(_unrefined_note(plan)))
-    with _tiling(model, plan):
+    with use_image_options(model.components, result.plan, batch.draws):
         # 5. Decode, one image at a time
         for row, image in enumerate(plan.batches[batch.index]):
             # The first image needs no further step.
@@ -353,7 +368,8 @@ def _decode_images(batch: Batch, plan: Plan, result: _Result) -> None:
                 raise_if_interrupted(batch.cancel)
             batch.sink(Phase("Decoding"))
             decoded = decode_image(model, result.latents, row, plan, result.init_image)
-            batch.sink(Output("image", decoded, image.index, is_unrefined))
+            precision = stated_precision(model, result.plan)
+            batch.sink(Output("image", decoded, image.index, is_unrefined, precision))
 
 
 def _unrefined_note(plan: Plan) -> str:

@@ -9,16 +9,19 @@ from PIL import Image
 
 from modules.backend import describe, forward_process
 from modules.backend.conditioning import depth
+from modules.backend.extras import run_extras
 from modules.backend.loaded_models import LoadedModels
+from modules.backend.merging.merge import merge_checkpoints
 from modules.backend.plan_run import run_plan
-from modules.images.resize import crop_and_resize, resize_and_blend
+from modules.images.resize import crop_and_resize
 from modules.models.compatibility import missing_depth_estimator
 from modules.params.events import CancelToken, Sink
 from modules.params.results import ForwardRecording
+from modules.plan.jobs.extras import ExtrasPlan
+from modules.plan.jobs.merge import MergePlan
 from modules.plan.plan import Plan
 from modules.plan.work import (
     DescribeImage,
-    Enlarge,
     EstimateDepth,
     LoadModel,
     RecordForward,
@@ -74,19 +77,13 @@ def record_forward(models: LoadedModels, work: RecordForward, *_: object) -> For
     )
 
 
-def enlarge(_: LoadedModels, work: Enlarge, *__: object) -> Image.Image:
-    """Return the enlarged image."""
-    return resize_and_blend(
-        work.image.to_pil(), work.size, work.resampling, work.second, work.second_visibility
-    )
-
-
 HANDLERS: Mapping[type, Handler] = {
     Plan: run_plan,
+    MergePlan: merge_checkpoints,
     LoadModel: load_model,
     UnloadModels: unload_models,
     EstimateDepth: estimate_depth,
     DescribeImage: describe_image,
     RecordForward: record_forward,
-    Enlarge: enlarge,
+    ExtrasPlan: run_extras,
 }

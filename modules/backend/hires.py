@@ -12,9 +12,11 @@ from modules.backend import vae
 from modules.backend.components import Components
 from modules.backend.conditioning import concat
 from modules.backend.conditioning.init_image import InitImage
-from modules.images.resize import upscale_image
-from modules.models.upscalers import LatentFilter, Upscaler
+from modules.backend.upscale.tiles import OnTile, ignore_tiles
+from modules.backend.upscale.upscalers import Upscalers
+from modules.models.upscalers import LatentFilter
 from modules.params.requests.txt2img import HiresSize
+from modules.plan.upscaling import PlannedUpscaler
 
 
 @dataclass(frozen=True)
@@ -33,31 +35,40 @@ class Upscaled:
 
 
 def upscale(
-    components: Components, latents: Tensor, upscaler: Upscaler, size: HiresSize
+    components: Components,
+    latents: Tensor,
+    upscaler: PlannedUpscaler,
+    size: HiresSize,
+    upscalers: Upscalers,
+    on_tile: OnTile = ignore_tiles,
 ) -> Upscaled:
     """Return the first pass, upscaled.
 
     Args:
         components: Of the first pass; upscalers that work on pixels use its VAE to decode.
         latents: Of the first pass, [batch, channels, rows, columns], scaled.
-        upscaler: The resampling, of latents or of pixels.
+        upscaler: Of latents or of pixels.
         size: The size after upscaling, and how much is then cropped.
+        upscalers: Enlarge the decoded images.
+        on_tile: Is told of each tile of an image that a network enlarges.
 
     Raises:
-        NotFinite: the VAE produced invalid numbers.
+        NotFinite: the VAE or the upscaler produced invalid numbers.
+        BadFile: the upscaler cannot be loaded.
+        OutOfMemory: there is too little for the upscaler.
     """
-    resampling = upscaler.resampling
-    target = size.before_crop
-    if isinstance(resampling, LatentFilter):
+    target, method = size.before_crop, upscaler.upscaler.method
+    if isinstance(method, LatentFilter):
         cells = components.latent_format.cells(*target)
         interpolated = torch.nn.functional.interpolate(
-            latents.float(), size=cells, mode=resampling.mode, antialias=resampling.antialias
+            latents.float(), size=cells, mode=method.mode, antialias=method.antialias
         )
         return Upscaled(size, latents=interpolated)
     rows = latents.split(1)  # one at a time, like all decoding: it takes the most memory
     images = (vae.decode(components.vae, row) for row in rows)
     return Upscaled(
-        size, images=tuple(upscale_image(image, target, resampling) for image in images)
+        size,
+        images=tuple(upscalers.upscale_to(image, upscaler, target, on_tile) for image in images),
     )
 
 

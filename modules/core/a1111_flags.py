@@ -71,8 +71,8 @@ IGNORED_FLAGS = (
         takes_value=True,
     ),
     IgnoredFlags(
-        "--enable-insecure-extension-access --allow-code --administrator -f",
-        "the page installs no extensions and runs no code",
+        "--allow-code --administrator -f",
+        "the page runs no code",
     ),
     IgnoredFlags(
         "--config --vae-dir --vae-path --textual-inversion-templates-dir "

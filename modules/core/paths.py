@@ -5,6 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+# A1111's first: a file of an unknown folder belongs in the first of these.
+_UPSCALER_FOLDERS = (
+    "ESRGAN",
+    "RealESRGAN",
+    "BSRGAN",
+    "SwinIR",
+    "DAT",
+    "HAT",
+    "ScuNET",
+    "upscale_models",
+)
+
 
 @dataclass(frozen=True)
 class Paths:
@@ -73,6 +85,13 @@ class Paths:
         shipped = self.root / "models" / "Lora"
         return folders if shipped in folders else (*folders, shipped)
 
+    @property
+    def upscaler_folders(self) -> tuple[Path, ...]:
+        """Folders scanned for upscalers, as in A1111 and ComfyUI; the shipped one last."""
+        folders = self.model_folders(*_UPSCALER_FOLDERS)
+        shipped = self.root / "models" / "RealESRGAN"
+        return folders if shipped in folders else (*folders, shipped)
+
     def model_folders(self, *names: str) -> tuple[Path, ...]:
         """Return the folders of these names for model files of other kinds."""
         return tuple(self.data / "models" / name for name in names)
@@ -83,9 +102,24 @@ class Paths:
         return self.data / "extensions"
 
     @property
+    def scripts(self) -> Path:
+        """Extensions of a single file."""
+        return self.data / "scripts"
+
+    @property
+    def settings_file(self) -> Path:
+        """The options that differ from their defaults."""
+        return self.data / "config.json"
+
+    @property
     def styles_file(self) -> Path:
         """Styles in A1111's format."""
         return self.data / "styles.csv"
+
+    @property
+    def wildcards(self) -> Path:
+        """Files that dynamic prompts draw from."""
+        return self.data / "wildcards"
 
     @property
     def favourites_file(self) -> Path:

@@ -13,6 +13,7 @@ from modules.engine.executors import DeviceInfo, Executor
 from modules.engine.jobs.job import Job
 from modules.models.checkpoint import Checkpoint
 from modules.models.model_spec import ModelSpec
+from modules.plan.plan import Plan
 from modules.plan.work import LoadModel, UnloadModels
 
 logger = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class CheckpointLoader:
 
     def on_success(self, job: Job) -> None:
         """Note that a job's checkpoint is loaded, even after an earlier failure."""
-        if self.status.phase != "loading":
+        if self.status.phase != "loading" and isinstance(job.plan, Plan):
             self._on_ready(job.plan.checkpoint.name)
 
     def needs_load(self, model: ModelSpec) -> bool:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from modules.engine.registries import Registries
 from modules.models.index import ModelIndex
+from modules.models.kinds import HYPERNETWORK
 from modules.models.networks.network_kinds import LORA
+from modules.models.upscaler_list import UpscalerList
 from modules.models.vaes import vae_names
 from modules.prompt.styles import Styles
 
@@ -21,9 +24,13 @@ class ChoiceSources:
     styles: Styles
 
 
-def _lora_names(sources: ChoiceSources) -> list[str]:
-    files = sources.models.networks.files(LORA)
+def _network_names(kind: str, sources: ChoiceSources) -> list[str]:
+    files = sources.models.networks.files(kind)
     return ["None", *(file.network_name for file in files if not file.facts.error)]
+
+
+def _upscalers(sources: ChoiceSources) -> UpscalerList:
+    return UpscalerList(sources.registries.upscalers, sources.models)
 
 
 CHOICES: Mapping[str, Callable[[ChoiceSources], list[str]]] = {
@@ -31,8 +38,12 @@ CHOICES: Mapping[str, Callable[[ChoiceSources], list[str]]] = {
     "schedules": lambda sources: sources.registries.schedules.names(),
     "checkpoints": lambda sources: [c.title for c in sources.models.checkpoints()],
     "vaes": lambda sources: vae_names(sources.models),
-    "loras": _lora_names,
+    "loras": partial(_network_names, LORA),
+    "hypernetworks": partial(_network_names, HYPERNETWORK),
     "styles": lambda sources: sources.styles.names(),
     "options": lambda sources: list(sources.registries.settings_class.model_fields),
-    "hires upscalers": lambda sources: sources.registries.upscalers.names(),
+    "hires upscalers": lambda sources: _upscalers(sources).names(),
+    "image upscalers": lambda sources: [
+        row.name for row in _upscalers(sources) if not row.is_latent
+    ],
 }

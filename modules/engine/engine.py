@@ -21,7 +21,7 @@ from modules.engine.checkpoint_loader import CheckpointLoader, DeviceStatus
 from modules.engine.choices import CHOICES, ChoiceSources
 from modules.engine.downloads.downloads import Downloads
 from modules.engine.executors import DeviceInfo, Executor
-from modules.engine.extras import upscale
+from modules.engine.extensions.shelf import ExtensionShelf
 from modules.engine.gallery.gallery import Gallery
 from modules.engine.image_saver import ImageSaver
 from modules.engine.jobs.job import Job
@@ -38,15 +38,17 @@ from modules.models.checkpoint import Checkpoint
 from modules.models.convert import convert_to_safetensors
 from modules.models.index import ModelIndex
 from modules.models.model_spec import ModelSpec, make_model_spec
+from modules.models.upscaler_list import UpscalerList
 from modules.params.image import ImageField
 from modules.params.param import params_of
 from modules.params.requests.base import GenerationRequest
-from modules.params.requests.extras import ExtrasRequest
+from modules.params.requests.job_request import JobRequest
 from modules.params.results import ForwardRecording
 from modules.plan.checkpoint_finder import CheckpointFinder
+from modules.plan.jobs.kinds import JobPlanner, PlanSources
 from modules.plan.planner import Planner
-from modules.plan.tables import PlanTables
 from modules.plan.work import EstimateDepth, RecordForward, Work
+from modules.prompt.dynamic.wildcards import WildcardLibrary
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
 
@@ -89,9 +91,10 @@ class Engine:
         self.styles = Styles(paths.styles_file)
         self.samplers = registries.samplers
         self.schedules = registries.schedules
-        self.upscalers = registries.upscalers
-        tables = PlanTables(self.samplers, self.schedules, self.upscalers, registries.tasks)
-        self.planner = Planner(checkpoints, self.styles, tables, tokenizer)
+        self.upscalers = UpscalerList(registries.upscalers, self.models)
+        tables = registries.plan_tables()
+        self.wildcards = WildcardLibrary(paths.wildcards)
+        self.planner = Planner(checkpoints, self.styles, tables, tokenizer, self.wildcards)
         embeddings = self.planner.vocabulary.listing
         self.networks = NetworkCards(CardSources(self.models, embeddings, lambda: self.settings))
         self.image_saver = ImageSaver(
@@ -102,7 +105,10 @@ class Engine:
             registries.filename_tokens,
         )
         settings_class = registries.settings_class
-        self._settings_file = SettingsFile(paths.data / "config.json", settings_class)
+        self._settings_file = SettingsFile(paths.settings_file, settings_class)
+        self.extensions = ExtensionShelf(
+            paths, registries.extensions, self._settings_file, self.downloads
+        )
         self.settings, self.flag_settings = settings_class(), flag_settings
         self.gallery = Gallery(
             paths,
@@ -110,13 +116,12 @@ class Engine:
             lambda: self.settings.gallery_a1111_folder,
             registries.json_formats,
         )
-        store = JobStore(paths.queue, registries.tasks, settings_class)
+        store = JobStore(paths.queue, registries.request_class, settings_class)
+        planner = JobPlanner(self.planner, PlanSources(self.models, tables), registries.job_kinds)
         self._loader = CheckpointLoader(
             executor, lambda work, on_loaded: self.queue.load_when_idle(work, on_loaded)
         )
-        self.queue = JobQueue(
-            executor, store, self.planner.plan, self.image_saver, self._loader.on_success
-        )
+        self.queue = JobQueue(executor, store, planner.plan, self.image_saver, self._on_job_done)
         self.groups = JobGroups(registries.scripts, self.queue, self.image_saver)
         self.processes = ProcessStore()
 
@@ -171,9 +176,7 @@ class Engine:
 
     # Jobs
 
-    def submit(
-        self, request: GenerationRequest, source: str = "api", with_recording: bool = False
-    ) -> Job:
+    def submit(self, request: JobRequest, source: str = "api", with_recording: bool = False) -> Job:
         """Queue a request and return its job.
 
         Args:
@@ -190,15 +193,16 @@ class Engine:
         return self.queue.submit(request, self.settings, source, with_recording=with_recording)
 
     def run_script(
-        self, name: str, request: GenerationRequest, args: Mapping[str, Any], source: str = "api"
+        self, name: str, request: JobRequest, args: Mapping[str, Any], source: str = "api"
     ) -> JobGroup:
         """Run a script on a request as a group of jobs, which goes on after a restart; see `JobGroups.start`.
 
         Raises:
             WebUIError: there is no such script or checkpoint, an argument is not valid, or the engine is stopping.
         """
-        checkpoint = self.find_checkpoint(request.sd_model_checkpoint)
-        request = request.replace(sd_model_checkpoint=checkpoint.name)
+        if isinstance(request, GenerationRequest):
+            checkpoint = self.find_checkpoint(request.sd_model_checkpoint)
+            request = request.replace(sd_model_checkpoint=checkpoint.name)
         return self.groups.start(name, request, args, self.settings, source)
 
     def job(self, job_id: str) -> Job | JobGroup:
@@ -261,13 +265,10 @@ class Engine:
             RecordForward(self._model_spec(), image, size, count, seed, in_pixels)
         )
 
-    def upscale(self, image: ImageField, request: ExtrasRequest) -> tuple[Image.Image, str]:
-        """Return the upscaled image and A1111's infotext of the postprocessing; blocks until it is done.
-
-        Raises:
-            WebUIError: the request cannot be carried out, see `engine/extras`.
-        """
-        return upscale(image, request, self.upscalers, self._run_work)
+    def _on_job_done(self, job: Job) -> None:
+        for kind in job.plan.changed_kinds:
+            self.models.refresh(kind)
+        self._loader.on_success(job)
 
     def _model_spec(self) -> ModelSpec:
         return make_model_spec(self.models, self.find_checkpoint(), self.settings)

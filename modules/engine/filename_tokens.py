@@ -6,21 +6,40 @@ from pathlib import Path
 
 from modules.core.registry import Registry
 from modules.images.filename import FilenameToken, FilenameTokens
+from modules.plan.job_plan import JobPlan
 from modules.plan.plan import ImagePlan, Plan
 
 
 def make_filename_tokens(
-    plan: Plan, image: ImagePlan, computed: Registry[FilenameToken]
+    plan: JobPlan, index: int, computed: Registry[FilenameToken]
 ) -> FilenameTokens:
     """Return the token values for one image of a plan.
 
     Args:
         plan: The plan.
-        image: One of its images.
+        index: The image's index among those of the plan.
         computed: The tokens that are computed from these values.
     """
-    request, model = plan.single_image_request(image), plan.model
+    if isinstance(plan, Plan):
+        plan = plan.for_image(index)
     values = {
+        **(_generation_values(plan, plan.images[index]) if isinstance(plan, Plan) else {}),
+        "generation_number": str(index + 1),
+        "job_timestamp": plan.created_at.strftime("%Y%m%d%H%M%S"),
+    }
+    return FilenameTokens(
+        plan.request.output_subfolder,
+        plan.image_seed(index),
+        values,
+        max_prompt_words=plan.settings.directories_max_prompt_words,
+        computed=computed,
+    )
+
+
+def _generation_values(plan: Plan, image: ImagePlan) -> dict[str, str]:
+    """Return the values that only a generated image has."""
+    request, model = plan.single_image_request(image), plan.model
+    return {
         "prompt": request.prompt,
         "prompt_no_styles": request.prompt,
         "negative_prompt": request.negative_prompt,
@@ -41,14 +60,4 @@ def make_filename_tokens(
         "seed_last": str(plan.images[-1].seed),
         "batch_number": str(image.index % plan.request.batch_size + 1),
         "batch_size": str(plan.request.batch_size),
-        "generation_number": str(image.index + 1),
-        "job_timestamp": plan.created_at.strftime("%Y%m%d%H%M%S"),
     }
-    max_words = plan.settings.directories_max_prompt_words
-    return FilenameTokens(
-        request.output_subfolder,
-        image.seed,
-        values,
-        max_prompt_words=max_words,
-        computed=computed,
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from modules.core.version import NAME, VERSION
 from modules.engine.filename_tokens import make_filename_tokens
 from modules.images.filename import FILENAME_TOKENS, Destination, FilenameToken
 from modules.images.grid import make_grid
+from modules.images.metadata import FileText
 from modules.images.save import ImageStore, delete_older_files, read_image
 from modules.infotext.codecs import CODECS, Codec
 from modules.models.checkpoint import SHORT_HASH_LENGTH
@@ -27,6 +28,7 @@ from modules.models.index import ModelIndex
 from modules.models.networks.network_index import SHORT_HASH_LENGTH as NETWORK_HASH_LENGTH
 from modules.models.scan import ModelFile
 from modules.params.results import GeneratedImage
+from modules.plan.job_plan import JobPlan
 from modules.plan.loras import infotext_name
 from modules.plan.plan import Plan
 from modules.plan.prompts import list_loras
@@ -37,6 +39,7 @@ logger = logging.getLogger(__name__)
 # A slow disk may take minutes to hash a file; the image is then saved without the hash in its infotext.
 _HASH_TIMEOUT_S = 30
 _MAX_UNSAVED_AGE_S = 24 * 3600
+NO_PAIRS: Mapping[str, object] = {}
 
 
 class ImageSaver:
@@ -77,11 +80,12 @@ class ImageSaver:
 
     def save(
         self,
-        plan: Plan,
+        plan: JobPlan,
         index: int,
         image: Image.Image,
         announce: Callable[[GeneratedImage], object],
         destination: Destination | None = None,
+        pairs: Mapping[str, object] = NO_PAIRS,
     ) -> GeneratedImage:
         """Save one image; if the outputs folder cannot be written, save it in the system's temporary folder.
 
@@ -92,22 +96,11 @@ class ImageSaver:
             announce: Called with its record just before there is a file: a kill in between leaves a record without a
                 file, never a file without a record. The last call counts.
             destination: Folder and name, instead of those of the settings.
+            pairs: Added to its infotext.
         """
-        image_plan = plan.images[index]
-        seed = image_plan.seed
-        request = plan.single_image_request(image_plan)
-        extra = {
-            **self._model_infotext(plan),
-            "Lora hashes": self._lora_hashes(plan),
-            "TI hashes": plan.networks.ti_hashes,
-            "App": f"{NAME} {VERSION}",
-        }
-        text = escape(
-            infotext.create_infotext(
-                request, extra, plan.settings, self._codecs, plan.stated_options
-            )
-        )
-        tokens = make_filename_tokens(plan, image_plan, self._filename_tokens)
+        seed, text = plan.image_seed(index), escape(self._infotext(plan, index, pairs))
+        written = FileText(text, plan.image_chunks(index))
+        tokens = make_filename_tokens(plan, index, self._filename_tokens)
         store = self._images if plan.settings.samples_save else self._unsaved_store()
 
         def save_in(
@@ -120,32 +113,33 @@ class ImageSaver:
             def on_path(path: Path) -> None:
                 announce(make_record(path))
 
-            return make_record(store.save(image, text, tokens, plan.settings, place, on_path))
+            return make_record(store.save(image, written, tokens, plan.settings, place, on_path))
 
         try:
-            return save_in(store, destination)
+            return save_in(store, destination or plan.image_destination())
         except StorageError as error:
             logger.warning("%s", error)
             return save_in(self._fallback_store(), None, str(error))
 
     def save_grid(
-        self, plan: Plan, images: Sequence[GeneratedImage], on_note: Callable[[str], None]
+        self, plan: JobPlan, images: Sequence[GeneratedImage], on_note: Callable[[str], None]
     ) -> Path | None:
         """Save the grid of a job's images, if the settings enable it; return None if there is no grid.
 
         Args:
-            plan: The plan of the job.
+            plan: The plan of the job; only images that were generated are put into a grid.
             images: The saved images.
             on_note: Called with the error message if the grid cannot be saved.
         """
         settings = plan.settings
+        if not isinstance(plan, Plan):
+            return None
         is_enabled = settings.grid_save or settings.return_grid
         if not is_enabled or not images or (len(images) < 2 and settings.grid_only_if_multiple):
             return None
         is_saved = settings.grid_save and settings.samples_save
         store = self._images if is_saved else self._unsaved_store()
-        first = plan.images[images[0].index]
-        tokens = make_filename_tokens(plan, first, self._filename_tokens)
+        tokens = make_filename_tokens(plan, images[0].index, self._filename_tokens)
         try:
             cells = [read_image(image.path) for image in images]
             grid = make_grid(cells, plan.request.batch_size, settings)
@@ -156,7 +150,7 @@ class ImageSaver:
         return None
 
     def save_script_image(
-        self, plan: Plan, image: ScriptImage, announce: Callable[[GeneratedImage], object]
+        self, plan: JobPlan, image: ScriptImage, announce: Callable[[GeneratedImage], object]
     ) -> GeneratedImage:
         """Save an image that a script has made of those of its cells.
 
@@ -167,12 +161,12 @@ class ImageSaver:
 
         Raises:
             StorageError: it cannot be saved.
+            UserError: it cannot be drawn.
         """
         settings = plan.settings
-        tokens = make_filename_tokens(
-            plan, replace(plan.images[0], seed=image.seed), self._filename_tokens
-        )
-        text, pixels = escape(image.infotext), image.image
+        tokens = replace(make_filename_tokens(plan, 0, self._filename_tokens), seed=image.seed)
+        text, drawn = escape(image.infotext), image.image
+        pixels = drawn if isinstance(drawn, Image.Image) else drawn(settings)
         is_grid = image.kind == "grid"
         is_saved = settings.samples_save and (settings.grid_save or not is_grid)
         store = self._images if is_saved else self._unsaved_store()
@@ -209,6 +203,25 @@ class ImageSaver:
         if self.unsaved_dir.is_dir():
             delete_older_files(self.unsaved_dir, _MAX_UNSAVED_AGE_S)
         return ImageStore(self.unsaved_dir)
+
+    def _infotext(self, plan: JobPlan, index: int, pairs: Mapping[str, object]) -> str:
+        """Return the infotext of one image of a job, with more pairs if it was generated."""
+        if not isinstance(plan, Plan):
+            return plan.image_infotext(index)
+        extra = {
+            **pairs,
+            **self._model_infotext(plan),
+            "Lora hashes": self._lora_hashes(plan),
+            "TI hashes": plan.networks.ti_hashes,
+            **dict(plan.templates),
+            "App": f"{NAME} {VERSION}",
+        }
+        if plan.precision:  # it says more than the option does
+            extra["Precision"] = plan.precision
+        request = plan.single_image_request(plan.images[index])
+        return infotext.create_infotext(
+            request, extra, plan.settings, self._codecs, plan.stated_options
+        )
 
     def _model_infotext(self, plan: Plan) -> dict[str, str]:
         """Return the infotext pairs of the models; the VAE only if it is not the checkpoint's own."""

@@ -10,7 +10,7 @@ from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.engine.model_shelf import ModelShelf
 from modules.models.checkpoint import Checkpoint
-from modules.models.model_spec import ModelSpec, make_model_spec, resolve_prediction_type
+from modules.models.model_spec import make_model_spec, resolve_prediction_type
 from modules.models.scan import ModelFile
 
 
@@ -28,15 +28,12 @@ def used_paths(engine: Engine) -> Iterator[Path]:
     with contextlib.suppress(WebUIError):
         checkpoint = engine.find_checkpoint()
         yield checkpoint.path
-        yield from _spec_paths(make_model_spec(engine.models, checkpoint, engine.settings))
+        yield from make_model_spec(engine.models, checkpoint, engine.settings).paths
     loaded = engine.device_status.checkpoint
     yield from (one.path for one in engine.models.checkpoints() if one.name == loaded)
     for job in engine.jobs():
         if not job.wait(0):
-            hires = [job.plan.hires.plan] if job.plan.hires is not None else []
-            for plan in (job.plan, *hires):
-                yield from _spec_paths(plan.model)
-                yield from plan.networks.paths
+            yield from job.plan.model_paths
 
 
 def prediction_of(engine: Engine, file: ModelFile) -> str:
@@ -50,12 +47,6 @@ def prediction_of(engine: Engine, file: ModelFile) -> str:
 def last_use(engine: Engine) -> dict[str, float]:
     """Return by the name of a checkpoint when it made its latest stored picture, in seconds since the epoch."""
     return engine.queue.store.last_use_of_checkpoints()
-
-
-def _spec_paths(spec: ModelSpec) -> Iterator[Path]:
-    yield spec.checkpoint.path
-    others = (spec.vae, *spec.text_encoders)
-    yield from (file.path for file in others if file is not None)
 
 
 def _follow_name(engine: Engine, kind: str, old: str, new: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
@@ -21,7 +21,7 @@ from modules.infotext import (
     interpret_infotext,
     parse_infotext,
 )
-from modules.params.requests.base import GenerationRequest
+from modules.params.requests.base import GenerationRequest, require_generation
 from modules.params.requests.txt2img import Txt2ImgRequest
 
 # What determines most of an image: without any of these there is nothing to compare.
@@ -73,7 +73,8 @@ def parse_for_reproduction(metadata: Metadata, context: InfotextContext) -> Info
         raise UserError(
             f"The picture's file lacks parameters that are needed to reproduce it: {', '.join(missing)}."
         )
-    return parsed
+    # What was drawn stands in the prompt; what looks like a template there was text.
+    return replace(parsed, override_settings={**parsed.override_settings, "dynamic_prompts": False})
 
 
 def compare_reproduction(
@@ -149,10 +150,11 @@ def rerun_image(queue: JobQueue, job_id: str, index: int) -> Job:
 
     Raises:
         NotFound: the job is unknown, or an input image of it is no longer stored.
+        UserError: it did not generate its images.
     """
     record = queue.store.record(job_id)
     request, settings = queue.store.restore_request(record.stored_request)
-    single = with_seeds_from(request, index, 1)
+    single = with_seeds_from(require_generation(request), index, 1)
     return queue.submit(single, settings, record.queue_position.source, with_recording=True)
 
 
@@ -166,6 +168,7 @@ def find_image_request(queue: JobQueue, job_id: str, index: int) -> GenerationRe
 
     Raises:
         NotFound: the job is unknown, or an input image of it is no longer stored.
+        UserError: it did not generate its images.
     """
     request, _ = queue.store.restore_request(queue.store.record(job_id).stored_request)
-    return with_seeds_from(request, index, 1)
+    return require_generation(with_seeds_from(request, index, 1))

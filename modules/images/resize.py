@@ -25,28 +25,14 @@ def stretch(image: Image.Image, width: int, height: int) -> Image.Image:
     return image.resize((width, height), _LANCZOS)
 
 
-def resize_and_blend(
-    image: Image.Image,
-    size: tuple[int, int],
-    resampling: Image.Resampling,
-    second: Image.Resampling | None,
-    second_visibility: float,
-) -> Image.Image:
-    """Return the image stretched to a size, with the result of a second resampling blended in, as A1111's Extras do."""
-    resized = image.resize(size, resampling)
-    if second is None:
-        return resized
-    return Image.blend(resized, image.resize(size, second), second_visibility)
-
-
 def crop_and_resize(image: Image.Image, width: int, height: int) -> Image.Image:
     """Return the image scaled to cover the size (Lanczos), its middle cropped to it: A1111's "Crop and resize"."""
     proportions = width * image.height / (height * image.width)
     if width * height * max(proportions, 1 / proportions) > _MAX_SCALED_PIXELS:
         return ImageOps.fit(image, (width, height), _LANCZOS)
     if proportions > 1:
-        return _centre(_scale_to_width(image, width), width, height)
-    return _centre(_scale_to_height(image, height), width, height)
+        return centre(_scale_to_width(image, width), width, height)
+    return centre(_scale_to_height(image, height), width, height)
 
 
 def resize_and_fill(image: Image.Image, width: int, height: int) -> Image.Image:
@@ -59,14 +45,14 @@ def resize_and_fill(image: Image.Image, width: int, height: int) -> Image.Image:
     """
     if width * image.height < height * image.width:
         scaled = _scale_to_width(image, width)
-        filled, strip = _centre(scaled, width, height), height // 2 - scaled.height // 2
+        filled, strip = centre(scaled, width, height), height // 2 - scaled.height // 2
         if strip:
             top, bottom = (0, 0, width, 0), (0, scaled.height, width, scaled.height)
             filled.paste(_stretch_edge(scaled, top, (width, strip)))
             filled.paste(_stretch_edge(scaled, bottom, (width, strip)), (0, strip + scaled.height))
         return filled
     scaled = _scale_to_height(image, height)
-    filled, strip = _centre(scaled, width, height), width // 2 - scaled.width // 2
+    filled, strip = centre(scaled, width, height), width // 2 - scaled.width // 2
     if strip:
         left, right = (0, 0, 0, height), (scaled.width, 0, scaled.width, height)
         filled.paste(_stretch_edge(scaled, left, (strip, height)))
@@ -82,7 +68,7 @@ def _scale_to_height(image: Image.Image, height: int) -> Image.Image:
     return stretch(image, max(1, image.width * height // image.height), height)
 
 
-def _centre(image: Image.Image, width: int, height: int) -> Image.Image:
+def centre(image: Image.Image, width: int, height: int) -> Image.Image:
     """Return the image in the middle of a black one of the size; what does not fit is cropped."""
     if image.size == (width, height):
         return image
@@ -170,30 +156,3 @@ def scale_size(size: tuple[int, int], factor: float, side_param: Param) -> tuple
         )
         for length in size
     )  # pyright: ignore[reportReturnType] - two sides
-
-
-def upscale_image(
-    image: Image.Image, size: tuple[int, int], resampling: Image.Resampling | None
-) -> Image.Image:
-    """Return the image stretched to a size by an upscaler, through the sizes that A1111 takes.
-
-    The upscaler enlarges both sides by the larger of the two factors, to whole pixels; Lanczos shrinks that to the
-    multiples of 8 below, and stretches those to the size. An upscaler never shrinks an image itself, and enlarges none
-    that has those multiples of 8 already.
-
-    Args:
-        image: RGB.
-        size: Width and height.
-        resampling: The upscaler's filter; None stretches straight to the size, by Lanczos.
-    """
-    factor = max(size[0] / image.width, size[1] / image.height)
-    width, height = image.width * factor, image.height * factor
-    floor = (
-        int(width // SIZE_MULTIPLE * SIZE_MULTIPLE),
-        int(height // SIZE_MULTIPLE * SIZE_MULTIPLE),
-    )
-    if resampling is not None and factor > 1:
-        if floor[0] > image.width or floor[1] > image.height:
-            image = image.resize((int(width), int(height)), resampling)
-        image = stretch(image, *floor)
-    return stretch(image, *size)

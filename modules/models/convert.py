@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -17,9 +16,10 @@ from modules.core.text import escape
 from modules.models.files import safe_pickle
 from modules.models.files.archive import open_archive
 from modules.models.files.ckpt_layout import DAMAGED_FILE_ERRORS, StorageLocation, locate_storages
-from modules.models.files.dtypes import DTYPE_BITS, byte_count
-from modules.models.files.header import read_header
+from modules.models.files.dtypes import DTYPE_BITS
+from modules.models.files.header import TensorInfo, read_header
 from modules.models.files.safe_pickle import CkptContents, TensorRecord
+from modules.models.files.safetensors_writer import make_layout
 
 
 def convert_to_safetensors(path: Path) -> Path:
@@ -64,25 +64,14 @@ def convert_to_safetensors(path: Path) -> Path:
 def _write_safetensors(
     out: IO[bytes], path: Path, contents: CkptContents, locations: Mapping[str, StorageLocation]
 ) -> None:
-    entries: dict[str, Any] = {
-        "__metadata__": {"format": "pt", "converted_from": escape(path.name)}
+    infos = {
+        name: TensorInfo(tensor.shape, tensor.dtype)
+        for name, tensor in sorted(contents.tensors.items())
     }
-    end = 0
-    # Widest dtypes first, so that every tensor is aligned to its dtype.
-    tensors = sorted(
-        contents.tensors.items(), key=lambda item: (-DTYPE_BITS[item[1].dtype], item[0])
-    )
-    for name, tensor in tensors:
-        start, end = end, end + byte_count(tensor.dtype, int(np.prod(tensor.shape, dtype=np.int64)))
-        entries[name] = {
-            "dtype": tensor.dtype,
-            "shape": list(tensor.shape),
-            "data_offsets": [start, end],
-        }
-    header = json.dumps(entries, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    out.write(len(header).to_bytes(8, "little") + header)
-    for _, tensor in tensors:
+    layout = make_layout(infos, {"format": "pt", "converted_from": escape(path.name)})
+    out.write(layout.head)
+    for name in layout.names:
+        tensor = contents.tensors[name]
         location = locations[tensor.storage.key]
         out.write(_contiguous(tensor, _read_storage(path, location)).data)
 

@@ -177,6 +177,7 @@ FAMILIES = (
         native_size=1024,
         extra_input="inpaint",
         micro_conditioning="target size",
+        networks_of="SDXL",
     ),
     Family(
         "SDXL InstructPix2Pix",
@@ -188,6 +189,7 @@ FAMILIES = (
         native_size=1024,
         extra_input="ip2p",
         micro_conditioning="target size",
+        networks_of="SDXL",
     ),
     Family(
         "SDXL",

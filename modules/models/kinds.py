@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -18,9 +18,11 @@ from modules.models.ldm.keys import (
     UNET_PREFIX,
     VAE_DECODER_INPUT_KEY,
 )
+from modules.models.upscaler_architectures import ARCHITECTURES
 
 CHECKPOINT, VAE, TEXT_ENCODER = "Checkpoint", "VAE", "Text encoder"
 EMBEDDING, HYPERNETWORK = "Embedding", "Hypernetwork"
+UPSCALER = "Upscaler"
 _UNET_NAMES = (
     UNET_PREFIX + "*",
     "diffusion_model.*",
@@ -108,6 +110,14 @@ def find_checkpoint_error(header: Header, detection: Detection) -> str:
     return detection.family.find_error(header)
 
 
+def _of_architectures() -> Iterator[KeyCondition]:
+    """Yield the conditions of the upscalers' architectures, but Compact's: too many files have its names."""
+    for row in ARCHITECTURES:
+        if not row.belongs and row.name != "Compact":
+            for prefix in _TRAINERS_PREFIXES:
+                yield from (KeyCondition(has=tuple(prefix + k for k in keys)) for keys in row.keys)
+
+
 # In the order of detection: a ControlNet or a LoRA may contain a whole checkpoint's names, a checkpoint those of a VAE.
 KINDS: tuple[ModelKind, ...] = (
     ModelKind(
@@ -178,10 +188,10 @@ KINDS: tuple[ModelKind, ...] = (
         found_by_stem=False,
     ),
     ModelKind(
-        "Upscaler",
+        UPSCALER,
         "upscaler",
-        lambda paths: paths.model_folders("ESRGAN", "RealESRGAN"),
-        (".safetensors", ".pth", ".pt"),
+        lambda paths: paths.upscaler_folders,
+        (".safetensors", ".pth", ".pt", ".ckpt"),
         (
             KeyCondition(has=("model.0.weight", "model.1.sub.*")),
             *(
@@ -194,6 +204,7 @@ KINDS: tuple[ModelKind, ...] = (
                     ),
                 )
             ),
+            *_of_architectures(),
         ),
         misplaced="is an upscaler, not {expected}. It belongs in models/ESRGAN.",
     ),

@@ -1,6 +1,6 @@
-"""UPSCALERS: how images or latents are enlarged before the hires pass, one row each.
+"""UPSCALERS: how images or latents are enlarged, one row each; those of model files are made by `upscaler_list`.
 
-Holds names and filters only; the backend resizes latents, Pillow resizes pixels.
+Holds names, filters and files only; the backend resizes latents and runs networks, Pillow resizes pixels.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from PIL.Image import Resampling
 
 from modules.core.registry import Registry
+from modules.models.scan import ModelFile
 
 
 @dataclass(frozen=True)
@@ -26,23 +27,39 @@ class LatentFilter:
 
 
 @dataclass(frozen=True)
+class UpscalerModel:
+    """A network that enlarges images.
+
+    Args:
+        file: The file with its weights.
+        architecture: Name of its row of ARCHITECTURES; "" until the file has been opened.
+    """
+
+    file: ModelFile
+    architecture: str = ""
+
+
+@dataclass(frozen=True)
 class Upscaler:
     """One row of the table.
 
     Args:
         name: Shown on the page and written to the infotext.
-        resampling: A latent filter, or one of Pillow's for an upscaler of pixels; None resizes as if there were none.
+        method: A latent filter, one of Pillow's filters or a network for upscalers of pixels; None resizes as if there
+            were none.
         aliases: Other accepted names.
+        scale: By how much lists say that it enlarges; only A1111's clients read it.
     """
 
     name: str
-    resampling: LatentFilter | Resampling | None
+    method: LatentFilter | Resampling | UpscalerModel | None
     aliases: tuple[str, ...] = ()
+    scale: int = 4  # A1111's of whatever has no other
 
     @property
     def is_latent(self) -> bool:
         """Return whether latents are resized, without decoding and encoding in between."""
-        return isinstance(self.resampling, LatentFilter)
+        return isinstance(self.method, LatentFilter)
 
 
 UPSCALERS: Registry[Upscaler] = Registry(

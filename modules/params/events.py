@@ -76,12 +76,15 @@ class Output:
         data: The image, the depth map, or the Recording.
         index: Of an image, over all batches.
         is_unrefined: Of an image: whether its request names a refiner, and the run ended before that one's turn.
+        precision: Of an image: the dtype that the UNet computed in, such as "bf16"; "" where the infotext needs no word
+            of it.
     """
 
     kind: OutputKind
     data: Any  # its type depends on the kind
     index: int = 0
     is_unrefined: bool = False
+    precision: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from typing_extensions import Self
 
 from modules.models.checkpoint import Checkpoint
 from modules.models.model_spec import ModelSpec
-from modules.models.upscalers import Upscaler
-from modules.params.requests.base import GenerationRequest
+from modules.params.requests.base import GenerationRequest, require_generation
 from modules.params.requests.txt2img import HiresSize
-from modules.params.settings import Settings
+from modules.plan.job_plan import JobPlan
 from modules.plan.networks import NO_NETWORKS, PlannedNetworks
-from modules.plan.work import Work
+from modules.plan.step_extensions import StepExtensionRow
+from modules.plan.upscaling import PlannedUpscaler
 from modules.prompt.schedule import StepTimeline
 from modules.sampling.samplers import Sampler
 from modules.sampling.schedules import Schedule
 
-DEFAULT_SETTINGS = Settings()
 # Options that have no effect without a refiner.
 REFINER_OPTIONS = ("refiner_switch_by_sample_steps", "hires_fix_refiner_pass")
 
@@ -43,12 +44,12 @@ class HiresPlan:
 
     Args:
         size: Size to which the images of the first pass are enlarged.
-        upscaler: Row of UPSCALERS.
+        upscaler: How they are enlarged.
         plan: Plan of the img2img pass: its size, prompts, sampler, schedule, checkpoint and settings.
     """
 
     size: HiresSize
-    upscaler: Upscaler
+    upscaler: PlannedUpscaler
     plan: Plan
 
 
@@ -66,8 +67,10 @@ class RefinerPlan:
 
 
 @dataclass(frozen=True)
-class Plan(Work[None]):
-    """Everything that the backend needs for one job.
+class Plan(JobPlan):
+    """Everything that the backend needs to generate the images of one job.
+
+    Its settings without an effect on it have their default values.
 
     Args:
         request: The request with random seeds drawn and names spelled as in the tables.
@@ -75,15 +78,17 @@ class Plan(Work[None]):
         sampler: Row of the sampler.
         schedule: Row of the schedule; "Automatic" is already replaced by the sampler's default schedule.
         batches: The images, batch by batch.
-        settings: Settings of this job; those without an effect on it have their default values.
         stated_options: Options that the infotext states even at their defaults.
-        notes: Sentences for the user, known before the job runs.
         hires: The hires pass, or None.
         refiner: The refiner of this pass, or None; the hires pass has its own.
         first_pass_evaluations: In the plan of a hires pass, the network evaluations of the first pass; else None.
-        created_at: Time of submission.
         record: Whether sampling of the first image is recorded; of both passes, with hires fix.
         networks: What the prompts of this pass add to the checkpoint.
+        drawn: Where the prompts are templates, a plan for each batch, with the prompts that were drawn for it; the request
+            has the templates then, from which a retry draws again.
+        templates: In a drawn plan, infotext pairs with the templates.
+        precision: The dtype that its UNet computed in, where the infotext states it; "" before.
+        step_extensions: What extensions add to the steps of this pass.
     """
 
     request: GenerationRequest
@@ -91,15 +96,38 @@ class Plan(Work[None]):
     sampler: Sampler
     schedule: Schedule
     batches: tuple[tuple[ImagePlan, ...], ...]
-    settings: Settings = DEFAULT_SETTINGS
     stated_options: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
     hires: HiresPlan | None = None
     refiner: RefinerPlan | None = None
     first_pass_evaluations: int | None = None
-    created_at: datetime = field(default_factory=datetime.now, compare=False)
     record: bool = False
     networks: PlannedNetworks = NO_NETWORKS
+    precision: str = ""
+    step_extensions: tuple[StepExtensionRow, ...] = ()
+    drawn: tuple[Plan, ...] = ()
+    templates: tuple[tuple[str, str], ...] = ()
+
+    def for_batch(self, index: int) -> Plan:
+        """Return the plan of one batch, which has the prompts that were drawn for it."""
+        if not self.drawn:
+            return self
+        return replace(self.drawn[index], record=self.record, created_at=self.created_at)
+
+    def for_image(self, index: int) -> Plan:
+        """Return the plan of one image, by its index among all images of the job."""
+        if not self.drawn:
+            return self
+        batches = enumerate(self.batches)
+        return self.for_batch(next(i for i, batch in batches if index <= batch[-1].index))
+
+    def with_batches(self, batches: tuple[tuple[ImagePlan, ...], ...]) -> Plan:
+        """Return the plan for other batches, in all its passes."""
+        hires, refiner = self.hires, self.refiner
+        if hires is not None:
+            hires = replace(hires, plan=hires.plan.with_batches(batches))
+        if refiner is not None:
+            refiner = replace(refiner, plan=refiner.plan.with_batches(batches))
+        return replace(self, batches=batches, hires=hires, refiner=refiner)
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -118,6 +146,34 @@ class Plan(Work[None]):
     def images(self) -> tuple[ImagePlan, ...]:
         """Return all images in order."""
         return tuple(image for batch in self.batches for image in batch)
+
+    @property
+    def token_merging_ratio(self) -> float:
+        """Return the share of the tokens that this pass merges, 0 to 1."""
+        is_hires_pass = self.first_pass_evaluations is not None
+        settings = self.settings
+        return settings.token_merging_ratio_hr if is_hires_pass else settings.token_merging_ratio
+
+    @property
+    def image_count(self) -> int:
+        """Return the number of images."""
+        return len(self.images)
+
+    @property
+    def label(self) -> str:
+        """Return the name of the checkpoint."""
+        return self.checkpoint.name
+
+    @property
+    def model_paths(self) -> tuple[Path, ...]:
+        """Return the files of the checkpoints and networks of all passes."""
+        later = [item.plan for item in (self.refiner, self.hires) if item is not None]
+        own = *self.model.paths, *self.networks.paths
+        return *own, *(path for plan in (*later, *self.drawn) for path in plan.model_paths)
+
+    def image_seed(self, index: int) -> int:
+        """Return the seed of an image's noise."""
+        return self.images[index].seed
 
     def single_image_request(self, image: ImagePlan) -> GenerationRequest:
         """Return the request that generates this image alone, for its infotext."""
@@ -149,9 +205,10 @@ class Plan(Work[None]):
             hires = replace(hires, plan=hires.plan.without_refiner())
         return replace(self, request=request, settings=settings, refiner=None, hires=hires)
 
-    def without_images(self) -> Plan:
+    def without_images(self) -> Self:
         """Return a copy without input images, to keep after the job has ended."""
-        return replace(self, request=self.request.without_images())
+        drawn = tuple(plan.without_images() for plan in self.drawn)
+        return replace(self, request=self.request.without_images(), drawn=drawn)
 
     @property
     def schedule_label(self) -> str:
@@ -159,3 +216,14 @@ class Plan(Work[None]):
         if self.request.scheduler == "Automatic" and self.sampler.default_schedule == "Uniform":
             return "Automatic"
         return self.schedule.name
+
+
+def require_plan(plan: JobPlan) -> Plan:
+    """Return a plan if it generates images.
+
+    Raises:
+        UserError: it does something else.
+    """
+    require_generation(plan.request)
+    assert isinstance(plan, Plan)
+    return plan

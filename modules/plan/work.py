@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from PIL import Image
-from PIL.Image import Resampling
 
 from modules.models.model_spec import ModelSpec
 from modules.params.image import ImageField
@@ -88,22 +87,3 @@ class RecordForward(Work[ForwardRecording]):
     frame_count: int
     seed: int
     in_pixel_space: bool
-
-
-@dataclass(frozen=True)
-class Enlarge(Work[Image.Image]):
-    """Enlarge a finished image, or make it smaller.
-
-    Args:
-        image: The image.
-        size: Width and height of the result.
-        resampling: How it is enlarged.
-        second: How it is enlarged a second time; that result is blended in.
-        second_visibility: From 0 for the first result alone to 1 for the second alone.
-    """
-
-    image: ImageField
-    size: tuple[int, int]
-    resampling: Resampling
-    second: Resampling | None = None
-    second_visibility: float = 0.0

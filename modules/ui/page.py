@@ -17,8 +17,16 @@ from modules.engine.registries import Tab
 from modules.ui.components.scripted_html import build_scripted_html
 from modules.ui.forms.layout import FormLayout
 from modules.ui.forms.layouts import DEPTH, IMG2IMG, INPAINT, PROCESS, TXT2IMG
-from modules.ui.forms.schema import form_schema
-from modules.ui.tabs import diffusion_process, gallery, models, png_info, queue, settings
+from modules.ui.forms.schema import form_schema, script_schemas
+from modules.ui.tabs import (
+    diffusion_process,
+    extensions,
+    gallery,
+    models,
+    png_info,
+    queue,
+    settings,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +50,7 @@ TABS = (
     Tab("Gallery", gallery.build),
     Tab("Models", models.build),
     Tab("Queue", queue.build),
+    Tab("Extensions", extensions.build),
     Tab("Settings", settings.build),
 )
 
@@ -60,6 +69,9 @@ def build_page(engine: Engine) -> gr.Blocks:
                         _build_generation_tab(tab.form)
                     if tab.build is not None:
                         tab.build(engine)
+                    if tab.script:
+                        html = '<div class="ui extension-tab"></div>'
+                        build_scripted_html(html, tab.script, f"{tab.name.replace(' ', '_')}_tab")
         page.load(None, js="() => { webui.start() }")
     return page
 
@@ -93,7 +105,15 @@ def page_files(engine: Engine) -> dict[str, bytes]:
     shown = {name: schema for name, schema in schemas.items() if schema is not None}
     tabs = list(shown)
     forms = {schema["prefix"]: schema for schema in shown.values() if schema}
-    page = {"tabs": tabs, "forms": forms, "process": _form_schema(engine, PROCESS)}
+    tasks = {schema["task"] for schema in forms.values()}
+    page = {
+        "tabs": tabs,
+        "forms": forms,
+        "process": _form_schema(engine, PROCESS),
+        "scripts": {
+            task: script_schemas(engine.registries.scripts, task) for task in sorted(tasks)
+        },
+    }
     return {**files, "page.json": json.dumps(page).encode()}
 
 

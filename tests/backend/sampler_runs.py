@@ -111,7 +111,7 @@ def run_sampler(
     if init_latents is not None:
         request = DepthRequest(steps=steps, denoising_strength=strength)
     options = Settings(**run_sigmas.settings.model_dump(), batch_cond_uncond=False)
-    plan = Plan(request, None, sampler, run_sigmas.schedule, (), options)
+    plan = Plan(request, None, sampler, run_sigmas.schedule, (), settings=options)
     zeros = torch.zeros((1, 77, 32))
     conditioning = prompt_conditioning(zeros, zeros + 100)
     return make_pipeline(components)(

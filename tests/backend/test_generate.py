@@ -12,9 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
+from modules.backend.device import choose_device
 from modules.backend.generate import generate_batch
 from modules.backend.model import LoadedModel
 from modules.backend.runner import Runner
+from modules.backend.upscale.upscalers import Upscalers
 from modules.core.errors import Cancelled
 from modules.models.index import ModelIndex
 from modules.params.device_options import DeviceOptions
@@ -29,6 +31,8 @@ from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.samplers import SAMPLERS
 from tests.backend.tiny import RecordingListener, tiny_components
 from tests.conftest import ROOT, write_listed_checkpoint
+
+UPSCALERS = Upscalers(choose_device(DeviceOptions(use_cpu=True)))
 
 SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=3, seed=7)
 CIRCLE = Txt2ImgRequest(
@@ -61,9 +65,7 @@ def generate(model: LoadedModel, tmp_path: Path):
     ) -> list[Image.Image]:
         plan = plan_of(tmp_path, tmp_path, request.replace(**changes), "any")
         with torch.inference_mode():
-            generate_batch(
-                lambda _: model, torch.device("cpu"), plan, batch, listener, listener.cancel
-            )
+            generate_batch(lambda _: model, UPSCALERS, plan, batch, listener, listener.cancel)
         return [image for _, image in listener.images]
 
     return generate

@@ -10,8 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from modules.backend.device import choose_device
 from modules.backend.hires import encode_upscaled, upscale
 from modules.backend.runner import Runner
+from modules.backend.upscale.upscalers import Upscalers
 from modules.core.errors import Cancelled, UserError
 from modules.models.index import ModelIndex
 from modules.models.upscalers import UPSCALERS
@@ -19,10 +21,12 @@ from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import HiresSize, Txt2ImgRequest
 from modules.plan.plan import Plan
 from modules.plan.planner import make_plan
+from modules.plan.upscaling import PlannedUpscaler
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.tiny import RecordingListener, tiny_components
 from tests.conftest import ROOT
 
+UPSCALERS_ON_CPU = Upscalers(choose_device(DeviceOptions(use_cpu=True)))
 LATENT = [row.name for row in UPSCALERS if row.is_latent]
 CIRCLE = Txt2ImgRequest(
     prompt="a red circle on a blue background",
@@ -40,7 +44,9 @@ CIRCLE = Txt2ImgRequest(
 def upscale_latents(upscaler: str, size: HiresSize, count: int = 1) -> Tensor:
     latents = torch.randn((count, 4, 8, 8), generator=torch.Generator().manual_seed(0))
     components = tiny_components()
-    upscaled = upscale(components, latents, UPSCALERS.get(upscaler), size)
+    upscaled = upscale(
+        components, latents, PlannedUpscaler(UPSCALERS.get(upscaler)), size, UPSCALERS_ON_CPU
+    )
     return encode_upscaled(components, upscaled, 1.0).latents
 
 

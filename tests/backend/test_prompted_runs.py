@@ -8,12 +8,17 @@ import pytest
 import torch
 from PIL import Image
 
+from modules.backend.device import choose_device
 from modules.backend.generate import generate_batch
 from modules.backend.model import LoadedModel
+from modules.backend.upscale.upscalers import Upscalers
+from modules.params.device_options import DeviceOptions
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.test_generate import SMALL, plan_of
 from tests.backend.tiny import RecordingListener, tiny_components, with_trained_norm
 from tests.conftest import write_listed_checkpoint
+
+UPSCALERS = Upscalers(choose_device(DeviceOptions(use_cpu=True)))
 
 
 @pytest.fixture
@@ -31,7 +36,7 @@ def generate(model: LoadedModel, tmp_path: Any):
         listener = RecordingListener()
         plan = plan_of(tmp_path, tmp_path, SMALL.replace(**changes), "any")
         with torch.inference_mode():
-            generate_batch(lambda _: model, torch.device("cpu"), plan, 0, listener, listener.cancel)
+            generate_batch(lambda _: model, UPSCALERS, plan, 0, listener, listener.cancel)
         return listener.images[0][1]
 
     return generate

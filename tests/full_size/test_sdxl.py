@@ -9,10 +9,13 @@ import torch
 from PIL import Image
 
 from modules.backend.components import Precision
+from modules.backend.device import choose_device
 from modules.backend.generate import generate_batch
 from modules.backend.model_cache import ModelCache
+from modules.backend.upscale.upscalers import Upscalers
 from modules.models.index import ModelIndex
 from modules.models.model_spec import make_model_spec
+from modules.params.device_options import DeviceOptions
 from modules.params.events import CancelToken
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
@@ -27,6 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 # Half of what 32-bit floats take; the VAE computes in those, as everywhere.
 BFLOAT16 = Precision(torch.bfloat16, torch.float32, torch.bfloat16)
 CPU = torch.device("cpu")
+UPSCALERS = Upscalers(choose_device(DeviceOptions(use_cpu=True)))
 
 
 def generate(models: ModelIndex, cache: ModelCache, name: str, size: int) -> Image.Image:
@@ -36,7 +40,7 @@ def generate(models: ModelIndex, cache: ModelCache, name: str, size: int) -> Ima
     listener = RecordingListener()
     with torch.inference_mode():
         generate_batch(
-            lambda spec: cache.acquire(spec, BFLOAT16), CPU, plan, 0, listener, CancelToken()
+            lambda spec: cache.acquire(spec, BFLOAT16), UPSCALERS, plan, 0, listener, CancelToken()
         )
     ((_, image),) = listener.images
     return image

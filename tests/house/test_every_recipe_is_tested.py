@@ -18,6 +18,7 @@ FILES = (
 TESTS = {
     "a request parameter": ("test_a_request_parameter_is_one_line",),
     "a task": ("test_a_task_is_a_class_and_a_row",),
+    "a kind of job that generates nothing": ("test_a_kind_of_job_is_a_request_a_plan_and_a_row",),
     "a setting": ("test_a_setting_is_one_line",),
     "a sampler": ("test_a_sampler_is_a_generator_and_a_row",),
     "a schedule": ("test_a_schedule_is_a_function_and_a_row",),

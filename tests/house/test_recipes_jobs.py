@@ -24,7 +24,8 @@ from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.scripts.protocol import Cell, Script, ScriptResult, ScriptRun
 from tests.conftest import SD1_SHAPES, write_listed_checkpoint, write_listed_depth
-from tests.engine.fake_executor import PATIENCE_S
+from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
+from tests.engine.jobs.test_job_kinds import CountRequest, add_count
 
 INPAINT_SHAPES = {**SD1_SHAPES, "model.diffusion_model.input_blocks.0.0.weight": [4, 9, 1, 1]}
 
@@ -78,6 +79,15 @@ def test_a_task_is_a_class_and_a_row(engine: Engine):
     assert "SGM noise multiplier" not in image.infotext, "it needs an init image"
     assert refused["detail"].startswith("'depth.safetensors' cannot restore.")
     assert "restore" not in TASKS.names(), "each engine has tables of its own"
+
+
+def test_a_kind_of_job_is_a_request_a_plan_and_a_row(engine: Engine, executor: FakeExecutor):
+    add_count(engine, executor)
+    job = engine.submit(CountRequest(up_to=2))
+    assert job.wait(PATIENCE_S)
+    status = job.status()
+    assert (status.state, status.notes[-1]) == ("done", "Counted to 2 of 2.")
+    assert engine.queue.record(job.id).stored_request.task == "count"
 
 
 def test_a_script_is_a_generator_and_a_row(engine: Engine):

@@ -14,7 +14,8 @@ from modules.params.requests.base import MAX_SEED, GenerationRequest
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
-from modules.plan.plan import DEFAULT_SETTINGS, Plan
+from modules.plan.job_plan import DEFAULT_SETTINGS
+from modules.plan.plan import Plan
 from tests.conftest import write_listed_depth
 from tests.models.model_files import shapes_of, write_safetensors
 

@@ -54,6 +54,7 @@ class Group:
 
 # A row for each group that this version can run: `Group("cases_networks.jsonl", "xl", ("xl_t2i",))`.
 GROUPS = (
+    Group("cases_networks.jsonl", "misc", ("misc_tome_128", "misc_hypertile_vae")),
     Group(
         "cases.jsonl",
         "",
@@ -93,6 +94,7 @@ GROUPS = (
         "xl",
         ("xl_long_neg", "xl_clipskip2_l", "xl_ztsnr_option", "xl_9ch_mask_weight", "xl_v_euler_a"),
     ),
+    Group("cases_networks.jsonl", "extras", ("extras_E4_x3", "extras_to_crop")),
 )
 
 

@@ -67,6 +67,7 @@ def test_the_address_of_the_page_changes_with_its_content(engine: Engine):
     page = json.loads(files["page.json"])
     assert page["tabs"][:3] == ["txt2img", "img2img", "Inpaint"]
     assert set(page["forms"]) == {"txt2img", "img2img", "inpaint", "depth"}
+    assert set(page["scripts"]) == {"txt2img", "img2img", "inpaint", "depth2img"}
     address = page_address(files)
     assert page_address({**files, "core.js": b"other"}) != address
     assert f'href="/root{address}/theme.css"' in head(files, None, "/root")

@@ -12,9 +12,10 @@ from modules.engine.jobs.job_group import JobGroup
 from modules.infotext import parse_infotext
 from modules.models.checkpoint import Checkpoint
 from modules.params.image import is_image_field
-from modules.params.requests.base import GenerationRequest
+from modules.params.requests.base import GenerationRequest, require_generation
 from modules.params.requests.tasks import Task
 from modules.params.results import GeneratedImage
+from modules.plan.plan import require_plan
 
 _NOT_IN_INFO = {"n_iter", "sd_model_checkpoint", "sd_vae", "scheduler", "override_settings"}
 
@@ -31,19 +32,20 @@ def grids_first(images: Iterable[GeneratedImage]) -> list[GeneratedImage]:
 
 def make_info(job: Job, tasks: Registry[Task]) -> str:
     """Return A1111's `info` of a job that has ended."""
-    plan, images = job.plan, job.answered_images()
-    request = plan.request
+    plan, images = require_plan(job.plan), job.answered_images()
     planned = {image.index: image for image in plan.images}
     grid = includes_grid(job)
     first = planned[images[0].index] if images else plan.images[0]
+    request = plan.for_image(first.index).request
+    requests = [plan.for_image(image.index).request for image in images]
     info: dict[str, Any] = {
         **_request_fields(request),
         "seed": first.seed,
         "all_seeds": [image.seed for image in images],
         "subseed": first.subseed,
         "all_subseeds": [planned[image.index].subseed for image in images],
-        "all_prompts": [request.prompt for _ in images],
-        "all_negative_prompts": [request.negative_prompt for _ in images],
+        "all_prompts": [request.prompt for request in requests],
+        "all_negative_prompts": [request.negative_prompt for request in requests],
         "infotexts": [image.infotext for image in (*images[: int(grid)], *images)],
         "index_of_first_image": int(grid),
         "restore_faces": False,
@@ -63,7 +65,7 @@ def make_info(job: Job, tasks: Registry[Task]) -> str:
 
 def make_group_info(group: JobGroup, checkpoint: Checkpoint, tasks: Registry[Task]) -> str:
     """Return A1111's `info` of a script's images; what cells have in common is that of the script's request."""
-    images, request = grids_first(group.status().images), group.spec.request
+    images, request = grids_first(group.status().images), require_generation(group.spec.request)
     infotexts = [parse_infotext(image.infotext) for image in images]
     seeds = [image.seed for image in images]
     info: dict[str, Any] = {

@@ -12,16 +12,14 @@ from modules.api.sdapi.scripts import describe_scripts, list_scripts
 from modules.core.text import escape
 from modules.engine.engine import Engine
 from modules.models.kinds import VAE
+from modules.models.upscalers import Upscaler, UpscalerModel
 from modules.sampling.samplers import Sampler
 
 # What A1111 lists and this version does not support; clients expect a list all the same.
 _EMPTY_LISTS: Mapping[str, Any] = {
     "/face-restorers": [],
-    "/realesrgan-models": [],
     "/extensions": [],
 }
-# A1111's scale of an upscaler that takes any scale.
-_UPSCALER_SCALE = 4
 
 
 def listings_router(engine: Engine) -> APIRouter:
@@ -123,15 +121,33 @@ def _make_handler(empty: Any) -> Callable[[], Any]:
     return handler
 
 
+def _describe_upscaler(upscaler: Upscaler) -> dict[str, Any]:
+    file = upscaler.method.file if isinstance(upscaler.method, UpscalerModel) else None
+    return {
+        "name": upscaler.name,
+        "model_name": None if file is None else file.stem,
+        "model_path": None if file is None else file.shown_path,
+        "model_url": None,
+        "scale": upscaler.scale,
+    }
+
+
+def _is_real_esrgan(upscaler: Upscaler) -> bool:
+    return isinstance(upscaler.method, UpscalerModel) and upscaler.name.startswith("R-ESRGAN")
+
+
 def _add_upscaler_routes(router: APIRouter, engine: Engine) -> None:
     @router.get("/upscalers")
     def upscalers() -> list[dict[str, Any]]:
         """List the upscalers of pixels."""
-        no_model = {"model_name": None, "model_path": None, "model_url": None}
+        return [_describe_upscaler(row) for row in engine.upscalers if not row.is_latent]
+
+    @router.get("/realesrgan-models")
+    def realesrgan_models() -> list[dict[str, Any]]:
+        """List the upscalers of Real-ESRGAN."""
+        rows = [_describe_upscaler(row) for row in engine.upscalers if _is_real_esrgan(row)]
         return [
-            {"name": upscaler.name, **no_model, "scale": _UPSCALER_SCALE}
-            for upscaler in engine.upscalers
-            if not upscaler.is_latent
+            {"name": row["name"], "path": row["model_path"], "scale": row["scale"]} for row in rows
         ]
 
     @router.get("/latent-upscale-modes")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
@@ -14,17 +14,18 @@ from modules.api.image_files import image_response
 from modules.api.job_json import job_to_json
 from modules.api.sdapi.request_schema import make_schema
 from modules.core.errors import UserError
-from modules.core.registry import Registry, did_you_mean
 from modules.engine.engine import Engine
 from modules.engine.jobs.fair_queue import Move
 from modules.params.param import validate
-from modules.params.requests.base import GenerationRequest, round_sides
-from modules.params.requests.tasks import TASKS, Task
+from modules.params.requests.base import round_sides
+from modules.params.requests.job_request import JobRequest
+from modules.params.requests.tasks import TASKS
 from modules.params.settings import Settings
+from modules.plan.jobs.kinds import JOB_KINDS
 
 
 class JobBody(RootModel[dict[str, Any]]):
-    """Any JSON object, described as a task with the fields of all tasks; `parse_job` checks which fields the task has."""
+    """Any JSON object, described as a task or another kind of job with the fields of all; `parse_job` checks which fields the task has."""
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -32,10 +33,11 @@ class JobBody(RootModel[dict[str, Any]]):
     ) -> dict[str, Any]:
         """Return the schema of the fields instead of that of any object."""
         del core_schema, handler
+        names = [*TASKS.names(), *JOB_KINDS.names()]
         properties: dict[str, Any] = {
-            "task": {"enum": TASKS.names(), "default": "txt2img", "description": "What to do."}
+            "task": {"enum": names, "default": "txt2img", "description": "What to do."}
         }
-        for model in dict.fromkeys(task.request for task in TASKS):
+        for model in dict.fromkeys(row.request for row in (*TASKS, *JOB_KINDS)):
             properties |= make_schema(model, {}, {})["properties"]
         return {"title": cls.__name__, "type": "object", "properties": properties}
 
@@ -48,7 +50,9 @@ def jobs_router(engine: Engine) -> APIRouter:
     @router.post("/jobs", status_code=202)
     def submit(body: JobBody) -> dict[str, Any]:
         """Queue a job. The body has a `task` and the fields of its request; unknown fields are rejected."""
-        request, warnings = parse_job(body.root, engine.registries.tasks, type(engine.settings))
+        request, warnings = parse_job(
+            body.root, engine.registries.request_class, type(engine.settings)
+        )
         return {**told(engine.submit(request, "api").id), "warnings": warnings}
 
     @router.get("/jobs")
@@ -120,13 +124,15 @@ def _add_control_routes(router: APIRouter, engine: Engine) -> None:
 
 
 def parse_job(
-    body: Mapping[str, Any], tasks: Registry[Task], settings_class: type[Settings]
-) -> tuple[GenerationRequest, list[str]]:
+    body: Mapping[str, Any],
+    find_class: Callable[[str], type[JobRequest]],
+    settings_class: type[Settings],
+) -> tuple[JobRequest, list[str]]:
     """Return the request in a body, and a warning if its size was rounded.
 
     Args:
         body: JSON.
-        tasks: All tasks.
+        find_class: Returns the class of a task's requests.
         settings_class: Declares the options that it may override.
 
     Raises:
@@ -134,8 +140,8 @@ def parse_job(
     """
     fields = {name: value for name, value in body.items() if value is not None}
     task = fields.pop("task", "txt2img")
-    if not isinstance(task, str) or task not in tasks.names():
-        raise UserError(f"There is no task {task!r}.", did_you_mean(str(task), tasks.names()))
-    request_type = tasks.get(task).request.with_settings(settings_class)
+    if not isinstance(task, str):
+        raise UserError(f"There is no task {task!r}.")
+    request_type = find_class(task).with_settings(settings_class)
     fields, warnings = round_sides(request_type, fields)
     return validate(request_type, fields), warnings

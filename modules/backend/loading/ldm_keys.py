@@ -17,10 +17,10 @@ from modules.models.ldm.keys import (
     OPEN_CLIP_PROJECTION_KEY,
     UNET_INPUT_KEY,
     UNET_PREFIX,
-    VAE_PREFIX,
 )
 from modules.models.ldm.text_encoder_layouts import TextEncoderLayout
 from modules.models.ldm.unet import UNetConfig
+from modules.models.ldm.vae_keys import diffusers_vae_key, rename_module, vae_key
 
 _UNET_TOP = {
     "conv_in": "input_blocks.0.0",
@@ -38,13 +38,6 @@ _UNET_RESNET = {
     "norm2": "out_layers.0",
     "conv2": "out_layers.3",
     "conv_shortcut": "skip_connection",
-}
-_VAE_ATTENTION = {
-    "group_norm": "norm",
-    "to_q": "q",
-    "to_k": "k",
-    "to_v": "v",
-    "to_out.0": "proj_out",
 }
 _OPEN_CLIP_TOP = {
     "embeddings.token_embedding.weight": "token_embedding.weight",
@@ -75,9 +68,6 @@ class Transposed(NamedTuple):
     key: str
 
 
-# Of the VAE's attention, as diffusers named them before 0.15.
-_OLD_VAE_ATTENTION = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
-
 FileKey = str | QkvSlice | Transposed  # where a parameter is in a file
 _PROJECTION = "text_projection.weight"
 
@@ -93,33 +83,8 @@ def unet_key(key: str, config: UNetConfig) -> str:
         part, index, leaf = rest.split(".", 2)
         if part == "attentions":
             return f"{UNET_PREFIX}middle_block.1.{leaf}"
-        return f"{UNET_PREFIX}middle_block.{2 * int(index)}.{_rename_module(leaf, _UNET_RESNET)}"
-    return UNET_PREFIX + _rename_module(key, _UNET_TOP)
-
-
-def vae_key(key: str, level_count: int) -> str:
-    """Return LDM's key of a parameter of AutoencoderKL.
-
-    Args:
-        key: As in its state dict.
-        level_count: Number of resolutions of the autoencoder; LDM counts the decoder's in reverse.
-    """
-    half, _, rest = key.partition(".")
-    block, _, tail = rest.partition(".")
-    if block == "mid_block":
-        part, index, leaf = tail.split(".", 2)
-        if part == "attentions":
-            return f"{VAE_PREFIX}{half}.mid.attn_1.{_rename_module(leaf, _VAE_ATTENTION)}"
-        return f"{VAE_PREFIX}{half}.mid.block_{int(index) + 1}.{leaf}"
-    if block in ("down_blocks", "up_blocks"):
-        number, part, index, leaf = tail.split(".", 3)
-        down = block == "down_blocks"
-        level = int(number) if down else level_count - 1 - int(number)
-        direction = "down" if down else "up"
-        leaf = leaf.replace("conv_shortcut", "nin_shortcut")
-        inner = f"block.{index}" if part == "resnets" else f"{direction}sample"
-        return f"{VAE_PREFIX}{half}.{direction}.{level}.{inner}.{leaf}"
-    return VAE_PREFIX + key.replace("conv_norm_out", "norm_out")
+        return f"{UNET_PREFIX}middle_block.{2 * int(index)}.{rename_module(leaf, _UNET_RESNET)}"
+    return UNET_PREFIX + rename_module(key, _UNET_TOP)
 
 
 def unet_file_key(names: Container[str], config: UNetConfig) -> Callable[[str], str]:
@@ -142,22 +107,8 @@ def vae_file_key(names: Container[str], level_count: int) -> Callable[[str], str
         level_count: Number of resolutions of the autoencoder.
     """
     if DIFFUSERS_VAE_KEY in names:
-        return partial(_diffusers_vae_key, names=names)
+        return partial(diffusers_vae_key, names=names)
     return partial(vae_key, level_count=level_count)
-
-
-def _diffusers_vae_key(key: str, names: Container[str]) -> str:
-    """Return the key of a parameter of AutoencoderKL in a file that diffusers saved.
-
-    Args:
-        key: As in its state dict.
-        names: All keys of the file.
-    """
-    if key in names or ".attentions." not in key:
-        return key
-    start, _, leaf = key.partition(".attentions.")
-    number, _, rest = leaf.partition(".")
-    return f"{start}.attentions.{number}.{_rename_module(rest, _OLD_VAE_ATTENTION)}"
 
 
 def clip_key(key: str) -> str:
@@ -228,9 +179,4 @@ def _up(level: int, part: str, index: int, leaf: str, config: UNetConfig) -> str
 
 
 def _resnet_or_attention(part: str, leaf: str) -> str:
-    return f"0.{_rename_module(leaf, _UNET_RESNET)}" if part == "resnets" else f"1.{leaf}"
-
-
-def _rename_module(name: str, table: dict[str, str]) -> str:
-    module, _, parameter = name.rpartition(".")
-    return f"{table.get(module, module)}.{parameter}"
+    return f"0.{rename_module(leaf, _UNET_RESNET)}" if part == "resnets" else f"1.{leaf}"

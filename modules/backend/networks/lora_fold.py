@@ -7,63 +7,29 @@ number of changes adds up to an error. It costs one computation, and nothing at 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from modules.backend.components import Components
-from modules.backend.networks.layers import ChangeableLayers, Layer, find_partial_attentions
-from modules.backend.networks.lora_change import ChangeError, LoraChange, change_bias, change_weight
-from modules.backend.networks.lora_file import read_lora
-from modules.core.errors import BadFile, NotFound, WebUIError
+from modules.backend.networks.layer_changes import (
+    BIAS,
+    WEIGHT,
+    LayerChanges,
+    LoraReport,
+    PlannedChange,
+    add_changes,
+    apply_changes,
+    collect_notes,
+)
+from modules.backend.networks.layers import ChangeableLayers, Layer
+from modules.core.errors import BadFile, NotFound
 from modules.models.networks.lora_keys import Network
 from modules.plan.loras import LoraUse
-
-_WEIGHT, _BIAS = "weight", "bias"
-_MAX_LAYERS_SHOWN = 2
 
 
 class OriginalsLost(BadFile):
     """A changed weight cannot be read again, since its file has changed or is gone; the model is of no use any more."""
-
-
-@dataclass
-class _Report:
-    """What of one LoRA was used and what was not.
-
-    Args:
-        name: As the prompt spells it.
-        used: Number of layers.
-        unused: Why, by the layers' names in the file.
-        error: Why the file cannot be read, "" if it can.
-    """
-
-    name: str
-    used: int = 0
-    error: str = ""
-    unused: dict[str, str] = field(default_factory=dict[str, str])
-
-    def notes(self) -> Iterator[str]:
-        """Yield a sentence for the user where something was not used."""
-        if self.error:
-            yield f"The LoRA '{self.name}' is left out: {self.error}"
-        elif self.unused:
-            shown = [f"{layer} ({why})" for layer, why in self.unused.items()][:_MAX_LAYERS_SHOWN]
-            more = ", ..." if len(self.unused) > len(shown) else ""
-            layers = f"{len(self.unused)} layer{'s' if len(self.unused) > 1 else ''}"
-            yield f"{layers} of the LoRA '{self.name}' cannot be used: {', '.join(shown)}{more}."
-        elif not self.used:
-            yield f"The LoRA '{self.name}' changes no layer of this checkpoint."
-
-
-@dataclass(frozen=True)
-class _Planned:
-    change: LoraChange
-    report: _Report
-
-
-_Plan = dict[Layer, list[_Planned]]
 
 
 class FoldedLoras:
@@ -97,21 +63,21 @@ class FoldedLoras:
         if uses == self._uses:
             return self._notes
         layers = self._layers = self._layers or ChangeableLayers(self._components)
-        reports = [_Report(use.name) for use in uses]
-        plan: _Plan = {}
+        reports = [LoraReport(use.name) for use in uses]
+        plan: LayerChanges = {}
         for use, report in zip(uses, reports, strict=True):
-            _add_changes(plan, layers, use, report)
+            add_changes(plan, layers, use, report)
         self._uses = None
         for module in self._added_biases:
-            module.register_parameter(_BIAS, None)
+            module.register_parameter(BIAS, None)
         self._added_biases.clear()
         for network in layers.networks:
             self._write(network, {la: todo for la, todo in plan.items() if la.network == network})
-        self._notes = tuple(dict.fromkeys(note for report in reports for note in report.notes()))
+        self._notes = collect_notes(reports)
         self._uses = uses
         return self._notes
 
-    def _write(self, network: Network, plan: _Plan) -> None:
+    def _write(self, network: Network, plan: LayerChanges) -> None:
         """Write the weights of a network: changed ones from the file, then those that were not changed before."""
         by_path = {layer.path: layer for layer in plan}
         before = {key: one for (net, key), one in self._changed.items() if net == network}
@@ -119,29 +85,29 @@ class FoldedLoras:
             parameter, (path, _, name) = before[key], key.rpartition(".")
             original = original.to(parameter.device, parameter.dtype)
             layer = by_path.get(path)
-            changed = None if layer is None else _apply(name, original, plan[layer])
+            changed = None if layer is None else apply_changes(name, original, plan[layer])
             parameter.copy_(original if changed is None else changed)
             if changed is None:
                 del self._changed[network, key]
         for layer, planned in plan.items():
-            for name in (_WEIGHT, _BIAS):
+            for name in (WEIGHT, BIAS):
                 key = f"{layer.path}.{name}"
                 if key not in before:
                     self._change(layer, name, key, planned)
 
-    def _change(self, layer: Layer, name: str, key: str, planned: list[_Planned]) -> None:
+    def _change(self, layer: Layer, name: str, key: str, planned: list[PlannedChange]) -> None:
         parameter = getattr(layer.module, name)
         if parameter is None:  # a layer without a bias gets one for the time
             outputs = layer.module.weight
             assert isinstance(outputs, Tensor)
             zeros = torch.zeros(outputs.shape[0], dtype=outputs.dtype, device=outputs.device)
-            changed = _apply(name, zeros, planned)
+            changed = apply_changes(name, zeros, planned)
             if changed is not None:
                 bias = nn.Parameter(changed.to(outputs.dtype), requires_grad=False)
                 layer.module.bias = bias
                 self._added_biases.append(layer.module)
             return
-        changed = _apply(name, parameter, planned)
+        changed = apply_changes(name, parameter, planned)
         if changed is not None:
             self._changed[layer.network, key] = parameter
             parameter.copy_(changed)
@@ -159,41 +125,3 @@ class FoldedLoras:
             yield from origin.read(keys)
         except (BadFile, NotFound) as error:
             raise OriginalsLost(str(error)) from error
-
-
-def _add_changes(plan: _Plan, layers: ChangeableLayers, use: LoraUse, report: _Report) -> None:
-    """Add the changes of a LoRA to the plan, by layer; none if its file has become unusable."""
-    try:
-        file = read_lora(use.file)
-    except WebUIError as error:
-        report.error = str(error)
-        return
-    found = {key: layer for key in file.layers if (layer := layers.find(key)) is not None}
-    partial = find_partial_attentions(found.values())
-    for key, layer in found.items():
-        format = file.format(key)
-        if layer in partial:
-            report.unused[key.layer] = "a part of the same attention is missing in the file"
-        elif format is not None:
-            change = LoraChange(use, file, key, layer, format)
-            plan.setdefault(layer, []).append(_Planned(change, report))
-
-
-def _apply(name: str, original: Tensor, planned: list[_Planned]) -> Tensor | None:
-    """Return a weight or bias with all changes, one after the other, or None where nothing changes it.
-
-    The result is rounded to the dtype of the original once.
-    """
-    compute = change_weight if name == _WEIGHT else change_bias
-    changed: Tensor | None = None
-    current = original.float()
-    for one in planned:
-        try:
-            result = compute(one.change, current)
-        except ChangeError as error:
-            one.report.unused[one.change.key.layer] = str(error)
-            continue
-        if result is not None:
-            one.report.used += 1
-            changed = current = result
-    return changed

@@ -69,7 +69,7 @@ class Downloads:
         self._configs = paths.configs
         self._file = paths.data / "downloads.json"
         self._models = models
-        self._web = web or Web(self.tokens)
+        self.web = web or Web(self.tokens)
         self._lock = threading.RLock()
         self._downloads: dict[str, Download] = {}
         self._stop = threading.Event()  # of the download that runs
@@ -82,7 +82,7 @@ class Downloads:
     def configure(self, *, is_allowed: bool, proxy: WebProxy | None) -> None:
         """Set whether anything is downloaded, and by which proxy; call it before `restore`."""
         self.is_allowed = is_allowed
-        self._web = dataclasses.replace(self._web, proxy=proxy)
+        self.web = dataclasses.replace(self.web, proxy=proxy)
 
     def restore(self) -> None:
         """Read the list; downloads that a stop of the server interrupted go on."""
@@ -158,7 +158,7 @@ class Downloads:
             UserError: the address, the name or the sum is none, or the file is there already, or on its way.
         """
         url = direct_address(url)
-        split_url(url, self._web.schemes)
+        split_url(url, self.web.schemes)
         sha256 = sha256.strip().lower()
         if sha256 and (len(sha256) != 64 or set(sha256) - set("0123456789abcdef")):
             raise UserError(f"'{sha256}' is no SHA-256.", "It has 64 digits from 0 to f.")
@@ -302,7 +302,7 @@ class Downloads:
             self._check_free(self.folder(download.kind) / download.name)
 
         try:
-            Transfer(download, part, self._web, stop, name).run()
+            Transfer(download, part, self.web, stop, name).run()
             with self._lock:
                 if stop.is_set():
                     raise Stopped

@@ -21,10 +21,10 @@ from modules.engine.jobs.job import Job
 from modules.engine.jobs.job_record import JobRecord
 from modules.engine.jobs.queue import JobQueue
 from modules.engine.jobs.stored_request import with_seeds_from
-from modules.params.requests.base import GenerationRequest
+from modules.params.requests.job_request import JobRequest
 from modules.params.results import GeneratedImage
 from modules.params.settings import Settings
-from modules.plan.plan import Plan
+from modules.plan.job_plan import JobPlan
 from modules.scripts.protocol import Cell, CellResult, CellState, Script
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class GroupSpec:
 
     id: str
     script: Script
-    request: GenerationRequest
+    request: JobRequest
     args: BaseModel
     settings: Settings
     source: str
@@ -79,7 +79,7 @@ class CellRun:
         self.cell = cell
         self.position = position
         self.job: Job | None = None
-        self.request: GenerationRequest | None = None
+        self.request: JobRequest | None = None
         self._earlier_images = queue.store.groups.images(attempts)
         if not cell.is_shown and not all(image.path.is_file() for image in self._earlier_images):
             attempts, self._earlier_images = (), ()  # they are kept for a day only
@@ -187,7 +187,7 @@ class CellRun:
             is_shown=self.cell.is_shown,
         )
 
-    def _make_request(self, record: JobRecord | None) -> tuple[GenerationRequest, Settings]:
+    def _make_request(self, record: JobRecord | None) -> tuple[JobRequest, Settings]:
         """Return the request for the images that are missing, with its settings; with a recording, for all of them."""
         if record is None or not self._earlier_images:
             return self.cell.make_request(), self._spec.settings
@@ -199,7 +199,7 @@ class CellRun:
 
     def _save(
         self,
-        plan: Plan,
+        plan: JobPlan,
         index: int,
         image: Image.Image,
         announce: Callable[[GeneratedImage], object],
@@ -208,8 +208,14 @@ class CellRun:
         if self.cell.is_recorded and any(index == made.index for made in self._earlier_images):
             return None
         if not self.cell.is_shown:
-            plan = replace(plan, settings=plan.settings.replace(samples_save=False))
-        return self._image_saver.save(plan, index, image, announce, self.cell.destination)
+            hidden = {
+                "samples_save": False,
+                "samples_format": "png",
+            }  # what is made of it keeps every pixel
+            plan = replace(plan, settings=plan.settings.replace(**hidden))
+        return self._image_saver.save(
+            plan, index, image, announce, self.cell.destination, self.cell.infotext
+        )
 
     def _find_record(self) -> JobRecord | None:
         """Return the record of the latest job that began, or None if there is none."""
@@ -237,7 +243,7 @@ class CellRun:
 
 def _is_complete(record: JobRecord) -> bool:
     """Return whether a job that a restart has interrupted has all of its images."""
-    return record.state == "done" or _finished_count(record) == record.image_count
+    return record.state == "done" or 0 < _finished_count(record) == record.image_count
 
 
 def _finished_count(record: JobRecord) -> int:

@@ -13,7 +13,7 @@ from modules.core.errors import Cancelled, WebUIError
 from modules.engine.executors import Executor
 from modules.engine.jobs.job import Job
 from modules.params.events import CancelToken, Sink, ignore_events
-from modules.plan.plan import Plan
+from modules.plan.job_plan import JobPlan
 from modules.plan.work import LoadModel, Work
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Dispatcher:
         self,
         executor: Executor,
         pop_next: Callable[[], Job | None],
-        prepare: Callable[[Job], Plan],
+        prepare: Callable[[Job], JobPlan],
         finish: Callable[[Job, BaseException | None], None],
     ) -> None:
         self._executor = executor

@@ -30,14 +30,15 @@ from modules.params.events import (
     Preview,
     Progress,
 )
-from modules.params.requests.base import GenerationRequest
+from modules.params.requests.job_request import JobRequest
 from modules.params.results import GeneratedImage, Recording
+from modules.plan.job_plan import JobPlan
 from modules.plan.plan import Plan
 
 # Saves one finished image, and calls the function with its record before there is a file; returns None if an earlier
 # job has saved it.
 SaveImage = Callable[
-    [Plan, int, Image.Image, Callable[[GeneratedImage], object]], GeneratedImage | None
+    [JobPlan, int, Image.Image, Callable[[GeneratedImage], object]], GeneratedImage | None
 ]
 
 logger = logging.getLogger(__name__)
@@ -51,12 +52,12 @@ _UNKNOWN_EVENT = (
 
 
 class Job:
-    """A plan being executed: `receive` is the sink of its run.
+    """A plan being carried out: `receive` is the sink of its run.
 
     Thread-safe: the device's thread writes, the page and the API read.
 
     Args:
-        plan: The plan to execute.
+        plan: The plan to carry out.
         save: Saves one finished image and returns its record; None for one that an earlier job has saved.
         store: Records its start, its images and its end; None records nothing.
         job_id: The id of a restored job; else a new id is generated.
@@ -69,7 +70,7 @@ class Job:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: JobPlan,
         save: SaveImage,
         store: JobStore | None = None,
         job_id: str = "",
@@ -99,7 +100,7 @@ class Job:
         self._preview_number = 0
 
     @property
-    def request(self) -> GenerationRequest:
+    def request(self) -> JobRequest:
         """Return the request; after the job's end without its input images."""
         return self.plan.request
 
@@ -112,7 +113,7 @@ class Job:
                 self._phase,
                 self._progress,
                 tuple(self._images),
-                len(self.plan.images),
+                self.plan.image_count,
                 tuple(self._notes),
                 self._error,
                 self._exception,
@@ -273,9 +274,14 @@ class Job:
         if saved.warning:
             self.add_note(saved.warning)
 
-    def _plan_of(self, output: Output) -> Plan:
+    def _plan_of(self, output: Output) -> JobPlan:
         """Return the plan for the infotext of an image."""
-        return self.plan.without_refiner() if output.is_unrefined else self.plan
+        plan = self.plan
+        if not isinstance(plan, Plan):
+            return plan
+        plan = plan.for_image(output.index)
+        plan = plan.without_refiner() if output.is_unrefined else plan
+        return replace(plan, precision=output.precision)
 
     def _log_image(self, position: int, image: GeneratedImage) -> None:
         self._store_event(lambda store: store.log_image(self.id, position, image))

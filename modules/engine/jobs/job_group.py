@@ -7,17 +7,17 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from modules.core.errors import Cancelled, WebUIError
+from modules.core.errors import Cancelled, UserError, WebUIError
 from modules.core.text import escape
 from modules.engine.image_saver import ImageSaver
 from modules.engine.jobs.cell_run import CellRun, GroupSpec
-from modules.engine.jobs.group_record import CellAttempt
+from modules.engine.jobs.group_record import CellAttempt, CellSummary
 from modules.engine.jobs.job import Job
 from modules.engine.jobs.job_record import renumber
 from modules.engine.jobs.job_status import ENDED_STATES, Completion, JobState, JobStatus
 from modules.engine.jobs.queue import JobQueue
 from modules.params.events import Progress
-from modules.params.requests.base import GenerationRequest
+from modules.params.requests.job_request import JobRequest
 from modules.params.results import GeneratedImage
 from modules.scripts.protocol import Cell, CellResult, ScriptImage
 
@@ -54,12 +54,15 @@ class JobGroup:
         self._is_suspended = threading.Event()
         self._ended = Completion()
         self._state: JobState = "queued"
-        self._request: GenerationRequest = spec.request.without_images()
+        self._request: JobRequest = spec.request.without_images()
         self._runs: tuple[CellRun, ...] = ()  # the current cells, in order
         self._ended_count = 0
         self._done_count = 0
+        self._has_success = False  # of a cell, with images or without
         self._images: list[GeneratedImage] = []
+        self._cells: list[CellSummary] = []  # those that have ended
         self._notes: list[str] = []
+        self._noted: set[str] = set()  # without the names of the cells
         self._errors: list[str] = []
         self._error = ""
         self._exception: WebUIError | None = None
@@ -98,8 +101,18 @@ class JobGroup:
             preview_number=_preview_number(current),
         )
 
+    def cells(self) -> list[CellSummary]:
+        """Return the cells that have begun, in order."""
+        with self._lock:
+            cells, runs, count = list(self._cells), self._runs, len(self._images)
+        for run in runs:
+            images = len(run.images()) if run.cell.is_shown else 0
+            cells.append(CellSummary("running", count, images))
+            count += images
+        return cells
+
     @property
-    def request(self) -> GenerationRequest:
+    def request(self) -> JobRequest:
         """Return the latest job's request, without its images."""
         return self._request
 
@@ -186,7 +199,7 @@ class JobGroup:
             self._save_images(end.value.images)
             with self._lock:
                 self._notes += map(escape, end.value.notes)
-                state: JobState = "done" if self._images else "failed"
+                state: JobState = "done" if self._images or self._has_success else "failed"
             self._end(state, "")
         else:
             self._end_stopped()
@@ -197,6 +210,7 @@ class JobGroup:
         self, cells: Sequence[Cell], attempts: Mapping[int, Sequence[CellAttempt]]
     ) -> list[CellResult]:
         """Run cells at the same time and return how they ended; after a stop, only of those that had begun."""
+        self._count = max(self._count, self._ended_count + len(cells))
         waits_for_slots = self.spec.script.waits_for_slots
         free_slots = threading.Semaphore(self._queue.slots if waits_for_slots else len(cells))
         results: list[CellResult] = []
@@ -244,18 +258,24 @@ class JobGroup:
 
     def _add(self, cell: Cell, result: CellResult) -> None:
         """Add the result of a cell; the caller holds the lock."""
-        if cell.is_shown:
-            self._images += renumber(result.images, len(self._images))
+        images = result.images if cell.is_shown else ()
+        self._cells.append(
+            CellSummary(result.state, len(self._images), len(images), escape(result.error))
+        )
+        self._images += renumber(images, len(self._images))
         self._ended_count += 1
+        self._has_success |= result.state == "done"
         self._done_count += not self._is_stopped() or result.state == "done"
         if result.error:
             self._errors.append(result.error)
         if not cell.name and result.state == "cancelled":
             self._error = result.error  # the sentence of the script's only job says more
         notes = [*result.notes, result.error if result.state == "failed" and cell.name else ""]
-        self._notes += [
-            escape(f"{cell.name}: {note}" if cell.name else note) for note in notes if note
-        ]
+        for note in filter(None, notes):
+            # The cells of a table differ by little, and most of their notes not at all.
+            if self.spec.script.table is None or note not in self._noted:
+                self._notes.append(escape(f"{cell.name}: {note}" if cell.name else note))
+            self._noted.add(note)
 
     def _save_images(self, images: Sequence[ScriptImage]) -> None:
         """Save what the script has made of its cells' images, unless an earlier run has.
@@ -269,7 +289,11 @@ class JobGroup:
             plan = self._queue.make_plan(self.spec.request, self.spec.settings)
             for position, image in enumerate(images[len(saved) :], len(saved)):
                 announce = partial(store.log_image, self.id, position)
-                saved.append(self._saver.save_script_image(plan, image, announce))
+                try:
+                    saved.append(self._saver.save_script_image(plan, image, announce))
+                except UserError as error:  # it cannot be drawn
+                    with self._lock:
+                        self._notes.append(escape(str(error)))
         with self._lock:
             self._images += renumber(saved, len(self._images))
 

@@ -51,6 +51,17 @@ class JobStatus:
         """Return whether the job has reached a final state."""
         return self.state in ENDED_STATES
 
+    @property
+    def finished_text(self) -> str:
+        """Return how many images are finished, such as "1 of 2 pictures"; "" of a job that makes none."""
+        return f"{len(self.images)} of {self.image_count} pictures" if self.image_count else ""
+
+    @property
+    def interrupted_text(self) -> str:
+        """Return the sentence on its interruption."""
+        finished = self.finished_text
+        return f"Interrupted: {finished} were finished." if finished else "Interrupted."
+
 
 class Completion:
     """The end of a job or a group of jobs, for those who wait for it. Thread-safe."""

@@ -20,8 +20,9 @@ from modules.engine.jobs.job_record import JobRecord
 from modules.engine.jobs.job_status import ENDED_STATES, JobStatus
 from modules.engine.jobs.store import JobStore
 from modules.engine.jobs.stored_request import with_resolved_names
-from modules.params.requests.base import GenerationRequest
+from modules.params.requests.job_request import JobRequest
 from modules.params.settings import Settings
+from modules.plan.job_plan import JobPlan
 from modules.plan.plan import Plan
 from modules.plan.work import LoadModel
 
@@ -49,7 +50,7 @@ class JobQueue:
         self,
         executor: Executor,
         store: JobStore,
-        make_plan: Callable[[GenerationRequest, Settings], Plan],
+        make_plan: Callable[[JobRequest, Settings], JobPlan],
         image_saver: ImageSaver,
         on_success: Callable[[Job], None],
     ) -> None:
@@ -72,7 +73,7 @@ class JobQueue:
 
     def submit(
         self,
-        request: GenerationRequest,
+        request: JobRequest,
         settings: Settings,
         source: str,
         save: SaveImage | None = None,
@@ -92,7 +93,9 @@ class JobQueue:
         Raises:
             WebUIError: it cannot be planned, or the server is stopping.
         """
-        plan = replace(self.make_plan(request, settings), record=with_recording)
+        plan = self.make_plan(request, settings)
+        if with_recording and isinstance(plan, Plan):
+            plan = replace(plan, record=True)
         job = Job(plan, save or self._image_saver.save, self.store, job_id)
         with self.store.hold_request(with_resolved_names(request, plan), settings) as stored:
             with self._lock:
@@ -100,7 +103,7 @@ class JobQueue:
                 position = self._waiting.add(job.id, source)
                 self._register(job)
                 try:
-                    if self.store.add(position, stored, len(plan.images)):
+                    if self.store.add(position, stored, plan.image_count):
                         _unload_images(job, stored.image_names)
                 except BaseException:  # a client that gets an error has no job
                     self._waiting.remove(job.id)
@@ -315,7 +318,7 @@ class JobQueue:
             job_id = None if is_held else self._waiting.pop()
             return None if job_id is None else self._jobs[job_id]
 
-    def _plan_with_images(self, job: Job) -> Plan:
+    def _plan_with_images(self, job: Job) -> JobPlan:
         """Return the plan of a job with its input images loaded.
 
         Raises:
@@ -336,24 +339,24 @@ class JobQueue:
 
     def _end(self, job: Job, error: BaseException | None) -> None:
         status = job.status()
-        count = f"{len(status.images)} of {status.image_count} pictures"
-        name = job.plan.checkpoint.name
+        finished, label = status.finished_text, job.plan.label
         try:
             job.grid_path = self._image_saver.save_grid(job.plan, status.images, job.add_note)
         except Exception:  # no error may stop the queue
             logger.exception("An unexpected error after the pictures were made.")
             job.add_note(_AFTERWARDS)
         if error is None:
-            job.finish("done")
             self._on_success(job)
-            logger.info("Made %s with %s.", count, name)
+            job.finish("done")
+            logger.info("%s.", f"Made {finished} with {label}" if finished else f"Done: {label}")
         elif isinstance(error, Cancelled):
-            job.finish("cancelled", f"Interrupted: {count} were finished.")
-            logger.info("Interrupted: %s were finished.", count)
+            job.finish("cancelled", status.interrupted_text)
+            logger.info("%s", status.interrupted_text)
         else:
             failure = internal_error(error)
             job.finish("failed", str(failure), failure)
-            logger.warning("A job failed with %s finished: %s", count, failure)
+            made = f" with {finished} finished" if finished else ""
+            logger.warning("A job failed%s: %s", made, failure)
 
     def _find(self, job_id: str) -> Job | None:
         with self._lock:
@@ -369,8 +372,7 @@ class JobQueue:
         with self._lock:
             was_waiting = self._waiting.remove(job.id)
         if was_waiting:
-            count = f"0 of {len(job.plan.images)} pictures"
-            job.finish("cancelled", f"Interrupted: {count} were finished.")
+            job.finish("cancelled", job.status().interrupted_text)
             self._evict_old_jobs(job)
 
     def _evict_old_jobs(self, job: Job) -> None:

@@ -6,13 +6,12 @@ import json
 import logging
 import sqlite3
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 from modules.core.errors import NotFound
-from modules.core.registry import Registry
 from modules.engine.jobs.database.database import Database
 from modules.engine.jobs.database.migrations import MIGRATIONS, Migration
 from modules.engine.jobs.fair_queue import QueuePosition
@@ -34,10 +33,10 @@ from modules.engine.jobs.stored_request import (
     serialize,
 )
 from modules.params.image import ImageField
-from modules.params.requests.base import GenerationRequest
-from modules.params.requests.tasks import TASKS, Task
+from modules.params.requests.job_request import JobRequest
 from modules.params.results import GeneratedImage
 from modules.params.settings import Settings
+from modules.plan.jobs.kinds import find_request_class
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ logger = logging.getLogger(__name__)
 MAX_ENDED = 10_000
 # This many failed and cancelled jobs keep their input images, so that they can be retried.
 MAX_RETRIABLE = 50
-_STOPPED_ERROR = "The server was stopped while it ran; {finished}."
+_STOPPED_ERROR = "The server was stopped while it ran{finished}."
 
 
 class JobStore:
@@ -55,7 +54,7 @@ class JobStore:
 
     Args:
         folder: Contains the file and the input images of requests.
-        tasks: All tasks.
+        find_class: Returns the class of a task's requests.
         settings_class: Declares the options of a job.
         max_ended: How many ended jobs are kept.
         max_retriable: How many failed and cancelled jobs keep their input images.
@@ -68,13 +67,13 @@ class JobStore:
     def __init__(
         self,
         folder: Path,
-        tasks: Registry[Task] = TASKS,
+        find_class: Callable[[str], type[JobRequest]] = find_request_class,
         settings_class: type[Settings] = Settings,
         max_ended: int = MAX_ENDED,
         max_retriable: int = MAX_RETRIABLE,
         migrations: Sequence[Migration] = MIGRATIONS,
     ) -> None:
-        self._tasks = tasks
+        self._find_class = find_class
         self._settings_class = settings_class
         self._database = Database(folder / "jobs.sqlite", self._recover, migrations)
         self.groups = GroupStore(self._database)
@@ -103,9 +102,7 @@ class JobStore:
     # Job events
 
     @contextmanager
-    def hold_request(
-        self, request: GenerationRequest, settings: Settings
-    ) -> Generator[StoredRequest]:
+    def hold_request(self, request: JobRequest, settings: Settings) -> Generator[StoredRequest]:
         """Yield the stored form of a request, its input images written; call `add` inside the block."""
         names: dict[str, str] = {}
         try:
@@ -245,14 +242,14 @@ class JobStore:
         )
         return [(str(infotext), float(created)) for infotext, created in rows]
 
-    def restore_request(self, stored_request: StoredRequest) -> tuple[GenerationRequest, Settings]:
+    def restore_request(self, stored_request: StoredRequest) -> tuple[JobRequest, Settings]:
         """Return a stored request, with its input images, and the settings at its submission.
 
         Raises:
             NotFound: an input image is no longer stored.
             UserError: it was stored by a version with other fields.
         """
-        return deserialize(stored_request, self.input_image, self._tasks, self._settings_class)
+        return deserialize(stored_request, self.input_image, self._find_class, self._settings_class)
 
     def input_image(self, name: str) -> ImageField:
         """Return an input image by its file name.
@@ -276,12 +273,13 @@ class JobStore:
         with connection:
             _delete_images_without_file(connection)
             running = connection.execute(
-                "SELECT id, (SELECT count(*) FROM images WHERE job_id = jobs.id) AS finished_count"
+                "SELECT id, image_count,"
+                " (SELECT count(*) FROM images WHERE job_id = jobs.id) AS finished_count"
                 " FROM jobs WHERE state = 'running'"
             ).fetchall()
             connection.executemany(
                 "UPDATE jobs SET state = 'failed', ended = ?, error = ? WHERE id = ?",
-                [(_now(), _stopped_error(job["finished_count"]), job["id"]) for job in running],
+                [(_now(), _stopped_error(job), job["id"]) for job in running],
             )
             recover_groups(connection)
             self._delete_old_jobs(connection)
@@ -382,10 +380,12 @@ def _is_missing(path: Path) -> bool:
     return path.parent.is_dir() and not (path.is_file() and path.stat().st_size)
 
 
-def _stopped_error(finished_count: int) -> str:
+def _stopped_error(job: sqlite3.Row) -> str:
     """Return the error of a job that was running when the server was stopped."""
-    is_one = finished_count == 1
-    finished = "1 picture was finished" if is_one else f"{finished_count} pictures were finished"
+    count, finished = job["finished_count"], ""
+    if job["image_count"]:  # else it makes none
+        are = "1 picture was" if count == 1 else f"{count} pictures were"
+        finished = f"; {are} finished"
     return _STOPPED_ERROR.format(finished=finished)
 
 

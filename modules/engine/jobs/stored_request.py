@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from modules.core.errors import UserError
-from modules.core.registry import Registry
 from modules.params.image import ImageField, is_image_field
 from modules.params.param import validate
 from modules.params.requests.base import GenerationRequest
-from modules.params.requests.tasks import TASKS, Task
+from modules.params.requests.job_request import JobRequest
 from modules.params.settings import Settings
+from modules.plan.job_plan import JobPlan
+from modules.plan.jobs.kinds import find_request_class
 from modules.plan.plan import Plan
 from modules.plan.prompts import prompt_field_names
 
@@ -35,8 +35,10 @@ class StoredRequest:
     image_names: Mapping[str, str]
 
 
-def with_resolved_names(request: GenerationRequest, plan: Plan) -> GenerationRequest:
+def with_resolved_names(request: JobRequest, plan: JobPlan) -> JobRequest:
     """Return the request with seeds, checkpoint and prompts resolved, so that planning it again gives the same images."""
+    if not isinstance(plan, Plan) or not isinstance(request, GenerationRequest):
+        return plan.request
     refiner = plan.refiner_model
     return request.replace(
         seed=plan.request.seed,
@@ -48,14 +50,16 @@ def with_resolved_names(request: GenerationRequest, plan: Plan) -> GenerationReq
     )
 
 
-def with_seeds_from(request: GenerationRequest, index: int, count: int) -> GenerationRequest:
+def with_seeds_from(request: JobRequest, index: int, count: int) -> JobRequest:
     """Return the request that generates some of a request's images alone, in as few batches as the batch size allows.
 
     Args:
-        request: A request with resolved seeds.
+        request: A request with resolved seeds; one that has no seeds is returned as it is.
         index: Index of the first of these images.
         count: How many they are.
     """
+    if not isinstance(request, GenerationRequest):
+        return request
     step = 0 if request.subseed_strength else 1
     batch_size = 1 if count % request.batch_size else request.batch_size
     return request.replace(
@@ -66,7 +70,7 @@ def with_seeds_from(request: GenerationRequest, index: int, count: int) -> Gener
     )
 
 
-def input_images_of(request: GenerationRequest) -> dict[str, ImageField]:
+def input_images_of(request: JobRequest) -> dict[str, ImageField]:
     """Return the input images of a request by field."""
     fields = type(request).model_fields
     images = {
@@ -76,7 +80,7 @@ def input_images_of(request: GenerationRequest) -> dict[str, ImageField]:
 
 
 def serialize(
-    request: GenerationRequest, settings: Settings, image_names: Mapping[str, str]
+    request: JobRequest, settings: Settings, image_names: Mapping[str, str]
 ) -> StoredRequest:
     """Return the stored form of a request with resolved names; its input images are in files with these names."""
     fields = request.model_dump(mode="json", exclude=set(input_images_of(request)))
@@ -87,27 +91,25 @@ def serialize(
 def deserialize(
     stored_request: StoredRequest,
     read: Callable[[str], ImageField],
-    tasks: Registry[Task] = TASKS,
+    find_class: Callable[[str], type[JobRequest]] = find_request_class,
     settings_class: type[Settings] = Settings,
-) -> tuple[GenerationRequest, Settings]:
+) -> tuple[JobRequest, Settings]:
     """Return the stored request and settings.
 
     Args:
         stored_request: The stored form.
         read: Returns the image with a file name.
-        tasks: All tasks.
+        find_class: Returns the class of a task's requests; raises a UserError for one that it does not know.
         settings_class: Declares the options.
 
     Raises:
         NotFound: an input image is no longer stored.
-        UserError: it was stored by a version with other fields.
+        UserError: it was stored by a version with other tasks or fields.
     """
-    if stored_request.task not in tasks.names():
-        raise UserError(f"There is no task '{stored_request.task}' in this version.")
+    request_class = find_class(stored_request.task).with_settings(settings_class)
     images = {field: read(name) for field, name in stored_request.image_names.items()}
     fields = cast("dict[str, Any]", json.loads(stored_request.request))
     options = cast("dict[str, Any]", json.loads(stored_request.settings))
-    request_class = tasks.get(stored_request.task).request.with_settings(settings_class)
     return validate(request_class, {**fields, **images}), validate(settings_class, options)
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from modules.core.errors import NotFound
 from modules.engine.engine import Engine
 from modules.engine.infotext_context import read_infotext
-from modules.params.requests.txt2img import Txt2ImgRequest, hires_size
+from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.results import GeneratedImage
 
 # What A1111's "Send to" takes over; seed and size only if the settings say so.
@@ -72,13 +72,9 @@ def image_size(image: GeneratedImage) -> tuple[int, int]:
 def expected_size(engine: Engine, job_id: str) -> tuple[int, int]:
     """Return width and height of the images that a job of this run makes; 0x0 for any other job."""
     try:
-        request = engine.job(job_id).request
+        return engine.job(job_id).request.result_size
     except NotFound:
         return 0, 0
-    if isinstance(request, Txt2ImgRequest) and request.enable_hr:
-        size = hires_size(request)
-        return size.width, size.height
-    return request.width, request.height
 
 
 def values_to_send(engine: Engine, job_id: str, position: int) -> dict[str, Any]:
@@ -96,6 +92,8 @@ def values_to_send(engine: Engine, job_id: str, position: int) -> dict[str, Any]
         values["seed"] = image.seed
     if engine.settings.send_size and all(image_size(image)):
         values["width"], values["height"] = image_size(image)
+        if image.kind == "grid":  # its cells are what the infotext tells of
+            values |= {name: found[name] for name in ("width", "height") if name in found}
     return values
 
 

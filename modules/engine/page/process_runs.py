@@ -12,6 +12,7 @@ from modules.engine.process.documents import describe_reverse
 from modules.engine.reproduce import rerun_image
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.results import Recording
+from modules.plan.plan import require_plan
 from modules.scripts.compare_samplers import COMPARE_SAMPLERS
 
 _LOST = "The server was restarted before the steps were shown."
@@ -54,7 +55,7 @@ class ProcessRuns:
         """
         if run_id not in self._documents:
             jobs = self._recorded_jobs(run_id)
-            plans = {name: job.plan for name, job in jobs.items()}
+            plans = {name: require_plan(job.plan) for name, job in jobs.items()}
             document = describe_reverse(plans, _take_recordings(jobs), self._engine.schedules)
             self._documents[run_id] = self._engine.processes.add(document)
         return self._documents[run_id]
@@ -65,9 +66,10 @@ class ProcessRuns:
         except NotFound:
             raise NotFound(_LOST, _AGAIN) from None
         if not isinstance(run, JobGroup):
-            if not run.plan.record:
+            plan = require_plan(run.plan)
+            if not plan.record:
                 raise NotFound(_LOST, _AGAIN)
-            return {run.plan.sampler.name: run}
+            return {plan.sampler.name: run}
         if run.errors or not run.recorded_jobs:
             status = run.status()
             kind = Cancelled if status.state == "cancelled" else UserError
@@ -79,7 +81,8 @@ def _take_recordings(jobs: Mapping[str, Job]) -> dict[str, Recording]:
     recordings: dict[str, Recording] = {}
     for name, job in jobs.items():
         recording = job.take_recording()
-        if recording is None or (job.plan.hires is not None and recording.hires is None):
+        has_hires = require_plan(job.plan).hires is not None
+        if recording is None or (has_hires and recording.hires is None):
             raise WebUIError(job.status().error or "Nothing was recorded.")
         recordings[name] = recording
     return recordings

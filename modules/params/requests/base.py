@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import cache
-from types import new_class
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, Any, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator
-from typing_extensions import Self
+from pydantic import BaseModel, BeforeValidator, field_validator
 
 from modules.core.errors import UserError
 from modules.core.registry import did_you_mean
-from modules.params.image import is_image_field
 from modules.params.param import param, round_multiples, validate
+from modules.params.requests.job_request import JobRequest
 from modules.params.settings import NOT_OVERRIDABLE, Settings
 
 
@@ -78,16 +75,8 @@ def _read_seed(value: Any) -> Any:  # Any: whatever a form or a JSON body holds
 Seed = Annotated[int, BeforeValidator(_read_seed)]
 
 
-class GenerationRequest(BaseModel):
-    """The fields that every task has. Frozen: `replace` returns a changed copy.
-
-    Attributes:
-        settings_class: Declares the options that `override_settings` may contain; see `with_settings`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    settings_class: ClassVar[type[Settings]] = Settings
+class GenerationRequest(JobRequest):
+    """The fields that every task has. `override_settings` may contain the options of its `settings_class`."""
 
     prompt: str = param(
         "",
@@ -283,13 +272,6 @@ class GenerationRequest(BaseModel):
         except UserError as error:
             raise ValueError(str(error)) from error
 
-    @classmethod
-    def with_settings(cls, settings_class: type[Settings]) -> type[Self]:
-        """Return this class for settings with more options, so that a request can override them."""
-        if settings_class is cls.settings_class:
-            return cls
-        return cast("type[Self]", _request_class(cls, settings_class))
-
     @property
     def task(self) -> str:
         """Return the name of this request's task; see `tasks`."""
@@ -305,16 +287,21 @@ class GenerationRequest(BaseModel):
         """Return the name that A1111 gives the task's folder in outputs."""
         return "txt2img"
 
-    def without_images(self) -> Self:
-        """Return a copy without input images, to keep after the job has ended."""
-        fields = type(self).model_fields
-        return self.model_copy(
-            update={k: None for k, field in fields.items() if is_image_field(field)}
-        )
+    @property
+    def result_size(self) -> tuple[int, int]:
+        """Return width and height of its images in pixels."""
+        return self.width, self.height
 
-    def replace(self, **changes: Any) -> Self:
-        """Return a validated copy with some fields changed."""
-        return validate(type(self), {**dict(self), **changes})
+
+def require_generation(request: JobRequest) -> GenerationRequest:
+    """Return a request if it generates images.
+
+    Raises:
+        UserError: it asks for something else.
+    """
+    if not isinstance(request, GenerationRequest):
+        raise UserError(f"A job of the kind '{request.task}' generates no pictures from a prompt.")
+    return request
 
 
 def round_sides(
@@ -334,16 +321,3 @@ def round_sides(
         for fields in (values, rounded)
     )
     return rounded, [f"{given} is rounded to {new}: sides are multiples of {SIZE_STEP}."]
-
-
-@cache  # one class for each pair: requests of different classes are never equal
-def _request_class(
-    base: type[GenerationRequest], settings_class: type[Settings]
-) -> type[GenerationRequest]:
-    """Return a subclass of a request class whose override settings are those of the settings class."""
-    namespace = {
-        "__module__": base.__module__,
-        "__doc__": base.__doc__,
-        "settings_class": settings_class,
-    }
-    return new_class(base.__name__, (base,), exec_body=lambda body: body.update(namespace))

@@ -112,6 +112,14 @@ class Txt2ImgRequest(GenerationRequest):
         section="hires",
     )
 
+    @property
+    def result_size(self) -> tuple[int, int]:
+        """Return width and height of its images in pixels, after the second pass if there is one."""
+        if not self.enable_hr:
+            return super().result_size
+        size = hires_size(self)
+        return size.width, size.height
+
 
 @dataclass(frozen=True)
 class HiresSize:

@@ -49,6 +49,13 @@ class GuidanceSettings(BaseModel):
         help="Removes everything from a # to the end of the line.",
         section="prompt",
     )
+    dynamic_prompts: bool = param(
+        True,
+        "Dynamic prompts",
+        help="Draws from {a|b} and __wildcards__ in prompts, for each picture by its own seed; off takes them as text.",
+        infotext="Dynamic prompts",
+        section="prompt",
+    )
     CLIP_stop_at_last_layers: int = param(
         1,
         "Clip skip",

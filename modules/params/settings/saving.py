@@ -53,6 +53,18 @@ class SavingSettings(BaseModel):
         help="Starts the name with a number that counts up in its folder.",
         section="saving",
     )
+    use_original_name_batch: bool = param(
+        True,
+        "Use original name for output filename during batch process in extras tab",
+        help="Off numbers the results of a batch like all others.",
+        section="saving",
+    )
+    use_upscaler_name_as_suffix: bool = param(
+        False,
+        "Use upscaler name as filename suffix in the extras tab",
+        help="Adds the name of the first upscaler to the name of the file.",
+        section="saving",
+    )
     save_to_dirs: bool = param(
         True,
         "Save images to a subdirectory",
@@ -155,5 +167,23 @@ class GridSettings(BaseModel):
         "#ffffff",
         "Background color for image grids",
         help="Fills empty cells; a colour such as #ffffff.",
+        section="grids",
+    )
+    font: str = param(
+        "",
+        "Font for image grids that have text",
+        help="Path of a .ttf or .otf file, for letters that the font in the box lacks; empty uses that one.",
+        section="grids",
+    )
+    grid_text_active_color: HexColor = param(
+        "#000000",
+        "Text color for image grids",
+        help="Colour of captions; a colour such as #000000.",
+        section="grids",
+    )
+    grid_text_inactive_color: HexColor = param(
+        "#999999",
+        "Inactive text color for image grids",
+        help="Colour of captions that are crossed out; a colour such as #999999.",
         section="grids",
     )

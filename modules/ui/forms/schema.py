@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from modules.params.field_schema import field_schema
 from modules.params.param import params_of
 from modules.params.requests.base import GenerationRequest
 from modules.params.settings import Settings
+from modules.scripts.protocol import Script
 from modules.ui.forms.layout import FormLayout, Row
 
 # Fields that the page has once for all tabs, or in a place of their own.
@@ -61,4 +63,20 @@ def _rest(layout: FormLayout, request_type: type[GenerationRequest]) -> list[Row
         (name,)
         for name, param in params_of(request_type).items()
         if name not in placed and param.section not in layout.left_out
+    ]
+
+
+def script_schemas(scripts: Iterable[Script], task: str) -> list[dict[str, Any]]:
+    """Return the scripts that can be chosen for a task as JSON, each with `name`, `noun` and its `fields` by name."""
+    return [
+        {
+            "name": script.name,
+            "noun": script.noun,
+            "fields": {
+                name: field_schema(param, script.args_type.model_fields[name])
+                for name, param in params_of(script.args_type).items()
+            },
+        }
+        for script in scripts
+        if task in script.tasks
     ]

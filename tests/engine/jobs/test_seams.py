@@ -27,7 +27,7 @@ HALF = "half a character: \ud83d"
 SEAMS = {
     "queue.store.hold_request": "",
     "queue.store.add": "",
-    "queue._make_plan": "",
+    "queue.make_plan": "",
     "queue.store.log_start": "done",
     "queue.store.log_image": "done",
     "queue.store.log_end": "done",
@@ -191,7 +191,7 @@ def test_jobs_of_the_last_run_that_cannot_be_planned_do_not_stop_the_start(
     first.stop()
 
     def prepare(engine: Engine) -> None:
-        fail_once(engine, "queue._make_plan", ValueError(HALF))
+        fail_once(engine, "queue.make_plan", ValueError(HALF))
 
     second, _ = start_engine(prepare=prepare, queue_after_restart="resumed")
     assert second.queue.job(jobs[1].id).wait(PATIENCE_S)

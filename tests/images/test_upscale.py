@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from PIL.Image import Resampling
 
-from modules.images.resize import upscale_image
+from modules.images.upscale import enlarge_by_filter, upscale_to
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def resize_through(image: Image.Image, *steps: tuple[Resampling, int, int]) -> b
 @pytest.mark.parametrize("filter_", [Resampling.LANCZOS, Resampling.NEAREST])
 def test_an_upscaler_takes_the_multiples_of_8_below(image: Image.Image, filter_: Resampling):
     # 250 / 96 is the larger factor: 250 x 166.7 pixels, and the multiples of 8 below are 248 x 160.
-    assert upscale_image(image, (250, 133), filter_).tobytes() == resize_through(
+    assert upscale_to(image, (250, 133), enlarge_by_filter(filter_)).tobytes() == resize_through(
         image,
         (filter_, 250, 166),
         (Resampling.LANCZOS, 248, 160),
@@ -34,13 +34,13 @@ def test_an_upscaler_takes_the_multiples_of_8_below(image: Image.Image, filter_:
 
 
 def test_an_upscaler_reaches_multiples_of_8_at_once(image: Image.Image):
-    assert upscale_image(image, (192, 128), Resampling.NEAREST).tobytes() == resize_through(
-        image, (Resampling.NEAREST, 192, 128)
-    )
+    assert upscale_to(
+        image, (192, 128), enlarge_by_filter(Resampling.NEAREST)
+    ).tobytes() == resize_through(image, (Resampling.NEAREST, 192, 128))
 
 
 def test_no_upscaler_stretches_straight_to_the_size(image: Image.Image):
-    assert upscale_image(image, (250, 133), None).tobytes() == resize_through(
+    assert upscale_to(image, (250, 133), None).tobytes() == resize_through(
         image, (Resampling.LANCZOS, 250, 133)
     )
 
@@ -49,12 +49,14 @@ def test_no_upscaler_stretches_straight_to_the_size(image: Image.Image):
 def test_an_upscaler_leaves_an_image_that_has_the_multiples_of_8_already_to_lanczos(
     image: Image.Image, size: tuple[int, int]
 ):
-    assert upscale_image(image, size, Resampling.NEAREST).tobytes() == resize_through(
-        image, (Resampling.LANCZOS, *size)
-    )
+    assert upscale_to(
+        image, size, enlarge_by_filter(Resampling.NEAREST)
+    ).tobytes() == resize_through(image, (Resampling.LANCZOS, *size))
 
 
 def test_an_image_that_is_to_shrink_on_one_side_is_enlarged_by_the_other(image: Image.Image):
-    assert upscale_image(image, (192, 64), Resampling.NEAREST).tobytes() == resize_through(
+    assert upscale_to(
+        image, (192, 64), enlarge_by_filter(Resampling.NEAREST)
+    ).tobytes() == resize_through(
         image, (Resampling.NEAREST, 192, 128), (Resampling.LANCZOS, 192, 64)
     )

@@ -1,0 +1,1 @@
+"""Makes one checkpoint of others, tensor by tensor from their files."""

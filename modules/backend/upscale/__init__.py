@@ -1,0 +1,1 @@
+"""Upscalers of finished images: networks of spandrel in tiles, and Pillow's filters."""
