@@ -16,9 +16,9 @@ from modules.engine.engine import Engine
 from modules.engine.registries import Tab
 from modules.ui.components.scripted_html import build_scripted_html
 from modules.ui.forms.layout import FormLayout
-from modules.ui.forms.layouts import DEPTH, IMG2IMG, INPAINT, PROCESS, TXT2IMG
+from modules.ui.forms.layouts import DEPTH, IMG2IMG, INPAINT, MERGER, PROCESS, TXT2IMG
 from modules.ui.forms.schema import form_schema
-from modules.ui.tabs import diffusion_process, gallery, models, png_info, queue, settings
+from modules.ui.tabs import diffusion_process, gallery, merger, models, png_info, queue, settings
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ TABS = (
     Tab("PNG Info", png_info.build),
     Tab("Diffusion process", diffusion_process.build),
     Tab("Gallery", gallery.build),
+    Tab("Checkpoint merger", merger.build),
     Tab("Models", models.build),
     Tab("Queue", queue.build),
     Tab("Settings", settings.build),
@@ -93,7 +94,8 @@ def page_files(engine: Engine) -> dict[str, bytes]:
     shown = {name: schema for name, schema in schemas.items() if schema is not None}
     tabs = list(shown)
     forms = {schema["prefix"]: schema for schema in shown.values() if schema}
-    page = {"tabs": tabs, "forms": forms, "process": _form_schema(engine, PROCESS)}
+    others = {layout.prefix: _form_schema(engine, layout) for layout in (PROCESS, MERGER)}
+    page = {"tabs": tabs, "forms": forms, **others}
     return {**files, "page.json": json.dumps(page).encode()}
 
 
@@ -111,7 +113,7 @@ def _tab_schema(engine: Engine, tab: Tab) -> dict[str, Any] | None:
 
 
 def _form_schema(engine: Engine, layout: FormLayout) -> dict[str, Any]:
-    request_type = engine.registries.tasks.get(layout.task).request
+    request_type = engine.registries.request_class(layout.task)
     return form_schema(layout, request_type, type(engine.settings))
 
 

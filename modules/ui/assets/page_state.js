@@ -35,5 +35,7 @@ const page = fetch(`${window.webuiAssets}/page.json`).then((response) => respons
 export const schemas = page.then(({forms}) => forms);
 // The form of the Diffusion process tab.
 export const processSchema = page.then(({process}) => process);
+// The form of the Checkpoint merger tab.
+export const mergerSchema = page.then(({merger}) => merger);
 // The names of all tabs, in order.
 export const tabTitles = page.then(({tabs}) => tabs);
