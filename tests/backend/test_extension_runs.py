@@ -83,7 +83,11 @@ class Program:
         models = ModelIndex({"Checkpoint": [folder]}, ROOT / "configs", folder / "cache")
         finder = CheckpointFinder(models, folder, folder)
         self._planner = Planner(
-            finder, Styles(paths.styles_file), self.registries.plan_tables(), tokenizer
+            finder,
+            Styles(paths.styles_file),
+            self.registries.plan_tables(),
+            tokenizer,
+            paths.wildcards,
         )
         self._runner = Runner(DeviceOptions(use_cpu=True), tokenizer)
 
