@@ -22,7 +22,6 @@ from modules.engine.choices import CHOICES, ChoiceSources
 from modules.engine.downloads.downloads import Downloads
 from modules.engine.executors import DeviceInfo, Executor
 from modules.engine.extensions.shelf import ExtensionShelf
-from modules.engine.extras import upscale
 from modules.engine.gallery.gallery import Gallery
 from modules.engine.image_saver import ImageSaver
 from modules.engine.jobs.job import Job
@@ -43,13 +42,13 @@ from modules.models.upscaler_list import UpscalerList
 from modules.params.image import ImageField
 from modules.params.param import params_of
 from modules.params.requests.base import GenerationRequest
-from modules.params.requests.extras import ExtrasRequest
 from modules.params.requests.job_request import JobRequest
 from modules.params.results import ForwardRecording
 from modules.plan.checkpoint_finder import CheckpointFinder
 from modules.plan.jobs.kinds import JobPlanner, PlanSources
 from modules.plan.planner import Planner
 from modules.plan.work import EstimateDepth, RecordForward, Work
+from modules.prompt.dynamic.wildcards import WildcardLibrary
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
 
@@ -94,7 +93,8 @@ class Engine:
         self.schedules = registries.schedules
         self.upscalers = UpscalerList(registries.upscalers, self.models)
         tables = registries.plan_tables()
-        self.planner = Planner(checkpoints, self.styles, tables, tokenizer)
+        self.wildcards = WildcardLibrary(paths.wildcards)
+        self.planner = Planner(checkpoints, self.styles, tables, tokenizer, self.wildcards)
         embeddings = self.planner.vocabulary.listing
         self.networks = NetworkCards(CardSources(self.models, embeddings, lambda: self.settings))
         self.image_saver = ImageSaver(
@@ -264,14 +264,6 @@ class Engine:
         return self._run_work(
             RecordForward(self._model_spec(), image, size, count, seed, in_pixels)
         )
-
-    def upscale(self, image: ImageField, request: ExtrasRequest) -> tuple[Image.Image, str]:
-        """Return the upscaled image and A1111's infotext of the postprocessing; blocks until it is done.
-
-        Raises:
-            WebUIError: the request cannot be carried out, see `engine/extras`.
-        """
-        return upscale(image, request, self.upscalers, self.settings, self._run_work)
 
     def _on_job_done(self, job: Job) -> None:
         for kind in job.plan.changed_kinds:

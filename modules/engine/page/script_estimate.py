@@ -36,7 +36,7 @@ def estimate_script(
     """Return an estimate for the page.
 
     Returns:
-        `count` of pictures, `seconds` or None where no job tells, `text` for the page, and `question`, "" where none has to
+        `count` of pictures, `seconds` or None without earlier jobs to estimate from, `text` for the page, and `question`, "" where none has to
         be asked.
 
     Raises:

@@ -15,6 +15,7 @@ from modules.params.settings import Settings
 from modules.plan.checkpoint_finder import CheckpointFinder
 from modules.plan.planner import Planner
 from modules.plan.tables import BUILTIN_TABLES
+from modules.prompt.dynamic.wildcards import WildcardLibrary
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.tiny import RecordingListener
@@ -26,7 +27,13 @@ def test_a_landscape_lies_in_snow_and_a_shape_stays(tmp_path: Path, tokenizer: C
     models = ModelIndex.from_paths(paths)
     demo = ROOT / "models" / "Stable-diffusion" / "demo"
     finder = CheckpointFinder(models, tmp_path, demo)
-    planner = Planner(finder, Styles(paths.styles_file), BUILTIN_TABLES, tokenizer)
+    planner = Planner(
+        finder,
+        Styles(paths.styles_file),
+        BUILTIN_TABLES,
+        tokenizer,
+        WildcardLibrary(paths.wildcards),
+    )
     runner = Runner(DeviceOptions(use_cpu=True), tokenizer, tmp_path)
 
     def generate(prompt: str) -> np.ndarray:
