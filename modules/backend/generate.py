@@ -62,7 +62,7 @@ class _PassState:
 
     Args:
         run: Its denoising loop.
-        size: Width and height of its image before a crop, which SDXL is told.
+        size: Width and height of its image before a crop, part of SDXL's conditioning.
         shown_image: The init image that its results are composited into; none in the hires pass.
         extensions: Take part in every evaluation.
         recorder: One of them, in a job that records the process.

@@ -115,7 +115,7 @@ class LoadedModel:
             negative_prompt: Likewise.
             timeline: The planned evaluations of the pass.
             settings: Emphasis, clip skip and others.
-            size: Width and height in pixels of the image, which SDXL's UNet is told.
+            size: Width and height in pixels of the image, part of SDXL's conditioning.
             words: The embeddings that the prompts name.
             vectors: Theirs.
         """

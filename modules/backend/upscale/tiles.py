@@ -51,7 +51,7 @@ def enlarge_in_tiles(
         image: RGB.
         tiles: Their size and overlap.
         enlarge: Enlarges a tile by a whole factor.
-        on_tile: Is told of each tile.
+        on_tile: Called after each tile.
     """
     width, height = (
         min(tiles.size, side + _MAX_PADDING) if tiles.size else side for side in image.size

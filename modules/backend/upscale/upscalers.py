@@ -56,7 +56,7 @@ class Upscalers:
             image: RGB.
             upscaler: "None" returns the image.
             scale: The factor for both sides.
-            on_tile: Is told of each tile; what it raises stops the work.
+            on_tile: Called after each tile; what it raises stops the work.
 
         Raises:
             BadFile: the network cannot be loaded.

@@ -142,7 +142,7 @@ def fetch_package(
         package: The package.
         folder: The folder, which has nothing else in it.
         stop: Ends it when set.
-        on_progress: Is told the bytes that have come, and those of the whole file.
+        on_progress: Receives the number of bytes received, and that of the whole file.
 
     Raises:
         Stopped: `stop` was set.
