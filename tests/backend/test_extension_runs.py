@@ -25,7 +25,6 @@ from modules.plan.plan import Plan
 from modules.plan.planner import Planner, make_plan
 from modules.plan.step_extensions import ExtensionFailed
 from modules.plan.upscaling import PlannedUpscaler
-from modules.prompt.dynamic.wildcards import WildcardLibrary
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints import write_checkpoint
@@ -103,7 +102,7 @@ class Program:
             Styles(paths.styles_file),
             self.registries.plan_tables(),
             tokenizer,
-            WildcardLibrary(paths.wildcards),
+            paths.wildcards,
         )
         self._runner = Runner(DeviceOptions(use_cpu=True), tokenizer)
 
