@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from modules.backend.loading.buffers import Scratch
 from modules.backend.loading.ckpt import DTYPES, read_ckpt_tensors
 from modules.core.errors import BadFile, Unsupported
 from modules.core.text import escape
@@ -100,8 +101,12 @@ class FileStateDict(Mapping[str, Tensor]):
 
         return reopen
 
-    def read(self, tensor: Tensor) -> Tensor:
+    def read(self, tensor: Tensor, scratch: Scratch | None = None) -> Tensor:
         """Return a tensor, or a view of one, in memory and aligned.
+
+        Args:
+            tensor: Its place in the file.
+            scratch: Where to read it, until it is used again; fresh memory by default.
 
         Raises:
             BadFile: the file has become shorter since it was opened.
@@ -113,7 +118,8 @@ class FileStateDict(Mapping[str, Tensor]):
         last = sum(
             (size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True)
         )
-        data = torch.empty((last + 1) * tensor.itemsize, dtype=torch.uint8)
+        scratch = scratch or Scratch()
+        data = scratch.take([(last + 1) * tensor.itemsize], torch.uint8, torch.device("cpu"))
         count = self._file.read_into(data.numpy().data, start)
         if count < data.nbytes:
             raise BadFile(
@@ -124,13 +130,17 @@ class FileStateDict(Mapping[str, Tensor]):
         return data.view(tensor.dtype).as_strided(tensor.shape, tensor.stride())
 
 
-def read_tensor(state_dict: Mapping[str, Tensor], tensor: Tensor) -> Tensor:
-    """Return a tensor of a state dict, or a view of one, to compute with.
+def read_tensor(
+    state_dict: Mapping[str, Tensor], tensor: Tensor, scratch: Scratch | None = None
+) -> Tensor:
+    """Return a tensor of a state dict, or a view of one, to compute with; see `FileStateDict.read`.
 
     Raises:
         BadFile: it comes from a file that was cut short.
     """
-    return state_dict.read(tensor) if isinstance(state_dict, FileStateDict) else to_aligned(tensor)
+    if isinstance(state_dict, FileStateDict):
+        return state_dict.read(tensor, scratch)
+    return to_aligned(tensor)
 
 
 def read_state_dict(path: Path, header: Header) -> FileStateDict:
