@@ -9,19 +9,19 @@ from PIL import Image
 
 from modules.backend import describe, forward_process
 from modules.backend.conditioning import depth
-from modules.backend.denoise.progress import raise_if_interrupted
+from modules.backend.extras import run_extras
 from modules.backend.loaded_models import LoadedModels
 from modules.backend.merging.merge import merge_checkpoints
 from modules.backend.plan_run import run_plan
 from modules.images.resize import crop_and_resize
 from modules.models.compatibility import missing_depth_estimator
-from modules.params.events import CancelToken, Progress, Sink
+from modules.params.events import CancelToken, Sink
 from modules.params.results import ForwardRecording
+from modules.plan.jobs.extras import ExtrasPlan
 from modules.plan.jobs.merge import MergePlan
 from modules.plan.plan import Plan
 from modules.plan.work import (
     DescribeImage,
-    Enlarge,
     EstimateDepth,
     LoadModel,
     RecordForward,
@@ -77,25 +77,6 @@ def record_forward(models: LoadedModels, work: RecordForward, *_: object) -> For
     )
 
 
-def enlarge(models: LoadedModels, work: Enlarge, sink: Sink, cancel: CancelToken) -> Image.Image:
-    """Return the enlarged image.
-
-    Raises:
-        Cancelled: the work was interrupted.
-        WebUIError: see `Upscalers.upscale`.
-    """
-    image, planned = work.image.to_pil(), [work.upscaler]
-    if work.second is not None and work.second_visibility:
-        planned.append(work.second)
-
-    def report_tile(done: int, count: int) -> None:
-        raise_if_interrupted(cancel)
-        sink(Progress(done, count))
-
-    enlarged = [models.upscalers.upscale(image, one, work.scale, report_tile) for one in planned]
-    return Image.blend(enlarged[0], enlarged[-1], work.second_visibility if enlarged[1:] else 0)
-
-
 HANDLERS: Mapping[type, Handler] = {
     Plan: run_plan,
     MergePlan: merge_checkpoints,
@@ -104,5 +85,5 @@ HANDLERS: Mapping[type, Handler] = {
     EstimateDepth: estimate_depth,
     DescribeImage: describe_image,
     RecordForward: record_forward,
-    Enlarge: enlarge,
+    ExtrasPlan: run_extras,
 }

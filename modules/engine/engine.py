@@ -22,7 +22,6 @@ from modules.engine.choices import CHOICES, ChoiceSources
 from modules.engine.downloads.downloads import Downloads
 from modules.engine.executors import DeviceInfo, Executor
 from modules.engine.extensions.shelf import ExtensionShelf
-from modules.engine.extras import upscale
 from modules.engine.gallery.gallery import Gallery
 from modules.engine.image_saver import ImageSaver
 from modules.engine.jobs.job import Job
@@ -43,7 +42,6 @@ from modules.models.upscaler_list import UpscalerList
 from modules.params.image import ImageField
 from modules.params.param import params_of
 from modules.params.requests.base import GenerationRequest
-from modules.params.requests.extras import ExtrasRequest
 from modules.params.requests.job_request import JobRequest
 from modules.params.results import ForwardRecording
 from modules.plan.checkpoint_finder import CheckpointFinder
@@ -264,14 +262,6 @@ class Engine:
         return self._run_work(
             RecordForward(self._model_spec(), image, size, count, seed, in_pixels)
         )
-
-    def upscale(self, image: ImageField, request: ExtrasRequest) -> tuple[Image.Image, str]:
-        """Return the upscaled image and A1111's infotext of the postprocessing; blocks until it is done.
-
-        Raises:
-            WebUIError: the request cannot be carried out, see `engine/extras`.
-        """
-        return upscale(image, request, self.upscalers, self.settings, self._run_work)
 
     def _on_job_done(self, job: Job) -> None:
         for kind in job.plan.changed_kinds:

@@ -20,6 +20,7 @@ from modules.core.version import NAME, VERSION
 from modules.engine.filename_tokens import make_filename_tokens
 from modules.images.filename import FILENAME_TOKENS, Destination, FilenameToken
 from modules.images.grid import make_grid
+from modules.images.metadata import FileText
 from modules.images.save import ImageStore, delete_older_files, read_image
 from modules.infotext.codecs import CODECS, Codec
 from modules.models.checkpoint import SHORT_HASH_LENGTH
@@ -98,6 +99,7 @@ class ImageSaver:
             pairs: Added to its infotext.
         """
         seed, text = plan.image_seed(index), escape(self._infotext(plan, index, pairs))
+        written = FileText(text, plan.image_chunks(index))
         tokens = make_filename_tokens(plan, index, self._filename_tokens)
         store = self._images if plan.settings.samples_save else self._unsaved_store()
 
@@ -111,10 +113,10 @@ class ImageSaver:
             def on_path(path: Path) -> None:
                 announce(make_record(path))
 
-            return make_record(store.save(image, text, tokens, plan.settings, place, on_path))
+            return make_record(store.save(image, written, tokens, plan.settings, place, on_path))
 
         try:
-            return save_in(store, destination)
+            return save_in(store, destination or plan.image_destination())
         except StorageError as error:
             logger.warning("%s", error)
             return save_in(self._fallback_store(), None, str(error))

@@ -10,10 +10,11 @@ from modules.models.checkpoint import Checkpoint
 from modules.models.files.header import read_header
 from modules.models.files.safe_pickle import DAMAGE
 from modules.models.index import ModelIndex
-from modules.models.kinds import EMBEDDING, ModelKind
+from modules.models.kinds import EMBEDDING, UPSCALER, ModelKind
 from modules.models.networks.embeddings import Embedding
 from modules.models.networks.network_file import NetworkFile
 from modules.models.scan import FileStamp, ModelFile
+from modules.models.upscaler_architectures import detect_architecture, find_error
 
 
 class ModelProblems:
@@ -53,13 +54,15 @@ class ModelProblems:
 
     def _look_into(self, kind: ModelKind, file: ModelFile) -> str:
         try:
-            found = self._models.detect(read_header(file.path)).kind
+            header = read_header(file.path)
+            found = self._models.detect(header).kind
         except WebUIError as error:
             return str(error)
         except DAMAGE as error:
             return f"'{file.file_name}' cannot be read: {error}."
         if found is None or found.name == kind.name:  # the kinds do not know every architecture
-            return ""
+            problem = find_error(detect_architecture(header)) if kind.name == UPSCALER else ""
+            return f"'{file.file_name}' {problem}" if problem else ""
         article = "an" if kind.noun[0] in "aeio" else "a"
         return f"'{file.file_name}' {found.misplaced.format(expected=f'{article} {kind.noun}')}"
 

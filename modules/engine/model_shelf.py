@@ -68,7 +68,11 @@ class ModelShelf:
         on_renamed: Callable[[str, str, str], None],
     ) -> None:
         self._models = models
-        self._shipped = paths.root / "models" / "Stable-diffusion" / "demo"
+        shipped = paths.root / "models"
+        self._shipped = (
+            shipped / "Stable-diffusion" / "demo",
+            shipped / "RealESRGAN" / "realesr-animevideov3.safetensors",
+        )
         self._used_paths = used_paths
         self._on_renamed = on_renamed
         self._trash = ModelTrash(self._all_folders)
@@ -83,7 +87,7 @@ class ModelShelf:
                 kind,
                 file,
                 find_preview(file.path, names),
-                self._shipped in file.path.parents,
+                any(path in (file.path, *file.path.parents) for path in self._shipped),
             )
             for kind in self._models.kinds
             if self._models.folders(kind.name)

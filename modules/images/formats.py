@@ -8,7 +8,7 @@ from typing import IO
 
 from PIL import Image
 
-from modules.images.metadata import make_exif_bytes, make_png_info
+from modules.images.metadata import FileText, make_exif_bytes, make_png_info
 from modules.params.settings.saving import SavingSettings
 
 
@@ -17,31 +17,39 @@ class FileFormat:
     """One row of FILE_FORMATS.
 
     Args:
-        write: Writes image and infotext into a file.
+        write: Writes image and texts into a file.
         max_side: The format's largest width and height.
     """
 
-    write: Callable[[IO[bytes], Image.Image, str, SavingSettings], None]
+    write: Callable[[IO[bytes], Image.Image, FileText, SavingSettings], None]
     max_side: int
 
 
-def _write_png(file: IO[bytes], image: Image.Image, text: str, settings: SavingSettings) -> None:
+def _write_png(
+    file: IO[bytes], image: Image.Image, text: FileText, settings: SavingSettings
+) -> None:
     del settings
-    image.save(file, format="PNG", pnginfo=make_png_info(text) if text else None)
+    image.save(
+        file, format="PNG", pnginfo=make_png_info(text.infotext, text.chunks) if text else None
+    )
 
 
-def _write_jpeg(file: IO[bytes], image: Image.Image, text: str, settings: SavingSettings) -> None:
-    exif = make_exif_bytes(text) if text else b""
+def _write_jpeg(
+    file: IO[bytes], image: Image.Image, text: FileText, settings: SavingSettings
+) -> None:
+    exif = make_exif_bytes(text.infotext) if text else b""
     image.convert("RGB").save(file, format="JPEG", quality=settings.jpeg_quality, exif=exif)
 
 
-def _write_webp(file: IO[bytes], image: Image.Image, text: str, settings: SavingSettings) -> None:
+def _write_webp(
+    file: IO[bytes], image: Image.Image, text: FileText, settings: SavingSettings
+) -> None:
     image.save(
         file,
         format="WEBP",
         quality=settings.jpeg_quality,
         lossless=settings.webp_lossless,
-        exif=make_exif_bytes(text) if text else b"",
+        exif=make_exif_bytes(text.infotext) if text else b"",
     )
 
 

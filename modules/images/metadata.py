@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from PIL import Image
@@ -19,7 +19,7 @@ PARAMETERS_KEY = "parameters"  # the PNG chunk of A1111's infotext
 # Where one of these is, the file holds its parameters and nothing is searched for in its pixels.
 _TEXT_KEYS = {PARAMETERS_KEY, "prompt", "workflow", "Comment", "invokeai_metadata"}
 _MAX_ITEM_LENGTH = 4 * 2**20  # a large ComfyUI workflow has a few hundred kilobytes
-_MAX_NAME_LENGTH = 80  # a PNG's keyword has at most 79
+_MAX_NAME_LENGTH = 79  # of a PNG's keyword
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 # ComfyUI writes "prompt:{...}" and "workflow:{...}" into the camera tags (Make, Model) of a WebP.
 _CAMERA_TAGS = (0x010F, 0x0110)
@@ -70,13 +70,35 @@ def metadata_of(image: Image.Image) -> Metadata:
     return Metadata(image.format or "", image.size, items)
 
 
-def make_png_info(infotext: str) -> PngInfo:
-    """Return the PNG text chunk that holds an infotext, as A1111 writes it."""
+@dataclass(frozen=True)
+class FileText:
+    """What is written into an image's file.
+
+    Args:
+        infotext: The only text of a format with room for one.
+        chunks: Texts by name of a format with room for several; none for the infotext alone.
+    """
+
+    infotext: str
+    chunks: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def __bool__(self) -> bool:
+        """Return whether there is anything to write."""
+        return bool(self.infotext or self.chunks)
+
+
+NO_TEXT = FileText("")
+
+
+def make_png_info(infotext: str, chunks: Mapping[str, str] | None = None) -> PngInfo:
+    """Return the PNG text chunk that holds an infotext, as A1111 writes it; with chunks, those in its place."""
     info = PngInfo()
-    if _decode_chunk(infotext) != infotext:
-        info.add_itxt(PARAMETERS_KEY, infotext)  # as tEXt it would be read as UTF-8
-    else:
-        info.add_text(PARAMETERS_KEY, infotext)  # Pillow writes iTXt if Latin-1 cannot encode it
+    for name, value in (chunks or {PARAMETERS_KEY: infotext}).items():
+        key = name.encode("latin-1", "replace")[:_MAX_NAME_LENGTH].decode("latin-1")
+        if _decode_chunk(value) != value:
+            info.add_itxt(key, value)  # as tEXt it would be read as UTF-8
+        else:
+            info.add_text(key, value)  # Pillow writes iTXt if Latin-1 cannot encode it
     return info
 
 

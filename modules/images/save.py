@@ -24,7 +24,7 @@ from modules.images.filename import (
     output_folder,
 )
 from modules.images.formats import FILE_FORMATS, FileFormat, choose_format
-from modules.images.metadata import PARAMETERS_KEY, read_metadata
+from modules.images.metadata import NO_TEXT, PARAMETERS_KEY, FileText, read_metadata
 from modules.params.settings.saving import GridSettings, SavingSettings
 
 DEFAULTS = SavingSettings()
@@ -48,7 +48,7 @@ class ImageStore:
     def save(
         self,
         image: Image.Image,
-        infotext: str,
+        infotext: str | FileText,
         tokens: FilenameTokens,
         settings: SavingSettings = DEFAULTS,
         destination: Destination | None = None,
@@ -58,7 +58,7 @@ class ImageStore:
 
         Args:
             image: The image.
-            infotext: Its generation parameters.
+            infotext: Its generation parameters; with other texts for the formats that hold several.
             tokens: Values for the filename patterns.
             settings: Filename patterns and file format.
             destination: Folder and name to use instead of the patterns.
@@ -110,14 +110,15 @@ class ImageStore:
     def _save(
         self,
         image: Image.Image,
-        infotext: str,
+        infotext: str | FileText,
         target: _Target,
         settings: SavingSettings,
         requested: str,
         on_path: Callable[[Path], object] | None = None,
     ) -> Path:
-        embedded = infotext if settings.enable_pnginfo else ""
-        extension = choose_format(requested, image, embedded, self._file_formats)
+        text = FileText(infotext) if isinstance(infotext, str) else infotext
+        embedded = text if settings.enable_pnginfo else NO_TEXT
+        extension = choose_format(requested, image, embedded.infotext, self._file_formats)
 
         def write(file: IO[bytes]) -> None:
             self._file_formats[extension].write(file, image, embedded, settings)
@@ -128,7 +129,7 @@ class ImageStore:
                 path = _write_new(write, target, extension, on_path, with_text=settings.save_txt)
             if settings.save_txt:
                 with open_writer(path.with_suffix(".txt"), overwrite=False) as file:
-                    file.write(infotext.encode("utf-8", errors="replace"))
+                    file.write(text.infotext.encode("utf-8", errors="replace"))
             return path
         except OSError as error:
             raise StorageError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from modules.models.ldm.keys import (
     UNET_PREFIX,
     VAE_DECODER_INPUT_KEY,
 )
+from modules.models.upscaler_architectures import ARCHITECTURES
 
 CHECKPOINT, VAE, TEXT_ENCODER = "Checkpoint", "VAE", "Text encoder"
 EMBEDDING, HYPERNETWORK = "Embedding", "Hypernetwork"
@@ -43,7 +44,7 @@ class ModelKind:
         suffixes: Endings of such files, in lower case.
         conditions: A file is of the kind when any of these matches.
         misplaced: Why such a file is of no use elsewhere, as the rest of a sentence that begins with its name;
-            {expected} stands for what was looked for, such as "a checkpoint".
+            {expected} is replaced by what was looked for, such as "a checkpoint".
         has_families: Whether a file is of the kind when it is of any family.
         suffixes_beside_checkpoints: Endings of such files in the folders of checkpoints; no other kind lists those.
         found_by_stem: Whether a name without its suffix finds a file.
@@ -107,6 +108,14 @@ def find_checkpoint_error(header: Header, detection: Detection) -> str:
     if detection.family is None:
         return detection.kind.misplaced.format(expected="a checkpoint")
     return detection.family.find_error(header)
+
+
+def _of_architectures() -> Iterator[KeyCondition]:
+    """Yield the conditions of the upscalers' architectures, but Compact's: too many files have its names."""
+    for row in ARCHITECTURES:
+        if not row.belongs and row.name != "Compact":
+            for prefix in _TRAINERS_PREFIXES:
+                yield from (KeyCondition(has=tuple(prefix + k for k in keys)) for keys in row.keys)
 
 
 # In the order of detection: a ControlNet or a LoRA may contain a whole checkpoint's names, a checkpoint those of a VAE.
@@ -195,6 +204,7 @@ KINDS: tuple[ModelKind, ...] = (
                     ),
                 )
             ),
+            *_of_architectures(),
         ),
         misplaced="is an upscaler, not {expected}. It belongs in models/ESRGAN.",
     ),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 from typing_extensions import Self
 
+from modules.images.filename import Destination
 from modules.params.requests.job_request import JobRequest
 from modules.params.settings import Settings
 from modules.plan.work import Work
@@ -62,6 +64,15 @@ class JobPlan(Work[None]):
         """Return the infotext of one of its images; the one of a generated image is made when it is saved."""
         del index
         return ""
+
+    def image_chunks(self, index: int) -> Mapping[str, str]:
+        """Return the texts by name for one of its images in a format with room for several; none for its infotext alone."""
+        del index
+        return {}
+
+    def image_destination(self) -> Destination | None:
+        """Return folder and name of its images; None for those of the settings."""
+        return None
 
     def without_images(self) -> Self:
         """Return a copy without input images, to keep after the job has ended."""

@@ -37,7 +37,12 @@ from modules.plan.planned_pass import PlannedPass
 from modules.plan.prompts import apply_styles, plan_networks, prompt_notes
 from modules.plan.refiner import add_refiner_networks, with_refiner
 from modules.plan.tables import BUILTIN_TABLES, PlanTables
-from modules.plan.upscaling import plan_upscaler
+from modules.plan.upscaling import (
+    PlannedUpscaler,
+    enlarges_init_image,
+    plan_image_upscaler,
+    plan_upscaler,
+)
 from modules.prompt.dynamic.wildcards import WildcardLibrary
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
@@ -172,6 +177,7 @@ def make_plan(
     )
     if isinstance(plan.request, Txt2ImgRequest) and plan.request.enable_hr:
         plan = _with_hires_pass(plan, plan.request, models, tables)
+    plan = replace(plan, image_upscaler=_plan_image_upscaler(plan, models, tables))
     return _with_step_extensions(_with_settings(with_refiner(plan, models), settings), tables)
 
 
@@ -194,6 +200,17 @@ def _resolve_token_merging(request: GenerationRequest, settings: Settings) -> Se
         if has_hires_pass
         else 0.0,
     )
+
+
+def _plan_image_upscaler(
+    plan: Plan, models: ModelIndex, tables: PlanTables
+) -> PlannedUpscaler | None:
+    """Return the upscaler of an init image that is to become larger, or None."""
+    name = plan.settings.upscaler_for_img2img
+    if not enlarges_init_image(plan.request) or name.strip().casefold() in ("", "none"):
+        return None
+    upscaler = UpscalerList(tables.upscalers, models).get(name)
+    return plan_image_upscaler(upscaler, plan.settings)
 
 
 def _models_of(plan: Plan) -> tuple[ModelSpec, ...]:

@@ -14,7 +14,6 @@ from PIL import Image
 from modules.models.model_spec import ModelSpec
 from modules.params.image import ImageField
 from modules.params.results import ForwardRecording
-from modules.plan.upscaling import PlannedUpscaler
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -88,22 +87,3 @@ class RecordForward(Work[ForwardRecording]):
     frame_count: int
     seed: int
     in_pixel_space: bool
-
-
-@dataclass(frozen=True)
-class Enlarge(Work[Image.Image]):
-    """Enlarge a finished image by a factor, or make it smaller.
-
-    Args:
-        image: The image.
-        upscaler: How it is enlarged.
-        scale: The factor for both sides; see `backend/upscale` for the size of the result.
-        second: How it is enlarged a second time; that result is blended in.
-        second_visibility: From 0 for the first result alone to 1 for the second alone.
-    """
-
-    image: ImageField
-    upscaler: PlannedUpscaler
-    scale: float
-    second: PlannedUpscaler | None = None
-    second_visibility: float = 0.0

@@ -14,6 +14,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from modules.images.filename import Destination
+from modules.params.param import params_of
 from modules.params.requests.job_request import JobRequest
 from modules.params.results import GeneratedImage, ImageKind
 from modules.params.settings.saving import GridSettings
@@ -177,7 +178,7 @@ class Script:
     tasks: frozenset[str] = frozenset()
     aliases: tuple[str, ...] = ()
     prepare: Callable[[Any, Any], tuple[Any, Any]] | None = None
-    requests_to_check: Callable[[Any, Any], Iterable[tuple[str, GenerationRequest]]] | None = None
+    requests_to_check: Callable[[Any, Any], Iterable[tuple[str, JobRequest]]] | None = None
     table: Callable[[Any], ScriptTable] | None = None
     remark: Callable[[Any], str] | None = None
     shows_cells: Callable[[Any], bool] = _always
@@ -185,4 +186,4 @@ class Script:
     @property
     def argument_order(self) -> tuple[str, ...]:
         """Return the names of the arguments in the order of A1111's list, "" for one that is ignored."""
-        return self.list_fields or tuple(self.args_type.model_fields)
+        return self.list_fields or tuple(params_of(self.args_type))

@@ -16,7 +16,7 @@ from modules.models.model_spec import make_model_spec
 from modules.params.device_options import DeviceOptions
 from modules.params.image import ImageField
 from modules.params.results import ForwardRecording
-from modules.plan.work import Enlarge, EstimateDepth, LoadModel, RecordForward, UnloadModels, Work
+from modules.plan.work import EstimateDepth, LoadModel, RecordForward, UnloadModels, Work
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.demo import demo_engine
 
@@ -85,15 +85,6 @@ def test_the_first_frame_is_the_image_itself(runner: Runner, spec_of):
         np.asarray(recording.frames[0].image),
         np.asarray(GRADIENT.to_pil().resize(SIZE, Image.Resampling.LANCZOS)),
     )
-
-
-def test_an_image_is_enlarged_without_a_checkpoint(runner: Runner):
-    nearest, lanczos = Image.Resampling.NEAREST, Image.Resampling.LANCZOS
-    alone = runner.run(Enlarge(GRADIENT, (512, 512), nearest))
-    blended = runner.run(Enlarge(GRADIENT, (512, 512), nearest, lanczos, 1.0))
-    image = GRADIENT.to_pil()
-    assert alone.tobytes() == image.resize((512, 512), nearest).tobytes()
-    assert blended.tobytes() == image.resize((512, 512), lanczos).tobytes()
 
 
 def test_a_checkpoint_is_loaded_and_unloaded(runner: Runner, spec_of):

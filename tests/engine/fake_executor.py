@@ -24,8 +24,9 @@ from modules.params.events import (
     ignore_events,
 )
 from modules.params.results import Recording
+from modules.plan.jobs.extras import ExtrasPlan
 from modules.plan.plan import ImagePlan, Plan
-from modules.plan.work import Enlarge, LoadModel, UnloadModels, Work
+from modules.plan.work import LoadModel, UnloadModels, Work
 
 R = TypeVar("R")
 PATIENCE_S = 30
@@ -66,7 +67,7 @@ class FakeExecutor:
             Plan: self._draw,
             LoadModel: self._load,
             UnloadModels: self._unload,
-            Enlarge: lambda work, sink, cancel: draw_enlarged(work),
+            ExtrasPlan: _process,
         }
 
     # Executor
@@ -206,14 +207,15 @@ def _report_unfinished(plan: Plan, batch_index: int, sink: Sink, cancel: CancelT
         sink(Output("unfinished image", _make_image(plan, plan.images[0])))
 
 
-def draw_enlarged(work: Enlarge) -> Image.Image:
-    """Return the enlarged image, as the backend makes it."""
-    image = work.image.to_pil()
-    planned = [work.upscaler, work.second or work.upscaler]
-    first, second = (
-        upscale_by(image, work.scale, enlarge_by_filter(one.upscaler.method)) for one in planned
-    )
-    return Image.blend(first, second, work.second_visibility)
+def _process(plan: ExtrasPlan, sink: Sink, cancel: CancelToken) -> None:
+    """Enlarge an image by a filter, as the backend does."""
+    sink(Phase("Upscaling"))
+    image, enlargement = plan.request.image.to_pil(), plan.enlargement
+    for planned in () if enlargement is None else enlargement.upscalers:
+        image = upscale_by(image, enlargement.scale, enlarge_by_filter(planned.upscaler.method))
+    if cancel.is_interrupted():
+        raise Cancelled("The job was interrupted.")
+    sink(Output("image", image))
 
 
 def _make_image(plan: Plan, image: ImagePlan) -> Image.Image:

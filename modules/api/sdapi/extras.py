@@ -1,30 +1,33 @@
-"""POST /sdapi/v1/extra-single-image and extra-batch-images."""
+"""POST /sdapi/v1/extra-single-image and extra-batch-images, compatible with A1111's clients."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import html
-import io
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any, ClassVar, cast
 
 from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 
+from modules.api.sdapi.generation import wait_until_ended
 from modules.api.sdapi.remote_images import fetch_remote_images
 from modules.api.sdapi.request_schema import IMAGE_SCHEMA, RequestBody
-from modules.core.errors import NotFound, UserError
+from modules.core.errors import Cancelled, NotFound, UserError, WebUIError
 from modules.engine.engine import Engine
-from modules.images.metadata import PARAMETERS_KEY, make_png_info, read_metadata
-from modules.params.image import ImageField
+from modules.engine.jobs.job import Job
+from modules.images.metadata import read_metadata
 from modules.params.image_decoding import decode_base64
 from modules.params.param import validate
 from modules.params.requests.extras import ExtrasRequest
+from modules.plan.jobs.extras import ExtrasPlan
 
 _MAX_IMAGES = 256
 # Fields of A1111's clients that are ignored without a warning; the result is always returned.
 _IGNORED_FIELDS = ("show_extras_results", "model")
+# What this program's own request has besides A1111's fields; the image's file and name tell it.
+_OWN_FIELDS = ("image", "source_name", "source_texts", "save_output")
 
 
 class ExtraSingleBody(RequestBody):
@@ -51,54 +54,50 @@ class ExtraBatchBody(RequestBody):
 
 
 def extras_router(engine: Engine) -> APIRouter:
-    """Return the routes that upscale images; one call runs at a time, to limit memory."""
+    """Return the routes that upscale images, each by a job."""
     router = APIRouter(prefix="/sdapi/v1")
-    lock = asyncio.Lock()
 
     @router.post("/extra-single-image")
     async def single(body: ExtraSingleBody) -> dict[str, Any]:
-        """Upscale one image."""
-        async with lock:
-            return await run_in_threadpool(upscale_single, body.root)
-
-    @router.post("/extra-batch-images")
-    async def batch(body: ExtraBatchBody) -> dict[str, Any]:
-        """Upscale several images with the same settings."""
-        async with lock:
-            return await run_in_threadpool(upscale_batch, body.root)
-
-    def upscale_single(body: Mapping[str, Any]) -> dict[str, Any]:
-        values = fetch_remote_images(body, engine.settings)
+        """Upscale one image and restore its faces; the response is sent when it is finished."""
+        values = await run_in_threadpool(fetch_remote_images, body.root, engine.settings)
         encoded = values.pop("image", None)
         if not encoded:
             raise NotFound(
                 "Image not found: image is empty.", "Put a base64-encoded image into it."
             )
         request, warnings = parse_extras(values)
-        image, infotext = upscale_encoded(engine, encoded, request)
+        image, text, notes = await process(encoded, "", request)
+        return {"html_info": _html_info(text), "image": image, "warnings": [*warnings, *notes]}
+
+    @router.post("/extra-batch-images")
+    async def batch(body: ExtraBatchBody) -> dict[str, Any]:
+        """Upscale several images with the same settings, one after another."""
+        values = await run_in_threadpool(fetch_remote_images, body.root, engine.settings)
+        items = _read_image_list(values.pop("imageList", None))
+        request, warnings = parse_extras(values)
+        results = [await process(data, name, request) for data, name in items]
         return {
-            "html_info": f"<p>{html.escape(infotext)}</p>",
-            "image": image,
-            "warnings": warnings,
+            "html_info": "".join(_html_info(text) for _, text, _ in results),
+            "images": [image for image, _, _ in results],
+            "warnings": [*warnings, *(note for _, _, notes in results for note in notes)],
         }
 
-    def upscale_batch(body: Mapping[str, Any]) -> dict[str, Any]:
-        values = fetch_remote_images(body, engine.settings)
-        image_list = values.pop("imageList", None)
-        if not isinstance(image_list, list):
-            raise UserError("imageList is missing.", "Put objects with data and name into it.")
-        items = cast("list[Any]", image_list)
-        if len(items) > _MAX_IMAGES:
-            raise UserError(
-                f"imageList has {len(items)} images; at most {_MAX_IMAGES} are allowed."
-            )
-        request, warnings = parse_extras(values)
-        results = [upscale_encoded(engine, _image_data(item), request) for item in items]
-        return {
-            "html_info": "".join(f"<p>{html.escape(infotext)}</p>" for _, infotext in results),
-            "images": [image for image, _ in results],
-            "warnings": warnings,
-        }
+    async def process(
+        encoded: Any, name: str, request: ExtrasRequest
+    ) -> tuple[str, str, tuple[str, ...]]:
+        """Return the result's file in base64, what was done, and notes."""
+        job = await run_in_threadpool(submit, encoded, name, request)
+        await wait_until_ended(job)
+        return await run_in_threadpool(_read_result, job)
+
+    def submit(encoded: Any, name: str, request: ExtrasRequest) -> Job:
+        if not isinstance(encoded, str):
+            raise UserError(f"A picture in base64 is needed, not {type(encoded).__name__}.")
+        data = decode_base64(encoded)
+        texts = dict(read_metadata(data).items)
+        stem = PurePosixPath(name.replace("\\", "/")).stem
+        return engine.submit(request.replace(image=data, source_texts=texts, source_name=stem))
 
     return router
 
@@ -106,37 +105,39 @@ def extras_router(engine: Engine) -> APIRouter:
 def parse_extras(body: Mapping[str, Any]) -> tuple[ExtrasRequest, list[str]]:
     """Return the request in a body without its images, and a warning for each field without effect.
 
+    Results are only returned, not saved among the outputs, as in A1111.
+
     Raises:
         UserError: a value is not valid.
     """
     fields = {k: v for k, v in body.items() if v is not None and k not in _IGNORED_FIELDS}
-    unknown = sorted(fields.keys() - ExtrasRequest.model_fields.keys())
+    known = ExtrasRequest.model_fields.keys() - set(_OWN_FIELDS)
+    unknown = sorted(fields.keys() - known)
     warnings = [f"The field '{key}' has no effect in this version." for key in unknown]
-    return validate(ExtrasRequest, {k: v for k, v in fields.items() if k not in unknown}), warnings
+    values = {k: v for k, v in fields.items() if k in known}
+    return validate(ExtrasRequest, {**values, "save_output": False}), warnings
 
 
-def upscale_encoded(engine: Engine, encoded: Any, request: ExtrasRequest) -> tuple[str, str]:
-    """Return the upscaled image as a PNG in base64, with the infotext of the original, and the infotext of upscaling.
-
-    Args:
-        engine: Upscales.
-        encoded: An image in base64; JSON may hold anything in its place.
-        request: How to upscale.
-
-    Raises:
-        UserError: it is not an image, or the request cannot be carried out.
-    """
-    if not isinstance(encoded, str):
-        raise UserError(f"A picture in base64 is needed, not {type(encoded).__name__}.")
-    data = decode_base64(encoded)
-    image, infotext = engine.upscale(ImageField.from_bytes(data), request)
-    info = make_png_info(read_metadata(data).items.get(PARAMETERS_KEY, ""))
-    if infotext:
-        info.add_text("postprocessing", infotext)
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", pnginfo=info)
-    return base64.b64encode(buffer.getvalue()).decode("ascii"), infotext
+def _read_image_list(value: Any) -> list[tuple[Any, str]]:  # Any: JSON may hold anything
+    if not isinstance(value, list):
+        raise UserError("imageList is missing.", "Put objects with data and name into it.")
+    items = cast("list[Any]", value)
+    if len(items) > _MAX_IMAGES:
+        raise UserError(f"imageList has {len(items)} images; at most {_MAX_IMAGES} are allowed.")
+    fields = [cast("dict[str, Any]", item) if isinstance(item, dict) else {} for item in items]
+    return [(item.get("data"), str(item.get("name") or "")) for item in fields]
 
 
-def _image_data(item: Any) -> Any:
-    return cast("dict[str, Any]", item).get("data") if isinstance(item, dict) else None
+def _read_result(job: Job) -> tuple[str, str, tuple[str, ...]]:
+    status = job.status()
+    if status.state == "cancelled":
+        raise Cancelled(status.error)
+    if status.state == "failed":
+        raise status.exception or WebUIError(status.error)
+    assert isinstance(job.plan, ExtrasPlan)
+    data = status.images[0].path.read_bytes()
+    return base64.b64encode(data).decode("ascii"), job.plan.postprocessing, status.notes
+
+
+def _html_info(text: str) -> str:
+    return f"<p>{html.escape(text)}</p>"

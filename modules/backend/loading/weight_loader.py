@@ -6,7 +6,6 @@ import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -14,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from modules.backend.components import WeightOrigin
-from modules.backend.loading.buffers import Scratch, materialize
+from modules.backend.loading.buffers import materialize
 from modules.backend.loading.ldm_keys import FileKey, QkvSlice, Transposed
+from modules.backend.loading.scratch import Scratch
 from modules.backend.loading.state_dict import make_reopener, read_tensor
 from modules.core.errors import BadFile, UserError
 from modules.models.ldm.config import wrong_yaml_hint
@@ -86,7 +86,7 @@ class WeightLoader:
             [weight.tensor for weight in weights],
             dtype,
             self._device,
-            partial(read_tensor, self._source.state_dict),
+            self._source.state_dict,
         )
         for weight, tensor in zip(weights, tensors, strict=True):
             self._apply_scale(weight.name, tensor)

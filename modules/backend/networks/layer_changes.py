@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from modules.backend.loading.buffers import Scratch
+from modules.backend.loading.scratch import Scratch
 from modules.backend.networks.layers import ChangeableLayers, Layer, find_partial_attentions
 from modules.backend.networks.lora_change import ChangeError, LoraChange, change_bias, change_weight
 from modules.backend.networks.lora_file import read_lora

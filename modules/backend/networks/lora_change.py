@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from modules.backend.loading.buffers import Scratch
+from modules.backend.loading.scratch import Scratch
 from modules.backend.memory.estimate import is_out_of_memory
 from modules.backend.networks.layers import Layer
 from modules.backend.networks.lora_file import LoraFile

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from modules.backend.loading.buffers import Scratch
+from modules.backend.loading.scratch import Scratch
 
 Parts = Mapping[str, Tensor]
 

@@ -86,10 +86,10 @@ class JobGroups:
     def prepare(
         self,
         script: Script,
-        request: GenerationRequest,
+        request: JobRequest,
         args: Mapping[str, Any],
         settings: Settings,
-    ) -> tuple[GenerationRequest, BaseModel]:
+    ) -> tuple[JobRequest, BaseModel]:
         """Return request and arguments as a script runs with them.
 
         Raises:
@@ -121,7 +121,7 @@ class JobGroups:
         script = self._scripts.get(stored[0])
         return script, validate(script.args_type, json.loads(stored[1]))
 
-    def _check(self, subject: str, request: GenerationRequest, settings: Settings) -> None:
+    def _check(self, subject: str, request: JobRequest, settings: Settings) -> None:
         try:
             self._queue.make_plan(request, settings)
         except WebUIError as error:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from pydantic import BaseModel
 
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
@@ -12,6 +14,7 @@ from modules.engine.jobs.job_record import JobRecord
 from modules.engine.page.requests import make_page_request
 from modules.engine.page.scripts import find_page_script
 from modules.params.requests.base import GenerationRequest
+from modules.params.requests.job_request import JobRequest
 from modules.params.requests.txt2img import Txt2ImgRequest, hires_size
 from modules.scripts.protocol import Script
 
@@ -33,7 +36,7 @@ def estimate_script(
     """Return an estimate for the page.
 
     Returns:
-        `count` of pictures, `seconds` or None where no job tells, `text` for the page, and `question`, "" where none has to
+        `count` of pictures, `seconds` or None without earlier jobs to estimate from, `text` for the page, and `question`, "" where none has to
         be asked.
 
     Raises:
@@ -41,8 +44,8 @@ def estimate_script(
     """
     request = make_page_request(engine, task, values)
     script = find_page_script(engine, script_name, task)
-    request, args = engine.groups.prepare(script, request, script_args, engine.settings)
-    sizes = _sample_cells(script, request, args)
+    prepared, args = engine.groups.prepare(script, request, script_args, engine.settings)
+    sizes = _sample_cells(script, prepared, args) or [request]
     cells = script.cell_count(args)
     images = statistics.fmean(cell.n_iter * cell.batch_size for cell in sizes)
     count = round(cells * images)
@@ -56,27 +59,28 @@ def estimate_script(
     return {"count": count, "seconds": seconds, "text": text, "question": question}
 
 
-def _sample_cells(script: Script, request: GenerationRequest, args: Any) -> list[GenerationRequest]:
+def _sample_cells(script: Script, request: JobRequest, args: BaseModel) -> list[GenerationRequest]:
     """Return the requests of some cells; those of a script that goes on with results of its first ones are like these."""
     generator = script.run(request, args)
     try:
         cells = next(generator)
     except (StopIteration, WebUIError):
-        return [request]
+        return []
     finally:
         generator.close()
     step = -(-len(cells) // _MAX_SAMPLES) or 1
     sampled: list[GenerationRequest] = []
     for cell in cells[::step]:
         sampled += _made_request(cell.make_request)
-    return sampled or [request]
+    return sampled
 
 
-def _made_request(make_request: Any) -> list[GenerationRequest]:
+def _made_request(make_request: Callable[[], JobRequest]) -> list[GenerationRequest]:
     try:
-        return [make_request()]
+        request = make_request()
     except WebUIError:  # this cell will fail
         return []
+    return [request] if isinstance(request, GenerationRequest) else []
 
 
 def _work(request: GenerationRequest) -> float:

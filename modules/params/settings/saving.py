@@ -53,6 +53,18 @@ class SavingSettings(BaseModel):
         help="Starts the name with a number that counts up in its folder.",
         section="saving",
     )
+    use_original_name_batch: bool = param(
+        True,
+        "Use original name for output filename during batch process in extras tab",
+        help="Off numbers the results of a batch like all others.",
+        section="saving",
+    )
+    use_upscaler_name_as_suffix: bool = param(
+        False,
+        "Use upscaler name as filename suffix in the extras tab",
+        help="Adds the name of the first upscaler to the name of the file.",
+        section="saving",
+    )
     save_to_dirs: bool = param(
         True,
         "Save images to a subdirectory",

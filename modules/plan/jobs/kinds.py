@@ -13,11 +13,13 @@ from typing import Any
 from modules.core.errors import UserError
 from modules.core.registry import Registry, did_you_mean
 from modules.params.requests.base import GenerationRequest
+from modules.params.requests.extras import ExtrasRequest
 from modules.params.requests.job_request import JobRequest
 from modules.params.requests.merge import MergeRequest
 from modules.params.requests.tasks import TASKS, Task
 from modules.params.settings import Settings
 from modules.plan.job_plan import JobPlan
+from modules.plan.jobs.extras import plan_extras
 from modules.plan.jobs.merge import plan_merge
 from modules.plan.jobs.sources import PlanSources
 from modules.plan.planner import Planner
@@ -31,7 +33,7 @@ class JobKind:
         name: The `task` of its requests, as the HTTP API and stored jobs spell it.
         request: The class of its requests.
         plan: Returns the plan of a request with the settings of that moment. Raises a WebUIError for a request that
-            cannot be carried out, as far as that can be told without the device.
+            cannot be carried out, as far as that is known without the device.
     """
 
     name: str
@@ -39,7 +41,13 @@ class JobKind:
     plan: Callable[[Any, Settings, PlanSources], JobPlan]  # Any: each row has its class of requests
 
 
-JOB_KINDS: Registry[JobKind] = Registry("kind of job", [JobKind("merge", MergeRequest, plan_merge)])
+JOB_KINDS: Registry[JobKind] = Registry(
+    "kind of job",
+    [
+        JobKind("extras", ExtrasRequest, plan_extras),
+        JobKind("merge", MergeRequest, plan_merge),
+    ],
+)
 
 
 class JobPlanner:

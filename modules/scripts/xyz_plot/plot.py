@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import product
 
@@ -74,8 +75,9 @@ def check_values(
     """
     for letter, row in zip(LETTERS, args.axes, strict=True):
         axis = find_axis(type(request), row.name)
+        plain = replace(axis, has_plain_labels=True)
         for value in row.values:
-            subject = f"{_subject(letter, axis)}, value '{axis.label(value)}'"
+            subject = f"{_subject(letter, axis)}, value '{plain.label(value)}'"
             try:
                 changed = axis.change(request, row.values, value)
             except UserError as error:

@@ -62,7 +62,7 @@ def read_integers(text: str) -> list[AxisValue]:
         UserError: a part is neither a whole number nor a range of them.
     """
     values: list[AxisValue] = []
-    for part in split_values(text):
+    for part in filter(None, split_values(text)):
         try:
             values += _read_integers(part)
         except ValueError:
@@ -81,7 +81,7 @@ def read_floats(text: str) -> list[AxisValue]:
         UserError: a part is neither a number nor a range of numbers.
     """
     values: list[AxisValue] = []
-    for part in split_values(text):
+    for part in filter(None, split_values(text)):
         try:
             values += _read_floats(part)
         except ValueError:
@@ -99,7 +99,7 @@ def read_booleans(text: str) -> list[AxisValue]:
         UserError: a part is neither.
     """
     values: list[AxisValue] = []
-    for part in split_values(text):
+    for part in filter(None, split_values(text)):
         if part.casefold() not in (*_TRUE, *_FALSE):
             raise UserError(f"'{part}' is neither true nor false.", "Write true, false.")
         values.append(part.casefold() in _TRUE)

@@ -34,7 +34,7 @@ def test_one_image_is_upscaled_and_keeps_its_infotext(client: TestClient):
     assert image.size == (16, 8)
     assert image.info["parameters"] == "a cat"
     assert (
-        image.info["postprocessing"] == "Postprocess upscale by: 2, Postprocess upscaler: Lanczos"
+        image.info["postprocessing"] == "Postprocess upscale by: 2.0, Postprocess upscaler: Lanczos"
     )
     assert "Lanczos" in answer["html_info"]
     assert answer["warnings"] == []

@@ -1,0 +1,182 @@
+"""Plans what is done with a finished image: upscaling and face restoration, in A1111's order and with its infotext."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from modules.core.errors import Unsupported, UserError
+from modules.images.filename import Destination
+from modules.images.metadata import PARAMETERS_KEY
+from modules.images.upscale import upscaled_size
+from modules.models.upscaler_list import UpscalerList
+from modules.params.requests.extras import SCALE_BY, ExtrasRequest
+from modules.params.settings import Settings
+from modules.plan.job_plan import JobPlan
+from modules.plan.jobs.sources import PlanSources
+from modules.plan.upscaling import PlannedUpscaler, check_result_size, plan_image_upscaler
+
+# A1111's name of the text in a PNG about the postprocessing of the image.
+POSTPROCESSING_KEY = "postprocessing"
+_FOLDER = "extras-images"
+_STEPS = "Steps: "
+_BRACKETS = re.compile(r"[\[\]]")
+_NEEDS_QUOTES = re.compile(r"[,:\n]")
+
+
+@dataclass(frozen=True)
+class Enlargement:
+    """How an image is enlarged.
+
+    Args:
+        upscaler: Enlarges it.
+        scale: The factor for both sides.
+        second: Enlarges it a second time; that result is blended in. None for no second one.
+        second_visibility: From 0 for the first result alone to 1 for the second alone.
+        crop: Width and height to which the middle of the result is cropped; None leaves it.
+    """
+
+    upscaler: PlannedUpscaler
+    scale: float
+    second: PlannedUpscaler | None = None
+    second_visibility: float = 0.0
+    crop: tuple[int, int] | None = None
+
+    @property
+    def upscalers(self) -> tuple[PlannedUpscaler, ...]:
+        """Return the one or two upscalers."""
+        return (self.upscaler,) if self.second is None else (self.upscaler, self.second)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtrasPlan(JobPlan):
+    """What is done with one image.
+
+    Args:
+        request: The request.
+        enlargement: How it is enlarged; None leaves its size.
+        pairs: Their infotext, with A1111's keys.
+    """
+
+    request: ExtrasRequest
+    enlargement: Enlargement | None
+    pairs: Mapping[str, str]
+
+    @property
+    def image_count(self) -> int:
+        """Return 1."""
+        return 1
+
+    @property
+    def postprocessing(self) -> str:
+        """Return what was done with the image, as A1111 writes it; "" for nothing."""
+        return ", ".join(f"{key}: {_quote(value)}" for key, value in self.pairs.items())
+
+    def image_infotext(self, index: int) -> str:
+        """Return the source's infotext with what was done with the image added to its last line."""
+        del index
+        source = self.request.source_texts.get(PARAMETERS_KEY, "").rstrip()
+        has_pairs = _STEPS in source.rpartition("\n")[2]
+        return (", " if has_pairs else "\n").join(filter(None, (source, self.postprocessing)))
+
+    def image_chunks(self, index: int) -> Mapping[str, str]:
+        """Return the source's texts as they are, and what was done with the image as a text of its own."""
+        del index
+        done = self.postprocessing
+        return {**self.request.source_texts, **({POSTPROCESSING_KEY: done} if done else {})}
+
+    def image_destination(self) -> Destination | None:
+        """Return the file that is named after the source's; None for one that is numbered."""
+        name = self.request.source_name if self.settings.use_original_name_batch else ""
+        return Destination(_FOLDER, name + self.name_suffix) if name else None
+
+    @property
+    def name_suffix(self) -> str:
+        """Return what the settings add to the name of the file, "" for nothing."""
+        if self.enlargement is None or not self.settings.use_upscaler_name_as_suffix:
+            return ""
+        return f"-{self.enlargement.upscaler.upscaler.name}"
+
+
+def plan_extras(request: ExtrasRequest, settings: Settings, sources: PlanSources) -> ExtrasPlan:
+    """Return the plan of a request.
+
+    Raises:
+        NotFound: there is no such upscaler.
+        BadFile: an upscaler's file cannot be used.
+        Unsupported: an upscaler works on latents.
+        UserError: there is no image, or the new one would be too large.
+    """
+    if request.image is None:
+        raise UserError("There is no picture.", "Choose one to enlarge.")
+    if request.gfpgan_visibility or request.codeformer_visibility:
+        raise Unsupported(
+            "There is no face restorer in this version.",
+            "Set gfpgan_visibility and codeformer_visibility to 0.",
+        )
+    upscalers = UpscalerList(sources.tables.upscalers, sources.models)
+    first, second = (
+        _plan_upscaler(name, upscalers, settings)
+        for name in (request.upscaler_1, request.upscaler_2)
+    )
+    enlargement, pairs = None, {}
+    if first is not None:
+        if not request.extras_upscaler_2_visibility:
+            second = None
+        scale, crop, pairs = _plan_size(request, request.image.size)
+        check_result_size(upscaled_size(request.image.size, scale), settings)
+        enlargement = Enlargement(first, scale, second, request.extras_upscaler_2_visibility, crop)
+        pairs["Postprocess upscaler"] = first.upscaler.name
+        if second is not None:
+            pairs["Postprocess upscaler 2"] = second.upscaler.name
+    plan = ExtrasPlan(request=request, settings=settings, enlargement=enlargement, pairs=pairs)
+    return replace(plan, settings=_saving_settings(plan))
+
+
+def _saving_settings(plan: ExtrasPlan) -> Settings:
+    """Return the settings with which the result is saved: numbered, in one folder, as in A1111."""
+    pattern = _BRACKETS.sub("", plan.name_suffix.lstrip("-")) or "[none]"
+    settings = plan.settings
+    return settings.replace(
+        samples_filename_pattern=pattern,
+        save_images_add_number=True,
+        save_to_dirs=False,
+        samples_save=settings.samples_save and plan.request.save_output,
+    )
+
+
+def _plan_upscaler(
+    name: str, upscalers: UpscalerList, settings: Settings
+) -> PlannedUpscaler | None:
+    """Return an upscaler, None for A1111's "None"."""
+    upscaler = upscalers.get(name) if name else None
+    if upscaler is None or upscaler.method is None:
+        return None
+    return plan_image_upscaler(upscaler, settings)
+
+
+def _plan_size(
+    request: ExtrasRequest, size: tuple[int, int]
+) -> tuple[float, tuple[int, int] | None, dict[str, str]]:
+    """Return the factor by which an image is enlarged, the size to which it is cropped, and the infotext of both."""
+    if request.resize_mode == SCALE_BY:
+        scale, longest = request.upscaling_resize, max(size) * request.upscaling_resize
+        if not request.max_side_length or longest <= request.max_side_length:
+            return scale, None, {"Postprocess upscale by": str(float(scale))}
+        limit = request.max_side_length
+        pairs = {"Postprocess upscale by": str(float(scale)), "Max side length": str(limit)}
+        return limit / max(size), None, pairs
+    target = request.upscaling_resize_w, request.upscaling_resize_h
+    text = f"{target[0]}x{target[1]}"
+    pairs = {"Postprocess upscale to": text}
+    if request.upscaling_crop:
+        pairs["Postprocess crop to"] = text
+    scale = max(target[0] / size[0], target[1] / size[1])
+    return scale, target if request.upscaling_crop else None, pairs
+
+
+def _quote(value: str) -> str:
+    """Return a value of the infotext, in quotes where it would be read as several."""
+    return json.dumps(value, ensure_ascii=False) if _NEEDS_QUOTES.search(value) else value
