@@ -73,7 +73,7 @@ def parse_for_reproduction(metadata: Metadata, context: InfotextContext) -> Info
         raise UserError(
             f"The picture's file lacks parameters that are needed to reproduce it: {', '.join(missing)}."
         )
-    # What was drawn stands in the prompt; what looks like a template there was text.
+    # The prompt has what was drawn; what looks like a template there was text.
     return replace(parsed, override_settings={**parsed.override_settings, "dynamic_prompts": False})
 
 

@@ -17,6 +17,7 @@ from modules.models.model_spec import ModelSpec
 from modules.plan.planned_pass import PlannedPass
 from modules.plan.step_extensions import StepExtensionRow
 from modules.plan.tables import BUILTIN_TABLES, PlanTables
+from modules.plan.upscaling import enlarges_init_image
 from modules.prompt.chunks import COMMA_BACKTRACK, Chunker
 from modules.prompt.emphasis import EMPHASES
 
@@ -219,6 +220,11 @@ EFFECTS: tuple[Effect, ...] = (
         lambda planned: _chunks_differ(
             planned, replace(planned.chunker, comma_backtrack=COMMA_BACKTRACK)
         ),
+    ),
+    Effect(
+        "upscaler_for_img2img",
+        lambda planned: enlarges_init_image(planned.plan.request),
+        of_first_pass=True,
     ),
     Effect("s_min_uncond", _uses_uncond),
     Effect(

@@ -84,6 +84,7 @@ class Plan(JobPlan):
         first_pass_evaluations: In the plan of a hires pass, the network evaluations of the first pass; else None.
         record: Whether sampling of the first image is recorded; of both passes, with hires fix.
         networks: What the prompts of this pass add to the checkpoint.
+        image_upscaler: How an init image is enlarged; None for Lanczos, or without an init image.
         drawn: Where the prompts are templates, a plan for each batch, with the prompts that were drawn for it; the request
             has the templates then, from which a retry draws again.
         templates: In a drawn plan, infotext pairs with the templates.
@@ -102,6 +103,7 @@ class Plan(JobPlan):
     first_pass_evaluations: int | None = None
     record: bool = False
     networks: PlannedNetworks = NO_NETWORKS
+    image_upscaler: PlannedUpscaler | None = None
     precision: str = ""
     step_extensions: tuple[StepExtensionRow, ...] = ()
     drawn: tuple[Plan, ...] = ()

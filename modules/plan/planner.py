@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 from functools import partial
 from itertools import islice
+from pathlib import Path
 
 from modules.core.errors import UserError
 from modules.models.checkpoint import Checkpoint
@@ -36,7 +37,12 @@ from modules.plan.planned_pass import PlannedPass
 from modules.plan.prompts import apply_styles, plan_networks, prompt_notes
 from modules.plan.refiner import add_refiner_networks, with_refiner
 from modules.plan.tables import BUILTIN_TABLES, PlanTables
-from modules.plan.upscaling import plan_upscaler
+from modules.plan.upscaling import (
+    PlannedUpscaler,
+    enlarges_init_image,
+    plan_image_upscaler,
+    plan_upscaler,
+)
 from modules.prompt.dynamic.wildcards import WildcardLibrary
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
@@ -58,9 +64,10 @@ class Planner:
         styles: The styles that requests name.
         tables: Samplers, schedules, upscalers and tasks.
         tokenizer: Counts and splits prompts.
-        wildcards: The files that prompts draw from.
+        wildcards: The folder of the files that prompts draw from.
 
     Attributes:
+        wildcards: These files.
         vocabulary: The embeddings, as prompts name them.
     """
 
@@ -70,13 +77,13 @@ class Planner:
         styles: Styles,
         tables: PlanTables,
         tokenizer: ClipTokenizer,
-        wildcards: WildcardLibrary,
+        wildcards: Path,
     ) -> None:
         self._checkpoints = checkpoints
         self._styles = styles
         self._tables = tables
         self._tokenizer = tokenizer
-        self._wildcards = wildcards
+        self.wildcards = WildcardLibrary(wildcards)
         self.vocabulary = EmbeddingVocabulary(checkpoints.models.embeddings, tokenizer)
 
     def plan(self, request: GenerationRequest, settings: Settings) -> Plan:
@@ -101,7 +108,7 @@ class Planner:
         make = partial(self._plan, checkpoint=checkpoint, settings=settings)
         if not settings.replace(**request.override_settings).dynamic_prompts:
             return make(request)
-        templates = read_templates(request, self._wildcards)
+        templates = read_templates(request, self.wildcards)
         if not templates.by_field:
             plan = make(request)
             return replace(plan, notes=(*plan.notes, *templates.notes))
@@ -170,6 +177,7 @@ def make_plan(
     )
     if isinstance(plan.request, Txt2ImgRequest) and plan.request.enable_hr:
         plan = _with_hires_pass(plan, plan.request, models, tables)
+    plan = replace(plan, image_upscaler=_plan_image_upscaler(plan, models, tables))
     return _with_step_extensions(_with_settings(with_refiner(plan, models), settings), tables)
 
 
@@ -192,6 +200,17 @@ def _resolve_token_merging(request: GenerationRequest, settings: Settings) -> Se
         if has_hires_pass
         else 0.0,
     )
+
+
+def _plan_image_upscaler(
+    plan: Plan, models: ModelIndex, tables: PlanTables
+) -> PlannedUpscaler | None:
+    """Return the upscaler of an init image that is to become larger, or None."""
+    name = plan.settings.upscaler_for_img2img
+    if not enlarges_init_image(plan.request) or name.strip().casefold() in ("", "none"):
+        return None
+    upscaler = UpscalerList(tables.upscalers, models).get(name)
+    return plan_image_upscaler(upscaler, plan.settings)
 
 
 def _models_of(plan: Plan) -> tuple[ModelSpec, ...]:

@@ -54,7 +54,6 @@ class Group:
 
 # A row for each group that this version can run: `Group("cases_networks.jsonl", "xl", ("xl_t2i",))`.
 GROUPS = (
-    Group("cases_networks.jsonl", "misc", ("misc_tome_128", "misc_hypertile_vae")),
     Group(
         "cases.jsonl",
         "",
@@ -93,6 +92,9 @@ GROUPS = (
         "cases_networks.jsonl",
         "xl",
         ("xl_long_neg", "xl_clipskip2_l", "xl_ztsnr_option", "xl_9ch_mask_weight", "xl_v_euler_a"),
+    ),
+    Group(
+        "cases_networks.jsonl", "misc", ("misc_hires_esrgan", "misc_tome_128", "misc_hypertile_vae")
     ),
     Group("cases_networks.jsonl", "script", ("script_matrix", "script_loopback", "script_outmk2")),
     Group("cases_networks.jsonl", "extras", ("extras_E4_x3", "extras_to_crop")),
@@ -146,6 +148,7 @@ LEEWAYS = {
     "xl_v_ztsnr": ROUNDED,
     "hires_Lanczos__CPU": CUT,
     "hires_lanczos_2nd__CPU": CUT,
+    "misc_hires_esrgan": CUT,
     "i2i_s_DPM_adaptive__CPU": CHAOTIC,
     "i2i_colorcorr__CPU": MATCHED,
     "v_i2i__CPU": LEAKED,
