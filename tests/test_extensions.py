@@ -211,7 +211,9 @@ def test_a_script_of_an_extension_runs_as_a_group_and_saves_its_images(start: St
 @pytest.mark.usefixtures("loud")
 def test_a_script_of_an_extension_is_listed_and_run_by_the_api(start: StartApp):
     engine, client = start()
-    assert client.get("/sdapi/v1/scripts").json() == {"txt2img": ["each twice"], "img2img": []}
+    listed = client.get("/sdapi/v1/scripts").json()
+    assert "each twice" in listed["txt2img"]
+    assert "each twice" not in listed["img2img"]
     body = {**BODY, "script_name": "Each twice", "script_args": [7]}
     answer = client.post("/sdapi/v1/txt2img", json=body).json()
     info = json.loads(answer["info"])
@@ -569,3 +571,38 @@ def test_the_example_of_a_folder_is_written_into_the_infotext_and_read_from_it(
     (text,) = json.loads(client.post("/sdapi/v1/txt2img", json=body).json()["info"])["infotexts"]
     assert "Latent contrast" not in text
     assert "Damping" not in text
+
+
+FAILING_FUNCTIONS = """
+from modules.images.filename import FilenameToken
+from modules.infotext.codecs import Codec
+from modules.infotext.foreign.dialects import Dialect
+from modules.scripts.protocol import Script
+def fail(*arguments):
+    raise SystemExit if len(arguments) > 1 else KeyError("volume")
+def climb(request, args):
+    raise SystemExit
+    yield
+def register(webui):
+    webui.codecs.add(Codec("bad", ("width",), ("Bad",), fail, fail))
+    webui.dialects.add(Dialect("Bad", fail), before="A1111")
+    webui.filename_tokens.add(FilenameToken("bad", fail))
+    webui.scripts.add(Script("Bad", climb, tasks=frozenset(["txt2img"])))
+"""
+
+
+@pytest.mark.usefixtures("loud")
+def test_functions_of_rows_that_fail_are_named_and_lose_no_picture(start: StartApp, paths: Paths):
+    write_extension(paths, "bad", FAILING_FUNCTIONS)
+    engine, client = start()
+    engine.change_settings({"samples_filename_pattern": "[seed]-[bad]"})
+    (text,) = json.loads(client.post("/sdapi/v1/txt2img", json=BODY).json()["info"])["infotexts"]
+    assert read_infotext(engine, text, Txt2ImgRequest).to_request().seed == 1
+    failed = client.post("/sdapi/v1/txt2img", json={**BODY, "script_name": "Bad"}).json()
+    assert failed["errors"].startswith("The extension 'bad' failed in 'Bad'. It tried to end the")
+    sentences = [problem.sentence for problem in records(engine.registries)["bad"].problems]
+    assert sorted(sentences) == [
+        "The extension 'bad' failed in 'Bad'. It tried to end the program.",
+        "The extension 'bad' failed in 'bad'. It tried to end the program.",
+        "The extension 'bad' failed in 'bad'. KeyError: 'volume'. The log has the details.",
+    ]

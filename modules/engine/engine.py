@@ -48,7 +48,6 @@ from modules.plan.checkpoint_finder import CheckpointFinder
 from modules.plan.jobs.kinds import JobPlanner, PlanSources
 from modules.plan.planner import Planner
 from modules.plan.work import EstimateDepth, RecordForward, Work
-from modules.prompt.dynamic.wildcards import WildcardLibrary
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
 
@@ -93,8 +92,7 @@ class Engine:
         self.schedules = registries.schedules
         self.upscalers = UpscalerList(registries.upscalers, self.models)
         tables = registries.plan_tables()
-        self.wildcards = WildcardLibrary(paths.wildcards)
-        self.planner = Planner(checkpoints, self.styles, tables, tokenizer, self.wildcards)
+        self.planner = Planner(checkpoints, self.styles, tables, tokenizer, paths.wildcards)
         embeddings = self.planner.vocabulary.listing
         self.networks = NetworkCards(CardSources(self.models, embeddings, lambda: self.settings))
         self.image_saver = ImageSaver(

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
+from math import prod
 
 from modules.params.requests.base import GenerationRequest
 from modules.plan.plan import ImagePlan, Plan
 from modules.plan.prompts import prompt_field_names
+from modules.prompt.dynamic.combinations import CombinationCount, count_combinations
 from modules.prompt.dynamic.draw import DrawnText, PromptTemplate
 from modules.prompt.dynamic.wildcards import NO_WILDCARDS, WildcardLibrary
 
@@ -61,6 +63,25 @@ def read_templates(request: GenerationRequest, library: WildcardLibrary) -> Temp
     notes = [note for one in parsed.values() if one.is_text for note in one.draw(0).notes]
     templates = {name: one for name, one in parsed.items() if not one.is_text}
     return Templates(templates, tuple(dict.fromkeys(notes)))
+
+
+def describe_templates(templates: Templates, library: WildcardLibrary) -> str:
+    """Return how many prompts can be drawn and from which wildcards, with what is wrong with them; "" without a template."""
+    drawn = templates.draw(0)
+    notes = dict.fromkeys(
+        (*templates.notes, *(note for one in drawn.values() for note in one.notes))
+    )
+    if not drawn:
+        return " ".join(notes)
+    names = dict.fromkeys(
+        name for one in templates.by_field.values() for name in one.wildcard_names
+    )
+    wildcards = library.read() if names else NO_WILDCARDS
+    counts = [count_combinations(one.text, wildcards) for one in templates.by_field.values()]
+    count = CombinationCount(prod(one.count for one in counts), all(one.is_exact for one in counts))
+    found = ", ".join(f"{name} ({len(wildcards.find(name).texts):,})" for name in names)
+    sentences = [f"Each picture draws from {count} prompts by its own seed."]
+    return " ".join([*sentences, *([f"Wildcards: {found}."] if found else []), *notes])
 
 
 def plan_drawn_prompts(

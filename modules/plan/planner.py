@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 from functools import partial
 from itertools import islice
+from pathlib import Path
 
 from modules.core.errors import UserError
 from modules.models.checkpoint import Checkpoint
@@ -63,9 +64,10 @@ class Planner:
         styles: The styles that requests name.
         tables: Samplers, schedules, upscalers and tasks.
         tokenizer: Counts and splits prompts.
-        wildcards: The files that prompts draw from.
+        wildcards: The folder of the files that prompts draw from.
 
     Attributes:
+        wildcards: These files.
         vocabulary: The embeddings, as prompts name them.
     """
 
@@ -75,13 +77,13 @@ class Planner:
         styles: Styles,
         tables: PlanTables,
         tokenizer: ClipTokenizer,
-        wildcards: WildcardLibrary,
+        wildcards: Path,
     ) -> None:
         self._checkpoints = checkpoints
         self._styles = styles
         self._tables = tables
         self._tokenizer = tokenizer
-        self._wildcards = wildcards
+        self.wildcards = WildcardLibrary(wildcards)
         self.vocabulary = EmbeddingVocabulary(checkpoints.models.embeddings, tokenizer)
 
     def plan(self, request: GenerationRequest, settings: Settings) -> Plan:
@@ -106,7 +108,7 @@ class Planner:
         make = partial(self._plan, checkpoint=checkpoint, settings=settings)
         if not settings.replace(**request.override_settings).dynamic_prompts:
             return make(request)
-        templates = read_templates(request, self._wildcards)
+        templates = read_templates(request, self.wildcards)
         if not templates.by_field:
             plan = make(request)
             return replace(plan, notes=(*plan.notes, *templates.notes))

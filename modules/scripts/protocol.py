@@ -161,6 +161,8 @@ class Script:
         requests_to_check: Yields requests that must be possible before the script starts, each with a subject for the
             error. Raises a UserError for arguments that do not fit the request.
         table: Returns where the cells stand, for a page that shows them in a table; None for a script without one.
+        remark: Returns what the page says beside the number of pictures before the start, as a part of a sentence; "" for
+            nothing.
         shows_cells: Returns whether the images of cells belong to the result, beside those that the script makes of them.
     """
 
@@ -178,6 +180,7 @@ class Script:
     prepare: Callable[[Any, Any], tuple[Any, Any]] | None = None
     requests_to_check: Callable[[Any, Any], Iterable[tuple[str, JobRequest]]] | None = None
     table: Callable[[Any], ScriptTable] | None = None
+    remark: Callable[[Any], str] | None = None
     shows_cells: Callable[[Any], bool] = _always
 
     @property

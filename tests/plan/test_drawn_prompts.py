@@ -9,7 +9,7 @@ from modules.engine.infotext_context import make_infotext_context
 from modules.engine.jobs.job import Job
 from modules.infotext import interpret_infotext, parse_infotext
 from modules.params.requests.txt2img import Txt2ImgRequest
-from modules.plan.plan import Plan
+from modules.plan.plan import require_plan
 from modules.prompt.styles import Style
 
 PATIENCE_S = 20
@@ -146,6 +146,6 @@ def test_a_retry_and_a_single_picture_draw_the_same(engine: Engine):
     again = engine.queue.retry(job.id)
     assert again.wait(PATIENCE_S)
     assert infotexts(again) == infotexts(job)
-    plan: Plan = job.plan
+    plan = require_plan(job.plan)
     assert (plan.request.prompt, plan.request.negative_prompt) == (TEMPLATE, "{a|b}")
     assert plan.without_images().for_image(2).request.prompt == prompts(job)[2]

@@ -7,7 +7,7 @@ from typing import Any
 
 from modules.params.field_schema import field_schema
 from modules.params.param import params_of
-from modules.params.requests.base import GenerationRequest
+from modules.params.requests.job_request import JobRequest
 from modules.params.settings import Settings
 from modules.scripts.protocol import Script
 from modules.ui.forms.layout import FormLayout, Row
@@ -18,7 +18,7 @@ _ELSEWHERE = _PAGE_WIDE | {"prompt", "negative_prompt", "styles"}
 
 
 def form_schema(
-    layout: FormLayout, request_type: type[GenerationRequest], settings_class: type[Settings]
+    layout: FormLayout, request_type: type[JobRequest], settings_class: type[Settings]
 ) -> dict[str, Any]:
     """Return a form as JSON.
 
@@ -56,7 +56,7 @@ def form_schema(
     }
 
 
-def _rest(layout: FormLayout, request_type: type[GenerationRequest]) -> list[Row]:
+def _rest(layout: FormLayout, request_type: type[JobRequest]) -> list[Row]:
     """Return a row for each field without a place, such as those of an extension."""
     placed = layout.placed_fields() | _ELSEWHERE
     return [

@@ -15,7 +15,6 @@ from modules.params.settings import Settings
 from modules.plan.checkpoint_finder import CheckpointFinder
 from modules.plan.planner import Planner
 from modules.plan.tables import BUILTIN_TABLES
-from modules.prompt.dynamic.wildcards import WildcardLibrary
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.tiny import RecordingListener
@@ -32,7 +31,7 @@ def test_a_landscape_lies_in_snow_and_a_shape_stays(tmp_path: Path, tokenizer: C
         Styles(paths.styles_file),
         BUILTIN_TABLES,
         tokenizer,
-        WildcardLibrary(paths.wildcards),
+        paths.wildcards,
     )
     runner = Runner(DeviceOptions(use_cpu=True), tokenizer, tmp_path)
 

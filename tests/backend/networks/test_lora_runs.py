@@ -20,7 +20,6 @@ from modules.params.settings import Settings
 from modules.plan.checkpoint_finder import CheckpointFinder
 from modules.plan.planner import Planner
 from modules.plan.tables import BUILTIN_TABLES
-from modules.prompt.dynamic.wildcards import WildcardLibrary
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints import tiny_modules, write_checkpoint
@@ -44,7 +43,7 @@ def run(tmp_path: Path, tokenizer: ClipTokenizer) -> Run:
         Styles(paths.styles_file),
         BUILTIN_TABLES,
         tokenizer,
-        WildcardLibrary(paths.wildcards),
+        paths.wildcards,
     )
     runner = Runner(DeviceOptions(use_cpu=True, full_precision=True), tokenizer, tmp_path)
 
