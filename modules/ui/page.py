@@ -16,7 +16,7 @@ from modules.engine.engine import Engine
 from modules.engine.registries import Tab
 from modules.ui.components.scripted_html import build_scripted_html
 from modules.ui.forms.layout import FormLayout
-from modules.ui.forms.layouts import DEPTH, IMG2IMG, INPAINT, PROCESS, TXT2IMG
+from modules.ui.forms.layouts import DEPTH, EXTRAS, IMG2IMG, INPAINT, PROCESS, TXT2IMG
 from modules.ui.forms.schema import form_schema, script_schemas
 from modules.ui.tabs import (
     diffusion_process,
@@ -46,6 +46,7 @@ TABS = (
     Tab("Inpaint", form=INPAINT),
     Tab("Depth", form=DEPTH),
     Tab("PNG Info", png_info.build),
+    Tab("Extras", form=EXTRAS),
     Tab("Diffusion process", diffusion_process.build),
     Tab("Gallery", gallery.build),
     Tab("Models", models.build),
@@ -77,9 +78,9 @@ def build_page(engine: Engine) -> gr.Blocks:
 
 
 def _build_generation_tab(layout: FormLayout) -> None:
-    """Build the element that assets/generation/tab.js fills, in the current Gradio context."""
+    """Build the element that the layout's module fills, in the current Gradio context."""
     html = f'<div class="ui generation" data-form="{layout.prefix}"></div>'
-    build_scripted_html(html, "generation/tab.js", f"{layout.prefix}_tab")
+    build_scripted_html(html, layout.module, f"{layout.prefix}_tab")
 
 
 def theme() -> gr.themes.Base:
@@ -131,7 +132,7 @@ def _tab_schema(engine: Engine, tab: Tab) -> dict[str, Any] | None:
 
 
 def _form_schema(engine: Engine, layout: FormLayout) -> dict[str, Any]:
-    request_type = engine.registries.tasks.get(layout.task).request
+    request_type = engine.registries.request_class(layout.task)
     return form_schema(layout, request_type, type(engine.settings))
 
 
