@@ -106,7 +106,7 @@ def page_files(engine: Engine) -> dict[str, bytes]:
     shown = {name: schema for name, schema in schemas.items() if schema is not None}
     tabs = list(shown)
     forms = {schema["prefix"]: schema for schema in shown.values() if schema}
-    tasks = {schema["task"] for schema in forms.values()}
+    tasks = {schema["task"] for schema in forms.values() if schema["generates"]}
     page = {
         "tabs": tabs,
         "forms": forms,
