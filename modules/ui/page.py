@@ -16,11 +16,7 @@ from modules.engine.engine import Engine
 from modules.engine.registries import Tab
 from modules.ui.components.scripted_html import build_scripted_html
 from modules.ui.forms.layout import FormLayout
-<<<<<<< HEAD
-from modules.ui.forms.layouts import DEPTH, IMG2IMG, INPAINT, MERGER, PROCESS, TXT2IMG
-=======
-from modules.ui.forms.layouts import DEPTH, EXTRAS, IMG2IMG, INPAINT, PROCESS, TXT2IMG
->>>>>>> u2
+from modules.ui.forms.layouts import DEPTH, EXTRAS, IMG2IMG, INPAINT, MERGER, PROCESS, TXT2IMG
 from modules.ui.forms.schema import form_schema, script_schemas
 from modules.ui.tabs import (
     diffusion_process,

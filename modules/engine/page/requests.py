@@ -27,15 +27,8 @@ _PAINTED_TASKS = {"img2img": "", "inpaint": BRUSH}
 Values = dict[str, Any]
 
 
-<<<<<<< HEAD
-def make_page_request(
-    engine: Engine, task_name: str, values: Mapping[str, Any]
-) -> GenerationRequest:
-    """Return the request of a form on the page.
-=======
 def make_page_request(engine: Engine, task_name: str, values: Mapping[str, Any]) -> JobRequest:
-    """Return the request that a form on the page stands for.
->>>>>>> u2
+    """Return the request of a form on the page.
 
     Args:
         engine: Has the tasks, the uploads and the settings.

@@ -7,10 +7,7 @@ from typing import Any
 
 from modules.params.field_schema import field_schema
 from modules.params.param import params_of
-<<<<<<< HEAD
-=======
 from modules.params.requests.base import GenerationRequest
->>>>>>> u2
 from modules.params.requests.job_request import JobRequest
 from modules.params.settings import Settings
 from modules.scripts.protocol import Script
