@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,15 @@ from PIL.Image import Resampling
 
 from modules.core.errors import BadFile, NotFound, Unsupported, UserError
 from modules.core.registry import Registry
+from modules.infotext import interpret_infotext, parse_infotext
 from modules.models.index import ModelIndex
 from modules.models.kinds import UPSCALER
 from modules.models.upscaler_list import UpscalerList
 from modules.models.upscalers import UPSCALERS, Upscaler, UpscalerModel
+from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.plan.upscaling import Tiles, check_result_size, plan_image_upscaler
+from tests.infotext.context import make_context
 from tests.models.model_files import CONFIGS, write_safetensors
 
 ESRGAN = {"conv_first.weight": [8, 3, 3, 3], "body.0.rdb1.conv1.weight": [8, 8, 3, 3]}
@@ -74,6 +78,15 @@ def test_files_are_listed_after_the_rows_by_a1111s_names(upscalers: UpscalerList
 )
 def test_a_file_is_found_by_its_names(upscalers: UpscalerList, name: str, file: str):
     assert path_of(upscalers.get(name)).name == file
+
+
+def test_an_infotext_finds_a_file_by_any_of_its_names(tmp_path: Path, upscalers: UpscalerList):
+    context = replace(make_context(tmp_path), upscalers=upscalers)
+    text = "a cat\nSteps: 20, Denoising strength: 0.5, Hires upscale: 2, Hires upscaler: RealESRGAN_x4plus"
+    result = interpret_infotext(parse_infotext(text), context, Txt2ImgRequest)
+    assert result.values["hr_upscaler"] == "R-ESRGAN 4x+"
+    result = interpret_infotext(parse_infotext(text + "_2"), context, Txt2ImgRequest)
+    assert "There is no upscaler named 'RealESRGAN_x4plus_2'" in str(result.report)
 
 
 def test_the_first_of_two_files_of_a_name_has_it(
