@@ -66,7 +66,6 @@ FOREIGN = [
     "grid_save_to_dirs",
     "save_images_before_highres_fix",
     "CLIP_ignore_last_layers",
-    "token_merging_ratio",
     "sd_vae_encode_method",
     "forge_preset",
     "forge_additional_modules",
