@@ -35,8 +35,11 @@ from modules.core.private import close_to_others
 from modules.engine.downloads.web_proxy import WebProxy, proxy_of
 from modules.engine.engine import Engine
 from modules.engine.executors.local import LocalExecutor
+from modules.engine.extensions.choice import ExtensionChoice, LoadingMark
+from modules.engine.extensions.sources import find_extensions
 from modules.engine.registries import Registries
-from modules.extensions import load_extensions
+from modules.engine.settings_file import SettingsFile
+from modules.extensions.loader import disabled_extensions, load_extensions
 from modules.launch.environment import drop_client_variables, set_env_defaults
 from modules.launch.install_state import read_install_state
 from modules.params.device_options import DeviceOptions
@@ -113,6 +116,7 @@ def make_paths(flags: Flags) -> Paths:
         _resolve(flags.embeddings_dir),
         _resolve(flags.hypernetwork_dir),
         _resolve(flags.lora_dir),
+        tuple(folder.resolve() for folder in flags.upscaler_dirs),
     )
 
 
@@ -134,9 +138,12 @@ def make_registries(flags: Flags, paths: Paths) -> Registries:
     """Return the tables with everything that is built in and what the extensions add."""
     registries = Registries(serves_page=not flags.nowebui)
     builtin.register(registries)
-    if not flags.loads_extensions:
-        return registries
-    return load_extensions(registries, paths.extensions)
+    builtin.register_with_files(registries, paths)
+    found = find_extensions(paths)
+    choice = ExtensionChoice(SettingsFile(paths.settings_file))
+    mark = LoadingMark(paths.cache / "loading_extension.json")
+    disabled = disabled_extensions(found, choice, mark, are_loaded=flags.loads_extensions)
+    return load_extensions(registries, found, disabled, mark)
 
 
 def make_engine(flags: Flags, paths: Paths, proxy: WebProxy | None = None) -> Engine:

@@ -1,4 +1,8 @@
-"""What many tests stand on: the tokenizer, folders with checkpoints, and an engine without torch."""
+"""What many tests stand on: the tokenizer, folders with checkpoints, and an engine without torch.
+
+`./webui.sh --run-tests` lets one process a core run them. The tests of a file stay together in one of these, for they
+share what the file's fixtures made; so do all in the browser, which share one server and one Chromium.
+"""
 
 from __future__ import annotations
 
@@ -33,15 +37,38 @@ SD1_SHAPES = {
 }
 DEPTH_SHAPES = {**SD1_SHAPES, "model.diffusion_model.input_blocks.0.0.weight": [4, 5, 1, 1]}
 ESTIMATOR_SHAPES = {"depth_model.model.pretrained.model.cls_token": [1, 4]}
+# The files that take longest: begun first, since a core is idle at the end while the other has not finished its file.
+LONGEST = ("test_types.py", "test_a1111_pictures.py", "test_full_size.py")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what takes minutes or writes gigabytes, unless `-m slow` asks for it."""
+    """Leave out what takes minutes or writes gigabytes, unless `-m slow` asks for it; put what takes long first."""
+    items.sort(key=_turn)
     if "slow" in config.getoption("-m"):
         return
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    config.hook.pytest_deselected(items=slow)
+    slow = {item for item in items if item.get_closest_marker("slow")}
+    config.hook.pytest_deselected(items=list(slow))
     items[:] = [item for item in items if item not in slow]
+
+
+def _turn(item: pytest.Item) -> int:
+    if item.get_closest_marker("browser"):
+        return 0
+    return 1 + (LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Return what hands whole files to the processes, in the order of collection."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class WholeFiles(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::", 1)[0]
+            return "browser" if file.endswith("_in_browser.py") else file
+
+    config.option.loadscopereorder = False
+    return WholeFiles(config, log)
 
 
 def write_listed_depth(path: Path, *, with_estimator: bool = True) -> Path:

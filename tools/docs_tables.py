@@ -27,7 +27,8 @@ from pydantic import BaseModel  # noqa: E402
 from modules import app  # noqa: E402
 from modules.api.routes import add_routes  # noqa: E402
 from modules.core.a1111_flags import IGNORED_FLAGS, REFUSED_FLAGS  # noqa: E402
-from modules.core.flags import GROUPS, Flag, Flags, parse_flags  # noqa: E402
+from modules.core.flag import Flag  # noqa: E402
+from modules.core.flags import GROUPS, Flags, parse_flags  # noqa: E402
 from modules.core.paths import Paths  # noqa: E402
 from modules.engine.downloads.catalogue import read_catalogue  # noqa: E402
 from modules.infotext.codecs import CODECS  # noqa: E402
@@ -74,6 +75,7 @@ TAB_TITLES = (
     "Checkpoint merger",
     "Models",
     "Queue",
+    "Extensions",
     "Settings",
 )
 _PAGE_PICTURE = "![The page with a generated picture](docs/page.png)"

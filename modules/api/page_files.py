@@ -1,4 +1,4 @@
-"""What the page is made of on its way to the browser: compressed, and kept by it where a new content has a new address."""
+"""Serves the files of the page: compressed, and cached by the browser where new content has a new address."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ _MEDIA_TYPES = {
     ".json": "application/json",
     ".svg": "image/svg+xml",
     ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".webp": "image/webp",
+    ".woff2": "font/woff2",
 }
 _LEVEL = 5  # a level of 9 takes three times as long for 1 % less
 # Their answers are images in base64 for programs on this machine: compressing costs more than it saves.
@@ -38,10 +41,14 @@ def page_files_router(path: str, files: Mapping[str, bytes]) -> APIRouter:
     def page_file(name: str) -> Response:
         if name not in files:
             raise NotFound(f"The page has no file {name!r}.", "Reload the page.")
-        media_type = _MEDIA_TYPES.get(PurePosixPath(name).suffix, "application/octet-stream")
-        return Response(files[name], media_type=media_type, headers=CACHE_FOREVER)
+        return Response(files[name], media_type=media_type_of(name), headers=CACHE_FOREVER)
 
     return router
+
+
+def media_type_of(name: str) -> str:
+    """Return the media type of a file of the page."""
+    return _MEDIA_TYPES.get(PurePosixPath(name).suffix.lower(), "application/octet-stream")
 
 
 class PageCompression:

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from modules.api.docs import docs_router
 from modules.api.internal.a1111_progress import a1111_progress_router
 from modules.api.internal.downloads import downloads_router
+from modules.api.internal.extensions import extensions_router
 from modules.api.internal.forms import forms_router
 from modules.api.internal.gallery import gallery_router
 from modules.api.internal.live import live_router
@@ -27,6 +28,7 @@ from modules.api.internal.png_info import png_info_page_router
 from modules.api.internal.process import process_router
 from modules.api.internal.prompts import prompts_router
 from modules.api.internal.queue import queue_router
+from modules.api.internal.scripts import scripts_router
 from modules.api.internal.settings import settings_router
 from modules.api.json_check import Answer, check_body
 from modules.api.sdapi.embeddings import embeddings_router
@@ -65,6 +67,7 @@ _PAGE_ROUTERS = (
     process_router,
     prompts_router,
     queue_router,
+    scripts_router,
     settings_router,
     shelf_router,
 )
@@ -100,11 +103,16 @@ def add_routes(
         restart_requested: Set when a client asks for a restart of the server.
     """
     routers = [build(engine) for build in _PAGE_ROUTERS]
+    routers += [router.build(engine) for router in engine.registries.routers if router.is_for_page]
+    restart_requested = restart_requested or threading.Event()
+    routers.append(extensions_router(engine, flags, restart_requested))
     if flags.serves_api:
-        routers += [router.build(engine) for router in engine.registries.routers]
+        routers += [
+            router.build(engine) for router in engine.registries.routers if not router.is_for_page
+        ]
         routers += [system_router(engine, flags), docs_router()]
         if flags.api_server_stop:
-            routers.append(server_router(restart_requested or threading.Event()))
+            routers.append(server_router(restart_requested))
     for router in routers:
         app.include_router(
             router, dependencies=[Depends(check_body)], default_response_class=Answer

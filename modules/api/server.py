@@ -35,12 +35,19 @@ def server_router(restart_requested: threading.Event) -> APIRouter:
     @router.post("/server-restart")
     def restart(tasks: BackgroundTasks) -> str:
         """Stop the server and start it again; only with `--api-server-stop`."""
-        if os.name == "nt":  # a process cannot replace itself there
-            raise NoLauncher(
-                "The server cannot restart itself on Windows.", "Start it again by hand."
-            )
-        restart_requested.set()
-        tasks.add_task(signal.raise_signal, signal.SIGINT)
+        restart_server(restart_requested, tasks)
         return "Restarting."
 
     return router
+
+
+def restart_server(restart_requested: threading.Event, tasks: BackgroundTasks) -> None:
+    """Stop the server and let it start again, once the response is sent.
+
+    Raises:
+        NoLauncher: this system cannot.
+    """
+    if os.name == "nt":  # a process cannot replace itself there
+        raise NoLauncher("The server cannot restart itself on Windows.", "Start it again by hand.")
+    restart_requested.set()
+    tasks.add_task(signal.raise_signal, signal.SIGINT)

@@ -1,8 +1,9 @@
-"""A batch on its way through its stages, and the models that it loads for them."""
+"""A batch as it passes through its stages, and the models that it loads for them."""
 
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ class Batch:
         sink: Receives events.
         cancel: Interrupts the work.
         progress: Reports steps.
+        draws: Random numbers that are no noise, from the seed of the first image.
     """
 
     acquire: Acquire
@@ -40,6 +42,7 @@ class Batch:
     sink: Sink
     cancel: CancelToken
     progress: ProgressReporter
+    draws: random.Random
 
     @property
     def device(self) -> torch.device:

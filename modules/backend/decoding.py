@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import torch
 from PIL import Image
 from torch import Tensor
 
 from modules.backend import vae
 from modules.backend.conditioning.init_image import InitImage
 from modules.backend.denoise.progress import ProgressReporter
+from modules.backend.memory.offload import execution_device
 from modules.backend.model import LoadedModel
 from modules.params.events import Output, Phase, Sink
 from modules.params.requests.init_image import InitImageRequest
 from modules.plan.plan import Plan
+
+_PRECISIONS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 
 def decode_unfinished(
@@ -28,7 +32,20 @@ def decode_unfinished(
     if latents is not None:
         sink(Phase("Decoding"))
         image = decode_image(model, latents, 0, plan, init_image)
-        sink(Output("unfinished image", image, is_unrefined=is_unrefined))
+        precision = stated_precision(model, plan)
+        sink(Output("unfinished image", image, 0, is_unrefined, precision))
+
+
+def stated_precision(model: LoadedModel, plan: Plan) -> str:
+    """Return the dtype of a model's UNet as an infotext states it, "" where it is what everybody expects.
+
+    On a GPU 16 bits are expected, as A1111 uses them; on a processor 32.
+    """
+    unet = model.components.unet
+    is_expected = execution_device(unet).type != "cpu" or unet.dtype == torch.float32
+    if plan.model.precision == "Automatic" and is_expected:
+        return ""
+    return _PRECISIONS.get(unet.dtype, "")
 
 
 def decode_image(

@@ -42,8 +42,16 @@ class Device:
     free_bytes: Callable[[], int | None] = lambda: None
     large_precisions: tuple[Precision, ...] = ()
 
+    @property
+    def half_precisions(self) -> tuple[Precision, ...]:
+        """Return the precisions that begin with one of 16 bits; none if the device has no such one or may not use it."""
+        for precisions in (self.precisions, self.large_precisions):
+            if precisions and precisions[0].unet.itemsize < FP32.unet.itemsize:
+                return precisions
+        return ()
+
     def precisions_for(self, weight_count: int) -> tuple[Precision, ...]:
-        """Return the precisions of a model with so many weights."""
+        """Return the precisions of a model with so many weights, where the options leave the choice to the device."""
         is_large = weight_count * FP32.unet.itemsize > LARGE_MODEL_BYTES
         return self.large_precisions if is_large and self.large_precisions else self.precisions
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, suppress
+import random
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,7 +16,9 @@ from modules.backend.components import Components
 from modules.backend.conditioning import concat
 from modules.backend.conditioning.init_image import InitImage
 from modules.backend.conditioning.text import PromptConditioning
-from modules.backend.decoding import decode_image, decode_unfinished
+from modules.backend.decoding import decode_image, decode_unfinished, stated_precision
+from modules.backend.denoise.deep_cache import DeepCache
+from modules.backend.denoise.extension_parts import make_step_extensions
 from modules.backend.denoise.progress import (
     BatchSkipped,
     ProgressReporter,
@@ -23,18 +26,20 @@ from modules.backend.denoise.progress import (
 )
 from modules.backend.denoise.recorder import Recorder
 from modules.backend.denoise.step_extensions import ConcatChannels, MaskedLatents, StepExtension
-from modules.backend.loading.layers import circular_padding
 from modules.backend.memory import estimate
 from modules.backend.memory.offload import execution_device
 from modules.backend.model import LoadedModel
 from modules.backend.networks.embeddings import read_all_vectors
 from modules.backend.noise.noise import ImageNoise, NoiseOptions, noise_options
+from modules.backend.noise_from_image import find_noise_of_image
+from modules.backend.pipelines.pass_options import use_image_options, use_step_options
 from modules.backend.pipelines.sampling_run import HandOver, SamplingRun, make_run_sigmas
 from modules.backend.upscale.upscalers import Upscalers
 from modules.core.errors import Cancelled, NotFinite
 from modules.models.model_spec import ModelSpec
 from modules.params.events import CancelToken, Note, Output, Phase, Sink
 from modules.params.requests.init_image import InitImageRequest
+from modules.plan.noise_from_image import decoding_plan, finds_noise
 from modules.plan.plan import HiresPlan, Plan, RefinerPlan
 
 
@@ -59,7 +64,7 @@ class _PassState:
 
     Args:
         run: Its denoising loop.
-        size: Width and height of its image before a crop, which SDXL is told.
+        size: Width and height of its image before a crop, part of SDXL's conditioning.
         shown_image: The init image that its results are composited into; none in the hires pass.
         extensions: Take part in every evaluation.
         recorder: One of them, in a job that records the process.
@@ -110,7 +115,8 @@ def generate_batch(
         UserError: an init image has no depth map, and the checkpoint cannot estimate one.
     """
     progress = ProgressReporter(sink, cancel, plan, batch_index)
-    batch = Batch(acquire, upscalers, batch_index, sink, cancel, progress)
+    draws = random.Random(plan.batches[batch_index][0].seed)
+    batch = Batch(acquire, upscalers, batch_index, sink, cancel, progress, draws)
     hires_pass = plan.hires
     if hires_pass is not None:
         estimate.check(acquire(plan.model).components, hires_pass.plan.request, batch.device)
@@ -124,14 +130,9 @@ def generate_batch(
     _decode_images(batch, plan, result)
 
 
-def _tiling(model: LoadedModel, plan: Plan) -> AbstractContextManager[None]:
-    components = model.components
-    return circular_padding(components.unet, components.vae, enabled=plan.settings.tiling)
-
-
 def _upscale(batch: Batch, result: _Result, hires_pass: HiresPlan) -> hires.Upscaled:
     model = batch.acquire(result.plan.model)
-    with _tiling(model, result.plan):
+    with use_image_options(model.components, result.plan, batch.draws):
         batch.sink(Phase("Upscaling"))
         return hires.upscale(
             model.components,
@@ -173,13 +174,13 @@ def _begin_pass(
     model, request, sink = batch.load(plan), plan.request, batch.sink
     components = model.components
     batch.progress.begin_pass(model.preview)
-    with _tiling(model, plan):
+    with use_image_options(model.components, plan, batch.draws):
         # 1. Encode the prompt
         size = (request.width, request.height) if upscaled is None else upscaled.size.before_crop
         conditioning = _encode_prompts(model, plan, size, sink)
         # 2. Encode the init image, if there is one
         if upscaled is None:
-            init_image = _encode_init_image(model, plan, sink)
+            init_image = _encode_init_image(batch, model, plan)
         else:
             init_image = _encode_upscaled(model, plan, sink, upscaled)
         # 3. Prepare noise, from each image's own seed
@@ -193,6 +194,10 @@ def _begin_pass(
         if init_image is not None:  # A1111 draws masked content from the seeds alone
             content = ImageNoise(images, shape, device, NoiseOptions(options.source))
             init_image = init_image.with_masked_content(content)
+        if upscaled is None and init_image is not None and finds_noise(request):
+            decoding = decoding_plan(plan)
+            texts = _encode_prompts(model, decoding, size, sink)
+            noise = find_noise_of_image(batch, model, plan, decoding, init_image, texts)
         # 4. Denoising loop, with the networks of the prompt
         sink(Phase("Sampling" if upscaled is None else "Sampling the larger image"))
         run_sigmas = make_run_sigmas(plan, model.model_sigmas)
@@ -203,6 +208,7 @@ def _begin_pass(
             size,
             init_image if upscaled is None else None,
             (
+                *make_step_extensions(plan, batch.index, components, device),
                 *_init_extensions(components, plan, init_image),
                 batch.progress,
                 *([recorder] if recorder else []),
@@ -235,7 +241,7 @@ def _refine(batch: Batch, plan: Plan, state: _PassState) -> None:
     model = batch.load(plan, reports=False)
     raise_if_interrupted(batch.cancel)
     batch.progress.change_model(model.preview)
-    with _tiling(model, plan):
+    with use_image_options(model.components, plan, batch.draws):
         conditioning = _encode_prompts(model, plan, state.size, batch.sink)
         batch.sink(Phase("Refining"))
         if not concat.takes_more_channels(model.components):
@@ -281,9 +287,15 @@ def _sample(
     """
     run, sink = state.run, batch.sink
     run_sigmas = make_run_sigmas(run.plan, model.model_sigmas)
+    interval = plan.settings.deep_cache_interval
+    cache = DeepCache(interval) if interval > 1 else None
+    extensions = state.extensions if cache is None else (*state.extensions, cache)
     try:
-        with model.hypernetworks.apply(model.components.unet, plan.networks.hypernetworks):
-            model.pipeline.proceed(run, run_sigmas, conditioning, state.extensions, hands_over)
+        with (
+            model.hypernetworks.apply(model.components.unet, plan.networks.hypernetworks),
+            use_step_options(model.components, plan, batch.draws, cache),
+        ):
+            model.pipeline.proceed(run, run_sigmas, conditioning, extensions, hands_over)
     except (Cancelled, BatchSkipped):
         with suppress(NotFinite):  # what was asked for is to stop
             decode_unfinished(
@@ -323,14 +335,17 @@ def _init_extensions(
     ]
 
 
-def _encode_init_image(model: LoadedModel, plan: Plan, sink: Sink) -> InitImage | None:
+def _encode_init_image(batch: Batch, model: LoadedModel, plan: Plan) -> InitImage | None:
     """Return the encoded init image, None for a request without one."""
     if not isinstance(plan.request, InitImageRequest):
         return None
-    sink(Phase("Encoding the image"))
-    init_image = model.encode_init_image(plan.request, plan.settings, plan.checkpoint.name)
+    batch.sink(Phase("Encoding the image"))
+    upscaler = plan.image_upscaler
+    scale = batch.upscalers.stretch_by(upscaler, batch.report_tile)
+    name = plan.checkpoint.name
+    init_image = model.encode_init_image(plan.request, plan.settings, name, upscaler, scale)
     if init_image.depth_map is not None:
-        sink(Output("depth map", init_image.depth_map))
+        batch.sink(Output("depth map", init_image.depth_map))
     return init_image
 
 
@@ -354,7 +369,7 @@ def _decode_images(batch: Batch, plan: Plan, result: _Result) -> None:
     is_unrefined = _is_unrefined(plan, result.is_refined)
     if is_unrefined:
         batch.sink(Note(_unrefined_note(plan)))
-    with _tiling(model, plan):
+    with use_image_options(model.components, result.plan, batch.draws):
         # 5. Decode, one image at a time
         for row, image in enumerate(plan.batches[batch.index]):
             # The first image needs no further step.
@@ -362,7 +377,8 @@ def _decode_images(batch: Batch, plan: Plan, result: _Result) -> None:
                 raise_if_interrupted(batch.cancel)
             batch.sink(Phase("Decoding"))
             decoded = decode_image(model, result.latents, row, plan, result.init_image)
-            batch.sink(Output("image", decoded, image.index, is_unrefined))
+            precision = stated_precision(model, result.plan)
+            batch.sink(Output("image", decoded, image.index, is_unrefined, precision))
 
 
 def _unrefined_note(plan: Plan) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from modules.backend.components import Precision
-from modules.backend.device import Device
+from modules.backend.device import FP32, Device
 from modules.backend.memory.policies import POLICIES, MemoryPolicy
 from modules.backend.model import LoadedModel
 from modules.backend.model_cache import ModelCache
@@ -53,11 +53,20 @@ class LoadedModels:
             WebUIError: the checkpoint cannot be loaded.
         """
         path = model.checkpoint.path
-        precision = self._precisions(model)[self._precision_indices.get(path, 0)]
-        return self._cache.acquire(model, precision, self._policy_indices.get(path, 0))
+        return self._cache.acquire(model, self._precision(model), self._policy_indices.get(path, 0))
+
+    def _precision(self, model: ModelSpec) -> Precision:
+        """Return the precision of a model: the device's first one in which it has not overflowed."""
+        precisions = self._precisions(model)
+        index = self._precision_indices.get(model.checkpoint.path, 0)
+        return precisions[min(index, len(precisions) - 1)]
 
     def _precisions(self, model: ModelSpec) -> tuple[Precision, ...]:
         """Return the precisions of a model on this device."""
+        if model.precision == "Full":
+            return (FP32,)
+        if model.precision == "Half" and self.device.half_precisions:
+            return self.device.half_precisions
         if self.device.large_precisions in ((), self.device.precisions):
             return self.device.precisions
         stamp = model.checkpoint.stamp
@@ -80,11 +89,17 @@ class LoadedModels:
     def raise_precision(self, model: ModelSpec) -> Precision | None:
         """Load a checkpoint in the next higher precision from now on and return it; None if there is none."""
         path, precisions = model.checkpoint.path, self._precisions(model)
-        index = self._precision_indices.get(path, 0) + 1
+        index = precisions.index(self._precision(model)) + 1
         if index >= len(precisions):
             return None
         self._precision_indices[path] = index
         return precisions[index]
+
+    def precision_note(self, model: ModelSpec) -> str:
+        """Return why a model does not compute in 16 bits although the options ask for it; "" if it does."""
+        if model.precision != "Half" or self.device.half_precisions:
+            return ""
+        return f"{self.device.label} has no 16-bit arithmetic here: the picture is computed in 32 bits."
 
     def next_policy(self) -> MemoryPolicy | None:
         """Return the policy with which the checkpoint that was used last needs less memory; None if there is none."""

@@ -34,12 +34,13 @@ def run_plan(models: LoadedModels, plan: Plan, sink: Sink, cancel: CancelToken) 
         BadFile: the checkpoint cannot be loaded.
     """
     models.set_limit(plan.settings.sd_checkpoints_limit)
-    for note in (*plan.notes, *models.changed_files(plan.model)):
+    notes = (*plan.notes, *models.changed_files(plan.model), models.precision_note(plan.model))
+    for note in filter(None, notes):
         sink(Note(note))
     for batch_index in range(len(plan.batches)):
         sink(BatchStarted(batch_index))
         try:
-            _run_batch_in_memory(models, plan, batch_index, sink, cancel)
+            _run_batch_in_memory(models, plan.for_batch(batch_index), batch_index, sink, cancel)
         except BatchSkipped:
             sink(Note(f"Batch {batch_index + 1} of {len(plan.batches)} was skipped."))
 

@@ -71,15 +71,14 @@ IGNORED_FLAGS = (
         takes_value=True,
     ),
     IgnoredFlags(
-        "--enable-insecure-extension-access --allow-code --administrator -f",
-        "the page installs no extensions and runs no code",
+        "--allow-code --administrator -f",
+        "the page runs no code",
     ),
     IgnoredFlags(
         "--config --vae-dir --vae-path --textual-inversion-templates-dir "
         "--lyco-dir --gfpgan-dir --gfpgan-model "
-        "--codeformer-models-path --gfpgan-models-path --esrgan-models-path "
-        "--bsrgan-models-path --realesrgan-models-path --swinir-models-path --scunet-models-path "
-        "--ldsr-models-path --dat-models-path --clip-models-path --models-dir",
+        "--codeformer-models-path --gfpgan-models-path "
+        "--ldsr-models-path --clip-models-path --models-dir",
         "files are looked up in the folders under models/",
         takes_value=True,
     ),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -13,45 +13,13 @@ from modules.core import flag_types
 from modules.core.a1111_flags import IGNORED_FLAGS, REFUSED_FLAGS, IgnoredFlags
 from modules.core.credentials import Credential, parse_credentials
 from modules.core.errors import UserError
+from modules.core.flag import Flag, flag, folder_flag
 from modules.core.text import escape
 
 HIDDEN: dict[str, Any] = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
 # Settings that a flag overrides for one run: name of the setting and field of the flag.
 SETTING_FLAGS = {"sd_model_checkpoint": "ckpt", "sd_checkpoints_limit": "sd_checkpoints_limit"}
 GROUPS = ("Server", "Folders", "Models", "Extensions", "Page", "Setting up")
-
-
-@dataclass(frozen=True)
-class Flag:
-    """One flag as shown by `--help`; its name and default are those of its field in `Flags`."""
-
-    group: str
-    help: str
-    type: Callable[[str], object] | None = None
-    choices: tuple[str, ...] | None = None
-    nargs: str | None = None
-    metavar: str | None = None
-    action: str | None = None
-
-
-# Any: returns a dataclass field where the declared type is expected, as dataclasses.field() does.
-def flag(default: object, group: str, help: str, *, secret: bool = False, **details: Any) -> Any:
-    """Declare one flag: a switch if `default` is False, else a flag with a value.
-
-    Args:
-        default: The value without the flag.
-        group: One of GROUPS.
-        help: What the flag does, for `--help`.
-        secret: Whether the value is hidden in logs.
-        details: Further fields of `Flag`.
-    """
-    row = Flag(group, help, **details)
-    return field(default=default, repr=not secret, metadata={"flag": row})
-
-
-def folder_flag(help: str) -> Any:
-    """Declare a flag whose value is a folder, None without it; like `flag` it is field()."""
-    return flag(None, "Folders", help, type=flag_types.user_path, metavar="FOLDER")
 
 
 @dataclass(frozen=True)
@@ -124,6 +92,12 @@ class Flags:
     hypernetwork_dir: Path | None = folder_flag(  # noqa: RUF009
         "folder of hypernetworks, instead of models/hypernetworks"
     )
+    esrgan_models_path: Path | None = folder_flag("an additional folder with upscalers")  # noqa: RUF009
+    realesrgan_models_path: Path | None = folder_flag("likewise")  # noqa: RUF009
+    bsrgan_models_path: Path | None = folder_flag("likewise")  # noqa: RUF009
+    swinir_models_path: Path | None = folder_flag("likewise")  # noqa: RUF009
+    scunet_models_path: Path | None = folder_flag("likewise")  # noqa: RUF009
+    dat_models_path: Path | None = folder_flag("likewise")  # noqa: RUF009
     gradio_allowed_path: tuple[Path, ...] = flag(
         (),
         "Folders",
@@ -171,6 +145,11 @@ class Flags:
     disable_extra_extensions: bool = flag(
         False, "Extensions", "the same: what is built in is no extension"
     )
+    enable_insecure_extension_access: bool = flag(
+        False,
+        "Extensions",
+        "let other machines install, enable and remove extensions, which run any code",
+    )
 
     theme: Literal["light", "dark"] | None = flag(
         None,
@@ -202,6 +181,19 @@ class Flags:
     def host(self) -> str:
         """The address to bind."""
         return self.server_name or ("0.0.0.0" if self.listen else "127.0.0.1")
+
+    @property
+    def upscaler_dirs(self) -> tuple[Path, ...]:
+        """The additional folders with upscalers."""
+        folders = (
+            self.esrgan_models_path,
+            self.realesrgan_models_path,
+            self.bsrgan_models_path,
+            self.swinir_models_path,
+            self.scunet_models_path,
+            self.dat_models_path,
+        )
+        return tuple(filter(None, folders))
 
     @property
     def root_path(self) -> str:

@@ -30,6 +30,7 @@ class Paths:
         embeddings_dir: The folder of embeddings, if it is another one (`--embeddings-dir`).
         hypernetwork_dir: Likewise of hypernetworks (`--hypernetwork-dir`).
         lora_dir: An additional folder with LoRA files (`--lora-dir`).
+        upscaler_dirs: Additional folders with upscalers (`--esrgan-models-path` and its like).
     """
 
     root: Path
@@ -39,6 +40,7 @@ class Paths:
     embeddings_dir: Path | None = None
     hypernetwork_dir: Path | None = None
     lora_dir: Path | None = None
+    upscaler_dirs: tuple[Path, ...] = ()
 
     @property
     def configs(self) -> Path:
@@ -88,7 +90,7 @@ class Paths:
     @property
     def upscaler_folders(self) -> tuple[Path, ...]:
         """Folders scanned for upscalers, as in A1111 and ComfyUI; the shipped one last."""
-        folders = self.model_folders(*_UPSCALER_FOLDERS)
+        folders = (*self.model_folders(*_UPSCALER_FOLDERS), *self.upscaler_dirs)
         shipped = self.root / "models" / "RealESRGAN"
         return folders if shipped in folders else (*folders, shipped)
 
@@ -102,9 +104,24 @@ class Paths:
         return self.data / "extensions"
 
     @property
+    def scripts(self) -> Path:
+        """Extensions of a single file."""
+        return self.data / "scripts"
+
+    @property
+    def settings_file(self) -> Path:
+        """The options that differ from their defaults."""
+        return self.data / "config.json"
+
+    @property
     def styles_file(self) -> Path:
         """Styles in A1111's format."""
         return self.data / "styles.csv"
+
+    @property
+    def wildcards(self) -> Path:
+        """Files that dynamic prompts draw from."""
+        return self.data / "wildcards"
 
     @property
     def favourites_file(self) -> Path:

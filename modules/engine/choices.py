@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from modules.engine.registries import Registries
 from modules.models.index import ModelIndex
-from modules.models.kinds import VAE
+from modules.models.kinds import HYPERNETWORK, VAE
 from modules.models.merging.recipes import RECIPES
 from modules.models.networks.network_kinds import LORA
 from modules.models.upscaler_list import UpscalerList
@@ -24,8 +25,8 @@ class ChoiceSources:
     styles: Styles
 
 
-def _lora_names(sources: ChoiceSources) -> list[str]:
-    files = sources.models.networks.files(LORA)
+def _network_names(kind: str, sources: ChoiceSources) -> list[str]:
+    files = sources.models.networks.files(kind)
     return ["None", *(file.network_name for file in files if not file.facts.error)]
 
 
@@ -38,7 +39,8 @@ CHOICES: Mapping[str, Callable[[ChoiceSources], list[str]]] = {
     "schedules": lambda sources: sources.registries.schedules.names(),
     "checkpoints": lambda sources: [c.title for c in sources.models.checkpoints()],
     "vaes": lambda sources: vae_names(sources.models),
-    "loras": _lora_names,
+    "loras": partial(_network_names, LORA),
+    "hypernetworks": partial(_network_names, HYPERNETWORK),
     "merge recipes": lambda _: RECIPES.names(),
     "merge vaes": lambda sources: [NO_VAE, *(file.name for file in sources.models.files(VAE))],
     "styles": lambda sources: sources.styles.names(),

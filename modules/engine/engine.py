@@ -21,6 +21,7 @@ from modules.engine.checkpoint_loader import CheckpointLoader, DeviceStatus
 from modules.engine.choices import CHOICES, ChoiceSources
 from modules.engine.downloads.downloads import Downloads
 from modules.engine.executors import DeviceInfo, Executor
+from modules.engine.extensions.shelf import ExtensionShelf
 from modules.engine.gallery.gallery import Gallery
 from modules.engine.image_saver import ImageSaver
 from modules.engine.jobs.job import Job
@@ -46,7 +47,6 @@ from modules.params.results import ForwardRecording
 from modules.plan.checkpoint_finder import CheckpointFinder
 from modules.plan.jobs.kinds import JobPlanner, PlanSources
 from modules.plan.planner import Planner
-from modules.plan.tables import PlanTables
 from modules.plan.work import EstimateDepth, RecordForward, Work
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
@@ -91,8 +91,8 @@ class Engine:
         self.samplers = registries.samplers
         self.schedules = registries.schedules
         self.upscalers = UpscalerList(registries.upscalers, self.models)
-        tables = PlanTables(self.samplers, self.schedules, registries.upscalers, registries.tasks)
-        self.planner = Planner(checkpoints, self.styles, tables, tokenizer)
+        tables = registries.plan_tables()
+        self.planner = Planner(checkpoints, self.styles, tables, tokenizer, paths.wildcards)
         embeddings = self.planner.vocabulary.listing
         self.networks = NetworkCards(CardSources(self.models, embeddings, lambda: self.settings))
         self.image_saver = ImageSaver(
@@ -103,7 +103,10 @@ class Engine:
             registries.filename_tokens,
         )
         settings_class = registries.settings_class
-        self._settings_file = SettingsFile(paths.data / "config.json", settings_class)
+        self._settings_file = SettingsFile(paths.settings_file, settings_class)
+        self.extensions = ExtensionShelf(
+            paths, registries.extensions, self._settings_file, self.downloads
+        )
         self.settings, self.flag_settings = settings_class(), flag_settings
         self.gallery = Gallery(
             paths,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 # A slow disk may take minutes to hash a file; the image is then saved without the hash in its infotext.
 _HASH_TIMEOUT_S = 30
 _MAX_UNSAVED_AGE_S = 24 * 3600
+NO_PAIRS: Mapping[str, object] = {}
 
 
 class ImageSaver:
@@ -84,6 +85,7 @@ class ImageSaver:
         image: Image.Image,
         announce: Callable[[GeneratedImage], object],
         destination: Destination | None = None,
+        pairs: Mapping[str, object] = NO_PAIRS,
     ) -> GeneratedImage:
         """Save one image; if the outputs folder cannot be written, save it in the system's temporary folder.
 
@@ -94,8 +96,9 @@ class ImageSaver:
             announce: Called with its record just before there is a file: a kill in between leaves a record without a
                 file, never a file without a record. The last call counts.
             destination: Folder and name, instead of those of the settings.
+            pairs: Added to its infotext.
         """
-        seed, text = plan.image_seed(index), escape(self._infotext(plan, index))
+        seed, text = plan.image_seed(index), escape(self._infotext(plan, index, pairs))
         written = FileText(text, plan.image_chunks(index))
         tokens = make_filename_tokens(plan, index, self._filename_tokens)
         store = self._images if plan.settings.samples_save else self._unsaved_store()
@@ -158,10 +161,12 @@ class ImageSaver:
 
         Raises:
             StorageError: it cannot be saved.
+            UserError: it cannot be drawn.
         """
         settings = plan.settings
         tokens = replace(make_filename_tokens(plan, 0, self._filename_tokens), seed=image.seed)
-        text, pixels = escape(image.infotext), image.image
+        text, drawn = escape(image.infotext), image.image
+        pixels = drawn if isinstance(drawn, Image.Image) else drawn(settings)
         is_grid = image.kind == "grid"
         is_saved = settings.samples_save and (settings.grid_save or not is_grid)
         store = self._images if is_saved else self._unsaved_store()
@@ -199,16 +204,20 @@ class ImageSaver:
             delete_older_files(self.unsaved_dir, _MAX_UNSAVED_AGE_S)
         return ImageStore(self.unsaved_dir)
 
-    def _infotext(self, plan: JobPlan, index: int) -> str:
-        """Return the infotext of one image of a job."""
+    def _infotext(self, plan: JobPlan, index: int, pairs: Mapping[str, object]) -> str:
+        """Return the infotext of one image of a job, with more pairs if it was generated."""
         if not isinstance(plan, Plan):
             return plan.image_infotext(index)
         extra = {
+            **pairs,
             **self._model_infotext(plan),
             "Lora hashes": self._lora_hashes(plan),
             "TI hashes": plan.networks.ti_hashes,
+            **dict(plan.templates),
             "App": f"{NAME} {VERSION}",
         }
+        if plan.precision:  # it says more than the option does
+            extra["Precision"] = plan.precision
         request = plan.single_image_request(plan.images[index])
         return infotext.create_infotext(
             request, extra, plan.settings, self._codecs, plan.stated_options

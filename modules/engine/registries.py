@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from modules.core.registry import Registry
+from modules.engine.extensions.record import ExtensionRecord
 from modules.images.filename import FilenameToken
 from modules.infotext.codecs import Codec
 from modules.infotext.foreign.dialects import Dialect
@@ -23,6 +24,8 @@ from modules.params.requests.tasks import Task
 from modules.params.settings import Settings
 from modules.params.settings.sections import SettingsSection, make_settings_class
 from modules.plan.jobs.kinds import JobKind, find_request_class
+from modules.plan.step_extensions import StepExtensionRow, no_step_extensions
+from modules.plan.tables import PlanTables
 from modules.sampling.samplers import Sampler
 from modules.sampling.schedules import Schedule
 from modules.scripts.protocol import Script
@@ -36,11 +39,14 @@ class Tab:
         name: Its title.
         build: Called with the engine, in the tab's Gradio context. None for a generation tab.
         form: The `FormLayout` of a generation tab, which the browser builds; None for any other tab.
+        script: Name of a JavaScript module in the `assets/` folder of an extension; its `mount(element, page)` fills the
+            tab.
     """
 
     name: str
     build: Callable[[Any], None] | None = None  # Any: the engine is above this file
     form: Any = None  # layouts are the page's
+    script: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,10 +56,12 @@ class Router:
     Args:
         name: Identifies the row.
         build: Called with the engine; returns a FastAPI router.
+        is_for_page: Whether the page calls it, so that it is there with `--no-api`, too.
     """
 
     name: str
     build: Callable[[Any], Any]  # Any: the engine is above this file, routers are FastAPI's
+    is_for_page: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,7 @@ class Registries:
         serves_page: Whether there is a page; without one Gradio is not imported.
         samplers: Sampling algorithms.
         schedules: Noise schedules.
+        step_extensions: What extensions add to the steps of a run.
         upscalers: How images or latents are enlarged before the hires pass.
         families: Architectures of checkpoints; the first row that matches is used.
         kinds: Kinds of model files, with their folders.
@@ -77,12 +86,14 @@ class Registries:
         settings_sections: Sections of the Settings tab, with the options of extensions.
         tabs: Tabs of the page.
         routers: Routes of the HTTP API.
+        extensions: The extensions that were found, loaded or not.
         extension_errors: Sentences about extensions that failed. It grows until the page is built.
     """
 
     serves_page: bool = True
     samplers: Registry[Sampler] = field(default_factory=lambda: Registry("sampler"))
     schedules: Registry[Schedule] = field(default_factory=lambda: Registry("schedule type"))
+    step_extensions: Registry[StepExtensionRow] = field(default_factory=no_step_extensions)
     upscalers: Registry[Upscaler] = field(default_factory=lambda: Registry("upscaler"))
     families: Registry[Family] = field(default_factory=lambda: Registry("model family"))
     kinds: Registry[ModelKind] = field(default_factory=lambda: Registry("kind of model file"))
@@ -100,6 +111,7 @@ class Registries:
     )
     tabs: Registry[Tab] = field(default_factory=lambda: Registry("tab"))
     routers: Registry[Router] = field(default_factory=lambda: Registry("router"))
+    extensions: list[ExtensionRecord] = field(default_factory=list[ExtensionRecord])
     extension_errors: list[str] = field(default_factory=list[str])
 
     @cached_property
@@ -120,15 +132,21 @@ class Registries:
         """
         return find_request_class(task, self.tasks, self.job_kinds)
 
+    def plan_tables(self) -> PlanTables:
+        """Return the tables of the planner."""
+        return PlanTables(
+            self.samplers, self.schedules, self.upscalers, self.tasks, self.step_extensions
+        )
+
     def check_options(self) -> None:
-        """Check the options that sections declare, and that samplers and schedules use no others.
+        """Check the options that sections declare, and that samplers, schedules and step extensions use no others.
 
         Raises:
             ValueError: an option's name is taken, its declaration is not valid, or it does not exist.
             UserError: a default is not valid.
         """
         known = self.settings_class.model_fields
-        for table in (self.samplers, self.schedules):
+        for table in (self.samplers, self.schedules, self.step_extensions):
             for row in table:
                 missing = next((name for name in row.options if name not in known), None)
                 if missing is not None:

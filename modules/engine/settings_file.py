@@ -80,20 +80,43 @@ class SettingsFile:
         with self._lock:
             self._write(self._load(), settings, {})
 
+    def other_value(self, key: str) -> Any:  # JSON: anything
+        """Return what the file has under a key that is no option; None without one, or if the file cannot be read."""
+        try:
+            with self._lock:
+                return self._parse().get(key)
+        except (OSError, ValueError, RecursionError):  # the engine's read reports it
+            return None
+
+    def set_other_value(self, key: str, value: object) -> None:
+        """Store a value under a key that is no option, such as which extensions are disabled.
+
+        Raises:
+            StorageError: the disk is full, read-only or unreachable; the file is unchanged.
+        """
+        with self._lock:
+            stored = self._load()
+            settings, invalid = self._validate(stored)
+            kept = {name: stored[name] for name in invalid}
+            self._write({**stored, key: value}, settings, kept)
+
+    def _parse(self) -> dict[str, Any]:
+        text, _ = decode_text(self.path.read_bytes())
+        stored: Any = json.loads(text)
+        if not isinstance(stored, dict):
+            raise ValueError("it contains no JSON object")
+        return cast("dict[str, Any]", stored)
+
     def _load(self) -> dict[str, Any]:
         """Return the content of the file; none if there is none, or if it was unreadable and has been moved aside."""
         self._is_unreadable = False
         try:
-            text, _ = decode_text(self.path.read_bytes())
-            stored: Any = json.loads(text)
-            if not isinstance(stored, dict):
-                raise ValueError("it contains no JSON object")
+            return self._parse()
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, RecursionError) as error:
             self._move_aside(error)
             return {}
-        return cast("dict[str, Any]", stored)
 
     def _validate(self, stored: Mapping[str, Any]) -> tuple[Settings, set[str]]:
         """Return the options in a file, and the names of those whose value is not valid."""

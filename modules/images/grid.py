@@ -48,10 +48,40 @@ def make_grid(
     """
     rows = row_count(len(images), batch_size, settings)
     columns = math.ceil(len(images) / rows)
-    width, height = (max(image.size[axis] for image in images) for axis in (0, 1))
+    width, height = size = largest_size([image.size for image in images])
     if columns * width * rows * height > max_pixels:
         return None
     grid = Image.new("RGB", (columns * width, rows * height), settings.grid_background_color)
-    for index, image in enumerate(images):
-        grid.paste(image, (index % columns * width, index // columns * height))
+    paste_cells(grid, images, columns, size)
     return grid
+
+
+def largest_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Return the largest width and the largest height."""
+    width, height = (max(size[axis] for size in sizes) for axis in (0, 1))
+    return width, height
+
+
+def paste_cells(
+    grid: Image.Image,
+    images: Sequence[Image.Image | None],
+    columns: int,
+    size: tuple[int, int],
+    origin: tuple[int, int] = (0, 0),
+    margin: int = 0,
+) -> None:
+    """Paste images into a grid, row by row.
+
+    Args:
+        grid: Changed.
+        images: None leaves a cell as it is.
+        columns: Number of columns.
+        size: Of a cell.
+        origin: Left and top of the first cell.
+        margin: Pixels between cells.
+    """
+    for index, image in enumerate(images):
+        if image is not None:
+            x = origin[0] + index % columns * (size[0] + margin)
+            y = origin[1] + index // columns * (size[1] + margin)
+            grid.paste(image, (x, y))

@@ -18,7 +18,7 @@ from modules.models.scan import ModelFile
 from modules.models.text_encoders import TextEncoderFile
 from modules.models.vaes import choose_vae
 from modules.params.settings import Settings
-from modules.params.settings.memory import MemoryPolicyName
+from modules.params.settings.memory import MemoryPolicyName, PrecisionName
 
 DEFAULT_LATENT_SIZE = 64
 _SMALLEST_BUCKET = 0.9  # of the native area: 512 x 1856
@@ -38,6 +38,7 @@ class ModelSpec:
         use_ema: Whether EMA weights are preferred if the file has them.
         memory_policy: Which parts stay on the device: "Automatic", or a row of the backend's POLICIES.
         stores_fp8: Whether weights are stored in 8 bits.
+        precision: "Automatic" for the device's choice, or whether it computes in 32 or 16 bits.
     """
 
     checkpoint: Checkpoint
@@ -49,6 +50,7 @@ class ModelSpec:
     use_ema: bool
     memory_policy: MemoryPolicyName = "Automatic"
     stores_fp8: bool = False
+    precision: PrecisionName = "Automatic"
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -92,6 +94,7 @@ def make_model_spec(models: ModelIndex, checkpoint: Checkpoint, settings: Settin
         use_ema=settings.sd_use_ema,
         memory_policy=settings.memory_policy_for(is_sdxl=family.is_sdxl),
         stores_fp8=settings.stores_fp8(is_sdxl=family.is_sdxl),
+        precision=settings.precision,
     )
 
 

@@ -76,12 +76,15 @@ class Output:
         data: The image, the depth map, or the Recording.
         index: Of an image, over all batches.
         is_unrefined: Of an image: whether its request names a refiner, and the run ended before that one's turn.
+        precision: Of an image: the dtype that the UNet computed in, such as "bf16"; "" where the infotext needs no word
+            of it.
     """
 
     kind: OutputKind
     data: Any  # its type depends on the kind
     index: int = 0
     is_unrefined: bool = False
+    precision: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def ignore_events(event: Event) -> None:
 
 
 class CancelToken:
-    """What a running job is told: to stop, to skip its batch, and that a client watches. Thread-safe."""
+    """Requests to a running job: stop, skip the batch, make previews for a watching client. Thread-safe."""
 
     def __init__(self) -> None:
         self._interrupted = threading.Event()

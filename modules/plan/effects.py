@@ -15,7 +15,9 @@ from modules.models.families import Family
 from modules.models.ldm.text_encoder_layouts import CLIP_KIND
 from modules.models.model_spec import ModelSpec
 from modules.plan.planned_pass import PlannedPass
+from modules.plan.step_extensions import StepExtensionRow
 from modules.plan.tables import BUILTIN_TABLES, PlanTables
+from modules.plan.upscaling import enlarges_init_image
 from modules.prompt.chunks import COMMA_BACKTRACK, Chunker
 from modules.prompt.emphasis import EMPHASES
 
@@ -28,8 +30,17 @@ _SAMPLER_FAMILY_OPTIONS = (
 )
 # Options with an infotext key that change every image.
 ALWAYS_EFFECTIVE = frozenset(
-    {"randn_source", "sd_noise_schedule", "tiling", "use_downcasted_alpha_bar"}
+    {
+        *("randn_source", "sd_noise_schedule", "tiling", "use_downcasted_alpha_bar"),
+        *("precision", "deep_cache_interval", "hypertile_enable_unet", "hypertile_enable_vae"),
+    }
 )
+_HYPERTILE_UNET_OPTIONS = (
+    "hypertile_max_depth_unet",
+    "hypertile_max_tile_unet",
+    "hypertile_swap_size_unet",
+)
+_HYPERTILE_VAE_OPTIONS = ("hypertile_max_tile_vae", "hypertile_swap_size_vae")
 _ORIGINAL_EMPHASIS = EMPHASES.get("Original")
 
 
@@ -78,6 +89,14 @@ def _uses_sampling_option(option: str, planned: PlannedPass) -> bool:
     return option in planned.sampling_options
 
 
+def _is_in_steps(row: StepExtensionRow, planned: PlannedPass) -> bool:
+    return row.is_in(planned.plan.request, planned.settings)
+
+
+def _any_holds(rules: Sequence[Callable[[PlannedPass], bool]], planned: PlannedPass) -> bool:
+    return any(holds(planned) for holds in rules)
+
+
 def _starts_from_image(planned: PlannedPass) -> bool:
     return planned.starts_from_image
 
@@ -112,8 +131,30 @@ def _shows_image_to_inpainting_unet(planned: PlannedPass) -> bool:
     return _runs_inpainting_unet(planned) and planned.starts_from_image
 
 
+def _attends_to_all_cells(planned: PlannedPass) -> bool:
+    """Return whether the UNet has attention in its largest layers."""
+    return not planned.family.is_sdxl
+
+
+def _tiles_unet(planned: PlannedPass) -> bool:
+    settings = planned.settings
+    return settings.hypertile_enable_unet or settings.hypertile_enable_unet_secondpass
+
+
+def _tiles_vae(planned: PlannedPass) -> bool:
+    return planned.settings.hypertile_enable_vae
+
+
 def _edits_prompts(planned: PlannedPass) -> bool:
     return planned.sub_prompts(old_scheduling=True) != planned.sub_prompts(old_scheduling=False)
+
+
+def _may_draw_prompts(planned: PlannedPass) -> bool:
+    """Return whether a prompt has marks of something to draw; whether there are such wildcards may change."""
+    request = planned.plan.request
+    return any(
+        mark in text for mark in ("{", "__") for text in (request.prompt, request.negative_prompt)
+    )
 
 
 def _chunks_differ(planned: PlannedPass, other: Chunker) -> bool:
@@ -162,6 +203,12 @@ EFFECTS: tuple[Effect, ...] = (
     Effect("sdxl_crop_left", _is_told_sizes),
     Effect("sdxl_refiner_low_aesthetic_score", _is_told_aesthetic_score),
     Effect("sdxl_refiner_high_aesthetic_score", _is_told_aesthetic_score),
+    Effect("dynamic_prompts", _may_draw_prompts),
+    Effect("token_merging_ratio", _attends_to_all_cells, of_first_pass=True),
+    Effect("token_merging_ratio_hr", _attends_to_all_cells),
+    *(Effect(option, _tiles_unet) for option in _HYPERTILE_UNET_OPTIONS),
+    *(Effect(option, _tiles_vae) for option in _HYPERTILE_VAE_OPTIONS),
+    Effect("hypertile_enable_unet_secondpass", lambda planned: planned.plan.hires is not None),
     Effect("emphasis", _emphasizes),
     Effect(
         "use_old_emphasis_implementation",
@@ -173,6 +220,11 @@ EFFECTS: tuple[Effect, ...] = (
         lambda planned: _chunks_differ(
             planned, replace(planned.chunker, comma_backtrack=COMMA_BACKTRACK)
         ),
+    ),
+    Effect(
+        "upscaler_for_img2img",
+        lambda planned: enlarges_init_image(planned.plan.request),
+        of_first_pass=True,
     ),
     Effect("s_min_uncond", _uses_uncond),
     Effect(
@@ -202,13 +254,19 @@ def stated_options(passes: Sequence[PlannedPass]) -> tuple[str, ...]:
 
 
 def list_effects(tables: PlanTables = BUILTIN_TABLES) -> tuple[Effect, ...]:
-    """Return EFFECTS and a row for each option that some samplers or schedules use and others do not."""
+    """Return EFFECTS and a row for each option that samplers, schedules or step extensions use on some jobs alone."""
+    rules: dict[str, list[Callable[[PlannedPass], bool]]] = {}
     used = [name for row in (*tables.samplers, *tables.schedules) for name in row.options]
-    # An extension's sampler may list an option that other parts of a job use as well.
+    for option in dict.fromkeys((*_SAMPLER_FAMILY_OPTIONS, *used)):
+        rules[option] = [partial(_uses_sampling_option, option)]
+    for row in tables.step_extensions:
+        for option in row.options:
+            rules.setdefault(option, []).append(partial(_is_in_steps, row))
+    # An extension may list an option that other parts of a job use as well.
     others = ALWAYS_EFFECTIVE | {effect.option for effect in EFFECTS}
     rows = [
-        Effect(option, partial(_uses_sampling_option, option))
-        for option in dict.fromkeys((*_SAMPLER_FAMILY_OPTIONS, *used))
+        Effect(option, partial(_any_holds, tuple(holds)))
+        for option, holds in rules.items()
         if option not in others
     ]
     return (*rows, *EFFECTS)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from modules.core.registry import Registry
 from modules.models.upscalers import UPSCALERS, Upscaler
 from modules.params.requests.tasks import TASKS, Task
+from modules.plan.step_extensions import StepExtensionRow, no_step_extensions
 from modules.sampling.samplers import SAMPLERS, Sampler
 from modules.sampling.schedules import SCHEDULES, Schedule
 
@@ -19,6 +20,7 @@ class PlanTables:
     schedules: Registry[Schedule] = SCHEDULES
     upscalers: Registry[Upscaler] = UPSCALERS
     tasks: Registry[Task] = TASKS
+    step_extensions: Registry[StepExtensionRow] = field(default_factory=no_step_extensions)
 
 
 BUILTIN_TABLES = PlanTables()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from modules.params.settings.sampling import SamplingSettings
@@ -46,10 +47,15 @@ class NoiseSampler(Protocol):
 
 
 class ZeroNoise:
-    """The noise sampler of a dry run: always 0."""
+    """The noise sampler of a dry run: always 0.
+
+    Attributes:
+        intervals: The intervals that `between` was asked for, in order.
+    """
 
     def __init__(self, arithmetic: Arithmetic = FLOAT64) -> None:
         self.arithmetic = arithmetic
+        self.intervals: list[tuple[float, float]] = []
 
     def __call__(self) -> Tensor:
         """Return 0."""
@@ -57,7 +63,7 @@ class ZeroNoise:
 
     def between(self, sigma: float, sigma_next: float) -> Tensor:
         """Return 0."""
-        del sigma, sigma_next
+        self.intervals.append((sigma, sigma_next))
         return 0.0
 
 
@@ -75,14 +81,27 @@ def ancestral_step(sigma: float, sigma_next: float, eta: float = 1.0) -> tuple[f
     return math.sqrt(sigma_next**2 - sigma_up**2), sigma_up
 
 
-def visited_sigmas(
+@dataclass(frozen=True)
+class DryRun:
+    """What a sampler asks for.
+
+    Args:
+        sigmas: The sigma of each network evaluation.
+        intervals: The intervals of sigma of which it wants the noise of a Brownian motion.
+    """
+
+    sigmas: Sequence[float] = ()
+    intervals: Sequence[tuple[float, float]] = ()
+
+
+def run_dry(
     run: SamplerFn,
     sigmas: Sequence[float],
     settings: SamplingSettings = DEFAULTS,
     denoised: Tensor = 0.0,
     arithmetic: Arithmetic = FLOAT64,
-) -> list[float]:
-    """Return the sigma of each network evaluation, by running the sampler on the number 0.
+) -> DryRun:
+    """Return what a sampler asks for, by running it on the number 0.
 
     Args:
         run: The sampler; not an adaptive one.
@@ -91,7 +110,8 @@ def visited_sigmas(
         denoised: The prediction sent at each evaluation.
         arithmetic: That of the run's noise sampler.
     """
-    generator = run(0.0, sigmas, ZeroNoise(arithmetic), settings)
+    noise = ZeroNoise(arithmetic)
+    generator = run(0.0, sigmas, noise, settings)
     visited: list[float] = []
     try:
         _, sigma = next(generator)
@@ -99,4 +119,4 @@ def visited_sigmas(
             visited.append(sigma)
             _, sigma = generator.send(denoised)
     except StopIteration:
-        return visited
+        return DryRun(visited, noise.intervals)

@@ -6,16 +6,18 @@ must yield the same cells for the same request and arguments.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from PIL import Image
 from pydantic import BaseModel
 
 from modules.images.filename import Destination
+from modules.params.param import params_of
 from modules.params.requests.job_request import JobRequest
 from modules.params.results import GeneratedImage, ImageKind
+from modules.params.settings.saving import GridSettings
 
 CellState = Literal["done", "failed", "cancelled"]
 
@@ -32,7 +34,8 @@ class Cell:
         destination: Folder and name of its images, instead of those of the settings.
         is_recorded: Whether the denoising of its first image is recorded.
         is_shown: Whether its images are part of the result. Those of other cells, such as the tiles of a larger image,
-            are kept outside the outputs folder until a day has passed.
+            are kept outside the outputs folder until a day has passed, as PNG.
+        infotext: Pairs to add to the infotexts of its images.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Cell:
     destination: Destination | None = None
     is_recorded: bool = False
     is_shown: bool = True
+    infotext: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
 @dataclass(frozen=True)
@@ -64,13 +68,14 @@ class ScriptImage:
     """An image that a script has made of those of its cells.
 
     Args:
-        image: The image.
+        image: The image, or what draws it with the colours and the font of the options. It is called when the image is
+            saved, not after a restart; its UserError becomes a note.
         infotext: Its generation parameters.
         seed: The seed in its name.
         kind: A grid is saved and shown as one.
     """
 
-    image: Image.Image
+    image: Image.Image | Callable[[GridSettings], Image.Image]
     infotext: str
     seed: int
     kind: ImageKind = "image"
@@ -94,6 +99,29 @@ class ScriptResult:
 ScriptRun = Generator[Sequence[Cell], Sequence[CellResult], ScriptResult]
 
 
+@dataclass(frozen=True)
+class ScriptTable:
+    """Where the cells of a script stand in a table, or in several below each other.
+
+    Args:
+        columns: Labels of the columns.
+        rows: Labels of the rows.
+        tables: Labels of the tables.
+        places: Column, row and table of each cell, by its position in the group.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[str, ...]
+    tables: tuple[str, ...]
+    places: tuple[tuple[int, int, int], ...]
+
+
+def first_error(results: Iterable[CellResult]) -> str:
+    """Return the first error of some cells, or a sentence where none says why it has no image."""
+    errors = (result.error for result in results if result.error)
+    return next(errors, "The script made no pictures.")
+
+
 class NoArguments(BaseModel, frozen=True, extra="forbid"):
     """The arguments of a script without any."""
 
@@ -101,6 +129,11 @@ class NoArguments(BaseModel, frozen=True, extra="forbid"):
 def _one_cell(args: Any) -> int:
     del args
     return 1
+
+
+def _always(args: Any) -> bool:
+    del args
+    return True
 
 
 @dataclass(frozen=True)
@@ -111,8 +144,10 @@ class Script:
         name: The name on the page, in requests and in the job store.
         run: Starts the script with the request and the validated arguments.
         args_type: Declares the arguments.
-        read_list: Returns the arguments by name of A1111's list of them and the name of a task; None if the list is in the
-            order of the fields. Raises a UserError for a list that it cannot read.
+        list_fields: Names of the arguments in the order of A1111's list, "" for one that is ignored; empty for the order of
+            the fields.
+        read_list: Returns the arguments by name of A1111's list of them and the name of a task; None if the list
+            needs no more than their names. Raises a UserError for a list that it cannot read.
         cell_count: Returns the number of cells that these arguments need.
         noun: Noun for a cell in the progress text.
         waits_for_slots: Whether only as many of the cells yielded together are submitted as the device runs at once; the
@@ -121,11 +156,20 @@ class Script:
         tasks: The tasks for which it can be chosen on the page and in the API; a script without any belongs to a part
             of the page.
         aliases: Other names that find it.
+        prepare: Returns request and arguments completed before they are stored, such as with seeds drawn, so that a restart
+            makes the same cells. Raises a UserError for arguments that do not fit.
+        requests_to_check: Yields requests that must be possible before the script starts, each with a subject for the
+            error. Raises a UserError for arguments that do not fit the request.
+        table: Returns where the cells stand, for a page that shows them in a table; None for a script without one.
+        remark: Returns what the page says beside the number of pictures before the start, as a part of a sentence; "" for
+            nothing.
+        shows_cells: Returns whether the images of cells belong to the result, beside those that the script makes of them.
     """
 
     name: str
     run: Callable[[Any, Any], ScriptRun]  # each script names its own types of request and arguments
     args_type: type[BaseModel] = NoArguments
+    list_fields: tuple[str, ...] = ()
     read_list: Callable[[Sequence[Any], str], Mapping[str, Any]] | None = None  # JSON: anything
     cell_count: Callable[[Any], int] = _one_cell
     noun: str = "picture"
@@ -133,3 +177,13 @@ class Script:
     has_one_seed: bool = False
     tasks: frozenset[str] = frozenset()
     aliases: tuple[str, ...] = ()
+    prepare: Callable[[Any, Any], tuple[Any, Any]] | None = None
+    requests_to_check: Callable[[Any, Any], Iterable[tuple[str, JobRequest]]] | None = None
+    table: Callable[[Any], ScriptTable] | None = None
+    remark: Callable[[Any], str] | None = None
+    shows_cells: Callable[[Any], bool] = _always
+
+    @property
+    def argument_order(self) -> tuple[str, ...]:
+        """Return the names of the arguments in the order of A1111's list, "" for one that is ignored."""
+        return self.list_fields or tuple(params_of(self.args_type))

@@ -16,9 +16,18 @@ from modules.engine.engine import Engine
 from modules.engine.registries import Tab
 from modules.ui.components.scripted_html import build_scripted_html
 from modules.ui.forms.layout import FormLayout
-from modules.ui.forms.layouts import DEPTH, IMG2IMG, INPAINT, MERGER, PROCESS, TXT2IMG
-from modules.ui.forms.schema import form_schema
-from modules.ui.tabs import diffusion_process, gallery, merger, models, png_info, queue, settings
+from modules.ui.forms.layouts import DEPTH, EXTRAS, IMG2IMG, INPAINT, MERGER, PROCESS, TXT2IMG
+from modules.ui.forms.schema import form_schema, script_schemas
+from modules.ui.tabs import (
+    diffusion_process,
+    extensions,
+    gallery,
+    merger,
+    models,
+    png_info,
+    queue,
+    settings,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +47,13 @@ TABS = (
     Tab("Inpaint", form=INPAINT),
     Tab("Depth", form=DEPTH),
     Tab("PNG Info", png_info.build),
+    Tab("Extras", form=EXTRAS),
     Tab("Diffusion process", diffusion_process.build),
     Tab("Gallery", gallery.build),
     Tab("Checkpoint merger", merger.build),
     Tab("Models", models.build),
     Tab("Queue", queue.build),
+    Tab("Extensions", extensions.build),
     Tab("Settings", settings.build),
 )
 
@@ -61,14 +72,17 @@ def build_page(engine: Engine) -> gr.Blocks:
                         _build_generation_tab(tab.form)
                     if tab.build is not None:
                         tab.build(engine)
+                    if tab.script:
+                        html = '<div class="ui extension-tab"></div>'
+                        build_scripted_html(html, tab.script, f"{tab.name.replace(' ', '_')}_tab")
         page.load(None, js="() => { webui.start() }")
     return page
 
 
 def _build_generation_tab(layout: FormLayout) -> None:
-    """Build the element that assets/generation/tab.js fills, in the current Gradio context."""
+    """Build the element that the layout's module fills, in the current Gradio context."""
     html = f'<div class="ui generation" data-form="{layout.prefix}"></div>'
-    build_scripted_html(html, "generation/tab.js", f"{layout.prefix}_tab")
+    build_scripted_html(html, layout.module, f"{layout.prefix}_tab")
 
 
 def theme() -> gr.themes.Base:
@@ -94,8 +108,15 @@ def page_files(engine: Engine) -> dict[str, bytes]:
     shown = {name: schema for name, schema in schemas.items() if schema is not None}
     tabs = list(shown)
     forms = {schema["prefix"]: schema for schema in shown.values() if schema}
-    others = {layout.prefix: _form_schema(engine, layout) for layout in (PROCESS, MERGER)}
-    page = {"tabs": tabs, "forms": forms, **others}
+    tasks = {schema["task"] for schema in forms.values() if schema["generates"]}
+    page = {
+        "tabs": tabs,
+        "forms": forms,
+        **{layout.prefix: _form_schema(engine, layout) for layout in (PROCESS, MERGER)},
+        "scripts": {
+            task: script_schemas(engine.registries.scripts, task) for task in sorted(tasks)
+        },
+    }
     return {**files, "page.json": json.dumps(page).encode()}
 
 

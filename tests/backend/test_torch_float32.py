@@ -12,7 +12,7 @@ from modules.backend.torch_float32 import TORCH_FLOAT32
 from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.arithmetic import FLOAT64
 from modules.sampling.model_sigmas import ModelSigmas
-from modules.sampling.protocol import visited_sigmas
+from modules.sampling.protocol import run_dry
 from modules.sampling.run_sigmas import RunSigmas
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
@@ -112,7 +112,7 @@ def test_dpmpp_sde_queries_the_motion_at_exponentials_of_logarithms():
     sigmas = make_run("DPM++ SDE", "Karras", 8).sigmas(8)
     logs = torch.tensor(sigmas[:-1]).log()
     middles = (logs[:-1] + (logs[1:] - logs[:-1]) * 0.5).exp()
-    visited = visited_sigmas(dpmpp_sde, sigmas, arithmetic=TORCH_FLOAT32)
+    visited = run_dry(dpmpp_sde, sigmas, arithmetic=TORCH_FLOAT32).sigmas
     assert visited[1::2] == middles.tolist()
 
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from modules.engine.engine import Engine
+from modules.engine.infotext_context import read_infotext
 from modules.engine.jobs.job import Job
 from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.engine.fake_executor import PATIENCE_S
@@ -67,6 +69,19 @@ def test_the_format_can_be_chosen_for_one_request(engine: Engine):
     job = run_job(engine, SMALL.replace(override_settings={"samples_format": "webp"}))
     assert job.status().images[0].path.suffix == ".webp"
     assert run_job(engine).status().images[0].path.suffix == ".png"
+
+
+def test_the_infotext_names_the_dtype_that_the_device_reports(engine: Engine):
+    plan = engine.planner.plan(
+        SMALL.replace(override_settings={"precision": "Half"}), engine.settings
+    )
+    for reported, stated in (("bf16", "Precision: bf16"), ("", "Precision: Half")):
+        made = engine.image_saver.save(
+            replace(plan, precision=reported), 0, Image.new("RGB", (64, 64)), lambda _: None
+        )
+        assert f", {stated}, " in made.infotext
+        found = read_infotext(engine, made.infotext, Txt2ImgRequest).override_settings
+        assert found["precision"] == "Half"
 
 
 def test_a_missing_image_results_in_a_note_instead_of_a_grid(engine: Engine, monkeypatch):

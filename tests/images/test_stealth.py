@@ -44,9 +44,9 @@ def encode(image: Image.Image, **options: object) -> bytes:
 
 HIDDEN = [
     (b"stealth_pnginfo", TEXT.encode()),
-    (b"stealth_pngcomp", gzip.compress(TEXT.encode())),
+    (b"stealth_pngcomp", gzip.compress(TEXT.encode(), mtime=0)),
     (b"stealth_rgbinfo", TEXT.encode()),
-    (b"stealth_rgbcomp", gzip.compress(TEXT.encode())),
+    (b"stealth_rgbcomp", gzip.compress(TEXT.encode(), mtime=0)),
 ]
 
 

@@ -149,7 +149,7 @@ def test_every_option_with_a_key_is_read_back():
 def _non_default_value(name: str) -> Any:
     """Return a valid value that is not the option's default."""
     default = getattr(Settings(), name)
-    candidates = [not default] if isinstance(default, bool) else [0.25, 2, 0.5, *_labels()]
+    candidates = [not default] if isinstance(default, bool) else [0.25, 2, 64, *_labels()]
     for value in candidates:
         try:
             found = getattr(Settings(**{name: value}), name)
@@ -161,7 +161,17 @@ def _non_default_value(name: str) -> Any:
 
 
 def _labels() -> list[str]:
-    return ["NV", "Ignore", "quad", "Zero Terminal SNR", "bh2", "logSNR", "both passes", "Enable"]
+    return [
+        "NV",
+        "Ignore",
+        "quad",
+        "Zero Terminal SNR",
+        "bh2",
+        "logSNR",
+        "both passes",
+        "Enable",
+        "Half",
+    ]
 
 
 def read(text: str, model: Any = Txt2ImgRequest, context: Any = CONTEXT) -> infotext.InfotextResult:

@@ -8,7 +8,7 @@ import pytest
 
 from modules.params.settings.sampling import SamplingSettings
 from modules.sampling.arithmetic import FLOAT64
-from modules.sampling.protocol import DEFAULTS, SamplerFn, ZeroNoise, ancestral_step, visited_sigmas
+from modules.sampling.protocol import DEFAULTS, SamplerFn, ZeroNoise, ancestral_step, run_dry
 from modules.sampling.run_sigmas import RunSigmas
 from modules.sampling.run_start import K_DIFFUSION, TIMESTEP
 from modules.sampling.samplers import SAMPLERS, Sampler
@@ -222,11 +222,11 @@ def test_a_run_evaluates_the_network_as_often_as_in_a1111(name: str, steps: int,
     row = SAMPLERS.get(name)
     assert (
         len(
-            visited_sigmas(
+            run_dry(
                 row.run,
                 make_run_sigmas(row, steps).from_noise().sigmas,
                 denoised=prediction(row, 0.0),
-            )
+            ).sigmas
         )
         == evaluations
     )
@@ -244,8 +244,11 @@ def test_the_dry_run_visits_what_the_run_visits(row: Sampler):
     run_sampler(
         row.run, 3.0, run_sigmas.from_noise().sigmas, denoiser, CountingNoise(), run_sigmas.settings
     )
-    assert visited == visited_sigmas(
-        row.run, run_sigmas.from_noise().sigmas, run_sigmas.settings, prediction(row, 0.0)
+    assert (
+        visited
+        == run_dry(
+            row.run, run_sigmas.from_noise().sigmas, run_sigmas.settings, prediction(row, 0.0)
+        ).sigmas
     )
 
 

@@ -18,6 +18,7 @@ TABS = (
     "Gallery",
     "Models",
     "Queue",
+    "Extensions",
     "Settings",
 )
 VIEWS = [

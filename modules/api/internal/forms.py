@@ -12,18 +12,31 @@ from modules.api.image_files import CACHE_FOREVER, image_path
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.engine.page.requests import make_page_request
+from modules.engine.page.scripts import run_page_script
 from modules.engine.page.uploads import Upload, UploadStore, make_upload_store
+from modules.models.kinds import UPSCALER
 from modules.params.image_decoding import MAX_FILE_BYTES, open_image
+from modules.params.requests.base import require_generation
 
 # Lists that fields of the forms are chosen from.
-_LISTS = ("samplers", "schedules", "checkpoints", "vaes", "styles", "hires upscalers")
+_LISTS = (
+    "samplers",
+    "schedules",
+    "checkpoints",
+    "vaes",
+    "styles",
+    "hires upscalers",
+    "image upscalers",
+)
 
 
 class FormValues(BaseModel):
-    """A form of the page."""
+    """A form of the page, and the script that is chosen in it, "" for none."""
 
     task: str = Field(max_length=200)
     values: dict[str, Any]  # checked as the request declares them
+    script_name: str = Field("", max_length=200)
+    script_args: dict[str, Any] = {}  # checked as the script declares them
 
 
 class FinishedImage(BaseModel):
@@ -38,16 +51,20 @@ def forms_router(engine: Engine) -> APIRouter:
 
     @router.get("/choices")
     def choices() -> dict[str, Any]:
-        """Return the lists that fields are chosen from, the settings, and prompts to try a demo checkpoint with."""
+        """Return the lists that fields are chosen from, the settings, and what there is to try and to get."""
         return {
             "lists": {name: engine.choices(name) for name in _LISTS},
             "settings": engine.settings.model_dump(mode="json"),
             "demo_prompts": engine.active_checkpoint.demo_prompts(),
+            "upscalers_to_get": engine.downloads.missing(UPSCALER),
         }
 
     @router.post("/jobs")
     def submit(body: FormValues) -> dict[str, Any]:
         request = make_page_request(engine, body.task, body.values)
+        if body.script_name:
+            args = engine, body.script_name, require_generation(request), body.script_args
+            return {"id": run_page_script(*args).id}
         return {"id": engine.submit(request, "page").id}
 
     _add_uploads(router, engine)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from modules.api.image_files import CACHE_FOREVER, image_path
 from modules.api.job_json import make_image_id, progress_to_json, seed_to_json
-from modules.api.security.guard import LOOPBACK_NAMES
+from modules.api.security.local_client import is_on_this_machine
 from modules.api.zip_stream import stream_zip
 from modules.core.errors import NotFound, UserError
 from modules.core.file_manager import file_manager, open_folder
@@ -30,8 +30,6 @@ from modules.engine.page.uploads import make_upload_store
 from modules.params.results import GeneratedImage
 
 _MAX_IMAGES = 1000  # in one archive
-# A proxy on this machine passes requests of others on; it says so in one of these.
-_PROXY_HEADERS = ("x-forwarded-for", "x-real-ip", "forwarded", "via")
 
 
 class ShownImage(BaseModel):
@@ -65,9 +63,16 @@ def output_router(engine: Engine) -> APIRouter:
             "pictures": images,
             "grid": _shown_path(engine, grid) if grid else "",
             "size": expected_size(engine, job_id),
+            "has_table": engine.groups.table(job_id) is not None,
+            "shows_cells": engine.groups.shows_cells(job_id),
             "has_depth_map": bool(find_depth_map(engine, job_id)),
-            "opens_folders": _is_on_this_machine(request) and bool(file_manager()),
+            "opens_folders": is_on_this_machine(request) and bool(file_manager()),
         }
+
+    @router.get("/jobs/{job_id}/images/{position}")
+    def image(job_id: str, position: int) -> dict[str, Any]:
+        """Return one of a job's images, such as that of a cell."""
+        return _image_json(engine, job_id, position, find_image(engine, job_id, position))
 
     @router.get("/jobs/{job_id}/values/{position}")
     def values(job_id: str, position: int) -> dict[str, Any]:
@@ -78,7 +83,7 @@ def output_router(engine: Engine) -> APIRouter:
     @router.post("/open-folder")
     def open_image_folder(body: ShownImage, request: Request) -> dict[str, Any]:
         """Open the folder of an image on the screen of this machine, if the browser is on it, too."""
-        if not _is_on_this_machine(request):
+        if not is_on_this_machine(request):
             raise UserError(
                 "A folder opens only on the machine that the server runs on.",
                 "Download the picture instead.",
@@ -132,6 +137,7 @@ def _image_json(
     return {
         "id": make_image_id(job_id, position),
         "position": position,
+        "kind": image.kind,
         "seed": seed_to_json(image.seed),
         "width": width,
         "height": height,
@@ -145,12 +151,3 @@ def _shown_path(engine: Engine, path: Path) -> str:
     """Return the path that a person sees: from the data folder on, or all of it where it lies elsewhere."""
     data = engine.paths.data
     return escape(str(path.relative_to(data) if path.is_relative_to(data) else path))
-
-
-def _is_on_this_machine(request: Request) -> bool:
-    """Return whether the browser runs on the server's machine, as far as a request tells."""
-    client = request.client.host if request.client else ""
-    if any(name in request.headers for name in _PROXY_HEADERS):
-        return False
-    is_local = client in LOOPBACK_NAMES or client.startswith("127.")
-    return is_local and (request.url.hostname or "") in LOOPBACK_NAMES

@@ -38,6 +38,9 @@ class BrownianTree:
         self._total_increment = self._node_noise() * math.sqrt(high - low)
         self._low, self._high = round(low, _DIGITS), round(high, _DIGITS)
         self._last_values: dict[float, Tensor] = {}
+        self._noise_of_path: list[
+            tuple[int, Tensor]
+        ] = []  # by depth: path of the node last visited, its noise
 
     def between(self, start: float, end: float) -> Tensor:
         """Return W(end) - W(start), whose variance is the distance; points outside the interval are clamped to it."""
@@ -58,7 +61,8 @@ class BrownianTree:
         path = depth = 0
         while point > low:
             middle = round((low + high) / 2, _DIGITS)
-            first = self._bridge(increment, (low, middle, high), self._node_noise(path, depth))
+            noise = self._path_noise(path, depth)
+            first = self._bridge(increment, (low, middle, high), noise)
             is_in_second_half = point >= middle
             if is_in_second_half:
                 value, increment, low = value + first, increment - first, middle
@@ -73,6 +77,15 @@ class BrownianTree:
         low, middle, high = ends
         deviation = math.sqrt((middle - low) * (high - middle) / (high - low))
         return increment * ((middle - low) / (high - low)) + noise * deviation
+
+    def _path_noise(self, path: int, depth: int) -> Tensor:
+        """Return the noise of a node; neighbouring points share the first nodes of their paths."""
+        known = self._noise_of_path
+        if depth < len(known) and known[depth][0] == path:
+            return known[depth][1]
+        noise = self._node_noise(path, depth)
+        known[depth:] = [(path, noise)]
+        return noise
 
     def _node_noise(self, *node: int) -> Tensor:
         """Return the unit noise of a node (path, depth) of the tree; without arguments, of the whole interval."""

@@ -15,14 +15,14 @@ from modules.backend.torch_float32 import TORCH_FLOAT32
 from modules.params.settings import Settings
 from modules.plan.plan import Plan
 from modules.sampling.model_sigmas import ModelSigmas
-from modules.sampling.protocol import SamplerGenerator, visited_sigmas
+from modules.sampling.protocol import DryRun, SamplerGenerator, run_dry
 from modules.sampling.run_sigmas import RunSigmas
 from modules.sampling.run_start import RunStart
 from modules.sampling.samplers import Sampler
 
 
 class SamplingRun:
-    """A sampler at work on one batch: it waits at a sample until it is told the predicted x0.
+    """A sampler at work on one batch: it waits at a sample for the predicted x0.
 
     Args:
         plan: Sampler, schedule, steps and options.
@@ -64,7 +64,9 @@ class SamplingRun:
         else:
             x = (init_latents + noise() * start.noise_sigma) * start.scale
         self._start = start
-        self.sigmas = _known_sigmas(plan.sampler, start, plan.settings)
+        dry_run = _run_dry(plan.sampler, start, plan.settings)
+        self.sigmas = dry_run.sigmas
+        noise.draw_ahead(dry_run.intervals)
         self._steps: SamplerGenerator = plan.sampler.run(x, start.sigmas, noise, plan.settings)
         self.x, self.sigma = next(self._steps)
 
@@ -128,12 +130,12 @@ def _start(plan: Plan, run_sigmas: RunSigmas, *, has_init_image: bool) -> RunSta
     return None if start is None else add_extra_noise(start, plan.settings)
 
 
-def _known_sigmas(sampler: Sampler, start: RunStart, settings: Settings) -> Sequence[float]:
-    """Return the sigma of every evaluation; none for an adaptive sampler, which decides during the run."""
+def _run_dry(sampler: Sampler, start: RunStart, settings: Settings) -> DryRun:
+    """Return what the run will ask for; nothing is known of an adaptive sampler, which decides during the run."""
     if sampler.is_adaptive:
-        return ()
+        return DryRun()
     denoised = (0.0, 0.0) if sampler.needs_uncond else 0.0
-    return visited_sigmas(sampler.run, start.sigmas, settings, denoised, TORCH_FLOAT32)
+    return run_dry(sampler.run, start.sigmas, settings, denoised, TORCH_FLOAT32)
 
 
 def _estimate_total(start: RunStart, index: int, sigma: float) -> int:

@@ -47,6 +47,14 @@ def shown_address(url: str) -> str:
     return url.partition("?")[0]
 
 
+def is_safe_name(name: str) -> bool:
+    """Return whether every system can have a file or folder of that name."""
+    if not name or len(name.encode(errors="replace")) > MAX_NAME_LENGTH or not name.isprintable():
+        return False
+    is_odd = _BAD.search(name) or _DEVICES.fullmatch(name) or name[0] in ". -" or name[-1] in ". "
+    return not is_odd
+
+
 def check_name(name: str, kind: ModelKind) -> str:
     """Return a file name that is safe on every system and has an ending of its kind.
 
@@ -58,8 +66,7 @@ def check_name(name: str, kind: ModelKind) -> str:
             f"'{name}' is not the name of a {kind.noun} file.",
             f"The name must end in {' or '.join(kind.suffixes)}.",
         )
-    is_odd = _BAD.search(name) or _DEVICES.fullmatch(name) or name[0] in ". -" or name[-1] in ". "
-    if is_odd or len(name.encode(errors="replace")) > MAX_NAME_LENGTH or not name.isprintable():
+    if not is_safe_name(name):
         raise UserError(
             f"'{name}' cannot be the name of a file.",
             f"Use letters, digits, '-', '_' and '.', at most {MAX_NAME_LENGTH} characters.",

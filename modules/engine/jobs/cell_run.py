@@ -208,8 +208,14 @@ class CellRun:
         if self.cell.is_recorded and any(index == made.index for made in self._earlier_images):
             return None
         if not self.cell.is_shown:
-            plan = replace(plan, settings=plan.settings.replace(samples_save=False))
-        return self._image_saver.save(plan, index, image, announce, self.cell.destination)
+            hidden = {
+                "samples_save": False,
+                "samples_format": "png",
+            }  # what is made of it keeps every pixel
+            plan = replace(plan, settings=plan.settings.replace(**hidden))
+        return self._image_saver.save(
+            plan, index, image, announce, self.cell.destination, self.cell.infotext
+        )
 
     def _find_record(self) -> JobRecord | None:
         """Return the record of the latest job that began, or None if there is none."""

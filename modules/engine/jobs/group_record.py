@@ -85,6 +85,36 @@ class CellAttempt:
     is_shown: bool = True
 
 
+@dataclass(frozen=True)
+class CellSummary:
+    """A cell as a table shows it.
+
+    Args:
+        state: How it ended; "running" until then, "queued" before its turn.
+        first_image: Position of its first image among those of the group.
+        image_count: Number of its images so far; 0 for a cell that is not shown.
+        error: One sentence if it failed or was cancelled.
+    """
+
+    state: CellState | Literal["running", "queued"]
+    first_image: int
+    image_count: int
+    error: str = ""
+
+
+def summarize_cells(rows: Iterable[sqlite3.Row]) -> list[CellSummary]:
+    """Return a group's cells from rows of their jobs, in order, each with `image_count`."""
+    cells: dict[int, CellSummary] = {}
+    count = 0
+    for row in rows:
+        earlier = cells.get(row["position"])
+        own = row["image_count"] if row["is_shown"] else 0
+        first, images = (earlier.first_image, earlier.image_count) if earlier else (count, 0)
+        cells[row["position"]] = CellSummary(row["state"], first, images + own, row["error"])
+        count += own
+    return list(cells.values())
+
+
 def group_from_row(
     row: sqlite3.Row, images: Iterable[GeneratedImage], input_images: Iterable[sqlite3.Row]
 ) -> GroupRecord:

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from modules.engine.jobs.database.database import Database
 from modules.engine.jobs.group_record import (
     CellAttempt,
+    CellSummary,
     GroupRecord,
     attempt_from_row,
     group_from_row,
+    summarize_cells,
 )
 from modules.engine.jobs.job_record import read_images, renumber
 from modules.engine.jobs.job_status import JobState
@@ -95,6 +97,22 @@ class GroupStore:
             "SELECT * FROM cells WHERE group_id = ? ORDER BY position, attempt", (group_id,)
         )
         return [attempt_from_row(row) for row in rows]
+
+    def cells(self, group_id: str) -> list[CellSummary]:
+        """Return the cells of a group that have begun, in order."""
+        return summarize_cells(
+            self._database.select(
+                "SELECT cells.*,"
+                " (SELECT count(*) FROM images WHERE images.job_id = cells.job_id) AS image_count"
+                " FROM cells WHERE group_id = ? ORDER BY position, attempt",
+                (group_id,),
+            )
+        )
+
+    def script(self, group_id: str) -> tuple[str, str] | None:
+        """Return the name of a group's script and its arguments as JSON, or None if the group is not stored."""
+        rows = self._database.select("SELECT script, args FROM groups WHERE id = ?", (group_id,))
+        return (rows[0]["script"], rows[0]["args"]) if rows else None
 
     def images(self, attempts: Sequence[CellAttempt]) -> tuple[GeneratedImage, ...]:
         """Return the finished images of a cell's jobs, in order."""

@@ -277,7 +277,11 @@ class Job:
     def _plan_of(self, output: Output) -> JobPlan:
         """Return the plan for the infotext of an image."""
         plan = self.plan
-        return plan.without_refiner() if output.is_unrefined and isinstance(plan, Plan) else plan
+        if not isinstance(plan, Plan):
+            return plan
+        plan = plan.for_image(output.index)
+        plan = plan.without_refiner() if output.is_unrefined else plan
+        return replace(plan, precision=output.precision)
 
     def _log_image(self, position: int, image: GeneratedImage) -> None:
         self._store_event(lambda store: store.log_image(self.id, position, image))

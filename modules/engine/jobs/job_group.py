@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from modules.core.errors import Cancelled, WebUIError
+from modules.core.errors import Cancelled, UserError, WebUIError
 from modules.core.text import escape
 from modules.engine.image_saver import ImageSaver
 from modules.engine.jobs.cell_run import CellRun, GroupSpec
-from modules.engine.jobs.group_record import CellAttempt
+from modules.engine.jobs.group_record import CellAttempt, CellSummary
 from modules.engine.jobs.job import Job
 from modules.engine.jobs.job_record import renumber
 from modules.engine.jobs.job_status import ENDED_STATES, Completion, JobState, JobStatus
@@ -60,7 +60,9 @@ class JobGroup:
         self._done_count = 0
         self._has_success = False  # of a cell, with images or without
         self._images: list[GeneratedImage] = []
+        self._cells: list[CellSummary] = []  # those that have ended
         self._notes: list[str] = []
+        self._noted: set[str] = set()  # without the names of the cells
         self._errors: list[str] = []
         self._error = ""
         self._exception: WebUIError | None = None
@@ -98,6 +100,16 @@ class JobGroup:
             exception=exception,
             preview_number=_preview_number(current),
         )
+
+    def cells(self) -> list[CellSummary]:
+        """Return the cells that have begun, in order."""
+        with self._lock:
+            cells, runs, count = list(self._cells), self._runs, len(self._images)
+        for run in runs:
+            images = len(run.images()) if run.cell.is_shown else 0
+            cells.append(CellSummary("running", count, images))
+            count += images
+        return cells
 
     @property
     def request(self) -> JobRequest:
@@ -198,6 +210,7 @@ class JobGroup:
         self, cells: Sequence[Cell], attempts: Mapping[int, Sequence[CellAttempt]]
     ) -> list[CellResult]:
         """Run cells at the same time and return how they ended; after a stop, only of those that had begun."""
+        self._count = max(self._count, self._ended_count + len(cells))
         waits_for_slots = self.spec.script.waits_for_slots
         free_slots = threading.Semaphore(self._queue.slots if waits_for_slots else len(cells))
         results: list[CellResult] = []
@@ -245,8 +258,11 @@ class JobGroup:
 
     def _add(self, cell: Cell, result: CellResult) -> None:
         """Add the result of a cell; the caller holds the lock."""
-        if cell.is_shown:
-            self._images += renumber(result.images, len(self._images))
+        images = result.images if cell.is_shown else ()
+        self._cells.append(
+            CellSummary(result.state, len(self._images), len(images), escape(result.error))
+        )
+        self._images += renumber(images, len(self._images))
         self._ended_count += 1
         self._has_success |= result.state == "done"
         self._done_count += not self._is_stopped() or result.state == "done"
@@ -254,10 +270,12 @@ class JobGroup:
             self._errors.append(result.error)
         if not cell.name and result.state == "cancelled":
             self._error = result.error  # the sentence of the script's only job says more
-        notes = [*result.notes, result.error if result.state == "failed" and cell.name else ""]
-        self._notes += [
-            escape(f"{cell.name}: {note}" if cell.name else note) for note in notes if note
-        ]
+        # The cells of a chosen script differ by little, and most of their notes not at all.
+        known = self._noted if self.spec.script.tasks else frozenset[str]()
+        notes = [note for note in result.notes if note not in known]
+        self._noted.update(notes)
+        notes += [result.error] if result.state == "failed" and cell.name else []
+        self._notes += [escape(f"{cell.name}: {note}" if cell.name else note) for note in notes]
 
     def _save_images(self, images: Sequence[ScriptImage]) -> None:
         """Save what the script has made of its cells' images, unless an earlier run has.
@@ -271,7 +289,11 @@ class JobGroup:
             plan = self._queue.make_plan(self.spec.request, self.spec.settings)
             for position, image in enumerate(images[len(saved) :], len(saved)):
                 announce = partial(store.log_image, self.id, position)
-                saved.append(self._saver.save_script_image(plan, image, announce))
+                try:
+                    saved.append(self._saver.save_script_image(plan, image, announce))
+                except UserError as error:  # it cannot be drawn
+                    with self._lock:
+                        self._notes.append(escape(str(error)))
         with self._lock:
             self._images += renumber(saved, len(self._images))
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from modules.core.errors import NotFound, internal_error
+from pydantic import BaseModel
+
+from modules.core.errors import NotFound, UserError, WebUIError, internal_error
 from modules.core.registry import Registry
 from modules.engine.image_saver import ImageSaver
 from modules.engine.jobs.cell_run import GroupSpec
-from modules.engine.jobs.group_record import GroupRecord
+from modules.engine.jobs.group_record import CellSummary, GroupRecord
 from modules.engine.jobs.job_group import JobGroup
 from modules.engine.jobs.job_status import JobStatus
 from modules.engine.jobs.queue import JobQueue
@@ -20,7 +23,7 @@ from modules.params.requests.base import GenerationRequest
 from modules.params.requests.job_request import JobRequest
 from modules.params.settings import Settings
 from modules.plan.planner import draw_seed
-from modules.scripts.protocol import Script
+from modules.scripts.protocol import Script, ScriptTable
 
 logger = logging.getLogger(__name__)
 
@@ -72,19 +75,57 @@ class JobGroups:
             seeds = {"seed": request.seed, "subseed": request.subseed}
             drawn = {name: draw_seed() for name, seed in seeds.items() if seed == -1}
             request = request.replace(**drawn)
-        spec = GroupSpec(
-            secrets.token_urlsafe(16),
-            script,
-            request,
-            validate(script.args_type, args),
-            settings,
-            source,
-        )
+        request, valid_args = self.prepare(script, request, args, settings)
+        spec = GroupSpec(secrets.token_urlsafe(16), script, request, valid_args, settings, source)
         self._add_to_store(spec)
         group = JobGroup(spec, self._queue, self._image_saver)
         self._register(group)
         group.start()
         return group
+
+    def prepare(
+        self,
+        script: Script,
+        request: JobRequest,
+        args: Mapping[str, Any],
+        settings: Settings,
+    ) -> tuple[JobRequest, BaseModel]:
+        """Return request and arguments as a script runs with them.
+
+        Raises:
+            UserError: an argument is not valid, or there would be too many cells.
+            WebUIError: the script would fail with them.
+        """
+        valid_args = validate(script.args_type, args)
+        if script.prepare is not None:
+            request, valid_args = script.prepare(request, valid_args)
+        count, most = script.cell_count(valid_args), settings.script_max_cells
+        if script.tasks and count > most:
+            raise UserError(
+                f"The {script.name} would make {count} {script.noun}s; at most {most} are allowed.",
+                "Use fewer values, or raise the limit in the settings of the queue.",
+            )
+        if script.requests_to_check is not None:
+            for subject, checked in script.requests_to_check(request, valid_args):
+                self._check(subject, checked, settings)
+        return request, valid_args
+
+    def _find_script(self, group_id: str) -> tuple[Script, BaseModel] | None:
+        """Return the script of a group and its arguments, None if the group or the script is unknown."""
+        group = self.find(group_id)
+        if group is not None:
+            return group.spec.script, group.spec.args
+        stored = self._store.script(group_id)
+        if stored is None or stored[0] not in self._scripts.names():
+            return None
+        script = self._scripts.get(stored[0])
+        return script, validate(script.args_type, json.loads(stored[1]))
+
+    def _check(self, subject: str, request: JobRequest, settings: Settings) -> None:
+        try:
+            self._queue.make_plan(request, settings)
+        except WebUIError as error:
+            raise type(error)(f"{subject}: {error.message}", error.hint) from None
 
     def restore(self) -> bool:
         """Restore the groups that the last stop interrupted; return whether there are any. `resume` runs them."""
@@ -126,6 +167,21 @@ class JobGroups:
         if record is None:
             raise NotFound("This job is no longer known.")
         return record.read_args()
+
+    def table(self, group_id: str) -> ScriptTable | None:
+        """Return where a group's cells stand in a table; None for an unknown id, and for a script without one."""
+        script, args = self._find_script(group_id) or (None, None)
+        return script.table(args) if script is not None and script.table is not None else None
+
+    def shows_cells(self, group_id: str) -> bool:
+        """Return whether the images of a group's cells belong to its result; True for an unknown id."""
+        found = self._find_script(group_id)
+        return found is None or found[0].shows_cells(found[1])
+
+    def cells(self, group_id: str) -> list[CellSummary]:
+        """Return the cells of a group that have begun, in order."""
+        group = self.find(group_id)
+        return group.cells() if group is not None else self._store.cells(group_id)
 
     def suspend_all(self) -> None:
         """End all groups for this run; the next start goes on with them."""

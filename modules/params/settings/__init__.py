@@ -18,6 +18,7 @@ from modules.params.settings.prompt_editing import PromptEditingSettings
 from modules.params.settings.sampling import SamplingSettings
 from modules.params.settings.saving import GridSettings, SavingSettings
 from modules.params.settings.server import QueueSettings, ServerSettings
+from modules.params.settings.speed import SpeedSettings
 from modules.params.settings.upscaling import UpscalingSettings
 
 # Options that a job cannot override: they are fields of the request, or belong to the server.
@@ -30,6 +31,7 @@ NOT_OVERRIDABLE = frozenset(
         "sd_use_ema",
         "memory_policy",
         "queue_after_restart",
+        "script_max_cells",
         *ServerSettings.model_fields,
         *PromptEditingSettings.model_fields,
     )
@@ -47,6 +49,7 @@ class Settings(
     NetworkSettings,
     GuidanceSettings,
     SamplingSettings,
+    SpeedSettings,
     MemorySettings,
 ):
     """Every option. Frozen: the engine replaces the whole object."""

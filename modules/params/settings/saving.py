@@ -169,3 +169,21 @@ class GridSettings(BaseModel):
         help="Fills empty cells; a colour such as #ffffff.",
         section="grids",
     )
+    font: str = param(
+        "",
+        "Font for image grids that have text",
+        help="Path of a .ttf or .otf file, for letters that the font in the box lacks; empty uses that one.",
+        section="grids",
+    )
+    grid_text_active_color: HexColor = param(
+        "#000000",
+        "Text color for image grids",
+        help="Colour of captions; a colour such as #000000.",
+        section="grids",
+    )
+    grid_text_inactive_color: HexColor = param(
+        "#999999",
+        "Inactive text color for image grids",
+        help="Colour of captions that are crossed out; a colour such as #999999.",
+        section="grids",
+    )

@@ -41,6 +41,7 @@ SECTIONS: Registry[SettingsSection] = Registry(
         SettingsSection("sdxl", "Stable Diffusion XL"),
         SettingsSection("guidance", "Guidance"),
         SettingsSection("sampling", "Sampling"),
+        SettingsSection("speed", "Optimizations"),
         SettingsSection("img2img", "img2img and inpainting"),
         SettingsSection("upscaling", "Upscaling"),
         SettingsSection("hires", "Hires. fix"),

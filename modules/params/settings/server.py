@@ -18,6 +18,14 @@ class QueueSettings(BaseModel):
         help="resumed runs the jobs that were waiting when the server stopped; paused keeps them until you press Resume.",
         section="queue",
     )
+    script_max_cells: int = param(
+        5000,
+        "Most pictures of a script",
+        help="An X/Y/Z plot or another script with more is refused before it starts; a grid of more needs hours.",
+        ge=1,
+        le=1_000_000,
+        section="queue",
+    )
 
 
 class ServerSettings(BaseModel):

@@ -33,6 +33,8 @@ export function listen(name, listener) {
 const page = fetch(`${window.webuiAssets}/page.json`).then((response) => response.json());
 // The forms of all generation tabs, by prefix.
 export const schemas = page.then(({forms}) => forms);
+// The scripts that can be chosen, with their fields, by the name of a task.
+export const scriptSchemas = page.then(({scripts}) => scripts);
 // The form of the Diffusion process tab.
 export const processSchema = page.then(({process}) => process);
 // The form of the Checkpoint merger tab.

@@ -44,6 +44,7 @@ def test_the_result_of_a_job_has_its_images_with_all_that_the_page_shows(
     assert image == {
         "id": f"{job_id}.0",
         "position": 0,
+        "kind": "image",
         "seed": 7,
         "width": 64,
         "height": 96,

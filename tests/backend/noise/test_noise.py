@@ -1,10 +1,20 @@
 from __future__ import annotations
 
+import itertools
+import threading
+
 import pytest
 import torch
 from torch import Tensor
 
-from modules.backend.noise.noise import ImageNoise, NoiseOptions, paste_centered, slerp
+from modules.backend.noise.noise import (
+    NOISE_SOURCES,
+    Draws,
+    ImageNoise,
+    NoiseOptions,
+    paste_centered,
+    slerp,
+)
 from modules.plan.plan import ImagePlan
 
 SHAPE = (4, 8, 8)
@@ -131,6 +141,32 @@ def test_two_half_steps_add_up_to_a_whole_step():
     noise = make_noise(1, source="CPU")
     halves = noise.between(9.0, 6.0) * 3**0.5 + noise.between(6.0, 4.0) * 2**0.5
     assert torch.allclose(halves / 5**0.5, noise.between(9.0, 4.0), atol=1e-5)
+
+
+def test_noise_that_is_drawn_ahead_is_the_same_and_drawn_in_a_thread_of_its_own():
+    threads: list[str] = []
+
+    def source(seed: int, device: torch.device) -> Draws:
+        threads.append(threading.current_thread().name)
+        return NOISE_SOURCES["CPU"](seed, device)
+
+    images = [ImagePlan(0, 7), ImagePlan(1, 8)]
+    noise = ImageNoise(images, SHAPE, CPU, NoiseOptions("CPU"), {"CPU": source})
+    noise.sigmas = SIGMAS
+    steps = list(itertools.pairwise(SIGMAS[:-1]))
+    noise.draw_ahead(steps)
+    plain = make_noise(7, 8, source="CPU")
+    for step in steps:
+        assert torch.equal(noise.between(*step), plain.between(*step))
+    assert threads
+    assert all(name.startswith("noise") for name in threads)
+
+
+def test_another_step_than_was_foretold_gets_its_own_noise():
+    noise, plain = make_noise(7, source="CPU"), make_noise(7, source="CPU")
+    noise.draw_ahead([(14.6, 9.0), (9.0, 5.0), (5.0, 3.0)])
+    for step in ((14.6, 9.0), (8.0, 4.0), (5.0, 3.0)):
+        assert torch.equal(noise.between(*step), plain.between(*step))
 
 
 # Variations

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from PIL import Image
 from pydantic import BaseModel
 
+from modules.core.errors import UserError
 from modules.engine.engine import Engine
 from modules.engine.jobs.job_group import JobGroup
 from modules.engine.jobs.job_status import JobStatus
@@ -17,6 +19,7 @@ from modules.images.save import read_image
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
+from modules.params.settings.saving import GridSettings
 from modules.scripts.protocol import Cell, Script, ScriptImage, ScriptResult, ScriptRun
 from tests.engine.fake_executor import PATIENCE_S
 
@@ -117,3 +120,20 @@ def test_hidden_images_of_an_interrupted_group_are_made_again_only_if_they_are_l
     assert restored.wait(PATIENCE_S)
     assert len(executor.seen) == (2 if is_lost else 1)
     assert [image.size for image in restored.status().images] == [(128, 64)]
+
+
+def test_what_cannot_be_drawn_is_a_note_and_the_images_of_the_cells_stay(engine: Engine):
+    def draw(settings: GridSettings) -> Image.Image:
+        raise UserError(f"No grid on {settings.grid_background_color}.")
+
+    def run_refused(request: GenerationRequest, args: Tiles) -> ScriptRun:
+        del args
+        yield [Cell("one", lambda: request)]
+        return ScriptResult(images=(ScriptImage(draw, "", 5, "grid"),))
+
+    engine.registries.scripts.add(replace(TILES, name="Refused", run=run_refused))
+    group = engine.run_script("Refused", CAT, {})
+    assert group.wait(PATIENCE_S)
+    status = group.status()
+    assert (status.state, status.notes) == ("done", ("No grid on #ffffff.",))
+    assert [image.kind for image in status.images] == ["image"]

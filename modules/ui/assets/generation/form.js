@@ -2,30 +2,11 @@
 import {make} from "../core.js";
 import {makeField, numberProblem} from "./fields.js";
 import {seedTools, sizeTools} from "./field_tools.js";
+import {keep, kept} from "./kept_values.js";
 
 const KEEP_DELAY_MS = 400;
 // Tools that stand beside or below a field.
 const TOOLS = {height: sizeTools, seed: seedTools};
-
-// Values are kept per browser tab first, so that two tabs do not overwrite each other; the next visit starts from the last.
-function kept(key) {
-  try {
-    return JSON.parse(sessionStorage.getItem(key) ?? localStorage.getItem(key)) ?? {};
-  } catch {
-    return {};
-  }
-}
-
-function keep(key, values) {
-  const text = JSON.stringify(values);
-  for (const storage of [sessionStorage, localStorage]) {
-    try {
-      storage.setItem(key, text);
-    } catch {
-      // full, or forbidden: the form works without
-    }
-  }
-}
 
 export class Form {
   // Controls that stand elsewhere, such as the prompts, are in `placed`, by name.

@@ -6,6 +6,7 @@ import {followJob, hasEnded, recallJobs, rememberJobs} from "../output/job.js";
 import {listenToKeys} from "../output/keyboard.js";
 import {notify, prepareToNotify, showShare} from "../output/notify.js";
 import {buildTools, copyButton, downloadLink} from "../output/tools.js";
+import {buildTable} from "../output/table.js";
 import {buildView} from "../output/view.js";
 
 const LOST = "The server does not answer. This page goes on by itself when it does.";
@@ -14,10 +15,12 @@ const pictures = (count) => `${count} ${count === 1 ? "picture" : "pictures"}`;
 // What is shown of a job's result: its grid first, as in A1111, its pictures, its depth map.
 function shotsOf(result) {
   const at = (path) => `${window.webuiRoot}/internal/${path}`;
-  const shots = result.pictures.map((image, i) => ({
-    kind: "image", image, src: at(`images/${image.id}`), thumbnail: at(`images/${image.id}/thumbnail`), file: image.file,
-    name: image.name, size: [image.width, image.height], title: `picture ${i + 1}`, alt: image.infotext.split("\n")[0].slice(0, 200) || "Picture without a prompt",
+  const shots = result.pictures.filter(({kind}) => kind !== "image" || result.shows_cells).map((image, i) => ({
+    kind: image.kind, image, src: at(`images/${image.id}`), thumbnail: at(`images/${image.id}/thumbnail`), file: image.file,
+    name: image.name, size: [image.width, image.height], title: image.kind === "grid" ? "the grid" : `picture ${i + 1}`,
+    alt: image.infotext.split("\n")[0].slice(0, 200) || "Picture without a prompt",
   }));
+  shots.sort((a, b) => (a.kind !== "grid") - (b.kind !== "grid"));
   const extra = (kind, path, title, size, file) => ({
     kind, image: null, src: at(path), thumbnail: at(path), file, name: file.split(/[\\/]/).pop() || `${path.split("/").pop()}.png`, size, title, alt: title,
   });
@@ -44,11 +47,15 @@ export function buildOutput(schema, submit, fill) {
   let waiting = [];        // ids of this tab's jobs that come after it
   let link = null;         // to the current job
   let size = [0, 0];       // of the current job's pictures
+  let table = null;        // of the current or last job, if it is a script whose cells stand in one
   let isInSight = true, sending = 0, isForever = false, isStopping = false, stopsWhenSent = false, canSkip = false, fetching = null;
 
   const view = buildView({
     empty: buildEmpty(),
-    onSelect: () => tools.draw(),
+    onSelect: () => {
+      tools.draw();
+      root.dispatchEvent(new Event("picture-shown"));
+    },
     tools: (shot) => [downloadLink(shot)],
     details: (shot) => {
       const box = make("div"), text = shot.image?.infotext ?? "";
@@ -58,6 +65,7 @@ export function buildOutput(schema, submit, fill) {
   });
   const tools = buildTools({
     prefix,
+    generates: schema.generates,
     current: () => ({
       job: shown?.id, shot: view?.shot() ?? null, shots: view.shots(), chosen: view.chosen(), opensFolders: shown?.opens_folders,
     }),
@@ -66,9 +74,10 @@ export function buildOutput(schema, submit, fill) {
   const buttons = buildGenerate(prefix, {run, forever, interrupt, skip});
 
   function buildEmpty() {
-    const box = make("div", "output-empty"), needsPicture = Boolean(schema.fields.init_image);
-    box.append(make("p", "", needsPicture ? "Choose a picture, type a prompt and press Generate" : "Type a prompt and press Generate"));
-    if (needsPicture) return box;
+    const box = make("div", "output-empty");
+    const what = !schema.generates ? "Choose a picture and an upscaler" : schema.picture ? "Choose a picture, type a prompt" : "Type a prompt";
+    box.append(make("p", "", `${what} and press Generate`));
+    if (schema.picture) return box;
     const chips = make("div", "output-demos");
     box.append(chips);
     listen("choices", ({demo_prompts: demos = []}) => chips.replaceChildren(...demos.map((demo) => {
@@ -107,6 +116,11 @@ export function buildOutput(schema, submit, fill) {
     draw();
     try {
       const id = await submit();
+      if (!id) {  // somebody has thought better of it
+        isForever = false;
+        if (!current) view.end();
+        return;
+      }
       if (where === "front") await call(`jobs/${id}/move/front`, {}).catch(() => {});  // it runs already
       add(id, where);
     } catch (error) {
@@ -136,7 +150,10 @@ export function buildOutput(schema, submit, fill) {
     if (!sending) view.begin("Starting");
     remember();
     draw();
-    fetchResult(id).then((result) => { size = result.size; }).catch(() => {});
+    const ready = fetchResult(id).then((result) => {
+      size = result.size;
+      if (result.has_table && current === id) openTable(result, true);
+    }).catch(() => {});
     let seen = 0;
     link = followJob(id, {
       onStatus: (status) => {
@@ -145,15 +162,23 @@ export function buildOutput(schema, submit, fill) {
         view.advance(status, size);
         showShare(prefix, status.fraction);
         draw();
-        if (status.images > seen) {
+        if (table?.job === id) table.refresh();
+        else if (status.images > seen) {
           seen = status.images;
-          showResult(id, true).catch(() => {});
+          ready.then(() => table?.job === id || showResult(id, true)).catch(() => {});
         }
       },
       onLost: () => view.say(LOST, true),
       onGone: () => finish(id, {state: "gone", images: 0, error: "This job is no longer known."}),
     });
     link.setInSight(isInSight);
+  }
+
+  // Shows the table of a script's cells in place of single pictures.
+  function openTable(result, isLive) {
+    if (table?.job !== result.id) table = buildTable({id: result.id, size: result.size, schema, fill, onProblem: refuse});
+    view.setTable(table.root, isLive);
+    return table.refresh(true);
   }
 
   const fetchResult = (id) => call(`jobs/${id}/result`);
@@ -165,6 +190,7 @@ export function buildOutput(schema, submit, fill) {
     const result = await request;
     if (fetching !== request || (isLive && !result.pictures.length)) return result;
     shown = result;
+    if (!result.has_table) view.setTable(null);
     await view.show(shotsOf(result), isLive);
     return result;
   }
@@ -196,15 +222,19 @@ export function buildOutput(schema, submit, fill) {
     fetching = null;
     try {
       const result = await fetchResult(id);
-      if (result.pictures.length || !view.shots().length) {
-        shown = result;
-        await view.show(shotsOf(result), false);
-      }
+      if (result.pictures.length || !view.shots().length) await showEnded(result);
       return result;
     } catch (error) {
       refuse(error.message);
       return null;
     }
+  }
+
+  async function showEnded(result) {
+    shown = result;
+    if (result.has_table) await openTable(result, false);
+    else view.setTable(null);
+    await view.show(shotsOf(result), false);
   }
 
   function forever() {
@@ -238,8 +268,7 @@ export function buildOutput(schema, submit, fill) {
         const result = await response.json();
         if (!hasEnded(result)) break;
         if (current || sending) return;
-        shown = result;
-        await view.show(shotsOf(result), false);
+        await showEnded(result);
       } else if (response?.status !== 404) break;
       ids.shift();
     }

@@ -42,12 +42,13 @@ export function buildView(options) {
   stage.append(content, live, progress, told);
   const strip = buildStrip({onSelect: (index) => select(index), onTiles: showTiles, onChoose: options.onSelect});
   root.append(stage, strip.root);
+  let table = null;  // a script's cells; it stands where the tiles of another job are
   // `isFresh`: the shots are those of the running job, not of the one before.
   let shots = [], index = 0, isTiled = false, isPinned = false, isRunning = false, isFresh = false, imageCount = 0, showCount = 0;
 
   const images = () => shots.filter((shot) => shot.kind === "image");
   const tileCount = () => isRunning && isFresh ? Math.max(imageCount, images().length) : images().length;
-  const canTile = () => tileCount() > 1 && tileCount() <= MAX_TILES;
+  const canTile = () => table !== null || tileCount() > 1 && tileCount() <= MAX_TILES;
 
   function picture(shot) {
     const image = make("img");
@@ -64,7 +65,9 @@ export function buildView(options) {
   }
 
   function draw() {
-    if (!shots.length) content.replaceChildren(...(isRunning ? [] : [options.empty]));
+    if (table && isTiled) {
+      if (content.firstChild !== table) content.replaceChildren(table);  // it keeps where it is scrolled to
+    } else if (!shots.length) content.replaceChildren(...(isRunning ? [] : [options.empty]));
     else if (isTiled) {
       const tiles = make("div", "output-tiles");
       tiles.append(...images().map((shot) => {
@@ -88,7 +91,7 @@ export function buildView(options) {
   }
 
   function drawStrip() {
-    strip.draw(shots, isTiled ? -1 : index, canTile(), imageCount > 1);
+    strip.draw(shots, isTiled ? -1 : index, canTile(), table !== null || imageCount > 1);
   }
 
   // Makes a shot the chosen one, without showing it alone.
@@ -168,6 +171,21 @@ export function buildView(options) {
     options.onSelect();
   }
 
+  // Shows a table of all pictures of a job in place of those of the job before; null takes it away.
+  function setTable(element, isLive = false) {
+    if (element === table) return;
+    table = element;
+    if (element) {
+      shots = [];
+      index = 0;
+      isPinned = false;
+      isRunning = isFresh = isLive;
+    }
+    isTiled = element !== null;
+    draw();
+    options.onSelect();
+  }
+
   // Shows at once that a job begins: its pictures take the place of those before with the first one.
   function begin(text) {
     isRunning = true;
@@ -231,7 +249,7 @@ export function buildView(options) {
 
   draw();
   return {
-    root, begin, advance, say, show, end, clear,
+    root, begin, advance, say, show, setTable, end, clear,
     announce: (text) => { told.textContent = text; },
     shot: () => shots[index] ?? null,
     shots: () => shots,

@@ -1,0 +1,1 @@
+"""Dynamic prompts: templates with wildcards, `{a|b}` and variables, from which prompts are drawn."""
