@@ -130,6 +130,25 @@ PROCESS = FormLayout(
     sections=(),
     left_out=("variation", "hires", "batch", "refiner"),
 )
+EXTRAS = FormLayout(
+    "extras",
+    "extras",
+    rows=(
+        ("image",),
+        ("upscaler_1",),
+        ("resize_mode",),
+        ("upscaling_resize", "max_side_length"),
+        ("upscaling_resize_w", "upscaling_resize_h"),
+        ("upscaling_crop",),
+        ("upscaler_2", "extras_upscaler_2_visibility"),
+        ("gfpgan_visibility",),
+        ("codeformer_visibility", "codeformer_weight"),
+    ),
+    sections=(),
+    left_out=("source", "unused"),
+    with_file_batch=True,
+    module="extras.js",
+)
 # The form of the Checkpoint merger tab (ui/tabs/merger).
 MERGER = FormLayout(
     "merger",
