@@ -341,7 +341,7 @@ def test_a_tab_or_router_that_cannot_be_built_leaves_the_rest_as_it_is(
     _, client = start(WITH_PAGE)
     key_error = f"KeyError: 'volume'.{DETAILS}"
     errors = client.get("/internal/state").json()["extension_errors"]
-    form_error = next(error for error in errors if "There is no task named 'no task'" in error)
+    form_error = next(error for error in errors if "There is no task 'no task' in this version" in error)
     assert form_error.startswith("The form of the tab 'Formless' cannot be built. ")
     assert errors == [
         f"The extension 'bad' cannot add its routes 'broken'. {key_error}",

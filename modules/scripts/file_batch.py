@@ -83,7 +83,7 @@ def _make_request(request: InitImageRequest, args: FileBatchArgs, file: Path) ->
         getattr(request, "mask_blur", 0),
     )
     uploaded = getattr(request, "mask", None)
-    data = _read_bytes(file)
+    data = read_file(file)
     init_image, mask = apply_painting(painting, data, uploaded)
     changes: dict[str, object] = {"init_image": init_image}
     if mask is not None:
@@ -94,7 +94,12 @@ def _make_request(request: InitImageRequest, args: FileBatchArgs, file: Path) ->
     return request.replace(**changes)
 
 
-def _read_bytes(file: Path) -> bytes:
+def read_file(file: Path) -> bytes:
+    """Return the bytes of a file of a batch.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
         return file.read_bytes()
     except OSError as error:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from modules.core.registry import Registry
 from modules.scripts.compare_samplers import COMPARE_SAMPLERS
+from modules.scripts.extras_batch import EXTRAS_BATCH
 from modules.scripts.file_batch import FILE_BATCH
+from modules.scripts.img2img_alternative import IMG2IMG_ALTERNATIVE
 from modules.scripts.loopback import LOOPBACK
 from modules.scripts.outpainting_mk2 import OUTPAINTING_MK2
 from modules.scripts.poor_mans_outpainting import POOR_MANS_OUTPAINTING
@@ -19,8 +21,10 @@ SCRIPTS: Registry[Script] = Registry(
     "script",
     (
         FILE_BATCH,
+        EXTRAS_BATCH,
         REPRODUCE,
         COMPARE_SAMPLERS,
+        IMG2IMG_ALTERNATIVE,
         LOOPBACK,
         OUTPAINTING_MK2,
         POOR_MANS_OUTPAINTING,

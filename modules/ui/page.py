@@ -16,7 +16,7 @@ from modules.engine.engine import Engine
 from modules.engine.registries import Tab
 from modules.ui.components.scripted_html import build_scripted_html
 from modules.ui.forms.layout import FormLayout
-from modules.ui.forms.layouts import DEPTH, IMG2IMG, INPAINT, MERGER, PROCESS, TXT2IMG
+from modules.ui.forms.layouts import DEPTH, EXTRAS, IMG2IMG, INPAINT, MERGER, PROCESS, TXT2IMG
 from modules.ui.forms.schema import form_schema, script_schemas
 from modules.ui.tabs import (
     diffusion_process,
@@ -47,6 +47,7 @@ TABS = (
     Tab("Inpaint", form=INPAINT),
     Tab("Depth", form=DEPTH),
     Tab("PNG Info", png_info.build),
+    Tab("Extras", form=EXTRAS),
     Tab("Diffusion process", diffusion_process.build),
     Tab("Gallery", gallery.build),
     Tab("Checkpoint merger", merger.build),
@@ -79,9 +80,9 @@ def build_page(engine: Engine) -> gr.Blocks:
 
 
 def _build_generation_tab(layout: FormLayout) -> None:
-    """Build the element that assets/generation/tab.js fills, in the current Gradio context."""
+    """Build the element that the layout's module fills, in the current Gradio context."""
     html = f'<div class="ui generation" data-form="{layout.prefix}"></div>'
-    build_scripted_html(html, "generation/tab.js", f"{layout.prefix}_tab")
+    build_scripted_html(html, layout.module, f"{layout.prefix}_tab")
 
 
 def theme() -> gr.themes.Base:
@@ -107,7 +108,7 @@ def page_files(engine: Engine) -> dict[str, bytes]:
     shown = {name: schema for name, schema in schemas.items() if schema is not None}
     tabs = list(shown)
     forms = {schema["prefix"]: schema for schema in shown.values() if schema}
-    tasks = {schema["task"] for schema in forms.values()}
+    tasks = {schema["task"] for schema in forms.values() if schema["generates"]}
     page = {
         "tabs": tabs,
         "forms": forms,

@@ -33,6 +33,7 @@ TESTS = {
         "test_a_layout_of_a_text_encoder_is_a_row_and_a_function",
     ),
     "a few-step model": ("test_a_few_step_model_is_a_row",),
+    "a recipe of the merger": ("test_a_recipe_of_the_merger_is_a_row_and_a_formula",),
     "a kind of device work": ("test_a_kind_of_work_is_a_class_a_function_and_a_row",),
     "an infotext key of several fields": ("test_an_infotext_key_of_several_fields_is_a_row",),
     "a program whose infotext is read": (

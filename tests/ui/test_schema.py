@@ -12,20 +12,20 @@ from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.ui.forms.layout import Section
-from modules.ui.forms.layouts import DEPTH, IMG2IMG, INPAINT, TXT2IMG
+from modules.ui.forms.layouts import DEPTH, EXTRAS, IMG2IMG, INPAINT, TXT2IMG
 from modules.ui.forms.schema import form_schema
 from modules.ui.page import head, page_address, page_files
 
 
 def test_every_field_of_every_tab_has_one_place(engine: Engine):
-    for layout in (TXT2IMG, IMG2IMG, INPAINT, DEPTH):
-        request_type = engine.registries.tasks.get(layout.task).request
+    for layout in (TXT2IMG, IMG2IMG, INPAINT, DEPTH, EXTRAS):
+        request_type = engine.registries.request_class(layout.task)
         schema = form_schema(layout, request_type, Settings)
         rows = [*schema["rows"], *(row for part in schema["sections"] for row in part["rows"])]
         placed = [name for row in rows for name in row]
         placed += [part["switch"] for part in schema["sections"] if part["switch"]]
         assert len(placed) == len(set(placed))
-        prompts = {"prompt", "negative_prompt", "styles"}
+        prompts = {"prompt", "negative_prompt", "styles"} if schema["generates"] else set()
         assert set(placed) | prompts == set(schema["fields"])
         assert all(part["rows"] for part in schema["sections"])
 
@@ -66,7 +66,7 @@ def test_the_address_of_the_page_changes_with_its_content(engine: Engine):
     files = page_files(engine)
     page = json.loads(files["page.json"])
     assert page["tabs"][:3] == ["txt2img", "img2img", "Inpaint"]
-    assert set(page["forms"]) == {"txt2img", "img2img", "inpaint", "depth"}
+    assert set(page["forms"]) == {"txt2img", "img2img", "inpaint", "depth", "extras"}
     assert set(page["scripts"]) == {"txt2img", "img2img", "inpaint", "depth2img"}
     address = page_address(files)
     assert page_address({**files, "core.js": b"other"}) != address

@@ -16,6 +16,7 @@ from modules.engine.page.scripts import run_page_script
 from modules.engine.page.uploads import Upload, UploadStore, make_upload_store
 from modules.models.kinds import UPSCALER
 from modules.params.image_decoding import MAX_FILE_BYTES, open_image
+from modules.params.requests.base import require_generation
 
 # Lists that fields of the forms are chosen from.
 _LISTS = (
@@ -62,7 +63,8 @@ def forms_router(engine: Engine) -> APIRouter:
     def submit(body: FormValues) -> dict[str, Any]:
         request = make_page_request(engine, body.task, body.values)
         if body.script_name:
-            return {"id": run_page_script(engine, body.script_name, request, body.script_args).id}
+            args = engine, body.script_name, require_generation(request), body.script_args
+            return {"id": run_page_script(*args).id}
         return {"id": engine.submit(request, "page").id}
 
     _add_uploads(router, engine)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 from typing import Any, ClassVar, cast
 
 from fastapi import APIRouter
@@ -17,11 +16,10 @@ from modules.api.sdapi.request_schema import IMAGE_SCHEMA, RequestBody
 from modules.core.errors import Cancelled, NotFound, UserError, WebUIError
 from modules.engine.engine import Engine
 from modules.engine.jobs.job import Job
-from modules.images.metadata import read_metadata
 from modules.params.image_decoding import decode_base64
 from modules.params.param import validate
 from modules.params.requests.extras import ExtrasRequest
-from modules.plan.jobs.extras import ExtrasPlan
+from modules.plan.jobs.extras import ExtrasPlan, read_source
 
 _MAX_IMAGES = 256
 # Fields of A1111's clients that are ignored without a warning; the result is always returned.
@@ -94,10 +92,7 @@ def extras_router(engine: Engine) -> APIRouter:
     def submit(encoded: Any, name: str, request: ExtrasRequest) -> Job:
         if not isinstance(encoded, str):
             raise UserError(f"A picture in base64 is needed, not {type(encoded).__name__}.")
-        data = decode_base64(encoded)
-        texts = dict(read_metadata(data).items)
-        stem = PurePosixPath(name.replace("\\", "/")).stem
-        return engine.submit(request.replace(image=data, source_texts=texts, source_name=stem))
+        return engine.submit(request.replace(**read_source(decode_base64(encoded), name)))
 
     return router
 

@@ -18,6 +18,8 @@ from modules.engine.page.requests import (
     validate_fields,
 )
 from modules.engine.page.uploads import make_upload_store
+from modules.params.requests.extras import ExtrasRequest
+from modules.scripts.extras_batch import EXTRAS_BATCH
 from modules.scripts.file_batch import FILE_BATCH
 
 _FILES, _FOLDER, _OUTPUT = "batch_files", "batch_folder", "batch_output"
@@ -30,7 +32,7 @@ def start_file_batch(engine: Engine, task_name: str, values: Mapping[str, Any]) 
 
     Args:
         engine: Runs the batch.
-        task_name: "img2img" or "inpaint".
+        task_name: "img2img", "inpaint" or "extras".
         values: Those of the form; see `make_page_request`. Also `batch_files`, a list of `{"id", "name"}` of uploads,
             or else `batch_folder`, a folder on the server; `batch_output`, a folder inside outputs; `batch_own_size`,
             whether each image keeps its size, times `scale_by`.
@@ -40,13 +42,15 @@ def start_file_batch(engine: Engine, task_name: str, values: Mapping[str, Any]) 
     """
     files, names = _files(engine, values)
     request_type = page_request_type(engine, task_name)
-    raw = read_form(engine, request_type, {**values, "init_image": None})
+    raw = read_form(engine, request_type, {**values, "init_image": None, "image": None})
+    output_folder = validate_output_folder(str(values.get(_OUTPUT) or ""))
+    args: dict[str, Any] = {"files": files, "names": names, "output_folder": output_folder}
+    if issubclass(request_type, ExtrasRequest):
+        request = validate_fields(request_type, raw)
+        return engine.run_script(EXTRAS_BATCH.name, request, args, "page")
     painting = read_painting(task_name, raw)
     raw["mask"] = read_mask(raw)
-    args = {
-        "files": files,
-        "names": names,
-        "output_folder": validate_output_folder(str(values.get(_OUTPUT) or "")),
+    args |= {
         "scale_by": values.get(SCALE_BY, 1.0) if values.get(_OWN_SIZE) else 0.0,
         "strokes": painting.strokes,
         "mask_source": painting.mask_source,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +87,10 @@ def values_to_send(engine: Engine, job_id: str, position: int) -> dict[str, Any]
         NotFound: there is no such image.
     """
     image = find_image(engine, job_id, position)
-    found = read_infotext(engine, image.infotext, Txt2ImgRequest).values
+    parsed = read_infotext(engine, image.infotext, Txt2ImgRequest)
+    found: Mapping[str, Any] = parsed.values if "Steps" in parsed.infotext.pairs else {}
     values = {name: found[name] for name in _SENT if name in found}
-    if engine.settings.send_seed:
+    if engine.settings.send_seed and found:
         values["seed"] = image.seed
     if engine.settings.send_size and all(image_size(image)):
         values["width"], values["height"] = image_size(image)

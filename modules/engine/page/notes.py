@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
@@ -23,10 +23,16 @@ from modules.models.compatibility import incompatibility
 from modules.params.image import is_image_field
 from modules.params.param import params_of
 from modules.params.requests.base import GenerationRequest
+from modules.params.requests.extras import SCALE_BY as SCALE_BY_FACTOR
+from modules.params.requests.extras import ExtrasRequest
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.init_image import InitImageRequest
+from modules.params.requests.job_request import JobRequest
 from modules.params.requests.txt2img import Txt2ImgRequest, hires_size
+from modules.plan.jobs.extras import result_size
 from modules.plan.planner import below_native_size_note
+
+R = TypeVar("R", bound=JobRequest)
 
 TASK = ""  # the note on the whole form
 # How a resize mode puts a picture of other proportions into a size.
@@ -77,7 +83,12 @@ def describe(engine: Engine, task_name: str, values: Mapping[str, Any]) -> dict[
     Raises:
         NotFound: there is no such task.
     """
-    form = _read(engine, task_name, values)
+    request_type = page_request_type(engine, task_name)
+    if issubclass(request_type, ExtrasRequest):
+        return _describe_extras(engine, values)
+    if not issubclass(request_type, GenerationRequest):
+        return {}
+    form = _read(engine, request_type, values)
     notes = {
         TASK: _task_note(engine, task_name, has_depth_map=bool(values.get("depth_map"))),
         "width": _native_size_note(engine, form.request),
@@ -86,30 +97,51 @@ def describe(engine: Engine, task_name: str, values: Mapping[str, Any]) -> dict[
     return {name: note for name, note in notes.items() if note is not None}
 
 
-def _read(engine: Engine, task_name: str, values: Mapping[str, Any]) -> _Form:
-    request_type = page_request_type(engine, task_name)
+def _read(
+    engine: Engine, request_type: type[GenerationRequest], values: Mapping[str, Any]
+) -> _Form:
+    request = _read_request(request_type, values)
+    factor = values.get(SCALE_BY, 1.0)
+    scale_by = float(factor) if isinstance(factor, int | float) and factor > 0 else 1.0
+    return _Form(request, _image_size(engine, values.get("init_image")), scale_by)
+
+
+def _read_request(request_type: type[R], values: Mapping[str, Any]) -> R:
+    """Return a request without images from the values that are valid."""
     images = {name for name, it in request_type.model_fields.items() if is_image_field(it)}
     numbers = {name: value for name, value in values.items() if name not in images}
-    request: GenerationRequest = request_type()
+    request = request_type()
     for name in request_type.model_fields.keys() & numbers.keys():
         try:
             value = getattr(validate_fields(request_type, {name: numbers[name]}), name)
         except WebUIError:
             continue  # the field itself says what is wrong
         request = request.model_copy(update={name: value})
-    factor = values.get(SCALE_BY, 1.0)
-    scale_by = float(factor) if isinstance(factor, int | float) and factor > 0 else 1.0
-    return _Form(request, _image_size(engine, values), scale_by)
+    return request
 
 
-def _image_size(engine: Engine, values: Mapping[str, Any]) -> Size | None:
-    if not values.get("init_image"):
+def _image_size(engine: Engine, upload_id: object) -> Size | None:
+    if not upload_id:
         return None
     try:
-        upload = make_upload_store(engine).find(str(values["init_image"]))
+        upload = make_upload_store(engine).find(str(upload_id))
     except WebUIError:
         return None  # the field itself says so
     return upload.width, upload.height
+
+
+def _describe_extras(engine: Engine, values: Mapping[str, Any]) -> dict[str, Note]:
+    """Return the notes on the form of Extras: the size of the result, or why there is none."""
+    request = _read_request(ExtrasRequest, values)
+    image_size = _image_size(engine, values.get("image"))
+    field_name = "upscaling_resize" if request.resize_mode == SCALE_BY_FACTOR else "upscaling_crop"
+    if image_size is None or request.upscaler_1 == "None":
+        return {}
+    try:
+        size = result_size(request, image_size, engine.settings)
+    except WebUIError as error:
+        return {field_name: Note(str(error))}
+    return {field_name: Note(f"From {_text(image_size)} to {_text(size)}.")}
 
 
 def _task_note(engine: Engine, task_name: str, *, has_depth_map: bool) -> Note | None:

@@ -13,8 +13,10 @@ from modules.images.inpaint.mask_sources import BRUSH, FILE
 from modules.images.inpaint.painting import Painting, apply_painting
 from modules.params.image import ImageField, is_image_field
 from modules.params.param import validate
-from modules.params.requests.base import GenerationRequest
+from modules.params.requests.extras import ExtrasRequest
 from modules.params.requests.img2img import Img2ImgRequest, mask_kind
+from modules.params.requests.job_request import JobRequest
+from modules.plan.jobs.extras import read_source
 
 # Values of a form that are no fields of a request.
 CHIPS, STROKES, MASK_SOURCE = "chips", "init_image_strokes", "mask_source"
@@ -25,14 +27,12 @@ _PAINTED_TASKS = {"img2img": "", "inpaint": BRUSH}
 Values = dict[str, Any]
 
 
-def make_page_request(
-    engine: Engine, task_name: str, values: Mapping[str, Any]
-) -> GenerationRequest:
+def make_page_request(engine: Engine, task_name: str, values: Mapping[str, Any]) -> JobRequest:
     """Return the request of a form on the page.
 
     Args:
         engine: Has the tasks, the uploads and the settings.
-        task_name: The form's row of TASKS.
+        task_name: The form's row of TASKS or JOB_KINDS.
         values: By field name, images as ids of uploads; `override_settings` of the form's own settings; `chips`, further
             ones as text; `init_image_strokes`, what was painted on the init image; `mask_source`, one of MASK_SOURCES;
             `inpaint_sketch`, whether a mask's coloured strokes change the image, and `inpaint_sketch_transparency`, in
@@ -51,22 +51,21 @@ def make_page_request(
         raw["init_image"] = init_image
         if mask is not None:
             raw["mask"] = mask
+    if issubclass(request_type, ExtrasRequest) and raw.get("image"):
+        raw |= read_source(raw["image"])
     return validate_fields(request_type, raw)
 
 
-def page_request_type(engine: Engine, task_name: str) -> type[GenerationRequest]:
-    """Return the class of a task's requests, with the options of this engine.
+def page_request_type(engine: Engine, task_name: str) -> type[JobRequest]:
+    """Return the class of the requests of a task or of another kind of job, with the options of this engine.
 
     Raises:
-        NotFound: there is no such task.
+        UserError: there is neither.
     """
-    task = engine.registries.tasks.get(task_name)
-    return task.request.with_settings(type(engine.settings))
+    return engine.registries.request_class(task_name).with_settings(type(engine.settings))
 
 
-def read_form(
-    engine: Engine, request_type: type[GenerationRequest], values: Mapping[str, Any]
-) -> Values:
+def read_form(engine: Engine, request_type: type[JobRequest], values: Mapping[str, Any]) -> Values:
     """Return a form's values with the bytes of each image in place of its id, and all options in `override_settings`.
 
     Raises:
@@ -81,7 +80,7 @@ def read_form(
 
 
 def read_uploads(
-    uploads: UploadStore, request_type: type[GenerationRequest], values: Mapping[str, Any]
+    uploads: UploadStore, request_type: type[JobRequest], values: Mapping[str, Any]
 ) -> Values:
     """Return a form's values with the bytes of each image in place of its id, and None for no image.
 
@@ -143,7 +142,7 @@ def read_mask(values: Mapping[str, Any]) -> ImageField | None:
 
 
 def validate_fields(
-    request_type: type[GenerationRequest], values: Mapping[str, Any]
+    request_type: type[JobRequest], values: Mapping[str, Any]
 ) -> Any:  # Any: the request type's instance
     """Return the request with those of the values that are its fields.
 

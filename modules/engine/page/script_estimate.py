@@ -13,7 +13,7 @@ from modules.engine.engine import Engine
 from modules.engine.jobs.job_record import JobRecord
 from modules.engine.page.requests import make_page_request
 from modules.engine.page.scripts import find_page_script
-from modules.params.requests.base import GenerationRequest
+from modules.params.requests.base import GenerationRequest, require_generation
 from modules.params.requests.job_request import JobRequest
 from modules.params.requests.txt2img import Txt2ImgRequest, hires_size
 from modules.scripts.protocol import Script
@@ -42,7 +42,7 @@ def estimate_script(
     Raises:
         WebUIError: the script would refuse to start.
     """
-    request = make_page_request(engine, task, values)
+    request = require_generation(make_page_request(engine, task, values))
     script = find_page_script(engine, script_name, task)
     prepared, args = engine.groups.prepare(script, request, script_args, engine.settings)
     sizes = _sample_cells(script, prepared, args) or [request]

@@ -22,19 +22,19 @@ class ExtrasRequest(JobRequest):
         "",
         "Name",
         help="What the result's file is called; empty numbers it.",
-        section="picture",
+        section="source",
     )
     source_texts: dict[str, str] = param(
         {},
         "Metadata",
         help="The texts in the picture's file by name, which the result's file keeps.",
-        section="picture",
+        section="source",
     )
     save_output: bool = param(
         True,
         "Save result",
         help="Off keeps the result only in the folder tmp, for a day.",
-        section="picture",
+        section="source",
     )
     resize_mode: int = param(
         SCALE_BY,
@@ -140,7 +140,7 @@ class ExtrasRequest(JobRequest):
         False,
         "Upscale before restoring faces",
         help="Accepted and without effect, as in A1111: the picture is always enlarged first.",
-        section="faces",
+        section="unused",
     )
 
     @property

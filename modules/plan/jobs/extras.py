@@ -6,10 +6,12 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Any
 
 from modules.core.errors import Unsupported, UserError
 from modules.images.filename import Destination
-from modules.images.metadata import PARAMETERS_KEY
+from modules.images.metadata import PARAMETERS_KEY, read_metadata
 from modules.images.upscale import upscaled_size
 from modules.models.upscaler_list import UpscalerList
 from modules.params.requests.extras import SCALE_BY, ExtrasRequest
@@ -22,6 +24,7 @@ from modules.plan.upscaling import PlannedUpscaler, check_result_size, plan_imag
 POSTPROCESSING_KEY = "postprocessing"
 _FOLDER = "extras-images"
 _STEPS = "Steps: "
+_SEED = re.compile(r"\bSeed: (\d{1,20})\b")
 _BRACKETS = re.compile(r"[\[\]]")
 _NEEDS_QUOTES = re.compile(r"[,:\n]")
 
@@ -74,6 +77,12 @@ class ExtrasPlan(JobPlan):
         """Return what was done with the image, as A1111 writes it; "" for nothing."""
         return ", ".join(f"{key}: {_quote(value)}" for key, value in self.pairs.items())
 
+    def image_seed(self, index: int) -> int:
+        """Return the source's seed, 0 if it is not known."""
+        del index
+        found = _SEED.search(self.request.source_texts.get(PARAMETERS_KEY, ""))
+        return int(found[1]) if found else 0
+
     def image_infotext(self, index: int) -> str:
         """Return the source's infotext with what was done with the image added to its last line."""
         del index
@@ -98,6 +107,21 @@ class ExtrasPlan(JobPlan):
         if self.enlargement is None or not self.settings.use_upscaler_name_as_suffix:
             return ""
         return f"-{self.enlargement.upscaler.upscaler.name}"
+
+
+def read_source(data: bytes, name: str = "") -> dict[str, Any]:
+    """Return the fields of a request that the file of its image fills.
+
+    Args:
+        data: The bytes of the file.
+        name: What the file is called, if the result is to be named after it.
+
+    Raises:
+        UserError: it is not an image, too large or damaged.
+    """
+    stem = PurePosixPath(name.replace("\\", "/")).stem
+    texts = dict(read_metadata(data).items)
+    return {"image": data, "source_texts": texts, "source_name": stem}
 
 
 def plan_extras(request: ExtrasRequest, settings: Settings, sources: PlanSources) -> ExtrasPlan:
@@ -126,13 +150,27 @@ def plan_extras(request: ExtrasRequest, settings: Settings, sources: PlanSources
         if not request.extras_upscaler_2_visibility:
             second = None
         scale, crop, pairs = _plan_size(request, request.image.size)
-        check_result_size(upscaled_size(request.image.size, scale), settings)
+        result_size(request, request.image.size, settings)
         enlargement = Enlargement(first, scale, second, request.extras_upscaler_2_visibility, crop)
         pairs["Postprocess upscaler"] = first.upscaler.name
         if second is not None:
             pairs["Postprocess upscaler 2"] = second.upscaler.name
     plan = ExtrasPlan(request=request, settings=settings, enlargement=enlargement, pairs=pairs)
     return replace(plan, settings=_saving_settings(plan))
+
+
+def result_size(
+    request: ExtrasRequest, size: tuple[int, int], settings: Settings
+) -> tuple[int, int]:
+    """Return width and height of the result of an image of a size, if an upscaler is chosen.
+
+    Raises:
+        UserError: it would be too large.
+    """
+    scale, crop, _ = _plan_size(request, size)
+    upscaled = upscaled_size(size, scale)
+    check_result_size(upscaled, settings)
+    return crop or upscaled
 
 
 def _saving_settings(plan: ExtrasPlan) -> Settings:

@@ -269,12 +269,12 @@ export async function mount(element) {
   // Fills a generation tab with the picture and what it was made with.
   const send = (image, prefix) => tryTo(async () => {
     const schema = (await schemas)[prefix];
-    const upload = "init_image" in schema.fields ? await call("uploads/gallery", {image: image.id}) : null;
-    const {infotext} = await fetchFacts(image);
+    const upload = schema.picture ? await call("uploads/gallery", {image: image.id}) : null;
+    const {infotext} = schema.generates ? await fetchFacts(image) : {};
     const controls = Object.keys(schema.fields).filter((name) => schema.fields[name].override);
     const filled = infotext ? await call("infotext", {task: schema.task, text: infotext, controls}) : {values: {}, chips: []};
     lightbox?.close();
-    sendTo(prefix, {...filled.values, chips: filled.chips, ...(upload ? {init_image: upload} : {})});
+    sendTo(prefix, {...filled.values, chips: filled.chips, ...(upload ? {[schema.picture]: upload} : {})});
   });
 
   const actions = {
@@ -301,7 +301,7 @@ export async function mount(element) {
     const star = button(image.favourite ? "★" : "☆", image.favourite ? "No favourite any more (F)" : "Make it a favourite (F)",
       () => favourite([image]));
     return [
-      ...targets.map(([prefix, {title, fields}]) => button(`→ ${title}`, `Use its parameters${"init_image" in fields ? " and the picture" : ""} in ${title}`,
+      ...targets.map(([prefix, {title, picture, generates}]) => button(`→ ${title}`, `Use ${[generates && "its parameters", picture && "the picture"].filter(Boolean).join(" and ")} in ${title}`,
         () => send(image, prefix))),
       button("Copy infotext", "Copy the text that tells how it was made", () => copyInfotext(image)), link, star, away,
     ];

@@ -1,4 +1,5 @@
 // What the gallery tells about one picture, and the comparison of two.
+import {compareSlider} from "./compare_slider.js";
 import {call, make} from "./core.js";
 
 const at = (path) => `${window.webuiRoot}/internal/gallery/${path}`;
@@ -55,20 +56,8 @@ export async function compare(left, right) {
   const [a, b] = await Promise.all([fetchFacts(left), fetchFacts(right)]);
   const dialog = make("dialog", "lightbox pic-compare");
   dialog.setAttribute("aria-label", "Two pictures compared");
-  const stage = make("div", "pic-pair");
-  for (const [image, side] of [[left, "left"], [right, "right"]]) {
-    const element = make("img", `pic-${side}`);
-    element.src = fileAddress(image);
-    element.alt = `${side === "left" ? "Left" : "Right"}: ${image.name}`;
-    stage.append(element);
-  }
-  const slider = make("input", "pic-slider");
-  Object.assign(slider, {type: "range", min: 0, max: 100, value: 50, step: 0.5});
-  slider.setAttribute("aria-label", "Border between the two pictures");
-  const move = () => stage.style.setProperty("--border", `${slider.value}%`);
-  slider.addEventListener("input", move);
-  move();
-  stage.append(slider);
+  const {root: stage, slider} = compareSlider(
+    {src: fileAddress(left), alt: `Left: ${left.name}`}, {src: fileAddress(right), alt: `Right: ${right.name}`});
 
   const values = [new Map([["Picture size", `${a.width}×${a.height}`], ...rows(a)]),
     new Map([["Picture size", `${b.width}×${b.height}`], ...rows(b)])];

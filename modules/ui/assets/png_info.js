@@ -27,7 +27,7 @@ export async function mount(element) {
   let job = "", stream = null;
 
   for (const [prefix, schema] of Object.entries(await schemas)) {
-    const to = button(`→ ${schema.title}`, `Fill ${schema.title} with what the file says`, () => fill(prefix, schema));
+    const to = button(`→ ${schema.title}`, schema.generates ? `Fill ${schema.title} with what the file says` : `Use the picture in ${schema.title}`, () => fill(prefix, schema));
     to.id = `png_info_to_${prefix}`;
     send.append(to);
   }
@@ -55,9 +55,10 @@ export async function mount(element) {
   const fill = (prefix, schema) => attempt(async () => {
     const upload = picture.image();
     if (!upload) throw new Error("There is no picture yet: drop or choose one above.");
+    if (!schema.generates) return sendTo(prefix, {[schema.picture]: upload});
     const controls = Object.keys(schema.fields).filter((name) => schema.fields[name].override);
     const {values, chips} = await call("infotext", {task: schema.task, upload: upload.id, controls});
-    sendTo(prefix, {...values, chips, ...("init_image" in schema.fields ? {init_image: upload} : {})});
+    sendTo(prefix, {...values, chips, ...(schema.picture ? {[schema.picture]: upload} : {})});
   });
 
   function start() {

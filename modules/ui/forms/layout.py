@@ -29,13 +29,14 @@ class FormLayout:
 
     Args:
         prefix: Prefix of every element id, such as "txt2img".
-        task: The row of TASKS that it asks for.
+        task: The row of TASKS or JOB_KINDS that it asks for.
         rows: Fields that are always in sight, in order.
         sections: Fields that are folded away.
         board: What is painted on the init image; "" paints nothing.
         overrides: Settings that have a control in this form and then apply to its jobs only.
         left_out: Sections of the request that this tab has no fields for; they keep their defaults.
         with_file_batch: Whether many images can go through the form, one after another.
+        module: The module in assets that fills the tab.
     """
 
     prefix: str
@@ -46,6 +47,7 @@ class FormLayout:
     overrides: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     with_file_batch: bool = False
+    module: str = "generation/tab.js"
 
     def placed_fields(self) -> frozenset[str]:
         """Return the names of all fields that have a place."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modules.params.requests.noise_from_image import SECTION as NOISE_FROM_IMAGE
 from modules.ui.forms.layout import FormLayout, Section
 
 _SAMPLING = (("sampler_name", "scheduler"), ("steps", "cfg_scale"))
@@ -60,7 +61,7 @@ IMG2IMG = FormLayout(
     ),
     sections=(_VARIATION, _REFINER),
     overrides=("img2img_fix_steps",),
-    left_out=("mask", "outpainting", "soft inpainting"),
+    left_out=("mask", "outpainting", "soft inpainting", NOISE_FROM_IMAGE),
     with_file_batch=True,
 )
 INPAINT = FormLayout(
@@ -95,6 +96,7 @@ INPAINT = FormLayout(
         ),
     ),
     overrides=("img2img_fix_steps", "inpainting_mask_weight"),
+    left_out=(NOISE_FROM_IMAGE,),
     with_file_batch=True,
 )
 DEPTH = FormLayout(
@@ -127,6 +129,25 @@ PROCESS = FormLayout(
     ),
     sections=(),
     left_out=("variation", "hires", "batch", "refiner"),
+)
+EXTRAS = FormLayout(
+    "extras",
+    "extras",
+    rows=(
+        ("image",),
+        ("upscaler_1",),
+        ("resize_mode",),
+        ("upscaling_resize", "max_side_length"),
+        ("upscaling_resize_w", "upscaling_resize_h"),
+        ("upscaling_crop",),
+        ("upscaler_2", "extras_upscaler_2_visibility"),
+        ("gfpgan_visibility",),
+        ("codeformer_visibility", "codeformer_weight"),
+    ),
+    sections=(),
+    left_out=("source", "unused"),
+    with_file_batch=True,
+    module="extras.js",
 )
 # The form of the Checkpoint merger tab (ui/tabs/merger).
 MERGER = FormLayout(

@@ -7,6 +7,7 @@ from typing import Any
 
 from modules.params.field_schema import field_schema
 from modules.params.param import params_of
+from modules.params.requests.base import GenerationRequest
 from modules.params.requests.job_request import JobRequest
 from modules.params.settings import Settings
 from modules.scripts.protocol import Script
@@ -14,6 +15,7 @@ from modules.ui.forms.layout import FormLayout, Row
 
 # Fields that the page has once for all tabs, or in a place of their own.
 _PAGE_WIDE = frozenset(("override_settings", "sd_model_checkpoint", "sd_vae"))
+_PICTURES = ("init_image", "image")
 _ELSEWHERE = _PAGE_WIDE | {"prompt", "negative_prompt", "styles"}
 
 
@@ -28,7 +30,8 @@ def form_schema(
         settings_class: Declares the settings among them.
 
     Returns:
-        `prefix`, `task`, `board`, `rows` (lists of names), `sections` (`title`, `switch`, `rows`), and `fields` by name.
+        `prefix`, `task`, `board`, `picture` (the field of the picture that it works on, "" for none), `generates` (whether
+        it makes pictures by a prompt), `rows` (lists of names), `sections` (`title`, `switch`, `rows`), and `fields` by name.
     """
     fields = {
         name: field_schema(param, request_type.model_fields[name])
@@ -50,6 +53,8 @@ def form_schema(
         "task": layout.task,
         "board": layout.board,
         "with_file_batch": layout.with_file_batch,
+        "picture": next((name for name in _PICTURES if name in fields), ""),
+        "generates": issubclass(request_type, GenerationRequest),
         "rows": layout.rows,
         "sections": sections,
         "fields": fields,

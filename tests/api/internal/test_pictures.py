@@ -57,7 +57,7 @@ def test_notes_are_sentences_with_what_their_buttons_do(client: TestClient):
         "checkpoint": "",
     }
     unknown = client.post("/internal/describe", json={"task": "dance", "values": {}})
-    assert unknown.status_code == 404
+    assert unknown.status_code == 422
 
 
 def test_an_uploaded_depth_map_is_shown_with_the_adjustments(client: TestClient):

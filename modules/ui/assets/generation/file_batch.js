@@ -66,7 +66,7 @@ export function buildFileBatch({prefix}, controls) {
     const failure = make("p", "notice error");
     failure.setAttribute("role", "alert");
     failure.hidden = true;
-    const start = button("Generate the batch", "Make a picture of every file, with the values of this form", async () => {
+    const start = button("Generate the batch", schema.generates ? "Make a picture of every file, with the values of this form" : "Do this with every file", async () => {
       failure.hidden = true;
       start.disabled = true;
       try {

@@ -52,7 +52,10 @@ export function buildOutput(schema, submit, fill) {
 
   const view = buildView({
     empty: buildEmpty(),
-    onSelect: () => tools.draw(),
+    onSelect: () => {
+      tools.draw();
+      root.dispatchEvent(new Event("picture-shown"));
+    },
     tools: (shot) => [downloadLink(shot)],
     details: (shot) => {
       const box = make("div"), text = shot.image?.infotext ?? "";
@@ -62,6 +65,7 @@ export function buildOutput(schema, submit, fill) {
   });
   const tools = buildTools({
     prefix,
+    generates: schema.generates,
     current: () => ({
       job: shown?.id, shot: view?.shot() ?? null, shots: view.shots(), chosen: view.chosen(), opensFolders: shown?.opens_folders,
     }),
@@ -70,9 +74,10 @@ export function buildOutput(schema, submit, fill) {
   const buttons = buildGenerate(prefix, {run, forever, interrupt, skip});
 
   function buildEmpty() {
-    const box = make("div", "output-empty"), needsPicture = Boolean(schema.fields.init_image);
-    box.append(make("p", "", needsPicture ? "Choose a picture, type a prompt and press Generate" : "Type a prompt and press Generate"));
-    if (needsPicture) return box;
+    const box = make("div", "output-empty");
+    const what = !schema.generates ? "Choose a picture and an upscaler" : schema.picture ? "Choose a picture, type a prompt" : "Type a prompt";
+    box.append(make("p", "", `${what} and press Generate`));
+    if (schema.picture) return box;
     const chips = make("div", "output-demos");
     box.append(chips);
     listen("choices", ({demo_prompts: demos = []}) => chips.replaceChildren(...demos.map((demo) => {

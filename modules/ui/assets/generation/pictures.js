@@ -47,9 +47,9 @@ function insertAfter(rows, name, ...more) {
 
 // Returns a form's schema with the fields that its pictures need, which are no fields of a request.
 export function withPictures(schema) {
-  if (!schema.fields.init_image) return schema;
-  const names = ["scale_by"];
-  let rows = insertAfter(schema.rows, "height", ["scale_by"]);
+  if (!schema.picture) return schema;
+  const names = schema.generates ? ["scale_by"] : [];
+  let rows = schema.generates ? insertAfter(schema.rows, "height", ["scale_by"]) : schema.rows;
   let {sections} = schema;
   if (schema.board === "mask") {
     names.push("mask_source", "inpaint_sketch", "inpaint_sketch_transparency");
@@ -57,8 +57,8 @@ export function withPictures(schema) {
   }
   if (schema.fields.depth_map) rows = insertAfter(rows, "depth_map", ["depth_preview"]);
   if (schema.with_file_batch) {
-    names.push("batch_folder", "batch_output", "batch_own_size");
-    const batch = [["batch_files"], ["batch_folder", "batch_output"], ["batch_own_size"]];
+    names.push("batch_folder", "batch_output", ...(schema.generates ? ["batch_own_size"] : []));
+    const batch = [["batch_files"], ["batch_folder", "batch_output"], ...(schema.generates ? [["batch_own_size"]] : [])];
     sections = [...sections, {title: "Batch: many pictures, one after another", switch: "", rows: batch}];
   }
   const added = Object.fromEntries(names.map((name) => [name, FIELDS[name]]));
@@ -69,8 +69,8 @@ export function withPictures(schema) {
 export function buildPictures(schema) {
   const {prefix} = schema;
   const controls = {}, parts = [];
-  if (!schema.fields.init_image) return {controls, connect() {}};
-  controls.init_image = makeField(schema.fields.init_image, `${prefix}_init_image`, {});
+  if (!schema.picture) return {controls, connect() {}};
+  controls[schema.picture] = makeField(schema.fields[schema.picture], `${prefix}_${schema.picture}`, {});
   if (schema.board) parts.push(addBoard(schema, controls));
   if (schema.fields.depth_map) parts.push(buildDepthPreview(schema, controls));
   if (schema.with_file_batch) parts.push(buildFileBatch(schema, controls));
@@ -78,6 +78,7 @@ export function buildPictures(schema) {
     controls,
     connect(tab) {
       for (const connect of parts) connect(tab);
+      if (!schema.generates) return;
       followOutpainting(tab.form);
       showWithPicture(tab.form);
     },

@@ -26,16 +26,16 @@ export function copyButton(text) {
 
 // Fills a form with a job's image {id, position} and what it was made with; `upload()` uploads another picture instead.
 export async function sendPicture(target, job, image, upload = null) {
-  const takesPicture = (await schemas)[target].fields.init_image?.kind === "image";
+  const {picture: field, generates} = (await schemas)[target];
   const [values, picture] = await Promise.all([
-    call(`jobs/${job}/values/${image.position}`),
-    !takesPicture ? null : upload ? upload() : call("uploads/finished", {image: image.id}),
+    generates ? call(`jobs/${job}/values/${image.position}`) : {},
+    !field ? null : upload ? upload() : call("uploads/finished", {image: image.id}),
   ]);
-  await sendTo(target, takesPicture ? {...values, init_image: picture} : values);
+  await sendTo(target, field ? {...values, [field]: picture} : values);
 }
 
-// options: {prefix, current() -> {job, shot, shots, chosen, opensFolders}, onProblem(text)}. Returns {root, infotext, draw}.
-export function buildTools({prefix, current, onProblem}) {
+// options: {prefix, generates, current() -> {job, shot, shots, chosen, opensFolders}, onProblem(text)}. Returns {root, infotext, draw}.
+export function buildTools({prefix, generates, current, onProblem}) {
   const root = make("div", "output-tools");
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", "What to do with the picture");
@@ -98,8 +98,8 @@ export function buildTools({prefix, current, onProblem}) {
   // Every form that takes a picture is a target.
   schemas.then((forms) => {
     for (const [target, schema] of Object.entries(forms)) {
-      if (schema.fields.init_image?.kind !== "image") continue;
-      const help = `Use the picture and its prompt in ${schema.title}`;
+      if (!schema.picture) continue;
+      const help = `Use the picture${schema.generates ? " and its prompt" : ""} in ${schema.title}`;
       const element = button(`→ ${schema.title}`, help, () => attempt(() => send(target)));
       element.id = `${prefix}_to_${target}`;
       sends.append(element);
@@ -125,7 +125,7 @@ export function buildTools({prefix, current, onProblem}) {
     file.title = "Open the file in a tab of its own";
   }
 
-  tabTitles.then((titles) => { how.hidden = !titles.includes(PROCESS_TAB); });
+  tabTitles.then((titles) => { how.hidden = !generates || !titles.includes(PROCESS_TAB); });
 
   draw();
   return {root, infotext, draw};
