@@ -137,6 +137,7 @@ def make_registries(flags: Flags, paths: Paths) -> Registries:
     """Return the tables with everything that is built in and what the extensions add."""
     registries = Registries(serves_page=not flags.nowebui)
     builtin.register(registries)
+    builtin.register_with_files(registries, paths)
     found = find_extensions(paths)
     choice = ExtensionChoice(SettingsFile(paths.settings_file))
     mark = LoadingMark(paths.cache / "loading_extension.json")

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from modules.api.routes import ROUTERS
+from modules.core.paths import Paths
 from modules.core.registry import Registry, Row
 from modules.engine.registries import Registries
 from modules.images.filename import FILENAME_TOKENS
@@ -18,8 +19,10 @@ from modules.models.upscalers import UPSCALERS
 from modules.params.requests.tasks import TASKS
 from modules.params.settings.sections import SECTIONS
 from modules.plan.jobs.kinds import JOB_KINDS
+from modules.prompt.dynamic.wildcards import WildcardLibrary
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
+from modules.scripts.combinatorial_prompts import combinatorial_prompts
 from modules.scripts.registry import SCRIPTS
 
 R = TypeVar("R", bound=Row)
@@ -45,6 +48,11 @@ def register(webui: Registries) -> None:
         from modules.ui.page import TABS  # imports Gradio
 
         _add(webui.tabs, TABS)
+
+
+def register_with_files(webui: Registries, paths: Paths) -> None:
+    """Add the built-in rows that read files of the user."""
+    webui.scripts.add(combinatorial_prompts(WildcardLibrary(paths.wildcards)))
 
 
 def _add(registry: Registry[R], rows: Iterable[R]) -> None:

@@ -5,23 +5,31 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from modules import app
+from modules.api.routes import add_routes
 from modules.core.flags import Flags
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
+from modules.engine.extensions.record import ExtensionRecord
+from modules.engine.extensions.sources import find_extensions
 from modules.engine.infotext_context import read_infotext
+from modules.engine.registries import Registries
+from modules.extensions.loader import load_extensions
 from modules.infotext import parse_infotext
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.prompt.tokens import ClipTokenizer
-from tests.conftest import write_listed_depth
+from tests.conftest import ROOT, write_listed_depth
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
 EXAMPLE = Path(__file__).parent / "extension_example"
@@ -203,7 +211,9 @@ def test_a_script_of_an_extension_runs_as_a_group_and_saves_its_images(start: St
 @pytest.mark.usefixtures("loud")
 def test_a_script_of_an_extension_is_listed_and_run_by_the_api(start: StartApp):
     engine, client = start()
-    assert client.get("/sdapi/v1/scripts").json() == {"txt2img": ["each twice"], "img2img": []}
+    listed = client.get("/sdapi/v1/scripts").json()
+    assert "each twice" in listed["txt2img"]
+    assert "each twice" not in listed["img2img"]
     body = {**BODY, "script_name": "Each twice", "script_args": [7]}
     answer = client.post("/sdapi/v1/txt2img", json=body).json()
     info = json.loads(answer["info"])
@@ -363,3 +373,236 @@ def test_no_code_runs_from_other_folders(paths: Paths, tmp_path: Path):
     (paths.extensions).mkdir()
     (paths.extensions / "loose.py").write_text("raise SystemExit", encoding="utf-8")
     assert app.make_registries(WITHOUT_PAGE, paths).extension_errors == []
+
+
+def records(registries: Registries) -> dict[str, ExtensionRecord]:
+    return {record.source.id: record for record in registries.extensions}
+
+
+def test_scripts_folders_and_packages_come_by_the_same_door(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write_extension(paths, "folder", ADD.replace("Fine", "Of a folder"))
+    paths.scripts.mkdir()
+    (paths.scripts / "script.py").write_text(ADD.replace("Fine", "Of a script"), encoding="utf-8")
+    (paths.scripts / "_draft.py").write_text("raise SystemExit", encoding="utf-8")
+    (paths.scripts / "notes.txt").write_text("no code", encoding="utf-8")
+    site = tmp_path / "site"
+    info = site / "tiny_extension-0.7.dist-info"
+    info.mkdir(parents=True)
+    (site / "tiny_extension.py").write_text(ADD.replace("Fine", "Of a package"), encoding="utf-8")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-extension\nVersion: 0.7\n")
+    (info / "entry_points.txt").write_text(
+        "[stable_diffusion_webui.extensions]\n"
+        "tiny = tiny_extension:register\ntiny-module = tiny_extension\n"
+    )
+    monkeypatch.syspath_prepend(site)
+    registries = app.make_registries(WITHOUT_PAGE, paths)
+    known = records(registries)
+    assert list(known) == ["package:tiny", "package:tiny-module", "folder", "scripts/script.py"]
+    assert registries.samplers.names()[-3:] == ["Of a package", "Of a folder", "Of a script"]
+    tiny = known["package:tiny"]
+    assert (tiny.source.version, tiny.source.distribution) == ("0.7", "tiny-extension")
+    assert (tiny.state, tiny.adds) == ("loaded", ("sampler: Of a package",))
+    assert known["package:tiny-module"].problems[0].sentence == (
+        "The extension 'tiny-module' is not loaded. The sampler name 'of a package' is taken."
+    )
+
+
+def test_a_script_of_a1111_is_refused_with_a_sentence_and_not_run(paths: Paths):
+    paths.scripts.mkdir()
+    (paths.scripts / "old.py").write_text(
+        "import modules.scripts as scripts\nimport gradio as gr\n"
+        "class Script(scripts.Script):\n    def title(self): return 'Old'\n"
+        "open('/tmp/this must not be written', 'w')\n",
+        encoding="utf-8",
+    )
+    registries = app.make_registries(WITHOUT_PAGE, paths)
+    assert registries.extension_errors == [
+        "The extension 'old.py' is not loaded. Its old.py has no function register(webui); scripts of "
+        "A1111's WebUI do not work here."
+    ]
+    assert not Path("/tmp/this must not be written").exists()
+
+
+def test_a_record_has_the_last_lines_of_a_traceback_from_the_extension_on(paths: Paths):
+    write_extension(paths, "bad", "def inner():\n    return 1 / 0\ndef register(webui): inner()")
+    (problem,) = records(app.make_registries(WITHOUT_PAGE, paths))["bad"].problems
+    lines = problem.traceback.splitlines()
+    assert lines[0].endswith("line 3, in register")
+    assert lines[-1] == "ZeroDivisionError: division by zero"
+
+
+def test_one_that_hangs_is_left_out_after_a_while(paths: Paths):
+    write_extension(paths, "a-slow", "import time\ndef register(webui): time.sleep(20)")
+    write_extension(paths, "b-fine", ADD)
+    registries = Registries(serves_page=False)
+    loaded = load_extensions(registries, find_extensions(paths), timeout_s=0.2)
+    assert loaded.extension_errors == [
+        "The extension 'a-slow' is not loaded. It was not ready after 0.2 s."
+    ]
+    assert loaded.samplers.names() == ["Fine"]
+
+
+LOAD = """
+import sys
+from pathlib import Path
+from modules import app
+from modules.api.routes import add_routes
+from modules.core.flags import Flags
+from modules.core.paths import Paths
+app.make_registries(Flags(nowebui=True), Paths(Path(sys.argv[1]), Path(sys.argv[2])))
+"""
+
+
+def test_one_that_ended_the_program_is_disabled_at_the_next_start(paths: Paths):
+    write_extension(paths, "a-fine", ADD)
+    write_extension(paths, "b-deadly", "import os\ndef register(webui): os._exit(7)")
+    command = [sys.executable, "-c", LOAD, str(paths.root), str(paths.data)]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 7
+    registries = app.make_registries(WITHOUT_PAGE, paths)
+    known = records(registries)
+    assert (known["a-fine"].state, known["b-deadly"].state) == ("loaded", "disabled")
+    assert known["b-deadly"].reason == (
+        "The program ended while the extension 'b-deadly' was being loaded, so it is disabled. Enable it in the "
+        "Extensions tab to try again."
+    )
+    assert json.loads(paths.settings_file.read_text())["disabled_extensions"] == ["b-deadly"]
+    again = records(app.make_registries(WITHOUT_PAGE, paths))
+    assert again["b-deadly"].reason == "Disabled in the Extensions tab."
+
+
+ROUTES = """
+from __future__ import annotations
+from fastapi import APIRouter, HTTPException, Request
+from pydantic import BaseModel
+from modules.core.errors import UserError
+from modules.engine.registries import Router
+class Body(BaseModel):
+    count: int
+def build(engine):
+    router = APIRouter(prefix="/bad")
+    @router.get("/divide")
+    def divide(): return 1 / 0
+    @router.get("/exit")
+    async def leave(): raise SystemExit(3)
+    @router.post("/count")
+    async def count(body: Body, request: Request) -> int: return body.count + 1
+    @router.get("/words")
+    def words(): raise UserError("No.", "Not here.")
+    @router.get("/teapot")
+    def teapot(): raise HTTPException(418, "I am a teapot.")
+    return router
+def register(webui):
+    webui.routers.add(Router("bad", build, is_for_page=True))
+"""
+
+
+def test_a_route_that_fails_or_exits_answers_in_words_and_is_kept_in_the_record(
+    start: StartApp, paths: Paths
+):
+    write_extension(paths, "bad", ROUTES)
+    engine, client = start(Flags(nowebui=True))
+    answers = [
+        client.get(f"/bad/{name}") for name in ("divide", "divide", "exit", "words", "teapot")
+    ]
+    assert [answer.status_code for answer in answers] == [500, 500, 500, 422, 418]
+    assert answers[0].json()["detail"] == (
+        "The extension 'bad' cannot answer /bad/divide. ZeroDivisionError: division by zero. "
+        "The log has the details."
+    )
+    assert answers[2].json()["detail"].endswith("It tried to end the program.")
+    assert answers[3].json()["detail"] == "No. Not here."
+    assert client.post("/bad/count", json={"count": 2}).json() == 3
+    assert client.post("/bad/count", json={"count": "two"}).status_code == 422
+    problems = engine.registries.extensions[0].problems
+    assert [problem.sentence for problem in problems] == [
+        answers[0].json()["detail"],
+        answers[2].json()["detail"],
+    ]
+    assert engine.registries.extension_errors == [problem.sentence for problem in problems]
+    without_api = FastAPI()
+    add_routes(without_api, engine, Flags(no_api=True))
+    assert TestClient(without_api).post("/bad/count", json={"count": 2}).json() == 3
+
+
+def test_a_tab_of_a_script_needs_its_files(paths: Paths):
+    code = (
+        "from modules.engine.registries import Tab\n"
+        "def register(webui): webui.tabs.add(Tab('Mine', script='panel.js'))"
+    )
+    write_extension(paths, "tab", code)
+    (paths.extensions / "tab" / "assets").mkdir()
+    paths.scripts.mkdir()
+    (paths.scripts / "tab.py").write_text(code.replace("Mine", "Other"), encoding="utf-8")
+    registries = app.make_registries(WITH_PAGE, paths)
+    assert [tab.script for tab in registries.tabs if tab.script] == ["/extensions/tab/panel.js"]
+    assert registries.extension_errors == [
+        "The extension 'tab.py' is not loaded. The tab 'Other' has a script, but there is no folder assets/."
+    ]
+
+
+def test_the_example_of_a_script_is_listed_and_run_by_the_api(start: StartApp, paths: Paths):
+    paths.scripts.mkdir()
+    shutil.copy(ROOT / "docs" / "extensions" / "cfg_ladder.py", paths.scripts)
+    _, client = start()
+    assert "cfg ladder" in client.get("/sdapi/v1/scripts").json()["img2img"]
+    body = {**BODY, "script_name": "CFG ladder", "script_args": [2, 8, 3]}
+    info = json.loads(client.post("/sdapi/v1/txt2img", json=body).json()["info"])
+    assert [re.findall(r"CFG scale: ([\d.]+)", text)[0] for text in info["infotexts"]] == [
+        "2",
+        "5",
+        "8",
+    ]
+
+
+def test_the_example_of_a_folder_is_written_into_the_infotext_and_read_from_it(
+    start: StartApp, paths: Paths
+):
+    example = ROOT / "docs" / "extensions" / "latent_contrast"
+    shutil.copytree(example, paths.extensions / "latent_contrast")
+    engine, client = start()
+    settings = {"latent_contrast": 0.25, "latent_contrast_from": 0.5, "damping": 0.1}
+    body = {**BODY, "sampler_name": "Euler damped", "override_settings": settings}
+    (text,) = json.loads(client.post("/sdapi/v1/txt2img", json=body).json()["info"])["infotexts"]
+    assert "Latent contrast: 0.25, Latent contrast from: 0.5, Damping: 0.1" in text
+    assert read_infotext(engine, text, Txt2ImgRequest).override_settings == settings
+    body["sampler_name"], settings["latent_contrast"] = "Euler", 0.0
+    (text,) = json.loads(client.post("/sdapi/v1/txt2img", json=body).json()["info"])["infotexts"]
+    assert "Latent contrast" not in text
+    assert "Damping" not in text
+
+
+FAILING_FUNCTIONS = """
+from modules.images.filename import FilenameToken
+from modules.infotext.codecs import Codec
+from modules.infotext.foreign.dialects import Dialect
+from modules.scripts.protocol import Script
+def fail(*arguments):
+    raise SystemExit if len(arguments) > 1 else KeyError("volume")
+def climb(request, args):
+    raise SystemExit
+    yield
+def register(webui):
+    webui.codecs.add(Codec("bad", ("width",), ("Bad",), fail, fail))
+    webui.dialects.add(Dialect("Bad", fail), before="A1111")
+    webui.filename_tokens.add(FilenameToken("bad", fail))
+    webui.scripts.add(Script("Bad", climb, tasks=frozenset(["txt2img"])))
+"""
+
+
+@pytest.mark.usefixtures("loud")
+def test_functions_of_rows_that_fail_are_named_and_lose_no_picture(start: StartApp, paths: Paths):
+    write_extension(paths, "bad", FAILING_FUNCTIONS)
+    engine, client = start()
+    engine.change_settings({"samples_filename_pattern": "[seed]-[bad]"})
+    (text,) = json.loads(client.post("/sdapi/v1/txt2img", json=BODY).json()["info"])["infotexts"]
+    assert read_infotext(engine, text, Txt2ImgRequest).to_request().seed == 1
+    failed = client.post("/sdapi/v1/txt2img", json={**BODY, "script_name": "Bad"}).json()
+    assert failed["errors"].startswith("The extension 'bad' failed in 'Bad'. It tried to end the")
+    sentences = [problem.sentence for problem in records(engine.registries)["bad"].problems]
+    assert sorted(sentences) == [
+        "The extension 'bad' failed in 'Bad'. It tried to end the program.",
+        "The extension 'bad' failed in 'bad'. It tried to end the program.",
+        "The extension 'bad' failed in 'bad'. KeyError: 'volume'. The log has the details.",
+    ]

@@ -10,6 +10,7 @@ python tools/benchmark.py page        the page in Chromium, over a page of one t
 python tools/benchmark.py gallery     the Gallery tab with 10,000 pictures: first paint, scrolling, search (a part of page, too)
 python tools/benchmark.py networks-page  2,000 LoRA files as cards: how soon they are listed, seen and found
 python tools/benchmark.py networks    LoRAs on a full-size SD 1.5 checkpoint, over a plain read of their file; 2,000 files listed
+python tools/benchmark.py plot        an X/Y/Z plot of 100 cells, over the same plans given to the device alone
 python tools/benchmark.py samplers    each sampler's own milliseconds per step, and those of diffusers' scheduler
 """
 
@@ -42,6 +43,7 @@ from tools import (  # noqa: E402
     network_benchmark,
     networks_page_benchmark,
     page_benchmark,
+    plot_benchmark,
     sampler_benchmark,
 )
 
@@ -57,7 +59,7 @@ def main() -> None:
     )
     names = (
         *("startup", "txt2img", "img2img", "load", "api", "page", "gallery"),
-        *("networks", "networks-page", "samplers"),
+        *("networks", "networks-page", "plot", "samplers"),
     )
     parser.add_argument("what", choices=names)
     parser.add_argument("--rounds", type=int, default=7, help="how often each side is measured")
@@ -74,6 +76,7 @@ def main() -> None:
         "gallery": lambda: gallery_benchmark.run(args.rounds),
         "networks": lambda: network_benchmark.run(min(args.rounds, 3)),
         "networks-page": lambda: networks_page_benchmark.run(args.rounds),
+        "plot": lambda: plot_benchmark.run(args.rounds),
         "samplers": lambda: sampler_benchmark.run(args.rounds),
     }
     if args.what in runs:

@@ -1,4 +1,4 @@
-"""What the page is made of on its way to the browser: compressed, and kept by it where a new content has a new address."""
+"""Serves the files of the page: compressed, and cached by the browser where new content has a new address."""
 
 from __future__ import annotations
 

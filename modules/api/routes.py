@@ -18,6 +18,7 @@ from modules.api.internal.extensions import extensions_router
 from modules.api.internal.forms import forms_router
 from modules.api.internal.gallery import gallery_router
 from modules.api.internal.live import live_router
+from modules.api.internal.merger import merger_router
 from modules.api.internal.model_bar import model_bar_router
 from modules.api.internal.models import models_router as shelf_router
 from modules.api.internal.networks import networks_router
@@ -57,6 +58,7 @@ _PAGE_ROUTERS = (
     forms_router,
     gallery_router,
     live_router,
+    merger_router,
     model_bar_router,
     output_router,
     pictures_router,

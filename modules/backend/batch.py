@@ -1,4 +1,4 @@
-"""A batch on its way through its stages, and the models that it loads for them."""
+"""A batch as it passes through its stages, and the models that it loads for them."""
 
 from __future__ import annotations
 

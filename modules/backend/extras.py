@@ -31,7 +31,7 @@ class Stages:
     cancel: CancelToken
 
     def begin(self, index: int, phase: str) -> Callable[[int, int], None]:
-        """Begin a stage, counted from 0, and return what is told of its parts: those done and of all.
+        """Begin a stage, counted from 0, and return what reports its parts: how many are done, and of how many.
 
         Raises:
             Cancelled: the job was interrupted; so does the function.

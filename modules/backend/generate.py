@@ -62,7 +62,7 @@ class _PassState:
 
     Args:
         run: Its denoising loop.
-        size: Width and height of its image before a crop, which SDXL is told.
+        size: Width and height of its image before a crop, part of SDXL's conditioning.
         shown_image: The init image that its results are composited into; none in the hires pass.
         extensions: Take part in every evaluation.
         recorder: One of them, in a job that records the process.
@@ -178,7 +178,7 @@ def _begin_pass(
         conditioning = _encode_prompts(model, plan, size, sink)
         # 2. Encode the init image, if there is one
         if upscaled is None:
-            init_image = _encode_init_image(model, plan, sink)
+            init_image = _encode_init_image(batch, model, plan)
         else:
             init_image = _encode_upscaled(model, plan, sink, upscaled)
         # 3. Prepare noise, from each image's own seed
@@ -329,14 +329,17 @@ def _init_extensions(
     ]
 
 
-def _encode_init_image(model: LoadedModel, plan: Plan, sink: Sink) -> InitImage | None:
+def _encode_init_image(batch: Batch, model: LoadedModel, plan: Plan) -> InitImage | None:
     """Return the encoded init image, None for a request without one."""
     if not isinstance(plan.request, InitImageRequest):
         return None
-    sink(Phase("Encoding the image"))
-    init_image = model.encode_init_image(plan.request, plan.settings, plan.checkpoint.name)
+    batch.sink(Phase("Encoding the image"))
+    upscaler = plan.image_upscaler
+    scale = batch.upscalers.stretch_by(upscaler, batch.report_tile)
+    name = plan.checkpoint.name
+    init_image = model.encode_init_image(plan.request, plan.settings, name, upscaler, scale)
     if init_image.depth_map is not None:
-        sink(Output("depth map", init_image.depth_map))
+        batch.sink(Output("depth map", init_image.depth_map))
     return init_image
 
 

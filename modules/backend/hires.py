@@ -50,7 +50,7 @@ def upscale(
         upscaler: Of latents or of pixels.
         size: The size after upscaling, and how much is then cropped.
         upscalers: Enlarge the decoded images.
-        on_tile: Is told of each tile of an image that a network enlarges.
+        on_tile: Called after each tile of an image that a network enlarges.
 
     Raises:
         NotFinite: the VAE or the upscaler produced invalid numbers.

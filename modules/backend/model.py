@@ -24,9 +24,11 @@ from modules.backend.networks.hypernetworks import Hypernetworks
 from modules.backend.networks.lora_fold import FoldedLoras, OriginalsLost
 from modules.backend.pipelines.stable_diffusion import SamplerLoop, make_pipeline
 from modules.backend.preview import LatentToRgb
+from modules.images.resize import Stretch, stretch
 from modules.params.requests.init_image import InitImageRequest
 from modules.params.settings import Settings
 from modules.plan.networks import PlannedNetworks
+from modules.plan.upscaling import PlannedUpscaler
 from modules.prompt.chunks import Chunker
 from modules.prompt.embeddings import NO_EMBEDDINGS, EmbeddingWords
 from modules.prompt.schedule import ScheduledText, StepTimeline
@@ -113,7 +115,7 @@ class LoadedModel:
             negative_prompt: Likewise.
             timeline: The planned evaluations of the pass.
             settings: Emphasis, clip skip and others.
-            size: Width and height in pixels of the image, which SDXL's UNet is told.
+            size: Width and height in pixels of the image, part of SDXL's conditioning.
             words: The embeddings that the prompts name.
             vectors: Theirs.
         """
@@ -169,7 +171,12 @@ class LoadedModel:
         return conditioning
 
     def encode_init_image(
-        self, request: InitImageRequest, settings: Settings, name: str
+        self,
+        request: InitImageRequest,
+        settings: Settings,
+        name: str,
+        upscaler: PlannedUpscaler | None = None,
+        scale: Stretch = stretch,
     ) -> InitImage:
         """Return a request's encoded init image; the last one is cached.
 
@@ -177,9 +184,11 @@ class LoadedModel:
             request: With an init image.
             settings: Of the job.
             name: The checkpoint's, for messages.
+            upscaler: Of the job; see `InitImageInputs`.
+            scale: Runs the upscaler.
         """
-        inputs = InitImageInputs.from_request(request, settings)
+        inputs = InitImageInputs.from_request(request, settings, upscaler)
         if self._init_image is None or self._init_image[0] != inputs:
             self._init_image = None  # both at once would be twice the memory
-            self._init_image = inputs, encode_init_image(self.components, inputs, name)
+            self._init_image = inputs, encode_init_image(self.components, inputs, name, scale)
         return self._init_image[1]

@@ -40,7 +40,7 @@ def run_plan(models: LoadedModels, plan: Plan, sink: Sink, cancel: CancelToken) 
     for batch_index in range(len(plan.batches)):
         sink(BatchStarted(batch_index))
         try:
-            _run_batch_in_memory(models, plan, batch_index, sink, cancel)
+            _run_batch_in_memory(models, plan.for_batch(batch_index), batch_index, sink, cancel)
         except BatchSkipped:
             sink(Note(f"Batch {batch_index + 1} of {len(plan.batches)} was skipped."))
 

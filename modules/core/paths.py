@@ -117,6 +117,11 @@ class Paths:
         return self.data / "styles.csv"
 
     @property
+    def wildcards(self) -> Path:
+        """Files that dynamic prompts draw from."""
+        return self.data / "wildcards"
+
+    @property
     def favourites_file(self) -> Path:
         """The gallery's favourites, one line each."""
         return self.data / "favourites.txt"

@@ -8,10 +8,11 @@ from functools import partial
 
 from modules.engine.registries import Registries
 from modules.models.index import ModelIndex
-from modules.models.kinds import HYPERNETWORK
+from modules.models.kinds import HYPERNETWORK, VAE
+from modules.models.merging.recipes import RECIPES
 from modules.models.networks.network_kinds import LORA
 from modules.models.upscaler_list import UpscalerList
-from modules.models.vaes import vae_names
+from modules.models.vaes import NO_VAE, vae_names
 from modules.prompt.styles import Styles
 
 
@@ -40,6 +41,8 @@ CHOICES: Mapping[str, Callable[[ChoiceSources], list[str]]] = {
     "vaes": lambda sources: vae_names(sources.models),
     "loras": partial(_network_names, LORA),
     "hypernetworks": partial(_network_names, HYPERNETWORK),
+    "merge recipes": lambda _: RECIPES.names(),
+    "merge vaes": lambda sources: [NO_VAE, *(file.name for file in sources.models.files(VAE))],
     "styles": lambda sources: sources.styles.names(),
     "options": lambda sources: list(sources.registries.settings_class.model_fields),
     "hires upscalers": lambda sources: _upscalers(sources).names(),

@@ -92,7 +92,7 @@ class Engine:
         self.schedules = registries.schedules
         self.upscalers = UpscalerList(registries.upscalers, self.models)
         tables = registries.plan_tables()
-        self.planner = Planner(checkpoints, self.styles, tables, tokenizer)
+        self.planner = Planner(checkpoints, self.styles, tables, tokenizer, paths.wildcards)
         embeddings = self.planner.vocabulary.listing
         self.networks = NetworkCards(CardSources(self.models, embeddings, lambda: self.settings))
         self.image_saver = ImageSaver(

@@ -20,6 +20,8 @@ def make_filename_tokens(
         index: The image's index among those of the plan.
         computed: The tokens that are computed from these values.
     """
+    if isinstance(plan, Plan):
+        plan = plan.for_image(index)
     values = {
         **(_generation_values(plan, plan.images[index]) if isinstance(plan, Plan) else {}),
         "generation_number": str(index + 1),

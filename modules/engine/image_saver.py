@@ -213,6 +213,7 @@ class ImageSaver:
             **self._model_infotext(plan),
             "Lora hashes": self._lora_hashes(plan),
             "TI hashes": plan.networks.ti_hashes,
+            **dict(plan.templates),
             "App": f"{NAME} {VERSION}",
         }
         if plan.precision:  # it says more than the option does

@@ -86,11 +86,11 @@ def read_notes(model: Path) -> Notes:
     """Return what the files beside a model file tell about it."""
     content = _read_json(model.with_suffix(".json")) or {}
     parts = [content.get(key) for key in ("description", "activation text")]
-    told = [part.strip() for part in parts if isinstance(part, str) and part.strip()]
+    descriptions = [part.strip() for part in parts if isinstance(part, str) and part.strip()]
     notes = content.get("notes")
     if not isinstance(notes, str) or not notes.strip():
         notes = _read_text(model.with_suffix(".txt"))
-    return Notes(escape("\n".join(told)), escape(notes.strip()))
+    return Notes(escape("\n".join(descriptions)), escape(notes.strip()))
 
 
 def write_notes(model: Path, text: str) -> None:

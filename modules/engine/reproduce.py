@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
@@ -73,7 +73,8 @@ def parse_for_reproduction(metadata: Metadata, context: InfotextContext) -> Info
         raise UserError(
             f"The picture's file lacks parameters that are needed to reproduce it: {', '.join(missing)}."
         )
-    return parsed
+    # The prompt has what was drawn; what looks like a template there was text.
+    return replace(parsed, override_settings={**parsed.override_settings, "dynamic_prompts": False})
 
 
 def compare_reproduction(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import replace
 from functools import wraps
 from typing import Any
@@ -16,7 +16,21 @@ from modules.core.errors import WebUIError
 from modules.core.registry import Registry
 from modules.engine.extensions.record import ExtensionRecord
 from modules.engine.registries import Registries, Router, Tab
-from modules.plan.step_extensions import ExtensionFailed, StepExtensionRow
+from modules.plan.step_extensions import ExtensionFailed, naming_extension
+
+# The functions of rows whose errors end a job, by table.
+_RUNS: Mapping[str, tuple[str, ...]] = {
+    "samplers": ("run",),
+    "schedules": ("sigmas", "sdxl_sigmas"),
+    "scripts": ("run",),
+}
+# Those without whose answer it goes on, and what it goes on with.
+_FALLBACKS: Mapping[str, Mapping[str, object]] = {
+    "codecs": {"write": {}, "read": {}},
+    "dialects": {"matches": False},
+    "json_formats": {"find": None, "extra_pairs": {}},
+    "filename_tokens": {"compute": ""},
+}
 
 
 class Border:
@@ -31,17 +45,74 @@ class Border:
 
     def contain(self, new: Registries, old: Registries) -> Registries:
         """Return the registries with the rows that are not in the old ones contained."""
-        return replace(
-            new,
-            tabs=_contain(new.tabs, old.tabs, self._contain_tab),
-            routers=_contain(new.routers, old.routers, self._contain_router),
-            step_extensions=_contain(
-                new.step_extensions, old.step_extensions, self._name_step_extension
+        contained: dict[str, Registry[Any]] = {
+            "tabs": _contain(new.tabs, old.tabs, self._contain_tab),
+            "routers": _contain(new.routers, old.routers, self._contain_router),
+            "step_extensions": _contain(
+                new.step_extensions,
+                old.step_extensions,
+                lambda row: replace(row, report=self._record.report),
             ),
-        )
+        }
+        for table, names in _RUNS.items():
+            contained[table] = self._contain_calls(new, old, table, dict.fromkeys(names))
+        for table, fallbacks in _FALLBACKS.items():
+            contained[table] = self._contain_calls(new, old, table, fallbacks)
+        return replace(new, **contained)
 
-    def _name_step_extension(self, row: StepExtensionRow) -> StepExtensionRow:
-        return replace(row, extension=self._record.source.name)
+    def _contain_calls(
+        self, new: Registries, old: Registries, table: str, calls: Mapping[str, object]
+    ) -> Registry[Any]:
+        """Return a table whose new rows have their functions contained, those of these names."""
+
+        def contain(row: Any) -> Any:
+            functions = {name: getattr(row, name) for name in calls}
+            changes = {
+                name: self._name_errors(function, row.name)
+                if table in _RUNS
+                else self._with_fallback(function, row.name, calls[name])
+                for name, function in functions.items()
+                if function is not None
+            }
+            return replace(row, **changes)
+
+        return _contain(getattr(new, table), getattr(old, table), contain)
+
+    def _name_errors(self, function: Callable[..., Any], part: str) -> Callable[..., Any]:
+        """Return a function or generator whose errors are sentences that name the extension."""
+        report = self._record.report
+        if inspect.isgeneratorfunction(function):
+
+            @wraps(function)
+            def run(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+                with naming_extension(report, part):
+                    return (yield from function(*args, **kwargs))
+
+            return run
+
+        @wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with naming_extension(report, part):
+                return function(*args, **kwargs)
+
+        return call
+
+    def _with_fallback(
+        self, function: Callable[..., Any], part: str, fallback: object
+    ) -> Callable[..., Any]:
+        """Return a function that returns the fallback where the extension's fails: no picture is lost for its sake."""
+
+        @wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return function(*args, **kwargs)
+            except ValueError:  # what a codec says of a value that it cannot read
+                raise
+            except (Exception, SystemExit) as error:  # noqa: BLE001  any code can be in an extension
+                self._record.report(f"failed in '{part}'", error)
+                return fallback
+
+        return call
 
     def _contain_tab(self, tab: Tab) -> Tab:
         """Return the tab with a `build` that shows an error in the tab, and its script's address."""

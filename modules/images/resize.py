@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -11,6 +12,8 @@ from PIL import Image, ImageOps
 from modules.params.param import Param
 
 SIZE_MULTIPLE = 8  # pixels per latent cell
+# Returns an image stretched to a width and height: `stretch`, or an upscaler.
+Stretch = Callable[[Image.Image, int, int], Image.Image]
 _MIN_SIDE = 64
 _LANCZOS = Image.Resampling.LANCZOS
 # An image that would be larger before it is cropped is cropped first, and its middle then at most half a pixel off: a
@@ -25,33 +28,45 @@ def stretch(image: Image.Image, width: int, height: int) -> Image.Image:
     return image.resize((width, height), _LANCZOS)
 
 
-def crop_and_resize(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Return the image scaled to cover the size (Lanczos), its middle cropped to it: A1111's "Crop and resize"."""
+def just_resize(
+    image: Image.Image, width: int, height: int, scale: Stretch = stretch
+) -> Image.Image:
+    """Return the image stretched to the size, A1111's "Just resize"."""
+    return scale(image, width, height)
+
+
+def crop_and_resize(
+    image: Image.Image, width: int, height: int, scale: Stretch = stretch
+) -> Image.Image:
+    """Return the image scaled to cover the size, its middle cropped to it: A1111's "Crop and resize"."""
     proportions = width * image.height / (height * image.width)
     if width * height * max(proportions, 1 / proportions) > _MAX_SCALED_PIXELS:
         return ImageOps.fit(image, (width, height), _LANCZOS)
     if proportions > 1:
-        return centre(_scale_to_width(image, width), width, height)
-    return centre(_scale_to_height(image, height), width, height)
+        return centre(_scale_to_width(image, width, scale), width, height)
+    return centre(_scale_to_height(image, height, scale), width, height)
 
 
-def resize_and_fill(image: Image.Image, width: int, height: int) -> Image.Image:
+def resize_and_fill(
+    image: Image.Image, width: int, height: int, scale: Stretch = stretch
+) -> Image.Image:
     """Return the whole image scaled and centred, the rest filled with its edges: A1111's "Resize and fill".
 
     Args:
         image: RGB or L.
         width: In pixels.
         height: Likewise. An odd number of pixels can leave one line at the end black, as in A1111.
+        scale: How it is scaled.
     """
     if width * image.height < height * image.width:
-        scaled = _scale_to_width(image, width)
+        scaled = _scale_to_width(image, width, scale)
         filled, strip = centre(scaled, width, height), height // 2 - scaled.height // 2
         if strip:
             top, bottom = (0, 0, width, 0), (0, scaled.height, width, scaled.height)
             filled.paste(_stretch_edge(scaled, top, (width, strip)))
             filled.paste(_stretch_edge(scaled, bottom, (width, strip)), (0, strip + scaled.height))
         return filled
-    scaled = _scale_to_height(image, height)
+    scaled = _scale_to_height(image, height, scale)
     filled, strip = centre(scaled, width, height), width // 2 - scaled.width // 2
     if strip:
         left, right = (0, 0, 0, height), (scaled.width, 0, scaled.width, height)
@@ -60,12 +75,12 @@ def resize_and_fill(image: Image.Image, width: int, height: int) -> Image.Image:
     return filled
 
 
-def _scale_to_width(image: Image.Image, width: int) -> Image.Image:
-    return stretch(image, width, max(1, image.height * width // image.width))
+def _scale_to_width(image: Image.Image, width: int, scale: Stretch) -> Image.Image:
+    return scale(image, width, max(1, image.height * width // image.width))
 
 
-def _scale_to_height(image: Image.Image, height: int) -> Image.Image:
-    return stretch(image, max(1, image.width * height // image.height), height)
+def _scale_to_height(image: Image.Image, height: int, scale: Stretch) -> Image.Image:
+    return scale(image, max(1, image.width * height // image.height), height)
 
 
 def centre(image: Image.Image, width: int, height: int) -> Image.Image:
@@ -104,30 +119,40 @@ def extend_edges(image: Image.Image, sides: tuple[int, int, int, int]) -> Image.
     return Image.fromarray(np.pad(pixels, padding[: pixels.ndim], mode="edge"))
 
 
+class Resize(Protocol):
+    """Resizes an image to a width and height by a mode."""
+
+    def __call__(
+        self, image: Image.Image, width: int, height: int, scale: Stretch = stretch, /
+    ) -> Image.Image:
+        """Return the resized image."""
+        ...
+
+
 @dataclass(frozen=True)
 class ResizeMode:
     """One row of RESIZE_MODES.
 
     Args:
         label: A1111's label.
-        resize: Takes image, width and height; returns the resized image.
-        resize_mask: The same for a mask.
+        resize: Resizes an image.
+        resize_mask: Resizes a mask.
         resizes_latents: Whether an image without outpainting is encoded at its own size and its latents are resized.
     """
 
     label: str
-    resize: Callable[[Image.Image, int, int], Image.Image]
-    resize_mask: Callable[[Image.Image, int, int], Image.Image]
+    resize: Resize
+    resize_mask: Resize
     resizes_latents: bool = False
 
 
 # Their indices are the numbers of A1111's API.
 RESIZE_MODES = (
-    ResizeMode("Just resize", stretch, stretch),
+    ResizeMode("Just resize", just_resize, just_resize),
     ResizeMode("Crop and resize", crop_and_resize, crop_and_resize),
     ResizeMode("Resize and fill", resize_and_fill, resize_and_fill),
     # A1111 has no mode of its own for the masks of the last one.
-    ResizeMode("Just resize (latent upscale)", stretch, resize_and_fill, resizes_latents=True),
+    ResizeMode("Just resize (latent upscale)", just_resize, resize_and_fill, resizes_latents=True),
 )
 
 

@@ -1,4 +1,4 @@
-"""Finds the pairs of an infotext in a text that was pasted, wrapped, fenced or joined on its way."""
+"""Finds the pairs of an infotext in a text that was pasted, wrapped, fenced or joined."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class PairBlock:
 
 
 def _clean_text(text: str) -> str:
-    """Return a text without what its way through files, mails and forums added around it."""
+    """Return a text without what files, mails and forums add around it."""
     text = text.replace("\0", "").replace("\ufeff", "")
     text = text.replace("\r", "\n").replace("\u2028", "\n").replace("\u2029", "\n").strip()
     if _is_escaped(text):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -15,6 +16,12 @@ NEGATIVE_PROMPT_PREFIX = "Negative prompt:"
 # Keys for a prompt that the lines above the pairs cannot represent, such as one that contains "Negative prompt: ...".
 EXACT_PROMPT = "Exact prompt"
 EXACT_NEGATIVE = "Exact negative prompt"
+# What prompts were drawn from; the names are those of A1111's extension sd-dynamic-prompts.
+TEMPLATE, NEGATIVE_TEMPLATE = "Template", "Negative Template"
+_TEMPLATES = re.compile(
+    rf"\n(?=(?:Negative )?{TEMPLATE}: )(?:{TEMPLATE}: (.*?))?(?:\n?{NEGATIVE_TEMPLATE}: (.*))?\Z",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
@@ -44,9 +51,11 @@ def parse_infotext(text: str, max_length: int = MAX_LENGTH) -> Infotext:
             "all of it is taken as the prompt."
         )
         return Infotext(*_split_prompts(text.replace("\r\n", "\n"), False), warnings=(sentence,))
+    text, templates = _split_templates(text)
     block = find_pairs(text)
     prompt, negative = _split_prompts(block.head, bool(block.pairs))
     pairs = {pair.key: unquote(pair.value) for pair in block.pairs}
+    pairs.update(templates)
     for key in [key for key in pairs if key.casefold() == NEGATIVE_KEY]:
         negative = negative or pairs.pop(key)  # between pairs that are one a line
     warnings = (
@@ -59,6 +68,16 @@ def parse_infotext(text: str, max_length: int = MAX_LENGTH) -> Infotext:
         pairs,
         warnings=warnings,
     )
+
+
+def _split_templates(text: str) -> tuple[str, dict[str, str]]:
+    """Return the text without the lines that the extension sd-dynamic-prompts writes below the pairs, unquoted, and them."""
+    match = _TEMPLATES.search(text)
+    if match is None or not find_pairs(text[: match.start()]).pairs:
+        return text, {}
+    keys = {TEMPLATE: match[1], NEGATIVE_TEMPLATE: match[2]}
+    pairs = {key: value.strip() for key, value in keys.items() if value}
+    return text[: match.start()], pairs
 
 
 def _split_prompts(head: str, has_pairs: bool) -> tuple[str, str]:

@@ -44,7 +44,7 @@ class ModelKind:
         suffixes: Endings of such files, in lower case.
         conditions: A file is of the kind when any of these matches.
         misplaced: Why such a file is of no use elsewhere, as the rest of a sentence that begins with its name;
-            {expected} stands for what was looked for, such as "a checkpoint".
+            {expected} is replaced by what was looked for, such as "a checkpoint".
         has_families: Whether a file is of the kind when it is of any family.
         suffixes_beside_checkpoints: Endings of such files in the folders of checkpoints; no other kind lists those.
         found_by_stem: Whether a name without its suffix finds a file.

@@ -1,4 +1,4 @@
-"""ARCHITECTURES: the networks that enlarge or repair images, told by the names of their tensors.
+"""ARCHITECTURES: the networks that enlarge or repair images, detected by the names of their tensors.
 
 They are those of spandrel 0.4.2, which runs them, in the order in which it looks for them; a test compares the two. The
 table is needed because spandrel imports torch: a list of files must not.
@@ -164,7 +164,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
 
 
 def network_prefix(names: Collection[str]) -> str:
-    """Return what stands before the names of the network's tensors in a file, "" for nothing.
+    """Return the prefix of the network's tensor names in a file, "" for none.
 
     A trainer's file may hold the network twice; the moving average (EMA) is preferred.
     """

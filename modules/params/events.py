@@ -105,7 +105,7 @@ def ignore_events(event: Event) -> None:
 
 
 class CancelToken:
-    """What a running job is told: to stop, to skip its batch, and that a client watches. Thread-safe."""
+    """Requests to a running job: stop, skip the batch, make previews for a watching client. Thread-safe."""
 
     def __init__(self) -> None:
         self._interrupted = threading.Event()

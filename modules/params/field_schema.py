@@ -44,7 +44,7 @@ def _kind(param: Param, field: FieldInfo) -> str:
     default = field.default
     if is_image_field(field):
         return "image"
-    if param.choices is not None or get_origin(field.annotation) is Literal:
+    if param.choices is not None or _literals(field):
         return "choices" if isinstance(default, tuple) else "choice"
     if param.labels:
         return "radio"
@@ -63,6 +63,12 @@ def _choices(param: Param, field: FieldInfo) -> tuple[tuple[str, Any], ...]:
         return tuple(
             (label, type(field.default)(value)) for value, label in enumerate(param.labels)
         )
-    if get_origin(field.annotation) is Literal:
-        return tuple((str(value), value) for value in get_args(field.annotation))
+    return tuple((str(value), value) for value in _literals(field))
+
+
+def _literals(field: FieldInfo) -> tuple[Any, ...]:
+    """Return the values of a Literal, or of a tuple of such; () for a field of any other type."""
+    for annotation in (field.annotation, *get_args(field.annotation)):
+        if get_origin(annotation) is Literal:
+            return get_args(annotation)
     return ()

@@ -86,7 +86,7 @@ def is_image_field(field: FieldInfo) -> bool:
 
 
 def is_no_image(value: object) -> bool:
-    """Return whether a value stands for "no image": None, an empty text or data URI, or a list of nothing else."""
+    """Return whether a value means "no image": None, an empty text or data URI, or a list of nothing else."""
     if isinstance(value, list | tuple):
         return all(_is_nothing(item) for item in cast("Iterable[object]", value))
     return _is_nothing(value)

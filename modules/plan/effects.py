@@ -17,6 +17,7 @@ from modules.models.model_spec import ModelSpec
 from modules.plan.planned_pass import PlannedPass
 from modules.plan.step_extensions import StepExtensionRow
 from modules.plan.tables import BUILTIN_TABLES, PlanTables
+from modules.plan.upscaling import enlarges_init_image
 from modules.prompt.chunks import COMMA_BACKTRACK, Chunker
 from modules.prompt.emphasis import EMPHASES
 
@@ -148,6 +149,14 @@ def _edits_prompts(planned: PlannedPass) -> bool:
     return planned.sub_prompts(old_scheduling=True) != planned.sub_prompts(old_scheduling=False)
 
 
+def _may_draw_prompts(planned: PlannedPass) -> bool:
+    """Return whether a prompt has marks of something to draw; whether there are such wildcards may change."""
+    request = planned.plan.request
+    return any(
+        mark in text for mark in ("{", "__") for text in (request.prompt, request.negative_prompt)
+    )
+
+
 def _chunks_differ(planned: PlannedPass, other: Chunker) -> bool:
     chunker = planned.chunker
     return any(
@@ -194,6 +203,7 @@ EFFECTS: tuple[Effect, ...] = (
     Effect("sdxl_crop_left", _is_told_sizes),
     Effect("sdxl_refiner_low_aesthetic_score", _is_told_aesthetic_score),
     Effect("sdxl_refiner_high_aesthetic_score", _is_told_aesthetic_score),
+    Effect("dynamic_prompts", _may_draw_prompts),
     Effect("token_merging_ratio", _attends_to_all_cells, of_first_pass=True),
     Effect("token_merging_ratio_hr", _attends_to_all_cells),
     *(Effect(option, _tiles_unet) for option in _HYPERTILE_UNET_OPTIONS),
@@ -210,6 +220,11 @@ EFFECTS: tuple[Effect, ...] = (
         lambda planned: _chunks_differ(
             planned, replace(planned.chunker, comma_backtrack=COMMA_BACKTRACK)
         ),
+    ),
+    Effect(
+        "upscaler_for_img2img",
+        lambda planned: enlarges_init_image(planned.plan.request),
+        of_first_pass=True,
     ),
     Effect("s_min_uncond", _uses_uncond),
     Effect(

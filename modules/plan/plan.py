@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from typing_extensions import Self
+
 from modules.models.checkpoint import Checkpoint
 from modules.models.model_spec import ModelSpec
 from modules.params.requests.base import GenerationRequest, require_generation
@@ -82,6 +84,10 @@ class Plan(JobPlan):
         first_pass_evaluations: In the plan of a hires pass, the network evaluations of the first pass; else None.
         record: Whether sampling of the first image is recorded; of both passes, with hires fix.
         networks: What the prompts of this pass add to the checkpoint.
+        image_upscaler: How an init image is enlarged; None for Lanczos, or without an init image.
+        drawn: Where the prompts are templates, a plan for each batch, with the prompts that were drawn for it; the request
+            has the templates then, from which a retry draws again.
+        templates: In a drawn plan, infotext pairs with the templates.
         precision: The dtype that its UNet computed in, where the infotext states it; "" before.
         step_extensions: What extensions add to the steps of this pass.
     """
@@ -97,8 +103,33 @@ class Plan(JobPlan):
     first_pass_evaluations: int | None = None
     record: bool = False
     networks: PlannedNetworks = NO_NETWORKS
+    image_upscaler: PlannedUpscaler | None = None
     precision: str = ""
     step_extensions: tuple[StepExtensionRow, ...] = ()
+    drawn: tuple[Plan, ...] = ()
+    templates: tuple[tuple[str, str], ...] = ()
+
+    def for_batch(self, index: int) -> Plan:
+        """Return the plan of one batch, which has the prompts that were drawn for it."""
+        if not self.drawn:
+            return self
+        return replace(self.drawn[index], record=self.record, created_at=self.created_at)
+
+    def for_image(self, index: int) -> Plan:
+        """Return the plan of one image, by its index among all images of the job."""
+        if not self.drawn:
+            return self
+        batches = enumerate(self.batches)
+        return self.for_batch(next(i for i, batch in batches if index <= batch[-1].index))
+
+    def with_batches(self, batches: tuple[tuple[ImagePlan, ...], ...]) -> Plan:
+        """Return the plan for other batches, in all its passes."""
+        hires, refiner = self.hires, self.refiner
+        if hires is not None:
+            hires = replace(hires, plan=hires.plan.with_batches(batches))
+        if refiner is not None:
+            refiner = replace(refiner, plan=refiner.plan.with_batches(batches))
+        return replace(self, batches=batches, hires=hires, refiner=refiner)
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -140,7 +171,7 @@ class Plan(JobPlan):
         """Return the files of the checkpoints and networks of all passes."""
         later = [item.plan for item in (self.refiner, self.hires) if item is not None]
         own = *self.model.paths, *self.networks.paths
-        return *own, *(path for plan in later for path in plan.model_paths)
+        return *own, *(path for plan in (*later, *self.drawn) for path in plan.model_paths)
 
     def image_seed(self, index: int) -> int:
         """Return the seed of an image's noise."""
@@ -175,6 +206,11 @@ class Plan(JobPlan):
         if hires is not None:
             hires = replace(hires, plan=hires.plan.without_refiner())
         return replace(self, request=request, settings=settings, refiner=None, hires=hires)
+
+    def without_images(self) -> Self:
+        """Return a copy without input images, to keep after the job has ended."""
+        drawn = tuple(plan.without_images() for plan in self.drawn)
+        return replace(self, request=self.request.without_images(), drawn=drawn)
 
     @property
     def schedule_label(self) -> str:

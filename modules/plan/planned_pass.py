@@ -20,7 +20,7 @@ from modules.sampling.schedules import Schedule
 
 @dataclass(frozen=True)
 class PlannedPass:
-    """The first pass of a job or its hires pass, all options still as the job was given them.
+    """The first pass of a job or its hires pass, with all options as submitted.
 
     Args:
         plan: Its plan.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from functools import partial
 from itertools import islice
+from pathlib import Path
 
 from modules.core.errors import UserError
 from modules.models.checkpoint import Checkpoint
@@ -24,6 +26,7 @@ from modules.params.requests.depth import DepthRequest
 from modules.params.requests.txt2img import Txt2ImgRequest, hires_pass_request, hires_size
 from modules.params.settings import Settings
 from modules.plan.checkpoint_finder import CheckpointFinder
+from modules.plan.drawn_prompts import plan_drawn_prompts, read_templates
 from modules.plan.effects import clip_skip_has_effect, ineffective_options, stated_options
 from modules.plan.embeddings import EmbeddingVocabulary, add_embeddings
 from modules.plan.few_step_models import few_step_note
@@ -34,7 +37,13 @@ from modules.plan.planned_pass import PlannedPass
 from modules.plan.prompts import apply_styles, plan_networks, prompt_notes
 from modules.plan.refiner import add_refiner_networks, with_refiner
 from modules.plan.tables import BUILTIN_TABLES, PlanTables
-from modules.plan.upscaling import plan_upscaler
+from modules.plan.upscaling import (
+    PlannedUpscaler,
+    enlarges_init_image,
+    plan_image_upscaler,
+    plan_upscaler,
+)
+from modules.prompt.dynamic.wildcards import WildcardLibrary
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.lookup import find_sampler_and_schedule
@@ -55,8 +64,10 @@ class Planner:
         styles: The styles that requests name.
         tables: Samplers, schedules, upscalers and tasks.
         tokenizer: Counts and splits prompts.
+        wildcards: The folder of the files that prompts draw from.
 
     Attributes:
+        wildcards: These files.
         vocabulary: The embeddings, as prompts name them.
     """
 
@@ -66,11 +77,13 @@ class Planner:
         styles: Styles,
         tables: PlanTables,
         tokenizer: ClipTokenizer,
+        wildcards: Path,
     ) -> None:
         self._checkpoints = checkpoints
         self._styles = styles
         self._tables = tables
         self._tokenizer = tokenizer
+        self.wildcards = WildcardLibrary(wildcards)
         self.vocabulary = EmbeddingVocabulary(checkpoints.models.embeddings, tokenizer)
 
     def plan(self, request: GenerationRequest, settings: Settings) -> Plan:
@@ -92,6 +105,19 @@ class Planner:
         request = apply_styles(
             request, [self._styles.get(name) for name in request.styles], settings
         )
+        make = partial(self._plan, checkpoint=checkpoint, settings=settings)
+        if not settings.replace(**request.override_settings).dynamic_prompts:
+            return make(request)
+        templates = read_templates(request, self.wildcards)
+        if not templates.by_field:
+            plan = make(request)
+            return replace(plan, notes=(*plan.notes, *templates.notes))
+        request = _with_seeds(request)
+        batches = _make_batches(request)
+        return plan_drawn_prompts(request, templates, batches, make)
+
+    def _plan(self, request: GenerationRequest, checkpoint: Checkpoint, settings: Settings) -> Plan:
+        """Return the plan of a request whose styles are applied and prompts drawn."""
         models, tables = self._checkpoints.models, self._tables
         self.vocabulary.listing.refresh_if_changed()
         plan = plan_networks(make_plan(request, models, checkpoint, settings, tables), models)
@@ -136,24 +162,22 @@ def make_plan(
     _check_task(request, models, checkpoint, tables)
     sampler, requested_schedule, schedule = _resolve_sampling(request, tables, model)
     check_steps(sampler, request.steps, request.img2img_strength, settings.img2img_fix_steps)
-    seed = request.seed if request.seed != -1 else draw_seed()
-    subseed = request.subseed if request.subseed != -1 else draw_seed()
+    request = _with_seeds(request)
     plan = Plan(
         request=request.replace(
-            seed=seed,
-            subseed=subseed,
             sampler_name=sampler.name,
             scheduler=requested_schedule.name,
         ),
         model=model,
         sampler=sampler,
         schedule=schedule,
-        batches=_make_batches(request, seed, subseed),
+        batches=_make_batches(request),
         settings=settings,
         notes=(*_plan_notes(request, model, models), *check_input_images(request)),
     )
     if isinstance(plan.request, Txt2ImgRequest) and plan.request.enable_hr:
         plan = _with_hires_pass(plan, plan.request, models, tables)
+    plan = replace(plan, image_upscaler=_plan_image_upscaler(plan, models, tables))
     return _with_step_extensions(_with_settings(with_refiner(plan, models), settings), tables)
 
 
@@ -176,6 +200,17 @@ def _resolve_token_merging(request: GenerationRequest, settings: Settings) -> Se
         if has_hires_pass
         else 0.0,
     )
+
+
+def _plan_image_upscaler(
+    plan: Plan, models: ModelIndex, tables: PlanTables
+) -> PlannedUpscaler | None:
+    """Return the upscaler of an init image that is to become larger, or None."""
+    name = plan.settings.upscaler_for_img2img
+    if not enlarges_init_image(plan.request) or name.strip().casefold() in ("", "none"):
+        return None
+    upscaler = UpscalerList(tables.upscalers, models).get(name)
+    return plan_image_upscaler(upscaler, plan.settings)
 
 
 def _models_of(plan: Plan) -> tuple[ModelSpec, ...]:
@@ -278,13 +313,19 @@ def draw_seed() -> int:
     return random.SystemRandom().randrange(_RANDOM_SEED_LIMIT)
 
 
-def _make_batches(
-    request: GenerationRequest, seed: int, subseed: int
-) -> tuple[tuple[ImagePlan, ...], ...]:
+def _with_seeds(request: GenerationRequest) -> GenerationRequest:
+    """Return the request with random seeds drawn."""
+    seeds = {"seed": request.seed, "subseed": request.subseed}
+    drawn = {name: draw_seed() for name, seed in seeds.items() if seed == -1}
+    return request.replace(**drawn) if drawn else request
+
+
+def _make_batches(request: GenerationRequest) -> tuple[tuple[ImagePlan, ...], ...]:
     """Return the images, batch by batch; image i equals that of seed + i alone, whatever the batch size.
 
     With a variation, as in A1111, only the variation seed counts up.
     """
+    seed, subseed = request.seed, request.subseed
     count = request.n_iter * request.batch_size
     step = 0 if request.subseed_strength else 1
     if max(seed + step * (count - 1), subseed + count - 1) > MAX_SEED:

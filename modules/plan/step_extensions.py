@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,11 +13,21 @@ from modules.core.registry import Registry
 from modules.params.requests.base import GenerationRequest
 from modules.params.settings import Settings
 
+logger = logging.getLogger(__name__)
+
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory")
+
 
 class ExtensionFailed(WebUIError):
     """The code of an extension raised an error, or tried to end the program."""
 
     status_code: ClassVar[int] = 500
+
+
+def _log_error(problem: str, error: BaseException) -> str:
+    sentence = f"An extension {problem}. {reason_of(error)}"
+    logger.warning("%s", sentence, exc_info=error)
+    return sentence
 
 
 @dataclass(frozen=True)
@@ -31,14 +42,14 @@ class StepExtensionRow:
         applies: Whether it takes part in a pass, by the pass's request and the options of the job. Where it does not, the
             options below count for nothing, are not written into the infotext and have their defaults.
         options: The settings that affect it.
-        extension: The name of the extension; the loader fills it in.
+        report: Keeps an error with the extension's other ones, and returns the sentence; the loader fills it in.
     """
 
     name: str
     make: Callable[[Any], Any]  # Any: the classes are the backend's
     applies: Callable[[GenerationRequest, Settings], bool]
     options: tuple[str, ...] = ()
-    extension: str = ""
+    report: Callable[[str, BaseException], str] = _log_error
 
     def is_in(self, request: GenerationRequest, settings: Settings) -> bool:
         """Return whether it takes part in a pass.
@@ -46,40 +57,32 @@ class StepExtensionRow:
         Raises:
             ExtensionFailed: it cannot tell.
         """
-        with naming_extension(self.extension, self.name):
+        with naming_extension(self.report, self.name):
             return bool(self.applies(request, settings))
 
 
-def _never(error: BaseException) -> bool:
-    del error
-    return False
-
-
 @contextmanager
-def naming_extension(
-    extension: str, part: str, passes_on: Callable[[BaseException], bool] = _never
-) -> Generator[None]:
+def naming_extension(report: Callable[[str, BaseException], str], part: str) -> Generator[None]:
     """Turn an error of an extension's code into one sentence that names the extension; the log gets the rest.
 
     Args:
-        extension: Its name.
+        report: Of its row.
         part: The name of its row.
-        passes_on: Says which errors the caller of the block handles itself.
 
     Raises:
-        ExtensionFailed: anything but a `WebUIError`, which is a sentence already, came out of the block.
+        ExtensionFailed: anything but a `WebUIError`, which is a sentence already, or a lack of memory, after which a batch
+            runs again, came out of the block.
     """
     try:
         yield
     except WebUIError:
         raise
     except (Exception, SystemExit) as error:  # any code can be in an extension
-        if passes_on(error):
+        if isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY):
             raise
-        raise ExtensionFailed(
-            f"'{part}' of the extension '{extension}' failed. {reason_of(error)}",
-            "Disable it in the Extensions tab, or change its options.",
-        ) from error
+        sentence = report(f"failed in '{part}'", error)
+        hint = "Disable it in the Extensions tab, or change its options."
+        raise ExtensionFailed(sentence, hint) from error
 
 
 def reason_of(error: BaseException) -> str:

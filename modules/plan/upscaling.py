@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from modules.core.errors import Unsupported, UserError
+from modules.images.inpaint.canvas import encoded_size
 from modules.models.upscaler_architectures import get_architecture
 from modules.models.upscalers import Upscaler, UpscalerModel
+from modules.params.requests.base import GenerationRequest
+from modules.params.requests.img2img import Img2ImgRequest
+from modules.params.requests.init_image import InitImageRequest
 from modules.params.settings.upscaling import UpscalingSettings
 
 # Pillow keeps 4 bytes a pixel: of the result, of what it is shrunk from, and of the row of tiles that is added.
@@ -64,6 +68,19 @@ def plan_image_upscaler(upscaler: Upscaler, settings: UpscalingSettings) -> Plan
             "Use Lanczos, Nearest or a model file.",
         )
     return plan_upscaler(upscaler, settings)
+
+
+def enlarges_init_image(request: GenerationRequest) -> bool:
+    """Return whether an init image, or the part of it that is repainted, may have to become larger."""
+    if not isinstance(request, InitImageRequest) or request.init_image is None:
+        return False
+    width, height = request.init_image.size
+    target = request.width, request.height
+    if isinstance(request, Img2ImgRequest):
+        if request.inpaint_full_res and request.has_mask:
+            return True
+        target = encoded_size(request)
+    return max(target[0] / width, target[1] / height) > 1
 
 
 def check_result_size(size: tuple[int, int], settings: UpscalingSettings) -> None:

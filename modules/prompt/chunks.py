@@ -19,7 +19,7 @@ from modules.prompt.tokens import ClipTokenizer
 CHUNK_TOKENS = 75
 # A1111's default for "comma_padding_backtrack": how far back a chunk may end at a comma.
 COMMA_BACKTRACK = 20
-PLACE = 0  # the token id where a vector stands
+PLACE = 0  # the token id in place of a vector
 _OLD_EMPHASIS_FACTORS = {"(": 1.1, ")": 1 / 1.1, "[": 1 / 1.1, "]": 1.1}
 _ORIGINAL = EMPHASES.get("Original")
 
@@ -29,7 +29,7 @@ class Chunk:
     """77 token ids with BOS, EOS and padding, and the weight of each; special tokens have weight 1.
 
     Args:
-        token_ids: 0 where a vector of an embedding stands.
+        token_ids: 0 in place of a vector of an embedding.
         weights: Of each.
         embeddings: Those in it, in order.
     """

@@ -9,7 +9,7 @@ from functools import cached_property
 
 @dataclass(frozen=True)
 class EmbeddingWord:
-    """A word that stands for an embedding.
+    """A word that names an embedding.
 
     Args:
         name: As it is listed; case does not matter in a prompt.

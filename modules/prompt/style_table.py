@@ -11,7 +11,7 @@ from modules.core.user_files import decode_text
 
 COLUMNS = ("name", "prompt", "negative_prompt")
 _DELIMITERS = (",", ";", "\t", "|")
-# Python's csv module refuses a cell above 131,072 characters unless told otherwise.
+# Python's csv module refuses a cell above 131,072 characters unless its limit is raised.
 _MAX_CELL_LENGTH = 2**31 - 1
 
 

@@ -39,7 +39,7 @@ class PromptMatrixArgs(BaseModel, frozen=True, extra="forbid"):
         help="The prompt whose parts, separated by |, are combined; the first part is always there.",
     )
     variations_delimiter: Literal["comma", "space"] = param(
-        "comma", "Select joining char", help="What stands between the parts of each prompt."
+        "comma", "Select joining char", help="The separator of the parts of each prompt."
     )
     margin_size: int = param(
         0,

@@ -73,7 +73,7 @@ class PromptsFromFileArgs(BaseModel, frozen=True, extra="forbid"):
     prompt_position: Literal["start", "end"] = param(
         "start",
         "Insert prompts at the",
-        help="Whether the prompt of a line stands before that of the form or after it.",
+        help="Whether the prompt of a line comes before that of the form or after it.",
     )
     prompt_txt: str = param(
         "",

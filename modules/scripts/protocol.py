@@ -14,6 +14,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from modules.images.filename import Destination
+from modules.params.param import params_of
 from modules.params.requests.job_request import JobRequest
 from modules.params.results import GeneratedImage, ImageKind
 from modules.params.settings.saving import GridSettings
@@ -160,6 +161,8 @@ class Script:
         requests_to_check: Yields requests that must be possible before the script starts, each with a subject for the
             error. Raises a UserError for arguments that do not fit the request.
         table: Returns where the cells stand, for a page that shows them in a table; None for a script without one.
+        remark: Returns what the page says beside the number of pictures before the start, as a part of a sentence; "" for
+            nothing.
         shows_cells: Returns whether the images of cells belong to the result, beside those that the script makes of them.
     """
 
@@ -177,9 +180,10 @@ class Script:
     prepare: Callable[[Any, Any], tuple[Any, Any]] | None = None
     requests_to_check: Callable[[Any, Any], Iterable[tuple[str, JobRequest]]] | None = None
     table: Callable[[Any], ScriptTable] | None = None
+    remark: Callable[[Any], str] | None = None
     shows_cells: Callable[[Any], bool] = _always
 
     @property
     def argument_order(self) -> tuple[str, ...]:
         """Return the names of the arguments in the order of A1111's list, "" for one that is ignored."""
-        return self.list_fields or tuple(self.args_type.model_fields)
+        return self.list_fields or tuple(params_of(self.args_type))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,10 +14,16 @@ from modules.images.tiles import Tiling, combine_tiles, make_tiling
 from modules.params.image import ImageField
 from modules.params.param import param
 from modules.params.requests.init_image import InitImageRequest
+from modules.params.requests.job_request import JobRequest
 from modules.scripts.protocol import Cell, CellResult, Script, ScriptImage, ScriptResult, ScriptRun
 from modules.scripts.script_seeds import shift_seed
 from modules.scripts.tile_cells import check_overlap, read_tile, valid_side
-from modules.scripts.upscale_cells import find_upscaler_name, upscale
+from modules.scripts.upscale_cells import (
+    NO_UPSCALER,
+    find_upscaler_name,
+    upscale,
+    upscale_request,
+)
 
 
 class SDUpscaleArgs(BaseModel, frozen=True, extra="forbid"):
@@ -36,7 +42,7 @@ class SDUpscaleArgs(BaseModel, frozen=True, extra="forbid"):
         "Lanczos",
         "Upscaler",
         help="What enlarges the picture before it is repainted; None repaints it at its own size.",
-        choices="image_upscalers",
+        choices="image upscalers",
     )
     scale_factor: float = param(
         2.0,
@@ -48,6 +54,21 @@ class SDUpscaleArgs(BaseModel, frozen=True, extra="forbid"):
     )
 
 
+def check_sd_upscale(
+    request: InitImageRequest, args: SDUpscaleArgs
+) -> Iterator[tuple[str, JobRequest]]:
+    """Yield the request that enlarges the image.
+
+    Raises:
+        UserError: there is no image, or tiles are no larger than their overlap.
+    """
+    if request.init_image is None:
+        raise UserError("SD upscale has no picture to enlarge.", "Add one.")
+    check_overlap(request, args.overlap)
+    if args.upscaler != NO_UPSCALER:
+        yield "Upscaler", upscale_request(request.init_image, args.upscaler, args.scale_factor)
+
+
 def run_sd_upscale(request: InitImageRequest, args: SDUpscaleArgs) -> ScriptRun:
     """Yield a hidden cell for each tile, and before them what enlarges the image.
 
@@ -56,12 +77,10 @@ def run_sd_upscale(request: InitImageRequest, args: SDUpscaleArgs) -> ScriptRun:
         args: Upscaler and overlap.
 
     Raises:
-        UserError: tiles are no larger than their overlap, or the image cannot be enlarged.
+        UserError: the image could not be enlarged.
     """
-    if request.init_image is None:
-        raise UserError("SD upscale has no picture to enlarge.", "Add one.")
-    check_overlap(request, args.overlap)
-    enlarged = yield from upscale(request.init_image.to_pil(), args.upscaler, args.scale_factor)
+    assert request.init_image is not None, "requests_to_check refuses a request without one"
+    enlarged = yield from upscale(request.init_image, args.upscaler, args.scale_factor)
     tiling = make_tiling(enlarged.size, (request.width, request.height), args.overlap)
     count = len(tiling.boxes())
     results = yield [
@@ -143,5 +162,6 @@ SD_UPSCALE = Script(
     noun="tile",
     waits_for_slots=True,
     has_one_seed=True,
+    requests_to_check=check_sd_upscale,
     tasks=frozenset(("img2img",)),
 )

@@ -1,4 +1,4 @@
-"""Enlarges an image within a script."""
+"""Enlarges an image within a script: as a hidden cell that asks for what Extras do."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from PIL import Image
-from PIL.Image import Resampling
 
 from modules.core.errors import UserError
-from modules.images.resize import SIZE_MULTIPLE, stretch
+from modules.images.save import read_image
 from modules.models.upscalers import UPSCALERS
+from modules.params.image import ImageField
+from modules.params.requests.extras import ExtrasRequest
 from modules.scripts.protocol import Cell, CellResult
 
 NO_UPSCALER = "None"
@@ -33,15 +34,23 @@ def find_upscaler_name(value: Any) -> Any:  # JSON: anything
     return names[value]
 
 
+def upscale_request(image: ImageField, upscaler: str, scale: float) -> ExtrasRequest:
+    """Return the request of an image enlarged by a factor, its sides multiples of 8."""
+    return ExtrasRequest(image=image, upscaler_1=upscaler, upscaling_resize=scale)
+
+
 def upscale(
-    image: Image.Image, upscaler: str, scale: float
+    image: ImageField, upscaler: str, scale: float
 ) -> Generator[Sequence[Cell], Sequence[CellResult], Image.Image]:
-    """Return an image enlarged by a factor, its sides multiples of 8; the upscaler None leaves it as it is."""
+    """Return an enlarged image; the upscaler None leaves it as it is.
+
+    Raises:
+        UserError: it could not be enlarged.
+    """
     if upscaler == NO_UPSCALER:
-        return image
-    row = UPSCALERS.get(upscaler)
-    assert isinstance(row.resampling, Resampling)
-    size = (int(image.width * scale), int(image.height * scale))
-    width, height = (side // SIZE_MULTIPLE * SIZE_MULTIPLE for side in size)
-    return stretch(image.resize(size, row.resampling), width, height)
-    yield ()
+        return image.to_pil()
+    request = upscale_request(image, upscaler, scale)
+    (result,) = yield [Cell("enlarging", lambda: request, is_shown=False)]
+    if not result.images:
+        raise UserError(result.error or "The picture was not enlarged.")
+    return read_image(result.images[0].path)

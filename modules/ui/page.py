@@ -16,12 +16,13 @@ from modules.engine.engine import Engine
 from modules.engine.registries import Tab
 from modules.ui.components.scripted_html import build_scripted_html
 from modules.ui.forms.layout import FormLayout
-from modules.ui.forms.layouts import DEPTH, EXTRAS, IMG2IMG, INPAINT, PROCESS, TXT2IMG
+from modules.ui.forms.layouts import DEPTH, EXTRAS, IMG2IMG, INPAINT, MERGER, PROCESS, TXT2IMG
 from modules.ui.forms.schema import form_schema, script_schemas
 from modules.ui.tabs import (
     diffusion_process,
     extensions,
     gallery,
+    merger,
     models,
     png_info,
     queue,
@@ -49,6 +50,7 @@ TABS = (
     Tab("Extras", form=EXTRAS),
     Tab("Diffusion process", diffusion_process.build),
     Tab("Gallery", gallery.build),
+    Tab("Checkpoint merger", merger.build),
     Tab("Models", models.build),
     Tab("Queue", queue.build),
     Tab("Extensions", extensions.build),
@@ -110,7 +112,7 @@ def page_files(engine: Engine) -> dict[str, bytes]:
     page = {
         "tabs": tabs,
         "forms": forms,
-        "process": _form_schema(engine, PROCESS),
+        **{layout.prefix: _form_schema(engine, layout) for layout in (PROCESS, MERGER)},
         "scripts": {
             task: script_schemas(engine.registries.scripts, task) for task in sorted(tasks)
         },

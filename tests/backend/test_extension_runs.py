@@ -66,8 +66,14 @@ def make(context):
         def after(self, denoised, sigma):
             {}
     return Bad()
+def run(x, sigmas, noise, settings):
+    yield x, sigmas[0]
+    raise KeyError("x")
 def register(webui):
-    webui.step_extensions.add(StepExtensionRow("Bad step", make, lambda request, settings: True))
+    from modules.sampling.samplers import Sampler
+    webui.samplers.add(Sampler("Bad sampler", run))
+    applies = lambda request, settings: request.sampler_name != "Bad sampler"
+    webui.step_extensions.add(StepExtensionRow("Bad step", make, applies))
 """
 
 
@@ -83,7 +89,11 @@ class Program:
         models = ModelIndex({"Checkpoint": [folder]}, ROOT / "configs", folder / "cache")
         finder = CheckpointFinder(models, folder, folder)
         self._planner = Planner(
-            finder, Styles(paths.styles_file), self.registries.plan_tables(), tokenizer
+            finder,
+            Styles(paths.styles_file),
+            self.registries.plan_tables(),
+            tokenizer,
+            paths.wildcards,
         )
         self._runner = Runner(DeviceOptions(use_cpu=True), tokenizer)
 
@@ -135,7 +145,7 @@ def test_a_step_extension_changes_the_picture_where_it_counts_and_nowhere_else(
         ),
     ],
 )
-def test_a_step_extension_that_fails_is_named(
+def test_a_step_extension_or_a_sampler_that_fails_is_named(
     tokenizer: ClipTokenizer, tmp_path: Path, line: str, reason: str
 ):
     (tmp_path / "scripts").mkdir()
@@ -144,6 +154,11 @@ def test_a_step_extension_that_fails_is_named(
     with pytest.raises(ExtensionFailed) as raised:
         program.generate({})
     assert str(raised.value) == (
-        f"'Bad step' of the extension 'bad.py' failed. {reason} "
+        f"The extension 'bad.py' failed in 'Bad step'. {reason} "
         "Disable it in the Extensions tab, or change its options."
     )
+    with pytest.raises(ExtensionFailed, match=r"'bad\.py' failed in 'Bad sampler'\. KeyError: 'x'"):
+        program.generate({}, sampler_name="Bad sampler")
+    problems = program.registries.extensions[0].problems
+    assert problems[0].sentence in str(raised.value)
+    assert len(problems) == 2

@@ -312,7 +312,7 @@ def test_the_hires_pass_defaults_to_the_first_pass(plan_of):
     )
     assert second.batches == plan.batches
     assert (second.settings.img2img_fix_steps, second.first_pass_evaluations) == (True, 12)
-    assert plan.hires.upscaler.name == "Latent"
+    assert plan.hires.upscaler.upscaler.name == "Latent"
 
 
 def test_the_hires_pass_uses_its_own_fields(plan_of):
@@ -334,7 +334,7 @@ def test_the_hires_pass_uses_its_own_fields(plan_of):
     )
     assert (second.request.prompt, second.request.negative_prompt) == ("a dog", "a fish")
     assert second.checkpoint.model_name == "second"
-    assert plan.hires.upscaler.name == "Lanczos"
+    assert plan.hires.upscaler.upscaler.name == "Lanczos"
 
 
 def test_a1111s_use_same_values_are_understood(plan_of):

@@ -19,6 +19,7 @@ FOLDER = Path(__file__).resolve().parents[3] / "shared" / "a1111_cases"
 # The README of the folder: at most one level on under 0.1 % of the values.
 EXACT_LEVELS, EXACT_SHARE = 1, 1e-3
 CLOSE_PSNR = 45.0
+_SCRIPTS_WITH_LEGENDS = ("prompt matrix", "x/y/z plot")
 EQUAL_PSNR = 99.0  # stands for infinity
 _PARAMETER = re.compile(r'([^:,]+): ("(?:[^"\\]|\\.)*"|[^,]*)(?:, |$)')
 
@@ -67,6 +68,17 @@ class Case:
     def images(self) -> list[np.ndarray]:
         """Return A1111's images, int16 [height, width, 3] each."""
         return [read_pixels((FOLDER / "images" / name).read_bytes()) for name in self.row["result"]]
+
+    def without_legend(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the cells of a grid without what is written above and left of them, which depends on the font."""
+        payload = self.row["payload"]
+        if payload.get("script_name") not in _SCRIPTS_WITH_LEGENDS:
+            return pixels
+        sides = [
+            side - side % payload[name]
+            for side, name in zip(pixels.shape, ("height", "width"), strict=False)
+        ]
+        return pixels[-sides[0] :, -sides[1] :] if all(sides) else pixels
 
 
 def _sent_files(key: str, names: str | Sequence[str]) -> Any:
@@ -165,8 +177,8 @@ def compare(case: Case, status: int, answer: Mapping[str, Any]) -> Difference:
             case.name, note="refused" if both else f"{status}: {answer.get('errors', answer)}"
         )
     images = answer.get("images") or [answer["image"]]
-    ours = [read_pixels(base64.b64decode(image.split(",")[-1])) for image in images]
-    theirs = case.images()
+    pixels = [read_pixels(base64.b64decode(image.split(",")[-1])) for image in images]
+    ours, theirs = (list(map(case.without_legend, each)) for each in (pixels, case.images()))
     keys = _differing_keys(case, answer)
     shapes = [one.shape for one in ours], [one.shape for one in theirs]
     if shapes[0] != shapes[1]:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,6 @@ class Group:
 
 # A row for each group that this version can run: `Group("cases_networks.jsonl", "xl", ("xl_t2i",))`.
 GROUPS = (
-    Group("cases_networks.jsonl", "misc", ("misc_tome_128", "misc_hypertile_vae")),
     Group(
         "cases.jsonl",
         "",
@@ -94,6 +93,10 @@ GROUPS = (
         "xl",
         ("xl_long_neg", "xl_clipskip2_l", "xl_ztsnr_option", "xl_9ch_mask_weight", "xl_v_euler_a"),
     ),
+    Group(
+        "cases_networks.jsonl", "misc", ("misc_hires_esrgan", "misc_tome_128", "misc_hypertile_vae")
+    ),
+    Group("cases_networks.jsonl", "script", ("script_matrix", "script_loopback", "script_outmk2")),
     Group("cases_networks.jsonl", "extras", ("extras_E4_x3", "extras_to_crop")),
 )
 
@@ -103,16 +106,18 @@ class Leeway:
     """What is asked of an image that nobody can make again exactly.
 
     Args:
-        letter: Of the cause in `reference/a1111_differences.md`, where it is shown.
+        letter: Of the cause in `reference/a1111_differences.md`, where it is shown; Q is new.
         reason: In a few words.
         psnr: How near it must come, in dB; None asks for what is asked of all others.
         override_settings: What A1111 did without being asked, added to the request.
+        truer_keys: Of the infotext, in which A1111 repeats what holds for the first image alone.
     """
 
     letter: str
     reason: str
     psnr: float | None = None
     override_settings: dict[str, Any] = field(default_factory=dict)
+    truer_keys: tuple[str, ...] = ()
 
 
 STRICT = Leeway("", "")
@@ -131,12 +136,19 @@ LEAKED = Leeway(
 MATCHED = Leeway("O", "matches histograms, which enlarges single levels", 60.0)
 # A1111 is as far from ours with the UNet in 64 bits, 0.12 and 0.21 % of the values, all by one level.
 ROUNDED = Leeway("P", "is rounded as much as it differs", 75.0)
+# Each pass repaints the one before: alone, from A1111's image, every one is exact.
+CHAINED = Leeway("Q", "repaints its own results, which enlarges single levels", CLOSE_PSNR)
+OWN_SEEDS = replace(CHAINED, truer_keys=("Seed", "Denoising strength"))
 LEEWAYS = {
+    "script_loopback": OWN_SEEDS,
+    "script_loopback_lazy_batch": OWN_SEEDS,
+    "script_outmk2": CHAINED,
     "xl_v_img2img": LEAKED,
     "xl_v_2m_karras": ROUNDED,
     "xl_v_ztsnr": ROUNDED,
     "hires_Lanczos__CPU": CUT,
     "hires_lanczos_2nd__CPU": CUT,
+    "misc_hires_esrgan": CUT,
     "i2i_s_DPM_adaptive__CPU": CHAOTIC,
     "i2i_colorcorr__CPU": MATCHED,
     "v_i2i__CPU": LEAKED,
@@ -145,6 +157,7 @@ LEEWAYS = {
 
 # Found since `not_goals.txt` was written.
 FAULTS = {
+    "script_index_script_args": "it needs every argument of a script; here those that are missing have their defaults",
     "lora_sd_lora_option_mult": "it encoded the prompt for the job before, whose LoRA had the weight 1: exact with"
     " <lora:kohya_lin:1:0.5>",
 }
@@ -252,4 +265,4 @@ def test_an_image_of_a1111_comes_back(answer: Callable[[Case, Leeway], Differenc
         assert difference.verdict in ("exact", "refused"), str(difference)
     else:
         assert not difference.note and difference.psnr >= leeway.psnr, f"{difference}; {leeway}"
-    assert difference.lost_keys == []
+    assert set(difference.lost_keys) <= set(leeway.truer_keys)

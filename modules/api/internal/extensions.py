@@ -64,7 +64,7 @@ def extensions_router(
 
     Args:
         engine: Knows the extensions.
-        flags: Whether other machines may install them, and whether a proxy stands before the server.
+        flags: Whether other machines may install them, and whether the server is behind a proxy.
         restart_requested: Set to restart the server.
     """
     router = APIRouter(include_in_schema=False)

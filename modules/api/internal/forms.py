@@ -14,6 +14,7 @@ from modules.engine.engine import Engine
 from modules.engine.page.requests import make_page_request
 from modules.engine.page.scripts import run_page_script
 from modules.engine.page.uploads import Upload, UploadStore, make_upload_store
+from modules.models.kinds import UPSCALER
 from modules.params.image_decoding import MAX_FILE_BYTES, open_image
 from modules.params.requests.base import require_generation
 
@@ -50,11 +51,12 @@ def forms_router(engine: Engine) -> APIRouter:
 
     @router.get("/choices")
     def choices() -> dict[str, Any]:
-        """Return the lists that fields are chosen from, the settings, and prompts to try a demo checkpoint with."""
+        """Return the lists that fields are chosen from, the settings, and what there is to try and to get."""
         return {
             "lists": {name: engine.choices(name) for name in _LISTS},
             "settings": engine.settings.model_dump(mode="json"),
             "demo_prompts": engine.active_checkpoint.demo_prompts(),
+            "upscalers_to_get": engine.downloads.missing(UPSCALER),
         }
 
     @router.post("/jobs")

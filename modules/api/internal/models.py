@@ -56,13 +56,13 @@ def models_router(engine: Engine) -> APIRouter:
     @router.get("/files/{row_id}")
     def details(row_id: str) -> dict[str, Any]:
         file = shelf.find(row_id).file
-        told = read_notes(file.path)
+        notes = read_notes(file.path)
         return {
             "path": file.shown_path,
             "config": escape(file.config.name) if file.config else "",
             "prediction": prediction_of(engine, file),
-            "description": told.description,
-            "notes": told.notes,
+            "description": notes.description,
+            "notes": notes.notes,
             "warning": file.name_warning,
         }
 

@@ -36,7 +36,7 @@ class CountedPrompts(PromptValues):
 
 
 class StyleValues(BaseModel):
-    """A style as it stands in the editor."""
+    """A style as the editor has it."""
 
     name: str = _Name
     prompt: str = ""

@@ -90,7 +90,7 @@ def option_json(engine: Engine, name: str, param: Param) -> dict[str, Any]:
 
 
 def _flag(name: str, value: object) -> str:
-    """Return the flag that has given an option its value."""
+    """Return the flag that sets the value of an option."""
     policies = {policy: flag for flag, policy in MEMORY_POLICIES.items()}
     flag = policies.get(str(value), name) if name == "memory_policy" else name
     return "--" + SETTING_FLAGS.get(flag, flag).replace("_", "-")

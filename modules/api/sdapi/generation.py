@@ -13,6 +13,7 @@ from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 
 from modules.api.json_check import shorten_texts
+from modules.api.sdapi.always_on import merge_always_on
 from modules.api.sdapi.img2img_parsing import choose_request_type, parse_img2img_request
 from modules.api.sdapi.info import grids_first, includes_grid, make_group_info, make_info
 from modules.api.sdapi.remote_images import fetch_remote_images
@@ -23,7 +24,7 @@ from modules.api.sdapi.request_parsing import (
     parse_request,
 )
 from modules.api.sdapi.request_schema import Img2ImgBody, Txt2ImgBody
-from modules.api.sdapi.scripts import parse_script, without_script
+from modules.api.sdapi.scripts import parse_script, selectable_names, without_script
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.engine.jobs.job import Job
@@ -39,16 +40,20 @@ def generation_router(engine: Engine) -> APIRouter:
     @router.post("/txt2img")
     async def txt2img(body: Txt2ImgBody) -> dict[str, Any]:
         """Generate images; the response is sent when all are finished."""
-        request, warnings = await run_in_threadpool(parse_txt2img, without_script(body.root))
+        fields = read_scripts(body.root, "txt2img")
+        request, warnings = await run_in_threadpool(parse_txt2img, fields)
         return await generate(request, body.root, warnings)
 
     @router.post("/img2img")
     async def img2img(body: Img2ImgBody) -> dict[str, Any]:
         """Generate images from an init image; the response is sent when all are finished."""
         fields = body.root
-        request, warnings = await run_in_threadpool(parse_img2img, without_script(fields))
+        request, warnings = await run_in_threadpool(parse_img2img, read_scripts(fields, "img2img"))
         echo = fields if fields.get("include_init_images") else {**fields, **_null_images(fields)}
         return await generate(request, echo, warnings)
+
+    def read_scripts(body: Mapping[str, Any], tab: str) -> Mapping[str, Any]:
+        return merge_always_on(without_script(body), tab, selectable_names(engine, tab))
 
     def parse_txt2img(body: Mapping[str, Any]) -> tuple[GenerationRequest, list[str]]:
         request_type = Txt2ImgRequest.with_settings(type(engine.settings))
@@ -71,8 +76,7 @@ def generation_router(engine: Engine) -> APIRouter:
     async def generate(
         request: GenerationRequest, echo: Mapping[str, Any], warnings: list[str]
     ) -> dict[str, Any]:
-        script, unused = parse_script(engine, echo, request.task)
-        warnings = [*warnings, *unused]
+        script = parse_script(engine, echo, request.task)
         if script is not None:
             group = await run_in_threadpool(engine.run_script, script.name, request, script.args)
             await wait_until_ended(group)

@@ -1,4 +1,4 @@
-"""Parses the body of img2img: A1111's fields for init images, masks and Soft inpainting."""
+"""Parses the body of img2img: A1111's fields for init images and masks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from modules.images.resize import nearest_valid_size
 from modules.params.image import is_no_image
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.img2img import (
-    SOFT_INPAINTING_TITLE,
     Img2ImgRequest,
     OutpaintingFields,
-    SoftInpaintingFields,
 )
 from modules.params.requests.init_image import InitImageRequest
 
@@ -67,7 +65,6 @@ def parse_img2img_request(
         # Not the sampler's default: it would win over the older field sampler_index.
         values = {**INPAINT_DEFAULTS, **values}
         _merge_blur(values)
-        _merge_soft_inpainting(values)
     request, notes = parse_request({**values, "init_image": images[0]}, request_type, names)
     if len(images) > 1:
         notes.append(f"Of {len(images)} init_images only the first is used.")
@@ -83,32 +80,6 @@ def _merge_blur(values: dict[str, Any]) -> None:
         values["mask_blur"] = blur_x
         if blur_y != blur_x:
             values["mask_blur_y"] = blur_y
-
-
-def _merge_soft_inpainting(values: dict[str, Any]) -> None:
-    """Turn A1111's script in alwayson_scripts into fields: its arguments are the fields, in their order.
-
-    Raises:
-        UserError: there are too many arguments, or they are not a list.
-    """
-    scripts = values.get("alwayson_scripts")
-    if not isinstance(scripts, Mapping):
-        return
-    others = dict(cast("Mapping[str, Any]", scripts))
-    for title in [name for name in others if name.casefold() == SOFT_INPAINTING_TITLE.casefold()]:
-        script = others.pop(title)
-        arguments = _script_arguments(script)
-        names = list(SoftInpaintingFields.model_fields)
-        if not isinstance(arguments, list) or len(cast("list[Any]", arguments)) > len(names):
-            raise UserError(
-                f"The arguments of {SOFT_INPAINTING_TITLE} are {arguments!r}; a list of at most {len(names)} is needed."
-            )
-        values.update(zip(names, cast("list[Any]", arguments), strict=False))
-    values["alwayson_scripts"] = others
-
-
-def _script_arguments(script: Any) -> Any:  # JSON: anything
-    return cast("Mapping[str, Any]", script).get("args") if isinstance(script, Mapping) else None
 
 
 def _expand_to_outpaint(request: Img2ImgRequest, values: Mapping[str, Any]) -> Img2ImgRequest:

@@ -33,18 +33,19 @@ def grids_first(images: Iterable[GeneratedImage]) -> list[GeneratedImage]:
 def make_info(job: Job, tasks: Registry[Task]) -> str:
     """Return A1111's `info` of a job that has ended."""
     plan, images = require_plan(job.plan), job.answered_images()
-    request = plan.request
     planned = {image.index: image for image in plan.images}
     grid = includes_grid(job)
     first = planned[images[0].index] if images else plan.images[0]
+    request = plan.for_image(first.index).request
+    requests = [plan.for_image(image.index).request for image in images]
     info: dict[str, Any] = {
         **_request_fields(request),
         "seed": first.seed,
         "all_seeds": [image.seed for image in images],
         "subseed": first.subseed,
         "all_subseeds": [planned[image.index].subseed for image in images],
-        "all_prompts": [request.prompt for _ in images],
-        "all_negative_prompts": [request.negative_prompt for _ in images],
+        "all_prompts": [request.prompt for request in requests],
+        "all_negative_prompts": [request.negative_prompt for request in requests],
         "infotexts": [image.infotext for image in (*images[: int(grid)], *images)],
         "index_of_first_image": int(grid),
         "restore_faces": False,

@@ -18,13 +18,28 @@ from modules.sampling.samplers import Sampler
 # What A1111 lists and this version does not support; clients expect a list all the same.
 _EMPTY_LISTS: Mapping[str, Any] = {
     "/face-restorers": [],
-    "/extensions": [],
 }
 
 
 def listings_router(engine: Engine) -> APIRouter:
     """Return the routes that list, and those that refresh a list."""
     router = APIRouter(prefix="/sdapi/v1")
+
+    @router.get("/extensions")
+    def extensions() -> list[dict[str, Any]]:
+        """List the extensions, and whether the next start loads each; what git knows of them is empty."""
+        return [
+            {
+                "name": row.source.name,
+                "remote": "",
+                "branch": "",
+                "commit_hash": "",
+                "version": row.source.version,
+                "commit_date": 0,
+                "enabled": row.is_enabled,
+            }
+            for row in engine.extensions.rows()
+        ]
 
     @router.get("/samplers")
     def samplers() -> list[dict[str, Any]]:

@@ -50,7 +50,7 @@ def png_info_router(engine: Engine) -> APIRouter:
 
 
 def _parameters(infotext: Infotext) -> dict[str, str]:
-    """Return prompts and parameters; each size WxH is also given as `-1` and `-2`, as in A1111."""
+    """Return prompts and parameters; each size WxH is also returned as `-1` and `-2`, as in A1111."""
     pairs: Mapping[str, str] = infotext.pairs
     sizes = {key: match for key, value in pairs.items() if (match := _SIZE.fullmatch(value))}
     sides = {f"{key}-{side}": match[side] for key, match in sizes.items() for side in (1, 2)}

@@ -39,7 +39,7 @@ class BodyTooLarge(WebUIError):
 
 
 class LongStrings:
-    """The strings that were taken out of a body, by what stands in their place."""
+    """The strings that were taken out of a body, by their placeholders."""
 
     def __init__(self) -> None:
         self._strings: list[str] = []
@@ -47,7 +47,7 @@ class LongStrings:
         self._pattern = re.compile(self._token + r"(\d+);")
 
     def add(self, text: str) -> bytes:
-        """Keep a string; return what stands in its place.
+        """Keep a string; return its placeholder.
 
         Raises:
             BodyTooLarge: there are too many.

@@ -9,7 +9,7 @@ from modules.core.errors import Busy
 # Two of the largest bodies, or one of the largest images as pixels.
 MAX_BYTES_IN_FLIGHT = 256 * 2**20
 _BYTES_PER_PIXEL = 4
-# Bodies without images are never refused: whoever interrupts a job must be heard.
+# Bodies without images are never refused: they include the interrupt of a job.
 _FREE_BYTES = 64 * 2**10
 
 

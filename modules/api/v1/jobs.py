@@ -53,7 +53,7 @@ def jobs_router(engine: Engine) -> APIRouter:
         request, warnings = parse_job(
             body.root, engine.registries.request_class, type(engine.settings)
         )
-        return {**told(engine.submit(request, "api").id), "warnings": warnings}
+        return {**job_json(engine.submit(request, "api").id), "warnings": warnings}
 
     @router.get("/jobs")
     def listed(
@@ -70,7 +70,7 @@ def jobs_router(engine: Engine) -> APIRouter:
         }
 
     @router.get("/jobs/{job_id}")
-    def told(job_id: str) -> dict[str, Any]:
+    def job_json(job_id: str) -> dict[str, Any]:
         """Return all that is known of a job: state, progress, finished images, request."""
         return job_to_json(queue.record(job_id), queue)
 
@@ -79,7 +79,7 @@ def jobs_router(engine: Engine) -> APIRouter:
         """Stop a job at its next step, or after its current image; an ended job is left unchanged."""
         if not queue.status(job_id).has_ended:
             queue.cancel(job_id, after_picture)
-        return told(job_id)
+        return job_json(job_id)
 
     @router.get("/jobs/{job_id}/events", response_class=StreamingResponse)
     def events(job_id: str) -> StreamingResponse:

@@ -24,13 +24,14 @@ from modules.backend.memory.offload import execution_device
 from modules.images.colour_correction import correct_colours
 from modules.images.depth_levels import DepthLevels
 from modules.images.inpaint.canvas import Canvas, prepare_canvas
-from modules.images.resize import crop_and_resize, stretch
+from modules.images.resize import Stretch, crop_and_resize, stretch
 from modules.models.compatibility import missing_depth_estimator
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.init_image import InitImageRequest
 from modules.params.settings import Settings
+from modules.plan.upscaling import PlannedUpscaler
 
 
 @dataclass(frozen=True)
@@ -108,31 +109,42 @@ class InitImageInputs:
         request: With an init image; every field that only counts after the encoding has its default.
         mask_weight: See `make_inpaint_concat_cond`.
         tiling: Whether convolutions pad each edge with the opposite one.
+        upscaler: Of images that are to become larger; None enlarges by Lanczos.
     """
 
     request: InitImageRequest
     mask_weight: float
     tiling: bool
+    upscaler: PlannedUpscaler | None = None
 
     @classmethod
-    def from_request(cls, request: InitImageRequest, settings: Settings) -> InitImageInputs:
-        """Return the inputs of a request with the settings of its job."""
+    def from_request(
+        cls,
+        request: InitImageRequest,
+        settings: Settings,
+        upscaler: PlannedUpscaler | None = None,
+    ) -> InitImageInputs:
+        """Return the inputs of a request with the settings and the upscaler of its job."""
         later = GenerationRequest.model_fields.keys() | {"denoising_strength"}
         names = type(request).model_fields.keys() - later | {"width", "height"}
         return cls(
             type(request).model_construct(**{name: getattr(request, name) for name in names}),
             settings.inpainting_mask_weight,
             settings.tiling,
+            upscaler,
         )
 
 
-def encode_init_image(components: Components, inputs: InitImageInputs, name: str) -> InitImage:
+def encode_init_image(
+    components: Components, inputs: InitImageInputs, name: str, scale: Stretch = stretch
+) -> InitImage:
     """Return the encoded init image of a request.
 
     Args:
         components: Of the checkpoint.
         inputs: Of the request and the settings of its job.
         name: The checkpoint's, for messages.
+        scale: Runs the upscaler of the inputs.
 
     Raises:
         UserError: there is neither a depth map nor an estimator, or the mask is empty.
@@ -141,15 +153,17 @@ def encode_init_image(components: Components, inputs: InitImageInputs, name: str
     request = inputs.request
     with circular_padding(components.vae, enabled=inputs.tiling):
         if isinstance(request, DepthRequest):
-            return _encode_for_depth(components, request, name)
+            return _encode_for_depth(components, request, name, scale)
         assert isinstance(request, Img2ImgRequest), "only these two kinds have an init image"
-        return _encode_for_img2img(components, request, inputs.mask_weight)
+        return _encode_for_img2img(components, request, inputs.mask_weight, scale)
 
 
-def _encode_for_depth(components: Components, request: DepthRequest, name: str) -> InitImage:
+def _encode_for_depth(
+    components: Components, request: DepthRequest, name: str, scale: Stretch
+) -> InitImage:
     assert request.init_image is not None, "make_plan refuses a request without an init image"
     size = request.width, request.height
-    image = crop_and_resize(request.init_image.to_pil(), *size)
+    image = crop_and_resize(request.init_image.to_pil(), *size, scale)
     if request.depth_map is not None:
         values = depth.from_depth_map(request.depth_map.to_pil(), *size)
     elif components.depth_estimator is not None:
@@ -164,9 +178,9 @@ def _encode_for_depth(components: Components, request: DepthRequest, name: str) 
 
 
 def _encode_for_img2img(
-    components: Components, request: Img2ImgRequest, mask_weight: float
+    components: Components, request: Img2ImgRequest, mask_weight: float, scale: Stretch
 ) -> InitImage:
-    canvas = prepare_canvas(request)
+    canvas = prepare_canvas(request, scale)
     size = request.width, request.height
     cells = components.latent_format.cells(*size)
     latents = vae.encode(components.vae, canvas.image)

@@ -19,7 +19,7 @@ def make_time_ids(
 ) -> Tensor | None:
     """Return the numbers as diffusers' UNet takes them, float32 [1, 5 or 6]; None for a UNet without them.
 
-    As in A1111 the image is told to be an uncropped one of its own size, unless the options say otherwise.
+    As in A1111 the conditioning describes an uncropped image of its own size, unless the options say otherwise.
 
     Args:
         kind: What follows original size and crop.

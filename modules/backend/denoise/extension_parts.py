@@ -11,7 +11,6 @@ from torch import Tensor
 
 from modules.backend.components import Components
 from modules.backend.denoise.step_extensions import StepExtension, StepState, UNetCall
-from modules.backend.memory import estimate
 from modules.params.requests.base import GenerationRequest
 from modules.params.settings import Settings
 from modules.plan.plan import ImagePlan, Plan
@@ -75,7 +74,7 @@ class ContainedStep(StepExtension):
         return self._tensor(self._inner.finish, latents)
 
     def _run(self, call: Callable[[], R]) -> R:
-        with naming_extension(self._row.extension, self._row.name, _is_out_of_memory):
+        with naming_extension(self._row.report, self._row.name):
             return call()
 
     def _tensor(self, change: Callable[..., Tensor], tensor: Tensor, *others: float) -> Tensor:
@@ -115,7 +114,7 @@ def make_step_extensions(
     )
     made: list[StepExtension] = []
     for row in plan.step_extensions:
-        with naming_extension(row.extension, row.name, _is_out_of_memory):
+        with naming_extension(row.report, row.name):
             inner: object = row.make(context)
             if inner is None:
                 continue
@@ -123,8 +122,3 @@ def make_step_extensions(
                 raise ValueError(f"It made no StepExtension, but a {type(inner).__name__}.")
             made.append(ContainedStep(row, inner))
     return tuple(made)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Return whether the batch is to run again with less memory."""
-    return isinstance(error, RuntimeError) and estimate.is_out_of_memory(error)

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, UntypedStorage
+
+from modules.backend.loading.state_dict import copy_tensors, read_tensor
 
 
 def materialize(
     weights: Sequence[Tensor],
     dtype: torch.dtype,
     device: torch.device,
-    read: Callable[[Tensor], Tensor],
+    state_dict: Mapping[str, Tensor],
 ) -> list[Tensor]:
     """Return a copy of each tensor; on the CPU the copies share one buffer.
 
     Args:
-        weights: On the CPU, of any dtype, or on `meta`.
+        weights: Of the state dict, or views of them, on the CPU, of any dtype, or on `meta`.
         dtype: Of the results.
         device: Likewise.
-        read: Returns the values of a tensor whose place in a file is known; it is dropped once it is copied.
+        state_dict: Of a file or in memory.
     """
     results = list(weights)
     if weights and weights[0].is_meta:
@@ -30,11 +32,12 @@ def materialize(
     to_copy = sorted(range(len(weights)), key=lambda index: weights[index].data_ptr())
     if device.type != "cpu":
         for index in to_copy:
-            results[index] = read(weights[index]).to(device, dtype)
+            results[index] = read_tensor(state_dict, weights[index]).to(device, dtype)
         return results
     buffers = allocate_buffers(TensorSpec(weights[index].shape, dtype) for index in to_copy)
+    copy_tensors(state_dict, [weights[index] for index in to_copy], buffers)
     for index, buffer in zip(to_copy, buffers, strict=True):
-        results[index] = buffer.copy_(read(weights[index]))
+        results[index] = buffer
     return results
 
 

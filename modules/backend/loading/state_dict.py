@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import FileIO
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from modules.backend.loading.ckpt import DTYPES, read_ckpt_tensors
+from modules.backend.loading.pieces import Piece, copy_pieces, split
 from modules.core.errors import BadFile, Unsupported
 from modules.core.text import escape
 from modules.models.files.header import Header
@@ -38,6 +40,7 @@ class OpenedFile:
         self.name = escape(path.name)
         self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         weakref.finalize(self, os.close, self._descriptor)
+        self._lock = threading.Lock()  # Windows moves one place for all who read
         status = os.fstat(self._descriptor)
         self.stamp = FileStamp(str(path), status.st_size, status.st_mtime_ns)
         # Not by torch, which opens only paths in UTF-8.
@@ -45,13 +48,21 @@ class OpenedFile:
         self.mapped = torch.frombuffer(mapping, dtype=torch.uint8).untyped_storage()
 
     def read_into(self, buffer: memoryview, start: int) -> int:
-        """Fill a buffer from a place on; return the number of bytes, fewer at the end of the file."""
+        """Fill a buffer from a place on; return the number of bytes, fewer at the end of the file.
+
+        Several threads may read at once.
+        """
         filled = 0
-        with FileIO(self._descriptor, closefd=False) as file:
-            file.seek(start)
-            while filled < len(buffer) and (count := file.readinto(buffer[filled:])):
-                filled += count
+        while filled < len(buffer) and (count := self._read(buffer[filled:], start + filled)):
+            filled += count
         return filled
+
+    def _read(self, buffer: memoryview, start: int) -> int:
+        if hasattr(os, "preadv"):
+            return os.preadv(self._descriptor, [buffer], start)
+        with self._lock, FileIO(self._descriptor, closefd=False) as file:
+            file.seek(start)
+            return file.readinto(buffer)
 
 
 class FileStateDict(Mapping[str, Tensor]):
@@ -106,9 +117,8 @@ class FileStateDict(Mapping[str, Tensor]):
         Raises:
             BadFile: the file has become shorter since it was opened.
         """
-        mapped = self._file.mapped
-        start = tensor.data_ptr() - mapped.data_ptr()
-        if not tensor.numel() or not 0 <= start < mapped.nbytes():
+        start = self._place(tensor)
+        if start is None:
             return to_aligned(tensor)
         last = sum(
             (size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True)
@@ -116,12 +126,46 @@ class FileStateDict(Mapping[str, Tensor]):
         data = torch.empty((last + 1) * tensor.itemsize, dtype=torch.uint8)
         count = self._file.read_into(data.numpy().data, start)
         if count < data.nbytes:
-            raise BadFile(
-                f"'{self._file.name}' was cut short while it was read: a weight of {data.nbytes} bytes"
-                f" has {count} left.",
-                "Download it again.",
-            )
+            raise _cut_short(self._file.name, data.nbytes, count)
         return data.view(tensor.dtype).as_strided(tensor.shape, tensor.stride())
+
+    def copy(self, tensors: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
+        """Copy tensors, or views of them, into others of the same shape and any dtype.
+
+        Args:
+            tensors: In the order of the file, since a disk is slower in any other.
+            targets: Contiguous, on the CPU.
+
+        Raises:
+            BadFile: the file has become shorter since it was opened.
+        """
+        copy_pieces(self._pieces(tensors, targets), self._read_piece)
+
+    def _pieces(self, tensors: Sequence[Tensor], targets: Sequence[Tensor]) -> Iterator[Piece]:
+        for tensor, target in zip(tensors, targets, strict=True):
+            start = self._place(tensor)
+            if start is None or not tensor.is_contiguous():
+                target.copy_(self.read(tensor))
+            else:
+                yield from split(target, tensor.dtype, start)
+
+    def _read_piece(self, buffer: memoryview, piece: Piece) -> None:
+        count = self._file.read_into(buffer, piece.start)
+        if count < len(buffer):
+            raise _cut_short(self._file.name, piece.size, piece.begin + count)
+
+    def _place(self, tensor: Tensor) -> int | None:
+        """Return where a tensor begins in the file, in bytes; None where it lies elsewhere or has no values."""
+        mapped = self._file.mapped
+        start = tensor.data_ptr() - mapped.data_ptr()
+        return start if tensor.numel() and 0 <= start < mapped.nbytes() else None
+
+
+def _cut_short(name: str, size: int, left: int) -> BadFile:
+    return BadFile(
+        f"'{name}' was cut short while it was read: a weight of {size} bytes has {left} left.",
+        "Download it again.",
+    )
 
 
 def read_tensor(state_dict: Mapping[str, Tensor], tensor: Tensor) -> Tensor:
@@ -131,6 +175,26 @@ def read_tensor(state_dict: Mapping[str, Tensor], tensor: Tensor) -> Tensor:
         BadFile: it comes from a file that was cut short.
     """
     return state_dict.read(tensor) if isinstance(state_dict, FileStateDict) else to_aligned(tensor)
+
+
+def copy_tensors(
+    state_dict: Mapping[str, Tensor], tensors: Sequence[Tensor], targets: Sequence[Tensor]
+) -> None:
+    """Copy tensors of a state dict, or views of them, into others of the same shape and any dtype.
+
+    Args:
+        state_dict: On the CPU.
+        tensors: In the order of the file.
+        targets: Contiguous, on the CPU.
+
+    Raises:
+        BadFile: they come from a file that was cut short.
+    """
+    if isinstance(state_dict, FileStateDict):
+        state_dict.copy(tensors, targets)
+        return
+    for tensor, target in zip(tensors, targets, strict=True):
+        target.copy_(to_aligned(tensor))
 
 
 def read_state_dict(path: Path, header: Header) -> FileStateDict:

@@ -6,7 +6,6 @@ import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -86,7 +85,7 @@ class WeightLoader:
             [weight.tensor for weight in weights],
             dtype,
             self._device,
-            partial(read_tensor, self._source.state_dict),
+            self._source.state_dict,
         )
         for weight, tensor in zip(weights, tensors, strict=True):
             self._apply_scale(weight.name, tensor)

@@ -43,7 +43,7 @@ def merge_checkpoints(_: object, plan: MergePlan, sink: Sink, cancel: CancelToke
     inputs = plan.read_inputs()
     layout = plan.lay_out(inputs)
     path = plan.choose_path(layout)
-    metadata = dict(plan.metadata)
+    metadata = plan.make_metadata(inputs)
     if plan.request.save_metadata and plan.request.add_merge_recipe:
         files = _describe_files(plan, inputs, sink, cancel)
         metadata |= make_recipe_metadata(files, plan.recipe_fields(layout))

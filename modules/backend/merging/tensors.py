@@ -1,4 +1,4 @@
-"""Computes the tensors of a merged checkpoint from its files, a few million values at a time."""
+"""Computes the tensors of a merged checkpoint from its files, some hundred thousand values at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from modules.models.merging.layout import ResultTensor
 from modules.models.merging.recipes import Recipe
 
 # Values of a tensor that are in memory at a time: few enough for the processor's caches, and for any computer.
-CHUNK_ITEMS = 1 << 20
+CHUNK_ITEMS = 1 << 18
 _FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 

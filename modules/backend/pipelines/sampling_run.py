@@ -22,7 +22,7 @@ from modules.sampling.samplers import Sampler
 
 
 class SamplingRun:
-    """A sampler at work on one batch: it waits at a sample until it is told the predicted x0.
+    """A sampler at work on one batch: it waits at a sample for the predicted x0.
 
     Args:
         plan: Sampler, schedule, steps and options.

@@ -51,7 +51,7 @@ def enlarge_in_tiles(
         image: RGB.
         tiles: Their size and overlap.
         enlarge: Enlarges a tile by a whole factor.
-        on_tile: Is told of each tile.
+        on_tile: Called after each tile.
     """
     width, height = (
         min(tiles.size, side + _MAX_PADDING) if tiles.size else side for side in image.size
@@ -69,13 +69,12 @@ def enlarge_in_tiles(
         for column, left in enumerate(columns):
             tile = enlarge(image.crop((left, top, left + width, top + height)))
             scale = tile.width // width
-            if strip is None:
-                strip = Image.new("RGB", (image.width * scale, tile.height))
+            strip = strip or Image.new("RGB", (image.width * scale, tile.height))
             _join(strip, tile, left * scale, tiles.overlap * scale, is_row=False)
             on_tile(row * len(columns) + column + 1, count)
         assert strip is not None
-        if result is None:
-            result = Image.new("RGB", (strip.width, image.height * scale))
+        scale = strip.width // image.width
+        result = result or Image.new("RGB", (strip.width, image.height * scale))
         _join(result, strip, top * scale, tiles.overlap * scale, is_row=True)
     assert result is not None
     return result

@@ -15,6 +15,7 @@ from modules.backend.memory import estimate
 from modules.backend.upscale.network import UpscalerNetwork, load_network
 from modules.backend.upscale.tiles import OnTile, enlarge_in_tiles, ignore_tiles, smaller
 from modules.core.errors import NotFinite, OutOfMemory
+from modules.images.resize import Stretch, stretch
 from modules.images.upscale import EnlargeOnce, enlarge_by_filter, upscale_by, upscale_to
 from modules.models.scan import FileStamp, ModelFile
 from modules.models.upscalers import UpscalerModel
@@ -55,7 +56,7 @@ class Upscalers:
             image: RGB.
             upscaler: "None" returns the image.
             scale: The factor for both sides.
-            on_tile: Is told of each tile; what it raises stops the work.
+            on_tile: Called after each tile; what it raises stops the work.
 
         Raises:
             BadFile: the network cannot be loaded.
@@ -77,6 +78,12 @@ class Upscalers:
         Arguments and errors are those of `upscale`; "None" stretches by Lanczos.
         """
         return upscale_to(image, size, self._enlarge_once(upscaler, on_tile))
+
+    def stretch_by(self, upscaler: PlannedUpscaler | None, on_tile: OnTile) -> Stretch:
+        """Return what stretches an image by an upscaler, by Lanczos without one; see `upscale_to`."""
+        if upscaler is None:
+            return stretch
+        return lambda image, *size: self.upscale_to(image, upscaler, size, on_tile)
 
     def clear(self) -> None:
         """Unload all networks."""

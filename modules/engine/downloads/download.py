@@ -13,7 +13,7 @@ State = Literal["waiting", "running", "checking", "paused", "failed", "done"]
 
 @dataclass
 class Download:
-    """One file on its way. Only the worker changes it while it is running or checking.
+    """One download. Only the worker changes it while it is running or checking.
 
     Args:
         id: Its identity, and the name of its .part file.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import http.client
 import json
 import logging
 import secrets
 import shutil
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from modules.core.atomic import PartFile, write_text
@@ -27,6 +27,7 @@ from modules.core.public_web import split_url
 from modules.core.user_files import read_or_move_aside
 from modules.engine.downloads.catalogue import CatalogueEntry, read_catalogue
 from modules.engine.downloads.download import Download, parse_downloads
+from modules.engine.downloads.file_check import check_file
 from modules.engine.downloads.names import (
     check_name,
     direct_address,
@@ -34,16 +35,20 @@ from modules.engine.downloads.names import (
     name_in_disposition,
     shown_address,
 )
+from modules.engine.downloads.package import (
+    PACKAGES,
+    Package,
+    bring_package,
+    find_package,
+)
 from modules.engine.downloads.tokens import Tokens
 from modules.engine.downloads.transfer import Stopped, Transfer, Web
 from modules.engine.downloads.web_proxy import WebProxy
-from modules.models.files.header import read_header
 from modules.models.index import ModelIndex
 from modules.models.kinds import ModelKind
 
 logger = logging.getLogger(__name__)
 
-_HASH_BYTES = 2**23
 _STOP_TIMEOUT_S = 2
 
 
@@ -55,6 +60,7 @@ class Downloads:
         models: Its folders take the files.
         web: How the internet is reached; by default, public addresses with https.
         catalogue: The official files.
+        packages: Those whose wheels hold some of them.
     """
 
     def __init__(
@@ -63,9 +69,11 @@ class Downloads:
         models: ModelIndex,
         web: Web | None = None,
         catalogue: tuple[CatalogueEntry, ...] | None = None,
+        packages: Sequence[Package] = PACKAGES,
     ) -> None:
         self.tokens = Tokens(paths.data / "tokens.json")
         self.catalogue = read_catalogue() if catalogue is None else catalogue
+        self._packages = packages
         self._configs = paths.configs
         self._file = paths.data / "downloads.json"
         self._models = models
@@ -121,6 +129,11 @@ class Downloads:
     def has(self, entry: CatalogueEntry) -> bool:
         """Return whether a file of the catalogue's name is in a folder of its kind."""
         return any((folder / entry.file).exists() for folder in self._models.folders(entry.kind))
+
+    def missing(self, kind: str) -> list[str]:
+        """Return the ids of the catalogue's entries of a kind that can be downloaded and are not there."""
+        entries = [one for one in self.catalogue if one.kind == kind and not self.has(one)]
+        return [entry.id for entry in entries] if self.is_allowed else []
 
     def add_official(self, entry_id: str) -> Download:
         """Download a file of the catalogue.
@@ -291,7 +304,11 @@ class Downloads:
         )
 
     def _bring(self, download: Download, stop: threading.Event) -> None:
-        """Download, check and place one file."""
+        """Download, check and place one file, or those of a package."""
+        package = find_package(download.addresses[0], self._packages)
+        if package is not None:
+            bring_package(download, package, self._models, stop, self._lock)
+            return
         part = self._part(download)
         kind = self._models.kinds.get(download.kind)
 
@@ -307,42 +324,11 @@ class Downloads:
                 if stop.is_set():
                     raise Stopped
                 download.state = "checking"
-            found = self._check(download, part, stop)
+            found = check_file(download, part, self._models, stop)
         except BadFile:
             part.unlink(missing_ok=True)  # resuming would only append to it
             raise
         self._place(download, part, found)
-
-    def _check(self, download: Download, part: Path, stop: threading.Event) -> ModelKind:
-        """Return the kind that a file is of; raise BadFile unless it has its sum and is a model file."""
-        digest = hashlib.sha256()
-        with part.open("rb") as file:
-            while chunk := file.read(_HASH_BYTES):
-                digest.update(chunk)
-                if stop.is_set():
-                    raise Stopped
-        if download.sha256 not in ("", digest.hexdigest()):
-            raise BadFile(
-                f"'{download.name}' has the SHA-256 {digest.hexdigest()} instead of {download.sha256}; "
-                "it was deleted.",
-                "Download it again.",
-            )
-        try:
-            header = read_header(part)
-        except BadFile as error:
-            raise BadFile(str(error).replace(part.name, download.name)) from None
-        is_safetensors = download.name.lower().endswith(".safetensors")
-        if is_safetensors != (header.container == "safetensors"):
-            raise BadFile(
-                f"'{download.name}' is a file of the format {header.container}, which its name denies.",
-                "Download it under a name with the right ending.",
-            )
-        found = self._models.detect(header).kind
-        if found is None:
-            raise BadFile(f"'{download.name}' contains tensors, but no model of a known type.")
-        if found.name != download.kind and not self._models.folders(found.name):
-            raise BadFile(f"'{download.name}' {found.misplaced.format(expected='a model')}")
-        return found
 
     def _place(self, download: Download, part: Path, kind: ModelKind) -> None:
         """Put the complete file and its .yaml into the folder of its kind."""

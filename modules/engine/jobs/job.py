@@ -279,6 +279,7 @@ class Job:
         plan = self.plan
         if not isinstance(plan, Plan):
             return plan
+        plan = plan.for_image(output.index)
         plan = plan.without_refiner() if output.is_unrefined else plan
         return replace(plan, precision=output.precision)
 

@@ -270,12 +270,12 @@ class JobGroup:
             self._errors.append(result.error)
         if not cell.name and result.state == "cancelled":
             self._error = result.error  # the sentence of the script's only job says more
-        notes = [*result.notes, result.error if result.state == "failed" and cell.name else ""]
-        for note in filter(None, notes):
-            # The cells of a table differ by little, and most of their notes not at all.
-            if self.spec.script.table is None or note not in self._noted:
-                self._notes.append(escape(f"{cell.name}: {note}" if cell.name else note))
-            self._noted.add(note)
+        # The cells of a chosen script differ by little, and most of their notes not at all.
+        known = self._noted if self.spec.script.tasks else frozenset[str]()
+        notes = [note for note in result.notes if note not in known]
+        self._noted.update(notes)
+        notes += [result.error] if result.state == "failed" and cell.name else []
+        self._notes += [escape(f"{cell.name}: {note}" if cell.name else note) for note in notes]
 
     def _save_images(self, images: Sequence[ScriptImage]) -> None:
         """Save what the script has made of its cells' images, unless an earlier run has.

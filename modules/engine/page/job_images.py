@@ -94,7 +94,7 @@ def values_to_send(engine: Engine, job_id: str, position: int) -> dict[str, Any]
         values["seed"] = image.seed
     if engine.settings.send_size and all(image_size(image)):
         values["width"], values["height"] = image_size(image)
-        if image.kind == "grid":  # its cells are what the infotext tells of
+        if image.kind == "grid":  # its infotext describes the cells
             values |= {name: found[name] for name in ("width", "height") if name in found}
     return values
 

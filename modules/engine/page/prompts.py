@@ -10,6 +10,7 @@ from modules.engine.engine import Engine
 from modules.models.networks.network_kinds import LORA, LORA_TAGS
 from modules.params.param import validate
 from modules.params.requests.base import GenerationRequest
+from modules.plan.drawn_prompts import describe_templates, read_templates
 from modules.plan.loras import LoraUse
 from modules.plan.prompts import apply_styles
 from modules.prompt.chunks import Chunker, TokenCount
@@ -33,10 +34,17 @@ class Prompts:
 
 @dataclass(frozen=True)
 class PromptCounts:
-    """The token count of the longest encoded text and the limit of its chunks, such as "12/75"; "?" if it is not known."""
+    """The token count of the longest encoded text and the limit of its chunks, such as "12/75"; "?" if it is not known.
+
+    Args:
+        prompt: Of the prompt; of one that is a template, that of one prompt that can be drawn.
+        negative_prompt: Likewise of the negative prompt.
+        drawn: What a user should know of templates, "" without any.
+    """
 
     prompt: str
     negative_prompt: str
+    drawn: str = ""
 
 
 def count_prompt_tokens(engine: Engine, prompts: Prompts, steps: int) -> PromptCounts:
@@ -59,6 +67,11 @@ def count_prompt_tokens(engine: Engine, prompts: Prompts, steps: int) -> PromptC
         request = apply_styles(validate(GenerationRequest, fields), styles, engine.settings)
     except WebUIError:
         return PromptCounts("?", "?")  # Generate reports the error
+    drawn = ""
+    if engine.settings.dynamic_prompts:
+        templates = read_templates(request, engine.planner.wildcards)
+        drawn = describe_templates(templates, engine.planner.wildcards)
+        request = request.replace(**{k: one.text for k, one in templates.draw(0).items()})
     timeline = StepTimeline(request.steps)
     words = _embedding_words(engine, request.prompt)
     chunker = Chunker.from_settings(engine.tokenizer, engine.settings, words=words)
@@ -66,6 +79,7 @@ def count_prompt_tokens(engine: Engine, prompts: Prompts, steps: int) -> PromptC
     return PromptCounts(
         _format(count_tokens(parse_prompt(request.prompt, timeline), chunker)),
         _format(count_tokens(negative, chunker)),
+        drawn,
     )
 
 

@@ -28,7 +28,7 @@ Values = dict[str, Any]
 
 
 def make_page_request(engine: Engine, task_name: str, values: Mapping[str, Any]) -> JobRequest:
-    """Return the request that a form on the page stands for.
+    """Return the request of a form on the page.
 
     Args:
         engine: Has the tasks, the uploads and the settings.

@@ -36,7 +36,7 @@ def estimate_script(
     """Return an estimate for the page.
 
     Returns:
-        `count` of pictures, `seconds` or None where no job tells, `text` for the page, and `question`, "" where none has to
+        `count` of pictures, `seconds` or None without earlier jobs to estimate from, `text` for the page, and `question`, "" where none has to
         be asked.
 
     Raises:
@@ -53,6 +53,8 @@ def estimate_script(
     seconds = None if per_step is None else per_step * cells * statistics.fmean(map(_work, sizes))
     pictures = f"{count} {'picture' if count == 1 else 'pictures'}"
     text = pictures if seconds is None else f"{pictures}, {_format_duration(seconds)}"
+    remark = script.remark(args) if script.remark is not None else ""
+    text = f"{text}: {remark}" if remark else text
     question = f"The {script.name} makes {text}. Start it?" if count > ASKS_ABOVE else ""
     return {"count": count, "seconds": seconds, "text": text, "question": question}
 

@@ -49,7 +49,7 @@ def describe_reverse(
     remark, form_remark = _remarks(plan)
     return {
         "kind": "reverse",
-        "prompt": plan.request.prompt,
+        "prompt": plan.for_image(0).request.prompt,
         "remark": remark,
         "form_remark": form_remark,
         "formats": available_formats(),

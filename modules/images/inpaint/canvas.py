@@ -14,6 +14,7 @@ from modules.images.inpaint.overlay import Overlay
 from modules.images.resize import (
     RESIZE_MODES,
     SIZE_MULTIPLE,
+    Stretch,
     resize_and_fill,
     stretch,
 )
@@ -41,8 +42,12 @@ class Canvas:
     overlay: Overlay | None = None
 
 
-def prepare_canvas(request: Img2ImgRequest) -> Canvas:
+def prepare_canvas(request: Img2ImgRequest, scale: Stretch = stretch) -> Canvas:
     """Return the canvas of a request's init image, as A1111 does (processing.StableDiffusionProcessingImg2Img.init).
+
+    Args:
+        request: The request.
+        scale: How the image is scaled; masks are so by Lanczos.
 
     Raises:
         UserError: the mask is empty.
@@ -50,13 +55,13 @@ def prepare_canvas(request: Img2ImgRequest) -> Canvas:
     assert request.init_image is not None, "make_plan refuses a request without an init image"
     image = request.init_image.to_pil()
     if not request.has_mask:
-        return Canvas(_resize(request, image))
-    image, mask = _outpaint_and_blur(request, image)
+        return Canvas(_resize(request, image, scale))
+    image, mask = _outpaint_and_blur(request, image, scale)
     latent_mask = None if request.latent_mask is None else request.latent_mask.to_pil()
     if request.inpaint_full_res:
-        canvas = _crop_to_mask(request, image, mask, latent_mask)
+        canvas = _crop_to_mask(request, image, mask, latent_mask, scale)
     else:
-        canvas = _use_whole_image(request, image, mask, latent_mask)
+        canvas = _use_whole_image(request, image, mask, latent_mask, scale)
     assert canvas.latent_mask is not None
     if request.inpainting_fill != _ORIGINAL:
         fill_mask = stretch(canvas.latent_mask, *canvas.image.size)
@@ -77,12 +82,12 @@ def encoded_size(request: Img2ImgRequest) -> tuple[int, int]:
     return max(width, SIZE_MULTIPLE), max(height, SIZE_MULTIPLE)
 
 
-def _resize(request: Img2ImgRequest, image: Image.Image) -> Image.Image:
-    return RESIZE_MODES[request.resize_mode].resize(image, *encoded_size(request))
+def _resize(request: Img2ImgRequest, image: Image.Image, scale: Stretch) -> Image.Image:
+    return RESIZE_MODES[request.resize_mode].resize(image, *encoded_size(request), scale)
 
 
 def _outpaint_and_blur(
-    request: Img2ImgRequest, image: Image.Image
+    request: Img2ImgRequest, image: Image.Image, scale: Stretch
 ) -> tuple[Image.Image, Image.Image]:
     """Return the image, outpainted if requested, and its blurred mask, which keeps its size without outpainting."""
     mask = None if request.mask is None else request.mask.to_pil()
@@ -93,7 +98,7 @@ def _outpaint_and_blur(
         if not request.inpaint_full_res:
             left, top, right, bottom = request.outpaint_sides
             size = request.width - left - right, request.height - top - bottom
-        image = mode.resize(image, *size)
+        image = mode.resize(image, *size, scale)
         mask = None if mask is None else mode.resize_mask(mask, *size)
         overlap = _OVERLAP_BLURS * max(request.mask_blurs)
         image, mask = outpaint(image, mask, request.outpaint_sides, overlap)
@@ -102,11 +107,15 @@ def _outpaint_and_blur(
 
 
 def _use_whole_image(
-    request: Img2ImgRequest, image: Image.Image, mask: Image.Image, latent_mask: Image.Image | None
+    request: Img2ImgRequest,
+    image: Image.Image,
+    mask: Image.Image,
+    latent_mask: Image.Image | None,
+    scale: Stretch,
 ) -> Canvas:
     size = request.width, request.height
     resize_mask = RESIZE_MODES[request.resize_mode].resize_mask
-    image, mask = _resize(request, image), resize_mask(mask, *size)
+    image, mask = _resize(request, image, scale), resize_mask(mask, *size)
     # Pixels masked by at least half come entirely from the result.
     overlay_mask = mask.point([min(255, 2 * value) for value in range(256)])
     overlay = Overlay(stretch(image, *size), (0, 0, *size), overlay_mask)
@@ -115,21 +124,25 @@ def _use_whole_image(
 
 
 def _crop_to_mask(
-    request: Img2ImgRequest, image: Image.Image, mask: Image.Image, latent_mask: Image.Image | None
+    request: Img2ImgRequest,
+    image: Image.Image,
+    mask: Image.Image,
+    latent_mask: Image.Image | None,
+    scale: Stretch,
 ) -> Canvas:
     size = request.width, request.height
     box = crop_region(mask, request.inpaint_full_res_padding, *size)
     if box is None:
         raise empty_mask_error()
 
-    def crop(source: Image.Image, box: Box = box) -> Image.Image:
-        return resize_and_fill(source.crop(box), *size)
+    def crop(source: Image.Image, scale: Stretch = stretch, box: Box = box) -> Image.Image:
+        return resize_and_fill(source.crop(box), *size, scale)
 
     # As in A1111: the box lies in a mask of another size as in the image, but the overlay's mask is resized to the image.
     overlay_mask = RESIZE_MODES[request.resize_mode].resize_mask(mask, *image.size)
     overlay = Overlay(image, box, overlay_mask)
     latent_mask = crop(mask if latent_mask is None else stretch(latent_mask, *mask.size))
-    return Canvas(crop(image), crop(mask), latent_mask, overlay)
+    return Canvas(crop(image, scale), crop(mask), latent_mask, overlay)
 
 
 def empty_mask_error() -> UserError:

@@ -14,7 +14,7 @@ _NEW, _KEPT = 1e-6, 1e-3  # of the mask: above the first is new, below the secon
 def matched_noise(image: Floats, mask: Floats, noise_q: float, color_variation: float) -> Floats:
     """Return the image with noise in its masked area that has the spectrum and the histogram of the rest.
 
-    As A1111's script: noise of a fixed seed is given the amplitudes of the image's spectrum and its phases, and the
+    As A1111's script: noise of a fixed seed gets the amplitudes of the image's spectrum and its phases, and the
     histogram of the part that is kept.
 
     Args:
@@ -38,7 +38,7 @@ def matched_noise(image: Floats, mask: Floats, noise_q: float, color_variation: 
     if new.any() and kept.any():
         for channel in range(image.shape[2]):
             noise[new, channel] = _match(noise[new, channel], image[kept, channel])
-    return np.clip(image * (1 - opacity) + noise * opacity, 0, 1)
+    return np.minimum(np.maximum(image * (1 - opacity) + noise * opacity, 0), 1)
 
 
 def _windowed_noise(shape: tuple[int, ...], color_variation: float) -> Floats:

@@ -12,7 +12,7 @@ from safetensors.numpy import save
 from modules.core.errors import BadFile
 
 _MAGIC = "7767517"  # first line of a .param
-_HALF_PRECISION = 0x01306B47  # stands before weights in 16 bits
+_HALF_PRECISION = 0x01306B47  # marks weights in 16 bits
 _OUTPUTS, _KERNEL, _WEIGHTS = 0, 1, 6  # parameters of a convolution, by their numbers
 _BLOCK_CONVOLUTIONS = 15  # three dense blocks of five
 _OUTER_CONVOLUTIONS = ("conv_body", "conv_up1", "conv_up2", "conv_hr", "conv_last")
@@ -106,7 +106,8 @@ def _read_layers(param: str, numbers: bytes) -> Iterator[_Layer]:
                 raise ValueError("its weights are not in 16 bits")
             inputs = int(values[_WEIGHTS]) // (outputs * kernel * kernel)
             weight = take("<f2", int(values[_WEIGHTS]))
-            yield _Layer(weight.reshape(outputs, inputs, kernel, kernel), take("<f4", outputs))
+            shaped: Array = weight.reshape((outputs, inputs, kernel, kernel))  # pyright: ignore[reportUnknownMemberType]
+            yield _Layer(shaped, take("<f4", outputs))
         elif kind == "PReLU":
             yield _Layer(take("<f4", int(values[_OUTPUTS])))
     if position != len(numbers):

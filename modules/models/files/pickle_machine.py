@@ -187,7 +187,7 @@ class PickleMachine:
         self.stack.append(self._memo[index])
 
     def push_global(self, module: Any, name: Any) -> None:
-        """Push what stands for a global."""
+        """Push the placeholder of a global."""
         if not isinstance(module, str) or not isinstance(name, str):
             raise pickle.UnpicklingError("a global without a name")
         self.stack.append(self._find_global(module, name))

@@ -15,7 +15,7 @@ from modules.models.files.safe_pickle import DAMAGE
 MAX_FILE_BYTES = 200_000
 MAX_DEPTH = 30
 MAX_ALIASES = 50
-MAX_NODES = 2_000  # each alias counted as what it stands for; the longest known config has 200
+MAX_NODES = 2_000  # each alias counted as its expansion; the longest known config has 200
 MAX_SCALAR_CHARS = 1_000
 MAX_INTEGER = 10**9
 MAX_ERROR_CHARS = 200
@@ -44,7 +44,7 @@ class YamlSection:
         return YamlSection(cast("dict[str, Any]", value or {}), self.file, self._full_key(name))
 
     def at(self, path: str) -> YamlSection:
-        """Return the mapping at a dotted path, where a number stands for an item of a list; an empty one if absent."""
+        """Return the mapping at a dotted path, where a number selects an item of a list; an empty one if absent."""
         section = self
         for name in path.split("."):
             items = section.values.get(name)
@@ -221,7 +221,7 @@ def _check_bounds(file: Path, events: Iterable[object]) -> None:
 
 
 class _Bounds:
-    """Counts what a .yaml stands for while it is parsed, before anything is made of it."""
+    """Counts the expanded nodes of a .yaml while it is parsed, before anything is made of it."""
 
     def __init__(self, file: Path) -> None:
         self.is_mapping = True  # at the top level, where an empty file counts as one
@@ -251,7 +251,7 @@ class _Bounds:
             raise self._too_complex()
 
     def _size(self, event: object) -> int:
-        """Return how many nodes an event begins or stands for."""
+        """Return how many nodes an event begins or expands to."""
         import yaml
 
         if isinstance(event, yaml.AliasEvent):

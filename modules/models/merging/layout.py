@@ -264,6 +264,7 @@ def _in_half(tensor: ResultTensor, options: MergeOptions) -> ResultTensor:
 def _without_scales(tensors: list[ResultTensor], a: MergeSource) -> list[ResultTensor]:
     """Return the tensors without the scales of weights that are no longer in 8 bits."""
     kept8 = {tensor.name for tensor in tensors if tensor.info.dtype.startswith(_FLOAT8)}
+    kept8.discard(_SCALED_MARK)
     had8 = any(info.dtype.startswith(_FLOAT8) for info in a.header.tensors.values())
     if not had8:
         return tensors

@@ -1,4 +1,4 @@
-"""LORA_FORMATS: the kinds of change to a layer, each told by its parts. `backend/networks/formulas` computes them."""
+"""LORA_FORMATS: the kinds of change to a layer, each detected by its parts. `backend/networks/formulas` computes them."""
 
 from __future__ import annotations
 

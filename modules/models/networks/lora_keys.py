@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 # "text encoder" is that of a checkpoint with one; the others count those of a checkpoint with several.
@@ -106,8 +107,14 @@ def _underscored(path: str) -> str:
     return path.replace(".", "_")
 
 
-def group_parts(keys: Iterable[str]) -> dict[LoraKey, dict[str, str]]:
+def group_parts(keys: Iterable[str]) -> Mapping[LoraKey, Mapping[str, str]]:
     """Return by layer, its key without a part, from each part of its change to the key in the file."""
+    return _group_parts(tuple(keys))
+
+
+# Most files have the keys of another one: their trainers have the same presets.
+@lru_cache(maxsize=64)
+def _group_parts(keys: tuple[str, ...]) -> Mapping[LoraKey, Mapping[str, str]]:
     layers: dict[LoraKey, dict[str, str]] = {}
     for key in keys:
         place = parse_key(key)

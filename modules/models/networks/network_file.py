@@ -17,7 +17,7 @@ from modules.models.file_cache import (
 )
 from modules.models.scan import FileStamp, ModelFile
 
-_FORMAT = 1  # of the cache; raised when a fact is told otherwise
+_FORMAT = 1  # of the cache; raised when a fact is computed differently
 
 
 class NetworkFacts(NamedTuple):

@@ -49,6 +49,13 @@ class GuidanceSettings(BaseModel):
         help="Removes everything from a # to the end of the line.",
         section="prompt",
     )
+    dynamic_prompts: bool = param(
+        True,
+        "Dynamic prompts",
+        help="Draws from {a|b} and __wildcards__ in prompts, for each picture by its own seed; off takes them as text.",
+        infotext="Dynamic prompts",
+        section="prompt",
+    )
     CLIP_stop_at_last_layers: int = param(
         1,
         "Clip skip",
@@ -69,7 +76,7 @@ class GuidanceSettings(BaseModel):
     sdxl_crop_top: int = param(
         0,
         "Crop top",
-        help="SDXL is told that its picture was cropped by so many pixels at the top; more shows cropped subjects.",
+        help="Tells SDXL that its picture is cropped by so many pixels at the top; more shows cropped subjects.",
         infotext="SDXL crop top",
         ge=0,
         le=8192,
@@ -78,7 +85,7 @@ class GuidanceSettings(BaseModel):
     sdxl_crop_left: int = param(
         0,
         "Crop left",
-        help="SDXL is told that its picture was cropped by so many pixels at the left.",
+        help="Tells SDXL that its picture is cropped by so many pixels at the left.",
         infotext="SDXL crop left",
         ge=0,
         le=8192,
@@ -87,7 +94,7 @@ class GuidanceSettings(BaseModel):
     sdxl_refiner_low_aesthetic_score: float = param(
         2.5,
         "Low aesthetic score",
-        help="The score that the SDXL refiner is told for the negative prompt; a higher value moves away from good pictures.",
+        help="The aesthetic score with which the SDXL refiner is conditioned for the negative prompt; a higher value moves away from good pictures.",
         infotext="SDXL low aesthetic score",
         ge=-100,
         le=100,
@@ -96,7 +103,7 @@ class GuidanceSettings(BaseModel):
     sdxl_refiner_high_aesthetic_score: float = param(
         6.0,
         "High aesthetic score",
-        help="The score that the SDXL refiner is told for the prompt; a higher value asks for more beautiful pictures.",
+        help="The aesthetic score with which the SDXL refiner is conditioned for the prompt; a higher value asks for more beautiful pictures.",
         infotext="SDXL high aesthetic score",
         ge=-100,
         le=100,

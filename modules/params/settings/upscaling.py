@@ -47,6 +47,14 @@ class UpscalingSettings(BaseModel):
     DAT_tile_overlap: int = _overlap("DAT")
     SCUNET_tile: int = _tile("ScuNET", "models of ScuNET", 256)
     SCUNET_tile_overlap: int = _overlap("ScuNET")
+    upscaler_for_img2img: str = param(
+        "None",
+        "Upscaler for img2img",
+        help="Enlarges a picture that is smaller than the result before img2img repaints it; None does so by Lanczos.",
+        infotext="Img2img upscaler",
+        choices="image upscalers",
+        section="upscaling",
+    )
     upscaling_max_megapixels: int = param(
         68,
         "Largest result of upscaling",

@@ -20,7 +20,7 @@ from modules.plan.job_plan import JobPlan
 from modules.plan.jobs.sources import PlanSources
 from modules.plan.upscaling import PlannedUpscaler, check_result_size, plan_image_upscaler
 
-# A1111's name of the text in a PNG that tells what was done with the image.
+# A1111's name of the text in a PNG about the postprocessing of the image.
 POSTPROCESSING_KEY = "postprocessing"
 _FOLDER = "extras-images"
 _STEPS = "Steps: "
@@ -60,7 +60,7 @@ class ExtrasPlan(JobPlan):
     Args:
         request: The request.
         enlargement: How it is enlarged; None leaves its size.
-        pairs: What its infotext tells of that, in A1111's words.
+        pairs: Their infotext, with A1111's keys.
     """
 
     request: ExtrasRequest

@@ -33,7 +33,7 @@ class JobKind:
         name: The `task` of its requests, as the HTTP API and stored jobs spell it.
         request: The class of its requests.
         plan: Returns the plan of a request with the settings of that moment. Raises a WebUIError for a request that
-            cannot be carried out, as far as that can be told without the device.
+            cannot be carried out, as far as that is known without the device.
     """
 
     name: str
@@ -43,7 +43,10 @@ class JobKind:
 
 JOB_KINDS: Registry[JobKind] = Registry(
     "kind of job",
-    [JobKind("extras", ExtrasRequest, plan_extras), JobKind("merge", MergeRequest, plan_merge)],
+    [
+        JobKind("extras", ExtrasRequest, plan_extras),
+        JobKind("merge", MergeRequest, plan_merge),
+    ],
 )
 
 

@@ -66,7 +66,7 @@ class MergePlan(JobPlan):
         vae: The VAE that is baked in.
         loras: The LoRAs that are baked in.
         folder: Of the result.
-        metadata: Of the result, without the recipe.
+        metadata: What the user adds to the result's.
     """
 
     request: MergeRequest
@@ -137,6 +137,14 @@ class MergePlan(JobPlan):
         )
         return choose_path(self.folder, stem, layout.extra_input, is_custom=bool(custom))
 
+    def make_metadata(self, inputs: MergeInputs) -> dict[str, str]:
+        """Return the metadata of the result, without the recipe."""
+        request, metadata = self.request, dict[str, str]()
+        if request.save_metadata and request.copy_metadata_fields:
+            for source in inputs.sources:
+                metadata |= source.header.metadata
+        return {**metadata, **self.metadata, "format": "pt"}
+
     def recipe_fields(self, layout: ResultLayout) -> dict[str, Any]:
         """Return what the recipe in the metadata names besides the checkpoints, by A1111's keys."""
         request = self.request
@@ -163,12 +171,25 @@ def plan_merge(request: MergeRequest, settings: Settings, sources: PlanSources) 
         BadFile: a file cannot be used.
         StorageError: there is too little space for the result.
     """
-    models = sources.models
+    plan = resolve_merge(request, settings, sources.models)
+    layout = plan.lay_out(plan.read_inputs())
+    check_free_space(plan.choose_path(layout), layout.size_bytes)
+    return plan
+
+
+def resolve_merge(request: MergeRequest, settings: Settings, models: ModelIndex) -> MergePlan:
+    """Return the plan of a merge by the names in its request; its files are not opened.
+
+    Raises:
+        UserError: the request names too few checkpoints, or its metadata are no JSON.
+        NotFound: a name is unknown.
+        BadFile: a file cannot be used.
+    """
     recipe = RECIPES.get(request.interp_method)
     files = tuple(_find_checkpoints(request, recipe, models))
     families = tuple(models.get_family(file) for file in files)
     loras, notes = _find_loras(request, recipe, models, families[0])
-    plan = MergePlan(
+    return MergePlan(
         request=_with_resolved_names(request, recipe, files),
         settings=settings,
         notes=notes,
@@ -180,11 +201,8 @@ def plan_merge(request: MergeRequest, settings: Settings, sources: PlanSources) 
         vae=_find_vae(request, models),
         loras=loras,
         folder=models.folders(CHECKPOINT)[0],
-        metadata=_make_metadata(request, files),
+        metadata=_read_metadata_json(request.metadata_json) if request.save_metadata else {},
     )
-    layout = plan.lay_out(plan.read_inputs())
-    check_free_space(plan.choose_path(layout), layout.size_bytes)
-    return plan
 
 
 def find_result_error(layout: ResultLayout, models: ModelIndex) -> str:
@@ -258,17 +276,6 @@ def _find_copied_config(request: MergeRequest, files: Sequence[Checkpoint]) -> P
     chosen: Sequence[Sequence[Checkpoint]] = (files, files[1:2], files[2:3], ())
     configs = (file.config for file in chosen[request.config_source])
     return next((config for config in configs if config is not None), None)
-
-
-def _make_metadata(request: MergeRequest, files: Sequence[Checkpoint]) -> dict[str, str]:
-    """Return the metadata that the user wants, without the recipe."""
-    metadata: dict[str, str] = {}
-    if request.save_metadata:
-        if request.copy_metadata_fields:
-            for file in files:
-                metadata |= read_header(file.path).metadata
-        metadata |= _read_metadata_json(request.metadata_json)
-    return metadata | {"format": "pt"}
 
 
 def _read_metadata_json(text: str) -> dict[str, str]:

@@ -60,6 +60,11 @@ class PromptTemplate:
         self._template = parse_template(text, wildcards.__contains__)
 
     @property
+    def wildcard_names(self) -> tuple[str, ...]:
+        """Return the names and patterns of its wildcards, in order."""
+        return self._template.found
+
+    @property
     def is_text(self) -> bool:
         """Return whether there is nothing to draw."""
         return self._template.is_text

@@ -130,10 +130,12 @@ class Template:
     Args:
         node: The tree.
         missing: Names between underscores that are no wildcard, though somebody may have meant one.
+        found: Names and patterns of wildcards.
     """
 
     node: Node
     missing: tuple[str, ...] = ()
+    found: tuple[str, ...] = ()
 
     @property
     def is_text(self) -> bool:
@@ -152,7 +154,8 @@ def parse_template(text: str, is_wildcard: Callable[[str], bool]) -> Template:
         return Template(Text(text))
     parser = _Parser(text, is_wildcard)
     node = parser.sequence(0, len(text), 0)
-    return Template(node, tuple(dict.fromkeys(parser.missing)))
+    missing, found = (tuple(dict.fromkeys(names)) for names in (parser.missing, parser.found))
+    return Template(node, missing, found)
 
 
 def wrap(name: str) -> str:
@@ -169,10 +172,12 @@ class _Parser:
 
     Attributes:
         missing: See `Template`.
+        found: See `Template`.
     """
 
     def __init__(self, text: str, is_wildcard: Callable[[str], bool]) -> None:
         self.missing: list[str] = []
+        self.found: list[str] = []
         self._text = text
         self._is_wildcard = is_wildcard
         self._partner = _pair_brackets(text)
@@ -284,6 +289,7 @@ class _Parser:
                 if _NAME.fullmatch(name) and not is_glued:
                     self.missing.append(name)
                 return Text(name), closing  # whose underscores may begin another one
+            self.found.append(name)
             path = Text(name)
         variables = self._parameters(parameters[1]) if parameters and stop < closing else {}
         return Wildcard(path, by_seed, variables), after

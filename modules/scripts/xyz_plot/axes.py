@@ -45,7 +45,7 @@ class Axis:
 
     Args:
         name: As A1111 names it, where it has it.
-        read: Returns the values that a text stands for; raises a UserError that says what would fit.
+        read: Returns the values in a text; raises a UserError that says what would fit.
         change: Returns the request of a cell, of the request, all values of the axis, and the cell's.
         choices: Name of the engine's list of values, or the values themselves; nothing where any can be written.
         cost: How long it takes to go from one value to the next, 0 to 1: those of the highest change least often.
@@ -174,7 +174,7 @@ def _choices(param: Param, info: FieldInfo) -> str | tuple[str, ...]:
 
 
 def _read_labels(param: Param, info: FieldInfo, text: str) -> list[AxisValue]:
-    """Return the values that names stand for; a number stands for itself."""
+    """Return the values of names; a number is its own value."""
     names = [label.casefold() for label in param.labels]
     numbers = [
         names.index(str(name).casefold()) if str(name).casefold() in names else name

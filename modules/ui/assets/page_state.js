@@ -37,5 +37,7 @@ export const schemas = page.then(({forms}) => forms);
 export const scriptSchemas = page.then(({scripts}) => scripts);
 // The form of the Diffusion process tab.
 export const processSchema = page.then(({process}) => process);
+// The form of the Checkpoint merger tab.
+export const mergerSchema = page.then(({merger}) => merger);
 // The names of all tabs, in order.
 export const tabTitles = page.then(({tabs}) => tabs);

@@ -147,3 +147,29 @@ EXTRAS = FormLayout(
     with_file_batch=True,
     module="extras.js",
 )
+# The form of the Checkpoint merger tab (ui/tabs/merger).
+MERGER = FormLayout(
+    "merger",
+    "merge",
+    rows=(
+        ("interp_method",),
+        ("primary_model_name",),
+        ("secondary_model_name",),
+        ("tertiary_model_name",),
+        ("multiplier",),
+        ("loras",),
+        ("custom_name",),
+        ("bake_in_vae", "save_as_half"),
+    ),
+    sections=(
+        Section("Config and discarded weights", (("config_source",), ("discard_weights",))),
+        Section(
+            "Metadata",
+            (
+                ("save_metadata", "add_merge_recipe"),
+                ("copy_metadata_fields",),
+                ("metadata_json",),
+            ),
+        ),
+    ),
+)

@@ -1,4 +1,4 @@
-"""Describes a form to the browser, which builds it: every field as it is declared, and where it stands."""
+"""Describes a form to the browser, which builds it: every field as it is declared, and its place."""
 
 from __future__ import annotations
 

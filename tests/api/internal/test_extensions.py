@@ -198,6 +198,12 @@ def test_the_example_serves_its_files_and_nothing_else(program: MakeClient, path
     client = program()
     row = listed(client)["latent_contrast"]
     assert (row["version"], row["state"]) == ("1.2", "loaded")
+    (of_the_api,) = client.get("/sdapi/v1/extensions").json()
+    assert (of_the_api["name"], of_the_api["version"], of_the_api["enabled"]) == (
+        "latent_contrast",
+        "1.2",
+        True,
+    )
     assert row["adds"] == [
         "sampler: Euler damped",
         "step extension: Latent contrast",

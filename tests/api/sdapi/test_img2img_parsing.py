@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from modules.api.sdapi.always_on import merge_always_on
 from modules.api.sdapi.img2img_parsing import choose_request_type, parse_img2img_request
 from modules.api.sdapi.request_parsing import SamplerNames
 from modules.core.errors import UserError
@@ -162,7 +163,8 @@ def test_a_style_that_does_not_exist_is_left_out_in_img2img_too(client: TestClie
 
 def test_soft_inpainting_is_accepted_as_a1111s_script_or_as_fields():
     script = {"Soft inpainting": {"args": [True, 2, 0.3]}}
-    request, warnings = parse(mask=MASK_IMAGE, alwayson_scripts=script)
+    fields = merge_always_on({"alwayson_scripts": script, "mask": MASK_IMAGE}, "img2img")
+    request, warnings = parse(**fields)
     assert request.soft_inpainting_enabled
     assert request.soft_inpainting_schedule_bias == 2
     assert request.soft_inpainting_preservation_strength == 0.3
@@ -174,9 +176,9 @@ def test_soft_inpainting_is_accepted_as_a1111s_script_or_as_fields():
 @pytest.mark.parametrize("script", [{"args": "yes"}, {"args": [True] * 9}, None, {}])
 def test_invalid_arguments_of_soft_inpainting_are_refused(script: Any):
     with pytest.raises(
-        UserError, match=r"The arguments of Soft inpainting are .* a list of at most 7 is needed"
+        UserError, match=r"The arguments of soft inpainting are .* a list of at most 7 is needed"
     ):
-        parse(mask=MASK_IMAGE, alwayson_scripts={"soft inpainting": script})
+        merge_always_on({"alwayson_scripts": {"soft inpainting": script}}, "img2img")
 
 
 def test_outpainting_without_a_size_expands_the_init_images_size():

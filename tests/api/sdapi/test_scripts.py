@@ -63,14 +63,20 @@ def test_without_arguments_a_script_takes_its_defaults(client: TestClient):
     assert len(post(client, script_name="Steps Plot")["images"]) == 2
 
 
-@pytest.mark.parametrize("name", ["stepsplot", "File batch"])
-def test_a_script_that_cannot_be_chosen_is_named_in_a_warning(client: TestClient, name: str):
-    answer = post(client, script_name=name, script_args=["/etc/passwd"])
-    assert len(answer["images"]) == 1
-    (warning,) = answer["warnings"]
-    assert warning.startswith(
-        f"There is no script named '{name}' for txt2img. The pictures were made without it."
-    )
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("steps plots", "There is no script named 'steps plots'. Did you mean 'Steps Plot'?"),
+        ("File batch", "There is no script named 'File batch'."),
+        (
+            "loopback",
+            "The script 'Loopback' is for img2img and inpaint and depth2img, not for txt2img.",
+        ),
+    ],
+)
+def test_a_script_that_cannot_be_chosen_is_refused(client: TestClient, name: str, message: str):
+    answer = post(client, 422, script_name=name, script_args=["/etc/passwd"])
+    assert answer["detail"].startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -93,14 +99,88 @@ def test_a_script_without_an_image_fails_with_the_reasons(client: TestClient, ex
     assert "1: Too large. 2: Too small." in answer["detail"]
 
 
-def test_scripts_are_listed_with_their_arguments(client: TestClient):
-    names = client.get("/sdapi/v1/scripts").json()
-    assert "x/y/z plot" in names["txt2img"]
-    assert ("steps plot" in names["txt2img"], "steps plot" in names["img2img"]) == (True, False)
-    infos = client.get("/sdapi/v1/script-info").json()
-    (info,) = [info for info in infos if info["name"] == "steps plot"]
-    assert not info["is_img2img"]
-    assert [(arg["label"], arg["value"]) for arg in info["args"]] == [
-        ("Steps", [1, 2]),
-        ("Title", ""),
+def test_scripts_are_listed_as_in_a1111(client: TestClient):
+    lists = client.get("/sdapi/v1/scripts").json()
+    always_on = ["refiner", "sampler", "seed"]
+    assert lists["txt2img"] == [
+        "prompt matrix",
+        "prompts from file or textbox",
+        "steps plot",
+        "x/y/z plot",
+        *always_on,
     ]
+    assert {"loopback", "outpainting mk2", "poor man's outpainting", "sd upscale"} < set(
+        lists["img2img"]
+    )
+    assert lists["img2img"][-4:] == ["soft inpainting", *always_on]
+
+
+def test_arguments_are_described_in_a1111s_shape(client: TestClient):
+    infos = client.get("/sdapi/v1/script-info").json()
+    by_name = {(info["name"], info["is_img2img"]): info for info in infos}
+    assert by_name["prompt matrix", False]["args"][3:] == [
+        {
+            "label": "Select joining char",
+            "value": "comma",
+            "minimum": None,
+            "maximum": None,
+            "step": None,
+            "choices": ["comma", "space"],
+        },
+        {
+            "label": "Grid margins (px)",
+            "value": 0,
+            "minimum": 0,
+            "maximum": 500,
+            "step": 2,
+            "choices": None,
+        },
+    ]
+    upscale = by_name["sd upscale", True]["args"]
+    assert [arg["label"] for arg in upscale] == ["", "Tile overlap", "Upscaler", "Scale Factor"]
+    assert upscale[2]["choices"][:3] == ["None", "Lanczos", "Nearest"]
+    assert by_name["outpainting mk2", True]["args"][3]["choices"] == ["left", "right", "up", "down"]
+    seed = by_name["seed", False]
+    assert seed["is_alwayson"] and [arg["label"] for arg in seed["args"]][:3] == [
+        "Seed",
+        "Extra",
+        "Variation seed",
+    ]
+
+
+def test_arguments_of_always_on_scripts_are_fields_that_the_body_does_not_state(client: TestClient):
+    scripts = {
+        "Sampler": {"args": [3, "Heun", "Karras"]},
+        "seed": {"args": [7, True, 9, 0.25]},
+        "refiner": {"args": [False, "second", 0.5]},
+        "extra options": {"args": []},
+    }
+    answer = post(client, alwayson_scripts=scripts)
+    (text,) = json.loads(answer["info"])["infotexts"]
+    assert "Steps: 2, Sampler: Heun, Schedule type: Karras" in text and "Seed: 5" in text
+    assert "Variation seed: 9, Variation seed strength: 0.25" in text and "Refiner" not in text
+
+
+@pytest.mark.parametrize(
+    ("scripts", "message"),
+    [
+        (
+            {"ControlNet": {"args": []}},
+            "There is no always-on script named 'ControlNet' for txt2img. Available: ",
+        ),
+        ({"Soft inpainting": {"args": []}}, "There is no always-on script named 'Soft inpainting'"),
+        (
+            {"X/Y/Z plot": {"args": []}},
+            "'X/Y/Z plot' is no always-on script. Choose it with script_name and script_args.",
+        ),
+        ({"seed": {"args": [1] * 7}}, "a list of at most 6 is needed"),
+        ({"seed": {"args": {"sed": 1}}}, "'seed' has no argument 'sed'. It has seed, subseed"),
+        ({"seed": {"args": ["x"]}}, None),
+        (["seed"], "an object of names is needed"),
+    ],
+)
+def test_what_is_no_always_on_script_is_refused(client: TestClient, scripts: Any, message: str):
+    if message is None:  # the body's own seed counts
+        assert post(client, alwayson_scripts=scripts)["images"]
+        return
+    assert message in post(client, 422, alwayson_scripts=scripts)["detail"]

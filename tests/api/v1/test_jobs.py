@@ -10,6 +10,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from modules.engine.engine import Engine
+from modules.params.requests.tasks import TASKS
+from modules.plan.jobs.kinds import JOB_KINDS
 from tests.conftest import write_listed_depth
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
@@ -76,7 +78,8 @@ def test_seeds_that_javascript_would_round_are_text(client: TestClient, engine: 
 def test_the_body_is_described_by_the_declared_fields(client: TestClient):
     schema = client.get("/openapi.json").json()
     fields = schema["components"]["schemas"]["JobBody"]["properties"]
-    assert fields["task"]["enum"] == ["txt2img", "img2img", "inpaint", "depth2img"]
+    assert fields["task"]["enum"] == [*TASKS.names(), *JOB_KINDS.names()]
+    assert fields["discard_weights"]["description"] and fields["upscaler_1"]["description"]
     assert fields["steps"]["anyOf"][0]["maximum"] == 1000 and fields["depth_map"]["description"]
     assert "/api/v1/images/{image_id}" in schema["paths"]
 

@@ -15,21 +15,25 @@ from modules.backend.conditioning.init_image import encode_init_image as encode_
 from modules.backend.loading.layers import circular_padding
 from modules.backend.loading.loader import load_components
 from modules.backend.model import LoadedModel
+from modules.backend.upscale.tiles import ignore_tiles
 from modules.backend.vae import encode
 from modules.core.errors import NotFinite, UserError
 from modules.images.inpaint.canvas import Canvas
 from modules.images.inpaint.overlay import Overlay
 from modules.images.resize import crop_and_resize
+from modules.models.upscalers import UPSCALERS
 from modules.params.image import ImageField
 from modules.params.image_kinds import DEPTH, MASK
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.init_image import InitImageRequest
 from modules.params.settings import Settings
+from modules.plan.upscaling import PlannedUpscaler
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints_depth import tiny_estimator, write_depth
 from tests.backend.checkpoints_sd2 import write_sd2
 from tests.backend.tiny import tiny_components
+from tests.backend.upscale.tiny_upscalers import cpu_upscalers
 
 SETTINGS, LANCZOS = Settings(), Image.Resampling.LANCZOS
 FULL = Precision(torch.float32, torch.float32, torch.float32)
@@ -280,3 +284,17 @@ def test_a_vae_that_overflows_is_reported():
             encode(components.vae, noisy(64, 64))
     finally:
         weight.copy_(before)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("resize_mode", [0, 1, 2])
+def test_an_init_image_is_enlarged_by_the_chosen_upscaler(components: Components, resize_mode: int):
+    image = noisy(40, 32)
+    request = Img2ImgRequest(
+        init_image=ImageField.from_pil(image), width=80, height=64, resize_mode=resize_mode
+    )
+    sharp = PlannedUpscaler(UPSCALERS.get("Nearest"))
+    inputs = InitImageInputs.from_request(request, SETTINGS, sharp)
+    scale = cpu_upscalers().stretch_by(sharp, ignore_tiles)
+    canvas = encode_inputs(components, inputs, "d", scale).canvas
+    assert canvas.image.tobytes() == image.resize((80, 64), Image.Resampling.NEAREST).tobytes()

@@ -6,7 +6,7 @@ import torch
 from modules.backend.components import Precision
 from modules.backend.loading.buffers import ALIGNMENT, TensorSpec, allocate_buffers, materialize
 from modules.backend.loading.loader import load_components
-from modules.backend.loading.state_dict import read_state_dict, to_aligned
+from modules.backend.loading.state_dict import read_state_dict
 from modules.models.files.header import read_header
 from tests.backend.checkpoints import same, tiny_modules, tiny_weights, write_checkpoint
 from tests.backend.process_memory import resident_bytes
@@ -34,7 +34,7 @@ def pad_header(path, count):
 
 
 def materialize_on_cpu(weights, dtype):
-    return materialize(weights, dtype, CPU, to_aligned)
+    return materialize(weights, dtype, CPU, {})
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -50,20 +50,6 @@ def test_kernels_are_contiguous_on_the_cpu():
     kernel = torch.ones(4, 8, 3, 3).contiguous(memory_format=torch.channels_last)
     (copy,) = materialize_on_cpu([kernel], torch.float32)
     assert copy.is_contiguous()
-
-
-def test_every_tensor_is_read_once_in_the_order_of_its_address():
-    weights = list(torch.arange(12.0).split(4))
-    seen = []
-
-    def read(weight):
-        seen.append(weight.data_ptr())
-        return weight
-
-    copies = materialize(weights[::-1], torch.float32, CPU, read)
-    assert seen == sorted(weight.data_ptr() for weight in weights)
-    assert torch.equal(torch.cat(copies[::-1]), torch.arange(12.0))
-    assert not {copy.data_ptr() for copy in copies} & set(seen)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

@@ -26,7 +26,13 @@ def test_a_landscape_lies_in_snow_and_a_shape_stays(tmp_path: Path, tokenizer: C
     models = ModelIndex.from_paths(paths)
     demo = ROOT / "models" / "Stable-diffusion" / "demo"
     finder = CheckpointFinder(models, tmp_path, demo)
-    planner = Planner(finder, Styles(paths.styles_file), BUILTIN_TABLES, tokenizer)
+    planner = Planner(
+        finder,
+        Styles(paths.styles_file),
+        BUILTIN_TABLES,
+        tokenizer,
+        paths.wildcards,
+    )
     runner = Runner(DeviceOptions(use_cpu=True), tokenizer, tmp_path)
 
     def generate(prompt: str) -> np.ndarray:

@@ -38,7 +38,13 @@ def run(tmp_path: Path, tokenizer: ClipTokenizer) -> Run:
     paths = Paths(ROOT, tmp_path)
     models = ModelIndex.from_paths(paths)
     finder = CheckpointFinder(models, models_folder / "Stable-diffusion", tmp_path / "none")
-    planner = Planner(finder, Styles(paths.styles_file), BUILTIN_TABLES, tokenizer)
+    planner = Planner(
+        finder,
+        Styles(paths.styles_file),
+        BUILTIN_TABLES,
+        tokenizer,
+        paths.wildcards,
+    )
     runner = Runner(DeviceOptions(use_cpu=True, full_precision=True), tokenizer, tmp_path)
 
     def run(prompt: str, **fields: Any) -> tuple[np.ndarray, list[str]]:
@@ -98,3 +104,13 @@ def test_what_does_not_fit_is_noted_once_for_a_job(run: Run, tmp_path: Path):
     picture, notes = run("a cat <lora:odd>", n_iter=2, seed=0)
     assert np.array_equal(picture, before), "the second picture has the seed 1"
     assert len([note for note in notes if "'odd' cannot be used" in note]) == 1
+
+
+def test_each_picture_of_a_batch_has_the_loras_drawn_for_it_alone(run: Run):
+    template = "a {cat|dog} {<lora:unet>|<lora:text:2>|}"
+    fields = {"enable_hr": True, "hr_scale": 1.5, "hr_prompt": "{old|new} <lora:{unet|text}>"}
+    alone = [run(template, seed=seed, **fields)[0] for seed in range(1, 5)]
+    for count, picture in enumerate(alone, 1):
+        together, _ = run(template, batch_size=count, **fields)
+        assert np.array_equal(together, picture)
+    assert len({picture.tobytes() for picture in alone}) == 4

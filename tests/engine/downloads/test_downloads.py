@@ -20,6 +20,7 @@ from modules.engine.downloads.catalogue import read_catalogue
 from modules.engine.downloads.download import Download
 from modules.engine.downloads.downloads import Downloads
 from modules.engine.downloads.names import check_name, direct_address
+from modules.engine.downloads.package import find_package
 from modules.engine.downloads.tokens import Tokens
 from modules.engine.downloads.web_proxy import proxy_of
 from modules.models.index import ModelIndex
@@ -340,11 +341,12 @@ def test_a_name_has_an_ending_of_its_kind():
 def test_the_catalogue_is_whole():
     kinds = make_kind_registry()
     entries = read_catalogue()
-    assert len({entry.id for entry in entries}) == len(entries) == 13
+    assert len({entry.id for entry in entries}) == len(entries) == 14
     for entry in entries:
         check_name(entry.file, kinds.get(entry.kind))
         assert all(
-            url.startswith("https://") and url.endswith(entry.file) for url in entry.addresses
+            (url.startswith("https://") and url.endswith(entry.file)) or find_package(url)
+            for url in entry.addresses
         )
         assert not entry.config or (ROOT / "configs" / entry.config).is_file()
         assert len(entry.sha256) in (0, 64)

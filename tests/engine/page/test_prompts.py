@@ -80,3 +80,16 @@ def test_styles_are_applied_one_after_another():
     assert style_prompts(Prompts("a cat", "a dog", ("ink", "old")), styles) == Prompts(
         "a cat, ink, old paper", "a dog, photo"
     )
+
+
+def test_what_a_template_draws_from_is_told_and_counted(engine: Engine):
+    engine.paths.wildcards.mkdir(parents=True)
+    (engine.paths.wildcards / "colour.txt").write_text("red\nblue\ngreen\n", "utf-8")
+    prompts = Prompts("a {cat|dog} __colour__ __colr__", "{a|b}")
+    counts = count_prompt_tokens(engine, prompts, 20)
+    assert counts.drawn == (
+        "Each picture draws from 12 prompts by its own seed. Wildcards: colour (3). "
+        "There is no wildcard 'colr'; it stays in the prompt as text. Did you mean 'colour'?"
+    )
+    assert counts.negative_prompt == "1/75"
+    assert count_prompt_tokens(engine, Prompts("a {cat}"), 20).drawn == ""

@@ -3,6 +3,7 @@
 import {makeCombobox} from "../combobox.js";
 import {button, make} from "../core.js";
 import {imageField} from "./images.js";
+import {UPSCALER_LISTS, addUpscalerTools} from "./upscaler_tools.js";
 
 const NUMBERS = ["slider", "number"];
 const FILTERED_LISTS = ["checkpoints"];  // those that can be long
@@ -133,7 +134,9 @@ function choice(field, id, options) {
       list.value = value;
     }
   };
-  return {root: labelled(field, id, list), box: list, offer, get: () => list.value, set};
+  const root = labelled(field, id, list);
+  if (UPSCALER_LISTS.includes(field.list)) addUpscalerTools(root, id);
+  return {root, box: list, offer, get: () => list.value, set};
 }
 
 function radio(field, id) {

@@ -75,6 +75,9 @@ export function buildPrompts(schema, lists) {
   const chips = makeChips(schema, changed);
   const styles = buildStyles(schema, lists, {prompt, negative}, messages, changed);
   const reader = new InfotextReader(schema, messages);
+  const drawn = make("div", "field-note drawn");  // what a template draws from
+  drawn.setAttribute("role", "status");
+  drawn.hidden = true;
   let counted = "", isCounting = false;
 
   // Asks for the counts of what stands in the boxes now, one question at a time.
@@ -90,6 +93,8 @@ export function buildPrompts(schema, lists) {
     isCounting = false;
     prompt.counter.textContent = counts?.prompt ?? "?";
     negative.counter.textContent = counts?.negative_prompt ?? "?";
+    drawn.textContent = counts?.drawn ?? "";
+    drawn.hidden = !drawn.textContent;
     count();  // what was typed meanwhile
   }
 
@@ -110,7 +115,7 @@ export function buildPrompts(schema, lists) {
   const boxes = make("div", "prompt-boxes"), extras = make("div", "prompt-extras");
   boxes.append(prompt.root, negative.root);
   for (const {box} of prompts) reader.acceptPictures(box, () => tab);
-  root.append(boxes, chips.root, messages.root, extras, styles.dialog);
+  root.append(boxes, drawn, chips.root, messages.root, extras, styles.dialog);
   side.append(tools, styles.control.root);
 
   function connect(newTab) {

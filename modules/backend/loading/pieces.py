@@ -1,0 +1,90 @@
+"""Copies tensors out of a file in pieces that stay in the processor's cache, by as many threads as torch computes with.
+
+Whole tensors would each be read into fresh memory first: the kernel clears it page by page, and it is gone from the
+cache before it is converted.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+PIECE_BYTES = 4 << 20
+# Torch shares out any operation on 32768 items or more among threads of its own, which would wait for each other.
+_ITEMS_AT_ONCE = 24576
+
+
+class Piece(NamedTuple):
+    """A part of a tensor in a file, and where it goes.
+
+    Args:
+        target: Contiguous, of one dimension.
+        dtype: In the file.
+        start: Of the part, in bytes from the begin of the file.
+        begin: Of the part, in bytes from the begin of its tensor.
+        size: Of the whole tensor, in bytes.
+    """
+
+    target: Tensor
+    dtype: torch.dtype
+    start: int
+    begin: int
+    size: int
+
+
+def split(target: Tensor, dtype: torch.dtype, start: int) -> Iterator[Piece]:
+    """Yield the pieces of a tensor.
+
+    Args:
+        target: Contiguous.
+        dtype: In the file.
+        start: Of the tensor, in bytes from the begin of the file.
+    """
+    begin = 0
+    for part in target.view(-1).split(PIECE_BYTES // dtype.itemsize):
+        yield Piece(part, dtype, start + begin, begin, target.numel() * dtype.itemsize)
+        begin += part.numel() * dtype.itemsize
+
+
+def copy_pieces(pieces: Iterable[Piece], read: Callable[[memoryview, Piece], None]) -> None:
+    """Fill the target of every piece; what is of its dtype is read into it without a copy.
+
+    Args:
+        pieces: In the order of the file.
+        read: Fills a buffer with a piece's bytes; several threads call it.
+    """
+    copier = _Copier(read)
+    with ThreadPoolExecutor(torch.get_num_threads(), "weights") as threads:
+        try:
+            for _ in threads.map(copier.copy, pieces):
+                pass
+        finally:
+            threads.shutdown(wait=True, cancel_futures=True)
+
+
+class _Copier(threading.local):
+    """Copies pieces; each thread has its own buffers, which it uses over and over."""
+
+    def __init__(self, read: Callable[[memoryview, Piece], None]) -> None:
+        self._read = read
+        self._buffer = torch.empty(PIECE_BYTES, dtype=torch.uint8)
+        self._wide = torch.empty(_ITEMS_AT_ONCE)
+
+    @torch.inference_mode()
+    def copy(self, piece: Piece) -> None:
+        """Read a piece and convert it."""
+        if piece.dtype == piece.target.dtype:
+            self._read(piece.target.view(torch.uint8).numpy().data, piece)
+            return
+        data = self._buffer[: piece.target.numel() * piece.dtype.itemsize]
+        self._read(data.numpy().data, piece)
+        values = data.view(piece.dtype).split(_ITEMS_AT_ONCE)
+        # Torch converts value by value between the two, but by vectors from and to 32 bits, which hold both exactly.
+        in_two = (piece.dtype, piece.target.dtype) == (torch.float16, torch.bfloat16)
+        for part, target in zip(values, piece.target.split(_ITEMS_AT_ONCE), strict=True):
+            target.copy_(self._wide[: part.numel()].copy_(part) if in_two else part)
