@@ -16,6 +16,7 @@ TABS = (
     "PNG Info",
     "Diffusion process",
     "Gallery",
+    "Checkpoint merger",
     "Models",
     "Queue",
     "Extensions",
