@@ -20,6 +20,7 @@ from modules.images.inpaint.outpaint_size import (
 from modules.images.resize import scale_size
 from modules.models.checkpoint import Checkpoint
 from modules.models.compatibility import incompatibility
+from modules.models.face_restorers import FACE_RESTORERS, FaceRestorer, find_restorer
 from modules.params.image import is_image_field
 from modules.params.param import params_of
 from modules.params.requests.base import GenerationRequest
@@ -132,8 +133,28 @@ def _image_size(engine: Engine, upload_id: object) -> Size | None:
 
 
 def _describe_extras(engine: Engine, values: Mapping[str, Any]) -> dict[str, Note]:
-    """Return the notes on the form of Extras: the size of the result, or why there is none."""
+    """Return the notes on the form of Extras."""
     request = _read_request(ExtrasRequest, values)
+    notes = {
+        f"{row.name.lower()}_visibility": _restorer_note(engine, row) for row in FACE_RESTORERS
+    }
+    notes |= _result_note(engine, request, values)
+    return {name: note for name, note in notes.items() if note is not None}
+
+
+def _restorer_note(engine: Engine, row: FaceRestorer) -> Note | None:
+    """Return what a restorer of faces lacks."""
+    try:
+        find_restorer(engine.models, row)
+    except WebUIError as error:
+        return Note(str(error))
+    return None
+
+
+def _result_note(
+    engine: Engine, request: ExtrasRequest, values: Mapping[str, Any]
+) -> dict[str, Note]:
+    """Return the size of the result, or why it would be too large."""
     image_size = _image_size(engine, values.get("image"))
     field_name = "upscaling_resize" if request.resize_mode == SCALE_BY_FACTOR else "upscaling_crop"
     if image_size is None or request.upscaler_1 == "None":
