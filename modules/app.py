@@ -116,6 +116,7 @@ def make_paths(flags: Flags) -> Paths:
         _resolve(flags.embeddings_dir),
         _resolve(flags.hypernetwork_dir),
         _resolve(flags.lora_dir),
+        tuple(folder.resolve() for folder in flags.upscaler_dirs),
     )
 
 

@@ -21,9 +21,10 @@ from modules.core.flags import Flags
 from modules.core.paths import Paths
 from modules.core.text import escape, find_path
 from modules.engine.engine import Engine
+from modules.engine.extensions.sources import find_extensions
 from modules.engine.jobs.batch_folders import list_input_images
 from modules.engine.page.model_bar import model_state
-from modules.extensions import load_extensions
+from modules.extensions.loader import load_extensions
 from modules.models.kinds import ModelKind
 from modules.models.model_spec import make_model_spec
 from modules.params.requests.img2img import Img2ImgRequest
@@ -165,9 +166,10 @@ def test_a_batch_folder_and_its_files_are_read_by_their_escaped_names(
 
 def test_an_extension_is_named_with_its_escaped_name(tmp_path: Path):
     for name, text in ((CAFE, "1 / 0"), (f"{CAFE}2", "def register(webui): pass")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text(text)
-    loaded = load_extensions(builtin_registries(), tmp_path)
+        folder = tmp_path / "extensions" / name
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text(text)
+    loaded = load_extensions(builtin_registries(), find_extensions(Paths(tmp_path, tmp_path)))
     (error,) = loaded.extension_errors
     assert error.startswith(f"The extension '{SHOWN}' is not loaded.")
 

@@ -44,6 +44,7 @@ from modules.params.requests.img2img import (  # noqa: E402
     SoftInpaintingFields,
 )
 from modules.params.requests.init_image import InitImageRequest  # noqa: E402
+from modules.params.requests.merge import MergeRequest  # noqa: E402
 from modules.params.requests.tasks import TASKS  # noqa: E402
 from modules.params.requests.txt2img import Txt2ImgRequest  # noqa: E402
 from modules.params.settings import Settings  # noqa: E402
@@ -71,6 +72,7 @@ TAB_TITLES = (
     "PNG Info",
     "Diffusion process",
     "Gallery",
+    "Checkpoint merger",
     "Models",
     "Queue",
     "Extensions",
@@ -328,6 +330,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "fields of soft inpainting": lambda: request_fields(SoftInpaintingFields),
     "fields of depth": lambda: request_fields(DepthRequest, InitImageRequest),
     "fields of extras": lambda: request_fields(ExtrasRequest),
+    "fields of merge": lambda: request_fields(MergeRequest),
     "routes of A1111": lambda: routes(_A1111_PREFIX),
     "routes of jobs": lambda: routes(_JOBS_PREFIX),
     "infotext keys": infotext_keys,

@@ -221,6 +221,15 @@ def _gallery(studio: Studio) -> None:
     studio.open("Gallery")
 
 
+def _merger(studio: Studio) -> None:
+    for field_name, name in (("primary", "demo/demo-inpainting"), ("secondary", "demo/demo.")):
+        box = studio.page.locator(f"#merger_{field_name}_model_name")
+        box.fill(name)
+        box.press("Enter")
+    studio.settle()
+    studio.first_visible(".merger-facts dd").wait_for()
+
+
 SHOTS: Mapping[str, Shot] = {
     "txt2img": Shot(_txt2img),
     "img2img": Shot(_img2img),
@@ -229,6 +238,7 @@ SHOTS: Mapping[str, Shot] = {
     "PNG Info": Shot(_png_info),
     "Diffusion process": Shot(_process, is_scrolled=True),
     "Gallery": Shot(_gallery),
+    "Checkpoint merger": Shot(_merger),
 }
 
 

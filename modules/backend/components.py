@@ -30,8 +30,8 @@ class WeightOrigin:
     """Where the weights of a network came from, so that they can be read again after something changed them.
 
     Args:
-        read: Yields these parameters of the network with their weights, in the dtype and order of the file. Raises
-            `BadFile` where the file is no longer what it was.
+        read: Yields these parameters of the network with their weights, in the dtype and order of the file, each valid until
+            the next one. Raises `BadFile` where the file is no longer what it was.
         key_in_file: Returns a parameter's key in the file; "" where the file joins it with others.
     """
 

@@ -31,6 +31,7 @@ from modules.backend.memory.offload import execution_device
 from modules.backend.model import LoadedModel
 from modules.backend.networks.embeddings import read_all_vectors
 from modules.backend.noise.noise import ImageNoise, NoiseOptions, noise_options
+from modules.backend.noise_from_image import find_noise_of_image
 from modules.backend.pipelines.pass_options import use_image_options, use_step_options
 from modules.backend.pipelines.sampling_run import HandOver, SamplingRun, make_run_sigmas
 from modules.backend.upscale.upscalers import Upscalers
@@ -38,6 +39,7 @@ from modules.core.errors import Cancelled, NotFinite
 from modules.models.model_spec import ModelSpec
 from modules.params.events import CancelToken, Note, Output, Phase, Sink
 from modules.params.requests.init_image import InitImageRequest
+from modules.plan.noise_from_image import decoding_plan, finds_noise
 from modules.plan.plan import HiresPlan, Plan, RefinerPlan
 
 
@@ -192,6 +194,10 @@ def _begin_pass(
         if init_image is not None:  # A1111 draws masked content from the seeds alone
             content = ImageNoise(images, shape, device, NoiseOptions(options.source))
             init_image = init_image.with_masked_content(content)
+        if upscaled is None and init_image is not None and finds_noise(request):
+            decoding = decoding_plan(plan)
+            texts = _encode_prompts(model, decoding, size, sink)
+            noise = find_noise_of_image(batch, model, plan, decoding, init_image, texts)
         # 4. Denoising loop, with the networks of the prompt
         sink(Phase("Sampling" if upscaled is None else "Sampling the larger image"))
         run_sigmas = make_run_sigmas(plan, model.model_sigmas)

@@ -77,9 +77,8 @@ IGNORED_FLAGS = (
     IgnoredFlags(
         "--config --vae-dir --vae-path --textual-inversion-templates-dir "
         "--lyco-dir --gfpgan-dir --gfpgan-model "
-        "--codeformer-models-path --gfpgan-models-path --esrgan-models-path "
-        "--bsrgan-models-path --realesrgan-models-path --swinir-models-path --scunet-models-path "
-        "--ldsr-models-path --dat-models-path --clip-models-path --models-dir",
+        "--codeformer-models-path --gfpgan-models-path "
+        "--ldsr-models-path --clip-models-path --models-dir",
         "files are looked up in the folders under models/",
         takes_value=True,
     ),

@@ -92,6 +92,12 @@ class Flags:
     hypernetwork_dir: Path | None = folder_flag(  # noqa: RUF009
         "folder of hypernetworks, instead of models/hypernetworks"
     )
+    esrgan_models_path: Path | None = folder_flag("an additional folder with upscalers")  # noqa: RUF009
+    realesrgan_models_path: Path | None = folder_flag("likewise")  # noqa: RUF009
+    bsrgan_models_path: Path | None = folder_flag("likewise")  # noqa: RUF009
+    swinir_models_path: Path | None = folder_flag("likewise")  # noqa: RUF009
+    scunet_models_path: Path | None = folder_flag("likewise")  # noqa: RUF009
+    dat_models_path: Path | None = folder_flag("likewise")  # noqa: RUF009
     gradio_allowed_path: tuple[Path, ...] = flag(
         (),
         "Folders",
@@ -175,6 +181,19 @@ class Flags:
     def host(self) -> str:
         """The address to bind."""
         return self.server_name or ("0.0.0.0" if self.listen else "127.0.0.1")
+
+    @property
+    def upscaler_dirs(self) -> tuple[Path, ...]:
+        """The additional folders with upscalers."""
+        folders = (
+            self.esrgan_models_path,
+            self.realesrgan_models_path,
+            self.bsrgan_models_path,
+            self.swinir_models_path,
+            self.scunet_models_path,
+            self.dat_models_path,
+        )
+        return tuple(filter(None, folders))
 
     @property
     def root_path(self) -> str:

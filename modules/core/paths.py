@@ -30,6 +30,7 @@ class Paths:
         embeddings_dir: The folder of embeddings, if it is another one (`--embeddings-dir`).
         hypernetwork_dir: Likewise of hypernetworks (`--hypernetwork-dir`).
         lora_dir: An additional folder with LoRA files (`--lora-dir`).
+        upscaler_dirs: Additional folders with upscalers (`--esrgan-models-path` and its like).
     """
 
     root: Path
@@ -39,6 +40,7 @@ class Paths:
     embeddings_dir: Path | None = None
     hypernetwork_dir: Path | None = None
     lora_dir: Path | None = None
+    upscaler_dirs: tuple[Path, ...] = ()
 
     @property
     def configs(self) -> Path:
@@ -88,7 +90,7 @@ class Paths:
     @property
     def upscaler_folders(self) -> tuple[Path, ...]:
         """Folders scanned for upscalers, as in A1111 and ComfyUI; the shipped one last."""
-        folders = self.model_folders(*_UPSCALER_FOLDERS)
+        folders = (*self.model_folders(*_UPSCALER_FOLDERS), *self.upscaler_dirs)
         shipped = self.root / "models" / "RealESRGAN"
         return folders if shipped in folders else (*folders, shipped)
 

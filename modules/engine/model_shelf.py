@@ -71,6 +71,7 @@ class ModelShelf:
         shipped = paths.root / "models"
         self._shipped = (
             shipped / "Stable-diffusion" / "demo",
+            shipped / "Lora" / "demo-snow.safetensors",
             shipped / "RealESRGAN" / "realesr-animevideov3.safetensors",
         )
         self._used_paths = used_paths

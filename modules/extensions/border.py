@@ -11,11 +11,13 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException
 from fastapi.routing import APIRoute
+from PIL import Image
 
 from modules.core.errors import WebUIError
 from modules.core.registry import Registry
 from modules.engine.extensions.record import ExtensionRecord
 from modules.engine.registries import Registries, Router, Tab
+from modules.models.upscalers import Upscaler, UpscalerFunction
 from modules.plan.step_extensions import ExtensionFailed, naming_extension
 
 # The functions of rows whose errors end a job, by table.
@@ -54,6 +56,7 @@ class Border:
                 lambda row: replace(row, report=self._record.report),
             ),
         }
+        contained["upscalers"] = _contain(new.upscalers, old.upscalers, self._contain_upscaler)
         for table, names in _RUNS.items():
             contained[table] = self._contain_calls(new, old, table, dict.fromkeys(names))
         for table, fallbacks in _FALLBACKS.items():
@@ -113,6 +116,21 @@ class Border:
                 return fallback
 
         return call
+
+    def _contain_upscaler(self, row: Upscaler) -> Upscaler:
+        """Return the upscaler with a function that names the extension where it returns no image."""
+        if not isinstance(row.method, UpscalerFunction):
+            return row
+        enlarge = row.method.enlarge
+
+        def enlarge_image(image: Image.Image, scale: float) -> Image.Image:
+            enlarged: object = enlarge(image, scale)
+            if not isinstance(enlarged, Image.Image):
+                raise ValueError(f"It must return an image, not a {type(enlarged).__name__}.")
+            return enlarged.convert("RGB")
+
+        function = self._name_errors(enlarge_image, row.name)
+        return replace(row, method=UpscalerFunction(function))
 
     def _contain_tab(self, tab: Tab) -> Tab:
         """Return the tab with a `build` that shows an error in the tab, and its script's address."""

@@ -107,7 +107,7 @@ class Family:
 
     def matches(self, header: Header) -> bool:
         """Return whether a file with this header can be of the family."""
-        return any(condition.matches(header.tensors) for condition in self.conditions)
+        return any(condition.matches(header) for condition in self.conditions)
 
     @property
     def network_family(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from modules.models.files.header import TensorInfo
+from modules.models.files.header import Header, TensorInfo
 from modules.models.ldm.keys import find_key
 
 
@@ -26,14 +26,22 @@ class KeyCondition:
     sizes: Mapping[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
     ndims: Mapping[str, int] = field(default_factory=dict[str, int])
 
-    def matches(self, tensors: Mapping[str, TensorInfo]) -> bool:
-        """Return whether the tensors meet the condition."""
-        return (
-            all(_size_of(tensors, name, axis) == size for (name, axis), size in self.sizes.items())
-            and all(len(_shape_of(tensors, name)) == count for name, count in self.ndims.items())
-            and all(_exists(tensors, name) for name in self.has)
-            and not any(_exists(tensors, name) for name in self.lacks)
-        )
+    def matches(self, header: Header) -> bool:
+        """Return whether a file's tensors meet the condition."""
+        # Loops, not generators: a file is compared with hundreds of conditions, and most fail at their first name.
+        for name in self.has:
+            if not _exists(header, name):
+                return False
+        for name in self.lacks:
+            if _exists(header, name):
+                return False
+        for (name, axis), size in self.sizes.items():
+            if _size_of(header.tensors, name, axis) != size:
+                return False
+        for name, count in self.ndims.items():
+            if len(_shape_of(header.tensors, name)) != count:
+                return False
+        return True
 
 
 class DetectedRow(Protocol):
@@ -60,12 +68,12 @@ def first_row(matching: Iterable[Row]) -> Row | None:
     return next((row for row in rows if row.name not in preceded), None)
 
 
-def _exists(tensors: Mapping[str, TensorInfo], name: str) -> bool:
+def _exists(header: Header, name: str) -> bool:
     if name.endswith("*"):
-        return any(key.startswith(name[:-1]) for key in tensors)
+        return header.names.any_starts_with(name[:-1])
     if name.startswith("*"):
-        return any(key.endswith(name[1:]) for key in tensors)
-    return find_key(tensors, name) is not None
+        return header.names.any_ends_with(name[1:])
+    return find_key(header.tensors, name) is not None
 
 
 def _size_of(tensors: Mapping[str, TensorInfo], name: str, axis: int) -> int | None:

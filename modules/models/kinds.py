@@ -96,7 +96,7 @@ def detect(header: Header, kinds: Registry[ModelKind], families: Registry[Family
         kind
         for kind in kinds
         if (kind.has_families and family is not None)
-        or any(condition.matches(header.tensors) for condition in kind.conditions)
+        or any(condition.matches(header) for condition in kind.conditions)
     )
     kind = first_row(matching)
     return Detection(kind, family if kind is not None and kind.has_families else None)

@@ -5,8 +5,10 @@ Holds names, filters and files only; the backend resizes latents and runs networ
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from PIL import Image
 from PIL.Image import Resampling
 
 from modules.core.registry import Registry
@@ -24,6 +26,18 @@ class LatentFilter:
 
     mode: str
     antialias: bool = False
+
+
+@dataclass(frozen=True)
+class UpscalerFunction:
+    """An algorithm of an extension that enlarges images.
+
+    Args:
+        enlarge: Returns an RGB image enlarged from an RGB image and the factor for both sides; called in the backend, up
+            to three times for a large factor. What is missing of the size, or too much, Lanczos makes.
+    """
+
+    enlarge: Callable[[Image.Image, float], Image.Image]
 
 
 @dataclass(frozen=True)
@@ -45,14 +59,14 @@ class Upscaler:
 
     Args:
         name: Shown on the page and written to the infotext.
-        method: A latent filter, one of Pillow's filters or a network for upscalers of pixels; None resizes as if there
-            were none.
+        method: A latent filter, one of Pillow's filters, a network or a function for upscalers of pixels; None resizes as
+            if there were none.
         aliases: Other accepted names.
         scale: By how much lists say that it enlarges; only A1111's clients read it.
     """
 
     name: str
-    method: LatentFilter | Resampling | UpscalerModel | None
+    method: LatentFilter | Resampling | UpscalerModel | UpscalerFunction | None
     aliases: tuple[str, ...] = ()
     scale: int = 4  # A1111's of whatever has no other
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from modules.core.registry import did_you_mean
 from modules.models.families import Family
 from modules.models.networks.network_file import NetworkFile
-from modules.models.networks.network_index import NetworkIndex
+from modules.models.networks.network_index import NetworkIndex, path_name
 from modules.models.networks.network_kinds import LORA, LORA_TAGS
 from modules.prompt.extra_networks import BadArgument, ExtraNetwork
 
@@ -55,6 +55,8 @@ def plan_loras(
         except BadArgument as error:
             notes.append(f"{network.label} is left out: {error}")
             continue
+        if note := _namesake_note(network.name, file, index):
+            notes.append(note)
         made_for = file.facts.family
         if made_for and made_for != family.network_family:
             notes.append(
@@ -77,6 +79,17 @@ def _read_use(network: ExtraNetwork, file: NetworkFile) -> LoraUse:
     if rank != int(rank):
         raise BadArgument(f"its rank '{rank:g}' is not a whole number.")
     return LoraUse(network.name, file, text_encoder, unet, None if rank < 0 else int(rank))
+
+
+def _namesake_note(name: str, file: NetworkFile, index: NetworkIndex) -> str:
+    """Return which of several files of a name is used, with the tag of another one; "" where the name says it."""
+    others = index.namesakes(file) if name == file.network_name else ()
+    if not others:
+        return ""
+    return (
+        f"{len(others) + 1} LoRAs are named '{name}', and that in '{file.name}' is used; "
+        f"<lora:{path_name(others[0])}:1> is that in '{others[0].name}'."
+    )
 
 
 def _missing_note(name: str, index: NetworkIndex) -> str:

@@ -9,6 +9,7 @@ from modules.models.families import Family
 from modules.params.requests.tasks import Task
 from modules.params.settings import Settings
 from modules.params.settings.sampling import SamplingSettings
+from modules.plan.noise_from_image import decoding_plan, finds_noise
 from modules.plan.plan import Plan
 from modules.prompt.chunks import Chunker
 from modules.prompt.embeddings import NO_EMBEDDINGS, EmbeddingWords
@@ -68,7 +69,13 @@ class PlannedPass:
     @cached_property
     def texts(self) -> frozenset[str]:
         """Return every text that is encoded."""
-        sub_prompts = self.sub_prompts(old_scheduling=self.settings.use_old_scheduling)
+        old_scheduling = self.settings.use_old_scheduling
+        passes = [self]
+        if finds_noise(self.plan.request):
+            passes.append(replace(self, plan=decoding_plan(self.plan)))
+        sub_prompts = [
+            part for one in passes for part in one.sub_prompts(old_scheduling=old_scheduling)
+        ]
         return frozenset(scheduled.text for part in sub_prompts for scheduled in part.texts)
 
     @cached_property

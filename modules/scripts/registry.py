@@ -6,6 +6,7 @@ from modules.core.registry import Registry
 from modules.scripts.compare_samplers import COMPARE_SAMPLERS
 from modules.scripts.extras_batch import EXTRAS_BATCH
 from modules.scripts.file_batch import FILE_BATCH
+from modules.scripts.img2img_alternative import IMG2IMG_ALTERNATIVE
 from modules.scripts.loopback import LOOPBACK
 from modules.scripts.outpainting_mk2 import OUTPAINTING_MK2
 from modules.scripts.poor_mans_outpainting import POOR_MANS_OUTPAINTING
@@ -23,6 +24,7 @@ SCRIPTS: Registry[Script] = Registry(
         EXTRAS_BATCH,
         REPRODUCE,
         COMPARE_SAMPLERS,
+        IMG2IMG_ALTERNATIVE,
         LOOPBACK,
         OUTPAINTING_MK2,
         POOR_MANS_OUTPAINTING,

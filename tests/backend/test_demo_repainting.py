@@ -238,3 +238,18 @@ def test_depth2img_preserves_the_scene_while_the_prompt_changes_it(engine: Engin
     engine.select_checkpoint(DEPTH)
     estimated = engine.estimate_depth(ImageField.from_pil(night), (SIDE, SIDE))
     assert np.corrcoef(np.asarray(estimated).ravel(), depth.ravel())[0, 1] > 0.9
+
+
+def test_an_image_is_found_again_from_its_own_noise_and_not_from_that_of_a_seed(
+    engine: Engine, star: Image.Image
+):
+    fields = {"prompt": "a white star on a gray background", "cfg_scale": 1, "steps": 20}
+    decode = {
+        "decode_steps": 20,
+        "decode_prompt": fields["prompt"],
+        "decode_sigma_adjustment": True,
+    }
+    found, drawn = (repaint(engine, star, **fields, **each) for each in (decode, {}))
+    original = np.asarray(star, float)
+    errors = [float(np.square(image - original).mean()) for image in (found, drawn)]
+    assert errors[0] < errors[1] / 4

@@ -6,9 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from modules import builtin
+from modules.backend.device import choose_device
 from modules.backend.runner import Runner
+from modules.backend.upscale.upscalers import Upscalers
 from modules.core.paths import Paths
 from modules.engine.extensions.sources import find_extensions
 from modules.engine.registries import Registries
@@ -21,6 +24,7 @@ from modules.plan.checkpoint_finder import CheckpointFinder
 from modules.plan.plan import Plan
 from modules.plan.planner import Planner, make_plan
 from modules.plan.step_extensions import ExtensionFailed
+from modules.plan.upscaling import PlannedUpscaler
 from modules.prompt.styles import Styles
 from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints import write_checkpoint
@@ -66,12 +70,17 @@ def make(context):
         def after(self, denoised, sigma):
             {}
     return Bad()
+def enlarge(image, scale):
+    return image.rotate(90).resize((image.width * 2, image.height * 2))
 def run(x, sigmas, noise, settings):
     yield x, sigmas[0]
     raise KeyError("x")
 def register(webui):
     from modules.sampling.samplers import Sampler
+    from modules.models.upscalers import Upscaler, UpscalerFunction
     webui.samplers.add(Sampler("Bad sampler", run))
+    webui.upscalers.add(Upscaler("Turn", UpscalerFunction(enlarge)))
+    webui.upscalers.add(Upscaler("Bad upscaler", UpscalerFunction(lambda image, scale: None)))
     applies = lambda request, settings: request.sampler_name != "Bad sampler"
     webui.step_extensions.add(StepExtensionRow("Bad step", make, applies))
 """
@@ -162,3 +171,19 @@ def test_a_step_extension_or_a_sampler_that_fails_is_named(
     problems = program.registries.extensions[0].problems
     assert problems[0].sentence in str(raised.value)
     assert len(problems) == 2
+
+
+def test_an_upscaler_of_an_extension_enlarges_images(tmp_path: Path):
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "bad.py").write_text(FAILING_STEP.format("pass"), encoding="utf-8")
+    registries = Registries(serves_page=False)
+    builtin.register(registries)
+    table = load_extensions(registries, find_extensions(Paths(ROOT, tmp_path))).upscalers
+    image = Image.new("RGB", (16, 16))
+    image.paste((255, 255, 255), (0, 0, 8, 16))
+    upscalers = Upscalers(choose_device(DeviceOptions(use_cpu=True)))
+    turned = upscalers.upscale(image, PlannedUpscaler(table.get("Turn")), 2)
+    assert turned.size == (32, 32)
+    assert (turned.getpixel((4, 28)), turned.getpixel((4, 4))) == ((255, 255, 255), (0, 0, 0))
+    with pytest.raises(ExtensionFailed, match="It must return an image, not a NoneType"):
+        upscalers.upscale(image, PlannedUpscaler(table.get("Bad upscaler")), 2)

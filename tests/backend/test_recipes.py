@@ -12,7 +12,9 @@ from modules.backend.device import DEVICES, FP16, FP32, DeviceType
 from modules.backend.loaded_models import LoadedModels
 from modules.backend.loading.ldm_keys import TEXT_ENCODER_KEYS, clip_key
 from modules.backend.loading.loader import LoadOptions, load_components
+from modules.backend.loading.state_dict import read_state_dict
 from modules.backend.memory.policies import POLICIES, MemoryPolicy, ModelBytes, choose_policy
+from modules.backend.merging.tensors import MergeFiles, TensorMerger
 from modules.backend.noise.noise import (
     NOISE_SOURCES,
     Draws,
@@ -22,7 +24,8 @@ from modules.backend.noise.noise import (
 )
 from modules.backend.runner import Runner
 from modules.engine.executors.local import LocalExecutor
-from modules.models.families import LatentFormat, make_family_registry
+from modules.models.families import LatentFormat, detect_family, make_family_registry
+from modules.models.files.header import read_header
 from modules.models.index import ModelIndex
 from modules.models.ldm.keys import CLIP_PREFIX
 from modules.models.ldm.text_encoder_layouts import (
@@ -30,6 +33,10 @@ from modules.models.ldm.text_encoder_layouts import (
     COND_STAGE_SLOT,
     TEXT_ENCODER_LAYOUTS,
 )
+from modules.models.merging.layout import MergeOptions, lay_out_result
+from modules.models.merging.names import make_stem
+from modules.models.merging.recipes import Recipe
+from modules.models.merging.sources import MergeSource
 from modules.models.model_spec import ModelSpec, make_model_spec
 from modules.params.device_options import DeviceOptions
 from modules.params.param import param
@@ -103,6 +110,25 @@ def test_a_kind_of_work_is_a_class_a_function_and_a_row(tokenizer: ClipTokenizer
     finally:
         executor.stop(PATIENCE_S)
     assert count == 2
+
+
+def test_a_recipe_of_the_merger_is_a_row_and_a_formula(tmp_path: Path):
+    row = Recipe("Maximum", "The larger of A and B.", model_count=2, name_format="{a} or {b}")
+    formulas = {"Maximum": lambda tensors, _: torch.maximum(*tensors)}
+    headers, files = [], []
+    for letter, seed in (("A", 0), ("B", 1)):
+        path = write_checkpoint(tmp_path / f"{letter}.safetensors", seed=seed)
+        header = read_header(path)
+        family = detect_family(header, make_family_registry())
+        assert family is not None
+        headers.append(MergeSource(letter, path.name, family, header))
+        files.append(read_state_dict(path, header))
+    tensors = lay_out_result(tuple(headers), MergeOptions(row)).tensors
+    merger = TensorMerger(MergeFiles(tuple(files)), row, 0, formulas=formulas)
+    merged = torch.cat(list(merger.compute(tensors[0])))
+    a, b = (tiny_weights(seed)[tensors[0].name].flatten() for seed in (0, 1))
+    assert torch.equal(merged, torch.maximum(a, b))
+    assert make_stem(row, ["x", "y"], 0) == "x or y"
 
 
 def test_a_kind_of_device_is_a_row(tokenizer: ClipTokenizer):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from modules.core.flags import parse_flags
 from modules.core.paths import Paths
 
 ROOT = Path("/program")
@@ -43,3 +44,10 @@ def test_paths_create_no_folders(tmp_path: Path):
     paths = Paths(tmp_path / "program", tmp_path / "data")
     assert paths.outputs and paths.cache and paths.gradio_temp and paths.checkpoint_folders
     assert list(tmp_path.iterdir()) == []
+
+
+def test_upscalers_may_be_in_the_folders_of_a1111s_flags():
+    flags = parse_flags(["--esrgan-models-path", "/e", "--dat-models-path=/d"])
+    folders = Paths(ROOT, DATA, upscaler_dirs=flags.upscaler_dirs).upscaler_folders
+    assert folders[0] == DATA / "models" / "ESRGAN"
+    assert folders[-3:] == (Path("/e"), Path("/d"), ROOT / "models" / "RealESRGAN")

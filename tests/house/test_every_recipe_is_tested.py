@@ -33,6 +33,7 @@ TESTS = {
         "test_a_layout_of_a_text_encoder_is_a_row_and_a_function",
     ),
     "a few-step model": ("test_a_few_step_model_is_a_row",),
+    "a recipe of the merger": ("test_a_recipe_of_the_merger_is_a_row_and_a_formula",),
     "a kind of device work": ("test_a_kind_of_work_is_a_class_a_function_and_a_row",),
     "an infotext key of several fields": ("test_an_infotext_key_of_several_fields_is_a_row",),
     "a program whose infotext is read": (
@@ -43,6 +44,7 @@ TESTS = {
     "a kind of device": ("test_a_kind_of_device_is_a_row",),
     "a memory policy": ("test_a_memory_policy_is_a_row",),
     "a script": ("test_a_script_is_a_generator_and_a_row",),
+    "an axis of a plot": ("test_an_axis_of_a_plot_is_a_declared_field",),
     "a version of the job database": ("test_a_version_of_the_job_database_is_a_function",),
     "a generation tab": ("test_a_generation_tab_is_a_layout_and_a_row",),
     "any other tab": ("test_a_tab_is_a_function_and_a_row",),

@@ -15,6 +15,7 @@ from modules.engine.engine import Engine
 from modules.engine.jobs.database.migrations import MIGRATIONS
 from modules.engine.jobs.fair_queue import QueuePosition
 from modules.engine.jobs.store import JobStore
+from modules.engine.page.plot_axes import list_axes
 from modules.params.image import ImageField
 from modules.params.image_kinds import MASK
 from modules.params.param import param
@@ -23,6 +24,8 @@ from modules.params.requests.tasks import TASKS, Task
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.scripts.protocol import Cell, Script, ScriptResult, ScriptRun
+from modules.scripts.xyz_plot.arguments import XyzPlotArgs
+from modules.scripts.xyz_plot.plot import make_cell_request, order_places, prepare_plot
 from tests.conftest import SD1_SHAPES, write_listed_checkpoint, write_listed_depth
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 from tests.engine.jobs.test_job_kinds import CountRequest, add_count
@@ -103,9 +106,21 @@ def test_a_script_is_a_generator_and_a_row(engine: Engine):
     body = {"width": 64, "height": 64, "steps": 2, "seed": 5, "script_name": "Twice"}
     with TestClient(app) as client:
         answer = client.post("/sdapi/v1/txt2img", json=body).json()
-        assert client.get("/sdapi/v1/scripts").json()["txt2img"] == ["twice"]
+        assert "twice" in client.get("/sdapi/v1/scripts").json()["txt2img"]
     assert len(answer["images"]) == 2
     assert '"all_seeds": [5, 6]' in answer["info"]
+
+
+def test_an_axis_of_a_plot_is_a_declared_field(engine: Engine):
+    class Dotted(Txt2ImgRequest):
+        dots: int = param(0, "Dots", help="More make more dots.", ge=0, le=9)
+
+    args = XyzPlotArgs(x_type="Dots", x_values="1, 9")
+    request, prepared = prepare_plot(Dotted(), args)
+    made = [make_cell_request(request, prepared, place) for place in order_places(prepared)]
+    assert [dict(one)["dots"] for one in made] == [1, 9]
+    row = next(axis for axis in list_axes(engine, "txt2img") if axis["name"] == "RNG source")
+    assert row["choices"] == ["GPU", "CPU", "NV"]
 
 
 def test_a_version_of_the_job_database_is_a_function(tmp_path: Path):

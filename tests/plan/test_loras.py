@@ -6,6 +6,7 @@ import pytest
 
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
+from modules.models.networks.network_kinds import LORA
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.plan.plan import Plan
 from tests.models.networks.lora_files import TO_K, write_lora
@@ -137,3 +138,20 @@ def test_the_infotext_states_the_hashes_of_both_passes(engine: Engine):
     job = engine.submit(off)
     assert job.wait(20)
     assert "Lora hashes" not in job.status().images[0].infotext
+
+
+def test_a_name_of_two_files_is_a_note_with_the_tag_of_the_other(engine: Engine, paths: Paths):
+    write_lora(paths.data / "models" / "Lora" / "night" / "wash.safetensors")
+    engine.models.networks.refresh(LORA)
+    plan = make_plan(engine, "<lora:wash:1>")
+    (use,) = plan.networks.loras
+    other = {"wash.safetensors": "night/wash", "night/wash.safetensors": "./wash"}[use.file.name]
+    (note,) = plan.notes
+    assert note.startswith(f"2 LoRAs are named 'wash', and that in '{use.file.name}' is used; ")
+    assert f"<lora:{other}:1> is that in " in note
+    for name in ("night/wash", "./wash"):
+        plan = make_plan(engine, f"<lora:{name}:1>")
+        assert plan.networks.loras[0].file.name == f"{name.removeprefix('./')}.safetensors"
+        assert plan.notes == ()
+    tags = {card.file.name: card.prompt_name for card in engine.networks.all() if card.kind == LORA}
+    assert {tags["wash.safetensors"], tags["night/wash.safetensors"]} == {"wash", other}

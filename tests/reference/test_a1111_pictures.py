@@ -96,7 +96,11 @@ GROUPS = (
     Group(
         "cases_networks.jsonl", "misc", ("misc_hires_esrgan", "misc_tome_128", "misc_hypertile_vae")
     ),
-    Group("cases_networks.jsonl", "script", ("script_matrix", "script_loopback", "script_outmk2")),
+    Group(
+        "cases_networks.jsonl",
+        "script",
+        ("script_matrix", "script_loopback", "script_outmk2", "script_xyz_sched"),
+    ),
     Group("cases_networks.jsonl", "extras", ("extras_E4_x3", "extras_to_crop")),
 )
 

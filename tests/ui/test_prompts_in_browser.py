@@ -232,3 +232,35 @@ def test_typing_in_a_long_prompt_is_quick_and_the_box_stays_small(prompts):
     assert time.monotonic() - start < 5  # 0.3 s on an idle machine
     assert prompts.locator(PROMPT).bounding_box()["height"] < 200
     prompts.fill(PROMPT, "")
+
+
+def test_wildcards_are_suggested_and_a_template_says_what_it_draws_from(server, prompts):
+    folder = server.data / "wildcards" / "colours"
+    folder.mkdir(parents=True)
+    (folder / "warm.txt").write_text("red\nyellow\n", "utf-8")
+    (folder / "cold.txt").write_text("blue\n", "utf-8")
+    prompts.click(PROMPT)
+    prompts.keyboard.type("my__style, a {tall|small} __")
+    options = prompts.locator(".wildcard-list [role=option]")
+    options.nth(1).wait_for()
+    assert options.all_inner_texts() == ["colours/cold", "colours/warm"]
+    prompts.keyboard.type("war")
+    prompts.wait_for_function("document.querySelectorAll('.wildcard-list li').length === 1")
+    prompts.keyboard.press("Enter")
+    wait_for_value(prompts, PROMPT, "my__style, a {tall|small} __colours/warm__")
+    prompts.keyboard.type(" house __co")
+    options.nth(1).wait_for()
+    prompts.keyboard.press("ArrowDown")
+    assert prompts.get_attribute(PROMPT, "aria-activedescendant").endswith("_1")
+    prompts.keyboard.press("Escape")
+    options.first.wait_for(state="hidden")
+    prompts.keyboard.press("Control+a")
+    prompts.keyboard.type("a {tall|small} __colours/warm__ house")
+    drawn = prompts.locator(".drawn").first
+    told = "Each picture draws from 4 prompts by its own seed. Wildcards: colours/warm (2)."
+    prompts.wait_for_function(
+        "text => document.querySelector('.drawn').textContent === text", arg=told
+    )
+    assert drawn.is_visible()
+    prompts.fill(PROMPT, "a house")
+    drawn.wait_for(state="hidden")

@@ -26,9 +26,6 @@ def own_server(tmp_path):
 
 
 def choose_axis(page, letter: str, name: str) -> None:
-    page.wait_for_function(
-        "async () => (await fetch('/internal/scripts/axes?task=txt2img')).ok"
-    )  # then the form has them, too
     box = f"#txt2img_script_{letter}_type"
     page.click(box)
     page.wait_for_selector(f"{box}_list li:has-text('Steps')")

@@ -79,6 +79,11 @@ def prompts_router(engine: Engine) -> APIRouter:
         """Return the counts of both prompts, such as "12/75"."""
         return asdict(count_prompt_tokens(engine, body.to_prompts(), body.steps))
 
+    @router.get("/wildcards")
+    def wildcards() -> dict[str, Any]:
+        """Return the names of all wildcards."""
+        return {"names": engine.planner.wildcards.read().names()}
+
     @router.post("/infotext")
     def infotext(body: InfotextSource) -> dict[str, Any]:
         """Return what an infotext puts into a form: values, chips and messages."""

@@ -30,6 +30,7 @@ from modules.params.requests.base import GenerationRequest
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.init_image import InitImageRequest
+from modules.params.requests.noise_from_image import NoiseFromImageFields
 from modules.params.settings import Settings
 from modules.plan.upscaling import PlannedUpscaler
 
@@ -125,7 +126,11 @@ class InitImageInputs:
         upscaler: PlannedUpscaler | None = None,
     ) -> InitImageInputs:
         """Return the inputs of a request with the settings and the upscaler of its job."""
-        later = GenerationRequest.model_fields.keys() | {"denoising_strength"}
+        later = {
+            *GenerationRequest.model_fields,
+            *NoiseFromImageFields.model_fields,
+            "denoising_strength",
+        }
         names = type(request).model_fields.keys() - later | {"width", "height"}
         return cls(
             type(request).model_construct(**{name: getattr(request, name) for name in names}),

@@ -27,7 +27,7 @@ class DeepCache(StepExtension):
         self._interval = interval
         self._index = -1
         self._call = 0  # within an evaluation: prompts of other lengths have calls of their own
-        self._results: dict[tuple[int, int], Any] = {}
+        self._results: dict[tuple[int, int], tuple[int, Any]] = {}  # rows and result
 
     def unet_call(self, call: UNetCall) -> UNetCall:
         """Count the calls of an evaluation."""
@@ -45,18 +45,16 @@ class DeepCache(StepExtension):
             kwargs: Likewise, by name.
         """
         key = (self._call, layer)
-        sample = kwargs.get("hidden_states", inputs[0] if inputs else None)
-        remembered = self._results.get(key)
-        is_full = self._index % self._interval == 0 or remembered is None
-        if is_full or remembered[0] != len(
-            sample
-        ):  # skipping the negative prompt makes a smaller call
+        sample = kwargs["hidden_states"] if "hidden_states" in kwargs else inputs[0]
+        remembered = None if self._index % self._interval == 0 else self._results.get(key)
+        # Without the negative prompt a call has fewer rows.
+        if remembered is None or remembered[0] != len(sample):
             remembered = self._results[key] = len(sample), block(*inputs, **kwargs)
         return remembered[1]
 
 
 class _Remembered(nn.Module):
-    """Stands in a UNet for one of its deep blocks."""
+    """Replaces one of the deep blocks of a UNet."""
 
     def __init__(self, layer: int, block: nn.Module, cache: DeepCache) -> None:
         super().__init__()
@@ -87,11 +85,11 @@ def remember_deep_layers(unet: UNet2DConditionModel, cache: DeepCache | None) ->
         yield
         return
     deep = [*down[1:], mid, *up[:-1]]
-    stands = [_Remembered(layer, block, cache) for layer, block in enumerate(deep)]
+    substitutes = [_Remembered(layer, block, cache) for layer, block in enumerate(deep)]
     split = len(down) - 1
-    unet.down_blocks = nn.ModuleList([down[0], *stands[:split]])
-    unet.mid_block = stands[split]
-    unet.up_blocks = nn.ModuleList([*stands[split + 1 :], up[-1]])
+    unet.down_blocks = nn.ModuleList([down[0], *substitutes[:split]])
+    unet.mid_block = substitutes[split]  # pyright: ignore[reportAttributeAccessIssue] - it runs like one
+    unet.up_blocks = nn.ModuleList([*substitutes[split + 1 :], up[-1]])
     try:
         yield
     finally:

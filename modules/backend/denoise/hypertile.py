@@ -165,6 +165,10 @@ def _add_hooks(stack: ExitStack, layer: nn.Module, tiled: _TiledLayer) -> None:
         stack.callback(handle.remove)
 
 
+def _image_size(image: Tensor) -> tuple[int, int]:
+    return image.shape[-2], image.shape[-1]
+
+
 @contextmanager
 def tile_vae(
     vae: AutoencoderKL, size: tuple[int, int], options: TileOptions, draws: random.Random
@@ -182,7 +186,7 @@ def tile_vae(
         for part in (vae.encoder, vae.decoder):
             for layer in part.modules():
                 if isinstance(layer, Attention):
-                    tiled = _TiledLayer(tiling, 1, lambda sample: tuple(sample.shape[-2:]))
+                    tiled = _TiledLayer(tiling, 1, _image_size)
                     _add_hooks(stack, layer, tiled)
         yield
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from modules.backend.loading.ckpt import DTYPES, read_ckpt_tensors
 from modules.backend.loading.pieces import Piece, copy_pieces, split
+from modules.backend.loading.scratch import Scratch
 from modules.core.errors import BadFile, Unsupported
 from modules.core.text import escape
 from modules.models.files.header import Header
@@ -111,8 +112,12 @@ class FileStateDict(Mapping[str, Tensor]):
 
         return reopen
 
-    def read(self, tensor: Tensor) -> Tensor:
+    def read(self, tensor: Tensor, scratch: Scratch | None = None) -> Tensor:
         """Return a tensor, or a view of one, in memory and aligned.
+
+        Args:
+            tensor: Its place in the file.
+            scratch: Where to read it, until it is used again; fresh memory by default.
 
         Raises:
             BadFile: the file has become shorter since it was opened.
@@ -123,7 +128,8 @@ class FileStateDict(Mapping[str, Tensor]):
         last = sum(
             (size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True)
         )
-        data = torch.empty((last + 1) * tensor.itemsize, dtype=torch.uint8)
+        scratch = scratch or Scratch()
+        data = scratch.take([(last + 1) * tensor.itemsize], torch.uint8, torch.device("cpu"))
         count = self._file.read_into(data.numpy().data, start)
         if count < data.nbytes:
             raise _cut_short(self._file.name, data.nbytes, count)
@@ -168,13 +174,17 @@ def _cut_short(name: str, size: int, left: int) -> BadFile:
     )
 
 
-def read_tensor(state_dict: Mapping[str, Tensor], tensor: Tensor) -> Tensor:
-    """Return a tensor of a state dict, or a view of one, to compute with.
+def read_tensor(
+    state_dict: Mapping[str, Tensor], tensor: Tensor, scratch: Scratch | None = None
+) -> Tensor:
+    """Return a tensor of a state dict, or a view of one, to compute with; see `FileStateDict.read`.
 
     Raises:
         BadFile: it comes from a file that was cut short.
     """
-    return state_dict.read(tensor) if isinstance(state_dict, FileStateDict) else to_aligned(tensor)
+    if isinstance(state_dict, FileStateDict):
+        return state_dict.read(tensor, scratch)
+    return to_aligned(tensor)
 
 
 def copy_tensors(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from modules.backend.loading.ckpt import DTYPES
 from modules.backend.loading.state_dict import FileStateDict
-from modules.backend.merging.arithmetic import MERGE_FORMULAS
+from modules.backend.merging.arithmetic import MERGE_FORMULAS, MergeFormula
 from modules.models.merging.layout import ResultTensor
 from modules.models.merging.recipes import Recipe
 
@@ -53,6 +53,7 @@ class TensorMerger:
         recipe: How.
         multiplier: Of the recipe.
         changer: Changes A's weights, None for no change.
+        formulas: By the names of recipes.
     """
 
     def __init__(
@@ -61,9 +62,10 @@ class TensorMerger:
         recipe: Recipe,
         multiplier: float,
         changer: WeightChanger | None = None,
+        formulas: Mapping[str, MergeFormula] = MERGE_FORMULAS,
     ) -> None:
         self._files = files
-        self._formula = MERGE_FORMULAS.get(recipe.name)
+        self._formula = formulas.get(recipe.name)
         self._multiplier = multiplier
         self._changer = changer
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
+from modules.backend.loading.scratch import Scratch
 from modules.backend.networks.layers import ChangeableLayers, Layer, find_partial_attentions
 from modules.backend.networks.lora_change import ChangeError, LoraChange, change_bias, change_weight
 from modules.backend.networks.lora_file import read_lora
@@ -78,23 +80,47 @@ def add_changes(
             changes.setdefault(layer, []).append(PlannedChange(change, report))
 
 
-def apply_changes(name: str, original: Tensor, planned: list[PlannedChange]) -> Tensor | None:
+class FoldMemory:
+    """Memory for the computation on one layer after another: for its weight, and for two changes of it."""
+
+    def __init__(self) -> None:
+        self.weight = Scratch()
+        self.changes = (Scratch(), Scratch())
+
+
+def apply_changes(
+    name: str, original: Tensor, planned: list[PlannedChange], memory: FoldMemory | None = None
+) -> Tensor | None:
     """Return a weight or bias with all changes, one after the other, or None where nothing changes it.
 
-    The result is rounded to the dtype of the original once.
+    Args:
+        name: WEIGHT or BIAS.
+        original: As it is without them.
+        planned: The changes.
+        memory: Where to compute; the result is valid until it is used again.
+
+    Returns:
+        float32; it is to be rounded to the dtype of the original once.
     """
-    compute = change_weight if name == WEIGHT else change_bias
+    memory = memory or FoldMemory()
     changed: Tensor | None = None
-    current = original.float()
+    current = original
+    if original.dtype != torch.float32:
+        current = memory.weight.take(original.shape, torch.float32, original.device).copy_(original)
+    free, taken = memory.changes  # the second holds the weight with the changes so far
     for one in planned:
         try:
-            result = compute(one.change, current)
+            if name == WEIGHT:
+                result = change_weight(one.change, current, free)
+            else:
+                result = change_bias(one.change, current)
         except ChangeError as error:
             one.report.unused[one.change.key.layer] = str(error)
             continue
         if result is not None:
             one.report.used += 1
             changed = current = result
+            free, taken = taken, free
     return changed
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from modules.backend.loading.scratch import Scratch
 from modules.backend.memory.estimate import is_out_of_memory
 from modules.backend.networks.layers import Layer
 from modules.backend.networks.lora_file import LoraFile
@@ -17,6 +18,7 @@ from modules.backend.networks.lora_formulas import (
     add_bias,
     decompose,
     limit_rank,
+    multiply,
 )
 from modules.models.networks.lora_formats import LoraFormat
 from modules.models.networks.lora_keys import LoraKey
@@ -53,12 +55,13 @@ class LoraChange:
         return self.use.unet if self.layer.network == "unet" else self.use.text_encoder
 
 
-def change_weight(change: LoraChange, weight: Tensor) -> Tensor:
+def change_weight(change: LoraChange, weight: Tensor, scratch: Scratch) -> Tensor:
     """Return the changed weight.
 
     Args:
         change: What is done.
         weight: float32, as it is by then.
+        scratch: Where the result may be.
 
     Raises:
         ChangeError: it does not fit, or has invalid numbers.
@@ -69,14 +72,17 @@ def change_weight(change: LoraChange, weight: Tensor) -> Tensor:
     if is_half_model or not change.format.in_file_dtype:
         parts = {n: part.float() if part.is_floating_point() else part for n, part in parts.items()}
     try:
-        delta = _compute(change, parts, weight)
+        delta = _compute(change, parts, weight, scratch)
     except (RuntimeError, IndexError) as error:
         if isinstance(error, RuntimeError) and is_out_of_memory(error):
             raise
         raise ChangeError(_describe_shapes(parts, weight)) from error
     # A1111 adds to a joined attention in place, in its own dtype.
     dtype = weight.dtype if change.layer.in_joined_attention else delta.dtype
-    changed = (weight.to(dtype) + delta).float()
+    if delta.dtype == dtype == torch.float32:
+        changed = delta.add_(weight)
+    else:
+        changed = (weight.to(dtype) + delta).float()
     if not bool(torch.isfinite(changed.sum())):  # of single values would need as much memory again
         raise ChangeError("invalid numbers")
     return changed
@@ -105,12 +111,16 @@ def change_bias(change: LoraChange, bias: Tensor) -> Tensor | None:
     return changed
 
 
-def _compute(change: LoraChange, parts: Parts, weight: Tensor) -> Tensor:
+def _compute(change: LoraChange, parts: Parts, weight: Tensor, scratch: Scratch) -> Tensor:
+    """Return the change, in memory of its own or in the scratch memory."""
     formula = LORA_FORMULAS[change.format.name]
     scale = formula.scale(parts)
     if change.format.name == "LoRA":
         parts = limit_rank(parts, change.use.rank)
-    delta = add_bias(formula.change(parts, weight), parts)
+        difference = multiply(parts, scratch)
+    else:
+        difference = formula.change(parts, weight)
+    delta = add_bias(difference, parts)
     delta = _times(_fit(delta, weight), scale)
     if "dora_scale" in parts:
         delta = decompose(weight, delta, parts["dora_scale"])
@@ -118,7 +128,9 @@ def _compute(change: LoraChange, parts: Parts, weight: Tensor) -> Tensor:
 
 
 def _times(delta: Tensor, factor: float) -> Tensor:
-    return delta if factor == 1 else delta * factor  # a pass over as many values as the layer has
+    return (
+        delta if factor == 1 else delta.mul_(factor)
+    )  # a pass over as many values as the layer has
 
 
 def _fit(delta: Tensor, weight: Tensor) -> Tensor:

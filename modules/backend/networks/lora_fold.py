@@ -15,6 +15,7 @@ from modules.backend.components import Components
 from modules.backend.networks.layer_changes import (
     BIAS,
     WEIGHT,
+    FoldMemory,
     LayerChanges,
     LoraReport,
     PlannedChange,
@@ -71,31 +72,33 @@ class FoldedLoras:
         for module in self._added_biases:
             module.register_parameter(BIAS, None)
         self._added_biases.clear()
+        memory = FoldMemory()
         for network in layers.networks:
-            self._write(network, {la: todo for la, todo in plan.items() if la.network == network})
+            changes = {la: todo for la, todo in plan.items() if la.network == network}
+            self._write(network, changes, memory)
         self._notes = collect_notes(reports)
         self._uses = uses
         return self._notes
 
-    def _write(self, network: Network, plan: LayerChanges) -> None:
+    def _write(self, network: Network, plan: LayerChanges, memory: FoldMemory) -> None:
         """Write the weights of a network: changed ones from the file, then those that were not changed before."""
         by_path = {layer.path: layer for layer in plan}
         before = {key: one for (net, key), one in self._changed.items() if net == network}
         for key, original in self._read_originals(network, before):
             parameter, (path, _, name) = before[key], key.rpartition(".")
-            original = original.to(parameter.device, parameter.dtype)
+            parameter.copy_(original)
             layer = by_path.get(path)
-            changed = None if layer is None else apply_changes(name, original, plan[layer])
-            parameter.copy_(original if changed is None else changed)
-            if changed is None:
+            if layer is None or not _apply(name, parameter, plan[layer], memory):
                 del self._changed[network, key]
         for layer, planned in plan.items():
             for name in (WEIGHT, BIAS):
                 key = f"{layer.path}.{name}"
                 if key not in before:
-                    self._change(layer, name, key, planned)
+                    self._change(layer, name, planned, memory)
 
-    def _change(self, layer: Layer, name: str, key: str, planned: list[PlannedChange]) -> None:
+    def _change(
+        self, layer: Layer, name: str, planned: list[PlannedChange], memory: FoldMemory
+    ) -> None:
         parameter = getattr(layer.module, name)
         if parameter is None:  # a layer without a bias gets one for the time
             outputs = layer.module.weight
@@ -107,10 +110,8 @@ class FoldedLoras:
                 layer.module.bias = bias
                 self._added_biases.append(layer.module)
             return
-        changed = apply_changes(name, parameter, planned)
-        if changed is not None:
-            self._changed[layer.network, key] = parameter
-            parameter.copy_(changed)
+        if _apply(name, parameter, planned, memory):
+            self._changed[layer.network, f"{layer.path}.{name}"] = parameter
 
     def _read_originals(
         self, network: Network, keys: Mapping[str, nn.Parameter]
@@ -125,3 +126,14 @@ class FoldedLoras:
             yield from origin.read(keys)
         except (BadFile, NotFound) as error:
             raise OriginalsLost(str(error)) from error
+
+
+def _apply(
+    name: str, parameter: nn.Parameter, planned: list[PlannedChange], memory: FoldMemory
+) -> bool:
+    """Change a weight or bias in place, and return whether anything changes it."""
+    changed = apply_changes(name, parameter, planned, memory)
+    if changed is None:
+        return False
+    parameter.copy_(changed)
+    return True

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from modules.backend.loading.scratch import Scratch
+
 Parts = Mapping[str, Tensor]
 
 
@@ -43,14 +45,28 @@ class LoraFormula:
         return float(parts["alpha"].flatten()[0]) / rank if rank and "alpha" in parts else 1.0
 
 
-def _lora(parts: Parts, weight: Tensor) -> Tensor:
-    """up @ down; of a convolution `down` has its kernel, unless a core in the middle has it (LoCon, tucker)."""
-    del weight
+def multiply(parts: Parts, scratch: Scratch) -> Tensor:
+    """Return the change of a plain LoRA: up @ down.
+
+    Of a convolution `down` has its kernel, unless a core in the middle has it (LoCon, tucker).
+
+    Args:
+        parts: Of the layer.
+        scratch: Where the result may be.
+    """
     up, down = parts["lora_up.weight"].flatten(1), parts["lora_down.weight"]
     core = parts.get("lora_mid.weight")
-    if core is None:
-        return (up @ down.flatten(1)).reshape(up.shape[0], *down.shape[1:])
-    return torch.einsum("nmkl,in,mj->ijkl", core, up, down.flatten(1))
+    if core is not None:
+        return torch.einsum("nmkl,in,mj->ijkl", core, up, down.flatten(1))
+    columns = down.flatten(1)
+    product = scratch.take((up.shape[0], columns.shape[1]), up.dtype, up.device)
+    return torch.mm(up, columns, out=product).reshape(up.shape[0], *down.shape[1:])
+
+
+def _lora(parts: Parts, weight: Tensor) -> Tensor:
+    """up @ down."""
+    del weight
+    return multiply(parts, Scratch())
 
 
 def _loha(parts: Parts, weight: Tensor) -> Tensor:

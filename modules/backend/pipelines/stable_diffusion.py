@@ -100,15 +100,7 @@ class SamplerLoop:
             return
         plan = run.plan
         # 3. Denoiser
-        denoiser = Denoiser(
-            Network(self.unet, self._prediction(plan.sampler, plan.settings)),
-            find_guidance(plan.settings, self.guidances),
-            plan,
-            run_sigmas,
-            conditioning,
-            extensions,
-            run.sigmas,
-        )
+        denoiser = self.make_denoiser(plan, run_sigmas, conditioning, extensions, run.sigmas)
         # 4. Denoising loop
         while not run.is_finished:
             if hands_over is not None and hands_over(run):
@@ -123,6 +115,19 @@ class SamplerLoop:
             for extension in extensions:
                 run.x = extension.finish(run.x)
         self.maybe_free_model_hooks()
+
+    def make_denoiser(
+        self,
+        plan: Plan,
+        run_sigmas: RunSigmas,
+        conditioning: PromptConditioning,
+        extensions: Sequence[StepExtension] = (),
+        sigmas: Sequence[float] = (),
+    ) -> Denoiser:
+        """Return what predicts x0 with the UNet; see `proceed` and `Denoiser`."""
+        network = Network(self.unet, self._prediction(plan.sampler, plan.settings))
+        guidance = find_guidance(plan.settings, self.guidances)
+        return Denoiser(network, guidance, plan, run_sigmas, conditioning, extensions, sigmas)
 
     def _prediction(self, sampler: Sampler, settings: Settings) -> Prediction:
         """Return what the UNet's output is taken for."""

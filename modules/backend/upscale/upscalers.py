@@ -18,7 +18,7 @@ from modules.core.errors import NotFinite, OutOfMemory
 from modules.images.resize import Stretch, stretch
 from modules.images.upscale import EnlargeOnce, enlarge_by_filter, upscale_by, upscale_to
 from modules.models.scan import FileStamp, ModelFile
-from modules.models.upscalers import UpscalerModel
+from modules.models.upscalers import UpscalerFunction, UpscalerModel
 from modules.plan.upscaling import RESULT_BYTES_PER_PIXEL, PlannedUpscaler, Tiles
 
 logger = logging.getLogger(__name__)
@@ -98,6 +98,8 @@ class Upscalers:
             return enlarge_by_filter(method)
         if isinstance(method, UpscalerModel):
             return partial(self._run_network, method.file, planned.tiles, on_tile)
+        if isinstance(method, UpscalerFunction):
+            return method.enlarge
         assert method is None, "latents are resized by backend/hires"
         return None
 

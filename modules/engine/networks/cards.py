@@ -13,7 +13,7 @@ from modules.engine.networks.user_metadata import UserMetadata, read_user_metada
 from modules.models.index import ModelIndex
 from modules.models.kinds import CHECKPOINT, EMBEDDING, HYPERNETWORK
 from modules.models.networks.embeddings import EmbeddingList
-from modules.models.networks.network_index import tag_name
+from modules.models.networks.network_index import path_name, tag_name
 from modules.models.networks.network_kinds import LORA
 from modules.models.scan import ModelFile
 from modules.params.settings import Settings
@@ -105,6 +105,9 @@ def _lora_cards(sources: CardSources) -> Iterator[NetworkCard]:
     for file in networks.files(LORA):
         name = tag_name(file.alias)
         is_alias = by_alias and networks.means(LORA, name) == file
+        prompt_name = name if is_alias else tag_name(file.network_name)
+        if networks.means(LORA, prompt_name) != file:  # another file has that name
+            prompt_name = path_name(file)
         yield NetworkCard(
             _id(sources, LORA, file),
             LORA,
@@ -112,7 +115,7 @@ def _lora_cards(sources: CardSources) -> Iterator[NetworkCard]:
             file,
             file.alias,
             "lora",
-            tag_name(file.alias if is_alias else file.network_name),
+            prompt_name,
             file.facts.family,
             file.facts.error,
             networks.known_hash(file)[:12],

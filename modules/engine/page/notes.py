@@ -39,6 +39,7 @@ TASK = ""  # the note on the whole form
 # How a resize mode puts a picture of other proportions into a size.
 _FITTING = ("stretched to", "cropped to", "fitted into", "stretched to")
 _MIN_INNER = 64  # see plan/input_checks
+_REFINER = "refiner_checkpoint"
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Note:
         text: The sentence.
         button: The button's label; "" for none.
         values: What the button sets in the form.
-        checkpoint: Name of the checkpoint that the button chooses.
+        checkpoint: Name of the checkpoint that the button chooses before.
     """
 
     text: str
@@ -166,7 +167,10 @@ def _result_note(
 
 
 def _task_note(engine: Engine, task_name: str, *, has_depth_map: bool) -> Note | None:
-    """Return why the checkpoint cannot do the task, with a button that chooses one that can."""
+    """Return why the checkpoint cannot do the task, with a button that chooses one that can.
+
+    A refiner stays in use: the button makes it the refiner of a checkpoint that it can refine.
+    """
     tasks, models = engine.registries.tasks, engine.models
 
     def refusal(checkpoint: Checkpoint) -> str:
@@ -176,14 +180,20 @@ def _task_note(engine: Engine, task_name: str, *, has_depth_map: bool) -> Note |
             return str(error)
 
     try:
-        reason = refusal(engine.find_checkpoint())
+        chosen = engine.find_checkpoint()
+        reason = refusal(chosen)
     except WebUIError:
         return None  # the bar says what is wrong with the checkpoint
     if not reason:
         return None
-    able = (it.name for it in models.checkpoints() if not it.error and not refusal(it))
-    name = next(able, "")
-    return Note(reason, f"Choose {name}" if name else "", checkpoint=name)
+    able = [it for it in models.checkpoints() if not it.error and not refusal(it)]
+    family = models.get_family(chosen)
+    if family.is_refiner and _REFINER in page_request_type(engine, task_name).model_fields:
+        able = [it for it in able if models.get_family(it).latent_format == family.latent_format]
+        if able:
+            label = f"Use it as the refiner of {able[0].name}"
+            return Note(reason, label, {_REFINER: chosen.name}, able[0].name)
+    return Note(reason, f"Choose {able[0].name}", checkpoint=able[0].name) if able else Note(reason)
 
 
 def _native_size_note(engine: Engine, request: GenerationRequest) -> Note | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
 from modules.core.errors import BadFile, NotFound
 from modules.models.files import safe_pickle
+from modules.models.files.name_patterns import NamePatterns
 from modules.models.files.safe_pickle import PlainValue
 from modules.models.files.safetensors_header import parse_list
 
@@ -46,6 +48,11 @@ class Header:
     container: ContainerFormat
     byte_offsets: Mapping[str, int] = field(default_factory=dict[str, int])
     values: Mapping[str, PlainValue] = field(default_factory=dict[str, PlainValue])
+
+    @cached_property
+    def names(self) -> NamePatterns:
+        """Return the names of the tensors, for patterns."""
+        return NamePatterns(self.tensors.keys())
 
 
 def read_header(path: Path) -> Header:

@@ -21,6 +21,17 @@ MAX_DTYPE_CHARS = 20
 MAX_DIMENSIONS = 64
 MAX_INT64 = (1 << 63) - 1
 WHITESPACE = re.compile(r"[ \t\n\r]*")
+# A tensor as nearly all files have it: name, dtype, shape, begin and end, and what follows. Whatever it does not match is
+# parsed token by token, and refused there.
+PLAIN_MEMBER = re.compile(
+    r"""\s*"([^"\\\x00-\x1f]+)"\s*:\s*\{
+    \s*"dtype"\s*:\s*"(\w{1,20})"\s*,
+    \s*"shape"\s*:\s*\[([0-9,\ ]{0,300})\]\s*,
+    \s*"data_offsets"\s*:\s*\[\s*(0|[1-9][0-9]{0,17})\s*,\s*(0|[1-9][0-9]{0,17})\s*\]\s*
+    \}\s*([,}])""".replace(r"\s", r"[ \t\n\r]"),
+    re.VERBOSE | re.ASCII,
+)
+PLAIN_SIZE = re.compile(r" *(?:0|[1-9][0-9]{0,17}) *")
 ENTRY = re.compile(r"\{[^{}]{0,3000}\}")  # the three fields of one tensor
 
 
@@ -43,17 +54,21 @@ def parse_list(text: str) -> tuple[Mapping[str, Entry], Mapping[str, str]]:
     cursor = _Cursor(text)
     tensors: dict[str, Entry] = {}
     metadata: dict[str, str] | None = None
-    for name in cursor.members():
+    for name in cursor.members(tensors):
         if name == "__metadata__" and metadata is None:
             metadata = {} if cursor.take("null") else _parse_metadata(cursor)
             continue
-        if name in tensors or len(name) > MAX_NAME_CHARS or len(tensors) == MAX_TENSORS:
-            raise ValueError("a name twice, or more names than any model has")
-        name.encode()  # half of a surrogate pair is no character
+        _check_name(name, tensors)
         tensors[name] = _parse_entry(cursor)
     if not cursor.is_at_end():
         raise ValueError("more than one list")
     return tensors, metadata or {}
+
+
+def _check_name(name: str, tensors: Mapping[str, Entry]) -> None:
+    if name in tensors or len(name) > MAX_NAME_CHARS or len(tensors) == MAX_TENSORS:
+        raise ValueError("a name twice, or more names than any model has")
+    name.encode()  # half of a surrogate pair is no character
 
 
 def _parse_metadata(cursor: _Cursor) -> dict[str, str]:
@@ -72,12 +87,26 @@ def _parse_entry(cursor: _Cursor) -> Entry:
     if not isinstance(dtype, str) or len(dtype) > MAX_DTYPE_CHARS or not dtype.isascii():
         raise ValueError("not a dtype")
     sizes, (start, end) = _check_sizes(shape), _check_sizes(offsets)
+    _check_bytes(sizes, dtype, start, end)
+    return Entry(sizes, dtype, start, end)
+
+
+def _check_bytes(sizes: tuple[int, ...], dtype: str, start: int, end: int) -> None:
     bits = DTYPE_BITS.get(dtype)  # an unknown, newer dtype is left to the loader to reject
     if end < start or (bits is not None and (end - start) * 8 != math.prod(sizes) * bits):
         raise ValueError("size does not fit the shape")
     if math.prod(size for size in sizes if size) > MAX_INT64:
         raise ValueError("a shape larger than any")
-    return Entry(sizes, dtype, start, end)
+
+
+def _plain_sizes(text: str) -> tuple[int, ...] | None:
+    """Return the sizes in a list without its brackets; None for what has to be parsed token by token."""
+    if not text:
+        return ()
+    parts = text.split(",")
+    if len(parts) > MAX_DIMENSIONS or not all(map(PLAIN_SIZE.fullmatch, parts)):
+        return None
+    return tuple(map(int, parts))
 
 
 def _check_sizes(values: object) -> tuple[int, ...]:
@@ -110,18 +139,47 @@ class _Cursor:
             object_pairs_hook=_unique_fields, parse_constant=_refuse_constant
         )
 
-    def members(self) -> Iterator[str]:
-        """Yield the names in an object; the caller takes the value of each."""
+    def members(self, plain: dict[str, Entry] | None = None) -> Iterator[str]:
+        """Yield the names in an object; the caller takes the value of each.
+
+        Args:
+            plain: Receives the tensors that need no parsing token by token; their names are not yielded.
+        """
         self._expect("{")
         if self.take("}"):
             return
-        while True:
+        while plain is None or self._take_plain(plain):
             name = self.string()
             self._expect(":")
             yield name
             if self.take("}"):
                 return
             self._expect(",")
+
+    def _take_plain(self, tensors: dict[str, Entry]) -> bool:
+        """Take tensors for as long as they are written plainly; return whether the object goes on."""
+        known: dict[tuple[str, str], tuple[tuple[int, ...], int]] = {}  # sizes, and bytes
+        text, position = self._text, self._position
+        while match := PLAIN_MEMBER.match(text, position):
+            name, dtype, shape, start_text, end_text, follows = match.groups()
+            start, end = int(start_text), int(end_text)
+            sizes, byte_count = known.get((dtype, shape)) or (None, None)
+            if end - start != byte_count:
+                sizes = _plain_sizes(shape)
+                if sizes is None:
+                    return True
+                _check_bytes(sizes, dtype, start, end)
+                known[dtype, shape] = sizes, end - start
+            if name == "__metadata__":
+                return True
+            if name in tensors or len(name) > MAX_NAME_CHARS or len(tensors) == MAX_TENSORS:
+                _check_name(name, tensors)
+            assert sizes is not None, "checked above, or known"
+            tensors[name] = Entry(sizes, dtype, start, end)
+            self._position = position = match.end()
+            if follows == "}":
+                return False
+        return True
 
     def string(self) -> str:
         """Take a string."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 UNET_PREFIX = "model.diffusion_model."
 UNET_PREFIX_VARIANTS = (
@@ -38,6 +39,7 @@ CLIP_PROJECTION_KEY = COND_STAGE_PREFIX + "transformer.text_projection.weight"
 OPEN_CLIP_PROJECTION_KEY = OPEN_CLIP_PREFIX + "text_projection"
 
 
+@lru_cache(maxsize=4096)
 def key_variants(name: str, *, use_ema: bool = False) -> tuple[str, ...]:
     """Return the names that a tensor of LDM's layout can have in files, best first.
 
@@ -71,7 +73,10 @@ def key_variants(name: str, *, use_ema: bool = False) -> tuple[str, ...]:
 
 def find_key(tensors: Mapping[str, object], name: str, *, use_ema: bool = False) -> str | None:
     """Return the name that a tensor of LDM's layout has in the file, or None."""
-    return next((key for key in key_variants(name, use_ema=use_ema) if key in tensors), None)
+    for key in key_variants(name, use_ema=use_ema):
+        if key in tensors:
+            return key
+    return None
 
 
 def count_submodules(names: Iterable[str], prefix: str) -> int:

@@ -28,6 +28,7 @@ class _Names:
     files: tuple[NetworkFile, ...]
     by_name: Mapping[str, NetworkFile]
     by_alias: Mapping[str, NetworkFile]
+    by_stem: Mapping[str, Sequence[NetworkFile]]
 
 
 class NetworkIndex:
@@ -75,7 +76,7 @@ class NetworkIndex:
         """Return the file that a prompt means by a name, or None; the folders are scanned again where that may help.
 
         As in A1111, case counts, and the alias of a file is its name as well unless another file has it too; beyond
-        that, a name may contain the folder.
+        that, a name may contain the folder; "./" is that of the kind.
         """
         found = _look_up(self._read(kind), name)
         if found is None or found.with_current_stamp() != found:  # added, replaced or gone
@@ -86,6 +87,11 @@ class NetworkIndex:
     def means(self, kind: str, name: str) -> NetworkFile | None:
         """Return the file that a prompt means by a name, as of the last scan, or None."""
         return _look_up(self._read(kind), name)
+
+    def namesakes(self, file: NetworkFile) -> tuple[NetworkFile, ...]:
+        """Return the other files with the name of a file, as of the last scan."""
+        same = self._read(file.kind).by_stem.get(file.network_name, ())
+        return tuple(one for one in same if one != file)
 
     def find_by_hash(self, kind: str, short_hash: str) -> NetworkFile | None:
         """Return the file with a hash, among those whose hash is known."""
@@ -151,10 +157,12 @@ class NetworkIndex:
 
 def _index_names(files: tuple[NetworkFile, ...]) -> _Names:
     by_name: dict[str, NetworkFile] = {}
+    by_stem: dict[str, list[NetworkFile]] = {}
     by_alias: dict[str, NetworkFile] = {}
     ambiguous: set[str] = {"none"}  # of A1111's dropdown
     for file in files:
         by_name[file.network_name] = file
+        by_stem.setdefault(file.network_name, []).append(file)
         if file.alias in by_alias:
             ambiguous.add(file.alias.lower())
         by_alias[file.network_name] = file
@@ -162,7 +170,7 @@ def _index_names(files: tuple[NetworkFile, ...]) -> _Names:
     for file in files:  # what no tag can hold
         by_alias.setdefault(tag_name(file.network_name), file)
     unambiguous = {name: file for name, file in by_alias.items() if name.lower() not in ambiguous}
-    return _Names(files, by_name, unambiguous)
+    return _Names(files, by_name, unambiguous, by_stem)
 
 
 def tag_name(name: str) -> str:
@@ -174,7 +182,13 @@ def _look_up(names: _Names, name: str) -> NetworkFile | None:
     found = names.by_alias.get(name) or names.by_name.get(name)
     if found is not None or "/" not in name:
         return found
-    return next((file for file in names.files if file.name.rpartition(".")[0] == name), None)
+    return next((file for file in names.files if path_name(file) == name), None)
+
+
+def path_name(file: NetworkFile) -> str:
+    """Return the name of a file with its folder, which finds it even where another one has its name."""
+    path = file.name.rpartition(".")[0]
+    return tag_name(path if "/" in path else f"./{path}")
 
 
 def _ignore(_stamp: FileStamp, _digest: str) -> None:

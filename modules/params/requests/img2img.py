@@ -11,6 +11,7 @@ from modules.params.image import Mask, make_reader
 from modules.params.image_kinds import MASK, SOFT_MASK, ImageKind
 from modules.params.param import param
 from modules.params.requests.init_image import InitImageRequest
+from modules.params.requests.noise_from_image import NoiseFromImageFields
 
 _MAX_OUTPAINT = 4096
 
@@ -151,7 +152,9 @@ def mask_kind(values: Mapping[str, Any]) -> ImageKind:
     return MASK if rounds else SOFT_MASK
 
 
-class Img2ImgRequest(SoftInpaintingFields, OutpaintingFields, InitImageRequest):
+class Img2ImgRequest(
+    SoftInpaintingFields, OutpaintingFields, NoiseFromImageFields, InitImageRequest
+):
     """An init image repainted by a prompt; with a mask or outpainting, only the masked or added part."""
 
     mask: Mask = param(

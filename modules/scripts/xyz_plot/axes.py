@@ -16,6 +16,7 @@ from modules.core.registry import did_you_mean
 from modules.params.image import is_image_field
 from modules.params.param import Param, params_of
 from modules.params.requests.base import GenerationRequest, overridable_settings
+from modules.params.requests.noise_from_image import SECTION as NOISE_FROM_IMAGE
 from modules.scripts.xyz_plot.a1111_axes import NAMED_AXES, NamedAxis
 from modules.scripts.xyz_plot.arguments import NOTHING
 from modules.scripts.xyz_plot.prompt_axes import order_words, replace_words, weigh_network
@@ -124,7 +125,7 @@ def _varies(
     request_type: type[GenerationRequest], field: str, param: Param, info: FieldInfo
 ) -> bool:
     """Return whether a field changes pictures and has values that can be listed."""
-    if is_image_field(info) or param.section == "batch":
+    if is_image_field(info) or param.section in ("batch", NOISE_FROM_IMAGE):
         return False
     if field not in request_type.model_fields and param.infotext is None:
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modules.params.requests.noise_from_image import SECTION as NOISE_FROM_IMAGE
 from modules.ui.forms.layout import FormLayout, Section
 
 _SAMPLING = (("sampler_name", "scheduler"), ("steps", "cfg_scale"))
@@ -60,7 +61,7 @@ IMG2IMG = FormLayout(
     ),
     sections=(_VARIATION, _REFINER),
     overrides=("img2img_fix_steps",),
-    left_out=("mask", "outpainting", "soft inpainting"),
+    left_out=("mask", "outpainting", "soft inpainting", NOISE_FROM_IMAGE),
     with_file_batch=True,
 )
 INPAINT = FormLayout(
@@ -95,6 +96,7 @@ INPAINT = FormLayout(
         ),
     ),
     overrides=("img2img_fix_steps", "inpainting_mask_weight"),
+    left_out=(NOISE_FROM_IMAGE,),
     with_file_batch=True,
 )
 DEPTH = FormLayout(

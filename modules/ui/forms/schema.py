@@ -72,11 +72,10 @@ def _rest(layout: FormLayout, request_type: type[JobRequest]) -> list[Row]:
 
 
 def script_schemas(scripts: Iterable[Script], task: str) -> list[dict[str, Any]]:
-    """Return the scripts that can be chosen for a task as JSON, each with `name`, `noun` and its `fields` by name."""
+    """Return the scripts that can be chosen for a task as JSON, each with its `name` and its `fields` by name."""
     return [
         {
             "name": script.name,
-            "noun": script.noun,
             "fields": {
                 name: field_schema(param, script.args_type.model_fields[name])
                 for name, param in params_of(script.args_type).items()

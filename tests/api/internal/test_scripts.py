@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from modules.engine.engine import Engine
 from modules.params.param import param
 from modules.params.requests.base import GenerationRequest
+from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.scripts.protocol import Cell, Script, ScriptResult, ScriptRun
 from modules.ui.forms.schema import script_schemas
 from tests.engine.fake_executor import PATIENCE_S
@@ -72,3 +73,42 @@ def test_what_cannot_run_is_refused_in_words(
     client: TestClient, counting: Engine, name: str, task: str, args: dict[str, Any], words: str
 ):
     assert submit(client, name, task, **args).json()["detail"].startswith(words)
+
+
+def estimate(client: TestClient, values: dict[str, Any], **args: Any) -> dict[str, Any]:
+    body = {"task": "txt2img", "values": values, "script_name": "X/Y/Z plot", "script_args": args}
+    return client.post("/internal/scripts/estimate", json=body).json()
+
+
+def test_an_estimate_counts_pictures_and_knows_the_time_once_a_job_has_ended(
+    client: TestClient, engine: Engine
+):
+    axes = {"x_type": "Steps", "x_values": "1-10", "y_type": "Seed", "y_values": "1-11"}
+    assert estimate(client, VALUES, **axes) == {
+        "count": 110, "seconds": None, "text": "110 pictures", "question": "",
+    }  # fmt: skip
+    job = engine.submit(Txt2ImgRequest(**VALUES))
+    assert job.wait(PATIENCE_S)
+    answer = estimate(client, {**VALUES, "n_iter": 2}, **axes)
+    assert answer["count"] == 220
+    assert answer["seconds"] > 0
+    assert answer["question"].startswith("The X/Y/Z plot makes 220 pictures, about ")
+
+
+def test_an_estimate_says_why_a_plot_would_not_start(client: TestClient):
+    assert estimate(client, VALUES, x_type="Steps", x_values="x")["problem"] == (
+        "X axis (Steps): 'x' is no whole number and no range."
+        " Write 10, 20, 10-30 (+5) or 10-30 [5]."
+    )
+    assert estimate(client, VALUES, x_type="Seed", x_values="1-6000")["problem"].startswith(
+        "The X/Y/Z plot would make 6000 pictures; at most 5000 are allowed."
+    )
+
+
+def test_the_axes_of_a_task_have_their_choices(client: TestClient):
+    rows = client.get("/internal/scripts/axes", params={"task": "txt2img"}).json()
+    axes = {row["name"]: row["choices"] for row in rows}
+    assert "Euler" in axes["Sampler"]
+    assert (axes["Steps"], axes["SGM noise multiplier"]) == ([], ["true", "false"])
+    assert client.get("/internal/scripts/axes", params={"task": "dance"}).status_code == 404
+    assert client.get("/internal/jobs/x/cells").status_code == 404

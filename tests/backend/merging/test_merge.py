@@ -101,7 +101,9 @@ def test_weights_in_8_bits_are_merged_with_their_scales(folder: Folder):
     merged = read(folder.merge("eight", "b", multiplier=0.5, custom_name="one"))
     b = tiny_weights(1)[OUT]
     assert torch.equal(merged[OUT], 0.5 * (stored.half() * scale) + 0.5 * b)
-    assert merged.keys() == weights.keys()  # neither the scale nor the mark, which would count again
+    assert (
+        merged.keys() == weights.keys()
+    )  # neither the scale nor the mark, which would count again
     kept = read(folder.merge("eight", interp_method="No interpolation", custom_name="two"))
     assert kept[OUT].dtype == torch.float8_e4m3fn and kept.keys() == eight.keys()
 
@@ -140,16 +142,20 @@ def test_discarded_tensors_the_config_and_the_metadata(folder: Folder):
     )
     assert result.name == "0.7(a) + 0.3(b).safetensors"
     assert not any(name.startswith("first_stage_model.") for name in read(result))
-    assert result.with_suffix(".yaml").read_bytes() == (
-        folder.checkpoints / "a.yaml"
-    ).read_bytes()
+    assert result.with_suffix(".yaml").read_bytes() == (folder.checkpoints / "a.yaml").read_bytes()
     metadata = read_metadata(result)
     assert (metadata["author"], metadata["n"], metadata["format"]) == ("me", "3", "pt")
     recipe = json.loads(metadata["sd_merge_recipe"])
     assert (recipe["interp_method"], recipe["multiplier"]) == ("Weighted sum", 0.3)
-    again = read_metadata(folder.merge(result.name, interp_method="No interpolation", custom_name="x"))
+    again = read_metadata(
+        folder.merge(result.name, interp_method="No interpolation", custom_name="x")
+    )
     models = json.loads(again["sd_merge_models"])
-    assert {row["name"] for row in models.values()} == {"a.safetensors", "b.safetensors", result.name}
+    assert {row["name"] for row in models.values()} == {
+        "a.safetensors",
+        "b.safetensors",
+        result.name,
+    }
     assert again["author"] == "me"
     plain = folder.merge("a", "b", save_metadata=False, config_source=3, custom_name="plain")
     assert read_metadata(plain) == {"format": "pt"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modules.models.index import ModelIndex
-from modules.models.networks.network_index import NetworkIndex
+from modules.models.networks.network_index import NetworkIndex, path_name
 from modules.models.networks.network_kinds import LORA
 from tests.conftest import ROOT, write_listed_checkpoint
 from tests.models.networks.lora_files import PLAIN, TO_K, write_lora
@@ -135,3 +135,15 @@ def test_a_list_opens_only_new_files(folder: Path, networks: NetworkIndex, tmp_p
     os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     again = ModelIndex({LORA: [folder]}, ROOT / "configs", tmp_path / "cache").networks
     assert again.files(LORA)[0].facts.family == "SD 1.x"
+
+
+def test_of_files_with_one_name_each_is_found_by_its_folder(folder: Path, networks: NetworkIndex):
+    for name in ("ink", "a/ink", "b/c/ink", "b/wash"):
+        write_lora(folder / f"{name}.safetensors")
+    by_name = {file.name: file for file in networks.files(LORA)}
+    found = {path_name(file): file for file in by_name.values()}
+    assert sorted(found) == ["./ink", "a/ink", "b/c/ink", "b/wash"]
+    assert all(networks.find(LORA, name) is file for name, file in found.items())
+    meant = networks.find(LORA, "ink")
+    assert meant is not None and len(networks.namesakes(meant)) == 2
+    assert networks.namesakes(found["b/wash"]) == ()

@@ -50,6 +50,7 @@ function buildAxis(letter, prefix, fields) {
 
   type.root.addEventListener("input", () => draw(""));
   type.set(NOTHING);
+  type.box.disabled = true;  // until there is something to choose
   draw("");
   return {
     root,
@@ -59,6 +60,7 @@ function buildAxis(letter, prefix, fields) {
     },
     offer(next) {
       axes = next;
+      type.box.disabled = false;
       type.offer(axes.map(({name}) => [name, name]));
       draw();
     },

@@ -4,6 +4,7 @@ import {iconButton} from "../icons.js";
 import {makeField} from "./fields.js";
 import {InfotextReader, makeChips, makeMessages} from "./infotext.js";
 import {attachPromptKeys, replaceText} from "./prompt_keys.js";
+import {attachWildcards} from "./prompt_wildcards.js";
 import {buildStyles} from "./styles.js";
 
 const QUIET_MS = 300;  // after the last key, before the text is counted and kept
@@ -121,6 +122,7 @@ export function buildPrompts(schema, lists) {
   function connect(newTab) {
     tab = newTab;
     attachPromptKeys(tab.root);
+    attachWildcards(tab.root);
     tab.form.root.addEventListener("form-changed", counting);
     count();
   }

@@ -19,7 +19,9 @@ export function buildTable({id, size, schema, fill, onProblem}) {
   let titleOf = () => "", cells = [], timer = 0, asking = null, isStale = false;
 
   const address = (position) => `${window.webuiRoot}/internal/images/${id}.${position}`;
-  const finished = () => cells.filter((cell) => cell.image_count);
+  // The pictures of all cells: {cell, position}.
+  const finished = () => cells.flatMap((cell) =>
+    Array.from({length: cell.image_count}, (_, i) => ({cell, position: cell.first_image + i})));
 
   function layOut({columns, rows, tables}) {
     root.style.setProperty("--columns", columns.length);
@@ -59,6 +61,7 @@ export function buildTable({id, size, schema, fill, onProblem}) {
       const image = make("img");
       Object.assign(image, {src: `${address(cell.first_image)}/thumbnail`, alt: title, loading: "lazy"});
       open.append(image);
+      if (cell.image_count > 1) open.append(make("span", "cell-count", String(cell.image_count)));
       place.replaceChildren(open);
     } else if (ENDED_WITHOUT[cell.state]) {
       place.replaceChildren(make("span", "cell-error", ENDED_WITHOUT[cell.state]));
@@ -98,13 +101,12 @@ export function buildTable({id, size, schema, fill, onProblem}) {
 
   function enlarge(chosen) {
     const shot = (i) => {
-      const cell = finished()[i], title = titleOf(cell.place);
-      return {kind: "image", title, alt: title, src: address(cell.first_image), placeholder: `${address(cell.first_image)}/thumbnail`, name: `${title}.png`};
+      const {cell, position} = finished()[i], title = titleOf(cell.place), src = address(position);
+      return {kind: "image", title, alt: title, src, placeholder: `${src}/thumbnail`, name: `${title}.png`};
     };
     const lightbox = openLightbox({
-      index: finished().findIndex((cell) => cell.first_image === chosen.first_image),
+      index: finished().findIndex(({position}) => position === chosen.first_image),
       count: () => finished().length,
-      total: () => cells.length,
       picture: shot,
       tools: (i) => [
         downloadLink(shot(i)),
@@ -114,21 +116,21 @@ export function buildTable({id, size, schema, fill, onProblem}) {
         }),
       ],
       details: (i) => describe(finished()[i]),
-      onClose: (i) => places.get(finished()[i]?.place.join())?.querySelector("button")?.focus(),
+      onClose: (i) => places.get(finished()[i]?.cell.place.join())?.querySelector("button")?.focus(),
     });
   }
 
-  const imageOf = (cell) => call(`jobs/${id}/images/${cell.first_image}`);
+  const imageOf = ({position}) => call(`jobs/${id}/images/${position}`);
 
-  function describe(cell) {
+  function describe(picture) {
     const box = make("div"), text = make("pre", "lightbox-infotext");
-    imageOf(cell).then((image) => { text.textContent = image.infotext; }, (error) => { text.textContent = error.message; });
+    imageOf(picture).then((image) => { text.textContent = image.infotext; }, (error) => { text.textContent = error.message; });
     box.append(text, copyButton(() => text.textContent));
     return box;
   }
 
-  async function useSettings(cell) {
-    const {infotext: text} = await imageOf(cell);
+  async function useSettings(picture) {
+    const {infotext: text} = await imageOf(picture);
     const controls = Object.keys(schema.fields).filter((name) => schema.fields[name].override);
     const {values, chips} = await call("infotext", {task: schema.task, controls, text});
     fill({...values, ...chips && {chips}});
