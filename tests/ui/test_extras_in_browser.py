@@ -15,13 +15,13 @@ def test_a_picture_is_enlarged_compared_and_sent_on(page, tmp_path):
         page.fill(f"#txt2img_{name}", str(value))
     page.click("#txt2img_generate")
     page.click("#txt2img_to_extras")
-    page.wait_for_selector("#extras_image .picture-size:has-text('64 × 64')")
+    page.wait_for_selector("#extras_image .picture-size:has-text('64 \u00d7 64')")
 
     page.select_option("#extras_upscaler_1", "Lanczos")
     page.wait_for_selector(".extras .field-note:has-text('From 64x64 to 128x128.')")
     page.wait_for_selector(".extras .field-note:has-text('GFPGAN has no file. Put GFPGANv1.4.pth')")
     page.click("#extras_generate")
-    page.wait_for_selector("#extras_compare .extras-words:has-text('After: 128 × 128')")
+    page.wait_for_selector("#extras_compare .extras-words:has-text('After: 128 \u00d7 128')")
     infotext = page.inner_text("#extras_infotext pre")
     assert "a red circle on a blue background" in infotext
     assert infotext.endswith("Postprocess upscale by: 2.0, Postprocess upscaler: Lanczos")
@@ -31,7 +31,7 @@ def test_a_picture_is_enlarged_compared_and_sent_on(page, tmp_path):
     assert slider.input_value() == "0"
 
     page.click("#extras_to_img2img")
-    page.wait_for_selector("#img2img_init_image .picture-size:has-text('128 × 128')")
+    page.wait_for_selector("#img2img_init_image .picture-size:has-text('128 \u00d7 128')")
     assert page.input_value("#img2img_prompt") == "a red circle on a blue background"
 
     page.goto(f"{page.url.split('#')[0]}#Extras")
