@@ -88,6 +88,7 @@ class PromptsFromFileArgs(BaseModel, frozen=True, extra="forbid"):
         "List of prompt inputs",
         help='A prompt on each line, or options such as: --prompt "a cat" --steps 30 --width 768.',
         lines=4,
+        from_file=True,
     )
 
 

@@ -1,4 +1,4 @@
-"""A script of A1111 in Chromium: its fields in the form, its grid first in sight, and the same again after a reload."""
+"""Scripts of A1111 in Chromium: their fields in the form, a grid, the same form after a reload, and prompts from a file."""
 
 from __future__ import annotations
 
@@ -25,3 +25,13 @@ def test_a_prompt_matrix_is_chosen_filled_in_and_made(page):
     page.wait_for_selector(SCRIPT)
     assert page.input_value(SCRIPT) == "Prompt matrix"
     assert page.input_value("#txt2img_script_margin_size") == "10"
+
+
+def test_prompts_are_read_from_a_file(page, tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_text("a cat\n--prompt a dog --steps 3\n", encoding="utf-8")
+    page.click(f"{SECTION} summary")
+    page.select_option(SCRIPT, "Prompts from file or textbox")
+    page.set_input_files("#txt2img_script_prompt_txt_file", file)
+    page.wait_for_selector(".script-estimate:has-text('2 pictures')")
+    assert page.input_value("#txt2img_script_prompt_txt").startswith("a cat\n--prompt a dog")
