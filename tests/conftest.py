@@ -71,6 +71,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return WholeFiles(config, log)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Iterator[Any]:
+    """Let a report with half a surrogate pair in a log go from one process to the other, which sends UTF-8."""
+    return _encodable((yield))
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    return [_encodable(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def write_listed_depth(path: Path, *, with_estimator: bool = True) -> Path:
     """Write a small file that is listed as a depth checkpoint."""
     shapes = DEPTH_SHAPES | (ESTIMATOR_SHAPES if with_estimator else {})

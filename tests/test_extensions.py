@@ -341,7 +341,9 @@ def test_a_tab_or_router_that_cannot_be_built_leaves_the_rest_as_it_is(
     _, client = start(WITH_PAGE)
     key_error = f"KeyError: 'volume'.{DETAILS}"
     errors = client.get("/internal/state").json()["extension_errors"]
-    form_error = next(error for error in errors if "There is no task 'no task' in this version" in error)
+    form_error = next(
+        error for error in errors if "There is no task 'no task' in this version" in error
+    )
     assert form_error.startswith("The form of the tab 'Formless' cannot be built. ")
     assert errors == [
         f"The extension 'bad' cannot add its routes 'broken'. {key_error}",
@@ -423,6 +425,22 @@ def test_a_script_of_a1111_is_refused_with_a_sentence_and_not_run(paths: Paths):
         "A1111's WebUI do not work here."
     ]
     assert not Path("/tmp/this must not be written").exists()
+
+
+def test_those_of_a_folder_of_a1111_are_one_sentence_on_the_page(paths: Paths):
+    for number in range(3):
+        (paths.extensions / f"sd-webui-{number}" / "scripts").mkdir(parents=True)
+    (paths.extensions / "sd-webui-2" / "__init__.py").touch()
+    paths.scripts.mkdir()
+    (paths.scripts / "xyz_grid.py").write_text("from modules import shared", encoding="utf-8")
+    write_extension(paths, "bad", "def register(webui): 1 / 0")
+    registries = app.make_registries(WITHOUT_PAGE, paths)
+    assert registries.extension_errors == [
+        f"The extension 'bad' is not loaded. ZeroDivisionError: division by zero.{DETAILS}",
+        "4 extensions and scripts of A1111's WebUI are not loaded: they do not work here. The Extensions tab lists "
+        "them.",
+    ]
+    assert records(registries)["sd-webui-2"].problems[0].sentence.endswith("do not work here.")
 
 
 def test_a_record_has_the_last_lines_of_a_traceback_from_the_extension_on(paths: Paths):

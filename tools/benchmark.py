@@ -9,6 +9,7 @@ python tools/benchmark.py api         the queue and the HTTP API: round trip, la
 python tools/benchmark.py page        the page in Chromium, over a page of one text box of the same Gradio
 python tools/benchmark.py gallery     the Gallery tab with 10,000 pictures: first paint, scrolling, search (a part of page, too)
 python tools/benchmark.py networks-page  2,000 LoRA files as cards: how soon they are listed, seen and found
+python tools/benchmark.py merge       two full-size SD 1.5 checkpoints merged, over copying one; memory
 python tools/benchmark.py networks    LoRAs on a full-size SD 1.5 checkpoint, over a plain read of their file; 2,000 files listed
 python tools/benchmark.py upscale     the shipped upscaler in tiles, over spandrel's call on the whole picture; peak memory
 python tools/benchmark.py plot        an X/Y/Z plot of 100 cells, over the same plans given to the device alone
@@ -41,6 +42,7 @@ from tools import (  # noqa: E402
     gallery_benchmark,
     img2img_benchmark,
     load_benchmark,
+    merge_benchmark,
     network_benchmark,
     networks_page_benchmark,
     page_benchmark,
@@ -61,7 +63,7 @@ def main() -> None:
     )
     names = (
         *("startup", "txt2img", "img2img", "load", "api", "page", "gallery"),
-        *("networks", "networks-page", "plot", "samplers", "upscale"),
+        *("merge", "networks", "networks-page", "plot", "samplers", "upscale"),
     )
     parser.add_argument("what", choices=names)
     parser.add_argument("--rounds", type=int, default=7, help="how often each side is measured")
@@ -76,6 +78,7 @@ def main() -> None:
         "api": lambda: api_benchmark.run(args.rounds),
         "page": lambda: page_benchmark.run(args.rounds),
         "gallery": lambda: gallery_benchmark.run(args.rounds),
+        "merge": lambda: merge_benchmark.run(min(args.rounds, 3)),
         "networks": lambda: network_benchmark.run(min(args.rounds, 3)),
         "networks-page": lambda: networks_page_benchmark.run(args.rounds),
         "upscale": lambda: upscale_benchmark.run(args.rounds, compare),

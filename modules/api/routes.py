@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -93,6 +93,8 @@ def add_routes(
     engine: Engine,
     flags: Flags = _DEFAULTS,
     restart_requested: threading.Event | None = None,
+    *,
+    with_page: bool = True,
 ) -> None:
     """Add the page's internal routes and, unless --no-api, the HTTP API.
 
@@ -101,11 +103,14 @@ def add_routes(
         engine: Serves the requests.
         flags: Whether the API is on, and whether it may stop the server.
         restart_requested: Set when a client asks for a restart of the server.
+        with_page: Whether to add what only the page calls.
     """
-    routers = [build(engine) for build in _PAGE_ROUTERS]
-    routers += [router.build(engine) for router in engine.registries.routers if router.is_for_page]
     restart_requested = restart_requested or threading.Event()
-    routers.append(extensions_router(engine, flags, restart_requested))
+    routers: list[APIRouter] = []
+    if with_page:
+        routers += [build(engine) for build in _PAGE_ROUTERS]
+        routers += [row.build(engine) for row in engine.registries.routers if row.is_for_page]
+        routers.append(extensions_router(engine, flags, restart_requested))
     if flags.serves_api:
         routers += [
             router.build(engine) for router in engine.registries.routers if not router.is_for_page

@@ -1,4 +1,4 @@
-"""Carries out the plan of a finished image: enlarges it, blends two results, crops."""
+"""Carries out the plan of a finished image: enlarges it, blends two results, crops, restores faces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 from modules.backend.denoise.progress import raise_if_interrupted
 from modules.backend.loaded_models import LoadedModels
 from modules.images.resize import centre
-from modules.params.events import CancelToken, Output, Phase, Progress, Sink
+from modules.params.events import CancelToken, Note, Output, Phase, Progress, Sink
 from modules.plan.jobs.extras import Enlargement, ExtrasPlan
 
 _STEPS_PER_STAGE = 1000
@@ -58,10 +58,18 @@ def run_extras(models: LoadedModels, plan: ExtrasPlan, sink: Sink, cancel: Cance
     """
     assert plan.request.image is not None, "plan_extras refuses a request without an image"
     image, enlargement = plan.request.image.to_pil(), plan.enlargement
-    stages = Stages(0 if enlargement is None else len(enlargement.upscalers), sink, cancel)
+    enlarging = 0 if enlargement is None else len(enlargement.upscalers)
+    stages = Stages(enlarging + len(plan.restorations), sink, cancel)
     sink(Phase("Reading"))
     if enlargement is not None:
         image = _enlarge(models, image, enlargement, stages)
+    restorers = models.face_restorers
+    for index, one in enumerate(plan.restorations, enlarging):
+        report = stages.begin(index, f"Restoring faces by {one.name}")
+        network = restorers.network(one.restorer, one.weight)
+        image, count = restorers.restore(image, one.detector, network, one.visibility, report)
+        if not count:
+            sink(Note(f"{one.name} had nothing to do: no face was found in the picture."))
     sink(Output("image", image))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from modules.backend.components import Precision
 from modules.backend.device import FP32, Device
+from modules.backend.faces.restorers import FaceRestorers
 from modules.backend.memory.policies import POLICIES, MemoryPolicy
 from modules.backend.model import LoadedModel
 from modules.backend.model_cache import ModelCache
@@ -26,6 +27,7 @@ class LoadedModels:
 
     Attributes:
         upscalers: Enlarge finished images.
+        face_restorers: Restore the faces in them.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class LoadedModels:
     ) -> None:
         self.device = device
         self.upscalers = Upscalers(device)
+        self.face_restorers = FaceRestorers(device)
         self._cache = ModelCache(
             device.torch_device, tokenizer, cache_folder, lambda: self.device.free_bytes()
         )

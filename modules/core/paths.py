@@ -94,6 +94,11 @@ class Paths:
         shipped = self.root / "models" / "RealESRGAN"
         return folders if shipped in folders else (*folders, shipped)
 
+    @property
+    def face_detector(self) -> Path:
+        """The weights of the network that finds faces; shipped."""
+        return self.root / "models" / "face_detection" / "mtcnn.safetensors"
+
     def model_folders(self, *names: str) -> tuple[Path, ...]:
         """Return the folders of these names for model files of other kinds."""
         return tuple(self.data / "models" / name for name in names)

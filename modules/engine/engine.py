@@ -115,7 +115,8 @@ class Engine:
             registries.json_formats,
         )
         store = JobStore(paths.queue, registries.request_class, settings_class)
-        planner = JobPlanner(self.planner, PlanSources(self.models, tables), registries.job_kinds)
+        sources = PlanSources(self.models, tables, paths.face_detector)
+        planner = JobPlanner(self.planner, sources, registries.job_kinds)
         self._loader = CheckpointLoader(
             executor, lambda work, on_loaded: self.queue.load_when_idle(work, on_loaded)
         )

@@ -19,6 +19,7 @@ def make_infotext_context(engine: Engine) -> InfotextContext:
         engine.registries.dialects,
         engine.registries.json_formats,
         engine.registries.tasks,
+        engine.upscalers,
     )
 
 

@@ -21,7 +21,7 @@ from modules.core.registry import Registry
 from modules.core.text import escape
 from modules.engine.extensions.choice import ExtensionChoice, LoadingMark
 from modules.engine.extensions.record import ExtensionRecord
-from modules.engine.extensions.sources import FoundExtensions, check_code
+from modules.engine.extensions.sources import ForeignExtension, FoundExtensions, check_code
 from modules.engine.registries import Registries
 from modules.extensions.border import Border
 
@@ -34,6 +34,8 @@ _ENDED = (
     "The program ended while the extension '{}' was being loaded, so it is disabled. Enable it in the Extensions "
     "tab to try again."
 )
+
+_FOREIGN = "{} extensions and scripts of A1111's WebUI are not loaded: they do not work here. The Extensions tab lists them."
 
 
 def load_extensions(
@@ -53,6 +55,7 @@ def load_extensions(
         timeout_s: How long each may take.
     """
     mark = mark or LoadingMark()
+    foreign: list[str] = []  # sentences about what is for A1111's WebUI
     for problem in found.problems:
         registries.extension_errors.append(problem)
         logger.warning("%s", problem)
@@ -67,10 +70,13 @@ def load_extensions(
         module_name = f"_webui_extension_{number}_{word}"
         began = time.perf_counter()
         with mark.over(source.id):
-            registries = _load_extension(registries, record, module_name, timeout_s)
+            registries = _load_extension(registries, record, module_name, timeout_s, foreign)
         record.seconds = time.perf_counter() - began
         if record.state == "loaded" and record.seconds > _SLOW_S:
             logger.warning("The extension '%s' took %.1f s to load.", source.name, record.seconds)
+    # A data folder of A1111's has dozens of them.
+    summary = foreign if len(foreign) < 2 else [_FOREIGN.format(len(foreign))]
+    registries.extension_errors.extend(summary)
     return registries
 
 
@@ -103,9 +109,21 @@ def disabled_extensions(
 
 
 def _load_extension(
-    registries: Registries, record: ExtensionRecord, module_name: str, timeout_s: float
+    registries: Registries,
+    record: ExtensionRecord,
+    module_name: str,
+    timeout_s: float,
+    foreign: list[str],
 ) -> Registries:
-    """Return the registries with an extension's rows; unchanged if it fails."""
+    """Return the registries with an extension's rows; unchanged if it fails.
+
+    Args:
+        registries: The tables so far.
+        record: Of the extension; receives what becomes of it.
+        module_name: The name under which it is imported.
+        timeout_s: How long it may take.
+        foreign: Receives the sentence about one that is for A1111's WebUI.
+    """
     extended = registries.copy()
 
     def load() -> None:
@@ -120,6 +138,8 @@ def _load_extension(
         for name in [name for name in sys.modules if f"{name}.".startswith(f"{module_name}.")]:
             del sys.modules[name]
         record.state, record.assets = "failed", None
+        if isinstance(error, ForeignExtension):
+            record.report_to = foreign.append
         record.report("is not loaded", error)
         return registries
     record.adds = _added_rows(extended, registries)

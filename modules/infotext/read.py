@@ -35,6 +35,7 @@ from modules.infotext.report import InfotextReport, UnappliedKey
 from modules.infotext.spelling import describe_remaining_keys, spell_keys
 from modules.infotext.text_format import Infotext
 from modules.models.index import ModelIndex
+from modules.models.upscaler_list import UpscalerList
 from modules.models.vaes import NO_VAE
 from modules.params.param import Param, params_of, validate
 from modules.params.requests.base import GenerationRequest, round_sides
@@ -63,6 +64,7 @@ class InfotextContext:
         dialects: All programs whose infotexts are read.
         json_formats: All formats of programs that write JSON; see `extract_infotext`.
         tasks: All tasks.
+        upscalers: All upscalers, found by every name of theirs; without them by those of the list alone.
     """
 
     samplers: Registry[Sampler]
@@ -74,6 +76,7 @@ class InfotextContext:
     dialects: Iterable[Dialect] = DIALECTS
     json_formats: Iterable[JsonFormat] = JSON_FORMATS
     tasks: Iterable[Task] = TASKS
+    upscalers: UpscalerList | None = None
 
 
 @dataclass(frozen=True)
@@ -323,6 +326,8 @@ def _resolve_name(row: Param, value: Any, context: InfotextContext) -> Any:
         return context.schedules.get(value).name
     if row.choices == "checkpoints":
         return context.models.find_checkpoint(value).name
+    if context.upscalers is not None and row.choices in ("hires upscalers", "image upscalers"):
+        return context.upscalers.find(value).name
     choices = context.choices(row.choices)
     for name in choices:
         if name.casefold() == value.casefold():

@@ -22,6 +22,9 @@ from modules.launch.environment import (
 from modules.launch.setup import Setup
 from modules.launch.venv import PythonEnvironment
 
+# One process a core; more than four would need more memory than many machines have. A file stays in one process.
+ALL_TESTS = ("-n", "logical", "--maxprocesses", "4")
+
 
 def main(argv: Sequence[str], root: Path) -> int:
     """Install and start; return the exit status unless the server replaces this process.
@@ -56,7 +59,8 @@ def _run(arguments: list[str], flags: Flags, root: Path) -> int:
     set_env_defaults(os.environ)
     if flags.run_tests is not None:
         drop_client_variables(os.environ)
-        return _replace_process(environment, ["-m", "pytest", *flags.run_tests], root)
+        pytest_arguments = flags.run_tests or ALL_TESTS
+        return _replace_process(environment, ["-m", "pytest", *pytest_arguments], root)
     if flags.exit:
         echo("The set-up is complete. Start without --exit to serve the page.")
         return 0

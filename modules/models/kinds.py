@@ -23,6 +23,7 @@ from modules.models.upscaler_architectures import ARCHITECTURES
 CHECKPOINT, VAE, TEXT_ENCODER = "Checkpoint", "VAE", "Text encoder"
 EMBEDDING, HYPERNETWORK = "Embedding", "Hypernetwork"
 UPSCALER = "Upscaler"
+FACE_RESTORER = "Face restorer"
 _UNET_NAMES = (
     UNET_PREFIX + "*",
     "diffusion_model.*",
@@ -173,6 +174,22 @@ KINDS: tuple[ModelKind, ...] = (
         (".safetensors", ".ckpt"),
         misplaced="is a checkpoint, not {expected}. It belongs in models/Stable-diffusion.",
         has_families=True,
+    ),
+    ModelKind(
+        FACE_RESTORER,
+        "face restorer",
+        lambda paths: paths.model_folders("GFPGAN", "Codeformer", "facerestore_models"),
+        (".pth", ".safetensors", ".pt"),
+        tuple(
+            KeyCondition(has=tuple(prefix + key for key in keys))
+            for prefix in _TRAINERS_PREFIXES
+            for keys in (
+                ("toRGB.0.weight", "stylegan_decoder.style_mlp.1.weight"),
+                ("quantize.embedding.weight", "encoder.down.0.block.0.norm1.weight"),
+                ("quantize.embedding.weight", "position_emb"),
+            )
+        ),
+        misplaced="restores faces and is not {expected}. It belongs in models/GFPGAN or models/Codeformer.",
     ),
     ModelKind(
         VAE,

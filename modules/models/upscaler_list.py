@@ -67,6 +67,18 @@ class UpscalerList:
         """Read the folders again."""
         self._models.refresh(UPSCALER)
 
+    def find(self, name: str) -> Upscaler:
+        """Return the upscaler of a name, as lists show it; its file is not opened.
+
+        Raises:
+            NotFound: there is no such upscaler.
+        """
+        try:
+            return self._all().get(name)
+        except NotFound:
+            self.refresh()
+            return self._get_refreshed(name)
+
     def get(self, name: str) -> Upscaler:
         """Return the upscaler of a name; of a model file with its architecture.
 
@@ -74,11 +86,7 @@ class UpscalerList:
             NotFound: there is no such upscaler, or its file is gone.
             BadFile: the file cannot be read, or is of an unknown architecture.
         """
-        try:
-            row = self._all().get(name)
-        except NotFound:
-            self.refresh()
-            row = self._get_refreshed(name)
+        row = self.find(name)
         if not isinstance(row.method, UpscalerModel):
             return row
         file = self._models.with_current_stamp(UPSCALER, row.method.file)

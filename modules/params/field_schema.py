@@ -19,7 +19,8 @@ def field_schema(param: Param, field: FieldInfo) -> dict[str, Any]:
     Returns:
         `label`, `help`, `default` and `kind`, a maker of assets/generation/fields.js; as far as they are declared the
         slider's `min`, `max` and `step`, the valid values `least`, `most` and `multiple`, the name of the engine's `list`
-        of choices or the `choices` themselves (label and value), and the `lines` of a text.
+        of choices or the `choices` themselves (label and value), the `lines` of a text, and
+        `from_file` where it may come from a file.
     """
     low, high, step = param.slider or (param.ge, param.le, None)
     schema: dict[str, Any] = {
@@ -36,6 +37,7 @@ def field_schema(param: Param, field: FieldInfo) -> dict[str, Any]:
         "list": param.choices,
         "choices": _choices(param, field),
         "lines": param.lines,
+        "from_file": param.from_file or None,
     }
     return {name: value for name, value in schema.items() if value not in (None, ())}
 

@@ -39,6 +39,7 @@ class Param:
         choices: Name of the engine's list that the page offers, such as "samplers".
         section: Its group on the page.
         lines: Height of the text box in lines.
+        from_file: Whether the page offers to fill the text box from a file.
     """
 
     label: str
@@ -54,6 +55,7 @@ class Param:
     choices: str | None = None
     section: str = "main"
     lines: int = 1
+    from_file: bool = False
 
     @property
     def may_be_omitted(self) -> bool:

@@ -17,12 +17,12 @@ class Img2ImgAlternativeArgs(BaseModel, frozen=True, extra="forbid"):
 
     override_sampler: bool = param(
         True,
-        "Override `Sampling method` to Euler?(this method is built for it)",
+        "Override sampling method to Euler",
         help="On: Euler, whose steps lead back to the picture; off: that of the form.",
     )
     override_prompt: bool = param(
         True,
-        "Override `prompt` to the same value as `original prompt`?(and `negative prompt`)",
+        "Override prompts by the original ones",
         help="On: the picture is made again, to see how near the noise is; off: the prompts of the form change it.",
     )
     original_prompt: str = param(
@@ -33,7 +33,7 @@ class Img2ImgAlternativeArgs(BaseModel, frozen=True, extra="forbid"):
     )
     override_steps: bool = param(
         True,
-        "Override `Sampling Steps` to the same value as `Decode steps`?",
+        "Override sampling steps by decode steps",
         help="On: as many steps back as there; off: those of the form.",
     )
     decode_steps: int = param(
@@ -46,7 +46,7 @@ class Img2ImgAlternativeArgs(BaseModel, frozen=True, extra="forbid"):
     )
     override_strength: bool = param(
         True,
-        "Override `Denoising strength` to 1?",
+        "Override denoising strength to 1",
         help="On: the run begins at the noise; off: later, by the denoising strength of the form.",
     )
     decode_cfg_scale: float = param(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -135,9 +136,8 @@ def run_outpainting_mk2(request: Img2ImgRequest, args: OutpaintingMk2Args) -> Sc
     images = [image] * (request.n_iter * request.batch_size)
     first: list[GeneratedImage] = []
     for side in sides:
-        made = {
-            id(one): _extend(one, request, side, args) for one in images
-        }  # at first all are one
+        # At first all are one image; its noise takes seconds, and a form that is only estimated needs none.
+        made = {id(one): cache(partial(_extend, one, request, side, args)) for one in images}
         extended = [made[id(one)] for one in images]
         results = yield [
             _make_cell(request.replace(**blurs), one, side, index)
@@ -145,7 +145,7 @@ def run_outpainting_mk2(request: Img2ImgRequest, args: OutpaintingMk2Args) -> Sc
         ]
         painted = [_first_image(result) for result in results]
         first = first or painted
-        images = [_put_back(*pair) for pair in zip(extended, painted, strict=True)]
+        images = [_put_back(one(), image) for one, image in zip(extended, painted, strict=True)]
     return _make_result(request, images, first)
 
 
@@ -202,8 +202,11 @@ def _kept_box(
     return left, top, right, bottom
 
 
-def _make_cell(request: Img2ImgRequest, extended: _Extended, side: _Side, index: int) -> Cell:
+def _make_cell(
+    request: Img2ImgRequest, extend: Callable[[], _Extended], side: _Side, index: int
+) -> Cell:
     def make_request() -> Img2ImgRequest:
+        extended = extend()
         changes: dict[str, Any] = {
             "init_image": ImageField.from_pil(extended.whole.crop(extended.box)),
             "mask": ImageField.from_pil(extended.mask, MASK),

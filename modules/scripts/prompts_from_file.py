@@ -55,6 +55,14 @@ _IGNORED: Mapping[str, Callable[[str], Any]] = {
     "do_not_save_grid": _read_bool,  # there is none
     "restore_faces": _read_bool,
 }
+# Further options, which set several fields or options.
+_OTHERS: Mapping[str, Callable[[str], Any]] = {
+    "sd_model": str,
+    "styles": _read_names,
+    "tiling": _read_bool,
+    "do_not_save_samples": _read_bool,
+}
+OPTIONS: Mapping[str, Callable[[str], Any]] = {**_FIELDS, **_IGNORED, **_OTHERS}
 
 
 class PromptsFromFileArgs(BaseModel, frozen=True, extra="forbid"):
@@ -80,6 +88,7 @@ class PromptsFromFileArgs(BaseModel, frozen=True, extra="forbid"):
         "List of prompt inputs",
         help='A prompt on each line, or options such as: --prompt "a cat" --steps 30 --width 768.',
         lines=4,
+        from_file=True,
     )
 
 
@@ -183,18 +192,10 @@ def _read_value(name: str, text: str) -> Any:
     Raises:
         ValueError: the option is unknown, or the text is no value of it.
     """
-    readers: dict[str, Callable[[str], Any]] = {
-        **_FIELDS,
-        **_IGNORED,
-        "sd_model": str,
-        "styles": _read_names,
-        "tiling": _read_bool,
-        "do_not_save_samples": _read_bool,
-    }
-    if name not in readers:
+    if name not in OPTIONS:
         raise ValueError(f"there is no option --{name}")
     try:
-        return readers[name](text)
+        return OPTIONS[name](text)
     except ValueError:
         raise ValueError(f"--{name} is {text!r}; a number is needed") from None
 

@@ -13,6 +13,15 @@ from modules.engine.engine import Engine
 
 
 @pytest.fixture
+def api_client(engine: Engine) -> Iterator[TestClient]:
+    """A client of the API alone: the page's routes take most of the time to add."""
+    app = FastAPI(docs_url=None)
+    add_routes(app, engine, with_page=False)
+    with TestClient(app) as client:
+        yield client
+
+
+@pytest.fixture
 def client(engine: Engine) -> Iterator[TestClient]:
     """A client of the API and the live routes."""
     app = FastAPI(docs_url=None)

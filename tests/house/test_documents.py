@@ -17,6 +17,7 @@ from modules.params.param import validate
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.sampling.samplers import SAMPLERS
 from modules.sampling.schedules import SCHEDULES
+from modules.scripts.prompts_from_file import OPTIONS
 from tools.docs_tables import TAB_TITLES, TABLES, documents, read, render, routes, table_names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,7 +97,9 @@ def test_every_flag_that_is_named_exists(name: str):
     named = set(re.findall(r"(?<![\w-])--([a-z][a-z0-9-]+)", TEXTS[name]))
     own = {one.name.replace("_", "-") for one in fields(Flags) if "flag" in one.metadata}
     a1111 = {flag.lstrip("-") for row in IGNORED_FLAGS for flag in row.names.split()}
-    assert named - own - a1111 - {flag.lstrip("-") for flag in REFUSED_FLAGS} - {"help"} == set()
+    of_lines = {option.partition("_")[0] for option in OPTIONS}  # of a script's list of prompts
+    refused = {flag.lstrip("-") for flag in REFUSED_FLAGS}
+    assert named - own - a1111 - refused - of_lines - {"help"} == set()
 
 
 def test_every_address_of_a_command_is_a_route():

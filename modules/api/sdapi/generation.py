@@ -15,7 +15,7 @@ from fastapi.concurrency import run_in_threadpool
 from modules.api.json_check import shorten_texts
 from modules.api.sdapi.always_on import merge_always_on
 from modules.api.sdapi.img2img_parsing import choose_request_type, parse_img2img_request
-from modules.api.sdapi.info import grids_first, includes_grid, make_group_info, make_info
+from modules.api.sdapi.info import includes_grid, make_group_info, make_info
 from modules.api.sdapi.remote_images import fetch_remote_images
 from modules.api.sdapi.request_parsing import (
     SamplerNames,
@@ -159,9 +159,7 @@ def make_group_response(
     checkpoint = engine.find_checkpoint(request.sd_model_checkpoint)
     info = make_group_info(group, checkpoint, engine.registries.tasks)
     shows_cells = group.spec.script.shows_cells(group.spec.args)
-    paths = [
-        image.path for image in grids_first(status.images) if shows_cells or image.kind == "grid"
-    ]
+    paths = [image.path for image in group.answered_images() if shows_cells or image.kind == "grid"]
     return _make_answer(paths, info, echo, [*warnings, *status.notes])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
 from modules.core.registry import Registry
@@ -14,7 +13,6 @@ from modules.models.checkpoint import Checkpoint
 from modules.params.image import is_image_field
 from modules.params.requests.base import GenerationRequest, require_generation
 from modules.params.requests.tasks import Task
-from modules.params.results import GeneratedImage
 from modules.plan.plan import require_plan
 
 _NOT_IN_INFO = {"n_iter", "sd_model_checkpoint", "sd_vae", "scheduler", "override_settings"}
@@ -23,11 +21,6 @@ _NOT_IN_INFO = {"n_iter", "sd_model_checkpoint", "sd_vae", "scheduler", "overrid
 def includes_grid(job: Job) -> bool:
     """Return whether the first image of the response is the grid."""
     return job.grid_path is not None and job.plan.settings.return_grid
-
-
-def grids_first(images: Iterable[GeneratedImage]) -> list[GeneratedImage]:
-    """Return the images of a group in the order of A1111's answers."""
-    return sorted(images, key=lambda image: image.kind != "grid")
 
 
 def make_info(job: Job, tasks: Registry[Task]) -> str:
@@ -65,9 +58,12 @@ def make_info(job: Job, tasks: Registry[Task]) -> str:
 
 def make_group_info(group: JobGroup, checkpoint: Checkpoint, tasks: Registry[Task]) -> str:
     """Return A1111's `info` of a script's images; what cells have in common is that of the script's request."""
-    images, request = grids_first(group.status().images), require_generation(group.spec.request)
-    infotexts = [parse_infotext(image.infotext) for image in images]
-    seeds = [image.seed for image in images]
+    images, request = group.answered_images(), require_generation(group.spec.request)
+    singles = [
+        image for image in images if image.kind != "grid"
+    ]  # the lists of A1111 have these alone
+    infotexts = [parse_infotext(image.infotext) for image in singles]
+    seeds = [image.seed for image in singles]
     info: dict[str, Any] = {
         **_request_fields(request),
         "seed": seeds[0] if seeds else request.seed,
@@ -79,7 +75,7 @@ def make_group_info(group: JobGroup, checkpoint: Checkpoint, tasks: Registry[Tas
         "all_prompts": [infotext.prompt for infotext in infotexts],
         "all_negative_prompts": [infotext.negative_prompt for infotext in infotexts],
         "infotexts": [image.infotext for image in images],
-        "index_of_first_image": sum(image.kind == "grid" for image in images),
+        "index_of_first_image": len(images) - len(singles),
         "restore_faces": False,
         "face_restoration_model": None,
         "sd_model_name": checkpoint.model_name,

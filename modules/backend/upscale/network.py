@@ -109,23 +109,25 @@ def load_network(file: ModelFile, device: torch.device) -> UpscalerNetwork:
     return UpscalerNetwork(descriptor, file.file_name)
 
 
-def load_descriptor(file: ModelFile, device: torch.device, *, any_purpose: bool = False) -> Any:
+def load_descriptor(file: ModelFile, device: torch.device, architecture_id: str = "") -> Any:
     """Return spandrel's descriptor of the network in a file, in 32-bit floats, for inference.
 
     Args:
         file: The file.
         device: Of the network.
-        any_purpose: Whether a network that is no upscaler, such as a restorer of faces, is loaded as well.
+        architecture_id: Of a network that is no upscaler, such as a restorer of faces; "" loads upscalers alone.
 
     Raises:
         NotFound: there is no such file.
         BadFile: it cannot be read, contains code, or is of another architecture.
     """
     header = read_header(file.path)
-    architecture = detect_architecture(header)
-    error = find_error(architecture)
-    if architecture is None or (error and not any_purpose):
-        raise BadFile(f"'{file.file_name}' {error}")
+    if not architecture_id:
+        architecture = detect_architecture(header)
+        error = find_error(architecture)
+        if architecture is None or error:
+            raise BadFile(f"'{file.file_name}' {error}")
+        architecture_id = architecture.name
     prefix = network_prefix(header.tensors)
     names = [name.removeprefix(prefix) for name in header.tensors if name.startswith(prefix)]
     _check_numbers(file, names)
@@ -133,7 +135,7 @@ def load_descriptor(file: ModelFile, device: torch.device, *, any_purpose: bool 
     tensors = {
         name: _to_float(state_dict.read(state_dict[prefix + name]).clone()) for name in names
     }
-    row = import_spandrel().MAIN_REGISTRY[architecture.name].architecture
+    row = import_spandrel().MAIN_REGISTRY[architecture_id].architecture
     try:
         descriptor = row.load(tensors)
     except _MISFIT as error:

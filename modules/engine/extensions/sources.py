@@ -16,6 +16,12 @@ from modules.engine.extensions.version import folder_version, script_version
 ExtensionKind = Literal["package", "folder", "script"]
 ENTRY_POINTS = "stable_diffusion_webui.extensions"
 _MAX_SCRIPT_BYTES = 4 * 2**20
+# What A1111 looks for in the folder of an extension, and imports that only its scripts have.
+_A1111_PARTS = {"scripts", "javascript", "install.py", "preload.py"}
+_A1111_IMPORTS = {
+    *("processing", "script_callbacks", "scripts", "scripts_postprocessing"),
+    *("shared", "ui_components", "devices"),
+}
 
 
 @dataclass(frozen=True)
@@ -106,23 +112,36 @@ def _entries(folder: Path, problems: list[str]) -> list[Path]:
     return sorted(entry for entry in entries if not entry.name.startswith((".", "_")))
 
 
+class ForeignExtension(ValueError):
+    """What has been found is for A1111's WebUI."""
+
+
 def check_code(file: Path) -> None:
     """Check that a file is there and has a function `register`, without running it.
 
     Raises:
-        ValueError: it has none: what A1111's WebUI loads is refused, and its code is not run.
+        ForeignExtension: it is for A1111's WebUI; its code is not run.
+        ValueError: it has no such function.
         OSError: it cannot be read.
         SyntaxError: it is no Python.
     """
     if not file.is_file():
-        raise ValueError(f"It has no {file.name}; extensions of A1111's WebUI do not work here.")
+        raise ForeignExtension(
+            f"It has no {file.name}; extensions of A1111's WebUI do not work here."
+        )
     data = file.read_bytes()
     if len(data) > _MAX_SCRIPT_BYTES:
         raise ValueError(f"{file.name} has {len(data)} bytes; that is no code.")
     tree = ast.parse(data, file.name)
     if not any(_binds_register(node) for node in ast.walk(tree)):
-        hint = "; scripts of A1111's WebUI do not work here" if _is_of_a1111(tree) else ""
-        raise ValueError(f"Its {file.name} has no function register(webui){hint}.")
+        sentence = f"Its {file.name} has no function register(webui)"
+        if file.name == "__init__.py" and _A1111_PARTS & {
+            one.name for one in file.parent.iterdir()
+        }:
+            raise ForeignExtension(f"{sentence}; extensions of A1111's WebUI do not work here.")
+        if _is_of_a1111(tree):
+            raise ForeignExtension(f"{sentence}; scripts of A1111's WebUI do not work here.")
+        raise ValueError(f"{sentence}.")
 
 
 def _binds_register(node: ast.AST) -> bool:
@@ -135,10 +154,9 @@ def _binds_register(node: ast.AST) -> bool:
 
 def _is_of_a1111(tree: ast.Module) -> bool:
     """Return whether a file uses what only A1111's WebUI has."""
-    names = {"Script", "script_callbacks", "scripts", "shared", "processing"}
     return any(
         isinstance(node, ast.Import | ast.ImportFrom)
         and (getattr(node, "module", None) or node.names[0].name).split(".")[0] == "modules"
-        and any(names & set(alias.name.split(".")) for alias in node.names)
+        and any(_A1111_IMPORTS & set(alias.name.split(".")) for alias in node.names)
         for node in ast.walk(tree)
     )

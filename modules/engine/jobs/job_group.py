@@ -111,6 +111,21 @@ class JobGroup:
             count += images
         return cells
 
+    def answered_images(self) -> list[GeneratedImage]:
+        """Return the images in the order of A1111's answers: what the script has made, then those of the cells.
+
+        Cells of a table come row by row, in whichever order they ran.
+        """
+        table, images = self.spec.script.table, self.status().images
+        made = [image for image in images if image.kind == "grid"]
+        if table is None:
+            return made + [image for image in images if image.kind != "grid"]
+        places = table(self.spec.args).places
+        cells = sorted(enumerate(self.cells()), key=lambda cell: tuple(reversed(places[cell[0]])))
+        for _, cell in cells:
+            made += images[cell.first_image : cell.first_image + cell.image_count]
+        return made
+
     @property
     def request(self) -> JobRequest:
         """Return the latest job's request, without its images."""

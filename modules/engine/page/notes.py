@@ -20,6 +20,7 @@ from modules.images.inpaint.outpaint_size import (
 from modules.images.resize import scale_size
 from modules.models.checkpoint import Checkpoint
 from modules.models.compatibility import incompatibility
+from modules.models.face_restorers import FACE_RESTORERS, FaceRestorer, find_restorer
 from modules.params.image import is_image_field
 from modules.params.param import params_of
 from modules.params.requests.base import GenerationRequest
@@ -38,6 +39,7 @@ TASK = ""  # the note on the whole form
 # How a resize mode puts a picture of other proportions into a size.
 _FITTING = ("stretched to", "cropped to", "fitted into", "stretched to")
 _MIN_INNER = 64  # see plan/input_checks
+_REFINER = "refiner_checkpoint"
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Note:
         text: The sentence.
         button: The button's label; "" for none.
         values: What the button sets in the form.
-        checkpoint: Name of the checkpoint that the button chooses.
+        checkpoint: Name of the checkpoint that the button chooses before.
     """
 
     text: str
@@ -131,8 +133,28 @@ def _image_size(engine: Engine, upload_id: object) -> Size | None:
 
 
 def _describe_extras(engine: Engine, values: Mapping[str, Any]) -> dict[str, Note]:
-    """Return the notes on the form of Extras: the size of the result, or why there is none."""
+    """Return the notes on the form of Extras."""
     request = _read_request(ExtrasRequest, values)
+    notes = {
+        f"{row.name.lower()}_visibility": _restorer_note(engine, row) for row in FACE_RESTORERS
+    }
+    notes |= _result_note(engine, request, values)
+    return {name: note for name, note in notes.items() if note is not None}
+
+
+def _restorer_note(engine: Engine, row: FaceRestorer) -> Note | None:
+    """Return what a restorer of faces lacks."""
+    try:
+        find_restorer(engine.models, row)
+    except WebUIError as error:
+        return Note(str(error))
+    return None
+
+
+def _result_note(
+    engine: Engine, request: ExtrasRequest, values: Mapping[str, Any]
+) -> dict[str, Note]:
+    """Return the size of the result, or why it would be too large."""
     image_size = _image_size(engine, values.get("image"))
     field_name = "upscaling_resize" if request.resize_mode == SCALE_BY_FACTOR else "upscaling_crop"
     if image_size is None or request.upscaler_1 == "None":
@@ -145,7 +167,10 @@ def _describe_extras(engine: Engine, values: Mapping[str, Any]) -> dict[str, Not
 
 
 def _task_note(engine: Engine, task_name: str, *, has_depth_map: bool) -> Note | None:
-    """Return why the checkpoint cannot do the task, with a button that chooses one that can."""
+    """Return why the checkpoint cannot do the task, with a button that chooses one that can.
+
+    A refiner stays in use: the button makes it the refiner of a checkpoint that it can refine.
+    """
     tasks, models = engine.registries.tasks, engine.models
 
     def refusal(checkpoint: Checkpoint) -> str:
@@ -155,14 +180,20 @@ def _task_note(engine: Engine, task_name: str, *, has_depth_map: bool) -> Note |
             return str(error)
 
     try:
-        reason = refusal(engine.find_checkpoint())
+        chosen = engine.find_checkpoint()
+        reason = refusal(chosen)
     except WebUIError:
         return None  # the bar says what is wrong with the checkpoint
     if not reason:
         return None
-    able = (it.name for it in models.checkpoints() if not it.error and not refusal(it))
-    name = next(able, "")
-    return Note(reason, f"Choose {name}" if name else "", checkpoint=name)
+    able = [it for it in models.checkpoints() if not it.error and not refusal(it)]
+    family = models.get_family(chosen)
+    if family.is_refiner and _REFINER in page_request_type(engine, task_name).model_fields:
+        able = [it for it in able if models.get_family(it).latent_format == family.latent_format]
+        if able:
+            label = f"Use it as the refiner of {able[0].name}"
+            return Note(reason, label, {_REFINER: chosen.name}, able[0].name)
+    return Note(reason, f"Choose {able[0].name}", checkpoint=able[0].name) if able else Note(reason)
 
 
 def _native_size_note(engine: Engine, request: GenerationRequest) -> Note | None:

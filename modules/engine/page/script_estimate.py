@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -16,7 +16,7 @@ from modules.engine.page.scripts import find_page_script
 from modules.params.requests.base import GenerationRequest, require_generation
 from modules.params.requests.job_request import JobRequest
 from modules.params.requests.txt2img import Txt2ImgRequest, hires_size
-from modules.scripts.protocol import Script
+from modules.scripts.protocol import Cell, Script
 
 # Above so many pictures the page asks before it starts.
 ASKS_ABOVE = 200
@@ -45,11 +45,14 @@ def estimate_script(
     request = require_generation(make_page_request(engine, task, values))
     script = find_page_script(engine, script_name, task)
     prepared, args = engine.groups.prepare(script, request, script_args, engine.settings)
-    sizes = _sample_cells(script, prepared, args) or [request]
-    cells = script.cell_count(args)
-    images = statistics.fmean(cell.n_iter * cell.batch_size for cell in sizes)
-    count = round(cells * images)
-    per_step = _seconds_per_pixel_step(engine, request)
+    first = _first_cells(script, prepared, args)
+    sizes = _sample(first)
+    # What depends on the request, such as the parts of a prompt, only the cells themselves tell.
+    cells = max(script.cell_count(args), len(first))
+    images = statistics.fmean(cell.n_iter * cell.batch_size for cell in sizes or [request])
+    is_shown = not first or any(cell.is_shown for cell in first)
+    count = round(cells * images) if is_shown else request.n_iter  # tiles are no pictures
+    per_step = _seconds_per_pixel_step(engine, request) if sizes else None
     seconds = None if per_step is None else per_step * cells * statistics.fmean(map(_work, sizes))
     pictures = f"{count} {'picture' if count == 1 else 'pictures'}"
     text = pictures if seconds is None else f"{pictures}, {_format_duration(seconds)}"
@@ -59,15 +62,19 @@ def estimate_script(
     return {"count": count, "seconds": seconds, "text": text, "question": question}
 
 
-def _sample_cells(script: Script, request: JobRequest, args: BaseModel) -> list[GenerationRequest]:
-    """Return the requests of some cells; those of a script that goes on with results of its first ones are like these."""
+def _first_cells(script: Script, request: JobRequest, args: BaseModel) -> Sequence[Cell]:
+    """Return the cells that a script runs first; those that go on with their results are like them."""
     generator = script.run(request, args)
     try:
-        cells = next(generator)
+        return next(generator)
     except (StopIteration, WebUIError):
         return []
     finally:
         generator.close()
+
+
+def _sample(cells: Sequence[Cell]) -> list[GenerationRequest]:
+    """Return the requests of some cells, as far as they generate images."""
     step = -(-len(cells) // _MAX_SAMPLES) or 1
     sampled: list[GenerationRequest] = []
     for cell in cells[::step]:

@@ -158,23 +158,25 @@ class _Cursor:
 
     def _take_plain(self, tensors: dict[str, Entry]) -> bool:
         """Take tensors for as long as they are written plainly; return whether the object goes on."""
-        shapes: dict[str, tuple[int, ...] | None] = {}
-        checked: set[tuple[str, str, int]] = set()
-        while match := PLAIN_MEMBER.match(self._text, self._position):
+        known: dict[tuple[str, str], tuple[tuple[int, ...], int]] = {}  # sizes, and bytes
+        text, position = self._text, self._position
+        while match := PLAIN_MEMBER.match(text, position):
             name, dtype, shape, start_text, end_text, follows = match.groups()
-            sizes = (
-                shapes[shape] if shape in shapes else shapes.setdefault(shape, _plain_sizes(shape))
-            )
-            if sizes is None or name == "__metadata__":
-                return True
             start, end = int(start_text), int(end_text)
-            if (shape, dtype, end - start) not in checked:
+            sizes, byte_count = known.get((dtype, shape)) or (None, None)
+            if end - start != byte_count:
+                sizes = _plain_sizes(shape)
+                if sizes is None:
+                    return True
                 _check_bytes(sizes, dtype, start, end)
-                checked.add((shape, dtype, end - start))
+                known[dtype, shape] = sizes, end - start
+            if name == "__metadata__":
+                return True
             if name in tensors or len(name) > MAX_NAME_CHARS or len(tensors) == MAX_TENSORS:
                 _check_name(name, tensors)
+            assert sizes is not None, "checked above, or known"
             tensors[name] = Entry(sizes, dtype, start, end)
-            self._position = match.end()
+            self._position = position = match.end()
             if follows == "}":
                 return False
         return True

@@ -6,14 +6,16 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from modules.core.errors import Unsupported, UserError
+from modules.core.errors import UserError
 from modules.images.filename import Destination
 from modules.images.metadata import PARAMETERS_KEY, read_metadata
 from modules.images.upscale import upscaled_size
+from modules.models.face_restorers import CODEFORMER, GFPGAN, FaceRestorerFile, find_restorer
 from modules.models.upscaler_list import UpscalerList
+from modules.models.upscalers import UpscalerModel
 from modules.params.requests.extras import SCALE_BY, ExtrasRequest
 from modules.params.settings import Settings
 from modules.plan.job_plan import JobPlan
@@ -53,6 +55,25 @@ class Enlargement:
         return (self.upscaler,) if self.second is None else (self.upscaler, self.second)
 
 
+@dataclass(frozen=True)
+class FaceRestoration:
+    """How the faces of an image are restored.
+
+    Args:
+        name: Of the restorer.
+        restorer: Its file.
+        detector: The weights of the network that finds the faces.
+        visibility: How much of the new faces is seen, above 0 to 1.
+        weight: How close CodeFormer keeps a face to the image, 0 to 1.
+    """
+
+    name: str
+    restorer: FaceRestorerFile
+    detector: Path
+    visibility: float
+    weight: float = 0.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class ExtrasPlan(JobPlan):
     """What is done with one image.
@@ -60,12 +81,23 @@ class ExtrasPlan(JobPlan):
     Args:
         request: The request.
         enlargement: How it is enlarged; None leaves its size.
+        restorations: How its faces are restored after that, in order.
         pairs: Their infotext, with A1111's keys.
     """
 
     request: ExtrasRequest
     enlargement: Enlargement | None
     pairs: Mapping[str, str]
+    restorations: tuple[FaceRestoration, ...] = ()
+
+    @property
+    def model_paths(self) -> tuple[Path, ...]:
+        """Return the files of its networks."""
+        upscalers = () if self.enlargement is None else self.enlargement.upscalers
+        methods = [planned.upscaler.method for planned in upscalers]
+        files = [method.file for method in methods if isinstance(method, UpscalerModel)]
+        files += [one.restorer.file for one in self.restorations]
+        return tuple(file.path for file in files)
 
     @property
     def image_count(self) -> int:
@@ -130,16 +162,11 @@ def plan_extras(request: ExtrasRequest, settings: Settings, sources: PlanSources
     Raises:
         NotFound: there is no such upscaler.
         BadFile: an upscaler's file cannot be used.
-        Unsupported: an upscaler works on latents.
+        Unsupported: an upscaler works on latents, or a restorer of faces has no file.
         UserError: there is no image, or the new one would be too large.
     """
     if request.image is None:
         raise UserError("There is no picture.", "Choose one to enlarge.")
-    if request.gfpgan_visibility or request.codeformer_visibility:
-        raise Unsupported(
-            "There is no face restorer in this version.",
-            "Set gfpgan_visibility and codeformer_visibility to 0.",
-        )
     upscalers = UpscalerList(sources.tables.upscalers, sources.models)
     first, second = (
         _plan_upscaler(name, upscalers, settings)
@@ -155,7 +182,18 @@ def plan_extras(request: ExtrasRequest, settings: Settings, sources: PlanSources
         pairs["Postprocess upscaler"] = first.upscaler.name
         if second is not None:
             pairs["Postprocess upscaler 2"] = second.upscaler.name
-    plan = ExtrasPlan(request=request, settings=settings, enlargement=enlargement, pairs=pairs)
+    restorations = _plan_faces(request, sources)
+    for one in restorations:
+        pairs[f"{one.name} visibility"] = str(round(one.visibility, 3))
+        if one.name == CODEFORMER.name:
+            pairs[f"{one.name} weight"] = str(round(one.weight, 3))
+    plan = ExtrasPlan(
+        request=request,
+        settings=settings,
+        enlargement=enlargement,
+        pairs=pairs,
+        restorations=restorations,
+    )
     return replace(plan, settings=_saving_settings(plan))
 
 
@@ -182,6 +220,24 @@ def _saving_settings(plan: ExtrasPlan) -> Settings:
         save_images_add_number=True,
         save_to_dirs=False,
         samples_save=settings.samples_save and plan.request.save_output,
+    )
+
+
+def _plan_faces(request: ExtrasRequest, sources: PlanSources) -> tuple[FaceRestoration, ...]:
+    detector = sources.face_detector
+    shares = {GFPGAN: request.gfpgan_visibility, CODEFORMER: request.codeformer_visibility}
+    chosen = {row: share for row, share in shares.items() if share}
+    if not chosen or detector is None:
+        return ()
+    return tuple(
+        FaceRestoration(
+            row.name,
+            find_restorer(sources.models, row),
+            detector,
+            share,
+            request.codeformer_weight if row is CODEFORMER else 0.0,
+        )
+        for row, share in chosen.items()
     )
 
 

@@ -78,8 +78,8 @@ NAMED_AXES = (
     _row("Styles", "styles", has_choices=True),
     _row("UniPC Order", "uni_pc_order", cost=0.5),
     _row("Face restore", has_choices=True),
-    _row("Token merging ratio"),
-    _row("Token merging ratio high-res"),
+    _row("Token merging ratio", "token_merging_ratio"),
+    _row("Token merging ratio high-res", "token_merging_ratio_hr"),
     _row(
         "Always discard next-to-last sigma", "always_discard_next_to_last_sigma", has_choices=True
     ),

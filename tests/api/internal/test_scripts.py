@@ -95,6 +95,16 @@ def test_an_estimate_counts_pictures_and_knows_the_time_once_a_job_has_ended(
     assert answer["question"].startswith("The X/Y/Z plot makes 220 pictures, about ")
 
 
+def test_an_estimate_counts_the_cells_that_depend_on_the_request(client: TestClient):
+    body = {
+        "task": "txt2img",
+        "values": {**VALUES, "prompt": "a|b|c"},
+        "script_name": "Prompt matrix",
+        "script_args": {},
+    }
+    assert client.post("/internal/scripts/estimate", json=body).json()["text"] == "4 pictures"
+
+
 def test_an_estimate_says_why_a_plot_would_not_start(client: TestClient):
     assert estimate(client, VALUES, x_type="Steps", x_values="x")["problem"] == (
         "X axis (Steps): 'x' is no whole number and no range."

@@ -123,3 +123,24 @@ def test_a_damaged_settings_file_is_reported_in_the_tab_and_in_the_banner(
     assert "it is kept as config.json.unreadable" in client.get(URL).json()["remark"]
     assert "it is kept as config.json.unreadable" in client.get("/internal/state").json()["warning"]
     engine.stop()
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/sdapi/v1/options", {"jpeg_quality": 70}),
+        ("/internal/settings", {"changes": {"jpeg_quality": 70}}),
+        ("/internal/settings/reset", {"names": ["jpeg_quality"]}),
+    ],
+)
+def test_options_that_cannot_be_stored_are_an_error(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, object]
+):
+    def refuse(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", refuse)
+    answer = client.post(path, json=body)
+    assert answer.status_code == 507
+    assert "could not be stored" in answer.json()["detail"]
+    assert "No space left on device" in answer.json()["detail"]

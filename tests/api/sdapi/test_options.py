@@ -66,7 +66,6 @@ FOREIGN = [
     "grid_save_to_dirs",
     "save_images_before_highres_fix",
     "CLIP_ignore_last_layers",
-    "token_merging_ratio",
     "sd_vae_encode_method",
     "forge_preset",
     "forge_additional_modules",
@@ -114,24 +113,3 @@ def test_a_clip_skip_out_of_range_is_refused(client: TestClient):
     response = client.post("/sdapi/v1/options", json={"CLIP_stop_at_last_layers": 13})
     assert response.status_code == 422
     assert "Clip skip is 13; the largest valid value is 12." in response.json()["detail"]
-
-
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        ("/sdapi/v1/options", {"jpeg_quality": 70}),
-        ("/internal/settings", {"changes": {"jpeg_quality": 70}}),
-        ("/internal/settings/reset", {"names": ["jpeg_quality"]}),
-    ],
-)
-def test_options_that_cannot_be_stored_are_an_error(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, object]
-):
-    def refuse(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", refuse)
-    answer = client.post(path, json=body)
-    assert answer.status_code == 507
-    assert "could not be stored" in answer.json()["detail"]
-    assert "No space left on device" in answer.json()["detail"]

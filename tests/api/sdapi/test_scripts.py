@@ -184,3 +184,18 @@ def test_what_is_no_always_on_script_is_refused(client: TestClient, scripts: Any
         assert post(client, alwayson_scripts=scripts)["images"]
         return
     assert message in post(client, 422, alwayson_scripts=scripts)["detail"]
+
+
+def test_a_plot_answers_with_its_grid_alone_and_tells_of_all_cells(client: TestClient):
+    listed = [1, "7, 8", [], 0, "", [], 0, "", [], False, False]
+    answer = post(client, 200, script_name="x/y/z plot", script_args=listed)
+    info = json.loads(answer["info"])
+    assert (len(answer["images"]), len(info["infotexts"]), info["index_of_first_image"]) == (
+        1,
+        3,
+        1,
+    )
+    assert (info["all_seeds"], len(info["all_prompts"])) == ([7, 8], 2)
+    listed[-1] = True
+    answer = post(client, 200, script_name="x/y/z plot", script_args=listed)
+    assert len(answer["images"]) == 3

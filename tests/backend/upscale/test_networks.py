@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import socket
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -27,6 +28,18 @@ from modules.models.upscaler_architectures import (
 from tests.backend.upscale.tiny_upscalers import TINY, make_network, write_network
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever opens a connection fails."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("loading needs no network")
+
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
 def key_sets(condition: Any) -> Iterator[tuple[str, ...]]:

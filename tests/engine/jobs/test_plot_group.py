@@ -86,6 +86,13 @@ def test_a_failing_cell_leaves_a_black_place_and_the_others_are_kept(
     assert any("the device is full" in note for note in status.notes)
 
 
+def test_cells_are_answered_row_by_row_in_whichever_order_they_ran(engine: Engine):
+    group = plot(engine, x_type="VAE", x_values="None, Automatic", y_type="Seed", y_values="1, 2")
+    assert [image.seed for image in group.status().images] == [1, 2, 1, 2, 1]
+    grid, *cells = group.answered_images()
+    assert (grid.kind, [image.seed for image in cells]) == ("grid", [1, 1, 2, 2])
+
+
 def test_too_many_cells_are_refused_in_one_sentence(engine: Engine):
     with pytest.raises(UserError) as error:
         engine.run_script(

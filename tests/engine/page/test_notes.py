@@ -12,6 +12,7 @@ from modules.engine.engine import Engine
 from modules.engine.page.notes import TASK, Note, describe
 from modules.engine.page.uploads import make_upload_store
 from tests.conftest import write_listed_depth
+from tests.models.model_files import shapes_of, write_safetensors
 
 
 def upload(engine: Engine, width: int, height: int) -> str:
@@ -113,3 +114,23 @@ def test_a_checkpoint_that_cannot_do_the_task_is_said_with_one_that_can(engine: 
     assert "Use it in the Depth tab" in describe(engine, "txt2img", {})[TASK].text
     assert "no depth estimator" in describe(engine, "depth2img", {})[TASK].text
     assert TASK not in describe(engine, "depth2img", {"depth_map": "an id"})
+
+
+def test_a_refiner_chosen_as_the_checkpoint_is_offered_as_the_refiner(engine: Engine):
+    folder = engine.paths.checkpoint_folders[0]
+    write_safetensors(folder / "a-refiner.safetensors", shapes_of("sdxl-refiner"))
+    engine.models.refresh()
+    engine.select_checkpoint("a-refiner")
+    alone = describe(engine, "txt2img", {})[TASK]
+    assert "is a refiner: it finishes" in alone.text
+    assert alone.values == {}  # no checkpoint here makes what it can refine
+    write_safetensors(folder / "xl.safetensors", shapes_of("sdxl"))
+    engine.models.refresh()
+    note = describe(engine, "txt2img", {})[TASK]
+    assert (note.button, note.checkpoint, note.values) == (
+        "Use it as the refiner of xl.safetensors",
+        "xl.safetensors",
+        {"refiner_checkpoint": "a-refiner.safetensors"},
+    )
+    engine.select_checkpoint(note.checkpoint)
+    assert TASK not in describe(engine, "txt2img", note.values)

@@ -64,6 +64,7 @@ GOOD = '"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}'
         "{" + GOOD.replace("[2]", "[٢]") + "}",
         "{" + GOOD.replace("[2]", "[3]") + "}",
         "{" + GOOD.replace("[0,2]", "[2,0]") + "}",
+        "{" + GOOD.replace("[0,2]", "[2,1]") + "}",
         "{" + GOOD.replace("[0,2]", "[-2,0]") + "}",
         "{" + GOOD.replace("[0,2]", "[0,2,4]") + "}",
         "{" + GOOD.replace("U8", "U8 ").replace("[2]", "[2.0]") + "}",

@@ -23,7 +23,7 @@ UPSCALED = "Postprocess upscale by: 2.0, Postprocess upscaler: Lanczos"
 
 @pytest.fixture
 def sources(engine: Engine) -> PlanSources:
-    return PlanSources(engine.models, PlanTables())
+    return PlanSources(engine.models, PlanTables(), engine.paths.face_detector)
 
 
 def plan(sources: PlanSources, options: dict[str, Any] | None = None, **fields: Any) -> ExtrasPlan:
@@ -112,6 +112,12 @@ def test_the_file_is_named_by_the_options(sources: PlanSources):
         ({"image": None}, UserError, r"There is no picture\. Choose one to enlarge\."),
         ({"upscaler_1": "Lanczo"}, NotFound, "'Lanczos'"),
         ({"upscaler_1": "Latent"}, Unsupported, "'Latent' upscales latents, not finished pictures"),
+        (
+            {"gfpgan_visibility": 0.5},
+            Unsupported,
+            r"GFPGAN has no file\. Put GFPGANv1\.4\.pth from .* into models/GFPGAN",
+        ),
+        ({"codeformer_visibility": 1}, Unsupported, "CodeFormer has no file"),
         (
             {"resize_mode": 1, "upscaling_resize_w": 20000, "upscaling_resize_h": 20000},
             UserError,

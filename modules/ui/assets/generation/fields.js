@@ -85,7 +85,23 @@ function text(field, id) {
   box.id = id;
   if (field.lines > 1) box.rows = field.lines;
   box.spellcheck = false;
-  return {root: labelled(field, id, box), box, get: () => box.value, set: (value) => { box.value = value; }};
+  const root = labelled(field, id, box);
+  if (field.from_file) root.append(fileInput(field, id, box));
+  return {root, box, get: () => box.value, set: (value) => { box.value = value; }};
+}
+
+// Fills a text box with a text file of the browser's machine.
+function fileInput(field, id, box) {
+  const file = input("file", `${id}_file`);
+  file.accept = "text/*,.txt";
+  file.setAttribute("aria-label", `${field.label} from a file`);
+  file.onchange = async () => {
+    if (!file.files.length) return;
+    box.value = await file.files[0].text();
+    file.value = "";
+    box.dispatchEvent(new Event("input", {bubbles: true}));
+  };
+  return file;
 }
 
 function seed(field, id) {

@@ -36,7 +36,7 @@ export function showNotes({root, schema, form}) {
   async function apply(note) {
     try {
       if (note.checkpoint) publish("model", await call("model", {action: "checkpoint", value: note.checkpoint}));
-      else form.fill(note.values);
+      form.fill(note.values);
     } catch (error) {
       show({"": {text: error.message}});
     }

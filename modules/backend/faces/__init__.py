@@ -1,0 +1,1 @@
+"""Finds faces in finished images and restores them."""
