@@ -59,8 +59,8 @@ def _run(arguments: list[str], flags: Flags, root: Path) -> int:
     set_env_defaults(os.environ)
     if flags.run_tests is not None:
         drop_client_variables(os.environ)
-        arguments = flags.run_tests or ALL_TESTS
-        return _replace_process(environment, ["-m", "pytest", *arguments], root)
+        pytest_arguments = flags.run_tests or ALL_TESTS
+        return _replace_process(environment, ["-m", "pytest", *pytest_arguments], root)
     if flags.exit:
         echo("The set-up is complete. Start without --exit to serve the page.")
         return 0

@@ -47,7 +47,8 @@ class ExtensionRecord:
         seconds: How long it took to load.
         assets: The folder whose files it serves; None if it has none.
         problems: Its errors, oldest first.
-        report_to: Receives the sentence of each error.
+        reported: How many sentences have been passed on.
+        report_to: Receives the sentences of the first errors.
     """
 
     source: ExtensionSource
@@ -57,6 +58,7 @@ class ExtensionRecord:
     seconds: float = 0.0
     assets: Path | None = None
     problems: list[ExtensionProblem] = field(default_factory=list[ExtensionProblem])
+    reported: int = 0
     report_to: Callable[[str], object] = field(default=str, repr=False)
 
     def add_problem(self, sentence: str, traceback_text: str = "") -> None:
@@ -64,7 +66,9 @@ class ExtensionRecord:
         if all(known.sentence != sentence for known in self.problems):
             self.problems.append(ExtensionProblem(sentence, traceback_text))
             del self.problems[:-_MAX_PROBLEMS]
-            self.report_to(sentence)
+            if self.reported < _MAX_PROBLEMS:  # each sentence can be another one
+                self.reported += 1
+                self.report_to(sentence)
 
     def report(self, problem: str, error: BaseException) -> str:
         """Keep an error and log it; return it as a sentence."""

@@ -340,13 +340,13 @@ class JobQueue:
     def _end(self, job: Job, error: BaseException | None) -> None:
         status = job.status()
         finished, label = status.finished_text, job.plan.label
-        try:
+
+        def save_grid() -> None:
             job.grid_path = self._image_saver.save_grid(job.plan, status.images, job.add_note)
-        except Exception:  # no error may stop the queue
-            logger.exception("An unexpected error after the pictures were made.")
-            job.add_note(_AFTERWARDS)
+
+        self._afterwards(job, save_grid)
         if error is None:
-            self._on_success(job)
+            self._afterwards(job, partial(self._on_success, job))
             job.finish("done")
             logger.info("%s.", f"Made {finished} with {label}" if finished else f"Done: {label}")
         elif isinstance(error, Cancelled):
@@ -357,6 +357,14 @@ class JobQueue:
             job.finish("failed", str(failure), failure)
             made = f" with {finished} finished" if finished else ""
             logger.warning("A job failed%s: %s", made, failure)
+
+    def _afterwards(self, job: Job, work: Callable[[], None]) -> None:
+        """Do what comes after the pictures; where it fails, they are made all the same, and a note says so."""
+        try:
+            work()
+        except Exception:  # no error may stop the queue
+            logger.exception("An unexpected error after the pictures were made.")
+            job.add_note(_AFTERWARDS)
 
     def _find(self, job_id: str) -> Job | None:
         with self._lock:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from modules.engine.engine import Engine
-from modules.engine.page.requests import page_request_type
 from modules.scripts.xyz_plot.axes import NETWORK_AXES, Axis, axes_of
 
 
@@ -17,7 +16,8 @@ def list_axes(engine: Engine, task: str) -> list[dict[str, Any]]:
     Raises:
         NotFound: there is no such task.
     """
-    axes = axes_of(page_request_type(engine, task)).values()
+    request_type = engine.registries.tasks.get(task).request.with_settings(type(engine.settings))
+    axes = axes_of(request_type).values()
     rows: list[dict[str, Any]] = [
         {"name": axis.name, "choices": _choices(engine, axis)} for axis in axes
     ]

@@ -22,22 +22,25 @@ function setText(element, text) {
 
 const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], {hour: "2-digit", minute: "2-digit"});
 
+// What a job is called: its prompt, or its task where that has none.
+const titleOf = (job) => job.prompt === null ? job.task[0].toUpperCase() + job.task.slice(1) : job.prompt || "(no prompt)";
+
 function facts(job) {
-  const parts = [job.task, `${job.width}×${job.height}`, job.checkpoint, `from the ${job.source === "page" ? "page" : "API"}`];
+  const parts = [job.task, job.width && `${job.width}×${job.height}`, job.checkpoint, `from the ${job.source === "page" ? "page" : "API"}`];
   if (job.created) parts.push(clock(job.created));
   return parts.filter(Boolean).join(" · ");
 }
 
 function statusText(job, position) {
-  const count = `${job.images.length} of ${job.image_count} ${job.image_count === 1 ? "picture" : "pictures"}`;
+  const count = job.image_count ? `${job.images.length} of ${job.image_count} ${job.image_count === 1 ? "picture" : "pictures"}` : "";
   if (job.state === "queued") return `Waiting, number ${position}`;
   if (job.state === "running") {
     const parts = [job.step ? `${job.phase}: step ${job.step} of ${job.steps}` : job.phase, count];
     if (job.eta_s !== null) parts.push(`${Math.ceil(job.eta_s)} s left`);
-    return parts.join(" · ");
+    return parts.filter(Boolean).join(" · ");
   }
   const took = job.started ? ` in ${(job.ended - job.started).toFixed(1)} s` : "";
-  const outcome = {done: `Done: ${count}${took}`, failed: "Failed", cancelled: "Cancelled"}[job.state];
+  const outcome = {done: `Done${count && `: ${count}`}${took}`, failed: "Failed", cancelled: "Cancelled"}[job.state];
   return [outcome, job.error, ...job.notes].filter(Boolean).join(". ").replaceAll("..", ".");
 }
 
@@ -57,7 +60,7 @@ function newRow(job) {
   const row = make("li", "queue-job");
   row.dataset.id = job.id;
   const details = make("div", "queue-told");
-  details.append(make("div", "queue-prompt", job.prompt || "(no prompt)"), make("div", "queue-facts", facts(job)),
+  details.append(make("div", "queue-prompt", titleOf(job)), make("div", "queue-facts", facts(job)),
     make("div", "queue-state"), make("div", "queue-bar"), make("div", "queue-thumbnails"));
   details.querySelector(".queue-bar").append(make("div", "queue-done"));
   const preview = make("img", "queue-preview");

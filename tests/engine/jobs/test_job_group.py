@@ -342,7 +342,7 @@ def die_after_the_file(engine: Engine, save: Callable[..., Any], *args: Any) -> 
 
 
 def die_before_the_file(engine: Engine, save: Callable[..., Any], *args: Any) -> Any:
-    plan, index, image, announce, destination = args
+    plan, index, image, announce, *others = args
 
     def announce_and_die(record: Any) -> None:
         announce(record)
@@ -350,7 +350,7 @@ def die_before_the_file(engine: Engine, save: Callable[..., Any], *args: Any) ->
             kill(engine)
             raise RuntimeError
 
-    return save(plan, index, image, announce_and_die, destination)
+    return save(plan, index, image, announce_and_die, *others)
 
 
 @pytest.mark.parametrize("die", [die_after_the_file, die_before_the_file])
