@@ -157,7 +157,9 @@ class CellRun:
             WebUIError: the request cannot be made or planned, or the server is stopping.
         """
         record = self._find_record()
-        if record is not None and not self.cell.is_recorded and _is_complete(record):
+        is_forgotten = not self.cell.is_shown and not self._earlier_images
+        is_needed = self.cell.is_recorded or is_forgotten
+        if record is not None and not is_needed and _is_complete(record):
             self._end("done", record.notes, "")
             return
         attempt = self._next_attempt(record)
