@@ -81,7 +81,7 @@ class CellRun:
         self.job: Job | None = None
         self.request: JobRequest | None = None
         self._earlier_images = queue.store.groups.images(attempts)
-        if not cell.is_shown and not all(image.path.is_file() for image in self._earlier_images):
+        if not cell.is_shown and _has_lost_images(attempts, self._earlier_images):
             attempts, self._earlier_images = (), ()  # they are kept for a day only
         self._earlier_notes = tuple(note for attempt in attempts for note in attempt.notes)
         self._spec = spec
@@ -157,7 +157,9 @@ class CellRun:
             WebUIError: the request cannot be made or planned, or the server is stopping.
         """
         record = self._find_record()
-        if record is not None and not self.cell.is_recorded and _is_complete(record):
+        is_forgotten = not self.cell.is_shown and not self._earlier_images
+        is_needed = self.cell.is_recorded or is_forgotten
+        if record is not None and not is_needed and _is_complete(record):
             self._end("done", record.notes, "")
             return
         attempt = self._next_attempt(record)
@@ -249,3 +251,9 @@ def _is_complete(record: JobRecord) -> bool:
 def _finished_count(record: JobRecord) -> int:
     """Return how many of a job's images need not be made again."""
     return record.images[-1].index + 1 if record.images else 0
+
+
+def _has_lost_images(attempts: Sequence[CellAttempt], images: Sequence[GeneratedImage]) -> bool:
+    """Return whether an image that a cell has made has no file; a start may have forgotten such an image by then."""
+    is_forgotten = not images and any(attempt.state == "done" for attempt in attempts)
+    return is_forgotten or not all(image.path.is_file() for image in images)

@@ -105,6 +105,13 @@ _SWITCHES = (
 _LENGTH = 3 * len(_AXES) + len(_SWITCHES)
 
 
+# Names of the arguments in A1111's list; the third one of each axis holds the values that were chosen from a list.
+LIST_FIELDS = (
+    *(name for letter in _AXES for name in (f"{letter}_type", f"{letter}_values", "")),
+    *_SWITCHES,
+)
+
+
 def read_list(args: Sequence[Any], task: str) -> Mapping[str, Any]:  # JSON: anything
     """Return the arguments by name of A1111's list: type, values and chosen values of each axis, then the switches.
 

@@ -20,7 +20,7 @@ from modules.scripts.protocol import (
     ScriptTable,
     first_error,
 )
-from modules.scripts.xyz_plot.a1111_axes import read_list
+from modules.scripts.xyz_plot.a1111_axes import LIST_FIELDS, read_list
 from modules.scripts.xyz_plot.arguments import LETTERS, NOTHING, AxisValues, XyzPlotArgs
 from modules.scripts.xyz_plot.axes import Axis, find_axis
 from modules.scripts.xyz_plot.grids import Place, make_grids
@@ -175,6 +175,7 @@ XYZ_PLOT = Script(
     "X/Y/Z plot",
     run_plot,
     XyzPlotArgs,
+    list_fields=LIST_FIELDS,
     read_list=read_list,
     cell_count=_count_cells,
     waits_for_slots=True,
