@@ -70,6 +70,7 @@ TAB_TITLES = (
     "Inpaint",
     "Depth",
     "PNG Info",
+    "Extras",
     "Diffusion process",
     "Gallery",
     "Checkpoint merger",
