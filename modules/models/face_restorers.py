@@ -17,7 +17,8 @@ from modules.models.upscaler_architectures import detect_architecture, network_p
 
 _CODEFORMER = "CodeFormer"
 _CODEFORMER_KEYS = ("position_emb", "idx_pred_layer.1.weight", "quantize.embedding.weight")
-_CODEFORMER_PACKAGE = "spandrel_extra_arches"
+# Not among the requirements: its licence is for non-commercial use.
+CODEFORMER_PACKAGE = "spandrel_extra_arches"
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def find_restorer(models: ModelIndex, restorer: FaceRestorer) -> FaceRestorerFil
             f"{restorer.name} has no file.",
             f"Put {restorer.example} from {restorer.source} into {restorer.folder}, or leave its visibility at 0.",
         )
-    if restorer is CODEFORMER and importlib.util.find_spec(_CODEFORMER_PACKAGE) is None:
+    if restorer is CODEFORMER and importlib.util.find_spec(CODEFORMER_PACKAGE) is None:
         raise Unsupported(
             "CodeFormer's network may only be used without profit, so it is no part of this program.",
             "Those who may use it install it with 'pip install --no-deps spandrel-extra-arches==0.2.0' in the folder venv.",

@@ -14,6 +14,7 @@ TABS = (
     "Inpaint",
     "Depth",
     "PNG Info",
+    "Extras",
     "Diffusion process",
     "Gallery",
     "Checkpoint merger",

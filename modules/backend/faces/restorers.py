@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from modules.backend.upscale.network import load_descriptor
 from modules.backend.upscale.spandrel_import import import_spandrel
 from modules.core.errors import NotFinite
 from modules.images.faces import cut_face, face_matrix, paste_face
-from modules.models.face_restorers import FaceRestorerFile
+from modules.models.face_restorers import CODEFORMER_PACKAGE, FaceRestorerFile
 from modules.models.scan import FileStamp
 
 # Returns a face drawn anew; both are RGB and FACE_SIDE wide and high.
@@ -110,6 +111,5 @@ def _options(architecture: str, weight: float) -> dict[str, Any]:
 def _install_codeformer() -> None:
     """Let spandrel know CodeFormer's network, of a package that is not among the requirements."""
     import_spandrel()
-    import spandrel_extra_arches  # pyright: ignore[reportMissingImports]
-
-    spandrel_extra_arches.install(ignore_duplicates=True)
+    package: Any = importlib.import_module(CODEFORMER_PACKAGE)
+    package.install(ignore_duplicates=True)
