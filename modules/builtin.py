@@ -15,7 +15,7 @@ from modules.infotext.foreign.dialects import DIALECTS
 from modules.infotext.foreign.json_formats import JSON_FORMATS
 from modules.models.families import FAMILIES
 from modules.models.kinds import KINDS
-from modules.models.upscalers import UPSCALERS
+from modules.models.upscaling.upscalers import UPSCALERS
 from modules.params.requests.tasks import TASKS
 from modules.params.settings.sections import SECTIONS
 from modules.plan.jobs.kinds import JOB_KINDS

@@ -33,7 +33,7 @@ from modules.core.paths import Paths  # noqa: E402
 from modules.engine.downloads.catalogue import read_catalogue  # noqa: E402
 from modules.infotext.codecs import CODECS  # noqa: E402
 from modules.models.kinds import KINDS  # noqa: E402
-from modules.models.upscalers import UPSCALERS  # noqa: E402
+from modules.models.upscaling.upscalers import UPSCALERS  # noqa: E402
 from modules.params.param import Param, params_of  # noqa: E402
 from modules.params.requests.base import GenerationRequest  # noqa: E402
 from modules.params.requests.depth import DepthRequest  # noqa: E402

@@ -47,7 +47,7 @@ def _measure_folding(checkpoint: Path, dtype: str, rounds: int) -> None:
     from modules.backend.networks.lora_fold import FoldedLoras
     from modules.models.index import ModelIndex
     from modules.models.networks.network_kinds import LORA
-    from modules.plan.loras import LoraUse
+    from modules.plan.networks.loras import LoraUse
 
     kind = getattr(torch, dtype)
     config = ROOT / "configs" / "v1-inference.yaml"

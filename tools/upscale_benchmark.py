@@ -57,7 +57,7 @@ def _upscale(side: int) -> Image.Image:
     from modules.models.index import ModelIndex
     from modules.models.kinds import UPSCALER
     from modules.models.upscaler_list import UpscalerList
-    from modules.models.upscalers import UPSCALERS
+    from modules.models.upscaling.upscalers import UPSCALERS
     from modules.params.device_options import DeviceOptions
     from modules.params.settings import Settings
     from modules.plan.upscaling import plan_image_upscaler

@@ -13,15 +13,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modules.api.docs import docs_router
 from modules.api.internal.a1111_progress import a1111_progress_router
-from modules.api.internal.downloads import downloads_router
 from modules.api.internal.extensions import extensions_router
 from modules.api.internal.forms import forms_router
 from modules.api.internal.gallery import gallery_router
 from modules.api.internal.live import live_router
-from modules.api.internal.merger import merger_router
 from modules.api.internal.model_bar import model_bar_router
-from modules.api.internal.models import models_router as shelf_router
-from modules.api.internal.networks import networks_router
+from modules.api.internal.model_files.downloads import downloads_router
+from modules.api.internal.model_files.merger import merger_router
+from modules.api.internal.model_files.models import models_router as shelf_router
+from modules.api.internal.model_files.networks import networks_router
 from modules.api.internal.output import output_router
 from modules.api.internal.pictures import pictures_router
 from modules.api.internal.png_info import png_info_page_router

@@ -7,9 +7,9 @@ from typing import Any
 
 from PIL import Image
 
-from modules.backend import describe, forward_process
 from modules.backend.conditioning import depth
-from modules.backend.extras import run_extras
+from modules.backend.image_work import describe, forward_process
+from modules.backend.image_work.extras import run_extras
 from modules.backend.loaded_models import LoadedModels
 from modules.backend.merging.merge import merge_checkpoints
 from modules.backend.plan_run import run_plan

@@ -14,7 +14,7 @@ from modules.backend.conditioning import concat
 from modules.backend.conditioning.init_image import InitImage
 from modules.backend.upscale.tiles import OnTile, ignore_tiles
 from modules.backend.upscale.upscalers import Upscalers
-from modules.models.upscalers import LatentFilter
+from modules.models.upscaling.upscalers import LatentFilter
 from modules.params.requests.txt2img import HiresSize
 from modules.plan.upscaling import PlannedUpscaler
 

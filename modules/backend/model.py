@@ -27,7 +27,7 @@ from modules.backend.preview import LatentToRgb
 from modules.images.resize import Stretch, stretch
 from modules.params.requests.init_image import InitImageRequest
 from modules.params.settings import Settings
-from modules.plan.networks import PlannedNetworks
+from modules.plan.networks.planned_networks import PlannedNetworks
 from modules.plan.upscaling import PlannedUpscaler
 from modules.prompt.chunks import Chunker
 from modules.prompt.embeddings import NO_EMBEDDINGS, EmbeddingWords

@@ -29,7 +29,7 @@ from modules.models.networks.network_index import SHORT_HASH_LENGTH as NETWORK_H
 from modules.models.scan import ModelFile
 from modules.params.results import GeneratedImage
 from modules.plan.job_plan import JobPlan
-from modules.plan.loras import infotext_name
+from modules.plan.networks.loras import infotext_name
 from modules.plan.plan import Plan
 from modules.plan.prompts import list_loras
 from modules.scripts.protocol import ScriptImage

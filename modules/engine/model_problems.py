@@ -14,7 +14,7 @@ from modules.models.kinds import EMBEDDING, UPSCALER, ModelKind
 from modules.models.networks.embeddings import Embedding
 from modules.models.networks.network_file import NetworkFile
 from modules.models.scan import FileStamp, ModelFile
-from modules.models.upscaler_architectures import detect_architecture, find_error
+from modules.models.upscaling.architectures import detect_architecture, find_error
 
 
 class ModelProblems:

@@ -18,7 +18,7 @@ from modules.infotext.foreign.dialects import Dialect
 from modules.infotext.foreign.json_formats import JsonFormat
 from modules.models.families import Family
 from modules.models.kinds import ModelKind
-from modules.models.upscalers import Upscaler
+from modules.models.upscaling.upscalers import Upscaler
 from modules.params.requests.job_request import JobRequest
 from modules.params.requests.tasks import Task
 from modules.params.settings import Settings

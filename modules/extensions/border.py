@@ -17,7 +17,7 @@ from modules.core.errors import WebUIError
 from modules.core.registry import Registry
 from modules.engine.extensions.record import ExtensionRecord
 from modules.engine.registries import Registries, Router, Tab
-from modules.models.upscalers import Upscaler, UpscalerFunction
+from modules.models.upscaling.upscalers import Upscaler, UpscalerFunction
 from modules.plan.step_extensions import ExtensionFailed, naming_extension
 
 # The functions of rows whose errors end a job, by table.

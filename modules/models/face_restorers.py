@@ -13,7 +13,7 @@ from modules.models.files.header import Header, read_header
 from modules.models.index import ModelIndex
 from modules.models.kinds import FACE_RESTORER
 from modules.models.scan import ModelFile
-from modules.models.upscaler_architectures import detect_architecture, network_prefix
+from modules.models.upscaling.architectures import detect_architecture, network_prefix
 
 _CODEFORMER = "CodeFormer"
 _CODEFORMER_KEYS = ("position_emb", "idx_pred_layer.1.weight", "quantize.embedding.weight")

@@ -18,7 +18,7 @@ from modules.models.ldm.keys import (
     UNET_PREFIX,
     VAE_DECODER_INPUT_KEY,
 )
-from modules.models.upscaler_architectures import ARCHITECTURES
+from modules.models.upscaling.architectures import ARCHITECTURES
 
 CHECKPOINT, VAE, TEXT_ENCODER = "Checkpoint", "VAE", "Text encoder"
 EMBEDDING, HYPERNETWORK = "Embedding", "Hypernetwork"

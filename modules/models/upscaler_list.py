@@ -12,8 +12,8 @@ from modules.models.files.header import read_header
 from modules.models.index import ModelIndex
 from modules.models.kinds import UPSCALER
 from modules.models.scan import ModelFile
-from modules.models.upscaler_architectures import detect_architecture, find_error
-from modules.models.upscalers import Upscaler, UpscalerModel
+from modules.models.upscaling.architectures import detect_architecture, find_error
+from modules.models.upscaling.upscalers import Upscaler, UpscalerModel
 
 
 class _KnownName(NamedTuple):

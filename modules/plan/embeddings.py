@@ -16,7 +16,7 @@ from modules.models.networks.embeddings import (
     checkpoint_widths,
     read_bundle,
 )
-from modules.plan.loras import LoraUse
+from modules.plan.networks.loras import LoraUse
 from modules.plan.plan import Plan
 from modules.plan.planned_pass import PlannedPass
 from modules.prompt.chunks import PLACE, Chunk

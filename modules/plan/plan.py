@@ -12,7 +12,7 @@ from modules.models.model_spec import ModelSpec
 from modules.params.requests.base import GenerationRequest, require_generation
 from modules.params.requests.txt2img import HiresSize
 from modules.plan.job_plan import JobPlan
-from modules.plan.networks import NO_NETWORKS, PlannedNetworks
+from modules.plan.networks.planned_networks import NO_NETWORKS, PlannedNetworks
 from modules.plan.step_extensions import StepExtensionRow
 from modules.plan.upscaling import PlannedUpscaler
 from modules.prompt.schedule import StepTimeline

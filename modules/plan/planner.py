@@ -20,7 +20,7 @@ from modules.models.model_spec import (
     native_size,
 )
 from modules.models.upscaler_list import UpscalerList
-from modules.models.upscalers import Upscaler
+from modules.models.upscaling.upscalers import Upscaler
 from modules.params.requests.base import MAX_SEED, GenerationRequest
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.txt2img import Txt2ImgRequest, hires_pass_request, hires_size

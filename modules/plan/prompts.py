@@ -10,9 +10,9 @@ from modules.models.index import ModelIndex
 from modules.models.networks.network_kinds import LORA_TAGS
 from modules.params.requests.base import GenerationRequest
 from modules.params.settings import Settings
-from modules.plan.hypernetworks import HYPERNET, plan_hypernetworks
-from modules.plan.loras import LoraUse, plan_loras
-from modules.plan.networks import PlannedNetworks
+from modules.plan.networks.hypernetworks import HYPERNET, plan_hypernetworks
+from modules.plan.networks.loras import LoraUse, plan_loras
+from modules.plan.networks.planned_networks import PlannedNetworks
 from modules.plan.plan import Plan
 from modules.plan.planned_pass import PlannedPass
 from modules.prompt.emphasis import has_break_in_brackets

@@ -10,8 +10,8 @@ from modules.models.checkpoint import Checkpoint
 from modules.models.index import ModelIndex
 from modules.models.model_spec import make_model_spec
 from modules.plan.embeddings import EmbeddingVocabulary, find_embeddings
-from modules.plan.hypernetworks import plan_hypernetworks
-from modules.plan.networks import PlannedNetworks
+from modules.plan.networks.hypernetworks import plan_hypernetworks
+from modules.plan.networks.planned_networks import PlannedNetworks
 from modules.plan.plan import Plan, RefinerPlan
 from modules.plan.planned_pass import PlannedPass
 from modules.prompt.extra_networks import extract_networks

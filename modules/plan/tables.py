@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from modules.core.registry import Registry
-from modules.models.upscalers import UPSCALERS, Upscaler
+from modules.models.upscaling.upscalers import UPSCALERS, Upscaler
 from modules.params.requests.tasks import TASKS, Task
 from modules.plan.step_extensions import StepExtensionRow, no_step_extensions
 from modules.sampling.samplers import SAMPLERS, Sampler

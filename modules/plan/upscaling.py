@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from modules.core.errors import Unsupported, UserError
 from modules.images.inpaint.canvas import encoded_size
-from modules.models.upscaler_architectures import get_architecture
-from modules.models.upscalers import Upscaler, UpscalerModel
+from modules.models.upscaling.architectures import get_architecture
+from modules.models.upscaling.upscalers import Upscaler, UpscalerModel
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.init_image import InitImageRequest

@@ -9,7 +9,7 @@ from PIL import Image
 
 from modules.core.errors import UserError
 from modules.images.save import read_image
-from modules.models.upscalers import UPSCALERS
+from modules.models.upscaling.upscalers import UPSCALERS
 from modules.params.image import ImageField
 from modules.params.requests.extras import ExtrasRequest
 from modules.scripts.protocol import Cell, CellResult

@@ -77,7 +77,7 @@ def run(x, sigmas, noise, settings):
     raise KeyError("x")
 def register(webui):
     from modules.sampling.samplers import Sampler
-    from modules.models.upscalers import Upscaler, UpscalerFunction
+    from modules.models.upscaling.upscalers import Upscaler, UpscalerFunction
     webui.samplers.add(Sampler("Bad sampler", run))
     webui.upscalers.add(Upscaler("Turn", UpscalerFunction(enlarge)))
     webui.upscalers.add(Upscaler("Bad upscaler", UpscalerFunction(lambda image, scale: None)))

@@ -16,7 +16,7 @@ from modules.backend.runner import Runner
 from modules.backend.upscale.upscalers import Upscalers
 from modules.core.errors import Cancelled, UserError
 from modules.models.index import ModelIndex
-from modules.models.upscalers import UPSCALERS
+from modules.models.upscaling.upscalers import UPSCALERS
 from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import HiresSize, Txt2ImgRequest
 from modules.plan.plan import Plan

@@ -17,7 +17,7 @@ from modules import infotext
 from modules.api import routes
 from modules.engine.engine import Engine
 from modules.engine.registries import Registries, Router, Tab
-from modules.models.upscalers import UPSCALERS, Upscaler
+from modules.models.upscaling.upscalers import UPSCALERS, Upscaler
 from modules.params.field_schema import field_schema
 from modules.params.image import ImageField
 from modules.params.param import param, params_of, validate

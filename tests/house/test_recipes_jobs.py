@@ -15,7 +15,7 @@ from modules.engine.engine import Engine
 from modules.engine.jobs.database.migrations import MIGRATIONS
 from modules.engine.jobs.fair_queue import QueuePosition
 from modules.engine.jobs.store import JobStore
-from modules.engine.page.plot_axes import list_axes
+from modules.engine.page.scripts.plot_axes import list_axes
 from modules.params.image import ImageField
 from modules.params.image_kinds import MASK
 from modules.params.param import param

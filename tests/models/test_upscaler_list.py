@@ -14,7 +14,7 @@ from modules.infotext import interpret_infotext, parse_infotext
 from modules.models.index import ModelIndex
 from modules.models.kinds import UPSCALER
 from modules.models.upscaler_list import UpscalerList
-from modules.models.upscalers import UPSCALERS, Upscaler, UpscalerModel
+from modules.models.upscaling.upscalers import UPSCALERS, Upscaler, UpscalerModel
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.plan.upscaling import Tiles, check_result_size, plan_image_upscaler

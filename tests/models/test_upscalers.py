@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from modules.core.errors import NotFound
-from modules.models.upscalers import UPSCALERS
+from modules.models.upscaling.upscalers import UPSCALERS
 
 
 def test_latent_upscalers_are_a1111s_in_its_order():

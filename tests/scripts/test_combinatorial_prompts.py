@@ -8,7 +8,7 @@ from modules.builtin import register_with_files
 from modules.core.errors import UserError
 from modules.engine.engine import Engine
 from modules.engine.jobs.job_status import JobStatus
-from modules.engine.page.script_estimate import estimate_script
+from modules.engine.page.scripts.estimate import estimate_script
 from modules.infotext import parse_infotext
 from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.engine.fake_executor import PATIENCE_S

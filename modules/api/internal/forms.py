@@ -12,7 +12,7 @@ from modules.api.image_files import CACHE_FOREVER, image_path
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.engine.page.requests import make_page_request
-from modules.engine.page.scripts import run_page_script
+from modules.engine.page.scripts.runs import run_page_script
 from modules.engine.page.uploads import Upload, UploadStore, make_upload_store
 from modules.models.kinds import UPSCALER
 from modules.params.image_decoding import MAX_FILE_BYTES, open_image

@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field
 from modules.core.errors import NotFound, WebUIError
 from modules.engine.engine import Engine
 from modules.engine.jobs.group_record import CellSummary
-from modules.engine.page.plot_axes import list_axes
-from modules.engine.page.script_estimate import estimate_script
+from modules.engine.page.scripts.estimate import estimate_script
+from modules.engine.page.scripts.plot_axes import list_axes
 
 _NOT_BEGUN = CellSummary("queued", 0, 0)
 

@@ -12,7 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from modules.api.sdapi.generation import wait_until_ended
 from modules.api.sdapi.remote_images import fetch_remote_images
-from modules.api.sdapi.request_schema import IMAGE_SCHEMA, RequestBody
+from modules.api.sdapi.requests.schema import IMAGE_SCHEMA, RequestBody
 from modules.core.errors import Cancelled, NotFound, UserError, WebUIError
 from modules.engine.engine import Engine
 from modules.engine.jobs.job import Job

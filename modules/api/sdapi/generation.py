@@ -14,16 +14,16 @@ from fastapi.concurrency import run_in_threadpool
 
 from modules.api.json_check import shorten_texts
 from modules.api.sdapi.always_on import merge_always_on
-from modules.api.sdapi.img2img_parsing import choose_request_type, parse_img2img_request
 from modules.api.sdapi.info import includes_grid, make_group_info, make_info
 from modules.api.sdapi.remote_images import fetch_remote_images
-from modules.api.sdapi.request_parsing import (
+from modules.api.sdapi.requests.img2img import choose_request_type, parse_img2img_request
+from modules.api.sdapi.requests.parsing import (
     SamplerNames,
     drop_unknown_styles,
     fill_from_infotext,
     parse_request,
 )
-from modules.api.sdapi.request_schema import Img2ImgBody, Txt2ImgBody
+from modules.api.sdapi.requests.schema import Img2ImgBody, Txt2ImgBody
 from modules.api.sdapi.scripts import parse_script, selectable_names, without_script
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine

@@ -12,7 +12,7 @@ from modules.api.sdapi.scripts import describe_scripts, list_scripts
 from modules.core.text import escape
 from modules.engine.engine import Engine
 from modules.models.kinds import VAE
-from modules.models.upscalers import Upscaler, UpscalerModel
+from modules.models.upscaling.upscalers import Upscaler, UpscalerModel
 from modules.sampling.samplers import Sampler
 
 # What A1111 lists and this version does not support; clients expect a list all the same.

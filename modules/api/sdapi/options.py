@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 
 from modules.api.sdapi.models import wait_until_loaded
-from modules.api.sdapi.request_schema import OptionsBody
+from modules.api.sdapi.requests.schema import OptionsBody
 from modules.core.errors import UserError, WebUIError
 from modules.core.registry import did_you_mean
 from modules.engine.engine import Engine

@@ -12,7 +12,7 @@ from pydantic import GetJsonSchemaHandler, RootModel
 from modules.api.event_stream import stream_job
 from modules.api.image_files import image_response
 from modules.api.job_json import job_to_json
-from modules.api.sdapi.request_schema import make_schema
+from modules.api.sdapi.requests.schema import make_schema
 from modules.core.errors import UserError
 from modules.engine.engine import Engine
 from modules.engine.jobs.fair_queue import Move

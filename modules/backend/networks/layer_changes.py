@@ -13,7 +13,7 @@ from modules.backend.networks.layers import ChangeableLayers, Layer, find_partia
 from modules.backend.networks.lora_change import ChangeError, LoraChange, change_bias, change_weight
 from modules.backend.networks.lora_file import read_lora
 from modules.core.errors import WebUIError
-from modules.plan.loras import LoraUse
+from modules.plan.networks.loras import LoraUse
 
 WEIGHT, BIAS = "weight", "bias"
 _MAX_LAYERS_SHOWN = 2

@@ -22,7 +22,7 @@ from modules.backend.networks.lora_formulas import (
 )
 from modules.models.networks.lora_formats import LoraFormat
 from modules.models.networks.lora_keys import LoraKey
-from modules.plan.loras import LoraUse
+from modules.plan.networks.loras import LoraUse
 
 _MAX_PARTS_SHOWN = 3
 

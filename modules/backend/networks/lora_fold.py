@@ -26,7 +26,7 @@ from modules.backend.networks.layer_changes import (
 from modules.backend.networks.layers import ChangeableLayers, Layer
 from modules.core.errors import BadFile, NotFound
 from modules.models.networks.lora_keys import Network
-from modules.plan.loras import LoraUse
+from modules.plan.networks.loras import LoraUse
 
 
 class OriginalsLost(BadFile):

@@ -16,7 +16,7 @@ from modules.backend.upscale.spandrel_import import import_spandrel
 from modules.core.errors import BadFile, NotFinite
 from modules.models.files.header import read_header
 from modules.models.scan import ModelFile
-from modules.models.upscaler_architectures import (
+from modules.models.upscaling.architectures import (
     detect_architecture,
     find_error,
     network_prefix,

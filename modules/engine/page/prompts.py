@@ -11,7 +11,7 @@ from modules.models.networks.network_kinds import LORA, LORA_TAGS
 from modules.params.param import validate
 from modules.params.requests.base import GenerationRequest
 from modules.plan.drawn_prompts import describe_templates, read_templates
-from modules.plan.loras import LoraUse
+from modules.plan.networks.loras import LoraUse
 from modules.plan.prompts import apply_styles
 from modules.prompt.chunks import Chunker, TokenCount
 from modules.prompt.embeddings import NO_EMBEDDINGS, EmbeddingWords

@@ -15,7 +15,7 @@ from modules.images.metadata import PARAMETERS_KEY, read_metadata
 from modules.images.upscale import upscaled_size
 from modules.models.face_restorers import CODEFORMER, GFPGAN, FaceRestorerFile, find_restorer
 from modules.models.upscaler_list import UpscalerList
-from modules.models.upscalers import UpscalerModel
+from modules.models.upscaling.upscalers import UpscalerModel
 from modules.params.requests.extras import SCALE_BY, ExtrasRequest
 from modules.params.settings import Settings
 from modules.plan.job_plan import JobPlan

@@ -25,7 +25,7 @@ from modules.params.requests.merge import NO_VAE, MergeRequest
 from modules.params.settings import Settings
 from modules.plan.job_plan import JobPlan
 from modules.plan.jobs.sources import PlanSources
-from modules.plan.loras import LoraUse, plan_loras
+from modules.plan.networks.loras import LoraUse, plan_loras
 from modules.prompt.extra_networks import extract_networks
 
 LETTERS = "ABC"

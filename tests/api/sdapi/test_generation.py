@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from modules.api.sdapi.request_parsing import parse_request
+from modules.api.sdapi.requests.parsing import parse_request
 from modules.core.errors import NotFound, OutOfMemory, UserError
 from modules.engine.engine import Engine
 from modules.params.requests.txt2img import Txt2ImgRequest

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from modules.api.routes import add_routes
-from modules.api.sdapi.img2img_parsing import parse_img2img_request
+from modules.api.sdapi.requests.img2img import parse_img2img_request
 from modules.core.errors import NotFound
 from modules.engine.engine import Engine
 from modules.params.image import ImageField

@@ -10,8 +10,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from modules.api.sdapi.always_on import merge_always_on
-from modules.api.sdapi.img2img_parsing import choose_request_type, parse_img2img_request
-from modules.api.sdapi.request_parsing import SamplerNames
+from modules.api.sdapi.requests.img2img import choose_request_type, parse_img2img_request
+from modules.api.sdapi.requests.parsing import SamplerNames
 from modules.core.errors import UserError
 from modules.engine.engine import Engine
 from modules.params.image import ImageField

@@ -21,7 +21,7 @@ from modules.core.errors import NotFinite, UserError
 from modules.images.inpaint.canvas import Canvas
 from modules.images.inpaint.overlay import Overlay
 from modules.images.resize import crop_and_resize
-from modules.models.upscalers import UPSCALERS
+from modules.models.upscaling.upscalers import UPSCALERS
 from modules.params.image import ImageField
 from modules.params.image_kinds import DEPTH, MASK
 from modules.params.requests.depth import DepthRequest

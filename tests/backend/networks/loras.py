@@ -11,7 +11,7 @@ from torch import Tensor
 
 from modules.models.index import ModelIndex
 from modules.models.networks.network_kinds import LORA
-from modules.plan.loras import LoraUse
+from modules.plan.networks.loras import LoraUse
 from tests.conftest import ROOT
 
 # A layer of the tiny UNet and one of its text encoder, in kohya's spelling, and the shapes of their weights.

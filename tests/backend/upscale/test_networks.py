@@ -20,7 +20,7 @@ from modules.backend.upscale.network import load_network
 from modules.backend.upscale.spandrel_import import import_spandrel
 from modules.core.errors import BadFile
 from modules.models.files.header import TensorInfo, read_header
-from modules.models.upscaler_architectures import (
+from modules.models.upscaling.architectures import (
     ARCHITECTURES,
     detect_architecture,
     find_architecture,

@@ -23,7 +23,7 @@ from modules.engine.downloads.transfer import Stopped
 from modules.models.files.header import read_header
 from modules.models.files.ncnn import read_real_esrgan
 from modules.models.index import ModelIndex
-from modules.models.upscaler_architectures import detect_architecture
+from modules.models.upscaling.architectures import detect_architecture
 from tests.conftest import ROOT
 
 WHEEL = "tiny_upscalers-1.0-cp311-none-manylinux1_x86_64.whl"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from modules.models.networks.embeddings import Embedding
 from modules.models.networks.hypernetworks import HypernetworkUse
-from modules.plan.loras import LoraUse
+from modules.plan.networks.loras import LoraUse
 from modules.prompt.embeddings import NO_EMBEDDINGS, EmbeddingWords
 
 

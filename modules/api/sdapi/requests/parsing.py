@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar, cast
 
-from modules.api.sdapi.request_schema import API_DEFAULTS, OPTION_FIELDS
+from modules.api.sdapi.requests.schema import API_DEFAULTS, OPTION_FIELDS
 from modules.core.errors import UserError
 from modules.core.registry import did_you_mean
 from modules.engine.engine import Engine

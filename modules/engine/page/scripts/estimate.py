@@ -12,7 +12,7 @@ from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.engine.jobs.job_record import JobRecord
 from modules.engine.page.requests import make_page_request
-from modules.engine.page.scripts import find_page_script
+from modules.engine.page.scripts.runs import find_page_script
 from modules.params.requests.base import GenerationRequest, require_generation
 from modules.params.requests.job_request import JobRequest
 from modules.params.requests.txt2img import Txt2ImgRequest, hires_size

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from modules.api.sdapi.request_parsing import NO_NAMES, SamplerNames, parse_request
-from modules.api.sdapi.request_schema import INPAINT_DEFAULTS
+from modules.api.sdapi.requests.parsing import NO_NAMES, SamplerNames, parse_request
+from modules.api.sdapi.requests.schema import INPAINT_DEFAULTS
 from modules.core.errors import NotFound, UserError
 from modules.images.resize import nearest_valid_size
 from modules.params.image import is_no_image

@@ -1,0 +1,1 @@
+"""A1111's bodies of requests: their schema, and the requests in them."""

@@ -1,0 +1,1 @@
+"""Device work on one image that is no generation."""

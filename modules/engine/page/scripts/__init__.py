@@ -1,0 +1,1 @@
+"""Scripts as the page runs them."""

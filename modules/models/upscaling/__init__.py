@@ -1,0 +1,1 @@
+"""Upscalers: names, filters, and the networks in model files."""
