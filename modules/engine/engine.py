@@ -35,7 +35,7 @@ from modules.engine.process.store import ProcessStore
 from modules.engine.registries import Registries
 from modules.engine.settings_file import SettingsFile
 from modules.models.checkpoint import Checkpoint
-from modules.models.convert import convert_to_safetensors
+from modules.models.files.convert import convert_to_safetensors
 from modules.models.index import ModelIndex
 from modules.models.model_spec import ModelSpec, make_model_spec
 from modules.models.upscaler_list import UpscalerList

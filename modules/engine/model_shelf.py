@@ -22,7 +22,7 @@ from modules.engine.model_sidecars import (
 )
 from modules.engine.model_trash import ModelTrash, Trashed
 from modules.models.checkpoint import Checkpoint
-from modules.models.convert import convert_to_safetensors
+from modules.models.files.convert import convert_to_safetensors
 from modules.models.files.header import read_header
 from modules.models.index import ModelIndex
 from modules.models.kinds import CHECKPOINT, ModelKind

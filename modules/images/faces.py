@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -39,6 +38,8 @@ def face_matrix(points: Points) -> Matrix:
 
 def cut_face(image: Image.Image, matrix: Matrix) -> Image.Image:
     """Return the face of an RGB image, FACE_SIDE wide and high."""
+    import cv2  # here, since the page answers before OpenCV is imported
+
     pixels = np.asarray(image)
     face = cv2.warpAffine(pixels, matrix, (FACE_SIDE, FACE_SIDE), borderValue=_OUTSIDE)
     return Image.fromarray(face)
@@ -52,6 +53,8 @@ def paste_face(image: Image.Image, face: Image.Image, matrix: Matrix) -> Image.I
         face: FACE_SIDE wide and high.
         matrix: From the image to the face.
     """
+    import cv2
+
     back = _invert(matrix)
     mask = np.zeros((FACE_SIDE, FACE_SIDE), np.float32)
     mask[_BORDER:-_BORDER, _BORDER:-_BORDER] = 1

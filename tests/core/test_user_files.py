@@ -37,7 +37,7 @@ WRITERS = {
     "launch/install.py": "venv/, made by the program",
     "launch/install_state.py": "venv/, made by the program",
     "launch/venv.py": "venv/, made by the program",
-    "models/convert.py": "a checkpoint under a new name",
+    "models/files/convert.py": "a checkpoint under a new name",
     "models/file_cache.py": "cache/, computed again",
 }
 WRITES = re.compile(r"open_writer\(|open_part\(|write_(?:text|bytes)\(|\.open\(\"[wax]")

@@ -9,7 +9,7 @@ import torch
 
 from modules.backend.components import Components, Precision
 from modules.backend.loading.loader import LoadOptions, load_components
-from modules.models.convert import convert_to_safetensors
+from modules.models.files.convert import convert_to_safetensors
 from modules.models.files.header import read_header
 from tests.models.model_files import (
     CONFIGS,

@@ -33,7 +33,7 @@ from modules.sampling.samplers import SAMPLERS, Sampler
 from modules.sampling.schedules import SCHEDULES, Schedule
 from modules.ui import page
 from modules.ui.forms.layout import FormLayout
-from modules.ui.forms.layouts import IMG2IMG
+from modules.ui.forms.layouts import DEPTH, IMG2IMG, INPAINT, TXT2IMG
 from tests.engine.fake_executor import PATIENCE_S
 
 SMALL = Txt2ImgRequest(width=64, height=64, steps=2, seed=1)
@@ -191,10 +191,11 @@ def test_a_page_offers_every_field_of_its_request(engine: Engine):
         "inpaint": Img2ImgRequest,
         "depth": DepthRequest,
     }
+    layouts = {layout.prefix: layout for layout in (TXT2IMG, IMG2IMG, INPAINT, DEPTH)}
     for prefix, model in requests.items():
         names = {
             name
             for name, row in params_of(model).items()
-            if prefix != "img2img" or row.section not in IMG2IMG.left_out
+            if row.section not in layouts[prefix].left_out
         }
         assert names - forms[prefix]["fields"].keys() == fields_of_the_bar

@@ -6,7 +6,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from modules.core.errors import BadFile, StorageError, UserError
-from modules.models.convert import convert_to_safetensors
+from modules.models.files.convert import convert_to_safetensors
 from modules.models.files.header import read_header
 
 ZIPPED = pytest.mark.parametrize("zipped", [True, False])

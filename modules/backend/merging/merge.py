@@ -25,7 +25,7 @@ from modules.models.merging.metadata import MergedFile, make_recipe_metadata, re
 from modules.params.events import CancelToken, Note, Phase, Progress, Sink
 from modules.plan.jobs.merge import MergeInputs, MergePlan, check_free_space
 
-_HASH_BYTES = 8 * 1024 * 1024
+_HASH_BYTES = 1 << 23
 
 
 def merge_checkpoints(_: object, plan: MergePlan, sink: Sink, cancel: CancelToken) -> None:

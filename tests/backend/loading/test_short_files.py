@@ -16,8 +16,7 @@ from modules.backend.loading.loader import DEFAULT_LOAD_OPTIONS, build_component
 from modules.backend.loading.state_dict import read_state_dict, read_tensor
 from modules.backend.model_cache import ModelCache
 from modules.core.errors import BadFile
-from modules.models import convert
-from modules.models.files import safe_pickle
+from modules.models.files import convert, safe_pickle
 from modules.models.files.ckpt_layout import locate_storages
 from modules.models.files.header import read_header
 from modules.models.index import ModelIndex
