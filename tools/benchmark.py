@@ -11,6 +11,7 @@ python tools/benchmark.py gallery     the Gallery tab with 10,000 pictures: firs
 python tools/benchmark.py networks-page  2,000 LoRA files as cards: how soon they are listed, seen and found
 python tools/benchmark.py merge       two full-size SD 1.5 checkpoints merged, over copying one; memory
 python tools/benchmark.py networks    LoRAs on a full-size SD 1.5 checkpoint, over a plain read of their file; 2,000 files listed
+python tools/benchmark.py step        a step of a full-size model in 32 and 16 bits, over the bare stock pipeline; --family sdxl
 python tools/benchmark.py upscale     the shipped upscaler in tiles, over spandrel's call on the whole picture; peak memory
 python tools/benchmark.py plot        an X/Y/Z plot of 100 cells, over the same plans given to the device alone
 python tools/benchmark.py samplers    each sampler's own milliseconds per step, and those of diffusers' scheduler
@@ -48,6 +49,7 @@ from tools import (  # noqa: E402
     page_benchmark,
     plot_benchmark,
     sampler_benchmark,
+    step_benchmark,
     upscale_benchmark,
 )
 
@@ -63,7 +65,7 @@ def main() -> None:
     )
     names = (
         *("startup", "txt2img", "img2img", "load", "api", "page", "gallery"),
-        *("merge", "networks", "networks-page", "plot", "samplers", "upscale"),
+        *("merge", "networks", "networks-page", "plot", "samplers", "step", "upscale"),
     )
     parser.add_argument("what", choices=names)
     parser.add_argument("--rounds", type=int, default=7, help="how often each side is measured")
@@ -84,6 +86,7 @@ def main() -> None:
         "upscale": lambda: upscale_benchmark.run(args.rounds, compare),
         "plot": lambda: plot_benchmark.run(args.rounds),
         "samplers": lambda: sampler_benchmark.run(args.rounds),
+        "step": lambda: step_benchmark.run(min(args.rounds, 3), args.family, compare),
     }
     if args.what in runs:
         runs[args.what]()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -59,6 +59,9 @@ class SeededNoise:
         self._generator = torch.Generator().manual_seed(seed)
         self.steps: list[tuple[float, float]] = []
         self.count = 0
+
+    def draw_ahead(self, intervals: Iterable[tuple[float, float]]) -> None:
+        """Draw nothing: every draw advances the one generator."""
 
     def __call__(self) -> Tensor:
         self.count += 1

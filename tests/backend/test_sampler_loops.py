@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pytest
@@ -295,6 +295,8 @@ class MetaNoise:
 
     images = (0, 1)
     arithmetic = TORCH_FLOAT32
+
+    def draw_ahead(self, intervals: Iterable[tuple[float, float]]) -> None: ...
 
     def __call__(self) -> Tensor:
         return torch.empty(SHAPE, device="meta")

@@ -97,12 +97,9 @@ def test_lists(api):
     assert "karras" in api.util_get_scheduler_names()
     assert "Lanczos" in [row["name"] for row in api.get_upscalers()]
     assert "Latent" in [row["name"] for row in api.get_latent_upscale_modes()]
-    for empty in (
-        api.get_hypernetworks(),
-        api.get_face_restorers(),
-        api.get_realesrgan_models(),
-    ):
+    for empty in (api.get_hypernetworks(), api.get_face_restorers()):
         assert empty == []
+    assert [row["name"] for row in api.get_realesrgan_models()] == ["R-ESRGAN AnimeVideo"]
     assert [row["name"] for row in api.get_loras()] == ["demo-snow"]
     assert api.get_embeddings()["loaded"] == {}
     assert api.get_prompt_styles() == []

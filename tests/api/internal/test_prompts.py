@@ -19,7 +19,7 @@ def upload(client: TestClient, data: bytes) -> str:
 def test_tokens_of_both_prompts_are_counted(client: TestClient):
     body = {"prompt": "a cat", "negative_prompt": "dog", "styles": [], "steps": 20}
     counts = client.post("/internal/tokens", json=body).json()
-    assert counts == {"prompt": "2/75", "negative_prompt": "1/75"}
+    assert counts == {"prompt": "2/75", "negative_prompt": "1/75", "drawn": ""}
 
 
 def test_an_infotext_fills_a_form(client: TestClient):

@@ -1,4 +1,5 @@
 import gc
+import time
 
 import pytest
 import torch
@@ -105,5 +106,7 @@ def test_the_memory_is_returned_with_the_last_buffer():
     gc.collect()
     assert resident_bytes() > filled - (32 << 20)  # one tensor keeps the storage alive
     del last
-    gc.collect()
+    deadline = time.monotonic() + 5  # a thread of an earlier test may hold it for a moment
+    while resident_bytes() >= filled - (96 << 20) and time.monotonic() < deadline:
+        gc.collect()
     assert resident_bytes() < filled - (96 << 20)

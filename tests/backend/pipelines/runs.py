@@ -55,7 +55,12 @@ def make_plan(
     if strength is not None:
         request = DepthRequest(steps=steps, cfg_scale=cfg, denoising_strength=strength)
     return Plan(
-        request, None, SAMPLERS.get(name), SCHEDULES.get(schedule), (), settings or Settings()
+        request,
+        None,
+        SAMPLERS.get(name),
+        SCHEDULES.get(schedule),
+        (),
+        settings=settings or Settings(),
     )
 
 

@@ -132,6 +132,8 @@ function filteredChoice(field, id, options) {
 }
 
 // A list of choices; `options` is [[label, value]], or a list of values that are their own labels.
+const SECOND_UPSCALER = "_upscaler_2";  // beside the list of the first one
+
 function choice(field, id, options) {
   if (FILTERED_LISTS.includes(field.list)) return filteredChoice(field, id, options);
   const list = make("select");
@@ -151,7 +153,7 @@ function choice(field, id, options) {
     }
   };
   const root = labelled(field, id, list);
-  if (UPSCALER_LISTS.includes(field.list)) addUpscalerTools(root, id);
+  if (UPSCALER_LISTS.includes(field.list) && !id.endsWith(SECOND_UPSCALER)) addUpscalerTools(root, id);
   return {root, box: list, offer, get: () => list.value, set};
 }
 
