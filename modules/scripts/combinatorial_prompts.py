@@ -14,8 +14,8 @@ from modules.params.requests.base import GenerationRequest
 from modules.prompt.dynamic.combinations import count_combinations, list_combinations
 from modules.prompt.dynamic.draw import PromptTemplate
 from modules.prompt.dynamic.wildcards import NO_WILDCARDS, WildcardLibrary
+from modules.scripts.parts.seeds import shift_seed
 from modules.scripts.protocol import Cell, Script, ScriptResult, ScriptRun
-from modules.scripts.script_seeds import shift_seed
 
 _MAX_ALIKE = 10  # so many times as many are looked at for prompts that do not come out the same
 _TEMPLATE = "Template"  # its infotext key, as of a prompt that was drawn

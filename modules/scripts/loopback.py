@@ -15,9 +15,9 @@ from modules.params.param import param
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.init_image import InitImageRequest
 from modules.params.results import GeneratedImage
+from modules.scripts.parts.grid import make_script_grid
+from modules.scripts.parts.seeds import shift_seed
 from modules.scripts.protocol import Cell, CellResult, Script, ScriptResult, ScriptRun
-from modules.scripts.script_grid import make_script_grid
-from modules.scripts.script_seeds import shift_seed
 
 _ORIGINAL = 1  # the masked content "original"
 Curve = Literal["Aggressive", "Linear", "Lazy"]

@@ -29,8 +29,8 @@ from modules.params.param import param
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.results import GeneratedImage
 from modules.params.settings.saving import GridSettings
+from modules.scripts.parts.seeds import shift_seed
 from modules.scripts.protocol import Cell, CellResult, Script, ScriptImage, ScriptResult, ScriptRun
-from modules.scripts.script_seeds import shift_seed
 
 _ORIGINAL = 1  # the masked content "original"
 # By the field "Mask blur": how far the two masks reach into the image, and the blur in pixels.

@@ -18,9 +18,9 @@ from modules.params.image import ImageField
 from modules.params.image_kinds import MASK
 from modules.params.param import param, params_of
 from modules.params.requests.img2img import Img2ImgRequest
+from modules.scripts.parts.seeds import shift_seed
+from modules.scripts.parts.tile_cells import check_overlap, read_tile
 from modules.scripts.protocol import Cell, CellResult, Script, ScriptImage, ScriptResult, ScriptRun
-from modules.scripts.script_seeds import shift_seed
-from modules.scripts.tile_cells import check_overlap, read_tile
 
 _FILLS = params_of(Img2ImgRequest)["inpainting_fill"].labels
 _BLUR = 2  # of the mask, and how far it reaches into the image, by the field "Mask blur"

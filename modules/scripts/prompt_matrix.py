@@ -11,9 +11,9 @@ from modules.core.errors import UserError
 from modules.images.annotated_grid import matrix_legend
 from modules.params.param import param
 from modules.params.requests.base import GenerationRequest
+from modules.scripts.parts.grid import make_script_grid
+from modules.scripts.parts.seeds import shift_seed
 from modules.scripts.protocol import Cell, CellResult, Script, ScriptResult, ScriptRun
-from modules.scripts.script_grid import make_script_grid
-from modules.scripts.script_seeds import shift_seed
 
 # 2 ** 10 pictures; the grid of more at 512 pixels a side has too many for any image format.
 _MAX_VARIABLE_PARTS = 10

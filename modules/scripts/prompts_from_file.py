@@ -13,8 +13,8 @@ from modules.core.errors import UserError
 from modules.params.param import param
 from modules.params.requests.base import GenerationRequest
 from modules.plan.planner import draw_seed
+from modules.scripts.parts.seeds import shift_seed
 from modules.scripts.protocol import Cell, Script, ScriptResult, ScriptRun
-from modules.scripts.script_seeds import shift_seed
 
 _MAX_NAME_LENGTH = 40  # of a line in progress and notes
 _MAX_NOTES = 20

@@ -15,15 +15,15 @@ from modules.params.image import ImageField
 from modules.params.param import param
 from modules.params.requests.init_image import InitImageRequest
 from modules.params.requests.job_request import JobRequest
-from modules.scripts.protocol import Cell, CellResult, Script, ScriptImage, ScriptResult, ScriptRun
-from modules.scripts.script_seeds import shift_seed
-from modules.scripts.tile_cells import check_overlap, read_tile, valid_side
-from modules.scripts.upscale_cells import (
+from modules.scripts.parts.seeds import shift_seed
+from modules.scripts.parts.tile_cells import check_overlap, read_tile, valid_side
+from modules.scripts.parts.upscale_cells import (
     NO_UPSCALER,
     find_upscaler_name,
     upscale,
     upscale_request,
 )
+from modules.scripts.protocol import Cell, CellResult, Script, ScriptImage, ScriptResult, ScriptRun
 
 
 class SDUpscaleArgs(BaseModel, frozen=True, extra="forbid"):
