@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from pydantic import BaseModel
-
-from modules.core.errors import UserError
-from modules.core.text import escape, find_path
-from modules.images.filename import Destination
 from modules.images.inpaint.painting import Painting, apply_painting
 from modules.images.resize import scale_size
 from modules.params.param import param, params_of
 from modules.params.requests.init_image import InitImageRequest
-from modules.scripts.protocol import Cell, Script, ScriptResult, ScriptRun
+from modules.scripts.parts.files import BatchArgs, count_files, make_cells, read_file
+from modules.scripts.protocol import Script, ScriptResult, ScriptRun
 
 
-class FileBatchArgs(BaseModel, frozen=True, extra="forbid"):
+class FileBatchArgs(BatchArgs, frozen=True):
     """The files of a batch, and how each becomes an init image."""
 
-    files: tuple[str, ...] = param(
-        (), "Pictures", help="Image files on the server, in order; names as they are listed."
-    )
-    names: tuple[str, ...] = param(
-        (), "Names", help="What each picture is called; without them the names of the files."
-    )
-    output_folder: str = param(
-        "",
-        "Output folder",
-        help="Folder inside outputs, where pictures are named after their files; empty saves as usual.",
-    )
     scale_by: float = param(
         0.0,
         "Resize by",
@@ -54,24 +38,19 @@ class FileBatchArgs(BaseModel, frozen=True, extra="forbid"):
 
 
 def run_file_batch(request: InitImageRequest, args: FileBatchArgs) -> ScriptRun:
-    """Yield a cell for each file; a file is read when its turn comes, so that any number fits in memory.
+    """Yield a cell for each file.
 
     Args:
         request: The request of every file, without an init image; with the mask, if that is an uploaded file.
         args: The files.
     """
-    names = args.names or tuple(escape(find_path(file).name) for file in args.files)
-    yield [
-        _make_cell(request, args, find_path(file), name)
-        for file, name in zip(args.files, names, strict=True)
-    ]
+
+    def make_request(file: Path, name: str) -> InitImageRequest:
+        del name
+        return _make_request(request, args, file)
+
+    yield make_cells(args, make_request)
     return ScriptResult()
-
-
-def _make_cell(request: InitImageRequest, args: FileBatchArgs, file: Path, name: str) -> Cell:
-    stem = PurePosixPath(name.replace("\\", "_").replace("/", "_")).stem
-    destination = Destination(args.output_folder, stem) if args.output_folder else None
-    return Cell(name, partial(_make_request, request, args, file), destination)
 
 
 def _make_request(request: InitImageRequest, args: FileBatchArgs, file: Path) -> InitImageRequest:
@@ -94,27 +73,11 @@ def _make_request(request: InitImageRequest, args: FileBatchArgs, file: Path) ->
     return request.replace(**changes)
 
 
-def read_file(file: Path) -> bytes:
-    """Return the bytes of a file of a batch.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise UserError(f"The file cannot be read: {error.strerror}.") from None
-
-
-def _count_files(args: FileBatchArgs) -> int:
-    return len(args.files)
-
-
 FILE_BATCH = Script(
     "File batch",
     run_file_batch,
     FileBatchArgs,
-    cell_count=_count_files,
+    cell_count=count_files,
     noun="file",
     waits_for_slots=True,
 )
