@@ -52,6 +52,10 @@ def browser(playwright, tmp_path_factory):
 def page(server, browser):
     page = browser.new_page()
     page.set_default_timeout(120_000)
+    page.goto(
+        f"{server.url}/internal/state"
+    )  # of the same origin as the page, whose forms would be kept
+    page.evaluate("localStorage.clear()")
     page.goto(server.url)
     wait_until_filled(page)
     page.wait_for_selector(".state[data-phase=ready]")
