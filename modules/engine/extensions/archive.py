@@ -66,7 +66,7 @@ def unpack_zip(file: IO[bytes], folder: Path, max_bytes: int = MAX_BYTES) -> Non
                         target.write(chunk)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError) as error:
         raise BadFile(f"The zip cannot be read: {error}.", "Download it again.") from error
-    except (RuntimeError, NotImplementedError) as error:  # a password, or an unknown compression
+    except RuntimeError as error:  # a password, or an unknown compression
         raise BadFile(
             f"The zip cannot be read: {error}.", "Pack it again as a plain zip."
         ) from error

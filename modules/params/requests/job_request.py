@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from functools import cache
 from types import new_class
 from typing import Any, ClassVar, cast
@@ -33,9 +34,9 @@ class JobRequest(BaseModel):
         return cast("type[Self]", _request_class(cls, settings_class))
 
     @property
+    @abstractmethod
     def task(self) -> str:
         """Return the name of what is asked for: a row of TASKS or of JOB_KINDS."""
-        raise NotImplementedError
 
     @property
     def output_subfolder(self) -> str:
