@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from modules.models.control.layouts import CONTROL_LAYOUTS
+from modules.models.control.layouts import CONTROL_LAYOUTS, CONTROLNET_LAYOUTS
 from modules.models.file_cache import (
     check_size,
     check_type,
@@ -29,6 +29,7 @@ class ControlFacts(NamedTuple):
         layout: Name of its row of CONTROL_LAYOUTS; "" for a file that is no control model.
         family: See `ControlBase`.
         context_width: Likewise.
+        output_count: How many outputs a ControlNet has; 0 for other models.
         short_hash: A1111's first hash of a file, by which sd-webui-controlnet lists it.
         error: Why it cannot be used, in a sentence, or "".
     """
@@ -36,6 +37,7 @@ class ControlFacts(NamedTuple):
     layout: str = ""
     family: str = ""
     context_width: int = 0
+    output_count: int = 0
     short_hash: str = ""
     error: str = ""
 
@@ -64,6 +66,11 @@ class ControlModel(ModelFile):
     def family(self) -> str:
         """Return the family of the checkpoints that it was made for; "" where it fits several."""
         return self.facts.family
+
+    @property
+    def is_controlnet(self) -> bool:
+        """Return whether it is a copy of a UNet's encoder half, whose outputs are added to those of the UNet."""
+        return self.layout in CONTROLNET_LAYOUTS
 
     def fits(self, family: str, context_width: int) -> bool:
         """Return whether it fits a checkpoint.
@@ -127,13 +134,14 @@ def _parse(content: Any) -> dict[FileStamp, ControlFacts]:
 
 
 def _parse_row(row: Any) -> tuple[FileStamp, ControlFacts]:
-    path, size, modified, layout, family, width, digest, error = row
+    path, size, modified, layout, family, width, outputs, digest, error = row
     if layout not in ("", *(known.name for known in CONTROL_LAYOUTS)):
         raise ValueError("an unknown layout")
     facts = ControlFacts(
         layout,
         check_type(family, str),
         check_size(width),
+        check_size(outputs),
         check_type(digest, str),
         check_type(error, str),
     )

@@ -17,11 +17,20 @@ CONTROL_LORA = "Control-LoRA"
 CONTROL_LLLITE = "ControlLLLite"
 T2I_ADAPTER = "T2I-Adapter"
 IP_ADAPTER = "IP-Adapter"
+# Copies of a UNet's encoder half.
+CONTROLNET_LAYOUTS = (
+    CONTROLNET,
+    CONTROLNET_DIFFUSERS,
+    CONTROLNET_DIFFERENCE,
+    CONTROLNET_UNION,
+    CONTROL_LORA,
+)
 
 # By the width of what cross-attention attends to.
 _FAMILY_OF_WIDTH = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL", 1280: "SDXL refiner"}
 # The layers that get pooled text and sizes; only SDXL has them.
 _SIZE_LAYERS = ("add_embedding.linear_1.", "label_emb.0.0.")
+_OUTPUT_LAYERS = ("zero_convs.", "controlnet_down_blocks.")
 _HINT_KEY = "*input_hint_block.0.weight"
 
 
@@ -47,14 +56,12 @@ class ControlLayout:
         find_base: Tells from a header which checkpoints the model is for.
         precedes: Names of layouts that a file is only of when it is not of this one; where no row names another, the
             first one in the table decides.
-        needs_image: Whether a unit with such a model needs an image.
     """
 
     name: str
     conditions: tuple[KeyCondition, ...]
     find_base: Callable[[Header], ControlBase]
     precedes: tuple[str, ...] = ()
-    needs_image: bool = True
 
 
 def detect_layout(header: Header) -> ControlLayout | None:
@@ -67,6 +74,16 @@ def detect_layout(header: Header) -> ControlLayout | None:
 def find_layout(name: str) -> ControlLayout:
     """Return the layout of a name."""
     return next(row for row in CONTROL_LAYOUTS if row.name == name)
+
+
+def count_outputs(header: Header) -> int:
+    """Return how many outputs a ControlNet adds to its UNet, that of the middle included; 0 for other models."""
+    layers = [
+        name
+        for name in header.tensors
+        if name.endswith("weight") and any(part in name for part in _OUTPUT_LAYERS)
+    ]
+    return len(layers) + 1 if layers else 0
 
 
 def _of_unet_copy(header: Header) -> ControlBase:
