@@ -13,8 +13,8 @@ from modules.params.requests.base import GenerationRequest, require_generation
 from modules.params.requests.txt2img import HiresSize
 from modules.plan.job_plan import JobPlan
 from modules.plan.networks.planned_networks import NO_NETWORKS, PlannedNetworks
-from modules.plan.units.planned_unit import PlannedUnit
 from modules.plan.step_extensions import StepExtensionRow
+from modules.plan.units.planned_unit import PlannedUnit
 from modules.plan.upscaling import PlannedUpscaler
 from modules.prompt.schedule import StepTimeline
 from modules.sampling.samplers import Sampler
@@ -220,9 +220,7 @@ class Plan(JobPlan):
         if refiner is not None:
             refiner = replace(refiner, plan=refiner.plan.without_images())
         request = self.request.without_images()
-        return replace(
-            self, request=request, drawn=drawn, hires=hires, refiner=refiner, control=()
-        )
+        return replace(self, request=request, drawn=drawn, hires=hires, refiner=refiner, control=())
 
     @property
     def schedule_label(self) -> str:

@@ -41,6 +41,11 @@ class PlannedUnit:
         return not self.unit.weight and self.unit.advanced_weighting is None
 
     @property
+    def pools(self) -> bool:
+        """Return whether outputs are reduced to their means; sd-webui-controlnet tells such a model by its name, too."""
+        return self.model is not None and "shuffle" in self.model.stem.lower()
+
+    @property
     def paths(self) -> tuple[Path, ...]:
         """Return its files."""
         return () if self.model is None else (self.model.path,)

@@ -87,9 +87,7 @@ def check_family(planned: PlannedUnit, checkpoint: ModelSpec, models: ModelIndex
         needed += f" with texts {width} wide"
     raise UserError(
         f"{planned.label}: '{control.title}' is for {made_for}, and '{checkpoint.checkpoint.name}' is {needed}.",
-        f"Choose {_listing(fitting)}."
-        if fitting
-        else f"models/ControlNet has none for {needed}.",
+        f"Choose {_listing(fitting)}." if fitting else f"models/ControlNet has none for {needed}.",
     )
 
 
@@ -143,9 +141,7 @@ def proportions_note(planned: PlannedUnit, request: GenerationRequest) -> str:
         "Crop and Resize": "its edges were cropped",
         "Resize and Fill": "its sides were filled",
     }[planned.unit.resize_mode]
-    return (
-        f"{planned.label}: its picture is {width}x{height} and the result {request.width}x{request.height}; {fate}."
-    )
+    return f"{planned.label}: its picture is {width}x{height} and the result {request.width}x{request.height}; {fate}."
 
 
 def _listing(titles: Sequence[str]) -> str:
