@@ -25,9 +25,10 @@ from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.plan.planner import make_plan
 from modules.prompt.tokens import ClipTokenizer
+from tests.backend.checkpoints import write_checkpoint
 from tests.backend.control import control_files as files
 from tests.backend.tiny import RecordingListener, tiny_components
-from tests.conftest import ROOT, write_listed_checkpoint
+from tests.conftest import ROOT
 
 UPSCALERS = Upscalers(choose_device(DeviceOptions(use_cpu=True)))
 SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=4, seed=7)
@@ -50,7 +51,7 @@ def model(tokenizer: ClipTokenizer) -> LoadedModel:
 
 @pytest.fixture
 def folder(tmp_path: Path, model: LoadedModel) -> Path:
-    write_listed_checkpoint(tmp_path / "any.safetensors")
+    write_checkpoint(tmp_path / "any.safetensors")
     unet = model.components.unet
     for name, seed in (("line", 1), ("other", 2), ("shuffle", 1)):
         network = files.make_controlnet(unet, seed)
