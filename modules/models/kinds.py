@@ -23,6 +23,7 @@ from modules.models.upscaling.architectures import ARCHITECTURES
 CHECKPOINT, VAE, TEXT_ENCODER = "Checkpoint", "VAE", "Text encoder"
 EMBEDDING, HYPERNETWORK = "Embedding", "Hypernetwork"
 UPSCALER = "Upscaler"
+ANNOTATOR = "Annotator"
 FACE_RESTORER = "Face restorer"
 _UNET_NAMES = (
     UNET_PREFIX + "*",
@@ -244,6 +245,13 @@ KINDS: tuple[ModelKind, ...] = (
         (".pt",),
         tuple(KeyCondition(has=(f"{width}.0.*",)) for width in _HYPERNETWORK_WIDTHS),
         misplaced="is a hypernetwork, not {expected}. It belongs in models/hypernetworks.",
+    ),
+    ModelKind(
+        ANNOTATOR,
+        "annotator",
+        lambda paths: paths.model_folders("ControlNet/annotators", "ControlNetPreprocessor"),
+        (".pth", ".pt", ".safetensors", ".tflite"),
+        # No conditions: an annotator is found by its file's name (`models/annotators`).
     ),
     ModelKind(
         "Diffusers UNet",
