@@ -170,5 +170,7 @@ def prepare_units(
             if planned.model is None
             else MAKERS[planned.model.layout]
         )
-        effects.append(make(UnitInputs(planned, plan, components, networks, preprocessors, run_sigmas)))
+        effects.append(
+            make(UnitInputs(planned, plan, components, networks, preprocessors, run_sigmas))
+        )
     return UnitEffects(tuple(effects))
