@@ -178,6 +178,7 @@ class PoseEditor {
 
   #choose(number, focus = null) {
     this.chosen = number;
+    this.#say("");
     this.#show(focus);
   }
 
