@@ -37,7 +37,8 @@ def take_luminance(image: Pixels, _resolution: int, gamma: float, *_: object) ->
     import cv2
 
     # sd-webui-controlnet takes the first channel for blue, so that blue counts like red and red like blue.
-    return _gamma(cv2.cvtColor(image, cv2.COLOR_BGR2LAB)[:, :, 0], gamma)
+    lab: NDArray[np.uint8] = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2LAB), np.uint8)
+    return _gamma(lab[:, :, 0], gamma)
 
 
 def take_intensity(image: Pixels, _resolution: int, gamma: float, *_: object) -> Pixels:
