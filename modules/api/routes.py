@@ -31,6 +31,7 @@ from modules.api.internal.queue import queue_router
 from modules.api.internal.scripts import scripts_router
 from modules.api.internal.settings import settings_router
 from modules.api.json_check import Answer, check_body
+from modules.api.sdapi.controlnet import controlnet_router
 from modules.api.sdapi.embeddings import embeddings_router
 from modules.api.sdapi.extra_networks import extra_networks_router
 from modules.api.sdapi.extras import extras_router
@@ -78,6 +79,7 @@ ROUTERS = (
     Router("extras", extras_router),
     Router("listings", listings_router),
     Router("embeddings", embeddings_router),
+    Router("ControlNet", controlnet_router),
     Router("LoRAs", loras_router),
     Router("extra networks", extra_networks_router),
     Router("models", models_router),
