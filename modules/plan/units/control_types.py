@@ -12,8 +12,10 @@ from modules.images.preprocessors.table import (
     default_preprocessor,
     list_preprocessors,
 )
+from modules.models.checkpoint import Checkpoint
 from modules.models.control.control_model import ControlModel
 from modules.models.control.layouts import CONTROLNET_UNION, IP_ADAPTER, T2I_ADAPTER
+from modules.models.index import ModelIndex
 
 ALL = "All"
 # Parts of the names of files that are for a type, where that is more than the type's own name.
@@ -71,6 +73,13 @@ def list_control_types(models: Iterable[ControlModel]) -> list[ControlType]:
     """Return all control types that have a preprocessor, with those of the models that are for each."""
     models = tuple(models)
     return [_make(name, models) for name in control_types() if name == ALL or _modules(name)[1:]]
+
+
+def fitting_models(models: ModelIndex, checkpoint: Checkpoint) -> tuple[ControlModel, ...]:
+    """Return the control models that a checkpoint can follow."""
+    widths = [info.hidden_size for info in checkpoint.text_encoders]
+    family = models.get_family(checkpoint).network_family
+    return models.control.fitting(family, sum(widths) if all(widths) else 0)
 
 
 def types_of(model: ControlModel) -> list[str]:
