@@ -75,12 +75,12 @@ def load_controlnet(model: ControlModel, base: BaseUNet, device: torch.device) -
     weights = dict(zip(names, materialize(tensors, dtype, device, state_dict), strict=True))
     if model.layout == CONTROLNET_DIFFERENCE:
         for own, weight in base.read(names):
-            weights[own] += weight.to(device, dtype)
+            weights[own] += _first_channels(weight, weights[own].shape).to(device, dtype)
     missing = [own for own in parameters if own not in weights]
     if model.layout == CONTROL_LORA:
         for own, weight in base.read(missing):
             change = _lora_change(state_dict, key(own), device)
-            whole = weight.to(device, torch.float32)
+            whole = _first_channels(weight, parameters[own].shape).to(device, torch.float32)
             if change is not None:
                 whole = whole + change.reshape(whole.shape)
             # A copy: what is read is valid until the next one.
@@ -94,6 +94,11 @@ def load_controlnet(model: ControlModel, base: BaseUNet, device: torch.device) -
         )
     network.load_state_dict(weights, assign=True)
     return network.to(device).eval().requires_grad_(requires_grad=False)
+
+
+def _first_channels(weight: Tensor, shape: torch.Size) -> Tensor:
+    """Return a weight of a checkpoint without the inputs that an inpainting one has besides the latents."""
+    return weight[:, : shape[1]] if weight.ndim == 4 and weight.shape[1] > shape[1] else weight
 
 
 def _reshape(weight: Tensor, shape: torch.Size, name: str, model: ControlModel) -> Tensor:

@@ -63,7 +63,8 @@ def make_empty_controlnet(
     key = controlnet_file_key(header, unet)
     try:
         options["conditioning_channels"] = header.tensors[key(_DIFFUSERS_INPUT)].shape[1]
-        options["in_channels"] = header.tensors[key("conv_in.weight")].shape[1]
+        if key("conv_in.weight") in header.tensors:  # else that of most checkpoints
+            options["in_channels"] = header.tensors[key("conv_in.weight")].shape[1]
         options["conditioning_embedding_out_channels"] = _hint_widths(header, key)
     except (KeyError, IndexError) as error:
         raise BadFile(f"'{name}' lacks {error} of a ControlNet.", "Download it again.") from error
@@ -71,6 +72,7 @@ def make_empty_controlnet(
         options |= _own_blocks(header.tensors, options)
     with meta_device():
         if layout == CONTROLNET_UNION:
+            del options["mid_block_type"]  # it has but one
             options |= _union_sizes(header.tensors)
             return with_exact_norms(
                 cast("ControlNetUnionModel", ControlNetUnionModel.from_config(options))
@@ -89,7 +91,9 @@ def controlnet_file_key(header: Header, unet: UNet2DConditionModel) -> Callable[
         return str
     prefix = _ORIGINAL_PREFIX if header.names.any_starts_with(_ORIGINAL_PREFIX) else ""
     hints = [key for key in header.tensors if key.startswith(prefix + "input_hint_block.")]
-    last = max((int(number) for key in hints for number in re.findall(r"block\.(\d+)\.", key)), default=0)
+    last = max(
+        (int(number) for key in hints for number in re.findall(r"block\.(\d+)\.", key)), default=0
+    )
     num_res_blocks = int(unet.config["layers_per_block"])
 
     def find(key: str) -> str:

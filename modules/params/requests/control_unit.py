@@ -27,6 +27,8 @@ UnionControlType = Literal[
     "Tile",
     "Inpaint",
 ]
+# What a Union model's embeddings of control types mean, in their order.
+UNION_CONTROL_TYPES = {name: index - 1 for index, name in enumerate(get_args(UnionControlType))}
 # What other versions and programs write, in lower case.
 _OTHER_NAMES: Mapping[str, str] = {
     "resize": "Just Resize",
