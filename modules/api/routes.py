@@ -33,6 +33,7 @@ from modules.api.internal.scripts import scripts_router
 from modules.api.internal.settings import settings_router
 from modules.api.json_check import Answer, check_body
 from modules.api.sdapi.control_detection import control_detection_router
+from modules.api.sdapi.controlnet import controlnet_router
 from modules.api.sdapi.embeddings import embeddings_router
 from modules.api.sdapi.extra_networks import extra_networks_router
 from modules.api.sdapi.extras import extras_router
@@ -82,6 +83,7 @@ ROUTERS = (
     Router("ControlNet detection", control_detection_router),
     Router("listings", listings_router),
     Router("embeddings", embeddings_router),
+    Router("ControlNet", controlnet_router),
     Router("LoRAs", loras_router),
     Router("extra networks", extra_networks_router),
     Router("models", models_router),
