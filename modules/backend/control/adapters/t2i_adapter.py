@@ -1,0 +1,86 @@
+"""T2I-Adapters (Mou et al. 2023): a small network whose features of an image are added within the UNet's way down."""
+
+from __future__ import annotations
+
+import torch
+from diffusers.models.adapter import T2IAdapter
+from torch import Tensor
+from torch.nn import functional
+
+from modules.backend.control.adapters.weights import open_adapter, without_weights
+from modules.core.errors import BadFile
+from modules.models.control.t2i_adapter import read_facts
+from modules.models.scan import ModelFile
+
+_SDXL_HALVINGS = (
+    1,
+    1,
+    2,
+    2,
+)  # of the sample where each feature is added; the UNet of SD 1.x halves before each
+
+
+def load_t2i_adapter(file: ModelFile, dtype: torch.dtype, device: torch.device) -> T2IAdapter:
+    """Return the adapter of a file, in the published layout or in diffusers'.
+
+    Args:
+        file: The file.
+        dtype: To compute in.
+        device: Likewise.
+
+    Raises:
+        NotFound: the file is gone.
+        BadFile: it is damaged, incomplete, or of another kind.
+    """
+    opened = open_adapter(file, "T2I-Adapter")
+    facts = read_facts(opened.header.tensors)
+    if isinstance(facts, str):
+        raise BadFile(f"'{opened.name}' {facts}", "Get it from another source.")
+    with without_weights():
+        adapter = T2IAdapter(
+            facts.image_channels,
+            list(facts.channels),
+            facts.block_count,
+            facts.unshuffle,
+            facts.adapter_type,
+        )
+    return opened.load_into(adapter, facts.file_key, dtype, device)
+
+
+def compute_features(adapter: T2IAdapter, hint: Tensor, cells: tuple[int, int]) -> list[Tensor]:
+    """Return an adapter's features of a hint image, one for each of the places where the UNet adds them.
+
+    Args:
+        adapter: The adapter.
+        hint: [images, 3, height, width], 0 to 1.
+        cells: Rows and columns of the latents.
+    """
+    side = adapter.downscale_factor
+    height, width = hint.shape[-2:]
+    hint = hint[:, : adapter.config["in_channels"]].to(adapter.device, adapter.dtype)
+    # The squares of an SDXL adapter are two cells wide: an odd number of cells is continued at the border.
+    hint = functional.pad(hint, (0, -width % side, 0, -height % side), mode="replicate")
+    is_sdxl = adapter.config["adapter_type"] == "full_adapter_xl"
+    features: list[Tensor] = adapter(hint)
+    return [
+        fit(feature, cells_at(cells, _SDXL_HALVINGS[place] if is_sdxl else place))
+        for place, feature in enumerate(features)
+    ]
+
+
+def cells_at(cells: tuple[int, int], halvings: int) -> tuple[int, int]:
+    """Return rows and columns of a UNet's sample after some halvings.
+
+    Args:
+        cells: Of the latents.
+        halvings: How often the sample has been halved; an odd number of cells is rounded up.
+    """
+    rows, columns = (-(-count // 2**halvings) for count in cells)
+    return rows, columns
+
+
+def fit(feature: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return a feature [images, channels, rows, columns] in another size, by its nearest cells."""
+    if feature.shape[-2:] == size:
+        return feature
+    return functional.interpolate(feature, size=size, mode="nearest")

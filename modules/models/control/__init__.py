@@ -1,0 +1,1 @@
+"""Control models and adapters, told from the headers of their files."""
