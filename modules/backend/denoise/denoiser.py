@@ -152,7 +152,9 @@ class Denoiser:
         scale = self._scale_without_uncond(evaluation)
         groups = group_by_call(conds, uncond if scale is None else None, settings)
         outputs = [
-            output for group in groups for output in self._call_unet(model_input, group, evaluation)
+            output
+            for group in groups
+            for output in self._call_unet(model_input, group, evaluation, uncond)
         ]
         if scale is not None:
             predictions = Predictions(outputs, weights, outputs[0])
@@ -162,9 +164,9 @@ class Denoiser:
         return predictions, guided
 
     def _call_unet(
-        self, model_input: Tensor, conds: Sequence[Cond], evaluation: Evaluation
+        self, model_input: Tensor, conds: Sequence[Cond], evaluation: Evaluation, uncond: Cond
     ) -> tuple[Tensor, ...]:
-        """Return the prediction for each conditioning, from one call."""
+        """Return the prediction for each conditioning, one of them perhaps the uncond, from one call."""
         batch = model_input.shape[0]
         call = UNetCall(
             torch.cat([model_input.to(self._unet.dtype)] * len(conds)),
@@ -172,6 +174,7 @@ class Denoiser:
             torch.cat([cond.hidden.expand(batch, -1, -1) for cond in conds]),
             evaluation.index,
             Cond.added_kwargs(conds, batch),
+            tuple(cond is uncond for cond in conds),
         )
         for extension in self._extensions:
             call = extension.unet_call(call)
