@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import T2IAdapter
 from torch import Tensor
 from torch.testing import assert_close
 from transformers import CLIPImageProcessor
@@ -140,18 +139,20 @@ def test_projection_with_diffusers_names(tmp_path: Path) -> None:
 def test_adapters_that_cannot_be_used_say_why(tmp_path: Path) -> None:
     weights = ip_adapter_weights(tiny_unet(), "plain")
     face = weights | {"ip_adapter.0.to_q_lora.down.weight": random(4, 4)}
-    instant = ip_adapter_weights(tiny_unet(), "plus") | {"image_proj.proj_in.weight": random(4, 512)}
+    instant = ip_adapter_weights(tiny_unet(), "plus") | {
+        "image_proj.proj_in.weight": random(4, 512)
+    }
     for name, changed in (("FaceID", face), ("InstantID", instant)):
-        with pytest.raises(Unsupported, match=f"'x.safetensors' is an? (IP-Adapter )?{name}, which"):
+        with pytest.raises(
+            Unsupported, match=f"'x.safetensors' is an? (IP-Adapter )?{name}, which"
+        ):
             load_ip_adapter(save(tmp_path / "x.safetensors", changed), torch.float32, CPU)
     del weights["image_proj.norm.bias"]
-    with pytest.raises(BadFile, match="no complete IP-Adapter: 'image_proj.norm.bias' is missing"):
+    with pytest.raises(BadFile, match="no complete IP-Adapter: 'image_proj\\.norm\\.bias' is"):
         load_ip_adapter(save(tmp_path / "x.safetensors", weights), torch.float32, CPU)
     adapter = original_t2i_weights(t2i_adapter("full_adapter", CHANNELS))
     adapter["conv_in.weight"] = random(16, 100, 3, 3)
-    with pytest.raises(BadFile, match="'x.pth' is a T2I-Adapter of a kind"):
+    with pytest.raises(BadFile, match="is a T2I-Adapter of a kind"):
         load_t2i_adapter(save(tmp_path / "x.pth", adapter), torch.float32, CPU)
     assert "CLIP ViT-H into models/clip_vision" in describe_missing_encoder(1280, hidden=True)
     assert "CLIP ViT-bigG into" in describe_missing_encoder(1280, hidden=False)
-
-
