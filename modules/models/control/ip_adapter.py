@@ -20,7 +20,6 @@ _PREFIXES = {
     "encoder_hid_proj.image_projection_layers.0.": _PROJECTION,
 }
 _PROCESSOR = re.compile(r"(?:unet\.)?(.+)\.attn2\.processor\.to_([kv])_ip\.0\.weight")
-_FAMILIES = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}
 _FACE_REASON = (
     "needs a network that recognizes faces, which this program does not have."
     " Use ip-adapter-plus-face or ip-adapter-full-face instead."
@@ -47,11 +46,6 @@ class IPAdapterFacts:
     def reads_hidden_states(self) -> bool:
         """Return whether it reads the hidden states of the image encoder, not its embedding."""
         return self.projection != "plain"
-
-    @property
-    def family(self) -> str:
-        """Return the name of the family whose checkpoints it fits, "" for none."""
-        return _FAMILIES.get(self.context_width, "")
 
 
 def canonical_names(names: Iterable[str]) -> dict[str, str]:

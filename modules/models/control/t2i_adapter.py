@@ -46,11 +46,6 @@ class T2IAdapterFacts:
     is_original: bool
     prefix: str
 
-    @property
-    def family(self) -> str:
-        """Return the name of the family whose checkpoints it fits."""
-        return "SDXL" if self.adapter_type == "full_adapter_xl" else "SD 1.x"
-
     def file_key(self, key: str) -> str:
         """Return the key in the file of a key of diffusers' T2IAdapter."""
         name = key.removeprefix(_PREFIX)

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from modules.backend.control.adapters.clip_vision import SeenImage
 from modules.backend.control.adapters.image_projection import load_projection
+from modules.backend.control.adapters.unet_places import size_of_cells
 from modules.backend.control.adapters.weights import open_adapter
 from modules.backend.denoise.step_extensions import StepExtension, UNetCall
 from modules.core.errors import BadFile, Unsupported
@@ -225,16 +226,3 @@ def cross_attentions(unet: UNet2DConditionModel) -> list[Attention]:
         for name, module in part.named_modules()
         if name.endswith("attn2") and isinstance(module, Attention)
     ]
-
-
-def size_of_cells(sample: tuple[int, int], cells: int) -> tuple[int, int]:
-    """Return rows and columns of a layer with so many cells.
-
-    Args:
-        sample: Rows and columns of the UNet's sample, which is halved, rounded up, on the way down.
-        cells: Of the layer.
-    """
-    rows, columns = sample
-    while rows * columns > cells:
-        rows, columns = -(-rows // 2), -(-columns // 2)
-    return (rows, columns) if rows * columns == cells else (1, cells)

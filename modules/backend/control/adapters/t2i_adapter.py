@@ -7,6 +7,7 @@ from diffusers.models.adapter import T2IAdapter
 from torch import Tensor
 from torch.nn import functional
 
+from modules.backend.control.adapters.unet_places import cells_at
 from modules.backend.control.adapters.weights import open_adapter, without_weights
 from modules.core.errors import BadFile
 from modules.models.control.t2i_adapter import read_facts
@@ -66,17 +67,6 @@ def compute_features(adapter: T2IAdapter, hint: Tensor, cells: tuple[int, int]) 
         fit(feature, cells_at(cells, _SDXL_HALVINGS[place] if is_sdxl else place))
         for place, feature in enumerate(features)
     ]
-
-
-def cells_at(cells: tuple[int, int], halvings: int) -> tuple[int, int]:
-    """Return rows and columns of a UNet's sample after some halvings.
-
-    Args:
-        cells: Of the latents.
-        halvings: How often the sample has been halved; an odd number of cells is rounded up.
-    """
-    rows, columns = (-(-count // 2**halvings) for count in cells)
-    return rows, columns
 
 
 def fit(feature: Tensor, size: tuple[int, int]) -> Tensor:
