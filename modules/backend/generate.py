@@ -289,7 +289,7 @@ def _sample(
     run_sigmas = make_run_sigmas(run.plan, model.model_sigmas)
     interval = plan.settings.deep_cache_interval
     cache = DeepCache(interval) if interval > 1 else None
-    extensions = state.extensions if cache is None else (*state.extensions, cache)
+    extensions = state.extensions if cache is None else (cache, *state.extensions)
     try:
         with (
             model.hypernetworks.apply(model.components.unet, plan.networks.hypernetworks),
