@@ -16,6 +16,7 @@ from modules.backend.components import Components
 from modules.backend.conditioning import concat
 from modules.backend.conditioning.init_image import InitImage
 from modules.backend.conditioning.text import PromptConditioning
+from modules.backend.control.units import prepare_units
 from modules.backend.decoding import decode_image, decode_unfinished, stated_precision
 from modules.backend.denoise.deep_cache import DeepCache
 from modules.backend.denoise.extension_parts import make_step_extensions
@@ -289,9 +290,12 @@ def _sample(
     run_sigmas = make_run_sigmas(run.plan, model.model_sigmas)
     interval = plan.settings.deep_cache_interval
     cache = DeepCache(interval) if interval > 1 else None
-    extensions = state.extensions if cache is None else (cache, *state.extensions)
+    units = prepare_units(plan, model.components, model.control_networks, run_sigmas)
+    # What remembers deep layers knows of a call first, units of what others have added to it.
+    extensions = (*([] if cache is None else [cache]), *state.extensions, *units.extensions)
     try:
         with (
+            units.use(),
             model.hypernetworks.apply(model.components.unet, plan.networks.hypernetworks),
             use_step_options(model.components, plan, batch.draws, cache),
         ):

@@ -18,6 +18,7 @@ from modules.backend.conditioning.init_image import (
 )
 from modules.backend.conditioning.micro_conditioning import make_time_ids
 from modules.backend.conditioning.text import Conditioning, PromptConditioning
+from modules.backend.control.control_networks import ControlNetworks
 from modules.backend.loading.layers import circular_padding
 from modules.backend.memory.offload import execution_device
 from modules.backend.networks.hypernetworks import Hypernetworks
@@ -53,6 +54,7 @@ class LoadedModel:
     Attributes:
         is_spoiled: Whether its weights can no longer be restored, so that it must be loaded anew.
         hypernetworks: Those that were used last, to be applied to the UNet.
+        control_networks: The control models that ran beside it last.
     """
 
     def __init__(self, components: Components, tokenizer: ClipTokenizer) -> None:
@@ -60,6 +62,7 @@ class LoadedModel:
         self.is_spoiled = False
         self._loras = FoldedLoras(components)
         self.hypernetworks = Hypernetworks()
+        self.control_networks = ControlNetworks()
         self._tokenizer = tokenizer
         self._conditionings: dict[_PromptKey, Conditioning] = {}
         self._init_image: tuple[InitImageInputs, InitImage] | None = None

@@ -14,6 +14,7 @@ from modules.params.requests.txt2img import HiresSize
 from modules.plan.job_plan import JobPlan
 from modules.plan.networks.planned_networks import NO_NETWORKS, PlannedNetworks
 from modules.plan.step_extensions import StepExtensionRow
+from modules.plan.units.planned_unit import PlannedUnit
 from modules.plan.upscaling import PlannedUpscaler
 from modules.prompt.schedule import StepTimeline
 from modules.sampling.samplers import Sampler
@@ -90,6 +91,7 @@ class Plan(JobPlan):
         templates: In a drawn plan, infotext pairs with the templates.
         precision: The dtype that its UNet computed in, where the infotext states it; "" before.
         step_extensions: What extensions add to the steps of this pass.
+        control: The ControlNet units of this pass.
     """
 
     request: GenerationRequest
@@ -106,6 +108,7 @@ class Plan(JobPlan):
     image_upscaler: PlannedUpscaler | None = None
     precision: str = ""
     step_extensions: tuple[StepExtensionRow, ...] = ()
+    control: tuple[PlannedUnit, ...] = ()
     drawn: tuple[Plan, ...] = ()
     templates: tuple[tuple[str, str], ...] = ()
 
@@ -170,7 +173,8 @@ class Plan(JobPlan):
     def model_paths(self) -> tuple[Path, ...]:
         """Return the files of the checkpoints and networks of all passes."""
         later = [item.plan for item in (self.refiner, self.hires) if item is not None]
-        own = *self.model.paths, *self.networks.paths
+        control = (path for unit in self.control for path in unit.paths)
+        own = *self.model.paths, *self.networks.paths, *control
         return *own, *(path for plan in (*later, *self.drawn) for path in plan.model_paths)
 
     def image_seed(self, index: int) -> int:
@@ -210,7 +214,13 @@ class Plan(JobPlan):
     def without_images(self) -> Self:
         """Return a copy without input images, to keep after the job has ended."""
         drawn = tuple(plan.without_images() for plan in self.drawn)
-        return replace(self, request=self.request.without_images(), drawn=drawn)
+        hires, refiner = self.hires, self.refiner
+        if hires is not None:
+            hires = replace(hires, plan=hires.plan.without_images())
+        if refiner is not None:
+            refiner = replace(refiner, plan=refiner.plan.without_images())
+        request = self.request.without_images()
+        return replace(self, request=request, drawn=drawn, hires=hires, refiner=refiner, control=())
 
     @property
     def schedule_label(self) -> str:

@@ -1,1 +1,1 @@
-"""Control models and adapters, told from the headers of their files."""
+"""Control models: ControlNet and its kin, as files; what runs them is backend/control."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import Self
@@ -27,6 +27,8 @@ UnionControlType = Literal[
     "Tile",
     "Inpaint",
 ]
+# What a Union model's embeddings of control types mean, in their order.
+UNION_CONTROL_TYPES = {name: index - 1 for index, name in enumerate(get_args(UnionControlType))}
 NO_MODULE, NO_MODEL = "none", "None"
 MODULE_DEFAULT = -1  # of resolution and thresholds: what the preprocessor has
 
