@@ -61,6 +61,10 @@ class ContainedStep(StepExtension):
         """Return the arguments of a call of the UNet as the extension changes them."""
         return self._run(lambda: self._inner.unet_call(call))
 
+    def unet_output(self, call: UNetCall, output: Tensor) -> Tensor:
+        """Return the network's predictions as the extension changes them."""
+        return self._tensor(lambda tensor: self._inner.unet_output(call, tensor), output)
+
     def after(self, denoised: Tensor, sigma: float) -> Tensor:
         """Return the predicted x0 as the extension changes it."""
         return self._tensor(self._inner.after, denoised, sigma)

@@ -69,6 +69,7 @@ class Reference:
         style_fidelity: See `find_style_fidelity`.
         is_active: Whether it takes part in an evaluation, by its index.
         seeds: Of each image of the batch, for the noise on the reference.
+        unit: Number of the unit, which has noise of its own.
     """
 
     latents: Tensor
@@ -77,6 +78,7 @@ class Reference:
     style_fidelity: float
     is_active: Callable[[int], bool]
     seeds: tuple[int, ...]
+    unit: int = 0
 
 
 class ReferenceExtension(StepExtension):
@@ -175,7 +177,8 @@ class _ReferenceNoise:
 
     def __init__(self, reference: Reference) -> None:
         self._generators = [
-            torch.Generator().manual_seed((seed + self._OFFSET) % 2**63) for seed in reference.seeds
+            torch.Generator().manual_seed((seed + self._OFFSET + reference.unit) % 2**63)
+            for seed in reference.seeds
         ]
         self._index = -1
         self._drawn: Tensor | None = None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
 import torch
 from diffusers.models.adapter import T2IAdapter
 from torch import Tensor
@@ -9,10 +12,12 @@ from torch.nn import functional
 
 from modules.backend.control.adapters.unet_places import cells_at
 from modules.backend.control.adapters.weights import open_adapter, without_weights
+from modules.backend.denoise.step_extensions import StepExtension, UNetCall
 from modules.core.errors import BadFile
 from modules.models.control.t2i_adapter import read_facts
 from modules.models.scan import ModelFile
 
+_RESIDUALS = "down_intrablock_additional_residuals"
 _SDXL_HALVINGS = (
     1,
     1,
@@ -74,3 +79,60 @@ def fit(feature: Tensor, size: tuple[int, int]) -> Tensor:
     if feature.shape[-2:] == size:
         return feature
     return functional.interpolate(feature, size=size, mode="nearest")
+
+
+class T2IAdapterExtension(StepExtension):
+    """Adds an adapter's features within the UNet's way down, in the steps of a unit's turn.
+
+    Args:
+        features: See `compute_features`; already weighed.
+        is_active: Whether it takes part in an evaluation, by its index.
+        is_cond_only: Whether the negative prompt's prediction is left alone.
+    """
+
+    def __init__(
+        self, features: Sequence[Tensor], is_active: Callable[[int], bool], *, is_cond_only: bool
+    ) -> None:
+        self._features = features
+        self._is_active = is_active
+        self._is_cond_only = is_cond_only
+
+    def unet_call(self, call: UNetCall) -> UNetCall:
+        """Return the call with the features added to those of other units."""
+        if not self._is_active(call.index):
+            return call
+        added = [self._for_rows(feature, call) for feature in self._features]
+        others = call.kwargs.get(_RESIDUALS)
+        if others is not None:
+            added = [one + other for one, other in zip(added, others, strict=True)]
+        # A new list for each call: the UNet takes its items out.
+        return replace(call, kwargs={**call.kwargs, _RESIDUALS: added})
+
+    def _for_rows(self, feature: Tensor, call: UNetCall) -> Tensor:
+        rows = len(call.sample)
+        spread = feature.repeat(rows // len(feature), 1, 1, 1).to(call.sample.dtype)
+        if self._is_cond_only and any(call.is_uncond):
+            batch = rows // len(call.is_uncond)
+            counts = [not row for row in call.is_uncond for _ in range(batch)]
+            return spread * torch.tensor(counts, device=spread.device)[:, None, None, None]
+        return spread
+
+
+def weigh(
+    features: Sequence[Tensor], weights: Sequence[float], region: Tensor | None
+) -> list[Tensor]:
+    """Return features times the weight of each.
+
+    Args:
+        features: See `compute_features`.
+        weights: Of each.
+        region: Where they count, [1, 1, height, width], 0 to 1; None everywhere.
+    """
+    weighed = [feature * weight for feature, weight in zip(features, weights, strict=True)]
+    if region is None:
+        return weighed
+    return [
+        feature
+        * functional.interpolate(region.to(feature), size=feature.shape[-2:], mode="bilinear")
+        for feature in weighed
+    ]

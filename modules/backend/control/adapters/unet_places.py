@@ -62,3 +62,16 @@ def size_of_cells(cells: tuple[int, int], count: int) -> tuple[int, int]:
     while rows * columns > count:
         rows, columns = cells_at((rows, columns), 1)
     return (rows, columns) if rows * columns == count else (1, count)
+
+
+def transformers_of(unet: UNet2DConditionModel) -> list[nn.Module]:
+    """Return the transformers, each a stack of attention layers, in the order in which they run."""
+    middle: list[Block] = []
+    if unet.mid_block is not None:
+        middle = [(module,) for module in _children(unet.mid_block, "attentions")]
+    return [
+        module
+        for block in (*input_blocks(unet), *middle, *output_blocks(unet))
+        for module in block
+        if hasattr(module, "transformer_blocks")
+    ]
