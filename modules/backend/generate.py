@@ -16,6 +16,7 @@ from modules.backend.components import Components
 from modules.backend.conditioning import concat
 from modules.backend.conditioning.init_image import InitImage
 from modules.backend.conditioning.text import PromptConditioning
+from modules.backend.control.preprocess import Preprocessors
 from modules.backend.control.units import prepare_units
 from modules.backend.decoding import decode_image, decode_unfinished, stated_precision
 from modules.backend.denoise.deep_cache import DeepCache
@@ -104,6 +105,7 @@ def generate_batch(
     batch_index: int,
     sink: Sink,
     cancel: CancelToken,
+    preprocessors: Preprocessors | None = None,
 ) -> None:
     """Generate one batch and pass each image on as soon as it is decoded.
 
@@ -117,7 +119,8 @@ def generate_batch(
     """
     progress = ProgressReporter(sink, cancel, plan, batch_index)
     draws = random.Random(plan.batches[batch_index][0].seed)
-    batch = Batch(acquire, upscalers, batch_index, sink, cancel, progress, draws)
+    preprocessors = preprocessors or Preprocessors(upscalers.device)
+    batch = Batch(acquire, upscalers, preprocessors, batch_index, sink, cancel, progress, draws)
     hires_pass = plan.hires
     if hires_pass is not None:
         estimate.check(acquire(plan.model).components, hires_pass.plan.request, batch.device)
@@ -290,7 +293,9 @@ def _sample(
     run_sigmas = make_run_sigmas(run.plan, model.model_sigmas)
     interval = plan.settings.deep_cache_interval
     cache = DeepCache(interval) if interval > 1 else None
-    units = prepare_units(plan, model.components, model.control_networks, run_sigmas)
+    units = prepare_units(
+        plan, model.components, model.control_networks, batch.preprocessors, run_sigmas
+    )
     # What remembers deep layers knows of a call first, units of what others have added to it.
     extensions = (*([] if cache is None else [cache]), *state.extensions, *units.extensions)
     try:

@@ -101,25 +101,24 @@ def _list_by_stem(models: ModelIndex) -> dict[str, ModelFile]:
 
 
 def _find_depth_checkpoint(models: ModelIndex) -> ModelFile | None:
-    """Return the first checkpoint with a depth estimator."""
-    return next(
-        (
-            checkpoint
-            for checkpoint in models.checkpoints()
-            if checkpoint.family == "SD 2.x depth"
-            and DEPTH_CLASS_TOKEN in read_header(checkpoint.path).tensors
-        ),
-        None,
-    )
+    """Return the largest checkpoint with a depth estimator: the demo's own is a small one."""
+    found = [
+        checkpoint
+        for checkpoint in models.checkpoints()
+        if checkpoint.family == "SD 2.x depth"
+        and DEPTH_CLASS_TOKEN in read_header(checkpoint.path).tensors
+    ]
+    return max(found, key=lambda checkpoint: checkpoint.size_bytes, default=None)
 
 
 def _missing(annotator: Annotator, stems: list[str], preprocessor: str) -> Unsupported:
-    names = " and ".join(stem + annotator.ending for stem in stems)
+    *rest, last = (stem + annotator.ending for stem in stems)
+    names = f"{', '.join(rest)} and {last}" if rest else last
     if annotator.takes_checkpoint:
         message, hint = f"'{preprocessor}' has no estimator of depth.", _DEPTH_HINT
     elif not annotator.source:
         message = f"'{preprocessor}' needs the networks of MediaPipe, {names}."
-        hint = "Download them in the Models tab, where they are in the list of models to get."
+        hint = "Get them in the Models tab: MediaPipe poses, hands and faces for OpenPose."
     else:
         message = f"'{preprocessor}' needs the file {names}."
         hint = f"Put it from {annotator.source} into {ANNOTATOR_FOLDER}."

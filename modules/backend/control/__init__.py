@@ -1,1 +1,1 @@
-"""Units of ControlNet and its kin: what each adds to the steps of a pass."""
+"""Control units: what guides a generated image besides its prompts."""

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from modules.backend.control.preprocess import Preprocessors
 from modules.images.control_image import Pixels, fit_control_image
 from modules.images.inpaint.canvas import crop_as_masked
-from modules.images.preprocessors.table import PREPROCESSORS
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.init_image import InitImageRequest
@@ -44,21 +44,23 @@ def source_image(planned: PlannedUnit, request: GenerationRequest) -> Image.Imag
     return _crop(planned, request, image)
 
 
-def make_hint(planned: PlannedUnit, request: GenerationRequest) -> Hint:
+def make_hint(
+    planned: PlannedUnit, request: GenerationRequest, preprocessors: Preprocessors
+) -> Hint:
     """Return what a unit's control model gets to see.
 
     Args:
         planned: The unit.
         request: Of the pass: its size, its init image and mask.
+        preprocessors: Make the control image.
     """
     unit = planned.unit
-    pixels: Pixels = np.asarray(source_image(planned, request).convert("RGB"))
-    row = PREPROCESSORS.get(unit.module)
-    if row.compute is not None:
-        resolution, a, b = row.numbers(unit.processor_res, unit.threshold_a, unit.threshold_b)
-        pixels = row.compute(pixels, resolution, a, b, np.random.RandomState(request.seed % 2**32))
+    image = source_image(planned, request)
+    if planned.preprocessing is not None:
+        image = preprocessors.make(planned.preprocessing, image).image
+    pixels: Pixels = np.asarray(image.convert("RGB"))
     fitted = fit_control_image(pixels, request.width, request.height, unit.resize_mode)
-    tensor = torch.from_numpy(np.ascontiguousarray(fitted)).permute(2, 0, 1)[None].float() / 255
+    tensor = torch.from_numpy(fitted.copy()).permute(2, 0, 1)[None].float() / 255
     return Hint(tensor, None, Image.fromarray(fitted))
 
 
@@ -69,7 +71,7 @@ def make_region(planned: PlannedUnit, request: GenerationRequest) -> Tensor | No
         return None
     mask = np.asarray(field.to_pil())[:, :, None].repeat(3, axis=2)
     fitted = fit_control_image(mask, request.width, request.height, planned.unit.resize_mode)
-    return torch.from_numpy(np.ascontiguousarray(fitted[:, :, 0]))[None, None].float() / 255
+    return torch.from_numpy(fitted[:, :, 0].copy())[None, None].float() / 255
 
 
 def _crop(planned: PlannedUnit, request: GenerationRequest, image: Image.Image) -> Image.Image:

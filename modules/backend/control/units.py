@@ -14,6 +14,7 @@ from modules.backend.control.control_networks import ControlNetworks
 from modules.backend.control.controlnet import ControlNetStep, ControlNetwork
 from modules.backend.control.controlnet_weights import BaseUNet, load_controlnet
 from modules.backend.control.hints import Hint, make_hint, make_region
+from modules.backend.control.preprocess import Preprocessors
 from modules.backend.control.unit_schedule import UnitSchedule, make_schedule, output_weights
 from modules.backend.denoise.step_extensions import StepExtension
 from modules.backend.memory.offload import execution_device, is_offloaded
@@ -34,6 +35,7 @@ class UnitInputs:
         plan: Of the pass.
         components: The networks of the checkpoint.
         networks: Keeps the control models loaded.
+        preprocessors: Make control images.
         run_sigmas: Of the run.
     """
 
@@ -41,6 +43,7 @@ class UnitInputs:
     plan: Plan
     components: Components
     networks: ControlNetworks
+    preprocessors: Preprocessors
     run_sigmas: RunSigmas
 
     @property
@@ -57,7 +60,7 @@ class UnitInputs:
     @cached_property
     def hint(self) -> Hint:
         """Return what the control model gets to see."""
-        return make_hint(self.planned, self.plan.request)
+        return make_hint(self.planned, self.plan.request, self.preprocessors)
 
     @property
     def schedule(self) -> UnitSchedule:
@@ -140,7 +143,11 @@ MODULE_MAKERS: Mapping[str, MakeEffect] = {}
 
 
 def prepare_units(
-    plan: Plan, components: Components, networks: ControlNetworks, run_sigmas: RunSigmas
+    plan: Plan,
+    components: Components,
+    networks: ControlNetworks,
+    preprocessors: Preprocessors,
+    run_sigmas: RunSigmas,
 ) -> UnitEffects:
     """Return what the units of a pass do while one model runs it.
 
@@ -148,6 +155,7 @@ def prepare_units(
         plan: Of the pass, or of its refiner.
         components: The networks of the model.
         networks: Keeps its control models loaded.
+        preprocessors: Make control images.
         run_sigmas: Of the run.
 
     Raises:
@@ -162,5 +170,5 @@ def prepare_units(
             if planned.model is None
             else MAKERS[planned.model.layout]
         )
-        effects.append(make(UnitInputs(planned, plan, components, networks, run_sigmas)))
+        effects.append(make(UnitInputs(planned, plan, components, networks, preprocessors, run_sigmas)))
     return UnitEffects(tuple(effects))

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from modules.images.preprocessors.sizes import Pixels, pad_edges, resize_to_resolution
 
 _LINE_NOISE = 8  # intensities up to this are no lines
+_SAMPLES = 17  # of the contrast along a line
 _SOBEL_FULL = 4 * 255  # of an edge between black and white
 
 
@@ -89,23 +90,26 @@ def draw_straight_lines(
     if found is None:
         return _three(drawing)
     gradient = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
-    segments = found.reshape(-1, 4)
-    shortest = length * min(grey.shape) / 256
-    for segment in segments:
-        is_long = np.hypot(segment[2] - segment[0], segment[3] - segment[1]) > shortest
-        if is_long and _contrast(gradient, segment) > strength:
-            x0, y0, x1, y1 = (int(value) for value in segment)
-            cv2.line(drawing, (x0, y0), (x1, y1), 255, 1)
+    ends = found.reshape(-1, 2, 2).astype(np.float64)
+    lengths = np.hypot(*(ends[:, 1] - ends[:, 0]).T)
+    is_kept = (lengths > length * min(grey.shape) / 256) & (_contrasts(gradient, ends) > strength)
+    cv2.polylines(drawing, list(ends[is_kept].astype(np.int32)), isClosed=False, color=255)
     return _three(drawing)
 
 
-def _contrast(gradient: NDArray[np.float32], segment: NDArray[np.float32]) -> float:
-    """Return the mean gradient along a segment: 1 between black and white."""
-    steps = np.linspace(0, 1, 2 + int(np.abs(segment[2:] - segment[:2]).max()))[:, None]
-    points = np.rint(segment[:2] + steps * (segment[2:] - segment[:2])).astype(np.int64)
+def _contrasts(gradient: NDArray[np.float32], ends: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean gradient along each segment: 1 between black and white.
+
+    Args:
+        gradient: By Sobel, of grey values.
+        ends: [segments, 2, 2]: x and y of both ends.
+    """
+    shares = np.linspace(0, 1, _SAMPLES)[None, :, None]
+    points = ends[:, None, 0] + shares * (ends[:, None, 1] - ends[:, None, 0])
+    x, y = np.rint(points).astype(np.int64).transpose(2, 0, 1)
     height, width = gradient.shape
-    x, y = points[:, 0].clip(0, width - 1), points[:, 1].clip(0, height - 1)
-    return float(gradient[y, x].mean()) / _SOBEL_FULL
+    values = gradient[y.clip(0, height - 1), x.clip(0, width - 1)]
+    return values.mean(axis=1).astype(np.float64) / _SOBEL_FULL
 
 
 def _cut(values: NDArray[np.uint8], small: Pixels) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from modules.models.control.control_model import ControlModel
 from modules.params.requests.control_unit import ControlUnit
+from modules.plan.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -17,12 +18,14 @@ class PlannedUnit:
         index: Of the unit in the request, for messages.
         unit: As requested. Without an image it takes the init image.
         model: Its control model; None for a preprocessor that acts without one.
+        preprocessing: How its control image is made; None where its picture is taken as it is.
         is_soft: Whether deeper outputs of a ControlNet count more than those near the picture.
     """
 
     index: int
     unit: ControlUnit
-    model: ControlModel | None
+    model: ControlModel | None = None
+    preprocessing: Preprocessing | None = None
     is_soft: bool = False
 
     @property
@@ -48,4 +51,6 @@ class PlannedUnit:
     @property
     def paths(self) -> tuple[Path, ...]:
         """Return its files."""
-        return () if self.model is None else (self.model.path,)
+        files = () if self.preprocessing is None else self.preprocessing.files
+        model = () if self.model is None else (self.model,)
+        return tuple(file.path for file in (*model, *files))

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from modules.core.errors import NotFound, UserError
+from modules.images.preprocessors.sizes import pixel_perfect_resolution
+from modules.images.preprocessors.table import PREPROCESSORS
 from modules.models.control.control_model import ControlModel
 from modules.models.control.layouts import CONTROLNET_UNION
 from modules.models.index import ModelIndex
 from modules.models.model_spec import ModelSpec
 from modules.params.requests.base import GenerationRequest
-from modules.params.requests.control_unit import NO_MODEL, ControlUnit
+from modules.params.requests.control_unit import NO_MODEL, NO_MODULE, ControlUnit
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.init_image import InitImageRequest
+from modules.plan.preprocessing import Preprocessing, plan_preprocessing
 from modules.plan.units.planned_unit import PlannedUnit
 
-# Preprocessors that act without a control model.
-MODEL_FREE_MODULES = frozenset({"reference_only", "reference_adain", "reference_adain+attn"})
 _MANY_SHOWN = 3
 
 
@@ -42,7 +43,7 @@ def plan_unit(
         BadFile: its model cannot be used.
         UserError: its model was made for checkpoints of another family, or its options contradict each other.
     """
-    planned = PlannedUnit(index, unit, None, is_soft=unit.control_mode != "Balanced")
+    planned = PlannedUnit(index, unit, is_soft=unit.control_mode != "Balanced")
     if unit.image is None and not _has_init_image(request):
         raise NotFound(f"{planned.label} has no picture.", "Add one, or turn the unit off.")
     if unit.guidance_start > unit.guidance_end:
@@ -51,7 +52,11 @@ def plan_unit(
             f" {unit.guidance_start:g}.",
             "Move the ending control step behind the starting one.",
         )
-    planned = replace(planned, model=_find_model(planned, models))
+    planned = replace(
+        planned,
+        model=_find_model(planned, models),
+        preprocessing=_plan_preprocessing(unit, request, models),
+    )
     check_family(planned, checkpoint, models)
     _check_options(planned)
     return planned
@@ -99,11 +104,30 @@ def _find_model(planned: PlannedUnit, models: ModelIndex) -> ControlModel | None
     name = planned.unit.model.strip()
     if name and name.casefold() != NO_MODEL.casefold():
         return models.control.find(name)
-    if planned.unit.module in MODEL_FREE_MODULES:
+    if not PREPROCESSORS.get(planned.unit.module).needs_model:
         return None
     titles = [model.title for model in models.control.models()]
     hint = f"Choose {_listing(titles)}." if titles else "Put one into models/ControlNet."
     raise NotFound(f"{planned.label} has no control model.", hint)
+
+
+def _plan_preprocessing(
+    unit: ControlUnit, request: GenerationRequest, models: ModelIndex
+) -> Preprocessing | None:
+    """Return how the control image of a unit is made, None where its picture is taken as it is."""
+    row = PREPROCESSORS.get(unit.module)
+    if row.name == NO_MODULE or not (row.makes_image or row.unavailable):
+        return None
+    numbers = unit.processor_res, unit.threshold_a, unit.threshold_b
+    preprocessing = plan_preprocessing(models, row.name, numbers, (request.seed, request.subseed))
+    if not unit.pixel_perfect:
+        return preprocessing
+    image = unit.image or (
+        request.init_image if isinstance(request, InitImageRequest) else None
+    )
+    size = request.width, request.height
+    resolution = pixel_perfect_resolution(image.size if image else size, size, unit.resize_mode)
+    return preprocessing.with_resolution(resolution)
 
 
 def _check_options(planned: PlannedUnit) -> None:
