@@ -36,9 +36,14 @@ from modules.backend.control.adapters.t2i_adapter import (
     weigh,
 )
 from modules.backend.control.adapters.unet_places import transformers_of
-from modules.backend.control.hints import make_region, source_image
+from modules.backend.control.hints import Hint, make_region, source_image
 from modules.backend.control.unit_effects import Finish, MakeEffect, UnitEffect, UnitInputs
-from modules.images.control_results import with_intensity, with_kept_part, with_luminance
+from modules.images.control_results import (
+    Pixels,
+    with_intensity,
+    with_kept_part,
+    with_luminance,
+)
 from modules.images.preprocessors.table import PREPROCESSORS
 from modules.models.control.layouts import CONTROL_LLLITE, IP_ADAPTER, T2I_ADAPTER
 
@@ -135,7 +140,7 @@ def _make_reference(inputs: UnitInputs) -> Reference:
     unit = planned.unit
     _, threshold, _ = PREPROCESSORS.get(unit.module).numbers(-1, unit.threshold_a, -1)
     return Reference(
-        encode_hint(inputs),
+        _encode_hint(inputs),
         SHARED_PARTS[unit.module],
         unit.weight,
         find_style_fidelity(
@@ -150,13 +155,18 @@ def _make_reference(inputs: UnitInputs) -> Reference:
     )
 
 
-def encode_hint(inputs: UnitInputs) -> Tensor:
+def _encode_hint(inputs: UnitInputs) -> Tensor:
     """Return the latents of a unit's control picture, [1, channels, rows, columns]."""
     pixels = vae.image_to_pixels(inputs.hint.image)
     return vae.encode_pixels(inputs.components.vae, pixels)
 
 
-def make_latent_fix(inputs: UnitInputs) -> LatentFix | None:
+def make_module_effect(inputs: UnitInputs) -> UnitEffect:
+    """Return what a unit's preprocessor does besides making its control picture."""
+    return UnitEffect(_make_latent_fix(inputs), None, _make_finish(inputs))
+
+
+def _make_latent_fix(inputs: UnitInputs) -> LatentFix | None:
     """Return what a unit's preprocessor does to the predicted latents, None for nothing."""
     unit = inputs.planned.unit
     name = PREPROCESSORS.get(unit.module).name
@@ -165,7 +175,7 @@ def make_latent_fix(inputs: UnitInputs) -> LatentFix | None:
         return None
     components = inputs.components
     source = LatentSource(
-        encode_hint(inputs),
+        _encode_hint(inputs),
         components.alphas_cumprod,
         components.prediction_type,
         min(max(unit.weight, 0.0), 1.0),
@@ -182,23 +192,32 @@ def make_latent_fix(inputs: UnitInputs) -> LatentFix | None:
     return ColourFix(source, radius, sharpness * _PERCENT)
 
 
-def make_finish(inputs: UnitInputs) -> Finish | None:
+def _make_finish(inputs: UnitInputs) -> Finish | None:
     """Return what a unit's preprocessor does to a decoded image, None for nothing."""
     name = PREPROCESSORS.get(inputs.planned.unit.module).name
-    hint = inputs.hint
-    control = np.asarray(hint.image)
-    if name == "recolor_luminance":
-        return lambda image: _change(image, lambda pixels: with_luminance(pixels, control))
-    if name == "recolor_intensity":
-        return lambda image: _change(image, lambda pixels: with_intensity(pixels, control))
-    if name.startswith("inpaint_only") and hint.mask is not None:
-        mask = hint.mask[0, 0].numpy()
-        return lambda image: _change(image, lambda pixels: with_kept_part(pixels, control, mask))
-    return None
+    if name not in _FINISHES:
+        return None
+    hint, change = inputs.hint, _FINISHES[name]
+
+    def finish(image: Image.Image) -> Image.Image:
+        return Image.fromarray(change(np.asarray(image.convert("RGB")), hint))
+
+    return finish
 
 
-def _change(image: Image.Image, change: Callable[[np.ndarray], np.ndarray]) -> Image.Image:
-    return Image.fromarray(change(np.asarray(image.convert("RGB"))))
+def _keep_part(image: Pixels, hint: Hint) -> Pixels:
+    if hint.mask is None:
+        return image
+    return with_kept_part(image, np.asarray(hint.image), hint.mask[0, 0].numpy())
+
+
+# By the preprocessor's name: changes the pixels of a result.
+_FINISHES: Mapping[str, Callable[[Pixels, Hint], Pixels]] = {
+    "recolor_luminance": lambda image, hint: with_luminance(image, np.asarray(hint.image)),
+    "recolor_intensity": lambda image, hint: with_intensity(image, np.asarray(hint.image)),
+    "inpaint_only": _keep_part,
+    "inpaint_only+lama": _keep_part,
+}
 
 
 # By the name of a layout of control models.

@@ -122,9 +122,7 @@ def _plan_preprocessing(
     preprocessing = plan_preprocessing(models, row.name, numbers, (request.seed, request.subseed))
     if not unit.pixel_perfect:
         return preprocessing
-    image = unit.image or (
-        request.init_image if isinstance(request, InitImageRequest) else None
-    )
+    image = unit.image or (request.init_image if isinstance(request, InitImageRequest) else None)
     size = request.width, request.height
     resolution = pixel_perfect_resolution(image.size if image else size, size, unit.resize_mode)
     return preprocessing.with_resolution(resolution)
