@@ -141,7 +141,7 @@ def _make_reference(inputs: UnitInputs) -> Reference:
     _, threshold, _ = PREPROCESSORS.get(unit.module).numbers(-1, unit.threshold_a, -1)
     return Reference(
         _encode_hint(inputs),
-        SHARED_PARTS[unit.module],
+        SHARED_PARTS[planned.module],
         unit.weight,
         find_style_fidelity(
             threshold,
@@ -169,7 +169,7 @@ def make_module_effect(inputs: UnitInputs) -> UnitEffect:
 def _make_latent_fix(inputs: UnitInputs) -> LatentFix | None:
     """Return what a unit's preprocessor does to the predicted latents, None for nothing."""
     unit = inputs.planned.unit
-    name = PREPROCESSORS.get(unit.module).name
+    name = inputs.planned.module
     is_colour, is_inpainting = name.startswith("tile_colorfix"), name.startswith("inpaint_only")
     if not is_colour and (not is_inpainting or inputs.hint.mask is None):
         return None
@@ -194,7 +194,7 @@ def _make_latent_fix(inputs: UnitInputs) -> LatentFix | None:
 
 def _make_finish(inputs: UnitInputs) -> Finish | None:
     """Return what a unit's preprocessor does to a decoded image, None for nothing."""
-    name = PREPROCESSORS.get(inputs.planned.unit.module).name
+    name = inputs.planned.module
     if name not in _FINISHES:
         return None
     hint, change = inputs.hint, _FINISHES[name]

@@ -12,7 +12,6 @@ from modules.backend.control.adapter_makers import (
     make_module_effect,
     make_references,
 )
-from modules.backend.control.adapters.reference import SHARED_PARTS
 from modules.backend.control.control_networks import ControlNetworks
 from modules.backend.control.controlnet import ControlNetStep, ControlNetwork
 from modules.backend.control.controlnet_weights import BaseUNet, load_controlnet
@@ -107,7 +106,7 @@ def prepare_units(
         for effect in (MAKERS[inputs.model.layout](inputs), make_module_effect(inputs))
     ]
     # Last, as in sd-webui-controlnet: a reference is seen without what other units add to a call.
-    references = [inputs for inputs in units if inputs.planned.unit.module in SHARED_PARTS]
+    references = [inputs for inputs in units if inputs.planned.is_reference]
     if references:
         effects.append(make_references(references))
     return UnitEffects(tuple(effects))

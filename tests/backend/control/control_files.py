@@ -108,7 +108,9 @@ def difference_weights(network: ControlNet, unet: UNet2DConditionModel) -> dict[
     """Return the tensors of a file with what differs from the UNet."""
     base = unet.state_dict()
     layers = int(network.config["layers_per_block"])
-    shared = {unet_encoder_key(key, layers): base[key] for key in network.state_dict() if key in base}
+    shared = {
+        unet_encoder_key(key, layers): base[key] for key in network.state_dict() if key in base
+    }
     weights = {
         name: value - shared[name] if name in shared else value
         for name, value in original_weights(network, "").items()

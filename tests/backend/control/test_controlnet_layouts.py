@@ -68,7 +68,9 @@ def expected(network: ControlNet, call: UNetCall, **kwargs: object) -> list[Tens
 
 
 def outputs(model: ControlModel, unet: UNet2DConditionModel, control_type: int = 0) -> list[Tensor]:
-    network = ControlNetwork(load_controlnet(model, BaseUNet(unet, None, CPU), CPU), CPU, stays=True)
+    network = ControlNetwork(
+        load_controlnet(model, BaseUNet(unet, None, CPU), CPU), CPU, stays=True
+    )
     with network.use(tiling=False):
         return network.outputs(call_of(unet), network.encode(HINT), control_type)
 
@@ -169,7 +171,8 @@ def test_half_precision_files_are_read_in_the_unets_precision(tmp_path: Path):
     loaded = load_controlnet(model, BaseUNet(unet, None, CPU), CPU)
     weights = network.state_dict()
     assert all(
-        torch.equal(value, weights[key].half().float()) for key, value in loaded.state_dict().items()
+        torch.equal(value, weights[key].half().float())
+        for key, value in loaded.state_dict().items()
     )
 
 

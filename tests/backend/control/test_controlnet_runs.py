@@ -21,7 +21,6 @@ from modules.params.image import ImageField
 from modules.params.image_kinds import MASK
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.control_unit import ControlUnit
-from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.plan.planner import make_plan
 from modules.prompt.tokens import ClipTokenizer
@@ -63,7 +62,10 @@ def folder(tmp_path: Path, model: LoadedModel) -> Path:
 @pytest.fixture
 def generate(model: LoadedModel, folder: Path) -> Generate:
     def generate(
-        *units: ControlUnit, request: GenerationRequest = SMALL, notes: list[str] | None = None, **changes: Any
+        *units: ControlUnit,
+        request: GenerationRequest = SMALL,
+        notes: list[str] | None = None,
+        **changes: Any,
     ) -> np.ndarray:
         index = ModelIndex(
             {"Checkpoint": [folder], "ControlNet": [folder / "control"]}, ROOT / "configs", folder
