@@ -57,12 +57,15 @@ class ControlLayout:
         find_base: Tells from a header which checkpoints the model is for.
         precedes: Names of layouts that a file is only of when it is not of this one; where no row names another, the
             first one in the table decides.
+        find_error: Tells from a header why a file of the layout cannot be used, as the rest of a sentence that begins with
+            its name, or "".
     """
 
     name: str
     conditions: tuple[KeyCondition, ...]
     find_base: Callable[[Header], ControlBase]
     precedes: tuple[str, ...] = ()
+    find_error: Callable[[Header], str] = lambda _: ""
 
 
 def detect_layout(header: Header) -> ControlLayout | None:
