@@ -17,7 +17,6 @@ from modules.backend.conditioning import concat
 from modules.backend.conditioning.init_image import InitImage
 from modules.backend.conditioning.text import PromptConditioning
 from modules.backend.decoding import decode_image, decode_unfinished, stated_precision
-from modules.backend.denoise.deep_cache import DeepCache
 from modules.backend.denoise.extension_parts import make_step_extensions
 from modules.backend.denoise.progress import (
     BatchSkipped,
@@ -32,7 +31,8 @@ from modules.backend.model import LoadedModel
 from modules.backend.networks.embeddings import read_all_vectors
 from modules.backend.noise.noise import ImageNoise, NoiseOptions, noise_options
 from modules.backend.noise_from_image import find_noise_of_image
-from modules.backend.pipelines.pass_options import use_image_options, use_step_options
+from modules.backend.pipelines.pass_options import use_image_options
+from modules.backend.pipelines.run_steps import run_steps
 from modules.backend.pipelines.sampling_run import HandOver, SamplingRun, make_run_sigmas
 from modules.backend.upscale.upscalers import Upscalers
 from modules.core.errors import Cancelled, NotFinite
@@ -199,7 +199,7 @@ def _begin_pass(
             texts = _encode_prompts(model, decoding, size, sink)
             noise = find_noise_of_image(batch, model, plan, decoding, init_image, texts)
         # 4. Denoising loop, with the networks of the prompt
-        sink(Phase("Sampling" if upscaled is None else "Sampling the larger image"))
+        batch.progress.begin_steps("Sampling" if upscaled is None else "Sampling the larger image")
         run_sigmas = make_run_sigmas(plan, model.model_sigmas)
         latents = None if init_image is None else init_image.latents
         recorder = Recorder() if plan.record and batch.index == 0 else None
@@ -243,7 +243,7 @@ def _refine(batch: Batch, plan: Plan, state: _PassState) -> None:
     batch.progress.change_model(model.preview)
     with use_image_options(model.components, plan, batch.draws):
         conditioning = _encode_prompts(model, plan, state.size, batch.sink)
-        batch.sink(Phase("Refining"))
+        batch.progress.begin_steps("Refining")
         if not concat.takes_more_channels(model.components):
             others = [one for one in state.extensions if not isinstance(one, ConcatChannels)]
             state = replace(state, extensions=tuple(others))
@@ -286,16 +286,8 @@ def _sample(
         hands_over: Asked before every evaluation.
     """
     run, sink = state.run, batch.sink
-    run_sigmas = make_run_sigmas(run.plan, model.model_sigmas)
-    interval = plan.settings.deep_cache_interval
-    cache = DeepCache(interval) if interval > 1 else None
-    extensions = state.extensions if cache is None else (*state.extensions, cache)
     try:
-        with (
-            model.hypernetworks.apply(model.components.unet, plan.networks.hypernetworks),
-            use_step_options(model.components, plan, batch.draws, cache),
-        ):
-            model.pipeline.proceed(run, run_sigmas, conditioning, extensions, hands_over)
+        run_steps(batch, model, plan, run, conditioning, state.extensions, hands_over)
     except (Cancelled, BatchSkipped):
         with suppress(NotFinite):  # what was asked for is to stop
             decode_unfinished(
