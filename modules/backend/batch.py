@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from modules.backend.control.preprocess import Preprocessors
 from modules.backend.denoise.progress import BatchSkipped, ProgressReporter, raise_if_interrupted
 from modules.backend.memory import estimate
 from modules.backend.model import LoadedModel
@@ -29,6 +30,7 @@ class Batch:
     Args:
         acquire: Loads a model.
         upscalers: Enlarge the images of the first pass; models compute where they do.
+        preprocessors: Make the control images of units.
         index: Of the batch, from 0.
         sink: Receives events.
         cancel: Interrupts the work.
@@ -38,6 +40,7 @@ class Batch:
 
     acquire: Acquire
     upscalers: Upscalers
+    preprocessors: Preprocessors
     index: int
     sink: Sink
     cancel: CancelToken

@@ -16,6 +16,7 @@ from modules.backend.components import Components
 from modules.backend.conditioning import concat
 from modules.backend.conditioning.init_image import InitImage
 from modules.backend.conditioning.text import PromptConditioning
+from modules.backend.control.preprocess import Preprocessors
 from modules.backend.decoding import decode_image, decode_unfinished, stated_precision
 from modules.backend.denoise.extension_parts import make_step_extensions
 from modules.backend.denoise.progress import (
@@ -103,6 +104,7 @@ def generate_batch(
     batch_index: int,
     sink: Sink,
     cancel: CancelToken,
+    preprocessors: Preprocessors | None = None,
 ) -> None:
     """Generate one batch and pass each image on as soon as it is decoded.
 
@@ -116,7 +118,8 @@ def generate_batch(
     """
     progress = ProgressReporter(sink, cancel, plan, batch_index)
     draws = random.Random(plan.batches[batch_index][0].seed)
-    batch = Batch(acquire, upscalers, batch_index, sink, cancel, progress, draws)
+    preprocessors = preprocessors or Preprocessors(upscalers.device)
+    batch = Batch(acquire, upscalers, preprocessors, batch_index, sink, cancel, progress, draws)
     hires_pass = plan.hires
     if hires_pass is not None:
         estimate.check(acquire(plan.model).components, hires_pass.plan.request, batch.device)

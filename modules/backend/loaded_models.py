@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from modules.backend.components import Precision
+from modules.backend.control.preprocess import Preprocessors
 from modules.backend.device import FP32, Device
 from modules.backend.faces.restorers import FaceRestorers
 from modules.backend.memory.policies import POLICIES, MemoryPolicy
@@ -28,6 +29,7 @@ class LoadedModels:
     Attributes:
         upscalers: Enlarge finished images.
         face_restorers: Restore the faces in them.
+        preprocessors: Make control images.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class LoadedModels:
         self.device = device
         self.upscalers = Upscalers(device)
         self.face_restorers = FaceRestorers(device)
+        self.preprocessors = Preprocessors(device.torch_device)
         self._cache = ModelCache(
             device.torch_device, tokenizer, cache_folder, lambda: self.device.free_bytes()
         )
@@ -131,6 +134,7 @@ class LoadedModels:
         self._cache.prompts.clear()
 
     def clear(self) -> None:
-        """Unload every checkpoint and every upscaler."""
+        """Unload every checkpoint, every upscaler and the network of a preprocessor."""
         self.upscalers.clear()
+        self.preprocessors.clear()
         self._cache.clear()

@@ -19,6 +19,7 @@ from modules.backend.conditioning.init_image import (
 from modules.backend.conditioning.micro_conditioning import make_time_ids
 from modules.backend.conditioning.prompt_cache import PromptCache
 from modules.backend.conditioning.text import Conditioning, PromptConditioning
+from modules.backend.control.control_networks import ControlNetworks
 from modules.backend.denoise.compiled_blocks import CompiledBlocks
 from modules.backend.loading.layers import circular_padding
 from modules.backend.memory.offload import execution_device
@@ -52,6 +53,7 @@ class LoadedModel:
         is_spoiled: Whether its weights can no longer be restored, so that it must be loaded anew.
         hypernetworks: Those that were used last, to be applied to the UNet.
         compiled: The blocks of the UNet, compiled when that is asked for.
+        control_networks: The control models that ran beside it last.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class LoadedModel:
         self._loras = FoldedLoras(components)
         self.hypernetworks = Hypernetworks()
         self.compiled = CompiledBlocks()
+        self.control_networks = ControlNetworks()
         self._tokenizer = tokenizer
         self._prompts = PromptCache() if prompts is None else prompts
         self._identity = identity

@@ -101,7 +101,13 @@ def _run_batch(
         raise_if_interrupted(cancel)
         try:
             generate.generate_batch(
-                models.acquire, models.upscalers, plan, batch_index, sink, cancel
+                models.acquire,
+                models.upscalers,
+                plan,
+                batch_index,
+                sink,
+                cancel,
+                models.preprocessors,
             )
         # Not the VAE's overflow: it has no higher precision, and images may already be handed out.
         except generate.UNetOverflow as error:

@@ -98,6 +98,7 @@ class Flags:
     swinir_models_path: Path | None = folder_flag("likewise")  # noqa: RUF009
     scunet_models_path: Path | None = folder_flag("likewise")  # noqa: RUF009
     dat_models_path: Path | None = folder_flag("likewise")  # noqa: RUF009
+    controlnet_dir: Path | None = folder_flag("an additional folder with ControlNet models")  # noqa: RUF009
     gradio_allowed_path: tuple[Path, ...] = flag(
         (),
         "Folders",

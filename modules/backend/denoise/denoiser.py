@@ -174,7 +174,9 @@ class Denoiser:
         asked = uncond if scale is None else None
         groups = group_by_call(conds, asked, settings, self._conds_per_call)
         outputs = [
-            output for group in groups for output in self._call_unet(model_input, group, evaluation)
+            output
+            for group in groups
+            for output in self._call_unet(model_input, group, evaluation, uncond)
         ]
         if scale is not None:
             predictions = Predictions(outputs, weights, outputs[0])
@@ -184,9 +186,9 @@ class Denoiser:
         return predictions, guided
 
     def _call_unet(
-        self, model_input: Tensor, conds: Sequence[Cond], evaluation: Evaluation
+        self, model_input: Tensor, conds: Sequence[Cond], evaluation: Evaluation, uncond: Cond
     ) -> tuple[Tensor, ...]:
-        """Return the prediction for each conditioning, from one call."""
+        """Return the prediction for each conditioning, one of them perhaps the uncond, from one call."""
         joined = self._join(conds, model_input.shape[0])
         call = UNetCall(
             torch.cat([model_input.to(self._unet.dtype)] * len(conds)),
@@ -195,6 +197,7 @@ class Denoiser:
             joined.hidden,
             evaluation.index,
             joined.added_kwargs,
+            tuple(cond is uncond for cond in conds),
         )
         for extension in self._extensions:
             call = extension.unet_call(call)

@@ -22,6 +22,8 @@ class UNetCall:
         encoder_hidden_states: [rows, tokens, hidden].
         index: Of the evaluation, from 0.
         kwargs: Further keyword arguments.
+        is_uncond: For each prompt of the call, in the order of its rows, whether it is the negative prompt; each has as
+            many rows as the batch has images.
     """
 
     sample: Tensor
@@ -29,6 +31,7 @@ class UNetCall:
     encoder_hidden_states: Tensor
     index: int
     kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    is_uncond: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -75,16 +75,24 @@ _PROJECTION = "text_projection.weight"
 def unet_key(key: str, config: UNetConfig) -> str:
     """Return LDM's key of a parameter of UNet2DConditionModel."""
     block, _, rest = key.partition(".")
-    if block in ("down_blocks", "up_blocks"):
+    if block == "up_blocks":
         level, part, index, leaf = rest.split(".", 3)
-        locate = _down if block == "down_blocks" else _up
-        return UNET_PREFIX + locate(int(level), part, int(index), leaf, config)
+        return UNET_PREFIX + _up(int(level), part, int(index), leaf, config)
+    return UNET_PREFIX + unet_encoder_key(key, config.num_res_blocks)
+
+
+def unet_encoder_key(key: str, num_res_blocks: int) -> str:
+    """Return LDM's key of a parameter of UNet2DConditionModel outside its decoder, without the prefix of a checkpoint."""
+    block, _, rest = key.partition(".")
+    if block == "down_blocks":
+        level, part, index, leaf = rest.split(".", 3)
+        return _down(int(level), part, int(index), leaf, num_res_blocks)
     if block == "mid_block":
         part, index, leaf = rest.split(".", 2)
         if part == "attentions":
-            return f"{UNET_PREFIX}middle_block.1.{leaf}"
-        return f"{UNET_PREFIX}middle_block.{2 * int(index)}.{rename_module(leaf, _UNET_RESNET)}"
-    return UNET_PREFIX + rename_module(key, _UNET_TOP)
+            return f"middle_block.1.{leaf}"
+        return f"middle_block.{2 * int(index)}.{rename_module(leaf, _UNET_RESNET)}"
+    return rename_module(key, _UNET_TOP)
 
 
 def unet_file_key(names: Container[str], config: UNetConfig) -> Callable[[str], str]:
@@ -163,10 +171,10 @@ def text_encoder_key(
     return find_in_slot
 
 
-def _down(level: int, part: str, index: int, leaf: str, config: UNetConfig) -> str:
-    first = 1 + level * (config.num_res_blocks + 1)
+def _down(level: int, part: str, index: int, leaf: str, num_res_blocks: int) -> str:
+    first = 1 + level * (num_res_blocks + 1)
     if part == "downsamplers":
-        return f"input_blocks.{first + config.num_res_blocks}.0.{leaf.replace('conv', 'op')}"
+        return f"input_blocks.{first + num_res_blocks}.0.{leaf.replace('conv', 'op')}"
     return f"input_blocks.{first + index}.{_resnet_or_attention(part, leaf)}"
 
 
