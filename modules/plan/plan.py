@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from typing_extensions import Self
 
 from modules.models.checkpoint import Checkpoint
 from modules.models.model_spec import ModelSpec
+from modules.params.image import ImageField
 from modules.params.requests.base import GenerationRequest, require_generation
 from modules.params.requests.txt2img import HiresSize
 from modules.plan.job_plan import JobPlan
@@ -213,14 +215,30 @@ class Plan(JobPlan):
 
     def without_images(self) -> Self:
         """Return a copy without input images, to keep after the job has ended."""
-        drawn = tuple(plan.without_images() for plan in self.drawn)
+        return self._with_requests(lambda request: request.without_images())
+
+    def with_images(self, images: Mapping[str, ImageField]) -> Self:
+        """Return a copy with the input images of its request, by field, to run."""
+        return self._with_requests(lambda request: request.with_images(images))
+
+    def _with_requests(self, change: Callable[[GenerationRequest], GenerationRequest]) -> Self:
+        """Return a copy with the requests of all passes changed, and the units with what those have."""
+        request = change(self.request)
         hires, refiner = self.hires, self.refiner
         if hires is not None:
-            hires = replace(hires, plan=hires.plan.without_images())
+            hires = replace(hires, plan=hires.plan._with_requests(change))
         if refiner is not None:
-            refiner = replace(refiner, plan=refiner.plan.without_images())
-        request = self.request.without_images()
-        return replace(self, request=request, drawn=drawn, hires=hires, refiner=refiner, control=())
+            refiner = replace(refiner, plan=refiner.plan._with_requests(change))
+        return replace(
+            self,
+            request=request,
+            drawn=tuple(plan._with_requests(change) for plan in self.drawn),
+            hires=hires,
+            refiner=refiner,
+            control=tuple(
+                replace(one, unit=request.control_units[one.index]) for one in self.control
+            ),
+        )
 
     @property
     def schedule_label(self) -> str:

@@ -45,6 +45,7 @@ class FakeExecutor:
         self.slots = slots
         self.loaded: list[str] = []
         self.seen: list[str] = []
+        self.last_plan: Plan | None = None  # with its input images
         self.results: dict[type, Any] = {}  # by type of work
         self.recording: Recording | None = None  # what a recorded plan records
         self.failures: list[Exception] = []
@@ -163,6 +164,7 @@ class FakeExecutor:
         self.loaded.clear()
 
     def _draw(self, plan: Plan, sink: Sink, cancel: CancelToken) -> None:
+        self.last_plan = plan
         sink(Phase("Sampling"))
         self.seen.append(plan.request.prompt)
         if self.failures:

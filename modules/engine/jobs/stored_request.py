@@ -74,7 +74,8 @@ def serialize(
     request: JobRequest, settings: Settings, image_names: Mapping[str, str]
 ) -> StoredRequest:
     """Return the stored form of a request with resolved names; its input images are in files with these names."""
-    fields = request.without_images().model_dump(mode="json")
+    own_images = {place for place in request.input_images() if "." not in place}
+    fields = request.without_images().model_dump(mode="json", exclude=own_images)
     options = settings.model_dump(mode="json", exclude_defaults=True)
     return StoredRequest(request.task, _json(fields), _json(options), image_names)
 

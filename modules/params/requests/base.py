@@ -301,6 +301,21 @@ class GenerationRequest(JobRequest):
             }
         return images
 
+    def with_images(self, images: Mapping[str, ImageField]) -> Self:
+        """Return a copy with input images, by field as `input_images` names them."""
+        own = {name: image for name, image in images.items() if "." not in name}
+        units = tuple(
+            unit.model_copy(
+                update={
+                    name.rpartition(".")[2]: image
+                    for name, image in images.items()
+                    if name.startswith(f"control_units.{index}.")
+                }
+            )
+            for index, unit in enumerate(self.control_units)
+        )
+        return super().with_images(own).model_copy(update={"control_units": units})
+
     def without_images(self) -> Self:
         """Return a copy without input images, those of units included."""
         units = tuple(

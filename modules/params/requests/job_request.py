@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from functools import cache
 from types import new_class
 from typing import Any, ClassVar, cast
@@ -58,6 +59,10 @@ class JobRequest(BaseModel):
         return self.model_copy(
             update={k: None for k, field in fields.items() if is_image_field(field)}
         )
+
+    def with_images(self, images: Mapping[str, ImageField]) -> Self:
+        """Return a copy with input images, by field as `input_images` names them."""
+        return self.model_copy(update=dict(images))
 
     def replace(self, **changes: Any) -> Self:
         """Return a validated copy with some fields changed."""
