@@ -112,7 +112,7 @@ def test_the_unit_of_webuiapi_arrives_whole(client: TestClient, executor: FakeEx
     assert unit.mask is not None and unit.mask.mode == "L"
     assert (unit.resize_mode, unit.threshold_b, unit.enabled) == ("Resize and Fill", 64, True)
     info = json.loads(answer["info"])
-    assert 'ControlNet 0: "Module: canny, Model: sketch' in info["infotexts"][0]
+    assert 'ControlNet 0: "Module: canny, Model: sketch [' in info["infotexts"][0]
     assert "control_units" not in info
 
 
