@@ -8,6 +8,7 @@ from torch import Tensor
 
 from modules.backend import vae
 from modules.backend.conditioning.init_image import InitImage
+from modules.backend.control.unit_effects import Finish
 from modules.backend.denoise.progress import ProgressReporter
 from modules.backend.memory.offload import execution_device
 from modules.backend.model import LoadedModel
@@ -26,12 +27,13 @@ def decode_unfinished(
     sink: Sink,
     *,
     is_unrefined: bool,
+    finish: Finish,
 ) -> None:
     """Pass on the job's first image as far as it has come, if somebody wants it."""
     latents = progress.unfinished
     if latents is not None:
         sink(Phase("Decoding"))
-        image = decode_image(model, latents, 0, plan, init_image)
+        image = decode_image(model, latents, 0, plan, init_image, finish)
         precision = stated_precision(model, plan)
         sink(Output("unfinished image", image, 0, is_unrefined, precision))
 
@@ -49,7 +51,12 @@ def stated_precision(model: LoadedModel, plan: Plan) -> str:
 
 
 def decode_image(
-    model: LoadedModel, latents: Tensor, row: int, plan: Plan, init_image: InitImage | None
+    model: LoadedModel,
+    latents: Tensor,
+    row: int,
+    plan: Plan,
+    init_image: InitImage | None,
+    finish: Finish,
 ) -> Image.Image:
     """Return one image of a batch's latents, composited into the init image if there is one.
 
@@ -59,9 +66,10 @@ def decode_image(
         row: Of the image in the batch.
         plan: Of the pass.
         init_image: Of the batch.
+        finish: What control units do to the image before it is composited.
     """
     latents = latents[row : row + 1]
-    result = vae.decode(model.components.vae, latents)
+    result = finish(vae.decode(model.components.vae, latents))
     if init_image is None:
         return result
     assert isinstance(plan.request, InitImageRequest)

@@ -12,22 +12,22 @@ from torch import Tensor
 
 from modules.backend import hires
 from modules.backend.batch import Acquire, Batch
-from modules.backend.components import Components
 from modules.backend.conditioning import concat
 from modules.backend.conditioning.init_image import InitImage
 from modules.backend.conditioning.text import PromptConditioning
 from modules.backend.control.preprocess import Preprocessors
+from modules.backend.control.unit_effects import UnitEffects
 from modules.backend.control.units import prepare_units
 from modules.backend.decoding import decode_image, decode_unfinished, stated_precision
 from modules.backend.denoise.deep_cache import DeepCache
-from modules.backend.denoise.extension_parts import make_step_extensions
+from modules.backend.denoise.extension_parts import make_init_extensions, make_step_extensions
 from modules.backend.denoise.progress import (
     BatchSkipped,
     ProgressReporter,
     raise_if_interrupted,
 )
 from modules.backend.denoise.recorder import Recorder
-from modules.backend.denoise.step_extensions import ConcatChannels, MaskedLatents, StepExtension
+from modules.backend.denoise.step_extensions import ConcatChannels, StepExtension
 from modules.backend.memory import estimate
 from modules.backend.memory.offload import execution_device
 from modules.backend.model import LoadedModel
@@ -71,6 +71,7 @@ class _PassState:
         extensions: Take part in every evaluation.
         recorder: One of them, in a job that records the process.
         is_refined: Whether the job's refiner has had a turn, in this pass or in the one before.
+        units: What its control units do.
     """
 
     run: SamplingRun
@@ -79,6 +80,7 @@ class _PassState:
     extensions: tuple[StepExtension, ...]
     recorder: Recorder | None
     is_refined: bool
+    units: UnitEffects
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,14 @@ class _Result:
         init_image: That they are composited into, if there is one.
         plan: Whose model made the last step: that of the pass, or that of its refiner.
         is_refined: Whether the job's refiner has had a turn.
+        units: What the control units of the pass do.
     """
 
     latents: Tensor
     init_image: InitImage | None
     plan: Plan
     is_refined: bool
+    units: UnitEffects
 
 
 def generate_batch(
@@ -168,7 +172,7 @@ def _run_pass(
         assert plan.refiner is not None, "only a refiner takes over a run"
         plan, state = plan.refiner.plan, replace(state, is_refined=True)
         _refine(batch, plan, state)
-    return _Result(state.run.x, state.shown_image, plan, state.is_refined)
+    return _Result(state.run.x, state.shown_image, plan, state.is_refined, state.units)
 
 
 def _begin_pass(
@@ -213,17 +217,18 @@ def _begin_pass(
             init_image if upscaled is None else None,
             (
                 *make_step_extensions(plan, batch.index, components, device),
-                *_init_extensions(components, plan, init_image),
+                *make_init_extensions(components, plan, init_image),
                 batch.progress,
                 *([recorder] if recorder else []),
             ),
             recorder,
             is_refined,
+            UnitEffects(),
         )
         hands_over = None if plan.refiner is None else partial(_is_refiners_turn, plan.refiner)
-        _sample(batch, model, plan, state, conditioning, hands_over)
+        units = _sample(batch, model, plan, state, conditioning, hands_over)
     batch.progress.change_model(None)
-    return state
+    return replace(state, units=units)
 
 
 def _is_refiners_turn(refiner: RefinerPlan, run: SamplingRun) -> bool:
@@ -278,8 +283,8 @@ def _sample(
     state: _PassState,
     conditioning: PromptConditioning,
     hands_over: HandOver | None = None,
-) -> None:
-    """Run the denoising loop with one model, to its end or until that model hands it over.
+) -> UnitEffects:
+    """Run the denoising loop with one model, to its end or until that model hands it over; return its control units.
 
     Args:
         batch: The batch.
@@ -294,9 +299,10 @@ def _sample(
     interval = plan.settings.deep_cache_interval
     cache = DeepCache(interval) if interval > 1 else None
     units = prepare_units(
-        plan, model.components, model.control_networks, batch.preprocessors, run_sigmas
+        plan, model.components, model.control_networks, batch.preprocessors, run_sigmas, batch.index
     )
-    extensions = (*units.extensions, *state.extensions, *([] if cache is None else [cache]))
+    # What remembers deep layers knows of a call first, units of what others have added to it.
+    extensions = (*([] if cache is None else [cache]), *state.extensions, *units.extensions)
     try:
         with (
             units.use(),
@@ -313,6 +319,7 @@ def _sample(
                 state.shown_image,
                 sink,
                 is_unrefined=_is_unrefined(plan, state.is_refined),
+                finish=units.finish,
             )
         raise
     if not bool(torch.isfinite(run.x).all()):
@@ -323,24 +330,7 @@ def _sample(
             model.components, model.latent_to_rgb, model.model_sigmas, run.x
         )
         sink(Output("recording", recording))
-
-
-def _init_extensions(
-    components: Components, plan: Plan, init_image: InitImage | None
-) -> list[StepExtension]:
-    """Return what the init image, or its absence, adds to every step: channels of the UNet's input, and a mask."""
-    request = plan.request
-    if init_image is None:
-        mask = None
-        channels = concat.make_empty_concat_cond(components, request.width, request.height)
-    else:
-        assert isinstance(request, InitImageRequest), "only those have an init image"
-        mask, channels = init_image.inpaint_mask(request), init_image.concat_cond
-    on_input = plan.sampler.family.mask_before_denoising
-    return [
-        *([] if channels is None else [ConcatChannels(channels)]),
-        *([] if mask is None else [MaskedLatents(mask, on_input)]),
-    ]
+    return units
 
 
 def _encode_init_image(batch: Batch, model: LoadedModel, plan: Plan) -> InitImage | None:
@@ -384,7 +374,9 @@ def _decode_images(batch: Batch, plan: Plan, result: _Result) -> None:
             if image.index or not batch.cancel.wants_unfinished():
                 raise_if_interrupted(batch.cancel)
             batch.sink(Phase("Decoding"))
-            decoded = decode_image(model, result.latents, row, plan, result.init_image)
+            decoded = decode_image(
+                model, result.latents, row, plan, result.init_image, result.units.finish
+            )
             precision = stated_precision(model, result.plan)
             batch.sink(Output("image", decoded, image.index, is_unrefined, precision))
 

@@ -185,6 +185,8 @@ class Denoiser:
             return_dict=False,
             **call.kwargs,
         )[0]
+        for extension in self._extensions:
+            output = extension.unet_output(call, output)
         return output.to(model_input.dtype).chunk(len(conds))
 
     def _scale_without_uncond(self, evaluation: Evaluation) -> float | None:
