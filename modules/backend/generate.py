@@ -301,6 +301,8 @@ def _sample(
     units = prepare_units(
         plan, model.components, model.control_networks, batch.preprocessors, run_sigmas, batch.index
     )
+    if batch.index == 0:
+        units.send_maps(sink)
     # What remembers deep layers knows of a call first, units of what others have added to it.
     extensions = (*([] if cache is None else [cache]), *state.extensions, *units.extensions)
     try:

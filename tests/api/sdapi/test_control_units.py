@@ -117,6 +117,17 @@ def test_the_unit_of_webuiapi_arrives_whole(client: TestClient, executor: FakeEx
 
 
 @pytest.mark.usefixtures("model")
+def test_what_the_models_have_seen_is_appended_to_the_images(client: TestClient):
+    silent = {**WEBUIAPI_UNIT, "image": png("blue"), "save_detected_map": False}
+    script = {"controlnet": {"args": [silent, WEBUIAPI_UNIT]}}
+    images = post(client, alwayson_scripts=script)["images"]
+    assert len(images) == 2
+    with Image.open(io.BytesIO(base64.b64decode(images[1]))) as seen:
+        assert (seen.size, seen.getpixel((0, 0))) == ((8, 4), (255, 0, 0))
+    assert post(client, alwayson_scripts=script, send_images=False)["images"] == []
+
+
+@pytest.mark.usefixtures("model")
 def test_krita_ais_requests_are_answered(client: TestClient, executor: FakeExecutor):
     post(client, **KRITA_INPAINT)
     (unit,) = units_of(executor)
