@@ -19,7 +19,6 @@ from modules.backend.control.preprocess import Preprocessors
 from modules.backend.control.unit_effects import UnitEffects
 from modules.backend.control.units import prepare_units
 from modules.backend.decoding import decode_image, decode_unfinished, stated_precision
-from modules.backend.denoise.deep_cache import DeepCache
 from modules.backend.denoise.extension_parts import make_init_extensions, make_step_extensions
 from modules.backend.denoise.progress import (
     BatchSkipped,
@@ -34,7 +33,8 @@ from modules.backend.model import LoadedModel
 from modules.backend.networks.embeddings import read_all_vectors
 from modules.backend.noise.noise import ImageNoise, NoiseOptions, noise_options
 from modules.backend.noise_from_image import find_noise_of_image
-from modules.backend.pipelines.pass_options import use_image_options, use_step_options
+from modules.backend.pipelines.pass_options import use_image_options
+from modules.backend.pipelines.run_steps import run_steps
 from modules.backend.pipelines.sampling_run import HandOver, SamplingRun, make_run_sigmas
 from modules.backend.upscale.upscalers import Upscalers
 from modules.core.errors import Cancelled, NotFinite
@@ -207,7 +207,7 @@ def _begin_pass(
             texts = _encode_prompts(model, decoding, size, sink)
             noise = find_noise_of_image(batch, model, plan, decoding, init_image, texts)
         # 4. Denoising loop, with the networks of the prompt
-        sink(Phase("Sampling" if upscaled is None else "Sampling the larger image"))
+        batch.progress.begin_steps("Sampling" if upscaled is None else "Sampling the larger image")
         run_sigmas = make_run_sigmas(plan, model.model_sigmas)
         latents = None if init_image is None else init_image.latents
         recorder = Recorder() if plan.record and batch.index == 0 else None
@@ -252,7 +252,7 @@ def _refine(batch: Batch, plan: Plan, state: _PassState) -> None:
     batch.progress.change_model(model.preview)
     with use_image_options(model.components, plan, batch.draws):
         conditioning = _encode_prompts(model, plan, state.size, batch.sink)
-        batch.sink(Phase("Refining"))
+        batch.progress.begin_steps("Refining")
         if not concat.takes_more_channels(model.components):
             others = [one for one in state.extensions if not isinstance(one, ConcatChannels)]
             state = replace(state, extensions=tuple(others))
@@ -295,23 +295,20 @@ def _sample(
         hands_over: Asked before every evaluation.
     """
     run, sink = state.run, batch.sink
-    run_sigmas = make_run_sigmas(run.plan, model.model_sigmas)
-    interval = plan.settings.deep_cache_interval
-    cache = DeepCache(interval) if interval > 1 else None
     units = prepare_units(
-        plan, model.components, model.control_networks, batch.preprocessors, run_sigmas, batch.index
+        plan,
+        model.components,
+        model.control_networks,
+        batch.preprocessors,
+        make_run_sigmas(run.plan, model.model_sigmas),
+        batch.index,
     )
     if batch.index == 0:
         units.send_maps(sink)
-    # What remembers deep layers knows of a call first, units of what others have added to it.
-    extensions = (*([] if cache is None else [cache]), *state.extensions, *units.extensions)
+    extensions = (*state.extensions, *units.extensions)
     try:
-        with (
-            units.use(),
-            model.hypernetworks.apply(model.components.unet, plan.networks.hypernetworks),
-            use_step_options(model.components, plan, batch.draws, cache),
-        ):
-            model.pipeline.proceed(run, run_sigmas, conditioning, extensions, hands_over)
+        with units.use():
+            run_steps(batch, model, plan, run, conditioning, extensions, hands_over)
     except (Cancelled, BatchSkipped):
         with suppress(NotFinite):  # what was asked for is to stop
             decode_unfinished(

@@ -129,6 +129,10 @@ class LoadedModels:
         self._policy_indices[path] = POLICIES.index(policy)
         return f"{path.name} ran out of memory and runs again with '{policy.name}', which takes longer."
 
+    def forget_prompts(self) -> None:
+        """Forget the encoded prompts of earlier jobs."""
+        self._cache.prompts.clear()
+
     def clear(self) -> None:
         """Unload every checkpoint, every upscaler and the network of a preprocessor."""
         self.upscalers.clear()

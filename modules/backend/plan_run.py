@@ -34,6 +34,8 @@ def run_plan(models: LoadedModels, plan: Plan, sink: Sink, cancel: CancelToken) 
         BadFile: the checkpoint cannot be loaded.
     """
     models.set_limit(plan.settings.sd_checkpoints_limit)
+    if not plan.settings.persistent_cond_cache:
+        models.forget_prompts()
     notes = (*plan.notes, *models.changed_files(plan.model), models.precision_note(plan.model))
     for note in filter(None, notes):
         sink(Note(note))

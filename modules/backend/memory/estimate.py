@@ -7,8 +7,10 @@ from math import prod
 import psutil
 import torch
 from diffusers import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from modules.backend.components import Components
+from modules.backend.memory.offload import execution_device
 from modules.core.errors import OutOfMemory
 from modules.images.inpaint.canvas import encoded_size
 from modules.params.requests.base import GenerationRequest
@@ -22,6 +24,9 @@ _VAE_BYTES = 8 * 4
 # three values a pixel as the input, as the output and as the two tiles' worth of rows that are joined.
 _LARGEST_TILE = 512 * 512
 _IMAGE_BYTES = 4 * 3 * 4
+
+
+DEVICES_WITH_MEMORY = ("cuda", "xpu")
 
 
 def free_bytes(device: torch.device) -> int:
@@ -63,6 +68,36 @@ def needed_bytes(components: Components, request: GenerationRequest) -> int:
     in_tiles = vae_bytes(components.vae, (_LARGEST_TILE, 1)) + _IMAGE_BYTES * prod(image)
     vae = min(vae_bytes(components.vae, image), in_tiles)  # one image at a time
     return max(unet, vae)
+
+
+def conds_per_call(
+    unet: UNet2DConditionModel,
+    cells: tuple[int, int],
+    batch_size: int,
+    free: int | None = None,
+) -> int | None:
+    """Return how many conditionings of a batch a device with memory of its own has room for in one call of the UNet.
+
+    None for the CPU and others that share the computer's memory: there `check` refuses a batch that does not fit. Calls
+    with fewer rows add up in another order, so that their images differ in the last digits; but without them there would
+    be none.
+
+    Args:
+        unet: The UNet.
+        cells: Rows and columns of the latents.
+        batch_size: Images of the batch.
+        free: Bytes of the device; None measures them.
+    """
+    device = execution_device(unet)
+    if free is None:
+        if device.type not in DEVICES_WITH_MEMORY:
+            return None
+        free = free_bytes(device)
+    away = unet.device != device  # it comes with its first call
+    weights = sum(one.nbytes for one in unet.parameters()) if away else 0
+    bytes_per_value = UNET_BYTES * unet.dtype.itemsize // torch.float32.itemsize
+    each = bytes_per_value * int(unet.config["block_out_channels"][0]) * prod(cells) * batch_size
+    return max(1, (free - weights) // each)
 
 
 def _image_size(request: GenerationRequest) -> tuple[int, int]:
