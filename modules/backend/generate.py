@@ -303,6 +303,8 @@ def _sample(
         make_run_sigmas(run.plan, model.model_sigmas),
         batch.index,
     )
+    if batch.index == 0:
+        units.send_maps(sink)
     extensions = (*state.extensions, *units.extensions)
     try:
         with units.use():
