@@ -2,20 +2,59 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
+
 import torch
 from PIL import Image
 from torch import Tensor
 
 from modules.backend import vae
+from modules.backend.batch import Batch
 from modules.backend.conditioning.init_image import InitImage
-from modules.backend.denoise.progress import ProgressReporter
+from modules.backend.denoise.progress import ProgressReporter, raise_if_interrupted
 from modules.backend.memory.offload import execution_device
 from modules.backend.model import LoadedModel
-from modules.params.events import Output, Phase, Sink
+from modules.backend.pending_images import PendingImages
+from modules.backend.pipelines.pass_options import use_image_options
+from modules.backend.vae import PendingImage
+from modules.params.events import Note, Output, Phase, Sink
 from modules.params.requests.init_image import InitImageRequest
 from modules.plan.plan import Plan
 
 _PRECISIONS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """What a pass has made.
+
+    Args:
+        latents: [batch, channels, rows, columns].
+        init_image: That they are composited into, if there is one.
+        plan: Whose model made the last step: that of the pass, or that of its refiner.
+        is_refined: Whether the job's refiner has had a turn.
+    """
+
+    latents: Tensor
+    init_image: InitImage | None
+    plan: Plan
+    is_refined: bool
+
+
+@dataclass(frozen=True)
+class SampledBatch:
+    """A batch that is to be decoded.
+
+    Args:
+        batch: The batch.
+        plan: Of the job.
+        result: Of its last pass.
+    """
+
+    batch: Batch
+    plan: Plan
+    result: PassResult
 
 
 def decode_unfinished(
@@ -51,7 +90,14 @@ def stated_precision(model: LoadedModel, plan: Plan) -> str:
 def decode_image(
     model: LoadedModel, latents: Tensor, row: int, plan: Plan, init_image: InitImage | None
 ) -> Image.Image:
-    """Return one image of a batch's latents, composited into the init image if there is one.
+    """Return one image of a batch's latents; see `start_decoding_image`."""
+    return start_decoding_image(model, latents, row, plan, init_image).result()
+
+
+def start_decoding_image(
+    model: LoadedModel, latents: Tensor, row: int, plan: Plan, init_image: InitImage | None
+) -> PendingImage:
+    """Begin to decode one image of a batch's latents, composited into the init image if there is one.
 
     Args:
         model: The loaded checkpoint.
@@ -60,9 +106,59 @@ def decode_image(
         plan: Of the pass.
         init_image: Of the batch.
     """
-    latents = latents[row : row + 1]
-    result = vae.decode(model.components.vae, latents)
+    own = latents[row : row + 1]
+    decoding = vae.start_decoding(model.components.vae, own)
     if init_image is None:
-        return result
-    assert isinstance(plan.request, InitImageRequest)
-    return init_image.of_image(row).composite(plan.request, plan.settings, latents, result)
+        return decoding
+    request = plan.request
+    assert isinstance(request, InitImageRequest)
+
+    def result() -> Image.Image:
+        composite = init_image.of_image(row).composite
+        return composite(request, plan.settings, own, decoding.result())
+
+    return PendingImage(decoding.is_ready, result)
+
+
+def decode_images(sampled: SampledBatch, pending: PendingImages) -> None:
+    """Pass on the images of a batch, each as soon as it is decoded.
+
+    Args:
+        sampled: The batch.
+        pending: May decode them while the next batch is sampled.
+
+    Raises:
+        Cancelled: the job was interrupted; images already passed on stay.
+        NotFinite: the VAE produced invalid numbers.
+    """
+    batch, plan, result = sampled.batch, sampled.plan, sampled.result
+    model = batch.acquire(result.plan.model)
+    unrefined = is_unrefined(plan, result.is_refined)
+    if unrefined:
+        batch.sink(Note(_unrefined_note(plan)))
+    precision, overlaps = stated_precision(model, result.plan), pending.overlaps(plan, model)
+
+    def start(row: int) -> PendingImage:
+        return start_decoding_image(model, result.latents, row, result.plan, result.init_image)
+
+    def deliver(index: int, image: Image.Image) -> None:
+        batch.sink(Output("image", image, index, unrefined, precision))
+
+    with use_image_options(model.components, result.plan, batch.draws):
+        # 5. Decode, one image at a time
+        for row, image in enumerate(plan.batches[batch.index]):
+            # The first image needs no further step.
+            if image.index or not batch.cancel.wants_unfinished():
+                raise_if_interrupted(batch.cancel)
+            batch.sink(Phase("Decoding"))
+            pending.add(partial(start, row), partial(deliver, image.index), overlaps=overlaps)
+
+
+def is_unrefined(plan: Plan, is_refined: bool) -> bool:
+    """Return whether the request names a refiner that has had no turn."""
+    return bool(plan.request.refiner_checkpoint) and not is_refined
+
+
+def _unrefined_note(plan: Plan) -> str:
+    name, switch_at = plan.request.refiner_checkpoint, plan.request.refiner_switch_at
+    return f"{name} refined nothing: the last step came before its turn at {switch_at:g}."
