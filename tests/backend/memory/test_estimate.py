@@ -51,3 +51,12 @@ def test_sub_prompts_of_and_need_more_memory(components):
     )
 
     assert estimate.needed_bytes(components, seven) == 2 * estimate.needed_bytes(components, three)
+
+
+def test_a_card_gets_as_many_prompts_in_a_call_as_it_has_room_for(components):
+    unet = components.unet
+    one = estimate.UNET_BYTES * unet.config["block_out_channels"][0] * 8 * 8 * 2
+    assert estimate.conds_per_call(unet, (8, 8), 2, free=2 * one) == 2
+    assert estimate.conds_per_call(unet, (8, 8), 2, free=2 * one - 1) == 1
+    assert estimate.conds_per_call(unet, (8, 8), 2, free=0) == 1, "something has to be tried"
+    assert estimate.conds_per_call(unet, (8, 8), 2) is None, "a processor refuses before the run"
