@@ -12,6 +12,7 @@ from torch import Tensor
 from modules.backend import vae
 from modules.backend.batch import Batch
 from modules.backend.conditioning.init_image import InitImage
+from modules.backend.control.unit_effects import Finish, UnitEffects
 from modules.backend.denoise.progress import ProgressReporter, raise_if_interrupted
 from modules.backend.memory.offload import execution_device
 from modules.backend.model import LoadedModel
@@ -34,12 +35,14 @@ class PassResult:
         init_image: That they are composited into, if there is one.
         plan: Whose model made the last step: that of the pass, or that of its refiner.
         is_refined: Whether the job's refiner has had a turn.
+        units: What the control units of the pass do.
     """
 
     latents: Tensor
     init_image: InitImage | None
     plan: Plan
     is_refined: bool
+    units: UnitEffects
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,13 @@ def decode_unfinished(
     sink: Sink,
     *,
     is_unrefined: bool,
+    finish: Finish,
 ) -> None:
     """Pass on the job's first image as far as it has come, if somebody wants it."""
     latents = progress.unfinished
     if latents is not None:
         sink(Phase("Decoding"))
-        image = decode_image(model, latents, 0, plan, init_image)
+        image = decode_image(model, latents, 0, plan, init_image, finish)
         precision = stated_precision(model, plan)
         sink(Output("unfinished image", image, 0, is_unrefined, precision))
 
@@ -88,14 +92,24 @@ def stated_precision(model: LoadedModel, plan: Plan) -> str:
 
 
 def decode_image(
-    model: LoadedModel, latents: Tensor, row: int, plan: Plan, init_image: InitImage | None
+    model: LoadedModel,
+    latents: Tensor,
+    row: int,
+    plan: Plan,
+    init_image: InitImage | None,
+    finish: Finish,
 ) -> Image.Image:
     """Return one image of a batch's latents; see `start_decoding_image`."""
-    return start_decoding_image(model, latents, row, plan, init_image).result()
+    return start_decoding_image(model, latents, row, plan, init_image, finish).result()
 
 
 def start_decoding_image(
-    model: LoadedModel, latents: Tensor, row: int, plan: Plan, init_image: InitImage | None
+    model: LoadedModel,
+    latents: Tensor,
+    row: int,
+    plan: Plan,
+    init_image: InitImage | None,
+    finish: Finish,
 ) -> PendingImage:
     """Begin to decode one image of a batch's latents, composited into the init image if there is one.
 
@@ -105,17 +119,17 @@ def start_decoding_image(
         row: Of the image in the batch.
         plan: Of the pass.
         init_image: Of the batch.
+        finish: What control units do to the image before it is composited.
     """
     own = latents[row : row + 1]
     decoding = vae.start_decoding(model.components.vae, own)
-    if init_image is None:
-        return decoding
-    request = plan.request
-    assert isinstance(request, InitImageRequest)
 
     def result() -> Image.Image:
-        composite = init_image.of_image(row).composite
-        return composite(request, plan.settings, own, decoding.result())
+        image = finish(decoding.result())
+        if init_image is None:
+            return image
+        assert isinstance(plan.request, InitImageRequest)
+        return init_image.of_image(row).composite(plan.request, plan.settings, own, image)
 
     return PendingImage(decoding.is_ready, result)
 
@@ -139,7 +153,8 @@ def decode_images(sampled: SampledBatch, pending: PendingImages) -> None:
     precision, overlaps = stated_precision(model, result.plan), pending.overlaps(plan, model)
 
     def start(row: int) -> PendingImage:
-        return start_decoding_image(model, result.latents, row, result.plan, result.init_image)
+        finish = result.units.finish
+        return start_decoding_image(model, result.latents, row, plan, result.init_image, finish)
 
     def deliver(index: int, image: Image.Image) -> None:
         batch.sink(Output("image", image, index, unrefined, precision))

@@ -11,11 +11,12 @@ import torch
 
 from modules.backend import hires
 from modules.backend.batch import Acquire, Batch
-from modules.backend.components import Components
 from modules.backend.conditioning import concat
 from modules.backend.conditioning.init_image import InitImage
 from modules.backend.conditioning.text import PromptConditioning
 from modules.backend.control.preprocess import Preprocessors
+from modules.backend.control.unit_effects import UnitEffects
+from modules.backend.control.units import prepare_units
 from modules.backend.decoding import (
     PassResult,
     SampledBatch,
@@ -23,14 +24,14 @@ from modules.backend.decoding import (
     decode_unfinished,
     is_unrefined,
 )
-from modules.backend.denoise.extension_parts import make_step_extensions
+from modules.backend.denoise.extension_parts import make_init_extensions, make_step_extensions
 from modules.backend.denoise.progress import (
     BatchSkipped,
     ProgressReporter,
     raise_if_interrupted,
 )
 from modules.backend.denoise.recorder import Recorder
-from modules.backend.denoise.step_extensions import ConcatChannels, MaskedLatents, StepExtension
+from modules.backend.denoise.step_extensions import ConcatChannels, StepExtension
 from modules.backend.memory import estimate
 from modules.backend.memory.offload import execution_device
 from modules.backend.model import LoadedModel
@@ -76,6 +77,7 @@ class _PassState:
         extensions: Take part in every evaluation.
         recorder: One of them, in a job that records the process.
         is_refined: Whether the job's refiner has had a turn, in this pass or in the one before.
+        units: What its control units do.
     """
 
     run: SamplingRun
@@ -84,6 +86,7 @@ class _PassState:
     extensions: tuple[StepExtension, ...]
     recorder: Recorder | None
     is_refined: bool
+    units: UnitEffects
 
 
 def generate_batch(
@@ -170,7 +173,7 @@ def _run_pass(
         assert plan.refiner is not None, "only a refiner takes over a run"
         plan, state = plan.refiner.plan, replace(state, is_refined=True)
         _refine(batch, plan, state)
-    return PassResult(state.run.x, state.shown_image, plan, state.is_refined)
+    return PassResult(state.run.x, state.shown_image, plan, state.is_refined, state.units)
 
 
 def _begin_pass(
@@ -215,17 +218,18 @@ def _begin_pass(
             init_image if upscaled is None else None,
             (
                 *make_step_extensions(plan, batch.index, components, device),
-                *_init_extensions(components, plan, init_image),
+                *make_init_extensions(components, plan, init_image),
                 batch.progress,
                 *([recorder] if recorder else []),
             ),
             recorder,
             is_refined,
+            UnitEffects(),
         )
         hands_over = None if plan.refiner is None else partial(_is_refiners_turn, plan.refiner)
-        _sample(batch, model, plan, state, conditioning, hands_over)
+        units = _sample(batch, model, plan, state, conditioning, hands_over)
     batch.progress.change_model(None)
-    return state
+    return replace(state, units=units)
 
 
 def _is_refiners_turn(refiner: RefinerPlan, run: SamplingRun) -> bool:
@@ -280,8 +284,8 @@ def _sample(
     state: _PassState,
     conditioning: PromptConditioning,
     hands_over: HandOver | None = None,
-) -> None:
-    """Run the denoising loop with one model, to its end or until that model hands it over.
+) -> UnitEffects:
+    """Run the denoising loop with one model, to its end or until that model hands it over; return its control units.
 
     Args:
         batch: The batch.
@@ -292,8 +296,18 @@ def _sample(
         hands_over: Asked before every evaluation.
     """
     run, sink = state.run, batch.sink
+    units = prepare_units(
+        plan,
+        model.components,
+        model.control_networks,
+        batch.preprocessors,
+        make_run_sigmas(run.plan, model.model_sigmas),
+        batch.index,
+    )
+    extensions = (*state.extensions, *units.extensions)
     try:
-        run_steps(batch, model, plan, run, conditioning, state.extensions, hands_over)
+        with units.use():
+            run_steps(batch, model, plan, run, conditioning, extensions, hands_over)
     except (Cancelled, BatchSkipped):
         with suppress(NotFinite):  # what was asked for is to stop
             decode_unfinished(
@@ -303,6 +317,7 @@ def _sample(
                 state.shown_image,
                 sink,
                 is_unrefined=is_unrefined(plan, state.is_refined),
+                finish=units.finish,
             )
         raise
     if not bool(torch.isfinite(run.x).all()):
@@ -313,24 +328,7 @@ def _sample(
             model.components, model.latent_to_rgb, model.model_sigmas, run.x
         )
         sink(Output("recording", recording))
-
-
-def _init_extensions(
-    components: Components, plan: Plan, init_image: InitImage | None
-) -> list[StepExtension]:
-    """Return what the init image, or its absence, adds to every step: channels of the UNet's input, and a mask."""
-    request = plan.request
-    if init_image is None:
-        mask = None
-        channels = concat.make_empty_concat_cond(components, request.width, request.height)
-    else:
-        assert isinstance(request, InitImageRequest), "only those have an init image"
-        mask, channels = init_image.inpaint_mask(request), init_image.concat_cond
-    on_input = plan.sampler.family.mask_before_denoising
-    return [
-        *([] if channels is None else [ConcatChannels(channels)]),
-        *([] if mask is None else [MaskedLatents(mask, on_input)]),
-    ]
+    return units
 
 
 def _encode_init_image(batch: Batch, model: LoadedModel, plan: Plan) -> InitImage | None:

@@ -14,6 +14,7 @@ Pixels = NDArray[np.uint8]  # [height, width, channels]
 _MOST_CLASSES = 200  # an image of fewer colours, and more than two, is a map of classes
 _DARK, _LIGHT = 16, 240  # beyond them lie the colours of black and white images
 _MIDDLE_GREY = 127
+_WHITE = 255
 # Of a line of one pixel's width, in four directions.
 _LINES = (
     ((0, 0, 0), (1, 1, 1), (0, 0, 0)),
@@ -49,6 +50,7 @@ def fit_control_image(image: Pixels, width: int, height: int, mode: ResizeMode) 
         return np.ascontiguousarray(scaled[top : top + height, left : left + width])
     filled = np.empty((height, width, image.shape[2]), np.uint8)
     filled[:] = _border_colour(scaled)
+    filled[:, :, 3:] = _WHITE  # what is filled is new
     top, left = max(0, (height - rows) // 2), max(0, (width - columns) // 2)
     filled[top : top + rows, left : left + columns] = scaled[: height - top, : width - left]
     return filled

@@ -6,11 +6,13 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from modules.core.errors import Unsupported
 from modules.images.preprocessors.colours import shuffle_seed
 from modules.images.preprocessors.row import Preprocessor
+from modules.images.preprocessors.sizes import Pixels
 from modules.images.preprocessors.table import PREPROCESSORS
 from modules.models.annotators import find_annotator_files
 from modules.models.index import ModelIndex
@@ -40,6 +42,18 @@ class Preprocessing:
     def with_resolution(self, resolution: int) -> Preprocessing:
         """Return it with another resolution, such as that of pixel perfect, which may be out of the slider's range."""
         return dataclasses.replace(self, resolution=max(1, resolution))
+
+    @property
+    def needs_device(self) -> bool:
+        """Return whether a network makes the image; otherwise `compute` does at once, on any thread."""
+        return self.preprocessor.compute is None
+
+    def compute(self, image: Pixels) -> Pixels:
+        """Return the control image, uint8 [height, width, 3], of an image where no network is needed."""
+        compute = self.preprocessor.compute
+        assert compute is not None
+        generator = np.random.RandomState(self.seed)
+        return compute(image, self.resolution, self.a, self.b, generator)
 
 
 @dataclass(frozen=True)

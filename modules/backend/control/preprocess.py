@@ -69,17 +69,9 @@ class Preprocessors:
         self._network = None
 
     def _make(self, preprocessing: Preprocessing, pixels: Pixels) -> ControlImage:
-        row = preprocessing.preprocessor
-        if row.compute is None:
+        if preprocessing.needs_device:
             return self._run(preprocessing, pixels)
-        result = row.compute(
-            pixels,
-            preprocessing.resolution,
-            preprocessing.a,
-            preprocessing.b,
-            np.random.RandomState(preprocessing.seed),
-        )
-        return ControlImage(Image.fromarray(result))
+        return ControlImage(Image.fromarray(preprocessing.compute(pixels)))
 
     @torch.inference_mode()
     def _run(self, preprocessing: Preprocessing, pixels: Pixels) -> ControlImage:

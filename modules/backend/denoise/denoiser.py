@@ -208,6 +208,8 @@ class Denoiser:
             return_dict=False,
             **call.kwargs,
         )[0]
+        for extension in self._extensions:
+            output = extension.unet_output(call, output)
         return output.to(model_input.dtype).chunk(len(conds))
 
     def _join(self, conds: Sequence[Cond], batch: int) -> _JoinedConds:

@@ -1,4 +1,4 @@
-"""Runs the steps of a pass with one model: its control units and hypernetworks, and what makes a step quicker."""
+"""Runs the steps of a pass with one model: its hypernetworks, and what makes a step quicker."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from torch._dynamo.exc import TorchDynamoException
 
 from modules.backend.batch import Batch
 from modules.backend.conditioning.text import PromptConditioning
-from modules.backend.control.units import prepare_units
 from modules.backend.denoise import attention, compiled_blocks
 from modules.backend.denoise.compiled_blocks import CompilationReporter
 from modules.backend.denoise.deep_cache import DeepCache
@@ -49,12 +48,10 @@ def run_steps(
     run_sigmas = make_run_sigmas(run.plan, model.model_sigmas)
     interval = settings.deep_cache_interval
     cache = DeepCache(interval) if interval > 1 else None
-    networks, preprocessors = model.control_networks, batch.preprocessors
-    units = prepare_units(plan, model.components, networks, preprocessors, run_sigmas)
-    extensions = (*units.extensions, *extensions, *([] if cache is None else [cache]))
+    # What remembers deep layers knows of a call first, control units of what others have added to it.
+    extensions = (*([] if cache is None else [cache]), *extensions)
     _note_attention(batch, model, plan)
     with (
-        units.use(),
         model.hypernetworks.apply(unet, plan.networks.hypernetworks),
         use_step_options(model.components, plan, batch.draws, cache),
     ):

@@ -66,7 +66,9 @@ _RADIUS, _FACE_RADIUS = 4, 3  # pixels of a point; a limb is as wide as a point
 _LIMB_BRIGHTNESS = 0.6
 _BONE_WIDTH = 2
 _HAND_COLOUR, _FACE_COLOUR = (0, 0, 255), (255, 255, 255)
-_MAX_SIDE = 8192
+_MAX_SIDE = 4096
+_MAX_PEOPLE = 100
+_FARTHEST = 32767.0  # from the corner of the canvas that OpenCV draws
 
 Point = tuple[float, float]  # x and y in pixels
 Points = tuple[Point | None, ...]  # None: not seen
@@ -138,8 +140,9 @@ class Pose:
         """
         try:
             width, height = int(document["canvas_width"]), int(document["canvas_height"])
-            people = tuple(_read_person(person, width, height) for person in document["people"])
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            listed = list(document["people"])[:_MAX_PEOPLE]
+            people = tuple(_read_person(person, width, height) for person in listed)
+        except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise UserError(
                 f"The pose is not in OpenPose's form: {type(error).__name__} {error}.",
                 "It has people, canvas_width and canvas_height, and three numbers for each point.",
@@ -172,9 +175,10 @@ def _read_person(person: Mapping[str, Any], width: int, height: int) -> Person:
         triples = [values[start : start + 3] for start in range(0, len(values), 3)]
         seen = [abs(number) <= 1 for x, y, score in triples if score > 0 for number in (x, y)]
         across, down = (width, height) if seen and all(seen) else (1, 1)
-        return tuple((x * across, y * down) if score > 0 else None for x, y, score in triples) + (
-            None,
-        ) * (count - len(triples) if triples else 0)
+        points = tuple(
+            (_bound(x * across), _bound(y * down)) if score > 0 else None for x, y, score in triples
+        )
+        return points + (None,) * (count - len(triples) if triples else 0)
 
     return Person(
         read("pose_keypoints_2d", BODY_POINTS),
@@ -182,6 +186,10 @@ def _read_person(person: Mapping[str, Any], width: int, height: int) -> Person:
         read("hand_right_keypoints_2d", HAND_POINTS),
         read("face_keypoints_2d", FACE_POINTS),
     )
+
+
+def _bound(number: float) -> float:
+    return min(max(number, -_FARTHEST), _FARTHEST)
 
 
 def _draw_body(canvas: Pixels, points: Points) -> None:

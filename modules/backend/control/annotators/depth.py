@@ -17,7 +17,7 @@ from modules.backend.loading.weight_loader import StateDictSource, WeightLoader
 from modules.core.errors import BadFile
 from modules.images.preprocessors.sizes import Pixels
 from modules.models.files.header import read_header
-from modules.models.ldm.depth import DEPTH_CLASS_TOKEN, DepthConfig, read_depth_config
+from modules.models.ldm.depth import DEPTH_CLASS_TOKEN, HEAD_WIDTH, DepthConfig, read_depth_config
 from modules.models.ldm.keys import DEPTH_PREFIX
 from modules.models.ldm.yaml import read_yaml
 from modules.models.scan import ModelFile
@@ -32,13 +32,13 @@ def load_estimator(file: ModelFile, device: torch.device) -> DPTForDepthEstimati
     """
     header = read_header(file.path)
     state_dict: dict[str, Tensor] = dict(read_state_dict(file.path, header))
-    config = DepthConfig()
     if DEPTH_CLASS_TOKEN not in state_dict:  # MiDaS's own file has no prefix
         state_dict = {DEPTH_PREFIX + name: tensor for name, tensor in state_dict.items()}
-    elif file.config is not None:
-        params = read_yaml(file.config).section("model").section("params")
-        config = read_depth_config(params, header) or config
     try:
+        config = DepthConfig(max(1, state_dict[DEPTH_CLASS_TOKEN].shape[-1] // HEAD_WIDTH))
+        if file.config is not None:
+            params = read_yaml(file.config).section("model").section("params")
+            config = read_depth_config(params, header) or config
         empty = make_empty_depth_estimator(state_dict, config)
     except KeyError as error:
         raise BadFile(
