@@ -17,13 +17,6 @@ from modules.backend.conditioning.text import PromptConditioning
 from modules.backend.control.preprocess import Preprocessors
 from modules.backend.control.unit_effects import UnitEffects
 from modules.backend.control.units import prepare_units
-from modules.backend.decoding import (
-    PassResult,
-    SampledBatch,
-    decode_images,
-    decode_unfinished,
-    is_unrefined,
-)
 from modules.backend.denoise.extension_parts import make_init_extensions, make_step_extensions
 from modules.backend.denoise.progress import (
     BatchSkipped,
@@ -38,10 +31,17 @@ from modules.backend.model import LoadedModel
 from modules.backend.networks.embeddings import read_all_vectors
 from modules.backend.noise.noise import ImageNoise, NoiseOptions, noise_options
 from modules.backend.noise_from_image import find_noise_of_image
-from modules.backend.pending_images import PendingImages
 from modules.backend.pipelines.pass_options import use_image_options
-from modules.backend.pipelines.run_steps import run_steps
 from modules.backend.pipelines.sampling_run import HandOver, SamplingRun, make_run_sigmas
+from modules.backend.stages.decoding import (
+    PassResult,
+    SampledBatch,
+    decode_images,
+    decode_unfinished,
+    is_unrefined,
+)
+from modules.backend.stages.pending_images import PendingImages
+from modules.backend.stages.run_steps import run_steps
 from modules.backend.upscale.upscalers import Upscalers
 from modules.core.errors import Cancelled, NotFinite
 from modules.models.model_spec import ModelSpec

@@ -11,7 +11,7 @@ from modules.backend.faces.restorers import FaceRestorers
 from modules.backend.memory.policies import POLICIES, MemoryPolicy
 from modules.backend.model import LoadedModel
 from modules.backend.model_cache import ModelCache
-from modules.backend.pending_images import make_overlap
+from modules.backend.stages.pending_images import make_overlap
 from modules.backend.upscale.upscalers import Upscalers
 from modules.models.model_spec import ModelSpec
 from modules.models.scan import FileStamp

@@ -8,12 +8,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from modules.backend import generate
-from modules.backend.decoding import decode_images
 from modules.backend.denoise.progress import BatchSkipped, raise_if_interrupted
 from modules.backend.loaded_models import LoadedModels
 from modules.backend.memory import estimate
 from modules.backend.memory.policies import MemoryPolicy
-from modules.backend.pending_images import PendingImages
+from modules.backend.stages.decoding import decode_images
+from modules.backend.stages.pending_images import PendingImages
 from modules.core.errors import NotFinite, OutOfMemory
 from modules.params.events import (
     BatchStarted,

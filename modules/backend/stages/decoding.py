@@ -16,8 +16,8 @@ from modules.backend.control.unit_effects import Finish, UnitEffects
 from modules.backend.denoise.progress import ProgressReporter, raise_if_interrupted
 from modules.backend.memory.offload import execution_device
 from modules.backend.model import LoadedModel
-from modules.backend.pending_images import PendingImages
 from modules.backend.pipelines.pass_options import use_image_options
+from modules.backend.stages.pending_images import PendingImages
 from modules.backend.vae import PendingImage
 from modules.params.events import Note, Output, Phase, Sink
 from modules.params.requests.init_image import InitImageRequest
