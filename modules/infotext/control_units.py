@@ -15,8 +15,8 @@ from modules.images.preprocessors.table import PREPROCESSORS
 from modules.infotext.text_format import format_number
 from modules.params.param import params_of
 from modules.params.requests.control_unit import MODULE_DEFAULT, ControlUnit
+from modules.params.settings.control import MAX_UNITS
 
-MAX_UNITS = 10
 _PARAMS = params_of(ControlUnit)
 _FIELDS = {row.infotext.casefold(): name for name, row in _PARAMS.items() if row.infotext}
 # Keys of a unit in other versions, in lower case with single spaces. Those without a field change no picture.

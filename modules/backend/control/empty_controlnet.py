@@ -97,13 +97,19 @@ def controlnet_file_key(header: Header, unet: UNet2DConditionModel) -> Callable[
     num_res_blocks = int(unet.config["layers_per_block"])
 
     def find(key: str) -> str:
-        return prefix + _original_key(key, last, num_res_blocks)
+        return prefix + original_key(key, last, num_res_blocks)
 
     return find
 
 
-def _original_key(key: str, last_hint: int, num_res_blocks: int) -> str:
-    """Return the key of a parameter in the original layout, whose hint encoder has an activation between convolutions."""
+def original_key(key: str, last_hint: int, num_res_blocks: int) -> str:
+    """Return the key of a parameter in the original layout, without its prefix.
+
+    Args:
+        key: Of diffusers' class.
+        last_hint: Number of the last layer of the hint encoder, which has an activation between convolutions.
+        num_res_blocks: ResNet blocks of each level.
+    """
     if key.startswith(_HINT):
         module, leaf = key.removeprefix(_HINT).rsplit(".", 1)
         numbers = {"conv_in": 0, "conv_out": last_hint}

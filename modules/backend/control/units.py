@@ -2,111 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Mapping
 
 import torch
 
 from modules.backend.components import Components
+from modules.backend.control.adapter_makers import (
+    ADAPTER_MAKERS,
+    make_module_effect,
+    make_references,
+)
 from modules.backend.control.control_networks import ControlNetworks
 from modules.backend.control.controlnet import ControlNetStep, ControlNetwork
 from modules.backend.control.controlnet_weights import BaseUNet, load_controlnet
-from modules.backend.control.hints import Hint, make_hint, make_region
+from modules.backend.control.hints import make_region
 from modules.backend.control.preprocess import Preprocessors
-from modules.backend.control.unit_schedule import UnitSchedule, make_schedule, output_weights
-from modules.backend.denoise.step_extensions import StepExtension
-from modules.backend.memory.offload import execution_device, is_offloaded
-from modules.models.control.control_model import ControlModel
+from modules.backend.control.unit_effects import (
+    MakeEffect,
+    UnitEffect,
+    UnitEffects,
+    UnitInputs,
+)
+from modules.backend.control.unit_schedule import output_weights
+from modules.backend.memory.offload import is_offloaded
 from modules.models.control.layouts import CONTROLNET_LAYOUTS
 from modules.params.requests.control_unit import UNION_CONTROL_TYPES
 from modules.plan.plan import Plan
-from modules.plan.units.planned_unit import PlannedUnit
 from modules.sampling.run_sigmas import RunSigmas
-
-
-@dataclass(frozen=True)
-class UnitInputs:
-    """What the effect of a unit is made from.
-
-    Args:
-        planned: The unit.
-        plan: Of the pass.
-        components: The networks of the checkpoint.
-        networks: Keeps the control models loaded.
-        preprocessors: Make control images.
-        run_sigmas: Of the run.
-    """
-
-    planned: PlannedUnit
-    plan: Plan
-    components: Components
-    networks: ControlNetworks
-    preprocessors: Preprocessors
-    run_sigmas: RunSigmas
-
-    @property
-    def device(self) -> torch.device:
-        """Return where the UNet computes."""
-        return execution_device(self.components.unet)
-
-    @property
-    def model(self) -> ControlModel:
-        """Return the control model of a unit that has one."""
-        assert self.planned.model is not None, "the makers of layouts are for units with a model"
-        return self.planned.model
-
-    @cached_property
-    def hint(self) -> Hint:
-        """Return what the control model gets to see."""
-        return make_hint(self.planned, self.plan.request, self.preprocessors)
-
-    @property
-    def schedule(self) -> UnitSchedule:
-        """Return in which evaluations the unit counts."""
-        return make_schedule(self.planned, self.plan, self.run_sigmas)
-
-
-@dataclass(frozen=True)
-class UnitEffect:
-    """What a unit does.
-
-    Args:
-        extension: Takes part in every evaluation; None for a unit that changes a network alone.
-        use: Entered for the time of the run; None for nothing to do.
-    """
-
-    extension: StepExtension | None = None
-    use: AbstractContextManager[object] | None = None
-
-
-@dataclass(frozen=True)
-class UnitEffects:
-    """What all units of a pass do, in their order.
-
-    Args:
-        effects: One for each unit that counts.
-    """
-
-    effects: tuple[UnitEffect, ...] = ()
-
-    @property
-    def extensions(self) -> tuple[StepExtension, ...]:
-        """Return what takes part in every evaluation."""
-        return tuple(one.extension for one in self.effects if one.extension is not None)
-
-    @contextmanager
-    def use(self) -> Iterator[None]:
-        """Have everything ready for the time of the run."""
-        with ExitStack() as stack:
-            for effect in self.effects:
-                if effect.use is not None:
-                    stack.enter_context(effect.use)
-            yield
-
-
-MakeEffect = Callable[[UnitInputs], UnitEffect]
 
 
 def _make_controlnet(inputs: UnitInputs) -> UnitEffect:
@@ -137,9 +59,10 @@ def _make_controlnet(inputs: UnitInputs) -> UnitEffect:
 
 
 # By the name of a layout of control models.
-MAKERS: Mapping[str, MakeEffect] = dict.fromkeys(CONTROLNET_LAYOUTS, _make_controlnet)
-# By the name of a preprocessor, for units without a control model.
-MODULE_MAKERS: Mapping[str, MakeEffect] = {}
+MAKERS: Mapping[str, MakeEffect] = {
+    **dict.fromkeys(CONTROLNET_LAYOUTS, _make_controlnet),
+    **ADAPTER_MAKERS,
+}
 
 
 def prepare_units(
@@ -148,6 +71,7 @@ def prepare_units(
     networks: ControlNetworks,
     preprocessors: Preprocessors,
     run_sigmas: RunSigmas,
+    batch_index: int,
 ) -> UnitEffects:
     """Return what the units of a pass do while one model runs it.
 
@@ -157,20 +81,35 @@ def prepare_units(
         networks: Keeps its control models loaded.
         preprocessors: Make control images.
         run_sigmas: Of the run.
+        batch_index: Of the batch, from 0.
 
     Raises:
         WebUIError: a control model cannot be loaded, or a control picture cannot be made.
     """
-    effects: list[UnitEffect] = []
-    for planned in plan.control:
-        if planned.counts_nowhere:
-            continue
-        make = (
-            MODULE_MAKERS[planned.unit.module]
-            if planned.model is None
-            else MAKERS[planned.model.layout]
+    networks.limit = max(networks.limit, len(plan.control))
+    units = [
+        UnitInputs(
+            planned,
+            plan,
+            components,
+            networks,
+            preprocessors,
+            run_sigmas,
+            plan.batches[batch_index],
         )
-        effects.append(
-            make(UnitInputs(planned, plan, components, networks, preprocessors, run_sigmas))
-        )
-    return UnitEffects(tuple(effects))
+        for planned in plan.control
+        if not planned.counts_nowhere
+    ]
+    effects = [
+        effect
+        for inputs in units
+        if inputs.planned.model is not None
+        for effect in (MAKERS[inputs.model.layout](inputs), make_module_effect(inputs))
+    ]
+    # Last, as in sd-webui-controlnet: a reference is seen without what other units add to a call.
+    references = [inputs for inputs in units if inputs.planned.is_reference]
+    if references:
+        effects.append(make_references(references))
+    maps = {inputs.planned.index: inputs.control_map for inputs in units}
+    shown = tuple((index, image) for index, image in maps.items() if image is not None)
+    return UnitEffects(tuple(effects), shown)

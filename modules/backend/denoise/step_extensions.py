@@ -73,6 +73,16 @@ class StepExtension:
         """Return the arguments of a call of the UNet."""
         return call
 
+    def unet_output(self, call: UNetCall, output: Tensor) -> Tensor:
+        """Return what the network predicts for the rows of a call, before guidance.
+
+        Args:
+            call: With its arguments as the network got them.
+            output: Noise or v, [rows, channels, height, width], in the network's dtype.
+        """
+        del call
+        return output
+
     def after(self, denoised: Tensor, sigma: float) -> Tensor:
         """Return the predicted x0, guidance included."""
         del sigma

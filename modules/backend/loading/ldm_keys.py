@@ -45,6 +45,15 @@ _OPEN_CLIP_TOP = {
     "final_layer_norm.weight": "ln_final.weight",
     "final_layer_norm.bias": "ln_final.bias",
 }
+_OPEN_CLIP_VISION_TOP = {
+    "embeddings.class_embedding": "visual.class_embedding",
+    "embeddings.patch_embedding.weight": "visual.conv1.weight",
+    "embeddings.position_embedding.weight": "visual.positional_embedding",
+    "pre_layrnorm.weight": "visual.ln_pre.weight",  # spelled so in transformers
+    "pre_layrnorm.bias": "visual.ln_pre.bias",
+    "post_layernorm.weight": "visual.ln_post.weight",
+    "post_layernorm.bias": "visual.ln_post.bias",
+}
 _OPEN_CLIP_LAYER = {
     "layer_norm1": "ln_1",
     "layer_norm2": "ln_2",
@@ -133,10 +142,24 @@ def open_clip_key(key: str) -> FileKey:
     key = key.removeprefix("text_model.")
     if key in _OPEN_CLIP_TOP:
         return OPEN_CLIP_PREFIX + _OPEN_CLIP_TOP[key]
+    return _open_clip_layer_key(key, f"{OPEN_CLIP_PREFIX}transformer")
+
+
+def open_clip_vision_key(key: str) -> FileKey:
+    """Return OpenCLIP's key of a parameter of CLIPVisionModelWithProjection."""
+    if key == "visual_projection.weight":
+        return Transposed("visual.proj")
+    key = key.removeprefix("vision_model.")
+    if key in _OPEN_CLIP_VISION_TOP:
+        return _OPEN_CLIP_VISION_TOP[key]
+    return _open_clip_layer_key(key, "visual.transformer")
+
+
+def _open_clip_layer_key(key: str, transformer: str) -> FileKey:
     match = re.fullmatch(r"encoder\.layers\.(\d+)\.(.+)\.(weight|bias)", key)
     assert match is not None, key
     number, module, leaf = match.groups()
-    block = f"{OPEN_CLIP_PREFIX}transformer.resblocks.{number}."
+    block = f"{transformer}.resblocks.{number}."
     if module in _OPEN_CLIP_LAYER:
         return f"{block}{_OPEN_CLIP_LAYER[module]}.{leaf}"
     return QkvSlice(

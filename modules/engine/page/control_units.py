@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -14,14 +15,14 @@ from modules.params.requests.control_unit import ControlUnit
 
 # Values of a unit's form that are no fields: what was painted on its picture, and whether that is its mask.
 STROKES, PAINTS_MASK = "image_strokes", "paints_mask"
-_IMAGES = tuple(name for name, it in ControlUnit.model_fields.items() if is_image_field(it))
-_OTHERS = ControlUnit.model_fields.keys() - set(_IMAGES)
+UNIT_IMAGES = tuple(name for name, it in ControlUnit.model_fields.items() if is_image_field(it))
+_OTHERS = ControlUnit.model_fields.keys() - set(UNIT_IMAGES)
 
 
 def read_unit_uploads(uploads: UploadStore, values: Any) -> Any:  # JSON: anything
     """Return the units of a form with images in place of the ids of uploads; what is no list of units as it is.
 
-    Units that are off have none, so that a picture that is gone stops nobody.
+    Units that are off have none, so that a picture that is gone stops nobody; where all are, there are none.
 
     Raises:
         NotFound: an image is no longer there.
@@ -29,12 +30,36 @@ def read_unit_uploads(uploads: UploadStore, values: Any) -> Any:  # JSON: anythi
     """
     if not isinstance(values, list):
         return values
+    units = cast("list[Any]", values)
+    if all(
+        isinstance(unit, Mapping) and not cast("Mapping[str, Any]", unit).get("enabled")
+        for unit in units
+    ):
+        return []
     return [
         _read_unit(uploads, number, cast("Mapping[str, Any]", unit))
         if isinstance(unit, Mapping)
         else unit
-        for number, unit in enumerate(cast("list[Any]", values))
+        for number, unit in enumerate(units)
     ]
+
+
+def paint_upload(uploads: UploadStore, upload_id: str, strokes: str) -> str:
+    """Return the id of an upload with strokes painted on it: that of the upload itself where nothing is painted.
+
+    Raises:
+        NotFound: the image is no longer there.
+        UserError: the strokes cannot be read.
+    """
+    if not upload_id or not strokes:
+        return upload_id
+    image = ImageField.from_bytes(uploads.read(upload_id))
+    painted = parse_strokes(strokes, image.size)
+    if not painted.strokes:
+        return upload_id
+    buffer = io.BytesIO()
+    painted.paint_over(image.to_pil()).save(buffer, "PNG", compress_level=1)
+    return uploads.add(buffer.getvalue()).id
 
 
 def without_unit_uploads(values: Any) -> Any:  # JSON: anything
@@ -53,7 +78,7 @@ def _read_unit(uploads: UploadStore, number: int, unit: Mapping[str, Any]) -> di
     (fields,) = without_unit_uploads([unit])
     if not unit.get("enabled"):
         return fields
-    read = {name: uploads.read(str(unit[name])) for name in _IMAGES if unit.get(name)}
+    read = {name: uploads.read(str(unit[name])) for name in UNIT_IMAGES if unit.get(name)}
     strokes = str(unit.get(STROKES) or "")
     if not strokes or "image" not in read:
         return {**fields, **read}

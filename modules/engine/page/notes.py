@@ -8,9 +8,8 @@ from typing import Any, TypeVar
 
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
-from modules.engine.page.control_units import without_unit_uploads
 from modules.engine.page.file_batch import SCALE_BY
-from modules.engine.page.requests import UNITS, page_request_type, validate_fields
+from modules.engine.page.requests import page_request_type, validate_fields
 from modules.engine.page.uploads import make_upload_store
 from modules.images.inpaint.outpaint_size import (
     Size,
@@ -113,8 +112,6 @@ def _read_request(request_type: type[R], values: Mapping[str, Any]) -> R:
     """Return a request without images from the values that are valid."""
     images = {name for name, it in request_type.model_fields.items() if is_image_field(it)}
     numbers = {name: value for name, value in values.items() if name not in images}
-    if UNITS in numbers:
-        numbers[UNITS] = without_unit_uploads(numbers[UNITS])
     request = request_type()
     for name in request_type.model_fields.keys() & numbers.keys():
         try:

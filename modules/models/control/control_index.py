@@ -151,7 +151,9 @@ def _read_facts(file: ModelFile) -> ControlFacts:
         if layout is None:
             return ControlFacts()
         outputs, digest = count_outputs(header), short_hash(file.path)
-        return ControlFacts(layout.name, *layout.find_base(header), outputs, digest)
+        reason = layout.find_error(header)
+        error = f"'{file.file_name}' {reason}" if reason else ""
+        return ControlFacts(layout.name, *layout.find_base(header), outputs, digest, error)
     except WebUIError as error:
         return ControlFacts(error=str(error))
     except (OSError, *DAMAGE) as error:  # one odd file never keeps the others from being listed

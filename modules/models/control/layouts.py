@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from modules.models.control import ip_adapter, t2i_adapter
 from modules.models.files.header import Header, TensorInfo
 from modules.models.key_condition import KeyCondition, first_row
 
@@ -56,12 +57,15 @@ class ControlLayout:
         find_base: Tells from a header which checkpoints the model is for.
         precedes: Names of layouts that a file is only of when it is not of this one; where no row names another, the
             first one in the table decides.
+        find_error: Tells from a header why a file of the layout cannot be used, as the rest of a sentence that begins with
+            its name, or "".
     """
 
     name: str
     conditions: tuple[KeyCondition, ...]
     find_base: Callable[[Header], ControlBase]
     precedes: tuple[str, ...] = ()
+    find_error: Callable[[Header], str] = lambda _: ""
 
 
 def detect_layout(header: Header) -> ControlLayout | None:
@@ -115,8 +119,18 @@ def _of_t2i_adapter(header: Header) -> ControlBase:
 
 def _of_ip_adapter(header: Header) -> ControlBase:
     """Return the base of an IP-Adapter, by the width of the image's tokens."""
-    width = _last_size(header.tensors, (".to_k_ip.weight",))
+    width = _last_size(header.tensors, (".to_k_ip.weight", ".to_k_ip.0.weight"))
     return ControlBase(_FAMILY_OF_WIDTH.get(width, "SD 1.x"), width)
+
+
+def _ip_adapter_error(header: Header) -> str:
+    facts = ip_adapter.read_facts(header.tensors)
+    return facts if isinstance(facts, str) else ""
+
+
+def _t2i_adapter_error(header: Header) -> str:
+    facts = t2i_adapter.read_facts(header.tensors)
+    return facts if isinstance(facts, str) else ""
 
 
 def _last_size(tensors: Mapping[str, TensorInfo], ends: tuple[str, ...]) -> int:
@@ -152,8 +166,10 @@ CONTROL_LAYOUTS: tuple[ControlLayout, ...] = (
         (
             KeyCondition(has=("ip_adapter.*",)),
             KeyCondition(has=("*.to_k_ip.weight",)),
+            KeyCondition(has=("*.to_k_ip.0.weight",)),  # of a UNet that diffusers saved with it
         ),
         _of_ip_adapter,
+        find_error=_ip_adapter_error,
     ),
     ControlLayout(
         T2I_ADAPTER,
@@ -163,5 +179,6 @@ CONTROL_LAYOUTS: tuple[ControlLayout, ...] = (
             KeyCondition(has=("adapter.body.0.*",)),
         ),
         _of_t2i_adapter,
+        find_error=_t2i_adapter_error,
     ),
 )

@@ -101,7 +101,7 @@ class ControlUnit(BaseModel):
         "Control model",
         help="File of models/ControlNet, by name, with or without its hash; it must be of the checkpoint's family.",
         infotext="Model",
-        choices="control_models",
+        choices="control models",
     )
     weight: float = param(
         1.0,

@@ -10,6 +10,7 @@ from typing_extensions import Self
 
 from modules.core.flag_types import MAX_LOADED_CHECKPOINTS
 from modules.params.param import param, validate
+from modules.params.settings.control import ControlSettings
 from modules.params.settings.guidance import GuidanceSettings
 from modules.params.settings.img2img import Img2ImgSettings
 from modules.params.settings.memory import MemorySettings
@@ -32,6 +33,7 @@ NOT_OVERRIDABLE = frozenset(
         "memory_policy",
         "queue_after_restart",
         "script_max_cells",
+        "control_net_unit_count",
         *ServerSettings.model_fields,
         *PromptEditingSettings.model_fields,
     )
@@ -44,6 +46,7 @@ class Settings(
     SavingSettings,
     QueueSettings,
     UpscalingSettings,
+    ControlSettings,
     Img2ImgSettings,
     PromptEditingSettings,
     NetworkSettings,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from modules.images.preprocessors.table import PREPROCESSORS
 from modules.models.control.control_model import ControlModel
+from modules.models.scan import ModelFile
 from modules.params.requests.control_unit import ControlUnit
 from modules.plan.preprocessing import Preprocessing
 
@@ -19,6 +21,7 @@ class PlannedUnit:
         unit: As requested. Without an image it takes the init image.
         model: Its control model; None for a preprocessor that acts without one.
         preprocessing: How its control image is made; None where its picture is taken as it is.
+        image_encoder: The file of the image encoder that an IP-Adapter reads; None for other models.
         is_soft: Whether deeper outputs of a ControlNet count more than those near the picture.
     """
 
@@ -26,6 +29,7 @@ class PlannedUnit:
     unit: ControlUnit
     model: ControlModel | None = None
     preprocessing: Preprocessing | None = None
+    image_encoder: ModelFile | None = None
     is_soft: bool = False
 
     @property
@@ -37,6 +41,21 @@ class PlannedUnit:
     def is_cond_only(self) -> bool:
         """Return whether the unit leaves the negative prompt's prediction alone."""
         return self.unit.control_mode == "ControlNet is more important"
+
+    @property
+    def module(self) -> str:
+        """Return the name of its preprocessor, whatever spelling the request has."""
+        return PREPROCESSORS.get(self.unit.module).name
+
+    @property
+    def is_reference(self) -> bool:
+        """Return whether the UNet sees its picture as such; a control model has no part in it."""
+        return self.module.startswith("reference_")
+
+    @property
+    def masks(self) -> bool:
+        """Return whether the picture is masked: the control model paints there anew."""
+        return PREPROCESSORS.get(self.unit.module).needs_mask
 
     @property
     def counts_nowhere(self) -> bool:
@@ -52,5 +71,5 @@ class PlannedUnit:
     def paths(self) -> tuple[Path, ...]:
         """Return its files."""
         files = () if self.preprocessing is None else self.preprocessing.files
-        model = () if self.model is None else (self.model,)
-        return tuple(file.path for file in (*model, *files))
+        networks = (self.model, self.image_encoder)
+        return tuple(file.path for file in (*networks, *files) if file is not None)

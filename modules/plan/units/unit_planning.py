@@ -9,7 +9,7 @@ from modules.core.errors import NotFound, UserError
 from modules.images.preprocessors.sizes import pixel_perfect_resolution
 from modules.images.preprocessors.table import PREPROCESSORS
 from modules.models.control.control_model import ControlModel
-from modules.models.control.layouts import CONTROLNET_UNION
+from modules.models.control.layouts import CONTROLNET_UNION, IP_ADAPTER
 from modules.models.index import ModelIndex
 from modules.models.model_spec import ModelSpec
 from modules.params.requests.base import GenerationRequest
@@ -17,6 +17,7 @@ from modules.params.requests.control_unit import NO_MODEL, NO_MODULE, ControlUni
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.init_image import InitImageRequest
 from modules.plan.preprocessing import Preprocessing, plan_preprocessing
+from modules.plan.units.image_encoder import find_image_encoder
 from modules.plan.units.planned_unit import PlannedUnit
 
 _MANY_SHOWN = 3
@@ -52,14 +53,24 @@ def plan_unit(
             f" {unit.guidance_start:g}.",
             "Move the ending control step behind the starting one.",
         )
+    model = _find_model(planned, models)
     planned = replace(
         planned,
-        model=_find_model(planned, models),
+        unit=unit.model_copy(
+            update={
+                "module": PREPROCESSORS.get(unit.module).name,
+                "model": model.title if model else NO_MODEL,
+            }
+        ),
+        model=model,
         preprocessing=_plan_preprocessing(unit, request, models),
     )
     check_family(planned, checkpoint, models)
     _check_options(planned)
-    return planned
+    if planned.model is None or planned.model.layout != IP_ADAPTER:
+        return planned
+    encoder = find_image_encoder(planned.label, planned.model, models)
+    return replace(planned, image_encoder=encoder)
 
 
 def fits(planned: PlannedUnit, checkpoint: ModelSpec) -> bool:
@@ -102,6 +113,8 @@ def _has_init_image(request: GenerationRequest) -> bool:
 
 def _find_model(planned: PlannedUnit, models: ModelIndex) -> ControlModel | None:
     name = planned.unit.model.strip()
+    if planned.is_reference:
+        return None
     if name and name.casefold() != NO_MODEL.casefold():
         return models.control.find(name)
     if not PREPROCESSORS.get(planned.unit.module).needs_model:

@@ -10,8 +10,8 @@ from modules.params.image import ImageField, is_no_image
 from modules.params.image_kinds import IMAGE, MASK, ImageKind
 from modules.params.param import params_of
 from modules.params.requests.control_unit import MODULE_DEFAULT, ControlUnit, read_units
+from modules.params.settings.control import MAX_UNITS
 
-MAX_UNITS = 10
 _OLD_NAMES = {
     "input_image": "image",
     "mask_image": "mask",
