@@ -13,6 +13,7 @@ from modules.backend.denoise.progress import BatchSkipped, ProgressReporter, rai
 from modules.backend.memory import estimate
 from modules.backend.model import LoadedModel
 from modules.backend.networks.lora_fold import OriginalsLost
+from modules.backend.openvino.acceleration import Acceleration
 from modules.backend.upscale.upscalers import Upscalers
 from modules.models.model_spec import ModelSpec
 from modules.params.events import CancelToken, Note, Phase, Sink
@@ -34,6 +35,7 @@ class Batch:
         cancel: Interrupts the work.
         progress: Reports steps.
         draws: Random numbers that are no noise, from the seed of the first image.
+        acceleration: Computes the UNet's steps instead of PyTorch where the options ask for it.
     """
 
     acquire: Acquire
@@ -43,6 +45,7 @@ class Batch:
     cancel: CancelToken
     progress: ProgressReporter
     draws: random.Random
+    acceleration: Acceleration
 
     @property
     def device(self) -> torch.device:
@@ -80,4 +83,5 @@ class Batch:
         for note in notes if reports and self.index == 0 else ():
             self.sink(Note(note))
         estimate.check(model.components, plan.request, self.device)
+        self.acceleration.prepare(model, plan)
         return model

@@ -11,6 +11,7 @@ from modules.backend.conditioning.init_image import InitImage
 from modules.backend.denoise.progress import ProgressReporter
 from modules.backend.memory.offload import execution_device
 from modules.backend.model import LoadedModel
+from modules.backend.openvino.acceleration import Acceleration
 from modules.params.events import Output, Phase, Sink
 from modules.params.requests.init_image import InitImageRequest
 from modules.plan.plan import Plan
@@ -24,6 +25,7 @@ def decode_unfinished(
     plan: Plan,
     init_image: InitImage | None,
     sink: Sink,
+    acceleration: Acceleration,
     *,
     is_unrefined: bool,
 ) -> None:
@@ -32,16 +34,20 @@ def decode_unfinished(
     if latents is not None:
         sink(Phase("Decoding"))
         image = decode_image(model, latents, 0, plan, init_image)
-        precision = stated_precision(model, plan)
-        sink(Output("unfinished image", image, 0, is_unrefined, precision))
+        precision = stated_precision(model, plan, acceleration)
+        sink(Output("unfinished image", image, 0, is_unrefined, precision, acceleration.name))
 
 
-def stated_precision(model: LoadedModel, plan: Plan) -> str:
-    """Return the dtype of a model's UNet as an infotext states it, "" where it is what everybody expects.
+def stated_precision(model: LoadedModel, plan: Plan, acceleration: Acceleration) -> str:
+    """Return the dtype that the UNet computed in as an infotext states it, "" where it is what everybody expects.
 
     On a GPU 16 bits are expected, as A1111 uses them; on a processor 32.
     """
     unet = model.components.unet
+    if acceleration.precision:
+        is_exact = acceleration.precision == _PRECISIONS[torch.float32]
+        is_silent = is_exact and plan.model.precision == "Automatic"
+        return "" if is_silent else acceleration.precision
     is_expected = execution_device(unet).type != "cpu" or unet.dtype == torch.float32
     if plan.model.precision == "Automatic" and is_expected:
         return ""

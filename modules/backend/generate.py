@@ -32,6 +32,7 @@ from modules.backend.model import LoadedModel
 from modules.backend.networks.embeddings import read_all_vectors
 from modules.backend.noise.noise import ImageNoise, NoiseOptions, noise_options
 from modules.backend.noise_from_image import find_noise_of_image
+from modules.backend.openvino.acceleration import Acceleration
 from modules.backend.pipelines.pass_options import use_image_options, use_step_options
 from modules.backend.pipelines.sampling_run import HandOver, SamplingRun, make_run_sigmas
 from modules.backend.upscale.upscalers import Upscalers
@@ -116,7 +117,8 @@ def generate_batch(
     """
     progress = ProgressReporter(sink, cancel, plan, batch_index)
     draws = random.Random(plan.batches[batch_index][0].seed)
-    batch = Batch(acquire, upscalers, batch_index, sink, cancel, progress, draws)
+    acceleration = Acceleration(sink)
+    batch = Batch(acquire, upscalers, batch_index, sink, cancel, progress, draws, acceleration)
     hires_pass = plan.hires
     if hires_pass is not None:
         estimate.check(acquire(plan.model).components, hires_pass.plan.request, batch.device)
@@ -293,7 +295,7 @@ def _sample(
     try:
         with (
             model.hypernetworks.apply(model.components.unet, plan.networks.hypernetworks),
-            use_step_options(model.components, plan, batch.draws, cache),
+            use_step_options(batch, model, plan, cache),
         ):
             model.pipeline.proceed(run, run_sigmas, conditioning, extensions, hands_over)
     except (Cancelled, BatchSkipped):
@@ -304,6 +306,7 @@ def _sample(
                 plan,
                 state.shown_image,
                 sink,
+                batch.acceleration,
                 is_unrefined=_is_unrefined(plan, state.is_refined),
             )
         raise
@@ -377,8 +380,9 @@ def _decode_images(batch: Batch, plan: Plan, result: _Result) -> None:
                 raise_if_interrupted(batch.cancel)
             batch.sink(Phase("Decoding"))
             decoded = decode_image(model, result.latents, row, plan, result.init_image)
-            precision = stated_precision(model, result.plan)
-            batch.sink(Output("image", decoded, image.index, is_unrefined, precision))
+            used = batch.acceleration
+            precision = stated_precision(model, result.plan, used)
+            batch.sink(Output("image", decoded, image.index, is_unrefined, precision, used.name))
 
 
 def _unrefined_note(plan: Plan) -> str:

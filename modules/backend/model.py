@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 
 from PIL import Image
@@ -22,11 +23,13 @@ from modules.backend.loading.layers import circular_padding
 from modules.backend.memory.offload import execution_device
 from modules.backend.networks.hypernetworks import Hypernetworks
 from modules.backend.networks.lora_fold import FoldedLoras, OriginalsLost
+from modules.backend.openvino.network import OpenVinoUNet
 from modules.backend.pipelines.stable_diffusion import SamplerLoop, make_pipeline
 from modules.backend.preview import LatentToRgb
 from modules.images.resize import Stretch, stretch
 from modules.params.requests.init_image import InitImageRequest
 from modules.params.settings import Settings
+from modules.plan.networks.loras import LoraUse
 from modules.plan.networks.planned_networks import PlannedNetworks
 from modules.plan.upscaling import PlannedUpscaler
 from modules.prompt.chunks import Chunker
@@ -49,17 +52,22 @@ class LoadedModel:
     Args:
         components: Already on the device.
         tokenizer: Splits prompts for the text encoder.
+        cache_folder: Keeps the graphs of UNets that are converted; None keeps none.
 
     Attributes:
         is_spoiled: Whether its weights can no longer be restored, so that it must be loaded anew.
         hypernetworks: Those that were used last, to be applied to the UNet.
+        openvino: Its UNet as OpenVINO computes it; nothing until it is asked for.
     """
 
-    def __init__(self, components: Components, tokenizer: ClipTokenizer) -> None:
+    def __init__(
+        self, components: Components, tokenizer: ClipTokenizer, cache_folder: Path | None = None
+    ) -> None:
         self.components = components
         self.is_spoiled = False
         self._loras = FoldedLoras(components)
         self.hypernetworks = Hypernetworks()
+        self.openvino = OpenVinoUNet(components, cache_folder)
         self._tokenizer = tokenizer
         self._conditionings: dict[_PromptKey, Conditioning] = {}
         self._init_image: tuple[InitImageInputs, InitImage] | None = None
@@ -80,6 +88,11 @@ class LoadedModel:
     def pipeline(self) -> SamplerLoop:
         """Return the diffusers pipeline of the components."""
         return make_pipeline(self.components)
+
+    @property
+    def loras(self) -> tuple[LoraUse, ...]:
+        """Return the LoRAs that are folded into its weights."""
+        return self._loras.uses
 
     def preview(self, denoised: Tensor) -> Image.Image:
         """Return an approximate image of the first of some latents."""

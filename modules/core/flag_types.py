@@ -12,6 +12,8 @@ MEMORY_POLICIES = {
     "medvram": "Idle parts off the device",
     "medvram_sdxl": "Idle parts off the device for SDXL",
 }
+# The values of the option `accelerator` by those of the flag.
+ACCELERATORS = {"openvino": "OpenVINO"}
 MAX_LOADED_CHECKPOINTS = 10
 
 

@@ -134,6 +134,13 @@ class Flags:
         choices=("full", "half", "autocast"),
     )
 
+    accelerator: Literal["openvino"] | None = flag(
+        None,
+        "Models",
+        "install OpenVINO if need be, and let it compute instead of PyTorch",
+        type=str.lower,
+        choices=tuple(flag_types.ACCELERATORS),
+    )
     medvram: bool = flag(False, "Models", "keep idle parts of a model off the GPU")
     medvram_sdxl: bool = flag(False, "Models", "the same, for SDXL alone")
     lowvram: bool = flag(False, "Models", "and move the UNet to the GPU block by block: slow")
@@ -232,6 +239,7 @@ class Flags:
         values = {name: getattr(self, flag) for name, flag in SETTING_FLAGS.items()}
         policies = flag_types.MEMORY_POLICIES.items()
         values["memory_policy"] = next((name for flag, name in policies if getattr(self, flag)), "")
+        values["accelerator"] = flag_types.ACCELERATORS.get(self.accelerator or "")
         return {name: value for name, value in values.items() if value}
 
     def credentials(self) -> tuple[Credential, ...]:

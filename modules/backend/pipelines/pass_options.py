@@ -6,11 +6,13 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
+from modules.backend.batch import Batch
 from modules.backend.components import Components
 from modules.backend.denoise.deep_cache import DeepCache, remember_deep_layers
 from modules.backend.denoise.hypertile import TileOptions, tile_unet, tile_vae
 from modules.backend.denoise.token_merging import merge_tokens
 from modules.backend.loading.layers import circular_padding
+from modules.backend.model import LoadedModel
 from modules.plan.plan import Plan
 
 
@@ -36,17 +38,17 @@ def use_image_options(components: Components, plan: Plan, draws: random.Random) 
 
 @contextmanager
 def use_step_options(
-    components: Components, plan: Plan, draws: random.Random, cache: DeepCache | None
+    batch: Batch, model: LoadedModel, plan: Plan, cache: DeepCache | None
 ) -> Iterator[None]:
-    """Apply the options that save computation in every step: token merging, Hypertile U-Net and DeepCache.
+    """Apply the options of every step: token merging, Hypertile U-Net, DeepCache, and what computes the UNet.
 
     Args:
-        components: Their UNet runs the steps.
+        batch: The batch.
+        model: Its UNet runs the steps.
         plan: Of the pass.
-        draws: Random numbers of the batch.
         cache: Of the deep layers; a step extension of the same run.
     """
-    settings, request, unet = plan.settings, plan.request, components.unet
+    settings, request, unet = plan.settings, plan.request, model.components.unet
     tiles = TileOptions(
         settings.hypertile_max_tile_unet,
         settings.hypertile_swap_size_unet,
@@ -61,7 +63,8 @@ def use_step_options(
     size = request.width, request.height
     with (
         merge_tokens(unet, plan.token_merging_ratio),
-        tile_unet(unet, size, tiles, draws) if is_tiled else nullcontext(),
+        tile_unet(unet, size, tiles, batch.draws) if is_tiled else nullcontext(),
         remember_deep_layers(unet, cache),
+        batch.acceleration.use(model, plan),
     ):
         yield
