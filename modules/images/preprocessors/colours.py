@@ -89,26 +89,6 @@ def shuffle(
     return np.asarray(moved, np.uint8)
 
 
-def recolour(image: Pixels, hint: Pixels, *, of_luminance: bool) -> Pixels:
-    """Return a generated image with the brightness of the control image, which a recolour unit ends with.
-
-    Args:
-        image: uint8 [height, width, 3].
-        hint: The control image of the same size, grey.
-        of_luminance: Whether the brightness is the lightness in CIE Lab, otherwise the largest channel.
-    """
-    import cv2
-
-    there, back = (
-        (cv2.COLOR_RGB2LAB, cv2.COLOR_LAB2RGB)
-        if of_luminance
-        else (cv2.COLOR_RGB2HSV, cv2.COLOR_HSV2RGB)
-    )
-    channels = cv2.cvtColor(image, there)
-    channels[:, :, 0 if of_luminance else 2] = hint[:, :, 0]
-    return np.asarray(cv2.cvtColor(channels, back), np.uint8)
-
-
 def _make_smooth_noise(
     height: int, width: int, generator: np.random.RandomState
 ) -> NDArray[np.float64]:

@@ -88,7 +88,9 @@ def draw_straight_lines(
 
     small = resize_to_resolution(image, resolution)
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    found: Numbers | None = cv2.createLineSegmentDetector().detect(grey)[0]
+    # Any: OpenCV's stubs say that there always are lines.
+    detector: Any = cv2.createLineSegmentDetector()
+    found = detector.detect(grey)[0]
     drawing = np.zeros(grey.shape, np.uint8)
     if found is None:
         return _three(drawing)

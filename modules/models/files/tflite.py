@@ -166,7 +166,7 @@ class _Flat:
         values: Numbers = np.frombuffer(content, dtype)
         if self._field(tensor, _SPARSITY):
             return self._dense(tensor, shape, values)
-        return values.reshape(shape)
+        return np.reshape(values, shape)
 
     def _dense(self, tensor: int, shape: tuple[int, ...], values: Numbers) -> Numbers:
         """Return the dense values of a sparse tensor."""
