@@ -23,6 +23,7 @@ from modules.models.upscaling.architectures import ARCHITECTURES
 CHECKPOINT, VAE, TEXT_ENCODER = "Checkpoint", "VAE", "Text encoder"
 EMBEDDING, HYPERNETWORK = "Embedding", "Hypernetwork"
 UPSCALER = "Upscaler"
+PREVIEW_DECODER = "Preview decoder"
 FACE_RESTORER = "Face restorer"
 _UNET_NAMES = (
     UNET_PREFIX + "*",
@@ -288,11 +289,12 @@ KINDS: tuple[ModelKind, ...] = (
         misplaced=f"is a motion module of AnimateDiff, not {{expected}}. {_UNSUPPORTED}",
     ),
     ModelKind(
-        "TAESD",
-        "TAESD",
-        lambda _: (),
-        (),
+        PREVIEW_DECODER,
+        "preview decoder",
+        lambda paths: paths.preview_decoder_folders,
+        (".safetensors", ".pth", ".pt"),
         (
+            KeyCondition(has=tuple(f"conv{number}.weight" for number in range(1, 9))),
             KeyCondition(has=("1.weight", "3.conv.0.weight")),
             KeyCondition(has=("0.weight", "1.conv.0.weight")),
             KeyCondition(has=("taesd_decoder.*",)),
@@ -300,7 +302,7 @@ KINDS: tuple[ModelKind, ...] = (
             KeyCondition(has=("decoder.layers.2.conv.0.weight",)),  # of diffusers
             KeyCondition(has=("encoder.layers.1.conv.0.weight",)),
         ),
-        misplaced=f"is a TAESD, a small decoder for previews, not {{expected}}. {_UNSUPPORTED}",
+        misplaced="is a TAESD, a small decoder for previews, not {expected}. It belongs in models/VAE-approx.",
     ),
     ModelKind(
         "CLIP vision encoder",

@@ -9,6 +9,7 @@ from typing_extensions import Self
 
 from modules.models.checkpoint import Checkpoint
 from modules.models.model_spec import ModelSpec
+from modules.models.scan import ModelFile
 from modules.params.requests.base import GenerationRequest, require_generation
 from modules.params.requests.txt2img import HiresSize
 from modules.plan.job_plan import JobPlan
@@ -90,6 +91,7 @@ class Plan(JobPlan):
         templates: In a drawn plan, infotext pairs with the templates.
         precision: The dtype that its UNet computed in, where the infotext states it; "" before.
         step_extensions: What extensions add to the steps of this pass.
+        preview_files: Files of small decoders, of which one may fit the checkpoint's VAE.
     """
 
     request: GenerationRequest
@@ -106,6 +108,7 @@ class Plan(JobPlan):
     image_upscaler: PlannedUpscaler | None = None
     precision: str = ""
     step_extensions: tuple[StepExtensionRow, ...] = ()
+    preview_files: tuple[ModelFile, ...] = ()
     drawn: tuple[Plan, ...] = ()
     templates: tuple[tuple[str, str], ...] = ()
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
-from PIL import Image
 from torch import Tensor
 
 from modules.backend.denoise.step_extensions import StepExtension, StepState
+from modules.backend.previews.previewer import Previewer
 from modules.core.errors import Cancelled
 from modules.params.events import CancelToken, Preview, Progress, Sink
 from modules.plan.plan import Plan
@@ -33,21 +32,23 @@ class ProgressReporter(StepExtension):
         self._pass_steps = 0  # of the running pass
         self._next_pass_steps = _evaluation_count(plan.hires.plan) if plan.hires else 0
         self._has_begun = False
-        self._preview: Callable[[Tensor], Image.Image] | None = None
+        self._previewer: Previewer | None = None
+        self._settings = plan.settings
         self._started_at = time.perf_counter()
+        cancel.delay_preview()  # the time before the first one counts, too
         self._saves_unfinished = plan.settings.save_incomplete_images
         self._denoised: Tensor | None = None  # x0 as predicted in the latest step
 
-    def begin_pass(self, preview: Callable[[Tensor], Image.Image]) -> None:
-        """Start counting a new pass; `preview` returns an image of latents for its previews."""
+    def begin_pass(self, previewer: Previewer | None) -> None:
+        """Start counting a new pass with its previews."""
         if self._has_begun:
             self._previous_pass_steps, self._next_pass_steps = self._pass_steps, 0
         self._has_begun = True
-        self.change_model(preview)
+        self.change_model(previewer)
 
-    def change_model(self, preview: Callable[[Tensor], Image.Image] | None) -> None:
+    def change_model(self, previewer: Previewer | None) -> None:
         """Make previews with another model from now on, or let go of the one so far."""
-        self._preview = preview
+        self._previewer = previewer
 
     @property
     def unfinished(self) -> Tensor | None:
@@ -71,8 +72,16 @@ class ProgressReporter(StepExtension):
         done = self._previous_pass_steps + state.index + 1
         speed = done / max(time.perf_counter() - self._started_at, 1e-6)
         self._sink(Progress(self._batch_index * total + done, self._batch_count * total, speed))
-        if self._preview is not None and self._cancel.wants_preview():
-            self._sink(Preview(self._preview(state.denoised)))
+        if self._previewer is not None and (state.index + 1) % self._settings.preview_step == 0:
+            self._show(self._previewer, state.denoised)
+
+    def _show(self, previewer: Previewer, denoised: Tensor) -> None:
+        """Make a preview if somebody looks and the last one is old enough."""
+        latents = denoised if self._settings.show_progress_grid else denoised[:1]
+        if self._cancel.wants_preview(previewer.interval_s) and self._cancel.wants_preview(
+            previewer.pause_s(latents)
+        ):
+            previewer.show(latents, lambda image: self._sink(Preview(image)))
 
 
 def _evaluation_count(hires_plan: Plan) -> int:

@@ -14,6 +14,7 @@ from modules.params.settings.guidance import GuidanceSettings
 from modules.params.settings.img2img import Img2ImgSettings
 from modules.params.settings.memory import MemorySettings
 from modules.params.settings.networks import NetworkSettings
+from modules.params.settings.previews import PreviewSettings
 from modules.params.settings.prompt_editing import PromptEditingSettings
 from modules.params.settings.sampling import SamplingSettings
 from modules.params.settings.saving import GridSettings, SavingSettings
@@ -43,6 +44,7 @@ class Settings(
     GridSettings,
     SavingSettings,
     QueueSettings,
+    PreviewSettings,
     UpscalingSettings,
     Img2ImgSettings,
     PromptEditingSettings,
