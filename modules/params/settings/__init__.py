@@ -31,6 +31,7 @@ NOT_OVERRIDABLE = frozenset(
         "sd_predictions",
         "sd_use_ema",
         "memory_policy",
+        "converted_weights_gb",
         "queue_after_restart",
         "script_max_cells",
         *ServerSettings.model_fields,
