@@ -18,7 +18,11 @@ from modules.core.text import escape
 
 HIDDEN: dict[str, Any] = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
 # Settings that a flag overrides for one run: name of the setting and field of the flag.
-SETTING_FLAGS = {"sd_model_checkpoint": "ckpt", "sd_checkpoints_limit": "sd_checkpoints_limit"}
+SETTING_FLAGS = {
+    "sd_model_checkpoint": "ckpt",
+    "sd_checkpoints_limit": "sd_checkpoints_limit",
+    "converted_weights_gb": "converted_weights_gb",
+}
 GROUPS = ("Server", "Folders", "Models", "Extensions", "Page", "Setting up")
 
 
@@ -119,6 +123,13 @@ class Flags:
         "Models",
         "how many checkpoints may stay loaded",
         type=flag_types.checkpoint_count,
+        metavar="NUMBER",
+    )
+    converted_weights_gb: float | None = flag(
+        None,
+        "Models",
+        "disk space for weights that a processor has converted; 0 keeps none",
+        type=flag_types.gigabytes,
         metavar="NUMBER",
     )
     device_id: int | None = flag(
@@ -244,7 +255,7 @@ class Flags:
         values = {name: getattr(self, flag) for name, flag in SETTING_FLAGS.items()}
         values |= flag_types.chosen_options(vars(self))
         values["accelerator"] = flag_types.ACCELERATORS.get(self.accelerator or "")
-        return {name: value for name, value in values.items() if value}
+        return {name: value for name, value in values.items() if value not in (None, "")}
 
     def credentials(self) -> tuple[Credential, ...]:
         """Return the logins of `--gradio-auth` and of the file of `--gradio-auth-path`.
