@@ -341,7 +341,7 @@ def test_a_name_has_an_ending_of_its_kind():
 def test_the_catalogue_is_whole():
     kinds = make_kind_registry()
     entries = read_catalogue()
-    assert len({entry.id for entry in entries}) == len(entries) == 14
+    assert len({entry.id for entry in entries}) == len(entries) == 15
     for entry in entries:
         check_name(entry.file, kinds.get(entry.kind))
         assert all(
