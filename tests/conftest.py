@@ -39,7 +39,14 @@ SD1_SHAPES = {
 DEPTH_SHAPES = {**SD1_SHAPES, "model.diffusion_model.input_blocks.0.0.weight": [4, 5, 1, 1]}
 ESTIMATOR_SHAPES = {"depth_model.model.pretrained.model.cls_token": [1, 4]}
 # The files that take longest: begun first, since a core is idle at the end while the other has not finished its file.
-LONGEST = ("test_types.py", "test_a1111_pictures.py", "test_full_size.py")
+LONGEST = (
+    "test_types.py",
+    "test_a1111_pictures.py",
+    "test_kill.py",
+    "test_bootstrap.py",
+    "test_full_size.py",
+    "test_hostile.py",
+)
 
 
 @pytest.hookimpl(wrapper=True)
