@@ -57,7 +57,7 @@ def estimate_depth(models: LoadedModels, work: EstimateDepth, *_: object) -> Ima
 
 
 def describe_image(models: LoadedModels, work: DescribeImage, *_: object) -> str:
-    """Return what is in the image, in words.
+    """Return a caption of the image.
 
     Raises:
         BadFile: the captioning model cannot be loaded.

@@ -57,7 +57,7 @@ class EstimateDepth(Work[Image.Image]):
 
 @dataclass(frozen=True)
 class DescribeImage(Work[str]):
-    """Describe an image in words, as a prompt.
+    """Caption an image, for a prompt.
 
     Args:
         folder: A BLIP captioning model as Hugging Face stores it.
