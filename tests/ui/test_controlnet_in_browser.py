@@ -90,7 +90,7 @@ def test_a_unit_makes_a_picture_and_is_filled_from_its_infotext(
     page.fill(f"{UNIT}_weight", "1")
     open_tab(page, "PNG Info")
     page.set_input_files("#png_info_image input[type=file]", made)
-    page.wait_for_selector("#png_info_facts :text('add that of ControlNet 0')")
+    page.wait_for_selector(".png-info-facts :text('add that of ControlNet 0')")
     page.click("#png_info_to_txt2img")
     wait_for_value(page, f"{UNIT}_weight", "0.7")
     wait_for_value(page, f"{UNIT}_model", title)
