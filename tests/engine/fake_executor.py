@@ -169,9 +169,7 @@ class FakeExecutor:
         self.seen.append(plan.request.prompt)
         if self.failures:
             raise self.failures.pop(0)
-        for one in plan.control:
-            if one.unit.image is not None and one.unit.save_detected_map:
-                sink(Output("control map", one.unit.image.to_pil(), one.index))
+        _send_control_maps(plan, sink)
         if plan.request.task == "depth2img":
             sink(Output("depth map", Image.linear_gradient("L")))
         steps = plan.request.steps
@@ -237,3 +235,9 @@ def _run_work(future: Future[Any], work: Callable[[], Any]) -> None:
         future.set_exception(error)
     else:
         future.set_result(result)
+
+
+def _send_control_maps(plan: Plan, sink: Sink) -> None:
+    for one in plan.control:
+        if one.unit.image is not None and one.unit.save_detected_map:
+            sink(Output("control map", one.unit.image.to_pil(), one.index))

@@ -122,5 +122,5 @@ def test_each_file_becomes_the_picture_of_a_unit(
     assert executor.last_plan is not None
     picture = executor.last_plan.request.control_units[1].image
     assert picture is not None and picture.size == (128, 64)
-    with pytest.raises(UserError, match="ControlNet unit 0 is off. Enable it for its batch."):
+    with pytest.raises(UserError, match="ControlNet unit 0 is off"):
         start_file_batch(engine, "txt2img", {**FORM, **values, "batch_unit": 0})

@@ -93,7 +93,11 @@ export function unitsField(field, id) {
     // A unit keeps what it is not given, such as its picture, which no infotext holds; units without values are turned off.
     set(next) {
       const given = [...next ?? []];
-      values = current().map((unit, index) => ({...unit, ...given[index] ?? OFF}));
+      values = current().map((unit, index) => {
+        const its = given[index] ?? OFF;
+        // The control type of an infotext's preprocessor is not known.
+        return {...unit, ...(its.module === undefined ? {} : {control_type: undefined}), ...its};
+      });
       values.push(...given.slice(values.length));
       units.forEach((unit, index) => unit.set(values[index]));
       if (tabs.children.length) {
