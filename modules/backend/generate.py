@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from modules.backend import hires
+from modules.backend.acceleration import Acceleration
 from modules.backend.batch import Acquire, Batch
 from modules.backend.conditioning import concat
 from modules.backend.conditioning.init_image import InitImage
@@ -18,7 +18,6 @@ from modules.backend.conditioning.text import PromptConditioning
 from modules.backend.control.preprocess import Preprocessors
 from modules.backend.control.unit_effects import UnitEffects
 from modules.backend.control.units import prepare_units
-from modules.backend.decoding import decode_image, decode_unfinished, stated_precision
 from modules.backend.denoise.extension_parts import make_init_extensions, make_step_extensions
 from modules.backend.denoise.progress import (
     BatchSkipped,
@@ -34,12 +33,20 @@ from modules.backend.networks.embeddings import read_all_vectors
 from modules.backend.noise.noise import ImageNoise, NoiseOptions, noise_options
 from modules.backend.noise_from_image import find_noise_of_image
 from modules.backend.pipelines.pass_options import use_image_options
-from modules.backend.pipelines.run_steps import run_steps
 from modules.backend.pipelines.sampling_run import HandOver, SamplingRun, make_run_sigmas
+from modules.backend.stages.decoding import (
+    PassResult,
+    SampledBatch,
+    decode_images,
+    decode_unfinished,
+    is_unrefined,
+)
+from modules.backend.stages.pending_images import PendingImages
+from modules.backend.stages.run_steps import run_steps
 from modules.backend.upscale.upscalers import Upscalers
 from modules.core.errors import Cancelled, NotFinite
 from modules.models.model_spec import ModelSpec
-from modules.params.events import CancelToken, Note, Output, Phase, Sink
+from modules.params.events import CancelToken, Output, Phase, Sink
 from modules.params.requests.init_image import InitImageRequest
 from modules.plan.noise_from_image import decoding_plan, finds_noise
 from modules.plan.plan import HiresPlan, Plan, RefinerPlan
@@ -83,25 +90,6 @@ class _PassState:
     units: UnitEffects
 
 
-@dataclass(frozen=True)
-class _Result:
-    """What a pass has made.
-
-    Args:
-        latents: [batch, channels, rows, columns].
-        init_image: That they are composited into, if there is one.
-        plan: Whose model made the last step: that of the pass, or that of its refiner.
-        is_refined: Whether the job's refiner has had a turn.
-        units: What the control units of the pass do.
-    """
-
-    latents: Tensor
-    init_image: InitImage | None
-    plan: Plan
-    is_refined: bool
-    units: UnitEffects
-
-
 def generate_batch(
     acquire: Acquire,
     upscalers: Upscalers,
@@ -111,12 +99,26 @@ def generate_batch(
     cancel: CancelToken,
     preprocessors: Preprocessors | None = None,
 ) -> None:
-    """Generate one batch and pass each image on as soon as it is decoded.
+    """Generate one batch and pass each image on as soon as it is decoded; see `sample_batch` and `decode_images`."""
+    sampled = sample_batch(acquire, upscalers, plan, batch_index, sink, cancel, preprocessors)
+    decode_images(sampled, PendingImages())
+
+
+def sample_batch(
+    acquire: Acquire,
+    upscalers: Upscalers,
+    plan: Plan,
+    batch_index: int,
+    sink: Sink,
+    cancel: CancelToken,
+    preprocessors: Preprocessors | None = None,
+) -> SampledBatch:
+    """Return the final latents of a batch.
 
     Raises:
-        Cancelled: the job was interrupted; images already passed on stay.
-        BatchSkipped: the batch was skipped; likewise.
-        UNetOverflow: a UNet produced invalid numbers; no image of the batch was passed on.
+        Cancelled: the job was interrupted.
+        BatchSkipped: the batch was skipped.
+        UNetOverflow: a UNet produced invalid numbers.
         NotFinite: the VAE did, in 32-bit floats.
         OutOfMemory: the batch does not fit.
         UserError: an init image has no depth map, and the checkpoint cannot estimate one.
@@ -124,7 +126,18 @@ def generate_batch(
     progress = ProgressReporter(sink, cancel, plan, batch_index)
     draws = random.Random(plan.batches[batch_index][0].seed)
     preprocessors = preprocessors or Preprocessors(upscalers.device)
-    batch = Batch(acquire, upscalers, preprocessors, batch_index, sink, cancel, progress, draws)
+    acceleration = Acceleration(sink)
+    batch = Batch(
+        acquire,
+        upscalers,
+        preprocessors,
+        batch_index,
+        sink,
+        cancel,
+        progress,
+        draws,
+        acceleration,
+    )
     hires_pass = plan.hires
     if hires_pass is not None:
         estimate.check(acquire(plan.model).components, hires_pass.plan.request, batch.device)
@@ -135,10 +148,10 @@ def generate_batch(
         if hires_plan.model != result.plan.model:
             sink(Phase(f"Loading {hires_plan.checkpoint.name}"))
         result = _run_pass(batch, hires_plan, upscaled, is_refined=result.is_refined)
-    _decode_images(batch, plan, result)
+    return SampledBatch(batch, plan, result)
 
 
-def _upscale(batch: Batch, result: _Result, hires_pass: HiresPlan) -> hires.Upscaled:
+def _upscale(batch: Batch, result: PassResult, hires_pass: HiresPlan) -> hires.Upscaled:
     model = batch.acquire(result.plan.model)
     with use_image_options(model.components, result.plan, batch.draws):
         batch.sink(Phase("Upscaling"))
@@ -158,7 +171,7 @@ def _run_pass(
     upscaled: hires.Upscaled | None = None,
     *,
     is_refined: bool = False,
-) -> _Result:
+) -> PassResult:
     """Return the result of a pass.
 
     Args:
@@ -172,7 +185,7 @@ def _run_pass(
         assert plan.refiner is not None, "only a refiner takes over a run"
         plan, state = plan.refiner.plan, replace(state, is_refined=True)
         _refine(batch, plan, state)
-    return _Result(state.run.x, state.shown_image, plan, state.is_refined, state.units)
+    return PassResult(state.run.x, state.shown_image, plan, state.is_refined, state.units)
 
 
 def _begin_pass(
@@ -303,7 +316,7 @@ def _sample(
         make_run_sigmas(run.plan, model.model_sigmas),
         batch.index,
     )
-    if batch.index == 0:
+    if batch.index == 0 and plan is run.plan:  # a refiner sees what its pass has seen
         units.send_maps(sink)
     extensions = (*state.extensions, *units.extensions)
     try:
@@ -312,12 +325,11 @@ def _sample(
     except (Cancelled, BatchSkipped):
         with suppress(NotFinite):  # what was asked for is to stop
             decode_unfinished(
+                batch,
                 model,
-                batch.progress,
                 plan,
                 state.shown_image,
-                sink,
-                is_unrefined=_is_unrefined(plan, state.is_refined),
+                is_unrefined=is_unrefined(plan, state.is_refined),
                 finish=units.finish,
             )
         raise
@@ -353,33 +365,3 @@ def _encode_upscaled(
         sink(Phase("Encoding the image"))
     mask_weight = plan.settings.inpainting_mask_weight
     return hires.encode_upscaled(model.components, upscaled, mask_weight)
-
-
-def _is_unrefined(plan: Plan, is_refined: bool) -> bool:
-    """Return whether the request names a refiner that has had no turn."""
-    return bool(plan.request.refiner_checkpoint) and not is_refined
-
-
-def _decode_images(batch: Batch, plan: Plan, result: _Result) -> None:
-    """Pass on the images of a job's plan."""
-    model = batch.acquire(result.plan.model)
-    is_unrefined = _is_unrefined(plan, result.is_refined)
-    if is_unrefined:
-        batch.sink(Note(_unrefined_note(plan)))
-    with use_image_options(model.components, result.plan, batch.draws):
-        # 5. Decode, one image at a time
-        for row, image in enumerate(plan.batches[batch.index]):
-            # The first image needs no further step.
-            if image.index or not batch.cancel.wants_unfinished():
-                raise_if_interrupted(batch.cancel)
-            batch.sink(Phase("Decoding"))
-            decoded = decode_image(
-                model, result.latents, row, plan, result.init_image, result.units.finish
-            )
-            precision = stated_precision(model, result.plan)
-            batch.sink(Output("image", decoded, image.index, is_unrefined, precision))
-
-
-def _unrefined_note(plan: Plan) -> str:
-    name, switch_at = plan.request.refiner_checkpoint, plan.request.refiner_switch_at
-    return f"{name} refined nothing: the last step came before its turn at {switch_at:g}."

@@ -169,9 +169,7 @@ class FakeExecutor:
         self.seen.append(plan.request.prompt)
         if self.failures:
             raise self.failures.pop(0)
-        _send_control_maps(plan, sink)
-        if plan.request.task == "depth2img":
-            sink(Output("depth map", Image.linear_gradient("L")))
+        _report_maps(plan, sink)
         steps = plan.request.steps
         for number, batch in enumerate(plan.batches):
             sink(BatchStarted(number))
@@ -202,6 +200,14 @@ class FakeExecutor:
         with self._changed:
             self._held_count += change
             self._changed.notify_all()
+
+
+def _report_maps(plan: Plan, sink: Sink) -> None:
+    for one in plan.control:
+        if one.unit.image is not None and one.unit.save_detected_map:
+            sink(Output("control map", one.unit.image.to_pil(), one.index))
+    if plan.request.task == "depth2img":
+        sink(Output("depth map", Image.linear_gradient("L")))
 
 
 def _report_unfinished(plan: Plan, batch_index: int, sink: Sink, cancel: CancelToken) -> None:
@@ -235,9 +241,3 @@ def _run_work(future: Future[Any], work: Callable[[], Any]) -> None:
         future.set_exception(error)
     else:
         future.set_result(result)
-
-
-def _send_control_maps(plan: Plan, sink: Sink) -> None:
-    for one in plan.control:
-        if one.unit.image is not None and one.unit.save_detected_map:
-            sink(Output("control map", one.unit.image.to_pil(), one.index))

@@ -58,7 +58,10 @@ def test_the_resize_modes_stretch_crop_and_fill():
     assert filled.shape == (64, 64, 3)
     assert len(np.unique(filled[:16].reshape(-1, 3), axis=0)) == 1  # the median of the border
     assert np.array_equal(filled[16:48], resize_control_image(wide, 64, 32))
-    assert fit_control_image(picture(64, 64), 64, 64, "Crop and Resize").tobytes() == picture(64, 64).tobytes()
+    assert (
+        fit_control_image(picture(64, 64), 64, 64, "Crop and Resize").tobytes()
+        == picture(64, 64).tobytes()
+    )
 
 
 def test_a_mask_in_the_fourth_channel_stays_black_and_white():

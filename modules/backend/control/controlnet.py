@@ -53,7 +53,7 @@ class ControlNetwork:
             if not self._stays:
                 for part in self._parts:
                     part.to("cpu")
-                self._encoded = None
+                self.forget()
 
     @torch.no_grad()
     def encode(self, hint: Tensor, *, tiling: bool = False) -> Tensor:
@@ -69,6 +69,10 @@ class ControlNetwork:
         encoded = self._encoder(hint.to(self.device, self.network.dtype))
         self._encoded = hint, tiling, encoded
         return encoded
+
+    def forget(self) -> None:
+        """Forget the encoded control picture."""
+        self._encoded = None
 
     @torch.no_grad()
     def outputs(self, call: UNetCall, encoded: Tensor, control_type: int) -> list[Tensor]:

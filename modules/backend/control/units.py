@@ -86,6 +86,7 @@ def prepare_units(
     Raises:
         WebUIError: a control model cannot be loaded, or a control picture cannot be made.
     """
+    networks.limit = max(networks.limit, len(plan.control))
     units = [
         UnitInputs(
             planned,

@@ -24,7 +24,7 @@ class SpeedSettings(BaseModel):
     compile_unet: bool = param(
         False,
         "Compile",
-        help="Compiles the repeated blocks of the network: takes up to a minute once for a model and some sizes, "
+        help="Compiles the repeated blocks of the network: takes about a minute once for a model, whatever the size, "
         "and saves a part of every step on a GPU.",
         section="speed",
     )
