@@ -36,7 +36,8 @@ export class ControlUnit {
     this.sliders = make("div", "unit-numbers");
     const more = make("details", "unit-more");
     more.append(make("summary", "", "Modes and masks"), ...this.#rows(MORE_ROWS));
-    this.preview = buildPreview(id, () => ({...this.get(), ...this.#resultSize()}), (image) => this.#usePreview(image));
+    this.preview = buildPreview(id, () => ({...this.get(), ...this.#resultSize()}), (image) => this.#usePreview(image),
+      (pose) => this.#editPose(pose));
     this.root.append(row(enabled.root, pixelPerfect.root), this.#picture(), this.#types(), ...this.#rows(ROWS), this.sliders,
       this.preview.root, more);
     enabled.box.setAttribute("aria-label", `Enable unit ${index}`);
@@ -69,11 +70,15 @@ export class ControlUnit {
     image.root.removeAttribute("title");
     const blank = button("New canvas", "An empty white picture of the size of the result, to draw on", () => this.#makeCanvas());
     blank.id = `${this.id}_canvas`;
-    image.root.append(this.board.root, blank, brush.root);
+    this.newPose = button("New pose", "A figure whose points can be moved", () => this.#editPose(null));
+    this.newPose.id = `${this.id}_new_pose`;
+    const tools = make("div", "field-tools");
+    tools.append(blank, this.newPose);
+    image.root.append(this.board.root, tools, brush.root);
     image.root.addEventListener("image-changed", ({detail}) => {
       this.board.show(detail?.width ? detail : null);
       brush.root.hidden = !detail;
-      blank.hidden = Boolean(detail);
+      tools.hidden = Boolean(detail);
       this.preview?.forget();
     });
     brush.root.addEventListener("input", () => this.#showBrush());
@@ -90,6 +95,11 @@ export class ControlUnit {
   #resultSize() {
     const side = (name) => Number(document.getElementById(`${this.prefix}_${name}`)?.value) || 512;
     return {width: side("width"), height: side("height")};
+  }
+
+  async #editPose(pose) {
+    const {openPoseEditor} = await import("./pose_editor.js");
+    openPoseEditor({image: this.controls.image.image(), ...this.#resultSize(), pose}, (image) => this.#usePreview(image));
   }
 
   #usePreview(image) {
@@ -159,6 +169,7 @@ export class ControlUnit {
   }
 
   #showUnion() {
+    this.newPose.hidden = this.type.get() !== "OpenPose";
     const chosen = this.models.find(({title}) => title === this.controls.model.get());
     this.controls.union_control_type.root.hidden = !chosen?.is_union;
   }
