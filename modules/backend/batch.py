@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from modules.backend.control.preprocess import Preprocessors
+from modules.backend.control.unit_memory import measure_units
 from modules.backend.denoise.progress import BatchSkipped, ProgressReporter, raise_if_interrupted
 from modules.backend.memory import estimate
 from modules.backend.model import LoadedModel
@@ -82,5 +83,8 @@ class Batch:
             notes = model.use_networks(plan.networks)
         for note in notes if reports and self.index == 0 else ():
             self.sink(Note(note))
-        estimate.check(model.components, plan.request, self.device)
+        units = measure_units(plan, model.components, model.control_networks)
+        if self.device.type == "cpu" and units.weight_bytes > estimate.free_bytes(self.device):
+            model.control_networks.keep_only([one.model for one in plan.control if one.model])
+        estimate.check(model.components, plan.request, self.device, units)
         return model

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from modules.backend import hires
 from modules.backend.batch import Acquire, Batch
@@ -18,8 +17,6 @@ from modules.backend.conditioning.text import PromptConditioning
 from modules.backend.control.preprocess import Preprocessors
 from modules.backend.control.unit_effects import UnitEffects
 from modules.backend.control.units import prepare_units
-from modules.backend.decoding import decode_image, decode_unfinished, stated_precision
-from modules.backend.denoise.deep_cache import DeepCache
 from modules.backend.denoise.extension_parts import make_init_extensions, make_step_extensions
 from modules.backend.denoise.progress import (
     BatchSkipped,
@@ -34,12 +31,21 @@ from modules.backend.model import LoadedModel
 from modules.backend.networks.embeddings import read_all_vectors
 from modules.backend.noise.noise import ImageNoise, NoiseOptions, noise_options
 from modules.backend.noise_from_image import find_noise_of_image
-from modules.backend.pipelines.pass_options import use_image_options, use_step_options
+from modules.backend.pipelines.pass_options import use_image_options
 from modules.backend.pipelines.sampling_run import HandOver, SamplingRun, make_run_sigmas
+from modules.backend.stages.decoding import (
+    PassResult,
+    SampledBatch,
+    decode_images,
+    decode_unfinished,
+    is_unrefined,
+)
+from modules.backend.stages.pending_images import PendingImages
+from modules.backend.stages.run_steps import run_steps
 from modules.backend.upscale.upscalers import Upscalers
 from modules.core.errors import Cancelled, NotFinite
 from modules.models.model_spec import ModelSpec
-from modules.params.events import CancelToken, Note, Output, Phase, Sink
+from modules.params.events import CancelToken, Output, Phase, Sink
 from modules.params.requests.init_image import InitImageRequest
 from modules.plan.noise_from_image import decoding_plan, finds_noise
 from modules.plan.plan import HiresPlan, Plan, RefinerPlan
@@ -83,25 +89,6 @@ class _PassState:
     units: UnitEffects
 
 
-@dataclass(frozen=True)
-class _Result:
-    """What a pass has made.
-
-    Args:
-        latents: [batch, channels, rows, columns].
-        init_image: That they are composited into, if there is one.
-        plan: Whose model made the last step: that of the pass, or that of its refiner.
-        is_refined: Whether the job's refiner has had a turn.
-        units: What the control units of the pass do.
-    """
-
-    latents: Tensor
-    init_image: InitImage | None
-    plan: Plan
-    is_refined: bool
-    units: UnitEffects
-
-
 def generate_batch(
     acquire: Acquire,
     upscalers: Upscalers,
@@ -111,12 +98,26 @@ def generate_batch(
     cancel: CancelToken,
     preprocessors: Preprocessors | None = None,
 ) -> None:
-    """Generate one batch and pass each image on as soon as it is decoded.
+    """Generate one batch and pass each image on as soon as it is decoded; see `sample_batch` and `decode_images`."""
+    sampled = sample_batch(acquire, upscalers, plan, batch_index, sink, cancel, preprocessors)
+    decode_images(sampled, PendingImages())
+
+
+def sample_batch(
+    acquire: Acquire,
+    upscalers: Upscalers,
+    plan: Plan,
+    batch_index: int,
+    sink: Sink,
+    cancel: CancelToken,
+    preprocessors: Preprocessors | None = None,
+) -> SampledBatch:
+    """Return the final latents of a batch.
 
     Raises:
-        Cancelled: the job was interrupted; images already passed on stay.
-        BatchSkipped: the batch was skipped; likewise.
-        UNetOverflow: a UNet produced invalid numbers; no image of the batch was passed on.
+        Cancelled: the job was interrupted.
+        BatchSkipped: the batch was skipped.
+        UNetOverflow: a UNet produced invalid numbers.
         NotFinite: the VAE did, in 32-bit floats.
         OutOfMemory: the batch does not fit.
         UserError: an init image has no depth map, and the checkpoint cannot estimate one.
@@ -135,10 +136,10 @@ def generate_batch(
         if hires_plan.model != result.plan.model:
             sink(Phase(f"Loading {hires_plan.checkpoint.name}"))
         result = _run_pass(batch, hires_plan, upscaled, is_refined=result.is_refined)
-    _decode_images(batch, plan, result)
+    return SampledBatch(batch, plan, result)
 
 
-def _upscale(batch: Batch, result: _Result, hires_pass: HiresPlan) -> hires.Upscaled:
+def _upscale(batch: Batch, result: PassResult, hires_pass: HiresPlan) -> hires.Upscaled:
     model = batch.acquire(result.plan.model)
     with use_image_options(model.components, result.plan, batch.draws):
         batch.sink(Phase("Upscaling"))
@@ -158,7 +159,7 @@ def _run_pass(
     upscaled: hires.Upscaled | None = None,
     *,
     is_refined: bool = False,
-) -> _Result:
+) -> PassResult:
     """Return the result of a pass.
 
     Args:
@@ -172,7 +173,7 @@ def _run_pass(
         assert plan.refiner is not None, "only a refiner takes over a run"
         plan, state = plan.refiner.plan, replace(state, is_refined=True)
         _refine(batch, plan, state)
-    return _Result(state.run.x, state.shown_image, plan, state.is_refined, state.units)
+    return PassResult(state.run.x, state.shown_image, plan, state.is_refined, state.units)
 
 
 def _begin_pass(
@@ -207,7 +208,7 @@ def _begin_pass(
             texts = _encode_prompts(model, decoding, size, sink)
             noise = find_noise_of_image(batch, model, plan, decoding, init_image, texts)
         # 4. Denoising loop, with the networks of the prompt
-        sink(Phase("Sampling" if upscaled is None else "Sampling the larger image"))
+        batch.progress.begin_steps("Sampling" if upscaled is None else "Sampling the larger image")
         run_sigmas = make_run_sigmas(plan, model.model_sigmas)
         latents = None if init_image is None else init_image.latents
         recorder = Recorder() if plan.record and batch.index == 0 else None
@@ -252,7 +253,7 @@ def _refine(batch: Batch, plan: Plan, state: _PassState) -> None:
     batch.progress.change_model(model.preview)
     with use_image_options(model.components, plan, batch.draws):
         conditioning = _encode_prompts(model, plan, state.size, batch.sink)
-        batch.sink(Phase("Refining"))
+        batch.progress.begin_steps("Refining")
         if not concat.takes_more_channels(model.components):
             others = [one for one in state.extensions if not isinstance(one, ConcatChannels)]
             state = replace(state, extensions=tuple(others))
@@ -295,21 +296,20 @@ def _sample(
         hands_over: Asked before every evaluation.
     """
     run, sink = state.run, batch.sink
-    run_sigmas = make_run_sigmas(run.plan, model.model_sigmas)
-    interval = plan.settings.deep_cache_interval
-    cache = DeepCache(interval) if interval > 1 else None
     units = prepare_units(
-        plan, model.components, model.control_networks, batch.preprocessors, run_sigmas, batch.index
+        plan,
+        model.components,
+        model.control_networks,
+        batch.preprocessors,
+        make_run_sigmas(run.plan, model.model_sigmas),
+        batch.index,
     )
-    # What remembers deep layers knows of a call first, units of what others have added to it.
-    extensions = (*([] if cache is None else [cache]), *state.extensions, *units.extensions)
+    if batch.index == 0:
+        units.send_maps(sink)
+    extensions = (*state.extensions, *units.extensions)
     try:
-        with (
-            units.use(),
-            model.hypernetworks.apply(model.components.unet, plan.networks.hypernetworks),
-            use_step_options(model.components, plan, batch.draws, cache),
-        ):
-            model.pipeline.proceed(run, run_sigmas, conditioning, extensions, hands_over)
+        with units.use():
+            run_steps(batch, model, plan, run, conditioning, extensions, hands_over)
     except (Cancelled, BatchSkipped):
         with suppress(NotFinite):  # what was asked for is to stop
             decode_unfinished(
@@ -318,7 +318,7 @@ def _sample(
                 plan,
                 state.shown_image,
                 sink,
-                is_unrefined=_is_unrefined(plan, state.is_refined),
+                is_unrefined=is_unrefined(plan, state.is_refined),
                 finish=units.finish,
             )
         raise
@@ -354,33 +354,3 @@ def _encode_upscaled(
         sink(Phase("Encoding the image"))
     mask_weight = plan.settings.inpainting_mask_weight
     return hires.encode_upscaled(model.components, upscaled, mask_weight)
-
-
-def _is_unrefined(plan: Plan, is_refined: bool) -> bool:
-    """Return whether the request names a refiner that has had no turn."""
-    return bool(plan.request.refiner_checkpoint) and not is_refined
-
-
-def _decode_images(batch: Batch, plan: Plan, result: _Result) -> None:
-    """Pass on the images of a job's plan."""
-    model = batch.acquire(result.plan.model)
-    is_unrefined = _is_unrefined(plan, result.is_refined)
-    if is_unrefined:
-        batch.sink(Note(_unrefined_note(plan)))
-    with use_image_options(model.components, result.plan, batch.draws):
-        # 5. Decode, one image at a time
-        for row, image in enumerate(plan.batches[batch.index]):
-            # The first image needs no further step.
-            if image.index or not batch.cancel.wants_unfinished():
-                raise_if_interrupted(batch.cancel)
-            batch.sink(Phase("Decoding"))
-            decoded = decode_image(
-                model, result.latents, row, plan, result.init_image, result.units.finish
-            )
-            precision = stated_precision(model, result.plan)
-            batch.sink(Output("image", decoded, image.index, is_unrefined, precision))
-
-
-def _unrefined_note(plan: Plan) -> str:
-    name, switch_at = plan.request.refiner_checkpoint, plan.request.refiner_switch_at
-    return f"{name} refined nothing: the last step came before its turn at {switch_at:g}."

@@ -39,8 +39,12 @@ class LatentToRgb:
 
     def __call__(self, latents: Tensor) -> Image.Image:
         """Return the batch side by side, at one pixel per latent cell."""
-        cells = latents.float().cpu().permute(0, 2, 3, 1)  # [batch, height, width, channels]
-        colours = cells @ self._weights[:-1] + self._weights[-1]
+        return Image.fromarray(self.pixels(latents).cpu().numpy())
+
+    def pixels(self, latents: Tensor) -> Tensor:
+        """Return the same as uint8 [height, width, 3] on the device of the latents, for which nobody has to wait."""
+        self._weights = weights = self._weights.to(latents.device)
+        cells = latents.float().permute(0, 2, 3, 1)  # [batch, height, width, channels]
+        colours = cells @ weights[:-1] + weights[-1]
         row = torch.cat(list(colours), dim=1)
-        pixels = ((row.clamp(-1, 1) + 1) * 127.5).to(torch.uint8)
-        return Image.fromarray(pixels.numpy())
+        return ((row.clamp(-1, 1) + 1) * 127.5).to(torch.uint8)

@@ -138,6 +138,10 @@ class Flags:
     medvram: bool = flag(False, "Models", "keep idle parts of a model off the GPU")
     medvram_sdxl: bool = flag(False, "Models", "the same, for SDXL alone")
     lowvram: bool = flag(False, "Models", "and move the UNet to the GPU block by block: slow")
+    xformers: bool = flag(False, "Models", "compute attention with xformers, if it is installed")
+    opt_sdp_no_mem_attention: bool = flag(
+        False, "Models", "compute attention without PyTorch's memory-efficient kernel"
+    )
     no_downloads: bool = flag(
         False, "Models", "let nobody download models by the page, such as on a shared server"
     )
@@ -231,8 +235,7 @@ class Flags:
     def setting_overrides(self) -> dict[str, Any]:
         """Return the settings that the command line overrides for this run, by name."""
         values = {name: getattr(self, flag) for name, flag in SETTING_FLAGS.items()}
-        policies = flag_types.MEMORY_POLICIES.items()
-        values["memory_policy"] = next((name for flag, name in policies if getattr(self, flag)), "")
+        values |= flag_types.chosen_options(vars(self))
         return {name: value for name, value in values.items() if value}
 
     def credentials(self) -> tuple[Credential, ...]:

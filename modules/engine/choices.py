@@ -14,6 +14,7 @@ from modules.models.merging.recipes import RECIPES
 from modules.models.networks.network_kinds import LORA
 from modules.models.upscaler_list import UpscalerList
 from modules.models.vaes import NO_VAE, vae_names
+from modules.params.attentions import list_attentions
 from modules.params.requests.control_unit import NO_MODEL
 from modules.prompt.styles import Styles
 
@@ -40,6 +41,7 @@ CHOICES: Mapping[str, Callable[[ChoiceSources], list[str]]] = {
     "samplers": lambda sources: sources.registries.samplers.names(),
     "schedules": lambda sources: sources.registries.schedules.names(),
     "checkpoints": lambda sources: [c.title for c in sources.models.checkpoints()],
+    "attentions": lambda _: list_attentions(),
     "vaes": lambda sources: vae_names(sources.models),
     "loras": partial(_network_names, LORA),
     "hypernetworks": partial(_network_names, HYPERNETWORK),

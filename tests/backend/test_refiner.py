@@ -120,7 +120,9 @@ def euler_with_two_unets(runner: Runner, plan: Plan, switch_at: float) -> Tensor
 
 def decode(runner: Runner, plan: Plan, latents: Tensor) -> np.ndarray:
     with torch.inference_mode():
-        image = decoding.decode_image(runner.models.acquire(plan.model), latents, 0, plan, None, UnitEffects().finish)
+        image = decoding.decode_image(
+            runner.models.acquire(plan.model), latents, 0, plan, None, UnitEffects().finish
+        )
     return np.asarray(image, np.int16)
 
 

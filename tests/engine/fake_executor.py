@@ -169,6 +169,9 @@ class FakeExecutor:
         self.seen.append(plan.request.prompt)
         if self.failures:
             raise self.failures.pop(0)
+        for one in plan.control:
+            if one.unit.image is not None and one.unit.save_detected_map:
+                sink(Output("control map", one.unit.image.to_pil(), one.index))
         if plan.request.task == "depth2img":
             sink(Output("depth map", Image.linear_gradient("L")))
         steps = plan.request.steps
