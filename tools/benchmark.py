@@ -16,6 +16,8 @@ python tools/benchmark.py controlnet  a step with a ControlNet of full size, ove
 python tools/benchmark.py step        a step of a full-size model in 32 and 16 bits, over the bare stock pipeline; --family sdxl
 python tools/benchmark.py upscale     the shipped upscaler in tiles, over spandrel's call on the whole picture; peak memory
 python tools/benchmark.py plot        an X/Y/Z plot of 100 cells, over the same plans given to the device alone
+python tools/benchmark.py peers       pictures of full-size models beside bare diffusers and stable-diffusion.cpp;
+                                      --only ours-full,diffusers-fp32 --sizes 256 --models sd15 for a part
 python tools/benchmark.py samplers    each sampler's own milliseconds per step, and those of diffusers' scheduler
 """
 
@@ -50,6 +52,7 @@ from tools import (  # noqa: E402
     network_benchmark,
     networks_page_benchmark,
     page_benchmark,
+    peers_benchmark,
     plot_benchmark,
     sampler_benchmark,
     step_benchmark,
@@ -68,7 +71,7 @@ def main() -> None:
     )
     names = (
         *("startup", "txt2img", "img2img", "load", "api", "page", "gallery"),
-        *("merge", "networks", "networks-page", "plot", "samplers", "step", "upscale"),
+        *("merge", "networks", "networks-page", "plot", "peers", "samplers", "step", "upscale"),
         "controlnet",
     )
     parser.add_argument("what", choices=names)
@@ -76,6 +79,11 @@ def main() -> None:
     parser.add_argument(
         "--family", choices=tuple(load_benchmark.CONFIGS), default="sd1", help="of what is loaded"
     )
+    peers = peers_benchmark.Choice()
+    parser.add_argument("--only", default=",".join(peers.rows), help="rows of peers")
+    parser.add_argument("--models", default=",".join(peers.models), help="models of peers")
+    parser.add_argument("--sizes", default=",".join(map(str, peers.sides)), help="sides for peers")
+    parser.add_argument("--row-minutes", type=float, default=peers.row_minutes, help="for peers")
     args = parser.parse_args()
     set_env_defaults(os.environ)
     runs: dict[str, Callable[[], None]] = {
@@ -88,6 +96,7 @@ def main() -> None:
         "networks": lambda: network_benchmark.run(min(args.rounds, 3)),
         "networks-page": lambda: networks_page_benchmark.run(args.rounds),
         "upscale": lambda: upscale_benchmark.run(args.rounds, compare),
+        "peers": lambda: peers_benchmark.run(_choose_peers(args)),
         "plot": lambda: plot_benchmark.run(args.rounds),
         "samplers": lambda: sampler_benchmark.run(args.rounds),
         "controlnet": lambda: control_benchmark.run(min(args.rounds, 5), compare),
@@ -105,6 +114,18 @@ def main() -> None:
         f"ratio, median of {len(ratios)} pairs: {statistics.median(ratios):.3f}"
         f" (from {min(ratios):.3f} to {max(ratios):.3f})"
     )
+
+
+def _choose_peers(args: argparse.Namespace) -> peers_benchmark.Choice:
+    """Return what of the table of peers the command line asks for."""
+    rows, models = args.only.split(","), args.models.split(",")
+    unknown = [name for name in rows if name not in peers_benchmark.ROWS]
+    unknown += [name for name in models if name not in peers_benchmark.MODELS]
+    if unknown:
+        known = ", ".join([*peers_benchmark.ROWS, *peers_benchmark.MODELS])
+        raise SystemExit(f"'{unknown[0]}' is none of {known}.")
+    sides = [int(side) for side in args.sizes.split(",")]
+    return peers_benchmark.Choice(rows, models, sides, args.row_minutes)
 
 
 def compare(

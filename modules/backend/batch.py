@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from modules.backend.acceleration import Acceleration
 from modules.backend.control.preprocess import Preprocessors
 from modules.backend.control.unit_memory import measure_units
 from modules.backend.denoise.progress import BatchSkipped, ProgressReporter, raise_if_interrupted
@@ -37,6 +38,7 @@ class Batch:
         cancel: Interrupts the work.
         progress: Reports steps.
         draws: Random numbers that are no noise, from the seed of the first image.
+        acceleration: Computes the UNet's steps instead of PyTorch where the options ask for it.
     """
 
     acquire: Acquire
@@ -47,6 +49,7 @@ class Batch:
     cancel: CancelToken
     progress: ProgressReporter
     draws: random.Random
+    acceleration: Acceleration
 
     @property
     def device(self) -> torch.device:
@@ -87,4 +90,5 @@ class Batch:
         if self.device.type == "cpu" and units.weight_bytes > estimate.free_bytes(self.device):
             model.control_networks.keep_only([one.model for one in plan.control if one.model])
         estimate.check(model.components, plan.request, self.device, units)
+        self.acceleration.prepare(model, plan)
         return model

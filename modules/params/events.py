@@ -78,6 +78,7 @@ class Output:
         is_unrefined: Of an image: whether its request names a refiner, and the run ended before that one's turn.
         precision: Of an image: the dtype that the UNet computed in, such as "bf16"; "" where the infotext needs no word
             of it.
+        accelerator: Of an image: what computed the UNet instead of PyTorch, such as "OpenVINO".
     """
 
     kind: OutputKind
@@ -85,6 +86,7 @@ class Output:
     index: int = 0
     is_unrefined: bool = False
     precision: str = ""
+    accelerator: str = ""
 
 
 @dataclass(frozen=True)

@@ -288,7 +288,10 @@ class Job:
             return plan
         plan = plan.for_image(output.index)
         plan = plan.without_refiner() if output.is_unrefined else plan
-        return replace(plan, precision=output.precision)
+        settings, computed_by = plan.settings, output.accelerator or "PyTorch"
+        if settings.accelerator != computed_by:  # the infotext names what has computed
+            settings = settings.replace(accelerator=computed_by)
+        return replace(plan, precision=output.precision, settings=settings)
 
     def _log_image(self, position: int, image: GeneratedImage) -> None:
         self._store_event(lambda store: store.log_image(self.id, position, image))
