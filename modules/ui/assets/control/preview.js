@@ -2,8 +2,8 @@
 import {button, call, make} from "../core.js";
 
 // Returns {root, forget}. `values()` are those of the unit with the size of the result; `use(upload)` takes the control picture
-// as the picture of the unit; `editPose(pose)` opens the editor of poses.
-export function buildPreview(id, values, use, editPose) {
+// as the picture of the unit. "control-preview" on the root tells of every one that is made: {image, pose}.
+export function buildPreview(id, values, use) {
   const root = make("div", "unit-preview"), figure = make("figure"), picture = make("img", "field-picture"), words = make("p", "notice error");
   const caption = make("figcaption", "field-help");
   let turn = 0, made = null;
@@ -22,8 +22,7 @@ export function buildPreview(id, values, use, editPose) {
   const take = button("Use as the picture", "Make it the picture of this unit, with no preprocessor", () => use(made.image));
   const hide = button("Hide", "Hide the control picture", () => show({}));
   const tools = make("div", "field-tools");
-  const edit = button("Edit the pose", "Move the points of the pose", () => editPose(made.pose));
-  tools.append(take, edit, hide);
+  tools.append(take, hide);
   figure.append(picture, caption, tools);
   root.append(ask, words, figure);
 
@@ -35,7 +34,7 @@ export function buildPreview(id, values, use, editPose) {
     if (!image) return;
     picture.src = `${window.webuiRoot}/internal/uploads/${image.id}/image`;
     caption.textContent = `${image.width} × ${image.height}`;
-    edit.hidden = !pose;
+    root.dispatchEvent(new CustomEvent("control-preview", {detail: made}));
   }
 
   show({});

@@ -2,6 +2,7 @@
 import {button, make} from "../core.js";
 import {PaintBoard} from "../generation/canvas.js";
 import {makeField, numberProblem} from "../generation/fields.js";
+import {buildPoseButton} from "./pose_button.js";
 import {buildPreview} from "./preview.js";
 
 const ALL = "All", NONE = "None", UNKNOWN = "Unknown";
@@ -36,10 +37,11 @@ export class ControlUnit {
     this.sliders = make("div", "unit-numbers");
     const more = make("details", "unit-more");
     more.append(make("summary", "", "Modes and masks"), ...this.#rows(MORE_ROWS));
-    this.preview = buildPreview(id, () => ({...this.get(), ...this.#resultSize()}), (image) => this.#usePreview(image),
-      (pose) => this.#editPose(pose));
+    this.preview = buildPreview(id, () => ({...this.get(), ...this.#resultSize()}), (image) => this.#usePreview(image));
+    this.pose = buildPoseButton(id, () => this.controls.image.image(), () => this.#resultSize(), (image) => this.#usePreview(image));
+    this.preview.root.addEventListener("control-preview", ({detail}) => this.pose.found(detail));
     this.root.append(row(enabled.root, pixelPerfect.root), this.#picture(), this.#types(), ...this.#rows(ROWS), this.sliders,
-      this.preview.root, more);
+      this.pose.root, this.preview.root, more);
     enabled.box.setAttribute("aria-label", `Enable unit ${index}`);
     this.controls.module.root.addEventListener("input", () => this.#showNumbers());
     this.controls.model.root.addEventListener("input", () => this.#showUnion());
@@ -70,15 +72,11 @@ export class ControlUnit {
     image.root.removeAttribute("title");
     const blank = button("New canvas", "An empty white picture of the size of the result, to draw on", () => this.#makeCanvas());
     blank.id = `${this.id}_canvas`;
-    this.newPose = button("New pose", "A figure whose points can be moved", () => this.#editPose(null));
-    this.newPose.id = `${this.id}_new_pose`;
-    const tools = make("div", "field-tools");
-    tools.append(blank, this.newPose);
-    image.root.append(this.board.root, tools, brush.root);
+    image.root.append(this.board.root, blank, brush.root);
     image.root.addEventListener("image-changed", ({detail}) => {
       this.board.show(detail?.width ? detail : null);
       brush.root.hidden = !detail;
-      tools.hidden = Boolean(detail);
+      blank.hidden = Boolean(detail);
       this.preview?.forget();
     });
     brush.root.addEventListener("input", () => this.#showBrush());
@@ -95,11 +93,6 @@ export class ControlUnit {
   #resultSize() {
     const side = (name) => Number(document.getElementById(`${this.prefix}_${name}`)?.value) || 512;
     return {width: side("width"), height: side("height")};
-  }
-
-  async #editPose(pose) {
-    const {openPoseEditor} = await import("./pose_editor.js");
-    openPoseEditor({image: this.controls.image.image(), ...this.#resultSize(), pose}, (image) => this.#usePreview(image));
   }
 
   #usePreview(image) {
@@ -169,7 +162,6 @@ export class ControlUnit {
   }
 
   #showUnion() {
-    this.newPose.hidden = this.type.get() !== "OpenPose";
     const chosen = this.models.find(({title}) => title === this.controls.model.get());
     this.controls.union_control_type.root.hidden = !chosen?.is_union;
   }
@@ -178,6 +170,7 @@ export class ControlUnit {
   #showNumbers(values = {}) {
     const {sliders = {}, makes_image: makesImage} = this.schema.modules[this.controls.module.get()] ?? {};
     this.preview.root.hidden = !makesImage;
+    this.pose.showFor(this.type.get(), this.controls.module.get());
     this.numbers = {};
     this.sliders.replaceChildren();
     for (const name of NUMBERS.filter((one) => sliders[one])) {
