@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -132,8 +133,13 @@ def make_references(units: Sequence[UnitInputs]) -> UnitEffect:
     """
     components = units[0].components
     references = [_make_reference(inputs) for inputs in units]
-    extension = ReferenceExtension(references, components.alphas_cumprod)
+    extension = ReferenceExtension(references, _alphas(units[0]))
     return UnitEffect(extension, extension.use(components.unet))
+
+
+def _alphas(inputs: UnitInputs) -> Tensor:
+    """Return the share of signal at each timestep, on the device once for all steps."""
+    return inputs.components.alphas_cumprod.to(inputs.device, torch.float32)
 
 
 def _make_reference(inputs: UnitInputs) -> Reference:
@@ -177,7 +183,7 @@ def _make_latent_fix(inputs: UnitInputs) -> LatentFix | None:
     components = inputs.components
     source = LatentSource(
         _encode_hint(inputs),
-        components.alphas_cumprod,
+        _alphas(inputs),
         components.prediction_type,
         min(max(unit.weight, 0.0), 1.0),
     )

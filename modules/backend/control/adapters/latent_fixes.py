@@ -33,6 +33,12 @@ class LatentSource:
     weight: float
 
 
+def alpha_at(alphas_cumprod: Tensor, call: UNetCall) -> Tensor:
+    """Return the share of signal of a call's sample, float32 on its device, without waiting for the device."""
+    alphas = alphas_cumprod.to(call.sample.device, torch.float32)
+    return alphas[call.timestep.to(alphas.device).round().long()]
+
+
 class LatentFix(StepExtension):
     """Changes the predicted clean latents of every row.
 
@@ -48,7 +54,7 @@ class LatentFix(StepExtension):
     def unet_output(self, call: UNetCall, output: Tensor) -> Tensor:
         """Return the prediction for the changed latents."""
         source = self._source
-        alpha = source.alphas_cumprod[round(float(call.timestep))].to(output.device, torch.float32)
+        alpha = alpha_at(source.alphas_cumprod, call)
         signal, noise = alpha.sqrt(), (1 - alpha).sqrt()
         sample = call.sample[:, : output.shape[1]].float()
         is_v = source.prediction_type == "v_prediction"
