@@ -10,6 +10,7 @@ from functools import partial
 import torch
 
 from modules.backend import hires
+from modules.backend.acceleration import Acceleration
 from modules.backend.batch import Acquire, Batch
 from modules.backend.conditioning import concat
 from modules.backend.conditioning.init_image import InitImage
@@ -125,7 +126,18 @@ def sample_batch(
     progress = ProgressReporter(sink, cancel, plan, batch_index)
     draws = random.Random(plan.batches[batch_index][0].seed)
     preprocessors = preprocessors or Preprocessors(upscalers.device)
-    batch = Batch(acquire, upscalers, preprocessors, batch_index, sink, cancel, progress, draws)
+    acceleration = Acceleration(sink)
+    batch = Batch(
+        acquire,
+        upscalers,
+        preprocessors,
+        batch_index,
+        sink,
+        cancel,
+        progress,
+        draws,
+        acceleration,
+    )
     hires_pass = plan.hires
     if hires_pass is not None:
         estimate.check(acquire(plan.model).components, hires_pass.plan.request, batch.device)
@@ -304,6 +316,8 @@ def _sample(
         make_run_sigmas(run.plan, model.model_sigmas),
         batch.index,
     )
+    if batch.index == 0 and plan is run.plan:  # a refiner sees what its pass has seen
+        units.send_maps(sink)
     extensions = (*state.extensions, *units.extensions)
     try:
         with units.use():
@@ -311,11 +325,10 @@ def _sample(
     except (Cancelled, BatchSkipped):
         with suppress(NotFinite):  # what was asked for is to stop
             decode_unfinished(
+                batch,
                 model,
-                batch.progress,
                 plan,
                 state.shown_image,
-                sink,
                 is_unrefined=is_unrefined(plan, state.is_refined),
                 finish=units.finish,
             )

@@ -11,6 +11,7 @@ from modules.backend.faces.restorers import FaceRestorers
 from modules.backend.memory.policies import POLICIES, MemoryPolicy
 from modules.backend.model import LoadedModel
 from modules.backend.model_cache import ModelCache
+from modules.backend.openvino import graph
 from modules.backend.stages.pending_images import make_overlap
 from modules.backend.upscale.upscalers import Upscalers
 from modules.models.model_spec import ModelSpec
@@ -74,7 +75,8 @@ class LoadedModels:
         """Return the precisions of a model on this device."""
         if model.precision == "Full":
             return (FP32,)
-        if model.precision == "Half" and self.device.half_precisions:
+        is_half = model.precision == "Half" or self._is_accelerated(model)
+        if is_half and self.device.half_precisions:
             return self.device.half_precisions
         if self.device.large_precisions in ((), self.device.precisions):
             return self.device.precisions
@@ -82,6 +84,11 @@ class LoadedModels:
         if stamp not in self._weight_counts:
             self._weight_counts[stamp] = count_weights(model).total
         return self.device.precisions_for(self._weight_counts[stamp])
+
+    def _is_accelerated(self, model: ModelSpec) -> bool:
+        """Return whether OpenVINO computes a model's UNet, which it does in 16 bits where the device can."""
+        is_on_cpu = self.device.torch_device.type == "cpu"
+        return model.accelerator == "OpenVINO" and is_on_cpu and graph.is_installed()
 
     def changed_files(self, model: ModelSpec) -> list[str]:
         """Return a sentence for each file of a loaded model that has changed on the disk."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 
 from torch import Tensor
@@ -25,11 +26,13 @@ from modules.backend.loading.layers import circular_padding
 from modules.backend.memory.offload import execution_device
 from modules.backend.networks.hypernetworks import Hypernetworks
 from modules.backend.networks.lora_fold import FoldedLoras, OriginalsLost
+from modules.backend.openvino.network import OpenVinoUNet
 from modules.backend.pipelines.stable_diffusion import SamplerLoop, make_pipeline
 from modules.backend.preview import LatentToRgb
 from modules.images.resize import Stretch, stretch
 from modules.params.requests.init_image import InitImageRequest
 from modules.params.settings import Settings
+from modules.plan.networks.loras import LoraUse
 from modules.plan.networks.planned_networks import PlannedNetworks
 from modules.plan.upscaling import PlannedUpscaler
 from modules.prompt.chunks import Chunker
@@ -48,11 +51,13 @@ class LoadedModel:
         tokenizer: Splits prompts for the text encoder.
         prompts: Remembers encoded prompts, of other models too.
         identity: Of the text encoders' weights, before any network changes them.
+        cache_folder: Keeps the graphs of UNets that are converted; None keeps none.
 
     Attributes:
         is_spoiled: Whether its weights can no longer be restored, so that it must be loaded anew.
         hypernetworks: Those that were used last, to be applied to the UNet.
         compiled: The blocks of the UNet, compiled when that is asked for.
+        openvino: Its UNet as OpenVINO computes it; nothing until it is asked for.
         control_networks: The control models that ran beside it last.
     """
 
@@ -62,12 +67,14 @@ class LoadedModel:
         tokenizer: ClipTokenizer,
         prompts: PromptCache | None = None,
         identity: Hashable = None,
+        cache_folder: Path | None = None,
     ) -> None:
         self.components = components
         self.is_spoiled = False
         self._loras = FoldedLoras(components)
         self.hypernetworks = Hypernetworks()
         self.compiled = CompiledBlocks()
+        self.openvino = OpenVinoUNet(components, cache_folder)
         self.control_networks = ControlNetworks()
         self._tokenizer = tokenizer
         self._prompts = PromptCache() if prompts is None else prompts
@@ -90,6 +97,11 @@ class LoadedModel:
     def pipeline(self) -> SamplerLoop:
         """Return the diffusers pipeline of the components."""
         return make_pipeline(self.components)
+
+    @property
+    def loras(self) -> tuple[LoraUse, ...]:
+        """Return the LoRAs that are folded into its weights."""
+        return self._loras.uses
 
     def preview(self, denoised: Tensor) -> Tensor:
         """Return an approximate image of some latents, uint8 [height, width, 3] on their device."""

@@ -65,7 +65,7 @@ class ModelCache:
     Args:
         device: Of the components.
         tokenizer: Splits prompts.
-        cache_folder: Keeps probed prediction types, in predictions.json; None keeps none.
+        cache_folder: Keeps probed prediction types, in predictions.json, and converted UNets; None keeps none.
         free_bytes: Returns the free memory of the device; None for one that shares the computer's.
 
     Attributes:
@@ -143,7 +143,9 @@ class ModelCache:
             if self._cache_folder is not None:
                 write_prediction_type(self._cache_folder, checkpoint.stamp, prediction)
             key = _key(spec, prediction, precision, lowest_policy)
-        model = LoadedModel(components, self._tokenizer, self.prompts, key.of_text_encoders)
+        model = LoadedModel(
+            components, self._tokenizer, self.prompts, key.of_text_encoders, self._cache_folder
+        )
         self._models[key] = model
         self._policies[key] = policy
         seconds = time.perf_counter() - started_at

@@ -123,8 +123,8 @@ def _out_of_memory(models: LoadedModels, plan: Plan, lower: MemoryPolicy | None)
     policy = f", or choose '{lower.name}' in the Models settings" if lower else ""
     return OutOfMemory(
         f"{models.device.label} has too little memory for a batch of {request.batch_size} at "
-        f"{request.width}x{request.height}.",
-        f"Use a smaller size or batch size{policy}.",
+        f"{request.width}x{request.height}{estimate.units_phrase(len(plan.control))}.",
+        f"Use {'fewer units, ' if plan.control else ''}a smaller size or batch size{policy}.",
     )
 
 

@@ -21,6 +21,8 @@ MEMORY_POLICIES = {
 # Likewise those of `cross_attention_optimization`.
 ATTENTIONS = {"xformers": "xformers", "opt_sdp_no_mem_attention": "sdp-no-mem"}
 OPTION_FLAGS = {"memory_policy": MEMORY_POLICIES, "cross_attention_optimization": ATTENTIONS}
+# The values of the option `accelerator` by those of the flag.
+ACCELERATORS = {"openvino": "OpenVINO"}
 MAX_LOADED_CHECKPOINTS = 10
 
 

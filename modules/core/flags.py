@@ -135,6 +135,13 @@ class Flags:
         choices=("full", "half", "autocast"),
     )
 
+    accelerator: Literal["openvino"] | None = flag(
+        None,
+        "Models",
+        "install OpenVINO if need be, and let it compute instead of PyTorch",
+        type=str.lower,
+        choices=tuple(flag_types.ACCELERATORS),
+    )
     medvram: bool = flag(False, "Models", "keep idle parts of a model off the GPU")
     medvram_sdxl: bool = flag(False, "Models", "the same, for SDXL alone")
     lowvram: bool = flag(False, "Models", "and move the UNet to the GPU block by block: slow")
@@ -236,6 +243,7 @@ class Flags:
         """Return the settings that the command line overrides for this run, by name."""
         values = {name: getattr(self, flag) for name, flag in SETTING_FLAGS.items()}
         values |= flag_types.chosen_options(vars(self))
+        values["accelerator"] = flag_types.ACCELERATORS.get(self.accelerator or "")
         return {name: value for name, value in values.items() if value}
 
     def credentials(self) -> tuple[Credential, ...]:

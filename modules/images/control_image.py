@@ -69,13 +69,14 @@ def resize_control_image(image: Pixels, width: int, height: int) -> Pixels:
         interpolation = cv2.INTER_NEAREST
     else:
         interpolation = cv2.INTER_AREA if new < old else cv2.INTER_CUBIC
-    resized = cv2.resize(
+    stretched = cv2.resize(
         np.ascontiguousarray(colours), (width, height), interpolation=interpolation
     )
+    resized: Pixels = np.asarray(stretched, np.uint8)
     if count == 2 and colours.min() < _DARK and colours.max() > _LIGHT:
         resized = _make_binary(resized, is_thin=_is_thin(colours))
     if not mask.size:
-        return np.asarray(resized, np.uint8)
+        return resized
     resized_mask = cv2.resize(
         np.ascontiguousarray(mask), (width, height), interpolation=interpolation
     )
@@ -113,10 +114,12 @@ def _make_binary(image: Pixels, *, is_thin: bool) -> Pixels:
             is_ridge = cv2.dilate(grey, np.array(line, np.uint8)) == grey
             ridges[is_ridge] = grey[is_ridge]
         grey = ridges
-    _, binary = cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    binary: Pixels = np.asarray(
+        cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[1], np.uint8
+    )
     if is_thin:
         binary = _thin(binary)
-    return np.repeat(np.asarray(binary, np.uint8)[:, :, None], 3, axis=2)
+    return np.repeat(binary[:, :, None], 3, axis=2)
 
 
 def _thin(image: Pixels) -> Pixels:
@@ -124,11 +127,12 @@ def _thin(image: Pixels) -> Pixels:
     import cv2
 
     kernels = [np.rot90(np.array(row), turn) for turn in range(4) for row in _THINNING]
+    thinned = image
     for _ in range(_MAX_THINNINGS):
-        before = image
+        before = thinned
         for kernel in kernels:
-            hits = cv2.morphologyEx(image, cv2.MORPH_HITMISS, kernel.astype(np.int32))
-            image = np.asarray(cv2.subtract(image, hits), np.uint8)
-        if np.array_equal(before, image):
+            hits = cv2.morphologyEx(thinned, cv2.MORPH_HITMISS, kernel.astype(np.int32))
+            thinned: Pixels = thinned & ~np.asarray(hits, np.uint8)
+        if np.array_equal(before, thinned):
             break
-    return image
+    return thinned

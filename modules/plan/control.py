@@ -16,7 +16,7 @@ _LOW_RES, _HIGH_RES = "Low res only", "High res only"
 
 
 def plan_control(plan: Plan, models: ModelIndex) -> Plan:
-    """Return the plan of a job with the units of each pass and of its refiner.
+    """Return the plan of a job with the units of each pass and of its refiner, named as their files are.
 
     Args:
         plan: With its hires pass and refiners.
@@ -27,7 +27,7 @@ def plan_control(plan: Plan, models: ModelIndex) -> Plan:
         BadFile: its model cannot be used.
         UserError: its model was made for checkpoints of another family, or its options contradict each other.
     """
-    request, hires = plan.request, plan.hires
+    request = plan.request
     units = tuple(
         plan_unit(index, unit, request, plan.model, models)
         for index, unit in enumerate(request.control_units)
@@ -35,6 +35,10 @@ def plan_control(plan: Plan, models: ModelIndex) -> Plan:
     )
     if not units:
         return plan
+    named = {one.index: one.unit for one in units}
+    resolved = tuple(named.get(i, unit) for i, unit in enumerate(request.control_units))
+    plan = plan.with_requests(lambda one: one.model_copy(update={"control_units": resolved}))
+    hires = plan.hires
     first = tuple(one for one in units if one.unit.hr_option != _HIGH_RES)
     plan = _with_units(replace(plan, notes=(*plan.notes, *_notes(plan, units))), first)
     if hires is None:

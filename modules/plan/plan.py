@@ -215,24 +215,24 @@ class Plan(JobPlan):
 
     def without_images(self) -> Self:
         """Return a copy without input images, to keep after the job has ended."""
-        return self._with_requests(lambda request: request.without_images())
+        return self.with_requests(lambda request: request.without_images())
 
     def with_images(self, images: Mapping[str, ImageField]) -> Self:
         """Return a copy with the input images of its request, by field, to run."""
-        return self._with_requests(lambda request: request.with_images(images))
+        return self.with_requests(lambda request: request.with_images(images))
 
-    def _with_requests(self, change: Callable[[GenerationRequest], GenerationRequest]) -> Self:
-        """Return a copy with the requests of all passes changed, and the units with what those have."""
+    def with_requests(self, change: Callable[[GenerationRequest], GenerationRequest]) -> Self:
+        """Return a copy with the requests of all passes changed, and its units as those then have them."""
         request = change(self.request)
         hires, refiner = self.hires, self.refiner
         if hires is not None:
-            hires = replace(hires, plan=hires.plan._with_requests(change))
+            hires = replace(hires, plan=hires.plan.with_requests(change))
         if refiner is not None:
-            refiner = replace(refiner, plan=refiner.plan._with_requests(change))
+            refiner = replace(refiner, plan=refiner.plan.with_requests(change))
         return replace(
             self,
             request=request,
-            drawn=tuple(plan._with_requests(change) for plan in self.drawn),
+            drawn=tuple(plan.with_requests(change) for plan in self.drawn),
             hires=hires,
             refiner=refiner,
             control=tuple(

@@ -140,6 +140,8 @@ def test_only_flags_in_use_override_settings():
     flags = parse_flags(["--ckpt", "first", "--sd-checkpoints-limit", "2"])
     assert flags.setting_overrides() == {"sd_model_checkpoint": "first", "sd_checkpoints_limit": 2}
     assert parse_flags([]).setting_overrides() == {}
+    flags = parse_flags(["--accelerator", "OpenVINO"])
+    assert flags.setting_overrides() == {"accelerator": "OpenVINO"}
 
 
 def test_the_repr_shows_no_password():

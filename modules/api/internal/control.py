@@ -11,8 +11,10 @@ from pydantic import BaseModel, Field
 
 from modules.engine.control_images import PixelPerfect, preview_control_image
 from modules.engine.engine import Engine
+from modules.engine.page.control_units import paint_upload
 from modules.engine.page.uploads import Upload, make_upload_store
 from modules.images.preprocessors.poses import Pose
+from modules.images.strokes import MAX_TEXT_LENGTH
 from modules.params.requests.control_unit import ResizeMode
 
 _MAX_SIDE = 8192
@@ -22,6 +24,8 @@ class PreviewValues(BaseModel):
     """Values of a unit, with its picture as the id of an upload."""
 
     image: str = Field("", max_length=200)
+    image_strokes: str = Field("", max_length=MAX_TEXT_LENGTH)
+    paints_mask: bool = False
     module: str = Field("none", max_length=200)
     processor_res: int = -1
     threshold_a: float = -1
@@ -47,9 +51,10 @@ def control_router(engine: Engine) -> APIRouter:
     def preview(body: PreviewValues) -> dict[str, Any]:
         """Make the control picture, and answer with its upload and, for poses, their points."""
         size = PixelPerfect((body.width, body.height), body.resize_mode)
+        drawing = "" if body.paints_mask else body.image_strokes
         upload, made = preview_control_image(
             engine,
-            body.image,
+            paint_upload(uploads, body.image, drawing),
             body.module,
             (body.processor_res, body.threshold_a, body.threshold_b),
             size if body.pixel_perfect else None,

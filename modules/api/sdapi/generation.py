@@ -139,9 +139,12 @@ def make_response(
         ]
     paths = [image.path for image in images]
     paths = [job.grid_path, *paths] if includes_grid(job) and job.grid_path else paths
-    return _make_answer(
+    answer = _make_answer(
         paths, make_info(job, engine.registries.tasks), echo, [*warnings, *status.notes]
     )
+    if echo.get("send_images") is not False:  # as sd-webui-controlnet appends them
+        answer["images"] += [base64.b64encode(data).decode("ascii") for data in job.control_maps()]
+    return answer
 
 
 def make_group_response(

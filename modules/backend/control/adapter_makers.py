@@ -36,7 +36,7 @@ from modules.backend.control.adapters.t2i_adapter import (
     weigh,
 )
 from modules.backend.control.adapters.unet_places import transformers_of
-from modules.backend.control.hints import Hint, make_region, source_image
+from modules.backend.control.hints import make_region, source_image
 from modules.backend.control.unit_effects import Finish, MakeEffect, UnitEffect, UnitInputs
 from modules.images.control_results import (
     Pixels,
@@ -46,6 +46,7 @@ from modules.images.control_results import (
 )
 from modules.images.preprocessors.table import PREPROCESSORS
 from modules.models.control.layouts import CONTROL_LLLITE, IP_ADAPTER, T2I_ADAPTER
+from modules.params.requests.img2img import Img2ImgRequest
 
 # Of sd-webui-controlnet, where the prompt or the ControlNet is more important.
 _SOFT_T2I_WEIGHTS = (0.25, 0.62, 0.825, 1.0)
@@ -171,7 +172,7 @@ def _make_latent_fix(inputs: UnitInputs) -> LatentFix | None:
     unit = inputs.planned.unit
     name = inputs.planned.module
     is_colour, is_inpainting = name.startswith("tile_colorfix"), name.startswith("inpaint_only")
-    if not is_colour and (not is_inpainting or inputs.hint.mask is None):
+    if not is_colour and (not is_inpainting or _find_mask(inputs) is None):
         return None
     components = inputs.components
     source = LatentSource(
@@ -181,8 +182,9 @@ def _make_latent_fix(inputs: UnitInputs) -> LatentFix | None:
         min(max(unit.weight, 0.0), 1.0),
     )
     if is_inpainting:
-        assert inputs.hint.mask is not None
-        return KeptLatents(source, inputs.hint.mask)
+        mask = _find_mask(inputs)
+        assert mask is not None
+        return KeptLatents(source, mask)
     _, variation, sharpness = PREPROCESSORS.get(name).numbers(
         -1, unit.threshold_a, unit.threshold_b
     )
@@ -195,29 +197,34 @@ def _make_latent_fix(inputs: UnitInputs) -> LatentFix | None:
 def _make_finish(inputs: UnitInputs) -> Finish | None:
     """Return what a unit's preprocessor does to a decoded image, None for nothing."""
     name = inputs.planned.module
-    if name not in _FINISHES:
+    is_inpainting = name.startswith("inpaint_only")
+    mask = _find_mask(inputs) if is_inpainting else None
+    if name not in _FINISHES and mask is None:
         return None
-    hint, change = inputs.hint, _FINISHES[name]
+    control = np.asarray(inputs.hint.image)
 
     def finish(image: Image.Image) -> Image.Image:
-        return Image.fromarray(change(np.asarray(image.convert("RGB")), hint))
+        pixels = np.asarray(image.convert("RGB"))
+        if mask is not None:
+            return Image.fromarray(with_kept_part(pixels, control, mask[0, 0].numpy()))
+        return Image.fromarray(_FINISHES[name](pixels, control))
 
     return finish
 
 
-def _keep_part(image: Pixels, hint: Hint) -> Pixels:
-    if hint.mask is None:
-        return image
-    return with_kept_part(image, np.asarray(hint.image), hint.mask[0, 0].numpy())
-
-
-# By the preprocessor's name: changes the pixels of a result.
-_FINISHES: Mapping[str, Callable[[Pixels, Hint], Pixels]] = {
-    "recolor_luminance": lambda image, hint: with_luminance(image, np.asarray(hint.image)),
-    "recolor_intensity": lambda image, hint: with_intensity(image, np.asarray(hint.image)),
-    "inpaint_only": _keep_part,
-    "inpaint_only+lama": _keep_part,
+# By the preprocessor's name: changes the pixels of a result by those of the control picture.
+_FINISHES: Mapping[str, Callable[[Pixels, Pixels], Pixels]] = {
+    "recolor_luminance": with_luminance,
+    "recolor_intensity": with_intensity,
 }
+
+
+def _find_mask(inputs: UnitInputs) -> Tensor | None:
+    """Return the mask outside of which a unit keeps its picture, None where the request itself keeps the rest."""
+    request = inputs.plan.request
+    if isinstance(request, Img2ImgRequest) and request.has_mask:
+        return None
+    return inputs.hint.mask
 
 
 # By the name of a layout of control models.

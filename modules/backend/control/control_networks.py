@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeVar, cast
 
 from modules.models.control.control_model import ControlModel
@@ -37,6 +37,11 @@ class ControlNetworks:
             network = load()
         self._networks[model.stamp] = network
         return cast("N", network)
+
+    def keep_only(self, models: Collection[ControlModel]) -> None:
+        """Let all other control models leave memory."""
+        kept = {model.stamp for model in models}
+        self._networks = {key: one for key, one in self._networks.items() if key in kept}
 
     def has(self, model: ControlModel) -> bool:
         """Return whether a control model is loaded."""

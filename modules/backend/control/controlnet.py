@@ -34,6 +34,7 @@ class ControlNetwork:
         self._stays = stays
         self._encoder = network.controlnet_cond_embedding
         network.controlnet_cond_embedding = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue] - it gets what is encoded
+        self._parts: tuple[nn.Module, ...] = (network, self._encoder)
         self._encoded: tuple[Tensor, bool, Tensor] | None = None
 
     @contextmanager
@@ -43,16 +44,16 @@ class ControlNetwork:
         Args:
             tiling: Whether they pad circularly.
         """
-        self.network.to(self.device)
-        self._encoder.to(self.device)
+        for part in self._parts:
+            part.to(self.device)
         try:
-            with circular_padding(self.network, self._encoder, enabled=tiling):
+            with circular_padding(*self._parts, enabled=tiling):
                 yield
         finally:
             if not self._stays:
-                self.network.to("cpu")
-                self._encoder.to("cpu")
-                self._encoded = None
+                for part in self._parts:
+                    part.to("cpu")
+                self.forget()
 
     @torch.no_grad()
     def encode(self, hint: Tensor, *, tiling: bool = False) -> Tensor:
@@ -68,6 +69,10 @@ class ControlNetwork:
         encoded = self._encoder(hint.to(self.device, self.network.dtype))
         self._encoded = hint, tiling, encoded
         return encoded
+
+    def forget(self) -> None:
+        """Forget the encoded control picture."""
+        self._encoded = None
 
     @torch.no_grad()
     def outputs(self, call: UNetCall, encoded: Tensor, control_type: int) -> list[Tensor]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from modules.backend.components import WeightOrigin
 from modules.backend.control.empty_controlnet import (
@@ -93,7 +93,10 @@ def load_controlnet(model: ControlModel, base: BaseUNet, device: torch.device) -
             "Download it again, or choose one for the checkpoint.",
         )
     network.load_state_dict(weights, assign=True)
-    return network.to(device).eval().requires_grad_(requires_grad=False)
+    module: nn.Module = network
+    module.to(device)  # what is no weight; the weights are there already
+    module.eval().requires_grad_(requires_grad=False)
+    return network
 
 
 def _first_channels(weight: Tensor, shape: torch.Size) -> Tensor:

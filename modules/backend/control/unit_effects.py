@@ -18,6 +18,7 @@ from modules.backend.control.unit_schedule import UnitSchedule, make_schedule
 from modules.backend.denoise.step_extensions import StepExtension
 from modules.backend.memory.offload import execution_device
 from modules.models.control.control_model import ControlModel
+from modules.params.events import Output, Sink
 from modules.plan.plan import ImagePlan, Plan
 from modules.plan.units.planned_unit import PlannedUnit
 from modules.sampling.run_sigmas import RunSigmas
@@ -64,6 +65,14 @@ class UnitInputs:
         return make_hint(self.planned, self.plan.request, self.preprocessors)
 
     @property
+    def control_map(self) -> Image.Image | None:
+        """Return what the control model has seen, for the results; None if it saw none, or nobody is to have it."""
+        made: Hint | None = vars(self).get("hint")
+        is_wanted = self.planned.unit.save_detected_map
+        is_wanted &= not self.plan.settings.control_net_no_detectmap
+        return made.image if made is not None and is_wanted else None
+
+    @property
     def schedule(self) -> UnitSchedule:
         """Return in which evaluations the unit counts."""
         return make_schedule(self.planned, self.plan, self.run_sigmas)
@@ -90,14 +99,21 @@ class UnitEffects:
 
     Args:
         effects: One for each unit that counts.
+        control_maps: What the models of units have seen, with the numbers of the units.
     """
 
     effects: tuple[UnitEffect, ...] = ()
+    control_maps: tuple[tuple[int, Image.Image], ...] = ()
 
     @property
     def extensions(self) -> tuple[StepExtension, ...]:
         """Return what takes part in every evaluation."""
         return tuple(one.extension for one in self.effects if one.extension is not None)
+
+    def send_maps(self, sink: Sink) -> None:
+        """Send the control maps to the job."""
+        for number, image in self.control_maps:
+            sink(Output("control map", image, number))
 
     def finish(self, image: Image.Image) -> Image.Image:
         """Return a decoded image as the units change it."""

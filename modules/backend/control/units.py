@@ -86,6 +86,7 @@ def prepare_units(
     Raises:
         WebUIError: a control model cannot be loaded, or a control picture cannot be made.
     """
+    networks.limit = max(networks.limit, len(plan.control))
     units = [
         UnitInputs(
             planned,
@@ -109,4 +110,6 @@ def prepare_units(
     references = [inputs for inputs in units if inputs.planned.is_reference]
     if references:
         effects.append(make_references(references))
-    return UnitEffects(tuple(effects))
+    maps = {inputs.planned.index: inputs.control_map for inputs in units}
+    shown = tuple((index, image) for index, image in maps.items() if image is not None)
+    return UnitEffects(tuple(effects), shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from typing import NamedTuple
 
 import psutil
 import torch
@@ -27,6 +28,21 @@ _IMAGE_BYTES = 4 * 3 * 4
 
 
 DEVICES_WITH_MEMORY = ("cuda", "xpu")
+
+
+class UnitMemory(NamedTuple):
+    """What the ControlNet units of a pass take.
+
+    Args:
+        count: Of the units.
+        weight_bytes: Of their control models that are not loaded yet.
+    """
+
+    count: int = 0
+    weight_bytes: int = 0
+
+
+NO_UNITS = UnitMemory()
 
 
 def free_bytes(device: torch.device) -> int:
@@ -108,21 +124,40 @@ def _image_size(request: GenerationRequest) -> tuple[int, int]:
     return max(sizes, key=prod)
 
 
-def check(components: Components, request: GenerationRequest, device: torch.device) -> None:
+def check(
+    components: Components,
+    request: GenerationRequest,
+    device: torch.device,
+    units: UnitMemory = NO_UNITS,
+) -> None:
     """Refuse a batch that does not fit the CPU's memory; other devices raise by themselves.
+
+    Args:
+        components: The networks.
+        request: Of the pass.
+        device: Where they compute.
+        units: What its ControlNet units take.
 
     Raises:
         OutOfMemory: with the needed and the free memory.
     """
     if device.type != "cpu":
         return
-    needed, free = needed_bytes(components, request), psutil.virtual_memory().available
+    needed = needed_bytes(components, request) + units.weight_bytes
+    free = psutil.virtual_memory().available
     if needed > free:
         size = request.width, request.height
         width, height = _image_size(request)
         picture = "" if (width, height) == size else f" from a picture of {width}x{height}"
         raise OutOfMemory(
-            f"A batch of {request.batch_size} at {size[0]}x{size[1]}{picture} needs about "
+            f"A batch of {request.batch_size} at {size[0]}x{size[1]}{picture}{units_phrase(units.count)} needs about "
             f"{needed / 1e9:.0f} GB of memory, and {free / 1e9:.0f} GB are free.",
-            f"Use a smaller {'picture, ' if picture else ''}size or batch size.",
+            f"Use {'fewer units, ' if units.count else ''}a smaller {'picture, ' if picture else ''}size or batch size.",
         )
+
+
+def units_phrase(count: int) -> str:
+    """Return how a message names the ControlNet units of a batch, "" for none."""
+    if not count:
+        return ""
+    return f" with {count} ControlNet unit{'' if count == 1 else 's'}"

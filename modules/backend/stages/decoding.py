@@ -10,16 +10,17 @@ from PIL import Image
 from torch import Tensor
 
 from modules.backend import vae
+from modules.backend.acceleration import Acceleration
 from modules.backend.batch import Batch
 from modules.backend.conditioning.init_image import InitImage
 from modules.backend.control.unit_effects import Finish, UnitEffects
-from modules.backend.denoise.progress import ProgressReporter, raise_if_interrupted
+from modules.backend.denoise.progress import raise_if_interrupted
 from modules.backend.memory.offload import execution_device
 from modules.backend.model import LoadedModel
 from modules.backend.pipelines.pass_options import use_image_options
 from modules.backend.stages.pending_images import PendingImages
 from modules.backend.vae import PendingImage
-from modules.params.events import Note, Output, Phase, Sink
+from modules.params.events import Note, Output, Phase
 from modules.params.requests.init_image import InitImageRequest
 from modules.plan.plan import Plan
 
@@ -61,30 +62,34 @@ class SampledBatch:
 
 
 def decode_unfinished(
+    batch: Batch,
     model: LoadedModel,
-    progress: ProgressReporter,
     plan: Plan,
     init_image: InitImage | None,
-    sink: Sink,
     *,
     is_unrefined: bool,
     finish: Finish,
 ) -> None:
     """Pass on the job's first image as far as it has come, if somebody wants it."""
-    latents = progress.unfinished
+    latents = batch.progress.unfinished
     if latents is not None:
-        sink(Phase("Decoding"))
+        batch.sink(Phase("Decoding"))
         image = decode_image(model, latents, 0, plan, init_image, finish)
-        precision = stated_precision(model, plan)
-        sink(Output("unfinished image", image, 0, is_unrefined, precision))
+        used = batch.acceleration
+        precision = stated_precision(model, plan, used)
+        batch.sink(Output("unfinished image", image, 0, is_unrefined, precision, used.name))
 
 
-def stated_precision(model: LoadedModel, plan: Plan) -> str:
-    """Return the dtype of a model's UNet as an infotext states it, "" where it is what everybody expects.
+def stated_precision(model: LoadedModel, plan: Plan, acceleration: Acceleration) -> str:
+    """Return the dtype that the UNet computed in as an infotext states it, "" where it is what everybody expects.
 
     On a GPU 16 bits are expected, as A1111 uses them; on a processor 32.
     """
     unet = model.components.unet
+    if acceleration.precision:
+        is_exact = acceleration.precision == _PRECISIONS[torch.float32]
+        is_silent = is_exact and plan.model.precision == "Automatic"
+        return "" if is_silent else acceleration.precision
     is_expected = execution_device(unet).type != "cpu" or unet.dtype == torch.float32
     if plan.model.precision == "Automatic" and is_expected:
         return ""
@@ -150,14 +155,16 @@ def decode_images(sampled: SampledBatch, pending: PendingImages) -> None:
     unrefined = is_unrefined(plan, result.is_refined)
     if unrefined:
         batch.sink(Note(_unrefined_note(plan)))
-    precision, overlaps = stated_precision(model, result.plan), pending.overlaps(plan, model)
+    precision = stated_precision(model, result.plan, batch.acceleration)
+    overlaps = pending.overlaps(plan, model)
 
     def start(row: int) -> PendingImage:
         finish = result.units.finish
         return start_decoding_image(model, result.latents, row, plan, result.init_image, finish)
 
     def deliver(index: int, image: Image.Image) -> None:
-        batch.sink(Output("image", image, index, unrefined, precision))
+        accelerator = batch.acceleration.name
+        batch.sink(Output("image", image, index, unrefined, precision, accelerator))
 
     with use_image_options(model.components, result.plan, batch.draws):
         # 5. Decode, one image at a time

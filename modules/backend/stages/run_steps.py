@@ -54,6 +54,7 @@ def run_steps(
     with (
         model.hypernetworks.apply(unet, plan.networks.hypernetworks),
         use_step_options(model.components, plan, batch.draws, cache),
+        batch.acceleration.use(model, plan),
     ):
         try:
             with _use_compiled(batch, model, plan) as reporters:
@@ -84,6 +85,8 @@ def _use_compiled(
         return
     unet, compiled = model.components.unet, model.compiled
     obstacle = compiled.obstacle or compiled_blocks.find_obstacle(execution_device(unet))
+    if not obstacle and batch.acceleration.is_in_use(unet):
+        obstacle = "OpenVINO computes it"
     if not obstacle and compiled_blocks.has_changed_blocks(unet):
         obstacle = f"{_names_of_changes(plan)} changes the blocks of the network"
     if obstacle:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -41,6 +42,24 @@ def read_unit_uploads(uploads: UploadStore, values: Any) -> Any:  # JSON: anythi
         else unit
         for number, unit in enumerate(units)
     ]
+
+
+def paint_upload(uploads: UploadStore, upload_id: str, strokes: str) -> str:
+    """Return the id of an upload with strokes painted on it: that of the upload itself where nothing is painted.
+
+    Raises:
+        NotFound: the image is no longer there.
+        UserError: the strokes cannot be read.
+    """
+    if not upload_id or not strokes:
+        return upload_id
+    image = ImageField.from_bytes(uploads.read(upload_id))
+    painted = parse_strokes(strokes, image.size)
+    if not painted.strokes:
+        return upload_id
+    buffer = io.BytesIO()
+    painted.paint_over(image.to_pil()).save(buffer, "PNG", compress_level=1)
+    return uploads.add(buffer.getvalue()).id
 
 
 def without_unit_uploads(values: Any) -> Any:  # JSON: anything

@@ -53,9 +53,16 @@ def plan_unit(
             f" {unit.guidance_start:g}.",
             "Move the ending control step behind the starting one.",
         )
+    model = _find_model(planned, models)
     planned = replace(
         planned,
-        model=_find_model(planned, models),
+        unit=unit.model_copy(
+            update={
+                "module": PREPROCESSORS.get(unit.module).name,
+                "model": model.title if model else NO_MODEL,
+            }
+        ),
+        model=model,
         preprocessing=_plan_preprocessing(unit, request, models),
     )
     check_family(planned, checkpoint, models)

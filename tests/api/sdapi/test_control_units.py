@@ -112,8 +112,19 @@ def test_the_unit_of_webuiapi_arrives_whole(client: TestClient, executor: FakeEx
     assert unit.mask is not None and unit.mask.mode == "L"
     assert (unit.resize_mode, unit.threshold_b, unit.enabled) == ("Resize and Fill", 64, True)
     info = json.loads(answer["info"])
-    assert 'ControlNet 0: "Module: canny, Model: sketch' in info["infotexts"][0]
+    assert 'ControlNet 0: "Module: canny, Model: sketch [' in info["infotexts"][0]
     assert "control_units" not in info
+
+
+@pytest.mark.usefixtures("model")
+def test_what_the_models_have_seen_is_appended_to_the_images(client: TestClient):
+    silent = {**WEBUIAPI_UNIT, "image": png("blue"), "save_detected_map": False}
+    script = {"controlnet": {"args": [silent, WEBUIAPI_UNIT]}}
+    images = post(client, alwayson_scripts=script)["images"]
+    assert len(images) == 2
+    with Image.open(io.BytesIO(base64.b64decode(images[1]))) as seen:
+        assert (seen.size, seen.getpixel((0, 0))) == ((8, 4), (255, 0, 0))
+    assert post(client, alwayson_scripts=script, send_images=False)["images"] == []
 
 
 @pytest.mark.usefixtures("model")

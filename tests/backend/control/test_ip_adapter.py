@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from modules.backend.control.adapters.clip_vision import SeenImage, see_images
+from modules.backend.control.adapters.image_prompts import ImagePrompts
 from modules.backend.control.adapters.ip_adapter import (
     ImagePrompt,
     ImagePromptExtension,
@@ -20,7 +21,7 @@ from modules.backend.control.adapters.ip_adapter import (
 )
 from modules.backend.denoise.step_extensions import UNetCall
 from modules.backend.denoise.token_merging import merge_tokens
-from modules.core.errors import BadFile
+from modules.core.errors import BadFile, NotFound
 from tests.backend.control.adapter_files import (
     CONTEXT,
     ip_adapter_weights,
@@ -188,3 +189,15 @@ def test_an_adapter_of_another_architecture_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadFile, match="is for 16 layers of attention, and the checkpoint has 28"):
         with one.use(tiny_sdxl_unet()):
             pass
+
+
+def test_an_image_is_encoded_once(tmp_path: Path) -> None:
+    adapter = load(tmp_path, tiny_unet())
+    encoder = save(tmp_path / "vision.safetensors", vision_encoder().state_dict())
+    prompts = ImagePrompts(adapter)
+    tokens = prompts.make_tokens(random_image(), encoder, torch.float32, CPU)
+    assert_close(tokens, adapter.project(see()), rtol=0, atol=1e-5)
+    encoder.path.unlink()
+    assert prompts.make_tokens(random_image(), encoder, torch.float32, CPU) is tokens
+    with pytest.raises(NotFound):
+        prompts.make_tokens(random_image(seed=1), encoder, torch.float32, CPU)

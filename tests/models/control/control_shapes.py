@@ -44,5 +44,6 @@ LLLITE: Shapes = {
 IP_ADAPTER: Shapes = {
     "image_proj.proj.weight": [3072, 1024],
     "ip_adapter.1.to_k_ip.weight": [320, 768],
+    "ip_adapter.1.to_v_ip.weight": [320, 768],
 }
 T2I_ADAPTER: Shapes = {"conv_in.weight": [320, 192, 3, 3], "body.0.block1.weight": [320, 320, 3, 3]}

@@ -1,7 +1,8 @@
 // One ControlNet unit: its picture, and the fields that follow its control type, preprocessor and model.
-import {button, make, upload} from "../core.js";
+import {button, make} from "../core.js";
 import {PaintBoard} from "../generation/canvas.js";
 import {makeField, numberProblem} from "../generation/fields.js";
+import {buildPreview} from "./preview.js";
 
 const ALL = "All", NONE = "None", UNKNOWN = "Unknown";
 const NUMBERS = ["processor_res", "threshold_a", "threshold_b"];
@@ -31,11 +32,13 @@ export class ControlUnit {
     this.numbers = {};  // of NUMBERS, as far as the preprocessor has them: {control, field}
     this.root = make("div", "control-unit");
     this.root.id = id;
-    const {enabled, pixel_perfect: pixelPerfect} = ["enabled", "pixel_perfect"].reduce((all, name) => ({...all, [name]: this.#make(name)}), {});
+    const enabled = this.#make("enabled"), pixelPerfect = this.#make("pixel_perfect");
     this.sliders = make("div", "unit-numbers");
     const more = make("details", "unit-more");
     more.append(make("summary", "", "Modes and masks"), ...this.#rows(MORE_ROWS));
-    this.root.append(row(enabled.root, pixelPerfect.root), this.#picture(), this.#types(), ...this.#rows(ROWS), this.sliders, more);
+    this.preview = buildPreview(id, () => ({...this.get(), ...this.#resultSize()}), (image) => this.#usePreview(image));
+    this.root.append(row(enabled.root, pixelPerfect.root), this.#picture(), this.#types(), ...this.#rows(ROWS), this.sliders,
+      this.preview.root, more);
     enabled.box.setAttribute("aria-label", `Enable unit ${index}`);
     this.controls.module.root.addEventListener("input", () => this.#showNumbers());
     this.controls.model.root.addEventListener("input", () => this.#showUnion());
@@ -71,6 +74,7 @@ export class ControlUnit {
       this.board.show(detail?.width ? detail : null);
       brush.root.hidden = !detail;
       blank.hidden = Boolean(detail);
+      this.preview?.forget();
     });
     brush.root.addEventListener("input", () => this.#showBrush());
     brush.root.hidden = true;
@@ -83,9 +87,19 @@ export class ControlUnit {
     this.board.setLook({hasColour: !isMask, opacity: isMask ? MASK_OPACITY : 1});
   }
 
+  #resultSize() {
+    const side = (name) => Number(document.getElementById(`${this.prefix}_${name}`)?.value) || 512;
+    return {width: side("width"), height: side("height")};
+  }
+
+  #usePreview(image) {
+    this.set({image, image_strokes: "", module: "none", control_type: this.type.get()});
+    this.root.dispatchEvent(new Event("input", {bubbles: true}));
+  }
+
   async #makeCanvas() {
     const canvas = make("canvas");
-    for (const side of ["width", "height"]) canvas[side] = Number(document.getElementById(`${this.prefix}_${side}`)?.value) || 512;
+    Object.assign(canvas, this.#resultSize());
     const context = canvas.getContext("2d");
     context.fillStyle = "#ffffff";
     context.fillRect(0, 0, canvas.width, canvas.height);
@@ -151,7 +165,8 @@ export class ControlUnit {
 
   // Resolution and thresholds have names and ranges of the preprocessor.
   #showNumbers(values = {}) {
-    const sliders = this.schema.modules[this.controls.module.get()]?.sliders ?? {};
+    const {sliders = {}, makes_image: makesImage} = this.schema.modules[this.controls.module.get()] ?? {};
+    this.preview.root.hidden = !makesImage;
     this.numbers = {};
     this.sliders.replaceChildren();
     for (const name of NUMBERS.filter((one) => sliders[one])) {
