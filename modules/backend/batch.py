@@ -83,5 +83,5 @@ class Batch:
         for note in notes if reports and self.index == 0 else ():
             self.sink(Note(note))
         estimate.check(model.components, plan.request, self.device)
-        self.acceleration.prepare(model, plan)
+        self.acceleration.prepare(model.openvino, plan)
         return model

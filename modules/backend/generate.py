@@ -295,7 +295,8 @@ def _sample(
     try:
         with (
             model.hypernetworks.apply(model.components.unet, plan.networks.hypernetworks),
-            use_step_options(batch, model, plan, cache),
+            use_step_options(model.components, plan, batch.draws, cache),
+            batch.acceleration.use(model.openvino, plan),
         ):
             model.pipeline.proceed(run, run_sigmas, conditioning, extensions, hands_over)
     except (Cancelled, BatchSkipped):

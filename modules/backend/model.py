@@ -29,7 +29,6 @@ from modules.backend.preview import LatentToRgb
 from modules.images.resize import Stretch, stretch
 from modules.params.requests.init_image import InitImageRequest
 from modules.params.settings import Settings
-from modules.plan.networks.loras import LoraUse
 from modules.plan.networks.planned_networks import PlannedNetworks
 from modules.plan.upscaling import PlannedUpscaler
 from modules.prompt.chunks import Chunker
@@ -67,7 +66,7 @@ class LoadedModel:
         self.is_spoiled = False
         self._loras = FoldedLoras(components)
         self.hypernetworks = Hypernetworks()
-        self.openvino = OpenVinoUNet(components, cache_folder)
+        self.openvino = OpenVinoUNet(components, self._loras, cache_folder)
         self._tokenizer = tokenizer
         self._conditionings: dict[_PromptKey, Conditioning] = {}
         self._init_image: tuple[InitImageInputs, InitImage] | None = None
@@ -88,11 +87,6 @@ class LoadedModel:
     def pipeline(self) -> SamplerLoop:
         """Return the diffusers pipeline of the components."""
         return make_pipeline(self.components)
-
-    @property
-    def loras(self) -> tuple[LoraUse, ...]:
-        """Return the LoRAs that are folded into its weights."""
-        return self._loras.uses
 
     def preview(self, denoised: Tensor) -> Image.Image:
         """Return an approximate image of the first of some latents."""

@@ -59,7 +59,8 @@ def find_noise_of_image(
     latents = init_image.latents.float()
     with (
         model.hypernetworks.apply(components.unet, plan.networks.hypernetworks),
-        use_step_options(batch, model, plan, None),
+        use_step_options(components, plan, batch.draws, None),
+        batch.acceleration.use(model.openvino, plan),
     ):
         found = find_noise(
             latents[:1],

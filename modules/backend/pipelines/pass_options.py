@@ -6,13 +6,14 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
-from modules.backend.batch import Batch
 from modules.backend.components import Components
+from modules.backend.denoise.attention import use_attention
 from modules.backend.denoise.deep_cache import DeepCache, remember_deep_layers
 from modules.backend.denoise.hypertile import TileOptions, tile_unet, tile_vae
 from modules.backend.denoise.token_merging import merge_tokens
 from modules.backend.loading.layers import circular_padding
-from modules.backend.model import LoadedModel
+from modules.backend.memory.offload import execution_device
+from modules.backend.tuning import use_tuning
 from modules.plan.plan import Plan
 
 
@@ -29,7 +30,9 @@ def use_image_options(components: Components, plan: Plan, draws: random.Random) 
     tiles = TileOptions(settings.hypertile_max_tile_vae, settings.hypertile_swap_size_vae)
     size = request.width, request.height
     is_tiled = settings.hypertile_enable_vae
+    unet = components.unet
     with (
+        use_tuning(execution_device(unet), unet.dtype),
         circular_padding(components.unet, components.vae, enabled=settings.tiling),
         tile_vae(components.vae, size, tiles, draws) if is_tiled else nullcontext(),
     ):
@@ -38,17 +41,17 @@ def use_image_options(components: Components, plan: Plan, draws: random.Random) 
 
 @contextmanager
 def use_step_options(
-    batch: Batch, model: LoadedModel, plan: Plan, cache: DeepCache | None
+    components: Components, plan: Plan, draws: random.Random, cache: DeepCache | None
 ) -> Iterator[None]:
-    """Apply the options of every step: token merging, Hypertile U-Net, DeepCache, and what computes the UNet.
+    """Apply the options of every step: how attention is computed, token merging, Hypertile U-Net and DeepCache.
 
     Args:
-        batch: The batch.
-        model: Its UNet runs the steps.
+        components: Their UNet runs the steps.
         plan: Of the pass.
+        draws: Random numbers of the batch.
         cache: Of the deep layers; a step extension of the same run.
     """
-    settings, request, unet = plan.settings, plan.request, model.components.unet
+    settings, request, unet = plan.settings, plan.request, components.unet
     tiles = TileOptions(
         settings.hypertile_max_tile_unet,
         settings.hypertile_swap_size_unet,
@@ -62,9 +65,9 @@ def use_step_options(
     )
     size = request.width, request.height
     with (
+        use_attention(unet, settings.cross_attention_optimization),
         merge_tokens(unet, plan.token_merging_ratio),
-        tile_unet(unet, size, tiles, batch.draws) if is_tiled else nullcontext(),
+        tile_unet(unet, size, tiles, draws) if is_tiled else nullcontext(),
         remember_deep_layers(unet, cache),
-        batch.acceleration.use(model, plan),
     ):
         yield
