@@ -11,6 +11,8 @@ python tools/benchmark.py gallery     the Gallery tab with 10,000 pictures: firs
 python tools/benchmark.py networks-page  2,000 LoRA files as cards: how soon they are listed, seen and found
 python tools/benchmark.py merge       two full-size SD 1.5 checkpoints merged, over copying one; memory
 python tools/benchmark.py networks    LoRAs on a full-size SD 1.5 checkpoint, over a plain read of their file; 2,000 files listed
+python tools/benchmark.py controlnet  a step with a ControlNet of full size, over the bare stock pipeline; its loading, over a plain
+                                      read; a step without a unit, over one before there were units
 python tools/benchmark.py step        a step of a full-size model in 32 and 16 bits, over the bare stock pipeline; --family sdxl
 python tools/benchmark.py upscale     the shipped upscaler in tiles, over spandrel's call on the whole picture; peak memory
 python tools/benchmark.py plot        an X/Y/Z plot of 100 cells, over the same plans given to the device alone
@@ -42,6 +44,7 @@ sys.path.insert(0, str(ROOT))
 from modules.launch.environment import set_env_defaults  # noqa: E402 - importable only after the line above
 from tools import (  # noqa: E402
     api_benchmark,
+    control_benchmark,
     gallery_benchmark,
     img2img_benchmark,
     load_benchmark,
@@ -69,6 +72,7 @@ def main() -> None:
     names = (
         *("startup", "txt2img", "img2img", "load", "api", "page", "gallery"),
         *("merge", "networks", "networks-page", "plot", "peers", "samplers", "step", "upscale"),
+        "controlnet",
     )
     parser.add_argument("what", choices=names)
     parser.add_argument("--rounds", type=int, default=7, help="how often each side is measured")
@@ -95,6 +99,7 @@ def main() -> None:
         "peers": lambda: peers_benchmark.run(_choose_peers(args)),
         "plot": lambda: plot_benchmark.run(args.rounds),
         "samplers": lambda: sampler_benchmark.run(args.rounds),
+        "controlnet": lambda: control_benchmark.run(min(args.rounds, 5), compare),
         "step": lambda: step_benchmark.run(min(args.rounds, 3), args.family, compare),
     }
     if args.what in runs:

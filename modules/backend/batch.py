@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 import torch
 
+from modules.backend.acceleration import Acceleration
+from modules.backend.control.preprocess import Preprocessors
+from modules.backend.control.unit_memory import measure_units
 from modules.backend.denoise.progress import BatchSkipped, ProgressReporter, raise_if_interrupted
 from modules.backend.memory import estimate
 from modules.backend.model import LoadedModel
 from modules.backend.networks.lora_fold import OriginalsLost
-from modules.backend.openvino.acceleration import Acceleration
 from modules.backend.upscale.upscalers import Upscalers
 from modules.models.model_spec import ModelSpec
 from modules.params.events import CancelToken, Note, Phase, Sink
@@ -30,6 +32,7 @@ class Batch:
     Args:
         acquire: Loads a model.
         upscalers: Enlarge the images of the first pass; models compute where they do.
+        preprocessors: Make the control images of units.
         index: Of the batch, from 0.
         sink: Receives events.
         cancel: Interrupts the work.
@@ -40,6 +43,7 @@ class Batch:
 
     acquire: Acquire
     upscalers: Upscalers
+    preprocessors: Preprocessors
     index: int
     sink: Sink
     cancel: CancelToken
@@ -82,6 +86,9 @@ class Batch:
             notes = model.use_networks(plan.networks)
         for note in notes if reports and self.index == 0 else ():
             self.sink(Note(note))
-        estimate.check(model.components, plan.request, self.device)
-        self.acceleration.prepare(model.openvino, plan)
+        units = measure_units(plan, model.components, model.control_networks)
+        if self.device.type == "cpu" and units.weight_bytes > estimate.free_bytes(self.device):
+            model.control_networks.keep_only([one.model for one in plan.control if one.model])
+        estimate.check(model.components, plan.request, self.device, units)
+        self.acceleration.prepare(model, plan)
         return model

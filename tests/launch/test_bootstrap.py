@@ -316,9 +316,9 @@ def test_a_missing_requirements_file_fails_before_anything_is_created(place, tmp
 
 
 def test_commandline_args_are_read_and_ignored_flags_are_noted(place):
-    done = place.start(COMMANDLINE_ARGS="--xformers --ckpt-dir 'my models'")
+    done = place.start(COMMANDLINE_ARGS="--upcast-sampling --ckpt-dir 'my models'")
     assert done.returncode == 0
-    assert "--xformers is accepted, but has no effect" in done.stdout
+    assert "--upcast-sampling is accepted, but has no effect" in done.stdout
 
 
 def test_the_running_python_is_used_when_venv_dir_is_a_dash():

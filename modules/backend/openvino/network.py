@@ -14,7 +14,6 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
 from modules.backend.components import Components
-from modules.backend.networks.lora_fold import FoldedLoras
 from modules.backend.openvino import graph
 from modules.backend.openvino.graph import NotConvertible
 
@@ -30,13 +29,13 @@ class CompiledFor:
         device: As OpenVINO names it, such as "CPU".
         precision: "f32" or "bf16"; "" for what the device computes in by itself.
         size: Rows and columns of the latents.
-        loras: What is folded into the weights.
+        networks: What is folded into the weights.
     """
 
     device: str
     precision: str
     size: tuple[int, int]
-    loras: tuple[object, ...]
+    networks: tuple[object, ...]
 
 
 class CompiledUNet:
@@ -82,28 +81,19 @@ class OpenVinoUNet:
 
     Args:
         components: Of the model, as they were loaded.
-        loras: Those in its weights.
         cache_folder: Keeps graphs; None keeps none.
     """
 
-    def __init__(
-        self, components: Components, loras: FoldedLoras, cache_folder: Path | None
-    ) -> None:
-        self.components = components
-        self._loras = loras
+    def __init__(self, components: Components, cache_folder: Path | None) -> None:
+        self._components = components
         self._cache_folder = cache_folder
         self._structure = _structure(components.unet)
         self._compiled: tuple[CompiledFor, CompiledUNet] | None = None
 
     @property
-    def loras(self) -> tuple[object, ...]:
-        """Return what tells the LoRAs in its weights from others."""
-        return self._loras.uses
-
-    @property
     def is_changed(self) -> bool:
         """Return whether something else than weights is not as it was loaded, which a compiled UNet would not know of."""
-        return _structure(self.components.unet) != self._structure
+        return _structure(self._components.unet) != self._structure
 
     def find(self, wanted: CompiledFor) -> CompiledUNet | None:
         """Return what was compiled last if it is what is wanted."""
@@ -121,10 +111,10 @@ class OpenVinoUNet:
         """
         self._compiled = None
         openvino = importlib.import_module(graph.PACKAGE)
-        unet = self.components.unet
+        unet = self._components.unet
         added = graph.added_inputs(unet)
         model = graph.read_or_trace(
-            self.components,
+            self._components,
             self._cache_folder,
             lambda: report("Converting the UNet for OpenVINO"),
         )

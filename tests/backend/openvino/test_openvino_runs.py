@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from modules.backend.acceleration import Acceleration
 from modules.backend.device import BF16, FP32, Device
 from modules.backend.loaded_models import LoadedModels
-from modules.backend.openvino.acceleration import Acceleration
 from modules.backend.plan_run import run_plan
 from modules.core.errors import Cancelled
 from modules.core.paths import Paths
@@ -192,7 +192,7 @@ def test_calls_with_further_inputs_and_changed_layers_are_those_of_pytorch(
         )
         middle = {"mid_block_additional_residual": torch.tensor(0.5)}
         expected = unet(sample, timestep, hidden, return_dict=False, **middle)[0]
-        with acceleration.use(model.openvino, plan):
+        with acceleration.use(model, plan):
             given = unet(
                 sample, timestep, encoder_hidden_states=hidden, return_dict=False, **middle
             )
@@ -200,7 +200,7 @@ def test_calls_with_further_inputs_and_changed_layers_are_those_of_pytorch(
         assert acceleration.name == ""
         assert "further inputs" in refusals(listener)[0]
         handle = unet.mid_block.register_forward_hook(lambda *_: None)
-        with acceleration.use(model.openvino, plan):
+        with acceleration.use(model, plan):
             assert "forward" not in vars(unet)
         handle.remove()
     assert "changes the layers" in refusals(listener)[1]

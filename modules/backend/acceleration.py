@@ -6,17 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
 from modules.backend.memory.offload import execution_device
+from modules.backend.model import LoadedModel
 from modules.backend.openvino import graph
 from modules.backend.openvino.graph import NotConvertible
-from modules.backend.openvino.network import (
-    CompiledFor,
-    CompiledUNet,
-    OpenVinoUNet,
-    available_devices,
-)
+from modules.backend.openvino.network import CompiledFor, CompiledUNet, available_devices
 from modules.params.events import Note, Phase, Sink
 from modules.plan.plan import Plan
 
@@ -37,47 +34,51 @@ class Acceleration:
         self.precision = ""
         self._sink = sink
 
-    def prepare(self, network: OpenVinoUNet, plan: Plan) -> None:
+    def prepare(self, model: LoadedModel, plan: Plan) -> None:
         """Compile the UNet of a pass, if it is to be exchanged and is not the one that was compiled last."""
         if plan.settings.accelerator == "OpenVINO":
-            self._prepare(network, plan)
+            self._prepare(model, plan)
 
     @contextmanager
-    def use(self, network: OpenVinoUNet, plan: Plan) -> Iterator[None]:
+    def use(self, model: LoadedModel, plan: Plan) -> Iterator[None]:
         """Exchange the UNet for the time of a pass's steps.
 
         Args:
-            network: Of the model, with the LoRAs of the pass.
+            model: With the networks of the pass.
             plan: Of the pass; it has been prepared.
         """
         compiled = None
         if plan.settings.accelerator == "OpenVINO":
-            compiled = self._prepare(network, plan)
-            if compiled is not None and network.is_changed:
+            compiled = self._prepare(model, plan)
+            if compiled is not None and model.openvino.is_changed:
                 compiled = None
                 self._tell("something in this job changes the layers of the UNet")
         if compiled is None:
             yield
             return
-        unet = network.components.unet
+        unet = model.components.unet
         # Hooks and offload are out of the way: `_refusal` and `is_changed` have seen to it.
-        exchanged: Any = _Exchanged(unet.forward, compiled, self)
-        unet.forward = exchanged
+        unet.forward = _Exchanged(unet.forward, compiled, self)
         try:
             yield
         finally:
             del unet.forward
 
+    @staticmethod
+    def is_in_use(unet: UNet2DConditionModel) -> bool:
+        """Return whether a UNet is exchanged at this moment."""
+        return isinstance(vars(unet).get("forward"), _Exchanged)
+
     def count(self, compiled: CompiledUNet) -> None:
         """Note that an exchanged UNet has computed a step."""
         self.name, self.precision = "OpenVINO", compiled.precision
 
-    def _prepare(self, network: OpenVinoUNet, plan: Plan) -> CompiledUNet | None:
-        reason = _refusal(network, plan)
+    def _prepare(self, model: LoadedModel, plan: Plan) -> CompiledUNet | None:
+        reason = _refusal(model, plan)
         if not reason:
             try:
-                wanted = _wanted(network, plan)
-                return network.find(wanted) or network.compile(
+                wanted = _wanted(model, plan)
+                return model.openvino.find(wanted) or model.openvino.compile(
                     wanted, lambda text: self._sink(Phase(text))
                 )
             except NotConvertible as error:
@@ -123,13 +124,13 @@ class _Exchanged:
         return (output,)
 
 
-def _wanted(network: OpenVinoUNet, plan: Plan) -> CompiledFor:
+def _wanted(model: LoadedModel, plan: Plan) -> CompiledFor:
     """Return what the UNet of a pass is compiled for.
 
     Raises:
         NotConvertible: the device of the options is not there.
     """
-    components, wanted = network.components, plan.settings.openvino_device
+    components, wanted = model.components, plan.settings.openvino_device
     found = available_devices()
     if wanted == "AUTO" and found == ("CPU",):
         wanted = "CPU"
@@ -141,12 +142,12 @@ def _wanted(network: OpenVinoUNet, plan: Plan) -> CompiledFor:
     else:  # a GPU or NPU knows best, unless the picture is to be exact
         precision = "f32" if plan.model.precision == "Full" else ""
     shape = components.latent_format.shape(plan.request.width, plan.request.height)
-    return CompiledFor(wanted, precision, (shape[-2], shape[-1]), network.loras)
+    return CompiledFor(wanted, precision, (shape[-2], shape[-1]), model.loras)
 
 
-def _refusal(network: OpenVinoUNet, plan: Plan) -> str:
+def _refusal(model: LoadedModel, plan: Plan) -> str:
     """Return why PyTorch computes the steps of a pass, as the rest of a sentence; "" if OpenVINO can."""
-    settings, device = plan.settings, execution_device(network.components.unet)
+    settings, device = plan.settings, execution_device(model.components.unet)
     is_hires_pass = plan.first_pass_evaluations is not None
     reasons = {
         "it is not installed; start once with --accelerator openvino": not graph.is_installed(),
