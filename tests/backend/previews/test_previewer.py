@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from diffusers.models.autoencoders.vae import DecoderTiny
-from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -146,10 +145,10 @@ def test_without_a_fitting_file_the_cheapest_method_is_used(model: LoadedModel):
 def test_full_shows_what_will_be_finished(model: LoadedModel):
     colours = FlatColours.of(model.components.vae)
     methods = PreviewMethods(model.components.vae, LatentToRgb.fit(colours), colours)
-    seen: list[Image.Image] = []
+    seen: list[Tensor] = []
     Previewer(lambda: methods.ladder("Full", ()), interval_s=1e6).show(LATENTS, seen.append)
     cells = model.components.latent_format.pixels_per_cell
-    assert seen[0].size == (2 * 6 * cells, 8 * cells)
+    assert seen[0].shape == (8 * cells, 2 * 6 * cells, 3)
 
 
 def method(name: Any, seconds: float, sizes: list[int]) -> PreviewMethod:

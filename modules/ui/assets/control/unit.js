@@ -198,6 +198,7 @@ export class ControlUnit {
 
   get() {
     const values = Object.fromEntries(Object.entries(this.controls).map(([name, control]) => [name, control.get()]));
+    if (this.controls.union_control_type.root.hidden) values.union_control_type = UNKNOWN;  // for models of several types alone
     for (const name of NUMBERS) values[name] = this.numbers[name]?.control.get() ?? DEFAULT;
     return {...values, control_type: this.type.get(), image_strokes: this.board.text, paints_mask: this.brush.get() === MASK};
   }
