@@ -32,6 +32,12 @@ from modules.backend.control.adapters.reference import (
     ReferenceExtension,
     find_style_fidelity,
 )
+from modules.backend.control.adapters.revision import (
+    Revision,
+    RevisionExtension,
+    SeenEmbeddings,
+    add_noise,
+)
 from modules.backend.control.adapters.t2i_adapter import (
     T2IAdapterExtension,
     compute_features,
@@ -41,6 +47,7 @@ from modules.backend.control.adapters.t2i_adapter import (
 from modules.backend.control.adapters.unet_places import transformers_of
 from modules.backend.control.hints import make_region, source_image
 from modules.backend.control.unit_effects import Finish, MakeEffect, UnitEffect, UnitInputs
+from modules.backend.loading.layers import circular_padding
 from modules.images.control_results import (
     Pixels,
     with_intensity,
@@ -63,7 +70,8 @@ def _make_t2i_adapter(inputs: UnitInputs) -> UnitEffect:
     )
     request = inputs.plan.request
     cells = inputs.components.latent_format.cells(request.width, request.height)
-    features = compute_features(adapter, inputs.hint.pixels, cells)
+    with circular_padding(adapter, enabled=inputs.plan.settings.tiling):
+        features = compute_features(adapter, inputs.hint.pixels, cells)
     unit = planned.unit
     weights: Sequence[float] = (
         unit.advanced_weighting
@@ -137,6 +145,33 @@ def make_references(units: Sequence[UnitInputs]) -> UnitEffect:
     references = [_make_reference(inputs) for inputs in units]
     extension = ReferenceExtension(references, _alphas(units[0]))
     return UnitEffect(extension, extension.use(components.unet))
+
+
+def make_revisions(units: Sequence[UnitInputs]) -> UnitEffect:
+    """Return what all units with revision do, together: theirs takes the place of the pooled text once.
+
+    Args:
+        units: At least one.
+    """
+    return UnitEffect(RevisionExtension([_make_revision(inputs) for inputs in units]))
+
+
+def _make_revision(inputs: UnitInputs) -> Revision:
+    planned, request = inputs.planned, inputs.plan.request
+    unit, encoder = planned.unit, planned.image_encoder
+    assert encoder is not None, "the plan finds one for each revision"
+    seen = inputs.networks.get(encoder, lambda: SeenEmbeddings(encoder))
+    image = np.asarray(source_image(planned, request).convert("RGB"))
+    embedding = seen.embed(image, inputs.components.unet.dtype, inputs.device)
+    _, noise, _ = PREPROCESSORS.get(planned.module).numbers(-1, unit.threshold_a, -1)
+    return Revision(
+        add_noise(embedding, noise, [one.seed for one in inputs.images]),
+        unit.weight,
+        inputs.schedule.counts_at,
+        # As sd-webui-controlnet: without a word there is nothing to follow but the picture.
+        planned.module == "revision_ignore_prompt"
+        or not (request.prompt or request.negative_prompt),
+    )
 
 
 def _alphas(inputs: UnitInputs) -> Tensor:

@@ -12,6 +12,7 @@ from modules.backend.control.adapter_makers import (
     make_channels_effect,
     make_module_effect,
     make_references,
+    make_revisions,
 )
 from modules.backend.control.control_networks import ControlNetworks
 from modules.backend.control.controlnet import ControlNetStep, ControlNetwork
@@ -111,6 +112,9 @@ def prepare_units(
             make_channels_effect(inputs),
         )
     ]
+    revisions = [inputs for inputs in units if inputs.planned.is_revision]
+    if revisions:
+        effects.append(make_revisions(revisions))
     # Last, as in sd-webui-controlnet: a reference is seen without what other units add to a call.
     references = [inputs for inputs in units if inputs.planned.is_reference]
     if references:

@@ -85,11 +85,13 @@ def tiny_sdxl_unet(seed: int = 0) -> UNet2DConditionModel:
     return seeded(unet, seed)  # pyright: ignore[reportReturnType]
 
 
-def vision_encoder(seed: int = 0) -> CLIPVisionModelWithProjection:
+def vision_encoder(
+    seed: int = 0, embedding: int = VISION_EMBEDDING
+) -> CLIPVisionModelWithProjection:
     config = CLIPVisionConfig(
         hidden_size=VISION_WIDTH,
         intermediate_size=96,
-        projection_dim=VISION_EMBEDDING,
+        projection_dim=embedding,
         num_hidden_layers=3,
         num_attention_heads=2,
         image_size=28,

@@ -22,7 +22,7 @@ from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.plan.planner import make_plan
 from modules.plan.units.planned_unit import PlannedUnit
 from modules.prompt.tokens import ClipTokenizer
-from tests.backend.checkpoints_sdxl import UNET, tiny_unet, write_sdxl
+from tests.backend.checkpoints_sdxl import CLIP_G_WIDTH, UNET, tiny_unet, write_sdxl
 from tests.backend.control.adapter_files import (
     ip_adapter_weights,
     random_image,
@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "control").mkdir()
     save(folder / "control" / "ip.safetensors", ip_adapter_weights(tiny_unet(), "plus"))
     save(folder / "control" / "lllite.safetensors", weights_of(tiny_unet(), LAYERS))
-    save(folder / "vision.bin", vision_encoder().state_dict())
+    save(folder / "vision.bin", vision_encoder(embedding=CLIP_G_WIDTH).state_dict())
     return folder
 
 
@@ -68,7 +68,7 @@ def generate(folder: Path, tokenizer: ClipTokenizer) -> Generate:
             PlannedUnit(
                 index,
                 unit,
-                None if unit.module.startswith("reference") else models.control.find(unit.model),
+                None if unit.module.startswith(("ref", "rev")) else models.control.find(unit.model),
                 image_encoder=encoder,
             )
             for index, unit in enumerate(units)
@@ -106,3 +106,15 @@ def test_an_inpainting_checkpoint_sees_the_mask_of_a_unit(generate: Generate) ->
         for name in ("base", "paint")
     ]
     assert distances[1] > 2 * distances[0]
+
+
+def test_revision_takes_the_place_of_the_pooled_text(generate: Generate) -> None:
+    plain = generate()
+    unit = UNIT.replace(module="revision_clipvision")
+    changed = generate(unit)
+    assert np.abs(changed - plain).mean() > 0.02
+    assert np.array_equal(generate(unit.replace(guidance_start=0.9)), plain)
+    assert not np.array_equal(generate(unit.replace(threshold_a=0.5)), changed)
+    ignoring = unit.replace(module="revision_ignore_prompt")
+    assert np.array_equal(generate(ignoring, prompt="a fox"), generate(ignoring))
+    assert not np.array_equal(generate(unit, prompt="a fox"), changed)

@@ -117,10 +117,11 @@ class ImagePromptExtension(StepExtension):
         self._rows = None
         if self._is_active(call.index):
             last = len(self._prompt.tokens) - 1
-            batch = len(call.sample) // len(call.is_uncond)
+            prompts = call.is_uncond or (False,)
+            batch = len(call.sample) // len(prompts)
             rows = tuple(
                 last if is_uncond else image % last
-                for is_uncond in call.is_uncond
+                for is_uncond in prompts
                 for image in range(batch)
             )
             if rows not in self._known_rows:

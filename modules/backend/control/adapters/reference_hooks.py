@@ -43,8 +43,9 @@ class Step:
 
     def begin_reading(self, call: UNetCall, fidelities: Sequence[float]) -> None:
         """Let the layers read, if there is a reference."""
-        batch = len(call.sample) // max(1, len(call.is_uncond))
-        self.is_uncond = tuple(row for row in call.is_uncond for _ in range(batch))
+        prompts = call.is_uncond or (False,)
+        batch = len(call.sample) // len(prompts)
+        self.is_uncond = tuple(row for row in prompts for _ in range(batch))
         self.style_fidelity = sum(fidelities) / len(fidelities) if fidelities else 0.0
         self.mode = "read" if fidelities else ""
 
