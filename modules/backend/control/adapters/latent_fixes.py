@@ -6,7 +6,7 @@ As the preprocessors tile_colorfix, tile_colorfix+sharp and inpaint_only of sd-w
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -122,6 +122,26 @@ class KeptLatents(LatentFix):
         del call
         mask = self._mask.to(predicted).repeat(len(predicted) // len(self._mask), 1, 1, 1)
         return known + mask * (predicted - known)
+
+
+@dataclass(frozen=True)
+class OtherChannels(StepExtension):
+    """Gives an inpainting UNet the mask and the picture of a unit in place of its own channels.
+
+    Args:
+        channels: [1, extra channels, rows, columns].
+        latent_channels: Of the sample, before them.
+    """
+
+    channels: Tensor
+    latent_channels: int
+
+    def unet_call(self, call: UNetCall) -> UNetCall:
+        """Return the call with these channels."""
+        rows = len(call.sample)
+        channels = self.channels.to(call.sample).expand(rows, -1, -1, -1)
+        sample = torch.cat([call.sample[:, : self.latent_channels], channels], dim=1)
+        return replace(call, sample=sample)
 
 
 def blur(latents: Tensor, radius: int) -> Tensor:
