@@ -339,6 +339,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "fields of extras": lambda: request_fields(ExtrasRequest),
     "fields of merge": lambda: request_fields(MergeRequest),
     "routes of A1111": lambda: routes(_A1111_PREFIX),
+    "routes of ControlNet": lambda: routes("/controlnet"),
     "routes of jobs": lambda: routes(_JOBS_PREFIX),
     "infotext keys": infotext_keys,
     "samplers": samplers,

@@ -64,7 +64,10 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
 _ENUM = re.compile(
     r"(?:ResizeMode|ControlMode|HiResFixOption)\.(\w+)"
 )  # as Forge wrote it for a while
-_ITEM = re.compile(r"\s*([\w /-]+?)\s*:\s*(\([^)]*\)|\[[^]]*\]|[^,]*)(?:,|$)")
+# Bounded, so that a long text takes no longer than its length.
+_ITEM = re.compile(
+    r"\s*([\w /-]{1,40}?)\s{0,9}:\s{0,9}(\([^)]{0,99}\)|\[[^]]{0,999}\]|[^,]*)(?:,|$)"
+)
 
 
 def write_units(values: Mapping[str, Any]) -> Mapping[str, object]:

@@ -106,7 +106,10 @@ def test_a_drawing_is_kept_and_units_have_tabs_by_keyboard(page):
     open_section(page)
     page.click(f"{UNIT}_canvas")
     view = page.locator(f"{UNIT}_image_board .paint-view")
-    view.wait_for()
+    page.wait_for_function(  # the picture is shown
+        "(id) => document.querySelector(`${id} .paint-view`)?.style.height",
+        arg=f"{UNIT}_image_board",
+    )
     view.focus()
     page.keyboard.press("Enter")  # a dot in the middle
     page.wait_for_selector(f"{UNIT}_image_board[data-strokes='1']")
