@@ -194,7 +194,7 @@ def _begin_pass(
     """Run a pass to its end, or to its refiner's turn."""
     model, request, sink = batch.load(plan), plan.request, batch.sink
     components = model.components
-    batch.progress.begin_pass(model.preview)
+    batch.progress.begin_pass(model.previewer(plan))
     with use_image_options(model.components, plan, batch.draws):
         # 1. Encode the prompt
         size = (request.width, request.height) if upscaled is None else upscaled.size.before_crop
@@ -262,7 +262,7 @@ def _refine(batch: Batch, plan: Plan, state: _PassState) -> None:
     batch.sink(Phase(f"Loading {plan.checkpoint.name}"))
     model = batch.load(plan, reports=False)
     raise_if_interrupted(batch.cancel)
-    batch.progress.change_model(model.preview)
+    batch.progress.change_model(model.previewer(plan))
     with use_image_options(model.components, plan, batch.draws):
         conditioning = _encode_prompts(model, plan, state.size, batch.sink)
         batch.progress.begin_steps("Refining")

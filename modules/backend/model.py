@@ -7,8 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
-from torch import Tensor
-
 from modules.backend.components import Components
 from modules.backend.conditioning import text
 from modules.backend.conditioning.embedding_vectors import AllVectors
@@ -28,12 +26,14 @@ from modules.backend.networks.hypernetworks import Hypernetworks
 from modules.backend.networks.lora_fold import FoldedLoras, OriginalsLost
 from modules.backend.openvino.network import OpenVinoUNet
 from modules.backend.pipelines.stable_diffusion import SamplerLoop, make_pipeline
-from modules.backend.preview import LatentToRgb
+from modules.backend.previews.latent_to_rgb import FlatColours, LatentToRgb
+from modules.backend.previews.previewer import Previewer, PreviewMethods
 from modules.images.resize import Stretch, stretch
 from modules.params.requests.init_image import InitImageRequest
 from modules.params.settings import Settings
 from modules.plan.networks.loras import LoraUse
 from modules.plan.networks.planned_networks import PlannedNetworks
+from modules.plan.plan import Plan
 from modules.plan.upscaling import PlannedUpscaler
 from modules.prompt.chunks import Chunker
 from modules.prompt.embeddings import NO_EMBEDDINGS, EmbeddingWords
@@ -87,11 +87,19 @@ class LoadedModel:
         return ModelSigmas(self.components.alphas_cumprod.double().cpu().numpy())
 
     @cached_property
-    def latent_to_rgb(self) -> LatentToRgb:
-        """Return the cheap linear map from latents to RGB."""
+    def _flat_colours(self) -> FlatColours:
         vae = self.components.vae
         with circular_padding(vae, enabled=False):  # it may be asked for by a job that tiles
-            return LatentToRgb.fit(vae)
+            return FlatColours.of(vae)
+
+    @cached_property
+    def latent_to_rgb(self) -> LatentToRgb:
+        """Return the cheap linear map from latents to RGB."""
+        return LatentToRgb.fit(self._flat_colours)
+
+    @cached_property
+    def _preview_methods(self) -> PreviewMethods:
+        return PreviewMethods(self.components.vae, self.latent_to_rgb, self._flat_colours)
 
     @cached_property
     def pipeline(self) -> SamplerLoop:
@@ -103,9 +111,16 @@ class LoadedModel:
         """Return the LoRAs that are folded into its weights."""
         return self._loras.uses
 
-    def preview(self, denoised: Tensor) -> Tensor:
-        """Return an approximate image of some latents, uint8 [height, width, 3] on their device."""
-        return self.latent_to_rgb.pixels(denoised)
+    def previewer(self, plan: Plan) -> Previewer | None:
+        """Return what makes the previews of a pass; None where the options want none."""
+        settings = plan.settings
+        if not settings.shows_previews:
+            return None
+        wanted, files = settings.show_progress_type, plan.preview_files
+        return Previewer(
+            lambda: self._preview_methods.ladder(wanted, files),
+            settings.live_preview_refresh_period / 1000,
+        )
 
     def use_networks(self, networks: PlannedNetworks) -> tuple[str, ...]:
         """Give the model the networks of a pass instead of those that it has; return what the user should know of them.

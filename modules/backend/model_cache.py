@@ -18,6 +18,7 @@ from modules.backend.components import Precision
 from modules.backend.conditioning.prompt_cache import PromptCache
 from modules.backend.loading import loader
 from modules.backend.loading.loader import CPU, LoadOptions
+from modules.backend.loading.weight_cache import WeightCache
 from modules.backend.memory.fp8 import store_in_fp8
 from modules.backend.memory.policies import (
     AUTOMATIC,
@@ -36,6 +37,7 @@ from modules.models.weight_counts import count_weights
 from modules.prompt.tokens import ClipTokenizer
 
 logger = logging.getLogger(__name__)
+WEIGHTS_FOLDER = "weights"  # in the folder of caches
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class ModelCache:
         self._tokenizer = tokenizer
         self._cache_folder = cache_folder
         self.prompts = PromptCache()
+        self._weights_folder = None if cache_folder is None else cache_folder / WEIGHTS_FOLDER
         self._models: dict[_Key, LoadedModel] = {}  # most recently used last
         self._policies: dict[_Key, MemoryPolicy] = {}
 
@@ -132,6 +135,7 @@ class ModelCache:
         policy = self._choose_policy(spec, precision, lowest_policy)
         if policy.loads_on_device and not spec.stores_fp8:
             options = replace(options, device=self._device)
+        options = replace(options, cache=self._weight_cache(spec))
         components = loader.load_components(checkpoint.path, spec.config, precision, options)
         if spec.stores_fp8:
             store_in_fp8(components, precision)
@@ -153,6 +157,15 @@ class ModelCache:
         if spec.text_encoder_note:
             logger.info("%s", spec.text_encoder_note)
         return model
+
+    def _weight_cache(self, spec: ModelSpec) -> WeightCache | None:
+        """Return the cache of converted weights, with its files within the limit; None where it is of no use."""
+        if self._weights_folder is None:
+            return None
+        cache = WeightCache(self._weights_folder, spec.weight_cache_bytes)
+        cache.trim()
+        is_useful = self._device.type == "cpu" and spec.weight_cache_bytes and not spec.stores_fp8
+        return cache if is_useful else None
 
     def _choose_policy(self, spec: ModelSpec, precision: Precision, lowest: int) -> MemoryPolicy:
         """Return the policy for a model; other models leave first if it is all resident without them.

@@ -47,6 +47,17 @@ def checkpoint_count(text: str) -> int:
     return int(text)
 
 
+def gigabytes(text: str) -> float:
+    """Return a size in gigabytes, 0 to 10000."""
+    try:
+        size = float(text)
+    except ValueError:
+        size = -1.0
+    if not 0 <= size <= 10_000:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of gigabytes; write 20, or 0")
+    return size
+
+
 def gpu_index(text: str) -> int:
     """Return the index of a GPU."""
     if not text.isdecimal():

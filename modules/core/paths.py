@@ -97,6 +97,13 @@ class Paths:
         return folders if shipped in folders else (*folders, shipped)
 
     @property
+    def preview_decoder_folders(self) -> tuple[Path, ...]:
+        """Folders scanned for small decoders that make previews, as in A1111 and ComfyUI; the shipped one last."""
+        folders = self.model_folders("VAE-approx", "vae_approx")
+        shipped = self.root / "models" / "VAE-approx"
+        return folders if shipped in folders else (*folders, shipped)
+
+    @property
     def control_folders(self) -> tuple[Path, ...]:
         """Folders scanned for control models, as in A1111's extension; the shipped one last."""
         folders = self.model_folders("ControlNet")

@@ -25,6 +25,7 @@ CONTROLNET, CLIP_VISION = "ControlNet", "CLIP vision encoder"
 EMBEDDING, HYPERNETWORK = "Embedding", "Hypernetwork"
 UPSCALER = "Upscaler"
 ANNOTATOR = "Annotator"
+PREVIEW_DECODER = "Preview decoder"
 FACE_RESTORER = "Face restorer"
 _UNET_NAMES = (
     UNET_PREFIX + "*",
@@ -302,11 +303,12 @@ KINDS: tuple[ModelKind, ...] = (
         misplaced=f"is a motion module of AnimateDiff, not {{expected}}. {_UNSUPPORTED}",
     ),
     ModelKind(
-        "TAESD",
-        "TAESD",
-        lambda _: (),
-        (),
+        PREVIEW_DECODER,
+        "preview decoder",
+        lambda paths: paths.preview_decoder_folders,
+        (".safetensors", ".pth", ".pt"),
         (
+            KeyCondition(has=tuple(f"conv{number}.weight" for number in range(1, 9))),
             KeyCondition(has=("1.weight", "3.conv.0.weight")),
             KeyCondition(has=("0.weight", "1.conv.0.weight")),
             KeyCondition(has=("taesd_decoder.*",)),
@@ -314,7 +316,7 @@ KINDS: tuple[ModelKind, ...] = (
             KeyCondition(has=("decoder.layers.2.conv.0.weight",)),  # of diffusers
             KeyCondition(has=("encoder.layers.1.conv.0.weight",)),
         ),
-        misplaced=f"is a TAESD, a small decoder for previews, not {{expected}}. {_UNSUPPORTED}",
+        misplaced="is a TAESD, a small decoder for previews, not {expected}. It belongs in models/VAE-approx.",
     ),
     ModelKind(
         CLIP_VISION,

@@ -40,6 +40,7 @@ class ModelSpec:
         stores_fp8: Whether weights are stored in 8 bits.
         precision: "Automatic" for the device's choice, or whether it computes in 32 or 16 bits.
         accelerator: What computes the UNet.
+        weight_cache_bytes: How much of the disk converted weights may take.
     """
 
     checkpoint: Checkpoint
@@ -53,6 +54,7 @@ class ModelSpec:
     stores_fp8: bool = False
     precision: PrecisionName = "Automatic"
     accelerator: AcceleratorName = "PyTorch"
+    weight_cache_bytes: int = 0
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -98,6 +100,7 @@ def make_model_spec(models: ModelIndex, checkpoint: Checkpoint, settings: Settin
         stores_fp8=settings.stores_fp8(is_sdxl=family.is_sdxl),
         precision=settings.precision,
         accelerator=settings.accelerator,
+        weight_cache_bytes=int(settings.converted_weights_gb * 1e9),
     )
 
 

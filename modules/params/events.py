@@ -10,8 +10,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
-# Previews are made at most twice a second, and only while a client has asked for the job recently.
-_PREVIEW_INTERVAL_S = 0.5
+# Previews are made only while a client has asked for the job recently.
 _WATCH_TIMEOUT_S = 3.0
 
 OutputKind = Literal["image", "unfinished image", "depth map", "control map", "recording"]
@@ -152,8 +151,8 @@ class CancelToken:
         """Note that a preview was made; the next one is made a little later."""
         self._preview_at = time.monotonic()
 
-    def wants_preview(self) -> bool:
-        """Return whether to make a preview now: a client is watching and the last preview is old enough."""
+    def wants_preview(self, pause_s: float = 0.0) -> bool:
+        """Return whether to make a preview now: a client is watching, and the last preview is so many seconds old."""
         now = time.monotonic()
         is_watched = now - self._watched_at < _WATCH_TIMEOUT_S
-        return is_watched and now - self._preview_at >= _PREVIEW_INTERVAL_S
+        return is_watched and now - self._preview_at >= pause_s

@@ -10,6 +10,7 @@ from typing_extensions import Self
 
 from modules.models.checkpoint import Checkpoint
 from modules.models.model_spec import ModelSpec
+from modules.models.scan import ModelFile
 from modules.params.image import ImageField
 from modules.params.requests.base import GenerationRequest, require_generation
 from modules.params.requests.txt2img import HiresSize
@@ -94,6 +95,7 @@ class Plan(JobPlan):
         precision: The dtype that its UNet computed in, where the infotext states it; "" before.
         step_extensions: What extensions add to the steps of this pass.
         control: The ControlNet units of this pass.
+        preview_files: Files of small decoders, of which one may fit the checkpoint's VAE.
     """
 
     request: GenerationRequest
@@ -111,6 +113,7 @@ class Plan(JobPlan):
     precision: str = ""
     step_extensions: tuple[StepExtensionRow, ...] = ()
     control: tuple[PlannedUnit, ...] = ()
+    preview_files: tuple[ModelFile, ...] = ()
     drawn: tuple[Plan, ...] = ()
     templates: tuple[tuple[str, str], ...] = ()
 

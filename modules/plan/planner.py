@@ -12,6 +12,7 @@ from modules.core.errors import UserError
 from modules.models.checkpoint import Checkpoint
 from modules.models.compatibility import incompatibility
 from modules.models.index import ModelIndex
+from modules.models.kinds import PREVIEW_DECODER
 from modules.models.model_spec import (
     ModelSpec,
     is_below_native_size,
@@ -174,6 +175,7 @@ def make_plan(
         schedule=schedule,
         batches=_make_batches(request),
         settings=settings,
+        preview_files=tuple(models.files(PREVIEW_DECODER)),
         notes=(*_plan_notes(request, model, models), *check_input_images(request)),
     )
     if isinstance(plan.request, Txt2ImgRequest) and plan.request.enable_hr:

@@ -44,6 +44,7 @@ SaveImage = Callable[
 logger = logging.getLogger(__name__)
 
 _PREVIEW_SIDE = 512
+_MOST_PREVIEW_SIDE = 2048  # of a batch side by side
 _NOT_STORED = "The job could not be stored; the log has the details."
 _UNKNOWN_EVENT = (
     "The device reported something that this version does not know ({name}); "
@@ -327,6 +328,7 @@ class Job:
         enlarged = preview.resize(
             (preview.width * scale, preview.height * scale), Image.Resampling.BICUBIC
         )
+        enlarged.thumbnail((_MOST_PREVIEW_SIDE, _MOST_PREVIEW_SIDE))
         encoded = _encode(enlarged, "JPEG", quality=80)
         with self._lock:
             self._preview = encoded

@@ -15,6 +15,7 @@ from modules.params.settings.guidance import GuidanceSettings
 from modules.params.settings.img2img import Img2ImgSettings
 from modules.params.settings.memory import MemorySettings
 from modules.params.settings.networks import NetworkSettings
+from modules.params.settings.previews import PreviewSettings
 from modules.params.settings.prompt_editing import PromptEditingSettings
 from modules.params.settings.sampling import SamplingSettings
 from modules.params.settings.saving import GridSettings, SavingSettings
@@ -31,6 +32,7 @@ NOT_OVERRIDABLE = frozenset(
         "sd_predictions",
         "sd_use_ema",
         "memory_policy",
+        "converted_weights_gb",
         "queue_after_restart",
         "script_max_cells",
         "control_net_unit_count",
@@ -45,6 +47,7 @@ class Settings(
     GridSettings,
     SavingSettings,
     QueueSettings,
+    PreviewSettings,
     UpscalingSettings,
     ControlSettings,
     Img2ImgSettings,

@@ -48,6 +48,7 @@ SECTIONS: Registry[SettingsSection] = Registry(
         SettingsSection("hires", "Hires. fix"),
         SettingsSection("infotext", "Infotext"),
         SettingsSection("queue", "Queue"),
+        SettingsSection("previews", "Live previews"),
         SettingsSection("page", "Page"),
         SettingsSection("api", "HTTP API"),
     ],

@@ -18,6 +18,8 @@ from modules.backend.denoise.token_merging import choose_tokens
 from modules.backend.memory.transfers import HostCopy
 from modules.backend.noise.noise import Draws, ImageNoise, NoiseOptions
 from modules.backend.pipelines.stable_diffusion import make_pipeline
+from modules.backend.previews.latent_to_rgb import LatentToRgb
+from modules.backend.previews.previewer import Previewer, PreviewMethod
 from modules.params.requests.img2img import SoftInpaintingFields
 from modules.params.settings import Settings
 from modules.plan.plan import ImagePlan
@@ -166,9 +168,8 @@ def test_no_step_waits_for_a_preview(pipeline: Any):
     plan = make_plan("Euler", STEPS)
     progress = ProgressReporter(listener, listener.cancel, plan, 0, arrivals.start)
     weights = on_device(5, 3)
-    progress.begin_pass(
-        lambda latents: (latents[0].permute(1, 2, 0) @ weights[:-1]).to(torch.uint8)
-    )
+    cheap = PreviewMethod("Approx cheap", LatentToRgb(weights).decode, 0.0)
+    progress.begin_pass(Previewer(lambda: [cheap], 0.0))
     assert run(pipeline, "Euler", extensions=(progress,)) == []
     assert len(listener.progress) == STEPS
     assert arrivals.started == 1, "another one is begun before this one has arrived"
