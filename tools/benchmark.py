@@ -191,7 +191,7 @@ def txt2img() -> tuple[Callable[[], float], Callable[[], float], str]:
 
     from modules.app import make_engine, make_paths
     from modules.backend.runner import Runner
-    from modules.core.flags import parse_flags
+    from modules.core.command_line import parse_flags
     from modules.engine.jobs.job import Job
     from modules.params.device_options import DeviceOptions
     from modules.params.requests.txt2img import Txt2ImgRequest
