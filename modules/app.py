@@ -26,9 +26,10 @@ from modules.api.security.cors import Origins
 from modules.api.security.guard import LOOPBACK_NAMES, add_guards
 from modules.api.security.header_timeout import HeaderTimeoutProtocol
 from modules.api.security.subpath import Subpath
+from modules.core.command_line import parse_flags
 from modules.core.credentials import Credential, split_commas
 from modules.core.errors import UserError, WebUIError
-from modules.core.flags import Flags, parse_flags
+from modules.core.flags import Flags
 from modules.core.log_limit import RepetitionFilter
 from modules.core.paths import Paths
 from modules.core.private import close_to_others
@@ -117,6 +118,7 @@ def make_paths(flags: Flags) -> Paths:
         _resolve(flags.hypernetwork_dir),
         _resolve(flags.lora_dir),
         tuple(folder.resolve() for folder in flags.upscaler_dirs),
+        _resolve(flags.controlnet_dir),
     )
 
 

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modules.api.docs import docs_router
 from modules.api.internal.a1111_progress import a1111_progress_router
+from modules.api.internal.control import control_router
 from modules.api.internal.extensions import extensions_router
 from modules.api.internal.forms import forms_router
 from modules.api.internal.gallery import gallery_router
@@ -32,6 +33,8 @@ from modules.api.internal.queue import queue_router
 from modules.api.internal.scripts import scripts_router
 from modules.api.internal.settings import settings_router
 from modules.api.json_check import Answer, check_body
+from modules.api.sdapi.control_detection import control_detection_router
+from modules.api.sdapi.controlnet import controlnet_router
 from modules.api.sdapi.embeddings import embeddings_router
 from modules.api.sdapi.extra_networks import extra_networks_router
 from modules.api.sdapi.extras import extras_router
@@ -55,6 +58,7 @@ logger = logging.getLogger(__name__)
 _DEFAULTS = Flags()
 # What the page calls.
 _PAGE_ROUTERS = (
+    control_router,
     downloads_router,
     forms_router,
     gallery_router,
@@ -77,8 +81,10 @@ ROUTERS = (
     Router("generation", generation_router),
     Router("jobs", jobs_router),
     Router("extras", extras_router),
+    Router("ControlNet detection", control_detection_router),
     Router("listings", listings_router),
     Router("embeddings", embeddings_router),
+    Router("ControlNet", controlnet_router),
     Router("LoRAs", loras_router),
     Router("extra networks", extra_networks_router),
     Router("models", models_router),

@@ -78,9 +78,19 @@ def _cuda_precisions(index: int) -> tuple[Precision, ...]:
 
 def _large_cpu_precisions() -> tuple[Precision, ...]:
     """Return bf16 before fp32 where the processor computes in it; emulated it is slower than fp32."""
+    return (BF16, FP32) if _cpu_has_bf16() else (FP32,)
+
+
+def _cpu_has_bf16() -> bool:
     abilities = torch.cpu.get_capabilities()
-    has_bf16 = abilities.get("avx512_bf16") or abilities.get("amx_bf16")
-    return (BF16, FP32) if has_bf16 else (FP32,)
+    return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
+
+
+def preview_dtype(device: torch.device) -> torch.dtype:
+    """Return the dtype of small networks whose images are only looked at for a moment: 16 bits where they are fast."""
+    if device.type == "cpu":
+        return torch.bfloat16 if _cpu_has_bf16() else torch.float32
+    return torch.float16
 
 
 # In order of preference.

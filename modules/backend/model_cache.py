@@ -15,8 +15,10 @@ import torch
 from torch import nn
 
 from modules.backend.components import Precision
+from modules.backend.conditioning.prompt_cache import PromptCache
 from modules.backend.loading import loader
 from modules.backend.loading.loader import CPU, LoadOptions
+from modules.backend.loading.weight_cache import WeightCache
 from modules.backend.memory.fp8 import store_in_fp8
 from modules.backend.memory.policies import (
     AUTOMATIC,
@@ -26,6 +28,7 @@ from modules.backend.memory.policies import (
     measure,
 )
 from modules.backend.model import LoadedModel
+from modules.backend.tuning import lay_out
 from modules.core.errors import BadFile
 from modules.models.file_cache import read_prediction_type, write_prediction_type
 from modules.models.model_spec import ModelSpec
@@ -34,6 +37,7 @@ from modules.models.weight_counts import count_weights
 from modules.prompt.tokens import ClipTokenizer
 
 logger = logging.getLogger(__name__)
+WEIGHTS_FOLDER = "weights"  # in the folder of caches
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,12 @@ class _Key:
     lowest_policy: int
     stores_fp8: bool
 
+    @property
+    def of_text_encoders(self) -> tuple[object, ...]:
+        """Return what the weights of the text encoders depend on."""
+        files = self.stamp, self.config, self.config_modified_ns, self.text_encoders
+        return *files, self.use_ema, self.precision.text_encoder, self.stores_fp8
+
 
 class ModelCache:
     """Caches the most recently used checkpoints; evicts before a new one is read.
@@ -57,11 +67,12 @@ class ModelCache:
     Args:
         device: Of the components.
         tokenizer: Splits prompts.
-        cache_folder: Keeps probed prediction types, in predictions.json; None keeps none.
+        cache_folder: Keeps probed prediction types, in predictions.json, and converted UNets; None keeps none.
         free_bytes: Returns the free memory of the device; None for one that shares the computer's.
 
     Attributes:
         limit: How many checkpoints may stay loaded; applied whenever one is acquired.
+        prompts: Encoded prompts of all checkpoints, also of those that have left memory.
     """
 
     def __init__(
@@ -76,6 +87,8 @@ class ModelCache:
         self._device = device
         self._tokenizer = tokenizer
         self._cache_folder = cache_folder
+        self.prompts = PromptCache()
+        self._weights_folder = None if cache_folder is None else cache_folder / WEIGHTS_FOLDER
         self._models: dict[_Key, LoadedModel] = {}  # most recently used last
         self._policies: dict[_Key, MemoryPolicy] = {}
 
@@ -122,16 +135,21 @@ class ModelCache:
         policy = self._choose_policy(spec, precision, lowest_policy)
         if policy.loads_on_device and not spec.stores_fp8:
             options = replace(options, device=self._device)
+        options = replace(options, cache=self._weight_cache(spec))
         components = loader.load_components(checkpoint.path, spec.config, precision, options)
         if spec.stores_fp8:
             store_in_fp8(components, precision)
+        for network in (components.unet, components.vae):
+            lay_out(network, self._device)
         policy.place(components, self._device)
         if prediction == "probe":
             prediction = components.prediction_type
             if self._cache_folder is not None:
                 write_prediction_type(self._cache_folder, checkpoint.stamp, prediction)
             key = _key(spec, prediction, precision, lowest_policy)
-        model = LoadedModel(components, self._tokenizer)
+        model = LoadedModel(
+            components, self._tokenizer, self.prompts, key.of_text_encoders, self._cache_folder
+        )
         self._models[key] = model
         self._policies[key] = policy
         seconds = time.perf_counter() - started_at
@@ -139,6 +157,15 @@ class ModelCache:
         if spec.text_encoder_note:
             logger.info("%s", spec.text_encoder_note)
         return model
+
+    def _weight_cache(self, spec: ModelSpec) -> WeightCache | None:
+        """Return the cache of converted weights, with its files within the limit; None where it is of no use."""
+        if self._weights_folder is None:
+            return None
+        cache = WeightCache(self._weights_folder, spec.weight_cache_bytes)
+        cache.trim()
+        is_useful = self._device.type == "cpu" and spec.weight_cache_bytes and not spec.stores_fp8
+        return cache if is_useful else None
 
     def _choose_policy(self, spec: ModelSpec, precision: Precision, lowest: int) -> MemoryPolicy:
         """Return the policy for a model; other models leave first if it is all resident without them.
@@ -186,7 +213,8 @@ class ModelCache:
                         )
 
     def clear(self) -> None:
-        """Evict every checkpoint and return the memory to the system."""
+        """Evict every checkpoint and encoded prompt, and return the memory to the system."""
+        self.prompts.clear()
         self._evict_to(0)
 
     def _evict_to(self, count: int) -> None:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import re
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
 
 # The values of the option `memory_policy` that flags ask for; the first flag that is given counts.
 MEMORY_POLICIES = {
@@ -12,6 +18,11 @@ MEMORY_POLICIES = {
     "medvram": "Idle parts off the device",
     "medvram_sdxl": "Idle parts off the device for SDXL",
 }
+# Likewise those of `cross_attention_optimization`.
+ATTENTIONS = {"xformers": "xformers", "opt_sdp_no_mem_attention": "sdp-no-mem"}
+OPTION_FLAGS = {"memory_policy": MEMORY_POLICIES, "cross_attention_optimization": ATTENTIONS}
+# The values of the option `accelerator` by those of the flag.
+ACCELERATORS = {"openvino": "OpenVINO"}
 MAX_LOADED_CHECKPOINTS = 10
 
 
@@ -36,6 +47,17 @@ def checkpoint_count(text: str) -> int:
     return int(text)
 
 
+def gigabytes(text: str) -> float:
+    """Return a size in gigabytes, 0 to 10000."""
+    try:
+        size = float(text)
+    except ValueError:
+        size = -1.0
+    if not 0 <= size <= 10_000:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of gigabytes; write 20, or 0")
+    return size
+
+
 def gpu_index(text: str) -> int:
     """Return the index of a GPU."""
     if not text.isdecimal():
@@ -58,3 +80,15 @@ def subpath(text: str) -> str:
     if not re.fullmatch(r"[\w.~-]+(/[\w.~-]+)*", path, re.ASCII):
         raise argparse.ArgumentTypeError(f"'{text}' is not a path; write it like sd or tools/sd")
     return path
+
+
+def chosen_options(flags: Mapping[str, Any]) -> dict[str, str]:
+    """Return the options that flags choose a value of; "" where none of its flags is given. Any: values of all types."""
+    values = {
+        option: next((value for flag, value in choices.items() if flags[flag]), "")
+        for option, choices in OPTION_FLAGS.items()
+    }
+    if flags["xformers"] and find_spec("xformers") is None:
+        logger.warning("--xformers has no effect: the package xformers is not installed.")
+        values["cross_attention_optimization"] = ""
+    return values

@@ -72,6 +72,7 @@ class ModelShelf:
         self._shipped = (
             shipped / "Stable-diffusion" / "demo",
             shipped / "Lora" / "demo-snow.safetensors",
+            shipped / "ControlNet" / "demo-outline.safetensors",
             shipped / "RealESRGAN" / "realesr-animevideov3.safetensors",
         )
         self._used_paths = used_paths
@@ -162,6 +163,7 @@ class ModelShelf:
         """
         row = self._find_movable(row_id)
         kind = self._models.detect(read_header(row.file.path)).kind
+        kind = kind and self._models.home_of(kind)
         if kind is None or not self._models.folders(kind.name):
             what = kind.noun if kind else "model of an unknown kind"
             raise UserError(f"'{row.file.name}' is a {what}, and there is no folder for those.")

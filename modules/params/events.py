@@ -10,11 +10,10 @@ from typing import Any, Literal
 
 from PIL import Image
 
-# Previews are made at most twice a second, and only while a client has asked for the job recently.
-_PREVIEW_INTERVAL_S = 0.5
+# Previews are made only while a client has asked for the job recently.
 _WATCH_TIMEOUT_S = 3.0
 
-OutputKind = Literal["image", "unfinished image", "depth map", "recording"]
+OutputKind = Literal["image", "unfinished image", "depth map", "control map", "recording"]
 
 
 @dataclass(frozen=True)
@@ -72,12 +71,13 @@ class Output:
     Args:
         kind: "image" is one of the job's images, "unfinished image" what there is of one when the run is stopped before
             its first image, "depth map" that used by depth2img (white for near; not one of the
-            job's images), "recording" the Recording of each pass of the first image, if `Plan.record` is set.
+            job's images), "control map" what a ControlNet unit's model has seen, "recording" the Recording of each pass of the first image, if `Plan.record` is set.
         data: The image, the depth map, or the Recording.
-        index: Of an image, over all batches.
+        index: Of an image, over all batches; of a control map, that of the unit.
         is_unrefined: Of an image: whether its request names a refiner, and the run ended before that one's turn.
         precision: Of an image: the dtype that the UNet computed in, such as "bf16"; "" where the infotext needs no word
             of it.
+        accelerator: Of an image: what computed the UNet instead of PyTorch, such as "OpenVINO".
     """
 
     kind: OutputKind
@@ -85,6 +85,7 @@ class Output:
     index: int = 0
     is_unrefined: bool = False
     precision: str = ""
+    accelerator: str = ""
 
 
 @dataclass(frozen=True)
@@ -150,8 +151,8 @@ class CancelToken:
         """Note that a preview was made; the next one is made a little later."""
         self._preview_at = time.monotonic()
 
-    def wants_preview(self) -> bool:
-        """Return whether to make a preview now: a client is watching and the last preview is old enough."""
+    def wants_preview(self, pause_s: float = 0.0) -> bool:
+        """Return whether to make a preview now: a client is watching, and the last preview is so many seconds old."""
         now = time.monotonic()
         is_watched = now - self._watched_at < _WATCH_TIMEOUT_S
-        return is_watched and now - self._preview_at >= _PREVIEW_INTERVAL_S
+        return is_watched and now - self._preview_at >= pause_s

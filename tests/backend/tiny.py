@@ -168,5 +168,5 @@ class RecordingListener:
 class WatchedToken(CancelToken):
     """A token that wants a preview of every step."""
 
-    def wants_preview(self) -> bool:
+    def wants_preview(self, pause_s: float = 0.0) -> bool:
         return True

@@ -35,4 +35,5 @@ def test_a_preview_is_wanted_while_a_client_watches_but_not_right_after_another(
     cancel.watch()
     assert cancel.wants_preview()
     cancel.delay_preview()
-    assert not cancel.wants_preview()
+    assert not cancel.wants_preview(pause_s=60)
+    assert cancel.wants_preview(pause_s=0)

@@ -16,6 +16,8 @@ ITERATIONS = (
     (4.1071, -2.9478, 0.5448),
     (3.9487, -2.9089, 0.5518),
 )
+# Parts of the names of the first and the last layer.
+ENDS = ("conv_in", "conv_out", "embedding.weight")
 
 
 def orthogonalized(gradient: torch.Tensor) -> torch.Tensor:
@@ -62,14 +64,19 @@ class Trainer:
     """
 
     def __init__(
-        self, model: nn.Module, average: nn.Module, muon_lr: float, adam_lr: float, decay: float
+        self,
+        model: nn.Module,
+        average: nn.Module,
+        muon_lr: float,
+        adam_lr: float,
+        decay: float,
+        ends: tuple[str, ...] = ENDS,
     ) -> None:
-        """Split the weights: matrices between the first and the last layer go to Muon."""
+        """Split the weights: matrices between the first and the last layer, whose names hold `ends`, go to Muon."""
         self.model, self.average, self.decay = model, average, decay
         average.load_state_dict(model.state_dict())
         average.requires_grad_(requires_grad=False)
         named = list(model.named_parameters())
-        ends = ("conv_in", "conv_out", "embedding.weight")
         inner = [p for n, p in named if p.ndim >= 2 and not any(e in n for e in ends)]
         ids = {id(p) for p in inner}
         rest = [p for _, p in named if id(p) not in ids]

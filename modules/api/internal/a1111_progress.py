@@ -37,7 +37,8 @@ def a1111_progress_router(engine: Engine) -> APIRouter:
             return _progress(completed=True, textinfo=status.error or None)
         if status.state == "queued":
             return _progress(queued=True, textinfo="In queue")
-        job.watch()
+        if body.live_preview:
+            job.watch()
         fields = _progress(
             active=True,
             progress=status.progress.fraction,

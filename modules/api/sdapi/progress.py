@@ -40,7 +40,8 @@ def progress_router(engine: Engine) -> APIRouter:
                 "current_image": None,
                 "textinfo": None,
             }
-        job.watch()
+        if not skip_current_image:
+            job.watch()  # turns previews on
         status = job.status()
         preview = b"" if skip_current_image else job.preview()
         return {

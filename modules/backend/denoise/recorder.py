@@ -13,7 +13,7 @@ from torch import Tensor
 from modules.backend import vae
 from modules.backend.components import Components
 from modules.backend.denoise.step_extensions import StepExtension, StepState
-from modules.backend.preview import LatentToRgb
+from modules.backend.previews.latent_to_rgb import LatentToRgb
 from modules.params.results import RecordedStep, Recording
 from modules.sampling.model_sigmas import ModelSigmas
 

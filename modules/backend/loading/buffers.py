@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, UntypedStorage
 
+from modules.backend.loading.pieces import Copies
 from modules.backend.loading.state_dict import copy_tensors, read_tensor
 
 
@@ -16,6 +17,7 @@ def materialize(
     dtype: torch.dtype,
     device: torch.device,
     state_dict: Mapping[str, Tensor],
+    copies: Copies | None = None,
 ) -> list[Tensor]:
     """Return a copy of each tensor; on the CPU the copies share one buffer.
 
@@ -24,6 +26,7 @@ def materialize(
         dtype: Of the results.
         device: Likewise.
         state_dict: Of a file or in memory.
+        copies: Fills results on the CPU until its block ends; None fills them now.
     """
     results = list(weights)
     if weights and weights[0].is_meta:
@@ -35,7 +38,7 @@ def materialize(
             results[index] = read_tensor(state_dict, weights[index]).to(device, dtype)
         return results
     buffers = allocate_buffers(TensorSpec(weights[index].shape, dtype) for index in to_copy)
-    copy_tensors(state_dict, [weights[index] for index in to_copy], buffers)
+    copy_tensors(state_dict, [weights[index] for index in to_copy], buffers, copies)
     for index, buffer in zip(to_copy, buffers, strict=True):
         results[index] = buffer
     return results

@@ -22,14 +22,17 @@ from modules.backend.loading.ldm_keys import (
     unet_file_key,
     vae_file_key,
 )
+from modules.backend.loading.pieces import Copies
 from modules.backend.loading.prediction_probe import probe_prediction_type
+from modules.backend.loading.separate_files import detect_kind, find_text_encoder, validate_vae
 from modules.backend.loading.state_dict import read_state_dict, read_tensor
-from modules.backend.loading.weight_loader import StateDictSource, WeightLoader
-from modules.core.errors import BadFile, Unsupported, UserError
-from modules.models.families import Family, make_family_registry
+from modules.backend.loading.weight_cache import WeightCache
+from modules.backend.loading.weight_loader import Destination, StateDictSource, WeightLoader
+from modules.core.errors import BadFile, Unsupported
+from modules.models.families import Family
 from modules.models.files.header import Header, read_header
-from modules.models.kinds import VAE, Detection, detect, find_checkpoint_error, make_kind_registry
-from modules.models.ldm.config import ModelConfig, TextEncoderSource, read_config
+from modules.models.kinds import find_checkpoint_error
+from modules.models.ldm.config import ModelConfig, read_config
 from modules.models.ldm.depth import DepthConfig
 from modules.models.ldm.keys import (
     DEPTH_PREFIX,
@@ -45,7 +48,6 @@ from modules.models.ldm.text_encoder import TextConfig
 from modules.models.ldm.text_encoder_layouts import (
     OPEN_CLIP_KIND,
     TextEncoderSlot,
-    detect_text_encoder_layout,
 )
 from modules.models.prediction_facts import PredictionType
 
@@ -76,6 +78,7 @@ class LoadOptions:
         use_ema: Whether to use the EMA weights if the file has them.
         device: Of the components.
         family: The checkpoint's; None detects it among the known ones.
+        cache: Keeps converted weights on the disk.
         text_encoder_keys: By the prefix of a layout: from a key of transformers' CLIP to the key in the file.
     """
 
@@ -85,6 +88,7 @@ class LoadOptions:
     use_ema: bool = False
     device: torch.device = CPU
     family: Family | None = None
+    cache: WeightCache | None = field(default=None, compare=False)
     text_encoder_keys: Mapping[str, TextEncoderKey] = field(
         default_factory=lambda: TEXT_ENCODER_KEYS, compare=False
     )
@@ -98,7 +102,7 @@ def load_components(
 ) -> Components:
     """Return the components of a checkpoint file.
 
-    Every weight is a copy: the file may be replaced or cut short at any time, while it is loaded and afterwards.
+    Every weight is a copy, or mapped from the cache: the file may be replaced or cut short while it is loaded and afterwards.
 
     Args:
         path: A .safetensors or .ckpt file in LDM's layout; its content decides, not its extension.
@@ -168,14 +172,14 @@ def validate_checkpoint(
             f"'{path.name}' lacks its VAE.", "Put one into models/VAE and choose it on the page."
         )
     sources = [
-        _find_text_encoder(header, path.name, slot, file)
+        find_text_encoder(header, path.name, slot, file)
         for slot, file in zip(
             family.text_encoders, _text_encoder_files(family, options), strict=True
         )
     ]
     model_config = read_config(config, header, path.name, sources)
     if options.vae is not None:
-        _validate_vae(options.vae, model_config, path.name)
+        validate_vae(options.vae, model_config, path.name)
     return ValidatedCheckpoint(header, family, model_config)
 
 
@@ -201,21 +205,35 @@ def build_components(
         BadFile: weights are missing.
         UserError: the .yaml describes other weights.
     """
-    loader = WeightLoader(
-        StateDictSource(state_dict, name, config.file, options.use_ema), options.device
-    )
+    with Copies() as copies:  # each network is made while the weights of the one before are read
+        source = StateDictSource(state_dict, name, config.file, options.use_ema)
+        loader = WeightLoader(source, Destination(options.device, copies, options.cache))
+        components = _build(loader, config, precision, family, options)
+    if options.cache is not None:
+        options.cache.write_later(loader.destination.converted)
+    return components
+
+
+def _build(
+    loader: WeightLoader,
+    config: ModelConfig,
+    precision: Precision,
+    family: Family,
+    options: LoadOptions,
+) -> Components:
+    """Return the components; those on the CPU have their weights when the block of the loader's copies ends."""
+    state_dict, target = loader.state_dict, loader.destination
     # SD 2.x overflows in half precision, SDXL does not.
     is_sd2 = not family.is_sdxl and config.text_encoders[0].layout.kind == OPEN_CLIP_KIND
-    is_half = precision.unet == torch.float16
     find_unet_key = unet_file_key(state_dict, config.unet)
     unet = loader.load_into(
-        empty_models.make_empty_unet(config.unet, upcast_attention=is_half and is_sd2),
+        empty_models.make_empty_unet(
+            config.unet, upcast_attention=is_sd2 and precision.unet == torch.float16
+        ),
         find_unet_key,
         precision.unet,
     )
-    vae_loader = loader
-    if options.vae is not None:
-        vae_loader = _make_file_loader(options.vae, config, options.device)
+    vae_loader = loader if options.vae is None else _make_file_loader(options.vae, config, target)
     vae = vae_loader.load_into(
         empty_models.make_empty_vae(config.vae),
         vae_file_key(vae_loader.state_dict, len(config.vae.ch_mult)),
@@ -223,7 +241,7 @@ def build_components(
     )
     text_encoders = tuple(
         _load_text_encoder(
-            loader if file is None else _make_file_loader(file, config, options.device),
+            loader if file is None else _make_file_loader(file, config, target),
             text,
             slot,
             options.text_encoder_keys,
@@ -238,12 +256,11 @@ def build_components(
     )
     depth_estimator = None
     if config.depth is not None:
-        empty_estimator = _make_empty_depth_estimator(state_dict, config.depth, name)
+        empty_estimator = _make_empty_depth_estimator(state_dict, config.depth, loader.name)
         depth_estimator = loader.load_into(empty_estimator, depth_key, precision.vae)
     ignored = [pattern for text in config.text_encoders for pattern in _skipped_layers(text)]
-    prefixes = [*_COMPONENT_PREFIXES]
-    if DIFFUSERS_UNET_KEYS[UNET_INPUT_KEY] in state_dict:
-        prefixes += DIFFUSERS_UNET_PREFIXES
+    is_diffusers = DIFFUSERS_UNET_KEYS[UNET_INPUT_KEY] in state_dict
+    prefixes = [*_COMPONENT_PREFIXES, *(DIFFUSERS_UNET_PREFIXES if is_diffusers else ())]
     for slot in family.text_encoders:
         prefixes += (slot.prefix + _CLIP, slot.prefix + _OPEN_CLIP)
         ignored.append(re.escape(slot.prefix + _OPEN_CLIP) + "attn_mask")
@@ -303,64 +320,18 @@ def _text_encoder_files(family: Family, options: LoadOptions) -> tuple[Path | No
     return options.text_encoders if len(options.text_encoders) == count else (None,) * count
 
 
-def _make_file_loader(path: Path, config: ModelConfig, device: torch.device) -> WeightLoader:
+def _make_file_loader(path: Path, config: ModelConfig, destination: Destination) -> WeightLoader:
     """Return the loader for a component in a separate file."""
-    return WeightLoader(
-        StateDictSource(read_state_dict(path, read_header(path)), path.name, config.file), device
-    )
+    state_dict = read_state_dict(path, read_header(path))
+    return WeightLoader(StateDictSource(state_dict, path.name, config.file), destination)
 
 
 def _find_family(header: Header, options: LoadOptions) -> tuple[Family | None, str]:
     """Return the family of a checkpoint, and why it cannot be loaded; the file may have changed since it was listed."""
     if options.family is not None and options.family.matches(header):
         return options.family, options.family.find_error(header)
-    detection = _detect(header)
+    detection = detect_kind(header)
     return detection.family, find_checkpoint_error(header, detection)
-
-
-def _find_text_encoder(
-    header: Header, name: str, slot: TextEncoderSlot, file: Path | None
-) -> TextEncoderSource:
-    """Return the header that describes a text encoder: the checkpoint's, or the one of its separate file."""
-    if file is None:
-        if detect_text_encoder_layout(header.tensors, slot) is None:
-            raise BadFile(f"'{name}' lacks its text encoder.", "Put one into models/text_encoder.")
-        return TextEncoderSource(header, name, slot)
-    header = read_header(file)
-    place = slot.find_in(header.tensors)
-    if place is None:
-        raise UserError(
-            f"'{file.name}' is no text encoder{_detected_kind(header)}.",
-            "Remove it from models/text_encoder.",
-        )
-    return TextEncoderSource(header, file.name, place)
-
-
-def _validate_vae(path: Path, config: ModelConfig, checkpoint: str) -> None:
-    header = read_header(path)
-    kind = _detect(header).kind
-    if kind is None or kind.name != VAE:
-        raise UserError(
-            f"'{path.name}' is no VAE{_detected_kind(header)}.", "Choose another VAE, or None."
-        )
-    key = find_key(header.tensors, VAE_DECODER_INPUT_KEY)
-    channels = header.tensors[key].shape[1:2] if key else ()
-    if channels and channels[0] != config.vae.z_channels:
-        raise UserError(
-            f"'{path.name}' is a VAE for latents of {channels[0]} channels, but those of '{checkpoint}' have"
-            f" {config.vae.z_channels}.",
-            "Choose another VAE, or None.",
-        )
-
-
-def _detected_kind(header: Header) -> str:
-    """Return the detected kind of a wrong file, as the rest of a sentence."""
-    name = _detect(header).name
-    return f", but of the kind {name}" if name else ", nor any other model known here"
-
-
-def _detect(header: Header) -> Detection:
-    return detect(header, make_kind_registry(), make_family_registry())
 
 
 def _skipped_layers(text: TextConfig) -> list[str]:

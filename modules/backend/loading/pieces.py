@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
+
+T = TypeVar("T")
 
 PIECE_BYTES = 4 << 20
 # Torch shares out any operation on 32768 items or more among threads of its own, which would wait for each other.
-_ITEMS_AT_ONCE = 24576
+ITEMS_AT_ONCE = 24576
 
 
 class Piece(NamedTuple):
@@ -51,20 +54,38 @@ def split(target: Tensor, dtype: torch.dtype, start: int) -> Iterator[Piece]:
         begin += part.numel() * dtype.itemsize
 
 
-def copy_pieces(pieces: Iterable[Piece], read: Callable[[memoryview, Piece], None]) -> None:
-    """Fill the target of every piece; what is of its dtype is read into it without a copy.
+class Copies:
+    """Threads that fill tensors while the caller goes on; at the end of the block all are filled.
 
-    Args:
-        pieces: In the order of the file.
-        read: Fills a buffer with a piece's bytes; several threads call it.
+    The first error of a thread is raised there, and what was not begun is left out.
     """
-    copier = _Copier(read)
-    with ThreadPoolExecutor(torch.get_num_threads(), "weights") as threads:
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(torch.get_num_threads(), "weights")
+        self._pending: list[Future[None]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: object, *_: object) -> None:
         try:
-            for _ in threads.map(copier.copy, pieces):
-                pass
+            for future in self._pending if error is None else ():
+                future.result()
         finally:
-            threads.shutdown(wait=True, cancel_futures=True)
+            self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def add(self, pieces: Iterable[Piece], read: Callable[[memoryview, Piece], None]) -> None:
+        """Fill the target of every piece; what is of its dtype is read into it without a copy.
+
+        Args:
+            pieces: In the order of the file.
+            read: Fills a buffer with a piece's bytes; several threads call it.
+        """
+        self.run(_Copier(read).copy, pieces)
+
+    def run(self, work: Callable[[T], None], items: Iterable[T]) -> None:
+        """Do some work for each item, one item to a thread."""
+        self._pending += [self._threads.submit(work, item) for item in items]
 
 
 class _Copier(threading.local):
@@ -73,7 +94,7 @@ class _Copier(threading.local):
     def __init__(self, read: Callable[[memoryview, Piece], None]) -> None:
         self._read = read
         self._buffer = torch.empty(PIECE_BYTES, dtype=torch.uint8)
-        self._wide = torch.empty(_ITEMS_AT_ONCE)
+        self._wide = torch.empty(ITEMS_AT_ONCE)
 
     @torch.inference_mode()
     def copy(self, piece: Piece) -> None:
@@ -83,8 +104,8 @@ class _Copier(threading.local):
             return
         data = self._buffer[: piece.target.numel() * piece.dtype.itemsize]
         self._read(data.numpy().data, piece)
-        values = data.view(piece.dtype).split(_ITEMS_AT_ONCE)
+        values = data.view(piece.dtype).split(ITEMS_AT_ONCE)
         # Torch converts value by value between the two, but by vectors from and to 32 bits, which hold both exactly.
         in_two = (piece.dtype, piece.target.dtype) == (torch.float16, torch.bfloat16)
-        for part, target in zip(values, piece.target.split(_ITEMS_AT_ONCE), strict=True):
+        for part, target in zip(values, piece.target.split(ITEMS_AT_ONCE), strict=True):
             target.copy_(self._wide[: part.numel()].copy_(part) if in_two else part)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from modules.backend.loading.ckpt import DTYPES, read_ckpt_tensors
-from modules.backend.loading.pieces import Piece, copy_pieces, split
+from modules.backend.loading.pieces import Copies, Piece, split
 from modules.backend.loading.scratch import Scratch
 from modules.core.errors import BadFile, Unsupported
 from modules.core.text import escape
@@ -42,11 +42,15 @@ class OpenedFile:
         self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         weakref.finalize(self, os.close, self._descriptor)
         self._lock = threading.Lock()  # Windows moves one place for all who read
-        status = os.fstat(self._descriptor)
-        self.stamp = FileStamp(str(path), status.st_size, status.st_mtime_ns)
+        self.stamp = self.current_stamp()
         # Not by torch, which opens only paths in UTF-8.
         mapping = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_COPY)
         self.mapped = torch.frombuffer(mapping, dtype=torch.uint8).untyped_storage()
+
+    def current_stamp(self) -> FileStamp:
+        """Return the stamp of the opened file's content as it is now."""
+        status = os.fstat(self._descriptor)
+        return FileStamp(str(self.path), status.st_size, status.st_mtime_ns)
 
     def read_into(self, buffer: memoryview, start: int) -> int:
         """Fill a buffer from a place on; return the number of bytes, fewer at the end of the file.
@@ -135,17 +139,33 @@ class FileStateDict(Mapping[str, Tensor]):
             raise _cut_short(self._file.name, data.nbytes, count)
         return data.view(tensor.dtype).as_strided(tensor.shape, tensor.stride())
 
-    def copy(self, tensors: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
+    def copy(
+        self, tensors: Sequence[Tensor], targets: Sequence[Tensor], copies: Copies | None = None
+    ) -> None:
         """Copy tensors, or views of them, into others of the same shape and any dtype.
 
         Args:
             tensors: In the order of the file, since a disk is slower in any other.
             targets: Contiguous, on the CPU.
+            copies: Does it until its block ends; None does it now.
 
         Raises:
-            BadFile: the file has become shorter since it was opened.
+            BadFile: the file has become shorter since it was opened; from the end of the block of `copies`.
         """
-        copy_pieces(self._pieces(tensors, targets), self._read_piece)
+        if copies is not None:
+            copies.add(self._pieces(tensors, targets), self._read_piece)
+            return
+        with Copies() as now:
+            now.add(self._pieces(tensors, targets), self._read_piece)
+
+    @property
+    def stamp(self) -> FileStamp:
+        """Return the identity of the file's content when it was opened."""
+        return self._file.stamp
+
+    def is_unchanged(self) -> bool:
+        """Return whether the opened file still has the size and the time that it had then."""
+        return self._file.current_stamp() == self._file.stamp
 
     def _pieces(self, tensors: Sequence[Tensor], targets: Sequence[Tensor]) -> Iterator[Piece]:
         for tensor, target in zip(tensors, targets, strict=True):
@@ -188,7 +208,10 @@ def read_tensor(
 
 
 def copy_tensors(
-    state_dict: Mapping[str, Tensor], tensors: Sequence[Tensor], targets: Sequence[Tensor]
+    state_dict: Mapping[str, Tensor],
+    tensors: Sequence[Tensor],
+    targets: Sequence[Tensor],
+    copies: Copies | None = None,
 ) -> None:
     """Copy tensors of a state dict, or views of them, into others of the same shape and any dtype.
 
@@ -196,12 +219,13 @@ def copy_tensors(
         state_dict: On the CPU.
         tensors: In the order of the file.
         targets: Contiguous, on the CPU.
+        copies: As in `FileStateDict.copy`.
 
     Raises:
         BadFile: they come from a file that was cut short.
     """
     if isinstance(state_dict, FileStateDict):
-        state_dict.copy(tensors, targets)
+        state_dict.copy(tensors, targets, copies)
         return
     for tensor, target in zip(tensors, targets, strict=True):
         target.copy_(to_aligned(tensor))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from modules.backend.components import WeightOrigin
 from modules.backend.loading.buffers import materialize
 from modules.backend.loading.ldm_keys import FileKey, QkvSlice, Transposed
+from modules.backend.loading.pieces import Copies
 from modules.backend.loading.scratch import Scratch
-from modules.backend.loading.state_dict import make_reopener, read_tensor
+from modules.backend.loading.state_dict import FileStateDict, make_reopener, read_tensor
+from modules.backend.loading.weight_cache import WantedWeight, WantedWeights, WeightCache
 from modules.core.errors import BadFile, UserError
 from modules.models.ldm.config import wrong_yaml_hint
 from modules.models.ldm.keys import find_key
@@ -43,12 +45,32 @@ class StateDictSource:
     use_ema: bool = False
 
 
+@dataclass(frozen=True)
+class Destination:
+    """Where weights are loaded to.
+
+    Args:
+        device: Of the loaded modules.
+        copies: Fills weights on the CPU until its block ends; None fills them at once.
+        cache: Keeps converted weights on the disk.
+
+    Attributes:
+        converted: What was converted, and may be kept there once all is loaded.
+    """
+
+    device: torch.device
+    copies: Copies | None = None
+    cache: WeightCache | None = None
+    converted: list[WantedWeights] = field(default_factory=list[WantedWeights])
+
+
 class _Weight(NamedTuple):
-    """A parameter's tensor from the file, with its key in the module and its name in the file."""
+    """A parameter's tensor from the file: its key in the module, its name in the file, and which part of that it is."""
 
     key: str
     name: str
     tensor: Tensor
+    source: str
 
 
 class WeightLoader:
@@ -56,18 +78,27 @@ class WeightLoader:
 
     Args:
         source: The tensors.
-        device: Of the loaded modules.
+        destination: Of the loaded modules.
+
+    Attributes:
+        destination: Likewise.
     """
 
-    def __init__(self, source: StateDictSource, device: torch.device) -> None:
+    def __init__(self, source: StateDictSource, destination: Destination) -> None:
         self._source = source
-        self._device = device
+        self.destination = destination
+        self._device = destination.device
         self._used_keys: set[str] = set()
 
     @property
     def state_dict(self) -> Mapping[str, Tensor]:
         """Return the tensors that it loads."""
         return self._source.state_dict
+
+    @property
+    def name(self) -> str:
+        """Return the file's name, for messages."""
+        return self._source.name
 
     def load_into(self, module: M, file_key: Callable[[str], FileKey], dtype: torch.dtype) -> M:
         """Return the module with its weights, in that dtype, on the device, in evaluation mode.
@@ -82,23 +113,35 @@ class WeightLoader:
             UserError: the .yaml describes other weights.
         """
         weights = self._find_tensors(module, file_key)
-        tensors = materialize(
-            [weight.tensor for weight in weights],
-            dtype,
-            self._device,
-            self._source.state_dict,
-        )
-        for weight, tensor in zip(weights, tensors, strict=True):
-            self._apply_scale(weight.name, tensor)
-        state_dict = {weight.key: tensor for weight, tensor in zip(weights, tensors, strict=True)}
-        module.load_state_dict(state_dict, assign=True)
+        module.load_state_dict(self._load(weights, dtype), assign=True)
         if self._device.type != "cpu":
             module.to(self._device)  # moves buffers; the weights are there already
         return module.eval().requires_grad_(requires_grad=False)
 
+    def _load(self, weights: list[_Weight], dtype: torch.dtype) -> dict[str, Tensor]:
+        """Return weights by their keys in the module."""
+        state_dict, target = self._source.state_dict, self.destination
+        is_scaled = any(_scale_name(weight.name) in state_dict for weight in weights)
+        copies = None if is_scaled else target.copies
+        wanted = None
+        if target.cache and copies and isinstance(state_dict, FileStateDict):
+            rows = [WantedWeight(one.key, one.source, one.tensor) for one in weights]
+            wanted = WantedWeights(state_dict, dtype, rows)
+            cached = target.cache.read(wanted, copies)
+            if cached is not None:
+                return cached
+        tensors = materialize(
+            [weight.tensor for weight in weights], dtype, self._device, state_dict, copies
+        )
+        if wanted is not None:
+            target.converted.append(wanted)
+        for weight, tensor in zip(weights, tensors, strict=True):
+            self._apply_scale(weight.name, tensor)
+        return {weight.key: tensor for weight, tensor in zip(weights, tensors, strict=True)}
+
     def _apply_scale(self, name: str, tensor: Tensor) -> None:
         """Multiply a weight in 8 bits by its scale, which ComfyUI stores beside it."""
-        scale = self._source.state_dict.get(name.removesuffix("weight") + "scale_weight")
+        scale = self._source.state_dict.get(_scale_name(name))
         if scale is not None and not tensor.is_meta:
             tensor.mul_(
                 read_tensor(self._source.state_dict, scale).to(tensor.device, torch.float32)
@@ -116,7 +159,7 @@ class WeightLoader:
 
         def read(keys: Collection[str]) -> Iterator[tuple[str, Tensor]]:
             state_dict = reopen()
-            loader = WeightLoader(replace(source, state_dict=state_dict), device)
+            loader = WeightLoader(replace(source, state_dict=state_dict), Destination(device))
             weights = loader._find_tensors(module, file_key, keys)
             scratch = Scratch()
             # In file order: a disk is slower in any other.
@@ -155,7 +198,12 @@ class WeightLoader:
             elif isinstance(expected, Transposed):
                 weight = read_tensor(source.state_dict, weight).mT.contiguous()
             found.append(
-                _Weight(key, actual, self._reshape_to_fit(weight, actual, parameter.shape))
+                _Weight(
+                    key,
+                    actual,
+                    self._reshape_to_fit(weight, actual, parameter.shape),
+                    f"{actual} {expected}",
+                )
             )
         if missing:
             text = f"'{source.name}' lacks {len(missing)} weights that '{source.config}' requires: {_abbreviate(missing)}."
@@ -209,6 +257,10 @@ class WeightLoader:
             text = f"'{source.config}' describes {name} as {list(shape)}, but '{source.name}' has {list(weight.shape)}."
             raise UserError(text, wrong_yaml_hint(source.config))
         return weight
+
+
+def _scale_name(name: str) -> str:
+    return name.removesuffix("weight") + "scale_weight"
 
 
 def _slice_qkv(weight: Tensor, part: int) -> Tensor:

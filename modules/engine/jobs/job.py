@@ -44,6 +44,7 @@ SaveImage = Callable[
 logger = logging.getLogger(__name__)
 
 _PREVIEW_SIDE = 512
+_MOST_PREVIEW_SIDE = 2048  # of a batch side by side
 _NOT_STORED = "The job could not be stored; the log has the details."
 _UNKNOWN_EVENT = (
     "The device reported something that this version does not know ({name}); "
@@ -96,6 +97,7 @@ class Job:
         self._exception: WebUIError | None = None
         self._preview = b""
         self._depth_map = b""
+        self._control_maps: dict[int, bytes] = {}
         self._recording: Recording | None = None
         self._preview_number = 0
 
@@ -147,6 +149,10 @@ class Job:
     def depth_map(self) -> bytes:
         """Return the depth map of a depth2img job as PNG, or b"" if there is none."""
         return self._depth_map
+
+    def control_maps(self) -> tuple[bytes, ...]:
+        """Return what the models of the ControlNet units have seen as PNG, in the order of the units."""
+        return tuple(self._control_maps[index] for index in sorted(self._control_maps))
 
     def answered_images(self) -> tuple[GeneratedImage, ...]:
         """Return the images of an ended job; of one stopped before its first image, the unfinished one if it was kept."""
@@ -253,6 +259,8 @@ class Job:
                 self._save_unfinished(output)
             case "depth map":
                 self._depth_map = _encode(output.data, "PNG")
+            case "control map":  # a later one is that of the hires pass
+                self._control_maps.setdefault(output.index, _encode(output.data, "PNG"))
             case "recording":
                 first = self._recording  # the second recording is that of the hires pass
                 self._recording = replace(first, hires=output.data) if first else output.data
@@ -281,7 +289,10 @@ class Job:
             return plan
         plan = plan.for_image(output.index)
         plan = plan.without_refiner() if output.is_unrefined else plan
-        return replace(plan, precision=output.precision)
+        settings, computed_by = plan.settings, output.accelerator or "PyTorch"
+        if settings.accelerator != computed_by:  # the infotext names what has computed
+            settings = settings.replace(accelerator=computed_by)
+        return replace(plan, precision=output.precision, settings=settings)
 
     def _log_image(self, position: int, image: GeneratedImage) -> None:
         self._store_event(lambda store: store.log_image(self.id, position, image))
@@ -317,6 +328,7 @@ class Job:
         enlarged = preview.resize(
             (preview.width * scale, preview.height * scale), Image.Resampling.BICUBIC
         )
+        enlarged.thumbnail((_MOST_PREVIEW_SIDE, _MOST_PREVIEW_SIDE))
         encoded = _encode(enlarged, "JPEG", quality=80)
         with self._lock:
             self._preview = encoded

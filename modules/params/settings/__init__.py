@@ -10,10 +10,12 @@ from typing_extensions import Self
 
 from modules.core.flag_types import MAX_LOADED_CHECKPOINTS
 from modules.params.param import param, validate
+from modules.params.settings.control import ControlSettings
 from modules.params.settings.guidance import GuidanceSettings
 from modules.params.settings.img2img import Img2ImgSettings
 from modules.params.settings.memory import MemorySettings
 from modules.params.settings.networks import NetworkSettings
+from modules.params.settings.previews import PreviewSettings
 from modules.params.settings.prompt_editing import PromptEditingSettings
 from modules.params.settings.sampling import SamplingSettings
 from modules.params.settings.saving import GridSettings, SavingSettings
@@ -30,8 +32,10 @@ NOT_OVERRIDABLE = frozenset(
         "sd_predictions",
         "sd_use_ema",
         "memory_policy",
+        "converted_weights_gb",
         "queue_after_restart",
         "script_max_cells",
+        "control_net_unit_count",
         *ServerSettings.model_fields,
         *PromptEditingSettings.model_fields,
     )
@@ -43,7 +47,9 @@ class Settings(
     GridSettings,
     SavingSettings,
     QueueSettings,
+    PreviewSettings,
     UpscalingSettings,
+    ControlSettings,
     Img2ImgSettings,
     PromptEditingSettings,
     NetworkSettings,

@@ -58,8 +58,8 @@ def test_changing_clip_skip_reloads_nothing(
 
 
 FOREIGN = [
-    "live_previews_enable",
-    "show_progress_every_n_steps",
+    "live_preview_content",
+    "live_preview_fast_interrupt",
     "sd_unet",
     "upcast_attn",
     "face_restoration_model",

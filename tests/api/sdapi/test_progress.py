@@ -64,6 +64,8 @@ def test_polling_turns_previews_on_unless_skipped(
     assert client.get(URL).json()["current_image"] is None
     executor.hold_at_next(4)
     assert executor.held.wait(PATIENCE_S)
+    skipped = client.get(URL, params={"skip_current_image": True}).json()
+    assert skipped["current_image"] is None
     preview = client.get(URL).json()["current_image"]
     assert base64.b64decode(preview)[:2] == b"\xff\xd8"
     assert client.get(URL, params={"skip_current_image": True}).json()["current_image"] is None

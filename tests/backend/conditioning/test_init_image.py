@@ -244,8 +244,8 @@ def test_previews_do_not_depend_on_the_tiling_of_the_first_job(tokenizer: ClipTo
     latents = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(0))
     tiled, plain = LoadedModel(components, tokenizer), LoadedModel(components, tokenizer)
     with circular_padding(components.vae, enabled=True):
-        preview = tiled.preview(latents)
-    assert preview.tobytes() == plain.preview(latents).tobytes()
+        preview = tiled.latent_to_rgb(latents)
+    assert preview.tobytes() == plain.latent_to_rgb(latents).tobytes()
 
 
 @torch.inference_mode()

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from modules.backend.denoise.recorder import Recorder
-from modules.backend.preview import LatentToRgb
+from modules.backend.previews.latent_to_rgb import FlatColours, LatentToRgb
 from modules.backend.runner import Runner
 from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
@@ -127,7 +127,7 @@ def test_a_long_run_is_recorded_at_evenly_spaced_steps():
     latents = runs.pipe(
         components, runs.make_plan("Euler", 10, schedule="Uniform"), extensions=[recorder]
     )
-    to_rgb = LatentToRgb.fit(components.vae)
+    to_rgb = LatentToRgb.fit(FlatColours.of(components.vae))
     steps = recorder.render(components, to_rgb, runs.MODEL_SIGMAS, latents).steps
     assert [round(step.timestep) for step in steps] == [999, 666, 333, 0]
     assert steps[-1].rms_to_final == pytest.approx(0, abs=1e-5)

@@ -106,7 +106,7 @@ def test_a_preview_is_wanted_only_while_a_client_watches(job: Job):
 def test_previews_are_not_made_in_quick_succession(job: Job):
     job.watch()
     job.receive(Preview(Image.new("RGB", (8, 8))))
-    assert not job.cancel.wants_preview()
+    assert not job.cancel.wants_preview(pause_s=60)
 
 
 def test_a_preview_is_enlarged(job: Job):
@@ -114,6 +114,12 @@ def test_a_preview_is_enlarged(job: Job):
     with Image.open(io.BytesIO(job.preview())) as image:
         assert (image.format, image.size) == ("JPEG", (512, 256))
     assert job.status().preview_number == 1
+
+
+def test_the_preview_of_a_large_batch_is_made_smaller(job: Job):
+    job.receive(Preview(Image.new("RGB", (4096, 512))))
+    with Image.open(io.BytesIO(job.preview())) as image:
+        assert image.size == (2048, 256)
 
 
 def test_each_job_has_a_unique_id(job: Job):

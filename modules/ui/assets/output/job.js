@@ -1,5 +1,5 @@
 // Follows a job: by the server's stream of events while its tab is in sight, else by asking once a second, as a browser
-// has only six connections to a server. Goes on by itself when the server answers again.
+// has only six connections to a server, and as previews are made for a stream alone. Goes on by itself when the server answers again.
 const RETRY_MS = 2000;
 const POLL_MS = 1000;
 const ENDED = ["done", "failed", "cancelled"];
@@ -10,6 +10,7 @@ export const hasEnded = (status) => ENDED.includes(status.state);
 // the job. Returns {stop, setInSight}.
 export function followJob(id, {onStatus, onLost, onGone}) {
   const address = `${window.webuiRoot}/internal/jobs/${id}`;
+  const isSeen = () => isInSight && !document.hidden;
   let stream = null, timer = 0, isInSight = true, isStopped = false, hasSpoken = true;
 
   function disconnect() {
@@ -20,6 +21,7 @@ export function followJob(id, {onStatus, onLost, onGone}) {
 
   function stop() {
     isStopped = true;
+    document.removeEventListener("visibilitychange", connect);
     disconnect();
   }
 
@@ -32,7 +34,7 @@ export function followJob(id, {onStatus, onLost, onGone}) {
   function connect() {
     disconnect();
     if (isStopped) return;
-    if (!isInSight) {
+    if (!isSeen()) {
       timer = setTimeout(ask, POLL_MS);
       return;
     }
@@ -55,7 +57,7 @@ export function followJob(id, {onStatus, onLost, onGone}) {
     } else if (response?.ok) {
       receive(await response.json());
       if (isStopped) return;
-      if (hasSpoken || !isInSight) connect();
+      if (hasSpoken || !isSeen()) connect();
       else timer = setTimeout(connect, RETRY_MS);  // a proxy that passes no streams on
     } else {
       onLost();
@@ -63,6 +65,7 @@ export function followJob(id, {onStatus, onLost, onGone}) {
     }
   }
 
+  document.addEventListener("visibilitychange", connect);
   connect();
   return {
     stop,

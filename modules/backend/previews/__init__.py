@@ -1,0 +1,1 @@
+"""Approximate images of latents while a batch runs."""
