@@ -93,10 +93,15 @@ def open_tab(page, title: str) -> None:
     """Open a tab by its link, and wait until it is mounted."""
     page.click(f".tab-bar a:text-is('{title}')")
     page.wait_for_selector(f".tab-bar a[aria-current=page]:text-is('{title}')")
-    panel = f"#tab_{title.replace(' ', '_')}"
     page.wait_for_function(
-        "(panel) => document.querySelector(panel)?.querySelector('.ui')?.children.length", arg=panel
+        "(panel) => document.querySelector(panel)?.querySelector('.ui')?.children.length",
+        arg=panel_of(title),
     )
+
+
+def panel_of(title: str) -> str:
+    """Return the selector of what a tab shows."""
+    return f"#tab_{title.replace(' ', '_')}"
 
 
 def wait_until_filled(page) -> None:
